@@ -1,0 +1,175 @@
+"""Every error of backlotfs; each class knows the errno an application sees and the exit code.
+
+::
+
+    BacklotError                  EIO        1
+    ├── NoSuchEntry               ENOENT
+    ├── NotADirectory             ENOTDIR
+    ├── IsADirectory              EISDIR
+    ├── BadHandle                 EBADF
+    ├── ReadOnlyFilesystem        EROFS
+    ├── NotSupported              ENOTSUP    xattr names outside ``user.*``
+    ├── NoAttribute               ENODATA    an xattr the asset does not have
+    ├── SourceMissing             ENODATA    the asset has no source, or a null URL
+    ├── SourceGone                ENOENT     the object behind the source URL is gone (404)
+    ├── SourceDenied              EACCES     403 that a refreshed URL does not cure
+    ├── ContentChanged            ESTALE     not the bytes this handle was opened on
+    ├── Interrupted               EINTR      the waiting process was killed, or we are stopping
+    ├── DeadlineExceeded          ETIMEDOUT  4
+    ├── RemoteUnavailable         EIO        4   refused, reset, DNS, TLS, 5xx: retries spent
+    │   └── RateLimited           EIO        4   429; carries ``retry_after_s``
+    ├── CredentialsRefused        EACCES     3
+    │   └── ClockSkewed           EACCES     3   our ``expires`` was already past for the server
+    ├── ProtocolViolation         EIO        1   200 for 206, wrong range, HTML for JSON …
+    ├── SettingsError             EINVAL     2
+    └── FuseUnusable              EIO        5   no libfuse, no /dev/fuse, bad mountpoint …
+
+No message ever holds a secret or a signed URL: name assets by embed code, hosts by host name.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import ClassVar
+
+
+class BacklotError(Exception):
+    """Base of all; ``str()`` is one sentence fit for a terminal or a log line.
+
+    :cvar errno: what a FUSE operation answers when this error ends it.
+    :cvar exit_code: what the command line exits with when this error ends it.
+    """
+
+    errno: ClassVar[int] = errno.EIO
+    exit_code: ClassVar[int] = 1
+
+
+class NoSuchEntry(BacklotError):
+    """No file or folder has this path."""
+
+    errno = errno.ENOENT
+
+
+class NotADirectory(BacklotError):
+    """A folder was needed and the path names a file."""
+
+    errno = errno.ENOTDIR
+
+
+class IsADirectory(BacklotError):
+    """A file was needed and the path names a folder."""
+
+    errno = errno.EISDIR
+
+
+class BadHandle(BacklotError):
+    """The file handle is not open."""
+
+    errno = errno.EBADF
+
+
+class ReadOnlyFilesystem(BacklotError):
+    """Something asked to write."""
+
+    errno = errno.EROFS
+
+
+class NotSupported(BacklotError):
+    """An extended attribute outside ``user.*``."""
+
+    errno = errno.ENOTSUP
+
+
+class NoAttribute(BacklotError):
+    """A ``user.*`` attribute this asset does not have."""
+
+    errno = errno.ENODATA
+
+
+class SourceMissing(BacklotError):
+    """The API names no source file for the asset, or gives a null URL."""
+
+    errno = errno.ENODATA
+
+
+class SourceGone(BacklotError):
+    """The source host answers 404, also for a fresh URL."""
+
+    errno = errno.ENOENT
+
+
+class SourceDenied(BacklotError):
+    """The source host answers 403, also for a fresh URL."""
+
+    errno = errno.EACCES
+
+
+class ContentChanged(BacklotError):
+    """The source is no longer the version this handle was opened on."""
+
+    errno = errno.ESTALE
+
+
+class Interrupted(BacklotError):
+    """The waiting process was killed, or the mount is being taken down."""
+
+    errno = errno.EINTR
+
+
+class DeadlineExceeded(BacklotError):
+    """An operation had so many seconds, and they are spent."""
+
+    errno = errno.ETIMEDOUT
+    exit_code = 4
+
+
+class RemoteUnavailable(BacklotError):
+    """A host could not be reached or kept failing: refused, reset, DNS, TLS, 5xx.
+
+    :ivar status: the last HTTP status, or None when there was no answer.
+    """
+
+    exit_code = 4
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class RateLimited(RemoteUnavailable):
+    """The API's credits are spent (429).
+
+    :ivar retry_after_s: seconds until the server will answer again.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        super().__init__(message, status=429)
+        self.retry_after_s = retry_after_s
+
+
+class CredentialsRefused(BacklotError):
+    """The API does not accept the key or the signature (401), or the key lacks the right (403)."""
+
+    errno = errno.EACCES
+    exit_code = 3
+
+
+class ClockSkewed(CredentialsRefused):
+    """The API calls a fresh request expired: this machine's clock is behind."""
+
+
+class ProtocolViolation(BacklotError):
+    """An answer that cannot be what was asked for: nothing of it was kept."""
+
+
+class SettingsError(BacklotError):
+    """A setting is missing, malformed or unsafe; the message says what to do."""
+
+    errno = errno.EINVAL
+    exit_code = 2
+
+
+class FuseUnusable(BacklotError):
+    """The mount cannot be made here; the message says what to do."""
+
+    exit_code = 5
