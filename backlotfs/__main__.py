@@ -1,0 +1,5 @@
+"""``python -m backlotfs``."""
+
+from backlotfs.cli import main
+
+main()

@@ -1,0 +1,45 @@
+"""The options that say which library, shared by every command that speaks to one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from backlotfs.profiles import load_account
+from backlotfs.settings import Account
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_OPTIONS = (
+    click.option("--api-url", metavar="URL", help="The API's address [BACKLOT_API_URL]."),
+    click.option("--cdn-url", metavar="URL", help="Host for GETs that may be 5 min old."),
+    click.option(
+        "--config",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="Profile file; must be readable by you alone.",
+    ),
+    click.option("--profile", metavar="NAME", help="Which of its profiles."),
+)
+
+
+def account_options(command: F) -> F:
+    """Add ``--api-url``, ``--cdn-url``, ``--config`` and ``--profile``."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def account_from(
+    api_url: str | None, cdn_url: str | None, config: Path | None, profile: str | None
+) -> Account:
+    """The account that options, environment and profile file name.
+
+    :raises SettingsError: see `backlotfs.profiles`.
+    """
+    return load_account(
+        os.environ, config=config, profile=profile, api_url=api_url, cdn_url=cdn_url
+    )

@@ -1,0 +1,80 @@
+"""Going to the background once the mount answers, and not before.
+
+The fork comes first, while there is one thread; the child does all the work, and tells through a
+pipe how it went. The parent exits with the child's code and prints its one line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import NoReturn, TypedDict
+
+#: Tells the parent: the mount answers.
+Ready = Callable[[], None]
+
+
+class Outcome(TypedDict):
+    """What the child reports: an exit code, and a line for stdout (0) or stderr."""
+
+    code: int
+    line: str
+
+
+def run_in_background(work: Callable[[Ready], Outcome], said_when_ready: str) -> Outcome:
+    """Fork; in the child do ``work``; in the parent wait until it is ready or has failed.
+
+    :param work: calls its argument once ready, and returns how it ended.
+    :returns: in the parent only; a child that ended without a word is a failure.
+    """
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        _child(work, said_when_ready, writing)
+    os.close(writing)
+    try:
+        with os.fdopen(reading, "rb") as pipe:
+            report = pipe.readline()
+    except KeyboardInterrupt:
+        os.kill(child, signal.SIGTERM)
+        raise
+    if not report:
+        return {"code": 1, "line": "the mount ended before it was ready; see its log"}
+    outcome: Outcome = json.loads(report)
+    return outcome
+
+
+def _child(work: Callable[[Ready], Outcome], said_when_ready: str, writing: int) -> NoReturn:
+    os.setsid()
+    told = False
+
+    def tell(outcome: Outcome) -> None:
+        nonlocal told
+        if not told:
+            told = True
+            os.write(writing, json.dumps(outcome).encode() + b"\n")
+            os.close(writing)
+
+    def ready() -> None:
+        _detach_from_terminal()
+        tell({"code": 0, "line": said_when_ready})
+
+    outcome: Outcome = {"code": 1, "line": "the mount failed unexpectedly; see its log"}
+    try:
+        outcome = work(ready)
+    finally:
+        tell(outcome)
+        sys.stderr.flush()
+        os._exit(outcome["code"])
+
+
+def _detach_from_terminal() -> None:
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+    os.chdir("/")

@@ -1,0 +1,127 @@
+"""``backlotfs mount`` and ``backlotfs umount``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from backlotfs import logs
+from backlotfs.cli.account_options import account_from, account_options
+from backlotfs.cli.background import Outcome, Ready, run_in_background
+from backlotfs.cli.mount_options import apply_mount_options
+from backlotfs.cli.quantities import Duration, Octal, Size
+from backlotfs.cli.serving import outcome_of, serve_mount
+from backlotfs.errors import BacklotError
+from backlotfs.kernel.fuse_library import check_usable
+from backlotfs.kernel.mountpoint import check_mountpoint, resolved
+from backlotfs.kernel.unmounting import unmount
+from backlotfs.settings import MIB, MountSettings
+
+
+class MountFailed(BacklotError):
+    """A background mount failed; carries the child's exit code."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome["line"])
+        self.exit_code = outcome["code"]  # type: ignore[misc]  # per instance: it is the child's
+
+
+@click.command()
+@click.argument("mountpoint", type=click.Path(path_type=Path))
+@click.option("-f", "--foreground", is_flag=True, help="Stay; log to stderr.")
+@account_options
+@click.option("--memory", type=Size(), default=256 * MIB, help="Budget for blocks [256M].")
+@click.option(
+    "--metadata-ttl", type=Duration(), default=300.0, help="How old a listing may get [5m]."
+)
+@click.option("--include-type", multiple=True, metavar="TYPE", help="Only this asset type …")
+@click.option("--include-status", multiple=True, metavar="STATUS", help="Only this status …")
+@click.option("--include-unavailable", is_flag=True, help="List assets without a source too.")
+@click.option("--uid", type=int, help="Owner of the files [you].")
+@click.option("--gid", type=int, help="Group of the files [yours].")
+@click.option("--umask", type=Octal(), default=0o022, help="Permissions taken away [022].")
+@click.option("--allow-other", is_flag=True, help="Let other users in.")
+@click.option("-o", "options", multiple=True, metavar="OPT[,OPT…]", help="As mount(8) gives them.")
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
+    default="info",
+)
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text")
+@click.option("--log-file", type=click.Path(path_type=Path, dir_okay=False))
+def mount(  # one parameter per option
+    mountpoint: Path,
+    foreground: bool,
+    api_url: str | None,
+    cdn_url: str | None,
+    config: Path | None,
+    profile: str | None,
+    memory: int,
+    metadata_ttl: float,
+    include_type: tuple[str, ...],
+    include_status: tuple[str, ...],
+    include_unavailable: bool,
+    uid: int | None,
+    gid: int | None,
+    umask: int,
+    allow_other: bool,
+    options: tuple[str, ...],
+    log_level: str,
+    log_format: str,
+    log_file: Path | None,
+) -> None:
+    """Mount the library on MOUNTPOINT, read-only.
+
+    Returns once the mount answers and goes on in the background; -f stays.
+    """
+    place = resolved(mountpoint)
+    check_usable()
+    check_mountpoint(place)
+    account = account_from(api_url, cdn_url, config, profile)
+    if log_file is not None:
+        log_place = str(log_file.absolute())
+    elif foreground:
+        log_place = "stderr"
+    else:
+        log_place = logs.default_place(profile or place.name)
+    settings = apply_mount_options(
+        MountSettings(
+            account=account,
+            mountpoint=place,
+            memory_bytes=memory,
+            metadata_ttl_s=metadata_ttl,
+            types=frozenset(include_type),
+            statuses=frozenset(include_status),
+            include_unavailable=include_unavailable,
+            uid=os.getuid() if uid is None else uid,
+            gid=os.getgid() if gid is None else gid,
+            umask=umask,
+            allow_other=allow_other,
+            log_level=log_level,
+            log_format=log_format,
+            log_place=log_place,
+        ),
+        options,
+    )
+    if foreground:
+        serve_mount(settings, lambda: None)
+        return
+
+    def work(ready: Ready) -> Outcome:
+        code, line = outcome_of(lambda: serve_mount(settings, ready))
+        return {"code": code, "line": line}
+
+    where = "the journal (or syslog)" if log_place == "syslog" else log_place
+    outcome = run_in_background(work, f"mounted {account.source} on {place}; its log is in {where}")
+    if outcome["code"]:
+        raise MountFailed(outcome)
+    click.echo(outcome["line"])
+
+
+@click.command()
+@click.argument("mountpoint", type=click.Path(path_type=Path))
+def umount(mountpoint: Path) -> None:
+    """Unmount MOUNTPOINT; clears a dead mount too."""
+    unmount(resolved(mountpoint))

@@ -1,0 +1,49 @@
+"""``-o``: options as mount(8) and fstab spell them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from backlotfs.errors import SettingsError
+from backlotfs.settings import MountSettings
+
+#: What is so anyway, or says nothing to a file system.
+_IMPLIED = frozenset({"ro", "nosuid", "nodev", "noexec", "noatime", "nodiratime", "relatime"})
+_SECRETS = ("api_key", "api_secret", "secret", "password", "key", "token")
+
+
+def apply_mount_options(settings: MountSettings, options: Iterable[str]) -> MountSettings:
+    """``settings`` as the comma lists of ``-o`` change them.
+
+    :raises SettingsError: for an unknown option, a secret, or ``rw``.
+    """
+    for option in ",".join(options).split(","):
+        name, _, value = option.strip().partition("=")
+        if not name or name in _IMPLIED:
+            continue
+        if name in ("rw", "suid", "dev", "exec"):
+            raise SettingsError(f"option {name} is refused: the library is mounted read-only")
+        if name in _SECRETS:
+            raise SettingsError(
+                f"option {name} is refused: every user could read it; use the environment "
+                "or a profile"
+            )
+        if name == "allow_other":
+            settings = replace(settings, allow_other=True)
+        elif name == "uid":
+            settings = replace(settings, uid=_number(name, value, 10))
+        elif name == "gid":
+            settings = replace(settings, gid=_number(name, value, 10))
+        elif name == "umask":
+            settings = replace(settings, umask=_number(name, value, 8))
+        else:
+            raise SettingsError(f"unknown mount option {name!r}")
+    return settings
+
+
+def _number(name: str, value: str, base: int) -> int:
+    try:
+        return int(value, base)
+    except ValueError:
+        raise SettingsError(f"option {name} wants a number, not {value!r}") from None

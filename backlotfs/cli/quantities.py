@@ -1,0 +1,66 @@
+"""Sizes and durations as people write them on a command line."""
+
+from __future__ import annotations
+
+import re
+
+import click
+
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(?:i?B)?\Z", re.IGNORECASE)
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d)?\Z", re.IGNORECASE)
+_POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+class Size(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
+    """``64M``, ``1.5GiB``, ``4096``: bytes, in powers of 1024."""
+
+    name = "SIZE"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        """Bytes."""
+        if isinstance(value, int):
+            return value
+        match = _SIZE.match(str(value).strip())
+        if match is None:
+            self.fail(f"{value!r} is not a size; write it like 256M or 10G", param, ctx)
+        return int(float(match.group(1)) * 1024 ** _POWERS[match.group(2).upper()])
+
+
+class Duration(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
+    """``90s``, ``5m``, ``72h``, ``30``: seconds."""
+
+    name = "DURATION"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Seconds."""
+        if isinstance(value, int | float):
+            return float(value)
+        match = _DURATION.match(str(value).strip())
+        if match is None:
+            self.fail(f"{value!r} is not a duration; write it like 30s, 5m or 72h", param, ctx)
+        return float(match.group(1)) * _SECONDS[(match.group(2) or "s").lower()]
+
+
+class Octal(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
+    """``022``: permission bits."""
+
+    name = "OCTAL"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        """Permission bits."""
+        if isinstance(value, int):
+            return value
+        try:
+            bits = int(str(value), 8)
+        except ValueError:
+            bits = -1
+        if not 0 <= bits <= 0o777:
+            self.fail(f"{value!r} is not a umask; write it like 022", param, ctx)
+        return bits

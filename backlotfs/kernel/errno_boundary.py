@@ -1,0 +1,60 @@
+"""The one place where errors become errno.
+
+fusepy's wrapper compares ``e.errno > 0`` on every OSError: for a `requests` exception, which *is*
+an OSError with errno None, that kills the callback and the application sees a meaningless value.
+So nothing but an OSError with a positive errno leaves a decorated method.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import logging
+import os
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from backlotfs.errors import BacklotError
+
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+#: Answers that say nothing is wrong with the mount or the library: not worth a line in the log.
+_ORDINARY = frozenset(
+    {
+        errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EROFS, errno.ENOTSUP,
+        errno.ENODATA, errno.EINTR, errno.EBADF, errno.EINVAL, errno.ENOTTY,
+    }
+)  # fmt: skip
+
+
+def os_error(number: int) -> OSError:
+    """An OSError that fusepy hands to the kernel as ``-number``."""
+    return OSError(number, os.strerror(number))
+
+
+def errno_boundary(operation: Callable[P, R]) -> Callable[P, R]:
+    """Wrap a FUSE operation: whatever it raises leaves as an OSError with a positive errno."""
+
+    @functools.wraps(operation)
+    def bounded(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return operation(*args, **kwargs)
+        except BacklotError as error:
+            level = logging.DEBUG if error.errno in _ORDINARY else logging.WARNING
+            log.log(level, "%s: %s: %s", operation.__name__, errno.errorcode[error.errno], error)
+            raise os_error(error.errno) from None
+        except OSError as error:
+            number = error.errno if isinstance(error.errno, int) and error.errno > 0 else errno.EIO
+            level = logging.DEBUG if number in _ORDINARY else logging.WARNING
+            log.log(level, "%s: %s", operation.__name__, errno.errorcode.get(number, number))
+            raise os_error(number) from None
+        except Exception as error:
+            # The type only: the text of a foreign exception may quote a signed URL.
+            log.error("%s failed unexpectedly: %s", operation.__name__, type(error).__name__)  # noqa: TRY400  # see above
+            log.debug("traceback of the above", exc_info=True)
+            raise os_error(errno.EIO) from None
+
+    return bounded

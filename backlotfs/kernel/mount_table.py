@@ -1,0 +1,64 @@
+"""What is mounted where, from ``/proc/self/mountinfo``.
+
+Not from ``stat``: that hangs on a stalled mount, fails on a dead one, and root may not even look
+at another user's.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+#: The file system type of our mounts, as the kernel shows it.
+FUSE_TYPE = "fuse.backlotfs"
+
+_OCTAL = re.compile(r"\\([0-7]{3})")
+
+
+@dataclass(frozen=True, slots=True)
+class MountEntry:
+    """One line of mountinfo.
+
+    :ivar options: per-mount and per-superblock options together.
+    """
+
+    mountpoint: str
+    fs_type: str
+    source: str
+    options: frozenset[str]
+
+    @property
+    def ours(self) -> bool:
+        """Whether backlotfs made it."""
+        return self.fs_type == FUSE_TYPE
+
+
+def parse_mountinfo(text: str) -> list[MountEntry]:
+    """Parse proc(5)'s mountinfo; lines of another shape are skipped. Later lines lie on top."""
+    entries = []
+    for line in text.splitlines():
+        before, separator, after = line.partition(" - ")
+        left, right = before.split(" "), after.split(" ")
+        if not separator or len(left) < 6 or len(right) < 3:
+            continue
+        options = frozenset(left[5].split(",")) | frozenset(right[2].split(","))
+        entries.append(MountEntry(_unescape(left[4]), right[0], _unescape(right[1]), options))
+    return entries
+
+
+def mount_at(mountpoint: str | Path) -> MountEntry | None:
+    """The topmost mount at exactly this (absolute, resolved) path, or None."""
+    text = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape")
+    found = [entry for entry in parse_mountinfo(text) if entry.mountpoint == str(mountpoint)]
+    return found[-1] if found else None
+
+
+def our_mounts() -> list[MountEntry]:
+    """Every mount that backlotfs made and this process can see."""
+    text = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape")
+    return [entry for entry in parse_mountinfo(text) if entry.ours]
+
+
+def _unescape(field: str) -> str:
+    return _OCTAL.sub(lambda match: chr(int(match.group(1), 8)), field)

@@ -1,0 +1,47 @@
+"""Is this a place to mount on? If not: which of the usual reasons, and what to do."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from backlotfs.errors import FuseUnusable
+from backlotfs.kernel.mount_table import mount_at
+
+
+def resolved(mountpoint: str | Path) -> Path:
+    """An absolute path without links, without touching the mountpoint itself: it may be dead."""
+    path = Path(os.path.abspath(mountpoint))
+    return Path(os.path.realpath(path.parent)) / path.name
+
+
+def check_mountpoint(mountpoint: Path) -> None:
+    """:raises FuseUnusable: when nothing should be mounted here; the message says what to do."""
+    mounted = mount_at(mountpoint)
+    try:
+        listing = os.listdir(mountpoint)
+    except FileNotFoundError:
+        raise FuseUnusable(
+            f"{mountpoint} does not exist; create it: mkdir -p {mountpoint}"
+        ) from None
+    except NotADirectoryError:
+        raise FuseUnusable(f"{mountpoint} is not a directory; name one to mount on") from None
+    except OSError as error:
+        if error.errno == errno.ENOTCONN:
+            raise FuseUnusable(
+                f"{mountpoint} holds a dead mount (Transport endpoint is not connected); "
+                f"clear it: backlotfs umount {mountpoint}"
+            ) from None
+        raise FuseUnusable(f"{mountpoint} cannot be read: {error.strerror}") from None
+    if mounted is not None and mounted.ours:
+        raise FuseUnusable(
+            f"{mountpoint} is already mounted; to mount anew: backlotfs umount {mountpoint}"
+        )
+    if listing:
+        raise FuseUnusable(f"{mountpoint} is not empty; empty it, or name another folder")
+    if os.geteuid() != 0 and not os.access(mountpoint, os.W_OK):
+        raise FuseUnusable(
+            f"{mountpoint} is not writable by this user, which fusermount demands; "
+            "name a folder of your own"
+        )

@@ -1,0 +1,189 @@
+"""FUSE operations: look up, call, translate. Decides nothing.
+
+Threads: libfuse calls these from as many threads as it has requests. None of them does network
+I/O; those that need the network wait (`backlotfs.waiting`) and look meanwhile whether their caller
+was killed or the mount is being taken down.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator
+from typing import NoReturn, Protocol
+
+from backlotfs.clock import Clock, Deadline
+from backlotfs.errors import ReadOnlyFilesystem
+from backlotfs.kernel.errno_boundary import errno_boundary, os_error
+from backlotfs.kernel.stat_dict import stat_dict, statfs_dict
+from backlotfs.namespace.namespace import Namespace
+from backlotfs.reading.reader import SourceReader
+from backlotfs.waiting import Waiter
+
+#: Every operation that may need the network ends within this.
+OPERATION_DEADLINE_S = 30.0
+
+
+class FileInfo(Protocol):
+    """``struct fuse_file_info`` as fusepy hands it over with ``raw_fi``."""
+
+    flags: int
+    fh: int
+    keep_cache: int
+    direct_io: int
+
+
+class BacklotOperations:
+    """What fusepy calls. Each method ends in an answer or an OSError with a positive errno."""
+
+    #: Tells fusepy that times are integers in nanoseconds.
+    use_ns = True
+
+    def __init__(
+        self,
+        namespace: Namespace,
+        reader: SourceReader,
+        clock: Clock,
+        *,
+        uid: int,
+        gid: int,
+        interrupted: Callable[[], bool],
+        mounted: Callable[[], None],
+    ) -> None:
+        """Put it together.
+
+        :param interrupted: whether the caller of the current operation is gone, or all must end.
+        :param mounted: called once, when the kernel has asked for the session to begin.
+        """
+        self._namespace = namespace
+        self._reader = reader
+        self._clock = clock
+        self._uid = uid
+        self._gid = gid
+        self._interrupted = interrupted
+        self._mounted = mounted
+
+    def __call__(self, operation: str, *args: object) -> object:
+        """fusepy's way of calling a method by name."""
+        method: Callable[..., object] | None = getattr(self, operation, None)
+        if method is None:
+            raise os_error(errno.ENOSYS)
+        return method(*args)
+
+    @errno_boundary
+    def init(self, path: str) -> None:
+        """The kernel has opened the session; it is answered when this returns."""
+        self._mounted()
+
+    @errno_boundary
+    def destroy(self, path: str) -> None:
+        """The session is over; the owner of the loop cleans up."""
+
+    @errno_boundary
+    def getattr(self, path: str, info: FileInfo | None = None) -> dict[str, int]:
+        """stat(2)."""
+        return stat_dict(self._namespace.attributes(path, self._waiter()), self._uid, self._gid)
+
+    @errno_boundary
+    def opendir(self, path: str) -> int:
+        """No state is kept: the whole listing is built by `readdir`."""
+        return 0
+
+    @errno_boundary
+    def readdir(self, path: str, fh: int) -> Iterator[tuple[str, dict[str, int], int]]:
+        """Names with inode and type; of one version of the library."""
+        entries = self._namespace.entries(path)
+
+        def lines() -> Iterator[tuple[str, dict[str, int], int]]:
+            yield ".", {"st_mode": stat.S_IFDIR}, 0
+            yield "..", {"st_mode": stat.S_IFDIR}, 0
+            for entry in entries:
+                kind = stat.S_IFDIR if entry.is_directory else stat.S_IFREG
+                yield entry.name, {"st_ino": entry.inode, "st_mode": kind}, 0
+
+        return lines()
+
+    @errno_boundary
+    def releasedir(self, path: str, fh: int) -> int:
+        """Nothing to release."""
+        return 0
+
+    @errno_boundary
+    def open(self, path: str, info: FileInfo) -> int:
+        """Open for reading; the page cache's use is decided per open."""
+        if info.flags & os.O_ACCMODE != os.O_RDONLY or info.flags & os.O_TRUNC:
+            self._refuse(path)
+        version = self._namespace.open(path, self._waiter())
+        opened = self._reader.open(version.identity, settling=version.settling)
+        info.fh = opened.fh
+        info.keep_cache = int(opened.mode.keep_cache)
+        info.direct_io = int(opened.mode.direct_io)
+        return 0
+
+    @errno_boundary
+    def read(self, path: str | None, size: int, offset: int, info: FileInfo) -> bytes:
+        """pread(2)."""
+        return self._reader.read(info.fh, offset, size, self._waiter())
+
+    @errno_boundary
+    def flush(self, path: str | None, info: FileInfo) -> int:
+        """close(2) of one descriptor; ESTALE if the source was replaced meanwhile."""
+        self._reader.flush(info.fh)
+        return 0
+
+    @errno_boundary
+    def release(self, path: str | None, info: FileInfo) -> int:
+        """The last descriptor is closed."""
+        self._reader.release(info.fh)
+        return 0
+
+    @errno_boundary
+    def fsync(self, path: str | None, datasync: int, info: FileInfo) -> int:
+        """Nothing is ever dirty."""
+        return 0
+
+    @errno_boundary
+    def fsyncdir(self, path: str | None, datasync: int, fh: int) -> int:
+        """Nothing is ever dirty."""
+        return 0
+
+    @errno_boundary
+    def statfs(self, path: str) -> dict[str, int]:
+        """df(1): the library's total, nothing free."""
+        return statfs_dict(self._namespace.totals())
+
+    @errno_boundary
+    def access(self, path: str, mode: int) -> int:
+        """access(2): anything but writing."""
+        if mode & os.W_OK:
+            self._refuse(path)
+        return 0
+
+    @errno_boundary
+    def getxattr(self, path: str, name: str, position: int = 0) -> bytes:
+        """getxattr(2); ENOTSUP outside ``user.*``."""
+        return self._namespace.xattr(path, name)
+
+    @errno_boundary
+    def listxattr(self, path: str) -> list[str]:
+        """listxattr(2)."""
+        return list(self._namespace.xattrs(path))
+
+    @errno_boundary
+    def readlink(self, path: str) -> str:
+        """There are no symbolic links."""
+        raise os_error(errno.EINVAL)
+
+    @errno_boundary
+    def _refuse(self, *args: object) -> NoReturn:
+        raise ReadOnlyFilesystem("the library is read-only")
+
+    # Each operation that would write, so that it is refused here also where a mount that is not
+    # `ro` lets it through to us.
+    chmod = chown = create = ftruncate = link = mkdir = mknod = removexattr = rename = rmdir = (
+        setxattr
+    ) = symlink = truncate = unlink = utimens = write = _refuse
+
+    def _waiter(self) -> Waiter:
+        return Waiter(Deadline(OPERATION_DEADLINE_S, self._clock), self._interrupted)

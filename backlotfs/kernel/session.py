@@ -1,0 +1,140 @@
+"""One mount from the call of libfuse's loop to its end.
+
+Stopping. A plain unmount is refused while files are open, and a loop whose thread waits for a
+stalled host never ends: libfuse joins it, and meanwhile even ``mountpoint`` hangs. So `stop` first
+takes the mount out of the namespace (lazily), then lets every waiting operation fail, and if
+applications still hold files after `GRACE_S`, ends the process: they see ENOTCONN.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from backlotfs.errors import BacklotError, FuseUnusable
+from backlotfs.kernel.fuse_library import PATH_ENCODING, interruption_check, load_fuse
+from backlotfs.kernel.operations import BacklotOperations
+from backlotfs.kernel.unmounting import detach
+
+log = logging.getLogger(__name__)
+
+#: Seconds after `stop` in which applications may close their files.
+GRACE_S = 2.0
+#: The kernel believes attributes and names this long without asking; a new version of a file is
+#: opened past the page cache for twice as long (`SourceBook.settling`).
+ATTRIBUTE_TIMEOUT_S = 1.0
+#: Asynchronous requests the kernel keeps under way, for the whole mount: with its default of 12,
+#: the read-ahead of a few stalled readers stops everybody else (measured).
+MAX_BACKGROUND = 256
+
+
+@dataclass(frozen=True, slots=True)
+class MountOptions:
+    """How the kernel mounts it.
+
+    :ivar source: the first column of ``df`` and mountinfo.
+    """
+
+    source: str
+    allow_other: bool = False
+
+    def fuse_options(self) -> dict[str, object]:
+        """Keyword arguments for fusepy. Always read-only, and nothing on it runs or is trusted."""
+        options: dict[str, object] = {
+            "ro": True,
+            "nosuid": True,
+            "nodev": True,
+            "noexec": True,
+            # A comma would begin the next option, a backslash would escape it.
+            "fsname": self.source.replace("\\", "_").replace(",", "_"),
+            "subtype": "backlotfs",
+            "use_ino": True,
+            "max_background": MAX_BACKGROUND,
+            "attr_timeout": ATTRIBUTE_TIMEOUT_S,
+            "entry_timeout": ATTRIBUTE_TIMEOUT_S,
+        }
+        if self.allow_other:
+            options |= {"allow_other": True, "default_permissions": True}
+        return options
+
+
+class MountSession:
+    """Runs libfuse's loop on the calling thread; `stop` may come from any other."""
+
+    def __init__(self, mountpoint: Path, options: MountOptions) -> None:
+        """:raises FuseUnusable: without libfuse 2."""
+        self._fuse = load_fuse()
+        self._caller_killed = interruption_check()
+        self._mountpoint = mountpoint
+        self._options = options
+        self._stopping = threading.Event()
+        self._ended = threading.Event()
+        self._began = threading.Event()
+
+    def interrupted(self) -> bool:
+        """For `Waiter`: whether the operation on this thread should give up."""
+        return self._stopping.is_set() or self._caller_killed()
+
+    def began(self) -> None:
+        """For `BacklotOperations`: the kernel's INIT is about to be answered."""
+        self._began.set()
+
+    def run(self, operations: BacklotOperations, ready: Callable[[], None]) -> None:
+        """Mount, serve until unmounted, return.
+
+        :param ready: called from another thread once the mountpoint answers.
+        :raises FuseUnusable: when libfuse cannot mount; its own reason is on stderr.
+        """
+        parent = os.stat(self._mountpoint.parent).st_dev
+
+        def announce() -> None:
+            # INIT is answered only after `init` returns, so READY cannot come from there.
+            self._began.wait()
+            while not self._stopping.is_set():
+                try:
+                    if os.stat(self._mountpoint).st_dev != parent:
+                        ready()
+                        return
+                except OSError:
+                    log.debug("the mountpoint does not answer yet", exc_info=True)
+                time.sleep(0.01)
+
+        threading.Thread(target=announce, name="ready", daemon=True).start()
+        try:
+            self._fuse.FUSE(
+                operations,
+                os.fspath(self._mountpoint),
+                foreground=True,
+                raw_fi=True,
+                encoding=PATH_ENCODING,
+                **self._options.fuse_options(),
+            )
+        except RuntimeError:
+            if not self._stopping.is_set():
+                raise FuseUnusable(
+                    f"libfuse could not mount on {self._mountpoint}; see its message above"
+                ) from None
+        finally:
+            self._ended.set()
+
+    def stop(self, last: Callable[[], None]) -> None:
+        """Unmount and end; see the module's docstring. Returns when the loop has ended.
+
+        :param last: called before the process is ended the hard way.
+        """
+        if self._stopping.is_set():
+            return
+        try:
+            detach(self._mountpoint)
+        except BacklotError as error:
+            log.warning("unmounting: %s", error)
+        self._stopping.set()
+        if not self._ended.wait(GRACE_S):
+            log.info("files are still open after %g s: ending all the same", GRACE_S)
+            last()
+            os._exit(0)

@@ -1,0 +1,109 @@
+"""Taking mounts down: politely, lazily, and when the daemon behind them is dead."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from backlotfs.errors import BacklotError, FuseUnusable
+from backlotfs.kernel.mount_table import mount_at
+
+_MNT_DETACH = 2
+_FUSERMOUNT_TIMEOUT_S = 20
+
+
+class MountBusy(BacklotError):
+    """Programs have files or their working directory there."""
+
+    errno = errno.EBUSY
+
+
+def unmount(mountpoint: Path) -> None:
+    """Unmount what backlotfs mounted here; a dead mount is cleared.
+
+    :raises FuseUnusable: nothing of ours is mounted here. :raises MountBusy: with who holds it.
+    """
+    mounted = mount_at(mountpoint)
+    if mounted is None:
+        raise FuseUnusable(f"{mountpoint} is not mounted")
+    if not mounted.ours:
+        raise FuseUnusable(
+            f"{mountpoint} is a mount of type {mounted.fs_type}, not of backlotfs; "
+            f"if it is to go: umount {mountpoint}"
+        )
+    _unmount(mountpoint, lazy=is_dead(mountpoint))
+
+
+def detach(mountpoint: Path) -> None:
+    """Take the mount out of the namespace at once; open files live on until they are closed.
+
+    Does nothing when nothing is mounted there. :raises FuseUnusable: it could not be done.
+    """
+    if mount_at(mountpoint) is not None:
+        _unmount(mountpoint, lazy=True)
+
+
+def is_dead(mountpoint: Path) -> bool:
+    """Whether the daemon behind a mount is gone."""
+    try:
+        os.stat(mountpoint)
+    except OSError as error:
+        return error.errno == errno.ENOTCONN
+    return False
+
+
+def holders(mountpoint: Path) -> list[str]:
+    """``name (pid N)`` of each process with a file or its working directory below; best effort."""
+    inside = str(mountpoint) + "/"
+    found = []
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit():
+            continue
+        links = [process / "cwd", process / "root"]
+        with contextlib.suppress(OSError):
+            links += (process / "fd").iterdir()
+        for link in links:
+            with contextlib.suppress(OSError):
+                if (os.readlink(link) + "/").startswith(inside):
+                    name = (process / "comm").read_text("utf-8", "replace").strip()
+                    found.append(f"{name} (pid {process.name})")
+                    break
+    return found
+
+
+def _unmount(mountpoint: Path, *, lazy: bool) -> None:
+    number = (
+        _by_syscall(mountpoint, lazy) if os.geteuid() == 0 else _by_fusermount(mountpoint, lazy)
+    )
+    if number == errno.EBUSY:
+        who = ", ".join(holders(mountpoint)) or "another process"
+        raise MountBusy(f"{mountpoint} is in use by {who}; close it there and unmount again")
+    if number:
+        raise FuseUnusable(f"{mountpoint} cannot be unmounted: {os.strerror(number)}")
+
+
+def _by_syscall(mountpoint: Path, lazy: bool) -> int:
+    libc = ctypes.CDLL(None, use_errno=True)
+    answer = libc.umount2(os.fsencode(mountpoint), _MNT_DETACH if lazy else 0)
+    return ctypes.get_errno() if answer else 0
+
+
+def _by_fusermount(mountpoint: Path, lazy: bool) -> int:
+    program = shutil.which("fusermount3") or shutil.which("fusermount")
+    if program is None:
+        raise FuseUnusable("fusermount is missing; install it: apt-get install fuse3")
+    done = subprocess.run(
+        [program, "-u", *(["-z"] if lazy else []), "--", str(mountpoint)],
+        capture_output=True,
+        text=True,
+        timeout=_FUSERMOUNT_TIMEOUT_S,
+        check=False,
+    )
+    if done.returncode == 0 or mount_at(mountpoint) is None:
+        return 0
+    return errno.EBUSY if "busy" in done.stderr.lower() else errno.EPERM

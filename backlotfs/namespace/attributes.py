@@ -1,0 +1,51 @@
+"""What ``stat`` and ``statfs`` say, before it is put into the kernel's structures. Pure."""
+
+from __future__ import annotations
+
+import stat
+from dataclasses import dataclass
+
+from backlotfs.remote.identity import SourceIdentity
+
+#: ``st_blocks`` counts these, whatever ``st_blksize`` is (stat(2)).
+STAT_BLOCK_BYTES = 512
+#: The unit programs copy in best: one request of the kernel.
+IO_BLOCK_BYTES = 128 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """Of one file or folder; times in seconds since the epoch, sizes in bytes."""
+
+    inode: int
+    mode: int
+    nlink: int
+    size: int
+    mtime_s: int
+
+    @property
+    def blocks(self) -> int:
+        """Units of 512 bytes."""
+        return -(-self.size // STAT_BLOCK_BYTES)
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Of the library, for ``statfs``."""
+
+    files: int
+    size: int
+
+
+def file_attributes(
+    inode: int, identity: SourceIdentity, *, mtime_s: int, umask: int, nlink: int = 1
+) -> Attributes:
+    """A source as a file."""
+    mode = stat.S_IFREG | (0o444 & ~umask)
+    return Attributes(inode, mode, nlink, identity.size, mtime_s)
+
+
+def directory_attributes(inode: int, *, mtime_s: int, umask: int, subdirs: int = 0) -> Attributes:
+    """A folder; ``nlink`` is 2 and one more per sub-folder, as ``find`` expects."""
+    mode = stat.S_IFDIR | (0o555 & ~umask)
+    return Attributes(inode, mode, 2 + subdirs, 0, mtime_s)

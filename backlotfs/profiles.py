@@ -1,0 +1,167 @@
+"""Who we are for the API: from options, the environment, a profile file, a secret file or command.
+
+Never from a command-line option for the secret, which every user of the machine could read.
+
+Precedence: option, environment, profile. A profile file that others can read is refused::
+
+    [profiles.main]
+    api_url = "https://backlot.example"
+    api_key = "…"
+    api_secret_file = "/run/secrets/backlot"    # or api_secret, or api_secret_command
+
+systemd's ``LoadCredential=api_key:…`` and ``api_secret:…`` are found by ``CREDENTIALS_DIRECTORY``.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import stat
+import subprocess
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from backlotfs.errors import SettingsError
+from backlotfs.settings import DEFAULT_API_URL, Account, default_cdn_url
+
+_SECRET_COMMAND_TIMEOUT_S = 30.0
+_KEYS = frozenset(
+    {"api_url", "cdn_url", "api_key", "api_secret", "api_secret_file", "api_secret_command"}
+)
+
+
+def config_path() -> Path:
+    """Where the profile file is when no option names it: the user's, else the system's."""
+    own = Path(platformdirs.user_config_dir("backlotfs")) / "config.toml"
+    system = Path("/etc/backlotfs/config.toml")
+    return system if not own.exists() and system.exists() else own
+
+
+def load_account(
+    environ: Mapping[str, str],
+    *,
+    config: Path | None = None,
+    profile: str | None = None,
+    api_url: str | None = None,
+    cdn_url: str | None = None,
+) -> Account:
+    """Collect what is needed to sign requests.
+
+    :raises SettingsError: something is missing, malformed or readable by others; says what to do.
+    """
+    entry = _profile(config or config_path(), profile, required=bool(config or profile))
+    url = api_url or environ.get("BACKLOT_API_URL") or _text(entry, "api_url") or DEFAULT_API_URL
+    if not url.startswith(("http://", "https://")):
+        raise SettingsError(f"the API URL {url!r} is not http:// or https://")
+    key = (
+        environ.get("BACKLOT_API_KEY") or _text(entry, "api_key") or _credential(environ, "api_key")
+    )
+    secret = (
+        environ.get("BACKLOT_API_SECRET") or _secret(entry) or _credential(environ, "api_secret")
+    )
+    if not key or not secret:
+        missing = "key" if not key else "secret"
+        raise SettingsError(
+            f"no API {missing}: set BACKLOT_API_KEY and BACKLOT_API_SECRET, or name a profile of "
+            f"{config or config_path()} with --profile"
+        )
+    cdn = cdn_url or environ.get("BACKLOT_CDN_URL") or _text(entry, "cdn_url")
+    return Account(url, key, secret, cdn or default_cdn_url(url), profile)
+
+
+def _profile(path: Path, name: str | None, *, required: bool) -> dict[str, Any]:
+    if not required:
+        return {}
+    try:
+        _refuse_if_shared(path)
+        document = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(
+            f"no configuration file {path}; create it, or name one with --config"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read: {type(error).__name__}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path} is not valid TOML: {error}") from None
+    profiles = document.get("profiles")
+    if not isinstance(profiles, dict):
+        raise SettingsError(f"{path} has no [profiles.NAME] table")
+    if name is None and len(profiles) == 1:
+        name = next(iter(profiles))
+    entry = profiles.get(name) if name is not None else None
+    if not isinstance(entry, dict):
+        known = ", ".join(sorted(profiles))
+        raise SettingsError(f"{path} has no profile {name or '(none named)'}; it has: {known}")
+    unknown = sorted(set(entry) - _KEYS)
+    if unknown:
+        raise SettingsError(f"{path}, profile {name}: unknown setting {unknown[0]!r}")
+    return entry
+
+
+def _secret(entry: dict[str, Any]) -> str | None:
+    given = _text(entry, "api_secret")
+    if given:
+        return given
+    file = _text(entry, "api_secret_file")
+    if file:
+        path = Path(file).expanduser()
+        try:
+            _refuse_if_shared(path)
+            return path.read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(
+                f"the secret file {path} cannot be read: {type(error).__name__}"
+            ) from None
+    command = entry.get("api_secret_command")
+    return _run(command) if command else None
+
+
+def _run(command: object) -> str:
+    words = shlex.split(command) if isinstance(command, str) else command
+    if not isinstance(words, list) or not words or not all(isinstance(word, str) for word in words):
+        raise SettingsError("api_secret_command is a command line, or a list of words")
+    try:
+        done = subprocess.run(
+            words, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, check=False, text=True,
+            timeout=_SECRET_COMMAND_TIMEOUT_S,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"api_secret_command {words[0]!r} failed: {type(error).__name__}"
+        ) from None
+    if done.returncode or not done.stdout.strip():
+        raise SettingsError(
+            f"api_secret_command {words[0]!r} gave no secret (exit {done.returncode})"
+        )
+    return done.stdout.strip()
+
+
+def _credential(environ: Mapping[str, str], name: str) -> str | None:
+    directory = environ.get("CREDENTIALS_DIRECTORY")
+    if not directory:
+        return None
+    try:
+        return (Path(directory) / name).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _refuse_if_shared(path: Path) -> None:
+    status = path.stat()
+    if stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:
+        raise SettingsError(f"{path} can be read by others; make it yours alone: chmod 600 {path}")
+    if status.st_uid not in (os.geteuid(), 0):
+        raise SettingsError(
+            f"{path} belongs to another user; make it yours: chown {os.geteuid()} {path}"
+        )
+
+
+def _text(entry: dict[str, Any], name: str) -> str | None:
+    value = entry.get(name)
+    if value is not None and not isinstance(value, str):
+        raise SettingsError(f"setting {name} is not a text")
+    return value

@@ -1,0 +1,75 @@
+"""Open files: what each was opened on, and how it is being read."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+
+from backlotfs.errors import BadHandle
+from backlotfs.reading.page_cache import OpenMode, PageCacheLedger
+from backlotfs.reading.read_plan import ReadPlanner
+from backlotfs.remote.identity import SourceIdentity
+
+
+class FileHandle:
+    """One open file, pinned to one version of its source.
+
+    :ivar changed: the source is known to be another version now; `flush` says so.
+    :ivar closed: released; read-ahead that was queued for it is not wanted any more.
+    """
+
+    __slots__ = ("changed", "closed", "fh", "identity", "lock", "planner")
+
+    def __init__(self, fh: int, identity: SourceIdentity, planner: ReadPlanner) -> None:
+        self.fh = fh
+        self.identity = identity
+        self.planner = planner
+        self.lock = threading.Lock()  # guards `planner`
+        self.changed = False
+        self.closed = False
+
+
+class HandleTable:
+    """File handles by number. Any thread may call it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._numbers = itertools.count(1)
+        self._handles: dict[int, FileHandle] = {}
+        self._pages = PageCacheLedger()
+
+    def __len__(self) -> int:
+        return len(self._handles)
+
+    def open(
+        self, identity: SourceIdentity, planner: ReadPlanner, *, settling: bool = False
+    ) -> tuple[FileHandle, OpenMode]:
+        """A new handle on this version, and how the kernel is to treat it."""
+        with self._lock:
+            handle = FileHandle(next(self._numbers), identity, planner)
+            self._handles[handle.fh] = handle
+            mode = self._pages.open(identity.embed_code, identity.validator, settling=settling)
+            return handle, mode
+
+    def get(self, fh: int) -> FileHandle:
+        """:raises BadHandle: when it is not open."""
+        handle = self._handles.get(fh)
+        if handle is None:
+            raise BadHandle(f"file handle {fh} is not open")
+        return handle
+
+    def release(self, fh: int) -> None:
+        """Close it. :raises BadHandle: when it is not open."""
+        with self._lock:
+            handle = self._handles.pop(fh, None)
+            if handle is None:
+                raise BadHandle(f"file handle {fh} is not open")
+            self._pages.release(handle.identity.embed_code, handle.identity.validator)
+        handle.closed = True
+
+    def mark_changed(self, embed_code: str, current: str | None) -> None:
+        """Tell every handle on another version than ``current`` (None: on any) that it is old."""
+        with self._lock:
+            for handle in self._handles.values():
+                if handle.identity.embed_code == embed_code:
+                    handle.changed |= handle.identity.validator != current

@@ -1,0 +1,62 @@
+"""Which version of which object: what every byte that is kept or served belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+
+from backlotfs.errors import ContentChanged
+
+
+@dataclass(frozen=True, slots=True)
+class SourceIdentity:
+    """One version of an asset's source object, as the source host describes it.
+
+    :ivar size: bytes of the whole object, from ``Content-Range`` (it wins over ``file_size``).
+    :ivar etag: the ``ETag`` as sent, quotes included, or None.
+    :ivar last_modified: the ``Last-Modified`` text as sent, or None.
+    """
+
+    embed_code: str
+    size: int
+    etag: str | None
+    last_modified: str | None
+
+    @property
+    def validator(self) -> str:
+        """Part of every cache key; differs between versions as far as the host lets one tell."""
+        return f"{self.etag or self.last_modified or ''}/{self.size}"
+
+    @property
+    def strong_etag(self) -> str | None:
+        """The ETag if ``If-Match`` can use it: weak ones never match (RFC 9110 §13.1.1)."""
+        return self.etag if self.etag is not None and self.etag.startswith('"') else None
+
+    @property
+    def last_modified_s(self) -> int | None:
+        """``Last-Modified`` in seconds since the epoch, or None when absent or unparsable."""
+        if self.last_modified is None:
+            return None
+        try:
+            return int(parsedate_to_datetime(self.last_modified).timestamp())
+        except (ValueError, TypeError, OverflowError):
+            return None
+
+    def confirm(self, headers: Mapping[str, str], total: int) -> None:
+        """Check that an answer comes from this very version.
+
+        :param headers: of the answer, names in lower case.
+        :param total: the object's size by the answer's ``Content-Range``.
+        :raises ContentChanged: when size, ETag or (without an ETag) Last-Modified differ.
+        """
+        seen = identity_of(self.embed_code, headers, total)
+        if seen.validator != self.validator:
+            raise ContentChanged(f"the source of {self.embed_code} was replaced")
+
+
+def identity_of(embed_code: str, headers: Mapping[str, str], total: int) -> SourceIdentity:
+    """The identity that an answer's headers (names in lower case) describe."""
+    return SourceIdentity(
+        embed_code, total, headers.get("etag") or None, headers.get("last-modified") or None
+    )

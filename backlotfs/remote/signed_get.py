@@ -1,0 +1,214 @@
+"""One ranged GET on an asset's source, whatever its signature and its host go through.
+
+Theory of operation. A URL is resolved, sent, and the head of the answer is judged:
+
+========================  ==========================================================
+206, 416                  returned; the caller validates them
+403 "expired"             the URL is invalidated and resolved anew, `MAX_EXPIRED` times at most
+403 other, 401            resolved anew once, then `SourceDenied`
+404, 410                  resolved anew once, then `SourceGone`
+412                       `ContentChanged`
+408, 425, 429, 5xx        tried again after a backoff, while attempts and deadline last
+connection trouble        the same
+3xx                       followed on the same scheme and host, 3 times at most, else refused
+anything else             `ProtocolViolation`: a 200 is never taken for a 206
+========================  ==========================================================
+
+A URL can die in a queue (lifetimes of seconds exist), so "expired" is normal and cheap; it counts
+apart from failures. Nothing here looks at a body, except the small XML of an error.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from typing import Protocol
+from urllib.parse import urljoin, urlsplit
+
+from backlotfs.api.signed_url import SignedUrl
+from backlotfs.byterange import ByteRange
+from backlotfs.clock import Clock, Deadline
+from backlotfs.errors import (
+    BacklotError,
+    ContentChanged,
+    DeadlineExceeded,
+    ProtocolViolation,
+    RemoteUnavailable,
+    SourceDenied,
+    SourceGone,
+)
+from backlotfs.wire.connections import ConnectionPool, RangeAnswer
+from backlotfs.wire.retrying import RetryPolicy
+from backlotfs.wire.s3_error import ERROR_BODY_BYTES, S3Error, parse_s3_error
+
+log = logging.getLogger(__name__)
+
+#: Expired answers in a row before giving up: then the clocks or the server are broken.
+MAX_EXPIRED = 5
+#: Redirects followed for one GET.
+MAX_REDIRECTS = 3
+
+_RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+
+class Resolver(Protocol):
+    """What is needed of the URL resolver."""
+
+    def resolve(self, embed_code: str, deadline: Deadline) -> SignedUrl:
+        """A signed URL with life left in it."""
+
+    def invalidate(self, embed_code: str, url: SignedUrl) -> None:
+        """Do not hand out this URL again."""
+
+
+class SignedGet:
+    """Opens ranged GETs on sources by embed code. Any thread may call it."""
+
+    def __init__(
+        self, resolver: Resolver, pool: ConnectionPool, clock: Clock, retry: RetryPolicy
+    ) -> None:
+        self._resolver = resolver
+        self._pool = pool
+        self._clock = clock
+        self._retry = retry
+
+    def open(
+        self,
+        embed_code: str,
+        wanted: ByteRange,
+        deadline: Deadline,
+        *,
+        if_match: str | None = None,
+    ) -> RangeAnswer:
+        """The open answer of a GET of ``wanted``: status 206 or 416, body unread.
+
+        :raises SourceMissing, SourceDenied, SourceGone, ContentChanged: see the table above.
+        :raises RemoteUnavailable: retries spent. :raises DeadlineExceeded: time spent.
+        """
+        attempt = _Attempt(self, embed_code, wanted, deadline, if_match)
+        while True:
+            answer = attempt.once()
+            if answer is not None:
+                return answer
+
+    def pause(self, attempt: int, deadline: Deadline, error: BacklotError) -> None:
+        """Sleep the backoff before attempt ``attempt + 1``.
+
+        :raises BacklotError: ``error`` itself, when no attempt or no time is left.
+        """
+        if attempt >= self._retry.max_attempts:
+            raise error
+        delay = self._retry.delay_s(attempt, random.random())
+        if delay >= deadline.remaining_s():
+            raise error
+        self._clock.sleep(delay)
+
+
+class _Attempt:
+    """The state of one GET over its refreshes, redirects and retries; one thread's."""
+
+    def __init__(
+        self,
+        owner: SignedGet,
+        embed_code: str,
+        wanted: ByteRange,
+        deadline: Deadline,
+        if_match: str | None,
+    ) -> None:
+        self._owner = owner
+        self._embed_code = embed_code
+        self._wanted = wanted
+        self._deadline = deadline
+        self._if_match = if_match
+        self._failures = 0
+        self._expired = 0
+        self._refused = 0
+        self._redirects = 0
+        self._redirected_to: str | None = None
+
+    def once(self) -> RangeAnswer | None:
+        """Ask once; None means: ask again."""
+        self._deadline.check(f"reading the source of {self._embed_code}")
+        url = self._owner._resolver.resolve(self._embed_code, self._deadline)
+        try:
+            answer = self._owner._pool.get(
+                self._redirected_to or url.url,
+                self._wanted,
+                if_match=self._if_match,
+                timeout_s=self._deadline.remaining_s(),
+            )
+        except RemoteUnavailable as error:
+            self._again_after(error)
+            return None
+        if answer.status in (206, 416):
+            return answer
+        with answer:
+            self._judge(answer, url)
+        return None
+
+    def _judge(self, answer: RangeAnswer, url: SignedUrl) -> None:
+        """Return to ask again, or raise."""
+        status = answer.status
+        if status in _REDIRECTS:
+            self._follow(answer, self._redirected_to or url.url)
+            return
+        self._redirected_to = None
+        if status == 412:
+            raise ContentChanged(f"the source of {self._embed_code} was replaced (412)")
+        if status in (401, 403):
+            self._refused_with(parse_s3_error(answer.read(ERROR_BODY_BYTES)), url, status)
+        elif status in (404, 410):
+            self._owner._resolver.invalidate(self._embed_code, url)
+            self._refused += 1
+            if self._refused > 1:
+                raise SourceGone(f"the source of {self._embed_code} is gone ({status})")
+        elif status in _RETRIED:
+            answer.read(ERROR_BODY_BYTES)  # a body read to its end lets the connection live
+            self._again_after(
+                RemoteUnavailable(
+                    f"source host {answer.host} answers {status} for {self._embed_code}",
+                    status=status,
+                )
+            )
+        else:
+            raise ProtocolViolation(
+                f"source host {answer.host} answers {status} to a ranged GET of {self._embed_code}"
+            )
+
+    def _refused_with(self, error: S3Error, url: SignedUrl, status: int) -> None:
+        self._owner._resolver.invalidate(self._embed_code, url)
+        if error.expired:
+            self._expired += 1
+            if self._expired > MAX_EXPIRED:
+                raise DeadlineExceeded(
+                    f"every new URL of {self._embed_code} is expired on arrival: "
+                    "is this machine's clock right?"
+                )
+            return
+        self._refused += 1
+        if self._refused > 1:
+            raise SourceDenied(
+                f"the source of {self._embed_code} is refused: {error.code or status}"
+            )
+
+    def _follow(self, answer: RangeAnswer, current: str) -> None:
+        here, location = urlsplit(current), answer.headers.get("location", "")
+        try:
+            target = urljoin(current, location)
+            there = urlsplit(target)
+            same = (there.scheme, there.netloc) == (here.scheme, here.netloc)
+        except ValueError:
+            same = False
+        self._redirects += 1
+        if not location or not same or self._redirects > MAX_REDIRECTS:
+            raise ProtocolViolation(
+                f"source host {answer.host} redirects {self._embed_code} elsewhere: not followed"
+            )
+        self._redirected_to = target
+
+    def _again_after(self, error: RemoteUnavailable) -> None:
+        self._failures += 1
+        self._redirected_to = None
+        log.debug("attempt %d on %s failed: %s", self._failures, self._embed_code, error)
+        self._owner.pause(self._failures, self._deadline, error)

@@ -1,0 +1,113 @@
+"""Signed source URLs: kept while they live, renewed before they die, one renewal at a time.
+
+URLs live in memory only. Their expiry is a moment on the *server's* wall clock, so it is compared
+with our wall clock corrected by the skew that the API's ``Date`` shows; cachetools' `TLRUCache`
+keeps each for its own time (TTLCache would know one TTL for all).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from cachetools import TLRUCache
+
+from backlotfs.api.records import Source
+from backlotfs.api.signed_url import SignedUrl
+from backlotfs.clock import Clock, Deadline
+from backlotfs.errors import DeadlineExceeded, SourceMissing
+from backlotfs.single_flight import SingleFlight
+
+log = logging.getLogger(__name__)
+
+#: A URL is renewed this long before it expires …
+MARGIN_S = 60.0
+#: … or, if it lives only minutes or seconds, when this part of its life is left.
+MARGIN_SHARE = 0.25
+#: A URL without a readable ``Expires`` is trusted this long; its death is noticed by a 403.
+UNKNOWN_LIFE_S = 300.0
+#: URLs remembered: at 300 bytes each this stays below 20 MB.
+URLS_KEPT = 50_000
+
+
+class SourceLookup(Protocol):
+    """What is needed of the API client."""
+
+    @property
+    def clock_skew_s(self) -> float:
+        """The server's wall clock minus ours, in seconds."""
+
+    def get_source(self, embed_code: str, *, deadline: Deadline) -> Source:
+        """The source of an asset, with a newly signed URL."""
+
+
+class UrlResolver:
+    """Embed code to a signed URL with life left in it. Any thread may call it."""
+
+    def __init__(
+        self, api: SourceLookup, clock: Clock, *, seen: Callable[[str, Source], None] | None = None
+    ) -> None:
+        """``seen`` is told each answer of the API, from the thread that fetched it."""
+        self._api = api
+        self._clock = clock
+        self._seen = seen
+        self._lock = threading.Lock()
+        self._flights: SingleFlight[str, SignedUrl] = SingleFlight()
+        self._urls: TLRUCache[str, SignedUrl] = TLRUCache(
+            URLS_KEPT, ttu=self._renew_at, timer=clock.now
+        )
+        self.refreshes = 0
+
+    def resolve(self, embed_code: str, deadline: Deadline) -> SignedUrl:
+        """A URL that does not expire within the margin; asks the API at most once at a time.
+
+        :raises SourceMissing: the asset has no source, or a null URL.
+        :raises DeadlineExceeded: somebody else's request takes longer than we have.
+        :raises BacklotError: what the API client raises.
+        """
+        with self._lock:
+            known = self._urls.get(embed_code)
+        if known is not None:
+            return known
+        flight, ours = self._flights.join(embed_code)
+        if ours:
+            self._flights.fly(embed_code, lambda: self._refresh(embed_code, deadline))
+        try:
+            return flight.result(min(deadline.remaining_s(), threading.TIMEOUT_MAX))
+        except TimeoutError:
+            raise DeadlineExceeded(f"renewing the URL of {embed_code} takes too long") from None
+
+    def invalidate(self, embed_code: str, url: SignedUrl) -> None:
+        """Forget ``url`` if it is still the one in use: a late failure discards no newer URL."""
+        with self._lock:
+            if self._urls.get(embed_code) == url:
+                del self._urls[embed_code]
+
+    def forget(self, embed_code: str) -> None:
+        """Forget whatever URL is known, because the asset was replaced or deleted."""
+        with self._lock:
+            self._urls.pop(embed_code, None)
+
+    def _refresh(self, embed_code: str, deadline: Deadline) -> SignedUrl:
+        with self._lock:
+            known = self._urls.get(embed_code)
+        if known is not None:  # renewed between our look and our flight
+            return known
+        source = self._api.get_source(embed_code, deadline=deadline)
+        if self._seen is not None:
+            self._seen(embed_code, source)
+        if source.url is None:
+            raise SourceMissing(f"the API gives no URL for the source of {embed_code}")
+        with self._lock:
+            self.refreshes += 1
+            self._urls[embed_code] = source.url
+        log.debug("renewed the URL of %s", embed_code)
+        return source.url
+
+    def _renew_at(self, _embed_code: str, url: SignedUrl, now: float) -> float:
+        if url.expires_at_s is None:
+            return now + UNKNOWN_LIFE_S
+        dies_at = url.expires_at_s - self._api.clock_skew_s
+        return dies_at - min(MARGIN_S, MARGIN_SHARE * max(0.0, dies_at - now))

@@ -1,0 +1,65 @@
+"""What can be set, with its default, as immutable values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+#: The hosted service's API; retired, but still the default of everything that spoke to it.
+DEFAULT_API_URL = "https://api.ooyala.com"
+_HOSTED_CDN_URL = "https://cdn-api.ooyala.com"
+
+MIB = 1024 * 1024
+
+
+def default_cdn_url(api_url: str) -> str | None:
+    """The CDN host that belongs to an API host; only the hosted service had one of its own."""
+    return _HOSTED_CDN_URL if urlsplit(api_url).hostname == "api.ooyala.com" else None
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Which library, and as whom. Shows no secret.
+
+    :ivar profile: its name in the configuration file, or None.
+    """
+
+    api_url: str
+    api_key: str
+    api_secret: str = field(repr=False)
+    cdn_url: str | None = None
+    profile: str | None = None
+
+    @property
+    def source(self) -> str:
+        """The documented spelling of what is mounted: ``backlot:PROFILE``, or the host's name."""
+        return f"backlot:{self.profile or urlsplit(self.api_url).hostname or 'library'}"
+
+
+@dataclass(frozen=True, slots=True)
+class MountSettings:
+    """One mount.
+
+    :ivar memory_bytes: budget for blocks, cached and under way, of all files together.
+    :ivar metadata_ttl_s: the listing is refreshed when it is older and somebody uses the mount.
+    :ivar types: asset types presented; empty: every type that has a source.
+    :ivar statuses: statuses presented; empty: all.
+    :ivar include_unavailable: also list assets whose source cannot be had.
+    :ivar log_place: ``stderr``, ``syslog`` or a file.
+    """
+
+    account: Account
+    mountpoint: Path
+    memory_bytes: int = 256 * MIB
+    metadata_ttl_s: float = 300.0
+    types: frozenset[str] = frozenset()
+    statuses: frozenset[str] = frozenset()
+    include_unavailable: bool = False
+    uid: int = 0
+    gid: int = 0
+    umask: int = 0o022
+    allow_other: bool = False
+    log_level: str = "info"
+    log_format: str = "text"
+    log_place: str = "stderr"

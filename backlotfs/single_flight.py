@@ -1,0 +1,58 @@
+"""One call at a time per key: whoever comes while it runs gets its result, or its error."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
+
+
+class SingleFlight(Generic[K, T]):
+    """Shares a running call among all who ask for the same key; remembers nothing afterwards.
+
+    Threads: any. The lock is never held while a call runs.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._flights: dict[K, Future[T]] = {}
+
+    def join(self, key: K) -> tuple[Future[T], bool]:
+        """The future of ``key`` and whether the caller has to `fly` it."""
+        with self._lock:
+            flight = self._flights.get(key)
+            if flight is not None:
+                return flight, False
+            flight = self._flights[key] = Future()
+            return flight, True
+
+    def fly(self, key: K, call: Callable[[], T]) -> None:
+        """Run ``call`` for a key whose `join` said so, and give all who wait what came of it."""
+        with self._lock:
+            flight = self._flights[key]
+        try:
+            result = call()
+        except BaseException as error:  # noqa: BLE001  # whatever it is belongs to those who wait
+            self._land(key)
+            flight.set_exception(error)
+        else:
+            self._land(key)
+            flight.set_result(result)
+
+    def run(self, key: K, call: Callable[[], T], *, timeout_s: float | None = None) -> T:
+        """Call, or wait for the call that is under way.
+
+        :raises TimeoutError: when another's call takes longer than ``timeout_s``.
+        """
+        flight, ours = self.join(key)
+        if ours:
+            self.fly(key, call)
+        return flight.result(timeout_s)
+
+    def _land(self, key: K) -> None:
+        with self._lock:
+            del self._flights[key]

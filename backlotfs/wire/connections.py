@@ -1,0 +1,247 @@
+"""Kept-alive connections to source hosts, and one ranged GET over them.
+
+The standard library's `http.client` carries these GETs, not `requests`: a presigned URL has to be
+sent byte for byte as it was received (``%2F``, ``%2f``, a stray ``&``), which every URL-normalising
+client breaks for some URL, and a body has to be readable in pieces without further copies.
+
+Threads: `ConnectionPool` may be called from any thread; a `RangeAnswer` belongs to the thread that
+asked for it. The pool's lock is never held across I/O.
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from backlotfs.byterange import ByteRange
+from backlotfs.errors import ProtocolViolation, RemoteUnavailable
+
+#: Seconds to a TCP (and TLS) connection.
+CONNECT_TIMEOUT_S = 4.0
+#: Seconds without a byte after which a transfer counts as stalled.
+STALL_TIMEOUT_S = 10.0
+#: Idle connections older than this are closed instead of used: most servers drop them after 60 s.
+IDLE_TIMEOUT_S = 45.0
+#: Idle connections kept per host; more are closed when they come back.
+IDLE_PER_HOST = 32
+
+
+class Origin(NamedTuple):
+    """Where a connection leads."""
+
+    scheme: str
+    host: str
+    port: int
+
+
+class _Target(NamedTuple):
+    origin: Origin
+    request_target: str
+
+
+def _split(url: str) -> _Target:
+    """Take a URL apart without rewriting a byte of what is sent."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ProtocolViolation("the source URL cannot be parsed") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ProtocolViolation(f"a source URL of scheme {parts.scheme[:20]!r} is refused")
+    after_host = url.split("://", 1)[1]
+    starts = [at for at in (after_host.find("/"), after_host.find("?")) if at >= 0]
+    target = after_host[min(starts) :] if starts else "/"
+    target = target.split("#", 1)[0]
+    if not target.startswith("/"):
+        target = "/" + target
+    default = 443 if parts.scheme == "https" else 80
+    return _Target(Origin(parts.scheme, parts.hostname, port or default), target)
+
+
+class RangeAnswer:
+    """Status, headers and the not yet read body of one GET. Close it, or use it as a context."""
+
+    def __init__(
+        self,
+        pool: ConnectionPool,
+        origin: Origin,
+        connection: http.client.HTTPConnection,
+        response: http.client.HTTPResponse,
+    ) -> None:
+        self._pool = pool
+        self._origin = origin
+        self._connection = connection
+        self._response = response
+        self.status: int = response.status
+        self.headers: Mapping[str, str] = {
+            name.lower(): value for name, value in response.getheaders()
+        }
+
+    @property
+    def host(self) -> str:
+        """Host name, for messages."""
+        return self._origin.host
+
+    def read(self, size: int) -> bytes:
+        """Read exactly ``size`` bytes, or fewer at the end of the body.
+
+        :raises RemoteUnavailable: when the transfer is cut or stalls.
+        """
+        try:
+            return self._response.read(size)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise _unavailable(self._origin.host, error) from None
+
+    def limit_wait(self, seconds: float) -> None:
+        """Let no later wait for a byte last longer than this."""
+        if self._connection.sock is not None:
+            self._connection.sock.settimeout(max(0.05, min(STALL_TIMEOUT_S, seconds)))
+
+    def close(self) -> None:
+        """Give the connection back if the body was read to its end, else close it."""
+        # A body that ended early leaves `length` above 0: that connection is dead.
+        whole = self._response.isclosed() and not self._response.length
+        reusable = whole and self._connection.sock is not None
+        self._response.close()
+        if reusable:
+            self._pool.give_back(self._origin, self._connection)
+        else:
+            self._connection.close()
+
+    def __enter__(self) -> RangeAnswer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class ConnectionPool:
+    """Idle kept-alive connections, newest first, for any number of hosts."""
+
+    def __init__(self, *, user_agent: str, ca_file: str | None = None) -> None:
+        """``ca_file``: a PEM bundle trusted instead of the system's."""
+        self._user_agent = user_agent
+        self._tls = ssl.create_default_context(cafile=ca_file)
+        self._lock = threading.Lock()
+        self._idle: dict[Origin, list[tuple[float, http.client.HTTPConnection]]] = {}
+
+    def get(
+        self,
+        url: str,
+        wanted: ByteRange,
+        *,
+        if_match: str | None = None,
+        timeout_s: float = STALL_TIMEOUT_S,
+    ) -> RangeAnswer:
+        """Send one ranged GET and wait for the head of the answer.
+
+        :param url: sent as it is; never shown in an error.
+        :param if_match: a strong ETag the object must still have (412 otherwise).
+        :param timeout_s: bounds connecting and each wait for bytes, together with the constants.
+        :raises RemoteUnavailable: refused, unresolvable, TLS, reset, timed out.
+        :raises ProtocolViolation: for a URL that is not plain http(s).
+        """
+        origin, request_target = _split(url)
+        headers = {
+            "Range": wanted.header(),
+            "Accept-Encoding": "identity",
+            "User-Agent": self._user_agent,
+        }
+        if if_match is not None:
+            headers["If-Match"] = if_match
+        while True:
+            connection, kept_alive = self._take(origin, timeout_s)
+            try:
+                connection.request("GET", request_target, headers=headers)
+                response = connection.getresponse()
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                connection.close()
+                # A kept-alive connection may have been closed by the host a moment before: free.
+                if kept_alive and not isinstance(error, TimeoutError):
+                    continue
+                raise _unavailable(origin.host, error) from None
+            return RangeAnswer(self, origin, connection, response)
+
+    def give_back(self, origin: Origin, connection: http.client.HTTPConnection) -> None:
+        """Keep a connection whose last answer was read to its end."""
+        with self._lock:
+            idle = self._idle.setdefault(origin, [])
+            idle.append((time.monotonic(), connection))
+            surplus = [idle.pop(0)] if len(idle) > IDLE_PER_HOST else []
+        for _, old in surplus:
+            old.close()
+
+    def close(self) -> None:
+        """Close every idle connection."""
+        with self._lock:
+            idle = [entry for entries in self._idle.values() for entry in entries]
+            self._idle.clear()
+        for _, connection in idle:
+            connection.close()
+
+    def _take(self, origin: Origin, timeout_s: float) -> tuple[http.client.HTTPConnection, bool]:
+        expired: list[http.client.HTTPConnection] = []
+        found: http.client.HTTPConnection | None = None
+        oldest = time.monotonic() - IDLE_TIMEOUT_S
+        with self._lock:
+            idle = self._idle.get(origin, [])
+            while idle and found is None:
+                since, candidate = idle.pop()
+                if since < oldest:
+                    expired.append(candidate)
+                else:
+                    found = candidate
+        for old in expired:
+            old.close()
+        if found is not None and found.sock is not None:
+            found.sock.settimeout(max(0.05, min(STALL_TIMEOUT_S, timeout_s)))
+            return found, True
+        return self._connect(origin, timeout_s), False
+
+    def _connect(self, origin: Origin, timeout_s: float) -> http.client.HTTPConnection:
+        timeout = max(0.05, min(CONNECT_TIMEOUT_S, timeout_s))
+        connection: http.client.HTTPConnection
+        if origin.scheme == "https":
+            connection = http.client.HTTPSConnection(
+                origin.host, origin.port, timeout=timeout, context=self._tls
+            )
+        else:
+            connection = http.client.HTTPConnection(origin.host, origin.port, timeout=timeout)
+        try:
+            connection.connect()
+        except (OSError, ValueError) as error:
+            connection.close()
+            raise _unavailable(origin.host, error) from None
+        connection.sock.settimeout(max(0.05, min(STALL_TIMEOUT_S, timeout_s)))
+        return connection
+
+
+def _unavailable(host: str, error: Exception) -> RemoteUnavailable:
+    """Our own words for a transport failure: the library's may quote the signed URL."""
+    if isinstance(error, socket.gaierror | UnicodeError):
+        what = "its name does not resolve"
+    elif isinstance(error, TimeoutError):
+        what = "no byte came in time"
+    elif isinstance(error, ConnectionRefusedError):
+        what = "it refuses the connection"
+    elif isinstance(error, ssl.SSLCertVerificationError):
+        what = "its TLS certificate is not trusted"
+    elif isinstance(error, ssl.SSLError):
+        what = "TLS failed"
+    elif isinstance(error, OSError | http.client.RemoteDisconnected | http.client.IncompleteRead):
+        what = "the connection was cut"
+    else:
+        what = f"it does not speak HTTP ({type(error).__name__})"
+    return RemoteUnavailable(f"source host {host}: {what}")
