@@ -1,0 +1,226 @@
+"""The routes of the Backlot API that a read-only client needs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from urllib.parse import quote
+
+import requests
+
+from backlotfs.api import parsing
+from backlotfs.api.credentials import Credentials
+from backlotfs.api.paging import walk
+from backlotfs.api.rate_status import RateStatus
+from backlotfs.api.records import Asset, AssetPage, DeletedPage, Label, LabelPage, Source
+from backlotfs.api.requester import SignedRequester
+from backlotfs.clock import Clock, Deadline
+from backlotfs.errors import NoSuchEntry, SourceMissing
+from backlotfs.wire.retrying import RetryPolicy
+
+_LOG = logging.getLogger(__name__)
+_ASSETS = "/v2/assets"
+_DELETED = "/v2/deleted_assets"
+_LABELS = "/v2/labels"
+
+
+class ApiClient:
+    """Signed GETs on one account, as records. Any number of threads may use one client.
+
+    Every method raises, beside what it names itself:
+
+    - :class:`CredentialsRefused` for 401 and 403 (never retried), :class:`ClockSkewed` when that
+      comes of this machine's clock;
+    - :class:`NoSuchEntry` for 404;
+    - :class:`RateLimited` for a 429 that cannot be waited out before the deadline;
+    - :class:`RemoteUnavailable` when connecting or the server (5xx) kept failing;
+    - :class:`DeadlineExceeded` when the time ended first;
+    - :class:`ProtocolViolation` for answers that cannot be what was asked for.
+
+    ``fresh=False`` lets the CDN host answer, if there is one: free of credits, up to 5 minutes
+    late. No error, log line or exception chain holds the secret, a signature or a signed URL.
+    """
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        *,
+        api_url: str,
+        session: requests.Session,
+        clock: Clock,
+        cdn_url: str | None = None,
+        retry: RetryPolicy | None = None,
+        page_limit: int = 500,
+    ) -> None:
+        """Nothing is sent yet; the caller keeps the session and closes it.
+
+        :param page_limit: assets per page asked for; a server may cap it lower.
+        :raises SettingsError: when a URL is none.
+        :raises ValueError: for a page limit below 1.
+        """
+        if page_limit < 1:
+            raise ValueError(f"page_limit must be at least 1, not {page_limit}")
+        self._requester = SignedRequester(
+            credentials,
+            api_url=api_url,
+            session=session,
+            clock=clock,
+            cdn_url=cdn_url,
+            retry=retry or RetryPolicy(),
+        )
+        self._page_limit = str(page_limit)
+
+    @property
+    def clock_skew_s(self) -> float:
+        """Server's clock minus ours, by the last uncached answer's ``Date``; 0.0 until known."""
+        return self._requester.clock_skew_s
+
+    @property
+    def rate(self) -> RateStatus | None:
+        """Credits left and when they come back, by the last answer that said; None until known."""
+        return self._requester.rate
+
+    def iter_pages(
+        self,
+        *,
+        deadline: Deadline,
+        where: str | None = None,
+        include: str | None = None,
+        orderby: str | None = None,
+        start: str | None = None,
+        fresh: bool = True,
+    ) -> Iterator[AssetPage]:
+        """The library, page by page, newest first unless ``orderby`` says otherwise.
+
+        :param where: filter in the API's own language; a server without filters ignores it.
+        :param include: ``metadata``, ``labels`` or both, with a comma.
+        :param start: a page's ``next_page``, to go on there; the filter is in it.
+        :raises ProtocolViolation: also when the pages go round in a circle.
+        """
+        options = {"where": where, "include": include, "orderby": orderby}
+        params = {name: value for name, value in options.items() if value}
+        return self._asset_pages(_ASSETS, params, deadline=deadline, start=start, fresh=fresh)
+
+    def iter_deleted(
+        self, *, deadline: Deadline, start: str | None = None, fresh: bool = True
+    ) -> Iterator[DeletedPage]:
+        """Recently deleted assets, page by page, newest deletion first."""
+        return walk(
+            lambda params: self._requester.get(
+                _DELETED, params, parsing.parse_deleted_page, deadline=deadline, fresh=fresh
+            ),
+            route=_DELETED,
+            first={"limit": self._page_limit},
+            start=start,
+            prefix=self._requester.api.prefix,
+        )
+
+    def get_asset(
+        self,
+        embed_code: str,
+        *,
+        deadline: Deadline,
+        include: str | None = None,
+        fresh: bool = True,
+    ) -> Asset:
+        """One asset's record."""
+        params = {"include": include} if include else {}
+        route = _route(_ASSETS, embed_code)
+        return self._requester.get(
+            route, params, parsing.parse_asset, deadline=deadline, fresh=fresh
+        )
+
+    def get_source(self, embed_code: str, *, deadline: Deadline, fresh: bool = True) -> Source:
+        """Size and a new signed URL of an asset's source file.
+
+        ``/streams`` is asked first; without a source entry there, ``/source_file_info``. A source
+        with a null URL is returned as it is.
+
+        :raises SourceMissing: neither route knows a source.
+        """
+        streams = _route(_ASSETS, embed_code, "streams")
+        info = _route(_ASSETS, embed_code, "source_file_info")
+        try:
+            found = self._requester.get(
+                streams, {}, parsing.parse_streams, deadline=deadline, fresh=fresh
+            )
+        except NoSuchEntry:
+            found = None
+        if found is not None:
+            return found
+        try:
+            source = self._requester.get(
+                info, {}, parsing.parse_source_file_info, deadline=deadline, fresh=fresh
+            )
+        except NoSuchEntry:
+            source = Source(None, None)
+        if source.url is None and source.file_size is None:
+            raise SourceMissing(f"the API knows no source file for {embed_code}")
+        return source
+
+    def labels(self, deadline: Deadline, *, fresh: bool = True) -> tuple[Label, ...]:
+        """Every label of the account."""
+        return self._every_label(_LABELS, deadline, fresh)
+
+    def asset_labels(
+        self, embed_code: str, *, deadline: Deadline, fresh: bool = True
+    ) -> tuple[Label, ...]:
+        """The labels of one asset."""
+        return self._every_label(_route(_ASSETS, embed_code, "labels"), deadline, fresh)
+
+    def label_assets(
+        self,
+        label_id: str,
+        *,
+        deadline: Deadline,
+        include: str | None = None,
+        start: str | None = None,
+        fresh: bool = True,
+    ) -> Iterator[AssetPage]:
+        """The assets of one label, page by page; those of its descendants are not among them."""
+        route = _route(_LABELS, label_id, "assets")
+        params = {"include": include} if include else {}
+        return self._asset_pages(route, params, deadline=deadline, start=start, fresh=fresh)
+
+    def _asset_pages(
+        self,
+        route: str,
+        params: dict[str, str],
+        *,
+        deadline: Deadline,
+        start: str | None,
+        fresh: bool,
+    ) -> Iterator[AssetPage]:
+        return walk(
+            lambda page: self._requester.get(
+                route, page, parsing.parse_asset_page, deadline=deadline, fresh=fresh
+            ),
+            route=route,
+            first={**params, "limit": self._page_limit},
+            start=start,
+            prefix=self._requester.api.prefix,
+        )
+
+    def _every_label(self, route: str, deadline: Deadline, fresh: bool) -> tuple[Label, ...]:
+        def fetch(params: Mapping[str, str]) -> LabelPage:
+            return self._requester.get(
+                route, params, parsing.parse_labels, deadline=deadline, fresh=fresh
+            )
+
+        found: list[Label] = []
+        for page in walk(fetch, route=route, first={}, prefix=self._requester.api.prefix):
+            found.extend(page.labels)
+            for reason in page.skipped:
+                _LOG.warning("%s: label skipped: %s", route, reason)
+        return tuple(found)
+
+
+def _route(collection: str, identifier: str, *rest: str) -> str:
+    """``/v2/assets/<id>/streams``, percent-encoded.
+
+    :raises NoSuchEntry: for what cannot be an id, and in a path would name something else.
+    """
+    if not parsing.is_identifier(identifier):
+        raise NoSuchEntry(f"{identifier!r} cannot be an id of the library")
+    encoded = quote(identifier, safe="", errors="replace")
+    return "/".join((collection, encoded, *rest))

@@ -1,0 +1,68 @@
+"""One GET, from a URL to a whole answer in memory, bounded in size and time."""
+
+from __future__ import annotations
+
+import requests
+
+from backlotfs.api.answers import Answer
+from backlotfs.api.connection_failures import EXCHANGE_ERRORS, ConnectionFailure, explain
+from backlotfs.clock import Clock, Deadline
+from backlotfs.errors import ProtocolViolation, RemoteUnavailable
+from backlotfs.wire.sessions import timeouts_s
+
+# a page of 500 assets with metadata is about 1 MB; this much is a fault or a bomb
+MAX_BODY_BYTES = 64 * 1024 * 1024
+_CHUNK_BYTES = 64 * 1024
+
+
+class LastingFailure(RemoteUnavailable):
+    """No connection, and another attempt will not change that: bad certificate, unknown name."""
+
+
+def fetch(
+    session: requests.Session, url: str, *, host: str, route: str, deadline: Deadline, clock: Clock
+) -> Answer:
+    """GET ``url`` and read all of the answer, whatever its status; redirects are not followed.
+
+    :param url: may hold a signature: it is sent, and never shown.
+    :param host: how to name the other side in messages.
+    :param route: the path, for messages.
+    :raises RemoteUnavailable: no answer, or one that broke off. Neither it nor anything in its
+        chain holds the URL.
+    :raises DeadlineExceeded: the time ended while the answer was arriving.
+    :raises ProtocolViolation: more than :data:`MAX_BODY_BYTES` after decompression.
+    """
+    try:
+        return _exchange(session, url, host=host, route=route, deadline=deadline, clock=clock)
+    except EXCHANGE_ERRORS as error:
+        failure = explain(error, host)
+    # raised outside of the handler, so that the library's exception is not even our context
+    raise _unreachable(failure)
+
+
+def _unreachable(failure: ConnectionFailure) -> RemoteUnavailable:
+    return (LastingFailure if failure.lasting else RemoteUnavailable)(failure.words)
+
+
+def _exchange(
+    session: requests.Session, url: str, *, host: str, route: str, deadline: Deadline, clock: Clock
+) -> Answer:
+    response = session.get(
+        url,
+        headers={"Accept": "application/json"},
+        timeout=timeouts_s(deadline),
+        allow_redirects=False,
+        stream=True,
+    )
+    arrived_at_s = clock.now()
+    with response:
+        body = bytearray()
+        # read1 hands over what has arrived: a trickle cannot outlast the deadline unseen
+        while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=True):
+            body += chunk
+            if len(body) > MAX_BODY_BYTES:
+                raise ProtocolViolation(
+                    f"{host} answered {route} with more than {MAX_BODY_BYTES >> 20} MiB"
+                )
+            deadline.check(f"reading the answer of {host} for {route}")
+    return Answer(host, route, response.status_code, response.headers, bytes(body), arrived_at_s)

@@ -1,0 +1,120 @@
+"""No JSON, however hostile, gets anything but a record or a ProtocolViolation out of the parser."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from backlotfs.api import parsing
+from backlotfs.api.paging import cursor_params
+from backlotfs.api.server_text import message_of, one_line
+from backlotfs.api.signed_url import SignedUrl
+from backlotfs.errors import ProtocolViolation
+
+FIELDS = [
+    "embed_code", "name", "original_file_name", "asset_type", "status", "created_at", "updated_at",
+    "duration", "description", "external_id", "metadata", "labels", "id", "full_name", "parent_id",
+    "is_source", "file_size", "url", "source_file_url", "deleted_at", "items", "next_page",
+    "message",
+]  # fmt: skip
+# surrogates on purpose: JSON can spell them
+texts = st.text(st.characters(), max_size=40) | st.text(st.characters(categories=["Cs"]))
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.sampled_from([10**18, -(10**18), 10**400, 2**53])
+    | st.floats()
+    | texts
+    | st.sampled_from(["true", "-1", "9" * 30, "http://h/p?Expires=1", "x" * 10_000])
+    | st.datetimes().map(str)
+)
+documents = st.recursive(
+    scalars,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(FIELDS) | texts, inner, max_size=6)
+    ),
+    max_leaves=25,
+)
+records = st.dictionaries(st.sampled_from(FIELDS), documents)
+PARSERS = [
+    parsing.parse_asset,
+    parsing.parse_asset_page,
+    parsing.parse_deleted_page,
+    parsing.parse_label,
+    parsing.parse_labels,
+    parsing.parse_streams,
+    parsing.parse_source_file_info,
+]
+
+
+@pytest.mark.parametrize("parse", PARSERS)
+@given(document=documents | records | st.lists(records))
+def test_only_records_or_protocol_violations(
+    parse: Callable[[object], object], document: object
+) -> None:
+    """Anything JSON can say: a record, or one typed error in plain words."""
+    try:
+        outcome: object = parse(document)
+    except ProtocolViolation as error:
+        outcome = str(error)
+    assert isinstance(repr(outcome), str)
+    assert not isinstance(outcome, str) or outcome.isprintable()
+
+
+@given(st.lists(records | scalars, max_size=8))
+def test_every_record_of_a_page_is_accounted_for(items: list[object]) -> None:
+    """Each is an asset, whose texts can be stored, or has a reason."""
+    page = parsing.parse_asset_page({"items": items})
+    assert len(page.assets) + len(page.skipped) == len(items)
+    for asset in page.assets:
+        kept = [asset.title, asset.embed_code, asset.original_file_name, asset.description]
+        "".join(text or "" for text in [*kept, *asset.metadata, *asset.metadata.values()]).encode()
+        assert "/" not in asset.embed_code
+        assert 0 <= asset.created_at_s < 2**63
+
+
+@given(st.text() | st.text("http:/?&=%Expires[]@.0123456789").map("http://h".__add__))
+@example("http://[")
+def test_urls_are_kept_whole_or_refused(text: str) -> None:
+    """A URL that is taken is taken byte for byte, and shows no query."""
+    try:
+        url = SignedUrl.parse(text)
+    except ProtocolViolation:
+        return
+    assert url.url == text
+    assert str(url) == f"{url.identity}?<redacted>"
+    assert "?" not in url.identity
+
+
+@given(texts | st.text("/v2assets?&=%;").map("/v2/assets?".__add__))
+def test_cursors_are_parameters_or_refused(cursor: str) -> None:
+    """Never anything but parameters without credentials."""
+    try:
+        params = cursor_params(cursor, "/v2/assets")
+    except ProtocolViolation:
+        return
+    assert params
+    assert not params.keys() & {"api_key", "expires", "signature"}
+
+
+@given(documents, st.binary())
+def test_messages_are_one_bounded_line(document: object, tail: bytes) -> None:
+    """Whatever an error body holds."""
+    for body in (json.dumps(document).encode(), json.dumps({"message": document}).encode(), tail):
+        said = message_of(body)
+        assert said.isprintable()
+        assert len(said) <= 300
+
+
+@given(st.text(), st.integers(1, 400))
+def test_one_line_is_bounded_and_printable(text: str, limit: int) -> None:
+    """At any limit."""
+    line = one_line(text, limit)
+    assert line.isprintable()
+    assert len(line) <= limit

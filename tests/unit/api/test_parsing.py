@@ -1,0 +1,261 @@
+"""Records from JSON of both dialects, and of none."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from backlotfs.api import parsing
+from backlotfs.api.records import Asset, Label, Source
+from backlotfs.api.signed_url import SignedUrl
+from backlotfs.errors import ProtocolViolation
+
+E = "EMBEDCODEexample-000000000000_01"
+URL = f"http://cms.ooyala.com/{E}%2F0-1?Signature=S&Expires=1893456000&AWSAccessKeyId=A&"
+SAMPLE: dict[str, object] = {
+    "embed_code": E,
+    "name": "Harbour, take 2",
+    "asset_type": "video",
+    "status": "live",
+    "original_file_name": "harbour take#2.mov",
+    "duration": 61583,
+    "description": None,
+    "created_at": "2016-03-01T21:43:12Z",
+    "updated_at": "2016-03-01T21:49:25+00:00",
+    "external_id": None,
+    "preview_image_url": "http://cf.c.ooyala.com/promo",
+}
+
+
+def asset(**changes: object) -> Asset:
+    """The sample with changes, parsed."""
+    return parsing.parse_asset(SAMPLE | changes)
+
+
+def test_sample() -> None:
+    """Every field of the documented sample arrives."""
+    assert asset() == Asset(
+        embed_code=E,
+        title="Harbour, take 2",
+        original_file_name="harbour take#2.mov",
+        asset_type="video",
+        status="live",
+        created_at_s=1456868592,
+        updated_at_s=1456868965,
+        duration_ms=61583,
+        preview_image_url="http://cf.c.ooyala.com/promo",
+    )
+    assert hash(asset()) == hash(asset())
+
+
+def test_both_dialects_agree() -> None:
+    """The strings of 2013 and the natives of 2017 make equal records."""
+    assert asset(duration="61583") == asset(duration=61583.0) == asset()
+
+
+def test_least_asset() -> None:
+    """An embed code alone is an asset."""
+    bare = parsing.parse_asset({"embed_code": E})
+    assert (bare.title, bare.original_file_name, bare.status) == ("", None, "")
+    assert (bare.created_at_s, bare.duration_ms) == (0, 0)
+    assert bare.metadata == {}
+    assert bare.labels is None
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("2016-03-01T21:43:12", 1456868592),
+        ("2016-03-01T22:43:12+01:00", 1456868592),
+        (1456868592, 1456868592),
+        ("1456868592", 1456868592),
+        ("1969-12-31T00:00:00Z", 0),
+        ("0001-01-01T00:00:00+23:59", 0),
+        ("9999-12-31T23:59:59-23:59", 0),
+        ("yesterday", 0),
+        (10**18, 0),
+        (float("nan"), 0),
+        (float("inf"), 0),
+        (True, 0),
+        (None, 0),
+        ([], 0),
+    ],
+)
+def test_times(value: object, seconds: int) -> None:
+    """ISO 8601 in UTC; whatever else becomes 0."""
+    assert asset(created_at=value).created_at_s == seconds
+
+
+@pytest.mark.parametrize(
+    "code", [None, "", 7, [], "a/b", "a\0b", "a\nb", "..", ".", "x" * 129, "\ud800", "é" * 65]
+)
+def test_bad_embed_codes(code: object) -> None:
+    """An id that could not stand in a URL or a file name makes the record bad, and is named."""
+    with pytest.raises(ProtocolViolation, match="embed_code"):
+        asset(embed_code=code)
+
+
+@pytest.mark.parametrize("field", ["name", "original_file_name", "asset_type", "status"])
+@pytest.mark.parametrize("value", [[], {}, True, 10**18, float("nan")])
+def test_names_must_be_text(field: str, value: object) -> None:
+    """A name of another type makes the record bad, and the field is named."""
+    with pytest.raises(ProtocolViolation, match=f"^{field}: expected text"):
+        asset(**{field: value})
+
+
+def test_hostile_texts_are_kept_or_mended() -> None:
+    """Long names live, numbers become text, lone surrogates become U+FFFD, pairs become one."""
+    assert asset(name="x" * 10_000).title == "x" * 10_000
+    assert asset(original_file_name=42).original_file_name == "42"
+    assert asset(name="a\ud800b").title == "a\ufffdb"
+    assert asset(name="\ud83d\ude00").title == "😀"
+
+
+def test_decoration_never_hurts() -> None:
+    """Fields that nothing depends on are dropped when they make no sense."""
+    odd = asset(duration=-1, description=[], external_id=7, metadata=[1], labels="x")
+    assert odd.duration_ms == 0
+    assert odd.description is None
+    assert odd.external_id is None
+    assert odd.metadata == {}
+    assert odd.labels is None
+
+
+def test_included_metadata_and_labels() -> None:
+    """``include`` brings pairs and labels; labels that are not understood count as unknown."""
+    label = {"id": "f" * 32, "name": "Racing", "full_name": "/Sports/Racing", "parent_id": "e" * 32}
+    full = asset(metadata={"k": "v", "n": 1}, labels=[label])
+    assert full.metadata == {"k": "v"}
+    assert full.labels == (Label("f" * 32, "Racing", "/Sports/Racing", "e" * 32),)
+    assert asset(labels=[]).labels == ()
+    assert asset(labels=[label, "Racing"]).labels is None
+
+
+def test_a_bad_record_is_skipped_and_the_page_lives() -> None:
+    """Each skipped record has its reason: which, and why."""
+    page = parsing.parse_asset_page(
+        {"items": [SAMPLE, 5, SAMPLE | {"name": []}, {"name": "n"}], "next_page": ""}
+    )
+    assert page.assets == (asset(),)
+    assert page.next_page is None
+    assert page.skipped == (
+        "record 2: asset: expected an object, got a number",
+        f"record 3 (embed_code {E!r}): name: expected text, got an array",
+        "record 4: embed_code: not usable as an id",
+    )
+
+
+@pytest.mark.parametrize(
+    ("document", "field"),
+    [
+        (None, "page"),
+        ([], "page"),
+        ("x", "page"),
+        ({}, "items"),
+        ({"items": {}}, "items"),
+        ({"items": [], "next_page": []}, "next_page"),
+    ],
+)
+def test_no_page(document: object, field: str) -> None:
+    """What is no page at all is refused; the field is named."""
+    for parse in (parsing.parse_asset_page, parsing.parse_labels, parsing.parse_deleted_page):
+        with pytest.raises(ProtocolViolation, match=field):
+            parse(document)
+
+
+def test_deleted() -> None:
+    """Deletions have an id and a time."""
+    page = parsing.parse_deleted_page(
+        {"items": [{"embed_code": E, "deleted_at": "1970-01-01T00:01:00Z", "duration": "5"}, {}]}
+    )
+    assert [dataclasses.astuple(item) for item in page.deleted] == [(E, 60)]
+    assert len(page.skipped) == 1
+
+
+def test_labels() -> None:
+    """A label without a usable id or with a torn parent is skipped; a root has no parent."""
+    page = parsing.parse_labels(
+        {
+            "items": [
+                {"id": "1", "name": "a/b,c", "full_name": "/a/b,c", "parent_id": None},
+                {"id": "2", "name": "", "parent_id": ""},
+                {"id": "x/y", "name": "n"},
+                {"id": "3", "name": "n", "parent_id": 7},
+            ]
+        }
+    )
+    assert page.labels == (Label("1", "a/b,c", "/a/b,c", None), Label("2", "", "", None))
+    assert len(page.skipped) == 2
+
+
+SOURCE = {"is_source": True, "file_size": 400868, "url": URL}
+RENDITION = {"is_source": False, "file_size": 6192720, "url": "http://player/x.m3u8"}
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [SOURCE, RENDITION],
+        [RENDITION, SOURCE],
+        [None, 7, RENDITION, SOURCE],
+        [{"is_source": "true", "file_size": "400868", "url": URL}],
+        [SOURCE | {"url": None}, SOURCE, SOURCE | {"file_size": 1}],
+        [RENDITION | {"is_source": "false"}, RENDITION | {"is_source": []}, SOURCE],
+    ],
+)
+def test_source_entry_is_found_anywhere(entries: list[object]) -> None:
+    """In either dialect, in any place, the one with a URL first."""
+    assert parsing.parse_streams(entries) == Source(SignedUrl(URL), 400868)
+
+
+@pytest.mark.parametrize("entries", [[], [RENDITION], [{}], [[]], [{"is_source": None}]])
+def test_no_source_entry(entries: list[object]) -> None:
+    """No source is None, not an error."""
+    assert parsing.parse_streams(entries) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "source"),
+    [
+        ({"url": None}, Source(None, 400868)),
+        ({"url": ""}, Source(None, 400868)),
+        ({"file_size": None}, Source(SignedUrl(URL), None)),
+        ({"file_size": ""}, Source(SignedUrl(URL), None)),
+        ({"file_size": 0}, Source(SignedUrl(URL), 0)),
+        ({"file_size": 400868.0}, Source(SignedUrl(URL), 400868)),
+    ],
+)
+def test_nulls_of_a_source(changes: dict[str, object], source: Source) -> None:
+    """A null URL or size is a source with a gap."""
+    assert parsing.parse_streams([SOURCE | changes]) == source
+
+
+@pytest.mark.parametrize("size", [-1, "-1", 10**18, "9" * 19, "9" * 5000, 1.5, "x", True, [], {}])
+def test_impossible_sizes(size: object) -> None:
+    """A size that cannot be is refused on both routes, by name."""
+    with pytest.raises(ProtocolViolation, match="file_size"):
+        parsing.parse_streams([SOURCE | {"file_size": size}])
+    with pytest.raises(ProtocolViolation, match="file_size"):
+        parsing.parse_source_file_info({"file_size": size})
+
+
+@pytest.mark.parametrize("url", [7, [], "not a url", "javascript:x"])
+def test_impossible_urls(url: object) -> None:
+    """A URL that cannot be is refused on both routes, by name."""
+    with pytest.raises(ProtocolViolation, match=r"^url: "):
+        parsing.parse_streams([SOURCE | {"url": url}])
+    with pytest.raises(ProtocolViolation, match=r"^source_file_url: "):
+        parsing.parse_source_file_info({"source_file_url": url})
+
+
+def test_source_file_info() -> None:
+    """The second way, in full, with the known null combination, and of the wrong shape."""
+    info = {"original_file_name": "h.mov", "file_size": "12", "source_file_url": URL}
+    assert parsing.parse_source_file_info(info) == Source(SignedUrl(URL), 12, "h.mov")
+    nulls = {"original_file_name": None, "file_size": 12, "source_file_url": None}
+    assert parsing.parse_source_file_info(nulls) == Source(None, 12, None)
+    with pytest.raises(ProtocolViolation, match="source_file_info"):
+        parsing.parse_source_file_info([])
+    with pytest.raises(ProtocolViolation, match="streams"):
+        parsing.parse_streams({})
