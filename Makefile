@@ -1,0 +1,32 @@
+# `make demo` and `make test` are each enough on a fresh Debian 12+ or Ubuntu 24.04+ machine that
+# has git, make and python3: missing system packages come by apt, the rest lives in .venv here.
+
+PYTHON ?= python3
+VENV_PYTHON = .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint venv clean
+
+help: ## Say what can be made
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile
+
+demo: ## A sample library served, mounted, copied and verified: make demo [MOUNTPOINT=DIR]
+	@PYTHON='$(PYTHON)' .ci/system-packages demo
+	@PYTHON='$(PYTHON)' .ci/python-environment emulator
+	@exec $(VENV_PYTHON) -m backlotfs demo $(MOUNTPOINT)
+
+test: ## Everything that has to hold: format, lint, types, all tests, coverage: make test [ARGS=--fast]
+	@PYTHON='$(PYTHON)' .ci/system-packages test
+	@PYTHON='$(PYTHON)' .ci/python-environment emulator,dev
+	@exec $(VENV_PYTHON) -m tests $(ARGS)
+
+lint: venv ## Format, lint and types alone
+	@exec $(VENV_PYTHON) -m tests --lint $(ARGS)
+
+venv: ## The virtual environment with everything a contributor needs, in .venv
+	@PYTHON='$(PYTHON)' .ci/system-packages venv
+	@PYTHON='$(PYTHON)' .ci/python-environment emulator,dev
+
+clean: ## Remove everything that was made here
+	rm -rf .venv .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist htmlcov
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

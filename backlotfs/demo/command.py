@@ -1,0 +1,29 @@
+"""``backlotfs demo [MOUNTPOINT]``."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import click
+
+from backlotfs.errors import SettingsError
+
+
+@click.command("demo", short_help="Sample library, mount and guided tour; cleans up.")
+@click.argument("mountpoint", required=False, type=click.Path(path_type=Path))
+def demo(mountpoint: Path | None) -> None:
+    """Serve sample media by the emulator, mount them, and show what one does with a mount.
+
+    Lists, copies with cp and rsync, compares checksums with the files the emulator serves, and
+    reads on while signed URLs expire. On a terminal the mount stays up until Enter. MOUNTPOINT is
+    an empty or a new folder; without it one in the temporary folder is taken. Everything made is
+    removed at the end, also after Ctrl-C.
+    """
+    if importlib.util.find_spec("aiohttp") is None:
+        raise SettingsError("the demo needs the emulator: pip install 'backlotfs[emulator]'")
+    # late, so that the other commands do not wait for the emulator's server to be imported
+    from backlotfs.demo.session import Session
+
+    # not ctx.exit: the status of a signal has to reach the shell whatever runs this command
+    raise SystemExit(Session(mountpoint).run())

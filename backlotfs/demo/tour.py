@@ -1,0 +1,230 @@
+"""The stations of the tour, each a command a user would type and a check of what came of it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shlex
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from backlotfs.demo import programs
+from backlotfs.demo.interruption import Interruption
+from backlotfs.demo.narration import Narrator, megabytes, rate
+from backlotfs.demo.sample_library import MASTER_NAME, SampleLibrary
+from backlotfs.demo.verification import CheckFailed, verify
+from backlotfs.emulator import Emulator
+
+_MIB = 1024 * 1024
+_PIECE_BYTES = 4 * _MIB
+_PIECE_S = 0.2  # 21 MB/s, about the bit rate of a mezzanine file being watched
+_TAIL_BYTES = _MIB
+_LIFETIMES_READ_THROUGH = 4
+_EMBED_CODE_ATTRIBUTE = "user.backlot.embed_code"
+# The two routes that give a signed URL.
+_URL_ROUTES = ("streams", "source_file_info")
+
+
+@dataclass(frozen=True, slots=True)
+class Tour:
+    """A mounted sample library and what is needed to show it around. Main thread only.
+
+    Attributes:
+        mountpoint: where the library is mounted.
+        copies: an empty folder for what is copied out of it.
+        sample: what is being served.
+        emulator: who serves it; its request log tells what the mount asked for.
+        url_lifetime_s: how long its signed URLs live.
+    """
+
+    mountpoint: Path
+    copies: Path
+    sample: SampleLibrary
+    emulator: Emulator
+    url_lifetime_s: float
+    narrator: Narrator
+    interruption: Interruption
+
+    def walk(self) -> None:
+        """All stations, in order.
+
+        :raises CheckFailed: when something is not as it has to be.
+        :raises Stopped: on a signal.
+        """
+        paths = self.listing()
+        self.copy_of_one_file(paths)
+        self.media_probe(paths)
+        self.read_through_expiry(paths)
+        self.copy_of_the_tree(paths)
+        self.account()
+
+    def listing(self) -> dict[str, Path]:
+        """``ls -l``; every asset has to be there, with its true size. Paths by embed code."""
+        self.narrator.step("The library as a folder")
+        started_s = time.monotonic()
+        self._run(["ls", "-l", self.mountpoint], show_output=True)
+        elapsed_s = time.monotonic() - started_s
+        paths: dict[str, Path] = {}
+        # os.listdir and os.stat let the emulator's thread run meanwhile; scandir's stat does not
+        for name in os.listdir(self.mountpoint):
+            path = self.mountpoint / name
+            paths[os.getxattr(path, _EMBED_CODE_ATTRIBUTE).decode()] = path
+        assets = {asset.embed_code: asset for asset in self.sample.library.ordered()}
+        if set(paths) != set(assets):
+            raise CheckFailed(f"{len(assets)} assets are served, {len(paths)} are listed")
+        for embed_code, path in paths.items():
+            content = assets[embed_code].content
+            if content is not None and path.stat().st_size != content.size:
+                raise CheckFailed(f"{path}: {path.stat().st_size} bytes instead of {content.size}")
+        self.narrator.say(f"{len(paths)} files in {elapsed_s:.2f} s, every size the true one.")
+        return paths
+
+    def copy_of_one_file(self, paths: dict[str, Path]) -> None:
+        """``cp`` of the large film."""
+        self.narrator.step("One file, with cp")
+        original = self.sample.files[self.sample.master]
+        copy = self.copies / MASTER_NAME
+        started_s = time.monotonic()
+        self._run(["cp", paths[self.sample.master], copy])
+        elapsed_s = time.monotonic() - started_s
+        verify([(copy, original)])
+        self.narrator.say(f"{rate(original.stat().st_size, elapsed_s)}; SHA-256 equal.")
+
+    def media_probe(self, paths: dict[str, Path]) -> None:
+        """``ffprobe`` of a film: a seek to its index and back, not a download."""
+        if shutil.which("ffprobe") is None:
+            return
+        self.narrator.step("A look into a film, with ffprobe")
+        started_s = time.monotonic()
+        path = paths[self.sample.first_film]
+        fields = "format=format_name,duration:stream=codec_name"
+        options = ["-v", "error", "-of", "default=nw=1", "-show_entries", fields]
+        self._run(["ffprobe", *options, str(path)], show_output=True)
+        self.narrator.say(f"Answered in {time.monotonic() - started_s:.2f} s.")
+
+    def read_through_expiry(self, paths: dict[str, Path]) -> None:
+        """The end of the largest file at once, then its beginning at the pace of a player, for
+        several times as long as a signed URL lives.
+        """
+        content = self.sample.endless_content
+        path = paths[self.sample.endless]
+        self.narrator.step(f"{megabytes(content.size)} that no disk holds, and URLs that die")
+        quoted = shlex.quote(str(path))
+        line = f"tail -c {_TAIL_BYTES} {quoted} | sha256sum"
+        self.narrator.typed(line)
+        started_s = time.monotonic()
+        output = self._run(["sh", "-c", line], show_command=False)
+        elapsed_s = time.monotonic() - started_s
+        tail = content.read(content.size - _TAIL_BYTES, _TAIL_BYTES)
+        if output.split()[:1] != [hashlib.sha256(tail).hexdigest()]:
+            raise CheckFailed(f"the last {_TAIL_BYTES} bytes of {path} are not those served")
+        self.narrator.say(f"Its last mebibyte in {elapsed_s:.2f} s; SHA-256 equal.")
+
+        pieces = int(_LIFETIMES_READ_THROUGH * self.url_lifetime_s / _PIECE_S) + 1
+        speed = round(_PIECE_BYTES / _PIECE_S)
+        self.narrator.typed(f"pv -L {speed} {quoted} | head -c {pieces * _PIECE_BYTES} >/dev/null")
+        self.narrator.say("(The demo reads it itself, and compares every byte.)")
+        refreshes = self._urls_given(self.sample.endless)
+        started_s = time.monotonic()
+        longest_s = self._read_paced(path, pieces)
+        elapsed_s = time.monotonic() - started_s
+        refreshes = self._urls_given(self.sample.endless) - refreshes
+        if refreshes < 2:
+            raise CheckFailed(f"{elapsed_s:.1f} s of reading asked for {refreshes} new URLs")
+        self.narrator.say(
+            f"{rate(pieces * _PIECE_BYTES, elapsed_s)}, every byte equal. A signed URL lives "
+            f"{self.url_lifetime_s:g} s here:\nthe mount got a new one {refreshes} times; "
+            f"the longest wait for {megabytes(_PIECE_BYTES)} was {longest_s * 1000:.0f} ms."
+        )
+
+    def copy_of_the_tree(self, paths: dict[str, Path]) -> None:
+        """``rsync`` twice: the second finds nothing to do; then every file against its original."""
+        if shutil.which("rsync") is None:
+            self.narrator.say("rsync is not installed, so the tree is not copied.")
+            return
+        self.narrator.step("The whole tree, with rsync, twice")
+        tree = self.copies / "tree"
+        command = ["rsync", "-a", "--stats", "--max-size=10g", f"{self.mountpoint}/", f"{tree}/"]
+        started_s = time.monotonic()
+        copied = self._transferred(self._run(command))
+        elapsed_s = time.monotonic() - started_s
+        total_bytes = sum(path.stat().st_size for path in self.sample.files.values())
+        self.narrator.say(f"First run: {copied} files, {rate(total_bytes, elapsed_s)}.")
+        started_s = time.monotonic()
+        again = self._transferred(self._run(command))
+        elapsed_s = time.monotonic() - started_s
+        if again != 0:
+            raise CheckFailed(f"the second rsync copied {again} files again")
+        self.narrator.say(f"Second run: nothing to copy, {elapsed_s:.2f} s.")
+        started_s = time.monotonic()
+        pairs = [(tree / paths[code].name, file) for code, file in self.sample.files.items()]
+        files, size_bytes = verify(pairs)
+        self.narrator.say(
+            f"SHA-256 of {files} copies ({megabytes(size_bytes)}) against the files on disk that "
+            f"the emulator serves:\nall equal, in {time.monotonic() - started_s:.2f} s."
+        )
+
+    def account(self) -> None:
+        """What all of it cost, by the emulator's own log."""
+        self.narrator.step("What the mount asked for")
+        entries = self.emulator.requests.entries()
+        source = [entry for entry in entries if entry.route == "source"]
+        expired = sum(entry.status == 403 for entry in source)
+        served = sum(entry.bytes_sent for entry in source)
+        self.narrator.say(
+            f"{len(entries) - len(source)} API calls and {len(source)} ranged GETs, "
+            f"{megabytes(served)} in all; {expired} met an expired signature"
+            f"{' and went again with a new one' if expired else ''}."
+        )
+
+    def _read_paced(self, path: Path, pieces: int) -> float:
+        """The longest time a piece took, in seconds."""
+        content = self.sample.endless_content
+        longest_s = 0.0
+        with path.open("rb", buffering=0) as file:
+            started_s = time.monotonic()
+            for piece in range(pieces):
+                asked_s = time.monotonic()
+                data = bytearray()
+                while len(data) < _PIECE_BYTES:
+                    part = file.read(_PIECE_BYTES - len(data))
+                    if not part:
+                        raise CheckFailed(f"{path} ends at byte {file.tell()}")
+                    data += part
+                longest_s = max(longest_s, time.monotonic() - asked_s)
+                if data != content.read(piece * _PIECE_BYTES, _PIECE_BYTES):
+                    raise CheckFailed(f"{path}: wrong bytes after byte {piece * _PIECE_BYTES}")
+                time.sleep(max(0.0, started_s + (piece + 1) * _PIECE_S - time.monotonic()))
+        return longest_s
+
+    def _urls_given(self, embed_code: str) -> int:
+        log = self.emulator.requests
+        return sum(log.count(route=route, embed_code=embed_code) for route in _URL_ROUTES)
+
+    def _run(
+        self,
+        command: Sequence[str | Path],
+        *,
+        show_command: bool = True,
+        show_output: bool = False,
+    ) -> str:
+        if show_command:
+            self.narrator.command(command)
+        finished = programs.run(command, self.interruption)
+        if show_output or finished.status != 0:
+            self.narrator.say(finished.output)
+        if finished.status != 0:
+            raise CheckFailed(f"{command[0]} ended with {finished.status}")
+        return finished.output
+
+    @staticmethod
+    def _transferred(stats: str) -> int:
+        """Files copied, by ``rsync --stats``, which groups digits as the locale wants."""
+        found = re.search(r"regular files transferred: ([\d.,]+)", stats)
+        if found is None:
+            raise CheckFailed(f"rsync did not say what it copied:\n{stats}")
+        return int(re.sub(r"\D", "", found[1]))

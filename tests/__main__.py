@@ -1,0 +1,134 @@
+"""The one command: ``python -m tests [--fast | --lint] [--fix] [-- PYTEST ARGUMENTS]``.
+
+Format, lint, types, tests under branch coverage, coverage gates: in this order, and the first that
+fails ends it with the command that fixes it or shows more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# What runs only in a mounted process is lost to coverage, so the total has room for the kernel
+# adapter; the packages that decide which bytes are right have none.
+TOTAL_COVERAGE_PERCENT = 85
+CORE_COVERAGE_PERCENT = 95
+CORE_MODULES = (
+    "backlotfs/reading/*",
+    "backlotfs/remote/*",
+    "backlotfs/wire/*",
+    "backlotfs/api/*",
+    "backlotfs/errors.py",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing that has to hold.
+
+    Attributes:
+        name: what it looks at, for the reader of the output.
+        module: the tool, run as ``python -m``, so that it is the one of this environment.
+        arguments: what the tool is given.
+        remedy: what to run, or do, when it fails.
+    """
+
+    name: str
+    module: str
+    arguments: tuple[str, ...]
+    remedy: str
+
+    def run(self) -> bool:
+        """Run it from the root of the checkout, its output passing through; whether it passed."""
+        print(f"── {self.name}: {shlex.join((self.module, *self.arguments))}", flush=True)
+        started_s = time.monotonic()
+        command = [sys.executable, "-m", self.module, *self.arguments]
+        passed = subprocess.run(command, cwd=ROOT, check=False).returncode == 0
+        verdict = "passed" if passed else "FAILED"
+        print(f"   {self.name} {verdict} in {time.monotonic() - started_s:.1f} s", flush=True)
+        return passed
+
+
+def lint_steps(*, fix: bool) -> list[Step]:
+    """Format, lint and types; with ``fix`` the first two mend what they can."""
+    remedy = "python -m tests --lint --fix"
+    return [
+        Step("format", "ruff", ("format",) if fix else ("format", "--check"), remedy),
+        Step("lint", "ruff", ("check", "--fix") if fix else ("check",), remedy),
+        Step("types", "mypy", (), "python -m mypy FILE shows one file alone"),
+    ]
+
+
+def check_steps(pytest_arguments: Sequence[str], *, fast: bool) -> list[Step]:
+    """The tests, and the coverage gates when all tests that they count were run."""
+    chosen = ("-m", "not mounted", *pytest_arguments) if fast else tuple(pytest_arguments)
+    tests = Step(
+        "tests",
+        "coverage",
+        ("run", "-m", "pytest", *chosen),
+        "python -m tests -- --last-failed -x shows the first failure alone",
+    )
+    if pytest_arguments:
+        return [tests]
+    remedy = "python -m coverage html; then see htmlcov/index.html for the lines no test reaches"
+    report = ("report", "--skip-covered", "--skip-empty", "--show-missing")
+    return [
+        tests,
+        Step("coverage", "coverage", (*report, f"--fail-under={TOTAL_COVERAGE_PERCENT}"), remedy),
+        Step(
+            "coverage of the core",
+            "coverage",
+            (
+                *report,
+                f"--fail-under={CORE_COVERAGE_PERCENT}",
+                f"--include={','.join(CORE_MODULES)}",
+            ),
+            remedy,
+        ),
+    ]
+
+
+def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Our options, and what follows ``--``, which is pytest's."""
+    ours = list(arguments)
+    pytest_arguments: list[str] = []
+    if "--" in ours:
+        split = ours.index("--")
+        ours, pytest_arguments = ours[:split], ours[split + 1 :]
+    parser = argparse.ArgumentParser(
+        prog="python -m tests",
+        description=(__doc__ or "").partition("\n\n")[2],
+        usage="%(prog)s [--fast | --lint] [--fix] [-- PYTEST ARGUMENTS]",
+    )
+    scope = parser.add_mutually_exclusive_group()
+    scope.add_argument("--fast", action="store_true", help="leave out the tests that mount")
+    scope.add_argument("--lint", action="store_true", help="run no tests at all")
+    parser.add_argument("--fix", action="store_true", help="let ruff mend what it can")
+    return parser.parse_args(ours), pytest_arguments
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the steps; 0 when all passed, 1 at the first that did not."""
+    options, pytest_arguments = parse(arguments)
+    steps = lint_steps(fix=options.fix)
+    if not options.lint:
+        steps += check_steps(pytest_arguments, fast=options.fast)
+    started_s = time.monotonic()
+    for step in steps:
+        if not step.run():
+            print(f"To fix: {step.remedy}", file=sys.stderr)
+            return 1
+    print(f"All passed in {time.monotonic() - started_s:.0f} s", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

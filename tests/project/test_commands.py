@@ -1,0 +1,98 @@
+"""The commands of the checkout: make targets and the scripts they run."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.__main__ import CORE_MODULES, check_steps, lint_steps, parse
+from tests.project.source_tree import ROOT
+
+SCRIPTS = sorted(path for path in (ROOT / ".ci").iterdir() if path.is_file())
+
+
+def run(command: Sequence[str | Path], **environment: str) -> subprocess.CompletedProcess[str]:
+    """The finished command, with the environment it is given and no other."""
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False, env=environment
+    )
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
+def test_scripts_parse_and_can_be_run(script: Path) -> None:
+    """By the shell that their first line names."""
+    shell = "bash" if "bash" in script.read_text().splitlines()[0] else "sh"
+    checked = run([f"/bin/{shell}", "-n", script])
+    assert checked.returncode == 0, checked.stderr
+    assert script.stat().st_mode & 0o111 == 0o111
+
+
+def test_ci_runs_the_one_command() -> None:
+    """A contributor who ran ``make test`` has run what CI runs."""
+    assert "make test" in (ROOT / ".ci" / "run").read_text()
+
+
+@pytest.mark.parametrize("target", ["demo", "test", "lint", "venv", "clean", "help"])
+def test_make_knows_its_targets(target: str) -> None:
+    """Each target expands."""
+    expanded = run(["make", "--dry-run", target], PATH="/usr/bin:/bin")
+    assert expanded.returncode == 0, expanded.stderr
+
+
+def test_a_missing_python_is_said() -> None:
+    """In a sentence that names the remedy, before anything is installed."""
+    refused = run([ROOT / ".ci" / "system-packages", "test"], PATH="/usr/bin:/bin", PYTHON="py404")
+    assert refused.returncode == 1
+    assert "There is no py404 here" in refused.stderr
+
+
+def test_an_old_python_is_said(tmp_path: Path) -> None:
+    """Its version and the oldest that would do."""
+    old = tmp_path / "python3"
+    old.write_text('#!/bin/sh\n[ "$1" = -V ] && echo "Python 3.9.2" || exit 1\n')
+    old.chmod(0o755)
+    refused = run([ROOT / ".ci" / "system-packages", "demo"], PATH="/usr/bin:/bin", PYTHON=str(old))
+    assert refused.returncode == 1
+    assert "needs Python 3.11" in refused.stderr
+    assert "3.9.2" in refused.stderr
+
+
+def test_missing_packages_without_a_way_to_install_are_named(tmp_path: Path) -> None:
+    """On a system without apt the reader gets the names, and nothing is tried."""
+    bare = tmp_path / "python3"
+    bare.write_text('#!/bin/sh\ncase "$2" in *version_info*) exit 0 ;; *) exit 1 ;; esac\n')
+    bare.chmod(0o755)
+    refused = run([ROOT / ".ci" / "system-packages", "test"], PATH=str(tmp_path))
+    assert refused.returncode == 1
+    assert refused.stderr.endswith("python3-venv fuse3 libfuse2 rsync ffmpeg\n")
+
+
+def test_arguments_after_two_dashes_are_pytests() -> None:
+    """A chosen few tests are run without the coverage gates, which count all."""
+    options, pytest_arguments = parse(["--fast", "--", "-k", "name"])
+    assert options.fast
+    steps = check_steps(pytest_arguments, fast=True)
+    assert [step.name for step in steps] == ["tests"]
+    assert steps[0].arguments[-4:] == ("-m", "not mounted", "-k", "name")
+
+
+def test_the_steps_stand_in_their_order() -> None:
+    """Cheap ones first; the gates of the whole and of the core last."""
+    steps = [*lint_steps(fix=False), *check_steps([], fast=False)]
+    assert [step.name for step in steps] == [
+        "format",
+        "lint",
+        "types",
+        "tests",
+        "coverage",
+        "coverage of the core",
+    ]
+
+
+def test_the_core_exists() -> None:
+    """A gate over a folder that was renamed would hold nothing."""
+    for pattern in CORE_MODULES:
+        assert list(ROOT.glob(pattern)), pattern

@@ -1,0 +1,45 @@
+"""Habits of the source files themselves."""
+
+from __future__ import annotations
+
+import ast
+
+from tests.project.source_tree import PACKAGE, ROOT, source_files
+
+LONGEST_FILE_LINES = 300
+NAMES_THAT_SAY_NOTHING = {"utils", "util", "helpers", "helper", "common", "misc"}
+
+
+def test_files_are_short() -> None:
+    """A file of more than 300 lines holds more than one noun."""
+    lengths = {
+        str(path.relative_to(ROOT)): len(path.read_text().splitlines())
+        for path in source_files("backlotfs", "tests")
+    }
+    too_long = {name: lines for name, lines in lengths.items() if lines > LONGEST_FILE_LINES}
+    assert too_long == {}
+
+
+def test_modules_are_named_for_what_they_hold() -> None:
+    """No module or folder is called utils, helpers or common."""
+    named = [
+        str(path.relative_to(ROOT))
+        for path in source_files("backlotfs", "tests")
+        if NAMES_THAT_SAY_NOTHING & set(path.relative_to(ROOT).with_suffix("").parts)
+    ]
+    assert named == []
+
+
+def test_modules_say_what_they_are() -> None:
+    """Every module with code in it begins with a docstring."""
+    silent = []
+    for path in source_files("backlotfs", "tests"):
+        tree = ast.parse(path.read_text())
+        if tree.body and ast.get_docstring(tree) is None:
+            silent.append(str(path.relative_to(ROOT)))
+    assert silent == []
+
+
+def test_the_types_are_shipped() -> None:
+    """``py.typed`` is there, so users of the package get its annotations."""
+    assert (PACKAGE / "py.typed").is_file()

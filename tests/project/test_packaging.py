@@ -1,0 +1,46 @@
+"""What a user installs: metadata, entry point, changelog, licence."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import tomllib
+
+import backlotfs
+from tests.project.source_tree import ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def test_the_version_is_in_the_changelog() -> None:
+    """Nothing is released that the changelog does not tell of."""
+    headings = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert backlotfs.__version__ in headings
+
+
+def test_the_version_has_one_source() -> None:
+    """The build reads it from the package."""
+    assert "version" in PROJECT["project"]["dynamic"]
+    assert PROJECT["tool"]["hatch"]["version"]["path"] == "backlotfs/__init__.py"
+
+
+def test_the_entry_points_exist() -> None:
+    """Each installed command names a function."""
+    for target in PROJECT["project"]["scripts"].values():
+        module, _, name = target.partition(":")
+        assert callable(getattr(importlib.import_module(module), name))
+
+
+def test_the_wheel_holds_the_whole_package() -> None:
+    """The folder is taken as it is, so ``py.typed`` goes with it and nothing is left out."""
+    assert PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"] == {"packages": ["backlotfs"]}
+    ignored = (ROOT / ".gitignore").read_text().splitlines()
+    assert not any("typed" in pattern for pattern in ignored)
+
+
+def test_the_licence_is_the_one_named() -> None:
+    """The Apache License 2.0, whole."""
+    text = (ROOT / "LICENSE").read_text()
+    assert PROJECT["project"]["license"] == {"text": "Apache-2.0"}
+    assert "Apache License\n                           Version 2.0, January 2004" in text
+    assert "END OF TERMS AND CONDITIONS" in text

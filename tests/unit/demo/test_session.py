@@ -1,0 +1,147 @@
+"""However a demo ends, nothing of it is left, and the exit status says how it ended."""
+
+from __future__ import annotations
+
+import signal
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from backlotfs.demo import session as session_module
+from backlotfs.demo.background_mount import BackgroundMount, MountFailed
+from backlotfs.demo.command import demo
+from backlotfs.demo.session import Session
+from backlotfs.demo.tour import Tour
+from backlotfs.demo.verification import CheckFailed
+from backlotfs.demo.workspace import Workspace
+from backlotfs.errors import FuseUnusable
+from tests.unit.demo.sample_folder import tiny_media
+
+
+@pytest.fixture(autouse=True)
+def temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where demos put their workspaces; tiny media, no mount, an empty tour."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.setattr(session_module, "make_media", lambda path, _interruption: tiny_media(path))
+    monkeypatch.setattr(BackgroundMount, "start", lambda _self: None)
+    monkeypatch.setattr(Tour, "walk", lambda _self: None)
+    return folder
+
+
+def failing(failure: BaseException) -> Callable[..., None]:
+    """A function that raises it."""
+
+    def fail(*_arguments: object) -> None:
+        raise failure
+
+    return fail
+
+
+def signalling(signum: signal.Signals) -> Callable[..., None]:
+    """A function during which this process gets a signal."""
+
+    def be_signalled(*_arguments: object) -> None:
+        signal.raise_signal(signum)
+
+    return be_signalled
+
+
+def test_a_demo_leaves_nothing(temporary_folder: Path) -> None:
+    """When all was as it has to be."""
+    assert Session(None).run() == 0
+    assert list(temporary_folder.iterdir()) == []
+
+
+def test_a_failed_check_is_told(
+    temporary_folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Exit 1, with what differed."""
+    monkeypatch.setattr(Tour, "walk", failing(CheckFailed("clip.mov: 3 bytes")))
+    assert Session(None).run() == 1
+    assert "clip.mov: 3 bytes" in capfd.readouterr().err
+    assert list(temporary_folder.iterdir()) == []
+
+
+def test_a_mount_that_fails_gives_its_status(
+    temporary_folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """5 tells a script that FUSE is the trouble."""
+    failure = MountFailed("no /dev/fuse: modprobe fuse", status=5)
+    monkeypatch.setattr(BackgroundMount, "start", failing(failure))
+    assert Session(None).run() == 5
+    assert "modprobe fuse" in capfd.readouterr().err
+    assert list(temporary_folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("moment", ["make_media", "start", "stop", "walk", "remove"])
+def test_a_signal_at_any_moment_cleans_up(
+    temporary_folder: Path, monkeypatch: pytest.MonkeyPatch, moment: str, signum: signal.Signals
+) -> None:
+    """130 or 143, and no folder left, whether it comes in the work or in the clean-up."""
+    homes = {"make_media": session_module, "walk": Tour, "remove": Workspace}
+    home = homes.get(moment, BackgroundMount)
+    original = getattr(home, moment)
+
+    def interrupted(*arguments: object) -> object:
+        signal.raise_signal(signum)
+        return original(*arguments)
+
+    monkeypatch.setattr(home, moment, interrupted)
+    assert Session(None).run() == 128 + signum
+    assert list(temporary_folder.iterdir()) == []
+
+
+def test_a_named_mountpoint_is_made_and_removed(tmp_path: Path) -> None:
+    """A new one is removed again."""
+    mountpoint = tmp_path / "library"
+    assert Session(mountpoint).run() == 0
+    assert not mountpoint.exists()
+
+
+def test_the_readers_own_folder_stays(tmp_path: Path) -> None:
+    """An empty one that was there is used and left."""
+    mountpoint = tmp_path / "library"
+    mountpoint.mkdir()
+    assert Session(mountpoint).run() == 0
+    assert mountpoint.is_dir()
+
+
+def test_a_folder_with_files_is_refused(temporary_folder: Path, tmp_path: Path) -> None:
+    """And its files are left alone."""
+    mountpoint = tmp_path / "full"
+    mountpoint.mkdir()
+    (mountpoint / "file").write_bytes(b"x")
+    with pytest.raises(FuseUnusable, match="is not an empty folder"):
+        Session(mountpoint).run()
+    assert (mountpoint / "file").exists()
+    assert list(temporary_folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("mountpoint", "words"), [("/proc", "is mounted already"), ("/proc/no/such", "cannot be made")]
+)
+def test_an_impossible_mountpoint_is_refused(mountpoint: str, words: str) -> None:
+    """Before anything is made for it."""
+    with pytest.raises(FuseUnusable, match=words):
+        Session(Path(mountpoint)).run()
+
+
+def test_what_is_left_behind_is_told(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A mount that would not go leaves its folder, and exit 1."""
+    monkeypatch.setattr(Workspace, "remove", lambda _self: "still mounted")
+    assert Session(None).run() == 1
+    assert "still mounted" in capfd.readouterr().err
+
+
+def test_the_command_passes_the_status_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also that of a signal."""
+    monkeypatch.setattr(Tour, "walk", signalling(signal.SIGTERM))
+    assert CliRunner().invoke(demo, []).exit_code == 143
