@@ -17,7 +17,8 @@ from backlotfs.clock import Clock, Deadline
 from backlotfs.errors import ReadOnlyFilesystem
 from backlotfs.kernel.errno_boundary import errno_boundary, os_error
 from backlotfs.kernel.stat_dict import stat_dict, statfs_dict
-from backlotfs.namespace.namespace import Namespace
+from backlotfs.namespace.attributes import Attributes
+from backlotfs.namespace.namespace import Entry, Namespace
 from backlotfs.reading.reader import SourceReader
 from backlotfs.waiting import Waiter
 
@@ -59,8 +60,8 @@ class BacklotOperations:
         self._namespace = namespace
         self._reader = reader
         self._clock = clock
-        self._uid = uid
-        self._gid = gid
+        self.uid = uid
+        self.gid = gid
         self._interrupted = interrupted
         self._mounted = mounted
 
@@ -83,7 +84,17 @@ class BacklotOperations:
     @errno_boundary
     def getattr(self, path: str, info: FileInfo | None = None) -> dict[str, int]:
         """stat(2)."""
-        return stat_dict(self._namespace.attributes(path, self._waiter()), self._uid, self._gid)
+        return stat_dict(self._namespace.attributes(path, self._waiter()), self.uid, self.gid)
+
+    @errno_boundary
+    def attributes(self, path: str) -> Attributes:
+        """stat(2), for `binding`, which needs no dictionary."""
+        return self._namespace.attributes(path, self._waiter())
+
+    @errno_boundary
+    def listing(self, path: str) -> Iterator[Entry]:
+        """getdents(2), for `binding`: without ``.`` and ``..``."""
+        return self._namespace.entries(path)
 
     @errno_boundary
     def opendir(self, path: str) -> int:

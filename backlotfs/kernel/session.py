@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backlotfs.errors import BacklotError, FuseUnusable
-from backlotfs.kernel.fuse_library import PATH_ENCODING, interruption_check, load_fuse
+from backlotfs.kernel.binding import fuse_class
+from backlotfs.kernel.fuse_library import PATH_ENCODING, interruption_check
 from backlotfs.kernel.operations import BacklotOperations
 from backlotfs.kernel.unmounting import detach
 
@@ -68,7 +69,7 @@ class MountSession:
 
     def __init__(self, mountpoint: Path, options: MountOptions) -> None:
         """:raises FuseUnusable: without libfuse 2."""
-        self._fuse = load_fuse()
+        self._fuse = fuse_class()
         self._caller_killed = interruption_check()
         self._mountpoint = mountpoint
         self._options = options
@@ -106,7 +107,7 @@ class MountSession:
 
         threading.Thread(target=announce, name="ready", daemon=True).start()
         try:
-            self._fuse.FUSE(
+            self._fuse(
                 operations,
                 os.fspath(self._mountpoint),
                 foreground=True,

@@ -1,0 +1,65 @@
+"""fusepy's `FUSE` with its two hottest answers written straight into the kernel's structures.
+
+``ls -l`` of 100 000 files is 100 000 calls of `getattr` and one listing; fusepy builds a dictionary
+and walks over it for each. Here the fields are set one by one. Everything else is fusepy's.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import stat
+from typing import Any
+
+from backlotfs.kernel.fuse_library import load_fuse
+from backlotfs.namespace.attributes import IO_BLOCK_BYTES
+
+_NS = 1_000_000_000
+
+
+def fuse_class() -> Any:
+    """The class to mount with. :raises FuseUnusable: without libfuse 2."""
+    fuse = load_fuse()
+    c_stat, memset, size = fuse.c_stat, ctypes.memset, ctypes.sizeof(fuse.c_stat)
+
+    class BacklotFuse(fuse.FUSE):  # type: ignore[misc, name-defined]  # fusepy has no types
+        """See the module's docstring. ``operations`` is a `BacklotOperations`."""
+
+        def getattr(self, path: bytes, buffer: Any) -> int:
+            """stat(2)."""
+            return self.fgetattr(path, buffer, None)
+
+        def fgetattr(self, path: bytes, buffer: Any, _info: Any) -> int:
+            """fstat(2): the same as by path, since a path is never another file's."""
+            attributes = self.operations.attributes(path.decode("utf-8", "surrogateescape"))
+            memset(buffer, 0, size)
+            st = buffer.contents
+            st.st_ino = attributes.inode
+            st.st_mode = attributes.mode
+            st.st_nlink = attributes.nlink
+            st.st_uid = self.operations.uid
+            st.st_gid = self.operations.gid
+            st.st_size = attributes.size
+            st.st_blocks = attributes.blocks
+            st.st_blksize = IO_BLOCK_BYTES
+            mtime_s = attributes.mtime_s
+            st.st_atimespec.tv_sec = mtime_s
+            st.st_mtimespec.tv_sec = mtime_s
+            st.st_ctimespec.tv_sec = mtime_s
+            return 0
+
+        def readdir(self, path: bytes, buffer: Any, filler: Any, _offset: int, _info: Any) -> int:
+            """getdents(2): the whole listing; libfuse hands it to the kernel in pieces."""
+            entries = self.operations.listing(path.decode("utf-8", "surrogateescape"))
+            st = c_stat()
+            reference = ctypes.pointer(st)
+            st.st_mode = stat.S_IFDIR
+            filler(buffer, b".", reference, 0)
+            filler(buffer, b"..", reference, 0)
+            for name, inode, is_directory in entries:
+                st.st_ino = inode
+                st.st_mode = stat.S_IFDIR if is_directory else stat.S_IFREG
+                if filler(buffer, name.encode(), reference, 0):
+                    break
+            return 0
+
+    return BacklotFuse
