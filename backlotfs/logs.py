@@ -7,6 +7,7 @@ import logging
 import logging.handlers
 import os
 import re
+import stat
 import sys
 from pathlib import Path
 
@@ -18,23 +19,29 @@ _SIGNED = re.compile(r"(?i)\b(signature|awsaccesskeyid|api_key|expires)=[^&\s'\"
 _TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
+def _redacted(text: str) -> str:
+    return _SIGNED.sub(r"\1=<redacted>", text)
+
+
 class _Redacting(logging.Formatter):
     """Formats, then blots out the values of signing parameters, tracebacks included."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return _SIGNED.sub(r"\1=<redacted>", super().format(record))
+        return _redacted(super().format(record))
 
 
-class _Json(_Redacting):
-    """One JSON object per line."""
+class _Json(logging.Formatter):
+    """One JSON object per line, redacted before it is quoted."""
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's own name
+    def format(self, record: logging.LogRecord) -> str:
         line = {
             "time": self.formatTime(record),
             "level": record.levelname,
             "logger": record.name,
-            "message": record.message,
+            "message": _redacted(record.getMessage()),
         }
+        if record.exc_info:
+            line["traceback"] = _redacted(self.formatException(record.exc_info))
         return json.dumps(line, ensure_ascii=False)
 
 
@@ -67,7 +74,10 @@ def configure(*, level: str, log_format: str, place: str) -> None:
     else:
         path = Path(place)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600))
+        descriptor = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.fchmod(descriptor, 0o600)  # one that was there before may be open to others
+        os.close(descriptor)
         handler = logging.handlers.WatchedFileHandler(path, encoding="utf-8")
     handler.setFormatter(_Json() if log_format == "json" else _Redacting(pattern))
     root = logging.getLogger()

@@ -45,7 +45,12 @@ class Workers:
             self._threads += 1
             self._started += 1
             name = f"{self._name}-{self._started}"
-        threading.Thread(target=self._work, name=name, daemon=True).start()
+        try:
+            threading.Thread(target=self._work, name=name, daemon=True).start()
+        except RuntimeError:  # the system has no thread for us now: those that run do the job
+            with self._wake:
+                self._threads -= 1
+            log.warning("no new thread can be started for pool %s", self._name)
 
     def _work(self) -> None:
         while True:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import MappingProxyType
 from typing import Protocol
 
@@ -63,10 +63,14 @@ class Catalog:
         asset = self._library.assets.get(embed_code)
         return asset.updated_at_s if asset is not None else 0
 
-    def load(self, deadline: Deadline) -> None:
-        """The first listing. :raises BacklotError: it cannot be had."""
+    def load(self, deadline: Deadline, progress: Callable[[], None] = lambda: None) -> None:
+        """The first listing; ``progress`` is called with each page.
+
+        :raises BacklotError: it cannot be had.
+        """
         assets: dict[str, Asset] = {}
         for page in self._api.iter_pages(deadline=deadline):
+            progress()
             for reason in page.skipped:
                 log.warning("a record of the library is left out: %s", reason)
             assets.update(

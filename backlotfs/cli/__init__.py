@@ -33,7 +33,9 @@ def _add_server_commands() -> None:
     try:
         from backlotfs.demo.command import demo
         from backlotfs.emulator.command import emulator
-    except ModuleNotFoundError:
+    except ModuleNotFoundError as error:
+        if error.name != "aiohttp":
+            raise
         return
     commands.add_command(emulator)
     commands.add_command(demo)

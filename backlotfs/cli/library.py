@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from backlotfs.api.records import Asset
+from backlotfs.api.server_text import one_line
 from backlotfs.catalog.library import SOURCE_TYPES, AssetFilter
 from backlotfs.cli.account_options import account_from, account_options
 from backlotfs.clock import Deadline, SystemClock
@@ -92,7 +93,7 @@ def info(
         return
     for key, value in fields.items():
         if value not in (None, ""):
-            click.echo(f"{key:20} {value}")
+            click.echo(f"{key:20} {one_line(str(value))}")
 
 
 def _fields(name: str, asset: Asset) -> dict[str, object]:

@@ -28,8 +28,12 @@ class MountFailed(BacklotError):
         self.exit_code = outcome["code"]  # type: ignore[misc]  # per instance: it is the child's
 
 
+#: Not looked at by click: a dead mount cannot be read, and is still to be named.
+_MOUNTPOINT = click.Path(path_type=Path, readable=False)
+
+
 @click.command()
-@click.argument("mountpoint", type=click.Path(path_type=Path))
+@click.argument("mountpoint", type=_MOUNTPOINT)
 @click.option("-f", "--foreground", is_flag=True, help="Stay; log to stderr.")
 @account_options
 @click.option("--memory", type=Size(), default=256 * MIB, help="Budget for blocks [256M].")
@@ -39,8 +43,8 @@ class MountFailed(BacklotError):
 @click.option("--include-type", multiple=True, metavar="TYPE", help="Only this asset type …")
 @click.option("--include-status", multiple=True, metavar="STATUS", help="Only this status …")
 @click.option("--include-unavailable", is_flag=True, help="List assets without a source too.")
-@click.option("--uid", type=int, help="Owner of the files [you].")
-@click.option("--gid", type=int, help="Group of the files [yours].")
+@click.option("--uid", type=click.IntRange(0, 2**32 - 2), help="Owner of the files [you].")
+@click.option("--gid", type=click.IntRange(0, 2**32 - 2), help="Group of the files [yours].")
 @click.option("--umask", type=Octal(), default=0o022, help="Permissions taken away [022].")
 @click.option("--allow-other", is_flag=True, help="Let other users in.")
 @click.option("-o", "options", multiple=True, metavar="OPT[,OPT…]", help="As mount(8) gives them.")
@@ -121,7 +125,7 @@ def mount(  # one parameter per option
 
 
 @click.command()
-@click.argument("mountpoint", type=click.Path(path_type=Path))
+@click.argument("mountpoint", type=_MOUNTPOINT)
 def umount(mountpoint: Path) -> None:
     """Unmount MOUNTPOINT; clears a dead mount too."""
     unmount(resolved(mountpoint))

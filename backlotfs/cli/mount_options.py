@@ -10,6 +10,8 @@ from backlotfs.settings import MountSettings
 
 #: What is so anyway, or says nothing to a file system.
 _IMPLIED = frozenset({"ro", "nosuid", "nodev", "noexec", "noatime", "nodiratime", "relatime"})
+#: (uid_t)-1 means "nobody in particular" to the kernel.
+_LARGEST_ID = 2**32 - 2
 _SECRETS = ("api_key", "api_secret", "secret", "password", "key", "token")
 
 
@@ -43,7 +45,12 @@ def apply_mount_options(settings: MountSettings, options: Iterable[str]) -> Moun
 
 
 def _number(name: str, value: str, base: int) -> int:
+    if not value.isdigit():
+        raise SettingsError(f"option {name} wants a number, not {value!r}")
     try:
-        return int(value, base)
+        number = int(value, base)
     except ValueError:
-        raise SettingsError(f"option {name} wants a number, not {value!r}") from None
+        number = -1
+    if not 0 <= number <= (0o777 if base == 8 else _LARGEST_ID):
+        raise SettingsError(f"option {name}={value} is out of range")
+    return number

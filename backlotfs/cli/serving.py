@@ -63,7 +63,7 @@ def serve_mount(settings: MountSettings, ready: Callable[[], None]) -> None:
     )
     greet(settings.account, clock)
     service.notify("STATUS=listing the library")
-    stack.catalog.load(Deadline(FIRST_LISTING_DEADLINE_S, clock))
+    stack.catalog.load(Deadline(FIRST_LISTING_DEADLINE_S, clock), _still_starting)
     operations = BacklotOperations(
         stack.namespace,
         stack.reader,
@@ -92,6 +92,11 @@ def outcome_of(serve: Callable[[], None]) -> tuple[int, str]:
     except BacklotError as error:
         return error.exit_code, str(error)
     return 0, ""
+
+
+def _still_starting() -> None:
+    """systemd counts the start time-out from here: a large library's first listing takes long."""
+    service.notify("EXTEND_TIMEOUT_USEC=60000000")
 
 
 def _dump(stack: Stack) -> None:

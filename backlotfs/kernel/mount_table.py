@@ -37,7 +37,7 @@ class MountEntry:
 def parse_mountinfo(text: str) -> list[MountEntry]:
     """Parse proc(5)'s mountinfo; lines of another shape are skipped. Later lines lie on top."""
     entries = []
-    for line in text.splitlines():
+    for line in text.split("\n"):  # not splitlines: names may hold form feeds
         before, separator, after = line.partition(" - ")
         left, right = before.split(" "), after.split(" ")
         if not separator or len(left) < 6 or len(right) < 3:

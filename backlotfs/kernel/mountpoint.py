@@ -9,11 +9,21 @@ from pathlib import Path
 from backlotfs.errors import FuseUnusable
 from backlotfs.kernel.mount_table import mount_at
 
+#: As many as the kernel follows.
+_MAX_LINKS = 40
+
 
 def resolved(mountpoint: str | Path) -> Path:
     """An absolute path without links, without touching the mountpoint itself: it may be dead."""
-    path = Path(os.path.abspath(mountpoint))
-    return Path(os.path.realpath(path.parent)) / path.name
+    path = os.path.abspath(mountpoint)
+    for _ in range(_MAX_LINKS):
+        path = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+        try:
+            target = os.readlink(path)
+        except OSError:
+            break
+        path = os.path.normpath(os.path.join(os.path.dirname(path), target))
+    return Path(path)
 
 
 def check_mountpoint(mountpoint: Path) -> None:

@@ -51,7 +51,7 @@ def detach(mountpoint: Path) -> None:
 def is_dead(mountpoint: Path) -> bool:
     """Whether the daemon behind a mount is gone."""
     try:
-        os.stat(mountpoint)
+        os.statvfs(mountpoint)  # unlike stat, never answered from the kernel's own memory
     except OSError as error:
         return error.errno == errno.ENOTCONN
     return False
@@ -77,33 +77,33 @@ def holders(mountpoint: Path) -> list[str]:
 
 
 def _unmount(mountpoint: Path, *, lazy: bool) -> None:
-    number = (
-        _by_syscall(mountpoint, lazy) if os.geteuid() == 0 else _by_fusermount(mountpoint, lazy)
-    )
-    if number == errno.EBUSY:
+    reason = _by_syscall(mountpoint, lazy) if os.geteuid() == 0 else _by_program(mountpoint, lazy)
+    if "busy" in reason.lower():
         who = ", ".join(holders(mountpoint)) or "another process"
         raise MountBusy(f"{mountpoint} is in use by {who}; close it there and unmount again")
-    if number:
-        raise FuseUnusable(f"{mountpoint} cannot be unmounted: {os.strerror(number)}")
+    if reason:
+        raise FuseUnusable(f"{mountpoint} cannot be unmounted: {reason}")
 
 
-def _by_syscall(mountpoint: Path, lazy: bool) -> int:
+def _by_syscall(mountpoint: Path, lazy: bool) -> str:
+    """Why not; empty when it is done."""
     libc = ctypes.CDLL(None, use_errno=True)
     answer = libc.umount2(os.fsencode(mountpoint), _MNT_DETACH if lazy else 0)
-    return ctypes.get_errno() if answer else 0
+    return os.strerror(ctypes.get_errno()) if answer else ""
 
 
-def _by_fusermount(mountpoint: Path, lazy: bool) -> int:
+def _by_program(mountpoint: Path, lazy: bool) -> str:
+    """Why not; empty when it is done."""
     program = shutil.which("fusermount3") or shutil.which("fusermount")
     if program is None:
         raise FuseUnusable("fusermount is missing; install it: apt-get install fuse3")
-    done = subprocess.run(
-        [program, "-u", *(["-z"] if lazy else []), "--", str(mountpoint)],
-        capture_output=True,
-        text=True,
-        timeout=_FUSERMOUNT_TIMEOUT_S,
-        check=False,
-    )
+    command = [program, "-u", *(["-z"] if lazy else []), "--", str(mountpoint)]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_FUSERMOUNT_TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return f"{program} does not end"
     if done.returncode == 0 or mount_at(mountpoint) is None:
-        return 0
-    return errno.EBUSY if "busy" in done.stderr.lower() else errno.EPERM
+        return ""
+    return done.stderr.strip() or f"{program} failed ({done.returncode})"

@@ -141,6 +141,10 @@ class Namespace:
         """
         self._catalog.used()
         folder = self._current().directory(path)
+        # Also the hidden ones: whether they have a source now is asked again, in its time.
+        self._sizer.listed(
+            [node.embed_code for node in folder.entries.values() if isinstance(node, FileNode)]
+        )
         shown = [
             (name, node)
             for name, node in folder.entries.items()
@@ -148,7 +152,6 @@ class Namespace:
             or self._include_unavailable
             or not self._book.unavailable(node.embed_code)
         ]
-        self._sizer.listed([node.embed_code for _, node in shown if isinstance(node, FileNode)])
         return (Entry(name, node.inode, isinstance(node, DirNode)) for name, node in shown)
 
     def open(self, path: str, waiter: Waiter) -> Version:
@@ -185,9 +188,9 @@ class Namespace:
 
     def assets(self) -> Iterator[tuple[str, Asset]]:
         """Name and asset of everything in the library."""
-        library = self._catalog.library
         self._current()
-        return ((self._given[code], asset) for code, asset in library.assets.items())
+        given, assets = self._given, self._catalog.library.assets
+        return ((given[code], asset) for code, asset in assets.items() if code in given)
 
     def _settled(self, embed_code: str, waiter: Waiter) -> KnownSource:
         """What to show: of a source in doubt the new size if it can be had, else the last one."""
@@ -205,13 +208,13 @@ class Namespace:
     def _probe(self, embed_code: str, waiter: Waiter) -> KnownSource:
         failure = self._book.failure(embed_code)
         if failure is not None:
-            raise failure
+            raise failure.with_traceback(None)  # it is kept: it must not collect frames
         return waiter.result(self._sizer.request(embed_code), f"finding out about {embed_code}")
 
     def _current(self) -> Tree:
-        library = self._catalog.library
-        if library.version != self._tree_version:
+        if self._catalog.library.version != self._tree_version:
             with self._lock:
+                library = self._catalog.library
                 if library.version != self._tree_version:
                     self._given = assign_names(library.assets.values(), self._given)
                     self._tree = flat_tree(self._given)

@@ -61,9 +61,8 @@ def legal_name(text: str) -> str:
     """``text`` as a file name: look-alikes for what is forbidden, NFC, cut to fit; may be empty."""
     # A surrogate is a byte that was not UTF-8, or half a character: nothing can show it.
     text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    text = unicodedata.normalize("NFC", text).translate(_LOOK_ALIKES)
-    text = _DOT_NAMES.get(text, text)
-    return fit(text)
+    text = fit(unicodedata.normalize("NFC", text).translate(_LOOK_ALIKES))
+    return _DOT_NAMES.get(text, text)  # last: a cut may leave nothing but dots
 
 
 def fit(name: str, suffix: str = "") -> str:
@@ -98,11 +97,11 @@ def assign_names(assets: Iterable[Named], given: Mapping[str, str]) -> dict[str,
             names[asset.embed_code] = name
             taken.add(name)
     for asset in sorted(newcomers, key=seniority):
-        name = base_name(asset)
-        if name in taken:
-            name = fit(name, f" [{asset.embed_code}]")
-        while name in taken:  # somebody uploaded a file that is called just so
-            name = fit(name, "_")
+        name = base = base_name(asset)
+        suffix = f" [{asset.embed_code}]"
+        while name in taken:
+            name = fit(base, suffix)
+            suffix += "_"  # for whoever uploaded a file that is called just so
         names[asset.embed_code] = name
         taken.add(name)
     return names

@@ -156,12 +156,12 @@ class BlockStore:
             BlockKey(identity.embed_code, identity.validator, index)
             for index in block_span(ahead.clamped(identity.size), self.block_bytes)
         ]
-        room = (self._ahead_budget - self._ahead_bytes) // self.block_bytes
-        absent = [key for key in keys if key not in self._cache][: max(0, room)]
+        absent = [key for key in keys if key not in self._cache]
         per_request = max(1, request_bytes // self.block_bytes)
         _, started = self._join_or_start(identity, absent, still_wanted, per_request)
         for transfer in started:
-            self._queue.submit(transfer, urgent=False)
+            # A reader may have joined between the registration and now.
+            self._queue.submit(transfer, urgent=transfer.needed)
 
     def landed(self, key: BlockKey, block: bytes) -> None:
         """Keep a block that arrived (called by its transfer)."""
@@ -200,6 +200,9 @@ class BlockStore:
                     missing.append(key)
                 else:
                     joined.append((key, transfer))
+            if still_wanted is not None:
+                room = (self._ahead_budget - self._ahead_bytes) // self.block_bytes
+                del missing[max(0, room) :]
             for run in _runs(missing, per_request):
                 transfer = BlockTransfer(
                     self, self._fetch, identity, run, self.block_bytes, self._clock, still_wanted

@@ -95,6 +95,7 @@ class ReadPlanner:
         return cursor
 
     def _advance(self, cursor: _Cursor, read: ByteRange) -> None:
+        cursor.window_bytes = min(cursor.window_bytes, self.max_window_bytes)
         progress = read.stop - cursor.position
         if progress <= 0:
             return  # a read behind the position: repeated, or overtaken by the kernel's read-ahead

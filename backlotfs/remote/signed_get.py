@@ -157,14 +157,14 @@ class _Attempt:
         if status == 412:
             raise ContentChanged(f"the source of {self._embed_code} was replaced (412)")
         if status in (401, 403):
-            self._refused_with(parse_s3_error(answer.read(ERROR_BODY_BYTES)), url, status)
+            self._refused_with(parse_s3_error(_body(answer)), url, status)
         elif status in (404, 410):
             self._owner._resolver.invalidate(self._embed_code, url)
             self._refused += 1
             if self._refused > 1:
                 raise SourceGone(f"the source of {self._embed_code} is gone ({status})")
         elif status in _RETRIED:
-            answer.read(ERROR_BODY_BYTES)  # a body read to its end lets the connection live
+            _body(answer)  # read to its end, it lets the connection live
             self._again_after(
                 RemoteUnavailable(
                     f"source host {answer.host} answers {status} for {self._embed_code}",
@@ -197,7 +197,7 @@ class _Attempt:
         try:
             target = urljoin(current, location)
             there = urlsplit(target)
-            same = (there.scheme, there.netloc) == (here.scheme, here.netloc)
+            same = (there.scheme, there.netloc) == (here.scheme, here.netloc) and target.isascii()
         except ValueError:
             same = False
         self._redirects += 1
@@ -212,3 +212,11 @@ class _Attempt:
         self._redirected_to = None
         log.debug("attempt %d on %s failed: %s", self._failures, self._embed_code, error)
         self._owner.pause(self._failures, self._deadline, error)
+
+
+def _body(answer: RangeAnswer) -> bytes:
+    """The beginning of an error's body; a broken one says no less than an empty one."""
+    try:
+        return answer.read(ERROR_BODY_BYTES)
+    except RemoteUnavailable:
+        return b""

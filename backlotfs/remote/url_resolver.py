@@ -83,7 +83,7 @@ class UrlResolver:
         """Forget ``url`` if it is still the one in use: a late failure discards no newer URL."""
         with self._lock:
             if self._urls.get(embed_code) == url:
-                del self._urls[embed_code]
+                self._urls.pop(embed_code, None)  # it may expire while we look
 
     def forget(self, embed_code: str) -> None:
         """Forget whatever URL is known, because the asset was replaced or deleted."""
