@@ -1,0 +1,237 @@
+"""``backlotfs emulator``: the emulator as a program, until a signal ends it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shlex
+import signal
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from backlotfs.emulator.fault_plan import FaultPlan
+from backlotfs.emulator.invention import invent_assets
+from backlotfs.emulator.library import Library
+from backlotfs.emulator.library_file import parse_size
+from backlotfs.emulator.request_log import RequestEntry, RequestLog
+from backlotfs.emulator.server import Emulator
+from backlotfs.emulator.settings import EmulatorSettings, random_api_key, random_api_secret
+
+DEFAULT_PORT = 8880
+_UNITS_S = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class Unusable(click.ClickException):
+    """What was asked for cannot be served: one line, exit code 2."""
+
+    exit_code = 2
+
+
+def _duration(_context: click.Context, _option: click.Parameter, text: str) -> float:
+    matched = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip())
+    seconds = float(matched[1]) * _UNITS_S[matched[2]] if matched else 0.0
+    if seconds < 1:
+        raise click.BadParameter(f"{text!r} is not at least 1s, like 72h, 90s or 2s")
+    return seconds
+
+
+def _rate(_context: click.Context, _option: click.Parameter, text: str) -> int | None:
+    if text == "off":
+        return None
+    if not (text.isascii() and text.isdigit()) or int(text) == 0:
+        raise click.BadParameter(f"{text!r} is neither a number of calls nor 'off'")
+    return int(text)
+
+
+def _synthetic(
+    _context: click.Context, _option: click.Parameter, texts: tuple[str, ...]
+) -> list[tuple[int, int]]:
+    wanted: list[tuple[int, int]] = []
+    for text in texts:
+        count, _, size = text.partition("x")
+        try:
+            wanted.append((int(count), parse_size(size or "5M")))
+        except ValueError:
+            raise click.BadParameter(f"{text!r} is not COUNT or COUNTxSIZE, like 1000x5M") from None
+    return wanted
+
+
+@click.command("emulator")
+@click.option("--media", metavar="DIR", type=click.Path(path_type=Path), help="Serve its files.")
+@click.option(
+    "--synthetic",
+    metavar="COUNT[xSIZE]",
+    multiple=True,
+    callback=_synthetic,
+    help="Add made-up assets, like 100000x5M or 1x100G; may be given several times.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=DEFAULT_PORT, show_default=True, help="0 takes a free one.")
+@click.option("--cdn", is_flag=True, help="Listen on a second port as the cached CDN host.")
+@click.option(
+    "--url-lifetime",
+    default="72h",
+    show_default=True,
+    callback=_duration,
+    help="How long a signed URL lives: 72h, 90s, 2s.",
+)
+@click.option(
+    "--dialect", type=click.Choice(["2013", "2017"]), default="2017", show_default=True,
+    help="Types in /streams: strings only (2013) or JSON's own (2017).",
+)  # fmt: skip  # one option, one place
+@click.option(
+    "--rate-limit",
+    metavar="N|off",
+    default="300",
+    show_default=True,
+    callback=_rate,
+    help="API calls a minute.",
+)
+@click.option("--page-cap", type=click.IntRange(1), default=500, show_default=True)
+@click.option("--source-base-url", metavar="URL", help="Sign URLs below this one, e.g. an nginx.")
+@click.option(
+    "--faults", metavar="FILE", type=click.Path(path_type=Path), help="A fault plan (JSON)."
+)
+@click.option(
+    "--request-log",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Append one JSON object a request; it holds no signatures.",
+)
+@click.option(
+    "--config-out",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write the profile 'emulator' there (mode 0600).",
+)
+@click.option("--ready-fd", type=int, metavar="N", help="Write READY to this descriptor.")
+def emulator(
+    *,
+    media: Path | None,
+    synthetic: list[tuple[int, int]],
+    host: str,
+    port: int,
+    cdn: bool,
+    url_lifetime: float,
+    dialect: Literal["2013", "2017"],
+    rate_limit: int | None,
+    page_cap: int,
+    source_base_url: str | None,
+    faults: Path | None,
+    request_log: Path | None,
+    config_out: Path | None,
+    ready_fd: int | None,
+) -> None:
+    """Serve a folder of media, or a made-up library, as Backlot did.
+
+    Key and secret come from BACKLOT_API_KEY and BACKLOT_API_SECRET, else they are random; the
+    profile file that is written has them. SIGTERM or Ctrl-C ends it; SIGUSR1 makes every URL signed
+    so far count as expired.
+    """
+    settings = EmulatorSettings(
+        host=host,
+        port=port,
+        api_key=os.environ.get("BACKLOT_API_KEY") or random_api_key(),
+        api_secret=os.environ.get("BACKLOT_API_SECRET") or random_api_secret(),
+        url_lifetime_s=url_lifetime,
+        dialect=dialect,
+        rate_limit=rate_limit,
+        page_cap=page_cap,
+        source_base_url=source_base_url,
+        cdn=cdn,
+    )
+    with contextlib.ExitStack() as stack:
+        try:
+            library = _library(media, synthetic)
+            plan = FaultPlan.from_json(faults) if faults else FaultPlan()
+            log = stack.enter_context(_logging_to(request_log))
+        except (ValueError, OSError) as error:
+            raise Unusable(str(error)) from error
+        stack.enter_context(_blocked_signals())  # before the server's thread, which inherits it
+        server = Emulator(library, settings, faults=plan, requests=log)
+        try:
+            stack.enter_context(server)
+        except OSError as error:
+            raise click.ClickException(f"cannot listen on {host}:{port}: {error}") from error
+        try:
+            config = stack.enter_context(_profile(config_out, server))
+        except OSError as error:
+            raise Unusable(f"cannot write the profile: {error}") from error
+        _announce(server, config)
+        if ready_fd is not None:
+            with open(ready_fd, "w", encoding="ascii") as ready:
+                ready.write("READY\n")
+        while signal.sigwait({*_ENDING, signal.SIGUSR1}) == signal.SIGUSR1:
+            server.expire_urls()
+
+
+def _library(media: Path | None, synthetic: list[tuple[int, int]]) -> Library:
+    if media is None and not synthetic:
+        raise ValueError("nothing to serve: give --media DIR, --synthetic COUNT, or both")
+    library = Library.from_folder(media) if media is not None else Library()
+    for seed, (count, size) in enumerate(synthetic):
+        for asset in invent_assets(count, size_bytes=size, seed=seed):
+            library.add(asset)
+    return library
+
+
+@contextlib.contextmanager
+def _logging_to(path: Path | None) -> Iterator[RequestLog]:
+    if path is None:
+        yield RequestLog()
+        return
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a") as lines:
+
+        def write(entry: RequestEntry) -> None:
+            fields = {n: v for n, v in asdict(entry).items() if not n.startswith("_")}
+            lines.write(json.dumps(fields) + "\n")
+            lines.flush()
+
+        yield RequestLog(on_end=write)
+
+
+@contextlib.contextmanager
+def _blocked_signals() -> Iterator[None]:
+    """Signals wait until ``sigwait`` takes them, wherever the main thread is."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {*_ENDING, signal.SIGUSR1})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _profile(path: Path | None, server: Emulator) -> Iterator[Path]:
+    """The profile file; without a ``path`` it is a temporary one, gone at the end."""
+    text = (
+        "[profiles.emulator]\n"
+        f"api_url = {json.dumps(server.api_url)}\n"
+        f"api_key = {json.dumps(server.api_key)}\n"
+        f"api_secret = {json.dumps(server.api_secret)}\n"
+    )
+    with contextlib.ExitStack() as stack:
+        if path is None:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="backlotfs-emulator-"))
+            path = Path(folder, "config.toml")
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(descriptor, "w", encoding="utf-8") as file:
+            os.fchmod(descriptor, 0o600)  # the file may have been there, open to others
+            file.write(text)
+        yield path
+
+
+def _announce(server: Emulator, config: Path) -> None:
+    click.echo(f"Serving {len(server.library)} assets at {server.api_url}")
+    if server.cdn_url is not None:
+        click.echo(f"CDN host: {server.cdn_url}")
+    click.echo(f"Credentials: profile 'emulator' in {config}")
+    command = shlex.join(["backlotfs", "mount", "--config", str(config), "--profile", "emulator"])
+    click.echo(f"Mount it with: {command} MOUNTPOINT")

@@ -1,0 +1,98 @@
+"""A request as received and an answer as decided: what the two sides work on, free of sockets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+from backlotfs.emulator.content import OpenContent
+
+API_CONTENT_TYPE = "application/json;charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedRequest:
+    """One request.
+
+    :ivar method: upper case.
+    :ivar raw_path: path as received, undecoded, without the query.
+    :ivar raw_query: query as received, without the ``?``.
+    :ivar headers: looked up without regard to case.
+    :ivar body: the whole body.
+    :ivar base_url: how the client reached us: ``http://host:port``.
+    """
+
+    method: str
+    raw_path: str
+    raw_query: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    base_url: str = ""
+
+    @property
+    def parameters(self) -> list[tuple[str, str]]:
+        """Decoded query parameters in the order received, empty ones included."""
+        return parse_qsl(self.raw_query, keep_blank_values=True, errors="surrogateescape")
+
+    @property
+    def path(self) -> str:
+        """The decoded path."""
+        return unquote(self.raw_path, errors="surrogateescape")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Part of an open content, as a body. Whoever sends the answer closes the content."""
+
+    content: OpenContent
+    start: int
+    stop: int
+
+    @property
+    def length(self) -> int:
+        """Number of bytes."""
+        return self.stop - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer, before faults.
+
+    :ivar status: HTTP status.
+    :ivar body: bytes, or part of a source object.
+    :ivar headers: without ``Content-Length`` and ``Date``, which the sender adds.
+    """
+
+    status: int
+    body: bytes | Span = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def json(cls, payload: Any, status: int = 200) -> Answer:
+        """A JSON answer of the API side."""
+        text = json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
+        body = text.encode("utf-8", "surrogateescape")
+        return cls(status, body, {"Content-Type": API_CONTENT_TYPE})
+
+    @classmethod
+    def message(cls, status: int, text: str, **more: Any) -> Answer:
+        """An error of the API side: ``{"message": …}``."""
+        return cls.json({"message": text, **more}, status)
+
+    @property
+    def length(self) -> int:
+        """Length of the body in bytes."""
+        return len(self.body) if isinstance(self.body, bytes) else self.body.length
+
+    def with_headers(self, **headers: str) -> Answer:
+        """The same with further headers; ``_`` in a name stands for ``-``."""
+        added = {name.replace("_", "-"): value for name, value in headers.items()}
+        return replace(self, headers={**self.headers, **added})
+
+    def close(self) -> None:
+        """Give up an open content that will not be sent."""
+        if isinstance(self.body, Span):
+            self.body.content.close()

@@ -1,0 +1,212 @@
+"""The emulated library: records in the API's order, and the changes an account would make.
+
+Thread contract: every method may be called from any thread; one lock, never held across I/O.
+Readers get immutable records and tuples.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from threading import RLock
+from typing import Any
+
+from backlotfs.emulator.content import BytesContent, Content, FileContent
+from backlotfs.emulator.folder import read_folder
+from backlotfs.emulator.invention import invent_assets
+from backlotfs.emulator.records import DeletedAsset, EmulatedAsset, EmulatedLabel
+from backlotfs.emulator.synthetic import SyntheticContent, seed_of
+
+
+class Library:
+    """Assets and labels of one account."""
+
+    def __init__(
+        self,
+        assets: Iterable[EmulatedAsset] = (),
+        labels: Iterable[EmulatedLabel] = (),
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Hold ``assets`` and ``labels``; ``clock`` dates the changes made later.
+
+        :raises ValueError: when two assets have one embed code.
+        """
+        self._lock = RLock()
+        self._clock = clock
+        self._assets: dict[str, EmulatedAsset] = {}
+        self._labels = {label.label_id: label for label in labels}
+        self._deleted: list[DeletedAsset] = []
+        self._ordered: tuple[EmulatedAsset, ...] | None = None
+        for asset in assets:
+            self.add(asset)
+
+    @classmethod
+    def from_folder(cls, path: str | Path, *, clock: Callable[[], float] = time.time) -> Library:
+        """Every regular file below ``path`` as an asset; see ``backlotfs.emulator.folder``.
+
+        :raises ValueError: when the folder or its ``library.json`` cannot be used; one sentence.
+        """
+        assets, labels = read_folder(Path(path))
+        return cls(assets, labels, clock=clock)
+
+    @classmethod
+    def synthetic(
+        cls,
+        count: int,
+        *,
+        size_bytes: int | Callable[[int], int] = 5_000_000,
+        seed: int = 0,
+        clock: Callable[[], float] = time.time,
+    ) -> Library:
+        """``count`` made-up videos; see ``backlotfs.emulator.invention``.
+
+        :param size_bytes: size of each, or a function of the index.
+        """
+        return cls(invent_assets(count, size_bytes=size_bytes, seed=seed), clock=clock)
+
+    def __len__(self) -> int:
+        """Number of assets."""
+        return len(self._assets)
+
+    def ordered(self) -> tuple[EmulatedAsset, ...]:
+        """All assets, newest ``created_at`` first, then by embed code: the API's default order."""
+        with self._lock:
+            if self._ordered is None:
+                self._ordered = tuple(
+                    sorted(self._assets.values(), key=lambda a: (-a.created_at, a.embed_code))
+                )
+            return self._ordered
+
+    def get(self, embed_code: str) -> EmulatedAsset:
+        """The asset of this embed code.
+
+        :raises KeyError: when there is none.
+        """
+        with self._lock:
+            return self._assets[embed_code]
+
+    def find(self, asset_id: str) -> EmulatedAsset | None:
+        """The asset of this embed code or, failing that, of this ``external_id``."""
+        with self._lock:
+            found = self._assets.get(asset_id)
+            if found is not None:
+                return found
+            return next((a for a in self._assets.values() if a.external_id == asset_id), None)
+
+    def add(self, asset: EmulatedAsset) -> EmulatedAsset:
+        """Put in a new asset.
+
+        :raises ValueError: when its embed code is taken.
+        """
+        with self._lock:
+            if asset.embed_code in self._assets:
+                raise ValueError(f"two assets have the embed code {asset.embed_code}")
+            self._put(asset)
+        return asset
+
+    def edit(self, embed_code: str, **fields: Any) -> EmulatedAsset:
+        """Change fields of a record; ``updated_at`` moves, the source stays what it was.
+
+        :raises KeyError: when there is no such asset.
+        :raises TypeError: for a field an asset does not have.
+        """
+        with self._lock:
+            old = self._assets[embed_code]
+            return self._put(replace(old, **{"updated_at": self._later_than(old), **fields}))
+
+    def replace(
+        self,
+        embed_code: str,
+        *,
+        content: Content | bytes | None = None,
+        path: str | Path | None = None,
+        size: int | None = None,
+    ) -> EmulatedAsset:
+        """Upload another source for an asset: exactly one of ``content``, ``path`` or ``size``.
+
+        ``size`` means new synthetic bytes of that length. ETag, ``Last-Modified`` and
+        ``updated_at`` always move; the object key does when the size differs.
+
+        :raises KeyError: when there is no such asset.
+        :raises ValueError: unless exactly one source is named.
+        """
+        if sum(given is not None for given in (content, path, size)) != 1:
+            raise ValueError("name exactly one of content, path or size")
+        with self._lock:
+            old = self._assets[embed_code]
+            moment = self._later_than(old)
+            if old.content is not None:
+                moment = max(moment, old.content.last_modified + 1)
+            if path is not None:
+                content = FileContent(Path(path), not_before=moment)
+            elif size is not None:
+                content = SyntheticContent(seed_of(f"{embed_code}:{moment}"), size, moment)
+            elif isinstance(content, bytes):
+                content = BytesContent(content, moment)
+            return self._put(replace(old, content=content, updated_at=moment))
+
+    def delete(self, embed_code: str) -> None:
+        """Remove an asset; only ``/v2/deleted_assets`` tells of it from now on.
+
+        :raises KeyError: when there is no such asset.
+        """
+        with self._lock:
+            asset = self._assets.pop(embed_code)
+            self._deleted.append(DeletedAsset(asset, int(self._clock())))
+            self._ordered = None
+
+    def deleted(self) -> list[DeletedAsset]:
+        """Deleted assets, the newest deletion first, then by embed code."""
+        with self._lock:
+            return sorted(self._deleted, key=lambda d: (-d.deleted_at, d.asset.embed_code))
+
+    def labels(self) -> list[EmulatedLabel]:
+        """All labels, by name without regard to case."""
+        with self._lock:
+            return sorted(self._labels.values(), key=lambda one: (one.name.lower(), one.label_id))
+
+    def label(self, label_id: str) -> EmulatedLabel | None:
+        """The label of this id, if there is one."""
+        with self._lock:
+            return self._labels.get(label_id)
+
+    def put_label(self, label: EmulatedLabel) -> EmulatedLabel:
+        """Add a label, or put it in the place of the one with its id."""
+        with self._lock:
+            self._labels[label.label_id] = label
+        return label
+
+    def delete_label(self, label_id: str) -> None:
+        """Remove a label; assets that carried it no longer do.
+
+        :raises KeyError: when there is no such label.
+        """
+        with self._lock:
+            del self._labels[label_id]
+            for asset in [a for a in self._assets.values() if label_id in a.label_ids]:
+                rest = tuple(one for one in asset.label_ids if one != label_id)
+                self.edit(asset.embed_code, label_ids=rest)
+
+    def full_name(self, label: EmulatedLabel) -> str:
+        """``/Sports/Racing``: the names from the top, each after a slash."""
+        with self._lock:
+            names = [label.name]
+            seen = {label.label_id}
+            parent = self._labels.get(label.parent_id or "")
+            while parent is not None and parent.label_id not in seen:
+                seen.add(parent.label_id)
+                names.append(parent.name)
+                parent = self._labels.get(parent.parent_id or "")
+        return "".join(f"/{name}" for name in reversed(names))
+
+    def _put(self, asset: EmulatedAsset) -> EmulatedAsset:
+        self._assets[asset.embed_code] = asset
+        self._ordered = None
+        return asset
+
+    def _later_than(self, asset: EmulatedAsset) -> int:
+        # whole seconds are all the API shows, so two changes within one must not look like none
+        return max(int(self._clock()), asset.changed_at + 1)

@@ -1,0 +1,110 @@
+"""What the emulated library is made of: assets, labels, and what is left of a deleted asset."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from backlotfs.emulator.content import Content, FileContent
+
+_NO_METADATA: Mapping[str, str] = MappingProxyType({})
+_NO_EXTRAS: Mapping[str, Any] = MappingProxyType({})
+
+SOURCE_TYPES = frozenset({"video", "ad", "audio"})
+"""Asset types that have a source file."""
+
+
+def stable_embed_code(identity: str) -> str:
+    """32 characters of ``[A-Za-z0-9_-]`` that depend on ``identity`` alone."""
+    digest = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).digest()
+    return base64.urlsafe_b64encode(digest[:24]).decode("ascii")
+
+
+def stable_label_id(identity: str) -> str:
+    """32 hexadecimal digits that depend on ``identity`` alone."""
+    return hashlib.sha256(f"label:{identity}".encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True)
+class EmulatedAsset:
+    """One asset. Immutable: ``Library.edit`` and ``Library.replace`` put a new one in its place.
+
+    :ivar embed_code: the id, 32 characters of ``[A-Za-z0-9_-]``.
+    :ivar title: the API's ``name``.
+    :ivar original_file_name: the name at upload; any characters, or None.
+    :ivar content: the source object; None for an asset without one.
+    :ivar asset_type: ``video``, ``audio``, ``ad``, ``remote_asset``, ``channel`` …
+    :ivar status: ``live``, ``paused``, ``processing`` …
+    :ivar created_at: seconds since the epoch, whole.
+    :ivar updated_at: seconds since the epoch, whole; 0 stands for ``created_at``.
+    :ivar duration_ms: playing time.
+    :ivar metadata: custom key/value pairs.
+    :ivar label_ids: ids of the labels it carries.
+    :ivar reported_size: the ``file_size`` the API claims; None for the true size.
+    :ivar url_withheld: the API gives a null URL, though there is a size.
+    :ivar source_position: where the source stands among the entries of ``/streams``.
+    :ivar extras: further fields of the record as they are (``stream_urls``, ``click_url`` …), and
+        the bodies of side-car routes under ``"/lineup"``, ``"/closed_captions"`` and so on.
+    """
+
+    embed_code: str
+    title: str
+    original_file_name: str | None = None
+    content: Content | None = None
+    asset_type: str = "video"
+    status: str = "live"
+    created_at: int = 1_356_998_400
+    updated_at: int = 0
+    duration_ms: int = 0
+    description: str | None = None
+    external_id: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=lambda: _NO_METADATA)
+    label_ids: tuple[str, ...] = ()
+    reported_size: int | None = None
+    url_withheld: bool = False
+    source_position: int = 0
+    extras: Mapping[str, Any] = field(default_factory=lambda: _NO_EXTRAS)
+
+    @property
+    def changed_at(self) -> int:
+        """``updated_at`` as the API tells it: also moved by a change of the file on disk."""
+        changed = max(self.created_at, self.updated_at)
+        if isinstance(self.content, FileContent):
+            changed = max(changed, self.content.last_modified)
+        return changed
+
+    @property
+    def object_key(self) -> str:
+        """Key of the source object: ``<embed_code>/<first>-<last>``, 13 digits each."""
+        size = self.content.size if self.content is not None else 0
+        return f"{self.embed_code}/{0:013d}-{max(0, size - 1):013d}"
+
+
+@dataclass(frozen=True, slots=True)
+class EmulatedLabel:
+    """One label of the tree.
+
+    :ivar label_id: 32 hexadecimal digits.
+    :ivar name: its own name; may hold ``/`` and ``,``, and need not be unique.
+    :ivar parent_id: the label above; None at the top.
+    """
+
+    label_id: str
+    name: str
+    parent_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedAsset:
+    """What ``/v2/deleted_assets`` still knows.
+
+    :ivar asset: the record as it was.
+    :ivar deleted_at: seconds since the epoch, whole.
+    """
+
+    asset: EmulatedAsset
+    deleted_at: int

@@ -1,0 +1,156 @@
+"""The source side: S3 as far as a signed GET reaches. Decides answers; sends nothing.
+
+Order of checks: one kind of credentials, all three parameters, a readable date, expiry, key id,
+signature; then the object, its validators, the range. Expiry is judged here only, when a request
+starts: a transfer under way outlives its URL.
+"""
+
+from __future__ import annotations
+
+import email.utils
+from urllib.parse import unquote
+
+from backlotfs.emulator.content import Content, OpenContent
+from backlotfs.emulator.exchange import Answer, ReceivedRequest, Span
+from backlotfs.emulator.library import Library
+from backlotfs.emulator.range_header import RangeNotSatisfiable, requested_span
+from backlotfs.emulator.settings import EmulatorSettings
+from backlotfs.emulator.source_errors import amazon_headers, iso_time, source_error
+from backlotfs.emulator.source_signing import BUCKET, source_signature, string_to_sign
+from backlotfs.emulator.source_url import SourceUrls
+
+CONTENT_TYPE = "binary/octet-stream"  # S3's own default; what the real objects had is unknown
+
+
+class SourceSide:
+    """Answers requests for source objects. Thread-safe; the answer's content has to be closed."""
+
+    def __init__(self, settings: EmulatorSettings, library: Library, urls: SourceUrls) -> None:
+        """Serve the sources of ``library``."""
+        self._settings = settings
+        self._library = library
+        self._urls = urls
+
+    def answer(self, request: ReceivedRequest) -> Answer:
+        """The answer to one request."""
+        refusal = self._refusal(request)
+        if refusal is not None:
+            return refusal
+        if request.method != "GET":  # only our own tests can sign one: URLs are signed for GET
+            return source_error("MethodNotAllowed")
+        key = unquote(request.raw_path, errors="surrogateescape").lstrip("/")
+        content = self._object(key)
+        if content is None:
+            return source_error("NoSuchKey", Key=key)
+        try:
+            opened = content.open()
+        except OSError:
+            return source_error("NoSuchKey", Key=key)
+        answer = self._object_answer(request, opened)
+        if not isinstance(answer.body, Span):
+            opened.close()
+        return answer
+
+    def _refusal(self, request: ReceivedRequest) -> Answer | None:
+        parameters = request.parameters
+        values = dict(parameters)
+        missing = [n for n in ("Signature", "Expires", "AWSAccessKeyId") if n not in values]
+        if len(missing) == 3:
+            return source_error("AccessDenied")
+        if "Authorization" in request.headers:
+            return source_error("InvalidArgument")
+        if missing:
+            return source_error(
+                "AccessDenied",
+                "Query-string authentication requires the Signature, Expires and AWSAccessKeyId "
+                "parameters",
+            )
+        expires = values["Expires"]
+        if not (expires.isascii() and expires.isdigit()):
+            return source_error(
+                "AccessDenied", f"Invalid date (should be seconds since epoch): {expires}"
+            )
+        now = self._settings.clock()
+        if self._urls.is_expired(int(expires)):
+            shown = min(int(expires), int(now) - 1)  # a URL declared dead names a future date
+            return source_error(
+                "AccessDenied",
+                "Request has expired",
+                Expires=iso_time(shown),
+                ServerTime=iso_time(now),
+            )
+        if values["AWSAccessKeyId"] != self._settings.source_key_id:
+            return source_error("InvalidAccessKeyId", AWSAccessKeyId=values["AWSAccessKeyId"])
+        text = string_to_sign(
+            request.method, f"/{BUCKET}{request.raw_path}", expires, request.headers, parameters
+        )
+        if source_signature(self._settings.source_secret, text) != values["Signature"]:
+            return source_error(
+                "SignatureDoesNotMatch",
+                AWSAccessKeyId=values["AWSAccessKeyId"],
+                StringToSign=text,
+                SignatureProvided=values["Signature"],
+                StringToSignBytes=text.encode("utf-8", "surrogateescape").hex(" "),
+            )
+        return None
+
+    def _object(self, key: str) -> Content | None:
+        try:
+            asset = self._library.get(key.partition("/")[0])
+        except KeyError:
+            return None
+        return asset.content if asset.object_key == key else None
+
+    def _object_answer(self, request: ReceivedRequest, opened: OpenContent) -> Answer:
+        headers = {
+            **amazon_headers(),
+            "Last-Modified": email.utils.formatdate(opened.last_modified, usegmt=True),
+            "ETag": opened.etag,
+            "Accept-Ranges": "bytes",
+        }
+        match = request.headers.get("If-Match")
+        if match is not None and not _names(match, opened.etag):
+            return source_error("PreconditionFailed", Condition="If-Match")
+        since = _date(request.headers.get("If-Unmodified-Since"))
+        if match is None and since is not None and opened.last_modified > since:
+            return source_error("PreconditionFailed", Condition="If-Unmodified-Since")
+        none_match = request.headers.get("If-None-Match")
+        if none_match is not None and _names(none_match, opened.etag):
+            return Answer(304, b"", headers)
+        headers["Content-Type"] = CONTENT_TYPE
+        wanted = request.headers.get("Range")
+        if_range = request.headers.get("If-Range")
+        if if_range is not None and if_range.strip() not in (
+            opened.etag,
+            headers["Last-Modified"],
+        ):
+            wanted = None
+        try:
+            span = requested_span(wanted, opened.size)
+        except RangeNotSatisfiable:
+            return self._range_error(wanted or "", opened)
+        if span is None:
+            return Answer(200, Span(opened, 0, opened.size), headers)
+        headers["Content-Range"] = f"bytes {span[0]}-{span[1] - 1}/{opened.size}"
+        return Answer(206, Span(opened, *span), headers)
+
+    def _range_error(self, wanted: str, opened: OpenContent) -> Answer:
+        answer = source_error(
+            "InvalidRange", RangeRequested=wanted, ActualObjectSize=str(opened.size)
+        )
+        if self._settings.range_error_content_range:
+            return answer.with_headers(Content_Range=f"bytes */{opened.size}")
+        return answer
+
+
+def _names(header: str, etag: str) -> bool:
+    return header.strip() == "*" or etag in (one.strip() for one in header.split(","))
+
+
+def _date(header: str | None) -> float | None:
+    if header is None:
+        return None
+    try:
+        return email.utils.parsedate_to_datetime(header).timestamp()
+    except ValueError:  # an unreadable date is ignored, as HTTP says
+        return None
