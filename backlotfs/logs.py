@@ -83,5 +83,7 @@ def configure(*, level: str, log_format: str, place: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    # The HTTP library's own debug lines name every URL; ours say what matters.
-    logging.getLogger("urllib3").setLevel(max(logging.INFO, root.level))
+    # The HTTP library's own debug lines name every URL, and fusepy's quote a traceback for every
+    # ENOENT; ours say what matters.
+    for library in ("urllib3", "fuse"):
+        logging.getLogger(library).setLevel(max(logging.INFO, root.level))

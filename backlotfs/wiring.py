@@ -42,12 +42,13 @@ TRANSFER_THREADS = 192
 #: Threads for probes and refreshes.
 CATALOG_THREADS = 32
 #: The API is asked one small question before anything else, and has to answer within this.
-GREETING_DEADLINE_S = 4.5
+GREETING_DEADLINE_S = 3.5
 
 
-def open_api(account: Account, clock: Clock, *, page_limit: int = 500) -> ApiClient:
-    """A client of the account's API. Its session lives as long as the process."""
-    session: requests.Session = open_session(user_agent=USER_AGENT, pool_size=CATALOG_THREADS)
+def open_api(
+    account: Account, clock: Clock, session: requests.Session, *, page_limit: int = 500
+) -> ApiClient:
+    """A client of the account's API over ``session``, which stays the caller's to close."""
     return ApiClient(
         Credentials(account.api_key, account.api_secret),
         api_url=account.api_url,
@@ -58,12 +59,17 @@ def open_api(account: Account, clock: Clock, *, page_limit: int = 500) -> ApiCli
     )
 
 
-def greet(account: Account, clock: Clock) -> None:
+def open_api_session() -> requests.Session:
+    """A session for `open_api`, fit for as many threads as we start."""
+    return open_session(user_agent=USER_AGENT, pool_size=CATALOG_THREADS + TRANSFER_THREADS)
+
+
+def greet(account: Account, clock: Clock, session: requests.Session) -> None:
     """Is the API there, and does it accept us?
 
     :raises BacklotError: with the reason, within `GREETING_DEADLINE_S`.
     """
-    api = open_api(account, clock, page_limit=1)
+    api = open_api(account, clock, session, page_limit=1)
     next(api.iter_pages(deadline=Deadline(GREETING_DEADLINE_S, clock)), None)
 
 
@@ -74,6 +80,13 @@ class Stack:
     catalog: Catalog
     namespace: Namespace
     reader: SourceReader
+    session: requests.Session
+    connections: ConnectionPool
+
+    def close(self) -> None:
+        """Close idle connections; what is under way ends by itself."""
+        self.connections.close()
+        self.session.close()
 
 
 def build_stack(settings: MountSettings, clock: Clock, *, settle_s: float) -> Stack:
@@ -81,10 +94,12 @@ def build_stack(settings: MountSettings, clock: Clock, *, settle_s: float) -> St
 
     :param settle_s: how long the kernel may believe attributes that have since changed.
     """
-    api = open_api(settings.account, clock)
+    session = open_api_session()
+    api = open_api(settings.account, clock, session)
     resolver = UrlResolver(api, clock)
     retry = RetryPolicy()
-    signed_get = SignedGet(resolver, ConnectionPool(user_agent=USER_AGENT), clock, retry)
+    connections = ConnectionPool(user_agent=USER_AGENT)
+    signed_get = SignedGet(resolver, connections, clock, retry)
     handles = HandleTable()
 
     def source_changed(embed_code: str, current: SourceIdentity | None) -> None:
@@ -118,4 +133,4 @@ def build_stack(settings: MountSettings, clock: Clock, *, settle_s: float) -> St
     )
     # Half of what is kept: the other half stays for what was already read.
     reader = SourceReader(handles, store, window_budget_bytes=cache.budget_bytes // 2)
-    return Stack(catalog, namespace, reader)
+    return Stack(catalog, namespace, reader, session, connections)

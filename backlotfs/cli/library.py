@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import click
+import requests
 
 from backlotfs.api.records import Asset
 from backlotfs.api.server_text import one_line
@@ -16,17 +17,17 @@ from backlotfs.clock import Deadline, SystemClock
 from backlotfs.errors import NoSuchEntry, SourceMissing
 from backlotfs.namespace.naming import assign_names
 from backlotfs.settings import Account
-from backlotfs.wiring import greet, open_api
+from backlotfs.wiring import greet, open_api, open_api_session
 
 _DEADLINE_S = 900.0
 
 
-def _named_assets(account: Account) -> list[tuple[str, Asset]]:
+def _named_assets(account: Account, session: requests.Session) -> list[tuple[str, Asset]]:
     """Name and asset of everything a mount would show, in the order of names."""
     clock = SystemClock()
-    greet(account, clock)
+    greet(account, clock, session)
     admit = AssetFilter(SOURCE_TYPES)
-    pages = open_api(account, clock).iter_pages(deadline=Deadline(_DEADLINE_S, clock))
+    pages = open_api(account, clock, session).iter_pages(deadline=Deadline(_DEADLINE_S, clock))
     assets = [asset for page in pages for asset in page.assets if admit.admits(asset)]
     names = assign_names(assets, {})
     return sorted((names[asset.embed_code], asset) for asset in assets)
@@ -46,7 +47,10 @@ def list_library(
 
     Sizes are not shown: each would cost a call of the API.
     """
-    for name, asset in _named_assets(account_from(api_url, cdn_url, config, profile)):
+    account = account_from(api_url, cdn_url, config, profile)
+    with open_api_session() as session:
+        assets = _named_assets(account, session)
+    for name, asset in assets:
         if as_json:
             click.echo(json.dumps(_fields(name, asset), ensure_ascii=False))
         else:
@@ -67,33 +71,33 @@ def info(
 ) -> None:
     """Show all that is known of ASSET, an embed code or a file name of the mount."""
     account = account_from(api_url, cdn_url, config, profile)
-    found = next(
-        (
-            (name, record)
-            for name, record in _named_assets(account)
-            if asset in (record.embed_code, name)
-        ),
-        None,
-    )
-    if found is None:
-        raise NoSuchEntry(f"no asset is called {asset!r}; list them: backlotfs ls")
-    fields = _fields(*found)
-    clock = SystemClock()
-    try:
-        source = open_api(account, clock).get_source(
-            found[1].embed_code, deadline=Deadline(_DEADLINE_S, clock)
-        )
-    except SourceMissing:
-        fields["source"] = "missing"
-    else:
-        fields["file_size"] = source.file_size
-        fields["source"] = "available" if source.url is not None else "no URL"
+    with open_api_session() as session:
+        fields = _found(asset, account, session)
     if as_json:
         click.echo(json.dumps(fields, ensure_ascii=False, indent=2))
         return
     for key, value in fields.items():
         if value not in (None, ""):
             click.echo(f"{key:20} {one_line(str(value))}")
+
+
+def _found(wanted: str, account: Account, session: requests.Session) -> dict[str, object]:
+    """Fields of the asset with this embed code or file name. :raises NoSuchEntry: none has it."""
+    for name, asset in _named_assets(account, session):
+        if wanted in (asset.embed_code, name):
+            break
+    else:
+        raise NoSuchEntry(f"no asset is called {wanted!r}; list them: backlotfs ls")
+    fields = _fields(name, asset)
+    clock = SystemClock()
+    try:
+        source = open_api(account, clock, session).get_source(
+            asset.embed_code, deadline=Deadline(_DEADLINE_S, clock)
+        )
+    except SourceMissing:
+        return fields | {"source": "missing"}
+    state = "available" if source.url is not None else "no URL"
+    return fields | {"file_size": source.file_size, "source": state}
 
 
 def _fields(name: str, asset: Asset) -> dict[str, object]:

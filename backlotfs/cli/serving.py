@@ -61,7 +61,7 @@ def serve_mount(settings: MountSettings, ready: Callable[[], None]) -> None:
             signal.SIGUSR1: lambda: _dump(stack),
         }
     )
-    greet(settings.account, clock)
+    greet(settings.account, clock, stack.session)
     service.notify("STATUS=listing the library")
     stack.catalog.load(Deadline(FIRST_LISTING_DEADLINE_S, clock), _still_starting)
     operations = BacklotOperations(
@@ -82,6 +82,7 @@ def serve_mount(settings: MountSettings, ready: Callable[[], None]) -> None:
     begun.set()
     session.run(operations, announce)
     log.info("unmounted %s", settings.mountpoint)
+    stack.close()
     logging.shutdown()
 
 

@@ -1,0 +1,158 @@
+"""The three ways to give assets their file names (``--names``). Pure.
+
+Every mode starts from `naming.base_name` and keeps its promises: legal, NFC, at most 255 bytes of
+UTF-8, all different, and a name that was given stays with its asset. They differ in what a name
+may be and in what makes two names the same (`key`):
+
+``original``
+    The file name as it was uploaded. The oldest of several assets keeps a contested one, each
+    other gets `` [embed_code]`` before the extension.
+``always-id``
+    Every name has `` [embed_code]``. It is a function of the asset alone: two hosts agree,
+    whatever each has seen before.
+``portable``
+    As ``original``, but fit for Windows and SMB, and different without regard to case.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import unicodedata
+from collections.abc import Container, Iterable
+from enum import StrEnum
+from hashlib import blake2b
+from urllib.parse import quote_from_bytes
+
+from backlotfs.namespace.naming import Named, base_name, fit, legal_name, seniority
+
+
+class NameMode(StrEnum):
+    """What ``--names`` accepts."""
+
+    ORIGINAL = "original"
+    ALWAYS_ID = "always-id"
+    PORTABLE = "portable"
+
+
+#: What every real id is made of.
+_PLAIN_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+#: Harmless in every file name; brackets, dots and percent signs are not, they delimit.
+_SAFE_IN_TAGS = "!#$&'()+,;=@^`{}~"
+#: Leaves more than 100 bytes of 255 for the stem, beside brackets and extension.
+_MAX_TAG_LENGTH = 128
+#: rclone's encoding for Windows: fullwidth forms.
+_FORBIDDEN = {ord(char): ord(char) + 0xFEE0 for char in '<>:"|?*\\'}
+#: Windows drops these at the end of a name; rclone's encoding again.
+_LAST = {".": "\uff0e", " ": "\u2420"}
+#: Windows takes them for devices with any extension, and with spaces before it.
+_DEVICE = re.compile(
+    r"\A(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|CLOCK\$|(?:COM|LPT)[0-9¹²³])(?= *(?:\.|\Z))",
+    re.IGNORECASE,
+)
+#: One look for all of it: nearly every name is fine as it is.
+_NOT_PORTABLE = re.compile(rf'[<>:"|?*\\]|[. ]\Z|{_DEVICE.pattern}', re.IGNORECASE)
+
+
+def assign(mode: NameMode, newcomers: Iterable[Named], taken: Container[str]) -> dict[str, str]:
+    """Embed code to name for assets that have none yet.
+
+    :param newcomers: in any order; the senior (`naming.seniority`) chooses first.
+    :param taken: the `key` of every name that was given before; nobody else gets those.
+    """
+    if mode is NameMode.ALWAYS_ID:
+        return {asset.embed_code: wanted(mode, asset) for asset in newcomers}
+    names: dict[str, str] = {}
+    given: set[str] = set()
+    everyone = _Either(taken, given)
+    for asset in sorted(newcomers, key=seniority):
+        name = distinct(mode, wanted(mode, asset), asset.embed_code, everyone)
+        names[asset.embed_code] = name
+        given.add(key(mode, name))
+    return names
+
+
+def wanted(mode: NameMode, asset: Named) -> str:
+    """The name an asset has when no other wants the same."""
+    name = base_name(asset)
+    if mode is NameMode.ALWAYS_ID:
+        return fit(name, f" [{tag(asset.embed_code)}]")
+    return portable(name) if mode is NameMode.PORTABLE else name
+
+
+def key(mode: NameMode, name: str) -> str:
+    """Two names with the same key cannot be in one folder."""
+    if mode is not NameMode.PORTABLE:
+        return name
+    if name.isascii():
+        return name.lower()
+    # folding can take a composed character apart
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def legal(mode: NameMode, text: str) -> str:
+    """``text`` as a name the mode allows; may be empty."""
+    name = legal_name(text)
+    return portable(name) if mode is NameMode.PORTABLE else name
+
+
+def distinct(mode: NameMode, name: str, identifier: str, taken: Container[str]) -> str:
+    """``name``, or when its key is taken, with `` [identifier]`` before the extension.
+
+    :param name: legal in this mode.
+    """
+    if key(mode, name) not in taken:
+        return name
+    suffix = f" [{tag(identifier)}]"
+    candidate = fit(name, suffix)
+    for number in itertools.count(1):
+        if key(mode, candidate) not in taken:
+            break
+        # somebody uploaded a file that is called just so
+        candidate = fit(name, f"{suffix}_{number if number > 1 else ''}")
+    return candidate
+
+
+def tag(identifier: str) -> str:
+    """An embed code or label id as it stands in names: itself, unless it is a strange one.
+
+    Different ids have different tags, and no tag holds a bracket or a dot: so what stands in the
+    last brackets of a name, or before its first dot, tells assets apart by itself.
+    """
+    if _PLAIN_ID.fullmatch(identifier):
+        return identifier
+    raw = identifier.encode("utf-8", "surrogatepass")
+    quoted = quote_from_bytes(raw, _SAFE_IN_TAGS).replace(".", "%2E")
+    if len(quoted) <= _MAX_TAG_LENGTH:
+        return quoted
+    # quoting never makes two percent signs in a row: no id is quoted to this
+    return "%%" + blake2b(raw, digest_size=16).hexdigest()
+
+
+def portable(name: str) -> str:
+    """``name``, legal already, as Windows can have it too.
+
+    255 bytes of UTF-8 are never more than 255 UTF-16 units, the limit there.
+    """
+    if not _NOT_PORTABLE.search(name):
+        return name
+    name = fit(name.translate(_FORBIDDEN))
+    while True:
+        # cutting after one rule can make work for the other
+        if _DEVICE.match(name):
+            # no look-alike letters: Windows maps those back for programs of the ANSI kind
+            name = fit(_DEVICE.sub(r"\1_", name))
+        elif name.endswith(tuple(_LAST)):
+            name = fit(name[:-1] + _LAST[name[-1]])
+        else:
+            return name
+
+
+class _Either:
+    """Two containers as one, without copying the big one."""
+
+    def __init__(self, *parts: Container[str]) -> None:
+        self._parts = parts
+
+    def __contains__(self, item: object) -> bool:
+        return any(item in part for part in self._parts)
