@@ -20,7 +20,8 @@
     │   └── RateLimited           EIO        4   429; carries ``retry_after_s``
     ├── CredentialsRefused        EACCES     3
     │   └── ClockSkewed           EACCES     3   our ``expires`` was already past for the server
-    ├── ProtocolViolation         EIO        1   200 for 206, wrong range, HTML for JSON …
+    ├── ProtocolViolation         EIO        1   HTML for JSON, a URL that is none …
+    │   └── FalseAnswer           EIO        1   a source host's: 200 for 206, wrong range …
     ├── SettingsError             EINVAL     2
     └── FuseUnusable              EIO        5   no libfuse, no /dev/fuse, bad mountpoint …
 
@@ -160,6 +161,10 @@ class ClockSkewed(CredentialsRefused):
 
 class ProtocolViolation(BacklotError):
     """An answer that cannot be what was asked for: nothing of it was kept."""
+
+
+class FalseAnswer(ProtocolViolation):
+    """A source host answered a ranged GET with something else; one of many servers may lie."""
 
 
 class SettingsError(BacklotError):

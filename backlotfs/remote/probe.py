@@ -11,7 +11,7 @@ import logging
 
 from backlotfs.byterange import ByteRange
 from backlotfs.clock import Deadline
-from backlotfs.errors import ProtocolViolation, RemoteUnavailable
+from backlotfs.errors import FalseAnswer, RemoteUnavailable
 from backlotfs.remote.identity import SourceIdentity, identity_of
 from backlotfs.remote.signed_get import SignedGet
 from backlotfs.wire.connections import RangeAnswer
@@ -39,7 +39,7 @@ class SourceProbe:
         while True:
             try:
                 return self._once(embed_code, deadline)
-            except ProtocolViolation as error:
+            except FalseAnswer as error:
                 failures += 1
                 self._signed_get.pause(failures, deadline, error)
 
@@ -48,7 +48,7 @@ class SourceProbe:
             if answer.status == 416:  # byte 0 does not exist: the object is empty
                 error = parse_s3_error(_rest(answer))
                 if error.actual_size not in (None, 0):
-                    raise ProtocolViolation(f"416 for the first byte of {embed_code}")
+                    raise FalseAnswer(f"416 for the first byte of {embed_code}")
                 return identity_of(embed_code, answer.headers, 0)
             served = check_range_answer(answer.status, answer.headers, _FIRST_BYTE)
             _rest(answer)  # read to its end, the answer lets its connection live

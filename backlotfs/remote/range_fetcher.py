@@ -14,9 +14,10 @@ from backlotfs.clock import Deadline
 from backlotfs.errors import (
     BacklotError,
     ContentChanged,
-    ProtocolViolation,
+    FalseAnswer,
     RemoteUnavailable,
     SourceGone,
+    SourceMissing,
 )
 from backlotfs.remote.identity import SourceIdentity
 from backlotfs.remote.signed_get import SignedGet
@@ -47,7 +48,7 @@ class RangeFetcher:
 
         :param wanted: inside ``identity.size``, not empty.
         :raises ContentChanged: the host has another version, or none any more.
-        :raises ProtocolViolation: the host keeps answering with something else.
+        :raises FalseAnswer: the host keeps answering with something else.
         :raises RemoteUnavailable: retries spent. :raises DeadlineExceeded: time spent.
         """
         reached = wanted.start
@@ -62,7 +63,7 @@ class RangeFetcher:
                 continue
             except _Cut as error:
                 reached, failure = error.reached, error.cause
-            except ProtocolViolation as error:
+            except FalseAnswer as error:
                 failure = error  # a lying answer may be one server of many: asked again
             # Progress earns patience: only failures without a byte between them add up.
             failures = 1 if reached > before else failures + 1
@@ -101,7 +102,7 @@ class RangeFetcher:
             return self._signed_get.open(
                 identity.embed_code, wanted, deadline, if_match=identity.strong_etag
             )
-        except SourceGone as error:
+        except (SourceGone, SourceMissing) as error:  # it was there when the file was opened
             raise ContentChanged(str(error)) from None
 
     @staticmethod
@@ -111,7 +112,7 @@ class RangeFetcher:
         served = check_range_answer(answer.status, answer.headers, wanted)
         identity.confirm(answer.headers, served.total)
         if served.served != wanted:
-            raise ProtocolViolation(f"a cut range for {identity.embed_code}")
+            raise FalseAnswer(f"a cut range for {identity.embed_code}")
 
 
 class _Cut(Exception):

@@ -11,7 +11,7 @@ Theory of operation. A URL is resolved, sent, and the head of the answer is judg
 408, 425, 429, 5xx        tried again after a backoff, while attempts and deadline last
 connection trouble        the same
 3xx                       followed on the same scheme and host, 3 times at most, else refused
-anything else             `ProtocolViolation`: a 200 is never taken for a 206
+anything else             `FalseAnswer`: a 200 is never taken for a 206
 ========================  ==========================================================
 
 A URL can die in a queue (lifetimes of seconds exist), so "expired" is normal and cheap; it counts
@@ -32,7 +32,7 @@ from backlotfs.errors import (
     BacklotError,
     ContentChanged,
     DeadlineExceeded,
-    ProtocolViolation,
+    FalseAnswer,
     RemoteUnavailable,
     SourceDenied,
     SourceGone,
@@ -172,7 +172,7 @@ class _Attempt:
                 )
             )
         else:
-            raise ProtocolViolation(
+            raise FalseAnswer(
                 f"source host {answer.host} answers {status} to a ranged GET of {self._embed_code}"
             )
 
@@ -202,7 +202,7 @@ class _Attempt:
             same = False
         self._redirects += 1
         if not location or not same or self._redirects > MAX_REDIRECTS:
-            raise ProtocolViolation(
+            raise FalseAnswer(
                 f"source host {answer.host} redirects {self._embed_code} elsewhere: not followed"
             )
         self._redirected_to = target

@@ -135,6 +135,7 @@ class ConnectionPool:
         self._user_agent = user_agent
         self._tls = ssl.create_default_context(cafile=ca_file)
         self._lock = threading.Lock()
+        self._closed = False
         self._idle: dict[Origin, list[tuple[float, http.client.HTTPConnection]]] = {}
 
     def get(
@@ -179,13 +180,14 @@ class ConnectionPool:
         with self._lock:
             idle = self._idle.setdefault(origin, [])
             idle.append((time.monotonic(), connection))
-            surplus = [idle.pop(0)] if len(idle) > IDLE_PER_HOST else []
+            surplus = [idle.pop(0)] if self._closed or len(idle) > IDLE_PER_HOST else []
         for _, old in surplus:
             old.close()
 
     def close(self) -> None:
-        """Close every idle connection."""
+        """Close every idle connection, and from now on each that comes back."""
         with self._lock:
+            self._closed = True
             idle = [entry for entries in self._idle.values() for entry in entries]
             self._idle.clear()
         for _, connection in idle:

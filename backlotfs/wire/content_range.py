@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from backlotfs.byterange import ByteRange
-from backlotfs.errors import ProtocolViolation
+from backlotfs.errors import FalseAnswer
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})\Z", re.ASCII)
 
@@ -26,14 +26,14 @@ class ContentRange(NamedTuple):
 def parse_content_range(value: str | None) -> ContentRange:
     """Parse ``bytes first-last/total`` strictly (RFC 9110 §14.4, without ``*``).
 
-    :raises ProtocolViolation: when it is absent, malformed or contradicts itself.
+    :raises FalseAnswer: when it is absent, malformed or contradicts itself.
     """
     match = _CONTENT_RANGE.match((value or "").strip())
     if match is None:
-        raise ProtocolViolation(f"unusable Content-Range: {(value or 'none')[:80]!r}")
+        raise FalseAnswer(f"unusable Content-Range: {(value or 'none')[:80]!r}")
     first, last, total = (int(group) for group in match.groups())
     if not first <= last < total:
-        raise ProtocolViolation(f"contradictory Content-Range: {value!r}")
+        raise FalseAnswer(f"contradictory Content-Range: {value!r}")
     return ContentRange(ByteRange(first, last + 1), total)
 
 
@@ -43,22 +43,22 @@ def check_range_answer(status: int, headers: Mapping[str, str], wanted: ByteRang
     :param headers: names in lower case.
     :param wanted: not empty, and inside the object as far as the caller knows.
     :returns: the served range (equal to ``wanted``, or cut at the object's end) and the total.
-    :raises ProtocolViolation: for anything else; no byte of the body may be used then.
+    :raises FalseAnswer: for anything else; no byte of the body may be used then.
     """
     if status != 206:
-        raise ProtocolViolation(f"asked for {wanted.header()}, answered with status {status}")
+        raise FalseAnswer(f"asked for {wanted.header()}, answered with status {status}")
     encoding = headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("identity", ""):
-        raise ProtocolViolation(f"asked for stored bytes, answered with {encoding[:40]!r} encoding")
+        raise FalseAnswer(f"asked for stored bytes, answered with {encoding[:40]!r} encoding")
     answer = parse_content_range(headers.get("content-range"))
     if answer.served != wanted.clamped(answer.total):
-        raise ProtocolViolation(
+        raise FalseAnswer(
             f"asked for {wanted.header()}, answered with bytes "
             f"{answer.served.start}-{answer.served.stop - 1} of {answer.total}"
         )
     length = headers.get("content-length")
     if length is not None and length.strip() != str(answer.served.length):
-        raise ProtocolViolation(
+        raise FalseAnswer(
             f"Content-Range names {answer.served.length} bytes, Content-Length {length[:20]!r}"
         )
     return answer
