@@ -104,13 +104,10 @@ def distinct(mode: NameMode, name: str, identifier: str, taken: Container[str]) 
     if key(mode, name) not in taken:
         return name
     suffix = f" [{tag(identifier)}]"
-    candidate = fit(name, suffix)
-    for number in itertools.count(1):
-        if key(mode, candidate) not in taken:
-            break
-        # somebody uploaded a file that is called just so
-        candidate = fit(name, f"{suffix}_{number if number > 1 else ''}")
-    return candidate
+    # beyond the first: somebody uploaded a file that is called just so
+    more = itertools.chain(["", "_"], (f"_{number}" for number in itertools.count(2)))
+    candidates = (fit(name, suffix + end) for end in more)
+    return next(candidate for candidate in candidates if key(mode, candidate) not in taken)
 
 
 def tag(identifier: str) -> str:

@@ -12,7 +12,7 @@ from backlotfs.namespace.name_modes import NameMode, distinct, key, portable, ta
 _EXTENSION = re.compile(r"[A-Za-z0-9_-]{1,16}")
 
 
-def fill(root: Folder[R], rows: Collection[R], mode: NameMode) -> None:
+def fill_by_id(root: Folder[R], rows: Collection[R], mode: NameMode) -> None:
     """Puts every asset into ``root``."""
     names = (tag(row.embed_code) + extension(row.name) for row in rows)
     if mode is not NameMode.PORTABLE:

@@ -8,9 +8,11 @@ from typing import Generic
 
 from backlotfs.api.records import Label
 from backlotfs.errors import SettingsError
-from backlotfs.namespace.layouts import by_id, dates, flat
-from backlotfs.namespace.layouts import labels as label_layout
+from backlotfs.namespace.layouts.by_id import fill_by_id
+from backlotfs.namespace.layouts.dates import fill_dates
+from backlotfs.namespace.layouts.flat import fill_flat
 from backlotfs.namespace.layouts.folder import ROOT_INODE, Folder, R, folder_inode
+from backlotfs.namespace.layouts.labels import fill_labels
 from backlotfs.namespace.name_modes import NameMode
 
 #: What ``--layout`` accepts.
@@ -68,13 +70,13 @@ def build(
             folder = Folder(folder_inode(f"layout:{layout}"))
             root.put_folder(layout, folder)
         if layout == "flat":
-            flat.fill(folder, named, names)
+            fill_flat(folder, named, names)
         elif layout == "dates":
-            dates.fill(folder, named, names)
+            fill_dates(folder, named, names)
         elif layout == "by-id":
-            by_id.fill(folder, named, names)
+            fill_by_id(folder, named, names)
         else:
-            label_links = label_layout.fill(folder, named, labels, members, names)
+            label_links = fill_labels(folder, named, labels, members, names)
     return Layout(root, _links(named, len(chosen), label_links), _count(root))
 
 

@@ -15,7 +15,7 @@ _DAY_S = 86_400
 Month = tuple[str, str] | None
 
 
-def fill(root: Folder[R], rows: Collection[R], mode: NameMode) -> None:
+def fill_dates(root: Folder[R], rows: Collection[R], mode: NameMode) -> None:
     """Puts every asset into the folder of its month; months without assets have none."""
     by_month: dict[Month, list[R]] = {}
     # a library has few days, and a calendar is slow to ask

@@ -8,6 +8,6 @@ from backlotfs.namespace.layouts.folder import Folder, R
 from backlotfs.namespace.name_modes import NameMode
 
 
-def fill(root: Folder[R], rows: Collection[R], mode: NameMode) -> None:
+def fill_flat(root: Folder[R], rows: Collection[R], mode: NameMode) -> None:
     """Puts every asset into ``root``."""
     root.put_files(rows, mode)

@@ -57,9 +57,8 @@ class Folder(Generic[R]):
 
     def folders(self) -> Iterator[tuple[str, Folder[R]]]:
         """The entries that are folders, without a look at the files."""
-        for name, entry in islice(self.entries.items(), self.subfolders):
-            if isinstance(entry, Folder):
-                yield name, entry
+        first = islice(self.entries.items(), self.subfolders)
+        return ((name, entry) for name, entry in first if isinstance(entry, Folder))
 
     def put_folder(self, name: str, folder: Folder[R]) -> None:
         """Takes in a folder under a free name; all of them before the first file."""

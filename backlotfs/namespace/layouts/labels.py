@@ -16,7 +16,7 @@ from backlotfs.namespace.name_modes import NameMode
 UNLABELED = "Unlabeled"
 
 
-def fill(
+def fill_labels(
     root: Folder[R],
     rows: Collection[R],
     labels: Iterable[Label],
@@ -43,11 +43,11 @@ def fill(
     nlink: dict[str, int] = {}
     for label_id, folder in folders.items():
         # a dict, not a set: the same order of listing in every process
-        codes = dict.fromkeys(code for code in members.get(label_id, ()) if code in by_code)
-        for code in codes:
-            if code in labelled:
+        codes = dict.fromkeys(members.get(label_id, ()))
+        folder.put_files([row for row in map(by_code.get, codes) if row is not None], mode)
+        for code in labelled.intersection(codes):
+            if code in by_code:
                 nlink[code] = nlink.get(code, 1) + 1
         labelled.update(codes)
-        folder.put_files([by_code[code] for code in codes], mode)
     unlabeled.put_files([row for code, row in by_code.items() if code not in labelled], mode)
     return nlink
