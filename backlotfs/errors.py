@@ -16,6 +16,7 @@
     ├── ContentChanged            ESTALE     not the bytes this handle was opened on
     ├── Interrupted               EINTR      the waiting process was killed, or we are stopping
     ├── DeadlineExceeded          ETIMEDOUT  4
+    │   └── NotWaiting            ETIMEDOUT  4   at once, for a process that scans
     ├── RemoteUnavailable         EIO        4   refused, reset, DNS, TLS, 5xx: retries spent
     │   └── RateLimited           EIO        4   429; carries ``retry_after_s``
     ├── CredentialsRefused        EACCES     3
@@ -38,10 +39,12 @@ class BacklotError(Exception):
     """Base of all; ``str()`` is one sentence fit for a terminal or a log line.
 
     :cvar errno: what a FUSE operation answers when this error ends it.
+    :cvar quiet: the log has said why already; one line per occurrence would flood it.
     :cvar exit_code: what the command line exits with when this error ends it.
     """
 
     errno: ClassVar[int] = errno.EIO
+    quiet: ClassVar[bool] = False
     exit_code: ClassVar[int] = 1
 
 
@@ -122,6 +125,12 @@ class DeadlineExceeded(BacklotError):
 
     errno = errno.ETIMEDOUT
     exit_code = 4
+
+
+class NotWaiting(DeadlineExceeded):
+    """A process that has run into its deadline a few times is not kept waiting again."""
+
+    quiet = True
 
 
 class RemoteUnavailable(BacklotError):

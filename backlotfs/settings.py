@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
+
+import platformdirs
 
 #: The hosted service's API; retired, but still the default of everything that spoke to it.
 DEFAULT_API_URL = "https://api.ooyala.com"
@@ -16,6 +19,12 @@ MIB = 1024 * 1024
 def default_cdn_url(api_url: str) -> str | None:
     """The CDN host that belongs to an API host; only the hosted service had one of its own."""
     return _HOSTED_CDN_URL if urlsplit(api_url).hostname == "api.ooyala.com" else None
+
+
+def default_cache_dir(environ: Mapping[str, str]) -> Path:
+    """Where caches go when no option says so: systemd's ``CacheDirectory=``, else the user's."""
+    given = environ.get("CACHE_DIRECTORY", "").split(":")[0]
+    return Path(given or platformdirs.user_cache_dir("backlotfs"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +51,10 @@ class MountSettings:
     """One mount.
 
     :ivar memory_bytes: budget for blocks, cached and under way, of all files together.
+    :ivar cache_dir: where the catalog is kept over restarts.
+    :ivar layouts: how assets are put into folders; several are top-level folders.
+    :ivar names: how files are named: ``original``, ``always-id`` or ``portable``.
+    :ivar stat_deadline_s: how long a `stat` may wait for a size.
     :ivar metadata_ttl_s: the listing is refreshed when it is older and somebody uses the mount.
     :ivar types: asset types presented; empty: every type that has a source.
     :ivar statuses: statuses presented; empty: all.
@@ -51,6 +64,10 @@ class MountSettings:
 
     account: Account
     mountpoint: Path
+    cache_dir: Path
+    layouts: tuple[str, ...] = ("flat",)
+    names: str = "original"
+    stat_deadline_s: float = 5.0
     memory_bytes: int = 256 * MIB
     metadata_ttl_s: float = 300.0
     types: frozenset[str] = frozenset()

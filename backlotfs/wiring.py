@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import requests
@@ -10,11 +11,19 @@ import requests
 from backlotfs import __version__
 from backlotfs.api.client import ApiClient
 from backlotfs.api.credentials import Credentials
-from backlotfs.catalog.catalog import Catalog
+from backlotfs.api.records import Source
+from backlotfs.catalog.catalog import Catalog, Change
 from backlotfs.catalog.library import SOURCE_TYPES, AssetFilter
+from backlotfs.catalog.purse import Purse
+from backlotfs.catalog.rate_budget import RateBudget
 from backlotfs.catalog.sizer import Sizer
 from backlotfs.catalog.source_book import SourceBook
+from backlotfs.catalog.store import CatalogStore
+from backlotfs.catalog.sync import Synchronizer
 from backlotfs.clock import Clock, Deadline
+from backlotfs.namespace.given_names import give_names
+from backlotfs.namespace.inodes import inode_of
+from backlotfs.namespace.name_modes import NameMode
 from backlotfs.namespace.namespace import Namespace
 from backlotfs.reading.block_cache import MemoryBlockCache
 from backlotfs.reading.block_store import BlockStore
@@ -77,6 +86,12 @@ def greet(account: Account, clock: Clock, session: requests.Session) -> None:
 class Stack:
     """The parts that the adapter and the command line speak to."""
 
+    api: ApiClient
+    store: CatalogStore
+    purse: Purse
+    resolver: UrlResolver
+    book: SourceBook
+    sizer: Sizer
     catalog: Catalog
     namespace: Namespace
     reader: SourceReader
@@ -84,47 +99,136 @@ class Stack:
     connections: ConnectionPool
 
     def close(self) -> None:
-        """Close idle connections; what is under way ends by itself."""
+        """Save what was learned, close idle connections; what is under way ends by itself."""
+        self.book.flush()
         self.connections.close()
         self.session.close()
+        self.store.close()
 
 
-def build_stack(settings: MountSettings, clock: Clock, *, settle_s: float) -> Stack:
+class _CheapLookup:
+    """Sources by the CDN host: no credits, up to five minutes late; for the crawl."""
+
+    def __init__(self, api: ApiClient) -> None:
+        self._api = api
+
+    @property
+    def clock_skew_s(self) -> float:
+        """As the API's own host shows it."""
+        return self._api.clock_skew_s
+
+    def get_source(self, embed_code: str, *, deadline: Deadline) -> Source:
+        """The source of an asset, perhaps with a URL that somebody else got before."""
+        return self._api.get_source(embed_code, deadline=deadline, fresh=False)
+
+
+def build_stack(
+    settings: MountSettings,
+    clock: Clock,
+    *,
+    settle_s: float,
+    invalidate: Callable[[Iterable[str]], None] = lambda _names: None,
+    progress: Callable[[int], None] = lambda _assets: None,
+) -> Stack:
     """Everything below the kernel adapter. Sends nothing yet; threads come with the work.
 
     :param settle_s: how long the kernel may believe attributes that have since changed.
+    :param invalidate: takes back from the kernel what these names in the root mean.
+    :param progress: told the number of assets so far while a whole library is listed.
     """
+    account = settings.account
     session = open_api_session()
-    api = open_api(settings.account, clock, session)
-    resolver = UrlResolver(api, clock)
-    retry = RetryPolicy()
+    api = open_api(account, clock, session)
+    purse = Purse(RateBudget(clock), lambda: api.rate)
+    store = CatalogStore(
+        settings.cache_dir,
+        api_url=account.api_url,
+        account=Credentials(account.api_key, account.api_secret).account,
+        clock=clock,
+        inode_of=inode_of,
+    )
     connections = ConnectionPool(user_agent=USER_AGENT)
+    retry = RetryPolicy()
+    resolver = UrlResolver(api, clock)
     signed_get = SignedGet(resolver, connections, clock, retry)
+    crawl_probe = None
+    if account.cdn_url is not None:
+        cheap = UrlResolver(_CheapLookup(api), clock, seen=resolver.offer)
+        crawl_probe = SourceProbe(SignedGet(cheap, connections, clock, retry)).probe
     handles = HandleTable()
+    workers = Workers(CATALOG_THREADS, "catalog")
+    mode = NameMode(settings.names)
 
     def source_changed(embed_code: str, current: SourceIdentity | None) -> None:
         # The old version's URL may go on serving the old version: it must not be used again.
         resolver.forget(embed_code)
         handles.mark_changed(embed_code, current.validator if current else None)
+        invalidate(namespace.names_in_root([embed_code]))
 
-    book = SourceBook(clock, source_changed, settle_s=settle_s)
-    workers = Workers(CATALOG_THREADS, "catalog")
-    admit = AssetFilter(settings.types or SOURCE_TYPES, settings.statuses)
-    catalog = Catalog(api, book, workers, clock, ttl_s=settings.metadata_ttl_s, admit=admit)
-    sizer = Sizer(SourceProbe(signed_get).probe, book, catalog.updated_at, workers, clock)
+    def published(change: Change) -> None:
+        book.published(change.probed + change.updated)
+        for row in change.removed:
+            book.forget(row.embed_code)
+        doubtful = [row.embed_code for row in change.updated if row.size >= 0 and not row.verified]
+        sizer.doubted(doubtful)
+        for rows in (change.new, change.updated, change.removed):
+            invalidate(row.name for row in rows)
+        if change.new:
+            sizer.crawl()
+
+    synchronizer = Synchronizer(
+        api, store, purse, clock, with_labels="labels" in settings.layouts, progress=progress
+    )
+    catalog = Catalog(
+        store,
+        synchronizer,
+        workers,
+        clock,
+        name_mode=mode,
+        give_names=lambda store: give_names(store, mode),
+        ttl_s=settings.metadata_ttl_s,
+        admit=AssetFilter(settings.types or SOURCE_TYPES, settings.statuses),
+    )
+    book = SourceBook(clock, catalog.row, store.save_sources, source_changed, settle_s=settle_s)
+    sizer = Sizer(
+        SourceProbe(signed_get).probe,
+        crawl_probe,
+        resolver.knows,
+        book,
+        store,
+        purse,
+        workers,
+        clock,
+    )
     namespace = Namespace(
         catalog,
         book,
         sizer,
+        layouts=settings.layouts,
+        names=mode,
         umask=settings.umask,
         include_unavailable=settings.include_unavailable,
     )
+    catalog.subscribe(published)
+    reader = _build_reader(settings, handles, RangeFetcher(signed_get), book, clock)
+    return Stack(
+        api, store, purse, resolver, book, sizer, catalog, namespace, reader, session, connections
+    )
+
+
+def _build_reader(
+    settings: MountSettings,
+    handles: HandleTable,
+    fetcher: RangeFetcher,
+    book: SourceBook,
+    clock: Clock,
+) -> SourceReader:
     # One budget: a quarter for what is under way, the rest for what is kept.
     under_way = settings.memory_bytes // 4
     cache = MemoryBlockCache(settings.memory_bytes - under_way)
     store = BlockStore(
         cache,
-        RangeFetcher(signed_get).fetch,
+        fetcher.fetch,
         FetchQueue(Workers(TRANSFER_THREADS, "transfer")),
         clock,
         block_bytes=BLOCK_BYTES,
@@ -132,5 +236,4 @@ def build_stack(settings: MountSettings, clock: Clock, *, settle_s: float) -> St
         changed=book.contradicted,
     )
     # Half of what is kept: the other half stays for what was already read.
-    reader = SourceReader(handles, store, window_budget_bytes=cache.budget_bytes // 2)
-    return Stack(catalog, namespace, reader, session, connections)
+    return SourceReader(handles, store, window_budget_bytes=cache.budget_bytes // 2)

@@ -1,31 +1,55 @@
-"""The library's listing, kept fresh: the last good one stays whatever a refresh meets."""
+"""The library's listing: published from the store, kept fresh, never half changed."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Protocol
+from typing import NamedTuple
 
-from backlotfs.api.records import Asset, AssetPage
+from backlotfs.api.records import Asset
 from backlotfs.catalog.library import AssetFilter, Library
-from backlotfs.catalog.source_book import SourceBook
+from backlotfs.catalog.rows import AssetRow
+from backlotfs.catalog.store import CatalogStore
+from backlotfs.catalog.sync import Synced, Synchronizer
 from backlotfs.clock import Clock, Deadline
 from backlotfs.errors import BacklotError
 from backlotfs.workers import Workers
 
 log = logging.getLogger(__name__)
 
-#: One listing of the whole library may take this long: 200 000 assets at 300 calls a minute.
-WALK_DEADLINE_S = 600.0
+#: One sync may take this long; a walk that does not get through goes on where it stopped.
+SYNC_DEADLINE_S = 3600.0
+#: From this field on, an `AssetRow` holds what probes found.
+_PROBED_FROM = AssetRow._fields.index("size")
+#: An unused mount looks for news this often.
+IDLE_SYNC_S = 3600.0
+#: Another mount of the same library may have synced: its news is shown this much later.
+LOOK_AROUND_S = 5.0
 
 
-class Listing(Protocol):
-    """What is needed of the API client."""
+class Change(NamedTuple):
+    """What a new version brought.
 
-    def iter_pages(self, *, deadline: Deadline) -> Iterator[AssetPage]:
-        """The whole library, page by page."""
+    :ivar new: rows that were not there before.
+    :ivar updated: rows of which more than what probes found is different, or that came into doubt.
+    :ivar probed: rows of which only what probes found is different.
+    :ivar removed: rows that are gone, as they were.
+    """
+
+    new: list[AssetRow]
+    updated: list[AssetRow]
+    probed: list[AssetRow]
+    removed: list[AssetRow]
+
+
+#: Told of each new version, on the thread that published it.
+Listener = Callable[[Change], None]
+
+
+#: Gives names to what has none; the store calls it inside a transaction.
+Names = Callable[[CatalogStore], None]
 
 
 class Catalog:
@@ -33,84 +57,198 @@ class Catalog:
 
     def __init__(
         self,
-        api: Listing,
-        book: SourceBook,
+        store: CatalogStore,
+        synchronizer: Synchronizer,
         workers: Workers,
         clock: Clock,
         *,
+        name_mode: str,
+        give_names: Names,
         ttl_s: float,
         admit: AssetFilter,
     ) -> None:
-        """``ttl_s``: a listing older than this is refreshed when somebody uses the mount."""
-        self._api = api
-        self._book = book
+        """Put it together.
+
+        :param name_mode: which of the stored names are presented.
+        :param ttl_s: a listing older than this is refreshed when somebody uses the mount.
+        """
+        self._store = store
+        self._synchronizer = synchronizer
         self._workers = workers
         self._clock = clock
+        self._mode = name_mode
+        self._give_names = give_names
         self._ttl_s = ttl_s
         self._admit = admit
+        self._listeners: list[Listener] = []
         self._lock = threading.Lock()
         self._refreshing = False
-        self._library = Library(0, MappingProxyType({}))
-        self._synced_at = 0.0
+        self._again: bool | None = None
+        self._publishing = threading.Lock()
+        self._library = Library(0, MappingProxyType({}), (), MappingProxyType({}))
+        self._generation = -1
+        self._looked_at = clock.monotonic()
+        self._last_error: BacklotError | None = None
 
     @property
     def library(self) -> Library:
         """The last good listing."""
         return self._library
 
-    def updated_at(self, embed_code: str) -> int:
-        """``updated_at`` of a record, seconds since the epoch; 0 if there is none."""
-        asset = self._library.assets.get(embed_code)
-        return asset.updated_at_s if asset is not None else 0
+    @property
+    def last_error(self) -> BacklotError | None:
+        """Why the last sync failed; None when it did not. Then what is shown may be stale."""
+        return self._last_error
 
-    def load(self, deadline: Deadline, progress: Callable[[], None] = lambda: None) -> None:
-        """The first listing; ``progress`` is called with each page.
+    @property
+    def refreshing(self) -> bool:
+        """Whether a sync is under way in the background."""
+        return self._refreshing
 
-        :raises BacklotError: it cannot be had.
-        """
-        assets: dict[str, Asset] = {}
-        for page in self._api.iter_pages(deadline=deadline):
-            progress()
-            for reason in page.skipped:
-                log.warning("a record of the library is left out: %s", reason)
-            assets.update(
-                (asset.embed_code, asset) for asset in page.assets if self._admit.admits(asset)
-            )
-        self._publish(assets)
+    def subscribe(self, listener: Listener) -> None:
+        """Have ``listener`` told of each new version from now on."""
+        self._listeners.append(listener)
+
+    def row(self, embed_code: str) -> AssetRow | None:
+        """A presented asset."""
+        return self._library.rows.get(embed_code)
+
+    def record(self, embed_code: str) -> Asset | None:
+        """All that the API says of an asset, from the store."""
+        return self._store.record(embed_code)
+
+    def total_size(self) -> int:
+        """Bytes of all sources whose size is known."""
+        return self._store.total_size()
+
+    def open_saved(self) -> bool:
+        """Publish what the store holds from before; False when it never held a whole library."""
+        if not self._store.state().full_walk_at_s:
+            return False
+        self.publish()
+        return True
+
+    def load(self, deadline: Deadline) -> None:
+        """Sync now, on this thread, and publish. :raises BacklotError: it cannot be had."""
+        self._sync(deadline, full=False)
 
     def used(self) -> None:
         """Somebody uses the mount: refresh in the background if the TTL has passed."""
-        if self._clock.monotonic() - self._synced_at >= self._ttl_s:
+        age_s = self._clock.monotonic() - self._looked_at
+        if age_s >= max(self._ttl_s, self._synchronizer.walk_interval_s()):
             self.refresh()
 
-    def refresh(self) -> None:
-        """Start a refresh in the background, unless one is running."""
+    def refresh(self, *, full: bool = False) -> None:
+        """Start a sync in the background; one that is asked for while one runs comes after it."""
         with self._lock:
             if self._refreshing:
+                self._again = bool(self._again) or full
                 return
             self._refreshing = True
-        self._workers.submit(self._refresh)
+        self._looked_at = self._clock.monotonic()
+        self._workers.submit(lambda: self._refresh(full))
 
-    def _refresh(self) -> None:
+    def keep_fresh(self) -> None:
+        """Start the thread that looks for news of an unused mount, and of other mounts' syncs."""
+        threading.Thread(target=self._keep, name="catalog-keeper", daemon=True).start()
+
+    def _keep(self) -> None:
+        seen = self._store.state()[1:]
+        while True:
+            self._clock.sleep(LOOK_AROUND_S)
+            try:
+                state = self._store.state()[1:]
+                if state != seen:
+                    seen = state
+                    self.publish()
+                if self._clock.monotonic() - self._looked_at >= IDLE_SYNC_S:
+                    self.refresh()
+            except BacklotError as error:
+                log.warning("the catalog cannot be looked at: %s", error)
+
+    def publish(self) -> None:
+        """Make a new version of what the store holds, and tell the listeners."""
+        with self._publishing:
+            generation = self._store.generation()
+            if generation == self._generation:
+                return
+            self._give_names(self._store)
+            generation = self._store.generation()
+            before = self._library
+            rows, change = self._rows(before.rows)
+            self._generation = generation
+            self._library = Library(
+                before.version + 1,
+                MappingProxyType(rows),
+                self._store.labels(),
+                MappingProxyType(self._store.label_members()),
+            )
+        for listener in self._listeners:
+            listener(change)
+
+    def _rows(self, before: Mapping[str, AssetRow]) -> tuple[dict[str, AssetRow], Change]:
+        """The rows now, and in what they differ from those before."""
+        admit = self._admit.admits
+        delta = (
+            self._store.rows_changed_since(self._mode, self._generation)
+            if self._generation >= 0
+            else None
+        )
+        change = Change([], [], [], [])
+        if delta is None:
+            rows: dict[str, AssetRow] = {}
+            seen = self._store.rows(self._mode)
+            gone = set(before)
+        else:
+            rows, (seen, codes) = dict(before), delta
+            gone = set(codes) & set(before)
+        for row in seen:
+            code = row.embed_code
+            if not admit(row.asset_type, row.status):
+                gone.add(code)
+                continue
+            gone.discard(code)
+            rows[code] = row
+            if before:
+                _classify(before.get(code), row, change)
+        for code in gone & set(before):
+            rows.pop(code, None)
+            change.removed.append(before[code])
+        return rows, change
+
+    def _refresh(self, full: bool) -> None:
         try:
-            self.load(Deadline(WALK_DEADLINE_S, self._clock))
+            self._sync(Deadline(SYNC_DEADLINE_S, self._clock), full=full)
         except BacklotError as error:
-            # Also a failure counts as a look: the next one is due after another TTL, not at once.
-            self._synced_at = self._clock.monotonic()
             log.warning("the library could not be refreshed, its last listing stays: %s", error)
         finally:
             with self._lock:
                 self._refreshing = False
+                again, self._again = self._again, None
+            if again is not None:
+                self.refresh(full=again)
 
-    def _publish(self, assets: dict[str, Asset]) -> None:
-        before = self._library
-        if dict(before.assets) != assets:
-            self._library = Library(before.version + 1, MappingProxyType(assets))
-        self._synced_at = self._clock.monotonic()
-        for code, old in before.assets.items():
-            new = assets.get(code)
-            if new is None:
-                self._book.forget(code)
-            elif new.updated_at_s != old.updated_at_s:
-                self._book.doubt(code)
-        log.info("the library has %d assets", len(assets))
+    def _sync(self, deadline: Deadline, *, full: bool) -> None:
+        try:
+            done = self._synchronizer.run(deadline, full=full)
+        except BacklotError as error:
+            self._last_error = error
+            raise
+        finally:
+            self._looked_at = self._clock.monotonic()
+        self._last_error = None
+        if done is Synced.ELSEWHERE:
+            log.debug("not refreshed here: %s", done)
+        self.publish()
+
+
+def _classify(before: AssetRow | None, row: AssetRow, change: Change) -> None:
+    """Put ``row`` where it belongs in ``change``."""
+    if before is None:
+        change.new.append(row)
+    elif before == row:
+        return
+    elif before[:_PROBED_FROM] != row[:_PROBED_FROM] or (before.verified and not row.verified):
+        change.updated.append(row)
+    else:
+        change.probed.append(row)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from backlotfs.api.records import Asset
+from backlotfs.api.records import Label
+from backlotfs.catalog.rows import AssetRow
 
 #: Types that are uploaded, and so have a source file (API reference §4).
 SOURCE_TYPES = frozenset({"video", "audio", "ad"})
@@ -16,11 +17,15 @@ class Library:
     """Immutable; swapped whole.
 
     :ivar version: grows with each change.
-    :ivar assets: by embed code.
+    :ivar rows: the presented assets by embed code.
+    :ivar labels: every label; empty unless a layout needs them.
+    :ivar members: label id to the embed codes that have it.
     """
 
     version: int
-    assets: Mapping[str, Asset]
+    rows: Mapping[str, AssetRow]
+    labels: Sequence[Label]
+    members: Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +39,7 @@ class AssetFilter:
     types: frozenset[str] = SOURCE_TYPES
     statuses: frozenset[str] = frozenset()
 
-    def admits(self, asset: Asset) -> bool:
-        """Whether this asset is presented."""
-        by_type = not self.types or asset.asset_type in self.types
-        return by_type and (not self.statuses or asset.status in self.statuses)
+    def admits(self, asset_type: str, status: str) -> bool:
+        """Whether an asset of this type and status is presented."""
+        by_type = not self.types or asset_type in self.types
+        return by_type and (not self.statuses or status in self.statuses)

@@ -1,104 +1,223 @@
-"""Runs probes: at once for whoever waits, in the background for a folder that is being listed.
+"""Runs probes: at once for whoever waits, in the background for the rest, within the credits.
 
 One probe of an asset at a time, shared by all who wait. Listing a folder moves its assets to the
-front of the background queue, because ``ls -l`` asks for each of them a moment later.
+front of the queue, because ``ls -l`` asks for each of them a moment later; after those comes the
+crawl over everything that was never probed, newest first, and whatever has come into doubt. Where
+there is a CDN host, the crawl asks that, which costs no credits; else each probe waits for its
+turn in the rate budget. Of several mounts of one library, one crawls (a lease in the store).
 """
 
 from __future__ import annotations
 
 import logging
+import os
+import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from typing import Protocol
 
+from backlotfs.catalog.purse import Purse
+from backlotfs.catalog.rate_budget import Priority
 from backlotfs.catalog.source_book import KnownSource, SourceBook
 from backlotfs.clock import Clock, Deadline
-from backlotfs.errors import BacklotError, SourceMissing
+from backlotfs.errors import BacklotError, RateLimited, RemoteUnavailable
 from backlotfs.remote.identity import SourceIdentity
 from backlotfs.single_flight import SingleFlight
 from backlotfs.workers import Workers
 
 log = logging.getLogger(__name__)
 
-#: Background probes at a time.
-BACKGROUND = 8
+#: Background probes at a time: at 30 ms for each of its two requests this is 500 a second.
+CRAWLERS = 32
 #: A probe ends after this long at the latest; whoever waits has a deadline of its own.
 PROBE_DEADLINE_S = 30.0
+#: A crawler waits this long for its turn in the budget before it looks around again.
+PATIENCE_S = 75.0
+#: After a failure that will not go away by itself, a crawler rests this long.
+REST_S = 5.0
+#: Assets taken from the store at a time, and how long the lease on crawling lasts.
+BATCH = 2000
+#: Probes after which a time that is left can be told.
+_ENOUGH_TO_TELL = 20
+LEASE_S = 120.0
 
 #: Embed code and deadline to identity: `SourceProbe.probe`.
 Probe = Callable[[str, Deadline], SourceIdentity]
-#: Embed code to the ``updated_at`` of its record, seconds since the epoch; 0 if it has none.
-UpdatedAt = Callable[[str], int]
+
+
+class Unsized(Protocol):
+    """What is needed of the store."""
+
+    def unsized(self, limit: int) -> list[str]:
+        """Embed codes never probed, newest first."""
+
+    def try_lease(self, name: str, owner: str, seconds: float) -> bool:
+        """Whether this owner may do what ``name`` stands for."""
 
 
 class Sizer:
     """Any thread may call it. Probes run on the workers' threads."""
 
     def __init__(
-        self, probe: Probe, book: SourceBook, updated_at: UpdatedAt, workers: Workers, clock: Clock
+        self,
+        probe: Probe,
+        crawl_probe: Probe | None,
+        has_url: Callable[[str], bool],
+        book: SourceBook,
+        store: Unsized,
+        purse: Purse,
+        workers: Workers,
+        clock: Clock,
     ) -> None:
+        """Put it together.
+
+        :param crawl_probe: a probe that costs no credits (by the CDN host), if there is one.
+        :param has_url: whether a probe needs no call of the API, as its URL is known.
+        """
         self._probe = probe
+        self._crawl_probe = crawl_probe
+        self._has_url = has_url
         self._book = book
-        self._updated_at = updated_at
+        self._store = store
+        self._purse = purse
         self._workers = workers
         self._clock = clock
         self._flights: SingleFlight[str, KnownSource] = SingleFlight()
         self._lock = threading.Lock()
-        self._queue: OrderedDict[str, None] = OrderedDict()
-        self._background = 0
+        self._queue: OrderedDict[str, Priority] = OrderedDict()
+        self._crawlers = 0
+        self._crawling = False
+        self._probed = 0
+        self._crawl_since: float | None = None
+        self._owner = f"{os.getpid()}-{secrets.token_hex(4)}"
 
     def request(self, embed_code: str) -> Future[KnownSource]:
         """Probe now, or join the probe that runs; the future fails with a `BacklotError`."""
         flight, ours = self._flights.join(embed_code)
         if ours:
-            self._workers.submit(lambda: self._flights.fly(embed_code, self._job(embed_code)))
+            with self._lock:
+                self._queue.pop(embed_code, None)
+            self._workers.submit(
+                lambda: self._flights.fly(
+                    embed_code, lambda: self._run(embed_code, Priority.WAITING)
+                )
+            )
         return flight
 
     def listed(self, embed_codes: Iterable[str]) -> None:
         """Somebody lists these: find out about those not known yet, before any others."""
-        wanted = [
-            code
-            for code in embed_codes
-            if self._book.known(code) is None and self._book.failure(code) is None
-        ]
-        with self._lock:
-            for code in reversed(wanted):
-                self._queue[code] = None
-                self._queue.move_to_end(code, last=False)
-            starting = min(BACKGROUND - self._background, len(self._queue))
-            self._background += starting
-        for _ in range(starting):
-            self._workers.submit(self._drain)
+        wanted = [code for code in embed_codes if self._wanted(code)]
+        self._enqueue(wanted, Priority.LISTED)
 
-    def _drain(self) -> None:
+    def doubted(self, embed_codes: Iterable[str]) -> None:
+        """These may have been replaced: look before somebody opens them."""
+        self._enqueue(list(embed_codes), Priority.BACKGROUND)
+
+    def crawl(self) -> None:
+        """Go on with everything that was never probed; returns at once."""
+        with self._lock:
+            self._crawling = True
+            if self._crawl_since is None:
+                self._crawl_since = self._clock.monotonic()
+        self._start_crawlers()
+
+    def seconds_for(self, assets: int) -> float | None:
+        """How long the crawl over this many more will take, as it went so far; None: no idea."""
+        now = self._clock.monotonic()
+        if self._crawl_since is None or self._probed < _ENOUGH_TO_TELL:
+            return None
+        return assets * (now - self._crawl_since) / self._probed
+
+    def _wanted(self, code: str) -> bool:
+        if self._book.failure(code) is not None:
+            return False
+        known = self._book.known(code)
+        return known is None or not known.verified
+
+    def _enqueue(self, codes: list[str], priority: Priority) -> None:
+        with self._lock:
+            if priority is Priority.BACKGROUND:
+                for code in codes:
+                    self._queue.setdefault(code, priority)
+            else:
+                for code in reversed(codes):
+                    self._queue[code] = priority
+                    self._queue.move_to_end(code, last=False)
+        self._start_crawlers()
+
+    def _start_crawlers(self) -> None:
+        with self._lock:
+            due = CRAWLERS if self._crawling else min(CRAWLERS, len(self._queue))
+            starting = max(0, due - self._crawlers)
+            self._crawlers += starting
+        for _ in range(starting):
+            self._workers.submit(self._work)
+
+    def _work(self) -> None:
+        while True:
+            taken = self._take()
+            if taken is None:
+                return
+            code, priority = taken
+            flight, ours = self._flights.join(code)
+            if ours:
+                self._flights.fly(
+                    code,
+                    lambda code=code, priority=priority: self._run(code, priority),  # type: ignore[misc]  # bound now
+                )
+            error = flight.exception()  # it is in the book and in the log
+            if isinstance(error, RateLimited):
+                self._enqueue([code], Priority.BACKGROUND)
+            elif isinstance(error, RemoteUnavailable):
+                self._clock.sleep(REST_S)
+
+    def _take(self) -> tuple[str, Priority] | None:
+        """The next of the queue, filled from the store when it is empty; None ends the crawler."""
         while True:
             with self._lock:
-                if not self._queue:
-                    self._background -= 1
-                    return
-                code, _ = self._queue.popitem(last=False)
-            flight, ours = self._flights.join(code)
-            if ours and self._book.known(code) is None:
-                self._flights.fly(code, self._job(code))
-            elif ours:
-                self._flights.fly(code, lambda code=code: self._already(code))  # type: ignore[misc]  # bound now
-            flight.exception()  # a failure is in the book and in the log
+                if self._queue:
+                    return self._queue.popitem(last=False)
+                if not self._crawling:
+                    self._crawlers -= 1
+                    return None
+                self._crawling = False  # one crawler at a time asks the store
+            if not self._refill():
+                continue
+            with self._lock:
+                self._crawling = True
+            self._start_crawlers()
 
-    def _already(self, embed_code: str) -> KnownSource:
+    def _refill(self) -> bool:
+        """Whether the store had more."""
+        if not self._store.try_lease("size", self._owner, LEASE_S):
+            return False
+        codes = [code for code in self._store.unsized(BATCH) if self._wanted(code)]
+        with self._lock:
+            for code in codes:
+                self._queue.setdefault(code, Priority.BACKGROUND)
+        return bool(codes)
+
+    def _run(self, embed_code: str, priority: Priority) -> KnownSource:
         known = self._book.known(embed_code)
-        if known is None:
-            raise SourceMissing(f"{embed_code} was deleted meanwhile")
-        return known
-
-    def _job(self, embed_code: str) -> Callable[[], KnownSource]:
-        def job() -> KnownSource:
-            try:
-                identity = self._probe(embed_code, Deadline(PROBE_DEADLINE_S, self._clock))
-            except BacklotError as error:
-                log.info("cannot find out about %s: %s", embed_code, error)
-                self._book.failed(embed_code, error)
-                raise
-            return self._book.found(identity, self._updated_at(embed_code))
-
-        return job
+        if known is not None and known.verified:
+            return known  # somebody was faster
+        deadline = Deadline(PROBE_DEADLINE_S, self._clock)
+        try:
+            if priority is not Priority.WAITING and self._crawl_probe is not None:
+                identity = self._crawl_probe(embed_code, deadline)
+            else:
+                if priority is not Priority.WAITING:
+                    deadline = Deadline(PATIENCE_S + PROBE_DEADLINE_S, self._clock)
+                if self._has_url(embed_code):
+                    identity = self._probe(embed_code, deadline)
+                else:
+                    with self._purse.spend(priority, deadline):
+                        identity = self._probe(embed_code, deadline)
+        except BacklotError as error:
+            log.info("cannot find out about %s: %s", embed_code, error)
+            self._book.failed(embed_code, error)
+            raise
+        self._probed += 1
+        return self._book.found(identity)

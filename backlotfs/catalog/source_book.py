@@ -1,20 +1,34 @@
-"""What probes found out about each source, and what has since come into doubt."""
+"""What probes found out about each source, and what has since come into doubt.
+
+The rows of the library hold what earlier probes found (they come from the store); the book holds
+what was learned since, and writes it to the store in batches, from a thread of its own.
+"""
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
+from cachetools import LRUCache
+
+from backlotfs.catalog.rows import AssetRow, SourceRecord
 from backlotfs.clock import Clock
 from backlotfs.errors import BacklotError, SourceDenied, SourceGone, SourceMissing
 from backlotfs.remote.identity import SourceIdentity
+
+log = logging.getLogger(__name__)
 
 #: A source that cannot be had is asked for again after this long …
 UNAVAILABLE_TTL_S = 60.0
 #: … and one whose probe failed for the moment after this long: no storm from a scanning program.
 FAILED_TTL_S = 2.0
+#: Failures remembered; beyond that the oldest is asked for again a little early.
+FAILURES_KEPT = 100_000
+#: What was learned is written at the latest after this long: a crash loses no more.
+WRITE_AFTER_S = 0.5
 
 #: Errors that say "there is no such file", not "try again".
 _DEFINITE = (SourceMissing, SourceGone, SourceDenied)
@@ -48,25 +62,38 @@ class SourceBook:
     def __init__(
         self,
         clock: Clock,
+        row_of: Callable[[str], AssetRow | None],
+        save: Callable[[list[SourceRecord]], None],
         changed: Callable[[str, SourceIdentity | None], None],
         *,
         settle_s: float,
     ) -> None:
-        """Start empty.
+        """Start with what the rows say.
 
+        :param row_of: the row of an embed code in the present library.
+        :param save: writes a batch to the store; called from a thread of the book's.
         :param changed: told when a known source turns out to be another version (None: unseen).
         :param settle_s: how long the kernel may believe attributes it was given before.
         """
         self._clock = clock
+        self._row_of = row_of
+        self._save = save
         self._changed = changed
-        self._lock = threading.Lock()
-        self._known: dict[str, KnownSource] = {}
         self._settle_s = settle_s
-        self._failures: dict[str, _Failure] = {}
+        self._lock = threading.Lock()
+        self._learned: dict[str, KnownSource] = {}
+        self._failures: LRUCache[str, _Failure] = LRUCache(FAILURES_KEPT)
+        self._unsaved: dict[str, SourceRecord] = {}
+        self._writing: threading.Thread | None = None
+        self._wake = threading.Event()
 
     def known(self, embed_code: str) -> KnownSource | None:
         """What is known, verified or not."""
-        return self._known.get(embed_code)
+        learned = self._learned.get(embed_code)
+        if learned is not None:
+            return learned
+        row = self._row_of(embed_code)
+        return None if row is None or row.size < 0 else known_from(row)
 
     def settling(self, known: KnownSource) -> bool:
         """Whether the kernel may still believe the size of the version before this one."""
@@ -79,20 +106,24 @@ class SourceBook:
             return None
         return failure.error
 
-    def unavailable(self, embed_code: str) -> bool:
+    def unavailable(self, row: AssetRow) -> bool:
         """Whether the last probe said that there is no source to be had."""
-        failure = self._failures.get(embed_code)
-        return failure is not None and isinstance(failure.error, _DEFINITE)
+        failure = self._failures.get(row.embed_code)
+        if failure is not None:
+            return isinstance(failure.error, _DEFINITE)
+        return bool(row.missing) and row.embed_code not in self._learned
 
-    def found(self, identity: SourceIdentity, updated_at_s: int) -> KnownSource:
+    def found(self, identity: SourceIdentity) -> KnownSource:
         """A probe succeeded: publish what it found.
 
-        :param updated_at_s: of the asset's record; its time stands in where ``Last-Modified``
-            is absent, or did not move although the bytes did.
+        The record's ``updated_at`` stands in for the time where ``Last-Modified`` is absent, or
+        did not move although the bytes did.
         """
         code = identity.embed_code
+        row = self._row_of(code)
+        updated_at_s = row.updated_at_s if row is not None else 0
         with self._lock:
-            before = self._known.get(code)
+            before = self.known(code)
             mtime_s = identity.last_modified_s
             replaced = before is not None and before.identity.validator != identity.validator
             replaced_at = -math.inf
@@ -105,8 +136,9 @@ class SourceBook:
             known = KnownSource(
                 identity, updated_at_s if mtime_s is None else mtime_s, True, replaced_at
             )
-            self._known[code] = known
             self._failures.pop(code, None)
+            if row is not None:  # else it was deleted while the probe was under way
+                self._learn(code, known)
         if replaced:
             self._changed(code, identity)
         return known
@@ -117,21 +149,24 @@ class SourceBook:
         ttl = UNAVAILABLE_TTL_S if definite else FAILED_TTL_S
         with self._lock:
             self._failures[embed_code] = _Failure(error, self._clock.monotonic() + ttl)
-            gone = self._known.pop(embed_code, None) if definite else None
-        if gone is not None:
+            gone = definite and self.known(embed_code) is not None
+            if definite and self._row_of(embed_code) is not None:
+                self._learned.pop(embed_code, None)
+                self._note(SourceRecord(embed_code, -1, None, None, 0, False, True))
+        if gone:
             self._changed(embed_code, None)
 
     def doubt(self, embed_code: str) -> None:
         """The source may have been replaced: the next open asks before it trusts."""
         with self._lock:
-            known = self._known.get(embed_code)
+            known = self.known(embed_code)
             if known is not None and known.verified:
-                self._known[embed_code] = replace(known, verified=False)
+                self._learn(embed_code, replace(known, verified=False))
             self._failures.pop(embed_code, None)
 
     def contradicted(self, identity: SourceIdentity) -> None:
         """The source host has another version than this one: a transfer found out."""
-        known = self._known.get(identity.embed_code)
+        known = self.known(identity.embed_code)
         if known is not None and known.identity.validator == identity.validator:
             self.doubt(identity.embed_code)
             self._changed(identity.embed_code, None)
@@ -139,11 +174,69 @@ class SourceBook:
     def forget(self, embed_code: str) -> None:
         """The asset was deleted."""
         with self._lock:
-            gone = self._known.pop(embed_code, None)
+            self._learned.pop(embed_code, None)
             self._failures.pop(embed_code, None)
-        if gone is not None:
-            self._changed(embed_code, None)
+            self._unsaved.pop(embed_code, None)
+        self._changed(embed_code, None)
 
-    def total_size(self) -> int:
-        """Bytes of all sources whose size is known."""
-        return sum(known.identity.size for known in list(self._known.values()))
+    def published(self, rows: Iterable[AssetRow]) -> None:
+        """These rows are what the store holds now: need not be remembered here, or are in doubt."""
+        with self._lock:
+            for row in rows:
+                learned = self._learned.get(row.embed_code)
+                if learned is None or row.embed_code in self._unsaved:
+                    continue
+                if learned.verified and not row.verified:
+                    self._learned[row.embed_code] = replace(learned, verified=False)
+                elif not self.settling(learned) and known_from(row) == replace(
+                    learned, replaced_at=-math.inf
+                ):
+                    del self._learned[row.embed_code]
+
+    def flush(self) -> None:
+        """Write what was learned and is not yet in the store, now, on the calling thread."""
+        with self._lock:
+            batch = list(self._unsaved.values())
+            self._unsaved.clear()
+        if batch:
+            self._save(batch)
+
+    def _learn(self, embed_code: str, known: KnownSource) -> None:
+        """Call with the lock held."""
+        self._learned[embed_code] = known
+        identity = known.identity
+        self._note(
+            SourceRecord(
+                embed_code,
+                identity.size,
+                identity.etag,
+                identity.last_modified,
+                known.mtime_s,
+                known.verified,
+                False,
+            )
+        )
+
+    def _note(self, record: SourceRecord) -> None:
+        """Call with the lock held."""
+        self._unsaved[record.embed_code] = record
+        if self._writing is None:
+            self._writing = threading.Thread(target=self._write, name="source-book", daemon=True)
+            self._writing.start()
+        self._wake.set()
+
+    def _write(self) -> None:
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            self._clock.sleep(WRITE_AFTER_S)
+            try:
+                self.flush()
+            except Exception:
+                log.exception("what was learned of sources could not be saved")
+
+
+def known_from(row: AssetRow) -> KnownSource:
+    """What a row says of its source, which was probed."""
+    identity = SourceIdentity(row.embed_code, row.size, row.etag, row.last_modified)
+    return KnownSource(identity, row.mtime_s, bool(row.verified))

@@ -13,6 +13,7 @@ import click
 from backlotfs import __version__
 from backlotfs.cli.library import info, list_library
 from backlotfs.cli.mount import mount, umount
+from backlotfs.cli.status import refresh, status
 from backlotfs.errors import BacklotError
 
 
@@ -26,6 +27,8 @@ commands.add_command(mount)
 commands.add_command(umount)
 commands.add_command(list_library)
 commands.add_command(info)
+commands.add_command(status)
+commands.add_command(refresh)
 
 
 def _add_server_commands() -> None:

@@ -28,7 +28,12 @@ def _named_assets(account: Account, session: requests.Session) -> list[tuple[str
     greet(account, clock, session)
     admit = AssetFilter(SOURCE_TYPES)
     pages = open_api(account, clock, session).iter_pages(deadline=Deadline(_DEADLINE_S, clock))
-    assets = [asset for page in pages for asset in page.assets if admit.admits(asset)]
+    assets = [
+        asset
+        for page in pages
+        for asset in page.assets
+        if admit.admits(asset.asset_type, asset.status)
+    ]
     names = assign_names(assets, {})
     return sorted((names[asset.embed_code], asset) for asset in assets)
 

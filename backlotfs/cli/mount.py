@@ -11,13 +11,16 @@ from backlotfs import logs
 from backlotfs.cli.account_options import account_from, account_options
 from backlotfs.cli.background import Outcome, Ready, run_in_background
 from backlotfs.cli.mount_options import apply_mount_options
-from backlotfs.cli.quantities import Duration, Octal, Size
+from backlotfs.cli.mountpoints import MOUNTPOINT
+from backlotfs.cli.quantities import Duration, Layouts, Octal, Size
 from backlotfs.cli.serving import outcome_of, serve_mount
 from backlotfs.errors import BacklotError
 from backlotfs.kernel.fuse_library import check_usable
 from backlotfs.kernel.mountpoint import check_mountpoint, resolved
+from backlotfs.kernel.patience import STAT_DEADLINE_S
 from backlotfs.kernel.unmounting import unmount
-from backlotfs.settings import MIB, MountSettings
+from backlotfs.namespace.name_modes import NameMode
+from backlotfs.settings import MIB, MountSettings, default_cache_dir
 
 
 class MountFailed(BacklotError):
@@ -28,14 +31,33 @@ class MountFailed(BacklotError):
         self.exit_code = outcome["code"]  # type: ignore[misc]  # per instance: it is the child's
 
 
-#: Not looked at by click: a dead mount cannot be read, and is still to be named.
-_MOUNTPOINT = click.Path(path_type=Path, readable=False)
-
-
 @click.command()
-@click.argument("mountpoint", type=_MOUNTPOINT)
+@click.argument("mountpoint", type=MOUNTPOINT)
 @click.option("-f", "--foreground", is_flag=True, help="Stay; log to stderr.")
 @account_options
+@click.option(
+    "--cache-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where the catalog is kept over restarts [your cache folder].",
+)
+@click.option(
+    "--layout",
+    type=Layouts(),
+    default="flat",
+    help="flat, labels, dates, by-id; several are top-level folders [flat].",
+)
+@click.option(
+    "--names",
+    type=click.Choice([mode.value for mode in NameMode]),
+    default="original",
+    help="always-id: the same on every host; portable: fit for Windows [original].",
+)
+@click.option(
+    "--stat-timeout",
+    type=Duration(),
+    default=STAT_DEADLINE_S,
+    help="How long a stat waits for a size [5s].",
+)
 @click.option("--memory", type=Size(), default=256 * MIB, help="Budget for blocks [256M].")
 @click.option(
     "--metadata-ttl", type=Duration(), default=300.0, help="How old a listing may get [5m]."
@@ -62,6 +84,10 @@ def mount(  # one parameter per option
     cdn_url: str | None,
     config: Path | None,
     profile: str | None,
+    cache_dir: Path | None,
+    layout: tuple[str, ...],
+    names: str,
+    stat_timeout: float,
     memory: int,
     metadata_ttl: float,
     include_type: tuple[str, ...],
@@ -94,6 +120,10 @@ def mount(  # one parameter per option
         MountSettings(
             account=account,
             mountpoint=place,
+            cache_dir=(cache_dir or default_cache_dir(os.environ)).absolute(),
+            layouts=layout,
+            names=names,
+            stat_deadline_s=stat_timeout,
             memory_bytes=memory,
             metadata_ttl_s=metadata_ttl,
             types=frozenset(include_type),
@@ -125,7 +155,7 @@ def mount(  # one parameter per option
 
 
 @click.command()
-@click.argument("mountpoint", type=_MOUNTPOINT)
+@click.argument("mountpoint", type=MOUNTPOINT)
 def umount(mountpoint: Path) -> None:
     """Unmount MOUNTPOINT; clears a dead mount too."""
     unmount(resolved(mountpoint))

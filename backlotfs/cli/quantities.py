@@ -1,10 +1,12 @@
-"""Sizes and durations as people write them on a command line."""
+"""What options take, as people write it on a command line."""
 
 from __future__ import annotations
 
 import re
 
 import click
+
+from backlotfs.namespace.layouts import LAYOUTS
 
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(?:i?B)?\Z", re.IGNORECASE)
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d)?\Z", re.IGNORECASE)
@@ -64,3 +66,19 @@ class Octal(click.ParamType):  # type: ignore[type-arg]  # not generic before cl
         if not 0 <= bits <= 0o777:
             self.fail(f"{value!r} is not a umask; write it like 022", param, ctx)
         return bits
+
+
+class Layouts(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
+    """``flat``, ``labels,dates``: one layout, or several."""
+
+    name = "LAYOUT[,LAYOUT…]"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        """Names of layouts, each once."""
+        names = value if isinstance(value, tuple) else str(value).split(",")
+        for name in names:
+            if name not in LAYOUTS:
+                self.fail(f"{name!r} is not a layout; choose of {', '.join(LAYOUTS)}", param, ctx)
+        return tuple(dict.fromkeys(names))

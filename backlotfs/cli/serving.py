@@ -8,21 +8,28 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
+from typing import Any
 
 from backlotfs import logs, service
 from backlotfs.clock import Deadline, SystemClock
-from backlotfs.errors import BacklotError, SettingsError
+from backlotfs.control.address import socket_path
+from backlotfs.control.server import ControlServer
+from backlotfs.errors import BacklotError, CredentialsRefused, SettingsError
 from backlotfs.kernel import signals
 from backlotfs.kernel.operations import BacklotOperations
-from backlotfs.kernel.session import ATTRIBUTE_TIMEOUT_S, MountOptions, MountSession
+from backlotfs.kernel.patience import Patience
+from backlotfs.kernel.session import SETTLE_S, Memory, MountOptions, MountSession
 from backlotfs.settings import MountSettings
 from backlotfs.wiring import Stack, build_stack, greet
 
 log = logging.getLogger(__name__)
 
-#: The first listing of a library may take this long; 100 000 assets need about 200 calls.
-FIRST_LISTING_DEADLINE_S = 900.0
+#: The first listing of a library may take this long; 1 000 000 assets need 2000 calls.
+FIRST_LISTING_DEADLINE_S = 1800.0
+#: With a saved catalog the mount starts at once; refused credentials still end it within this.
+CHECK_S = 5.0
 
 
 def serve_mount(settings: MountSettings, ready: Callable[[], None]) -> None:
@@ -32,26 +39,26 @@ def serve_mount(settings: MountSettings, ready: Callable[[], None]) -> None:
     :raises BacklotError: the mount could not be made; nothing is left behind.
     """
     signals.block()  # before the first thread
-    try:
-        logs.configure(
-            level=settings.log_level, log_format=settings.log_format, place=settings.log_place
-        )
-    except OSError as error:
-        raise SettingsError(
-            f"cannot log to {settings.log_place}: {error.strerror}; name a file with --log-file"
-        ) from None
+    _configure_logs(settings)
     clock = SystemClock()
-    session = MountSession(
-        settings.mountpoint, MountOptions(settings.account.source, settings.allow_other)
+    flat = settings.layouts == ("flat",)
+    memory = Memory.long() if flat else Memory.brief()
+    options = MountOptions(settings.account.source, memory, settings.allow_other)
+    session = MountSession(settings.mountpoint, options)
+    stack = build_stack(
+        settings,
+        clock,
+        settle_s=SETTLE_S,
+        invalidate=session.invalidate,
+        progress=_still_listing,
     )
     begun = threading.Event()
-    stack = build_stack(settings, clock, settle_s=2 * ATTRIBUTE_TIMEOUT_S)
 
     def stop() -> None:
         service.notify("STOPPING=1")
         if not begun.is_set():
             os._exit(128 + signal.SIGTERM)  # nothing is mounted yet
-        session.stop(logging.shutdown)
+        session.stop(lambda: _close(stack))
 
     signals.serve(
         {
@@ -61,29 +68,50 @@ def serve_mount(settings: MountSettings, ready: Callable[[], None]) -> None:
             signal.SIGUSR1: lambda: _dump(stack),
         }
     )
-    greet(settings.account, clock, stack.session)
-    service.notify("STATUS=listing the library")
-    stack.catalog.load(Deadline(FIRST_LISTING_DEADLINE_S, clock), _still_starting)
+    saved = stack.catalog.open_saved()
+    if not saved:
+        greet(settings.account, clock, stack.session)
+        service.notify("STATUS=listing the library")
+        stack.catalog.load(Deadline(FIRST_LISTING_DEADLINE_S, clock))
     operations = BacklotOperations(
         stack.namespace,
         stack.reader,
-        clock,
+        Patience(
+            clock,
+            session.interrupted,
+            session.caller,
+            stat_deadline_s=settings.stat_deadline_s,
+        ),
         uid=settings.uid,
         gid=settings.gid,
-        interrupted=session.interrupted,
         mounted=session.began,
     )
+    refused: list[BacklotError] = []
 
     def announce() -> None:
         log.info("mounted %s on %s", settings.account.source, settings.mountpoint)
         ready()
         service.notify("READY=1\nSTATUS=mounted")
+        if saved:
+            error = _check(stack)
+            if error is not None:
+                refused.append(error)
+                stop()
+                return
+        stack.catalog.keep_fresh()
+        stack.sizer.crawl()
 
+    control = _open_control(settings, stack)
     begun.set()
-    session.run(operations, announce)
+    try:
+        session.run(operations, announce)
+    finally:
+        if control is not None:
+            control.close()
     log.info("unmounted %s", settings.mountpoint)
-    stack.close()
-    logging.shutdown()
+    _close(stack)
+    if refused:
+        raise refused[0]
 
 
 def outcome_of(serve: Callable[[], None]) -> tuple[int, str]:
@@ -95,12 +123,82 @@ def outcome_of(serve: Callable[[], None]) -> tuple[int, str]:
     return 0, ""
 
 
-def _still_starting() -> None:
+def _configure_logs(settings: MountSettings) -> None:
+    try:
+        logs.configure(
+            level=settings.log_level, log_format=settings.log_format, place=settings.log_place
+        )
+    except OSError as error:
+        raise SettingsError(
+            f"cannot log to {settings.log_place}: {error.strerror}; name a file with --log-file"
+        ) from None
+
+
+def _check(stack: Stack) -> BacklotError | None:
+    """The look at the API that a saved catalog made it possible to put off."""
+    stack.catalog.refresh()
+    until = time.monotonic() + CHECK_S
+    while time.monotonic() < until and stack.catalog.refreshing:
+        time.sleep(0.05)
+    error = stack.catalog.last_error
+    if error is not None:
+        log.warning("what is shown is STALE, from the last listing: %s", error)
+    return error if isinstance(error, CredentialsRefused) else None
+
+
+def _open_control(settings: MountSettings, stack: Stack) -> ControlServer | None:
+    def refresh(request: dict[str, Any]) -> dict[str, Any]:
+        stack.catalog.refresh(full=bool(request.get("full")))
+        return {}
+
+    def status(_request: dict[str, Any]) -> dict[str, Any]:
+        return _status(settings, stack)
+
+    try:
+        return ControlServer(
+            socket_path(settings.mountpoint), {"status": status, "refresh": refresh}
+        )
+    except OSError as error:
+        log.warning("`status` and `refresh` will not work: %s", error.strerror)
+        return None
+
+
+def _status(settings: MountSettings, stack: Stack) -> dict[str, Any]:
+    stack.book.flush()
+    sized, missing, total = stack.store.sized_counts()
+    error = stack.catalog.last_error
+    left = total - sized - missing
+    return {
+        "source": settings.account.source,
+        "mountpoint": str(settings.mountpoint),
+        "pid": os.getpid(),
+        "assets": len(stack.catalog.library.rows),
+        "sizes": {
+            "sized": sized,
+            "missing": missing,
+            "total": total,
+            "seconds_left": stack.sizer.seconds_for(left),
+        },
+        "synced_at": stack.store.state().synced_at_s,
+        "stale": error is not None,
+        "last_error": str(error) if error is not None else None,
+        "credits": stack.purse.snapshot()._asdict(),
+        "url_refreshes": stack.resolver.refreshes,
+        "log": settings.log_place,
+    }
+
+
+def _close(stack: Stack) -> None:
+    stack.close()
+    logging.shutdown()
+
+
+def _still_listing(assets: int) -> None:
     """systemd counts the start time-out from here: a large library's first listing takes long."""
-    service.notify("EXTEND_TIMEOUT_USEC=60000000")
+    service.notify(f"EXTEND_TIMEOUT_USEC=60000000\nSTATUS=listing the library: {assets} assets")
 
 
 def _dump(stack: Stack) -> None:
     library = stack.catalog.library
-    log.info("state: %d assets, library version %d", len(library.assets), library.version)
+    log.info("state: %d assets, library version %d", len(library.rows), library.version)
     faulthandler.dump_traceback(file=sys.stderr, all_threads=True)

@@ -43,7 +43,7 @@ def errno_boundary(operation: Callable[P, R]) -> Callable[P, R]:
         try:
             return operation(*args, **kwargs)
         except BacklotError as error:
-            level = logging.DEBUG if error.errno in _ORDINARY else logging.WARNING
+            level = logging.DEBUG if error.quiet or error.errno in _ORDINARY else logging.WARNING
             log.log(level, "%s: %s: %s", operation.__name__, errno.errorcode[error.errno], error)
             raise os_error(error.errno) from None
         except OSError as error:

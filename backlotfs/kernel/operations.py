@@ -13,17 +13,13 @@ import stat
 from collections.abc import Callable, Iterator
 from typing import NoReturn, Protocol
 
-from backlotfs.clock import Clock, Deadline
 from backlotfs.errors import ReadOnlyFilesystem
 from backlotfs.kernel.errno_boundary import errno_boundary, os_error
+from backlotfs.kernel.patience import Patience
 from backlotfs.kernel.stat_dict import stat_dict, statfs_dict
 from backlotfs.namespace.attributes import Attributes
 from backlotfs.namespace.namespace import Entry, Namespace
 from backlotfs.reading.reader import SourceReader
-from backlotfs.waiting import Waiter
-
-#: Every operation that may need the network ends within this.
-OPERATION_DEADLINE_S = 30.0
 
 
 class FileInfo(Protocol):
@@ -45,24 +41,18 @@ class BacklotOperations:
         self,
         namespace: Namespace,
         reader: SourceReader,
-        clock: Clock,
+        patience: Patience,
         *,
         uid: int,
         gid: int,
-        interrupted: Callable[[], bool],
         mounted: Callable[[], None],
     ) -> None:
-        """Put it together.
-
-        :param interrupted: whether the caller of the current operation is gone, or all must end.
-        :param mounted: called once, when the kernel has asked for the session to begin.
-        """
+        """``mounted``: called once, when the kernel has asked for the session to begin."""
         self._namespace = namespace
         self._reader = reader
-        self._clock = clock
+        self._patience = patience
         self.uid = uid
         self.gid = gid
-        self._interrupted = interrupted
         self._mounted = mounted
 
     def __call__(self, operation: str, *args: object) -> object:
@@ -84,12 +74,12 @@ class BacklotOperations:
     @errno_boundary
     def getattr(self, path: str, info: FileInfo | None = None) -> dict[str, int]:
         """stat(2)."""
-        return stat_dict(self._namespace.attributes(path, self._waiter()), self.uid, self.gid)
+        return stat_dict(self.attributes(path), self.uid, self.gid)
 
     @errno_boundary
     def attributes(self, path: str) -> Attributes:
         """stat(2), for `binding`, which needs no dictionary."""
-        return self._namespace.attributes(path, self._waiter())
+        return self._namespace.attributes(path, self._patience.for_stat)
 
     @errno_boundary
     def listing(self, path: str) -> Iterator[Entry]:
@@ -125,7 +115,7 @@ class BacklotOperations:
         """Open for reading; the page cache's use is decided per open."""
         if info.flags & os.O_ACCMODE != os.O_RDONLY or info.flags & os.O_TRUNC:
             self._refuse(path)
-        version = self._namespace.open(path, self._waiter())
+        version = self._namespace.open(path, self._patience.for_bytes())
         opened = self._reader.open(version.identity, settling=version.settling)
         info.fh = opened.fh
         info.keep_cache = int(opened.mode.keep_cache)
@@ -135,7 +125,7 @@ class BacklotOperations:
     @errno_boundary
     def read(self, path: str | None, size: int, offset: int, info: FileInfo) -> bytes:
         """pread(2)."""
-        return self._reader.read(info.fh, offset, size, self._waiter())
+        return self._reader.read(info.fh, offset, size, self._patience.for_bytes())
 
     @errno_boundary
     def flush(self, path: str | None, info: FileInfo) -> int:
@@ -195,6 +185,3 @@ class BacklotOperations:
     chmod = chown = create = ftruncate = link = mkdir = mknod = removexattr = rename = rmdir = (
         setxattr
     ) = symlink = truncate = unlink = utimens = write = _refuse
-
-    def _waiter(self) -> Waiter:
-        return Waiter(Deadline(OPERATION_DEADLINE_S, self._clock), self._interrupted)

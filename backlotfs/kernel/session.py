@@ -12,13 +12,15 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from backlotfs.errors import BacklotError, FuseUnusable
 from backlotfs.kernel.binding import fuse_class
-from backlotfs.kernel.fuse_library import PATH_ENCODING, interruption_check
+from backlotfs.kernel.fuse_library import PATH_ENCODING, interruption_check, load_fuse
+from backlotfs.kernel.invalidation import EntryInvalidator
 from backlotfs.kernel.operations import BacklotOperations
 from backlotfs.kernel.unmounting import detach
 
@@ -26,12 +28,42 @@ log = logging.getLogger(__name__)
 
 #: Seconds after `stop` in which applications may close their files.
 GRACE_S = 2.0
-#: The kernel believes attributes and names this long without asking; a new version of a file is
-#: opened past the page cache for twice as long (`SourceBook.settling`).
-ATTRIBUTE_TIMEOUT_S = 1.0
+#: How long, after a file was replaced, the kernel may still believe what it knew: until the entry
+#: is taken back from it, or the timeouts of `Memory.brief` end. New opens go past the page cache.
+SETTLE_S = 6.0
 #: Asynchronous requests the kernel keeps under way, for the whole mount: with its default of 12,
 #: the read-ahead of a few stalled readers stops everybody else (measured).
 MAX_BACKGROUND = 256
+
+
+class Memory(NamedTuple):
+    """How long the kernel believes what it was told, in seconds; one setting for a whole mount.
+
+    :ivar attributes: of files, by inode. :ivar entries: that a name means a file.
+    :ivar absences: that there is no such name.
+    """
+
+    attributes: float
+    entries: float
+    absences: float
+
+    @classmethod
+    def long(cls) -> Memory:
+        """For mounts whose files are all in the root: `EntryInvalidator` takes back what changes.
+
+        So a second ``ls -l`` costs us nothing, and the end of an hour bounds what a lost
+        notification could do.
+        """
+        return cls(3600.0, 3600.0, 60.0)
+
+    @classmethod
+    def brief(cls) -> Memory:
+        """For mounts with folders, whose entries cannot be taken back.
+
+        Absent names are not remembered: a new upload is there as soon as it is listed, and "no"
+        is answered from our own memory.
+        """
+        return cls(5.0, 5.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +74,7 @@ class MountOptions:
     """
 
     source: str
+    memory: Memory
     allow_other: bool = False
 
     def fuse_options(self) -> dict[str, object]:
@@ -56,8 +89,9 @@ class MountOptions:
             "subtype": "backlotfs",
             "use_ino": True,
             "max_background": MAX_BACKGROUND,
-            "attr_timeout": ATTRIBUTE_TIMEOUT_S,
-            "entry_timeout": ATTRIBUTE_TIMEOUT_S,
+            "attr_timeout": self.memory.attributes,
+            "entry_timeout": self.memory.entries,
+            "negative_timeout": self.memory.absences,
         }
         if self.allow_other:
             options |= {"allow_other": True, "default_permissions": True}
@@ -71,8 +105,10 @@ class MountSession:
         """:raises FuseUnusable: without libfuse 2."""
         self._fuse = fuse_class()
         self._caller_killed = interruption_check()
+        self._context = load_fuse()._libfuse.fuse_get_context
         self._mountpoint = mountpoint
         self._options = options
+        self._invalidator = EntryInvalidator()
         self._stopping = threading.Event()
         self._ended = threading.Event()
         self._began = threading.Event()
@@ -81,9 +117,19 @@ class MountSession:
         """For `Waiter`: whether the operation on this thread should give up."""
         return self._stopping.is_set() or self._caller_killed()
 
+    def caller(self) -> int:
+        """Process id of the caller of the operation on this thread."""
+        return int(self._context().contents.pid)
+
     def began(self) -> None:
         """For `BacklotOperations`: the kernel's INIT is about to be answered."""
+        if self._options.memory == Memory.long():
+            self._invalidator.connect()
         self._began.set()
+
+    def invalidate(self, names: Iterable[str]) -> None:
+        """These names in the root are new, gone or other than they were."""
+        self._invalidator.invalidate(names)
 
     def run(self, operations: BacklotOperations, ready: Callable[[], None]) -> None:
         """Mount, serve until unmounted, return.

@@ -1,19 +1,22 @@
-"""The library as a folder: the face of `namespace` towards the kernel adapter."""
+"""The library as folders: the face of `namespace` towards the kernel adapter."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import NamedTuple, Protocol
 
 from backlotfs.api.records import Asset
 from backlotfs.catalog.library import Library
+from backlotfs.catalog.rows import AssetRow
 from backlotfs.catalog.source_book import KnownSource
 from backlotfs.errors import (
     BacklotError,
     DeadlineExceeded,
+    IsADirectory,
     NoSuchEntry,
+    NotADirectory,
     RemoteUnavailable,
     SourceDenied,
     SourceGone,
@@ -25,8 +28,8 @@ from backlotfs.namespace.attributes import (
     directory_attributes,
     file_attributes,
 )
-from backlotfs.namespace.naming import assign_names
-from backlotfs.namespace.tree import DirNode, FileNode, Tree, flat_tree
+from backlotfs.namespace.layouts import Folder, Layout, build
+from backlotfs.namespace.name_modes import NameMode
 from backlotfs.namespace.xattrs import extended_attributes, value_of
 from backlotfs.remote.identity import SourceIdentity
 from backlotfs.waiting import Waiter
@@ -42,6 +45,12 @@ class Listing(Protocol):
     def used(self) -> None:
         """Somebody uses the mount."""
 
+    def record(self, embed_code: str) -> Asset | None:
+        """All that the API says of an asset."""
+
+    def total_size(self) -> int:
+        """Bytes of all sources whose size is known."""
+
 
 class Book(Protocol):
     """What is needed of the source book."""
@@ -55,11 +64,8 @@ class Book(Protocol):
     def failure(self, embed_code: str) -> BacklotError | None:
         """Why the last probe failed, while that is recent."""
 
-    def unavailable(self, embed_code: str) -> bool:
+    def unavailable(self, row: AssetRow) -> bool:
         """Whether there is no source to be had."""
-
-    def total_size(self) -> int:
-        """Bytes of all sources whose size is known."""
 
 
 class Sizing(Protocol):
@@ -68,7 +74,7 @@ class Sizing(Protocol):
     def request(self, embed_code: str) -> Future[KnownSource]:
         """Probe now, or join the probe that runs."""
 
-    def listed(self, embed_codes: list[str]) -> None:
+    def listed(self, embed_codes: Iterable[str]) -> None:
         """Somebody lists these."""
 
 
@@ -90,6 +96,14 @@ class Entry(NamedTuple):
     is_directory: bool
 
 
+class _Snapshot(NamedTuple):
+    """One version of the library with its folders."""
+
+    library: Library
+    layout: Layout[AssetRow]
+    newest_s: int
+
+
 class Namespace:
     """Any thread may call it. Only `attributes` and `open` of a source not yet known wait."""
 
@@ -99,40 +113,49 @@ class Namespace:
         book: Book,
         sizer: Sizing,
         *,
+        layouts: Sequence[str],
+        names: NameMode,
         umask: int,
         include_unavailable: bool = False,
     ) -> None:
+        """Put it together; see `layouts.build` for ``layouts``."""
         self._catalog = catalog
         self._book = book
         self._sizer = sizer
+        self._layouts = tuple(layouts)
+        self._names = names
         self._umask = umask
         self._include_unavailable = include_unavailable
         self._lock = threading.Lock()
-        self._given: dict[str, str] = {}
-        self._tree = flat_tree({})
-        self._tree_version = 0
-        self._newest_s = 0
+        self._snapshot = self._build(catalog.library)
 
-    def attributes(self, path: str, waiter: Waiter) -> Attributes:
+    def attributes(self, path: str, patience: Callable[[], Waiter]) -> Attributes:
         """What ``stat`` says; waits for the probe of a source that is not known yet.
 
+        :param patience: makes the waiter, where one is needed.
         :raises NoSuchEntry: no such path, or there is no source to be had.
         :raises BacklotError: the size cannot be found out now: never a guess, never 0.
         """
-        node = self._current().lookup(path)
-        if isinstance(node, DirNode):
-            subdirs = sum(isinstance(entry, DirNode) for entry in node.entries.values())
+        now = self._current()
+        node = self._lookup(now, path)
+        if isinstance(node, Folder):
             return directory_attributes(
-                node.inode, mtime_s=self._newest_s, umask=self._umask, subdirs=subdirs
+                node.inode, mtime_s=now.newest_s, umask=self._umask, subdirs=node.subfolders
             )
+        code = node.embed_code
         try:
-            known = self._settled(node.embed_code, waiter)
+            known = self._settled(code, patience)
         except (SourceMissing, SourceGone, SourceDenied) as error:
             if not self._include_unavailable:
                 raise NoSuchEntry(f"{path!r} has no source file") from error
-            empty = SourceIdentity(node.embed_code, 0, None, None)
-            known = KnownSource(empty, self._updated_at(node.embed_code), verified=False)
-        return file_attributes(node.inode, known.identity, mtime_s=known.mtime_s, umask=self._umask)
+            known = KnownSource(SourceIdentity(code, 0, None, None), node.updated_at_s, False)
+        return file_attributes(
+            node.inode,
+            known.identity,
+            mtime_s=known.mtime_s,
+            umask=self._umask,
+            nlink=now.layout.places(code),
+        )
 
     def entries(self, path: str) -> Iterator[Entry]:
         """The lines of a folder, all of one version of the library.
@@ -140,19 +163,21 @@ class Namespace:
         :raises NoSuchEntry, NotADirectory: `path` is no folder.
         """
         self._catalog.used()
-        folder = self._current().directory(path)
+        folder = self._lookup(self._current(), path)
+        if not isinstance(folder, Folder):
+            raise NotADirectory(f"{path!r} is a file")
         # Also the hidden ones: whether they have a source now is asked again, in its time.
         self._sizer.listed(
-            [node.embed_code for node in folder.entries.values() if isinstance(node, FileNode)]
+            entry.embed_code
+            for entry in folder.entries.values()
+            if not isinstance(entry, Folder) and (entry.size < 0 or not entry.verified)
         )
-        shown = [
-            (name, node)
-            for name, node in folder.entries.items()
-            if isinstance(node, DirNode)
-            or self._include_unavailable
-            or not self._book.unavailable(node.embed_code)
-        ]
-        return (Entry(name, node.inode, isinstance(node, DirNode)) for name, node in shown)
+        everything, unavailable = self._include_unavailable, self._book.unavailable
+        return (
+            Entry(name, entry.inode, isinstance(entry, Folder))
+            for name, entry in folder.entries.items()
+            if isinstance(entry, Folder) or everything or not unavailable(entry)
+        )
 
     def open(self, path: str, waiter: Waiter) -> Version:
         """The version of a source to open: probed anew if it is in doubt.
@@ -161,7 +186,9 @@ class Namespace:
         :raises SourceMissing, SourceGone, SourceDenied: there is no source to be had.
         :raises BacklotError: it cannot be found out now.
         """
-        node = self._current().file(path)
+        node = self._lookup(self._current(), path)
+        if isinstance(node, Folder):
+            raise IsADirectory(f"{path!r} is a folder")
         self._catalog.used()
         known = self._book.known(node.embed_code)
         if known is None or not known.verified:
@@ -170,38 +197,41 @@ class Namespace:
 
     def xattrs(self, path: str) -> dict[str, bytes]:
         """All extended attributes of a path; a folder has none."""
-        node = self._current().lookup(path)
-        if isinstance(node, DirNode):
+        node = self._lookup(self._current(), path)
+        if isinstance(node, Folder):
             return {}
-        asset = self._catalog.library.assets.get(node.embed_code)
+        asset = self._catalog.record(node.embed_code)
         if asset is None:
             return {}
         return extended_attributes(asset, path.rpartition("/")[2])
 
     def xattr(self, path: str, name: str) -> bytes:
         """One extended attribute. :raises NotSupported, NoAttribute: see `xattrs.value_of`."""
+        if not name.startswith("user."):
+            return value_of({}, name)  # refused without a look at the asset
         return value_of(self.xattrs(path), name)
 
     def totals(self) -> Totals:
         """Of the whole library, for ``statfs``."""
-        return Totals(files=len(self._given), size=self._book.total_size())
+        return Totals(files=len(self._catalog.library.rows), size=self._catalog.total_size())
 
-    def assets(self) -> Iterator[tuple[str, Asset]]:
-        """Name and asset of everything in the library."""
-        self._current()
-        given, assets = self._given, self._catalog.library.assets
-        return ((given[code], asset) for code, asset in assets.items() if code in given)
+    def names_in_root(self, embed_codes: Iterable[str]) -> list[str]:
+        """The names that these assets have in the root, where they have one."""
+        rows = self._catalog.library.rows
+        entries = self._current().layout.root.entries
+        names = (rows[code].name for code in embed_codes if code in rows)
+        return [name for name in names if name in entries]
 
-    def _settled(self, embed_code: str, waiter: Waiter) -> KnownSource:
+    def _settled(self, embed_code: str, patience: Callable[[], Waiter]) -> KnownSource:
         """What to show: of a source in doubt the new size if it can be had, else the last one."""
         known = self._book.known(embed_code)
         if known is None:
-            return self._probe(embed_code, waiter)
+            return self._probe(embed_code, patience())
         if known.verified:
             return known
         try:
             # The kernel keeps what it is told: a size corrected only in `open` comes too late.
-            return self._probe(embed_code, waiter)
+            return self._probe(embed_code, patience())
         except (RemoteUnavailable, DeadlineExceeded):
             return known
 
@@ -211,19 +241,29 @@ class Namespace:
             raise failure.with_traceback(None)  # it is kept: it must not collect frames
         return waiter.result(self._sizer.request(embed_code), f"finding out about {embed_code}")
 
-    def _current(self) -> Tree:
-        if self._catalog.library.version != self._tree_version:
+    def _current(self) -> _Snapshot:
+        if self._catalog.library.version != self._snapshot.library.version:
             with self._lock:
                 library = self._catalog.library
-                if library.version != self._tree_version:
-                    self._given = assign_names(library.assets.values(), self._given)
-                    self._tree = flat_tree(self._given)
-                    self._newest_s = max(
-                        (asset.updated_at_s for asset in library.assets.values()), default=0
-                    )
-                    self._tree_version = library.version
-        return self._tree
+                if library.version != self._snapshot.library.version:
+                    self._snapshot = self._build(library)
+        return self._snapshot
 
-    def _updated_at(self, embed_code: str) -> int:
-        asset = self._catalog.library.assets.get(embed_code)
-        return asset.updated_at_s if asset is not None else 0
+    def _build(self, library: Library) -> _Snapshot:
+        rows = library.rows.values()
+        layout = build(self._layouts, rows, library.labels, library.members, names=self._names)
+        return _Snapshot(library, layout, max((row.updated_at_s for row in rows), default=0))
+
+    @staticmethod
+    def _lookup(now: _Snapshot, path: str) -> Folder[AssetRow] | AssetRow:
+        node: Folder[AssetRow] | AssetRow = now.layout.root
+        for name in path.split("/"):
+            if not name:
+                continue
+            if not isinstance(node, Folder):
+                raise NotADirectory(f"{path!r}: a file has no entries")
+            found = node.entries.get(name)
+            if found is None:
+                raise NoSuchEntry(f"no such file or folder: {path!r}")
+            node = found
+        return node

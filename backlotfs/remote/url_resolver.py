@@ -85,6 +85,18 @@ class UrlResolver:
             if self._urls.get(embed_code) == url:
                 self._urls.pop(embed_code, None)  # it may expire while we look
 
+    def offer(self, embed_code: str, source: Source) -> None:
+        """Take a URL that was got for another purpose, if none is known."""
+        if source.url is not None:
+            with self._lock:
+                if embed_code not in self._urls:
+                    self._urls[embed_code] = source.url
+
+    def knows(self, embed_code: str) -> bool:
+        """Whether `resolve` would answer without asking the API."""
+        with self._lock:
+            return embed_code in self._urls
+
     def forget(self, embed_code: str) -> None:
         """Forget whatever URL is known, because the asset was replaced or deleted."""
         with self._lock:

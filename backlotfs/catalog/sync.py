@@ -1,0 +1,209 @@
+"""Brings the library's listing into the store: whole, or only what changed.
+
+Theory of operation. The *full walk* (pages of 500) is the truth; its pages go to a staging area
+together with the cursor, so an interrupted walk goes on, and the library changes in one step when
+it is complete. Between walks, *incremental* syncs ask for what was updated after the newest
+``updated_at`` seen (less an overlap, since bulk edits share a second and pages are cached) and for
+recent deletions: two calls, whatever the library's size. No clock of ours takes part in that, so a
+clock that jumps changes nothing. A server that ignores ``where`` (the Video Cloud adapter did)
+shows it by an asset older than was asked for; it gets full walks from then on, as seldom as their
+cost demands. One mount of a library syncs at a time (a lease in the store).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Protocol, TypeVar
+
+from backlotfs.api.records import Asset, AssetPage, DeletedAsset, DeletedPage, Label
+from backlotfs.catalog.purse import Purse
+from backlotfs.catalog.rate_budget import Priority
+from backlotfs.catalog.store import CatalogStore
+from backlotfs.clock import Clock, Deadline
+from backlotfs.errors import NoSuchEntry
+
+log = logging.getLogger(__name__)
+
+P = TypeVar("P", AssetPage, DeletedPage)
+
+#: A walk of the whole library is due when the last is this old.
+FULL_WALK_S = 24 * 3600.0
+#: Asked for again before the newest update seen: bulk edits share a second, answers are cached.
+OVERLAP_S = 120
+#: Without ``where``, walks are so seldom that they take a tenth of the credits: seconds per page.
+PAGE_COST_S = 2.0
+#: The lease on syncing; renewed with each page.
+LEASE_S = 120.0
+
+
+class Listing(Protocol):
+    """What is needed of the API client."""
+
+    def iter_pages(
+        self,
+        *,
+        deadline: Deadline,
+        where: str | None = None,
+        include: str | None = None,
+        start: str | None = None,
+    ) -> Iterator[AssetPage]:
+        """The library, page by page."""
+
+    def iter_deleted(self, *, deadline: Deadline) -> Iterator[DeletedPage]:
+        """Recent deletions, newest first."""
+
+    def labels(self, deadline: Deadline) -> tuple[Label, ...]:
+        """Every label."""
+
+
+class Synced(StrEnum):
+    """How a sync ended."""
+
+    FULL = "full"
+    INCREMENTAL = "incremental"
+    ELSEWHERE = "another mount of this library does it"
+
+
+class Synchronizer:
+    """Runs syncs; one at a time, on whatever thread calls."""
+
+    def __init__(
+        self,
+        api: Listing,
+        store: CatalogStore,
+        purse: Purse,
+        clock: Clock,
+        *,
+        with_labels: bool,
+        progress: Callable[[int], None] = lambda _assets: None,
+    ) -> None:
+        """Put it together.
+
+        :param with_labels: whether labels and who has them are asked for as well.
+        :param progress: told the number of assets so far, with each page of a walk.
+        """
+        self._api = api
+        self._store = store
+        self._purse = purse
+        self._clock = clock
+        self._with_labels = with_labels
+        self._progress = progress
+        self._owner = f"{os.getpid()}-{secrets.token_hex(4)}"
+
+    def run(self, deadline: Deadline, *, full: bool = False) -> Synced:
+        """Bring the store up to date.
+
+        :param full: walk the whole library even if an incremental sync would do.
+        :raises BacklotError: the API's; the library in the store is as it was, and a walk that was
+            under way goes on from its cursor the next time.
+        """
+        if not self._store.try_lease("sync", self._owner, LEASE_S):
+            return Synced.ELSEWHERE
+        try:
+            if not full and not self._full_walk_due():
+                if self._incremental(deadline):
+                    return Synced.INCREMENTAL
+                log.info("this server ignores `where`: the whole library is walked instead")
+                self._store.mark_synced(full=False, where_works=False)
+            self._walk(deadline)
+            return Synced.FULL
+        finally:
+            self._store.release_lease("sync", self._owner)
+
+    def _full_walk_due(self) -> bool:
+        state = self._store.state()
+        if not state.full_walk_at_s or self._store.walk_cursor() is not None:
+            return True
+        age_s = self._clock.now() - state.full_walk_at_s
+        return not 0 <= age_s < FULL_WALK_S or state.where_works == 0
+
+    def walk_interval_s(self) -> float:
+        """How far apart walks should be on a server without ``where``; else 0."""
+        if self._store.state().where_works != 0:
+            return 0.0
+        _, _, total = self._store.sized_counts()
+        return total / 500 * PAGE_COST_S
+
+    def _walk(self, deadline: Deadline) -> None:
+        cursor = self._store.walk_cursor()
+        start = cursor.next_page if cursor is not None else None
+        if start is not None:
+            log.info("going on with an interrupted listing")
+        elif cursor is not None:
+            self._store.walk_abandon()
+        assets = 0
+        pages = self._api.iter_pages(
+            deadline=deadline, include="labels" if self._with_labels else None, start=start
+        )
+        for page in self._paced(pages, deadline):
+            _tell_skipped(page.skipped)
+            assets += len(page.assets)
+            self._store.walk_add(page.assets, page.next_page)
+            self._progress(assets)
+        result = self._store.walk_finish(doubt_empty=True)
+        self._update_labels(deadline)
+        self._store.mark_synced(full=True)
+        log.info("the library was listed: %s", result)
+
+    def _incremental(self, deadline: Deadline) -> bool:
+        """False when the server turns out to ignore ``where``."""
+        state = self._store.state()
+        since = max(0, state.high_water_s - OVERLAP_S)
+        moment = datetime.fromtimestamp(since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        changed: list[Asset] = []
+        pages = self._api.iter_pages(
+            deadline=deadline,
+            where=f"updated_at>'{moment}'",
+            include="labels" if self._with_labels else None,
+        )
+        for page in self._paced(pages, deadline):
+            _tell_skipped(page.skipped)
+            if any(0 < asset.updated_at_s < since for asset in page.assets):
+                return False
+            changed += page.assets
+        deleted = self._deleted_since(state.deleted_seen_s - OVERLAP_S, deadline)
+        result = self._store.apply(changed, deleted, synced_at_s=self._clock.now())
+        if changed:
+            self._update_labels(deadline)
+        self._store.mark_synced(full=False, where_works=True if changed else None)
+        log.debug("the library was brought up to date: %s", result)
+        return True
+
+    def _deleted_since(self, since_s: int, deadline: Deadline) -> list[DeletedAsset]:
+        found: list[DeletedAsset] = []
+        try:
+            for page in self._paced(self._api.iter_deleted(deadline=deadline), deadline):
+                found += page.deleted
+                if any(0 < entry.deleted_at_s < since_s for entry in page.deleted):
+                    break
+        except NoSuchEntry:
+            log.debug("this server has no list of deletions; the next walk finds them")
+        return found
+
+    def _update_labels(self, deadline: Deadline) -> None:
+        if self._with_labels:
+            with self._purse.spend(Priority.LISTED, deadline):
+                labels = self._api.labels(deadline)
+            self._store.labels_set(labels)
+
+    def _paced(self, pages: Iterator[P], deadline: Deadline) -> Iterator[P]:
+        """Each page within the rate budget, and the lease renewed while it goes on."""
+        while True:
+            with self._purse.spend(Priority.LISTED, deadline):
+                page = next(pages, None)
+            if page is None:
+                return
+            self._store.try_lease("sync", self._owner, LEASE_S)
+            yield page
+            if page.next_page is None:
+                return
+
+
+def _tell_skipped(reasons: tuple[str, ...]) -> None:
+    for reason in reasons:
+        log.warning("a record of the library is left out: %s", reason)

@@ -1,0 +1,75 @@
+"""Answers commands about a running mount."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import logging
+import os
+import socketserver
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+#: A request is a command's name and a few flags.
+_MAX_REQUEST_BYTES = 64 * 1024
+
+#: Arguments to answer, both as JSON objects.
+Handler = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+class ControlServer:
+    """Serves handlers by name on a thread of its own until `close`."""
+
+    def __init__(self, path: Path, handlers: Mapping[str, Handler]) -> None:
+        """Listen. :raises OSError: the socket cannot be made; the mount works without."""
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        if path.parent.stat().st_uid != os.geteuid():
+            raise PermissionError(errno.EPERM, f"{path.parent} belongs to another user")
+        os.chmod(path.parent, 0o700)
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()  # of a mount that was killed: its mountpoint is ours now
+
+        class Request(socketserver.StreamRequestHandler):
+            timeout = 5.0
+
+            def handle(self) -> None:
+                answer = _answer(self.rfile.readline(_MAX_REQUEST_BYTES), handlers)
+                self.wfile.write(json.dumps(answer).encode() + b"\n")
+
+        self._path = path
+        self._server = _Server(str(path), Request)
+        os.chmod(path, 0o600)
+        threading.Thread(target=self._server.serve_forever, name="control", daemon=True).start()
+
+    def close(self) -> None:
+        """Stop listening and take the socket away."""
+        self._server.shutdown()
+        self._server.server_close()
+        with contextlib.suppress(FileNotFoundError):
+            self._path.unlink()
+
+
+class _Server(socketserver.ThreadingUnixStreamServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002  # socketserver's names
+        """A command that went away is no news."""
+        log.debug("a control connection broke")
+
+
+def _answer(line: bytes, handlers: Mapping[str, Handler]) -> dict[str, Any]:
+    try:
+        request = json.loads(line)
+        handler = handlers[request.pop("command")]
+    except (ValueError, KeyError, AttributeError, TypeError):
+        return {"error": "this mount does not know that command: is it another version?"}
+    try:
+        return handler(request)
+    except Exception as error:
+        log.exception("a control command failed")
+        return {"error": f"the mount failed to answer ({type(error).__name__}); see its log"}
