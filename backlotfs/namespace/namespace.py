@@ -252,7 +252,8 @@ class Namespace:
     def _build(self, library: Library) -> _Snapshot:
         rows = library.rows.values()
         layout = build(self._layouts, rows, library.labels, library.members, names=self._names)
-        return _Snapshot(library, layout, max((row.updated_at_s for row in rows), default=0))
+        # A folder changes when something comes into it, not when something in it is edited.
+        return _Snapshot(library, layout, max((row.created_at_s for row in rows), default=0))
 
     @staticmethod
     def _lookup(now: _Snapshot, path: str) -> Folder[AssetRow] | AssetRow:
