@@ -100,7 +100,7 @@ class Stack:
 
     def close(self) -> None:
         """Save what was learned, close idle connections; what is under way ends by itself."""
-        self.book.flush()
+        self.book.close()
         self.connections.close()
         self.session.close()
         self.store.close()
@@ -166,13 +166,16 @@ def build_stack(
         invalidate(namespace.names_in_root([embed_code]))
 
     def published(change: Change) -> None:
-        book.published(change.probed + change.updated)
+        book.published(change.probed)
         for row in change.removed:
             book.forget(row.embed_code)
-        doubtful = [row.embed_code for row in change.updated if row.size >= 0 and not row.verified]
-        sizer.doubted(doubtful)
-        for rows in (change.new, change.updated, change.removed):
-            invalidate(row.name for row in rows)
+        # Whatever a probe said shortly before: the record was touched, so it is asked again.
+        touched = [row.embed_code for row in change.updated]
+        for code in touched:
+            book.doubt(code)
+        sizer.doubted(code for code in touched if book.known(code) is not None)
+        invalidate(change.stale_names)
+        invalidate(row.name for row in change.new + change.updated)
         if change.new:
             sizer.crawl()
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from backlotfs.api.records import Asset
 from backlotfs.catalog.library import AssetFilter, Library
-from backlotfs.catalog.rows import AssetRow
+from backlotfs.catalog.rows import AssetRow, StoreUnavailable
 from backlotfs.catalog.store import CatalogStore
 from backlotfs.catalog.sync import Synced, Synchronizer
 from backlotfs.clock import Clock, Deadline
@@ -36,12 +36,14 @@ class Change(NamedTuple):
     :ivar updated: rows of which more than what probes found is different, or that came into doubt.
     :ivar probed: rows of which only what probes found is different.
     :ivar removed: rows that are gone, as they were.
+    :ivar stale_names: names that mean nothing any more: of removed and renamed rows.
     """
 
     new: list[AssetRow]
     updated: list[AssetRow]
     probed: list[AssetRow]
     removed: list[AssetRow]
+    stale_names: list[str]
 
 
 #: Told of each new version, on the thread that published it.
@@ -123,9 +125,13 @@ class Catalog:
 
     def open_saved(self) -> bool:
         """Publish what the store holds from before; False when it never held a whole library."""
-        if not self._store.state().full_walk_at_s:
+        try:
+            if not self._store.state().full_walk_at_s:
+                return False
+            self.publish()
+        except StoreUnavailable as error:
+            log.warning("the saved catalog cannot be used: %s", error)
             return False
-        self.publish()
         return True
 
     def load(self, deadline: Deadline) -> None:
@@ -194,7 +200,7 @@ class Catalog:
             if self._generation >= 0
             else None
         )
-        change = Change([], [], [], [])
+        change = Change([], [], [], [], [])
         if delta is None:
             rows: dict[str, AssetRow] = {}
             seen = self._store.rows(self._mode)
@@ -214,6 +220,7 @@ class Catalog:
         for code in gone & set(before):
             rows.pop(code, None)
             change.removed.append(before[code])
+            change.stale_names.append(before[code].name)
         return rows, change
 
     def _refresh(self, full: bool) -> None:
@@ -250,5 +257,7 @@ def _classify(before: AssetRow | None, row: AssetRow, change: Change) -> None:
         return
     elif before[:_PROBED_FROM] != row[:_PROBED_FROM] or (before.verified and not row.verified):
         change.updated.append(row)
+        if before.name != row.name:
+            change.stale_names.append(before.name)
     else:
         change.probed.append(row)

@@ -29,6 +29,8 @@ FAILED_TTL_S = 2.0
 FAILURES_KEPT = 100_000
 #: What was learned is written at the latest after this long: a crash loses no more.
 WRITE_AFTER_S = 0.5
+#: A store that could not be written (disk full) is tried again after this long.
+RETRY_S = 30.0
 
 #: Errors that say "there is no such file", not "try again".
 _DEFINITE = (SourceMissing, SourceGone, SourceDenied)
@@ -84,6 +86,7 @@ class SourceBook:
         self._learned: dict[str, KnownSource] = {}
         self._failures: LRUCache[str, _Failure] = LRUCache(FAILURES_KEPT)
         self._unsaved: dict[str, SourceRecord] = {}
+        self._closed = False
         self._writing: threading.Thread | None = None
         self._wake = threading.Event()
 
@@ -194,12 +197,30 @@ class SourceBook:
                     del self._learned[row.embed_code]
 
     def flush(self) -> None:
-        """Write what was learned and is not yet in the store, now, on the calling thread."""
+        """Write what was learned and is not yet in the store, now, on the calling thread.
+
+        :raises BacklotError: the store's; what could not be written is kept for the next time.
+        """
         with self._lock:
-            batch = list(self._unsaved.values())
-            self._unsaved.clear()
-        if batch:
-            self._save(batch)
+            batch, self._unsaved = self._unsaved, {}
+        if not batch:
+            return
+        try:
+            self._save(list(batch.values()))
+        except BacklotError:
+            with self._lock:  # what was learned meanwhile is newer
+                self._unsaved = batch | self._unsaved
+            raise
+
+    def close(self) -> None:
+        """Write what is not yet in the store, and nothing after that."""
+        with self._lock:
+            self._closed = True
+        try:
+            self.flush()
+        except BacklotError as error:
+            log.warning("what was learned of sources last could not be saved: %s", error)
+        self._wake.set()
 
     def _learn(self, embed_code: str, known: KnownSource) -> None:
         """Call with the lock held."""
@@ -219,6 +240,8 @@ class SourceBook:
 
     def _note(self, record: SourceRecord) -> None:
         """Call with the lock held."""
+        if self._closed:
+            return
         self._unsaved[record.embed_code] = record
         if self._writing is None:
             self._writing = threading.Thread(target=self._write, name="source-book", daemon=True)
@@ -226,14 +249,18 @@ class SourceBook:
         self._wake.set()
 
     def _write(self) -> None:
-        while True:
+        while not self._closed:
             self._wake.wait()
             self._wake.clear()
             self._clock.sleep(WRITE_AFTER_S)
+            if self._closed:
+                return
             try:
                 self.flush()
-            except Exception:
-                log.exception("what was learned of sources could not be saved")
+            except BacklotError as error:
+                log.warning("what was learned of sources is not saved yet: %s", error)
+                self._clock.sleep(RETRY_S)
+                self._wake.set()
 
 
 def known_from(row: AssetRow) -> KnownSource:

@@ -20,6 +20,8 @@ from backlotfs.catalog.store_documents import documents_of
 WALK = "staged"
 #: … and the one an incremental answer passes through; each connection has its own.
 INCOMING = "incoming"
+#: The name mode whose names follow from the record alone (`--names always-id`).
+DERIVED_MODE = "always-id"
 #: Deletions are remembered for mounts that look in later; beyond these they load all.
 KEPT_TOMBSTONES = 20_000
 
@@ -91,6 +93,7 @@ def merge(connection: sqlite3.Connection, table: str, generation: int) -> Merged
         f" FROM merging m CROSS JOIN {table} s ON s.id = m.staged WHERE m.id = record.id)"
         " WHERE id IN (SELECT id FROM merging)"
     )
+    _forget_derived_names(connection)
     first_new = _next_id(connection)
     connection.execute(
         f"INSERT INTO asset ({_COLUMNS}, changed_in) SELECT {_COLUMNS}, ? FROM {table} s"
@@ -138,6 +141,16 @@ def remove(connection: sqlite3.Connection, doomed: Sequence[Doomed], generation:
     if cut is not None:
         connection.execute("DELETE FROM tombstone WHERE removed_in <= ?", cut)
         connection.execute("UPDATE library SET tombstone_floor = ?", cut)
+
+
+def _forget_derived_names(connection: sqlite3.Connection) -> None:
+    """Names of the mode that never depends on history are made anew when a record changes."""
+    forgotten = connection.execute(
+        "DELETE FROM given_name WHERE mode = ? AND asset_id IN (SELECT id FROM merging)",
+        (DERIVED_MODE,),
+    ).rowcount
+    if forgotten:
+        connection.execute("UPDATE naming SET named_up_to = 0 WHERE mode = ?", (DERIVED_MODE,))
 
 
 def _merge_labels(connection: sqlite3.Connection, table: str, first_new: int) -> None:

@@ -4,10 +4,10 @@ Theory of operation. The *full walk* (pages of 500) is the truth; its pages go t
 together with the cursor, so an interrupted walk goes on, and the library changes in one step when
 it is complete. Between walks, *incremental* syncs ask for what was updated after the newest
 ``updated_at`` seen (less an overlap, since bulk edits share a second and pages are cached) and for
-recent deletions: two calls, whatever the library's size. No clock of ours takes part in that, so a
-clock that jumps changes nothing. A server that ignores ``where`` (the Video Cloud adapter did)
-shows it by an asset older than was asked for; it gets full walks from then on, as seldom as their
-cost demands. One mount of a library syncs at a time (a lease in the store).
+recent deletions: two calls, whatever the library's size. What is compared are the server's own
+times; a clock of ours that jumps costs one more walk at most. A server that ignores ``where`` (the
+Video Cloud adapter did) shows it by an asset older than was asked for; it gets full walks from then
+on, as seldom as their cost demands. One mount of a library syncs at a time (a lease in the store).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Protocol, TypeVar
 from backlotfs.api.records import Asset, AssetPage, DeletedAsset, DeletedPage, Label
 from backlotfs.catalog.purse import Purse
 from backlotfs.catalog.rate_budget import Priority
+from backlotfs.catalog.rows import WalkResult
 from backlotfs.catalog.store import CatalogStore
 from backlotfs.clock import Clock, Deadline
 from backlotfs.errors import NoSuchEntry
@@ -134,8 +135,9 @@ class Synchronizer:
         start = cursor.next_page if cursor is not None else None
         if start is not None:
             log.info("going on with an interrupted listing")
-        elif cursor is not None:
-            self._store.walk_abandon()
+        elif cursor is not None:  # only the last step was missing
+            self._finish_walk(deadline)
+            return
         assets = 0
         pages = self._api.iter_pages(
             deadline=deadline, include="labels" if self._with_labels else None, start=start
@@ -145,10 +147,13 @@ class Synchronizer:
             assets += len(page.assets)
             self._store.walk_add(page.assets, page.next_page)
             self._progress(assets)
+        self._finish_walk(deadline)
+
+    def _finish_walk(self, deadline: Deadline) -> None:
         result = self._store.walk_finish(doubt_empty=True)
         self._update_labels(deadline)
         self._store.mark_synced(full=True)
-        log.info("the library was listed: %s", result)
+        log.info("the library was listed: %s", _in_short(result))
 
     def _incremental(self, deadline: Deadline) -> bool:
         """False when the server turns out to ignore ``where``."""
@@ -171,7 +176,7 @@ class Synchronizer:
         if changed:
             self._update_labels(deadline)
         self._store.mark_synced(full=False, where_works=True if changed else None)
-        log.debug("the library was brought up to date: %s", result)
+        log.debug("the library was brought up to date: %s", _in_short(result))
         return True
 
     def _deleted_since(self, since_s: int, deadline: Deadline) -> list[DeletedAsset]:
@@ -202,6 +207,10 @@ class Synchronizer:
             yield page
             if page.next_page is None:
                 return
+
+
+def _in_short(result: WalkResult) -> str:
+    return f"{len(result.added)} new, {len(result.changed)} changed, {len(result.removed)} removed"
 
 
 def _tell_skipped(reasons: tuple[str, ...]) -> None:

@@ -23,10 +23,6 @@ from backlotfs.emulator.source_url import SourceUrls
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
 
 
-#: Turns of the loop from accept(2) to a transport, and from an abort to a closed socket.
-_LAST_TURNS = 10
-
-
 class Emulator:
     """A Backlot-compatible server over a library; a context manager that can be used once.
 
@@ -170,19 +166,3 @@ class Emulator:
         finally:
             for one in listeners:
                 await one.close()
-            await _abort_the_rest(asyncio.get_running_loop())
-
-
-async def _abort_the_rest(loop: asyncio.AbstractEventLoop) -> None:
-    """Close connections that no listener knows any more.
-
-    Some were accepted in the last moment; some were cut while a request of theirs was cancelled,
-    and asyncio waits for ever for bytes that nobody will write. Only its own list has them.
-    """
-    for _ in range(_LAST_TURNS):
-        for transport in list(getattr(loop, "_transports", {}).values()):
-            transport.abort()
-        await asyncio.sleep(0)
-    for transport in list(getattr(loop, "_transports", {}).values()):
-        if transport.is_closing() and getattr(transport, "_sock", None) is not None:
-            transport._call_connection_lost(None)

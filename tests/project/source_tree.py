@@ -15,7 +15,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli", "demo"),
     ("wiring",),
-    ("kernel",),
+    ("kernel", "control"),
     ("namespace", "catalog", "reading"),
     ("remote",),
     ("api",),
