@@ -6,47 +6,67 @@ reached, 5 FUSE is not usable. Each failure is one line on stderr that names the
 
 from __future__ import annotations
 
+import importlib
 import sys
 
 import click
 
 from backlotfs import __version__
-from backlotfs.cli.library import info, list_library
-from backlotfs.cli.mount import mount, umount
-from backlotfs.cli.status import refresh, status
 from backlotfs.errors import BacklotError
 
+#: Command to where it is. Loaded when it is asked for: the server's libraries alone would take a
+#: quarter of a second of every mount's start.
+_COMMANDS = {
+    "demo": "backlotfs.demo.command:demo",
+    "emulator": "backlotfs.emulator.command:emulator",
+    "info": "backlotfs.cli.library:info",
+    "ls": "backlotfs.cli.library:list_library",
+    "mount": "backlotfs.cli.mount:mount",
+    "refresh": "backlotfs.cli.status:refresh",
+    "status": "backlotfs.cli.status:status",
+    "umount": "backlotfs.cli.mount:umount",
+}
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+
+class _LateCommands(click.Group):
+    """Imports a command's module when the command is named."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
+        return sorted(_COMMANDS)
+
+    def get_command(
+        self,
+        ctx: click.Context,  # noqa: ARG002  # click's signature
+        cmd_name: str,
+    ) -> click.Command | None:
+        place = _COMMANDS.get(cmd_name)
+        if place is None:
+            return None
+        module, _, name = place.partition(":")
+        try:
+            command = getattr(importlib.import_module(module), name)
+        except ModuleNotFoundError as error:
+            if error.name != "aiohttp":
+                raise
+            return _not_installed(cmd_name)
+        return command if isinstance(command, click.Command) else None
+
+
+def _not_installed(name: str) -> click.Command:
+    def refuse() -> None:
+        raise click.UsageError("this command needs an extra: pip install 'backlotfs[emulator]'")
+
+    return click.Command(name, callback=refuse, help="Needs: pip install 'backlotfs[emulator]'")
+
+
+@click.group(cls=_LateCommands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def commands() -> None:
     """A Backlot video library as a read-only folder of original source files."""
 
 
-commands.add_command(mount)
-commands.add_command(umount)
-commands.add_command(list_library)
-commands.add_command(info)
-commands.add_command(status)
-commands.add_command(refresh)
-
-
-def _add_server_commands() -> None:
-    """`emulator` and `demo` need the extra; without it they are simply not offered."""
-    try:
-        from backlotfs.demo.command import demo
-        from backlotfs.emulator.command import emulator
-    except ModuleNotFoundError as error:
-        if error.name != "aiohttp":
-            raise
-        return
-    commands.add_command(emulator)
-    commands.add_command(demo)
-
-
 def main() -> None:
     """The entry point of ``backlotfs``."""
-    _add_server_commands()
     try:
         code = commands(prog_name="backlotfs", standalone_mode=False)
     except click.ClickException as error:

@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 FIRST_LISTING_DEADLINE_S = 1800.0
 #: With a saved catalog the mount starts at once; refused credentials still end it within this.
 CHECK_S = 5.0
+#: The look at the API comes this much after the mount, so that the first listing has the machine.
+CHECK_AFTER_S = 0.5
 
 
 def serve_mount(settings: MountSettings, ready: Callable[[], None]) -> None:
@@ -136,8 +138,9 @@ def _configure_logs(settings: MountSettings) -> None:
 
 def _check(stack: Stack) -> BacklotError | None:
     """The look at the API that a saved catalog made it possible to put off."""
+    time.sleep(CHECK_AFTER_S)
     stack.catalog.refresh()
-    until = time.monotonic() + CHECK_S
+    until = time.monotonic() + CHECK_S - CHECK_AFTER_S
     while time.monotonic() < until and stack.catalog.refreshing:
         time.sleep(0.05)
     error = stack.catalog.last_error
