@@ -16,7 +16,7 @@ from backlotfs.catalog.catalog import Catalog, Change
 from backlotfs.catalog.library import SOURCE_TYPES, AssetFilter
 from backlotfs.catalog.purse import Purse
 from backlotfs.catalog.rate_budget import RateBudget
-from backlotfs.catalog.sizer import Sizer
+from backlotfs.catalog.sizer import CRAWLERS, Sizer
 from backlotfs.catalog.source_book import SourceBook
 from backlotfs.catalog.store import CatalogStore
 from backlotfs.catalog.sync import Synchronizer
@@ -70,7 +70,9 @@ def open_api(
 
 def open_api_session() -> requests.Session:
     """A session for `open_api`, fit for as many threads as we start."""
-    return open_session(user_agent=USER_AGENT, pool_size=CATALOG_THREADS + TRANSFER_THREADS)
+    return open_session(
+        user_agent=USER_AGENT, pool_size=CATALOG_THREADS + CRAWLERS + TRANSFER_THREADS
+    )
 
 
 def greet(account: Account, clock: Clock, session: requests.Session) -> None:
@@ -201,6 +203,7 @@ def build_stack(
         store,
         purse,
         workers,
+        Workers(CRAWLERS, "crawler"),
         clock,
     )
     namespace = Namespace(

@@ -90,6 +90,7 @@ class Catalog:
         self._library = Library(0, MappingProxyType({}), (), MappingProxyType({}))
         self._generation = -1
         self._looked_at = clock.monotonic()
+        self._due_after_s = ttl_s
         self._last_error: BacklotError | None = None
 
     @property
@@ -140,8 +141,7 @@ class Catalog:
 
     def used(self) -> None:
         """Somebody uses the mount: refresh in the background if the TTL has passed."""
-        age_s = self._clock.monotonic() - self._looked_at
-        if age_s >= max(self._ttl_s, self._synchronizer.walk_interval_s()):
+        if self._clock.monotonic() - self._looked_at >= self._due_after_s:
             self.refresh()
 
     def refresh(self, *, full: bool = False) -> None:
@@ -159,7 +159,7 @@ class Catalog:
         threading.Thread(target=self._keep, name="catalog-keeper", daemon=True).start()
 
     def _keep(self) -> None:
-        seen = self._store.state()[1:]
+        seen: tuple[object, ...] = ()
         while True:
             self._clock.sleep(LOOK_AROUND_S)
             try:
@@ -244,6 +244,7 @@ class Catalog:
         finally:
             self._looked_at = self._clock.monotonic()
         self._last_error = None
+        self._due_after_s = max(self._ttl_s, self._synchronizer.walk_interval_s())
         if done is Synced.ELSEWHERE:
             log.debug("not refreshed here: %s", done)
         self.publish()

@@ -45,8 +45,9 @@ class Purse:
     def _freely(self) -> Iterator[None]:
         try:
             yield
-        except RateLimited:
+        except RateLimited as error:
             self._silent = False
+            self._budget.refused(error.retry_after_s)
             raise
 
     def snapshot(self) -> BudgetStatus:

@@ -37,6 +37,8 @@ PROBE_DEADLINE_S = 30.0
 PATIENCE_S = 75.0
 #: After a failure that will not go away by itself, a crawler rests this long.
 REST_S = 5.0
+#: Nor longer than this after a 429 that names an hour: it may be over sooner.
+LONGEST_REST_S = 60.0
 #: Assets taken from the store at a time, and how long the lease on crawling lasts.
 BATCH = 2000
 #: Probes after which a time that is left can be told.
@@ -69,12 +71,14 @@ class Sizer:
         store: Unsized,
         purse: Purse,
         workers: Workers,
+        crawlers: Workers,
         clock: Clock,
     ) -> None:
         """Put it together.
 
         :param crawl_probe: a probe that costs no credits (by the CDN host), if there is one.
         :param has_url: whether a probe needs no call of the API, as its URL is known.
+        :param workers: for whoever waits. :param crawlers: apart, for they wait for their turns.
         """
         self._probe = probe
         self._crawl_probe = crawl_probe
@@ -83,6 +87,7 @@ class Sizer:
         self._store = store
         self._purse = purse
         self._workers = workers
+        self._crawler_threads = crawlers
         self._clock = clock
         self._flights: SingleFlight[str, KnownSource] = SingleFlight()
         self._lock = threading.Lock()
@@ -100,9 +105,7 @@ class Sizer:
             with self._lock:
                 self._queue.pop(embed_code, None)
             self._workers.submit(
-                lambda: self._flights.fly(
-                    embed_code, lambda: self._run(embed_code, Priority.WAITING)
-                )
+                lambda: self._flights.fly(embed_code, lambda: self._run_for_waiting(embed_code))
             )
         return flight
 
@@ -153,7 +156,7 @@ class Sizer:
             starting = max(0, due - self._crawlers)
             self._crawlers += starting
         for _ in range(starting):
-            self._workers.submit(self._work)
+            self._crawler_threads.submit(self._work)
 
     def _work(self) -> None:
         while True:
@@ -161,17 +164,31 @@ class Sizer:
             if taken is None:
                 return
             code, priority = taken
-            flight, ours = self._flights.join(code)
-            if ours:
-                self._flights.fly(
-                    code,
-                    lambda code=code, priority=priority: self._run(code, priority),  # type: ignore[misc]  # bound now
-                )
-            error = flight.exception()  # it is in the book and in the log
-            if isinstance(error, RateLimited):
+            try:
+                self._crawl_one(code, priority)
+            except RateLimited as error:
                 self._enqueue([code], Priority.BACKGROUND)
-            elif isinstance(error, RemoteUnavailable):
+                self._clock.sleep(min(error.retry_after_s, LONGEST_REST_S))
+            except RemoteUnavailable:
                 self._clock.sleep(REST_S)
+            except BacklotError:
+                pass  # it is in the book and in the log
+
+    def _crawl_one(self, code: str, priority: Priority) -> None:
+        """:raises BacklotError: the probe's."""
+        if self._crawl_probe is not None or self._has_url(code):
+            self._fly(code, self._crawl_probe or self._probe)
+            return
+        # The turn comes before the flight: an application that joins must not wait for our turn.
+        with self._purse.spend(priority, Deadline(PATIENCE_S, self._clock)):
+            self._fly(code, self._probe)
+
+    def _fly(self, code: str, probe: Probe) -> None:
+        """Probe, or wait for the probe that runs. :raises BacklotError: the probe's."""
+        flight, ours = self._flights.join(code)
+        if ours:
+            self._flights.fly(code, lambda: self._run(code, probe))
+        flight.result()
 
     def _take(self) -> tuple[str, Priority] | None:
         """The next of the queue, filled from the store when it is empty; None ends the crawler."""
@@ -191,33 +208,34 @@ class Sizer:
 
     def _refill(self) -> bool:
         """Whether the store had more."""
-        if not self._store.try_lease("size", self._owner, LEASE_S):
+        try:
+            if not self._store.try_lease("size", self._owner, LEASE_S):
+                return False
+            codes = [code for code in self._store.unsized(BATCH) if self._wanted(code)]
+        except BacklotError as error:
+            log.warning("the crawl over sizes rests: %s", error)
             return False
-        codes = [code for code in self._store.unsized(BATCH) if self._wanted(code)]
         with self._lock:
             for code in codes:
                 self._queue.setdefault(code, Priority.BACKGROUND)
         return bool(codes)
 
-    def _run(self, embed_code: str, priority: Priority) -> KnownSource:
+    def _run(self, embed_code: str, probe: Probe) -> KnownSource:
         known = self._book.known(embed_code)
         if known is not None and known.verified:
             return known  # somebody was faster
-        deadline = Deadline(PROBE_DEADLINE_S, self._clock)
         try:
-            if priority is not Priority.WAITING and self._crawl_probe is not None:
-                identity = self._crawl_probe(embed_code, deadline)
-            else:
-                if priority is not Priority.WAITING:
-                    deadline = Deadline(PATIENCE_S + PROBE_DEADLINE_S, self._clock)
-                if self._has_url(embed_code):
-                    identity = self._probe(embed_code, deadline)
-                else:
-                    with self._purse.spend(priority, deadline):
-                        identity = self._probe(embed_code, deadline)
+            identity = probe(embed_code, Deadline(PROBE_DEADLINE_S, self._clock))
         except BacklotError as error:
             log.info("cannot find out about %s: %s", embed_code, error)
             self._book.failed(embed_code, error)
             raise
         self._probed += 1
         return self._book.found(identity)
+
+    def _run_for_waiting(self, embed_code: str) -> KnownSource:
+        known = self._book.known(embed_code)
+        if self._has_url(embed_code) or (known is not None and known.verified):
+            return self._run(embed_code, self._probe)
+        with self._purse.spend(Priority.WAITING, Deadline(PROBE_DEADLINE_S, self._clock)):
+            return self._run(embed_code, self._probe)

@@ -84,6 +84,7 @@ class SourceBook:
         self._settle_s = settle_s
         self._lock = threading.Lock()
         self._learned: dict[str, KnownSource] = {}
+        self._gone: set[str] = set()
         self._failures: LRUCache[str, _Failure] = LRUCache(FAILURES_KEPT)
         self._unsaved: dict[str, SourceRecord] = {}
         self._closed = False
@@ -92,6 +93,8 @@ class SourceBook:
 
     def known(self, embed_code: str) -> KnownSource | None:
         """What is known, verified or not."""
+        if embed_code in self._gone:
+            return None  # whatever the row still says
         learned = self._learned.get(embed_code)
         if learned is not None:
             return learned
@@ -140,6 +143,7 @@ class SourceBook:
                 identity, updated_at_s if mtime_s is None else mtime_s, True, replaced_at
             )
             self._failures.pop(code, None)
+            self._gone.discard(code)
             if row is not None:  # else it was deleted while the probe was under way
                 self._learn(code, known)
         if replaced:
@@ -155,6 +159,7 @@ class SourceBook:
             gone = definite and self.known(embed_code) is not None
             if definite and self._row_of(embed_code) is not None:
                 self._learned.pop(embed_code, None)
+                self._gone.add(embed_code)
                 self._note(SourceRecord(embed_code, -1, None, None, 0, False, True))
         if gone:
             self._changed(embed_code, None)
@@ -178,6 +183,7 @@ class SourceBook:
         """The asset was deleted."""
         with self._lock:
             self._learned.pop(embed_code, None)
+            self._gone.discard(embed_code)
             self._failures.pop(embed_code, None)
             self._unsaved.pop(embed_code, None)
         self._changed(embed_code, None)
@@ -186,6 +192,8 @@ class SourceBook:
         """These rows are what the store holds now: need not be remembered here, or are in doubt."""
         with self._lock:
             for row in rows:
+                if row.missing and row.embed_code not in self._unsaved:
+                    self._gone.discard(row.embed_code)
                 learned = self._learned.get(row.embed_code)
                 if learned is None or row.embed_code in self._unsaved:
                     continue

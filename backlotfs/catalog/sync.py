@@ -142,11 +142,19 @@ class Synchronizer:
         pages = self._api.iter_pages(
             deadline=deadline, include="labels" if self._with_labels else None, start=start
         )
+        come = 0
         for page in self._paced(pages, deadline):
             _tell_skipped(page.skipped)
+            come += 1
             assets += len(page.assets)
             self._store.walk_add(page.assets, page.next_page)
             self._progress(assets)
+        if start is not None and not come:
+            # A cursor that has died looks like the end: what was staged is not the whole library.
+            log.info("the interrupted listing cannot be gone on with: it begins anew")
+            self._store.walk_abandon()
+            self._walk(deadline)
+            return
         self._finish_walk(deadline)
 
     def _finish_walk(self, deadline: Deadline) -> None:

@@ -36,12 +36,12 @@ class _LateCommands(click.Group):
 
     def get_command(
         self,
-        ctx: click.Context,  # noqa: ARG002  # click's signature
+        ctx: click.Context,
         cmd_name: str,
     ) -> click.Command | None:
         place = _COMMANDS.get(cmd_name)
         if place is None:
-            return None
+            return super().get_command(ctx, cmd_name)
         module, _, name = place.partition(":")
         try:
             command = getattr(importlib.import_module(module), name)
@@ -56,7 +56,12 @@ def _not_installed(name: str) -> click.Command:
     def refuse() -> None:
         raise click.UsageError("this command needs an extra: pip install 'backlotfs[emulator]'")
 
-    return click.Command(name, callback=refuse, help="Needs: pip install 'backlotfs[emulator]'")
+    return click.Command(
+        name,
+        callback=refuse,
+        help="Needs: pip install 'backlotfs[emulator]'",
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    )
 
 
 @click.group(cls=_LateCommands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import socketserver
+import stat
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -28,8 +29,9 @@ class ControlServer:
     def __init__(self, path: Path, handlers: Mapping[str, Handler]) -> None:
         """Listen. :raises OSError: the socket cannot be made; the mount works without."""
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        if path.parent.stat().st_uid != os.geteuid():
-            raise PermissionError(errno.EPERM, f"{path.parent} belongs to another user")
+        folder = path.parent.lstat()
+        if folder.st_uid != os.geteuid() or not stat.S_ISDIR(folder.st_mode):
+            raise PermissionError(errno.EPERM, f"{path.parent} is not this user's own folder")
         os.chmod(path.parent, 0o700)
         with contextlib.suppress(FileNotFoundError):
             path.unlink()  # of a mount that was killed: its mountpoint is ours now

@@ -1,0 +1,202 @@
+"""The library's listing: published from the store, kept fresh, never half changed."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+
+import pytest
+
+from backlotfs.catalog import catalog as catalog_module
+from backlotfs.catalog.rows import SourceRecord, StoreUnavailable
+from backlotfs.errors import CredentialsRefused, RemoteUnavailable
+from tests.unit.catalog.synced import SyncedCatalog
+from tests.unit.fakes import PATIENCE_S, asset
+
+
+def test_load(synced: SyncedCatalog) -> None:
+    """What has a source, with names; other types are left out."""
+    synced.api.assets = [
+        asset("A", "a.mov"),
+        asset("B", "a.mov", created_at_s=2000),
+        asset("C", asset_type="channel"),
+    ]
+    synced.load()
+    assert synced.names == {"A": "a.mov", "B": "a [B].mov"}
+    assert synced.catalog.row("A") is not None
+    assert synced.catalog.row("C") is None
+    record = synced.catalog.record("A")
+    assert record is not None
+    assert record.original_file_name == "a.mov"
+    assert synced.catalog.total_size() == 0
+    assert synced.catalog.last_error is None
+
+
+def test_load_fails(synced: SyncedCatalog) -> None:
+    """The error is the caller's, and is kept for ``status``."""
+    synced.api.error, synced.api.fail_at = CredentialsRefused("401"), 1
+    with pytest.raises(CredentialsRefused):
+        synced.load()
+    assert isinstance(synced.catalog.last_error, CredentialsRefused)
+    synced.api.error = None
+    synced.load()
+    assert synced.catalog.last_error is None
+
+
+def test_open_saved(tmp_path: Path, synced: SyncedCatalog) -> None:
+    """A library from before, without a call; an unfinished first listing is none."""
+    assert not synced.catalog.open_saved()
+    synced.api.assets = [asset(code, f"{code}.mov") for code in "ABC"]
+    synced.api.error, synced.api.fail_at = RemoteUnavailable("down"), 2
+    with pytest.raises(RemoteUnavailable):
+        synced.load()
+    assert not synced.catalog.open_saved()
+    synced.api.error = None
+    synced.load()
+    again = SyncedCatalog(tmp_path)
+    try:
+        assert again.catalog.open_saved()
+        assert again.names == synced.names
+        assert again.api.calls == []
+        assert again.changes[0].new == [], "nothing is new to whoever has just come"
+    finally:
+        again.store.close()
+
+
+def test_a_refresh_says_what_changed(synced: SyncedCatalog) -> None:
+    """New, updated, probed and removed rows, to whoever listens."""
+    synced.api.assets = [asset(code, f"{code}.mov") for code in "ABC"]
+    synced.load()
+    synced.store.save_sources([SourceRecord(code, 5, '"e"', None, 1, True, False) for code in "AB"])
+    version = synced.catalog.library.version
+    synced.api.assets = [
+        asset("A", "A.mov", updated_at_s=3000),
+        asset("B", "B.mov"),
+        asset("D", "D.mov", updated_at_s=3000),
+    ]
+    synced.changes.clear()
+    synced.catalog.refresh(full=True)
+    synced.workers.run_all()
+    (change,) = synced.changes
+    assert [row.embed_code for row in change.new] == ["D"]
+    assert [row.embed_code for row in change.updated] == ["A"]
+    assert [row.embed_code for row in change.probed] == ["B"]
+    assert [row.embed_code for row in change.removed] == ["C"]
+    assert not change.updated[0].verified, "its source may be another now"
+    assert synced.catalog.library.version == version + 1
+
+
+def test_an_asset_that_changes_its_type(synced: SyncedCatalog) -> None:
+    """Leaves the mount, and comes back."""
+    synced.api.assets = [asset("A"), asset("B", "b.mov")]
+    synced.load()
+    for kind, there in (("channel", False), ("video", True)):
+        stamp = 3000 if kind == "channel" else 3500
+        synced.api.assets = [asset("A", asset_type=kind, updated_at_s=stamp)]
+        synced.load()
+        assert ("A" in synced.names) is there
+    assert [row.embed_code for row in synced.changes[-2].removed] == ["A"]
+    assert [row.embed_code for row in synced.changes[-1].new] == ["A"]
+
+
+def test_nothing_new_publishes_nothing(synced: SyncedCatalog) -> None:
+    """The tree is not built again for it."""
+    synced.api.assets = [asset("A")]
+    synced.load()
+    library = synced.catalog.library
+    synced.load()
+    assert synced.catalog.library is library
+    assert len(synced.changes) == 1
+
+
+def test_a_failed_refresh_keeps_the_last_good_listing(
+    synced: SyncedCatalog, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With a warning; the next is due after another TTL, not at once."""
+    synced.api.assets = [asset("A")]
+    synced.load()
+    synced.api.error, synced.api.fail_at = RemoteUnavailable("down"), 1
+    synced.clock.advance(301)
+    synced.catalog.used()
+    with caplog.at_level(logging.WARNING):
+        synced.workers.run_all()
+    assert set(synced.names) == {"A"}
+    assert "its last listing stays: down" in caplog.text
+    assert isinstance(synced.catalog.last_error, RemoteUnavailable)
+    synced.catalog.used()
+    assert not synced.workers.jobs
+
+
+def test_ttl(synced: SyncedCatalog) -> None:
+    """Use starts a refresh in the background when the listing is old enough, and only one."""
+    synced.load()
+    synced.clock.advance(299)
+    synced.catalog.used()
+    assert not synced.workers.jobs
+    synced.clock.advance(1)
+    synced.catalog.used()
+    synced.catalog.used()
+    assert synced.catalog.refreshing
+    assert len(synced.workers.jobs) == 1
+    synced.workers.run_all()
+    assert not synced.catalog.refreshing
+
+
+def test_a_refresh_asked_for_during_one_comes_after_it(synced: SyncedCatalog) -> None:
+    """And it is a full one if anybody wanted that."""
+    synced.load()
+    synced.catalog.refresh()
+    synced.catalog.refresh(full=True)
+    synced.catalog.refresh()
+    synced.api.calls.clear()
+    synced.workers.run_all()
+    assert [call.split()[0] for call in synced.api.calls] == ["since", "deleted", "walk"]
+    assert not synced.catalog.refreshing
+
+
+def test_a_store_that_fails_for_a_moment_fails_no_use(
+    synced: SyncedCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A listing or an open is answered from memory."""
+    synced.load()
+
+    def fail() -> None:
+        raise StoreUnavailable("busy")
+
+    monkeypatch.setattr(synced.store, "state", fail)
+    synced.catalog.used()
+    synced.clock.advance(1000)
+    synced.catalog.used()
+
+
+def test_another_mounts_news(tmp_path: Path, synced: SyncedCatalog) -> None:
+    """What another mount of the library synced is seen a little later; an idle one syncs hourly."""
+    synced.load()
+    other = SyncedCatalog(tmp_path)
+    other.api.assets = [asset("A")]
+    looks, slept = threading.Semaphore(0), threading.Semaphore(0)
+
+    def sleep(seconds: float) -> None:
+        slept.release()
+        looks.acquire()
+
+    def look() -> None:
+        """Wait until the keeper has done its round, and let it begin another."""
+        assert slept.acquire(timeout=PATIENCE_S)
+        looks.release()
+
+    synced.clock.sleep = sleep  # type: ignore[method-assign]  # for good: the thread never ends
+    synced.catalog.keep_fresh()
+    other.clock.advance(7200)
+    other.catalog.refresh(full=True)
+    other.workers.run_all()
+    look()
+    look()
+    assert "A" in synced.names
+    assert not synced.workers.jobs
+    synced.clock.advance(catalog_module.IDLE_SYNC_S)
+    look()
+    assert slept.acquire(timeout=PATIENCE_S)
+    assert len(synced.workers.jobs) == 1
+    other.store.close()

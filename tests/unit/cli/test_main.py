@@ -1,0 +1,166 @@
+"""The entry point: exit codes and one line on stderr."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import click
+import pytest
+
+from backlotfs import __version__, cli
+from backlotfs.errors import (
+    BacklotError,
+    ClockSkewed,
+    CredentialsRefused,
+    FuseUnusable,
+    RemoteUnavailable,
+    SettingsError,
+)
+
+#: The package has a command of the same name in the module's place.
+MOUNT_MODULE = import_module("backlotfs.cli.mount")
+
+
+def exit_of(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> object:
+    """Run ``backlotfs`` with these."""
+    monkeypatch.setattr(sys, "argv", ["backlotfs", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    return caught.value.code
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("API_KEY", "API_SECRET", "API_URL", "CDN_URL"):
+        monkeypatch.delenv(f"BACKLOT_{name}", raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+
+
+@pytest.fixture(autouse=True)
+def _commands_restored() -> object:
+    before = dict(cli.commands.commands)
+    yield
+    cli.commands.commands.clear()
+    cli.commands.commands.update(before)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (BacklotError("words"), 1),
+        (SettingsError("words"), 2),
+        (CredentialsRefused("words"), 3),
+        (ClockSkewed("words"), 3),
+        (RemoteUnavailable("words"), 4),
+        (FuseUnusable("words"), 5),
+        (click.UsageError("words"), 2),
+        (click.ClickException("words"), 2),
+    ],
+)
+def test_exit_codes(
+    error: Exception,
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Each kind of failure has its own, and one line that says why."""
+
+    @click.command("fail")
+    def fail() -> None:
+        raise error
+
+    cli.commands.add_command(fail)
+    assert exit_of(monkeypatch, "fail") == code
+    captured = capsys.readouterr()
+    assert captured.err.splitlines()[-1].endswith("words")
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize("error", [click.Abort(), KeyboardInterrupt()])
+def test_interrupted(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a shell counts SIGINT."""
+
+    @click.command("stop")
+    def stop() -> None:
+        raise error
+
+    cli.commands.add_command(stop)
+    assert exit_of(monkeypatch, "stop") == 130
+
+
+def test_version_and_help(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Are no failures."""
+    assert exit_of(monkeypatch, "--version") == 0
+    assert __version__ in capsys.readouterr().out
+    for option in ("-h", "--help"):
+        assert exit_of(monkeypatch, "mount", option) == 0
+        assert "read-only" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("nonsense",), ("mount",), ("mount", "--memory", "lots", "/mnt"), ("ls", "--bad"), ()],
+)
+def test_usage(arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """2, whatever is wrong with it."""
+    assert exit_of(monkeypatch, *arguments) == 2
+
+
+def test_no_credentials(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """2, with the remedy, from whichever command needs them."""
+    monkeypatch.setattr(MOUNT_MODULE, "check_usable", lambda: None)
+    place = tmp_path / "mnt"
+    place.mkdir()
+    for arguments in (("ls",), ("info", "A"), ("mount", str(place))):
+        assert exit_of(monkeypatch, *arguments) == 2
+        assert "set BACKLOT_API_KEY" in capsys.readouterr().err
+
+
+def test_umount_of_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """5: there is no mount."""
+    assert exit_of(monkeypatch, "umount", str(tmp_path)) == 5
+    assert capsys.readouterr().err == f"backlotfs: {tmp_path.resolve()} is not mounted\n"
+
+
+def test_a_mountpoint_that_is_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """5, before anything else is asked for."""
+    monkeypatch.setattr(MOUNT_MODULE, "check_usable", lambda: None)
+    assert exit_of(monkeypatch, "mount", str(tmp_path / "absent")) == 5
+    assert "mkdir -p" in capsys.readouterr().err
+
+
+def test_status_of_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """No mount, or one that does not answer."""
+    monkeypatch.setattr("backlotfs.cli.mountpoints.our_mounts", list)
+    assert exit_of(monkeypatch, "status") == 5
+    assert exit_of(monkeypatch, "refresh", str(tmp_path)) == 1
+    assert "does not answer" in capsys.readouterr().err
+
+
+def test_the_server_commands_need_the_extra(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without it they say what to install; another missing module is a broken installation."""
+
+    def refuse(name: str) -> object:
+        raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
+
+    monkeypatch.setattr("importlib.import_module", refuse)
+    missing = "aiohttp"
+    assert exit_of(monkeypatch, "emulator", "--media", "/nowhere") == 2
+    assert "backlotfs[emulator]" in capsys.readouterr().err
+    missing = "backlotfs.nonsense"
+    with pytest.raises(ModuleNotFoundError):
+        exit_of(monkeypatch, "emulator")

@@ -1,0 +1,209 @@
+"""``mount``: options into settings, up to the point where a kernel is needed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from backlotfs.cli import background
+from backlotfs.cli.background import Outcome, Ready
+from backlotfs.cli.serving import outcome_of
+from backlotfs.errors import CredentialsRefused, SettingsError
+from backlotfs.settings import MIB, MountSettings
+
+MODULE = import_module("backlotfs.cli.mount")
+CREDENTIALS = {"BACKLOT_API_KEY": "KEY.suffix", "BACKLOT_API_SECRET": "s3cret"}
+
+
+class Command:
+    """``backlotfs mount`` whose mount is only noted."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
+        self.place = place
+        self.settings: list[MountSettings] = []
+        self.outcome: Outcome = {"code": 0, "line": "mounted"}
+        self.error: Exception | None = None
+        monkeypatch.setattr(MODULE, "check_usable", lambda: None)
+        monkeypatch.setattr(MODULE, "serve_mount", self._serve)
+        monkeypatch.setattr(MODULE, "run_in_background", self._background)
+
+    def _serve(self, settings: MountSettings, ready: Callable[[], None]) -> None:
+        self.settings.append(settings)
+        if self.error is not None:
+            raise self.error
+        ready()
+
+    def _background(self, work: Callable[[Ready], Outcome], said: str) -> Outcome:
+        outcome = work(lambda: None)
+        return {"code": 0, "line": said} if not outcome["code"] else outcome
+
+    def run(self, *arguments: str, **environ: str) -> Result:
+        """With credentials in the environment."""
+        runner = CliRunner(env=CREDENTIALS | environ)
+        return runner.invoke(MODULE.mount, [str(self.place), *arguments])
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
+    """Over an empty folder."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("CACHE_DIRECTORY", raising=False)
+    place = tmp_path / "mnt"
+    place.mkdir()
+    return Command(monkeypatch, place)
+
+
+def test_defaults(command: Command, tmp_path: Path) -> None:
+    """Flat, original names, the user's own files, in the foreground to stderr."""
+    result = command.run("-f")
+    assert result.exit_code == 0, result.output
+    (settings,) = command.settings
+    assert settings.mountpoint == command.place.resolve()
+    assert settings.account.api_key == "KEY.suffix"
+    assert (settings.layouts, settings.names) == (("flat",), "original")
+    assert (settings.uid, settings.gid, settings.umask) == (os.getuid(), os.getgid(), 0o022)
+    assert (settings.memory_bytes, settings.metadata_ttl_s) == (256 * MIB, 300.0)
+    assert (settings.types, settings.statuses) == (frozenset(), frozenset())
+    assert settings.log_place == "stderr"
+    assert settings.cache_dir == tmp_path / "cache" / "backlotfs"
+
+
+def test_all_options(command: Command, tmp_path: Path) -> None:
+    """Each reaches its setting."""
+    result = command.run(
+        "-f", "--api-url", "http://api", "--cdn-url", "http://cdn", "--cache-dir", "c",
+        "--layout", "labels,dates", "--names", "portable", "--stat-timeout", "2s",
+        "--memory", "1G", "--metadata-ttl", "1h", "--include-type", "video",
+        "--include-type", "ad", "--include-status", "live", "--include-unavailable",
+        "--uid", "1", "--gid", "2", "--umask", "077", "--allow-other", "-o", "ro,uid=9",
+        "--log-level", "DEBUG", "--log-format", "json", "--log-file", str(tmp_path / "log"),
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    (settings,) = command.settings
+    assert (settings.account.api_url, settings.account.cdn_url) == ("http://api", "http://cdn")
+    assert settings.cache_dir == Path("c").absolute()
+    assert (settings.layouts, settings.names) == (("labels", "dates"), "portable")
+    assert (settings.stat_deadline_s, settings.metadata_ttl_s) == (2.0, 3600.0)
+    assert settings.memory_bytes == 1 << 30
+    assert settings.types == {"video", "ad"}
+    assert settings.statuses == {"live"}
+    assert settings.include_unavailable
+    assert settings.allow_other
+    assert (settings.uid, settings.gid, settings.umask) == (9, 2, 0o77)
+    assert (settings.log_level.lower(), settings.log_format) == ("debug", "json")
+    assert settings.log_place == str(tmp_path / "log")
+
+
+def test_in_the_background(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is mounted where, and where its log is; no secret."""
+    monkeypatch.setattr(MODULE.logs, "default_place", lambda name: f"/state/{name}.log")
+    result = command.run("--api-url", "http://api")
+    assert result.output == (
+        f"mounted backlot:api on {command.place.resolve()}; its log is in /state/mnt.log\n"
+    )
+    monkeypatch.setattr(MODULE.logs, "default_place", lambda _name: "syslog")
+    assert "the journal (or syslog)" in command.run().output
+
+
+def test_a_background_mount_that_fails(command: Command) -> None:
+    """Its exit code and its line are the command's."""
+    command.error = CredentialsRefused("the API refuses the key")
+    result = command.run()
+    assert isinstance(result.exception, MODULE.MountFailed)
+    assert (result.exception.exit_code, str(result.exception)) == (3, "the API refuses the key")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("-o", "rw"), ("--uid", "-1"), ("--umask", "8"), ("--names", "x"), ("--layout", "x")],
+)
+def test_refused(command: Command, arguments: tuple[str, ...]) -> None:
+    """Nothing is mounted then."""
+    result = command.run(*arguments)
+    assert result.exit_code == 2 or isinstance(result.exception, SettingsError)
+    assert not command.settings
+
+
+def test_the_mountpoint_need_not_be_readable(command: Command) -> None:
+    """A dead mount is named by its path; click does not look at it."""
+    command.place.rmdir()
+    command.place.symlink_to("/nowhere")
+    assert "does not exist" in str(command.run().exception)
+
+
+def test_outcomes() -> None:
+    """Fine, or the error's code and its words."""
+
+    def fail() -> None:
+        raise CredentialsRefused("words")
+
+    assert outcome_of(lambda: None) == (0, "")
+    assert outcome_of(fail) == (3, "words")
+
+
+def test_the_parent_is_told_by_the_child(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through a pipe; a child that ends without a word has failed."""
+    pipes: list[tuple[int, int]] = []
+    real_pipe = os.pipe
+
+    def pipe() -> tuple[int, int]:
+        pipes.append(real_pipe())
+        return pipes[-1]
+
+    for said in (b'{"code": 3, "line": "refused"}\n', b""):
+
+        def fork(said: bytes = said) -> int:
+            os.write(pipes[-1][1], said)
+            return 4711
+
+        monkeypatch.setattr(os, "pipe", pipe)
+        monkeypatch.setattr(os, "fork", fork)
+        outcome = background.run_in_background(lambda _ready: {"code": 0, "line": ""}, "ready")
+        assert outcome["code"] == (3 if said else 1)
+        assert outcome["line"] == ("refused" if said else outcome["line"])
+
+
+def test_the_child_tells_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ready, or how it failed, whichever comes first; it always ends by itself."""
+
+    class Ended(BaseException):
+        """What ``os._exit`` would do."""
+
+    ended: list[int] = []
+    steps: list[str] = []
+
+    def end(code: int) -> None:
+        ended.append(code)
+        raise Ended
+
+    def fail(ready: Ready) -> Outcome:
+        raise ValueError("bug")
+
+    def serve(ready: Ready) -> Outcome:
+        ready()
+        ready()
+        return {"code": 4, "line": "later"}
+
+    monkeypatch.setattr(os, "_exit", end)
+    monkeypatch.setattr(os, "setsid", lambda: steps.append("session"))
+    monkeypatch.setattr(background, "_detach_from_terminal", lambda: steps.append("detached"))
+    told = []
+    for work in (fail, serve):
+        reading, writing = os.pipe()
+        with pytest.raises(Ended):
+            background._child(work, "said", writing)
+        with os.fdopen(reading) as lines:
+            told.append(lines.read())
+    assert [line.count("\n") for line in told] == [1, 1]
+    assert '"code": 1' in told[0]
+    assert '"line": "said"' in told[1]
+    assert ended == [1, 4]
+    assert steps[:1] == ["session"]
+    assert "detached" in steps

@@ -1,0 +1,57 @@
+"""``-o``, as mount(8) and fstab spell it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from backlotfs.cli.mount_options import apply_mount_options
+from backlotfs.errors import SettingsError
+from backlotfs.settings import Account, MountSettings
+
+BASE = MountSettings(Account("http://api", "k", "s"), Path("/mnt"), Path("/cache"))
+
+
+@pytest.mark.parametrize(
+    ("options", "settings"),
+    [
+        ((), BASE),
+        (("",), BASE),
+        (("ro,nosuid,nodev,noexec,noatime,relatime", ""), BASE),
+        (("allow_other",), replace(BASE, allow_other=True)),
+        (("uid=5,gid=6",), replace(BASE, uid=5, gid=6)),
+        (("uid=5", "uid=7"), replace(BASE, uid=7)),
+        (("umask=077, ro",), replace(BASE, umask=0o77)),
+    ],
+)
+def test_options(options: tuple[str, ...], settings: MountSettings) -> None:
+    """Several, in several lists; the last counts."""
+    assert apply_mount_options(BASE, options) == settings
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        ("rw", "mounted read-only"),
+        ("exec", "mounted read-only"),
+        ("api_secret=s3cret", "every user could read it"),
+        ("password=s3cret", "every user could read it"),
+        ("color=blue", "unknown mount option 'color'"),
+        ("UID=5", "unknown"),
+        ("uid=", "wants a number"),
+        ("uid=me", "wants a number, not 'me'"),
+        ("uid=-1", "wants a number"),
+        ("uid=4294967295", "out of range"),
+        ("umask=9", "out of range"),
+        ("umask=7777", "out of range"),
+        ("umask=-1", "wants a number"),
+        ("umask=²", "out of range|wants a number"),
+    ],
+)
+def test_refused(option: str, says: str) -> None:
+    """Each says why; a secret is not repeated."""
+    with pytest.raises(SettingsError, match=says) as caught:
+        apply_mount_options(BASE, [option])
+    assert "s3cret" not in str(caught.value)
