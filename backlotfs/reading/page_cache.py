@@ -41,7 +41,9 @@ class PageCacheLedger:
         open_now[validator] += 1
         if others or settling:
             return OpenMode(keep_cache=False, direct_io=True)
-        keep = self._pages.get(embed_code) == validator
+        # An inode never handed out has no pages. Dropping none is not free: the kernel waits for
+        # pages that another reader, who came in between, has locked behind a stalled host.
+        keep = self._pages.get(embed_code, validator) == validator
         self._pages[embed_code] = validator
         return OpenMode(keep_cache=keep, direct_io=False)
 
