@@ -21,6 +21,7 @@ from backlotfs.catalog.source_book import SourceBook
 from backlotfs.catalog.store import CatalogStore
 from backlotfs.catalog.sync import Synchronizer
 from backlotfs.clock import Clock, Deadline
+from backlotfs.errors import BacklotError
 from backlotfs.namespace.given_names import give_names
 from backlotfs.namespace.inodes import inode_of
 from backlotfs.namespace.name_modes import NameMode
@@ -102,6 +103,10 @@ class Stack:
 
     def close(self) -> None:
         """Save what was learned, close idle connections; what is under way ends by itself."""
+        try:
+            self.sizer.close()
+        except BacklotError as error:
+            log.warning("the crawl over sizes is left locked for a while: %s", error)
         self.book.close()
         self.connections.close()
         self.session.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 from collections.abc import Callable, Mapping
@@ -27,6 +28,8 @@ _PROBED_FROM = AssetRow._fields.index("size")
 IDLE_SYNC_S = 3600.0
 #: Another mount of the same library may have synced: its news is shown this much later.
 LOOK_AROUND_S = 5.0
+#: How often a mount that waits for another's first listing looks whether it is done.
+LOOK_AGAIN_S = 0.5
 
 
 class Change(NamedTuple):
@@ -136,8 +139,16 @@ class Catalog:
         return True
 
     def load(self, deadline: Deadline) -> None:
-        """Sync now, on this thread, and publish. :raises BacklotError: it cannot be had."""
-        self._sync(deadline, full=False)
+        """Sync now, on this thread, and publish; waits while another mount lists the library.
+
+        :raises BacklotError: it cannot be had.
+        """
+        while self._sync(deadline, full=False) is Synced.ELSEWHERE:
+            if self._store.state().full_walk_at_s:
+                self.publish()
+                return
+            deadline.check("waiting for another mount, which lists the library")
+            self._clock.sleep(LOOK_AGAIN_S)
 
     def used(self) -> None:
         """Somebody uses the mount: refresh in the background if the TTL has passed."""
@@ -154,15 +165,22 @@ class Catalog:
         self._looked_at = self._clock.monotonic()
         self._workers.submit(lambda: self._refresh(full))
 
-    def keep_fresh(self) -> None:
-        """Start the thread that looks for news of an unused mount, and of other mounts' syncs."""
-        threading.Thread(target=self._keep, name="catalog-keeper", daemon=True).start()
+    def keep_fresh(self, each_minute: Callable[[], None] = lambda: None) -> None:
+        """Start the thread that looks for news of an unused mount, and of other mounts' syncs.
 
-    def _keep(self) -> None:
+        :param each_minute: what else has to be looked at now and then.
+        """
+        threading.Thread(
+            target=self._keep, args=(each_minute,), name="catalog-keeper", daemon=True
+        ).start()
+
+    def _keep(self, each_minute: Callable[[], None]) -> None:
         seen: tuple[object, ...] = ()
-        while True:
+        for turn in itertools.count(1):
             self._clock.sleep(LOOK_AROUND_S)
             try:
+                if turn * LOOK_AROUND_S % 60 == 0:
+                    each_minute()
                 state = self._store.state()[1:]
                 if state != seen:
                     seen = state
@@ -235,7 +253,7 @@ class Catalog:
             if again is not None:
                 self.refresh(full=again)
 
-    def _sync(self, deadline: Deadline, *, full: bool) -> None:
+    def _sync(self, deadline: Deadline, *, full: bool) -> Synced:
         try:
             done = self._synchronizer.run(deadline, full=full)
         except BacklotError as error:
@@ -248,6 +266,7 @@ class Catalog:
         if done is Synced.ELSEWHERE:
             log.debug("not refreshed here: %s", done)
         self.publish()
+        return done
 
 
 def _classify(before: AssetRow | None, row: AssetRow, change: Change) -> None:

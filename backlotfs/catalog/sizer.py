@@ -10,8 +10,6 @@ turn in the rate budget. Of several mounts of one library, one crawls (a lease i
 from __future__ import annotations
 
 import logging
-import os
-import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -21,6 +19,7 @@ from typing import Protocol
 from backlotfs.catalog.purse import Purse
 from backlotfs.catalog.rate_budget import Priority
 from backlotfs.catalog.source_book import KnownSource, SourceBook
+from backlotfs.catalog.store_leases import new_owner
 from backlotfs.clock import Clock, Deadline
 from backlotfs.errors import BacklotError, RateLimited, RemoteUnavailable
 from backlotfs.remote.identity import SourceIdentity
@@ -57,6 +56,9 @@ class Unsized(Protocol):
 
     def try_lease(self, name: str, owner: str, seconds: float) -> bool:
         """Whether this owner may do what ``name`` stands for."""
+
+    def release_lease(self, name: str, owner: str) -> None:
+        """It does it no more."""
 
 
 class Sizer:
@@ -96,7 +98,7 @@ class Sizer:
         self._crawling = False
         self._probed = 0
         self._crawl_since: float | None = None
-        self._owner = f"{os.getpid()}-{secrets.token_hex(4)}"
+        self._owner = new_owner()
 
     def request(self, embed_code: str) -> Future[KnownSource]:
         """Probe now, or join the probe that runs; the future fails with a `BacklotError`."""
@@ -125,6 +127,13 @@ class Sizer:
             if self._crawl_since is None:
                 self._crawl_since = self._clock.monotonic()
         self._start_crawlers()
+
+    def close(self) -> None:
+        """Leave the crawl to others. :raises BacklotError: the store's."""
+        with self._lock:
+            self._crawling = False
+            self._queue.clear()
+        self._store.release_lease("size", self._owner)
 
     def seconds_for(self, assets: int) -> float | None:
         """How long the crawl over this many more will take, as it went so far; None: no idea."""

@@ -13,8 +13,6 @@ on, as seldom as their cost demands. One mount of a library syncs at a time (a l
 from __future__ import annotations
 
 import logging
-import os
-import secrets
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -25,6 +23,7 @@ from backlotfs.catalog.purse import Purse
 from backlotfs.catalog.rate_budget import Priority
 from backlotfs.catalog.rows import WalkResult
 from backlotfs.catalog.store import CatalogStore
+from backlotfs.catalog.store_leases import new_owner
 from backlotfs.clock import Clock, Deadline
 from backlotfs.errors import NoSuchEntry
 
@@ -94,7 +93,7 @@ class Synchronizer:
         self._clock = clock
         self._with_labels = with_labels
         self._progress = progress
-        self._owner = f"{os.getpid()}-{secrets.token_hex(4)}"
+        self._owner = new_owner()
 
     def run(self, deadline: Deadline, *, full: bool = False) -> Synced:
         """Bring the store up to date.
@@ -111,7 +110,8 @@ class Synchronizer:
                     return Synced.INCREMENTAL
                 log.info("this server ignores `where`: the whole library is walked instead")
                 self._store.mark_synced(full=False, where_works=False)
-            self._walk(deadline)
+            if self._walk(deadline):
+                self._incremental(deadline)  # what came since the interrupted walk began
             return Synced.FULL
         finally:
             self._store.release_lease("sync", self._owner)
@@ -130,14 +130,15 @@ class Synchronizer:
         _, _, total = self._store.sized_counts()
         return total / 500 * PAGE_COST_S
 
-    def _walk(self, deadline: Deadline) -> None:
+    def _walk(self, deadline: Deadline) -> bool:
+        """List the whole library; whether that went on with an interrupted walk."""
         cursor = self._store.walk_cursor()
         start = cursor.next_page if cursor is not None else None
         if start is not None:
             log.info("going on with an interrupted listing")
         elif cursor is not None:  # only the last step was missing
             self._finish_walk(deadline)
-            return
+            return True
         assets = 0
         pages = self._api.iter_pages(
             deadline=deadline, include="labels" if self._with_labels else None, start=start
@@ -153,9 +154,9 @@ class Synchronizer:
             # A cursor that has died looks like the end: what was staged is not the whole library.
             log.info("the interrupted listing cannot be gone on with: it begins anew")
             self._store.walk_abandon()
-            self._walk(deadline)
-            return
+            return self._walk(deadline)
         self._finish_walk(deadline)
+        return start is not None
 
     def _finish_walk(self, deadline: Deadline) -> None:
         result = self._store.walk_finish(doubt_empty=True)

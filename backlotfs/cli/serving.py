@@ -100,7 +100,8 @@ def serve_mount(settings: MountSettings, ready: Callable[[], None]) -> None:
                 refused.append(error)
                 stop()
                 return
-        stack.catalog.keep_fresh()
+        # Once a minute too: another mount may have crawled, and ended.
+        stack.catalog.keep_fresh(each_minute=stack.sizer.crawl)
         stack.sizer.crawl()
 
     control = _open_control(settings, stack)

@@ -52,17 +52,14 @@ class Memory(NamedTuple):
         """For mounts whose files are all in the root: `EntryInvalidator` takes back what changes.
 
         So a second ``ls -l`` costs us nothing, and the end of an hour bounds what a lost
-        notification could do.
+        notification could do. Absent names are not remembered: taking one back takes a moment, and
+        a new upload has to be there as soon as it is listed; "no" is answered from our memory.
         """
-        return cls(3600.0, 3600.0, 60.0)
+        return cls(3600.0, 3600.0, 0.0)
 
     @classmethod
     def brief(cls) -> Memory:
-        """For mounts with folders, whose entries cannot be taken back.
-
-        Absent names are not remembered: a new upload is there as soon as it is listed, and "no"
-        is answered from our own memory.
-        """
+        """For mounts with folders, whose entries cannot be taken back."""
         return cls(5.0, 5.0, 0.0)
 
 

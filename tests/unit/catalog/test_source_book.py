@@ -262,18 +262,15 @@ def test_what_could_not_be_saved_is_saved_later() -> None:
 
 def test_close(caplog: pytest.LogCaptureFixture) -> None:
     """Saves what is left, and nothing after that; a store that fails is only a warning."""
-    kept = Kept(row())
-    kept.book._writing = threading.current_thread()  # no other thread saves in this test
-    kept.book.found(V1)
-    kept.book.close()
+    kept, broken = Kept(row()), Kept(row())
+    broken.refuse = StoreUnavailable("disk full")
+    for each in (kept, broken):
+        each.book._writing = threading.current_thread()  # no other thread saves in this test
+        each.book.found(V1)
+        each.book.close()
     kept.book.found(V2)
     kept.book.close()
     assert [record.etag for record in kept.saved] == ['"v1"']
-    kept = Kept(row())
-    kept.book._writing = threading.current_thread()
-    kept.book.found(V1)
-    kept.refuse = StoreUnavailable("disk full")
-    kept.book.close()
     assert "disk full" in caplog.text
 
 

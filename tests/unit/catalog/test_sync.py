@@ -89,7 +89,8 @@ def test_an_interrupted_walk_goes_on(synced: SyncedCatalog) -> None:
     assert codes(synced) == set()
     synced.api.error = None
     assert run(synced) is Synced.FULL
-    assert synced.api.calls == ["walk from 2"]
+    assert synced.api.calls[0] == "walk from 2"
+    assert "walk" not in synced.api.calls[1:], "then only what came since it began"
     assert codes(synced) == set("ABCDE")
 
 
@@ -98,10 +99,8 @@ def test_a_walk_that_was_whole_and_not_finished(synced: SyncedCatalog) -> None:
     synced.store.walk_add([asset("A")], None)
     synced.api.assets = [asset("A"), asset("B", updated_at_s=5000)]
     assert run(synced) is Synced.FULL
-    assert synced.api.calls == []
-    assert codes(synced) == {"A"}
-    assert run(synced) is Synced.INCREMENTAL
-    assert codes(synced) == {"A", "B"}
+    assert not any(call.startswith("walk") for call in synced.api.calls)
+    assert codes(synced) == {"A", "B"}, "what came since it began is there too"
 
 
 def test_a_cursor_that_has_died(synced: SyncedCatalog, monkeypatch: pytest.MonkeyPatch) -> None:
