@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from backlotfs.errors import SettingsError
-from backlotfs.namespace.layouts import LAYOUTS, ROOT_INODE, folder_inode
 from backlotfs.namespace.inodes import inode_of
+from backlotfs.namespace.layouts import LAYOUTS, ROOT_INODE, folder_inode
 from tests.unit.layouts.made_rows import built, files, folder_at, folders, made_label, made_row
 
 ROWS = [made_row("A"), made_row("B")]

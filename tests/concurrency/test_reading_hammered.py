@@ -1,0 +1,74 @@
+"""Many threads, many handles, little memory: every byte as expected."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from backlotfs.byterange import ByteRange
+from backlotfs.clock import Deadline
+from backlotfs.errors import RemoteUnavailable
+from backlotfs.remote.identity import SourceIdentity
+from backlotfs.workers import Workers
+from tests.unit.fakes import (
+    expected_bytes,
+    fetch_at_once,
+    identity,
+    in_threads,
+    join_all,
+    waiter,
+)
+from tests.unit.reading.stack import ReadingStack
+
+SIZE = 3000
+SOURCES = [identity(f"E{number}", SIZE, etag=f'"v{number}"') for number in range(3)]
+EXPECTED = [expected_bytes(source, ByteRange(0, SIZE)) for source in SOURCES]
+
+
+def test_every_byte_is_right() -> None:
+    """Sequential and random readers of three sources, over fetches that fail now and then."""
+    flaky = random.Random(5)
+
+    def fetch(
+        identity: SourceIdentity,
+        wanted: ByteRange,
+        piece_bytes: int,
+        sink: Callable[[bytes], None],
+        deadline: Deadline,
+    ) -> None:
+        cut = wanted
+        if flaky.random() < 0.2:
+            blocks = wanted.length // piece_bytes // 2
+            cut = ByteRange(wanted.start, wanted.start + blocks * piece_bytes)
+        fetch_at_once(identity, cut, piece_bytes, sink, deadline)
+        if cut != wanted:
+            raise RemoteUnavailable("planned")
+
+    stack = ReadingStack(
+        fetch=fetch, workers=Workers(16, "transfer"), budget_bytes=800, ahead_bytes=400
+    )
+    wrong: list[str] = []
+
+    def body(number: int) -> None:
+        chance = random.Random(number)
+        which = number % len(SOURCES)
+        fh = stack.reader.open(SOURCES[which]).fh
+        at = 0
+        for _ in range(60):
+            start = at if number % 2 else chance.randrange(SIZE)
+            length = chance.randrange(1, 130)
+            try:
+                found = stack.reader.read(fh, start, length, waiter())
+            except RemoteUnavailable as error:
+                if str(error) != "planned":
+                    wrong.append(str(error))
+                continue
+            if found != EXPECTED[which][start : start + length]:
+                wrong.append(f"reader {number}: {start}+{length}")
+            at = (start + length) % SIZE
+        stack.reader.release(fh)
+
+    join_all(in_threads(12, body))
+    assert not wrong
+    assert stack.cache.held_bytes <= 800
+    assert len(stack.handles) == 0

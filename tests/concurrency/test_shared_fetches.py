@@ -1,0 +1,174 @@
+"""Readers of the same block share one fetch, its bytes or its error; with gates, not sleeps."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from backlotfs.byterange import ByteRange
+from backlotfs.errors import BacklotError, RemoteUnavailable
+from backlotfs.reading.fetch_queue import PER_SOURCE, URGENT_EXTRA
+from backlotfs.workers import Workers
+from tests.unit.fakes import (
+    PATIENCE_S,
+    GatedFetch,
+    expected_bytes,
+    identity,
+    in_threads,
+    join_all,
+    waiter,
+)
+from tests.unit.reading.stack import ReadingStack
+
+SOURCE = identity(size=100)
+READERS = 32
+
+
+class Gated:
+    """A reading stack on real threads, over a fetch that the test holds."""
+
+    def __init__(self) -> None:
+        self.fetch = GatedFetch()
+        self.stack = ReadingStack(fetch=self.fetch, workers=Workers(64, "transfer"))
+        self.results: list[bytes] = []
+        self.errors: list[BacklotError] = []
+        self._lock = threading.Lock()
+
+    def read(self, start: int, stop: int, embed_code: str = "E1") -> None:
+        """Demand and wait; bytes or the error are noted."""
+        demand = self.stack.store.demand(identity(embed_code, 100), ByteRange(start, stop))
+        try:
+            found = demand.result(waiter())
+        except BacklotError as error:
+            with self._lock:
+                self.errors.append(error)
+        else:
+            with self._lock:
+                self.results.append(found)
+
+    def readers(self, count: int, start: int, stop: int) -> list[threading.Thread]:
+        """As many readers of the same bytes, at once; returns when each has demanded."""
+        demanded = threading.Barrier(count + 1)
+        store = self.stack.store
+
+        def read(_: int) -> None:
+            demand = store.demand(SOURCE, ByteRange(start, stop))
+            demanded.wait(PATIENCE_S)
+            try:
+                found = demand.result(waiter())
+            except BacklotError as error:
+                with self._lock:
+                    self.errors.append(error)
+            else:
+                with self._lock:
+                    self.results.append(found)
+
+        threads = in_threads(count, read)
+        demanded.wait(PATIENCE_S)
+        return threads
+
+
+def test_32_readers_of_one_block_are_one_fetch() -> None:
+    """All get its bytes."""
+    gated = Gated()
+    threads = gated.readers(READERS, 10, 20)
+    gated.fetch.gate.set()
+    join_all(threads)
+    assert gated.results == [expected_bytes(SOURCE, ByteRange(10, 20))] * READERS
+    assert gated.fetch.calls == [("E1", ByteRange(10, 20))]
+
+
+def test_readers_of_overlapping_ranges_fetch_each_block_once() -> None:
+    """However the threads interleave."""
+    gated = Gated()
+    gated.fetch.gate.set()
+    spans = [(start, min(100, start + 30)) for start in range(0, 100, 5)]
+    join_all(in_threads(len(spans), lambda number: gated.read(*spans[number])))
+    fetched = sorted(at for _, wanted in gated.fetch.calls for at in range(*wanted))
+    assert fetched == list(range(100))
+    assert sorted(gated.results) == sorted(
+        expected_bytes(SOURCE, ByteRange(*span)) for span in spans
+    )
+
+
+def test_an_error_is_shared_once_and_then_tried_again() -> None:
+    """Those who waited get it; it sticks to nothing."""
+    gated = Gated()
+    gated.fetch.errors.append(RemoteUnavailable("down"))
+    threads = gated.readers(READERS, 10, 20)
+    gated.fetch.gate.set()
+    join_all(threads)
+    assert len(gated.errors) == READERS
+    assert not gated.results
+    gated.read(10, 20)
+    assert gated.results == [expected_bytes(SOURCE, ByteRange(10, 20))]
+    assert len(gated.fetch.calls) == 2
+
+
+def test_a_failed_prefetch_is_never_seen_by_readers_who_join_it() -> None:
+    """They fetch for themselves, together, and get their bytes."""
+    gated = Gated()
+    gated.stack.store.prefetch(SOURCE, ByteRange(0, 50), 50, lambda: True)
+    gated.fetch.wait_entered()
+    gated.fetch.errors.append(RemoteUnavailable("down"))
+    threads = gated.readers(READERS, 10, 20)
+    gated.fetch.gate.set()
+    join_all(threads)
+    assert not gated.errors
+    assert gated.results == [expected_bytes(SOURCE, ByteRange(10, 20))] * READERS
+    assert gated.fetch.calls == [("E1", ByteRange(0, 50)), ("E1", ByteRange(10, 20))]
+
+
+def test_a_prefetch_whose_handle_is_closed_is_dropped() -> None:
+    """What waits in the queue when a file is closed is not fetched any more."""
+    gated = Gated()
+    reader, handles = gated.stack.reader, gated.stack.handles
+    handle = handles.get(reader.open(SOURCE).fh)
+    lane = [
+        gated.stack.store.demand(identity("E1", 100, etag=f'"{n}"'), ByteRange(0, 1))
+        for n in range(PER_SOURCE + URGENT_EXTRA)
+    ]
+    gated.fetch.wait_entered(len(lane))
+    gated.stack.store.prefetch(SOURCE, ByteRange(50, 80), 30, lambda: not handle.closed)
+    reader.release(handle.fh)
+    gated.fetch.gate.set()
+    for demand in lane:
+        demand.result(waiter())
+    gated.read(90, 100)
+    assert ("E1", ByteRange(50, 80)) not in gated.fetch.calls
+    assert gated.stack.store.ahead_bytes == 0
+
+
+@pytest.mark.parametrize("stalled", [16, 64])
+def test_a_stalled_source_does_not_starve_another(stalled: int) -> None:
+    """However many readers wait for the one, the other is read at once."""
+    gated = Gated()
+    slow = [
+        gated.stack.store.demand(identity("E1", 10_000), ByteRange(at * 10, at * 10 + 10))
+        for at in range(stalled)
+    ]
+    gated.fetch.wait_entered(min(stalled, PER_SOURCE + URGENT_EXTRA))
+    healthy = gated.stack.store.demand(identity("E2", 100), ByteRange(0, 10))
+    gated.fetch.wait_entered()
+    assert gated.fetch.calls[-1] == ("E2", ByteRange(0, 10))
+    gated.fetch.gate.set()
+    for demand in [*slow, healthy]:
+        assert len(demand.result(waiter())) == 10
+
+
+def test_a_reader_is_served_before_queued_read_ahead() -> None:
+    """With the lane full of read-ahead, a reader's fetch begins all the same."""
+    gated = Gated()
+    source = identity("E1", 10_000)
+    gated.stack.store.prefetch(source, ByteRange(0, 1000), 10, lambda: True)
+    gated.fetch.wait_entered(PER_SOURCE)
+    demand = gated.stack.store.demand(source, ByteRange(5000, 5010))
+    gated.fetch.wait_entered()
+    assert gated.fetch.calls[-1] == ("E1", ByteRange(5000, 5010))
+    promoted = gated.stack.store.demand(source, ByteRange(900, 910))
+    gated.fetch.wait_entered()
+    assert gated.fetch.calls[-1] == ("E1", ByteRange(900, 910))
+    gated.fetch.gate.set()
+    assert demand.result(waiter()) == expected_bytes(source, ByteRange(5000, 5010))
+    assert promoted.result(waiter()) == expected_bytes(source, ByteRange(900, 910))

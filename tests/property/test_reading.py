@@ -1,0 +1,78 @@
+"""Any reads over any file, block size and budget are the slice of the expected bytes."""
+
+from __future__ import annotations
+
+from unittest import mock
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backlotfs import waiting
+from backlotfs.byterange import ByteRange
+from backlotfs.clock import Deadline
+from backlotfs.errors import RemoteUnavailable
+from backlotfs.reading import read_plan, reader
+from backlotfs.waiting import Waiter
+from tests.strategies import FileCase, file_cases, reads
+from tests.unit.fakes import HeldWorkers, ManualClock, expected_bytes, identity
+from tests.unit.reading.stack import ReadingStack
+from tests.unit.reading.steps import StepFetch
+
+#: Limits of a scale that files of a few hundred bytes reach.
+SMALL: dict[str, float] = {
+    "FIRST_WINDOW_BYTES": 40,
+    "NEAR_BYTES": 30,
+    "MAX_REQUEST_BYTES": 100,
+    "MIN_REQUEST_BYTES": 20,
+}
+
+
+@given(data=st.data(), case=file_cases(), failing=st.lists(st.integers(0, 5), max_size=5))
+def test_reads_are_slices(data: st.DataObject, case: FileCase, failing: list[int]) -> None:
+    """Two handles, transfers that run in any order and fail now and then, any memory."""
+    source = identity(size=case.size)
+    fetch, workers = StepFetch(), HeldWorkers()
+    stack = ReadingStack(
+        fetch=fetch,
+        workers=workers,
+        block_bytes=case.block_bytes,
+        budget_bytes=case.budget_bytes,
+        ahead_bytes=data.draw(st.integers(0, 2 * case.size)),
+    )
+
+    def while_waiting() -> bool:
+        """One transfer makes progress for each look of the waiting reader."""
+        workers.jobs.rotate(data.draw(st.integers(0, 3)))
+        fails: bool = data.draw(st.booleans())
+        if failing and fails:
+            fetch.fail_after(failing.pop(), RemoteUnavailable("down"))
+        workers.jobs.popleft()()
+        return False
+
+    patches = [mock.patch.object(read_plan, name, value) for name, value in SMALL.items()]
+    patches.append(mock.patch.object(reader, "MIN_WINDOW_BYTES", 1))
+    patches.append(mock.patch.object(waiting, "POLL_S", 0.0))
+    for patch in patches:
+        patch.start()
+    try:
+        handles = [stack.reader.open(source).fh for _ in range(2)]
+        for wanted in data.draw(st.lists(reads(case.size), max_size=12)):
+            waiter = Waiter(Deadline.never(ManualClock()), while_waiting)
+            expected = expected_bytes(source, wanted.clamped(case.size))
+            fh = data.draw(st.sampled_from(handles))
+            try:
+                found = stack.reader.read(fh, wanted.start, wanted.length, waiter)
+            except RemoteUnavailable:
+                continue  # a failure that was planned, and reached whoever asked
+            assert found == expected
+            assert stack.cache.held_bytes <= case.budget_bytes
+        workers.run_all()
+        assert stack.store.ahead_bytes == 0
+        for fh in handles:
+            whole = Waiter(Deadline.never(ManualClock()), workers.run_meanwhile)
+            assert stack.reader.read(fh, 0, case.size, whole) == expected_bytes(
+                source, ByteRange(0, case.size)
+            )
+    finally:
+        for patch in patches:
+            patch.stop()

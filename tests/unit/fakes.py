@@ -1,0 +1,181 @@
+"""Stand-ins that several layers' tests share: time, threads, sources and who waits for them."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from backlotfs.api.records import Asset
+from backlotfs.byterange import ByteRange
+from backlotfs.catalog.rows import AssetRow
+from backlotfs.clock import Deadline, SystemClock
+from backlotfs.remote.identity import SourceIdentity
+from backlotfs.waiting import Waiter
+from backlotfs.workers import Workers
+from tests.unit.api.manual_clock import ManualClock as ManualClock
+
+#: More than any step of a test takes; a gate that is not opened by then fails the test.
+PATIENCE_S = 10.0
+
+LAST_MODIFIED = "Tue, 01 Mar 2016 21:49:25 GMT"
+LAST_MODIFIED_S = 1_456_868_965
+
+
+def asset(
+    embed_code: str,
+    file_name: str | None = "clip.mov",
+    *,
+    title: str = "",
+    created_at_s: int = 1000,
+    updated_at_s: int = 2000,
+    asset_type: str = "video",
+    status: str = "live",
+) -> Asset:
+    """A record of the library."""
+    return Asset(embed_code, title, file_name, asset_type, status, created_at_s, updated_at_s, 0)
+
+
+def identity(
+    embed_code: str = "E1",
+    size: int = 1000,
+    *,
+    etag: str | None = '"v1"',
+    last_modified: str | None = LAST_MODIFIED,
+) -> SourceIdentity:
+    """One version of a source."""
+    return SourceIdentity(embed_code, size, etag, last_modified)
+
+
+def expected_bytes(source: SourceIdentity, wanted: ByteRange) -> bytes:
+    """What a source holds there: bytes that prove their offset and their version."""
+    version = sum(source.validator.encode())
+    return bytes((at ^ (at >> 8) ^ version) & 0xFF for at in range(wanted.start, wanted.stop))
+
+
+def fetch_at_once(
+    identity: SourceIdentity,
+    wanted: ByteRange,
+    piece_bytes: int,
+    sink: Callable[[bytes], None],
+    deadline: Deadline,
+) -> None:
+    """A `reading.transfer.Fetch` that needs no network."""
+    for start in range(wanted.start, wanted.stop, piece_bytes):
+        sink(expected_bytes(identity, ByteRange(start, min(start + piece_bytes, wanted.stop))))
+
+
+def waiter(seconds: float = PATIENCE_S) -> Waiter:
+    """The patience of an operation that nobody interrupts."""
+    return Waiter(Deadline(seconds, SystemClock()), lambda: False)
+
+
+class InlineWorkers(Workers):
+    """Runs each job where it is submitted."""
+
+    def __init__(self) -> None:
+        super().__init__(1, "inline")
+
+    def submit(self, job: Callable[[], None]) -> None:
+        job()
+
+
+class HeldWorkers(Workers):
+    """Keeps jobs until the test runs them."""
+
+    def __init__(self) -> None:
+        super().__init__(1, "held")
+        self.jobs: deque[Callable[[], None]] = deque()
+
+    def submit(self, job: Callable[[], None]) -> None:
+        self.jobs.append(job)
+
+    def run_all(self) -> None:
+        """Run what is held, and what that submits, in order."""
+        while self.jobs:
+            self.jobs.popleft()()
+
+    def run_meanwhile(self) -> bool:
+        """For a `Waiter` to look at: everything held is run while it waits; never interrupted."""
+        self.run_all()
+        return False
+
+
+class GatedFetch:
+    """A `reading.transfer.Fetch` that holds each GET until the test opens the gate."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.calls: list[tuple[str, ByteRange]] = []
+        self.errors: deque[Exception] = deque()
+        self._entered = threading.Semaphore(0)
+        self._lock = threading.Lock()
+
+    def __call__(
+        self,
+        identity: SourceIdentity,
+        wanted: ByteRange,
+        piece_bytes: int,
+        sink: Callable[[bytes], None],
+        deadline: Deadline,
+    ) -> None:
+        with self._lock:
+            self.calls.append((identity.embed_code, wanted))
+        self._entered.release()
+        assert self.gate.wait(PATIENCE_S), "the test never opened the gate"
+        with self._lock:
+            error = self.errors.popleft() if self.errors else None
+        if error is not None:
+            raise error
+        fetch_at_once(identity, wanted, piece_bytes, sink, deadline)
+
+    def wait_entered(self, count: int = 1) -> None:
+        """Return once ``count`` more GETs have begun."""
+        for _ in range(count):
+            assert self._entered.acquire(timeout=PATIENCE_S), "no GET was begun"
+
+
+def in_threads(count: int, call: Callable[[int], object]) -> list[threading.Thread]:
+    """Start ``call(0)`` … at the same moment, each on a thread of its own."""
+    barrier = threading.Barrier(count)
+
+    def body(number: int) -> None:
+        barrier.wait(PATIENCE_S)
+        call(number)
+
+    threads = [threading.Thread(target=body, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+def join_all(threads: list[threading.Thread]) -> None:
+    """Wait for all of them to end."""
+    for thread in threads:
+        thread.join(PATIENCE_S)
+        assert not thread.is_alive(), "a thread is stuck"
+
+
+def row(
+    embed_code: str = "E1",
+    name: str = "clip.mov",
+    *,
+    size: int = -1,
+    etag: str | None = None,
+    mtime_s: int = 0,
+    verified: bool = False,
+    missing: bool = False,
+    created_at_s: int = 1000,
+    updated_at_s: int = 2000,
+) -> AssetRow:
+    """A presented asset; probed if it has a size."""
+    inode = 1000 + sum(embed_code.encode())
+    source = (size, etag, None, mtime_s, int(verified), int(missing))
+    return AssetRow(embed_code, inode, name, "video", "live", created_at_s, updated_at_s, *source)
+
+
+def probed_row(embed_code: str = "E1", name: str = "clip.mov", size: int = 1000) -> AssetRow:
+    """A row whose source is `identity` of the same code and size."""
+    return row(
+        embed_code, name, size=size, etag='"v1"', mtime_s=LAST_MODIFIED_S, verified=True
+    )._replace(last_modified=LAST_MODIFIED)

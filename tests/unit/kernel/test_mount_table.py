@@ -1,0 +1,72 @@
+"""What is mounted where, from mountinfo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from backlotfs.kernel import mount_table
+from backlotfs.kernel.mount_table import MountEntry, mount_at, our_mounts, parse_mountinfo
+
+TEXT = """\
+22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/root rw,errors=remount-ro
+40 22 0:35 / /mnt/main ro,nosuid,nodev,noexec - fuse.backlotfs backlot:main ro,user_id=0
+41 22 0:36 / /mnt/with\\040space\\011tab\\134back rw shared:2 master:1 - fuse.other a\\040b rw
+42 22 0:37 / /mnt/main ro - fuse.backlotfs backlot:top ro
+nonsense
+43 22 0:38 / /short - tmpfs
+"""
+ODD = "/mnt/a\x0cb\x85c\u2028d\udcff"
+
+
+def test_parse() -> None:
+    """Mountpoint, type, source, options of both kinds; other lines are skipped."""
+    entries = parse_mountinfo(TEXT)
+    assert [entry.mountpoint for entry in entries] == [
+        "/", "/mnt/main", "/mnt/with space\ttab\\back", "/mnt/main",
+    ]  # fmt: skip
+    main = entries[1]
+    assert main == MountEntry(
+        "/mnt/main",
+        "fuse.backlotfs",
+        "backlot:main",
+        frozenset({"ro", "nosuid", "nodev", "noexec", "user_id=0"}),
+    )
+    assert [entry.ours for entry in entries] == [False, True, False, True]
+    assert entries[2].source == "a b"
+
+
+def test_odd_names() -> None:
+    """What the kernel does not escape is no end of a line."""
+    (entry,) = parse_mountinfo(f"40 22 0:35 / {ODD} ro - fuse.backlotfs s ro\n")
+    assert entry.mountpoint == ODD
+
+
+@pytest.fixture
+def _made_up_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = tmp_path / "mountinfo"
+    table.write_text(TEXT)
+
+    def path(name: str) -> Path:
+        assert name == "/proc/self/mountinfo"
+        return table
+
+    monkeypatch.setattr(mount_table, "Path", path)
+
+
+@pytest.mark.usefixtures("_made_up_table")
+def test_mount_at() -> None:
+    """The topmost; only at exactly this path."""
+    found = mount_at("/mnt/main")
+    assert found is not None
+    assert found.source == "backlot:top"
+    assert mount_at("/mnt") is None
+    assert [entry.source for entry in our_mounts()] == ["backlot:main", "backlot:top"]
+
+
+def test_this_machine() -> None:
+    """The real table can be read."""
+    root = mount_at(Path("/"))
+    assert root is None or not root.ours
+    assert all(entry.ours for entry in our_mounts())

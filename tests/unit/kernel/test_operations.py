@@ -1,0 +1,279 @@
+"""FUSE operations against a namespace and a reader that need no mount."""
+
+# ruff: noqa: ARG002  # the signatures are those of what is stood in for
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from backlotfs.clock import Deadline
+from backlotfs.errors import (
+    BadHandle,
+    ContentChanged,
+    NoAttribute,
+    NoSuchEntry,
+    NotSupported,
+    RemoteUnavailable,
+)
+from backlotfs.kernel.operations import BacklotOperations
+from backlotfs.kernel.patience import OPERATION_DEADLINE_S, Patience
+from backlotfs.namespace.attributes import Attributes, Totals
+from backlotfs.namespace.namespace import Entry, Version
+from backlotfs.reading.page_cache import OpenMode
+from backlotfs.reading.reader import Opened
+from backlotfs.remote.identity import SourceIdentity
+from backlotfs.waiting import Waiter
+from tests.unit.fakes import ManualClock, identity
+
+FILE = Attributes(inode=9, mode=stat.S_IFREG | 0o444, nlink=1, size=513, mtime_s=5)
+WRITING = [
+    "chmod", "chown", "create", "ftruncate", "link", "mkdir", "mknod", "removexattr", "rename",
+    "rmdir", "setxattr", "symlink", "truncate", "unlink", "utimens", "write",
+]  # fmt: skip
+
+
+@dataclass
+class Info:
+    """``struct fuse_file_info``."""
+
+    flags: int = os.O_RDONLY
+    fh: int = 0
+    keep_cache: int = 0
+    direct_io: int = 0
+
+
+class Below:
+    """Namespace and reader in one: one file, ``/a.mov``."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        self.deadlines: list[float] = []
+        self.mode = OpenMode(keep_cache=True, direct_io=False)
+        self.released: list[int] = []
+
+    def _check(self, path: str) -> None:
+        if self.error is not None:
+            raise self.error
+        if path not in ("/", "/a.mov"):
+            raise NoSuchEntry(path)
+
+    def attributes(self, path: str, patience: Callable[[], Waiter]) -> Attributes:
+        self._check(path)
+        self.deadlines.append(patience().deadline.remaining_s())
+        return FILE
+
+    def entries(self, path: str) -> Iterator[Entry]:
+        self._check(path)
+        return iter([Entry("dir", 7, True), Entry("a.mov", 9, False)])
+
+    def open(self, path: object, *args: object, settling: bool = False) -> object:
+        if isinstance(path, SourceIdentity):
+            return Opened(42, self.mode)
+        assert isinstance(path, str)
+        self._check(path)
+        return Version(identity("A"), settling=False)
+
+    def read(self, fh: int, offset: int, size: int, waiter: Waiter) -> bytes:
+        self._check("/")
+        self.deadlines.append(waiter.deadline.remaining_s())
+        return f"{fh}:{offset}:{size}".encode()
+
+    def flush(self, fh: int) -> None:
+        self._check("/")
+
+    def release(self, fh: int) -> None:
+        self.released.append(fh)
+
+    def totals(self) -> Totals:
+        return Totals(files=3, size=4097)
+
+    def xattrs(self, path: str) -> dict[str, bytes]:
+        self._check(path)
+        return {"user.a": b"1", "user.b": b"2"}
+
+    def xattr(self, path: str, name: str) -> bytes:
+        self._check(path)
+        if not name.startswith("user."):
+            raise NotSupported(name)
+        if name != "user.a":
+            raise NoAttribute(name)
+        return b"1"
+
+
+class Adapter:
+    """Operations over `Below`."""
+
+    def __init__(self) -> None:
+        self.below = Below()
+        self.mounted: list[bool] = []
+        clock = ManualClock()
+        self.operations = BacklotOperations(
+            self.below,  # type: ignore[arg-type]  # the methods that are called
+            self.below,  # type: ignore[arg-type]  # likewise
+            Patience(clock, lambda: False, lambda: 1, stat_deadline_s=5.0),
+            uid=11,
+            gid=12,
+            mounted=lambda: self.mounted.append(True),
+        )
+
+    def refused(self, operation: str, *args: object) -> int:
+        """The errno of an operation that fails."""
+        with pytest.raises(OSError) as caught:  # noqa: PT011  # its errno is the answer
+            self.operations(operation, *args)
+        assert isinstance(caught.value.errno, int)
+        return caught.value.errno
+
+
+@pytest.fixture
+def adapter() -> Adapter:
+    """A new one."""
+    return Adapter()
+
+
+@pytest.mark.parametrize("operation", WRITING)
+def test_every_writing_operation_is_refused(adapter: Adapter, operation: str) -> None:
+    """EROFS, whatever the arguments."""
+    for args in ((), ("/a.mov",), ("/a.mov", 1, 2, 3, 4)):
+        assert adapter.refused(operation, *args) == errno.EROFS
+
+
+@pytest.mark.parametrize(
+    "flags", [os.O_WRONLY, os.O_RDWR, os.O_RDONLY | os.O_TRUNC, os.O_WRONLY | os.O_APPEND]
+)
+def test_open_for_writing(adapter: Adapter, flags: int) -> None:
+    """EROFS too, and no handle."""
+    info = Info(flags)
+    assert adapter.refused("open", "/a.mov", info) == errno.EROFS
+    assert info.fh == 0
+
+
+@pytest.mark.parametrize(
+    ("mode", "flags"),
+    [
+        (OpenMode(keep_cache=True, direct_io=False), (1, 0)),
+        (OpenMode(keep_cache=False, direct_io=True), (0, 1)),
+        (OpenMode(keep_cache=False, direct_io=False), (0, 0)),
+    ],
+)
+def test_open(adapter: Adapter, mode: OpenMode, flags: tuple[int, int]) -> None:
+    """Handle and cache flags are written into the kernel's structure."""
+    adapter.below.mode = mode
+    info = Info(os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, keep_cache=7, direct_io=7)
+    assert adapter.operations("open", "/a.mov", info) == 0
+    assert (info.fh, info.keep_cache, info.direct_io) == (42, *flags)
+
+
+def test_read_flush_release(adapter: Adapter) -> None:
+    """By handle; the path plays no part."""
+    info = Info(fh=42)
+    assert adapter.operations("read", None, 100, 5, info) == b"42:5:100"
+    assert adapter.below.deadlines == [OPERATION_DEADLINE_S]
+    assert adapter.operations("flush", None, info) == 0
+    assert adapter.operations("release", None, info) == 0
+    assert adapter.below.released == [42]
+    assert adapter.operations("fsync", None, 0, info) == 0
+    assert adapter.operations("fsyncdir", None, 0, 0) == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "number"),
+    [
+        (ContentChanged("x"), errno.ESTALE),
+        (BadHandle("x"), errno.EBADF),
+        (RemoteUnavailable("x"), errno.EIO),
+        (KeyError("x"), errno.EIO),
+    ],
+)
+def test_errors_of_open_files(adapter: Adapter, error: Exception, number: int) -> None:
+    """Of read and of flush, by which a copying program learns of a replaced source."""
+    adapter.below.error = error
+    assert adapter.refused("read", None, 1, 0, Info()) == number
+    assert adapter.refused("flush", None, Info()) == number
+
+
+def test_getattr(adapter: Adapter) -> None:
+    """All of ``struct stat``; a short wait."""
+    expected = {
+        "st_ino": 9, "st_mode": stat.S_IFREG | 0o444, "st_nlink": 1, "st_uid": 11, "st_gid": 12,
+        "st_size": 513, "st_blocks": 2, "st_blksize": 128 * 1024,
+        "st_atime": 5 * 10**9, "st_mtime": 5 * 10**9, "st_ctime": 5 * 10**9,
+    }  # fmt: skip
+    assert adapter.operations("getattr", "/a.mov", None) == expected
+    assert adapter.operations.attributes("/a.mov") == FILE
+    assert adapter.below.deadlines == [5.0, 5.0]
+    assert adapter.operations.use_ns
+
+
+def test_no_such_path(adapter: Adapter) -> None:
+    """ENOENT, at each use, also for names that are not UTF-8."""
+    for path in ("/none", "/\udcff"):
+        for operation, *args in (
+            ("getattr",), ("readdir", 0), ("open", Info()), ("getxattr", "user.a"), ("listxattr",),
+        ):  # fmt: skip
+            assert adapter.refused(operation, path, *args) == errno.ENOENT
+    with pytest.raises(FileNotFoundError):
+        adapter.operations.listing("/none")
+
+
+def test_readdir(adapter: Adapter) -> None:
+    """The two dots, then names with inode and type."""
+    assert adapter.operations("opendir", "/") == 0
+    listing = adapter.operations("readdir", "/", 0)
+    assert list(listing) == [  # type: ignore[call-overload]  # an iterator
+        (".", {"st_mode": stat.S_IFDIR}, 0),
+        ("..", {"st_mode": stat.S_IFDIR}, 0),
+        ("dir", {"st_ino": 7, "st_mode": stat.S_IFDIR}, 0),
+        ("a.mov", {"st_ino": 9, "st_mode": stat.S_IFREG}, 0),
+    ]
+    assert [entry.name for entry in adapter.operations.listing("/")] == ["dir", "a.mov"]
+    assert adapter.operations("releasedir", "/", 0) == 0
+
+
+def test_statfs(adapter: Adapter) -> None:
+    """The library's total, nothing free."""
+    found = adapter.operations("statfs", "/")
+    assert isinstance(found, dict)
+    assert (found["f_blocks"], found["f_bsize"], found["f_frsize"]) == (2, 4096, 4096)
+    assert (found["f_bfree"], found["f_bavail"], found["f_ffree"], found["f_favail"]) == (0,) * 4
+    assert (found["f_files"], found["f_namemax"]) == (3, 255)
+
+
+def test_access(adapter: Adapter) -> None:
+    """Anything but writing."""
+    for mode in (os.F_OK, os.R_OK, os.X_OK, os.R_OK | os.X_OK):
+        assert adapter.operations("access", "/a.mov", mode) == 0
+    for mode in (os.W_OK, os.W_OK | os.R_OK):
+        assert adapter.refused("access", "/a.mov", mode) == errno.EROFS
+
+
+def test_xattrs(adapter: Adapter) -> None:
+    """ENODATA for what is not there, ENOTSUP outside ``user.*``."""
+    assert adapter.operations("getxattr", "/a.mov", "user.a") == b"1"
+    assert adapter.operations("listxattr", "/a.mov") == ["user.a", "user.b"]
+    assert adapter.refused("getxattr", "/a.mov", "user.c") == errno.ENODATA
+    assert adapter.refused("getxattr", "/a.mov", "security.selinux") == errno.ENOTSUP
+
+
+def test_the_rest(adapter: Adapter) -> None:
+    """No links; what is not known is ENOSYS; the beginning and the end of a session."""
+    assert adapter.refused("readlink", "/a.mov") == errno.EINVAL
+    for unknown in ("ioctl", "lock", "bmap", "poll"):
+        assert adapter.refused(unknown, "/a.mov") == errno.ENOSYS
+    adapter.operations("init", "/")
+    assert adapter.mounted == [True]
+    assert adapter.operations("destroy", "/") is None
+
+
+def test_a_deadline_that_is_spent() -> None:
+    """Waiters count from the moment that the operation came."""
+    clock = ManualClock()
+    patience = Patience(clock, lambda: False, lambda: 1)
+    clock.advance(1000)
+    assert not patience.for_stat().deadline.expired
+    assert patience.for_bytes().deadline.remaining_s() == Deadline(30, clock).remaining_s()

@@ -1,0 +1,160 @@
+"""Taking mounts down, as far as it needs none."""
+
+# ruff: noqa: ARG002  # the signatures are those of what is stood in for
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from backlotfs.errors import FuseUnusable
+from backlotfs.kernel import unmounting
+from backlotfs.kernel.mount_table import FUSE_TYPE, MountEntry
+from backlotfs.kernel.unmounting import MountBusy, detach, holders, is_dead, unmount
+
+OURS = MountEntry("/mnt/x", FUSE_TYPE, "backlot:x", frozenset())
+
+
+def test_nothing_is_mounted(tmp_path: Path) -> None:
+    """``umount`` says so; `detach` has nothing to do."""
+    with pytest.raises(FuseUnusable, match="is not mounted"):
+        unmount(tmp_path)
+    detach(tmp_path)
+
+
+def test_somebody_elses_mount() -> None:
+    """Is left alone."""
+    with pytest.raises(FuseUnusable, match=r"of type proc, not of backlotfs.*umount /proc"):
+        unmount(Path("/proc"))
+
+
+@pytest.mark.parametrize(("number", "dead"), [(errno.ENOTCONN, True), (errno.EIO, False)])
+def test_is_dead(number: int, dead: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ENOTCONN alone says so."""
+    assert not is_dead(tmp_path)
+
+    def fail(path: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "statvfs", fail)
+    assert is_dead(tmp_path) is dead
+
+
+def test_as_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the system call: politely, and lazily where the daemon is dead."""
+    calls: list[tuple[bytes, int]] = []
+
+    class Libc:
+        def __init__(self, *args: object, **more: object) -> None:
+            """As ``ctypes.CDLL``."""
+
+        def umount2(self, path: bytes, flags: int) -> int:
+            calls.append((path, flags))
+            return 0
+
+    monkeypatch.setattr(ctypes, "CDLL", Libc)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(unmounting, "mount_at", lambda _path: OURS)
+    for dead in (False, True):
+        monkeypatch.setattr(unmounting, "is_dead", lambda _path, dead=dead: dead)
+        unmount(Path("/mnt/x"))
+    detach(Path("/mnt/x"))
+    assert calls == [(b"/mnt/x", 0), (b"/mnt/x", 2), (b"/mnt/x", 2)]
+
+
+@pytest.mark.parametrize(
+    ("number", "error", "says"),
+    [
+        (errno.EBUSY, MountBusy, r"in use by vlc \(pid 7\); close it there"),
+        (errno.EINVAL, FuseUnusable, "cannot be unmounted: Invalid argument"),
+    ],
+)
+def test_root_is_refused(
+    number: int, error: type[Exception], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Busy names who holds it."""
+
+    class Libc:
+        def __init__(self, *args: object, **more: object) -> None:
+            """As ``ctypes.CDLL``."""
+
+        def umount2(self, path: bytes, flags: int) -> int:
+            return -1
+
+    monkeypatch.setattr(ctypes, "CDLL", Libc)
+    monkeypatch.setattr(ctypes, "get_errno", lambda: number)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(unmounting, "mount_at", lambda _path: OURS)
+    monkeypatch.setattr(unmounting, "holders", lambda _path: ["vlc (pid 7)"])
+    with pytest.raises(error, match=says):
+        unmount(Path("/mnt/x"))
+
+
+@pytest.mark.parametrize(
+    ("script", "error", "says"),
+    [
+        ("exit 0", None, ""),
+        ("echo 'fusermount: failed: Device or resource busy' >&2; exit 1", MountBusy, "in use"),
+        ("echo 'entry not found' >&2; exit 1", FuseUnusable, "unmounted: entry not found"),
+        ("exit 3", FuseUnusable, r"failed \(3\)"),
+        ("sleep 60", FuseUnusable, "does not end"),
+    ],
+)
+def test_as_an_ordinary_user(
+    script: str,
+    error: type[Exception] | None,
+    says: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By fusermount, whose words are passed on."""
+    program = tmp_path / "fusermount3"
+    program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/args\n{script}\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(shutil, "which", lambda _name: str(program))
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(unmounting, "mount_at", lambda _path: OURS)
+    monkeypatch.setattr(unmounting, "holders", lambda _path: [])
+    monkeypatch.setattr(unmounting, "_FUSERMOUNT_TIMEOUT_S", 0.5)
+    if error is None:
+        unmount(Path("/mnt/x"))
+        assert (tmp_path / "args").read_text() == "-u -- /mnt/x\n"
+        detach(Path("/mnt/x"))
+        assert (tmp_path / "args").read_text() == "-u -z -- /mnt/x\n"
+    else:
+        with pytest.raises(error, match=says):
+            unmount(Path("/mnt/x"))
+
+
+def test_without_fusermount(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package to install is named."""
+    monkeypatch.setattr(shutil, "which", lambda _name: None)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(unmounting, "mount_at", lambda _path: OURS)
+    with pytest.raises(FuseUnusable, match="apt-get install fuse3"):
+        unmount(Path("/mnt/x"))
+
+
+def test_holders(tmp_path: Path) -> None:
+    """Whoever has a file open below it, or works in it."""
+    (tmp_path / "file").touch()
+    script = "import sys; file = open('file'); print(flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        (found,) = holders(tmp_path)
+        assert found.endswith(f"(pid {process.pid})")
+        process.communicate()
+    assert holders(tmp_path) == []

@@ -1,0 +1,91 @@
+"""A namespace and all that it asks, held by the test."""
+
+# ruff: noqa: ARG002  # the signatures are those of what is stood in for
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import Future
+from types import MappingProxyType
+
+from backlotfs.api.records import Asset, Label
+from backlotfs.catalog.library import Library
+from backlotfs.catalog.rows import AssetRow
+from backlotfs.catalog.source_book import KnownSource
+from backlotfs.errors import BacklotError
+from backlotfs.namespace.name_modes import NameMode
+from backlotfs.namespace.namespace import Namespace
+from tests.unit.fakes import asset, identity
+
+KNOWN = KnownSource(identity("A", 700), 1234, verified=True)
+
+
+class Around:
+    """A namespace and all that it asks, in one."""
+
+    def __init__(
+        self,
+        *rows: AssetRow,
+        labels: tuple[Label, ...] = (),
+        members: dict[str, list[str]] | None = None,
+        layouts: tuple[str, ...] = ("flat",),
+        include_unavailable: bool = False,
+    ) -> None:
+        self.labels, self.members = labels, members or {}
+        self.library = Library(0, {}, (), {})
+        self.publish(*rows)
+        self.uses = 0
+        self.probes: list[str] = []
+        self.listings: list[list[str]] = []
+        self.outcome: KnownSource | BacklotError | None = KNOWN
+        self.learned: dict[str, KnownSource] = {}
+        self.failures: dict[str, BacklotError] = {}
+        self.hidden: set[str] = set()
+        self.settles = False
+        self.namespace = Namespace(
+            self,
+            self,
+            self,
+            layouts=layouts,
+            names=NameMode.ORIGINAL,
+            umask=0o022,
+            include_unavailable=include_unavailable,
+        )
+
+    def publish(self, *rows: AssetRow) -> None:
+        """A new version of the library."""
+        by_code = MappingProxyType({found.embed_code: found for found in rows})
+        self.library = Library(self.library.version + 1, by_code, self.labels, self.members)
+
+    def used(self) -> None:
+        self.uses += 1
+
+    def record(self, embed_code: str) -> Asset | None:
+        return asset(embed_code, title="Title") if embed_code == "A" else None
+
+    def total_size(self) -> int:
+        return 12345
+
+    def known(self, embed_code: str) -> KnownSource | None:
+        return self.learned.get(embed_code)
+
+    def settling(self, known: KnownSource) -> bool:
+        return self.settles
+
+    def failure(self, embed_code: str) -> BacklotError | None:
+        return self.failures.get(embed_code)
+
+    def unavailable(self, row: AssetRow) -> bool:
+        return row.embed_code in self.hidden
+
+    def request(self, embed_code: str) -> Future[KnownSource]:
+        self.probes.append(embed_code)
+        future: Future[KnownSource] = Future()
+        if isinstance(self.outcome, BacklotError):
+            future.set_exception(self.outcome)
+        elif self.outcome is not None:
+            future.set_result(self.outcome)
+        return future
+
+    def listed(self, embed_codes: Iterable[str]) -> None:
+        self.listings.append(list(embed_codes))

@@ -1,0 +1,234 @@
+"""The library as folders, over a catalog, a book and a sizer that the test holds."""
+
+from __future__ import annotations
+
+import stat
+
+import pytest
+
+from backlotfs.api.records import Label
+from backlotfs.catalog.source_book import KnownSource
+from backlotfs.errors import (
+    BacklotError,
+    DeadlineExceeded,
+    IsADirectory,
+    NoAttribute,
+    NoSuchEntry,
+    NotADirectory,
+    NotSupported,
+    ProtocolViolation,
+    RemoteUnavailable,
+    SourceDenied,
+    SourceGone,
+    SourceMissing,
+)
+from backlotfs.namespace.layouts import ROOT_INODE
+from backlotfs.namespace.namespace import Entry
+from tests.unit.fakes import identity, probed_row, row, waiter
+from tests.unit.namespace.around import KNOWN, Around
+
+
+def test_the_root() -> None:
+    """A folder whose time is that of the newest asset; it needs no probe."""
+    around = Around(row("A", created_at_s=5), row("B", "b.mov", created_at_s=9))
+    found = around.namespace.attributes("/", waiter)
+    assert (found.inode, found.mode, found.mtime_s) == (ROOT_INODE, stat.S_IFDIR | 0o555, 9)
+    assert not around.probes
+
+
+def test_an_empty_library() -> None:
+    """Is an empty folder."""
+    around = Around()
+    assert list(around.namespace.entries("/")) == []
+    assert around.namespace.attributes("/", waiter).mtime_s == 0
+
+
+def test_a_known_file() -> None:
+    """Answered from the book, without a wait."""
+    around = Around(row("A"))
+    around.learned["A"] = KNOWN
+
+    def impatient() -> None:
+        raise AssertionError("nothing to wait for")
+
+    found = around.namespace.attributes("/clip.mov", impatient)  # type: ignore[arg-type]  # see its name
+    assert (found.size, found.mtime_s, found.mode) == (700, 1234, stat.S_IFREG | 0o444)
+    assert found.inode == row("A").inode
+    assert not around.probes
+
+
+def test_an_unknown_file_is_probed() -> None:
+    """The true size, never a guess."""
+    around = Around(row("A"))
+    assert around.namespace.attributes("/clip.mov", waiter).size == 700
+    assert around.probes == ["A"]
+
+
+@pytest.mark.parametrize("error", [SourceMissing("x"), SourceGone("x"), SourceDenied("x")])
+def test_a_file_without_a_source_is_not_there(error: BacklotError) -> None:
+    """Its size cannot be told; with ``--include-unavailable`` it is empty."""
+    around = Around(row("A"))
+    around.outcome = error
+    with pytest.raises(NoSuchEntry, match=r"/clip\.mov"):
+        around.namespace.attributes("/clip.mov", waiter)
+    around = Around(row("A", updated_at_s=77), include_unavailable=True)
+    around.outcome = error
+    found = around.namespace.attributes("/clip.mov", waiter)
+    assert (found.size, found.mtime_s) == (0, 77)
+
+
+@pytest.mark.parametrize("error", [RemoteUnavailable("x"), ProtocolViolation("x")])
+def test_a_size_that_cannot_be_found_out_now_is_an_error(error: BacklotError) -> None:
+    """Not 0, not ENOENT."""
+    around = Around(row("A"))
+    around.outcome = error
+    with pytest.raises(type(error)):
+        around.namespace.attributes("/clip.mov", waiter)
+
+
+def test_a_recent_failure_is_not_asked_for_again() -> None:
+    """The error of the last probe stands for a while, and collects no frames meanwhile."""
+    around = Around(row("A"))
+    around.failures["A"] = RemoteUnavailable("down")
+    for _ in range(3):
+        with pytest.raises(RemoteUnavailable, match="down"):
+            around.namespace.attributes("/clip.mov", waiter)
+    assert not around.probes
+    depth, trace = 0, around.failures["A"].__traceback__
+    while trace is not None:
+        depth, trace = depth + 1, trace.tb_next
+    assert depth < 8
+
+
+def test_a_file_in_doubt_is_probed_anew() -> None:
+    """The kernel keeps what it is told, so the new size has to come before the open."""
+    around = Around(row("A"))
+    around.learned["A"] = KnownSource(identity("A", 1), 1, verified=False)
+    assert around.namespace.attributes("/clip.mov", waiter).size == 700
+    assert around.probes == ["A"]
+
+
+@pytest.mark.parametrize("error", [RemoteUnavailable("x"), DeadlineExceeded("x")])
+def test_a_file_in_doubt_while_the_network_is_down(error: BacklotError) -> None:
+    """The last known size is shown, but nothing is opened on it."""
+    around = Around(row("A"))
+    around.learned["A"] = KnownSource(identity("A", 1), 1, verified=False)
+    around.outcome = error
+    assert around.namespace.attributes("/clip.mov", waiter).size == 1
+    with pytest.raises(type(error)):
+        around.namespace.open("/clip.mov", waiter())
+
+
+def test_open() -> None:
+    """A verified version at once; an unknown one, or one in doubt, after its probe."""
+    around = Around(row("A"))
+    assert around.namespace.open("/clip.mov", waiter()) == (KNOWN.identity, False)
+    around.learned["A"] = KNOWN
+    around.settles = True
+    assert around.namespace.open("/clip.mov", waiter()) == (KNOWN.identity, True)
+    assert around.probes == ["A"]
+    assert around.uses == 2
+
+
+def test_open_without_a_source() -> None:
+    """ENODATA: the file is listed and cannot be had."""
+    around = Around(row("A"), include_unavailable=True)
+    around.outcome = SourceMissing("null URL")
+    with pytest.raises(SourceMissing):
+        around.namespace.open("/clip.mov", waiter())
+
+
+def test_listing() -> None:
+    """Names and inodes in one version; what is not yet known goes to the front of the queue."""
+    around = Around(probed_row("A", "a.mov"), row("B", "b.mov"), row("C", "c.mov", size=5))
+    around.hidden = {"B"}
+    listing = around.namespace.entries("/")
+    around.publish()
+    assert list(listing) == [
+        Entry("a.mov", row("A").inode, False),
+        Entry("c.mov", row("C").inode, False),
+    ]
+    assert around.listings == [["B", "C"]], "a hidden one is asked for again, in its time"
+    assert around.uses == 1
+    assert list(around.namespace.entries("/")) == []
+
+
+def test_unavailable_files_may_be_listed() -> None:
+    """With ``--include-unavailable``."""
+    around = Around(row("A"), include_unavailable=True)
+    around.hidden = {"A"}
+    assert [entry.name for entry in around.namespace.entries("/")] == ["clip.mov"]
+
+
+def test_folders() -> None:
+    """Counted in their parent's links; a file in two of them says so in its own."""
+    labels = (Label("1", "One", "/One", None), Label("2", "Two", "/Two", None))
+    around = Around(
+        row("A", "a.mov"),
+        labels=labels,
+        members={"1": ["A"], "2": ["A"]},
+        layouts=("labels",),
+    )
+    around.learned["A"] = KNOWN
+    found = [(entry.name, entry.is_directory) for entry in around.namespace.entries("/")]
+    assert ("One", True) in found
+    assert around.namespace.attributes("/", waiter).nlink == 2 + len(found)
+    assert around.namespace.attributes("/One", waiter).mode == stat.S_IFDIR | 0o555
+    for path in ("/One/a.mov", "/Two/a.mov"):
+        attributes = around.namespace.attributes(path, waiter)
+        assert (attributes.nlink, attributes.inode) == (2, row("A").inode)
+
+
+@pytest.mark.parametrize("path", ["/none", "/a/none", "/\udcff", "/clip.mov "])
+def test_no_such_path(path: str) -> None:
+    """ENOENT for whatever is not listed, at each use."""
+    namespace = Around(row("A"), row("B", "b", size=1)).namespace
+    for use in (
+        lambda: namespace.attributes(path, waiter),
+        lambda: namespace.open(path, waiter()),
+        lambda: list(namespace.entries(path)),
+        lambda: namespace.xattrs(path),
+    ):
+        with pytest.raises((NoSuchEntry, NotADirectory)):
+            use()
+
+
+def test_the_wrong_kind() -> None:
+    """A file is no folder, and the other way round."""
+    namespace = Around(row("A")).namespace
+    with pytest.raises(NotADirectory):
+        namespace.entries("/clip.mov")
+    with pytest.raises(NotADirectory):
+        namespace.attributes("/clip.mov/x", waiter)
+    with pytest.raises(IsADirectory):
+        namespace.open("/", waiter())
+
+
+def test_a_new_version_is_seen_at_once() -> None:
+    """Paths are looked up in the library as it is now."""
+    around = Around(row("A", "old.mov"))
+    assert around.namespace.names_in_root(["A", "B"]) == ["old.mov"]
+    around.publish(row("B", "new.mov"))
+    with pytest.raises(NoSuchEntry):
+        around.namespace.attributes("/old.mov", waiter)
+    assert around.namespace.attributes("/new.mov", waiter).inode == row("B").inode
+    assert around.namespace.names_in_root(["A", "B"]) == ["new.mov"]
+
+
+def test_totals() -> None:
+    """Of the whole library."""
+    totals = Around(row("A"), row("B", "b.mov")).namespace.totals()
+    assert (totals.files, totals.size) == (2, 12345)
+
+
+def test_xattrs() -> None:
+    """Of a file; a folder, and a record that is gone, have none."""
+    namespace = Around(row("A"), row("B", "b.mov")).namespace
+    assert namespace.xattr("/clip.mov", "user.backlot.name") == b"Title"
+    assert "user.mime_type" in namespace.xattrs("/clip.mov")
+    assert namespace.xattrs("/") == {}
+    assert namespace.xattrs("/b.mov") == {}
+    with pytest.raises(NoAttribute):
+        namespace.xattr("/clip.mov", "user.other")
+    with pytest.raises(NotSupported):
+        namespace.xattr("/clip.mov", "security.capability")

@@ -1,0 +1,63 @@
+"""Extended attributes of a file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from backlotfs.errors import NoAttribute, NotSupported
+from backlotfs.namespace.xattrs import extended_attributes, value_of
+from tests.unit.fakes import asset
+
+FULL = replace(
+    asset("E1", "clip.mov", title="Harbour, take 2", created_at_s=1_456_868_592),
+    updated_at_s=1_456_868_965,
+    duration_ms=61583,
+    description="dés",
+    external_id="x-1",
+)
+
+
+def test_all_of_them() -> None:
+    """What the library says, as UTF-8 text."""
+    assert extended_attributes(FULL, "clip.mp4") == {
+        "user.backlot.embed_code": b"E1",
+        "user.backlot.name": b"Harbour, take 2",
+        "user.backlot.description": "dés".encode(),
+        "user.backlot.original_file_name": b"clip.mov",
+        "user.backlot.asset_type": b"video",
+        "user.backlot.status": b"live",
+        "user.backlot.external_id": b"x-1",
+        "user.backlot.duration_ms": b"61583",
+        "user.backlot.created_at": b"2016-03-01T21:43:12Z",
+        "user.backlot.updated_at": b"2016-03-01T21:49:25Z",
+        "user.mime_type": b"video/mp4",
+    }
+
+
+def test_what_is_not_known_is_left_out() -> None:
+    """No empty values, and no date where none can be told."""
+    bare = asset("E1", None, asset_type="", status="", created_at_s=0, updated_at_s=10**15)
+    assert extended_attributes(bare, "clip") == {"user.backlot.embed_code": b"E1"}
+
+
+def test_half_characters() -> None:
+    """A title with a surrogate still has a value."""
+    assert extended_attributes(asset("E1", title="a\ud800"), "x")["user.backlot.name"] == b"a?"
+
+
+@pytest.mark.parametrize(
+    "name", ["security.capability", "system.posix_acl_access", "trusted.x", "user", "", "User.x"]
+)
+def test_outside_user(name: str) -> None:
+    """ENOTSUP: with ENODATA, ``ls -l`` would ask for each file four times."""
+    with pytest.raises(NotSupported):
+        value_of({}, name)
+
+
+def test_values() -> None:
+    """What is there, and ENODATA for what is not."""
+    assert value_of({"user.a": b"1"}, "user.a") == b"1"
+    with pytest.raises(NoAttribute, match=r"user\.b"):
+        value_of({"user.a": b"1"}, "user.b")

@@ -1,0 +1,49 @@
+"""The inner layers of reading put together over a fetch that needs no network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from backlotfs.reading.block_cache import MemoryBlockCache
+from backlotfs.reading.block_store import BlockStore
+from backlotfs.reading.fetch_queue import FetchQueue
+from backlotfs.reading.handles import HandleTable
+from backlotfs.reading.reader import SourceReader
+from backlotfs.reading.transfer import Fetch
+from backlotfs.remote.identity import SourceIdentity
+from backlotfs.workers import Workers
+from tests.unit.fakes import InlineWorkers, ManualClock, fetch_at_once
+
+
+class ReadingStack:
+    """A reader and its parts.
+
+    :ivar changed: the identities that a transfer found to be replaced.
+    """
+
+    def __init__(
+        self,
+        *,
+        fetch: Fetch = fetch_at_once,
+        workers: Workers | None = None,
+        block_bytes: int = 10,
+        budget_bytes: int = 10_000,
+        ahead_bytes: int = 10_000,
+        window_bytes: int = 1 << 20,
+        changed: Callable[[SourceIdentity], None] | None = None,
+    ) -> None:
+        self.changed: list[SourceIdentity] = []
+        self.clock = ManualClock()
+        self.cache = MemoryBlockCache(budget_bytes)
+        self.queue = FetchQueue(workers or InlineWorkers())
+        self.handles = HandleTable()
+        self.store = BlockStore(
+            self.cache,
+            fetch,
+            self.queue,
+            self.clock,
+            block_bytes=block_bytes,
+            ahead_budget_bytes=ahead_bytes,
+            changed=changed or self.changed.append,
+        )
+        self.reader = SourceReader(self.handles, self.store, window_bytes)

@@ -1,0 +1,52 @@
+"""A fetch that does what the test planned for it, and lets the test in between two pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from backlotfs.byterange import ByteRange
+from backlotfs.clock import Deadline
+from backlotfs.remote.identity import SourceIdentity
+from tests.unit.fakes import expected_bytes
+
+
+class StepFetch:
+    """A `reading.transfer.Fetch`.
+
+    :ivar ranges: what was asked for, in order.
+    :ivar between: called before each piece is delivered, and once after the last.
+    """
+
+    def __init__(self) -> None:
+        self.ranges: list[ByteRange] = []
+        self.remaining_s: list[float] = []
+        self.between: Callable[[], None] = lambda: None
+        self._failure: tuple[int, Exception | None] | None = None
+
+    def fail_after(self, pieces: int, error: Exception) -> None:
+        """Let the next fetch fail when it has delivered so many pieces."""
+        self._failure = pieces, error
+
+    def stop_after(self, pieces: int) -> None:
+        """Let the next fetch return as if that were all."""
+        self._failure = pieces, None
+
+    def __call__(
+        self,
+        identity: SourceIdentity,
+        wanted: ByteRange,
+        piece_bytes: int,
+        sink: Callable[[bytes], None],
+        deadline: Deadline,
+    ) -> None:
+        self.ranges.append(wanted)
+        self.remaining_s.append(deadline.remaining_s())
+        failure, self._failure = self._failure, None
+        for number, start in enumerate(range(wanted.start, wanted.stop, piece_bytes)):
+            self.between()
+            if failure is not None and failure[0] <= number:
+                if failure[1] is not None:
+                    raise failure[1]
+                return
+            sink(expected_bytes(identity, ByteRange(start, min(start + piece_bytes, wanted.stop))))
+        self.between()

@@ -1,0 +1,75 @@
+"""Open files by number."""
+
+from __future__ import annotations
+
+import pytest
+
+from backlotfs.errors import BadHandle
+from backlotfs.reading.handles import FileHandle, HandleTable
+from backlotfs.reading.read_plan import ReadPlanner
+from backlotfs.remote.identity import SourceIdentity
+from tests.unit.fakes import identity, in_threads, join_all
+
+V1, V2 = identity(), identity(etag='"v2"')
+
+
+def opened(table: HandleTable, version: SourceIdentity = V1) -> FileHandle:
+    """A new handle."""
+    planner = ReadPlanner(version.size, max_window_bytes=0, block_bytes=1)
+    return table.open(version, planner)[0]
+
+
+def test_numbers_are_never_used_twice() -> None:
+    """A late request for a closed file cannot reach another file."""
+    table = HandleTable()
+    first = opened(table)
+    table.release(first.fh)
+    second = opened(table)
+    assert first.fh != second.fh
+    assert table.get(second.fh) is second
+    assert (first.closed, second.closed) == (True, False)
+    assert len(table) == 1
+
+
+@pytest.mark.parametrize("fh", [0, -1, 99])
+def test_unknown_numbers(fh: int) -> None:
+    """EBADF for what is not open, at each use."""
+    table = HandleTable()
+    for use in (table.get, table.release):
+        with pytest.raises(BadHandle, match=str(fh)):
+            use(fh)
+
+
+def test_released_twice() -> None:
+    """The second time it is not open."""
+    table = HandleTable()
+    handle = opened(table)
+    table.release(handle.fh)
+    with pytest.raises(BadHandle):
+        table.release(handle.fh)
+
+
+def test_mark_changed() -> None:
+    """Handles on another version are old; those on the current one, or another file, are not."""
+    table = HandleTable()
+    old, new, other = opened(table), opened(table, V2), opened(table, identity("E2"))
+    table.mark_changed("E1", V2.validator)
+    assert [handle.changed for handle in (old, new, other)] == [True, False, False]
+    table.mark_changed("E1", V1.validator)
+    assert [handle.changed for handle in (old, new)] == [True, True], "once old, always old"
+
+
+def test_mark_changed_to_an_unknown_version() -> None:
+    """Every handle on it is old then."""
+    table = HandleTable()
+    handles = [opened(table), opened(table, V2)]
+    table.mark_changed("E1", None)
+    assert all(handle.changed for handle in handles)
+
+
+def test_opened_from_many_threads() -> None:
+    """Each gets a handle of its own."""
+    table = HandleTable()
+    numbers: list[int] = []
+    join_all(in_threads(16, lambda _: numbers.append(opened(table).fh)))
+    assert len(set(numbers)) == len(table) == 16

@@ -1,0 +1,202 @@
+"""The table in `backlotfs.remote.signed_get`, row by row."""
+
+from __future__ import annotations
+
+import pytest
+
+from backlotfs.byterange import ByteRange
+from backlotfs.errors import (
+    ContentChanged,
+    DeadlineExceeded,
+    ProtocolViolation,
+    RemoteUnavailable,
+    SourceDenied,
+    SourceGone,
+)
+from backlotfs.remote.signed_get import MAX_EXPIRED, MAX_REDIRECTS
+from tests.unit.remote.scripted import DENIED, EXPIRED, ScriptedAnswer, Source, partial
+
+WANTED = ByteRange(0, 4)
+FINE = partial(WANTED, 4, b"abcd")
+
+
+def answer(status: int, body: bytes | Exception = b"", **headers: str) -> ScriptedAnswer:
+    """Any other answer."""
+    return ScriptedAnswer(status, headers, body)
+
+
+def redirect(location: str, status: int = 302) -> ScriptedAnswer:
+    """To somewhere."""
+    return answer(status, location=location)
+
+
+@pytest.mark.parametrize("status", [206, 416])
+def test_what_the_caller_validates(status: int) -> None:
+    """206 and 416 come back open and unread."""
+    source = Source(answer(status, b"body"))
+    found = source.signed_get.open("E1", WANTED, source.deadline(), if_match='"v1"')
+    assert (found.status, found.read(4)) == (status, b"body")
+    assert source.pool.asked == [("http://origin.example/E1?n=1", WANTED, '"v1"')]
+    assert not source.all_closed
+
+
+def test_expired_is_renewed_and_costs_no_patience() -> None:
+    """As often as `MAX_EXPIRED`, without a pause: a short-lived URL can die in a queue."""
+    source = Source(*[answer(403, EXPIRED) for _ in range(MAX_EXPIRED)], FINE)
+    assert source.signed_get.open("E1", WANTED, source.deadline()) is FINE
+    assert source.numbers == [str(number) for number in range(1, MAX_EXPIRED + 2)]
+    assert source.clock.slept_s == []
+    assert all(refused.closed for refused in source.pool.given[:-1])
+
+
+def test_expired_for_ever() -> None:
+    """New URLs that are dead on arrival mean a wrong clock: said so, after a bounded number."""
+    source = Source(*[answer(403, EXPIRED) for _ in range(MAX_EXPIRED + 1)])
+    with pytest.raises(DeadlineExceeded, match="clock"):
+        source.signed_get.open("E1", WANTED, source.deadline())
+    assert len(source.pool.asked) == MAX_EXPIRED + 1
+    assert source.all_closed
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error", "says"),
+    [
+        (403, DENIED, SourceDenied, "refused: AccessDenied"),
+        (403, b"<html>Forbidden</html>", SourceDenied, "refused: 403"),
+        (401, b"", SourceDenied, "refused: 401"),
+        (404, b"", SourceGone, "gone"),
+        (410, b"", SourceGone, "gone"),
+    ],
+)
+def test_refused_twice(status: int, body: bytes, error: type[Exception], says: str) -> None:
+    """A fresh URL is tried once; then it is an answer."""
+    source = Source(answer(status, body), answer(status, body))
+    with pytest.raises(error, match=says):
+        source.signed_get.open("E1", WANTED, source.deadline())
+    assert source.numbers == ["1", "2"]
+    assert source.all_closed
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 410])
+def test_refused_once(status: int) -> None:
+    """A fresh URL may cure it: the object was moved, or the key was rotated."""
+    source = Source(answer(status, DENIED), FINE)
+    assert source.signed_get.open("E1", WANTED, source.deadline()) is FINE
+    assert source.numbers == ["1", "2"]
+
+
+def test_precondition_failed() -> None:
+    """The ETag is not the one asked for: another version, at once."""
+    source = Source(answer(412))
+    with pytest.raises(ContentChanged, match="E1"):
+        source.signed_get.open("E1", WANTED, source.deadline(), if_match='"v1"')
+    assert source.all_closed
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
+def test_trouble_is_tried_again(status: int) -> None:
+    """After a backoff that doubles, with the same URL."""
+    source = Source(answer(status), answer(status), FINE)
+    assert source.signed_get.open("E1", WANTED, source.deadline()) is FINE
+    assert source.clock.slept_s == [1.0, 2.0]
+    assert source.numbers == ["1", "1", "1"]
+
+
+def test_connection_trouble_is_tried_again() -> None:
+    """Until attempts are spent; the last error is the one that is raised."""
+    trouble = [RemoteUnavailable(f"source host o: {word}") for word in ("one", "two", "three")]
+    source = Source(trouble[0], FINE)
+    assert source.signed_get.open("E1", WANTED, source.deadline()) is FINE
+    source = Source(*trouble)
+    with pytest.raises(RemoteUnavailable, match="three"):
+        source.signed_get.open("E1", WANTED, source.deadline())
+    assert source.clock.slept_s == [1.0, 2.0]
+
+
+def test_attempts_spent_keep_the_status() -> None:
+    """For the log: which status it was."""
+    source = Source(*[answer(503)] * 3)
+    with pytest.raises(RemoteUnavailable, match="answers 503 for E1") as caught:
+        source.signed_get.open("E1", WANTED, source.deadline())
+    assert caught.value.status == 503
+
+
+@pytest.mark.parametrize("status", [403, 503])
+def test_an_error_body_that_is_cut_changes_nothing(status: int) -> None:
+    """The status was there: it is judged, and asked again, as if the body were empty."""
+    cut = answer(status, RemoteUnavailable("source host o: the connection was cut"))
+    source = Source(cut, FINE)
+    assert source.signed_get.open("E1", WANTED, source.deadline()) is FINE
+    assert cut.closed
+
+
+def test_no_time_for_another_attempt() -> None:
+    """A backoff that would outlast the deadline is not begun."""
+    source = Source(answer(503))
+    with pytest.raises(RemoteUnavailable):
+        source.signed_get.open("E1", WANTED, source.deadline(0.5))
+    assert source.clock.slept_s == []
+
+
+def test_deadline_spent_before_the_first_attempt() -> None:
+    """Nothing is sent."""
+    source = Source()
+    with pytest.raises(DeadlineExceeded, match="E1"):
+        source.signed_get.open("E1", WANTED, source.deadline(0))
+    assert source.pool.asked == []
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("location", ["/moved%2Fto?n=x&", "http://origin.example/moved%2Fto?n=x&"])
+def test_a_redirect_on_the_same_host_is_followed(status: int, location: str) -> None:
+    """Relative or absolute, byte for byte."""
+    source = Source(redirect(location, status), FINE)
+    assert source.signed_get.open("E1", WANTED, source.deadline()) is FINE
+    assert source.pool.asked[1].url == "http://origin.example/moved%2Fto?n=x&"
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["https://origin.example/a", "http://elsewhere.example/a", "http://origin.example:81/a",
+     "//elsewhere.example/a", "http://[", "", "file:///etc/passwd"],
+)  # fmt: skip
+def test_a_redirect_elsewhere_is_refused(location: str) -> None:
+    """Another scheme, host or port would be given a signed request; none of them is named."""
+    source = Source(redirect(location))
+    with pytest.raises(ProtocolViolation, match="not followed") as caught:
+        source.signed_get.open("E1", WANTED, source.deadline())
+    assert "elsewhere.example" not in str(caught.value)
+    assert len(source.pool.asked) == 1
+    assert source.all_closed
+
+
+def test_redirects_end() -> None:
+    """A loop is left after `MAX_REDIRECTS`."""
+    source = Source(*[redirect("/again")] * (MAX_REDIRECTS + 1))
+    with pytest.raises(ProtocolViolation, match="redirects"):
+        source.signed_get.open("E1", WANTED, source.deadline())
+    assert len(source.pool.asked) == MAX_REDIRECTS + 1
+
+
+def test_after_a_redirect_fails_the_signed_url_is_asked_again() -> None:
+    """The detour is forgotten with its failure, whether it answers or not."""
+    trouble = RemoteUnavailable("source host o: the connection was cut")
+    source = Source(redirect("/moved"), answer(503), redirect("/moved"), trouble, FINE)
+    assert source.signed_get.open("E1", WANTED, source.deadline()) is FINE
+    assert source.numbers == ["1", "", "1", "", "1"]
+
+
+def test_after_a_redirect_is_refused_a_fresh_url_is_asked() -> None:
+    """Not the place that it led to: that was signed with the old one."""
+    source = Source(redirect("/moved"), answer(403, EXPIRED), FINE)
+    assert source.signed_get.open("E1", WANTED, source.deadline()) is FINE
+    assert source.numbers == ["1", "", "2"]
+
+
+@pytest.mark.parametrize("status", [200, 204, 304, 400, 405, 501])
+def test_anything_else_is_a_violation(status: int) -> None:
+    """A 200 is never taken for a 206."""
+    source = Source(answer(status, b"abcd"))
+    with pytest.raises(ProtocolViolation, match=f"answers {status} to a ranged GET of E1"):
+        source.signed_get.open("E1", WANTED, source.deadline())
+    assert source.all_closed

@@ -1,0 +1,36 @@
+"""What a service manager is told."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from backlotfs import service
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_notify_reaches_the_manager(
+    abstract: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One datagram, over a socket in the file system or in the abstract name space."""
+    address = f"@backlotfs-test-{os.getpid()}" if abstract else str(tmp_path / "notify")
+    monkeypatch.setenv("NOTIFY_SOCKET", address)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind("\0" + address[1:] if abstract else address)
+        manager.settimeout(5)
+        service.notify("READY=1\nSTATUS=mounted")
+        assert manager.recv(100) == b"READY=1\nSTATUS=mounted"
+
+
+@pytest.mark.parametrize("address", [None, "", "relative", "/no/such/socket"])
+def test_without_a_manager_nothing_happens(
+    address: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No socket, a malformed one, or one that nobody reads."""
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    if address is not None:
+        monkeypatch.setenv("NOTIFY_SOCKET", address)
+    service.notify("READY=1")

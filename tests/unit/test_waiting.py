@@ -1,0 +1,76 @@
+"""How an operation waits."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+
+import pytest
+
+from backlotfs import waiting
+from backlotfs.clock import Deadline
+from backlotfs.errors import DeadlineExceeded, Interrupted, SourceGone
+from backlotfs.waiting import Waiter
+from tests.unit.fakes import ManualClock, waiter
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "POLL_S", 0.0)
+
+
+def done(value: int) -> Future[int]:
+    """A future with a result."""
+    future: Future[int] = Future()
+    future.set_result(value)
+    return future
+
+
+def test_result_and_error_pass_through() -> None:
+    """What the call ends with is what the waiter gets, also when no time is left."""
+    assert waiter().result(done(7), "reading") == 7
+    assert waiter(0).result(done(7), "reading") == 7
+    failed: Future[int] = Future()
+    failed.set_exception(SourceGone("gone"))
+    with pytest.raises(SourceGone):
+        waiter().result(failed, "reading")
+
+
+def test_a_timeout_of_the_call_itself_is_its_error() -> None:
+    """A call that failed with TimeoutError is not taken for "not done yet"."""
+    failed: Future[int] = Future()
+    failed.set_exception(TimeoutError("of the call"))
+    with pytest.raises(TimeoutError, match="of the call"):
+        waiter().result(failed, "reading")
+
+
+def test_interruption_ends_the_wait() -> None:
+    """A caller that was killed is let go at the next look."""
+    looks = iter([False, False, True])
+    one = Waiter(Deadline.never(ManualClock()), lambda: next(looks))
+    with pytest.raises(Interrupted, match="reading E1"):
+        one.result(Future(), "reading E1")
+    assert list(looks) == []
+
+
+def test_deadline_ends_the_wait() -> None:
+    """Time passes while it looks; when it is spent, it says so."""
+    clock = ManualClock()
+
+    def look() -> bool:
+        clock.advance(1.0)
+        return False
+
+    with pytest.raises(DeadlineExceeded, match="reading E1"):
+        Waiter(Deadline(3.0, clock), look).result(Future(), "reading E1")
+    assert clock.mono_s == 1003.0
+
+
+def test_result_that_comes_between_two_looks() -> None:
+    """A result that arrives while nobody waits for it is found."""
+    future: Future[int] = Future()
+
+    def look() -> bool:
+        future.set_result(3)
+        return False
+
+    assert Waiter(Deadline.never(ManualClock()), look).result(future, "reading") == 3

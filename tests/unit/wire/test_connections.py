@@ -1,0 +1,258 @@
+"""Ranged GETs over kept-alive connections, against a server of raw sockets."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+from collections.abc import Iterator
+
+import pytest
+
+from backlotfs.byterange import ByteRange
+from backlotfs.errors import ProtocolViolation, RemoteUnavailable
+from backlotfs.wire import connections
+from backlotfs.wire.connections import ConnectionPool
+from tests.unit.wire.raw_server import RawServer, Reply, ok
+
+WANTED = ByteRange(0, 4)
+SECRET = "vjbyPxybdZaNmGa%2ByT272YEAiv4%3D"
+
+
+@pytest.fixture
+def pool() -> Iterator[ConnectionPool]:
+    """A pool that leaves no socket open."""
+    found = ConnectionPool(user_agent="backlotfs/test")
+    yield found
+    found.close()
+
+
+def body(pool: ConnectionPool, url: str, size: int = 4) -> bytes:
+    """One GET, its body read as far as ``size``."""
+    with pool.get(url, WANTED, timeout_s=5) as answer:
+        return answer.read(size)
+
+
+@pytest.mark.parametrize(
+    ("rest", "target"),
+    [
+        ("/a%2Fb%2fc?Expires=1&Signature=x%2By%3d&", "/a%2Fb%2fc?Expires=1&Signature=x%2By%3d&"),
+        ("/a//b/../c/./d", "/a//b/../c/./d"),
+        ("/a+b%20c?x=a+b&&y", "/a+b%20c?x=a+b&&y"),
+        ("/a?", "/a?"),
+        ("?x=1", "/?x=1"),
+        ("", "/"),
+        ("/a?next=http://h/p", "/a?next=http://h/p"),
+        ("/a%23?x=1#fragment", "/a%23?x=1"),
+    ],
+)
+def test_a_url_is_sent_byte_for_byte(pool: ConnectionPool, rest: str, target: str) -> None:
+    """Nothing is decoded, encoded, sorted, merged or dropped but the fragment."""
+    with RawServer(ok(b"abcd")) as server:
+        assert body(pool, server.url + rest) == b"abcd"
+        assert server.targets == [target.encode()]
+
+
+def test_headers(pool: ConnectionPool) -> None:
+    """The range, stored bytes, the agent, the validator; and nothing of the user's."""
+    with RawServer(ok(b"abcd"), ok(b"abcd")) as server:
+        with pool.get(server.url + "/a", WANTED, if_match='"v1"') as answer:
+            assert answer.status == 206
+            assert answer.headers["x-mark"] == "YES"
+            assert answer.host == "127.0.0.1"
+            answer.read(4)
+        body(pool, server.url + "/a")
+        first, second = (head.decode().split("\r\n")[1:-2] for _, head in server.requests)
+    names = [line.split(":")[0].lower() for line in first]
+    assert sorted(names) == ["accept-encoding", "host", "if-match", "range", "user-agent"]
+    assert "Range: bytes=0-3" in first
+    assert "Accept-Encoding: identity" in first
+    assert 'If-Match: "v1"' in first
+    assert not [line for line in second if line.startswith("If-Match")]
+
+
+def test_a_connection_is_kept_alive(pool: ConnectionPool) -> None:
+    """A body that was read to its end leaves its connection to the next GET."""
+    with RawServer(ok(b"abcd"), ok(b"efgh"), ok(b"")) as server:
+        assert [body(pool, server.url + "/a") for _ in range(3)] == [b"abcd", b"efgh", b""]
+        assert server.connections == [0, 0, 0]
+
+
+def test_an_unread_body_costs_its_connection(pool: ConnectionPool) -> None:
+    """What is left of it would be taken for the next answer."""
+    with RawServer(ok(b"abcd"), ok(b"efgh")) as server:
+        assert body(pool, server.url + "/a", size=3) == b"abc"
+        assert body(pool, server.url + "/a") == b"efgh"
+        assert server.connections == [0, 1]
+
+
+@pytest.mark.parametrize("sizes", [(4,), (4, 4), (10,)])
+def test_a_short_body_costs_its_connection(pool: ConnectionPool, sizes: tuple[int, ...]) -> None:
+    """A body that ends before its length is read as far as it goes."""
+    with RawServer(ok(b"ab", promised=10, hang_up=True), ok(b"efgh")) as server:
+        with pool.get(server.url + "/a", WANTED, timeout_s=5) as answer:
+            read = b"".join(answer.read(size) for size in sizes)
+        assert read == b"ab"
+        assert body(pool, server.url + "/a") == b"efgh"
+        assert server.connections == [0, 1]
+
+
+def test_an_answer_without_a_length(pool: ConnectionPool) -> None:
+    """It ends with its connection, which is not used again."""
+    with RawServer(
+        Reply(b"HTTP/1.1 206 OK\r\nConnection: close\r\n\r\nabcd", hang_up=True), ok(b"efgh")
+    ) as server:
+        with pool.get(server.url + "/a", WANTED, timeout_s=5) as answer:
+            answer.limit_wait(3)
+            assert answer.read(4) == b"abcd"
+            assert answer.read(1) == b""
+        assert body(pool, server.url + "/a") == b"efgh"
+        assert server.connections == [0, 1]
+
+
+def test_a_connection_that_the_server_closed_is_replaced_for_free(pool: ConnectionPool) -> None:
+    """An idle connection the server dropped is no failure; the GET goes out on a new one."""
+    with RawServer(ok(b"abcd"), ok(b"efgh")) as server:
+        body(pool, server.url + "/a")
+        server.hang_up()
+        assert body(pool, server.url + "/a") == b"efgh"
+        assert server.connections == [0, 1]
+
+
+def test_an_old_idle_connection_is_not_used(
+    pool: ConnectionPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After `IDLE_TIMEOUT_S` it is closed by us."""
+    with RawServer(ok(b"abcd"), ok(b"efgh")) as server:
+        body(pool, server.url + "/a")
+        monkeypatch.setattr(connections, "IDLE_TIMEOUT_S", -1.0)
+        assert body(pool, server.url + "/a") == b"efgh"
+        assert server.connections == [0, 1]
+
+
+def test_only_so_many_idle_connections_are_kept(
+    pool: ConnectionPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The oldest goes; the newest is used first."""
+    monkeypatch.setattr(connections, "IDLE_PER_HOST", 1)
+    with RawServer(*[ok(b"abcd")] * 3) as server:
+        first = pool.get(server.url + "/a", WANTED, timeout_s=5)
+        second = pool.get(server.url + "/a", WANTED, timeout_s=5)
+        for answer in (first, second):
+            answer.read(4)
+            answer.close()
+        body(pool, server.url + "/a")
+        assert server.connections == [0, 1, 1]
+
+
+def test_a_stalled_answer_is_not_sent_twice(pool: ConnectionPool) -> None:
+    """On a kept-alive connection too: the server may be at work on it."""
+    with RawServer(ok(b"abcd"), Reply(None)) as server:
+        body(pool, server.url + "/a")
+        with pytest.raises(RemoteUnavailable, match="no byte came in time"):
+            pool.get(server.url + "/a", WANTED, timeout_s=0.05)
+        assert server.connections == [0, 0]
+
+
+def test_a_stalled_body(pool: ConnectionPool) -> None:
+    """The wait for a byte is bounded; the connection is lost."""
+    with (
+        RawServer(ok(b"ab", promised=4)) as server,
+        pool.get(server.url + "/a", WANTED, timeout_s=5) as answer,
+    ):
+        answer.limit_wait(0)
+        with pytest.raises(RemoteUnavailable, match=r"127\.0\.0\.1: no byte came in time"):
+            answer.read(4)
+
+
+@pytest.mark.parametrize(
+    ("reply", "says"),
+    [
+        (Reply(b"", hang_up=True), "the connection was cut"),
+        (Reply(b"SSH-2.0-OpenSSH_9.2\r\n\r\n", hang_up=True), "does not speak HTTP"),
+        (Reply(b"HTTP/1.1 206 OK\r\nX: " + b"y" * 70_000, hang_up=True), "does not speak HTTP"),
+    ],
+)
+def test_broken_answers(pool: ConnectionPool, reply: Reply, says: str) -> None:
+    """Words for each, without the URL."""
+    with RawServer(reply) as server, pytest.raises(RemoteUnavailable, match=says) as caught:
+        pool.get(f"{server.url}/a?Signature={SECRET}", WANTED, timeout_s=5)
+    assert SECRET not in str(caught.value)
+
+
+def test_a_chunked_body_that_is_cut(pool: ConnectionPool) -> None:
+    """The library's own error does not leave."""
+    head = b"HTTP/1.1 206 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nab"
+    with (
+        RawServer(Reply(head, hang_up=True)) as server,
+        pool.get(server.url + "/a", WANTED, timeout_s=5) as answer,
+        pytest.raises(RemoteUnavailable, match="the connection was cut"),
+    ):
+        answer.read(4)
+
+
+def test_refused(pool: ConnectionPool) -> None:
+    """A port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with pytest.raises(RemoteUnavailable, match=r"source host 127\.0\.0\.1: it refuses"):
+        pool.get(f"http://127.0.0.1:{port}/a?Signature={SECRET}", WANTED)
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (socket.gaierror(-2, "Name or service not known"), "its name does not resolve"),
+        (UnicodeError("label too long"), "its name does not resolve"),
+        (TimeoutError("timed out"), "no byte came in time"),
+        (ConnectionRefusedError(111, "refused"), "it refuses the connection"),
+        (ssl.SSLCertVerificationError(1, "self-signed"), "its TLS certificate is not trusted"),
+        (ssl.SSLError(1, "wrong version"), "TLS failed"),
+        (OSError(101, f"unreachable {SECRET}"), "the connection was cut"),
+    ],
+)
+def test_words_for_failures_to_connect(
+    pool: ConnectionPool, error: Exception, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ours, not the library's, which may quote the URL."""
+
+    def fail(self: http.client.HTTPConnection) -> None:
+        raise error
+
+    monkeypatch.setattr(http.client.HTTPConnection, "connect", fail)
+    with pytest.raises(RemoteUnavailable, match=f"^source host origin.example: {says}$"):
+        pool.get(f"https://origin.example/a?Signature={SECRET}", WANTED)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["ftp://h/a", "file:///etc/passwd", "//h/a", "h/a", "", "http://", "http:///a", "javascript:1"],
+)
+def test_only_http_urls(pool: ConnectionPool, url: str) -> None:
+    """Any other scheme, or no host, is refused before a connection is made."""
+    with pytest.raises(ProtocolViolation, match="refused"):
+        pool.get(f"{url}?Signature={SECRET}", WANTED)
+
+
+@pytest.mark.parametrize("url", ["http://h:99999/a", "http://h:x/a", "http://[::1/a"])
+def test_urls_that_cannot_be_parsed(pool: ConnectionPool, url: str) -> None:
+    """The parser's error would quote the URL."""
+    with pytest.raises(ProtocolViolation, match=r"cannot be parsed$"):
+        pool.get(f"{url}?Signature={SECRET}", WANTED)
+
+
+def test_a_url_with_a_line_break_is_not_sent(pool: ConnectionPool) -> None:
+    """It could carry a header of its own."""
+    with RawServer() as server, pytest.raises((ProtocolViolation, RemoteUnavailable)) as caught:
+        pool.get(f"{server.url}/a\x7f?Signature={SECRET}", WANTED)
+    assert not server.requests
+    assert SECRET not in str(caught.value)
+
+
+def test_close_closes_idle_connections(pool: ConnectionPool) -> None:
+    """The next GET connects anew."""
+    with RawServer(ok(b"abcd"), ok(b"efgh")) as server:
+        body(pool, server.url + "/a")
+        pool.close()
+        body(pool, server.url + "/a")
+        assert server.connections == [0, 1]
