@@ -19,6 +19,9 @@ log = logging.getLogger(__name__)
 #: A request is a command's name and a few flags.
 _MAX_REQUEST_BYTES = 64 * 1024
 
+#: An unmount does not wait longer for this thread.
+_STOP_WITHIN_S = 0.05
+
 #: Arguments to answer, both as JSON objects.
 Handler = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -46,7 +49,9 @@ class ControlServer:
         self._path = path
         self._server = _Server(str(path), Request)
         os.chmod(path, 0o600)
-        threading.Thread(target=self._server.serve_forever, name="control", daemon=True).start()
+        threading.Thread(
+            target=self._server.serve_forever, args=(_STOP_WITHIN_S,), name="control", daemon=True
+        ).start()
 
     def close(self) -> None:
         """Stop listening and take the socket away."""

@@ -40,6 +40,8 @@ class PageCacheLedger:
         others = open_now.total() - open_now[validator]
         open_now[validator] += 1
         if others or settling:
+            # A private mapping of such a file fills pages all the same: the next plain open drops.
+            self._pages.setdefault(embed_code, "")
             return OpenMode(keep_cache=False, direct_io=True)
         # An inode never handed out has no pages. Dropping none is not free: the kernel waits for
         # pages that another reader, who came in between, has locked behind a stalled host.

@@ -25,7 +25,7 @@ PAST = OpenMode(keep_cache=False, direct_io=True)
         ("+2 -2 +1 -1", KEEP),
         ("+2 +1 -2", DROP),  # what was read past the cache left no pages
         ("+2 +1 -2 +1", KEEP),
-        ("~1", KEEP),  # opened past the cache so far: there are still none
+        ("~1", DROP),  # opened past the cache so far, but perhaps mapped
         ("+1 ~1", KEEP),
         ("+2 -2 ~1", DROP),
         ("+2 ~1 -2", DROP),
