@@ -84,7 +84,8 @@ class Synchronizer:
     ) -> None:
         """Put it together.
 
-        :param with_labels: whether labels and who has them are asked for as well.
+        :param with_labels: whether labels are presented. Which labels an asset has is always asked
+            for, since that costs no call: another mount of this library may want it.
         :param progress: told the number of assets so far, with each page of a walk.
         """
         self._api = api
@@ -140,9 +141,7 @@ class Synchronizer:
             self._finish_walk(deadline)
             return True
         assets = 0
-        pages = self._api.iter_pages(
-            deadline=deadline, include="labels" if self._with_labels else None, start=start
-        )
+        pages = self._api.iter_pages(deadline=deadline, include="labels", start=start)
         come = 0
         for page in self._paced(pages, deadline):
             _tell_skipped(page.skipped)
@@ -173,7 +172,7 @@ class Synchronizer:
         pages = self._api.iter_pages(
             deadline=deadline,
             where=f"updated_at>'{moment}'",
-            include="labels" if self._with_labels else None,
+            include="labels",
         )
         for page in self._paced(pages, deadline):
             _tell_skipped(page.skipped)
@@ -182,7 +181,7 @@ class Synchronizer:
             changed += page.assets
         deleted = self._deleted_since(state.deleted_seen_s - OVERLAP_S, deadline)
         result = self._store.apply(changed, deleted, synced_at_s=self._clock.now())
-        if changed:
+        if changed or not self._store.labels():
             self._update_labels(deadline)
         self._store.mark_synced(full=False, where_works=True if changed else None)
         log.debug("the library was brought up to date: %s", _in_short(result))

@@ -4,13 +4,20 @@ libfuse 2's high-level interface has one set of timeouts for the whole mount and
 the root's, so only entries of the root can be taken back; that is what makes long timeouts safe
 there. The kernel takes the folder's lock for it, which a listing under way holds, so it is done on
 a thread of its own and never from an operation.
+
+The message is written to a descriptor of our own: libfuse destroys its channel as soon as somebody
+unmounts, and its notify function would then follow a dangling pointer.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import errno
 import logging
+import os
 import queue
+import struct
 import threading
 from collections.abc import Iterable
 from typing import Any
@@ -20,14 +27,20 @@ from backlotfs.kernel.fuse_library import load_fuse
 log = logging.getLogger(__name__)
 
 _ROOT_NODE = 1
+#: FUSE_NOTIFY_INVAL_ENTRY of <linux/fuse.h>.
+_INVAL_ENTRY = 3
+#: ``struct fuse_out_header`` (length, code, unique 0) and ``struct fuse_notify_inval_entry_out``
+#: (parent, length of the name, flags); the name and a NUL follow.
+_MESSAGE = struct.Struct("=IiQQII")
 
 
 class EntryInvalidator:
-    """Takes back entries of the root. `connect` on libfuse's thread, `invalidate` from any."""
+    """Takes back entries of the root. `connect` on libfuse's thread, the others from any."""
 
     def __init__(self) -> None:
         self._names: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._connected = False
+        self._lock = threading.Lock()
+        self._device = -1
 
     def connect(self) -> None:
         """Call in `init`, on libfuse's thread: the session is known from here on."""
@@ -36,24 +49,42 @@ class EntryInvalidator:
         libfuse.fuse_get_session.argtypes = [ctypes.c_void_p]
         libfuse.fuse_session_next_chan.restype = ctypes.c_void_p
         libfuse.fuse_session_next_chan.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
-        notify = libfuse.fuse_lowlevel_notify_inval_entry
-        notify.restype = ctypes.c_int
-        notify.argtypes = [ctypes.c_void_p, ctypes.c_ulong, ctypes.c_char_p, ctypes.c_size_t]
+        libfuse.fuse_chan_fd.restype = ctypes.c_int
+        libfuse.fuse_chan_fd.argtypes = [ctypes.c_void_p]
         session = libfuse.fuse_get_session(libfuse.fuse_get_context().contents.fuse)
-        channel = libfuse.fuse_session_next_chan(session, None)
+        self.attach(os.dup(libfuse.fuse_chan_fd(libfuse.fuse_session_next_chan(session, None))))
 
-        def serve() -> None:
-            while True:
-                name = self._names.get().encode("utf-8", "surrogateescape")
-                # ENOENT only means that the kernel did not remember it.
-                answer = notify(channel, _ROOT_NODE, name, len(name))
-                log.debug("entry taken back from the kernel: answer %d", answer)
+    def attach(self, device: int) -> None:
+        """Take over a descriptor of ``/dev/fuse`` and start to serve."""
+        self._device = device
+        threading.Thread(target=self._serve, name="invalidation", daemon=True).start()
 
-        self._connected = True
-        threading.Thread(target=serve, name="invalidation", daemon=True).start()
+    def disconnect(self) -> None:
+        """The session is over; the kernel is told nothing more."""
+        with self._lock:
+            device, self._device = self._device, -1
+        if device >= 0:
+            with contextlib.suppress(OSError):
+                os.close(device)
 
     def invalidate(self, names: Iterable[str]) -> None:
         """Have the kernel forget these entries of the root, soon."""
-        if self._connected:
+        if self._device >= 0:
             for name in names:
                 self._names.put(name)
+
+    def _serve(self) -> None:
+        while True:
+            name = self._names.get().encode("utf-8", "surrogateescape")
+            length = _MESSAGE.size + len(name) + 1
+            head = _MESSAGE.pack(length, _INVAL_ENTRY, 0, _ROOT_NODE, len(name), 0)
+            with self._lock:
+                if self._device < 0:
+                    return
+                try:
+                    os.write(self._device, head + name + b"\0")
+                except OSError as error:
+                    if error.errno == errno.ENODEV:
+                        return  # unmounted
+                    if error.errno != errno.ENOENT:  # that only says: it was not remembered
+                        log.debug("an entry is not taken back: %s", error.strerror)

@@ -164,6 +164,7 @@ class MountSession:
                     f"libfuse could not mount on {self._mountpoint}; see its message above"
                 ) from None
         finally:
+            self._invalidator.disconnect()
             self._ended.set()
 
     def stop(self, last: Callable[[], None]) -> None:

@@ -68,6 +68,9 @@ class Crawl:
             self.clock,
         )
 
+    def release_lease(self, name: str, owner: str) -> None:
+        """Nobody else wants it."""
+
     def unsized(self, limit: int) -> list[str]:
         """As the store says: also what was probed a moment ago and is not written yet."""
         self.on_store()

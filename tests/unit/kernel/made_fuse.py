@@ -61,7 +61,6 @@ def made_fuse() -> types.SimpleNamespace:
         fuse_get_context=Function(context),
         fuse_get_session=Function(88),
         fuse_session_next_chan=Function(99),
-        fuse_lowlevel_notify_inval_entry=Function(0),
         fuse_interrupted=Function(0),
     )
     return types.SimpleNamespace(FUSE=Fuse, c_stat=Stat, _libfuse=libfuse)

@@ -2,42 +2,43 @@
 
 from __future__ import annotations
 
-import threading
+import socket
 
 import pytest
 
 from backlotfs.kernel import fuse_library, invalidation
 from backlotfs.kernel.invalidation import EntryInvalidator
 from tests.unit.fakes import PATIENCE_S
-from tests.unit.kernel.made_fuse import made_fuse
+from tests.unit.kernel.made_fuse import Function, made_fuse
+
+
+def message(name: bytes) -> bytes:
+    """`struct fuse_out_header` and `struct fuse_notify_inval_entry_out`, written out."""
+    body = (1).to_bytes(8, "little") + len(name).to_bytes(4, "little") + bytes(4) + name + b"\0"
+    return (16 + len(body)).to_bytes(4, "little") + (3).to_bytes(4, "little") + bytes(8) + body
 
 
 def test_names_are_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In order, as bytes, on the channel of the session; before it is known, not at all."""
+    """In order, as bytes, on the session's device; before it is known and after its end, not."""
     fuse = made_fuse()
-    taken: list[tuple[object, ...]] = []
-    all_of_them = threading.Event()
-
-    def notify(*args: object) -> int:
-        taken.append(args)
-        if len(taken) == 3:
-            all_of_them.set()
-        return -2
-
-    fuse._libfuse.fuse_lowlevel_notify_inval_entry = notify
-    monkeypatch.setattr(invalidation, "load_fuse", lambda: fuse)
-    invalidator = EntryInvalidator()
-    invalidator.invalidate(["too early"])
-    invalidator.connect()
-    invalidator.invalidate(["a.mov", "日.mov"])
-    invalidator.invalidate(["b\udcff"])
-    assert all_of_them.wait(PATIENCE_S)
-    assert taken == [
-        (99, 1, b"a.mov", 5),
-        (99, 1, "日.mov".encode(), 7),
-        (99, 1, b"b\xff", 2),
-    ]
+    device, kernel = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with device, kernel:
+        kernel.settimeout(PATIENCE_S)
+        fuse._libfuse.fuse_chan_fd = Function(device.fileno())
+        monkeypatch.setattr(invalidation, "load_fuse", lambda: fuse)
+        invalidator = EntryInvalidator()
+        invalidator.invalidate(["too early"])
+        invalidator.connect()
+        invalidator.invalidate(["a.mov", "日.mov"])
+        invalidator.invalidate(["b\udcff"])
+        for name in (b"a.mov", "日.mov".encode(), b"b\xff"):
+            assert kernel.recv(1000) == message(name)
+        device.close()
+        invalidator.disconnect()
+        invalidator.invalidate(["too late"])
+        assert kernel.recv(1000) == b"", "our own descriptor is closed"
     assert fuse._libfuse.fuse_get_session.calls == [(77,)]
+    assert fuse._libfuse.fuse_chan_fd.calls == [(99,)]
 
 
 def test_interruption_check(monkeypatch: pytest.MonkeyPatch) -> None:
