@@ -47,8 +47,10 @@ class ControlServer:
                 self.wfile.write(json.dumps(answer).encode() + b"\n")
 
         self._path = path
+        self._inode = 0
         self._server = _Server(str(path), Request)
         os.chmod(path, 0o600)
+        self._inode = path.stat().st_ino
         threading.Thread(
             target=self._server.serve_forever, args=(_STOP_WITHIN_S,), name="control", daemon=True
         ).start()
@@ -58,11 +60,14 @@ class ControlServer:
         self._server.shutdown()
         self._server.server_close()
         with contextlib.suppress(FileNotFoundError):
-            self._path.unlink()
+            # Another mount may have been made here while this one waited for its last files.
+            if self._path.stat().st_ino == self._inode:
+                self._path.unlink()
 
 
 class _Server(socketserver.ThreadingUnixStreamServer):
     daemon_threads = True
+    request_queue_size = 128
 
     def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002  # socketserver's names
         """A command that went away is no news."""

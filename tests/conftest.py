@@ -1,0 +1,58 @@
+"""Fixtures of all tests: an emulator, a mount in its own process, and the rule about FUSE."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backlotfs.emulator import EmulatedAsset, Emulator, EmulatorSettings, Library
+from tests.support.fuse_presence import OPT_OUT, missing_piece, skipping_is_allowed
+from tests.support.mounting import Mount
+
+#: Assets in, running emulator out; keywords are fields of `EmulatorSettings`.
+Serve = Callable[..., Emulator]
+#: An emulator and options of ``backlotfs mount`` in, running mount out.
+MountIt = Callable[..., Mount]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A machine that cannot mount fails the mounted tests, so that nobody loses them unawares."""
+    if item.get_closest_marker("mounted") is None:
+        return
+    missing = missing_piece()
+    if missing is not None and skipping_is_allowed():
+        pytest.skip(missing)
+    if missing is not None:
+        pytest.fail(f"{missing}; {OPT_OUT}=1 leaves out the mounted tests", pytrace=False)
+
+
+@pytest.fixture(scope="module")
+def serve() -> Iterator[Serve]:
+    """Starts emulators, without a request budget unless one is set; stops them at the end."""
+    with ExitStack() as stack:
+
+        def start(*assets: EmulatedAsset, **settings: Any) -> Emulator:
+            chosen = EmulatorSettings(**{"rate_limit": None, "cdn": False, **settings})
+            return stack.enter_context(Emulator(Library(assets), chosen))
+
+        yield start
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Iterator[MountIt]:
+    """Mounts libraries, each in a folder of its own; afterwards every mount must end cleanly.
+
+    See `Mount.close` for what "cleanly" is, and for how a test expects something else.
+    """
+    with ExitStack() as stack:
+
+        def start(emulator: Emulator, *options: str, **more: Any) -> Mount:
+            folder = tmp_path / f"mount-{len(list(tmp_path.glob('mount-*')))}"
+            folder.mkdir()
+            return stack.enter_context(Mount(emulator, folder, *options, **more))
+
+        yield start

@@ -1,0 +1,193 @@
+"""The origin does not recover: the right errno, and no more requests than the rules allow."""
+
+from __future__ import annotations
+
+import errno
+import time
+
+import pytest
+
+from backlotfs.emulator import Fault
+from backlotfs.errors import (
+    BacklotError,
+    ContentChanged,
+    DeadlineExceeded,
+    FalseAnswer,
+    Interrupted,
+    ProtocolViolation,
+    RemoteUnavailable,
+    SourceDenied,
+    SourceGone,
+)
+from backlotfs.wire.retrying import RetryPolicy
+from tests.conftest import Serve
+from tests.faults.conftest import Unmounted
+from tests.support.made_assets import video
+
+REEL = video("reel.mov", 300_000)
+ATTEMPTS = RetryPolicy().max_attempts
+
+#: Fault, error, how many GETs, how many calls of the API for a URL beyond the first.
+LASTING: dict[str, tuple[Fault, type[BacklotError], int, int]] = {
+    "403": (Fault.of("access_denied"), SourceDenied, 2, 1),
+    "404": (Fault.status(404), ContentChanged, 2, 1),
+    "412": (Fault.status(412), ContentChanged, 1, 0),
+    "416": (Fault.status(416), ContentChanged, 1, 0),
+    "500": (Fault.status(500), RemoteUnavailable, ATTEMPTS, 0),
+    "503": (Fault.of("slow_down"), RemoteUnavailable, ATTEMPTS, 0),
+    # One more: that a kept-alive connection was closed meanwhile is no failure of the host.
+    "reset": (Fault.reset(-1), RemoteUnavailable, ATTEMPTS + 1, 0),
+    "empty body": (Fault.short_body(0), RemoteUnavailable, ATTEMPTS, 0),
+    "200 for 206": (Fault.of("whole_object"), FalseAnswer, ATTEMPTS, 0),
+    "no Content-Range": (Fault.of("missing_range"), FalseAnswer, ATTEMPTS, 0),
+    "another range": (Fault.wrong_range(5), FalseAnswer, ATTEMPTS, 0),
+    "another length": (Fault.other_length(-7), FalseAnswer, ATTEMPTS, 0),
+    "gzip": (Fault.of("gzip"), FalseAnswer, ATTEMPTS, 0),
+    "204": (Fault.of("no_content"), FalseAnswer, ATTEMPTS, 0),
+    "a page": (Fault.status(200, "<html>"), FalseAnswer, ATTEMPTS, 0),
+}
+ERRNO = {
+    SourceDenied: errno.EACCES,
+    ContentChanged: errno.ESTALE,
+    RemoteUnavailable: errno.EIO,
+    FalseAnswer: errno.EIO,
+}
+
+
+@pytest.mark.parametrize("name", LASTING)
+def test_a_read_ends_with_the_errno_of_what_is_wrong(
+    serve: Serve, unmounted: Unmounted, name: str
+) -> None:
+    """No false byte, a bounded number of requests, and a later read works again if the host does.
+
+    But for ESTALE: what a handle was opened on is gone for that handle.
+    """
+    fault, error, gets, renewals = LASTING[name]
+    emulator = serve(REEL)
+    library = unmounted(emulator)
+    fh = library.open(REEL)
+    rule = emulator.faults.add(fault, route="source")
+    with pytest.raises(error) as caught:
+        library.read(fh, 0, 300_000)
+    assert type(caught.value) is error
+    assert caught.value.errno == ERRNO[error]
+    assert [wanted for wanted, _ in library.gets(REEL)] == ["bytes=0-299999"] * gets
+    assert library.url_requests(REEL) == 1 + renewals
+    assert "Signature" not in str(caught.value)
+    emulator.faults.remove(rule)
+    library.clock.jump(10)
+    if error is ContentChanged:
+        with pytest.raises(ContentChanged):
+            library.stack.reader.flush(fh)
+    library.assert_whole(REEL)
+
+
+def test_a_source_that_is_gone_is_enoent_at_open(serve: Serve, unmounted: Unmounted) -> None:
+    """404 for the first probe: ENOENT, one refresh, and nobody asks again for a minute."""
+    emulator = serve(REEL)
+    emulator.faults.add(Fault.status(404), route="source")
+    library = unmounted(emulator)
+    for _ in range(3):
+        with pytest.raises(SourceGone) as caught:
+            library.open(REEL)
+        assert caught.value.errno == errno.ENOENT
+    assert (library.probes(REEL), library.url_requests(REEL)) == (2, 2)
+    assert library.names() == []
+    emulator.faults.clear()
+    library.clock.jump(61)
+    library.assert_whole(REEL)
+    assert library.names() == ["reel.mov"]
+
+
+def test_an_asset_deleted_while_open_is_estale(serve: Serve, unmounted: Unmounted) -> None:
+    """Deleted at the origin: ESTALE for the handle, also at close; ENOENT for the name."""
+    emulator = serve(REEL, video("other.mov"))
+    library = unmounted(emulator)
+    fh = library.open(REEL)
+    emulator.library.delete(REEL.embed_code)
+    with pytest.raises(ContentChanged):
+        library.read(fh, 0, 100)
+    library.refresh()
+    with pytest.raises(ContentChanged):
+        library.stack.reader.flush(fh)
+    with pytest.raises(BacklotError) as absent:
+        library.size(REEL)
+    assert absent.value.errno == errno.ENOENT
+    assert library.names() == ["other.mov"]
+
+
+def test_a_redirect_elsewhere_is_not_followed(serve: Serve, unmounted: Unmounted) -> None:
+    """Another host may not serve the bytes: EIO, and that host hears nothing."""
+    emulator, elsewhere = serve(REEL), serve(REEL)
+    library = unmounted(emulator)
+    fh = library.open(REEL)
+    target = elsewhere.source_url(REEL.embed_code)
+    emulator.faults.add(Fault.redirect(target), route="source")
+    with pytest.raises(ProtocolViolation, match="redirects") as caught:
+        library.read(fh, 0, 100)
+    assert caught.value.errno == errno.EIO
+    assert elsewhere.requests.entries() == []
+
+
+def test_a_redirect_on_the_same_host_is_followed_but_not_for_ever(
+    serve: Serve, unmounted: Unmounted
+) -> None:
+    """One hop serves the bytes; a loop ends."""
+    circle = video("circle.mov")
+    emulator = serve(REEL, circle)
+    library = unmounted(emulator)
+    fh, in_circle = library.open(REEL), library.open(circle)
+    hop = emulator.faults.add(
+        Fault.redirect(emulator.source_url(REEL.embed_code), 307), route="source", times=1
+    )
+    library.assert_reads(fh, REEL, 0, 100)
+    assert hop.hits == 1
+    loop = emulator.faults.add(
+        Fault.redirect(emulator.source_url(circle.embed_code)),
+        route="source",
+        embed_code=circle.embed_code,
+    )
+    with pytest.raises(ProtocolViolation):
+        library.read(in_circle, 0, 100)
+    assert loop.hits <= 4 * ATTEMPTS
+
+
+def test_a_host_that_refuses_connections_is_eio(serve: Serve, unmounted: Unmounted) -> None:
+    """The API is there, the source host is not: EIO in words, for stat, open and nothing else."""
+    emulator = serve(REEL, source_base_url="http://127.0.0.1:1")
+    library = unmounted(emulator)
+    with pytest.raises(RemoteUnavailable, match=r"127\.0\.0\.1: it refuses the connection"):
+        library.size(REEL)
+    assert library.names() == ["reel.mov"]
+    # Whoever scans the folder meanwhile is answered from memory.
+    with pytest.raises(RemoteUnavailable):
+        library.open(REEL)
+    assert library.url_requests(REEL) == 1
+    assert len(library.clock.slept_s) == ATTEMPTS - 1
+
+
+def test_a_read_without_an_end_meets_its_deadline(serve: Serve, unmounted: Unmounted) -> None:
+    """The source stalls: ETIMEDOUT when the operation's time is spent, not later."""
+    emulator = serve(REEL)
+    library = unmounted(emulator)
+    fh = library.open(REEL)
+    emulator.faults.add(Fault.stall(), route="source")
+    library.patience_s = 0.3
+    began = time.monotonic()
+    with pytest.raises(DeadlineExceeded) as caught:
+        library.read(fh, 0, 100)
+    assert caught.value.errno == errno.ETIMEDOUT
+    assert time.monotonic() - began < 2
+
+
+def test_a_killed_caller_is_let_go_at_once(serve: Serve, unmounted: Unmounted) -> None:
+    """The source stalls and the caller is gone: EINTR long before any deadline."""
+    emulator = serve(REEL)
+    library = unmounted(emulator)
+    fh = library.open(REEL)
+    stall = emulator.faults.add(Fault.stall(), route="source")
+    began = time.monotonic()
+    with pytest.raises(Interrupted) as caught:
+        library.stack.reader.read(fh, 0, 100, library.waiter(lambda: stall.hits > 0))
+    assert caught.value.errno == errno.EINTR
+    assert time.monotonic() - began < 1

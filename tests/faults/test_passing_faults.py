@@ -1,0 +1,155 @@
+"""The origin misbehaves once: the reader gets the right bytes and never hears of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from backlotfs.emulator import Fault
+from backlotfs.wire import connections
+from tests.conftest import Serve
+from tests.faults.conftest import Unmounted
+from tests.support.made_assets import MIB, video
+
+REEL = video("reel.mov", 300_000)
+WHOLE = "bytes=0-299999"
+#: Where a transfer goes on that had delivered one block.
+REST = "bytes=131072-299999"
+
+REFUSED_AT_THE_HEAD = {
+    "reset before the head": Fault.reset(-1),
+    "500": Fault.status(500),
+    "502 with a page": Fault.status(502, "<html>Bad gateway</html>"),
+    "503 SlowDown": Fault.of("slow_down"),
+    "429": Fault.rate_limited(1),
+    "408": Fault.status(408),
+    "200 instead of 206": Fault.of("whole_object"),
+    "no Content-Range": Fault.of("missing_range"),
+    "another range": Fault.wrong_range(1),
+    "a shorter range": Fault.other_length(-1),
+    "a longer range": Fault.wrong_range(-1),
+    "gzip": Fault.of("gzip"),
+    "a garbled Content-Range": Fault.status(
+        206, b"x" * 300_000, headers={"Content-Range": "bytes 0-299999/*"}
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED_AT_THE_HEAD)
+def test_an_answer_that_is_not_the_range_is_asked_for_again(
+    serve: Serve, unmounted: Unmounted, name: str
+) -> None:
+    """Nothing of the false answer is kept; the second GET asks for the same range."""
+    emulator = serve(REEL)
+    library = unmounted(emulator)
+    fh = library.open(REEL)
+    rule = emulator.faults.add(REFUSED_AT_THE_HEAD[name], route="source", times=1)
+    library.assert_reads(fh, REEL, 0, 300_000)
+    assert rule.hits == 1
+    assert [wanted for wanted, _ in library.gets(REEL)] == [WHOLE, WHOLE]
+    assert library.gets(REEL)[1][1] == 206
+    assert library.url_requests(REEL) == 1
+
+
+def test_a_cut_body_is_resumed_where_it_ended(serve: Serve, unmounted: Unmounted) -> None:
+    """Whole blocks that arrived stay; the next GET begins behind them."""
+    emulator = serve(REEL)
+    library = unmounted(emulator)
+    fh = library.open(REEL)
+    emulator.faults.add(Fault.short_body(200_000), route="source", times=1)
+    library.assert_reads(fh, REEL, 0, 300_000)
+    assert library.gets(REEL) == [(WHOLE, 206), (REST, 206)]
+
+
+def test_a_reset_body_is_resumed_at_a_block(serve: Serve, unmounted: Unmounted) -> None:
+    """A reset may take received bytes with it: the next GET begins where whole blocks end."""
+    emulator = serve(REEL)
+    library = unmounted(emulator)
+    fh = library.open(REEL)
+    emulator.faults.add(Fault.reset(200_000), route="source", times=1)
+    library.assert_reads(fh, REEL, 0, 300_000)
+    first, second = library.gets(REEL)
+    assert first == (WHOLE, 206)
+    assert second in ((WHOLE, 206), (REST, 206))
+
+
+def test_cuts_with_progress_between_do_not_add_up(serve: Serve, unmounted: Unmounted) -> None:
+    """Ten cuts of one transfer, each a block further: more than a policy of five would allow."""
+    reel = video("long.mov", 12 * 131_072)
+    emulator = serve(reel)
+    library = unmounted(emulator)
+    fh = library.open(reel)
+    emulator.faults.add(Fault.short_body(150_000), route="source", times=10)
+    library.assert_reads(fh, reel, 0, 12 * 131_072)
+    starts = [str(wanted).split("=")[1].split("-")[0] for wanted, _ in library.gets(reel)]
+    assert starts == [str(block * 131_072) for block in range(11)]
+
+
+def test_a_stalled_body_is_given_up_and_resumed(
+    serve: Serve, unmounted: Unmounted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No byte for the stall timeout: a new GET from the block reached."""
+    monkeypatch.setattr(connections, "STALL_TIMEOUT_S", 0.3)
+    emulator = serve(REEL)
+    library = unmounted(emulator)
+    fh = library.open(REEL)
+    emulator.faults.add(Fault.stall(200_000), route="source", times=1)
+    library.assert_reads(fh, REEL, 0, 300_000)
+    assert library.gets(REEL) == [(WHOLE, 206), (REST, 206)]
+
+
+def test_a_slow_body_is_waited_for(
+    serve: Serve, unmounted: Unmounted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slower than the stall timeout in all, but never silent for so long: one GET."""
+    monkeypatch.setattr(connections, "STALL_TIMEOUT_S", 0.5)
+    emulator = serve(REEL)
+    library = unmounted(emulator)
+    fh = library.open(REEL)
+    emulator.faults.add(Fault.trickle(300_000), route="source", times=1)
+    library.assert_reads(fh, REEL, 0, 300_000)
+    assert library.gets(REEL) == [(WHOLE, 206)]
+
+
+def test_bytes_after_the_body_spoil_no_later_answer(serve: Serve, unmounted: Unmounted) -> None:
+    """An over-long body is cut at its length, and what follows is not taken for an answer."""
+    reel = video("long.mov", 4 * MIB)
+    emulator = serve(reel)
+    library = unmounted(emulator)
+    fh = library.open(reel)
+    emulator.faults.add(Fault.long_body(5000), route="source", times=4)
+    for offset in (3 * MIB, 0, MIB, 2 * MIB, 100):
+        library.assert_reads(fh, reel, offset, 70_000)
+    library.assert_whole(reel)
+
+
+def test_many_random_faults_never_change_a_byte(serve: Serve, unmounted: Unmounted) -> None:
+    """Every sixth GET goes wrong in one of many ways: the whole file is right all the same."""
+    reel = video("long.mov", 10 * MIB + 7)
+    emulator = serve(reel)
+    library = unmounted(emulator)
+    faults = [*REFUSED_AT_THE_HEAD.values(), Fault.reset(90_000), Fault.short_body(140_000)]
+    rules = [
+        emulator.faults.add(fault, route="source", probability=1 / (6 * len(faults)))
+        for fault in faults
+    ]
+    for _ in range(3):
+        library.assert_whole(reel)
+        emulator.library.replace(reel.embed_code, content=reel.content)
+    assert sum(rule.hits for rule in rules) >= 1
+
+
+def test_a_failed_read_ahead_costs_nothing_and_sticks_to_nothing(
+    serve: Serve, unmounted: Unmounted
+) -> None:
+    """Read-ahead fails for good; whoever reads there later fetches for himself."""
+    reel = video("long.mov", 2 * MIB)
+    emulator = serve(reel)
+    library = unmounted(emulator)
+    fh = library.open(reel)
+    denied = Fault.of("access_denied")
+    rule = emulator.faults.add(denied, route="source", offsets=(131_072, 2 * MIB))
+    library.assert_reads(fh, reel, 0, 131_072)
+    emulator.requests.wait_for(lambda _log: rule.hits >= 4)
+    emulator.faults.remove(rule)
+    library.assert_reads(fh, reel, 131_072, 131_072)
+    assert library.gets(reel)[-1][1] == 206

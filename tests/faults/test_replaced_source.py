@@ -1,0 +1,102 @@
+"""A source that changes under an open handle, without the kernel's page cache in between."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from backlotfs.errors import ContentChanged
+from tests.conftest import Serve
+from tests.faults.conftest import Unmounted
+from tests.support.expected_bytes import current
+from tests.support.made_assets import MIB, video
+
+SIZE = 4 * MIB
+REEL = video("reel.mov", SIZE)
+NEW_SIZES = pytest.mark.parametrize("new_size", [SIZE, SIZE + MIB, MIB], ids=str)
+
+
+@NEW_SIZES
+def test_an_uncached_read_after_the_change_is_estale(
+    serve: Serve, unmounted: Unmounted, new_size: int
+) -> None:
+    """Cached blocks stay readable; the first fetch says ESTALE, and so does close."""
+    emulator = serve(REEL)
+    library = unmounted(emulator)
+    fh = library.open(REEL)
+    library.assert_reads(fh, REEL, 0, 4096)
+    emulator.library.replace(REEL.embed_code, size=new_size)
+    library.assert_reads(fh, REEL, 0, 4096)
+    with pytest.raises(ContentChanged) as caught:
+        library.read(fh, 3 * MIB, 4096)
+    assert caught.value.errno == errno.ESTALE
+    library.assert_reads(fh, REEL, 0, 4096)
+    with pytest.raises(ContentChanged):
+        library.stack.reader.flush(fh)
+    library.stack.reader.release(fh)
+    new = current(emulator, REEL)
+    assert library.size(REEL) == new_size
+    library.assert_whole(new)
+
+
+@NEW_SIZES
+def test_a_refresh_marks_the_old_handle(serve: Serve, unmounted: Unmounted, new_size: int) -> None:
+    """``updated_at`` moved: the next stat settles it, old handles are told at close."""
+    emulator = serve(REEL)
+    library = unmounted(emulator)
+    old = library.open(REEL)
+    library.assert_reads(old, REEL, 0, 4096)
+    library.stack.reader.flush(old)
+    emulator.library.replace(REEL.embed_code, size=new_size)
+    library.refresh()
+    assert library.size(REEL) == new_size
+    with pytest.raises(ContentChanged):
+        library.stack.reader.flush(old)
+    new = current(emulator, REEL)
+    library.assert_whole(new)
+    library.assert_reads(old, REEL, 0, 4096)
+    with pytest.raises(ContentChanged):
+        library.read(old, 2 * MIB + 77, 4096)
+    library.assert_whole(new)
+
+
+def test_the_page_cache_is_bypassed_while_versions_are_mixed(
+    serve: Serve, unmounted: Unmounted
+) -> None:
+    """direct_io beside an old handle and while sizes settle; then fresh pages; then kept ones."""
+    emulator = serve(REEL)
+    library = unmounted(emulator)
+    reader, namespace = library.stack.reader, library.stack.namespace
+
+    def open_mode() -> tuple[bool, bool]:
+        version = namespace.open("/reel.mov", library.waiter())
+        fh, mode = reader.open(version.identity, settling=version.settling)
+        reader.release(fh)
+        return mode.keep_cache, mode.direct_io
+
+    assert not open_mode()[1]  # nothing is cached yet, so whether it is kept does not matter
+    assert open_mode() == (True, False)
+    old = library.open(REEL)
+    emulator.library.replace(REEL.embed_code, size=SIZE)
+    library.refresh()
+    assert open_mode() == (False, True)
+    library.clock.jump(10)
+    assert open_mode() == (False, True)
+    reader.release(old)
+    assert open_mode() == (False, False)
+    assert open_mode() == (True, False)
+
+
+def test_an_edited_title_changes_nothing_for_readers(serve: Serve, unmounted: Unmounted) -> None:
+    """``updated_at`` moved and the bytes did not: one more probe, no byte fetched twice."""
+    emulator = serve(REEL)
+    library = unmounted(emulator)
+    fh = library.open(REEL)
+    library.assert_whole(REEL)
+    gets = library.gets(REEL)
+    emulator.library.edit(REEL.embed_code, title="Another title")
+    library.refresh()
+    library.assert_whole(REEL)
+    assert (library.gets(REEL), library.probes(REEL)) == (gets, 2)
+    library.stack.reader.flush(fh)

@@ -1,0 +1,163 @@
+"""A library whose catalog outlives its mounts: all of them share one cache folder."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from backlotfs.control.client import ask
+from backlotfs.emulator import EmulatedAsset, Emulator, Fault, FaultRule
+from tests.conftest import MountIt, Serve
+from tests.support.deadlines import wait_until
+from tests.support.made_assets import video
+from tests.support.mounting import Mount
+
+#: What the name of an asset that only shows the end of a sync begins with.
+_SIGN = "sign-"
+#: Whatever is shown is a file's; these are the parts that a re-mount must not change.
+Shown = dict[str, tuple[int, int, int]]
+
+
+def uploaded(name: str, content: int | bytes = 1000, *, tag: str = "") -> EmulatedAsset:
+    """An asset that is uploaded now, as the API's own times tell it."""
+    now = int(time.time())
+    return video(name, content, tag=tag, created_at=now, updated_at=now)
+
+
+def api_calls(emulator: Emulator) -> list[str]:
+    """Routes of the calls that the API (not the source or CDN host) was asked, oldest first."""
+    return [
+        entry.route
+        for entry in emulator.requests.entries()
+        if entry.host == "api" and entry.route != "source"
+    ]
+
+
+def url_calls(emulator: Emulator, asset: EmulatedAsset) -> int:
+    """How often the API was asked where the source of an asset is: one credit each."""
+    count = emulator.requests.count
+    return sum(
+        count(route=route, embed_code=asset.embed_code) for route in ("streams", "source_file_info")
+    )
+
+
+def shown(mount: Mount) -> Shown:
+    """``ls -l``: name to inode, size and mtime, signs left out."""
+    with os.scandir(mount.path) as entries:
+        found = {entry.name: entry.stat() for entry in entries if not entry.name.startswith(_SIGN)}
+    return {name: (stat.st_ino, stat.st_size, int(stat.st_mtime)) for name, stat in found.items()}
+
+
+def status(mount: Mount) -> dict[str, Any]:
+    """What the mount says of itself."""
+    return ask(mount.path, "status")
+
+
+def ask_for_refresh(mount: Mount, *, full: bool = False) -> None:
+    """What ``backlotfs refresh`` does: the sync begins, its end is not waited for."""
+    ask(mount.path, "refresh", full=full)
+
+
+def wait_until_sized(mount: Mount) -> None:
+    """Return once every size is known, and kept."""
+
+    def all_sized() -> bool:
+        sizes = status(mount)["sizes"]
+        return bool(sizes["total"] == sizes["sized"] + sizes["missing"])
+
+    wait_until(all_sized, "every size to be known")
+
+
+class KeptLibrary:
+    """An emulator and the cache folder of its mounts."""
+
+    def __init__(
+        self,
+        assets: Sequence[EmulatedAsset],
+        folder: Path,
+        serve: Serve,
+        mounted: MountIt,
+        **how: Any,
+    ) -> None:
+        """Serve the assets, mount nothing yet.
+
+        :param folder: for the cache folder and what belongs to no mount.
+        :param how: fields of `EmulatorSettings`.
+        """
+        self.emulator = serve(*assets, **how)
+        self.folder = folder
+        self.cache = folder / "cache"
+        self.cache.mkdir()
+        self._serve = serve
+        self._how = how
+        self._mounted = mounted
+        self._signs = 0
+        self._started_s: dict[Mount, float] = {}
+
+    @property
+    def catalog(self) -> Path:
+        """The catalog's file. :raises ValueError: there is not exactly one."""
+        (found,) = (self.cache / "catalog").glob("*.sqlite3")
+        return found
+
+    def mount(self, *options: str, **more: Any) -> Mount:
+        """A mount that closes with the test."""
+        before_s = time.time()
+        mount = self._mounted(self.emulator, "--cache-dir", str(self.cache), *options, **more)
+        self._started_s[mount] = before_s
+        return mount
+
+    def unstarted(self, *options: str) -> Mount:
+        """A mount in a folder of its own, to be launched and closed by the test."""
+        folder = self.folder / f"unstarted-{len(list(self.folder.glob('unstarted-*')))}"
+        folder.mkdir()
+        return Mount(self.emulator, folder, "--cache-dir", str(self.cache), *options)
+
+    def restart(self, **changes: Any) -> None:
+        """Stop the server; serve the same assets on the same port, with other settings."""
+        old = self.emulator
+        old.stop()
+        port = int(old.api_url.rpartition(":")[2])
+        same = {"port": port, "api_key": old.api_key, "api_secret": old.api_secret}
+        self._how = {**self._how, **same, **changes}
+        self.emulator = self._serve(*old.library.ordered(), **self._how)
+
+    def wait_until_checked(self, mount: Mount) -> None:
+        """Return once a mount that began with the saved catalog has synced."""
+        wait_until(
+            lambda: bool(status(mount)["synced_at"] > self._started_s[mount]), "the first sync"
+        )
+
+    def fill(self, *options: str) -> Shown:
+        """Mount, learn every size, unmount; what was shown."""
+        mount = self.mount(*options)
+        wait_until_sized(mount)
+        found = shown(mount)
+        mount.close()
+        return found
+
+    @contextmanager
+    def hanging(self, *routes: str, skip: int = 0) -> Iterator[list[FaultRule]]:
+        """These routes (of none: all) take requests and answer nothing, but the first ``skip``."""
+        rules = [
+            self.emulator.faults.add(Fault.delay(600), route=route, skip=skip)
+            for route in routes or ("*",)
+        ]
+        yield rules
+        for rule in rules:
+            self.emulator.faults.remove(rule)
+
+    def refresh(self, mount: Mount, *, full: bool = False) -> None:
+        """Have the mount sync; return once it shows what the library was when this was called."""
+        self._signs += 1
+        sign = self.emulator.library.add(uploaded(f"{_SIGN}{self._signs}"))
+        ask_for_refresh(mount, full=full)
+        wait_until(
+            lambda: sign.original_file_name in os.listdir(mount.path),
+            "the new listing",
+            timeout_s=8,
+        )

@@ -1,0 +1,142 @@
+"""How long a ``stat`` waits for a size that nobody knows yet, and who is not kept waiting again."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+
+from tests.conftest import MountIt, Serve
+from tests.mounted.catalog.conftest import Keep
+from tests.mounted.catalog.kept_library import KeptLibrary, api_calls, status
+from tests.support.deadlines import wait_until
+from tests.support.made_assets import video
+from tests.support.mounting import Mount
+
+pytestmark = pytest.mark.mounted
+
+ASSETS = [video(f"clip-{n}.mov", 1000 + n) for n in range(10)]
+TIMEOUT_S = 0.4
+#: More than a busy machine takes for an answer from memory, less than one wait.
+AT_ONCE_S = 0.2
+
+_SCAN = """
+import json, os, sys, time
+found = []
+for name in sys.argv[2:]:
+    began = time.monotonic()
+    try:
+        code, size = 0, os.stat(os.path.join(sys.argv[1], name)).st_size
+    except OSError as error:
+        code, size = error.errno, -1
+    found.append((code, size, time.monotonic() - began))
+print(json.dumps(found))
+"""
+
+
+class Stat(NamedTuple):
+    """One ``stat``: errno or 0, size or -1, and how long it took."""
+
+    errno: int
+    size: int
+    took_s: float
+
+
+def scanning(mount: Mount, names: list[str]) -> subprocess.Popen[str]:
+    """A process that stats the files one after another."""
+    return subprocess.Popen(
+        [sys.executable, "-S", "-c", _SCAN, mount.path, *names], stdout=subprocess.PIPE, text=True
+    )
+
+
+def scanned(process: subprocess.Popen[str]) -> list[Stat]:
+    """What it met."""
+    output, _ = process.communicate(timeout=30)
+    return [Stat(*line) for line in json.loads(output)]
+
+
+@contextlib.contextmanager
+def hanging_mount(kept: KeptLibrary, *options: str) -> Iterator[Mount]:
+    """A mount none of whose sizes can be found out, until the end."""
+    with kept.hanging("streams", "source_file_info"):
+        yield kept.mount(*options)
+
+
+@pytest.fixture
+def kept(keep: Keep) -> KeptLibrary:
+    """The library."""
+    return keep(*ASSETS)
+
+
+def test_a_scan_is_not_kept_waiting_for_each_file(kept: KeptLibrary) -> None:
+    """Three times ETIMEDOUT after the time that was asked for, then at once; others still wait."""
+    names = [str(asset.original_file_name) for asset in ASSETS]
+    with hanging_mount(kept, "--stat-timeout", "400ms") as mount:
+        mount.expect_log("ETIMEDOUT|clip-|stat")
+        assert sorted(os.listdir(mount.path)) == sorted(names)
+        first = scanned(scanning(mount, names))
+        assert {found.errno for found in first} == {errno.ETIMEDOUT}
+        assert all(TIMEOUT_S <= found.took_s < TIMEOUT_S + 0.5 for found in first[:3]), first
+        assert all(found.took_s < AT_ONCE_S for found in first[3:]), first
+        other = scanned(scanning(mount, names[-1:]))
+        assert other[0].errno == errno.ETIMEDOUT
+        assert other[0].took_s >= TIMEOUT_S, "another process has its own patience"
+
+
+def test_whoever_waits_gets_the_size_once_it_is_known(kept: KeptLibrary) -> None:
+    """Never 0 or a guess: the true size, or an error; and afterwards everything at once."""
+    names = [str(asset.original_file_name) for asset in ASSETS]
+    with hanging_mount(kept, "--stat-timeout", "20s") as mount:
+        waiting = scanning(mount, names[:1])
+        wait_until(lambda: "streams" in api_calls(kept.emulator), "the question")
+        assert waiting.poll() is None
+    assert scanned(waiting)[0][:2] == (0, 1000)
+    wait_until(lambda: status(mount)["sizes"]["sized"] == len(ASSETS), "the others")
+    assert [found.size for found in scanned(scanning(mount, names))] == [
+        1000 + n for n in range(len(ASSETS))
+    ]
+
+
+def test_a_crawl_leaves_the_reserve(serve: Serve, mounted: MountIt) -> None:
+    """60 calls a minute: listing and crawl stop at 48, and a ``stat`` from outside is answered."""
+    many = [video(f"clip-{n}.mov", 1000 + n) for n in range(100)]
+    emulator = serve(*many, rate_limit=60)
+    mount = mounted(emulator)
+    os.listdir(mount.path)  # so that all of them are wanted soon, not evenly over the minute
+    wait_until(lambda: status(mount)["sizes"]["sized"] >= 40, "the crawl to spend its share")
+    wait_until(lambda: len(api_calls(emulator)) >= 47, "the rest of it", timeout_s=5)
+    spent = len(api_calls(emulator))
+    assert spent <= 48 + 1, "the greeting is not the crawl's"
+    sized = {e.embed_code for e in emulator.requests.entries(route="source")}
+    unsized = [asset for asset in many if asset.embed_code not in sized][:3]
+    for asset in unsized:
+        began = time.monotonic()
+        assert asset.content is not None
+        assert mount.file_of(asset).stat().st_size == asset.content.size
+        assert time.monotonic() - began <= 2.0
+    assert len(api_calls(emulator)) <= spent + len(unsized) + 1
+    assert emulator.requests.count(status=429) == 0
+    said = status(mount)
+    assert said["credits"]["limit"] in (59, 60)
+    assert said["credits"]["credits_left"] <= 12
+
+
+def test_spent_credits_fail_a_stat_in_time(serve: Serve, mounted: MountIt) -> None:
+    """Other tools have spent everything: ETIMEDOUT or EIO within the time asked for, no storm."""
+    emulator = serve(*ASSETS, rate_limit=2)
+    mount = mounted(emulator, "--stat-timeout", "400ms")
+    mount.expect_log("clip-|credits|ETIMEDOUT")
+    calls = len(api_calls(emulator))
+    assert calls <= 3
+    found = scanned(scanning(mount, [str(asset.original_file_name) for asset in ASSETS]))
+    assert {result.errno for result in found} <= {errno.ETIMEDOUT, errno.EIO}
+    assert max(result.took_s for result in found) < TIMEOUT_S + 0.5
+    assert len(api_calls(emulator)) <= calls + 1

@@ -1,0 +1,21 @@
+"""One emulator and one mount for all tests of a module that only look."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from backlotfs.emulator import Emulator
+from tests.conftest import Serve
+from tests.support.mounting import Mount
+
+
+@pytest.fixture(scope="module")
+def library_mount(
+    request: pytest.FixtureRequest, serve: Serve, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Mount]:
+    """A mount of the module's ``ASSETS``, shared by its tests."""
+    emulator: Emulator = serve(*request.module.ASSETS)
+    with Mount(emulator, tmp_path_factory.mktemp("shared")) as mount:
+        yield mount

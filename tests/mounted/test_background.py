@@ -1,0 +1,99 @@
+"""The mount that goes to the background once it answers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Serve
+from tests.support import commands
+from tests.support.deadlines import wait_until
+from tests.support.expected_bytes import assert_same_bytes
+from tests.support.made_assets import MIB, video
+from tests.support.mount_log import unexpected
+from tests.support.mounting import END_S, detach, is_mounted
+
+pytestmark = pytest.mark.mounted
+
+REEL = video("reel.mov", MIB + 1)
+
+
+@pytest.fixture
+def mountpoint(tmp_path: Path) -> Iterator[Path]:
+    """An empty folder; whatever is mounted there is taken away afterwards."""
+    path = tmp_path / "library"
+    path.mkdir()
+    yield path
+    for pid in daemons_of(path):
+        os.kill(pid, signal.SIGKILL)
+    if is_mounted(path):
+        detach(path)
+
+
+def daemons_of(mountpoint: Path) -> list[int]:
+    """Processes whose command line ends in this mountpoint."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit():
+            continue
+        try:
+            words = (process / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue  # it has ended meanwhile
+        if os.fsencode(mountpoint) in words and b"mount" in words:
+            found.append(int(process.name))
+    return found
+
+
+def test_it_returns_once_the_mount_answers(serve: Serve, mountpoint: Path, tmp_path: Path) -> None:
+    """Exit code 0, one line that says where the log is, the mount usable at once, log 0600."""
+    config = commands.write_config(tmp_path / "config.toml", serve(REEL))
+    done = commands.run(
+        *("mount", "--config", config, "--profile", commands.PROFILE, mountpoint), home=tmp_path
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert_same_bytes(mountpoint / "reel.mov", REEL)
+    log = tmp_path / ".local/state/backlotfs/test.log"
+    place = "the journal (or syslog)" if Path("/dev/log").exists() else str(log)
+    assert done.stdout == f"mounted backlot:test on {mountpoint}; its log is in {place}\n"
+    if not Path("/dev/log").exists():
+        assert stat.S_IMODE(log.stat().st_mode) == 0o600
+        assert "mounted backlot:test" in log.read_text()
+    (daemon,) = daemons_of(mountpoint)
+    assert os.getsid(daemon) == daemon
+    assert os.readlink(f"/proc/{daemon}/cwd") == "/"
+    umount = commands.run("umount", mountpoint, home=tmp_path)
+    assert (umount.returncode, umount.stderr) == (0, "")
+    wait_until(lambda: not daemons_of(mountpoint), "the daemon's end", timeout_s=END_S)
+
+
+@pytest.mark.parametrize("held", [False, True], ids=["idle", "file open"])
+def test_its_own_log_file_and_sigterm(
+    serve: Serve, mountpoint: Path, tmp_path: Path, held: bool
+) -> None:
+    """--log-file gets the whole story, 0600 also under a lax umask; SIGTERM ends it cleanly."""
+    config = commands.write_config(tmp_path / "config.toml", serve(REEL))
+    log = tmp_path / "own.log"
+    done = commands.run(
+        *("mount", "--config", config, "--log-file", log, mountpoint), home=tmp_path
+    )
+    assert done.returncode == 0
+    assert done.stdout.endswith(f"its log is in {log}\n")
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+    (daemon,) = daemons_of(mountpoint)
+    descriptor = os.open(mountpoint / "reel.mov" if held else "/dev/null", os.O_RDONLY)
+    os.kill(daemon, signal.SIGTERM)
+    wait_until(lambda: not daemons_of(mountpoint), "the daemon's end", timeout_s=4)
+    assert not is_mounted(mountpoint)
+    try:
+        os.close(descriptor)
+    except OSError:
+        assert held  # the daemon is gone, so closing its file cannot succeed
+    text = log.read_text()
+    assert "received SIGTERM" in text
+    assert unexpected(text, []) == []

@@ -1,0 +1,73 @@
+"""sd_notify: READY only once the mountpoint answers."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from backlotfs.emulator import Fault
+from tests.conftest import Serve
+from tests.support.made_assets import video
+from tests.support.mounting import START_S, Mount, is_mounted
+
+pytestmark = pytest.mark.mounted
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[socket.socket]:
+    """The datagram socket of a service manager."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(str(tmp_path / "notify"))
+        listening.settimeout(START_S)
+        yield listening
+
+
+def received(manager: socket.socket, wanted: str) -> list[str]:
+    """All lines that came, up to the message that holds ``wanted``."""
+    lines: list[str] = []
+    while wanted not in lines:
+        lines += manager.recv(4096).decode().splitlines()
+    return lines
+
+
+def test_ready_comes_when_the_mountpoint_answers_and_not_before(
+    serve: Serve, manager: socket.socket, tmp_path: Path
+) -> None:
+    """While the library is being listed: a status, no READY. Then READY, and the mount answers."""
+    emulator = serve(video("reel.mov"))
+    listing = emulator.faults.add(Fault.delay(60), route="assets", skip=1)
+    mount = Mount(emulator, tmp_path, extra={"NOTIFY_SOCKET": str(tmp_path / "notify")})
+    try:
+        mount.launch()
+        early = received(manager, "STATUS=listing the library")
+        emulator.requests.wait_for(lambda _log: listing.hits > 0)
+        assert "READY=1" not in early
+        assert not is_mounted(mount.path)
+        listing.release()
+        late = received(manager, "READY=1")
+        assert is_mounted(mount.path)
+        assert os.listdir(mount.path) == ["reel.mov"]
+        assert late.count("READY=1") == 1
+        mount.terminate()
+        assert "STOPPING=1" in received(manager, "STOPPING=1")
+    finally:
+        mount.close()
+
+
+def test_no_ready_when_it_fails(serve: Serve, manager: socket.socket, tmp_path: Path) -> None:
+    """A mount that cannot be made ends without READY."""
+    emulator = serve(video("reel.mov"))
+    emulator.faults.add(Fault.status(401), route="assets")
+    mount = Mount(emulator, tmp_path, extra={"NOTIFY_SOCKET": str(tmp_path / "notify")})
+    mount.expect_exit(3)
+    mount.expect_log("backlotfs: ")
+    mount.launch()
+    assert mount.process.wait(START_S) == 3
+    mount.close()
+    manager.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        received(manager, "READY=1")

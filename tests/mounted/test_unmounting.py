@@ -1,0 +1,86 @@
+"""backlotfs umount: polite, informative, and able to clear what a crash left."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import MountIt, Serve
+from tests.support.commands import run
+from tests.support.expected_bytes import assert_same_bytes
+from tests.support.made_assets import MIB, video
+from tests.support.mounting import END_S, Mount, held_open, is_mounted
+
+pytestmark = pytest.mark.mounted
+
+REEL = video("reel.mov", 3 * MIB)
+
+
+@pytest.fixture
+def mount(serve: Serve, mounted: MountIt) -> Mount:
+    """A mount of one file."""
+    return mounted(serve(REEL))
+
+
+def test_umount_ends_the_daemon(mount: Mount) -> None:
+    """An idle mount goes away and its process with it, exit code 0 for both."""
+    done = run("umount", mount.path, home=mount.folder)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert mount.process.wait(END_S) == 0
+    assert not is_mounted(mount.path)
+
+
+def test_umount_of_a_mount_in_use_says_who_holds_it(mount: Mount) -> None:
+    """Exit code 1, the holder's pid, and the mount goes on as if nothing had been asked."""
+    with mount.file_of(REEL).open("rb") as file:
+        file.read(1000)
+        done = run("umount", mount.path, home=mount.folder)
+    assert done.returncode == 1
+    assert f"(pid {os.getpid()})" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert mount.process.poll() is None
+    assert_same_bytes(mount.file_of(REEL), REEL)
+    assert run("umount", mount.path, home=mount.folder).returncode == 0
+
+
+def test_umount_of_nothing_says_so(tmp_path: Path) -> None:
+    """Exit code 5 where nothing is mounted, and where the mount is somebody else's."""
+    done = run("umount", tmp_path, home=tmp_path)
+    assert (done.returncode, done.stderr) == (5, f"backlotfs: {tmp_path} is not mounted\n")
+    other = run("umount", "/proc", home=tmp_path)
+    assert other.returncode == 5
+    assert "type proc" in other.stderr
+    assert is_mounted(Path("/proc"))
+
+
+def test_a_killed_daemon_is_cleared_and_mounted_again(mount: Mount, mounted: MountIt) -> None:
+    """SIGKILL leaves "Transport endpoint is not connected"; umount repairs it, mount works."""
+    mount.expect_exit(-signal.SIGKILL)
+    mount.process.kill()
+    mount.process.wait()
+    with pytest.raises(OSError, match="Transport endpoint is not connected") as caught:
+        os.listdir(mount.path)  # a stat is answered from the kernel's cache for a moment
+    assert caught.value.errno == errno.ENOTCONN
+    done = run("umount", mount.path, home=mount.folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not is_mounted(mount.path)
+    with Mount(mount.emulator, mount.folder) as again:
+        assert again.path == mount.path
+        assert_same_bytes(again.file_of(REEL), REEL)
+
+
+def test_a_dead_mount_that_somebody_still_holds_is_cleared_too(mount: Mount) -> None:
+    """An open file of a killed daemon does not keep the mountpoint from being repaired."""
+    mount.expect_exit(-signal.SIGKILL)
+    with held_open(mount.file_of(REEL)) as descriptor:
+        mount.process.kill()
+        mount.process.wait()
+        done = run("umount", mount.path, home=mount.folder)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert not is_mounted(mount.path)
+        with pytest.raises(OSError, match=r"not connected|aborted"):
+            os.pread(descriptor, 10, 2 * MIB)

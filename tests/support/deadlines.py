@@ -1,0 +1,20 @@
+"""Waiting for a condition with a deadline, instead of sleeping and hoping."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+_POLL_S = 0.01
+
+
+def wait_until(condition: Callable[[], bool], what: str, *, timeout_s: float = 10.0) -> None:
+    """Return once ``condition()`` holds.
+
+    :param what: for the message: "the mount to answer".
+    :raises AssertionError: when it does not come to hold in time.
+    """
+    ends = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < ends, f"waited {timeout_s:g} s in vain for {what}"
+        time.sleep(_POLL_S)

@@ -1,0 +1,46 @@
+"""A clock that runs with the machine's, never sleeps long, and jumps when it is told to."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+_LONGEST_SLEEP_S = 0.005
+
+
+class HurriedClock:
+    """Implements `backlotfs.clock.Clock`; any thread may call it.
+
+    Backoffs are noted and cut short, so that a test of five attempts takes no seconds. The jump
+    moves the wall clock and the monotonic clock alike.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._ahead_s = 0.0
+        self._slept_s: list[float] = []
+
+    @property
+    def slept_s(self) -> list[float]:
+        """What was asked of `sleep`, in order."""
+        with self._lock:
+            return list(self._slept_s)
+
+    def jump(self, seconds: float) -> None:
+        """Be so much later from now on."""
+        with self._lock:
+            self._ahead_s += seconds
+
+    def now(self) -> float:
+        """Seconds since the epoch, jumps included."""
+        return time.time() + self._ahead_s
+
+    def monotonic(self) -> float:
+        """Seconds, jumps included."""
+        return time.monotonic() + self._ahead_s
+
+    def sleep(self, seconds: float) -> None:
+        """Note it, and hardly sleep."""
+        with self._lock:
+            self._slept_s.append(seconds)
+        time.sleep(min(seconds, _LONGEST_SLEEP_S))

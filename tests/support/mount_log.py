@@ -1,0 +1,47 @@
+"""The log of a mount as records, and the guard: a warning that no test claimed fails the test."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+_HEAD = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ([A-Z]+) (\S+): ")
+_QUIET = frozenset({"DEBUG", "INFO"})
+
+
+class LogRecord(NamedTuple):
+    """One record.
+
+    :ivar level: ``INFO`` …, or ``STRAY`` for what no logger wrote: libfuse, the interpreter.
+    :ivar text: its lines, a traceback included.
+    """
+
+    level: str
+    text: str
+
+
+def parse_log(text: str) -> list[LogRecord]:
+    """Records in order; lines without a head belong to the record before them."""
+    records: list[LogRecord] = []
+    for line in text.splitlines():
+        head = _HEAD.match(line)
+        if head:
+            records.append(LogRecord(head.group(1), line))
+        elif records:
+            records[-1] = records[-1]._replace(text=f"{records[-1].text}\n{line}")
+        else:
+            records.append(LogRecord("STRAY", line))
+    return records
+
+
+def unexpected(text: str, claimed: list[re.Pattern[str]]) -> list[str]:
+    """Records that should not be there: louder than INFO, stray, or with a traceback.
+
+    :param claimed: patterns of what the test has announced.
+    """
+    return [
+        record.text
+        for record in parse_log(text)
+        if (record.level not in _QUIET or "Traceback" in record.text)
+        and not any(pattern.search(record.text) for pattern in claimed)
+    ]

@@ -1,0 +1,200 @@
+"""One foreground mount in a process of its own, from start to a clean end.
+
+Never in the test's own process: a test that waits in the kernel for a file system which it serves
+itself waits for ever. For the same reason a watchdog kills a mount that lives too long: a system
+call that hangs in it cannot be interrupted by pytest's timeout, only answered or cut off.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+
+from backlotfs.emulator import EmulatedAsset, Emulator
+from backlotfs.kernel.mount_table import mount_at
+from tests.support import commands, mount_log
+from tests.support.deadlines import wait_until
+
+#: No mount of a test lives longer; below pytest's timeout, so that the test ends as a failure.
+WATCHDOG_S = 100.0
+#: From the start of the process to a mountpoint that answers.
+START_S = 15.0
+#: From SIGTERM to the end of the process.
+END_S = 6.0
+
+
+def is_mounted(mountpoint: Path) -> bool:
+    """Whether anything is mounted there; asks the kernel's table, which never hangs."""
+    return mount_at(mountpoint) is not None
+
+
+def detach(mountpoint: Path) -> None:
+    """Lazily unmount whatever is there."""
+    subprocess.run(["umount", "-l", mountpoint], check=False, capture_output=True)
+
+
+@contextlib.contextmanager
+def held_open(path: Path) -> Iterator[int]:
+    """A descriptor for reading; that closing it fails, as it must after the mount's end, is fine.
+
+    Also ESTALE at close is swallowed: a test that is about it closes by itself.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        yield descriptor
+    finally:
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+
+
+class Mount:
+    """``backlotfs mount -f`` of one emulator's library.
+
+    Use it as a context manager, or call `start` and `close`. It expects to end with exit code 0,
+    nothing mounted, and a log without warnings; `expect_exit` and `expect_log` claim otherwise.
+    """
+
+    def __init__(
+        self,
+        emulator: Emulator,
+        folder: Path,
+        *options: str,
+        extra: Mapping[str, str] | None = None,
+    ) -> None:
+        """Start nothing yet.
+
+        :param folder: for the mountpoint, profile file and log; may be shared in succession.
+        :param options: of ``backlotfs mount``.
+        :param extra: environment variables.
+        """
+        self.emulator = emulator
+        self.folder = folder
+        self.path = folder / "library"
+        self.options = options
+        self._extra = extra
+        self._log_path = folder / f"mount-{len(list(folder.glob('mount-*.log')))}.log"
+        self._claimed: list[re.Pattern[str]] = []
+        self._exit_code = 0
+        self._process: subprocess.Popen[str] | None = None
+        self._watchdog: threading.Timer | None = None
+
+    @property
+    def process(self) -> subprocess.Popen[str]:
+        """The mount's process."""
+        assert self._process is not None, "the mount has not been started"
+        return self._process
+
+    def __truediv__(self, name: str) -> Path:
+        """The path of a file on the mount."""
+        return self.path / name
+
+    def file_of(self, asset: EmulatedAsset) -> Path:
+        """The path of an asset whose name is an ordinary one, and given to it alone."""
+        assert asset.original_file_name is not None
+        return self.path / asset.original_file_name
+
+    def log_text(self) -> str:
+        """All it has written so far."""
+        return self._log_path.read_text("utf-8", "replace")
+
+    def expect_log(self, pattern: str) -> None:
+        """Claim warnings and errors of the log that match: they do not fail the test."""
+        self._claimed.append(re.compile(pattern))
+
+    def expect_exit(self, code: int) -> None:
+        """The process is to end with this code (negative: by this signal)."""
+        self._exit_code = code
+
+    def start(self) -> Mount:
+        """Mount; returns once the mountpoint answers.
+
+        :raises AssertionError: with the log, when it ends or does not answer in time.
+        """
+        self.launch()
+        try:
+            wait_until(
+                lambda: self.process.poll() is not None or is_mounted(self.path),
+                "the mount or its end",
+                timeout_s=START_S,
+            )
+            assert self.process.poll() is None, f"it ended at once:\n{self.log_text()}"
+            os.stat(self.path)  # answered as soon as the session is
+        except BaseException:
+            self._kill()
+            raise
+        return self
+
+    def launch(self) -> Mount:
+        """Start the process and wait for nothing."""
+        self.path.mkdir(exist_ok=True)
+        config = commands.write_config(self.folder / "config.toml", self.emulator)
+        with self._log_path.open("w", encoding="utf-8") as log:
+            self._process = commands.start(
+                *("mount", "-f", "--config", config, "--profile", commands.PROFILE),
+                *self.options,
+                self.path,
+                home=self.folder,
+                log=log,
+                extra=self._extra,
+            )
+        self._watchdog = threading.Timer(WATCHDOG_S, self._process.kill)
+        self._watchdog.daemon = True
+        self._watchdog.start()
+        return self
+
+    def terminate(self, *, within_s: float = END_S) -> int:
+        """SIGTERM; the exit code. :raises subprocess.TimeoutExpired: it did not end in time."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(within_s)
+
+    def close(self) -> None:
+        """End it, and look at what is left.
+
+        :raises AssertionError: a wrong exit code, a mount left behind, or an unclaimed warning.
+        """
+        if self._process is None:
+            return
+        try:
+            if self.process.poll() is None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self.terminate()
+            code, left = self.process.poll(), is_mounted(self.path)
+        finally:
+            self._kill()
+        log = self.log_text()
+        assert code == self._exit_code, f"exit code {code}, not {self._exit_code}:\n{log}"
+        assert not left, f"{self.path} is still mounted after its process ended:\n{log}"
+        loud = mount_log.unexpected(log, self._claimed)
+        assert not loud, "unexpected in the mount's log:\n" + "\n".join(loud)
+
+    def __enter__(self) -> Mount:
+        """Start."""
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close; after an error of the test its own complaints would only hide that."""
+        if error is None:
+            self.close()
+        else:
+            self._kill()
+
+    def _kill(self) -> None:
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        if is_mounted(self.path):
+            detach(self.path)

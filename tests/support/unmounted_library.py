@@ -1,0 +1,115 @@
+"""The whole stack without a kernel: names, attributes and reads, as the adapter would ask."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from backlotfs.clock import Deadline
+from backlotfs.emulator import EmulatedAsset, Emulator
+from backlotfs.settings import Account, MountSettings
+from backlotfs.waiting import Waiter
+from backlotfs.wiring import build_stack
+from tests.support.deadlines import wait_until
+from tests.support.expected_bytes import assert_equal_bytes, len_of, origin_bytes
+from tests.support.manual_time import HurriedClock
+
+#: As in a mount: how long the kernel would believe attributes.
+SETTLE_S = 2.0
+_PROBE = "bytes=0-0"
+_STEP_BYTES = 128 * 1024
+
+
+class UnmountedLibrary:
+    """An emulator's library through `backlotfs.wiring`; close it.
+
+    Every operation has ``patience_s`` seconds, on the library's own clock.
+    """
+
+    def __init__(self, emulator: Emulator, *, patience_s: float = 20.0, **settings: Any) -> None:
+        """List the library. ``settings``: fields of `MountSettings`."""
+        self.emulator = emulator
+        self.clock = HurriedClock()
+        self.patience_s = patience_s
+        account = Account(emulator.api_url, emulator.api_key, emulator.api_secret)
+        self._cache = tempfile.TemporaryDirectory(prefix="backlotfs-test-")
+        settings = {"cache_dir": Path(self._cache.name), **settings}
+        self.stack = build_stack(
+            MountSettings(account, Path("/unused"), **settings), self.clock, settle_s=SETTLE_S
+        )
+        self.stack.catalog.load(Deadline(20.0, self.clock))
+
+    def close(self) -> None:
+        """Let everything that hangs go on, wait for its end, close the connections."""
+        self.emulator.faults.clear()
+        wait_until(
+            lambda: all(entry.ended for entry in self.emulator.requests.entries()),
+            "the requests under way to end",
+        )
+        self.stack.close()
+        self._cache.cleanup()
+
+    def waiter(self, interrupted: Callable[[], bool] = lambda: False) -> Waiter:
+        """The patience of one operation."""
+        return Waiter(Deadline(self.patience_s, self.clock), interrupted)
+
+    def names(self) -> list[str]:
+        """The listing of the root."""
+        return [entry.name for entry in self.stack.namespace.entries("/")]
+
+    def refresh(self) -> None:
+        """List the library anew and wait for it."""
+        self.stack.catalog.load(Deadline(20.0, self.clock))
+
+    def size(self, asset: EmulatedAsset) -> int:
+        """What stat would say."""
+        return self.stack.namespace.attributes(self._path(asset), self.waiter).size
+
+    def open(self, asset: EmulatedAsset) -> int:
+        """A file handle."""
+        version = self.stack.namespace.open(self._path(asset), self.waiter())
+        return self.stack.reader.open(version.identity, settling=version.settling).fh
+
+    def read(self, fh: int, offset: int, length: int) -> bytes:
+        """One read."""
+        return self.stack.reader.read(fh, offset, length, self.waiter())
+
+    def assert_reads(self, fh: int, asset: EmulatedAsset, offset: int, length: int) -> None:
+        """One read that gives exactly the bytes of this version of the origin."""
+        seen = self.read(fh, offset, length)
+        assert_equal_bytes(seen, origin_bytes(asset, offset, length), offset)
+
+    def assert_whole(self, asset: EmulatedAsset) -> None:
+        """Open, read from front to back, flush and release; every byte is the origin's."""
+        fh = self.open(asset)
+        for offset in range(0, len_of(asset) + 1, _STEP_BYTES):
+            self.assert_reads(fh, asset, offset, _STEP_BYTES)
+        self.stack.reader.flush(fh)
+        self.stack.reader.release(fh)
+
+    def gets(self, asset: EmulatedAsset) -> list[tuple[str | None, int | None]]:
+        """Range and status of each GET of the source, oldest first, without the probes."""
+        return [
+            (entry.range_header, entry.status)
+            for entry in self.emulator.requests.entries(route="source", embed_code=asset.embed_code)
+            if entry.range_header != _PROBE
+        ]
+
+    def probes(self, asset: EmulatedAsset) -> int:
+        """How many GETs of the first byte there were."""
+        entries = self.emulator.requests.entries(route="source", embed_code=asset.embed_code)
+        return sum(entry.range_header == _PROBE for entry in entries)
+
+    def url_requests(self, asset: EmulatedAsset) -> int:
+        """How many calls of the API for a URL there were."""
+        count = self.emulator.requests.count
+        return sum(
+            count(route=route, embed_code=asset.embed_code)
+            for route in ("streams", "source_file_info")
+        )
+
+    @staticmethod
+    def _path(asset: EmulatedAsset) -> str:
+        return f"/{asset.original_file_name}"
