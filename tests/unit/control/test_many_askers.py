@@ -37,10 +37,17 @@ def released() -> Iterator[threading.Event]:
 
 
 @pytest.fixture
-def server(released: threading.Event) -> Iterator[ControlServer]:
+def begun() -> threading.Semaphore:
+    """Counts the slow commands that have begun."""
+    return threading.Semaphore(0)
+
+
+@pytest.fixture
+def server(begun: threading.Semaphore, released: threading.Event) -> Iterator[ControlServer]:
     """``echo`` answers, ``slow`` does when it is released."""
 
     def slow(_request: dict[str, Any]) -> dict[str, Any]:
+        begun.release()
         released.wait(10)
         return {"done": True}
 
@@ -174,10 +181,13 @@ def test_an_old_mount_leaves_the_line_of_the_new_one(server: ControlServer) -> N
     assert not socket_path(PLACE).exists()
 
 
-def test_the_end_waits_for_no_answer(server: ControlServer, released: threading.Event) -> None:
+def test_the_end_waits_for_no_answer(
+    server: ControlServer, begun: threading.Semaphore, released: threading.Event
+) -> None:
     """Closed while a command is still being answered: at once, and it gets what it waits for."""
     with connected() as line, line.makefile("rb") as answers:
         line.sendall(b'{"command": "slow"}\n')
+        assert begun.acquire(timeout=5), "the command is being answered"
         server.close()
         released.set()
         assert json.loads(answers.readline()) == {"done": True}
