@@ -22,6 +22,7 @@ from backlotfs.kernel.binding import fuse_class
 from backlotfs.kernel.fuse_library import PATH_ENCODING, interruption_check, load_fuse
 from backlotfs.kernel.invalidation import EntryInvalidator
 from backlotfs.kernel.operations import BacklotOperations
+from backlotfs.kernel.outside import look
 from backlotfs.kernel.unmounting import detach
 
 log = logging.getLogger(__name__)
@@ -140,12 +141,10 @@ class MountSession:
             # INIT is answered only after `init` returns, so READY cannot come from there.
             self._began.wait()
             while not self._stopping.is_set():
-                try:
-                    if os.stat(self._mountpoint).st_dev != parent:
-                        ready()
-                        return
-                except OSError:
-                    log.debug("the mountpoint does not answer yet", exc_info=True)
+                device = look(self._mountpoint).device
+                if device is not None and device != parent:
+                    ready()
+                    return
                 time.sleep(0.01)
 
         threading.Thread(target=announce, name="ready", daemon=True).start()

@@ -12,7 +12,9 @@ from pathlib import Path
 
 from backlotfs.errors import BacklotError, FuseUnusable
 from backlotfs.kernel.mount_table import mount_at
+from backlotfs.kernel.outside import look
 
+_MNT_FORCE = 1
 _MNT_DETACH = 2
 _FUSERMOUNT_TIMEOUT_S = 20
 
@@ -36,7 +38,9 @@ def unmount(mountpoint: Path) -> None:
             f"{mountpoint} is a mount of type {mounted.fs_type}, not of backlotfs; "
             f"if it is to go: umount {mountpoint}"
         )
-    _unmount(mountpoint, lazy=is_dead(mountpoint))
+    dead = is_dead(mountpoint)
+    # Forced as well: that ends what still waits for a daemon that is gone.
+    _unmount(mountpoint, _MNT_DETACH | _MNT_FORCE if dead else 0)
 
 
 def detach(mountpoint: Path) -> None:
@@ -45,16 +49,12 @@ def detach(mountpoint: Path) -> None:
     Does nothing when nothing is mounted there. :raises FuseUnusable: it could not be done.
     """
     if mount_at(mountpoint) is not None:
-        _unmount(mountpoint, lazy=True)
+        _unmount(mountpoint, _MNT_DETACH)
 
 
 def is_dead(mountpoint: Path) -> bool:
     """Whether the daemon behind a mount is gone."""
-    try:
-        os.statvfs(mountpoint)  # unlike stat, never answered from the kernel's own memory
-    except OSError as error:
-        return error.errno == errno.ENOTCONN
-    return False
+    return look(mountpoint).dead
 
 
 def holders(mountpoint: Path) -> list[str]:
@@ -76,8 +76,8 @@ def holders(mountpoint: Path) -> list[str]:
     return found
 
 
-def _unmount(mountpoint: Path, *, lazy: bool) -> None:
-    reason = _by_syscall(mountpoint, lazy) if os.geteuid() == 0 else _by_program(mountpoint, lazy)
+def _unmount(mountpoint: Path, flags: int) -> None:
+    reason = _by_syscall(mountpoint, flags) if os.geteuid() == 0 else _by_program(mountpoint, flags)
     if "busy" in reason.lower():
         who = ", ".join(holders(mountpoint)) or "another process"
         raise MountBusy(f"{mountpoint} is in use by {who}; close it there and unmount again")
@@ -85,19 +85,19 @@ def _unmount(mountpoint: Path, *, lazy: bool) -> None:
         raise FuseUnusable(f"{mountpoint} cannot be unmounted: {reason}")
 
 
-def _by_syscall(mountpoint: Path, lazy: bool) -> str:
+def _by_syscall(mountpoint: Path, flags: int) -> str:
     """Why not; empty when it is done."""
     libc = ctypes.CDLL(None, use_errno=True)
-    answer = libc.umount2(os.fsencode(mountpoint), _MNT_DETACH if lazy else 0)
+    answer = libc.umount2(os.fsencode(mountpoint), flags)
     return os.strerror(ctypes.get_errno()) if answer else ""
 
 
-def _by_program(mountpoint: Path, lazy: bool) -> str:
+def _by_program(mountpoint: Path, flags: int) -> str:
     """Why not; empty when it is done."""
     program = shutil.which("fusermount3") or shutil.which("fusermount")
     if program is None:
         raise FuseUnusable("fusermount is missing; install it: apt-get install fuse3")
-    command = [program, "-u", *(["-z"] if lazy else []), "--", str(mountpoint)]
+    command = [program, "-u", *(["-z"] if flags & _MNT_DETACH else []), "--", str(mountpoint)]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=_FUSERMOUNT_TIMEOUT_S, check=False
