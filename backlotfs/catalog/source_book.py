@@ -101,6 +101,11 @@ class SourceBook:
         row = self._row_of(embed_code)
         return None if row is None or row.size < 0 else known_from(row)
 
+    def as_in(self, row: AssetRow) -> bool:
+        """Whether ``row`` says all that is known of its source, and nothing is in doubt."""
+        code = row.embed_code
+        return bool(row.verified) and code not in self._learned and code not in self._gone
+
     def settling(self, known: KnownSource) -> bool:
         """Whether the kernel may still believe the size of the version before this one."""
         return self._clock.monotonic() - known.replaced_at <= self._settle_s

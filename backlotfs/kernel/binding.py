@@ -11,9 +11,7 @@ import stat
 from typing import Any
 
 from backlotfs.kernel.fuse_library import load_fuse
-from backlotfs.namespace.attributes import IO_BLOCK_BYTES
-
-_NS = 1_000_000_000
+from backlotfs.namespace.attributes import IO_BLOCK_BYTES, STAT_BLOCK_BYTES
 
 
 def fuse_class() -> Any:
@@ -26,26 +24,28 @@ def fuse_class() -> Any:
 
         def getattr(self, path: bytes, buffer: Any) -> int:
             """stat(2)."""
-            return self.fgetattr(path, buffer, None)
-
-        def fgetattr(self, path: bytes, buffer: Any, _info: Any) -> int:
-            """fstat(2): the same as by path, since a path is never another file's."""
-            attributes = self.operations.attributes(path.decode("utf-8", "surrogateescape"))
+            operations = self.operations
+            inode, mode, nlink, file_size, mtime_s = operations.attributes(
+                path.decode("utf-8", "surrogateescape")
+            )
             memset(buffer, 0, size)
             st = buffer.contents
-            st.st_ino = attributes.inode
-            st.st_mode = attributes.mode
-            st.st_nlink = attributes.nlink
-            st.st_uid = self.operations.uid
-            st.st_gid = self.operations.gid
-            st.st_size = attributes.size
-            st.st_blocks = attributes.blocks
+            st.st_ino = inode
+            st.st_mode = mode
+            st.st_nlink = nlink
+            st.st_uid = operations.uid
+            st.st_gid = operations.gid
+            st.st_size = file_size
+            st.st_blocks = -(-file_size // STAT_BLOCK_BYTES)
             st.st_blksize = IO_BLOCK_BYTES
-            mtime_s = attributes.mtime_s
             st.st_atimespec.tv_sec = mtime_s
             st.st_mtimespec.tv_sec = mtime_s
             st.st_ctimespec.tv_sec = mtime_s
             return 0
+
+        def fgetattr(self, path: bytes, buffer: Any, _info: Any) -> int:
+            """fstat(2): the same as by path, since a path is never another file's."""
+            return self.getattr(path, buffer)
 
         def readdir(self, path: bytes, buffer: Any, filler: Any, _offset: int, _info: Any) -> int:
             """getdents(2): the whole listing; libfuse hands it to the kernel in pieces."""

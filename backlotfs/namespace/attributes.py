@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import stat
-from dataclasses import dataclass
-
-from backlotfs.remote.identity import SourceIdentity
+from typing import NamedTuple
 
 #: ``st_blocks`` counts these, whatever ``st_blksize`` is (stat(2)).
 STAT_BLOCK_BYTES = 512
@@ -13,8 +11,7 @@ STAT_BLOCK_BYTES = 512
 IO_BLOCK_BYTES = 128 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Attributes:
+class Attributes(NamedTuple):
     """Of one file or folder; times in seconds since the epoch, sizes in bytes."""
 
     inode: int
@@ -29,8 +26,7 @@ class Attributes:
         return -(-self.size // STAT_BLOCK_BYTES)
 
 
-@dataclass(frozen=True, slots=True)
-class Totals:
+class Totals(NamedTuple):
     """Of the library, for ``statfs``."""
 
     files: int
@@ -38,11 +34,10 @@ class Totals:
 
 
 def file_attributes(
-    inode: int, identity: SourceIdentity, *, mtime_s: int, umask: int, nlink: int = 1
+    inode: int, size: int, *, mtime_s: int, umask: int, nlink: int = 1
 ) -> Attributes:
     """A source as a file."""
-    mode = stat.S_IFREG | (0o444 & ~umask)
-    return Attributes(inode, mode, nlink, identity.size, mtime_s)
+    return Attributes(inode, stat.S_IFREG | (0o444 & ~umask), nlink, size, mtime_s)
 
 
 def directory_attributes(inode: int, *, mtime_s: int, umask: int, subdirs: int = 0) -> Attributes:

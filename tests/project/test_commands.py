@@ -35,7 +35,10 @@ def test_ci_runs_the_one_command() -> None:
     assert "make test" in (ROOT / ".ci" / "run").read_text()
 
 
-@pytest.mark.parametrize("target", ["demo", "test", "lint", "venv", "clean", "help"])
+@pytest.mark.parametrize(
+    "target",
+    ["demo", "test", "lint", "venv", "clean", "help", "bench", "bench-metadata", "bench-credits"],
+)
 def test_make_knows_its_targets(target: str) -> None:
     """Each target expands."""
     expanded = run(["make", "--dry-run", target], PATH="/usr/bin:/bin")
@@ -67,7 +70,7 @@ def test_missing_packages_without_a_way_to_install_are_named(tmp_path: Path) -> 
     bare.chmod(0o755)
     refused = run([ROOT / ".ci" / "system-packages", "test"], PATH=str(tmp_path))
     assert refused.returncode == 1
-    assert refused.stderr.endswith("python3-venv fuse3 libfuse2 rsync ffmpeg\n")
+    assert refused.stderr.endswith("python3-venv fuse3 libfuse2 rsync ffmpeg attr\n")
 
 
 def test_arguments_after_two_dashes_are_pytests() -> None:

@@ -52,7 +52,7 @@ class Process:
             open_saved=lambda: self.saved,
             load=lambda _deadline: self._step("load"),
             refresh=self._refresh,
-            keep_fresh=lambda: self._step("keep fresh"),
+            keep_fresh=lambda **_hooks: self._step("keep fresh"),
         )
         self.catalog = catalog
         self.stack = SimpleNamespace(

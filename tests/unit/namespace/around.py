@@ -69,6 +69,9 @@ class Around:
     def known(self, embed_code: str) -> KnownSource | None:
         return self.learned.get(embed_code)
 
+    def as_in(self, row: AssetRow) -> bool:
+        return bool(row.verified) and row.embed_code not in self.learned
+
     def settling(self, known: KnownSource) -> bool:
         return self.settles
 

@@ -7,7 +7,6 @@ import stat
 import pytest
 
 from backlotfs.namespace.attributes import directory_attributes, file_attributes
-from tests.unit.fakes import identity
 
 
 @pytest.mark.parametrize(
@@ -15,7 +14,7 @@ from tests.unit.fakes import identity
 )
 def test_a_file(size: int, blocks: int) -> None:
     """Blocks count 512 bytes, whatever the block size."""
-    found = file_attributes(9, identity(size=size), mtime_s=5, umask=0o022)
+    found = file_attributes(9, size, mtime_s=5, umask=0o022)
     assert (found.inode, found.size, found.blocks, found.mtime_s) == (9, size, blocks, 5)
     assert found.nlink == 1
 
@@ -26,7 +25,7 @@ def test_a_file(size: int, blocks: int) -> None:
 )
 def test_modes(umask: int, file_mode: int, dir_mode: int) -> None:
     """Nothing is ever writable; the umask takes the rest."""
-    as_file = file_attributes(1, identity(), mtime_s=0, umask=umask)
+    as_file = file_attributes(1, 1000, mtime_s=0, umask=umask)
     as_dir = directory_attributes(1, mtime_s=0, umask=umask)
     assert as_file.mode == stat.S_IFREG | file_mode
     assert as_dir.mode == stat.S_IFDIR | dir_mode
