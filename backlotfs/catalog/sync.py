@@ -35,6 +35,8 @@ P = TypeVar("P", AssetPage, DeletedPage)
 FULL_WALK_S = 24 * 3600.0
 #: Asked for again before the newest update seen: bulk edits share a second, answers are cached.
 OVERLAP_S = 120
+#: … until a sync has come this long after it: the overlap, and the five minutes of a cache.
+SETTLED_AFTER_S = OVERLAP_S + 300
 #: Without ``where``, walks are so seldom that they take a tenth of the credits: seconds per page.
 PAGE_COST_S = 2.0
 #: The lease on syncing; renewed with each page.
@@ -166,7 +168,10 @@ class Synchronizer:
     def _incremental(self, deadline: Deadline) -> bool:
         """False when the server turns out to ignore ``where``."""
         state = self._store.state()
-        since = max(0, state.high_water_s - OVERLAP_S)
+        # Later than that, nothing can still appear below the mark but ties in its very second; a
+        # bulk edit would otherwise be listed again by every sync until something newer comes.
+        settled = state.synced_at_s > state.high_water_s + SETTLED_AFTER_S
+        since = max(0, state.high_water_s - (1 if settled else OVERLAP_S))
         moment = datetime.fromtimestamp(since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         changed: list[Asset] = []
         pages = self._api.iter_pages(

@@ -5,7 +5,6 @@ Each case in the foreground and in the background, because a script relies on bo
 
 from __future__ import annotations
 
-import signal
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -90,9 +89,7 @@ def mounted_already(attempt: Attempt) -> None:
 def dead(attempt: Attempt) -> None:
     mount = attempt.resources.enter_context(running_mount(attempt))
     attempt.resources.callback(detach, mount.path)
-    mount.expect_exit(-signal.SIGKILL)
-    mount.process.kill()
-    mount.process.wait()
+    mount.kill()
     attempt.mountpoint = mount.path
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import MountIt, Serve
 from tests.support.commands import run
+from tests.support.deadlines import wait_until
 from tests.support.expected_bytes import assert_same_bytes
 from tests.support.made_assets import MIB, video
 from tests.support.mounting import END_S, Mount, held_open, is_mounted
@@ -59,9 +59,7 @@ def test_umount_of_nothing_says_so(tmp_path: Path) -> None:
 
 def test_a_killed_daemon_is_cleared_and_mounted_again(mount: Mount, mounted: MountIt) -> None:
     """SIGKILL leaves "Transport endpoint is not connected"; umount repairs it, mount works."""
-    mount.expect_exit(-signal.SIGKILL)
-    mount.process.kill()
-    mount.process.wait()
+    mount.kill()
     with pytest.raises(OSError, match="Transport endpoint is not connected") as caught:
         os.listdir(mount.path)  # a stat is answered from the kernel's cache for a moment
     assert caught.value.errno == errno.ENOTCONN
@@ -75,12 +73,24 @@ def test_a_killed_daemon_is_cleared_and_mounted_again(mount: Mount, mounted: Mou
 
 def test_a_dead_mount_that_somebody_still_holds_is_cleared_too(mount: Mount) -> None:
     """An open file of a killed daemon does not keep the mountpoint from being repaired."""
-    mount.expect_exit(-signal.SIGKILL)
     with held_open(mount.file_of(REEL)) as descriptor:
-        mount.process.kill()
-        mount.process.wait()
+        mount.kill()
         done = run("umount", mount.path, home=mount.folder)
         assert (done.returncode, done.stderr) == (0, "")
         assert not is_mounted(mount.path)
         with pytest.raises(OSError, match=r"not connected|aborted"):
             os.pread(descriptor, 10, 2 * MIB)
+
+
+def test_a_daemon_killed_at_any_moment_of_its_start_dies(serve: Serve, tmp_path: Path) -> None:
+    """SIGKILL as soon as the mount appears: no thread of its own waits in it, so it can die."""
+    emulator = serve(REEL)
+    for _ in range(5):
+        mount = Mount(emulator, tmp_path)
+        mount.launch()
+        try:
+            wait_until(lambda mount=mount: is_mounted(mount.path), "the mount")  # type: ignore[misc]  # bound now
+            mount.kill()
+            assert run("umount", mount.path, home=tmp_path).returncode == 0
+        finally:
+            mount.close()

@@ -36,8 +36,13 @@ def is_mounted(mountpoint: Path) -> bool:
 
 
 def detach(mountpoint: Path) -> None:
-    """Lazily unmount whatever is there."""
-    subprocess.run(["umount", "-l", mountpoint], check=False, capture_output=True)
+    """Unmount whatever is there lazily, and fail every call that waits in it.
+
+    Forced, because a daemon that was killed while one of its own threads waited in its own mount
+    cannot even die before that.
+    """
+    if is_mounted(mountpoint):
+        subprocess.run(["umount", "-f", "-l", mountpoint], check=False, capture_output=True)
 
 
 @contextlib.contextmanager
@@ -144,7 +149,7 @@ class Mount:
                 log=log,
                 extra=self._extra,
             )
-        self._watchdog = threading.Timer(WATCHDOG_S, self._process.kill)
+        self._watchdog = threading.Timer(WATCHDOG_S, self._end_the_hard_way)
         self._watchdog.daemon = True
         self._watchdog.start()
         return self
@@ -153,6 +158,15 @@ class Mount:
         """SIGTERM; the exit code. :raises subprocess.TimeoutExpired: it did not end in time."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(within_s)
+
+    def kill(self) -> None:
+        """SIGKILL, which leaves a dead mount; the exit code is expected to say so.
+
+        :raises subprocess.TimeoutExpired: it does not die.
+        """
+        self.expect_exit(-signal.SIGKILL)
+        self.process.kill()
+        self.process.wait(END_S)
 
     def close(self) -> None:
         """End it, and look at what is left.
@@ -193,8 +207,11 @@ class Mount:
     def _kill(self) -> None:
         if self._watchdog is not None:
             self._watchdog.cancel()
+        self._end_the_hard_way()
+        if self._process is not None:
+            self._process.wait(END_S)
+
+    def _end_the_hard_way(self) -> None:
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
-            self._process.wait()
-        if is_mounted(self.path):
-            detach(self.path)
+        detach(self.path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -36,15 +37,25 @@ def test_the_first_sync_is_a_walk(synced: SyncedCatalog) -> None:
     assert synced.progress == [2, 4, 5]
 
 
+def test_a_fresh_mark_is_not_trusted(synced: SyncedCatalog) -> None:
+    """Until long after it, syncs ask for an overlap: something may still appear below it."""
+    mark = int(synced.clock.now()) - 10
+    synced.api.assets = [asset("A", updated_at_s=mark)]
+    run(synced)
+    run(synced)
+    moment = datetime.fromtimestamp(mark - OVERLAP_S, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert synced.api.calls[0] == f"since {moment}"
+
+
 def test_then_only_what_changed(synced: SyncedCatalog) -> None:
-    """Two calls, with an overlap; a deletion newer than the record is believed."""
+    """Two calls, from the mark itself; a deletion newer than the record is believed."""
     synced.api.assets = [asset("A", updated_at_s=2000), asset("B", updated_at_s=2000)]
     run(synced)
     synced.api.assets = [asset("A", updated_at_s=2500), asset("C", updated_at_s=2600)]
     synced.api.deleted = [DeletedAsset("B", 2550), DeletedAsset("C", 1)]
     assert run(synced) is Synced.INCREMENTAL
-    assert synced.api.calls == ["since 1970-01-01T00:31:20Z", "deleted"]
-    assert 2000 - OVERLAP_S == 31 * 60 + 20
+    assert synced.api.calls == ["since 1970-01-01T00:33:19Z", "deleted"]
+    assert 2000 - 1 == 33 * 60 + 19
     assert codes(synced) == {"A", "C"}
     assert run(synced) is Synced.INCREMENTAL
     assert codes(synced) == {"A", "C"}
