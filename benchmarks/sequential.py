@@ -18,13 +18,14 @@ from pathlib import Path
 from backlotfs.emulator import Emulator, EmulatorSettings, Library
 from benchmarks.mounts import MountProcess, backlotfs_command, mounted, rclone_command
 from benchmarks.origin import nginx, publish
+from benchmarks.report import spread, table, write_section
 
 SIZE_BYTES = 1024**3
 NGINX_PORT = 8991
 
 
 def main(rounds: int) -> None:
-    """Measure and print a table."""
+    """Measure and write the section."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="backlotfs-bench-")))
         folder.chmod(0o755)
@@ -44,7 +45,11 @@ def main(rounds: int) -> None:
         )
         ours, theirs = folder / "ours", folder / "theirs"
         mounts = [
-            stack.enter_context(mounted("backlotfs", backlotfs_command(config, ours), ours)),
+            stack.enter_context(
+                mounted(
+                    "backlotfs", backlotfs_command(config, ours, cache_dir=folder / "cache"), ours
+                )
+            ),
             stack.enter_context(
                 mounted("rclone", rclone_command(origin + "/plain/", theirs), theirs)
             ),
@@ -78,16 +83,22 @@ def _copy(mount: MountProcess, media: Path, folder: Path) -> tuple[float, float]
 
 
 def _report(results: dict[str, list[tuple[float, float]]], mounts: list[MountProcess]) -> None:
-    print("| mount | MB/s, median (min-max) | CPU s per GB | PSS, MB |")
-    print("| --- | --- | --- | --- |")
+    rows = []
     rates: dict[str, float] = {}
     for mount in mounts:
-        speeds = sorted(SIZE_BYTES / 1e6 / took for took, _ in results[mount.name])
+        speeds = [SIZE_BYTES / 1e6 / took for took, _ in results[mount.name]]
         cpu = statistics.median(used for _, used in results[mount.name]) / (SIZE_BYTES / 1e9)
         rates[mount.name] = statistics.median(speeds)
-        spread = f"{rates[mount.name]:.0f} ({speeds[0]:.0f}-{speeds[-1]:.0f})"
-        print(f"| {mount.name} | {spread} | {cpu:.2f} | {mount.pss_bytes() / 1e6:.0f} |")
-    print(f"\nbacklotfs / rclone: {rates['backlotfs'] / rates['rclone']:.2f}")
+        memory = f"{mount.pss_bytes() / 1e6:.0f}"
+        rows.append([mount.name, spread(speeds, 0), f"{cpu:.2f}", memory])
+    head = ["mount", "MB/s, median (min-max)", "CPU s per GB", "PSS, MB"]
+    rounds = len(results[mounts[0].name])
+    write_section(
+        "sequential",
+        f"`cp` of 1 GiB from nginx on loopback, page cache dropped; {rounds} rounds.\n\n"
+        f"{table(head, rows)}\n\n"
+        f"backlotfs / rclone: {rates['backlotfs'] / rates['rclone']:.2f}",
+    )
 
 
 if __name__ == "__main__":

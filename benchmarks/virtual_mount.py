@@ -1,0 +1,111 @@
+"""A mount in virtual time: the stack as shipped, over a `VirtualService`, without a kernel."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import requests
+
+from backlotfs import single_flight, wiring, workers
+from backlotfs.catalog import catalog, rate_budget, source_book
+from backlotfs.catalog.rate_budget import RateBudget
+from backlotfs.cli.serving import FIRST_LISTING_DEADLINE_S
+from backlotfs.clock import Deadline
+from backlotfs.kernel.session import SETTLE_S
+from backlotfs.settings import Account, MountSettings
+from backlotfs.waiting import Waiter
+from backlotfs.wiring import Stack, build_stack
+from benchmarks.virtual_service import API_URL, ServiceAdapter, SourceConnections, VirtualService
+from benchmarks.virtual_time import (
+    VirtualCondition,
+    VirtualThreading,
+    VirtualTime,
+    virtual_future,
+)
+
+
+class VirtualMount:
+    """What `backlotfs.cli.serving` does, as far as the API notices; made by `mounted`."""
+
+    def __init__(self, stack: Stack, time: VirtualTime, stat_deadline_s: float) -> None:
+        self.stack = stack
+        self._time = time
+        self._stat_deadline_s = stat_deadline_s
+
+    def list_names(self) -> list[str]:
+        """``ls -f``."""
+        return [entry.name for entry in self.stack.namespace.entries("/")]
+
+    def use(self) -> None:
+        """Somebody lists the folder and looks at its first line only."""
+        next(self.stack.namespace.entries("/"), None)
+
+    def size(self, name: str) -> int:
+        """``stat``, as patient as the adapter. :raises BacklotError: see `Namespace.attributes`."""
+        return self.stack.namespace.attributes(f"/{name}", self._waiter).size
+
+    def list_sizes(self) -> int:
+        """``ls -l``; how many names had a size."""
+        return sum(self.size(name) >= 0 for name in self.list_names())
+
+    def unsized(self) -> int:
+        """Assets never probed yet."""
+        self.stack.book.flush()
+        sized, missing, total = self.stack.store.sized_counts()
+        return total - sized - missing
+
+    def _waiter(self) -> Waiter:
+        return Waiter(Deadline(self._stat_deadline_s, self._time), lambda: False)
+
+
+@contextlib.contextmanager
+def mounted(service: VirtualService, time: VirtualTime, cache_dir: Path) -> Iterator[VirtualMount]:
+    """Mount and, at the end, unmount: every thread ends, the catalog stays in ``cache_dir``.
+
+    All settings are the defaults; only time, threads and connections are stood in for.
+    """
+    account = Account(API_URL, service.settings.api_key, service.settings.api_secret)
+    settings = MountSettings(account, Path("/virtual"), cache_dir)
+    with _stood_in(service, time):
+        stack = build_stack(settings, time, settle_s=SETTLE_S)
+        if stack.catalog.open_saved():
+            stack.catalog.refresh()  # the check beside
+        else:
+            wiring.greet(account, time, stack.session)
+            stack.catalog.load(Deadline(FIRST_LISTING_DEADLINE_S, time))
+        stack.catalog.keep_fresh(each_minute=stack.sizer.crawl)
+        stack.sizer.crawl()
+        try:
+            yield VirtualMount(stack, time, settings.stat_deadline_s)
+        finally:
+            time.end()
+            stack.close()
+
+
+@contextlib.contextmanager
+def _stood_in(service: VirtualService, time: VirtualTime) -> Iterator[None]:
+    def session() -> requests.Session:
+        made = requests.Session()
+        made.trust_env = False
+        made.mount("http://", ServiceAdapter(service))
+        return made
+
+    wait: Any = VirtualCondition.wait
+    with contextlib.ExitStack() as stack:
+        for module in (catalog, rate_budget, source_book, workers):
+            stack.enter_context(mock.patch.object(module, "threading", VirtualThreading(time)))
+        stack.enter_context(mock.patch.object(single_flight, "Future", virtual_future(time)))
+        stack.enter_context(
+            mock.patch.multiple(
+                wiring,
+                RateBudget=functools.partial(RateBudget, wait=wait),
+                ConnectionPool=lambda **_options: SourceConnections(service),
+                open_api_session=session,
+            )
+        )
+        yield
