@@ -8,6 +8,7 @@ Precedence: option, environment, profile. A profile file that others can read is
     api_url = "https://backlot.example"
     api_key = "…"
     api_secret_file = "/run/secrets/backlot"    # or api_secret, or api_secret_command
+    options = "allow_other,uid=1000"            # as -o takes them, which comes after them
 
 systemd's ``LoadCredential=api_key:…`` and ``api_secret:…`` are found by ``CREDENTIALS_DIRECTORY``.
 """
@@ -30,7 +31,15 @@ from backlotfs.settings import DEFAULT_API_URL, Account, default_cdn_url
 
 _SECRET_COMMAND_TIMEOUT_S = 30.0
 _KEYS = frozenset(
-    {"api_url", "cdn_url", "api_key", "api_secret", "api_secret_file", "api_secret_command"}
+    {
+        "api_url",
+        "cdn_url",
+        "api_key",
+        "api_secret",
+        "api_secret_file",
+        "api_secret_command",
+        "options",
+    }
 )
 
 
@@ -70,7 +79,8 @@ def load_account(
             f"{config or config_path()} with --profile"
         )
     cdn = cdn_url or environ.get("BACKLOT_CDN_URL") or _text(entry, "cdn_url")
-    return Account(url, key, secret, cdn or default_cdn_url(url), profile)
+    options = _text(entry, "options") or ""
+    return Account(url, key, secret, cdn or default_cdn_url(url), profile, options)
 
 
 def _profile(path: Path, name: str | None, *, required: bool) -> dict[str, Any]:

@@ -32,6 +32,7 @@ class Account:
     """Which library, and as whom. Shows no secret.
 
     :ivar profile: its name in the configuration file, or None.
+    :ivar mount_options: what the profile gives to ``-o``.
     """
 
     api_url: str
@@ -39,6 +40,7 @@ class Account:
     api_secret: str = field(repr=False)
     cdn_url: str | None = None
     profile: str | None = None
+    mount_options: str = ""
 
     @property
     def source(self) -> str:

@@ -129,6 +129,20 @@ class _CheapLookup:
         return self._api.get_source(embed_code, deadline=deadline, fresh=False)
 
 
+class _ToCrawl:
+    """What the sizer has to do, of all that the store holds."""
+
+    def __init__(self, store: CatalogStore, types: frozenset[str]) -> None:
+        self._store = store
+        self._types = types
+        self.try_lease = store.try_lease
+        self.release_lease = store.release_lease
+
+    def unsized(self, limit: int) -> list[str]:
+        """Of the types presented only: to ask for a channel's source would waste a credit."""
+        return self._store.unsized(limit, types=self._types) + self._store.unverified(limit)
+
+
 def build_stack(
     settings: MountSettings,
     clock: Clock,
@@ -189,6 +203,7 @@ def build_stack(
     synchronizer = Synchronizer(
         api, store, purse, clock, with_labels="labels" in settings.layouts, progress=progress
     )
+    admit = AssetFilter(settings.types or SOURCE_TYPES, settings.statuses)
     catalog = Catalog(
         store,
         synchronizer,
@@ -197,7 +212,7 @@ def build_stack(
         name_mode=mode,
         give_names=lambda store: give_names(store, mode),
         ttl_s=settings.metadata_ttl_s,
-        admit=AssetFilter(settings.types or SOURCE_TYPES, settings.statuses),
+        admit=admit,
     )
     book = SourceBook(clock, catalog.row, store.save_sources, source_changed, settle_s=settle_s)
     sizer = Sizer(
@@ -205,7 +220,7 @@ def build_stack(
         crawl_probe,
         resolver.knows,
         book,
-        store,
+        _ToCrawl(store, admit.types),
         purse,
         workers,
         Workers(CRAWLERS, "crawler"),

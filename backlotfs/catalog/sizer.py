@@ -52,7 +52,7 @@ class Unsized(Protocol):
     """What is needed of the store."""
 
     def unsized(self, limit: int) -> list[str]:
-        """Embed codes never probed, newest first."""
+        """Embed codes never probed, newest first, and those in doubt."""
 
     def try_lease(self, name: str, owner: str, seconds: float) -> bool:
         """Whether this owner may do what ``name`` stands for."""

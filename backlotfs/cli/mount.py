@@ -137,7 +137,7 @@ def mount(  # one parameter per option
             log_format=log_format,
             log_place=log_place,
         ),
-        options,
+        (account.mount_options, *options),
     )
     if foreground:
         serve_mount(settings, lambda: None)

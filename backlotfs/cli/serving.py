@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import logging
 import os
@@ -168,10 +169,13 @@ def _open_control(settings: MountSettings, stack: Stack) -> ControlServer | None
 
 
 def _status(settings: MountSettings, stack: Stack) -> dict[str, Any]:
-    stack.book.flush()
-    sized, missing, total = stack.store.sized_counts()
+    with contextlib.suppress(BacklotError):
+        stack.book.flush()  # what is told as known is kept, whatever happens next
+    rows = stack.catalog.library.rows.values()
+    sized = sum(stack.book.known(row.embed_code) is not None for row in rows)
+    missing = sum(stack.book.unavailable(row) for row in rows)
     error = stack.catalog.last_error
-    left = total - sized - missing
+    left = max(0, len(rows) - sized - missing)
     return {
         "source": settings.account.source,
         "mountpoint": str(settings.mountpoint),
@@ -180,7 +184,7 @@ def _status(settings: MountSettings, stack: Stack) -> dict[str, Any]:
         "sizes": {
             "sized": sized,
             "missing": missing,
-            "total": total,
+            "total": len(rows),
             "seconds_left": stack.sizer.seconds_for(left),
         },
         "synced_at": stack.store.state().synced_at_s,

@@ -193,3 +193,14 @@ def test_named_profile_is_looked_for_in_the_usual_place(tmp_path: Path) -> None:
     assert load_account({}, profile="a").api_key == "k"
     with pytest.raises(SettingsError, match="no profile c; it has: a, b"):
         load_account({}, profile="c")
+
+
+def test_options_of_a_profile(tmp_path: Path) -> None:
+    """As ``-o`` takes them; none is an empty text."""
+    config = tmp_path / "config.toml"
+    config.touch(0o600)
+    profile = '[profiles.main]\napi_url = "http://h"\napi_key = "k"\napi_secret = "s"\n'
+    config.write_text(profile)
+    assert load_account({}, config=config, profile="main").mount_options == ""
+    config.write_text(profile + 'options = "allow_other,uid=7"\n')
+    assert load_account({}, config=config, profile="main").mount_options == "allow_other,uid=7"

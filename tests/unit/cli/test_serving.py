@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from backlotfs.catalog.rate_budget import BudgetStatus
-from backlotfs.catalog.rows import SizedCounts, SyncState
+from backlotfs.catalog.rows import SyncState
 from backlotfs.control import address
 from backlotfs.control.client import ask
 from backlotfs.errors import (
@@ -25,6 +25,7 @@ from backlotfs.errors import (
 )
 from backlotfs.kernel.session import Memory, MountOptions
 from backlotfs.settings import Account, MountSettings
+from tests.unit.fakes import row
 
 SERVING = import_module("backlotfs.cli.serving")
 
@@ -46,7 +47,7 @@ class Process:
             Account("http://api", "k", "s", profile="main"), Path("/mnt/x"), folder
         )
         catalog = SimpleNamespace(
-            library=SimpleNamespace(rows={"A": 1}, version=3),
+            library=SimpleNamespace(rows={code: row(code) for code in "ABCDEFGHIJ"}, version=3),
             last_error=None,
             refreshing=False,
             open_saved=lambda: self.saved,
@@ -63,9 +64,12 @@ class Process:
             sizer=SimpleNamespace(
                 crawl=lambda: self._step("crawl"), seconds_for=lambda assets: assets * 2.0
             ),
-            book=SimpleNamespace(flush=lambda: None),
+            book=SimpleNamespace(
+                flush=lambda: self._step("flush"),
+                known=lambda code: code if code in "ABCD" else None,
+                unavailable=lambda found: found.embed_code == "E",
+            ),
             store=SimpleNamespace(
-                sized_counts=lambda: SizedCounts(4, 1, 10),
                 state=lambda: SyncState(1, 5.0, 5.0, 0, 0, None),
             ),
             purse=SimpleNamespace(snapshot=lambda: BudgetStatus(200, 300, None, 0.0, (0, 0, 0))),
