@@ -68,7 +68,9 @@ def _beside_rclone(folder: Path, assets: int, rounds: int) -> list[str]:
                 wall = {key: round(one.wall_s, 2) for key, one in results[name][-1].taken.items()}
                 print(f"round {number + 1}, {name}: {wall}")
         return [
-            f"{assets} assets, every size known; {rounds} rounds.",
+            f"{assets} assets, every size known; {rounds} rounds. Cold: freshly mounted, or the "
+            "kernel's dentries and inodes dropped. Absent names: rclone was asked for "
+            f"{_ABSENT_OF_RCLONE}, and its time is scaled up.",
             _table(results["backlotfs"], results["rclone"]),
             _memory(results["backlotfs"], results["rclone"]),
             _calls(emulator, results["backlotfs"]),
