@@ -18,7 +18,7 @@
     ├── DeadlineExceeded          ETIMEDOUT  4
     │   └── NotWaiting            ETIMEDOUT  4   at once, for a process that scans
     ├── RemoteUnavailable         EIO        4   refused, reset, DNS, TLS, 5xx: retries spent
-    │   └── RateLimited           EIO        4   429; carries ``retry_after_s``
+    │   └── RateLimited           ETIMEDOUT  4   429; carries ``retry_after_s``
     ├── CredentialsRefused        EACCES     3
     │   └── ClockSkewed           EACCES     3   our ``expires`` was already past for the server
     ├── ProtocolViolation         EIO        1   HTML for JSON, a URL that is none …
@@ -151,6 +151,8 @@ class RateLimited(RemoteUnavailable):
 
     :ivar retry_after_s: seconds until the server will answer again.
     """
+
+    errno = errno.ETIMEDOUT
 
     def __init__(self, message: str, *, retry_after_s: float) -> None:
         super().__init__(message, status=429)

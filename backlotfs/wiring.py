@@ -175,7 +175,8 @@ def build_stack(
     crawl_probe = None
     if account.cdn_url is not None:
         cheap = UrlResolver(_CheapLookup(api), clock, seen=resolver.offer)
-        crawl_probe = SourceProbe(SignedGet(cheap, connections, clock, retry)).probe
+        crawl_get = SignedGet(cheap, connections, clock, retry)
+        crawl_probe = SourceProbe(crawl_get, cheap.reported_size).probe
     handles = HandleTable()
     workers = Workers(CATALOG_THREADS, "catalog")
     mode = NameMode(settings.names)
@@ -216,7 +217,7 @@ def build_stack(
     )
     book = SourceBook(clock, catalog.row, store.save_sources, source_changed, settle_s=settle_s)
     sizer = Sizer(
-        SourceProbe(signed_get).probe,
+        SourceProbe(signed_get, resolver.reported_size).probe,
         crawl_probe,
         resolver.knows,
         book,

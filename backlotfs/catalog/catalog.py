@@ -88,6 +88,8 @@ class Catalog:
         self._listeners: list[Listener] = []
         self._lock = threading.Lock()
         self._refreshing = False
+        self._idle = threading.Event()  # set while no refresh is under way
+        self._idle.set()
         self._again: bool | None = None
         self._publishing = threading.Lock()
         self._library = Library(0, MappingProxyType({}), (), MappingProxyType({}))
@@ -150,10 +152,16 @@ class Catalog:
             deadline.check("waiting for another mount, which lists the library")
             self._clock.sleep(LOOK_AGAIN_S)
 
-    def used(self) -> None:
-        """Somebody uses the mount: refresh in the background if the TTL has passed."""
-        if self._clock.monotonic() - self._looked_at >= self._due_after_s:
-            self.refresh()
+    def used(self, wait_s: float = 0.0) -> None:
+        """Somebody uses the mount: refresh in the background if the TTL has passed.
+
+        :param wait_s: give that refresh so long to bring news, before something old is trusted.
+        """
+        if self._clock.monotonic() - self._looked_at < self._due_after_s:
+            return
+        self.refresh()
+        if wait_s:
+            self._idle.wait(wait_s)
 
     def refresh(self, *, full: bool = False) -> None:
         """Start a sync in the background; one that is asked for while one runs comes after it."""
@@ -162,6 +170,7 @@ class Catalog:
                 self._again = bool(self._again) or full
                 return
             self._refreshing = True
+            self._idle.clear()
         self._looked_at = self._clock.monotonic()
         self._workers.submit(lambda: self._refresh(full))
 
@@ -249,6 +258,7 @@ class Catalog:
         finally:
             with self._lock:
                 self._refreshing = False
+                self._idle.set()
                 again, self._again = self._again, None
             if again is not None:
                 self.refresh(full=again)

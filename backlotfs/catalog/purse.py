@@ -29,7 +29,7 @@ class Purse:
 
         :raises RateLimited: at once, when the turn would come after the deadline.
         """
-        if self._silent:
+        if self._silent and self._rate() is None:
             yield from self._freely()
             return
         self._budget.acquire(priority, deadline)

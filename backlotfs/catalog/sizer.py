@@ -38,6 +38,8 @@ PATIENCE_S = 75.0
 REST_S = 5.0
 #: Nor longer than this after a 429 that names an hour: it may be over sooner.
 LONGEST_REST_S = 60.0
+#: The crawl leaves an asset that failed alone for this long, and goes on with the others.
+FORGIVEN_AFTER_S = 600.0
 #: Assets taken from the store at a time, and how long the lease on crawling lasts.
 BATCH = 2000
 #: Probes after which a time that is left can be told.
@@ -96,6 +98,7 @@ class Sizer:
         self._queue: OrderedDict[str, Priority] = OrderedDict()
         self._crawlers = 0
         self._crawling = False
+        self._failed_at: dict[str, float] = {}
         self._probed = 0
         self._crawl_since: float | None = None
         self._owner = new_owner()
@@ -179,9 +182,13 @@ class Sizer:
                 self._enqueue([code], Priority.BACKGROUND)
                 self._clock.sleep(min(error.retry_after_s, LONGEST_REST_S))
             except RemoteUnavailable:
+                self._failed_at[code] = self._clock.monotonic()
                 self._clock.sleep(REST_S)
             except BacklotError:
-                pass  # it is in the book and in the log
+                self._failed_at[code] = self._clock.monotonic()
+            except Exception:
+                log.exception("sizing %s failed unexpectedly", code)
+                self._failed_at[code] = self._clock.monotonic()
 
     def _crawl_one(self, code: str, priority: Priority) -> None:
         """:raises BacklotError: the probe's."""
@@ -215,12 +222,20 @@ class Sizer:
                 self._crawling = True
             self._start_crawlers()
 
+    def _forgive(self) -> None:
+        """Forget failures that are long ago."""
+        since = self._clock.monotonic() - FORGIVEN_AFTER_S
+        for code in [code for code, at in list(self._failed_at.items()) if at <= since]:
+            self._failed_at.pop(code, None)
+
     def _refill(self) -> bool:
         """Whether the store had more."""
         try:
             if not self._store.try_lease("size", self._owner, LEASE_S):
                 return False
-            codes = [code for code in self._store.unsized(BATCH) if self._wanted(code)]
+            self._forgive()
+            unsized = self._store.unsized(BATCH + len(self._failed_at))
+            codes = [code for code in unsized if code not in self._failed_at and self._wanted(code)]
         except BacklotError as error:
             log.warning("the crawl over sizes rests: %s", error)
             return False

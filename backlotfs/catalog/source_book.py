@@ -12,8 +12,6 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from cachetools import LRUCache
-
 from backlotfs.catalog.rows import AssetRow, SourceRecord
 from backlotfs.clock import Clock
 from backlotfs.errors import BacklotError, SourceDenied, SourceGone, SourceMissing
@@ -85,7 +83,7 @@ class SourceBook:
         self._lock = threading.Lock()
         self._learned: dict[str, KnownSource] = {}
         self._gone: set[str] = set()
-        self._failures: LRUCache[str, _Failure] = LRUCache(FAILURES_KEPT)
+        self._failures: dict[str, _Failure] = {}
         self._unsaved: dict[str, SourceRecord] = {}
         self._closed = False
         self._writing: threading.Thread | None = None
@@ -161,6 +159,8 @@ class SourceBook:
         ttl = UNAVAILABLE_TTL_S if definite else FAILED_TTL_S
         with self._lock:
             self._failures[embed_code] = _Failure(error, self._clock.monotonic() + ttl)
+            if len(self._failures) > FAILURES_KEPT:
+                del self._failures[next(iter(self._failures))]
             gone = definite and self.known(embed_code) is not None
             if definite and self._row_of(embed_code) is not None:
                 self._learned.pop(embed_code, None)

@@ -25,7 +25,7 @@ from backlotfs.catalog.rows import WalkResult
 from backlotfs.catalog.store import CatalogStore
 from backlotfs.catalog.store_leases import new_owner
 from backlotfs.clock import Clock, Deadline
-from backlotfs.errors import NoSuchEntry
+from backlotfs.errors import NoSuchEntry, ProtocolViolation
 
 log = logging.getLogger(__name__)
 
@@ -144,15 +144,20 @@ class Synchronizer:
             return True
         assets = 0
         pages = self._api.iter_pages(deadline=deadline, include="labels", start=start)
-        come = 0
-        for page in self._paced(pages, deadline):
-            _tell_skipped(page.skipped)
-            come += 1
-            assets += len(page.assets)
-            self._store.walk_add(page.assets, page.next_page)
-            self._progress(assets)
-        if start is not None and not come:
-            # A cursor that has died looks like the end: what was staged is not the whole library.
+        try:
+            for page in self._paced(pages, deadline):
+                _tell_skipped(page.skipped)
+                if start is not None and not assets and not page.assets:
+                    break
+                assets += len(page.assets)
+                self._store.walk_add(page.assets, page.next_page)
+                self._progress(assets)
+        except ProtocolViolation:
+            if start is None or assets:
+                raise
+        if start is not None and not assets:
+            # A cursor that has died looks like the end, or like nonsense: what was staged is not
+            # the whole library.
             log.info("the interrupted listing cannot be gone on with: it begins anew")
             self._store.walk_abandon()
             return self._walk(deadline)

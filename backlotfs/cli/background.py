@@ -6,12 +6,16 @@ pipe how it went. The parent exits with the child's code and prints its one line
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import os
 import signal
 import sys
 from collections.abc import Callable
 from typing import NoReturn, TypedDict
+
+log = logging.getLogger(__name__)
 
 #: Tells the parent: the mount answers.
 Ready = Callable[[], None]
@@ -56,7 +60,8 @@ def _child(work: Callable[[Ready], Outcome], said_when_ready: str, writing: int)
         nonlocal told
         if not told:
             told = True
-            os.write(writing, json.dumps(outcome).encode() + b"\n")
+            with contextlib.suppress(OSError):  # the parent may be gone: the mount is not
+                os.write(writing, json.dumps(outcome).encode() + b"\n")
             os.close(writing)
 
     def ready() -> None:
@@ -66,6 +71,8 @@ def _child(work: Callable[[Ready], Outcome], said_when_ready: str, writing: int)
     outcome: Outcome = {"code": 1, "line": "the mount failed unexpectedly; see its log"}
     try:
         outcome = work(ready)
+    except Exception:
+        log.exception("the mount failed unexpectedly")
     finally:
         tell(outcome)
         sys.stderr.flush()

@@ -76,15 +76,14 @@ def serve_mount(settings: MountSettings, ready: Callable[[], None]) -> None:
         greet(settings.account, clock, stack.session)
         service.notify("STATUS=listing the library")
         stack.catalog.load(Deadline(FIRST_LISTING_DEADLINE_S, clock))
+    patience = Patience(
+        clock, session.interrupted, session.caller, stat_deadline_s=settings.stat_deadline_s
+    )
+    session.hold_back(patience.stat_waits)
     operations = BacklotOperations(
         stack.namespace,
         stack.reader,
-        Patience(
-            clock,
-            session.interrupted,
-            session.caller,
-            stat_deadline_s=settings.stat_deadline_s,
-        ),
+        patience,
         uid=settings.uid,
         gid=settings.gid,
         mounted=session.began,

@@ -58,7 +58,7 @@ def _lines(answer: dict[str, Any]) -> list[tuple[str, str]]:
         lines.append(("", f"about {_duration(sizes['seconds_left'])} left"))
     synced = answer["synced_at"]
     when = datetime.fromtimestamp(synced, UTC).isoformat(" ", "seconds") if synced else "never"
-    stale = " (STALE: the API cannot be reached)" if answer["stale"] else ""
+    stale = " (STALE: the last look for news failed)" if answer["stale"] else ""
     lines.append(("listed", when + stale))
     if answer["last_error"]:
         lines.append(("last error", answer["last_error"]))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from backlotfs.errors import FuseUnusable
 from backlotfs.kernel.mount_table import mount_at
+from backlotfs.kernel.outside import look
 
 #: As many as the kernel follows.
 _MAX_LINKS = 40
@@ -29,6 +30,11 @@ def resolved(mountpoint: str | Path) -> Path:
 def check_mountpoint(mountpoint: Path) -> None:
     """:raises FuseUnusable: when nothing should be mounted here; the message says what to do."""
     mounted = mount_at(mountpoint)
+    if mounted is not None and look(mountpoint).silent:
+        raise FuseUnusable(
+            f"{mountpoint} holds a mount that does not answer; "
+            f"clear it: backlotfs umount {mountpoint}"
+        )
     try:
         listing = os.listdir(mountpoint)
     except FileNotFoundError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,10 +26,12 @@ class Look(NamedTuple):
 
     :ivar device: ``st_dev``, or None without an answer.
     :ivar dead: the daemon behind the mount is gone.
+    :ivar silent: there was no answer in time.
     """
 
     device: int | None
     dead: bool
+    silent: bool = False
 
 
 def look(path: Path, *, timeout_s: float = 5.0) -> Look:
@@ -44,10 +47,11 @@ def look(path: Path, *, timeout_s: float = 5.0) -> Look:
         answer, complaint = child.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired:
         child.kill()
-        # Not waited for: in a mount that hangs, it ends when that ends.
+        # Waited for aside: in a mount that hangs, it ends when that ends.
+        threading.Thread(target=child.wait, name="look", daemon=True).start()
         for pipe in (child.stdout, child.stderr):
             if pipe is not None:
                 pipe.close()
-        return Look(None, False)
+        return Look(None, dead=False, silent=True)
     text = answer.strip()
-    return Look(int(text) if text.isdigit() else None, _DEAD.encode() in complaint)
+    return Look(int(text) if text.isdigit() else None, dead=_DEAD.encode() in complaint)

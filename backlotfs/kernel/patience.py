@@ -22,24 +22,33 @@ STAT_DEADLINE_S = 5.0
 class _GuardedWaiter(Waiter):
     """Does not wait at all for a process that has run into this deadline a few times."""
 
-    __slots__ = ("_guard", "_pid")
+    __slots__ = ("_guard", "_pid", "_waiting")
 
     def __init__(
-        self, deadline: Deadline, interrupted: Callable[[], bool], guard: ScanGuard, pid: int
+        self,
+        deadline: Deadline,
+        interrupted: Callable[[], bool],
+        guard: ScanGuard,
+        pid: int,
+        waiting: set[object],
     ) -> None:
         super().__init__(deadline, interrupted)
         self._guard = guard
         self._pid = pid
+        self._waiting = waiting
 
     def result(self, future: Future[T], doing: str) -> T:
         """As `Waiter.result`. :raises NotWaiting: at once, for such a process."""
         if not future.done():
             self._guard.check(self._pid)
+        self._waiting.add(self)
         try:
             answer = super().result(future, doing)
         except DeadlineExceeded:
             self._guard.timed_out(self._pid)
             raise
+        finally:
+            self._waiting.discard(self)
         self._guard.answered(self._pid)
         return answer
 
@@ -65,11 +74,18 @@ class Patience:
         self._caller = caller
         self._stat_deadline_s = stat_deadline_s
         self._guard = ScanGuard(clock)
+        self._waiting: set[object] = set()
+
+    def stat_waits(self) -> bool:
+        """Whether a `stat` waits for the network now: the kernel holds its folder's lock."""
+        return bool(self._waiting)
 
     def for_stat(self) -> Waiter:
         """For what file managers do to every file they see."""
         deadline = Deadline(self._stat_deadline_s, self._clock)
-        return _GuardedWaiter(deadline, self._interrupted, self._guard, self._caller())
+        return _GuardedWaiter(
+            deadline, self._interrupted, self._guard, self._caller(), self._waiting
+        )
 
     def for_bytes(self) -> Waiter:
         """For open and read."""

@@ -8,6 +8,7 @@ applications still hold files after `GRACE_S`, ends the process: they see ENOTCO
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds after `stop` in which applications may close their files.
 GRACE_S = 2.0
+#: Seconds, after those, for saving what was learned.
+LAST_S = 5.0
 #: How long, after a file was replaced, the kernel may still believe what it knew: until the entry
 #: is taken back from it, or the timeouts of `Memory.brief` end. New opens go past the page cache.
 SETTLE_S = 6.0
@@ -121,9 +124,17 @@ class MountSession:
 
     def began(self) -> None:
         """For `BacklotOperations`: the kernel's INIT is about to be answered."""
-        if self._options.memory == Memory.long():
-            self._invalidator.connect()
-        self._began.set()
+        try:
+            if self._options.memory == Memory.long():
+                self._invalidator.connect()
+        except Exception:
+            log.exception("changed names are shown late: the kernel cannot be told of them")
+        finally:
+            self._began.set()
+
+    def hold_back(self, while_true: Callable[[], bool]) -> None:
+        """Take nothing back from the kernel while this is so."""
+        self._invalidator.hold = while_true
 
     def invalidate(self, names: Iterable[str]) -> None:
         """These names in the root are new, gone or other than they were."""
@@ -180,5 +191,10 @@ class MountSession:
         self._stopping.set()
         if not self._ended.wait(GRACE_S):
             log.info("files are still open after %g s: ending all the same", GRACE_S)
-            last()
+            closing = threading.Thread(target=last, name="last", daemon=True)
+            closing.start()
+            closing.join(LAST_S)
+            # Also where the mount was made only after the look above.
+            with contextlib.suppress(BacklotError):
+                detach(self._mountpoint)
             os._exit(0)

@@ -39,7 +39,7 @@ def unmount(mountpoint: Path) -> None:
             f"if it is to go: umount {mountpoint}"
         )
     dead = is_dead(mountpoint)
-    # Forced as well: that ends what still waits for a daemon that is gone.
+    # Forced as well: that ends what still waits for a daemon that is gone, or answers no more.
     _unmount(mountpoint, _MNT_DETACH | _MNT_FORCE if dead else 0)
 
 
@@ -53,8 +53,9 @@ def detach(mountpoint: Path) -> None:
 
 
 def is_dead(mountpoint: Path) -> bool:
-    """Whether the daemon behind a mount is gone."""
-    return look(mountpoint).dead
+    """Whether the daemon behind a mount is gone, or does not answer."""
+    seen = look(mountpoint)
+    return seen.dead or seen.silent
 
 
 def holders(mountpoint: Path) -> list[str]:

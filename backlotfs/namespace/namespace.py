@@ -34,6 +34,9 @@ from backlotfs.namespace.xattrs import extended_attributes, value_of
 from backlotfs.remote.identity import SourceIdentity
 from backlotfs.waiting import Waiter
 
+#: An open after a long pause waits this long for news, so that it does not trust an old version.
+OPEN_WAIT_S = 1.5
+
 
 class Listing(Protocol):
     """What is needed of the catalog."""
@@ -42,8 +45,8 @@ class Listing(Protocol):
     def library(self) -> Library:
         """The last good listing."""
 
-    def used(self) -> None:
-        """Somebody uses the mount."""
+    def used(self, wait_s: float = 0.0) -> None:
+        """Somebody uses the mount; a refresh that is due gets so long to bring news."""
 
     def record(self, embed_code: str) -> Asset | None:
         """All that the API says of an asset."""
@@ -197,10 +200,10 @@ class Namespace:
         :raises SourceMissing, SourceGone, SourceDenied: there is no source to be had.
         :raises BacklotError: it cannot be found out now.
         """
+        self._catalog.used(OPEN_WAIT_S)
         node = self._lookup(self._current(), path)
         if isinstance(node, Folder):
             raise IsADirectory(f"{path!r} is a folder")
-        self._catalog.used()
         known = self._book.known(node.embed_code)
         if known is None or not known.verified:
             known = self._probe(node.embed_code, waiter)

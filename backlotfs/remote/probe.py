@@ -8,6 +8,7 @@ that follow.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from backlotfs.byterange import ByteRange
 from backlotfs.clock import Deadline
@@ -26,8 +27,12 @@ _FIRST_BYTE = ByteRange(0, 1)
 class SourceProbe:
     """Asks source hosts for identities. Any thread may call it."""
 
-    def __init__(self, signed_get: SignedGet) -> None:
+    def __init__(
+        self, signed_get: SignedGet, reported: Callable[[str], int | None] = lambda _code: None
+    ) -> None:
+        """``reported``: the ``file_size`` that the API last gave for an asset."""
         self._signed_get = signed_get
+        self._reported = reported
 
     def probe(self, embed_code: str, deadline: Deadline) -> SourceIdentity:
         """The identity of the source as it is now.
@@ -38,10 +43,22 @@ class SourceProbe:
         failures = 0
         while True:
             try:
-                return self._once(embed_code, deadline)
+                identity = self._once(embed_code, deadline)
+                self._compare(identity)
+                return identity  # noqa: TRY300  # what follows is for failures
             except FalseAnswer as error:
                 failures += 1
                 self._signed_get.pause(failures, deadline, error)
+
+    def _compare(self, identity: SourceIdentity) -> None:
+        reported = self._reported(identity.embed_code)
+        if reported is not None and reported != identity.size:
+            log.info(
+                "the source of %s has %d bytes; the API says %d",
+                identity.embed_code,
+                identity.size,
+                reported,
+            )
 
     def _once(self, embed_code: str, deadline: Deadline) -> SourceIdentity:
         with self._signed_get.open(embed_code, _FIRST_BYTE, deadline) as answer:

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
-from cachetools import TLRUCache
+from cachetools import LRUCache, TLRUCache
 
 from backlotfs.api.records import Source
 from backlotfs.api.signed_url import SignedUrl
@@ -58,6 +58,7 @@ class UrlResolver:
         self._urls: TLRUCache[str, SignedUrl] = TLRUCache(
             URLS_KEPT, ttu=self._renew_at, timer=clock.now
         )
+        self._sizes: LRUCache[str, int | None] = LRUCache(URLS_KEPT)
         self.refreshes = 0
 
     def resolve(self, embed_code: str, deadline: Deadline) -> SignedUrl:
@@ -97,6 +98,11 @@ class UrlResolver:
         with self._lock:
             return embed_code in self._urls
 
+    def reported_size(self, embed_code: str) -> int | None:
+        """The ``file_size`` that came with the last URL, if one did."""
+        with self._lock:
+            return self._sizes.get(embed_code)
+
     def forget(self, embed_code: str) -> None:
         """Forget whatever URL is known, because the asset was replaced or deleted."""
         with self._lock:
@@ -108,6 +114,8 @@ class UrlResolver:
         if known is not None:  # renewed between our look and our flight
             return known
         source = self._api.get_source(embed_code, deadline=deadline)
+        with self._lock:
+            self._sizes[embed_code] = source.file_size
         if self._seen is not None:
             self._seen(embed_code, source)
         if source.url is None:

@@ -117,6 +117,7 @@ class Process:
             caller=lambda: 1,
             began=lambda: None,
             invalidate=lambda _names: None,
+            hold_back=lambda _while_true: None,
         )
 
     def serve(self) -> list[str]:

@@ -57,7 +57,7 @@ class Around:
         by_code = MappingProxyType({found.embed_code: found for found in rows})
         self.library = Library(self.library.version + 1, by_code, self.labels, self.members)
 
-    def used(self) -> None:
+    def used(self, wait_s: float = 0.0) -> None:
         self.uses += 1
 
     def record(self, embed_code: str) -> Asset | None:
