@@ -184,7 +184,7 @@ def build_stack(
     def source_changed(embed_code: str, current: SourceIdentity | None) -> None:
         # The old version's URL may go on serving the old version: it must not be used again.
         resolver.forget(embed_code)
-        handles.mark_changed(embed_code, current.validator if current else None)
+        reader.source_changed(embed_code, current)
         invalidate(namespace.names_in_root([embed_code]))
 
     def published(change: Change) -> None:

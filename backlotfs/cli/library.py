@@ -23,7 +23,7 @@ _DEADLINE_S = 900.0
 
 
 def _named_assets(account: Account, session: requests.Session) -> list[tuple[str, Asset]]:
-    """Name and asset of everything a mount would show, in the order of names."""
+    """Name and asset of everything, as a new mount would name it, in the order of names."""
     clock = SystemClock()
     greet(account, clock, session)
     admit = AssetFilter(SOURCE_TYPES)

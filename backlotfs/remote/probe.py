@@ -12,10 +12,10 @@ from collections.abc import Callable
 
 from backlotfs.byterange import ByteRange
 from backlotfs.clock import Deadline
-from backlotfs.errors import FalseAnswer, RemoteUnavailable
+from backlotfs.errors import FalseAnswer
 from backlotfs.remote.identity import SourceIdentity, identity_of
 from backlotfs.remote.signed_get import SignedGet
-from backlotfs.wire.connections import RangeAnswer
+from backlotfs.wire.connections import small_body
 from backlotfs.wire.content_range import check_range_answer
 from backlotfs.wire.s3_error import ERROR_BODY_BYTES, parse_s3_error
 
@@ -63,18 +63,10 @@ class SourceProbe:
     def _once(self, embed_code: str, deadline: Deadline) -> SourceIdentity:
         with self._signed_get.open(embed_code, _FIRST_BYTE, deadline) as answer:
             if answer.status == 416:  # byte 0 does not exist: the object is empty
-                error = parse_s3_error(_rest(answer))
+                error = parse_s3_error(small_body(answer, ERROR_BODY_BYTES))
                 if error.actual_size not in (None, 0):
                     raise FalseAnswer(f"416 for the first byte of {embed_code}")
                 return identity_of(embed_code, answer.headers, 0)
             served = check_range_answer(answer.status, answer.headers, _FIRST_BYTE)
-            _rest(answer)  # read to its end, the answer lets its connection live
+            small_body(answer, ERROR_BODY_BYTES)
             return identity_of(embed_code, answer.headers, served.total)
-
-
-def _rest(answer: RangeAnswer) -> bytes:
-    """The body; the head has said all that matters, so a broken one is an empty one."""
-    try:
-        return answer.read(ERROR_BODY_BYTES)
-    except RemoteUnavailable:
-        return b""

@@ -37,7 +37,7 @@ from backlotfs.errors import (
     SourceDenied,
     SourceGone,
 )
-from backlotfs.wire.connections import ConnectionPool, RangeAnswer
+from backlotfs.wire.connections import ConnectionPool, RangeAnswer, small_body
 from backlotfs.wire.retrying import RetryPolicy
 from backlotfs.wire.s3_error import ERROR_BODY_BYTES, S3Error, parse_s3_error
 
@@ -157,14 +157,14 @@ class _Attempt:
         if status == 412:
             raise ContentChanged(f"the source of {self._embed_code} was replaced (412)")
         if status in (401, 403):
-            self._refused_with(parse_s3_error(_body(answer)), url, status)
+            self._refused_with(parse_s3_error(small_body(answer, ERROR_BODY_BYTES)), url, status)
         elif status in (404, 410):
             self._owner._resolver.invalidate(self._embed_code, url)
             self._refused += 1
             if self._refused > 1:
                 raise SourceGone(f"the source of {self._embed_code} is gone ({status})")
         elif status in _RETRIED:
-            _body(answer)  # read to its end, it lets the connection live
+            small_body(answer, ERROR_BODY_BYTES)
             self._again_after(
                 RemoteUnavailable(
                     f"source host {answer.host} answers {status} for {self._embed_code}",
@@ -212,11 +212,3 @@ class _Attempt:
         self._redirected_to = None
         log.debug("attempt %d on %s failed: %s", self._failures, self._embed_code, error)
         self._owner.pause(self._failures, self._deadline, error)
-
-
-def _body(answer: RangeAnswer) -> bytes:
-    """The beginning of an error's body; a broken one says no less than an empty one."""
-    try:
-        return answer.read(ERROR_BODY_BYTES)
-    except RemoteUnavailable:
-        return b""

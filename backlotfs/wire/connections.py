@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Mapping
 from types import TracebackType
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from backlotfs.byterange import ByteRange
@@ -228,6 +228,22 @@ class ConnectionPool:
             raise _unavailable(origin.host, error) from None
         connection.sock.settimeout(max(0.05, min(STALL_TIMEOUT_S, timeout_s)))
         return connection
+
+
+class _Readable(Protocol):
+    def read(self, size: int) -> bytes:
+        """As `RangeAnswer.read`."""
+
+
+def small_body(answer: _Readable, limit_bytes: int) -> bytes:
+    """The beginning of a body that says little: a broken one says no less than an empty one.
+
+    Read to its end, it lets the answer's connection live.
+    """
+    try:
+        return answer.read(limit_bytes)
+    except RemoteUnavailable:
+        return b""
 
 
 def _unavailable(host: str, error: Exception) -> RemoteUnavailable:
