@@ -1,4 +1,4 @@
-"""Where log lines go and how they look; no signed query ever gets there."""
+"""Where log lines go and how they look; no secret ever gets there."""
 
 from __future__ import annotations
 
@@ -6,28 +6,25 @@ import json
 import logging
 import logging.handlers
 import os
-import re
 import stat
 import sys
 from pathlib import Path
 
 import platformdirs
 
-#: The last line of defence: no message of ours holds a signature, but a library's might.
-_SIGNED = re.compile(r"(?i)\b(signature|awsaccesskeyid|api_key|expires)=[^&\s'\"<>]*")
+from backlotfs.redaction import redacted
 
 _TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
-def _redacted(text: str) -> str:
-    return _SIGNED.sub(r"\1=<redacted>", text)
-
-
 class _Redacting(logging.Formatter):
-    """Formats, then blots out the values of signing parameters, tracebacks included."""
+    """Formats, then redacts, tracebacks included.
+
+    The last line of defence: no message of ours holds a signature, but a library's might.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
-        return _redacted(super().format(record))
+        return redacted(super().format(record))
 
 
 class _Json(logging.Formatter):
@@ -38,10 +35,12 @@ class _Json(logging.Formatter):
             "time": self.formatTime(record),
             "level": record.levelname,
             "logger": record.name,
-            "message": _redacted(record.getMessage()),
+            "message": redacted(record.getMessage()),
         }
         if record.exc_info:
-            line["traceback"] = _redacted(self.formatException(record.exc_info))
+            line["traceback"] = redacted(self.formatException(record.exc_info))
+        if record.stack_info:
+            line["stack"] = redacted(record.stack_info)
         return json.dumps(line, ensure_ascii=False)
 
 

@@ -9,6 +9,8 @@ Precedence: option, environment, profile. A profile file that others can read is
     api_key = "…"
     api_secret_file = "/run/secrets/backlot"    # or api_secret, or api_secret_command
     options = "allow_other,uid=1000"            # as -o takes them, which comes after them
+    ca_bundle = "/etc/ssl/studio-ca.pem"        # trusted instead of the system's authorities
+    allow_source_hosts = ["media.studio.example", "*.cdn.example", "10.1.0.0/16"]
 
 systemd's ``LoadCredential=api_key:…`` and ``api_secret:…`` are found by ``CREDENTIALS_DIRECTORY``.
 """
@@ -20,12 +22,13 @@ import shlex
 import stat
 import subprocess
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 
+from backlotfs import redaction
 from backlotfs.errors import SettingsError
 from backlotfs.settings import DEFAULT_API_URL, Account, default_cdn_url
 
@@ -39,6 +42,8 @@ _KEYS = frozenset(
         "api_secret_file",
         "api_secret_command",
         "options",
+        "ca_bundle",
+        "allow_source_hosts",
     }
 )
 
@@ -57,9 +62,14 @@ def load_account(
     profile: str | None = None,
     api_url: str | None = None,
     cdn_url: str | None = None,
+    ca_bundle: Path | None = None,
+    allow_source_hosts: Sequence[str] = (),
 ) -> Account:
-    """Collect what is needed to sign requests.
+    """Collect what is needed to sign requests, and whom to trust beside.
 
+    From now on the secret and the key are taken out of every log line of the process.
+
+    :param allow_source_hosts: beside those of the profile.
     :raises SettingsError: something is missing, malformed or readable by others; says what to do.
     """
     entry = _profile(config or config_path(), profile, required=bool(config or profile))
@@ -78,17 +88,27 @@ def load_account(
             f"no API {missing}: set BACKLOT_API_KEY and BACKLOT_API_SECRET, or name a profile of "
             f"{config or config_path()} with --profile"
         )
+    redaction.hide(key, secret)
     cdn = cdn_url or environ.get("BACKLOT_CDN_URL") or _text(entry, "cdn_url")
-    options = _text(entry, "options") or ""
-    return Account(url, key, secret, cdn or default_cdn_url(url), profile, options)
+    bundle = ca_bundle or _text(entry, "ca_bundle")
+    return Account(
+        url,
+        key,
+        secret,
+        cdn or default_cdn_url(url),
+        profile,
+        _text(entry, "options") or "",
+        # absolute, since a mount in the background leaves the folder it was made from
+        ca_bundle=str(Path(bundle).expanduser().absolute()) if bundle else None,
+        allow_source_hosts=(*allow_source_hosts, *_texts(entry, "allow_source_hosts")),
+    )
 
 
 def _profile(path: Path, name: str | None, *, required: bool) -> dict[str, Any]:
     if not required:
         return {}
     try:
-        _refuse_if_shared(path)
-        document = tomllib.loads(path.read_text("utf-8"))
+        document = tomllib.loads(_read_private(path))
     except FileNotFoundError:
         raise SettingsError(
             f"no configuration file {path}; create it, or name one with --config"
@@ -120,8 +140,7 @@ def _secret(entry: dict[str, Any]) -> str | None:
     if file:
         path = Path(file).expanduser()
         try:
-            _refuse_if_shared(path)
-            return path.read_text("utf-8").strip()
+            return _read_private(path).strip()
         except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(
                 f"the secret file {path} cannot be read: {type(error).__name__}"
@@ -160,13 +179,38 @@ def _credential(environ: Mapping[str, str], name: str) -> str | None:
         return None
 
 
-def _refuse_if_shared(path: Path) -> None:
-    status = path.stat()
-    if stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:
-        raise SettingsError(f"{path} can be read by others; make it yours alone: chmod 600 {path}")
+def _read_private(path: Path) -> str:
+    """A text file that nobody else can read, replace or have made.
+
+    :raises SettingsError: others can; the message has the command that mends it.
+    :raises OSError, UnicodeDecodeError: it cannot be read.
+    """
+    with path.open(encoding="utf-8") as file:
+        # looked at after it was opened: what is checked is what is read
+        status = os.fstat(file.fileno())
+        if stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:
+            raise SettingsError(
+                f"{path} can be read by others; make it yours alone: chmod 600 {path}"
+            )
+        if status.st_uid not in (os.geteuid(), 0):
+            raise SettingsError(
+                f"{path} belongs to another user; make it yours: chown {os.geteuid()} {path}"
+            )
+        if stat.S_ISREG(status.st_mode):
+            _refuse_open_folder(path.resolve().parent)
+        return file.read()
+
+
+def _refuse_open_folder(folder: Path) -> None:
+    """Who can write to a folder can put another file in the place of ours, unless it is sticky."""
+    status = folder.stat()
+    if status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX:
+        raise SettingsError(
+            f"others can replace files in {folder}; make it yours alone: chmod go-w {folder}"
+        )
     if status.st_uid not in (os.geteuid(), 0):
         raise SettingsError(
-            f"{path} belongs to another user; make it yours: chown {os.geteuid()} {path}"
+            f"{folder} belongs to another user; keep secrets in a folder of your own"
         )
 
 
@@ -174,4 +218,11 @@ def _text(entry: dict[str, Any], name: str) -> str | None:
     value = entry.get(name)
     if value is not None and not isinstance(value, str):
         raise SettingsError(f"setting {name} is not a text")
+    return value
+
+
+def _texts(entry: dict[str, Any], name: str) -> list[str]:
+    value = entry.get(name, [])
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise SettingsError(f"setting {name} is not a list of texts")
     return value

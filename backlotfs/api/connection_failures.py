@@ -10,6 +10,7 @@ import errno
 import http.client
 import socket
 import ssl
+import zlib
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ EXCHANGE_ERRORS = (
     OSError,
     urllib3.exceptions.HTTPError,
     http.client.HTTPException,
+    zlib.error,
     ValueError,  # of URL and host name parsers; UnicodeError is one
     requests.RequestException,
 )
@@ -106,7 +108,8 @@ _CASES: tuple[_Case, ...] = (
      _say("connecting to {} timed out"), False),
     (_is(TimeoutError, requests.Timeout, urllib3.exceptions.TimeoutError),
      _say("{} did not answer in time"), False),
-    (_is(urllib3.exceptions.DecodeError), _say("{} sent a damaged compressed answer"), False),
+    (_is(urllib3.exceptions.DecodeError, zlib.error),
+     _say("{} sent a damaged compressed answer"), False),
     (_is(http.client.RemoteDisconnected, http.client.IncompleteRead, ConnectionError,
          urllib3.exceptions.IncompleteRead), _say("{} broke the connection off"), False),
     (_is(http.client.HTTPException), _say("{} does not speak proper HTTP"), False),

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable
-from urllib.parse import quote
+
+from backlotfs.redaction import redacted
 
 MAX_MESSAGE_LENGTH = 300
 _MAX_DEPTH = 4
 _MAX_SAID = 65_536  # what is worth searching for secrets; one_line() shows far less of it
-_URL_QUERY = re.compile(r"(https?://[^\s?\"'<>]+)\?[^\s\"'<>]*", re.IGNORECASE)
-_SIGNATURE = re.compile(r"(signature[\"']?\s*[=:]\s*[\"']?)[^\s&\"',;]{16,}", re.IGNORECASE)
 
 
 def one_line(text: str, limit: int = MAX_MESSAGE_LENGTH) -> str:
@@ -20,15 +18,6 @@ def one_line(text: str, limit: int = MAX_MESSAGE_LENGTH) -> str:
     head = text[: limit * 8]
     clean = " ".join("".join(c if c.isprintable() else " " for c in head).split())
     return clean if len(clean) <= limit and len(text) == len(head) else clean[: limit - 1] + "…"
-
-
-def redacted(text: str, secrets: Iterable[str] = ()) -> str:
-    """``text`` without URL queries, without signatures, and without any of ``secrets``."""
-    for secret in secrets:
-        for form in (secret, quote(secret, safe="")):
-            text = text.replace(form, "<redacted>")
-    text = _URL_QUERY.sub(r"\1?<redacted>", text)
-    return _SIGNATURE.sub(r"\1<redacted>", text)
 
 
 def message_of(body: bytes, secrets: Iterable[str] = ()) -> str:

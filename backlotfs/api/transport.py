@@ -6,12 +6,16 @@ import requests
 
 from backlotfs.api.answers import Answer
 from backlotfs.api.connection_failures import EXCHANGE_ERRORS, ConnectionFailure, explain
+from backlotfs.api.server_text import one_line
 from backlotfs.clock import Clock, Deadline
 from backlotfs.errors import ProtocolViolation, RemoteUnavailable
+from backlotfs.wire.bounded_body import BodyTooLarge, BoundedBody, UnknownEncoding
 from backlotfs.wire.sessions import timeouts_s
 
 # a page of 500 assets with metadata is about 1 MB; this much is a fault or a bomb
-MAX_BODY_BYTES = 64 * 1024 * 1024
+MAX_BODY_BYTES = 32 * 1024 * 1024
+# objects and arrays of JSON; such a page has a few thousand, and each takes 60 bytes and more
+MAX_CONTAINERS = 1_000_000
 _CHUNK_BYTES = 64 * 1024
 
 
@@ -30,7 +34,8 @@ def fetch(
     :raises RemoteUnavailable: no answer, or one that broke off. Neither it nor anything in its
         chain holds the URL.
     :raises DeadlineExceeded: the time ended while the answer was arriving.
-    :raises ProtocolViolation: more than :data:`MAX_BODY_BYTES` after decompression.
+    :raises ProtocolViolation: more than :data:`MAX_BODY_BYTES` after decompression, or what may
+        be more than :data:`MAX_CONTAINERS` of JSON, or an encoding that was not asked for.
     """
     try:
         return _exchange(session, url, host=host, route=route, deadline=deadline, clock=clock)
@@ -56,13 +61,28 @@ def _exchange(
     )
     arrived_at_s = clock.now()
     with response:
-        body = bytearray()
+        body = _whole_body(response, host, route, deadline)
+    return Answer(host, route, response.status_code, response.headers, body, arrived_at_s)
+
+
+def _whole_body(response: requests.Response, host: str, route: str, deadline: Deadline) -> bytes:
+    answered = f"{host} answered {route}"
+    encoding = response.headers.get("Content-Encoding")
+    try:
+        bounded = BoundedBody(encoding, MAX_BODY_BYTES)
         # read1 hands over what has arrived: a trickle cannot outlast the deadline unseen
-        while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=True):
-            body += chunk
-            if len(body) > MAX_BODY_BYTES:
-                raise ProtocolViolation(
-                    f"{host} answered {route} with more than {MAX_BODY_BYTES >> 20} MiB"
-                )
+        while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=False):
+            bounded.feed(chunk)
             deadline.check(f"reading the answer of {host} for {route}")
-    return Answer(host, route, response.status_code, response.headers, bytes(body), arrived_at_s)
+        body = bounded.whole()
+    except BodyTooLarge:
+        raise ProtocolViolation(f"{answered} with more than {MAX_BODY_BYTES >> 20} MiB") from None
+    except UnknownEncoding:
+        if not response.ok:
+            return b""  # a proxy's page: the status says enough
+        raise ProtocolViolation(
+            f"{answered} in an encoding that was not asked for: {one_line(encoding or '', 40)!r}"
+        ) from None
+    if body.count(b"{") + body.count(b"[") > MAX_CONTAINERS:
+        raise ProtocolViolation(f"{answered} with more than {MAX_CONTAINERS} JSON objects")
+    return body

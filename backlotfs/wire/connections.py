@@ -15,13 +15,15 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 from urllib.parse import urlsplit
 
 from backlotfs.byterange import ByteRange
 from backlotfs.errors import ProtocolViolation, RemoteUnavailable
+from backlotfs.wire.dialing import Dialer
+from backlotfs.wire.range_response import RangeResponse, bound_waits
 
 #: Seconds to a TCP (and TLS) connection.
 CONNECT_TIMEOUT_S = 4.0
@@ -66,19 +68,26 @@ def _split(url: str) -> _Target:
 
 
 class RangeAnswer:
-    """Status, headers and the not yet read body of one GET. Close it, or use it as a context."""
+    """Status, headers and the not yet read body of one GET. Close it, or use it as a context.
+
+    :ivar new_connection: whether it came over a connection that was made for it, also because the
+        kept-alive one turned out to be dead.
+    """
 
     def __init__(
         self,
         pool: ConnectionPool,
         origin: Origin,
         connection: http.client.HTTPConnection,
-        response: http.client.HTTPResponse,
+        response: RangeResponse,
+        *,
+        new_connection: bool,
     ) -> None:
         self._pool = pool
         self._origin = origin
         self._connection = connection
         self._response = response
+        self.new_connection = new_connection
         self.status: int = response.status
         self.headers: Mapping[str, str] = {
             name.lower(): value for name, value in response.getheaders()
@@ -99,10 +108,17 @@ class RangeAnswer:
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise _unavailable(self._origin.host, error) from None
 
-    def limit_wait(self, seconds: float) -> None:
-        """Let no later wait for a byte last longer than this."""
-        if self._connection.sock is not None:
-            self._connection.sock.settimeout(max(0.05, min(STALL_TIMEOUT_S, seconds)))
+    def read_into(self, views: Sequence[memoryview], timeout_s: float) -> int:
+        """Fill ``views`` with the next bytes of the body; how many came before its end.
+
+        :param timeout_s: bounds all of it; `STALL_TIMEOUT_S` each wait for a byte.
+        :raises RemoteUnavailable: when the transfer is cut or stalls.
+        """
+        try:
+            deadline_s = time.monotonic() + timeout_s
+            return self._response.fill(views, STALL_TIMEOUT_S, deadline_s)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise _unavailable(self._origin.host, error) from None
 
     def close(self) -> None:
         """Give the connection back if the body was read to its end, else close it."""
@@ -130,10 +146,10 @@ class RangeAnswer:
 class ConnectionPool:
     """Idle kept-alive connections, newest first, for any number of hosts."""
 
-    def __init__(self, *, user_agent: str, ca_file: str | None = None) -> None:
-        """``ca_file``: a PEM bundle trusted instead of the system's."""
+    def __init__(self, dialer: Dialer, *, user_agent: str) -> None:
+        """``dialer`` decides which hosts are connected to, and which certificates are trusted."""
+        self._dialer = dialer
         self._user_agent = user_agent
-        self._tls = ssl.create_default_context(cafile=ca_file)
         self._lock = threading.Lock()
         self._closed = False
         self._idle: dict[Origin, list[tuple[float, http.client.HTTPConnection]]] = {}
@@ -152,6 +168,7 @@ class ConnectionPool:
         :param if_match: a strong ETag the object must still have (412 otherwise).
         :param timeout_s: bounds connecting and each wait for bytes, together with the constants.
         :raises RemoteUnavailable: refused, unresolvable, TLS, reset, timed out.
+        :raises SourceRefused: policy lets us connect to none of the host's addresses.
         :raises ProtocolViolation: for a URL that is not plain http(s).
         """
         origin, request_target = _split(url)
@@ -166,14 +183,14 @@ class ConnectionPool:
             connection, kept_alive = self._take(origin, timeout_s)
             try:
                 connection.request("GET", request_target, headers=headers)
-                response = connection.getresponse()
+                response = cast("RangeResponse", connection.getresponse())
             except (OSError, http.client.HTTPException, ValueError) as error:
                 connection.close()
                 # A kept-alive connection may have been closed by the host a moment before: free.
                 if kept_alive and not isinstance(error, TimeoutError):
                     continue
                 raise _unavailable(origin.host, error) from None
-            return RangeAnswer(self, origin, connection, response)
+            return RangeAnswer(self, origin, connection, response, new_connection=not kept_alive)
 
     def give_back(self, origin: Origin, connection: http.client.HTTPConnection) -> None:
         """Keep a connection whose last answer was read to its end."""
@@ -208,25 +225,21 @@ class ConnectionPool:
         for old in expired:
             old.close()
         if found is not None and found.sock is not None:
-            found.sock.settimeout(max(0.05, min(STALL_TIMEOUT_S, timeout_s)))
+            bound_waits(found.sock, min(STALL_TIMEOUT_S, timeout_s))
             return found, True
         return self._connect(origin, timeout_s), False
 
     def _connect(self, origin: Origin, timeout_s: float) -> http.client.HTTPConnection:
         timeout = max(0.05, min(CONNECT_TIMEOUT_S, timeout_s))
-        connection: http.client.HTTPConnection
-        if origin.scheme == "https":
-            connection = http.client.HTTPSConnection(
-                origin.host, origin.port, timeout=timeout, context=self._tls
-            )
-        else:
-            connection = http.client.HTTPConnection(origin.host, origin.port, timeout=timeout)
         try:
-            connection.connect()
+            connection = self._dialer.connect(
+                origin.scheme, origin.host, origin.port, timeout_s=timeout
+            )
         except (OSError, ValueError) as error:
-            connection.close()
             raise _unavailable(origin.host, error) from None
-        connection.sock.settimeout(max(0.05, min(STALL_TIMEOUT_S, timeout_s)))
+        connection.response_class = RangeResponse
+        connection.sock.settimeout(None)  # from here on the kernel's own timeouts bound each wait
+        bound_waits(connection.sock, min(STALL_TIMEOUT_S, timeout_s))
         return connection
 
 

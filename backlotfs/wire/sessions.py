@@ -1,21 +1,21 @@
 """HTTP sessions that carry nothing of the user's: no cookies, no ``.netrc``, no proxies.
 
-Also the place where urllib3's own log lines lose their query strings: they would hold API
-signatures and signed URLs.
+The libraries' own log lines lose their query strings as soon as there is a session: they would hold
+API signatures and signed URLs.
 """
 
 from __future__ import annotations
 
-import logging
-import os
-import re
+import ssl
 from http.cookiejar import DefaultCookiePolicy
+from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
 
 from backlotfs.clock import Deadline
-from backlotfs.errors import SettingsError
+from backlotfs.wire.library_logs import redact_library_logs
+from backlotfs.wire.tls import client_context
 
 # a TCP and TLS handshake takes three round trips: 4 s leaves room for one lost packet, and keeps
 # "cannot reach the API" under the 5 s that a mount may take to say so
@@ -25,27 +25,22 @@ READ_TIMEOUT_S = 15.0
 # sockets refuse a timeout of 0
 _LEAST_TIMEOUT_S = 0.001
 
-_CHATTY_LOGGERS = (
-    "urllib3.connection",
-    "urllib3.connectionpool",
-    "urllib3.poolmanager",
-    "urllib3.response",
-    "urllib3.util.retry",
-)
-_QUERY = re.compile(r"\?[^\s\"'<>)]+")
 
+class _Adapter(HTTPAdapter):
+    """Connections that trust what our TLS context trusts, as those to source hosts do."""
 
-class QueryRedactor(logging.Filter):
-    """Takes every URL query out of a log record, and lets the record pass."""
+    def __init__(self, context: ssl.SSLContext, pool_size: int) -> None:
+        self._context = context  # the base's constructor makes the pools
+        super().__init__(pool_connections=pool_size, pool_maxsize=pool_size, max_retries=0)
 
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Rewrite the record in place; always true."""
-        record.msg = _QUERY.sub("?<redacted>", record.getMessage())
-        record.args = ()
-        return True
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        """Hand the context to every pool."""
+        super().init_poolmanager(*args, ssl_context=self._context, **options)
 
-
-_REDACTOR = QueryRedactor()
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        """Verify always, and by the context: requests would add its own bundle to each."""
+        del url, verify, cert
+        conn.cert_reqs = "CERT_REQUIRED"
 
 
 class _PlainSession(requests.Session):
@@ -62,7 +57,7 @@ class _PlainSession(requests.Session):
 
 
 def open_session(
-    *, user_agent: str, pool_size: int, ca_file: str | None = None
+    *, user_agent: str, pool_size: int, ca_bundle: str | None = None
 ) -> requests.Session:
     """A session for many threads; the caller closes it.
 
@@ -70,24 +65,19 @@ def open_session(
     the environment: no ``.netrc``, no proxy, no ``REQUESTS_CA_BUNDLE``.
 
     :param pool_size: kept-alive connections per host: at least as many as threads that use it.
-    :param ca_file: PEM file of certificate authorities to trust instead of the built-in ones.
-    :raises SettingsError: when ``ca_file`` cannot be read.
+    :param ca_bundle: PEM file of certificate authorities to trust instead of the system's.
+    :raises SettingsError: when ``ca_bundle`` cannot be used.
     """
-    if ca_file is not None and not (os.path.isfile(ca_file) and os.access(ca_file, os.R_OK)):
-        raise SettingsError(f"the CA file {ca_file} cannot be read")
-    for name in _CHATTY_LOGGERS:
-        logging.getLogger(name).addFilter(_REDACTOR)
+    adapter = _Adapter(client_context(ca_bundle), pool_size)
+    redact_library_logs()
     session = _PlainSession()
     session.trust_env = False
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     session.headers.clear()
-    session.headers.update({"User-Agent": user_agent, "Accept-Encoding": "gzip, deflate"})
-    session.verify = ca_file if ca_file is not None else True
+    # one encoding, so that `bounded_body` alone decides how far a body may grow
+    session.headers.update({"User-Agent": user_agent, "Accept-Encoding": "gzip"})
     for scheme in ("http://", "https://"):
-        session.mount(
-            scheme,
-            HTTPAdapter(pool_connections=pool_size, pool_maxsize=pool_size, max_retries=0),
-        )
+        session.mount(scheme, adapter)
     return session
 
 

@@ -20,6 +20,7 @@ from backlotfs.errors import (
     SourceGone,
 )
 from backlotfs.wire.retrying import RetryPolicy
+from backlotfs.wire.source_policy import SourceRefused
 from tests.conftest import Serve
 from tests.faults.conftest import Unmounted
 from tests.support.made_assets import video
@@ -117,15 +118,15 @@ def test_an_asset_deleted_while_open_is_estale(serve: Serve, unmounted: Unmounte
 
 
 def test_a_redirect_elsewhere_is_not_followed(serve: Serve, unmounted: Unmounted) -> None:
-    """Another host may not serve the bytes: EIO, and that host hears nothing."""
+    """Another host may not serve the bytes: EACCES, and that host hears nothing."""
     emulator, elsewhere = serve(REEL), serve(REEL)
     library = unmounted(emulator)
     fh = library.open(REEL)
     target = elsewhere.source_url(REEL.embed_code)
     emulator.faults.add(Fault.redirect(target), route="source")
-    with pytest.raises(ProtocolViolation, match="redirects") as caught:
+    with pytest.raises(SourceRefused, match=r"redirects .* allow_source_hosts") as caught:
         library.read(fh, 0, 100)
-    assert caught.value.errno == errno.EIO
+    assert caught.value.errno == errno.EACCES
     assert elsewhere.requests.entries() == []
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from backlotfs import redaction
 from backlotfs.errors import SettingsError
 from backlotfs.profiles import config_path, load_account
 
@@ -20,6 +21,7 @@ Write = Callable[..., Path]
 @pytest.fixture(autouse=True)
 def _own_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setattr(redaction, "_hidden", ())  # what is hidden here is hidden here alone
 
 
 @pytest.fixture
@@ -204,3 +206,63 @@ def test_options_of_a_profile(tmp_path: Path) -> None:
     assert load_account({}, config=config, profile="main").mount_options == ""
     config.write_text(profile + 'options = "allow_other,uid=7"\n')
     assert load_account({}, config=config, profile="main").mount_options == "allow_other,uid=7"
+
+
+def test_key_and_secret_are_hidden_from_now_on() -> None:
+    """From every log line of the process, wherever they came from."""
+    load_account({"BACKLOT_API_KEY": "pcode0123.suffx", "BACKLOT_API_SECRET": "s3cretS3CRET/"})
+    shown = redaction.redacted("pcode0123.suffx s3cretS3CRET/ s3cretS3CRET%2F")
+    assert shown == " ".join([redaction.MARK] * 3)
+
+
+@pytest.mark.parametrize("which", ["profiles.toml", "secret"])
+def test_a_folder_that_others_can_write_to_is_refused(
+    write: Write, tmp_path: Path, which: str
+) -> None:
+    """They could put a file of their own in its place; a sticky folder like /tmp keeps ours."""
+    folder = tmp_path / "open"
+    folder.mkdir()
+    secret = write("s3cret", "secret" if which != "secret" else "open/secret")
+    name = "open/profiles.toml" if which == "profiles.toml" else "profiles.toml"
+    config = write(f'[profiles.a]\napi_key = "k"\napi_secret_file = "{secret}"\n', name)
+    folder.chmod(0o775)
+    with pytest.raises(SettingsError, match=f"replace files in {folder}.*chmod go-w {folder}"):
+        load_account({}, config=config)
+    folder.chmod(0o1777)
+    assert load_account({}, config=config).api_secret == "s3cret"
+
+
+def test_a_link_is_looked_through(write: Write, tmp_path: Path) -> None:
+    """What counts is the folder of the file itself, not that of the link to it."""
+    folder = tmp_path / "open"
+    folder.mkdir()
+    config = write('[profiles.a]\napi_key = "k"\napi_secret = "s"\n', "open/real.toml")
+    link = tmp_path / "link.toml"
+    link.symlink_to(config)
+    folder.chmod(0o777)
+    with pytest.raises(SettingsError, match="replace files"):
+        load_account({}, config=link)
+
+
+def test_whom_to_trust(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bundle by option or profile, absolute; hosts of both together."""
+    monkeypatch.chdir(tmp_path)
+    config = write(
+        '[profiles.a]\napi_key = "k"\napi_secret = "s"\nca_bundle = "ca.pem"\n'
+        'allow_source_hosts = ["media.lan", "10.1.0.0/16"]\n'
+    )
+    account = load_account({}, config=config, allow_source_hosts=["here.lan"])
+    assert account.ca_bundle == str(tmp_path / "ca.pem")
+    assert account.allow_source_hosts == ("here.lan", "media.lan", "10.1.0.0/16")
+    account = load_account({}, config=config, ca_bundle=Path("/other.pem"))
+    assert account.ca_bundle == "/other.pem"
+    account = load_account(KEY | SECRET)
+    assert (account.ca_bundle, account.allow_source_hosts) == (None, ())
+
+
+@pytest.mark.parametrize("value", ['"media.lan"', "[5]", "5"])
+def test_hosts_that_are_no_list(write: Write, value: str) -> None:
+    """Named."""
+    config = write(f'[profiles.a]\napi_key = "k"\napi_secret = "s"\nallow_source_hosts = {value}\n')
+    with pytest.raises(SettingsError, match="allow_source_hosts is not a list of texts"):
+        load_account({}, config=config)

@@ -127,13 +127,13 @@ def test_redirects_are_not_followed(location: str, named: str) -> None:
 
 
 def test_an_answer_without_end() -> None:
-    """More than 64 MiB is cut off, also when few bytes on the wire unpack to it."""
+    """More than 32 MiB is cut off, also when few bytes on the wire unpack to it."""
     import gzip
 
     bomb = gzip.compress(bytes(MAX_BODY_BYTES + 1))
     assert len(bomb) < 100_000
     answer = Reply(200, bomb, {"Content-Encoding": "gzip"})
-    assert "more than 64 MiB" in str(refused(scripted(answer), ProtocolViolation))
+    assert "more than 32 MiB" in str(refused(scripted(answer), ProtocolViolation))
 
 
 def test_a_deadline_that_has_passed() -> None:

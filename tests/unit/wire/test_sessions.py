@@ -1,8 +1,7 @@
-"""Sessions carry nothing of the user's, and their library's log lines nothing of ours."""
+"""Sessions carry nothing of the user's. (TLS: test_dialing; log lines: test_library_logs.)"""
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,11 +10,9 @@ from pathlib import Path
 import pytest
 
 from backlotfs.clock import Deadline, SystemClock
-from backlotfs.errors import SettingsError
 from backlotfs.wire.sessions import (
     CONNECT_TIMEOUT_S,
     READ_TIMEOUT_S,
-    QueryRedactor,
     open_session,
     timeouts_s,
 )
@@ -72,36 +69,6 @@ def test_nothing_of_the_users_is_sent(
     for headers in handler.seen:
         assert not {"Authorization", "Cookie"} & headers.keys()
     assert len(set(handler.clients)) == 1, "the connection is kept alive"
-
-
-def test_library_log_lines_lose_their_queries(
-    echo: tuple[str, type[_Echo]], caplog: pytest.LogCaptureFixture
-) -> None:
-    """At the most talkative level the host and path are there, and no signature."""
-    caplog.set_level(logging.DEBUG)
-    with open_session(user_agent="t", pool_size=1) as session:
-        session.get(f"{echo[0]}/v2/assets?api_key=KEY&signature=SIGN")
-    assert "/v2/assets?<redacted>" in caplog.text
-    assert "SIGN" not in caplog.text
-
-
-def test_redactor_keeps_the_rest_of_a_line() -> None:
-    """Only queries go; a record with arguments and one without are both kept."""
-    record = logging.LogRecord(
-        "n", 10, "p", 1, "%s (url='%s') %d?", ("a", "http://h/p?X=1", 7), None
-    )
-    assert QueryRedactor().filter(record)
-    assert record.getMessage() == "a (url='http://h/p?<redacted>') 7?"
-
-
-def test_ca_file(tmp_path: Path) -> None:
-    """One that cannot be read is a settings error now, not an odd failure at the first request."""
-    with pytest.raises(SettingsError, match=r"absent\.pem"):
-        open_session(user_agent="t", pool_size=1, ca_file=str(tmp_path / "absent.pem"))
-    bundle = tmp_path / "ca.pem"
-    bundle.touch()
-    with open_session(user_agent="t", pool_size=1, ca_file=str(bundle)) as session:
-        assert session.verify == str(bundle)
 
 
 def test_timeouts() -> None:

@@ -1,0 +1,137 @@
+"""What must never be shown, taken out of text: the one place that knows how secrets look. Pure,
+but for the secrets that `hide` was told of.
+
+Four rules, applied to text on its way to a log, a terminal or an error:
+
+1. a secret that was named to `hide`, in any encoding a URL gives it;
+2. everything behind the ``?`` of a URL, and the name and password before its ``@``;
+3. the value of a signing parameter or credential wherever else it stands: ``Signature=…``,
+   ``Signature%3D…``, ``'token': '…'``, ``<AWSAccessKeyId>…``;
+4. the rest of an ``Authorization`` or ``Cookie`` line.
+
+Hosts and paths stay, and `MARK` says that something was there. To redact twice changes nothing.
+Every rule is linear in the length of the text: it may come from a server.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable
+from urllib.parse import quote, quote_plus
+
+#: Stands for what was taken out.
+MARK = "<redacted>"
+#: Shorter values are words: hiding those would blot out ordinary text.
+SHORTEST_SECRET = 8
+
+_NAME = (
+    r"(?:x-(?:amz|goog)-[a-z0-9-]{1,40}|awsaccesskeyid|googleaccessid|signature|expires|policy"
+    r"|key-pair-id|(?:[a-z0-9_-]{0,40}[_-])?token|api_?(?:key|secret)|sig|secret|password)"
+)
+#: At the start of a word; a percent-encoded ``?`` or ``&`` (``%3F``, ``\u0026``) ends in letters.
+_BEGIN = r"(?:(?<![a-z0-9_-])|(?<=3f)|(?<=26))"
+_EQUALS = r"(?: ?(?:=|%(?:25){0,3}3d|\\u003d) ?)"
+_ASSIGNED = re.compile(rf"({_BEGIN}{_NAME}{_EQUALS}(?:b?[\"'])?)([^\s&\"'<>]+)", re.IGNORECASE)
+#: ``'token': 'x'`` always; ``token: x`` only if x is no word.
+_QUOTED = re.compile(
+    rf"([\"']{_NAME}[\"']\s*:\s*b?)(\"[^\"]*\"?|'[^']*'?|[^\s\"'<>,}}\]]+)", re.IGNORECASE
+)
+_SAID = re.compile(rf"({_BEGIN}{_NAME}:[ ]?)([^\s\"'<>]{{16,}})", re.IGNORECASE)
+_ELEMENT = re.compile(
+    r"(<(?:awsaccesskeyid|signature\w{0,20}|stringtosign\w{0,20}|canonicalrequest\w{0,20}|expires"
+    r"|policy|\w{0,20}token)>)[^<]+",
+    re.IGNORECASE,
+)
+_HEADER = re.compile(
+    r"((?:authorization|cookie)[\"']?\s*[:=]\s*(?:b?[\"'])?)([^\r\n\"'\\]+)", re.IGNORECASE
+)
+_BEARER = re.compile(r"\b(bearer )[a-z0-9+/=._~%-]{8,}", re.IGNORECASE)
+_USER = re.compile(r"(?<=://)[^\s/?#@]+(?=@)")
+_RUN = re.compile(r"\S+")
+#: What may close a sentence, a quotation or a call behind a URL, and so is none of it.
+_CLOSERS = "'\")]}>,;:.!"
+
+_hidden: tuple[str, ...] = ()
+
+
+def hide(*secrets: str) -> None:
+    """From now on take these out of everything, for the life of the process. Any thread.
+
+    Values shorter than `SHORTEST_SECRET` are ignored.
+    """
+    global _hidden  # a log belongs to the process, and so does what it must not say
+    _hidden = _longest_first((*_hidden, *(form for secret in secrets for form in _forms(secret))))
+
+
+def redacted(text: str, secrets: Iterable[str] = ()) -> str:
+    """``text`` without anything that would let its reader in.
+
+    :param secrets: values to take out beside those of `hide`, however short.
+    """
+    own = _longest_first(form for secret in secrets if secret for form in _encoded(secret))
+    for secret in (*own, *_hidden):
+        text = text.replace(secret, MARK)
+    if "?" in text:
+        text = _RUN.sub(_without_query, text)
+    if "@" in text:
+        text = _USER.sub(MARK, text)
+    text = _HEADER.sub(rf"\1{MARK}", text)
+    text = _ELEMENT.sub(rf"\1{MARK}", text)
+    text = _ASSIGNED.sub(_without_value, text)
+    text = _QUOTED.sub(_without_quoted, text)
+    text = _SAID.sub(_without_value, text)
+    return _BEARER.sub(rf"\1{MARK}", text)
+
+
+class RedactingFilter(logging.Filter):
+    """Redacts a record where it is made, for whatever handler comes; lets every record pass."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Rewrite message and traceback in place; always true."""
+        try:
+            message = record.getMessage()
+        except (TypeError, ValueError, KeyError):  # logging itself would print the arguments
+            message = f"{record.msg} (its arguments do not fit)"
+        record.msg, record.args = redacted(message), ()
+        if record.exc_info:
+            # a formatter shows this text instead of making its own
+            record.exc_text = redacted(logging.Formatter().formatException(record.exc_info))
+        return True
+
+
+def _forms(secret: str) -> Iterable[str]:
+    return _encoded(secret) if len(secret) >= SHORTEST_SECRET else ()
+
+
+def _encoded(secret: str) -> set[str]:
+    plain = quote(secret, safe="")
+    lower = re.sub(r"%..", lambda match: match[0].lower(), plain)
+    return {secret, plain, lower, quote(secret), quote_plus(secret)}
+
+
+def _longest_first(values: Iterable[str]) -> tuple[str, ...]:
+    # a secret may hold another: the outer one goes first
+    return tuple(sorted(set(values), key=lambda value: (-len(value), value)))
+
+
+def _without_query(run: re.Match[str]) -> str:
+    start, _, query = run[0].partition("?")
+    kept = query.rstrip(_CLOSERS)
+    tail = query[len(kept) :]
+    is_url = "/" in start or "=" in query or "%3d" in query.lower()
+    if not kept or not is_url or MARK.startswith(kept):  # the mark's own ">" closes, too
+        return run[0]
+    return f"{start}?{MARK}{tail}"
+
+
+def _without_value(match: re.Match[str]) -> str:
+    value = match[2].rstrip(_CLOSERS)
+    return f"{match[1]}{MARK}{match[2][len(value) :]}" if value else match[0]
+
+
+def _without_quoted(match: re.Match[str]) -> str:
+    value = match[2]
+    quote_mark = value[0] if value[0] in "\"'" else ""
+    closed = quote_mark if len(value) > 1 and value.endswith(quote_mark or "\n") else ""
+    return f"{match[1]}{quote_mark}{MARK}{closed}"

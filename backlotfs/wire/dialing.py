@@ -1,0 +1,113 @@
+"""Connections to source hosts, whose addresses are checked at the moment they are connected to.
+
+A name is resolved once; each address that came out is put to the `SourcePolicy`, and only those
+are connected to: a name that resolves differently a moment later (DNS rebinding) gains nothing.
+No proxy, no ``.netrc``, nothing of the environment.
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterable
+
+from backlotfs.wire.source_policy import SourcePolicy, SourceRefused
+
+#: Host and port to socket addresses; `socket.getaddrinfo` is one.
+Resolve = Callable[..., list[tuple[int, int, int, str, tuple[object, ...]]]]
+
+
+class Dialer:
+    """Connects to source hosts. Any thread may call it; it holds no lock."""
+
+    def __init__(
+        self, policy: SourcePolicy, tls: ssl.SSLContext, *, resolve: Resolve | None = None
+    ) -> None:
+        """``resolve``: stands in for `socket.getaddrinfo`."""
+        self._policy = policy
+        self._tls = tls
+        self._resolve = resolve
+        self._api_addresses: frozenset[str] = frozenset()
+
+    def connect(
+        self, scheme: str, host: str, port: int, *, timeout_s: float
+    ) -> http.client.HTTPConnection:
+        """A new connection, TLS spoken and the host name verified if ``scheme`` is ``https``.
+
+        :param timeout_s: for all addresses of the host together, TLS included.
+        :raises SourceRefused: the policy allows none of its addresses; nothing was sent.
+        :raises OSError, ValueError: unresolvable, refused, unreachable, too slow, not trusted.
+        """
+        tls = self._tls if scheme == "https" else None
+        connection = _Connection(self, host, port, tls, timeout_s)
+        try:
+            connection.connect()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def dial(self, host: str, port: int, timeout_s: float) -> socket.socket:
+        """A connected TCP socket; errors as for `connect`."""
+        until = time.monotonic() + timeout_s
+        refused: SourceRefused | None = None
+        failed: OSError | None = None
+        for family, kind, protocol, address in self._look_up(host, port):
+            try:
+                self._policy.check(host, str(address[0]), self._api)
+            except SourceRefused as error:
+                refused = error
+                continue
+            left_s = until - time.monotonic()
+            if left_s <= 0:
+                raise TimeoutError("no address of the host answered in time")
+            opened = socket.socket(family, kind, protocol)
+            try:
+                opened.settimeout(left_s)
+                opened.connect(address)
+                opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            except OSError as error:
+                opened.close()
+                failed = error
+            else:
+                return opened
+        # an address that was tried says more than one that was not
+        raise failed or refused or OSError("the host has no address")
+
+    def _look_up(self, host: str, port: int) -> Iterable[tuple[int, int, int, tuple[object, ...]]]:
+        resolve = self._resolve or socket.getaddrinfo
+        found = resolve(host, port, 0, socket.SOCK_STREAM)
+        return [(family, kind, number, address) for family, kind, number, _, address in found]
+
+    def _api(self) -> frozenset[str]:
+        """The API host's addresses; looked up at the first source that needs it to vouch."""
+        if not self._api_addresses:
+            try:
+                found = self._look_up(self._policy.api_host, 0)
+            except (OSError, ValueError):
+                return frozenset()  # it vouches for nothing, until it resolves again
+            self._api_addresses = frozenset(str(address[0]) for *_, address in found)
+        return self._api_addresses
+
+
+class _Connection(http.client.HTTPConnection):
+    """As the library's own, but for how it connects, now and after the host hung up."""
+
+    def __init__(
+        self, dialer: Dialer, host: str, port: int, tls: ssl.SSLContext | None, timeout_s: float
+    ) -> None:
+        # without a proxy's tunnel there is nothing else that the library would do here
+        self.default_port = http.client.HTTPS_PORT if tls is not None else http.client.HTTP_PORT
+        super().__init__(host, port, timeout=timeout_s)
+        self._dialer = dialer
+        self._tls = tls
+        self._timeout_s = timeout_s
+
+    def connect(self) -> None:
+        """Dial, and speak TLS where it was asked for."""
+        self.sock = self._dialer.dial(self.host, self.port, self._timeout_s)
+        if self._tls is not None:
+            name = self.host.removesuffix(".")  # no certificate has the dot of an absolute name
+            self.sock = self._tls.wrap_socket(self.sock, server_hostname=name)

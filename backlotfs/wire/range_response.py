@@ -1,0 +1,166 @@
+"""An `http.client` response whose body can be received straight into the caller's memory.
+
+`http.client` reads through a buffer, which swallows the beginning of the body together with the
+head, wakes for every segment, and copies. Here the head is read exactly to its end, so that the
+socket stands at the first byte of the body and one system call can fill many views.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import socket
+import ssl
+import struct
+import time
+from collections.abc import Sequence
+from typing import IO, Any, cast
+
+_HEAD_END = b"\r\n\r\n"
+_TIMEVAL = struct.Struct("@ll")
+#: Below this a timeout of 0 would mean none at all.
+_LEAST_S = 0.05
+
+
+def bound_waits(sock: socket.socket, seconds: float) -> None:
+    """Let no wait for a byte on ``sock`` last longer. It is in blocking mode unless it is TLS."""
+    seconds = max(_LEAST_S, seconds)
+    if isinstance(sock, ssl.SSLSocket):
+        sock.settimeout(seconds)
+        return
+    whole = int(seconds)
+    packed = _TIMEVAL.pack(whole, int((seconds - whole) * 1e6))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, packed)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, packed)
+
+
+class _HeadFirst(io.RawIOBase):
+    """The bytes of a socket; the first reads stop where the head ends.
+
+    :ivar at_body: the head, and nothing beyond it, was read.
+    """
+
+    def __init__(self, sock: socket.socket, held: IO[bytes]) -> None:
+        """``held``: what keeps the socket open after its connection was closed; closed with us."""
+        self._sock = sock
+        self._held = held
+        self._seen: bytes | None = b""  # the last bytes of the head so far; None when it is read
+        self.at_body = False
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        if not self.closed:
+            self._held.close()
+        super().close()
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """As the socket's ``recv_into``. :raises TimeoutError: no byte came in time."""
+        try:
+            if self._seen is None:
+                self.at_body = False
+                return self._sock.recv_into(buffer)
+            count = self._sock.recv_into(buffer, 0, socket.MSG_PEEK)
+            seen = self._seen + bytes(buffer[:count])
+            end = seen.find(_HEAD_END)
+            if end >= 0:
+                count = end + len(_HEAD_END) - len(self._seen)
+                self._seen, self.at_body = None, True
+            else:
+                self._seen = seen[-(len(_HEAD_END) - 1) :]
+            return self._sock.recv_into(buffer, count) if count else 0
+        except BlockingIOError:
+            raise TimeoutError("no byte came in time") from None
+
+
+class RangeResponse(http.client.HTTPResponse):
+    """For `http.client.HTTPConnection.response_class`."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self._sock = sock
+        self._plain: tuple[socket.socket, _HeadFirst] | None = None
+        if not isinstance(sock, ssl.SSLSocket):
+            # after "Connection: close" the library closes its own hold on the socket
+            head = _HeadFirst(sock, cast("IO[bytes]", self.fp))
+            self.fp = io.BufferedReader(head)
+            self._plain = (sock, head)
+
+    def fill(self, views: Sequence[memoryview], stall_s: float, deadline_s: float) -> int:
+        """Receive the next bytes of the body into ``views``; how many came before it ended or hung.
+
+        Fewer than there is room for are the last: whoever wants more has to ask anew.
+
+        :param stall_s: the longest wait without a byte.
+        :param deadline_s: on the monotonic clock, when it has to end.
+        :raises OSError, http.client.HTTPException: as reading a socket does, before a first byte.
+        """
+        wanted = sum(map(len, views))
+        whole = self.length is not None and wanted <= self.length and not self.chunked
+        if self._plain is None or not self._plain[1].at_body or not whole:
+            return self._fill_slowly(views, stall_s, deadline_s)
+        sock = self._plain[0]
+        received = silent = 0
+        while True:
+            # Two empty waits are a stall: one that began with a byte would give that byte.
+            wait_s = min(stall_s / 2, deadline_s - time.monotonic())
+            if wait_s <= 0 or silent == 2:
+                if received:
+                    return received
+                raise TimeoutError("no byte came in time")
+            bound_waits(sock, wait_s)
+            try:
+                count = sock.recvmsg_into(_after(views, received), 0, socket.MSG_WAITALL)[0]
+            except BlockingIOError:
+                silent += 1
+                continue
+            except OSError:
+                if received:
+                    return received
+                raise
+            silent = 0
+            received += count
+            self._took(count)
+            if not count or received == wanted:
+                return received
+
+    def _took(self, count: int) -> None:
+        assert self.length is not None
+        self.length -= count
+        if not self.length:
+            self.close()
+
+    def _fill_slowly(self, views: Sequence[memoryview], stall_s: float, deadline_s: float) -> int:
+        received = 0
+        for view in views:
+            filled = 0
+            while filled < len(view):
+                remaining_s = deadline_s - time.monotonic()
+                if remaining_s <= 0:
+                    raise TimeoutError("not all came in time")
+                if self.isclosed():
+                    return received
+                bound_waits(self._sock, min(stall_s, remaining_s))
+                count = self.readinto(view[filled:])
+                if not count:
+                    return received
+                filled += count
+                received += count
+        return received
+
+
+def _after(views: Sequence[memoryview], count: int) -> Sequence[memoryview]:
+    """``views`` without their first ``count`` bytes."""
+    if not count:
+        return views
+    left: list[memoryview] = []
+    for view in views:
+        if count >= len(view):
+            count -= len(view)
+        else:
+            left.append(view[count:])
+            count = 0
+    return left

@@ -1,0 +1,68 @@
+"""``python -m tests.fuzz [--seconds N] [--target NAME]``: fuzz for as long as you like."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+
+from tests.fuzz.targets import TARGETS, Target
+
+#: Inputs between two looks at the clock; hypothesis begins anew each time, elsewhere.
+ROUND = 500
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Go round the targets until the time is spent; 1 at the first that breaks."""
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long [60]")
+    parser.add_argument("--target", choices=sorted(TARGETS), help="only this one [all]")
+    options = parser.parse_args(arguments)
+    names = [options.target] if options.target else list(TARGETS)
+    until_s = time.monotonic() + options.seconds
+    rounds = 0
+    while True:
+        for name in names:
+            # a seed that counts up: a failure can be had again by the round's number
+            failure = _round(TARGETS[name], rounds)
+            if failure is not None:
+                sys.stdout.write(f"{name} broke in round {rounds}:\n{failure}\n")
+                return 1
+        rounds += 1
+        if time.monotonic() >= until_s:
+            break
+    sys.stdout.write(f"{', '.join(names)}: {rounds * ROUND} inputs each, none broke\n")
+    return 0
+
+
+def _round(target: Target, number: int) -> str | None:
+    last: list[Any] = []
+
+    @seed(number)
+    @settings(
+        max_examples=ROUND,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(st.data())
+    def attempt(data: st.DataObject) -> None:
+        last[:] = [data.draw(target.inputs)]
+        target.run(last[0])
+
+    try:
+        attempt()
+    except Exception:  # noqa: BLE001  # whatever a target raises is what we are looking for
+        return f"input: {last!r}\n{traceback.format_exc()}"
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

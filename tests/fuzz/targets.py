@@ -1,0 +1,166 @@
+"""What is fuzzed: from bytes or headers to a record or one of our own errors, never anything else.
+
+A target takes one input and asserts what must hold of whatever comes out. Inputs are either
+arbitrary, or a true answer with a few bytes changed, which gets deeper.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from hypothesis import strategies as st
+
+from backlotfs.api import parsing
+from backlotfs.api.answers import Answer, read_json, refusal
+from backlotfs.byterange import ByteRange
+from backlotfs.errors import BacklotError, FalseAnswer, ProtocolViolation
+from backlotfs.wire.content_range import check_range_answer, parse_content_range
+from backlotfs.wire.s3_error import parse_s3_error
+
+_PAGE = (
+    b'{"items":[{"embed_code":"E1","name":"clip","original_file_name":"clip.mov","status":"live",'
+    b'"asset_type":"video","created_at":"2013-01-02T03:04:05Z","updated_at":"2013-01-02T03:04:05Z",'
+    b'"duration":1000,"labels":[{"id":"a","name":"x","full_name":"/x","parent_id":null}],'
+    b'"metadata":{"k":"v"},"deleted_at":"2013-01-02T03:04:05Z","id":"b","url":"http://h/p?Expires=1",'
+    b'"is_source":"true","file_size":"12","parent_id":"c"}],"next_page":"/v2/assets?page_token=2"}'
+)
+_STREAMS = b'[{"is_source":true,"url":"https://h/a%2Fb?Expires=9&Signature=x","file_size":12}]'
+_ERROR = b'{"message":"signature mismatch, retry in 12 seconds","errors":{"a":["b"]}}'
+_XML = (
+    b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>AccessDenied</Code><Message>Request has'
+    b" expired</Message><ActualObjectSize>12</ActualObjectSize><Expires>x</Expires></Error>"
+)
+_PIECES = [
+    b"{", b"[" * 2000, b"]", b'"', b"\\ud800", b"\xff", b"\0", b"1e999", b"NaN", b"-", b"9" * 5000,
+    b"<Code>", b"&x;", b"<!ENTITY", b"", b"null", b"\r\n", b"bytes ",
+]  # fmt: skip
+
+
+class Target(NamedTuple):
+    """One parser.
+
+    :ivar inputs: what it is given.
+    :ivar run: gives it one input; raises AssertionError, or anything unexpected, on a fault.
+    """
+
+    inputs: st.SearchStrategy[Any]
+    run: Callable[[Any], None]
+
+
+@st.composite
+def _changed(draw: st.DrawFn, *samples: bytes) -> bytes:
+    """A true answer, cut and with up to four pieces put in or over it."""
+    data = bytearray(draw(st.sampled_from(samples)))
+    for _ in range(draw(st.integers(0, 4))):
+        at = draw(st.integers(0, len(data)))
+        over = draw(st.integers(0, 12))
+        data[at : at + over] = draw(st.sampled_from(_PIECES) | st.binary(max_size=4))
+    return bytes(data[: draw(st.integers(0, len(data)))] if draw(st.booleans()) else data)
+
+
+def _json_documents() -> st.SearchStrategy[bytes]:
+    leaf = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+    keys = st.sampled_from(["items", "embed_code", "file_size", "url", "is_source", "next_page"])
+    documents = st.recursive(
+        leaf,
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=5),
+        max_leaves=12,
+    )
+    return documents.map(lambda document: json.dumps(document).encode())
+
+
+def _answer(status: int, body: bytes) -> Answer:
+    return Answer("h", "/r", status, {}, body, 0.0)
+
+
+def _run_json(body: bytes) -> None:
+    try:
+        document = read_json(_answer(200, body))
+    except ProtocolViolation:
+        return
+    for parse in (
+        parsing.parse_asset,
+        parsing.parse_asset_page,
+        parsing.parse_deleted_page,
+        parsing.parse_label,
+        parsing.parse_labels,
+        parsing.parse_streams,
+        parsing.parse_source_file_info,
+    ):
+        try:
+            found = parse(document)
+        except ProtocolViolation:
+            continue
+        repr(found).encode("utf-8")  # no lone surrogate gets through
+
+
+def _run_error(given: tuple[int, bytes]) -> None:
+    status, body = given
+    error = refusal(_answer(status, body), expires=0, server_now_s=1.0, hidden=("s3cret",))
+    if error is None:
+        assert 200 <= status < 300
+    else:
+        assert isinstance(error, BacklotError)
+        assert str(error).isprintable()
+        assert len(str(error)) < 1000
+        assert "s3cret" not in str(error)
+
+
+def _run_xml(body: bytes) -> None:
+    error = parse_s3_error(body)
+    assert len(error.code) <= 64
+    assert len(error.message) <= 300
+    assert error.actual_size is None or 0 <= error.actual_size < 10**19
+
+
+def _run_content_range(value: str) -> None:
+    try:
+        found = parse_content_range(value)
+    except FalseAnswer:
+        return
+    served = found.served
+    assert 0 <= served.start < served.stop <= found.total
+    # RFC 9110 knows one way to write it, leading zeros aside
+    numbers = value.strip().removeprefix("bytes ").replace("/", "-").split("-")
+    assert [int(number) for number in numbers] == [served.start, served.stop - 1, found.total]
+
+
+def _run_answer(given: tuple[int, Mapping[str, str], ByteRange]) -> None:
+    status, headers, wanted = given
+    try:
+        found = check_range_answer(status, headers, wanted)
+    except FalseAnswer:
+        return
+    assert status == 206
+    assert found.served.start == wanted.start
+    assert found.served.stop == min(wanted.stop, found.total)
+
+
+_NUMBERS = st.integers(0, 20) | st.integers(0, 2**64)
+_TRUE_RANGES = st.builds("bytes {}-{}/{}".format, _NUMBERS, _NUMBERS, _NUMBERS | st.just("*"))
+_RANGES = _TRUE_RANGES | st.text(max_size=30) | st.text("bytes 0123456789-/*,=", max_size=30)
+_HEADERS = st.fixed_dictionaries(
+    {},
+    optional={
+        "content-range": _RANGES,
+        "content-length": _NUMBERS.map(str) | st.text(max_size=5),
+        "content-encoding": st.sampled_from(["identity", "gzip", "", "Identity", "x"]),
+    },
+)
+_WANTED = st.builds(
+    lambda start, length: ByteRange(start, start + length), st.integers(0, 9), st.integers(1, 9)
+)
+
+TARGETS = {
+    "json": Target(
+        st.binary(max_size=200) | _json_documents() | _changed(_PAGE, _STREAMS), _run_json
+    ),
+    "error": Target(
+        st.tuples(st.integers(100, 599), _changed(_ERROR) | st.binary(max_size=99)), _run_error
+    ),
+    "xml": Target(st.binary(max_size=200) | _changed(_XML), _run_xml),
+    "content-range": Target(_RANGES, _run_content_range),
+    "answer": Target(st.tuples(st.sampled_from([200, 206, 206]), _HEADERS, _WANTED), _run_answer),
+}

@@ -1,0 +1,40 @@
+"""Each fuzz target, for as long as a test may take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.fuzz.__main__ import main
+from tests.fuzz.targets import TARGETS
+
+
+@pytest.mark.parametrize("name", TARGETS)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_target(name: str, data: Any) -> None:
+    """A record or one of our errors, whatever comes."""
+    target = TARGETS[name]
+    target.run(data.draw(target.inputs))
+
+
+def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """It goes round all targets until its time is spent, and counts."""
+    assert main(["--seconds", "0", "--target", "xml"]) == 0
+    assert "xml" in capsys.readouterr().out
+
+
+def test_the_command_shows_what_broke(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The smallest input that does, and exit code 1."""
+
+    def fail(found: str) -> None:
+        assert "7" not in found
+
+    monkeypatch.setitem(TARGETS, "xml", TARGETS["xml"]._replace(inputs=st.just("x7"), run=fail))
+    assert main(["--seconds", "0", "--target", "xml"]) == 1
+    assert "'x7'" in capsys.readouterr().out
