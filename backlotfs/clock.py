@@ -67,6 +67,10 @@ class Deadline:
         """Whether no time is left."""
         return self.remaining_s() <= 0.0
 
+    def extend(self, seconds: float) -> None:
+        """Give it so much more time."""
+        self._at += seconds
+
     def check(self, doing: str) -> None:
         """Return while there is time.
 

@@ -24,6 +24,7 @@
     ├── ProtocolViolation         EIO        1   HTML for JSON, a URL that is none …
     │   └── FalseAnswer           EIO        1   a source host's: 200 for 206, wrong range …
     ├── SettingsError             EINVAL     2
+    ├── CacheUnusable             EIO        2   the disk cache's folder; the mount goes on without
     └── FuseUnusable              EIO        5   no libfuse, no /dev/fuse, bad mountpoint …
 
 No message ever holds a secret or a signed URL: name assets by embed code, hosts by host name.
@@ -182,6 +183,12 @@ class SettingsError(BacklotError):
     """A setting is missing, malformed or unsafe; the message says what to do."""
 
     errno = errno.EINVAL
+    exit_code = 2
+
+
+class CacheUnusable(BacklotError):
+    """The folder of the disk cache cannot be used; its text says why and what goes on without."""
+
     exit_code = 2
 
 

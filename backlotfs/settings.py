@@ -14,6 +14,7 @@ DEFAULT_API_URL = "https://api.ooyala.com"
 _HOSTED_CDN_URL = "https://cdn-api.ooyala.com"
 
 MIB = 1024 * 1024
+GIB = 1024 * MIB
 
 
 def default_cdn_url(api_url: str) -> str | None:
@@ -33,6 +34,8 @@ class Account:
 
     :ivar profile: its name in the configuration file, or None.
     :ivar mount_options: what the profile gives to ``-o``.
+    :ivar ca_bundle: PEM file of authorities that are trusted instead of the system's.
+    :ivar allow_source_hosts: hosts, ``*.domains`` and networks that sources may be on.
     """
 
     api_url: str
@@ -41,6 +44,8 @@ class Account:
     cdn_url: str | None = None
     profile: str | None = None
     mount_options: str = ""
+    ca_bundle: str | None = None
+    allow_source_hosts: tuple[str, ...] = ()
 
     @property
     def source(self) -> str:
@@ -53,7 +58,9 @@ class MountSettings:
     """One mount.
 
     :ivar memory_bytes: budget for blocks, cached and under way, of all files together.
-    :ivar cache_dir: where the catalog is kept over restarts.
+    :ivar cache_bytes: budget for blocks on disk; 0: none; None: by the free disk.
+    :ivar bandwidth_bytes_s: what all transfers together may take; 0: no limit.
+    :ivar cache_dir: where the catalog and the blocks are kept over restarts.
     :ivar layouts: how assets are put into folders; several are top-level folders.
     :ivar names: how files are named: ``original``, ``always-id`` or ``portable``.
     :ivar stat_deadline_s: how long a `stat` may wait for a size.
@@ -71,6 +78,8 @@ class MountSettings:
     names: str = "original"
     stat_deadline_s: float = 5.0
     memory_bytes: int = 256 * MIB
+    cache_bytes: int | None = None
+    bandwidth_bytes_s: float = 0.0
     metadata_ttl_s: float = 300.0
     types: frozenset[str] = frozenset()
     statuses: frozenset[str] = frozenset()

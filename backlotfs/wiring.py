@@ -26,29 +26,29 @@ from backlotfs.namespace.given_names import give_names
 from backlotfs.namespace.inodes import inode_of
 from backlotfs.namespace.name_modes import NameMode
 from backlotfs.namespace.namespace import Namespace
-from backlotfs.reading.block_cache import MemoryBlockCache
-from backlotfs.reading.block_store import BlockStore
-from backlotfs.reading.fetch_queue import FetchQueue
+from backlotfs.read_path import TRANSFER_THREADS, build_reader
+from backlotfs.reading.disk.tier import DiskTier
 from backlotfs.reading.handles import HandleTable
 from backlotfs.reading.reader import SourceReader
+from backlotfs.reading.source_lines import SourceLines
 from backlotfs.remote.identity import SourceIdentity
 from backlotfs.remote.probe import SourceProbe
 from backlotfs.remote.range_fetcher import RangeFetcher
 from backlotfs.remote.signed_get import SignedGet
+from backlotfs.remote.throttle import BandwidthLimit
 from backlotfs.remote.url_resolver import UrlResolver
 from backlotfs.settings import Account, MountSettings
 from backlotfs.wire.connections import ConnectionPool
+from backlotfs.wire.dialing import Dialer
 from backlotfs.wire.retrying import RetryPolicy
 from backlotfs.wire.sessions import open_session
+from backlotfs.wire.source_policy import SourcePolicy
+from backlotfs.wire.tls import client_context
 from backlotfs.workers import Workers
 
 log = logging.getLogger(__name__)
 
 USER_AGENT = f"backlotfs/{__version__}"
-#: One block is what the kernel asks for at most, so a sequential read is one block, uncopied.
-BLOCK_BYTES = 128 * 1024
-#: Threads for transfers: stalled sources may hold many of them without stopping the others.
-TRANSFER_THREADS = 192
 #: Threads for probes and refreshes.
 CATALOG_THREADS = 32
 #: The API is asked one small question before anything else, and has to answer within this.
@@ -69,10 +69,15 @@ def open_api(
     )
 
 
-def open_api_session() -> requests.Session:
-    """A session for `open_api`, fit for as many threads as we start."""
+def open_api_session(account: Account) -> requests.Session:
+    """A session for `open_api`, fit for as many threads as we start.
+
+    :raises SettingsError: the account's ``ca_bundle`` cannot be used.
+    """
     return open_session(
-        user_agent=USER_AGENT, pool_size=CATALOG_THREADS + CRAWLERS + TRANSFER_THREADS
+        user_agent=USER_AGENT,
+        pool_size=CATALOG_THREADS + CRAWLERS + TRANSFER_THREADS,
+        ca_bundle=account.ca_bundle,
     )
 
 
@@ -100,6 +105,8 @@ class Stack:
     reader: SourceReader
     session: requests.Session
     connections: ConnectionPool
+    lines: SourceLines
+    disk: DiskTier | None
 
     def close(self) -> None:
         """Save what was learned, close idle connections; what is under way ends by itself."""
@@ -110,6 +117,8 @@ class Stack:
         self.book.close()
         self.connections.close()
         self.session.close()
+        if self.disk is not None:
+            self.disk.close()
         self.store.close()
 
 
@@ -148,17 +157,19 @@ def build_stack(
     clock: Clock,
     *,
     settle_s: float,
+    disk: DiskTier | None = None,
     invalidate: Callable[[Iterable[str]], None] = lambda _names: None,
     progress: Callable[[int], None] = lambda _assets: None,
 ) -> Stack:
     """Everything below the kernel adapter. Sends nothing yet; threads come with the work.
 
     :param settle_s: how long the kernel may believe attributes that have since changed.
+    :param disk: keeps blocks over restarts; closed with the stack.
     :param invalidate: takes back from the kernel what these names in the root mean.
     :param progress: told the number of assets so far while a whole library is listed.
     """
     account = settings.account
-    session = open_api_session()
+    session = open_api_session(account)
     api = open_api(account, clock, session)
     purse = Purse(RateBudget(clock), lambda: api.rate)
     store = CatalogStore(
@@ -168,14 +179,17 @@ def build_stack(
         clock=clock,
         inode_of=inode_of,
     )
-    connections = ConnectionPool(user_agent=USER_AGENT)
+    policy = SourcePolicy.of(account.api_url, account.allow_source_hosts)
+    dialer = Dialer(policy, client_context(account.ca_bundle))
+    connections = ConnectionPool(dialer, user_agent=USER_AGENT)
     retry = RetryPolicy()
     resolver = UrlResolver(api, clock)
-    signed_get = SignedGet(resolver, connections, clock, retry)
+    lines = SourceLines(clock)
+    signed_get = SignedGet(resolver, connections, clock, retry, policy=policy, meter=lines)
     crawl_probe = None
     if account.cdn_url is not None:
         cheap = UrlResolver(_CheapLookup(api), clock, seen=resolver.offer)
-        crawl_get = SignedGet(cheap, connections, clock, retry)
+        crawl_get = SignedGet(cheap, connections, clock, retry, policy=policy, meter=lines)
         crawl_probe = SourceProbe(crawl_get, cheap.reported_size).probe
     handles = HandleTable()
     workers = Workers(CATALOG_THREADS, "catalog")
@@ -237,30 +251,21 @@ def build_stack(
         include_unavailable=settings.include_unavailable,
     )
     catalog.subscribe(published)
-    reader = _build_reader(settings, handles, RangeFetcher(signed_get), book, clock)
+    limit = BandwidthLimit(settings.bandwidth_bytes_s) if settings.bandwidth_bytes_s else None
+    fetcher = RangeFetcher(signed_get, clock, limit)
+    reader = build_reader(settings, handles, fetcher, book, lines, disk, clock)
     return Stack(
-        api, store, purse, resolver, book, sizer, catalog, namespace, reader, session, connections
+        api,
+        store,
+        purse,
+        resolver,
+        book,
+        sizer,
+        catalog,
+        namespace,
+        reader,
+        session,
+        connections,
+        lines,
+        disk,
     )
-
-
-def _build_reader(
-    settings: MountSettings,
-    handles: HandleTable,
-    fetcher: RangeFetcher,
-    book: SourceBook,
-    clock: Clock,
-) -> SourceReader:
-    # One budget: a quarter for what is under way, the rest for what is kept.
-    under_way = settings.memory_bytes // 4
-    cache = MemoryBlockCache(settings.memory_bytes - under_way)
-    store = BlockStore(
-        cache,
-        fetcher.fetch,
-        FetchQueue(Workers(TRANSFER_THREADS, "transfer")),
-        clock,
-        block_bytes=BLOCK_BYTES,
-        ahead_budget_bytes=under_way,
-        changed=book.contradicted,
-    )
-    # Half of what is kept: the other half stays for what was already read.
-    return SourceReader(handles, store, window_budget_bytes=cache.budget_bytes // 2)

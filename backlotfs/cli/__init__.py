@@ -11,7 +11,7 @@ import sys
 
 import click
 
-from backlotfs import __version__
+from backlotfs import __version__, crashes
 from backlotfs.errors import BacklotError
 
 #: Command to where it is. Loaded when it is asked for: the server's libraries alone would take a
@@ -73,7 +73,8 @@ def commands() -> None:
 def main() -> None:
     """The entry point of ``backlotfs``."""
     try:
-        code = commands(prog_name="backlotfs", standalone_mode=False)
+        with crashes.reported(click.ClickException, click.Abort, BacklotError):
+            code = commands(prog_name="backlotfs", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(2)

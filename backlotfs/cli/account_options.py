@@ -23,23 +23,45 @@ _OPTIONS = (
         help="Profile file; must be readable by you alone.",
     ),
     click.option("--profile", metavar="NAME", help="Which of its profiles."),
+    click.option(
+        "--ca-bundle",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="PEM file of the authorities to trust instead of the system's.",
+    ),
+    click.option(
+        "--allow-source-host",
+        multiple=True,
+        metavar="HOST",
+        help="Sources may be here, and redirect here: host, *.domain, 10.1.0.0/16 …",
+    ),
 )
 
 
 def account_options(command: F) -> F:
-    """Add ``--api-url``, ``--cdn-url``, ``--config`` and ``--profile``."""
+    """Add ``--api-url``, ``--cdn-url``, ``--config``, ``--profile`` and whom to trust."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
 
 
 def account_from(
-    api_url: str | None, cdn_url: str | None, config: Path | None, profile: str | None
+    api_url: str | None,
+    cdn_url: str | None,
+    config: Path | None,
+    profile: str | None,
+    ca_bundle: Path | None,
+    allow_source_host: tuple[str, ...],
 ) -> Account:
     """The account that options, environment and profile file name.
 
     :raises SettingsError: see `backlotfs.profiles`.
     """
     return load_account(
-        os.environ, config=config, profile=profile, api_url=api_url, cdn_url=cdn_url
+        os.environ,
+        config=config,
+        profile=profile,
+        api_url=api_url,
+        cdn_url=cdn_url,
+        ca_bundle=ca_bundle,
+        allow_source_hosts=allow_source_host,
     )

@@ -46,14 +46,16 @@ def list_library(
     cdn_url: str | None,
     config: Path | None,
     profile: str | None,
+    ca_bundle: Path | None,
+    allow_source_host: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """List the library without mounting it: one asset a line.
 
     Sizes are not shown: each would cost a call of the API.
     """
-    account = account_from(api_url, cdn_url, config, profile)
-    with open_api_session() as session:
+    account = account_from(api_url, cdn_url, config, profile, ca_bundle, allow_source_host)
+    with open_api_session(account) as session:
         assets = _named_assets(account, session)
     for name, asset in assets:
         if as_json:
@@ -72,11 +74,13 @@ def info(
     cdn_url: str | None,
     config: Path | None,
     profile: str | None,
+    ca_bundle: Path | None,
+    allow_source_host: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Show all that is known of ASSET, an embed code or a file name of the mount."""
-    account = account_from(api_url, cdn_url, config, profile)
-    with open_api_session() as session:
+    account = account_from(api_url, cdn_url, config, profile, ca_bundle, allow_source_host)
+    with open_api_session(account) as session:
         fields = _found(asset, account, session)
     if as_json:
         click.echo(json.dumps(fields, ensure_ascii=False, indent=2))

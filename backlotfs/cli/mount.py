@@ -12,7 +12,7 @@ from backlotfs.cli.account_options import account_from, account_options
 from backlotfs.cli.background import Outcome, Ready, run_in_background
 from backlotfs.cli.mount_options import apply_mount_options
 from backlotfs.cli.mountpoints import MOUNTPOINT
-from backlotfs.cli.quantities import Duration, Layouts, Octal, Size
+from backlotfs.cli.quantities import Duration, Layouts, Octal, Rate, Size
 from backlotfs.cli.serving import outcome_of, serve_mount
 from backlotfs.errors import BacklotError
 from backlotfs.kernel.fuse_library import check_usable
@@ -38,7 +38,12 @@ class MountFailed(BacklotError):
 @click.option(
     "--cache-dir",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where the catalog is kept over restarts [your cache folder].",
+    help="Where catalog and blocks are kept over restarts [your cache folder].",
+)
+@click.option(
+    "--cache-size",
+    type=Size(),
+    help="Budget for blocks on disk; 0: none [10G, or a tenth of the free disk].",
 )
 @click.option(
     "--layout",
@@ -58,6 +63,7 @@ class MountFailed(BacklotError):
     default=STAT_DEADLINE_S,
     help="How long a stat waits for a size [5s].",
 )
+@click.option("--bwlimit", type=Rate(), default=0.0, help="All transfers together: 10M, 80Mbit …")
 @click.option("--memory", type=Size(), default=256 * MIB, help="Budget for blocks [256M].")
 @click.option(
     "--metadata-ttl", type=Duration(), default=300.0, help="How old a listing may get [5m]."
@@ -84,10 +90,14 @@ def mount(  # one parameter per option
     cdn_url: str | None,
     config: Path | None,
     profile: str | None,
+    ca_bundle: Path | None,
+    allow_source_host: tuple[str, ...],
     cache_dir: Path | None,
+    cache_size: int | None,
     layout: tuple[str, ...],
     names: str,
     stat_timeout: float,
+    bwlimit: float,
     memory: int,
     metadata_ttl: float,
     include_type: tuple[str, ...],
@@ -109,7 +119,7 @@ def mount(  # one parameter per option
     place = resolved(mountpoint)
     check_usable()
     check_mountpoint(place)
-    account = account_from(api_url, cdn_url, config, profile)
+    account = account_from(api_url, cdn_url, config, profile, ca_bundle, allow_source_host)
     if log_file is not None:
         log_place = str(log_file.absolute())
     elif foreground:
@@ -125,6 +135,8 @@ def mount(  # one parameter per option
             names=names,
             stat_deadline_s=stat_timeout,
             memory_bytes=memory,
+            cache_bytes=cache_size,
+            bandwidth_bytes_s=bwlimit,
             metadata_ttl_s=metadata_ttl,
             types=frozenset(include_type),
             statuses=frozenset(include_status),

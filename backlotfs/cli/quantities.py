@@ -8,6 +8,9 @@ import click
 
 from backlotfs.namespace.layouts import LAYOUTS
 
+_RATE = re.compile(
+    r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(?:(bits?|b(?:it)?ps)|i?B)?(?:/s)?\Z", re.IGNORECASE
+)
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(?:i?B)?\Z", re.IGNORECASE)
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d)?\Z", re.IGNORECASE)
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
@@ -29,6 +32,26 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # not generic before cli
         if match is None:
             self.fail(f"{value!r} is not a size; write it like 256M or 10G", param, ctx)
         return int(float(match.group(1)) * 1024 ** _POWERS[match.group(2).upper()])
+
+
+class Rate(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
+    """``10M``, ``2.5MiB/s``: bytes a second in powers of 1024; ``80Mbit``, ``80Mbps``: of 1000."""
+
+    name = "RATE"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Bytes a second; 0: no limit."""
+        if isinstance(value, int | float):
+            return float(value)
+        match = _RATE.match(str(value).strip())
+        if match is None:
+            self.fail(f"{value!r} is not a rate; write it like 10M or 80Mbit", param, ctx)
+        power = _POWERS[match.group(2).upper()]
+        if match.group(3):
+            return float(match.group(1)) * float(1000**power) / 8
+        return float(match.group(1)) * float(1024**power)
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from backlotfs import logs, service
+from backlotfs import crashes, logs, service
 from backlotfs.clock import Deadline, SystemClock
 from backlotfs.control.address import socket_path
 from backlotfs.control.server import ControlServer
@@ -22,6 +22,7 @@ from backlotfs.kernel import signals
 from backlotfs.kernel.operations import BacklotOperations
 from backlotfs.kernel.patience import Patience
 from backlotfs.kernel.session import SETTLE_S, Memory, MountOptions, MountSession
+from backlotfs.read_path import open_disk_tier
 from backlotfs.settings import MountSettings
 from backlotfs.wiring import Stack, build_stack, greet
 
@@ -42,6 +43,7 @@ def serve_mount(settings: MountSettings, ready: Callable[[], None]) -> None:
     :raises BacklotError: the mount could not be made; nothing is left behind.
     """
     signals.block()  # before the first thread
+    crashes.keep_no_core()
     _configure_logs(settings)
     clock = SystemClock()
     flat = settings.layouts == ("flat",)
@@ -52,6 +54,7 @@ def serve_mount(settings: MountSettings, ready: Callable[[], None]) -> None:
         settings,
         clock,
         settle_s=SETTLE_S,
+        disk=open_disk_tier(settings, clock),
         invalidate=session.invalidate,
         progress=_still_listing,
     )
@@ -107,7 +110,7 @@ def serve_mount(settings: MountSettings, ready: Callable[[], None]) -> None:
     control = _open_control(settings, stack)
     begun.set()
     try:
-        session.run(operations, announce)
+        session.run(operations, stack.reader.begin, clock, announce)
     finally:
         if control is not None:
             control.close()

@@ -1,70 +1,74 @@
-"""Blocks in memory, least recently used out first, under one budget in bytes."""
+"""Blocks that have arrived, by key, until their memory is wanted for others.
+
+Two rows. What nobody has read to its end yet, or was asked for at random, leaves in the order of
+its last use. What a reader has read to its end is let go before that: the kernel's page cache has
+it, and the blocks ahead of the reader are worth more.
+"""
 
 from __future__ import annotations
 
-import threading
-from typing import Protocol
-
-from cachetools import LRUCache
+from collections import OrderedDict
 
 from backlotfs.reading.block_key import BlockKey
+from backlotfs.reading.block_pool import Block
 
 
-class BlockCache(Protocol):
-    """What the block store needs of a cache; a disk tier has the same face."""
+class BlockCache:
+    """Not thread-safe: its owner, the block store, locks."""
 
-    @property
-    def budget_bytes(self) -> int:
-        """Bytes it may hold."""
+    __slots__ = ("_consumed", "_fresh", "_keep_consumed")
 
-    def get(self, key: BlockKey) -> bytes | None:
-        """The block, now most recently used, or None."""
+    def __init__(self, keep_consumed: int) -> None:
+        """``keep_consumed``: blocks read to their end kept before memory never used is touched."""
+        self._keep_consumed = keep_consumed
+        self._fresh: OrderedDict[BlockKey, Block] = OrderedDict()
+        self._consumed: OrderedDict[BlockKey, Block] = OrderedDict()
 
-    def put(self, key: BlockKey, block: bytes) -> None:
-        """Keep it, letting others go; a block larger than the budget is silently not kept."""
+    def __len__(self) -> int:
+        return len(self._fresh) + len(self._consumed)
 
     def __contains__(self, key: BlockKey) -> bool:
         """Whether it is here, without counting as a use."""
+        return key in self._fresh or key in self._consumed
+
+    def get(self, key: BlockKey) -> Block | None:
+        """The block, now the most recently used of its row, or None."""
+        block = self._fresh.get(key)
+        if block is not None:
+            self._fresh.move_to_end(key)
+            return block
+        block = self._consumed.get(key)
+        if block is not None:
+            self._consumed.move_to_end(key)
+        return block
+
+    def put(self, key: BlockKey, block: Block) -> None:
+        """Keep it; what was there under its key is let go. Memory beside the pool is not kept."""
+        if block.pooled:
+            self._consumed.pop(key, None)
+            self._fresh[key] = block
+
+    def consume(self, key: BlockKey) -> None:
+        """It was read to its end."""
+        block = self._fresh.pop(key, None)
+        if block is not None:
+            self._consumed[key] = block
+
+    @property
+    def overfull(self) -> bool:
+        """Whether more was read to its end than is worth new memory."""
+        return len(self._consumed) > self._keep_consumed
+
+    def evict(self) -> bool:
+        """Let go of the block worth least. Whether there was one."""
+        row = self._consumed or self._fresh
+        if not row:
+            return False
+        row.popitem(last=False)
+        return True
 
     def discard_source(self, embed_code: str) -> None:
         """Let go of every block of this source, whatever its version."""
-
-
-class MemoryBlockCache:
-    """A `cachetools.LRUCache` by bytes and the lock that it lacks."""
-
-    def __init__(self, budget_bytes: int) -> None:
-        self._lock = threading.Lock()
-        self._blocks: LRUCache[BlockKey, bytes] = LRUCache(budget_bytes, getsizeof=len)
-
-    @property
-    def budget_bytes(self) -> int:
-        """Bytes it may hold."""
-        return int(self._blocks.maxsize)
-
-    @property
-    def held_bytes(self) -> int:
-        """Bytes it holds."""
-        return int(self._blocks.currsize)
-
-    def get(self, key: BlockKey) -> bytes | None:
-        """The block, now most recently used, or None."""
-        with self._lock:
-            return self._blocks.get(key)
-
-    def put(self, key: BlockKey, block: bytes) -> None:
-        """Keep it, letting others go; a block larger than the budget is silently not kept."""
-        if len(block) > self._blocks.maxsize:
-            return
-        with self._lock:
-            self._blocks[key] = block
-
-    def __contains__(self, key: BlockKey) -> bool:
-        with self._lock:
-            return key in self._blocks
-
-    def discard_source(self, embed_code: str) -> None:
-        """Let go of every block of this source, whatever its version."""
-        with self._lock:
-            for key in [key for key in self._blocks if key.embed_code == embed_code]:
-                del self._blocks[key]
+        for row in (self._fresh, self._consumed):
+            for key in [key for key in row if key.embed_code == embed_code]:
+                del row[key]

@@ -1,76 +1,34 @@
-"""Blocks from the cache, from a transfer under way, or from a new one: each fetched once.
+"""Blocks from memory, from the disk tier, from a transfer under way, or from a new one.
 
-Invariants. A key is in `_under_way` from the moment somebody decides to fetch it until its block is
-in the cache or its transfer has failed, so no two transfers carry the same block. A block is put
-into the cache *before* its key leaves `_under_way` and its future is resolved. A reader that joined
-a read-ahead which failed fetches for itself; an error is shared only among those who asked.
+Invariants, under one lock. A block is in the cache, or in the charge of one transfer under way, or
+neither; so each is fetched once, whoever asks. A demand holds every block it was given, so memory
+is used again only when its answer is written. A reader that joined a read-ahead which failed is
+given a transfer of its own; an error is shared only among those who asked.
+
+The exception is a *hedge*: a second GET for blocks that a reader waits for in vain. It is in charge
+of nothing. Whichever brings a block first brings it for both; if the first transfer ends before the
+hedge does, the hedge takes over what it brings.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from itertools import pairwise
+from collections.abc import Callable, Iterable
 
 from backlotfs.byterange import ByteRange, block_range, block_span
 from backlotfs.clock import Clock
 from backlotfs.errors import BacklotError, ContentChanged
 from backlotfs.reading.block_cache import BlockCache
 from backlotfs.reading.block_key import BlockKey
+from backlotfs.reading.block_pool import Block, BlockPool
+from backlotfs.reading.demand import Demand
+from backlotfs.reading.disk_face import DiskTier, NoDisk
 from backlotfs.reading.fetch_queue import FetchQueue
-from backlotfs.reading.transfer import BlockTransfer, Fetch
+from backlotfs.reading.hedge_watch import Hedges, HedgeWatch, NoHedges
+from backlotfs.reading.runs import runs_of
+from backlotfs.reading.transfer import BlockTransfer, Fetch, StillWanted
+from backlotfs.reading.under_way import UnderWay
 from backlotfs.remote.identity import SourceIdentity
-from backlotfs.waiting import Waiter
-
-
-class Demand:
-    """The blocks of one read, here or on their way. Belongs to the reading thread."""
-
-    __slots__ = ("_identity", "_parts", "_store", "_wanted", "missed")
-
-    def __init__(
-        self,
-        store: BlockStore,
-        identity: SourceIdentity,
-        wanted: ByteRange,
-        parts: list[tuple[BlockKey, bytes | BlockTransfer]],
-        *,
-        missed: bool,
-    ) -> None:
-        self._store = store
-        self._identity = identity
-        self._wanted = wanted
-        self._parts = parts
-        #: Whether a block was neither cached nor under way.
-        self.missed = missed
-
-    def result(self, waiter: Waiter) -> bytes:
-        """The wanted bytes. :raises BacklotError: what the fetch, or the waiting, ends with."""
-        size, block_bytes = self._identity.size, self._store.block_bytes
-        pieces: list[bytes | memoryview] = []
-        for key, part in self._parts:
-            block = part if isinstance(part, bytes) else self._wait(key, part, waiter)
-            held = block_range(key.number, block_bytes, size)
-            start = max(self._wanted.start, held.start) - held.start
-            stop = min(self._wanted.stop, held.stop) - held.start
-            whole = stop - start == len(block)
-            pieces.append(block if whole else memoryview(block)[start:stop])
-        if len(pieces) == 1:
-            return bytes(pieces[0])  # no copy when it is bytes already
-        return b"".join(pieces)
-
-    def _wait(self, key: BlockKey, transfer: BlockTransfer, waiter: Waiter) -> bytes:
-        doing = f"reading {key.embed_code}"
-        try:
-            return waiter.result(transfer.block(key), doing)
-        except BacklotError as error:
-            failed_for_us = transfer.block(key).done()
-            if not (transfer.ahead and failed_for_us) or isinstance(error, ContentChanged):
-                raise
-        return self._store.demand(self._identity, self._range_of(key)).result(waiter)
-
-    def _range_of(self, key: BlockKey) -> ByteRange:
-        return block_range(key.number, self._store.block_bytes, self._identity.size)
 
 
 class BlockStore:
@@ -78,148 +36,264 @@ class BlockStore:
 
     def __init__(
         self,
+        pool: BlockPool,
         cache: BlockCache,
         fetch: Fetch,
         queue: FetchQueue,
         clock: Clock,
         *,
-        block_bytes: int,
         ahead_budget_bytes: int,
         changed: Callable[[SourceIdentity], None],
+        disk: DiskTier | None = None,
+        hedges: Hedges | None = None,
     ) -> None:
         """Put the parts together.
 
         :param ahead_budget_bytes: read-ahead under way for all files together; more is dropped.
         :param changed: told, from a worker's thread, that the host has another version.
+        :param hedges: when a GET is late and how often it is made again; None: never.
         """
-        self.block_bytes = block_bytes
+        self.block_bytes = pool.block_bytes
+        self._pool = pool
         self._cache = cache
         self._fetch = fetch
         self._queue = queue
         self._clock = clock
         self._ahead_budget = ahead_budget_bytes
         self._changed = changed
+        self._disk = disk or NoDisk()
         self._lock = threading.Lock()
-        self._under_way: dict[BlockKey, BlockTransfer] = {}
-        self._ahead_bytes = 0
+        self._under_way = UnderWay(pool.block_bytes)
+        self._hedges = hedges or NoHedges()
+        self._watch = HedgeWatch(self._hedges, self.hedge, clock)
 
     @property
     def ahead_bytes(self) -> int:
         """Bytes of read-ahead that are under way or queued."""
-        return self._ahead_bytes
+        return self._under_way.ahead_bytes
 
     def demand(self, identity: SourceIdentity, wanted: ByteRange) -> Demand:
-        """Start whatever is missing of ``wanted`` (inside the source, not empty)."""
-        parts: list[tuple[BlockKey, bytes | BlockTransfer]] = []
-        absent: list[BlockKey] = []
-        for index in block_span(wanted, self.block_bytes):
-            key = BlockKey(identity.embed_code, identity.validator, index)
-            block = self._cache.get(key)
-            if block is None:
-                absent.append(key)
-            else:
-                parts.append((key, block))
-        if not absent:
-            return Demand(self, identity, wanted, parts, missed=False)
-        joined, started = self._join_or_start(identity, absent, None, len(absent))
-        for transfer in {id(transfer): transfer for _, transfer in joined}.values():
-            if not transfer.needed:
-                transfer.needed = True
-                self._queue.promote(transfer)
-        missed = False
+        """Start whatever is missing of ``wanted`` (inside the source, not empty); never waits."""
+        demand = Demand(wanted, self.block_bytes, self._lock, f"reading {identity.embed_code}")
+        numbers: Iterable[int] = block_span(wanted, self.block_bytes)
+        if not isinstance(self._disk, NoDisk):
+            numbers = self._from_disk(identity, demand, numbers)
+        with self._lock:
+            absent = self._find(identity, demand, numbers)
+            joined = self._under_way.join(identity, demand, absent) if absent else []
+            started = self._start(identity, absent, None, len(absent)) if absent else []
+            for transfer in started:
+                transfer.waiters.update((number, [demand]) for number in transfer.left)
+            for transfer in joined + started:
+                self._watch.add(transfer)
+            demand.missed = bool(started)
+        for transfer in joined:
+            self._queue.promote(transfer)
         for transfer in started:
-            joined += [(key, transfer) for key in transfer.keys]
-            # Blocks that landed between the look into the cache and the registration are there
-            # now; after it, nobody else can be fetching them.
-            landed = [self._cache.get(key) for key in transfer.keys]
-            if None in landed:
-                missed = True
-                self._queue.submit(transfer, urgent=True)
-            else:
-                transfer.satisfy([block for block in landed if block is not None])
-        parts += joined
-        parts.sort(key=lambda part: part[0].number)
-        return Demand(self, identity, wanted, parts, missed=missed)
+            self._queue.submit(transfer, urgent=True)
+        return demand
 
     def prefetch(
         self,
         identity: SourceIdentity,
         ahead: ByteRange,
         request_bytes: int,
-        still_wanted: Callable[[], bool],
+        still_wanted: StillWanted,
     ) -> None:
         """Have ``ahead`` fetched if memory allows; what does not fit is dropped.
 
-        :param still_wanted: asked once, before each GET is made.
+        :param still_wanted: asked with what has not arrived, before each GET and during it.
         """
-        keys = [
-            BlockKey(identity.embed_code, identity.validator, index)
-            for index in block_span(ahead.clamped(identity.size), self.block_bytes)
-        ]
-        absent = [key for key in keys if key not in self._cache]
+        code, validator = identity.embed_code, identity.validator
+        numbers = block_span(ahead.clamped(identity.size), self.block_bytes)
+        keys = self._disk.missing([BlockKey(code, validator, number) for number in numbers])
         per_request = max(1, request_bytes // self.block_bytes)
-        _, started = self._join_or_start(identity, absent, still_wanted, per_request)
+        with self._lock:
+            absent = [
+                key.number for key in keys if key not in self._cache and key not in self._under_way
+            ]
+            room = (self._ahead_budget - self._under_way.ahead_bytes) // self.block_bytes
+            del absent[max(0, room) :]
+            started = self._start(identity, absent, still_wanted, per_request)
         for transfer in started:
             # A reader may have joined between the registration and now.
             self._queue.submit(transfer, urgent=transfer.needed)
 
-    def landed(self, key: BlockKey, block: bytes) -> None:
-        """Keep a block that arrived (called by its transfer)."""
-        self._cache.put(key, block)
+    def memory(self, length: int) -> Block:
+        """Memory for one block; others are let go for it."""
         with self._lock:
-            transfer = self._under_way.pop(key)
-            if transfer.ahead:
-                self._ahead_bytes -= self.block_bytes
+            if self._cache.overfull:
+                self._cache.evict()
+            block = self._pool.take(length)
+            while block is None and self._cache.evict():
+                block = self._pool.take(length)
+        # Only when every slot is being received into or answered from: such are few and short.
+        return block or Block(memoryview(bytearray(length)))
+
+    def landed(self, transfer: BlockTransfer, blocks: list[Block]) -> None:
+        """Keep the next blocks of a run (called by the transfer)."""
+        complete: list[Demand] = []
+        kept: list[tuple[BlockKey, Block]] = []
+        with self._lock:
+            for number, block in zip(transfer.left, blocks, strict=False):
+                key = transfer.key(number)
+                in_charge = self._under_way.arrived(key)
+                if in_charge is None:
+                    continue  # a rival was faster
+                transfer.won = True
+                kept.append((key, block))
+                self._cache.put(key, block)
+                stop = number * self.block_bytes + len(block.view)
+                for demand in in_charge.waiters.pop(number, ()):
+                    demand.take(number, block)
+                    if demand.wanted.stop >= stop:
+                        self._cache.consume(key)
+                    if demand.complete:
+                        complete.append(demand)
+            transfer.arrived += len(blocks)
+        for demand in complete:
+            demand.finished()
+        for key, block in kept:
+            self._disk.put(key, block.view, block)
 
     def ended(self, transfer: BlockTransfer, error: BacklotError | None) -> None:
-        """Forget what a transfer did not bring (called by it)."""
+        """Forget what a transfer did not bring, and tell who waits for it (called by it)."""
+        identity = transfer.identity
+        failed: list[Demand] = []
+        again: list[BlockTransfer] = []
         with self._lock:
-            for key in transfer.keys:
-                if self._under_way.get(key) is transfer:
-                    del self._under_way[key]
-                    if transfer.ahead:
-                        self._ahead_bytes -= self.block_bytes
+            self._watch.discard(transfer)
+            rival, transfer.rival = transfer.rival, None
+            if rival is not None:
+                rival.rival = None
+                if not isinstance(error, ContentChanged):
+                    self._under_way.hand_over(transfer, rival)
+                    self._watch.add(rival)
+            self._under_way.forget(transfer)
+            waiters, transfer.waiters = transfer.waiters, {}
+            if transfer.ahead and not isinstance(error, ContentChanged):
+                again = self._start(identity, sorted(waiters), None, len(waiters))
+                for fresh in again:
+                    fresh.waiters.update((number, waiters[number]) for number in fresh.left)
+                    self._watch.add(fresh)
+            else:
+                reason = error or BacklotError(f"a transfer of {identity.embed_code} ended early")
+                for demand in {id(d): d for ds in waiters.values() for d in ds}.values():
+                    if not demand.complete:
+                        demand.fail(reason)
+                        failed.append(demand)
+        transfer.over(transfer.won)
+        for demand in failed:
+            demand.finished()
+        for fresh in again:
+            self._queue.submit(fresh, urgent=True)
         if isinstance(error, ContentChanged):
-            self._changed(transfer.identity)
+            self._changed(identity)
 
-    def _join_or_start(
+    def misses_any_of(self, transfer: BlockTransfer) -> bool:
+        """Whether a transfer that has, or had, a rival is still of use (asked by it)."""
+        with self._lock:
+            return self._under_way.misses_any_of(transfer)
+
+    def hedge(self, transfer: BlockTransfer) -> None:
+        """Make a second GET for what readers wait for (called by the watch), if it is allowed.
+
+        A transfer that was hedged before and still brings nothing is given up for the most part:
+        then the second GET is for all that it was to bring.
+        """
+        with self._lock:
+            numbers = [number for number in transfer.left if transfer.waited_for(number)]
+            if transfer.rival is not None or not numbers:
+                return
+            if transfer.raced:
+                numbers = [n for n in transfer.left if transfer.key(n) in self._under_way]
+            run = runs_of(numbers, len(numbers))[0]
+            size = min(run.stop * self.block_bytes, transfer.identity.size)
+            over = self._hedges.begin_hedge(
+                transfer.embed_code, size - run.start * self.block_bytes
+            )
+            if over is None:
+                return
+            hedge = self._transfer(transfer.identity, run, None)
+            hedge.over = over
+            hedge.rival, transfer.rival = transfer, hedge
+            hedge.raced = transfer.raced = True
+        self._queue.submit(hedge, urgent=True)
+
+    def discard_source(self, embed_code: str) -> None:
+        """Let go of every block of this source, whatever its version."""
+        with self._lock:
+            self._cache.discard_source(embed_code)
+
+    def _from_disk(
+        self, identity: SourceIdentity, demand: Demand, numbers: Iterable[int]
+    ) -> list[int]:
+        """Give ``demand`` what memory and the disk tier have; the numbers of the others."""
+        code, validator = identity.embed_code, identity.validator
+        with self._lock:
+            absent = self._find(identity, demand, numbers)
+            keys = [BlockKey(code, validator, number) for number in absent]
+            keys = [key for key in keys if key not in self._under_way]
+        elsewhere = set(self._disk.missing(keys)) if keys else set()
+        keys = [key for key in keys if key not in elsewhere]
+        if not keys:
+            return absent
+        lengths = (block_range(key.number, self.block_bytes, identity.size).length for key in keys)
+        blocks = [self.memory(length) for length in lengths]
+        found = self._disk.get(keys, [block.view for block in blocks])
+        with self._lock:
+            for key, block, here in zip(keys, blocks, found, strict=True):
+                if here:
+                    self._cache.put(key, block)
+                    demand.take(key.number, block)
+                    self._consumed(key, key.number, demand)
+                    absent.remove(key.number)
+        return absent
+
+    def _find(self, identity: SourceIdentity, demand: Demand, numbers: Iterable[int]) -> list[int]:
+        """Give ``demand`` what is in memory; the numbers of the others. With the lock held."""
+        code, validator = identity.embed_code, identity.validator
+        absent: list[int] = []
+        for number in numbers:
+            key = BlockKey(code, validator, number)
+            block = self._cache.get(key)
+            if block is None:
+                absent.append(number)
+            else:
+                demand.take(number, block)
+                self._consumed(key, number, demand)
+        return absent
+
+    def _consumed(self, key: BlockKey, number: int, demand: Demand) -> None:
+        """A read to the end of a block is, as a rule, the last of it."""
+        if demand.wanted.stop >= (number + 1) * self.block_bytes:
+            self._cache.consume(key)
+
+    def _start(
         self,
         identity: SourceIdentity,
-        keys: list[BlockKey],
-        still_wanted: Callable[[], bool] | None,
+        numbers: list[int],
+        still_wanted: StillWanted | None,
         per_request: int,
-    ) -> tuple[list[tuple[BlockKey, BlockTransfer]], list[BlockTransfer]]:
-        """Those of ``keys`` that are under way, and new transfers, registered, for the others."""
-        joined: list[tuple[BlockKey, BlockTransfer]] = []
+    ) -> list[BlockTransfer]:
+        """New transfers, registered, for blocks that are nowhere. With the lock held."""
         started: list[BlockTransfer] = []
-        with self._lock:
-            missing: list[BlockKey] = []
-            for key in keys:
-                transfer = self._under_way.get(key)
-                if transfer is None:
-                    missing.append(key)
-                else:
-                    joined.append((key, transfer))
-            if still_wanted is not None:
-                room = (self._ahead_budget - self._ahead_bytes) // self.block_bytes
-                del missing[max(0, room) :]
-            for run in _runs(missing, per_request):
-                transfer = BlockTransfer(
-                    self, self._fetch, identity, run, self.block_bytes, self._clock, still_wanted
-                )
-                self._under_way.update(dict.fromkeys(run, transfer))
-                if transfer.ahead:
-                    self._ahead_bytes += self.block_bytes * len(run)
-                started.append(transfer)
-        return joined, started
+        for run in runs_of(numbers, per_request):
+            transfer = self._transfer(identity, run, still_wanted)
+            self._under_way.add(transfer)
+            started.append(transfer)
+        return started
 
-
-def _runs(keys: list[BlockKey], longest: int) -> list[list[BlockKey]]:
-    """Split keys in ascending order into runs of neighbours, none longer than ``longest``."""
-    runs: list[list[BlockKey]] = [[keys[0]]] if keys else []
-    for before, key in pairwise(keys):
-        if key.number == before.number + 1 and len(runs[-1]) < longest:
-            runs[-1].append(key)
-        else:
-            runs.append([key])
-    return runs
+    def _transfer(
+        self, identity: SourceIdentity, run: range, still_wanted: StillWanted | None
+    ) -> BlockTransfer:
+        return BlockTransfer(
+            self,
+            self._fetch,
+            identity,
+            run.start,
+            len(run),
+            self.block_bytes,
+            self._clock,
+            still_wanted,
+        )

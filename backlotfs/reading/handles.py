@@ -7,26 +7,26 @@ import threading
 
 from backlotfs.errors import BadHandle
 from backlotfs.reading.page_cache import OpenMode, PageCacheLedger
-from backlotfs.reading.read_plan import ReadPlanner
+from backlotfs.reading.source_plans import SourcePlan
 from backlotfs.remote.identity import SourceIdentity
 
 
 class FileHandle:
     """One open file, pinned to one version of its source.
 
+    :ivar plan: shared with the other handles on this version.
+    :ivar name: of the file, as it was opened.
     :ivar changed: the source is known to be another version now; `flush` says so.
-    :ivar closed: released; read-ahead that was queued for it is not wanted any more.
     """
 
-    __slots__ = ("changed", "closed", "fh", "identity", "lock", "planner")
+    __slots__ = ("changed", "fh", "identity", "name", "plan")
 
-    def __init__(self, fh: int, identity: SourceIdentity, planner: ReadPlanner) -> None:
+    def __init__(self, fh: int, identity: SourceIdentity, plan: SourcePlan, name: str) -> None:
         self.fh = fh
         self.identity = identity
-        self.planner = planner
-        self.lock = threading.Lock()  # guards `planner`
+        self.plan = plan
+        self.name = name
         self.changed = False
-        self.closed = False
 
 
 class HandleTable:
@@ -42,11 +42,11 @@ class HandleTable:
         return len(self._handles)
 
     def open(
-        self, identity: SourceIdentity, planner: ReadPlanner, *, settling: bool = False
+        self, identity: SourceIdentity, plan: SourcePlan, name: str = "", *, settling: bool = False
     ) -> tuple[FileHandle, OpenMode]:
         """A new handle on this version, and how the kernel is to treat it."""
         with self._lock:
-            handle = FileHandle(next(self._numbers), identity, planner)
+            handle = FileHandle(next(self._numbers), identity, plan, name)
             self._handles[handle.fh] = handle
             mode = self._pages.open(identity.embed_code, identity.validator, settling=settling)
             return handle, mode
@@ -58,14 +58,14 @@ class HandleTable:
             raise BadHandle(f"file handle {fh} is not open")
         return handle
 
-    def release(self, fh: int) -> None:
+    def release(self, fh: int) -> FileHandle:
         """Close it. :raises BadHandle: when it is not open."""
         with self._lock:
             handle = self._handles.pop(fh, None)
             if handle is None:
                 raise BadHandle(f"file handle {fh} is not open")
             self._pages.release(handle.identity.embed_code, handle.identity.validator)
-        handle.closed = True
+        return handle
 
     def mark_changed(self, embed_code: str, current: str | None) -> None:
         """Tell every handle on another version than ``current`` (None: on any) that it is old."""

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from backlotfs.byterange import ByteRange
+from backlotfs.clock import Clock, SystemClock
 from backlotfs.errors import ContentChanged
-from backlotfs.reading.block_store import BlockStore
-from backlotfs.reading.handles import HandleTable
+from backlotfs.reading.demand import Demand
+from backlotfs.reading.handles import FileHandle, HandleTable
+from backlotfs.reading.index_patterns import (
+    HEAD_BYTES,
+    MIN_FILE_BYTES,
+    likely_index,
+    next_index_range,
+)
 from backlotfs.reading.page_cache import OpenMode
-from backlotfs.reading.read_plan import ReadPlanner
+from backlotfs.reading.read_plan import PlanLimits, ReadPlan
+from backlotfs.reading.source_plans import LineOf, SourcePlans, unknown_line
+from backlotfs.reading.transfer import StillWanted
 from backlotfs.remote.identity import SourceIdentity
 from backlotfs.waiting import Waiter
-
-#: No window is larger: at 60 MB/s a connection this is more than 12 connections need.
-MAX_WINDOW_BYTES = 64 * 1024 * 1024
-#: Nor smaller, however many files are open.
-MIN_WINDOW_BYTES = 1024 * 1024
 
 
 class Opened(NamedTuple):
@@ -26,25 +30,85 @@ class Opened(NamedTuple):
     mode: OpenMode
 
 
-class SourceReader:
-    """Serves reads of open files. Any thread may call it; a read waits, it does no I/O itself."""
+class Store(Protocol):
+    """Where blocks come from: `BlockStore`."""
 
-    def __init__(self, handles: HandleTable, store: BlockStore, window_budget_bytes: int) -> None:
-        """``window_budget_bytes``: what the windows of all open files may add up to."""
+    @property
+    def block_bytes(self) -> int:
+        """Length of every block but the last."""
+
+    def demand(self, identity: SourceIdentity, wanted: ByteRange) -> Demand:
+        """Start whatever is missing of ``wanted``."""
+
+    def prefetch(
+        self,
+        identity: SourceIdentity,
+        ahead: ByteRange,
+        request_bytes: int,
+        still_wanted: StillWanted,
+    ) -> None:
+        """Have ``ahead`` fetched if memory allows."""
+
+
+class SourceReader:
+    """Serves reads of open files. Any thread may call it; it does no I/O itself."""
+
+    def __init__(
+        self,
+        handles: HandleTable,
+        store: Store,
+        window_budget_bytes: int,
+        *,
+        clock: Clock | None = None,
+        line_of: LineOf = unknown_line,
+        limits: PlanLimits | None = None,
+    ) -> None:
+        """Put the parts together.
+
+        :param window_budget_bytes: what the windows of all that is being read may add up to.
+        :param line_of: what is known of the line to a source's host.
+        :param limits: the scale of planning.
+        """
         self._handles = handles
         self._store = store
-        self._window_budget = window_budget_bytes
+        self._plans = SourcePlans(
+            clock or SystemClock(),
+            window_budget_bytes=window_budget_bytes,
+            block_bytes=store.block_bytes,
+            line_of=line_of,
+            limits=limits,
+        )
 
-    def open(self, identity: SourceIdentity, *, settling: bool = False) -> Opened:
+    def open(self, identity: SourceIdentity, *, settling: bool = False, name: str = "") -> Opened:
         """Open this version of a source.
 
         :param settling: the kernel may still believe the size of the version before it.
+        :param name: of the file: says whether its end is likely to be looked at first.
         """
-        planner = ReadPlanner(
-            identity.size, max_window_bytes=MAX_WINDOW_BYTES, block_bytes=self._store.block_bytes
-        )
-        handle, mode = self._handles.open(identity, planner, settling=settling)
+        plan = self._plans.opened(identity)
+        handle, mode = self._handles.open(identity, plan, name, settling=settling)
         return Opened(handle.fh, mode)
+
+    def begin(self, fh: int, offset: int, size: int) -> Demand | None:
+        """Have bytes ``offset`` to ``offset + size`` brought, and what lies ahead; never waits.
+
+        :return: None when there are none: at or beyond the end of the file.
+        :raises BadHandle: not open.
+        """
+        handle = self._handles.get(fh)
+        identity, plan = handle.identity, handle.plan
+        wanted = ByteRange(offset, min(offset + size, identity.size))
+        if wanted.stop <= offset:
+            return None
+        demand = self._store.demand(identity, wanted)
+        missed = demand.missed
+        ahead = plan.observe(wanted, missed=missed, late=not demand.complete, reader=fh)
+        if ahead.requests:
+            self._prefetch(handle, ahead)
+        if not offset and missed and not plan.head_awaited and identity.size >= MIN_FILE_BYTES:
+            plan.head_awaited = True
+            self._look_for_index(handle, wanted)
+        return demand
 
     def read(self, fh: int, offset: int, size: int, waiter: Waiter) -> bytes:
         """Bytes ``offset`` to ``offset + size``, fewer only at the end of the file.
@@ -52,20 +116,8 @@ class SourceReader:
         :raises BadHandle: not open. :raises ContentChanged: not the version opened any more.
         :raises BacklotError: the bytes cannot be had; or waiting ended (`Waiter.result`).
         """
-        handle = self._handles.get(fh)
-        identity = handle.identity
-        wanted = ByteRange(offset, offset + size).clamped(identity.size)
-        if not wanted.length:
-            return b""
-        demand = self._store.demand(identity, wanted)
-        with handle.lock:
-            handle.planner.max_window_bytes = self._window_cap()
-            plan = handle.planner.observe(wanted, missed=demand.missed)
-        if plan.ahead.length:
-            self._store.prefetch(
-                identity, plan.ahead, plan.request_bytes, lambda: not handle.closed
-            )
-        return demand.result(waiter)
+        demand = self.begin(fh, offset, size)
+        return demand.result(waiter) if demand is not None else b""
 
     def flush(self, fh: int) -> None:
         """Called at each close: the last chance to tell a copying program.
@@ -79,12 +131,29 @@ class SourceReader:
 
     def release(self, fh: int) -> None:
         """The last use of a handle."""
-        self._handles.release(fh)
+        self._plans.closed(self._handles.release(fh).plan)
 
     def source_changed(self, embed_code: str, current: SourceIdentity | None) -> None:
         """The source is now this version (None: not the one that was known, not yet seen)."""
         self._handles.mark_changed(embed_code, current.validator if current else None)
 
-    def _window_cap(self) -> int:
-        share = self._window_budget // max(1, len(self._handles))
-        return max(MIN_WINDOW_BYTES, min(MAX_WINDOW_BYTES, share))
+    def _prefetch(self, handle: FileHandle, plan: ReadPlan) -> None:
+        for request in plan.requests:
+            self._store.prefetch(handle.identity, request, request.length, handle.plan.wanted)
+
+    def _look_for_index(self, handle: FileHandle, read: ByteRange) -> None:
+        """A file is read from its head, cold: have its index fetched before it is asked for."""
+        identity, plan = handle.identity, handle.plan
+        tail = likely_index(handle.name, identity.size)
+        if tail is not None:
+            self._prefetch(handle, plan.expect(tail))
+        # A demand of its own, as the reader's is the adapter's to wait for; it joins that transfer.
+        head = self._store.demand(identity, ByteRange(0, min(HEAD_BYTES, read.stop)))
+
+        def arrived() -> None:
+            if head.error is None:
+                index = next_index_range(b"".join(head.views()), identity.size)
+                if index is not None:
+                    self._prefetch(handle, plan.expect(index))
+
+        head.then(arrived)

@@ -1,118 +1,204 @@
-"""One GET on its way: a run of neighbouring blocks, each handed over as it arrives."""
+"""One GET on its way: a run of neighbouring blocks, handed over as they arrive."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import Protocol
 
 from backlotfs.byterange import ByteRange
 from backlotfs.clock import Clock, Deadline
 from backlotfs.errors import BacklotError, Interrupted
 from backlotfs.reading.block_key import BlockKey
+from backlotfs.reading.block_pool import Block
+from backlotfs.reading.demand import Demand
 from backlotfs.remote.identity import SourceIdentity
+from backlotfs.remote.range_fetcher import Landing
 
 #: A transfer ends after this long at the latest; whoever waits has a deadline of its own.
 TRANSFER_DEADLINE_S = 30.0
+#: Blocks received by one system call, once the first has been handed over.
+GROUP_BLOCKS = 8
 
 
 class Fetch(Protocol):
     """How bytes are had: `RangeFetcher.fetch`, or a gate in a test."""
 
     def __call__(
-        self,
-        identity: SourceIdentity,
-        wanted: ByteRange,
-        piece_bytes: int,
-        sink: Callable[[bytes], None],
-        deadline: Deadline,
+        self, identity: SourceIdentity, wanted: ByteRange, landing: Landing, deadline: Deadline
     ) -> None:
-        """Deliver ``wanted`` in order, in pieces of ``piece_bytes``."""
+        """Deliver ``wanted`` in order."""
 
 
 class Owner(Protocol):
-    """Whom a transfer tells of its blocks."""
+    """Whom a transfer asks for memory and tells of its blocks."""
 
-    def landed(self, key: BlockKey, block: bytes) -> None:
-        """Keep a block; called before its future is resolved."""
+    def memory(self, length: int) -> Block:
+        """Memory for one block."""
+
+    def landed(self, transfer: BlockTransfer, blocks: list[Block]) -> None:
+        """Keep the next blocks of the run and hand them to whoever waits."""
 
     def ended(self, transfer: BlockTransfer, error: BacklotError | None) -> None:
-        """Forget what is still registered; called before the remaining futures fail."""
+        """Forget what did not arrive, and tell whoever waits for it."""
+
+    def misses_any_of(self, transfer: BlockTransfer) -> bool:
+        """Whether anything that it is still to bring has not come from elsewhere."""
+
+
+#: Asked of read-ahead: whether any of this is wanted still.
+StillWanted = Callable[[ByteRange], bool]
+
+
+def _nobody_asks(_won: bool) -> None:
+    """For a transfer that is no hedge."""
 
 
 class BlockTransfer:
-    """Blocks ``keys`` of one identity by one GET. Runs once, on one worker thread."""
+    """Blocks ``first`` to ``first + count`` of one identity by one GET; runs once, on one thread.
+
+    :ivar arrived: how many of them were handed over.
+    :ivar waiters: the demands that wait, by the number of the block; guarded by the owner's lock.
+    :ivar ahead: it began as read-ahead: its failure is no reader's failure.
+    :ivar needed: a reader waits for it, so it is not dropped any more.
+    :ivar moved_s: when it began, or last brought a block; None before.
+    :ivar rival: the hedge that brings some of the same blocks, or what this is a hedge of, while
+        both live; guarded by the owner's lock.
+    :ivar raced: there is, or was, a rival: what it is to bring may be there already.
+    :ivar over: told at the end whether it won; of a hedge, to whoever allowed it.
+    :ivar won: it brought a block that nobody had brought before.
+    """
+
+    __slots__ = (
+        "_block_bytes",
+        "_blocks",
+        "_clock",
+        "_fetch",
+        "_owner",
+        "_still_wanted",
+        "ahead",
+        "arrived",
+        "count",
+        "first",
+        "identity",
+        "moved_s",
+        "needed",
+        "over",
+        "raced",
+        "rival",
+        "waiters",
+        "won",
+    )  # fmt: skip
 
     def __init__(
         self,
         owner: Owner,
         fetch: Fetch,
         identity: SourceIdentity,
-        keys: list[BlockKey],
+        first: int,
+        count: int,
         block_bytes: int,
         clock: Clock,
-        still_wanted: Callable[[], bool] | None,
+        still_wanted: StillWanted | None,
     ) -> None:
-        """``still_wanted``: asked once before a read-ahead starts; None for what a reader needs."""
+        """``still_wanted``: asked before and during a read-ahead; None for what a reader needs."""
         self._owner = owner
         self._fetch = fetch
         self._block_bytes = block_bytes
         self._clock = clock
         self._still_wanted = still_wanted
+        self._blocks: list[Block] = []
         self.identity = identity
-        self.keys = keys
-        self.blocks: list[Future[bytes]] = [Future() for _ in keys]
-        #: Whether it began as read-ahead: then its failure is no reader's failure.
+        self.first = first
+        self.count = count
+        self.arrived = 0
+        self.waiters: dict[int, list[Demand]] = {}
         self.ahead = still_wanted is not None
-        #: A reader waits for it, so it is not dropped any more.
         self.needed = not self.ahead
+        self.moved_s: float | None = None
+        self.rival: BlockTransfer | None = None
+        self.raced = False
+        self.over: Callable[[bool], None] = _nobody_asks
+        self.won = False
 
     @property
     def embed_code(self) -> str:
         """Whose lane it takes."""
         return self.identity.embed_code
 
-    def block(self, key: BlockKey) -> Future[bytes]:
-        """The future of one of its blocks."""
-        return self.blocks[key.number - self.keys[0].number]
+    @property
+    def left(self) -> range:
+        """The numbers of the blocks that have not been handed over."""
+        return range(self.first + self.arrived, self.first + self.count)
 
-    def satisfy(self, blocks: list[bytes]) -> None:
-        """Resolve every future without a GET: the blocks turned out to be there."""
-        self._owner.ended(self, None)
-        for future, block in zip(self.blocks, blocks, strict=True):
-            future.set_result(block)
+    def key(self, number: int) -> BlockKey:
+        """The name of a block of the same source."""
+        return BlockKey(self.identity.embed_code, self.identity.validator, number)
+
+    def waited_for(self, number: int) -> bool:
+        """Whether anybody still waits for this block; with the owner's lock held."""
+        return any(not demand.abandoned for demand in self.waiters.get(number, ()))
+
+    @property
+    def missing(self) -> ByteRange:
+        """The bytes that have not been handed over."""
+        start = (self.first + self.arrived) * self._block_bytes
+        stop = (self.first + self.count) * self._block_bytes
+        return ByteRange(start, min(stop, self.identity.size))
+
+    @property
+    def urgent(self) -> bool:
+        """As `Landing.urgent`."""
+        return self.needed
+
+    @property
+    def awaited(self) -> bool:
+        """Whether anybody waits for it, and no rival brings the same already."""
+        return bool(self.waiters) and self.rival is None
+
+    @property
+    def awaited_bytes(self) -> int:
+        """What it brings next, in one go."""
+        return min(self.missing.length, self._block_bytes * (GROUP_BLOCKS if self.arrived else 1))
+
+    def room(self) -> list[memoryview]:
+        """As `Landing.room`: one block first, so that its reader goes on, then several."""
+        missing = self.missing
+        if not self.needed and self._still_wanted is not None and not self._still_wanted(missing):
+            raise Interrupted("read-ahead that nobody wants any more")
+        if self.raced and not self._owner.misses_any_of(self):
+            raise Interrupted("another GET was faster")
+        if not self._blocks:
+            left, size = missing.length, self._block_bytes
+            for _ in range(min(GROUP_BLOCKS, self.count - self.arrived) if self.arrived else 1):
+                self._blocks.append(self._owner.memory(min(left, size)))
+                left -= size
+        return [block.view for block in self._blocks]
+
+    def landed(self, size: int | None = None) -> int:
+        """As `Landing.landed`: whole blocks are kept."""
+        whole, kept = 0, 0
+        for block in self._blocks:
+            if size is not None and kept + len(block.view) > size:
+                break
+            kept += len(block.view)
+            whole += 1
+        if whole:
+            blocks, self._blocks = self._blocks[:whole], self._blocks[whole:]
+            self.moved_s = self._clock.monotonic()
+            self._owner.landed(self, blocks)
+        return kept
 
     def run(self) -> None:
-        """Make the GET and resolve every future."""
-        arrived = 0
-
-        def sink(piece: bytes) -> None:
-            nonlocal arrived
-            self._owner.landed(self.keys[arrived], piece)
-            self.blocks[arrived].set_result(piece)
-            arrived += 1
-
+        """Make the GET; every waiter is told in the end."""
         error: BacklotError | None = None
-        if not self.needed and self._still_wanted is not None and not self._still_wanted():
-            error = Interrupted("read-ahead that nobody wants any more")
-        else:
-            try:
-                start = self.keys[0].number * self._block_bytes
-                stop = (self.keys[-1].number + 1) * self._block_bytes
-                self._fetch(
-                    self.identity,
-                    ByteRange(start, stop).clamped(self.identity.size),
-                    self._block_bytes,
-                    sink,
-                    Deadline(TRANSFER_DEADLINE_S, self._clock),
-                )
-            except BacklotError as failure:
-                error = failure
-            except Exception as failure:  # noqa: BLE001  # a waiting reader must get an answer
-                error = BacklotError(f"reading {self.embed_code}: {type(failure).__name__}")
-                error.__cause__ = failure
+        self.moved_s = self._clock.monotonic()
+        try:
+            deadline = Deadline(TRANSFER_DEADLINE_S, self._clock)
+            self._fetch(self.identity, self.missing, self, deadline)
+        except BacklotError as failure:
+            error = failure
+        except Exception as failure:  # noqa: BLE001  # a waiting reader must get an answer
+            error = BacklotError(f"reading {self.embed_code}: {type(failure).__name__}")
+            error.__cause__ = failure
+        self._blocks = []
         self._owner.ended(self, error)
-        for block in self.blocks[arrived:]:
-            block.set_exception(
-                error or BacklotError(f"a transfer of {self.embed_code} ended early")
-            )

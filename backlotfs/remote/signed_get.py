@@ -10,7 +10,8 @@ Theory of operation. A URL is resolved, sent, and the head of the answer is judg
 412                       `ContentChanged`
 408, 425, 429, 5xx        tried again after a backoff, while attempts and deadline last
 connection trouble        the same
-3xx                       followed on the same scheme and host, 3 times at most, else refused
+3xx                       followed where `RedirectChain` lets us, else `SourceRefused`
+a refused address         `SourceRefused`, at once: no other attempt would be let through
 anything else             `FalseAnswer`: a 200 is never taken for a 206
 ========================  ==========================================================
 
@@ -23,7 +24,6 @@ from __future__ import annotations
 import logging
 import random
 from typing import Protocol
-from urllib.parse import urljoin, urlsplit
 
 from backlotfs.api.signed_url import SignedUrl
 from backlotfs.byterange import ByteRange
@@ -37,16 +37,19 @@ from backlotfs.errors import (
     SourceDenied,
     SourceGone,
 )
+from backlotfs.remote.get_record import GetMeter, NoMeter, Outcome
+from backlotfs.remote.opened_range import OpenedRange
+from backlotfs.remote.redirects import RedirectChain
+from backlotfs.remote.timed_get import OVERLOADED_STATUSES, TimedGet
 from backlotfs.wire.connections import ConnectionPool, RangeAnswer, small_body
 from backlotfs.wire.retrying import RetryPolicy
 from backlotfs.wire.s3_error import ERROR_BODY_BYTES, S3Error, parse_s3_error
+from backlotfs.wire.source_policy import SourcePolicy
 
 log = logging.getLogger(__name__)
 
 #: Expired answers in a row before giving up: then the clocks or the server are broken.
 MAX_EXPIRED = 5
-#: Redirects followed for one GET.
-MAX_REDIRECTS = 3
 
 _RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -66,9 +69,23 @@ class SignedGet:
     """Opens ranged GETs on sources by embed code. Any thread may call it."""
 
     def __init__(
-        self, resolver: Resolver, pool: ConnectionPool, clock: Clock, retry: RetryPolicy
+        self,
+        resolver: Resolver,
+        pool: ConnectionPool,
+        clock: Clock,
+        retry: RetryPolicy,
+        *,
+        policy: SourcePolicy | None = None,
+        meter: GetMeter | None = None,
     ) -> None:
+        """Put the parts together.
+
+        :param policy: says which other hosts may serve sources by redirects; None: none.
+        :param meter: is told of every GET.
+        """
+        self._meter = meter or NoMeter()
         self._resolver = resolver
+        self._policy = policy or SourcePolicy("")
         self._pool = pool
         self._clock = clock
         self._retry = retry
@@ -80,10 +97,11 @@ class SignedGet:
         deadline: Deadline,
         *,
         if_match: str | None = None,
-    ) -> RangeAnswer:
+    ) -> OpenedRange:
         """The open answer of a GET of ``wanted``: status 206 or 416, body unread.
 
-        :raises SourceMissing, SourceDenied, SourceGone, ContentChanged: see the table above.
+        :raises SourceMissing, SourceDenied, SourceGone, SourceRefused, ContentChanged: see the
+            table above.
         :raises RemoteUnavailable: retries spent. :raises DeadlineExceeded: time spent.
         """
         attempt = _Attempt(self, embed_code, wanted, deadline, if_match)
@@ -124,25 +142,32 @@ class _Attempt:
         self._failures = 0
         self._expired = 0
         self._refused = 0
-        self._redirects = 0
-        self._redirected_to: str | None = None
+        self._redirects: RedirectChain | None = None
 
-    def once(self) -> RangeAnswer | None:
+    def once(self) -> OpenedRange | None:
         """Ask once; None means: ask again."""
         self._deadline.check(f"reading the source of {self._embed_code}")
         url = self._owner._resolver.resolve(self._embed_code, self._deadline)
+        get = TimedGet(self._owner._meter, self._owner._clock, self._embed_code)
         try:
             answer = self._owner._pool.get(
-                self._redirected_to or url.url,
+                self._redirects.url if self._redirects is not None else url.url,
                 self._wanted,
                 if_match=self._if_match,
                 timeout_s=self._deadline.remaining_s(),
             )
         except RemoteUnavailable as error:
+            get.ended(Outcome.CUT)
             self._again_after(error)
             return None
+        except BacklotError:
+            get.ended(Outcome.REFUSED)
+            raise
+        get.answered(answer.host, new_connection=answer.new_connection)
         if answer.status in (206, 416):
-            return answer
+            return OpenedRange(answer, get)
+        overloaded = answer.status in OVERLOADED_STATUSES
+        get.ended(Outcome.OVERLOADED if overloaded else Outcome.REFUSED)
         with answer:
             self._judge(answer, url)
         return None
@@ -151,9 +176,11 @@ class _Attempt:
         """Return to ask again, or raise."""
         status = answer.status
         if status in _REDIRECTS:
-            self._follow(answer, self._redirected_to or url.url)
+            if self._redirects is None:
+                self._redirects = RedirectChain(url.url, self._owner._policy)
+            self._redirects.follow(answer.headers.get("location", ""))
             return
-        self._redirected_to = None
+        self._redirects = None
         if status == 412:
             raise ContentChanged(f"the source of {self._embed_code} was replaced (412)")
         if status in (401, 403):
@@ -192,23 +219,8 @@ class _Attempt:
                 f"the source of {self._embed_code} is refused: {error.code or status}"
             )
 
-    def _follow(self, answer: RangeAnswer, current: str) -> None:
-        here, location = urlsplit(current), answer.headers.get("location", "")
-        try:
-            target = urljoin(current, location)
-            there = urlsplit(target)
-            same = (there.scheme, there.netloc) == (here.scheme, here.netloc) and target.isascii()
-        except ValueError:
-            same = False
-        self._redirects += 1
-        if not location or not same or self._redirects > MAX_REDIRECTS:
-            raise FalseAnswer(
-                f"source host {answer.host} redirects {self._embed_code} elsewhere: not followed"
-            )
-        self._redirected_to = target
-
     def _again_after(self, error: RemoteUnavailable) -> None:
         self._failures += 1
-        self._redirected_to = None
+        self._redirects = None
         log.debug("attempt %d on %s failed: %s", self._failures, self._embed_code, error)
         self._owner.pause(self._failures, self._deadline, error)

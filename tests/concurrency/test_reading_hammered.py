@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 
 from backlotfs.byterange import ByteRange
 from backlotfs.clock import Deadline
 from backlotfs.errors import RemoteUnavailable
 from backlotfs.remote.identity import SourceIdentity
+from backlotfs.remote.range_fetcher import Landing
 from backlotfs.workers import Workers
 from tests.unit.fakes import (
     expected_bytes,
-    fetch_at_once,
     identity,
     in_threads,
     join_all,
+    land,
     waiter,
 )
 from tests.unit.reading.stack import ReadingStack
@@ -30,19 +30,17 @@ def test_every_byte_is_right() -> None:
     flaky = random.Random(5)
 
     def fetch(
-        identity: SourceIdentity,
-        wanted: ByteRange,
-        piece_bytes: int,
-        sink: Callable[[bytes], None],
-        deadline: Deadline,
+        identity: SourceIdentity, wanted: ByteRange, landing: Landing, deadline: Deadline
     ) -> None:
-        cut = wanted
-        if flaky.random() < 0.2:
-            blocks = wanted.length // piece_bytes // 2
-            cut = ByteRange(wanted.start, wanted.start + blocks * piece_bytes)
-        fetch_at_once(identity, cut, piece_bytes, sink, deadline)
-        if cut != wanted:
-            raise RemoteUnavailable("planned")
+        rooms = flaky.randrange(3) if flaky.random() < 0.2 else SIZE
+        reached = wanted.start
+        while reached < wanted.stop:
+            views = landing.room()
+            if not rooms:
+                raise RemoteUnavailable("planned")
+            reached = land(identity, reached, views)
+            landing.landed()
+            rooms -= 1
 
     stack = ReadingStack(
         fetch=fetch, workers=Workers(16, "transfer"), budget_bytes=800, ahead_bytes=400
@@ -70,5 +68,7 @@ def test_every_byte_is_right() -> None:
 
     join_all(in_threads(12, body))
     assert not wrong
-    assert stack.cache.held_bytes <= 800
+    assert stack.held_bytes <= 800
+    assert stack.pool.free_slots == stack.pool.slots - len(stack.cache)
+    assert stack.store.ahead_bytes == 0
     assert len(stack.handles) == 0

@@ -13,9 +13,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from backlotfs.byterange import ByteRange, block_span
 from backlotfs.clock import Deadline
 from backlotfs.errors import BacklotError, ContentChanged, RemoteUnavailable
-from backlotfs.reading.block_cache import MemoryBlockCache
+from backlotfs.reading.block_cache import BlockCache
 from backlotfs.reading.block_key import BlockKey
-from backlotfs.reading.block_store import BlockStore, Demand
+from backlotfs.reading.block_pool import BlockPool
+from backlotfs.reading.block_store import BlockStore
+from backlotfs.reading.demand import Demand
 from backlotfs.reading.fetch_queue import FetchQueue, Transfer
 from backlotfs.reading.transfer import BlockTransfer
 from backlotfs.remote.identity import SourceIdentity
@@ -57,14 +59,15 @@ class StoreMachine(RuleBasedStateMachine):
         self.queue = PendingQueue()
         self.fetch = StepFetch()
         self.fetch.between = self._look
-        self.cache = MemoryBlockCache(BUDGET)
+        self.pool = BlockPool(BUDGET, BLOCK)
+        self.cache = BlockCache(keep_consumed=2)
         self.changed: list[SourceIdentity] = []
         self.store = BlockStore(
+            self.pool,
             self.cache,
             self.fetch,
             self.queue,
             ManualClock(),
-            block_bytes=BLOCK,
             ahead_budget_bytes=AHEAD,
             changed=self.changed.append,
         )
@@ -94,15 +97,14 @@ class StoreMachine(RuleBasedStateMachine):
         ]
         if demand.missed:
             assert [key for key in keys if key not in under_way]
-        for key in keys:
-            assert key in self.cache or key in self._under_way()
+        assert demand.complete or any(key in self._under_way() for key in keys)
 
     @rule(source=sources, ahead=ranges, request=st.integers(1, 60), wanted=st.booleans())
     def prefetch(
         self, source: SourceIdentity, ahead: ByteRange, request: int, wanted: bool
     ) -> None:
         """Read-ahead, perhaps of a handle that is closed before it runs."""
-        self.store.prefetch(source, ahead, request, lambda: wanted)
+        self.store.prefetch(source, ahead, request, lambda _missing: wanted)
 
     @precondition(lambda self: self.queue.pending)
     @rule(
@@ -131,7 +133,7 @@ class StoreMachine(RuleBasedStateMachine):
         transfer.run()
         self.fetch.stop_after(10**9)  # a failure that came too late is not the next one's
         self.running, self.pieces_before = None, -1
-        assert all(block.done() for block in transfer.blocks)
+        assert not transfer.waiters
 
     @rule()
     def results(self) -> None:
@@ -139,12 +141,7 @@ class StoreMachine(RuleBasedStateMachine):
         waiting = self.demands
         self.demands = []
         for source, wanted, demand in waiting:
-            ready = all(
-                part.block(key).done()
-                for key, part in demand._parts
-                if isinstance(part, BlockTransfer)
-            )
-            if not ready:
+            if not demand.complete:
                 self.demands.append((source, wanted, demand))
                 continue
             # a read-ahead that failed is fetched anew: let that finish
@@ -166,7 +163,8 @@ class StoreMachine(RuleBasedStateMachine):
     @invariant()
     def budgets(self) -> None:
         """What is kept and what is guessed stay within their budgets; the count is right."""
-        assert self.cache.held_bytes <= BUDGET
+        assert len(self.cache) <= self.pool.slots
+        assert self.pool.free_slots <= self.pool.slots - len(self.cache)
         ahead = [transfer for transfer in self._transfers() if transfer.ahead]
         outstanding = sum(len(self._outstanding(transfer)) for transfer in ahead)
         assert self.store.ahead_bytes == outstanding * BLOCK <= AHEAD
@@ -176,7 +174,9 @@ class StoreMachine(RuleBasedStateMachine):
         """Whatever is in the cache is what the source holds there."""
         for source in (identity("E1", SIZE), identity("E2", SIZE)):
             for index in range(BLOCKS):
-                held = self.cache._blocks.get(BlockKey(source.embed_code, source.validator, index))
+                key = BlockKey(source.embed_code, source.validator, index)
+                block = self.cache._fresh.get(key) or self.cache._consumed.get(key)
+                held = None if block is None else bytes(block.view)
                 span = ByteRange(index * BLOCK, (index + 1) * BLOCK).clamped(SIZE)
                 assert held in (None, expected_bytes(source, span))
 
@@ -184,7 +184,7 @@ class StoreMachine(RuleBasedStateMachine):
         """Once everything has run, nothing is under way and no room is taken."""
         self._run_everything()
         assert self.store.ahead_bytes == 0
-        assert not self.store._under_way
+        assert not self.store._under_way._transfers
 
     def _run_everything(self) -> bool:
         while self.queue.pending:
@@ -195,11 +195,7 @@ class StoreMachine(RuleBasedStateMachine):
         return self.queue.pending + ([self.running] if self.running is not None else [])
 
     def _outstanding(self, transfer: BlockTransfer) -> list[BlockKey]:
-        return [
-            key
-            for key, future in zip(transfer.keys, transfer.blocks, strict=True)
-            if not future.done()
-        ]
+        return [transfer.key(number) for number in transfer.left]
 
     def _under_way(self) -> set[BlockKey]:
         return {key for transfer in self._transfers() for key in self._outstanding(transfer)}

@@ -11,20 +11,19 @@ from backlotfs import waiting
 from backlotfs.byterange import ByteRange
 from backlotfs.clock import Deadline
 from backlotfs.errors import RemoteUnavailable
-from backlotfs.reading import read_plan, reader
+from backlotfs.reading import source_plans
+from backlotfs.reading.read_plan import PlanLimits
+from backlotfs.reading.reader import SourceReader
 from backlotfs.waiting import Waiter
 from tests.strategies import FileCase, file_cases, reads
 from tests.unit.fakes import HeldWorkers, ManualClock, expected_bytes, identity
 from tests.unit.reading.stack import ReadingStack
 from tests.unit.reading.steps import StepFetch
 
-#: Limits of a scale that files of a few hundred bytes reach.
-SMALL: dict[str, float] = {
-    "FIRST_WINDOW_BYTES": 40,
-    "NEAR_BYTES": 30,
-    "MAX_REQUEST_BYTES": 100,
-    "MIN_REQUEST_BYTES": 20,
-}
+#: Of a scale that files of a few hundred bytes reach.
+SMALL = PlanLimits(
+    first_window_bytes=40, trusted_window_bytes=200, near_bytes=30, min_request_bytes=20
+)
 
 
 @given(data=st.data(), case=file_cases(), failing=st.lists(st.integers(0, 5), max_size=5))
@@ -49,12 +48,13 @@ def test_reads_are_slices(data: st.DataObject, case: FileCase, failing: list[int
         workers.jobs.popleft()()
         return False
 
-    patches = [mock.patch.object(read_plan, name, value) for name, value in SMALL.items()]
-    patches.append(mock.patch.object(reader, "MIN_WINDOW_BYTES", 1))
-    patches.append(mock.patch.object(waiting, "POLL_S", 0.0))
-    for patch in patches:
-        patch.start()
-    try:
+    with (
+        mock.patch.object(source_plans, "MIN_WINDOW_BYTES", 1),
+        mock.patch.object(waiting, "POLL_S", 0.0),
+    ):
+        stack.reader = SourceReader(
+            stack.handles, stack.store, 1 << 20, clock=stack.clock, limits=SMALL
+        )
         handles = [stack.reader.open(source).fh for _ in range(2)]
         for wanted in data.draw(st.lists(reads(case.size), max_size=12)):
             waiter = Waiter(Deadline.never(ManualClock()), while_waiting)
@@ -65,7 +65,7 @@ def test_reads_are_slices(data: st.DataObject, case: FileCase, failing: list[int
             except RemoteUnavailable:
                 continue  # a failure that was planned, and reached whoever asked
             assert found == expected
-            assert stack.cache.held_bytes <= case.budget_bytes
+            assert stack.held_bytes <= max(case.budget_bytes, case.block_bytes)
         workers.run_all()
         assert stack.store.ahead_bytes == 0
         for fh in handles:
@@ -73,6 +73,3 @@ def test_reads_are_slices(data: st.DataObject, case: FileCase, failing: list[int
             assert stack.reader.read(fh, 0, case.size, whole) == expected_bytes(
                 source, ByteRange(0, case.size)
             )
-    finally:
-        for patch in patches:
-            patch.stop()

@@ -28,12 +28,24 @@ class UnmountedLibrary:
     Every operation has ``patience_s`` seconds, on the library's own clock.
     """
 
-    def __init__(self, emulator: Emulator, *, patience_s: float = 20.0, **settings: Any) -> None:
+    def __init__(
+        self,
+        emulator: Emulator,
+        *,
+        patience_s: float = 20.0,
+        allow_source_hosts: tuple[str, ...] = (),
+        **settings: Any,
+    ) -> None:
         """List the library. ``settings``: fields of `MountSettings`."""
         self.emulator = emulator
         self.clock = HurriedClock()
         self.patience_s = patience_s
-        account = Account(emulator.api_url, emulator.api_key, emulator.api_secret)
+        account = Account(
+            emulator.api_url,
+            emulator.api_key,
+            emulator.api_secret,
+            allow_source_hosts=allow_source_hosts,
+        )
         self._cache = tempfile.TemporaryDirectory(prefix="backlotfs-test-")
         settings = {"cache_dir": Path(self._cache.name), **settings}
         self.stack = build_stack(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from backlotfs.api.records import Asset
 from backlotfs.byterange import ByteRange
 from backlotfs.catalog.rows import AssetRow
 from backlotfs.clock import Deadline, SystemClock
 from backlotfs.remote.identity import SourceIdentity
+from backlotfs.remote.range_fetcher import Landing
 from backlotfs.waiting import Waiter
 from backlotfs.workers import Workers
 from tests.unit.api.manual_clock import ManualClock as ManualClock
@@ -54,15 +55,21 @@ def expected_bytes(source: SourceIdentity, wanted: ByteRange) -> bytes:
 
 
 def fetch_at_once(
-    identity: SourceIdentity,
-    wanted: ByteRange,
-    piece_bytes: int,
-    sink: Callable[[bytes], None],
-    deadline: Deadline,
+    identity: SourceIdentity, wanted: ByteRange, landing: Landing, deadline: Deadline
 ) -> None:
     """A `reading.transfer.Fetch` that needs no network."""
-    for start in range(wanted.start, wanted.stop, piece_bytes):
-        sink(expected_bytes(identity, ByteRange(start, min(start + piece_bytes, wanted.stop))))
+    reached = wanted.start
+    while reached < wanted.stop:
+        reached = land(identity, reached, landing.room())
+        landing.landed()
+
+
+def land(source: SourceIdentity, reached: int, views: Sequence[memoryview]) -> int:
+    """Fill ``views`` with what the source holds from ``reached`` on; where they end."""
+    for view in views:
+        view[:] = expected_bytes(source, ByteRange(reached, reached + len(view)))
+        reached += len(view)
+    return reached
 
 
 def waiter(seconds: float = PATIENCE_S) -> Waiter:
@@ -115,10 +122,10 @@ class GatedFetch:
         self,
         identity: SourceIdentity,
         wanted: ByteRange,
-        piece_bytes: int,
-        sink: Callable[[bytes], None],
+        landing: Landing,
         deadline: Deadline,
     ) -> None:
+        landing.room()  # as the range fetcher does: raises when nobody wants it any more
         with self._lock:
             self.calls.append((identity.embed_code, wanted))
         self._entered.release()
@@ -127,7 +134,7 @@ class GatedFetch:
             error = self.errors.popleft() if self.errors else None
         if error is not None:
             raise error
-        fetch_at_once(identity, wanted, piece_bytes, sink, deadline)
+        fetch_at_once(identity, wanted, landing, deadline)
 
     def wait_entered(self, count: int = 1) -> None:
         """Return once ``count`` more GETs have begun."""

@@ -59,7 +59,7 @@ class Process:
         self.stack = SimpleNamespace(
             catalog=catalog,
             namespace=None,
-            reader=None,
+            reader=SimpleNamespace(begin=None),
             session=None,
             sizer=SimpleNamespace(
                 crawl=lambda: self._step("crawl"), seconds_for=lambda assets: assets * 2.0
@@ -105,7 +105,9 @@ class Process:
     def _session(self, _mountpoint: Path, options: MountOptions) -> SimpleNamespace:
         self.options = options
 
-        def run(_operations: object, announce: Callable[[], None]) -> None:
+        def run(
+            _operations: object, _begin: object, _clock: object, announce: Callable[[], None]
+        ) -> None:
             self._step("run")
             announce()
             self.during()

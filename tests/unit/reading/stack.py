@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from backlotfs.reading.block_cache import MemoryBlockCache
+from backlotfs.reading.block_cache import BlockCache
+from backlotfs.reading.block_pool import BlockPool
 from backlotfs.reading.block_store import BlockStore
 from backlotfs.reading.fetch_queue import FetchQueue
 from backlotfs.reading.handles import HandleTable
@@ -34,16 +35,22 @@ class ReadingStack:
     ) -> None:
         self.changed: list[SourceIdentity] = []
         self.clock = ManualClock()
-        self.cache = MemoryBlockCache(budget_bytes)
+        self.pool = BlockPool(budget_bytes, block_bytes)
+        self.cache = BlockCache(keep_consumed=self.pool.slots)
         self.queue = FetchQueue(workers or InlineWorkers())
         self.handles = HandleTable()
         self.store = BlockStore(
+            self.pool,
             self.cache,
             fetch,
             self.queue,
             self.clock,
-            block_bytes=block_bytes,
             ahead_budget_bytes=ahead_bytes,
             changed=changed or self.changed.append,
         )
         self.reader = SourceReader(self.handles, self.store, window_bytes)
+
+    @property
+    def held_bytes(self) -> int:
+        """What the cache keeps, in whole slots."""
+        return len(self.cache) * self.pool.block_bytes

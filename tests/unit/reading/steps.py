@@ -7,7 +7,8 @@ from collections.abc import Callable
 from backlotfs.byterange import ByteRange
 from backlotfs.clock import Deadline
 from backlotfs.remote.identity import SourceIdentity
-from tests.unit.fakes import expected_bytes
+from backlotfs.remote.range_fetcher import Landing
+from tests.unit.fakes import land
 
 
 class StepFetch:
@@ -24,7 +25,7 @@ class StepFetch:
         self._failure: tuple[int, Exception | None] | None = None
 
     def fail_after(self, pieces: int, error: Exception) -> None:
-        """Let the next fetch fail when it has delivered so many pieces."""
+        """Let the next fetch fail when it has filled so many rooms."""
         self._failure = pieces, error
 
     def stop_after(self, pieces: int) -> None:
@@ -32,21 +33,21 @@ class StepFetch:
         self._failure = pieces, None
 
     def __call__(
-        self,
-        identity: SourceIdentity,
-        wanted: ByteRange,
-        piece_bytes: int,
-        sink: Callable[[bytes], None],
-        deadline: Deadline,
+        self, identity: SourceIdentity, wanted: ByteRange, landing: Landing, deadline: Deadline
     ) -> None:
+        views = landing.room()
         self.ranges.append(wanted)
         self.remaining_s.append(deadline.remaining_s())
         failure, self._failure = self._failure, None
-        for number, start in enumerate(range(wanted.start, wanted.stop, piece_bytes)):
+        reached, number = wanted.start, 0
+        while reached < wanted.stop:
             self.between()
             if failure is not None and failure[0] <= number:
                 if failure[1] is not None:
                     raise failure[1]
                 return
-            sink(expected_bytes(identity, ByteRange(start, min(start + piece_bytes, wanted.stop))))
+            reached = land(identity, reached, views)
+            landing.landed()
+            number += 1
+            views = landing.room() if reached < wanted.stop else []
         self.between()

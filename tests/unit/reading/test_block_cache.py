@@ -1,58 +1,80 @@
-"""Blocks in memory, under one budget."""
+"""Two rows: what is read to its end goes first; memory is used again only when nobody holds it."""
 
 from __future__ import annotations
 
-from backlotfs.reading.block_cache import MemoryBlockCache
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backlotfs.reading.block_cache import BlockCache
 from backlotfs.reading.block_key import BlockKey
+from backlotfs.reading.block_pool import Block, BlockPool
 
 
-def key(number: int, embed_code: str = "E1", validator: str = "v1") -> BlockKey:
-    """Of one block."""
-    return BlockKey(embed_code, validator, number)
+def key(number: int, embed_code: str = "E1") -> BlockKey:
+    """A block of one version."""
+    return BlockKey(embed_code, "v", number)
 
 
-def test_least_recently_used_goes_first() -> None:
-    """A block that was read again stays; looking whether it is there is no use."""
-    cache = MemoryBlockCache(30)
-    for number in range(3):
-        cache.put(key(number), b"x" * 10)
-    assert cache.get(key(0)) == b"x" * 10
+def filled(count: int) -> tuple[BlockCache, BlockPool]:
+    """A cache of blocks 0 … in a pool of as many slots."""
+    pool, cache = BlockPool(count * 10, 10), BlockCache(keep_consumed=2)
+    for number in range(count):
+        block = pool.take(10)
+        assert block is not None
+        cache.put(key(number), block)
+    return cache, pool
+
+
+def test_the_least_recently_used_goes_first() -> None:
+    """A look at it is a use, the question whether it is there is not."""
+    cache, _ = filled(3)
+    assert cache.get(key(0)) is not None
     assert key(1) in cache
-    cache.put(key(3), b"x" * 10)
-    assert [number for number in range(4) if key(number) in cache] == [0, 2, 3]
-    assert cache.get(key(1)) is None
-    assert cache.held_bytes == cache.budget_bytes == 30
+    assert cache.evict()
+    assert [number for number in range(3) if key(number) in cache] == [0, 2]
 
 
-def test_a_block_larger_than_the_budget_is_not_kept() -> None:
-    """And nothing else is thrown out for it."""
-    cache = MemoryBlockCache(10)
-    cache.put(key(0), b"x" * 10)
-    cache.put(key(1), b"x" * 11)
-    assert key(0) in cache
-    assert key(1) not in cache
+def test_what_was_read_to_its_end_goes_before_it() -> None:
+    """In the order of its last use; and too much of it is told."""
+    cache, _ = filled(5)
+    for number in (3, 4, 2):
+        cache.consume(key(number))
+    assert cache.overfull
+    assert cache.get(key(3)) is not None
+    gone: list[int] = []
+    while cache.evict():
+        gone.append(next(n for n in range(5) if n not in gone and key(n) not in cache))
+    assert gone == [4, 2, 3, 0, 1]
+    assert not cache.overfull
 
 
-def test_versions_do_not_mix() -> None:
-    """The bytes of a replaced source are not found under the new version's key."""
-    cache = MemoryBlockCache(100)
-    cache.put(key(0), b"old")
-    assert cache.get(key(0, validator="v2")) is None
-    assert cache.get(key(0, embed_code="E2")) is None
-
-
-def test_discard_source() -> None:
-    """All versions of one source go, and their bytes are free again."""
-    cache = MemoryBlockCache(100)
-    for kept in (key(0), key(1, validator="v2"), key(0, "E2")):
-        cache.put(kept, b"x" * 10)
+def test_a_source_is_discarded_whole() -> None:
+    """Both rows, whatever its version."""
+    cache, pool = filled(3)
+    cache.consume(key(1))
+    cache.discard_source("E2")
+    assert len(cache) == 3
     cache.discard_source("E1")
-    assert cache.held_bytes == 10
-    assert key(0, "E2") in cache
+    assert len(cache) == 0
+    assert pool.free_slots == 3
 
 
-def test_no_budget() -> None:
-    """Nothing is kept, and nothing breaks."""
-    cache = MemoryBlockCache(0)
-    cache.put(key(0), b"x")
-    assert cache.get(key(0)) is None
+@given(st.lists(st.tuples(st.integers(0, 7), st.booleans()), max_size=60))
+def test_no_slot_is_given_twice(steps: list[tuple[int, bool]]) -> None:
+    """While somebody refers to a block its bytes stay; in the end every slot is free."""
+    pool = BlockPool(40, 10)
+    held: dict[int, Block] = {}
+    for name, take in steps:
+        if not take:
+            held.pop(name, None)
+        elif name not in held:
+            block = pool.take(10)
+            assert (block is None) == (len(held) == 4)
+            if block is not None:
+                block.view[:] = bytes([name]) * 10
+                held[name] = block
+            del block
+        assert all(bytes(one.view) == bytes([n]) * 10 for n, one in held.items())
+        assert pool.free_slots == 4 - len(held)
+    held.clear()
+    assert pool.free_slots == 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from backlotfs.byterange import ByteRange
 from backlotfs.reading.fetch_queue import PER_SOURCE, URGENT_EXTRA, FetchQueue
 from tests.unit.fakes import HeldWorkers
 
@@ -14,6 +15,7 @@ class Named:
     def __init__(self, name: str, embed_code: str, ran: list[str]) -> None:
         self.name = name
         self.embed_code = embed_code
+        self.missing = ByteRange(0, 1000)
         self._ran = ran
 
     def run(self) -> None:
@@ -133,3 +135,5 @@ def test_an_empty_lane_is_forgotten() -> None:
     lanes.submit("one")
     lanes.workers.run_all()
     assert not lanes.queue._lanes
+    assert not lanes.queue._waiting
+    assert not lanes.queue._loads

@@ -6,28 +6,27 @@ import pytest
 
 from backlotfs.errors import BadHandle
 from backlotfs.reading.handles import FileHandle, HandleTable
-from backlotfs.reading.read_plan import ReadPlanner
+from backlotfs.reading.source_plans import SourcePlans
 from backlotfs.remote.identity import SourceIdentity
-from tests.unit.fakes import identity, in_threads, join_all
+from tests.unit.fakes import ManualClock, identity, in_threads, join_all
 
 V1, V2 = identity(), identity(etag='"v2"')
+PLANS = SourcePlans(ManualClock(), window_budget_bytes=0, block_bytes=1)
 
 
 def opened(table: HandleTable, version: SourceIdentity = V1) -> FileHandle:
     """A new handle."""
-    planner = ReadPlanner(version.size, max_window_bytes=0, block_bytes=1)
-    return table.open(version, planner)[0]
+    return table.open(version, PLANS.of(version))[0]
 
 
 def test_numbers_are_never_used_twice() -> None:
     """A late request for a closed file cannot reach another file."""
     table = HandleTable()
     first = opened(table)
-    table.release(first.fh)
+    assert table.release(first.fh) is first
     second = opened(table)
     assert first.fh != second.fh
     assert table.get(second.fh) is second
-    assert (first.closed, second.closed) == (True, False)
     assert len(table) == 1
 
 

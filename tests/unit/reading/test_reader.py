@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 from backlotfs.byterange import ByteRange
-from backlotfs.clock import Deadline
 from backlotfs.errors import BadHandle, ContentChanged, RemoteUnavailable
-from backlotfs.reading.reader import MAX_WINDOW_BYTES, MIN_WINDOW_BYTES
-from backlotfs.remote.identity import SourceIdentity
-from tests.unit.fakes import expected_bytes, fetch_at_once, identity, waiter
+from tests.unit.fakes import HeldWorkers, expected_bytes, identity, waiter
 from tests.unit.reading.stack import ReadingStack
 from tests.unit.reading.steps import StepFetch
 
-MIB = 1 << 20
 V1 = identity(size=105)
 
 
@@ -50,14 +44,6 @@ def test_an_empty_file_needs_no_fetch() -> None:
     assert fetch.ranges == []
 
 
-def test_a_block_is_handed_over_uncopied() -> None:
-    """A read of one whole block is the cached object itself."""
-    stack = ReadingStack()
-    fh = stack.reader.open(V1).fh
-    first = stack.reader.read(fh, 10, 10, waiter())
-    assert stack.reader.read(fh, 10, 10, waiter()) is first
-
-
 def test_bad_handles() -> None:
     """EBADF for whatever is not open."""
     stack = ReadingStack()
@@ -86,23 +72,11 @@ def test_flush_tells_a_copying_program() -> None:
 
 def test_a_changed_source_is_stale_and_reported() -> None:
     """The read fails with it, cached blocks are still served, and the book is told."""
-    replaced = False
-
-    def fetch(
-        identity: SourceIdentity,
-        wanted: ByteRange,
-        piece_bytes: int,
-        sink: Callable[[bytes], None],
-        deadline: Deadline,
-    ) -> None:
-        if replaced:
-            raise ContentChanged("replaced")
-        fetch_at_once(identity, wanted, piece_bytes, sink, deadline)
-
+    fetch = StepFetch()
     stack = ReadingStack(fetch=fetch, window_bytes=0, ahead_bytes=0)
     fh = stack.reader.open(V1).fh
     kept = stack.reader.read(fh, 50, 10, waiter())
-    replaced = True
+    fetch.fail_after(0, ContentChanged("replaced"))
     with pytest.raises(ContentChanged):
         stack.reader.read(fh, 90, 10, waiter())
     assert stack.changed == [V1]
@@ -111,42 +85,27 @@ def test_a_changed_source_is_stale_and_reported() -> None:
 
 def test_an_error_of_the_network_is_the_reads() -> None:
     """And the next read tries again."""
-    errors = [RemoteUnavailable("down")]
-
-    def fetch(
-        identity: SourceIdentity,
-        wanted: ByteRange,
-        piece_bytes: int,
-        sink: Callable[[bytes], None],
-        deadline: Deadline,
-    ) -> None:
-        if errors:
-            raise errors.pop()
-        fetch_at_once(identity, wanted, piece_bytes, sink, deadline)
-
+    fetch = StepFetch()
     stack = ReadingStack(fetch=fetch)
     fh = stack.reader.open(V1).fh
+    fetch.fail_after(0, RemoteUnavailable("down"))
     with pytest.raises(RemoteUnavailable):
         stack.reader.read(fh, 50, 10, waiter())
     assert stack.reader.read(fh, 50, 10, waiter()) == expected_bytes(V1, ByteRange(50, 60))
 
 
-@pytest.mark.parametrize(
-    ("budget", "files", "cap"),
-    [
-        (1024 * MIB, 1, MAX_WINDOW_BYTES),
-        (96 * MIB, 1, MAX_WINDOW_BYTES),
-        (96 * MIB, 4, 24 * MIB),
-        (96 * MIB, 200, MIN_WINDOW_BYTES),
-        (0, 1, MIN_WINDOW_BYTES),
-    ],
-)
-def test_open_files_share_the_window_budget(budget: int, files: int, cap: int) -> None:
-    """Each gets its part of it, within limits."""
-    stack = ReadingStack(window_bytes=budget)
-    fhs = [stack.reader.open(V1).fh for _ in range(files)]
-    stack.reader.read(fhs[0], 0, 10, waiter())
-    assert stack.handles.get(fhs[0]).planner.max_window_bytes == cap
+def test_begin_never_waits() -> None:
+    """What is to be waited for is handed over; beyond the end there is nothing."""
+    workers = HeldWorkers()
+    stack = ReadingStack(workers=workers)
+    fh = stack.reader.open(V1).fh
+    demand = stack.reader.begin(fh, 20, 10)
+    assert demand is not None
+    assert not demand.complete
+    workers.run_all()
+    assert demand.complete
+    assert b"".join(demand.views()) == expected_bytes(V1, ByteRange(20, 30))
+    assert stack.reader.begin(fh, 105, 10) is None
 
 
 def test_settling_opens_past_the_page_cache() -> None:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from backlotfs.api.signed_url import SignedUrl
@@ -38,6 +38,7 @@ class ScriptedAnswer(RangeAnswer):
         self.status = status
         self.headers = headers or {}
         self.closed = False
+        self.new_connection = False
         self._body = deque(body)
 
     @property
@@ -56,8 +57,16 @@ class ScriptedAnswer(RangeAnswer):
             found += taken
         return found
 
-    def limit_wait(self, seconds: float) -> None:
-        assert seconds >= 0
+    def read_into(self, views: Sequence[memoryview], timeout_s: float) -> int:
+        assert timeout_s >= 0
+        found = 0
+        for view in views:
+            part = self.read(len(view))
+            view[: len(part)] = part
+            found += len(part)
+            if len(part) < len(view):
+                break
+        return found
 
     def close(self) -> None:
         self.closed = True

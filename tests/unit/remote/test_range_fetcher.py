@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from backlotfs.byterange import ByteRange
@@ -15,6 +17,7 @@ from backlotfs.errors import (
 )
 from backlotfs.remote.identity import SourceIdentity
 from backlotfs.remote.range_fetcher import RangeFetcher
+from backlotfs.remote.throttle import BandwidthLimit
 from tests.unit.fakes import expected_bytes, identity
 from tests.unit.remote.scripted import ScriptedAnswer, Source, partial
 
@@ -32,6 +35,32 @@ def good(start: int, stop: int, *body: bytes | Exception) -> ScriptedAnswer:
     return partial(ByteRange(start, stop), 100, *(body or (held(start, stop),)))
 
 
+class Pieces:
+    """A `Landing` that asks for the bytes in pieces of one size."""
+
+    def __init__(self, wanted: ByteRange, piece_bytes: int) -> None:
+        self.landed_pieces: list[bytes] = []
+        self.after_each: Callable[[], None] = lambda: None
+        self.urgent = True
+        self._left = wanted.length
+        self._piece_bytes = piece_bytes
+        self._memory = bytearray()
+
+    def room(self) -> list[memoryview]:
+        """One piece."""
+        self._memory = bytearray(min(self._piece_bytes, self._left))
+        return [memoryview(self._memory)]
+
+    def landed(self, size: int | None = None) -> int:
+        """Keep it if it is whole."""
+        if size is not None and size < len(self._memory):
+            return 0
+        self.landed_pieces.append(bytes(self._memory))
+        self._left -= len(self._memory)
+        self.after_each()
+        return len(self._memory)
+
+
 def fetched(
     source: Source,
     start: int,
@@ -42,11 +71,11 @@ def fetched(
     deadline: Deadline | None = None,
 ) -> list[bytes]:
     """The pieces that arrive."""
-    pieces: list[bytes] = []
-    RangeFetcher(source.signed_get).fetch(
-        version, ByteRange(start, stop), piece_bytes, pieces.append, deadline or source.deadline()
+    pieces = Pieces(ByteRange(start, stop), piece_bytes)
+    RangeFetcher(source.signed_get, source.clock).fetch(
+        version, ByteRange(start, stop), pieces, deadline or source.deadline()
     )
-    return pieces
+    return pieces.landed_pieces
 
 
 def test_pieces() -> None:
@@ -117,12 +146,12 @@ def test_a_lying_answer_is_asked_again_and_never_kept(lie: ScriptedAnswer) -> No
     source = Source(lie, good(0, 30))
     assert b"".join(fetched(source, 0, 30)) == held(0, 30)
     source = Source(lie, lie, lie)
-    pieces: list[bytes] = []
+    pieces = Pieces(ByteRange(0, 30), 10)
     with pytest.raises(ProtocolViolation):
-        RangeFetcher(source.signed_get).fetch(
-            V1, ByteRange(0, 30), 10, pieces.append, source.deadline()
+        RangeFetcher(source.signed_get, source.clock).fetch(
+            V1, ByteRange(0, 30), pieces, source.deadline()
         )
-    assert pieces == []
+    assert pieces.landed_pieces == []
 
 
 @pytest.mark.parametrize(
@@ -186,13 +215,23 @@ def test_beyond_the_end() -> None:
 def test_deadline_in_the_middle() -> None:
     """A host that trickles is left when the time is spent; what came stays delivered."""
     source = Source(good(0, 30))
-    pieces: list[bytes] = []
-
-    def slow(piece: bytes) -> None:
-        source.clock.advance(3.0)
-        pieces.append(piece)
-
+    pieces = Pieces(ByteRange(0, 30), 10)
+    pieces.after_each = lambda: source.clock.advance(3.0)
     with pytest.raises(DeadlineExceeded, match="E1"):
-        RangeFetcher(source.signed_get).fetch(V1, ByteRange(0, 30), 10, slow, source.deadline(5.0))
-    assert pieces == [held(0, 10), held(10, 20)]
+        RangeFetcher(source.signed_get, source.clock).fetch(
+            V1, ByteRange(0, 30), pieces, source.deadline(5.0)
+        )
+    assert pieces.landed_pieces == [held(0, 10), held(10, 20)]
+
+
+def test_the_limit_of_the_bandwidth_is_kept() -> None:
+    """After each piece it rests as told, and the deadline moves with it."""
+    source = Source(good(0, 30))
+    pieces = Pieces(ByteRange(0, 30), 10)
+    limit = BandwidthLimit(1.0, burst_bytes=0.0)
+    RangeFetcher(source.signed_get, source.clock, limit).fetch(
+        V1, ByteRange(0, 30), pieces, source.deadline(5.0)
+    )
+    assert b"".join(pieces.landed_pieces) == held(0, 30)
+    assert sum(source.clock.slept_s) >= 30.0
     assert source.all_closed

@@ -1,0 +1,108 @@
+"""Puts the parts together that bytes pass on their way to a reader."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+
+from backlotfs.api.credentials import Credentials
+from backlotfs.catalog.schema import LibraryIdentity
+from backlotfs.catalog.source_book import SourceBook
+from backlotfs.clock import Clock
+from backlotfs.errors import CacheUnusable
+from backlotfs.reading.block_cache import BlockCache
+from backlotfs.reading.block_pool import BlockPool
+from backlotfs.reading.block_store import BlockStore
+from backlotfs.reading.disk.tier import DiskTier
+from backlotfs.reading.disk_shelf import DiskShelf
+from backlotfs.reading.fetch_queue import FetchQueue
+from backlotfs.reading.handles import HandleTable
+from backlotfs.reading.reader import SourceReader
+from backlotfs.reading.source_lines import SourceLines
+from backlotfs.remote.range_fetcher import RangeFetcher
+from backlotfs.settings import GIB, MountSettings
+from backlotfs.workers import Workers
+
+log = logging.getLogger(__name__)
+
+#: Small enough for random readers: a read of 4 KiB fetches 64.
+BLOCK_BYTES = 64 * 1024
+#: Of the memory, what blocks already read to their end may take: the kernel keeps them too.
+CONSUMED_PART = 8
+#: Threads for transfers: stalled sources may hold many of them without stopping the others.
+TRANSFER_THREADS = 192
+#: The disk tier where no option says otherwise: this, or so much of the free disk.
+DISK_BYTES, DISK_PART = 10 * GIB, 10
+#: Blocks that may wait for the disk, in parts of the memory.
+QUEUED_PART = 8
+
+
+def open_disk_tier(settings: MountSettings, clock: Clock) -> DiskTier | None:
+    """The blocks that earlier mounts have kept; None, with a line in the log, where none can be."""
+    account = settings.account
+    identity = LibraryIdentity.of(
+        account.api_url, Credentials(account.api_key, account.api_secret).account
+    )
+    budget = settings.cache_bytes
+    if budget is None:
+        budget = default_disk_bytes(settings.cache_dir)
+    if not budget:
+        return None
+    folder = settings.cache_dir / "blocks" / identity.digest
+    try:
+        return DiskTier(
+            folder,
+            budget,
+            clock,
+            block_bytes=BLOCK_BYTES,
+            queued_blocks=settings.memory_bytes // BLOCK_BYTES // QUEUED_PART,
+        )
+    except CacheUnusable as error:
+        # Who has not asked for one is not alarmed that, say, another mount has it.
+        log.log(logging.INFO if settings.cache_bytes is None else logging.WARNING, "%s", error)
+        return None
+
+
+def default_disk_bytes(folder: Path) -> int:
+    """10 GiB, or a tenth of the free disk if that is less; 0 where it cannot be found out."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        return min(DISK_BYTES, shutil.disk_usage(folder).free // DISK_PART)
+    except OSError:
+        return 0
+
+
+def build_reader(
+    settings: MountSettings,
+    handles: HandleTable,
+    fetcher: RangeFetcher,
+    book: SourceBook,
+    lines: SourceLines,
+    disk: DiskTier | None,
+    clock: Clock,
+) -> SourceReader:
+    """The reader over memory, disk and the fetcher."""
+    pool = BlockPool(settings.memory_bytes, BLOCK_BYTES)
+    figures = lines.figures if settings.cache_bytes is None else None
+    store = BlockStore(
+        pool,
+        BlockCache(keep_consumed=pool.slots // CONSUMED_PART),
+        fetcher.fetch,
+        FetchQueue(Workers(TRANSFER_THREADS, "transfer"), lines, clock, places=TRANSFER_THREADS),
+        clock,
+        # Half for what is under way or not yet read, the rest for what is kept.
+        ahead_budget_bytes=pool.budget_bytes // 2,
+        changed=book.contradicted,
+        # With a limit, every rest would look like silence.
+        hedges=None if settings.bandwidth_bytes_s else lines,
+        disk=None if disk is None else DiskShelf(disk, clock, figures),
+    )
+    return SourceReader(
+        handles,
+        store,
+        window_budget_bytes=pool.budget_bytes // 2,
+        clock=clock,
+        line_of=lambda identity: lines.figures(identity.embed_code),
+    )

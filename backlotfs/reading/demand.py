@@ -1,0 +1,110 @@
+"""The blocks of one read, here or on their way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import AbstractContextManager
+
+from backlotfs.byterange import ByteRange
+from backlotfs.errors import BacklotError
+from backlotfs.reading.block_pool import Block
+from backlotfs.waiting import Waiter
+
+
+class Demand:
+    """What one read asked for. `take` and `fail` are the block store's, under its lock.
+
+    :ivar wanted: the bytes asked for, inside the source, not empty.
+    :ivar missed: a block was neither cached nor under way when it was asked for.
+    :ivar error: why it will never be complete.
+    """
+
+    __slots__ = (
+        "_absent", "_block_bytes", "_blocks", "_done", "_first", "_lock", "abandoned", "doing",
+        "error", "missed", "wanted",
+    )  # fmt: skip
+
+    def __init__(
+        self, wanted: ByteRange, block_bytes: int, lock: AbstractContextManager[object], doing: str
+    ) -> None:
+        """``doing``: for the messages of errors: ``reading <embed code>``."""
+        self.wanted = wanted
+        self.doing = doing
+        self.missed = False
+        self.abandoned = False
+        self.error: BacklotError | None = None
+        self._block_bytes = block_bytes
+        self._lock = lock
+        self._first = wanted.start // block_bytes
+        count = (wanted.stop - 1) // block_bytes - self._first + 1
+        self._blocks: list[Block | None] = [None] * count
+        self._absent = count
+        self._done: Callable[[], None] | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether every block is here, or an error says that they never will be."""
+        return not self._absent or self.error is not None
+
+    def take(self, number: int, block: Block) -> None:
+        """Block ``number`` of the source is here."""
+        place = number - self._first
+        if self.error is None and self._blocks[place] is None:
+            self._blocks[place] = block
+            self._absent -= 1
+
+    def fail(self, error: BacklotError) -> None:
+        """It cannot be had."""
+        self.error = error
+        # The error's traceback will refer to this demand: a cycle must not hold memory.
+        self._blocks = []
+
+    def finished(self) -> None:
+        """Tell who waits; call without the lock, after it became complete."""
+        # Not referred to any longer: it may refer to this demand, whose memory is wanted.
+        done, self._done = self._done, None
+        if done is not None:
+            done()
+
+    def then(self, done: Callable[[], None]) -> None:
+        """Have ``done`` called once it is complete, by this thread or a transfer's.
+
+        Call it once at most.
+        """
+        with self._lock:
+            if not self.complete:
+                self._done = done
+                return
+        done()
+
+    def abandon(self) -> None:
+        """Nobody waits any more."""
+        self.abandoned = True
+        self._done = None
+
+    def views(self) -> list[memoryview]:
+        """The wanted bytes, in order, where they lie; valid while the demand is referred to."""
+        views = [block.view for block in self._blocks if block is not None]
+        start = self.wanted.start - self._first * self._block_bytes
+        surplus = len(self._blocks) * self._block_bytes - start - self.wanted.length
+        last = len(views[-1])
+        if surplus > self._block_bytes - last:
+            views[-1] = views[-1][: self._block_bytes - surplus]
+        if start:
+            views[0] = views[0][start:]
+        return views
+
+    def result(self, waiter: Waiter) -> bytes:
+        """Wait for the wanted bytes. :raises BacklotError: what fetching, or waiting, ends with."""
+        if not self.complete:
+            arrival: Future[None] = Future()
+            self.then(lambda: arrival.set_result(None))
+            try:
+                waiter.result(arrival, self.doing)
+            except BacklotError:
+                self.abandon()
+                raise
+        if self.error is not None:
+            raise self.error
+        return b"".join(self.views())

@@ -1,0 +1,292 @@
+"""Which slot holds which block, and which slot is next to be given away. Pure: no files, no lock.
+
+A row is five 64-bit words: the source's word (0: the slot is free); block number and, above it, the
+length; the checksum; the *use*; the next slot of the chain plus one (0: the last). The use is, from
+the top, one bit for pinned, 39 bits of a counter, 24 bits of the slot itself: the smallest uses are
+the least recently used slots, in order, found by one pass without an object per row. A free slot
+was never used (counter 0), so it goes first.
+
+Rows come from a disk and may hold anything: every number that is followed is checked first, chains
+end after `_LONGEST_CHAIN`, and a slot is given away only if its row says what it said when it was
+chosen. What cannot be found any more is not lost for ever, for giving away does not follow chains.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from heapq import nsmallest
+from typing import NamedTuple
+
+ROW_BYTES = 40
+#: 24 bits: 2 TiB in blocks of 128 KiB.
+MOST_SLOTS = 2**24
+
+_WORDS = ROW_BYTES // 8
+_SOURCE, _NUMBER, _CHECKSUM, _USE, _NEXT = range(_WORDS)
+_LOW = 2**32 - 1
+_SLOT = MOST_SLOTS - 1
+_TICK_SHIFT = 24
+_TICK_MASK = 2**39 - 1
+_PINNED = 1 << 63
+#: Chains are one or two slots long; only damage makes one as long as this.
+_LONGEST_CHAIN = 256
+#: Slots chosen by one pass over all rows, so that a pass (some 10 ms for 500 000) is rare.
+_VICTIMS = 4096
+
+
+class Row(NamedTuple):
+    """What a reader needs of a row."""
+
+    length: int
+    checksum: int
+
+
+class SlotTable:
+    """Rows and chains in memory. Not thread-safe.
+
+    :ivar frontier: slots below it were used before, now or in an earlier run.
+    :ivar limit: `frontier` may grow up to it; at most `capacity`.
+    :ivar pinned: words of the sources whose blocks stay.
+    :ivar dirty_rows: slots whose rows changed and are to be saved; the owner clears it.
+    :ivar dirty_heads: chains whose heads changed, likewise.
+    """
+
+    def __init__(self, capacity: int, pinned: set[int]) -> None:
+        """An empty table for ``capacity`` slots (at least one)."""
+        self.capacity = min(capacity, MOST_SLOTS)
+        self.limit = self.capacity
+        self.frontier = 0
+        self.held = 0
+        self.pinned = pinned
+        self.dirty_rows: set[int] = set()
+        self.dirty_heads: set[int] = set()
+        # Anonymous maps, not bytearrays: rows that were never used take no memory.
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        self._rows = mmap.mmap(-1, self.capacity * ROW_BYTES, flags=flags)
+        self.row_bytes = memoryview(self._rows)
+        self._words = self.row_bytes.cast("Q")
+        self.head_count = 1 << (self.capacity - 1).bit_length()
+        self.head_bytes = memoryview(mmap.mmap(-1, self.head_count * 4, flags=flags))
+        self._heads = self.head_bytes.cast("I")
+        self._tick = 1
+        self._free: list[int] = []
+        self._victims: list[int] = []
+        self._exhausted = False
+
+    def loaded(self, frontier: int, *, heads: bool) -> None:
+        """``row_bytes`` up to ``frontier`` were filled from a file.
+
+        :param heads: so was ``head_bytes``; otherwise the chains are made anew.
+        """
+        self.frontier = frontier
+        if not frontier:
+            return
+        self.held = sum(map(bool, self._column(_NUMBER)))
+        latest = max(self._column(_USE))
+        if latest & _PINNED and self.pinned:
+            latest = max(use & ~_PINNED for use in self._column(_USE))
+        self._tick = ((latest >> _TICK_SHIFT) & _TICK_MASK) + 1
+        if latest & _PINNED or self._tick > _TICK_MASK // 2:
+            self._mend_uses()
+        if not heads:
+            self._link_all()
+
+    # --- looking up
+
+    def find(self, word: int, number: int) -> int:
+        """The slot of this block, or -1."""
+        words = self._words
+        head = (word + number) & (self.head_count - 1)
+        after = self._heads[head]
+        for _ in range(_LONGEST_CHAIN):
+            if not 0 < after <= self.frontier:
+                return -1
+            at = (after - 1) * _WORDS
+            if words[at] == word and words[at + _NUMBER] & _LOW == number:
+                return after - 1
+            after = words[at + _NEXT]
+        self._heads[head] = 0  # a ring: its slots go with time
+        self.dirty_heads.add(head)
+        return -1
+
+    def row(self, slot: int) -> Row:
+        """Length (as the row says: check it) and checksum."""
+        at = slot * _WORDS
+        return Row(self._words[at + _NUMBER] >> 32, self._words[at + _CHECKSUM])
+
+    def advance(self) -> None:
+        """What is used from now on was used later than all before."""
+        self._tick += 1
+
+    def touch(self, slot: int) -> None:
+        """Count a use of this slot."""
+        at = slot * _WORDS + _USE
+        self._words[at] = self._words[at] & _PINNED | self._tick << _TICK_SHIFT | slot
+
+    def slots_of(self, tag: int, tag_bytes: int) -> Iterator[int]:
+        """Slots whose source's word begins with ``tag``: an embed tag (4) or a whole word (8)."""
+        needle = tag.to_bytes(tag_bytes, "little")
+        stop = self.frontier * ROW_BYTES
+        at = self._rows.find(needle, 0, stop)
+        while at >= 0:
+            slot, within = divmod(at, ROW_BYTES)
+            if not within:
+                yield slot
+            at = self._rows.find(needle, at + 1, stop)
+
+    # --- taking and giving back
+
+    def allocate(self) -> int | None:
+        """A slot to write into, in nobody's name; None when all are pinned.
+
+        A free one, else a new one up to ``limit``, else the least recently used. To be filled,
+        dropped or retracted before the next is asked for.
+        """
+        while self._free:
+            slot = self._free.pop()
+            if self._says(slot):  # its use, counter 0, is the slot itself
+                return self._take(slot)
+        if self.frontier < self.limit:
+            self.frontier += 1
+            return self._take(self.frontier - 1)
+        if self._exhausted:
+            return None
+        for _ in range(3):  # what was chosen before, a new choice, a choice among mended rows
+            while self._victims:
+                use = self._victims.pop()
+                if self._says(use):
+                    self._unlink(use & _SLOT)
+                    return self._take(use & _SLOT)
+            self._choose_victims()
+        self._exhausted = True
+        return None
+
+    def fill(self, slot: int, word: int, number: int, row: Row) -> None:
+        """An allocated slot now holds this block."""
+        at = slot * _WORDS
+        head = (word + number) & (self.head_count - 1)
+        after = self._heads[head]
+        self._words[at] = word
+        self._words[at + _NUMBER] = row.length << 32 | number
+        self._words[at + _CHECKSUM] = row.checksum
+        self._words[at + _NEXT] = after if after != slot + 1 else 0
+        if word in self.pinned:
+            self._words[at + _USE] |= _PINNED
+        self._heads[head] = slot + 1
+        self.held += 1
+        self.dirty_rows.add(slot)
+        self.dirty_heads.add(head)
+
+    def drop(self, slot: int) -> None:
+        """The slot is free: its block is not wanted any more, or was not written."""
+        self._unlink(slot)
+        self._clear(slot)
+        self._words[slot * _WORDS + _USE] = slot
+        self._free.append(slot)
+        self._exhausted = False
+        self.dirty_rows.add(slot)
+
+    def retract(self, slot: int) -> bool:
+        """Give back a new slot that the disk had no room for, and do not grow for now.
+
+        :returns: False when it is not the newest: it was dropped.
+        """
+        if slot != self.frontier - 1:
+            self.drop(slot)
+            return False
+        self._clear(slot)
+        self.frontier = self.limit = slot
+        return True
+
+    # --- pins
+
+    def pin(self, word: int) -> None:
+        """The source's blocks stay, those that are here and those that come."""
+        self.pinned.add(word)
+        for slot in self.slots_of(word, 8):
+            self._words[slot * _WORDS + _USE] |= _PINNED
+            self.dirty_rows.add(slot)
+
+    def unpin(self, word: int) -> None:
+        """They may go again."""
+        self.pinned.discard(word)
+        self._exhausted = False
+        for slot in self.slots_of(word, 8):
+            self._words[slot * _WORDS + _USE] &= ~_PINNED
+            self.dirty_rows.add(slot)
+
+    # --- inside
+
+    def _column(self, word: int) -> memoryview:
+        return self._words[word : self.frontier * _WORDS : _WORDS]
+
+    def _take(self, slot: int) -> int:
+        self._clear(slot)
+        self._words[slot * _WORDS + _USE] = self._tick << _TICK_SHIFT | slot
+        return slot
+
+    def _clear(self, slot: int) -> None:
+        at = slot * _WORDS
+        if self._words[at + _NUMBER]:
+            self.held -= 1
+        self.row_bytes[slot * ROW_BYTES : (slot + 1) * ROW_BYTES] = bytes(ROW_BYTES)
+
+    def _unlink(self, slot: int) -> None:
+        words = self._words
+        at = slot * _WORDS
+        head = (words[at] + (words[at + _NUMBER] & _LOW)) & (self.head_count - 1)
+        before, after = -1, self._heads[head]
+        for _ in range(_LONGEST_CHAIN):
+            if not 0 < after <= self.frontier:
+                return
+            if after == slot + 1:
+                break
+            before = after - 1
+            after = words[before * _WORDS + _NEXT]
+        else:
+            return
+        beyond = words[at + _NEXT]
+        beyond = beyond if beyond <= self.frontier else 0
+        if before < 0:
+            self._heads[head] = beyond
+            self.dirty_heads.add(head)
+        else:
+            words[before * _WORDS + _NEXT] = beyond
+            self.dirty_rows.add(before)
+
+    def _choose_victims(self) -> None:
+        count = max(1, min(_VICTIMS, self.frontier // 8))
+        oldest = nsmallest(count, self._column(_USE))
+        self._victims = [use for use in reversed(oldest) if use < _PINNED]
+        if not any(map(self._says, oldest)):
+            self._mend_uses()
+
+    def _says(self, use: int) -> bool:
+        slot = use & _SLOT
+        return slot < self.frontier and self._words[slot * _WORDS + _USE] == use
+
+    def _mend_uses(self) -> None:
+        """Damaged rows name other slots, a far future or no pin: bring them back, as the oldest."""
+        latest = 1
+        for slot in range(self.frontier):
+            at = slot * _WORDS
+            use = self._words[at + _USE]
+            if use == slot:
+                continue  # free
+            tick = (use >> _TICK_SHIFT) & _TICK_MASK
+            if use & _SLOT != slot or tick > _TICK_MASK // 2:
+                tick = 1
+            latest = max(latest, tick)
+            pinned = _PINNED if self._words[at] in self.pinned else 0
+            self._words[at + _USE] = pinned | tick << _TICK_SHIFT | slot
+        self._tick = latest + 1
+
+    def _link_all(self) -> None:
+        self.head_bytes[:] = bytes(len(self.head_bytes))
+        for slot in range(self.frontier):
+            at = slot * _WORDS
+            if self._words[at + _NUMBER]:
+                head = (self._words[at] + (self._words[at + _NUMBER] & _LOW)) % self.head_count
+                self._words[at + _NEXT] = self._heads[head]
+                self._heads[head] = slot + 1

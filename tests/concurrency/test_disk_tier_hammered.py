@@ -1,0 +1,95 @@
+"""Many threads at one disk tier that evicts all the time."""
+
+from __future__ import annotations
+
+import random
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from backlotfs.reading.disk.tier import DiskTier
+from tests.unit.fakes import ManualClock
+from tests.unit.reading.disk_blocks import BLOCK, block_of, budget_for, key, read
+
+
+@pytest.fixture(autouse=True)
+def quick_switches() -> Iterator[None]:
+    """Threads change places between nearly any two steps."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(before)
+
+
+def test_threads_get_right_bytes_or_none(tmp_path: Path) -> None:
+    """Readers, writers, pins and discards at once: no wrong byte, no error, no false damage."""
+    with closing(
+        DiskTier(tmp_path / "t", budget_for(24), ManualClock(), block_bytes=BLOCK)
+    ) as tier:
+        start = threading.Barrier(8)
+
+        def work(seed: int) -> int:
+            dice = random.Random(seed)
+            start.wait(10)
+            found = 0
+            for step in range(400):
+                wanted = key(dice.randrange(20), dice.choice(["E1", "E2"]))
+                got = read(tier, wanted)
+                assert got in (None, block_of(wanted))
+                found += got is not None
+                if got is None:
+                    tier.put(wanted, block_of(wanted))
+                if step % 50 == seed:
+                    tier.discard_source("E2")
+                if step % 60 == seed:
+                    tier.pin("E1", '"v1"/9')
+                    tier.unpin("E1", '"v1"/9')
+            return found
+
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(work, range(8)))
+        assert sum(found) > 100
+        assert tier.counts.damaged == 0
+        assert tier.disk_bytes <= tier.budget_bytes
+        assert tier.drain()
+    with closing(
+        DiskTier(tmp_path / "t", budget_for(24), ManualClock(), block_bytes=BLOCK)
+    ) as tier:
+        there = [number for number in range(20) if read(tier, key(number)) is not None]
+        there += [number for number in range(20) if read(tier, key(number, "E2")) is not None]
+        assert len(there) * BLOCK == tier.held_bytes
+
+
+def test_closing_under_readers_harms_none(tmp_path: Path) -> None:
+    """Who reads is answered; descriptors are closed after the last reader, and misses follow."""
+    with closing(
+        DiskTier(tmp_path / "t", budget_for(24), ManualClock(), block_bytes=BLOCK)
+    ) as tier:
+        for number in range(20):
+            tier.put(key(number), block_of(key(number)))
+        tier.drain()
+        going = threading.Barrier(5)
+
+        def work(seed: int) -> None:
+            dice = random.Random(seed)
+            going.wait(10)
+            missed = 0
+            while missed < 20:
+                wanted = key(dice.randrange(20))
+                got = read(tier, wanted)
+                assert got in (None, block_of(wanted))
+                missed += got is None
+                tier.put(key(dice.randrange(20), "E2"), block_of(wanted))
+
+        with ThreadPoolExecutor(4) as pool:
+            readers = [pool.submit(work, seed) for seed in range(4)]
+            going.wait(10)
+            tier.close()
+            for reader in readers:
+                reader.result(30)
+        assert tier.counts.damaged == 0
