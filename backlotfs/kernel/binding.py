@@ -3,11 +3,6 @@
 ``ls -l`` of 100 000 files is 100 000 calls of `getattr` and one listing; fusepy builds a dictionary
 and walks over it for each. Here the fields are set one by one.
 
-libfuse's threads are not Python's: ctypes makes a thread state for each callback and destroys it
-after, and CPython maps and unmaps memory for each (measured: half of the time of an ``ls -l``).
-So a thread's state is pinned at its first callback. A pinned state outlives its thread, which
-libfuse may end when there is little to do; that is why only so many are.
-
 Everything else is fusepy's.
 """
 
@@ -15,10 +10,8 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import itertools
 import logging
 import stat
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -27,14 +20,10 @@ from backlotfs.namespace.attributes import IO_BLOCK_BYTES, STAT_BLOCK_BYTES
 
 log = logging.getLogger(__name__)
 
-#: Thread states pinned in all, about 20 kB each; libfuse keeps ten idle threads.
-MAX_PINS = 128
-
 
 def fuse_class() -> Any:
     """The class to mount with. :raises FuseUnusable: without libfuse 2."""
     fuse = load_fuse()
-    thread, pins = threading.local(), itertools.count()
     c_stat, memset, size = fuse.c_stat, ctypes.memset, ctypes.sizeof(fuse.c_stat)
 
     class BacklotFuse(fuse.FUSE):  # type: ignore[misc, name-defined]  # fusepy has no types
@@ -43,12 +32,6 @@ def fuse_class() -> Any:
         @staticmethod
         def _wrapper(function: Callable[..., int | None], *arguments: Any) -> int:
             """Around each callback: whatever happens, libfuse gets an answer."""
-            try:
-                thread.pinned  # noqa: B018  # a look is all
-            except AttributeError:
-                thread.pinned = True
-                if next(pins) < MAX_PINS:
-                    ctypes.pythonapi.PyGILState_Ensure()  # never given back
             try:
                 return function(*arguments) or 0
             except OSError as error:

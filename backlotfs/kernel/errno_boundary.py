@@ -35,6 +35,23 @@ def os_error(number: int) -> OSError:
     return OSError(number, os.strerror(number))
 
 
+def errno_of(operation: str, error: Exception) -> int:
+    """What the kernel is told of this error; a line in the log where it is worth one."""
+    if isinstance(error, BacklotError):
+        level = logging.DEBUG if error.quiet or error.errno in _ORDINARY else logging.WARNING
+        log.log(level, "%s: %s: %s", operation, errno.errorcode[error.errno], error)
+        return error.errno
+    if isinstance(error, OSError):
+        number = error.errno if isinstance(error.errno, int) and error.errno > 0 else errno.EIO
+        level = logging.DEBUG if number in _ORDINARY else logging.WARNING
+        log.log(level, "%s: %s", operation, errno.errorcode.get(number, number))
+        return number
+    # The type only: the text of a foreign exception may quote a signed URL.
+    log.error("%s failed unexpectedly: %s", operation, type(error).__name__)
+    log.debug("traceback of the above", exc_info=error)
+    return errno.EIO
+
+
 def errno_boundary(operation: Callable[P, R]) -> Callable[P, R]:
     """Wrap a FUSE operation: whatever it raises leaves as an OSError with a positive errno."""
 
@@ -42,19 +59,7 @@ def errno_boundary(operation: Callable[P, R]) -> Callable[P, R]:
     def bounded(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return operation(*args, **kwargs)
-        except BacklotError as error:
-            level = logging.DEBUG if error.quiet or error.errno in _ORDINARY else logging.WARNING
-            log.log(level, "%s: %s: %s", operation.__name__, errno.errorcode[error.errno], error)
-            raise os_error(error.errno) from None
-        except OSError as error:
-            number = error.errno if isinstance(error.errno, int) and error.errno > 0 else errno.EIO
-            level = logging.DEBUG if number in _ORDINARY else logging.WARNING
-            log.log(level, "%s: %s", operation.__name__, errno.errorcode.get(number, number))
-            raise os_error(number) from None
-        except Exception as error:
-            # The type only: the text of a foreign exception may quote a signed URL.
-            log.error("%s failed unexpectedly: %s", operation.__name__, type(error).__name__)  # noqa: TRY400  # see above
-            log.debug("traceback of the above", exc_info=True)
-            raise os_error(errno.EIO) from None
+        except Exception as error:  # noqa: BLE001  # nothing else may leave
+            raise os_error(errno_of(operation.__name__, error)) from None
 
     return bounded

@@ -13,7 +13,6 @@ unmounts, and its notify function would then follow a dangling pointer.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import logging
 import os
@@ -51,12 +50,6 @@ class EntryInvalidator:
     def connect(self) -> None:
         """Call in `init`, on libfuse's thread: the session is known from here on."""
         libfuse: Any = load_fuse()._libfuse
-        libfuse.fuse_get_session.restype = ctypes.c_void_p
-        libfuse.fuse_get_session.argtypes = [ctypes.c_void_p]
-        libfuse.fuse_session_next_chan.restype = ctypes.c_void_p
-        libfuse.fuse_session_next_chan.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
-        libfuse.fuse_chan_fd.restype = ctypes.c_int
-        libfuse.fuse_chan_fd.argtypes = [ctypes.c_void_p]
         session = libfuse.fuse_get_session(libfuse.fuse_get_context().contents.fuse)
         self.attach(os.dup(libfuse.fuse_chan_fd(libfuse.fuse_session_next_chan(session, None))))
 

@@ -116,7 +116,7 @@ class BacklotOperations:
         if info.flags & os.O_ACCMODE != os.O_RDONLY or info.flags & os.O_TRUNC:
             self._refuse(path)
         version = self._namespace.open(path, self._patience.for_bytes())
-        opened = self._reader.open(version.identity, settling=version.settling)
+        opened = self._reader.open(version.identity, settling=version.settling, name=path)
         info.fh = opened.fh
         info.keep_cache = int(opened.mode.keep_cache)
         info.direct_io = int(opened.mode.direct_io)

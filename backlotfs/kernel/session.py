@@ -1,4 +1,4 @@
-"""One mount from the call of libfuse's loop to its end.
+"""One mount from the call of the loop to its end.
 
 Stopping. A plain unmount is refused while files are open, and a loop whose thread waits for a
 stalled host never ends: libfuse joins it, and meanwhile even ``mountpoint`` hangs. So `stop` first
@@ -18,12 +18,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from backlotfs.clock import Clock
 from backlotfs.errors import BacklotError, FuseUnusable
 from backlotfs.kernel.binding import fuse_class
+from backlotfs.kernel.device import Device
 from backlotfs.kernel.fuse_library import PATH_ENCODING, interruption_check, load_fuse
 from backlotfs.kernel.invalidation import EntryInvalidator
+from backlotfs.kernel.libfuse_session import serve_with
 from backlotfs.kernel.operations import BacklotOperations
 from backlotfs.kernel.outside import look
+from backlotfs.kernel.read_ahead import raise_read_ahead
+from backlotfs.kernel.read_requests import Beginning, ReadRequests
 from backlotfs.kernel.unmounting import detach
 
 log = logging.getLogger(__name__)
@@ -113,6 +118,7 @@ class MountSession:
         self._stopping = threading.Event()
         self._ended = threading.Event()
         self._began = threading.Event()
+        self._reads: ReadRequests | None = None
 
     def interrupted(self) -> bool:
         """For `Waiter`: whether the operation on this thread should give up."""
@@ -140,9 +146,16 @@ class MountSession:
         """These names in the root are new, gone or other than they were."""
         self._invalidator.invalidate(names)
 
-    def run(self, operations: BacklotOperations, ready: Callable[[], None]) -> None:
+    def run(
+        self,
+        operations: BacklotOperations,
+        begin: Beginning,
+        clock: Clock,
+        ready: Callable[[], None],
+    ) -> None:
         """Mount, serve until unmounted, return.
 
+        :param begin: serves the reads: `SourceReader.begin`.
         :param ready: called from another thread once the mountpoint answers.
         :raises FuseUnusable: when libfuse cannot mount; its own reason is on stderr.
         """
@@ -154,11 +167,19 @@ class MountSession:
             while not self._stopping.is_set():
                 device = look(self._mountpoint).device
                 if device is not None and device != parent:
+                    raise_read_ahead(device)
                     ready()
                     return
                 time.sleep(0.01)
 
         threading.Thread(target=announce, name="ready", daemon=True).start()
+
+        def reads(device: Device) -> ReadRequests:
+            self._reads = ReadRequests(device, begin, clock)
+            return self._reads
+
+        libfuse = load_fuse()._libfuse
+        libfuse.fuse_main_real = serve_with(libfuse, reads)
         try:
             self._fuse(
                 operations,
@@ -189,6 +210,8 @@ class MountSession:
         except BacklotError as error:
             log.warning("unmounting: %s", error)
         self._stopping.set()
+        if self._reads is not None:
+            self._reads.end()
         if not self._ended.wait(GRACE_S):
             log.info("files are still open after %g s: ending all the same", GRACE_S)
             closing = threading.Thread(target=last, name="last", daemon=True)

@@ -15,6 +15,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli", "demo"),
     ("wiring",),
+    ("read_path",),
     ("kernel", "control"),
     ("namespace", "catalog", "reading"),
     ("remote",),

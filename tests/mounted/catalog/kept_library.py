@@ -114,7 +114,7 @@ class KeptLibrary:
     def unstarted(self, *options: str) -> Mount:
         """A mount in a folder of its own, to be launched and closed by the test."""
         folder = self.folder / f"unstarted-{len(list(self.folder.glob('unstarted-*')))}"
-        folder.mkdir()
+        folder.mkdir(mode=0o700)
         return Mount(self.emulator, folder, "--cache-dir", str(self.cache), *options)
 
     def restart(self, **changes: Any) -> None:

@@ -72,7 +72,7 @@ class Below:
         self._check(path)
         return iter([Entry("dir", 7, True), Entry("a.mov", 9, False)])
 
-    def open(self, path: object, *args: object, settling: bool = False) -> object:
+    def open(self, path: object, *args: object, settling: bool = False, name: str = "") -> object:
         if isinstance(path, SourceIdentity):
             return Opened(42, self.mode)
         assert isinstance(path, str)

@@ -12,11 +12,16 @@ from typing import Any
 
 import pytest
 
+from backlotfs.clock import SystemClock
 from backlotfs.errors import FuseUnusable
 from backlotfs.kernel import session as session_module
 from backlotfs.kernel.session import Memory, MountOptions, MountSession
 from tests.unit.fakes import PATIENCE_S
 from tests.unit.kernel.made_fuse import made_fuse
+
+
+def _no_reads(fh: int, offset: int, size: int) -> None:
+    """No file is open."""
 
 
 class Loop:
@@ -33,6 +38,7 @@ class Loop:
         monkeypatch.setattr(session_module, "fuse_class", lambda: self._run)
         monkeypatch.setattr(session_module, "load_fuse", lambda: self.fuse)
         monkeypatch.setattr(session_module, "interruption_check", lambda: lambda: self.interrupted)
+        monkeypatch.setattr(session_module, "serve_with", lambda _libfuse, _reads: None)
         monkeypatch.setattr(session_module, "detach", self.detached.append)
         monkeypatch.setattr(session_module, "GRACE_S", 0.01)
         monkeypatch.setattr(os, "_exit", self.exits.append)
@@ -47,7 +53,7 @@ class Loop:
 
     def run(self, ready: Callable[[], None] = lambda: None) -> None:
         """The loop; ``init`` is the session's own."""
-        self.session.run(self.session.began, ready)  # type: ignore[arg-type]  # all that is called
+        self.session.run(self.session.began, _no_reads, SystemClock(), ready)  # type: ignore[arg-type]  # all that is called
 
 
 @pytest.fixture

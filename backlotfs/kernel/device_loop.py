@@ -1,0 +1,143 @@
+"""The loop that receives the kernel's requests, in place of libfuse's own.
+
+libfuse 2 copies the bytes of each read once more, walks its tree of paths for it, and calls back
+through ctypes on threads that are not Python's; and it cannot negotiate what younger kernels offer.
+So requests are received here; READ and INTERRUPT are served by `ReadRequests`, everything else is
+handed to libfuse (`fuse_session_process`), which calls back on this very thread.
+
+Threads: `BASE_THREADS` receive. A request that libfuse serves may wait for the network, so whenever
+none is left to receive, another is started; it ends when enough others are idle again.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import threading
+from typing import Any
+
+from backlotfs.kernel.device import (
+    INIT,
+    INTERRUPT,
+    READ,
+    Device,
+    improve_init,
+    parse_interrupt,
+    parse_read,
+    parse_request,
+)
+from backlotfs.kernel.read_requests import ReadRequests
+
+log = logging.getLogger(__name__)
+
+#: Threads that receive while nothing waits.
+BASE_THREADS = 3
+#: Threads in all: as many operations may wait for the network at a time.
+MAX_THREADS = 512
+
+_SEND = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
+
+
+class _IoVector(ctypes.Structure):
+    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
+
+
+class _ChannelOperations(ctypes.Structure):
+    """``struct fuse_chan_ops``."""
+
+    _fields_ = (("receive", ctypes.c_void_p), ("send", _SEND), ("destroy", ctypes.c_void_p))
+
+
+class DeviceLoop:
+    """Serves one session of libfuse until it is unmounted."""
+
+    def __init__(
+        self, libfuse: Any, session: int, channel: int, device: Device, reads: ReadRequests
+    ) -> None:
+        """``session`` and ``channel``: addresses of libfuse's structures."""
+        self._libfuse = libfuse
+        self._session = session
+        self._channel = channel
+        self._reads = reads
+        self._buffer_bytes = int(libfuse.fuse_chan_bufsize(channel))
+        self._device = device
+        self._lock = threading.Lock()
+        self._idle = 0
+        self._threads: set[threading.Thread] = set()
+
+    def run(self) -> None:
+        """Serve. Returns when the mount is gone and no operation runs any more."""
+        self._reads.start()
+        for _ in range(BASE_THREADS):
+            self._start_thread()
+        while True:
+            with self._lock:
+                thread = next(iter(self._threads), None)
+            if thread is None:
+                return
+            thread.join()
+            with self._lock:
+                self._threads.discard(thread)
+
+    def _start_thread(self) -> None:
+        thread = threading.Thread(target=self._serve, name="fuse", daemon=True)
+        with self._lock:
+            self._idle += 1
+            self._threads.add(thread)
+        thread.start()
+
+    def _serve(self) -> None:
+        message = bytearray(self._buffer_bytes)
+        shared = (ctypes.c_char * self._buffer_bytes).from_buffer(message)
+        receive, reads = self._device.receive, self._reads
+        try:
+            while length := receive(message):
+                request = parse_request(message)
+                if request.opcode == READ:
+                    reads.serve(request.unique, parse_read(message))
+                elif request.opcode == INTERRUPT and reads.interrupt(parse_interrupt(message)):
+                    pass
+                elif request.opcode == INIT:
+                    self._begin_session(shared, length)
+                elif not self._hand_over(shared, length):
+                    break
+        except OSError as error:
+            log.error("the kernel's requests can be received no more: %s", error.strerror)  # noqa: TRY400  # a traceback says nothing more
+        finally:
+            with self._lock:
+                self._idle -= 1
+
+    def _hand_over(self, shared: Any, length: int) -> bool:
+        """Have libfuse serve a request. Whether this thread is needed afterwards."""
+        with self._lock:
+            self._idle -= 1
+            starved = self._idle == 0 and len(self._threads) < MAX_THREADS
+        if starved:
+            self._start_thread()
+        self._libfuse.fuse_session_process(self._session, shared, length, self._channel)
+        with self._lock:
+            self._idle += 1
+            if self._idle <= BASE_THREADS:
+                return True
+            self._threads.discard(threading.current_thread())
+            return False
+
+    def _begin_session(self, shared: Any, length: int) -> None:
+        """INIT: libfuse's answer goes through our hands."""
+        answers: list[bytes] = []
+
+        def send(_channel: int, vector: int, count: int) -> int:
+            parts = (_IoVector * count).from_address(vector)
+            answers.append(b"".join(ctypes.string_at(part.base, part.length) for part in parts))
+            return 0
+
+        operations = _ChannelOperations(None, _SEND(send), None)
+        channel = self._libfuse.fuse_chan_new(
+            ctypes.byref(operations), -1, self._buffer_bytes, None
+        )
+        try:
+            self._libfuse.fuse_session_process(self._session, shared, length, channel)
+        finally:
+            self._libfuse.fuse_chan_destroy(channel)
+        for answer in answers:
+            self._device.send(improve_init(answer))

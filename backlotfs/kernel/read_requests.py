@@ -1,0 +1,130 @@
+"""Reads that the kernel waits for: each is answered once, by whoever comes first.
+
+That is the thread which brings the last missing block, the sweeper when the deadline is spent, the
+kernel's INTERRUPT when the reader was killed, or the end of the session. No thread waits with it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from typing import NamedTuple, Protocol
+
+from backlotfs.clock import Clock
+from backlotfs.errors import BacklotError, DeadlineExceeded, Interrupted
+from backlotfs.kernel.device import Device, ReadRequest
+from backlotfs.kernel.errno_boundary import errno_of
+from backlotfs.kernel.patience import OPERATION_DEADLINE_S
+from backlotfs.reading.demand import Demand
+
+log = logging.getLogger(__name__)
+
+#: How often the deadlines are looked at.
+SWEEP_S = 0.2
+#: Interrupts remembered whose read is not known (yet): their request may be in another's hands.
+_EARLY = 256
+
+
+class Beginning(Protocol):
+    """`SourceReader.begin`."""
+
+    def __call__(self, fh: int, offset: int, size: int) -> Demand | None:
+        """What is wanted, on its way; None when that is no byte."""
+
+
+class _Pending(NamedTuple):
+    demand: Demand
+    due_s: float
+
+
+class ReadRequests:
+    """Answers READ requests. Any thread may call it."""
+
+    def __init__(self, device: Device, begin: Beginning, clock: Clock) -> None:
+        """The sweeper starts with `start`."""
+        self._device = device
+        self._begin = begin
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._pending: dict[int, _Pending] = {}
+        self._early: OrderedDict[int, None] = OrderedDict()
+        self._ended = threading.Event()
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def start(self) -> None:
+        """Begin to watch the deadlines."""
+        threading.Thread(target=self._sweep, name="read-deadlines", daemon=True).start()
+
+    def serve(self, unique: int, request: ReadRequest) -> None:
+        """Answer now if the bytes are here, else when they have come."""
+        try:
+            demand = self._begin(*request)
+        except Exception as error:  # noqa: BLE001  # the kernel must get an answer
+            self._device.refuse(unique, errno_of("read", error))
+            return
+        if demand is None:
+            self._device.answer(unique, (), 0)
+            return
+        if demand.complete:
+            self._answer(unique, demand)
+            return
+        with self._lock:
+            early = self._early.pop(unique, self) is None
+            if not early and not self._ended.is_set():
+                due_s = self._clock.monotonic() + OPERATION_DEADLINE_S
+                self._pending[unique] = _Pending(demand, due_s)
+        if early or self._ended.is_set():
+            self._give_up(unique, demand, Interrupted("reading: nobody waits for it any more"))
+            return
+        demand.then(lambda: self._arrived(unique))
+
+    def interrupt(self, unique: int) -> bool:
+        """The reader of this request was killed. Whether it was one of ours."""
+        with self._lock:
+            pending = self._pending.pop(unique, None)
+            if pending is None:
+                self._early[unique] = None
+                while len(self._early) > _EARLY:
+                    self._early.popitem(last=False)
+                return False
+        self._give_up(unique, pending.demand, Interrupted("reading: the caller is gone"))
+        return True
+
+    def end(self) -> None:
+        """Fail what waits, and from now on every read that would have to."""
+        with self._lock:
+            self._ended.set()
+            pending, self._pending = self._pending, {}
+        for unique, entry in pending.items():
+            self._give_up(unique, entry.demand, Interrupted("reading: the mount ends"))
+
+    def _arrived(self, unique: int) -> None:
+        with self._lock:
+            pending = self._pending.pop(unique, None)
+        if pending is not None:
+            self._answer(unique, pending.demand)
+
+    def _answer(self, unique: int, demand: Demand) -> None:
+        error = demand.error
+        if error is None:
+            self._device.answer(unique, demand.views(), demand.wanted.length)
+        else:
+            self._device.refuse(unique, errno_of("read", error))
+
+    def _give_up(self, unique: int, demand: Demand, error: BacklotError) -> None:
+        demand.abandon()
+        self._device.refuse(unique, errno_of("read", error))
+
+    def _sweep(self) -> None:
+        while not self._ended.wait(SWEEP_S):
+            now_s = self._clock.monotonic()
+            with self._lock:
+                due = {u: entry for u, entry in self._pending.items() if entry.due_s <= now_s}
+                for unique in due:
+                    del self._pending[unique]
+            for unique, entry in due.items():
+                spent = DeadlineExceeded(f"{entry.demand.doing}: not in {OPERATION_DEADLINE_S:g} s")
+                self._give_up(unique, entry.demand, spent)

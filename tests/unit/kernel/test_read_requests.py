@@ -1,0 +1,136 @@
+"""Each read is answered once, by whoever comes first."""
+
+from __future__ import annotations
+
+import errno
+import threading
+from collections.abc import Sequence
+
+from backlotfs.byterange import ByteRange
+from backlotfs.errors import BadHandle, ContentChanged
+from backlotfs.kernel.device import Device, ReadRequest
+from backlotfs.kernel.patience import OPERATION_DEADLINE_S
+from backlotfs.kernel.read_requests import ReadRequests
+from backlotfs.reading.block_pool import Block
+from backlotfs.reading.demand import Demand
+from tests.unit.fakes import ManualClock, in_threads, join_all
+
+
+class Answers(Device):
+    """Notes what the kernel is told."""
+
+    __slots__ = ("told",)
+
+    def __init__(self) -> None:
+        super().__init__(-1)
+        self.told: list[tuple[int, bytes | int]] = []
+
+    def answer(self, unique: int, views: Sequence[memoryview], length: int) -> None:
+        whole = b"".join(views)
+        assert len(whole) == length
+        self.told.append((unique, whole))
+
+    def refuse(self, unique: int, number: int) -> None:
+        self.told.append((unique, number))
+
+
+class Reading:
+    """Demands of one block of five bytes that the test completes."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.device = Answers()
+        self.demands: list[Demand] = []
+        self.requests = ReadRequests(self.device, self._begin, self.clock)
+
+    def _begin(self, fh: int, offset: int, size: int) -> Demand | None:  # noqa: ARG002  # as Beginning
+        if fh == 404:
+            raise BadHandle("file handle 404 is not open")
+        if not size:
+            return None
+        demand = Demand(ByteRange(0, 5), 5, threading.Lock(), "reading E1")
+        if fh == 1:
+            demand.take(0, Block(memoryview(b"ready")))
+        self.demands.append(demand)
+        return demand
+
+    def serve(self, unique: int, fh: int = 2, size: int = 5) -> None:
+        """A READ of the kernel."""
+        self.requests.serve(unique, ReadRequest(fh, 0, size))
+
+    def arrive(self, number: int = 0) -> None:
+        """The block of this demand comes."""
+        self.demands[number].take(0, Block(memoryview(b"later")))
+        self.demands[number].finished()
+
+
+def test_what_is_here_is_answered_at_once() -> None:
+    """Bytes, nothing beyond the end, an errno for a handle that is not open."""
+    reading = Reading()
+    reading.serve(1, fh=1)
+    reading.serve(2, size=0)
+    reading.serve(3, fh=404)
+    assert reading.device.told == [(1, b"ready"), (2, b""), (3, errno.EBADF)]
+
+
+def test_what_is_on_its_way_is_answered_when_it_comes() -> None:
+    """Once; an error is an answer too."""
+    reading = Reading()
+    reading.serve(1)
+    reading.serve(2)
+    assert len(reading.requests) == 2
+    reading.arrive()
+    reading.demands[1].fail(ContentChanged("replaced"))
+    reading.demands[1].finished()
+    assert reading.device.told == [(1, b"later"), (2, errno.ESTALE)]
+    assert len(reading.requests) == 0
+
+
+def test_a_killed_reader_is_let_go() -> None:
+    """Whether the interrupt comes after its read was registered or before."""
+    reading = Reading()
+    reading.serve(1)
+    assert reading.requests.interrupt(1)
+    assert not reading.requests.interrupt(2)
+    reading.serve(2)
+    assert reading.device.told == [(1, errno.EINTR), (2, errno.EINTR)]
+    reading.arrive(0)
+    reading.arrive(1)
+    assert len(reading.device.told) == 2
+
+
+def test_the_end_of_the_session() -> None:
+    """What waits fails, and so does what comes later and would have to wait."""
+    reading = Reading()
+    reading.serve(1)
+    reading.requests.end()
+    reading.serve(2)
+    reading.serve(3, fh=1)
+    assert reading.device.told == [(1, errno.EINTR), (2, errno.EINTR), (3, b"ready")]
+
+
+def test_a_spent_deadline() -> None:
+    """The sweeper answers, the block that comes too late does not."""
+    reading = Reading()
+    reading.serve(1)
+    reading.clock.advance(OPERATION_DEADLINE_S + 1)
+    reading.requests.start()
+    deadline = threading.Event()
+    for _ in range(200):
+        if reading.device.told:
+            break
+        deadline.wait(0.05)
+    reading.requests.end()
+    assert reading.device.told == [(1, errno.ETIMEDOUT)]
+    reading.arrive()
+    assert len(reading.device.told) == 1
+
+
+def test_arrival_and_interrupt_race() -> None:
+    """However they meet, the kernel hears one answer for each read."""
+    for _ in range(50):
+        reading = Reading()
+        reading.serve(1)
+        calls = (reading.arrive, lambda reading=reading: reading.requests.interrupt(1))
+        join_all(in_threads(2, lambda number, calls=calls: calls[number]()))  # type: ignore[misc]  # bound now
+        assert len(reading.device.told) == 1
