@@ -27,8 +27,8 @@ venv: ## The virtual environment with everything a contributor needs, in .venv
 	@PYTHON='$(PYTHON)' .ci/system-packages venv
 	@PYTHON='$(PYTHON)' .ci/python-environment emulator,dev
 
-bench: bench-packages ## One large file beside rclone, as root: make bench [ARGS=ROUNDS]
-	@exec $(VENV_PYTHON) -m benchmarks.sequential $(ARGS)
+bench: bench-packages ## Reading beside rclone, near and far, as root: make bench [CASES="local-cp …"] [ROUNDS=3]
+	@exec $(VENV_PYTHON) -m benchmarks.read_engine $(if $(CASES),--cases $(CASES)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(ARGS)
 
 bench-metadata: bench-packages ## A hundred thousand files beside rclone, as root: make bench-metadata [ARGS=--rounds=3]
 	@exec $(VENV_PYTHON) -m benchmarks.metadata $(ARGS)

@@ -31,16 +31,34 @@ class MountProcess:
         self._process = process
 
     def cpu_s(self) -> float:
-        """User and system seconds used so far, by the process and its children."""
+        """User and system seconds used so far, by the process and its children, ended ones too."""
         ticks = 0
         for pid in _tree(self._process.pid):
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
+            with _passing():
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                ticks += sum(map(int, fields[11:15]))
         return ticks / _TICKS_PER_S
 
     def pss_bytes(self) -> int:
         """Memory of the process and its children, shared pages counted by their share."""
-        return sum(_pss_bytes(pid) for pid in _tree(self._process.pid))
+        total = 0
+        for pid in _tree(self._process.pid):
+            with _passing():
+                total += _pss_bytes(pid)
+        return total
+
+    def written_bytes(self) -> int:
+        """Bytes its processes have handed to ``write`` and its kin: answers to the kernel, mostly.
+
+        An answer to a FUSE read is a write to ``/dev/fuse``, so where this stands still, nothing
+        was read from the mount.
+        """
+        total = 0
+        for pid in _tree(self._process.pid):
+            with _passing():
+                lines = Path(f"/proc/{pid}/io").read_text().splitlines()
+                total += sum(int(line.split()[1]) for line in lines if line.startswith("wchar:"))
+        return total
 
 
 @contextlib.contextmanager
@@ -58,7 +76,7 @@ def mounted(
     try:
         while not os.path.ismount(mountpoint):
             if process.poll() is not None or time.monotonic() > started_s + 120:
-                raise SystemExit(f"{name} did not mount: {' '.join(command)}")
+                raise SystemExit(f"{name} did not mount: {' '.join(command)}\n{_last_line(log)}")
             time.sleep(_POLL_S)
         yield MountProcess(name, mountpoint, process, started_s)
     finally:
@@ -72,14 +90,22 @@ def mounted(
 
 
 def backlotfs_command(
-    config: Path, mountpoint: Path, *, cache_dir: Path | None = None, cdn_url: str | None = None
+    config: Path,
+    mountpoint: Path,
+    *,
+    cache_dir: Path | None = None,
+    cdn_url: str | None = None,
+    keep_all: bool = False,
 ) -> list[str]:
     """Ours, with defaults.
 
     :param cache_dir: where the catalog is; the user's by default.
+    :param keep_all: whether every block goes to disk, however fast it came.
     """
     program = [sys.executable, "-m", "backlotfs", "mount", "-f"]
     where = ["--cache-dir", str(cache_dir)] if cache_dir is not None else []
+    if keep_all:
+        where += ["--cache-size", "8G"]
     cdn = ["--cdn-url", cdn_url] if cdn_url is not None else []
     account = ["--config", str(config), "--profile", "emulator"]
     return [*program, *account, *where, *cdn, str(mountpoint)]
@@ -103,10 +129,25 @@ def _rclone(remote: str, mountpoint: Path, flags: Sequence[str]) -> list[str]:
     return [str(program), "mount", remote, str(mountpoint), *always, *flags]
 
 
+def _last_line(log: Path | None) -> str:
+    lines = log.read_text("utf-8", "replace").splitlines() if log is not None else []
+    return lines[-1] if lines else "it said nothing"
+
+
 def _tree(pid: int) -> list[int]:
     """A process and its descendants."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *(found for child in children for found in _tree(int(child)))]
+    found = [pid]
+    with _passing():
+        for task in list(Path(f"/proc/{pid}/task").iterdir()):
+            with _passing():
+                for child in (task / "children").read_text().split():
+                    found += _tree(int(child))
+    return found
+
+
+def _passing() -> contextlib.AbstractContextManager[None]:
+    """A process or thread that was listed may be gone before it is looked at."""
+    return contextlib.suppress(FileNotFoundError, ProcessLookupError)
 
 
 def _pss_bytes(pid: int) -> int:

@@ -40,7 +40,7 @@ def save_catalog(config: Path, cache_dir: Path) -> list[str]:
     """
     clock = SystemClock()
     account = load_account({}, config=config, profile="emulator")
-    with open_api_session() as session:
+    with open_api_session(account) as session:
         pages = open_api(account, clock, session).iter_pages(deadline=Deadline(600, clock))
         return _save(account, cache_dir, ((page.assets, page.next_page) for page in pages))
 

@@ -89,7 +89,7 @@ def mounted(service: VirtualService, time: VirtualTime, cache_dir: Path) -> Iter
 
 @contextlib.contextmanager
 def _stood_in(service: VirtualService, time: VirtualTime) -> Iterator[None]:
-    def session() -> requests.Session:
+    def session(_account: object) -> requests.Session:
         made = requests.Session()
         made.trust_env = False
         made.mount("http://", ServiceAdapter(service))
@@ -104,7 +104,7 @@ def _stood_in(service: VirtualService, time: VirtualTime) -> Iterator[None]:
             mock.patch.multiple(
                 wiring,
                 RateBudget=functools.partial(RateBudget, wait=wait),
-                ConnectionPool=lambda **_options: SourceConnections(service),
+                ConnectionPool=lambda *_dialer, **_options: SourceConnections(service),
                 open_api_session=session,
             )
         )

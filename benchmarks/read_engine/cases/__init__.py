@@ -1,0 +1,27 @@
+"""Every case by its name, in the order of the page."""
+
+from __future__ import annotations
+
+from benchmarks.read_engine.cases import (
+    caching,
+    copying,
+    first_byte,
+    memory,
+    patterns,
+    players,
+    probing,
+    random_reads,
+)
+from benchmarks.read_engine.cases.case import Case
+
+_IN_ORDER: tuple[Case, ...] = (
+    *copying.CASES,
+    first_byte.FirstByte(),
+    *random_reads.CASES,
+    *patterns.CASES,
+    *probing.CASES,
+    *players.CASES,
+    *caching.CASES,
+    *memory.CASES,
+)
+CASES: dict[str, Case] = {case.name: case for case in _IN_ORDER}

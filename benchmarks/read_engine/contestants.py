@@ -1,0 +1,31 @@
+"""Who is compared: backlotfs without flags, rclone as it comes and as its manual tunes it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Contestant(NamedTuple):
+    """One way to mount.
+
+    :ivar flags: rclone's; ours has none.
+    :ivar caches: keeps what it read on disk, so that a later mount has it.
+    """
+
+    name: str
+    flags: tuple[str, ...] = ()
+    caches: bool = False
+
+
+def _streams(count: int, size: str) -> tuple[str, ...]:
+    streams, chunk = f"--vfs-read-chunk-streams={count}", f"--vfs-read-chunk-size={size}"
+    return (streams, chunk, "--buffer-size=0")
+
+
+OURS = Contestant("backlotfs", caches=True)
+RCLONE = Contestant("rclone")
+RCLONE_8X16 = Contestant("rclone-8x16M", _streams(8, "16M"))
+RCLONE_16X4 = Contestant("rclone-16x4M", _streams(16, "4M"))
+RCLONE_FULL = Contestant("rclone-full", ("--vfs-cache-mode=full",), caches=True)
+TUNED = (RCLONE_8X16, RCLONE_16X4)
+PEERS = (RCLONE, *TUNED, RCLONE_FULL)
