@@ -52,7 +52,7 @@ def mounted(tmp_path: Path) -> Iterator[MountIt]:
 
         def start(emulator: Emulator, *options: str, **more: Any) -> Mount:
             folder = tmp_path / f"mount-{len(list(tmp_path.glob('mount-*')))}"
-            folder.mkdir()
+            folder.mkdir(mode=0o700)
             return stack.enter_context(Mount(emulator, folder, *options, **more))
 
         yield start
