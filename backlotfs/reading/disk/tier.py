@@ -160,7 +160,7 @@ class DiskTier:
         """
         if not 0 < len(block) <= self._block_bytes or not 0 <= key.number < 2**32:
             return False
-        if key in self._queue:
+        if key in self or key in self._queue:
             return False
         full = self._queue.full and not self._queue.wait_for_room(wait_s)
         if self._writer.resting or full:
