@@ -18,7 +18,7 @@ from backlotfs.errors import BacklotError
 from backlotfs.kernel.fuse_library import check_usable
 from backlotfs.kernel.mountpoint import check_mountpoint, resolved
 from backlotfs.kernel.patience import STAT_DEADLINE_S
-from backlotfs.kernel.unmounting import unmount
+from backlotfs.kernel.unmounting import clear_dead, unmount
 from backlotfs.namespace.name_modes import NameMode
 from backlotfs.settings import MIB, MountSettings, default_cache_dir
 
@@ -118,6 +118,8 @@ def mount(  # one parameter per option
     """
     place = resolved(mountpoint)
     check_usable()
+    if clear_dead(place):
+        click.echo(f"backlotfs: cleared the dead mount on {place}", err=True)
     check_mountpoint(place)
     account = account_from(api_url, cdn_url, config, profile, ca_bundle, allow_source_host)
     if log_file is not None:

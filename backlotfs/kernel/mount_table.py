@@ -33,6 +33,10 @@ class MountEntry:
         """Whether backlotfs made it."""
         return self.fs_type == FUSE_TYPE
 
+    def made_by(self, uid: int) -> bool:
+        """Whether backlotfs made it, run by this user: the kernel notes who opened the device."""
+        return self.ours and f"user_id={uid}" in self.options
+
 
 def parse_mountinfo(text: str) -> list[MountEntry]:
     """Parse proc(5)'s mountinfo; lines of another shape are skipped. Later lines lie on top."""

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from backlotfs.errors import FuseUnusable
-from backlotfs.kernel.mount_table import mount_at
+from backlotfs.kernel.mount_table import MountEntry, mount_at
 from backlotfs.kernel.outside import look
 
 #: As many as the kernel follows.
@@ -32,8 +32,7 @@ def check_mountpoint(mountpoint: Path) -> None:
     mounted = mount_at(mountpoint)
     if mounted is not None and look(mountpoint).silent:
         raise FuseUnusable(
-            f"{mountpoint} holds a mount that does not answer; "
-            f"clear it: backlotfs umount {mountpoint}"
+            f"{mountpoint} holds a mount that does not answer; {_clear(mountpoint, mounted)}"
         )
     try:
         listing = os.listdir(mountpoint)
@@ -47,7 +46,7 @@ def check_mountpoint(mountpoint: Path) -> None:
         if error.errno == errno.ENOTCONN:
             raise FuseUnusable(
                 f"{mountpoint} holds a dead mount (Transport endpoint is not connected); "
-                f"clear it: backlotfs umount {mountpoint}"
+                + _clear(mountpoint, mounted)
             ) from None
         raise FuseUnusable(f"{mountpoint} cannot be read: {error.strerror}") from None
     if mounted is not None and mounted.ours:
@@ -61,3 +60,9 @@ def check_mountpoint(mountpoint: Path) -> None:
             f"{mountpoint} is not writable by this user, which fusermount demands; "
             "name a folder of your own"
         )
+
+
+def _clear(mountpoint: Path, mounted: MountEntry | None) -> str:
+    """The remedy: our command unmounts only our own."""
+    command = "backlotfs umount" if mounted is None or mounted.ours else "umount -l"
+    return f"clear it: {command} {mountpoint}"

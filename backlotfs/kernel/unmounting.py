@@ -43,6 +43,30 @@ def unmount(mountpoint: Path) -> None:
     _unmount(mountpoint, _MNT_DETACH | _MNT_FORCE if dead else 0)
 
 
+def clear_dead(mountpoint: Path) -> bool:
+    """Take away what a killed mount of this user left here; whether there was anything.
+
+    Nothing else is touched: not a mount that answers, or only hangs, and nobody else's.
+
+    :raises FuseUnusable: it is dead and ours, and cannot be taken away.
+    """
+    cleared = False
+    # Mounts may lie on one another: whoever mounted over a dead one made a second.
+    while _is_our_dead(mountpoint):
+        try:
+            _unmount(mountpoint, _MNT_DETACH | _MNT_FORCE)
+        except FuseUnusable:
+            if _is_our_dead(mountpoint):
+                raise  # and else another mount was faster
+        cleared = True
+    return cleared
+
+
+def _is_our_dead(mountpoint: Path) -> bool:
+    mounted = mount_at(mountpoint)
+    return mounted is not None and mounted.made_by(os.geteuid()) and look(mountpoint).dead
+
+
 def detach(mountpoint: Path) -> None:
     """Take the mount out of the namespace at once; open files live on until they are closed.
 

@@ -19,7 +19,7 @@ from tests.conftest import Serve
 from tests.support import commands
 from tests.support.made_assets import video
 from tests.support.mount_log import parse_log
-from tests.support.mounting import Mount, detach, is_mounted
+from tests.support.mounting import Mount, is_mounted
 
 pytestmark = pytest.mark.mounted
 
@@ -86,13 +86,6 @@ def mounted_already(attempt: Attempt) -> None:
     attempt.mountpoint = attempt.resources.enter_context(running_mount(attempt)).path
 
 
-def dead(attempt: Attempt) -> None:
-    mount = attempt.resources.enter_context(running_mount(attempt))
-    attempt.resources.callback(detach, mount.path)
-    mount.kill()
-    attempt.mountpoint = mount.path
-
-
 def running_mount(attempt: Attempt) -> Mount:
     folder = attempt.folder / "other"
     folder.mkdir()
@@ -137,7 +130,6 @@ CASES: Mapping[Callable[[Attempt], None], tuple[int, str]] = {
     a_file: (5, "is not a directory"),
     not_empty: (5, "is not empty"),
     mounted_already: (5, "is already mounted"),
-    dead: (5, "Transport endpoint is not connected"),
     without_libfuse: (5, "libfuse 2 is missing"),
     readable_config: (2, "chmod 600"),
     no_credentials: (2, "BACKLOT_API_KEY"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,30 @@ def test_a_killed_daemon_is_cleared_and_mounted_again(mount: Mount, mounted: Mou
     with Mount(mount.emulator, mount.folder) as again:
         assert again.path == mount.path
         assert_same_bytes(again.file_of(REEL), REEL)
+
+
+def test_mounting_anew_repairs_what_a_killed_daemon_left(mount: Mount) -> None:
+    """Without `umount` in between, also while a program still holds a file of the dead one."""
+    with held_open(mount.file_of(REEL)):
+        mount.kill()
+        again = Mount(mount.emulator, mount.folder)
+        again.expect_log("cleared the dead mount on")
+        with closing(again.launch()):
+            wait_until(lambda: "INFO backlotfs.cli.serving: mounted" in again.log_text(), "it")
+            assert "cleared the dead mount on" in again.log_text()
+            assert_same_bytes(again.file_of(REEL), REEL)
+            # one mount lies there, not one on the other
+            assert run("umount", again.path, home=again.folder).returncode == 0
+            assert not is_mounted(again.path)
+
+
+def test_mounting_anew_leaves_a_mount_that_lives(mount: Mount) -> None:
+    """One that answers is refused, not repaired, and goes on."""
+    config = mount.folder / "config.toml"
+    done = run("mount", "--config", config, "--profile", "test", mount.path, home=mount.folder)
+    assert done.returncode == 5
+    assert "is already mounted" in done.stderr
+    assert_same_bytes(mount.file_of(REEL), REEL)
 
 
 def test_a_dead_mount_that_somebody_still_holds_is_cleared_too(mount: Mount) -> None:

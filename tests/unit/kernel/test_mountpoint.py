@@ -12,6 +12,7 @@ from backlotfs.errors import FuseUnusable
 from backlotfs.kernel import mountpoint as mountpoint_module
 from backlotfs.kernel.mount_table import FUSE_TYPE, MountEntry
 from backlotfs.kernel.mountpoint import check_mountpoint, resolved
+from backlotfs.kernel.outside import Look
 
 
 def test_an_empty_folder(tmp_path: Path) -> None:
@@ -61,6 +62,18 @@ def test_already_mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     other = MountEntry(str(tmp_path), "tmpfs", "tmpfs", frozenset())
     monkeypatch.setattr(mountpoint_module, "mount_at", lambda _path: other)
     check_mountpoint(tmp_path)
+
+
+def test_a_remedy_that_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Our own command refuses what is not ours."""
+    for fs_type, remedy in ((FUSE_TYPE, "backlotfs umount"), ("fuse.sshfs", "umount -l")):
+        entry = MountEntry(str(tmp_path), fs_type, "x", frozenset())
+        monkeypatch.setattr(mountpoint_module, "mount_at", lambda _path, entry=entry: entry)
+        monkeypatch.setattr(
+            mountpoint_module, "look", lambda _path: Look(None, dead=False, silent=True)
+        )
+        with pytest.raises(FuseUnusable, match=f"does not answer; clear it: {remedy} "):
+            check_mountpoint(tmp_path)
 
 
 def test_an_ordinary_user_needs_write_permission(

@@ -18,9 +18,14 @@ from backlotfs.errors import FuseUnusable
 from backlotfs.kernel import unmounting
 from backlotfs.kernel.mount_table import FUSE_TYPE, MountEntry
 from backlotfs.kernel.outside import Look
-from backlotfs.kernel.unmounting import MountBusy, detach, holders, is_dead, unmount
+from backlotfs.kernel.unmounting import MountBusy, clear_dead, detach, holders, is_dead, unmount
 
 OURS = MountEntry("/mnt/x", FUSE_TYPE, "backlot:x", frozenset())
+
+
+def made_by(uid: int, fs_type: str = FUSE_TYPE) -> MountEntry:
+    """A mount as the kernel shows it."""
+    return MountEntry("/mnt/x", fs_type, "x", frozenset({"ro", f"user_id={uid}", "group_id=0"}))
 
 
 def test_nothing_is_mounted(tmp_path: Path) -> None:
@@ -137,6 +142,45 @@ def test_without_fusermount(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unmounting, "mount_at", lambda _path: OURS)
     with pytest.raises(FuseUnusable, match="apt-get install fuse3"):
         unmount(Path("/mnt/x"))
+
+
+@pytest.mark.parametrize(
+    ("entry", "seen", "cleared"),
+    [
+        (made_by(1000), Look(None, dead=True), True),
+        (made_by(1000), Look(7, dead=False), False),
+        (made_by(1000), Look(None, dead=False, silent=True), False),
+        (made_by(100), Look(None, dead=True), False),
+        (made_by(1000, "fuse.sshfs"), Look(None, dead=True), False),
+        (None, Look(None, dead=False), False),
+    ],
+    ids=["dead", "alive", "silent", "another user's", "another program's", "nothing"],
+)
+def test_what_mount_may_clear(
+    entry: MountEntry | None, seen: Look, cleared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dead one that this very user made with backlotfs; however many lie on one another."""
+    stack = [] if entry is None else [entry, entry]
+    before = len(stack)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(unmounting, "mount_at", lambda _path: stack[-1] if stack else None)
+    monkeypatch.setattr(unmounting, "look", lambda _path: seen)
+    monkeypatch.setattr(unmounting, "_by_program", lambda _path, _flags: str(stack.pop())[:0])
+    assert clear_dead(Path("/mnt/x")) is cleared
+    assert len(stack) == (0 if cleared else before)
+
+
+def test_what_cannot_be_cleared_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless another mount did it meanwhile."""
+    found = [made_by(1000)]
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(unmounting, "mount_at", lambda _path: found[-1] if found else None)
+    monkeypatch.setattr(unmounting, "look", lambda _path: Look(None, dead=True))
+    monkeypatch.setattr(unmounting, "_by_program", lambda _path, _flags: "no such luck")
+    with pytest.raises(FuseUnusable, match="cannot be unmounted: no such luck"):
+        clear_dead(Path("/mnt/x"))
+    monkeypatch.setattr(unmounting, "_by_program", lambda _path, _flags: f"{found.pop()} is gone")
+    assert clear_dead(Path("/mnt/x"))
 
 
 def test_holders(tmp_path: Path) -> None:
