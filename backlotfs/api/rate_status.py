@@ -50,7 +50,7 @@ def retry_after_s(message: str, headers: Mapping[str, str], server_now_s: float)
     match = _SECONDS.search(message)
     said_s = float(match[1]) if match else _number(headers.get("X-RateLimit-Reset"))
     if said_s is None:
-        said_s = _retry_after_header_s(headers.get("Retry-After"), server_now_s)
+        said_s = retry_after_header_s(headers.get("Retry-After"), server_now_s)
     return WINDOW_S if said_s is None else min(max(0.0, said_s), _LONGEST_WAIT_S)
 
 
@@ -63,7 +63,8 @@ def http_date_s(value: str | None) -> float | None:
     return seconds if math.isfinite(seconds) else None
 
 
-def _retry_after_header_s(value: str | None, server_now_s: float) -> float | None:
+def retry_after_header_s(value: str | None, server_now_s: float) -> float | None:
+    """A ``Retry-After`` header, in seconds or dated, as seconds from now; None when it is none."""
     seconds = _number(value)
     if seconds is not None:
         return seconds

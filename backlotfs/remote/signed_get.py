@@ -5,10 +5,12 @@ Theory of operation. A URL is resolved, sent, and the head of the answer is judg
 ========================  ==========================================================
 206, 416                  returned; the caller validates them
 403 "expired"             the URL is invalidated and resolved anew, `MAX_EXPIRED` times at most
+400 "expired"             the same: S3 says so of a session's token
 403 other, 401            resolved anew once, then `SourceDenied`
 404, 410                  resolved anew once, then `SourceGone`
 412                       `ContentChanged`
-408, 425, 429, 5xx        tried again after a backoff, while attempts and deadline last
+408, 425, 429, 5xx        tried again after a backoff, while attempts and deadline last; not
+                          before ``Retry-After``, and not at all if that is after the deadline
 connection trouble        the same
 3xx                       followed where `RedirectChain` lets us, else `SourceRefused`
 a refused address         `SourceRefused`, at once: no other attempt would be let through
@@ -25,6 +27,7 @@ import logging
 import random
 from typing import Protocol
 
+from backlotfs.api.rate_status import http_date_s, retry_after_header_s
 from backlotfs.api.signed_url import SignedUrl
 from backlotfs.byterange import ByteRange
 from backlotfs.clock import Clock, Deadline
@@ -110,14 +113,20 @@ class SignedGet:
             if answer is not None:
                 return answer
 
-    def pause(self, attempt: int, deadline: Deadline, error: BacklotError) -> None:
+    def pause(
+        self, attempt: int, deadline: Deadline, error: BacklotError, *, asked_s: float = 0.0
+    ) -> None:
         """Sleep the backoff before attempt ``attempt + 1``.
 
+        :param asked_s: what the host asks for: at least so long.
+        :raises DeadlineExceeded: at once, when the host asks for more than is left.
         :raises BacklotError: ``error`` itself, when no attempt or no time is left.
         """
+        if asked_s > 0 and asked_s >= deadline.remaining_s():
+            raise DeadlineExceeded(f"{error}, and asks for a pause of {asked_s:.0f} s")
         if attempt >= self._retry.max_attempts:
             raise error
-        delay = self._retry.delay_s(attempt, random.random())
+        delay = max(asked_s, self._retry.delay_s(attempt, random.random()))
         if delay >= deadline.remaining_s():
             raise error
         self._clock.sleep(delay)
@@ -196,12 +205,25 @@ class _Attempt:
                 RemoteUnavailable(
                     f"source host {answer.host} answers {status} for {self._embed_code}",
                     status=status,
-                )
+                ),
+                asked_s=self._asked_s(answer),
             )
+        elif (
+            status == 400
+            and (error := parse_s3_error(small_body(answer, ERROR_BODY_BYTES))).expired
+        ):
+            self._refused_with(error, url, status)
         else:
             raise FalseAnswer(
                 f"source host {answer.host} answers {status} to a ranged GET of {self._embed_code}"
             )
+
+    def _asked_s(self, answer: RangeAnswer) -> float:
+        """The pause that the host asks for, by its own clock; 0.0 when it asks for none."""
+        date_s = http_date_s(answer.headers.get("date"))
+        here_s = self._owner._clock.now() if date_s is None else date_s
+        asked_s = retry_after_header_s(answer.headers.get("retry-after"), here_s)
+        return max(0.0, asked_s or 0.0)
 
     def _refused_with(self, error: S3Error, url: SignedUrl, status: int) -> None:
         self._owner._resolver.invalidate(self._embed_code, url)
@@ -219,8 +241,8 @@ class _Attempt:
                 f"the source of {self._embed_code} is refused: {error.code or status}"
             )
 
-    def _again_after(self, error: RemoteUnavailable) -> None:
+    def _again_after(self, error: RemoteUnavailable, *, asked_s: float = 0.0) -> None:
         self._failures += 1
         self._redirects = None
         log.debug("attempt %d on %s failed: %s", self._failures, self._embed_code, error)
-        self._owner.pause(self._failures, self._deadline, error)
+        self._owner.pause(self._failures, self._deadline, error, asked_s=asked_s)

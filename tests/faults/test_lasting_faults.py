@@ -1,4 +1,4 @@
-"""The origin does not recover: the right errno, and no more requests than the rules allow."""
+"""The origin does not recover: what the fault matrix has no row for."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ from backlotfs.errors import (
     BacklotError,
     ContentChanged,
     DeadlineExceeded,
-    FalseAnswer,
     Interrupted,
     ProtocolViolation,
     RemoteUnavailable,
-    SourceDenied,
     SourceGone,
 )
 from backlotfs.wire.retrying import RetryPolicy
@@ -27,60 +25,6 @@ from tests.support.made_assets import video
 
 REEL = video("reel.mov", 300_000)
 ATTEMPTS = RetryPolicy().max_attempts
-
-#: Fault, error, how many GETs, how many calls of the API for a URL beyond the first.
-LASTING: dict[str, tuple[Fault, type[BacklotError], int, int]] = {
-    "403": (Fault.of("access_denied"), SourceDenied, 2, 1),
-    "404": (Fault.status(404), ContentChanged, 2, 1),
-    "412": (Fault.status(412), ContentChanged, 1, 0),
-    "416": (Fault.status(416), ContentChanged, 1, 0),
-    "500": (Fault.status(500), RemoteUnavailable, ATTEMPTS, 0),
-    "503": (Fault.of("slow_down"), RemoteUnavailable, ATTEMPTS, 0),
-    # One more: that a kept-alive connection was closed meanwhile is no failure of the host.
-    "reset": (Fault.reset(-1), RemoteUnavailable, ATTEMPTS + 1, 0),
-    "empty body": (Fault.short_body(0), RemoteUnavailable, ATTEMPTS, 0),
-    "200 for 206": (Fault.of("whole_object"), FalseAnswer, ATTEMPTS, 0),
-    "no Content-Range": (Fault.of("missing_range"), FalseAnswer, ATTEMPTS, 0),
-    "another range": (Fault.wrong_range(5), FalseAnswer, ATTEMPTS, 0),
-    "another length": (Fault.other_length(-7), FalseAnswer, ATTEMPTS, 0),
-    "gzip": (Fault.of("gzip"), FalseAnswer, ATTEMPTS, 0),
-    "204": (Fault.of("no_content"), FalseAnswer, ATTEMPTS, 0),
-    "a page": (Fault.status(200, "<html>"), FalseAnswer, ATTEMPTS, 0),
-}
-ERRNO = {
-    SourceDenied: errno.EACCES,
-    ContentChanged: errno.ESTALE,
-    RemoteUnavailable: errno.EIO,
-    FalseAnswer: errno.EIO,
-}
-
-
-@pytest.mark.parametrize("name", LASTING)
-def test_a_read_ends_with_the_errno_of_what_is_wrong(
-    serve: Serve, unmounted: Unmounted, name: str
-) -> None:
-    """No false byte, a bounded number of requests, and a later read works again if the host does.
-
-    But for ESTALE: what a handle was opened on is gone for that handle.
-    """
-    fault, error, gets, renewals = LASTING[name]
-    emulator = serve(REEL)
-    library = unmounted(emulator)
-    fh = library.open(REEL)
-    rule = emulator.faults.add(fault, route="source")
-    with pytest.raises(error) as caught:
-        library.read(fh, 0, 300_000)
-    assert type(caught.value) is error
-    assert caught.value.errno == ERRNO[error]
-    assert [wanted for wanted, _ in library.gets(REEL)] == ["bytes=0-299999"] * gets
-    assert library.url_requests(REEL) == 1 + renewals
-    assert "Signature" not in str(caught.value)
-    emulator.faults.remove(rule)
-    library.clock.jump(10)
-    if error is ContentChanged:
-        with pytest.raises(ContentChanged):
-            library.stack.reader.flush(fh)
-    library.assert_whole(REEL)
 
 
 def test_a_source_that_is_gone_is_enoent_at_open(serve: Serve, unmounted: Unmounted) -> None:

@@ -230,3 +230,41 @@ def test_anything_else_is_a_violation(status: int) -> None:
     with pytest.raises(ProtocolViolation, match=f"answers {status} to a ranged GET of E1"):
         source.signed_get.open("E1", WANTED, source.deadline())
     assert source.all_closed
+
+
+def test_a_pause_that_the_host_asks_for_is_kept() -> None:
+    """In seconds or as a moment on the host's own clock; without one, the backoff."""
+    dated = {
+        "date": "Tue, 01 Mar 2016 21:49:25 GMT",
+        "retry-after": "Tue, 01 Mar 2016 21:49:55 GMT",
+    }
+    source = Source(ScriptedAnswer(429, {"retry-after": "7"}), ScriptedAnswer(503, dated), FINE)
+    assert opened(source.signed_get.open("E1", WANTED, source.deadline()))
+    assert source.clock.slept_s == [7.0, 30.0]
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_pause_beyond_the_deadline_is_not_begun(status: int) -> None:
+    """ETIMEDOUT at once, after one GET."""
+    source = Source(ScriptedAnswer(status, {"retry-after": "60"}))
+    with pytest.raises(DeadlineExceeded, match=f"answers {status} .* asks for a pause of 60 s"):
+        source.signed_get.open("E1", WANTED, source.deadline(60.0))
+    assert source.clock.slept_s == []
+    assert source.all_closed
+
+
+@pytest.mark.parametrize("asked", ["", "soon", "-5", "Tue, 01 Mar 2016"])
+def test_a_pause_that_makes_no_sense_is_none(asked: str) -> None:
+    """The backoff, as without it."""
+    source = Source(ScriptedAnswer(503, {"retry-after": asked}), FINE)
+    assert opened(source.signed_get.open("E1", WANTED, source.deadline()))
+    assert source.clock.slept_s == [1.0]
+
+
+def test_an_expired_token_is_400_and_cured_by_a_new_url() -> None:
+    """What S3 answers when the session behind the signature is over."""
+    body = b"<Error><Code>ExpiredToken</Code><Message>The token has expired.</Message></Error>"
+    source = Source(answer(400, body), FINE)
+    assert opened(source.signed_get.open("E1", WANTED, source.deadline()))
+    assert source.numbers == ["1", "2"]
+    assert source.clock.slept_s == []

@@ -1,0 +1,57 @@
+"""Every row of the fault matrix, for good and in passing: errno or bytes, and the origin's log."""
+
+from __future__ import annotations
+
+import pytest
+
+from backlotfs.errors import ContentChanged
+from tests.conftest import Serve
+from tests.faults.conftest import Unmounted
+from tests.faults.fault_matrix import MATRIX, SIZE
+from tests.support.made_assets import video
+
+REEL = video("reel.mov", SIZE)
+WHOLE = f"bytes=0-{SIZE - 1}"
+
+
+@pytest.mark.parametrize("name", MATRIX)
+def test_a_fault_that_lasts_ends_the_read_with_its_errno(
+    serve: Serve, unmounted: Unmounted, name: str
+) -> None:
+    """No false byte, a bounded number of requests; a later read works if the host does.
+
+    But for ESTALE: what a handle was opened on is gone for that handle.
+    """
+    row = MATRIX[name]
+    emulator = serve(REEL)
+    library = unmounted(emulator)
+    fh = library.open(REEL)
+    rule = emulator.faults.add(row.fault, route="source")
+    with pytest.raises(row.error) as caught:
+        library.read(fh, 0, SIZE)
+    assert (type(caught.value), caught.value.errno) == (row.error, row.errno)
+    assert "Signature" not in str(caught.value)
+    assert library.gets(REEL) == [(WHOLE, row.status)] * row.gets
+    assert library.url_requests(REEL) == 1 + row.renewals
+    emulator.faults.remove(rule)
+    library.clock.jump(10)
+    if row.error is ContentChanged:
+        with pytest.raises(ContentChanged):
+            library.stack.reader.flush(fh)
+    library.assert_whole(REEL)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in MATRIX if MATRIX[name].renewals_once is not None]
+)
+def test_a_fault_that_passes_is_not_noticed(serve: Serve, unmounted: Unmounted, name: str) -> None:
+    """Nothing of the false answer is kept; one more GET of the same range brings the bytes."""
+    row = MATRIX[name]
+    emulator = serve(REEL)
+    library = unmounted(emulator)
+    fh = library.open(REEL)
+    rule = emulator.faults.add(row.fault, route="source", times=1)
+    library.assert_reads(fh, REEL, 0, SIZE)
+    assert rule.hits == 1
+    assert library.gets(REEL) == [(WHOLE, row.status), (WHOLE, 206)]
+    assert library.url_requests(REEL) == 1 + (row.renewals_once or 0)
