@@ -22,6 +22,7 @@ from backlotfs.catalog.store import CatalogStore
 from backlotfs.catalog.sync import Synchronizer
 from backlotfs.clock import Clock, Deadline
 from backlotfs.errors import BacklotError
+from backlotfs.kernel.process_names import ProcessNames
 from backlotfs.namespace.given_names import give_names
 from backlotfs.namespace.inodes import inode_of
 from backlotfs.namespace.name_modes import NameMode
@@ -29,8 +30,10 @@ from backlotfs.namespace.namespace import Namespace
 from backlotfs.read_path import TRANSFER_THREADS, build_reader
 from backlotfs.reading.disk.tier import DiskTier
 from backlotfs.reading.handles import HandleTable
+from backlotfs.reading.read_counts import ReadCounts
 from backlotfs.reading.reader import SourceReader
 from backlotfs.reading.source_lines import SourceLines
+from backlotfs.remote.get_counts import GetCounts
 from backlotfs.remote.identity import SourceIdentity
 from backlotfs.remote.probe import SourceProbe
 from backlotfs.remote.range_fetcher import RangeFetcher
@@ -107,6 +110,8 @@ class Stack:
     connections: ConnectionPool
     lines: SourceLines
     disk: DiskTier | None
+    reads: ReadCounts
+    gets: GetCounts
 
     def close(self) -> None:
         """Save what was learned, close idle connections; what is under way ends by itself."""
@@ -185,11 +190,12 @@ def build_stack(
     retry = RetryPolicy()
     resolver = UrlResolver(api, clock)
     lines = SourceLines(clock)
-    signed_get = SignedGet(resolver, connections, clock, retry, policy=policy, meter=lines)
+    gets = GetCounts(lines)
+    signed_get = SignedGet(resolver, connections, clock, retry, policy=policy, meter=gets)
     crawl_probe = None
     if account.cdn_url is not None:
         cheap = UrlResolver(_CheapLookup(api), clock, seen=resolver.offer)
-        crawl_get = SignedGet(cheap, connections, clock, retry, policy=policy, meter=lines)
+        crawl_get = SignedGet(cheap, connections, clock, retry, policy=policy, meter=gets)
         crawl_probe = SourceProbe(crawl_get, cheap.reported_size).probe
     handles = HandleTable()
     workers = Workers(CATALOG_THREADS, "catalog")
@@ -268,4 +274,6 @@ def build_stack(
         connections,
         lines,
         disk,
+        ReadCounts(ProcessNames(clock).of),
+        gets,
     )

@@ -23,6 +23,7 @@ _COMMANDS = {
     "ls": "backlotfs.cli.library:list_library",
     "mount": "backlotfs.cli.mount:mount",
     "refresh": "backlotfs.cli.status:refresh",
+    "stats": "backlotfs.cli.stats:stats",
     "status": "backlotfs.cli.status:status",
     "umount": "backlotfs.cli.mount:umount",
 }

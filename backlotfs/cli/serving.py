@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import faulthandler
 import logging
 import os
@@ -11,9 +10,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 from backlotfs import crashes, logs, service
+from backlotfs.cli.control_handlers import handlers
 from backlotfs.clock import Deadline, SystemClock
 from backlotfs.control.address import socket_path
 from backlotfs.control.server import ControlServer
@@ -110,7 +109,7 @@ def serve_mount(settings: MountSettings, ready: Callable[[], None]) -> None:
     control = _open_control(settings, stack)
     begun.set()
     try:
-        session.run(operations, stack.reader.begin, clock, announce)
+        session.run(operations, stack.reader.begin, clock, announce, stack.reads)
     finally:
         if control is not None:
             control.close()
@@ -154,48 +153,11 @@ def _check(stack: Stack) -> BacklotError | None:
 
 
 def _open_control(settings: MountSettings, stack: Stack) -> ControlServer | None:
-    def refresh(request: dict[str, Any]) -> dict[str, Any]:
-        stack.catalog.refresh(full=bool(request.get("full")))
-        return {}
-
-    def status(_request: dict[str, Any]) -> dict[str, Any]:
-        return _status(settings, stack)
-
     try:
-        return ControlServer(
-            socket_path(settings.mountpoint), {"status": status, "refresh": refresh}
-        )
+        return ControlServer(socket_path(settings.mountpoint), handlers(settings, stack))
     except OSError as error:
-        log.warning("`status` and `refresh` will not work: %s", error.strerror)
+        log.warning("`status`, `stats` and `refresh` will not work: %s", error.strerror)
         return None
-
-
-def _status(settings: MountSettings, stack: Stack) -> dict[str, Any]:
-    with contextlib.suppress(BacklotError):
-        stack.book.flush()  # what is told as known is kept, whatever happens next
-    rows = stack.catalog.library.rows.values()
-    sized = sum(stack.book.known(row.embed_code) is not None for row in rows)
-    missing = sum(stack.book.unavailable(row) for row in rows)
-    error = stack.catalog.last_error
-    left = max(0, len(rows) - sized - missing)
-    return {
-        "source": settings.account.source,
-        "mountpoint": str(settings.mountpoint),
-        "pid": os.getpid(),
-        "assets": len(stack.catalog.library.rows),
-        "sizes": {
-            "sized": sized,
-            "missing": missing,
-            "total": len(rows),
-            "seconds_left": stack.sizer.seconds_for(left),
-        },
-        "synced_at": stack.store.state().synced_at_s,
-        "stale": error is not None,
-        "last_error": str(error) if error is not None else None,
-        "credits": stack.purse.snapshot()._asdict(),
-        "url_refreshes": stack.resolver.refreshes,
-        "log": settings.log_place,
-    }
 
 
 def _close(stack: Stack) -> None:

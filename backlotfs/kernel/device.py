@@ -20,6 +20,8 @@ INTERRUPT: Final = 36
 
 _IN_HEADER = struct.Struct("=IIQ8x")  # length, opcode, unique; node, uid, gid, pid, padding follow
 _HEADER_BYTES: Final = 40
+_PID = struct.Struct("=I")
+_PID_AT: Final = 32
 _READ_IN = struct.Struct("=QQI")  # handle, offset, size; flags follow
 _INTERRUPT_IN = struct.Struct("=Q")
 _OUT_HEADER = struct.Struct("=IiQ")  # length, -errno, unique
@@ -45,11 +47,15 @@ class Request(NamedTuple):
 
 
 class ReadRequest(NamedTuple):
-    """The arguments of a READ."""
+    """The arguments of a READ.
+
+    :ivar pid: id of the thread that reads; 0 where this process cannot see it.
+    """
 
     fh: int
     offset: int
     size: int
+    pid: int = 0
 
 
 def parse_request(message: bytearray) -> Request:
@@ -60,7 +66,8 @@ def parse_request(message: bytearray) -> Request:
 
 def parse_read(message: bytearray) -> ReadRequest:
     """Of a message whose opcode is READ."""
-    return ReadRequest(*_READ_IN.unpack_from(message, _HEADER_BYTES))
+    fh, offset, size = _READ_IN.unpack_from(message, _HEADER_BYTES)
+    return ReadRequest(fh, offset, size, _PID.unpack_from(message, _PID_AT)[0])
 
 
 def parse_interrupt(message: bytearray) -> int:

@@ -17,6 +17,7 @@ from backlotfs.kernel.device import Device, ReadRequest
 from backlotfs.kernel.errno_boundary import errno_of
 from backlotfs.kernel.patience import OPERATION_DEADLINE_S
 from backlotfs.reading.demand import Demand
+from backlotfs.reading.read_counts import ReadCounts, Uncounted
 
 log = logging.getLogger(__name__)
 
@@ -36,13 +37,21 @@ class Beginning(Protocol):
 class _Pending(NamedTuple):
     demand: Demand
     due_s: float
+    pid: int
 
 
 class ReadRequests:
     """Answers READ requests. Any thread may call it."""
 
-    def __init__(self, device: Device, begin: Beginning, clock: Clock) -> None:
-        """The sweeper starts with `start`."""
+    def __init__(
+        self,
+        device: Device,
+        begin: Beginning,
+        clock: Clock,
+        counts: ReadCounts | Uncounted | None = None,
+    ) -> None:
+        """The sweeper starts with `start`. ``counts``: is told of every read."""
+        self._counts = counts or Uncounted()
         self._device = device
         self._begin = begin
         self._clock = clock
@@ -61,23 +70,25 @@ class ReadRequests:
     def serve(self, unique: int, request: ReadRequest) -> None:
         """Answer now if the bytes are here, else when they have come."""
         try:
-            demand = self._begin(*request)
+            demand = self._begin(request.fh, request.offset, request.size)
         except Exception as error:  # noqa: BLE001  # the kernel must get an answer
+            self._counts.failed(request.pid)
             self._device.refuse(unique, errno_of("read", error))
             return
         if demand is None:
             self._device.answer(unique, (), 0)
             return
         if demand.complete:
-            self._answer(unique, demand)
+            self._answer(unique, demand, request.pid)
             return
         with self._lock:
             early = self._early.pop(unique, self) is None
             if not early and not self._ended.is_set():
                 due_s = self._clock.monotonic() + OPERATION_DEADLINE_S
-                self._pending[unique] = _Pending(demand, due_s)
+                self._pending[unique] = _Pending(demand, due_s, request.pid)
         if early or self._ended.is_set():
-            self._give_up(unique, demand, Interrupted("reading: nobody waits for it any more"))
+            unwanted = Interrupted("reading: nobody waits for it any more")
+            self._give_up(unique, _Pending(demand, 0.0, request.pid), unwanted)
             return
         demand.then(lambda: self._arrived(unique))
 
@@ -90,7 +101,7 @@ class ReadRequests:
                 while len(self._early) > _EARLY:
                     self._early.popitem(last=False)
                 return False
-        self._give_up(unique, pending.demand, Interrupted("reading: the caller is gone"))
+        self._give_up(unique, pending, Interrupted("reading: the caller is gone"))
         return True
 
     def end(self) -> None:
@@ -99,23 +110,26 @@ class ReadRequests:
             self._ended.set()
             pending, self._pending = self._pending, {}
         for unique, entry in pending.items():
-            self._give_up(unique, entry.demand, Interrupted("reading: the mount ends"))
+            self._give_up(unique, entry, Interrupted("reading: the mount ends"))
 
     def _arrived(self, unique: int) -> None:
         with self._lock:
             pending = self._pending.pop(unique, None)
         if pending is not None:
-            self._answer(unique, pending.demand)
+            self._answer(unique, pending.demand, pending.pid)
 
-    def _answer(self, unique: int, demand: Demand) -> None:
+    def _answer(self, unique: int, demand: Demand, pid: int) -> None:
         error = demand.error
         if error is None:
+            self._counts.answered(pid, demand)  # first: who has its bytes may ask how many
             self._device.answer(unique, demand.views(), demand.wanted.length)
         else:
+            self._counts.failed(pid)
             self._device.refuse(unique, errno_of("read", error))
 
-    def _give_up(self, unique: int, demand: Demand, error: BacklotError) -> None:
-        demand.abandon()
+    def _give_up(self, unique: int, pending: _Pending, error: BacklotError) -> None:
+        pending.demand.abandon()
+        self._counts.failed(pending.pid)
         self._device.refuse(unique, errno_of("read", error))
 
     def _sweep(self) -> None:
@@ -127,4 +141,4 @@ class ReadRequests:
                     del self._pending[unique]
             for unique, entry in due.items():
                 spent = DeadlineExceeded(f"{entry.demand.doing}: not in {OPERATION_DEADLINE_S:g} s")
-                self._give_up(unique, entry.demand, spent)
+                self._give_up(unique, entry, spent)

@@ -30,6 +30,7 @@ from backlotfs.kernel.outside import look
 from backlotfs.kernel.read_ahead import raise_read_ahead
 from backlotfs.kernel.read_requests import Beginning, ReadRequests
 from backlotfs.kernel.unmounting import detach
+from backlotfs.reading.read_counts import ReadCounts
 
 log = logging.getLogger(__name__)
 
@@ -152,10 +153,12 @@ class MountSession:
         begin: Beginning,
         clock: Clock,
         ready: Callable[[], None],
+        counts: ReadCounts | None = None,
     ) -> None:
         """Mount, serve until unmounted, return.
 
         :param begin: serves the reads: `SourceReader.begin`.
+        :param counts: is told of every read.
         :param ready: called from another thread once the mountpoint answers.
         :raises FuseUnusable: when libfuse cannot mount; its own reason is on stderr.
         """
@@ -175,7 +178,7 @@ class MountSession:
         threading.Thread(target=announce, name="ready", daemon=True).start()
 
         def reads(device: Device) -> ReadRequests:
-            self._reads = ReadRequests(device, begin, clock)
+            self._reads = ReadRequests(device, begin, clock, counts)
             return self._reads
 
         libfuse = load_fuse()._libfuse

@@ -14,12 +14,16 @@ from collections import deque
 
 
 class Block:
-    """Memory of one block. ``view`` is as long as the block."""
+    """Memory of one block. ``view`` is as long as the block.
 
-    __slots__ = ("_home", "_slot", "view")
+    :ivar used: whether a read has had it; the block store's lock guards it.
+    """
+
+    __slots__ = ("_home", "_slot", "used", "view")
 
     def __init__(self, view: memoryview, slot: int = -1, home: deque[int] | None = None) -> None:
         self.view = view
+        self.used = False
         self._slot = slot
         self._home = home
 

@@ -26,6 +26,7 @@ from backlotfs.reading.disk_face import DiskTier, NoDisk
 from backlotfs.reading.fetch_queue import FetchQueue
 from backlotfs.reading.hedge_watch import Hedges, HedgeWatch, NoHedges
 from backlotfs.reading.runs import runs_of
+from backlotfs.reading.tiers import DISK, MEMORY
 from backlotfs.reading.transfer import BlockTransfer, Fetch, StillWanted
 from backlotfs.reading.under_way import UnderWay
 from backlotfs.remote.identity import SourceIdentity
@@ -245,7 +246,7 @@ class BlockStore:
             for key, block, here in zip(keys, blocks, found, strict=True):
                 if here:
                     self._cache.put(key, block)
-                    demand.take(key.number, block)
+                    demand.take(key.number, block, DISK)
                     self._consumed(key, key.number, demand)
                     absent.remove(key.number)
         return absent
@@ -260,7 +261,7 @@ class BlockStore:
             if block is None:
                 absent.append(number)
             else:
-                demand.take(number, block)
+                demand.take(number, block, MEMORY)
                 self._consumed(key, number, demand)
         return absent
 

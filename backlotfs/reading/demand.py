@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from backlotfs.byterange import ByteRange
 from backlotfs.errors import BacklotError
 from backlotfs.reading.block_pool import Block
+from backlotfs.reading.tiers import DISK, NETWORK, TIERS
 from backlotfs.waiting import Waiter
 
 
@@ -18,11 +19,14 @@ class Demand:
     :ivar wanted: the bytes asked for, inside the source, not empty.
     :ivar missed: a block was neither cached nor under way when it was asked for.
     :ivar error: why it will never be complete.
+    :ivar came_from: blocks taken, by tier.
+    :ivar fresh_bytes: of the blocks that came from a host, now or ahead of time, and that no other
+        read had before.
     """
 
     __slots__ = (
-        "_absent", "_block_bytes", "_blocks", "_done", "_first", "_lock", "abandoned", "doing",
-        "error", "missed", "wanted",
+        "_absent", "_block_bytes", "_blocks", "_done", "_first", "_lock", "abandoned", "came_from",
+        "doing", "error", "fresh_bytes", "missed", "wanted",
     )  # fmt: skip
 
     def __init__(
@@ -34,6 +38,8 @@ class Demand:
         self.missed = False
         self.abandoned = False
         self.error: BacklotError | None = None
+        self.came_from = [0] * len(TIERS)
+        self.fresh_bytes = 0
         self._block_bytes = block_bytes
         self._lock = lock
         self._first = wanted.start // block_bytes
@@ -47,12 +53,21 @@ class Demand:
         """Whether every block is here, or an error says that they never will be."""
         return not self._absent or self.error is not None
 
-    def take(self, number: int, block: Block) -> None:
-        """Block ``number`` of the source is here."""
+    @property
+    def asked_bytes(self) -> int:
+        """How many are wanted."""
+        return self.wanted.length
+
+    def take(self, number: int, block: Block, tier: int = NETWORK) -> None:
+        """Block ``number`` of the source is here. ``tier``: where it was found."""
         place = number - self._first
         if self.error is None and self._blocks[place] is None:
             self._blocks[place] = block
             self._absent -= 1
+            self.came_from[tier] += 1
+            if not block.used:
+                block.used = True
+                self.fresh_bytes += len(block.view) if tier != DISK else 0
 
     def fail(self, error: BacklotError) -> None:
         """It cannot be had."""

@@ -80,6 +80,13 @@ class SourceLines:
             return None
         return lambda won: line.hedger.end(embed_code, won=won)
 
+    def hedges(self) -> tuple[int, int]:
+        """Hedges ever made, and those that came first, on the lines that are remembered."""
+        with self._lock:
+            hedgers = {id(line): line.hedger for line in (self._last, *self._lines.values())}
+        made = sum(hedger.made for hedger in hedgers.values())
+        return made, sum(hedger.won for hedger in hedgers.values())
+
     def began(self, embed_code: str, now_s: float) -> None:
         """A GET goes out."""
         with self._lock:

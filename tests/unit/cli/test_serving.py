@@ -24,6 +24,9 @@ from backlotfs.errors import (
     SettingsError,
 )
 from backlotfs.kernel.session import Memory, MountOptions
+from backlotfs.reading.read_counts import ReadCounts
+from backlotfs.remote.get_counts import GetCounts
+from backlotfs.remote.get_record import NoMeter
 from backlotfs.settings import Account, MountSettings
 from tests.unit.fakes import row
 
@@ -74,6 +77,10 @@ class Process:
             ),
             purse=SimpleNamespace(snapshot=lambda: BudgetStatus(200, 300, None, 0.0, (0, 0, 0))),
             resolver=SimpleNamespace(refreshes=7),
+            reads=ReadCounts(lambda _pid: "cp"),
+            gets=GetCounts(NoMeter()),
+            lines=SimpleNamespace(hedges=lambda: (2, 1)),
+            disk=None,
             close=lambda: self._step("closed"),
         )
         for name, value in {
@@ -106,7 +113,11 @@ class Process:
         self.options = options
 
         def run(
-            _operations: object, _begin: object, _clock: object, announce: Callable[[], None]
+            _operations: object,
+            _begin: object,
+            _clock: object,
+            announce: Callable[[], None],
+            _counts: object,
         ) -> None:
             self._step("run")
             announce()
@@ -233,21 +244,23 @@ def test_signals(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "STOPPING=1" in steps
 
 
-def test_status_and_refresh_are_answered(process: Process) -> None:
+def test_questions_are_answered(process: Process) -> None:
     """As long as it is mounted."""
     answers: list[dict[str, Any]] = []
 
     def during() -> None:
-        answers.append(ask(Path("/mnt/x"), "status"))
+        answers.extend(ask(Path("/mnt/x"), command) for command in ("status", "stats"))
         ask(Path("/mnt/x"), "refresh", full=True)
 
     process.during = during
     assert "refresh fully" in process.serve()
-    (answer,) = answers
+    answer, stats = answers
     assert answer["source"] == "backlot:main"
     assert answer["sizes"] == {"sized": 4, "missing": 1, "total": 10, "seconds_left": 10.0}
     assert answer["credits"]["credits_left"] == 200
     assert not answer["stale"]
+    assert stats["hedges"] == {"made": 2, "won": 1}
+    assert (stats["url_refreshes"], stats["disk"], stats["amplification"]) == (7, None, None)
     with pytest.raises(BacklotError):
         ask(Path("/mnt/x"), "status")
 
@@ -263,7 +276,7 @@ def test_without_a_control_socket(
     monkeypatch.setattr(SERVING, "ControlServer", fail)
     with caplog.at_level(logging.WARNING):
         assert "ready" in process.serve()
-    assert "`status` and `refresh` will not work: not ours" in caplog.text
+    assert "`status`, `stats` and `refresh` will not work: not ours" in caplog.text
 
 
 def test_a_session_that_cannot_mount(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:

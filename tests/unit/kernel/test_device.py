@@ -36,7 +36,7 @@ def test_a_read_is_received(ends: tuple[Device, socket.socket]) -> None:
     message = bytearray(200)
     assert device.receive(message) == 80
     assert protocol.parse_request(message) == Request(protocol.READ, 2**63 + 5)
-    assert protocol.parse_read(message) == ReadRequest(9, 5 << 40, 4096)
+    assert protocol.parse_read(message) == ReadRequest(9, 5 << 40, 4096, pid=77)
 
 
 def test_an_interrupt_names_a_request() -> None:

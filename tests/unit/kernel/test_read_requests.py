@@ -13,6 +13,7 @@ from backlotfs.kernel.patience import OPERATION_DEADLINE_S
 from backlotfs.kernel.read_requests import ReadRequests
 from backlotfs.reading.block_pool import Block
 from backlotfs.reading.demand import Demand
+from backlotfs.reading.read_counts import ReadCounts
 from tests.unit.fakes import ManualClock, in_threads, join_all
 
 
@@ -41,7 +42,8 @@ class Reading:
         self.clock = ManualClock()
         self.device = Answers()
         self.demands: list[Demand] = []
-        self.requests = ReadRequests(self.device, self._begin, self.clock)
+        self.counts = ReadCounts(lambda pid: f"process {pid}")
+        self.requests = ReadRequests(self.device, self._begin, self.clock, self.counts)
 
     def _begin(self, fh: int, offset: int, size: int) -> Demand | None:  # noqa: ARG002  # as Beginning
         if fh == 404:
@@ -56,7 +58,7 @@ class Reading:
 
     def serve(self, unique: int, fh: int = 2, size: int = 5) -> None:
         """A READ of the kernel."""
-        self.requests.serve(unique, ReadRequest(fh, 0, size))
+        self.requests.serve(unique, ReadRequest(fh, 0, size, pid=unique))
 
     def arrive(self, number: int = 0) -> None:
         """The block of this demand comes."""
@@ -134,3 +136,27 @@ def test_arrival_and_interrupt_race() -> None:
         calls = (reading.arrive, lambda reading=reading: reading.requests.interrupt(1))
         join_all(in_threads(2, lambda number, calls=calls: calls[number]()))  # type: ignore[misc]  # bound now
         assert len(reading.device.told) == 1
+
+
+def test_every_read_is_counted_for_who_made_it() -> None:
+    """Before it is answered; and those that end without bytes too."""
+    reading = Reading()
+    reading.serve(1, fh=1)
+    reading.serve(2)
+    assert reading.counts.by_name()["process 1"].asked_bytes == 5
+    assert "process 2" not in reading.counts.by_name()  # it waits
+    reading.arrive(1)
+    reading.serve(3, fh=404)
+    reading.serve(4)
+    reading.requests.interrupt(4)
+    reading.serve(5)
+    reading.demands[-1].fail(ContentChanged("replaced"))
+    reading.demands[-1].finished()
+    found = {name: (usage.reads, usage.failed) for name, usage in reading.counts.by_name().items()}
+    assert found == {
+        "process 1": (1, 0),
+        "process 2": (1, 0),
+        "process 3": (0, 1),
+        "process 4": (0, 1),
+        "process 5": (0, 1),
+    }

@@ -1,0 +1,111 @@
+"""What a running mount answers to ``status``, ``stats`` and ``refresh``."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from backlotfs.control.server import Handler
+from backlotfs.errors import BacklotError
+from backlotfs.reading.read_counts import Usage
+from backlotfs.reading.tiers import TIERS
+from backlotfs.remote.get_record import Outcome
+from backlotfs.settings import MountSettings
+from backlotfs.wiring import Stack
+
+
+def handlers(settings: MountSettings, stack: Stack) -> Mapping[str, Handler]:
+    """By the name of the command. Each answers from memory, at once."""
+    began_s = time.time()
+
+    def refresh(request: dict[str, Any]) -> dict[str, Any]:
+        stack.catalog.refresh(full=bool(request.get("full")))
+        return {}
+
+    return {
+        "status": lambda _request: _status(settings, stack),
+        "stats": lambda _request: _head(settings) | {"since": began_s} | _stats(stack),
+        "refresh": refresh,
+    }
+
+
+def _head(settings: MountSettings) -> dict[str, Any]:
+    return {
+        "source": settings.account.source,
+        "mountpoint": str(settings.mountpoint),
+        "pid": os.getpid(),
+    }
+
+
+def _status(settings: MountSettings, stack: Stack) -> dict[str, Any]:
+    with contextlib.suppress(BacklotError):
+        stack.book.flush()  # what is told as known is kept, whatever happens next
+    rows = stack.catalog.library.rows.values()
+    sized = sum(stack.book.known(row.embed_code) is not None for row in rows)
+    missing = sum(stack.book.unavailable(row) for row in rows)
+    error = stack.catalog.last_error
+    left = max(0, len(rows) - sized - missing)
+    return {
+        **_head(settings),
+        "assets": len(stack.catalog.library.rows),
+        "sizes": {
+            "sized": sized,
+            "missing": missing,
+            "total": len(rows),
+            "seconds_left": stack.sizer.seconds_for(left),
+        },
+        "synced_at": stack.store.state().synced_at_s,
+        "stale": error is not None,
+        "last_error": str(error) if error is not None else None,
+        "credits": stack.purse.snapshot()._asdict(),
+        "url_refreshes": stack.resolver.refreshes,
+        "log": settings.log_place,
+    }
+
+
+def _stats(stack: Stack) -> dict[str, Any]:
+    by_name = stack.reads.by_name()
+    used_bytes = stack.reads.used_bytes  # before what was fetched, or more may seem used than was
+    totals = stack.gets.totals()
+    everybody = Usage()
+    for usage in by_name.values():
+        everybody.add(usage)
+    asked_bytes = everybody.asked_bytes
+    made, won = stack.lines.hedges()
+    return {
+        "reads": _usage(everybody),
+        "processes": {name: _usage(usage) for name, usage in by_name.items()},
+        "fetched_bytes": totals.fetched_bytes,
+        "amplification": round(totals.fetched_bytes / asked_bytes, 4) if asked_bytes else None,
+        "unused_bytes": max(0, totals.fetched_bytes - used_bytes),
+        "requests": {
+            "made": totals.begun,
+            **{outcome.value: totals.outcomes.get(outcome, 0) for outcome in Outcome},
+        },
+        "hedges": {"made": made, "won": won},
+        "url_refreshes": stack.resolver.refreshes,
+        "disk": _disk(stack),
+    }
+
+
+def _usage(usage: Usage) -> dict[str, Any]:
+    return {
+        "asked_bytes": usage.asked_bytes,
+        "reads": usage.reads,
+        "failed": usage.failed,
+        "blocks": dict(zip(TIERS, usage.blocks, strict=True)),
+    }
+
+
+def _disk(stack: Stack) -> dict[str, Any] | None:
+    disk = stack.disk
+    if disk is None:
+        return None
+    return {
+        "held_bytes": disk.held_bytes,
+        "budget_bytes": disk.budget_bytes,
+        **disk.counts._asdict(),
+    }

@@ -1,0 +1,99 @@
+"""``backlotfs stats``: what a mount has read for whom, from where, and what that cost."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from backlotfs.cli.mountpoints import MOUNTPOINT, the_mount
+from backlotfs.control.client import ask
+
+#: Processes shown; ``--json`` has them all.
+SHOWN = 12
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+@click.command()
+@click.argument("mountpoint", type=MOUNTPOINT, required=False)
+@click.option("--json", "as_json", is_flag=True, help="As one JSON object; sizes in bytes.")
+def stats(mountpoint: Path | None, as_json: bool) -> None:
+    """Tell what a mount has read since it began: for whom, from where, at what cost."""
+    answer = ask(the_mount(mountpoint), "stats")
+    if as_json:
+        click.echo(json.dumps(answer, ensure_ascii=False))
+    else:
+        click.echo("\n".join(_summary(answer) + _processes(answer)))
+
+
+def in_units(size: float) -> str:
+    """``1.5 MiB``: three figures, powers of 1024."""
+    power = 0
+    while size >= 999.5 and power < len(_UNITS) - 1:
+        size /= 1024
+        power += 1
+    if not power or size >= 99.95:
+        return f"{size:.0f} {_UNITS[power]}"
+    return f"{size:.1f} {_UNITS[power]}" if size >= 9.995 else f"{size:.2f} {_UNITS[power]}"
+
+
+def _summary(answer: dict[str, Any]) -> list[str]:
+    reads, requests, hedges = answer["reads"], answer["requests"], answer["hedges"]
+    blocks, disk = reads["blocks"], answer["disk"]
+    since = datetime.fromtimestamp(answer["since"], UTC).isoformat(" ", "seconds")
+    failed = f", {reads['failed']} failed" if reads["failed"] else ""
+    times = f" ({answer['amplification']:.2f} for each byte asked)" if reads["asked_bytes"] else ""
+    kept = (
+        f"{in_units(disk['held_bytes'])} of {in_units(disk['budget_bytes'])} held, "
+        f"{disk['evicted']} blocks gone for others, {disk['turned_away']} turned away, "
+        f"{disk['damaged']} damaged"
+        if disk
+        else "none"
+    )
+    lines = [
+        ("mounted", f"{answer['source']} on {answer['mountpoint']} (pid {answer['pid']})"),
+        ("since", since),
+        ("asked", f"{in_units(reads['asked_bytes'])} in {reads['reads']} reads{failed}"),
+        ("fetched", in_units(answer["fetched_bytes"]) + times),
+        ("never read", in_units(answer["unused_bytes"])),
+        (
+            "blocks from",
+            ", ".join(f"{tier} {count}{_part(count, blocks)}" for tier, count in blocks.items()),
+        ),
+        ("requests", _requests(requests)),
+        ("hedges", f"{hedges['made']} made, {hedges['won']} won"),
+        ("URLs renewed", str(answer["url_refreshes"])),
+        ("disk tier", kept),
+    ]
+    return [f"{name:14} {text}" for name, text in lines]
+
+
+def _part(count: int, blocks: dict[str, int]) -> str:
+    total = sum(blocks.values())
+    return f" ({100 * count / total:.0f} %)" if total else ""
+
+
+def _requests(requests: dict[str, int]) -> str:
+    odd = [f"{count} {how}" for how, count in requests.items() if how not in ("made", "whole")]
+    trouble = ", ".join(text for text in odd if not text.startswith("0 "))
+    return f"{requests['made']} made" + (f": {trouble}" if trouble else "")
+
+
+def _processes(answer: dict[str, Any]) -> list[str]:
+    processes = answer["processes"]
+    if not processes:
+        return []
+    lines = [
+        "",
+        f"{'process':16} {'asked':>10} {'reads':>9} {'memory':>9} {'disk':>9} {'network':>9}",
+    ]
+    for name, usage in list(processes.items())[:SHOWN]:
+        counts = (usage["reads"], *usage["blocks"].values())
+        numbers = " ".join(f"{count:>9}" for count in counts)
+        lines.append(f"{name:16} {in_units(usage['asked_bytes']):>10} {numbers}")
+    if len(processes) > SHOWN:
+        lines.append(f"and {len(processes) - SHOWN} more: --json")
+    return lines

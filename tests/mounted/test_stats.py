@@ -1,0 +1,93 @@
+"""``backlotfs stats`` says what the origin's own log says, and who read."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from typing import Any
+
+import pytest
+
+from backlotfs.control.client import ask
+from backlotfs.emulator import EmulatedAsset
+from tests.support import commands
+from tests.support.made_assets import KIB, MIB, video
+from tests.support.mounting import Mount, held_open
+
+pytestmark = pytest.mark.mounted
+
+WHOLE = video("whole.mxf", 20 * MIB + 123)
+POINTS = video("points.mxf", 200 * MIB)
+ASSETS = [WHOLE, POINTS]
+BLOCK = 64 * KIB
+
+
+def stats(mount: Mount) -> dict[str, Any]:
+    """What the mount says now."""
+    return ask(mount.path, "stats")
+
+
+def sent(mount: Mount, asset: EmulatedAsset) -> int:
+    """Bytes that the origin has sent of a source, without the one byte of each probe."""
+    entries = mount.emulator.requests.entries(route="source", embed_code=asset.embed_code)
+    return sum(entry.bytes_sent for entry in entries if entry.range_header != "bytes=0-0")
+
+
+def test_a_copy(library_mount: Mount) -> None:
+    """By name of the program: every byte asked for once and fetched once, nothing left over."""
+    subprocess.run(["cat", library_mount.file_of(WHOLE)], check=True, stdout=subprocess.DEVNULL)
+    found = stats(library_mount)
+    size = 20 * MIB + 123
+    assert found["processes"]["cat"]["asked_bytes"] == size
+    assert found["processes"]["cat"]["failed"] == 0
+    assert sum(found["processes"]["cat"]["blocks"].values()) >= size // BLOCK + 1
+    assert found["fetched_bytes"] == sent(library_mount, WHOLE) == size
+    assert (found["amplification"], found["unused_bytes"]) == (1.0, 0)
+    assert found["requests"]["made"] == library_mount.emulator.requests.count(route="source")
+    assert found["url_refreshes"] >= 1
+
+
+def test_read_again_from_memory(library_mount: Mount) -> None:
+    """What the kernel has let go of and we have not: hits of memory, no byte fetched."""
+    before = stats(library_mount)
+    with held_open(library_mount.file_of(WHOLE)) as descriptor:
+        for _ in range(2):
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            assert len(os.pread(descriptor, MIB, 4 * MIB)) == MIB
+    after = stats(library_mount)
+    grown = {
+        tier: count - before["reads"]["blocks"][tier]
+        for tier, count in after["reads"]["blocks"].items()
+    }
+    assert grown["memory"] >= 2 * MIB // BLOCK
+    assert (grown["disk"], grown["network"]) == (0, 0)
+    assert after["fetched_bytes"] == before["fetched_bytes"]
+
+
+def test_single_points(library_mount: Mount) -> None:
+    """A block for each page: the amplification is seen, and what nobody read."""
+    before = stats(library_mount)
+    path = library_mount.file_of(POINTS)
+    with held_open(path) as descriptor:
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
+        for number in (90, 13, 150):
+            os.pread(descriptor, 4 * KIB, number * MIB)
+    after = stats(library_mount)
+    asked = after["reads"]["asked_bytes"] - before["reads"]["asked_bytes"]
+    fetched = after["fetched_bytes"] - before["fetched_bytes"]
+    assert asked == 3 * 4 * KIB
+    assert fetched == sent(library_mount, POINTS) == 3 * BLOCK
+    assert after["reads"]["blocks"]["network"] - before["reads"]["blocks"]["network"] == 3
+    assert after["amplification"] == round(
+        after["fetched_bytes"] / after["reads"]["asked_bytes"], 4
+    )
+
+
+def test_the_command(library_mount: Mount) -> None:
+    """For people, and as JSON the same as the mount says."""
+    text = commands.run("stats", library_mount.path, home=library_mount.folder)
+    assert (text.returncode, text.stderr) == (0, "")
+    assert "blocks from" in text.stdout
+    output = commands.run("stats", library_mount.path, "--json", home=library_mount.folder).stdout
+    assert json.loads(output) == stats(library_mount)

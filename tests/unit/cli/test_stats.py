@@ -1,0 +1,101 @@
+"""``stats``: what a mount tells of its reads, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+MODULE = import_module("backlotfs.cli.stats")
+
+
+def usage(asked: int, reads: int, failed: int, *blocks: int) -> dict[str, Any]:
+    """One name's part of the answer."""
+    tiers = dict(zip(("memory", "disk", "network"), blocks, strict=True))
+    return {"asked_bytes": asked, "reads": reads, "failed": failed, "blocks": tiers}
+
+
+ANSWER: dict[str, Any] = {
+    "source": "backlot:main", "mountpoint": "/mnt/a", "pid": 7, "since": 1_456_868_592.0,
+    "reads": usage(3 << 20, 12, 1, 6, 3, 1),
+    "processes": {"cp": usage(2 << 20, 8, 0, 4, 3, 1), "ffprobe": usage(1 << 20, 4, 1, 2, 0, 0)},
+    "fetched_bytes": 6 << 20, "amplification": 2.0, "unused_bytes": 1536,
+    "requests": {
+        "made": 9, "whole": 6, "dropped": 2, "overloaded": 0, "cut": 1, "refused": 0,
+    },
+    "hedges": {"made": 2, "won": 1}, "url_refreshes": 3,
+    "disk": {
+        "held_bytes": 1 << 30, "budget_bytes": 10 << 30, "hits": 3, "misses": 1, "damaged": 0,
+        "evicted": 5, "turned_away": 6,
+    },
+}  # fmt: skip
+
+
+def said(monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any], *arguments: str) -> str:
+    """What is printed of this answer."""
+    monkeypatch.setattr(MODULE, "ask", lambda _place, command: {"stats": answer}[command])
+    result = CliRunner().invoke(MODULE.stats, ["/mnt/a", *arguments])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every number, with its unit; what went wrong only where something did."""
+    lines = said(monkeypatch, ANSWER).splitlines()
+    assert [line[15:] for line in lines[:10]] == [
+        "backlot:main on /mnt/a (pid 7)",
+        "2016-03-01 21:43:12+00:00",
+        "3.00 MiB in 12 reads, 1 failed",
+        "6.00 MiB (2.00 for each byte asked)",
+        "1.50 KiB",
+        "memory 6 (60 %), disk 3 (30 %), network 1 (10 %)",
+        "9 made: 2 dropped, 1 cut",
+        "2 made, 1 won",
+        "3",
+        "1.00 GiB of 10.0 GiB held, 5 blocks gone for others, 6 turned away, 0 damaged",
+    ]
+    assert [line.split() for line in lines[11:]] == [
+        ["process", "asked", "reads", "memory", "disk", "network"],
+        ["cp", "2.00", "MiB", "8", "4", "3", "1"],
+        ["ffprobe", "1.00", "MiB", "4", "2", "0", "0"],
+    ]
+
+
+def test_of_a_mount_that_nobody_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No division by nothing, no empty table."""
+    idle = ANSWER | {"reads": usage(0, 0, 0, 0, 0, 0), "processes": {}, "disk": None}
+    output = said(monkeypatch, idle | {"amplification": None, "fetched_bytes": 0})
+    assert "0 B in 0 reads\n" in output
+    assert "memory 0, disk 0, network 0\n" in output
+    assert output.endswith("disk tier      none\n")
+
+
+def test_many_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first dozen, and where the others are."""
+    many = {f"p{n}": usage(20 - n, 1, 0, 1, 0, 0) for n in range(20)}
+    output = said(monkeypatch, ANSWER | {"processes": many})
+    assert "p11 " in output
+    assert "p12 " not in output
+    assert output.endswith("and 8 more: --json\n")
+
+
+def test_for_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it, on one line."""
+    output = said(monkeypatch, ANSWER, "--json")
+    assert json.loads(output) == ANSWER
+    assert output.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 B"), (999, "999 B"), (1000, "0.98 KiB"), (10 << 10, "10.0 KiB"),
+        (100 << 20, "100 MiB"), (1023 << 20, "1.00 GiB"), (5000 << 40, "5000 TiB"),
+    ],
+)  # fmt: skip
+def test_units(size: int, text: str) -> None:
+    """Three figures."""
+    assert MODULE.in_units(size) == text
