@@ -19,6 +19,7 @@ from backlotfs.errors import BacklotError
 _COMMANDS = {
     "demo": "backlotfs.demo.command:demo",
     "emulator": "backlotfs.emulator.command:emulator",
+    "export": "backlotfs.cli.export:export",
     "info": "backlotfs.cli.library:info",
     "ls": "backlotfs.cli.library:list_library",
     "mount": "backlotfs.cli.mount:mount",
@@ -26,6 +27,7 @@ _COMMANDS = {
     "stats": "backlotfs.cli.stats:stats",
     "status": "backlotfs.cli.status:status",
     "umount": "backlotfs.cli.mount:umount",
+    "verify": "backlotfs.cli.verify:verify",
 }
 
 

@@ -15,7 +15,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli", "demo"),
     ("wiring",),
-    ("read_path",),
+    ("read_path", "export"),
     ("kernel", "control"),
     ("namespace", "catalog", "reading"),
     ("remote",),

@@ -1,0 +1,139 @@
+"""``backlotfs export``: copies that are complete and proven, or not there at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from backlotfs.cli.transfer_bar import TransferBar, in_words
+from backlotfs.errors import BacklotError, SettingsError
+from backlotfs.export.exporter import Exporter, Outcome, State, claimed, planned
+from backlotfs.export.items import Item, Problem, find_items, printable
+from backlotfs.export.manifest import MANIFEST
+
+
+class ExportIncomplete(BacklotError):
+    """Some files could not be exported; each was named."""
+
+
+@click.command()
+@click.argument("sources", nargs=-1, required=True, metavar="SRC…")
+@click.argument("destination", type=click.Path(path_type=Path, file_okay=False), metavar="DEST")
+@click.option("-j", "--jobs", type=click.IntRange(1, 64), default=4, help="Files at a time [4].")
+@click.option("-n", "--dry-run", is_flag=True, help="Say what would be copied; write nothing.")
+@click.option("--overwrite", is_flag=True, help="Replace files in DEST that no export made.")
+@click.option("--json", "as_json", is_flag=True, help="The result as one JSON object.")
+def export(
+    sources: tuple[str, ...],
+    destination: Path,
+    jobs: int,
+    dry_run: bool,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Copy files and folders SRC of a mount into the folder DEST, verified, with a manifest.
+
+    Each file is read back from the disk before it gets its name. Run again, it goes on where it
+    was cut off and copies only what changed. SRC/ with a slash: the folder's contents only.
+    DEST/MANIFEST.sha256 is what `sha256sum -c` and `backlotfs verify` check.
+    """
+    started_s = time.monotonic()
+    items, problems = find_items(sources, time.sleep)
+    lost = [Outcome(p.name, State.FAILED, 0, reason=p.reason) for p in problems]
+    try:
+        plan = planned(items, destination, overwrite=overwrite)
+        if dry_run:
+            _say_failures([*lost, *plan])
+            _report([*lost, *plan], destination, as_json, 0.0)
+            return
+        with claimed(destination):
+            _check_room(destination, plan)
+            outcomes = [*lost, *_run(items, lost, destination, jobs, overwrite, not as_json)]
+    except OSError as error:
+        raise SettingsError(
+            f"cannot write to {destination}: {error.strerror}; "
+            "choose a folder of your own, with room"
+        ) from None
+    _report(outcomes, destination, as_json, time.monotonic() - started_s)
+
+
+def _run(
+    items: Sequence[Item],
+    lost: Sequence[Outcome],
+    destination: Path,
+    jobs: int,
+    overwrite: bool,
+    show_bar: bool,
+) -> list[Outcome]:
+    total_bytes = sum(item.size_bytes for item in items)
+    with TransferBar("export", total_bytes, wanted=show_bar) as bar:
+        _say_failures(lost, bar)
+        exporter = Exporter(
+            destination,
+            jobs=jobs,
+            overwrite=overwrite,
+            moved=bar.moved,
+            finished=lambda outcome: _say_failures([outcome], bar),
+        )
+        return exporter.run(items)
+
+
+def _check_room(destination: Path, plan: Sequence[Outcome]) -> None:
+    needed = sum(outcome.size_bytes for outcome in plan if outcome.state is State.PLANNED)
+    free = shutil.disk_usage(destination).free
+    if needed > free:
+        raise SettingsError(
+            f"{in_words(needed)} are to be copied, {destination} has room for {in_words(free)}; "
+            "make room, or export less"
+        )
+
+
+def _say_failures(outcomes: Sequence[Outcome], bar: TransferBar | None = None) -> None:
+    for outcome in outcomes:
+        if outcome.state is State.FAILED:
+            line = problem_line(Problem(outcome.name, outcome.reason or "failed"))
+            if bar is not None:
+                bar.say(line)
+            else:
+                click.echo(line, err=True)
+
+
+def problem_line(problem: Problem) -> str:
+    """The one line for a file with which something is wrong."""
+    return f"backlotfs: {printable(problem.name)}: {problem.reason}"
+
+
+def _report(outcomes: Sequence[Outcome], destination: Path, as_json: bool, took_s: float) -> None:
+    """The result on stdout. :raises ExportIncomplete: a file failed."""
+    by_state = {state: [o for o in outcomes if o.state is state] for state in State}
+    moved = by_state[State.COPIED] + by_state[State.PLANNED]
+    moved_bytes = sum(outcome.size_bytes for outcome in moved)
+    if as_json:
+        summary = {
+            "destination": str(destination),
+            "manifest": str(destination / MANIFEST),
+            "seconds": round(took_s, 3),
+            "bytes": moved_bytes,
+            **{state.value: len(by_state[state]) for state in State},
+            "files": [asdict(outcome) for outcome in outcomes],
+        }
+        click.echo(json.dumps(summary))
+    else:
+        for outcome in by_state[State.PLANNED]:
+            click.echo(f"{printable(outcome.name)}  {in_words(outcome.size_bytes)}")
+        verb = "to copy" if by_state[State.PLANNED] or not took_s else "copied and verified"
+        rest = f"{len(by_state[State.UNCHANGED])} unchanged, {len(by_state[State.FAILED])} failed"
+        click.echo(f"{len(moved)} files, {in_words(moved_bytes)}, {verb}; {rest}")
+        if by_state[State.COPIED]:
+            click.echo(f"check them any time: backlotfs verify {destination}")
+    if by_state[State.FAILED]:
+        raise ExportIncomplete(
+            f"{len(by_state[State.FAILED])} of {len(outcomes)} files failed, each is named above; "
+            "run the same command again: what is there stays"
+        )

@@ -1,0 +1,75 @@
+"""A progress bar over bytes, on a terminal only; else nothing but the lines that matter."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+
+class TransferBar:
+    """Shows bytes done of a total on stderr; use it as a context manager. Any thread may advance.
+
+    Colours follow ``NO_COLOR`` (rich looks at it).
+    """
+
+    def __init__(self, what: str, total_bytes: int, *, wanted: bool = True) -> None:
+        """``what`` is done, as a word; not ``wanted``: say only what is told to `say`."""
+        self._progress = None
+        if wanted and sys.stderr.isatty():
+            self._progress = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                DownloadColumn(binary_units=True),
+                TransferSpeedColumn(),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+            )
+            self._task = self._progress.add_task(what, total=total_bytes)
+
+    def moved(self, count_bytes: int) -> None:
+        """So many bytes more are done; less than 0: so many are to be done again."""
+        if self._progress is not None:
+            self._progress.advance(self._task, count_bytes)
+
+    def say(self, line: str) -> None:
+        """A line on stderr, above the bar where there is one."""
+        if self._progress is not None:
+            self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        else:
+            click.echo(line, err=True)
+
+    def __enter__(self) -> TransferBar:
+        """Draw it."""
+        if self._progress is not None:
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leave it as it is then."""
+        if self._progress is not None:
+            self._progress.stop()
+
+
+def in_words(count_bytes: float) -> str:
+    """``1.5 GiB``."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count_bytes < 1024:
+            return f"{count_bytes:.{0 if unit == 'B' else 1}f} {unit}"
+        count_bytes /= 1024
+    return f"{count_bytes:.1f} TiB"

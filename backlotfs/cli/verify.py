@@ -1,0 +1,91 @@
+"""``backlotfs verify``: is a copy still what was exported?"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from backlotfs.cli.export import problem_line
+from backlotfs.cli.transfer_bar import TransferBar, in_words
+from backlotfs.errors import BacklotError, SettingsError
+from backlotfs.export.items import find_items, printable
+from backlotfs.export.manifest import MANIFEST, read_manifest
+from backlotfs.export.verifying import check_files, strangers
+
+#: More are only counted.
+_STRANGERS_SHOWN = 10
+
+
+class CopyDiffers(BacklotError):
+    """A copy is not what its manifest or its sources say; each file was named."""
+
+
+@click.command()
+@click.argument("destination", type=click.Path(path_type=Path), metavar="DEST")
+@click.option(
+    "--source",
+    "sources",
+    multiple=True,
+    metavar="SRC",
+    help="Compare sizes with SRC too, and see that all of it is there; as `export` took it …",
+)
+@click.option("-j", "--jobs", type=click.IntRange(1, 64), default=4, help="Files at a time [4].")
+@click.option("--json", "as_json", is_flag=True, help="The result as one JSON object.")
+def verify(destination: Path, sources: tuple[str, ...], jobs: int, as_json: bool) -> None:
+    """Check every file in DEST against the manifest that `export` left there.
+
+    Files that the manifest does not know are named, and are no failure.
+    """
+    entries = read_manifest(destination)
+    if not entries:
+        raise SettingsError(
+            f"there is no {MANIFEST} in {destination}; name the folder that an export went to"
+        )
+    items, problems = find_items(sources, time.sleep)
+    sizes = {item.name: item.size_bytes for item in items}
+    total_bytes = sum(_size_of(destination / name) for name in entries)
+    with TransferBar("verify", total_bytes, wanted=not as_json) as bar:
+        for problem in problems:
+            bar.say(problem_line(problem))
+        for _, found in check_files(destination, entries, sizes, jobs=jobs, moved=bar.moved):
+            if found is not None:
+                problems.append(found)
+                bar.say(problem_line(found))
+    unknown, parts = strangers(destination, entries)
+    checked = len(entries)
+    if as_json:
+        report = {
+            "destination": str(destination),
+            "checked": checked,
+            "bytes": total_bytes,
+            "problems": [asdict(problem) for problem in problems],
+            "not_in_manifest": unknown,
+            "unfinished": parts,
+        }
+        click.echo(json.dumps(report))
+    else:
+        _say_strangers(unknown, parts)
+        click.echo(f"{checked} files, {in_words(total_bytes)}, checked; {len(problems)} wrong")
+    if problems:
+        raise CopyDiffers(f"{len(problems)} files are not as they should be, each is named above")
+
+
+def _say_strangers(unknown: list[str], parts: int) -> None:
+    for name in unknown[:_STRANGERS_SHOWN]:
+        click.echo(f"not in the manifest: {printable(name)}")
+    if len(unknown) > _STRANGERS_SHOWN:
+        click.echo(f"not in the manifest: {len(unknown) - _STRANGERS_SHOWN} more")
+    if parts:
+        click.echo(f"{parts} files are half exported; run the export again")
+
+
+def _size_of(path: Path) -> int:
+    try:
+        return os.stat(path, follow_symlinks=False).st_size
+    except OSError:
+        return 0

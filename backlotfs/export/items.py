@@ -1,0 +1,114 @@
+"""What is to be exported: every file below the sources, and the name it gets in the copy."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from backlotfs.errors import SettingsError
+
+#: A size that the mount does not know yet is asked for again after this, and so many times:
+#: a new library of thousands needs minutes, the API's rate limit being what it is.
+SIZE_PAUSE_S = 5.0
+SIZE_ATTEMPTS = 180
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One file to export.
+
+    :ivar source: the path to read.
+    :ivar name: its place below the destination, with ``/``.
+    """
+
+    source: str
+    name: str
+    size_bytes: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A file that cannot be had, or is not as it should be, and why."""
+
+    name: str
+    reason: str
+
+
+def find_items(
+    sources: Sequence[str], pause: Callable[[float], object]
+) -> tuple[list[Item], list[Problem]]:
+    """All files of ``sources`` in the order of their names, and what could not be looked at.
+
+    A source keeps its own name, as with ``cp -r``; of a folder written with a slash at its end
+    only the contents are taken, as with rsync.
+
+    :param pause: waits so many seconds, for sizes that the mount does not know yet.
+    :raises SettingsError: two sources want the same name.
+    """
+    places: dict[str, str] = {}
+    problems: list[Problem] = []
+    for source in sources:
+        for path, name in _files(source, problems):
+            if places.setdefault(name, path) != path:
+                raise SettingsError(
+                    f"{places[name]} and {path} would both become {printable(name)}; "
+                    "export them into folders of their own"
+                )
+    items = []
+    for name, path in sorted(places.items()):
+        try:
+            status = _patient_stat(path, pause)
+        except OSError as error:
+            problems.append(Problem(name, reason_of(error)))
+            continue
+        if stat.S_ISREG(status.st_mode):
+            items.append(Item(path, name, status.st_size, status.st_mtime_ns))
+        else:
+            problems.append(Problem(name, "is neither a file nor a folder"))
+    return items, problems
+
+
+def printable(name: str) -> str:
+    """A name fit for one line of a terminal, whatever it holds."""
+    return name if name.isprintable() else repr(name)[1:-1]
+
+
+def reason_of(error: OSError) -> str:
+    """Why, without the path, which is said beside it."""
+    reason = error.strerror or type(error).__name__
+    if error.errno == errno.ENOTCONN:
+        return f"{reason}: the mount is dead; mount it again, then run this again"
+    return reason
+
+
+def _files(source: str, problems: list[Problem]) -> Iterator[tuple[str, str]]:
+    """Path and name of every file of one source."""
+    root = source.rstrip("/") or "/"
+    contents_only = source.endswith("/") or os.path.basename(root) in (".", "..")
+    base = "" if contents_only else os.path.basename(root)
+    if not os.path.isdir(root):
+        yield root, os.path.basename(root)
+        return
+
+    def unreadable(error: OSError) -> None:
+        problems.append(Problem(os.fsdecode(error.filename or root), reason_of(error)))
+
+    for folder, _, names in os.walk(root, onerror=unreadable):
+        below = os.path.normpath(os.path.join(base, os.path.relpath(folder, root)))
+        for name in names:
+            yield os.path.join(folder, name), os.path.normpath(os.path.join(below, name))
+
+
+def _patient_stat(path: str, pause: Callable[[float], object]) -> os.stat_result:
+    for _ in range(SIZE_ATTEMPTS - 1):
+        try:
+            return os.stat(path, follow_symlinks=False)
+        except OSError as error:
+            if error.errno != errno.ETIMEDOUT:
+                raise
+        pause(SIZE_PAUSE_S)
+    return os.stat(path, follow_symlinks=False)

@@ -1,0 +1,176 @@
+"""``export`` and ``verify`` as commands: what they print and how they end."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from backlotfs.cli.export import ExportIncomplete, export
+from backlotfs.cli.transfer_bar import TransferBar, in_words
+from backlotfs.cli.verify import CopyDiffers, verify
+from backlotfs.errors import SettingsError
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Path:
+    """Two files."""
+    root = tmp_path / "library"
+    root.mkdir()
+    (root / "a.mov").write_bytes(b"a" * 2000)
+    (root / "b.mov").write_bytes(b"b")
+    return root
+
+
+@pytest.fixture
+def copy(library: Path, tmp_path: Path) -> Path:
+    """An export of it."""
+    assert run_export(f"{library}/", tmp_path / "copy").exit_code == 0
+    return tmp_path / "copy"
+
+
+def run_export(*arguments: str | Path) -> Result:
+    """Run ``backlotfs export``."""
+    return CliRunner().invoke(export, [str(word) for word in arguments])
+
+
+def run_verify(*arguments: str | Path) -> Result:
+    """Run ``backlotfs verify``."""
+    return CliRunner().invoke(verify, [str(word) for word in arguments])
+
+
+def test_an_export_says_what_it_did(library: Path, tmp_path: Path) -> None:
+    """In one line, and how to check it; without a terminal no bar."""
+    done = run_export(library, tmp_path / "copy")
+    assert done.exit_code == 0
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        "2 files, 2.0 KiB, copied and verified; 0 unchanged, 0 failed",
+        f"check them any time: backlotfs verify {tmp_path / 'copy'}",
+    ]
+    assert (tmp_path / "copy" / "library" / "a.mov").is_file()
+
+
+def test_sha256sum_checks_the_copy(copy: Path) -> None:
+    """Without us."""
+    checked = subprocess.run(
+        ["sha256sum", "--check", "--strict", "MANIFEST.sha256"], cwd=copy, capture_output=True
+    )
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_a_dry_run_writes_nothing(library: Path, tmp_path: Path) -> None:
+    """Each file and its size."""
+    done = run_export("--dry-run", f"{library}/", tmp_path / "copy")
+    assert done.stdout.splitlines() == [
+        "a.mov  2.0 KiB",
+        "b.mov  1 B",
+        "2 files, 2.0 KiB, to copy; 0 unchanged, 0 failed",
+    ]
+    assert not (tmp_path / "copy").exists()
+
+
+def test_a_failure_is_a_line_and_exit_1(library: Path, tmp_path: Path) -> None:
+    """The others are exported."""
+    done = run_export(f"{library}/", library / "none.mov", tmp_path / "copy")
+    assert done.stderr == "backlotfs: none.mov: No such file or directory\n"
+    assert isinstance(done.exception, ExportIncomplete)
+    assert done.exception.exit_code == 1
+    assert str(done.exception).startswith("1 of 3 files failed")
+    assert (tmp_path / "copy" / "b.mov").is_file()
+
+
+def test_json_has_every_file(library: Path, tmp_path: Path) -> None:
+    """One object, failures in it."""
+    done = run_export("--json", f"{library}/", library / "none.mov", tmp_path / "copy")
+    report = json.loads(done.stdout)
+    assert (report["copied"], report["failed"], report["bytes"]) == (2, 1, 2001)
+    states = {file["name"]: file["state"] for file in report["files"]}
+    assert states == {"a.mov": "copied", "b.mov": "copied", "none.mov": "failed"}
+
+
+def test_a_disk_too_small_is_said_before(
+    library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not after hours."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: type("Usage", (), {"free": 1000}))
+    done = run_export(f"{library}/", tmp_path / "copy")
+    assert isinstance(done.exception, SettingsError)
+    assert "2.0 KiB are to be copied" in str(done.exception)
+
+
+def test_a_place_that_cannot_be_written_is_said(library: Path) -> None:
+    """In a sentence."""
+    done = run_export(f"{library}/", "/proc/nothing/here")
+    assert isinstance(done.exception, SettingsError)
+    assert "cannot write to /proc/nothing/here" in str(done.exception)
+
+
+def test_a_good_copy_is_verified(copy: Path, library: Path) -> None:
+    """Against the manifest, and against its source."""
+    done = run_verify(copy, "--source", f"{library}/")
+    assert done.exit_code == 0, done.output
+    assert done.stdout == "2 files, 2.0 KiB, checked; 0 wrong\n"
+
+
+def test_each_kind_of_damage_is_named(copy: Path, library: Path) -> None:
+    """Bytes, a missing file, a new source; a stranger is no failure of its own."""
+    (copy / "a.mov").write_bytes(b"x" * 2000)
+    (copy / "b.mov").unlink()
+    (copy / "notes.txt").write_text("mine")
+    (library / "c.mov").write_bytes(b"c")
+    done = run_verify(copy, "--source", f"{library}/")
+    assert isinstance(done.exception, CopyDiffers)
+    assert sorted(done.stderr.splitlines()) == [
+        "backlotfs: a.mov: does not have the bytes of the manifest; export it again",
+        "backlotfs: b.mov: is missing; export it again",
+        "backlotfs: c.mov: was never exported; export it",
+    ]
+    assert "not in the manifest: notes.txt" in done.stdout
+
+
+def test_a_source_of_another_size_is_named(copy: Path, library: Path) -> None:
+    """The copy is of an older version."""
+    (library / "b.mov").write_bytes(b"longer")
+    done = run_verify("--json", copy, "--source", f"{library}/")
+    report = json.loads(done.stdout)
+    assert [problem["name"] for problem in report["problems"]] == ["b.mov"]
+    assert "has 1 bytes, its source 6" in report["problems"][0]["reason"]
+
+
+def test_a_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
+    """Nothing was checked, so nothing is fine."""
+    done = run_verify(tmp_path)
+    assert isinstance(done.exception, SettingsError)
+
+
+def test_the_bar_is_drawn_on_a_terminal_only(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A log file gets lines; a terminal without wish for colours gets none."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    with TransferBar("export", 100) as bar:
+        bar.moved(50)
+        bar.say("a line")
+    assert capsys.readouterr().err == "a line\n"
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    with TransferBar("export", 100) as bar:
+        bar.moved(50)
+        bar.say("[red]a line")
+    drawn = capsys.readouterr().err
+    assert "[red]a line" in drawn
+    assert "50/100 bytes" in drawn
+    assert "\x1b[3" not in drawn, "a colour"
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (2**41, "2.0 TiB")]
+)
+def test_sizes_in_words(count: int, words: str) -> None:
+    """Powers of 1024, with the unit that says so."""
+    assert in_words(count) == words

@@ -1,0 +1,197 @@
+"""One file: whole under its name, or not there."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from backlotfs.errors import Interrupted
+from backlotfs.export import part
+from backlotfs.export.file_copy import copy_file
+from backlotfs.export.items import Item
+from backlotfs.export.part import PIECE_BYTES, ReadBackDiffers
+
+DATA = bytes(range(251)) * 20_000  # five pieces, none like another
+MTIME_NS = 1_400_000_000_000_000_000
+
+
+class Copying:
+    """A source, a place for its copy, and what was told on the way."""
+
+    def __init__(self, folder: Path) -> None:
+        self.source = folder / "source.mov"
+        self.target = folder / "copy" / "News" / "a.mov"
+        self.replace(DATA)
+        self.stop = threading.Event()
+        self.recorded: list[str] = []
+        self.moved: list[int] = []
+
+    def replace(self, data: bytes, mtime_ns: int = MTIME_NS) -> None:
+        """Another source."""
+        self.source.write_bytes(data)
+        os.utime(self.source, ns=(mtime_ns, mtime_ns))
+
+    def run(self) -> tuple[int, str]:
+        """Copy it."""
+        item = Item(str(self.source), "News/a.mov", len(DATA), MTIME_NS)
+        self.moved.clear()
+        return copy_file(item, self.target, record=self._record, moved=self._move, stop=self.stop)
+
+    def left(self) -> list[str]:
+        """Endings of what is in the folder of the copy."""
+        return sorted(path.suffix for path in self.target.parent.iterdir())
+
+    def _record(self, digest: str) -> None:
+        assert not self.target.exists(), "it has its name before its digest is safe"
+        self.recorded.append(digest)
+
+    def _move(self, count_bytes: int) -> None:
+        assert not self.target.exists(), "a partial file under its final name"
+        self.moved.append(count_bytes)
+
+
+@pytest.fixture
+def copying(tmp_path: Path) -> Copying:
+    """Nothing copied yet."""
+    return Copying(tmp_path)
+
+
+def fail_reads_from(monkeypatch: pytest.MonkeyPatch, first_bad_byte: int, code: int) -> None:
+    """A source that cannot be read from there on."""
+    real = os.preadv
+
+    def preadv(descriptor: int, buffers: Sequence[memoryview], offset: int) -> int:
+        if offset >= first_bad_byte:
+            raise OSError(code, os.strerror(code))
+        return real(descriptor, buffers, offset)
+
+    monkeypatch.setattr(os, "preadv", preadv)
+
+
+def test_bytes_time_and_digest(copying: Copying) -> None:
+    """And nothing else is left beside it."""
+    digest = hashlib.sha256(DATA).hexdigest()
+    assert copying.run() == (len(DATA), digest)
+    assert copying.target.read_bytes() == DATA
+    assert copying.target.stat().st_mtime_ns == MTIME_NS
+    assert copying.recorded == [digest]
+    assert sum(copying.moved) == len(DATA)
+    assert copying.left() == [".mov"]
+
+
+def test_an_empty_file(copying: Copying) -> None:
+    """Is a file too."""
+    copying.replace(b"")
+    assert copying.run() == (0, hashlib.sha256().hexdigest())
+    assert copying.target.stat().st_size == 0
+
+
+def test_a_cut_copy_goes_on_where_it_was(copying: Copying, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is on the disk is not read from the source again."""
+    with monkeypatch.context() as patch:
+        fail_reads_from(patch, 3 * PIECE_BYTES, errno.EIO)
+        with pytest.raises(OSError, match="Input/output"):
+            copying.run()
+    assert copying.left() == [".checkpoint", ".part"]
+    copying.run()
+    assert copying.moved[0] == 3 * PIECE_BYTES
+    assert copying.target.read_bytes() == DATA
+    assert copying.left() == [".mov"]
+
+
+@pytest.mark.parametrize("spoiled", ["part", "source", "checkpoint"])
+def test_a_part_that_cannot_be_trusted_is_begun_again(
+    copying: Copying, monkeypatch: pytest.MonkeyPatch, spoiled: str
+) -> None:
+    """Bytes lost with the power, another version of the source, a note that is none."""
+    with monkeypatch.context() as patch:
+        fail_reads_from(patch, 2 * PIECE_BYTES, errno.EIO)
+        with pytest.raises(OSError, match="Input/output"):
+            copying.run()
+    expected = DATA
+    if spoiled == "source":
+        expected = DATA[::-1]
+        copying.replace(expected, MTIME_NS + 1)
+    else:
+        (path,) = copying.target.parent.glob(f"*.{spoiled}")
+        with path.open("r+b") as file:
+            file.write(b"\0" * 10)
+    copying.run()
+    assert copying.moved[0] == 0
+    assert copying.target.read_bytes() == expected
+
+
+def test_a_checkpoint_is_made_on_the_way(copying: Copying, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that even a kill or a loss of power costs no more than what came since."""
+    monkeypatch.setattr(part, "CHECKPOINT_BYTES", 2 * PIECE_BYTES)
+    seen = []
+    real = part.Part.keep
+
+    def keep(self: part.Part) -> None:
+        seen.append(self.length_bytes)
+        real(self)
+
+    monkeypatch.setattr(part.Part, "keep", keep)
+    copying.run()
+    assert seen == [2 * PIECE_BYTES, 4 * PIECE_BYTES]
+
+
+def test_a_source_replaced_on_the_way_is_not_published(
+    copying: Copying, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of one version and half of another would have the right size."""
+    real = os.preadv
+
+    def preadv(descriptor: int, buffers: Sequence[memoryview], offset: int) -> int:
+        if offset == PIECE_BYTES:
+            copying.replace(DATA[::-1], MTIME_NS + 1)
+        return real(descriptor, buffers, offset)
+
+    monkeypatch.setattr(os, "preadv", preadv)
+    with pytest.raises(OSError, match="Stale"):
+        copying.run()
+    assert not copying.target.exists()
+    assert copying.recorded == []
+
+
+def test_an_error_at_close_is_one_of_the_copy(
+    copying: Copying, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mount says there that what was read is not one version."""
+    real = os.close
+
+    def close(descriptor: int) -> None:
+        name = os.readlink(f"/proc/self/fd/{descriptor}")
+        real(descriptor)
+        if name == str(copying.source):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    monkeypatch.setattr(os, "close", close)
+    with pytest.raises(OSError, match="Stale"):
+        copying.run()
+    assert not copying.target.exists()
+
+
+def test_a_disk_that_gives_back_other_bytes_is_found_out(
+    copying: Copying, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the file has its name; and nothing of it is kept to go on from."""
+    monkeypatch.setattr(part, "_digest_of", lambda _descriptor, _length: hashlib.sha256(b"rot"))
+    with pytest.raises(ReadBackDiffers, match="check the disk"):
+        copying.run()
+    assert copying.left() == []
+    assert copying.recorded == []
+
+
+def test_a_stopped_copy_keeps_what_it_has(copying: Copying) -> None:
+    """Stopped before its first byte: nothing."""
+    copying.stop.set()
+    with pytest.raises(Interrupted):
+        copying.run()
+    assert copying.left() == []

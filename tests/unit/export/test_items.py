@@ -1,0 +1,96 @@
+"""What of the sources becomes which name in the copy."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from backlotfs.errors import SettingsError
+from backlotfs.export import items
+from backlotfs.export.items import find_items, printable
+
+
+def never_paused(seconds: float) -> None:
+    """All sizes are known here."""
+    raise AssertionError(f"{seconds} s were waited")
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Path:
+    """Two files, one in a folder."""
+    root = tmp_path / "library"
+    (root / "News").mkdir(parents=True)
+    (root / "a.mov").write_bytes(b"abc")
+    (root / "News" / "b.mov").write_bytes(b"")
+    return root
+
+
+def names(*sources: str | Path) -> list[str]:
+    """Of all items; no problem is expected."""
+    found, problems = find_items([str(source) for source in sources], never_paused)
+    assert problems == []
+    return [item.name for item in found]
+
+
+def test_a_folder_keeps_its_name_and_with_a_slash_gives_its_contents(library: Path) -> None:
+    """As ``cp -r`` has it, and as rsync has it."""
+    assert names(library) == ["library/News/b.mov", "library/a.mov"]
+    assert names(f"{library}/") == ["News/b.mov", "a.mov"]
+
+
+def test_a_folder_without_a_name_gives_its_contents(
+    library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``.`` is no name for a folder of the copy."""
+    monkeypatch.chdir(library)
+    assert names(".") == ["News/b.mov", "a.mov"]
+
+
+def test_the_same_file_named_twice_is_exported_once(library: Path) -> None:
+    """A file and its folder, a common slip of a shell pattern."""
+    assert names(f"{library}/", library / "a.mov") == ["News/b.mov", "a.mov"]
+
+
+def test_two_files_for_one_name_are_refused(library: Path, tmp_path: Path) -> None:
+    """One would replace the other."""
+    other = tmp_path / "a.mov"
+    other.touch()
+    with pytest.raises(SettingsError, match=r"would both become a\.mov"):
+        names(library / "a.mov", other)
+
+
+def test_what_is_no_file_is_said_and_the_others_go_on(library: Path) -> None:
+    """A link is not followed out of the folder; a name that is not there is said."""
+    (library / "link").symlink_to("/etc/passwd")
+    found, problems = find_items([f"{library}/", "/nowhere.mov"], never_paused)
+    assert [item.name for item in found] == ["News/b.mov", "a.mov"]
+    assert {problem.name: problem.reason for problem in problems} == {
+        "link": "is neither a file nor a folder",
+        "nowhere.mov": "No such file or directory",
+    }
+
+
+def test_a_size_not_known_yet_is_waited_for(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mount answers ETIMEDOUT until its crawl got there."""
+    real, asked, paused = os.stat, [0], list[float]()
+
+    def stat(path: str, *, follow_symlinks: bool) -> os.stat_result:
+        asked[0] += 1
+        if asked[0] < 3:
+            raise OSError(errno.ETIMEDOUT, "Connection timed out")
+        return real(path, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(os, "stat", stat)
+    monkeypatch.setattr(os.path, "isdir", lambda _path: False)
+    found, problems = find_items([str(library / "a.mov")], paused.append)
+    assert (found[0].size_bytes, problems) == (3, [])
+    assert paused == [items.SIZE_PAUSE_S] * 2
+
+
+def test_a_name_cannot_break_its_line() -> None:
+    """Escape sequences and line breaks are shown, not sent to the terminal."""
+    assert printable("a\n\x1b[2J\udc80.mov") == "a\\n\\x1b[2J\\udc80.mov"
+    assert printable("Ärger.mov") == "Ärger.mov"
