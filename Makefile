@@ -4,8 +4,12 @@
 PYTHON ?= python3
 VENV_PYTHON = .venv/bin/python
 
+PREFIX = /usr/local
+SBINDIR = /sbin
+INSTALLATION = PYTHON='$(PYTHON)' PREFIX='$(PREFIX)' SBINDIR='$(SBINDIR)' DESTDIR='$(DESTDIR)' EXTRAS='$(EXTRAS)' .ci/installation
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint venv bench bench-metadata bench-credits bench-packages clean
+.PHONY: help demo test lint venv install uninstall bench bench-metadata bench-credits bench-packages clean
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile
@@ -26,6 +30,14 @@ lint: venv ## Format, lint and types alone
 venv: ## The virtual environment with everything a contributor needs, in .venv
 	@PYTHON='$(PYTHON)' .ci/system-packages venv
 	@PYTHON='$(PYTHON)' .ci/python-environment emulator,dev
+
+install: ## For all users, mount(8) and systemd: make install [PREFIX=/usr/local] [DESTDIR=] [EXTRAS=emulator,keyring]
+	@PYTHON='$(PYTHON)' .ci/system-packages install
+	@PYTHON='$(PYTHON)' .ci/python-environment emulator
+	@$(INSTALLATION) install
+
+uninstall: ## Take away what make install put there; profiles, secrets and caches stay
+	@$(INSTALLATION) uninstall
 
 bench: bench-packages ## Reading beside rclone, near and far, as root: make bench [CASES="local-cp …"] [ROUNDS=3]
 	@exec $(VENV_PYTHON) -m benchmarks.read_engine $(if $(CASES),--cases $(CASES)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(ARGS)

@@ -47,12 +47,14 @@ _KEYS = frozenset(
     }
 )
 
+#: Where the profiles of system-wide mounts are.
+SYSTEM_CONFIG = Path("/etc/backlotfs/config.toml")
+
 
 def config_path() -> Path:
     """Where the profile file is when no option names it: the user's, else the system's."""
     own = Path(platformdirs.user_config_dir("backlotfs")) / "config.toml"
-    system = Path("/etc/backlotfs/config.toml")
-    return system if not own.exists() and system.exists() else own
+    return SYSTEM_CONFIG if not own.exists() and SYSTEM_CONFIG.exists() else own
 
 
 def load_account(

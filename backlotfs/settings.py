@@ -68,6 +68,7 @@ class MountSettings:
     :ivar types: asset types presented; empty: every type that has a source.
     :ivar statuses: statuses presented; empty: all.
     :ivar include_unavailable: also list assets whose source cannot be had.
+    :ivar fsname: what ``df`` and mountinfo are to call it; None: `Account.source`.
     :ivar log_place: ``stderr``, ``syslog`` or a file.
     """
 
@@ -88,6 +89,12 @@ class MountSettings:
     gid: int = 0
     umask: int = 0o022
     allow_other: bool = False
+    fsname: str | None = None
     log_level: str = "info"
     log_format: str = "text"
     log_place: str = "stderr"
+
+    @property
+    def source(self) -> str:
+        """What is mounted, as ``df``, mountinfo and the log call it."""
+        return self.fsname or self.account.source

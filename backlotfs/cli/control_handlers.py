@@ -34,7 +34,7 @@ def handlers(settings: MountSettings, stack: Stack) -> Mapping[str, Handler]:
 
 def _head(settings: MountSettings) -> dict[str, Any]:
     return {
-        "source": settings.account.source,
+        "source": settings.source,
         "mountpoint": str(settings.mountpoint),
         "pid": os.getpid(),
     }

@@ -162,7 +162,9 @@ def mount(  # one parameter per option
         return {"code": code, "line": line}
 
     where = "the journal (or syslog)" if log_place == "syslog" else log_place
-    outcome = run_in_background(work, f"mounted {account.source} on {place}; its log is in {where}")
+    outcome = run_in_background(
+        work, f"mounted {settings.source} on {place}; its log is in {where}"
+    )
     if outcome["code"]:
         raise MountFailed(outcome)
     click.echo(outcome["line"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -10,9 +11,31 @@ from backlotfs.settings import MountSettings
 
 #: What is so anyway, or says nothing to a file system.
 _IMPLIED = frozenset({"ro", "nosuid", "nodev", "noexec", "noatime", "nodiratime", "relatime"})
+#: What `apply_mount_options` takes beside those.
+SETTABLE = frozenset({"allow_other", "fsname", "gid", "uid", "umask"})
 #: (uid_t)-1 means "nobody in particular" to the kernel.
 _LARGEST_ID = 2**32 - 2
 _SECRETS = ("api_key", "api_secret", "secret", "password", "key", "token")
+#: Up to the next comma that is not between double quotes, as mount(8) splits.
+_OPTION = re.compile(r'(?:"[^"]*"|[^,])+')
+
+
+def split_options(options: str) -> list[tuple[str, str]]:
+    """Name and value of each option of a comma list; ``a="b,c"`` is one, its value ``b,c``."""
+    found = []
+    for option in _OPTION.findall(options):
+        name, _, value = option.strip().partition("=")
+        if name:
+            found.append((name, value.replace('"', "")))
+    return found
+
+
+def refuse_secret(name: str) -> None:
+    """:raises SettingsError: an option of this name would show a secret to every user."""
+    if name.replace("-", "_") in _SECRETS:
+        raise SettingsError(
+            f"option {name} is refused: every user could read it; use the environment or a profile"
+        )
 
 
 def apply_mount_options(settings: MountSettings, options: Iterable[str]) -> MountSettings:
@@ -20,19 +43,16 @@ def apply_mount_options(settings: MountSettings, options: Iterable[str]) -> Moun
 
     :raises SettingsError: for an unknown option, a secret, or ``rw``.
     """
-    for option in ",".join(options).split(","):
-        name, _, value = option.strip().partition("=")
-        if not name or name in _IMPLIED:
+    for name, value in split_options(",".join(options)):
+        if name in _IMPLIED:
             continue
+        refuse_secret(name)
         if name in ("rw", "suid", "dev", "exec"):
             raise SettingsError(f"option {name} is refused: the library is mounted read-only")
-        if name in _SECRETS:
-            raise SettingsError(
-                f"option {name} is refused: every user could read it; use the environment "
-                "or a profile"
-            )
         if name == "allow_other":
             settings = replace(settings, allow_other=True)
+        elif name == "fsname":
+            settings = replace(settings, fsname=value or None)
         elif name == "uid":
             settings = replace(settings, uid=_number(name, value, 10))
         elif name == "gid":

@@ -47,7 +47,7 @@ def serve_mount(settings: MountSettings, ready: Callable[[], None]) -> None:
     clock = SystemClock()
     flat = settings.layouts == ("flat",)
     memory = Memory.long() if flat else Memory.brief()
-    options = MountOptions(settings.account.source, memory, settings.allow_other)
+    options = MountOptions(settings.source, memory, settings.allow_other)
     session = MountSession(settings.mountpoint, options)
     stack = build_stack(
         settings,
@@ -93,7 +93,7 @@ def serve_mount(settings: MountSettings, ready: Callable[[], None]) -> None:
     refused: list[BacklotError] = []
 
     def announce() -> None:
-        log.info("mounted %s on %s", settings.account.source, settings.mountpoint)
+        log.info("mounted %s on %s", settings.source, settings.mountpoint)
         ready()
         service.notify("READY=1\nSTATUS=mounted")
         if saved:

@@ -37,7 +37,10 @@ def test_ci_runs_the_one_command() -> None:
 
 @pytest.mark.parametrize(
     "target",
-    ["demo", "test", "lint", "venv", "clean", "help", "bench", "bench-metadata", "bench-credits"],
+    [
+        *("demo", "test", "lint", "venv", "clean", "help", "install", "uninstall"),
+        *("bench", "bench-metadata", "bench-credits"),
+    ],
 )
 def test_make_knows_its_targets(target: str) -> None:
     """Each target expands."""
@@ -71,6 +74,14 @@ def test_missing_packages_without_a_way_to_install_are_named(tmp_path: Path) -> 
     refused = run([ROOT / ".ci" / "system-packages", "test"], PATH=str(tmp_path))
     assert refused.returncode == 1
     assert refused.stderr.endswith("python3-venv fuse3 libfuse2 rsync ffmpeg attr\n")
+
+
+@pytest.mark.parametrize("path", ["relative", "/with space", "/a|b"])
+def test_an_installation_has_a_plain_place(path: str) -> None:
+    """The place is written into scripts and units, which have their own ideas of quoting."""
+    refused = run([ROOT / ".ci" / "installation", "install"], PATH="/usr/bin:/bin", PREFIX=path)
+    assert refused.returncode == 1
+    assert path in refused.stderr
 
 
 def test_arguments_after_two_dashes_are_pytests() -> None:

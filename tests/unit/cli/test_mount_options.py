@@ -23,6 +23,7 @@ BASE = MountSettings(Account("http://api", "k", "s"), Path("/mnt"), Path("/cache
         (("allow_other",), replace(BASE, allow_other=True)),
         (("uid=5,gid=6",), replace(BASE, uid=5, gid=6)),
         (("uid=5", "uid=7"), replace(BASE, uid=7)),
+        (("fsname=backlot:x",), replace(BASE, fsname="backlot:x")),
         (("umask=077, ro",), replace(BASE, umask=0o77)),
     ],
 )

@@ -1,0 +1,154 @@
+"""``mount.backlotfs``: what mount(8) runs for ``-t backlotfs`` and for a line of fstab.
+
+::
+
+    mount.backlotfs backlot:PROFILE MOUNTPOINT [-sfnv] [-o OPT[,OPT…]]
+
+It turns these words into those of ``backlotfs mount`` and runs that. `mount.fuse.backlotfs`, for
+``-t fuse.backlotfs``, is the same. Exit codes are mount(8)'s: 1 usage or settings, 32 no mount.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import click
+
+from backlotfs import crashes
+from backlotfs.cli.mount import mount
+from backlotfs.cli.mount_options import SETTABLE, refuse_secret, split_options
+from backlotfs.errors import BacklotError, SettingsError
+from backlotfs.profiles import SYSTEM_CONFIG
+
+_WRONG_USE, _NO_MOUNT = 1, 32
+#: What fstab says to mount(8), systemd or the kernel about any file system. ``defaults`` stands
+#: for ``rw,suid,dev,exec,…``: the mount is read-only, nosuid, nodev and noexec all the same.
+_NOT_FOR_US = frozenset(
+    {
+        *("defaults", "ro", "rw", "suid", "nosuid", "dev", "nodev", "exec", "noexec"),
+        *("auto", "noauto", "user", "nouser", "users", "owner", "group", "comment"),
+        *("_netdev", "nofail", "async", "sync", "dirsync", "silent", "loud", "mand", "nomand"),
+        *("atime", "noatime", "diratime", "nodiratime", "relatime", "norelatime", "strictatime"),
+        *("nostrictatime", "lazytime", "nolazytime", "iversion", "noiversion"),
+        *("symfollow", "nosymfollow"),
+    }
+)
+#: What has no meaning for a mount that mount(8) makes.
+_NOT_OPTIONS = frozenset({"mountpoint", "foreground", "options"})
+
+
+def words_for(source: str, mountpoint: str, options: str, *, sloppy: bool) -> list[str]:
+    """The arguments of ``backlotfs mount`` that mean the same.
+
+    The source is shown verbatim in ``df`` and mountinfo: ``mount -a`` looks there for what fstab
+    calls it, and would mount it twice.
+
+    :param source: ``backlot:PROFILE``, or the profile alone; ``backlot:`` is the only one there is.
+    :param options: of ``-o``: any long option of ``backlotfs mount``, with ``_`` or ``-``.
+    :param sloppy: leave out what is unknown.
+    :raises SettingsError: an option is unknown, incomplete or a secret, or the source is no name.
+    """
+    if not source or set(source) & set(',"\\'):
+        raise SettingsError(f"{source!r} is not a source; write it as backlot:PROFILE")
+    words, passed, given = [], [f"fsname={source}"], set()
+    parameters = {parameter.name: parameter for parameter in mount.params}
+    for name, value in split_options(options):
+        if name in _NOT_FOR_US or name.lower().startswith("x-"):
+            continue
+        refuse_secret(name)
+        if name == "remount":
+            raise SettingsError("remount is not possible: umount it, then mount it anew")
+        known = name.replace("-", "_")
+        parameter = parameters.get(known)
+        if known in SETTABLE - {"fsname"}:
+            passed.append(f"{known}={value}" if value else known)  # stands above the profile's
+        elif isinstance(parameter, click.Option) and known not in _NOT_OPTIONS:
+            given.add(known)
+            words += _option(parameter, name, value)
+        elif not sloppy:
+            raise SettingsError(
+                f"unknown mount option {name!r}; known: {', '.join(known_options())}"
+            )
+    profile = source.removeprefix("backlot:")
+    if profile and "profile" not in given:
+        words.append(f"--profile={profile}")
+    if "config" not in given and os.geteuid() == 0 and SYSTEM_CONFIG.exists():
+        # The same at boot, under sudo and in root's own shell.
+        words.append(f"--config={SYSTEM_CONFIG}")
+    return [*words, "-o", ",".join(passed), "--", mountpoint]
+
+
+def known_options() -> list[str]:
+    """Every name that ``-o`` takes here and that means something."""
+    named = {parameter.name for parameter in mount.params if isinstance(parameter, click.Option)}
+    return sorted(SETTABLE - {"fsname"} | {name for name in named - _NOT_OPTIONS if name})
+
+
+def _option(parameter: click.Option, name: str, value: str) -> list[str]:
+    word = max(parameter.opts, key=len)
+    if parameter.is_flag:
+        if value:
+            raise SettingsError(f"option {name} takes no value")
+        return [word]
+    if not value:
+        raise SettingsError(f"option {name} wants a value: {name}=…")
+    return [f"{word}={value}"]
+
+
+@click.command()
+@click.argument("source")
+@click.argument("mountpoint")
+@click.option("-o", "options", multiple=True, metavar="OPT[,OPT…]", help="As fstab has them.")
+@click.option("-s", "sloppy", is_flag=True, help="Leave out options that are not known.")
+@click.option("-f", "fake", is_flag=True, help="Look at the options, mount nothing.")
+@click.option("-v", "verbose", is_flag=True, help="Say what is done.")
+@click.option("-n", "_no_mtab", is_flag=True, help="Nothing: there is no mtab to write.")
+@click.option("-t", "_fs_type", metavar="TYPE", help="Nothing: there is one type.")
+@click.option("-N", "namespace", metavar="NS", help="Refused; use nsenter.")
+def helper(
+    source: str,
+    mountpoint: str,
+    options: tuple[str, ...],
+    sloppy: bool,
+    fake: bool,
+    verbose: bool,
+    _no_mtab: bool,
+    _fs_type: str | None,
+    namespace: str | None,
+) -> None:
+    """Mount the library of a profile; SOURCE is backlot:PROFILE."""
+    if namespace is not None:
+        raise SettingsError(f"-N is not known here; use: nsenter --mount={namespace} mount …")
+    words = words_for(source, mountpoint, ",".join(options), sloppy=sloppy)
+    if verbose:
+        click.echo(f"mount.backlotfs: {shlex.join(['backlotfs', 'mount', *words])}")
+    if fake:
+        mount.make_context("mount", words)
+        return
+    # mount(8) is silent when all went well.
+    with contextlib.nullcontext() if verbose else contextlib.redirect_stdout(io.StringIO()):
+        mount.main(words, prog_name="mount.backlotfs", standalone_mode=False)
+
+
+def main() -> None:
+    """The entry point of ``mount.backlotfs`` and ``mount.fuse.backlotfs``."""
+    name = Path(sys.argv[0]).name
+    try:
+        with crashes.reported(click.ClickException, click.Abort, BacklotError):
+            helper.main(prog_name=name, standalone_mode=False)
+    except click.ClickException as error:
+        code, line = _WRONG_USE, error.format_message()
+    except (click.Abort, KeyboardInterrupt):
+        code, line = _NO_MOUNT, "interrupted"
+    except BacklotError as error:
+        code = _WRONG_USE if error.exit_code == SettingsError.exit_code else _NO_MOUNT
+        line = str(error)
+    else:
+        return
+    click.echo(f"{name}: {line}", err=True)
+    sys.exit(code)
