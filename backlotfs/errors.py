@@ -17,7 +17,9 @@
     ├── Interrupted               EINTR      the waiting process was killed, or we are stopping
     ├── DeadlineExceeded          ETIMEDOUT  4
     │   └── NotWaiting            ETIMEDOUT  4   at once, for a process that scans
-    ├── RemoteUnavailable         EIO        4   refused, reset, DNS, TLS, 5xx: retries spent
+    ├── RemoteUnavailable         EIO        4   reset, silent, 5xx: retries spent
+    │   ├── HostUnreachable       EIO        4   no connection: refused, no route, DNS, TLS
+    │   │   └── HostResting       EIO        4   the same a moment ago: not tried again yet
     │   └── RateLimited           ETIMEDOUT  4   429; carries ``retry_after_s``
     ├── CredentialsRefused        EACCES     3
     │   └── ClockSkewed           EACCES     3   our ``expires`` was already past for the server
@@ -145,6 +147,21 @@ class RemoteUnavailable(BacklotError):
     def __init__(self, message: str, *, status: int | None = None) -> None:
         super().__init__(message)
         self.status = status
+
+
+class HostUnreachable(RemoteUnavailable):
+    """No connection to a host: refused, no route, DNS, TLS, or not in time."""
+
+
+class HostResting(HostUnreachable):
+    """No connection was tried, as the last ones failed and the next is due in a moment.
+
+    :ivar retry_after_s: seconds until the host may be asked again.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class RateLimited(RemoteUnavailable):

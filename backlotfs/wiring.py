@@ -41,6 +41,7 @@ from backlotfs.remote.signed_get import SignedGet
 from backlotfs.remote.throttle import BandwidthLimit
 from backlotfs.remote.url_resolver import UrlResolver
 from backlotfs.settings import Account, MountSettings
+from backlotfs.wire.breaker import Breakers
 from backlotfs.wire.connections import ConnectionPool
 from backlotfs.wire.dialing import Dialer
 from backlotfs.wire.retrying import RetryPolicy
@@ -186,7 +187,7 @@ def build_stack(
     )
     policy = SourcePolicy.of(account.api_url, account.allow_source_hosts)
     dialer = Dialer(policy, client_context(account.ca_bundle))
-    connections = ConnectionPool(dialer, user_agent=USER_AGENT)
+    connections = ConnectionPool(dialer, user_agent=USER_AGENT, breakers=Breakers(clock))
     retry = RetryPolicy()
     resolver = UrlResolver(api, clock)
     lines = SourceLines(clock)

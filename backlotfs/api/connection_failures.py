@@ -35,19 +35,21 @@ class ConnectionFailure(NamedTuple):
 
     :ivar words: one sentence with the host name; no URL.
     :ivar lasting: whether trying again cannot help.
+    :ivar connected: whether it went wrong over a connection that had come about.
     """
 
     words: str
     lasting: bool = False
+    connected: bool = True
 
 
 def explain(error: BaseException, host: str) -> ConnectionFailure:
     """Name the failure of an exchange with ``host`` by the most telling exception behind it."""
     causes = list(_causes(error))
-    for test, words, lasting in _CASES:
+    for test, words, lasting, connected in _CASES:
         for cause in causes:
             if test(cause):
-                return ConnectionFailure(words(host, cause), lasting)
+                return ConnectionFailure(words(host, cause), lasting, connected)
     return ConnectionFailure(f"the request to {host} failed ({type(error).__name__})")
 
 
@@ -93,25 +95,26 @@ def _say(template: str) -> Callable[[str, BaseException], str]:
     return lambda host, _cause: template.format(host)
 
 
-_Case = tuple[Callable[[BaseException], bool], Callable[[str, BaseException], str], bool]
-# most telling first: a refused connection is also an OSError inside a MaxRetryError
+_Case = tuple[Callable[[BaseException], bool], Callable[[str, BaseException], str], bool, bool]
+# then lasting, connected; most telling first: a refused connection is also an OSError inside a
+# MaxRetryError
 _CASES: tuple[_Case, ...] = (
-    (_is(ssl.SSLCertVerificationError), _certificate, True),
-    (_is(ssl.SSLError), _tls, False),
-    (_unknown_name, _say("host name {} does not resolve"), True),
-    (_is(socket.gaierror), _say("host name {} does not resolve at the moment"), False),
+    (_is(ssl.SSLCertVerificationError), _certificate, True, False),
+    (_is(ssl.SSLError), _tls, False, False),
+    (_unknown_name, _say("host name {} does not resolve"), True, False),
+    (_is(socket.gaierror), _say("host name {} does not resolve at the moment"), False, False),
     (_is(UnicodeError, urllib3.exceptions.LocationParseError, requests.exceptions.InvalidURL),
-     _say("{} is not a usable host name"), True),
-    (_is(ConnectionRefusedError), _say("{} refused the connection"), False),
-    (_no_route, _say("there is no route to {}"), False),
+     _say("{} is not a usable host name"), True, False),
+    (_is(ConnectionRefusedError), _say("{} refused the connection"), False, False),
+    (_no_route, _say("there is no route to {}"), False, False),
     (_is(requests.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError),
-     _say("connecting to {} timed out"), False),
+     _say("connecting to {} timed out"), False, False),
     (_is(TimeoutError, requests.Timeout, urllib3.exceptions.TimeoutError),
-     _say("{} did not answer in time"), False),
+     _say("{} did not answer in time"), False, True),
     (_is(urllib3.exceptions.DecodeError, zlib.error),
-     _say("{} sent a damaged compressed answer"), False),
+     _say("{} sent a damaged compressed answer"), False, True),
     (_is(http.client.RemoteDisconnected, http.client.IncompleteRead, ConnectionError,
-         urllib3.exceptions.IncompleteRead), _say("{} broke the connection off"), False),
-    (_is(http.client.HTTPException), _say("{} does not speak proper HTTP"), False),
-    (_is(urllib3.exceptions.ProtocolError), _say("{} broke the connection off"), False),
+         urllib3.exceptions.IncompleteRead), _say("{} broke the connection off"), False, True),
+    (_is(http.client.HTTPException), _say("{} does not speak proper HTTP"), False, True),
+    (_is(urllib3.exceptions.ProtocolError), _say("{} broke the connection off"), False, True),
 )  # fmt: skip

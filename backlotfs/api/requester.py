@@ -17,10 +17,12 @@ from backlotfs.clock import Clock, Deadline
 from backlotfs.errors import (
     ClockSkewed,
     CredentialsRefused,
+    HostUnreachable,
     ProtocolViolation,
     RemoteUnavailable,
     SettingsError,
 )
+from backlotfs.wire.breaker import Breakers
 from backlotfs.wire.retrying import RetryPolicy, call_with_retries
 
 T = TypeVar("T")
@@ -66,7 +68,7 @@ def _is_base(parts: SplitResult) -> bool:
 
 
 class SignedRequester:
-    """GETs one route at a time. Any number of threads may call; it holds no lock.
+    """GETs one route at a time. Any number of threads may call; it holds no lock meanwhile.
 
     :ivar clock_skew_s: server's clock minus ours, by the ``Date`` of the last answer that came
         straight from the API (a cached one is as old as the cache likes); 0.0 until known. Good
@@ -96,6 +98,7 @@ class SignedRequester:
         self._session = session
         self._clock = clock
         self._retry = retry
+        self._breakers = Breakers(clock)
 
     def get(
         self,
@@ -152,14 +155,20 @@ class SignedRequester:
         expires = round_expires(self._clock.now() + margin_s)
         query = signed_query(self._credentials, "GET", route, params, expires=expires)
         url = f"{base.origin}{base.prefix}{route}?{query}"
-        answer = fetch(
-            self._session,
-            url,
-            host=base.host,
-            route=route,
-            deadline=deadline,
-            clock=self._clock,
-        )
+        self._breakers.check(base.host)
+        try:
+            answer = fetch(
+                self._session,
+                url,
+                host=base.host,
+                route=route,
+                deadline=deadline,
+                clock=self._clock,
+            )
+        except HostUnreachable:
+            self._breakers.failed(base.host)
+            raise
+        self._breakers.reached(base.host)
         if base is self.api:
             self._learn(answer)
         error = refusal(

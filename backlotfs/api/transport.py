@@ -8,7 +8,7 @@ from backlotfs.api.answers import Answer
 from backlotfs.api.connection_failures import EXCHANGE_ERRORS, ConnectionFailure, explain
 from backlotfs.api.server_text import one_line
 from backlotfs.clock import Clock, Deadline
-from backlotfs.errors import ProtocolViolation, RemoteUnavailable
+from backlotfs.errors import HostUnreachable, ProtocolViolation, RemoteUnavailable
 from backlotfs.wire.bounded_body import BodyTooLarge, BoundedBody, UnknownEncoding
 from backlotfs.wire.sessions import timeouts_s
 
@@ -19,7 +19,7 @@ MAX_CONTAINERS = 1_000_000
 _CHUNK_BYTES = 64 * 1024
 
 
-class LastingFailure(RemoteUnavailable):
+class LastingFailure(HostUnreachable):
     """No connection, and another attempt will not change that: bad certificate, unknown name."""
 
 
@@ -31,8 +31,9 @@ def fetch(
     :param url: may hold a signature: it is sent, and never shown.
     :param host: how to name the other side in messages.
     :param route: the path, for messages.
-    :raises RemoteUnavailable: no answer, or one that broke off. Neither it nor anything in its
-        chain holds the URL.
+    :raises HostUnreachable: no connection.
+    :raises RemoteUnavailable: no answer, or one that broke off. Neither of them, nor anything in
+        their chains, holds the URL.
     :raises DeadlineExceeded: the time ended while the answer was arriving.
     :raises ProtocolViolation: more than :data:`MAX_BODY_BYTES` after decompression, or what may
         be more than :data:`MAX_CONTAINERS` of JSON, or an encoding that was not asked for.
@@ -46,7 +47,9 @@ def fetch(
 
 
 def _unreachable(failure: ConnectionFailure) -> RemoteUnavailable:
-    return (LastingFailure if failure.lasting else RemoteUnavailable)(failure.words)
+    if failure.lasting:
+        return LastingFailure(failure.words)
+    return (RemoteUnavailable if failure.connected else HostUnreachable)(failure.words)
 
 
 def _exchange(

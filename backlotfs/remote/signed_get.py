@@ -11,7 +11,7 @@ Theory of operation. A URL is resolved, sent, and the head of the answer is judg
 412                       `ContentChanged`
 408, 425, 429, 5xx        tried again after a backoff, while attempts and deadline last; not
                           before ``Retry-After``, and not at all if that is after the deadline
-connection trouble        the same
+connection trouble        the same; a host without any connection rests (`wire.breaker`)
 3xx                       followed where `RedirectChain` lets us, else `SourceRefused`
 a refused address         `SourceRefused`, at once: no other attempt would be let through
 anything else             `FalseAnswer`: a 200 is never taken for a 206
@@ -36,6 +36,7 @@ from backlotfs.errors import (
     ContentChanged,
     DeadlineExceeded,
     FalseAnswer,
+    HostResting,
     RemoteUnavailable,
     SourceDenied,
     SourceGone,
@@ -114,11 +115,18 @@ class SignedGet:
                 return answer
 
     def pause(
-        self, attempt: int, deadline: Deadline, error: BacklotError, *, asked_s: float = 0.0
+        self,
+        attempt: int,
+        deadline: Deadline,
+        error: BacklotError,
+        *,
+        asked_s: float = 0.0,
+        rest_s: float = 0.0,
     ) -> None:
         """Sleep the backoff before attempt ``attempt + 1``.
 
         :param asked_s: what the host asks for: at least so long.
+        :param rest_s: what we grant a host that cannot be reached: at least so long, too.
         :raises DeadlineExceeded: at once, when the host asks for more than is left.
         :raises BacklotError: ``error`` itself, when no attempt or no time is left.
         """
@@ -126,7 +134,7 @@ class SignedGet:
             raise DeadlineExceeded(f"{error}, and asks for a pause of {asked_s:.0f} s")
         if attempt >= self._retry.max_attempts:
             raise error
-        delay = max(asked_s, self._retry.delay_s(attempt, random.random()))
+        delay = max(asked_s, rest_s, self._retry.delay_s(attempt, random.random()))
         if delay >= deadline.remaining_s():
             raise error
         self._clock.sleep(delay)
@@ -165,6 +173,10 @@ class _Attempt:
                 if_match=self._if_match,
                 timeout_s=self._deadline.remaining_s(),
             )
+        except HostResting as error:
+            get.ended(Outcome.DROPPED)  # nothing was sent
+            self._again_after(error, rest_s=error.retry_after_s)
+            return None
         except RemoteUnavailable as error:
             get.ended(Outcome.CUT)
             self._again_after(error)
@@ -241,8 +253,10 @@ class _Attempt:
                 f"the source of {self._embed_code} is refused: {error.code or status}"
             )
 
-    def _again_after(self, error: RemoteUnavailable, *, asked_s: float = 0.0) -> None:
+    def _again_after(
+        self, error: RemoteUnavailable, *, asked_s: float = 0.0, rest_s: float = 0.0
+    ) -> None:
         self._failures += 1
         self._redirects = None
         log.debug("attempt %d on %s failed: %s", self._failures, self._embed_code, error)
-        self._owner.pause(self._failures, self._deadline, error, asked_s=asked_s)
+        self._owner.pause(self._failures, self._deadline, error, asked_s=asked_s, rest_s=rest_s)

@@ -21,7 +21,9 @@ from typing import NamedTuple, Protocol, cast
 from urllib.parse import urlsplit
 
 from backlotfs.byterange import ByteRange
-from backlotfs.errors import ProtocolViolation, RemoteUnavailable
+from backlotfs.clock import SystemClock
+from backlotfs.errors import HostUnreachable, ProtocolViolation, RemoteUnavailable
+from backlotfs.wire.breaker import Breakers
 from backlotfs.wire.dialing import Dialer
 from backlotfs.wire.range_response import RangeResponse, bound_waits
 
@@ -146,9 +148,15 @@ class RangeAnswer:
 class ConnectionPool:
     """Idle kept-alive connections, newest first, for any number of hosts."""
 
-    def __init__(self, dialer: Dialer, *, user_agent: str) -> None:
-        """``dialer`` decides which hosts are connected to, and which certificates are trusted."""
+    def __init__(
+        self, dialer: Dialer, *, user_agent: str, breakers: Breakers | None = None
+    ) -> None:
+        """``dialer`` decides which hosts are connected to, and which certificates are trusted.
+
+        :param breakers: let dead hosts rest; None: by the machine's clock.
+        """
         self._dialer = dialer
+        self._breakers = breakers or Breakers(SystemClock())
         self._user_agent = user_agent
         self._lock = threading.Lock()
         self._closed = False
@@ -167,7 +175,8 @@ class ConnectionPool:
         :param url: sent as it is; never shown in an error.
         :param if_match: a strong ETag the object must still have (412 otherwise).
         :param timeout_s: bounds connecting and each wait for bytes, together with the constants.
-        :raises RemoteUnavailable: refused, unresolvable, TLS, reset, timed out.
+        :raises HostUnreachable: refused, unresolvable, TLS, no connection in time.
+        :raises RemoteUnavailable: reset, timed out.
         :raises SourceRefused: policy lets us connect to none of the host's addresses.
         :raises ProtocolViolation: for a URL that is not plain http(s).
         """
@@ -231,12 +240,16 @@ class ConnectionPool:
 
     def _connect(self, origin: Origin, timeout_s: float) -> http.client.HTTPConnection:
         timeout = max(0.05, min(CONNECT_TIMEOUT_S, timeout_s))
+        place = f"source host {origin.host}:{origin.port}"
+        self._breakers.check(place)
         try:
             connection = self._dialer.connect(
                 origin.scheme, origin.host, origin.port, timeout_s=timeout
             )
         except (OSError, ValueError) as error:
-            raise _unavailable(origin.host, error) from None
+            self._breakers.failed(place)
+            raise HostUnreachable(_words(origin.host, error)) from None
+        self._breakers.reached(place)
         connection.response_class = RangeResponse
         connection.sock.settimeout(None)  # from here on the kernel's own timeouts bound each wait
         bound_waits(connection.sock, min(STALL_TIMEOUT_S, timeout_s))
@@ -260,6 +273,11 @@ def small_body(answer: _Readable, limit_bytes: int) -> bytes:
 
 
 def _unavailable(host: str, error: Exception) -> RemoteUnavailable:
+    """A failure over a connection that had come about."""
+    return RemoteUnavailable(_words(host, error))
+
+
+def _words(host: str, error: Exception) -> str:
     """Our own words for a transport failure: the library's may quote the signed URL."""
     if isinstance(error, socket.gaierror | UnicodeError):
         what = "its name does not resolve"
@@ -275,4 +293,4 @@ def _unavailable(host: str, error: Exception) -> RemoteUnavailable:
         what = "the connection was cut"
     else:
         what = f"it does not speak HTTP ({type(error).__name__})"
-    return RemoteUnavailable(f"source host {host}: {what}")
+    return f"source host {host}: {what}"

@@ -210,7 +210,25 @@ def _nested(cause: Exception) -> requests.ConnectionError:
 )
 def test_words_for_each_failure(cause: Exception, words: str, lasting: bool) -> None:
     """The most telling exception in the nest decides; its own text is never shown."""
-    assert explain(_nested(cause), "h") == (words, lasting)
+    found = explain(_nested(cause), "h")
+    assert (found.words, found.lasting) == (words, lasting)
+
+
+@pytest.mark.parametrize(
+    ("cause", "connected"),
+    [
+        (_certificate_error(), False),
+        (ConnectionRefusedError(), False),
+        (socket.gaierror(socket.EAI_AGAIN, "SIGN"), False),
+        (urllib3.exceptions.ConnectTimeoutError("SIGN"), False),
+        (TimeoutError("SIGN"), True),
+        (ConnectionResetError("SIGN"), True),
+        (OSError("SIGN"), True),
+    ],
+)
+def test_whether_there_was_a_connection(cause: Exception, connected: bool) -> None:
+    """A host is let rest only when it is sure that there was none."""
+    assert explain(_nested(cause), "h").connected is connected
 
 
 def test_a_circle_of_causes_ends() -> None:
