@@ -81,15 +81,16 @@ class DeviceLoop:
 
     def _start_thread(self) -> None:
         thread = threading.Thread(target=self._serve, name="fuse", daemon=True)
-        with self._lock:
+        with self._lock:  # all of it: `run` joins what it finds, and who leaves has to be known
             self._idle += 1
             self._threads.add(thread)
-        thread.start()
+            thread.start()
 
     def _serve(self) -> None:
         message = bytearray(self._buffer_bytes)
         shared = (ctypes.c_char * self._buffer_bytes).from_buffer(message)
         receive, reads = self._device.receive, self._reads
+        idle = True
         try:
             while length := receive(message):
                 request = parse_request(message)
@@ -99,16 +100,16 @@ class DeviceLoop:
                     pass
                 elif request.opcode == INIT:
                     self._begin_session(shared, length)
-                elif not self._hand_over(shared, length):
+                elif not (idle := self._hand_over(shared, length)):
                     break
         except OSError as error:
             log.error("the kernel's requests can be received no more: %s", error.strerror)  # noqa: TRY400  # a traceback says nothing more
         finally:
             with self._lock:
-                self._idle -= 1
+                self._idle -= idle
 
     def _hand_over(self, shared: Any, length: int) -> bool:
-        """Have libfuse serve a request. Whether this thread is needed afterwards."""
+        """Have libfuse serve a request. Whether this thread is needed, and idle, afterwards."""
         with self._lock:
             self._idle -= 1
             starved = self._idle == 0 and len(self._threads) < MAX_THREADS
@@ -116,8 +117,10 @@ class DeviceLoop:
             self._start_thread()
         self._libfuse.fuse_session_process(self._session, shared, length, self._channel)
         with self._lock:
-            self._idle += 1
-            if self._idle <= BASE_THREADS:
+            # Who leaves is not idle from here on: were it counted until it has ended, all the others
+            # could leave as well, and the session would end under whoever uses it.
+            if self._idle < BASE_THREADS:
+                self._idle += 1
                 return True
             self._threads.discard(threading.current_thread())
             return False
