@@ -117,7 +117,7 @@ class DeviceLoop:
             self._start_thread()
         self._libfuse.fuse_session_process(self._session, shared, length, self._channel)
         with self._lock:
-            # Who leaves is not idle from here on: were it counted until it has ended, all the others
+            # Who leaves is not idle from here on: were it counted until it has ended, all others
             # could leave as well, and the session would end under whoever uses it.
             if self._idle < BASE_THREADS:
                 self._idle += 1
