@@ -17,3 +17,12 @@ def notify(state: str) -> None:
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
         channel.connect(address)
         channel.sendall(state.encode())
+
+
+def watchdog_patience_s() -> float | None:
+    """Seconds after which the manager takes silence for a hang; None: it does not watch us."""
+    for_another = os.environ.get("WATCHDOG_PID", "") not in ("", str(os.getpid()))
+    given = os.environ.get("WATCHDOG_USEC", "")
+    if for_another or not (given.isascii() and given.isdigit()) or int(given) == 0:
+        return None
+    return int(given) / 1e6

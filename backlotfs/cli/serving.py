@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from backlotfs import crashes, logs, service
 from backlotfs.cli.control_handlers import handlers
+from backlotfs.cli.watchdog import watch
 from backlotfs.clock import Deadline, SystemClock
 from backlotfs.control.address import socket_path
 from backlotfs.control.server import ControlServer
@@ -96,6 +97,7 @@ def serve_mount(settings: MountSettings, ready: Callable[[], None]) -> None:
         log.info("mounted %s on %s", settings.source, settings.mountpoint)
         ready()
         service.notify("READY=1\nSTATUS=mounted")
+        watch(settings.mountpoint)
         if saved:
             error = _check(stack)
             if error is not None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,6 +58,25 @@ def test_ready_comes_when_the_mountpoint_answers_and_not_before(
         assert "STOPPING=1" in received(manager, "STOPPING=1")
     finally:
         mount.close()
+
+
+def test_the_watchdog_hears_as_long_as_the_mount_answers(
+    serve: Serve, manager: socket.socket, tmp_path: Path
+) -> None:
+    """Again and again; not a word while the process is stopped, and again when it goes on."""
+    watched = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "300000"}
+    with Mount(serve(video("reel.mov")), tmp_path, extra=watched) as mount:
+        mount.expect_log("has not answered")
+        received(manager, "READY=1")
+        for _ in range(3):
+            received(manager, "WATCHDOG=1")
+        mount.process.send_signal(signal.SIGSTOP)
+        manager.settimeout(1.0)
+        with contextlib.suppress(TimeoutError):
+            received(manager, "never said")  # all that was sent before it stopped
+        mount.process.send_signal(signal.SIGCONT)
+        manager.settimeout(START_S)
+        received(manager, "WATCHDOG=1")
 
 
 def test_no_ready_when_it_fails(serve: Serve, manager: socket.socket, tmp_path: Path) -> None:

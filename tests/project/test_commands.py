@@ -73,7 +73,7 @@ def test_missing_packages_without_a_way_to_install_are_named(tmp_path: Path) -> 
     bare.chmod(0o755)
     refused = run([ROOT / ".ci" / "system-packages", "test"], PATH=str(tmp_path))
     assert refused.returncode == 1
-    assert refused.stderr.endswith("python3-venv fuse3 libfuse2 rsync ffmpeg attr\n")
+    assert refused.stderr.endswith("python3-venv fuse3 libfuse2 rsync ffmpeg attr systemd\n")
 
 
 @pytest.mark.parametrize("path", ["relative", "/with space", "/a|b"])

@@ -34,3 +34,27 @@ def test_without_a_manager_nothing_happens(
     if address is not None:
         monkeypatch.setenv("NOTIFY_SOCKET", address)
     service.notify("READY=1")
+
+
+@pytest.mark.parametrize(
+    ("usec", "pid", "patience_s"),
+    [
+        (None, None, None),
+        ("60000000", None, 60.0),
+        ("1500000", "own", 1.5),
+        ("60000000", "1", None),
+        ("0", None, None),
+        ("soon", None, None),
+        ("-1", None, None),
+        ("²", None, None),
+    ],
+)
+def test_the_watchdogs_patience(
+    usec: str | None, pid: str | None, patience_s: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ours alone: a child inherits the environment, but is not what is watched."""
+    for name, value in (("WATCHDOG_USEC", usec), ("WATCHDOG_PID", pid)):
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, str(os.getpid()) if value == "own" else value)
+    assert service.watchdog_patience_s() == patience_s
