@@ -18,6 +18,7 @@ from backlotfs.errors import BacklotError
 #: quarter of a second of every mount's start.
 _COMMANDS = {
     "demo": "backlotfs.demo.command:demo",
+    "doctor": "backlotfs.cli.doctor:doctor",
     "emulator": "backlotfs.emulator.command:emulator",
     "export": "backlotfs.cli.export:export",
     "info": "backlotfs.cli.library:info",

@@ -14,6 +14,7 @@ PACKAGE = ROOT / "backlotfs"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli", "demo"),
+    ("doctor",),
     ("wiring",),
     ("read_path", "export"),
     ("kernel", "control"),

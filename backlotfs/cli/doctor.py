@@ -1,0 +1,90 @@
+"""``backlotfs doctor``: every precondition of a mount, and the command that mends it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from backlotfs.cli.account_options import account_from, account_options
+from backlotfs.clock import SystemClock
+from backlotfs.doctor import machine
+from backlotfs.doctor.cache_folder import check_cache_folder
+from backlotfs.doctor.finding import Finding, Verdict, failed_by, fine
+from backlotfs.doctor.library import check_library
+from backlotfs.errors import SettingsError
+from backlotfs.profiles import config_path
+from backlotfs.settings import Account, default_cache_dir
+
+_COLOURS = {Verdict.OK: "green", Verdict.NOTE: "yellow", Verdict.FAILED: "red"}
+
+
+@click.command()
+@account_options
+@click.option(
+    "--cache-dir",
+    type=click.Path(path_type=Path),
+    help="The folder that `mount` would be given [your cache folder].",
+)
+@click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
+def doctor(
+    api_url: str | None,
+    cdn_url: str | None,
+    config: Path | None,
+    profile: str | None,
+    ca_bundle: Path | None,
+    allow_source_host: tuple[str, ...],
+    cache_dir: Path | None,
+    as_json: bool,
+) -> int:
+    """Check all that a mount needs, and say how to mend what is amiss.
+
+    Exits as `mount` would: 0 when it would work, else with the code of what would stop it first.
+    Costs two or three calls of the API.
+    """
+    account: Account | None = None
+    try:
+        account = account_from(api_url, cdn_url, config, profile, ca_bundle, allow_source_host)
+        where = f"profile {profile} of {config or config_path()}" if profile else "environment"
+        settings = fine("credentials", f"from {config if config and not profile else where}")
+    except SettingsError as error:
+        settings = failed_by("credentials", error)
+    findings = []
+    for finding in _checks(account, settings, cache_dir or default_cache_dir(os.environ)):
+        findings.append(finding)
+        if not as_json:
+            _say(finding)
+    code = next((finding.exit_code for finding in findings if finding.exit_code), 0)
+    if as_json:
+        report = {"exit_code": code, "findings": [asdict(finding) for finding in findings]}
+        click.echo(json.dumps(report, ensure_ascii=False))
+    return code
+
+
+def _checks(account: Account | None, settings: Finding, cache_dir: Path) -> Iterator[Finding]:
+    is_root = os.geteuid() == 0
+    options = account.mount_options.split(",") if account is not None else []
+    yield machine.check_python()
+    yield machine.check_libfuse()
+    yield machine.check_device()
+    yield machine.check_fusermount(is_root=is_root)
+    yield machine.check_allow_other(is_root=is_root, wanted="allow_other" in options)
+    yield machine.check_read_ahead(is_root=is_root)
+    yield check_cache_folder(cache_dir.absolute())
+    yield settings
+    if account is not None:
+        yield from check_library(account, SystemClock())
+
+
+def _say(finding: Finding) -> None:
+    word = f"{finding.verdict.value:7}"
+    if sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
+        word = click.style(word, fg=_COLOURS[finding.verdict])
+    click.echo(f"{word} {finding.check:13} {finding.detail}")
+    if finding.remedy:
+        click.echo(f"{'':21} → {finding.remedy}")

@@ -1,0 +1,45 @@
+"""The folder of catalog and blocks: there, ours alone, writable, with room."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from backlotfs.doctor.finding import Finding, failed, fine, note
+from backlotfs.settings import GIB
+
+_SETTINGS = 2
+#: With less, hardly a block is kept over restarts.
+LITTLE_BYTES = GIB
+
+
+def check_cache_folder(folder: Path) -> Finding:
+    """Could a mount keep its things there? Makes nothing but a file that is gone again."""
+    place = folder
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    mend = f"install -d -m 700 {folder}, or name another with --cache-dir"
+    if not place.is_dir():
+        return failed("cache folder", f"{place} is not a folder", mend, _SETTINGS)
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        return failed("cache folder", f"{place}: {error.strerror}", mend, _SETTINGS)
+    free = shutil.disk_usage(place).free
+    if place == folder:
+        status = folder.stat()
+        if status.st_uid not in (os.geteuid(), 0):
+            return failed("cache folder", f"{folder} belongs to another user", mend, _SETTINGS)
+        if status.st_mode & 0o077:
+            return note("cache folder", f"{folder} is open to others", f"chmod 700 {folder}")
+    if free < LITTLE_BYTES:
+        return note(
+            "cache folder",
+            f"only {free // 1024**2} MiB are free at {place}",
+            "make room, or mount with --cache-size 0 or another --cache-dir",
+        )
+    made = "" if place == folder else ", will be made"
+    return fine("cache folder", f"{folder}{made}; {free / GIB:.1f} GiB free")

@@ -1,0 +1,94 @@
+"""``doctor`` against an emulated library: what it says, and how it exits."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from backlotfs.doctor.finding import Verdict
+from backlotfs.doctor.library import check_clock, check_tls
+from backlotfs.emulator import Emulator
+from backlotfs.settings import Account
+from tests.conftest import Serve
+from tests.support import commands
+from tests.support.made_assets import video
+
+CHECKS = [
+    "python", "libfuse 2", "/dev/fuse", "fusermount", "allow_other", "read-ahead", "cache folder",
+    "credentials", "TLS", "API", "clock", "sources",
+]  # fmt: skip  # in the order of the output
+
+
+@pytest.fixture(scope="module")
+def emulator(serve: Serve) -> Emulator:
+    """A library of one file, and of one without a source."""
+    return serve(video("a.mov", 700))
+
+
+def doctor(home: Path, config: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    """Run it with this profile file."""
+    profile = ("--config", config, "--profile", commands.PROFILE)
+    return commands.run("doctor", *profile, *more, home=home)
+
+
+def test_all_is_looked_at(emulator: Emulator, tmp_path: Path) -> None:
+    """Each once, in one order; this machine can mount (or the mounted tests fail too)."""
+    config = commands.write_config(tmp_path / "config.toml", emulator)
+    done = doctor(tmp_path, config, "--json")
+    report = json.loads(done.stdout)
+    assert [finding["check"] for finding in report["findings"]] == CHECKS
+    found = {finding["check"]: finding for finding in report["findings"]}
+    assert found["API"]["verdict"] == "ok"
+    assert found["sources"]["detail"].endswith("700 bytes, served in ranges, with an ETag")
+    assert found["TLS"]["verdict"] == "note", "the emulator speaks plain http"
+    assert report["exit_code"] == done.returncode
+    assert emulator.api_secret not in done.stdout + done.stderr
+
+
+def test_without_a_terminal_there_are_no_colours(emulator: Emulator, tmp_path: Path) -> None:
+    """One line a check, its remedy below."""
+    config = commands.write_config(tmp_path / "config.toml", emulator)
+    done = doctor(tmp_path, config)
+    assert "\x1b" not in done.stdout
+    assert "→ use https:// if it can" in done.stdout
+
+
+def test_refused_credentials_are_exit_3(emulator: Emulator, tmp_path: Path) -> None:
+    """And what follows from them is not tried."""
+    config = commands.write_config(tmp_path / "config.toml", emulator, api_secret="wrong")
+    done = doctor(tmp_path, config, "--json")
+    assert done.returncode == 3
+    assert json.loads(done.stdout)["findings"][-1]["check"] == "API"
+
+
+def test_an_api_that_is_not_there_is_exit_4(emulator: Emulator, tmp_path: Path) -> None:
+    """Nobody listens on port 1."""
+    config = commands.write_config(tmp_path / "config.toml", emulator, api_url="http://127.0.0.1:1")
+    assert doctor(tmp_path, config).returncode == 4
+
+
+def test_a_profile_open_to_others_is_exit_2(emulator: Emulator, tmp_path: Path) -> None:
+    """With the command that closes it."""
+    config = commands.write_config(tmp_path / "config.toml", emulator)
+    config.chmod(0o644)
+    done = doctor(tmp_path, config)
+    assert done.returncode == 2
+    assert f"chmod 600 {config}" in done.stdout
+
+
+def test_a_clock_that_is_off() -> None:
+    """Which way, and what sets it."""
+    assert check_clock(0.4).verdict is Verdict.OK
+    assert "90 s behind" in check_clock(90).detail
+    assert "90 s ahead" in check_clock(-90).detail
+    assert check_clock(-90).remedy == "timedatectl set-ntp true"
+
+
+def test_a_host_that_does_not_speak_tls(emulator: Emulator) -> None:
+    """The emulator answers a handshake with an error of HTTP."""
+    url = emulator.api_url.replace("http://", "https://")
+    found = check_tls(Account(url, "key", "secret"))
+    assert (found.verdict, found.exit_code) == (Verdict.FAILED, 4)

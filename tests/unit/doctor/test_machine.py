@@ -1,0 +1,129 @@
+"""What the system lacks is found, and the command that mends it is named."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from backlotfs.doctor import cache_folder, machine
+from backlotfs.doctor.cache_folder import check_cache_folder
+from backlotfs.doctor.finding import Verdict, failed_by
+from backlotfs.errors import FuseUnusable, SettingsError
+
+
+def test_an_old_python() -> None:
+    """One of today is fine."""
+    assert machine.check_python((3, 9, 2)).verdict is Verdict.FAILED
+    assert machine.check_python().verdict is Verdict.OK
+
+
+def test_a_missing_libfuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is what a mount would exit with 5 for."""
+
+    def missing() -> None:
+        raise FuseUnusable("libfuse 2 is missing; install it")
+
+    monkeypatch.setattr(machine, "load_fuse", missing)
+    found = machine.check_libfuse()
+    assert (found.detail, found.exit_code) == ("libfuse 2 is missing", 5)
+    assert "apt-get install" in (found.remedy or "")
+
+
+def test_a_missing_device(tmp_path: Path) -> None:
+    """The module, or what a container has to be given."""
+    found = machine.check_device(tmp_path / "fuse")
+    assert (found.verdict, found.exit_code) == (Verdict.FAILED, 5)
+    assert "modprobe fuse" in (found.remedy or "")
+
+
+def test_a_forbidden_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shown by a container, but not to be opened."""
+
+    def forbidden(*_arguments: object) -> int:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "open", forbidden)
+    assert "--device /dev/fuse" in (machine.check_device().remedy or "")
+
+
+def test_a_missing_helper_matters_to_ordinary_users_only(tmp_path: Path) -> None:
+    """Root mounts without it."""
+    nowhere = str(tmp_path)
+    assert machine.check_fusermount(is_root=False, path=nowhere).exit_code == 5
+    assert machine.check_fusermount(is_root=True, path=nowhere).verdict is Verdict.NOTE
+
+
+def test_a_helper_without_its_right(tmp_path: Path) -> None:
+    """The command has its very path."""
+    helper = tmp_path / "fusermount"
+    helper.touch(mode=0o755)
+    found = machine.check_fusermount(is_root=False, path=str(tmp_path))
+    assert found.remedy == f"chmod u+s {helper}"
+    assert machine.check_fusermount(is_root=True, path=str(tmp_path)).verdict is Verdict.OK
+
+
+@pytest.mark.parametrize(
+    ("conf", "is_root", "wanted", "verdict"),
+    [
+        ("user_allow_other\n", False, True, Verdict.OK),
+        ("#user_allow_other\n", False, True, Verdict.FAILED),
+        ("#user_allow_other\n", False, False, Verdict.NOTE),
+        ("", True, True, Verdict.OK),
+    ],
+)
+def test_leave_for_others(
+    tmp_path: Path, conf: str, is_root: bool, wanted: bool, verdict: Verdict
+) -> None:
+    """A line that is commented out gives none."""
+    path = tmp_path / "fuse.conf"
+    path.write_text(conf)
+    found = machine.check_allow_other(is_root=is_root, wanted=wanted, conf=path)
+    assert found.verdict is verdict
+    if verdict is not Verdict.OK:
+        assert found.remedy == f"echo user_allow_other | sudo tee -a {path}"
+
+
+def test_the_read_ahead_of_ordinary_users_is_a_note() -> None:
+    """Slower, not broken."""
+    assert machine.check_read_ahead(is_root=False).verdict is Verdict.NOTE
+
+
+def test_a_folder_that_will_be_made(tmp_path: Path) -> None:
+    """Nothing is made by looking."""
+    found = check_cache_folder(tmp_path / "a" / "b")
+    assert found.verdict in (Verdict.OK, Verdict.NOTE)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_open_to_others(tmp_path: Path) -> None:
+    """It holds names and media."""
+    tmp_path.chmod(0o755)
+    found = check_cache_folder(tmp_path)
+    assert (found.verdict, found.remedy) == (Verdict.NOTE, f"chmod 700 {tmp_path}")
+
+
+def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
+    """Or below one."""
+    (tmp_path / "file").touch()
+    found = check_cache_folder(tmp_path / "file" / "cache")
+    assert (found.verdict, found.exit_code) == (Verdict.FAILED, 2)
+
+
+def test_a_folder_that_cannot_be_written() -> None:
+    """Not even by root."""
+    assert check_cache_folder(Path("/proc/backlotfs")).verdict is Verdict.FAILED
+
+
+def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mount works; it keeps little."""
+    monkeypatch.setattr(cache_folder, "LITTLE_BYTES", 1 << 80)
+    assert "MiB are free" in check_cache_folder(tmp_path).detail
+
+
+def test_an_errors_sentence_has_its_remedy_after_a_semicolon() -> None:
+    """That is how all our sentences are made."""
+    found = failed_by("credentials", SettingsError("no API key; set BACKLOT_API_KEY"))
+    assert (found.detail, found.remedy) == ("no API key", "set BACKLOT_API_KEY")
+    assert found.exit_code == 2
