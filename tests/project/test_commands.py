@@ -39,7 +39,7 @@ def test_ci_runs_the_one_command() -> None:
     "target",
     [
         *("demo", "test", "lint", "venv", "clean", "help", "install", "uninstall"),
-        *("bench", "bench-metadata", "bench-credits"),
+        *("crash", "bench", "bench-metadata", "bench-credits"),
     ],
 )
 def test_make_knows_its_targets(target: str) -> None:
