@@ -1,0 +1,186 @@
+"""One planted key and secret, and every signature made of them: nowhere that others may look.
+
+A real mount with everything turned on that talks: our log at debug, `http.client`'s prints and
+urllib3's debug lines, Python's crash dump. That paths and the mark are there shows that it talked.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+import pytest
+
+from backlotfs.emulator import Emulator, Fault
+from backlotfs.emulator.api_signing import api_signature
+from backlotfs.emulator.source_signing import source_signature
+from backlotfs.redaction import MARK
+from tests.conftest import Serve
+from tests.support.commands import run
+from tests.support.deadlines import wait_until
+from tests.support.expected_bytes import assert_same_bytes
+from tests.support.made_assets import MIB, video
+from tests.support.mounting import Mount, detach
+
+pytestmark = pytest.mark.mounted
+
+EMULATOR = "backlotfs.emulator"
+REEL, BAD = video("reel.mov", 3 * MIB), video("bad.mov", 2 * MIB)
+#: Loaded by the interpreter before anything of ours: the libraries talk, whatever we tell them.
+TALKATIVE = """
+import http.client, logging
+http.client.HTTPConnection.debuglevel = 1
+class Loud(logging.Logger):
+    def setLevel(self, level):
+        libraries = ("urllib3", "requests", "http.client")
+        super().setLevel("DEBUG" if self.name.startswith(libraries) else level)
+logging.setLoggerClass(Loud)
+"""
+
+
+@pytest.fixture(scope="module")
+def signatures() -> Iterator[set[str]]:
+    """Every signature that the emulator computes, of the API's requests and of source URLs."""
+    seen: set[str] = set()
+
+    def noting(sign: Callable[..., str]) -> Callable[..., str]:
+        def signed(*arguments: Any, **more: Any) -> str:
+            signature = sign(*arguments, **more)
+            seen.add(signature)
+            return signature
+
+        return signed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(f"{EMULATOR}.api_side.api_signature", noting(api_signature))
+        patch.setattr(f"{EMULATOR}.source_side.source_signature", noting(source_signature))
+        yield seen
+
+
+@pytest.fixture(scope="module")
+def emulator(serve: Serve, signatures: set[str]) -> Emulator:
+    """Its account has a key and a secret that cannot be taken for anything else."""
+    key, secret = "PlantedKeyPlantedKeyPlantedK.eyZZZ", "planted/secret+/40/c" * 2
+    return serve(REEL, BAD, api_key=key, api_secret=secret)
+
+
+@pytest.fixture
+def planted(emulator: Emulator, talking: Mount, signatures: set[str]) -> list[str]:
+    """Key, secrets and every signature so far, in each form that a URL may give them."""
+    settings = emulator.settings
+    found = {settings.api_key, settings.api_secret, settings.source_secret, settings.source_key_id}
+    assert len(signatures) >= 5
+    found |= signatures
+    return sorted({form for word in found for form in (word, quote(word, ""), quote_plus(word))})
+
+
+@pytest.fixture(scope="module")
+def talking(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mount]:
+    """A mount that has read, met an expired URL, a refusal and a dead end, and dumped its state."""
+    folder = tmp_path_factory.mktemp("planted")
+    (folder / "talkative").mkdir()
+    (folder / "talkative" / "sitecustomize.py").write_text(TALKATIVE)
+    extra = {"PYTHONPATH": str(folder / "talkative"), "PYTHONFAULTHANDLER": "1"}
+    mount = Mount(emulator, folder, "--log-level", "debug", extra=extra)
+    mount.start()
+    try:
+        assert_same_bytes(mount.file_of(REEL), REEL)
+        mount.file_of(BAD).stat()
+        emulator.expire_urls()
+        url = emulator.source_url(BAD.embed_code)
+        for fault in (Fault.of("access_denied"), Fault.redirect(url)):
+            rule = emulator.faults.add(fault, route="source", embed_code=BAD.embed_code)
+            with pytest.raises(OSError, match=r"denied|error"):
+                mount.file_of(BAD).read_bytes()
+            emulator.faults.remove(rule)
+        emulator.expire_urls()
+        assert_same_bytes(mount.file_of(BAD), BAD)
+        mount.process.send_signal(signal.SIGUSR1)
+        wait_until(lambda: "Thread 0x" in mount.log_text(), "the dump of its threads")
+        yield mount
+    finally:
+        mount.process.kill()
+        mount.process.wait()
+        detach(mount.path)
+        with pytest.raises(AssertionError):
+            mount.close()  # gives up its watchdog; that it was killed is no news
+
+
+def assert_clean(text: str, planted: list[str]) -> None:
+    """Without any of it. :raises AssertionError: with the line."""
+    for secret in planted:
+        lines = [line for line in text.splitlines() if secret in line]
+        assert not lines, lines[0]
+
+
+def test_the_log(talking: Mount, planted: list[str]) -> None:
+    """Nothing planted; paths of API and sources, each with the mark for its query."""
+    log = talking.log_text()
+    assert_clean(log, planted)
+    assert f"/v2/assets?{MARK}" in log
+    assert f"{quote(REEL.object_key, '')}?{MARK}" in log
+    for talker in ("DEBUG urllib3", "DEBUG http.client", "DEBUG backlotfs"):
+        assert talker in log, talker
+
+
+def test_what_commands_print(talking: Mount, planted: list[str]) -> None:
+    """status, stats and refresh, as text and for scripts; umount of a mount in use."""
+    said = ""
+    for words in (("status",), ("status", "--json"), ("stats",), ("stats", "--json"), ("refresh",)):
+        done = run(*words, talking.path, home=talking.folder)
+        assert done.returncode == 0, done.stderr
+        said += done.stdout + done.stderr
+    with talking.file_of(REEL).open("rb"):
+        said += run("umount", talking.path, home=talking.folder).stderr
+    assert "(pid " in said
+    assert_clean(said, planted)
+
+
+def test_the_process_list(talking: Mount, planted: list[str]) -> None:
+    """What `ps` shows of any process, and the names of threads."""
+    shown = "\n".join(
+        path.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+        for pattern in ("[0-9]*/cmdline", f"{talking.process.pid}/task/*/comm")
+        for path in Path("/proc").glob(pattern)
+        if path.exists()
+    )
+    assert str(talking.path) in shown
+    assert_clean(shown, planted)
+
+
+def test_files(talking: Mount, planted: list[str]) -> None:
+    """World-readable ones hold nothing of it; of private ones only the user's own profile does."""
+    secrets = [secret.encode() for secret in planted]
+    seen = 0
+    for folder, _, names in os.walk(talking.folder):
+        if Path(folder) == talking.path:
+            continue
+        for path in (Path(folder, name) for name in names):
+            if not stat.S_ISREG(path.lstat().st_mode) or path.name == "config.toml":
+                continue
+            seen += 1
+            data = path.read_bytes()
+            assert not [secret for secret in secrets if secret in data], path
+    assert seen >= 3
+    assert (talking.folder / "config.toml").stat().st_mode & 0o077 == 0
+
+
+def test_no_core_file(talking: Mount) -> None:
+    """The kernel is told to write none: it would hold the secret."""
+    limits = Path(f"/proc/{talking.process.pid}/limits").read_text()
+    (core,) = [line.split() for line in limits.splitlines() if "core file" in line]
+    assert core[4] == "0"
+
+
+def test_the_crash_dump(talking: Mount, planted: list[str]) -> None:
+    """Last of all: the mount is made to crash in C, and Python says where its threads were."""
+    talking.process.send_signal(signal.SIGABRT)
+    assert talking.process.wait(10) == -signal.SIGABRT
+    log = talking.log_text()
+    assert "Fatal Python error: Aborted" in log
+    assert_clean(log, planted)
