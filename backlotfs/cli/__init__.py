@@ -17,6 +17,8 @@ from backlotfs.errors import BacklotError
 #: Command to where it is. Loaded when it is asked for: the server's libraries alone would take a
 #: quarter of a second of every mount's start.
 _COMMANDS = {
+    "completion": "backlotfs.cli.completion:completion",
+    "config": "backlotfs.cli.config:config",
     "demo": "backlotfs.demo.command:demo",
     "doctor": "backlotfs.cli.doctor:doctor",
     "emulator": "backlotfs.emulator.command:emulator",

@@ -23,6 +23,8 @@ from backlotfs.settings import Account, default_cache_dir
 
 _COLOURS = {Verdict.OK: "green", Verdict.NOTE: "yellow", Verdict.FAILED: "red"}
 
+_NO_ACCOUNT = "backlotfs config init"
+
 
 @click.command()
 @account_options
@@ -53,7 +55,7 @@ def doctor(
         where = f"profile {profile} of {config or config_path()}" if profile else "environment"
         settings = fine("credentials", f"from {config if config and not profile else where}")
     except SettingsError as error:
-        settings = failed_by("credentials", error)
+        settings = failed_by("credentials", error, None if "; " in str(error) else _NO_ACCOUNT)
     findings = []
     for finding in _checks(account, settings, cache_dir or default_cache_dir(os.environ)):
         findings.append(finding)

@@ -1,0 +1,25 @@
+"""``backlotfs completion``: what a shell needs to complete our commands and options."""
+
+from __future__ import annotations
+
+import click
+from click.shell_completion import get_completion_class
+
+_VARIABLE = "_BACKLOTFS_COMPLETE"  # click's rule for a program called backlotfs
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion(context: click.Context, shell: str) -> None:
+    """Print the completion script for SHELL.
+
+    \b
+    bash: backlotfs completion bash > ~/.local/share/bash-completion/completions/backlotfs
+    zsh:  backlotfs completion zsh > ~/.zfunc/_backlotfs   (with fpath+=~/.zfunc before compinit)
+    fish: backlotfs completion fish > ~/.config/fish/completions/backlotfs.fish
+    """  # \b is click's: keep these lines as they are
+    made = get_completion_class(shell)
+    if made is None:
+        raise click.UsageError(f"click knows no completion for {shell}")
+    click.echo(made(context.find_root().command, {}, "backlotfs", _VARIABLE).source())

@@ -1,0 +1,82 @@
+"""``backlotfs config init``: asks who we are for the API, tries it, keeps it where only we read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+import platformdirs
+
+from backlotfs import redaction
+from backlotfs.clock import SystemClock
+from backlotfs.errors import SettingsError
+from backlotfs.profile_file import has_profile, is_profile_name, write_profile
+from backlotfs.settings import DEFAULT_API_URL, Account, default_cdn_url
+from backlotfs.wiring import greet, open_api_session
+
+
+@click.group()
+def config() -> None:
+    """The profile file: which libraries there are, and who you are for them."""
+
+
+@config.command()
+@click.option("--profile", metavar="NAME", help="Its name [asked, main].")
+@click.option("--api-url", metavar="URL", help="The API's address [BACKLOT_API_URL, or asked].")
+@click.option(
+    "--config",
+    "path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The file [config.toml in your configuration folder].",
+)
+@click.option("--force", is_flag=True, help="Replace a profile of the same name.")
+@click.option("--no-check", is_flag=True, help="Write it without asking the API.")
+def init(
+    profile: str | None, api_url: str | None, path: Path | None, force: bool, no_check: bool
+) -> None:
+    """Ask for a library's address, key and secret, try them, and write a profile.
+
+    BACKLOT_API_KEY and BACKLOT_API_SECRET are not asked for when they are set. Other profiles of
+    the file stay as they are. Nothing is written if the API refuses, or cannot be reached.
+    """
+    place = path or Path(platformdirs.user_config_dir("backlotfs")) / "config.toml"
+    name = profile or click.prompt("Name of the profile", default="main")
+    if not is_profile_name(name):
+        raise SettingsError(f"{name!r} is no name for a profile; use letters, digits, - and _")
+    if has_profile(place, name) and not force:
+        raise SettingsError(
+            f"{place} has a profile {name} already; --force replaces it, --profile names another"
+        )
+    account = _ask(name, api_url)
+    if not no_check:
+        with open_api_session(account) as session:
+            greet(account, SystemClock(), session)
+        click.echo("The API accepts them.")
+    write_profile(
+        place,
+        name,
+        {
+            "api_url": account.api_url,
+            "api_key": account.api_key,
+            "api_secret": account.api_secret,
+        },
+    )
+    click.echo(f"Wrote profile {name} to {place}, for you alone (0600).")
+    option = f" --config {path}" if path else ""
+    click.echo(f"Next: backlotfs doctor{option} --profile {name}")
+    click.echo(f"Then: backlotfs mount{option} --profile {name} MOUNTPOINT")
+
+
+def _ask(name: str, api_url: str | None) -> Account:
+    environ = os.environ
+    url = api_url or environ.get("BACKLOT_API_URL")
+    url = url or click.prompt("Address of the API", default=DEFAULT_API_URL)
+    if not url.startswith(("http://", "https://")):
+        raise SettingsError(f"the API URL {url!r} is not http:// or https://")
+    key = environ.get("BACKLOT_API_KEY") or click.prompt("API key")
+    secret = environ.get("BACKLOT_API_SECRET") or click.prompt(
+        "API secret (not shown)", hide_input=True
+    )
+    redaction.hide(key.strip(), secret.strip())
+    return Account(url, key.strip(), secret.strip(), default_cdn_url(url), name)

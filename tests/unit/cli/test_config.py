@@ -1,0 +1,128 @@
+"""``config init`` and ``completion``: what is asked, tried, written and printed."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from backlotfs.cli import commands as backlotfs
+from backlotfs.cli.config import config
+from backlotfs.emulator import Emulator
+from backlotfs.errors import CredentialsRefused, RemoteUnavailable, SettingsError
+from backlotfs.profiles import load_account
+from tests.conftest import Serve
+from tests.support.made_assets import video
+
+
+@pytest.fixture(scope="module")
+def emulator(serve: Serve) -> Emulator:
+    """A library to be accepted by."""
+    return serve(video("a.mov", 700))
+
+
+def init(
+    path: Path,
+    *arguments: str,
+    answers: tuple[str, ...] = (),
+    environ: Mapping[str, str] | None = None,
+) -> Result:
+    """Run it with these lines typed in."""
+    unset = {f"BACKLOT_API_{name}": None for name in ("URL", "KEY", "SECRET")}
+    typed = "".join(f"{answer}\n" for answer in answers)
+    return CliRunner(env={**unset, **(environ or {})}).invoke(
+        config, ["init", "--config", str(path), *arguments], input=typed
+    )
+
+
+def answers(emulator: Emulator, secret: str | None = None) -> tuple[str, ...]:
+    """Name, address, key, secret."""
+    return ("", emulator.api_url, emulator.api_key, secret or emulator.api_secret)
+
+
+def test_what_is_typed_is_tried_and_kept(emulator: Emulator, tmp_path: Path) -> None:
+    """The secret is never shown; the next step is."""
+    path = tmp_path / "config.toml"
+    done = init(path, answers=answers(emulator))
+    assert done.exit_code == 0, done.output
+    assert emulator.api_secret not in done.output
+    assert f"backlotfs mount --config {path} --profile main MOUNTPOINT" in done.output
+    account = load_account({}, config=path, profile="main")
+    assert (account.api_url, account.api_secret) == (emulator.api_url, emulator.api_secret)
+
+
+def test_nothing_is_written_when_the_api_refuses(emulator: Emulator, tmp_path: Path) -> None:
+    """A slip of the clipboard is found now, not at the first boot."""
+    path = tmp_path / "config.toml"
+    done = init(path, answers=answers(emulator, "wrong"))
+    assert isinstance(done.exception, CredentialsRefused)
+    assert not path.exists()
+
+
+def test_nothing_is_written_when_nobody_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless it is wished."""
+
+    def unreachable(*_arguments: object) -> None:
+        raise RemoteUnavailable("127.0.0.1 refused the connection")
+
+    monkeypatch.setattr(import_module("backlotfs.cli.config"), "greet", unreachable)
+    path = tmp_path / "config.toml"
+    typed = ("other", "http://127.0.0.1:1", "key", "secret")
+    assert isinstance(init(path, answers=typed).exception, RemoteUnavailable)
+    assert not path.exists()
+    assert init(path, "--no-check", answers=typed).exit_code == 0
+    assert path.exists()
+
+
+def test_a_profile_is_not_replaced_unless_asked(emulator: Emulator, tmp_path: Path) -> None:
+    """Its secret may be nowhere else."""
+    path = tmp_path / "config.toml"
+    path.write_text('[profiles.main]\napi_key = "old"\n')
+    refused = init(path, answers=answers(emulator))
+    assert isinstance(refused.exception, SettingsError)
+    assert "--force" in str(refused.exception)
+    assert init(path, "--force", answers=answers(emulator)).exit_code == 0
+    assert load_account({}, config=path, profile="main").api_key == emulator.api_key
+
+
+def test_a_script_is_asked_nothing(emulator: Emulator, tmp_path: Path) -> None:
+    """Names by options, secrets by the environment."""
+    path = tmp_path / "config.toml"
+    secrets = {"BACKLOT_API_KEY": emulator.api_key, "BACKLOT_API_SECRET": emulator.api_secret}
+    done = init(path, "--profile", "main", "--api-url", emulator.api_url, environ=secrets)
+    assert done.exit_code == 0, done.output
+
+
+@pytest.mark.parametrize("typed", [("a name",), ("main", "ftp://host")])
+def test_a_slip_is_said_at_once(tmp_path: Path, typed: tuple[str, ...]) -> None:
+    """Before the secret is asked for."""
+    assert isinstance(init(tmp_path / "c.toml", answers=typed).exception, SettingsError)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_each_shell_gets_its_script(shell: str) -> None:
+    """Made by click for our name."""
+    done = CliRunner().invoke(backlotfs, ["completion", shell])
+    assert done.exit_code == 0, done.output
+    assert "_BACKLOTFS_COMPLETE" in done.stdout
+
+
+def test_bash_completes_a_command(tmp_path: Path) -> None:
+    """As bash does it: the script is sourced, its function asked for words."""
+    script = CliRunner().invoke(backlotfs, ["completion", "bash"]).stdout
+    path = tmp_path / "completion"
+    path.write_text(script)
+    subprocess.run(["bash", "-n", path], check=True)
+    asked = {
+        "_BACKLOTFS_COMPLETE": "bash_complete",
+        "COMP_WORDS": "backlotfs ver",
+        "COMP_CWORD": "1",
+    }
+    done = CliRunner(env=asked).invoke(backlotfs, prog_name="backlotfs")
+    assert done.stdout.splitlines() == ["plain,verify"]
