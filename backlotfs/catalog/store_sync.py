@@ -134,12 +134,16 @@ def apply(
 
 
 def _deleted(connection: sqlite3.Connection, deleted: Sequence[DeletedAsset]) -> list[Doomed]:
-    """Those that are gone for good: a code that was used again since lives on."""
+    """Those that are gone for good: a code that was used again since lives on.
+
+    A change in the very second of the deletion came before it: an edit and a deletion by one
+    script are likely, a code that is given again within its second is not.
+    """
     doomed: dict[int, Doomed] = {}
     for gone in deleted:
         row = connection.execute(
             "SELECT id, embed_code FROM asset WHERE embed_code = ?"
-            " AND max(created_at_s, updated_at_s) < ?",
+            " AND max(created_at_s, updated_at_s) <= ?",
             (gone.embed_code, gone.deleted_at_s),
         ).fetchone()
         if row is not None:

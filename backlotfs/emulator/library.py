@@ -155,7 +155,9 @@ class Library:
         """
         with self._lock:
             asset = self._assets.pop(embed_code)
-            self._deleted.append(DeletedAsset(asset, int(self._clock())))
+            # not before its last change, which two changes in a second put into the future
+            moment = max(int(self._clock()), asset.changed_at)
+            self._deleted.append(DeletedAsset(asset, moment))
             self._ordered = None
 
     def deleted(self) -> list[DeletedAsset]:

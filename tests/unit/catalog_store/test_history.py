@@ -84,7 +84,7 @@ class History(RuleBasedStateMachine):
             {
                 code
                 for code in deleted
-                if code in self.library and self.library[code].updated_at_s < at
+                if code in self.library and self.library[code].updated_at_s <= at
             }
         )
 
