@@ -20,6 +20,7 @@ from backlotfs.reading.fetch_queue import FetchQueue
 from backlotfs.reading.handles import HandleTable
 from backlotfs.reading.reader import SourceReader
 from backlotfs.reading.source_lines import SourceLines
+from backlotfs.remote.identity import SourceIdentity
 from backlotfs.remote.range_fetcher import RangeFetcher
 from backlotfs.settings import GIB, MountSettings
 from backlotfs.workers import Workers
@@ -86,6 +87,11 @@ def build_reader(
     """The reader over memory, disk and the fetcher."""
     pool = BlockPool(settings.memory_bytes, BLOCK_BYTES)
     figures = lines.figures if settings.cache_bytes is None else None
+
+    def changed(identity: SourceIdentity) -> None:
+        handles.mark_replaced(identity)
+        book.contradicted(identity)
+
     store = BlockStore(
         pool,
         BlockCache(keep_consumed=pool.slots // CONSUMED_PART),
@@ -94,7 +100,7 @@ def build_reader(
         clock,
         # Half for what is under way or not yet read, the rest for what is kept.
         ahead_budget_bytes=pool.budget_bytes // 2,
-        changed=book.contradicted,
+        changed=changed,
         # With a limit, every rest would look like silence.
         hedges=None if settings.bandwidth_bytes_s else lines,
         disk=None if disk is None else DiskShelf(disk, clock, figures),

@@ -73,3 +73,13 @@ class HandleTable:
             for handle in self._handles.values():
                 if handle.identity.embed_code == embed_code:
                     handle.changed |= handle.identity.validator != current
+
+    def mark_replaced(self, identity: SourceIdentity) -> None:
+        """Tell every handle on this very version that it is old.
+
+        Also one that was opened while its version was found to be replaced: it came too late for
+        `mark_changed`.
+        """
+        with self._lock:
+            for handle in self._handles.values():
+                handle.changed |= handle.identity == identity

@@ -72,3 +72,11 @@ def test_opened_from_many_threads() -> None:
     numbers: list[int] = []
     join_all(in_threads(16, lambda _: numbers.append(opened(table).fh)))
     assert len(set(numbers)) == len(table) == 16
+
+
+def test_a_handle_that_came_too_late_for_the_news_is_told_when_its_read_fails() -> None:
+    """Opened on a version just after it was found replaced; others stay as they are."""
+    table = HandleTable()
+    old, new = opened(table, V1), opened(table, V2)
+    table.mark_replaced(V1)
+    assert (old.changed, new.changed) == (True, False)
