@@ -1,0 +1,1 @@
+"""A real mount beside a model that is plain enough to be right: see `test_model`."""
