@@ -34,6 +34,7 @@ def run_in_background(work: Callable[[Ready], Outcome], said_when_ready: str) ->
     :param work: calls its argument once ready, and returns how it ended.
     :returns: in the parent only; a child that ended without a word is a failure.
     """
+    _occupy_standard_streams()
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -75,8 +76,17 @@ def _child(work: Callable[[Ready], Outcome], said_when_ready: str, writing: int)
         log.exception("the mount failed unexpectedly")
     finally:
         tell(outcome)
-        sys.stderr.flush()
+        if sys.stderr is not None:
+            sys.stderr.flush()
         os._exit(outcome["code"])
+
+
+def _occupy_standard_streams() -> None:
+    """Whoever started us may have closed them: then the pipe would be one, and be detached."""
+    descriptor = 0
+    while descriptor <= 2:
+        descriptor = os.open(os.devnull, os.O_RDWR)
+    os.close(descriptor)
 
 
 def _detach_from_terminal() -> None:

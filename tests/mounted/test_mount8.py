@@ -176,6 +176,14 @@ def test_flags(machine: Machine) -> None:
     assert is_mounted(machine.mountpoint)
 
 
+def test_closed_standard_streams(machine: Machine) -> None:
+    """As some starters leave them: the pipe between parent and daemon must not become one."""
+    closing = 'exec mount -t backlotfs backlot:test "$1" -o "$2" <&- >&- 2>&-'
+    done = machine.run("sh", "-c", closing, "sh", machine.mountpoint, machine.options)
+    assert done.returncode == 0
+    assert os.listdir(machine.mountpoint) == ["reel.mov"]
+
+
 def test_what_is_installed(installation: Installation) -> None:
     """The program runs, and the units name the place where it is."""
     program = installation.prefix / "bin" / "backlotfs"
