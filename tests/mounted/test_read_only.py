@@ -9,14 +9,26 @@ from pathlib import Path
 
 import pytest
 
+from backlotfs.kernel.fuse_library import load_fuse
+from backlotfs.kernel.mount_table import mount_at
+from backlotfs.kernel.operations import BacklotOperations
+from tests.conftest import MountIt, Serve
 from tests.support.expected_bytes import assert_same_bytes
 from tests.support.made_assets import video
 from tests.support.mounting import Mount
+from tests.unit.kernel.test_operations import WRITING
 
 pytestmark = pytest.mark.mounted
 
 REEL = video("reel.mov", 300_000)
 ASSETS = [REEL]
+#: What the adapter answers.
+READING = {
+    "access", "destroy", "flush", "fsync", "fsyncdir", "getattr", "getxattr", "init", "listxattr",
+    "open", "opendir", "read", "readdir", "readlink", "release", "releasedir", "statfs",
+}  # fmt: skip
+#: Locks are the kernel's own, the rest is of other ages or needs a block device.
+NOT_THERE = {"bmap", "fgetattr", "getdir", "ioctl", "lock", "utime"}
 
 
 def beside(file: Path) -> Path:
@@ -62,3 +74,26 @@ def test_access_denies_writing_and_allows_reading(library_mount: Mount) -> None:
     assert os.access(file, os.R_OK)
     assert not os.access(file, os.W_OK)
     assert not os.access(library_mount.path, os.W_OK)
+
+
+def test_no_operation_of_the_binding_is_forgotten() -> None:
+    """Each that fusepy or libfuse knows is one that reads, one that is refused, or not there."""
+    fuse = load_fuse()
+    known = {name for name in dir(fuse.Operations) if not name.startswith("_")}
+    known |= {field[0] for field in fuse.fuse_operations._fields_ if "flag_" not in field[0]}
+    there = {name for name in known if hasattr(BacklotOperations, name)}
+    refused = {name for name in there if "_refuse" in getattr(BacklotOperations, name).__qualname__}
+    assert refused == set(WRITING)
+    assert there - refused == READING
+    assert known - there == NOT_THERE
+
+
+@pytest.mark.parametrize("allow_other", [False, True])
+def test_how_it_is_mounted(serve: Serve, mounted: MountIt, allow_other: bool) -> None:
+    """As the kernel sees it: nothing is written, run or trusted; others are held to the modes."""
+    mount = mounted(serve(REEL), *(["--allow-other"] if allow_other else []))
+    entry = mount_at(mount.path)
+    assert entry is not None
+    assert {"ro", "nosuid", "nodev", "noexec"} <= entry.options
+    for option in ("allow_other", "default_permissions"):
+        assert (option in entry.options) is allow_other
