@@ -26,8 +26,10 @@ from tests.support.mounting import detach, is_mounted
 POINTS = ("load", "load", "start", "load", "stop")
 #: How long a mount may go on before it is killed, and may take to notice what changed.
 LOAD_S, STOP_S, NEWS_S = 0.8, 0.3, 20.0
-#: What readers of a mount that dies may be told. EIO is the kernel's, for pages never filled.
-ALLOWED = frozenset({"ENOTCONN", "ECONNABORTED", "ENOENT", "ESTALE", "EIO", "ENODEV", "EINTR"})
+#: What readers may be told of a mount that dies (EIO is the kernel's, for pages never filled), and
+#: of files that were replaced or deleted.
+DYING = frozenset({"ENOTCONN", "ECONNABORTED", "ENODEV", "EINTR", "EIO"})
+ALLOWED = DYING | {"ENOENT", "ENODATA", "ESTALE"}
 
 
 @dataclass
