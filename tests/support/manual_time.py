@@ -18,6 +18,7 @@ class HurriedClock:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._ahead_s = 0.0
+        self._wall_off_s = 0.0
         self._slept_s: list[float] = []
 
     @property
@@ -31,9 +32,14 @@ class HurriedClock:
         with self._lock:
             self._ahead_s += seconds
 
+    def set_wall(self, seconds: float) -> None:
+        """Somebody sets the wall clock so far ahead (or back); the monotonic clock stays."""
+        with self._lock:
+            self._wall_off_s += seconds
+
     def now(self) -> float:
         """Seconds since the epoch, jumps included."""
-        return time.time() + self._ahead_s
+        return time.time() + self._ahead_s + self._wall_off_s
 
     def monotonic(self) -> float:
         """Seconds, jumps included."""
