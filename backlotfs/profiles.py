@@ -113,7 +113,7 @@ def _profile(path: Path, name: str | None, *, required: bool) -> dict[str, Any]:
         document = tomllib.loads(_read_private(path))
     except FileNotFoundError:
         raise SettingsError(
-            f"no configuration file {path}; create it, or name one with --config"
+            f"no configuration file {path}; make it: backlotfs config init"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} cannot be read: {type(error).__name__}") from None

@@ -22,6 +22,10 @@ class ExportIncomplete(BacklotError):
     """Some files could not be exported; each was named."""
 
 
+class NothingThere(BacklotError):
+    """Empty folders: most likely a mountpoint without its mount, so that fine would be a lie."""
+
+
 @click.command()
 @click.argument("sources", nargs=-1, required=True, metavar="SRC…")
 @click.argument("destination", type=click.Path(path_type=Path, file_okay=False), metavar="DEST")
@@ -45,6 +49,10 @@ def export(
     """
     started_s = time.monotonic()
     items, problems = find_items(sources, time.sleep)
+    if not items and not problems:
+        raise NothingThere(
+            f"there is no file in {', '.join(sources)}; is it mounted? see: backlotfs status"
+        )
     lost = [Outcome(p.name, State.FAILED, 0, reason=p.reason) for p in problems]
     try:
         plan = planned(items, destination, overwrite=overwrite)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from backlotfs.cli.export import ExportIncomplete, export
+from backlotfs.cli.export import ExportIncomplete, NothingThere, export
 from backlotfs.cli.transfer_bar import TransferBar, in_words
 from backlotfs.cli.verify import CopyDiffers, verify
 from backlotfs.errors import SettingsError
@@ -91,6 +91,15 @@ def test_json_has_every_file(library: Path, tmp_path: Path) -> None:
     assert (report["copied"], report["failed"], report["bytes"]) == (2, 1, 2001)
     states = {file["name"]: file["state"] for file in report["files"]}
     assert states == {"a.mov": "copied", "b.mov": "copied", "none.mov": "failed"}
+
+
+def test_an_empty_mountpoint_is_no_success(tmp_path: Path) -> None:
+    """A backup of nothing that says it is fine is worse than none."""
+    (tmp_path / "library").mkdir()
+    done = run_export(f"{tmp_path}/library/", tmp_path / "copy")
+    assert isinstance(done.exception, NothingThere)
+    assert done.exception.exit_code == 1
+    assert not (tmp_path / "copy").exists()
 
 
 def test_a_disk_too_small_is_said_before(
