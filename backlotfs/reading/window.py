@@ -20,7 +20,7 @@ MIN_GROWN_REQUEST_BYTES = 2 * MIB
 #: … and at most this much, so that a connection is soon free for what is more urgent.
 MAX_REQUEST_BYTES = 8 * MIB
 #: Requests in a window, whatever the estimate says: it may stem from a time when little was asked.
-MIN_IN_FLIGHT = 12
+MIN_IN_FLIGHT = 22
 #: More connections to one source than this are never needed.
 MAX_IN_FLIGHT = 32
 #: A hiccup of the line that a reader with a pace of its own must not notice, in seconds …

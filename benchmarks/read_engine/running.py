@@ -11,7 +11,7 @@ from benchmarks.read_engine.cases.case import Case
 from benchmarks.read_engine.contestants import Contestant
 from benchmarks.read_engine.metrics import METRICS
 from benchmarks.read_engine.results import CaseResults
-from benchmarks.read_engine.sources import require_memory
+from benchmarks.read_engine.sources import require_memory, touch_memory
 from benchmarks.report import machine
 
 
@@ -25,6 +25,7 @@ def run_case(case: Case, rounds: int, work: Path, only: frozenset[str]) -> CaseR
     began_s = time.monotonic()
     sources = work / case.sources.name
     require_memory(case.sources.memory_bytes)
+    touch_memory(case.sources.memory_bytes)
     if not sources.exists():
         sources.mkdir()
         case.sources.build(sources)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import struct
 from collections.abc import Mapping
@@ -51,3 +52,14 @@ def require_memory(needed_bytes: int) -> None:
     if free_bytes < needed_bytes + _SPARE_BYTES:
         wanted = (needed_bytes + _SPARE_BYTES) / GIB
         raise SystemExit(f"{free_bytes / GIB:.1f} GiB of memory are free; {wanted:.1f} are needed")
+
+
+def touch_memory(size_bytes: int) -> None:
+    """Use so much memory once, and give it back.
+
+    In a virtual machine the first touch of a page makes the host find one, which costs far more than
+    any copy into it: whoever is measured first would pay for all.
+    """
+    with mmap.mmap(-1, size_bytes) as memory:
+        for place in range(0, size_bytes, mmap.PAGESIZE):
+            memory[place] = 1
