@@ -55,9 +55,9 @@ def test_killed_writers_leave_nothing_wrong(tmp_path: Path) -> None:
             found = [wanted for wanted in everything if read(tier, wanted) is not None]
             for wanted in found:
                 assert read(tier, wanted) == block_of(wanted)
-            # A batch was being written, its rows not yet; one being saved can hide a neighbour.
+            # A batch was being written, its rows not yet: nothing else is lost.
             assert tier.counts.damaged <= BATCH + 1
-            assert len(found) >= tier.held_bytes // 4096 - BATCH - 5
+            assert len(found) >= tier.held_bytes // 4096 - BATCH - 1
             assert kill < 4 or len(found) >= 40
             keep(tier, key(0, "E3"))
             assert read(tier, key(0, "E3")) == block_of(key(0, "E3"))

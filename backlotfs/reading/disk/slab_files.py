@@ -23,6 +23,9 @@ _ROWS_AT = 4096
 #: round-up of the small files.
 _OVERHEAD_BYTES = 64 * 1024
 _OVERHEAD_SHARE = 1024
+#: Up to so many slots (4 GiB of blocks) chains are made anew at each start, which takes some 50 ms:
+#: a kill between the writing of rows and of heads hides neighbours of what was being saved.
+RELINKED_SLOTS = 65_536
 
 
 def capacity_of(budget_bytes: int, block_bytes: int) -> int:
@@ -115,6 +118,7 @@ class SlabFiles:
         # Chains of slots that went lead nowhere: they are made anew, and where the table grew too.
         size = len(table.head_bytes)
         kept = frontier == rows and os.fstat(self._heads).st_size == size
+        kept = kept and frontier > RELINKED_SLOTS
         kept = kept and _read(self._heads, table.head_bytes, 0) == size
         table.loaded(frontier, heads=kept)
         if not kept:
