@@ -11,12 +11,18 @@ import pytest
 
 from backlotfs.emulator import EmulatedAsset, Emulator, EmulatorSettings, Library
 from tests.support.fuse_presence import OPT_OUT, missing_piece, skipping_is_allowed
+from tests.support.leftovers import clear_dead_mounts
 from tests.support.mounting import Mount
 
 #: Assets in, running emulator out; keywords are fields of `EmulatorSettings`.
 Serve = Callable[..., Emulator]
 #: An emulator and options of ``backlotfs mount`` in, running mount out.
 MountIt = Callable[..., Mount]
+
+
+def pytest_sessionstart() -> None:
+    """What a killed run left must not fail this one."""
+    clear_dead_mounts()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
