@@ -57,8 +57,8 @@ def require_memory(needed_bytes: int) -> None:
 def touch_memory(size_bytes: int) -> None:
     """Use so much memory once, and give it back.
 
-    In a virtual machine the first touch of a page makes the host find one, which costs far more than
-    any copy into it: whoever is measured first would pay for all.
+    In a virtual machine the first touch of a page makes the host find one, which costs far more
+    than a copy into it: whoever is measured first would pay for all.
     """
     with mmap.mmap(-1, size_bytes) as memory:
         for place in range(0, size_bytes, mmap.PAGESIZE):

@@ -1,6 +1,6 @@
 """Mounts that an earlier, killed run of the tests left behind.
 
-pytest removes the folders of earlier runs, and a dead mount in one of them makes that fail, long after
+pytest removes the folders of earlier runs; a dead mount in one of them makes that fail, long after
 the run that is to blame.
 """
 
