@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from pathlib import Path
+from typing import NamedTuple
 
 from backlotfs.api.credentials import Credentials
 from backlotfs.catalog.schema import LibraryIdentity
@@ -20,9 +21,10 @@ from backlotfs.reading.fetch_queue import FetchQueue
 from backlotfs.reading.handles import HandleTable
 from backlotfs.reading.reader import SourceReader
 from backlotfs.reading.source_lines import SourceLines
+from backlotfs.reading.warming import Warmer
 from backlotfs.remote.identity import SourceIdentity
 from backlotfs.remote.range_fetcher import RangeFetcher
-from backlotfs.settings import GIB, MountSettings
+from backlotfs.settings import GIB, MIB, MountSettings
 from backlotfs.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -37,6 +39,15 @@ TRANSFER_THREADS = 192
 DISK_BYTES, DISK_PART = 10 * GIB, 10
 #: Blocks that may wait for the disk, in parts of the memory.
 QUEUED_PART = 8
+#: What one step of warming holds in memory: so much, or this part of it if that is less.
+WARM_STEP_BYTES, WARM_STEP_PART = 8 * MIB, 32
+
+
+class ReadPath(NamedTuple):
+    """What is put together here."""
+
+    reader: SourceReader
+    warmer: Warmer
 
 
 def open_disk_tier(settings: MountSettings, clock: Clock) -> DiskTier | None:
@@ -83,8 +94,8 @@ def build_reader(
     lines: SourceLines,
     disk: DiskTier | None,
     clock: Clock,
-) -> SourceReader:
-    """The reader over memory, disk and the fetcher."""
+) -> ReadPath:
+    """Reader and warmer over memory, disk and the fetcher."""
     pool = BlockPool(settings.memory_bytes, BLOCK_BYTES)
     figures = lines.figures if settings.cache_bytes is None else None
 
@@ -105,10 +116,12 @@ def build_reader(
         hedges=None if settings.bandwidth_bytes_s else lines,
         disk=None if disk is None else DiskShelf(disk, clock, figures),
     )
-    return SourceReader(
+    reader = SourceReader(
         handles,
         store,
         window_budget_bytes=pool.budget_bytes // 2,
         clock=clock,
         line_of=lambda identity: lines.figures(identity.embed_code),
     )
+    step_bytes = min(WARM_STEP_BYTES, pool.budget_bytes // WARM_STEP_PART)
+    return ReadPath(reader, Warmer(store, disk, step_bytes=step_bytes))

@@ -33,6 +33,7 @@ from backlotfs.reading.handles import HandleTable
 from backlotfs.reading.read_counts import ReadCounts
 from backlotfs.reading.reader import SourceReader
 from backlotfs.reading.source_lines import SourceLines
+from backlotfs.reading.warming import Warmer
 from backlotfs.remote.get_counts import GetCounts
 from backlotfs.remote.identity import SourceIdentity
 from backlotfs.remote.probe import SourceProbe
@@ -113,6 +114,7 @@ class Stack:
     disk: DiskTier | None
     reads: ReadCounts
     gets: GetCounts
+    warmer: Warmer
 
     def close(self) -> None:
         """Save what was learned, close idle connections; what is under way ends by itself."""
@@ -260,7 +262,7 @@ def build_stack(
     catalog.subscribe(published)
     limit = BandwidthLimit(settings.bandwidth_bytes_s) if settings.bandwidth_bytes_s else None
     fetcher = RangeFetcher(signed_get, clock, limit)
-    reader = build_reader(settings, handles, fetcher, book, lines, disk, clock)
+    reader, warmer = build_reader(settings, handles, fetcher, book, lines, disk, clock)
     return Stack(
         api,
         store,
@@ -277,4 +279,5 @@ def build_stack(
         disk,
         ReadCounts(ProcessNames(clock).of),
         gets,
+        warmer,
     )

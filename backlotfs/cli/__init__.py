@@ -29,6 +29,7 @@ _COMMANDS = {
     "refresh": "backlotfs.cli.status:refresh",
     "stats": "backlotfs.cli.stats:stats",
     "status": "backlotfs.cli.status:status",
+    "warm": "backlotfs.cli.warm:warm",
     "umount": "backlotfs.cli.mount:umount",
     "verify": "backlotfs.cli.verify:verify",
 }

@@ -1,4 +1,4 @@
-"""What a running mount answers to ``status``, ``stats`` and ``refresh``."""
+"""What a running mount answers to the commands that ask it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from backlotfs.cli.warm_handlers import warm_handlers
 from backlotfs.control.server import Handler
 from backlotfs.errors import BacklotError
 from backlotfs.reading.read_counts import Usage
@@ -18,7 +19,7 @@ from backlotfs.wiring import Stack
 
 
 def handlers(settings: MountSettings, stack: Stack) -> Mapping[str, Handler]:
-    """By the name of the command. Each answers from memory, at once."""
+    """By the name of the command. All but those of ``warm`` answer from memory, at once."""
     began_s = time.time()
 
     def refresh(request: dict[str, Any]) -> dict[str, Any]:
@@ -29,6 +30,7 @@ def handlers(settings: MountSettings, stack: Stack) -> Mapping[str, Handler]:
         "status": lambda _request: _status(settings, stack),
         "stats": lambda _request: _head(settings) | {"since": began_s} | _stats(stack),
         "refresh": refresh,
+        **warm_handlers(stack),
     }
 
 
@@ -68,7 +70,9 @@ def _status(settings: MountSettings, stack: Stack) -> dict[str, Any]:
 
 def _stats(stack: Stack) -> dict[str, Any]:
     by_name = stack.reads.by_name()
-    used_bytes = stack.reads.used_bytes  # before what was fetched, or more may seem used than was
+    used_bytes = (
+        stack.reads.used_bytes + stack.warmer.fetched_bytes
+    )  # before what was fetched, or more may seem used than was
     totals = stack.gets.totals()
     everybody = Usage()
     for usage in by_name.values():
@@ -80,6 +84,7 @@ def _stats(stack: Stack) -> dict[str, Any]:
         "processes": {name: _usage(usage) for name, usage in by_name.items()},
         "fetched_bytes": totals.fetched_bytes,
         "amplification": round(totals.fetched_bytes / asked_bytes, 4) if asked_bytes else None,
+        "warmed_bytes": stack.warmer.fetched_bytes,
         "unused_bytes": max(0, totals.fetched_bytes - used_bytes),
         "requests": {
             "made": totals.begun,

@@ -10,11 +10,11 @@ from typing import Any
 import click
 
 from backlotfs.cli.mountpoints import MOUNTPOINT, the_mount
+from backlotfs.cli.transfer_bar import in_words
 from backlotfs.control.client import ask
 
 #: Processes shown; ``--json`` has them all.
 SHOWN = 12
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 @click.command()
@@ -29,17 +29,6 @@ def stats(mountpoint: Path | None, as_json: bool) -> None:
         click.echo("\n".join(_summary(answer) + _processes(answer)))
 
 
-def in_units(size: float) -> str:
-    """``1.5 MiB``: three figures, powers of 1024."""
-    power = 0
-    while size >= 999.5 and power < len(_UNITS) - 1:
-        size /= 1024
-        power += 1
-    if not power or size >= 99.95:
-        return f"{size:.0f} {_UNITS[power]}"
-    return f"{size:.1f} {_UNITS[power]}" if size >= 9.995 else f"{size:.2f} {_UNITS[power]}"
-
-
 def _summary(answer: dict[str, Any]) -> list[str]:
     reads, requests, hedges = answer["reads"], answer["requests"], answer["hedges"]
     blocks, disk = reads["blocks"], answer["disk"]
@@ -47,7 +36,7 @@ def _summary(answer: dict[str, Any]) -> list[str]:
     failed = f", {reads['failed']} failed" if reads["failed"] else ""
     times = f" ({answer['amplification']:.2f} for each byte asked)" if reads["asked_bytes"] else ""
     kept = (
-        f"{in_units(disk['held_bytes'])} of {in_units(disk['budget_bytes'])} held, "
+        f"{in_words(disk['held_bytes'])} of {in_words(disk['budget_bytes'])} held, "
         f"{disk['evicted']} blocks gone for others, {disk['turned_away']} turned away, "
         f"{disk['damaged']} damaged"
         if disk
@@ -56,9 +45,10 @@ def _summary(answer: dict[str, Any]) -> list[str]:
     lines = [
         ("mounted", f"{answer['source']} on {answer['mountpoint']} (pid {answer['pid']})"),
         ("since", since),
-        ("asked", f"{in_units(reads['asked_bytes'])} in {reads['reads']} reads{failed}"),
-        ("fetched", in_units(answer["fetched_bytes"]) + times),
-        ("never read", in_units(answer["unused_bytes"])),
+        ("asked", f"{in_words(reads['asked_bytes'])} in {reads['reads']} reads{failed}"),
+        ("fetched", in_words(answer["fetched_bytes"]) + times),
+        ("warmed", in_words(answer["warmed_bytes"])),
+        ("never read", in_words(answer["unused_bytes"])),
         (
             "blocks from",
             ", ".join(f"{tier} {count}{_part(count, blocks)}" for tier, count in blocks.items()),
@@ -93,7 +83,7 @@ def _processes(answer: dict[str, Any]) -> list[str]:
     for name, usage in list(processes.items())[:SHOWN]:
         counts = (usage["reads"], *usage["blocks"].values())
         numbers = " ".join(f"{count:>9}" for count in counts)
-        lines.append(f"{name:16} {in_units(usage['asked_bytes']):>10} {numbers}")
+        lines.append(f"{name:16} {in_words(usage['asked_bytes']):>10} {numbers}")
     if len(processes) > SHOWN:
         lines.append(f"and {len(processes) - SHOWN} more: --json")
     return lines

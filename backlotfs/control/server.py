@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from backlotfs.errors import BacklotError
+
 log = logging.getLogger(__name__)
 
 #: A request is a command's name and a few flags.
@@ -22,7 +24,7 @@ _MAX_REQUEST_BYTES = 64 * 1024
 #: An unmount does not wait longer for this thread.
 _STOP_WITHIN_S = 0.05
 
-#: Arguments to answer, both as JSON objects.
+#: Arguments to answer, both as JSON objects. A `BacklotError` is told as it is.
 Handler = Callable[[dict[str, Any]], dict[str, Any]]
 
 
@@ -82,6 +84,8 @@ def _answer(line: bytes, handlers: Mapping[str, Handler]) -> dict[str, Any]:
         return {"error": "this mount does not know that command: is it another version?"}
     try:
         return handler(request)
+    except BacklotError as error:
+        return {"error": str(error), "exit_code": error.exit_code}
     except Exception as error:
         log.exception("a control command failed")
         return {"error": f"the mount failed to answer ({type(error).__name__}); see its log"}

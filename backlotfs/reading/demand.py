@@ -110,8 +110,18 @@ class Demand:
             views[0] = views[0][start:]
         return views
 
+    def blocks(self) -> list[tuple[int, Block]]:
+        """Every block that is here, by its number."""
+        here = enumerate(self._blocks, self._first)
+        return [(number, block) for number, block in here if block is not None]
+
     def result(self, waiter: Waiter) -> bytes:
-        """Wait for the wanted bytes. :raises BacklotError: what fetching, or waiting, ends with."""
+        """The wanted bytes. :raises BacklotError: as `wait`."""
+        self.wait(waiter)
+        return b"".join(self.views())
+
+    def wait(self, waiter: Waiter) -> None:
+        """Wait for all of it. :raises BacklotError: what fetching, or waiting, ends with."""
         if not self.complete:
             arrival: Future[None] = Future()
             self.then(lambda: arrival.set_result(None))
@@ -122,4 +132,3 @@ class Demand:
                 raise
         if self.error is not None:
             raise self.error
-        return b"".join(self.views())

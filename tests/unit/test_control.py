@@ -18,6 +18,7 @@ from backlotfs.control import address
 from backlotfs.control.address import socket_path
 from backlotfs.control.client import NoAnswer, ask
 from backlotfs.control.server import ControlServer
+from backlotfs.errors import RemoteUnavailable
 
 PLACE = Path("/mnt/" + "long" * 60)
 
@@ -37,10 +38,16 @@ def fail(request: dict[str, Any]) -> dict[str, Any]:
     raise ValueError("Signature=s3cret")
 
 
+def refuse(request: dict[str, Any]) -> dict[str, Any]:
+    """A handler that cannot do it, and says why."""
+    raise RemoteUnavailable("the host h is down")
+
+
 @pytest.fixture
 def server(folder: Path) -> Iterator[ControlServer]:
     """Echoes, or fails."""
-    found = ControlServer(socket_path(PLACE), {"echo": lambda request: request, "fail": fail})
+    handlers = {"echo": lambda request: request, "fail": fail, "refuse": refuse}
+    found = ControlServer(socket_path(PLACE), handlers)
     yield found
     found.close()
 
@@ -61,6 +68,18 @@ def test_errors(caplog: pytest.LogCaptureFixture) -> None:
         ask(PLACE, "fail")
     assert "s3cret" not in str(caught.value)
     assert "a control command failed" in caplog.text
+
+
+@pytest.mark.usefixtures("server")
+def test_a_reason_is_passed_on(caplog: pytest.LogCaptureFixture) -> None:
+    """As it is, with the exit code it would have had; it is no failure of the mount's."""
+    with (
+        caplog.at_level(logging.ERROR),
+        pytest.raises(NoAnswer, match=r"^the host h is down$") as e,
+    ):
+        ask(PLACE, "refuse")
+    assert e.value.exit_code == RemoteUnavailable.exit_code
+    assert caplog.text == ""
 
 
 @pytest.mark.parametrize("line", [b"\n", b"{}\n", b"[]\n", b"5\n", b'{"command": []}\n', b"\xff\n"])

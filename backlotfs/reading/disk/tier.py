@@ -104,6 +104,11 @@ class DiskTier:
         return self._table.held * self._block_bytes
 
     @property
+    def room_bytes(self) -> int:
+        """Bytes of all the slots that the budget has room for, in use or not."""
+        return self._table.capacity * self._block_bytes
+
+    @property
     def disk_bytes(self) -> int:
         """What the files take by the file system's own count; 0 once closed."""
         with self._lock:
@@ -168,6 +173,10 @@ class DiskTier:
             return False
         tag = source_tag(key.embed_code, key.validator)
         return self._queue.submit(PendingBlock(key, block, owner, tag.checksum(key.number, block)))
+
+    def accepted(self, key: BlockKey) -> bool:
+        """Whether it is here, or waits to be written."""
+        return key in self._queue or key in self  # in this order: it goes from the one to the other
 
     def drain(self) -> bool:
         """Wait until what was put so far is written; False when the disk takes too long."""

@@ -72,15 +72,14 @@ class Process:
                 known=lambda code: code if code in "ABCD" else None,
                 unavailable=lambda found: found.embed_code == "E",
             ),
-            store=SimpleNamespace(
-                state=lambda: SyncState(1, 5.0, 5.0, 0, 0, None),
-            ),
+            store=SimpleNamespace(state=lambda: SyncState(1, 5.0, 5.0, 0, 0, None)),
             purse=SimpleNamespace(snapshot=lambda: BudgetStatus(200, 300, None, 0.0, (0, 0, 0))),
             resolver=SimpleNamespace(refreshes=7),
             reads=ReadCounts(lambda _pid: "cp"),
             gets=GetCounts(NoMeter()),
             lines=SimpleNamespace(hedges=lambda: (2, 1)),
             disk=None,
+            warmer=SimpleNamespace(fetched_bytes=0),
             close=lambda: self._step("closed"),
         )
         for name, value in {

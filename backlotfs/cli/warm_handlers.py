@@ -1,0 +1,56 @@
+"""What a running mount answers to ``warm``: how much of a file is held, and one step further.
+
+The command asks step by step. So whoever ends it ends the warming, and nothing has to be kept of it
+here: the disk tier knows how far it came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from backlotfs.clock import Deadline, SystemClock
+from backlotfs.control.server import Handler
+from backlotfs.errors import ContentChanged
+from backlotfs.remote.identity import SourceIdentity
+from backlotfs.waiting import Waiter
+from backlotfs.wiring import Stack
+
+#: One step ends within this; the command waits a little longer.
+STEP_S = 60.0
+
+
+def warm_handlers(stack: Stack) -> Mapping[str, Handler]:
+    """``held`` and ``warm``, each of a ``path`` inside the mount (``/label/file.mov``)."""
+
+    def held(request: dict[str, Any]) -> dict[str, Any]:
+        identity = _identity(stack, request)
+        if request.get("settle"):
+            stack.warmer.settle()
+        return {
+            "id": identity.embed_code,
+            "version": identity.validator,
+            "size": identity.size,
+            "held": stack.warmer.held_bytes(identity),
+            "room": stack.warmer.room_bytes,
+            "block": stack.warmer.block_bytes,
+        }
+
+    def warm(request: dict[str, Any]) -> dict[str, Any]:
+        identity = _identity(stack, request)
+        if identity.validator != request["version"]:
+            raise ContentChanged(f"{request['path']} was replaced meanwhile: warm it again")
+        step = stack.warmer.warm(
+            identity, int(request["offset"]), int(request["length"]), _waiter()
+        )
+        return step._asdict()
+
+    return {"held": held, "warm": warm}
+
+
+def _identity(stack: Stack, request: dict[str, Any]) -> SourceIdentity:
+    return stack.namespace.open(str(request["path"]), _waiter()).identity
+
+
+def _waiter() -> Waiter:
+    return Waiter(Deadline(STEP_S, SystemClock()), lambda: False)

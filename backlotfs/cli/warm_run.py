@@ -1,0 +1,172 @@
+"""Warms files of running mounts, in pieces, several at a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from threading import Event
+from typing import Any, NamedTuple
+
+from backlotfs.cli.mounted_files import MountedFile
+from backlotfs.cli.transfer_bar import in_words
+from backlotfs.control.client import ask
+from backlotfs.errors import BacklotError
+
+#: What one job takes at a time.
+PIECE_BYTES = 64 * 1024 * 1024
+#: What is asked of a mount in one step: less where a step takes longer, more where it is quick.
+LEAST_STEP_BYTES, FIRST_STEP_BYTES, MOST_STEP_BYTES = 64 * 1024, 1024 * 1024, 8 * 1024 * 1024
+QUICK_S, LONG_S = 1.0, 5.0
+#: Longer than a mount takes to answer a step, with bytes or with an error.
+ANSWER_S = 75.0
+
+
+@dataclass(slots=True)
+class Warmed:
+    """One file, and what became of it.
+
+    :ivar size: in bytes. :ivar before: of them held by the disk tier when we came.
+    :ivar held: of them held in the end. :ivar fetched: bytes that came over the line for it.
+    :ivar error: why it is not held whole, with the exit code that says so.
+    """
+
+    file: MountedFile
+    embed_code: str = ""
+    version: str = ""
+    size: int = 0
+    before: int = 0
+    held: int = 0
+    fetched: int = 0
+    error: BacklotError | None = None
+
+
+class _Piece(NamedTuple):
+    warmed: Warmed
+    start: int
+    stop: int
+
+
+class WarmRun:
+    """One call of ``warm``."""
+
+    def __init__(
+        self,
+        jobs: int,
+        *,
+        moved: Callable[[int], None],
+        failed: Callable[[Warmed], None],
+    ) -> None:
+        """Nothing is asked yet.
+
+        :param moved: told that so many bytes more are warm. :param failed: told of each file that
+            failed, once. Both from any thread.
+        """
+        self._jobs = jobs
+        self._moved = moved
+        self._failed = failed
+        self._ended = Event()
+
+    def look(self, files: Iterable[MountedFile]) -> list[Warmed]:
+        """How large each source is, and how much of it is held; each source of a mount once.
+
+        :raises BacklotError: they do not fit into the disk tier.
+        """
+        with ThreadPoolExecutor(self._jobs) as pool:
+            looked = list(pool.map(self._look, files))
+        found: dict[object, Warmed] = {}
+        needed: dict[object, int] = {}
+        for warmed, room, block in looked:
+            place = warmed.file.place
+            key = (place, warmed.embed_code) if warmed.embed_code else warmed.file
+            if key in found:
+                continue
+            found[key] = warmed
+            needed[place] = needed.get(place, 0) + -(-warmed.size // max(1, block)) * block
+            if room and needed[place] > room:
+                total = sum(other.size for other, _, _ in looked if other.file.place == place)
+                raise BacklotError(
+                    f"{in_words(total)} are to be warmed, the disk tier of {place} has room for "
+                    f"{in_words(room)}: name fewer files, or mount with a larger --cache-size"
+                )
+        return list(found.values())
+
+    def warm(self, files: Sequence[Warmed]) -> None:
+        """Warm what is not held; then look what is, since others may have pushed it out again."""
+        sound = [warmed for warmed in files if warmed.error is None]
+        pieces = [
+            _Piece(warmed, start, min(start + PIECE_BYTES, warmed.size))
+            for warmed in sound
+            if warmed.held < warmed.size
+            for start in range(0, warmed.size, PIECE_BYTES)
+        ]
+        pool = ThreadPoolExecutor(self._jobs)
+        try:
+            list(pool.map(self._warm, pieces))
+        finally:
+            self._ended.set()  # after a Ctrl-C no further step is begun
+            pool.shutdown(cancel_futures=True)
+        for place in {warmed.file.place for warmed in sound}:
+            mine = [warmed for warmed in sound if warmed.file.place == place]
+            for number, warmed in enumerate(mine):
+                self._check(warmed, settle=not number)
+
+    def _look(self, file: MountedFile) -> tuple[Warmed, int, int]:
+        warmed = Warmed(file)
+        try:
+            answer = _ask(file, "held")
+        except BacklotError as error:
+            self._fail(warmed, error)
+            return warmed, 0, 0
+        warmed.embed_code, warmed.version = answer["id"], answer["version"]
+        warmed.size, warmed.before = answer["size"], answer["held"]
+        warmed.held = warmed.before
+        return warmed, answer["room"], answer["block"]
+
+    def _warm(self, piece: _Piece) -> None:
+        warmed, offset, length = piece.warmed, piece.start, FIRST_STEP_BYTES
+        while offset < piece.stop and warmed.error is None and not self._ended.is_set():
+            began_s = time.monotonic()
+            try:
+                answer = _ask(
+                    warmed.file,
+                    "warm",
+                    version=warmed.version,
+                    offset=offset,
+                    length=min(length, piece.stop - offset),
+                )
+            except BacklotError as error:
+                self._fail(warmed, error)
+                return
+            reached = min(answer["reached"], piece.stop)
+            self._moved(reached - offset)
+            warmed.fetched += answer["fetched_bytes"]
+            offset = reached
+            took_s = time.monotonic() - began_s
+            if took_s > LONG_S:
+                length = max(LEAST_STEP_BYTES, length // 2)
+            elif took_s < QUICK_S:
+                length = min(MOST_STEP_BYTES, length * 2)
+
+    def _check(self, warmed: Warmed, *, settle: bool) -> None:
+        try:
+            warmed.held = _ask(warmed.file, "held", settle=settle)["held"]
+        except BacklotError as error:
+            self._fail(warmed, error)
+            return
+        if warmed.held < warmed.size:
+            lost = BacklotError(
+                f"{in_words(warmed.size - warmed.held)} of it were let go for other blocks: "
+                "warm it again, or mount with a larger --cache-size"
+            )
+            self._fail(warmed, lost)
+
+    def _fail(self, warmed: Warmed, error: BacklotError) -> None:
+        if warmed.error is None:
+            warmed.error = error
+            self._failed(warmed)
+
+
+def _ask(file: MountedFile, command: str, **arguments: Any) -> dict[str, Any]:
+    return ask(file.place, command, timeout_s=ANSWER_S, path=file.inner, **arguments)

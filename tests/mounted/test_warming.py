@@ -1,0 +1,159 @@
+"""``backlotfs warm``: what is warm is read without the origin, also after a restart."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backlotfs.control.client import ask
+from backlotfs.emulator import EmulatedAsset, Emulator, Fault
+from tests.conftest import Serve
+from tests.support import commands
+from tests.support.expected_bytes import assert_same_bytes
+from tests.support.made_assets import KIB, MIB, video
+from tests.support.mounting import Mount
+
+pytestmark = pytest.mark.mounted
+
+FILM = video("film.mxf", 20 * MIB + 12_345)
+SMALL = video("small.mov", 1000)
+EMPTY = video("empty.mov", 0)
+BROKEN = video("broken.mov", 3 * MIB)
+HUGE = video("huge.mxf", 500 * MIB)
+ASSETS = [FILM, SMALL, EMPTY, BROKEN, HUGE]
+NAMES = ["film.mxf", "small.mov", "empty.mov"]
+SIZE = 20 * MIB + 12_345 + 1000
+
+Remount = Callable[[], Mount]
+
+
+@pytest.fixture(scope="module")
+def emulator(serve: Serve) -> Emulator:
+    """The origin."""
+    return serve(*ASSETS)
+
+
+@pytest.fixture(scope="module")
+def remount(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remount]:
+    """Ends the mount there is and makes another over the same disk tier, sized by default rules."""
+    cache = tmp_path_factory.mktemp("cache")
+    running: list[Mount] = []
+
+    def start() -> Mount:
+        for mount in running:
+            mount.close()
+        folder = tmp_path_factory.mktemp("warm")
+        options = ("--cache-dir", str(cache), "--memory", "64M")
+        running[:] = [Mount(emulator, folder, *options).start()]
+        return running[0]
+
+    yield start
+    for mount in running:
+        mount.close()
+
+
+@pytest.fixture(scope="module")
+def mount(remount: Remount) -> Mount:
+    """The first of them."""
+    return remount()
+
+
+def warm(mount: Mount, *words: str | Path, code: int = 0) -> dict[str, Any]:
+    """What ``warm --json`` says, as each line of the result; with the exit code that is due."""
+    done = commands.run("warm", "--json", *words, home=mount.folder)
+    assert done.returncode == code, done.stderr
+    return {**json.loads(done.stdout or "{}"), "stderr": done.stderr}
+
+
+def sent(emulator: Emulator, *assets: EmulatedAsset) -> int:
+    """Bytes that the origin has sent of these sources, without the one byte of each probe."""
+    return sum(
+        entry.bytes_sent
+        for asset in assets
+        for entry in emulator.requests.entries(route="source", embed_code=asset.embed_code)
+        if entry.range_header != "bytes=0-0"
+    )
+
+
+def test_warmed_read_after_a_restart(mount: Mount, remount: Remount, emulator: Emulator) -> None:
+    """Though the line is as fast as a disk: on the disk it is, and the origin is not asked again.
+
+    The second time, a part of it having been warm, costs nothing either.
+    """
+    first = warm(mount, *(mount / name for name in NAMES))
+    assert (first["failed"], first["held_bytes"]) == (0, SIZE)
+    assert first["fetched_bytes"] == sent(emulator, FILM, SMALL) == SIZE
+    again = warm(mount, *(mount / name for name in NAMES))
+    assert (again["held_bytes"], again["fetched_bytes"]) == (SIZE, 0)
+    stats = ask(mount.path, "stats")
+    assert (stats["warmed_bytes"], stats["unused_bytes"]) == (SIZE, 0)
+    new = remount()
+    for asset in (FILM, SMALL, EMPTY):
+        assert_same_bytes(new.file_of(asset), asset)
+    assert sent(emulator, FILM, SMALL) == SIZE
+    stats = ask(new.path, "stats")
+    assert stats["fetched_bytes"] == 0
+    assert stats["reads"]["blocks"]["network"] == 0
+    assert stats["reads"]["blocks"]["disk"] >= SIZE // (64 * KIB)
+    mount.path, mount.folder = new.path, new.folder
+
+
+def test_a_source_that_fails(mount: Mount, emulator: Emulator) -> None:
+    """It is named, with the reason and its exit code; the others are warm; again goes on."""
+    rule = emulator.faults.add(Fault.status(503), route="source", embed_code=BROKEN.embed_code)
+    found = warm(mount, mount / "broken.mov", mount / "small.mov", code=4)
+    emulator.faults.remove(rule)
+    by_path = {Path(line["path"]).name: line for line in found["files"]}
+    assert by_path["small.mov"]["error"] is None
+    assert "503" in by_path["broken.mov"]["error"]
+    assert "broken.mov" in found["stderr"]
+    assert "1 of 2 files are not warm" in found["stderr"]
+    again = warm(mount, mount / "broken.mov", "--jobs", "1")
+    assert (again["fetched_bytes"], again["failed"]) == (3 * MIB, 0)
+
+
+def test_what_does_not_fit(emulator: Emulator, tmp_path: Path) -> None:
+    """Is said before a byte is fetched; so is a mount that keeps nothing."""
+    for size, words in (("64M", "has room for"), ("0", "keeps no blocks on disk")):
+        folder = tmp_path / size
+        folder.mkdir(mode=0o700)
+        options = ("--cache-dir", str(folder / "cache"), "--cache-size", size)
+        with Mount(emulator, folder, *options) as mount:
+            found = commands.run("warm", mount / "huge.mxf", home=folder)
+        assert found.returncode in (1, 2)
+        assert words in found.stderr
+        assert "--cache-size" in found.stderr
+        assert "Traceback" not in found.stderr
+    assert sent(emulator, HUGE) == 0
+
+
+def test_paths_of_no_mount(mount: Mount, tmp_path: Path) -> None:
+    """The message names what to do."""
+    (tmp_path / "own.mov").touch()
+    for path, code, words in (
+        (tmp_path / "own.mov", 2, str(mount.path)),
+        (mount / "absent.mov", 1, "No such file"),
+    ):
+        found = commands.run("warm", path, home=mount.folder)
+        assert found.returncode == code
+        assert words in found.stderr
+
+
+def test_a_progress_bar_on_a_terminal_only(mount: Mount) -> None:
+    """A pipe gets the result alone."""
+    done = commands.run("warm", mount / "film.mxf", home=mount.folder)
+    assert done.stderr == ""
+    assert done.stdout == "1 files, 20.0 MiB, are on the disk; 0 B fetched for it\n"
+    line = commands.command("warm", mount / "film.mxf")
+    shown = subprocess.run(
+        ["script", "-qec", " ".join(line), "/dev/null"],
+        env=commands.environment(mount.folder, {"TERM": "xterm"}),
+        cwd=commands.ROOT, capture_output=True, text=True, timeout=30, check=True,
+    )  # fmt: skip
+    assert "warm" in shown.stdout
+    assert "are on the disk" in shown.stdout

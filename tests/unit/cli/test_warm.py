@@ -1,0 +1,143 @@
+"""``warm``: which files are meant, what is asked of the mount, and what is said in the end."""
+
+from __future__ import annotations
+
+import json
+import os
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from backlotfs.cli.mounted_files import MountedFile, mounted_files
+from backlotfs.control.client import NoAnswer
+from backlotfs.errors import BacklotError, SettingsError
+from backlotfs.kernel.mount_table import FUSE_TYPE, MountEntry
+
+RUN = import_module("backlotfs.cli.warm_run")
+WARM = import_module("backlotfs.cli.warm")
+FILES = import_module("backlotfs.cli.mounted_files")
+KIB = 1024
+
+
+class FakeMount:
+    """A folder that takes itself for a mount, with a disk tier of 1 MiB that `ask` speaks to."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.room = 1024 * KIB
+        self.held: dict[str, int] = {}
+        self.broken: dict[str, NoAnswer] = {}
+        self.leaky = False
+        self.steps: list[tuple[str, int]] = []
+
+    def add(self, name: str, size: int) -> Path:
+        """A file of it."""
+        path = self.place / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(bytes(size))
+        return path
+
+    def ask(self, place: Path, command: str, *, path: str, **more: Any) -> dict[str, Any]:
+        """As `control.client.ask`."""
+        assert place == self.place
+        name = path.removeprefix("/")
+        code = name.rpartition("/")[2]  # a file of two folders is one source
+        size = (self.place / name).stat().st_size
+        if command == "held":
+            held = self.held.get(code, 0)
+            return {"id": code, "version": "v1", "size": size, "held": held, "room": self.room,
+                    "block": 64 * KIB}  # fmt: skip
+        if code in self.broken:
+            raise self.broken[code]
+        assert more["version"] == "v1"
+        self.steps.append((code, more["offset"]))
+        reached = more["offset"] + min(more["length"], 100 * KIB)
+        self.held[code] = 0 if self.leaky else min(reached, size)
+        return {"reached": reached, "fetched_bytes": reached - more["offset"]}
+
+
+@pytest.fixture
+def mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeMount:
+    """The only mount there is."""
+    place = tmp_path / "library"
+    place.mkdir()
+    fake = FakeMount(place)
+    monkeypatch.setattr(
+        FILES, "our_mounts", lambda: [MountEntry(str(place), FUSE_TYPE, "s", frozenset())]
+    )
+    monkeypatch.setattr(RUN, "ask", fake.ask)
+    return fake
+
+
+def warm(*words: str | Path) -> Result:
+    """The command."""
+    return CliRunner().invoke(WARM.warm, [os.fspath(word) for word in words])
+
+
+def test_files_and_folders(mount: FakeMount) -> None:
+    """Each file once, however it is named; paths of no mount are refused with what to do."""
+    mount.add("a.mov", 1)
+    mount.add("label/b.mov", 1)
+    inside = mounted_files([mount.place, mount.place / "a.mov"])
+    assert inside == [MountedFile(mount.place, "/a.mov"), MountedFile(mount.place, "/label/b.mov")]
+    assert str(inside[1]) == f"{mount.place}/label/b.mov"
+    with pytest.raises(SettingsError, match=f"name a file or folder in {mount.place}"):
+        mounted_files([mount.place.parent])
+    with pytest.raises(BacklotError, match="No such file"):
+        mounted_files([mount.place / "c.mov"])
+
+
+def test_without_any_mount(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """How to make one."""
+    monkeypatch.setattr(FILES, "our_mounts", list)
+    with pytest.raises(SettingsError, match="mount the library first: backlotfs mount"):
+        mounted_files([tmp_path])
+
+
+def test_only_what_is_not_held_is_asked_for(mount: FakeMount) -> None:
+    """Step by step to the end; a file in two folders once."""
+    mount.add("a.mov", 250 * KIB)
+    mount.add("x/b.mov", 50 * KIB)
+    mount.add("y/b.mov", 50 * KIB)
+    mount.held["b.mov"] = 50 * KIB
+    result = warm(mount.place, "--jobs", "1")
+    assert result.exit_code == 0, result.output
+    assert mount.steps == [("a.mov", 0), ("a.mov", 100 * KIB), ("a.mov", 200 * KIB)]
+    assert result.output == "2 files, 300.0 KiB, are on the disk; 250.0 KiB fetched for it\n"
+    again = json.loads(warm(mount.place, "--json").output)
+    assert (again["fetched_bytes"], again["held_bytes"], again["failed"]) == (0, 300 * KIB, 0)
+
+
+def test_more_than_fits(mount: FakeMount) -> None:
+    """Refused before anything is fetched; blocks count whole."""
+    mount.add("a.mov", 1023 * KIB)
+    mount.add("b.mov", 1)
+    result = warm(mount.place)
+    assert isinstance(result.exception, BacklotError)
+    assert "--cache-size" in str(result.exception)
+    assert mount.steps == []
+
+
+def test_failures_are_named_and_the_others_go_on(mount: FakeMount) -> None:
+    """With the exit code of the first of them."""
+    broken = mount.add("a.mov", 10)
+    mount.add("b.mov", 10)
+    mount.broken["a.mov"] = NoAnswer("source host h answers 503", 4)
+    result = warm(mount.place)
+    assert f"backlotfs: {broken}: source host h answers 503\n" in result.output
+    assert "1 files, 10 B, are on the disk" in result.output
+    assert isinstance(result.exception, BacklotError)
+    assert result.exception.exit_code == 4
+
+
+def test_what_was_pushed_out_again(mount: FakeMount) -> None:
+    """Is not called warm."""
+    mount.add("a.mov", 10)
+    mount.leaky = True
+    result = warm(mount.place)
+    assert "10 B of it were let go for other blocks" in result.output
+    assert isinstance(result.exception, BacklotError)
+    assert result.exception.exit_code == 1
