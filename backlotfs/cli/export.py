@@ -15,6 +15,7 @@ from backlotfs.cli.transfer_bar import TransferBar, in_words
 from backlotfs.errors import BacklotError, SettingsError
 from backlotfs.export.exporter import Exporter, Outcome, State, claimed, planned
 from backlotfs.export.items import Item, Problem, find_items, printable
+from backlotfs.export.letter_case import folds_case, kept_apart
 from backlotfs.export.manifest import MANIFEST
 
 
@@ -53,7 +54,7 @@ def export(
         raise NothingThere(
             f"there is no file in {', '.join(sources)}; is it mounted? see: backlotfs status"
         )
-    lost = [Outcome(p.name, State.FAILED, 0, reason=p.reason) for p in problems]
+    lost = _lost(problems)
     try:
         plan = planned(items, destination, overwrite=overwrite)
         if dry_run:
@@ -62,6 +63,9 @@ def export(
             return
         with claimed(destination):
             _check_room(destination, plan)
+            if folds_case(destination):
+                items, clashing = kept_apart(items)
+                lost += _lost(clashing)
             outcomes = [*lost, *_run(items, lost, destination, jobs, overwrite, not as_json)]
     except OSError as error:
         raise SettingsError(
@@ -90,6 +94,10 @@ def _run(
             finished=lambda outcome: _say_failures([outcome], bar),
         )
         return exporter.run(items)
+
+
+def _lost(problems: Sequence[Problem]) -> list[Outcome]:
+    return [Outcome(p.name, State.FAILED, 0, reason=p.reason) for p in problems]
 
 
 def _check_room(destination: Path, plan: Sequence[Outcome]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,18 @@ def test_an_empty_mountpoint_is_no_success(tmp_path: Path) -> None:
     assert isinstance(done.exception, NothingThere)
     assert done.exception.exit_code == 1
     assert not (tmp_path / "copy").exists()
+
+
+def test_names_that_a_disk_takes_for_one_are_not_mixed_up(
+    library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second is a failure, not a replacement."""
+    monkeypatch.setattr(import_module("backlotfs.cli.export"), "folds_case", lambda _folder: True)
+    (library / "A.mov").write_bytes(b"another")
+    done = run_export(f"{library}/", tmp_path / "copy")
+    assert done.stderr.startswith("backlotfs: a.mov: is the same name as A.mov")
+    assert isinstance(done.exception, ExportIncomplete)
+    assert sorted(path.name for path in (tmp_path / "copy").glob("*.mov")) == ["A.mov", "b.mov"]
 
 
 def test_a_disk_too_small_is_said_before(
