@@ -160,7 +160,8 @@ class _Campaign:
         """It answers, shows what the library has now, and every byte of the master is right."""
         victim.wait_until_mounted()
         self._tally.mount_s.append(time.monotonic() - self._began_s)
-        assert ("cleared the dead mount" in victim.log_text()) is self._found_dead
+        told = "cleared the dead mount" in victim.log_text()
+        assert told is self._found_dead, f"there was a dead mount: {self._found_dead}, told: {told}"
         self._tally.repaired += self._found_dead
         wait_until(
             lambda: sorted(os.listdir(self._path)) == self._origin.names(),

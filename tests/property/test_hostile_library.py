@@ -203,3 +203,19 @@ def test_many_records_are_listed_within_bounds(caplog: pytest.LogCaptureFixture)
     with library({"assets": {"items": items}}) as (stack, _):
         seen = [entry.name for entry in stack.namespace.entries("/")]
     assert len(set(seen)) == len(items)
+
+
+@pytest.mark.parametrize("size", [10**18, -1, "9" * 30, 1.5, True, ["1"]])
+def test_a_size_that_cannot_be_is_said(size: object) -> None:
+    """Whoever stats the file gets an error, in one line: whose size, and what is wrong with it."""
+    item = {"embed_code": "HOSTILE1", "original_file_name": "a.mov", "asset_type": "video"}
+    entry = {"is_source": True, "file_size": size, "url": "http://127.0.0.1:1/a"}
+    documents: dict[str, object] = {"assets": {"items": [item]}, "streams": [entry]}
+    documents["source_file_info"] = {"file_size": size}
+    with library(documents) as (stack, deadline), pytest.raises(BacklotError) as caught:
+        stack.namespace.attributes("/a.mov", lambda: Waiter(deadline, lambda: False))
+    line = str(caught.value)
+    assert "/HOSTILE1/" in line
+    assert "file_size: expected a whole number from 0 to 2^53, got " in line
+    assert line.isprintable()
+    assert len(line) < 300
