@@ -24,7 +24,7 @@ def warm_handlers(stack: Stack) -> Mapping[str, Handler]:
     """``held`` and ``warm``, each of a ``path`` inside the mount (``/label/file.mov``)."""
 
     def held(request: dict[str, Any]) -> dict[str, Any]:
-        identity = _identity(stack, request)
+        identity = _identity(stack, request, _waiter())
         if request.get("settle"):
             stack.warmer.settle()
         return {
@@ -37,19 +37,18 @@ def warm_handlers(stack: Stack) -> Mapping[str, Handler]:
         }
 
     def warm(request: dict[str, Any]) -> dict[str, Any]:
-        identity = _identity(stack, request)
+        waiter = _waiter()
+        identity = _identity(stack, request, waiter)
         if identity.validator != request["version"]:
             raise ContentChanged(f"{request['path']} was replaced meanwhile: warm it again")
-        step = stack.warmer.warm(
-            identity, int(request["offset"]), int(request["length"]), _waiter()
-        )
+        step = stack.warmer.warm(identity, int(request["offset"]), int(request["length"]), waiter)
         return step._asdict()
 
     return {"held": held, "warm": warm}
 
 
-def _identity(stack: Stack, request: dict[str, Any]) -> SourceIdentity:
-    return stack.namespace.open(str(request["path"]), _waiter()).identity
+def _identity(stack: Stack, request: dict[str, Any], waiter: Waiter) -> SourceIdentity:
+    return stack.namespace.open(str(request["path"]), waiter).identity
 
 
 def _waiter() -> Waiter:
