@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from backlotfs import errors
-from backlotfs.errors import BacklotError, RateLimited, RemoteUnavailable
+from backlotfs.errors import BacklotError, HostResting, RateLimited, RemoteUnavailable
 from backlotfs.kernel.errno_boundary import errno_boundary
 
 SECRET = "http://o.example/a?Signature=vjbyPxybdZaNmGa"
@@ -21,7 +21,7 @@ def families() -> list[BacklotError]:
     found: list[BacklotError] = []
     for value in vars(errors).values():
         if isinstance(value, type) and issubclass(value, BacklotError):
-            more = {"retry_after_s": 1.0} if issubclass(value, RateLimited) else {}
+            more = {"retry_after_s": 1.0} if issubclass(value, (RateLimited, HostResting)) else {}
             found.append(value("said", **more))
     return found
 
