@@ -84,3 +84,10 @@ def test_counted_from_many_threads() -> None:
 
     join_all(in_threads(4, work))
     assert counts.by_name()["cp"].blocks == [2000, 0, 0]
+
+
+def test_usages_add_up() -> None:
+    """The sum is of all names."""
+    total = Usage(1, 0, 10, [1, 2, 3])
+    total.add(Usage(2, 1, 5, [10, 0, 1]))
+    assert total == Usage(3, 1, 15, [11, 2, 4])
