@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -137,20 +138,23 @@ class Part:
         return 0, hashlib.sha256()
 
 
-def digest_of_file(path: Path, size_bytes: int) -> str:
+def digest_of_file(path: Path, size_bytes: int, moved: Callable[[int], None]) -> str:
     """SHA-256 of the first ``size_bytes`` of a file, from the disk where the system allows it.
 
+    :param moved: told of bytes as they are read; what it raises ends the reading.
     :raises OSError: it cannot be read.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-        return _digest_of(descriptor, size_bytes).hexdigest()
+        return _digest_of(descriptor, size_bytes, moved).hexdigest()
     finally:
         os.close(descriptor)
 
 
-def _digest_of(descriptor: int, length: int) -> hashlib._Hash:
+def _digest_of(
+    descriptor: int, length: int, moved: Callable[[int], None] = lambda _count: None
+) -> hashlib._Hash:
     """The digest of the first ``length`` bytes; of fewer where the file ends before."""
     found = hashlib.sha256()
     buffer = bytearray(PIECE_BYTES)
@@ -161,4 +165,5 @@ def _digest_of(descriptor: int, length: int) -> hashlib._Hash:
             break
         found.update(view[:count])
         offset += count
+        moved(count)
     return found

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+from backlotfs.errors import Interrupted
 from backlotfs.export.items import Problem, reason_of
 from backlotfs.export.manifest import JOURNAL, MANIFEST
 from backlotfs.export.part import PART_PREFIX, digest_of_file
@@ -23,6 +25,7 @@ def check_file(
     """What is wrong with one file of the manifest; None: nothing.
 
     :param source_bytes: the size of its source, when that is known.
+    :param moved: told of bytes as they are read; what it raises is raised.
     """
     path = destination / name
     try:
@@ -33,12 +36,11 @@ def check_file(
             return Problem(
                 name, f"has {status.st_size} bytes, its source {source_bytes}; export it again"
             )
-        found = digest_of_file(path, status.st_size)
+        found = digest_of_file(path, status.st_size, moved)
     except FileNotFoundError:
         return Problem(name, "is missing; export it again")
     except OSError as error:
         return Problem(name, reason_of(error))
-    moved(status.st_size)
     if found != digest:
         return Problem(name, "does not have the bytes of the manifest; export it again")
     return None
@@ -57,15 +59,23 @@ def check_files(
     :param entries: name to digest.
     :param sizes: name to size of the sources; empty: they are not asked about.
     """
+    stop = threading.Event()
+
+    def count(count_bytes: int) -> None:
+        if stop.is_set():  # else Ctrl-C would wait for files of a hundred gigabytes
+            raise Interrupted("stopped")
+        moved(count_bytes)
+
     with ThreadPoolExecutor(jobs, "verify") as threads:
         futures = {
-            threads.submit(check_file, destination, name, digest, sizes.get(name), moved): name
+            threads.submit(check_file, destination, name, digest, sizes.get(name), count): name
             for name, digest in entries.items()
         }
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()
         except BaseException:
+            stop.set()
             threads.shutdown(wait=False, cancel_futures=True)
             raise
     for name in sorted(sizes.keys() - entries.keys()):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 
+from backlotfs.cli.doctor import doctor as command
 from backlotfs.doctor.finding import Verdict
 from backlotfs.doctor.library import check_clock, check_tls
 from backlotfs.emulator import Emulator
@@ -28,10 +29,12 @@ def emulator(serve: Serve) -> Emulator:
     return serve(video("a.mov", 700))
 
 
-def doctor(home: Path, config: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    """Run it with this profile file."""
-    profile = ("--config", config, "--profile", commands.PROFILE)
-    return commands.run("doctor", *profile, *more, home=home)
+def doctor(home: Path, config: Path, *more: str) -> Result:
+    """Run it with this profile file; its return value is the exit code."""
+    profile = ("--config", str(config), "--profile", commands.PROFILE)
+    unset = {f"BACKLOT_API_{name}": None for name in ("URL", "KEY", "SECRET")}
+    cache = ("--cache-dir", str(home / "cache"))
+    return CliRunner(env=unset).invoke(command, [*profile, *cache, *more], standalone_mode=False)
 
 
 def test_all_is_looked_at(emulator: Emulator, tmp_path: Path) -> None:
@@ -44,7 +47,7 @@ def test_all_is_looked_at(emulator: Emulator, tmp_path: Path) -> None:
     assert found["API"]["verdict"] == "ok"
     assert found["sources"]["detail"].endswith("700 bytes, served in ranges, with an ETag")
     assert found["TLS"]["verdict"] == "note", "the emulator speaks plain http"
-    assert report["exit_code"] == done.returncode
+    assert report["exit_code"] == done.return_value
     assert emulator.api_secret not in done.stdout + done.stderr
 
 
@@ -60,14 +63,14 @@ def test_refused_credentials_are_exit_3(emulator: Emulator, tmp_path: Path) -> N
     """And what follows from them is not tried."""
     config = commands.write_config(tmp_path / "config.toml", emulator, api_secret="wrong")
     done = doctor(tmp_path, config, "--json")
-    assert done.returncode == 3
+    assert done.return_value == 3
     assert json.loads(done.stdout)["findings"][-1]["check"] == "API"
 
 
 def test_an_api_that_is_not_there_is_exit_4(emulator: Emulator, tmp_path: Path) -> None:
     """Nobody listens on port 1."""
     config = commands.write_config(tmp_path / "config.toml", emulator, api_url="http://127.0.0.1:1")
-    assert doctor(tmp_path, config).returncode == 4
+    assert doctor(tmp_path, config).return_value == 4
 
 
 def test_a_profile_open_to_others_is_exit_2(emulator: Emulator, tmp_path: Path) -> None:
@@ -75,7 +78,7 @@ def test_a_profile_open_to_others_is_exit_2(emulator: Emulator, tmp_path: Path) 
     config = commands.write_config(tmp_path / "config.toml", emulator)
     config.chmod(0o644)
     done = doctor(tmp_path, config)
-    assert done.returncode == 2
+    assert done.return_value == 2
     assert f"chmod 600 {config}" in done.stdout
 
 
