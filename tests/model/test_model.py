@@ -22,7 +22,7 @@ from tests.model.mapper import Mapper
 pytestmark = pytest.mark.mounted
 
 SEED = int(os.environ.get("BACKLOTFS_MODEL_SEED", "5"))
-RUNS = int(os.environ.get("BACKLOTFS_MODEL_RUNS", "75"))
+RUNS = int(os.environ.get("BACKLOTFS_MODEL_RUNS", "95"))
 STEPS = 60
 AT_LEAST = 5000
 

@@ -1,0 +1,32 @@
+"""The origin of the soak: what goes wrong, how often."""
+
+from __future__ import annotations
+
+from backlotfs.emulator import Emulator, Fault
+
+URL_LIFE_S = 20.0
+STALL_S = 20.0
+#: Seconds that the API's 429 ask to wait.
+RATE_LIMITED_S = 2
+
+#: Of all ranged GETs of a source.
+SOURCE_FAULTS = (
+    (Fault.reset(100_000), 0.02),
+    (Fault.of("slow_down"), 0.01),
+    (Fault.short_body(50_000), 0.01),
+    (Fault.stall(1000, STALL_S), 0.005),
+    (Fault.of("wrong_range"), 0.005),
+    (Fault.of("whole_object"), 0.005),
+)
+#: Of all calls of these routes of the API.
+API_FAULTS = ((Fault.of("html_500"), 0.025), (Fault.rate_limited(RATE_LIMITED_S), 0.025))
+API_ROUTES = ("streams", "assets", "deleted_assets")
+
+
+def spoil(emulator: Emulator) -> None:
+    """From now on."""
+    for fault, probability in SOURCE_FAULTS:
+        emulator.faults.add(fault, route="source", probability=probability)
+    for route in API_ROUTES:
+        for fault, probability in API_FAULTS:
+            emulator.faults.add(fault, route=route, probability=probability)
