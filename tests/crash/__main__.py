@@ -7,6 +7,7 @@ import random
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,8 +37,8 @@ def main(arguments: Sequence[str]) -> int:
                 readers=options.readers,
                 say=lambda line: sys.stdout.write(f"{line}\n") and sys.stdout.flush(),
             )
-        except AssertionError as error:
-            sys.stdout.write(f"seed {seed}: {error}\n")
+        except AssertionError:
+            sys.stdout.write(f"seed {seed}: {traceback.format_exc()}")
             return 1
     sys.stdout.write("\n".join(tally.lines()) + "\n")
     sys.stdout.write(f"seed {seed}, {time.monotonic() - began_s:.0f} s\n")
