@@ -25,6 +25,11 @@ log = logging.getLogger(__name__)
 SWEEP_S = 0.2
 #: Interrupts remembered whose read is not known (yet): their request may be in another's hands.
 _EARLY = 256
+#: The kernel asks again for the page that a failed read-ahead was to bring, within this at most:
+#: for the application both are one read, so the second has only what the first left of the time.
+_AGAIN_S = 1.0
+#: Failed reads remembered for that, one of each handle.
+_FAILED = 256
 
 
 class Beginning(Protocol):
@@ -37,7 +42,19 @@ class Beginning(Protocol):
 class _Pending(NamedTuple):
     demand: Demand
     due_s: float
-    pid: int
+    request: ReadRequest
+    again: bool = False
+
+
+class _Failed(NamedTuple):
+    """A read that ended in an error.
+
+    :ivar due_s: when it would have ended at the latest. :ivar at_s: when it did.
+    """
+
+    request: ReadRequest
+    due_s: float
+    at_s: float
 
 
 class ReadRequests:
@@ -58,6 +75,7 @@ class ReadRequests:
         self._lock = threading.Lock()
         self._pending: dict[int, _Pending] = {}
         self._early: OrderedDict[int, None] = OrderedDict()
+        self._failed: OrderedDict[int, _Failed] = OrderedDict()
         self._ended = threading.Event()
 
     def __len__(self) -> int:
@@ -78,17 +96,20 @@ class ReadRequests:
         if demand is None:
             self._device.answer(unique, (), 0)
             return
+        now_s = self._clock.monotonic()
+        pending = self._accept(demand, request, now_s)
         if demand.complete:
-            self._answer(unique, demand, request.pid)
+            self._answer(unique, pending)
+            return
+        if pending.due_s <= now_s:
+            self._give_up(unique, pending, _not_in_time(demand))
             return
         with self._lock:
             early = self._early.pop(unique, self) is None
             if not early and not self._ended.is_set():
-                due_s = self._clock.monotonic() + OPERATION_DEADLINE_S
-                self._pending[unique] = _Pending(demand, due_s, request.pid)
+                self._pending[unique] = pending
         if early or self._ended.is_set():
-            unwanted = Interrupted("reading: nobody waits for it any more")
-            self._give_up(unique, _Pending(demand, 0.0, request.pid), unwanted)
+            self._give_up(unique, pending, Interrupted("reading: nobody waits for it any more"))
             return
         demand.then(lambda: self._arrived(unique))
 
@@ -116,21 +137,40 @@ class ReadRequests:
         with self._lock:
             pending = self._pending.pop(unique, None)
         if pending is not None:
-            self._answer(unique, pending.demand, pending.pid)
+            self._answer(unique, pending)
 
-    def _answer(self, unique: int, demand: Demand, pid: int) -> None:
-        error = demand.error
+    def _answer(self, unique: int, pending: _Pending) -> None:
+        demand, error = pending.demand, pending.demand.error
         if error is None:
-            self._counts.answered(pid, demand)  # first: who has its bytes may ask how many
+            # first: who has its bytes may ask how many
+            self._counts.answered(pending.request.pid, demand)
             self._device.answer(unique, demand.views(), demand.wanted.length)
         else:
-            self._counts.failed(pid)
-            self._device.refuse(unique, errno_of("read", error))
+            self._refuse(unique, pending, error)
 
     def _give_up(self, unique: int, pending: _Pending, error: BacklotError) -> None:
         pending.demand.abandon()
-        self._counts.failed(pending.pid)
+        self._refuse(unique, pending, error)
+
+    def _refuse(self, unique: int, pending: _Pending, error: BacklotError) -> None:
+        self._counts.failed(pending.request.pid)
+        if not pending.again:
+            failed = _Failed(pending.request, pending.due_s, self._clock.monotonic())
+            with self._lock:
+                self._failed[pending.request.fh] = failed
+                while len(self._failed) > _FAILED:
+                    self._failed.popitem(last=False)
         self._device.refuse(unique, errno_of("read", error))
+
+    def _accept(self, demand: Demand, request: ReadRequest, now_s: float) -> _Pending:
+        """With the time it has: see `_AGAIN_S`. Once only, so that a program may try again too."""
+        with self._lock:
+            failed = self._failed.pop(request.fh, None) if self._failed else None
+        if failed is not None and now_s - failed.at_s <= _AGAIN_S:
+            first = failed.request
+            if first.offset <= request.offset < first.offset + first.size:
+                return _Pending(demand, failed.due_s, request, again=True)
+        return _Pending(demand, now_s + OPERATION_DEADLINE_S, request)
 
     def _sweep(self) -> None:
         while not self._ended.wait(SWEEP_S):
@@ -140,5 +180,8 @@ class ReadRequests:
                 for unique in due:
                     del self._pending[unique]
             for unique, entry in due.items():
-                spent = DeadlineExceeded(f"{entry.demand.doing}: not in {OPERATION_DEADLINE_S:g} s")
-                self._give_up(unique, entry, spent)
+                self._give_up(unique, entry, _not_in_time(entry.demand))
+
+
+def _not_in_time(demand: Demand) -> DeadlineExceeded:
+    return DeadlineExceeded(f"{demand.doing}: not in {OPERATION_DEADLINE_S:g} s")

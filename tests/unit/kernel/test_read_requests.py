@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import threading
 from collections.abc import Sequence
+from functools import partial
 
 from backlotfs.byterange import ByteRange
 from backlotfs.errors import BadHandle, ContentChanged
@@ -14,6 +15,7 @@ from backlotfs.kernel.read_requests import ReadRequests
 from backlotfs.reading.block_pool import Block
 from backlotfs.reading.demand import Demand
 from backlotfs.reading.read_counts import ReadCounts
+from tests.support.deadlines import wait_until
 from tests.unit.fakes import ManualClock, in_threads, join_all
 
 
@@ -160,3 +162,48 @@ def test_every_read_is_counted_for_who_made_it() -> None:
         "process 4": (0, 1),
         "process 5": (0, 1),
     }
+
+
+def test_what_the_kernel_asks_again_has_what_the_first_left_of_the_time() -> None:
+    """A read-ahead that failed is followed by a read of its page: one read for the application."""
+    reading = Reading()
+    reading.serve(1)
+    reading.clock.advance(OPERATION_DEADLINE_S - 4)
+    reading.demands[0].fail(ContentChanged("changed"))
+    reading.demands[0].finished()
+    reading.serve(2)
+    reading.requests.start()
+    reading.clock.advance(5)
+    wait_until(lambda: len(reading.device.told) == 2, "the second answer")
+    reading.requests.end()
+    assert reading.device.told == [(1, errno.ESTALE), (2, errno.ETIMEDOUT)]
+
+
+def test_a_spent_deadline_is_not_waited_for_again_but_once() -> None:
+    """The kernel's repeat fails at once; what a program asks after that has all the time."""
+    reading = Reading()
+    reading.serve(1)
+    reading.requests.start()
+    reading.clock.advance(OPERATION_DEADLINE_S + 1)
+    wait_until(lambda: bool(reading.device.told), "the first answer")
+    reading.serve(2)
+    assert reading.device.told == [(1, errno.ETIMEDOUT), (2, errno.ETIMEDOUT)]
+    reading.serve(3)
+    assert len(reading.requests) == 1
+    reading.arrive(2)
+    reading.requests.end()
+    assert reading.device.told[-1] == (3, b"later")
+
+
+def test_another_place_or_a_later_read_has_all_the_time() -> None:
+    """Only what was asked for and failed just now counts as asked again."""
+    for later_s, offset in ((0.0, 5), (2.0, 0)):
+        reading = Reading()
+        reading.serve(1)
+        reading.requests.start()
+        reading.clock.advance(OPERATION_DEADLINE_S + 1)
+        wait_until(partial(bool, reading.device.told), "the first answer")
+        reading.clock.advance(later_s)
+        reading.requests.serve(2, ReadRequest(2, offset, 5))
+        assert len(reading.requests) == 1
+        reading.requests.end()
