@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from backlotfs.control import address, client
+from backlotfs.control import address
 from backlotfs.control.address import socket_path
 from backlotfs.control.client import NoAnswer, ask
 from backlotfs.control.server import ControlServer
@@ -126,13 +126,10 @@ def _roundtrip(text: str) -> str:
         server.close()
 
 
-def test_nobody_answers_in_time(
-    server: ControlServer, released: threading.Event, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nobody_answers_in_time(server: ControlServer, released: threading.Event) -> None:
     """A mount that hangs: the command ends, and says what could be done."""
-    monkeypatch.setattr(client, "_TIMEOUT_S", 0.05)
     with pytest.raises(NoAnswer, match=r"does not answer.*backlotfs umount /mnt/library"):
-        ask(PLACE, "slow")
+        ask(PLACE, "slow", timeout_s=0.05)
 
 
 @pytest.mark.parametrize("answer", [b"", b"{}"[:1], b"\xff\n", b"[1]\n", b'"text"\n'])
