@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 CRAWLERS = 32
 #: A probe ends after this long at the latest; whoever waits has a deadline of its own.
 PROBE_DEADLINE_S = 30.0
+#: Of one source in a row, when it is doubted again while a probe is under way.
+MOST_PROBES = 3
 #: A crawler waits this long for its turn in the budget before it looks around again.
 PATIENCE_S = 75.0
 #: After a failure that will not go away by itself, a crawler rests this long.
@@ -248,14 +250,21 @@ class Sizer:
         known = self._book.known(embed_code)
         if known is not None and known.verified:
             return known  # somebody was faster
-        try:
-            identity = probe(embed_code, Deadline(PROBE_DEADLINE_S, self._clock))
-        except BacklotError as error:
-            log.info("cannot find out about %s: %s", embed_code, error)
-            self._book.failed(embed_code, error)
-            raise
-        self._probed += 1
-        return self._book.found(identity)
+        deadline = Deadline(PROBE_DEADLINE_S, self._clock)
+        probes = 0
+        while True:
+            doubts = self._book.doubts(embed_code)
+            try:
+                identity = probe(embed_code, deadline)
+            except BacklotError as error:
+                log.info("cannot find out about %s: %s", embed_code, error)
+                self._book.failed(embed_code, error)
+                raise
+            self._probed += 1
+            probes += 1
+            found = self._book.found(identity, doubts)
+            if found.verified or probes == MOST_PROBES:
+                return found
 
     def _run_for_waiting(self, embed_code: str) -> KnownSource:
         known = self._book.known(embed_code)

@@ -84,6 +84,7 @@ class SourceBook:
         self._learned: dict[str, KnownSource] = {}
         self._gone: set[str] = set()
         self._failures: dict[str, _Failure] = {}
+        self._doubts: dict[str, int] = {}
         self._unsaved: dict[str, SourceRecord] = {}
         self._closed = False
         self._writing: threading.Thread | None = None
@@ -122,8 +123,15 @@ class SourceBook:
             return isinstance(failure.error, _DEFINITE)
         return bool(row.missing) and row.embed_code not in self._learned
 
-    def found(self, identity: SourceIdentity) -> KnownSource:
+    def doubts(self, embed_code: str) -> int:
+        """How often it was doubted: for `found`, to be asked before the probe begins."""
+        return self._doubts.get(embed_code, 0)
+
+    def found(self, identity: SourceIdentity, doubts: int | None = None) -> KnownSource:
         """A probe succeeded: publish what it found.
+
+        What was doubted since the probe began (``doubts``, see there) stays in doubt: the probe may
+        have met the version before.
 
         The record's ``updated_at`` stands in for the time where ``Last-Modified`` is absent, or
         did not move although the bytes did.
@@ -142,8 +150,9 @@ class SourceBook:
                 replaced_at = self._clock.monotonic()
                 if before.identity.last_modified == identity.last_modified:
                     mtime_s = None
+            verified = doubts is None or doubts == self.doubts(code)
             known = KnownSource(
-                identity, updated_at_s if mtime_s is None else mtime_s, True, replaced_at
+                identity, updated_at_s if mtime_s is None else mtime_s, verified, replaced_at
             )
             self._failures.pop(code, None)
             self._gone.discard(code)
@@ -172,6 +181,7 @@ class SourceBook:
     def doubt(self, embed_code: str) -> None:
         """The source may have been replaced: the next open asks before it trusts."""
         with self._lock:
+            self._doubts[embed_code] = self.doubts(embed_code) + 1
             known = self.known(embed_code)
             if known is not None and known.verified:
                 self._learn(embed_code, replace(known, verified=False))
@@ -190,6 +200,7 @@ class SourceBook:
             self._learned.pop(embed_code, None)
             self._gone.discard(embed_code)
             self._failures.pop(embed_code, None)
+            self._doubts.pop(embed_code, None)
             self._unsaved.pop(embed_code, None)
         self._changed(embed_code, None)
 

@@ -9,7 +9,7 @@ import pytest
 from backlotfs.catalog import sizer as sizer_module
 from backlotfs.catalog.rate_budget import Priority
 from backlotfs.catalog.rows import StoreUnavailable
-from backlotfs.catalog.sizer import BATCH, CRAWLERS, REST_S
+from backlotfs.catalog.sizer import BATCH, CRAWLERS, MOST_PROBES, REST_S
 from backlotfs.errors import RateLimited, RemoteUnavailable, SourceMissing
 from backlotfs.workers import Workers
 from tests.unit.catalog.crawling import Crawl
@@ -32,6 +32,34 @@ def test_request() -> None:
     assert again.result(0).verified
     assert crawl.probed == [("api", "A")]
     assert crawl.purse.spent == [Priority.WAITING]
+
+
+def test_what_is_doubted_during_a_probe_is_probed_again() -> None:
+    """The probe may have met the version before: what it found is not the last word."""
+    crawl = Crawl("A")
+    crawl.book.found(identity("A"))
+    crawl.book.doubt("A")
+    doubted = iter([True, False])
+
+    def replaced_meanwhile(code: str) -> None:
+        if next(doubted):
+            crawl.book.doubt(code)
+
+    crawl.on_probe = replaced_meanwhile
+    future = crawl.sizer.request("A")
+    crawl.held.run_all()
+    assert future.result(0).verified
+    assert codes(crawl) == ["A", "A"]
+
+
+def test_a_source_doubted_all_the_time_stays_in_doubt() -> None:
+    """Probes in a row are bounded; the next who asks begins anew."""
+    crawl = Crawl("A")
+    crawl.on_probe = crawl.book.doubt
+    future = crawl.sizer.request("A")
+    crawl.held.run_all()
+    assert not future.result(0).verified
+    assert codes(crawl) == ["A"] * MOST_PROBES
 
 
 def test_a_failure_is_shared_and_noted() -> None:
