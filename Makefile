@@ -9,7 +9,7 @@ SBINDIR = /sbin
 INSTALLATION = PYTHON='$(PYTHON)' PREFIX='$(PREFIX)' SBINDIR='$(SBINDIR)' DESTDIR='$(DESTDIR)' EXTRAS='$(EXTRAS)' .ci/installation
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint venv crash soak install uninstall bench bench-metadata bench-credits bench-packages clean
+.PHONY: help demo test test-desktop lint venv crash soak install uninstall bench bench-metadata bench-credits bench-packages clean
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile
@@ -23,6 +23,11 @@ test: ## Everything that has to hold: format, lint, types, all tests, coverage: 
 	@PYTHON='$(PYTHON)' .ci/system-packages test
 	@PYTHON='$(PYTHON)' .ci/python-environment emulator,dev
 	@exec $(VENV_PYTHON) -m tests $(ARGS)
+
+test-desktop: ## What needs a screen, a server or players, on a mount, after make test: make test-desktop [ARGS="-k samba"]
+	@PYTHON='$(PYTHON)' .ci/system-packages desktop
+	@PYTHON='$(PYTHON)' .ci/python-environment emulator,dev
+	@exec $(VENV_PYTHON) -m tests --desktop $(if $(ARGS),-- $(ARGS))
 
 lint: venv ## Format, lint and types alone
 	@exec $(VENV_PYTHON) -m tests --lint $(ARGS)

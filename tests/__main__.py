@@ -1,4 +1,4 @@
-"""The one command: ``python -m tests [--fast | --lint] [--fix] [-- PYTEST ARGUMENTS]``.
+"""The one command: ``python -m tests [--fast | --lint | --desktop] [--fix] [-- PYTEST ARGUMENTS]``.
 
 Format, lint, types, tests under branch coverage, coverage gates: in this order, and the first that
 fails ends it with the command that fixes it or shows more.
@@ -28,6 +28,9 @@ CORE_MODULES = (
     "backlotfs/api/*",
     "backlotfs/errors.py",
 )
+
+# Named in pytest's norecursedirs, so that no other run collects it.
+DESKTOP_TESTS = "tests/desktop"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,18 @@ def check_steps(pytest_arguments: Sequence[str], *, fast: bool) -> list[Step]:
     ]
 
 
+def desktop_steps(pytest_arguments: Sequence[str]) -> list[Step]:
+    """The tests with programs that need a screen or a server; pytest goes there only when told."""
+    return [
+        Step(
+            "desktop",
+            "pytest",
+            (DESKTOP_TESTS, *pytest_arguments),
+            "make test-desktop ARGS='--last-failed -x' shows the first failure alone",
+        )
+    ]
+
+
 def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """Our options, and what follows ``--``, which is pytest's."""
     ours = list(arguments)
@@ -106,11 +121,12 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(
         prog="python -m tests",
         description=(__doc__ or "").partition("\n\n")[2],
-        usage="%(prog)s [--fast | --lint] [--fix] [-- PYTEST ARGUMENTS]",
+        usage="%(prog)s [--fast | --lint | --desktop] [--fix] [-- PYTEST ARGUMENTS]",
     )
     scope = parser.add_mutually_exclusive_group()
     scope.add_argument("--fast", action="store_true", help="leave out the tests that mount")
     scope.add_argument("--lint", action="store_true", help="run no tests at all")
+    scope.add_argument("--desktop", action="store_true", help="only what needs screen or server")
     parser.add_argument("--fix", action="store_true", help="let ruff mend what it can")
     return parser.parse_args(ours), pytest_arguments
 
@@ -119,7 +135,9 @@ def main(arguments: Sequence[str]) -> int:
     """Run the steps; 0 when all passed, 1 at the first that did not."""
     options, pytest_arguments = parse(arguments)
     steps = lint_steps(fix=options.fix)
-    if not options.lint:
+    if options.desktop:
+        steps = desktop_steps(pytest_arguments)
+    elif not options.lint:
         steps += check_steps(pytest_arguments, fast=options.fast)
     started_s = time.monotonic()
     for step in steps:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.__main__ import CORE_MODULES, check_steps, lint_steps, parse
+from tests.__main__ import (
+    CORE_MODULES,
+    DESKTOP_TESTS,
+    check_steps,
+    desktop_steps,
+    lint_steps,
+    parse,
+)
 from tests.project.source_tree import ROOT
 
 SCRIPTS = sorted(path for path in (ROOT / ".ci").iterdir() if path.is_file())
@@ -30,15 +38,16 @@ def test_scripts_parse_and_can_be_run(script: Path) -> None:
     assert script.stat().st_mode & 0o111 == 0o111
 
 
-def test_ci_runs_the_one_command() -> None:
-    """A contributor who ran ``make test`` has run what CI runs."""
-    assert "make test" in (ROOT / ".ci" / "run").read_text()
+def test_ci_runs_what_contributors_run() -> None:
+    """A contributor who ran ``make test`` and ``make test-desktop`` has run what CI runs."""
+    script = (ROOT / ".ci" / "run").read_text()
+    assert re.findall("^make (\\S+)", script, re.MULTILINE) == ["test", "test-desktop"]
 
 
 @pytest.mark.parametrize(
     "target",
     [
-        *("demo", "test", "lint", "venv", "clean", "help", "install", "uninstall"),
+        *("demo", "test", "test-desktop", "lint", "venv", "clean", "help", "install", "uninstall"),
         *("crash", "bench", "bench-metadata", "bench-credits"),
     ],
 )
@@ -74,6 +83,24 @@ def test_missing_packages_without_a_way_to_install_are_named(tmp_path: Path) -> 
     refused = run([ROOT / ".ci" / "system-packages", "test"], PATH=str(tmp_path))
     assert refused.returncode == 1
     assert refused.stderr.endswith("python3-venv fuse3 libfuse2 rsync ffmpeg attr systemd\n")
+
+
+def test_what_a_desktop_needs_is_not_installed_by_make_test() -> None:
+    """Its packages are a purpose of their own, and a server among them."""
+    script = (ROOT / ".ci" / "system-packages").read_text()
+    [wanted] = re.findall(r"= desktop \]; then\n((?:    .*\n)+?)fi\n", script)[-1:]
+    assert {"xvfb", "samba", "mpv"} <= set(re.findall(r"want (\S+)", wanted))
+
+
+def test_only_make_test_desktop_collects_its_tests(request: pytest.FixtureRequest) -> None:
+    """They exist, and a run that does not name them has none of them."""
+    assert list((ROOT / DESKTOP_TESTS).glob("test_*.py"))
+    assert [step.arguments[0] for step in desktop_steps([])] == [DESKTOP_TESTS]
+    named = any(DESKTOP_TESTS in argument for argument in request.config.args)
+    collected = [
+        item.nodeid for item in request.session.items if item.get_closest_marker("desktop")
+    ]
+    assert named or collected == []
 
 
 @pytest.mark.parametrize("path", ["relative", "/with space", "/a|b"])

@@ -1,0 +1,66 @@
+"""mediainfo and exiftool over a tree of videos: right answers, and little fetched for them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.film_mount import FILM_SECONDS, FilmMount
+from tests.support.programs import run_program
+
+pytestmark = [pytest.mark.mounted, pytest.mark.desktop("ffmpeg")]
+
+#: Of a film: what a reader of its headers may cost.
+_PART_OF_ALL = 0.5
+
+
+@pytest.mark.desktop("mediainfo")
+def test_mediainfo_reads_the_tree(films: FilmMount) -> None:
+    """It says of each film what it says of the original, and does not read it all."""
+    before = films.fetched()
+    seen = _mediainfo(films.path)
+    assert films.fetched() - before < films.size * _PART_OF_ALL
+    assert sorted(seen) == sorted(films.originals)
+    for name, original in films.originals.items():
+        assert seen[name] == _mediainfo(original)[name]
+        assert float(seen[name]["Duration"]) == pytest.approx(FILM_SECONDS, abs=0.2)
+
+
+@pytest.mark.desktop("exiftool")
+def test_exiftool_reads_the_tree(films: FilmMount) -> None:
+    """The same by exiftool, recursively."""
+    before = films.fetched()
+    seen = _exiftool(films.path)
+    assert films.fetched() - before < films.size * _PART_OF_ALL
+    assert sorted(seen) == sorted(films.originals)
+    for name, original in films.originals.items():
+        assert seen[name] == _exiftool(original)[name]
+        assert f":{FILM_SECONDS}" in f":{seen[name]['Duration']}"
+
+
+def _mediainfo(path: Path) -> dict[str, dict[str, str]]:
+    """File name → its general track, without what differs between two places of a file."""
+    answer = json.loads(run_program("mediainfo", "--Output=JSON", path))
+    files = answer if isinstance(answer, list) else [answer]
+    general = {}
+    for file in files:
+        [track] = [track for track in file["media"]["track"] if track["@type"] == "General"]
+        kept = {key: value for key, value in track.items() if not key.startswith("File_")}
+        general[Path(file["media"]["@ref"]).name] = kept
+    return general
+
+
+def _exiftool(path: Path) -> dict[str, dict[str, object]]:
+    """File name → what it says about the film, without what differs between two places."""
+    answer = json.loads(
+        run_program("exiftool", "-json", "-n", "-r", "-charset", "filename=utf8", path)
+    )
+    of_the_place = ("File", "Directory", "SourceFile")
+    return {
+        file["FileName"]: {
+            key: value for key, value in file.items() if not key.startswith(of_the_place)
+        }
+        for file in answer
+    }
