@@ -36,6 +36,12 @@ venv: ## The virtual environment with everything a contributor needs, in .venv
 	@PYTHON='$(PYTHON)' .ci/system-packages venv
 	@PYTHON='$(PYTHON)' .ci/python-environment emulator,dev
 
+.PHONY: manual
+manual: ## Man pages, completions and the reference of docs/, in build/manual; `man -l build/manual/man/backlotfs.1`
+	@PYTHON='$(PYTHON)' .ci/system-packages venv
+	@PYTHON='$(PYTHON)' .ci/python-environment emulator
+	@exec $(VENV_PYTHON) -m backlotfs.manual build/manual
+
 install: ## For all users, mount(8) and systemd: make install [PREFIX=/usr/local] [DESTDIR=] [EXTRAS=emulator,keyring]
 	@PYTHON='$(PYTHON)' .ci/system-packages install
 	@PYTHON='$(PYTHON)' .ci/python-environment emulator

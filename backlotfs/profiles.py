@@ -30,23 +30,10 @@ import platformdirs
 
 from backlotfs import redaction
 from backlotfs.errors import SettingsError
+from backlotfs.profile_keys import PROFILE_KEYS
 from backlotfs.settings import DEFAULT_API_URL, Account, default_cdn_url
 
 _SECRET_COMMAND_TIMEOUT_S = 30.0
-_KEYS = frozenset(
-    {
-        "api_url",
-        "cdn_url",
-        "api_key",
-        "api_secret",
-        "api_secret_file",
-        "api_secret_command",
-        "options",
-        "ca_bundle",
-        "allow_source_hosts",
-    }
-)
-
 #: Where the profiles of system-wide mounts are.
 SYSTEM_CONFIG = Path("/etc/backlotfs/config.toml")
 
@@ -128,7 +115,7 @@ def _profile(path: Path, name: str | None, *, required: bool) -> dict[str, Any]:
     if not isinstance(entry, dict):
         known = ", ".join(sorted(profiles))
         raise SettingsError(f"{path} has no profile {name or '(none named)'}; it has: {known}")
-    unknown = sorted(set(entry) - _KEYS)
+    unknown = sorted(set(entry) - {key.name for key in PROFILE_KEYS})
     if unknown:
         raise SettingsError(f"{path}, profile {name}: unknown setting {unknown[0]!r}")
     return entry

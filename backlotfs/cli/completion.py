@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
-_VARIABLE = "_BACKLOTFS_COMPLETE"  # click's rule for a program called backlotfs
+#: By click's rule for a program called backlotfs.
+VARIABLE = "_BACKLOTFS_COMPLETE"
 
 
 @click.command()
@@ -22,4 +23,4 @@ def completion(context: click.Context, shell: str) -> None:
     made = get_completion_class(shell)
     if made is None:
         raise click.UsageError(f"click knows no completion for {shell}")
-    click.echo(made(context.find_root().command, {}, "backlotfs", _VARIABLE).source())
+    click.echo(made(context.find_root().command, {}, "backlotfs", VARIABLE).source())

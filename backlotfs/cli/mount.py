@@ -80,9 +80,19 @@ class MountFailed(BacklotError):
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
     default="info",
+    help="The least that is worth a line [info].",
 )
-@click.option("--log-format", type=click.Choice(["text", "json"]), default="text")
-@click.option("--log-file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    help="json: one object a line [text].",
+)
+@click.option(
+    "--log-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Log to this file [journal, syslog or a file of yours].",
+)
 def mount(  # one parameter per option
     mountpoint: Path,
     foreground: bool,

@@ -28,7 +28,7 @@ from backlotfs.profiles import SYSTEM_CONFIG
 _WRONG_USE, _NO_MOUNT = 1, 32
 #: What fstab says to mount(8), systemd or the kernel about any file system. ``defaults`` stands
 #: for ``rw,suid,dev,exec,…``: the mount is read-only, nosuid, nodev and noexec all the same.
-_NOT_FOR_US = frozenset(
+NOT_FOR_US = frozenset(
     {
         *("defaults", "ro", "rw", "suid", "nosuid", "dev", "nodev", "exec", "noexec"),
         *("auto", "noauto", "user", "nouser", "users", "owner", "group", "comment"),
@@ -39,7 +39,7 @@ _NOT_FOR_US = frozenset(
     }
 )
 #: What has no meaning for a mount that mount(8) makes.
-_NOT_OPTIONS = frozenset({"mountpoint", "foreground", "options"})
+NOT_OPTIONS = frozenset({"mountpoint", "foreground", "options"})
 
 
 def words_for(source: str, mountpoint: str, options: str, *, sloppy: bool) -> list[str]:
@@ -58,16 +58,16 @@ def words_for(source: str, mountpoint: str, options: str, *, sloppy: bool) -> li
     words, passed, given = [], [f"fsname={source}"], set()
     parameters = {parameter.name: parameter for parameter in mount.params}
     for name, value in split_options(options):
-        if name in _NOT_FOR_US or name.lower().startswith("x-"):
+        if name in NOT_FOR_US or name.lower().startswith("x-"):
             continue
         refuse_secret(name)
         if name == "remount":
             raise SettingsError("remount is not possible: umount it, then mount it anew")
         known = name.replace("-", "_")
         parameter = parameters.get(known)
-        if known in SETTABLE - {"fsname"}:
+        if known in SETTABLE and known != "fsname":
             passed.append(f"{known}={value}" if value else known)  # stands above the profile's
-        elif isinstance(parameter, click.Option) and known not in _NOT_OPTIONS:
+        elif isinstance(parameter, click.Option) and known not in NOT_OPTIONS:
             given.add(known)
             words += _option(parameter, name, value)
         elif not sloppy:
@@ -86,7 +86,7 @@ def words_for(source: str, mountpoint: str, options: str, *, sloppy: bool) -> li
 def known_options() -> list[str]:
     """Every name that ``-o`` takes here and that means something."""
     named = {parameter.name for parameter in mount.params if isinstance(parameter, click.Option)}
-    return sorted(SETTABLE - {"fsname"} | {name for name in named - _NOT_OPTIONS if name})
+    return sorted((set(SETTABLE) | {name for name in named - NOT_OPTIONS if name}) - {"fsname"})
 
 
 def _option(parameter: click.Option, name: str, value: str) -> list[str]:

@@ -10,9 +10,24 @@ from backlotfs.errors import SettingsError
 from backlotfs.settings import MountSettings
 
 #: What is so anyway, or says nothing to a file system.
-_IMPLIED = frozenset({"ro", "nosuid", "nodev", "noexec", "noatime", "nodiratime", "relatime"})
-#: What `apply_mount_options` takes beside those.
-SETTABLE = frozenset({"allow_other", "fsname", "gid", "uid", "umask"})
+IMPLIED = frozenset({"ro", "nosuid", "nodev", "noexec", "noatime", "nodiratime", "relatime"})
+#: What `apply_mount_options` takes beside those, with what the manual says of it: the value's name
+#: (None: it takes none) and the meaning.
+SETTABLE: dict[str, tuple[str | None, str]] = {
+    "allow_other": (
+        None,
+        "Let other users in, held to `umask`; needs `user_allow_other` in `/etc/fuse.conf` unless "
+        "root mounts.",
+    ),
+    "fsname": (
+        "NAME",
+        "What `df`, `findmnt` and mountinfo call it [`backlot:`*PROFILE*]; the first field of "
+        "fstab, for `mount -a`.",
+    ),
+    "gid": ("GID", "Group of all files [that of who mounts]."),
+    "uid": ("UID", "Owner of all files [who mounts]."),
+    "umask": ("OCTAL", "Permissions taken away from 0444 of files and 0555 of folders [022]."),
+}
 #: (uid_t)-1 means "nobody in particular" to the kernel.
 _LARGEST_ID = 2**32 - 2
 _SECRETS = ("api_key", "api_secret", "secret", "password", "key", "token")
@@ -44,7 +59,7 @@ def apply_mount_options(settings: MountSettings, options: Iterable[str]) -> Moun
     :raises SettingsError: for an unknown option, a secret, or ``rw``.
     """
     for name, value in split_options(",".join(options)):
-        if name in _IMPLIED:
+        if name in IMPLIED:
             continue
         refuse_secret(name)
         if name in ("rw", "suid", "dev", "exec"):

@@ -73,7 +73,7 @@ def _synthetic(
     callback=_synthetic,
     help="Add made-up assets, like 100000x5M or 1x100G; may be given several times.",
 )
-@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=DEFAULT_PORT, show_default=True, help="0 takes a free one.")
 @click.option("--cdn", is_flag=True, help="Listen on a second port as the cached CDN host.")
 @click.option(
@@ -95,7 +95,13 @@ def _synthetic(
     callback=_rate,
     help="API calls a minute.",
 )
-@click.option("--page-cap", type=click.IntRange(1), default=500, show_default=True)
+@click.option(
+    "--page-cap",
+    type=click.IntRange(1),
+    default=500,
+    show_default=True,
+    help="Assets in a page of a listing at most.",
+)
 @click.option("--source-base-url", metavar="URL", help="Sign URLs below this one, e.g. an nginx.")
 @click.option(
     "--faults", metavar="FILE", type=click.Path(path_type=Path), help="A fault plan (JSON)."

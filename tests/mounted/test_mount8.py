@@ -193,6 +193,28 @@ def test_what_is_installed(installation: Installation) -> None:
     unit = installation.prefix / "lib" / "systemd" / "system" / "backlotfs@.service"
     assert f"ExecStart={program} mount" in unit.read_text()
     assert sorted(path.name for path in installation.sbin.iterdir()) == list(installing.HELPERS)
+    share = installation.prefix / "share"
+    pages = {path.name for path in share.glob("man/man[158]/*")}
+    assert {"backlotfs.1", "backlotfs-mount.1", "backlotfs.toml.5", "mount.backlotfs.8"} <= pages
+    for completion in (
+        "bash-completion/completions/backlotfs",
+        "zsh/site-functions/_backlotfs",
+        "fish/vendor_completions.d/backlotfs.fish",
+    ):
+        assert "_BACKLOTFS_COMPLETE" in (share / completion).read_text()
+
+
+def test_an_upgrade_leaves_nothing_old(installation: Installation, tmp_path: Path) -> None:
+    """What an earlier version had installed and this one does not have."""
+    copied = Path(f"{tmp_path}{installation.prefix}")
+    shutil.copytree(installation.prefix, copied, symlinks=True)
+    old = copied / "share" / "man" / "man1" / "backlotfs-old.1"
+    old.touch()
+    with (copied / "lib" / "backlotfs" / "installed-files").open("a") as record:
+        record.write(f"{installation.prefix}/share/man/man1/backlotfs-old.1\n")
+    installation.run("install", destdir=str(tmp_path))
+    assert not old.exists()
+    assert (old.parent / "backlotfs.1").exists()
 
 
 def test_uninstalling_leaves_nothing(installation: Installation, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ PACKAGE = ROOT / "backlotfs"
 
 # Highest first. What stands on one line does not know each other, unless SIBLINGS allows it.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("__main__",),
+    ("__main__", "manual"),
     ("cli", "demo"),
     ("doctor",),
     ("wiring",),

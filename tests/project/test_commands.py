@@ -48,7 +48,7 @@ def test_ci_runs_what_contributors_run() -> None:
     "target",
     [
         *("demo", "test", "test-desktop", "lint", "venv", "clean", "help", "install", "uninstall"),
-        *("crash", "bench", "bench-metadata", "bench-credits"),
+        *("crash", "bench", "bench-metadata", "bench-credits", "manual"),
     ],
 )
 def test_make_knows_its_targets(target: str) -> None:
@@ -82,7 +82,7 @@ def test_missing_packages_without_a_way_to_install_are_named(tmp_path: Path) -> 
     bare.chmod(0o755)
     refused = run([ROOT / ".ci" / "system-packages", "test"], PATH=str(tmp_path))
     assert refused.returncode == 1
-    assert refused.stderr.endswith("python3-venv fuse3 libfuse2 rsync ffmpeg attr systemd\n")
+    assert refused.stderr.endswith("python3-venv fuse3 libfuse2 rsync ffmpeg attr mandoc systemd\n")
 
 
 def test_what_a_desktop_needs_is_not_installed_by_make_test() -> None:

@@ -1,0 +1,45 @@
+"""What an option's one line of ``--help`` leaves out; by command and click's parameter."""
+
+from __future__ import annotations
+
+#: Values that several options take.
+VALUES = {
+    "SIZE": "Bytes, in powers of 1024: `4096`, `256M`, `1.5GiB`.",
+    "RATE": "Bytes a second, in powers of 1024: `10M`; with `bit` of 1000: `80Mbit`. `0` is no "
+    "limit.",
+    "DURATION": "Seconds, or with a unit: `500ms`, `90s`, `5m`, `72h`, `1d`.",
+}
+
+DETAILS = {
+    ("backlotfs mount", "api_url"): "`https://api.ooyala.com` when nothing names one.",
+    ("backlotfs mount", "cdn_url"): "Its answers cost no API credits. With the API's own default "
+    "address the one that belongs to it is taken.",
+    ("backlotfs mount", "config"): "`~/.config/backlotfs/config.toml`, else "
+    "`/etc/backlotfs/config.toml`, when neither is named.",
+    ("backlotfs mount", "cache_dir"): "Mounts of one library share the catalog there; the blocks "
+    "belong to one mount at a time, and the second goes on without.",
+    ("backlotfs mount", "cache_size"): "Without it, what the line brings faster than a disk would "
+    "is not written; with a size of your own, everything that is read is kept.",
+    ("backlotfs mount", "layout"): "`flat`: every file in the root. `labels`: the tree of labels; "
+    "a file is in each of its labels, the others in `Unlabeled`. `dates`: `2013/01`. `by-id`: a "
+    "folder for each embed code.",
+    ("backlotfs mount", "names"): "`original`: of assets with the same name the oldest keeps it, "
+    "each other gets its embed code before the extension, and a name once given stays. "
+    "`always-id`: the embed code is in every name, so that all hosts agree for ever. `portable`: "
+    "fit for Windows and SMB, and unique without regard to case.",
+    ("backlotfs mount", "stat_timeout"): "Then it fails with ETIMEDOUT; a program that runs into "
+    "that three times is not kept waiting again for 30 s.",
+    ("backlotfs mount", "bwlimit"): "Prefetch and `warm` included.",
+    ("backlotfs mount", "memory"): "Of all files together, however many are open.",
+    ("backlotfs mount", "metadata_ttl"): "An older one is refreshed when somebody uses the mount: "
+    "two calls of the API, whatever the library's size.",
+    ("backlotfs mount", "include_type"): "May be given several times; without it every type that "
+    "has a source.",
+    ("backlotfs mount", "include_status"): "May be given several times; without it every status.",
+    ("backlotfs mount", "uid"): "For programs that look at owners; who may read is decided by "
+    "`--umask` and `--allow-other`.",
+    ("backlotfs mount", "allow_other"): "Root needs nothing for it, others "
+    "`user_allow_other` in `/etc/fuse.conf`.",
+    ("backlotfs mount", "log_file"): "Made 0600. Without it the journal or syslog, else "
+    "`~/.local/state/backlotfs/`*NAME*`.log`; with `-f` stderr. `backlotfs status` shows where.",
+}

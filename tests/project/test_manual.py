@@ -1,0 +1,156 @@
+"""The manual says all there is to say: nothing the program knows is without a word to its user."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import click
+import pytest
+
+from backlotfs.cli import commands
+from backlotfs.cli.mount_helper import helper, known_options
+from backlotfs.cli.mount_options import SETTABLE
+from backlotfs.kernel.signals import HANDLED
+from backlotfs.manual import facts
+from backlotfs.manual.__main__ import generated
+from backlotfs.manual.blocks import texts_of
+from backlotfs.manual.commands import all_commands, command_of, options_of
+from backlotfs.manual.details import DETAILS
+from backlotfs.profile_keys import PROFILE_KEYS
+from tests.project import known_names
+from tests.project.source_tree import ROOT
+
+FILES = generated()
+PAGES = sorted(name.removeprefix("man/") for name in FILES if name.startswith("man/"))
+ALL = [*all_commands(), command_of(helper, ("mount.backlotfs",))]
+FACTS = "backlotfs/manual/facts.py"
+
+
+@pytest.mark.parametrize("command", ALL, ids=lambda command: command.page_name)
+def test_every_option_has_a_meaning(command: object) -> None:
+    """Its ``help=``, which ``--help``, the pages and the site all show."""
+    assert isinstance(command, type(ALL[0]))
+    assert command.text, f"{command.name}: say in its docstring what it does"
+    for option in command.options:
+        assert any(map(texts_of, option.body)), (
+            f"{command.name}: say what {option.name} does, in help= of its click.option"
+        )
+
+
+@pytest.mark.parametrize(
+    ("known", "table", "name"),
+    [
+        (known_names.exit_codes(), facts.EXIT_CODES, "EXIT_CODES"),
+        (known_names.errnos(), facts.ERRNOS, "ERRNOS"),
+        ({number.name for number in HANDLED}, facts.SIGNALS, "SIGNALS"),
+        (known_names.extended_attributes(), facts.XATTRS, "XATTRS"),
+    ],
+    ids=["exit codes", "errnos", "signals", "extended attributes"],
+)
+def test_every_number_and_name_has_a_meaning(
+    known: set[object], table: dict[object, str], name: str
+) -> None:
+    """And no meaning is left of what is gone."""
+    new, gone = known - set(table), set(table) - known
+    assert not new, f"{sorted(map(str, new))}: say what they mean, in {name} of {FACTS}"
+    assert not gone, f"{sorted(map(str, gone))} are gone: take them out of {name} of {FACTS}"
+
+
+def test_every_variable_has_a_meaning() -> None:
+    """Those of a library that we use (``XDG_…``) are there beside ours."""
+    new = known_names.variables() - set(facts.ENVIRONMENT)
+    assert not new, f"{sorted(new)}: say what they do, in ENVIRONMENT of {FACTS}"
+
+
+def test_what_is_read_from_the_source_is_there() -> None:
+    """The rules above look at something."""
+    assert {"EIO", "ESTALE", "EROFS", "EINVAL"} <= known_names.errnos()
+    assert {0, 1, 2, 3, 4, 5, 130} <= known_names.exit_codes()
+    assert {"BACKLOT_API_SECRET", "NOTIFY_SOCKET"} <= known_names.variables()
+    assert "user.backlot.embed_code" in known_names.extended_attributes()
+
+
+def test_details_are_of_options_that_exist() -> None:
+    """An option that is renamed takes its details along."""
+    names = {
+        (command.name, option.name)
+        for command in all_commands()
+        for option in options_of(_click_command(command.words))
+    }
+    assert set(DETAILS) <= names
+
+
+def _click_command(words: tuple[str, ...]) -> click.Command:
+    found: click.Command = commands
+    for word in words[1:]:
+        assert isinstance(found, click.Group)
+        inner = found.get_command(click.Context(found), word)
+        assert inner is not None
+        found = inner
+    return found
+
+
+@pytest.mark.parametrize("place", ["man/backlotfs.1", "reference/commands.md"])
+def test_every_command_and_option_is_shown(place: str) -> None:
+    """The generators leave none out."""
+    text = FILES[place].replace("\\-", "-")
+    for command in all_commands():
+        assert command.name in text
+        for option in command.options:
+            for name in option.name.replace("`", "").split(" ")[0].split(","):
+                assert name in text, f"{command.name} {name}"
+
+
+@pytest.mark.parametrize("place", ["man/mount.backlotfs.8", "reference/mount-options.md"])
+@pytest.mark.parametrize("option", sorted({*known_options(), *SETTABLE}))
+def test_every_mount_option_is_shown(place: str, option: str) -> None:
+    """As ``-o`` takes it."""
+    assert option in FILES[place].replace("\\-", "-")
+
+
+@pytest.mark.parametrize("place", ["man/backlotfs.toml.5", "reference/configuration.md"])
+@pytest.mark.parametrize("key", PROFILE_KEYS, ids=lambda key: key.name)
+def test_every_profile_key_is_shown(place: str, key: object) -> None:
+    """With its meaning."""
+    assert isinstance(key, type(PROFILE_KEYS[0]))
+    assert key.name in FILES[place]
+    assert key.meaning, f"say in backlotfs/profile_keys.py what {key.name} means"
+
+
+def test_the_readme_has_the_exit_codes_and_errnos() -> None:
+    """Those that a script or a puzzled reader meets first."""
+    readme = (ROOT / "README.md").read_text("utf-8")
+    for code in sorted(known_names.exit_codes() - {130}):
+        assert f"| {code} | " in readme, f"the table of exit codes in README.md lacks {code}"
+    for name in ("ENOENT", "ESTALE", "EACCES", "ENODATA", "ETIMEDOUT", "EIO", "EROFS"):
+        assert f"| {name} | " in readme
+
+
+@pytest.fixture(scope="module")
+def share(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pages in their folders, as `man` finds them."""
+    folder = tmp_path_factory.mktemp("share")
+    for page in PAGES:
+        path = folder / f"man{page[-1]}" / page
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(FILES[f"man/{page}"], "utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_mandoc_finds_nothing_amiss(page: str, share: Path) -> None:
+    """Not even a matter of style."""
+    text = FILES[f"man/{page}"]
+    if text.startswith(".so "):
+        assert (share / text.split()[1]).exists()  # no more than another name of that
+        return
+    linted = subprocess.run(
+        ["mandoc", "-Tlint", "-Wstyle", share / f"man{page[-1]}" / page],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "LC_ALL": "C.UTF-8"},
+    )
+    assert (linted.returncode, linted.stdout + linted.stderr) == (0, "")

@@ -1,0 +1,71 @@
+"""Commands as click has them, in the words of a manual."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import pytest
+
+from backlotfs.manual.blocks import Code, marked, term
+from backlotfs.manual.commands import as_mount_option, command_of
+
+
+@click.command()
+@click.argument("place", type=click.Path(path_type=Path))
+@click.option("-n", "--count", type=click.IntRange(1, 9), default=4, help="So many [4].")
+@click.option("--mode", type=click.Choice(["a", "b"]), help="See --count.")
+@click.option("--port", default=80, show_default=True, help="Where.")
+@click.option("--is-flag", is_flag=True, help="Or not.")
+@click.option("--secret", hidden=True)
+def sample(**_: object) -> None:
+    """Do it, with PLACE. And more.
+
+    \b
+    as it
+      stands
+
+    Last, with -n and
+    --count=N.
+    """
+
+
+def test_a_command() -> None:
+    """Usage, purpose, text, and options with what they take."""
+    command = command_of(sample, ("prog", "sample"))
+    assert (command.name, command.page_name) == ("prog sample", "prog-sample")
+    assert command.usage == "[OPTIONS] PLACE"
+    assert command.purpose == "Do it, with PLACE"
+    assert command.text == (
+        "Do it, with PLACE. And more.",
+        Code("as it\nstands"),
+        "Last, with `-n` and `--count=N`.",
+    )
+    assert command.options == (
+        term("`-n`, `--count` *N*", "So many [4]."),
+        term("`--mode` *a|b*", "See `--count`."),
+        term("`--port` *N*", "Where [80]."),
+        term("`--is-flag`", "Or not."),
+    )
+
+
+def test_mount_options() -> None:
+    """The same as fstab would have them."""
+    context = click.Context(sample, info_name="sample")
+    count, _, _, flag = [p for p in sample.params[1:5] if isinstance(p, click.Option)]
+    assert as_mount_option(count, context).name == "`count`=*N*"
+    assert as_mount_option(flag, context).name == "`is_flag`"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("see --json", "see `--json`"),
+        ("`mount -f` and -f", "`mount -f` and `-f`"),
+        ("a-b, re-read, -", "a-b, re-read, -"),
+        ("--dry-run: nothing", "`--dry-run`: nothing"),
+    ],
+)
+def test_options_in_a_text_are_marked(text: str, expected: str) -> None:
+    """Outside what is marked already."""
+    assert marked(text) == expected

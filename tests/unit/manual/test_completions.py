@@ -1,0 +1,56 @@
+"""Completions do complete, by the shell itself where it is here anyway."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from backlotfs.manual.completions import FILES, completion
+from tests.support import commands
+
+ASK = """
+source "$1"
+COMP_WORDS=({words}) COMP_CWORD={last}
+_backlotfs_completion backlotfs
+printf '%s\\n' "${{COMPREPLY[@]}}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [("backlotfs umo", "umount"), ("backlotfs config i", "init"), ("backlotfs ls --js", "--json")],
+)
+def test_bash_completes(words: str, found: str, tmp_path: Path) -> None:
+    """Commands, commands of a group, options."""
+    script = tmp_path / "backlotfs-completion"
+    script.write_text(completion("bash"), "utf-8")
+    program = tmp_path / "backlotfs"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m backlotfs "$@"\n', "utf-8")
+    program.chmod(0o755)
+    environment = commands.environment(tmp_path)
+    done = subprocess.run(
+        ["bash", "-c", ASK.format(words=words, last=words.count(" ")), "bash", script],
+        env={**environment, "PATH": f"{tmp_path}:{environment['PATH']}"},
+        cwd=commands.ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert (done.stdout.split(), done.stderr) == ([found], "")
+
+
+def test_the_others_are_registered_for_the_program() -> None:
+    """By the names under which zsh and fish look for them."""
+    assert FILES == {"bash": "backlotfs", "zsh": "_backlotfs", "fish": "backlotfs.fish"}
+    assert completion("zsh").startswith("#compdef backlotfs\n")
+    assert "--command backlotfs " in completion("fish")
+
+
+def test_the_command_prints_the_same(tmp_path: Path) -> None:
+    """``backlotfs completion``, for who installed with pip."""
+    done = commands.run("completion", "fish", home=tmp_path)
+    assert (done.returncode, done.stdout.strip()) == (0, completion("fish").strip())
