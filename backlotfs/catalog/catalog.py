@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from backlotfs.api.records import Asset
 from backlotfs.catalog.library import AssetFilter, Library
-from backlotfs.catalog.rows import AssetRow, StoreUnavailable
+from backlotfs.catalog.rows import AssetRow, StoreClosed, StoreUnavailable
 from backlotfs.catalog.store import CatalogStore
 from backlotfs.catalog.sync import Synced, Synchronizer
 from backlotfs.clock import Clock, Deadline
@@ -196,6 +196,8 @@ class Catalog:
                     self.publish()
                 if self._clock.monotonic() - self._looked_at >= IDLE_SYNC_S:
                     self.refresh()
+            except StoreClosed:
+                return
             except BacklotError as error:
                 log.warning("the catalog cannot be looked at: %s", error)
 
@@ -253,6 +255,8 @@ class Catalog:
     def _refresh(self, full: bool) -> None:
         try:
             self._sync(Deadline(SYNC_DEADLINE_S, self._clock), full=full)
+        except StoreClosed:
+            log.debug("a refresh was cut short by the end of the mount")
         except BacklotError as error:
             log.warning("the library could not be refreshed, its last listing stays: %s", error)
         finally:

@@ -14,6 +14,10 @@ class StoreUnavailable(BacklotError):
     """The catalog's file cannot be used just now (disk full, busy, closed); nothing was changed."""
 
 
+class StoreClosed(StoreUnavailable):
+    """The mount ends."""
+
+
 class CatalogLost(StoreUnavailable):
     """The file was damaged and begun anew while in use, and no walk was finished since.
 

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
-from backlotfs.catalog.rows import StoreUnavailable
+from backlotfs.catalog.rows import StoreClosed, StoreUnavailable
 from backlotfs.catalog.schema import LibraryIdentity, UnusableFile, prepare
 from backlotfs.catalog.store_documents import DamagedRecord
 from backlotfs.catalog.store_file import StoreFile, configure
@@ -59,14 +59,14 @@ class Connections:
     def read(self, work: Work[T]) -> T:
         """Run ``work`` on one consistent version of the library.
 
-        :raises StoreUnavailable: the file cannot be read, or the store is closed.
+        :raises StoreUnavailable: the file cannot be read. :raises StoreClosed: it is.
         """
         return self._run(self._read_once, work)
 
     def write(self, work: Work[T]) -> T:
         """Run ``work`` in a transaction that no other write overlaps; undone if it raises.
 
-        :raises StoreUnavailable: it cannot be written now, or the store is closed.
+        :raises StoreUnavailable: it cannot be written now. :raises StoreClosed: it is.
         """
         return self._run(self._write_once, work)
 
@@ -101,7 +101,7 @@ class Connections:
     def _write_once(self, work: Work[T]) -> T:
         with self._writing:
             if self._closed:
-                raise StoreUnavailable("the catalog is closed")
+                raise StoreClosed("the catalog is closed")
             with _transaction(self._writer, "BEGIN IMMEDIATE"):
                 return work(self._writer)
 
@@ -116,7 +116,7 @@ class Connections:
         with self._changed:
             self._changed.wait_for(lambda: not self._replacing)
             if self._closed:
-                raise StoreUnavailable("the catalog is closed")
+                raise StoreClosed("the catalog is closed")
             self._reading += 1
             connection = self._idle.pop() if self._idle else None
         try:

@@ -64,6 +64,20 @@ def test_open_saved(tmp_path: Path, synced: SyncedCatalog) -> None:
         again.store.close()
 
 
+def test_the_end_of_the_mount_cuts_a_refresh_short(
+    synced: SyncedCatalog, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The store is closed under it: nobody has to be warned of that."""
+    synced.load()
+    synced.catalog.refresh()
+    synced.store.close()
+    with caplog.at_level(logging.DEBUG):
+        synced.workers.run_all()
+    assert not synced.catalog.refreshing
+    assert "cut short by the end of the mount" in caplog.text
+    assert max(record.levelno for record in caplog.records) < logging.WARNING
+
+
 def test_a_refresh_says_what_changed(synced: SyncedCatalog) -> None:
     """New, updated, probed and removed rows, to whoever listens."""
     synced.api.assets = [asset(code, f"{code}.mov") for code in "ABC"]
