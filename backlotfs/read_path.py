@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from backlotfs.reading.disk.tier import DiskTier
 from backlotfs.reading.disk_shelf import DiskShelf
 from backlotfs.reading.fetch_queue import FetchQueue
 from backlotfs.reading.handles import HandleTable
+from backlotfs.reading.memory_use import MemoryUse
 from backlotfs.reading.reader import SourceReader
 from backlotfs.reading.source_lines import SourceLines
 from backlotfs.reading.warming import Warmer
@@ -48,6 +50,7 @@ class ReadPath(NamedTuple):
 
     reader: SourceReader
     warmer: Warmer
+    memory_use: Callable[[], MemoryUse]
 
 
 def open_disk_tier(settings: MountSettings, clock: Clock) -> DiskTier | None:
@@ -124,4 +127,5 @@ def build_reader(
         line_of=lambda identity: lines.figures(identity.embed_code),
     )
     step_bytes = min(WARM_STEP_BYTES, pool.budget_bytes // WARM_STEP_PART)
-    return ReadPath(reader, Warmer(store, disk, step_bytes=step_bytes))
+    warmer = Warmer(store, disk, step_bytes=step_bytes)
+    return ReadPath(reader, warmer, store.memory_use)

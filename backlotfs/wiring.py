@@ -30,6 +30,7 @@ from backlotfs.namespace.namespace import Namespace
 from backlotfs.read_path import TRANSFER_THREADS, build_reader
 from backlotfs.reading.disk.tier import DiskTier
 from backlotfs.reading.handles import HandleTable
+from backlotfs.reading.memory_use import MemoryUse
 from backlotfs.reading.read_counts import ReadCounts
 from backlotfs.reading.reader import SourceReader
 from backlotfs.reading.source_lines import SourceLines
@@ -115,6 +116,7 @@ class Stack:
     reads: ReadCounts
     gets: GetCounts
     warmer: Warmer
+    memory_use: Callable[[], MemoryUse]
 
     def close(self) -> None:
         """Save what was learned, close idle connections; what is under way ends by itself."""
@@ -262,7 +264,8 @@ def build_stack(
     catalog.subscribe(published)
     limit = BandwidthLimit(settings.bandwidth_bytes_s) if settings.bandwidth_bytes_s else None
     fetcher = RangeFetcher(signed_get, clock, limit)
-    reader, warmer = build_reader(settings, handles, fetcher, book, lines, disk, clock)
+    path = build_reader(settings, handles, fetcher, book, lines, disk, clock)
+    reader = path.reader
     return Stack(
         api,
         store,
@@ -279,5 +282,6 @@ def build_stack(
         disk,
         ReadCounts(ProcessNames(clock).of),
         gets,
-        warmer,
+        path.warmer,
+        path.memory_use,
     )

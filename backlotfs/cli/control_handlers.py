@@ -92,6 +92,7 @@ def _stats(stack: Stack) -> dict[str, Any]:
         },
         "hedges": {"made": made, "won": won},
         "url_refreshes": stack.resolver.refreshes,
+        "memory": stack.memory_use()._asdict(),
         "disk": _disk(stack),
     }
 

@@ -56,9 +56,20 @@ def _summary(answer: dict[str, Any]) -> list[str]:
         ("requests", _requests(requests)),
         ("hedges", f"{hedges['made']} made, {hedges['won']} won"),
         ("URLs renewed", str(answer["url_refreshes"])),
+        ("memory", _memory(answer["memory"])),
         ("disk tier", kept),
     ]
     return [f"{name:14} {text}" for name, text in lines]
+
+
+def _memory(memory: dict[str, int]) -> str:
+    in_use = (
+        f"{in_words(memory['leased_bytes'])} in use" if memory["leased_bytes"] else "none in use"
+    )
+    return (
+        f"{in_words(memory['cached_bytes'])} of {in_words(memory['budget_bytes'])} held, "
+        f"{in_use}, {in_words(memory['under_way_bytes'])} under way"
+    )
 
 
 def _part(count: int, blocks: dict[str, int]) -> str:

@@ -25,6 +25,7 @@ from backlotfs.reading.demand import Demand
 from backlotfs.reading.disk_face import DiskTier, NoDisk
 from backlotfs.reading.fetch_queue import FetchQueue
 from backlotfs.reading.hedge_watch import Hedges, HedgeWatch, NoHedges
+from backlotfs.reading.memory_use import MemoryUse
 from backlotfs.reading.runs import runs_of
 from backlotfs.reading.tiers import DISK, MEMORY
 from backlotfs.reading.transfer import BlockTransfer, Fetch, StillWanted
@@ -72,6 +73,11 @@ class BlockStore:
     def ahead_bytes(self) -> int:
         """Bytes of read-ahead that are under way or queued."""
         return self._under_way.ahead_bytes
+
+    def memory_use(self) -> MemoryUse:
+        """Where the memory for blocks is now."""
+        with self._lock:
+            return MemoryUse.of(self._pool, len(self._cache), len(self._under_way))
 
     def demand(self, identity: SourceIdentity, wanted: ByteRange) -> Demand:
         """Start whatever is missing of ``wanted`` (inside the source, not empty); never waits."""
@@ -289,12 +295,5 @@ class BlockStore:
         self, identity: SourceIdentity, run: range, still_wanted: StillWanted | None
     ) -> BlockTransfer:
         return BlockTransfer(
-            self,
-            self._fetch,
-            identity,
-            run.start,
-            len(run),
-            self.block_bytes,
-            self._clock,
-            still_wanted,
+            self, self._fetch, identity, run, self.block_bytes, self._clock, still_wanted
         )

@@ -54,7 +54,7 @@ def _nobody_asks(_won: bool) -> None:
 
 
 class BlockTransfer:
-    """Blocks ``first`` to ``first + count`` of one identity by one GET; runs once, on one thread.
+    """Neighbouring blocks of one identity by one GET; runs once, on one thread.
 
     :ivar arrived: how many of them were handed over.
     :ivar waiters: the demands that wait, by the number of the block; guarded by the owner's lock.
@@ -94,13 +94,16 @@ class BlockTransfer:
         owner: Owner,
         fetch: Fetch,
         identity: SourceIdentity,
-        first: int,
-        count: int,
+        run: range,
         block_bytes: int,
         clock: Clock,
         still_wanted: StillWanted | None,
     ) -> None:
-        """``still_wanted``: asked before and during a read-ahead; None for what a reader needs."""
+        """Make nothing happen yet.
+
+        :param run: the numbers of the blocks.
+        :param still_wanted: asked before and during a read-ahead; None for what a reader needs.
+        """
         self._owner = owner
         self._fetch = fetch
         self._block_bytes = block_bytes
@@ -108,8 +111,8 @@ class BlockTransfer:
         self._still_wanted = still_wanted
         self._blocks: list[Block] = []
         self.identity = identity
-        self.first = first
-        self.count = count
+        self.first = run.start
+        self.count = len(run)
         self.arrived = 0
         self.waiters: dict[int, list[Demand]] = {}
         self.ahead = still_wanted is not None

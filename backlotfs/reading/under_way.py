@@ -22,6 +22,9 @@ class UnderWay:
     def __contains__(self, key: BlockKey) -> bool:
         return key in self._transfers
 
+    def __len__(self) -> int:
+        return len(self._transfers)
+
     def add(self, transfer: BlockTransfer) -> None:
         """Put it in charge of all it brings."""
         for number in transfer.left:

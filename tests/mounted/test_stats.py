@@ -12,6 +12,7 @@ import pytest
 from backlotfs.control.client import ask
 from backlotfs.emulator import EmulatedAsset
 from tests.support import commands
+from tests.support.deadlines import wait_until
 from tests.support.made_assets import KIB, MIB, video
 from tests.support.mounting import Mount, held_open
 
@@ -84,10 +85,25 @@ def test_single_points(library_mount: Mount) -> None:
     )
 
 
+def test_memory_is_given_back(library_mount: Mount) -> None:
+    """When the readers have closed, and what they asked for has come, it is kept or free."""
+
+    def at_rest() -> bool:
+        memory = stats(library_mount)["memory"]
+        return not memory["leased_bytes"] and not memory["under_way_bytes"]
+
+    with held_open(library_mount.file_of(POINTS)) as descriptor:
+        os.pread(descriptor, MIB, 30 * MIB)
+    wait_until(at_rest, "the end of what was asked for")
+    memory = stats(library_mount)["memory"]
+    assert MIB <= memory["cached_bytes"] <= memory["budget_bytes"]
+
+
 def test_the_command(library_mount: Mount) -> None:
     """For people, and as JSON the same as the mount says."""
     text = commands.run("stats", library_mount.path, home=library_mount.folder)
     assert (text.returncode, text.stderr) == (0, "")
     assert "blocks from" in text.stdout
+    assert "held, none in use, 0 B under way" in text.stdout
     output = commands.run("stats", library_mount.path, "--json", home=library_mount.folder).stdout
     assert json.loads(output) == stats(library_mount)

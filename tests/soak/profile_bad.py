@@ -20,13 +20,15 @@ SOURCE_FAULTS = (
 )
 #: Of all calls of these routes of the API.
 API_FAULTS = ((Fault.of("html_500"), 0.025), (Fault.rate_limited(RATE_LIMITED_S), 0.025))
-API_ROUTES = ("streams", "assets", "deleted_assets")
+CALLS = ("streams", "assets", "deleted_assets")
+#: All that a run of some length has met.
+KINDS = tuple(fault.kind for fault, _ in SOURCE_FAULTS + API_FAULTS)
 
 
 def spoil(emulator: Emulator) -> None:
     """From now on."""
     for fault, probability in SOURCE_FAULTS:
         emulator.faults.add(fault, route="source", probability=probability)
-    for route in API_ROUTES:
+    for route in CALLS:
         for fault, probability in API_FAULTS:
             emulator.faults.add(fault, route=route, probability=probability)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.soak.__main__ import _judge
+from tests.soak.evidence import Evidence
 from tests.soak.process_figures import Figures, growth
+from tests.soak.profile_bad import KINDS
 from tests.soak.readers import Reader
 
 FLAT = [Figures(20, 15, 80.0)] * 9
 
 
-def reader() -> Reader:
-    """One that has read something, slowly for the most part."""
-    one = Reader(Path(), [], 0)
-    one.latencies_s = [0.1] * 100
-    return one
+def evidence(seconds: float = 600.0) -> Evidence:
+    """Of a soak in which every promise held, slow for the most part."""
+    reader = Reader(Path(), [], 0)
+    reader.latencies_s = [0.1] * 100
+    memory = {"cached_bytes": 2**20, "leased_bytes": 0, "under_way_bytes": 0}
+    struck = dict.fromkeys(KINDS, 1)
+    return Evidence(seconds, [reader], FLAT, [15.0], {"source": 100}, struck, memory)
 
 
 def test_growth_is_that_of_the_last_third() -> None:
@@ -26,13 +29,46 @@ def test_growth_is_that_of_the_last_third() -> None:
 
 
 def test_each_promise_can_fail() -> None:
-    """Wrong bytes, errors, latency, URLs, growth."""
-    assert _judge([reader()], FLAT, 3, 60.0) == []
-    bad = reader()
-    bad.wrong.append("reel.mov: pread(1, 0)")
-    bad.errors["EIO"] += 1
-    bad.latencies_s = [6.0] * 100
-    leaking = [Figures(20, n * 10, 80.0) for n in range(9)]
-    verdicts = _judge([bad], leaking, 9, 60.0)
-    for word in ("wrong bytes", "EIO", "p99", "URLs", "not flat"):
+    """Wrong bytes, errors, latency, URLs, growth, memory, and an origin that was too good."""
+    assert evidence().failures() == []
+    bad = evidence()
+    bad.readers[0].wrong.append("reel.mov: pread(1, 0)")
+    bad.readers[0].errors["EIO"] += 1
+    bad.readers[0].latencies_s = [6.0] * 100
+    bad.looks = [Figures(20, n * 10, 80.0) for n in range(9)]
+    bad.url_gaps_s = [15.0, 12.9, 15.0]
+    bad.memory = {"cached_bytes": 0, "leased_bytes": 65536, "under_way_bytes": 0}
+    bad.struck = {**bad.struck, "stall": 0}
+    verdicts = bad.failures()
+    for word in (
+        "wrong bytes",
+        "EIO",
+        "p99",
+        "within 12.9 s",
+        "not flat",
+        "memory in use",
+        "no fault of stall",
+    ):
         assert any(word in verdict for verdict in verdicts), word
+    assert len(verdicts) == 7
+
+
+def test_a_transfer_that_never_ends_is_memory_in_use() -> None:
+    """Though it may not have been given any yet."""
+    bad = evidence()
+    bad.memory = {"cached_bytes": 0, "leased_bytes": 0, "under_way_bytes": 65536}
+    assert bad.failures() == ["memory in use when nobody reads: 65536 bytes"]
+
+
+def test_a_short_soak_need_not_meet_every_fault() -> None:
+    """Half a percent of the GETs of some seconds may be none."""
+    short = evidence(seconds=30.0)
+    short.struck = {}
+    assert short.failures() == []
+
+
+def test_the_figures_name_all_that_is_judged() -> None:
+    """So that a run can be quoted."""
+    text = "\n".join(evidence().figures())
+    for word in ("wrong reads 0", "p99", "15.0 s apart", *KINDS, "threads 20", "leased 0"):
+        assert word in text, word

@@ -24,6 +24,7 @@ from backlotfs.errors import (
     SettingsError,
 )
 from backlotfs.kernel.session import Memory, MountOptions
+from backlotfs.reading.memory_use import MemoryUse
 from backlotfs.reading.read_counts import ReadCounts
 from backlotfs.remote.get_counts import GetCounts
 from backlotfs.remote.get_record import NoMeter
@@ -80,6 +81,7 @@ class Process:
             lines=SimpleNamespace(hedges=lambda: (2, 1)),
             disk=None,
             warmer=SimpleNamespace(fetched_bytes=0),
+            memory_use=lambda: MemoryUse(4, 2, 1, 0),
             close=lambda: self._step("closed"),
         )
         for name, value in {
@@ -254,11 +256,10 @@ def test_questions_are_answered(process: Process) -> None:
     process.during = during
     assert "refresh fully" in process.serve()
     answer, stats = answers
-    assert answer["source"] == "backlot:main"
+    assert (answer["source"], answer["stale"]) == ("backlot:main", False)
     assert answer["sizes"] == {"sized": 4, "missing": 1, "total": 10, "seconds_left": 10.0}
     assert answer["credits"]["credits_left"] == 200
-    assert not answer["stale"]
-    assert stats["hedges"] == {"made": 2, "won": 1}
+    assert [*stats["memory"].values(), *stats["hedges"].values()] == [4, 2, 1, 0, 2, 1]
     assert (stats["url_refreshes"], stats["disk"], stats["amplification"]) == (7, None, None)
     with pytest.raises(BacklotError):
         ask(Path("/mnt/x"), "status")

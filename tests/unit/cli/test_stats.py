@@ -28,6 +28,10 @@ ANSWER: dict[str, Any] = {
         "made": 9, "whole": 6, "dropped": 2, "overloaded": 0, "cut": 1, "refused": 0,
     },
     "hedges": {"made": 2, "won": 1}, "url_refreshes": 3,
+    "memory": {
+        "budget_bytes": 256 << 20, "cached_bytes": 64 << 20, "leased_bytes": 1 << 20,
+        "under_way_bytes": 4 << 20,
+    },
     "disk": {
         "held_bytes": 1 << 30, "budget_bytes": 10 << 30, "hits": 3, "misses": 1, "damaged": 0,
         "evicted": 5, "turned_away": 6,
@@ -46,7 +50,7 @@ def said(monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any], *arguments: st
 def test_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every number, with its unit; what went wrong only where something did."""
     lines = said(monkeypatch, ANSWER).splitlines()
-    assert [line[15:] for line in lines[:11]] == [
+    assert [line[15:] for line in lines[:12]] == [
         "backlot:main on /mnt/a (pid 7)",
         "2016-03-01 21:43:12+00:00",
         "3.0 MiB in 12 reads, 1 failed",
@@ -57,9 +61,10 @@ def test_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
         "9 made: 2 dropped, 1 cut",
         "2 made, 1 won",
         "3",
+        "64.0 MiB of 256.0 MiB held, 1.0 MiB in use, 4.0 MiB under way",
         "1.0 GiB of 10.0 GiB held, 5 blocks gone for others, 6 turned away, 0 damaged",
     ]
-    assert [line.split() for line in lines[12:]] == [
+    assert [line.split() for line in lines[13:]] == [
         ["process", "asked", "reads", "memory", "disk", "network"],
         ["cp", "2.0", "MiB", "8", "4", "3", "1"],
         ["ffprobe", "1.0", "MiB", "4", "2", "0", "0"],

@@ -230,3 +230,18 @@ def test_versions_are_fetched_apart() -> None:
         expected_bytes(v2, ByteRange(0, 10)),
     )
     assert old != new
+
+
+def test_where_the_memory_is() -> None:
+    """Booked to what is under way, then in use, then kept; nothing is left over in the end."""
+    held = Held(budget_bytes=50)
+    assert held.store.memory_use() == (50, 0, 0, 0)
+    demand = held.store.demand(V1, ByteRange(0, 20))
+    held.store.prefetch(V1, ByteRange(20, 30), 10, wanted_always)
+    assert held.store.memory_use() == (50, 0, 0, 30)
+    held.workers.run_all()
+    assert held.store.memory_use() == (50, 30, 0, 0)
+    held.store.discard_source(V1.embed_code)
+    assert held.store.memory_use() == (50, 0, 20, 0)
+    del demand
+    assert held.store.memory_use() == (50, 0, 0, 0)
