@@ -11,12 +11,11 @@ import requests
 from backlotfs import __version__
 from backlotfs.api.client import ApiClient
 from backlotfs.api.credentials import Credentials
-from backlotfs.api.records import Source
 from backlotfs.catalog.catalog import Catalog, Change
 from backlotfs.catalog.library import SOURCE_TYPES, AssetFilter
 from backlotfs.catalog.purse import Purse
 from backlotfs.catalog.rate_budget import RateBudget
-from backlotfs.catalog.sizer import CRAWLERS, Sizer
+from backlotfs.catalog.sizer import CRAWLERS, Probe, Sizer
 from backlotfs.catalog.source_book import SourceBook
 from backlotfs.catalog.store import CatalogStore
 from backlotfs.catalog.sync import Synchronizer
@@ -37,11 +36,12 @@ from backlotfs.reading.source_lines import SourceLines
 from backlotfs.reading.warming import Warmer
 from backlotfs.remote.get_counts import GetCounts
 from backlotfs.remote.identity import SourceIdentity
+from backlotfs.remote.late_lookup import LateLookup
 from backlotfs.remote.probe import SourceProbe
 from backlotfs.remote.range_fetcher import RangeFetcher
-from backlotfs.remote.signed_get import SignedGet
+from backlotfs.remote.signed_get import Resolver, SignedGet
 from backlotfs.remote.throttle import BandwidthLimit
-from backlotfs.remote.url_resolver import UrlResolver
+from backlotfs.remote.url_resolver import CurrentUrls, UrlResolver
 from backlotfs.settings import Account, MountSettings
 from backlotfs.wire.breaker import Breakers
 from backlotfs.wire.connections import ConnectionPool
@@ -132,22 +132,6 @@ class Stack:
         self.store.close()
 
 
-class _CheapLookup:
-    """Sources by the CDN host: no credits, up to five minutes late; for the crawl."""
-
-    def __init__(self, api: ApiClient) -> None:
-        self._api = api
-
-    @property
-    def clock_skew_s(self) -> float:
-        """As the API's own host shows it."""
-        return self._api.clock_skew_s
-
-    def get_source(self, embed_code: str, *, deadline: Deadline) -> Source:
-        """The source of an asset, perhaps with a URL that somebody else got before."""
-        return self._api.get_source(embed_code, deadline=deadline, fresh=False)
-
-
 class _ToCrawl:
     """What the sizer has to do, of all that the store holds."""
 
@@ -196,19 +180,29 @@ def build_stack(
     resolver = UrlResolver(api, clock)
     lines = SourceLines(clock)
     gets = GetCounts(lines)
-    signed_get = SignedGet(resolver, connections, clock, retry, policy=policy, meter=gets)
-    crawl_probe = None
-    if account.cdn_url is not None:
-        cheap = UrlResolver(_CheapLookup(api), clock, seen=resolver.offer)
-        crawl_get = SignedGet(cheap, connections, clock, retry, policy=policy, meter=gets)
-        crawl_probe = SourceProbe(crawl_get, cheap.reported_size).probe
+    late = LateLookup(api)
+    late_urls = UrlResolver(late, clock, seen=resolver.offer)
+
+    def signed_get(urls: Resolver) -> SignedGet:
+        return SignedGet(urls, connections, clock, retry, policy=policy, meter=gets)
+
+    def probe_of(urls: UrlResolver) -> Probe:
+        return SourceProbe(signed_get(CurrentUrls(urls)), urls.reported_size).probe
+
+    late_probe = probe_of(late_urls)
     handles = HandleTable()
     workers = Workers(CATALOG_THREADS, "catalog")
     mode = NameMode(settings.names)
 
+    def crawl_probe(embed_code: str) -> Probe | None:
+        row = catalog.row(embed_code) if account.cdn_url is not None else None
+        known = row is not None and late.knows_of(row.updated_at_s, clock.now())
+        return late_probe if known else None
+
     def source_changed(embed_code: str, current: SourceIdentity | None) -> None:
         # The old version's URL may go on serving the old version: it must not be used again.
-        resolver.forget(embed_code)
+        if current is None or not resolver.knows(embed_code):
+            resolver.forget(embed_code)
         reader.source_changed(embed_code, current)
         invalidate(namespace.names_in_root([embed_code]))
 
@@ -219,7 +213,9 @@ def build_stack(
         # Whatever a probe said shortly before: the record was touched, so it is asked again.
         touched = [row.embed_code for row in change.updated]
         for code in touched:
-            book.doubt(code)
+            resolver.touched(code)
+            late_urls.touched(code)
+            book.doubt(code)  # last: whoever sees the doubt probes with a new URL
         sizer.doubted(code for code in touched if book.known(code) is not None)
         invalidate(change.stale_names)
         invalidate(row.name for row in change.new + change.updated)
@@ -242,7 +238,7 @@ def build_stack(
     )
     book = SourceBook(clock, catalog.row, store.save_sources, source_changed, settle_s=settle_s)
     sizer = Sizer(
-        SourceProbe(signed_get, resolver.reported_size).probe,
+        probe_of(resolver),
         crawl_probe,
         resolver.knows,
         book,
@@ -263,7 +259,7 @@ def build_stack(
     )
     catalog.subscribe(published)
     limit = BandwidthLimit(settings.bandwidth_bytes_s) if settings.bandwidth_bytes_s else None
-    fetcher = RangeFetcher(signed_get, clock, limit)
+    fetcher = RangeFetcher(signed_get(resolver), clock, limit)
     path = build_reader(settings, handles, fetcher, book, lines, disk, clock)
     reader = path.reader
     return Stack(

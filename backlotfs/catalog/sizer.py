@@ -3,8 +3,9 @@
 One probe of an asset at a time, shared by all who wait. Listing a folder moves its assets to the
 front of the queue, because ``ls -l`` asks for each of them a moment later; after those comes the
 crawl over everything that was never probed, newest first, and whatever has come into doubt. Where
-there is a CDN host, the crawl asks that, which costs no credits; else each probe waits for its
-turn in the rate budget. Of several mounts of one library, one crawls (a lease in the store).
+there is a CDN host, the crawl asks that, which costs no credits, but not about what changed in the
+last minutes, of which it may not know; else each probe waits for its turn in the rate budget. Of
+several mounts of one library, one crawls (a lease in the store).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Protocol
 
 from backlotfs.catalog.purse import Purse
 from backlotfs.catalog.rate_budget import Priority
+from backlotfs.catalog.rows import StoreClosed
 from backlotfs.catalog.source_book import KnownSource, SourceBook
 from backlotfs.catalog.store_leases import new_owner
 from backlotfs.clock import Clock, Deadline
@@ -71,7 +73,7 @@ class Sizer:
     def __init__(
         self,
         probe: Probe,
-        crawl_probe: Probe | None,
+        crawl_probe: Callable[[str], Probe | None],
         has_url: Callable[[str], bool],
         book: SourceBook,
         store: Unsized,
@@ -82,7 +84,8 @@ class Sizer:
     ) -> None:
         """Put it together.
 
-        :param crawl_probe: a probe that costs no credits (by the CDN host), if there is one.
+        :param crawl_probe: for an asset, a probe that costs no credits (by the CDN host), if there
+            is one that cannot tell of what was before the record's last change.
         :param has_url: whether a probe needs no call of the API, as its URL is known.
         :param workers: for whoever waits. :param crawlers: apart, for they wait for their turns.
         """
@@ -194,8 +197,9 @@ class Sizer:
 
     def _crawl_one(self, code: str, priority: Priority) -> None:
         """:raises BacklotError: the probe's."""
-        if self._crawl_probe is not None or self._has_url(code):
-            self._fly(code, self._crawl_probe or self._probe)
+        cheap = self._crawl_probe(code)
+        if cheap is not None or self._has_url(code):
+            self._fly(code, cheap or self._probe)
             return
         # The turn comes before the flight: an application that joins must not wait for our turn.
         with self._purse.spend(priority, Deadline(PATIENCE_S, self._clock)):
@@ -238,6 +242,8 @@ class Sizer:
             self._forgive()
             unsized = self._store.unsized(BATCH + len(self._failed_at))
             codes = [code for code in unsized if code not in self._failed_at and self._wanted(code)]
+        except StoreClosed:
+            return False
         except BacklotError as error:
             log.warning("the crawl over sizes rests: %s", error)
             return False

@@ -39,6 +39,7 @@ class Library:
         self._assets: dict[str, EmulatedAsset] = {}
         self._labels = {label.label_id: label for label in labels}
         self._deleted: list[DeletedAsset] = []
+        self._kept: dict[str, dict[str, Content]] = {}
         self._ordered: tuple[EmulatedAsset, ...] | None = None
         for asset in assets:
             self.add(asset)
@@ -96,6 +97,15 @@ class Library:
                 return found
             return next((a for a in self._assets.values() if a.external_id == asset_id), None)
 
+    def object(self, key: str) -> Content | None:
+        """The source object of this key: an asset's own, or one that a replacement has kept."""
+        embed_code = key.partition("/")[0]
+        with self._lock:
+            asset = self._assets.get(embed_code)
+            if asset is not None and asset.object_key == key:
+                return asset.content
+            return self._kept.get(embed_code, {}).get(key)
+
     def add(self, asset: EmulatedAsset) -> EmulatedAsset:
         """Put in a new asset.
 
@@ -124,11 +134,14 @@ class Library:
         content: Content | bytes | None = None,
         path: str | Path | None = None,
         size: int | None = None,
+        keep_old: bool = False,
     ) -> EmulatedAsset:
         """Upload another source for an asset: exactly one of ``content``, ``path`` or ``size``.
 
         ``size`` means new synthetic bytes of that length. ETag, ``Last-Modified`` and
-        ``updated_at`` always move; the object key does when the size differs.
+        ``updated_at`` always move; the object key does when the size differs. With ``keep_old``
+        the key is a new one in any case, and the old object stays where it was: URLs given for it
+        go on serving it, as a host does that never overwrites (until the asset is deleted).
 
         :raises KeyError: when there is no such asset.
         :raises ValueError: unless exactly one source is named.
@@ -146,7 +159,10 @@ class Library:
                 content = SyntheticContent(seed_of(f"{embed_code}:{moment}"), size, moment)
             elif isinstance(content, bytes):
                 content = BytesContent(content, moment)
-            return self._put(replace(old, content=content, updated_at=moment))
+            if keep_old and old.content is not None:
+                self._kept.setdefault(embed_code, {})[old.object_key] = old.content
+            upload = old.upload + keep_old
+            return self._put(replace(old, content=content, updated_at=moment, upload=upload))
 
     def delete(self, embed_code: str) -> None:
         """Remove an asset; only ``/v2/deleted_assets`` tells of it from now on.
@@ -155,6 +171,7 @@ class Library:
         """
         with self._lock:
             asset = self._assets.pop(embed_code)
+            self._kept.pop(embed_code, None)
             # not before its last change, which two changes in a second put into the future
             moment = max(int(self._clock()), asset.changed_at)
             self._deleted.append(DeletedAsset(asset, moment))

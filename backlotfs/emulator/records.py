@@ -46,6 +46,7 @@ class EmulatedAsset:
     :ivar label_ids: ids of the labels it carries.
     :ivar reported_size: the ``file_size`` the API claims; None for the true size.
     :ivar url_withheld: the API gives a null URL, though there is a size.
+    :ivar upload: how often its source was replaced under a key of its own; part of the key.
     :ivar source_position: where the source stands among the entries of ``/streams``.
     :ivar extras: further fields of the record as they are (``stream_urls``, ``click_url`` …), and
         the bodies of side-car routes under ``"/lineup"``, ``"/closed_captions"`` and so on.
@@ -66,6 +67,7 @@ class EmulatedAsset:
     label_ids: tuple[str, ...] = ()
     reported_size: int | None = None
     url_withheld: bool = False
+    upload: int = 0
     source_position: int = 0
     extras: Mapping[str, Any] = field(default_factory=lambda: _NO_EXTRAS)
 
@@ -79,9 +81,13 @@ class EmulatedAsset:
 
     @property
     def object_key(self) -> str:
-        """Key of the source object: ``<embed_code>/<first>-<last>``, 13 digits each."""
+        """Key of the source object: ``<embed_code>/<first>-<last>``, 13 digits each.
+
+        A later upload that had to leave the objects before it alone has its number in between.
+        """
         size = self.content.size if self.content is not None else 0
-        return f"{self.embed_code}/{0:013d}-{max(0, size - 1):013d}"
+        upload = f"{self.upload}/" if self.upload else ""
+        return f"{self.embed_code}/{upload}{0:013d}-{max(0, size - 1):013d}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import email.utils
 from urllib.parse import unquote
 
-from backlotfs.emulator.content import Content, OpenContent
+from backlotfs.emulator.content import OpenContent
 from backlotfs.emulator.exchange import Answer, ReceivedRequest, Span
 from backlotfs.emulator.library import Library
 from backlotfs.emulator.range_header import RangeNotSatisfiable, requested_span
@@ -39,7 +39,7 @@ class SourceSide:
         if request.method != "GET":  # only our own tests can sign one: URLs are signed for GET
             return source_error("MethodNotAllowed")
         key = unquote(request.raw_path, errors="surrogateescape").lstrip("/")
-        content = self._object(key)
+        content = self._library.object(key)
         if content is None:
             return source_error("NoSuchKey", Key=key)
         try:
@@ -93,13 +93,6 @@ class SourceSide:
                 StringToSignBytes=text.encode("utf-8", "surrogateescape").hex(" "),
             )
         return None
-
-    def _object(self, key: str) -> Content | None:
-        try:
-            asset = self._library.get(key.partition("/")[0])
-        except KeyError:
-            return None
-        return asset.content if asset.object_key == key else None
 
     def _object_answer(self, request: ReceivedRequest, opened: OpenContent) -> Answer:
         headers = {

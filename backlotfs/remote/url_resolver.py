@@ -3,6 +3,11 @@
 URLs live in memory only. Their expiry is a moment on the *server's* wall clock, so it is compared
 with our wall clock corrected by the skew that the API's ``Date`` shows; cachetools' `TLRUCache`
 keeps each for its own time (TTLCache would know one TTL for all).
+
+A URL names one object. When a source is replaced, hosts may keep the old object where it was: then
+the URL in use goes on serving the old version. So whoever has to find out what a source *is* now
+asks for a URL that was given after the record was touched (`CurrentUrls`); readers, who check every
+answer against the version they opened, go on with the one they have until that has come.
 """
 
 from __future__ import annotations
@@ -59,32 +64,44 @@ class UrlResolver:
             URLS_KEPT, ttu=self._renew_at, timer=clock.now
         )
         self._sizes: LRUCache[str, int | None] = LRUCache(URLS_KEPT)
+        self._touched: dict[str, int] = {}
         self.refreshes = 0
 
-    def resolve(self, embed_code: str, deadline: Deadline) -> SignedUrl:
+    def resolve(self, embed_code: str, deadline: Deadline, *, current: bool = False) -> SignedUrl:
         """A URL that does not expire within the margin; asks the API at most once at a time.
 
+        :param current: one that was asked for after the last `touched`.
         :raises SourceMissing: the asset has no source, or a null URL.
         :raises DeadlineExceeded: somebody else's request takes longer than we have.
         :raises BacklotError: what the API client raises.
         """
-        with self._lock:
-            known = self._urls.get(embed_code)
-        if known is not None:
-            return known
-        flight, ours = self._flights.join(embed_code)
-        if ours:
-            self._flights.fly(embed_code, lambda: self._refresh(embed_code, deadline))
-        try:
-            return flight.result(min(deadline.remaining_s(), threading.TIMEOUT_MAX))
-        except TimeoutError:
-            raise DeadlineExceeded(f"renewing the URL of {embed_code} takes too long") from None
+        while True:
+            known = self._usable(embed_code, current=current)
+            if known is not None:
+                return known
+            flight, ours = self._flights.join(embed_code)
+            if ours:
+                self._flights.fly(
+                    embed_code, lambda: self._refresh(embed_code, deadline, current=current)
+                )
+            try:
+                url = flight.result(min(deadline.remaining_s(), threading.TIMEOUT_MAX))
+            except TimeoutError:
+                raise DeadlineExceeded(f"renewing the URL of {embed_code} takes too long") from None
+            if ours or not current:
+                return url
+            deadline.check(f"renewing the URL of {embed_code}")  # it may have begun too early
 
     def invalidate(self, embed_code: str, url: SignedUrl) -> None:
         """Forget ``url`` if it is still the one in use: a late failure discards no newer URL."""
         with self._lock:
             if self._urls.get(embed_code) == url:
                 self._urls.pop(embed_code, None)  # it may expire while we look
+
+    def touched(self, embed_code: str) -> None:
+        """The record has changed: the URL in use may be of an object that is not its source now."""
+        with self._lock:
+            self._touched[embed_code] = self._touched.get(embed_code, 0) + 1
 
     def offer(self, embed_code: str, source: Source) -> None:
         """Take a URL that was got for another purpose, if none is known."""
@@ -94,9 +111,8 @@ class UrlResolver:
                     self._urls[embed_code] = source.url
 
     def knows(self, embed_code: str) -> bool:
-        """Whether `resolve` would answer without asking the API."""
-        with self._lock:
-            return embed_code in self._urls
+        """Whether `resolve` of a current URL would answer without asking the API."""
+        return self._usable(embed_code, current=True) is not None
 
     def reported_size(self, embed_code: str) -> int | None:
         """The ``file_size`` that came with the last URL, if one did."""
@@ -108,11 +124,15 @@ class UrlResolver:
         with self._lock:
             self._urls.pop(embed_code, None)
 
-    def _refresh(self, embed_code: str, deadline: Deadline) -> SignedUrl:
+    def _usable(self, embed_code: str, *, current: bool) -> SignedUrl | None:
         with self._lock:
-            known = self._urls.get(embed_code)
+            return None if current and embed_code in self._touched else self._urls.get(embed_code)
+
+    def _refresh(self, embed_code: str, deadline: Deadline, *, current: bool) -> SignedUrl:
+        known = self._usable(embed_code, current=current)
         if known is not None:  # renewed between our look and our flight
             return known
+        touched = self._touched.get(embed_code)
         source = self._api.get_source(embed_code, deadline=deadline)
         with self._lock:
             self._sizes[embed_code] = source.file_size
@@ -123,6 +143,8 @@ class UrlResolver:
         with self._lock:
             self.refreshes += 1
             self._urls[embed_code] = source.url
+            if self._touched.get(embed_code) == touched:  # else: touched meanwhile
+                self._touched.pop(embed_code, None)
         log.debug("renewed the URL of %s", embed_code)
         return source.url
 
@@ -131,3 +153,18 @@ class UrlResolver:
             return now + UNKNOWN_LIFE_S
         dies_at = url.expires_at_s - self._api.clock_skew_s
         return dies_at - min(MARGIN_S, MARGIN_SHARE * max(0.0, dies_at - now))
+
+
+class CurrentUrls:
+    """The URLs of a resolver for those who must not be given one from before the last touch."""
+
+    def __init__(self, resolver: UrlResolver) -> None:
+        self._resolver = resolver
+
+    def resolve(self, embed_code: str, deadline: Deadline) -> SignedUrl:
+        """See `UrlResolver.resolve`."""
+        return self._resolver.resolve(embed_code, deadline, current=True)
+
+    def invalidate(self, embed_code: str, url: SignedUrl) -> None:
+        """See `UrlResolver.invalidate`."""
+        self._resolver.invalidate(embed_code, url)

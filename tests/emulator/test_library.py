@@ -36,6 +36,21 @@ def test_replacement_by_equal_size(library: Library) -> None:
     assert after.changed_at > before.changed_at
 
 
+@pytest.mark.parametrize("size", [CLIP_SIZE, 5])
+def test_replacement_beside_the_old_object(library: Library, size: int) -> None:
+    """A key of its own, whatever the size; what lies under the old ones stays, to the deletion."""
+    versions = [library.get(CLIP)]
+    versions += [library.replace(CLIP, size=size, keep_old=True) for _ in range(2)]
+    assert len({asset.object_key for asset in versions}) == 3
+    for asset in versions:
+        assert library.object(asset.object_key) is asset.content
+    overwritten = library.replace(CLIP, content=b"x")
+    assert library.object(overwritten.object_key) is overwritten.content
+    assert library.object(versions[0].object_key) is versions[0].content
+    library.delete(CLIP)
+    assert [library.object(asset.object_key) for asset in versions] == [None] * 3
+
+
 def test_replacement_by_a_file(library: Library, tmp_path: Path) -> None:
     """A file older than the source it replaces gets a younger date."""
     path = tmp_path / "new.mov"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from backlotfs.emulator import Emulator, EmulatorSettings, Library
-from tests.emulator.conftest import CLIP, HUGE, HandClock
+from tests.emulator.conftest import CLIP, CLIP_SIZE, HUGE, HandClock
 from tests.emulator.probe import (
     connected,
     error_elements,
@@ -31,6 +31,18 @@ def test_expired(emulator: Emulator, clock: HandClock) -> None:
         "2017-07-17T02:40:00Z",
         "2017-07-17T02:40:01Z",
     )
+
+
+def test_a_url_of_an_object_that_was_kept(emulator: Emulator) -> None:
+    """It serves what it was given for, while new URLs lead to the replacement."""
+    old_url, old_bytes = emulator.source_url(CLIP), true_bytes(emulator, CLIP, 0, CLIP_SIZE)
+    emulator.library.replace(CLIP, content=b"new", keep_old=True)
+    assert get(old_url).body == old_bytes
+    assert get(emulator.source_url(CLIP)).body == b"new"
+    emulator.library.replace(CLIP, content=b"newer")
+    assert get(old_url).body == old_bytes
+    emulator.library.delete(CLIP)
+    assert get(old_url).status == 404
 
 
 def test_each_call_mints_a_new_expires(emulator: Emulator, clock: HandClock) -> None:

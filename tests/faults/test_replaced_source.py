@@ -6,9 +6,12 @@ import errno
 
 import pytest
 
+from backlotfs.catalog.source_book import FAILED_TTL_S
+from backlotfs.emulator import Fault
 from backlotfs.errors import ContentChanged
 from tests.conftest import Serve
 from tests.faults.conftest import Unmounted
+from tests.support.deadlines import wait_until
 from tests.support.expected_bytes import current
 from tests.support.made_assets import MIB, video
 
@@ -99,4 +102,62 @@ def test_an_edited_title_changes_nothing_for_readers(serve: Serve, unmounted: Un
     library.refresh()
     library.assert_whole(REEL)
     assert (library.gets(REEL), library.probes(REEL)) == (gets, 2)
+    library.stack.reader.flush(fh)
+
+
+@pytest.mark.parametrize("cdn", [False, True], ids=["without CDN", "beside a CDN"])
+@NEW_SIZES
+def test_an_old_object_that_is_kept_is_not_taken_for_the_source(
+    serve: Serve, unmounted: Unmounted, new_size: int, cdn: bool
+) -> None:
+    """A touched record is probed by a URL of its own, for one call, which the readers use then."""
+    emulator = serve(REEL, cdn=cdn)
+    library = unmounted(emulator, cdn=cdn)
+    library.assert_whole(REEL)
+    old = library.open(REEL)
+    calls = library.url_requests(REEL)
+    emulator.library.replace(REEL.embed_code, size=new_size, keep_old=True)
+    library.refresh()
+    assert library.size(REEL) == new_size
+    library.assert_whole(current(emulator, REEL))
+    assert library.url_requests(REEL) == calls + 1
+    with pytest.raises(ContentChanged):
+        library.stack.reader.flush(old)
+
+
+def test_a_crawl_by_a_cdn_may_not_know_of_a_new_source(serve: Serve, unmounted: Unmounted) -> None:
+    """So what was uploaded a moment ago is asked of the API itself, at the price of a credit."""
+    emulator = serve(REEL, cdn=True)
+    first = unmounted(emulator, cdn=True)
+    first.stack.sizer.crawl()
+    wait_until(lambda: first.stack.book.known(REEL.embed_code) is not None, "the crawl")
+    assert emulator.requests.entries(route="streams")[-1].host == "cdn"
+    emulator.library.replace(REEL.embed_code, size=MIB, keep_old=True)
+    second = unmounted(emulator, cdn=True)
+    second.stack.sizer.crawl()
+    wait_until(lambda: second.stack.book.known(REEL.embed_code) is not None, "the crawl")
+    known = second.stack.book.known(REEL.embed_code)
+    assert known is not None
+    assert known.identity.size == MIB
+    assert emulator.requests.entries(route="streams")[-1].host == "api"
+
+
+def test_a_reader_goes_on_while_a_touched_source_cannot_be_looked_at(
+    serve: Serve, unmounted: Unmounted
+) -> None:
+    """An edited title takes no URL away; the look at the source is one call, when it can be had."""
+    emulator = serve(REEL)
+    library = unmounted(emulator)
+    fh = library.open(REEL)
+    library.assert_reads(fh, REEL, 0, 4096)
+    assert library.url_requests(REEL) == 1
+    rule = emulator.faults.add(Fault.status(500), route="streams")
+    emulator.library.edit(REEL.embed_code, title="Another title")
+    library.refresh()
+    library.assert_reads(fh, REEL, 3 * MIB, 4096)
+    emulator.faults.remove(rule)
+    library.clock.jump(FAILED_TTL_S + 1)
+    library.assert_whole(REEL)
+    given = emulator.requests.count(route="streams", embed_code=REEL.embed_code, status=200)
+    assert given == 2
     library.stack.reader.flush(fh)

@@ -151,13 +151,14 @@ class MountMachine(RuleBasedStateMachine):
 
     # What happens at the origin, and to the mount.
 
-    @rule(file=FILES, size=SIZES)
-    def replace(self, file: int, size: int) -> None:
-        """Another source for the same asset."""
+    @rule(file=FILES, size=SIZES, keep_old=st.booleans())
+    def replace(self, file: int, size: int, keep_old: bool) -> None:
+        """Another source for the same asset, in the place of the old object or beside it."""
         one = self._file(file)
         if not one.deleted:
             self._count("replace")
-            one.replaced(self.live.emulator.library.replace(one.embed_code, size=size))
+            library = self.live.emulator.library
+            one.replaced(library.replace(one.embed_code, size=size, keep_old=keep_old))
 
     @rule(size=SIZES)
     def upload(self, size: int) -> None:

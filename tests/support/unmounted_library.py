@@ -34,6 +34,7 @@ class UnmountedLibrary:
         *,
         patience_s: float = 20.0,
         allow_source_hosts: tuple[str, ...] = (),
+        cdn: bool = False,
         **settings: Any,
     ) -> None:
         """List the library. ``settings``: fields of `MountSettings`."""
@@ -44,6 +45,7 @@ class UnmountedLibrary:
             emulator.api_url,
             emulator.api_key,
             emulator.api_secret,
+            cdn_url=emulator.cdn_url if cdn else None,
             allow_source_hosts=allow_source_hosts,
         )
         self._cache = tempfile.TemporaryDirectory(prefix="backlotfs-test-")

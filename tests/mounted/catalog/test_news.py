@@ -111,13 +111,17 @@ def test_a_deleted_asset_is_gone(kept: KeptLibrary, mount: Mount) -> None:
     assert kept.emulator.requests.count(route="deleted_assets") == 1
 
 
+@pytest.mark.parametrize("keep_old", [False, True], ids=["overwritten", "old object kept"])
 @pytest.mark.parametrize("new_size", [3 * MIB, 2 * MIB], ids=["same size", "other size"])
-def test_a_replaced_source(kept: KeptLibrary, mount: Mount, new_size: int) -> None:
-    """Right after the sync: new size, time and bytes; inode and all other files as they were."""
+def test_a_replaced_source(kept: KeptLibrary, mount: Mount, new_size: int, keep_old: bool) -> None:
+    """Right after the sync: new size, time and bytes; inode and all other files as they were.
+
+    Also where the URL in use goes on serving the old object, hours before it expires.
+    """
     before = shown(mount)
     path = mount.file_of(LARGE)
     assert_same_bytes(path, LARGE)
-    kept.emulator.library.replace(LARGE.embed_code, size=new_size)
+    kept.emulator.library.replace(LARGE.embed_code, size=new_size, keep_old=keep_old)
     ask_for_refresh(mount)
     wait_until(lambda: path.stat().st_mtime != before[path.name][2], "the new time")
     new = current(kept.emulator, LARGE)
@@ -129,6 +133,30 @@ def test_a_replaced_source(kept: KeptLibrary, mount: Mount, new_size: int) -> No
         path.name: (inode, new_size, new.content.last_modified),
     }
     assert url_calls(kept.emulator, LARGE) <= 2
+
+
+def test_a_reader_of_an_old_object_that_is_kept(kept: KeptLibrary, mount: Mount) -> None:
+    """Its version or ESTALE, and ESTALE at close, once the mount has learned of the new one."""
+    mount.expect_log("ESTALE")
+    path = mount.file_of(LARGE)
+    before = path.stat().st_mtime
+    descriptor = os.open(path, os.O_RDONLY)
+    assert os.pread(descriptor, 4 * KIB, 0) == origin_bytes(LARGE, 0, 4 * KIB)
+    kept.emulator.library.replace(LARGE.embed_code, size=3 * MIB, keep_old=True)
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    assert os.pread(descriptor, 4 * KIB, 2 * MIB) == origin_bytes(LARGE, 2 * MIB, 4 * KIB)
+    ask_for_refresh(mount)
+    wait_until(lambda: path.stat().st_mtime != before, "the new time")
+    assert_same_bytes(path, current(kept.emulator, LARGE))
+    for offset in range(0, 3 * MIB, 256 * KIB):
+        try:
+            seen = os.pread(descriptor, 4 * KIB, offset)
+        except OSError as error:
+            assert error.errno == errno.ESTALE  # noqa: PT017  # success is allowed too
+        else:
+            assert seen == origin_bytes(LARGE, offset, 4 * KIB)
+    with pytest.raises(OSError, match="Stale"):
+        os.close(descriptor)
 
 
 def test_an_edited_title_changes_nothing(kept: KeptLibrary, mount: Mount, tmp_path: Path) -> None:

@@ -42,7 +42,9 @@ class Crawl:
     """
 
     def __init__(self, *codes: str, workers: Workers | None = None, cdn: bool = False) -> None:
+        cdn_probe = self._probe("cdn")
         self.clock = ManualClock()
+        self.just_changed: set[str] = set()
         self.rows: dict[str, AssetRow] = {code: row(code) for code in codes}
         self.held = HeldWorkers()
         self.purse = NotedPurse(self.clock)
@@ -58,7 +60,7 @@ class Crawl:
         self.book._writing = threading.current_thread()
         self.sizer = Sizer(
             self._probe("api"),
-            self._probe("cdn") if cdn else None,
+            lambda code: cdn_probe if cdn and code not in self.just_changed else None,
             lambda code: code in self.urls,
             self.book,
             self,

@@ -174,6 +174,16 @@ def test_with_a_cdn_the_crawl_costs_nothing() -> None:
     assert crawl.purse.spent == [Priority.WAITING]
 
 
+def test_what_has_just_changed_is_not_asked_of_a_cdn() -> None:
+    """It may not know yet: that look costs a credit, of the background's."""
+    crawl = Crawl("A", "B", cdn=True)
+    crawl.just_changed.add("A")
+    crawl.sizer.crawl()
+    crawl.held.run_all()
+    assert sorted(crawl.probed) == [("api", "A"), ("cdn", "B")]
+    assert crawl.purse.spent == [Priority.BACKGROUND]
+
+
 def test_a_host_that_is_down_is_not_stormed() -> None:
     """After each failure of the network a crawler rests."""
     crawl = Crawl("A", "B")
