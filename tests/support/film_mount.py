@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from backlotfs.emulator import EmulatedAsset, Emulator, FileContent
+from backlotfs.emulator import Emulator, FileContent
 from tests.support.deadlines import wait_until
 from tests.support.made_assets import video
 from tests.support.mounting import Mount
@@ -70,16 +70,16 @@ def make_film(path: Path, *options: str) -> Path:
     return path
 
 
+def make_films(folder: Path) -> dict[str, Path]:
+    """Name of a film to its file in ``folder``."""
+    return {name: make_film(folder / name, *options) for name, options in _FILMS.items()}
+
+
 @contextlib.contextmanager
 def film_mount(
-    serve: Callable[..., Emulator], folder: Path, *options: str, films: int = len(_FILMS)
+    serve: Callable[..., Emulator], originals: dict[str, Path], folder: Path, *options: str
 ) -> Iterator[FilmMount]:
-    """Make ``films`` films, serve them, mount them with ``options``; ends cleanly."""
-    originals = {name: folder / name for name in list(_FILMS)[:films]}
-    assets: list[EmulatedAsset] = []
-    for name, path in originals.items():
-        make_film(path, *_FILMS[name])
-        assets.append(video(name, FileContent(path)))
-    emulator = serve(*assets)
+    """Serve these films and mount them with ``options``, in ``folder``; ends cleanly."""
+    emulator = serve(*(video(name, FileContent(path)) for name, path in originals.items()))
     with Mount(emulator, folder, *options) as mount:
         yield FilmMount(mount, emulator, originals)

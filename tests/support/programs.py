@@ -23,9 +23,11 @@ def run_program(
     timeout_s: float = 60.0,
     cwd: Path | None = None,
     environment: Mapping[str, str] | None = None,
+    user: str | None = None,
 ) -> str:
     """Run a program that has to be there and to succeed; what it printed.
 
+    :param user: to run it as; only root can.
     :raises AssertionError: with what it wrote to stderr.
     :raises subprocess.TimeoutExpired: after ``timeout_s``; it is killed then.
     """
@@ -39,6 +41,7 @@ def run_program(
         timeout=timeout_s,
         cwd=cwd,
         env=environment,
+        user=user,
         check=False,
     )
     assert done.returncode == 0, f"{name} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
