@@ -68,8 +68,9 @@ class DeviceLoop:
     def run(self) -> None:
         """Serve. Returns when the mount is gone and no operation runs any more."""
         self._reads.start()
-        for _ in range(BASE_THREADS):
-            self._start_thread()
+        with self._lock:
+            for _ in range(BASE_THREADS):
+                self._start_thread()
         while True:
             with self._lock:
                 thread = next(iter(self._threads), None)
@@ -80,11 +81,15 @@ class DeviceLoop:
                 self._threads.discard(thread)
 
     def _start_thread(self) -> None:
+        """With the lock held: `run` joins what it finds, and who comes counts at once, or all the
+        others would come back meanwhile and stay as well.
+
+        :raises RuntimeError: the system has no thread left.
+        """
         thread = threading.Thread(target=self._serve, name="fuse", daemon=True)
-        with self._lock:  # all of it: `run` joins what it finds, and who leaves has to be known
-            self._idle += 1
-            self._threads.add(thread)
-            thread.start()
+        thread.start()
+        self._idle += 1
+        self._threads.add(thread)
 
     def _serve(self) -> None:
         message = bytearray(self._buffer_bytes)
@@ -112,9 +117,11 @@ class DeviceLoop:
         """Have libfuse serve a request. Whether this thread is needed, and idle, afterwards."""
         with self._lock:
             self._idle -= 1
-            starved = self._idle == 0 and len(self._threads) < MAX_THREADS
-        if starved:
-            self._start_thread()
+            if not self._idle and len(self._threads) < MAX_THREADS:
+                try:
+                    self._start_thread()
+                except RuntimeError as error:  # then the next request waits until one has ended
+                    log.warning("no thread receives requests while others wait: %s", error)
         self._libfuse.fuse_session_process(self._session, shared, length, self._channel)
         with self._lock:
             # Who leaves is not idle from here on: were it counted until it has ended, all others

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -33,6 +34,10 @@ class Kernel:
         """So many requests at once."""
         for _ in range(count):
             self._requests.put(_GETATTR)
+
+    def has_served(self, count: int) -> bool:
+        """Whether all of so many are done."""
+        return self.served == count
 
     def unmount(self) -> None:
         """Every receiving thread learns of it."""
@@ -84,13 +89,44 @@ def test_bursts_leave_enough_threads() -> None:
     try:
         for burst in range(1, _BURSTS + 1):
             kernel.ask(_BURST)
-            wait_until(lambda burst=burst: kernel.served == burst * _BURST, "the requests")  # type: ignore[misc]  # bound now
+            wait_until(partial(kernel.has_served, burst * _BURST), "the requests", timeout_s=60)
             assert running.is_alive(), "the session was ended while the kernel still asks"
         wait_until(
             lambda: sum(thread.name == "fuse" for thread in threading.enumerate()) == BASE_THREADS,
             "the threads of the burst to end",
+            timeout_s=60,
         )
     finally:
         kernel.unmount()
-        running.join(10)
+        running.join(60)
     assert not running.is_alive()
+
+
+def test_where_no_thread_can_be_started_requests_wait_their_turn(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All are served by the threads that there are, none of which is lost."""
+    kernel = Kernel()
+    reads: Any = Reads()
+    device: Any = kernel
+    loop = DeviceLoop(kernel, 1, 2, device, reads)
+    running = threading.Thread(target=loop.run)
+    running.start()
+    try:
+        kernel.ask(1)
+        wait_until(partial(kernel.has_served, 1), "the loop to run")
+
+        def refuse(_thread: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", refuse)
+            kernel.ask(_BURST)
+            wait_until(partial(kernel.has_served, 1 + _BURST), "the requests", timeout_s=60)
+        kernel.ask(_BURST)
+        wait_until(partial(kernel.has_served, 1 + 2 * _BURST), "more requests", timeout_s=60)
+    finally:
+        kernel.unmount()
+        running.join(60)
+    assert not running.is_alive()
+    assert "can't start new thread" in caplog.text
