@@ -236,7 +236,14 @@ def build_stack(
         ttl_s=settings.metadata_ttl_s,
         admit=admit,
     )
-    book = SourceBook(clock, catalog.row, store.save_sources, source_changed, settle_s=settle_s)
+    book = SourceBook(
+        clock,
+        catalog.row,
+        store.save_sources,
+        source_changed,
+        settle_s=settle_s,
+        superseding=handles.mark_changed,
+    )
     sizer = Sizer(
         probe_of(resolver),
         crawl_probe,

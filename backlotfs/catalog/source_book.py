@@ -67,6 +67,7 @@ class SourceBook:
         changed: Callable[[str, SourceIdentity | None], None],
         *,
         settle_s: float,
+        superseding: Callable[[str, SourceIdentity], None] = lambda _code, _current: None,
     ) -> None:
         """Start with what the rows say.
 
@@ -74,12 +75,14 @@ class SourceBook:
         :param save: writes a batch to the store; called from a thread of the book's.
         :param changed: told when a known source turns out to be another version (None: unseen).
         :param settle_s: how long the kernel may believe attributes it was given before.
+        :param superseding: told, under our lock, of a newer version before anybody is shown it.
         """
         self._clock = clock
         self._row_of = row_of
         self._save = save
         self._changed = changed
         self._settle_s = settle_s
+        self._superseding = superseding
         self._lock = threading.Lock()
         self._learned: dict[str, KnownSource] = {}
         self._gone: set[str] = set()
@@ -157,6 +160,8 @@ class SourceBook:
             self._failures.pop(code, None)
             self._gone.discard(code)
             if row is not None:  # else it was deleted while the probe was under way
+                if replaced:
+                    self._superseding(code, identity)
                 self._learn(code, known)
         if replaced:
             self._changed(code, identity)
@@ -183,6 +188,8 @@ class SourceBook:
         with self._lock:
             self._doubts[embed_code] = self.doubts(embed_code) + 1
             known = self.known(embed_code)
+            if known is not None:  # perhaps by another mount's probe, of which nobody was told
+                self._superseding(embed_code, known.identity)
             if known is not None and known.verified:
                 self._learn(embed_code, replace(known, verified=False))
             self._failures.pop(embed_code, None)

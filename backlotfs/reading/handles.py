@@ -17,9 +17,10 @@ class FileHandle:
     :ivar plan: shared with the other handles on this version.
     :ivar name: of the file, as it was opened.
     :ivar changed: the source is known to be another version now; `flush` says so.
+    :ivar outgrown: that version is larger, and the kernel may have been told its size.
     """
 
-    __slots__ = ("changed", "fh", "identity", "name", "plan")
+    __slots__ = ("changed", "fh", "identity", "name", "outgrown", "plan")
 
     def __init__(self, fh: int, identity: SourceIdentity, plan: SourcePlan, name: str) -> None:
         self.fh = fh
@@ -27,6 +28,7 @@ class FileHandle:
         self.plan = plan
         self.name = name
         self.changed = False
+        self.outgrown = False
 
 
 class HandleTable:
@@ -67,12 +69,18 @@ class HandleTable:
             self._pages.release(handle.identity.embed_code, handle.identity.validator)
         return handle
 
-    def mark_changed(self, embed_code: str, current: str | None) -> None:
+    def mark_changed(self, embed_code: str, current: SourceIdentity | None) -> None:
         """Tell every handle on another version than ``current`` (None: on any) that it is old."""
         with self._lock:
             for handle in self._handles.values():
-                if handle.identity.embed_code == embed_code:
-                    handle.changed |= handle.identity.validator != current
+                version = handle.identity
+                if version.embed_code != embed_code:
+                    continue
+                if current is None:
+                    handle.changed = True
+                elif version.validator != current.validator:
+                    handle.changed = True
+                    handle.outgrown |= version.size < current.size
 
     def mark_replaced(self, identity: SourceIdentity) -> None:
         """Tell every handle on this very version that it is old.

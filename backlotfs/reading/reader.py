@@ -94,9 +94,14 @@ class SourceReader:
 
         :return: None when there are none: at or beyond the end of the file.
         :raises BadHandle: not open.
+        :raises ContentChanged: beyond the end of a version that a larger one has replaced. The
+            kernel would take a short answer for the end of the file, whichever version it is of,
+            and show everybody that size for as long as it believes what it knows.
         """
         handle = self._handles.get(fh)
         identity, plan = handle.identity, handle.plan
+        if handle.outgrown and offset + size > identity.size:
+            raise ContentChanged(f"{identity.embed_code} was replaced by a larger source")
         wanted = ByteRange(offset, min(offset + size, identity.size))
         if wanted.stop <= offset:
             return None
@@ -135,7 +140,7 @@ class SourceReader:
 
     def source_changed(self, embed_code: str, current: SourceIdentity | None) -> None:
         """The source is now this version (None: not the one that was known, not yet seen)."""
-        self._handles.mark_changed(embed_code, current.validator if current else None)
+        self._handles.mark_changed(embed_code, current)
 
     def _prefetch(self, handle: FileHandle, plan: ReadPlan) -> None:
         for request in plan.requests:

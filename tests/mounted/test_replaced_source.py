@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from backlotfs.emulator import Fault
+from backlotfs.emulator import EmulatedAsset, Fault
 from tests.conftest import MountIt, Serve
 from tests.support.deadlines import wait_until
 from tests.support.expected_bytes import (
@@ -54,6 +54,16 @@ def read_to_estale(descriptor: int, offset: int) -> bool:
     return False
 
 
+def reading_on_fails(descriptor: int, offset: int) -> bool:
+    """Read on from ``offset``: whether that ends with ESTALE, not with the end of the file."""
+    try:
+        while part := os.pread(descriptor, STEP, offset):
+            offset += len(part)
+    except OSError as error:
+        return error.errno == errno.ESTALE
+    return False
+
+
 @NEW_SIZES
 def test_an_old_handle_never_sees_new_bytes(mount: Mount, new_size: int) -> None:
     """The origin is found to differ while reading: ESTALE, also at close; a new open is whole."""
@@ -84,6 +94,25 @@ def test_old_and_new_handles_live_side_by_side(mount: Mount, new_size: int) -> N
         read_to_estale(old, 0)
         assert_same_bytes(path, new)
     assert_same_bytes(path, new)
+
+
+@pytest.mark.parametrize("old_size", [64 * KIB, 64 * KIB - 1], ids=["pages", "part of a page"])
+def test_the_end_of_an_old_handle_does_not_cut_the_new_size(
+    serve: Serve, mounted: MountIt, old_size: int
+) -> None:
+    """The kernel takes a short answer for the end of the file: of every version of it."""
+    clip = video("clip.mov", old_size)
+    mount = mounted(serve(clip, REEL))
+    mount.expect_log(r"ESTALE")
+    path = mount.file_of(clip)
+    with held_open(path) as old:
+        assert os.pread(old, 4096, 0) == origin_bytes(clip, 0, 4096)
+        refresh_after_replacing(mount, MIB, clip)
+        wait_until(lambda: path.stat().st_size == MIB, "the kernel to know the new size")
+        for offset in (old_size, old_size - 100, 0):
+            assert reading_on_fails(old, offset)
+            assert path.stat().st_size == MIB
+            assert_same_bytes(path, current(mount.emulator, clip))
 
 
 @NEW_SIZES
@@ -133,12 +162,12 @@ def test_a_copy_that_a_smaller_size_cuts_short_fails_at_close(mount: Mount) -> N
         os.close(descriptor)
 
 
-def refresh_after_replacing(mount: Mount, new_size: int) -> None:
+def refresh_after_replacing(mount: Mount, new_size: int, asset: EmulatedAsset = REEL) -> None:
     """Replace the source, and have the mount learn of it from the listing."""
     library = mount.emulator.library
-    library.replace(REEL.embed_code, size=new_size)
+    library.replace(asset.embed_code, size=new_size)
     sign = video("sign that the listing is new.mov")
     library.add(sign)
     mount.process.send_signal(signal.SIGHUP)
     wait_until(lambda: mount.file_of(sign).name in os.listdir(mount.path), "the new listing")
-    assert len_of(current(mount.emulator, REEL)) == new_size
+    assert len_of(current(mount.emulator, asset)) == new_size

@@ -52,10 +52,23 @@ def test_mark_changed() -> None:
     """Handles on another version are old; those on the current one, or another file, are not."""
     table = HandleTable()
     old, new, other = opened(table), opened(table, V2), opened(table, identity("E2"))
-    table.mark_changed("E1", V2.validator)
+    table.mark_changed("E1", V2)
     assert [handle.changed for handle in (old, new, other)] == [True, False, False]
-    table.mark_changed("E1", V1.validator)
+    table.mark_changed("E1", V1)
     assert [handle.changed for handle in (old, new)] == [True, True], "once old, always old"
+
+
+@pytest.mark.parametrize(("more", "outgrown"), [(1, True), (0, False), (-1, False)])
+def test_outgrown(more: int, outgrown: bool) -> None:
+    """By a larger version only, and for ever; never by one of which nothing is known."""
+    table = HandleTable()
+    handle = opened(table)
+    table.mark_changed("E1", None)
+    assert not handle.outgrown
+    table.mark_changed("E1", identity(etag='"v2"', size=V1.size + more))
+    assert handle.outgrown is outgrown
+    table.mark_changed("E1", identity(etag='"v3"', size=0))
+    assert handle.outgrown is outgrown
 
 
 def test_mark_changed_to_an_unknown_version() -> None:

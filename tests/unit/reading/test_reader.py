@@ -6,6 +6,7 @@ import pytest
 
 from backlotfs.byterange import ByteRange
 from backlotfs.errors import BadHandle, ContentChanged, RemoteUnavailable
+from backlotfs.remote.identity import SourceIdentity
 from tests.unit.fakes import HeldWorkers, expected_bytes, identity, waiter
 from tests.unit.reading.stack import ReadingStack
 from tests.unit.reading.steps import StepFetch
@@ -68,6 +69,29 @@ def test_flush_tells_a_copying_program() -> None:
     with pytest.raises(ContentChanged, match="E1"):
         stack.reader.flush(old)
     stack.reader.flush(new)
+
+
+@pytest.mark.parametrize(("offset", "size"), [(0, 106), (100, 6), (104, 2), (105, 1), (200, 1)])
+def test_no_read_ends_short_in_a_version_that_was_outgrown(offset: int, size: int) -> None:
+    """The kernel would cut the larger version's size to where this one ends."""
+    stack = ReadingStack()
+    fh = stack.reader.open(V1).fh
+    assert len(stack.reader.read(fh, 0, 200, waiter())) == 105
+    stack.reader.source_changed("E1", identity(etag='"v2"', size=106))
+    with pytest.raises(ContentChanged, match="larger"):
+        stack.reader.read(fh, offset, size, waiter())
+    assert len(stack.reader.read(fh, 0, 105, waiter())) == 105, "its own bytes are still here"
+
+
+@pytest.mark.parametrize("current", [None, identity(etag='"v2"', size=105)])
+def test_the_end_of_a_version_that_was_not_outgrown(current: SourceIdentity | None) -> None:
+    """Deleted, or replaced by one that ends in the same place: the end is the end."""
+    stack = ReadingStack()
+    fh = stack.reader.open(V1).fh
+    stack.reader.read(fh, 0, 200, waiter())
+    stack.reader.source_changed("E1", current)
+    assert len(stack.reader.read(fh, 100, 50, waiter())) == 5
+    assert stack.reader.read(fh, 105, 50, waiter()) == b""
 
 
 def test_a_changed_source_is_stale_and_reported() -> None:

@@ -1,0 +1,52 @@
+"""Whoever has an older version open is told before anybody is shown a newer one.
+
+Else an open file could, in between, have the kernel cut the new size at its own end.
+"""
+
+from __future__ import annotations
+
+from backlotfs.catalog.rows import AssetRow
+from backlotfs.catalog.source_book import SourceBook
+from backlotfs.remote.identity import SourceIdentity
+from tests.unit.fakes import ManualClock, identity, probed_row, row
+
+V1, V2 = identity("E1"), identity("E1", etag='"v2"')
+
+
+class Told:
+    """A book over one row.
+
+    :ivar told: each version that was told, with the one that was shown at that moment.
+    """
+
+    def __init__(self, found: AssetRow) -> None:
+        self.told: list[tuple[SourceIdentity, SourceIdentity | None]] = []
+        rows = {found.embed_code: found}
+        self.book = SourceBook(
+            ManualClock(),
+            rows.get,
+            lambda _records: None,
+            lambda _code, _current: None,
+            settle_s=2.0,
+            superseding=self._superseding,
+        )
+
+    def _superseding(self, code: str, current: SourceIdentity) -> None:
+        shown = self.book.known(code)
+        self.told.append((current, shown.identity if shown is not None else None))
+
+
+def test_a_probe_finds_another_version() -> None:
+    """It is told while the old one is still shown; the first version replaces nothing."""
+    kept = Told(row())
+    kept.book.found(V1)
+    assert not kept.told
+    kept.book.found(V2)
+    assert kept.told == [(V2, V1)]
+
+
+def test_another_mount_has_found_it() -> None:
+    """What it found comes with the listing, together with the touched record: a doubt."""
+    kept = Told(probed_row())
+    kept.book.doubt("E1")
+    assert kept.told == [(V1, V1)]
