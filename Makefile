@@ -42,6 +42,18 @@ manual: ## Man pages, completions and the reference of docs/, in build/manual; `
 	@PYTHON='$(PYTHON)' .ci/python-environment emulator
 	@exec $(VENV_PYTHON) -m backlotfs.manual build/manual
 
+.PHONY: screenshot
+screenshot: ## docs/images/first-contact.svg anew: the tutorial, run for real, and what it printed
+	@PYTHON='$(PYTHON)' .ci/system-packages test
+	@PYTHON='$(PYTHON)' .ci/python-environment emulator,dev
+	@exec $(VENV_PYTHON) -m tests.first_contact
+
+.PHONY: docs
+docs: ## The site of docs/, in build/site: tutorial, how-to, reference, explanation
+	@PYTHON='$(PYTHON)' .ci/system-packages venv
+	@PYTHON='$(PYTHON)' .ci/python-environment emulator,docs
+	@exec .ci/documentation
+
 install: ## For all users, mount(8) and systemd: make install [PREFIX=/usr/local] [DESTDIR=] [EXTRAS=emulator,keyring]
 	@PYTHON='$(PYTHON)' .ci/system-packages install
 	@PYTHON='$(PYTHON)' .ci/python-environment emulator
