@@ -165,8 +165,8 @@ class SignedRequester:
                 deadline=deadline,
                 clock=self._clock,
             )
-        except HostUnreachable:
-            self._breakers.failed(base.host)
+        except HostUnreachable as unreachable:
+            self._breakers.failed(base.host, str(unreachable))
             raise
         self._breakers.reached(base.host)
         if base is self.api:

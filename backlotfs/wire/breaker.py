@@ -33,13 +33,14 @@ REMEMBERED_HOSTS = 64
 
 
 class _Trouble:
-    """Failures in a row, and when the next attempt may be."""
+    """Failures in a row, how the last came about, and when the next attempt may be."""
 
-    __slots__ = ("failures", "next_s")
+    __slots__ = ("failures", "next_s", "why")
 
     def __init__(self) -> None:
         self.failures = 0
         self.next_s = 0.0
+        self.why = ""
 
 
 class Breakers:
@@ -65,20 +66,20 @@ class Breakers:
                 trouble.next_s = now_s + REST_S
                 return
         raise HostResting(
-            f"{host} could not be reached: it is asked again in {wait_s:.1f} s",
-            retry_after_s=wait_s,
+            f"{trouble.why}; it is asked again in {wait_s:.1f} s", retry_after_s=wait_s
         )
 
-    def failed(self, host: str) -> None:
-        """No connection came about."""
+    def failed(self, host: str, why: str) -> None:
+        """No connection came about. ``why``: for whoever is not let through, without a secret."""
         with self._lock:
             trouble = self._troubled.setdefault(host, _Trouble())
+            trouble.why = why
             trouble.failures += 1
             opened = trouble.failures == LIMIT
             if opened:
                 trouble.next_s = self._clock.monotonic() + REST_S
         if opened:
-            log.info("%s cannot be reached: from now on it is asked every %g s", host, REST_S)
+            log.info("%s; from now on it is asked every %g s", why, REST_S)
 
     def reached(self, host: str) -> None:
         """A connection came about."""

@@ -247,8 +247,9 @@ class ConnectionPool:
                 origin.scheme, origin.host, origin.port, timeout_s=timeout
             )
         except (OSError, ValueError) as error:
-            self._breakers.failed(place)
-            raise HostUnreachable(_words(origin.host, error)) from None
+            failure = HostUnreachable(_words(origin.host, error))
+            self._breakers.failed(place, str(failure))
+            raise failure from None
         self._breakers.reached(place)
         connection.response_class = RangeResponse
         connection.sock.settimeout(None)  # from here on the kernel's own timeouts bound each wait
@@ -286,7 +287,7 @@ def _words(host: str, error: Exception) -> str:
     elif isinstance(error, ConnectionRefusedError):
         what = "it refuses the connection"
     elif isinstance(error, ssl.SSLCertVerificationError):
-        what = "its TLS certificate is not trusted"
+        what = f"its TLS certificate is not trusted: {error.verify_message}"
     elif isinstance(error, ssl.SSLError):
         what = "TLS failed"
     elif isinstance(error, OSError | http.client.RemoteDisconnected | http.client.IncompleteRead):

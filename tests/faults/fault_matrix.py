@@ -105,11 +105,18 @@ MATRIX: dict[str, Row] = {
     "a 206 with a short Content-Length": _false(
         Fault.status(206, b"x" * 100, headers=_WHOLE_206), 206
     ),
+    "a 206 with a long Content-Length": _false(
+        Fault.status(206, b"x" * (SIZE + 5), headers=_WHOLE_206), 206
+    ),
     "gzip, not asked for": _false(Fault.of("gzip"), 206),
     "a redirect to nowhere": _false(Fault.redirect(""), 302),
     "304": _false(Fault.status(304), 304),
     "400": _false(Fault.status(400), 400),
+    "402": _false(Fault.status(402), 402),
     "405": _false(Fault.status(405), 405),
+    "407": _false(Fault.status(407, headers={"Proxy-Authenticate": "Basic"}), 407),
+    "409": _false(Fault.status(409), 409),
+    "451": _false(Fault.status(451, "<html>Unavailable"), 451),
     "400 ExpiredToken": _expired(400, _OLD_TOKEN),
     "401": _denied(401),
     "403 expired": _expired(403, _EXPIRED),

@@ -79,6 +79,29 @@ def test_a_slow_body_is_waited_for(
     assert library.gets(REEL) == [(WHOLE, 206)]
 
 
+@pytest.mark.parametrize("extra", [1, 5000, 100_000])
+def test_an_over_long_body_that_lasts_is_not_noticed(
+    serve: Serve, unmounted: Unmounted, extra: int
+) -> None:
+    """Every answer goes on after its length: right bytes, each range asked for twice at most.
+
+    Twice where its connection was used again before what follows the last answer had come.
+    """
+    reel = video("long.mov", 4 * MIB)
+    emulator = serve(reel)
+    library = unmounted(emulator)
+    fh = library.open(reel)
+    rule = emulator.faults.add(Fault.long_body(extra), route="source")
+    offsets = (3 * MIB, 0, MIB + 7, 2 * MIB + 100)
+    for offset in offsets:
+        library.assert_reads(fh, reel, offset, 50_000)
+    library.assert_whole(reel)
+    gets = library.gets(reel)
+    assert {status for _, status in gets} == {206}
+    assert len(gets) == rule.hits <= 2 * len(set(gets))
+    assert library.url_requests(reel) == 1
+
+
 def test_bytes_after_the_body_spoil_no_later_answer(serve: Serve, unmounted: Unmounted) -> None:
     """An over-long body is cut at its length, and what follows is not taken for an answer."""
     reel = video("long.mov", 4 * MIB)

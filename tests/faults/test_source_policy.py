@@ -8,13 +8,16 @@ import socket
 import pytest
 
 from backlotfs.emulator import Fault
-from backlotfs.errors import FalseAnswer, RemoteUnavailable
+from backlotfs.errors import FalseAnswer, HostUnreachable, RemoteUnavailable
+from backlotfs.wire import connections
 from backlotfs.wire.source_policy import SourceRefused
 from tests.conftest import Serve
 from tests.faults.conftest import Unmounted
 from tests.support.made_assets import video
 
 REEL = video("reel.mov", 300_000)
+#: One block.
+CLIP = video("clip.mov", 60_000)
 
 
 @pytest.mark.parametrize("host", ["169.254.169.254", "0.0.0.0", "[::]", "[::ffff:169.254.169.254]"])
@@ -83,8 +86,35 @@ def test_redirects_that_are_not_followed(
 
 
 def test_a_source_host_that_does_not_resolve(serve: Serve, unmounted: Unmounted) -> None:
-    """In words, with EIO: nothing was refused."""
-    library = unmounted(serve(REEL, source_base_url="http://no-such-host.invalid"))
+    """In words, with EIO: nothing was refused, and nothing was asked."""
+    emulator = serve(REEL, source_base_url="http://no-such-host.invalid")
+    library = unmounted(emulator)
     with pytest.raises(RemoteUnavailable, match="does not resolve") as caught:
         library.open(REEL)
     assert caught.value.errno == errno.EIO
+    assert emulator.requests.count(route="source") == 0
+    assert library.url_requests(REEL) == 1
+
+
+def test_a_source_host_that_resolves_no_more(
+    serve: Serve, unmounted: Unmounted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under an open file: EIO without a request, and the bytes once the name is there again."""
+    emulator = serve(CLIP)
+    library = unmounted(emulator)
+    fh = library.open(CLIP)
+    heard = emulator.requests.count(route="source")
+
+    def resolve(*_: object) -> object:
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    with monkeypatch.context() as offline:
+        offline.setattr(connections, "IDLE_TIMEOUT_S", -1.0)
+        offline.setattr(socket, "getaddrinfo", resolve)
+        with pytest.raises(HostUnreachable, match="does not resolve") as caught:
+            library.read(fh, 0, 1000)
+    assert caught.value.errno == errno.EIO
+    assert emulator.requests.count(route="source") == heard
+    library.clock.jump(3)
+    library.assert_reads(fh, CLIP, 0, 1000)
+    assert library.gets(CLIP) == [("bytes=0-59999", 206)]

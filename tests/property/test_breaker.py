@@ -24,7 +24,10 @@ def ask(breakers: Breakers, up: bool) -> float | None:
         breakers.check(HOST)
     except HostResting as resting:
         return resting.retry_after_s
-    (breakers.reached if up else breakers.failed)(HOST)
+    if up:
+        breakers.reached(HOST)
+    else:
+        breakers.failed(HOST, "refused")
     return None
 
 

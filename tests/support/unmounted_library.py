@@ -35,6 +35,7 @@ class UnmountedLibrary:
         patience_s: float = 20.0,
         allow_source_hosts: tuple[str, ...] = (),
         cdn: bool = False,
+        ca_bundle: str | None = None,
         **settings: Any,
     ) -> None:
         """List the library. ``settings``: fields of `MountSettings`."""
@@ -47,6 +48,7 @@ class UnmountedLibrary:
             emulator.api_secret,
             cdn_url=emulator.cdn_url if cdn else None,
             allow_source_hosts=allow_source_hosts,
+            ca_bundle=ca_bundle,
         )
         self._cache = tempfile.TemporaryDirectory(prefix="backlotfs-test-")
         settings = {"cache_dir": Path(self._cache.name), **settings}

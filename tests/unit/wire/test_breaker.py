@@ -13,6 +13,7 @@ from tests.unit.api.manual_clock import ManualClock
 from tests.unit.fakes import in_threads, join_all
 
 HOST = "origin.example:443"
+WHY = "source host origin.example: it refuses the connection"
 
 
 def opened(clock: ManualClock) -> Breakers:
@@ -20,7 +21,7 @@ def opened(clock: ManualClock) -> Breakers:
     breakers = Breakers(clock)
     for _ in range(LIMIT):
         breakers.check(HOST)
-        breakers.failed(HOST)
+        breakers.failed(HOST, WHY)
     return breakers
 
 
@@ -39,15 +40,15 @@ def test_one_read_alone_opens_nothing() -> None:
 
 
 def test_a_host_rests_after_so_many_failures_in_a_row() -> None:
-    """Not before; and it is said for how long."""
+    """Not before; and it is said why, and for how long."""
     clock = ManualClock()
     breakers = Breakers(clock)
     for _ in range(LIMIT - 1):
-        breakers.failed(HOST)
+        breakers.failed(HOST, WHY)
     assert is_asked(breakers)
-    breakers.failed(HOST)
+    breakers.failed(HOST, WHY)
     clock.advance(0.25 * REST_S)
-    with pytest.raises(HostResting, match=f"^{HOST} could not be reached: .* in 0.8 s$") as caught:
+    with pytest.raises(HostResting, match=f"^{WHY}; it is asked again in 0.8 s$") as caught:
         breakers.check(HOST)
     assert caught.value.retry_after_s == pytest.approx(0.75 * REST_S)
 
@@ -61,10 +62,10 @@ def test_one_caller_a_rest_is_let_through() -> None:
     """Whoever comes first; he may fail, or never say what came of it."""
     clock = ManualClock()
     breakers = opened(clock)
-    for outcome in (breakers.failed, lambda _host: None, breakers.failed):
+    for outcome in (breakers.failed, lambda _host, _why: None, breakers.failed):
         clock.advance(REST_S)
         assert [is_asked(breakers) for _ in range(3)] == [True, False, False]
-        outcome(HOST)
+        outcome(HOST, WHY)
         assert not is_asked(breakers)
 
 
@@ -77,10 +78,10 @@ def test_the_first_connection_closes_it(caplog: pytest.LogCaptureFixture) -> Non
     breakers.check(HOST)
     breakers.reached(HOST)
     assert all(is_asked(breakers) for _ in range(100))
-    breakers.failed(HOST)
+    breakers.failed(HOST, WHY)
     assert is_asked(breakers)
     assert [record.getMessage() for record in caplog.records] == [
-        f"{HOST} cannot be reached: from now on it is asked every 1 s",
+        f"{WHY}; from now on it is asked every 1 s",
         f"{HOST} can be reached again",
     ]
 

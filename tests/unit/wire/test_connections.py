@@ -213,7 +213,6 @@ def test_refused(pool: ConnectionPool) -> None:
         (UnicodeError("label too long"), "its name does not resolve"),
         (TimeoutError("timed out"), "no byte came in time"),
         (ConnectionRefusedError(111, "refused"), "it refuses the connection"),
-        (ssl.SSLCertVerificationError(1, "self-signed"), "its TLS certificate is not trusted"),
         (ssl.SSLError(1, "wrong version"), "TLS failed"),
         (OSError(101, f"unreachable {SECRET}"), "the connection was cut"),
     ],
