@@ -7,14 +7,18 @@ and the slot is freed.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from backlotfs.reading.block_key import BlockKey
 from backlotfs.reading.disk.slab_files import SlabFiles
 from backlotfs.reading.disk.slot_table import Row
 from backlotfs.reading.disk.source_tag import SourceTag, source_tag
+
+log = logging.getLogger(__name__)
 
 #: Neighbours read by one system call at most (the kernel's limit is 1024).
 _LONGEST_RUN = 64
@@ -32,10 +36,11 @@ class BlockReader:
     """Reads; any number of threads at a time. The counters are in blocks."""
 
     def __init__(
-        self, files: SlabFiles, lock: threading.Lock, tell: Callable[[OSError], None]
+        self, path: Path, files: SlabFiles, lock: threading.Lock, tell: Callable[[OSError], None]
     ) -> None:
         """Put the parts together.
 
+        :param path: of the folder, for the log.
         :param lock: guards the table of ``files``; never held while the disk works.
         :param tell: told what the disk answered; it is a miss all the same.
         """
@@ -44,6 +49,8 @@ class BlockReader:
         self._table = files.table
         self._lock = lock
         self._tell = tell
+        self._path = path
+        self._said = False
 
     def read(self, keys: Sequence[BlockKey], buffers: Sequence[memoryview]) -> list[int | None]:
         """Fill the buffers; returns the blocks' lengths, None for those that are not here."""
@@ -62,6 +69,9 @@ class BlockReader:
                 if here and self._table.row(hit.slot) == hit.row:
                     self._table.drop(hit.slot)
                     self.damaged += 1
+        if self.damaged and not self._said:
+            self._said = True  # once: a kill may have torn a few, and `stats` counts them
+            log.info("the block cache %s: what does not verify is fetched anew", self._path)
         return lengths
 
     def _look_up(self, keys: Sequence[BlockKey], buffers: Sequence[memoryview]) -> list[_Hit]:

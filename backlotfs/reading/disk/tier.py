@@ -85,7 +85,7 @@ class DiskTier:
         self._users = 0
         self._closed = False
         self._writer = BlockWriter(folder, self._files, self._lock, clock)
-        self._reader = BlockReader(self._files, self._lock, self._writer.tell)
+        self._reader = BlockReader(folder, self._files, self._lock, self._writer.tell)
         self._queue = WriteQueue(self._writer.write, queued_blocks)
 
     # --- what is here
