@@ -20,6 +20,7 @@ from backlotfs.manual.commands import (
 )
 from backlotfs.manual.details import VALUES
 from backlotfs.manual.examples import CONFIG, FSTAB, MOUNT8, PROGRAM
+from backlotfs.manual.json_shapes import SHAPES
 from backlotfs.profile_keys import PROFILE_KEYS
 
 
@@ -84,6 +85,12 @@ def mount_options() -> list[Section]:
             ),
         ),
     ]
+
+
+def json_keys(command: Command, title: str) -> list[Section]:
+    """What its ``--json`` prints, if it has that."""
+    keys = SHAPES.get(command.name)
+    return [Section(title, tuple(named(keys)))] if keys else []
 
 
 def _list(names: frozenset[str]) -> str:
@@ -160,6 +167,7 @@ def _command(command: Command) -> Page:
             Section("SYNOPSIS", (f"`{command.name}` {command.usage}",)),
             Section("DESCRIPTION", command.text),
             *options,
+            *json_keys(command, "JSON"),
             Section("EXIT STATUS", tuple(exit_codes())),
             Section("SEE ALSO", ("backlotfs(1), backlotfs.toml(5), mount.backlotfs(8)",)),
         ),

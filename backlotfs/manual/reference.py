@@ -7,7 +7,7 @@ from backlotfs.manual.blocks import Section
 from backlotfs.manual.commands import all_commands
 from backlotfs.manual.details import VALUES
 from backlotfs.manual.examples import CONFIG
-from backlotfs.manual.pages import exit_codes, mount_options, named, profile_keys
+from backlotfs.manual.pages import exit_codes, json_keys, mount_options, named, profile_keys
 
 
 def reference() -> dict[str, str]:
@@ -61,5 +61,16 @@ def reference() -> dict[str, str]:
             "`getfattr -d FILE` shows what the library says of a file. Attributes without a "
             "value are left out.",
             [Section("Names", tuple(named(facts.XATTRS)))],
+        ),
+        "json.md": markdown.rendered(
+            "JSON",
+            "What `--json` prints: one object, `ls` one for each asset. `a.b` is `b` of the "
+            "object `a`, `a[].b` that of each object of a list. Keys may be added; none changes "
+            "its meaning.",
+            [
+                section
+                for command in all_commands()
+                for section in json_keys(command, f"{command.name} --json")
+            ],
         ),
     }

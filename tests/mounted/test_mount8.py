@@ -204,25 +204,16 @@ def test_what_is_installed(installation: Installation) -> None:
         assert "_BACKLOTFS_COMPLETE" in (share / completion).read_text()
 
 
-def test_an_upgrade_leaves_nothing_old(installation: Installation, tmp_path: Path) -> None:
-    """What an earlier version had installed and this one does not have."""
-    copied = Path(f"{tmp_path}{installation.prefix}")
-    shutil.copytree(installation.prefix, copied, symlinks=True)
-    old = copied / "share" / "man" / "man1" / "backlotfs-old.1"
-    old.touch()
-    with (copied / "lib" / "backlotfs" / "installed-files").open("a") as record:
-        record.write(f"{installation.prefix}/share/man/man1/backlotfs-old.1\n")
-    installation.run("install", destdir=str(tmp_path))
-    assert not old.exists()
-    assert (old.parent / "backlotfs.1").exists()
-
-
 def test_uninstalling_leaves_nothing(installation: Installation, tmp_path: Path) -> None:
-    """Of ours; what others put beside it stays."""
+    """Of ours, of whatever version; what others put beside it stays."""
     for place in (installation.prefix, installation.sbin):
         shutil.copytree(place, Path(f"{tmp_path}{place}"), symlinks=True)
-    theirs = Path(f"{tmp_path}{installation.prefix}") / "lib" / "systemd" / "system" / "other.mount"
+    home = Path(f"{tmp_path}{installation.prefix}") / "lib" / "backlotfs"
+    theirs = home.parent / "systemd" / "system" / "other.mount"
     theirs.touch()
+    with (home / "installed-files").open("a") as record:  # as an earlier version may have
+        record.write(f"{installation.prefix}/share/man/man1/backlotfs-old.1\n")
+    (home.parent.parent / "share" / "man" / "man1" / "backlotfs-old.1").touch()
     installation.run("uninstall", destdir=str(tmp_path))
     left = [path for path in tmp_path.rglob("*") if not path.is_dir() or path.is_symlink()]
     assert left == [theirs]
