@@ -21,6 +21,8 @@ from backlotfs.errors import BacklotError, CredentialsRefused, SettingsError
 from backlotfs.kernel import signals
 from backlotfs.kernel.operations import BacklotOperations
 from backlotfs.kernel.patience import Patience
+from backlotfs.kernel.preview_makers import PreviewMakers
+from backlotfs.kernel.process_names import ProcessNames
 from backlotfs.kernel.session import SETTLE_S, Memory, MountOptions, MountSession
 from backlotfs.read_path import open_disk_tier
 from backlotfs.settings import MountSettings
@@ -90,6 +92,7 @@ def serve_mount(settings: MountSettings, ready: Callable[[], None]) -> None:
         uid=settings.uid,
         gid=settings.gid,
         mounted=session.began,
+        sparing=PreviewMakers(ProcessNames(clock).of, session.caller).is_caller,
     )
     refused: list[BacklotError] = []
 

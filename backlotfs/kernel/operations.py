@@ -46,14 +46,20 @@ class BacklotOperations:
         uid: int,
         gid: int,
         mounted: Callable[[], None],
+        sparing: Callable[[], bool] = lambda: False,
     ) -> None:
-        """``mounted``: called once, when the kernel has asked for the session to begin."""
+        """Put them together.
+
+        :param mounted: called once, when the kernel has asked for the session to begin.
+        :param sparing: whether the caller of the operation wants little of a file.
+        """
         self._namespace = namespace
         self._reader = reader
         self._patience = patience
         self.uid = uid
         self.gid = gid
         self._mounted = mounted
+        self._sparing = sparing
 
     def __call__(self, operation: str, *args: object) -> object:
         """fusepy's way of calling a method by name."""
@@ -116,7 +122,9 @@ class BacklotOperations:
         if info.flags & os.O_ACCMODE != os.O_RDONLY or info.flags & os.O_TRUNC:
             self._refuse(path)
         version = self._namespace.open(path, self._patience.for_bytes())
-        opened = self._reader.open(version.identity, settling=version.settling, name=path)
+        opened = self._reader.open(
+            version.identity, settling=version.settling, name=path, sparing=self._sparing()
+        )
         info.fh = opened.fh
         info.keep_cache = int(opened.mode.keep_cache)
         info.direct_io = int(opened.mode.direct_io)

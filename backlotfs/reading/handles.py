@@ -16,17 +16,21 @@ class FileHandle:
 
     :ivar plan: shared with the other handles on this version.
     :ivar name: of the file, as it was opened.
+    :ivar sparing: nothing is fetched ahead of what is read through it.
     :ivar changed: the source is known to be another version now; `flush` says so.
     :ivar outgrown: that version is larger, and the kernel may have been told its size.
     """
 
-    __slots__ = ("changed", "fh", "identity", "name", "outgrown", "plan")
+    __slots__ = ("changed", "fh", "identity", "name", "outgrown", "plan", "sparing")
 
-    def __init__(self, fh: int, identity: SourceIdentity, plan: SourcePlan, name: str) -> None:
+    def __init__(
+        self, fh: int, identity: SourceIdentity, plan: SourcePlan, name: str, *, sparing: bool
+    ) -> None:
         self.fh = fh
         self.identity = identity
         self.plan = plan
         self.name = name
+        self.sparing = sparing
         self.changed = False
         self.outgrown = False
 
@@ -44,13 +48,23 @@ class HandleTable:
         return len(self._handles)
 
     def open(
-        self, identity: SourceIdentity, plan: SourcePlan, name: str = "", *, settling: bool = False
+        self,
+        identity: SourceIdentity,
+        plan: SourcePlan,
+        name: str = "",
+        *,
+        settling: bool = False,
+        sparing: bool = False,
     ) -> tuple[FileHandle, OpenMode]:
-        """A new handle on this version, and how the kernel is to treat it."""
+        """A new handle on this version, and how the kernel is to treat it.
+
+        :param sparing: the kernel, too, is to read nothing ahead: it goes past its page cache.
+        """
+        past_pages = settling or sparing
         with self._lock:
-            handle = FileHandle(next(self._numbers), identity, plan, name)
+            handle = FileHandle(next(self._numbers), identity, plan, name, sparing=sparing)
             self._handles[handle.fh] = handle
-            mode = self._pages.open(identity.embed_code, identity.validator, settling=settling)
+            mode = self._pages.open(identity.embed_code, identity.validator, settling=past_pages)
             return handle, mode
 
     def get(self, fh: int) -> FileHandle:

@@ -79,14 +79,22 @@ class SourceReader:
             limits=limits,
         )
 
-    def open(self, identity: SourceIdentity, *, settling: bool = False, name: str = "") -> Opened:
+    def open(
+        self,
+        identity: SourceIdentity,
+        *,
+        settling: bool = False,
+        name: str = "",
+        sparing: bool = False,
+    ) -> Opened:
         """Open this version of a source.
 
         :param settling: the kernel may still believe the size of the version before it.
         :param name: of the file: says whether its end is likely to be looked at first.
+        :param sparing: whoever reads wants little of it: nothing is fetched ahead.
         """
         plan = self._plans.opened(identity)
-        handle, mode = self._handles.open(identity, plan, name, settling=settling)
+        handle, mode = self._handles.open(identity, plan, name, settling=settling, sparing=sparing)
         return Opened(handle.fh, mode)
 
     def begin(self, fh: int, offset: int, size: int) -> Demand | None:
@@ -106,6 +114,8 @@ class SourceReader:
         if wanted.stop <= offset:
             return None
         demand = self._store.demand(identity, wanted)
+        if handle.sparing:
+            return demand
         missed = demand.missed
         ahead = plan.observe(wanted, missed=missed, late=not demand.complete, reader=fh)
         if ahead.requests:
@@ -136,7 +146,8 @@ class SourceReader:
 
     def release(self, fh: int) -> None:
         """The last use of a handle."""
-        self._plans.closed(self._handles.release(fh).plan)
+        handle = self._handles.release(fh)
+        self._plans.closed(handle.plan, tells=not handle.sparing)
 
     def source_changed(self, embed_code: str, current: SourceIdentity | None) -> None:
         """The source is now this version (None: not the one that was known, not yet seen)."""

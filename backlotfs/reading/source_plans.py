@@ -188,9 +188,14 @@ class SourcePlans:
         plan.opened()
         return plan
 
-    def closed(self, plan: SourcePlan) -> None:
-        """A handle that `opened` gave it for is released."""
-        self._read_through.append(plan.closed())
+    def closed(self, plan: SourcePlan, *, tells: bool = True) -> None:
+        """A handle that `opened` gave it for is released.
+
+        :param tells: how it was read says something of how the next file will be.
+        """
+        read_through = plan.closed()
+        if tells:
+            self._read_through.append(read_through)
 
     def of(self, identity: SourceIdentity) -> SourcePlan:
         """The plan of this version, new or as its last reader left it."""

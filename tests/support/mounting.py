@@ -22,7 +22,7 @@ from backlotfs.kernel.mount_table import mount_at
 from tests.support import commands, mount_log
 from tests.support.deadlines import wait_until
 
-#: No mount of a test lives longer; below pytest's timeout, so that the test ends as a failure.
+#: No mount of a test lives longer, unless it says so; below pytest's timeout, so that it fails.
 WATCHDOG_S = 100.0
 #: From the start of the process to a mountpoint that answers.
 START_S = 15.0
@@ -72,18 +72,21 @@ class Mount:
         folder: Path,
         *options: str,
         extra: Mapping[str, str] | None = None,
+        life_s: float = WATCHDOG_S,
     ) -> None:
         """Start nothing yet.
 
         :param folder: for the mountpoint, profile file and log; may be shared in succession.
         :param options: of ``backlotfs mount``.
         :param extra: environment variables.
+        :param life_s: for a test with a longer time limit of its own: below that.
         """
         self.emulator = emulator
         self.folder = folder
         self.path = folder / "library"
         self.options = options
         self._extra = extra
+        self._life_s = life_s
         self._log_path = folder / f"mount-{len(list(folder.glob('mount-*.log')))}.log"
         self._claimed: list[re.Pattern[str]] = []
         self._exit_code = 0
@@ -149,7 +152,7 @@ class Mount:
                 log=log,
                 extra=self._extra,
             )
-        self._watchdog = threading.Timer(WATCHDOG_S, self._end_the_hard_way)
+        self._watchdog = threading.Timer(self._life_s, self._end_the_hard_way)
         self._watchdog.daemon = True
         self._watchdog.start()
         return self

@@ -56,6 +56,7 @@ class Below:
         self.deadlines: list[float] = []
         self.mode = OpenMode(keep_cache=True, direct_io=False)
         self.released: list[int] = []
+        self.sparing: list[bool] = []
 
     def _check(self, path: str) -> None:
         if self.error is not None:
@@ -72,8 +73,16 @@ class Below:
         self._check(path)
         return iter([Entry("dir", 7, True), Entry("a.mov", 9, False)])
 
-    def open(self, path: object, *args: object, settling: bool = False, name: str = "") -> object:
+    def open(
+        self,
+        path: object,
+        *args: object,
+        settling: bool = False,
+        name: str = "",
+        sparing: bool = False,
+    ) -> object:
         if isinstance(path, SourceIdentity):
+            self.sparing.append(sparing)
             return Opened(42, self.mode)
         assert isinstance(path, str)
         self._check(path)
@@ -112,6 +121,7 @@ class Adapter:
     def __init__(self) -> None:
         self.below = Below()
         self.mounted: list[bool] = []
+        self.sparing = False
         clock = ManualClock()
         self.operations = BacklotOperations(
             self.below,  # type: ignore[arg-type]  # the methods that are called
@@ -120,6 +130,7 @@ class Adapter:
             uid=11,
             gid=12,
             mounted=lambda: self.mounted.append(True),
+            sparing=lambda: self.sparing,
         )
 
     def refused(self, operation: str, *args: object) -> int:
@@ -277,3 +288,10 @@ def test_a_deadline_that_is_spent() -> None:
     clock.advance(1000)
     assert not patience.for_stat().deadline.expired
     assert patience.for_bytes().deadline.remaining_s() == Deadline(30, clock).remaining_s()
+
+
+def test_a_caller_that_wants_little_opens_sparingly(adapter: Adapter) -> None:
+    """It is asked at each open, on the thread of the operation."""
+    for adapter.sparing in (False, True):
+        adapter.operations("open", "/a.mov", Info())
+    assert adapter.below.sparing == [False, True]

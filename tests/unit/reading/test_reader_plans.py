@@ -170,3 +170,33 @@ def test_a_head_that_does_not_come_is_no_matter() -> None:
     assert demand is not None
     assert isinstance(demand.error, RemoteUnavailable)
     assert reading.ahead() == []
+
+
+def test_who_wants_little_gets_nothing_ahead() -> None:
+    """Neither from us nor from the kernel; other readers of the file are planned for as ever."""
+    store = NotedStore()
+    reader = SourceReader(HandleTable(), store, 64 * MIB, clock=ManualClock())
+    opened = reader.open(identity(size=SIZE), name="a.mov", sparing=True)
+    assert opened.mode.direct_io
+    for offset in range(0, 8 * READ, READ):
+        reader.begin(opened.fh, offset, READ)
+    assert store.ahead == []
+    other = reader.open(identity(size=SIZE), name="a.mov")
+    assert not other.mode.direct_io
+    reader.begin(other.fh, 0, READ)
+    assert store.ahead
+
+
+def test_who_wants_little_does_not_tell_how_the_next_file_is_read() -> None:
+    """Previews of a folder that is being copied do not slow the copy down."""
+    store = NotedStore()
+    store.cached = True
+    reader = SourceReader(HandleTable(), store, 64 * MIB, clock=ManualClock())
+    for number in range(2):
+        whole = reader.open(identity(f"W{number}", size=READ)).fh
+        reader.begin(whole, 0, READ)
+        reader.release(whole)
+    for number in range(3):
+        reader.release(reader.open(identity(f"P{number}", size=SIZE), sparing=True).fh)
+    reader.begin(reader.open(identity("N", size=SIZE)).fh, 0, READ)
+    assert sum(ahead.length for ahead, _ in store.ahead) > 4 * MIB

@@ -1,0 +1,134 @@
+"""A file manager over two hundred videos: what it shows, and what that costs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from backlotfs.emulator import EmulatedAsset, Emulator
+from tests.conftest import Serve
+from tests.support.clips import COUNT, make_clips
+from tests.support.commands import ROOT
+from tests.support.deadlines import wait_until
+from tests.support.file_managers import FILE_MANAGERS, FileManager
+from tests.support.made_assets import MIB
+from tests.support.mounting import Mount
+from tests.support.screen import Screen, screen
+
+pytestmark = [
+    pytest.mark.mounted,
+    pytest.mark.timeout(400),
+    pytest.mark.desktop("ffmpeg", "Xvfb", "xdotool", "dbus-daemon", "import", "xfconf-query"),
+]
+
+#: Where `make test-desktop` leaves what was seen.
+PICTURES = ROOT / "build" / "screenshots"
+#: A preview of a file may cost this much of it.
+PREVIEW_BYTES = MIB
+#: For two hundred previews, on a slow machine.
+PREVIEWS_S = 200.0
+#: Longer than any of these tests takes.
+LIFE_S = 380.0
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> list[EmulatedAsset]:
+    """The videos, made once."""
+    return make_clips(tmp_path_factory.mktemp("clips"))
+
+
+@pytest.fixture
+def library(clips: list[EmulatedAsset], serve: Serve, tmp_path: Path) -> Iterator[Mount]:
+    """All of them mounted, their sizes known and paid for."""
+    folder = tmp_path / "mount"
+    folder.mkdir(mode=0o700)
+    emulator = serve(*clips)
+    with Mount(emulator, folder, life_s=LIFE_S) as mount:
+        assert len([path.stat() for path in mount.path.iterdir()]) == COUNT
+        _wait_for_quiet(emulator)
+        emulator.requests.clear()
+        yield mount
+
+
+@pytest.fixture
+def desktop(tmp_path: Path) -> Iterator[Screen]:
+    """A screen, and a user who was never here before."""
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    with screen(home) as shown:
+        yield shown
+
+
+@pytest.mark.parametrize("manager", FILE_MANAGERS, ids=str)
+def test_previews_cost_little(
+    manager: FileManager, library: Mount, desktop: Screen, clips: list[EmulatedAsset]
+) -> None:
+    """It makes previews down to the last file; none costs more than a MiB of its file."""
+    last = library.file_of(clips[-1])
+    with desktop.running(manager.program, library.path):
+        _show(desktop, library)
+
+        def last_is_there() -> bool:
+            desktop.scroll(3)
+            return bool(_thumbnails_of(desktop, last))
+
+        wait_until(last_is_there, "the last preview", timeout_s=PREVIEWS_S, every_s=0.3)
+        desktop.settle()
+        _wait_for_quiet(library.emulator)
+        desktop.picture(PICTURES / f"{manager}-previews.png")
+    costs = _fetched(library.emulator)
+    assert len(costs) > COUNT // 4
+    assert max(costs.values()) <= PREVIEW_BYTES
+
+
+@pytest.mark.parametrize("manager", FILE_MANAGERS, ids=str)
+def test_without_previews_nothing_is_read(
+    manager: FileManager, library: Mount, desktop: Screen
+) -> None:
+    """With its previews off it shows all the files, and not one byte of one is fetched."""
+    manager.previews_off(desktop)
+    with desktop.running(manager.program, library.path):
+        _show(desktop, library)
+        desktop.settle()
+        for _ in range(5):
+            desktop.scroll(20)
+            desktop.settle()
+        desktop.picture(PICTURES / f"{manager}-no-previews.png")
+        _wait_for_quiet(library.emulator)
+    assert _fetched(library.emulator) == {}
+    assert not list(desktop.thumbnails.rglob("*.png"))
+
+
+def _show(desktop: Screen, library: Mount) -> None:
+    desktop.fill_with(desktop.window(library.path.name))
+
+
+def _thumbnails_of(desktop: Screen, path: Path) -> list[Path]:
+    name = hashlib.md5(path.as_uri().encode(), usedforsecurity=False).hexdigest()
+    return list(desktop.thumbnails.glob(f"*/{name}.png"))
+
+
+def _fetched(emulator: Emulator) -> dict[str, int]:
+    """Embed code → bytes of that source sent since the library was mounted and its sizes known."""
+    costs: dict[str, int] = {}
+    for entry in emulator.requests.entries(route="source"):
+        if entry.bytes_sent:
+            code = str(entry.embed_code)
+            costs[code] = costs.get(code, 0) + entry.bytes_sent
+    return costs
+
+
+def _wait_for_quiet(emulator: Emulator) -> None:
+    """Until no request is under way and none has come between two looks."""
+    seen = -1
+
+    def quiet() -> bool:
+        nonlocal seen
+        entries = emulator.requests.entries()
+        before, seen = seen, len(entries)
+        return seen == before and all(entry.ended for entry in entries)
+
+    wait_until(quiet, "the emulator to have nothing to do", timeout_s=60.0, every_s=1.0)
