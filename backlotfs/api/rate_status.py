@@ -27,19 +27,26 @@ class RateStatus:
     resets_at_s: float
 
 
-def read_rate(headers: Mapping[str, str], *, status: int, monotonic_s: float) -> RateStatus | None:
-    """The credits that an answer speaks of; a 429 says 0 without saying so. None if it is silent.
+def speaks_of_credits(headers: Mapping[str, str]) -> bool:
+    """Whether the server counts credits for us, and says so. Headers as for `read_rate`."""
+    return _number(headers.get("X-RateLimit-Credits")) is not None
+
+
+def read_rate(
+    headers: Mapping[str, str], *, monotonic_s: float, refused_s: float | None = None
+) -> RateStatus | None:
+    """The credits that an answer speaks of; None if it is silent.
 
     :param headers: must look names up without regard to case.
+    :param refused_s: it is a 429, which asks for so long a pause: then 0 are left.
     """
-    credits_left = _number(headers.get("X-RateLimit-Credits"))
-    if status == 429:
-        credits_left = 0.0
+    credits_left = _number(headers.get("X-RateLimit-Credits")) if refused_s is None else 0.0
     if credits_left is None:
         return None
     reset_s = _number(headers.get("X-RateLimit-Reset"))
-    believed_s = WINDOW_S if reset_s is None or reset_s > _LONGEST_WAIT_S else reset_s
-    return RateStatus(int(credits_left), monotonic_s + believed_s)
+    if reset_s is None or reset_s > _LONGEST_WAIT_S:
+        reset_s = WINDOW_S if refused_s is None else refused_s
+    return RateStatus(int(credits_left), monotonic_s + reset_s)
 
 
 def retry_after_s(message: str, headers: Mapping[str, str], server_now_s: float) -> float:

@@ -10,15 +10,17 @@ import requests
 
 from backlotfs.api.answers import Answer, RequestExpired, UnreadableAnswer, read_json, refusal
 from backlotfs.api.credentials import Credentials
-from backlotfs.api.rate_status import RateStatus, http_date_s, read_rate
+from backlotfs.api.rate_status import RateStatus, http_date_s, read_rate, speaks_of_credits
 from backlotfs.api.signing import round_expires, signed_query
 from backlotfs.api.transport import LastingFailure, fetch
 from backlotfs.clock import Clock, Deadline
 from backlotfs.errors import (
+    BacklotError,
     ClockSkewed,
     CredentialsRefused,
     HostUnreachable,
     ProtocolViolation,
+    RateLimited,
     RemoteUnavailable,
     SettingsError,
 )
@@ -73,7 +75,8 @@ class SignedRequester:
     :ivar clock_skew_s: server's clock minus ours, by the ``Date`` of the last answer that came
         straight from the API (a cached one is as old as the cache likes); 0.0 until known. Good
         to about a second.
-    :ivar rate: credits, by the last such answer that spoke of them; None until then.
+    :ivar rate: credits, by the last such answer that spoke of them; None until then. Of a server
+        that never does, what a 429 says, until the next answer that is none.
     """
 
     def __init__(
@@ -92,6 +95,7 @@ class SignedRequester:
         """
         self.clock_skew_s = 0.0
         self.rate: RateStatus | None = None
+        self._counts_credits = False
         self.api = parse_base(api_url, "API URL")
         self._cdn = parse_base(cdn_url, "CDN URL") if cdn_url else None
         self._credentials = credentials
@@ -170,24 +174,33 @@ class SignedRequester:
             raise
         self._breakers.reached(base.host)
         if base is self.api:
-            self._learn(answer)
+            self._learn_time(answer)
         error = refusal(
             answer,
             expires=expires,
             server_now_s=self._clock.now() + self.clock_skew_s,
             hidden=(self._credentials.api_secret, unquote(query.rpartition("signature=")[2])),
         )
+        if base is self.api:
+            self._learn_rate(answer, error)
         if error is not None:
             raise error
         return read_json(answer)
 
-    def _learn(self, answer: Answer) -> None:
+    def _learn_time(self, answer: Answer) -> None:
         date_s = http_date_s(answer.headers.get("Date"))
         if date_s is not None and answer.headers.get("Age", "0").strip() == "0":
             # Date is cut to whole seconds: half a second later is the better guess
             self.clock_skew_s = date_s + 0.5 - answer.arrived_at_s
-        rate = read_rate(answer.headers, status=answer.status, monotonic_s=self._clock.monotonic())
-        self.rate = rate or self.rate
+
+    def _learn_rate(self, answer: Answer, error: BacklotError | None) -> None:
+        self._counts_credits |= speaks_of_credits(answer.headers)
+        rate = read_rate(
+            answer.headers,
+            monotonic_s=self._clock.monotonic(),
+            refused_s=error.retry_after_s if isinstance(error, RateLimited) else None,
+        )
+        self.rate = rate or (self.rate if self._counts_credits else None)
 
 
 def _may_pass(error: BaseException) -> bool:

@@ -89,6 +89,25 @@ def test_credits_are_read_from_every_answer() -> None:
     assert rig.client.rate == RateStatus(297, now_s + 60)
 
 
+def test_a_429_of_a_server_that_counts_no_credits() -> None:
+    """There are none for as long as it asks to wait; after that there is nothing to count again."""
+    limited = said(429, "Try again after 2 seconds.")
+    rig = scripted(limited, GOOD)
+    now_s = rig.clock.monotonic()
+    with pytest.raises(RateLimited):
+        ask(rig, 1)
+    assert rig.client.rate == RateStatus(0, now_s + 2)
+    ask(rig)
+    assert rig.client.rate is None
+    counting = scripted(reply({"embed_code": E}, X_Ratelimit_Credits="298"), limited, GOOD)
+    ask(counting)
+    with pytest.raises(RateLimited):
+        ask(counting, 1)
+    ask(counting)
+    assert counting.client.rate is not None
+    assert counting.client.rate.credits_left == 0
+
+
 @pytest.mark.parametrize(
     ("message", "headers", "wait_s"),
     [
