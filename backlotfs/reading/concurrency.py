@@ -92,10 +92,6 @@ class ConcurrencyController:
         """How many GETs may run at once."""
         return self._width
 
-    def struggling(self, now_s: float) -> bool:
-        """Whether the host lately said that it is asked for too much."""
-        return now_s < self._ceiling_until_s
-
     def start_for(self, first_byte_s: float, now_s: float) -> None:
         """Begin with what fits this latency: the first one told, before anything was measured."""
         if self._placed:  # nearly always, and never taken back: no lock needed to see it

@@ -8,7 +8,8 @@ handshakes of a new connection to a host 30 ms away: below it a hedge gains less
 Cost is bounded three ways, so that a host which is slow for everybody is not asked twice for
 everything: by a share of the requests, by a share of the bytes (each over a sliding time, with a
 small allowance, or the first GET that stalls could never be hedged), and by a number at once per
-source. Pure: time is handed in.
+source. A host that refuses more than `REFUSED` of what it is asked is not helped by being asked
+twice; one that refuses a GET now and then is, for the others it lets hang. Pure: time is handed in.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import threading
 
 from backlotfs.reading.line import LineEstimate
-from backlotfs.remote.get_record import GetRecord
+from backlotfs.remote.get_record import GetRecord, Outcome
 
 #: The part of GETs that is not the slow tail.
 TAIL = 0.95
@@ -30,6 +31,8 @@ ENOUGH_SAMPLES = 20
 #: Hedges per request, hedged bytes per byte, over `WINDOW_S` to twice that.
 SHARE = 0.05
 WINDOW_S = 30.0
+#: The part of the requests over the same time that a host may refuse (429, 503) and be hedged.
+REFUSED = 0.05
 #: What is allowed beyond the share.
 ALLOWED_HEDGES = 2
 ALLOWED_BYTES = 1024 * 1024
@@ -68,6 +71,7 @@ class Hedger:
         self._lock = threading.Lock()
         self._requests = _SlidingSum()
         self._bytes = _SlidingSum()
+        self._refused = _SlidingSum()
         self._hedges = _SlidingSum()
         self._hedged_bytes = _SlidingSum()
         self._under_way: dict[str, int] = {}
@@ -90,6 +94,7 @@ class Hedger:
         with self._lock:
             self._requests.add(1, now_s)
             self._bytes.add(get.received_bytes, now_s)
+            self._refused.add(get.outcome is Outcome.OVERLOADED, now_s)
 
     def may_hedge(self, source: str, length_bytes: int, now_s: float) -> bool:
         """Whether a hedge of ``length_bytes`` is within the bounds; asking changes nothing."""
@@ -119,8 +124,12 @@ class Hedger:
         """With the lock held."""
         if self._under_way.get(source, 0) >= AT_ONCE:
             return False
+        requests = self._requests.total(now_s)
+        if self._refused.total(now_s) > REFUSED * requests:
+            return False
         hedges = self._hedges.total(now_s) + 1
         hedged_bytes = self._hedged_bytes.total(now_s) + length_bytes
-        return hedges <= ALLOWED_HEDGES + SHARE * self._requests.total(
-            now_s
-        ) and hedged_bytes <= ALLOWED_BYTES + SHARE * self._bytes.total(now_s)
+        return (
+            hedges <= ALLOWED_HEDGES + SHARE * requests
+            and hedged_bytes <= ALLOWED_BYTES + SHARE * self._bytes.total(now_s)
+        )

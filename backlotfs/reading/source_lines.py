@@ -73,9 +73,6 @@ class SourceLines:
         :returns: what to call when it is over, with whether it won; None when it is not allowed.
         """
         line, now_s = self.line(embed_code), self._clock.monotonic()
-        # A host that is asked for too much is not helped by being asked twice.
-        if line.controller.struggling(now_s):
-            return None
         if not line.hedger.begin(embed_code, length_bytes, now_s):
             return None
         return lambda won: line.hedger.end(embed_code, won=won)

@@ -25,9 +25,15 @@ MB = 1_000_000
 BLOCK = 128 * 1024
 
 
-def get(first_byte_s: float = 0.03, *, seconds: float = 0.13, size: int = 6 * MB) -> GetRecord:
+def get(
+    first_byte_s: float = 0.03,
+    *,
+    seconds: float = 0.13,
+    size: int = 6 * MB,
+    outcome: Outcome = Outcome.WHOLE,
+) -> GetRecord:
     """One GET."""
-    return GetRecord("h", "E", False, 0.0, first_byte_s, seconds, size, Outcome.WHOLE)
+    return GetRecord("h", "E", False, 0.0, first_byte_s, seconds, size, outcome)
 
 
 def taught(*latencies_s: float, flowing_s: float = 0.1) -> Hedger:
@@ -86,6 +92,19 @@ def test_the_first_stall_can_be_hedged() -> None:
         assert hedger.begin(source, BLOCK, 1.0)
     assert not hedger.begin("x", BLOCK, 1.0)
     assert hedger.begin("x", BLOCK, 1.0 + 2 * WINDOW_S)
+
+
+def test_a_refusal_now_and_then_does_not_end_hedging() -> None:
+    """Under one in twenty a host is well; above, it is asked for too much, until that is past."""
+    hedger = taught(*[0.03] * ENOUGH_SAMPLES)
+    for _ in range(60):
+        hedger.record(get(), 1.0)
+    for _ in range(3):
+        hedger.record(get(size=0, outcome=Outcome.OVERLOADED), 1.0)
+    assert hedger.may_hedge("E", BLOCK, 1.0)
+    hedger.record(get(size=0, outcome=Outcome.OVERLOADED), 1.0)
+    assert not hedger.may_hedge("E", BLOCK, 1.0)
+    assert hedger.may_hedge("E", BLOCK, 1.0 + 2 * WINDOW_S)
 
 
 def test_a_large_hedge_needs_bytes() -> None:
