@@ -1,11 +1,13 @@
 """Mounts that an earlier, killed run of the tests left behind.
 
 pytest removes the folders of earlier runs; a dead mount in one of them makes that fail, long after
-the run that is to blame.
+the run that is to blame. Runs that go on beside this one kill mounts of their own, and want to find
+them dead.
 """
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from tests.support.mounting import detach
 
 
 def clear_dead_mounts(below: Path | None = None) -> list[Path]:
-    """Unmount our mounts in pytest's folders whose process is gone; another run's live ones stay.
+    """Unmount our dead mounts in pytest's folders, where no other run is at work.
 
     :param below: where to look; None: in the folder for temporary files.
     :returns: what was unmounted.
@@ -24,7 +26,19 @@ def clear_dead_mounts(below: Path | None = None) -> list[Path]:
     cleared = []
     for entry in our_mounts():
         place = Path(entry.mountpoint)
-        if place.is_relative_to(root) and look(place).dead:
+        if place.is_relative_to(root) and not is_anothers(place) and look(place).dead:
             detach(place)
             cleared.append(place)
     return cleared
+
+
+def is_anothers(place: Path) -> bool:
+    """Whether a run of pytest that goes on beside this one has this place, or none ever had."""
+    for folder in place.parents:
+        if folder.name.startswith("pytest-") and folder.parent.name.startswith("pytest-of-"):
+            try:
+                pid = int((folder / ".lock").read_text("ascii"))
+            except (OSError, ValueError):
+                return False  # it ended, or nobody knows
+            return pid != os.getpid() and Path(f"/proc/{pid}").exists()
+    return True
