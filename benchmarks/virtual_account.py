@@ -146,12 +146,12 @@ class VirtualAccount:
         self.library.add(EmulatedAsset(code, title, f"{title}.mov", content, created_at=now_s))
 
     def _edit(self, number: int) -> None:
-        """Every second one gets another source, the rest another title."""
+        """Every second one gets another source, in turn beside the old one; the rest a title."""
         code = self._chance.choice(self.library.ordered()).embed_code
         if number % 2:
             self.library.edit(code, title=f"edited {number}")
         else:
-            self.library.replace(code, size=2_000_000 + number)
+            self.library.replace(code, size=2_000_000 + number, keep_old=number % 4 == 0)
 
     def _check(self, mount: VirtualMount) -> None:
         """:raises SystemExit: a size is missing or wrong; then the numbers mean nothing."""

@@ -109,6 +109,7 @@ class SourceAnswer:
     """In place of a `backlotfs.wire.connections.RangeAnswer`."""
 
     host = "source.virtual"
+    new_connection = False
 
     def __init__(self, answer: Answer) -> None:
         self.status = answer.status
@@ -120,6 +121,9 @@ class SourceAnswer:
         """The body; of a source, as many zeros."""
         body, self._body = self._body, b""
         return body
+
+    def close(self) -> None:
+        """Nothing to give up."""
 
     def __enter__(self) -> SourceAnswer:
         """Itself."""
