@@ -96,6 +96,13 @@ class ReadRequests:
         if demand is None:
             self._device.answer(unique, (), 0)
             return
+        self._take_up(unique, request, demand)
+        try:
+            demand.look_ahead()  # last: the reader goes on meanwhile
+        except Exception:
+            log.exception("what lies ahead of a read could not be planned")
+
+    def _take_up(self, unique: int, request: ReadRequest, demand: Demand) -> None:
         now_s = self._clock.monotonic()
         pending = self._accept(demand, request, now_s)
         if demand.complete:

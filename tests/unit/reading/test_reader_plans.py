@@ -74,6 +74,14 @@ class NotedStore:
             demand.finished()
 
 
+def begin(reader: SourceReader, fh: int, offset: int, size: int) -> Demand | None:
+    """A read that is answered, or waited for."""
+    demand = reader.begin(fh, offset, size)
+    if demand is not None:
+        demand.look_ahead()
+    return demand
+
+
 class Reading:
     """A reader over a noted store."""
 
@@ -85,6 +93,10 @@ class Reading:
     def open(self, name: str = "", size: int = SIZE) -> int:
         """A handle."""
         return self.reader.open(identity(size=size), name=name).fh
+
+    def begin(self, fh: int, offset: int, size: int) -> Demand | None:
+        """A read that is answered, or waited for."""
+        return begin(self.reader, fh, offset, size)
 
     def ahead(self) -> list[ByteRange]:
         """What was prefetched since the last look."""
@@ -100,9 +112,9 @@ def test_handles_of_one_version_share_a_plan() -> None:
     """What one has begun, another goes on with."""
     reading = Reading()
     one, other = reading.open(), reading.open()
-    reading.reader.begin(one, GIB, READ)
+    reading.begin(one, GIB, READ)
     assert reading.ahead() == []
-    reading.reader.begin(other, GIB + READ, READ)
+    reading.begin(other, GIB + READ, READ)
     assert reading.ahead()
 
 
@@ -110,7 +122,7 @@ def test_the_question_of_a_prefetch_goes_on_after_the_close() -> None:
     """For a moment: wanted while open and a little longer, unless the reader has sought."""
     reading = Reading()
     fh = reading.open()
-    reading.reader.begin(fh, 0, READ)
+    reading.begin(fh, 0, READ)
     ahead, wanted = reading.store.ahead[-1]
     assert wanted(ahead)
     reading.reader.release(fh)
@@ -123,7 +135,7 @@ def test_the_index_of_a_recording_comes_early() -> None:
     """A cold read of its head brings its end at once, then what the head says is the index."""
     reading = Reading()
     fh = reading.open("Clip.MP4")
-    reading.reader.begin(fh, 0, 4096)
+    reading.begin(fh, 0, 4096)
     assert ByteRange(SIZE - TAIL_BYTES, SIZE) in reading.ahead()
     reading.store.land(MP4_HEAD)
     index = 24 + 19 * GIB
@@ -134,7 +146,7 @@ def test_the_head_is_looked_at_once() -> None:
     """By whichever handle comes first."""
     reading = Reading()
     for fh in (reading.open("a.mp4"), reading.open("a.mp4")):
-        reading.reader.begin(fh, 0, 4096)
+        reading.begin(fh, 0, 4096)
         reading.store.land(MP4_HEAD)
     starts = [ahead.start for ahead in reading.ahead()]
     assert starts.count(24 + 19 * GIB) == 1
@@ -145,7 +157,7 @@ def test_the_head_is_looked_at_once() -> None:
 def test_random_readers_get_no_index(offset: int) -> None:
     """Only what is read from its head is likely to be looked through."""
     reading = Reading()
-    reading.reader.begin(reading.open("a.mp4"), offset, 4096)
+    reading.begin(reading.open("a.mp4"), offset, 4096)
     reading.store.land(MP4_HEAD)
     assert reading.ahead() == []
 
@@ -153,10 +165,10 @@ def test_random_readers_get_no_index(offset: int) -> None:
 def test_small_and_cached_files_get_no_index() -> None:
     """Their ends come, or came, anyway."""
     reading = Reading()
-    reading.reader.begin(reading.open("a.mp4", 20 * MIB), 0, 4096)
+    reading.begin(reading.open("a.mp4", 20 * MIB), 0, 4096)
     reading.store.land(MP4_HEAD)
     reading.store.cached = True
-    reading.reader.begin(reading.open("b.mp4"), 0, 4096)
+    reading.begin(reading.open("b.mp4"), 0, 4096)
     reading.store.land(MP4_HEAD)
     assert all(ahead.stop <= MIB for ahead in reading.ahead())
 
@@ -164,7 +176,7 @@ def test_small_and_cached_files_get_no_index() -> None:
 def test_a_head_that_does_not_come_is_no_matter() -> None:
     """The read has its error, and nothing else happens."""
     reading = Reading()
-    demand = reading.reader.begin(reading.open("a.mp4"), 0, 4096)
+    demand = reading.begin(reading.open("a.mp4"), 0, 4096)
     reading.ahead()
     reading.store.fail(RemoteUnavailable("down"))
     assert demand is not None
@@ -179,11 +191,11 @@ def test_who_wants_little_gets_nothing_ahead() -> None:
     opened = reader.open(identity(size=SIZE), name="a.mov", sparing=True)
     assert opened.mode.direct_io
     for offset in range(0, 8 * READ, READ):
-        reader.begin(opened.fh, offset, READ)
+        begin(reader, opened.fh, offset, READ)
     assert store.ahead == []
     other = reader.open(identity(size=SIZE), name="a.mov")
     assert not other.mode.direct_io
-    reader.begin(other.fh, 0, READ)
+    begin(reader, other.fh, 0, READ)
     assert store.ahead
 
 
@@ -194,9 +206,9 @@ def test_who_wants_little_does_not_tell_how_the_next_file_is_read() -> None:
     reader = SourceReader(HandleTable(), store, 64 * MIB, clock=ManualClock())
     for number in range(2):
         whole = reader.open(identity(f"W{number}", size=READ)).fh
-        reader.begin(whole, 0, READ)
+        begin(reader, whole, 0, READ)
         reader.release(whole)
     for number in range(3):
         reader.release(reader.open(identity(f"P{number}", size=SIZE), sparing=True).fh)
-    reader.begin(reader.open(identity("N", size=SIZE)).fh, 0, READ)
+    begin(reader, reader.open(identity("N", size=SIZE)).fh, 0, READ)
     assert sum(ahead.length for ahead, _ in store.ahead) > 4 * MIB
