@@ -16,11 +16,13 @@ from backlotfs.errors import CacheUnusable
 from backlotfs.reading.block_cache import BlockCache
 from backlotfs.reading.block_pool import BlockPool
 from backlotfs.reading.block_store import BlockStore
-from backlotfs.reading.disk.tier import DiskTier
+from backlotfs.reading.disk.tier import DiskTier, kept_budget
 from backlotfs.reading.disk_shelf import DiskShelf
 from backlotfs.reading.fetch_queue import FetchQueue
 from backlotfs.reading.handles import HandleTable
 from backlotfs.reading.memory_use import MemoryUse
+from backlotfs.reading.pin_keeper import PinKeeper
+from backlotfs.reading.pinning import Pins
 from backlotfs.reading.reader import SourceReader
 from backlotfs.reading.source_lines import SourceLines
 from backlotfs.reading.warming import Warmer
@@ -51,6 +53,7 @@ class ReadPath(NamedTuple):
     reader: SourceReader
     warmer: Warmer
     memory_use: Callable[[], MemoryUse]
+    keeper: PinKeeper
 
 
 def open_disk_tier(settings: MountSettings, clock: Clock) -> DiskTier | None:
@@ -59,12 +62,13 @@ def open_disk_tier(settings: MountSettings, clock: Clock) -> DiskTier | None:
     identity = LibraryIdentity.of(
         account.api_url, Credentials(account.api_key, account.api_secret).account
     )
+    folder = settings.cache_dir / "blocks" / identity.digest
     budget = settings.cache_bytes
     if budget is None:
-        budget = default_disk_bytes(settings.cache_dir)
+        # The disk may be fuller than when files were pinned, not least by them: they stay.
+        budget = max(default_disk_bytes(settings.cache_dir), kept_budget(folder, BLOCK_BYTES))
     if not budget:
         return None
-    folder = settings.cache_dir / "blocks" / identity.digest
     try:
         return DiskTier(
             folder,
@@ -98,13 +102,17 @@ def build_reader(
     disk: DiskTier | None,
     clock: Clock,
 ) -> ReadPath:
-    """Reader and warmer over memory, disk and the fetcher."""
+    """Reader, warmer and keeper of pins over memory, disk and the fetcher."""
     pool = BlockPool(settings.memory_bytes, BLOCK_BYTES)
     figures = lines.figures if settings.cache_bytes is None else None
 
     def changed(identity: SourceIdentity) -> None:
         handles.mark_replaced(identity)
         book.contradicted(identity)
+
+    def current(embed_code: str) -> SourceIdentity | None:
+        known = book.known(embed_code)
+        return known.identity if known is not None and known.verified else None
 
     store = BlockStore(
         pool,
@@ -128,4 +136,5 @@ def build_reader(
     )
     step_bytes = min(WARM_STEP_BYTES, pool.budget_bytes // WARM_STEP_PART)
     warmer = Warmer(store, disk, step_bytes=step_bytes)
-    return ReadPath(reader, warmer, store.memory_use)
+    keeper = PinKeeper(Pins(disk, settings.pin_quota), warmer, current, clock)
+    return ReadPath(reader, warmer, store.memory_use, keeper)

@@ -54,11 +54,31 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
+class Quota:
+    """A part of something that has so many bytes.
+
+    :ivar share: of it, from 0 to 1. :ivar size: in bytes, instead of the share; None: the share.
+    """
+
+    share: float = 1.0
+    size: int | None = None
+
+    def of(self, whole_bytes: int) -> int:
+        """In bytes, never more than there are."""
+        return int(whole_bytes * self.share) if self.size is None else min(self.size, whole_bytes)
+
+
+#: What pinned files may take of the disk tier: the rest is for what is merely read.
+PIN_QUOTA = Quota(0.8)
+
+
+@dataclass(frozen=True, slots=True)
 class MountSettings:
     """One mount.
 
     :ivar memory_bytes: budget for blocks, cached and under way, of all files together.
     :ivar cache_bytes: budget for blocks on disk; 0: none; None: by the free disk.
+    :ivar pin_quota: what pinned files may take of those.
     :ivar bandwidth_bytes_s: what all transfers together may take; 0: no limit.
     :ivar cache_dir: where the catalog and the blocks are kept over restarts.
     :ivar layouts: how assets are put into folders; several are top-level folders.
@@ -80,6 +100,7 @@ class MountSettings:
     stat_deadline_s: float = 5.0
     memory_bytes: int = 256 * MIB
     cache_bytes: int | None = None
+    pin_quota: Quota = PIN_QUOTA
     bandwidth_bytes_s: float = 0.0
     metadata_ttl_s: float = 300.0
     types: frozenset[str] = frozenset()

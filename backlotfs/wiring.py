@@ -30,6 +30,7 @@ from backlotfs.read_path import TRANSFER_THREADS, build_reader
 from backlotfs.reading.disk.tier import DiskTier
 from backlotfs.reading.handles import HandleTable
 from backlotfs.reading.memory_use import MemoryUse
+from backlotfs.reading.pin_keeper import PinKeeper
 from backlotfs.reading.read_counts import ReadCounts
 from backlotfs.reading.reader import SourceReader
 from backlotfs.reading.source_lines import SourceLines
@@ -117,6 +118,7 @@ class Stack:
     gets: GetCounts
     warmer: Warmer
     memory_use: Callable[[], MemoryUse]
+    keeper: PinKeeper
 
     def close(self) -> None:
         """Save what was learned, close idle connections; what is under way ends by itself."""
@@ -124,6 +126,7 @@ class Stack:
             self.sizer.close()
         except BacklotError as error:
             log.warning("the crawl over sizes is left locked for a while: %s", error)
+        self.keeper.close()
         self.book.close()
         self.connections.close()
         self.session.close()
@@ -204,6 +207,7 @@ def build_stack(
         if current is None or not resolver.knows(embed_code):
             resolver.forget(embed_code)
         reader.source_changed(embed_code, current)
+        keeper.source_changed(embed_code)
         invalidate(namespace.names_in_root([embed_code]))
 
     def published(change: Change) -> None:
@@ -221,6 +225,9 @@ def build_stack(
         invalidate(row.name for row in change.new + change.updated)
         if change.new:
             sizer.crawl()
+        for row in change.removed:  # not those that are only not presented any more
+            if keeper.pins.of(row.embed_code) and catalog.record(row.embed_code) is None:
+                keeper.deleted(row.embed_code)
 
     synchronizer = Synchronizer(
         api, store, purse, clock, with_labels="labels" in settings.layouts, progress=progress
@@ -268,7 +275,7 @@ def build_stack(
     limit = BandwidthLimit(settings.bandwidth_bytes_s) if settings.bandwidth_bytes_s else None
     fetcher = RangeFetcher(signed_get(resolver), clock, limit)
     path = build_reader(settings, handles, fetcher, book, lines, disk, clock)
-    reader = path.reader
+    reader, keeper = path.reader, path.keeper
     return Stack(
         api,
         store,
@@ -287,4 +294,5 @@ def build_stack(
         gets,
         path.warmer,
         path.memory_use,
+        keeper,
     )

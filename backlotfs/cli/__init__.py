@@ -26,11 +26,14 @@ _COMMANDS = {
     "info": "backlotfs.cli.library:info",
     "ls": "backlotfs.cli.library:list_library",
     "mount": "backlotfs.cli.mount:mount",
+    "pin": "backlotfs.cli.pin:pin",
+    "pins": "backlotfs.cli.pin:pins",
     "refresh": "backlotfs.cli.status:refresh",
     "stats": "backlotfs.cli.stats:stats",
     "status": "backlotfs.cli.status:status",
     "warm": "backlotfs.cli.warm:warm",
     "umount": "backlotfs.cli.mount:umount",
+    "unpin": "backlotfs.cli.pin:unpin",
     "verify": "backlotfs.cli.verify:verify",
 }
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from backlotfs.cli.pin_handlers import pin_handlers
 from backlotfs.cli.warm_handlers import warm_handlers
 from backlotfs.control.server import Handler
 from backlotfs.errors import BacklotError
@@ -31,6 +32,7 @@ def handlers(settings: MountSettings, stack: Stack) -> Mapping[str, Handler]:
         "stats": lambda _request: _head(settings) | {"since": began_s} | _stats(stack),
         "refresh": refresh,
         **warm_handlers(stack),
+        **pin_handlers(stack),
     }
 
 

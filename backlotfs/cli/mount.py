@@ -12,7 +12,7 @@ from backlotfs.cli.account_options import account_from, account_options
 from backlotfs.cli.background import Outcome, Ready, run_in_background
 from backlotfs.cli.mount_options import apply_mount_options
 from backlotfs.cli.mountpoints import MOUNTPOINT
-from backlotfs.cli.quantities import Duration, Layouts, Octal, Rate, Size
+from backlotfs.cli.quantities import Duration, Layouts, Octal, Part, Rate, Size
 from backlotfs.cli.serving import outcome_of, serve_mount
 from backlotfs.errors import BacklotError
 from backlotfs.kernel.fuse_library import check_usable
@@ -20,7 +20,7 @@ from backlotfs.kernel.mountpoint import check_mountpoint, resolved
 from backlotfs.kernel.patience import STAT_DEADLINE_S
 from backlotfs.kernel.unmounting import clear_dead, unmount
 from backlotfs.namespace.name_modes import NameMode
-from backlotfs.settings import MIB, MountSettings, default_cache_dir
+from backlotfs.settings import MIB, PIN_QUOTA, MountSettings, Quota, default_cache_dir
 
 
 class MountFailed(BacklotError):
@@ -44,6 +44,12 @@ class MountFailed(BacklotError):
     "--cache-size",
     type=Size(),
     help="Budget for blocks on disk; 0: none [10G, or a tenth of the free disk].",
+)
+@click.option(
+    "--pin-quota",
+    type=Part(),
+    default=PIN_QUOTA,
+    help="What pinned files may take of that: a size, or a share [80%].",
 )
 @click.option(
     "--layout",
@@ -104,6 +110,7 @@ def mount(  # one parameter per option
     allow_source_host: tuple[str, ...],
     cache_dir: Path | None,
     cache_size: int | None,
+    pin_quota: Quota,
     layout: tuple[str, ...],
     names: str,
     stat_timeout: float,
@@ -148,6 +155,7 @@ def mount(  # one parameter per option
             stat_deadline_s=stat_timeout,
             memory_bytes=memory,
             cache_bytes=cache_size,
+            pin_quota=pin_quota,
             bandwidth_bytes_s=bwlimit,
             metadata_ttl_s=metadata_ttl,
             types=frozenset(include_type),

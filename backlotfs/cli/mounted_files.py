@@ -27,6 +27,19 @@ def mounted_files(paths: Iterable[Path]) -> list[MountedFile]:
     :raises SettingsError: a path is in none of our mounts. :raises BacklotError: it is not there,
         or a folder cannot be listed.
     """
+    found: dict[MountedFile, None] = {}
+    for place, inner in mounted_paths(paths):
+        root = str(place).rstrip("/")
+        for file in _below(root + inner):
+            found[MountedFile(place, file[len(root) :])] = None
+    return list(found)
+
+
+def mounted_paths(paths: Iterable[Path]) -> list[MountedFile]:
+    """What is named, without a look at it: files, or folders.
+
+    :raises SettingsError: a path is in none of our mounts.
+    """
     places = [entry.mountpoint for entry in our_mounts()]
     found: dict[MountedFile, None] = {}
     for path in paths:
@@ -41,8 +54,7 @@ def mounted_files(paths: Iterable[Path]) -> list[MountedFile]:
                     else "mount the library first: backlotfs mount MOUNTPOINT"
                 )
             )
-        for file in _below(whole):
-            found[MountedFile(Path(place), file[len(place.rstrip("/")) :])] = None
+        found[MountedFile(Path(place), whole[len(place.rstrip("/")) :] or "/")] = None
     return list(found)
 
 

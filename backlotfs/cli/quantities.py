@@ -7,11 +7,13 @@ import re
 import click
 
 from backlotfs.namespace.layouts import LAYOUTS
+from backlotfs.settings import Quota
 
 _RATE = re.compile(
     r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(?:(bits?|b(?:it)?ps)|i?B)?(?:/s)?\Z", re.IGNORECASE
 )
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(?:i?B)?\Z", re.IGNORECASE)
+_SHARE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*%\Z")
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d)?\Z", re.IGNORECASE)
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -32,6 +34,25 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # not generic before cli
         if match is None:
             self.fail(f"{value!r} is not a size; write it like 256M or 10G", param, ctx)
         return int(float(match.group(1)) * 1024 ** _POWERS[match.group(2).upper()])
+
+
+class Part(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
+    """``80%``, or a size as `Size` takes it: a part of something."""
+
+    name = "SIZE|PERCENT"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Quota:
+        """The share, or the bytes."""
+        if isinstance(value, Quota):
+            return value
+        match = _SHARE.match(str(value).strip())
+        if match is None:
+            return Quota(size=Size().convert(value, param, ctx))
+        if float(match.group(1)) > 100:
+            self.fail(f"{value!r} is more than there is", param, ctx)
+        return Quota(float(match.group(1)) / 100)
 
 
 class Rate(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4

@@ -110,6 +110,7 @@ def serve_mount(settings: MountSettings, ready: Callable[[], None]) -> None:
         # Once a minute too: another mount may have crawled, and ended.
         stack.catalog.keep_fresh(each_minute=stack.sizer.crawl)
         stack.sizer.crawl()
+        stack.keeper.start()
 
     control = _open_control(settings, stack)
     begun.set()

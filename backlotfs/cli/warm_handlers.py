@@ -32,7 +32,8 @@ def warm_handlers(stack: Stack) -> Mapping[str, Handler]:
             "version": identity.validator,
             "size": identity.size,
             "held": stack.warmer.held_bytes(identity),
-            "room": stack.warmer.room_bytes,
+            "pinned": stack.keeper.pins.of(identity.embed_code) is not None,
+            "room": stack.warmer.room_bytes - stack.keeper.pins.needed_bytes,
             "block": stack.warmer.block_bytes,
         }
 

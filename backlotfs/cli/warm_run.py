@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Event
 from typing import Any, NamedTuple
 
@@ -29,6 +30,8 @@ class Warmed:
 
     :ivar size: in bytes. :ivar before: of them held by the disk tier when we came.
     :ivar held: of them held in the end. :ivar fetched: bytes that came over the line for it.
+    :ivar takes: the bytes of its blocks, which are whole. :ivar pinned: it has its place already.
+    :ivar room: bytes that the disk tier has for what is not pinned.
     :ivar error: why it is not held whole, with the exit code that says so.
     """
 
@@ -39,7 +42,26 @@ class Warmed:
     before: int = 0
     held: int = 0
     fetched: int = 0
+    takes: int = 0
+    pinned: bool = False
+    room: int = 0
     error: BacklotError | None = None
+
+
+def check_room(files: Sequence[Warmed]) -> None:
+    """:raises BacklotError: they do not fit into the disk tier of their mount."""
+    by_place: dict[Path, list[Warmed]] = {}
+    for warmed in files:
+        if warmed.error is None and not warmed.pinned:
+            by_place.setdefault(warmed.file.place, []).append(warmed)
+    for place, mine in by_place.items():
+        room = min(warmed.room for warmed in mine)
+        if sum(warmed.takes for warmed in mine) > room:
+            raise BacklotError(
+                f"{in_words(sum(warmed.size for warmed in mine))} are to be warmed, the disk tier "
+                f"of {place} has room for {in_words(max(0, room))}: name fewer files, or mount "
+                "with a larger --cache-size"
+            )
 
 
 class _Piece(NamedTuple):
@@ -69,27 +91,13 @@ class WarmRun:
         self._ended = Event()
 
     def look(self, files: Iterable[MountedFile]) -> list[Warmed]:
-        """How large each source is, and how much of it is held; each source of a mount once.
-
-        :raises BacklotError: they do not fit into the disk tier.
-        """
+        """How large each source is, and how much of it is held; each source of a mount once."""
         with ThreadPoolExecutor(self._jobs) as pool:
             looked = list(pool.map(self._look, files))
         found: dict[object, Warmed] = {}
-        needed: dict[object, int] = {}
-        for warmed, room, block in looked:
-            place = warmed.file.place
-            key = (place, warmed.embed_code) if warmed.embed_code else warmed.file
-            if key in found:
-                continue
-            found[key] = warmed
-            needed[place] = needed.get(place, 0) + -(-warmed.size // max(1, block)) * block
-            if room and needed[place] > room:
-                total = sum(other.size for other, _, _ in looked if other.file.place == place)
-                raise BacklotError(
-                    f"{in_words(total)} are to be warmed, the disk tier of {place} has room for "
-                    f"{in_words(room)}: name fewer files, or mount with a larger --cache-size"
-                )
+        for warmed in looked:
+            source = (warmed.file.place, warmed.embed_code) if warmed.embed_code else warmed.file
+            found.setdefault(source, warmed)
         return list(found.values())
 
     def warm(self, files: Sequence[Warmed]) -> None:
@@ -112,17 +120,19 @@ class WarmRun:
             for number, warmed in enumerate(mine):
                 self._check(warmed, settle=not number)
 
-    def _look(self, file: MountedFile) -> tuple[Warmed, int, int]:
+    def _look(self, file: MountedFile) -> Warmed:
         warmed = Warmed(file)
         try:
             answer = _ask(file, "held")
         except BacklotError as error:
             self._fail(warmed, error)
-            return warmed, 0, 0
+            return warmed
         warmed.embed_code, warmed.version = answer["id"], answer["version"]
         warmed.size, warmed.before = answer["size"], answer["held"]
-        warmed.held = warmed.before
-        return warmed, answer["room"], answer["block"]
+        warmed.held, warmed.pinned = warmed.before, answer["pinned"]
+        block = max(1, answer["block"])
+        warmed.takes, warmed.room = -(-warmed.size // block) * block, answer["room"]
+        return warmed
 
     def _warm(self, piece: _Piece) -> None:
         warmed, offset, length = piece.warmed, piece.start, FIRST_STEP_BYTES

@@ -18,8 +18,8 @@ from backlotfs.errors import BacklotError
 
 log = logging.getLogger(__name__)
 
-#: A request is a command's name and a few flags.
-_MAX_REQUEST_BYTES = 64 * 1024
+#: A request is a command's name and a few flags, or one short text for each of 100 000 files.
+_MAX_REQUEST_BYTES = 16 * 1024 * 1024
 
 #: An unmount does not wait longer for this thread.
 _STOP_WITHIN_S = 0.05

@@ -30,6 +30,7 @@ from backlotfs.namespace.attributes import (
 )
 from backlotfs.namespace.layouts import Folder, Layout, build
 from backlotfs.namespace.name_modes import NameMode
+from backlotfs.namespace.places import node_at
 from backlotfs.namespace.xattrs import extended_attributes, value_of
 from backlotfs.remote.identity import SourceIdentity
 from backlotfs.waiting import Waiter
@@ -229,6 +230,11 @@ class Namespace:
         """Of the whole library, for ``statfs``."""
         return Totals(files=len(self._catalog.library.rows), size=self._catalog.total_size())
 
+    @property
+    def root(self) -> Folder[AssetRow]:
+        """The folders as they are now; see `places`."""
+        return self._current().layout.root
+
     def names_in_root(self, embed_codes: Iterable[str]) -> list[str]:
         """The names that these assets have in the root, where they have one."""
         rows = self._catalog.library.rows
@@ -271,18 +277,4 @@ class Namespace:
 
     @staticmethod
     def _lookup(now: _Snapshot, path: str) -> Folder[AssetRow] | AssetRow:
-        root = now.layout.root
-        direct = root.entries.get(path[1:])
-        if direct is not None:
-            return direct
-        node: Folder[AssetRow] | AssetRow = root
-        for name in path.split("/"):
-            if not name:
-                continue
-            if not isinstance(node, Folder):
-                raise NotADirectory(f"{path!r}: a file has no entries")
-            found = node.entries.get(name)
-            if found is None:
-                raise NoSuchEntry(f"no such file or folder: {path!r}")
-            node = found
-        return node
+        return node_at(now.layout.root, path)

@@ -56,13 +56,15 @@ class ClaimedFolder:
         return file
 
     def replace(self, name: str, text: str) -> None:
-        """Put ``text`` into the file, whole or not at all.
+        """Put ``text`` into the file, whole or not at all, also where the machine goes down.
 
         :raises OSError: it was not done.
         """
         new = os.open(f"{name}.new", _FLAGS | os.O_TRUNC, 0o600, dir_fd=self._folder)
         with open(new, "w") as file:
             file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
         os.rename(f"{name}.new", name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
 
     def text(self, name: str) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 from backlotfs.reading.disk.claimed_folder import ClaimedFolder
 from backlotfs.reading.disk.source_tag import source_tag
 
-_FILE = "pins"
+#: Its name in the folder.
+PINS_FILE = "pins"
 
 
 class Pin(NamedTuple):
@@ -23,6 +25,12 @@ class Pin(NamedTuple):
         """What stands for it in rows."""
         return source_tag(*self).word
 
+    @property
+    def size(self) -> int:
+        """Bytes of the version, which its validator ends with; 0 where it does not."""
+        digits = self.validator.rpartition("/")[2]
+        return int(digits) if digits.isascii() and digits.isdecimal() else 0
+
 
 class PinBook:
     """The pins and their file. Thread-safe."""
@@ -32,7 +40,7 @@ class PinBook:
         self._folder = folder
         self._lock = threading.Lock()
         try:
-            saved = json.loads(folder.text(_FILE))
+            saved = json.loads(folder.text(PINS_FILE))
             self._pins = {Pin(str(embed), str(validator)) for embed, validator in saved}
         except (OSError, ValueError, TypeError, RecursionError):
             self._pins = set()
@@ -42,13 +50,11 @@ class PinBook:
         with self._lock:
             return sorted(self._pins)
 
-    def change(
-        self, *, add: frozenset[Pin] = frozenset(), remove: frozenset[Pin] = frozenset()
-    ) -> None:
+    def change(self, *, add: AbstractSet[Pin], remove: AbstractSet[Pin]) -> None:
         """Save the pins with these changes, whole or not at all; in memory they hold in any case.
 
         :raises OSError: they were not saved.
         """
         with self._lock:
             self._pins = (self._pins | add) - remove
-            self._folder.replace(_FILE, json.dumps(sorted(self._pins), indent=0))
+            self._folder.replace(PINS_FILE, json.dumps(sorted(self._pins), indent=0))

@@ -37,6 +37,14 @@ def capacity_of(budget_bytes: int, block_bytes: int) -> int:
     return min(slots, MOST_SLOTS)
 
 
+def budget_of(slots: int, block_bytes: int) -> int:
+    """The least budget, but for a few slots, that so many fit into."""
+    budget = slots * (block_bytes + ROW_BYTES + 4) + _OVERHEAD_BYTES + _ROWS_AT
+    while capacity_of(budget, block_bytes) < min(slots, MOST_SLOTS):
+        budget += budget // 512
+    return budget
+
+
 class SlabFiles:
     """Slots and rows on disk, in files that the folder closes. Any thread may read and write.
 

@@ -14,8 +14,10 @@ chosen. What cannot be found any more is not lost for ever, for giving away does
 from __future__ import annotations
 
 import mmap
+from collections import Counter
 from collections.abc import Iterator
 from heapq import nsmallest
+from itertools import compress
 from typing import NamedTuple
 
 ROW_BYTES = 40
@@ -33,6 +35,8 @@ _PINNED = 1 << 63
 _LONGEST_CHAIN = 256
 #: Slots chosen by one pass over all rows, so that a pass (some 10 ms for 500 000) is rare.
 _VICTIMS = 4096
+#: So many sources are looked for one by one, more by one pass over all rows.
+_FEW = 8
 
 
 class Row(NamedTuple):
@@ -48,6 +52,7 @@ class SlotTable:
     :ivar frontier: slots below it were used before, now or in an earlier run.
     :ivar limit: `frontier` may grow up to it; at most `capacity`.
     :ivar pinned: words of the sources whose blocks stay.
+    :ivar blocks: how many blocks are here of each source, by its word.
     :ivar dirty_rows: slots whose rows changed and are to be saved; the owner clears it.
     :ivar dirty_heads: chains whose heads changed, likewise.
     """
@@ -59,6 +64,7 @@ class SlotTable:
         self.frontier = 0
         self.held = 0
         self.pinned = pinned
+        self.blocks: Counter[int] = Counter()
         self.dirty_rows: set[int] = set()
         self.dirty_heads: set[int] = set()
         # Anonymous maps, not bytearrays: rows that were never used take no memory.
@@ -82,7 +88,8 @@ class SlotTable:
         self.frontier = frontier
         if not frontier:
             return
-        self.held = sum(map(bool, self._column(_NUMBER)))
+        self.blocks.update(compress(self._column(_SOURCE), self._column(_NUMBER)))
+        self.held = self.blocks.total()
         latest = max(self._column(_USE))
         if latest & _PINNED and self.pinned:
             latest = max(use & ~_PINNED for use in self._column(_USE))
@@ -175,6 +182,7 @@ class SlotTable:
             self._words[at + _USE] |= _PINNED
         self._heads[head] = slot + 1
         self.held += 1
+        self.blocks[word] += 1
         self.dirty_rows.add(slot)
         self.dirty_heads.add(head)
 
@@ -199,22 +207,20 @@ class SlotTable:
         self.frontier = self.limit = slot
         return True
 
-    # --- pins
-
-    def pin(self, word: int) -> None:
-        """The source's blocks stay, those that are here and those that come."""
-        self.pinned.add(word)
-        for slot in self.slots_of(word, 8):
-            self._words[slot * _WORDS + _USE] |= _PINNED
-            self.dirty_rows.add(slot)
-
-    def unpin(self, word: int) -> None:
-        """They may go again."""
-        self.pinned.discard(word)
+    def pin(self, words: set[int], *, stay: bool = True) -> None:
+        """These sources' blocks stay, those that are here and those that come; or may go again."""
+        self.pinned = self.pinned | words if stay else self.pinned - words
         self._exhausted = False
-        for slot in self.slots_of(word, 8):
-            self._words[slot * _WORDS + _USE] &= ~_PINNED
+        for slot in self._slots_of_any(words):
+            at = slot * _WORDS + _USE
+            self._words[at] = self._words[at] & ~_PINNED | (_PINNED if stay else 0)
             self.dirty_rows.add(slot)
+
+    def _slots_of_any(self, words: set[int]) -> list[int]:
+        here = {word for word in words if self.blocks.get(word)}
+        if len(here) <= _FEW:
+            return [slot for word in here for slot in self.slots_of(word, 8)]
+        return [slot for slot, word in enumerate(self._column(_SOURCE)) if word in here]
 
     # --- inside
 
@@ -230,6 +236,7 @@ class SlotTable:
         at = slot * _WORDS
         if self._words[at + _NUMBER]:
             self.held -= 1
+            self.blocks[self._words[at]] -= 1
         self.row_bytes[slot * ROW_BYTES : (slot + 1) * ROW_BYTES] = bytes(ROW_BYTES)
 
     def _unlink(self, slot: int) -> None:

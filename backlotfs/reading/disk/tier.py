@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -19,8 +20,8 @@ from backlotfs.reading.block_key import BlockKey
 from backlotfs.reading.disk.block_reader import BlockReader
 from backlotfs.reading.disk.block_writer import BlockWriter
 from backlotfs.reading.disk.claimed_folder import ClaimedFolder
-from backlotfs.reading.disk.pins import Pin, PinBook
-from backlotfs.reading.disk.slab_files import SlabFiles
+from backlotfs.reading.disk.pins import PINS_FILE, Pin, PinBook
+from backlotfs.reading.disk.slab_files import SlabFiles, budget_of
 from backlotfs.reading.disk.source_tag import embed_tag, source_tag
 from backlotfs.reading.disk.write_queue import PendingBlock, WriteQueue
 
@@ -40,6 +41,16 @@ class DiskCounts(NamedTuple):
     damaged: int
     evicted: int
     turned_away: int
+
+
+def kept_budget(folder: Path, block_bytes: int) -> int:
+    """The budget that the tier in this folder needs to lose nothing; 0 where nothing is pinned."""
+    try:
+        pinned = (folder / PINS_FILE).read_text() not in ("", "[]")
+        slots = -(-(folder / "slab").stat().st_size // block_bytes)
+    except (OSError, ValueError):
+        return 0
+    return budget_of(slots, block_bytes) if pinned else 0
 
 
 class DiskTier:
@@ -107,6 +118,15 @@ class DiskTier:
     def room_bytes(self) -> int:
         """Bytes of all the slots that the budget has room for, in use or not."""
         return self._table.capacity * self._block_bytes
+
+    @property
+    def block_bytes(self) -> int:
+        """Size of a slot."""
+        return self._block_bytes
+
+    def held_blocks(self, embed_code: str, validator: str) -> int:
+        """How many blocks of this version are here, by the rows; costs a look into a dictionary."""
+        return self._table.blocks.get(source_tag(embed_code, validator).word, 0)
 
     @property
     def disk_bytes(self) -> int:
@@ -190,8 +210,7 @@ class DiskTier:
             if not usable:
                 return
             with self._lock:
-                for pin in pinned:
-                    self._table.unpin(pin.word)
+                self._table.pin({pin.word for pin in pinned}, stay=False)
                 for slot in self._table.slots_of(embed_tag(embed_code), 4):
                     self._table.drop(slot)
             self._save_pins(remove=pinned)
@@ -203,21 +222,34 @@ class DiskTier:
 
         They count in the budget: where it is full of them, nothing else is kept.
         """
-        pin = Pin(embed_code, validator)
-        with self._in_use() as usable:
-            if usable:
-                with self._lock:
-                    self._table.pin(pin.word)
-                self._save_pins(add=frozenset((pin,)))
+        self.change_pins(add={Pin(embed_code, validator)})
 
     def unpin(self, embed_code: str, validator: str) -> None:
         """They are as all others again."""
-        pin = Pin(embed_code, validator)
+        self.change_pins(remove={Pin(embed_code, validator)})
+
+    def change_pins(
+        self,
+        *,
+        add: AbstractSet[Pin] = frozenset(),
+        remove: AbstractSet[Pin] = frozenset(),
+        drop: AbstractSet[Pin] = frozenset(),
+    ) -> bool:
+        """`pin` and `unpin` many at once.
+
+        :param drop: of those that are removed, whose blocks are to go now: nobody wants them.
+        :returns: False when it was not saved: it holds until the tier is closed.
+        """
         with self._in_use() as usable:
-            if usable:
-                with self._lock:
-                    self._table.unpin(pin.word)
-                self._save_pins(remove=frozenset((pin,)))
+            if not usable:
+                return False
+            with self._lock:
+                self._table.pin({pin.word for pin in remove}, stay=False)
+                self._table.pin({pin.word for pin in add})
+                for pin in drop:
+                    for slot in self._table.slots_of(pin.word, 8):
+                        self._table.drop(slot)
+            return self._save_pins(add=add, remove=remove)
 
     def pins(self) -> list[Pin]:
         """What is pinned, in order."""
@@ -252,11 +284,13 @@ class DiskTier:
                 self._idle.notify_all()
 
     def _save_pins(
-        self, *, add: frozenset[Pin] = frozenset(), remove: frozenset[Pin] = frozenset()
-    ) -> None:
+        self, *, add: AbstractSet[Pin] = frozenset(), remove: AbstractSet[Pin] = frozenset()
+    ) -> bool:
         self._writer.save_changes()
         if add or remove:
             try:
                 self._pins.change(add=add, remove=remove)
             except OSError as error:
                 self._writer.tell(error)
+                return False
+        return True

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backlotfs.cli.quantities import Duration, Layouts, Octal, Size
+from backlotfs.cli.quantities import Duration, Layouts, Octal, Part, Size
+from backlotfs.settings import Quota
 
 
 @pytest.mark.parametrize(
@@ -21,6 +22,22 @@ from backlotfs.cli.quantities import Duration, Layouts, Octal, Size
 def test_sizes(text: str, value: int) -> None:
     """Powers of 1024, whatever the spelling."""
     assert Size().convert(text, None, None) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("80%", Quota(0.8)), ("0 %", Quota(0.0)), ("100%", Quota(1.0)), ("2K", Quota(size=2048))],
+)
+def test_parts(text: str, value: Quota) -> None:
+    """A share, or a size."""
+    assert Part().convert(text, None, None) == Part().convert(value, None, None) == value
+
+
+@pytest.mark.parametrize("text", ["101%", "%", "-1%", "half"])
+def test_no_parts(text: str) -> None:
+    """Refused, with how to write one or why."""
+    with pytest.raises(click.BadParameter, match=r"more than there is|is not a size"):
+        Part().convert(text, None, None)
 
 
 @pytest.mark.parametrize(

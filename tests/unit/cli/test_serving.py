@@ -82,6 +82,7 @@ class Process:
             disk=None,
             warmer=SimpleNamespace(fetched_bytes=0),
             memory_use=lambda: MemoryUse(4, 2, 1, 0),
+            keeper=SimpleNamespace(pins=None, start=lambda: self._step("pins")),
             close=lambda: self._step("closed"),
         )
         for name, value in {
@@ -150,7 +151,7 @@ def test_a_first_mount(process: Process) -> None:
     """Signals are blocked before anything else; the library is listed before it is mounted."""
     assert process.serve() == [
         "block", "logs", "greet", "STATUS=listing the library", "load", "run", "ready",
-        "READY=1\nSTATUS=mounted", "keep fresh", "crawl", "closed",
+        "READY=1\nSTATUS=mounted", "keep fresh", "crawl", "pins", "closed",
     ]  # fmt: skip
 
 
@@ -295,6 +296,5 @@ def test_a_session_that_cannot_mount(process: Process, monkeypatch: pytest.Monke
 def test_progress(process: Process) -> None:
     """systemd is told that the first listing goes on."""
     SERVING._still_listing(1500)
-    assert process.steps == [
-        "EXTEND_TIMEOUT_USEC=60000000\nSTATUS=listing the library: 1500 assets"
-    ]
+    told = "EXTEND_TIMEOUT_USEC=60000000\nSTATUS=listing the library: 1500 assets"
+    assert process.steps == [told]

@@ -6,7 +6,6 @@ import json
 import os
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -14,62 +13,10 @@ from click.testing import CliRunner, Result
 from backlotfs.cli.mounted_files import MountedFile, mounted_files
 from backlotfs.control.client import NoAnswer
 from backlotfs.errors import BacklotError, SettingsError
-from backlotfs.kernel.mount_table import FUSE_TYPE, MountEntry
+from tests.unit.cli.fake_mount import KIB, FakeMount
 
-RUN = import_module("backlotfs.cli.warm_run")
 WARM = import_module("backlotfs.cli.warm")
 FILES = import_module("backlotfs.cli.mounted_files")
-KIB = 1024
-
-
-class FakeMount:
-    """A folder that takes itself for a mount, with a disk tier of 1 MiB that `ask` speaks to."""
-
-    def __init__(self, place: Path) -> None:
-        self.place = place
-        self.room = 1024 * KIB
-        self.held: dict[str, int] = {}
-        self.broken: dict[str, NoAnswer] = {}
-        self.leaky = False
-        self.steps: list[tuple[str, int]] = []
-
-    def add(self, name: str, size: int) -> Path:
-        """A file of it."""
-        path = self.place / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(bytes(size))
-        return path
-
-    def ask(self, place: Path, command: str, *, path: str, **more: Any) -> dict[str, Any]:
-        """As `control.client.ask`."""
-        assert place == self.place
-        name = path.removeprefix("/")
-        code = name.rpartition("/")[2]  # a file of two folders is one source
-        size = (self.place / name).stat().st_size
-        if command == "held":
-            held = self.held.get(code, 0)
-            return {"id": code, "version": "v1", "size": size, "held": held, "room": self.room,
-                    "block": 64 * KIB}  # fmt: skip
-        if code in self.broken:
-            raise self.broken[code]
-        assert more["version"] == "v1"
-        self.steps.append((code, more["offset"]))
-        reached = more["offset"] + min(more["length"], 100 * KIB)
-        self.held[code] = 0 if self.leaky else min(reached, size)
-        return {"reached": reached, "fetched_bytes": reached - more["offset"]}
-
-
-@pytest.fixture
-def mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeMount:
-    """The only mount there is."""
-    place = tmp_path / "library"
-    place.mkdir()
-    fake = FakeMount(place)
-    monkeypatch.setattr(
-        FILES, "our_mounts", lambda: [MountEntry(str(place), FUSE_TYPE, "s", frozenset())]
-    )
-    monkeypatch.setattr(RUN, "ask", fake.ask)
-    return fake
 
 
 def warm(*words: str | Path) -> Result:

@@ -30,7 +30,9 @@ class Asked:
         namespace = SimpleNamespace(
             open=lambda path, _waiter: SimpleNamespace(identity={"/a.mov": self.source}[path])
         )
-        stack: Any = SimpleNamespace(namespace=namespace, warmer=warmer)
+        pins = SimpleNamespace(of={"E1": "a pin"}.get, needed_bytes=300)
+        keeper = SimpleNamespace(pins=pins)
+        stack: Any = SimpleNamespace(namespace=namespace, warmer=warmer, keeper=keeper)
         self.handlers: dict[str, Handler] = dict(warm_handlers(stack))
 
     def _warm(self, identity: SourceIdentity, offset: int, length: int, _waiter: object) -> Step:
@@ -43,7 +45,8 @@ def test_how_much_is_held() -> None:
     asked = Asked()
     version = asked.source.validator
     expected = {
-        "id": "E1", "version": version, "size": 100, "held": 40, "room": 1000, "block": 10,
+        "id": "E1", "version": version, "size": 100, "held": 40, "pinned": True, "room": 700,
+        "block": 10,
     }  # fmt: skip
     assert asked.handlers["held"]({"path": "/a.mov"}) == expected
     assert asked.told == []

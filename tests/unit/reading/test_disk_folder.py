@@ -13,7 +13,7 @@ import pytest
 from backlotfs.errors import CacheUnusable
 from backlotfs.reading.disk.slab_files import FORMAT_VERSION, capacity_of
 from backlotfs.reading.disk.slot_table import ROW_BYTES
-from backlotfs.reading.disk.tier import DiskTier
+from backlotfs.reading.disk.tier import DiskTier, kept_budget
 from tests.unit.fakes import ManualClock
 from tests.unit.reading.disk_blocks import (
     BLOCK,
@@ -212,3 +212,18 @@ def test_capacity_is_what_the_helper_says(tmp_path: Path) -> None:
     """`budget_for` and `capacity` of the other tests agree."""
     with tier_at(tmp_path / "t", 16) as tier:
         assert 16 <= capacity(tier, tmp_path / "t") <= 16 + 4
+
+
+def test_the_budget_that_loses_nothing(tmp_path: Path) -> None:
+    """Where something is pinned, as many slots as there are; else any budget will do."""
+    assert kept_budget(tmp_path / "t", BLOCK) == 0
+    with tier_at(tmp_path / "t", 40) as tier:
+        keep(tier, *(key(number) for number in range(40)))
+        tier.close()
+        assert kept_budget(tmp_path / "t", BLOCK) == 0
+    with tier_at(tmp_path / "t", 40) as tier:
+        tier.pin("E1", '"v1"/9')
+    budget = kept_budget(tmp_path / "t", BLOCK)
+    assert 0 < budget < budget_for(60)
+    with closing(DiskTier(tmp_path / "t", budget, ManualClock(), block_bytes=BLOCK)) as tier:
+        assert tier.missing(key(number) for number in range(40)) == []

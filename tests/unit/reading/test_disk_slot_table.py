@@ -108,7 +108,7 @@ def test_pins_are_kept_while_the_rest_is_mended() -> None:
     table.fill(3, SOURCE, 99, Row(100, 0))
     assert table.allocate() is None
     assert table.allocate() is None
-    table.unpin(SOURCE)
+    table.pin({SOURCE}, stay=False)
     assert table.allocate() == 0
 
 
