@@ -49,7 +49,9 @@ class Command:
 
 def all_commands() -> list[Command]:
     """Every command of ``backlotfs``, in the order of ``--help``; those of a group in its place."""
-    return list(_below(program, click.Context(program, info_name="backlotfs"), ("backlotfs",)))
+    # With the program's own settings: click keeps the first help option it made for a command.
+    context = click.Context(program, info_name="backlotfs", **program.context_settings)
+    return list(_below(program, context, ("backlotfs",)))
 
 
 def command_of(

@@ -20,6 +20,8 @@ DETAILS = {
     "belong to one mount at a time, and the second goes on without.",
     ("backlotfs mount", "cache_size"): "Without it, what the line brings faster than a disk would "
     "is not written; with a size of your own, everything that is read is kept.",
+    ("backlotfs mount", "pin_quota"): "Of the disk tier: `80%`, or as a size `8G`. Blocks count "
+    "whole. The rest is for what is merely read.",
     ("backlotfs mount", "layout"): "`flat`: every file in the root. `labels`: the tree of labels; "
     "a file is in each of its labels, the others in `Unlabeled`. `dates`: `2013/01`. `by-id`: a "
     "folder for each embed code.",

@@ -35,6 +35,20 @@ _READS = {
     "blocks.network": "Those that the read waited for.",
 }
 
+_FETCHED = {
+    "files[].path": "The file.",
+    "files[].size": "Its size in bytes.",
+    "files[].held_before": "Bytes that were on the disk before.",
+    "files[].held": "Bytes that are now.",
+    "files[].fetched_bytes": "Bytes fetched for it.",
+    "files[].pinned": "Whether it is pinned.",
+    "files[].error": "Why it is not held whole, or null.",
+    "held_bytes": "Of all files.",
+    "fetched_bytes": "For all files.",
+    "failed": "Files that are not held whole.",
+    "seconds": "How long it took.",
+}
+
 SHAPES: dict[str, dict[str, str]] = {
     "backlotfs status": {
         **_MOUNT,
@@ -99,17 +113,20 @@ SHAPES: dict[str, dict[str, str]] = {
         "file_size": "The size by the API's word, in bytes.",
         "source": "`available`, `missing` or `no URL`.",
     },
-    "backlotfs warm": {
-        "files[].path": "The file.",
+    "backlotfs warm": _FETCHED,
+    "backlotfs pin": _FETCHED,
+    "backlotfs unpin": {
+        "files": "Files that were pinned and are not any more.",
+        "size": "Their size in bytes.",
+    },
+    "backlotfs pins": {
+        "quota_bytes": "What all pins may take of the disk.",
+        "needed_bytes": "What they take once all of them are held whole.",
+        "held_bytes": "What they take now.",
+        "files[].id": "The embed code of a pinned file.",
+        "files[].paths": "Where it is on the mount; none: not in the library now.",
         "files[].size": "Its size in bytes.",
-        "files[].held_before": "Bytes that were on the disk before.",
-        "files[].held": "Bytes that are now.",
-        "files[].fetched_bytes": "Bytes fetched for it.",
-        "files[].error": "Why it is not held whole, or null.",
-        "held_bytes": "Of all files.",
-        "fetched_bytes": "For all files.",
-        "failed": "Files that are not held whole.",
-        "seconds": "How long it took.",
+        "files[].held": "Bytes of it that are on the disk.",
     },
     "backlotfs export": {
         "destination": "DEST.",
