@@ -87,6 +87,7 @@ class MountSettings:
     :ivar metadata_ttl_s: the listing is refreshed when it is older and somebody uses the mount.
     :ivar types: asset types presented; empty: every type that has a source.
     :ivar statuses: statuses presented; empty: all.
+    :ivar sidecars: show a ``.json`` beside each source, with what the library says of it.
     :ivar include_unavailable: also list assets whose source cannot be had.
     :ivar fsname: what ``df`` and mountinfo are to call it; None: `Account.source`.
     :ivar log_place: ``stderr``, ``syslog`` or a file.
@@ -106,6 +107,7 @@ class MountSettings:
     types: frozenset[str] = frozenset()
     statuses: frozenset[str] = frozenset()
     include_unavailable: bool = False
+    sidecars: bool = False
     uid: int = 0
     gid: int = 0
     umask: int = 0o022

@@ -26,6 +26,7 @@ from backlotfs.namespace.given_names import give_names
 from backlotfs.namespace.inodes import inode_of
 from backlotfs.namespace.name_modes import NameMode
 from backlotfs.namespace.namespace import Namespace
+from backlotfs.namespace.sidecars import NamespaceWithSidecars
 from backlotfs.read_path import TRANSFER_THREADS, build_reader
 from backlotfs.reading.disk.tier import DiskTier
 from backlotfs.reading.handles import HandleTable
@@ -262,7 +263,8 @@ def build_stack(
         Workers(CRAWLERS, "crawler"),
         clock,
     )
-    namespace = Namespace(
+    folders = NamespaceWithSidecars if settings.sidecars else Namespace
+    namespace = folders(
         catalog,
         book,
         sizer,

@@ -41,6 +41,8 @@ SETTLED_AFTER_S = OVERLAP_S + 300
 PAGE_COST_S = 2.0
 #: The lease on syncing; renewed with each page.
 LEASE_S = 120.0
+#: What comes with each record: labels for folders, custom metadata for sidecars.
+_INCLUDED = "labels,metadata"
 
 
 class Listing(Protocol):
@@ -86,7 +88,7 @@ class Synchronizer:
     ) -> None:
         """Put it together.
 
-        :param with_labels: whether labels are presented. Which labels an asset has is always asked
+        :param with_labels: whether labels are presented. `_INCLUDED` of each asset is always asked
             for, since that costs no call: another mount of this library may want it.
         :param progress: told the number of assets so far, with each page of a walk.
         """
@@ -143,7 +145,7 @@ class Synchronizer:
             self._finish_walk(deadline)
             return True
         assets = 0
-        pages = self._api.iter_pages(deadline=deadline, include="labels", start=start)
+        pages = self._api.iter_pages(deadline=deadline, include=_INCLUDED, start=start)
         try:
             for page in self._paced(pages, deadline):
                 _tell_skipped(page.skipped)
@@ -182,7 +184,7 @@ class Synchronizer:
         pages = self._api.iter_pages(
             deadline=deadline,
             where=f"updated_at>'{moment}'",
-            include="labels",
+            include=_INCLUDED,
         )
         for page in self._paced(pages, deadline):
             _tell_skipped(page.skipped)

@@ -77,6 +77,9 @@ class MountFailed(BacklotError):
 @click.option("--include-type", multiple=True, metavar="TYPE", help="Only this asset type …")
 @click.option("--include-status", multiple=True, metavar="STATUS", help="Only this status …")
 @click.option("--include-unavailable", is_flag=True, help="List assets without a source too.")
+@click.option(
+    "--sidecars", is_flag=True, help="Beside each file, what the library says: NAME.json."
+)
 @click.option("--uid", type=click.IntRange(0, 2**32 - 2), help="Owner of the files [you].")
 @click.option("--gid", type=click.IntRange(0, 2**32 - 2), help="Group of the files [yours].")
 @click.option("--umask", type=Octal(), default=0o022, help="Permissions taken away [022].")
@@ -120,6 +123,7 @@ def mount(  # one parameter per option
     include_type: tuple[str, ...],
     include_status: tuple[str, ...],
     include_unavailable: bool,
+    sidecars: bool,
     uid: int | None,
     gid: int | None,
     umask: int,
@@ -161,6 +165,7 @@ def mount(  # one parameter per option
             types=frozenset(include_type),
             statuses=frozenset(include_status),
             include_unavailable=include_unavailable,
+            sidecars=sidecars,
             uid=os.getuid() if uid is None else uid,
             gid=os.getgid() if gid is None else gid,
             umask=umask,

@@ -25,6 +25,7 @@ SETTABLE: dict[str, tuple[str | None, str]] = {
         "fstab, for `mount -a`.",
     ),
     "gid": ("GID", "Group of all files [that of who mounts]."),
+    "sidecars": (None, "Beside each file, what the library says of it: *NAME*`.json`."),
     "uid": ("UID", "Owner of all files [who mounts]."),
     "umask": ("OCTAL", "Permissions taken away from 0444 of files and 0555 of folders [022]."),
 }
@@ -66,6 +67,8 @@ def apply_mount_options(settings: MountSettings, options: Iterable[str]) -> Moun
             raise SettingsError(f"option {name} is refused: the library is mounted read-only")
         if name == "allow_other":
             settings = replace(settings, allow_other=True)
+        elif name == "sidecars":
+            settings = replace(settings, sidecars=True)
         elif name == "fsname":
             settings = replace(settings, fsname=value or None)
         elif name == "uid":

@@ -48,7 +48,8 @@ def serve_mount(settings: MountSettings, ready: Callable[[], None]) -> None:
     crashes.keep_no_core()
     _configure_logs(settings)
     clock = SystemClock()
-    flat = settings.layouts == ("flat",)
+    # A sidecar changes with what is found out of its source, too often to be taken back each time.
+    flat = settings.layouts == ("flat",) and not settings.sidecars
     memory = Memory.long() if flat else Memory.brief()
     options = MountOptions(settings.source, memory, settings.allow_other)
     session = MountSession(settings.mountpoint, options)
@@ -115,7 +116,8 @@ def serve_mount(settings: MountSettings, ready: Callable[[], None]) -> None:
     control = _open_control(settings, stack)
     begun.set()
     try:
-        session.run(operations, stack.reader.begin, clock, announce, stack.reads)
+        begin = operations.begin if settings.sidecars else stack.reader.begin
+        session.run(operations, begin, clock, announce, stack.reads)
     finally:
         if control is not None:
             control.close()

@@ -14,11 +14,13 @@ from collections.abc import Callable, Iterator
 from typing import NoReturn, Protocol
 
 from backlotfs.errors import ReadOnlyFilesystem
+from backlotfs.kernel.documents import Documents
 from backlotfs.kernel.errno_boundary import errno_boundary, os_error
 from backlotfs.kernel.patience import Patience
 from backlotfs.kernel.stat_dict import stat_dict, statfs_dict
 from backlotfs.namespace.attributes import Attributes
 from backlotfs.namespace.namespace import Entry, Namespace
+from backlotfs.reading.demand import Demand
 from backlotfs.reading.reader import SourceReader
 
 
@@ -60,6 +62,7 @@ class BacklotOperations:
         self.gid = gid
         self._mounted = mounted
         self._sparing = sparing
+        self._documents = Documents()
 
     def __call__(self, operation: str, *args: object) -> object:
         """fusepy's way of calling a method by name."""
@@ -121,6 +124,12 @@ class BacklotOperations:
         """Open for reading; the page cache's use is decided per open."""
         if info.flags & os.O_ACCMODE != os.O_RDONLY or info.flags & os.O_TRUNC:
             self._refuse(path)
+        content = self._namespace.document(path)
+        if content is not None:
+            info.fh = self._documents.open(path, content)
+            # The kernel may know the size of another version, and would cut this one there.
+            info.direct_io = 1
+            return 0
         version = self._namespace.open(path, self._patience.for_bytes())
         opened = self._reader.open(
             version.identity, settling=version.settling, name=path, sparing=self._sparing()
@@ -130,21 +139,32 @@ class BacklotOperations:
         info.direct_io = int(opened.mode.direct_io)
         return 0
 
+    def begin(self, fh: int, offset: int, size: int) -> Demand | None:
+        """`SourceReader.begin`, for files without a source too."""
+        owner = self._documents if fh in self._documents else self._reader
+        return owner.begin(fh, offset, size)
+
     @errno_boundary
     def read(self, path: str | None, size: int, offset: int, info: FileInfo) -> bytes:
         """pread(2)."""
+        if info.fh in self._documents:
+            return self._documents.read(info.fh, offset, size)
         return self._reader.read(info.fh, offset, size, self._patience.for_bytes())
 
     @errno_boundary
     def flush(self, path: str | None, info: FileInfo) -> int:
         """close(2) of one descriptor; ESTALE if the source was replaced meanwhile."""
-        self._reader.flush(info.fh)
+        if info.fh not in self._documents:
+            self._reader.flush(info.fh)
         return 0
 
     @errno_boundary
     def release(self, path: str | None, info: FileInfo) -> int:
         """The last descriptor is closed."""
-        self._reader.release(info.fh)
+        if info.fh in self._documents:
+            self._documents.release(info.fh)
+        else:
+            self._reader.release(info.fh)
         return 0
 
     @errno_boundary

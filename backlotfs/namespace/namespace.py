@@ -210,6 +210,10 @@ class Namespace:
             known = self._probe(node.embed_code, waiter)
         return Version(known.identity, self._book.settling(known))
 
+    def document(self, path: str) -> bytes | None:  # noqa: ARG002  # see `sidecars`
+        """The whole contents of a file that has no source; None when the path is no such file."""
+        return None
+
     def xattrs(self, path: str) -> dict[str, bytes]:
         """All extended attributes of a path; a folder has none."""
         node = self._lookup(self._current(), path)

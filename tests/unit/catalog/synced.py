@@ -37,6 +37,7 @@ class ListedApi:
         self.all_labels: tuple[Label, ...] = ()
         self.calls: list[str] = []
         self.heeds_where = True
+        self.included: set[str | None] = set()
         self.fail_at = 0
         self.error: BacklotError | None = None
         self.deleted_error: BacklotError | None = None
@@ -51,6 +52,7 @@ class ListedApi:
         start: str | None = None,
     ) -> Iterator[AssetPage]:
         """Newest first."""
+        self.included.add(include)
         assets = sorted(self.assets, key=lambda asset: (-asset.created_at_s, asset.embed_code))
         if where is None:
             self.calls.append("walk" if start is None else f"walk from {start}")

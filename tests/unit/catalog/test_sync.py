@@ -37,6 +37,14 @@ def test_the_first_sync_is_a_walk(synced: SyncedCatalog) -> None:
     assert synced.progress == [2, 4, 5]
 
 
+def test_every_listing_brings_labels_and_metadata(synced: SyncedCatalog) -> None:
+    """Walk or not: they cost no call, and a record without them would look changed."""
+    for _ in range(2):
+        run(synced)
+    assert [call.split()[0] for call in synced.api.calls] == ["since", "deleted"]
+    assert synced.api.included == {"labels,metadata"}
+
+
 def test_a_fresh_mark_is_not_trusted(synced: SyncedCatalog) -> None:
     """Until long after it, syncs ask for an overlap: something may still appear below it."""
     mark = int(synced.clock.now()) - 10

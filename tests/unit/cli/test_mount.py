@@ -82,6 +82,7 @@ def test_all_options(command: Command, tmp_path: Path) -> None:
         "--layout", "labels,dates", "--names", "portable", "--stat-timeout", "2s",
         "--memory", "1G", "--metadata-ttl", "1h", "--include-type", "video",
         "--include-type", "ad", "--include-status", "live", "--include-unavailable",
+        "--sidecars",
         "--uid", "1", "--gid", "2", "--umask", "077", "--allow-other", "-o", "ro,uid=9",
         "--log-level", "DEBUG", "--log-format", "json", "--log-file", str(tmp_path / "log"),
     )  # fmt: skip
@@ -95,6 +96,7 @@ def test_all_options(command: Command, tmp_path: Path) -> None:
     assert settings.types == {"video", "ad"}
     assert settings.statuses == {"live"}
     assert settings.include_unavailable
+    assert settings.sidecars
     assert settings.allow_other
     assert (settings.uid, settings.gid, settings.umask) == (9, 2, 0o77)
     assert (settings.log_level.lower(), settings.log_format) == ("debug", "json")

@@ -28,7 +28,8 @@ class Asked:
             warm=self._warm,
         )
         namespace = SimpleNamespace(
-            open=lambda path, _waiter: SimpleNamespace(identity={"/a.mov": self.source}[path])
+            document=lambda path: b"{}" if path == "/a.mov.json" else None,
+            open=lambda path, _waiter: SimpleNamespace(identity={"/a.mov": self.source}[path]),
         )
         pins = SimpleNamespace(of={"E1": "a pin"}.get, needed_bytes=300)
         keeper = SimpleNamespace(pins=pins)
@@ -52,6 +53,12 @@ def test_how_much_is_held() -> None:
     assert asked.told == []
     assert asked.handlers["held"]({"path": "/a.mov", "settle": True}) == expected
     assert asked.told == ["settle"]
+
+
+def test_a_file_that_is_never_fetched() -> None:
+    """Has nothing to be warmed."""
+    answer = Asked().handlers["held"]({"path": "/a.mov.json"})
+    assert (answer["size"], answer["held"], answer["id"], answer["room"]) == (0, 0, "", 1000)
 
 
 def test_one_step() -> None:
