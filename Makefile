@@ -26,7 +26,7 @@ test: ## Everything that has to hold: format, lint, types, all tests, coverage: 
 
 test-desktop: ## What needs a screen, a server or players, on a mount, after make test: make test-desktop [ARGS="-k samba"]
 	@PYTHON='$(PYTHON)' .ci/system-packages desktop
-	@PYTHON='$(PYTHON)' .ci/python-environment emulator,dev
+	@PYTHON='$(PYTHON)' .ci/python-environment emulator,dev,desktop
 	@exec $(VENV_PYTHON) -m tests --desktop $(if $(ARGS),-- $(ARGS))
 
 lint: venv ## Format, lint and types alone
