@@ -26,6 +26,11 @@ def has_profile(path: Path, name: str) -> bool:
     return name in _profiles(_text_of(path), path)
 
 
+def profile_names(path: Path) -> list[str]:
+    """Names of its profiles, sorted. :raises SettingsError: it cannot be read, or is not TOML."""
+    return sorted(_profiles(_text_of(path), path))
+
+
 def write_profile(path: Path, name: str, settings: Mapping[str, str]) -> None:
     """Put ``[profiles.NAME]`` into the file, in the place of one of that name; others stay.
 

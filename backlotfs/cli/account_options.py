@@ -9,10 +9,22 @@ from typing import Any, TypeVar
 
 import click
 
-from backlotfs.profiles import load_account
+from backlotfs.errors import SettingsError
+from backlotfs.profile_file import profile_names
+from backlotfs.profiles import config_path, load_account
 from backlotfs.settings import Account
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _profiles(context: click.Context, begun: str) -> list[str]:
+    """Names of profiles that begin so; none from a file that cannot be used."""
+    try:
+        names = profile_names(context.params.get("config") or config_path())
+    except SettingsError:
+        return []
+    return [name for name in names if name.startswith(begun)]
+
 
 _OPTIONS = (
     click.option("--api-url", metavar="URL", help="The API's address [BACKLOT_API_URL]."),
@@ -22,7 +34,12 @@ _OPTIONS = (
         type=click.Path(path_type=Path, dir_okay=False),
         help="Profile file; must be readable by you alone.",
     ),
-    click.option("--profile", metavar="NAME", help="Which of its profiles."),
+    click.option(
+        "--profile",
+        metavar="NAME",
+        help="Which of its profiles.",
+        shell_complete=lambda context, _option, begun: _profiles(context, begun),
+    ),
     click.option(
         "--ca-bundle",
         type=click.Path(path_type=Path, dir_okay=False),

@@ -11,7 +11,7 @@ from backlotfs import logs
 from backlotfs.cli.account_options import account_from, account_options
 from backlotfs.cli.background import Outcome, Ready, run_in_background
 from backlotfs.cli.mount_options import apply_mount_options
-from backlotfs.cli.mountpoints import MOUNTPOINT
+from backlotfs.cli.mountpoints import MOUNTED, MOUNTPOINT
 from backlotfs.cli.quantities import Duration, Layouts, Octal, Part, Rate, Size
 from backlotfs.cli.serving import outcome_of, serve_mount
 from backlotfs.errors import BacklotError
@@ -194,7 +194,7 @@ def mount(  # one parameter per option
 
 
 @click.command()
-@click.argument("mountpoint", type=MOUNTPOINT)
+@click.argument("mountpoint", type=MOUNTED)
 def umount(mountpoint: Path) -> None:
     """Unmount MOUNTPOINT; clears a dead mount too."""
     unmount(resolved(mountpoint))

@@ -5,13 +5,43 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
 
 from backlotfs.errors import FuseUnusable, SettingsError
 from backlotfs.kernel.mount_table import our_mounts
 from backlotfs.kernel.mountpoint import resolved
 
-#: Not looked at by click: a dead mount cannot be read, and is still to be named.
-MOUNTPOINT = click.Path(path_type=Path, readable=False)
+
+class _Folder(click.Path):
+    """Completed to folders; not looked at by click, which could not read a dead mount."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, readable=False)
+
+    def shell_complete(
+        self,
+        ctx: click.Context,  # noqa: ARG002  # click's signature
+        param: click.Parameter,  # noqa: ARG002
+        incomplete: str,
+    ) -> list[CompletionItem]:
+        """The shell looks itself."""
+        return [CompletionItem(incomplete, type="dir")]
+
+
+class _Mounted(_Folder):
+    """Completed to what is mounted, which needs no look into it."""
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Mountpoints that begin so, else folders."""
+        places = [entry.mountpoint for entry in our_mounts()]
+        found = [CompletionItem(place) for place in places if place.startswith(incomplete)]
+        return found or super().shell_complete(ctx, param, incomplete)
+
+
+#: Of a mount that is to be made, and of one that is there, dead ones included.
+MOUNTPOINT, MOUNTED = _Folder(), _Mounted()
 
 
 def the_mount(mountpoint: Path | None) -> Path:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from backlotfs.cli.mountpoints import MOUNTPOINT, the_mount
+from backlotfs.cli.mountpoints import MOUNTED, the_mount
 from backlotfs.cli.transfer_bar import in_words
 from backlotfs.control.client import ask
 
@@ -18,7 +18,7 @@ SHOWN = 12
 
 
 @click.command()
-@click.argument("mountpoint", type=MOUNTPOINT, required=False)
+@click.argument("mountpoint", type=MOUNTED, required=False)
 @click.option("--json", "as_json", is_flag=True, help="As one JSON object; sizes in bytes.")
 def stats(mountpoint: Path | None, as_json: bool) -> None:
     """Tell what a mount has read since it began: for whom, from where, at what cost."""

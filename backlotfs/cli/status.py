@@ -10,14 +10,14 @@ from typing import Any
 
 import click
 
-from backlotfs.cli.mountpoints import MOUNTPOINT, the_mount
+from backlotfs.cli.mountpoints import MOUNTED, the_mount
 from backlotfs.control.client import ask
 
 _WATCH_S = 1.0
 
 
 @click.command()
-@click.argument("mountpoint", type=MOUNTPOINT, required=False)
+@click.argument("mountpoint", type=MOUNTED, required=False)
 @click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
 @click.option("--watch", is_flag=True, help="Again every second, until Ctrl-C.")
 def status(mountpoint: Path | None, as_json: bool, watch: bool) -> None:
@@ -37,7 +37,7 @@ def status(mountpoint: Path | None, as_json: bool, watch: bool) -> None:
 
 
 @click.command()
-@click.argument("mountpoint", type=MOUNTPOINT, required=False)
+@click.argument("mountpoint", type=MOUNTED, required=False)
 @click.option("--full", is_flag=True, help="List the whole library, not only what changed.")
 def refresh(mountpoint: Path | None, full: bool) -> None:
     """Have a mount look for news of the library now."""

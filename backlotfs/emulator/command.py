@@ -71,7 +71,7 @@ def _synthetic(
     metavar="COUNT[xSIZE]",
     multiple=True,
     callback=_synthetic,
-    help="Add made-up assets, like 100000x5M or 1x100G; may be given several times.",
+    help="Add made-up assets, like 100000x5M or 1x100G …",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=DEFAULT_PORT, show_default=True, help="0 takes a free one.")

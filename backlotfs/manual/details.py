@@ -35,9 +35,8 @@ DETAILS = {
     ("backlotfs mount", "memory"): "Of all files together, however many are open.",
     ("backlotfs mount", "metadata_ttl"): "An older one is refreshed when somebody uses the mount: "
     "two calls of the API, whatever the library's size.",
-    ("backlotfs mount", "include_type"): "May be given several times; without it every type that "
-    "has a source.",
-    ("backlotfs mount", "include_status"): "May be given several times; without it every status.",
+    ("backlotfs mount", "include_type"): "Without it every type that has a source.",
+    ("backlotfs mount", "include_status"): "Without it every status.",
     ("backlotfs mount", "uid"): "For programs that look at owners; who may read is decided by "
     "`--umask` and `--allow-other`.",
     ("backlotfs mount", "allow_other"): "Root needs nothing for it, others "

@@ -29,6 +29,59 @@ PROGRAM: tuple[Block, ...] = (
     Code("backlotfs demo"),
 )
 
+#: Of the pages of single commands.
+COMMANDS: dict[str, tuple[Block, ...]] = {
+    "backlotfs mount": (
+        "A profile's library in a folder of yours, for programs of other users too:",
+        Code("backlotfs mount --profile main --allow-other ~/library"),
+        "By labels and by dates, at most 80 Mbit/s, and all that is read kept in 50 GiB of disk:",
+        Code(
+            "backlotfs mount --profile main --layout labels,dates \\\n"
+            "    --bwlimit 80Mbit --cache-size 50G ~/library"
+        ),
+        "Without a profile, in the foreground, the log on the terminal:",
+        Code(
+            "export BACKLOT_API_URL=https://backlot.example BACKLOT_API_KEY=...\n"
+            "read -rs BACKLOT_API_SECRET && export BACKLOT_API_SECRET\n"
+            "backlotfs mount --foreground ~/library"
+        ),
+    ),
+    "backlotfs export": (
+        "A file and a folder; then the contents of a folder, after a look at what it would be:",
+        Code(
+            "backlotfs export ~/library/reel.mov ~/library/News /archive\n"
+            "backlotfs export --dry-run ~/library/ /archive\n"
+            "backlotfs export ~/library/ /archive"
+        ),
+    ),
+    "backlotfs verify": (
+        "Every byte against the manifest, and sizes against the library; then without backlotfs:",
+        Code(
+            "backlotfs verify /archive --source ~/library/\n"
+            "cd /archive && sha256sum -c MANIFEST.sha256"
+        ),
+    ),
+    "backlotfs warm": (
+        "One folder, leaving the line to others:",
+        Code("backlotfs warm --jobs 1 ~/library/News"),
+    ),
+    "backlotfs ls": (
+        "The names of all videos, for a script:",
+        Code("backlotfs ls --json --profile main | jq -r 'select(.asset_type==\"video\").file'"),
+    ),
+    "backlotfs status": (
+        "Is it up to date? For monitoring:",
+        Code("backlotfs status --json ~/library | jq -e '.stale | not'"),
+    ),
+    "backlotfs emulator": (
+        "A folder, and a library of a hundred thousand files that needs no disk:",
+        Code(
+            "backlotfs emulator --media ~/Videos --config-out ~/emulator.toml\n"
+            "backlotfs emulator --synthetic 100000x5M --config-out ~/emulator.toml"
+        ),
+    ),
+}
+
 CONFIG: tuple[Block, ...] = (
     Code(
         "[profiles.main]\n"

@@ -19,7 +19,7 @@ from backlotfs.manual.commands import (
     options_of,
 )
 from backlotfs.manual.details import VALUES
-from backlotfs.manual.examples import CONFIG, FSTAB, MOUNT8, PROGRAM
+from backlotfs.manual.examples import COMMANDS, CONFIG, FSTAB, MOUNT8, PROGRAM
 from backlotfs.manual.json_shapes import SHAPES
 from backlotfs.profile_keys import PROFILE_KEYS
 
@@ -159,6 +159,8 @@ def _program(commands: Sequence[Command]) -> Page:
 
 def _command(command: Command) -> Page:
     options = (Section("OPTIONS", command.options),) if command.options else ()
+    shown = COMMANDS.get(command.name)
+    examples = (Section("EXAMPLES", shown),) if shown else ()
     return Page(
         command.page_name,
         1,
@@ -169,6 +171,7 @@ def _command(command: Command) -> Page:
             *options,
             *json_keys(command, "JSON"),
             Section("EXIT STATUS", tuple(exit_codes())),
+            *examples,
             Section("SEE ALSO", ("backlotfs(1), backlotfs.toml(5), mount.backlotfs(8)",)),
         ),
     )

@@ -43,6 +43,8 @@ def _blocks(blocks: Iterable[Block], paragraph: str = ".PP") -> Iterator[str]:
             yield _text(block.name, "B" if "`" not in block.name else "")
             yield from _blocks(block.body, ".IP")
         elif isinstance(block, Code):
+            if not is_first:
+                yield ".sp"
             yield from [".RS 4" if paragraph == ".PP" else ".RS 2", ".nf"]
             yield from (_guarded(_escaped(line, is_code=True)) for line in _lines(block))
             yield from [".fi", ".RE"]

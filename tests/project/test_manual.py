@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -15,9 +17,10 @@ from backlotfs.cli.mount_options import SETTABLE
 from backlotfs.kernel.signals import HANDLED
 from backlotfs.manual import facts
 from backlotfs.manual.__main__ import generated
-from backlotfs.manual.blocks import texts_of
+from backlotfs.manual.blocks import Code, texts_of
 from backlotfs.manual.commands import all_commands, command_of, options_of
 from backlotfs.manual.details import DETAILS
+from backlotfs.manual.examples import COMMANDS, PROGRAM
 from backlotfs.profile_keys import PROFILE_KEYS
 from tests.project import known_names
 from tests.project.source_tree import ROOT
@@ -154,3 +157,21 @@ def test_mandoc_finds_nothing_amiss(page: str, share: Path) -> None:
         env={**os.environ, "LC_ALL": "C.UTF-8"},
     )
     assert (linted.returncode, linted.stdout + linted.stderr) == (0, "")
+
+
+def test_examples_are_of_commands_and_options_that_exist() -> None:
+    """Each line that begins with our name is one that click takes apart."""
+    blocks = [*PROGRAM, *(block for shown in COMMANDS.values() for block in shown)]
+    assert set(COMMANDS) <= {command.name for command in all_commands()}
+    lines = "\n".join(block.lines for block in blocks if isinstance(block, Code))
+    found = re.findall(r"^backlotfs .*", lines.replace("\\\n", ""), re.M)
+    assert len(found) > 10
+    for line in found:
+        words = shlex.split(line.split(" | ")[0])
+        command: click.Command = commands
+        context = click.Context(commands)
+        while isinstance(command, click.Group):
+            inner = command.get_command(context, words[1])
+            assert inner is not None, line
+            command, words = inner, words[1:]
+        command.make_context(words[0], words[1:])

@@ -39,6 +39,7 @@ def test_code_stays_as_it_is() -> None:
     assert lines(Code("a -b\n  .x\n.y")) == [
         ".RS 4", ".nf", r"a \-b", r"  .x", r"\&.y", ".fi", ".RE",
     ]  # fmt: skip
+    assert lines("text", Code("a"))[1:3] == [".sp", ".RS 4"]
 
 
 def test_terms_and_what_they_mean() -> None:
