@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -97,8 +98,11 @@ def test_version_and_help(
     assert exit_of(monkeypatch, "--version") == 0
     assert __version__ in capsys.readouterr().out
     for option in ("-h", "--help"):
-        assert exit_of(monkeypatch, "mount", option) == 0
-        assert "read-only" in capsys.readouterr().out
+        # A process of its own: click keeps the help option that a command was first asked with,
+        # and other tests ask commands without their group, from which they have the `-h`.
+        command = [sys.executable, "-m", "backlotfs", "mount", option]
+        helped = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert "read-only" in helped.stdout
 
 
 @pytest.mark.parametrize(
