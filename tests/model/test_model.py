@@ -36,7 +36,7 @@ def live(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Liv
         live.close()
 
 
-@pytest.mark.timeout(110)
+@pytest.mark.timeout(300)
 def test_the_mount_does_what_the_model_says(live: LiveMount) -> None:
     """5000 operations and more: not one byte, error, size or name that the model forbids."""
     began = time.monotonic()

@@ -15,7 +15,8 @@ from tests.support.mounting import Mount
 def library_mount(
     request: pytest.FixtureRequest, serve: Serve, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Mount]:
-    """A mount of the module's ``ASSETS``, shared by its tests."""
+    """A mount of the module's ``ASSETS`` with its ``OPTIONS``, if any, shared by its tests."""
     emulator: Emulator = serve(*request.module.ASSETS)
-    with Mount(emulator, tmp_path_factory.mktemp("shared")) as mount:
+    options: tuple[str, ...] = getattr(request.module, "OPTIONS", ())
+    with Mount(emulator, tmp_path_factory.mktemp("shared"), *options) as mount:
         yield mount

@@ -88,7 +88,7 @@ def test_its_own_log_file_and_sigterm(
     (daemon,) = daemons_of(mountpoint)
     descriptor = os.open(mountpoint / "reel.mov" if held else "/dev/null", os.O_RDONLY)
     os.kill(daemon, signal.SIGTERM)
-    wait_until(lambda: not daemons_of(mountpoint), "the daemon's end", timeout_s=4)
+    wait_until(lambda: not daemons_of(mountpoint), "the daemon's end")
     assert not is_mounted(mountpoint)
     try:
         os.close(descriptor)

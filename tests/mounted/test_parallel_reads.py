@@ -25,6 +25,8 @@ SHARED = video("shared.mxf", 12 * MIB + 99)
 MANY = [video(f"reel-{number}.mov", 2 * MIB + number) for number in range(12)]
 TOUCHED = video("touched.mxf", 8 * MIB)
 ASSETS = [SHARED, TOUCHED, *MANY]
+#: A limit far off, with which nothing is hedged: bytes are counted here.
+OPTIONS = ("--bwlimit", "10G")
 
 
 def test_threads_share_a_descriptor(library_mount: Mount) -> None:

@@ -18,6 +18,8 @@ pytestmark = pytest.mark.mounted
 PREVIEWED = video("previewed.mov", 20 * MIB)
 PLAYED = video("played.mov", 20 * MIB)
 ASSETS = [PREVIEWED, PLAYED]
+#: A limit far off, with which nothing is hedged: bytes are counted here.
+OPTIONS = ("--bwlimit", "10G")
 #: Read one after another from the head, as a demultiplexer does.
 READS, READ_BYTES = 8, 32 * KIB
 

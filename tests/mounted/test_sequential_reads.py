@@ -21,6 +21,8 @@ EDGES = [
     for size in (0, 1, 4095, 4096, 4097, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, MIB + 1)
 ]
 ASSETS = [LONG, *EDGES]
+#: A limit far off, with which nothing is hedged: bytes are counted here.
+OPTIONS = ("--bwlimit", "10G")
 
 
 @pytest.mark.parametrize("asset", EDGES, ids=lambda asset: asset.original_file_name)

@@ -21,6 +21,8 @@ pytestmark = pytest.mark.mounted
 WHOLE = video("whole.mxf", 20 * MIB + 123)
 POINTS = video("points.mxf", 200 * MIB)
 ASSETS = [WHOLE, POINTS]
+#: A limit far off, with which nothing is hedged: bytes are counted here.
+OPTIONS = ("--bwlimit", "10G")
 BLOCK = 64 * KIB
 
 

@@ -48,7 +48,8 @@ def remount(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Ite
         for mount in running:
             mount.close()
         folder = tmp_path_factory.mktemp("warm")
-        options = ("--cache-dir", str(cache), "--memory", "64M")
+        # with a limit, far off, nothing is hedged: bytes are counted here
+        options = ("--cache-dir", str(cache), "--memory", "64M", "--bwlimit", "10G")
         running[:] = [Mount(emulator, folder, *options).start()]
         return running[0]
 

@@ -17,7 +17,7 @@ from backlotfs.workers import Workers
 from tests.unit.api.manual_clock import ManualClock as ManualClock
 
 #: More than any step of a test takes; a gate that is not opened by then fails the test.
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 
 LAST_MODIFIED = "Tue, 01 Mar 2016 21:49:25 GMT"
 LAST_MODIFIED_S = 1_456_868_965

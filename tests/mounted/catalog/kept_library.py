@@ -159,5 +159,5 @@ class KeptLibrary:
         wait_until(
             lambda: sign.original_file_name in os.listdir(mount.path),
             "the new listing",
-            timeout_s=8,
+            timeout_s=30,
         )

@@ -31,7 +31,7 @@ ASSETS = [
     video("newest.mov", 60, created_at=1_500_000_000),
 ]
 #: Another mount's news is shown this much later at most, and a little for a busy machine.
-NEWS_S = 9.0
+NEWS_S = 40.0
 
 
 @pytest.fixture
