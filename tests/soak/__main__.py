@@ -21,16 +21,18 @@ from tests.soak.evidence import Evidence
 from tests.soak.process_figures import Figures, look_at
 from tests.soak.profile_bad import URL_LIFE_S, spoil
 from tests.soak.readers import Reader
-from tests.support import mounting
 from tests.support.deadlines import wait_until
 from tests.support.made_assets import MIB, video
 from tests.support.mounting import Mount
 
 READERS = 8
+OPTIONS = ("--memory", "32M", "--cache-size", "0")
 #: Each is read all the time, and so has its URL renewed three times a minute.
 ASSETS = 12
 #: Between two looks at the process, with a `backlotfs refresh` each: two calls of the API.
 LOOK_S = 1.0
+#: Of the log of a mount that ended, in characters.
+LOG_SHOWN = 8000
 #: What is under way when the last reader closes has ended by then: a transfer's own deadline.
 SETTLE_S = 35.0
 
@@ -40,13 +42,12 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0, help="how long [10]")
     seconds = parser.parse_args(arguments).minutes * 60
-    mounting.WATCHDOG_S = seconds + 180
     assets = [video(f"reel {number}.mov", 1024 * MIB + 5) for number in range(ASSETS)]
     settings = EmulatorSettings(rate_limit=None, cdn=False, url_lifetime_s=URL_LIFE_S)
     with (
         tempfile.TemporaryDirectory(prefix="backlotfs-soak-") as folder,
         Emulator(Library(assets), settings) as emulator,
-        Mount(emulator, Path(folder), "--memory", "32M", "--cache-size", "0") as mount,
+        Mount(emulator, Path(folder), *OPTIONS, life_s=seconds + 180) as mount,
     ):
         mount.expect_log("")
         for asset in assets:
@@ -81,6 +82,8 @@ def _soak(readers: list[Reader], mount: Mount, seconds: float) -> list[Figures]:
         reader.start()
     while time.monotonic() < until_s:
         time.sleep(min(LOOK_S, max(0.0, until_s - time.monotonic())))
+        ended = mount.process.poll()
+        assert ended is None, f"the mount ended ({ended}):\n{mount.log_text()[-LOG_SHOWN:]}"
         looks.append(look_at(mount.process.pid))
         ask(mount.path, "refresh")
     for reader in readers:
