@@ -1,7 +1,8 @@
 """One planted key and secret, and every signature made of them: nowhere that others may look.
 
 A real mount with everything turned on that talks: our log at debug, `http.client`'s prints and
-urllib3's debug lines, Python's crash dump. That paths and the mark are there shows that it talked.
+urllib3's debug lines, exceptions that quote what they could not send, Python's crash dump. That
+paths and the mark are there shows that it talked.
 """
 
 from __future__ import annotations
@@ -16,21 +17,24 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
+from backlotfs.control.client import ask
 from backlotfs.emulator import Emulator, Fault
 from backlotfs.emulator.api_signing import api_signature
 from backlotfs.emulator.source_signing import source_signature
 from backlotfs.redaction import MARK
 from tests.conftest import Serve
-from tests.support.commands import run
+from tests.support.commands import PROFILE, run
 from tests.support.deadlines import wait_until
 from tests.support.expected_bytes import assert_same_bytes
 from tests.support.made_assets import MIB, video
-from tests.support.mounting import Mount, detach
+from tests.support.mounting import Mount, detach, held_open
 
 pytestmark = pytest.mark.mounted
 
 EMULATOR = "backlotfs.emulator"
-REEL, BAD = video("reel.mov", 3 * MIB), video("bad.mov", 2 * MIB)
+REEL, BAD, LONG = (
+    video("reel.mov", 3 * MIB), video("bad.mov", 2 * MIB), video("long.mov", 64 * MIB),
+)  # fmt: skip
 #: Loaded by the interpreter before anything of ours: the libraries talk, whatever we tell them.
 TALKATIVE = """
 import http.client, logging
@@ -40,6 +44,16 @@ class Loud(logging.Logger):
         libraries = ("urllib3", "requests", "http.client")
         super().setLevel("DEBUG" if self.name.startswith(libraries) else level)
 logging.setLoggerClass(Loud)
+"""
+#: A fault that nobody expects, of a library, in words that hold all that is secret; once it is due.
+CARELESS = """
+import os
+put = http.client.HTTPConnection.putrequest
+def putrequest(self, method, url, *args, **more):
+    if os.path.exists({due!r}):
+        raise RuntimeError("cannot send " + url)
+    return put(self, method, url, *args, **more)
+http.client.HTTPConnection.putrequest = putrequest
 """
 
 
@@ -66,7 +80,7 @@ def signatures() -> Iterator[set[str]]:
 def emulator(serve: Serve, signatures: set[str]) -> Emulator:
     """Its account has a key and a secret that cannot be taken for anything else."""
     key, secret = "PlantedKeyPlantedKeyPlantedK.eyZZZ", "planted/secret+/40/c" * 2
-    return serve(REEL, BAD, api_key=key, api_secret=secret)
+    return serve(REEL, BAD, LONG, api_key=key, api_secret=secret)
 
 
 @pytest.fixture
@@ -84,7 +98,9 @@ def talking(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Ite
     """A mount that has read, met an expired URL, a refusal and a dead end, and dumped its state."""
     folder = tmp_path_factory.mktemp("planted")
     (folder / "talkative").mkdir()
-    (folder / "talkative" / "sitecustomize.py").write_text(TALKATIVE)
+    due = folder / "careless"
+    hook = TALKATIVE + CARELESS.format(due=str(due))
+    (folder / "talkative" / "sitecustomize.py").write_text(hook)
     extra = {"PYTHONPATH": str(folder / "talkative"), "PYTHONFAULTHANDLER": "1"}
     mount = Mount(emulator, folder, "--log-level", "debug", extra=extra)
     mount.start()
@@ -100,6 +116,7 @@ def talking(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Ite
             emulator.faults.remove(rule)
         emulator.expire_urls()
         assert_same_bytes(mount.file_of(BAD), BAD)
+        _fail_carelessly(mount, due)
         mount.process.send_signal(signal.SIGUSR1)
         wait_until(lambda: "Thread 0x" in mount.log_text(), "the dump of its threads")
         yield mount
@@ -109,6 +126,17 @@ def talking(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Ite
         detach(mount.path)
         with pytest.raises(AssertionError):
             mount.close()  # gives up its watchdog; that it was killed is no news
+
+
+def _fail_carelessly(mount: Mount, due: Path) -> None:
+    """Have a read, and then a sync, end in exceptions that nobody expects."""
+    with held_open(mount.file_of(LONG)) as descriptor:
+        due.touch()
+        with pytest.raises(OSError, match="error"):
+            os.pread(descriptor, 4096, 50 * MIB)
+    ask(mount.path, "refresh")
+    wait_until(lambda: "RuntimeError: cannot send" in mount.log_text(), "its traceback")
+    due.unlink()
 
 
 def assert_clean(text: str, planted: list[str]) -> None:
@@ -128,17 +156,44 @@ def test_the_log(talking: Mount, planted: list[str]) -> None:
         assert talker in log, talker
 
 
+def test_exceptions_and_tracebacks(talking: Mount, planted: list[str]) -> None:
+    """What a library raised, with a signed URL in its text, is in the log, but for the query."""
+    log = talking.log_text()
+    assert "Traceback (most recent call last):" in log
+    told = [line for line in log.splitlines() if "RuntimeError: cannot send" in line]
+    assert told
+    assert all(line.endswith(f"?{MARK}") for line in told)
+    assert_clean(log, planted)
+
+
 def test_what_commands_print(talking: Mount, planted: list[str]) -> None:
-    """status, stats and refresh, as text and for scripts; umount of a mount in use."""
+    """All that tell of a mount, a library or a copy, as text and for scripts; a busy umount."""
+    of_mount = ["status", "status --json", "stats", "stats --json", "refresh", "warm"]
+    account = ["--config", str(talking.folder / "config.toml"), "--profile", PROFILE]
+    of_library = ["ls", "ls --json", f"info {REEL.embed_code}", "doctor --json"]
+    copies = str(talking.folder / "copies")
     said = ""
-    for words in (("status",), ("status", "--json"), ("stats",), ("stats", "--json"), ("refresh",)):
-        done = run(*words, talking.path, home=talking.folder)
+    for words in (
+        *([*words.split(), str(talking.path)] for words in of_mount),
+        *([*words.split(), *account] for words in of_library),
+        ["export", str(talking.file_of(REEL)), copies],
+        ["verify", copies],
+    ):
+        done = run(*words, home=talking.folder)
         assert done.returncode == 0, done.stderr
         said += done.stdout + done.stderr
     with talking.file_of(REEL).open("rb"):
         said += run("umount", talking.path, home=talking.folder).stderr
     assert "(pid " in said
     assert_clean(said, planted)
+
+
+def test_extended_attributes(talking: Mount, planted: list[str]) -> None:
+    """What any file manager may show or copy along."""
+    path = talking.file_of(REEL)
+    values = [os.getxattr(path, name).decode("utf-8") for name in os.listxattr(path)]
+    assert REEL.embed_code in values
+    assert_clean("\n".join(values), planted)
 
 
 def test_the_process_list(talking: Mount, planted: list[str]) -> None:
