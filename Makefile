@@ -9,7 +9,7 @@ SBINDIR = /sbin
 INSTALLATION = PYTHON='$(PYTHON)' PREFIX='$(PREFIX)' SBINDIR='$(SBINDIR)' DESTDIR='$(DESTDIR)' EXTRAS='$(EXTRAS)' .ci/installation
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-desktop lint venv crash soak install uninstall bench bench-metadata bench-credits bench-packages clean
+.PHONY: help demo test test-desktop lint venv crash fuzz soak install uninstall bench bench-metadata bench-credits bench-packages clean
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile
@@ -66,6 +66,11 @@ soak: ## 8 readers, an origin that goes wrong all the time: make soak [ARGS=--mi
 	@PYTHON='$(PYTHON)' .ci/system-packages test
 	@PYTHON='$(PYTHON)' .ci/python-environment emulator,dev
 	@exec $(VENV_PYTHON) -m tests.soak $(ARGS)
+
+fuzz: ## Feed the parsers of the network's answers with nonsense: make fuzz [ARGS=--seconds=600]
+	@PYTHON='$(PYTHON)' .ci/system-packages test
+	@PYTHON='$(PYTHON)' .ci/python-environment emulator,dev
+	@exec $(VENV_PYTHON) -m tests.fuzz $(ARGS)
 
 crash: ## Kill mounts under load, 100 times: right bytes and sound caches after: make crash [ARGS=--kills=9]
 	@PYTHON='$(PYTHON)' .ci/system-packages test

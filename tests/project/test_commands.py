@@ -48,7 +48,17 @@ def test_ci_runs_what_contributors_run() -> None:
     "target",
     [
         *("demo", "test", "test-desktop", "lint", "venv", "clean", "help", "install", "uninstall"),
-        *("crash", "bench", "bench-metadata", "bench-credits", "manual", "docs", "screenshot"),
+        *(
+            "crash",
+            "soak",
+            "fuzz",
+            "bench",
+            "bench-metadata",
+            "bench-credits",
+            "manual",
+            "docs",
+            "screenshot",
+        ),
     ],
 )
 def test_make_knows_its_targets(target: str) -> None:
