@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
+from backlotfs import events
 from backlotfs.redaction import redacted
 
 log = logging.getLogger(__name__)
@@ -68,4 +69,4 @@ def _tell(
     trace: TracebackType | None,
 ) -> None:
     text = "".join(traceback.format_exception(kind, error, trace)).rstrip()
-    log.critical("%s failed unexpectedly:\n%s", where, redacted(text))
+    events.CRASHED.log(log, where=where, traceback=redacted(text))

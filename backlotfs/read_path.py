@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from backlotfs import events
 from backlotfs.api.credentials import Credentials
 from backlotfs.catalog.schema import LibraryIdentity
 from backlotfs.catalog.source_book import SourceBook
@@ -79,7 +80,8 @@ def open_disk_tier(settings: MountSettings, clock: Clock) -> DiskTier | None:
         )
     except CacheUnusable as error:
         # Who has not asked for one is not alarmed that, say, another mount has it.
-        log.log(logging.INFO if settings.cache_bytes is None else logging.WARNING, "%s", error)
+        level = logging.INFO if settings.cache_bytes is None else logging.WARNING
+        events.DISK_OFF.log(log, at=level, reason=error)
         return None
 
 

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 import requests
 
-from backlotfs import __version__
+from backlotfs import __version__, events
 from backlotfs.api.client import ApiClient
 from backlotfs.api.credentials import Credentials
 from backlotfs.catalog.catalog import Catalog, Change
+from backlotfs.catalog.crawl_work import CrawlWork
+from backlotfs.catalog.credit_watch import CreditWatch
 from backlotfs.catalog.library import SOURCE_TYPES, AssetFilter
 from backlotfs.catalog.purse import Purse
 from backlotfs.catalog.rate_budget import RateBudget
@@ -126,7 +128,7 @@ class Stack:
         try:
             self.sizer.close()
         except BacklotError as error:
-            log.warning("the crawl over sizes is left locked for a while: %s", error)
+            events.CRAWL_LOCKED.log(log, reason=error)
         self.keeper.close()
         self.book.close()
         self.connections.close()
@@ -134,20 +136,6 @@ class Stack:
         if self.disk is not None:
             self.disk.close()
         self.store.close()
-
-
-class _ToCrawl:
-    """What the sizer has to do, of all that the store holds."""
-
-    def __init__(self, store: CatalogStore, types: frozenset[str]) -> None:
-        self._store = store
-        self._types = types
-        self.try_lease = store.try_lease
-        self.release_lease = store.release_lease
-
-    def unsized(self, limit: int) -> list[str]:
-        """Of the types presented only: to ask for a channel's source would waste a credit."""
-        return self._store.unsized(limit, types=self._types) + self._store.unverified(limit)
 
 
 def build_stack(
@@ -169,7 +157,7 @@ def build_stack(
     account = settings.account
     session = open_api_session(account)
     api = open_api(account, clock, session)
-    purse = Purse(RateBudget(clock), lambda: api.rate)
+    purse = Purse(RateBudget(clock), lambda: api.rate, CreditWatch(clock).look)
     store = CatalogStore(
         settings.cache_dir,
         api_url=account.api_url,
@@ -204,6 +192,8 @@ def build_stack(
         return late_probe if known else None
 
     def source_changed(embed_code: str, current: SourceIdentity | None) -> None:
+        if current is not None:
+            events.SOURCE_REPLACED.log(log, embed_code=embed_code, size=current.size)
         # The old version's URL may go on serving the old version: it must not be used again.
         if current is None or not resolver.knows(embed_code):
             resolver.forget(embed_code)
@@ -257,7 +247,7 @@ def build_stack(
         crawl_probe,
         resolver.knows,
         book,
-        _ToCrawl(store, admit.types),
+        CrawlWork(store, admit.types),
         purse,
         workers,
         Workers(CRAWLERS, "crawler"),

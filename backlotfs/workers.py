@@ -11,6 +11,8 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
+from backlotfs import events
+
 log = logging.getLogger(__name__)
 
 #: A thread with nothing to do for this long ends.
@@ -50,7 +52,7 @@ class Workers:
         except RuntimeError:  # the system has no thread for us now: those that run do the job
             with self._wake:
                 self._threads -= 1
-            log.warning("no new thread can be started for pool %s", self._name)
+            events.NO_THREAD.log(log, pool=self._name)
 
     def _work(self) -> None:
         while True:
@@ -59,8 +61,8 @@ class Workers:
                 return
             try:
                 job()
-            except Exception:
-                log.exception("a job of pool %s failed", self._name)
+            except Exception as error:  # noqa: BLE001  # the thread goes on with the next
+                events.JOB_FAILED.log(log, pool=self._name, failure=error)
 
     def _next(self) -> Callable[[], None] | None:
         with self._wake:

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import requests
 
+from backlotfs import events
 from backlotfs.api import parsing
 from backlotfs.api.credentials import Credentials
 from backlotfs.api.paging import walk
@@ -211,7 +212,7 @@ class ApiClient:
         for page in walk(fetch, route=route, first={}, prefix=self._requester.api.prefix):
             found.extend(page.labels)
             for reason in page.skipped:
-                _LOG.warning("%s: label skipped: %s", route, reason)
+                events.LABEL_SKIPPED.log(_LOG, route=route, reason=reason)
         return tuple(found)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+from backlotfs import events
 from backlotfs.api.records import Asset
 from backlotfs.catalog.library import AssetFilter, Library
 from backlotfs.catalog.rows import AssetRow, StoreClosed, StoreUnavailable
@@ -136,7 +137,7 @@ class Catalog:
                 return False
             self.publish()
         except StoreUnavailable as error:
-            log.warning("the saved catalog cannot be used: %s", error)
+            events.CATALOG_UNUSABLE.log(log, reason=error)
             return False
         return True
 
@@ -199,7 +200,7 @@ class Catalog:
             except StoreClosed:
                 return
             except BacklotError as error:
-                log.warning("the catalog cannot be looked at: %s", error)
+                events.CATALOG_TROUBLE.log(log, reason=error)
 
     def publish(self) -> None:
         """Make a new version of what the store holds, and tell the listeners."""
@@ -258,7 +259,7 @@ class Catalog:
         except StoreClosed:
             log.debug("a refresh was cut short by the end of the mount")
         except BacklotError as error:
-            log.warning("the library could not be refreshed, its last listing stays: %s", error)
+            events.REFRESH_FAILED.log(log, reason=error)
         finally:
             with self._lock:
                 self._refreshing = False

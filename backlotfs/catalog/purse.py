@@ -14,8 +14,18 @@ from backlotfs.errors import RateLimited
 class Purse:
     """The rate budget together with what the API's answers say. Any thread may use it."""
 
-    def __init__(self, budget: RateBudget, rate: Callable[[], RateStatus | None]) -> None:
-        """``rate``: what the last answer said of credits; None if it said nothing."""
+    def __init__(
+        self,
+        budget: RateBudget,
+        rate: Callable[[], RateStatus | None],
+        watch: Callable[[BudgetStatus], None] = lambda _status: None,
+    ) -> None:
+        """Put it together.
+
+        :param rate: what the last answer said of credits; None if it said nothing.
+        :param watch: shown the budget after each call that costs a credit.
+        """
+        self._watch = watch
         self._budget = budget
         self._rate = rate
         self._silent = False
@@ -41,6 +51,7 @@ class Purse:
             raise
         finally:
             self._budget.answered(self._rate())
+            self._watch(self._budget.snapshot())
 
     def _freely(self) -> Iterator[None]:
         try:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import Protocol
 
+from backlotfs import events
 from backlotfs.catalog.purse import Purse
 from backlotfs.catalog.rate_budget import Priority
 from backlotfs.catalog.rows import StoreClosed
@@ -191,8 +192,8 @@ class Sizer:
                 self._clock.sleep(REST_S)
             except BacklotError:
                 self._failed_at[code] = self._clock.monotonic()
-            except Exception:
-                log.exception("sizing %s failed unexpectedly", code)
+            except Exception as error:  # noqa: BLE001  # a crawler goes on, whatever one asset does
+                events.JOB_FAILED.log(log, pool="crawler", failure=error)
                 self._failed_at[code] = self._clock.monotonic()
 
     def _crawl_one(self, code: str, priority: Priority) -> None:
@@ -245,7 +246,7 @@ class Sizer:
         except StoreClosed:
             return False
         except BacklotError as error:
-            log.warning("the crawl over sizes rests: %s", error)
+            events.CRAWL_RESTS.log(log, reason=error)
             return False
         with self._lock:
             for code in codes:
@@ -263,7 +264,7 @@ class Sizer:
             try:
                 identity = probe(embed_code, deadline)
             except BacklotError as error:
-                log.info("cannot find out about %s: %s", embed_code, error)
+                events.SOURCE_UNKNOWN.log(log, embed_code=embed_code, reason=error)
                 self._book.failed(embed_code, error)
                 raise
             self._probed += 1

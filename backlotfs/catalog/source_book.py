@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
+from backlotfs import events
 from backlotfs.catalog.rows import AssetRow, SourceRecord
 from backlotfs.clock import Clock
 from backlotfs.errors import BacklotError, SourceDenied, SourceGone, SourceMissing
@@ -29,7 +30,6 @@ FAILURES_KEPT = 100_000
 WRITE_AFTER_S = 0.5
 #: A store that could not be written (disk full) is tried again after this long.
 RETRY_S = 30.0
-
 #: Errors that say "there is no such file", not "try again".
 _DEFINITE = (SourceMissing, SourceGone, SourceDenied)
 
@@ -250,7 +250,7 @@ class SourceBook:
         try:
             self.flush()
         except BacklotError as error:
-            log.warning("what was learned of sources last could not be saved: %s", error)
+            events.SOURCES_LOST.log(log, reason=error)
         self._wake.set()
 
     def _learn(self, embed_code: str, known: KnownSource) -> None:
@@ -289,7 +289,7 @@ class SourceBook:
             try:
                 self.flush()
             except BacklotError as error:
-                log.warning("what was learned of sources is not saved yet: %s", error)
+                events.SOURCES_UNSAVED.log(log, reason=error)
                 self._clock.sleep(RETRY_S)
                 self._wake.set()
 

@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
+from backlotfs import events
 from backlotfs.catalog.rows import StoreClosed, StoreUnavailable
 from backlotfs.catalog.schema import LibraryIdentity, UnusableFile, prepare
 from backlotfs.catalog.store_documents import DamagedRecord
@@ -184,12 +185,7 @@ class Connections:
         aside = self._file.set_aside()
         if aside is None:
             raise OSError(f"another mount uses it, and it is damaged: {reason}")
-        log.warning(
-            "the saved catalog cannot be used (%s); it was set aside as %s,"
-            " and the library is listed anew",
-            reason,
-            aside,
-        )
+        events.CATALOG_SET_ASIDE.log(log, reason=reason, path=aside)
         return self._connect()
 
     def _connect(self) -> sqlite3.Connection:
@@ -202,11 +198,7 @@ class Connections:
         return connection
 
     def _in_memory(self, error: Exception) -> sqlite3.Connection:
-        log.warning(
-            "the catalog cannot be kept in %s (%s): this mount forgets it when it ends",
-            self._file.path,
-            error,
-        )
+        events.CATALOG_NOT_KEPT.log(log, path=self._file.path, reason=error)
         self._file.release()
         self.path = None
         connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Protocol, TypeVar
 
+from backlotfs import events
 from backlotfs.api.records import Asset, AssetPage, DeletedAsset, DeletedPage, Label
 from backlotfs.catalog.purse import Purse
 from backlotfs.catalog.rate_budget import Priority
@@ -113,7 +114,7 @@ class Synchronizer:
             if not full and not self._full_walk_due():
                 if self._incremental(deadline):
                     return Synced.INCREMENTAL
-                log.info("this server ignores `where`: the whole library is walked instead")
+                events.WHERE_IGNORED.log(log)
                 self._store.mark_synced(full=False, where_works=False)
             if self._walk(deadline):
                 self._incremental(deadline)  # what came since the interrupted walk began
@@ -140,7 +141,7 @@ class Synchronizer:
         cursor = self._store.walk_cursor()
         start = cursor.next_page if cursor is not None else None
         if start is not None:
-            log.info("going on with an interrupted listing")
+            events.LISTING_RESUMED.log(log)
         elif cursor is not None:  # only the last step was missing
             self._finish_walk(deadline)
             return True
@@ -160,7 +161,7 @@ class Synchronizer:
         if start is not None and not assets:
             # A cursor that has died looks like the end, or like nonsense: what was staged is not
             # the whole library.
-            log.info("the interrupted listing cannot be gone on with: it begins anew")
+            events.LISTING_RESTARTED.log(log)
             self._store.walk_abandon()
             return self._walk(deadline)
         self._finish_walk(deadline)
@@ -170,7 +171,7 @@ class Synchronizer:
         result = self._store.walk_finish(doubt_empty=True)
         self._update_labels(deadline)
         self._store.mark_synced(full=True)
-        log.info("the library was listed: %s", _in_short(result))
+        _tell(events.LISTED, result)
 
     def _incremental(self, deadline: Deadline) -> bool:
         """False when the server turns out to ignore ``where``."""
@@ -196,7 +197,8 @@ class Synchronizer:
         if changed or not self._store.labels():
             self._update_labels(deadline)
         self._store.mark_synced(full=False, where_works=True if changed else None)
-        log.debug("the library was brought up to date: %s", _in_short(result))
+        news = result.added or result.changed or result.removed
+        _tell(events.REFRESHED, result, at=None if news else logging.DEBUG)
         return True
 
     def _deleted_since(self, since_s: int, deadline: Deadline) -> list[DeletedAsset]:
@@ -229,10 +231,16 @@ class Synchronizer:
                 return
 
 
-def _in_short(result: WalkResult) -> str:
-    return f"{len(result.added)} new, {len(result.changed)} changed, {len(result.removed)} removed"
+def _tell(event: events.Event, result: WalkResult, *, at: int | None = None) -> None:
+    event.log(
+        log,
+        at=at,
+        new=len(result.added),
+        changed=len(result.changed),
+        removed=len(result.removed),
+    )
 
 
 def _tell_skipped(reasons: tuple[str, ...]) -> None:
     for reason in reasons:
-        log.warning("a record of the library is left out: %s", reason)
+        events.RECORD_SKIPPED.log(log, reason=reason)

@@ -15,6 +15,8 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn, TypedDict
 
+from backlotfs import events
+
 log = logging.getLogger(__name__)
 
 #: Tells the parent: the mount answers.
@@ -72,8 +74,8 @@ def _child(work: Callable[[Ready], Outcome], said_when_ready: str, writing: int)
     outcome: Outcome = {"code": 1, "line": "the mount failed unexpectedly; see its log"}
     try:
         outcome = work(ready)
-    except Exception:
-        log.exception("the mount failed unexpectedly")
+    except Exception as error:  # noqa: BLE001  # the parent has to be told, whatever it is
+        events.MOUNT_FAILED.log(log, exit_code=1, reason="unexpectedly", failure=error)
     finally:
         tell(outcome)
         if sys.stderr is not None:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from backlotfs import logs
 from backlotfs.cli.account_options import account_from, account_options
@@ -87,13 +88,13 @@ class MountFailed(BacklotError):
 @click.option("-o", "options", multiple=True, metavar="OPT[,OPT…]", help="As mount(8) gives them.")
 @click.option(
     "--log-level",
-    type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
+    type=click.Choice(logs.LEVELS, case_sensitive=False),
     default="info",
     help="The least that is worth a line [info].",
 )
 @click.option(
     "--log-format",
-    type=click.Choice(["text", "json"]),
+    type=click.Choice(logs.FORMATS),
     default="text",
     help="json: one object a line [text].",
 )
@@ -139,7 +140,8 @@ def mount(  # one parameter per option
     """
     place = resolved(mountpoint)
     check_usable()
-    if clear_dead(place):
+    cleared_dead = clear_dead(place)
+    if cleared_dead and not foreground:  # there the log says so, on the same stderr
         click.echo(f"backlotfs: cleared the dead mount on {place}", err=True)
     check_mountpoint(place)
     account = account_from(api_url, cdn_url, config, profile, ca_bundle, allow_source_host)
@@ -149,48 +151,68 @@ def mount(  # one parameter per option
         log_place = "stderr"
     else:
         log_place = logs.default_place(profile or place.name)
-    settings = apply_mount_options(
-        MountSettings(
-            account=account,
-            mountpoint=place,
-            cache_dir=(cache_dir or default_cache_dir(os.environ)).absolute(),
-            layouts=layout,
-            names=names,
-            stat_deadline_s=stat_timeout,
-            memory_bytes=memory,
-            cache_bytes=cache_size,
-            pin_quota=pin_quota,
-            bandwidth_bytes_s=bwlimit,
-            metadata_ttl_s=metadata_ttl,
-            types=frozenset(include_type),
-            statuses=frozenset(include_status),
-            include_unavailable=include_unavailable,
-            sidecars=sidecars,
-            uid=os.getuid() if uid is None else uid,
-            gid=os.getgid() if gid is None else gid,
-            umask=umask,
-            allow_other=allow_other,
-            log_level=log_level,
-            log_format=log_format,
-            log_place=log_place,
-        ),
-        (account.mount_options, *options),
+    settings = MountSettings(
+        account=account,
+        mountpoint=place,
+        cache_dir=(cache_dir or default_cache_dir(os.environ)).absolute(),
+        layouts=layout,
+        names=names,
+        stat_deadline_s=stat_timeout,
+        memory_bytes=memory,
+        cache_bytes=cache_size,
+        pin_quota=pin_quota,
+        bandwidth_bytes_s=bwlimit,
+        metadata_ttl_s=metadata_ttl,
+        types=frozenset(include_type),
+        statuses=frozenset(include_status),
+        include_unavailable=include_unavailable,
+        sidecars=sidecars,
+        uid=os.getuid() if uid is None else uid,
+        gid=os.getgid() if gid is None else gid,
+        umask=umask,
+        allow_other=allow_other,
+        log_level=log_level,
+        log_format=log_format,
+        log_place=log_place,
     )
+    settings = apply_mount_options(settings, [account.mount_options], settled=_given())
+    settings = apply_mount_options(settings, options)
     if foreground:
-        serve_mount(settings, lambda: None)
+        _stay(settings, cleared_dead=cleared_dead)
         return
 
     def work(ready: Ready) -> Outcome:
-        code, line = outcome_of(lambda: serve_mount(settings, ready))
+        code, line = outcome_of(lambda: serve_mount(settings, ready, cleared_dead=cleared_dead))
         return {"code": code, "line": line}
 
-    where = "the journal (or syslog)" if log_place == "syslog" else log_place
+    where = settings.log_place
+    where = "the journal (or syslog)" if where == "syslog" else where
     outcome = run_in_background(
         work, f"mounted {settings.source} on {place}; its log is in {where}"
     )
     if outcome["code"]:
         raise MountFailed(outcome)
     click.echo(outcome["line"])
+
+
+def _given() -> set[str]:
+    """The options of the command line: they stand above those of the profile."""
+    context = click.get_current_context()
+    return {
+        name
+        for name in context.params
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
+
+
+def _stay(settings: MountSettings, *, cleared_dead: bool) -> None:
+    """:raises SystemExit: it failed, and a program reads stderr: the log's line there says why."""
+    try:
+        serve_mount(settings, lambda: None, cleared_dead=cleared_dead)
+    except BacklotError as error:
+        if settings.log_place != "stderr" or logs.people_read_stderr(settings.log_format):
+            raise
+        raise SystemExit(error.exit_code) from None
 
 
 @click.command()

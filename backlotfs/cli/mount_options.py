@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
+from pathlib import Path
 
+from backlotfs import logs
 from backlotfs.errors import SettingsError
 from backlotfs.settings import MountSettings
 
@@ -25,6 +27,9 @@ SETTABLE: dict[str, tuple[str | None, str]] = {
         "fstab, for `mount -a`.",
     ),
     "gid": ("GID", "Group of all files [that of who mounts]."),
+    "log_file": ("FILE", "As `--log-file`."),
+    "log_format": ("text|json", "As `--log-format`."),
+    "log_level": ("LEVEL", "As `--log-level`."),
     "sidecars": (None, "Beside each file, what the library says of it: *NAME*`.json`."),
     "uid": ("UID", "Owner of all files [who mounts]."),
     "umask": ("OCTAL", "Permissions taken away from 0444 of files and 0555 of folders [022]."),
@@ -54,13 +59,16 @@ def refuse_secret(name: str) -> None:
         )
 
 
-def apply_mount_options(settings: MountSettings, options: Iterable[str]) -> MountSettings:
+def apply_mount_options(
+    settings: MountSettings, options: Iterable[str], *, settled: Collection[str] = ()
+) -> MountSettings:
     """``settings`` as the comma lists of ``-o`` change them.
 
+    :param settled: options that stay as they are, since something stronger has set them.
     :raises SettingsError: for an unknown option, a secret, or ``rw``.
     """
     for name, value in split_options(",".join(options)):
-        if name in IMPLIED:
+        if name in IMPLIED or name in settled:
             continue
         refuse_secret(name)
         if name in ("rw", "suid", "dev", "exec"):
@@ -77,9 +85,28 @@ def apply_mount_options(settings: MountSettings, options: Iterable[str]) -> Moun
             settings = replace(settings, gid=_number(name, value, 10))
         elif name == "umask":
             settings = replace(settings, umask=_number(name, value, 8))
+        elif name == "log_file":
+            settings = replace(settings, log_place=_file(name, value))
+        elif name == "log_format":
+            settings = replace(settings, log_format=_one_of(name, value, logs.FORMATS))
+        elif name == "log_level":
+            settings = replace(settings, log_level=_one_of(name, value.lower(), logs.LEVELS))
         else:
             raise SettingsError(f"unknown mount option {name!r}")
     return settings
+
+
+def _file(name: str, value: str) -> str:
+    if not value:
+        raise SettingsError(f"option {name} wants a file")
+    # absolute, since a mount in the background leaves the folder it was made from
+    return str(Path(value).expanduser().absolute())
+
+
+def _one_of(name: str, value: str, known: Collection[str]) -> str:
+    if value not in known:
+        raise SettingsError(f"option {name} is one of {', '.join(known)}, not {value!r}")
+    return value
 
 
 def _number(name: str, value: str, base: int) -> int:

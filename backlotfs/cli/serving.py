@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import faulthandler
+import contextlib
 import logging
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
 
-from backlotfs import crashes, logs, service
+from backlotfs import __version__, crashes, events, logs, service
 from backlotfs.cli.control_handlers import handlers
+from backlotfs.cli.minute_report import MinuteReport
+from backlotfs.cli.state_dump import dump_state
 from backlotfs.cli.watchdog import watch
 from backlotfs.clock import Deadline, SystemClock
 from backlotfs.control.address import socket_path
@@ -25,6 +26,7 @@ from backlotfs.kernel.preview_makers import PreviewMakers
 from backlotfs.kernel.process_names import ProcessNames
 from backlotfs.kernel.session import SETTLE_S, Memory, MountOptions, MountSession
 from backlotfs.read_path import open_disk_tier
+from backlotfs.reading.read_counts import Usage
 from backlotfs.settings import MountSettings
 from backlotfs.wiring import Stack, build_stack, greet
 
@@ -38,16 +40,32 @@ CHECK_S = 5.0
 CHECK_AFTER_S = 0.5
 
 
-def serve_mount(settings: MountSettings, ready: Callable[[], None]) -> None:
+def serve_mount(
+    settings: MountSettings, ready: Callable[[], None], *, cleared_dead: bool = False
+) -> None:
     """Mount, serve until unmounted or told to stop, clean up.
 
     :param ready: called once the mountpoint answers.
+    :param cleared_dead: a dead mount was in the way.
     :raises BacklotError: the mount could not be made; nothing is left behind.
     """
     signals.block()  # before the first thread
     crashes.keep_no_core()
     _configure_logs(settings)
+    if cleared_dead:
+        events.DEAD_MOUNT_CLEARED.log(log, mountpoint=settings.mountpoint)
+    try:
+        _serve(settings, ready)
+    except BacklotError as error:
+        # Otherwise the command says it, on the same stderr.
+        if settings.log_place != "stderr" or not logs.people_read_stderr(settings.log_format):
+            events.MOUNT_FAILED.log(log, exit_code=error.exit_code, reason=error)
+        raise
+
+
+def _serve(settings: MountSettings, ready: Callable[[], None]) -> None:
     clock = SystemClock()
+    began_s = clock.monotonic()
     # A sidecar changes with what is found out of its source, too often to be taken back each time.
     flat = settings.layouts == ("flat",) and not settings.sidecars
     memory = Memory.long() if flat else Memory.brief()
@@ -61,25 +79,32 @@ def serve_mount(settings: MountSettings, ready: Callable[[], None]) -> None:
         invalidate=session.invalidate,
         progress=_still_listing,
     )
+    report = MinuteReport(stack, clock)
     begun = threading.Event()
+
+    def end() -> None:
+        _tell_the_end(settings, stack, clock.monotonic() - began_s, report)
+        _close(stack)
 
     def stop() -> None:
         service.notify("STOPPING=1")
         if not begun.is_set():
             os._exit(128 + signal.SIGTERM)  # nothing is mounted yet
-        session.stop(lambda: _close(stack))
+        session.stop(end)
 
     signals.serve(
         {
             signal.SIGTERM: stop,
             signal.SIGINT: stop,
             signal.SIGHUP: stack.catalog.refresh,
-            signal.SIGUSR1: lambda: _dump(stack),
+            signal.SIGUSR1: lambda: dump_state(settings, stack),
+            signal.SIGUSR2: lambda: logs.change_verbosity(settings.log_level),
         }
     )
     saved = stack.catalog.open_saved()
     if not saved:
         greet(settings.account, clock, stack.session)
+        events.LISTING.log(log, source=settings.source)
         service.notify("STATUS=listing the library")
         stack.catalog.load(Deadline(FIRST_LISTING_DEADLINE_S, clock))
     patience = Patience(
@@ -98,7 +123,13 @@ def serve_mount(settings: MountSettings, ready: Callable[[], None]) -> None:
     refused: list[BacklotError] = []
 
     def announce() -> None:
-        log.info("mounted %s on %s", settings.source, settings.mountpoint)
+        events.MOUNTED.log(
+            log,
+            source=settings.source,
+            mountpoint=settings.mountpoint,
+            assets=len(stack.catalog.library.rows),
+            version=__version__,
+        )
         ready()
         service.notify("READY=1\nSTATUS=mounted")
         watch(settings.mountpoint)
@@ -108,10 +139,13 @@ def serve_mount(settings: MountSettings, ready: Callable[[], None]) -> None:
                 refused.append(error)
                 stop()
                 return
-        # Once a minute too: another mount may have crawled, and ended.
-        stack.catalog.keep_fresh(each_minute=stack.sizer.crawl)
+        stack.catalog.keep_fresh(each_minute=minutely)
         stack.sizer.crawl()
         stack.keeper.start()
+
+    def minutely() -> None:
+        stack.sizer.crawl()  # another mount may have crawled, and ended
+        report.tell()
 
     control = _open_control(settings, stack)
     begun.set()
@@ -121,8 +155,7 @@ def serve_mount(settings: MountSettings, ready: Callable[[], None]) -> None:
     finally:
         if control is not None:
             control.close()
-    log.info("unmounted %s", settings.mountpoint)
-    _close(stack)
+    end()
     if refused:
         raise refused[0]
 
@@ -156,7 +189,7 @@ def _check(stack: Stack) -> BacklotError | None:
         time.sleep(0.05)
     error = stack.catalog.last_error
     if error is not None:
-        log.warning("what is shown is STALE, from the last listing: %s", error)
+        events.STALE.log(log, reason=error)
     return error if isinstance(error, CredentialsRefused) else None
 
 
@@ -164,8 +197,27 @@ def _open_control(settings: MountSettings, stack: Stack) -> ControlServer | None
     try:
         return ControlServer(socket_path(settings.mountpoint), handlers(settings, stack))
     except OSError as error:
-        log.warning("`status`, `stats` and `refresh` will not work: %s", error.strerror)
+        events.CONTROL_OFF.log(log, reason=error.strerror)
         return None
+
+
+def _tell_the_end(
+    settings: MountSettings, stack: Stack, seconds: float, report: MinuteReport
+) -> None:
+    with contextlib.suppress(BacklotError):
+        report.tell()  # the last minute's, which is no whole one
+    used = Usage()
+    for usage in stack.reads.by_name().values():
+        used.add(usage)
+    events.UNMOUNTED.log(
+        log,
+        mountpoint=settings.mountpoint,
+        seconds=round(seconds),
+        reads=used.reads,
+        read_bytes=used.asked_bytes,
+        failed=used.failed,
+        fetched_bytes=stack.gets.totals().fetched_bytes,
+    )
 
 
 def _close(stack: Stack) -> None:
@@ -176,9 +228,3 @@ def _close(stack: Stack) -> None:
 def _still_listing(assets: int) -> None:
     """systemd counts the start time-out from here: a large library's first listing takes long."""
     service.notify(f"EXTEND_TIMEOUT_USEC=60000000\nSTATUS=listing the library: {assets} assets")
-
-
-def _dump(stack: Stack) -> None:
-    library = stack.catalog.library
-    log.info("state: %d assets, library version %d", len(library.rows), library.version)
-    faulthandler.dump_traceback(file=sys.stderr, all_threads=True)

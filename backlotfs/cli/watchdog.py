@@ -7,7 +7,7 @@ import threading
 import time
 from pathlib import Path
 
-from backlotfs import service
+from backlotfs import events, service
 from backlotfs.kernel.outside import look
 
 log = logging.getLogger(__name__)
@@ -41,12 +41,12 @@ class Watchdog:
         try:
             silent = look(self._mountpoint, timeout_s=self._interval_s).silent
         except OSError as error:  # no memory, no process to be had: of the mount it says nothing
-            log.warning("the watchdog could not look at the mount: %s", error.strerror)
+            events.WATCHDOG_BLIND.log(log, reason=error.strerror)
             silent = False
         if not silent:
             service.notify("WATCHDOG=1")
         else:
-            log.warning("%s has not answered for %g s", self._mountpoint, self._interval_s)
+            events.WATCHDOG_SILENT.log(log, mountpoint=self._mountpoint, seconds=self._interval_s)
 
 
 def watch(mountpoint: Path) -> None:

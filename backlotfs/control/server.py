@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from backlotfs import events
 from backlotfs.errors import BacklotError
 
 log = logging.getLogger(__name__)
@@ -79,13 +80,14 @@ class _Server(socketserver.ThreadingUnixStreamServer):
 def _answer(line: bytes, handlers: Mapping[str, Handler]) -> dict[str, Any]:
     try:
         request = json.loads(line)
-        handler = handlers[request.pop("command")]
+        command = request.pop("command")
+        handler = handlers[command]
     except (ValueError, KeyError, AttributeError, TypeError):
         return {"error": "this mount does not know that command: is it another version?"}
     try:
         return handler(request)
     except BacklotError as error:
         return {"error": str(error), "exit_code": error.exit_code}
-    except Exception as error:
-        log.exception("a control command failed")
+    except Exception as error:  # noqa: BLE001  # whoever asked gets an answer
+        events.COMMAND_FAILED.log(log, command=command, failure=error)
         return {"error": f"the mount failed to answer ({type(error).__name__}); see its log"}

@@ -15,6 +15,7 @@ import stat
 from collections.abc import Callable
 from typing import Any
 
+from backlotfs import events
 from backlotfs.kernel.fuse_library import load_fuse
 from backlotfs.namespace.attributes import IO_BLOCK_BYTES, STAT_BLOCK_BYTES
 
@@ -37,7 +38,8 @@ def fuse_class() -> Any:
             except OSError as error:
                 return -(error.errno or errno.EIO)
             except Exception as error:  # noqa: BLE001  # nothing may leave a callback
-                log.error("a FUSE callback failed: %s", type(error).__name__)  # noqa: TRY400  # its text may quote a signed URL
+                # the kind only: its text may quote a signed URL
+                events.CALLBACK_FAILED.log(log, kind=type(error).__name__)
                 return -errno.EIO
 
         def getattr(self, path: bytes, buffer: Any) -> int:

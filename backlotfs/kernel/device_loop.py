@@ -16,6 +16,7 @@ import logging
 import threading
 from typing import Any
 
+from backlotfs import events
 from backlotfs.kernel.device import (
     INIT,
     INTERRUPT,
@@ -108,7 +109,7 @@ class DeviceLoop:
                 elif not (idle := self._hand_over(shared, length)):
                     break
         except OSError as error:
-            log.error("the kernel's requests can be received no more: %s", error.strerror)  # noqa: TRY400  # a traceback says nothing more
+            events.DEVICE_LOST.log(log, reason=error.strerror)
         finally:
             with self._lock:
                 self._idle -= idle
@@ -121,7 +122,7 @@ class DeviceLoop:
                 try:
                     self._start_thread()
                 except RuntimeError as error:  # then the next request waits until one has ended
-                    log.warning("no thread receives requests while others wait: %s", error)
+                    events.NO_RECEIVER.log(log, reason=error)
         self._libfuse.fuse_session_process(self._session, shared, length, self._channel)
         with self._lock:
             # Who leaves is not idle from here on: were it counted until it has ended, all others

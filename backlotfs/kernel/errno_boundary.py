@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
+from backlotfs import events
 from backlotfs.errors import BacklotError
 
 log = logging.getLogger(__name__)
@@ -39,17 +40,22 @@ def errno_of(operation: str, error: Exception) -> int:
     """What the kernel is told of this error; a line in the log where it is worth one."""
     if isinstance(error, BacklotError):
         level = logging.DEBUG if error.quiet or error.errno in _ORDINARY else logging.WARNING
-        log.log(level, "%s: %s: %s", operation, errno.errorcode[error.errno], error)
+        _tell(operation, error.errno, str(error), level)
         return error.errno
     if isinstance(error, OSError):
         number = error.errno if isinstance(error.errno, int) and error.errno > 0 else errno.EIO
         level = logging.DEBUG if number in _ORDINARY else logging.WARNING
-        log.log(level, "%s: %s", operation, errno.errorcode.get(number, number))
+        _tell(operation, number, os.strerror(number), level)
         return number
     # The type only: the text of a foreign exception may quote a signed URL.
-    log.error("%s failed unexpectedly: %s", operation, type(error).__name__)
+    events.OPERATION_CRASHED.log(log, operation=operation, kind=type(error).__name__)
     log.debug("traceback of the above", exc_info=error)
     return errno.EIO
+
+
+def _tell(operation: str, number: int, reason: str, level: int) -> None:
+    name = errno.errorcode.get(number, str(number))
+    events.OPERATION_FAILED.log(log, at=level, operation=operation, errno=name, reason=reason)
 
 
 def errno_boundary(operation: Callable[P, R]) -> Callable[P, R]:

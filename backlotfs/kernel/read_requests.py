@@ -11,6 +11,7 @@ import threading
 from collections import OrderedDict
 from typing import NamedTuple, Protocol
 
+from backlotfs import events
 from backlotfs.clock import Clock
 from backlotfs.errors import BacklotError, DeadlineExceeded, Interrupted
 from backlotfs.kernel.device import Device, ReadRequest
@@ -99,8 +100,8 @@ class ReadRequests:
         self._take_up(unique, request, demand)
         try:
             demand.look_ahead()  # last: the reader goes on meanwhile
-        except Exception:
-            log.exception("what lies ahead of a read could not be planned")
+        except Exception as error:  # noqa: BLE001  # the read itself has been answered
+            events.PLAN_FAILED.log(log, failure=error)
 
     def _take_up(self, unique: int, request: ReadRequest, demand: Demand) -> None:
         now_s = self._clock.monotonic()

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from backlotfs import events
 from backlotfs.clock import Clock
 from backlotfs.errors import BacklotError, FuseUnusable
 from backlotfs.kernel.binding import fuse_class
@@ -134,8 +135,8 @@ class MountSession:
         try:
             if self._options.memory == Memory.long():
                 self._invalidator.connect()
-        except Exception:
-            log.exception("changed names are shown late: the kernel cannot be told of them")
+        except Exception as error:  # noqa: BLE001  # the mount is the better for it, not dependent on it
+            events.NAMES_LATE.log(log, failure=error)
         finally:
             self._began.set()
 
@@ -211,12 +212,12 @@ class MountSession:
         try:
             detach(self._mountpoint)
         except BacklotError as error:
-            log.warning("unmounting: %s", error)
+            events.UNMOUNT_FAILED.log(log, reason=error)
         self._stopping.set()
         if self._reads is not None:
             self._reads.end()
         if not self._ended.wait(GRACE_S):
-            log.info("files are still open after %g s: ending all the same", GRACE_S)
+            events.FILES_OPEN.log(log, seconds=GRACE_S)
             closing = threading.Thread(target=last, name="last", daemon=True)
             closing.start()
             closing.join(LAST_S)

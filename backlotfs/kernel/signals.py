@@ -11,10 +11,12 @@ import signal
 import threading
 from collections.abc import Callable, Mapping
 
+from backlotfs import events
+
 log = logging.getLogger(__name__)
 
 #: Everything that is handled; blocked in all threads.
-HANDLED = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1})
+HANDLED = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2})
 
 
 def block() -> None:
@@ -28,10 +30,10 @@ def serve(handlers: Mapping[signal.Signals, Callable[[], None]]) -> None:
     def wait() -> None:
         while True:
             number = signal.Signals(signal.sigwait(HANDLED))
-            log.info("received %s", number.name)
+            events.SIGNAL.log(log, signal=number.name)
             try:
                 handlers[number]()
-            except Exception:
-                log.exception("handling %s failed", number.name)
+            except Exception as error:  # noqa: BLE001  # the next signal is to be served too
+                events.SIGNAL_FAILED.log(log, signal=number.name, failure=error)
 
     threading.Thread(target=wait, name="signals", daemon=True).start()

@@ -51,7 +51,10 @@ SIGNALS = {
     "SIGINT": "As SIGTERM.",
     "SIGTERM": "Unmount and end, within seconds whatever hangs: reads that wait fail, then files "
     "still open are cut off.",
-    "SIGUSR1": "Write the state to the log.",
+    "SIGUSR1": "Write the state to the log: where every thread is, and what `status` and `stats` "
+    "show.",
+    "SIGUSR2": "Log more: the next of error, warning, info, debug; after debug, the level it began "
+    "with.",
 }
 
 ENVIRONMENT = {
@@ -64,6 +67,8 @@ ENVIRONMENT = {
     "`CacheDirectory=`.",
     "CREDENTIALS_DIRECTORY": "Set by systemd's `LoadCredential=`; its `api_key` and `api_secret` "
     "are taken when nothing else names them.",
+    "JOURNAL_STREAM": "Set by systemd: which stderr is the journal's; lines bear a priority there, "
+    "and no time.",
     "NOTIFY_SOCKET": "Set by systemd for `Type=notify`: readiness, progress and the watchdog's "
     "signs of life go there.",
     "NO_COLOR": "Set to anything: no colours.",

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import click
 
+from backlotfs.cli import commands as program
 from backlotfs.cli.mount import mount
 from backlotfs.cli.mount_helper import NOT_FOR_US, NOT_OPTIONS, helper
 from backlotfs.cli.mount_options import IMPLIED, SETTABLE
@@ -50,7 +51,9 @@ def profile_keys() -> list[Term]:
 
 def mount_options() -> list[Section]:
     """What ``-o`` takes: of `backlotfs mount`, and of mount(8) beside that."""
-    context = click.Context(mount, info_name="mount")
+    # in the program, whose help options it has: click remembers what it is asked first
+    outside = click.Context(program, **program.context_settings)
+    context = click.Context(mount, outside, info_name="mount")
     own = [
         term(f"`{name}`=*{value}*" if value else f"`{name}`", text)
         for name, (value, text) in SETTABLE.items()

@@ -74,6 +74,11 @@ class HandleTable:
             raise BadHandle(f"file handle {fh} is not open")
         return handle
 
+    def names(self) -> list[str]:
+        """Of the open files, one for each handle."""
+        with self._lock:
+            return [handle.name for handle in self._handles.values()]
+
     def release(self, fh: int) -> FileHandle:
         """Close it. :raises BadHandle: when it is not open."""
         with self._lock:

@@ -11,6 +11,7 @@ import logging
 import threading
 from collections.abc import Callable
 
+from backlotfs import events
 from backlotfs.clock import Clock, Deadline
 from backlotfs.errors import BacklotError, DeadlineExceeded, RemoteUnavailable
 from backlotfs.reading.disk.pins import Pin
@@ -66,7 +67,7 @@ class PinKeeper:
     def deleted(self, embed_code: str) -> None:
         """It is gone from the library: so is its pin, and what was held of it."""
         if self.pins.remove((embed_code,), drop=True):
-            log.info("%s was deleted, and with it its pin", embed_code)
+            events.PIN_GONE.log(log, embed_code=embed_code)
 
     def close(self) -> None:
         """Fetch nothing more."""
@@ -86,7 +87,7 @@ class PinKeeper:
             except BacklotError as error:
                 if not self._told:
                     self._told = True
-                    log.warning("a pinned file is not whole yet: %s", error)
+                    events.PIN_WAITS.log(log, reason=error)
                 whole = False
                 if isinstance(error, RemoteUnavailable | DeadlineExceeded):
                     self._later.update(due)  # the others would fare no better
@@ -130,5 +131,5 @@ class PinKeeper:
             offset, more = self._warmer.warm(identity, offset, STEP_BYTES, waiter)
             fetched_bytes += more
         self._warmer.settle()
-        log.info("pinned %s: %d bytes fetched that were missing", code, fetched_bytes)
+        events.PINNED.log(log, embed_code=code, fetched_bytes=fetched_bytes)
         return self._warmer.held_bytes(identity) == identity.size

@@ -144,6 +144,10 @@ class SourceReader:
         if handle.changed:
             raise ContentChanged(f"{handle.identity.embed_code} was replaced while it was open")
 
+    def open_files(self) -> list[str]:
+        """The names of the open files, one for each handle."""
+        return self._handles.names()
+
     def release(self, fh: int) -> None:
         """The last use of a handle."""
         handle = self._handles.release(fh)

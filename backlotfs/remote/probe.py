@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from backlotfs import events
 from backlotfs.byterange import ByteRange
 from backlotfs.clock import Deadline
 from backlotfs.errors import FalseAnswer
@@ -53,11 +54,8 @@ class SourceProbe:
     def _compare(self, identity: SourceIdentity) -> None:
         reported = self._reported(identity.embed_code)
         if reported is not None and reported != identity.size:
-            log.info(
-                "the source of %s has %d bytes; the API says %d",
-                identity.embed_code,
-                identity.size,
-                reported,
+            events.SIZE_DIFFERS.log(
+                log, embed_code=identity.embed_code, size=identity.size, api_size=reported
             )
 
     def _once(self, embed_code: str, deadline: Deadline) -> SourceIdentity:

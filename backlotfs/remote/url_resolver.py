@@ -65,7 +65,8 @@ class UrlResolver:
         )
         self._sizes: LRUCache[str, int | None] = LRUCache(URLS_KEPT)
         self._touched: dict[str, int] = {}
-        self.refreshes = 0
+        self.refreshes = 0  # URLs got anew
+        self.refused = 0  # URLs that a source host did not take
 
     def resolve(self, embed_code: str, deadline: Deadline, *, current: bool = False) -> SignedUrl:
         """A URL that does not expire within the margin; asks the API at most once at a time.
@@ -97,6 +98,7 @@ class UrlResolver:
         with self._lock:
             if self._urls.get(embed_code) == url:
                 self._urls.pop(embed_code, None)  # it may expire while we look
+                self.refused += 1
 
     def touched(self, embed_code: str) -> None:
         """The record has changed: the URL in use may be of an object that is not its source now."""

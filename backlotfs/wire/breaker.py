@@ -19,6 +19,7 @@ import threading
 
 from cachetools import LRUCache
 
+from backlotfs import events
 from backlotfs.clock import Clock
 from backlotfs.errors import HostResting
 
@@ -79,11 +80,11 @@ class Breakers:
             if opened:
                 trouble.next_s = self._clock.monotonic() + REST_S
         if opened:
-            log.info("%s; from now on it is asked every %g s", why, REST_S)
+            events.HOST_DOWN.log(log, host=host, reason=why, seconds=REST_S)
 
     def reached(self, host: str) -> None:
         """A connection came about."""
         with self._lock:
             trouble = self._troubled.pop(host, None)
         if trouble is not None and trouble.failures >= LIMIT:
-            log.info("%s can be reached again", host)
+            events.HOST_UP.log(log, host=host)

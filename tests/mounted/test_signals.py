@@ -115,7 +115,7 @@ def test_sighup_shows_what_was_uploaded_and_deleted(mount: Mount) -> None:
 
 def test_sigusr1_dumps_state_and_goes_on(mount: Mount) -> None:
     """The state is in the log, with every thread's stack, and the mount still answers."""
-    mount.expect_log("Current thread|Thread 0x")
     mount.process.send_signal(signal.SIGUSR1)
     wait_until(lambda: "state: 2 assets" in mount.log_text(), "the state in the log")
+    assert "stack of signals: " in mount.log_text()
     assert_same_bytes(mount.file_of(OTHER), OTHER)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import logging
 import logging.handlers
+import os
 import stat
+import sys
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from backlotfs import logs
+from backlotfs import events, logs
+from backlotfs.redaction import MARK
 
 SIGNED = (
     "http://origin.example/a%2Fb?AWSAccessKeyId=AKIA123&Expires=1456868965"
@@ -22,15 +26,15 @@ SECRETS = ("AKIA123", "1456868965", "vjbyPxybdZaNmGa", "YEAiv4")
 
 @pytest.fixture(autouse=True)
 def _root_logger_restored() -> Iterator[None]:
-    root, library = logging.getLogger(), logging.getLogger("urllib3")
-    handlers, level, library_level = root.handlers[:], root.level, library.level
+    root, libraries = logging.getLogger(), [logging.getLogger(name) for name in ("urllib3", "fuse")]
+    handlers, levels = root.handlers[:], [logger.level for logger in (root, *libraries)]
     yield
     for handler in root.handlers:
         if handler not in handlers:
             handler.close()
     root.handlers[:] = handlers
-    root.setLevel(level)
-    library.setLevel(library_level)
+    for logger, level in zip((root, *libraries), levels, strict=True):
+        logger.setLevel(level)
 
 
 def written(tmp_path: Path, log_format: str = "text", level: str = "info") -> Path:
@@ -67,8 +71,9 @@ def test_json_lines(tmp_path: Path) -> None:
     (line,) = path.read_text("utf-8").splitlines()
     found = json.loads(line)
     assert found["message"] == 'quote " and\nnew line, 日本'
-    assert (found["level"], found["logger"]) == ("INFO", "backlotfs.test")
-    assert found["time"]
+    assert (found["level"], found["logger"]) == ("info", "backlotfs.test")
+    assert datetime.fromisoformat(found["time"]).utcoffset() == timedelta(0)
+    assert "event" not in found
 
 
 def test_json_stays_json_where_something_was_blotted_out(tmp_path: Path) -> None:
@@ -94,6 +99,98 @@ def test_the_file_is_the_owners_alone(tmp_path: Path) -> None:
     path = written(tmp_path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_events_in_json(tmp_path: Path) -> None:
+    """Name and fields stand beside the sentence; numbers stay numbers, secrets go, also inside."""
+    path = written(tmp_path, "json")
+    log = logging.getLogger("backlotfs.test")
+    events.HOST_DOWN.log(log, host="h", reason="no route", seconds=1.5)
+    events.STATE.log(log, assets=1, open_files=0, threads=2, details={"url": [SIGNED], "n": None})
+    events.MOUNTED.log(
+        log, source=f"backlot:{SIGNED}", mountpoint=Path("/m"), assets=3, version="1"
+    )
+    down, state, mounted = (json.loads(line) for line in path.read_text().splitlines())
+    assert (down["event"], down["host"], down["seconds"]) == ("host-down", "h", 1.5)
+    assert down["message"] == "no route; from now on h is asked every 1.5 s"
+    assert state["details"] == {"url": [f"{SIGNED.partition('?')[0]}?{MARK}"], "n": None}
+    assert mounted["mountpoint"] == "/m"
+    assert not [secret for secret in SECRETS if secret in path.read_text()]
+
+
+def test_an_event_below_the_level_is_not_written(tmp_path: Path) -> None:
+    """Or above it, where it is louder than usual."""
+    path = written(tmp_path, level="warning")
+    log = logging.getLogger("backlotfs.test")
+    events.DISK_OFF.log(log, reason="quiet")
+    events.DISK_OFF.log(log, at=logging.WARNING, reason="loud")
+    assert "quiet" not in path.read_text()
+    assert path.read_text().endswith("WARNING backlotfs.test: loud\n")
+
+
+def test_nothing_passes_for_a_record(tmp_path: Path) -> None:
+    """Further lines are indented, and control characters are shown."""
+    path = written(tmp_path)
+    forged = "a\n2026-01-01 00:00:00,000 ERROR root: forged\r\x1b[2Jb\x85c\u2028d"
+    logging.getLogger("backlotfs.test").info("%s", forged)
+    first, second = path.read_text().split("\n")[:2]
+    assert first.endswith(": a")
+    assert second == "  2026-01-01 00:00:00,000 ERROR root: forged\\x0d\\x1b[2Jb\\x85c\\x2028d"
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_stderr_of_the_journal(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, log_format: str
+) -> None:
+    """A priority in front of each line, and no second time and level in a text."""
+    with (tmp_path / "journal").open("w+") as journal:
+        status = os.fstat(journal.fileno())
+        monkeypatch.setattr(os, "fstat", lambda _descriptor: status)
+        monkeypatch.setattr(sys, "stderr", journal)
+        monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
+        logs.configure(level="info", log_format=log_format, place="stderr")
+        log = logging.getLogger("backlotfs.test")
+        log.info("said")
+        log.error("failed", exc_info=raised(ValueError("boom")))
+        journal.seek(0)
+        said, failed, *rest = journal.read().splitlines()
+    assert not logs.people_read_stderr(log_format)
+    if log_format == "json":
+        assert (said[:3], failed[:3]) == ("<6>", "<3>")
+        assert json.loads(said[3:])["message"] == "said"
+        assert rest == []
+    else:
+        assert said == "<6>backlotfs.test: said"
+        assert all(line.startswith("<3>  ") for line in rest)
+        assert "ValueError: boom" in rest[-1]
+
+
+def test_another_stderr_than_the_journals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable inherited from a service does not make a pipe the journal's."""
+    for value in ("", "1:2", "nonsense"):
+        monkeypatch.setenv("JOURNAL_STREAM", value)
+        assert not logs.stderr_is_the_journals(os.environ)
+    assert logs.people_read_stderr("text")
+    assert not logs.people_read_stderr("json")
+
+
+@pytest.mark.parametrize(
+    ("began", "levels"),
+    [
+        ("info", ["debug", "info", "debug"]),
+        ("error", ["warning", "info", "debug", "error"]),
+        ("debug", ["debug"]),
+    ],
+)
+def test_verbosity(tmp_path: Path, began: str, levels: list[str]) -> None:
+    """A step louder each time, from the loudest back to the beginning; each is said."""
+    path = written(tmp_path, "json", level=began)
+    for expected in levels:
+        logs.change_verbosity(began)
+        assert logging.getLogger().level == getattr(logging, expected.upper())
+    said = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["now"] for line in said] == levels
+    assert {line["event"] for line in said} == {"verbosity"}
 
 
 def test_debug_lines_are_ours_alone(tmp_path: Path) -> None:
@@ -125,6 +222,7 @@ def test_syslog(monkeypatch: pytest.MonkeyPatch) -> None:
 
     class Syslog(logging.NullHandler):
         LOG_DAEMON = 3
+        ident = ""
 
         def __init__(self, *args: object) -> None:
             opened.append(args)
@@ -134,8 +232,9 @@ def test_syslog(monkeypatch: pytest.MonkeyPatch) -> None:
     logs.configure(level="info", log_format="text", place="syslog")
     assert opened == [("/dev/log", 3)]
     (handler,) = logging.getLogger().handlers
+    assert getattr(handler, "ident").startswith("backlotfs[")  # noqa: B009  # not of every handler
     record = logging.LogRecord("n", logging.INFO, "p", 1, "said", (), None)
-    assert handler.format(record).startswith("backlotfs[")
+    assert handler.format(record) == "INFO n: said"
 
 
 def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_a_failing_job_is_logged_and_survived(caplog: pytest.LogCaptureFixture) 
         pool.submit(fail)
         pool.submit(done.set)
         assert done.wait(PATIENCE_S)
-    assert "a job of pool solo failed" in caplog.text
+    assert "a job of solo failed unexpectedly" in caplog.text
 
 
 def test_an_idle_thread_is_used_again() -> None:

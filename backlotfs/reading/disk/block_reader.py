@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from backlotfs import events
 from backlotfs.reading.block_key import BlockKey
 from backlotfs.reading.disk.slab_files import SlabFiles
 from backlotfs.reading.disk.slot_table import Row
@@ -71,7 +72,7 @@ class BlockReader:
                     self.damaged += 1
         if self.damaged and not self._said:
             self._said = True  # once: a kill may have torn a few, and `stats` counts them
-            log.info("the block cache %s: what does not verify is fetched anew", self._path)
+            events.DISK_SPOILED.log(log, path=self._path)
         return lengths
 
     def _look_up(self, keys: Sequence[BlockKey], buffers: Sequence[memoryview]) -> list[_Hit]:

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from backlotfs import events
 from backlotfs.clock import Clock
 from backlotfs.reading.disk.slab_files import SlabFiles
 from backlotfs.reading.disk.slot_table import Row
@@ -115,7 +116,7 @@ class BlockWriter:
         if error.errno not in self._told:
             self._told.add(error.errno)
             reason = os.strerror(error.errno) if error.errno else str(error)
-            log.warning("the block cache %s: %s; going on without it", self._path, reason)
+            events.DISK_TROUBLE.log(log, path=self._path, reason=reason)
 
     def _give_back(self, slot: int, error: OSError, now_s: float) -> None:
         with self._lock:

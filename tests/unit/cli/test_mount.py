@@ -32,7 +32,7 @@ class Command:
         monkeypatch.setattr(MODULE, "serve_mount", self._serve)
         monkeypatch.setattr(MODULE, "run_in_background", self._background)
 
-    def _serve(self, settings: MountSettings, ready: Callable[[], None]) -> None:
+    def _serve(self, settings: MountSettings, ready: Callable[[], None], **_more: object) -> None:
         self.settings.append(settings)
         if self.error is not None:
             raise self.error
@@ -101,6 +101,49 @@ def test_all_options(command: Command, tmp_path: Path) -> None:
     assert (settings.uid, settings.gid, settings.umask) == (9, 2, 0o77)
     assert (settings.log_level.lower(), settings.log_format) == ("debug", "json")
     assert settings.log_place == str(tmp_path / "log")
+
+
+def test_the_log_by_profile_and_by_o(command: Command, tmp_path: Path) -> None:
+    """``-o`` stands above what the command line says by itself, and that above the profile."""
+    config = tmp_path / "config.toml"
+    config.touch(mode=0o600)
+    config.write_text(
+        '[profiles.p]\noptions = "log_format=json,log_level=debug,log_file=/l/profile,uid=7"\n'
+    )
+    profile = ("-f", "--config", str(config))
+    for words, log in {
+        (): ("json", "debug", "/l/profile"),
+        ("--log-format=text", "--log-level=error"): ("text", "error", "/l/profile"),
+        ("-o", "log_format=text,log_level=WARNING,log_file=x"): (
+            *("text", "warning"),
+            str(Path("x").absolute()),
+        ),
+    }.items():
+        result = command.run(*profile, *words)
+        assert result.exit_code == 0, result.output
+        settings = command.settings[-1]
+        assert (settings.log_format, settings.log_level, settings.log_place) == log
+        assert settings.uid == 7
+
+
+@pytest.mark.parametrize(
+    ("log_format", "in_journal", "bare"),
+    [("text", False, True), ("json", False, False), ("text", True, False)],
+)
+def test_a_foreground_mount_that_fails(
+    command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    log_format: str,
+    in_journal: bool,
+    bare: bool,
+) -> None:
+    """People get a bare line; what is read by programs gets it as a line of the log."""
+    monkeypatch.setattr(MODULE.logs, "stderr_is_the_journals", lambda _environ: in_journal)
+    command.error = CredentialsRefused("the API refuses the key")
+    result = command.run("-f", "--log-format", log_format)
+    assert result.exception is not None
+    assert isinstance(result.exception, SystemExit) is not bare
+    assert bare or result.exit_code == 3
 
 
 def test_in_the_background(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:

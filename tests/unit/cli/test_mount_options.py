@@ -25,6 +25,8 @@ BASE = MountSettings(Account("http://api", "k", "s"), Path("/mnt"), Path("/cache
         (("uid=5", "uid=7"), replace(BASE, uid=7)),
         (("fsname=backlot:x",), replace(BASE, fsname="backlot:x")),
         (("umask=077, ro",), replace(BASE, umask=0o77)),
+        (("log_format=json,log_level=DEBUG",), replace(BASE, log_format="json", log_level="debug")),
+        (("log_file=/a/b",), replace(BASE, log_place="/a/b")),
     ],
 )
 def test_options(options: tuple[str, ...], settings: MountSettings) -> None:
@@ -41,6 +43,9 @@ def test_options(options: tuple[str, ...], settings: MountSettings) -> None:
         ("password=s3cret", "every user could read it"),
         ("color=blue", "unknown mount option 'color'"),
         ("UID=5", "unknown"),
+        ("log_format=xml", "is one of text, json, not 'xml'"),
+        ("log_level=loud", "is one of error, warning, info, debug, not 'loud'"),
+        ("log_file=", "wants a file"),
         ("uid=", "wants a number"),
         ("uid=me", "wants a number, not 'me'"),
         ("uid=-1", "wants a number"),

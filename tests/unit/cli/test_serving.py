@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Callable, Mapping
-from importlib import import_module
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from backlotfs.catalog.rate_budget import BudgetStatus
-from backlotfs.catalog.rows import SyncState
-from backlotfs.control import address
 from backlotfs.control.client import ask
 from backlotfs.errors import (
     BacklotError,
@@ -24,121 +18,8 @@ from backlotfs.errors import (
     SettingsError,
 )
 from backlotfs.kernel.session import Memory, MountOptions
-from backlotfs.reading.memory_use import MemoryUse
-from backlotfs.reading.read_counts import ReadCounts
-from backlotfs.remote.get_counts import GetCounts
-from backlotfs.remote.get_record import NoMeter
-from backlotfs.settings import Account, MountSettings
-from tests.unit.fakes import row
-
-SERVING = import_module("backlotfs.cli.serving")
-
-
-class Process:
-    """`serve_mount` with every part that needs a network or a kernel held by the test.
-
-    :ivar steps: what happened, in order.
-    """
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-        self.steps: list[str] = []
-        self.saved = False
-        self.error: BacklotError | None = None
-        self.handlers: Mapping[signal.Signals, Callable[[], None]] = {}
-        self.options: MountOptions | None = None
-        self.during: Callable[[], None] = lambda: None
-        self.settings = MountSettings(
-            Account("http://api", "k", "s", profile="main"), Path("/mnt/x"), folder
-        )
-        catalog = SimpleNamespace(
-            library=SimpleNamespace(rows={code: row(code) for code in "ABCDEFGHIJ"}, version=3),
-            last_error=None,
-            refreshing=False,
-            open_saved=lambda: self.saved,
-            load=lambda _deadline: self._step("load"),
-            refresh=self._refresh,
-            keep_fresh=lambda **_hooks: self._step("keep fresh"),
-        )
-        self.catalog = catalog
-        self.stack = SimpleNamespace(
-            catalog=catalog,
-            namespace=None,
-            reader=SimpleNamespace(begin=None),
-            session=None,
-            sizer=SimpleNamespace(
-                crawl=lambda: self._step("crawl"), seconds_for=lambda assets: assets * 2.0
-            ),
-            book=SimpleNamespace(
-                flush=lambda: self._step("flush"),
-                known=lambda code: code if code in "ABCD" else None,
-                unavailable=lambda found: found.embed_code == "E",
-            ),
-            store=SimpleNamespace(state=lambda: SyncState(1, 5.0, 5.0, 0, 0, None)),
-            purse=SimpleNamespace(snapshot=lambda: BudgetStatus(200, 300, None, 0.0, (0, 0, 0))),
-            resolver=SimpleNamespace(refreshes=7),
-            reads=ReadCounts(lambda _pid: "cp"),
-            gets=GetCounts(NoMeter()),
-            lines=SimpleNamespace(hedges=lambda: (2, 1)),
-            disk=None,
-            warmer=SimpleNamespace(fetched_bytes=0),
-            memory_use=lambda: MemoryUse(4, 2, 1, 0),
-            keeper=SimpleNamespace(pins=None, start=lambda: self._step("pins")),
-            close=lambda: self._step("closed"),
-        )
-        for name, value in {
-            "build_stack": lambda *_args, **_more: self.stack,
-            "greet": lambda *_args: self._step("greet"),
-            "MountSession": self._session,
-            "CHECK_S": 0.2,
-        }.items():
-            monkeypatch.setattr(SERVING, name, value)
-        monkeypatch.setattr(SERVING.signals, "block", lambda: self._step("block"))
-        monkeypatch.setattr(SERVING.signals, "serve", self._handle)
-        monkeypatch.setattr(SERVING.logs, "configure", lambda **_more: self._step("logs"))
-        monkeypatch.setattr(SERVING.logging, "shutdown", lambda: None)
-        monkeypatch.setattr(SERVING.service, "notify", lambda state: self._step(state))
-        monkeypatch.setattr(address, "_folder", lambda: folder / "run")
-
-    def _step(self, name: str) -> None:
-        self.steps.append(name)
-        if self.error is not None and name in ("greet", "load"):
-            raise self.error
-
-    def _handle(self, handlers: Mapping[signal.Signals, Callable[[], None]]) -> None:
-        self.handlers = handlers
-
-    def _refresh(self, *, full: bool = False) -> None:
-        self._step("refresh fully" if full else "refresh")
-        self.catalog.last_error = self.error
-
-    def _session(self, _mountpoint: Path, options: MountOptions) -> SimpleNamespace:
-        self.options = options
-
-        def run(
-            _operations: object,
-            _begin: object,
-            _clock: object,
-            announce: Callable[[], None],
-            _counts: object,
-        ) -> None:
-            self._step("run")
-            announce()
-            self.during()
-
-        return SimpleNamespace(
-            run=run,
-            stop=lambda last: self._step(f"stop {last.__name__}"),
-            interrupted=lambda: False,
-            caller=lambda: 1,
-            began=lambda: None,
-            invalidate=lambda _names: None,
-            hold_back=lambda _while_true: None,
-        )
-
-    def serve(self) -> list[str]:
-        """Serve until the session ends; what happened."""
-        SERVING.serve_mount(self.settings, lambda: self._step("ready"))
-        return self.steps
+from backlotfs.settings import MountSettings
+from tests.unit.cli.serving_process import SERVING, Process
 
 
 @pytest.fixture
@@ -215,7 +96,9 @@ def test_what_the_kernel_remembers(
     assert process.options == MountOptions("backlot:main", memory)
 
 
-def test_signals(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_signals(
+    process: Process, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """Refresh, a dump of the state, and an orderly end; before the mount, an end at once."""
     exits: list[int] = []
 
@@ -224,7 +107,6 @@ def test_signals(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
         raise SystemExit(code)
 
     monkeypatch.setattr(SERVING.os, "_exit", end)
-    monkeypatch.setattr(SERVING.faulthandler, "dump_traceback", lambda **_more: None)
 
     def too_early(*_args: object) -> None:
         process.handlers[signal.SIGTERM]()
@@ -236,14 +118,18 @@ def test_signals(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
     assert exits == [128 + signal.SIGTERM]
 
     def during() -> None:
-        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM):
+        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM):
             process.handlers[number]()
 
     process.during = during
-    steps = process.serve()
+    with caplog.at_level(logging.INFO):
+        steps = process.serve()
+    said = {getattr(record, "event", None) for record in caplog.records}
+    assert said >= {"stack", "state", "mounted", "unmounted"}
     assert "refresh" in steps
     assert any(step.startswith("stop") for step in steps)
     assert "STOPPING=1" in steps
+    assert "louder" in steps
 
 
 def test_questions_are_answered(process: Process) -> None:

@@ -1,0 +1,241 @@
+"""What the log says: every event that matters, by a name that stays, with the fields it has.
+
+One line is one event. In a log of text it is a sentence; in one of JSON the name and the fields
+stand beside that, for programs. `docs/logs.md` lists them all, and a test holds the two together.
+What is not an event is a line for those who look for a mistake of ours: level debug, no name.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import string
+from dataclasses import dataclass
+from typing import Final
+
+_DEBUG, _INFO, _WARNING = logging.DEBUG, logging.INFO, logging.WARNING
+_ERROR, _CRITICAL = logging.ERROR, logging.CRITICAL
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One kind of line.
+
+    :ivar name: stays the same in every release.
+    :ivar level: of `logging`; what it mostly is, where `log` may be given another.
+    :ivar text: the sentence, with ``{field}`` where the value of a field goes.
+    """
+
+    name: str
+    level: int
+    text: str
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The names of the fields, in the order of the sentence."""
+        named = [name for _, name, _, _ in string.Formatter().parse(self.text) if name]
+        return tuple(dict.fromkeys(named))
+
+    def log(
+        self,
+        log: logging.Logger,
+        /,
+        *,
+        at: int | None = None,
+        failure: BaseException | None = None,
+        **fields: object,
+    ) -> None:
+        """Write the line. Any thread may call it.
+
+        :param log: of the module that saw it happen.
+        :param at: a level other than the usual.
+        :param failure: an exception of which the traceback is to be shown.
+        :param fields: a value for each of `fields`; in the sentence, an object becomes JSON.
+        """
+        level = self.level if at is None else at
+        if log.isEnabledFor(level):
+            said = {name: _as_text(value) for name, value in fields.items()}
+            log.log(
+                level,
+                "%s",
+                self.text.format(**said),
+                exc_info=failure,
+                extra={"event": self.name, "fields": fields},
+                stacklevel=2,
+            )
+
+
+def _as_text(value: object) -> object:
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list | tuple) and all(isinstance(one, str) for one in value):
+        return ", ".join(value)
+    if isinstance(value, dict | list | tuple):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return value
+
+
+# The mount's life.
+LISTING: Final = Event("listing", _INFO, "listing the library {source} for the first time")
+MOUNTED: Final = Event(
+    "mounted", _INFO, "mounted {source} on {mountpoint}: {assets} assets (backlotfs {version})"
+)
+DEAD_MOUNT_CLEARED: Final = Event(
+    "dead-mount-cleared", _INFO, "cleared the dead mount on {mountpoint}"
+)
+MOUNT_FAILED: Final = Event(
+    "mount-failed", _ERROR, "the mount failed, exit code {exit_code}: {reason}"
+)
+STALE: Final = Event("stale", _WARNING, "what is shown is STALE, from the last listing: {reason}")
+SIGNAL: Final = Event("signal", _INFO, "received {signal}")
+SIGNAL_FAILED: Final = Event("signal-failed", _ERROR, "handling {signal} failed")
+VERBOSITY: Final = Event("verbosity", _INFO, "from now on the log's level is {now} (it was {was})")
+STACK: Final = Event("stack", _INFO, "stack of {threads}: {frames}")
+STATE: Final = Event(
+    "state", _INFO, "state: {assets} assets, {open_files} files open, {threads} threads; {details}"
+)
+UNMOUNT_FAILED: Final = Event("unmount-failed", _WARNING, "unmounting: {reason}")
+FILES_OPEN: Final = Event(
+    "files-open", _INFO, "files are still open after {seconds} s: ending all the same"
+)
+UNMOUNTED: Final = Event(
+    "unmounted",
+    _INFO,
+    "unmounted {mountpoint} after {seconds} s: {reads} reads of {read_bytes} bytes,"
+    " {failed} failed; {fetched_bytes} bytes fetched",
+)
+WATCHDOG_SILENT: Final = Event(
+    "watchdog-silent", _WARNING, "{mountpoint} has not answered for {seconds} s"
+)
+WATCHDOG_BLIND: Final = Event(
+    "watchdog-blind", _WARNING, "the watchdog could not look at the mount: {reason}"
+)
+CONTROL_OFF: Final = Event(
+    "control-off", _WARNING, "`status`, `stats` and `refresh` will not work: {reason}"
+)
+COMMAND_FAILED: Final = Event("command-failed", _ERROR, "a control command failed: {command}")
+
+# What applications meet.
+OPERATION_FAILED: Final = Event("operation-failed", _WARNING, "{operation}: {errno}: {reason}")
+OPERATION_CRASHED: Final = Event(
+    "operation-crashed", _ERROR, "{operation} failed unexpectedly: {kind}"
+)
+
+# Sources and their hosts.
+SOURCE_REPLACED: Final = Event(
+    "source-replaced", _INFO, "the source of {embed_code} was replaced: {size} bytes now"
+)
+SOURCE_UNKNOWN: Final = Event(
+    "source-unknown", _INFO, "cannot find out about {embed_code}: {reason}"
+)
+SIZE_DIFFERS: Final = Event(
+    "size-differs",
+    _INFO,
+    "the source of {embed_code} has {size} bytes; the API says {api_size}",
+)
+SIZES: Final = Event("sizes", _INFO, "{known} of {total} sizes are known")
+URLS: Final = Event(
+    "urls", _INFO, "signed URLs: {refused} refused and {renewed} got anew in {seconds} s"
+)
+HOST_DOWN: Final = Event(
+    "host-down", _INFO, "{reason}; from now on {host} is asked every {seconds} s"
+)
+HOST_UP: Final = Event("host-up", _INFO, "{host} can be reached again")
+
+# The listing.
+LISTED: Final = Event(
+    "listed", _INFO, "the library was listed: {new} new, {changed} changed, {removed} removed"
+)
+REFRESHED: Final = Event(
+    "refreshed",
+    _INFO,
+    "the library was brought up to date: {new} new, {changed} changed, {removed} removed",
+)
+REFRESH_FAILED: Final = Event(
+    "refresh-failed",
+    _WARNING,
+    "the library could not be refreshed, its last listing stays: {reason}",
+)
+WHERE_IGNORED: Final = Event(
+    "where-ignored", _INFO, "this server ignores `where`: the whole library is walked instead"
+)
+LISTING_RESUMED: Final = Event("listing-resumed", _INFO, "going on with an interrupted listing")
+LISTING_RESTARTED: Final = Event(
+    "listing-restarted",
+    _INFO,
+    "the interrupted listing cannot be gone on with: it begins anew",
+)
+RECORD_SKIPPED: Final = Event(
+    "record-skipped", _WARNING, "a record of the library is left out: {reason}"
+)
+LABEL_SKIPPED: Final = Event("label-skipped", _WARNING, "{route}: label skipped: {reason}")
+CREDITS_LOW: Final = Event(
+    "credits-low",
+    _INFO,
+    "the account's API credits run low: {left} of {limit} left, more in {seconds} s",
+)
+CREDITS_REFUSED: Final = Event(
+    "credits-refused", _WARNING, "the API refuses calls (429) for {seconds} s"
+)
+
+# What is kept on disk.
+PINNED: Final = Event(
+    "pinned", _INFO, "pinned {embed_code}: {fetched_bytes} bytes fetched that were missing"
+)
+PIN_WAITS: Final = Event("pin-waits", _WARNING, "a pinned file is not whole yet: {reason}")
+PIN_GONE: Final = Event("pin-gone", _INFO, "{embed_code} was deleted, and with it its pin")
+DISK_OFF: Final = Event("disk-off", _INFO, "{reason}")
+DISK_TROUBLE: Final = Event(
+    "disk-trouble", _WARNING, "the block cache {path}: {reason}; going on without it"
+)
+DISK_SPOILED: Final = Event(
+    "disk-spoiled", _INFO, "the block cache {path}: what does not verify is fetched anew"
+)
+CATALOG_SET_ASIDE: Final = Event(
+    "catalog-set-aside",
+    _WARNING,
+    "the saved catalog cannot be used ({reason}); it was set aside as {path},"
+    " and the library is listed anew",
+)
+CATALOG_NOT_KEPT: Final = Event(
+    "catalog-not-kept",
+    _WARNING,
+    "the catalog cannot be kept in {path} ({reason}): this mount forgets it when it ends",
+)
+CATALOG_UNUSABLE: Final = Event(
+    "catalog-unusable", _WARNING, "the saved catalog cannot be used: {reason}"
+)
+CATALOG_TROUBLE: Final = Event(
+    "catalog-trouble", _WARNING, "the catalog cannot be looked at: {reason}"
+)
+SOURCES_UNSAVED: Final = Event(
+    "sources-unsaved", _WARNING, "what was learned of sources is not saved yet: {reason}"
+)
+SOURCES_LOST: Final = Event(
+    "sources-lost", _WARNING, "what was learned of sources last could not be saved: {reason}"
+)
+CRAWL_RESTS: Final = Event("crawl-rests", _WARNING, "the crawl over sizes rests: {reason}")
+CRAWL_LOCKED: Final = Event(
+    "crawl-locked", _WARNING, "the crawl over sizes is left locked for a while: {reason}"
+)
+
+# Mistakes of ours, or of what we run on. Tell us.
+CRASHED: Final = Event("crashed", _CRITICAL, "{where} failed unexpectedly:\n{traceback}")
+JOB_FAILED: Final = Event("job-failed", _ERROR, "a job of {pool} failed unexpectedly")
+PLAN_FAILED: Final = Event("plan-failed", _ERROR, "what lies ahead of a read could not be planned")
+NO_THREAD: Final = Event("no-thread", _WARNING, "no new thread can be started for pool {pool}")
+NO_RECEIVER: Final = Event(
+    "no-receiver", _WARNING, "no thread receives requests while others wait: {reason}"
+)
+CALLBACK_FAILED: Final = Event("callback-failed", _ERROR, "a FUSE callback failed: {kind}")
+NAMES_LATE: Final = Event(
+    "names-late", _ERROR, "changed names are shown late: the kernel cannot be told of them"
+)
+DEVICE_LOST: Final = Event(
+    "device-lost", _ERROR, "the kernel's requests can be received no more: {reason}"
+)
+
+#: By name.
+EVENTS: Final = {
+    event.name: event for event in list(globals().values()) if isinstance(event, Event)
+}

@@ -1,0 +1,136 @@
+"""`serve_mount` over a session that mounts nothing."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from backlotfs.catalog.rate_budget import BudgetStatus
+from backlotfs.catalog.rows import SizedCounts, SyncState
+from backlotfs.control import address
+from backlotfs.errors import BacklotError
+from backlotfs.kernel.session import MountOptions
+from backlotfs.reading.memory_use import MemoryUse
+from backlotfs.reading.read_counts import ReadCounts
+from backlotfs.remote.get_counts import GetCounts
+from backlotfs.remote.get_record import NoMeter
+from backlotfs.settings import Account, MountSettings
+from tests.unit.fakes import row
+
+SERVING = import_module("backlotfs.cli.serving")
+
+
+class Process:
+    """`serve_mount` with every part that needs a network or a kernel held by the test.
+
+    :ivar steps: what happened, in order.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+        self.steps: list[str] = []
+        self.saved = False
+        self.error: BacklotError | None = None
+        self.handlers: Mapping[signal.Signals, Callable[[], None]] = {}
+        self.options: MountOptions | None = None
+        self.during: Callable[[], None] = lambda: None
+        self.settings = MountSettings(
+            Account("http://api", "k", "s", profile="main"), Path("/mnt/x"), folder
+        )
+        catalog = SimpleNamespace(
+            library=SimpleNamespace(rows={code: row(code) for code in "ABCDEFGHIJ"}, version=3),
+            last_error=None,
+            refreshing=False,
+            open_saved=lambda: self.saved,
+            load=lambda _deadline: self._step("load"),
+            refresh=self._refresh,
+            keep_fresh=lambda **_hooks: self._step("keep fresh"),
+        )
+        self.catalog = catalog
+        self.stack = SimpleNamespace(
+            catalog=catalog,
+            namespace=None,
+            reader=SimpleNamespace(begin=None, open_files=lambda: ["a.mov"]),
+            session=None,
+            sizer=SimpleNamespace(
+                crawl=lambda: self._step("crawl"), seconds_for=lambda assets: assets * 2.0
+            ),
+            book=SimpleNamespace(
+                flush=lambda: self._step("flush"),
+                known=lambda code: code if code in "ABCD" else None,
+                unavailable=lambda found: found.embed_code == "E",
+            ),
+            store=SimpleNamespace(
+                state=lambda: SyncState(1, 5.0, 5.0, 0, 0, None),
+                sized_counts=lambda: SizedCounts(4, 1, 10),
+            ),
+            purse=SimpleNamespace(snapshot=lambda: BudgetStatus(200, 300, None, 0.0, (0, 0, 0))),
+            resolver=SimpleNamespace(refreshes=7, refused=0),
+            reads=ReadCounts(lambda _pid: "cp"),
+            gets=GetCounts(NoMeter()),
+            lines=SimpleNamespace(hedges=lambda: (2, 1)),
+            disk=None,
+            warmer=SimpleNamespace(fetched_bytes=0),
+            memory_use=lambda: MemoryUse(4, 2, 1, 0),
+            keeper=SimpleNamespace(pins=None, start=lambda: self._step("pins")),
+            close=lambda: self._step("closed"),
+        )
+        for name, value in {
+            "build_stack": lambda *_args, **_more: self.stack,
+            "greet": lambda *_args: self._step("greet"),
+            "MountSession": self._session,
+            "CHECK_S": 0.2,
+        }.items():
+            monkeypatch.setattr(SERVING, name, value)
+        monkeypatch.setattr(SERVING.signals, "block", lambda: self._step("block"))
+        monkeypatch.setattr(SERVING.signals, "serve", self._handle)
+        monkeypatch.setattr(SERVING.logs, "configure", lambda **_more: self._step("logs"))
+        monkeypatch.setattr(SERVING.logs, "change_verbosity", lambda _began: self._step("louder"))
+        monkeypatch.setattr(SERVING.logging, "shutdown", lambda: None)
+        monkeypatch.setattr(SERVING.service, "notify", lambda state: self._step(state))
+        monkeypatch.setattr(address, "_folder", lambda: folder / "run")
+
+    def _step(self, name: str) -> None:
+        self.steps.append(name)
+        if self.error is not None and name in ("greet", "load"):
+            raise self.error
+
+    def _handle(self, handlers: Mapping[signal.Signals, Callable[[], None]]) -> None:
+        self.handlers = handlers
+
+    def _refresh(self, *, full: bool = False) -> None:
+        self._step("refresh fully" if full else "refresh")
+        self.catalog.last_error = self.error
+
+    def _session(self, _mountpoint: Path, options: MountOptions) -> SimpleNamespace:
+        self.options = options
+
+        def run(
+            _operations: object,
+            _begin: object,
+            _clock: object,
+            announce: Callable[[], None],
+            _counts: object,
+        ) -> None:
+            self._step("run")
+            announce()
+            self.during()
+
+        return SimpleNamespace(
+            run=run,
+            stop=lambda last: self._step(f"stop {last.__name__}"),
+            interrupted=lambda: False,
+            caller=lambda: 1,
+            began=lambda: None,
+            invalidate=lambda _names: None,
+            hold_back=lambda _while_true: None,
+        )
+
+    def serve(self) -> list[str]:
+        """Serve until the session ends; what happened."""
+        SERVING.serve_mount(self.settings, lambda: self._step("ready"))
+        return self.steps
