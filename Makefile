@@ -37,10 +37,10 @@ venv: ## The virtual environment with everything a contributor needs, in .venv
 	@PYTHON='$(PYTHON)' .ci/python-environment emulator,dev
 
 .PHONY: manual
-manual: ## Man pages, completions and the reference of docs/, in build/manual; `man -l build/manual/man/backlotfs.1`
+manual: ## Man pages, completions and the reference of docs/, in build/manual: man -M build/manual/man backlotfs
 	@PYTHON='$(PYTHON)' .ci/system-packages venv
 	@PYTHON='$(PYTHON)' .ci/python-environment emulator
-	@exec $(VENV_PYTHON) -m backlotfs.manual build/manual
+	@rm -rf build/manual && exec $(VENV_PYTHON) -m backlotfs.manual build/manual
 
 .PHONY: screenshot
 screenshot: ## docs/images/first-contact.svg anew: the tutorial, run for real, and what it printed

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from backlotfs.cli.mounted_files import mounted_paths
-from backlotfs.cli.mountpoints import MOUNTPOINT, the_mount
+from backlotfs.cli.mountpoints import MOUNTED, the_mount
 from backlotfs.cli.transfer_bar import in_words
 from backlotfs.cli.warm import JOBS
 from backlotfs.cli.warm_report import fetch, look, report
@@ -73,7 +73,7 @@ def unpin(paths: tuple[Path, ...], as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("mountpoint", type=MOUNTPOINT, required=False)
+@click.argument("mountpoint", type=MOUNTED, required=False)
 @click.option("--json", "as_json", is_flag=True, help="As one JSON object; sizes in bytes.")
 def pins(mountpoint: Path | None, as_json: bool) -> None:
     """List the pinned files of a mount, and how much of each is on the disk."""

@@ -1,10 +1,7 @@
 """``python -m backlotfs.manual DIR``: write man pages, completions and reference below DIR.
 
-::
-
-    DIR/man/backlotfs.1 …            for share/man/man1, man5, man8
-    DIR/completions/SHELL/…          for where the shells look
-    DIR/reference/…                  pages of the site
+DIR is laid out as ``share`` is: ``~/.local/share`` is right for who installed with pip, and
+``make install`` puts the same files below its PREFIX. ``doc/backlotfs`` has the reference.
 """
 
 from __future__ import annotations
@@ -18,24 +15,29 @@ import click
 
 from backlotfs import __version__
 from backlotfs.manual import roff
-from backlotfs.manual.completions import FILES, completion
+from backlotfs.manual.completions import PLACES, completion
 from backlotfs.manual.pages import all_pages
 from backlotfs.manual.reference import reference
 
 
 def generated() -> dict[str, str]:
-    """Path below DIR to content."""
-    epoch = os.environ.get("SOURCE_DATE_EPOCH")  # the custom of reproducible builds
+    """Path below DIR to content; ``SOURCE_DATE_EPOCH`` dates the pages, for reproducible builds."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
     made_at = datetime.fromtimestamp(int(epoch), UTC) if epoch else datetime.now(UTC)
     pages = {page.name: page for page in all_pages()}
     files = {
-        f"man/{page.file}": roff.rendered(page, date=f"{made_at:%Y-%m-%d}", version=__version__)
+        man(page.file): roff.rendered(page, date=f"{made_at:%Y-%m-%d}", version=__version__)
         for page in pages.values()
     }
-    files["man/mount.fuse.backlotfs.8"] = roff.link_to(pages["mount.backlotfs"])
-    files |= {f"completions/{shell}/{name}": completion(shell) for shell, name in FILES.items()}
-    files |= {f"reference/{name}": text for name, text in reference().items()}
+    files[man("mount.fuse.backlotfs.8")] = roff.link_to(pages["mount.backlotfs"])
+    files |= {path: completion(shell) for shell, path in PLACES.items()}
+    files |= {f"doc/backlotfs/{name}": text for name, text in reference().items()}
     return files
+
+
+def man(file: str) -> str:
+    """Where a manual page has its place."""
+    return f"man/man{file[-1]}/{file}"
 
 
 @click.command()

@@ -7,12 +7,16 @@ from click.shell_completion import get_completion_class
 from backlotfs.cli import commands
 from backlotfs.cli.completion import VARIABLE
 
-#: Shell to the file's name in the folder where the shell looks.
-FILES = {"bash": "backlotfs", "zsh": "_backlotfs", "fish": "backlotfs.fish"}
+#: Shell to where it looks, below a ``share`` folder.
+PLACES = {
+    "bash": "bash-completion/completions/backlotfs",
+    "zsh": "zsh/site-functions/_backlotfs",
+    "fish": "fish/vendor_completions.d/backlotfs.fish",
+}
 
 
 def completion(shell: str) -> str:
-    """The script for a shell of `FILES`. It asks the program, so it is never out of date."""
+    """The script for a shell of `PLACES`. It asks the program, so it is never out of date."""
     made = get_completion_class(shell)
     if made is None:
         raise AssertionError(f"click knows no completion for {shell}")

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from backlotfs.cli import commands
 from backlotfs.cli.mount_helper import helper, known_options
 from backlotfs.cli.mount_options import SETTABLE
 from backlotfs.kernel.signals import HANDLED
 from backlotfs.manual import facts
-from backlotfs.manual.__main__ import generated
+from backlotfs.manual.__main__ import generated, man, write
 from backlotfs.manual.blocks import Code, texts_of
 from backlotfs.manual.commands import all_commands, command_of, options_of
 from backlotfs.manual.details import DETAILS
@@ -26,7 +27,7 @@ from tests.project import known_names
 from tests.project.source_tree import ROOT
 
 FILES = generated()
-PAGES = sorted(name.removeprefix("man/") for name in FILES if name.startswith("man/"))
+PAGES = sorted(Path(name).name for name in FILES if name.startswith("man/"))
 ALL = [*all_commands(), command_of(helper, ("mount.backlotfs",))]
 FACTS = "backlotfs/manual/facts.py"
 
@@ -95,7 +96,7 @@ def _click_command(words: tuple[str, ...]) -> click.Command:
     return found
 
 
-@pytest.mark.parametrize("place", ["man/backlotfs.1", "reference/commands.md"])
+@pytest.mark.parametrize("place", [man("backlotfs.1"), "doc/backlotfs/commands.md"])
 def test_every_command_and_option_is_shown(place: str) -> None:
     """The generators leave none out."""
     text = FILES[place].replace("\\-", "-")
@@ -106,14 +107,14 @@ def test_every_command_and_option_is_shown(place: str) -> None:
                 assert name in text, f"{command.name} {name}"
 
 
-@pytest.mark.parametrize("place", ["man/mount.backlotfs.8", "reference/mount-options.md"])
+@pytest.mark.parametrize("place", [man("mount.backlotfs.8"), "doc/backlotfs/mount-options.md"])
 @pytest.mark.parametrize("option", sorted({*known_options(), *SETTABLE}))
 def test_every_mount_option_is_shown(place: str, option: str) -> None:
     """As ``-o`` takes it."""
     assert option in FILES[place].replace("\\-", "-")
 
 
-@pytest.mark.parametrize("place", ["man/backlotfs.toml.5", "reference/configuration.md"])
+@pytest.mark.parametrize("place", [man("backlotfs.toml.5"), "doc/backlotfs/configuration.md"])
 @pytest.mark.parametrize("key", PROFILE_KEYS, ids=lambda key: key.name)
 def test_every_profile_key_is_shown(place: str, key: object) -> None:
     """With its meaning."""
@@ -133,24 +134,24 @@ def test_the_readme_has_the_exit_codes_and_errnos() -> None:
 
 @pytest.fixture(scope="module")
 def share(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The pages in their folders, as `man` finds them."""
+    """All of it in a folder, by the command."""
     folder = tmp_path_factory.mktemp("share")
-    for page in PAGES:
-        path = folder / f"man{page[-1]}" / page
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(FILES[f"man/{page}"], "utf-8")
+    done = CliRunner().invoke(write, [str(folder)])
+    assert (done.exit_code, done.output) == (0, "")
+    assert {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()} == set(FILES)
     return folder
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_mandoc_finds_nothing_amiss(page: str, share: Path) -> None:
     """Not even a matter of style."""
-    text = FILES[f"man/{page}"]
+    path = share / man(page)
+    text = path.read_text("utf-8")
     if text.startswith(".so "):
-        assert (share / text.split()[1]).exists()  # no more than another name of that
+        assert (share / "man" / text.split()[1]).exists()  # no more than another name of that
         return
     linted = subprocess.run(
-        ["mandoc", "-Tlint", "-Wstyle", share / f"man{page[-1]}" / page],
+        ["mandoc", "-Tlint", "-Wstyle", path],
         capture_output=True,
         text=True,
         check=False,

@@ -46,7 +46,7 @@ def test_mounts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ours, for what needs one; else, and for a new mount, the shell looks for folders."""
     ours = [entry for entry in parse_mountinfo(MOUNTINFO) if entry.ours]
     monkeypatch.setattr(mountpoints, "our_mounts", lambda: ours)
-    for command in ("umount", "status", "stats", "refresh"):
+    for command in ("umount", "status", "stats", "refresh", "pins"):
         assert offered(command, "/mnt/") == [("/mnt/main", "plain")]
     assert offered("umount", "/srv/") == [("/srv/", "dir")]
     assert offered("mount", "/mnt/") == [("/mnt/", "dir")]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from backlotfs.manual.completions import FILES, completion
+from backlotfs.manual.completions import PLACES, completion
 from tests.support import commands
 
 ASK = """
@@ -45,7 +45,8 @@ def test_bash_completes(words: str, found: str, tmp_path: Path) -> None:
 
 def test_the_others_are_registered_for_the_program() -> None:
     """By the names under which zsh and fish look for them."""
-    assert FILES == {"bash": "backlotfs", "zsh": "_backlotfs", "fish": "backlotfs.fish"}
+    names = {shell: Path(place).name for shell, place in PLACES.items()}
+    assert names == {"bash": "backlotfs", "zsh": "_backlotfs", "fish": "backlotfs.fish"}
     assert completion("zsh").startswith("#compdef backlotfs\n")
     assert "--command backlotfs " in completion("fish")
 
