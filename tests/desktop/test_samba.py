@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import re
@@ -18,7 +19,7 @@ from tests.support.file_server import FileServer, file_server
 from tests.support.made_assets import MIB, video
 from tests.support.mounting import Mount
 
-pytestmark = [pytest.mark.mounted, pytest.mark.desktop("smbd", "smbclient")]
+pytestmark = [pytest.mark.mounted, pytest.mark.desktop("smbd", "smbclient", "testparm")]
 
 #: With what SMB cannot say, which `--names portable` replaces: a colon, a question mark.
 ASSETS = [
@@ -36,7 +37,7 @@ def shared(serve: Serve) -> Iterator[FileServer]:
     emulator: Emulator = serve(*ASSETS)
     with tempfile.TemporaryDirectory(prefix="backlotfs-samba-") as place:
         folder = Path(place)
-        options = ("--names", "portable", "--layout", "flat,dates")
+        options = ("--names", "portable", "--layout", "flat,dates", "--sidecars")
         with Mount(emulator, folder, *options) as mount:
             (folder / "server").mkdir()
             # Whoever mounted may read it: no need to open the mount to others.
@@ -57,19 +58,24 @@ def test_the_listing_shows_names_and_sizes(shared: FileServer, tmp_path: Path) -
         for name, asset in zip(_NAMES, ASSETS, strict=True)
         if asset.content
     }
-    assert {name: size for name, size in listed.items() if name not in {".", ".."}} == sizes
+    assert {name: size for name, size in listed.items() if name in _NAMES} == sizes
+    beside = {f"{name}.json" for name in _NAMES}
+    assert listed.keys() - sizes.keys() - {".", ".."} == beside
 
 
 def test_all_of_it_comes_back(shared: FileServer, tmp_path: Path) -> None:
-    """A recursive ``mget``: each file in each layout, byte for byte."""
+    """A recursive ``mget``: each file in each layout, byte for byte, with its sidecar."""
     shared.run("prompt OFF; recurse ON; mget *", into=tmp_path)
-    copies = sorted(path for path in tmp_path.rglob("*") if path.is_file())
-    assert sorted({path.name for path in copies}) == sorted(_NAMES)
-    assert len(copies) == 2 * len(_NAMES)
-    for copy in copies:
-        asset = ASSETS[_NAMES.index(copy.name)]
-        assert asset.content is not None
-        assert copy.read_bytes() == origin_bytes(asset, 0, asset.content.size)
+    copies = {path for path in tmp_path.rglob("*") if path.is_file()}
+    films = {path for path in copies if path.suffix != ".json"}
+    assert sorted({path.name for path in films}) == sorted(_NAMES)
+    assert len(films) == 2 * len(_NAMES)
+    assert copies - films == {path.with_name(f"{path.name}.json") for path in films}
+    for film in films:
+        asset = ASSETS[_NAMES.index(film.name)]
+        assert film.read_bytes() == origin_bytes(asset)
+        facts = json.loads(film.with_name(f"{film.name}.json").read_bytes())
+        assert facts["original_file_name"] == asset.original_file_name
 
 
 def test_nothing_can_be_written(shared: FileServer, tmp_path: Path) -> None:

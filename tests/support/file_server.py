@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -15,10 +16,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.project.source_tree import ROOT
 from tests.support.deadlines import wait_until
 from tests.support.programs import find_program, run_program
 
-SHARE = "library"
+#: What the documents tell users to write: this server has just that, with its own path.
+_DOCUMENTED = ROOT / "docs" / "how-to" / "nas.md"
 #: From the start of the server to its first answer, and from SIGTERM to the end of all of it.
 _START_S = _END_S = 30.0
 
@@ -41,14 +44,6 @@ _SETTINGS = """
     pid directory = {folder}
     ncalrpc dir = {folder}/ncalrpc
     log file = {folder}/smbd.log
-
-[{share}]
-    path = {path}
-    read only = yes
-    guest ok = yes
-    # The kernel's own refusals and times are the mount's; nothing is locked on a read-only share.
-    oplocks = no
-    locking = no
 """
 
 
@@ -59,16 +54,18 @@ class FileServer:
     Attributes:
         port: on 127.0.0.1.
         settings: its smb.conf, which the client reads too.
+        share: the name of the share.
     """
 
     port: int
     settings: Path
+    share: str
 
     def run(self, commands: str, *, into: Path) -> str:
         """What smbclient prints for its own ``commands``; what it gets goes to ``into``."""
         return run_program(
             *("smbclient", "--configfile", self.settings, "--no-pass", "-p", str(self.port)),
-            *(f"//127.0.0.1/{SHARE}", "-c", commands),
+            *(f"//127.0.0.1/{self.share}", "-c", commands),
             cwd=into,
             environment={**os.environ, "LC_ALL": "C.UTF-8"},
         )
@@ -82,7 +79,10 @@ def file_server(path: Path, folder: Path, *, user: str) -> Iterator[FileServer]:
     :param user: who it reads as.
     """
     settings = folder / "smb.conf"
-    settings.write_text(_SETTINGS.format(path=path, folder=folder, user=user, share=SHARE))
+    share, section = _documented_share(path)
+    text = _SETTINGS.format(folder=folder, user=user) + section + "    guest ok = yes\n"
+    settings.write_text(text, "utf-8")
+    run_program("testparm", "--suppress-prompt", settings)
     (folder / "ncalrpc").mkdir()
     port = _free_port()
     program = find_program("smbd")
@@ -106,10 +106,23 @@ def file_server(path: Path, folder: Path, *, user: str) -> Iterator[FileServer]:
             timeout_s=_START_S,
         )
         assert process.poll() is None, (folder / "smbd.out").read_text()
-        yield FileServer(port, settings)
+        yield FileServer(port, settings, share)
     finally:
         process.send_signal(signal.SIGTERM)
         _await_end(process)
+
+
+def _documented_share(path: Path) -> tuple[str, str]:
+    """Name and section of the share that the documents show, for ``path``."""
+    [section] = re.findall(
+        r"^```ini\n# smb.conf\n(.+?)^```", _DOCUMENTED.read_text("utf-8"), re.M | re.S
+    )
+    [name] = re.findall(r"^\[(.+)\]$", section, re.MULTILINE)
+    section, replaced = re.subn(
+        r"^( *path = ).*$", lambda at: f"{at[1]}{path}", section, flags=re.M
+    )
+    assert replaced == 1, "the share in the documents has one path"
+    return name, section
 
 
 def _await_end(process: subprocess.Popen[bytes]) -> None:
