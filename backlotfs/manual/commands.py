@@ -123,10 +123,8 @@ def _below(group: click.Group, context: click.Context, words: tuple[str, ...]) -
 def _blocks(text: str) -> tuple[Block, ...]:
     """The paragraphs of a docstring; one that starts with click's ``\\b`` stays as it is."""
     found: list[Block] = []
-    for paragraph in re.split(r"\n\s*\n", text.strip()):
-        lines = [line.strip() for line in paragraph.splitlines()] or [""]
-        if not lines[0]:
-            continue  # there is no help at all
+    for paragraph in re.split(r"\n\s*\n", text.strip()) if text.strip() else []:
+        lines = [line.strip() for line in paragraph.splitlines()]
         if lines[0] == "\b":
             found.append(Code("\n".join(lines[1:])))
         else:

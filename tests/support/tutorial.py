@@ -53,7 +53,12 @@ def run_all(folder: Path) -> list[Entered]:
     home = folder / "home"
     home.mkdir()
     variables = commands.environment(
-        home, {"PYTHONPATH": str(commands.ROOT), "PATH": f"{programs}:{os.environ['PATH']}"}
+        home,
+        {
+            "LC_ALL": "C.UTF-8",
+            "PATH": f"{programs}:{os.environ['PATH']}",
+            "PYTHONPATH": str(commands.ROOT),
+        },
     )
     done = []
     with contextlib.ExitStack() as stack:

@@ -33,7 +33,7 @@ def test_bash_completes(words: str, found: str, tmp_path: Path) -> None:
     environment = commands.environment(tmp_path)
     done = subprocess.run(
         ["bash", "-c", ASK.format(words=words, last=words.count(" ")), "bash", script],
-        env={**environment, "PATH": f"{tmp_path}:{environment['PATH']}"},
+        env={**environment, "LC_ALL": "C.UTF-8", "PATH": f"{tmp_path}:{environment['PATH']}"},
         cwd=commands.ROOT,
         capture_output=True,
         text=True,
