@@ -106,7 +106,8 @@ def _serve(settings: MountSettings, ready: Callable[[], None]) -> None:
         greet(settings.account, clock, stack.session)
         events.LISTING.log(log, source=settings.source)
         service.notify("STATUS=listing the library")
-        stack.catalog.load(Deadline(FIRST_LISTING_DEADLINE_S, clock))
+        with service.taking_long():
+            stack.catalog.load(Deadline(FIRST_LISTING_DEADLINE_S, clock))
     patience = Patience(
         clock, session.interrupted, session.caller, stat_deadline_s=settings.stat_deadline_s
     )
@@ -226,5 +227,4 @@ def _close(stack: Stack) -> None:
 
 
 def _still_listing(assets: int) -> None:
-    """systemd counts the start time-out from here: a large library's first listing takes long."""
-    service.notify(f"EXTEND_TIMEOUT_USEC=60000000\nSTATUS=listing the library: {assets} assets")
+    service.notify(f"STATUS=listing the library: {assets} assets")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from backlotfs import service
 from backlotfs.emulator import Fault
 from tests.conftest import Serve
 from tests.support.made_assets import video
@@ -58,6 +59,30 @@ def test_ready_comes_when_the_mountpoint_answers_and_not_before(
         assert "STOPPING=1" in received(manager, "STOPPING=1")
     finally:
         mount.close()
+
+
+def test_a_slow_first_listing_is_given_time(
+    serve: Serve, manager: socket.socket, tmp_path: Path
+) -> None:
+    """Page by page, slowly: the manager is asked for time before the first, and told how far it is.
+
+    Then, while a page hangs, it has been granted more than the time in which it is asked again.
+    """
+    emulator = serve(*[video(f"clip-{number}.mov", 100) for number in range(5)], page_cap=1)
+    emulator.faults.add(Fault.delay(0.2), route="assets", skip=1, times=3)
+    mount = Mount(emulator, tmp_path, extra={"NOTIFY_SOCKET": str(tmp_path / "notify")})
+    try:
+        mount.launch()
+        lines = received(manager, "READY=1")
+        assert os.listdir(mount.path)
+    finally:
+        mount.close()
+    progress = [line for line in lines if line.startswith("STATUS=listing the library: ")]
+    assert progress == [f"STATUS=listing the library: {number} assets" for number in range(1, 6)]
+    extended = [line for line in lines if line.startswith("EXTEND_TIMEOUT_USEC=")]
+    assert lines.index(extended[0]) < lines.index(progress[-1])
+    assert float(extended[0].partition("=")[2]) / 1e6 > 2 * service.ASK_EVERY_S
+    assert lines.index("READY=1") > lines.index(progress[-1])
 
 
 def test_the_watchdog_hears_as_long_as_the_mount_answers(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,22 @@ def test_notify_reaches_the_manager(
         manager.settimeout(5)
         service.notify("READY=1\nSTATUS=mounted")
         assert manager.recv(100) == b"READY=1\nSTATUS=mounted"
+
+
+def test_more_time_is_asked_for_as_long_as_it_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, again and again, and not a word after the end, however that came."""
+    address = str(tmp_path / "notify")
+    monkeypatch.setenv("NOTIFY_SOCKET", address)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(address)
+        manager.settimeout(30)
+        with contextlib.suppress(KeyError), service.taking_long(every_s=0.01):
+            for _ in range(3):
+                assert manager.recv(100) == b"EXTEND_TIMEOUT_USEC=60000000"
+            raise KeyError
+        assert not [one for one in threading.enumerate() if one.name == "more-time"]
 
 
 @pytest.mark.parametrize("address", [None, "", "relative", "/no/such/socket"])
