@@ -264,7 +264,9 @@ class Sizer:
             try:
                 identity = probe(embed_code, deadline)
             except BacklotError as error:
-                events.SOURCE_UNKNOWN.log(log, embed_code=embed_code, reason=error)
+                # what passes is told by host-down or a stat that failed, not once for each asset
+                level = logging.DEBUG if isinstance(error, RemoteUnavailable) else None
+                events.SOURCE_UNKNOWN.log(log, at=level, embed_code=embed_code, reason=error)
                 self._book.failed(embed_code, error)
                 raise
             self._probed += 1

@@ -56,7 +56,6 @@ def run_in_background(work: Callable[[Ready], Outcome], said_when_ready: str) ->
 
 
 def _child(work: Callable[[Ready], Outcome], said_when_ready: str, writing: int) -> NoReturn:
-    os.setsid()
     told = False
 
     def tell(outcome: Outcome) -> None:
@@ -68,6 +67,9 @@ def _child(work: Callable[[Ready], Outcome], said_when_ready: str, writing: int)
             os.close(writing)
 
     def ready() -> None:
+        # Not before: while it mounts, systemd's automount lets only its own process group look at
+        # the mountpoint. All others wait for the mount: we would, for ourselves.
+        os.setsid()
         _detach_from_terminal()
         tell({"code": 0, "line": said_when_ready})
 

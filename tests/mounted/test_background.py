@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from backlotfs.emulator import Fault
 from tests.conftest import Serve
 from tests.support import commands
 from tests.support.deadlines import wait_until
 from tests.support.expected_bytes import assert_same_bytes
 from tests.support.made_assets import MIB, video
 from tests.support.mount_log import unexpected
-from tests.support.mounting import END_S, detach, is_mounted
+from tests.support.mounting import END_S, START_S, detach, is_mounted
 
 pytestmark = pytest.mark.mounted
 
@@ -97,3 +98,30 @@ def test_its_own_log_file_and_sigterm(
     text = log.read_text()
     assert "received SIGTERM" in text
     assert unexpected(text, []) == []
+
+
+def test_it_stays_in_the_group_of_who_mounts_until_it_answers(
+    serve: Serve, mountpoint: Path, tmp_path: Path
+) -> None:
+    """systemd's automount lets its own process group alone look at what is being mounted.
+
+    A daemon that had left it would wait for the mount that it is about to make.
+    """
+    emulator = serve(REEL)
+    listing = emulator.faults.add(Fault.delay(60), route="assets", skip=1)
+    config = commands.write_config(tmp_path / "config.toml", emulator)
+    with (tmp_path / "said").open("w") as said:
+        mounting = commands.start(
+            *("mount", "--config", config, "--log-file", tmp_path / "log", mountpoint),
+            home=tmp_path,
+            log=said,
+        )
+        emulator.requests.wait_for(lambda _log: listing.hits > 0)
+        assert {os.getpgid(pid) for pid in daemons_of(mountpoint)} == {os.getpgid(mounting.pid)}
+        assert len(daemons_of(mountpoint)) == 2
+        listing.release()
+        assert mounting.wait(START_S) == 0
+    (daemon,) = daemons_of(mountpoint)
+    assert os.getsid(daemon) == os.getpgid(daemon) == daemon
+    assert commands.run("umount", mountpoint, home=tmp_path).returncode == 0
+    wait_until(lambda: not daemons_of(mountpoint), "the daemon's end", timeout_s=END_S)
