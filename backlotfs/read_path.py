@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,22 +14,31 @@ from backlotfs.api.credentials import Credentials
 from backlotfs.catalog.schema import LibraryIdentity
 from backlotfs.catalog.source_book import SourceBook
 from backlotfs.clock import Clock
-from backlotfs.errors import CacheUnusable
+from backlotfs.errors import BadHandle, CacheUnusable
+from backlotfs.kernel.process_names import ProcessNames
+from backlotfs.namespace.xattrs import Local
 from backlotfs.reading.block_cache import BlockCache
 from backlotfs.reading.block_pool import BlockPool
 from backlotfs.reading.block_store import BlockStore
 from backlotfs.reading.disk.tier import DiskTier, kept_budget
 from backlotfs.reading.disk_shelf import DiskShelf
+from backlotfs.reading.failures import Failures
 from backlotfs.reading.fetch_queue import FetchQueue
 from backlotfs.reading.handles import HandleTable
+from backlotfs.reading.held import HeldBlocks
 from backlotfs.reading.memory_use import MemoryUse
 from backlotfs.reading.pin_keeper import PinKeeper
 from backlotfs.reading.pinning import Pins
+from backlotfs.reading.read_counts import ReadCounts
 from backlotfs.reading.reader import SourceReader
 from backlotfs.reading.source_lines import SourceLines
 from backlotfs.reading.warming import Warmer
+from backlotfs.recent_rate import RecentRate
 from backlotfs.remote.identity import SourceIdentity
+from backlotfs.remote.metered import Metered
 from backlotfs.remote.range_fetcher import RangeFetcher
+from backlotfs.remote.signed_get import SignedGet
+from backlotfs.remote.throttle import BandwidthLimit
 from backlotfs.settings import GIB, MIB, MountSettings
 from backlotfs.workers import Workers
 
@@ -48,13 +58,31 @@ QUEUED_PART = 8
 WARM_STEP_BYTES, WARM_STEP_PART = 8 * MIB, 32
 
 
+class Observed(NamedTuple):
+    """What is noted while bytes pass.
+
+    :ivar reads: what applications have asked for, and got. :ivar failures: what they did not get.
+    :ivar read_rate: what they get now. :ivar fetch_rate: what comes over the line now.
+    """
+
+    reads: ReadCounts
+    failures: Failures
+    read_rate: RecentRate
+    fetch_rate: RecentRate
+
+
 class ReadPath(NamedTuple):
-    """What is put together here."""
+    """What is put together here.
+
+    :ivar local: what is known of a source without asking anybody.
+    """
 
     reader: SourceReader
     warmer: Warmer
     memory_use: Callable[[], MemoryUse]
     keeper: PinKeeper
+    observed: Observed
+    local: Callable[[str], Local]
 
 
 def open_disk_tier(settings: MountSettings, clock: Clock) -> DiskTier | None:
@@ -98,15 +126,19 @@ def default_disk_bytes(folder: Path) -> int:
 def build_reader(
     settings: MountSettings,
     handles: HandleTable,
-    fetcher: RangeFetcher,
+    signed_get: SignedGet,
     book: SourceBook,
     lines: SourceLines,
     disk: DiskTier | None,
     clock: Clock,
 ) -> ReadPath:
-    """Reader, warmer and keeper of pins over memory, disk and the fetcher."""
+    """Reader, warmer and keeper of pins over memory, disk and GETs."""
     pool = BlockPool(settings.memory_bytes, BLOCK_BYTES)
     figures = lines.figures if settings.cache_bytes is None else None
+
+    observed = _observed(handles, clock)
+    limit = BandwidthLimit(settings.bandwidth_bytes_s) if settings.bandwidth_bytes_s else None
+    fetcher = RangeFetcher(signed_get, clock, Metered(observed.fetch_rate, limit))
 
     def changed(identity: SourceIdentity) -> None:
         handles.mark_replaced(identity)
@@ -116,9 +148,10 @@ def build_reader(
         known = book.known(embed_code)
         return known.identity if known is not None and known.verified else None
 
+    cache = BlockCache(keep_consumed=pool.slots // CONSUMED_PART)
     store = BlockStore(
         pool,
-        BlockCache(keep_consumed=pool.slots // CONSUMED_PART),
+        cache,
         fetcher.fetch,
         FetchQueue(Workers(TRANSFER_THREADS, "transfer"), lines, clock, places=TRANSFER_THREADS),
         clock,
@@ -138,5 +171,30 @@ def build_reader(
     )
     step_bytes = min(WARM_STEP_BYTES, pool.budget_bytes // WARM_STEP_PART)
     warmer = Warmer(store, disk, step_bytes=step_bytes)
-    keeper = PinKeeper(Pins(disk, settings.pin_quota), warmer, current, clock)
-    return ReadPath(reader, warmer, store.memory_use, keeper)
+    pins = Pins(disk, settings.pin_quota)
+    held = HeldBlocks(cache, disk, BLOCK_BYTES)
+
+    def local(embed_code: str) -> Local:
+        known, failure = book.known(embed_code), observed.failures.of(embed_code)
+        return Local(
+            held.bytes_of(known.identity) if known is not None else 0,
+            pins.of(embed_code) is not None,
+            f"{failure.errno}: {failure.reason}" if failure is not None else "",
+            failure.at_s if failure is not None else 0.0,
+        )
+
+    keeper = PinKeeper(pins, warmer, current, clock)
+    return ReadPath(reader, warmer, store.memory_use, keeper, observed, local)
+
+
+def _observed(handles: HandleTable, clock: Clock) -> Observed:
+    failures = Failures(clock)
+
+    def note(fh: int, error: Exception) -> None:
+        with suppress(BadHandle):  # closed meanwhile: nobody waits for its bytes
+            handle = handles.get(fh)
+            failures.note(handle.identity.embed_code, handle.name, error)
+
+    read_rate = RecentRate(clock)
+    reads = ReadCounts(ProcessNames(clock).of, rate=read_rate, note=note)
+    return Observed(reads, failures, read_rate, RecentRate(clock))

@@ -23,18 +23,16 @@ from backlotfs.catalog.store import CatalogStore
 from backlotfs.catalog.sync import Synchronizer
 from backlotfs.clock import Clock, Deadline
 from backlotfs.errors import BacklotError
-from backlotfs.kernel.process_names import ProcessNames
 from backlotfs.namespace.given_names import give_names
 from backlotfs.namespace.inodes import inode_of
 from backlotfs.namespace.name_modes import NameMode
 from backlotfs.namespace.namespace import Namespace
 from backlotfs.namespace.sidecars import NamespaceWithSidecars
-from backlotfs.read_path import TRANSFER_THREADS, build_reader
+from backlotfs.read_path import TRANSFER_THREADS, Observed, build_reader
 from backlotfs.reading.disk.tier import DiskTier
 from backlotfs.reading.handles import HandleTable
 from backlotfs.reading.memory_use import MemoryUse
 from backlotfs.reading.pin_keeper import PinKeeper
-from backlotfs.reading.read_counts import ReadCounts
 from backlotfs.reading.reader import SourceReader
 from backlotfs.reading.source_lines import SourceLines
 from backlotfs.reading.warming import Warmer
@@ -42,9 +40,7 @@ from backlotfs.remote.get_counts import GetCounts
 from backlotfs.remote.identity import SourceIdentity
 from backlotfs.remote.late_lookup import LateLookup
 from backlotfs.remote.probe import SourceProbe
-from backlotfs.remote.range_fetcher import RangeFetcher
 from backlotfs.remote.signed_get import Resolver, SignedGet
-from backlotfs.remote.throttle import BandwidthLimit
 from backlotfs.remote.url_resolver import CurrentUrls, UrlResolver
 from backlotfs.settings import Account, MountSettings
 from backlotfs.wire.breaker import Breakers
@@ -117,7 +113,7 @@ class Stack:
     connections: ConnectionPool
     lines: SourceLines
     disk: DiskTier | None
-    reads: ReadCounts
+    observed: Observed
     gets: GetCounts
     warmer: Warmer
     memory_use: Callable[[], MemoryUse]
@@ -262,11 +258,11 @@ def build_stack(
         names=mode,
         umask=settings.umask,
         include_unavailable=settings.include_unavailable,
+        local=lambda code: path.local(code),
+        failed=lambda code, name, error: path.observed.failures.note(code, name, error),
     )
     catalog.subscribe(published)
-    limit = BandwidthLimit(settings.bandwidth_bytes_s) if settings.bandwidth_bytes_s else None
-    fetcher = RangeFetcher(signed_get(resolver), clock, limit)
-    path = build_reader(settings, handles, fetcher, book, lines, disk, clock)
+    path = build_reader(settings, handles, signed_get(resolver), book, lines, disk, clock)
     reader, keeper = path.reader, path.keeper
     return Stack(
         api,
@@ -282,7 +278,7 @@ def build_stack(
         connections,
         lines,
         disk,
-        ReadCounts(ProcessNames(clock).of),
+        path.observed,
         gets,
         path.warmer,
         path.memory_use,

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import time
 from collections.abc import Mapping
 from typing import Any
 
 from backlotfs.cli.pin_handlers import pin_handlers
+from backlotfs.cli.status_answer import mount_head, status_answer
 from backlotfs.cli.warm_handlers import warm_handlers
 from backlotfs.control.server import Handler
-from backlotfs.errors import BacklotError
 from backlotfs.reading.read_counts import Usage
 from backlotfs.reading.tiers import TIERS
 from backlotfs.remote.get_record import Outcome
@@ -28,52 +26,18 @@ def handlers(settings: MountSettings, stack: Stack) -> Mapping[str, Handler]:
         return {}
 
     return {
-        "status": lambda _request: _status(settings, stack),
-        "stats": lambda _request: _head(settings) | {"since": began_s} | _stats(stack),
+        "status": lambda _request: status_answer(settings, stack, began_s),
+        "stats": lambda _request: mount_head(settings) | {"since": began_s} | _stats(stack),
         "refresh": refresh,
         **warm_handlers(stack),
         **pin_handlers(stack),
     }
 
 
-def _head(settings: MountSettings) -> dict[str, Any]:
-    return {
-        "source": settings.source,
-        "mountpoint": str(settings.mountpoint),
-        "pid": os.getpid(),
-    }
-
-
-def _status(settings: MountSettings, stack: Stack) -> dict[str, Any]:
-    with contextlib.suppress(BacklotError):
-        stack.book.flush()  # what is told as known is kept, whatever happens next
-    rows = stack.catalog.library.rows.values()
-    sized = sum(stack.book.known(row.embed_code) is not None for row in rows)
-    missing = sum(stack.book.unavailable(row) for row in rows)
-    error = stack.catalog.last_error
-    left = max(0, len(rows) - sized - missing)
-    return {
-        **_head(settings),
-        "assets": len(stack.catalog.library.rows),
-        "sizes": {
-            "sized": sized,
-            "missing": missing,
-            "total": len(rows),
-            "seconds_left": stack.sizer.seconds_for(left),
-        },
-        "synced_at": stack.store.state().synced_at_s,
-        "stale": error is not None,
-        "last_error": str(error) if error is not None else None,
-        "credits": stack.purse.snapshot()._asdict(),
-        "url_refreshes": stack.resolver.refreshes,
-        "log": settings.log_place,
-    }
-
-
 def _stats(stack: Stack) -> dict[str, Any]:
-    by_name = stack.reads.by_name()
+    by_name = stack.observed.reads.by_name()
     used_bytes = (
-        stack.reads.used_bytes + stack.warmer.fetched_bytes
+        stack.observed.reads.used_bytes + stack.warmer.fetched_bytes
     )  # before what was fetched, or more may seem used than was
     totals = stack.gets.totals()
     everybody = Usage()

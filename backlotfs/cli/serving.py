@@ -152,7 +152,7 @@ def _serve(settings: MountSettings, ready: Callable[[], None]) -> None:
     begun.set()
     try:
         begin = operations.begin if settings.sidecars else stack.reader.begin
-        session.run(operations, begin, clock, announce, stack.reads)
+        session.run(operations, begin, clock, announce, stack.observed.reads)
     finally:
         if control is not None:
             control.close()
@@ -208,7 +208,7 @@ def _tell_the_end(
     with contextlib.suppress(BacklotError):
         report.tell()  # the last minute's, which is no whole one
     used = Usage()
-    for usage in stack.reads.by_name().values():
+    for usage in stack.observed.reads.by_name().values():
         used.add(usage)
     events.UNMOUNTED.log(
         log,

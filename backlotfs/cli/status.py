@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
 
 from backlotfs.cli.mountpoints import MOUNTED, the_mount
+from backlotfs.cli.status_text import one_line, status_lines
 from backlotfs.control.client import ask
 
 _WATCH_S = 1.0
@@ -19,18 +23,24 @@ _WATCH_S = 1.0
 @click.command()
 @click.argument("mountpoint", type=MOUNTED, required=False)
 @click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
-@click.option("--watch", is_flag=True, help="Again every second, until Ctrl-C.")
+@click.option(
+    "--watch",
+    is_flag=True,
+    help="Again every second, until Ctrl-C; a line each time where there is no terminal.",
+)
 def status(mountpoint: Path | None, as_json: bool, watch: bool) -> None:
-    """Tell how a mount is: listing, sizes, credits, last error."""
+    """Tell how a mount is: library, sizes, cache, throughput, credits, last errors, readers."""
     place = the_mount(mountpoint)
+    if watch and sys.stdout.isatty() and not as_json:
+        _redraw(place)
     while True:
         answer = ask(place, "status")
         if as_json:
             click.echo(json.dumps(answer, ensure_ascii=False))
+        elif watch:
+            click.echo(one_line(answer))
         else:
-            if watch:
-                click.clear()
-            click.echo("\n".join(f"{name:14} {text}" for name, text in _lines(answer)))
+            click.echo("\n".join(_plain(answer)))
         if not watch:
             return
         time.sleep(_WATCH_S)
@@ -46,30 +56,20 @@ def refresh(mountpoint: Path | None, full: bool) -> None:
     click.echo(f"{place} looks for news; see: backlotfs status {place}")
 
 
-def _lines(answer: dict[str, Any]) -> list[tuple[str, str]]:
-    sizes = answer["sizes"]
-    left = sizes["total"] - sizes["sized"] - sizes["missing"]
-    lines = [
-        ("mounted", f"{answer['source']} on {answer['mountpoint']} (pid {answer['pid']})"),
-        ("assets", f"{answer['assets']}"),
-        ("sizes", f"{sizes['sized']} known, {sizes['missing']} without a source, {left} to go"),
-    ]
-    if left and sizes["seconds_left"] is not None:
-        lines.append(("", f"about {_duration(sizes['seconds_left'])} left"))
-    synced = answer["synced_at"]
-    when = datetime.fromtimestamp(synced, UTC).isoformat(" ", "seconds") if synced else "never"
-    stale = " (STALE: the last look for news failed)" if answer["stale"] else ""
-    lines.append(("listed", when + stale))
-    if answer["last_error"]:
-        lines.append(("last error", answer["last_error"]))
-    credits = answer["credits"]
-    lines.append(("API credits", f"{credits['credits_left']} of {credits['limit']} left"))
-    lines.append(("URLs renewed", str(answer["url_refreshes"])))
-    lines.append(("log", answer["log"]))
-    return lines
+def _plain(answer: dict[str, Any]) -> list[str]:
+    return [f"{name:14} {text}" for name, text in status_lines(answer)]
 
 
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+def _redraw(place: Path) -> None:
+    """Until Ctrl-C, or until the mount is gone, which is said. ``NO_COLOR`` is rich's to heed."""
+    # Asked once before: what fails at once is told on a clean screen.
+    answer = ask(place, "status")
+    with Live(console=Console(), auto_refresh=False, transient=False) as live:
+        while True:
+            shown = Text()
+            for name, text in status_lines(answer):
+                shown.append(f"{name:14} ", "bold cyan")
+                shown.append(f"{text}\n", "red" if "STALE" in text else "")
+            live.update(shown, refresh=True)
+            time.sleep(_WATCH_S)
+            answer = ask(place, "status")

@@ -20,7 +20,7 @@ from backlotfs.errors import BacklotError
 log = logging.getLogger(__name__)
 
 #: A request is a command's name and a few flags, or one short text for each of 100 000 files.
-_MAX_REQUEST_BYTES = 16 * 1024 * 1024
+MAX_REQUEST_BYTES = 16 * 1024 * 1024
 
 #: An unmount does not wait longer for this thread.
 _STOP_WITHIN_S = 0.05
@@ -46,7 +46,7 @@ class ControlServer:
             timeout = 5.0
 
             def handle(self) -> None:
-                answer = _answer(self.rfile.readline(_MAX_REQUEST_BYTES), handlers)
+                answer = _answer(self.rfile.readline(MAX_REQUEST_BYTES), handlers)
                 self.wfile.write(json.dumps(answer).encode() + b"\n")
 
         self._path = path

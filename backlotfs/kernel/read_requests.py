@@ -91,7 +91,7 @@ class ReadRequests:
         try:
             demand = self._begin(request.fh, request.offset, request.size)
         except Exception as error:  # noqa: BLE001  # the kernel must get an answer
-            self._counts.failed(request.pid)
+            self._counts.failed(request.pid, request.fh, error)
             self._device.refuse(unique, errno_of("read", error))
             return
         if demand is None:
@@ -161,7 +161,7 @@ class ReadRequests:
         self._refuse(unique, pending, error)
 
     def _refuse(self, unique: int, pending: _Pending, error: BacklotError) -> None:
-        self._counts.failed(pending.request.pid)
+        self._counts.failed(pending.request.pid, pending.request.fh, error)
         if not pending.again:
             failed = _Failed(pending.request, pending.due_s, self._clock.monotonic())
             with self._lock:

@@ -104,5 +104,9 @@ XATTRS = {
     "user.backlot.original_file_name": "The name it was uploaded by, before it was made safe.",
     "user.backlot.status": "`live`, `paused`, …",
     "user.backlot.updated_at": "When its record changed last.",
+    "user.backlotfs.cached": "Bytes of the file that are in the mount's memory or on its disk.",
+    "user.backlotfs.last_error": "When and why the last read or open of it that failed did; "
+    "absent where none did since the mount began.",
+    "user.backlotfs.pinned": "`1`: it stays on the disk; `0`: it may go for others.",
     "user.mime_type": "By the file name's extension.",
 }

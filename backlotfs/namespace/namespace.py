@@ -31,7 +31,7 @@ from backlotfs.namespace.attributes import (
 from backlotfs.namespace.layouts import Folder, Layout, build
 from backlotfs.namespace.name_modes import NameMode
 from backlotfs.namespace.places import node_at
-from backlotfs.namespace.xattrs import extended_attributes, value_of
+from backlotfs.namespace.xattrs import Local, extended_attributes, value_of
 from backlotfs.remote.identity import SourceIdentity
 from backlotfs.waiting import Waiter
 
@@ -124,8 +124,14 @@ class Namespace:
         names: NameMode,
         umask: int,
         include_unavailable: bool = False,
+        local: Callable[[str], Local] = lambda _code: Local(),
+        failed: Callable[[str, str, BacklotError], None] = lambda _code, _path, _error: None,
     ) -> None:
-        """Put it together; see `layouts.build` for ``layouts``."""
+        """Put it together; see `layouts.build` for ``layouts``.
+
+        :param local: what this mount knows of a source; asks nobody.
+        :param failed: is told of each open that failed.
+        """
         self._catalog = catalog
         self._book = book
         self._sizer = sizer
@@ -133,6 +139,8 @@ class Namespace:
         self._names = names
         self._umask = umask
         self._include_unavailable = include_unavailable
+        self._local = local
+        self._failed = failed
         self._lock = threading.Lock()
         self._snapshot = self._build(catalog.library)
 
@@ -207,7 +215,11 @@ class Namespace:
             raise IsADirectory(f"{path!r} is a folder")
         known = self._book.known(node.embed_code)
         if known is None or not known.verified:
-            known = self._probe(node.embed_code, waiter)
+            try:
+                known = self._probe(node.embed_code, waiter)
+            except BacklotError as error:
+                self._failed(node.embed_code, path, error)
+                raise
         return Version(known.identity, self._book.settling(known))
 
     def document(self, path: str) -> bytes | None:  # noqa: ARG002  # see `sidecars`
@@ -222,7 +234,7 @@ class Namespace:
         asset = self._catalog.record(node.embed_code)
         if asset is None:
             return {}
-        return extended_attributes(asset, path.rpartition("/")[2])
+        return extended_attributes(asset, path.rpartition("/")[2], self._local(node.embed_code))
 
     def xattr(self, path: str, name: str) -> bytes:
         """One extended attribute. :raises NotSupported, NoAttribute: see `xattrs.value_of`."""

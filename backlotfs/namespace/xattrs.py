@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mimetypes
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from backlotfs.api.records import Asset
 from backlotfs.errors import NoAttribute, NotSupported
@@ -11,7 +12,21 @@ from backlotfs.errors import NoAttribute, NotSupported
 PREFIX = "user."
 
 
-def extended_attributes(asset: Asset, file_name: str) -> dict[str, bytes]:
+class Local(NamedTuple):
+    """What this mount, not the library, knows of a file.
+
+    :ivar cached_bytes: of it in memory or on disk. :ivar pinned: whether it stays there.
+    :ivar last_error: why the last read or open of it that failed did; ``""``: none did.
+    :ivar last_error_at_s: when, seconds since the epoch.
+    """
+
+    cached_bytes: int = 0
+    pinned: bool = False
+    last_error: str = ""
+    last_error_at_s: float = 0.0
+
+
+def extended_attributes(asset: Asset, file_name: str, local: Local) -> dict[str, bytes]:
     """Name to value, UTF-8; attributes without a value are left out."""
     mime_type, _ = mimetypes.guess_type(file_name)
     texts = {
@@ -25,6 +40,10 @@ def extended_attributes(asset: Asset, file_name: str) -> dict[str, bytes]:
         "user.backlot.duration_ms": str(asset.duration_ms) if asset.duration_ms else "",
         "user.backlot.created_at": _iso(asset.created_at_s),
         "user.backlot.updated_at": _iso(asset.updated_at_s),
+        "user.backlotfs.cached": str(local.cached_bytes),
+        "user.backlotfs.last_error": local.last_error
+        and f"{_iso(int(local.last_error_at_s))} {local.last_error}",
+        "user.backlotfs.pinned": str(int(local.pinned)),
         "user.mime_type": mime_type or "",
     }
     return {name: text.encode("utf-8", "replace") for name, text in texts.items() if text}

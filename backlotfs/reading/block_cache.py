@@ -7,6 +7,7 @@ it, and the blocks ahead of the reader are worth more.
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 
 from backlotfs.reading.block_key import BlockKey
@@ -14,12 +15,16 @@ from backlotfs.reading.block_pool import Block
 
 
 class BlockCache:
-    """Not thread-safe: its owner, the block store, locks."""
+    """Not thread-safe: its owner, the block store, holds its lock; who looks takes it.
 
-    __slots__ = ("_consumed", "_fresh", "_keep_consumed")
+    :ivar lock: the owner's, too.
+    """
+
+    __slots__ = ("_consumed", "_fresh", "_keep_consumed", "lock")
 
     def __init__(self, keep_consumed: int) -> None:
         """``keep_consumed``: blocks read to their end kept before memory never used is touched."""
+        self.lock = threading.Lock()
         self._keep_consumed = keep_consumed
         self._fresh: OrderedDict[BlockKey, Block] = OrderedDict()
         self._consumed: OrderedDict[BlockKey, Block] = OrderedDict()
@@ -56,6 +61,16 @@ class BlockCache:
         block = self._fresh.pop(key, None)
         if block is not None:
             self._consumed[key] = block
+
+    def numbers_of(self, embed_code: str, validator: str) -> list[int]:
+        """Which blocks of this version are here. For any thread: it takes the lock."""
+        with self.lock:
+            return [
+                number
+                for row in (self._fresh, self._consumed)
+                for code, version, number in row
+                if code == embed_code and version == validator
+            ]
 
     @property
     def overfull(self) -> bool:

@@ -12,7 +12,6 @@ hedge does, the hedge takes over what it brings.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable
 
 from backlotfs.byterange import ByteRange, block_range, block_span
@@ -64,7 +63,7 @@ class BlockStore:
         self._ahead_budget = ahead_budget_bytes
         self._changed = changed
         self._disk = disk or NoDisk()
-        self._lock = threading.Lock()
+        self._lock = cache.lock
         self._under_way = UnderWay(pool.block_bytes)
         self._hedges = hedges or NoHedges()
         self._watch = HedgeWatch(self._hedges, self.hedge, clock)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from backlotfs.reading.tiers import TIERS
+from backlotfs.recent_rate import RecentRate
 
 #: Names counted apart; whoever comes after so many is one of `OTHERS`.
 NAMES_KEPT = 200
@@ -66,9 +67,22 @@ class Usage:
 class ReadCounts:
     """Any thread may call it."""
 
-    def __init__(self, name_of: Callable[[int], str]) -> None:
-        """``name_of``: the name of a process by its id; quick, and raises nothing."""
+    def __init__(
+        self,
+        name_of: Callable[[int], str],
+        *,
+        rate: RecentRate | None = None,
+        note: Callable[[int, Exception], None] = lambda _fh, _error: None,
+    ) -> None:
+        """Count from 0.
+
+        :param name_of: the name of a process by its id; quick, and raises nothing.
+        :param rate: is told of what is answered.
+        :param note: is told of each read that failed: its file handle, and why.
+        """
         self._name_of = name_of
+        self._rate = rate
+        self._note = note
         self._lock = threading.Lock()
         self._by_name: dict[str, Usage] = {}
         self._used_bytes = 0
@@ -83,12 +97,15 @@ class ReadCounts:
             for tier, blocks in enumerate(read.came_from):
                 usage.blocks[tier] += blocks
             self._used_bytes += read.fresh_bytes
+        if self._rate is not None:
+            self._rate.add(read.asked_bytes)
 
-    def failed(self, pid: int) -> None:
+    def failed(self, pid: int, fh: int, error: Exception) -> None:
         """A read of this process is answered with an errno, or not waited for any more."""
         name = self._name_of(pid)
         with self._lock:
             self._usage(name).failed += 1
+        self._note(fh, error)
 
     @property
     def used_bytes(self) -> int:
@@ -117,5 +134,5 @@ class Uncounted:
     def answered(self, pid: int, read: AnsweredRead) -> None:
         """Nothing."""
 
-    def failed(self, pid: int) -> None:
+    def failed(self, pid: int, fh: int, error: Exception) -> None:
         """Nothing."""

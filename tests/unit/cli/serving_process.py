@@ -15,12 +15,15 @@ from backlotfs.catalog.rows import SizedCounts, SyncState
 from backlotfs.control import address
 from backlotfs.errors import BacklotError
 from backlotfs.kernel.session import MountOptions
+from backlotfs.read_path import Observed
+from backlotfs.reading.failures import Failures
 from backlotfs.reading.memory_use import MemoryUse
 from backlotfs.reading.read_counts import ReadCounts
+from backlotfs.recent_rate import RecentRate
 from backlotfs.remote.get_counts import GetCounts
 from backlotfs.remote.get_record import NoMeter
 from backlotfs.settings import Account, MountSettings
-from tests.unit.fakes import row
+from tests.unit.fakes import ManualClock, row
 
 SERVING = import_module("backlotfs.cli.serving")
 
@@ -45,6 +48,7 @@ class Process:
             library=SimpleNamespace(rows={code: row(code) for code in "ABCDEFGHIJ"}, version=3),
             last_error=None,
             refreshing=False,
+            total_size=lambda: 4000,
             open_saved=lambda: self.saved,
             load=lambda _deadline: self._step("load"),
             refresh=self._refresh,
@@ -70,7 +74,12 @@ class Process:
             ),
             purse=SimpleNamespace(snapshot=lambda: BudgetStatus(200, 300, None, 0.0, (0, 0, 0))),
             resolver=SimpleNamespace(refreshes=7, refused=0),
-            reads=ReadCounts(lambda _pid: "cp"),
+            observed=Observed(
+                ReadCounts(lambda _pid: "cp"),
+                Failures(ManualClock()),
+                RecentRate(ManualClock()),
+                RecentRate(ManualClock()),
+            ),
             gets=GetCounts(NoMeter()),
             lines=SimpleNamespace(hedges=lambda: (2, 1)),
             disk=None,

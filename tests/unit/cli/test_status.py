@@ -19,7 +19,13 @@ MOUNTPOINTS = import_module("backlotfs.cli.mountpoints")
 ANSWER: dict[str, Any] = {
     "source": "backlot:main", "mountpoint": "/mnt/a", "pid": 7, "assets": 10, "synced_at": 0.0,
     "sizes": {"sized": 4, "missing": 1, "total": 10, "seconds_left": 4000.0}, "stale": False,
-    "last_error": None, "credits": {"credits_left": 200, "limit": 300}, "url_refreshes": 3,
+    "last_error": None, "size_bytes": 3 << 30, "syncing": False, "errors": [], "processes": {},
+    "cache": {"memory": {"held_bytes": 1 << 20, "budget_bytes": 1 << 28}, "disk": None,
+              "pinned": None},
+    "throughput": {"now": {"over_s": 5, "read_bytes_per_s": 2048, "fetched_bytes_per_s": 0},
+                   "since_start": {"read_bytes": 4096, "fetched_bytes": 8192,
+                                   "read_bytes_per_s": 10, "fetched_bytes_per_s": 20}},
+    "credits": {"credits_left": 200, "limit": 300}, "url_refreshes": 3,
     "log": "syslog",
 }  # fmt: skip
 
@@ -43,10 +49,12 @@ def test_status(asked: list[tuple[str, dict[str, Any]]], monkeypatch: pytest.Mon
     assert result.exit_code == 0, result.output
     for part in (
         "backlot:main on /mnt/a (pid 7)", "4 known, 1 without a source, 5 to go",
-        "about 1 h 6 min left", "never", "200 of 300 left", "syslog",
+        "about 1 h 6 min left", "never", "10, 3.0 GiB", "memory 1.0 MiB of 256.0 MiB, no disk tier",
+        "read 2.0 KiB/s, fetched 0 B/s", "fetched 8.0 KiB (20 B/s)", "200 of 300 left", "syslog",
     ):  # fmt: skip
         assert part in result.output
-    assert "STALE" not in result.output
+    for part in ("STALE", "failed", "readers"):
+        assert part not in result.output
     stale = ANSWER | {"stale": True, "last_error": "down", "synced_at": 1_456_868_592.0}
     stale["sizes"] = {"sized": 9, "missing": 0, "total": 10, "seconds_left": 90.0}
     monkeypatch.setattr(MODULE, "ask", lambda *_args, **_more: stale)
@@ -55,6 +63,30 @@ def test_status(asked: list[tuple[str, dict[str, Any]]], monkeypatch: pytest.Mon
         assert part in output
     as_json = CliRunner().invoke(MODULE.status, ["/mnt/a", "--json"]).output
     assert json.loads(as_json) == stale
+
+
+def test_cache_errors_and_readers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few of them in words, all of them as JSON; names are fit for a terminal."""
+    error = {"at": 1_456_868_592.5, "file": "/a\x1b.mov", "embed_code": "E1", "errno": "EIO",
+             "reason": "source host h answers 503", "times": 3}  # fmt: skip
+    answer = ANSWER | {
+        "syncing": True,
+        "errors": [error] + [error | {"times": 1}] * 6,
+        "processes": {f"p{n}": {"asked_bytes": 9 - n, "reads": 1, "failed": n} for n in range(9)},
+        "cache": {
+            "memory": {"held_bytes": 0, "budget_bytes": 1024},
+            "disk": {"held_bytes": 10, "budget_bytes": 2048},
+            "pinned": {"files": 2, "held_bytes": 5, "needed_bytes": 7, "quota_bytes": 9},
+        },
+    }
+    monkeypatch.setattr(MODULE, "ask", lambda *_args, **_more: answer)
+    output = CliRunner().invoke(MODULE.status, ["/mnt/a"]).output
+    for part in (
+        "disk 10 B of 2.0 KiB, pinned 5 B of 7 B in 2 files", "never (looking for news)",
+        "failed         2016-03-01 21:43:12+00:00 /a\\x1b.mov: EIO: source host h answers 503 (3",
+        "2 more: --json", "p0 9 B, p1 8 B (1 reads failed)", "3 more",
+    ):  # fmt: skip
+        assert part in output
 
 
 def test_watch(asked: list[tuple[str, dict[str, Any]]], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,8 +100,23 @@ def test_watch(asked: list[tuple[str, dict[str, Any]]], monkeypatch: pytest.Monk
             raise KeyboardInterrupt from None
 
     monkeypatch.setattr(MODULE.time, "sleep", sleep)
-    CliRunner().invoke(MODULE.status, ["/mnt/a", "--watch"])
+    lines = CliRunner().invoke(MODULE.status, ["/mnt/a", "--watch"]).output.splitlines()
     assert len(asked) == 3
+    assert all(" read 2.0 KiB/s, fetched 0 B/s, 10 files" in line for line in lines[:3])
+
+
+def test_watch_on_a_terminal(
+    asked: list[tuple[str, dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redrawn until it is interrupted."""
+
+    def stop(_seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(MODULE.time, "sleep", stop)
+    with pytest.raises(KeyboardInterrupt):
+        MODULE._redraw(Path("/mnt/a"))
+    assert asked == [("/mnt/a status", {})]
 
 
 def test_refresh(asked: list[tuple[str, dict[str, Any]]]) -> None:

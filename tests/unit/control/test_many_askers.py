@@ -15,7 +15,7 @@ import pytest
 from backlotfs.control import address
 from backlotfs.control.address import socket_path
 from backlotfs.control.client import NoAnswer, ask
-from backlotfs.control.server import ControlServer
+from backlotfs.control.server import MAX_REQUEST_BYTES, ControlServer
 
 PLACE = Path("/mnt/library")
 
@@ -104,7 +104,7 @@ def test_who_does_not_wait_for_the_answer() -> None:
 def test_a_request_without_end() -> None:
     """Is read up to a bound, then refused, not collected for ever."""
     with connected() as line, line.makefile("rb") as answers:
-        line.sendall(b"x" * 64 * 1024)
+        line.sendall(b"x" * MAX_REQUEST_BYTES)
         assert "error" in json.loads(answers.readline())
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from backlotfs.errors import NoAttribute, NotSupported
-from backlotfs.namespace.xattrs import extended_attributes, value_of
+from backlotfs.namespace.xattrs import Local, extended_attributes, value_of
 from tests.unit.fakes import asset
 
 FULL = replace(
@@ -17,11 +17,12 @@ FULL = replace(
     description="dés",
     external_id="x-1",
 )
+HERE = Local(65536, True, "EIO: source host h answers 503", 1_456_868_592.5)
 
 
 def test_all_of_them() -> None:
     """What the library says, as UTF-8 text."""
-    assert extended_attributes(FULL, "clip.mp4") == {
+    assert extended_attributes(FULL, "clip.mp4", HERE) == {
         "user.backlot.embed_code": b"E1",
         "user.backlot.name": b"Harbour, take 2",
         "user.backlot.description": "dés".encode(),
@@ -32,6 +33,9 @@ def test_all_of_them() -> None:
         "user.backlot.duration_ms": b"61583",
         "user.backlot.created_at": b"2016-03-01T21:43:12Z",
         "user.backlot.updated_at": b"2016-03-01T21:49:25Z",
+        "user.backlotfs.cached": b"65536",
+        "user.backlotfs.last_error": b"2016-03-01T21:43:12Z EIO: source host h answers 503",
+        "user.backlotfs.pinned": b"1",
         "user.mime_type": b"video/mp4",
     }
 
@@ -39,12 +43,17 @@ def test_all_of_them() -> None:
 def test_what_is_not_known_is_left_out() -> None:
     """No empty values, and no date where none can be told."""
     bare = asset("E1", None, asset_type="", status="", created_at_s=0, updated_at_s=10**15)
-    assert extended_attributes(bare, "clip") == {"user.backlot.embed_code": b"E1"}
+    assert extended_attributes(bare, "clip", Local()) == {
+        "user.backlot.embed_code": b"E1",
+        "user.backlotfs.cached": b"0",
+        "user.backlotfs.pinned": b"0",
+    }
 
 
 def test_half_characters() -> None:
     """A title with a surrogate still has a value."""
-    assert extended_attributes(asset("E1", title="a\ud800"), "x")["user.backlot.name"] == b"a?"
+    half = asset("E1", title="a\ud800")
+    assert extended_attributes(half, "x", Local())["user.backlot.name"] == b"a?"
 
 
 @pytest.mark.parametrize(

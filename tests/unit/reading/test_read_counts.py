@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 
 from backlotfs.byterange import ByteRange
+from backlotfs.errors import RemoteUnavailable
 from backlotfs.reading.block_pool import Block
 from backlotfs.reading.demand import Demand
 from backlotfs.reading.read_counts import NAMES_KEPT, OTHERS, ReadCounts, Usage
 from backlotfs.reading.tiers import DISK, MEMORY, NETWORK
-from tests.unit.fakes import in_threads, join_all
+from backlotfs.recent_rate import RecentRate
+from tests.unit.fakes import ManualClock, in_threads, join_all
 
 
 def demand(*blocks: tuple[Block, int]) -> Demand:
@@ -27,10 +29,15 @@ def block() -> Block:
 
 def test_bytes_and_blocks() -> None:
     """Bytes as they were asked for, blocks by where they were."""
-    counts = ReadCounts(lambda _pid: "cp")
+    noted: list[object] = []
+    rate = RecentRate(ManualClock())
+    counts = ReadCounts(lambda _pid: "cp", rate=rate, note=lambda *what: noted.append(what))
     counts.answered(1, demand((block(), MEMORY), (block(), DISK), (block(), NETWORK)))
     counts.answered(1, demand((block(), MEMORY)))
-    counts.failed(1)
+    error = RemoteUnavailable("down")
+    counts.failed(1, 3, error)
+    assert noted == [(3, error)]
+    assert rate.bytes_per_s() == 12
     assert counts.by_name() == {"cp": Usage(2, 1, 12, [2, 1, 1])}
 
 
