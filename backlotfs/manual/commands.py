@@ -101,7 +101,7 @@ def _written(option: click.Option, context: click.Context) -> tuple[list[str], s
 
 def _help(option: click.Option, command: str) -> str:
     text = marked((option.help or "").strip())
-    if option.multiple:  # a line of --help has room for the sign only
+    if text and option.multiple:  # a line of --help has room for the sign only
         text = f"{text.removesuffix(' …').rstrip('.')}. May be given several times."
     if option.show_default and option.default not in (None, False, ()):
         text = f"{text.rstrip('.')} [{option.default}]."

@@ -53,11 +53,13 @@ def test_an_option_without_a_meaning_is_seen() -> None:
 
     @click.command()
     @click.option("--new")
+    @click.option("--more", multiple=True)
     def bare(**_: object) -> None: ...
 
     assert list(unsaid(command_of(bare, ("backlotfs", "bare")))) == [
         "backlotfs bare: say in its docstring what it does",
         "backlotfs bare: say what `--new` *TEXT* does, in help= of its click.option",
+        "backlotfs bare: say what `--more` *TEXT* does, in help= of its click.option",
     ]
 
 
