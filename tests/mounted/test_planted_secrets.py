@@ -118,7 +118,7 @@ def talking(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Ite
         assert_same_bytes(mount.file_of(BAD), BAD)
         _fail_carelessly(mount, due)
         mount.process.send_signal(signal.SIGUSR1)
-        wait_until(lambda: ": state: 2 assets" in mount.log_text(), "the dump of its state")
+        wait_until(lambda: ": state: 3 assets" in mount.log_text(), "the dump of its state")
         yield mount
     finally:
         mount.process.kill()
