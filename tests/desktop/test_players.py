@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 
 from tests.support.film_mount import FILM_SECONDS, FilmMount
+from tests.support.made_assets import MIB
 from tests.support.programs import run_program
 
 pytestmark = [pytest.mark.mounted, pytest.mark.desktop("ffmpeg")]
 
 _START_S = FILM_SECONDS // 2
 _PIECE_S = 5
+_PICTURES = 10
 
 
 @pytest.fixture(params=["index at the end.mp4", "matroska.mkv"])
@@ -44,12 +46,13 @@ def test_ffmpeg_seeks_and_transcodes(films: FilmMount, film: str, tmp_path: Path
 
 @pytest.mark.desktop("mpv")
 def test_mpv_plays_from_the_middle(fresh_films: FilmMount, film: str, tmp_path: Path) -> None:
-    """One second from ``--start``: the pictures it shows are those of the original."""
+    """Some pictures from ``--start``: they are those of the original."""
     shown = _mpv(fresh_films.path / film, tmp_path / "mount")
-    assert len(shown) == 25
+    assert len(shown) == _PICTURES
     assert shown == _mpv(fresh_films.originals[film], tmp_path / "disk")
     assert shown[0] != shown[-1]
-    assert fresh_films.fetched() < fresh_films.size
+    # what lies before the start is not fetched, but for the head and the index
+    assert fresh_films.fetched() < fresh_films.originals[film].stat().st_size * 0.8
 
 
 @pytest.mark.desktop("cvlc")
@@ -71,14 +74,21 @@ def test_vlc_plays_from_the_middle(fresh_films: FilmMount, film: str) -> None:
             "ffprobe", "-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0", played
         )
     assert float(seconds) == pytest.approx(2, abs=1.5)
-    assert fresh_films.fetched() < fresh_films.size
+    # it writes faster than it would play, and reads on to the end; but nothing twice
+    assert fresh_films.fetched() <= fresh_films.originals[film].stat().st_size + MIB
 
 
 def _mpv(film: Path, pictures: Path) -> list[str]:
-    """Play a second; a checksum of each picture."""
+    """Play some pictures; a checksum of each picture."""
     run_program(
         *("mpv", "--no-config", "--really-quiet", "--no-terminal", f"--start={_START_S}"),
-        *("--hr-seek=yes", "--frames=25", "--ao=null", "--no-audio"),
-        *("--vo=image", "--vo-image-format=png", f"--vo-image-outdir={pictures}", film),
+        *("--hr-seek=yes", f"--frames={_PICTURES}", "--ao=null", "--no-audio"),
+        *(
+            "--vo=image",
+            "--vo-image-format=png",
+            "--vo-image-png-compression=0",
+            f"--vo-image-outdir={pictures}",
+            film,
+        ),
     )
     return [hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(pictures.glob("*.png"))]

@@ -15,6 +15,8 @@ from tests.support.programs import run_program
 
 #: Of each film; 25 frames a second, the frame's time in the picture (testsrc2).
 FILM_SECONDS = 40
+#: A module's tests share a mount: longer than all of them take on a slow machine.
+_LIFE_S = 300.0
 #: Container by container; the first MP4 has its index at the end, as cameras and editors leave it.
 _FILMS: dict[str, tuple[str, ...]] = {
     "index at the end.mp4": (),
@@ -81,5 +83,5 @@ def film_mount(
 ) -> Iterator[FilmMount]:
     """Serve these films and mount them with ``options``, in ``folder``; ends cleanly."""
     emulator = serve(*(video(name, FileContent(path)) for name, path in originals.items()))
-    with Mount(emulator, folder, *options) as mount:
+    with Mount(emulator, folder, *options, life_s=_LIFE_S) as mount:
         yield FilmMount(mount, emulator, originals)
