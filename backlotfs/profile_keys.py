@@ -47,7 +47,7 @@ PROFILE_KEYS = (
     ProfileKey(
         "api_secret",
         "text",
-        "see the next two",
+        "see the next three",
         "The account's secret. `BACKLOT_API_SECRET` stands above it.",
     ),
     ProfileKey(
@@ -64,11 +64,18 @@ PROFILE_KEYS = (
         "without a shell.",
     ),
     ProfileKey(
+        "api_secret_keyring",
+        "text",
+        "none",
+        "A service's name in the desktop's key store, where the secret lies for the account's key. "
+        "`backlotfs config init --keyring` puts it there. Needs the extra `keyring`.",
+    ),
+    ProfileKey(
         "options",
         "text",
         "none",
-        "Mount options as `-o` takes them: `allow_other,uid=1000`. Those of the command line come "
-        "after them, and the last counts.",
+        "Mount options as `-o` takes them: `allow_other,uid=1000,log_format=json`. What the "
+        "command line says, by `-o` or by an option of its own, stands above them.",
     ),
     ProfileKey(
         "ca_bundle",

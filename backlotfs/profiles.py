@@ -28,7 +28,7 @@ from typing import Any
 
 import platformdirs
 
-from backlotfs import redaction
+from backlotfs import key_store, redaction
 from backlotfs.errors import SettingsError
 from backlotfs.profile_keys import PROFILE_KEYS
 from backlotfs.settings import DEFAULT_API_URL, Account, default_cdn_url
@@ -68,9 +68,7 @@ def load_account(
     key = (
         environ.get("BACKLOT_API_KEY") or _text(entry, "api_key") or _credential(environ, "api_key")
     )
-    secret = (
-        environ.get("BACKLOT_API_SECRET") or _secret(entry) or _credential(environ, "api_secret")
-    )
+    secret, secret_place = _secret(environ, entry, key or "")
     if not key or not secret:
         missing = "key" if not key else "secret"
         raise SettingsError(
@@ -90,6 +88,7 @@ def load_account(
         # absolute, since a mount in the background leaves the folder it was made from
         ca_bundle=str(Path(bundle).expanduser().absolute()) if bundle else None,
         allow_source_hosts=(*allow_source_hosts, *_texts(entry, "allow_source_hosts")),
+        secret_place=secret_place,
     )
 
 
@@ -121,21 +120,32 @@ def _profile(path: Path, name: str | None, *, required: bool) -> dict[str, Any]:
     return entry
 
 
-def _secret(entry: dict[str, Any]) -> str | None:
+def _secret(
+    environ: Mapping[str, str], entry: dict[str, Any], api_key: str
+) -> tuple[str | None, str]:
+    """The secret, and where it was found."""
+    given = environ.get("BACKLOT_API_SECRET")
+    if given:
+        return given, "the environment"
     given = _text(entry, "api_secret")
     if given:
-        return given
+        return given, "the profile"
     file = _text(entry, "api_secret_file")
     if file:
         path = Path(file).expanduser()
         try:
-            return _read_private(path).strip()
+            return _read_private(path).strip(), str(path)
         except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(
                 f"the secret file {path} cannot be read: {type(error).__name__}"
             ) from None
     command = entry.get("api_secret_command")
-    return _run(command) if command else None
+    if command:
+        return _run(command), "api_secret_command"
+    service = _text(entry, "api_secret_keyring")
+    if service:
+        return key_store.secret_of(service, api_key), f"the key store ({key_store.name()})"
+    return _credential(environ, "api_secret"), "systemd's credentials"
 
 
 def _run(command: object) -> str:

@@ -33,6 +33,7 @@ class Account:
     """Which library, and as whom. Shows no secret.
 
     :ivar profile: its name in the configuration file, or None.
+    :ivar secret_place: where the secret was found, for people.
     :ivar mount_options: what the profile gives to ``-o``.
     :ivar ca_bundle: PEM file of authorities that are trusted instead of the system's.
     :ivar allow_source_hosts: hosts, ``*.domains`` and networks that sources may be on.
@@ -46,6 +47,7 @@ class Account:
     mount_options: str = ""
     ca_bundle: str | None = None
     allow_source_hosts: tuple[str, ...] = ()
+    secret_place: str = ""
 
     @property
     def source(self) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +16,7 @@ from backlotfs.profile_file import profile_names
 from backlotfs.profiles import config_path, load_account
 from backlotfs.settings import Account
 
-F = TypeVar("F", bound=Callable[..., Any])
+R = TypeVar("R")
 
 
 def _profiles(context: click.Context, begun: str) -> list[str]:
@@ -54,31 +56,51 @@ _OPTIONS = (
 )
 
 
-def account_options(command: F) -> F:
-    """Add ``--api-url``, ``--cdn-url``, ``--config``, ``--profile`` and whom to trust."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+@dataclass(frozen=True, slots=True)
+class ChosenAccount:
+    """What these options were given; each is named as its option."""
+
+    api_url: str | None
+    cdn_url: str | None
+    config: Path | None
+    profile: str | None
+    ca_bundle: Path | None
+    allow_source_host: tuple[str, ...]
+
+    def load(self) -> Account:
+        """The account that options, environment and profile file name.
+
+        :raises SettingsError: see `backlotfs.profiles`.
+        """
+        return load_account(
+            os.environ,
+            config=self.config,
+            profile=self.profile,
+            api_url=self.api_url,
+            cdn_url=self.cdn_url,
+            ca_bundle=self.ca_bundle,
+            allow_source_hosts=self.allow_source_host,
+        )
+
+    @property
+    def place(self) -> str:
+        """Where the account is described, for people."""
+        if self.profile:
+            return f"profile {self.profile} of {self.config or config_path()}"
+        return str(self.config) if self.config else "environment"
 
 
-def account_from(
-    api_url: str | None,
-    cdn_url: str | None,
-    config: Path | None,
-    profile: str | None,
-    ca_bundle: Path | None,
-    allow_source_host: tuple[str, ...],
-) -> Account:
-    """The account that options, environment and profile file name.
+def account_options(command: Callable[..., R]) -> Callable[..., R]:
+    """Add ``--api-url``, ``--cdn-url``, ``--config``, ``--profile`` and whom to trust.
 
-    :raises SettingsError: see `backlotfs.profiles`.
+    The command has one parameter for them all: ``chosen``, a `ChosenAccount`.
     """
-    return load_account(
-        os.environ,
-        config=config,
-        profile=profile,
-        api_url=api_url,
-        cdn_url=cdn_url,
-        ca_bundle=ca_bundle,
-        allow_source_hosts=allow_source_host,
-    )
+
+    @functools.wraps(command)
+    def with_chosen(*arguments: Any, **values: Any) -> R:
+        chosen = ChosenAccount(**{one.name: values.pop(one.name) for one in fields(ChosenAccount)})
+        return command(*arguments, chosen=chosen, **values)
+
+    for option in reversed(_OPTIONS):
+        option(with_chosen)
+    return with_chosen

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import platformdirs
 
-from backlotfs import redaction
+from backlotfs import key_store, redaction
 from backlotfs.clock import SystemClock
 from backlotfs.errors import SettingsError
 from backlotfs.profile_file import has_profile, is_profile_name, write_profile
@@ -31,9 +31,20 @@ def config() -> None:
     help="The file [config.toml in your configuration folder].",
 )
 @click.option("--force", is_flag=True, help="Replace a profile of the same name.")
+@click.option(
+    "--keyring",
+    "in_key_store",
+    is_flag=True,
+    help="Keep the secret in the desktop's key store, not in the file.",
+)
 @click.option("--no-check", is_flag=True, help="Write it without asking the API.")
 def init(
-    profile: str | None, api_url: str | None, path: Path | None, force: bool, no_check: bool
+    profile: str | None,
+    api_url: str | None,
+    path: Path | None,
+    force: bool,
+    in_key_store: bool,
+    no_check: bool,
 ) -> None:
     """Ask for a library's address, key and secret, try them, and write a profile.
 
@@ -53,15 +64,13 @@ def init(
         with open_api_session(account) as session:
             greet(account, SystemClock(), session)
         click.echo("The API accepts them.")
-    write_profile(
-        place,
-        name,
-        {
-            "api_url": account.api_url,
-            "api_key": account.api_key,
-            "api_secret": account.api_secret,
-        },
-    )
+    if in_key_store:
+        key_store.keep_secret(key_store.SERVICE, account.api_key, account.api_secret)
+        click.echo(f"The secret is in the key store ({key_store.name()}).")
+        secret = {"api_secret_keyring": key_store.SERVICE}
+    else:
+        secret = {"api_secret": account.api_secret}
+    write_profile(place, name, {"api_url": account.api_url, "api_key": account.api_key, **secret})
     click.echo(f"Wrote profile {name} to {place}, for you alone (0600).")
     option = f" --config {path}" if path else ""
     click.echo(f"Next: backlotfs doctor{option} --profile {name}")

@@ -11,14 +11,13 @@ from pathlib import Path
 
 import click
 
-from backlotfs.cli.account_options import account_from, account_options
+from backlotfs.cli.account_options import ChosenAccount, account_options
 from backlotfs.clock import SystemClock
 from backlotfs.doctor import machine
 from backlotfs.doctor.cache_folder import check_cache_folder
 from backlotfs.doctor.finding import Finding, Verdict, failed_by, fine
 from backlotfs.doctor.library import check_library
 from backlotfs.errors import SettingsError
-from backlotfs.profiles import config_path
 from backlotfs.settings import Account, default_cache_dir
 
 _COLOURS = {Verdict.OK: "green", Verdict.NOTE: "yellow", Verdict.FAILED: "red"}
@@ -35,12 +34,7 @@ _NO_ACCOUNT = "backlotfs config init"
 )
 @click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
 def doctor(
-    api_url: str | None,
-    cdn_url: str | None,
-    config: Path | None,
-    profile: str | None,
-    ca_bundle: Path | None,
-    allow_source_host: tuple[str, ...],
+    chosen: ChosenAccount,
     cache_dir: Path | None,
     as_json: bool,
 ) -> int:
@@ -51,9 +45,10 @@ def doctor(
     """
     account: Account | None = None
     try:
-        account = account_from(api_url, cdn_url, config, profile, ca_bundle, allow_source_host)
-        where = f"profile {profile} of {config or config_path()}" if profile else "environment"
-        settings = fine("credentials", f"from {config if config and not profile else where}")
+        account = chosen.load()
+        settings = fine(
+            "credentials", f"from {chosen.place}; the secret is from {account.secret_place}"
+        )
     except SettingsError as error:
         settings = failed_by("credentials", error, None if "; " in str(error) else _NO_ACCOUNT)
     findings = []

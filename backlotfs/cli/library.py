@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from pathlib import Path
 
 import click
 import requests
@@ -12,7 +11,7 @@ import requests
 from backlotfs.api.records import Asset
 from backlotfs.api.server_text import one_line
 from backlotfs.catalog.library import SOURCE_TYPES, AssetFilter
-from backlotfs.cli.account_options import account_from, account_options
+from backlotfs.cli.account_options import ChosenAccount, account_options
 from backlotfs.clock import Deadline, SystemClock
 from backlotfs.errors import NoSuchEntry, SourceMissing
 from backlotfs.namespace.naming import assign_names
@@ -42,19 +41,14 @@ def _named_assets(account: Account, session: requests.Session) -> list[tuple[str
 @account_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 def list_library(
-    api_url: str | None,
-    cdn_url: str | None,
-    config: Path | None,
-    profile: str | None,
-    ca_bundle: Path | None,
-    allow_source_host: tuple[str, ...],
+    chosen: ChosenAccount,
     as_json: bool,
 ) -> None:
     """List the library without mounting it: one asset a line.
 
     Sizes are not shown: each would cost a call of the API.
     """
-    account = account_from(api_url, cdn_url, config, profile, ca_bundle, allow_source_host)
+    account = chosen.load()
     with open_api_session(account) as session:
         assets = _named_assets(account, session)
     for name, asset in assets:
@@ -70,16 +64,11 @@ def list_library(
 @click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
 def info(
     asset: str,
-    api_url: str | None,
-    cdn_url: str | None,
-    config: Path | None,
-    profile: str | None,
-    ca_bundle: Path | None,
-    allow_source_host: tuple[str, ...],
+    chosen: ChosenAccount,
     as_json: bool,
 ) -> None:
     """Show all that is known of ASSET, an embed code or a file name of the mount."""
-    account = account_from(api_url, cdn_url, config, profile, ca_bundle, allow_source_host)
+    account = chosen.load()
     with open_api_session(account) as session:
         fields = _found(asset, account, session)
     if as_json:

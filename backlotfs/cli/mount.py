@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from backlotfs import logs
-from backlotfs.cli.account_options import account_from, account_options
+from backlotfs.cli.account_options import ChosenAccount, account_options
 from backlotfs.cli.background import Outcome, Ready, run_in_background
 from backlotfs.cli.mount_options import apply_mount_options
 from backlotfs.cli.mountpoints import MOUNTED, MOUNTPOINT
@@ -106,12 +106,7 @@ class MountFailed(BacklotError):
 def mount(  # one parameter per option
     mountpoint: Path,
     foreground: bool,
-    api_url: str | None,
-    cdn_url: str | None,
-    config: Path | None,
-    profile: str | None,
-    ca_bundle: Path | None,
-    allow_source_host: tuple[str, ...],
+    chosen: ChosenAccount,
     cache_dir: Path | None,
     cache_size: int | None,
     pin_quota: Quota,
@@ -144,13 +139,13 @@ def mount(  # one parameter per option
     if cleared_dead and not foreground:  # there the log says so, on the same stderr
         click.echo(f"backlotfs: cleared the dead mount on {place}", err=True)
     check_mountpoint(place)
-    account = account_from(api_url, cdn_url, config, profile, ca_bundle, allow_source_host)
+    account = chosen.load()
     if log_file is not None:
         log_place = str(log_file.absolute())
     elif foreground:
         log_place = "stderr"
     else:
-        log_place = logs.default_place(profile or place.name)
+        log_place = logs.default_place(chosen.profile or place.name)
     settings = MountSettings(
         account=account,
         mountpoint=place,
