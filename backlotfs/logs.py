@@ -23,6 +23,7 @@ from typing import Any
 import platformdirs
 
 from backlotfs import events
+from backlotfs.log_repeats import RepeatFilter
 from backlotfs.redaction import redacted
 
 log = logging.getLogger(__name__)
@@ -139,6 +140,7 @@ def configure(*, level: str, log_format: str, place: str) -> None:
         handler = logging.handlers.WatchedFileHandler(path, encoding="utf-8")
     formatter = _Json() if log_format == "json" else _Text(pattern)
     handler.setFormatter(_Prioritised(formatter) if in_journal else formatter)
+    handler.addFilter(RepeatFilter())
     logging.getLogger().handlers[:] = [handler]
     set_level(level)
 
