@@ -71,6 +71,10 @@ class Deadline:
         """Give it so much more time."""
         self._at += seconds
 
+    def lasting(self, seconds: float) -> Deadline:
+        """Another on the same clock, ``seconds`` from now."""
+        return Deadline(seconds, self._clock)
+
     def check(self, doing: str) -> None:
         """Return while there is time.
 

@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 from backlotfs import events
 from backlotfs.api.credentials import Credentials
+from backlotfs.byterange import ByteRange
 from backlotfs.catalog.schema import LibraryIdentity
 from backlotfs.catalog.source_book import SourceBook
-from backlotfs.clock import Clock
+from backlotfs.clock import Clock, Deadline
 from backlotfs.errors import BadHandle, CacheUnusable
 from backlotfs.kernel.process_names import ProcessNames
 from backlotfs.namespace.xattrs import Local
@@ -32,11 +33,12 @@ from backlotfs.reading.pinning import Pins
 from backlotfs.reading.read_counts import ReadCounts
 from backlotfs.reading.reader import SourceReader
 from backlotfs.reading.source_lines import SourceLines
+from backlotfs.reading.transfer import TRANSFER_DEADLINE_S
 from backlotfs.reading.warming import Warmer
 from backlotfs.recent_rate import RecentRate
 from backlotfs.remote.identity import SourceIdentity
 from backlotfs.remote.metered import Metered
-from backlotfs.remote.range_fetcher import RangeFetcher
+from backlotfs.remote.range_fetcher import Landing, RangeFetcher
 from backlotfs.remote.signed_get import SignedGet
 from backlotfs.remote.throttle import BandwidthLimit
 from backlotfs.settings import GIB, MIB, MountSettings
@@ -149,10 +151,18 @@ def build_reader(
         return known.identity if known is not None and known.verified else None
 
     cache = BlockCache(keep_consumed=pool.slots // CONSUMED_PART)
+    # Not less where a read waits for less: a transfer that goes on brings what later ones wait for.
+    transfer_s = max(TRANSFER_DEADLINE_S, settings.read_deadline_s)
+
+    def fetch(
+        identity: SourceIdentity, wanted: ByteRange, landing: Landing, deadline: Deadline
+    ) -> None:
+        fetcher.fetch(identity, wanted, landing, deadline.lasting(transfer_s))
+
     store = BlockStore(
         pool,
         cache,
-        fetcher.fetch,
+        fetch,
         FetchQueue(Workers(TRANSFER_THREADS, "transfer"), lines, clock, places=TRANSFER_THREADS),
         clock,
         # Half for what is under way or not yet read, the rest for what is kept.

@@ -86,6 +86,7 @@ class MountSettings:
     :ivar layouts: how assets are put into folders; several are top-level folders.
     :ivar names: how files are named: ``original``, ``always-id`` or ``portable``.
     :ivar stat_deadline_s: how long a `stat` may wait for a size.
+    :ivar read_deadline_s: how long an open or a read may take.
     :ivar metadata_ttl_s: the listing is refreshed when it is older and somebody uses the mount.
     :ivar types: asset types presented; empty: every type that has a source.
     :ivar statuses: statuses presented; empty: all.
@@ -101,6 +102,7 @@ class MountSettings:
     layouts: tuple[str, ...] = ("flat",)
     names: str = "original"
     stat_deadline_s: float = 5.0
+    read_deadline_s: float = 30.0
     memory_bytes: int = 256 * MIB
     cache_bytes: int | None = None
     pin_quota: Quota = PIN_QUOTA

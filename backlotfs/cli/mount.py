@@ -18,7 +18,7 @@ from backlotfs.cli.serving import outcome_of, serve_mount
 from backlotfs.errors import BacklotError
 from backlotfs.kernel.fuse_library import check_usable
 from backlotfs.kernel.mountpoint import check_mountpoint, resolved
-from backlotfs.kernel.patience import STAT_DEADLINE_S
+from backlotfs.kernel.patience import OPERATION_DEADLINE_S, STAT_DEADLINE_S
 from backlotfs.kernel.unmounting import clear_dead, unmount
 from backlotfs.namespace.name_modes import NameMode
 from backlotfs.settings import MIB, PIN_QUOTA, MountSettings, Quota, default_cache_dir
@@ -70,6 +70,12 @@ class MountFailed(BacklotError):
     default=STAT_DEADLINE_S,
     help="How long a stat waits for a size [5s].",
 )
+@click.option(
+    "--read-timeout",
+    type=Duration(least_s=1.0),
+    default=OPERATION_DEADLINE_S,
+    help="How long an open or a read may take [30s].",
+)
 @click.option("--bwlimit", type=Rate(), default=0.0, help="All transfers together: 10M, 80Mbit …")
 @click.option("--memory", type=Size(), default=256 * MIB, help="Budget for blocks [256M].")
 @click.option(
@@ -113,6 +119,7 @@ def mount(  # one parameter per option
     layout: tuple[str, ...],
     names: str,
     stat_timeout: float,
+    read_timeout: float,
     bwlimit: float,
     memory: int,
     metadata_ttl: float,
@@ -153,6 +160,7 @@ def mount(  # one parameter per option
         layouts=layout,
         names=names,
         stat_deadline_s=stat_timeout,
+        read_deadline_s=read_timeout,
         memory_bytes=memory,
         cache_bytes=cache_size,
         pin_quota=pin_quota,

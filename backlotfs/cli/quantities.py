@@ -80,6 +80,10 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # not generic before
 
     name = "DURATION"
 
+    def __init__(self, least_s: float = 0.0) -> None:
+        """``least_s``: what is shorter is refused."""
+        self._least_s = least_s
+
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
@@ -89,7 +93,10 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # not generic before
         match = _DURATION.match(str(value).strip())
         if match is None:
             self.fail(f"{value!r} is not a duration; write it like 30s, 5m or 72h", param, ctx)
-        return float(match.group(1)) * _SECONDS[(match.group(2) or "s").lower()]
+        seconds = float(match.group(1)) * _SECONDS[(match.group(2) or "s").lower()]
+        if seconds < self._least_s:
+            self.fail(f"{value!r} is too short; {self._least_s:g}s is the least", param, ctx)
+        return seconds
 
 
 class Octal(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4

@@ -109,7 +109,11 @@ def _serve(settings: MountSettings, ready: Callable[[], None]) -> None:
         with service.taking_long():
             stack.catalog.load(Deadline(FIRST_LISTING_DEADLINE_S, clock))
     patience = Patience(
-        clock, session.interrupted, session.caller, stat_deadline_s=settings.stat_deadline_s
+        clock,
+        session.interrupted,
+        session.caller,
+        stat_deadline_s=settings.stat_deadline_s,
+        read_deadline_s=settings.read_deadline_s,
     )
     session.hold_back(patience.stat_waits)
     operations = BacklotOperations(
@@ -152,7 +156,14 @@ def _serve(settings: MountSettings, ready: Callable[[], None]) -> None:
     begun.set()
     try:
         begin = operations.begin if settings.sidecars else stack.reader.begin
-        session.run(operations, begin, clock, announce, stack.observed.reads)
+        session.run(
+            operations,
+            begin,
+            clock,
+            announce,
+            stack.observed.reads,
+            read_deadline_s=settings.read_deadline_s,
+        )
     finally:
         if control is not None:
             control.close()

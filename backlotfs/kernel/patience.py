@@ -13,7 +13,7 @@ from backlotfs.waiting import Waiter
 
 T = TypeVar("T")
 
-#: Every operation on an open file, and every open, ends within this.
+#: Every operation on an open file, and every open, ends within this where nothing else was asked.
 OPERATION_DEADLINE_S = 30.0
 #: A `stat` of a source not yet known: long enough for a slow API, short enough for a file manager.
 STAT_DEADLINE_S = 5.0
@@ -63,6 +63,7 @@ class Patience:
         caller: Callable[[], int],
         *,
         stat_deadline_s: float = STAT_DEADLINE_S,
+        read_deadline_s: float = OPERATION_DEADLINE_S,
     ) -> None:
         """Put it together.
 
@@ -73,6 +74,7 @@ class Patience:
         self._interrupted = interrupted
         self._caller = caller
         self._stat_deadline_s = stat_deadline_s
+        self._read_deadline_s = read_deadline_s
         self._guard = ScanGuard(clock)
         self._waiting: set[object] = set()
 
@@ -89,4 +91,4 @@ class Patience:
 
     def for_bytes(self) -> Waiter:
         """For open and read."""
-        return Waiter(Deadline(OPERATION_DEADLINE_S, self._clock), self._interrupted)
+        return Waiter(Deadline(self._read_deadline_s, self._clock), self._interrupted)

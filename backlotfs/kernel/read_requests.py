@@ -29,8 +29,8 @@ _EARLY = 256
 #: The kernel asks again for the page that a failed read-ahead was to bring, within this at most:
 #: for the application both are one read, so the second has only what the first left of the time.
 _AGAIN_S = 1.0
-#: Failed reads remembered for that, one of each handle.
-_FAILED = 256
+#: Handles whose failed reads are remembered for that, and reads of each: more than fail at once.
+_FAILED, _FAILED_EACH = 256, 64
 
 
 class Beginning(Protocol):
@@ -67,8 +67,15 @@ class ReadRequests:
         begin: Beginning,
         clock: Clock,
         counts: ReadCounts | Uncounted | None = None,
+        *,
+        deadline_s: float = OPERATION_DEADLINE_S,
     ) -> None:
-        """The sweeper starts with `start`. ``counts``: is told of every read."""
+        """The sweeper starts with `start`.
+
+        :param counts: is told of every read.
+        :param deadline_s: what a read may take.
+        """
+        self._deadline_s = deadline_s
         self._counts = counts or Uncounted()
         self._device = device
         self._begin = begin
@@ -76,7 +83,7 @@ class ReadRequests:
         self._lock = threading.Lock()
         self._pending: dict[int, _Pending] = {}
         self._early: OrderedDict[int, None] = OrderedDict()
-        self._failed: OrderedDict[int, _Failed] = OrderedDict()
+        self._failed: OrderedDict[int, list[_Failed]] = OrderedDict()
         self._ended = threading.Event()
 
     def __len__(self) -> int:
@@ -110,7 +117,7 @@ class ReadRequests:
             self._answer(unique, pending)
             return
         if pending.due_s <= now_s:
-            self._give_up(unique, pending, _not_in_time(demand))
+            self._give_up(unique, pending, self._not_in_time(demand))
             return
         with self._lock:
             early = self._early.pop(unique, self) is None
@@ -165,20 +172,37 @@ class ReadRequests:
         if not pending.again:
             failed = _Failed(pending.request, pending.due_s, self._clock.monotonic())
             with self._lock:
-                self._failed[pending.request.fh] = failed
+                of_handle = self._failed.setdefault(pending.request.fh, [])
+                of_handle.append(failed)
+                del of_handle[:-_FAILED_EACH]
                 while len(self._failed) > _FAILED:
                     self._failed.popitem(last=False)
         self._device.refuse(unique, errno_of("read", error))
 
     def _accept(self, demand: Demand, request: ReadRequest, now_s: float) -> _Pending:
         """With the time it has: see `_AGAIN_S`. Once only, so that a program may try again too."""
-        with self._lock:
-            failed = self._failed.pop(request.fh, None) if self._failed else None
-        if failed is not None and now_s - failed.at_s <= _AGAIN_S:
+        if self._failed:
+            with self._lock:
+                failed = self._first_try(request, now_s)
+            if failed is not None:
+                return _Pending(demand, failed.due_s, request, again=True)
+        return _Pending(demand, now_s + self._deadline_s, request)
+
+    def _first_try(self, request: ReadRequest, now_s: float) -> _Failed | None:
+        """The failed read that the kernel asks again for; call with the lock held."""
+        lately = [
+            failed for failed in self._failed.pop(request.fh, ()) if now_s - failed.at_s <= _AGAIN_S
+        ]
+        found = None
+        for failed in lately:
             first = failed.request
             if first.offset <= request.offset < first.offset + first.size:
-                return _Pending(demand, failed.due_s, request, again=True)
-        return _Pending(demand, now_s + OPERATION_DEADLINE_S, request)
+                found = failed
+        if found is not None:
+            lately.remove(found)
+        if lately:
+            self._failed[request.fh] = lately
+        return found
 
     def _sweep(self) -> None:
         while not self._ended.wait(SWEEP_S):
@@ -188,8 +212,7 @@ class ReadRequests:
                 for unique in due:
                     del self._pending[unique]
             for unique, entry in due.items():
-                self._give_up(unique, entry, _not_in_time(entry.demand))
+                self._give_up(unique, entry, self._not_in_time(entry.demand))
 
-
-def _not_in_time(demand: Demand) -> DeadlineExceeded:
-    return DeadlineExceeded(f"{demand.doing}: not in {OPERATION_DEADLINE_S:g} s")
+    def _not_in_time(self, demand: Demand) -> DeadlineExceeded:
+        return DeadlineExceeded(f"{demand.doing}: not in {self._deadline_s:g} s")

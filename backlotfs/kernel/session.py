@@ -28,6 +28,7 @@ from backlotfs.kernel.invalidation import EntryInvalidator
 from backlotfs.kernel.libfuse_session import serve_with
 from backlotfs.kernel.operations import BacklotOperations
 from backlotfs.kernel.outside import look
+from backlotfs.kernel.patience import OPERATION_DEADLINE_S
 from backlotfs.kernel.read_ahead import raise_read_ahead
 from backlotfs.kernel.read_requests import Beginning, ReadRequests
 from backlotfs.kernel.unmounting import detach
@@ -155,11 +156,14 @@ class MountSession:
         clock: Clock,
         ready: Callable[[], None],
         counts: ReadCounts | None = None,
+        *,
+        read_deadline_s: float = OPERATION_DEADLINE_S,
     ) -> None:
         """Mount, serve until unmounted, return.
 
         :param begin: serves the reads: `SourceReader.begin`.
         :param counts: is told of every read.
+        :param read_deadline_s: what a read may take.
         :param ready: called from another thread once the mountpoint answers.
         :raises FuseUnusable: when libfuse cannot mount; its own reason is on stderr.
         """
@@ -179,7 +183,7 @@ class MountSession:
         threading.Thread(target=announce, name="ready", daemon=True).start()
 
         def reads(device: Device) -> ReadRequests:
-            self._reads = ReadRequests(device, begin, clock, counts)
+            self._reads = ReadRequests(device, begin, clock, counts, deadline_s=read_deadline_s)
             return self._reads
 
         libfuse = load_fuse()._libfuse

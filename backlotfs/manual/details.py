@@ -31,6 +31,8 @@ DETAILS = {
     "fit for Windows and SMB, and unique without regard to case.",
     ("backlotfs mount", "stat_timeout"): "Then it fails with ETIMEDOUT; a program that runs into "
     "that three times is not kept waiting again for 30 s.",
+    ("backlotfs mount", "read_timeout"): "Then it fails with ETIMEDOUT, also where the kernel asks "
+    "a second time. At least 1 s.",
     ("backlotfs mount", "bwlimit"): "Prefetch and `warm` included.",
     ("backlotfs mount", "memory"): "Of all files together, however many are open.",
     ("backlotfs mount", "metadata_ttl"): "An older one is refreshed when somebody uses the mount: "

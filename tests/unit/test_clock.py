@@ -28,6 +28,15 @@ def test_deadline_passes() -> None:
         deadline.check("reading E1")
 
 
+def test_another_length() -> None:
+    """Counted from now, whatever is left of the first."""
+    clock = ManualClock()
+    deadline = Deadline(2.5, clock)
+    clock.advance(2.0)
+    assert deadline.lasting(30.0).remaining_s() == 30.0
+    assert deadline.remaining_s() == 0.5
+
+
 def test_never() -> None:
     """A deadline that does not pass."""
     clock = ManualClock()

@@ -80,6 +80,7 @@ def test_all_options(command: Command, tmp_path: Path) -> None:
     result = command.run(
         "-f", "--api-url", "http://api", "--cdn-url", "http://cdn", "--cache-dir", "c",
         "--layout", "labels,dates", "--names", "portable", "--stat-timeout", "2s",
+        "--read-timeout", "1m",
         "--memory", "1G", "--metadata-ttl", "1h", "--include-type", "video",
         "--include-type", "ad", "--include-status", "live", "--include-unavailable",
         "--sidecars",
@@ -91,7 +92,8 @@ def test_all_options(command: Command, tmp_path: Path) -> None:
     assert (settings.account.api_url, settings.account.cdn_url) == ("http://api", "http://cdn")
     assert settings.cache_dir == Path("c").absolute()
     assert (settings.layouts, settings.names) == (("labels", "dates"), "portable")
-    assert (settings.stat_deadline_s, settings.metadata_ttl_s) == (2.0, 3600.0)
+    assert (settings.stat_deadline_s, settings.read_deadline_s) == (2.0, 60.0)
+    assert settings.metadata_ttl_s == 3600.0
     assert settings.memory_bytes == 1 << 30
     assert settings.types == {"video", "ad"}
     assert settings.statuses == {"live"}

@@ -22,7 +22,7 @@ from backlotfs.errors import (
     RemoteUnavailable,
 )
 from backlotfs.kernel.operations import BacklotOperations
-from backlotfs.kernel.patience import OPERATION_DEADLINE_S, Patience
+from backlotfs.kernel.patience import Patience
 from backlotfs.namespace.attributes import Attributes, Totals
 from backlotfs.namespace.namespace import Entry, Version
 from backlotfs.reading.page_cache import OpenMode
@@ -129,7 +129,7 @@ class Adapter:
         self.operations = BacklotOperations(
             self.below,  # type: ignore[arg-type]  # the methods that are called
             self.below,  # type: ignore[arg-type]  # likewise
-            Patience(clock, lambda: False, lambda: 1, stat_deadline_s=5.0),
+            Patience(clock, lambda: False, lambda: 1, stat_deadline_s=5.0, read_deadline_s=45.0),
             uid=11,
             gid=12,
             mounted=lambda: self.mounted.append(True),
@@ -187,7 +187,7 @@ def test_read_flush_release(adapter: Adapter) -> None:
     """By handle; the path plays no part."""
     info = Info(fh=42)
     assert adapter.operations("read", None, 100, 5, info) == b"42:5:100"
-    assert adapter.below.deadlines == [OPERATION_DEADLINE_S]
+    assert adapter.below.deadlines == [45.0]
     assert adapter.operations("flush", None, info) == 0
     assert adapter.operations("release", None, info) == 0
     assert adapter.below.released == [42]

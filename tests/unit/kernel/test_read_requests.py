@@ -10,13 +10,15 @@ from functools import partial
 from backlotfs.byterange import ByteRange
 from backlotfs.errors import BadHandle, ContentChanged
 from backlotfs.kernel.device import Device, ReadRequest
-from backlotfs.kernel.patience import OPERATION_DEADLINE_S
 from backlotfs.kernel.read_requests import ReadRequests
 from backlotfs.reading.block_pool import Block
 from backlotfs.reading.demand import Demand
 from backlotfs.reading.read_counts import ReadCounts
 from tests.support.deadlines import wait_until
 from tests.unit.fakes import ManualClock, in_threads, join_all
+
+#: What a read may take here.
+DEADLINE_S = 20.0
 
 
 class Answers(Device):
@@ -46,7 +48,9 @@ class Reading:
         self.demands: list[Demand] = []
         self.look_ahead: Callable[[], None] | None = None
         self.counts = ReadCounts(lambda pid: f"process {pid}")
-        self.requests = ReadRequests(self.device, self._begin, self.clock, self.counts)
+        self.requests = ReadRequests(
+            self.device, self._begin, self.clock, self.counts, deadline_s=DEADLINE_S
+        )
 
     def _begin(self, fh: int, offset: int, size: int) -> Demand | None:  # noqa: ARG002  # as Beginning
         if fh == 404:
@@ -137,7 +141,7 @@ def test_a_spent_deadline() -> None:
     """The sweeper answers, the block that comes too late does not."""
     reading = Reading()
     reading.serve(1)
-    reading.clock.advance(OPERATION_DEADLINE_S + 1)
+    reading.clock.advance(DEADLINE_S + 1)
     reading.requests.start()
     deadline = threading.Event()
     for _ in range(200):
@@ -188,7 +192,7 @@ def test_what_the_kernel_asks_again_has_what_the_first_left_of_the_time() -> Non
     """A read-ahead that failed is followed by a read of its page: one read for the application."""
     reading = Reading()
     reading.serve(1)
-    reading.clock.advance(OPERATION_DEADLINE_S - 4)
+    reading.clock.advance(DEADLINE_S - 4)
     reading.demands[0].fail(ContentChanged("changed"))
     reading.demands[0].finished()
     reading.serve(2)
@@ -204,7 +208,7 @@ def test_a_spent_deadline_is_not_waited_for_again_but_once() -> None:
     reading = Reading()
     reading.serve(1)
     reading.requests.start()
-    reading.clock.advance(OPERATION_DEADLINE_S + 1)
+    reading.clock.advance(DEADLINE_S + 1)
     wait_until(lambda: bool(reading.device.told), "the first answer")
     reading.serve(2)
     assert reading.device.told == [(1, errno.ETIMEDOUT), (2, errno.ETIMEDOUT)]
@@ -215,13 +219,29 @@ def test_a_spent_deadline_is_not_waited_for_again_but_once() -> None:
     assert reading.device.told[-1] == (3, b"later")
 
 
+def test_of_several_that_failed_together_the_kernel_may_ask_for_any() -> None:
+    """Its read-ahead was in pieces; the program waits for the first, which failed first."""
+    reading = Reading()
+    for unique, offset in ((1, 0), (2, 5), (3, 10)):
+        reading.requests.serve(unique, ReadRequest(2, offset, 5))
+    reading.requests.start()
+    reading.clock.advance(DEADLINE_S + 1)
+    wait_until(lambda: len(reading.device.told) == 3, "the answers")
+    for unique, offset in ((4, 2), (5, 10), (6, 5)):
+        reading.requests.serve(unique, ReadRequest(2, offset, 3))
+    assert len(reading.device.told) == 6, "each at once"
+    reading.requests.serve(7, ReadRequest(2, 2, 3))
+    assert len(reading.requests) == 1
+    reading.requests.end()
+
+
 def test_another_place_or_a_later_read_has_all_the_time() -> None:
     """Only what was asked for and failed just now counts as asked again."""
     for later_s, offset in ((0.0, 5), (2.0, 0)):
         reading = Reading()
         reading.serve(1)
         reading.requests.start()
-        reading.clock.advance(OPERATION_DEADLINE_S + 1)
+        reading.clock.advance(DEADLINE_S + 1)
         wait_until(partial(bool, reading.device.told), "the first answer")
         reading.clock.advance(later_s)
         reading.requests.serve(2, ReadRequest(2, offset, 5))

@@ -1,0 +1,146 @@
+"""However the origin stalls, a program has its error when the read's time is spent, not later.
+
+One mount with a short ``--read-timeout``; all stalls are at once, each in a file of its own.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from backlotfs.emulator import Emulator, Fault
+from tests.conftest import Serve
+from tests.support.expected_bytes import assert_same_bytes
+from tests.support.made_assets import MIB, video
+from tests.support.mounting import Mount
+
+pytestmark = pytest.mark.mounted
+
+#: The kernel asks again for a page that failed: together they must not take twice as long.
+TIMEOUT_S = 2.0
+TWICE_S = 2 * TIMEOUT_S - 0.1
+
+
+class Failure(NamedTuple):
+    """How a program's reads ended.
+
+    :ivar longest_s: of all of them, those that gave something included.
+    """
+
+    errno: int
+    longest_s: float
+
+
+def read_until_error(path: Path, step: int, *, randomly: bool = False) -> Failure:
+    """Read on from the start until a read fails; a short one is a failure before that."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        if randomly:
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
+        offset, longest_s = 0, 0.0
+        while True:
+            began = time.monotonic()
+            try:
+                seen = os.pread(descriptor, step, offset)
+            except OSError as error:
+                return Failure(error.errno or 0, max(longest_s, time.monotonic() - began))
+            assert seen, "the end was reached"
+            offset += len(seen)
+            longest_s = max(longest_s, time.monotonic() - began)
+    finally:
+        os.close(descriptor)
+
+
+#: What the origin does to the source, and how the program reads.
+STALLS: dict[str, tuple[Fault, Callable[[Path], Failure]]] = {
+    "before the head": (Fault.delay(600), lambda path: read_until_error(path, 4096)),
+    "at byte 0": (Fault.stall(), lambda path: read_until_error(path, 131_072)),
+    "at byte 10 000": (Fault.stall(10_000), lambda path: read_until_error(path, MIB)),
+    "at byte 200 000": (Fault.stall(200_000), lambda path: read_until_error(path, 4096)),
+    "at byte 300 000, large reads": (
+        Fault.stall(300_000), lambda path: read_until_error(path, 4 * MIB)
+    ),
+    "a trickle": (Fault.trickle(2000), lambda path: read_until_error(path, MIB)),
+    "at byte 0, read at random": (
+        Fault.stall(), lambda path: read_until_error(path, 5000, randomly=True)
+    ),
+}  # fmt: skip
+FILES = {name: video(f"{number}.mov", 8 * MIB) for number, name in enumerate(STALLS)}
+#: Later on in a stream: read-ahead is under way, and what fails first is not what is waited for.
+MID = video("mid.mov", 24 * MIB)
+#: The host, or the API, asks for a pause of a minute.
+PAUSED, UNRENEWED, GOOD = video("paused.mov", MIB), video("unrenewed.mov", MIB), video("good.mov")
+ASSETS = [*FILES.values(), MID, PAUSED, UNRENEWED, GOOD]
+
+
+class Stalled(NamedTuple):
+    """The mount, and what came of the reads."""
+
+    emulator: Emulator
+    mount: Mount
+    failures: dict[str, Failure]
+
+
+@pytest.fixture(scope="module")
+def stalled(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stalled]:
+    """Every stall at once."""
+    emulator = serve(*ASSETS)
+    folder = tmp_path_factory.mktemp("deadlines")
+    with Mount(emulator, folder, f"--read-timeout={TIMEOUT_S:g}s") as mount:
+        mount.expect_log("ETIMEDOUT")
+        for asset in ASSETS:
+            mount.file_of(asset).stat()
+        for name, (fault, _) in STALLS.items():
+            emulator.faults.add(fault, route="source", embed_code=FILES[name].embed_code)
+        later = (5 * MIB, 24 * MIB)
+        emulator.faults.add(Fault.stall(), route="source", embed_code=MID.embed_code, offsets=later)
+        with ThreadPoolExecutor(len(STALLS) + 1) as pool:
+            started = {
+                name: pool.submit(read, mount.file_of(FILES[name]))
+                for name, (_, read) in STALLS.items()
+            }
+            started["later in a stream"] = pool.submit(
+                read_until_error, mount.file_of(MID), 131_072
+            )
+            failures = {name: future.result(60) for name, future in started.items()}
+        yield Stalled(emulator, mount, failures)
+        emulator.faults.clear()
+
+
+@pytest.mark.parametrize("name", [*STALLS, "later in a stream"])
+def test_a_stalled_read_ends_with_its_deadline(stalled: Stalled, name: str) -> None:
+    """ETIMEDOUT after the time that was asked for, for the program too, however it reads."""
+    failure = stalled.failures[name]
+    assert failure.errno == errno.ETIMEDOUT
+    assert failure.longest_s < TWICE_S, stalled.failures
+
+
+def test_another_file_is_read_meanwhile(stalled: Stalled) -> None:
+    """The same host, which serves it as ever."""
+    assert_same_bytes(stalled.mount.file_of(GOOD), GOOD)
+
+
+@pytest.mark.parametrize("who", ["the host", "the API"])
+def test_a_pause_of_a_minute_is_not_begun(stalled: Stalled, who: str) -> None:
+    """429: ETIMEDOUT for what was asked, not for a time that was spent; one line for many reads."""
+    emulator, mount = stalled.emulator, stalled.mount
+    asset, says = PAUSED, "asks for a pause of 60 s"
+    if who == "the host":
+        pause = Fault.status(429, headers={"Retry-After": "60"})
+        emulator.faults.add(pause, route="source", embed_code=asset.embed_code)
+    else:
+        asset, says = UNRENEWED, "Try again after 60"
+        emulator.faults.add(Fault.of("access_denied"), route="source", embed_code=asset.embed_code)
+        emulator.faults.add(Fault.rate_limited(60), route="streams", embed_code=asset.embed_code)
+    for _ in range(10):
+        assert read_until_error(mount.file_of(asset), 4096).errno == errno.ETIMEDOUT
+    said = [line for line in mount.log_text().splitlines() if asset.embed_code in line]
+    assert len(said) == 1
+    assert says in said[0]
