@@ -112,10 +112,10 @@ class ReadRequests:
 
     def _take_up(self, unique: int, request: ReadRequest, demand: Demand) -> None:
         now_s = self._clock.monotonic()
-        pending = self._accept(demand, request, now_s)
-        if demand.complete:
-            self._answer(unique, pending)
+        if demand.complete:  # also of what the kernel asks again, which may go on behind it
+            self._answer(unique, _Pending(demand, now_s + self._deadline_s, request))
             return
+        pending = self._accept(demand, request, now_s)
         if pending.due_s <= now_s:
             self._give_up(unique, pending, self._not_in_time(demand))
             return

@@ -124,7 +124,10 @@ class Process:
             _clock: object,
             announce: Callable[[], None],
             _counts: object,
+            *,
+            read_deadline_s: float,
         ) -> None:
+            assert read_deadline_s == self.settings.read_deadline_s
             self._step("run")
             announce()
             self.during()

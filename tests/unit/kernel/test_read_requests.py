@@ -58,7 +58,7 @@ class Reading:
         if not size:
             return None
         demand = Demand(ByteRange(0, 5), 5, threading.Lock(), "reading E1")
-        if fh == 1:
+        if fh == 1 and size == 5:
             demand.take(0, Block(memoryview(b"ready")))
         if self.look_ahead is not None:
             demand.look_ahead = self.look_ahead
@@ -232,6 +232,19 @@ def test_of_several_that_failed_together_the_kernel_may_ask_for_any() -> None:
     assert len(reading.device.told) == 6, "each at once"
     reading.requests.serve(7, ReadRequest(2, 2, 3))
     assert len(reading.requests) == 1
+    reading.requests.end()
+
+
+def test_what_is_here_leaves_the_rest_of_a_second_try_no_more_time() -> None:
+    """A large read failed for its end: the kernel asks for its first page, gets it, and goes on."""
+    reading = Reading()
+    reading.requests.serve(1, ReadRequest(1, 0, 50))
+    reading.requests.start()
+    reading.clock.advance(DEADLINE_S + 1)
+    wait_until(lambda: bool(reading.device.told), "the first answer")
+    reading.requests.serve(2, ReadRequest(1, 0, 5))
+    reading.requests.serve(3, ReadRequest(1, 5, 45))
+    assert reading.device.told == [(1, errno.ETIMEDOUT), (2, b"ready"), (3, errno.ETIMEDOUT)]
     reading.requests.end()
 
 
