@@ -100,6 +100,7 @@ def test_an_edited_title(emulator: Emulator, beside: Mount) -> None:
         wait_until(
             lambda: json.loads(path.read_bytes())["title"] == "Ein anderer, längerer Titel",
             "the new title",
+            timeout_s=30,
         )
         old += os.pread(descriptor, 1 << 20, 10)
     assert json.loads(old)["title"] == "Überschwemmung"
