@@ -18,8 +18,6 @@ from backlotfs.wiring import Stack
 
 #: One step ends within this; the command waits a little longer.
 STEP_S = 60.0
-#: The answer to ``held`` for a file that is never fetched.
-_NOTHING_TO_WARM = {"id": "", "version": "", "size": 0, "held": 0, "block": 1}
 
 
 def warm_handlers(stack: Stack) -> Mapping[str, Handler]:
@@ -27,7 +25,7 @@ def warm_handlers(stack: Stack) -> Mapping[str, Handler]:
 
     def held(request: dict[str, Any]) -> dict[str, Any]:
         if stack.namespace.document(str(request["path"])) is not None:
-            return _NOTHING_TO_WARM | {"room": stack.warmer.room_bytes}
+            return {"made": True}  # by the mount, of what it knows: never fetched
         identity = _identity(stack, request, _waiter())
         if request.get("settle"):
             stack.warmer.settle()

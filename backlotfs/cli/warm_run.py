@@ -91,11 +91,16 @@ class WarmRun:
         self._ended = Event()
 
     def look(self, files: Iterable[MountedFile]) -> list[Warmed]:
-        """How large each source is, and how much of it is held; each source of a mount once."""
+        """How large each source is, and how much of it is held; each source of a mount once.
+
+        What a mount makes itself (``--sidecars``) has no source, and is left out.
+        """
         with ThreadPoolExecutor(self._jobs) as pool:
             looked = list(pool.map(self._look, files))
         found: dict[object, Warmed] = {}
         for warmed in looked:
+            if warmed is None:
+                continue
             source = (warmed.file.place, warmed.embed_code) if warmed.embed_code else warmed.file
             found.setdefault(source, warmed)
         return list(found.values())
@@ -120,13 +125,15 @@ class WarmRun:
             for number, warmed in enumerate(mine):
                 self._check(warmed, settle=not number)
 
-    def _look(self, file: MountedFile) -> Warmed:
+    def _look(self, file: MountedFile) -> Warmed | None:
         warmed = Warmed(file)
         try:
             answer = _ask(file, "held")
         except BacklotError as error:
             self._fail(warmed, error)
             return warmed
+        if answer.get("made"):
+            return None
         warmed.embed_code, warmed.version = answer["id"], answer["version"]
         warmed.size, warmed.before = answer["size"], answer["held"]
         warmed.held, warmed.pinned = warmed.before, answer["pinned"]

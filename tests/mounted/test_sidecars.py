@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from backlotfs.control.client import ask
 from backlotfs.emulator import EmulatedLabel, Emulator, Fault
 from tests.conftest import MountIt, Serve
 from tests.support import commands
@@ -77,15 +78,19 @@ def test_rsync_twice(beside: Mount, tmp_path: Path) -> None:
 
 
 def test_our_own_commands_take_them_as_files(beside: Mount, tmp_path: Path) -> None:
-    """``export`` copies and verifies them, ``warm`` has nothing to do for them."""
+    """``export`` copies and verifies them, ``warm`` and ``pin`` have nothing to do for them."""
     _wait_until_sizes_are_settled(beside)
     done = commands.run("export", f"{beside.path}/", tmp_path / "copy", home=beside.folder)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "copy" / "Fluß.mov.json").read_bytes() == (
         beside / "Fluß.mov.json"
     ).read_bytes()
-    done = commands.run("warm", beside.path, home=beside.folder, timeout_s=60)
-    assert done.returncode == 0, done.stderr
+    for command in ("warm", "pin"):
+        done = commands.run(command, beside.path, home=beside.folder, timeout_s=60)
+        assert done.returncode == 0, done.stderr
+    pinned = {path for file in ask(beside.path, "pins")["files"] for path in file["paths"]}
+    assert "/Fluß.mov" in pinned
+    assert "/Fluß.mov.json" not in pinned
 
 
 def test_an_edited_title(emulator: Emulator, beside: Mount) -> None:

@@ -58,6 +58,14 @@ def test_only_what_is_not_held_is_asked_for(mount: FakeMount) -> None:
     assert (again["fetched_bytes"], again["held_bytes"], again["failed"]) == (0, 300 * KIB, 0)
 
 
+def test_sidecars_are_left_out(mount: FakeMount) -> None:
+    """A folder with them is warmed as one without."""
+    mount.add("a.mov", 10)
+    mount.add("a.mov.json", 10)
+    result = warm(mount.place)
+    assert result.output == "1 files, 10 B, are on the disk; 10 B fetched for it\n"
+
+
 def test_more_than_fits(mount: FakeMount) -> None:
     """Refused before anything is fetched; blocks count whole."""
     mount.add("a.mov", 1023 * KIB)
