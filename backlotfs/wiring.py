@@ -39,6 +39,7 @@ from backlotfs.reading.warming import Warmer
 from backlotfs.remote.get_counts import GetCounts
 from backlotfs.remote.identity import SourceIdentity
 from backlotfs.remote.late_lookup import LateLookup
+from backlotfs.remote.preview_images import PreviewImages
 from backlotfs.remote.probe import SourceProbe
 from backlotfs.remote.signed_get import Resolver, SignedGet
 from backlotfs.remote.url_resolver import CurrentUrls, UrlResolver
@@ -116,6 +117,7 @@ class Stack:
     observed: Observed
     gets: GetCounts
     warmer: Warmer
+    previews: PreviewImages
     memory_use: Callable[[], MemoryUse]
     keeper: PinKeeper
 
@@ -281,6 +283,7 @@ def build_stack(
         path.observed,
         gets,
         path.warmer,
+        PreviewImages(connections, clock, policy),
         path.memory_use,
         keeper,
     )

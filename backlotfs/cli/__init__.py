@@ -31,6 +31,7 @@ _COMMANDS = {
     "refresh": "backlotfs.cli.status:refresh",
     "stats": "backlotfs.cli.stats:stats",
     "status": "backlotfs.cli.status:status",
+    "thumbnails": "backlotfs.cli.thumbnails:thumbnails",
     "warm": "backlotfs.cli.warm:warm",
     "umount": "backlotfs.cli.mount:umount",
     "unpin": "backlotfs.cli.pin:unpin",

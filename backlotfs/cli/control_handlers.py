@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from backlotfs.cli.pin_handlers import pin_handlers
+from backlotfs.cli.preview_handlers import preview_handlers
 from backlotfs.cli.status_answer import mount_head, status_answer
 from backlotfs.cli.warm_handlers import warm_handlers
 from backlotfs.control.server import Handler
@@ -18,7 +19,7 @@ from backlotfs.wiring import Stack
 
 
 def handlers(settings: MountSettings, stack: Stack) -> Mapping[str, Handler]:
-    """By the name of the command. All but those of ``warm`` answer from memory, at once."""
+    """By the name of the command. All but ``warm`` and ``preview`` answer from memory, at once."""
     began_s = time.time()
 
     def refresh(request: dict[str, Any]) -> dict[str, Any]:
@@ -31,6 +32,7 @@ def handlers(settings: MountSettings, stack: Stack) -> Mapping[str, Handler]:
         "refresh": refresh,
         **warm_handlers(stack),
         **pin_handlers(stack),
+        **preview_handlers(stack),
     }
 
 

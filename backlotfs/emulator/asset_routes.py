@@ -86,11 +86,19 @@ class AssetRoutes:
         except PastTheEnd:
             return Answer.message(404, "There are no more results.")
         include = frozenset(values.get("include", "").split(",")) & _INCLUDABLE
-        items = [self._record(asset, include) for asset in page.assets]
+        items = [self._record(request, asset, include) for asset in page.assets]
         return self._page(request, items, page.next_token)
 
-    def _record(self, asset: EmulatedAsset, include: frozenset[str]) -> dict[str, Any]:
-        return asset_record(asset, self._library, dialect=self._settings.dialect, include=include)
+    def _record(
+        self, request: ReceivedRequest, asset: EmulatedAsset, include: frozenset[str]
+    ) -> dict[str, Any]:
+        return asset_record(
+            asset,
+            self._library,
+            dialect=self._settings.dialect,
+            include=include,
+            base_url=request.base_url,
+        )
 
     def _page(self, request: ReceivedRequest, items: list[Any], token: str | None) -> Answer:
         payload: dict[str, Any] = {"items": items}
@@ -134,7 +142,7 @@ class AssetRoutes:
 
     def _asset(self, request: ReceivedRequest, asset: EmulatedAsset) -> Answer:
         include = frozenset(dict(request.parameters).get("include", "").split(","))
-        return Answer.json(self._record(asset, include & _INCLUDABLE))
+        return Answer.json(self._record(request, asset, include & _INCLUDABLE))
 
     def _streams(self, request: ReceivedRequest, asset: EmulatedAsset) -> Answer:
         if asset.content is None and not asset.url_withheld and asset.asset_type != "video":

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from backlotfs.emulator.library import Library
 from backlotfs.emulator.records import SOURCE_TYPES, DeletedAsset, EmulatedAsset, EmulatedLabel
+from backlotfs.emulator.routing import PREVIEW_IMAGE
 from backlotfs.emulator.source_errors import iso_time
 
 Dialect = Literal["2013", "2017"]
@@ -16,14 +17,20 @@ _PLAYER = "fedcba9876543210fedcba9876543210"
 
 
 def asset_record(
-    asset: EmulatedAsset, library: Library, *, dialect: Dialect, include: frozenset[str]
+    asset: EmulatedAsset,
+    library: Library,
+    *,
+    dialect: Dialect,
+    include: frozenset[str],
+    base_url: str,
 ) -> dict[str, Any]:
     """An asset object; never a size, a checksum or a MIME type.
 
+    :param base_url: where its preview image is.
     :param include: of ``metadata`` and ``labels``, what was asked for.
     """
     ready = asset.asset_type in SOURCE_TYPES and asset.status in ("live", "paused")
-    image = f"http://cf.c.ooyala.com/{asset.embed_code}/promo000000001" if ready else None
+    image = f"{base_url}/{asset.embed_code}/{PREVIEW_IMAGE}" if ready else None
     record: dict[str, Any] = {
         "embed_code": asset.embed_code,
         "name": asset.title,

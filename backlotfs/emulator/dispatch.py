@@ -14,6 +14,7 @@ from backlotfs.emulator.exchange import Answer, ReceivedRequest
 from backlotfs.emulator.fault_effects import altered, rate_limit_message, replacement
 from backlotfs.emulator.fault_plan import FaultPlan, Strike
 from backlotfs.emulator.library import Library
+from backlotfs.emulator.preview_side import PreviewSide
 from backlotfs.emulator.range_header import range_start
 from backlotfs.emulator.rate_limit import RateLimiter
 from backlotfs.emulator.request_log import RequestEntry, RequestLog
@@ -51,6 +52,7 @@ class Dispatcher:
         self._log = log
         self._api = ApiSide(settings, library, urls)
         self._source = SourceSide(settings, library, urls)
+        self._previews = PreviewSide(library)
         self._cdn_cache = CdnCache(settings.cdn_cache_s, settings.clock)
         self._limiter: RateLimiter | None = None
         if settings.rate_limit is not None:
@@ -111,11 +113,16 @@ class Dispatcher:
         instead = replacement(fault) if fault is not None else None
         if match.route == "source":
             answer = instead or self._source.answer(received)
+        elif match.route == "preview_image":
+            answer = instead or await self._preview(received, match)
         elif host == "cdn":
             answer = instead or await self._cdn_answer(received, match)
         else:
             answer = await self._metered_answer(received, match, instead)
         return altered(fault, answer) if fault is not None else answer
+
+    async def _preview(self, received: ReceivedRequest, match: RouteMatch) -> Answer:
+        return await asyncio.to_thread(self._previews.answer, received, match.subject)
 
     async def _metered_answer(
         self, received: ReceivedRequest, match: RouteMatch, instead: Answer | None

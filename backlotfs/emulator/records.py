@@ -48,6 +48,7 @@ class EmulatedAsset:
     :ivar url_withheld: the API gives a null URL, though there is a size.
     :ivar upload: how often its source was replaced under a key of its own; part of the key.
     :ivar source_position: where the source stands among the entries of ``/streams``.
+    :ivar preview_image: what its preview image is, encoded; None: a frame of its file, or a colour.
     :ivar extras: further fields of the record as they are (``stream_urls``, ``click_url`` …), and
         the bodies of side-car routes under ``"/lineup"``, ``"/closed_captions"`` and so on.
     """
@@ -69,6 +70,7 @@ class EmulatedAsset:
     url_withheld: bool = False
     upload: int = 0
     source_position: int = 0
+    preview_image: bytes | None = None
     extras: Mapping[str, Any] = field(default_factory=lambda: _NO_EXTRAS)
 
     @property

@@ -18,6 +18,9 @@ _PER_ASSET = {
     "movie_urls": "movie_urls",
     "lineup": "lineup",
 }
+PREVIEW_IMAGE = "promo000000001"
+"""How the path of a preview image ends, behind the embed code."""
+
 _PER_LABEL = {"children": "label_children", "assets": "label_assets"}
 
 ROUTES = frozenset(
@@ -25,7 +28,7 @@ ROUTES = frozenset(
         *_PER_ASSET.values(),
         *_PER_LABEL.values(),
         *("assets", "asset", "deleted_assets", "labels", "label", "labels_by_full_path"),
-        *("source", "unknown"),
+        *("source", "preview_image", "unknown"),
     }
 )
 """Every route name there is; ``unknown`` is a path under ``/v2`` that nothing serves."""
@@ -40,14 +43,16 @@ class RouteMatch(NamedTuple):
     @property
     def embed_code(self) -> str | None:
         """The asset a request is about, as it was named; None for lists and labels."""
-        about_asset = self.route in ("asset", "source") or self.route in _PER_ASSET.values()
+        about_asset = self.route in ("asset", "source", "preview_image")
+        about_asset = about_asset or self.route in _PER_ASSET.values()
         return self.subject if about_asset else None
 
 
 def match_route(raw_path: str) -> RouteMatch:
-    """The route of an undecoded path: ``/v2/…`` is the API, everything else the source side."""
+    """The route of an undecoded path: ``/v2/…`` is the API, all else sources and their images."""
     if raw_path != "/v2" and not raw_path.startswith("/v2/"):
-        return RouteMatch("source", unquote(raw_path).lstrip("/").partition("/")[0])
+        embed_code, _, name = unquote(raw_path).lstrip("/").partition("/")
+        return RouteMatch("preview_image" if name == PREVIEW_IMAGE else "source", embed_code)
     parts = raw_path.rstrip("/").split("/")[2:]
     match parts:
         case ["assets"] | ["deleted_assets"] | ["labels"]:

@@ -158,6 +158,14 @@ SHAPES: dict[str, dict[str, str]] = {
         "files[].size": "Its size in bytes.",
         "files[].held": "Bytes of it that are on the disk.",
     },
+    "backlotfs thumbnails": {
+        "files": "Files looked at.",
+        "made": "Of these: thumbnails made, in every size.",
+        "current": "Up to date.",
+        "without_preview": "The library has no preview image of them.",
+        "failed": "No thumbnail could be made; each is named on stderr.",
+        "seconds": "How long it took.",
+    },
     "backlotfs export": {
         "destination": "DEST.",
         "manifest": "The manifest's path.",

@@ -226,15 +226,17 @@ class Namespace:
         """The whole contents of a file that has no source; None when the path is no such file."""
         return None
 
+    def asset(self, path: str) -> Asset | None:
+        """What the API says of a file; None of a folder. :raises NoSuchEntry: no such path."""
+        node = self._lookup(self._current(), path)
+        return None if isinstance(node, Folder) else self._catalog.record(node.embed_code)
+
     def xattrs(self, path: str) -> dict[str, bytes]:
         """All extended attributes of a path; a folder has none."""
-        node = self._lookup(self._current(), path)
-        if isinstance(node, Folder):
-            return {}
-        asset = self._catalog.record(node.embed_code)
+        asset = self.asset(path)
         if asset is None:
             return {}
-        return extended_attributes(asset, path.rpartition("/")[2], self._local(node.embed_code))
+        return extended_attributes(asset, path.rpartition("/")[2], self._local(asset.embed_code))
 
     def xattr(self, path: str, name: str) -> bytes:
         """One extended attribute. :raises NotSupported, NoAttribute: see `xattrs.value_of`."""

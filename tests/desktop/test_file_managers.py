@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from backlotfs.emulator import EmulatedAsset, Emulator
 from tests.conftest import Serve
-from tests.support.clips import COUNT, make_clips
+from tests.support import commands
+from tests.support.clips import COUNT, MARK, make_clips
 from tests.support.commands import ROOT
 from tests.support.deadlines import wait_until
 from tests.support.file_managers import FILE_MANAGERS, FileManager
@@ -100,6 +103,38 @@ def test_without_previews_nothing_is_read(
         _wait_for_quiet(library.emulator)
     assert _fetched(library.emulator) == {}
     assert not list(desktop.thumbnails.rglob("*.png"))
+
+
+@pytest.mark.parametrize("manager", FILE_MANAGERS, ids=str)
+def test_pictures_without_a_byte_of_a_source(
+    manager: FileManager, library: Mount, desktop: Screen, clips: list[EmulatedAsset]
+) -> None:
+    """After ``backlotfs thumbnails`` it has a picture of each file, and reads none."""
+    made = commands.run(
+        *("thumbnails", "--json", library.path),
+        home=library.folder,
+        extra={"XDG_CACHE_HOME": str(desktop.thumbnails.parent)},
+        timeout_s=PREVIEWS_S,
+    )
+    assert made.returncode == 0, made.stderr
+    assert json.loads(made.stdout)["made"] == COUNT
+    ours = {path: path.read_bytes() for path in desktop.thumbnails.rglob("*.png")}
+    with desktop.running(manager.program, library.path):
+        _show(desktop, library)
+        desktop.settle()
+        for _ in range(5):
+            desktop.scroll(20)
+            desktop.settle()
+        _wait_for_quiet(library.emulator)
+        seen = PICTURES / f"{manager}-thumbnails.png"
+        desktop.picture(seen)
+
+    assert _fetched(library.emulator) == {}
+    assert {path: path.read_bytes() for path in desktop.thumbnails.rglob("*.png")} == ours
+    with Image.open(seen) as picture:
+        colours = picture.convert("RGB").getcolors(1 << 24) or []
+    # of a picture of about 64 by 36
+    assert sum(count for count, colour in colours if colour == MARK) > 500
 
 
 def _show(desktop: Screen, library: Mount) -> None:

@@ -16,7 +16,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("cli", "demo"),
     ("doctor",),
     ("wiring",),
-    ("read_path", "export"),
+    ("read_path", "export", "thumbnails"),
     ("kernel", "control"),
     ("namespace", "catalog", "reading"),
     ("remote",),
@@ -29,7 +29,7 @@ SIBLINGS = frozenset({("cli", "demo"), ("namespace", "catalog")})
 # The emulator may disagree with the client only as long as they share nothing.
 EMULATOR_USERS = frozenset({"cli", "demo"})
 # One place for each foreign package whose traps we know, so that it stays replaceable.
-FOREIGN_OWNERS = {"fuse": "kernel", "aiohttp": "emulator"}
+FOREIGN_OWNERS = {"fuse": "kernel", "aiohttp": "emulator", "PIL": "thumbnails"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import io
+from dataclasses import replace
 from pathlib import Path
+
+from PIL import Image
 
 from backlotfs.emulator import EmulatedAsset, FileContent
 from tests.support.made_assets import video
 from tests.support.programs import run_program
 
 COUNT = 200
+#: The preview image of the last one is all of this colour, as nothing else on a screen is.
+MARK = (7, 200, 91)
 _SECONDS = 30
 #: Container by container, as cameras and editors leave them: an index at the end, at the head,
 #: in pieces. All are larger than what a preview may cost.
@@ -37,10 +43,13 @@ def make_clips(folder: Path) -> list[EmulatedAsset]:
             *("-maxrate", "2M", "-bufsize", "1M", str(folder / f"clip.{kind}")),
         )
     kinds = list(_KINDS)
-    return [
+    clips = [
         video(
             f"clip {number:03d}.{kinds[number % len(kinds)]}",
             FileContent(folder / f"clip.{kinds[number % len(kinds)]}"),
         )
         for number in range(COUNT)
     ]
+    image = io.BytesIO()
+    Image.new("RGB", (320, 180), MARK).save(image, "PNG")
+    return [*clips[:-1], replace(clips[-1], preview_image=image.getvalue())]

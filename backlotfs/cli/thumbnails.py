@@ -1,0 +1,148 @@
+"""``backlotfs thumbnails``: the library's preview images as the user's own thumbnails."""
+
+from __future__ import annotations
+
+import base64
+import json
+import mimetypes
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from enum import StrEnum
+from pathlib import Path
+
+import click
+import platformdirs
+
+from backlotfs import __version__
+from backlotfs.cli.count_bar import count_bar
+from backlotfs.cli.mounted_files import MountedFile, mounted_files
+from backlotfs.cli.preview_handlers import IMAGE_S
+from backlotfs.control.client import ask
+from backlotfs.errors import BacklotError
+from backlotfs.export.items import printable
+from backlotfs.thumbnails.cache import SIZES, Original, ThumbnailCache
+from backlotfs.thumbnails.picture import Picture, check_installed
+
+JOBS = 4
+#: What file managers ask for; `xx-large` only on screens of the highest resolution.
+_USUAL = ("normal", "large", "x-large")
+
+
+class Outcome(StrEnum):
+    """What became of a file; the value is the key in ``--json``."""
+
+    MADE = "made"
+    CURRENT = "current"
+    WITHOUT = "without_preview"
+    FAILED = "failed"
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, metavar="PATH…", type=click.Path(path_type=Path))
+@click.option(
+    "--size",
+    "sizes",
+    multiple=True,
+    type=click.Choice(list(SIZES)),
+    help="A size to make; may be given several times [normal, large, x-large].",
+)
+@click.option("--again", is_flag=True, help="Also where a thumbnail is up to date.")
+@click.option(
+    "--jobs", type=click.IntRange(1, 32), default=JOBS, help=f"So many at a time [{JOBS}]."
+)
+@click.option("--json", "as_json", is_flag=True, help="The result as one JSON object.")
+def thumbnails(
+    paths: tuple[Path, ...], sizes: tuple[str, ...], again: bool, jobs: int, as_json: bool
+) -> None:
+    """Fill the user's thumbnail cache for files, or all below folders, of a running mount.
+
+    The pictures are the library's own preview images, so a file manager shows them without a byte
+    of a source. What is up to date is left alone: after an upload the same command goes on.
+    """
+    check_installed()
+    began_s = time.monotonic()
+    cache = ThumbnailCache(
+        Path(platformdirs.user_cache_dir()) / "thumbnails",
+        sizes or _USUAL,
+        software=f"backlotfs {__version__}",
+    )
+    files = mounted_files(paths)
+    with count_bar() as bar:
+        task = bar.add_task("thumbnails", total=len(files))
+
+        def one(file: MountedFile) -> tuple[Outcome, BacklotError | None]:
+            try:
+                return _thumbnail(file, cache, again=again), None
+            except BacklotError as error:
+                bar.console.print(
+                    f"backlotfs: {printable(str(file))}: {error}",
+                    markup=False, highlight=False, soft_wrap=True,
+                )  # fmt: skip
+                return Outcome.FAILED, error
+            finally:
+                bar.advance(task)
+
+        done = _all(files, one, jobs)
+    _report(done, as_json, time.monotonic() - began_s)
+
+
+def _all(
+    files: Sequence[MountedFile],
+    one: Callable[[MountedFile], tuple[Outcome, BacklotError | None]],
+    jobs: int,
+) -> list[tuple[Outcome, BacklotError | None]]:
+    pool = ThreadPoolExecutor(jobs)
+    try:
+        return list(pool.map(one, files))
+    finally:
+        pool.shutdown(cancel_futures=True)  # after a Ctrl-C no further file is begun
+
+
+def _thumbnail(file: MountedFile, cache: ThumbnailCache, *, again: bool) -> Outcome:
+    path = str(file)
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise BacklotError(f"{error.strerror}; see: stat {path}") from None
+    mime_type, _ = mimetypes.guess_type(path)
+    original = Original(path, int(status.st_mtime), status.st_size, mime_type)
+    if not again and cache.holds(original):
+        return Outcome.CURRENT
+    answer = ask(file.place, "preview", timeout_s=IMAGE_S + 15.0, path=file.inner)
+    if answer["image"] is None:
+        return Outcome.WITHOUT
+    cache.keep(original, Picture(base64.b64decode(answer["image"])))
+    return Outcome.MADE
+
+
+def _report(
+    done: Sequence[tuple[Outcome, BacklotError | None]], as_json: bool, took_s: float
+) -> None:
+    """The result on stdout. :raises BacklotError: a file failed; exits as the first of them."""
+    counts = Counter(outcome for outcome, _ in done)
+    if as_json:
+        summary = {outcome.value: counts[outcome] for outcome in Outcome}
+        click.echo(json.dumps({"files": len(done), **summary, "seconds": round(took_s, 3)}))
+    else:
+        click.echo(
+            f"{counts[Outcome.MADE]} made, {counts[Outcome.CURRENT]} up to date, "
+            f"{counts[Outcome.WITHOUT]} without a preview image"
+        )
+    errors = [error for _, error in done if error is not None]
+    if errors:
+        raise NotAllMade(
+            f"{len(errors)} of {len(done)} files have no thumbnail, each is named above; "
+            "run the same command again: what is made stays",
+            errors[0].exit_code,
+        )
+
+
+class NotAllMade(BacklotError):
+    """Some files have no thumbnail; exits as the first of them would."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code  # type: ignore[misc]  # per instance: it is the first error's

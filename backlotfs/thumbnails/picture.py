@@ -1,0 +1,103 @@
+"""Pictures from a host that is not trusted, made small.
+
+A decoder is given few formats, few bytes and few pixels: the header is looked at first, so that a
+picture of a gigapixel in a kilobyte is refused before it is unpacked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from backlotfs.errors import FalseAnswer, SettingsError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+#: A frame of 8K video has 33 million.
+MAX_PIXELS = 40_000_000
+#: What preview images come as, and nothing else that a decoder knows.
+_FORMATS = ("JPEG", "PNG", "GIF", "WEBP")
+
+
+class Picture:
+    """A decoded picture, upright; of an animation its first frame."""
+
+    def __init__(self, encoded: bytes) -> None:
+        """Decode it.
+
+        :raises FalseAnswer: it is no picture, damaged, or too large when unpacked.
+        :raises SettingsError: Pillow is not installed.
+        """
+        check_installed()
+        from PIL import Image, ImageOps
+
+        with _one_error():
+            opened = Image.open(io.BytesIO(encoded), formats=_FORMATS)
+        width, height = opened.size
+        if not 0 < width * height <= MAX_PIXELS:
+            raise FalseAnswer(f"a preview image of {width} by {height} pixels is refused")
+        with _one_error():
+            whole = ImageOps.exif_transpose(opened)
+            self._image = whole.convert("RGBA" if _is_transparent(whole) else "RGB")
+
+    def png(self, edge: int, texts: Mapping[str, str]) -> bytes:
+        """As a PNG that fits into a square of ``edge`` pixels; never enlarged.
+
+        :param texts: keywords and values to write into it.
+        """
+        from PIL import Image, PngImagePlugin
+
+        small = self._image.copy()
+        small.thumbnail((edge, edge), Image.Resampling.LANCZOS)
+        notes = PngImagePlugin.PngInfo()
+        for keyword, value in texts.items():
+            notes.add_text(keyword, value)
+        written = io.BytesIO()
+        small.save(written, "PNG", pnginfo=notes)
+        return written.getvalue()
+
+
+def png_texts(png: bytes) -> dict[str, str]:
+    """Keywords and values of a PNG; none of what is no PNG. Decodes no picture."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(png), formats=("PNG",)) as opened:
+            return {
+                key: value
+                for key, value in opened.info.items()
+                if isinstance(key, str) and isinstance(value, str)
+            }
+    except Exception:  # noqa: BLE001  # whatever is wrong with it, it tells us nothing
+        return {}
+
+
+def check_installed() -> None:
+    """:raises SettingsError: Pillow is not."""
+    try:
+        import PIL  # noqa: F401  # whether it is there is all that matters
+    except ModuleNotFoundError:
+        raise SettingsError(
+            "this command needs an extra: pip install 'backlotfs[thumbnails]'"
+        ) from None
+
+
+@contextlib.contextmanager
+def _one_error() -> Iterator[None]:
+    """Decoders fail in many ways on what was made to harm them: here it is one."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of sizes: ours are the stricter limits
+            yield
+    except Exception as error:  # noqa: BLE001  # see above
+        raise FalseAnswer(
+            f"the preview image is none that can be used ({type(error).__name__})"
+        ) from None
+
+
+def _is_transparent(image: Image.Image) -> bool:
+    return "A" in image.getbands() or "transparency" in image.info
