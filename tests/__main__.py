@@ -7,6 +7,7 @@ fails ends it with the command that fixes it or shows more.
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import subprocess
 import sys
@@ -31,6 +32,14 @@ CORE_MODULES = (
 
 # Named in pytest's norecursedirs, so that no other run collects it.
 DESKTOP_TESTS = "tests/desktop"
+#: A file stays on one worker, as its tests share mounts; in the order that `tests.conftest` gives.
+SIDE_BY_SIDE = (
+    "--dist=loadfile",
+    "--no-loadscope-reorder",
+    "--cov=backlotfs",
+    "--cov-branch",
+    "--cov-report=",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +80,17 @@ def lint_steps(*, fix: bool) -> list[Step]:
 
 
 def check_steps(pytest_arguments: Sequence[str], *, fast: bool) -> list[Step]:
-    """The tests, and the coverage gates when all tests that they count were run."""
+    """The tests; all of them by several workers, and with the coverage gates that count them.
+
+    Chosen ones are run one after another in one process, as a debugger wants it.
+    """
     chosen = ("-m", "not mounted", *pytest_arguments) if fast else tuple(pytest_arguments)
+    if not pytest_arguments:
+        chosen = (*chosen, *SIDE_BY_SIDE, f"--numprocesses={workers()}")
     tests = Step(
         "tests",
-        "coverage",
-        ("run", "-m", "pytest", *chosen),
+        "pytest",
+        chosen,
         "python -m tests -- --last-failed -x shows the first failure alone",
     )
     if pytest_arguments:
@@ -97,6 +111,14 @@ def check_steps(pytest_arguments: Sequence[str], *, fast: bool) -> list[Step]:
             remedy,
         ),
     ]
+
+
+def workers() -> int:
+    """How many files of tests are run at a time: one a core, at least two, since many tests wait.
+
+    No more than four: the tests have deadlines, and most of them start processes of their own.
+    """
+    return max(2, min(4, len(os.sched_getaffinity(0))))
 
 
 def desktop_steps(pytest_arguments: Sequence[str]) -> list[Step]:

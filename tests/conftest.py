@@ -20,9 +20,21 @@ Serve = Callable[..., Emulator]
 MountIt = Callable[..., Mount]
 
 
-def pytest_sessionstart() -> None:
-    """What a killed run left must not fail this one."""
-    clear_dead_mounts()
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """What a killed run left must not fail this one; cleared once, before any worker starts."""
+    if not _is_worker(session.config):
+        clear_dead_mounts()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Workers take the files that mount first: they are the longest, and would end last."""
+    if _is_worker(config):
+        items.sort(key=lambda item: item.get_closest_marker("mounted") is None)
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    """Whether this process is one of several of pytest-xdist, under one that gives them work."""
+    return hasattr(config, "workerinput")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import MountIt, Serve
-from tests.support.leftovers import clear_dead_mounts, is_anothers
+from tests.support.leftovers import clear_dead_mounts, is_anothers, run_id
 from tests.support.made_assets import video
 from tests.support.mounting import is_mounted
 
@@ -30,7 +29,7 @@ def test_only_what_is_dead_is_cleared(serve: Serve, mounted: MountIt, tmp_path: 
 
 @pytest.mark.parametrize(
     ("lock", "expected"),
-    [(str(os.getpid()), False), ("1", True), (str(2**30), False), ("", False), (None, False)],
+    [(str(run_id()), False), ("1", True), (str(2**30), False), ("", False), (None, False)],
     ids=["this run", "another that goes on", "one that was killed", "torn", "one that ended"],
 )
 def test_what_another_run_kills_is_left_to_it(

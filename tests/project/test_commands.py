@@ -16,6 +16,7 @@ from tests.__main__ import (
     desktop_steps,
     lint_steps,
     parse,
+    workers,
 )
 from tests.project.source_tree import ROOT
 
@@ -128,6 +129,16 @@ def test_arguments_after_two_dashes_are_pytests() -> None:
     steps = check_steps(pytest_arguments, fast=True)
     assert [step.name for step in steps] == ["tests"]
     assert steps[0].arguments[-4:] == ("-m", "not mounted", "-k", "name")
+
+
+def test_all_tests_run_side_by_side_and_chosen_ones_alone() -> None:
+    """A debugger needs the one process; mounts that a file shares need the one worker."""
+    alone = check_steps(["-x"], fast=False)[0].arguments
+    assert alone == ("-x",)
+    together = check_steps([], fast=False)[0].arguments
+    assert "--dist=loadfile" in together
+    assert f"--numprocesses={workers()}" in together
+    assert 2 <= workers() <= 4
 
 
 def test_the_steps_stand_in_their_order() -> None:

@@ -33,7 +33,7 @@ def run(
     *arguments: str | os.PathLike[str],
     home: Path,
     extra: Mapping[str, str] | None = None,
-    timeout_s: float = 30.0,
+    timeout_s: float = 80.0,
 ) -> subprocess.CompletedProcess[str]:
     """Run it to its end.
 

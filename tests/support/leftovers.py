@@ -32,6 +32,11 @@ def clear_dead_mounts(below: Path | None = None) -> list[Path]:
     return cleared
 
 
+def run_id() -> int:
+    """Process id of this run of pytest: of a worker of pytest-xdist, that of its controller."""
+    return os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+
+
 def is_anothers(place: Path) -> bool:
     """Whether a run of pytest that goes on beside this one has this place, or none ever had."""
     for folder in place.parents:
@@ -40,5 +45,5 @@ def is_anothers(place: Path) -> bool:
                 pid = int((folder / ".lock").read_text("ascii"))
             except (OSError, ValueError):
                 return False  # it ended, or nobody knows
-            return pid != os.getpid() and Path(f"/proc/{pid}").exists()
+            return pid != run_id() and Path(f"/proc/{pid}").exists()
     return True

@@ -16,6 +16,7 @@ from backlotfs.control import address
 from backlotfs.control.address import socket_path
 from backlotfs.control.client import NoAnswer, ask
 from backlotfs.control.server import MAX_REQUEST_BYTES, ControlServer
+from tests.unit.fakes import PATIENCE_S
 
 PLACE = Path("/mnt/library")
 
@@ -59,7 +60,7 @@ def server(begun: threading.Semaphore, released: threading.Event) -> Iterator[Co
 def connected() -> socket.socket:
     """A line to the server, nothing said yet."""
     line = socket.socket(socket.AF_UNIX)
-    line.settimeout(5)
+    line.settimeout(PATIENCE_S)
     line.connect(str(socket_path(PLACE)))
     return line
 
