@@ -1,4 +1,4 @@
-"""What docs/semantics.md and SECURITY.md promise names its tests, and each of those exists."""
+"""What docs/semantics.md, docs/mounting.md and SECURITY.md promise names its tests; each exists."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from tests.project.source_tree import ROOT
 
 SEMANTICS, SECURITY = ROOT / "docs" / "semantics.md", ROOT / "SECURITY.md"
+MOUNTING = ROOT / "docs" / "mounting.md"
 #: The sections of which each line of a list or table names a test; in the first document all but …
 _UNTESTED = {"Tenets", "What is not promised"}
 #: … and in the second this one alone: the others are the threat model, in words.
@@ -29,7 +30,9 @@ def quoted(document: Path) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("path", "name"), sorted({*quoted(SEMANTICS), *quoted(SECURITY)}), ids="::".join
+    ("path", "name"),
+    sorted({*quoted(SEMANTICS), *quoted(SECURITY), *quoted(MOUNTING)}),
+    ids="::".join,
 )
 def test_a_quoted_test_exists(path: str, name: str) -> None:
     """A test that is renamed takes its promise along."""
