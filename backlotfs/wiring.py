@@ -264,6 +264,7 @@ def build_stack(
         failed=lambda code, name, error: path.observed.failures.note(code, name, error),
     )
     catalog.subscribe(published)
+    catalog.subscribe(lambda change: book.found_elsewhere(change.replaced), beforehand=True)
     path = build_reader(settings, handles, signed_get(resolver), book, lines, disk, clock)
     reader, keeper = path.reader, path.keeper
     return Stack(

@@ -7,10 +7,11 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import NamedTuple
 
 from backlotfs import events
 from backlotfs.api.records import Asset
+from backlotfs.catalog.change import Change as Change
+from backlotfs.catalog.change import classify
 from backlotfs.catalog.library import AssetFilter, Library
 from backlotfs.catalog.rows import AssetRow, StoreClosed, StoreUnavailable
 from backlotfs.catalog.store import CatalogStore
@@ -23,31 +24,12 @@ log = logging.getLogger(__name__)
 
 #: One sync may take this long; a walk that does not get through goes on where it stopped.
 SYNC_DEADLINE_S = 3600.0
-#: From this field on, an `AssetRow` holds what probes found.
-_PROBED_FROM = AssetRow._fields.index("size")
 #: An unused mount looks for news this often.
 IDLE_SYNC_S = 3600.0
 #: Another mount of the same library may have synced: its news is shown this much later.
 LOOK_AROUND_S = 5.0
 #: How often a mount that waits for another's first listing looks whether it is done.
 LOOK_AGAIN_S = 0.5
-
-
-class Change(NamedTuple):
-    """What a new version brought.
-
-    :ivar new: rows that were not there before.
-    :ivar updated: rows of which more than what probes found is different, or that came into doubt.
-    :ivar probed: rows of which only what probes found is different.
-    :ivar removed: rows that are gone, as they were.
-    :ivar stale_names: names that mean nothing any more: of removed and renamed rows.
-    """
-
-    new: list[AssetRow]
-    updated: list[AssetRow]
-    probed: list[AssetRow]
-    removed: list[AssetRow]
-    stale_names: list[str]
 
 
 #: Told of each new version, on the thread that published it.
@@ -87,6 +69,7 @@ class Catalog:
         self._ttl_s = ttl_s
         self._admit = admit
         self._listeners: list[Listener] = []
+        self._heralds: list[Listener] = []
         self._lock = threading.Lock()
         self._refreshing = False
         self._idle = threading.Event()  # set while no refresh is under way
@@ -114,9 +97,13 @@ class Catalog:
         """Whether a sync is under way in the background."""
         return self._refreshing
 
-    def subscribe(self, listener: Listener) -> None:
-        """Have ``listener`` told of each new version from now on."""
-        self._listeners.append(listener)
+    def subscribe(self, listener: Listener, *, beforehand: bool = False) -> None:
+        """Have ``listener`` told of each new version from now on.
+
+        :param beforehand: before anybody can see it, so that nobody sees it without what the
+            listener does; it must not wait.
+        """
+        (self._heralds if beforehand else self._listeners).append(listener)
 
     def row(self, embed_code: str) -> AssetRow | None:
         """A presented asset."""
@@ -212,6 +199,8 @@ class Catalog:
             generation = self._store.generation()
             before = self._library
             rows, change = self._rows(before.rows)
+            for herald in self._heralds:
+                herald(change)
             self._generation = generation
             self._library = Library(
                 before.version + 1,
@@ -230,7 +219,7 @@ class Catalog:
             if self._generation >= 0
             else None
         )
-        change = Change([], [], [], [], [])
+        change = Change([], [], [], [], [], [])
         if delta is None:
             rows: dict[str, AssetRow] = {}
             seen = self._store.rows(self._mode)
@@ -246,7 +235,7 @@ class Catalog:
             gone.discard(code)
             rows[code] = row
             if before:
-                _classify(before.get(code), row, change)
+                classify(before.get(code), row, change)
         for code in gone & set(before):
             rows.pop(code, None)
             change.removed.append(before[code])
@@ -282,17 +271,3 @@ class Catalog:
             log.debug("not refreshed here: %s", done)
         self.publish()
         return done
-
-
-def _classify(before: AssetRow | None, row: AssetRow, change: Change) -> None:
-    """Put ``row`` where it belongs in ``change``."""
-    if before is None:
-        change.new.append(row)
-    elif before == row:
-        return
-    elif before[:_PROBED_FROM] != row[:_PROBED_FROM] or (before.verified and not row.verified):
-        change.updated.append(row)
-        if before.name != row.name:
-            change.stale_names.append(before.name)
-    else:
-        change.probed.append(row)

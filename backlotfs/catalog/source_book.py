@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from backlotfs import events
+from backlotfs.catalog.known_source import KnownSource as KnownSource
+from backlotfs.catalog.known_source import known_from as known_from
 from backlotfs.catalog.rows import AssetRow, SourceRecord
 from backlotfs.clock import Clock
 from backlotfs.errors import BacklotError, SourceDenied, SourceGone, SourceMissing
@@ -32,22 +34,6 @@ WRITE_AFTER_S = 0.5
 RETRY_S = 30.0
 #: Errors that say "there is no such file", not "try again".
 _DEFINITE = (SourceMissing, SourceGone, SourceDenied)
-
-
-@dataclass(frozen=True, slots=True)
-class KnownSource:
-    """A probed source.
-
-    :ivar mtime_s: what ``stat`` shows, seconds since the epoch.
-    :ivar verified: False once something hints that the source may have been replaced; its size
-        and time are still shown, but no cache is trusted before the next probe.
-    :ivar replaced_at: when this version was found in another's place, on the monotonic clock.
-    """
-
-    identity: SourceIdentity
-    mtime_s: int
-    verified: bool
-    replaced_at: float = -math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +213,25 @@ class SourceBook:
                 ):
                     del self._learned[row.embed_code]
 
+    def found_elsewhere(self, rows: Iterable[AssetRow]) -> None:
+        """Another mount's probes met these versions: as if ours had, now.
+
+        To be told before the rows are seen: handles on the version before are old from then on, and
+        the kernel still believes its size for a while.
+        """
+        replaced: list[SourceIdentity] = []
+        with self._lock:
+            for row in rows:
+                before, now = self.known(row.embed_code), known_from(row)
+                if row.embed_code in self._unsaved or before is None:
+                    continue  # what we have found ourselves is newer
+                if before.identity.validator != now.identity.validator:
+                    found = replace(now, replaced_at=self._clock.monotonic())
+                    self._learned[row.embed_code] = found
+                    replaced.append(now.identity)
+        for identity in replaced:
+            self._changed(identity.embed_code, identity)
+
     def flush(self) -> None:
         """Write what was learned and is not yet in the store, now, on the calling thread.
 
@@ -292,9 +297,3 @@ class SourceBook:
                 events.SOURCES_UNSAVED.log(log, reason=error)
                 self._clock.sleep(RETRY_S)
                 self._wake.set()
-
-
-def known_from(row: AssetRow) -> KnownSource:
-    """What a row says of its source, which was probed."""
-    identity = SourceIdentity(row.embed_code, row.size, row.etag, row.last_modified)
-    return KnownSource(identity, row.mtime_s, bool(row.verified))
