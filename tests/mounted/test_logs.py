@@ -158,8 +158,8 @@ def test_debug_was_on_only_between_the_two_signals(story: Story) -> None:
     turns = [at for at, line in enumerate(story.lines) if line.get("event") == "verbosity"]
     debug = [at for at, line in enumerate(story.lines) if line["level"] == "debug"]
     assert [story.lines[at]["now"] for at in turns] == ["debug", "info"]
-    # the line itself is written at the loudest, so one beside it may slip in
-    assert all(turns[0] - 3 <= at <= turns[1] + 3 for at in debug)
+    # the line itself is written at the loudest: those of other threads beside it may slip in
+    assert all(turns[0] - 20 <= at <= turns[1] + 20 for at in debug)
 
 
 def test_a_replaced_source(serve: Serve, tmp_path: Path) -> None:
