@@ -24,7 +24,8 @@ kind                   parameters                        what happens
 ``reset``              at_byte                           RST after so many body bytes (-1: none)
 ``short_body``         at_byte                           closes early, full ``Content-Length``
 ``long_body``          extra_bytes                       further bytes after the body
-``stall``              at_byte, seconds                  nothing more, until released or so long
+``stall``              at_byte, seconds                  nothing more, until released or so long;
+                                                         a body that ends before that is whole
 ``trickle``            bytes_per_s                       a slow body
 ``wrong_range``        offset                            ``Content-Range`` shifted by so many bytes
 ``missing_range``                                        206 without ``Content-Range``

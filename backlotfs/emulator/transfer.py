@@ -152,7 +152,7 @@ class Transfer:
             transport.close()
         elif kind == "long_body" and transport is not None:
             transport.write(bytes(fault.integer("extra_bytes")))
-        elif kind == "stall":
+        elif kind == "stall" and stop < total:  # what is whole holds up nobody's next request
             seconds = fault.parameters.get("seconds")
             await rule.wait(None if seconds is None else float(seconds))
             await self._write(response, stop, total)

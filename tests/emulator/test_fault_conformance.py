@@ -195,6 +195,16 @@ def test_stall_and_release(emulator: Emulator) -> None:
     emulator.requests.wait_for(lambda log: log.entries()[-1].ended)
 
 
+def test_a_body_that_ends_before_the_stall_is_whole(emulator: Emulator) -> None:
+    """And its connection is as good as any for the next request."""
+    emulator.faults.add(Fault.stall(1000), route="source")
+    url = emulator.source_url(CLIP)
+    with connected(url) as connection:
+        for _ in range(2):
+            connection.request("GET", target_of(url), headers={"Range": "bytes=0-999"})
+            assert connection.getresponse().read() == true_bytes(emulator, CLIP, 0, 1000)
+
+
 def test_stall_for_some_time(emulator: Emulator) -> None:
     """With a number of seconds it goes on by itself, on the API side too."""
     emulator.faults.add(Fault.stall(0, seconds=0.01), route="streams", times=1)
