@@ -40,7 +40,8 @@ def emulator(serve: Serve) -> Emulator:
 def mount(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mount]:
     """A mount with a disk tier, every size known."""
     folder = tmp_path_factory.mktemp("figures")
-    options = ("--cache-size", "64M", "--cache-dir", str(folder / "cache"))
+    # with a limit, far off, nothing is hedged: bytes are counted here
+    options = ("--cache-size", "64M", "--cache-dir", str(folder / "cache"), "--bwlimit", "10G")
     with Mount(emulator, folder, *options) as mount:
         for asset in ASSETS:
             mount.file_of(asset).stat()
@@ -90,9 +91,11 @@ def test_a_copy(mount: Mount, emulator: Emulator) -> None:
     # A GET is counted when it is over, which is after its last reader has gone on.
     wait_until(lambda: whole(mount)["fetched_bytes"] >= SIZE, "the last GET to be over")
     assert source_bytes(emulator) == SIZE
-    assert (whole(mount)["fetched_bytes"], whole(mount)["read_bytes"]) == (SIZE, SIZE)
+    assert whole(mount)["fetched_bytes"] == SIZE
+    # A page that the kernel drops before the program has it is asked for again.
+    assert SIZE <= whole(mount)["read_bytes"] < SIZE + MIB
     found = status(mount)
-    assert found["processes"]["cat"]["asked_bytes"] == SIZE
+    assert SIZE <= found["processes"]["cat"]["asked_bytes"] < SIZE + MIB
     assert found["credits"]["credits_left"] < found["credits"]["limit"]
     assert found["url_refreshes"] >= 1
     wait_until(lambda: status(mount)["cache"]["disk"]["held_bytes"] >= SIZE, "the disk")

@@ -53,11 +53,12 @@ def test_a_copy(library_mount: Mount) -> None:
     subprocess.run(["cat", library_mount.file_of(WHOLE)], check=True, stdout=subprocess.DEVNULL)
     found = when_all_is_over(library_mount)
     size = 20 * MIB + 123
-    assert found["processes"]["cat"]["asked_bytes"] == size
+    # A page that the kernel drops before the program has it is asked for again.
+    assert size <= found["processes"]["cat"]["asked_bytes"] < size + MIB
     assert found["processes"]["cat"]["failed"] == 0
     assert sum(found["processes"]["cat"]["blocks"].values()) >= size // BLOCK + 1
     assert found["fetched_bytes"] == sent(library_mount, WHOLE) == size
-    assert (found["amplification"], found["unused_bytes"]) == (1.0, 0)
+    assert (found["amplification"], found["unused_bytes"]) == (pytest.approx(1.0, abs=0.05), 0)
     assert found["requests"]["made"] == library_mount.emulator.requests.count(route="source")
     assert found["url_refreshes"] >= 1
 
