@@ -9,7 +9,7 @@ SBINDIR = /sbin
 INSTALLATION = PYTHON='$(PYTHON)' PREFIX='$(PREFIX)' SBINDIR='$(SBINDIR)' DESTDIR='$(DESTDIR)' EXTRAS='$(EXTRAS)' .ci/installation
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-desktop lint venv crash fuzz soak install uninstall bench bench-metadata bench-credits bench-packages clean
+.PHONY: help demo test test-desktop lint venv crash fuzz soak install uninstall bench bench-cache bench-metadata bench-credits bench-packages clean
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile
@@ -79,6 +79,9 @@ crash: ## Kill mounts under load, 100 times: right bytes and sound caches after:
 
 bench: bench-packages ## Reading beside rclone, near and far, as root: make bench [CASES="local-cp …"] [ROUNDS=3]
 	@exec $(VENV_PYTHON) -m benchmarks.read_engine $(if $(CASES),--cases $(CASES)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(ARGS)
+
+bench-cache: bench-packages ## Half a million blocks in the disk tier, opened again and again
+	@exec $(VENV_PYTHON) -m benchmarks.cache_open $(ARGS)
 
 bench-metadata: bench-packages ## A hundred thousand files beside rclone, as root: make bench-metadata [ARGS=--rounds=3]
 	@exec $(VENV_PYTHON) -m benchmarks.metadata $(ARGS)

@@ -21,6 +21,7 @@ medians of one and the same run; the spread is the smallest and the largest valu
 #: Sections in the order of the page, with the command that writes each.
 _SECTIONS = {
     "read_engine": "## Reading\n\n`make bench`",
+    "cache_open": "## Opening a large disk tier\n\n`make bench-cache`",
     "metadata": "## A hundred thousand files\n\n`make bench-metadata`",
     "credits": "## What a library costs the account\n\n`make bench-credits`",
 }
@@ -52,7 +53,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def write_section(name: str, body: str, *, page: Path = PAGE) -> None:
     """Put ``body`` in the place of what the section held; the rest of the page stays.
 
-    :param name: one of ``read_engine``, ``metadata``, ``credits``.
+    :param name: one of ``read_engine``, ``cache_open``, ``metadata``, ``credits``.
     """
     before = page.read_text("utf-8") if page.exists() else ""
     parts = []
