@@ -74,6 +74,10 @@ class Quota:
 PIN_QUOTA = Quota(0.8)
 
 
+#: Types a mount may show: its own, and the one that programs know as a network's.
+SUBTYPES = ("backlotfs", "sshfs")
+
+
 @dataclass(frozen=True, slots=True)
 class MountSettings:
     """One mount.
@@ -92,6 +96,7 @@ class MountSettings:
     :ivar statuses: statuses presented; empty: all.
     :ivar sidecars: show a ``.json`` beside each source, with what the library says of it.
     :ivar include_unavailable: also list assets whose source cannot be had.
+    :ivar subtype: of `SUBTYPES`: what the kernel shows after ``fuse.``.
     :ivar fsname: what ``df`` and mountinfo are to call it; None: `Account.source`.
     :ivar log_place: ``stderr``, ``syslog`` or a file.
     """
@@ -116,6 +121,7 @@ class MountSettings:
     gid: int = 0
     umask: int = 0o022
     allow_other: bool = False
+    subtype: str = SUBTYPES[0]
     fsname: str | None = None
     log_level: str = "info"
     log_format: str = "text"

@@ -15,13 +15,21 @@ from backlotfs.cli.mount_options import apply_mount_options
 from backlotfs.cli.mountpoints import MOUNTED, MOUNTPOINT
 from backlotfs.cli.quantities import Duration, Layouts, Octal, Part, Rate, Size
 from backlotfs.cli.serving import outcome_of, serve_mount
-from backlotfs.errors import BacklotError
+from backlotfs.errors import BacklotError, SettingsError
 from backlotfs.kernel.fuse_library import check_usable
+from backlotfs.kernel.mount_table import OUR_SOURCE
 from backlotfs.kernel.mountpoint import check_mountpoint, resolved
 from backlotfs.kernel.patience import OPERATION_DEADLINE_S, STAT_DEADLINE_S
 from backlotfs.kernel.unmounting import clear_dead, unmount
 from backlotfs.namespace.name_modes import NameMode
-from backlotfs.settings import MIB, PIN_QUOTA, MountSettings, Quota, default_cache_dir
+from backlotfs.settings import (
+    MIB,
+    PIN_QUOTA,
+    SUBTYPES,
+    MountSettings,
+    Quota,
+    default_cache_dir,
+)
 
 
 class MountFailed(BacklotError):
@@ -91,6 +99,12 @@ class MountFailed(BacklotError):
 @click.option("--gid", type=click.IntRange(0, 2**32 - 2), help="Group of the files [yours].")
 @click.option("--umask", type=Octal(), default=0o022, help="Permissions taken away [022].")
 @click.option("--allow-other", is_flag=True, help="Let other users in.")
+@click.option(
+    "--subtype",
+    type=click.Choice(SUBTYPES),
+    default=SUBTYPES[0],
+    help="sshfs: for programs that take only known types for remote [backlotfs].",
+)
 @click.option("-o", "options", multiple=True, metavar="OPT[,OPT…]", help="As mount(8) gives them.")
 @click.option(
     "--log-level",
@@ -131,6 +145,7 @@ def mount(  # one parameter per option
     gid: int | None,
     umask: int,
     allow_other: bool,
+    subtype: str,
     options: tuple[str, ...],
     log_level: str,
     log_format: str,
@@ -174,12 +189,14 @@ def mount(  # one parameter per option
         gid=os.getgid() if gid is None else gid,
         umask=umask,
         allow_other=allow_other,
+        subtype=subtype,
         log_level=log_level,
         log_format=log_format,
         log_place=log_place,
     )
     settings = apply_mount_options(settings, [account.mount_options], settled=_given())
     settings = apply_mount_options(settings, options)
+    _check_subtype(settings)
     if foreground:
         _stay(settings, cleared_dead=cleared_dead)
         return
@@ -206,6 +223,15 @@ def _given() -> set[str]:
         for name in context.params
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
     }
+
+
+def _check_subtype(settings: MountSettings) -> None:
+    """:raises SettingsError: nobody could tell such a mount from one of the program it names."""
+    if settings.subtype != SUBTYPES[0] and not settings.source.startswith(OUR_SOURCE):
+        raise SettingsError(
+            f"with subtype={settings.subtype} the source has to begin with {OUR_SOURCE}, "
+            f"or no command would find the mount: not fsname={settings.source}"
+        )
 
 
 def _stay(settings: MountSettings, *, cleared_dead: bool) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from backlotfs import logs
 from backlotfs.errors import SettingsError
-from backlotfs.settings import MountSettings
+from backlotfs.settings import SUBTYPES, MountSettings
 
 #: What is so anyway, or says nothing to a file system.
 IMPLIED = frozenset({"ro", "nosuid", "nodev", "noexec", "noatime", "nodiratime", "relatime"})
@@ -31,6 +31,10 @@ SETTABLE: dict[str, tuple[str | None, str]] = {
     "log_format": ("text|json", "As `--log-format`."),
     "log_level": ("LEVEL", "As `--log-level`."),
     "sidecars": (None, "Beside each file, what the library says of it: *NAME*`.json`."),
+    "subtype": (
+        "backlotfs|sshfs",
+        "As `--subtype`. `sshfs`: for programs that take only known types for remote.",
+    ),
     "uid": ("UID", "Owner of all files [who mounts]."),
     "umask": ("OCTAL", "Permissions taken away from 0444 of files and 0555 of folders [022]."),
 }
@@ -79,6 +83,8 @@ def apply_mount_options(
             settings = replace(settings, sidecars=True)
         elif name == "fsname":
             settings = replace(settings, fsname=value or None)
+        elif name == "subtype":
+            settings = replace(settings, subtype=_one_of(name, value, SUBTYPES))
         elif name == "uid":
             settings = replace(settings, uid=_number(name, value, 10))
         elif name == "gid":

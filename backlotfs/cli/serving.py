@@ -69,7 +69,7 @@ def _serve(settings: MountSettings, ready: Callable[[], None]) -> None:
     # A sidecar changes with what is found out of its source, too often to be taken back each time.
     flat = settings.layouts == ("flat",) and not settings.sidecars
     memory = Memory.long() if flat else Memory.brief()
-    options = MountOptions(settings.source, memory, settings.allow_other)
+    options = MountOptions(settings.source, memory, settings.allow_other, settings.subtype)
     session = MountSession(settings.mountpoint, options)
     stack = build_stack(
         settings,

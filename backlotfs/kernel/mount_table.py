@@ -12,6 +12,11 @@ from pathlib import Path
 
 #: The file system type of our mounts, as the kernel shows it.
 FUSE_TYPE = "fuse.backlotfs"
+#: The type of mounts that were asked to look like another network file system (``--subtype``).
+BORROWED_TYPE = "fuse.sshfs"
+#: What is ours under that type: real ones are mounts of ``HOST:FOLDER``, seldom with all of these.
+OUR_SOURCE = "backlot:"
+_OUR_OPTIONS = frozenset({"ro", "nosuid", "nodev", "noexec"})
 
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
@@ -31,7 +36,9 @@ class MountEntry:
     @property
     def ours(self) -> bool:
         """Whether backlotfs made it."""
-        return self.fs_type == FUSE_TYPE
+        if self.fs_type != BORROWED_TYPE:
+            return self.fs_type == FUSE_TYPE
+        return self.source.startswith(OUR_SOURCE) and self.options >= _OUR_OPTIONS
 
     def made_by(self, uid: int) -> bool:
         """Whether backlotfs made it, run by this user: the kernel notes who opened the device."""

@@ -80,11 +80,13 @@ class MountOptions:
     """How the kernel mounts it.
 
     :ivar source: the first column of ``df`` and mountinfo.
+    :ivar subtype: what follows ``fuse.`` in the type.
     """
 
     source: str
     memory: Memory
     allow_other: bool = False
+    subtype: str = "backlotfs"
 
     def fuse_options(self) -> dict[str, object]:
         """Keyword arguments for fusepy. Always read-only, and nothing on it runs or is trusted."""
@@ -95,7 +97,7 @@ class MountOptions:
             "noexec": True,
             # A comma would begin the next option, a backslash would escape it.
             "fsname": self.source.replace("\\", "_").replace(",", "_"),
-            "subtype": "backlotfs",
+            "subtype": self.subtype,
             "use_ino": True,
             "max_background": MAX_BACKGROUND,
             "attr_timeout": self.memory.attributes,

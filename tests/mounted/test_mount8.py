@@ -217,3 +217,22 @@ def test_uninstalling_leaves_nothing(installation: Installation, tmp_path: Path)
     installation.run("uninstall", destdir=str(tmp_path))
     left = [path for path in tmp_path.rglob("*") if not path.is_dir() or path.is_symlink()]
     assert left == [theirs]
+
+
+def test_options_for_others_and_a_borrowed_type(machine: Machine) -> None:
+    """``x-`` options are left to those they are for; ``mount -a`` knows the mount by its source."""
+    table = machine.folder / "fstab"
+    options = "x-gvfs-show,x-gvfs-name=Films%20here,x-backup.skip,subtype=sshfs"
+    table.write_text(
+        f"backlot:test {machine.mountpoint} backlotfs {options},{machine.options} 0 0\n", "utf-8"
+    )
+    for _ in range(2):
+        done = machine.run("mount", "-T", table, "-a")
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        (entry,) = [e for e in our_mounts() if e.mountpoint == str(machine.mountpoint)]
+        assert (entry.source, entry.fs_type) == ("backlot:test", "fuse.sshfs")
+        assert not any("x-" in option for option in entry.options)
+    shown = machine.run("findmnt", "--mtab", "-n", "-o", "OPTIONS", machine.mountpoint)
+    assert {"x-gvfs-show", "x-gvfs-name=Films%20here"} <= set(shown.stdout.strip().split(","))
+    done = machine.run("umount", machine.mountpoint)
+    assert done.returncode == 0, done.stderr

@@ -83,7 +83,8 @@ def test_all_options(command: Command, tmp_path: Path) -> None:
         "--read-timeout", "1m",
         "--memory", "1G", "--metadata-ttl", "1h", "--include-type", "video",
         "--include-type", "ad", "--include-status", "live", "--include-unavailable",
-        "--sidecars",
+        "--sidecars", "--subtype", "sshfs",
+        "-o", "fsname=backlot:x",
         "--uid", "1", "--gid", "2", "--umask", "077", "--allow-other", "-o", "ro,uid=9",
         "--log-level", "DEBUG", "--log-format", "json", "--log-file", str(tmp_path / "log"),
     )  # fmt: skip
@@ -99,10 +100,19 @@ def test_all_options(command: Command, tmp_path: Path) -> None:
     assert settings.statuses == {"live"}
     assert settings.include_unavailable
     assert settings.sidecars
+    assert settings.subtype == "sshfs"
     assert settings.allow_other
     assert (settings.uid, settings.gid, settings.umask) == (9, 2, 0o77)
     assert (settings.log_level.lower(), settings.log_format) == ("debug", "json")
     assert settings.log_place == str(tmp_path / "log")
+
+
+def test_a_borrowed_type_wants_our_source(command: Command) -> None:
+    """Or no command would find the mount again."""
+    result = command.run("-f", "--subtype", "sshfs", "-o", "fsname=films")
+    assert isinstance(result.exception, SettingsError)
+    assert "has to begin with backlot:" in str(result.exception)
+    assert command.settings == []
 
 
 def test_the_log_by_profile_and_by_o(command: Command, tmp_path: Path) -> None:

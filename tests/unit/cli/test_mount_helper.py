@@ -45,6 +45,8 @@ def words(options: str, source: str = "backlot:main", *, sloppy: bool = False) -
             ["--include-type=video", "--include-type=ad", "--profile=main", "-o", ""],
         ),
         ("include_unavailable", ["--include-unavailable", "--profile=main", "-o", ""]),
+        ("x-gvfs-show,x-gvfs-name=Films,X-mount.mkdir=700", ["--profile=main", "-o", ""]),
+        ("subtype=sshfs", ["--profile=main", "-o", "subtype=sshfs"]),
         ("sidecars,uid=5", ["--profile=main", "-o", "sidecars,uid=5"]),
         ("bwlimit=-1", ["--bwlimit=-1", "--profile=main", "-o", ""]),
     ],

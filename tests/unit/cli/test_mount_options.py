@@ -26,6 +26,7 @@ BASE = MountSettings(Account("http://api", "k", "s"), Path("/mnt"), Path("/cache
         (("fsname=backlot:x",), replace(BASE, fsname="backlot:x")),
         (("umask=077, ro",), replace(BASE, umask=0o77)),
         (("log_format=json,log_level=DEBUG",), replace(BASE, log_format="json", log_level="debug")),
+        (("subtype=sshfs",), replace(BASE, subtype="sshfs")),
         (("log_file=/a/b",), replace(BASE, log_place="/a/b")),
     ],
 )
@@ -46,6 +47,8 @@ def test_options(options: tuple[str, ...], settings: MountSettings) -> None:
         ("log_format=xml", "is one of text, json, not 'xml'"),
         ("log_level=loud", "is one of error, warning, info, debug, not 'loud'"),
         ("log_file=", "wants a file"),
+        ("subtype=nfs", "is one of backlotfs, sshfs, not 'nfs'"),
+        ("subtype", "is one of backlotfs, sshfs, not ''"),
         ("uid=", "wants a number"),
         ("uid=me", "wants a number, not 'me'"),
         ("uid=-1", "wants a number"),

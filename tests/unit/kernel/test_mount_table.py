@@ -37,6 +37,23 @@ def test_parse() -> None:
     assert entries[2].source == "a b"
 
 
+@pytest.mark.parametrize(
+    ("source", "options", "ours"),
+    [
+        ("backlot:main", "ro,nosuid,nodev,noexec,relatime", True),
+        ("backlot:main", "rw,nosuid,nodev", False),
+        ("backlot:main", "ro,nosuid,nodev", False),
+        ("nas:/films", "ro,nosuid,nodev,noexec", False),
+        ("user@backlot:main", "ro,nosuid,nodev,noexec", False),
+    ],
+)
+def test_a_borrowed_type(source: str, options: str, ours: bool) -> None:
+    """What is mounted by the real sshfs is not ours, even from a host that is called so."""
+    (entry,) = parse_mountinfo(f"40 22 0:35 / /m {options} - fuse.sshfs {source} ro,user_id=7\n")
+    assert entry.ours is ours
+    assert entry.made_by(7) is ours
+
+
 def test_odd_names() -> None:
     """What the kernel does not escape is no end of a line."""
     (entry,) = parse_mountinfo(f"40 22 0:35 / {ODD} ro - fuse.backlotfs s ro\n")

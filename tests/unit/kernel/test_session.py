@@ -29,6 +29,13 @@ def test_options() -> None:
     assert "kernel_cache" not in options
 
 
+def test_type() -> None:
+    """Its own, unless it is told to borrow one."""
+    assert MountOptions("s", Memory.brief()).fuse_options()["subtype"] == "backlotfs"
+    borrowed = MountOptions("s", Memory.brief(), subtype="sshfs")
+    assert borrowed.fuse_options()["subtype"] == "sshfs"
+
+
 def test_allow_other() -> None:
     """Lets others in, under the files' own permissions."""
     options = MountOptions("s", Memory.long(), allow_other=True).fuse_options()
