@@ -74,6 +74,8 @@ class Quota:
 PIN_QUOTA = Quota(0.8)
 
 
+#: What folders do about their ``.sh_thumbnails``: answer who knows its name, or list it as well.
+SHARED_THUMBNAILS = ("hidden", "listed")
 #: Types a mount may show: its own, and the one that programs know as a network's.
 SUBTYPES = ("backlotfs", "sshfs")
 
@@ -95,6 +97,7 @@ class MountSettings:
     :ivar types: asset types presented; empty: every type that has a source.
     :ivar statuses: statuses presented; empty: all.
     :ivar sidecars: show a ``.json`` beside each source, with what the library says of it.
+    :ivar shared_thumbnails: of `SHARED_THUMBNAILS`; None: there are none.
     :ivar include_unavailable: also list assets whose source cannot be had.
     :ivar subtype: of `SUBTYPES`: what the kernel shows after ``fuse.``.
     :ivar fsname: what ``df`` and mountinfo are to call it; None: `Account.source`.
@@ -117,6 +120,7 @@ class MountSettings:
     statuses: frozenset[str] = frozenset()
     include_unavailable: bool = False
     sidecars: bool = False
+    shared_thumbnails: str | None = None
     uid: int = 0
     gid: int = 0
     umask: int = 0o022
@@ -126,6 +130,11 @@ class MountSettings:
     log_level: str = "info"
     log_format: str = "text"
     log_place: str = "stderr"
+
+    @property
+    def makes_files(self) -> bool:
+        """Whether it shows files that have no source."""
+        return self.sidecars or self.shared_thumbnails is not None
 
     @property
     def source(self) -> str:

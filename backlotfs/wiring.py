@@ -27,7 +27,7 @@ from backlotfs.namespace.given_names import give_names
 from backlotfs.namespace.inodes import inode_of
 from backlotfs.namespace.name_modes import NameMode
 from backlotfs.namespace.namespace import Namespace
-from backlotfs.namespace.sidecars import NamespaceWithSidecars
+from backlotfs.namespace.shared_thumbnails import NamespaceWithThumbnails, namespace_class
 from backlotfs.read_path import TRANSFER_THREADS, Observed, build_reader
 from backlotfs.reading.disk.tier import DiskTier
 from backlotfs.reading.handles import HandleTable
@@ -44,6 +44,7 @@ from backlotfs.remote.probe import SourceProbe
 from backlotfs.remote.signed_get import Resolver, SignedGet
 from backlotfs.remote.url_resolver import CurrentUrls, UrlResolver
 from backlotfs.settings import Account, MountSettings
+from backlotfs.thumbnails.shared import SharedPictures
 from backlotfs.wire.breaker import Breakers
 from backlotfs.wire.connections import ConnectionPool
 from backlotfs.wire.dialing import Dialer
@@ -251,8 +252,9 @@ def build_stack(
         Workers(CRAWLERS, "crawler"),
         clock,
     )
-    folders = NamespaceWithSidecars if settings.sidecars else Namespace
-    namespace = folders(
+    previews = PreviewImages(connections, clock, policy)
+    thumbnails = settings.shared_thumbnails is not None
+    namespace = namespace_class(sidecars=settings.sidecars, thumbnails=thumbnails)(
         catalog,
         book,
         sizer,
@@ -263,6 +265,9 @@ def build_stack(
         local=lambda code: path.local(code),
         failed=lambda code, name, error: path.observed.failures.note(code, name, error),
     )
+    if isinstance(namespace, NamespaceWithThumbnails):
+        pictures = SharedPictures(previews.fetch, clock, software=f"backlotfs {__version__}")
+        namespace.show(pictures, listed=settings.shared_thumbnails == "listed")
     catalog.subscribe(published)
     catalog.subscribe(lambda change: book.found_elsewhere(change.replaced), beforehand=True)
     path = build_reader(settings, handles, signed_get(resolver), book, lines, disk, clock)
@@ -284,7 +289,7 @@ def build_stack(
         path.observed,
         gets,
         path.warmer,
-        PreviewImages(connections, clock, policy),
+        previews,
         path.memory_use,
         keeper,
     )

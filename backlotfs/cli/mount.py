@@ -25,11 +25,13 @@ from backlotfs.namespace.name_modes import NameMode
 from backlotfs.settings import (
     MIB,
     PIN_QUOTA,
+    SHARED_THUMBNAILS,
     SUBTYPES,
     MountSettings,
     Quota,
     default_cache_dir,
 )
+from backlotfs.thumbnails.picture import check_installed
 
 
 class MountFailed(BacklotError):
@@ -95,6 +97,11 @@ class MountFailed(BacklotError):
 @click.option(
     "--sidecars", is_flag=True, help="Beside each file, what the library says: NAME.json."
 )
+@click.option(
+    "--shared-thumbnails",
+    type=click.Choice(SHARED_THUMBNAILS),
+    help="A .sh_thumbnails in each folder, from preview images; in listings or not [none].",
+)
 @click.option("--uid", type=click.IntRange(0, 2**32 - 2), help="Owner of the files [you].")
 @click.option("--gid", type=click.IntRange(0, 2**32 - 2), help="Group of the files [yours].")
 @click.option("--umask", type=Octal(), default=0o022, help="Permissions taken away [022].")
@@ -141,6 +148,7 @@ def mount(  # one parameter per option
     include_status: tuple[str, ...],
     include_unavailable: bool,
     sidecars: bool,
+    shared_thumbnails: str | None,
     uid: int | None,
     gid: int | None,
     umask: int,
@@ -185,6 +193,7 @@ def mount(  # one parameter per option
         statuses=frozenset(include_status),
         include_unavailable=include_unavailable,
         sidecars=sidecars,
+        shared_thumbnails=shared_thumbnails,
         uid=os.getuid() if uid is None else uid,
         gid=os.getgid() if gid is None else gid,
         umask=umask,
@@ -197,6 +206,8 @@ def mount(  # one parameter per option
     settings = apply_mount_options(settings, [account.mount_options], settled=_given())
     settings = apply_mount_options(settings, options)
     _check_subtype(settings)
+    if settings.shared_thumbnails is not None:
+        check_installed("--shared-thumbnails")
     if foreground:
         _stay(settings, cleared_dead=cleared_dead)
         return

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from backlotfs import logs
 from backlotfs.errors import SettingsError
-from backlotfs.settings import SUBTYPES, MountSettings
+from backlotfs.settings import SHARED_THUMBNAILS, SUBTYPES, MountSettings
 
 #: What is so anyway, or says nothing to a file system.
 IMPLIED = frozenset({"ro", "nosuid", "nodev", "noexec", "noatime", "nodiratime", "relatime"})
@@ -30,6 +30,10 @@ SETTABLE: dict[str, tuple[str | None, str]] = {
     "log_file": ("FILE", "As `--log-file`."),
     "log_format": ("text|json", "As `--log-format`."),
     "log_level": ("LEVEL", "As `--log-level`."),
+    "shared_thumbnails": (
+        "hidden|listed",
+        "As `--shared-thumbnails`; without a value: `hidden`.",
+    ),
     "sidecars": (None, "Beside each file, what the library says of it: *NAME*`.json`."),
     "subtype": (
         "backlotfs|sshfs",
@@ -79,6 +83,9 @@ def apply_mount_options(
             raise SettingsError(f"option {name} is refused: the library is mounted read-only")
         if name == "allow_other":
             settings = replace(settings, allow_other=True)
+        elif name == "shared_thumbnails":
+            chosen = _one_of(name, value or SHARED_THUMBNAILS[0], SHARED_THUMBNAILS)
+            settings = replace(settings, shared_thumbnails=chosen)
         elif name == "sidecars":
             settings = replace(settings, sidecars=True)
         elif name == "fsname":

@@ -66,8 +66,8 @@ def serve_mount(
 def _serve(settings: MountSettings, ready: Callable[[], None]) -> None:
     clock = SystemClock()
     began_s = clock.monotonic()
-    # A sidecar changes with what is found out of its source, too often to be taken back each time.
-    flat = settings.layouts == ("flat",) and not settings.sidecars
+    # What we make ourselves changes with what is found out, too often to be taken back each time.
+    flat = settings.layouts == ("flat",) and not settings.makes_files
     memory = Memory.long() if flat else Memory.brief()
     options = MountOptions(settings.source, memory, settings.allow_other, settings.subtype)
     session = MountSession(settings.mountpoint, options)
@@ -155,7 +155,7 @@ def _serve(settings: MountSettings, ready: Callable[[], None]) -> None:
     control = _open_control(settings, stack)
     begun.set()
     try:
-        begin = operations.begin if settings.sidecars else stack.reader.begin
+        begin = operations.begin if settings.makes_files else stack.reader.begin
         session.run(
             operations,
             begin,

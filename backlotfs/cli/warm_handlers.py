@@ -24,7 +24,7 @@ def warm_handlers(stack: Stack) -> Mapping[str, Handler]:
     """``held`` and ``warm``, each of a ``path`` inside the mount (``/label/file.mov``)."""
 
     def held(request: dict[str, Any]) -> dict[str, Any]:
-        if stack.namespace.document(str(request["path"])) is not None:
+        if stack.namespace.is_made(str(request["path"])):
             return {"made": True}  # by the mount, of what it knows: never fetched
         identity = _identity(stack, request, _waiter())
         if request.get("settle"):

@@ -22,12 +22,7 @@ from backlotfs.errors import (
     SourceGone,
     SourceMissing,
 )
-from backlotfs.namespace.attributes import (
-    Attributes,
-    Totals,
-    directory_attributes,
-    file_attributes,
-)
+from backlotfs.namespace.attributes import Attributes, Totals, directory_attributes, file_attributes
 from backlotfs.namespace.layouts import Folder, Layout, build
 from backlotfs.namespace.name_modes import NameMode
 from backlotfs.namespace.places import node_at
@@ -222,8 +217,12 @@ class Namespace:
                 raise
         return Version(known.identity, self._book.settling(known))
 
-    def document(self, path: str) -> bytes | None:  # noqa: ARG002  # see `sidecars`
-        """The whole contents of a file that has no source; None when the path is no such file."""
+    def is_made(self, path: str) -> bool:  # noqa: ARG002  # see `sidecars`, `shared_thumbnails`
+        """Whether this is a file that has no source."""
+        return False
+
+    def document(self, path: str, patience: Callable[[], Waiter]) -> bytes | None:  # noqa: ARG002
+        """The whole contents of such a file; None when the path is something else."""
         return None
 
     def asset(self, path: str) -> Asset | None:

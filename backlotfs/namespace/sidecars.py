@@ -51,11 +51,15 @@ class NamespaceWithSidecars(Namespace):
             raise NotSupported(f"{path!r} is made from the catalog: there is nothing to fetch")
         return super().open(path, waiter)
 
-    def document(self, path: str) -> bytes | None:
+    def is_made(self, path: str) -> bool:
+        """Sidecars are."""
+        return self._described(path) is not None or super().is_made(path)
+
+    def document(self, path: str, patience: Callable[[], Waiter]) -> bytes | None:
         """All of a sidecar, as it is now; None when the path is something else."""
         row = self._described(path)
         if row is None:
-            return None
+            return super().document(path, patience)
         self._catalog.used()
         return self._text(row)
 

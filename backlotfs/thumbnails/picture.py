@@ -26,9 +26,10 @@ _FORMATS = ("JPEG", "PNG", "GIF", "WEBP")
 class Picture:
     """A decoded picture, upright; of an animation its first frame."""
 
-    def __init__(self, encoded: bytes) -> None:
+    def __init__(self, encoded: bytes, *, most_pixels: int = MAX_PIXELS) -> None:
         """Decode it.
 
+        :param most_pixels: a larger one is refused.
         :raises FalseAnswer: it is no picture, damaged, or too large when unpacked.
         :raises SettingsError: Pillow is not installed.
         """
@@ -38,7 +39,7 @@ class Picture:
         with _one_error():
             opened = Image.open(io.BytesIO(encoded), formats=_FORMATS)
         width, height = opened.size
-        if not 0 < width * height <= MAX_PIXELS:
+        if not 0 < width * height <= most_pixels:
             raise FalseAnswer(f"a preview image of {width} by {height} pixels is refused")
         with _one_error():
             whole = ImageOps.exif_transpose(opened)
@@ -76,14 +77,12 @@ def png_texts(png: bytes) -> dict[str, str]:
         return {}
 
 
-def check_installed() -> None:
-    """:raises SettingsError: Pillow is not."""
+def check_installed(what: str = "this command") -> None:
+    """``what`` needs Pillow. :raises SettingsError: it is not there."""
     try:
         import PIL  # noqa: F401  # whether it is there is all that matters
     except ModuleNotFoundError:
-        raise SettingsError(
-            "this command needs an extra: pip install 'backlotfs[thumbnails]'"
-        ) from None
+        raise SettingsError(f"{what} needs an extra: pip install 'backlotfs[thumbnails]'") from None
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -83,7 +84,7 @@ def test_all_options(command: Command, tmp_path: Path) -> None:
         "--read-timeout", "1m",
         "--memory", "1G", "--metadata-ttl", "1h", "--include-type", "video",
         "--include-type", "ad", "--include-status", "live", "--include-unavailable",
-        "--sidecars", "--subtype", "sshfs",
+        "--sidecars", "--shared-thumbnails", "listed", "--subtype", "sshfs",
         "-o", "fsname=backlot:x",
         "--uid", "1", "--gid", "2", "--umask", "077", "--allow-other", "-o", "ro,uid=9",
         "--log-level", "DEBUG", "--log-format", "json", "--log-file", str(tmp_path / "log"),
@@ -100,7 +101,7 @@ def test_all_options(command: Command, tmp_path: Path) -> None:
     assert settings.statuses == {"live"}
     assert settings.include_unavailable
     assert settings.sidecars
-    assert settings.subtype == "sshfs"
+    assert (settings.shared_thumbnails, settings.subtype) == ("listed", "sshfs")
     assert settings.allow_other
     assert (settings.uid, settings.gid, settings.umask) == (9, 2, 0o77)
     assert (settings.log_level.lower(), settings.log_format) == ("debug", "json")
@@ -113,6 +114,18 @@ def test_a_borrowed_type_wants_our_source(command: Command) -> None:
     assert isinstance(result.exception, SettingsError)
     assert "has to begin with backlot:" in str(result.exception)
     assert command.settings == []
+
+
+def test_thumbnails_want_pillow(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sentence instead of folders that never have a picture; without the option all is well."""
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    result = command.run("-f", "-o", "shared_thumbnails")
+    assert isinstance(result.exception, SettingsError)
+    assert str(result.exception) == (
+        "--shared-thumbnails needs an extra: pip install 'backlotfs[thumbnails]'"
+    )
+    assert command.run("-f").exit_code == 0
+    assert len(command.settings) == 1
 
 
 def test_the_log_by_profile_and_by_o(command: Command, tmp_path: Path) -> None:

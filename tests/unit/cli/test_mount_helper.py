@@ -46,7 +46,10 @@ def words(options: str, source: str = "backlot:main", *, sloppy: bool = False) -
         ),
         ("include_unavailable", ["--include-unavailable", "--profile=main", "-o", ""]),
         ("x-gvfs-show,x-gvfs-name=Films,X-mount.mkdir=700", ["--profile=main", "-o", ""]),
-        ("subtype=sshfs", ["--profile=main", "-o", "subtype=sshfs"]),
+        (
+            "shared-thumbnails,subtype=sshfs",
+            ["--profile=main", "-o", "shared_thumbnails,subtype=sshfs"],
+        ),
         ("sidecars,uid=5", ["--profile=main", "-o", "sidecars,uid=5"]),
         ("bwlimit=-1", ["--bwlimit=-1", "--profile=main", "-o", ""]),
     ],

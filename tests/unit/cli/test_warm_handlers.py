@@ -28,7 +28,7 @@ class Asked:
             warm=self._warm,
         )
         namespace = SimpleNamespace(
-            document=lambda path: b"{}" if path == "/a.mov.json" else None,
+            is_made=lambda path: path == "/a.mov.json",
             open=lambda path, _waiter: SimpleNamespace(identity={"/a.mov": self.source}[path]),
         )
         pins = SimpleNamespace(of={"E1": "a pin"}.get, needed_bytes=300)

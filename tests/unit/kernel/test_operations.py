@@ -88,7 +88,7 @@ class Below:
         self._check(path)
         return Version(identity("A"), settling=False)
 
-    def document(self, path: str) -> bytes | None:
+    def document(self, path: str, patience: Callable[[], Waiter]) -> bytes | None:
         return b"{}" * 50 if path == "/a.mov.json" else None
 
     def read(self, fh: int, offset: int, size: int, waiter: Waiter) -> bytes:

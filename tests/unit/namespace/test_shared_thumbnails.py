@@ -1,0 +1,239 @@
+"""Shared thumbnail repositories of a library, over a catalog and pictures that the test holds."""
+
+from __future__ import annotations
+
+import contextlib
+import stat
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import pytest
+
+from backlotfs.api.records import Asset, Label
+from backlotfs.catalog.rows import AssetRow
+from backlotfs.errors import (
+    BacklotError,
+    Interrupted,
+    IsADirectory,
+    NoSuchEntry,
+    NotADirectory,
+    NotSupported,
+    RemoteUnavailable,
+)
+from backlotfs.namespace.name_modes import NameMode
+from backlotfs.namespace.shared_thumbnails import (
+    NamespaceWithThumbnails,
+    Wanted,
+    namespace_class,
+)
+from backlotfs.waiting import Waiter
+from tests.unit.fakes import asset, probed_row, row, waiter
+from tests.unit.namespace.around import Around
+
+IMAGE = "https://images/a.jpg"
+
+
+class Painted:
+    """Pictures that are their own description; counts what was asked for."""
+
+    sizes = ("normal", "large")
+
+    def __init__(self) -> None:
+        self.asked: list[Wanted] = []
+        self.error: BacklotError | None = None
+
+    def named(self, name: str) -> Mapping[str, str]:
+        return {f"new {name}.png": f"./{name}", f"old {name}.png": name}
+
+    def png(self, wanted: Wanted, waiter: Waiter) -> bytes:
+        assert waiter is not None
+        self.asked.append(wanted)
+        if self.error is not None:
+            raise self.error
+        return repr(wanted).encode()
+
+
+class Illustrated(Around):
+    """An `Around` whose assets have preview images, but for those in ``bare``."""
+
+    bare: tuple[str, ...] = ()
+
+    def record(self, embed_code: str) -> Asset | None:
+        image = None if embed_code in self.bare else IMAGE
+        return replace(asset(embed_code), preview_image_url=image)
+
+
+def with_thumbnails(
+    around: Around,
+    pictures: Painted,
+    *,
+    listed: bool = False,
+    sidecars: bool = False,
+    **more: object,
+) -> NamespaceWithThumbnails:
+    """The library of ``around`` with repositories."""
+    settings = {"layouts": ("flat",), "umask": 0o022, "names": NameMode.ORIGINAL, **more}
+    kind = namespace_class(sidecars=sidecars, thumbnails=True)
+    made = kind(around, around, around, **settings)  # type: ignore[arg-type]  # of more than one type
+    assert isinstance(made, NamespaceWithThumbnails)
+    made.show(pictures, listed=listed)
+    return made
+
+
+def names(namespace: NamespaceWithThumbnails, path: str) -> list[str]:
+    """A listing."""
+    return [entry.name for entry in namespace.entries(path)]
+
+
+def test_it_answers_and_is_not_listed() -> None:
+    """Whoever knows the name finds folders and a picture, of exactly the size that is read."""
+    pictures = Painted()
+    namespace = with_thumbnails(Illustrated(probed_row("A")), pictures)
+    assert names(namespace, "/") == ["clip.mov"]
+    for folder in ("/.sh_thumbnails", "/.sh_thumbnails/large"):
+        assert stat.S_ISDIR(namespace.attributes(folder, waiter).mode)
+        assert namespace.document(folder, waiter) is None
+    source = namespace.attributes("/clip.mov", waiter)
+    path = "/.sh_thumbnails/large/new clip.mov.png"
+    found = namespace.attributes(path, waiter)
+    content = namespace.document(path, waiter)
+    assert content is not None
+    assert (found.size, found.mtime_s) == (len(content), source.mtime_s)
+    assert found.mode == stat.S_IFREG | 0o444
+    assert set(pictures.asked) == {
+        Wanted(IMAGE, "./clip.mov", "large", source.size, source.mtime_s)
+    }
+    assert namespace.is_made(path)
+    assert not namespace.is_made("/clip.mov")
+    assert namespace.xattrs(path) == {}
+
+
+def test_what_is_in_a_repository() -> None:
+    """The sizes; in each the pictures of the files that have an image, with the inodes of stat."""
+    around = Illustrated(probed_row("A"), probed_row("B", "b.mov"), probed_row("C", "c.mov"))
+    around.bare, around.hidden = ("B",), {"C"}
+    namespace = with_thumbnails(around, Painted())
+    assert names(namespace, "/.sh_thumbnails") == ["normal", "large"]
+    lines = list(namespace.entries("/.sh_thumbnails/normal"))
+    assert [line.name for line in lines] == ["new clip.mov.png", "old clip.mov.png"]
+    for line in lines:
+        path = f"/.sh_thumbnails/normal/{line.name}"
+        assert namespace.attributes(path, waiter).inode == line.inode
+    inodes = {line.inode for size in ("normal", "large")
+              for line in namespace.entries(f"/.sh_thumbnails/{size}")}  # fmt: skip
+    assert len(inodes) == 4
+
+
+def test_listed() -> None:
+    """Each folder lists its own, and has a link more for it."""
+    around = Illustrated(
+        probed_row("A"), labels=(Label("1", "Racing", "/Racing", None),), members={"1": ["A"]}
+    )
+    hidden = with_thumbnails(around, Painted(), layouts=("labels",))
+    namespace = with_thumbnails(around, Painted(), listed=True, layouts=("labels",))
+    assert names(namespace, "/")[-1] == ".sh_thumbnails" not in names(hidden, "/")
+    assert names(namespace, "/Racing") == ["clip.mov", ".sh_thumbnails"]
+    assert names(hidden, "/Racing") == ["clip.mov"]
+    [line] = [line for line in namespace.entries("/Racing") if line.is_directory]
+    assert namespace.attributes("/Racing/.sh_thumbnails", waiter).inode == line.inode
+    assert namespace.attributes("/Racing/.sh_thumbnails/normal/old clip.mov.png", waiter).size
+    assert namespace.attributes("/.sh_thumbnails", waiter).inode != line.inode
+    for path in ("/", "/Racing"):
+        links = [each.attributes(path, waiter).nlink for each in (hidden, namespace)]
+        assert links[1] == links[0] + 1
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/.sh_thumbnails/huge",
+        "/.sh_thumbnails/normal/new none.mov.png",
+        "/.sh_thumbnails/normal/new clip.mov.png/more",
+        "/.sh_thumbnails/normal/clip.mov",
+        "/.sh_thumbnails/normal/new b.mov.png",
+        "/.sh_thumbnails/normal/new hidden.mov.png",
+        "/none/.sh_thumbnails",
+        "/.sh_thumbnails2",
+    ],
+)
+def test_what_is_not_there(path: str) -> None:
+    """No entry, and nothing to read."""
+    around = Illustrated(probed_row("A"), probed_row("B", "b.mov"), probed_row("C", "hidden.mov"))
+    around.bare, around.hidden = ("B",), {"C"}
+    namespace = with_thumbnails(around, Painted())
+    with pytest.raises(NoSuchEntry):
+        namespace.attributes(path, waiter)
+    with contextlib.suppress(NoSuchEntry):
+        assert namespace.document(path, waiter) is None
+
+
+def test_without_thumbnails_there_are_none() -> None:
+    """The default, and before `show`."""
+    around = Illustrated(probed_row("A"))
+    for sidecars in (False, True):
+        kind = namespace_class(sidecars=sidecars, thumbnails=False)
+        assert not issubclass(kind, NamespaceWithThumbnails)
+    with pytest.raises(NoSuchEntry):
+        around.namespace.attributes("/.sh_thumbnails", waiter)
+
+
+def test_trouble_is_no_picture() -> None:
+    """Neither what is wrong with the image nor with the source is shown; an interruption is."""
+    around, pictures = Illustrated(row("A")), Painted()
+    namespace = with_thumbnails(around, pictures)
+    path = "/.sh_thumbnails/normal/new clip.mov.png"
+    around.outcome = RemoteUnavailable("down")
+    with pytest.raises(NoSuchEntry):
+        namespace.attributes(path, waiter)
+    assert not pictures.asked
+    around.outcome = Interrupted("gone")
+    with pytest.raises(Interrupted):
+        namespace.attributes(path, waiter)
+
+
+def test_wrong_ways_to_ask() -> None:
+    """A folder is no file, a picture no folder, and neither has a source to open."""
+    namespace = with_thumbnails(Illustrated(probed_row("A")), Painted())
+    picture = "/.sh_thumbnails/normal/new clip.mov.png"
+    wrong: list[tuple[type[BacklotError], Callable[[], object]]] = [
+        (IsADirectory, lambda: namespace.open("/.sh_thumbnails", waiter())),
+        (NotSupported, lambda: namespace.open(picture, waiter())),
+        (NotADirectory, lambda: namespace.entries(picture)),
+        (NotADirectory, lambda: namespace.attributes("/clip.mov/.sh_thumbnails", waiter)),
+    ]
+    for error, ask in wrong:
+        with pytest.raises(error):
+            ask()
+
+
+def test_a_source_that_is_called_so_wins() -> None:
+    """It is the source, listed once."""
+    around = Illustrated(probed_row("A", ".sh_thumbnails"))
+    namespace = with_thumbnails(around, Painted(), listed=True)
+    assert names(namespace, "/") == [".sh_thumbnails"]
+    assert stat.S_ISREG(namespace.attributes("/.sh_thumbnails", waiter).mode)
+
+
+def test_a_new_file_has_one() -> None:
+    """Also after a look-up in the version before it, and one that went has none."""
+    around, pictures = Illustrated(probed_row("A")), Painted()
+    namespace = with_thumbnails(around, pictures)
+    old, new = (f"/.sh_thumbnails/normal/old {name}.png" for name in ("clip.mov", "b.mov"))
+    assert namespace.attributes(old, waiter).size
+    around.publish(probed_row("B", "b.mov"))
+    assert namespace.attributes(new, waiter).size
+    with pytest.raises(NoSuchEntry):
+        namespace.attributes(old, waiter)
+
+
+def test_with_sidecars() -> None:
+    """Both, and none of each other."""
+    rows: list[AssetRow] = [probed_row("A")]
+    namespace = with_thumbnails(Illustrated(*rows), Painted(), listed=True, sidecars=True)
+    assert names(namespace, "/") == ["clip.mov", "clip.mov.json", ".sh_thumbnails"]
+    assert names(namespace, "/.sh_thumbnails/large") == ["new clip.mov.png", "old clip.mov.png"]
+    assert namespace.document("/clip.mov.json", waiter) is not None
+    assert namespace.is_made("/clip.mov.json")
+    for path in ("/.sh_thumbnails/large/new clip.mov.json.png", "/.sh_thumbnails.json"):
+        with pytest.raises(NoSuchEntry):
+            namespace.attributes(path, waiter)
