@@ -44,12 +44,15 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[EmulatedAsset]:
 
 
 @pytest.fixture
-def library(clips: list[EmulatedAsset], serve: Serve, tmp_path: Path) -> Iterator[Mount]:
-    """All of them mounted, their sizes known and paid for."""
+def library(
+    clips: list[EmulatedAsset], serve: Serve, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Mount]:
+    """All of them mounted, their sizes known and paid for; with the options of the parameter."""
+    options: tuple[str, ...] = getattr(request, "param", ())
     folder = tmp_path / "mount"
     folder.mkdir(mode=0o700)
     emulator = serve(*clips)
-    with Mount(emulator, folder, life_s=LIFE_S) as mount:
+    with Mount(emulator, folder, *options, life_s=LIFE_S) as mount:
         assert len([path.stat() for path in mount.path.iterdir()]) == COUNT
         _wait_for_quiet(emulator)
         emulator.requests.clear()
@@ -135,10 +138,47 @@ def test_pictures_without_a_byte_of_a_source(
 
     assert _fetched(library.emulator) == {}
     assert {path: path.read_bytes() for path in desktop.thumbnails.rglob("*.png")} == ours
+    assert _marked_pixels(seen) > 500  # of a picture of about 64 by 36
+
+
+@pytest.mark.parametrize("library", [("--shared-thumbnails", "hidden")], indirect=True)
+@pytest.mark.parametrize("manager", FILE_MANAGERS, ids=str)
+def test_pictures_that_come_with_the_folder(
+    manager: FileManager, library: Mount, desktop: Screen, clips: list[EmulatedAsset]
+) -> None:
+    """Who reads a shared repository shows it and reads no source; the other does not look at it."""
+    last = clips[-1]
+    images = library.emulator.requests
+
+    def done() -> bool:
+        if manager.reads_shared:
+            return images.count(route="preview_image", embed_code=last.embed_code) > 0
+        return bool(_thumbnails_of(desktop, library.file_of(last)))
+
+    with desktop.running(manager.program, library.path):
+        _show(desktop, library)
+        for _ in range(5):
+            desktop.scroll(20)
+            desktop.settle()
+        wait_until(done, "the last picture", timeout_s=PREVIEWS_S, every_s=0.3)
+        desktop.settle()
+        _wait_for_quiet(library.emulator)
+        seen = PICTURES / f"{manager}-shared-thumbnails.png"
+        desktop.picture(seen)
+
+    if manager.reads_shared:
+        assert _fetched(library.emulator) == {}
+        assert not list(desktop.thumbnails.rglob("*.png"))
+        assert _marked_pixels(seen) > 500
+    else:
+        assert _fetched(library.emulator)
+        assert images.count(route="preview_image") == 0
+
+
+def _marked_pixels(seen: Path) -> int:
     with Image.open(seen) as picture:
         colours = picture.convert("RGB").getcolors(1 << 24) or []
-    # of a picture of about 64 by 36
-    assert sum(count for count, colour in colours if colour == MARK) > 500
+    return sum(count for count, colour in colours if colour == MARK)
 
 
 def _show(desktop: Screen, library: Mount) -> None:

@@ -14,11 +14,13 @@ class FileManager:
 
     :ivar program: takes a folder. :ivar needs: programs that it is not complete without.
     :ivar previews_off: as its user would, once and for all.
+    :ivar reads_shared: whether it takes pictures from a folder's ``.sh_thumbnails``.
     """
 
     program: str
     needs: tuple[str, ...]
     previews_off: Callable[[Screen], None]
+    reads_shared: bool
 
     def __str__(self) -> str:
         return self.program
@@ -39,6 +41,6 @@ def _pcmanfm_previews_off(screen: Screen) -> None:
 
 #: By way of tumblerd, which reads the video itself; and by starting ffmpegthumbnailer for each.
 FILE_MANAGERS = (
-    FileManager("thunar", ("xfconf-query",), _thunar_previews_off),
-    FileManager("pcmanfm", ("ffmpegthumbnailer",), _pcmanfm_previews_off),
+    FileManager("thunar", ("xfconf-query",), _thunar_previews_off, reads_shared=True),
+    FileManager("pcmanfm", ("ffmpegthumbnailer",), _pcmanfm_previews_off, reads_shared=False),
 )
