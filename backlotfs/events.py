@@ -134,6 +134,11 @@ SIZE_DIFFERS: Final = Event(
     "the source of {embed_code} has {size} bytes; the API says {api_size}",
 )
 SIZES: Final = Event("sizes", _INFO, "{known} of {total} sizes are known")
+CAPTIONS: Final = Event("captions", _INFO, "asked {asked} assets for captions: {found} have some")
+CAPTIONS_SKIPPED: Final = Event(
+    "captions-skipped", _WARNING, "the captions of {embed_code} are left out: {reason}"
+)
+CAPTIONS_REST: Final = Event("captions-rest", _WARNING, "the search for captions rests: {reason}")
 URLS: Final = Event(
     "urls", _INFO, "signed URLs: {refused} refused and {renewed} got anew in {seconds} s"
 )

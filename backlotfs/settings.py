@@ -98,6 +98,7 @@ class MountSettings:
     :ivar statuses: statuses presented; empty: all.
     :ivar sidecars: show a ``.json`` beside each source, with what the library says of it.
     :ivar shared_thumbnails: of `SHARED_THUMBNAILS`; None: there are none.
+    :ivar captions: ask for the captions of each asset, and show them beside its source.
     :ivar include_unavailable: also list assets whose source cannot be had.
     :ivar subtype: of `SUBTYPES`: what the kernel shows after ``fuse.``.
     :ivar fsname: what ``df`` and mountinfo are to call it; None: `Account.source`.
@@ -121,6 +122,7 @@ class MountSettings:
     include_unavailable: bool = False
     sidecars: bool = False
     shared_thumbnails: str | None = None
+    captions: bool = False
     uid: int = 0
     gid: int = 0
     umask: int = 0o022
@@ -134,7 +136,7 @@ class MountSettings:
     @property
     def makes_files(self) -> bool:
         """Whether it shows files that have no source."""
-        return self.sidecars or self.shared_thumbnails is not None
+        return self.sidecars or self.captions or self.shared_thumbnails is not None
 
     @property
     def source(self) -> str:

@@ -11,6 +11,7 @@ import requests
 from backlotfs import __version__, events
 from backlotfs.api.client import ApiClient
 from backlotfs.api.credentials import Credentials
+from backlotfs.catalog.caption_crawl import CaptionCrawl
 from backlotfs.catalog.catalog import Catalog, Change
 from backlotfs.catalog.crawl_work import CrawlWork
 from backlotfs.catalog.credit_watch import CreditWatch
@@ -21,13 +22,14 @@ from backlotfs.catalog.sizer import CRAWLERS, Probe, Sizer
 from backlotfs.catalog.source_book import SourceBook
 from backlotfs.catalog.store import CatalogStore
 from backlotfs.catalog.sync import Synchronizer
-from backlotfs.clock import Clock, Deadline
+from backlotfs.clock import Clock
 from backlotfs.errors import BacklotError
 from backlotfs.namespace.given_names import give_names
 from backlotfs.namespace.inodes import inode_of
 from backlotfs.namespace.name_modes import NameMode
 from backlotfs.namespace.namespace import Namespace
 from backlotfs.namespace.shared_thumbnails import NamespaceWithThumbnails, namespace_class
+from backlotfs.namespace.sidecars import NamespaceWithSidecars
 from backlotfs.read_path import TRANSFER_THREADS, Observed, build_reader
 from backlotfs.reading.disk.tier import DiskTier
 from backlotfs.reading.handles import HandleTable
@@ -59,8 +61,6 @@ log = logging.getLogger(__name__)
 USER_AGENT = f"backlotfs/{__version__}"
 #: Threads for probes and refreshes.
 CATALOG_THREADS = 32
-#: The API is asked one small question before anything else, and has to answer within this.
-GREETING_DEADLINE_S = 3.5
 
 
 def open_api(
@@ -89,15 +89,6 @@ def open_api_session(account: Account) -> requests.Session:
     )
 
 
-def greet(account: Account, clock: Clock, session: requests.Session) -> None:
-    """Is the API there, and does it accept us?
-
-    :raises BacklotError: with the reason, within `GREETING_DEADLINE_S`.
-    """
-    api = open_api(account, clock, session, page_limit=1)
-    next(api.iter_pages(deadline=Deadline(GREETING_DEADLINE_S, clock)), None)
-
-
 @dataclass(frozen=True, slots=True)
 class Stack:
     """The parts that the adapter and the command line speak to."""
@@ -121,11 +112,14 @@ class Stack:
     previews: PreviewImages
     memory_use: Callable[[], MemoryUse]
     keeper: PinKeeper
+    captions: CaptionCrawl | None
 
     def close(self) -> None:
         """Save what was learned, close idle connections; what is under way ends by itself."""
         try:
             self.sizer.close()
+            if self.captions is not None:
+                self.captions.close()
         except BacklotError as error:
             events.CRAWL_LOCKED.log(log, reason=error)
         self.keeper.close()
@@ -252,9 +246,14 @@ def build_stack(
         Workers(CRAWLERS, "crawler"),
         clock,
     )
+    captions = None
+    if settings.captions:
+        captions = CaptionCrawl(api, store, purse, catalog, sizer, admit, clock)
+        catalog.subscribe(captions.published)
     previews = PreviewImages(connections, clock, policy)
     thumbnails = settings.shared_thumbnails is not None
-    namespace = namespace_class(sidecars=settings.sidecars, thumbnails=thumbnails)(
+    beside = settings.sidecars or settings.captions
+    namespace = namespace_class(sidecars=beside, thumbnails=thumbnails)(
         catalog,
         book,
         sizer,
@@ -265,6 +264,8 @@ def build_stack(
         local=lambda code: path.local(code),
         failed=lambda code, name, error: path.observed.failures.note(code, name, error),
     )
+    if isinstance(namespace, NamespaceWithSidecars):
+        namespace.choose(json=settings.sidecars, captions=captions.book if captions else None)
     if isinstance(namespace, NamespaceWithThumbnails):
         pictures = SharedPictures(previews.fetch, clock, software=f"backlotfs {__version__}")
         namespace.show(pictures, listed=settings.shared_thumbnails == "listed")
@@ -292,4 +293,5 @@ def build_stack(
         previews,
         path.memory_use,
         keeper,
+        captions,
     )

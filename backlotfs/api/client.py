@@ -23,6 +23,8 @@ _LOG = logging.getLogger(__name__)
 _ASSETS = "/v2/assets"
 _DELETED = "/v2/deleted_assets"
 _LABELS = "/v2/labels"
+#: More is no caption document: a day of speech is 1 MB.
+MAX_CAPTION_BYTES = 4 * 1024 * 1024
 
 
 class ApiClient:
@@ -158,6 +160,17 @@ class ApiClient:
         if source.url is None and source.file_size is None:
             raise SourceMissing(f"the API knows no source file for {embed_code}")
         return source
+
+    def get_captions(self, embed_code: str, *, deadline: Deadline) -> bytes:
+        """The caption document of an asset as it is, of a kind that only its bytes tell.
+
+        Without captions it is empty, or an empty piece of JSON, or the answer is
+        :class:`NoSuchEntry`: the API's documentation does not say.
+
+        :raises ProtocolViolation: more than :data:`MAX_CAPTION_BYTES`.
+        """
+        route = _route(_ASSETS, embed_code, "closed_captions")
+        return self._requester.get_document(route, deadline=deadline, limit_bytes=MAX_CAPTION_BYTES)
 
     def labels(self, deadline: Deadline, *, fresh: bool = True) -> tuple[Label, ...]:
         """Every label of the account."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import requests
@@ -12,7 +13,7 @@ from backlotfs.api.answers import Answer, RequestExpired, UnreadableAnswer, read
 from backlotfs.api.credentials import Credentials
 from backlotfs.api.rate_status import RateStatus, http_date_s, read_rate, speaks_of_credits
 from backlotfs.api.signing import round_expires, signed_query
-from backlotfs.api.transport import LastingFailure, fetch
+from backlotfs.api.transport import MAX_BODY_BYTES, LastingFailure, fetch
 from backlotfs.clock import Clock, Deadline
 from backlotfs.errors import (
     BacklotError,
@@ -69,6 +70,15 @@ def _is_base(parts: SplitResult) -> bool:
     return not extra and parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
+@dataclass(frozen=True, slots=True)
+class _Form(Generic[T]):
+    """What an answer is to look like."""
+
+    read: Callable[[Answer], T]
+    accept: str = "application/json"
+    limit_bytes: int = MAX_BODY_BYTES
+
+
 class SignedRequester:
     """GETs one route at a time. Any number of threads may call; it holds no lock meanwhile.
 
@@ -120,28 +130,38 @@ class SignedRequester:
         :raises BacklotError: the errors of :class:`~backlotfs.api.client.ApiClient`.
         """
         base = self.api if fresh or self._cdn is None else self._cdn
+        document = self._ask(base, route, params, deadline, _Form(read_json))
+        try:
+            return parse(document)
+        except ProtocolViolation as error:
+            raise ProtocolViolation(f"{base.host} answered {route} with {error}") from None
 
-        def attempt() -> object:
-            return self._signed(base, route, params, deadline)
+    def get_document(self, route: str, *, deadline: Deadline, limit_bytes: int) -> bytes:
+        """GET ``route``, whose answer is no JSON: its bytes as they are; none for a 204.
 
-        document = call_with_retries(
-            attempt,
+        :raises ProtocolViolation: more than ``limit_bytes`` of them.
+        :raises BacklotError: the errors of :class:`~backlotfs.api.client.ApiClient`.
+        """
+        form = _Form(lambda answer: answer.body, "*/*", limit_bytes)
+        return self._ask(self.api, route, {}, deadline, form)
+
+    def _ask(
+        self, base: Base, route: str, params: Mapping[str, str], deadline: Deadline, form: _Form[T]
+    ) -> T:
+        return call_with_retries(
+            lambda: self._signed(base, route, params, deadline, form),
             policy=self._retry,
             deadline=deadline,
             clock=self._clock,
             doing=f"GET {route} from {base.host}",
             retryable=_may_pass,
         )
-        try:
-            return parse(document)
-        except ProtocolViolation as error:
-            raise ProtocolViolation(f"{base.host} answered {route} with {error}") from None
 
     def _signed(
-        self, base: Base, route: str, params: Mapping[str, str], deadline: Deadline
-    ) -> object:
+        self, base: Base, route: str, params: Mapping[str, str], deadline: Deadline, form: _Form[T]
+    ) -> T:
         try:
-            return self._exchange(base, route, params, deadline, margin_s=0)
+            return self._exchange(base, route, params, deadline, form, margin_s=0)
         except RequestExpired as error:
             skew_s = self.clock_skew_s
             if abs(skew_s) > TOLERATED_SKEW_S:
@@ -151,11 +171,19 @@ class SignedRequester:
                     f" {abs(skew_s):.0f} s {side} the server's;"
                     " set it, e.g. `timedatectl set-ntp true`"
                 ) from error
-        return self._exchange(base, route, params, deadline, margin_s=_SECOND_ATTEMPT_MARGIN_S)
+        margin_s = _SECOND_ATTEMPT_MARGIN_S
+        return self._exchange(base, route, params, deadline, form, margin_s=margin_s)
 
     def _exchange(
-        self, base: Base, route: str, params: Mapping[str, str], deadline: Deadline, margin_s: int
-    ) -> object:
+        self,
+        base: Base,
+        route: str,
+        params: Mapping[str, str],
+        deadline: Deadline,
+        form: _Form[T],
+        *,
+        margin_s: int,
+    ) -> T:
         expires = round_expires(self._clock.now() + margin_s)
         query = signed_query(self._credentials, "GET", route, params, expires=expires)
         url = f"{base.origin}{base.prefix}{route}?{query}"
@@ -168,6 +196,8 @@ class SignedRequester:
                 route=route,
                 deadline=deadline,
                 clock=self._clock,
+                accept=form.accept,
+                limit_bytes=form.limit_bytes,
             )
         except HostUnreachable as unreachable:
             self._breakers.failed(base.host, str(unreachable))
@@ -185,7 +215,7 @@ class SignedRequester:
             self._learn_rate(answer, error)
         if error is not None:
             raise error
-        return read_json(answer)
+        return form.read(answer)
 
     def _learn_time(self, answer: Answer) -> None:
         date_s = http_date_s(answer.headers.get("Date"))

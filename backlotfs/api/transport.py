@@ -24,7 +24,15 @@ class LastingFailure(HostUnreachable):
 
 
 def fetch(
-    session: requests.Session, url: str, *, host: str, route: str, deadline: Deadline, clock: Clock
+    session: requests.Session,
+    url: str,
+    *,
+    host: str,
+    route: str,
+    deadline: Deadline,
+    clock: Clock,
+    accept: str = "application/json",
+    limit_bytes: int = MAX_BODY_BYTES,
 ) -> Answer:
     """GET ``url`` and read all of the answer, whatever its status; redirects are not followed.
 
@@ -35,11 +43,21 @@ def fetch(
     :raises RemoteUnavailable: no answer, or one that broke off. Neither of them, nor anything in
         their chains, holds the URL.
     :raises DeadlineExceeded: the time ended while the answer was arriving.
-    :raises ProtocolViolation: more than :data:`MAX_BODY_BYTES` after decompression, or what may
-        be more than :data:`MAX_CONTAINERS` of JSON, or an encoding that was not asked for.
+    :raises ProtocolViolation: more than ``limit_bytes`` after decompression, or what may be more
+        than :data:`MAX_CONTAINERS` of JSON, or an encoding that was not asked for.
     """
     try:
-        return _exchange(session, url, host=host, route=route, deadline=deadline, clock=clock)
+        response = session.get(
+            url,
+            headers={"Accept": accept},
+            timeout=timeouts_s(deadline),
+            allow_redirects=False,
+            stream=True,
+        )
+        arrived_at_s = clock.now()
+        with response:
+            body = _whole_body(response, host, route, deadline, limit_bytes)
+        return Answer(host, route, response.status_code, response.headers, body, arrived_at_s)
     except EXCHANGE_ERRORS as error:
         failure = explain(error, host)
     # raised outside of the handler, so that the library's exception is not even our context
@@ -52,34 +70,20 @@ def _unreachable(failure: ConnectionFailure) -> RemoteUnavailable:
     return (RemoteUnavailable if failure.connected else HostUnreachable)(failure.words)
 
 
-def _exchange(
-    session: requests.Session, url: str, *, host: str, route: str, deadline: Deadline, clock: Clock
-) -> Answer:
-    response = session.get(
-        url,
-        headers={"Accept": "application/json"},
-        timeout=timeouts_s(deadline),
-        allow_redirects=False,
-        stream=True,
-    )
-    arrived_at_s = clock.now()
-    with response:
-        body = _whole_body(response, host, route, deadline)
-    return Answer(host, route, response.status_code, response.headers, body, arrived_at_s)
-
-
-def _whole_body(response: requests.Response, host: str, route: str, deadline: Deadline) -> bytes:
+def _whole_body(
+    response: requests.Response, host: str, route: str, deadline: Deadline, limit_bytes: int
+) -> bytes:
     answered = f"{host} answered {route}"
     encoding = response.headers.get("Content-Encoding")
     try:
-        bounded = BoundedBody(encoding, MAX_BODY_BYTES)
+        bounded = BoundedBody(encoding, limit_bytes)
         # read1 hands over what has arrived: a trickle cannot outlast the deadline unseen
         while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=False):
             bounded.feed(chunk)
             deadline.check(f"reading the answer of {host} for {route}")
         body = bounded.whole()
     except BodyTooLarge:
-        raise ProtocolViolation(f"{answered} with more than {MAX_BODY_BYTES >> 20} MiB") from None
+        raise ProtocolViolation(f"{answered} with more than {limit_bytes >> 20} MiB") from None
     except UnknownEncoding:
         if not response.ok:
             return b""  # a proxy's page: the status says enough

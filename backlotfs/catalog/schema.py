@@ -2,7 +2,7 @@
 
 Invariants, which every transaction keeps:
 
-* An `asset` has one `record`; `given_name` and `asset_label` rows have an asset.
+* An `asset` has one `record`; `given_name`, `asset_label` and `caption` rows have an asset.
 * `asset.id` is never used again, so "named up to this id" and the order of ids can be relied on.
 * `asset.changed_in` is the generation that last changed the row, its record, labels or names.
 * An embed code stands in `asset` or in `tombstone`, never in both. Tombstones are complete for
@@ -11,7 +11,7 @@ Invariants, which every transaction keeps:
 * No two names of a mode have the same `name_key`.
 * There are `staged` rows only while there is a `walk` row. A staged row without a body stands for
   an asset that is in the library just as the walk met it.
-* No column can hold a signed URL.
+* No column can hold a signed URL, but for what a caption document itself says.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 #: "BLFS": what ``file`` and we tell our databases from others by.
 APPLICATION_ID = 0x424C4653
-VERSION = 2
+VERSION = 3
 
 # What rows() reads stands in `asset`, alone and narrow, so that 100 000 are read in a blink; the
 # fields that nothing selects by are one JSON document, so a new API field needs no migration.
@@ -65,6 +65,15 @@ STAGED_COLUMNS = """(
 _LEASE = """CREATE TABLE lease (
     name TEXT PRIMARY KEY, owner TEXT NOT NULL, taken_at_s REAL NOT NULL, seconds REAL NOT NULL
 ) WITHOUT ROWID"""
+
+# One row for each asset that was asked: see store_captions. `size` is that of the body unpacked.
+_CAPTION = """CREATE TABLE caption (
+    asset_id INTEGER PRIMARY KEY,
+    asked_of INTEGER NOT NULL,
+    kind TEXT,
+    size INTEGER NOT NULL,
+    body BLOB
+)"""
 
 # A tally instead of sums: statfs and the progress display ask often, a million rows take 50 ms.
 _TALLIES = tuple(
@@ -150,11 +159,13 @@ _TABLES = (
     *_TALLIES,
     "INSERT INTO tally VALUES (1, 0, 0, 0, 0)",
     _LEASE,
+    _CAPTION,
 )
 
 #: Version to the statements that lead from it to the next one.
 _MIGRATIONS: dict[int, tuple[str, ...]] = {
     1: (_LEASE, "ALTER TABLE library ADD COLUMN where_works INTEGER"),
+    2: (_CAPTION,),
 }
 
 

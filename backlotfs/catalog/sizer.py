@@ -137,6 +137,11 @@ class Sizer:
                 self._crawl_since = self._clock.monotonic()
         self._start_crawlers()
 
+    @property
+    def busy(self) -> bool:
+        """Whether crawlers are at work, or wait for their turn."""
+        return self._crawlers > 0
+
     def close(self) -> None:
         """Leave the crawl to others. :raises BacklotError: the store's."""
         with self._lock:

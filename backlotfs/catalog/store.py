@@ -41,6 +41,7 @@ from backlotfs.catalog.rows import (
     WalkResult,
 )
 from backlotfs.catalog.schema import LibraryIdentity
+from backlotfs.catalog.store_captions import StoredCaptions
 from backlotfs.catalog.store_connections import Connections
 from backlotfs.catalog.store_walk import Walk
 from backlotfs.clock import Clock
@@ -51,7 +52,7 @@ _RECORDS_AT_A_TIME = 1000
 class CatalogStore:
     """One library's catalog. Methods raise `StoreUnavailable` when the file cannot be used now.
 
-    :ivar path: the file; None while memory stands in for it.
+    :ivar captions: the caption documents in it.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class CatalogStore:
         self._inode_of = inode_of
         self._connections = Connections(directory, LibraryIdentity.of(api_url, account), clock)
         self._walk = Walk(self._connections, clock, inode_of)
+        self.captions = StoredCaptions(self._connections)
 
     @property
     def path(self) -> Path | None:

@@ -128,6 +128,7 @@ def remove(connection: sqlite3.Connection, doomed: Sequence[Doomed], generation:
         "DELETE FROM record WHERE id = ?",
         "DELETE FROM given_name WHERE asset_id = ?",
         "DELETE FROM asset_label WHERE asset_id = ?",
+        "DELETE FROM caption WHERE asset_id = ?",
     ):
         connection.executemany(statement, ids)
     connection.executemany(

@@ -9,11 +9,12 @@ import click
 import platformdirs
 
 from backlotfs import key_store, redaction
+from backlotfs.cli.greeting import greet
 from backlotfs.clock import SystemClock
 from backlotfs.errors import SettingsError
 from backlotfs.profile_file import has_profile, is_profile_name, write_profile
 from backlotfs.settings import DEFAULT_API_URL, Account, default_cdn_url
-from backlotfs.wiring import greet, open_api_session
+from backlotfs.wiring import open_api_session
 
 
 @click.group()

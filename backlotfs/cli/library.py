@@ -12,11 +12,12 @@ from backlotfs.api.records import Asset
 from backlotfs.api.server_text import one_line
 from backlotfs.catalog.library import SOURCE_TYPES, AssetFilter
 from backlotfs.cli.account_options import ChosenAccount, account_options
+from backlotfs.cli.greeting import greet
 from backlotfs.clock import Deadline, SystemClock
 from backlotfs.errors import NoSuchEntry, SourceMissing
 from backlotfs.namespace.naming import assign_names
 from backlotfs.settings import Account
-from backlotfs.wiring import greet, open_api, open_api_session
+from backlotfs.wiring import open_api, open_api_session
 
 _DEADLINE_S = 900.0
 

@@ -102,6 +102,11 @@ class MountFailed(BacklotError):
     type=click.Choice(SHARED_THUMBNAILS),
     help="A .sh_thumbnails in each folder, from preview images; in listings or not [none].",
 )
+@click.option(
+    "--captions",
+    is_flag=True,
+    help="Beside each file, its captions, once found: an API call per asset and touch.",
+)
 @click.option("--uid", type=click.IntRange(0, 2**32 - 2), help="Owner of the files [you].")
 @click.option("--gid", type=click.IntRange(0, 2**32 - 2), help="Group of the files [yours].")
 @click.option("--umask", type=Octal(), default=0o022, help="Permissions taken away [022].")
@@ -149,6 +154,7 @@ def mount(  # one parameter per option
     include_unavailable: bool,
     sidecars: bool,
     shared_thumbnails: str | None,
+    captions: bool,
     uid: int | None,
     gid: int | None,
     umask: int,
@@ -194,6 +200,7 @@ def mount(  # one parameter per option
         include_unavailable=include_unavailable,
         sidecars=sidecars,
         shared_thumbnails=shared_thumbnails,
+        captions=captions,
         uid=os.getuid() if uid is None else uid,
         gid=os.getgid() if gid is None else gid,
         umask=umask,

@@ -21,6 +21,11 @@ SETTABLE: dict[str, tuple[str | None, str]] = {
         "Let other users in, held to `umask`; needs `user_allow_other` in `/etc/fuse.conf` unless "
         "root mounts.",
     ),
+    "captions": (
+        None,
+        "Beside each file, its captions: *NAME*`.dfxp`, `.vtt`, `.srt` or `.scc`, once they are "
+        "found; one API call for each asset and each touch of it.",
+    ),
     "fsname": (
         "NAME",
         "What `df`, `findmnt` and mountinfo call it [`backlot:`*PROFILE*]; the first field of "
@@ -86,6 +91,8 @@ def apply_mount_options(
         elif name == "shared_thumbnails":
             chosen = _one_of(name, value or SHARED_THUMBNAILS[0], SHARED_THUMBNAILS)
             settings = replace(settings, shared_thumbnails=chosen)
+        elif name == "captions":
+            settings = replace(settings, captions=True)
         elif name == "sidecars":
             settings = replace(settings, sidecars=True)
         elif name == "fsname":

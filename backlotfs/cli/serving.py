@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from backlotfs import __version__, crashes, events, logs, service
 from backlotfs.cli.control_handlers import handlers
+from backlotfs.cli.greeting import greet
 from backlotfs.cli.minute_report import MinuteReport
 from backlotfs.cli.state_dump import dump_state
 from backlotfs.cli.watchdog import watch
@@ -28,7 +29,7 @@ from backlotfs.kernel.session import SETTLE_S, Memory, MountOptions, MountSessio
 from backlotfs.read_path import open_disk_tier
 from backlotfs.reading.read_counts import Usage
 from backlotfs.settings import MountSettings
-from backlotfs.wiring import Stack, build_stack, greet
+from backlotfs.wiring import Stack, build_stack
 
 log = logging.getLogger(__name__)
 
@@ -145,11 +146,16 @@ def _serve(settings: MountSettings, ready: Callable[[], None]) -> None:
                 stop()
                 return
         stack.catalog.keep_fresh(each_minute=minutely)
-        stack.sizer.crawl()
+        crawl()
         stack.keeper.start()
 
+    def crawl() -> None:
+        stack.sizer.crawl()
+        if stack.captions is not None:
+            stack.captions.crawl()
+
     def minutely() -> None:
-        stack.sizer.crawl()  # another mount may have crawled, and ended
+        crawl()  # another mount may have crawled, and ended
         report.tell()
 
     control = _open_control(settings, stack)

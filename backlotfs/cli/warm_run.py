@@ -93,7 +93,7 @@ class WarmRun:
     def look(self, files: Iterable[MountedFile]) -> list[Warmed]:
         """How large each source is, and how much of it is held; each source of a mount once.
 
-        What a mount makes itself (``--sidecars``) has no source, and is left out.
+        What a mount makes itself (``--sidecars``, ``--captions``) has no source, and is left out.
         """
         with ThreadPoolExecutor(self._jobs) as pool:
             looked = list(pool.map(self._look, files))

@@ -169,4 +169,5 @@ def _closed_captions(_request: ReceivedRequest, asset: EmulatedAsset) -> Answer:
     captions = asset.extras.get("/closed_captions")
     if captions is None:
         return Answer.message(404, f"No closed captions exist for the asset {asset.embed_code}.")
-    return Answer(200, str(captions).encode(), {"Content-Type": "application/ttaf+xml"})
+    body = captions if isinstance(captions, bytes) else str(captions).encode()
+    return Answer(200, body, {"Content-Type": "application/ttaf+xml"})

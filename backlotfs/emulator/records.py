@@ -50,7 +50,8 @@ class EmulatedAsset:
     :ivar source_position: where the source stands among the entries of ``/streams``.
     :ivar preview_image: what its preview image is, encoded; None: a frame of its file, or a colour.
     :ivar extras: further fields of the record as they are (``stream_urls``, ``click_url`` …), and
-        the bodies of side-car routes under ``"/lineup"``, ``"/closed_captions"`` and so on.
+        the bodies of side-car routes under ``"/lineup"`` and so on; under ``"/closed_captions"``
+        a document, as text or as bytes.
     """
 
     embed_code: str

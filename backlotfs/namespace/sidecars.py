@@ -1,8 +1,8 @@
-"""A library with a ``.json`` beside each source (``--sidecars``): see docs/sidecars.md.
+"""A library with files beside each source (``--sidecars``, ``--captions``): see docs/sidecars.md.
 
-The files are not in the tree: each is made from the catalog when somebody asks for it, so none of
-them ever costs a call of the API, and none takes memory. A source that is called so itself wins:
-then there is no such sidecar. With ``--names portable`` that holds without regard to case.
+The files are not in the tree: each comes from the catalog when somebody asks for it, so none of
+them ever costs a call of the API then. A source that is called so itself wins: then there is no
+such sidecar. With ``--names portable`` that holds without regard to case.
 """
 
 from __future__ import annotations
@@ -10,70 +10,108 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterator
 from functools import cached_property
 from hashlib import blake2b
+from typing import Any, NamedTuple
 
 from backlotfs.catalog.rows import AssetRow
 from backlotfs.errors import NoSuchEntry, NotSupported
 from backlotfs.namespace.attributes import Attributes, file_attributes
 from backlotfs.namespace.layouts.folder import ROOT_INODE, Folder
 from backlotfs.namespace.name_modes import NameMode, key
-from backlotfs.namespace.namespace import Entry, Namespace, Version
+from backlotfs.namespace.namespace import Book, Entry, Listing, Namespace, Sizing, Version
 from backlotfs.namespace.naming import MAX_NAME_BYTES
-from backlotfs.namespace.sidecar_text import SUFFIX, sidecar_text
+from backlotfs.namespace.sidecar_kinds import (
+    Captions,
+    CaptionSidecars,
+    JsonSidecars,
+    SidecarKind,
+)
 from backlotfs.waiting import Waiter
+
+
+class _Sidecar(NamedTuple):
+    """One file beside a source, as it is called now."""
+
+    kind: SidecarKind
+    suffix: str
+    row: AssetRow
 
 
 class NamespaceWithSidecars(Namespace):
     """As `Namespace`, and `document` has the contents of the sidecars."""
 
+    def __init__(
+        self,
+        catalog: Listing,
+        book: Book,
+        sizer: Sizing,
+        **settings: Any,
+    ) -> None:
+        """Put it together; with the JSON alone. ``settings``: of `Namespace`."""
+        super().__init__(catalog, book, sizer, **settings)
+        self._kinds: list[SidecarKind] = [JsonSidecars(catalog, book)]
+        self._suffixes = tuple(JsonSidecars.types)
+
+    def choose(self, *, json: bool, captions: Captions | None) -> None:
+        """What is to be beside the sources; before anybody looks.
+
+        :param json: what the library says. :param captions: those that are known.
+        """
+        self._kinds = [JsonSidecars(self._catalog, self._book)] if json else []
+        if captions is not None:
+            self._kinds.append(CaptionSidecars(captions))
+        self._suffixes = tuple(suffix for kind in self._kinds for suffix in kind.types)
+
     def attributes(self, path: str, patience: Callable[[], Waiter]) -> Attributes:
         """Of a sidecar too, and for that nothing waits."""
-        row = self._described(path)
-        if row is None:
+        found = self._beside(path)
+        if found is None:
             return super().attributes(path, patience)
+        facts = found.kind.facts(found.row)
         return file_attributes(
-            sidecar_inode(row.inode),
-            len(self._text(row)),
-            # Not the source's: an edited title is news here, and no reason to copy a film again.
-            mtime_s=row.updated_at_s or row.created_at_s,
+            sidecar_inode(found.row.inode, found.suffix),
+            facts.size,
+            mtime_s=facts.mtime_s,
             umask=self._umask,
-            nlink=self._current().layout.places(row.embed_code),
+            nlink=self._current().layout.places(found.row.embed_code),
         )
 
     def entries(self, path: str) -> Iterator[Entry]:
         """The lines of a folder, each sidecar after its source."""
         folder = self._lookup(self._current(), path)
-        taken = self._taken(folder) if isinstance(folder, Folder) else frozenset[str]()
-        return self._with_sidecars(super().entries(path), taken)
+        lines = super().entries(path)
+        return self._with_sidecars(folder, lines) if isinstance(folder, Folder) else lines
 
     def open(self, path: str, waiter: Waiter) -> Version:
         """:raises NotSupported: a sidecar has no source; `document` has what is in it."""
-        if self._described(path) is not None:
-            raise NotSupported(f"{path!r} is made from the catalog: there is nothing to fetch")
+        if self._beside(path) is not None:
+            raise NotSupported(f"{path!r} comes from the catalog: there is nothing to fetch")
         return super().open(path, waiter)
 
     def is_made(self, path: str) -> bool:
         """Sidecars are."""
-        return self._described(path) is not None or super().is_made(path)
+        return self._beside(path) is not None or super().is_made(path)
 
     def document(self, path: str, patience: Callable[[], Waiter]) -> bytes | None:
         """All of a sidecar, as it is now; None when the path is something else."""
-        row = self._described(path)
-        if row is None:
+        found = self._beside(path)
+        if found is None:
             return super().document(path, patience)
         self._catalog.used()
-        return self._text(row)
+        return found.kind.content(found.row)
 
     def xattrs(self, path: str) -> dict[str, bytes]:
         """A sidecar says what it is, and of which asset."""
-        row = self._described(path)
-        if row is None:
+        found = self._beside(path)
+        if found is None:
             return super().xattrs(path)
-        code = row.embed_code.encode("utf-8", "replace")
-        return {"user.backlot.embed_code": code, "user.mime_type": b"application/json"}
+        return {
+            "user.backlot.embed_code": found.row.embed_code.encode("utf-8", "replace"),
+            "user.mime_type": found.kind.types[found.suffix].encode(),
+        }
 
-    def _described(self, path: str) -> AssetRow | None:
-        """The asset whose sidecar this is."""
-        if not path.endswith(SUFFIX):
+    def _beside(self, path: str) -> _Sidecar | None:
+        """The sidecar of this path, if it is one."""
+        if not path.endswith(self._suffixes):
             return None
         place, _, name = path.rpartition("/")
         try:
@@ -82,25 +120,34 @@ class NamespaceWithSidecars(Namespace):
             return None
         if not isinstance(folder, Folder):
             return None
-        row = folder.entries.get(name.removesuffix(SUFFIX))
+        stem, _, suffix = name.rpartition(".")
+        row = folder.entries.get(stem)
         if row is None or isinstance(row, Folder) or not self._free(name, self._taken(folder)):
             return None
-        hidden = not self._include_unavailable and self._book.unavailable(row)
-        return None if hidden else row
+        if not self._include_unavailable and self._book.unavailable(row):
+            return None
+        return next(
+            (one for one in self._sidecars(row) if one.suffix == f".{suffix}"),
+            None,
+        )
 
-    def _text(self, row: AssetRow) -> bytes:
-        asset = self._catalog.record(row.embed_code)
-        if asset is None:
-            raise NoSuchEntry(f"{row.name!r} was deleted")
-        known = self._book.known(row.embed_code)
-        return sidecar_text(asset, None if known is None else known.identity)
+    def _sidecars(self, row: AssetRow) -> Iterator[_Sidecar]:
+        for kind in self._kinds:
+            suffix = kind.suffix(row)
+            if suffix is not None:
+                yield _Sidecar(kind, suffix, row)
 
-    def _with_sidecars(self, lines: Iterator[Entry], taken: Container[str]) -> Iterator[Entry]:
+    def _with_sidecars(self, folder: Folder[AssetRow], lines: Iterator[Entry]) -> Iterator[Entry]:
+        taken = self._taken(folder)
         for line in lines:
             yield line
-            name = line.name + SUFFIX
-            if not line.is_directory and self._free(name, taken):
-                yield Entry(name, sidecar_inode(line.inode), False)
+            row = folder.entries.get(line.name)
+            if row is None or isinstance(row, Folder):  # none: of a later version of the library
+                continue
+            for found in self._sidecars(row):
+                name = line.name + found.suffix
+                if self._free(name, taken):
+                    yield Entry(name, sidecar_inode(row.inode, found.suffix), False)
 
     def _free(self, name: str, taken: Container[str]) -> bool:
         return key(self._names, name) not in taken and len(name.encode()) <= MAX_NAME_BYTES
@@ -111,7 +158,7 @@ class NamespaceWithSidecars(Namespace):
             return folder.entries
         kept = self._portable_keys.get(folder.inode)
         if kept is None or kept[0] is not folder:  # of an older version of the library
-            alike = (name for name in folder.entries if name[-len(SUFFIX) :].lower() == SUFFIX)
+            alike = (name for name in folder.entries if name.lower().endswith(self._suffixes))
             kept = folder, frozenset(key(self._names, name) for name in alike)
             self._portable_keys[folder.inode] = kept
         return kept[1]
@@ -122,7 +169,8 @@ class NamespaceWithSidecars(Namespace):
         return {}
 
 
-def sidecar_inode(inode: int) -> int:
+def sidecar_inode(inode: int, suffix: str = ".json") -> int:
     """Of the sidecar of the source with this inode: the same on every host, and in every folder."""
-    digest = blake2b(inode.to_bytes(8, "big"), digest_size=8, person=b"backlotfs json").digest()
+    person = f"backlotfs{suffix.replace('.', ' ')}".encode()
+    digest = blake2b(inode.to_bytes(8, "big"), digest_size=8, person=person).digest()
     return max(ROOT_INODE + 1, int.from_bytes(digest, "big") >> 1)

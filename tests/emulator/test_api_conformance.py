@@ -186,6 +186,8 @@ def test_side_cars(emulator: Emulator) -> None:
     assert call(emulator, f"/v2/assets/{CLIP}/closed_captions").status == 404
     emulator.library.edit(CLIP, extras={"/closed_captions": "<tt/>"})
     assert call(emulator, f"/v2/assets/{CLIP}/closed_captions").body == b"<tt/>"
+    emulator.library.edit(CLIP, extras={"/closed_captions": b"\xff\xfe<\0"})
+    assert call(emulator, f"/v2/assets/{CLIP}/closed_captions").body == b"\xff\xfe<\0"
 
 
 def test_replacement_shows(emulator: Emulator, clock: HandClock) -> None:

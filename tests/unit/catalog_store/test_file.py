@@ -173,8 +173,16 @@ def test_three_are_kept_aside(
     assert aside == [f"{path.name}.set-aside-{number}" for number in (3, 4, 5)]
 
 
+#: Version to what the file had not yet.
+SINCE = {
+    1: ("DROP TABLE lease", "ALTER TABLE library DROP COLUMN where_works"),
+    2: ("DROP TABLE caption",),
+}
+
+
+@pytest.mark.parametrize("version", SINCE)
 def test_an_older_file_is_migrated(
-    store: CatalogStore, reopen: OpenStore, caplog: pytest.LogCaptureFixture
+    store: CatalogStore, reopen: OpenStore, caplog: pytest.LogCaptureFixture, version: int
 ) -> None:
     """It ends up like a new one, with what it held."""
     walk(store, [made("E1"), made("E2")])
@@ -183,17 +191,14 @@ def test_an_older_file_is_migrated(
     store.close()
     with closing(sqlite3.connect(path)) as connection:
         fresh = shape_of(connection)
-    change(
-        path,
-        "DROP TABLE lease",
-        "ALTER TABLE library DROP COLUMN where_works",
-        "PRAGMA user_version = 1",
-    )
+    missing = [step for since, steps in SINCE.items() if since >= version for step in steps]
+    change(path, *missing, f"PRAGMA user_version = {version}")
     again = reopen()
     assert names(again) == {"E1": "E1.mov", "E2": "E2.mov"}
     again.mark_synced(full=False, where_works=False)
     assert again.state().where_works == 0
     assert again.try_lease("sync", "A", 30)
+    assert [asked.embed_code for asked in again.captions.unasked(9, ["video"])] == ["E2", "E1"]
     again.close()
     with closing(sqlite3.connect(path)) as connection:
         assert shape_of(connection) == fresh

@@ -56,6 +56,7 @@ class Process:
         )
         self.catalog = catalog
         self.stack = SimpleNamespace(
+            captions=None,
             catalog=catalog,
             namespace=None,
             reader=SimpleNamespace(begin=None, open_files=lambda: ["a.mov"]),

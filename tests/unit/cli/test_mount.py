@@ -86,6 +86,7 @@ def test_all_options(command: Command, tmp_path: Path) -> None:
         "--include-type", "ad", "--include-status", "live", "--include-unavailable",
         "--sidecars", "--shared-thumbnails", "listed", "--subtype", "sshfs",
         "-o", "fsname=backlot:x",
+        "--captions",
         "--uid", "1", "--gid", "2", "--umask", "077", "--allow-other", "-o", "ro,uid=9",
         "--log-level", "DEBUG", "--log-format", "json", "--log-file", str(tmp_path / "log"),
     )  # fmt: skip
@@ -102,6 +103,7 @@ def test_all_options(command: Command, tmp_path: Path) -> None:
     assert settings.include_unavailable
     assert settings.sidecars
     assert (settings.shared_thumbnails, settings.subtype) == ("listed", "sshfs")
+    assert settings.captions
     assert settings.allow_other
     assert (settings.uid, settings.gid, settings.umask) == (9, 2, 0o77)
     assert (settings.log_level.lower(), settings.log_format) == ("debug", "json")

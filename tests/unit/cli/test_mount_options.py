@@ -24,6 +24,7 @@ BASE = MountSettings(Account("http://api", "k", "s"), Path("/mnt"), Path("/cache
         (("uid=5,gid=6",), replace(BASE, uid=5, gid=6)),
         (("uid=5", "uid=7"), replace(BASE, uid=7)),
         (("fsname=backlot:x",), replace(BASE, fsname="backlot:x")),
+        (("sidecars,captions",), replace(BASE, sidecars=True, captions=True)),
         (("umask=077, ro",), replace(BASE, umask=0o77)),
         (("log_format=json,log_level=DEBUG",), replace(BASE, log_format="json", log_level="debug")),
         (("shared_thumbnails",), replace(BASE, shared_thumbnails="hidden")),

@@ -20,7 +20,7 @@ from tests.unit.namespace.around import KNOWN, Around
 def beside(around: Around, names: NameMode = NameMode.ORIGINAL, **more: object) -> Namespace:
     """The library of ``around`` with sidecars."""
     settings = {"layouts": ("flat",), "umask": 0o022, **more}
-    return NamespaceWithSidecars(around, around, around, names=names, **settings)  # type: ignore[arg-type]  # of more than one type
+    return NamespaceWithSidecars(around, around, around, names=names, **settings)
 
 
 def impatient() -> Waiter:

@@ -1,0 +1,77 @@
+"""A search for captions over a real catalog; all else that it asks is held by the test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from backlotfs.catalog.caption_crawl import CaptionCrawl
+from backlotfs.catalog.library import AssetFilter
+from backlotfs.catalog.rows import AssetRow
+from backlotfs.clock import Deadline
+from backlotfs.errors import NoSuchEntry
+from tests.unit.catalog.crawling import NotedPurse
+from tests.unit.catalog_store.stores import made, open_store, walk
+from tests.unit.fakes import InlineWorkers, ManualClock, row
+
+
+class Searching:
+    """A crawl over a real catalog; the API, the sizer and the presented assets are the test's.
+
+    :ivar answers: by embed code; None: none. :ivar asked: in order.
+    """
+
+    def __init__(self, folder: Path, *codes: str, clock: ManualClock | None = None) -> None:
+        self.clock = clock or ManualClock()
+        self.store = open_store(folder, self.clock)
+        if codes:
+            walk(self.store, [made(code) for code in codes])
+        self.purse = NotedPurse(self.clock)
+        self.answers: dict[str, bytes | Exception | None] = {}
+        self.asked: list[str] = []
+        self.hidden: set[str] = set()
+        self.sizing = 0
+        self.on_ask: Callable[[str], None] = lambda _code: None
+        self.crawl = CaptionCrawl(
+            self,
+            self.store,
+            self.purse,
+            self,
+            self,
+            AssetFilter(frozenset({"video"})),
+            self.clock,
+            InlineWorkers(),
+        )
+        self.book = self.crawl.book
+
+    def get_captions(self, embed_code: str, *, deadline: Deadline) -> bytes:
+        """The API."""
+        assert deadline.remaining_s() > 0
+        self.asked.append(embed_code)
+        self.on_ask(embed_code)
+        answer = self.answers.get(embed_code)
+        if answer is None:
+            raise NoSuchEntry("404")
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def row(self, embed_code: str) -> AssetRow | None:
+        """The catalog."""
+        return None if embed_code in self.hidden else row(embed_code)
+
+    @property
+    def busy(self) -> bool:
+        """The sizer: for so many looks."""
+        self.sizing -= 1
+        return self.sizing >= 0
+
+    def touch(self, code: str, updated: int) -> None:
+        """A sync brings another ``updated_at``."""
+        self.store.apply([made(code, updated=updated)], [], synced_at_s=1.0)
+
+    def ask_again(self) -> list[str]:
+        """Whom one more round asks."""
+        self.asked.clear()
+        self.crawl.crawl()
+        return self.asked
