@@ -28,7 +28,7 @@ def mount(serve: Serve, mounted: MountIt) -> Mount:
 
 
 def test_commands_find_it(mount: Mount) -> None:
-    """By its source: ``status`` and ``doctor`` tell of it, ``umount`` takes it down."""
+    """By its source: ``status`` and ``warm`` speak to it, ``umount`` takes it down."""
     entry = mount_at(mount.path)
     assert entry is not None
     assert (entry.fs_type, entry.source) == ("fuse.sshfs", "backlot:test")
