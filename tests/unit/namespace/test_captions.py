@@ -8,6 +8,7 @@ from backlotfs.catalog.store_captions import Caption
 from backlotfs.errors import NoSuchEntry, NotSupported
 from backlotfs.namespace.name_modes import NameMode
 from backlotfs.namespace.namespace import Namespace
+from backlotfs.namespace.shared_thumbnails import namespace_class
 from backlotfs.namespace.sidecars import NamespaceWithSidecars, sidecar_inode
 from backlotfs.waiting import Waiter
 from tests.unit.fakes import row, waiter
@@ -121,6 +122,19 @@ def test_a_source_that_is_called_so_wins(mode: NameMode, name: str, taken: bool)
         1 if name == "clip.mov.vtt" or not taken else 0
     )
     assert (namespace.document("/clip.mov.vtt", impatient) is None) == taken
+
+
+def test_beside_shared_thumbnails() -> None:
+    """The two do not know each other, and both are there."""
+    around = Around(row("A"))
+    namespace = namespace_class(sidecars=True, thumbnails=True)(
+        around, around, around, layouts=("flat",), names=NameMode.ORIGINAL, umask=0o022
+    )
+    assert isinstance(namespace, NamespaceWithSidecars)
+    namespace.choose(json=False, captions=vtt())
+    assert namespace.document("/clip.mov.vtt", impatient) == VTT
+    assert namespace.is_made("/clip.mov.vtt")
+    assert not namespace.is_made("/clip.mov")
 
 
 def test_no_room_and_no_source() -> None:
