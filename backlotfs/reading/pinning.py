@@ -85,12 +85,7 @@ class Pins:
         """:raises PinsFull: they do not fit. :raises CacheUnusable: there is no disk tier."""
         quota = self.quota_bytes
         with self._lock:
-            after = self._pins | {pin.embed_code: pin for pin in wanted}
-            before_bytes = sum(map(self.needed, self._pins.values()))
-        grown = sum(map(self.needed, after.values())) - before_bytes
-        left = quota - before_bytes
-        if grown > 0 and grown > left:  # who has too many may name those again
-            raise PinsFull(grown, max(0, left))
+            self._check(wanted, quota)
 
     def add(self, wanted: Iterable[Pin]) -> list[Pin]:
         """Pin them, all or none; those that were not pinned before. Nothing is fetched.
@@ -99,17 +94,14 @@ class Pins:
         :raises CacheUnusable: there is no disk tier, or it cannot remember them.
         """
         wanted = list(wanted)
-        self.check(wanted)
-        tier = self._usable()
+        tier, quota = self._usable(), self.quota_bytes
         with self._lock:
+            self._check(wanted, quota)
             new = [pin for pin in wanted if self._pins.get(pin.embed_code) != pin]
             old = {self._pins[pin.embed_code] for pin in new if pin.embed_code in self._pins}
             if new and not tier.change_pins(add=set(new), remove=old, drop=old):
                 tier.change_pins(remove=set(new), add=old)
-                raise CacheUnusable(
-                    "the pins cannot be saved, so nothing was pinned: see the mount's log for the "
-                    "reason, mend it, and pin again"
-                )
+                raise _unsaved("pin")
             self._pins.update((pin.embed_code, pin) for pin in new)
         return new
 
@@ -117,21 +109,40 @@ class Pins:
         """Let go of those that are pinned among these; which they were.
 
         :param drop: their blocks go at once: nobody can read them any more.
+        :raises CacheUnusable: the tier cannot remember that, and nothing was let go. Not with
+            ``drop``: what is gone cannot stay.
         """
         with self._lock:
-            gone = [self._pins.pop(code) for code in set(embed_codes) & set(self._pins)]
-        if gone:
-            self._usable().change_pins(remove=set(gone), drop=set(gone) if drop else set())
+            gone = {self._pins[code] for code in set(embed_codes) & set(self._pins)}
+            if gone:
+                tier = self._usable()
+                if not tier.change_pins(remove=gone, drop=gone if drop else set()) and not drop:
+                    tier.change_pins(add=gone)
+                    raise _unsaved("unpin")
+            for pin in gone:
+                del self._pins[pin.embed_code]
         return sorted(gone)
 
     def follow(self, new: Pin) -> None:
-        """The source was replaced: its pin is this version's, and the old blocks go."""
+        """The source was replaced: its pin is this version's, and the old blocks go.
+
+        Where that cannot be saved, the next mount finds the old version's, and follows again.
+        """
         with self._lock:
             old = self._pins.get(new.embed_code)
             if old is None or old == new:
                 return
             self._pins[new.embed_code] = new
-        self._usable().change_pins(add={new}, remove={old}, drop={old})
+            self._usable().change_pins(add={new}, remove={old}, drop={old})
+
+    def _check(self, wanted: Iterable[Pin], quota_bytes: int) -> None:
+        """With the lock held, so that nobody else's pins come in between."""
+        after = self._pins | {pin.embed_code: pin for pin in wanted}
+        before_bytes = sum(map(self.needed, self._pins.values()))
+        grown = sum(map(self.needed, after.values())) - before_bytes
+        left = quota_bytes - before_bytes
+        if grown > 0 and grown > left:  # who has too many may name those again
+            raise PinsFull(grown, max(0, left))
 
     def _taken(self, pin: Pin) -> int:
         if self._tier is None:
@@ -145,3 +156,10 @@ class Pins:
                 "no other mount uses"
             )
         return self._tier
+
+
+def _unsaved(command: str) -> CacheUnusable:
+    return CacheUnusable(
+        f"the pins cannot be saved, so nothing was {command}ned: see the mount's log for the "
+        f"reason, mend it, and {command} again"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from backlotfs.reading.disk.claimed_folder import ClaimedFolder
 from backlotfs.reading.disk.pins import Pin
 from backlotfs.reading.pinning import Pins, PinsFull
 from backlotfs.settings import Quota
+from tests.unit.fakes import in_threads, join_all
 from tests.unit.reading.disk_blocks import BLOCK, keep, key, tier_at
 
 #: Two blocks, the second of them short.
@@ -108,9 +110,10 @@ def test_another_version(tmp_path: Path) -> None:
 
 
 def test_pins_that_cannot_be_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Are refused: after a restart they would be gone."""
+    """Are refused, and not let go: after a restart it would be the other way round."""
     with tier_at(tmp_path / "t") as tier:
         pins = Pins(tier, quota(9))
+        pins.add([SECOND])
 
         def full(*_: object) -> None:
             raise OSError(28, "No space left on device")
@@ -119,7 +122,41 @@ def test_pins_that_cannot_be_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             failing.setattr(ClaimedFolder, "replace", full)
             with pytest.raises(CacheUnusable, match="nothing was pinned"):
                 pins.add([FIRST])
+            with pytest.raises(CacheUnusable, match=r"nothing was unpinned: .* and unpin again"):
+                pins.remove(["E2"])
+            assert pins.all() == tier.pins() == [SECOND]
+        assert pins.remove(["E2"]) == [SECOND]
+        pins.add([THIRD])
+        with monkeypatch.context() as failing:
+            failing.setattr(ClaimedFolder, "replace", full)
+            assert pins.remove(["E3"], drop=True) == [THIRD]
         assert pins.all() == tier.pins() == []
+
+
+def test_two_who_pin_at_once(tmp_path: Path) -> None:
+    """Do not get together what each alone would have got."""
+    both_look = threading.Barrier(2, timeout=10)
+
+    class Looked(Quota):
+        """Tells nobody before both have asked."""
+
+        def of(self, whole_bytes: int) -> int:
+            both_look.wait()
+            return super().of(whole_bytes)
+
+    with tier_at(tmp_path / "t") as tier:
+        pins = Pins(tier, Looked(size=BLOCK))
+        outcomes: list[object] = []
+
+        def pin(one: Pin) -> None:
+            try:
+                outcomes.append(pins.add([one]))
+            except PinsFull as full:
+                outcomes.append(full.left_bytes)
+
+        join_all(in_threads(2, lambda number: pin((SECOND, THIRD)[number])))
+        assert sorted(map(str, outcomes)) == sorted(map(str, [0, pins.all()]))
+        assert len(pins) == 1
 
 
 def test_many_are_pinned_at_once(tmp_path: Path) -> None:
