@@ -40,7 +40,10 @@ class RepeatFilter(logging.Filter):
         """Whether it is written; its message then says how many were not."""
         if record.levelno < logging.WARNING or record.exc_info:
             return True
-        message = record.getMessage()
+        try:
+            message = record.getMessage()
+        except Exception:  # noqa: BLE001  # the handler tells of a record that cannot be formatted
+            return True
         kind = (record.name, _NUMBER.sub("#", message))
         with self._lock:
             now_s = self._timer()

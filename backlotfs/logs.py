@@ -142,6 +142,8 @@ def configure(*, level: str, log_format: str, place: str) -> None:
     handler.setFormatter(_Prioritised(formatter) if in_journal else formatter)
     handler.addFilter(RepeatFilter())
     logging.getLogger().handlers[:] = [handler]
+    # A line that cannot be written is lost: logging's own complaint would quote it raw on stderr.
+    logging.raiseExceptions = False
     set_level(level)
 
 

@@ -121,3 +121,11 @@ def test_no_event_is_lost_and_none_is_told_twice(steps: list[tuple[str, float]])
             told[word] = told.get(word, 0) + 1 + (int(more[1]) if len(more) > 1 else 0)
             at_s[word] = log.clock.monotonic()
             assert told[word] == happened[word]
+
+
+def test_a_record_that_cannot_be_formatted(log: Log, capsys: pytest.CaptureFixture[str]) -> None:
+    """Is the handler's to tell of, as without the filter: whoever logs it does not fail."""
+    log.logger.warning("%d of %d", "some")
+    log.logger.warning("another")
+    assert log.lines == ["another"]
+    assert "Logging error" in capsys.readouterr().err

@@ -28,7 +28,9 @@ SECRETS = ("AKIA123", "1456868965", "vjbyPxybdZaNmGa", "YEAiv4")
 def _root_logger_restored() -> Iterator[None]:
     root, libraries = logging.getLogger(), [logging.getLogger(name) for name in ("urllib3", "fuse")]
     handlers, levels = root.handlers[:], [logger.level for logger in (root, *libraries)]
+    raises = logging.raiseExceptions
     yield
+    logging.raiseExceptions = raises
     for handler in root.handlers:
         if handler not in handlers:
             handler.close()
@@ -49,6 +51,17 @@ def raised(error: Exception) -> Exception:
     with pytest.raises(type(error)) as caught:
         raise error
     return caught.value
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_a_line_that_cannot_be_written(log_format: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """Is lost: whoever logs it goes on, and nobody quotes it raw on stderr."""
+    logs.configure(level="info", log_format=log_format, place="/dev/full")
+    logging.getLogger("backlotfs.test").warning("GET %s failed", SIGNED)
+    logging.getLogger("backlotfs.test").warning("%d bytes of %s", SIGNED)
+    assert capfd.readouterr() == ("", "")
+    with pytest.raises(OSError, match="No space left"):
+        logging.getLogger().handlers[0].close()
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
