@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
+from backlotfs.errors import CacheUnusable
 from backlotfs.reading.block_key import BlockKey
+
+T = TypeVar("T")
 
 
 class DiskTier(Protocol):
@@ -34,3 +37,13 @@ class NoDisk:
 
     def put(self, key: BlockKey, view: memoryview, owner: object) -> None:
         """Nothing."""
+
+
+def required(tier: T | None) -> T:
+    """The tier, for who cannot do without. :raises CacheUnusable: there is none."""
+    if tier is None:
+        raise CacheUnusable(
+            "this mount keeps no blocks on disk: give it --cache-size, and a --cache-dir that "
+            "no other mount uses"
+        )
+    return tier

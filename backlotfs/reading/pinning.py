@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from backlotfs.errors import BacklotError, CacheUnusable
 from backlotfs.reading.disk.pins import Pin
 from backlotfs.reading.disk.tier import DiskTier
+from backlotfs.reading.disk_face import required
 from backlotfs.settings import Quota
 
 
@@ -53,7 +54,7 @@ class Pins:
     @property
     def quota_bytes(self) -> int:
         """What all of them may take. :raises CacheUnusable: there is no disk tier."""
-        return self._quota.of(self._usable().room_bytes)
+        return self._quota.of(required(self._tier).room_bytes)
 
     @property
     def needed_bytes(self) -> int:
@@ -94,7 +95,7 @@ class Pins:
         :raises CacheUnusable: there is no disk tier, or it cannot remember them.
         """
         wanted = list(wanted)
-        tier, quota = self._usable(), self.quota_bytes
+        tier, quota = required(self._tier), self.quota_bytes
         with self._lock:
             self._check(wanted, quota)
             new = [pin for pin in wanted if self._pins.get(pin.embed_code) != pin]
@@ -115,7 +116,7 @@ class Pins:
         with self._lock:
             gone = {self._pins[code] for code in set(embed_codes) & set(self._pins)}
             if gone:
-                tier = self._usable()
+                tier = required(self._tier)
                 if not tier.change_pins(remove=gone, drop=gone if drop else set()) and not drop:
                     tier.change_pins(add=gone)
                     raise _unsaved("unpin")
@@ -133,7 +134,7 @@ class Pins:
             if old is None or old == new:
                 return
             self._pins[new.embed_code] = new
-            self._usable().change_pins(add={new}, remove={old}, drop={old})
+            required(self._tier).change_pins(add={new}, remove={old}, drop={old})
 
     def _check(self, wanted: Iterable[Pin], quota_bytes: int) -> None:
         """With the lock held, so that nobody else's pins come in between."""
@@ -148,14 +149,6 @@ class Pins:
         if self._tier is None:
             return 0
         return self._tier.held_blocks(*pin) * self._tier.block_bytes
-
-    def _usable(self) -> DiskTier:
-        if self._tier is None:
-            raise CacheUnusable(
-                "this mount keeps no blocks on disk: give it --cache-size, and a --cache-dir that "
-                "no other mount uses"
-            )
-        return self._tier
 
 
 def _unsaved(command: str) -> CacheUnusable:

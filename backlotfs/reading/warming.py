@@ -16,6 +16,7 @@ from backlotfs.errors import CacheUnusable
 from backlotfs.reading.block_key import BlockKey
 from backlotfs.reading.demand import Demand
 from backlotfs.reading.disk.tier import DiskTier
+from backlotfs.reading.disk_face import required
 from backlotfs.reading.runs import runs_of
 from backlotfs.remote.identity import SourceIdentity
 from backlotfs.waiting import Waiter
@@ -70,7 +71,7 @@ class Warmer:
     @property
     def room_bytes(self) -> int:
         """What the tier can hold. :raises CacheUnusable: there is none."""
-        return self._usable().room_bytes
+        return required(self._tier).room_bytes
 
     @property
     def block_bytes(self) -> int:
@@ -79,7 +80,7 @@ class Warmer:
 
     def settle(self) -> None:
         """Wait until what was handed to the tier is written, or its disk takes too long."""
-        self._usable().drain()
+        required(self._tier).drain()
 
     def held_bytes(self, identity: SourceIdentity) -> int:
         """How much of this version the tier holds.
@@ -143,18 +144,10 @@ class Warmer:
         return ByteRange(start, min(stop, identity.size))
 
     def _keeping(self, identity: SourceIdentity) -> DiskTier:
-        tier = self._usable()
+        tier = required(self._tier)
         if identity.size and identity.validator.startswith("/"):
             raise CacheUnusable(
                 f"the host of {identity.embed_code} gives neither ETag nor Last-Modified: "
                 "nothing of it can be kept over restarts"
             )
         return tier
-
-    def _usable(self) -> DiskTier:
-        if self._tier is None:
-            raise CacheUnusable(
-                "this mount keeps no blocks on disk: give it --cache-size, and a --cache-dir that "
-                "no other mount uses"
-            )
-        return self._tier
