@@ -92,6 +92,9 @@ class PinKeeper:
                 if isinstance(error, RemoteUnavailable | DeadlineExceeded):
                     self._later.update(due)  # the others would fare no better
                     due.clear()
+            except Exception as error:  # noqa: BLE001  # the others are kept, whatever one does
+                events.JOB_FAILED.log(log, pool="pin-keeper", failure=error)
+                whole = False
             if not whole:
                 self._later.add(code)
         self._told = self._told and bool(self._later)

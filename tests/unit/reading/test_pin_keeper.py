@@ -155,6 +155,27 @@ def test_one_source_that_fails(kept: Kept) -> None:
     assert kept.pins.held_bytes == 3 * BLOCK
 
 
+def test_one_source_that_fails_in_a_way_nobody_thought_of(
+    kept: Kept, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Is in the log, and looked at again later; the others are fetched."""
+    kept.pin("E1", "E2")
+    demand = kept.origin.demand
+
+    def fail(identity: SourceIdentity, wanted: ByteRange) -> Demand:
+        if identity.embed_code == "E1":
+            raise ZeroDivisionError
+        return demand(identity, wanted)
+
+    kept.origin.demand = fail  # type: ignore[method-assign]  # a mistake of ours
+    assert kept.turn("E1", "E2")
+    assert kept.pins.held_bytes == 3 * BLOCK
+    assert "ZeroDivisionError" in caplog.text
+    kept.origin.demand = demand  # type: ignore[method-assign]
+    assert not kept.turn()
+    assert kept.pins.held_bytes == 6 * BLOCK
+
+
 def test_a_deleted_source(kept: Kept, caplog: pytest.LogCaptureFixture) -> None:
     """Its pin and its blocks go; of one that is not pinned nobody speaks."""
     kept.pin("E1")
