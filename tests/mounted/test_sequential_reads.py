@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 import pytest
 
-from backlotfs.emulator import EmulatedAsset
+from backlotfs.emulator import EmulatedAsset, Fault
 from tests.support.expected_bytes import assert_equal_bytes, assert_same_bytes, origin_bytes
 from tests.support.made_assets import KIB, MIB, video
 from tests.support.mounting import Mount
@@ -20,7 +21,9 @@ EDGES = [
     video(f"edge-{size}.mov", size)
     for size in (0, 1, 4095, 4096, 4097, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, MIB + 1)
 ]
-ASSETS = [LONG, *EDGES]
+#: Of which the end cannot be had.
+BROKEN = video("broken.mxf", 32 * MIB)
+ASSETS = [LONG, BROKEN, *EDGES]
 #: A limit far off, with which nothing is hedged: bytes are counted here.
 OPTIONS = ("--bwlimit", "10G")
 
@@ -61,6 +64,30 @@ def test_reading_at_and_after_the_end_gives_nothing(library_mount: Mount) -> Non
         assert os.pread(descriptor, 10, size - 1) == origin_bytes(LONG, size - 1)
     finally:
         os.close(descriptor)
+
+
+def test_a_read_whose_later_part_fails(library_mount: Mount) -> None:
+    """Ends before that, as read(2) has it; who reads on there gets the error, never an end."""
+    library_mount.expect_log("EACCES")
+    faults, size = library_mount.emulator.faults, 32 * MIB
+    rule = faults.add(
+        Fault.of("access_denied"),
+        route="source",
+        embed_code=BROKEN.embed_code,
+        offsets=(8 * MIB, size),
+    )
+    descriptor = os.open(library_mount.file_of(BROKEN), os.O_RDONLY)
+    try:
+        seen = os.pread(descriptor, size, 0)
+        assert 0 < len(seen) < size
+        assert_equal_bytes(seen, origin_bytes(BROKEN, 0, len(seen)), 0)
+        with pytest.raises(PermissionError) as caught:
+            os.pread(descriptor, size, len(seen))
+        assert caught.value.errno == errno.EACCES
+    finally:
+        os.close(descriptor)
+    faults.remove(rule)
+    assert_same_bytes(library_mount.file_of(BROKEN), BROKEN)
 
 
 def test_reading_again_asks_nobody(library_mount: Mount) -> None:
