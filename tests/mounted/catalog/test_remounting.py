@@ -22,7 +22,7 @@ from tests.support import commands
 from tests.support.deadlines import wait_until
 from tests.support.expected_bytes import assert_same_bytes
 from tests.support.made_assets import video
-from tests.support.mounting import is_mounted
+from tests.support.mounting import START_S, is_mounted
 
 pytestmark = pytest.mark.mounted
 
@@ -155,7 +155,7 @@ def test_an_interrupted_first_listing_goes_on(keep: Keep, ending: str) -> None:
         kept.emulator.faults.add(Fault.status(400), route="assets", skip=3, times=1)
         first.expect_exit(1)
         first.expect_log("backlotfs: ")
-        first.launch().process.wait(10)
+        first.launch().process.wait(START_S)
     else:
         first.expect_exit(-signal.SIGKILL)
         with kept.hanging("assets", skip=3) as (rule,):

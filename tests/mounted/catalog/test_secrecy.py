@@ -16,7 +16,7 @@ from tests.mounted.catalog.conftest import Keep
 from tests.mounted.catalog.kept_library import KeptLibrary, shown, wait_until_sized
 from tests.support.expected_bytes import assert_same_bytes
 from tests.support.made_assets import MIB, video
-from tests.support.mounting import Mount, detach
+from tests.support.mounting import END_S, Mount, detach
 
 pytestmark = pytest.mark.mounted
 
@@ -73,7 +73,7 @@ def test_nothing_signed_is_written(kept: KeptLibrary, ending: signal.Signals) ->
     assert_harmless(files_of(mount, kept.cache), kept.emulator)
     mount.expect_exit(0 if ending is signal.SIGTERM else -ending)
     mount.process.send_signal(ending)
-    mount.process.wait(6)
+    mount.process.wait(END_S)
     detach(mount.path)
     assert_harmless(files_of(mount, kept.cache), kept.emulator)
 
