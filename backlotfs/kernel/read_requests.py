@@ -97,14 +97,14 @@ class ReadRequests:
         """Answer now if the bytes are here, else when they have come."""
         try:
             demand = self._begin(request.fh, request.offset, request.size)
+            if demand is None:
+                self._device.answer(unique, (), 0)
+                return
+            self._take_up(unique, request, demand)
         except Exception as error:  # noqa: BLE001  # the kernel must get an answer
             self._counts.failed(request.pid, request.fh, error)
             self._device.refuse(unique, errno_of("read", error))
             return
-        if demand is None:
-            self._device.answer(unique, (), 0)
-            return
-        self._take_up(unique, request, demand)
         try:
             demand.look_ahead()  # last: the reader goes on meanwhile
         except Exception as error:  # noqa: BLE001  # the read itself has been answered

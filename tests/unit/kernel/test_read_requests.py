@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import pytest
+
 from backlotfs.byterange import ByteRange
 from backlotfs.errors import BadHandle, ContentChanged
 from backlotfs.kernel.device import Device, ReadRequest
@@ -82,6 +84,20 @@ def test_what_is_here_is_answered_at_once() -> None:
     reading.serve(2, size=0)
     reading.serve(3, fh=404)
     assert reading.device.told == [(1, b"ready"), (2, b""), (3, errno.EBADF)]
+
+
+def test_a_mistake_of_ours_leaves_no_reader_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does it take the thread that receives: EIO, and the next read is served."""
+    reading = Reading()
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as mistaken:
+        mistaken.setattr(reading.counts, "answered", fail)
+        reading.serve(1, fh=1)
+    reading.serve(2, fh=1)
+    assert reading.device.told == [(1, errno.EIO), (2, b"ready")]
 
 
 def test_nobody_waits_for_the_plan_of_what_lies_ahead() -> None:
