@@ -188,6 +188,8 @@ class Catalog:
                 return
             except BacklotError as error:
                 events.CATALOG_TROUBLE.log(log, reason=error)
+            except Exception as error:  # noqa: BLE001  # news are looked for all the same
+                events.JOB_FAILED.log(log, pool="catalog-keeper", failure=error)
 
     def publish(self) -> None:
         """Make a new version of what the store holds, and tell the listeners."""

@@ -184,33 +184,71 @@ def test_a_store_that_fails_for_a_moment_fails_no_use(
     synced.catalog.used()
 
 
+class Rounds:
+    """The keeper's rounds, one at a time: it sleeps until the test lets it go on."""
+
+    def __init__(self, synced: SyncedCatalog) -> None:
+        self._looks, self._slept = threading.Semaphore(0), threading.Semaphore(0)
+        # for good: the thread never ends
+        synced.clock.sleep = self._sleep  # type: ignore[method-assign]
+
+    def _sleep(self, seconds: float) -> None:  # noqa: ARG002  # as a clock's
+        self._slept.release()
+        self._looks.acquire()
+
+    def over(self) -> None:
+        """Wait until the keeper has done its round."""
+        assert self._slept.acquire(timeout=PATIENCE_S)
+
+    def next(self) -> None:
+        """Wait for that, and let it begin another."""
+        self.over()
+        self.begin()
+
+    def begin(self) -> None:
+        """Let it begin another."""
+        self._looks.release()
+
+
 def test_another_mounts_news(tmp_path: Path, synced: SyncedCatalog) -> None:
     """What another mount of the library synced is seen a little later; an idle one syncs hourly."""
     synced.load()
     other = SyncedCatalog(tmp_path)
     other.api.assets = [asset("A")]
-    looks, slept = threading.Semaphore(0), threading.Semaphore(0)
-
-    def sleep(seconds: float) -> None:
-        slept.release()
-        looks.acquire()
-
-    def look() -> None:
-        """Wait until the keeper has done its round, and let it begin another."""
-        assert slept.acquire(timeout=PATIENCE_S)
-        looks.release()
-
-    synced.clock.sleep = sleep  # type: ignore[method-assign]  # for good: the thread never ends
+    rounds = Rounds(synced)
     synced.catalog.keep_fresh()
     other.clock.advance(7200)
     other.catalog.refresh(full=True)
     other.workers.run_all()
-    look()
-    look()
+    rounds.next()
+    rounds.next()
     assert "A" in synced.names
     assert not synced.workers.jobs
     synced.clock.advance(catalog_module.IDLE_SYNC_S)
-    look()
-    assert slept.acquire(timeout=PATIENCE_S)
+    rounds.next()
+    rounds.over()
     assert len(synced.workers.jobs) == 1
     other.store.close()
+
+
+def test_a_mistake_of_ours_does_not_end_the_look_for_news(
+    synced: SyncedCatalog, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is in the log, and the next round is made as ever."""
+    synced.load()
+    rounds = Rounds(synced)
+    synced.clock.advance(catalog_module.IDLE_SYNC_S)
+
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as mistaken:
+        mistaken.setattr(synced.store, "state", fail)
+        synced.catalog.keep_fresh()
+        rounds.next()
+        rounds.over()
+    assert "ZeroDivisionError" in caplog.text
+    assert not synced.workers.jobs
+    rounds.begin()
+    rounds.over()
+    assert len(synced.workers.jobs) == 1
