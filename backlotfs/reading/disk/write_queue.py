@@ -55,6 +55,8 @@ class WriteQueue:
         self._thread: threading.Thread | None = None
         self._closing = False
         self._idle = False  # whether the thread sleeps until it is told
+        self._batches = 0  # that the disk took
+        self._in_vain_s = 0.0  # the longest wait for room in which it took none; until it does
 
     @property
     def full(self) -> bool:
@@ -66,9 +68,20 @@ class WriteQueue:
         return key in self._keys
 
     def wait_for_room(self, timeout_s: float) -> bool:
-        """Wait until there is some; False when there is none in time."""
+        """Wait until there is some; False when there is none in time.
+
+        A disk that hangs is waited for once: who comes later has no room at once, until it has
+        taken something. Else every block that a transfer brings would hold up the next.
+        """
         with self._changed:
-            return self._changed.wait_for(lambda: not self.full or self._closing, timeout_s)
+            if timeout_s <= self._in_vain_s:
+                return not self.full
+            batches = self._batches
+            if self._changed.wait_for(lambda: not self.full or self._closing, timeout_s):
+                return True
+            if batches == self._batches:  # else others were quicker to take the room
+                self._in_vain_s = timeout_s
+            return False
 
     def submit(self, pending: PendingBlock) -> bool:
         """Have it written; False when it is here already, when there is no room, or at the end."""
@@ -121,6 +134,8 @@ class WriteQueue:
                 self._write(batch)
             finally:
                 with self._changed:
+                    self._batches += 1
+                    self._in_vain_s = 0.0
                     for pending in batch:
                         del self._keys[pending.key]
                     self._changed.notify_all()
