@@ -44,11 +44,20 @@ class BacklotError(Exception):
     :cvar errno: what a FUSE operation answers when this error ends it.
     :cvar quiet: the log has said why already; one line per occurrence would flood it.
     :cvar exit_code: what the command line exits with when this error ends it.
+    :cvar remedy: what to do, where the sentence itself does not say it after a semicolon.
     """
 
     errno: ClassVar[int] = errno.EIO
     quiet: ClassVar[bool] = False
     exit_code: ClassVar[int] = 1
+    remedy: ClassVar[str] = ""
+
+    def advice(self) -> str:
+        """The line for who typed a command: what happened; what to do."""
+        sentence = str(self)
+        if not self.remedy or "; " in sentence:
+            return sentence
+        return f"{sentence.rstrip('.')}; {self.remedy}"
 
 
 class NoSuchEntry(BacklotError):
@@ -143,6 +152,7 @@ class RemoteUnavailable(BacklotError):
     """
 
     exit_code = 4
+    remedy = "is the address right, and the server up? see: backlotfs doctor"
 
     def __init__(self, message: str, *, status: int | None = None) -> None:
         super().__init__(message)
@@ -171,6 +181,7 @@ class RateLimited(RemoteUnavailable):
     """
 
     errno = errno.ETIMEDOUT
+    remedy = "try again then, or see what else uses the account"
 
     def __init__(self, message: str, *, retry_after_s: float) -> None:
         super().__init__(message, status=429)
@@ -182,10 +193,13 @@ class CredentialsRefused(BacklotError):
 
     errno = errno.EACCES
     exit_code = 3
+    remedy = "compare address, key and secret with what its owner gave you"
 
 
 class ClockSkewed(CredentialsRefused):
     """The API calls a fresh request expired: this machine's clock is behind."""
+
+    remedy = "set it: timedatectl set-ntp true"
 
 
 class ProtocolViolation(BacklotError):

@@ -2,7 +2,8 @@
 
 Never from a command-line option for the secret, which every user of the machine could read.
 
-Precedence: option, environment, profile. A profile file that others can read is refused::
+Precedence: option, environment, profile. Where nothing else says where to and as whom, the only
+profile of the usual file is taken. A profile file that others can read is refused::
 
     [profiles.main]
     api_url = "https://backlot.example"
@@ -61,10 +62,10 @@ def load_account(
     :param allow_source_hosts: beside those of the profile.
     :raises SettingsError: something is missing, malformed or readable by others; says what to do.
     """
-    entry = _profile(config or config_path(), profile, required=bool(config or profile))
+    file = file_to_read(environ, config=config, profile=profile, api_url=api_url)
+    entry = _profile(file, profile) if file is not None else {}
     url = api_url or environ.get("BACKLOT_API_URL") or _text(entry, "api_url") or DEFAULT_API_URL
-    if not url.startswith(("http://", "https://")):
-        raise SettingsError(f"the API URL {url!r} is not http:// or https://")
+    check_url(url)
     key = (
         environ.get("BACKLOT_API_KEY") or _text(entry, "api_key") or _credential(environ, "api_key")
     )
@@ -72,8 +73,8 @@ def load_account(
     if not key or not secret:
         missing = "key" if not key else "secret"
         raise SettingsError(
-            f"no API {missing}: set BACKLOT_API_KEY and BACKLOT_API_SECRET, or name a profile of "
-            f"{config or config_path()} with --profile"
+            f"no API {missing}: set BACKLOT_API_KEY and BACKLOT_API_SECRET, or make a profile: "
+            "backlotfs config init"
         )
     redaction.hide(key, secret)
     cdn = cdn_url or environ.get("BACKLOT_CDN_URL") or _text(entry, "cdn_url")
@@ -92,9 +93,28 @@ def load_account(
     )
 
 
-def _profile(path: Path, name: str | None, *, required: bool) -> dict[str, Any]:
-    if not required:
-        return {}
+def check_url(url: str) -> None:
+    """:raises SettingsError: it is no address of an API; says how to write one."""
+    if not url.startswith(("http://", "https://")):
+        meant = url.rpartition("://")[2]
+        raise SettingsError(
+            f"the API URL {url!r} is not http:// or https://; write it like https://{meant}"
+        )
+
+
+def file_to_read(
+    environ: Mapping[str, str], *, config: Path | None, profile: str | None, api_url: str | None
+) -> Path | None:
+    """The profile file, when one is asked for, or nothing else says where to and as whom."""
+    path = config or config_path()
+    if config or profile:
+        return path
+    names = ("BACKLOT_API_URL", "BACKLOT_API_KEY", "BACKLOT_API_SECRET", "CREDENTIALS_DIRECTORY")
+    elsewhere = api_url or any(environ.get(name) for name in names)
+    return path if not elsewhere and path.exists() else None
+
+
+def _profile(path: Path, name: str | None) -> dict[str, Any]:
     try:
         document = tomllib.loads(_read_private(path))
     except FileNotFoundError:
@@ -102,21 +122,28 @@ def _profile(path: Path, name: str | None, *, required: bool) -> dict[str, Any]:
             f"no configuration file {path}; make it: backlotfs config init"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} cannot be read: {type(error).__name__}") from None
+        raise SettingsError(
+            f"{path} cannot be read: {type(error).__name__}; see: ls -l {path}"
+        ) from None
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{path} is not valid TOML: {error}") from None
+        raise SettingsError(f"{path} is not valid TOML: {error}; mend that line") from None
     profiles = document.get("profiles")
     if not isinstance(profiles, dict):
-        raise SettingsError(f"{path} has no [profiles.NAME] table")
+        raise SettingsError(f"{path} has no [profiles.NAME] table; add one: backlotfs config init")
     if name is None and len(profiles) == 1:
         name = next(iter(profiles))
     entry = profiles.get(name) if name is not None else None
     if not isinstance(entry, dict):
         known = ", ".join(sorted(profiles))
-        raise SettingsError(f"{path} has no profile {name or '(none named)'}; it has: {known}")
+        if name is None:
+            raise SettingsError(f"{path} has several profiles; name one with --profile: {known}")
+        raise SettingsError(f"{path} has no profile {name}; it has: {known}")
     unknown = sorted(set(entry) - {key.name for key in PROFILE_KEYS})
     if unknown:
-        raise SettingsError(f"{path}, profile {name}: unknown setting {unknown[0]!r}")
+        raise SettingsError(
+            f"{path}, profile {name}: unknown setting {unknown[0]!r}; known are "
+            + ", ".join(key.name for key in PROFILE_KEYS)
+        )
     return entry
 
 
@@ -137,7 +164,7 @@ def _secret(
             return _read_private(path).strip(), str(path)
         except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(
-                f"the secret file {path} cannot be read: {type(error).__name__}"
+                f"the secret file {path} cannot be read: {type(error).__name__}; see: ls -l {path}"
             ) from None
     command = entry.get("api_secret_command")
     if command:

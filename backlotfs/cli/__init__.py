@@ -6,79 +6,72 @@ reached, 5 FUSE is not usable. Each failure is one line on stderr that names the
 
 from __future__ import annotations
 
-import importlib
 import sys
 
 import click
 
 from backlotfs import __version__, crashes
+from backlotfs.cli.late_commands import LateCommands
 from backlotfs.errors import BacklotError
 
 #: Command to where it is. Loaded when it is asked for: the server's libraries alone would take a
 #: quarter of a second of every mount's start.
 _COMMANDS = {
-    "completion": "backlotfs.cli.completion:completion",
-    "config": "backlotfs.cli.config:config",
-    "demo": "backlotfs.demo.command:demo",
-    "doctor": "backlotfs.cli.doctor:doctor",
-    "emulator": "backlotfs.emulator.command:emulator",
-    "export": "backlotfs.cli.export:export",
-    "info": "backlotfs.cli.library:info",
-    "ls": "backlotfs.cli.library:list_library",
-    "mount": "backlotfs.cli.mount:mount",
-    "pin": "backlotfs.cli.pin:pin",
-    "pins": "backlotfs.cli.pin:pins",
-    "refresh": "backlotfs.cli.status:refresh",
-    "stats": "backlotfs.cli.stats:stats",
-    "status": "backlotfs.cli.status:status",
-    "thumbnails": "backlotfs.cli.thumbnails:thumbnails",
-    "warm": "backlotfs.cli.warm:warm",
-    "umount": "backlotfs.cli.mount:umount",
-    "unpin": "backlotfs.cli.pin:unpin",
-    "verify": "backlotfs.cli.verify:verify",
+    "Begin": {
+        "demo": "backlotfs.demo.command:demo",
+        "config": "backlotfs.cli.config:config",
+        "doctor": "backlotfs.cli.doctor:doctor",
+    },
+    "Mount": {
+        "mount": "backlotfs.cli.mount:mount",
+        "umount": "backlotfs.cli.mount:umount",
+        "status": "backlotfs.cli.status:status",
+        "stats": "backlotfs.cli.stats:stats",
+        "refresh": "backlotfs.cli.status:refresh",
+    },
+    "Copy, with proof": {
+        "export": "backlotfs.cli.export:export",
+        "verify": "backlotfs.cli.verify:verify",
+    },
+    "Have files at hand": {
+        "warm": "backlotfs.cli.warm:warm",
+        "pin": "backlotfs.cli.pin:pin",
+        "unpin": "backlotfs.cli.pin:unpin",
+        "pins": "backlotfs.cli.pin:pins",
+        "thumbnails": "backlotfs.cli.thumbnails:thumbnails",
+    },
+    "Without a mount": {
+        "ls": "backlotfs.cli.library:list_library",
+        "info": "backlotfs.cli.library:info",
+        "emulator": "backlotfs.emulator.command:emulator",
+        "completion": "backlotfs.cli.completion:completion",
+    },
 }
 
 
-class _LateCommands(click.Group):
-    """Imports a command's module when the command is named."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
-        return sorted(_COMMANDS)
-
-    def get_command(
-        self,
-        ctx: click.Context,
-        cmd_name: str,
-    ) -> click.Command | None:
-        place = _COMMANDS.get(cmd_name)
-        if place is None:
-            return super().get_command(ctx, cmd_name)
-        module, _, name = place.partition(":")
-        try:
-            command = getattr(importlib.import_module(module), name)
-        except ModuleNotFoundError as error:
-            if error.name != "aiohttp":
-                raise
-            return _not_installed(cmd_name)
-        return command if isinstance(command, click.Command) else None
-
-
-def _not_installed(name: str) -> click.Command:
-    def refuse() -> None:
-        raise click.UsageError("this command needs an extra: pip install 'backlotfs[emulator]'")
-
-    return click.Command(
-        name,
-        callback=refuse,
-        help="Needs: pip install 'backlotfs[emulator]'",
-        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
-    )
-
-
-@click.group(cls=_LateCommands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LateCommands,
+    places=_COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__)
 def commands() -> None:
     """A Backlot video library as a read-only folder of original source files."""
+
+
+def usage_line(error: click.ClickException) -> str:
+    """What is wrong with the words of a command, and where the right ones are, in one line."""
+    said = error.format_message().rstrip(".")
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if context is None or "; " in said or said.endswith("?"):
+        return said
+    if isinstance(error, click.NoSuchOption):
+        said = f"No such option {error.option_name!r}"
+        if isinstance(context.command, click.Group):
+            return f"{said} before the command; try it after: {context.command_path} COMMAND …"
+        near = error.possibilities
+        said += f" (did you mean {near[0]}?)" if near else ""
+    return f"{said}; see: {context.command_path} --help"
 
 
 def main() -> None:
@@ -87,11 +80,14 @@ def main() -> None:
         with crashes.reported(click.ClickException, click.Abort, BacklotError):
             code = commands(prog_name="backlotfs", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        if "\n" in error.format_message():
+            error.show()  # a group without a command: its help
+        else:
+            click.echo(f"backlotfs: {usage_line(error)}", err=True)
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except BacklotError as error:
-        click.echo(f"backlotfs: {error}", err=True)
+        click.echo(f"backlotfs: {error.advice()}", err=True)
         sys.exit(error.exit_code)
     sys.exit(code if isinstance(code, int) else 0)

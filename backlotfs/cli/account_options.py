@@ -13,7 +13,7 @@ import click
 
 from backlotfs.errors import SettingsError
 from backlotfs.profile_file import profile_names
-from backlotfs.profiles import config_path, load_account
+from backlotfs.profiles import config_path, file_to_read, load_account
 from backlotfs.settings import Account
 
 R = TypeVar("R")
@@ -87,7 +87,8 @@ class ChosenAccount:
         """Where the account is described, for people."""
         if self.profile:
             return f"profile {self.profile} of {self.config or config_path()}"
-        return str(self.config) if self.config else "environment"
+        file = file_to_read(os.environ, config=self.config, profile=None, api_url=self.api_url)
+        return str(file) if file else "environment"
 
 
 def account_options(command: Callable[..., R]) -> Callable[..., R]:

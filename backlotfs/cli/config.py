@@ -13,6 +13,7 @@ from backlotfs.cli.greeting import greet
 from backlotfs.clock import SystemClock
 from backlotfs.errors import SettingsError
 from backlotfs.profile_file import has_profile, is_profile_name, write_profile
+from backlotfs.profiles import check_url
 from backlotfs.settings import DEFAULT_API_URL, Account, default_cdn_url
 from backlotfs.wiring import open_api_session
 
@@ -82,8 +83,7 @@ def _ask(name: str, api_url: str | None) -> Account:
     environ = os.environ
     url = api_url or environ.get("BACKLOT_API_URL")
     url = url or click.prompt("Address of the API", default=DEFAULT_API_URL)
-    if not url.startswith(("http://", "https://")):
-        raise SettingsError(f"the API URL {url!r} is not http:// or https://")
+    check_url(url)
     key = environ.get("BACKLOT_API_KEY") or click.prompt("API key")
     secret = environ.get("BACKLOT_API_SECRET") or click.prompt(
         "API secret (not shown)", hide_input=True

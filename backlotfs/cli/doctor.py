@@ -7,11 +7,13 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 
 import click
 
 from backlotfs.cli.account_options import ChosenAccount, account_options
+from backlotfs.cli.mountpoints import MOUNTPOINT
 from backlotfs.clock import SystemClock
 from backlotfs.doctor import machine
 from backlotfs.doctor.cache_folder import check_cache_folder
@@ -26,6 +28,7 @@ _NO_ACCOUNT = "backlotfs config init"
 
 
 @click.command()
+@click.argument("mountpoint", type=MOUNTPOINT, required=False)
 @account_options
 @click.option(
     "--cache-dir",
@@ -34,11 +37,14 @@ _NO_ACCOUNT = "backlotfs config init"
 )
 @click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
 def doctor(
+    mountpoint: Path | None,
     chosen: ChosenAccount,
     cache_dir: Path | None,
     as_json: bool,
 ) -> int:
     """Check all that a mount needs, and say how to mend what is amiss.
+
+    MOUNTPOINT, if you name it, is looked at too.
 
     Exits as `mount` would: 0 when it would work, else with the code of what would stop it first.
     Costs two or three calls of the API.
@@ -52,7 +58,8 @@ def doctor(
     except SettingsError as error:
         settings = failed_by("credentials", error, None if "; " in str(error) else _NO_ACCOUNT)
     findings = []
-    for finding in _checks(account, settings, cache_dir or default_cache_dir(os.environ)):
+    cache = cache_dir or default_cache_dir(os.environ)
+    for finding in chain(_of_machine(account, mountpoint), _of_account(account, settings, cache)):
         findings.append(finding)
         if not as_json:
             _say(finding)
@@ -63,7 +70,7 @@ def doctor(
     return code
 
 
-def _checks(account: Account | None, settings: Finding, cache_dir: Path) -> Iterator[Finding]:
+def _of_machine(account: Account | None, mountpoint: Path | None) -> Iterator[Finding]:
     is_root = os.geteuid() == 0
     options = account.mount_options.split(",") if account is not None else []
     yield machine.check_python()
@@ -72,6 +79,13 @@ def _checks(account: Account | None, settings: Finding, cache_dir: Path) -> Iter
     yield machine.check_fusermount(is_root=is_root)
     yield machine.check_allow_other(is_root=is_root, wanted="allow_other" in options)
     yield machine.check_read_ahead(is_root=is_root)
+    yield machine.check_open_files()
+    yield machine.check_mount_helper()
+    if mountpoint is not None:
+        yield machine.check_place(mountpoint)
+
+
+def _of_account(account: Account | None, settings: Finding, cache_dir: Path) -> Iterator[Finding]:
     yield check_cache_folder(cache_dir.absolute())
     yield settings
     if account is not None:

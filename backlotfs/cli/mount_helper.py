@@ -147,7 +147,7 @@ def main() -> None:
         code, line = _NO_MOUNT, "interrupted"
     except BacklotError as error:
         code = _WRONG_USE if error.exit_code == SettingsError.exit_code else _NO_MOUNT
-        line = str(error)
+        line = error.advice()
     else:
         return
     click.echo(f"{name}: {line}", err=True)

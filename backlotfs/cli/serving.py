@@ -183,7 +183,7 @@ def outcome_of(serve: Callable[[], None]) -> tuple[int, str]:
     try:
         serve()
     except BacklotError as error:
-        return error.exit_code, str(error)
+        return error.exit_code, error.advice()
     return 0, ""
 
 

@@ -39,8 +39,8 @@ def ask(
                 answer = json.loads(reader.readline())
     except (OSError, ValueError):
         raise NoAnswer(
-            f"the mount on {mountpoint} does not answer: was it made by this user, is it alive? "
-            f"`backlotfs umount {mountpoint}` clears a dead one"
+            f"no mount of this user answers on {mountpoint}; see what is mounted: "
+            f"findmnt -t fuse.backlotfs, and clear a dead one: backlotfs umount {mountpoint}"
         ) from None
     if not isinstance(answer, dict):
         raise NoAnswer(f"the mount on {mountpoint} gave no usable answer")

@@ -50,5 +50,5 @@ def failed(check: str, detail: str, remedy: str, exit_code: int = 1) -> Finding:
 
 def failed_by(check: str, error: BacklotError, remedy: str | None = None) -> Finding:
     """What an error says; its sentence names the remedy after a semicolon, if it has one."""
-    detail, _, said = str(error).partition("; ")
+    detail, _, said = error.advice().partition("; ")
     return Finding(check, Verdict.FAILED, detail, remedy or said or None, error.exit_code)

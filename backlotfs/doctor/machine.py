@@ -1,10 +1,11 @@
-"""What a mount needs of the system: Python, libfuse 2, the device, fusermount, fuse.conf."""
+"""What a mount needs of the system: Python, libfuse 2, the device, its helpers, limits, a place."""
 
 from __future__ import annotations
 
 import os
 import platform
 import re
+import resource
 import shutil
 import stat
 import sys
@@ -13,9 +14,14 @@ from pathlib import Path
 from backlotfs.doctor.finding import Finding, failed, failed_by, fine, note
 from backlotfs.errors import FuseUnusable
 from backlotfs.kernel.fuse_library import load_fuse
+from backlotfs.kernel.mountpoint import check_mountpoint, resolved
 from backlotfs.kernel.read_ahead import READ_AHEAD_KB
 
 OLDEST_PYTHON = (3, 11)
+#: Connections, slabs of the disk tier and sockets of a busy mount stay well below.
+ENOUGH_FILES = 1024
+#: Where mount(8) looks for what makes a mount of another type, and nowhere else.
+_HELPERS = "/sbin:/usr/sbin"
 _FUSE_FAILED = 5
 
 
@@ -110,3 +116,42 @@ def check_read_ahead(*, is_root: bool) -> Finding:
         "stays at the kernel's 128 KiB: copies cost more CPU",
         "mount as root (systemd/ has a unit), with allow_other and uid=",
     )
+
+
+def check_open_files(limit: int | None = None) -> Finding:
+    """How many files and connections may a mount have open?
+
+    :param limit: the soft limit; the process's own unless given.
+    """
+    if limit is None:
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY or limit >= ENOUGH_FILES:
+        words = "any number" if limit == resource.RLIM_INFINITY else str(limit)
+        return fine("open files", f"{words} at a time")
+    return note(
+        "open files",
+        f"no more than {limit} at a time: reads fail when many are open",
+        f"ulimit -n {ENOUGH_FILES}, or LimitNOFILE= of the unit",
+    )
+
+
+def check_mount_helper(path: str = _HELPERS) -> Finding:
+    """Would ``mount -t backlotfs`` and a line of fstab find us?"""
+    found = shutil.which("mount.backlotfs", path=path)
+    if found is None:
+        return note(
+            "mount(8)",
+            "mount -t backlotfs, fstab and systemd are not set up; backlotfs mount works",
+            "sudo make install, in the checkout",
+        )
+    return fine("mount(8)", found)
+
+
+def check_place(mountpoint: Path) -> Finding:
+    """Could a library be mounted there?"""
+    place = resolved(mountpoint)
+    try:
+        check_mountpoint(place)
+    except FuseUnusable as error:
+        return failed_by("mountpoint", error)
+    return fine("mountpoint", f"{place} is there, and empty")

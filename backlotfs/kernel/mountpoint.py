@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from backlotfs.errors import FuseUnusable
-from backlotfs.kernel.mount_table import MountEntry, mount_at
+from backlotfs.kernel.mount_table import FUSE_TYPE, MountEntry, mount_at
 from backlotfs.kernel.outside import look
 
 #: As many as the kernel follows.
@@ -48,7 +48,9 @@ def check_mountpoint(mountpoint: Path) -> None:
                 f"{mountpoint} holds a dead mount (Transport endpoint is not connected); "
                 + _clear(mountpoint, mounted)
             ) from None
-        raise FuseUnusable(f"{mountpoint} cannot be read: {error.strerror}") from None
+        raise FuseUnusable(
+            f"{mountpoint} cannot be read: {error.strerror}; name a folder of your own"
+        ) from None
     if mounted is not None and mounted.ours:
         raise FuseUnusable(
             f"{mountpoint} is already mounted; to mount anew: backlotfs umount {mountpoint}"
@@ -60,6 +62,11 @@ def check_mountpoint(mountpoint: Path) -> None:
             f"{mountpoint} is not writable by this user, which fusermount demands; "
             "name a folder of your own"
         )
+
+
+def not_mounted(mountpoint: Path) -> str:
+    """The sentence for a place with no mount on it, and how to find the right one."""
+    return f"{mountpoint} is not mounted; see what is: findmnt -t {FUSE_TYPE}"
 
 
 def _clear(mountpoint: Path, mounted: MountEntry | None) -> str:

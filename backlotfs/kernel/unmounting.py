@@ -12,6 +12,7 @@ from pathlib import Path
 
 from backlotfs.errors import BacklotError, FuseUnusable
 from backlotfs.kernel.mount_table import mount_at
+from backlotfs.kernel.mountpoint import not_mounted
 from backlotfs.kernel.outside import look
 
 _MNT_FORCE = 1
@@ -32,7 +33,7 @@ def unmount(mountpoint: Path) -> None:
     """
     mounted = mount_at(mountpoint)
     if mounted is None:
-        raise FuseUnusable(f"{mountpoint} is not mounted")
+        raise FuseUnusable(not_mounted(mountpoint))
     if not mounted.ours:
         raise FuseUnusable(
             f"{mountpoint} is a mount of type {mounted.fs_type}, not of backlotfs; "

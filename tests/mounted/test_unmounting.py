@@ -51,7 +51,8 @@ def test_umount_of_a_mount_in_use_says_who_holds_it(mount: Mount) -> None:
 def test_umount_of_nothing_says_so(tmp_path: Path) -> None:
     """Exit code 5 where nothing is mounted, and where the mount is somebody else's."""
     done = run("umount", tmp_path, home=tmp_path)
-    assert (done.returncode, done.stderr) == (5, f"backlotfs: {tmp_path} is not mounted\n")
+    assert done.returncode == 5
+    assert done.stderr.startswith(f"backlotfs: {tmp_path} is not mounted; ")
     other = run("umount", "/proc", home=tmp_path)
     assert other.returncode == 5
     assert "type proc" in other.stderr

@@ -149,7 +149,7 @@ def test_systemd_credentials(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("environ", "missing"), [(KEY, "secret"), (SECRET, "key"), ({}, "key")])
 def test_what_is_missing_is_named(environ: dict[str, str], missing: str) -> None:
     """With both remedies: the environment and a profile."""
-    with pytest.raises(SettingsError, match=f"no API {missing}: set BACKLOT_API_KEY .*--profile"):
+    with pytest.raises(SettingsError, match=f"no API {missing}: set BACKLOT_API_KEY .*config init"):
         load_account(environ)
 
 
@@ -158,7 +158,7 @@ def test_what_is_missing_is_named(environ: dict[str, str], missing: str) -> None
     [
         ("[profiles.a", "not valid TOML"),
         ("x = 1", r"has no \[profiles.NAME\] table"),
-        ("[profiles.a]\n[profiles.b]", r"no profile \(none named\); it has: a, b"),
+        ("[profiles.a]\n[profiles.b]", "several profiles; name one with --profile: a, b"),
         ("[profiles]\na = 1", "no profile a; it has: a"),
         ('[profiles.a]\nsecret = "s3cret"', "profile a: unknown setting 'secret'"),
         ("[profiles.a]\napi_secret = 5", "setting api_secret is not a text"),
@@ -195,6 +195,22 @@ def test_named_profile_is_looked_for_in_the_usual_place(tmp_path: Path) -> None:
     assert load_account({}, profile="a").api_key == "k"
     with pytest.raises(SettingsError, match="no profile c; it has: a, b"):
         load_account({}, profile="c")
+
+
+def test_the_only_profile_there_is_need_not_be_named(tmp_path: Path) -> None:
+    """Unless anything else says where to or as whom: a key is not sent where it does not belong."""
+    own = tmp_path / "config" / "backlotfs" / "config.toml"
+    own.parent.mkdir(parents=True)
+    own.write_text('[profiles.a]\napi_url = "https://a"\napi_key = "k"\napi_secret = "s"\n')
+    own.chmod(0o600)
+    assert load_account({}).api_url == "https://a"
+    assert load_account(KEY | SECRET).api_url == "https://api.ooyala.com"
+    for environ, api_url in (({}, "https://b"), ({"BACKLOT_API_URL": "https://b"}, None)):
+        with pytest.raises(SettingsError, match="no API key"):
+            load_account(environ, api_url=api_url)
+    own.write_text(own.read_text() + "[profiles.b]\n")
+    with pytest.raises(SettingsError, match="name one with --profile: a, b"):
+        load_account({})
 
 
 def test_options_of_a_profile(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from tests.support import commands
 from tests.support.made_assets import video
 
 CHECKS = [
-    "python", "libfuse 2", "/dev/fuse", "fusermount", "allow_other", "read-ahead", "cache folder",
-    "credentials", "TLS", "API", "clock", "sources",
+    "python", "libfuse 2", "/dev/fuse", "fusermount", "allow_other", "read-ahead",
+    "open files", "mount(8)", "cache folder", "credentials", "TLS", "API", "clock", "sources",
 ]  # fmt: skip  # in the order of the output
 
 
@@ -80,6 +80,17 @@ def test_a_profile_open_to_others_is_exit_2(emulator: Emulator, tmp_path: Path) 
     done = doctor(tmp_path, config)
     assert done.return_value == 2
     assert f"chmod 600 {config}" in done.stdout
+
+
+def test_a_mountpoint_is_looked_at_when_it_is_named(emulator: Emulator, tmp_path: Path) -> None:
+    """It exits as a mount there would; elsewhere no word is said of it."""
+    config = commands.write_config(tmp_path / "config.toml", emulator)
+    done = doctor(tmp_path, config, str(tmp_path))
+    assert done.return_value == 5
+    assert f"{tmp_path} is not empty" in done.stdout
+    assert "→ empty it, or name another folder" in done.stdout
+    (tmp_path / "mnt").mkdir()
+    assert "is there, and empty" in doctor(tmp_path, config, str(tmp_path / "mnt")).stdout
 
 
 def test_a_clock_that_is_off() -> None:

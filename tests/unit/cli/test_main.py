@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -75,7 +76,10 @@ def test_exit_codes(
     cli.commands.add_command(fail)
     assert exit_of(monkeypatch, "fail") == code
     captured = capsys.readouterr()
-    assert captured.err.splitlines()[-1].endswith("words")
+    assert len(captured.err.splitlines()) == 1
+    assert "words" in captured.err
+    if isinstance(error, BacklotError) and error.remedy:
+        assert captured.err.endswith(f"words; {error.remedy}\n")
     assert captured.out == ""
 
 
@@ -114,6 +118,38 @@ def test_usage(arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> N
     assert exit_of(monkeypatch, *arguments) == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("unmount /mnt", "No such command 'unmount'; did you mean: backlotfs umount"),
+        ("mount --profil x /mnt", "(did you mean --profile?); see: backlotfs mount --help"),
+        ("--profile x mount /mnt", "before the command; try it after: backlotfs COMMAND …"),
+        ("mount", "Missing argument 'MOUNTPOINT'; see: backlotfs mount --help"),
+        ("mount --memory lots /mnt", "'lots' is not a size; write it like 256M or 10G"),
+    ],
+)
+def test_a_slip_is_one_line_with_the_way_on(
+    words: str, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The right word where it is plain, else where the right words are."""
+    assert exit_of(monkeypatch, *words.split()) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("backlotfs: ")
+    assert said.endswith(f"{line}\n")
+    assert len(said.splitlines()) == 1
+
+
+def test_the_list_of_commands_has_each_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By what they are for, and none of their purposes cut."""
+    assert exit_of(monkeypatch) == 2
+    shown = capsys.readouterr().err
+    assert "..." not in shown.partition("Begin:")[2]
+    for name in cli.commands.list_commands(click.Context(cli.commands)):
+        assert len(re.findall(rf"^  {name} ", shown, re.M)) == 1
+
+
 def test_no_credentials(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -131,7 +167,8 @@ def test_umount_of_nothing(
 ) -> None:
     """5: there is no mount."""
     assert exit_of(monkeypatch, "umount", str(tmp_path)) == 5
-    assert capsys.readouterr().err == f"backlotfs: {tmp_path.resolve()} is not mounted\n"
+    line = capsys.readouterr().err
+    assert f"{tmp_path.resolve()} is not mounted; see what is: findmnt -t fuse.backlotfs" in line
 
 
 def test_a_mountpoint_that_is_none(
@@ -150,7 +187,7 @@ def test_status_of_nothing(
     monkeypatch.setattr("backlotfs.cli.mountpoints.our_mounts", list)
     assert exit_of(monkeypatch, "status") == 5
     assert exit_of(monkeypatch, "refresh", str(tmp_path)) == 1
-    assert "does not answer" in capsys.readouterr().err
+    assert f"answers on {tmp_path.resolve()}; see what is mounted" in capsys.readouterr().err
 
 
 def test_the_server_commands_need_the_extra(

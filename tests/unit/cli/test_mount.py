@@ -189,7 +189,10 @@ def test_a_background_mount_that_fails(command: Command) -> None:
     command.error = CredentialsRefused("the API refuses the key")
     result = command.run()
     assert isinstance(result.exception, MODULE.MountFailed)
-    assert (result.exception.exit_code, str(result.exception)) == (3, "the API refuses the key")
+    assert (result.exception.exit_code, str(result.exception)) == (
+        3,
+        f"the API refuses the key; {CredentialsRefused.remedy}",
+    )
 
 
 @pytest.mark.parametrize(
@@ -211,13 +214,13 @@ def test_the_mountpoint_need_not_be_readable(command: Command) -> None:
 
 
 def test_outcomes() -> None:
-    """Fine, or the error's code and its words."""
+    """Fine, or the error's code, its words and what to do."""
 
     def fail() -> None:
         raise CredentialsRefused("words")
 
     assert outcome_of(lambda: None) == (0, "")
-    assert outcome_of(fail) == (3, "words")
+    assert outcome_of(fail) == (3, f"words; {CredentialsRefused.remedy}")
 
 
 def test_the_parent_is_told_by_the_child(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,7 +131,7 @@ def test_root_has_one_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     ("error", "code", "line"),
     [
         (SettingsError("no profile"), 1, "no profile"),
-        (CredentialsRefused("no entry"), 32, "no entry"),
+        (CredentialsRefused("no entry"), 32, f"no entry; {CredentialsRefused.remedy}"),
         (click.UsageError("no such option"), 1, "no such option"),
         (click.Abort(), 32, "interrupted"),
     ],

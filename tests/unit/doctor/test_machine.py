@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,24 @@ def test_leave_for_others(
 def test_the_read_ahead_of_ordinary_users_is_a_note() -> None:
     """Slower, not broken."""
     assert machine.check_read_ahead(is_root=False).verdict is Verdict.NOTE
+
+
+def test_a_low_limit_of_open_files() -> None:
+    """A mount works, until many files are read at a time."""
+    found = machine.check_open_files(256)
+    assert (found.verdict, found.remedy) == (
+        Verdict.NOTE,
+        "ulimit -n 1024, or LimitNOFILE= of the unit",
+    )
+    assert machine.check_open_files(1024).verdict is Verdict.OK
+    assert machine.check_open_files(resource.RLIM_INFINITY).detail == "any number at a time"
+
+
+def test_what_mount_8_runs(tmp_path: Path) -> None:
+    """Not there is no fault: our own command mounts without it."""
+    assert machine.check_mount_helper(str(tmp_path)).verdict is Verdict.NOTE
+    (tmp_path / "mount.backlotfs").touch(mode=0o755)
+    assert machine.check_mount_helper(str(tmp_path)).verdict is Verdict.OK
 
 
 def test_a_folder_that_will_be_made(tmp_path: Path) -> None:
