@@ -129,7 +129,9 @@ def _roundtrip(text: str) -> str:
 
 def test_nobody_answers_in_time(server: ControlServer, released: threading.Event) -> None:
     """A mount that hangs: the command ends, and says what could be done."""
-    with pytest.raises(NoAnswer, match=r"no mount of this user answers on.*backlotfs umount /mnt/library"):
+    with pytest.raises(
+        NoAnswer, match=r"no mount of this user answers on.*backlotfs umount /mnt/library"
+    ):
         ask(PLACE, "slow", timeout_s=0.05)
 
 
