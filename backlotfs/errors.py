@@ -152,7 +152,7 @@ class RemoteUnavailable(BacklotError):
     """
 
     exit_code = 4
-    remedy = "is the address right, and the server up? see: backlotfs doctor"
+    remedy = "is the address right, and the server up?"
 
     def __init__(self, message: str, *, status: int | None = None) -> None:
         super().__init__(message)

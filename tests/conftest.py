@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,7 +22,13 @@ MountIt = Callable[..., Mount]
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """What a killed run left must not fail this one; cleared once, before any worker starts."""
+    """What a killed run left must not fail this one; cleared once, before any worker starts.
+
+    Nor must the shell that began it: without job control, what it runs in the background ignores
+    Ctrl-C, and so would the commands that tests interrupt.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not _is_worker(session.config):
         clear_dead_mounts()
 

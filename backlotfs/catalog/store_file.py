@@ -46,7 +46,8 @@ class StoreFile:
         :raises OSError: the folder cannot be written, or another mount does not end its opening.
         """
         folder = self.path.parent
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # one of others' stays theirs
+        folder.mkdir(mode=0o700, exist_ok=True)
         folder.chmod(0o700)
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         self._lock = os.open(self.path.with_suffix(".lock"), flags, 0o600)

@@ -19,7 +19,10 @@ from backlotfs.wiring import Stack
 
 
 def handlers(settings: MountSettings, stack: Stack) -> Mapping[str, Handler]:
-    """By the name of the command. All but ``warm`` and ``preview`` answer from memory, at once."""
+    """By the name of the command; made once, at the start of the mount, whose time they tell.
+
+    ``warm``, ``held`` and ``preview`` may wait for the network, the others for the disk at most.
+    """
     began_s = time.time()
 
     def refresh(request: dict[str, Any]) -> dict[str, Any]:
@@ -42,9 +45,7 @@ def _stats(stack: Stack) -> dict[str, Any]:
         stack.observed.reads.used_bytes + stack.warmer.fetched_bytes
     )  # before what was fetched, or more may seem used than was
     totals = stack.gets.totals()
-    everybody = Usage()
-    for usage in by_name.values():
-        everybody.add(usage)
+    everybody = stack.observed.reads.total()
     asked_bytes = everybody.asked_bytes
     made, won = stack.lines.hedges()
     return {

@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from backlotfs.cli.account_options import ChosenAccount, account_options
+from backlotfs.cli.mount_options import split_options
 from backlotfs.cli.mountpoints import MOUNTPOINT
 from backlotfs.clock import SystemClock
 from backlotfs.doctor import machine
@@ -47,7 +48,7 @@ def doctor(
     MOUNTPOINT, if you name it, is looked at too.
 
     Exits as `mount` would: 0 when it would work, else with the code of what would stop it first.
-    Costs two or three calls of the API.
+    Costs two to four calls of the API.
     """
     account: Account | None = None
     try:
@@ -72,12 +73,13 @@ def doctor(
 
 def _of_machine(account: Account | None, mountpoint: Path | None) -> Iterator[Finding]:
     is_root = os.geteuid() == 0
-    options = account.mount_options.split(",") if account is not None else []
+    options = split_options(account.mount_options) if account is not None else []
+    allow_other = any(name == "allow_other" for name, _ in options)
     yield machine.check_python()
     yield machine.check_libfuse()
     yield machine.check_device()
     yield machine.check_fusermount(is_root=is_root)
-    yield machine.check_allow_other(is_root=is_root, wanted="allow_other" in options)
+    yield machine.check_allow_other(is_root=is_root, wanted=allow_other)
     yield machine.check_read_ahead(is_root=is_root)
     yield machine.check_open_files()
     yield machine.check_mount_helper()

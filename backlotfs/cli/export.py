@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -17,6 +18,8 @@ from backlotfs.export.exporter import Exporter, Outcome, State, claimed, planned
 from backlotfs.export.items import Item, Problem, find_items, printable
 from backlotfs.export.letter_case import folds_case, kept_apart
 from backlotfs.export.manifest import MANIFEST
+from backlotfs.export.part import part_of
+from backlotfs.namespace.attributes import STAT_BLOCK_BYTES
 
 
 class ExportIncomplete(BacklotError):
@@ -50,10 +53,7 @@ def export(
     """
     started_s = time.monotonic()
     items, problems = find_items(sources, time.sleep)
-    if not items and not problems:
-        raise NothingThere(
-            f"there is no file in {', '.join(sources)}; is it mounted? see: backlotfs status"
-        )
+    require_files(sources, items, problems)
     lost = _lost(problems)
     try:
         plan = planned(items, destination, overwrite=overwrite)
@@ -73,6 +73,16 @@ def export(
             "choose a folder of your own, with room"
         ) from None
     _report(outcomes, destination, as_json, time.monotonic() - started_s)
+
+
+def require_files(
+    sources: Sequence[str], items: Sequence[Item], problems: Sequence[Problem]
+) -> None:
+    """:raises NothingThere: there is neither a file nor trouble in ``sources``."""
+    if not items and not problems:
+        raise NothingThere(
+            f"there is no file in {', '.join(sources)}; is it mounted? see: backlotfs status"
+        )
 
 
 def _run(
@@ -101,13 +111,22 @@ def _lost(problems: Sequence[Problem]) -> list[Outcome]:
 
 
 def _check_room(destination: Path, plan: Sequence[Outcome]) -> None:
-    needed = sum(outcome.size_bytes for outcome in plan if outcome.state is State.PLANNED)
+    to_copy = [outcome for outcome in plan if outcome.state is State.PLANNED]
+    needed = sum(o.size_bytes - _written(destination / o.name, o.size_bytes) for o in to_copy)
     free = shutil.disk_usage(destination).free
     if needed > free:
         raise SettingsError(
             f"{in_words(needed)} are to be copied, {destination} has room for {in_words(free)}; "
             "make room, or export less"
         )
+
+
+def _written(target: Path, size_bytes: int) -> int:
+    """What an export that was cut off has of it on the disk already."""
+    try:
+        return min(size_bytes, os.stat(part_of(target)).st_blocks * STAT_BLOCK_BYTES)
+    except OSError:
+        return 0
 
 
 def _say_failures(outcomes: Sequence[Outcome], bar: TransferBar | None = None) -> None:

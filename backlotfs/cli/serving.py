@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from backlotfs import __version__, crashes, events, logs, service
 from backlotfs.cli.control_handlers import handlers
@@ -18,7 +18,7 @@ from backlotfs.cli.state_dump import dump_state
 from backlotfs.cli.watchdog import watch
 from backlotfs.clock import Deadline, SystemClock
 from backlotfs.control.address import socket_path
-from backlotfs.control.server import ControlServer
+from backlotfs.control.server import ControlServer, Handler
 from backlotfs.errors import BacklotError, CredentialsRefused, SettingsError
 from backlotfs.kernel import signals
 from backlotfs.kernel.operations import BacklotOperations
@@ -27,7 +27,6 @@ from backlotfs.kernel.preview_makers import PreviewMakers
 from backlotfs.kernel.process_names import ProcessNames
 from backlotfs.kernel.session import SETTLE_S, Memory, MountOptions, MountSession
 from backlotfs.read_path import open_disk_tier
-from backlotfs.reading.read_counts import Usage
 from backlotfs.settings import MountSettings
 from backlotfs.wiring import Stack, build_stack
 
@@ -80,6 +79,7 @@ def _serve(settings: MountSettings, ready: Callable[[], None]) -> None:
         invalidate=session.invalidate,
         progress=_still_listing,
     )
+    asked = handlers(settings, stack)
     report = MinuteReport(stack, clock)
     begun = threading.Event()
 
@@ -98,7 +98,7 @@ def _serve(settings: MountSettings, ready: Callable[[], None]) -> None:
             signal.SIGTERM: stop,
             signal.SIGINT: stop,
             signal.SIGHUP: stack.catalog.refresh,
-            signal.SIGUSR1: lambda: dump_state(settings, stack),
+            signal.SIGUSR1: lambda: dump_state(asked, stack),
             signal.SIGUSR2: lambda: logs.change_verbosity(settings.log_level),
         }
     )
@@ -158,7 +158,7 @@ def _serve(settings: MountSettings, ready: Callable[[], None]) -> None:
         crawl()  # another mount may have crawled, and ended
         report.tell()
 
-    control = _open_control(settings, stack)
+    control = _open_control(settings, asked)
     begun.set()
     try:
         begin = operations.begin if settings.makes_files else stack.reader.begin
@@ -211,9 +211,9 @@ def _check(stack: Stack) -> BacklotError | None:
     return error if isinstance(error, CredentialsRefused) else None
 
 
-def _open_control(settings: MountSettings, stack: Stack) -> ControlServer | None:
+def _open_control(settings: MountSettings, asked: Mapping[str, Handler]) -> ControlServer | None:
     try:
-        return ControlServer(socket_path(settings.mountpoint), handlers(settings, stack))
+        return ControlServer(socket_path(settings.mountpoint), asked)
     except OSError as error:
         events.CONTROL_OFF.log(log, reason=error.strerror)
         return None
@@ -224,9 +224,7 @@ def _tell_the_end(
 ) -> None:
     with contextlib.suppress(BacklotError):
         report.tell()  # the last minute's, which is no whole one
-    used = Usage()
-    for usage in stack.observed.reads.by_name().values():
-        used.add(usage)
+    used = stack.observed.reads.total()
     events.UNMOUNTED.log(
         log,
         mountpoint=settings.mountpoint,

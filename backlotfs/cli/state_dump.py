@@ -11,11 +11,11 @@ import logging
 import sys
 import threading
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 
 from backlotfs import events
-from backlotfs.cli.control_handlers import handlers
-from backlotfs.settings import MountSettings
+from backlotfs.control.server import Handler
 from backlotfs.wiring import Stack
 
 log = logging.getLogger(__name__)
@@ -24,8 +24,12 @@ log = logging.getLogger(__name__)
 NAMES_SHOWN = 50
 
 
-def dump_state(settings: MountSettings, stack: Stack) -> None:
-    """Write it. :raises BacklotError: the state cannot be told; the threads have been, then."""
+def dump_state(asked: Mapping[str, Handler], stack: Stack) -> None:
+    """Write it.
+
+    :param asked: what answers ``status`` and ``stats``.
+    :raises BacklotError: the state cannot be told; the threads have been, then.
+    """
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     stacks = sys._current_frames()
     by_place: dict[str, list[str]] = {}
@@ -36,7 +40,6 @@ def dump_state(settings: MountSettings, stack: Stack) -> None:
     for frames, threads in by_place.items():
         events.STACK.log(log, threads=sorted(threads), frames=frames)
     open_files = stack.reader.open_files()
-    asked = handlers(settings, stack)
     details = {
         "status": asked["status"]({}),
         "stats": asked["stats"]({}),

@@ -81,7 +81,7 @@ def _cache(stack: Stack) -> dict[str, Any]:
 
 def _throughput(stack: Stack, began_s: float) -> dict[str, Any]:
     observed = stack.observed
-    read_bytes = sum(usage.asked_bytes for usage in observed.reads.by_name().values())
+    read_bytes = observed.reads.total().asked_bytes
     fetched_bytes = stack.gets.totals().fetched_bytes
     up_s = max(1.0, time.time() - began_s)
     return {

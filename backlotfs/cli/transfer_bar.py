@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from types import TracebackType
 
 import click
 from rich.console import Console
@@ -25,45 +24,38 @@ class TransferBar:
 
     def __init__(self, what: str, total_bytes: int, *, wanted: bool = True) -> None:
         """``what`` is done, as a word; not ``wanted``: say only what is told to `say`."""
-        self._progress = None
-        if wanted and sys.stderr.isatty():
-            self._progress = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                DownloadColumn(binary_units=True),
-                TransferSpeedColumn(),
-                TimeRemainingColumn(),
-                console=Console(stderr=True),
-            )
-            self._task = self._progress.add_task(what, total=total_bytes)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(binary_units=True),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            disable=not (wanted and sys.stderr.isatty()),
+        )
+        self._task = self._progress.add_task(what, total=total_bytes)
 
     def moved(self, count_bytes: int) -> None:
         """So many bytes more are done; less than 0: so many are to be done again."""
-        if self._progress is not None:
-            self._progress.advance(self._task, count_bytes)
+        self._progress.advance(self._task, count_bytes)
 
     def say(self, line: str) -> None:
         """A line on stderr, above the bar where there is one."""
-        if self._progress is not None:
-            self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
-        else:
+        if self._progress.disable:
             click.echo(line, err=True)
+        else:  # names of files may look like rich's own language
+            self._progress.console.print(
+                line, markup=False, emoji=False, highlight=False, soft_wrap=True
+            )
 
     def __enter__(self) -> TransferBar:
         """Draw it."""
-        if self._progress is not None:
-            self._progress.start()
+        self._progress.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_failure: object) -> None:
         """Leave it as it is then."""
-        if self._progress is not None:
-            self._progress.stop()
+        self._progress.stop()
 
 
 def in_words(count_bytes: float) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from backlotfs.cli.export import problem_line
+from backlotfs.cli.export import problem_line, require_files
 from backlotfs.cli.transfer_bar import TransferBar, in_words
 from backlotfs.errors import BacklotError, SettingsError
 from backlotfs.export.items import find_items, printable
@@ -47,6 +47,8 @@ def verify(destination: Path, sources: tuple[str, ...], jobs: int, as_json: bool
             f"there is no {MANIFEST} in {destination}; name the folder that an export went to"
         )
     items, problems = find_items(sources, time.sleep)
+    if sources:
+        require_files(sources, items, problems)
     sizes = {item.name: item.size_bytes for item in items}
     total_bytes = sum(_size_of(destination / name) for name in entries)
     with TransferBar("verify", total_bytes, wanted=not as_json) as bar:

@@ -37,6 +37,11 @@ def ask(
             line.sendall(request)
             with line.makefile("rb") as reader:
                 answer = json.loads(reader.readline())
+    except TimeoutError:
+        raise NoAnswer(
+            f"the mount on {mountpoint} did not answer in {timeout_s:g} s; it may be busy: "
+            "try again, or see its log"
+        ) from None
     except (OSError, ValueError):
         raise NoAnswer(
             f"no mount of this user answers on {mountpoint}; see what is mounted: "

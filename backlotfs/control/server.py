@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 #: A request is a command's name and a few flags, or one short text for each of 100 000 files.
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
 
+_TOO_LONG = {"error": "too much was named at once; name fewer files at a time"}
+
 #: An unmount does not wait longer for this thread.
 _STOP_WITHIN_S = 0.05
 
@@ -46,7 +48,8 @@ class ControlServer:
             timeout = 5.0
 
             def handle(self) -> None:
-                answer = _answer(self.rfile.readline(MAX_REQUEST_BYTES), handlers)
+                line = self.rfile.readline(MAX_REQUEST_BYTES)
+                answer = _TOO_LONG if len(line) == MAX_REQUEST_BYTES else _answer(line, handlers)
                 self.wfile.write(json.dumps(answer).encode() + b"\n")
 
         self._path = path

@@ -36,10 +36,15 @@ def copy_file(
         status = os.fstat(source)
         version = Version(status.st_size, status.st_mtime_ns)
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = Part(target, version)
+
+        def go_on() -> None:
+            if stop.is_set():
+                raise Interrupted("stopped")
+
+        part = Part(target, version, go_on)
         try:
             moved(part.length_bytes)
-            _fill(part, source, version, moved, stop)
+            _fill(part, source, version, moved, go_on)
             # A mount says here that the source was replaced meanwhile: only after this is it whole.
             closing, source = source, -1
             os.close(closing)
@@ -63,12 +68,11 @@ def _fill(
     source: int,
     version: Version,
     moved: Callable[[int], None],
-    stop: threading.Event,
+    go_on: Callable[[], None],
 ) -> None:
     buffer = memoryview(bytearray(PIECE_BYTES))
     while count := os.preadv(source, [buffer], part.length_bytes):
-        if stop.is_set():
-            raise Interrupted("stopped")
+        go_on()
         part.write(buffer[:count])
         moved(count)
     status = os.fstat(source)

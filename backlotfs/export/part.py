@@ -36,16 +36,17 @@ class Version:
 class Part:
     """The part of one file. One thread uses it; `close` in any case."""
 
-    def __init__(self, target: Path, version: Version) -> None:
+    def __init__(self, target: Path, version: Version, go_on: Callable[[], None]) -> None:
         """Open what an earlier export left of this version, or begin.
 
+        :param go_on: called between pieces as bytes are read back; what it raises ends that.
         :raises OSError: it cannot be made, or what is there cannot be read.
         """
-        key = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:24]
         self._target = target
-        self._path = target.with_name(f"{PART_PREFIX}{key}.part")
-        self._checkpoint = target.with_name(f"{PART_PREFIX}{key}.checkpoint")
+        self._path = part_of(target)
+        self._checkpoint = self._path.with_suffix(".checkpoint")
         self._version = version
+        self._go_on = go_on
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         self._descriptor = os.open(self._path, flags, _PART_MODE)
         self._synced_bytes = 0
@@ -96,7 +97,7 @@ class Part:
         os.fsync(self._descriptor)
         # Without its pages in memory, so that it is the disk that answers.
         os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-        if _digest_of(self._descriptor, self.length_bytes).hexdigest() != self.digest:
+        if self._read_back(self.length_bytes).hexdigest() != self.digest:
             self.discard()
             raise ReadBackDiffers(
                 "reading it back gave other bytes than were written: check the disk or cable of "
@@ -129,13 +130,22 @@ class Part:
             note = json.loads(self._checkpoint.read_bytes())
             length = int(note["length_bytes"])
             if Version(note["size_bytes"], note["mtime_ns"]) == self._version and length > 0:
-                digest = _digest_of(self._descriptor, length)
+                digest = self._read_back(length)
                 if digest.hexdigest() == note["sha256"]:
                     return length, digest
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             pass
         self._checkpoint.unlink(missing_ok=True)
         return 0, hashlib.sha256()
+
+    def _read_back(self, length_bytes: int) -> hashlib._Hash:
+        return _digest_of(self._descriptor, length_bytes, lambda _count: self._go_on())
+
+
+def part_of(target: Path) -> Path:
+    """Where the bytes of a file are until it is whole; it need not be there."""
+    key = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:24]
+    return target.with_name(f"{PART_PREFIX}{key}.part")
 
 
 def digest_of_file(path: Path, size_bytes: int, moved: Callable[[int], None]) -> str:
@@ -152,9 +162,7 @@ def digest_of_file(path: Path, size_bytes: int, moved: Callable[[int], None]) ->
         os.close(descriptor)
 
 
-def _digest_of(
-    descriptor: int, length: int, moved: Callable[[int], None] = lambda _count: None
-) -> hashlib._Hash:
+def _digest_of(descriptor: int, length: int, moved: Callable[[int], None]) -> hashlib._Hash:
     """The digest of the first ``length`` bytes; of fewer where the file ends before."""
     found = hashlib.sha256()
     buffer = bytearray(PIECE_BYTES)

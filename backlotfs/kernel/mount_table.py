@@ -12,6 +12,8 @@ from pathlib import Path
 
 #: The file system type of our mounts, as the kernel shows it.
 FUSE_TYPE = "fuse.backlotfs"
+#: The command that shows them.
+SHOW_MOUNTS = f"findmnt -t {FUSE_TYPE}"
 #: The type of mounts that were asked to look like another network file system (``--subtype``).
 BORROWED_TYPE = "fuse.sshfs"
 #: What is ours under that type: real ones are mounts of ``HOST:FOLDER``, seldom with all of these.

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from backlotfs.errors import FuseUnusable
-from backlotfs.kernel.mount_table import FUSE_TYPE, MountEntry, mount_at
+from backlotfs.kernel.mount_table import SHOW_MOUNTS, MountEntry, mount_at
 from backlotfs.kernel.outside import look
 
 #: As many as the kernel follows.
@@ -66,7 +66,7 @@ def check_mountpoint(mountpoint: Path) -> None:
 
 def not_mounted(mountpoint: Path) -> str:
     """The sentence for a place with no mount on it, and how to find the right one."""
-    return f"{mountpoint} is not mounted; see what is: findmnt -t {FUSE_TYPE}"
+    return f"{mountpoint} is not mounted; see what is: {SHOW_MOUNTS}"
 
 
 def _clear(mountpoint: Path, mounted: MountEntry | None) -> str:

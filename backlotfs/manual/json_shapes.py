@@ -132,7 +132,7 @@ SHAPES: dict[str, dict[str, str]] = {
     "backlotfs doctor": {
         "exit_code": "What `mount` would exit with.",
         "findings[].check": "What was looked at.",
-        "findings[].verdict": "`ok`, `note` or `FAILED`.",
+        "findings[].verdict": "`ok`, `note` or `failed`.",
         "findings[].detail": "What was found.",
         "findings[].remedy": "The command that mends it, or null.",
         "findings[].exit_code": "What `mount` would exit with because of it.",

@@ -112,6 +112,13 @@ class ReadCounts:
         """Of what was fetched, what some read has had: each byte once, by whole blocks."""
         return self._used_bytes
 
+    def total(self) -> Usage:
+        """Of all names together."""
+        everybody = Usage()
+        for usage in self.by_name().values():
+            everybody.add(usage)
+        return everybody
+
     def by_name(self) -> dict[str, Usage]:
         """Copies, those who asked for most first."""
         with self._lock:

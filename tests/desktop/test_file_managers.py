@@ -77,9 +77,7 @@ def test_previews_cost_little(
     with desktop.running(manager.program, library.path):
         _show(desktop, library)
         # No wheel is turned while it is awaited: Thunar asks for previews when the view rests.
-        for _ in range(5):
-            desktop.scroll(20)
-            desktop.settle()
+        _look_through(desktop)
         wait_until(
             lambda: bool(_thumbnails_of(desktop, last)),
             "the last preview",
@@ -103,9 +101,7 @@ def test_without_previews_nothing_is_read(
     with desktop.running(manager.program, library.path):
         _show(desktop, library)
         desktop.settle()
-        for _ in range(5):
-            desktop.scroll(20)
-            desktop.settle()
+        _look_through(desktop)
         desktop.picture(PICTURES / f"{manager}-no-previews.png")
         _wait_for_quiet(library.emulator)
     assert _fetched(library.emulator) == {}
@@ -129,9 +125,7 @@ def test_pictures_without_a_byte_of_a_source(
     with desktop.running(manager.program, library.path):
         _show(desktop, library)
         desktop.settle()
-        for _ in range(5):
-            desktop.scroll(20)
-            desktop.settle()
+        _look_through(desktop)
         _wait_for_quiet(library.emulator)
         seen = PICTURES / f"{manager}-thumbnails.png"
         desktop.picture(seen)
@@ -157,9 +151,7 @@ def test_pictures_that_come_with_the_folder(
 
     with desktop.running(manager.program, library.path):
         _show(desktop, library)
-        for _ in range(5):
-            desktop.scroll(20)
-            desktop.settle()
+        _look_through(desktop)
         wait_until(done, "the last picture", timeout_s=PREVIEWS_S, every_s=0.3)
         desktop.settle()
         _wait_for_quiet(library.emulator)
@@ -183,6 +175,13 @@ def _marked_pixels(seen: Path) -> int:
 
 def _show(desktop: Screen, library: Mount) -> None:
     desktop.fill_with(desktop.window(library.path.name))
+
+
+def _look_through(desktop: Screen) -> None:
+    """Down to the last file."""
+    for _ in range(5):
+        desktop.scroll(20)
+        desktop.settle()
 
 
 def _thumbnails_of(desktop: Screen, path: Path) -> list[Path]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from backlotfs.kernel.mount_table import mount_at, our_mounts
+from backlotfs.kernel.mount_table import MountEntry, mount_at, our_mounts
 from tests.conftest import Serve
 from tests.support import commands, installing
 from tests.support.deadlines import wait_until
@@ -122,11 +122,9 @@ def test_the_type_as_the_kernel_shows_it(machine: Machine) -> None:
     assert_same_bytes(machine.mountpoint / "flat" / "reel.mov", REEL)
 
 
-@pytest.mark.parametrize("source", ["backlot:test", "backlot:", "test"])
-def test_fstab_mounts_once(machine: Machine, source: str) -> None:
-    """The line of the documentation; a second ``mount -a`` finds it mounted."""
+def mounted_twice(machine: Machine, source: str, options: str) -> Iterator[MountEntry]:
+    """The one mount there is after ``mount -a`` with such a line of fstab, and after another."""
     table = machine.folder / "fstab"
-    options = "defaults,_netdev,nofail,x-systemd.automount,x-gvfs-show,uid=1234,allow_other"
     table.write_text(
         f"{source} {machine.mountpoint} backlotfs {options},{machine.options} 0 0\n", "utf-8"
     )
@@ -134,6 +132,14 @@ def test_fstab_mounts_once(machine: Machine, source: str) -> None:
         done = machine.run("mount", "-T", table, "-a")
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
         (entry,) = [e for e in our_mounts() if e.mountpoint == str(machine.mountpoint)]
+        yield entry
+
+
+@pytest.mark.parametrize("source", ["backlot:test", "backlot:", "test"])
+def test_fstab_mounts_once(machine: Machine, source: str) -> None:
+    """The line of the documentation; a second ``mount -a`` finds it mounted."""
+    options = "defaults,_netdev,nofail,x-systemd.automount,x-gvfs-show,uid=1234,allow_other"
+    for entry in mounted_twice(machine, source, options):
         assert entry.source == source
         # "defaults" is rw,suid,dev,exec: accepted, and changes nothing
         assert {"ro", "nosuid", "nodev", "noexec", "allow_other"} <= entry.options
@@ -221,15 +227,8 @@ def test_uninstalling_leaves_nothing(installation: Installation, tmp_path: Path)
 
 def test_options_for_others_and_a_borrowed_type(machine: Machine) -> None:
     """``x-`` options are left to those they are for; ``mount -a`` knows the mount by its source."""
-    table = machine.folder / "fstab"
     options = "x-gvfs-show,x-gvfs-name=Films%20here,x-backup.skip,subtype=sshfs"
-    table.write_text(
-        f"backlot:test {machine.mountpoint} backlotfs {options},{machine.options} 0 0\n", "utf-8"
-    )
-    for _ in range(2):
-        done = machine.run("mount", "-T", table, "-a")
-        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-        (entry,) = [e for e in our_mounts() if e.mountpoint == str(machine.mountpoint)]
+    for entry in mounted_twice(machine, "backlot:test", options):
         assert (entry.source, entry.fs_type) == ("backlot:test", "fuse.sshfs")
         assert not any("x-" in option for option in entry.options)
     shown = machine.run("findmnt", "--mtab", "-n", "-o", "OPTIONS", machine.mountpoint)

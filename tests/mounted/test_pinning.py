@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from tests.support.deadlines import wait_until
 from tests.support.expected_bytes import assert_same_bytes, current, len_of
 from tests.support.made_assets import MIB, video
 from tests.support.mounting import Mount, held_open
+from tests.support.remounting import Remount, remounts
 
 pytestmark = pytest.mark.mounted
 
@@ -32,8 +33,6 @@ ASSETS = [FILM, SMALL, SLOW, HUGE, *OTHERS]
 #: Of 16 MiB, 12.8 may be pinned.
 OPTIONS = ("--cache-size", "16M", "--memory", "8M")
 
-Remount = Callable[[], Mount]
-
 
 @pytest.fixture(scope="module")
 def emulator(serve: Serve) -> Emulator:
@@ -44,19 +43,8 @@ def emulator(serve: Serve) -> Emulator:
 @pytest.fixture(scope="module")
 def remount(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remount]:
     """Ends the mount there is and makes another over the same disk tier."""
-    cache = tmp_path_factory.mktemp("cache")
-    running: list[Mount] = []
-
-    def start() -> Mount:
-        for mount in running:
-            mount.close()
-        folder = tmp_path_factory.mktemp("pins")
-        running[:] = [Mount(emulator, folder, *OPTIONS, "--cache-dir", str(cache)).start()]
-        return running[0]
-
-    yield start
-    for mount in running:
-        mount.close()
+    with remounts(emulator, tmp_path_factory, *OPTIONS) as start:
+        yield start
 
 
 @pytest.fixture(scope="module")

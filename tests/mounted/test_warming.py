@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from tests.support import commands
 from tests.support.expected_bytes import assert_same_bytes
 from tests.support.made_assets import KIB, MIB, video
 from tests.support.mounting import Mount
+from tests.support.remounting import Remount, remounts
 
 pytestmark = pytest.mark.mounted
 
@@ -29,8 +30,6 @@ ASSETS = [FILM, SMALL, EMPTY, BROKEN, HUGE]
 NAMES = ["film.mxf", "small.mov", "empty.mov"]
 SIZE = 20 * MIB + 12_345 + 1000
 
-Remount = Callable[[], Mount]
-
 
 @pytest.fixture(scope="module")
 def emulator(serve: Serve) -> Emulator:
@@ -41,21 +40,9 @@ def emulator(serve: Serve) -> Emulator:
 @pytest.fixture(scope="module")
 def remount(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remount]:
     """Ends the mount there is and makes another over the same disk tier, sized by default rules."""
-    cache = tmp_path_factory.mktemp("cache")
-    running: list[Mount] = []
-
-    def start() -> Mount:
-        for mount in running:
-            mount.close()
-        folder = tmp_path_factory.mktemp("warm")
-        # with a limit, far off, nothing is hedged: bytes are counted here
-        options = ("--cache-dir", str(cache), "--memory", "64M", "--bwlimit", "10G")
-        running[:] = [Mount(emulator, folder, *options).start()]
-        return running[0]
-
-    yield start
-    for mount in running:
-        mount.close()
+    # with a limit, far off, nothing is hedged: bytes are counted here
+    with remounts(emulator, tmp_path_factory, "--memory", "64M", "--bwlimit", "10G") as start:
+        yield start
 
 
 @pytest.fixture(scope="module")

@@ -16,14 +16,19 @@ FILES = import_module("backlotfs.cli.mounted_files")
 
 
 @pytest.fixture
-def mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeMount:
-    """The only mount there is."""
-    place = tmp_path / "library"
-    place.mkdir()
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that is taken for a mount, the only one there is."""
+    folder = tmp_path / "library"
+    folder.mkdir()
+    entry = MountEntry(str(folder), FUSE_TYPE, "s", frozenset())
+    monkeypatch.setattr(FILES, "our_mounts", lambda: [entry])
+    return folder
+
+
+@pytest.fixture
+def mount(place: Path, monkeypatch: pytest.MonkeyPatch) -> FakeMount:
+    """The mount there."""
     fake = FakeMount(place)
-    monkeypatch.setattr(
-        FILES, "our_mounts", lambda: [MountEntry(str(place), FUSE_TYPE, "s", frozenset())]
-    )
     for module in (RUN, PIN):
         monkeypatch.setattr(module, "ask", fake.ask)
     return fake

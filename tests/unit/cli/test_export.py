@@ -183,9 +183,9 @@ def test_the_bar_is_drawn_on_a_terminal_only(
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     with TransferBar("export", 100) as bar:
         bar.moved(50)
-        bar.say("[red]a line")
+        bar.say("[red]a :smile: line")
     drawn = capsys.readouterr().err
-    assert "[red]a line" in drawn
+    assert "[red]a :smile: line" in drawn
     assert "50/100 bytes" in drawn
     assert "\x1b[3" not in drawn, "a colour"
 

@@ -14,11 +14,9 @@ from click.testing import CliRunner, Result
 
 from backlotfs.control.client import NoAnswer
 from backlotfs.errors import BacklotError
-from backlotfs.kernel.mount_table import FUSE_TYPE, MountEntry
 from tests.unit.thumbnails.images import encoded
 
 COMMAND = import_module("backlotfs.cli.thumbnails")
-FILES = import_module("backlotfs.cli.mounted_files")
 IMAGE = encoded()
 
 
@@ -49,14 +47,9 @@ class FakeMount:
 
 
 @pytest.fixture
-def mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeMount:
-    """The only mount there is; the cache is beside it."""
-    place = tmp_path / "library"
-    place.mkdir()
+def mount(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeMount:
+    """The mount there; the cache is beside it."""
     fake = FakeMount(place)
-    monkeypatch.setattr(
-        FILES, "our_mounts", lambda: [MountEntry(str(place), FUSE_TYPE, "s", frozenset())]
-    )
     monkeypatch.setattr(COMMAND, "ask", fake.ask)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return fake
