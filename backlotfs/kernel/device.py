@@ -109,7 +109,8 @@ class Device:
             try:
                 return os.readv(self._descriptor, (message,))
             except OSError as error:
-                if error.errno == errno.ENODEV:
+                # ECONNABORTED: unmounted, and the kernel is still taking the connection down.
+                if error.errno in (errno.ENODEV, errno.ECONNABORTED):
                     return 0
                 # ENOENT: the request was interrupted before it could be read.
                 if error.errno not in (errno.ENOENT, errno.EINTR, errno.EAGAIN):

@@ -182,7 +182,7 @@ def test_a_disk_that_gives_back_other_bytes_is_found_out(
     copying: Copying, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before the file has its name; and nothing of it is kept to go on from."""
-    monkeypatch.setattr(part, "_digest_of", lambda _descriptor, _length: hashlib.sha256(b"rot"))
+    monkeypatch.setattr(part, "_digest_of", lambda *_arguments: hashlib.sha256(b"rot"))
     with pytest.raises(ReadBackDiffers, match="check the disk"):
         copying.run()
     assert copying.left() == []
