@@ -10,6 +10,7 @@
     ├── ReadOnlyFilesystem        EROFS
     ├── NotSupported              ENOTSUP    xattr names outside ``user.*``
     ├── NoAttribute               ENODATA    an xattr the asset does not have
+    ├── SizeUnknown               EAGAIN     no size yet, and the caller is not to wait for it
     ├── SourceMissing             ENODATA    the asset has no source, or a null URL
     ├── SourceGone                ENOENT     the object behind the source URL is gone (404)
     ├── SourceDenied              EACCES     403 that a refreshed URL does not cure
@@ -102,6 +103,13 @@ class NoAttribute(BacklotError):
     errno = errno.ENODATA
 
 
+class SizeUnknown(BacklotError):
+    """The size of a file is not known yet, and this program is not to wait for it."""
+
+    errno = errno.EAGAIN
+    quiet = True
+
+
 class SourceMissing(BacklotError):
     """The API names no source file for the asset, or gives a null URL."""
 
@@ -175,15 +183,15 @@ class HostResting(HostUnreachable):
 
 
 class RateLimited(RemoteUnavailable):
-    """The API's credits are spent (429).
+    """The API's credits are spent (429), and waiting for more took too long.
 
-    :ivar retry_after_s: seconds until the server will answer again.
+    :ivar retry_after_s: seconds until the server will answer again; None when it does not say.
     """
 
     errno = errno.ETIMEDOUT
     remedy = "try again then, or see what else uses the account"
 
-    def __init__(self, message: str, *, retry_after_s: float) -> None:
+    def __init__(self, message: str, *, retry_after_s: float | None) -> None:
         super().__init__(message, status=429)
         self.retry_after_s = retry_after_s
 

@@ -174,10 +174,21 @@ RECORD_SKIPPED: Final = Event(
     "record-skipped", _WARNING, "a record of the library is left out: {reason}"
 )
 LABEL_SKIPPED: Final = Event("label-skipped", _WARNING, "{route}: label skipped: {reason}")
+SIZES_TO_COME: Final = Event(
+    "sizes-to-come",
+    _INFO,
+    "the sizes of {files} files are not known yet; that takes about {seconds} s, and copies that "
+    "start now wait for the sizes they need",
+)
 CREDITS_LOW: Final = Event(
     "credits-low",
     _INFO,
     "the account's API credits run low: {left} of {limit} left, more in {seconds} s",
+)
+CREDITS_AWAITED: Final = Event(
+    "credits-awaited",
+    _INFO,
+    "{waiting} calls wait for API credits, more in {seconds} s; no operation fails because of it",
 )
 CREDITS_REFUSED: Final = Event(
     "credits-refused", _WARNING, "the API refuses calls (429) for {seconds} s"

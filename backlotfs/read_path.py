@@ -52,6 +52,8 @@ BLOCK_BYTES = 64 * 1024
 CONSUMED_PART = 8
 #: Threads for transfers: stalled sources may hold many of them without stopping the others.
 TRANSFER_THREADS = 192
+#: Threads beside those, for the first transfers of sources whose URLs wait for API credits.
+URL_WAITERS = 512
 #: The disk tier where no option says otherwise: this, or so much of the free disk.
 DISK_BYTES, DISK_PART = 10 * GIB, 10
 #: Blocks that may wait for the disk, in parts of the memory.
@@ -133,8 +135,12 @@ def build_reader(
     lines: SourceLines,
     disk: DiskTier | None,
     clock: Clock,
+    queued: Callable[[str], bool],
 ) -> ReadPath:
-    """Reader, warmer and keeper of pins over memory, disk and GETs."""
+    """Reader, warmer and keeper of pins over memory, disk and GETs.
+
+    :param queued: whether the URL of a source waits for an API credit.
+    """
     pool = BlockPool(settings.memory_bytes, BLOCK_BYTES)
     figures = lines.figures if settings.cache_bytes is None else None
 
@@ -152,7 +158,7 @@ def build_reader(
 
     cache = BlockCache(keep_consumed=pool.slots // CONSUMED_PART)
     # Not less where a read waits for less: a transfer that goes on brings what later ones wait for.
-    transfer_s = max(TRANSFER_DEADLINE_S, settings.read_deadline_s)
+    transfer_s = max(TRANSFER_DEADLINE_S, settings.read_timeout_s or 0.0)
 
     def fetch(
         identity: SourceIdentity, wanted: ByteRange, landing: Landing, deadline: Deadline
@@ -163,13 +169,19 @@ def build_reader(
         pool,
         cache,
         fetch,
-        FetchQueue(Workers(TRANSFER_THREADS, "transfer"), lines, clock, places=TRANSFER_THREADS),
+        FetchQueue(
+            Workers(TRANSFER_THREADS + URL_WAITERS, "transfer"),
+            lines,
+            clock,
+            places=TRANSFER_THREADS,
+        ),
         clock,
         # Half for what is under way or not yet read, the rest for what is kept.
         ahead_budget_bytes=pool.budget_bytes // 2,
         changed=changed,
         # With a limit, every rest would look like silence.
         hedges=None if settings.bandwidth_bytes_s else lines,
+        queued=queued,
         disk=None if disk is None else DiskShelf(disk, clock, figures),
     )
     reader = SourceReader(
@@ -193,7 +205,7 @@ def build_reader(
             failure.at_s if failure is not None else 0.0,
         )
 
-    keeper = PinKeeper(pins, warmer, current, clock)
+    keeper = PinKeeper(pins, warmer, current, clock, queued)
     return ReadPath(reader, warmer, store.memory_use, keeper, observed, local)
 
 

@@ -74,6 +74,8 @@ class Quota:
 PIN_QUOTA = Quota(0.8)
 
 
+#: What programs get for a file of unknown size: the first is the default.
+UNSIZED = ("wait", "hide", "fail")
 #: What folders do about their ``.sh_thumbnails``: answer who knows its name, or list it as well.
 SHARED_THUMBNAILS = ("hidden", "listed")
 #: Types a mount may show: its own, and the one that programs know as a network's.
@@ -91,8 +93,12 @@ class MountSettings:
     :ivar cache_dir: where the catalog and the blocks are kept over restarts.
     :ivar layouts: how assets are put into folders; several are top-level folders.
     :ivar names: how files are named: ``original``, ``always-id`` or ``portable``.
-    :ivar stat_deadline_s: how long a `stat` may wait for a size.
-    :ivar read_deadline_s: how long an open or a read may take.
+    :ivar stat_timeout_s: what a `stat` may take, waits for API credits included; None: the usual
+        time of silence, and credits as long as they take.
+    :ivar read_timeout_s: the same for an open or a read.
+    :ivar credit_wait_s: longest wait for an API credit.
+    :ivar unsized: what programs get for a file of unknown size: ``wait``, ``hide`` or ``fail``.
+    :ivar no_wait: names of further programs that are never made to wait for sizes.
     :ivar metadata_ttl_s: the listing is refreshed when it is older and somebody uses the mount.
     :ivar types: asset types presented; empty: every type that has a source.
     :ivar statuses: statuses presented; empty: all.
@@ -110,8 +116,11 @@ class MountSettings:
     cache_dir: Path
     layouts: tuple[str, ...] = ("flat",)
     names: str = "original"
-    stat_deadline_s: float = 5.0
-    read_deadline_s: float = 30.0
+    stat_timeout_s: float | None = None
+    read_timeout_s: float | None = None
+    credit_wait_s: float = 3600.0
+    unsized: str = UNSIZED[0]
+    no_wait: tuple[str, ...] = ()
     memory_bytes: int = 256 * MIB
     cache_bytes: int | None = None
     pin_quota: Quota = PIN_QUOTA

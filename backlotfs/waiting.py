@@ -20,29 +20,59 @@ POLL_S = 0.05
 T = TypeVar("T")
 
 
+def _not_queued(_key: str) -> bool:
+    return False
+
+
 class Waiter:
-    """The patience of one operation: a deadline and a question. Belongs to one thread."""
+    """Waits for a future until a deadline passes or the caller is gone. Belongs to one thread."""
 
-    __slots__ = ("deadline", "interrupted")
+    __slots__ = ("deadline", "interrupted", "queued")
 
-    def __init__(self, deadline: Deadline, interrupted: Callable[[], bool]) -> None:
-        """``interrupted``: whether the caller is gone; asked from the waiting thread only."""
+    def __init__(
+        self,
+        deadline: Deadline,
+        interrupted: Callable[[], bool],
+        queued: Callable[[str], bool] = _not_queued,
+    ) -> None:
+        """Ask these from the waiting thread only.
+
+        :param interrupted: whether the caller is gone.
+        :param queued: whether the work on an asset waits for an API credit: a wait with a known
+            end, so the deadline does not run meanwhile.
+        """
         self.deadline = deadline
         self.interrupted = interrupted
+        self.queued = queued
 
-    def result(self, future: Future[T], doing: str) -> T:
+    def result(self, future: Future[T], doing: str, key: str = "") -> T:
         """The future's result or its error.
 
         :param doing: for the message of a deadline: ``"reading <embed code>"``.
+        :param key: the asset, for `queued`.
         :raises DeadlineExceeded: when the time is spent.
         :raises Interrupted: when the caller is gone.
         """
         while True:
+            left_s = self.deadline.remaining_s()
+            queued = bool(key) and self.queued(key)
             try:
-                return future.result(min(POLL_S, self.deadline.remaining_s()))
+                return future.result(POLL_S if queued else min(POLL_S, left_s))
             except TimeoutError:
                 if future.done():
                     return future.result()  # the call itself failed with a TimeoutError
             if self.interrupted():
                 raise Interrupted(f"{doing}: the caller is gone")
-            self.deadline.check(doing)
+            if queued:
+                self.deadline.extend(left_s - self.deadline.remaining_s())
+            else:
+                self.deadline.check(doing)
+
+
+class WouldWait(Exception):  # no error: the caller of `refuse_to_wait` handles it
+    """An answer needs a wait, and the caller does not wait."""
+
+
+def refuse_to_wait() -> Waiter:
+    """In the place of a function that makes a waiter. :raises WouldWait: always."""
+    raise WouldWait

@@ -11,14 +11,16 @@ import requests
 from backlotfs import __version__, events
 from backlotfs.api.client import ApiClient
 from backlotfs.api.credentials import Credentials
+from backlotfs.api.rate_limiter import ApiRateLimiter
 from backlotfs.catalog.caption_crawl import CaptionCrawl
 from backlotfs.catalog.catalog import Catalog, Change
-from backlotfs.catalog.crawl_work import CrawlWork
-from backlotfs.catalog.credit_watch import CreditWatch
 from backlotfs.catalog.library import SOURCE_TYPES, AssetFilter
-from backlotfs.catalog.purse import Purse
-from backlotfs.catalog.rate_budget import RateBudget
-from backlotfs.catalog.sizer import CRAWLERS, Probe, Sizer
+from backlotfs.catalog.probe_scheduler import (
+    PROBE_DEADLINE_S,
+    PROBE_THREADS,
+    ProbeScheduler,
+    StoredBackfill,
+)
 from backlotfs.catalog.source_book import SourceBook
 from backlotfs.catalog.store import CatalogStore
 from backlotfs.catalog.sync import Synchronizer
@@ -27,10 +29,10 @@ from backlotfs.errors import BacklotError
 from backlotfs.namespace.given_names import give_names
 from backlotfs.namespace.inodes import inode_of
 from backlotfs.namespace.name_modes import NameMode
-from backlotfs.namespace.namespace import Namespace
+from backlotfs.namespace.namespace import Namespace, UnsizedRules
 from backlotfs.namespace.shared_thumbnails import NamespaceWithThumbnails, namespace_class
 from backlotfs.namespace.sidecars import NamespaceWithSidecars
-from backlotfs.read_path import TRANSFER_THREADS, Observed, build_reader
+from backlotfs.read_path import TRANSFER_THREADS, URL_WAITERS, Observed, build_reader
 from backlotfs.reading.disk.tier import DiskTier
 from backlotfs.reading.handles import HandleTable
 from backlotfs.reading.memory_use import MemoryUse
@@ -40,7 +42,6 @@ from backlotfs.reading.source_lines import SourceLines
 from backlotfs.reading.warming import Warmer
 from backlotfs.remote.get_counts import GetCounts
 from backlotfs.remote.identity import SourceIdentity
-from backlotfs.remote.late_lookup import LateLookup
 from backlotfs.remote.preview_images import PreviewImages
 from backlotfs.remote.probe import SourceProbe
 from backlotfs.remote.signed_get import Resolver, SignedGet
@@ -59,20 +60,29 @@ from backlotfs.workers import Workers
 log = logging.getLogger(__name__)
 
 USER_AGENT = f"backlotfs/{__version__}"
-#: Threads for probes and refreshes.
-CATALOG_THREADS = 32
+#: Threads for refreshes of the listing.
+CATALOG_THREADS = 4
 
 
 def open_api(
-    account: Account, clock: Clock, session: requests.Session, *, page_limit: int = 500
+    account: Account,
+    clock: Clock,
+    session: requests.Session,
+    *,
+    limiter: ApiRateLimiter | None = None,
+    page_limit: int = 500,
 ) -> ApiClient:
-    """A client of the account's API over ``session``, which stays the caller's to close."""
+    """A client of the account's API over ``session``, which stays the caller's to close.
+
+    :param limiter: paces its calls; None: one of its own.
+    """
     return ApiClient(
         Credentials(account.api_key, account.api_secret),
         api_url=account.api_url,
         cdn_url=account.cdn_url,
         session=session,
         clock=clock,
+        limiter=limiter,
         page_limit=page_limit,
     )
 
@@ -84,7 +94,7 @@ def open_api_session(account: Account) -> requests.Session:
     """
     return open_session(
         user_agent=USER_AGENT,
-        pool_size=CATALOG_THREADS + CRAWLERS + TRANSFER_THREADS,
+        pool_size=CATALOG_THREADS + PROBE_THREADS + TRANSFER_THREADS + URL_WAITERS,
         ca_bundle=account.ca_bundle,
     )
 
@@ -94,11 +104,11 @@ class Stack:
     """The parts that the adapter and the command line speak to."""
 
     api: ApiClient
+    limiter: ApiRateLimiter
     store: CatalogStore
-    purse: Purse
     resolver: UrlResolver
     book: SourceBook
-    sizer: Sizer
+    probes: ProbeScheduler
     catalog: Catalog
     namespace: Namespace
     reader: SourceReader
@@ -116,8 +126,9 @@ class Stack:
 
     def close(self) -> None:
         """Save what was learned, close idle connections; what is under way ends by itself."""
+        self.limiter.close()
         try:
-            self.sizer.close()
+            self.probes.close()
             if self.captions is not None:
                 self.captions.close()
         except BacklotError as error:
@@ -139,6 +150,7 @@ def build_stack(
     disk: DiskTier | None = None,
     invalidate: Callable[[Iterable[str]], None] = lambda _names: None,
     progress: Callable[[int], None] = lambda _assets: None,
+    rules: UnsizedRules | None = None,
 ) -> Stack:
     """Everything below the kernel adapter. Sends nothing yet; threads come with the work.
 
@@ -146,11 +158,12 @@ def build_stack(
     :param disk: keeps blocks over restarts; closed with the stack.
     :param invalidate: takes back from the kernel what these names in the root mean.
     :param progress: told the number of assets so far while a whole library is listed.
+    :param rules: who waits for a size that is not known yet; None: everybody.
     """
     account = settings.account
     session = open_api_session(account)
-    api = open_api(account, clock, session)
-    purse = Purse(RateBudget(clock), lambda: api.rate, CreditWatch(clock).look)
+    limiter = ApiRateLimiter(clock, credit_wait_s=settings.credit_wait_s)
+    api = open_api(account, clock, session, limiter=limiter)
     store = CatalogStore(
         settings.cache_dir,
         api_url=account.api_url,
@@ -162,27 +175,21 @@ def build_stack(
     dialer = Dialer(policy, client_context(account.ca_bundle))
     connections = ConnectionPool(dialer, user_agent=USER_AGENT, breakers=Breakers(clock))
     retry = RetryPolicy()
-    resolver = UrlResolver(api, clock)
+
+    def updated_at_s(embed_code: str) -> float | None:
+        row = catalog.row(embed_code) if account.cdn_url is not None else None
+        return None if row is None else row.updated_at_s
+
+    resolver = UrlResolver(api, limiter, clock, updated_at_s=updated_at_s)
     lines = SourceLines(clock)
     gets = GetCounts(lines)
-    late = LateLookup(api)
-    late_urls = UrlResolver(late, clock, seen=resolver.offer)
 
     def signed_get(urls: Resolver) -> SignedGet:
         return SignedGet(urls, connections, clock, retry, policy=policy, meter=gets)
 
-    def probe_of(urls: UrlResolver) -> Probe:
-        return SourceProbe(signed_get(CurrentUrls(urls)), urls.reported_size).probe
-
-    late_probe = probe_of(late_urls)
     handles = HandleTable()
     workers = Workers(CATALOG_THREADS, "catalog")
     mode = NameMode(settings.names)
-
-    def crawl_probe(embed_code: str) -> Probe | None:
-        row = catalog.row(embed_code) if account.cdn_url is not None else None
-        known = row is not None and late.knows_of(row.updated_at_s, clock.now())
-        return late_probe if known else None
 
     def source_changed(embed_code: str, current: SourceIdentity | None) -> None:
         if current is not None:
@@ -202,19 +209,18 @@ def build_stack(
         touched = [row.embed_code for row in change.updated]
         for code in touched:
             resolver.touched(code)
-            late_urls.touched(code)
             book.doubt(code)  # last: whoever sees the doubt probes with a new URL
-        sizer.doubted(code for code in touched if book.known(code) is not None)
+        probes.enqueue_stale(code for code in touched if book.known(code) is not None)
         invalidate(change.stale_names)
         invalidate(row.name for row in change.new + change.updated)
         if change.new:
-            sizer.crawl()
+            probes.start_backfill()
         for row in change.removed:  # not those that are only not presented any more
             if keeper.pins.of(row.embed_code) and catalog.record(row.embed_code) is None:
                 keeper.deleted(row.embed_code)
 
     synchronizer = Synchronizer(
-        api, store, purse, clock, with_labels="labels" in settings.layouts, progress=progress
+        api, store, clock, with_labels="labels" in settings.layouts, progress=progress
     )
     admit = AssetFilter(settings.types or SOURCE_TYPES, settings.statuses)
     catalog = Catalog(
@@ -235,20 +241,22 @@ def build_stack(
         settle_s=settle_s,
         superseding=handles.mark_changed,
     )
-    sizer = Sizer(
-        probe_of(resolver),
-        crawl_probe,
-        resolver.knows,
+    probes = ProbeScheduler(
+        resolver,
+        SourceProbe(signed_get(CurrentUrls(resolver)), resolver.reported_size).probe,
         book,
-        CrawlWork(store, admit.types),
-        purse,
-        workers,
-        Workers(CRAWLERS, "crawler"),
+        StoredBackfill(store, admit.types),
+        limiter,
+        Workers(PROBE_THREADS, "probe"),
         clock,
+    )
+    # Not less than what somebody waits for: a probe that goes on is of use to the next who asks.
+    probes.deadline_s = max(
+        PROBE_DEADLINE_S, settings.stat_timeout_s or 0.0, settings.read_timeout_s or 0.0
     )
     captions = None
     if settings.captions:
-        captions = CaptionCrawl(api, store, purse, catalog, sizer, admit, clock)
+        captions = CaptionCrawl(api, store, catalog, probes, admit, clock)
         catalog.subscribe(captions.published)
     previews = PreviewImages(connections, clock, policy)
     thumbnails = settings.shared_thumbnails is not None
@@ -256,11 +264,12 @@ def build_stack(
     namespace = namespace_class(sidecars=beside, thumbnails=thumbnails)(
         catalog,
         book,
-        sizer,
+        probes,
         layouts=settings.layouts,
         names=mode,
         umask=settings.umask,
         include_unavailable=settings.include_unavailable,
+        rules=rules,
         local=lambda code: path.local(code),
         failed=lambda code, name, error: path.observed.failures.note(code, name, error),
     )
@@ -271,15 +280,17 @@ def build_stack(
         namespace.show(pictures, listed=settings.shared_thumbnails == "listed")
     catalog.subscribe(published)
     catalog.subscribe(lambda change: book.found_elsewhere(change.replaced), beforehand=True)
-    path = build_reader(settings, handles, signed_get(resolver), book, lines, disk, clock)
+    path = build_reader(
+        settings, handles, signed_get(resolver), book, lines, disk, clock, probes.is_queued
+    )
     reader, keeper = path.reader, path.keeper
     return Stack(
         api,
+        limiter,
         store,
-        purse,
         resolver,
         book,
-        sizer,
+        probes,
         catalog,
         namespace,
         reader,

@@ -12,7 +12,7 @@ from backlotfs import events
 from backlotfs.api import parsing
 from backlotfs.api.credentials import Credentials
 from backlotfs.api.paging import walk
-from backlotfs.api.rate_status import RateStatus
+from backlotfs.api.rate_limiter import ApiRateLimiter, Priority, Purpose, Turn
 from backlotfs.api.records import Asset, AssetPage, DeletedPage, Label, LabelPage, Source
 from backlotfs.api.requester import SignedRequester
 from backlotfs.clock import Clock, Deadline
@@ -23,6 +23,8 @@ _LOG = logging.getLogger(__name__)
 _ASSETS = "/v2/assets"
 _DELETED = "/v2/deleted_assets"
 _LABELS = "/v2/labels"
+#: Listings come before sizes that nobody waits for: without them there is nothing to show.
+_LISTING = Purpose(Priority.LISTED)
 #: More is no caption document: a day of speech is 1 MB.
 MAX_CAPTION_BYTES = 4 * 1024 * 1024
 
@@ -35,7 +37,7 @@ class ApiClient:
     - :class:`CredentialsRefused` for 401 and 403 (never retried), :class:`ClockSkewed` when that
       comes of this machine's clock;
     - :class:`NoSuchEntry` for 404;
-    - :class:`RateLimited` for a 429 that cannot be waited out before the deadline;
+    - :class:`RateLimited` when no credit came within the rate limiter's longest wait;
     - :class:`RemoteUnavailable` when connecting or the server (5xx) kept failing;
     - :class:`DeadlineExceeded` when the time ended first;
     - :class:`ProtocolViolation` for answers that cannot be what was asked for.
@@ -51,11 +53,14 @@ class ApiClient:
         api_url: str,
         session: requests.Session,
         clock: Clock,
+        limiter: ApiRateLimiter | None = None,
         cdn_url: str | None = None,
         retry: RetryPolicy | None = None,
         page_limit: int = 500,
     ) -> None:
         """Nothing is sent yet; the caller keeps the session and closes it.
+
+        :param limiter: paces the calls of the API's own host; None: one of its own.
 
         :param page_limit: assets per page asked for; a server may cap it lower.
         :raises SettingsError: when a URL is none.
@@ -70,6 +75,7 @@ class ApiClient:
             clock=clock,
             cdn_url=cdn_url,
             retry=retry or RetryPolicy(),
+            limiter=limiter or ApiRateLimiter(clock),
         )
         self._page_limit = str(page_limit)
 
@@ -77,11 +83,6 @@ class ApiClient:
     def clock_skew_s(self) -> float:
         """Server's clock minus ours, by the last uncached answer's ``Date``; 0.0 until known."""
         return self._requester.clock_skew_s
-
-    @property
-    def rate(self) -> RateStatus | None:
-        """Credits left and when they come back, by the last answer that said; None until known."""
-        return self._requester.rate
 
     def iter_pages(
         self,
@@ -110,7 +111,12 @@ class ApiClient:
         """Recently deleted assets, page by page, newest deletion first."""
         return walk(
             lambda params: self._requester.get(
-                _DELETED, params, parsing.parse_deleted_page, deadline=deadline, fresh=fresh
+                _DELETED,
+                params,
+                parsing.parse_deleted_page,
+                deadline=deadline,
+                purpose=_LISTING,
+                fresh=fresh,
             ),
             route=_DELETED,
             first={"limit": self._page_limit},
@@ -130,11 +136,22 @@ class ApiClient:
         params = {"include": include} if include else {}
         route = _route(_ASSETS, embed_code)
         return self._requester.get(
-            route, params, parsing.parse_asset, deadline=deadline, fresh=fresh
+            route, params, parsing.parse_asset, deadline=deadline, purpose=_LISTING, fresh=fresh
         )
 
-    def get_source(self, embed_code: str, *, deadline: Deadline, fresh: bool = True) -> Source:
+    def get_source(
+        self,
+        embed_code: str,
+        *,
+        deadline: Deadline,
+        priority: Priority = Priority.WAITING,
+        turn: Turn | None = None,
+        fresh: bool = True,
+    ) -> Source:
         """Size and a new signed URL of an asset's source file.
+
+        :param priority: in the rate limiter's queue, where the call is named by its embed code.
+        :param turn: a turn that was taken for this already.
 
         ``/streams`` is asked first; without a source entry there, ``/source_file_info``. A source
         with a null URL is returned as it is.
@@ -143,9 +160,15 @@ class ApiClient:
         """
         streams = _route(_ASSETS, embed_code, "streams")
         info = _route(_ASSETS, embed_code, "source_file_info")
+        purpose = Purpose(priority, embed_code, turn)
         try:
             found = self._requester.get(
-                streams, {}, parsing.parse_streams, deadline=deadline, fresh=fresh
+                streams,
+                {},
+                parsing.parse_streams,
+                deadline=deadline,
+                purpose=purpose,
+                fresh=fresh,
             )
         except NoSuchEntry:
             found = None
@@ -153,7 +176,12 @@ class ApiClient:
             return found
         try:
             source = self._requester.get(
-                info, {}, parsing.parse_source_file_info, deadline=deadline, fresh=fresh
+                info,
+                {},
+                parsing.parse_source_file_info,
+                deadline=deadline,
+                purpose=purpose,
+                fresh=fresh,
             )
         except NoSuchEntry:
             source = Source(None, None)
@@ -170,7 +198,12 @@ class ApiClient:
         :raises ProtocolViolation: more than :data:`MAX_CAPTION_BYTES`.
         """
         route = _route(_ASSETS, embed_code, "closed_captions")
-        return self._requester.get_document(route, deadline=deadline, limit_bytes=MAX_CAPTION_BYTES)
+        return self._requester.get_document(
+            route,
+            deadline=deadline,
+            purpose=Purpose(Priority.BACKGROUND),
+            limit_bytes=MAX_CAPTION_BYTES,
+        )
 
     def labels(self, deadline: Deadline, *, fresh: bool = True) -> tuple[Label, ...]:
         """Every label of the account."""
@@ -207,7 +240,12 @@ class ApiClient:
     ) -> Iterator[AssetPage]:
         return walk(
             lambda page: self._requester.get(
-                route, page, parsing.parse_asset_page, deadline=deadline, fresh=fresh
+                route,
+                page,
+                parsing.parse_asset_page,
+                deadline=deadline,
+                purpose=_LISTING,
+                fresh=fresh,
             ),
             route=route,
             first={**params, "limit": self._page_limit},
@@ -218,7 +256,12 @@ class ApiClient:
     def _every_label(self, route: str, deadline: Deadline, fresh: bool) -> tuple[Label, ...]:
         def fetch(params: Mapping[str, str]) -> LabelPage:
             return self._requester.get(
-                route, params, parsing.parse_labels, deadline=deadline, fresh=fresh
+                route,
+                params,
+                parsing.parse_labels,
+                deadline=deadline,
+                purpose=_LISTING,
+                fresh=fresh,
             )
 
         found: list[Label] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
@@ -27,38 +27,36 @@ class RateStatus:
     resets_at_s: float
 
 
-def speaks_of_credits(headers: Mapping[str, str]) -> bool:
-    """Whether the server counts credits for us, and says so. Headers as for `read_rate`."""
-    return _number(headers.get("X-RateLimit-Credits")) is not None
+#: Headers with the calls that are left, and with the end of the window; the first found counts.
+_LEFT = ("X-RateLimit-Credits", "X-RateLimit-Remaining", "RateLimit-Remaining")
+_RESET = ("X-RateLimit-Reset", "RateLimit-Reset")
 
 
 def read_rate(
-    headers: Mapping[str, str], *, monotonic_s: float, refused_s: float | None = None
+    headers: Mapping[str, str], *, monotonic_s: float, server_now_s: float
 ) -> RateStatus | None:
     """The credits that an answer speaks of; None if it is silent.
 
     :param headers: must look names up without regard to case.
-    :param refused_s: it is a 429, which asks for so long a pause: then 0 are left.
+    :param server_now_s: seconds since the epoch by the server's clock.
     """
-    credits_left = _number(headers.get("X-RateLimit-Credits")) if refused_s is None else 0.0
+    credits_left = _first(headers, _LEFT)
     if credits_left is None:
         return None
-    reset_s = _number(headers.get("X-RateLimit-Reset"))
-    if reset_s is None or reset_s > _LONGEST_WAIT_S:
-        reset_s = WINDOW_S if refused_s is None else refused_s
-    return RateStatus(int(credits_left), monotonic_s + reset_s)
+    reset_s = _reset_s(headers, server_now_s)
+    return RateStatus(int(credits_left), monotonic_s + (WINDOW_S if reset_s is None else reset_s))
 
 
-def retry_after_s(message: str, headers: Mapping[str, str], server_now_s: float) -> float:
-    """Seconds that a 429 asks for: by its message, else its headers, else one whole window.
+def retry_after_s(message: str, headers: Mapping[str, str], server_now_s: float) -> float | None:
+    """Seconds that a 429 asks for: by its message, else its headers; None: it names no time.
 
     :param server_now_s: seconds since the epoch by the server's clock, for a dated header.
     """
     match = _SECONDS.search(message)
-    said_s = float(match[1]) if match else _number(headers.get("X-RateLimit-Reset"))
+    said_s = float(match[1]) if match else _reset_s(headers, server_now_s)
     if said_s is None:
         said_s = retry_after_header_s(headers.get("Retry-After"), server_now_s)
-    return WINDOW_S if said_s is None else min(max(0.0, said_s), _LONGEST_WAIT_S)
+    return None if said_s is None else min(max(0.0, said_s), _LONGEST_WAIT_S)
 
 
 def http_date_s(value: str | None) -> float | None:
@@ -77,6 +75,20 @@ def retry_after_header_s(value: str | None, server_now_s: float) -> float | None
         return seconds
     moment_s = http_date_s(value)
     return None if moment_s is None else moment_s - server_now_s
+
+
+def _first(headers: Mapping[str, str], names: Sequence[str]) -> float | None:
+    found = (_number(headers.get(name)) for name in names)
+    return next((value for value in found if value is not None), None)
+
+
+def _reset_s(headers: Mapping[str, str], server_now_s: float) -> float | None:
+    """Seconds until the window ends: some servers name them, others the moment since the epoch."""
+    stated = _first(headers, _RESET)
+    if stated is None:
+        return None
+    seconds = stated - server_now_s if stated > _LONGEST_WAIT_S else stated
+    return seconds if 0 <= seconds <= _LONGEST_WAIT_S else None
 
 
 def _number(value: str | None) -> float | None:

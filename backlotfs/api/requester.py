@@ -1,4 +1,9 @@
-"""Signed GETs with retries; learns the server's clock and the account's credits on the way."""
+"""Signed GETs with retries, paced by the rate limiter; learns the server's clock on the way.
+
+Each call of the API's own host takes a turn from the rate limiter first, and tells it what the
+answer says of credits. A 429 sends the call back into the limiter's queue; it is no failure. The
+deadline of an operation does not run while a call waits in that queue. A CDN host costs no credits.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +16,12 @@ import requests
 
 from backlotfs.api.answers import Answer, RequestExpired, UnreadableAnswer, read_json, refusal
 from backlotfs.api.credentials import Credentials
-from backlotfs.api.rate_status import RateStatus, http_date_s, read_rate, speaks_of_credits
+from backlotfs.api.rate_limiter import ApiRateLimiter, Purpose
+from backlotfs.api.rate_status import http_date_s, read_rate
 from backlotfs.api.signing import round_expires, signed_query
 from backlotfs.api.transport import MAX_BODY_BYTES, LastingFailure, fetch
 from backlotfs.clock import Clock, Deadline
 from backlotfs.errors import (
-    BacklotError,
     ClockSkewed,
     CredentialsRefused,
     HostUnreachable,
@@ -79,14 +84,24 @@ class _Form(Generic[T]):
     limit_bytes: int = MAX_BODY_BYTES
 
 
+@dataclass(frozen=True, slots=True)
+class _Request(Generic[T]):
+    """One call, before it is signed."""
+
+    base: Base
+    route: str
+    params: Mapping[str, str]
+    deadline: Deadline
+    purpose: Purpose
+    form: _Form[T]
+
+
 class SignedRequester:
     """GETs one route at a time. Any number of threads may call; it holds no lock meanwhile.
 
     :ivar clock_skew_s: server's clock minus ours, by the ``Date`` of the last answer that came
         straight from the API (a cached one is as old as the cache likes); 0.0 until known. Good
         to about a second.
-    :ivar rate: credits, by the last such answer that spoke of them; None until then. Of a server
-        that never does, what a 429 says, until the next answer that is none.
     """
 
     def __init__(
@@ -98,14 +113,14 @@ class SignedRequester:
         clock: Clock,
         cdn_url: str | None,
         retry: RetryPolicy,
+        limiter: ApiRateLimiter,
     ) -> None:
         """Nothing is sent yet.
 
         :raises SettingsError: when a URL is none.
         """
         self.clock_skew_s = 0.0
-        self.rate: RateStatus | None = None
-        self._counts_credits = False
+        self._limiter = limiter
         self.api = parse_base(api_url, "API URL")
         self._cdn = parse_base(cdn_url, "CDN URL") if cdn_url else None
         self._credentials = credentials
@@ -121,47 +136,49 @@ class SignedRequester:
         parse: Callable[[object], T],
         *,
         deadline: Deadline,
+        purpose: Purpose,
         fresh: bool,
     ) -> T:
         """GET ``route`` and parse its JSON.
 
         :param route: percent-encoded path without the prefix: ``/v2/assets``.
+        :param purpose: for the rate limiter.
         :param fresh: False lets a CDN host answer, up to 5 minutes late.
         :raises BacklotError: the errors of :class:`~backlotfs.api.client.ApiClient`.
         """
         base = self.api if fresh or self._cdn is None else self._cdn
-        document = self._ask(base, route, params, deadline, _Form(read_json))
+        request = _Request(base, route, params, deadline, purpose, _Form(read_json))
+        document = self._ask(request)
         try:
             return parse(document)
         except ProtocolViolation as error:
             raise ProtocolViolation(f"{base.host} answered {route} with {error}") from None
 
-    def get_document(self, route: str, *, deadline: Deadline, limit_bytes: int) -> bytes:
+    def get_document(
+        self, route: str, *, deadline: Deadline, purpose: Purpose, limit_bytes: int
+    ) -> bytes:
         """GET ``route``, whose answer is no JSON: its bytes as they are; none for a 204.
 
         :raises ProtocolViolation: more than ``limit_bytes`` of them.
         :raises BacklotError: the errors of :class:`~backlotfs.api.client.ApiClient`.
         """
         form = _Form(lambda answer: answer.body, "*/*", limit_bytes)
-        return self._ask(self.api, route, {}, deadline, form)
+        return self._ask(_Request(self.api, route, {}, deadline, purpose, form))
 
-    def _ask(
-        self, base: Base, route: str, params: Mapping[str, str], deadline: Deadline, form: _Form[T]
-    ) -> T:
+    def _ask(self, request: _Request[T]) -> T:
         return call_with_retries(
-            lambda: self._signed(base, route, params, deadline, form),
+            lambda: self._signed(request),
             policy=self._retry,
-            deadline=deadline,
+            deadline=request.deadline,
             clock=self._clock,
-            doing=f"GET {route} from {base.host}",
+            doing=f"GET {request.route} from {request.base.host}",
             retryable=_may_pass,
         )
 
-    def _signed(
-        self, base: Base, route: str, params: Mapping[str, str], deadline: Deadline, form: _Form[T]
-    ) -> T:
+    def _signed(self, request: _Request[T]) -> T:
+        """One call; a second one where the server takes a fresh signature for an expired one."""
         try:
-            return self._exchange(base, route, params, deadline, form, margin_s=0)
+            return self._paced(request, margin_s=0)
         except RequestExpired as error:
             skew_s = self.clock_skew_s
             if abs(skew_s) > TOLERATED_SKEW_S:
@@ -171,48 +188,65 @@ class SignedRequester:
                     f" {abs(skew_s):.0f} s {side} the server's;"
                     " set it, e.g. `timedatectl set-ntp true`"
                 ) from error
-        margin_s = _SECOND_ATTEMPT_MARGIN_S
-        return self._exchange(base, route, params, deadline, form, margin_s=margin_s)
+        return self._paced(request, margin_s=_SECOND_ATTEMPT_MARGIN_S)
 
-    def _exchange(
-        self,
-        base: Base,
-        route: str,
-        params: Mapping[str, str],
-        deadline: Deadline,
-        form: _Form[T],
-        *,
-        margin_s: int,
-    ) -> T:
+    def _paced(self, request: _Request[T], *, margin_s: int) -> T:
+        """One call that waits for its turn, again after each 429; the deadline stands meanwhile."""
+        if request.base is not self.api:
+            return self._exchange(request, margin_s=margin_s)
+        purpose, began_s = request.purpose, self._clock.monotonic()
+        while True:
+            self._breakers.check(request.base.host)  # a call that is not made needs no credit
+            if purpose.turn is None or not purpose.turn.use():
+                self._limiter.acquire(purpose.priority, key=purpose.key, deadline=request.deadline)
+            try:
+                return self._exchange(request, margin_s=margin_s)
+            except RateLimited:
+                if self._clock.monotonic() - began_s >= self._limiter.credit_wait_s:
+                    raise
+
+    def _exchange(self, request: _Request[T], *, margin_s: int) -> T:
+        base, form = request.base, request.form
+        counts = base is self.api  # towards the account's credits
         expires = round_expires(self._clock.now() + margin_s)
-        query = signed_query(self._credentials, "GET", route, params, expires=expires)
-        url = f"{base.origin}{base.prefix}{route}?{query}"
-        self._breakers.check(base.host)
+        query = signed_query(
+            self._credentials, "GET", request.route, request.params, expires=expires
+        )
         try:
+            self._breakers.check(base.host)
             answer = fetch(
                 self._session,
-                url,
+                f"{base.origin}{base.prefix}{request.route}?{query}",
                 host=base.host,
-                route=route,
-                deadline=deadline,
+                route=request.route,
+                deadline=request.deadline,
                 clock=self._clock,
                 accept=form.accept,
                 limit_bytes=form.limit_bytes,
             )
-        except HostUnreachable as unreachable:
-            self._breakers.failed(base.host, str(unreachable))
+        except BaseException as failure:
+            if isinstance(failure, HostUnreachable):
+                self._breakers.failed(base.host, str(failure))
+            if counts:
+                self._limiter.failed()
             raise
         self._breakers.reached(base.host)
-        if base is self.api:
+        if counts:
             self._learn_time(answer)
+        server_now_s = self._clock.now() + self.clock_skew_s
         error = refusal(
             answer,
             expires=expires,
-            server_now_s=self._clock.now() + self.clock_skew_s,
+            server_now_s=server_now_s,
             hidden=(self._credentials.api_secret, unquote(query.rpartition("signature=")[2])),
         )
-        if base is self.api:
-            self._learn_rate(answer, error)
+        if counts and isinstance(error, RateLimited):
+            self._limiter.refused(error.retry_after_s)
+        elif counts:
+            now_s = self._clock.monotonic()
+            self._limiter.answered(
+                read_rate(answer.headers, monotonic_s=now_s, server_now_s=server_now_s)
+            )
         if error is not None:
             raise error
         return form.read(answer)
@@ -223,18 +257,9 @@ class SignedRequester:
             # Date is cut to whole seconds: half a second later is the better guess
             self.clock_skew_s = date_s + 0.5 - answer.arrived_at_s
 
-    def _learn_rate(self, answer: Answer, error: BacklotError | None) -> None:
-        self._counts_credits |= speaks_of_credits(answer.headers)
-        rate = read_rate(
-            answer.headers,
-            monotonic_s=self._clock.monotonic(),
-            refused_s=error.retry_after_s if isinstance(error, RateLimited) else None,
-        )
-        self.rate = rate or (self.rate if self._counts_credits else None)
-
 
 def _may_pass(error: BaseException) -> bool:
     """Whether another attempt may end better; a refusal never does."""
-    if isinstance(error, LastingFailure | CredentialsRefused):
+    if isinstance(error, LastingFailure | CredentialsRefused | RateLimited):
         return False
     return isinstance(error, RemoteUnavailable | UnreadableAnswer)

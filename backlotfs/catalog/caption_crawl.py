@@ -18,8 +18,6 @@ from backlotfs.catalog.caption_book import CaptionBook
 from backlotfs.catalog.caption_kind import is_nothing, kind_of
 from backlotfs.catalog.change import Change
 from backlotfs.catalog.library import AssetFilter
-from backlotfs.catalog.purse import Purse
-from backlotfs.catalog.rate_budget import Priority
 from backlotfs.catalog.rows import AssetRow, StoreClosed, StoreUnavailable
 from backlotfs.catalog.store import CatalogStore
 from backlotfs.catalog.store_captions import Unasked
@@ -85,7 +83,6 @@ class CaptionCrawl:
         self,
         api: Questions,
         store: CatalogStore,
-        purse: Purse,
         catalog: Presented,
         sizer: Sizing,
         admit: AssetFilter,
@@ -100,7 +97,6 @@ class CaptionCrawl:
         self._api = api
         self._store = store
         self.book = CaptionBook(store.captions)
-        self._purse = purse
         self._workers = workers or Workers(1, "captions")
         self._clock = clock
         self._types = sorted(admit.types)
@@ -201,9 +197,8 @@ class CaptionCrawl:
                     try:
                         found += self._ask(asset)
                         asked, in_a_row = asked + 1, 0
-                    except RateLimited as error:
+                    except RateLimited:
                         failed += 1  # no fault of this asset: the next round asks it
-                        self._clock.sleep(min(error.retry_after_s, PATIENCE_S))
                     except (CredentialsRefused, StoreUnavailable):
                         raise
                     except BacklotError as error:
@@ -236,13 +231,12 @@ class CaptionCrawl:
         """Whether it has captions. :raises BacklotError: that is not known now."""
         code = asset.embed_code
         body = b""
-        with self._purse.spend(Priority.BACKGROUND, Deadline(PATIENCE_S, self._clock)):
-            try:
-                body = self._api.get_captions(code, deadline=Deadline(ASK_DEADLINE_S, self._clock))
-            except NoSuchEntry:
-                pass
-            except ProtocolViolation as error:
-                return self._skip(asset, error)
+        try:
+            body = self._api.get_captions(code, deadline=Deadline(ASK_DEADLINE_S, self._clock))
+        except NoSuchEntry:
+            pass
+        except ProtocolViolation as error:
+            return self._skip(asset, error)
         if is_nothing(body):
             self.book.found(asset, None, b"")
             return False

@@ -20,8 +20,6 @@ from typing import Protocol, TypeVar
 
 from backlotfs import events
 from backlotfs.api.records import Asset, AssetPage, DeletedAsset, DeletedPage, Label
-from backlotfs.catalog.purse import Purse
-from backlotfs.catalog.rate_budget import Priority
 from backlotfs.catalog.rows import WalkResult
 from backlotfs.catalog.store import CatalogStore
 from backlotfs.catalog.store_leases import new_owner
@@ -81,7 +79,6 @@ class Synchronizer:
         self,
         api: Listing,
         store: CatalogStore,
-        purse: Purse,
         clock: Clock,
         *,
         with_labels: bool,
@@ -95,7 +92,6 @@ class Synchronizer:
         """
         self._api = api
         self._store = store
-        self._purse = purse
         self._clock = clock
         self._with_labels = with_labels
         self._progress = progress
@@ -148,7 +144,7 @@ class Synchronizer:
         assets = 0
         pages = self._api.iter_pages(deadline=deadline, include=_INCLUDED, start=start)
         try:
-            for page in self._paced(pages, deadline):
+            for page in self._leased(pages):
                 _tell_skipped(page.skipped)
                 if start is not None and not assets and not page.assets:
                     break
@@ -187,7 +183,7 @@ class Synchronizer:
             where=f"updated_at>'{moment}'",
             include=_INCLUDED,
         )
-        for page in self._paced(pages, deadline):
+        for page in self._leased(pages):
             _tell_skipped(page.skipped)
             if any(0 < asset.updated_at_s < since for asset in page.assets):
                 return False
@@ -204,7 +200,7 @@ class Synchronizer:
     def _deleted_since(self, since_s: int, deadline: Deadline) -> list[DeletedAsset]:
         found: list[DeletedAsset] = []
         try:
-            for page in self._paced(self._api.iter_deleted(deadline=deadline), deadline):
+            for page in self._leased(self._api.iter_deleted(deadline=deadline)):
                 found += page.deleted
                 if any(0 < entry.deleted_at_s < since_s for entry in page.deleted):
                     break
@@ -214,21 +210,13 @@ class Synchronizer:
 
     def _update_labels(self, deadline: Deadline) -> None:
         if self._with_labels:
-            with self._purse.spend(Priority.LISTED, deadline):
-                labels = self._api.labels(deadline)
-            self._store.labels_set(labels)
+            self._store.labels_set(self._api.labels(deadline))
 
-    def _paced(self, pages: Iterator[P], deadline: Deadline) -> Iterator[P]:
-        """Each page within the rate budget, and the lease renewed while it goes on."""
-        while True:
-            with self._purse.spend(Priority.LISTED, deadline):
-                page = next(pages, None)
-            if page is None:
-                return
+    def _leased(self, pages: Iterator[P]) -> Iterator[P]:
+        """Each page, with the lease renewed."""
+        for page in pages:
             self._store.try_lease("sync", self._owner, LEASE_S)
             yield page
-            if page.next_page is None:
-                return
 
 
 def _tell(event: events.Event, result: WalkResult, *, at: int | None = None) -> None:

@@ -19,8 +19,8 @@ from backlotfs import events
 
 log = logging.getLogger(__name__)
 
-#: Tells the parent: the mount answers.
-Ready = Callable[[], None]
+#: Tells the parent: the mount answers; with a further sentence for the user, or none.
+Ready = Callable[[str], None]
 
 
 class Outcome(TypedDict):
@@ -66,12 +66,12 @@ def _child(work: Callable[[Ready], Outcome], said_when_ready: str, writing: int)
                 os.write(writing, json.dumps(outcome).encode() + b"\n")
             os.close(writing)
 
-    def ready() -> None:
+    def ready(more: str) -> None:
         # Not before: while it mounts, systemd's automount lets only its own process group look at
         # the mountpoint. All others wait for the mount: we would, for ourselves.
         os.setsid()
         _detach_from_terminal()
-        tell({"code": 0, "line": said_when_ready})
+        tell({"code": 0, "line": "\n".join(filter(None, (said_when_ready, more)))})
 
     outcome: Outcome = {"code": 1, "line": "the mount failed unexpectedly; see its log"}
     try:

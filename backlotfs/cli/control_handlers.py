@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from backlotfs.cli.pin_handlers import pin_handlers
 from backlotfs.cli.preview_handlers import preview_handlers
-from backlotfs.cli.status_answer import mount_head, status_answer
+from backlotfs.cli.status_answer import WaitingProgram, mount_head, status_answer
 from backlotfs.cli.warm_handlers import warm_handlers
 from backlotfs.control.server import Handler
 from backlotfs.reading.read_counts import Usage
@@ -18,10 +18,14 @@ from backlotfs.settings import MountSettings
 from backlotfs.wiring import Stack
 
 
-def handlers(settings: MountSettings, stack: Stack) -> Mapping[str, Handler]:
+def handlers(
+    settings: MountSettings, stack: Stack, waiting: Callable[[], Iterable[WaitingProgram]]
+) -> Mapping[str, Handler]:
     """By the name of the command; made once, at the start of the mount, whose time they tell.
 
     ``warm``, ``held`` and ``preview`` may wait for the network, the others for the disk at most.
+
+    :param waiting: the programs whose operations wait now.
     """
     began_s = time.time()
 
@@ -30,7 +34,7 @@ def handlers(settings: MountSettings, stack: Stack) -> Mapping[str, Handler]:
         return {}
 
     return {
-        "status": lambda _request: status_answer(settings, stack, began_s),
+        "status": lambda _request: status_answer(settings, stack, began_s, waiting()),
         "stats": lambda _request: mount_head(settings) | {"since": began_s} | _stats(stack),
         "refresh": refresh,
         **warm_handlers(stack),

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import click
 import requests
 
+from backlotfs.api.rate_limiter import ApiRateLimiter
 from backlotfs.api.records import Asset
 from backlotfs.api.server_text import one_line
 from backlotfs.catalog.library import SOURCE_TYPES, AssetFilter
@@ -25,9 +26,12 @@ _DEADLINE_S = 900.0
 def _named_assets(account: Account, session: requests.Session) -> list[tuple[str, Asset]]:
     """Name and asset of everything, as a new mount would name it, in the order of names."""
     clock = SystemClock()
-    greet(account, clock, session)
+    limiter = ApiRateLimiter(clock)
+    greet(account, clock, session, limiter)
     admit = AssetFilter(SOURCE_TYPES)
-    pages = open_api(account, clock, session).iter_pages(deadline=Deadline(_DEADLINE_S, clock))
+    pages = open_api(account, clock, session, limiter=limiter).iter_pages(
+        deadline=Deadline(_DEADLINE_S, clock)
+    )
     assets = [
         asset
         for page in pages

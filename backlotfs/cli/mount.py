@@ -9,6 +9,7 @@ import click
 from click.core import ParameterSource
 
 from backlotfs import logs
+from backlotfs.api.rate_limiter import CREDIT_WAIT_S
 from backlotfs.cli.account_options import ChosenAccount, account_options
 from backlotfs.cli.background import Outcome, Ready, run_in_background
 from backlotfs.cli.mount_options import apply_mount_options
@@ -19,7 +20,6 @@ from backlotfs.errors import BacklotError, SettingsError
 from backlotfs.kernel.fuse_library import check_usable
 from backlotfs.kernel.mount_table import OUR_SOURCE
 from backlotfs.kernel.mountpoint import check_mountpoint, resolved
-from backlotfs.kernel.patience import OPERATION_DEADLINE_S, STAT_DEADLINE_S
 from backlotfs.kernel.unmounting import clear_dead, unmount
 from backlotfs.namespace.name_modes import NameMode
 from backlotfs.settings import (
@@ -27,6 +27,7 @@ from backlotfs.settings import (
     PIN_QUOTA,
     SHARED_THUMBNAILS,
     SUBTYPES,
+    UNSIZED,
     MountSettings,
     Quota,
     default_cache_dir,
@@ -77,14 +78,30 @@ class MountFailed(BacklotError):
 @click.option(
     "--stat-timeout",
     type=Duration(),
-    default=STAT_DEADLINE_S,
-    help="How long a stat waits for a size [5s].",
+    help="Limit for a stat, waits for API credits included [5s of silence].",
 )
 @click.option(
     "--read-timeout",
     type=Duration(least_s=1.0),
-    default=OPERATION_DEADLINE_S,
-    help="How long an open or a read may take [30s].",
+    help="Limit for an open or a read, waits for API credits included [30s of silence].",
+)
+@click.option(
+    "--credit-wait",
+    type=Duration(),
+    default=CREDIT_WAIT_S,
+    help="Longest wait of an operation for an API credit [1h].",
+)
+@click.option(
+    "--unsized",
+    type=click.Choice(UNSIZED),
+    default=UNSIZED[0],
+    help="What programs get for a file whose size is not known yet [wait].",
+)
+@click.option(
+    "--no-wait",
+    multiple=True,
+    metavar="PROGRAM",
+    help="Treat this program like a file manager: it never waits for sizes.",
 )
 @click.option("--bwlimit", type=Rate(), default=0.0, help="All transfers together: 10M, 80Mbit …")
 @click.option("--memory", type=Size(), default=256 * MIB, help="Budget for blocks [256M].")
@@ -144,8 +161,11 @@ def mount(  # one parameter per option
     pin_quota: Quota,
     layout: tuple[str, ...],
     names: str,
-    stat_timeout: float,
-    read_timeout: float,
+    stat_timeout: float | None,
+    read_timeout: float | None,
+    credit_wait: float,
+    unsized: str,
+    no_wait: tuple[str, ...],
     bwlimit: float,
     memory: int,
     metadata_ttl: float,
@@ -188,8 +208,11 @@ def mount(  # one parameter per option
         cache_dir=(cache_dir or default_cache_dir(os.environ)).absolute(),
         layouts=layout,
         names=names,
-        stat_deadline_s=stat_timeout,
-        read_deadline_s=read_timeout,
+        stat_timeout_s=stat_timeout,
+        read_timeout_s=read_timeout,
+        credit_wait_s=credit_wait,
+        unsized=unsized,
+        no_wait=no_wait,
         memory_bytes=memory,
         cache_bytes=cache_size,
         pin_quota=pin_quota,
@@ -255,7 +278,7 @@ def _check_subtype(settings: MountSettings) -> None:
 def _stay(settings: MountSettings, *, cleared_dead: bool) -> None:
     """:raises SystemExit: it failed, and a program reads stderr: the log's line there says why."""
     try:
-        serve_mount(settings, lambda: None, cleared_dead=cleared_dead)
+        serve_mount(settings, lambda _more: None, cleared_dead=cleared_dead)
     except BacklotError as error:
         if settings.log_place != "stderr" or logs.people_read_stderr(settings.log_format):
             raise

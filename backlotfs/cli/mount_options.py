@@ -7,9 +7,12 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 
+import click
+
 from backlotfs import logs
+from backlotfs.cli.quantities import Duration
 from backlotfs.errors import SettingsError
-from backlotfs.settings import SHARED_THUMBNAILS, SUBTYPES, MountSettings
+from backlotfs.settings import SHARED_THUMBNAILS, SUBTYPES, UNSIZED, MountSettings
 
 #: What is so anyway, or says nothing to a file system.
 IMPLIED = frozenset({"ro", "nosuid", "nodev", "noexec", "noatime", "nodiratime", "relatime"})
@@ -26,6 +29,7 @@ SETTABLE: dict[str, tuple[str | None, str]] = {
         "Beside each file, its captions: *NAME*`.dfxp`, `.vtt`, `.srt` or `.scc`, once they are "
         "found; one API call for each asset and each touch of it.",
     ),
+    "credit_wait": ("DURATION", "As `--credit-wait`."),
     "fsname": (
         "NAME",
         "What `df`, `findmnt` and mountinfo call it [`backlot:`*PROFILE*]; the first field of "
@@ -35,17 +39,27 @@ SETTABLE: dict[str, tuple[str | None, str]] = {
     "log_file": ("FILE", "As `--log-file`."),
     "log_format": ("text|json", "As `--log-format`."),
     "log_level": ("LEVEL", "As `--log-level`."),
+    "no_wait": ("PROGRAM[:PROGRAM…]", "As `--no-wait`; `no-wait` is the same."),
+    "read_timeout": ("DURATION", "As `--read-timeout`."),
     "shared_thumbnails": (
         "hidden|listed",
         "As `--shared-thumbnails`; without a value: `hidden`.",
     ),
     "sidecars": (None, "Beside each file, what the library says of it: *NAME*`.json`."),
+    "stat_timeout": ("DURATION", "As `--stat-timeout`."),
     "subtype": (
         "backlotfs|sshfs",
         "As `--subtype`. `sshfs`: for programs that take only known types for remote.",
     ),
     "uid": ("UID", "Owner of all files [who mounts]."),
+    "unsized": ("wait|hide|fail", "As `--unsized`."),
     "umask": ("OCTAL", "Permissions taken away from 0444 of files and 0555 of folders [022]."),
+}
+#: Options that take a duration, by the setting they change.
+_DURATIONS = {
+    "credit_wait": "credit_wait_s",
+    "read_timeout": "read_timeout_s",
+    "stat_timeout": "stat_timeout_s",
 }
 #: (uid_t)-1 means "nobody in particular" to the kernel.
 _LARGEST_ID = 2**32 - 2
@@ -105,6 +119,13 @@ def apply_mount_options(
             settings = replace(settings, gid=_number(name, value, 10))
         elif name == "umask":
             settings = replace(settings, umask=_number(name, value, 8))
+        elif name == "unsized":
+            settings = replace(settings, unsized=_one_of(name, value, UNSIZED))
+        elif name in ("no_wait", "no-wait"):
+            programs = tuple(program for program in value.split(":") if program)
+            settings = replace(settings, no_wait=(*settings.no_wait, *programs))
+        elif name in _DURATIONS:
+            settings = replace(settings, **{_DURATIONS[name]: _duration(name, value)})  # type: ignore[arg-type]  # each of them takes seconds
         elif name == "log_file":
             settings = replace(settings, log_place=_file(name, value))
         elif name == "log_format":
@@ -114,6 +135,13 @@ def apply_mount_options(
         else:
             raise SettingsError(f"unknown mount option {name!r}")
     return settings
+
+
+def _duration(name: str, value: str) -> float:
+    try:
+        return float(Duration().convert(value, None, None))
+    except click.BadParameter as error:
+        raise SettingsError(f"option {name}: {error.message}") from None
 
 
 def _file(name: str, value: str) -> str:

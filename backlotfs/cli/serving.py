@@ -8,13 +8,15 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from backlotfs import __version__, crashes, events, logs, service
+from backlotfs.cli.background import Ready
 from backlotfs.cli.control_handlers import handlers
 from backlotfs.cli.greeting import greet
 from backlotfs.cli.minute_report import MinuteReport
 from backlotfs.cli.state_dump import dump_state
+from backlotfs.cli.status_answer import WaitingProgram
 from backlotfs.cli.watchdog import watch
 from backlotfs.clock import Deadline, SystemClock
 from backlotfs.control.address import socket_path
@@ -22,10 +24,13 @@ from backlotfs.control.server import ControlServer, Handler
 from backlotfs.errors import BacklotError, CredentialsRefused, SettingsError
 from backlotfs.kernel import signals
 from backlotfs.kernel.operations import BacklotOperations
-from backlotfs.kernel.patience import Patience
+from backlotfs.kernel.patience import OPERATION_DEADLINE_S, Patience
 from backlotfs.kernel.preview_makers import PreviewMakers
 from backlotfs.kernel.process_names import ProcessNames
 from backlotfs.kernel.session import SETTLE_S, Memory, MountOptions, MountSession
+from backlotfs.kernel.unsized_rules import UnsizedRules
+from backlotfs.namespace.namespace import Treatment
+from backlotfs.namespace.notice import about
 from backlotfs.read_path import open_disk_tier
 from backlotfs.settings import MountSettings
 from backlotfs.wiring import Stack, build_stack
@@ -36,16 +41,16 @@ log = logging.getLogger(__name__)
 FIRST_LISTING_DEADLINE_S = 1800.0
 #: With a saved catalog the mount starts at once; refused credentials still end it within this.
 CHECK_S = 5.0
+#: What is said at the mount of sizes that are not known yet: nothing if they come within this.
+NOTED_S = 5.0
 #: The look at the API comes this much after the mount, so that the first listing has the machine.
 CHECK_AFTER_S = 0.5
 
 
-def serve_mount(
-    settings: MountSettings, ready: Callable[[], None], *, cleared_dead: bool = False
-) -> None:
+def serve_mount(settings: MountSettings, ready: Ready, *, cleared_dead: bool = False) -> None:
     """Mount, serve until unmounted or told to stop, clean up.
 
-    :param ready: called once the mountpoint answers.
+    :param ready: called once the mountpoint answers, with what the user has to know of the sizes.
     :param cleared_dead: a dead mount was in the way.
     :raises BacklotError: the mount could not be made; nothing is left behind.
     """
@@ -63,7 +68,7 @@ def serve_mount(
         raise
 
 
-def _serve(settings: MountSettings, ready: Callable[[], None]) -> None:
+def _serve(settings: MountSettings, ready: Ready) -> None:
     clock = SystemClock()
     began_s = clock.monotonic()
     # What we make ourselves changes with what is found out, too often to be taken back each time.
@@ -71,6 +76,7 @@ def _serve(settings: MountSettings, ready: Callable[[], None]) -> None:
     memory = Memory.long() if flat else Memory.brief()
     options = MountOptions(settings.source, memory, settings.allow_other, settings.subtype)
     session = MountSession(settings.mountpoint, options)
+    names = ProcessNames(clock)
     stack = build_stack(
         settings,
         clock,
@@ -78,8 +84,29 @@ def _serve(settings: MountSettings, ready: Callable[[], None]) -> None:
         disk=open_disk_tier(settings, clock),
         invalidate=session.invalidate,
         progress=_still_listing,
+        rules=UnsizedRules(
+            Treatment(settings.unsized),
+            settings.no_wait,
+            name_of=names.of,
+            caller=session.caller,
+        ),
     )
-    asked = handlers(settings, stack)
+    patience = Patience(
+        clock,
+        session.interrupted,
+        session.caller,
+        stat_timeout_s=settings.stat_timeout_s,
+        read_timeout_s=settings.read_timeout_s,
+        queued=stack.probes.is_queued,
+    )
+
+    def waiting() -> Iterator[WaitingProgram]:
+        for wait in patience.waits():
+            yield WaitingProgram(wait.pid, names.of(wait.pid), wait.embed_code, reads=False)
+        for pid, embed_code in session.waiting_reads():
+            yield WaitingProgram(pid, names.of(pid), embed_code, reads=True)
+
+    asked = handlers(settings, stack, waiting)
     report = MinuteReport(stack, clock)
     begun = threading.Event()
 
@@ -104,19 +131,11 @@ def _serve(settings: MountSettings, ready: Callable[[], None]) -> None:
     )
     saved = stack.catalog.open_saved()
     if not saved:
-        greet(settings.account, clock, stack.session)
+        greet(settings.account, clock, stack.session, stack.limiter)
         events.LISTING.log(log, source=settings.source)
         service.notify("STATUS=listing the library")
         with service.taking_long():
             stack.catalog.load(Deadline(FIRST_LISTING_DEADLINE_S, clock))
-    patience = Patience(
-        clock,
-        session.interrupted,
-        session.caller,
-        stat_deadline_s=settings.stat_deadline_s,
-        read_deadline_s=settings.read_deadline_s,
-    )
-    session.hold_back(patience.stat_waits)
     operations = BacklotOperations(
         stack.namespace,
         stack.reader,
@@ -124,7 +143,8 @@ def _serve(settings: MountSettings, ready: Callable[[], None]) -> None:
         uid=settings.uid,
         gid=settings.gid,
         mounted=session.began,
-        sparing=PreviewMakers(ProcessNames(clock).of, session.caller).is_caller,
+        sparing=PreviewMakers(names.of, session.caller).is_caller,
+        lookups=session.lookups,
     )
     refused: list[BacklotError] = []
 
@@ -136,7 +156,7 @@ def _serve(settings: MountSettings, ready: Callable[[], None]) -> None:
             assets=len(stack.catalog.library.rows),
             version=__version__,
         )
-        ready()
+        ready(_sizes_to_come(stack))
         service.notify("READY=1\nSTATUS=mounted")
         watch(settings.mountpoint)
         if saved:
@@ -150,7 +170,7 @@ def _serve(settings: MountSettings, ready: Callable[[], None]) -> None:
         stack.keeper.start()
 
     def crawl() -> None:
-        stack.sizer.crawl()
+        stack.probes.start_backfill()
         if stack.captions is not None:
             stack.captions.crawl()
 
@@ -168,7 +188,11 @@ def _serve(settings: MountSettings, ready: Callable[[], None]) -> None:
             clock,
             announce,
             stack.observed.reads,
-            read_deadline_s=settings.read_deadline_s,
+            read_deadline_s=settings.read_timeout_s or OPERATION_DEADLINE_S,
+            # A timeout that was asked for counts waits for credits too.
+            queued=(
+                stack.probes.is_queued if settings.read_timeout_s is None else lambda _code: False
+            ),
         )
     finally:
         if control is not None:
@@ -176,6 +200,22 @@ def _serve(settings: MountSettings, ready: Callable[[], None]) -> None:
     end()
     if refused:
         raise refused[0]
+
+
+def _sizes_to_come(stack: Stack) -> str:
+    """A sentence on the sizes that are not known yet, where they take long; else empty."""
+    rows = stack.catalog.library.rows.values()
+    files = sum(
+        stack.book.known(row.embed_code) is None and not stack.book.unavailable(row) for row in rows
+    )
+    seconds = stack.probes.seconds_for(files)
+    if not files or seconds is None or seconds < NOTED_S:
+        return ""
+    events.SIZES_TO_COME.log(log, files=files, seconds=round(seconds))
+    return (
+        f"the sizes of {files} files are not known yet; at this account's rate of API calls that "
+        f"takes about {about(seconds)}. Copies may start now: they wait for the sizes they need"
+    )
 
 
 def outcome_of(serve: Callable[[], None]) -> tuple[int, str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 from backlotfs.errors import BacklotError
 from backlotfs.reading.failures import Failure
@@ -15,6 +16,8 @@ from backlotfs.wiring import Stack
 
 #: Grows when a key goes or changes its meaning; new keys come without.
 SCHEMA = 1
+#: Programs shown that wait for an API credit.
+SHOWN_WAITING = 50
 
 
 def mount_head(settings: MountSettings) -> dict[str, Any]:
@@ -26,8 +29,27 @@ def mount_head(settings: MountSettings) -> dict[str, Any]:
     }
 
 
-def status_answer(settings: MountSettings, stack: Stack, began_s: float) -> dict[str, Any]:
-    """From memory and the catalog's file, at once. ``began_s``: seconds since the epoch."""
+class WaitingProgram(NamedTuple):
+    """A program that waits.
+
+    :ivar pid: its process id. :ivar name: as ``ps`` shows it.
+    :ivar embed_code: what it waits for. :ivar reads: whether it waits for bytes, not for a size.
+    """
+
+    pid: int
+    name: str
+    embed_code: str
+    reads: bool
+
+
+def status_answer(
+    settings: MountSettings, stack: Stack, began_s: float, waiting: Iterable[WaitingProgram]
+) -> dict[str, Any]:
+    """The answer, from memory and the catalog's file.
+
+    :param began_s: when the mount began, in seconds since the epoch.
+    :param waiting: the programs whose operations wait now, for whatever reason.
+    """
     with contextlib.suppress(BacklotError):
         stack.book.flush()  # what is told as known is kept, whatever happens next
     rows = stack.catalog.library.rows.values()
@@ -45,7 +67,7 @@ def status_answer(settings: MountSettings, stack: Stack, began_s: float) -> dict
             "sized": sized,
             "missing": missing,
             "total": len(rows),
-            "seconds_left": stack.sizer.seconds_for(left),
+            "seconds_left": stack.probes.seconds_for(left),
         },
         "synced_at": stack.store.state().synced_at_s,
         "syncing": stack.catalog.refreshing,
@@ -53,7 +75,8 @@ def status_answer(settings: MountSettings, stack: Stack, began_s: float) -> dict
         "last_error": str(error) if error is not None else None,
         "cache": _cache(stack),
         "throughput": _throughput(stack, began_s),
-        "credits": stack.purse.snapshot()._asdict(),
+        "credits": stack.limiter.status()._asdict(),
+        "waiting": _waiting(stack, waiting),
         "url_refreshes": stack.resolver.refreshes,
         "errors": [_failure(failure) for failure in stack.observed.failures.latest()],
         "processes": {
@@ -62,6 +85,24 @@ def status_answer(settings: MountSettings, stack: Stack, began_s: float) -> dict
         },
         "log": settings.log_place,
     }
+
+
+def _waiting(stack: Stack, waiting: Iterable[WaitingProgram]) -> list[dict[str, Any]]:
+    """Those that wait for an API credit; a program that reads one file twice is shown once."""
+    probes = stack.probes
+    queued = {entry for entry in waiting if probes.is_queued(entry.embed_code)}
+    shown = [
+        {
+            "pid": entry.pid,
+            "program": entry.name,
+            "file": stack.namespace.name_of(entry.embed_code),
+            "for": "url" if entry.reads else "size",
+            "seconds": probes.seconds_until(entry.embed_code),
+        }
+        for entry in queued
+    ]
+    shown.sort(key=lambda line: (line["seconds"], line["pid"], line["file"]))
+    return shown[:SHOWN_WAITING]
 
 
 def _cache(stack: Stack) -> dict[str, Any]:

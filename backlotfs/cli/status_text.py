@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,7 +25,8 @@ def status_lines(answer: dict[str, Any]) -> list[Line]:
         ("cache", _cache(answer["cache"])),
         *_throughput(answer["throughput"]),
         *_readers(answer["processes"]),
-        ("API credits", f"{credits['credits_left']} of {credits['limit']} left"),
+        ("API credits", _credits(credits)),
+        *_waiting(answer["waiting"]),
         ("URLs renewed", str(answer["url_refreshes"])),
         *_errors(answer["errors"]),
         ("log", answer["log"]),
@@ -40,6 +42,29 @@ def one_line(answer: dict[str, Any]) -> str:
         f"fetched {_rate(now['fetched_bytes_per_s'])}, {answer['assets']} files, "
         f"{answer['credits']['credits_left']} credits left{' STALE' * answer['stale']}{last}"
     )
+
+
+def _credits(credits: dict[str, Any]) -> str:
+    text = f"{credits['credits_left']} of {credits['limit']}"
+    if credits["more_in_s"] is None:
+        return f"{text} left"
+    # What is left then is for other tools of the account, and for files that are being read.
+    return f"{text}, more in {_duration(credits['more_in_s'])}"
+
+
+def _waiting(waiting: list[dict[str, Any]]) -> list[Line]:
+    lines = [
+        (
+            "waiting",
+            f"{printable(entry['program'])} (pid {entry['pid']}) for the "
+            f"{'URL' if entry['for'] == 'url' else 'size'} of {printable(entry['file'])}, "
+            f"about {_duration(entry['seconds'])}",
+        )
+        for entry in waiting[:SHOWN_READERS]
+    ]
+    if len(waiting) > SHOWN_READERS:
+        lines.append(("", f"{len(waiting) - SHOWN_READERS} more"))
+    return [(label if not number else "", text) for number, (label, text) in enumerate(lines)]
 
 
 def _library(answer: dict[str, Any]) -> list[Line]:
@@ -124,6 +149,8 @@ def _moment(epoch_s: float) -> str:
 
 
 def _duration(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
+    minutes, rest = divmod(math.ceil(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from backlotfs.api.client import ApiClient
+from backlotfs.api.rate_limiter import ApiRateLimiter
 from backlotfs.catalog.library import SOURCE_TYPES, AssetFilter
 from backlotfs.clock import Clock, Deadline
 from backlotfs.doctor.finding import Finding, failed, failed_by, fine, note
@@ -113,7 +114,7 @@ def check_source(account: Account, api: ApiClient, clock: Clock, codes: list[str
     policy = SourcePolicy.of(account.api_url, account.allow_source_hosts)
     dialer = Dialer(policy, client_context(account.ca_bundle))
     connections = ConnectionPool(dialer, user_agent=USER_AGENT)
-    resolver = UrlResolver(api, clock)
+    resolver = UrlResolver(api, ApiRateLimiter(clock), clock)
     signed_get = SignedGet(
         resolver, connections, clock, RetryPolicy(), policy=policy, meter=SourceLines(clock)
     )

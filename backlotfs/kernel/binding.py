@@ -45,7 +45,7 @@ def fuse_class() -> Any:
         def getattr(self, path: bytes, buffer: Any) -> int:
             """stat(2)."""
             operations = self.operations
-            inode, mode, nlink, file_size, mtime_s = operations.attributes(
+            inode, mode, nlink, file_size, mtime_s, _ = operations.attributes(
                 path.decode("utf-8", "surrogateescape")
             )
             memset(buffer, 0, size)

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 #: Operation codes.
+LOOKUP: Final = 1
 READ: Final = 15
 INIT: Final = 26
 INTERRUPT: Final = 36
@@ -28,6 +29,11 @@ _OUT_HEADER = struct.Struct("=IiQ")  # length, -errno, unique
 _INIT_OUT_FLAGS_AT: Final = _OUT_HEADER.size + 12
 _INIT_OUT_PAGES_AT: Final = _OUT_HEADER.size + 28
 _INIT_OUT_BYTES: Final = _OUT_HEADER.size + 64
+#: In the answer to a LOOKUP: how long the attributes are valid, in seconds and in nanoseconds.
+_ATTR_VALID_AT: Final = _OUT_HEADER.size + 24
+_ATTR_VALID_NSEC_AT: Final = _OUT_HEADER.size + 36
+_ENTRY_OUT_BYTES: Final = _OUT_HEADER.size + 40
+_SECONDS = struct.Struct("=Q")
 _FLAGS = struct.Struct("=I")
 _PAGES = struct.Struct("=H")
 #: Several look-ups in one folder at a time: else one that waits for the network stops the others.
@@ -89,6 +95,20 @@ def improve_init(answer: bytes) -> bytes:
     _, error, unique = _OUT_HEADER.unpack_from(improved)
     _OUT_HEADER.pack_into(improved, 0, len(improved), error, unique)
     return bytes(improved)
+
+
+def unsettle_lookup(answer: bytes) -> bytes:
+    """libfuse 2's answer to LOOKUP, with attributes that the kernel must ask for before it uses
+    them: their size is not known yet.
+
+    Unchanged when it is an error.
+    """
+    if len(answer) < _ENTRY_OUT_BYTES or _OUT_HEADER.unpack_from(answer)[1]:
+        return answer
+    changed = bytearray(answer)
+    _SECONDS.pack_into(changed, _ATTR_VALID_AT, 0)
+    _FLAGS.pack_into(changed, _ATTR_VALID_NSEC_AT, 0)
+    return bytes(changed)
 
 
 class Device:

@@ -5,6 +5,11 @@ through ctypes on threads that are not Python's; and it cannot negotiate what yo
 So requests are received here; READ and INTERRUPT are served by `ReadRequests`, everything else is
 handed to libfuse (`fuse_session_process`), which calls back on this very thread.
 
+A LOOKUP does not wait for a size: the kernel holds the folder's lock meanwhile, and a `touch` in
+that folder would then stop everybody in it. A file whose size is not known yet is answered with
+attributes that are valid for 0 s (`UnsettledLookups`), so the kernel asks for them by GETATTR,
+which holds no lock, and that waits.
+
 Threads: `BASE_THREADS` receive. A request that libfuse serves may wait for the network, so whenever
 none is left to receive, another is started; it ends when enough others are idle again.
 """
@@ -20,12 +25,14 @@ from backlotfs import events
 from backlotfs.kernel.device import (
     INIT,
     INTERRUPT,
+    LOOKUP,
     READ,
     Device,
     improve_init,
     parse_interrupt,
     parse_read,
     parse_request,
+    unsettle_lookup,
 )
 from backlotfs.kernel.read_requests import ReadRequests
 
@@ -49,13 +56,69 @@ class _ChannelOperations(ctypes.Structure):
     _fields_ = (("receive", ctypes.c_void_p), ("send", _SEND), ("destroy", ctypes.c_void_p))
 
 
+class UnsettledLookups:
+    """Tells which thread serves a LOOKUP, and whether its answer lacks the file's size."""
+
+    def __init__(self) -> None:
+        self._thread = threading.local()
+
+    @property
+    def in_lookup(self) -> bool:
+        """Whether this thread serves a LOOKUP."""
+        return getattr(self._thread, "in_lookup", False)
+
+    def mark(self) -> None:
+        """The attributes that this thread answers its LOOKUP with are not settled."""
+        self._thread.unsettled = True
+
+    def begin(self) -> None:
+        """This thread begins to serve a LOOKUP."""
+        self._thread.in_lookup, self._thread.unsettled = True, False
+
+    def end(self) -> bool:
+        """It has served the LOOKUP; whether the attributes are not settled."""
+        self._thread.in_lookup = False
+        return bool(self._thread.unsettled)
+
+
+class _CapturingChannel:
+    """A channel of libfuse's on which answers are kept instead of sent. One thread uses it."""
+
+    def __init__(self, libfuse: Any, buffer_bytes: int) -> None:
+        self._libfuse = libfuse
+        self._answers: list[bytes] = []
+        self._operations = _ChannelOperations(None, _SEND(self._keep), None)
+        self.address = libfuse.fuse_chan_new(ctypes.byref(self._operations), -1, buffer_bytes, None)
+
+    def take(self) -> list[bytes]:
+        """The answers since the last time."""
+        answers, self._answers = self._answers, []
+        return answers
+
+    def close(self) -> None:
+        """Give libfuse's structure back."""
+        self._libfuse.fuse_chan_destroy(self.address)
+
+    def _keep(self, _channel: int, vector: int, count: int) -> int:
+        parts = (_IoVector * count).from_address(vector)
+        self._answers.append(b"".join(ctypes.string_at(part.base, part.length) for part in parts))
+        return 0
+
+
 class DeviceLoop:
     """Serves one session of libfuse until it is unmounted."""
 
     def __init__(
-        self, libfuse: Any, session: int, channel: int, device: Device, reads: ReadRequests
+        self,
+        libfuse: Any,
+        session: int,
+        channel: int,
+        device: Device,
+        reads: ReadRequests,
+        lookups: UnsettledLookups,
     ) -> None:
         """``session`` and ``channel``: addresses of libfuse's structures."""
+        self._lookups = lookups
         self._libfuse = libfuse
         self._session = session
         self._channel = channel
@@ -96,25 +159,40 @@ class DeviceLoop:
         message = bytearray(self._buffer_bytes)
         shared = (ctypes.c_char * self._buffer_bytes).from_buffer(message)
         receive, reads = self._device.receive, self._reads
+        captured = _CapturingChannel(self._libfuse, self._buffer_bytes)
         idle = True
         try:
             while length := receive(message):
                 request = parse_request(message)
-                if request.opcode == READ:
+                if request.opcode == LOOKUP:
+                    idle = self._look_up(shared, length, captured)
+                    if not idle:
+                        break
+                elif request.opcode == READ:
                     reads.serve(request.unique, parse_read(message))
                 elif request.opcode == INTERRUPT and reads.interrupt(parse_interrupt(message)):
                     pass
                 elif request.opcode == INIT:
-                    self._begin_session(shared, length)
-                elif not (idle := self._hand_over(shared, length)):
+                    self._begin_session(shared, length, captured)
+                elif not (idle := self._hand_over(shared, length, self._channel)):
                     break
         except OSError as error:
             events.DEVICE_LOST.log(log, reason=error.strerror)
         finally:
+            captured.close()
             with self._lock:
                 self._idle -= idle
 
-    def _hand_over(self, shared: Any, length: int) -> bool:
+    def _look_up(self, shared: Any, length: int, captured: _CapturingChannel) -> bool:
+        """LOOKUP: the answer goes through our hands; see `_hand_over`."""
+        self._lookups.begin()
+        idle = self._hand_over(shared, length, captured.address)
+        unsettled = self._lookups.end()
+        for answer in captured.take():
+            self._device.send(unsettle_lookup(answer) if unsettled else answer)
+        return idle
+
+    def _hand_over(self, shared: Any, length: int, channel: int) -> bool:
         """Have libfuse serve a request. Whether this thread is needed, and idle, afterwards."""
         with self._lock:
             self._idle -= 1
@@ -123,7 +201,7 @@ class DeviceLoop:
                     self._start_thread()
                 except RuntimeError as error:  # then the next request waits until one has ended
                     events.NO_RECEIVER.log(log, reason=error)
-        self._libfuse.fuse_session_process(self._session, shared, length, self._channel)
+        self._libfuse.fuse_session_process(self._session, shared, length, channel)
         with self._lock:
             # Who leaves is not idle from here on: were it counted until it has ended, all others
             # could leave as well, and the session would end under whoever uses it.
@@ -133,22 +211,8 @@ class DeviceLoop:
             self._threads.discard(threading.current_thread())
             return False
 
-    def _begin_session(self, shared: Any, length: int) -> None:
+    def _begin_session(self, shared: Any, length: int, captured: _CapturingChannel) -> None:
         """INIT: libfuse's answer goes through our hands."""
-        answers: list[bytes] = []
-
-        def send(_channel: int, vector: int, count: int) -> int:
-            parts = (_IoVector * count).from_address(vector)
-            answers.append(b"".join(ctypes.string_at(part.base, part.length) for part in parts))
-            return 0
-
-        operations = _ChannelOperations(None, _SEND(send), None)
-        channel = self._libfuse.fuse_chan_new(
-            ctypes.byref(operations), -1, self._buffer_bytes, None
-        )
-        try:
-            self._libfuse.fuse_session_process(self._session, shared, length, channel)
-        finally:
-            self._libfuse.fuse_chan_destroy(channel)
-        for answer in answers:
+        self._libfuse.fuse_session_process(self._session, shared, length, captured.address)
+        for answer in captured.take():
             self._device.send(improve_init(answer))

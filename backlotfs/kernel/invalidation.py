@@ -3,8 +3,8 @@
 libfuse 2's high-level interface has one set of timeouts for the whole mount and knows no inode but
 the root's, so only entries of the root can be taken back; that is what makes long timeouts safe
 there. The kernel takes the folder's lock for it, which a listing or look-up under way holds, so it
-is done on a thread of its own, never from an operation, and not while a look-up waits for the
-network: a process that is killed while its own thread waits for that lock cannot end.
+is done on a thread of its own, never from an operation. No look-up waits for the network (see
+`device_loop`), so that lock is never held for long.
 
 The message is written to a descriptor of our own: libfuse destroys its channel as soon as somebody
 unmounts, and its notify function would then follow a dangling pointer.
@@ -19,8 +19,7 @@ import os
 import queue
 import struct
 import threading
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from backlotfs.kernel.fuse_library import load_fuse
@@ -28,8 +27,6 @@ from backlotfs.kernel.fuse_library import load_fuse
 log = logging.getLogger(__name__)
 
 _ROOT_NODE = 1
-#: How often to look whether look-ups still wait.
-_HOLD_S = 0.02
 #: FUSE_NOTIFY_INVAL_ENTRY of <linux/fuse.h>.
 _INVAL_ENTRY = 3
 #: ``struct fuse_out_header`` (length, code, unique 0) and ``struct fuse_notify_inval_entry_out``
@@ -41,8 +38,6 @@ class EntryInvalidator:
     """Takes back entries of the root. `connect` on libfuse's thread, the others from any."""
 
     def __init__(self) -> None:
-        #: Whether a look-up waits for the network; set by whoever knows.
-        self.hold: Callable[[], bool] = lambda: False
         self._names: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._device = -1
@@ -77,8 +72,6 @@ class EntryInvalidator:
             name = self._names.get().encode("utf-8", "surrogateescape")
             length = _MESSAGE.size + len(name) + 1
             head = _MESSAGE.pack(length, _INVAL_ENTRY, 0, _ROOT_NODE, len(name), 0)
-            while self.hold() and self._device >= 0:
-                time.sleep(_HOLD_S)
             with self._lock:
                 if self._device < 0:
                     return

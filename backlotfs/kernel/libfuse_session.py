@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from backlotfs.kernel.device import Device
-from backlotfs.kernel.device_loop import DeviceLoop
+from backlotfs.kernel.device_loop import DeviceLoop, UnsettledLookups
 from backlotfs.kernel.read_requests import ReadRequests
 
 _POINTER, _INT, _SIZE = ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t
@@ -28,7 +28,9 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
 Main = Callable[[int, Any, Any, int, Any], int]
 
 
-def serve_with(libfuse: Any, reads: Callable[[Device], ReadRequests]) -> Main:
+def serve_with(
+    libfuse: Any, reads: Callable[[Device], ReadRequests], lookups: UnsettledLookups
+) -> Main:
     """A function to stand in the place of libfuse's ``fuse_main_real``.
 
     :param reads: makes what serves the reads of the session, when its device is open.
@@ -49,7 +51,7 @@ def serve_with(libfuse: Any, reads: Callable[[Device], ReadRequests]) -> Main:
         channel = libfuse.fuse_session_next_chan(session, None)
         device = Device(int(libfuse.fuse_chan_fd(channel)))
         try:
-            DeviceLoop(libfuse, session, channel, device, reads(device)).run()
+            DeviceLoop(libfuse, session, channel, device, reads(device), lookups).run()
         finally:
             libfuse.fuse_teardown(fuse, mountpoint)
         return 0

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import NoReturn, Protocol
 
 from backlotfs.errors import ReadOnlyFilesystem
+from backlotfs.kernel.device_loop import UnsettledLookups
 from backlotfs.kernel.documents import Documents
 from backlotfs.kernel.errno_boundary import errno_boundary, os_error
 from backlotfs.kernel.patience import Patience
@@ -22,6 +23,7 @@ from backlotfs.namespace.attributes import Attributes
 from backlotfs.namespace.namespace import Entry, Namespace
 from backlotfs.reading.demand import Demand
 from backlotfs.reading.reader import SourceReader
+from backlotfs.waiting import WouldWait, refuse_to_wait
 
 
 class FileInfo(Protocol):
@@ -49,11 +51,13 @@ class BacklotOperations:
         gid: int,
         mounted: Callable[[], None],
         sparing: Callable[[], bool] = lambda: False,
+        lookups: UnsettledLookups | None = None,
     ) -> None:
         """Put them together.
 
         :param mounted: called once, when the kernel has asked for the session to begin.
         :param sparing: whether the caller of the operation wants little of a file.
+        :param lookups: the LOOKUPs that are served now, which never wait for a size.
         """
         self._namespace = namespace
         self._reader = reader
@@ -62,6 +66,7 @@ class BacklotOperations:
         self.gid = gid
         self._mounted = mounted
         self._sparing = sparing
+        self._lookups = lookups or UnsettledLookups()
         self._documents = Documents()
 
     def __call__(self, operation: str, *args: object) -> object:
@@ -88,6 +93,15 @@ class BacklotOperations:
     @errno_boundary
     def attributes(self, path: str) -> Attributes:
         """stat(2), for `binding`, which needs no dictionary."""
+        if self._lookups.in_lookup:
+            try:
+                found = self._namespace.attributes(path, refuse_to_wait)
+            except WouldWait:  # a file that is made on demand
+                pass
+            else:
+                if not found.settled:
+                    self._lookups.mark()
+                return found
         return self._namespace.attributes(path, self._patience.for_stat)
 
     @errno_boundary

@@ -1,10 +1,15 @@
-"""How long the callers of operations wait, and which of them no longer do."""
+"""Deadlines of operations: how long each kind of operation waits, and for which process.
+
+A deadline is for silence: it does not run while the work waits in the queue for an API credit,
+which has a known end. Who gives a timeout by an option means it for everything.
+"""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from backlotfs.clock import Clock, Deadline
 from backlotfs.errors import DeadlineExceeded
@@ -19,37 +24,58 @@ OPERATION_DEADLINE_S = 30.0
 STAT_DEADLINE_S = 5.0
 
 
-class _GuardedWaiter(Waiter):
-    """Does not wait at all for a process that has run into this deadline a few times."""
+class Wait(NamedTuple):
+    """One operation that waits.
 
-    __slots__ = ("_guard", "_pid", "_waiting")
+    :ivar pid: of the thread that called, as the kernel gives it.
+    :ivar embed_code: what it waits for.
+    """
+
+    pid: int
+    embed_code: str
+
+
+class _OperationWaiter(Waiter):
+    """A waiter that `Patience` knows of while it waits.
+
+    With a guard it does not wait at all for a process that has run into its deadline a few times.
+    """
+
+    __slots__ = ("_guard", "_pid", "_waits")
 
     def __init__(
         self,
         deadline: Deadline,
         interrupted: Callable[[], bool],
-        guard: ScanGuard,
+        queued: Callable[[str], bool],
+        *,
+        guard: ScanGuard | None,
         pid: int,
-        waiting: set[object],
+        waits: dict[int, Wait],
     ) -> None:
-        super().__init__(deadline, interrupted)
+        super().__init__(deadline, interrupted, queued)
         self._guard = guard
         self._pid = pid
-        self._waiting = waiting
+        self._waits = waits
 
-    def result(self, future: Future[T], doing: str) -> T:
+    def result(self, future: Future[T], doing: str, key: str = "") -> T:
         """As `Waiter.result`. :raises NotWaiting: at once, for such a process."""
-        if not future.done():
+        if future.done():
+            return super().result(future, doing, key)
+        if self._guard is not None:
             self._guard.check(self._pid)
-        self._waiting.add(self)
+        here = threading.get_ident()
+        self._waits[here] = Wait(self._pid, key)
         try:
-            answer = super().result(future, doing)
+            answer = super().result(future, doing, key)
         except DeadlineExceeded:
-            self._guard.timed_out(self._pid)
+            if self._guard is not None:
+                self._guard.timed_out(self._pid)
             raise
         finally:
-            self._waiting.discard(self)
-        self._guard.answered(self._pid)
+            del self._waits[here]
+        if self._guard is not None:
+            self._guard.answered(self._pid)
         return answer
 
 
@@ -62,33 +88,45 @@ class Patience:
         interrupted: Callable[[], bool],
         caller: Callable[[], int],
         *,
-        stat_deadline_s: float = STAT_DEADLINE_S,
-        read_deadline_s: float = OPERATION_DEADLINE_S,
+        stat_timeout_s: float | None = None,
+        read_timeout_s: float | None = None,
+        queued: Callable[[str], bool] = lambda _code: False,
     ) -> None:
         """Put it together.
 
         :param interrupted: whether the caller of the operation is gone, or all must end.
         :param caller: its process id.
+        :param stat_timeout_s: what a `stat` may take in all; None: `STAT_DEADLINE_S` of silence.
+        :param read_timeout_s: the same for an open; None: `OPERATION_DEADLINE_S` of silence.
+        :param queued: whether the work on a source waits for an API credit.
         """
         self._clock = clock
         self._interrupted = interrupted
         self._caller = caller
-        self._stat_deadline_s = stat_deadline_s
-        self._read_deadline_s = read_deadline_s
+        self._stat_timeout_s = stat_timeout_s
+        self._read_timeout_s = read_timeout_s
+        self._queued = queued
         self._guard = ScanGuard(clock)
-        self._waiting: set[object] = set()
+        self._waits: dict[int, Wait] = {}  # by the thread that waits
 
-    def stat_waits(self) -> bool:
-        """Whether a `stat` waits for the network now: the kernel holds its folder's lock."""
-        return bool(self._waiting)
+    def waits(self) -> list[Wait]:
+        """The operations that wait now, for ``status``."""
+        return list(self._waits.values())
 
     def for_stat(self) -> Waiter:
         """For what file managers do to every file they see."""
-        deadline = Deadline(self._stat_deadline_s, self._clock)
-        return _GuardedWaiter(
-            deadline, self._interrupted, self._guard, self._caller(), self._waiting
-        )
+        return self._waiter(self._stat_timeout_s, STAT_DEADLINE_S, self._guard)
 
     def for_bytes(self) -> Waiter:
         """For open and read."""
-        return Waiter(Deadline(self._read_deadline_s, self._clock), self._interrupted)
+        return self._waiter(self._read_timeout_s, OPERATION_DEADLINE_S, None)
+
+    def _waiter(self, asked_s: float | None, usual_s: float, guard: ScanGuard | None) -> Waiter:
+        return _OperationWaiter(
+            Deadline(usual_s if asked_s is None else asked_s, self._clock),
+            self._interrupted,
+            self._queued if asked_s is None else lambda _code: False,
+            guard=guard if asked_s is None else None,
+            pid=self._caller(),
+            waits=self._waits,
+        )

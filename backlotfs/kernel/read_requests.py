@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from backlotfs import events
@@ -69,12 +70,16 @@ class ReadRequests:
         counts: ReadCounts | Uncounted | None = None,
         *,
         deadline_s: float = OPERATION_DEADLINE_S,
+        queued: Callable[[str], bool] = lambda _code: False,
     ) -> None:
         """The sweeper starts with `start`.
 
         :param counts: is told of every read.
         :param deadline_s: what a read may take.
+        :param queued: whether the work on a source waits for an API credit: the time of its reads
+            stands still meanwhile.
         """
+        self._queued = queued
         self._deadline_s = deadline_s
         self._counts = counts or Uncounted()
         self._device = device
@@ -88,6 +93,12 @@ class ReadRequests:
 
     def __len__(self) -> int:
         return len(self._pending)
+
+    def waiting(self) -> list[tuple[int, str]]:
+        """Thread id and source of each read that waits."""
+        with self._lock:
+            entries = list(self._pending.values())
+        return [(entry.request.pid, entry.demand.embed_code) for entry in entries]
 
     def start(self) -> None:
         """Begin to watch the deadlines."""
@@ -205,9 +216,14 @@ class ReadRequests:
         return found
 
     def _sweep(self) -> None:
+        looked_s = self._clock.monotonic()
         while not self._ended.wait(SWEEP_S):
             now_s = self._clock.monotonic()
+            passed_s, looked_s = now_s - looked_s, now_s
             with self._lock:
+                for unique, entry in self._pending.items():
+                    if self._queued(entry.demand.embed_code):
+                        self._pending[unique] = entry._replace(due_s=entry.due_s + passed_s)
                 due = {u: entry for u, entry in self._pending.items() if entry.due_s <= now_s}
                 for unique in due:
                     del self._pending[unique]
@@ -215,4 +231,4 @@ class ReadRequests:
                 self._give_up(unique, entry, self._not_in_time(entry.demand))
 
     def _not_in_time(self, demand: Demand) -> DeadlineExceeded:
-        return DeadlineExceeded(f"{demand.doing}: not in {self._deadline_s:g} s")
+        return DeadlineExceeded(f"{demand.doing} timed out after {self._deadline_s:g} s")

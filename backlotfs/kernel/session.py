@@ -23,6 +23,7 @@ from backlotfs.clock import Clock
 from backlotfs.errors import BacklotError, FuseUnusable
 from backlotfs.kernel.binding import fuse_class
 from backlotfs.kernel.device import Device
+from backlotfs.kernel.device_loop import UnsettledLookups
 from backlotfs.kernel.fuse_library import PATH_ENCODING, interruption_check, load_fuse
 from backlotfs.kernel.invalidation import EntryInvalidator
 from backlotfs.kernel.libfuse_session import serve_with
@@ -120,6 +121,7 @@ class MountSession:
         self._mountpoint = mountpoint
         self._options = options
         self._invalidator = EntryInvalidator()
+        self.lookups = UnsettledLookups()
         self._stopping = threading.Event()
         self._ended = threading.Event()
         self._began = threading.Event()
@@ -143,9 +145,9 @@ class MountSession:
         finally:
             self._began.set()
 
-    def hold_back(self, while_true: Callable[[], bool]) -> None:
-        """Take nothing back from the kernel while this is so."""
-        self._invalidator.hold = while_true
+    def waiting_reads(self) -> list[tuple[int, str]]:
+        """Thread id and source of each read that waits."""
+        return [] if self._reads is None else self._reads.waiting()
 
     def invalidate(self, names: Iterable[str]) -> None:
         """These names in the root are new, gone or other than they were."""
@@ -160,12 +162,14 @@ class MountSession:
         counts: ReadCounts | None = None,
         *,
         read_deadline_s: float = OPERATION_DEADLINE_S,
+        queued: Callable[[str], bool] = lambda _code: False,
     ) -> None:
         """Mount, serve until unmounted, return.
 
         :param begin: serves the reads: `SourceReader.begin`.
         :param counts: is told of every read.
         :param read_deadline_s: what a read may take.
+        :param queued: see `ReadRequests`.
         :param ready: called from another thread once the mountpoint answers.
         :raises FuseUnusable: when libfuse cannot mount; its own reason is on stderr.
         """
@@ -185,11 +189,13 @@ class MountSession:
         threading.Thread(target=announce, name="ready", daemon=True).start()
 
         def reads(device: Device) -> ReadRequests:
-            self._reads = ReadRequests(device, begin, clock, counts, deadline_s=read_deadline_s)
+            self._reads = ReadRequests(
+                device, begin, clock, counts, deadline_s=read_deadline_s, queued=queued
+            )
             return self._reads
 
         libfuse = load_fuse()._libfuse
-        libfuse.fuse_main_real = serve_with(libfuse, reads)
+        libfuse.fuse_main_real = serve_with(libfuse, reads, self.lookups)
         try:
             self._fuse(
                 operations,

@@ -85,7 +85,14 @@ SHAPES: dict[str, dict[str, str]] = {
         "credits.limit": "Of so many; null as above.",
         "credits.resets_in_s": "Seconds until all are back.",
         "credits.refused_for_s": "Seconds for which the server wants no more calls.",
-        "credits.waiting": "Calls that wait: of a `stat`, of a listing, of the crawl.",
+        "credits.more_in_s": "Seconds until an application's call can be made; null: now.",
+        "credits.waiting": "Calls that wait: of a reader whose URL died, of an application, of a "
+        "listing, of the backfill.",
+        "waiting[].pid": "A program that waits for an API credit: its process id; 50 at most.",
+        "waiting[].program": "Its name.",
+        "waiting[].file": "The file it waits for.",
+        "waiting[].for": "`size` or `url`.",
+        "waiting[].seconds": "Until its turn comes, as far as known.",
         "url_refreshes": "Signed URLs asked of the API.",
         "errors[].at": "When a read or open failed, in seconds since 1970; the latest first, 20 at "
         "most.",

@@ -12,13 +12,17 @@ IO_BLOCK_BYTES = 128 * 1024
 
 
 class Attributes(NamedTuple):
-    """Of one file or folder; times in seconds since the epoch, sizes in bytes."""
+    """Of one file or folder; times in seconds since the epoch, sizes in bytes.
+
+    :ivar settled: False: the size is not known yet, or may have changed; ask again before use.
+    """
 
     inode: int
     mode: int
     nlink: int
     size: int
     mtime_s: int
+    settled: bool = True
 
     @property
     def blocks(self) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from enum import Enum
+from itertools import chain
 from typing import NamedTuple, Protocol
 
 from backlotfs.api.records import Asset
@@ -18,6 +20,7 @@ from backlotfs.errors import (
     NoSuchEntry,
     NotADirectory,
     RemoteUnavailable,
+    SizeUnknown,
     SourceDenied,
     SourceGone,
     SourceMissing,
@@ -25,10 +28,11 @@ from backlotfs.errors import (
 from backlotfs.namespace.attributes import Attributes, Totals, directory_attributes, file_attributes
 from backlotfs.namespace.layouts import Folder, Layout, build
 from backlotfs.namespace.name_modes import NameMode
+from backlotfs.namespace.notice import Notice
 from backlotfs.namespace.places import node_at
 from backlotfs.namespace.xattrs import Local, extended_attributes, value_of
 from backlotfs.remote.identity import SourceIdentity
-from backlotfs.waiting import Waiter
+from backlotfs.waiting import Waiter, WouldWait
 
 #: An open after a long pause waits this long for news, so that it does not trust an old version.
 OPEN_WAIT_S = 1.5
@@ -70,14 +74,53 @@ class Book(Protocol):
         """Whether there is no source to be had."""
 
 
-class Sizing(Protocol):
-    """What is needed of the sizer."""
+class Probes(Protocol):
+    """What is needed of the probe scheduler."""
 
     def request(self, embed_code: str) -> Future[KnownSource]:
-        """Probe now, or join the probe that runs."""
+        """Probe as soon as possible, or join the probe that runs."""
 
-    def listed(self, embed_codes: Iterable[str]) -> None:
-        """Somebody lists these."""
+    def is_queued(self, embed_code: str) -> bool:
+        """Whether the probe of a source waits for an API credit."""
+
+    def prioritize(self, embed_codes: Iterable[str]) -> None:
+        """A folder is being listed."""
+
+    def seconds_for(self, assets: int) -> float | None:
+        """Seconds that probes of so many more assets take; None when that cannot be told."""
+
+
+class Treatment(Enum):
+    """What a program gets that asks for a file whose size is not known yet."""
+
+    WAIT = "wait"  #: it waits for the size
+    HIDE = "hide"  #: there is no such file yet
+    FAIL = "fail"  #: EAGAIN
+
+
+class UnsizedRules(Protocol):
+    """Which program gets which treatment; asked on the thread that serves the program."""
+
+    def treatment(self) -> Treatment:
+        """For the file that the program names."""
+
+    def hides(self, seconds: float | None) -> bool:
+        """Whether a folder is listed without such files.
+
+        :param seconds: until all sizes of the folder are known; None when that cannot be told.
+        """
+
+
+class EverybodyWaits:
+    """The rules where no option and no program is special."""
+
+    def treatment(self) -> Treatment:
+        """Wait."""
+        return Treatment.WAIT
+
+    def hides(self, seconds: float | None) -> bool:  # noqa: ARG002  # as UnsizedRules
+        """No file is hidden."""
+        return False
 
 
 class Version(NamedTuple):
@@ -113,27 +156,30 @@ class Namespace:
         self,
         catalog: Listing,
         book: Book,
-        sizer: Sizing,
+        probes: Probes,
         *,
         layouts: Sequence[str],
         names: NameMode,
         umask: int,
         include_unavailable: bool = False,
+        rules: UnsizedRules | None = None,
         local: Callable[[str], Local] = lambda _code: Local(),
         failed: Callable[[str, str, BacklotError], None] = lambda _code, _path, _error: None,
     ) -> None:
         """Put it together; see `layouts.build` for ``layouts``.
 
+        :param rules: who waits for a size that is not known yet; None: everybody.
         :param local: what this mount knows of a source; asks nobody.
         :param failed: is told of each open that failed.
         """
         self._catalog = catalog
         self._book = book
-        self._sizer = sizer
+        self._probes = probes
         self._layouts = tuple(layouts)
         self._names = names
         self._umask = umask
         self._include_unavailable = include_unavailable
+        self._rules = rules or EverybodyWaits()
         self._local = local
         self._failed = failed
         self._lock = threading.Lock()
@@ -142,12 +188,20 @@ class Namespace:
     def attributes(self, path: str, patience: Callable[[], Waiter]) -> Attributes:
         """What ``stat`` says; waits for the probe of a source that is not known yet.
 
-        :param patience: makes the waiter, where one is needed.
+        :param patience: makes the waiter, where one is needed. If it raises `WouldWait`, the
+            attributes are not `Attributes.settled`.
         :raises NoSuchEntry: no such path, or there is no source to be had.
+        :raises SizeUnknown: the program is not to wait for the size.
         :raises BacklotError: the size cannot be found out now: never a guess, never 0.
         """
         now = self._current()
-        node = self._lookup(now, path)
+        try:
+            node = self._lookup(now, path)
+        except NoSuchEntry:
+            notice = self._notice_at(now, path)
+            if notice is None:
+                raise
+            return notice.attributes(now.newest_s, self._umask)
         if isinstance(node, Folder):
             return directory_attributes(
                 node.inode, mtime_s=now.newest_s, umask=self._umask, subdirs=node.subfolders
@@ -161,8 +215,18 @@ class Namespace:
                 umask=self._umask,
                 nlink=now.layout.places(code),
             )
+        known: KnownSource | None
         try:
             known = self._settled(code, patience)
+        except WouldWait:
+            known = self._book.known(code)
+            return file_attributes(
+                node.inode,
+                0 if known is None else known.identity.size,
+                mtime_s=node.updated_at_s if known is None else known.mtime_s,
+                umask=self._umask,
+                nlink=now.layout.places(code),
+            )._replace(settled=False)
         except (SourceMissing, SourceGone, SourceDenied) as error:
             if not self._include_unavailable:
                 raise NoSuchEntry(f"{path!r} has no source file") from error
@@ -178,29 +242,44 @@ class Namespace:
     def entries(self, path: str) -> Iterator[Entry]:
         """The lines of a folder, all of one version of the library.
 
+        Programs that only look get no line for a file whose size is not known yet, and one more
+        that says how many are missing.
+
         :raises NoSuchEntry, NotADirectory: `path` is no folder.
         """
         self._catalog.used()
         folder = self._lookup(self._current(), path)
         if not isinstance(folder, Folder):
             raise NotADirectory(f"{path!r} is a file")
+        files = [entry for entry in folder.entries.values() if not isinstance(entry, Folder)]
         # Also the hidden ones: whether they have a source now is asked again, in its time.
-        self._sizer.listed(
-            entry.embed_code
-            for entry in folder.entries.values()
-            if not isinstance(entry, Folder) and (entry.size < 0 or not entry.verified)
-        )
+        unsettled = [entry for entry in files if entry.size < 0 or not entry.verified]
+        if unsettled:
+            self._probes.prioritize(entry.embed_code for entry in unsettled)
         everything, unavailable = self._include_unavailable, self._book.unavailable
-        return (
+        unsized = {
+            entry.embed_code
+            for entry in unsettled
+            if self._book.known(entry.embed_code) is None and not unavailable(entry)
+        }
+        if not unsized or not self._rules.hides(self._probes.seconds_for(len(unsized))):
+            unsized = set()
+        lines = (
             Entry(name, entry.inode, isinstance(entry, Folder))
             for name, entry in folder.entries.items()
-            if isinstance(entry, Folder) or everything or not unavailable(entry)
+            if isinstance(entry, Folder)
+            or (entry.embed_code not in unsized and (everything or not unavailable(entry)))
         )
+        if not unsized:
+            return lines
+        notice = Notice.of(folder.inode, len(unsized), self._probes.seconds_for(len(unsized)))
+        return chain(lines, (Entry(notice.name, notice.inode, False),))
 
     def open(self, path: str, waiter: Waiter) -> Version:
         """The version of a source to open: probed anew if it is in doubt.
 
         :raises IsADirectory, NoSuchEntry: `path` is no file.
+        :raises SizeUnknown: the program is not to wait for the size.
         :raises SourceMissing, SourceGone, SourceDenied: there is no source to be had.
         :raises BacklotError: it cannot be found out now.
         """
@@ -211,19 +290,27 @@ class Namespace:
         known = self._book.known(node.embed_code)
         if known is None or not known.verified:
             try:
+                if known is None:
+                    self._check_waits(node.embed_code)
                 known = self._probe(node.embed_code, waiter)
             except BacklotError as error:
                 self._failed(node.embed_code, path, error)
                 raise
         return Version(known.identity, self._book.settling(known))
 
-    def is_made(self, path: str) -> bool:  # noqa: ARG002  # see `sidecars`, `shared_thumbnails`
+    def is_made(self, path: str) -> bool:
         """Whether this is a file that has no source."""
-        return False
+        return self._notice_at(self._current(), path) is not None
 
     def document(self, path: str, patience: Callable[[], Waiter]) -> bytes | None:  # noqa: ARG002
         """The whole contents of such a file; None when the path is something else."""
-        return None
+        notice = self._notice_at(self._current(), path)
+        return None if notice is None else notice.content
+
+    def name_of(self, embed_code: str) -> str:
+        """The file name of an asset, for messages; the embed code where it has none."""
+        row = self._catalog.library.rows.get(embed_code)
+        return row.name if row is not None and row.name else embed_code
 
     def asset(self, path: str) -> Asset | None:
         """What the API says of a file; None of a folder. :raises NoSuchEntry: no such path."""
@@ -263,20 +350,53 @@ class Namespace:
         """What to show: of a source in doubt the new size if it can be had, else the last one."""
         known = self._book.known(embed_code)
         if known is None:
+            self._check_waits(embed_code)
             return self._probe(embed_code, patience())
         if known.verified:
             return known
+        waiter = patience()
         try:
             # The kernel keeps what it is told: a size corrected only in `open` comes too late.
-            return self._probe(embed_code, patience())
+            probe = self._request(embed_code)
+            if not probe.done() and self._probes.is_queued(embed_code):
+                return known  # nobody waits for a credit to see a size that is probably the same
+            return waiter.result(probe, f"finding out about {embed_code}")
         except (RemoteUnavailable, DeadlineExceeded):
             return known
 
+    def _check_waits(self, embed_code: str) -> None:
+        """:raises NoSuchEntry, SizeUnknown: the program does not wait for sizes."""
+        treatment = self._rules.treatment()
+        if treatment is Treatment.HIDE:
+            self._request(embed_code)
+            raise NoSuchEntry(f"{embed_code} has no known size yet, and is hidden from a program")
+        if treatment is Treatment.FAIL:
+            self._request(embed_code)
+            raise SizeUnknown(f"{embed_code} has no known size yet")
+
     def _probe(self, embed_code: str, waiter: Waiter) -> KnownSource:
+        probe = self._request(embed_code)
+        return waiter.result(probe, f"finding out about {embed_code}", embed_code)
+
+    def _request(self, embed_code: str) -> Future[KnownSource]:
+        """:raises BacklotError: why the last probe failed, not long ago."""
         failure = self._book.failure(embed_code)
         if failure is not None:
             raise failure.with_traceback(None)  # it is kept: it must not collect frames
-        return waiter.result(self._sizer.request(embed_code), f"finding out about {embed_code}")
+        return self._probes.request(embed_code)
+
+    def _notice_at(self, now: _Snapshot, path: str) -> Notice | None:
+        """The notice of this path, if it can be one and its folder still lacks sizes."""
+        place, _, name = path.rpartition("/")
+        if not Notice.is_name(name):
+            return None
+        try:
+            folder = node_at(now.layout.root, place)
+        except BacklotError:
+            return None
+        if not isinstance(folder, Folder) or name in folder.entries:
+            return None
+        return Notice(name, folder.inode)
 
     def _current(self) -> _Snapshot:
         if self._catalog.library.version != self._snapshot.library.version:

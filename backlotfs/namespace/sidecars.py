@@ -17,7 +17,7 @@ from backlotfs.errors import NoSuchEntry, NotSupported
 from backlotfs.namespace.attributes import Attributes, file_attributes
 from backlotfs.namespace.layouts.folder import ROOT_INODE, Folder
 from backlotfs.namespace.name_modes import NameMode, key
-from backlotfs.namespace.namespace import Book, Entry, Listing, Namespace, Sizing, Version
+from backlotfs.namespace.namespace import Book, Entry, Listing, Namespace, Probes, Version
 from backlotfs.namespace.naming import MAX_NAME_BYTES
 from backlotfs.namespace.sidecar_kinds import (
     Captions,
@@ -43,11 +43,11 @@ class NamespaceWithSidecars(Namespace):
         self,
         catalog: Listing,
         book: Book,
-        sizer: Sizing,
+        probes: Probes,
         **settings: Any,
     ) -> None:
         """Put it together; with the JSON alone. ``settings``: of `Namespace`."""
-        super().__init__(catalog, book, sizer, **settings)
+        super().__init__(catalog, book, probes, **settings)
         self._kinds: list[SidecarKind] = [JsonSidecars(catalog, book)]
         self._suffixes = tuple(JsonSidecars.types)
 

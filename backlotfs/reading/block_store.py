@@ -47,12 +47,14 @@ class BlockStore:
         changed: Callable[[SourceIdentity], None],
         disk: DiskTier | None = None,
         hedges: Hedges | None = None,
+        queued: Callable[[str], bool] = lambda _code: False,
     ) -> None:
         """Put the parts together.
 
         :param ahead_budget_bytes: read-ahead under way for all files together; more is dropped.
         :param changed: told, from a worker's thread, that the host has another version.
         :param hedges: when a GET is late and how often it is made again; None: never.
+        :param queued: whether the URL of a source waits for an API credit: no GET is late then.
         """
         self.block_bytes = pool.block_bytes
         self._pool = pool
@@ -66,6 +68,7 @@ class BlockStore:
         self._lock = cache.lock
         self._under_way = UnderWay(pool.block_bytes)
         self._hedges = hedges or NoHedges()
+        self._queued = queued
         self._watch = HedgeWatch(self._hedges, self.hedge, clock)
 
     @property
@@ -80,7 +83,8 @@ class BlockStore:
 
     def demand(self, identity: SourceIdentity, wanted: ByteRange) -> Demand:
         """Start whatever is missing of ``wanted`` (inside the source, not empty); never waits."""
-        demand = Demand(wanted, self.block_bytes, self._lock, f"reading {identity.embed_code}")
+        code = identity.embed_code
+        demand = Demand(wanted, self.block_bytes, self._lock, f"reading {code}", code)
         numbers: Iterable[int] = block_span(wanted, self.block_bytes)
         if not isinstance(self._disk, NoDisk):
             numbers = self._from_disk(identity, demand, numbers)
@@ -205,6 +209,9 @@ class BlockStore:
         A transfer that was hedged before and still brings nothing is given up for the most part:
         then the second GET is for all that it was to bring.
         """
+        if self._queued(transfer.embed_code):
+            transfer.moved_s = self._clock.monotonic()  # it has not begun
+            return
         with self._lock:
             numbers = [number for number in transfer.left if transfer.waited_for(number)]
             if transfer.rival is not None or not numbers:

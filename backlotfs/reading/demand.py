@@ -33,15 +33,24 @@ class Demand:
 
     __slots__ = (
         "_absent", "_block_bytes", "_blocks", "_done", "_first", "_lock", "abandoned", "came_from",
-        "doing", "ended_before", "error", "fresh_bytes", "look_ahead", "missed",
+        "doing", "embed_code", "ended_before", "error", "fresh_bytes", "look_ahead", "missed",
         "wanted",
     )  # fmt: skip
 
     def __init__(
-        self, wanted: ByteRange, block_bytes: int, lock: AbstractContextManager[object], doing: str
+        self,
+        wanted: ByteRange,
+        block_bytes: int,
+        lock: AbstractContextManager[object],
+        doing: str,
+        embed_code: str = "",
     ) -> None:
-        """``doing``: for the messages of errors: ``reading <embed code>``."""
+        """``doing``: for the messages of errors: ``reading <embed code>``.
+
+        :param embed_code: of the source; empty for a file that has none.
+        """
         self.wanted = wanted
+        self.embed_code = embed_code
         self.doing = doing
         self.missed = False
         self.look_ahead: Callable[[], None] = _nothing
@@ -136,7 +145,7 @@ class Demand:
             arrival: Future[None] = Future()
             self.then(lambda: arrival.set_result(None))
             try:
-                waiter.result(arrival, self.doing)
+                waiter.result(arrival, self.doing, self.embed_code)
             except BacklotError:
                 self.abandon()
                 raise

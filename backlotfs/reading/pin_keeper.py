@@ -40,8 +40,14 @@ class PinKeeper:
         warmer: Warmer,
         current: Callable[[str], SourceIdentity | None],
         clock: Clock,
+        queued: Callable[[str], bool] = lambda _code: False,
     ) -> None:
-        """``current``: the version a source is known to have; None: in doubt, or not known."""
+        """Fetch nothing yet.
+
+        :param current: the version a source is known to have; None: in doubt, or not known.
+        :param queued: whether the URL of a source waits for an API credit.
+        """
+        self._queued = queued
         self.pins = pins
         self._warmer = warmer
         self._current = current
@@ -130,7 +136,7 @@ class PinKeeper:
         while offset < identity.size:
             if self._closing or self.pins.of(code) != pin:
                 return self.pins.of(code) is None
-            waiter = Waiter(Deadline(STEP_S, self._clock), lambda: self._closing)
+            waiter = Waiter(Deadline(STEP_S, self._clock), lambda: self._closing, self._queued)
             offset, more = self._warmer.warm(identity, offset, STEP_BYTES, waiter)
             fetched_bytes += more
         self._warmer.settle()

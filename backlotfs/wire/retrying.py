@@ -98,8 +98,8 @@ def call_with_retries(
 
     def wait_s(state: tenacity.RetryCallState) -> float:
         error = _error_of(state)
-        asked_s = error.retry_after_s if isinstance(error, RateLimited | HostResting) else 0.0
-        return max(0.0, asked_s) + policy.delay_s(state.attempt_number, random())
+        asked_s = error.retry_after_s if isinstance(error, RateLimited | HostResting) else None
+        return max(0.0, asked_s or 0.0) + policy.delay_s(state.attempt_number, random())
 
     def give_up(state: tenacity.RetryCallState) -> bool:
         spent = state.attempt_number >= policy.max_attempts

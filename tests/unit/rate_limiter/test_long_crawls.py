@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from backlotfs.catalog.rate_budget import Priority
-from tests.unit.rate_budget.model_server import ModelServer
-from tests.unit.rate_budget.virtual_account import VirtualAccount
+from backlotfs.api.rate_limiter import Priority
+from tests.unit.rate_limiter.model_server import ModelServer
+from tests.unit.rate_limiter.virtual_account import VirtualAccount
 
 ROUNDINGS = pytest.mark.parametrize("whole_s", [math.ceil, math.floor, round])
 OURS = ("WAITING", "LISTED", "BACKGROUND")
@@ -35,13 +35,13 @@ def test_ten_thousand_sizes_beside_everyone_else(
     """Within 5 % of what 80 % of the credits allow, and nobody else notices."""
     account = VirtualAccount(ModelServer(whole_s=whole_s))
     others(account)
-    account.time.every(30.0, lambda: account.call(Priority.WAITING, deadline_s=5.0))
+    account.time.every(30.0, lambda: account.call(Priority.WAITING))
     took_s = account.crawl(10_000)
     assert took_s <= 1.05 * 10_000 / 240 * 60
     assert account.server.refusals == {}
     assert account.server.most_in_a_window("BACKGROUND") <= 240
     assert len(account.waits_s) > 80
-    assert max(account.waits_s) <= 2.0
+    assert max(account.waits_s) <= 4.5, "an application waits for the end of a window at most"
 
 
 @pytest.mark.parametrize("priority", [Priority.LISTED, Priority.BACKGROUND])
@@ -84,7 +84,7 @@ def test_another_limit_is_learned(limit: int) -> None:
     """From the first answers: its share is used, and not more, once the server has spoken."""
     account = VirtualAccount(ModelServer(limit), latency_s=0.02)
     took_s = account.crawl(4 * limit)
-    assert account.budget.snapshot().limit == limit
+    assert account.budget.status().limit == limit
     assert account.server.refusals == {}
     assert account.server.most_in_a_window(*OURS) <= 0.8 * limit
     assert took_s <= 5 * 60 * 1.05 + 5
@@ -98,7 +98,7 @@ def test_a_remount_in_the_same_minute_keeps_the_reserve() -> None:
     account.time.sleep(20.0)
     account.crawl(30)
     assert account.server.windows[0].get("BACKGROUND", 0) <= 1
-    assert account.budget.snapshot().limit == 300
+    assert account.budget.status().limit == 300
 
 
 def test_a_server_without_numbers_is_counted() -> None:

@@ -11,9 +11,8 @@ import threading
 from collections.abc import Callable
 
 from backlotfs.api.rate_status import RateStatus
-from backlotfs.catalog.rate_budget import Priority, RateBudget
-from backlotfs.clock import Deadline
-from tests.unit.rate_budget.model_server import ModelServer, Verdict
+from backlotfs.api.rate_limiter import Priority, ApiRateLimiter
+from tests.unit.rate_limiter.model_server import ModelServer, Verdict
 
 
 class VirtualTime:
@@ -87,16 +86,16 @@ class VirtualAccount:
         """``speaks``: whether answers have rate headers."""
         self.time = VirtualTime()
         self.server = server
-        self.budget = RateBudget(self.time, credits=credits, reserve=reserve, wait=self.time.wait)
+        self.budget = ApiRateLimiter(self.time, credits=credits, reserve=reserve, wait=self.time.wait)
         self.waits_s: list[float] = []
         self.in_flight = 0
         self._latency_s = latency_s
         self._speaks = speaks
 
-    def call(self, priority: Priority, deadline_s: float = 1e9) -> None:
+    def call(self, priority: Priority) -> None:
         """Wait for the turn, then send; the answer comes later."""
         began_s = self.time.monotonic()
-        self.budget.acquire(priority, Deadline(deadline_s, self.time))
+        self.budget.acquire(priority)
         if priority is Priority.WAITING:
             self.waits_s.append(self.time.monotonic() - began_s)
         self.in_flight += 1
@@ -129,7 +128,9 @@ class VirtualAccount:
     def _answer(self, verdict: Verdict) -> None:
         self.in_flight -= 1
         ends_s = self.time.monotonic() + verdict.reset_s
-        status = RateStatus(verdict.credits_left, ends_s) if self._speaks else None
-        self.budget.answered(status)
         if not verdict.granted:
             self.budget.refused(verdict.reset_s)
+        elif self._speaks:
+            self.budget.answered(RateStatus(verdict.credits_left, ends_s))
+        else:
+            self.budget.failed()

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backlotfs.api.rate_status import RateStatus
-from backlotfs.catalog.rate_budget import Pace, Priority
-from tests.unit.rate_budget.model_server import ModelServer, Verdict
-from tests.unit.rate_budget.virtual_account import VirtualTime
+from backlotfs.api.rate_limiter import QuotaWindow, Priority
+from tests.unit.rate_limiter.model_server import ModelServer, Verdict
+from tests.unit.rate_limiter.virtual_account import VirtualTime
 
 LIMIT = 20
 SHARE = 16
@@ -47,12 +47,12 @@ roundings = st.sampled_from([math.ceil, math.floor])
 
 
 class History:
-    """Plays bursts against a server, with one `Pace` that grants what it will."""
+    """Plays bursts against a server, with one `QuotaWindow` that grants what it will."""
 
     def __init__(self, server: ModelServer) -> None:
         self.time = VirtualTime()
         self.server = server
-        self.pace = Pace(credits=LIMIT, window_s=60.0, reserve=0.2)
+        self.pace = QuotaWindow(credits=LIMIT, window_s=60.0, reserve=0.2)
 
     def play(self, burst: Burst) -> None:
         self.time.sleep(burst.pause_s)
@@ -61,7 +61,7 @@ class History:
             if burst.caller is None:
                 self.server.call("other", now_s)
             elif self.pace.next_slot_s(burst.caller, now_s) <= now_s:
-                self.pace.granted(burst.caller, now_s)
+                self.pace.on_sent(burst.caller, now_s)
                 self._send(burst.caller, burst)
 
     def _send(self, caller: Priority, burst: Burst) -> None:
@@ -73,9 +73,9 @@ class History:
 
     def _answer(self, verdict: Verdict) -> None:
         now_s = self.time.monotonic()
-        self.pace.answered(RateStatus(verdict.credits_left, now_s + verdict.reset_s), now_s)
+        self.pace.on_answer(RateStatus(verdict.credits_left, now_s + verdict.reset_s), now_s)
         if not verdict.granted:
-            self.pace.refused(verdict.reset_s, now_s)
+            self.pace.on_refused(verdict.reset_s, now_s)
 
 
 @settings(max_examples=300, deadline=None)

@@ -1,0 +1,558 @@
+"""The rate limiter of the API: who may spend one of the account's credits, and when.
+
+The server counts calls in windows of fixed length. A window opens with the first call after the
+last window has ended. Every answer says how many credits are left and when they come back. Other
+tools spend from the same account, so the numbers of the answers are obeyed, and calls in flight
+count as spent before they are answered. For a server without such numbers we count ourselves.
+
+- `Priority.RENEWAL` may use all credits that are left.
+- All other priorities together use at most ``1 - reserve`` of a window's credits. What other tools
+  take counts against the reserve first; if they go beyond it, the limiter leaves them as much as
+  they will take in the rest of the window at their pace so far, up to one whole reserve.
+- `Priority.BACKGROUND` is spread evenly over the window; the others are not.
+- A higher priority goes first; inside one priority, first come, first served.
+
+Waiting for a credit is not a hang: the server says when credits come back, so the wait has a known
+end. A caller waits as long as that takes, up to the limiter's ``credit_wait_s``, and a `Deadline`
+that it passes does not run meanwhile. A 429 sends the caller back into the queue.
+
+`QuotaWindow` decides; it is a pure state machine that is told the time. `ApiRateLimiter` lets
+threads wait for it. `QuotaAlerts` writes the log lines.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from collections import Counter, deque
+from collections.abc import Callable
+from enum import IntEnum
+from typing import NamedTuple, TypeVar
+
+from backlotfs import events
+from backlotfs.api.rate_status import RateStatus
+from backlotfs.clock import Clock, Deadline
+from backlotfs.errors import Interrupted, RateLimited
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+#: Longest wait of one operation for a credit, where no option says otherwise.
+CREDIT_WAIT_S = 3600.0
+
+_REMEMBERED_WINDOWS = 3  # the limit is the most that these have shown
+_MUCH_LESS = 0.75
+_END_MARGIN_S = 1.0  # the server speaks of whole seconds: a window's end is known no better
+_LEAD = 0.05  # the background is done with its share this part of a window before the end
+_LOOK_S = 1.0  # longest wait without a new look: the clock may jump when a machine wakes
+#: Pause after a 429 that names no time; it doubles with each further one, up to the second number.
+_FIRST_BACKOFF_S, _LAST_BACKOFF_S = 1.0, 60.0
+
+
+class Priority(IntEnum):
+    """What a call is for; the smaller number goes first."""
+
+    RENEWAL = 0  #: the URL of a file died while the file is being read
+    WAITING = 1  #: an application waits for a size, or for the first bytes of a file
+    LISTED = 2  #: a folder is being listed; its files will be asked for next
+    BACKGROUND = 3  #: nobody waits
+
+
+class QuotaStatus(NamedTuple):
+    """The account's credits at one moment, for displays.
+
+    :ivar credits_left: calls that can still be made, those in flight taken off.
+    :ivar limit: credits of a whole window, as far as known.
+    :ivar resets_in_s: seconds until they come back; None when no window is open.
+    :ivar refused_for_s: seconds for which a 429 still forbids every call; 0.0 mostly.
+    :ivar more_in_s: seconds until an application's call can be made; None: it can be made now.
+    :ivar waiting: calls that wait for a credit, by `Priority`.
+    """
+
+    credits_left: int
+    limit: int
+    resets_in_s: float | None
+    refused_for_s: float
+    more_in_s: float | None
+    waiting: tuple[int, ...]
+
+
+class QuotaWindow:
+    """When a call of each priority may be made. Pure: no clock, no lock; its owner locks.
+
+    Every ``now_s`` is a moment on the monotonic clock; it may jump ahead, never back.
+
+    :ivar window_s: length of a window in seconds, as far as known.
+    """
+
+    def __init__(self, *, credits: int, window_s: float, reserve: float) -> None:
+        """Assume ``credits`` in ``window_s`` until the server says otherwise.
+
+        :param reserve: share of the credits, 0 to below 1, for `Priority.RENEWAL` and other tools.
+        :raises ValueError: a number is out of range.
+        """
+        if credits < 1 or not window_s > 0 or not 0 <= reserve < 1:
+            raise ValueError(f"no such quota: {credits} in {window_s} s, reserve {reserve}")
+        self._reserve = reserve
+        self.window_s = window_s
+        self._limits = deque([credits] * _REMEMBERED_WINDOWS, _REMEMBERED_WINDOWS)
+        self._in_flight: deque[float] = deque()  # when each call was sent, oldest first
+        self._refused_until_s = -math.inf
+        self._refusals = 0  # in a row, without a time
+        self._doubtful = False  # no call was accepted since the last refusal
+        self._trial_s = -math.inf  # when a call was sent that shows whether the refusal is over
+        self._last_background_s = -math.inf
+        self._previous_end_s = -math.inf  # of the last window the server spoke of
+        self._near_s = window_s / 2  # two windows end at least a whole length apart
+        # the window: opened by us; spoken of by an answer; some answer came
+        self._open = self._confirmed = self._heard = False
+        self._ends_s = self._told_s = -math.inf  # its end; when we last learned of it
+        # credits left, calls in flight not taken off; calls made that count against the share
+        self._left, self._share_used = credits, 0
+
+    @property
+    def limit(self) -> int:
+        """Credits of a whole window, as far as known."""
+        return max(self._limits)
+
+    def status(self, now_s: float, waiting: tuple[int, ...] = (0, 0, 0, 0)) -> QuotaStatus:
+        """The quota now; ``waiting`` is passed on."""
+        self._advance(now_s)
+        left = max(0, self._left - len(self._in_flight))
+        resets_in_s = max(0.0, self._ends_s - now_s) if self._open else None
+        refused_s = max(0.0, self._refused_until_s - now_s)
+        slot_s = self.next_slot_s(Priority.WAITING, now_s)
+        more_in_s = slot_s - now_s if slot_s > now_s else None
+        return QuotaStatus(left, self.limit, resets_in_s, refused_s, more_in_s, waiting)
+
+    def next_slot_s(self, priority: Priority, now_s: float, ahead: int = 0) -> float:
+        """When a call may be made, after ``ahead`` others; a moment after ``now_s`` is a guess."""
+        self._advance(now_s)
+        free = self._allowance(priority)
+        start_s = max(now_s, self._refused_until_s)
+        if self._doubtful and now_s - self._trial_s < self.window_s:
+            start_s = max(start_s, now_s + _LOOK_S)
+        gap_s = self._gap_s(free, now_s) if priority is Priority.BACKGROUND else 0.0
+        if ahead < free:
+            return max(start_s, self._last_background_s + gap_s) + ahead * gap_s
+        a_window = self.limit if priority is Priority.RENEWAL else self._share
+        # without an open window answers are due that tell more, or at worst never come
+        opens_s = self._ends_s + self._margin_s if self._open else now_s + self.window_s
+        return max(start_s, opens_s) + (ahead - max(0, free)) // a_window * self.window_s
+
+    def on_sent(self, priority: Priority, now_s: float) -> None:
+        """A call is made now."""
+        self._advance(now_s)
+        if not self._open:
+            self._open, self._told_s, self._ends_s = True, now_s, now_s + self.window_s
+        self._in_flight.append(now_s)
+        if self._doubtful:
+            self._trial_s = now_s
+        if priority is not Priority.RENEWAL:
+            self._share_used += 1
+        if priority is Priority.BACKGROUND:
+            self._last_background_s = now_s
+
+    def on_returned(self, priority: Priority, now_s: float) -> None:
+        """A call that `on_sent` announced was not made after all."""
+        self._advance(now_s)
+        self._trial_s = -math.inf
+        if self._in_flight:
+            self._in_flight.popleft()
+        if priority is not Priority.RENEWAL:
+            self._share_used = max(0, self._share_used - 1)
+
+    def on_answer(self, status: RateStatus | None, now_s: float) -> None:
+        """A call has ended; ``status`` None: the answer said nothing, or none came."""
+        self._advance(now_s)
+        self._trial_s = -math.inf
+        if self._in_flight:
+            self._in_flight.popleft()
+        if status is None:
+            self._left, self._told_s = self._left - 1, now_s
+            if self._open and not self._heard:  # the server's window opened before this moment
+                self._ends_s, self._heard = now_s + self.window_s, True
+            return
+        if not self._confirmed:
+            if status.resets_at_s > self._previous_end_s + self._near_s:
+                self._confirm(status, now_s)
+            else:  # the last window's: it was not to be counted in this one
+                self._share_used = max(0, self._share_used - 1)
+        elif abs(status.resets_at_s - self._ends_s) <= self._near_s:
+            # answers overtake each other, and the way here only ever adds to the end
+            self._left, self._told_s = min(self._left, status.credits_left), now_s
+            self._ends_s = min(self._ends_s, status.resets_at_s)
+            self._limits[-1] = max(self._limits[-1], status.credits_left + 1)
+        elif status.resets_at_s > self._ends_s:
+            # a new window before we knew: any of our calls since may have been made in it
+            self._confirm(status, now_s)
+            spent = self.limit - status.credits_left + len(self._in_flight)
+            self._share_used = min(self._share_used, spent)
+
+    def on_refused(self, retry_after_s: float | None, now_s: float) -> None:
+        """The answer was a 429: no call for so many seconds; None: it named no time."""
+        self._advance(now_s)
+        self._doubtful = True
+        if retry_after_s is None:
+            if now_s < self._refused_until_s:
+                return  # sent before the last refusal was known: it says nothing new
+            doublings = min(self._refusals, 10)
+            retry_after_s = min(_LAST_BACKOFF_S, _FIRST_BACKOFF_S * 2.0**doublings)
+            self._refusals += 1
+        until_s = now_s + max(0.0, retry_after_s) + self._margin_s
+        self._refused_until_s = max(self._refused_until_s, until_s)
+
+    def on_accepted(self) -> None:
+        """The answer was no 429: the next pause without a time begins small again."""
+        self._refusals, self._doubtful = 0, False
+
+    @property
+    def _share(self) -> int:
+        """Calls of a window that all but `Priority.RENEWAL` may make; at least one."""
+        return max(1, math.floor(self.limit * (1 - self._reserve) + 1e-9))
+
+    @property
+    def _margin_s(self) -> float:
+        return min(_END_MARGIN_S, self.window_s * _LEAD)
+
+    def _allowance(self, priority: Priority) -> int:
+        """Calls of this priority that can be made before the window ends."""
+        left = self._left - len(self._in_flight)
+        if priority is Priority.RENEWAL:
+            return left
+        return min(self._share - self._share_used, left - self._held_back(left))
+
+    def _held_back(self, left: int) -> int:
+        """Credits that others will want before the window ends, if they go on as they began."""
+        others = self.limit - left - self._share_used
+        if not self._open or others <= 0:
+            return 0
+        # what they took since the last word of the server is part of it
+        rest_s = max(0.0, self._ends_s - self._told_s)
+        elapsed_s = max(self.window_s - rest_s, 1e-3)
+        return min(self.limit - self._share, math.ceil(others * rest_s / elapsed_s))
+
+    def _gap_s(self, free: int, now_s: float) -> float:
+        rest_s = self._ends_s - now_s if self._open else self.window_s
+        return max(0.0, rest_s - self.window_s * _LEAD) / max(1, free)
+
+    def _advance(self, now_s: float) -> None:
+        """Close the window when it is over, and give up on answers that never came."""
+        while self._in_flight and now_s - self._in_flight[0] > self.window_s:
+            self._in_flight.popleft()
+        if self._open and now_s >= self._ends_s + self._margin_s:
+            if self._confirmed:
+                self._previous_end_s = self._ends_s
+            self._open = self._confirmed = self._heard = False
+        if not self._open:  # the server may count what is in flight in its next window
+            self._left, self._share_used = self.limit, len(self._in_flight)
+
+    def _confirm(self, status: RateStatus, now_s: float) -> None:
+        """The server speaks of a window for the first time: learn from it."""
+        length_s = status.resets_at_s - now_s
+        # windows end at least a whole length apart; the server speaks of whole seconds
+        apart_s = status.resets_at_s - self._previous_end_s
+        self.window_s = min(self.window_s, max(apart_s, length_s))
+        if status.credits_left > 0:  # 0 may be a 429, which says nothing of limit and length
+            shown = status.credits_left + 1
+            is_new = length_s >= self.window_s - _END_MARGIN_S - self._margin_s
+            # much missing so early is a smaller limit; a little may be others, or our own calls
+            is_sure = is_new and shown < _MUCH_LESS * self.limit
+            self._limits.extend([shown] * (_REMEMBERED_WINDOWS if is_sure else 1))
+            is_whole = shown == self.limit and length_s >= _END_MARGIN_S
+            if length_s > self.window_s or (is_whole and not is_new):
+                self.window_s = length_s
+        self._near_s = max(length_s / 2, self.window_s / 4)  # one joined late is longer than seen
+        self._open = self._confirmed = self._heard = True
+        self._ends_s, self._told_s, self._left = status.resets_at_s, now_s, status.credits_left
+
+
+class Purpose(NamedTuple):
+    """What a call is for, as the rate limiter has to know it.
+
+    :ivar key: what the call is about, mostly an embed code: see `ApiRateLimiter.is_queued`.
+    :ivar turn: a turn that was taken for it already, by `ApiRateLimiter.try_acquire`.
+    """
+
+    priority: Priority
+    key: str = ""
+    turn: Turn | None = None
+
+
+class Turn:
+    """The right to make one call, taken before it is known which call that is.
+
+    Use it in a ``with`` statement: a turn that no call has used goes back to the limiter.
+    """
+
+    __slots__ = ("_give_back", "_used")
+
+    def __init__(self, give_back: Callable[[], None]) -> None:
+        self._give_back = give_back
+        self._used = False
+
+    def use(self) -> bool:
+        """Whether the turn was still there to be used; it is used now."""
+        fresh, self._used = not self._used, True
+        return fresh
+
+    def __enter__(self) -> Turn:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.use():
+            self._give_back()
+
+
+class _Place:
+    """One caller's place in the queue."""
+
+    __slots__ = ("changed", "key", "priority")
+
+    def __init__(self, priority: Priority, key: str, changed: threading.Condition) -> None:
+        self.priority = priority
+        self.key = key
+        self.changed = changed
+
+
+class ApiRateLimiter:
+    """Makes callers wait for their turn. Any thread may call it; one private lock.
+
+    A server whose answers say nothing of credits has none to spend (an archive, an emulator
+    without a limit): then nobody waits, unless a 429 says otherwise.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        credits: int = 300,
+        window_s: float = 60.0,
+        reserve: float = 0.2,
+        credit_wait_s: float = CREDIT_WAIT_S,
+        wait: Callable[[threading.Condition, float], object] = threading.Condition.wait,
+    ) -> None:
+        """See `QuotaWindow` for the numbers.
+
+        :param credit_wait_s: longest wait of one call for a credit.
+        :param wait: waits on a held condition, for so many seconds at most.
+        :raises ValueError: a number is out of range.
+        """
+        self.credit_wait_s = credit_wait_s
+        self._clock = clock
+        self._wait = wait
+        self._window = QuotaWindow(credits=credits, window_s=window_s, reserve=reserve)
+        self._alerts = QuotaAlerts(clock)
+        self._lock = threading.RLock()
+        self._queues: tuple[deque[_Place], ...] = tuple(deque() for _ in Priority)
+        self._queued_keys: Counter[str] = Counter()
+        self._speaks = False  # some answer spoke of credits
+        self._free_of_charge = False
+        self._closed = False
+
+    def acquire(
+        self, priority: Priority, *, key: str = "", deadline: Deadline | None = None
+    ) -> None:
+        """Return when one call may be made at once; each `acquire` wants one `answered`.
+
+        :param key: names what the call is about: see `is_queued` and `raise_priority`.
+        :param deadline: of the caller's operation; it is extended by the time waited here.
+        :raises RateLimited: no credit came within ``credit_wait_s``.
+        :raises Interrupted: `close` was called.
+        """
+        began_s = self._clock.monotonic()
+        try:
+            with self._lock:
+                self._check_open()
+                if not self._free_of_charge:
+                    self._acquire(_Place(priority, key, threading.Condition(self._lock)), began_s)
+        finally:
+            if deadline is not None:
+                deadline.extend(self._clock.monotonic() - began_s)
+
+    def try_acquire(self, priority: Priority) -> Turn | None:
+        """A turn, if a call may be made now and nobody of this or a higher priority waits.
+
+        :raises Interrupted: `close` was called.
+        """
+        with self._lock:
+            self._check_open()
+            if self._free_of_charge:
+                return Turn(lambda: None)
+            now_s = self._clock.monotonic()
+            if any(self._queues[: priority + 1]):
+                return None
+            if self._window.next_slot_s(priority, now_s) > now_s:
+                return None
+            self._window.on_sent(priority, now_s)
+        return Turn(lambda: self._returned(priority))
+
+    def answered(self, status: RateStatus | None) -> None:
+        """A call has ended, and was not refused; ``status``: what it said of credits, if any."""
+        with self._lock:
+            self._speaks |= status is not None
+            self._free_of_charge = not self._speaks
+            self._window.on_accepted()
+            self._window.on_answer(status, self._clock.monotonic())
+            self._wake_first()
+        self._alerts.look(self.status())
+
+    def failed(self) -> None:
+        """A call has ended without an answer that could say anything."""
+        with self._lock:
+            if not self._free_of_charge:
+                self._window.on_answer(None, self._clock.monotonic())
+            self._wake_first()
+
+    def refused(self, retry_after_s: float | None) -> None:
+        """A call has ended with a 429: no call for anybody for so long.
+
+        :param retry_after_s: seconds that the answer asked for; None: it named none.
+        """
+        with self._lock:
+            now_s = self._clock.monotonic()
+            status = None if retry_after_s is None else RateStatus(0, now_s + retry_after_s)
+            self._free_of_charge = False
+            self._window.on_answer(status, now_s)
+            self._window.on_refused(retry_after_s, now_s)
+            self._wake_first()
+        self._alerts.look(self.status())
+
+    def wait_s(self, priority: Priority, ahead: int = 0) -> float:
+        """Seconds until a call can be made after ``ahead`` others of its kind; 0.0: now."""
+        with self._lock:
+            if self._free_of_charge:
+                return 0.0
+            now_s = self._clock.monotonic()
+            ahead += sum(map(len, self._queues[: priority + 1]))
+            return max(0.0, self._window.next_slot_s(priority, now_s, ahead) - now_s)
+
+    def is_queued(self, key: str) -> bool:
+        """Whether a call about ``key`` waits for a credit."""
+        return key in self._queued_keys
+
+    def raise_priority(self, key: str, priority: Priority) -> None:
+        """Move the calls about ``key`` that wait to a higher priority."""
+        if key not in self._queued_keys:
+            return
+        with self._lock:
+            for lower in self._queues[priority + 1 :]:
+                for place in [place for place in lower if place.key == key]:
+                    lower.remove(place)
+                    place.priority = priority
+                    self._queues[priority].append(place)
+            self._wake_first()
+
+    def status(self) -> QuotaStatus:
+        """For displays."""
+        with self._lock:
+            waiting = tuple(len(queue) for queue in self._queues)
+            return self._window.status(self._clock.monotonic(), waiting)
+
+    @property
+    def counts_credits(self) -> bool:
+        """Whether calls cost something, as far as known."""
+        return not self._free_of_charge
+
+    def close(self) -> None:
+        """Every wait, now and later, ends with `Interrupted`: the mount ends."""
+        with self._lock:
+            self._closed = True
+            for queue in self._queues:
+                for place in queue:
+                    place.changed.notify()
+
+    def _acquire(self, place: _Place, began_s: float) -> None:
+        self._queues[place.priority].append(place)
+        self._queued_keys[place.key] += 1
+        try:
+            while True:
+                now_s = self._clock.monotonic()
+                if self._free_of_charge:
+                    return
+                is_first = self._first() is place
+                wait_s = self._window.next_slot_s(place.priority, now_s) - now_s
+                if is_first and wait_s <= 0:
+                    self._window.on_sent(place.priority, now_s)
+                    return
+                left_s = began_s + self.credit_wait_s - now_s
+                if left_s <= 0:
+                    raise RateLimited(
+                        f"no API credit came within {self.credit_wait_s:.0f} s",
+                        retry_after_s=max(0.0, wait_s),
+                    )
+                # The first looks at the clock again and again; it wakes the next when it goes.
+                longest_s = min(_LOOK_S, wait_s) if is_first and wait_s > 0 else _LOOK_S
+                if is_first:
+                    self._alerts.look(self.status())
+                self._wait(place.changed, min(longest_s, left_s))
+                self._check_open()
+        finally:
+            self._queues[place.priority].remove(place)
+            self._queued_keys[place.key] -= 1
+            if not self._queued_keys[place.key]:
+                del self._queued_keys[place.key]
+            self._wake_first()
+
+    def _first(self) -> _Place | None:
+        return next((queue[0] for queue in self._queues if queue), None)
+
+    def _wake_first(self) -> None:
+        first = self._first()
+        if first is not None:
+            first.changed.notify()
+
+    def _returned(self, priority: Priority) -> None:
+        with self._lock:
+            if not self._free_of_charge:
+                self._window.on_returned(priority, self._clock.monotonic())
+            self._wake_first()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Interrupted("waiting for an API credit: the mount ends")
+
+
+class QuotaAlerts:
+    """Writes a line when the account's credits run low or are spent. Any thread may call it."""
+
+    #: Credits are low below this part of a window. Our own share alone never gets there.
+    LOW_SHARE = 0.1
+    #: The line about low credits is not repeated for so many seconds.
+    LOW_EVERY_S = 600.0
+    #: The line about calls that wait, or are refused, is not repeated for so many seconds.
+    WAITING_EVERY_S = 60.0
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._quiet_until_s: dict[events.Event, float] = {}
+
+    def look(self, status: QuotaStatus) -> None:
+        """Write a line, if one is due."""
+        waiting, more_in_s = sum(status.waiting), status.more_in_s
+        if waiting and more_in_s is not None:
+            if self._due(events.CREDITS_AWAITED, self.WAITING_EVERY_S):
+                events.CREDITS_AWAITED.log(log, waiting=waiting, seconds=math.ceil(more_in_s))
+        elif status.refused_for_s > 0:
+            if self._due(events.CREDITS_REFUSED, self.WAITING_EVERY_S):
+                events.CREDITS_REFUSED.log(log, seconds=math.ceil(status.refused_for_s))
+        elif status.credits_left < status.limit * self.LOW_SHARE and self._due(
+            events.CREDITS_LOW, self.LOW_EVERY_S
+        ):
+            events.CREDITS_LOW.log(
+                log,
+                left=status.credits_left,
+                limit=status.limit,
+                seconds=math.ceil(status.resets_in_s or 0.0),
+            )
+
+    def _due(self, event: events.Event, every_s: float) -> bool:
+        now_s = self._clock.monotonic()
+        with self._lock:
+            due = now_s >= self._quiet_until_s.get(event, -math.inf)
+            if due:
+                self._quiet_until_s[event] = now_s + every_s
+        return due

@@ -1,0 +1,472 @@
+"""Schedules probes: which source is probed next, and when its API call may be made.
+
+A *probe* finds out what a source is: one API call for a signed URL, then one byte from the source
+host. The API call costs a credit, unless the URL is known already or a CDN host can give it. So
+credits decide the pace, and this module decides the order:
+
+1. sources that an application waits for, in the order in which they were asked for;
+2. sources of folders that were listed, the folder that was used last first, in the order of its
+   listing, going on behind the name that was asked for last: programs walk folders in that order;
+3. everything that was never probed, newest first, and what may have changed (*backfill*).
+
+A turn of the rate limiter is taken first, and then given to the first source in this order, so an
+application never waits behind the background. One probe of a source runs at a time; all who wait
+share it. Of several mounts of one library, one does the backfill (a lease in the store).
+
+No thread waits for a credit: `_dispatch` starts whatever may start now, whenever something changes,
+and a job that sleeps looks again when the next credit is due.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from itertools import islice
+from typing import NamedTuple, Protocol
+
+from backlotfs import events
+from backlotfs.api.rate_limiter import ApiRateLimiter, Priority, Turn
+from backlotfs.catalog.rows import StoreClosed
+from backlotfs.catalog.source_book import KnownSource, SourceBook
+from backlotfs.catalog.store import CatalogStore
+from backlotfs.catalog.store_leases import new_owner
+from backlotfs.clock import Clock, Deadline
+from backlotfs.errors import BacklotError, Interrupted, RateLimited, RemoteUnavailable
+from backlotfs.remote.identity import SourceIdentity
+from backlotfs.workers import Workers
+
+log = logging.getLogger(__name__)
+
+#: Probes at a time that no application waits for: at 30 ms for each of two requests, 500 a second.
+BACKGROUND_PROBES = 32
+#: Probes at a time in all; more wait in the pool.
+PROBE_THREADS = 256
+#: A probe ends after this long at the latest; whoever waits has a deadline of its own.
+PROBE_DEADLINE_S = 30.0
+#: Of one source in a row, when it may have changed again while a probe is under way.
+MOST_PROBES = 3
+#: A background probe that failed for the moment keeps its place this long: no storm on a dead host.
+REST_S = 5.0
+#: The backfill leaves an asset that failed alone for this long, and goes on with the others.
+FORGIVEN_AFTER_S = 600.0
+#: Assets taken from the store at a time, and how long the lease on the backfill lasts.
+BATCH, LEASE_S = 2000, 120.0
+#: Files of one listing that are moved to the front, and listings that are remembered.
+LISTED_FILES, LISTINGS = 20_000, 64
+#: Longest and shortest time until the queues are looked at again while a probe needs a credit.
+LOOK_S, SHORTEST_LOOK_S = 1.0, 0.02
+#: Probes after which their pace can be told.
+_ENOUGH_TO_TELL = 20
+
+#: Embed code and deadline to identity: `SourceProbe.probe`.
+Probe = Callable[[str, Deadline], SourceIdentity]
+
+
+class UrlLookup(Protocol):
+    """What is needed of the URL resolver."""
+
+    def is_free(self, embed_code: str) -> bool:
+        """Whether `prepare` needs no credit."""
+
+    def prepare(
+        self, embed_code: str, deadline: Deadline, *, priority: Priority, turn: Turn | None
+    ) -> None:
+        """Have a URL that was given after the record was last touched."""
+
+
+class Backfill(Protocol):
+    """What is needed of the store: `StoredBackfill`."""
+
+    def unsized(self, limit: int) -> list[str]:
+        """Embed codes never probed, newest first, and those that may have changed."""
+
+    def try_lease(self, name: str, owner: str, seconds: float) -> bool:
+        """Whether this owner may do what ``name`` stands for."""
+
+    def release_lease(self, name: str, owner: str) -> None:
+        """The owner does it no more."""
+
+
+class StoredBackfill:
+    """The sources that the store knows no size of. Any thread may call it."""
+
+    def __init__(self, store: CatalogStore, types: frozenset[str]) -> None:
+        """``types``: of assets that are presented; to ask for others would waste credits."""
+        self._store = store
+        self._types = types
+        self.try_lease = store.try_lease
+        self.release_lease = store.release_lease
+
+    def unsized(self, limit: int) -> list[str]:
+        """Embed codes without a size, then those that may have changed, ``limit`` of each."""
+        return self._store.unsized(limit, types=self._types) + self._store.unverified(limit)
+
+
+class _Asked(NamedTuple):
+    """A probe that an application waits for and that has not begun. ``since_s``: monotonic."""
+
+    future: Future[KnownSource]
+    since_s: float
+
+
+class _Listing:
+    """The files of one folder that have to be probed, in the order of its listing."""
+
+    __slots__ = ("_codes", "_lowest", "_next", "_taken")
+
+    def __init__(self, codes: list[str]) -> None:
+        self._codes = codes
+        self._taken = bytearray(len(codes))
+        self._next = self._lowest = 0
+
+    def take(self) -> str | None:
+        """The next file behind the last one, then those before it; None when all were taken."""
+        self._next = self._skip(self._next)
+        if self._next == len(self._codes):
+            self._next = self._lowest = self._skip(self._lowest)
+        if self._next == len(self._codes):
+            return None
+        self._taken[self._next] = 1
+        return self._codes[self._next]
+
+    def go_on_behind(self, place: int) -> None:
+        """An application has asked for the file at this place: those behind it come next."""
+        self._taken[place] = 1
+        self._next = place
+
+    def _skip(self, place: int) -> int:
+        found = self._taken.find(0, place)
+        return len(self._codes) if found < 0 else found
+
+
+class ProbeScheduler:
+    """Any thread may call it. Probes run on the workers' threads."""
+
+    def __init__(
+        self,
+        urls: UrlLookup,
+        probe: Probe,
+        book: SourceBook,
+        store: Backfill,
+        limiter: ApiRateLimiter,
+        workers: Workers,
+        clock: Clock,
+    ) -> None:
+        """Start nothing yet."""
+        self._urls = urls
+        self._probe = probe
+        self._book = book
+        self._store = store
+        self._limiter = limiter
+        self._workers = workers
+        self._clock = clock
+        self.deadline_s = PROBE_DEADLINE_S
+        self._lock = threading.Lock()
+        self._running: dict[str, Future[KnownSource]] = {}
+        self._background_running = 0
+        self._asked: OrderedDict[str, _Asked] = OrderedDict()
+        self._listings: deque[_Listing] = deque()  # the one that was used last is first
+        self._places: dict[str, tuple[_Listing, int]] = {}
+        self._stale: OrderedDict[str, None] = OrderedDict()
+        self._next_of: dict[Priority, str] = {}  # taken from its queue, waits for its turn
+        self._backfilling = self._refilling = self._alarm = self._closed = False
+        self._failed_at: dict[str, float] = {}
+        self._probed = 0
+        self._backfill_since: float | None = None
+        self._owner = new_owner()
+
+    def request(self, embed_code: str) -> Future[KnownSource]:
+        """Probe as soon as possible, or join the probe that runs.
+
+        The future fails with a `BacklotError`: with `RateLimited` when no credit came within the
+        limiter's longest wait.
+        """
+        with self._lock:
+            running = self._running.get(embed_code)
+            if running is not None:
+                self._limiter.raise_priority(embed_code, Priority.WAITING)
+                return running
+            asked = self._asked.get(embed_code)
+            if asked is None:
+                asked = _Asked(Future(), self._clock.monotonic())
+                self._asked[embed_code] = asked
+            place = self._places.get(embed_code)
+            if place is not None:
+                listing, number = place
+                listing.go_on_behind(number)
+                if self._listings[0] is not listing:
+                    self._listings.remove(listing)
+                    self._listings.appendleft(listing)
+        self._dispatch()
+        return asked.future
+
+    def is_queued(self, embed_code: str) -> bool:
+        """Whether the probe of a source has not begun, or waits for a further credit."""
+        return embed_code in self._asked or self._limiter.is_queued(embed_code)
+
+    def seconds_until(self, embed_code: str) -> float:
+        """Seconds until the probe of a source that an application waits for can begin."""
+        with self._lock:
+            ahead = next((n for n, code in enumerate(self._asked) if code == embed_code), 0)
+        return self._limiter.wait_s(Priority.WAITING, ahead)
+
+    def prioritize(self, embed_codes: Iterable[str]) -> None:
+        """A folder is being listed: probe those of its files that are not known, in this order."""
+        wanted = list(islice((code for code in embed_codes if self._wanted(code)), LISTED_FILES))
+        if not wanted:
+            return
+        listing = _Listing(wanted)
+        with self._lock:
+            self._listings.appendleft(listing)
+            for number, code in enumerate(wanted):
+                self._places[code] = (listing, number)
+            while len(self._listings) > LISTINGS:
+                self._forget(self._listings.pop())
+        self._dispatch()
+
+    def enqueue_stale(self, embed_codes: Iterable[str]) -> None:
+        """These sources may have been replaced: probe them before somebody opens them."""
+        with self._lock:
+            self._stale.update(dict.fromkeys(embed_codes))
+        self._dispatch()
+
+    def start_backfill(self) -> None:
+        """Go on with everything that was never probed; returns at once."""
+        with self._lock:
+            self._backfilling = not self._closed
+            if self._backfill_since is None:
+                self._backfill_since = self._clock.monotonic()
+        self._dispatch()
+
+    @property
+    def busy(self) -> bool:
+        """Whether probes run or wait that no application waits for."""
+        return bool(self._background_running or self._stale or self._listings or self._backfilling)
+
+    def close(self) -> None:
+        """End all waits, and leave the backfill to others. :raises BacklotError: the store's."""
+        with self._lock:
+            self._closed = True
+            self._backfilling = False
+            asked = list(self._asked.values())
+            self._asked.clear()
+            self._stale.clear()
+            self._listings.clear()
+            self._places.clear()
+            self._next_of.clear()
+        for entry in asked:
+            entry.future.set_exception(Interrupted("waiting for a size: the mount ends"))
+        self._store.release_lease("size", self._owner)
+
+    def seconds_for(self, assets: int) -> float | None:
+        """Seconds that probes of so many more assets take: by the credits, or by the pace so far.
+
+        None when calls cost nothing and too few were made to tell.
+        """
+        if not assets:
+            return 0.0
+        if self._limiter.counts_credits:
+            return self._limiter.wait_s(Priority.LISTED, assets - 1)
+        since = self._backfill_since
+        if since is None or self._probed < _ENOUGH_TO_TELL:
+            return None
+        return assets * (self._clock.monotonic() - since) / self._probed
+
+    def _wanted(self, code: str) -> bool:
+        if self._book.failure(code) is not None:
+            return False
+        known = self._book.known(code)
+        return known is None or not known.verified
+
+    def _dispatch(self) -> None:
+        """Start all probes that may start now; see to it that somebody looks again in time."""
+        jobs: list[Callable[[], None]] = []
+        late: list[_Asked] = []
+        with self._lock:
+            if self._closed:
+                return
+            wait_s = self._take(jobs, late)
+            if wait_s is not None and not self._alarm:
+                self._alarm = True
+                delay_s = min(LOOK_S, max(wait_s, SHORTEST_LOOK_S))
+                jobs.append(lambda: self._look_again(delay_s))
+            if not self._refilling and self._backfilling and not self._stale:
+                self._refilling = True
+                jobs.append(self._refill)
+        for entry in late:
+            entry.future.set_exception(
+                RateLimited(
+                    f"no API credit came within {self._limiter.credit_wait_s:.0f} s",
+                    retry_after_s=None,
+                )
+            )
+        for job in jobs:
+            self._workers.submit(job)
+
+    def _take(self, jobs: list[Callable[[], None]], late: list[_Asked]) -> float | None:
+        """Collect what may start; seconds until more may. With the lock held."""
+        now_s = self._clock.monotonic()
+        while self._asked:
+            code, entry = next(iter(self._asked.items()))
+            if now_s - entry.since_s >= self._limiter.credit_wait_s:
+                del self._asked[code]
+                late.append(entry)
+                continue
+            free, turn = self._may_start(code, Priority.WAITING)
+            if not free and turn is None:
+                # Those behind it that need no credit do not wait for one.
+                free_ones = [other for other in self._asked if self._urls.is_free(other)]
+                jobs.extend(self._start(other, Priority.WAITING, None) for other in free_ones)
+                return self._limiter.wait_s(Priority.WAITING) if self._asked else None
+            jobs.append(self._start(code, Priority.WAITING, turn))
+        waits: list[float] = []
+        for priority in (Priority.LISTED, Priority.BACKGROUND):
+            while self._background_running < BACKGROUND_PROBES:
+                next_code = self._next(priority)
+                if next_code is None:
+                    break
+                free, turn = self._may_start(next_code, priority)
+                if not free and turn is None:
+                    self._next_of[priority] = next_code
+                    waits.append(self._limiter.wait_s(priority))
+                    break
+                jobs.append(self._start(next_code, priority, turn))
+            if priority in self._next_of:
+                break  # what is less urgent waits behind it
+        return min(waits, default=None)
+
+    def _may_start(self, code: str, priority: Priority) -> tuple[bool, Turn | None]:
+        """Whether its probe needs no credit; else a turn for it, if there is one."""
+        known = self._book.known(code)
+        if (known is not None and known.verified) or self._urls.is_free(code):
+            return True, None
+        try:
+            return False, self._limiter.try_acquire(priority)
+        except Interrupted:  # the limiter was closed before this was
+            return False, None
+
+    def _next(self, priority: Priority) -> str | None:
+        """The next source of this priority. With the lock held."""
+        code = self._next_of.pop(priority, None)
+        if code is not None and code not in self._running and code not in self._asked:
+            return code
+        if priority is Priority.BACKGROUND:
+            while self._stale:
+                code, _ = self._stale.popitem(last=False)
+                if code not in self._running and code not in self._asked and self._wanted(code):
+                    return code
+            return None
+        while self._listings:
+            listing = self._listings[0]
+            code = listing.take()
+            if code is None:
+                self._forget(self._listings.popleft())
+            elif code not in self._running and code not in self._asked and self._wanted(code):
+                return code
+        return None
+
+    def _forget(self, listing: _Listing) -> None:
+        for code in listing._codes:
+            if self._places.get(code, (None, 0))[0] is listing:
+                del self._places[code]
+
+    def _start(self, code: str, priority: Priority, turn: Turn | None) -> Callable[[], None]:
+        """The job that probes; the source counts as running from here on. With the lock held."""
+        asked = self._asked.pop(code, None)
+        future: Future[KnownSource] = Future() if asked is None else asked.future
+        self._running[code] = future
+        self._stale.pop(code, None)
+        if priority is not Priority.WAITING:
+            self._background_running += 1
+        return lambda: self._run(code, future, priority, turn)
+
+    def _run(
+        self, code: str, future: Future[KnownSource], priority: Priority, turn: Turn | None
+    ) -> None:
+        error: BaseException | None = None
+        try:
+            with turn or contextlib.nullcontext():
+                found = self._probe_until_settled(code, priority, turn)
+        except BaseException as failure:  # noqa: BLE001  # whatever it is belongs to those who wait
+            error = failure
+        with self._lock:
+            del self._running[code]
+        if error is None:
+            future.set_result(found)
+        else:
+            future.set_exception(error)
+        if priority is not Priority.WAITING:
+            self._background_ended(code, error)
+        self._dispatch()
+
+    def _background_ended(self, code: str, error: BaseException | None) -> None:
+        if isinstance(error, RateLimited | Interrupted):
+            with self._lock:
+                if not self._closed:
+                    self._stale[code] = None
+        elif error is not None:
+            self._failed_at[code] = self._clock.monotonic()
+            if isinstance(error, RemoteUnavailable):
+                self._clock.sleep(REST_S)
+            elif not isinstance(error, BacklotError):
+                events.JOB_FAILED.log(log, pool="probe", failure=error)
+        with self._lock:
+            self._background_running -= 1
+
+    def _probe_until_settled(self, code: str, priority: Priority, turn: Turn | None) -> KnownSource:
+        """Probe until nothing changed meanwhile. :raises BacklotError: it cannot be found out."""
+        known = self._book.known(code)
+        if known is not None and known.verified:
+            return known  # somebody was faster
+        deadline = Deadline(self.deadline_s, self._clock)
+        probes = 0
+        while True:
+            doubts = self._book.doubts(code)
+            try:
+                self._urls.prepare(code, deadline, priority=priority, turn=turn)
+                identity = self._probe(code, deadline)
+            except (RateLimited, Interrupted):
+                raise  # says nothing about the source
+            except BacklotError as error:
+                # what passes is told by host-down or a stat that failed, not once for each asset
+                level = logging.DEBUG if isinstance(error, RemoteUnavailable) else None
+                events.SOURCE_UNKNOWN.log(log, at=level, embed_code=code, reason=error)
+                self._book.failed(code, error)
+                raise
+            self._probed += 1
+            probes += 1
+            found = self._book.found(identity, doubts)
+            if found.verified or probes == MOST_PROBES:
+                return found
+
+    def _look_again(self, delay_s: float) -> None:
+        self._clock.sleep(delay_s)
+        self._alarm = False
+        self._dispatch()
+
+    def _refill(self) -> None:
+        """Take the next assets of the backfill from the store."""
+        codes: list[str] = []
+        try:
+            if self._store.try_lease("size", self._owner, LEASE_S):
+                since = self._clock.monotonic() - FORGIVEN_AFTER_S
+                for code in [code for code, at in list(self._failed_at.items()) if at <= since]:
+                    self._failed_at.pop(code, None)
+                unsized = self._store.unsized(BATCH + len(self._failed_at))
+                codes = [c for c in unsized if c not in self._failed_at and self._wanted(c)]
+        except StoreClosed:
+            pass
+        except BacklotError as error:
+            events.CRAWL_RESTS.log(log, reason=error)
+        with self._lock:
+            self._refilling = False
+            fresh = [code for code in codes if code not in self._running]
+            self._backfilling = self._backfilling and bool(fresh)
+            if not self._closed:
+                for code in fresh:
+                    self._stale.setdefault(code)
+        self._dispatch()

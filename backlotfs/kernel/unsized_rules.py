@@ -1,0 +1,115 @@
+"""Which programs wait for sizes that are not known yet, and which are not made to wait.
+
+A size costs an API call, and the calls of an account are counted, so the sizes of a large library
+take minutes or hours to come. Programs that copy need them all and wait. Programs that people look
+through must not: a file manager shows an empty window, or an error for each file.
+
+=============================================  ==============================================
+program                                        files whose size is not known yet
+=============================================  ==============================================
+file managers, and ``--no-wait`` programs      are not there yet (`Treatment.HIDE`)
+``ls``, ``tree`` and the like on a terminal    are left out of a listing that would take over 10 s
+shells                                         are always listed: a pattern needs no size
+all others                                     as ``--unsized`` says: wait, hide or fail
+=============================================  ==============================================
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from backlotfs.namespace.namespace import Treatment
+
+#: What the kernel keeps of a process's name.
+_NAME_BYTES = 15
+#: File managers, desktop searches and file choosers, as ``ps -o comm`` shows them.
+FILE_MANAGERS = (
+    "nautilus", "nemo", "caja", "thunar", "Thunar", "pcmanfm", "pcmanfm-qt", "dolphin", "krusader",
+    "konqueror", "spacefm", "pantheon-files", "io.elementary.files",
+    "deepin-file-manager", "cosmic-files", "doublecmd", "ranger", "lf", "nnn", "mc",
+    "vifm", "yazi", "xplr", "joshuto",
+    "xdg-desktop-portal-gtk", "xdg-desktop-portal-kde", "xdg-desktop-portal-gnome", "gvfsd-trash",
+    "tumblerd", "baloo_file", "baloorunner", "localsearch-3", "tracker-miner-fs-3",
+)  # fmt: skip
+#: Programs that list folders for a person, where their output is a terminal.
+LISTERS = ("ls", "dir", "vdir", "tree", "eza", "exa", "lsd", "broot")
+#: They need names only: a hidden one would make ``cp *`` incomplete.
+SHELLS = (
+    "bash", "sh", "dash", "zsh", "fish", "ksh", "mksh", "tcsh", "csh", "busybox", "ash", "elvish",
+    "nu", "xonsh", "pwsh",
+)  # fmt: skip
+#: A listing on a terminal waits for its sizes if they are all known within this.
+TERMINAL_WAIT_S = 10.0
+#: A file manager waits for the sizes of a folder if they are all known within this.
+FILE_MANAGER_WAIT_S = 1.0
+#: Major numbers of the pseudo terminals and of the consoles (Linux: admin-guide/devices.txt).
+_TERMINALS = frozenset({4, 5, 204, *range(136, 144)})
+
+
+class UnsizedRules:
+    """The rules of one mount. Any thread may call it, on behalf of the program it serves."""
+
+    def __init__(
+        self,
+        others: Treatment,
+        no_wait: Iterable[str],
+        *,
+        name_of: Callable[[int], str],
+        caller: Callable[[], int],
+        proc: Path = Path("/proc"),
+    ) -> None:
+        """Put it together.
+
+        :param others: what programs get that are on no list.
+        :param no_wait: further programs that are treated like file managers.
+        :param name_of: the name of a process by its id, as ``ps -o comm`` shows it.
+        :param caller: the process id of the operation on this thread.
+        :param proc: where proc(5) is mounted.
+        """
+        self._others = others
+        self._hidden_from = _names(FILE_MANAGERS) | _names(no_wait)
+        self._listers = _names(LISTERS)
+        self._shells = _names(SHELLS)
+        self._name_of = name_of
+        self._caller = caller
+        self._proc = proc
+
+    def treatment(self) -> Treatment:
+        """For a file of unknown size that the calling program names."""
+        name = self._name_of(self._caller())
+        if name in self._hidden_from:
+            return Treatment.HIDE
+        return self._others
+
+    def hides(self, seconds: float | None) -> bool:
+        """Whether the calling program's listing leaves out files of unknown size.
+
+        :param seconds: until all sizes of the folder are known; None when that cannot be told.
+        """
+        pid = self._caller()
+        name = self._name_of(pid)
+        if name in self._shells:
+            return False
+        if name in self._hidden_from:
+            return seconds is None or seconds > FILE_MANAGER_WAIT_S
+        if name in self._listers and self._others is Treatment.WAIT:
+            return seconds is not None and seconds > TERMINAL_WAIT_S and self._on_terminal(pid)
+        return self._others is Treatment.HIDE
+
+    def _on_terminal(self, pid: int) -> bool:
+        """Whether the standard output of a process is a terminal."""
+        try:
+            status = os.stat(self._proc / str(pid) / "fd" / "1")
+        except OSError:
+            return False
+        return stat.S_ISCHR(status.st_mode) and os.major(status.st_rdev) in _TERMINALS
+
+
+def _names(programs: Iterable[str]) -> frozenset[str]:
+    """As the kernel keeps them: cut to 15 bytes."""
+    return frozenset(
+        os.fsdecode(os.fsencode(os.path.basename(name))[:_NAME_BYTES]) for name in programs
+    )
