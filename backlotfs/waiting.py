@@ -7,6 +7,7 @@ taken down, because a SIGKILLed reader stays in D state until its request is ans
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
@@ -27,20 +28,25 @@ def _not_queued(_key: str) -> bool:
 class Waiter:
     """Waits for a future until a deadline passes or the caller is gone. Belongs to one thread."""
 
-    __slots__ = ("deadline", "interrupted", "queued")
+    __slots__ = ("deadline", "interrupted", "persistent", "queued")
 
     def __init__(
         self,
         deadline: Deadline,
         interrupted: Callable[[], bool],
         queued: Callable[[str], bool] = _not_queued,
+        *,
+        persistent: bool = False,
     ) -> None:
         """Ask these from the waiting thread only.
 
         :param interrupted: whether the caller is gone.
         :param queued: whether the work on an asset waits for an API credit: a wait with a known
             end, so the deadline does not run meanwhile.
+        :param persistent: whether work that failed for the moment is to be begun again until the
+            deadline.
         """
+        self.persistent = persistent
         self.deadline = deadline
         self.interrupted = interrupted
         self.queued = queued
@@ -67,6 +73,18 @@ class Waiter:
                 self.deadline.extend(left_s - self.deadline.remaining_s())
             else:
                 self.deadline.check(doing)
+
+    def pause(self, seconds: float, doing: str) -> None:
+        """Wait so long before the work is begun again.
+
+        :raises DeadlineExceeded: when the time is spent. :raises Interrupted: the caller is gone.
+        """
+        until_s = self.deadline.remaining_s() - seconds
+        while self.deadline.remaining_s() > max(0.0, until_s):
+            if self.interrupted():
+                raise Interrupted(f"{doing}: the caller is gone")
+            time.sleep(POLL_S)
+        self.deadline.check(doing)
 
 
 class WouldWait(Exception):  # no error: the caller of `refuse_to_wait` handles it

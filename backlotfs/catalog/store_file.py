@@ -31,12 +31,17 @@ _OPENING_POLL_S = 0.05
 _WAL_LIMIT_BYTES = 64 * 2**20
 
 
+def catalog_path(directory: Path, library: LibraryIdentity) -> Path:
+    """Where the catalog of a library is; ``directory`` is the cache directory."""
+    return directory / "catalog" / f"{library.digest}.sqlite3"
+
+
 class StoreFile:
     """One library's file. Not thread-safe: `store_connections.Connections` guards it."""
 
     def __init__(self, directory: Path, library: LibraryIdentity, clock: Clock) -> None:
         """Touch nothing yet; ``directory`` is the cache directory."""
-        self.path = directory / "catalog" / f"{library.digest}.sqlite3"
+        self.path = catalog_path(directory, library)
         self._clock = clock
         self._lock = -1
 

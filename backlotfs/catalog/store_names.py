@@ -7,9 +7,13 @@ its asset's id for no need; two assets never get the same name.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import sqlite3
 from collections.abc import Callable, Container, Mapping
+from pathlib import Path
+from urllib.parse import quote
 
 from backlotfs.catalog.rows import NamelessAsset
 from backlotfs.catalog.store_documents import name_sources
@@ -108,3 +112,23 @@ def _named_up_to(connection: sqlite3.Connection, mode: str) -> int:
 
 def _hash(key: str) -> int:
     return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big") >> 1
+
+
+def given_names(catalog: Path, mode: str) -> dict[str, str]:
+    """Embed code to name, as a catalog's file has them now; empty where there is no such file.
+
+    For commands without a mount: it opens the file for reading only, and changes nothing.
+    """
+    if not catalog.exists():
+        return {}
+    uri = f"file:{quote(os.fspath(catalog))}?mode=ro"
+    try:
+        with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=5.0)) as connection:
+            found = connection.execute(
+                "SELECT a.embed_code, n.name FROM given_name n JOIN asset a ON a.id = n.asset_id"
+                " WHERE n.mode = ?",
+                (mode,),
+            )
+            return dict(found.fetchall())
+    except sqlite3.Error:  # of another version, or not a catalog: its mount will say so
+        return {}

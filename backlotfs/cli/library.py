@@ -3,28 +3,59 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
 
 import click
 import requests
 
+from backlotfs.api.credentials import Credentials
 from backlotfs.api.rate_limiter import ApiRateLimiter
 from backlotfs.api.records import Asset
 from backlotfs.api.server_text import one_line
 from backlotfs.catalog.library import SOURCE_TYPES, AssetFilter
+from backlotfs.catalog.schema import LibraryIdentity
+from backlotfs.catalog.store_file import catalog_path
+from backlotfs.catalog.store_names import given_names
 from backlotfs.cli.account_options import ChosenAccount, account_options
 from backlotfs.cli.greeting import greet
 from backlotfs.clock import Deadline, SystemClock
 from backlotfs.errors import NoSuchEntry, SourceMissing
-from backlotfs.namespace.naming import assign_names
-from backlotfs.settings import Account
+from backlotfs.namespace.name_modes import NameMode, names_for
+from backlotfs.settings import Account, default_cache_dir
 from backlotfs.wiring import open_api, open_api_session
+
+R = TypeVar("R")
 
 _DEADLINE_S = 900.0
 
 
-def _named_assets(account: Account, session: requests.Session) -> list[tuple[str, Asset]]:
-    """Name and asset of everything, as a new mount would name it, in the order of names."""
+def _name_options(command: Callable[..., R]) -> Callable[..., R]:
+    """Add the options that decide which names the mount shows."""
+    for option in (
+        click.option(
+            "--cache-dir",
+            type=click.Path(path_type=Path, file_okay=False),
+            help="The folder that `mount` is given: its catalog has the names [your cache folder].",
+        ),
+        click.option(
+            "--names",
+            type=click.Choice([mode.value for mode in NameMode]),
+            default=NameMode.ORIGINAL.value,
+            help="As `mount` is told [original].",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _named_assets(
+    account: Account, session: requests.Session, mode: NameMode, cache_dir: Path | None
+) -> list[tuple[str, Asset]]:
+    """Name and asset of everything, as the mount names it, in the order of names."""
     clock = SystemClock()
     limiter = ApiRateLimiter(clock)
     greet(account, clock, session, limiter)
@@ -32,30 +63,30 @@ def _named_assets(account: Account, session: requests.Session) -> list[tuple[str
     pages = open_api(account, clock, session, limiter=limiter).iter_pages(
         deadline=Deadline(_DEADLINE_S, clock)
     )
-    assets = [
-        asset
-        for page in pages
-        for asset in page.assets
-        if admit.admits(asset.asset_type, asset.status)
-    ]
-    names = assign_names(assets, {})
-    return sorted((names[asset.embed_code], asset) for asset in assets)
+    everything = [asset for page in pages for asset in page.assets]
+    identity = LibraryIdentity.of(
+        account.api_url, Credentials(account.api_key, account.api_secret).account
+    )
+    folder = cache_dir or default_cache_dir(os.environ)
+    # Names are given to all assets of a library, presented or not.
+    given = given_names(catalog_path(folder, identity), mode)
+    names = names_for(mode, everything, given)
+    presented = (asset for asset in everything if admit.admits(asset.asset_type, asset.status))
+    return sorted((names[asset.embed_code], asset) for asset in presented)
 
 
 @click.command("ls")
 @account_options
+@_name_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
-def list_library(
-    chosen: ChosenAccount,
-    as_json: bool,
-) -> None:
-    """List the library without mounting it: one asset a line.
+def list_library(chosen: ChosenAccount, names: str, cache_dir: Path | None, as_json: bool) -> None:
+    """List the library without mounting it: one asset a line, by the name that the mount shows.
 
     Sizes are not shown: each would cost a call of the API.
     """
     account = chosen.load()
     with open_api_session(account) as session:
-        assets = _named_assets(account, session)
+        assets = _named_assets(account, session, NameMode(names), cache_dir)
     for name, asset in assets:
         if as_json:
             click.echo(json.dumps(_fields(name, asset), ensure_ascii=False))
@@ -66,16 +97,16 @@ def list_library(
 @click.command()
 @click.argument("asset")
 @account_options
+@_name_options
 @click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
 def info(
-    asset: str,
-    chosen: ChosenAccount,
-    as_json: bool,
+    asset: str, chosen: ChosenAccount, names: str, cache_dir: Path | None, as_json: bool
 ) -> None:
     """Show all that is known of ASSET, an embed code or a file name of the mount."""
     account = chosen.load()
     with open_api_session(account) as session:
-        fields = _found(asset, account, session)
+        named = _named_assets(account, session, NameMode(names), cache_dir)
+        fields = _found(asset, named, account, session)
     if as_json:
         click.echo(json.dumps(fields, ensure_ascii=False, indent=2))
         return
@@ -84,9 +115,11 @@ def info(
             click.echo(f"{key:20} {one_line(str(value))}")
 
 
-def _found(wanted: str, account: Account, session: requests.Session) -> dict[str, object]:
+def _found(
+    wanted: str, named: list[tuple[str, Asset]], account: Account, session: requests.Session
+) -> dict[str, object]:
     """Fields of the asset with this embed code or file name. :raises NoSuchEntry: none has it."""
-    for name, asset in _named_assets(account, session):
+    for name, asset in named:
         if wanted in (asset.embed_code, name):
             break
     else:

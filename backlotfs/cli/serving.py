@@ -77,6 +77,12 @@ def _serve(settings: MountSettings, ready: Ready) -> None:
     options = MountOptions(settings.source, memory, settings.allow_other, settings.subtype)
     session = MountSession(settings.mountpoint, options)
     names = ProcessNames(clock)
+    rules = UnsizedRules(
+        Treatment(settings.unsized),
+        settings.no_wait,
+        name_of=names.of,
+        caller=session.caller,
+    )
     stack = build_stack(
         settings,
         clock,
@@ -84,12 +90,7 @@ def _serve(settings: MountSettings, ready: Ready) -> None:
         disk=open_disk_tier(settings, clock),
         invalidate=session.invalidate,
         progress=_still_listing,
-        rules=UnsizedRules(
-            Treatment(settings.unsized),
-            settings.no_wait,
-            name_of=names.of,
-            caller=session.caller,
-        ),
+        rules=rules,
     )
     patience = Patience(
         clock,
@@ -98,6 +99,7 @@ def _serve(settings: MountSettings, ready: Ready) -> None:
         stat_timeout_s=settings.stat_timeout_s,
         read_timeout_s=settings.read_timeout_s,
         queued=stack.probes.is_queued,
+        copies=rules.copies,
     )
 
     def waiting() -> Iterator[WaitingProgram]:

@@ -20,6 +20,9 @@ T = TypeVar("T")
 
 #: Every operation on an open file, and every open, ends within this where nothing else was asked.
 OPERATION_DEADLINE_S = 30.0
+#: A `stat` or an open of a program that copies: it would end with an error where it could wait for
+#: an API or a host that is down for a few minutes.
+COPY_DEADLINE_S = 300.0
 #: A `stat` of a source not yet known: long enough for a slow API, short enough for a file manager.
 STAT_DEADLINE_S = 5.0
 
@@ -49,11 +52,12 @@ class _OperationWaiter(Waiter):
         interrupted: Callable[[], bool],
         queued: Callable[[str], bool],
         *,
+        persistent: bool,
         guard: ScanGuard | None,
         pid: int,
         waits: dict[int, Wait],
     ) -> None:
-        super().__init__(deadline, interrupted, queued)
+        super().__init__(deadline, interrupted, queued, persistent=persistent)
         self._guard = guard
         self._pid = pid
         self._waits = waits
@@ -91,6 +95,7 @@ class Patience:
         stat_timeout_s: float | None = None,
         read_timeout_s: float | None = None,
         queued: Callable[[str], bool] = lambda _code: False,
+        copies: Callable[[], bool] = lambda: False,
     ) -> None:
         """Put it together.
 
@@ -99,7 +104,9 @@ class Patience:
         :param stat_timeout_s: what a `stat` may take in all; None: `STAT_DEADLINE_S` of silence.
         :param read_timeout_s: the same for an open; None: `OPERATION_DEADLINE_S` of silence.
         :param queued: whether the work on a source waits for an API credit.
+        :param copies: whether the caller is a program that copies.
         """
+        self._copies = copies
         self._clock = clock
         self._interrupted = interrupted
         self._caller = caller
@@ -122,11 +129,14 @@ class Patience:
         return self._waiter(self._read_timeout_s, OPERATION_DEADLINE_S, None)
 
     def _waiter(self, asked_s: float | None, usual_s: float, guard: ScanGuard | None) -> Waiter:
+        copies = asked_s is None and self._copies()
+        silence_s = COPY_DEADLINE_S if copies else usual_s
         return _OperationWaiter(
-            Deadline(usual_s if asked_s is None else asked_s, self._clock),
+            Deadline(silence_s if asked_s is None else asked_s, self._clock),
             self._interrupted,
             self._queued if asked_s is None else lambda _code: False,
-            guard=guard if asked_s is None else None,
+            persistent=copies or asked_s is not None,
+            guard=guard if asked_s is None and not copies else None,
             pid=self._caller(),
             waits=self._waits,
         )

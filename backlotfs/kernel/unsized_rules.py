@@ -12,6 +12,9 @@ file managers, and ``--no-wait`` programs      are not there yet (`Treatment.HID
 shells                                         are always listed: a pattern needs no size
 all others                                     as ``--unsized`` says: wait, hide or fail
 =============================================  ==============================================
+
+Programs that copy whole folders wait through an outage of a few minutes as well: they would end
+with an error, and the copy would not be complete.
 """
 
 from __future__ import annotations
@@ -40,6 +43,14 @@ LISTERS = ("ls", "dir", "vdir", "tree", "eza", "exa", "lsd", "broot")
 SHELLS = (
     "bash", "sh", "dash", "zsh", "fish", "ksh", "mksh", "tcsh", "csh", "busybox", "ash", "elvish",
     "nu", "xonsh", "pwsh",
+)  # fmt: skip
+#: Programs that copy, or read whole files to keep or compare what is in them.
+COPIERS = (
+    "cp", "mv", "rsync", "tar", "bsdtar", "cpio", "pax", "rclone", "scp", "sftp-server", "lftp",
+    "smbd", "nfsd", "dd", "ddrescue", "install", "zip", "7z", "7zz", "zstd", "gzip", "xz",
+    "borg", "restic", "duplicity", "rdiff-backup", "bup", "kopia", "rsnapshot", "bacula-fd",
+    "sha256sum", "sha1sum", "sha512sum", "md5sum", "b2sum", "cksum", "xxhsum", "rhash",
+    "cmp", "diff", "backlotfs", "mhl", "ascmhl",
 )  # fmt: skip
 #: A listing on a terminal waits for its sizes if they are all known within this.
 TERMINAL_WAIT_S = 10.0
@@ -73,6 +84,7 @@ class UnsizedRules:
         self._hidden_from = _names(FILE_MANAGERS) | _names(no_wait)
         self._listers = _names(LISTERS)
         self._shells = _names(SHELLS)
+        self._copiers = _names(COPIERS)
         self._name_of = name_of
         self._caller = caller
         self._proc = proc
@@ -98,6 +110,10 @@ class UnsizedRules:
         if name in self._listers and self._others is Treatment.WAIT:
             return seconds is not None and seconds > TERMINAL_WAIT_S and self._on_terminal(pid)
         return self._others is Treatment.HIDE
+
+    def copies(self) -> bool:
+        """Whether the calling program copies."""
+        return self._name_of(self._caller()) in self._copiers
 
     def _on_terminal(self, pid: int) -> bool:
         """Whether the standard output of a process is a terminal."""

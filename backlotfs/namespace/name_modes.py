@@ -19,7 +19,7 @@ from __future__ import annotations
 import itertools
 import re
 import unicodedata
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from enum import StrEnum
 from hashlib import blake2b
 from urllib.parse import quote_from_bytes
@@ -70,6 +70,17 @@ def assign(mode: NameMode, newcomers: Iterable[Named], taken: Container[str]) ->
         names[asset.embed_code] = name
         given.add(key(mode, name))
     return names
+
+
+def names_for(mode: NameMode, assets: Iterable[Named], given: Mapping[str, str]) -> dict[str, str]:
+    """Embed code to name for all of a library's assets.
+
+    :param given: names that were given before; they stay, and nobody else gets them.
+    """
+    assets = list(assets)
+    names = {a.embed_code: given[a.embed_code] for a in assets if a.embed_code in given}
+    taken = {key(mode, name) for name in given.values()}
+    return names | assign(mode, (a for a in assets if a.embed_code not in names), taken)
 
 
 def wanted(mode: NameMode, asset: Named) -> str:

@@ -19,6 +19,7 @@ from backlotfs.errors import (
     IsADirectory,
     NoSuchEntry,
     NotADirectory,
+    RateLimited,
     RemoteUnavailable,
     SizeUnknown,
     SourceDenied,
@@ -36,6 +37,8 @@ from backlotfs.waiting import Waiter, WouldWait
 
 #: An open after a long pause waits this long for news, so that it does not trust an old version.
 OPEN_WAIT_S = 1.5
+#: A program that goes on trying has a source probed again after so many seconds.
+AGAIN_S = 2.0
 
 
 class Listing(Protocol):
@@ -375,8 +378,16 @@ class Namespace:
             raise SizeUnknown(f"{embed_code} has no known size yet")
 
     def _probe(self, embed_code: str, waiter: Waiter) -> KnownSource:
-        probe = self._request(embed_code)
-        return waiter.result(probe, f"finding out about {embed_code}", embed_code)
+        doing = f"finding out about {embed_code}"
+        while True:
+            try:
+                return waiter.result(self._request(embed_code), doing, embed_code)
+            except RateLimited:
+                raise  # after the longest wait for a credit
+            except RemoteUnavailable:
+                if not waiter.persistent:
+                    raise
+            waiter.pause(AGAIN_S, doing)
 
     def _request(self, embed_code: str) -> Future[KnownSource]:
         """:raises BacklotError: why the last probe failed, not long ago."""

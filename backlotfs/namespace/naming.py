@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 #: What ext4, XFS, APFS and the kernel's own limit agree on, in bytes of UTF-8.
@@ -79,29 +78,3 @@ def fit(name: str, suffix: str = "") -> str:
 def seniority(asset: Named) -> tuple[int, str]:
     """Sort key: who keeps a contested name comes first."""
     return asset.created_at_s, asset.embed_code
-
-
-def assign_names(assets: Iterable[Named], given: Mapping[str, str]) -> dict[str, str]:
-    """Embed code to name, all different.
-
-    :param given: names given before (embed code to name); they stay, and nobody else gets them.
-    """
-    names: dict[str, str] = {}
-    taken: set[str] = set()
-    newcomers: list[Named] = []
-    for asset in assets:
-        name = given.get(asset.embed_code)
-        if name is None:
-            newcomers.append(asset)
-        else:
-            names[asset.embed_code] = name
-            taken.add(name)
-    for asset in sorted(newcomers, key=seniority):
-        name = base = base_name(asset)
-        suffix = f" [{asset.embed_code}]"
-        while name in taken:
-            name = fit(base, suffix)
-            suffix += "_"  # for whoever uploaded a file that is called just so
-        names[asset.embed_code] = name
-        taken.add(name)
-    return names

@@ -18,8 +18,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from backlotfs.namespace.name_modes import NameMode, assign, key, legal, tag, wanted
-from backlotfs.namespace.naming import assign_names, base_name
+from backlotfs.namespace.name_modes import NameMode, assign, key, legal, names_for, tag, wanted
+from backlotfs.namespace.naming import base_name
 from tests.unit.layouts.made_rows import MadeAsset
 
 # short codes that are alike but for case or that look like parts of names
@@ -175,7 +175,7 @@ assets = st.lists(
 def test_original_is_the_rule_of_naming(made: list[MadeAsset]) -> None:
     """The first name of each kind goes to the same asset as ever."""
     mode = NameMode.ORIGINAL
-    older = assign_names(made, {})
+    older = names_for(NameMode.ORIGINAL, made, {})
     for code, name in assign(mode, made, ()).items():
         asset = next(one for one in made if one.embed_code == code)
         assert (name == base_name(asset)) == (older[code] == base_name(asset))

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backlotfs.api.records import Asset
-from backlotfs.namespace.naming import MAX_NAME_BYTES, assign_names, fit, legal_name
+from backlotfs.namespace.name_modes import NameMode, names_for
+from backlotfs.namespace.naming import MAX_NAME_BYTES, fit, legal_name
 from tests.strategies import hostile_text, libraries
 
 
@@ -24,7 +25,7 @@ def assert_legal(name: str) -> None:
 @given(libraries())
 def test_unique_and_legal(assets: list[Asset]) -> None:
     """Every asset has a name, and no two the same."""
-    names = assign_names(assets, {})
+    names = names_for(NameMode.ORIGINAL, assets, {})
     assert names.keys() == {asset.embed_code for asset in assets}
     assert len(set(names.values())) == len(names)
     for name in names.values():
@@ -35,7 +36,7 @@ def test_unique_and_legal(assets: list[Asset]) -> None:
 def test_independent_of_listing_order(assets: list[Asset], data: st.DataObject) -> None:
     """Two hosts that list the same library agree."""
     shuffled = data.draw(st.permutations(assets))
-    assert assign_names(assets, {}) == assign_names(shuffled, {})
+    assert names_for(NameMode.ORIGINAL, assets, {}) == names_for(NameMode.ORIGINAL, shuffled, {})
 
 
 @given(assets=libraries(), data=st.data())
@@ -45,7 +46,7 @@ def test_given_names_stay(assets: list[Asset], data: st.DataObject) -> None:
     subset = st.sets(st.sampled_from(assets)) if assets else st.just(set())
     for _ in range(data.draw(st.integers(1, 5))):
         present = data.draw(subset)
-        before, names = names, assign_names(present, names)
+        before, names = names, names_for(NameMode.ORIGINAL, present, names)
         for code, name in names.items():
             assert name == before.get(code, name)
         assert len(set(names.values())) == len(present)

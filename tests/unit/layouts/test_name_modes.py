@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from backlotfs.namespace.name_modes import NameMode, assign, distinct, key, legal, tag, wanted
-from backlotfs.namespace.naming import assign_names
+from backlotfs.namespace.name_modes import (
+    NameMode,
+    assign,
+    distinct,
+    key,
+    legal,
+    names_for,
+    tag,
+    wanted,
+)
 from tests.unit.layouts.made_rows import MadeAsset
 
 ORIGINAL, ALWAYS_ID, PORTABLE = NameMode
@@ -32,7 +40,7 @@ def test_the_oldest_keeps_a_contested_name() -> None:
     assert assign(ORIGINAL, assets, set()) == expected
     assert assign(ORIGINAL, assets[::-1], set()) == expected
     assert assign(PORTABLE, assets, set()) == expected
-    assert assign_names(assets, {}) == expected
+    assert names_for(NameMode.ORIGINAL, assets, {}) == expected
 
 
 def test_a_given_name_is_not_taken_away() -> None:

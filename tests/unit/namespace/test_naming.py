@@ -6,7 +6,8 @@ import unicodedata
 
 import pytest
 
-from backlotfs.namespace.naming import MAX_NAME_BYTES, assign_names, base_name, fit, legal_name
+from backlotfs.namespace.name_modes import NameMode, names_for
+from backlotfs.namespace.naming import MAX_NAME_BYTES, base_name, fit, legal_name
 from tests.unit.fakes import asset
 
 LONG = "x" * 251 + ".mov"
@@ -121,21 +122,21 @@ def test_the_oldest_keeps_a_contested_name() -> None:
         asset("D", "other.mov", created_at_s=9),
     ]
     names = {"B": "clip.mov", "A": "clip [A].mov", "C": "clip [C].mov", "D": "other.mov"}
-    assert assign_names(assets, {}) == names
-    assert assign_names(reversed(assets), {}) == names
+    assert names_for(NameMode.ORIGINAL, assets, {}) == names
+    assert names_for(NameMode.ORIGINAL, reversed(assets), {}) == names
 
 
 def test_names_that_become_equal() -> None:
     """By replacement, normal form or a cut, not only as they were uploaded."""
     for one, two in (("a/b", "a\uff0fb"), ("é", "e\u0301"), (LONG + ".mov", LONG + "x.mov")):
-        names = assign_names([asset("A", one), asset("B", two)], {})
+        names = names_for(NameMode.ORIGINAL, [asset("A", one), asset("B", two)], {})
         assert len(set(names.values())) == 2
         assert names["A"] == legal_name(one)
 
 
 def test_case_tells_names_apart() -> None:
     """As everywhere on Linux."""
-    names = assign_names([asset("A", "Clip.mov"), asset("B", "clip.mov")], {})
+    names = names_for(NameMode.ORIGINAL, [asset("A", "Clip.mov"), asset("B", "clip.mov")], {})
     assert set(names.values()) == {"Clip.mov", "clip.mov"}
 
 
@@ -146,7 +147,7 @@ def test_somebody_uploaded_a_file_that_is_called_just_so() -> None:
         asset("X", "clip [B].mov", created_at_s=2),
         asset("B", "clip.mov", created_at_s=3),
     ]
-    names = assign_names(assets, {})
+    names = names_for(NameMode.ORIGINAL, assets, {})
     assert names["A"] == "clip.mov"
     assert names["X"] == "clip [B].mov"
     assert names["B"] not in (names["A"], names["X"])
@@ -163,7 +164,7 @@ def test_hostile_names_of_full_length_end() -> None:
     taken += [fit(LONG, " [B]" + "_" * count) for count in range(1, 12)]
     taken += [fit(LONG, f" [B] ({count})") for count in range(1, 12)]
     hostile = [asset(f"A{at}", text, created_at_s=at) for at, text in enumerate(set(taken))]
-    names = assign_names([*hostile, asset("B", LONG, created_at_s=99)], {})
+    names = names_for(NameMode.ORIGINAL, [*hostile, asset("B", LONG, created_at_s=99)], {})
     assert len(set(names.values())) == len(names)
     assert all(len(found.encode()) <= MAX_NAME_BYTES for found in names.values())
 
@@ -171,16 +172,16 @@ def test_hostile_names_of_full_length_end() -> None:
 def test_a_name_that_was_given_stays() -> None:
     """Whatever is uploaded or deleted beside it."""
     young, old = asset("Y", created_at_s=9), asset("O", created_at_s=1)
-    given = assign_names([young], {})
-    both = assign_names([old, young], given)
+    given = names_for(NameMode.ORIGINAL, [young], {})
+    both = names_for(NameMode.ORIGINAL, [old, young], given)
     assert both == {"Y": "clip.mov", "O": "clip [O].mov"}
-    assert assign_names([old], both) == {"O": "clip [O].mov"}
+    assert names_for(NameMode.ORIGINAL, [old], both) == {"O": "clip [O].mov"}
 
 
 def test_a_new_title_or_file_name_renames_nothing() -> None:
     """A path in somebody's playlist goes on working."""
-    given = assign_names([asset("A", "before.mov")], {})
-    assert assign_names([asset("A", "after.mov")], given) == {"A": "before.mov"}
+    given = names_for(NameMode.ORIGINAL, [asset("A", "before.mov")], {})
+    assert names_for(NameMode.ORIGINAL, [asset("A", "after.mov")], given) == {"A": "before.mov"}
 
 
 def test_names_are_in_normal_form() -> None:

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
+from backlotfs.api.rate_limiter import ApiRateLimiter, Priority
 from backlotfs.api.rate_status import RateStatus
-from backlotfs.api.rate_limiter import Priority, ApiRateLimiter
 from backlotfs.clock import Deadline, SystemClock
 from backlotfs.errors import Interrupted, RateLimited
 from tests.support.deadlines import wait_until
@@ -59,7 +59,7 @@ def test_what_is_left_by_priority(
 def test_a_wait_has_no_other_end_than_the_credits(
     budget: ApiRateLimiter, time: VirtualTime
 ) -> None:
-    """The call is made when the window is over, and the caller's deadline does not run meanwhile."""
+    """The call is made when the window is over; the caller's deadline does not run meanwhile."""
     spend(budget, time, 1, left=0)
     deadline = Deadline(5.0, time)
     began_s = time.monotonic()

@@ -1,4 +1,4 @@
-"""What `QuotaWindow` makes of answers near the end of a window, late ones, and ones that are not numbers.
+"""What `QuotaWindow` makes of answers near the end of a window, late ones, and ones without numbers.
 
 20 credits, of which 16 are for the crawl; times are seconds on a clock that starts at 0.
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import pytest
 
+from backlotfs.api.rate_limiter import Priority, QuotaWindow
 from backlotfs.api.rate_status import RateStatus
-from backlotfs.api.rate_limiter import QuotaWindow, Priority
 
 LISTED = Priority.LISTED
 

@@ -10,8 +10,8 @@ import itertools
 import threading
 from collections.abc import Callable
 
+from backlotfs.api.rate_limiter import ApiRateLimiter, Priority
 from backlotfs.api.rate_status import RateStatus
-from backlotfs.api.rate_limiter import Priority, ApiRateLimiter
 from tests.unit.rate_limiter.model_server import ModelServer, Verdict
 
 
@@ -86,7 +86,9 @@ class VirtualAccount:
         """``speaks``: whether answers have rate headers."""
         self.time = VirtualTime()
         self.server = server
-        self.budget = ApiRateLimiter(self.time, credits=credits, reserve=reserve, wait=self.time.wait)
+        self.budget = ApiRateLimiter(
+            self.time, credits=credits, reserve=reserve, wait=self.time.wait
+        )
         self.waits_s: list[float] = []
         self.in_flight = 0
         self._latency_s = latency_s
