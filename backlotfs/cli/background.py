@@ -13,14 +13,34 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import NoReturn, TypedDict
+from typing import NoReturn, Protocol, TypedDict
 
 from backlotfs import events
 
 log = logging.getLogger(__name__)
 
-#: Tells the parent: the mount answers; with a further sentence for the user, or none.
-Ready = Callable[[str], None]
+#: How a line of the child begins that tells the number of assets.
+_LISTED = b"listed "
+
+
+class Ready(Protocol):
+    """Tells whoever started a mount how far it is."""
+
+    def __call__(self, more: str) -> None:
+        """The mount answers; ``more``: a further sentence for the user, or empty."""
+
+    def listing(self, assets: int) -> None:
+        """The library is listed for the first time; so many assets by now."""
+
+
+class NobodyWaits:
+    """In the foreground the log says how far a mount is."""
+
+    def __call__(self, more: str) -> None:
+        """Nothing to tell."""
+
+    def listing(self, assets: int) -> None:
+        """Nothing to tell."""
 
 
 class Outcome(TypedDict):
@@ -30,10 +50,15 @@ class Outcome(TypedDict):
     line: str
 
 
-def run_in_background(work: Callable[[Ready], Outcome], said_when_ready: str) -> Outcome:
+def run_in_background(
+    work: Callable[[Ready], Outcome],
+    said_when_ready: str,
+    progress: Callable[[int], None] = lambda _assets: None,
+) -> Outcome:
     """Fork; in the child do ``work``; in the parent wait until it is ready or has failed.
 
     :param work: calls its argument once ready, and returns how it ended.
+    :param progress: called in the parent with the number of assets listed so far.
     :returns: in the parent only; a child that ended without a word is a failure.
     """
     _occupy_standard_streams()
@@ -45,7 +70,8 @@ def run_in_background(work: Callable[[Ready], Outcome], said_when_ready: str) ->
     os.close(writing)
     try:
         with os.fdopen(reading, "rb") as pipe:
-            report = pipe.readline()
+            while (report := pipe.readline()).startswith(_LISTED):
+                progress(int(report[len(_LISTED) :]))
     except KeyboardInterrupt:
         os.kill(child, signal.SIGTERM)
         raise
@@ -55,31 +81,47 @@ def run_in_background(work: Callable[[Ready], Outcome], said_when_ready: str) ->
     return outcome
 
 
-def _child(work: Callable[[Ready], Outcome], said_when_ready: str, writing: int) -> NoReturn:
-    told = False
+class _Pipe:
+    """The child's end of the pipe to its parent."""
 
-    def tell(outcome: Outcome) -> None:
-        nonlocal told
-        if not told:
-            told = True
-            with contextlib.suppress(OSError):  # the parent may be gone: the mount is not
-                os.write(writing, json.dumps(outcome).encode() + b"\n")
-            os.close(writing)
+    def __init__(self, writing: int, said_when_ready: str) -> None:
+        self._writing = writing
+        self._said = said_when_ready
+        self._told = False
 
-    def ready(more: str) -> None:
+    def __call__(self, more: str) -> None:
         # Not before: while it mounts, systemd's automount lets only its own process group look at
         # the mountpoint. All others wait for the mount: we would, for ourselves.
         os.setsid()
         _detach_from_terminal()
-        tell({"code": 0, "line": "\n".join(filter(None, (said_when_ready, more)))})
+        self.tell({"code": 0, "line": "\n".join(filter(None, (self._said, more)))})
 
+    def listing(self, assets: int) -> None:
+        """Tell it, while anybody listens."""
+        if not self._told:
+            self._write(_LISTED + str(assets).encode())
+
+    def tell(self, outcome: Outcome) -> None:
+        """The last word; what comes after it is not told."""
+        if not self._told:
+            self._told = True
+            self._write(json.dumps(outcome).encode())
+            os.close(self._writing)
+
+    def _write(self, line: bytes) -> None:
+        with contextlib.suppress(OSError):  # the parent may be gone: the mount is not
+            os.write(self._writing, line + b"\n")
+
+
+def _child(work: Callable[[Ready], Outcome], said_when_ready: str, writing: int) -> NoReturn:
+    ready = _Pipe(writing, said_when_ready)
     outcome: Outcome = {"code": 1, "line": "the mount failed unexpectedly; see its log"}
     try:
         outcome = work(ready)
     except Exception as error:  # noqa: BLE001  # the parent has to be told, whatever it is
         events.MOUNT_FAILED.log(log, exit_code=1, reason="unexpectedly", failure=error)
     finally:
-        tell(outcome)
+        ready.tell(outcome)
         if sys.stderr is not None:
             sys.stderr.flush()
         os._exit(outcome["code"])

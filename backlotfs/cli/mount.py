@@ -11,9 +11,10 @@ from click.core import ParameterSource
 from backlotfs import logs
 from backlotfs.api.rate_limiter import CREDIT_WAIT_S
 from backlotfs.cli.account_options import ChosenAccount, account_options
-from backlotfs.cli.background import Outcome, Ready, run_in_background
+from backlotfs.cli.background import NobodyWaits, Outcome, Ready, run_in_background
 from backlotfs.cli.mount_options import apply_mount_options
 from backlotfs.cli.mountpoints import MOUNTED, MOUNTPOINT
+from backlotfs.cli.progress import LISTING, SIZES, ListingProgress, in_a_line, wait_for
 from backlotfs.cli.quantities import Duration, Layouts, Octal, Part, Rate, Size
 from backlotfs.cli.serving import outcome_of, serve_mount
 from backlotfs.errors import BacklotError, SettingsError
@@ -43,9 +44,23 @@ class MountFailed(BacklotError):
         self.exit_code = outcome["code"]  # type: ignore[misc]  # per instance: it is the child's
 
 
-@click.command()
+class _MountCommand(click.Command):
+    """``--wait`` takes a value after ``=`` only, as GNU programs do: what follows is MOUNTPOINT."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse, with the default value in place."""
+        whole = [f"--wait={LISTING}" if word == "--wait" else word for word in args]
+        return super().parse_args(ctx, whole)
+
+
+@click.command(cls=_MountCommand)
 @click.argument("mountpoint", type=MOUNTPOINT)
 @click.option("-f", "--foreground", is_flag=True, help="Stay; log to stderr.")
+@click.option(
+    "--wait",
+    type=click.Choice([LISTING, SIZES]),
+    help="Return when the listing is up to date (--wait), or all sizes are known (--wait=sizes).",
+)
 @account_options
 @click.option(
     "--cache-dir",
@@ -155,6 +170,7 @@ class MountFailed(BacklotError):
 def mount(  # one parameter per option
     mountpoint: Path,
     foreground: bool,
+    wait: str | None,
     chosen: ChosenAccount,
     cache_dir: Path | None,
     cache_size: int | None,
@@ -238,6 +254,8 @@ def mount(  # one parameter per option
     _check_subtype(settings)
     if settings.shared_thumbnails is not None:
         check_installed("--shared-thumbnails")
+    if foreground and wait is not None:
+        raise SettingsError("--wait is for a mount in the background; leave out -f")
     if foreground:
         _stay(settings, cleared_dead=cleared_dead)
         return
@@ -248,12 +266,19 @@ def mount(  # one parameter per option
 
     where = settings.log_place
     where = "the journal (or syslog)" if where == "syslog" else where
+    listing = ListingProgress() if wait is not None else None
     outcome = run_in_background(
-        work, f"mounted {settings.source} on {place}; its log is in {where}"
+        work,
+        f"mounted {settings.source} on {place}; its log is in {where}",
+        listing or (lambda _assets: None),
     )
+    if listing is not None:
+        listing.end()
     if outcome["code"]:
         raise MountFailed(outcome)
     click.echo(outcome["line"])
+    if wait is not None:
+        click.echo(in_a_line(wait_for(place, wait)))
 
 
 def _given() -> set[str]:
@@ -278,7 +303,7 @@ def _check_subtype(settings: MountSettings) -> None:
 def _stay(settings: MountSettings, *, cleared_dead: bool) -> None:
     """:raises SystemExit: it failed, and a program reads stderr: the log's line there says why."""
     try:
-        serve_mount(settings, lambda _more: None, cleared_dead=cleared_dead)
+        serve_mount(settings, NobodyWaits(), cleared_dead=cleared_dead)
     except BacklotError as error:
         if settings.log_place != "stderr" or logs.people_read_stderr(settings.log_format):
             raise

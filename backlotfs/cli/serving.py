@@ -83,13 +83,18 @@ def _serve(settings: MountSettings, ready: Ready) -> None:
         name_of=names.of,
         caller=session.caller,
     )
+
+    def listing(assets: int) -> None:
+        service.notify(f"STATUS=listing the library: {assets} assets")
+        ready.listing(assets)
+
     stack = build_stack(
         settings,
         clock,
         settle_s=SETTLE_S,
         disk=open_disk_tier(settings, clock),
         invalidate=session.invalidate,
-        progress=_still_listing,
+        progress=listing,
         rules=rules,
     )
     patience = Patience(
@@ -281,7 +286,3 @@ def _tell_the_end(
 def _close(stack: Stack) -> None:
     stack.close()
     logging.shutdown()
-
-
-def _still_listing(assets: int) -> None:
-    service.notify(f"STATUS=listing the library: {assets} assets")

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
 from backlotfs.cli.mountpoints import MOUNTED, the_mount
+from backlotfs.cli.progress import SizesBar, in_a_line, sizes_left
 from backlotfs.cli.status_text import one_line, status_lines
 from backlotfs.control.client import ask
 
@@ -38,7 +39,8 @@ def status(mountpoint: Path | None, as_json: bool, watch: bool) -> None:
         if as_json:
             click.echo(json.dumps(answer, ensure_ascii=False))
         elif watch:
-            click.echo(one_line(answer))
+            more = f"; {in_a_line(answer)}" if sizes_left(answer) else ""
+            click.echo(one_line(answer) + more)
         else:
             click.echo("\n".join(_plain(answer)))
         if not watch:
@@ -64,12 +66,15 @@ def _redraw(place: Path) -> None:
     """Until Ctrl-C, or until the mount is gone, which is said. ``NO_COLOR`` is rich's to heed."""
     # Asked once before: what fails at once is told on a clean screen.
     answer = ask(place, "status")
-    with Live(console=Console(), auto_refresh=False, transient=False) as live:
+    console = Console()
+    bar = SizesBar(console)
+    with Live(console=console, auto_refresh=False, transient=False) as live:
         while True:
             shown = Text()
             for name, text in status_lines(answer):
                 shown.append(f"{name:14} ", "bold cyan")
                 shown.append(f"{text}\n", "red" if "STALE" in text else "")
-            live.update(shown, refresh=True)
+            bar.show(answer)
+            live.update(Group(shown, bar.progress) if sizes_left(answer) else shown, refresh=True)
             time.sleep(_WATCH_S)
             answer = ask(place, "status")

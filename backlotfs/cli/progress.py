@@ -1,0 +1,129 @@
+"""What a mount still has to find out: a bar on a terminal, lines in a pipe.
+
+``mount --wait`` shows it until everything is known, ``status --watch`` beside the other figures.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from backlotfs.control.client import ask
+from backlotfs.namespace.notice import about
+
+#: What ``--wait`` waits for: the listing, or all sizes as well.
+LISTING, SIZES = "listing", "sizes"
+#: How often a mount is asked, and how often a line is written where there is no terminal.
+LOOK_S, LINE_S = 0.5, 10.0
+
+
+def sizes_left(answer: dict[str, Any]) -> int:
+    """Files whose size is not known yet, of an answer to ``status``."""
+    sizes = answer["sizes"]
+    return int(sizes["total"] - sizes["sized"] - sizes["missing"])
+
+
+def credits_note(answer: dict[str, Any]) -> str:
+    """``API credits: more in 41 s`` while calls wait for credits; else empty."""
+    credits = answer["credits"]
+    if credits["more_in_s"] is None or not sum(credits["waiting"]) + sizes_left(answer):
+        return ""
+    return f"API credits: more in {about(credits['more_in_s'])}"
+
+
+def in_a_line(answer: dict[str, Any]) -> str:
+    """How far it is, in one line."""
+    sizes, left = answer["sizes"], sizes_left(answer)
+    parts = [f"{sizes['total'] - left} of {sizes['total']} sizes known"]
+    if left and sizes["seconds_left"] is not None:
+        parts.append(f"about {about(sizes['seconds_left'])} left")
+    return ", ".join(filter(None, (*parts, credits_note(answer))))
+
+
+class SizesBar:
+    """A bar over the sizes that are known, for a terminal."""
+
+    def __init__(self, console: Console) -> None:
+        """Draw nothing yet: the owner starts `progress`, or shows it in a picture of its own."""
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[left]}", markup=False),
+            console=console,
+            transient=True,
+        )
+        self._task = self.progress.add_task("sizes", total=None, left="")
+
+    def show(self, answer: dict[str, Any]) -> None:
+        """Take the figures of an answer to ``status``."""
+        sizes, left = answer["sizes"], sizes_left(answer)
+        notes = []
+        if left and sizes["seconds_left"] is not None:
+            notes.append(f"about {about(sizes['seconds_left'])} left")
+        notes.append(credits_note(answer))
+        self.progress.update(
+            self._task,
+            total=sizes["total"],
+            completed=sizes["total"] - left,
+            left=", ".join(filter(None, notes)),
+        )
+
+
+class ListingProgress:
+    """Shows the number of assets while a library is listed for the first time."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._said_s = time.monotonic()
+
+    def __call__(self, assets: int) -> None:
+        """So many assets are listed by now."""
+        if self._console.is_terminal:
+            self._console.file.write(f"\rlisting the library: {assets} assets ")
+            self._console.file.flush()
+        elif time.monotonic() - self._said_s >= LINE_S:
+            self._said_s = time.monotonic()
+            click.echo(f"listing the library: {assets} assets", err=True)
+
+    def end(self) -> None:
+        """Take the line away."""
+        if self._console.is_terminal:
+            self._console.file.write("\r\033[K")
+            self._console.file.flush()
+
+
+def wait_for(
+    place: Path, what: str, *, sleep: Callable[[float], None] = time.sleep
+) -> dict[str, Any]:
+    """Return when a mount's listing is fresh, or all sizes are known; its last ``status``.
+
+    :param what: `LISTING` or `SIZES`.
+    :raises NoAnswer: the mount is gone.
+    """
+    console = Console(stderr=True)
+    bar = SizesBar(console) if console.is_terminal else None
+    said_s = time.monotonic()
+    if bar is not None:
+        bar.progress.start()
+    try:
+        while True:
+            answer = ask(place, "status")
+            listed = answer["synced_at"] and not answer["syncing"]
+            if (listed or answer["stale"]) and (what == LISTING or not sizes_left(answer)):
+                return answer
+            if bar is not None:
+                bar.show(answer)
+            elif time.monotonic() - said_s >= LINE_S:
+                said_s = time.monotonic()
+                click.echo(in_a_line(answer), err=True)
+            sleep(LOOK_S)
+    finally:
+        if bar is not None:
+            bar.progress.stop()
