@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sys
+import threading
+import time
 
 import click
 from rich.console import Console
@@ -15,6 +18,9 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+#: Without a bar, what the work waits for is said so often at most.
+NOTE_EVERY_S = 60.0
+
 
 class TransferBar:
     """Shows bytes done of a total on stderr; use it as a context manager. Any thread may advance.
@@ -24,20 +30,33 @@ class TransferBar:
 
     def __init__(self, what: str, total_bytes: int, *, wanted: bool = True) -> None:
         """``what`` is done, as a word; not ``wanted``: say only what is told to `say`."""
+        self._wanted = wanted
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             DownloadColumn(binary_units=True),
             TransferSpeedColumn(),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
             console=Console(stderr=True),
             disable=not (wanted and sys.stderr.isatty()),
         )
-        self._task = self._progress.add_task(what, total=total_bytes)
+        self._task = self._progress.add_task(what, total=total_bytes, note="")
+        self._lock = threading.Lock()
+        self._noted_s = -math.inf
 
     def moved(self, count_bytes: int) -> None:
         """So many bytes more are done; less than 0: so many are to be done again."""
         self._progress.advance(self._task, count_bytes)
+
+    def note(self, text: str) -> None:
+        """What the work waits for, beside the bar; where there is none, a line once a minute."""
+        with self._lock:
+            due = text != "" and time.monotonic() - self._noted_s >= NOTE_EVERY_S
+            if self._progress.disable and due and self._wanted:
+                self._noted_s = time.monotonic()
+                click.echo(f"waiting for {text}", err=True)
+        self._progress.update(self._task, note=text)
 
     def say(self, line: str) -> None:
         """A line on stderr, above the bar where there is one."""

@@ -34,7 +34,9 @@ def look(paths: Iterable[Path], jobs: int, *, wanted: bool) -> list[Warmed]:
     """
     files = mounted_files(paths)
     with TransferBar("looking", 0, wanted=wanted) as bar:
-        run = WarmRun(jobs, moved=bar.moved, failed=lambda warmed: say_failed(bar, warmed))
+        run = WarmRun(
+            jobs, moved=bar.moved, failed=lambda warmed: say_failed(bar, warmed), waits=bar.note
+        )
         return run.look(files)
 
 
@@ -42,7 +44,9 @@ def fetch(files: Sequence[Warmed], jobs: int, command: str, *, wanted: bool) -> 
     """Fetch what they lack, with a bar if it is ``wanted``."""
     total_bytes = sum(warmed.size for warmed in files if warmed.held < warmed.size)
     with TransferBar(command, total_bytes, wanted=wanted) as bar:
-        WarmRun(jobs, moved=bar.moved, failed=lambda warmed: say_failed(bar, warmed)).warm(files)
+        WarmRun(
+            jobs, moved=bar.moved, failed=lambda warmed: say_failed(bar, warmed), waits=bar.note
+        ).warm(files)
 
 
 def say_failed(bar: TransferBar, warmed: Warmed) -> None:

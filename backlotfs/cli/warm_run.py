@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from backlotfs.cli.mounted_files import MountedFile
 from backlotfs.cli.transfer_bar import in_words
 from backlotfs.control.client import ask
-from backlotfs.errors import BacklotError
+from backlotfs.errors import BacklotError, Interrupted
+from backlotfs.namespace.notice import about
 
 #: What one job takes at a time.
 PIECE_BYTES = 64 * 1024 * 1024
@@ -22,6 +23,8 @@ LEAST_STEP_BYTES, FIRST_STEP_BYTES, MOST_STEP_BYTES = 64 * 1024, 1024 * 1024, 8 
 QUICK_S, LONG_S = 1.0, 5.0
 #: Longer than a mount takes to answer a step, with bytes or with an error.
 ANSWER_S = 75.0
+#: A mount that waits for an API credit is asked again this late at the latest.
+CREDIT_LOOK_S = 2.0
 
 
 @dataclass(slots=True)
@@ -79,12 +82,15 @@ class WarmRun:
         *,
         moved: Callable[[int], None],
         failed: Callable[[Warmed], None],
+        waits: Callable[[str], None] = lambda _for: None,
     ) -> None:
         """Nothing is asked yet.
 
         :param moved: told that so many bytes more are warm. :param failed: told of each file that
-            failed, once. Both from any thread.
+            failed, once. :param waits: told what a step waits for, empty when it goes on. All from
+            any thread.
         """
+        self._waits = waits
         self._jobs = jobs
         self._moved = moved
         self._failed = failed
@@ -96,7 +102,12 @@ class WarmRun:
         What a mount makes itself (``--sidecars``, ``--captions``) has no source, and is left out.
         """
         with ThreadPoolExecutor(self._jobs) as pool:
-            looked = list(pool.map(self._look, files))
+            try:
+                looked = list(pool.map(self._look, files))
+            except BaseException:
+                self._ended.set()  # after a Ctrl-C nobody goes on waiting
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
         found: dict[object, Warmed] = {}
         for warmed in looked:
             if warmed is None:
@@ -128,7 +139,7 @@ class WarmRun:
     def _look(self, file: MountedFile) -> Warmed | None:
         warmed = Warmed(file)
         try:
-            answer = _ask(file, "held")
+            answer = self._ask(file, "held")
         except BacklotError as error:
             self._fail(warmed, error)
             return warmed
@@ -146,7 +157,7 @@ class WarmRun:
         while offset < piece.stop and warmed.error is None and not self._ended.is_set():
             began_s = time.monotonic()
             try:
-                answer = _ask(
+                answer = self._ask(
                     warmed.file,
                     "warm",
                     version=warmed.version,
@@ -168,7 +179,7 @@ class WarmRun:
 
     def _check(self, warmed: Warmed, *, settle: bool) -> None:
         try:
-            warmed.held = _ask(warmed.file, "held", settle=settle)["held"]
+            warmed.held = self._ask(warmed.file, "held", settle=settle)["held"]
         except BacklotError as error:
             self._fail(warmed, error)
             return
@@ -184,6 +195,15 @@ class WarmRun:
             warmed.error = error
             self._failed(warmed)
 
-
-def _ask(file: MountedFile, command: str, **arguments: Any) -> dict[str, Any]:
-    return ask(file.place, command, timeout_s=ANSWER_S, path=file.inner, **arguments)
+    def _ask(self, file: MountedFile, command: str, **arguments: Any) -> dict[str, Any]:
+        """The mount's answer; asks again while it waits for an API credit."""
+        while True:
+            answer = ask(file.place, command, timeout_s=ANSWER_S, path=file.inner, **arguments)
+            waiting_s = answer.get("waiting_s")
+            if waiting_s is None:
+                self._waits("")
+                return answer
+            self._waits(f"API credits: more in {about(waiting_s)}")
+            self._ended.wait(min(waiting_s, CREDIT_LOOK_S))
+            if self._ended.is_set():
+                raise Interrupted("stopped")
