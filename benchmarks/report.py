@@ -24,6 +24,7 @@ _SECTIONS = {
     "cache_open": "## Opening a large disk tier\n\n`make bench-cache`",
     "metadata": "## A hundred thousand files\n\n`make bench-metadata`",
     "credits": "## What a library costs the account\n\n`make bench-credits`",
+    "first_day": "## Copies on the first day\n\n`make bench-credits`",
 }
 
 
@@ -53,7 +54,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def write_section(name: str, body: str, *, page: Path = PAGE) -> None:
     """Put ``body`` in the place of what the section held; the rest of the page stays.
 
-    :param name: one of ``read_engine``, ``cache_open``, ``metadata``, ``credits``.
+    :param name: one of ``read_engine``, ``cache_open``, ``metadata``, ``credits``, ``first_day``.
     """
     before = page.read_text("utf-8") if page.exists() else ""
     parts = []

@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from typing import NamedTuple, TypeVar
 
 from backlotfs.clock import Clock, Deadline
-from backlotfs.errors import DeadlineExceeded
+from backlotfs.errors import DeadlineExceeded, NotWaiting
 from backlotfs.kernel.scan_guard import ScanGuard
 from backlotfs.waiting import Waiter
 
@@ -20,6 +20,9 @@ T = TypeVar("T")
 
 #: Every operation on an open file, and every open, ends within this where nothing else was asked.
 OPERATION_DEADLINE_S = 30.0
+#: Operations that wait at a time: each holds a thread of the kernel adapter, which has 512, and
+#: those that need no wait must always find one.
+MOST_WAITS = 384
 #: A `stat` or an open of a program that copies: it would end with an error where it could wait for
 #: an API or a host that is down for a few minutes.
 COPY_DEADLINE_S = 300.0
@@ -66,6 +69,8 @@ class _OperationWaiter(Waiter):
         """As `Waiter.result`. :raises NotWaiting: at once, for such a process."""
         if future.done():
             return super().result(future, doing, key)
+        if len(self._waits) >= MOST_WAITS:
+            raise NotWaiting(f"{doing}: {MOST_WAITS} operations wait already")
         if self._guard is not None:
             self._guard.check(self._pid)
         here = threading.get_ident()
