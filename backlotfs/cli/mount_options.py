@@ -26,12 +26,14 @@ SETTABLE: dict[str, tuple[str | None, str]] = {
         "Beside each file, its captions: *NAME*`.dfxp`, `.vtt`, `.srt` or `.scc`, once they are "
         "found; one API call for each asset and each touch of it.",
     ),
+    "forget_urls": (None, "As `--forget-urls`."),
     "fsname": (
         "NAME",
         "What `df`, `findmnt` and mountinfo call it [`backlot:`*PROFILE*]; the first field of "
         "fstab, for `mount -a`.",
     ),
     "gid": ("GID", "Group of all files [that of who mounts]."),
+    "keep_urls": ("yes|no", "As `--keep-urls`, or `--no-keep-urls`; without a value: `yes`."),
     "log_file": ("FILE", "As `--log-file`."),
     "log_format": ("text|json", "As `--log-format`."),
     "log_level": ("LEVEL", "As `--log-level`."),
@@ -95,6 +97,11 @@ def apply_mount_options(
             settings = replace(settings, captions=True)
         elif name == "sidecars":
             settings = replace(settings, sidecars=True)
+        elif name == "keep_urls":
+            chosen = _one_of(name, value or "yes", ("yes", "no"))
+            settings = replace(settings, keep_urls=chosen == "yes")
+        elif name == "forget_urls":
+            settings = replace(settings, forget_urls=True)
         elif name == "fsname":
             settings = replace(settings, fsname=value or None)
         elif name == "subtype":

@@ -1,8 +1,9 @@
 """Signed source URLs: kept while they live, renewed before they die, one renewal at a time.
 
-URLs live in memory only. Their expiry is a moment on the *server's* wall clock, so it is compared
-with our wall clock corrected by the skew that the API's ``Date`` shows; cachetools' `TLRUCache`
-keeps each for its own time (TTLCache would know one TTL for all).
+URLs live in memory, and `kept_urls.SavedUrls` keeps them over a restart where it is given. Their
+expiry is a moment on the *server's* wall clock, so it is compared with our wall clock corrected by
+the skew that the API's ``Date`` shows; cachetools' `TLRUCache` keeps each for its own time
+(TTLCache would know one TTL for all).
 
 A URL names one object. When a source is replaced, hosts may keep the old object where it was: then
 the URL in use goes on serving the old version. So whoever has to find out what a source *is* now
@@ -23,6 +24,7 @@ from backlotfs.api.records import Source
 from backlotfs.api.signed_url import SignedUrl
 from backlotfs.clock import Clock, Deadline
 from backlotfs.errors import DeadlineExceeded, SourceMissing
+from backlotfs.remote.kept_urls import SavedUrls
 from backlotfs.single_flight import SingleFlight
 
 log = logging.getLogger(__name__)
@@ -35,6 +37,9 @@ MARGIN_SHARE = 0.25
 UNKNOWN_LIFE_S = 300.0
 #: URLs remembered: at 300 bytes each this stays below 20 MB.
 URLS_KEPT = 50_000
+#: A kept URL counts as older than a change of its record up to this much after that: records have
+#: whole seconds, and so has the ``Date`` by which we know the server's clock.
+CHANGE_MARGIN_S = 3.0
 
 
 class SourceLookup(Protocol):
@@ -52,9 +57,18 @@ class UrlResolver:
     """Embed code to a signed URL with life left in it. Any thread may call it."""
 
     def __init__(
-        self, api: SourceLookup, clock: Clock, *, seen: Callable[[str, Source], None] | None = None
+        self,
+        api: SourceLookup,
+        clock: Clock,
+        *,
+        seen: Callable[[str, Source], None] | None = None,
+        saved: SavedUrls | None = None,
     ) -> None:
-        """``seen`` is told each answer of the API, from the thread that fetched it."""
+        """Begin with the URLs of earlier mounts, if they were kept.
+
+        :param seen: is told each answer of the API, from the thread that fetched it.
+        :param saved: keeps URLs over restarts.
+        """
         self._api = api
         self._clock = clock
         self._seen = seen
@@ -65,6 +79,14 @@ class UrlResolver:
         )
         self._sizes: LRUCache[str, int | None] = LRUCache(URLS_KEPT)
         self._touched: dict[str, int] = {}
+        self._saved = saved
+        self._unchecked: dict[str, float] = {}  # of earlier mounts: when the URL was given
+        if saved is not None:
+            with self._urls.timer:  # one moment for all: ten thousand are taken at once
+                for embed_code, (url, file_size, as_of_s) in saved.load().items():
+                    self._urls[embed_code] = url
+                    self._sizes[embed_code] = file_size
+                    self._unchecked[embed_code] = as_of_s
         self.refreshes = 0  # URLs got anew
         self.refused = 0  # URLs that a source host did not take
 
@@ -99,18 +121,43 @@ class UrlResolver:
             if self._urls.get(embed_code) == url:
                 self._urls.pop(embed_code, None)  # it may expire while we look
                 self.refused += 1
+        if self._saved is not None:
+            self._saved.drop(embed_code, url)
 
     def touched(self, embed_code: str) -> None:
         """The record has changed: the URL in use may be of an object that is not its source now."""
         with self._lock:
             self._touched[embed_code] = self._touched.get(embed_code, 0) + 1
+            if self._saved is not None:  # under the lock: a URL that comes later is kept again
+                self._saved.drop(embed_code)
 
-    def offer(self, embed_code: str, source: Source) -> None:
-        """Take a URL that was got for another purpose, if none is known."""
+    def check_saved(self, updated_at_s: Callable[[str], float | None]) -> None:
+        """Forget the URLs of earlier mounts that are older than the last change of their records.
+
+        Changes that this mount sees come by `touched`; this is for those that another mount saw, or
+        a mount that was killed before it could drop the URL. The second call has nothing to do.
+
+        :param updated_at_s: embed code to the record's ``updated_at``, seconds since the epoch by
+            the server's clock; None: there is no such record.
+        """
+        with self._lock:
+            unchecked, self._unchecked = self._unchecked, {}
+        for embed_code, as_of_s in unchecked.items():
+            changed_s = updated_at_s(embed_code)
+            if changed_s is not None and as_of_s < changed_s + CHANGE_MARGIN_S:
+                self.forget(embed_code)
+
+    def offer(self, embed_code: str, source: Source, *, max_age_s: float = 0.0) -> None:
+        """Take a URL that was got for another purpose, if none is known.
+
+        :param max_age_s: how old the answer may be that it came with.
+        """
         if source.url is not None:
+            now_s = self._clock.now()
             with self._lock:
                 if embed_code not in self._urls:
                     self._urls[embed_code] = source.url
+                    self._keep(embed_code, source, asked_at_s=now_s - max_age_s)
 
     def knows(self, embed_code: str) -> bool:
         """Whether `resolve` of a current URL would answer without asking the API."""
@@ -125,6 +172,19 @@ class UrlResolver:
         """Forget whatever URL is known, because the asset was replaced or deleted."""
         with self._lock:
             self._urls.pop(embed_code, None)
+            if self._saved is not None:
+                self._saved.drop(embed_code)
+
+    def _keep(self, embed_code: str, source: Source, *, asked_at_s: float) -> None:
+        """Keep a URL over a restart. Call with the lock held."""
+        if self._saved is not None and source.url is not None:
+            self._saved.put(
+                embed_code,
+                source.url,
+                file_size=source.file_size,
+                as_of_s=asked_at_s + self._api.clock_skew_s,
+                asked_at_s=asked_at_s,
+            )
 
     def _usable(self, embed_code: str, *, current: bool) -> SignedUrl | None:
         with self._lock:
@@ -135,6 +195,7 @@ class UrlResolver:
         if known is not None:  # renewed between our look and our flight
             return known
         touched = self._touched.get(embed_code)
+        asked_at_s = self._clock.now()
         source = self._api.get_source(embed_code, deadline=deadline)
         with self._lock:
             self._sizes[embed_code] = source.file_size
@@ -147,6 +208,7 @@ class UrlResolver:
             self._urls[embed_code] = source.url
             if self._touched.get(embed_code) == touched:  # else: touched meanwhile
                 self._touched.pop(embed_code, None)
+                self._keep(embed_code, source, asked_at_s=asked_at_s)
         log.debug("renewed the URL of %s", embed_code)
         return source.url
 
