@@ -114,7 +114,7 @@ def test_a_source_replaced_between_two_mounts(keep: Keep, *, seen_by_another: bo
             kept.wait_until_checked(other)
             other.close()
     again = kept.mount(*UNCACHED)
-    kept.wait_until_checked(again)
+    wait_until(lambda: again.file_of(reel).stat().st_size == 9 * KIB, "the news of the source")
     assert_same_bytes(again.file_of(reel), replaced)
     before = [url_calls(kept.emulator, asset) for asset in FEW]
     read_all(again, [asset for asset in FEW if asset is not reel])
