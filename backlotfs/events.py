@@ -224,6 +224,16 @@ CATALOG_UNUSABLE: Final = Event(
 CATALOG_TROUBLE: Final = Event(
     "catalog-trouble", _WARNING, "the catalog cannot be looked at: {reason}"
 )
+SAVED_URLS_REMOVED: Final = Event(
+    "saved-urls-removed",
+    _WARNING,
+    "the saved URLs in {path} cannot be used ({reason}): the file was removed",
+)
+URLS_NOT_KEPT: Final = Event(
+    "urls-not-kept",
+    _WARNING,
+    "signed URLs cannot be kept in {path} ({reason}): this mount has them in memory only",
+)
 SOURCES_UNSAVED: Final = Event(
     "sources-unsaved", _WARNING, "what was learned of sources is not saved yet: {reason}"
 )

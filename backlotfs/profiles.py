@@ -32,7 +32,7 @@ import platformdirs
 from backlotfs import key_store, redaction
 from backlotfs.errors import SettingsError
 from backlotfs.profile_keys import PROFILE_KEYS
-from backlotfs.settings import DEFAULT_API_URL, Account, default_cdn_url
+from backlotfs.settings import DEFAULT_API_URL, Account, SecretOrigin, default_cdn_url
 
 _SECRET_COMMAND_TIMEOUT_S = 30.0
 #: Where the profiles of system-wide mounts are.
@@ -69,7 +69,7 @@ def load_account(
     key = (
         environ.get("BACKLOT_API_KEY") or _text(entry, "api_key") or _credential(environ, "api_key")
     )
-    secret, secret_place = _secret(environ, entry, key or "")
+    secret, origin, secret_place = _secret(environ, entry, key or "")
     if not key or not secret:
         missing = "key" if not key else "secret"
         raise SettingsError(
@@ -89,6 +89,7 @@ def load_account(
         # absolute, since a mount in the background leaves the folder it was made from
         ca_bundle=str(Path(bundle).expanduser().absolute()) if bundle else None,
         allow_source_hosts=(*allow_source_hosts, *_texts(entry, "allow_source_hosts")),
+        secret_origin=origin,
         secret_place=secret_place,
     )
 
@@ -149,30 +150,43 @@ def _profile(path: Path, name: str | None) -> dict[str, Any]:
 
 def _secret(
     environ: Mapping[str, str], entry: dict[str, Any], api_key: str
-) -> tuple[str | None, str]:
-    """The secret, and where it was found."""
+) -> tuple[str | None, SecretOrigin, str]:
+    """The secret, the kind of place where it was found, and that place in words."""
     given = environ.get("BACKLOT_API_SECRET")
     if given:
-        return given, "the environment"
+        return given, *_named(SecretOrigin.ENVIRONMENT)
     given = _text(entry, "api_secret")
     if given:
-        return given, "the profile"
+        return given, *_named(SecretOrigin.PROFILE)
     file = _text(entry, "api_secret_file")
     if file:
         path = Path(file).expanduser()
         try:
-            return _read_private(path).strip(), str(path)
+            return _read_private(path).strip(), _origin_of(environ, path), str(path)
         except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(
                 f"the secret file {path} cannot be read: {type(error).__name__}; see: ls -l {path}"
             ) from None
     command = entry.get("api_secret_command")
     if command:
-        return _run(command), "api_secret_command"
+        return _run(command), *_named(SecretOrigin.COMMAND)
     service = _text(entry, "api_secret_keyring")
     if service:
-        return key_store.secret_of(service, api_key), f"the key store ({key_store.name()})"
-    return _credential(environ, "api_secret"), "systemd's credentials"
+        secret = key_store.secret_of(service, api_key)
+        return secret, SecretOrigin.KEYRING, f"the key store ({key_store.name()})"
+    return _credential(environ, "api_secret"), *_named(SecretOrigin.CREDENTIALS)
+
+
+def _named(origin: SecretOrigin) -> tuple[SecretOrigin, str]:
+    return origin, origin.value
+
+
+def _origin_of(environ: Mapping[str, str], path: Path) -> SecretOrigin:
+    """What a secret file is: systemd's credentials have paths too, and a pipe holds nothing."""
+    directory = environ.get("CREDENTIALS_DIRECTORY")
+    if directory and Path(directory) in path.parents:
+        return SecretOrigin.CREDENTIALS
+    return SecretOrigin.FILE if path.is_file() else SecretOrigin.COMMAND
 
 
 def _run(command: object) -> str:

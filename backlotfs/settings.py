@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -28,12 +29,29 @@ def default_cache_dir(environ: Mapping[str, str]) -> Path:
     return Path(given or platformdirs.user_cache_dir("backlotfs"))
 
 
+class SecretOrigin(Enum):
+    """Where the API secret was read from; the value is for people."""
+
+    ENVIRONMENT = "the environment"
+    PROFILE = "the profile"
+    FILE = "a secret file"
+    COMMAND = "api_secret_command"
+    KEYRING = "the key store"
+    CREDENTIALS = "systemd's credentials"
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the secret lies in a file on this machine, outside of memory."""
+        return self in (SecretOrigin.PROFILE, SecretOrigin.FILE)
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
     """Which library, and as whom. Shows no secret.
 
     :ivar profile: its name in the configuration file, or None.
-    :ivar secret_place: where the secret was found, for people.
+    :ivar secret_origin: the kind of place where the secret was found.
+    :ivar secret_place: the place itself (a path, the name of a key store), for people.
     :ivar mount_options: what the profile gives to ``-o``.
     :ivar ca_bundle: PEM file of authorities that are trusted instead of the system's.
     :ivar allow_source_hosts: hosts, ``*.domains`` and networks that sources may be on.
@@ -47,6 +65,7 @@ class Account:
     mount_options: str = ""
     ca_bundle: str | None = None
     allow_source_hosts: tuple[str, ...] = ()
+    secret_origin: SecretOrigin = SecretOrigin.ENVIRONMENT
     secret_place: str = ""
 
     @property
@@ -91,6 +110,8 @@ class MountSettings:
     :ivar pin_quota: what pinned files may take of those.
     :ivar bandwidth_bytes_s: what all transfers together may take; 0: no limit.
     :ivar cache_dir: where the catalog and the blocks are kept over restarts.
+    :ivar keep_urls: keep presigned URLs over restarts; None: if the secret lies in a file too.
+    :ivar forget_urls: delete those that earlier mounts kept.
     :ivar layouts: how assets are put into folders; several are top-level folders.
     :ivar names: how files are named: ``original``, ``always-id`` or ``portable``.
     :ivar stat_timeout_s: what a `stat` may take, waits for API credits included; None: the usual
@@ -114,6 +135,8 @@ class MountSettings:
     account: Account
     mountpoint: Path
     cache_dir: Path
+    keep_urls: bool | None = None
+    forget_urls: bool = False
     layouts: tuple[str, ...] = ("flat",)
     names: str = "original"
     stat_timeout_s: float | None = None
@@ -141,6 +164,11 @@ class MountSettings:
     log_level: str = "info"
     log_format: str = "text"
     log_place: str = "stderr"
+
+    @property
+    def keeps_urls(self) -> bool:
+        """Whether presigned URLs are kept over restarts."""
+        return self.account.secret_origin.is_file if self.keep_urls is None else self.keep_urls
 
     @property
     def makes_files(self) -> bool:

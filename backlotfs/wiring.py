@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -21,11 +22,12 @@ from backlotfs.catalog.probe_scheduler import (
     ProbeScheduler,
     StoredBackfill,
 )
+from backlotfs.catalog.schema import LibraryIdentity
 from backlotfs.catalog.source_book import SourceBook
 from backlotfs.catalog.store import CatalogStore
 from backlotfs.catalog.sync import Synchronizer
 from backlotfs.clock import Clock
-from backlotfs.errors import BacklotError
+from backlotfs.errors import BacklotError, SettingsError
 from backlotfs.namespace.given_names import give_names
 from backlotfs.namespace.inodes import inode_of
 from backlotfs.namespace.name_modes import NameMode
@@ -42,6 +44,7 @@ from backlotfs.reading.source_lines import SourceLines
 from backlotfs.reading.warming import Warmer
 from backlotfs.remote.get_counts import GetCounts
 from backlotfs.remote.identity import SourceIdentity
+from backlotfs.remote.kept_urls import SavedUrls, delete_saved_urls
 from backlotfs.remote.preview_images import PreviewImages
 from backlotfs.remote.probe import SourceProbe
 from backlotfs.remote.signed_get import Resolver, SignedGet
@@ -123,6 +126,7 @@ class Stack:
     memory_use: Callable[[], MemoryUse]
     keeper: PinKeeper
     captions: CaptionCrawl | None
+    saved_urls: SavedUrls | None
 
     def close(self) -> None:
         """Save what was learned, close idle connections; what is under way ends by itself."""
@@ -135,11 +139,34 @@ class Stack:
             events.CRAWL_LOCKED.log(log, reason=error)
         self.keeper.close()
         self.book.close()
+        if self.saved_urls is not None:
+            self.saved_urls.close()
         self.connections.close()
         self.session.close()
         if self.disk is not None:
             self.disk.close()
         self.store.close()
+
+
+def open_saved_urls(settings: MountSettings, clock: Clock) -> SavedUrls | None:
+    """The presigned URLs that earlier mounts have kept; None where none are to be kept.
+
+    :raises SettingsError: they were to be deleted, and that cannot be done.
+    """
+    account = settings.account
+    library = LibraryIdentity.of(
+        account.api_url, Credentials(account.api_key, account.api_secret).account
+    )
+    path = settings.cache_dir / "urls" / f"{library.digest}.sqlite3"
+    if settings.forget_urls:
+        try:
+            delete_saved_urls(path)
+        except (OSError, sqlite3.Error) as error:
+            reason = (error.strerror if isinstance(error, OSError) else None) or error
+            raise SettingsError(
+                f"the saved URLs cannot be deleted ({reason}); delete {path}"
+            ) from None
+    return SavedUrls(path, clock) if settings.keeps_urls else None
 
 
 def build_stack(
@@ -159,6 +186,7 @@ def build_stack(
     :param invalidate: takes back from the kernel what these names in the root mean.
     :param progress: told the number of assets so far while a whole library is listed.
     :param rules: who waits for a size that is not known yet; None: everybody.
+    :raises SettingsError: see `open_api_session` and `open_saved_urls`.
     """
     account = settings.account
     session = open_api_session(account)
@@ -176,11 +204,12 @@ def build_stack(
     connections = ConnectionPool(dialer, user_agent=USER_AGENT, breakers=Breakers(clock))
     retry = RetryPolicy()
 
-    def updated_at_s(embed_code: str) -> float | None:
+    def cdn_must_know_s(embed_code: str) -> float | None:
         row = catalog.row(embed_code) if account.cdn_url is not None else None
         return None if row is None else row.updated_at_s
 
-    resolver = UrlResolver(api, limiter, clock, updated_at_s=updated_at_s)
+    saved_urls = open_saved_urls(settings, clock)
+    resolver = UrlResolver(api, limiter, clock, updated_at_s=cdn_must_know_s, saved=saved_urls)
     lines = SourceLines(clock)
     gets = GetCounts(lines)
 
@@ -201,7 +230,12 @@ def build_stack(
         keeper.source_changed(embed_code)
         invalidate(namespace.names_in_root([embed_code]))
 
+    def updated_at_s(embed_code: str) -> float | None:
+        row = catalog.row(embed_code)
+        return None if row is None else row.updated_at_s
+
     def published(change: Change) -> None:
+        resolver.check_saved(updated_at_s)
         book.published(change.probed)
         for row in change.removed:
             book.forget(row.embed_code)
@@ -305,4 +339,5 @@ def build_stack(
         path.memory_use,
         keeper,
         captions,
+        saved_urls,
     )

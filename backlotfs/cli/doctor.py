@@ -13,15 +13,15 @@ from pathlib import Path
 import click
 
 from backlotfs.cli.account_options import ChosenAccount, account_options
-from backlotfs.cli.mount_options import split_options
+from backlotfs.cli.mount_options import apply_mount_options, split_options
 from backlotfs.cli.mountpoints import MOUNTPOINT
 from backlotfs.clock import SystemClock
 from backlotfs.doctor import machine
-from backlotfs.doctor.cache_folder import check_cache_folder
+from backlotfs.doctor.cache_folder import check_cache_folder, check_saved_urls
 from backlotfs.doctor.finding import Finding, Verdict, failed_by, fine
 from backlotfs.doctor.library import check_library
 from backlotfs.errors import SettingsError
-from backlotfs.settings import Account, default_cache_dir
+from backlotfs.settings import Account, MountSettings, default_cache_dir
 
 _COLOURS = {Verdict.OK: "green", Verdict.NOTE: "yellow", Verdict.FAILED: "red"}
 
@@ -91,7 +91,17 @@ def _of_account(account: Account | None, settings: Finding, cache_dir: Path) -> 
     yield check_cache_folder(cache_dir.absolute())
     yield settings
     if account is not None:
+        yield _of_saved_urls(account, cache_dir)
         yield from check_library(account, SystemClock())
+
+
+def _of_saved_urls(account: Account, cache_dir: Path) -> Finding:
+    mount = MountSettings(account, Path("/"), cache_dir.absolute())
+    try:
+        mount = apply_mount_options(mount, [account.mount_options])
+    except SettingsError as error:
+        return failed_by("signed URLs", error)
+    return check_saved_urls(mount)
 
 
 def _say(finding: Finding) -> None:

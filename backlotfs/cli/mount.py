@@ -65,7 +65,7 @@ class _MountCommand(click.Command):
 @click.option(
     "--cache-dir",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where catalog and blocks are kept over restarts [your cache folder].",
+    help="Where catalog, blocks and URLs are kept over restarts [your cache folder].",
 )
 @click.option(
     "--cache-size",
@@ -78,6 +78,13 @@ class _MountCommand(click.Command):
     default=PIN_QUOTA,
     help="What pinned files may take of that: a size, or a share [80%].",
 )
+@click.option(
+    "--keep-urls/--no-keep-urls",
+    default=None,
+    help="Keep signed URLs over restarts, readable by you alone "
+    "[if the secret lies in a file as well].",
+)
+@click.option("--forget-urls", is_flag=True, help="Delete the URLs that earlier mounts kept.")
 @click.option(
     "--layout",
     type=Layouts(),
@@ -175,6 +182,8 @@ def mount(  # one parameter per option
     cache_dir: Path | None,
     cache_size: int | None,
     pin_quota: Quota,
+    keep_urls: bool | None,
+    forget_urls: bool,
     layout: tuple[str, ...],
     names: str,
     stat_timeout: float | None,
@@ -222,6 +231,8 @@ def mount(  # one parameter per option
         account=account,
         mountpoint=place,
         cache_dir=(cache_dir or default_cache_dir(os.environ)).absolute(),
+        keep_urls=keep_urls,
+        forget_urls=forget_urls,
         layouts=layout,
         names=names,
         stat_timeout_s=stat_timeout,

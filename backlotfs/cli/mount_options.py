@@ -30,12 +30,14 @@ SETTABLE: dict[str, tuple[str | None, str]] = {
         "found; one API call for each asset and each touch of it.",
     ),
     "credit_wait": ("DURATION", "As `--credit-wait`."),
+    "forget_urls": (None, "As `--forget-urls`."),
     "fsname": (
         "NAME",
         "What `df`, `findmnt` and mountinfo call it [`backlot:`*PROFILE*]; the first field of "
         "fstab, for `mount -a`.",
     ),
     "gid": ("GID", "Group of all files [that of who mounts]."),
+    "keep_urls": ("yes|no", "As `--keep-urls`, or `--no-keep-urls`; without a value: `yes`."),
     "log_file": ("FILE", "As `--log-file`."),
     "log_format": ("text|json", "As `--log-format`."),
     "log_level": ("LEVEL", "As `--log-level`."),
@@ -109,6 +111,11 @@ def apply_mount_options(
             settings = replace(settings, captions=True)
         elif name == "sidecars":
             settings = replace(settings, sidecars=True)
+        elif name == "keep_urls":
+            chosen = _one_of(name, value or "yes", ("yes", "no"))
+            settings = replace(settings, keep_urls=chosen == "yes")
+        elif name == "forget_urls":
+            settings = replace(settings, forget_urls=True)
         elif name == "fsname":
             settings = replace(settings, fsname=value or None)
         elif name == "subtype":

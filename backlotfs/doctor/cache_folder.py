@@ -1,4 +1,4 @@
-"""The folder of catalog and blocks: there, ours alone, writable, with room."""
+"""The cache folder: there, ours alone, writable, with room; and whether URLs are kept in it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from backlotfs.doctor.finding import Finding, failed, fine, note
-from backlotfs.settings import GIB
+from backlotfs.settings import GIB, MountSettings
 
 _SETTINGS = 2
 #: With less, hardly a block is kept over restarts.
@@ -43,3 +43,17 @@ def check_cache_folder(folder: Path) -> Finding:
         )
     made = "" if place == folder else ", will be made"
     return fine("cache folder", f"{folder}{made}; {free / GIB:.1f} GiB free")
+
+
+def check_saved_urls(settings: MountSettings) -> Finding:
+    """Would a mount with these settings keep presigned URLs over restarts, and why?"""
+    if settings.keeps_urls:
+        where = settings.cache_dir / "urls"
+        return fine("signed URLs", f"kept in {where} over restarts (--no-keep-urls: not)")
+    if settings.keep_urls is not None:
+        return fine("signed URLs", "not kept over restarts, as the profile says")
+    return fine(
+        "signed URLs",
+        f"not kept over restarts, as the secret is from {settings.account.secret_place} and in no"
+        " file (--keep-urls: kept)",
+    )

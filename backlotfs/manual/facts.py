@@ -84,8 +84,10 @@ FILES = {
     "alone, or refused.",
     "`/etc/backlotfs/config.toml`": "Those of mounts that root makes by mount(8), and of users "
     "who have no file of their own.",
-    "`~/.cache/backlotfs`": "Catalogs and cached blocks, for each library; `--cache-dir` names "
-    "another place. May be deleted while nothing is mounted.",
+    "`~/.cache/backlotfs`": "Catalogs, cached blocks and signed URLs, for each library; "
+    "`--cache-dir` names another place. May be deleted while nothing is mounted.",
+    "`~/.cache/backlotfs/urls`": "The signed URLs that mounts keep over restarts; 0600. Who reads "
+    "them can read those source files until they expire. `--forget-urls` deletes them.",
     "`~/.local/state/backlotfs/`*NAME*`.log`": "Log of a background mount where there is neither "
     "a journal nor syslog; 0600.",
     "`/run/user/`*UID*`/backlotfs`": "Private sockets by which `status` and others speak to "

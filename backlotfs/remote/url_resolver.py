@@ -1,8 +1,9 @@
 """Presigned source URLs: kept while they live, renewed before they die, one renewal at a time.
 
-A URL's expiry is a moment on the *server's* wall clock, so it is compared with our wall clock
-corrected by the skew that the API's ``Date`` shows; cachetools' `TLRUCache` keeps each for its own
-time (TTLCache would know one TTL for all).
+URLs live in memory, and `kept_urls.SavedUrls` keeps them over a restart where it is given. Their
+expiry is a moment on the *server's* wall clock, so it is compared with our wall clock corrected by
+the skew that the API's ``Date`` shows; cachetools' `TLRUCache` keeps each for its own time
+(TTLCache would know one TTL for all).
 
 A new URL costs a credit of the account, unless a CDN host can give it (its answers may be five
 minutes old, so it is not asked about records that were touched since). A renewal waits in the rate
@@ -29,6 +30,7 @@ from backlotfs.api.records import Source
 from backlotfs.api.signed_url import SignedUrl
 from backlotfs.clock import Clock, Deadline
 from backlotfs.errors import BacklotError, DeadlineExceeded, SourceMissing
+from backlotfs.remote.kept_urls import SavedUrls
 from backlotfs.single_flight import SingleFlight
 from backlotfs.waiting import POLL_S
 
@@ -46,6 +48,9 @@ URLS_KEPT = 50_000
 CDN_MAX_AGE_S = 330.0
 #: A file counts as being read for so long after a reader last asked for its URL.
 READ_LATELY_S = 120.0
+#: A kept URL counts as older than a change of its record up to this much after that: records have
+#: whole seconds, and so has the ``Date`` by which we know the server's clock.
+CHANGE_MARGIN_S = 3.0
 
 
 class SourceLookup(Protocol):
@@ -77,12 +82,14 @@ class UrlResolver:
         clock: Clock,
         *,
         updated_at_s: Callable[[str], float | None] = lambda _code: None,
+        saved: SavedUrls | None = None,
     ) -> None:
-        """Know nothing yet.
+        """Begin with the URLs of earlier mounts, if they were kept.
 
         :param limiter: paces the calls of ``api``.
         :param updated_at_s: when the record of an asset was last touched, by the server's clock;
             None: the CDN host is not to be asked about it.
+        :param saved: keeps URLs over restarts.
         """
         self._api = api
         self._limiter = limiter
@@ -100,6 +107,14 @@ class UrlResolver:
             URLS_KEPT, CDN_MAX_AGE_S, timer=clock.monotonic
         )
         self._touched: dict[str, int] = {}
+        self._saved = saved
+        self._unchecked: dict[str, float] = {}  # of earlier mounts: when the URL was given
+        if saved is not None:
+            with self._urls.timer:  # one moment for all: ten thousand are taken at once
+                for embed_code, (url, file_size, as_of_s) in saved.load().items():
+                    self._urls[embed_code] = url
+                    self._sizes[embed_code] = file_size
+                    self._unchecked[embed_code] = as_of_s
         self.refreshes = 0  # URLs got anew
         self.refused = 0  # URLs that a source host did not take
 
@@ -158,11 +173,43 @@ class UrlResolver:
             if self._urls.get(embed_code) == url:
                 self._urls.pop(embed_code, None)  # it may expire while we look
                 self.refused += 1
+        if self._saved is not None:
+            self._saved.drop(embed_code, url)
 
     def touched(self, embed_code: str) -> None:
         """The record has changed: the URL in use may be of an object that is not its source now."""
         with self._lock:
             self._touched[embed_code] = self._touched.get(embed_code, 0) + 1
+            if self._saved is not None:  # under the lock: a URL that comes later is kept again
+                self._saved.drop(embed_code)
+
+    def check_saved(self, updated_at_s: Callable[[str], float | None]) -> None:
+        """Forget the URLs of earlier mounts that are older than the last change of their records.
+
+        Changes that this mount sees come by `touched`; this is for those that another mount saw, or
+        a mount that was killed before it could drop the URL. The second call has nothing to do.
+
+        :param updated_at_s: embed code to the record's ``updated_at``, seconds since the epoch by
+            the server's clock; None: there is no such record.
+        """
+        with self._lock:
+            unchecked, self._unchecked = self._unchecked, {}
+        for embed_code, as_of_s in unchecked.items():
+            changed_s = updated_at_s(embed_code)
+            if changed_s is not None and as_of_s < changed_s + CHANGE_MARGIN_S:
+                self.forget(embed_code)
+
+    def offer(self, embed_code: str, source: Source, *, max_age_s: float = 0.0) -> None:
+        """Take a URL that was got for another purpose, if none is known.
+
+        :param max_age_s: how old the answer may be that it came with.
+        """
+        if source.url is not None:
+            now_s = self._clock.now()
+            with self._lock:
+                if embed_code not in self._urls:
+                    self._urls[embed_code] = source.url
+                    self._keep(embed_code, source, asked_at_s=now_s - max_age_s)
 
     def knows(self, embed_code: str) -> bool:
         """Whether `resolve` of a current URL would answer without asking the API."""
@@ -177,6 +224,19 @@ class UrlResolver:
         """Forget whatever URL is known, because the asset was replaced or deleted."""
         with self._lock:
             self._urls.pop(embed_code, None)
+            if self._saved is not None:
+                self._saved.drop(embed_code)
+
+    def _keep(self, embed_code: str, source: Source, *, asked_at_s: float) -> None:
+        """Keep a URL over a restart. Call with the lock held."""
+        if self._saved is not None and source.url is not None:
+            self._saved.put(
+                embed_code,
+                source.url,
+                file_size=source.file_size,
+                as_of_s=asked_at_s + self._api.clock_skew_s,
+                asked_at_s=asked_at_s,
+            )
 
     def _usable(self, embed_code: str, *, current: bool) -> SignedUrl | None:
         with self._lock:
@@ -225,9 +285,13 @@ class UrlResolver:
         self, embed_code: str, deadline: Deadline, priority: Priority, turn: Turn | None
     ) -> SignedUrl:
         touched = self._touched.get(embed_code)
-        source = self._from_cdn(embed_code, deadline) or self._api.get_source(
-            embed_code, deadline=deadline, priority=priority, turn=turn
-        )
+        asked_at_s = self._clock.now() - CDN_MAX_AGE_S
+        source = self._from_cdn(embed_code, deadline)
+        if source is None:
+            asked_at_s = self._clock.now()
+            source = self._api.get_source(
+                embed_code, deadline=deadline, priority=priority, turn=turn
+            )
         with self._lock:
             self._sizes[embed_code] = source.file_size
         if source.url is None:
@@ -237,6 +301,7 @@ class UrlResolver:
             self._urls[embed_code] = source.url
             if self._touched.get(embed_code) == touched:  # else: touched meanwhile
                 self._touched.pop(embed_code, None)
+                self._keep(embed_code, source, asked_at_s=asked_at_s)
         log.debug("renewed the URL of %s", embed_code)
         return source.url
 

@@ -208,10 +208,13 @@ def test_the_process_list(talking: Mount, planted: list[str]) -> None:
     assert_clean(shown, planted)
 
 
-def test_files(talking: Mount, planted: list[str]) -> None:
-    """World-readable ones hold nothing of it; of private ones only the user's own profile does."""
+def test_files(talking: Mount, planted: list[str], emulator: Emulator) -> None:
+    """Nothing of it, but for the user's own profile and, in the file of URLs, what signs those."""
     secrets = [secret.encode() for secret in planted]
-    seen = 0
+    settings = emulator.settings
+    unsigned = (settings.api_key, settings.api_secret, settings.source_secret)
+    lasting = [word.encode() for word in unsigned]
+    seen, signed = 0, []
     for folder, _, names in os.walk(talking.folder):
         if Path(folder) == talking.path:
             continue
@@ -220,8 +223,17 @@ def test_files(talking: Mount, planted: list[str]) -> None:
                 continue
             seen += 1
             data = path.read_bytes()
-            assert not [secret for secret in secrets if secret in data], path
+            found = [secret for secret in secrets if secret in data]
+            if found and path.parent.name == "urls":
+                signed.append(path)
+                found = [word for word in lasting if word in data]
+            assert not found, path
     assert seen >= 3
+    (urls,) = signed
+    assert b"Signature=" in urls.read_bytes()
+    assert stat.S_IMODE(urls.stat().st_mode) == 0o600
+    assert stat.S_IMODE(urls.parent.stat().st_mode) == 0o700
+    assert (urls.parent / "CACHEDIR.TAG").read_text().startswith("Signature: 8a477f597d28d17")
     assert (talking.folder / "config.toml").stat().st_mode & 0o077 == 0
 
 

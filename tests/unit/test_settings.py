@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from backlotfs.settings import Account, default_cdn_url
+from backlotfs.settings import Account, MountSettings, SecretOrigin, default_cdn_url
 
 
 def test_an_account_shows_no_secret() -> None:
@@ -31,3 +33,26 @@ def test_default_cdn_url() -> None:
     """Only the hosted service had one."""
     assert default_cdn_url("https://API.ooyala.com/") == "https://cdn-api.ooyala.com"
     assert default_cdn_url("http://127.0.0.1:8000") is None
+
+
+@pytest.mark.parametrize(
+    ("origin", "kept"),
+    [
+        (SecretOrigin.PROFILE, True),
+        (SecretOrigin.FILE, True),
+        (SecretOrigin.ENVIRONMENT, False),
+        (SecretOrigin.COMMAND, False),
+        (SecretOrigin.KEYRING, False),
+        (SecretOrigin.CREDENTIALS, False),
+    ],
+)
+def test_urls_are_kept_where_the_secret_is_kept(origin: SecretOrigin, *, kept: bool) -> None:
+    """In a file of this machine; what is said stands above that."""
+    account = Account("http://api", "k", "s", secret_origin=origin)
+
+    def keeps(said: bool | None) -> bool:
+        return MountSettings(account, Path("/mnt"), Path("/cache"), keep_urls=said).keeps_urls
+
+    assert keeps(None) is kept
+    assert keeps(True)
+    assert not keeps(False)

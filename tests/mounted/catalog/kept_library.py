@@ -104,6 +104,11 @@ class KeptLibrary:
         (found,) = (self.cache / "catalog").glob("*.sqlite3")
         return found
 
+    @property
+    def urls(self) -> Path:
+        """The file of signed URLs, whether it is there or not; the catalog's has to be."""
+        return self.cache / "urls" / self.catalog.name
+
     def mount(self, *options: str, **more: Any) -> Mount:
         """A mount that closes with the test."""
         before_s = time.time()

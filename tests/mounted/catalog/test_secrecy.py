@@ -1,4 +1,4 @@
-"""Nothing in the cache folder or the log lets anybody in, and nobody else can read it."""
+"""One file of the cache folder holds signed URLs; no other, nor the log, lets anybody in."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 from backlotfs.emulator import EmulatedLabel, Emulator
 from tests.mounted.catalog.conftest import Keep
 from tests.mounted.catalog.kept_library import KeptLibrary, shown, wait_until_sized
+from tests.support.deadlines import wait_until
 from tests.support.expected_bytes import assert_same_bytes
 from tests.support.made_assets import MIB, video
 from tests.support.mounting import END_S, Mount, detach
@@ -53,28 +54,52 @@ def files_of(mount: Mount, cache: Path) -> list[Path]:
 
 
 def assert_harmless(paths: list[Path], emulator: Emulator) -> None:
-    """No secret, no key, no signature, no signed URL in any of them."""
+    """No secret and no key in any of them; signatures in the file of URLs alone."""
     assert any(path.suffix == ".sqlite3" for path in paths)
     for path in paths:
         data = path.read_bytes()
         assert emulator.api_secret.encode() not in data, path
         assert emulator.api_key.encode() not in data, path
         assert emulator.settings.source_secret.encode() not in data, path
-        assert SIGNED.search(data) is None, path
+        if path.parent.name == "urls":
+            assert b"api_key=" not in data, path
+        else:
+            assert SIGNED.search(data) is None, path
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])
-def test_nothing_signed_is_written(kept: KeptLibrary, ending: signal.Signals) -> None:
+def test_nothing_signed_is_written_but_the_file_of_urls(
+    kept: KeptLibrary, ending: signal.Signals
+) -> None:
     """While it runs, with debug log, and after it ended, cleanly or not."""
     mount = kept.mount("--layout", "labels,flat", "--log-level", "debug")
     for asset in ASSETS[:5]:
         assert_same_bytes(mount / "flat" / str(asset.original_file_name), asset)
     wait_until_sized(mount)
-    assert_harmless(files_of(mount, kept.cache), kept.emulator)
+    wait_until(lambda: b"Signature=" in kept.urls.read_bytes(), "the URLs to be written")
+    # What is written there is being written: whole files are looked at once it has ended.
+    outside = [path for path in files_of(mount, kept.cache) if path.parent != kept.urls.parent]
+    assert_harmless(outside, kept.emulator)
     mount.expect_exit(0 if ending is signal.SIGTERM else -ending)
     mount.process.send_signal(ending)
     mount.process.wait(END_S)
     detach(mount.path)
+    assert_harmless(files_of(mount, kept.cache), kept.emulator)
+    assert b"Signature=" in kept.urls.read_bytes()
+    assert_private(kept.urls.parent)
+
+
+@pytest.mark.parametrize("how", ["switched off", "secret in the environment"])
+def test_nothing_signed_is_written_at_all(kept: KeptLibrary, how: str) -> None:
+    """Neither there, where the URLs are not to be kept."""
+    if how == "switched off":
+        mount = kept.mount("--no-keep-urls")
+    else:
+        mount = kept.mount(extra={"BACKLOT_API_SECRET": kept.emulator.api_secret})
+    for asset in ASSETS[:5]:
+        assert_same_bytes(mount.file_of(asset), asset)
+    mount.close()
+    assert not kept.urls.exists()
     assert_harmless(files_of(mount, kept.cache), kept.emulator)
 
 
@@ -86,11 +111,13 @@ def test_only_the_owner_can_read_it(keep: Keep) -> None:
     for _ in range(2):
         mount = kept.mount()
         shown(mount)
+        wait_until(kept.urls.exists, "the file of URLs")
         assert_private(kept.cache / "catalog")
         mount.close()
-        assert_private(kept.cache / "catalog")
-        kept.catalog.chmod(0o666)
-        kept.catalog.parent.chmod(0o755)
+        for file in (kept.catalog, kept.urls):
+            assert_private(file.parent)
+            file.chmod(0o666)
+            file.parent.chmod(0o755)
 
 
 def assert_private(folder: Path) -> None:

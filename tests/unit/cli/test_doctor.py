@@ -19,7 +19,8 @@ from tests.support.made_assets import video
 
 CHECKS = [
     "python", "libfuse 2", "/dev/fuse", "fusermount", "allow_other", "read-ahead",
-    "open files", "mount(8)", "cache folder", "credentials", "TLS", "API", "clock", "sources",
+    "open files", "mount(8)", "cache folder", "credentials", "signed URLs",
+    "TLS", "API", "clock", "sources",
 ]  # fmt: skip  # in the order of the output
 
 
@@ -106,3 +107,28 @@ def test_a_host_that_does_not_speak_tls(emulator: Emulator) -> None:
     url = emulator.api_url.replace("http://", "https://")
     found = check_tls(Account(url, "key", "secret"))
     assert (found.verdict, found.exit_code) == (Verdict.FAILED, 4)
+
+
+@pytest.mark.parametrize(
+    ("options", "environ", "says"),
+    [
+        ("", {}, "kept in {home}/cache/urls over restarts"),
+        ("keep_urls=no", {}, "not kept over restarts, as the profile says"),
+        ("", {"BACKLOT_API_SECRET": "s"}, "the secret is from the environment and in no file"),
+        ("keep_urls", {"BACKLOT_API_SECRET": "s"}, "kept in {home}/cache/urls over restarts"),
+        ("keep_urls=maybe", {}, "is one of yes, no, not 'maybe'"),
+    ],
+)
+def test_whether_urls_are_kept(
+    emulator: Emulator, tmp_path: Path, options: str, environ: dict[str, str], says: str
+) -> None:
+    """As a mount of this profile would do it."""
+    config = commands.write_config(tmp_path / "config.toml", emulator)
+    config.write_text(f'{config.read_text()}options = "{options}"\n')
+    words = ("--config", str(config), "--profile", commands.PROFILE)
+    cache = ("--cache-dir", str(tmp_path / "cache"))
+    unset = {f"BACKLOT_API_{name}": None for name in ("URL", "KEY", "SECRET")}
+    runner = CliRunner(env={**unset, **environ})
+    done = runner.invoke(command, [*words, *cache, "--json"], standalone_mode=False)
+    found = {finding["check"]: finding for finding in json.loads(done.stdout)["findings"]}
+    assert says.format(home=tmp_path) in found["signed URLs"]["detail"]

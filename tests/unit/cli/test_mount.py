@@ -74,6 +74,8 @@ def test_defaults(command: Command, tmp_path: Path) -> None:
     assert (settings.types, settings.statuses) == (frozenset(), frozenset())
     assert settings.log_place == "stderr"
     assert settings.cache_dir == tmp_path / "cache" / "backlotfs"
+    assert (settings.keep_urls, settings.forget_urls) == (None, False)
+    assert not settings.keeps_urls, "the secret is from the environment"
 
 
 def test_all_options(command: Command, tmp_path: Path) -> None:
@@ -86,7 +88,7 @@ def test_all_options(command: Command, tmp_path: Path) -> None:
         "--include-type", "ad", "--include-status", "live", "--include-unavailable",
         "--sidecars", "--shared-thumbnails", "listed", "--subtype", "sshfs",
         "-o", "fsname=backlot:x",
-        "--captions",
+        "--captions", "--no-keep-urls", "--forget-urls",
         "--uid", "1", "--gid", "2", "--umask", "077", "--allow-other", "-o", "ro,uid=9",
         "--log-level", "DEBUG", "--log-format", "json", "--log-file", str(tmp_path / "log"),
     )  # fmt: skip
@@ -104,6 +106,7 @@ def test_all_options(command: Command, tmp_path: Path) -> None:
     assert settings.sidecars
     assert (settings.shared_thumbnails, settings.subtype) == ("listed", "sshfs")
     assert settings.captions
+    assert (settings.keep_urls, settings.forget_urls) == (False, True)
     assert settings.allow_other
     assert (settings.uid, settings.gid, settings.umask) == (9, 2, 0o77)
     assert (settings.log_level.lower(), settings.log_format) == ("debug", "json")
@@ -282,3 +285,20 @@ def test_the_child_tells_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ended == [1, 4]
     assert steps[:1] == ["session"]
     assert "detached" in steps
+
+
+def test_urls_kept_by_profile_and_command_line(command: Command, tmp_path: Path) -> None:
+    """The secret lies in the profile; its options say otherwise; the command line says it again."""
+    config = tmp_path / "config.toml"
+    config.touch(mode=0o600)
+    profile = '[profiles.p]\napi_key = "K.s"\napi_secret = "s"\n'
+    words = ("-f", "--config", str(config))
+    for options, more, kept in (
+        ("", (), True),
+        ("keep_urls=no", (), False),
+        ("keep_urls=no", ("--keep-urls",), True),
+        ("", ("-o", "keep_urls=no"), False),
+    ):
+        config.write_text(f'{profile}options = "{options}"\n')
+        assert command.run(*words, *more, BACKLOT_API_SECRET="").exit_code == 0
+        assert command.settings[-1].keeps_urls is kept
