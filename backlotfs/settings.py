@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 import platformdirs
 
+from backlotfs.time_limits import API_TIMEOUT_S, TimeLimits
+
 #: The hosted service's API; retired, but still the default of everything that spoke to it.
 DEFAULT_API_URL = "https://api.ooyala.com"
 _HOSTED_CDN_URL = "https://cdn-api.ooyala.com"
@@ -37,6 +39,7 @@ class Account:
     :ivar mount_options: what the profile gives to ``-o``.
     :ivar ca_bundle: PEM file of authorities that are trusted instead of the system's.
     :ivar allow_source_hosts: hosts, ``*.domains`` and networks that sources may be on.
+    :ivar api_timeout_s: the longest silence of the API, in seconds.
     """
 
     api_url: str
@@ -48,6 +51,12 @@ class Account:
     ca_bundle: str | None = None
     allow_source_hosts: tuple[str, ...] = ()
     secret_place: str = ""
+    api_timeout_s: float = API_TIMEOUT_S
+
+    @property
+    def limits(self) -> TimeLimits:
+        """All limits of time that follow from ``api_timeout_s``."""
+        return TimeLimits(self.api_timeout_s)
 
     @property
     def source(self) -> str:

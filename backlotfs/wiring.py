@@ -64,7 +64,12 @@ CATALOG_THREADS = 32
 
 
 def open_api(
-    account: Account, clock: Clock, session: requests.Session, *, page_limit: int = 500
+    account: Account,
+    clock: Clock,
+    session: requests.Session,
+    *,
+    page_limit: int = 500,
+    retry: RetryPolicy | None = None,
 ) -> ApiClient:
     """A client of the account's API over ``session``, which stays the caller's to close."""
     return ApiClient(
@@ -74,6 +79,8 @@ def open_api(
         session=session,
         clock=clock,
         page_limit=page_limit,
+        retry=retry,
+        limits=account.limits,
     )
 
 
@@ -245,10 +252,13 @@ def build_stack(
         workers,
         Workers(CRAWLERS, "crawler"),
         clock,
+        probe_s=account.limits.probe_s,
     )
     captions = None
     if settings.captions:
-        captions = CaptionCrawl(api, store, purse, catalog, sizer, admit, clock)
+        captions = CaptionCrawl(
+            api, store, purse, catalog, sizer, admit, clock, ask_s=account.limits.captions_s
+        )
         catalog.subscribe(captions.published)
     previews = PreviewImages(connections, clock, policy)
     thumbnails = settings.shared_thumbnails is not None

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from backlotfs.api.rate_status import retry_after_s
 from backlotfs.api.server_text import message_of, one_line
 from backlotfs.errors import (
+    AnswerTimedOut,
     BacklotError,
     CredentialsRefused,
     NoSuchEntry,
@@ -101,6 +102,8 @@ def refusal(
         return NoSuchEntry(told)
     if status == 429:
         return RateLimited(told, retry_after_s=retry_after_s(said, answer.headers, server_now_s))
+    if status == 504:
+        return AnswerTimedOut(told, status=status)
     if status >= 500 or status == 408:
         return RemoteUnavailable(told, status=status)
     if 300 <= status < 400:

@@ -13,9 +13,15 @@ from backlotfs.api.answers import Answer, RequestExpired, UnreadableAnswer, read
 from backlotfs.api.credentials import Credentials
 from backlotfs.api.rate_status import RateStatus, http_date_s, read_rate, speaks_of_credits
 from backlotfs.api.signing import round_expires, signed_query
-from backlotfs.api.transport import MAX_BODY_BYTES, LastingFailure, fetch
+from backlotfs.api.transport import (
+    DEFAULT_LIMITS,
+    MAX_BODY_BYTES,
+    LastingFailure,
+    fetch,
+)
 from backlotfs.clock import Clock, Deadline
 from backlotfs.errors import (
+    AnswerTimedOut,
     BacklotError,
     ClockSkewed,
     CredentialsRefused,
@@ -25,6 +31,7 @@ from backlotfs.errors import (
     RemoteUnavailable,
     SettingsError,
 )
+from backlotfs.time_limits import TimeLimits
 from backlotfs.wire.breaker import Breakers
 from backlotfs.wire.retrying import RetryPolicy, call_with_retries
 
@@ -72,11 +79,12 @@ def _is_base(parts: SplitResult) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Form(Generic[T]):
-    """What an answer is to look like."""
+    """What an answer is to look like, and whether to ask again when it does not come in time."""
 
     read: Callable[[Answer], T]
     accept: str = "application/json"
     limit_bytes: int = MAX_BODY_BYTES
+    retry_timeouts: bool = True
 
 
 class SignedRequester:
@@ -98,6 +106,7 @@ class SignedRequester:
         clock: Clock,
         cdn_url: str | None,
         retry: RetryPolicy,
+        limits: TimeLimits = DEFAULT_LIMITS,
     ) -> None:
         """Nothing is sent yet.
 
@@ -112,6 +121,7 @@ class SignedRequester:
         self._session = session
         self._clock = clock
         self._retry = retry
+        self._limits = limits
         self._breakers = Breakers(clock)
 
     def get(
@@ -122,15 +132,19 @@ class SignedRequester:
         *,
         deadline: Deadline,
         fresh: bool,
+        retry_timeouts: bool = True,
     ) -> T:
         """GET ``route`` and parse its JSON.
 
         :param route: percent-encoded path without the prefix: ``/v2/assets``.
         :param fresh: False lets a CDN host answer, up to 5 minutes late.
+        :param retry_timeouts: False: the first `AnswerTimedOut` is raised, for who has another
+            question to ask instead.
         :raises BacklotError: the errors of :class:`~backlotfs.api.client.ApiClient`.
         """
         base = self.api if fresh or self._cdn is None else self._cdn
-        document = self._ask(base, route, params, deadline, _Form(read_json))
+        form = _Form(read_json, retry_timeouts=retry_timeouts)
+        document = self._ask(base, route, params, deadline, form)
         try:
             return parse(document)
         except ProtocolViolation as error:
@@ -154,7 +168,9 @@ class SignedRequester:
             deadline=deadline,
             clock=self._clock,
             doing=f"GET {route} from {base.host}",
-            retryable=_may_pass,
+            retryable=lambda error: (
+                _may_pass(error) and (form.retry_timeouts or not isinstance(error, AnswerTimedOut))
+            ),
         )
 
     def _signed(
@@ -198,6 +214,7 @@ class SignedRequester:
                 clock=self._clock,
                 accept=form.accept,
                 limit_bytes=form.limit_bytes,
+                limits=self._limits,
             )
         except HostUnreachable as unreachable:
             self._breakers.failed(base.host, str(unreachable))

@@ -8,7 +8,8 @@ from backlotfs.api.answers import Answer
 from backlotfs.api.connection_failures import EXCHANGE_ERRORS, ConnectionFailure, explain
 from backlotfs.api.server_text import one_line
 from backlotfs.clock import Clock, Deadline
-from backlotfs.errors import HostUnreachable, ProtocolViolation, RemoteUnavailable
+from backlotfs.errors import AnswerTimedOut, HostUnreachable, ProtocolViolation, RemoteUnavailable
+from backlotfs.time_limits import TimeLimits
 from backlotfs.wire.bounded_body import BodyTooLarge, BoundedBody, UnknownEncoding
 from backlotfs.wire.sessions import timeouts_s
 
@@ -17,6 +18,7 @@ MAX_BODY_BYTES = 32 * 1024 * 1024
 # objects and arrays of JSON; such a page has a few thousand, and each takes 60 bytes and more
 MAX_CONTAINERS = 1_000_000
 _CHUNK_BYTES = 64 * 1024
+DEFAULT_LIMITS = TimeLimits()
 
 
 class LastingFailure(HostUnreachable):
@@ -33,6 +35,7 @@ def fetch(
     clock: Clock,
     accept: str = "application/json",
     limit_bytes: int = MAX_BODY_BYTES,
+    limits: TimeLimits = DEFAULT_LIMITS,
 ) -> Answer:
     """GET ``url`` and read all of the answer, whatever its status; redirects are not followed.
 
@@ -40,6 +43,7 @@ def fetch(
     :param host: how to name the other side in messages.
     :param route: the path, for messages.
     :raises HostUnreachable: no connection.
+    :raises AnswerTimedOut: the other side was silent for longer than ``limits.answer_s``.
     :raises RemoteUnavailable: no answer, or one that broke off. Neither of them, nor anything in
         their chains, holds the URL.
     :raises DeadlineExceeded: the time ended while the answer was arriving.
@@ -50,7 +54,7 @@ def fetch(
         response = session.get(
             url,
             headers={"Accept": accept},
-            timeout=timeouts_s(deadline),
+            timeout=timeouts_s(deadline, limits),
             allow_redirects=False,
             stream=True,
         )
@@ -67,6 +71,8 @@ def fetch(
 def _unreachable(failure: ConnectionFailure) -> RemoteUnavailable:
     if failure.lasting:
         return LastingFailure(failure.words)
+    if failure.timed_out:
+        return AnswerTimedOut(failure.words)
     return (RemoteUnavailable if failure.connected else HostUnreachable)(failure.words)
 
 

@@ -91,11 +91,14 @@ class CaptionCrawl:
         admit: AssetFilter,
         clock: Clock,
         workers: Workers | None = None,
+        *,
+        ask_s: float = ASK_DEADLINE_S,
     ) -> None:
         """Put it together.
 
         :param admit: the types of assets that are presented; ``catalog`` knows which are.
         :param sizer: goes first.
+        :param ask_s: one question may take so long: longer than an answer of the API.
         """
         self._api = api
         self._store = store
@@ -103,6 +106,7 @@ class CaptionCrawl:
         self._purse = purse
         self._workers = workers or Workers(1, "captions")
         self._clock = clock
+        self._ask_s = ask_s
         self._types = sorted(admit.types)
         self._catalog = catalog
         self._sizer = sizer
@@ -238,7 +242,7 @@ class CaptionCrawl:
         body = b""
         with self._purse.spend(Priority.BACKGROUND, Deadline(PATIENCE_S, self._clock)):
             try:
-                body = self._api.get_captions(code, deadline=Deadline(ASK_DEADLINE_S, self._clock))
+                body = self._api.get_captions(code, deadline=Deadline(self._ask_s, self._clock))
             except NoSuchEntry:
                 pass
             except ProtocolViolation as error:

@@ -82,12 +82,15 @@ class Sizer:
         workers: Workers,
         crawlers: Workers,
         clock: Clock,
+        *,
+        probe_s: float = PROBE_DEADLINE_S,
     ) -> None:
         """Put it together.
 
         :param crawl_probe: for an asset, a probe that costs no credits (by the CDN host), if there
             is one that cannot tell of what was before the record's last change.
         :param has_url: whether a probe needs no call of the API, as its URL is known.
+        :param probe_s: one probe may take so long: longer than an answer of the API.
         :param workers: for whoever waits. :param crawlers: apart, for they wait for their turns.
         """
         self._probe = probe
@@ -98,6 +101,7 @@ class Sizer:
         self._purse = purse
         self._workers = workers
         self._crawler_threads = crawlers
+        self._probe_s = probe_s
         self._clock = clock
         self._flights: SingleFlight[str, KnownSource] = SingleFlight()
         self._lock = threading.Lock()
@@ -262,7 +266,7 @@ class Sizer:
         known = self._book.known(embed_code)
         if known is not None and known.verified:
             return known  # somebody was faster
-        deadline = Deadline(PROBE_DEADLINE_S, self._clock)
+        deadline = Deadline(self._probe_s, self._clock)
         probes = 0
         while True:
             doubts = self._book.doubts(embed_code)
@@ -284,5 +288,5 @@ class Sizer:
         known = self._book.known(embed_code)
         if self._has_url(embed_code) or (known is not None and known.verified):
             return self._run(embed_code, self._probe)
-        with self._purse.spend(Priority.WAITING, Deadline(PROBE_DEADLINE_S, self._clock)):
+        with self._purse.spend(Priority.WAITING, Deadline(self._probe_s, self._clock)):
             return self._run(embed_code, self._probe)

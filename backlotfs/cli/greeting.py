@@ -5,17 +5,35 @@ from __future__ import annotations
 import requests
 
 from backlotfs.clock import Clock, Deadline
+from backlotfs.errors import AnswerTimedOut, RateLimited, RemoteUnavailable
 from backlotfs.settings import Account
+from backlotfs.wire.retrying import RetryPolicy, call_with_retries
 from backlotfs.wiring import open_api
 
-#: The API is asked one small question before anything else, and has to answer within this.
-GREETING_DEADLINE_S = 3.5
+#: An API that cannot be reached, or that answers 5xx, is asked again for so long.
+UNREACHABLE_S = 3.5
 
 
 def greet(account: Account, clock: Clock, session: requests.Session) -> None:
-    """Is the API there, and does it accept us?
+    """Ask the API one small question.
 
-    :raises BacklotError: with the reason, within `GREETING_DEADLINE_S`.
+    An API that takes the question has the time for an answer that it has for every other one
+    (``--api-timeout``); one that cannot be reached is said to be so within 5 s.
+
+    :raises BacklotError: with the reason.
     """
-    api = open_api(account, clock, session, page_limit=1)
-    next(api.iter_pages(deadline=Deadline(GREETING_DEADLINE_S, clock)), None)
+    api = open_api(account, clock, session, page_limit=1, retry=RetryPolicy(max_attempts=1))
+    call_with_retries(
+        lambda: next(
+            api.iter_pages(deadline=Deadline(account.limits.greeting_s, clock)),
+            None,
+        ),
+        policy=RetryPolicy(),
+        deadline=Deadline(UNREACHABLE_S, clock),
+        clock=clock,
+        doing="the first question to the API",
+        retryable=lambda error: (
+            isinstance(error, RemoteUnavailable)
+            and not isinstance(error, AnswerTimedOut | RateLimited)
+        ),
+    )

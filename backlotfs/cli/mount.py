@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -19,7 +20,6 @@ from backlotfs.errors import BacklotError, SettingsError
 from backlotfs.kernel.fuse_library import check_usable
 from backlotfs.kernel.mount_table import OUR_SOURCE
 from backlotfs.kernel.mountpoint import check_mountpoint, resolved
-from backlotfs.kernel.patience import OPERATION_DEADLINE_S, STAT_DEADLINE_S
 from backlotfs.kernel.unmounting import clear_dead, unmount
 from backlotfs.namespace.name_modes import NameMode
 from backlotfs.settings import (
@@ -77,13 +77,11 @@ class MountFailed(BacklotError):
 @click.option(
     "--stat-timeout",
     type=Duration(),
-    default=STAT_DEADLINE_S,
     help="How long a stat waits for a size [5s].",
 )
 @click.option(
     "--read-timeout",
     type=Duration(least_s=1.0),
-    default=OPERATION_DEADLINE_S,
     help="How long an open or a read may take [30s].",
 )
 @click.option("--bwlimit", type=Rate(), default=0.0, help="All transfers together: 10M, 80Mbit …")
@@ -144,8 +142,8 @@ def mount(  # one parameter per option
     pin_quota: Quota,
     layout: tuple[str, ...],
     names: str,
-    stat_timeout: float,
-    read_timeout: float,
+    stat_timeout: float | None,
+    read_timeout: float | None,
     bwlimit: float,
     memory: int,
     metadata_ttl: float,
@@ -188,8 +186,6 @@ def mount(  # one parameter per option
         cache_dir=(cache_dir or default_cache_dir(os.environ)).absolute(),
         layouts=layout,
         names=names,
-        stat_deadline_s=stat_timeout,
-        read_deadline_s=read_timeout,
         memory_bytes=memory,
         cache_bytes=cache_size,
         pin_quota=pin_quota,
@@ -212,6 +208,12 @@ def mount(  # one parameter per option
     )
     settings = apply_mount_options(settings, [account.mount_options], settled=_given())
     settings = apply_mount_options(settings, options)
+    limits = settings.account.limits
+    settings = replace(
+        settings,
+        stat_deadline_s=limits.stat_s if stat_timeout is None else stat_timeout,
+        read_deadline_s=limits.read_s if read_timeout is None else read_timeout,
+    )
     _check_subtype(settings)
     if settings.shared_thumbnails is not None:
         check_installed("--shared-thumbnails")

@@ -10,6 +10,7 @@ from pathlib import Path
 from backlotfs import logs
 from backlotfs.errors import SettingsError
 from backlotfs.settings import SHARED_THUMBNAILS, SUBTYPES, MountSettings
+from backlotfs.time_limits import LEAST_API_TIMEOUT_S, parse_duration_s
 
 #: What is so anyway, or says nothing to a file system.
 IMPLIED = frozenset({"ro", "nosuid", "nodev", "noexec", "noatime", "nodiratime", "relatime"})
@@ -21,6 +22,7 @@ SETTABLE: dict[str, tuple[str | None, str]] = {
         "Let other users in, held to `umask`; needs `user_allow_other` in `/etc/fuse.conf` unless "
         "root mounts.",
     ),
+    "api_timeout": ("DURATION", "As `--api-timeout`: how long the API may be silent [25s]."),
     "captions": (
         None,
         "Beside each file, its captions: *NAME*`.dfxp`, `.vtt`, `.srt` or `.scc`, once they are "
@@ -88,6 +90,9 @@ def apply_mount_options(
             raise SettingsError(f"option {name} is refused: the library is mounted read-only")
         if name == "allow_other":
             settings = replace(settings, allow_other=True)
+        elif name == "api_timeout":
+            account = replace(settings.account, api_timeout_s=_api_timeout_s(name, value))
+            settings = replace(settings, account=account)
         elif name == "shared_thumbnails":
             chosen = _one_of(name, value or SHARED_THUMBNAILS[0], SHARED_THUMBNAILS)
             settings = replace(settings, shared_thumbnails=chosen)
@@ -114,6 +119,13 @@ def apply_mount_options(
         else:
             raise SettingsError(f"unknown mount option {name!r}")
     return settings
+
+
+def _api_timeout_s(name: str, value: str) -> float:
+    seconds = parse_duration_s(value)
+    if seconds is None or seconds < LEAST_API_TIMEOUT_S:
+        raise SettingsError(f"option {name}={value} is not a duration of 1s or more, such as 60s")
+    return seconds
 
 
 def _file(name: str, value: str) -> str:

@@ -29,6 +29,9 @@ DETAILS = {
     "each other gets its embed code before the extension, and a name once given stays. "
     "`always-id`: the embed code is in every name, so that all hosts agree for ever. `portable`: "
     "fit for Windows and SMB, and unique without regard to case.",
+    ("backlotfs mount", "api_timeout"): "Each packet of an answer starts it anew. A listing that "
+    "runs into it goes on with smaller pages: 500 assets, then 100, then 20. Longer than 25 s, it "
+    "also raises the defaults of `--stat-timeout` and `--read-timeout`.",
     ("backlotfs mount", "stat_timeout"): "Then it fails with ETIMEDOUT; a program that runs into "
     "that three times is not kept waiting again for 30 s.",
     ("backlotfs mount", "read_timeout"): "Then it fails with ETIMEDOUT, also where the kernel asks "

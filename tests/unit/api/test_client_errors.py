@@ -150,7 +150,7 @@ def test_timeouts_shrink_with_the_deadline() -> None:
     rig = scripted(GOOD, GOOD)
     ask(rig, 3.0)
     ask(rig, 100.0)
-    assert rig.adapter.timeouts == [(3.0, 3.0), (4.0, 15.0)]
+    assert rig.adapter.timeouts == [(3.0, 3.0), (4.0, 25.0)]
 
 
 def test_secrets_stay_out_of_messages_chains_and_logs(caplog: pytest.LogCaptureFixture) -> None:
