@@ -103,6 +103,8 @@ class MountSettings:
     :ivar stat_deadline_s: how long a `stat` may wait for a size.
     :ivar read_deadline_s: how long an open or a read may take.
     :ivar metadata_ttl_s: the listing is refreshed when it is older and somebody uses the mount.
+    :ivar max_assets: a listing with more records is given up, as one that does not end.
+    :ivar max_listing_bytes: the same of one whose answers are larger together, unpacked.
     :ivar types: asset types presented; empty: every type that has a source.
     :ivar statuses: statuses presented; empty: all.
     :ivar sidecars: show a ``.json`` beside each source, with what the library says of it.
@@ -126,6 +128,8 @@ class MountSettings:
     pin_quota: Quota = PIN_QUOTA
     bandwidth_bytes_s: float = 0.0
     metadata_ttl_s: float = 300.0
+    max_assets: int = 5_000_000
+    max_listing_bytes: int = 20 * GIB
     types: frozenset[str] = frozenset()
     statuses: frozenset[str] = frozenset()
     include_unavailable: bool = False

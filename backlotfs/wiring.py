@@ -11,6 +11,7 @@ import requests
 from backlotfs import __version__, events
 from backlotfs.api.client import ApiClient
 from backlotfs.api.credentials import Credentials
+from backlotfs.api.listing_limits import ListingLimits
 from backlotfs.catalog.caption_crawl import CaptionCrawl
 from backlotfs.catalog.catalog import Catalog, Change
 from backlotfs.catalog.crawl_work import CrawlWork
@@ -221,7 +222,13 @@ def build_stack(
                 keeper.deleted(row.embed_code)
 
     synchronizer = Synchronizer(
-        api, store, purse, clock, with_labels="labels" in settings.layouts, progress=progress
+        api,
+        store,
+        purse,
+        clock,
+        with_labels="labels" in settings.layouts,
+        limits=ListingLimits(settings.max_assets, settings.max_listing_bytes),
+        progress=progress,
     )
     admit = AssetFilter(settings.types or SOURCE_TYPES, settings.statuses)
     catalog = Catalog(

@@ -11,6 +11,7 @@ import requests
 from backlotfs import events
 from backlotfs.api import parsing
 from backlotfs.api.credentials import Credentials
+from backlotfs.api.listing_limits import IN_MEMORY, ListingMeter
 from backlotfs.api.page_size import PageSize
 from backlotfs.api.paging import walk
 from backlotfs.api.rate_status import RateStatus
@@ -116,7 +117,7 @@ class ApiClient:
         """Recently deleted assets, page by page, newest deletion first."""
 
         def fetch(params: Mapping[str, str], *, retry_timeouts: bool) -> DeletedPage:
-            return self._requester.get(
+            return self._requester.get_page(
                 _DELETED,
                 params,
                 parsing.parse_deleted_page,
@@ -224,7 +225,7 @@ class ApiClient:
         fresh: bool,
     ) -> Iterator[AssetPage]:
         def fetch(params: Mapping[str, str], *, retry_timeouts: bool) -> AssetPage:
-            return self._requester.get(
+            return self._requester.get_page(
                 route,
                 params,
                 parsing.parse_asset_page,
@@ -246,7 +247,7 @@ class ApiClient:
 
     def _every_label(self, route: str, deadline: Deadline, fresh: bool) -> tuple[Label, ...]:
         def fetch(params: Mapping[str, str], *, retry_timeouts: bool) -> LabelPage:
-            return self._requester.get(
+            return self._requester.get_page(
                 route,
                 params,
                 parsing.parse_labels,
@@ -256,6 +257,8 @@ class ApiClient:
             )
 
         found: list[Label] = []
+        known: set[str] = set()
+        meter = ListingMeter("labels", IN_MEMORY)
         for page in walk(
             fetch,
             route=route,
@@ -264,8 +267,15 @@ class ApiClient:
             clock=self._clock,
             prefix=self._requester.api.prefix,
         ):
+            before = len(known)
+            known.update(label.id for label in page.labels)
+            new = len(known) - before
+            meter.page(records=len(page.labels), new=new, size_bytes=page.size_bytes)
             found.extend(page.labels)
             for reason in page.skipped:
+                events.LABEL_SKIPPED.log(_LOG, route=route, reason=reason)
+            if page.skipped_more:
+                reason = f"so are {page.skipped_more} more of this page"
                 events.LABEL_SKIPPED.log(_LOG, route=route, reason=reason)
         return tuple(found)
 

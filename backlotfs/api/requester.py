@@ -9,7 +9,15 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 import requests
 
-from backlotfs.api.answers import Answer, RequestExpired, UnreadableAnswer, read_json, refusal
+from backlotfs.api.answers import (
+    Answer,
+    RequestExpired,
+    UnreadableAnswer,
+    read_body,
+    read_json,
+    refusal,
+)
+from backlotfs.api.bounded_json import MAX_RECORD_CHARS
 from backlotfs.api.credentials import Credentials
 from backlotfs.api.rate_status import RateStatus, http_date_s, read_rate, speaks_of_credits
 from backlotfs.api.signing import round_expires, signed_query
@@ -132,23 +140,40 @@ class SignedRequester:
         *,
         deadline: Deadline,
         fresh: bool,
-        retry_timeouts: bool = True,
     ) -> T:
-        """GET ``route`` and parse its JSON.
+        """GET ``route``, which speaks of one asset, and parse its JSON.
 
         :param route: percent-encoded path without the prefix: ``/v2/assets``.
         :param fresh: False lets a CDN host answer, up to 5 minutes late.
-        :param retry_timeouts: False: the first `AnswerTimedOut` is raised, for who has another
-            question to ask instead.
         :raises BacklotError: the errors of :class:`~backlotfs.api.client.ApiClient`.
         """
         base = self.api if fresh or self._cdn is None else self._cdn
-        form = _Form(read_json, retry_timeouts=retry_timeouts)
+        form = _Form(read_json, limit_bytes=MAX_RECORD_CHARS)
         document = self._ask(base, route, params, deadline, form)
         try:
             return parse(document)
         except ProtocolViolation as error:
             raise ProtocolViolation(f"{base.host} answered {route} with {error}") from None
+
+    def get_page(
+        self,
+        route: str,
+        params: Mapping[str, str],
+        parse: Callable[[bytes], T],
+        *,
+        deadline: Deadline,
+        fresh: bool,
+        retry_timeouts: bool,
+    ) -> T:
+        """GET one page of a listing; ``parse`` reads it record by record, in bounded memory.
+
+        :param retry_timeouts: False: the first `AnswerTimedOut` is raised, for who can ask for a
+            smaller page instead.
+        :raises BacklotError: the errors of :class:`~backlotfs.api.client.ApiClient`.
+        """
+        base = self.api if fresh or self._cdn is None else self._cdn
+        form = _Form(lambda answer: read_body(answer, parse), retry_timeouts=retry_timeouts)
+        return self._ask(base, route, params, deadline, form)
 
     def get_document(self, route: str, *, deadline: Deadline, limit_bytes: int) -> bytes:
         """GET ``route``, whose answer is no JSON: its bytes as they are; none for a 204.

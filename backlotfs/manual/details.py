@@ -40,6 +40,12 @@ DETAILS = {
     ("backlotfs mount", "memory"): "Of all files together, however many are open.",
     ("backlotfs mount", "metadata_ttl"): "An older one is refreshed when somebody uses the mount: "
     "two calls of the API, whatever the library's size.",
+    (
+        "backlotfs mount",
+        "max_assets",
+    ): "Also one of which 100 pages in a row bring nothing new. The "
+    "last good listing stays, `status` and the log say why, and the next try comes an hour later.",
+    ("backlotfs mount", "max_listing_bytes"): "Counted unpacked.",
     ("backlotfs mount", "include_type"): "Without it every type that has a source.",
     ("backlotfs mount", "include_status"): "Without it every status.",
     ("backlotfs mount", "uid"): "For programs that look at owners; who may read is decided by "

@@ -6,6 +6,7 @@ arbitrary, or a true answer with a few bytes changed, which gets deeper.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -13,7 +14,8 @@ from typing import Any, NamedTuple
 from hypothesis import strategies as st
 
 from backlotfs.api import parsing
-from backlotfs.api.answers import Answer, read_json, refusal
+from backlotfs.api.answers import Answer, read_body, read_json, refusal
+from backlotfs.api.records import AssetPage, DeletedPage, LabelPage
 from backlotfs.byterange import ByteRange
 from backlotfs.errors import BacklotError, FalseAnswer, ProtocolViolation
 from backlotfs.wire.content_range import check_range_answer, parse_content_range
@@ -75,17 +77,26 @@ def _answer(status: int, body: bytes) -> Answer:
     return Answer("h", "/r", status, {}, body, 0.0)
 
 
+PAGE_PARSERS: tuple[Callable[[bytes], AssetPage | DeletedPage | LabelPage], ...] = (
+    parsing.parse_asset_page,
+    parsing.parse_deleted_page,
+    parsing.parse_labels,
+)
+
+
 def _run_json(body: bytes) -> None:
+    for parse_page in PAGE_PARSERS:
+        with contextlib.suppress(ProtocolViolation):
+            page = read_body(_answer(200, body), parse_page)
+            repr(page).encode("utf-8")
+            assert len(page.skipped) <= parsing.MAX_REASONS
     try:
         document = read_json(_answer(200, body))
     except ProtocolViolation:
         return
     for parse in (
         parsing.parse_asset,
-        parsing.parse_asset_page,
-        parsing.parse_deleted_page,
         parsing.parse_label,
-        parsing.parse_labels,
         parsing.parse_streams,
         parsing.parse_source_file_info,
     ):

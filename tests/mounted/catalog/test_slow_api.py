@@ -32,7 +32,7 @@ def test_a_mount_of_a_slow_api(serve: Serve, tmp_path: Path) -> None:
 
 
 def test_a_limit_that_was_raised(serve: Serve, tmp_path: Path) -> None:
-    """Below the time of an answer the mount fails; with a longer `-o api_timeout` it comes about."""
+    """Below the time of an answer the mount fails; with a longer `-o api_timeout` it mounts."""
     emulator = serve(video("reel.mov", 300_000))
     slow(emulator, 3.0)
     short = Mount(emulator, tmp_path, "--api-timeout", "1s").launch()
