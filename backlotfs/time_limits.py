@@ -12,6 +12,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from backlotfs.untrusted_numbers import decimal_number
+
 #: Where nothing else was asked for: 500 assets at 40 ms each take 20 s.
 API_TIMEOUT_S = 25.0
 #: Shorter ones are refused: a request to the other side of the world takes parts of a second.
@@ -31,7 +33,10 @@ _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 def parse_duration_s(text: str) -> float | None:
     """Seconds of ``90s``, ``5m``, ``72h`` or ``30``, as people write them; None for other text."""
     match = _DURATION.fullmatch(text.strip())
-    return float(match[1]) * _UNITS_S[(match[2] or "s").lower()] if match else None
+    number = decimal_number(match[1]) if match else None
+    if match is None or number is None:
+        return None
+    return number * _UNITS_S[(match[2] or "s").lower()]
 
 
 @dataclass(frozen=True, slots=True)
