@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _limit_memory() -> None:
-    """As ``ulimit -v``: from now on, more than `ROOM_BYTES` beside what we have is a MemoryError."""
+    """As ``ulimit -v``: from now on, more than `ROOM_BYTES` beside what is used is an error."""
     pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
     most = pages * resource.getpagesize() + ROOM_BYTES
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
