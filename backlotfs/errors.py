@@ -21,6 +21,7 @@
     ├── RemoteUnavailable         EIO        4   reset, silent, 5xx: retries spent
     │   ├── HostUnreachable       EIO        4   no connection: refused, no route, DNS, TLS
     │   │   └── HostResting       EIO        4   the same a moment ago: not tried again yet
+    │   ├── AnswerTimedOut        EIO        4   connected, and no answer within the limit; 504
     │   └── RateLimited           ETIMEDOUT  4   429; carries ``retry_after_s``
     ├── CredentialsRefused        EACCES     3
     │   └── ClockSkewed           EACCES     3   our ``expires`` was already past for the server
@@ -180,6 +181,12 @@ class HostResting(HostUnreachable):
     def __init__(self, message: str, *, retry_after_s: float) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class AnswerTimedOut(RemoteUnavailable):
+    """The API took the request and did not answer in time, or its gateway says so (504)."""
+
+    remedy = "is the address right? if this API is slow, raise --api-timeout"
 
 
 class RateLimited(RemoteUnavailable):

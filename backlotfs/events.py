@@ -173,6 +173,9 @@ LISTING_RESTARTED: Final = Event(
 RECORD_SKIPPED: Final = Event(
     "record-skipped", _WARNING, "a record of the library is left out: {reason}"
 )
+RECORDS_SKIPPED: Final = Event(
+    "records-skipped", _WARNING, "{count} more records of the library are left out"
+)
 LABEL_SKIPPED: Final = Event("label-skipped", _WARNING, "{route}: label skipped: {reason}")
 SIZES_TO_COME: Final = Event(
     "sizes-to-come",

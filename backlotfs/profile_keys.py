@@ -91,4 +91,11 @@ PROFILE_KEYS = (
         "to, although their addresses are private or the host is another. `--allow-source-host` "
         "adds to them.",
     ),
+    ProfileKey(
+        "api_timeout",
+        "text",
+        "`25s`",
+        "How long the API may be silent before and within an answer: `60s`, `2m`. "
+        "`--api-timeout` stands above it.",
+    ),
 )

@@ -12,6 +12,7 @@ profile of the usual file is taken. A profile file that others can read is refus
     options = "allow_other,uid=1000"            # as -o takes them, which comes after them
     ca_bundle = "/etc/ssl/studio-ca.pem"        # trusted instead of the system's authorities
     allow_source_hosts = ["media.studio.example", "*.cdn.example", "10.1.0.0/16"]
+    api_timeout = "60s"                         # how long the API may be silent
 
 systemd's ``LoadCredential=api_key:…`` and ``api_secret:…`` are found by ``CREDENTIALS_DIRECTORY``.
 """
@@ -33,6 +34,7 @@ from backlotfs import key_store, redaction
 from backlotfs.errors import SettingsError
 from backlotfs.profile_keys import PROFILE_KEYS
 from backlotfs.settings import DEFAULT_API_URL, Account, SecretOrigin, default_cdn_url
+from backlotfs.time_limits import API_TIMEOUT_S, LEAST_API_TIMEOUT_S, parse_duration_s
 
 _SECRET_COMMAND_TIMEOUT_S = 30.0
 #: Where the profiles of system-wide mounts are.
@@ -54,6 +56,7 @@ def load_account(
     cdn_url: str | None = None,
     ca_bundle: Path | None = None,
     allow_source_hosts: Sequence[str] = (),
+    api_timeout_s: float | None = None,
 ) -> Account:
     """Collect what is needed to sign requests, and whom to trust beside.
 
@@ -91,6 +94,7 @@ def load_account(
         allow_source_hosts=(*allow_source_hosts, *_texts(entry, "allow_source_hosts")),
         secret_origin=origin,
         secret_place=secret_place,
+        api_timeout_s=api_timeout_s or _api_timeout_s(entry),
     )
 
 
@@ -252,6 +256,18 @@ def _refuse_open_folder(folder: Path) -> None:
         raise SettingsError(
             f"{folder} belongs to another user; keep secrets in a folder of your own"
         )
+
+
+def _api_timeout_s(entry: dict[str, Any]) -> float:
+    value = entry.get("api_timeout")
+    if value is None:
+        return API_TIMEOUT_S
+    seconds = parse_duration_s(str(value))
+    if seconds is None or seconds < LEAST_API_TIMEOUT_S:
+        raise SettingsError(
+            f"setting api_timeout: {value!r} is not a duration of 1s or more; write it like 60s"
+        )
+    return seconds
 
 
 def _text(entry: dict[str, Any], name: str) -> str | None:

@@ -158,7 +158,10 @@ def build_reader(
 
     cache = BlockCache(keep_consumed=pool.slots // CONSUMED_PART)
     # Not less where a read waits for less: a transfer that goes on brings what later ones wait for.
-    transfer_s = max(TRANSFER_DEADLINE_S, settings.read_timeout_s or 0.0)
+    # Nor than the API has for a new URL.
+    transfer_s = max(
+        TRANSFER_DEADLINE_S, settings.read_timeout_s or 0.0, settings.account.limits.probe_s
+    )
 
     def fetch(
         identity: SourceIdentity, wanted: ByteRange, landing: Landing, deadline: Deadline

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 import platformdirs
 
+from backlotfs.time_limits import API_TIMEOUT_S, TimeLimits
+
 #: The hosted service's API; retired, but still the default of everything that spoke to it.
 DEFAULT_API_URL = "https://api.ooyala.com"
 _HOSTED_CDN_URL = "https://cdn-api.ooyala.com"
@@ -55,6 +57,7 @@ class Account:
     :ivar mount_options: what the profile gives to ``-o``.
     :ivar ca_bundle: PEM file of authorities that are trusted instead of the system's.
     :ivar allow_source_hosts: hosts, ``*.domains`` and networks that sources may be on.
+    :ivar api_timeout_s: the longest silence of the API, in seconds.
     """
 
     api_url: str
@@ -67,6 +70,12 @@ class Account:
     allow_source_hosts: tuple[str, ...] = ()
     secret_origin: SecretOrigin = SecretOrigin.ENVIRONMENT
     secret_place: str = ""
+    api_timeout_s: float = API_TIMEOUT_S
+
+    @property
+    def limits(self) -> TimeLimits:
+        """All limits of time that follow from ``api_timeout_s``."""
+        return TimeLimits(self.api_timeout_s)
 
     @property
     def source(self) -> str:
@@ -121,6 +130,8 @@ class MountSettings:
     :ivar unsized: what programs get for a file of unknown size: ``wait``, ``hide`` or ``fail``.
     :ivar no_wait: names of further programs that are never made to wait for sizes.
     :ivar metadata_ttl_s: the listing is refreshed when it is older and somebody uses the mount.
+    :ivar max_assets: a listing with more records is given up, as one that does not end.
+    :ivar max_listing_bytes: the same of one whose answers are larger together, unpacked.
     :ivar types: asset types presented; empty: every type that has a source.
     :ivar statuses: statuses presented; empty: all.
     :ivar sidecars: show a ``.json`` beside each source, with what the library says of it.
@@ -149,6 +160,8 @@ class MountSettings:
     pin_quota: Quota = PIN_QUOTA
     bandwidth_bytes_s: float = 0.0
     metadata_ttl_s: float = 300.0
+    max_assets: int = 5_000_000
+    max_listing_bytes: int = 20 * GIB
     types: frozenset[str] = frozenset()
     statuses: frozenset[str] = frozenset()
     include_unavailable: bool = False

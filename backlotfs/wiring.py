@@ -12,12 +12,12 @@ import requests
 from backlotfs import __version__, events
 from backlotfs.api.client import ApiClient
 from backlotfs.api.credentials import Credentials
+from backlotfs.api.listing_limits import ListingLimits
 from backlotfs.api.rate_limiter import ApiRateLimiter
 from backlotfs.catalog.caption_crawl import CaptionCrawl
 from backlotfs.catalog.catalog import Catalog, Change
 from backlotfs.catalog.library import SOURCE_TYPES, AssetFilter
 from backlotfs.catalog.probe_scheduler import (
-    PROBE_DEADLINE_S,
     PROBE_THREADS,
     ProbeScheduler,
     StoredBackfill,
@@ -74,6 +74,7 @@ def open_api(
     *,
     limiter: ApiRateLimiter | None = None,
     page_limit: int = 500,
+    retry: RetryPolicy | None = None,
 ) -> ApiClient:
     """A client of the account's API over ``session``, which stays the caller's to close.
 
@@ -87,6 +88,8 @@ def open_api(
         clock=clock,
         limiter=limiter,
         page_limit=page_limit,
+        retry=retry,
+        limits=account.limits,
     )
 
 
@@ -254,7 +257,12 @@ def build_stack(
                 keeper.deleted(row.embed_code)
 
     synchronizer = Synchronizer(
-        api, store, clock, with_labels="labels" in settings.layouts, progress=progress
+        api,
+        store,
+        clock,
+        with_labels="labels" in settings.layouts,
+        limits=ListingLimits(settings.max_assets, settings.max_listing_bytes),
+        progress=progress,
     )
     admit = AssetFilter(settings.types or SOURCE_TYPES, settings.statuses)
     catalog = Catalog(
@@ -286,11 +294,13 @@ def build_stack(
     )
     # Not less than what somebody waits for: a probe that goes on is of use to the next who asks.
     probes.deadline_s = max(
-        PROBE_DEADLINE_S, settings.stat_timeout_s or 0.0, settings.read_timeout_s or 0.0
+        account.limits.probe_s, settings.stat_timeout_s or 0.0, settings.read_timeout_s or 0.0
     )
     captions = None
     if settings.captions:
-        captions = CaptionCrawl(api, store, catalog, probes, admit, clock)
+        captions = CaptionCrawl(
+            api, store, catalog, probes, admit, clock, ask_s=account.limits.captions_s
+        )
         catalog.subscribe(captions.published)
     previews = PreviewImages(connections, clock, policy)
     thumbnails = settings.shared_thumbnails is not None

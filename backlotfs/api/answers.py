@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 from urllib.parse import urlsplit
 
+from backlotfs.api.bounded_json import MalformedJson, read_document
 from backlotfs.api.rate_status import retry_after_s
 from backlotfs.api.server_text import message_of, one_line
 from backlotfs.errors import (
+    AnswerTimedOut,
     BacklotError,
     CredentialsRefused,
     NoSuchEntry,
@@ -19,6 +21,7 @@ from backlotfs.errors import (
     RemoteUnavailable,
 )
 
+T = TypeVar("T")
 # "These parameters are missing: api_key, signature, expires." is not an expiry
 _SAYS_EXPIRED = re.compile(r"\bexpired\b", re.IGNORECASE)
 _SAYS_NOTHING = re.compile(r"(bad request|unauthorized)?\W*", re.IGNORECASE)
@@ -52,29 +55,27 @@ class Answer:
 
 
 def read_json(answer: Answer) -> object:
-    """The JSON of a success. Bytes that are not UTF-8 become U+FFFD.
+    """The JSON of a success that speaks of one record.
 
     :raises UnreadableAnswer: empty, HTML, or not whole.
-    :raises ProtocolViolation: nested beyond reason.
+    :raises ProtocolViolation: too large, or nested beyond reason.
+    """
+    return read_body(answer, read_document)
+
+
+def read_body(answer: Answer, read: Callable[[bytes], T]) -> T:
+    """What ``read`` makes of the body of a success.
+
+    :raises UnreadableAnswer: empty, HTML, or not whole.
+    :raises ProtocolViolation: it is not what was asked for.
     """
     where = f"{answer.host} answered {answer.route} with"
-    text = answer.body.decode("utf-8-sig", "replace")
     try:
-        document: object = json.loads(text)
-    except RecursionError:
-        raise ProtocolViolation(f"{where} JSON nested too deeply") from None
-    except ValueError:
-        raise UnreadableAnswer(f"{where} {_unreadable(text)}") from None
-    return document
-
-
-def _unreadable(text: str) -> str:
-    start = text.lstrip()[:1]
-    if not start:
-        return "an empty body instead of JSON"
-    if start == "<":
-        return "HTML instead of JSON"
-    return "malformed or cut-off JSON" if start in "{[" else "something that is not JSON"
+        return read(answer.body)
+    except MalformedJson as error:
+        raise UnreadableAnswer(f"{where} {error}") from None
+    except ProtocolViolation as error:
+        raise ProtocolViolation(f"{where} {error}") from None
 
 
 def refusal(
@@ -101,6 +102,8 @@ def refusal(
         return NoSuchEntry(told)
     if status == 429:
         return RateLimited(told, retry_after_s=retry_after_s(said, answer.headers, server_now_s))
+    if status == 504:
+        return AnswerTimedOut(told, status=status)
     if status >= 500 or status == 408:
         return RemoteUnavailable(told, status=status)
     if 300 <= status < 400:

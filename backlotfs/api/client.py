@@ -11,12 +11,16 @@ import requests
 from backlotfs import events
 from backlotfs.api import parsing
 from backlotfs.api.credentials import Credentials
+from backlotfs.api.listing_limits import IN_MEMORY, ListingMeter
+from backlotfs.api.page_size import PageSize
 from backlotfs.api.paging import walk
 from backlotfs.api.rate_limiter import ApiRateLimiter, Priority, Purpose, Turn
 from backlotfs.api.records import Asset, AssetPage, DeletedPage, Label, LabelPage, Source
 from backlotfs.api.requester import SignedRequester
+from backlotfs.api.transport import DEFAULT_LIMITS
 from backlotfs.clock import Clock, Deadline
 from backlotfs.errors import NoSuchEntry, SourceMissing
+from backlotfs.time_limits import TimeLimits
 from backlotfs.wire.retrying import RetryPolicy
 
 _LOG = logging.getLogger(__name__)
@@ -57,17 +61,19 @@ class ApiClient:
         cdn_url: str | None = None,
         retry: RetryPolicy | None = None,
         page_limit: int = 500,
+        limits: TimeLimits = DEFAULT_LIMITS,
     ) -> None:
         """Nothing is sent yet; the caller keeps the session and closes it.
 
         :param limiter: paces the calls of the API's own host; None: one of its own.
-
-        :param page_limit: assets per page asked for; a server may cap it lower.
+        :param page_limit: assets per page asked for; a server may cap it lower, and after a
+            time-out fewer are asked for.
+        :param limits: how long to wait for an answer.
         :raises SettingsError: when a URL is none.
         :raises ValueError: for a page limit below 1.
         """
-        if page_limit < 1:
-            raise ValueError(f"page_limit must be at least 1, not {page_limit}")
+        self._page_size = PageSize(page_limit, limits.answer_s)
+        self._clock = clock
         self._requester = SignedRequester(
             credentials,
             api_url=api_url,
@@ -76,8 +82,8 @@ class ApiClient:
             cdn_url=cdn_url,
             retry=retry or RetryPolicy(),
             limiter=limiter or ApiRateLimiter(clock),
+            limits=limits,
         )
-        self._page_limit = str(page_limit)
 
     @property
     def clock_skew_s(self) -> float:
@@ -109,17 +115,25 @@ class ApiClient:
         self, *, deadline: Deadline, start: str | None = None, fresh: bool = True
     ) -> Iterator[DeletedPage]:
         """Recently deleted assets, page by page, newest deletion first."""
-        return walk(
-            lambda params: self._requester.get(
+
+        def fetch(params: Mapping[str, str], *, retry_timeouts: bool) -> DeletedPage:
+            return self._requester.get_page(
                 _DELETED,
                 params,
                 parsing.parse_deleted_page,
                 deadline=deadline,
                 purpose=_LISTING,
                 fresh=fresh,
-            ),
+                retry_timeouts=retry_timeouts,
+            )
+
+        return walk(
+            fetch,
             route=_DELETED,
-            first={"limit": self._page_limit},
+            first={},
+            deadline=deadline,
+            clock=self._clock,
+            size=self._page_size,
             start=start,
             prefix=self._requester.api.prefix,
         )
@@ -232,42 +246,66 @@ class ApiClient:
     def _asset_pages(
         self,
         route: str,
-        params: dict[str, str],
+        first: dict[str, str],
         *,
         deadline: Deadline,
         start: str | None,
         fresh: bool,
     ) -> Iterator[AssetPage]:
-        return walk(
-            lambda page: self._requester.get(
+        def fetch(params: Mapping[str, str], *, retry_timeouts: bool) -> AssetPage:
+            return self._requester.get_page(
                 route,
-                page,
+                params,
                 parsing.parse_asset_page,
                 deadline=deadline,
                 purpose=_LISTING,
                 fresh=fresh,
-            ),
+                retry_timeouts=retry_timeouts,
+            )
+
+        return walk(
+            fetch,
             route=route,
-            first={**params, "limit": self._page_limit},
+            first=first,
+            deadline=deadline,
+            clock=self._clock,
+            size=self._page_size,
             start=start,
             prefix=self._requester.api.prefix,
         )
 
     def _every_label(self, route: str, deadline: Deadline, fresh: bool) -> tuple[Label, ...]:
-        def fetch(params: Mapping[str, str]) -> LabelPage:
-            return self._requester.get(
+        def fetch(params: Mapping[str, str], *, retry_timeouts: bool) -> LabelPage:
+            return self._requester.get_page(
                 route,
                 params,
                 parsing.parse_labels,
                 deadline=deadline,
                 purpose=_LISTING,
                 fresh=fresh,
+                retry_timeouts=retry_timeouts,
             )
 
         found: list[Label] = []
-        for page in walk(fetch, route=route, first={}, prefix=self._requester.api.prefix):
+        known: set[str] = set()
+        meter = ListingMeter("labels", IN_MEMORY)
+        for page in walk(
+            fetch,
+            route=route,
+            first={},
+            deadline=deadline,
+            clock=self._clock,
+            prefix=self._requester.api.prefix,
+        ):
+            before = len(known)
+            known.update(label.id for label in page.labels)
+            new = len(known) - before
+            meter.page(records=len(page.labels), new=new, size_bytes=page.size_bytes)
             found.extend(page.labels)
             for reason in page.skipped:
+                events.LABEL_SKIPPED.log(_LOG, route=route, reason=reason)
+            if page.skipped_more:
+                reason = f"so are {page.skipped_more} more of this page"
                 events.LABEL_SKIPPED.log(_LOG, route=route, reason=reason)
         return tuple(found)
 

@@ -36,11 +36,13 @@ class ConnectionFailure(NamedTuple):
     :ivar words: one sentence with the host name; no URL.
     :ivar lasting: whether trying again cannot help.
     :ivar connected: whether it went wrong over a connection that had come about.
+    :ivar timed_out: whether the other side was silent for too long over such a connection.
     """
 
     words: str
     lasting: bool = False
     connected: bool = True
+    timed_out: bool = False
 
 
 def explain(error: BaseException, host: str) -> ConnectionFailure:
@@ -49,7 +51,8 @@ def explain(error: BaseException, host: str) -> ConnectionFailure:
     for test, words, lasting, connected in _CASES:
         for cause in causes:
             if test(cause):
-                return ConnectionFailure(words(host, cause), lasting, connected)
+                timed_out = connected and _is_timeout(cause)
+                return ConnectionFailure(words(host, cause), lasting, connected, timed_out)
     return ConnectionFailure(f"the request to {host} failed ({type(error).__name__})")
 
 
@@ -68,6 +71,9 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 def _is(*kinds: type[BaseException]) -> Callable[[BaseException], bool]:
     return lambda cause: isinstance(cause, kinds)
+
+
+_is_timeout = _is(TimeoutError, requests.Timeout, urllib3.exceptions.TimeoutError)
 
 
 def _unknown_name(cause: BaseException) -> bool:
@@ -109,8 +115,7 @@ _CASES: tuple[_Case, ...] = (
     (_no_route, _say("there is no route to {}"), False, False),
     (_is(requests.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError),
      _say("connecting to {} timed out"), False, False),
-    (_is(TimeoutError, requests.Timeout, urllib3.exceptions.TimeoutError),
-     _say("{} did not answer in time"), False, True),
+    (_is_timeout, _say("{} did not answer in time"), False, True),
     (_is(urllib3.exceptions.DecodeError, zlib.error),
      _say("{} sent a damaged compressed answer"), False, True),
     (_is(http.client.RemoteDisconnected, http.client.IncompleteRead, ConnectionError,

@@ -10,10 +10,13 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
+from backlotfs.api.bounded_json import MAX_RECORD_CHARS, TooLarge
 from backlotfs.errors import ProtocolViolation
 
 # beyond 2 ** 53 a JSON number is not exact in half the world's parsers, and no object is 9 PB
 MAX_INTEGER = 2**53
+#: A text beyond it is cut: titles and descriptions are shorter, and so are paths of any system.
+MAX_TEXT_CHARS = 32_768
 _INTEGER = re.compile(r"\s*([+-]?[0-9]{1,19})(?:\.0*)?\s*", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_SECOND_S = 253_402_300_799  # end of the year 9999, where datetime ends too
@@ -25,6 +28,7 @@ _WORDS = {
     int: "a number",
     float: "a number",
     type(None): "null",
+    TooLarge: f"one of more than {MAX_RECORD_CHARS >> 20} MiB",
 }
 
 
@@ -57,7 +61,7 @@ def text(record: Mapping[str, object], field: str) -> str | None:
     if value is None:
         return None
     if isinstance(value, str):
-        return well_formed(value)
+        return shortened(value)
     if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MAX_INTEGER:
         return str(value)
     raise ProtocolViolation(f"{field}: expected text, got {_kind(value)}")
@@ -66,7 +70,7 @@ def text(record: Mapping[str, object], field: str) -> str | None:
 def optional_text(record: Mapping[str, object], field: str) -> str | None:
     """A text that nothing depends on: None also when null, absent or of another type."""
     value = record.get(field)
-    return well_formed(value) if isinstance(value, str) else None
+    return shortened(value) if isinstance(value, str) else None
 
 
 def integer(record: Mapping[str, object], field: str) -> int | None:
@@ -105,6 +109,11 @@ def epoch_s(record: Mapping[str, object], field: str) -> int:
     if seconds is None and isinstance(value, str):
         seconds = _parsed_time_s(value)
     return seconds if seconds is not None and 0 <= seconds <= _LAST_SECOND_S else 0
+
+
+def shortened(value: str) -> str:
+    """`well_formed`, and cut after :data:`MAX_TEXT_CHARS`."""
+    return well_formed(value[:MAX_TEXT_CHARS])
 
 
 def well_formed(value: str) -> str:

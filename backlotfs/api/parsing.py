@@ -1,4 +1,4 @@
-"""From parsed JSON to records. Pure; raises nothing but :class:`ProtocolViolation`.
+"""From JSON to records. Pure; raises nothing but :class:`ProtocolViolation` and `MalformedJson`.
 
 What a file's existence or bytes hang on (ids, names, sizes, URLs) is strict; what only decorates
 it is dropped when it makes no sense. On a page, a bad record is skipped with a reason and the
@@ -7,11 +7,13 @@ page lives.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from backlotfs.api import json_fields as fields
+from backlotfs.api.bounded_json import read_page
 from backlotfs.api.records import (
     NO_METADATA,
     Asset,
@@ -29,6 +31,10 @@ from backlotfs.errors import ProtocolViolation
 R = TypeVar("R")
 # the real ones have 32 characters; this much still fits a file name of 255 bytes beside a name
 _MAX_ID_BYTES = 128
+#: Bad records of a page that are named; the others are counted.
+MAX_REASONS = 10
+#: Labels and custom metadata of one asset; a real one has a dozen.
+MAX_LABELS, MAX_METADATA = 1000, 1000
 
 
 def is_identifier(text: str) -> bool:
@@ -64,20 +70,22 @@ def parse_asset(obj: object) -> Asset:
     )
 
 
-def parse_asset_page(obj: object) -> AssetPage:
+def parse_asset_page(body: bytes) -> AssetPage:
     """An answer of ``/v2/assets`` or ``/v2/labels/:id/assets``.
 
+    :raises MalformedJson: it is no whole JSON.
     :raises ProtocolViolation: when it is no page at all.
     """
-    return AssetPage(*_page(obj, parse_asset, "embed_code"))
+    return AssetPage(*_page(body, parse_asset, "embed_code"))
 
 
-def parse_deleted_page(obj: object) -> DeletedPage:
+def parse_deleted_page(body: bytes) -> DeletedPage:
     """An answer of ``/v2/deleted_assets``.
 
+    :raises MalformedJson: it is no whole JSON.
     :raises ProtocolViolation: when it is no page at all.
     """
-    return DeletedPage(*_page(obj, _deleted_asset, "embed_code"))
+    return DeletedPage(*_page(body, _deleted_asset, "embed_code"))
 
 
 def parse_label(obj: object) -> Label:
@@ -95,12 +103,13 @@ def parse_label(obj: object) -> Label:
     )
 
 
-def parse_labels(obj: object) -> LabelPage:
+def parse_labels(body: bytes) -> LabelPage:
     """An answer of ``/v2/labels``, ``/v2/labels/:id/children`` or ``/v2/assets/:id/labels``.
 
+    :raises MalformedJson: it is no whole JSON.
     :raises ProtocolViolation: when it is no page at all.
     """
-    return LabelPage(*_page(obj, parse_label, "id"))
+    return LabelPage(*_page(body, parse_label, "id"))
 
 
 def parse_streams(obj: object) -> Source | None:
@@ -132,18 +141,33 @@ def parse_source_file_info(obj: object) -> Source:
     )
 
 
-def _page(
-    obj: object, parse: Callable[[object], R], id_field: str
-) -> tuple[tuple[R, ...], tuple[str, ...], str | None]:
-    document = fields.as_object(obj, "page")
+class _Page(NamedTuple, Generic[R]):
+    good: tuple[R, ...]
+    skipped: tuple[str, ...]
+    next_page: str | None
+    skipped_more: int
+    size_bytes: int
+
+
+def _page(body: bytes, parse: Callable[[object], R], id_field: str) -> _Page[R]:
     good: list[R] = []
-    skipped: list[str] = []
-    for number, item in enumerate(fields.as_array(document.get("items"), "items"), start=1):
+    reasons: list[str] = []
+    bad = 0
+
+    def take(item: object) -> None:
+        nonlocal bad
         try:
             good.append(parse(item))
         except ProtocolViolation as error:
-            skipped.append(f"record {number}{_named(item, id_field)}: {error}")
-    return tuple(good), tuple(skipped), fields.text(document, "next_page") or None
+            bad += 1
+            if bad <= MAX_REASONS:
+                number = len(good) + bad
+                reasons.append(f"record {number}{_named(item, id_field)}: {error}")
+
+    document = fields.as_object(read_page(body, take), "page")
+    fields.as_array(document.get("items"), "items")
+    next_page = fields.text(document, "next_page") or None
+    return _Page(tuple(good), tuple(reasons), next_page, bad - len(reasons), len(body))
 
 
 def _named(item: object, id_field: str) -> str:
@@ -177,14 +201,14 @@ def _url(record: Mapping[str, object], field: str) -> SignedUrl | None:
 
 def _metadata(value: object) -> Mapping[str, str]:
     pairs = value if isinstance(value, dict) else {}
-    keys = [key for key in pairs if isinstance(key, str)]
-    known = {fields.well_formed(key): fields.optional_text(pairs, key) for key in keys}
+    keys = [key for key in itertools.islice(pairs, MAX_METADATA) if isinstance(key, str)]
+    known = {fields.shortened(key): fields.optional_text(pairs, key) for key in keys}
     usable = {key: found for key, found in known.items() if found is not None}
     return MappingProxyType(usable) if usable else NO_METADATA
 
 
 def _included_labels(value: object) -> tuple[Label, ...] | None:
-    if not isinstance(value, list):
+    if not isinstance(value, list) or len(value) > MAX_LABELS:
         return None
     try:
         return tuple(parse_label(item) for item in value)

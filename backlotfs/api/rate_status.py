@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
+from backlotfs.untrusted_numbers import decimal_number
+
 WINDOW_S = 60.0  # credits come back a minute after the first call of a window
 # a longer wait is a fault or a timestamp in place of seconds; asking again then costs one credit
 _LONGEST_WAIT_S = 3600.0
 _SECONDS = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*s(?:ec(?:ond)?s?)?\b", re.IGNORECASE)
-_NUMBER = re.compile(r"\d{1,9}(?:\.\d{1,3})?", re.ASCII)
+_MOST_SECONDS = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,8 @@ def retry_after_s(message: str, headers: Mapping[str, str], server_now_s: float)
 
 def http_date_s(value: str | None) -> float | None:
     """A ``Date`` header in seconds since the epoch; None when it is none."""
+    if len(value or "") > 64:
+        return None
     try:
         seconds = parsedate_to_datetime(value or "").timestamp()
     except (ValueError, TypeError, OverflowError, IndexError):
@@ -92,5 +96,4 @@ def _reset_s(headers: Mapping[str, str], server_now_s: float) -> float | None:
 
 
 def _number(value: str | None) -> float | None:
-    text = (value or "").strip()
-    return float(text) if _NUMBER.fullmatch(text) else None
+    return decimal_number(value, most=_MOST_SECONDS)

@@ -66,11 +66,15 @@ class AssetPage:
 
     :ivar skipped: one reason per record that could not be used: which, and why.
     :ivar next_page: the relative URL of the next page as received; None on the last one.
+    :ivar skipped_more: records that could not be used beside those in ``skipped``.
+    :ivar size_bytes: of the answer, unpacked.
     """
 
     assets: tuple[Asset, ...]
     skipped: tuple[str, ...]
     next_page: str | None
+    skipped_more: int = 0
+    size_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,8 @@ class LabelPage:
     labels: tuple[Label, ...]
     skipped: tuple[str, ...]
     next_page: str | None
+    skipped_more: int = 0
+    size_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +106,8 @@ class DeletedPage:
     deleted: tuple[DeletedAsset, ...]
     skipped: tuple[str, ...]
     next_page: str | None
+    skipped_more: int = 0
+    size_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,14 +14,28 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 import requests
 
-from backlotfs.api.answers import Answer, RequestExpired, UnreadableAnswer, read_json, refusal
+from backlotfs.api.answers import (
+    Answer,
+    RequestExpired,
+    UnreadableAnswer,
+    read_body,
+    read_json,
+    refusal,
+)
+from backlotfs.api.bounded_json import MAX_RECORD_CHARS
 from backlotfs.api.credentials import Credentials
 from backlotfs.api.rate_limiter import ApiRateLimiter, Purpose
 from backlotfs.api.rate_status import http_date_s, read_rate
 from backlotfs.api.signing import round_expires, signed_query
-from backlotfs.api.transport import MAX_BODY_BYTES, LastingFailure, fetch
+from backlotfs.api.transport import (
+    DEFAULT_LIMITS,
+    MAX_BODY_BYTES,
+    LastingFailure,
+    fetch,
+)
 from backlotfs.clock import Clock, Deadline
 from backlotfs.errors import (
+    AnswerTimedOut,
     ClockSkewed,
     CredentialsRefused,
     HostUnreachable,
@@ -30,6 +44,7 @@ from backlotfs.errors import (
     RemoteUnavailable,
     SettingsError,
 )
+from backlotfs.time_limits import TimeLimits
 from backlotfs.wire.breaker import Breakers
 from backlotfs.wire.retrying import RetryPolicy, call_with_retries
 
@@ -77,11 +92,12 @@ def _is_base(parts: SplitResult) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Form(Generic[T]):
-    """What an answer is to look like."""
+    """What an answer is to look like, and whether to ask again when it does not come in time."""
 
     read: Callable[[Answer], T]
     accept: str = "application/json"
     limit_bytes: int = MAX_BODY_BYTES
+    retry_timeouts: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +130,7 @@ class SignedRequester:
         cdn_url: str | None,
         retry: RetryPolicy,
         limiter: ApiRateLimiter,
+        limits: TimeLimits = DEFAULT_LIMITS,
     ) -> None:
         """Nothing is sent yet.
 
@@ -127,6 +144,7 @@ class SignedRequester:
         self._session = session
         self._clock = clock
         self._retry = retry
+        self._limits = limits
         self._breakers = Breakers(clock)
 
     def get(
@@ -139,7 +157,7 @@ class SignedRequester:
         purpose: Purpose,
         fresh: bool,
     ) -> T:
-        """GET ``route`` and parse its JSON.
+        """GET ``route``, which speaks of one asset, and parse its JSON.
 
         :param route: percent-encoded path without the prefix: ``/v2/assets``.
         :param purpose: for the rate limiter.
@@ -147,12 +165,33 @@ class SignedRequester:
         :raises BacklotError: the errors of :class:`~backlotfs.api.client.ApiClient`.
         """
         base = self.api if fresh or self._cdn is None else self._cdn
-        request = _Request(base, route, params, deadline, purpose, _Form(read_json))
-        document = self._ask(request)
+        form = _Form(read_json, limit_bytes=MAX_RECORD_CHARS)
+        document = self._ask(_Request(base, route, params, deadline, purpose, form))
         try:
             return parse(document)
         except ProtocolViolation as error:
             raise ProtocolViolation(f"{base.host} answered {route} with {error}") from None
+
+    def get_page(
+        self,
+        route: str,
+        params: Mapping[str, str],
+        parse: Callable[[bytes], T],
+        *,
+        deadline: Deadline,
+        purpose: Purpose,
+        fresh: bool,
+        retry_timeouts: bool,
+    ) -> T:
+        """GET one page of a listing; ``parse`` reads it record by record, in bounded memory.
+
+        :param retry_timeouts: False: the first `AnswerTimedOut` is raised, for who can ask for a
+            smaller page instead.
+        :raises BacklotError: the errors of :class:`~backlotfs.api.client.ApiClient`.
+        """
+        base = self.api if fresh or self._cdn is None else self._cdn
+        form = _Form(lambda answer: read_body(answer, parse), retry_timeouts=retry_timeouts)
+        return self._ask(_Request(base, route, params, deadline, purpose, form))
 
     def get_document(
         self, route: str, *, deadline: Deadline, purpose: Purpose, limit_bytes: int
@@ -172,7 +211,10 @@ class SignedRequester:
             deadline=request.deadline,
             clock=self._clock,
             doing=f"GET {request.route} from {request.base.host}",
-            retryable=_may_pass,
+            retryable=lambda error: (
+                _may_pass(error)
+                and (request.form.retry_timeouts or not isinstance(error, AnswerTimedOut))
+            ),
         )
 
     def _signed(self, request: _Request[T]) -> T:
@@ -223,6 +265,7 @@ class SignedRequester:
                 clock=self._clock,
                 accept=form.accept,
                 limit_bytes=form.limit_bytes,
+                limits=self._limits,
             )
         except BaseException as failure:
             if isinstance(failure, HostUnreachable):

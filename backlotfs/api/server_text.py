@@ -25,6 +25,8 @@ def message_of(body: bytes, secrets: Iterable[str] = ()) -> str:
 
     A message may be text, an object, or JSON in a text; each becomes plain words.
     """
+    if len(body) > _MAX_SAID:
+        return ""  # no message: a page, or something made to fill our memory
     document = _json_or_none(body.decode("utf-8", "replace"))
     if not isinstance(document, dict):
         return ""

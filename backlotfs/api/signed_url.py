@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, urlsplit
 
 from backlotfs.errors import ProtocolViolation
+from backlotfs.untrusted_numbers import decimal_number
 
 _MAX_LENGTH = 16_384  # no server or proxy takes a longer request line
 _REDACTED = "?<redacted>"
@@ -67,8 +67,7 @@ def _has_http_host(url: str) -> bool:
 def _expires_at_s(url: str) -> float | None:
     try:
         pairs = parse_qsl(urlsplit(url).query, errors="replace", max_num_fields=100)
-        stated = [float(value) for name, value in pairs if name.lower() == "expires"]
+        stated = [decimal_number(value) for name, value in pairs if name.lower() == "expires"]
     except ValueError:
         return None
-    usable = [moment for moment in stated if math.isfinite(moment) and moment >= 0]
-    return min(usable, default=None)
+    return min((moment for moment in stated if moment is not None), default=None)

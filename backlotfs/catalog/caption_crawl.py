@@ -88,17 +88,21 @@ class CaptionCrawl:
         admit: AssetFilter,
         clock: Clock,
         workers: Workers | None = None,
+        *,
+        ask_s: float = ASK_DEADLINE_S,
     ) -> None:
         """Put it together.
 
         :param admit: the types of assets that are presented; ``catalog`` knows which are.
         :param sizer: goes first.
+        :param ask_s: one question may take so long: longer than an answer of the API.
         """
         self._api = api
         self._store = store
         self.book = CaptionBook(store.captions)
         self._workers = workers or Workers(1, "captions")
         self._clock = clock
+        self._ask_s = ask_s
         self._types = sorted(admit.types)
         self._catalog = catalog
         self._sizer = sizer
@@ -232,7 +236,7 @@ class CaptionCrawl:
         code = asset.embed_code
         body = b""
         try:
-            body = self._api.get_captions(code, deadline=Deadline(ASK_DEADLINE_S, self._clock))
+            body = self._api.get_captions(code, deadline=Deadline(self._ask_s, self._clock))
         except NoSuchEntry:
             pass
         except ProtocolViolation as error:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from backlotfs import events
+from backlotfs.api.listing_limits import EndlessListing
 from backlotfs.api.records import Asset
 from backlotfs.catalog.change import Change as Change
 from backlotfs.catalog.change import classify
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 
 #: One sync may take this long; a walk that does not get through goes on where it stopped.
 SYNC_DEADLINE_S = 3600.0
+#: A listing that did not end has cost much: the next one comes so much later.
+AFTER_ENDLESS_S = 3600.0
 #: An unused mount looks for news this often.
 IDLE_SYNC_S = 3600.0
 #: Another mount of the same library may have synced: its news is shown this much later.
@@ -264,6 +267,8 @@ class Catalog:
             done = self._synchronizer.run(deadline, full=full)
         except BacklotError as error:
             self._last_error = error
+            if isinstance(error, EndlessListing):
+                self._due_after_s = max(self._ttl_s, AFTER_ENDLESS_S)
             raise
         finally:
             self._looked_at = self._clock.monotonic()

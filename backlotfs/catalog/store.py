@@ -143,14 +143,19 @@ class CatalogStore:
         """Where an interrupted walk goes on; one that is more than a day old is abandoned here."""
         return self._walk.cursor()
 
-    def walk_add(self, assets: Sequence[Asset], next_page: str | None) -> None:
+    def walk_staged(self) -> tuple[int, int]:
+        """Assets on the pages that are kept so far, and about how many bytes they came in."""
+        return self._walk.staged()
+
+    def walk_add(self, assets: Sequence[Asset], next_page: str | None) -> int:
         """Keep a page, and where the next is, until the walk is finished.
 
         The first page begins a walk; where `walk_cursor` has one, it is gone on with.
 
+        :returns: how many of the assets are new to the walk.
         :raises WalkLost: the earlier pages are gone; nothing was kept of this one.
         """
-        self._walk.add(assets, next_page)
+        return self._walk.add(assets, next_page)
 
     def walk_abandon(self) -> None:
         """Forget the pages; the library stays as it is."""

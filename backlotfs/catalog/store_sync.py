@@ -47,14 +47,30 @@ def add_page(
     *,
     now_s: float,
     inode_of: Callable[[str], int],
-) -> None:
-    """One more page of the walk under way, or the first of a new one."""
+) -> int:
+    """One more page of the walk under way, or the first of a new one; how many assets are new."""
+    before = _last_staged(connection)
     stage(connection, WALK, assets, inode_of)
     connection.execute(
         "INSERT INTO walk VALUES (1, ?, ?, 1) ON CONFLICT (only)"
         " DO UPDATE SET next_page = excluded.next_page, pages = pages + 1",
         (next_page, now_s),
     )
+    return _last_staged(connection) - before
+
+
+def staged(connection: sqlite3.Connection) -> tuple[int, int]:
+    """Assets of the walk under way, and about how many bytes they came in."""
+    count, size = connection.execute(
+        "SELECT count(*), coalesce(sum(length(body)), 0) FROM staged"
+    ).fetchone()
+    return count, size
+
+
+def _last_staged(connection: sqlite3.Connection) -> int:
+    # an asset that was staged before keeps its row: ids count those that were not
+    (last,) = connection.execute("SELECT coalesce(max(id), 0) FROM staged").fetchone()
+    return int(last)
 
 
 def abandon(connection: sqlite3.Connection) -> None:

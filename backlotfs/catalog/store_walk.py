@@ -37,15 +37,21 @@ class Walk:
         self.abandon()
         return None
 
-    def add(self, assets: Sequence[Asset], next_page: str | None) -> None:
-        """One more page. :raises WalkLost: those before it are gone."""
+    def staged(self) -> tuple[int, int]:
+        """Assets of the pages so far, and about how many bytes they came in."""
+        return self._connections.read(store_sync.staged)
+
+    def add(self, assets: Sequence[Asset], next_page: str | None) -> int:
+        """One more page: how many of its assets are new. :raises WalkLost: the others are gone."""
         now_s = self._clock.now()
 
-        def work(connection: sqlite3.Connection) -> None:
+        def work(connection: sqlite3.Connection) -> int:
             self._check()
-            store_sync.add_page(connection, assets, next_page, now_s=now_s, inode_of=self._inode_of)
+            return store_sync.add_page(
+                connection, assets, next_page, now_s=now_s, inode_of=self._inode_of
+            )
 
-        self._connections.write(work)
+        return self._connections.write(work)
 
     def abandon(self) -> None:
         """Forget the pages."""

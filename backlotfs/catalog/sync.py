@@ -13,12 +13,13 @@ on, as seldom as their cost demands. One mount of a library syncs at a time (a l
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Protocol, TypeVar
 
 from backlotfs import events
+from backlotfs.api.listing_limits import IN_MEMORY, EndlessListing, ListingLimits, ListingMeter
 from backlotfs.api.records import Asset, AssetPage, DeletedAsset, DeletedPage, Label
 from backlotfs.catalog.rows import WalkResult
 from backlotfs.catalog.store import CatalogStore
@@ -42,6 +43,8 @@ PAGE_COST_S = 2.0
 LEASE_S = 120.0
 #: What comes with each record: labels for folders, custom metadata for sidecars.
 _INCLUDED = "labels,metadata"
+#: Records that are left out, named by one sync; the others it counts.
+MAX_NAMED = 20
 
 
 class Listing(Protocol):
@@ -64,6 +67,10 @@ class Listing(Protocol):
         """Every label."""
 
 
+class _TooMuchChanged(Exception):
+    """More changed than is gathered in memory: a walk of the whole library goes over the disk."""
+
+
 class Synced(StrEnum):
     """How a sync ended."""
 
@@ -82,18 +89,22 @@ class Synchronizer:
         clock: Clock,
         *,
         with_labels: bool,
+        limits: ListingLimits = ListingLimits(),  # noqa: B008  # immutable
         progress: Callable[[int], None] = lambda _assets: None,
     ) -> None:
         """Put it together.
 
         :param with_labels: whether labels are presented. `_INCLUDED` of each asset is always asked
             for, since that costs no call: another mount of this library may want it.
+        :param limits: a listing beyond them is given up.
         :param progress: told the number of assets so far, with each page of a walk.
         """
         self._api = api
         self._store = store
         self._clock = clock
         self._with_labels = with_labels
+        self._limits = limits
+        self._named = self._unnamed = 0  # records left out in this sync
         self._progress = progress
         self._owner = new_owner()
 
@@ -106,17 +117,23 @@ class Synchronizer:
         """
         if not self._store.try_lease("sync", self._owner, LEASE_S):
             return Synced.ELSEWHERE
+        self._named = self._unnamed = 0
         try:
             if not full and not self._full_walk_due():
-                if self._incremental(deadline):
-                    return Synced.INCREMENTAL
-                events.WHERE_IGNORED.log(log)
-                self._store.mark_synced(full=False, where_works=False)
+                try:
+                    if self._incremental(deadline):
+                        return Synced.INCREMENTAL
+                    events.WHERE_IGNORED.log(log)
+                    self._store.mark_synced(full=False, where_works=False)
+                except _TooMuchChanged as error:
+                    log.debug("%s: the whole library is listed instead", error)
             if self._walk(deadline):
                 self._incremental(deadline)  # what came since the interrupted walk began
             return Synced.FULL
         finally:
             self._store.release_lease("sync", self._owner)
+            if self._unnamed:
+                events.RECORDS_SKIPPED.log(log, count=self._unnamed)
 
     def _full_walk_due(self) -> bool:
         state = self._store.state()
@@ -142,15 +159,21 @@ class Synchronizer:
             self._finish_walk(deadline)
             return True
         assets = 0
+        staged, staged_bytes = self._store.walk_staged()
+        meter = ListingMeter("assets", self._limits, records=staged, size_bytes=staged_bytes)
         pages = self._api.iter_pages(deadline=deadline, include=_INCLUDED, start=start)
         try:
             for page in self._leased(pages):
-                _tell_skipped(page.skipped)
+                self._tell_skipped(page)
                 if start is not None and not assets and not page.assets:
                     break
                 assets += len(page.assets)
-                self._store.walk_add(page.assets, page.next_page)
+                new = self._store.walk_add(page.assets, page.next_page)
+                meter.page(records=len(page.assets), new=new, size_bytes=page.size_bytes)
                 self._progress(assets)
+        except EndlessListing:
+            self._store.walk_abandon()
+            raise
         except ProtocolViolation:
             if start is None or assets:
                 raise
@@ -178,15 +201,22 @@ class Synchronizer:
         since = max(0, state.high_water_s - (1 if settled else OVERLAP_S))
         moment = datetime.fromtimestamp(since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         changed: list[Asset] = []
+        known: set[str] = set()
+        meter = ListingMeter("changes", IN_MEMORY)
         pages = self._api.iter_pages(
             deadline=deadline,
             where=f"updated_at>'{moment}'",
             include=_INCLUDED,
         )
         for page in self._leased(pages):
-            _tell_skipped(page.skipped)
+            self._tell_skipped(page)
             if any(0 < asset.updated_at_s < since for asset in page.assets):
                 return False
+            new = _add_new(known, page.assets)
+            try:
+                meter.page(records=len(page.assets), new=new, size_bytes=page.size_bytes)
+            except EndlessListing as error:
+                raise _TooMuchChanged(str(error)) from None
             changed += page.assets
         deleted = self._deleted_since(state.deleted_seen_s - OVERLAP_S, deadline)
         result = self._store.apply(changed, deleted, synced_at_s=self._clock.now())
@@ -199,8 +229,12 @@ class Synchronizer:
 
     def _deleted_since(self, since_s: int, deadline: Deadline) -> list[DeletedAsset]:
         found: list[DeletedAsset] = []
+        known: set[str] = set()
+        meter = ListingMeter("deletions", IN_MEMORY)
         try:
             for page in self._leased(self._api.iter_deleted(deadline=deadline)):
+                new = _add_new(known, page.deleted)
+                meter.page(records=len(page.deleted), new=new, size_bytes=page.size_bytes)
                 found += page.deleted
                 if any(0 < entry.deleted_at_s < since_s for entry in page.deleted):
                     break
@@ -211,6 +245,14 @@ class Synchronizer:
     def _update_labels(self, deadline: Deadline) -> None:
         if self._with_labels:
             self._store.labels_set(self._api.labels(deadline))
+
+    def _tell_skipped(self, page: AssetPage) -> None:
+        """One line for each of the first records that are left out; `run` counts the others."""
+        named = page.skipped[: MAX_NAMED - self._named]
+        for reason in named:
+            events.RECORD_SKIPPED.log(log, reason=reason)
+        self._named += len(named)
+        self._unnamed += len(page.skipped) - len(named) + page.skipped_more
 
     def _leased(self, pages: Iterator[P]) -> Iterator[P]:
         """Each page, with the lease renewed."""
@@ -229,6 +271,8 @@ def _tell(event: events.Event, result: WalkResult, *, at: int | None = None) -> 
     )
 
 
-def _tell_skipped(reasons: tuple[str, ...]) -> None:
-    for reason in reasons:
-        events.RECORD_SKIPPED.log(log, reason=reason)
+def _add_new(known: set[str], records: Iterable[Asset | DeletedAsset]) -> int:
+    """How many of these were not known before; now they are."""
+    before = len(known)
+    known.update(record.embed_code for record in records)
+    return len(known) - before

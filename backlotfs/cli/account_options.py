@@ -11,10 +11,12 @@ from typing import Any, TypeVar
 
 import click
 
+from backlotfs.cli.quantities import Duration
 from backlotfs.errors import SettingsError
 from backlotfs.profile_file import profile_names
 from backlotfs.profiles import config_path, file_to_read, load_account
 from backlotfs.settings import Account
+from backlotfs.time_limits import LEAST_API_TIMEOUT_S
 
 R = TypeVar("R")
 
@@ -27,6 +29,12 @@ def _profiles(context: click.Context, begun: str) -> list[str]:
         return []
     return [name for name in names if name.startswith(begun)]
 
+
+api_timeout_option = click.option(
+    "--api-timeout",
+    type=Duration(least_s=LEAST_API_TIMEOUT_S),
+    help="How long the API may be silent before an answer [25s].",
+)
 
 _OPTIONS = (
     click.option("--api-url", metavar="URL", help="The API's address [BACKLOT_API_URL]."),
@@ -53,6 +61,7 @@ _OPTIONS = (
         metavar="HOST",
         help="Sources may be here, and redirect here: host, *.domain, 10.1.0.0/16 …",
     ),
+    api_timeout_option,
 )
 
 
@@ -66,6 +75,7 @@ class ChosenAccount:
     profile: str | None
     ca_bundle: Path | None
     allow_source_host: tuple[str, ...]
+    api_timeout: float | None
 
     def load(self) -> Account:
         """The account that options, environment and profile file name.
@@ -80,6 +90,7 @@ class ChosenAccount:
             cdn_url=self.cdn_url,
             ca_bundle=self.ca_bundle,
             allow_source_hosts=self.allow_source_host,
+            api_timeout_s=self.api_timeout,
         )
 
     @property
@@ -92,7 +103,7 @@ class ChosenAccount:
 
 
 def account_options(command: Callable[..., R]) -> Callable[..., R]:
-    """Add ``--api-url``, ``--cdn-url``, ``--config``, ``--profile`` and whom to trust.
+    """Add ``--api-url``, ``--config``, ``--profile``, whom to trust, how long to wait, and so on.
 
     The command has one parameter for them all: ``chosen``, a `ChosenAccount`.
     """

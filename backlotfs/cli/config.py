@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import click
 import platformdirs
 
 from backlotfs import key_store, redaction
+from backlotfs.cli.account_options import api_timeout_option
 from backlotfs.cli.greeting import greet
 from backlotfs.clock import SystemClock
 from backlotfs.errors import SettingsError
@@ -39,6 +41,7 @@ def config() -> None:
     is_flag=True,
     help="Keep the secret in the desktop's key store, not in the file.",
 )
+@api_timeout_option
 @click.option("--no-check", is_flag=True, help="Write it without asking the API.")
 def init(
     profile: str | None,
@@ -46,6 +49,7 @@ def init(
     path: Path | None,
     force: bool,
     in_key_store: bool,
+    api_timeout: float | None,
     no_check: bool,
 ) -> None:
     """Ask for a library's address, key and secret, try them, and write a profile.
@@ -62,6 +66,8 @@ def init(
             f"{place} has a profile {name} already; --force replaces it, --profile names another"
         )
     account = _ask(name, api_url)
+    if api_timeout is not None:
+        account = replace(account, api_timeout_s=api_timeout)
     if not no_check:
         with open_api_session(account) as session:
             greet(account, SystemClock(), session)
@@ -72,7 +78,9 @@ def init(
         secret = {"api_secret_keyring": key_store.SERVICE}
     else:
         secret = {"api_secret": account.api_secret}
-    write_profile(place, name, {"api_url": account.api_url, "api_key": account.api_key, **secret})
+    kept = {"api_timeout": f"{api_timeout:g}s"} if api_timeout is not None else {}
+    named = {"api_url": account.api_url, "api_key": account.api_key}
+    write_profile(place, name, named | secret | kept)
     click.echo(f"Wrote profile {name} to {place}, for you alone (0600).")
     option = f" --config {path}" if path else ""
     click.echo(f"Next: backlotfs doctor{option} --profile {name}")

@@ -6,11 +6,13 @@ import requests
 
 from backlotfs.api.rate_limiter import ApiRateLimiter
 from backlotfs.clock import Clock, Deadline
+from backlotfs.errors import AnswerTimedOut, RateLimited, RemoteUnavailable
 from backlotfs.settings import Account
+from backlotfs.wire.retrying import RetryPolicy, call_with_retries
 from backlotfs.wiring import open_api
 
-#: The API is asked one small question before anything else, and has to answer within this.
-GREETING_DEADLINE_S = 3.5
+#: An API that cannot be reached, or that answers 5xx, is asked again for so long.
+UNREACHABLE_S = 3.5
 
 
 def greet(
@@ -19,11 +21,34 @@ def greet(
     session: requests.Session,
     limiter: ApiRateLimiter | None = None,
 ) -> None:
-    """Is the API there, and does it accept us?
+    """Ask the API one small question.
+
+    An API that takes the question has the time for an answer that it has for every other one
+    (``--api-timeout``); one that cannot be reached is said to be so within 5 s.
 
     :param limiter: waits for credits where the account has none left; None: hardly any wait.
-    :raises BacklotError: with the reason, within `GREETING_DEADLINE_S` of silence.
+    :raises BacklotError: with the reason.
     """
-    limiter = limiter or ApiRateLimiter(clock, credit_wait_s=GREETING_DEADLINE_S)
-    api = open_api(account, clock, session, limiter=limiter, page_limit=1)
-    next(api.iter_pages(deadline=Deadline(GREETING_DEADLINE_S, clock)), None)
+    limiter = limiter or ApiRateLimiter(clock, credit_wait_s=UNREACHABLE_S)
+    api = open_api(
+        account,
+        clock,
+        session,
+        limiter=limiter,
+        page_limit=1,
+        retry=RetryPolicy(max_attempts=1),
+    )
+    call_with_retries(
+        lambda: next(
+            api.iter_pages(deadline=Deadline(account.limits.greeting_s, clock)),
+            None,
+        ),
+        policy=RetryPolicy(),
+        deadline=Deadline(UNREACHABLE_S, clock),
+        clock=clock,
+        doing="the first question to the API",
+        retryable=lambda error: (
+            isinstance(error, RemoteUnavailable)
+            and not isinstance(error, AnswerTimedOut | RateLimited)
+        ),
+    )

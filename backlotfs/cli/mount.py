@@ -24,6 +24,7 @@ from backlotfs.kernel.mountpoint import check_mountpoint, resolved
 from backlotfs.kernel.unmounting import clear_dead, unmount
 from backlotfs.namespace.name_modes import NameMode
 from backlotfs.settings import (
+    GIB,
     MIB,
     PIN_QUOTA,
     SHARED_THUMBNAILS,
@@ -130,6 +131,18 @@ class _MountCommand(click.Command):
 @click.option(
     "--metadata-ttl", type=Duration(), default=300.0, help="How old a listing may get [5m]."
 )
+@click.option(
+    "--max-assets",
+    type=click.IntRange(min=1),
+    default=5_000_000,
+    help="A listing with more does not end, and is given up [5000000].",
+)
+@click.option(
+    "--max-listing-bytes",
+    type=Size(),
+    default=20 * GIB,
+    help="The same of one whose answers are larger together [20G].",
+)
 @click.option("--include-type", multiple=True, metavar="TYPE", help="Only this asset type …")
 @click.option("--include-status", multiple=True, metavar="STATUS", help="Only this status …")
 @click.option("--include-unavailable", is_flag=True, help="List assets without a source too.")
@@ -194,6 +207,8 @@ def mount(  # one parameter per option
     bwlimit: float,
     memory: int,
     metadata_ttl: float,
+    max_assets: int,
+    max_listing_bytes: int,
     include_type: tuple[str, ...],
     include_status: tuple[str, ...],
     include_unavailable: bool,
@@ -245,6 +260,8 @@ def mount(  # one parameter per option
         pin_quota=pin_quota,
         bandwidth_bytes_s=bwlimit,
         metadata_ttl_s=metadata_ttl,
+        max_assets=max_assets,
+        max_listing_bytes=max_listing_bytes,
         types=frozenset(include_type),
         statuses=frozenset(include_status),
         include_unavailable=include_unavailable,

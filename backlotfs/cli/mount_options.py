@@ -13,6 +13,7 @@ from backlotfs import logs
 from backlotfs.cli.quantities import Duration
 from backlotfs.errors import SettingsError
 from backlotfs.settings import SHARED_THUMBNAILS, SUBTYPES, UNSIZED, MountSettings
+from backlotfs.time_limits import LEAST_API_TIMEOUT_S, parse_duration_s
 
 #: What is so anyway, or says nothing to a file system.
 IMPLIED = frozenset({"ro", "nosuid", "nodev", "noexec", "noatime", "nodiratime", "relatime"})
@@ -24,6 +25,7 @@ SETTABLE: dict[str, tuple[str | None, str]] = {
         "Let other users in, held to `umask`; needs `user_allow_other` in `/etc/fuse.conf` unless "
         "root mounts.",
     ),
+    "api_timeout": ("DURATION", "As `--api-timeout`: how long the API may be silent [25s]."),
     "captions": (
         None,
         "Beside each file, its captions: *NAME*`.dfxp`, `.vtt`, `.srt` or `.scc`, once they are "
@@ -104,6 +106,9 @@ def apply_mount_options(
             raise SettingsError(f"option {name} is refused: the library is mounted read-only")
         if name == "allow_other":
             settings = replace(settings, allow_other=True)
+        elif name == "api_timeout":
+            account = replace(settings.account, api_timeout_s=_api_timeout_s(name, value))
+            settings = replace(settings, account=account)
         elif name == "shared_thumbnails":
             chosen = _one_of(name, value or SHARED_THUMBNAILS[0], SHARED_THUMBNAILS)
             settings = replace(settings, shared_thumbnails=chosen)
@@ -149,6 +154,13 @@ def _duration(name: str, value: str) -> float:
         return float(Duration().convert(value, None, None))
     except click.BadParameter as error:
         raise SettingsError(f"option {name}: {error.message}") from None
+
+
+def _api_timeout_s(name: str, value: str) -> float:
+    seconds = parse_duration_s(value)
+    if seconds is None or seconds < LEAST_API_TIMEOUT_S:
+        raise SettingsError(f"option {name}={value} is not a duration of 1s or more, such as 60s")
+    return seconds
 
 
 def _file(name: str, value: str) -> str:

@@ -8,15 +8,14 @@ import click
 
 from backlotfs.namespace.layouts import LAYOUTS
 from backlotfs.settings import Quota
+from backlotfs.time_limits import parse_duration_s
 
 _RATE = re.compile(
     r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(?:(bits?|b(?:it)?ps)|i?B)?(?:/s)?\Z", re.IGNORECASE
 )
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(?:i?B)?\Z", re.IGNORECASE)
 _SHARE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*%\Z")
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d)?\Z", re.IGNORECASE)
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 class Size(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
@@ -90,10 +89,9 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # not generic before
         """Seconds."""
         if isinstance(value, int | float):
             return float(value)
-        match = _DURATION.match(str(value).strip())
-        if match is None:
+        seconds = parse_duration_s(str(value))
+        if seconds is None:
             self.fail(f"{value!r} is not a duration; write it like 30s, 5m or 72h", param, ctx)
-        seconds = float(match.group(1)) * _SECONDS[(match.group(2) or "s").lower()]
         if seconds < self._least_s:
             self.fail(f"{value!r} is too short; {self._least_s:g}s is the least", param, ctx)
         return seconds

@@ -24,7 +24,7 @@ from backlotfs.control.server import ControlServer, Handler
 from backlotfs.errors import BacklotError, CredentialsRefused, SettingsError
 from backlotfs.kernel import signals
 from backlotfs.kernel.operations import BacklotOperations
-from backlotfs.kernel.patience import OPERATION_DEADLINE_S, Patience
+from backlotfs.kernel.patience import Patience
 from backlotfs.kernel.preview_makers import PreviewMakers
 from backlotfs.kernel.process_names import ProcessNames
 from backlotfs.kernel.session import SETTLE_S, Memory, MountOptions, MountSession
@@ -101,6 +101,7 @@ def _serve(settings: MountSettings, ready: Ready) -> None:
         clock,
         session.interrupted,
         session.caller,
+        limits=settings.account.limits,
         stat_timeout_s=settings.stat_timeout_s,
         read_timeout_s=settings.read_timeout_s,
         queued=stack.probes.is_queued,
@@ -195,7 +196,7 @@ def _serve(settings: MountSettings, ready: Ready) -> None:
             clock,
             announce,
             stack.observed.reads,
-            read_deadline_s=settings.read_timeout_s or OPERATION_DEADLINE_S,
+            read_deadline_s=settings.read_timeout_s or settings.account.limits.read_s,
             # A timeout that was asked for counts waits for credits too.
             queued=(
                 stack.probes.is_queued if settings.read_timeout_s is None else lambda _code: False

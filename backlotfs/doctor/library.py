@@ -26,7 +26,7 @@ from backlotfs.wire.source_policy import SourcePolicy
 from backlotfs.wire.tls import client_context
 from backlotfs.wiring import USER_AGENT, open_api, open_api_session
 
-#: For each question to a host; a mount's own first question has to be answered as fast.
+#: To connect, and for one byte of a source.
 ANSWER_S = 8.0
 #: A clock this far off is worth a word; signatures live for minutes.
 SKEW_S = 30.0
@@ -52,7 +52,7 @@ def check_library(account: Account, clock: Clock) -> Iterator[Finding]:
     with session:
         api = open_api(account, clock, session, page_limit=20)
         try:
-            page = next(api.iter_pages(deadline=Deadline(ANSWER_S, clock)), None)
+            page = next(api.iter_pages(deadline=Deadline(account.limits.greeting_s, clock)), None)
         except ClockSkewed as error:
             yield failed_by("clock", error, _SET_CLOCK)
             return
@@ -122,7 +122,7 @@ def check_source(account: Account, api: ApiClient, clock: Clock, codes: list[str
     try:
         for code in codes:
             try:
-                identity = probe.probe(code, Deadline(ANSWER_S, clock))
+                identity = probe.probe(code, Deadline(account.limits.probe_s, clock))
             except (SourceMissing, SourceGone):
                 continue
             except BacklotError as error:

@@ -14,6 +14,7 @@ from typing import NamedTuple, TypeVar
 from backlotfs.clock import Clock, Deadline
 from backlotfs.errors import DeadlineExceeded, NotWaiting
 from backlotfs.kernel.scan_guard import ScanGuard
+from backlotfs.time_limits import TimeLimits
 from backlotfs.waiting import Waiter
 
 T = TypeVar("T")
@@ -26,8 +27,6 @@ MOST_WAITS = 384
 #: A `stat` or an open of a program that copies: it would end with an error where it could wait for
 #: an API or a host that is down for a few minutes.
 COPY_DEADLINE_S = 300.0
-#: A `stat` of a source not yet known: long enough for a slow API, short enough for a file manager.
-STAT_DEADLINE_S = 5.0
 
 
 class Wait(NamedTuple):
@@ -97,6 +96,7 @@ class Patience:
         interrupted: Callable[[], bool],
         caller: Callable[[], int],
         *,
+        limits: TimeLimits | None = None,
         stat_timeout_s: float | None = None,
         read_timeout_s: float | None = None,
         queued: Callable[[str], bool] = lambda _code: False,
@@ -106,12 +106,14 @@ class Patience:
 
         :param interrupted: whether the caller of the operation is gone, or all must end.
         :param caller: its process id.
-        :param stat_timeout_s: what a `stat` may take in all; None: `STAT_DEADLINE_S` of silence.
-        :param read_timeout_s: the same for an open; None: `OPERATION_DEADLINE_S` of silence.
+        :param limits: how much silence a `stat` and an open bear; None: the usual.
+        :param stat_timeout_s: what a `stat` may take in all, instead.
+        :param read_timeout_s: the same for an open.
         :param queued: whether the work on a source waits for an API credit.
         :param copies: whether the caller is a program that copies.
         """
         self._copies = copies
+        self._limits = limits or TimeLimits()
         self._clock = clock
         self._interrupted = interrupted
         self._caller = caller
@@ -127,11 +129,11 @@ class Patience:
 
     def for_stat(self) -> Waiter:
         """For what file managers do to every file they see."""
-        return self._waiter(self._stat_timeout_s, STAT_DEADLINE_S, self._guard)
+        return self._waiter(self._stat_timeout_s, self._limits.stat_s, self._guard)
 
     def for_bytes(self) -> Waiter:
         """For open and read."""
-        return self._waiter(self._read_timeout_s, OPERATION_DEADLINE_S, None)
+        return self._waiter(self._read_timeout_s, self._limits.read_s, None)
 
     def _waiter(self, asked_s: float | None, usual_s: float, guard: ScanGuard | None) -> Waiter:
         copies = asked_s is None and self._copies()

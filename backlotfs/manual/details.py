@@ -29,6 +29,9 @@ DETAILS = {
     "each other gets its embed code before the extension, and a name once given stays. "
     "`always-id`: the embed code is in every name, so that all hosts agree for ever. `portable`: "
     "fit for Windows and SMB, and unique without regard to case.",
+    ("backlotfs mount", "api_timeout"): "Each packet of an answer starts it anew. A listing that "
+    "runs into it goes on with smaller pages: 500 assets, then 100, then 20. Longer than 25 s, it "
+    "also raises the defaults of `--stat-timeout` and `--read-timeout`.",
     ("backlotfs mount", "stat_timeout"): "Then it fails with ETIMEDOUT; a program that runs into "
     "that three times is not kept waiting again for 30 s.",
     ("backlotfs mount", "read_timeout"): "Then it fails with ETIMEDOUT, also where the kernel asks "
@@ -37,6 +40,12 @@ DETAILS = {
     ("backlotfs mount", "memory"): "Of all files together, however many are open.",
     ("backlotfs mount", "metadata_ttl"): "An older one is refreshed when somebody uses the mount: "
     "two calls of the API, whatever the library's size.",
+    (
+        "backlotfs mount",
+        "max_assets",
+    ): "Also one of which 100 pages in a row bring nothing new. The "
+    "last good listing stays, `status` and the log say why, and the next try comes an hour later.",
+    ("backlotfs mount", "max_listing_bytes"): "Counted unpacked.",
     ("backlotfs mount", "include_type"): "Without it every type that has a source.",
     ("backlotfs mount", "include_status"): "Without it every status.",
     ("backlotfs mount", "uid"): "For programs that look at owners; who may read is decided by "

@@ -39,7 +39,8 @@ class SourceIdentity:
     @property
     def last_modified_s(self) -> int | None:
         """``Last-Modified`` in seconds since the epoch, or None when absent or unparsable."""
-        if self.last_modified is None:
+        # no date is longer, and its parser would read a number of any length
+        if self.last_modified is None or len(self.last_modified) > 64:
             return None
         try:
             return int(parsedate_to_datetime(self.last_modified).timestamp())

@@ -14,14 +14,10 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from backlotfs.clock import Deadline
+from backlotfs.time_limits import TimeLimits
 from backlotfs.wire.library_logs import redact_library_logs
 from backlotfs.wire.tls import client_context
 
-# a TCP and TLS handshake takes three round trips: 4 s leaves room for one lost packet, and keeps
-# "cannot reach the API" under the 5 s that a mount may take to say so
-CONNECT_TIMEOUT_S = 4.0
-# the longest silence between two packets of an answer; a page of 500 assets takes a server seconds
-READ_TIMEOUT_S = 15.0
 # sockets refuse a timeout of 0
 _LEAST_TIMEOUT_S = 0.001
 
@@ -81,7 +77,7 @@ def open_session(
     return session
 
 
-def timeouts_s(deadline: Deadline) -> tuple[float, float]:
-    """Connect and read timeout for one attempt: the constants, or what the deadline leaves."""
+def timeouts_s(deadline: Deadline, limits: TimeLimits) -> tuple[float, float]:
+    """Connect and read timeout for one attempt: the limits, or what the deadline leaves."""
     remaining_s = max(_LEAST_TIMEOUT_S, deadline.remaining_s())
-    return min(CONNECT_TIMEOUT_S, remaining_s), min(READ_TIMEOUT_S, remaining_s)
+    return min(limits.connect_s, remaining_s), min(limits.answer_s, remaining_s)

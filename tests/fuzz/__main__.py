@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import resource
 import sys
 import time
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -16,15 +18,22 @@ from tests.fuzz.targets import TARGETS, Target
 
 #: Inputs between two looks at the clock; hypothesis begins anew each time, elsewhere.
 ROUND = 500
+#: Memory beyond what the process has at its start: a target that needs more has broken.
+ROOM_BYTES = 512 * 1024 * 1024
 
 
 def main(arguments: Sequence[str]) -> int:
     """Go round the targets until the time is spent; 1 at the first that breaks."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0, help="how long [60]")
+    parser.add_argument(
+        "--unbounded", action="store_true", help="do not limit the memory of this process"
+    )
     parser.add_argument("--target", choices=sorted(TARGETS), help="only this one [all]")
     options = parser.parse_args(arguments)
     names = [options.target] if options.target else list(TARGETS)
+    if not options.unbounded:
+        _limit_memory()
     until_s = time.monotonic() + options.seconds
     rounds = 0
     while True:
@@ -39,6 +48,13 @@ def main(arguments: Sequence[str]) -> int:
             break
     sys.stdout.write(f"{', '.join(names)}: {rounds * ROUND} inputs each, none broke\n")
     return 0
+
+
+def _limit_memory() -> None:
+    """As ``ulimit -v``: from now on, more than `ROOM_BYTES` beside what is used is an error."""
+    pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
+    most = pages * resource.getpagesize() + ROOM_BYTES
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
 def _round(target: Target, number: int) -> str | None:

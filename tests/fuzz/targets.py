@@ -6,16 +6,27 @@ arbitrary, or a true answer with a few bytes changed, which gets deeper.
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import json
+import math
+import zlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
+from unittest import mock
 
 from hypothesis import strategies as st
 
-from backlotfs.api import parsing
-from backlotfs.api.answers import Answer, read_json, refusal
+from backlotfs.api import bounded_json, parsing
+from backlotfs.api.answers import Answer, read_body, read_json, refusal
+from backlotfs.api.paging import cursor_params
+from backlotfs.api.rate_status import http_date_s, read_rate, retry_after_s
+from backlotfs.api.records import AssetPage, DeletedPage, LabelPage
 from backlotfs.byterange import ByteRange
 from backlotfs.errors import BacklotError, FalseAnswer, ProtocolViolation
+from backlotfs.time_limits import parse_duration_s
+from backlotfs.untrusted_numbers import decimal_number, whole_number
+from backlotfs.wire.bounded_body import BodyTooLarge, BoundedBody, UnknownEncoding
 from backlotfs.wire.content_range import check_range_answer, parse_content_range
 from backlotfs.wire.s3_error import parse_s3_error
 
@@ -75,17 +86,26 @@ def _answer(status: int, body: bytes) -> Answer:
     return Answer("h", "/r", status, {}, body, 0.0)
 
 
+PAGE_PARSERS: tuple[Callable[[bytes], AssetPage | DeletedPage | LabelPage], ...] = (
+    parsing.parse_asset_page,
+    parsing.parse_deleted_page,
+    parsing.parse_labels,
+)
+
+
 def _run_json(body: bytes) -> None:
+    for parse_page in PAGE_PARSERS:
+        with contextlib.suppress(ProtocolViolation):
+            page = read_body(_answer(200, body), parse_page)
+            repr(page).encode("utf-8")
+            assert len(page.skipped) <= parsing.MAX_REASONS
     try:
         document = read_json(_answer(200, body))
     except ProtocolViolation:
         return
     for parse in (
         parsing.parse_asset,
-        parsing.parse_asset_page,
-        parsing.parse_deleted_page,
         parsing.parse_label,
-        parsing.parse_labels,
         parsing.parse_streams,
         parsing.parse_source_file_info,
     ):
@@ -138,6 +158,50 @@ def _run_answer(given: tuple[int, Mapping[str, str], ByteRange]) -> None:
     assert found.served.stop == min(wanted.stop, found.total)
 
 
+def _run_page(given: tuple[bytes, int]) -> None:
+    body, chunk_bytes = given
+    found: list[object] = []
+    with mock.patch.object(bounded_json, "_CHUNK_BYTES", chunk_bytes):
+        try:
+            fields = bounded_json.read_page(body, found.append)
+        except (ProtocolViolation, bounded_json.MalformedJson):
+            return
+    # what we call a page is what the standard library calls JSON, with the same records in it
+    expected = json.loads(body.decode("utf-8-sig", "replace"), parse_int=float)
+    if isinstance(expected, dict) and isinstance(expected.get("items"), list):
+        assert isinstance(fields, dict)
+        assert len(found) == len(expected["items"])
+
+
+def _run_compressed(given: tuple[bytes, str]) -> None:
+    body, encoding = given
+    try:
+        bounded = BoundedBody(encoding, 65_536)
+        for start in range(0, len(body), 7):
+            bounded.feed(body[start : start + 7])
+        whole = bounded.whole()
+    except (BodyTooLarge, UnknownEncoding, zlib.error):
+        return
+    assert len(whole) <= 65_536
+
+
+def _run_number(text: str) -> None:
+    for parse in (whole_number, decimal_number, http_date_s, parse_duration_s):
+        number = parse(text)
+        assert number is None or math.isfinite(number)
+    read_rate({"X-RateLimit-Credits": text, "X-RateLimit-Reset": text}, monotonic_s=0.0)
+    assert 0 <= retry_after_s(text, {"Retry-After": text}, 0.0) <= 3600
+
+
+def _run_cursor(text: str) -> None:
+    try:
+        params = cursor_params(text, "/v2/assets")
+    except ProtocolViolation:
+        return
+    assert params
+    assert not {"api_key", "expires", "signature"} & params.keys()
+
+
 _NUMBERS = st.integers(0, 20) | st.integers(0, 2**64)
 _TRUE_RANGES = st.builds("bytes {}-{}/{}".format, _NUMBERS, _NUMBERS, _NUMBERS | st.just("*"))
 _RANGES = _TRUE_RANGES | st.text(max_size=30) | st.text("bytes 0123456789-/*,=", max_size=30)
@@ -156,6 +220,32 @@ _WANTED = st.builds(
 TARGETS = {
     "json": Target(
         st.binary(max_size=200) | _json_documents() | _changed(_PAGE, _STREAMS), _run_json
+    ),
+    "page": Target(
+        st.tuples(
+            st.binary(max_size=200) | _json_documents() | _changed(_PAGE), st.integers(1, 300)
+        ),
+        _run_page,
+    ),
+    "compressed": Target(
+        st.tuples(
+            st.binary(max_size=200)
+            | _changed(gzip.compress(_PAGE), gzip.compress(b" " * 70_000), gzip.compress(b"")),
+            st.sampled_from(["gzip", "x-gzip", "", "deflate", "br", "gzip, gzip"]),
+        ),
+        _run_compressed,
+    ),
+    "number": Target(
+        st.text(max_size=30)
+        | st.text("0123456789.-+eE_ smhd:,", max_size=40)
+        | st.integers(0, 6000).map("9".__mul__)
+        | st.sampled_from(["Mon, 02 Jan 2013 03:04:05 GMT", "nan", "-inf", "1e400", "٣"]),
+        _run_number,
+    ),
+    "cursor": Target(
+        st.text(max_size=40)
+        | st.text("/v2assets?&=%;:[]@", max_size=60).map("/v2/assets?".__add__),
+        _run_cursor,
     ),
     "error": Target(
         st.tuples(st.integers(100, 599), _changed(_ERROR) | st.binary(max_size=99)), _run_error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests.fuzz.__main__ import main
 from tests.fuzz.targets import TARGETS
+from tests.project.source_tree import ROOT
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -23,8 +26,23 @@ def test_target(name: str, data: Any) -> None:
 
 def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     """It goes round all targets until its time is spent, and counts."""
-    assert main(["--seconds", "0", "--target", "xml"]) == 0
+    assert main(["--unbounded", "--seconds", "0", "--target", "xml"]) == 0
     assert "xml" in capsys.readouterr().out
+
+
+def test_memory_is_limited() -> None:
+    """A target that takes more than its room has broken; in a process of its own, which it ends."""
+    script = (
+        "import sys, tests.fuzz.__main__ as fuzz; from hypothesis import strategies as st;"
+        "fuzz.TARGETS['xml'] = fuzz.TARGETS['xml']._replace("
+        "inputs=st.just(1), run=lambda _: bytes(2 * fuzz.ROOM_BYTES));"
+        "sys.exit(fuzz.main(['--seconds', '0', '--target', 'xml']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, check=False, timeout=100, cwd=ROOT
+    )
+    assert done.returncode == 1, done.stderr
+    assert b"MemoryError" in done.stdout
 
 
 def test_the_command_shows_what_broke(
@@ -36,5 +54,5 @@ def test_the_command_shows_what_broke(
         assert "7" not in found
 
     monkeypatch.setitem(TARGETS, "xml", TARGETS["xml"]._replace(inputs=st.just("x7"), run=fail))
-    assert main(["--seconds", "0", "--target", "xml"]) == 1
+    assert main(["--unbounded", "--seconds", "0", "--target", "xml"]) == 1
     assert "'x7'" in capsys.readouterr().out

@@ -67,6 +67,7 @@ def unresolvable(attempt: Attempt) -> None:
 def silent(attempt: Attempt) -> None:
     listening = attempt.resources.enter_context(socket.create_server(("127.0.0.1", 0)))
     attempt.config["api_url"] = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    attempt.arguments += ["--api-timeout", "3s"]
 
 
 def not_there(attempt: Attempt) -> None:

@@ -59,7 +59,7 @@ HOSTILE: dict[str, tuple[Fault, str]] = {
     ),
     "a million records": (
         plain(b'{"items": [' + b"{}," * 1_000_000 + b"{}]}"),
-        "more than 1000000 JSON objects",
+        "more than 100000 records",
     ),
 }
 

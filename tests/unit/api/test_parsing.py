@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import pytest
 
@@ -132,10 +133,15 @@ def test_included_metadata_and_labels() -> None:
     assert asset(labels=[label, "Racing"]).labels is None
 
 
+def as_body(document: object) -> bytes:
+    """As the API sends it."""
+    return json.dumps(document).encode()
+
+
 def test_a_bad_record_is_skipped_and_the_page_lives() -> None:
     """Each skipped record has its reason: which, and why."""
     page = parsing.parse_asset_page(
-        {"items": [SAMPLE, 5, SAMPLE | {"name": []}, {"name": "n"}], "next_page": ""}
+        as_body({"items": [SAMPLE, 5, SAMPLE | {"name": []}, {"name": "n"}], "next_page": ""})
     )
     assert page.assets == (asset(),)
     assert page.next_page is None
@@ -161,30 +167,26 @@ def test_no_page(document: object, field: str) -> None:
     """What is no page at all is refused; the field is named."""
     for parse in (parsing.parse_asset_page, parsing.parse_labels, parsing.parse_deleted_page):
         with pytest.raises(ProtocolViolation, match=field):
-            parse(document)
+            parse(as_body(document))
 
 
 def test_deleted() -> None:
     """Deletions have an id and a time."""
-    page = parsing.parse_deleted_page(
-        {"items": [{"embed_code": E, "deleted_at": "1970-01-01T00:01:00Z", "duration": "5"}, {}]}
-    )
+    gone = {"embed_code": E, "deleted_at": "1970-01-01T00:01:00Z", "duration": "5"}
+    page = parsing.parse_deleted_page(as_body({"items": [gone, {}]}))
     assert [dataclasses.astuple(item) for item in page.deleted] == [(E, 60)]
     assert len(page.skipped) == 1
 
 
 def test_labels() -> None:
     """A label without a usable id or with a torn parent is skipped; a root has no parent."""
-    page = parsing.parse_labels(
-        {
-            "items": [
-                {"id": "1", "name": "a/b,c", "full_name": "/a/b,c", "parent_id": None},
-                {"id": "2", "name": "", "parent_id": ""},
-                {"id": "x/y", "name": "n"},
-                {"id": "3", "name": "n", "parent_id": 7},
-            ]
-        }
-    )
+    items = [
+        {"id": "1", "name": "a/b,c", "full_name": "/a/b,c", "parent_id": None},
+        {"id": "2", "name": "", "parent_id": ""},
+        {"id": "x/y", "name": "n"},
+        {"id": "3", "name": "n", "parent_id": 7},
+    ]
+    page = parsing.parse_labels(as_body({"items": items}))
     assert page.labels == (Label("1", "a/b,c", "/a/b,c", None), Label("2", "", "", None))
     assert len(page.skipped) == 2
 

@@ -10,12 +10,8 @@ from pathlib import Path
 import pytest
 
 from backlotfs.clock import Deadline, SystemClock
-from backlotfs.wire.sessions import (
-    CONNECT_TIMEOUT_S,
-    READ_TIMEOUT_S,
-    open_session,
-    timeouts_s,
-)
+from backlotfs.time_limits import TimeLimits
+from backlotfs.wire.sessions import open_session, timeouts_s
 
 
 class _Echo(BaseHTTPRequestHandler):
@@ -72,8 +68,9 @@ def test_nothing_of_the_users_is_sent(
 
 
 def test_timeouts() -> None:
-    """The constants, unless the deadline is nearer; never 0, which sockets refuse."""
+    """The limits, unless the deadline is nearer; never 0, which sockets refuse."""
     clock = SystemClock()
-    assert timeouts_s(Deadline.never(clock)) == (CONNECT_TIMEOUT_S, READ_TIMEOUT_S)
-    assert max(timeouts_s(Deadline(1.0, clock))) <= 1.0
-    assert min(timeouts_s(Deadline(0.0, clock))) > 0
+    limits = TimeLimits(60.0)
+    assert timeouts_s(Deadline.never(clock), limits) == (limits.connect_s, 60.0)
+    assert max(timeouts_s(Deadline(1.0, clock), limits)) <= 1.0
+    assert min(timeouts_s(Deadline(0.0, clock), limits)) > 0

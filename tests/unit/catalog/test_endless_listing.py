@@ -1,0 +1,215 @@
+"""Listings that do not end: given up, said, and nothing of them stays."""
+
+# ruff: noqa: ARG002  # the signatures are those of what is stood in for
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from backlotfs.api import parsing
+from backlotfs.api.listing_limits import MAX_IDLE_PAGES, EndlessListing, ListingLimits
+from backlotfs.api.records import Asset, AssetPage, DeletedPage
+from backlotfs.catalog.purse import Purse
+from backlotfs.catalog.rate_budget import RateBudget
+from backlotfs.catalog.store import CatalogStore
+from backlotfs.catalog.sync import MAX_NAMED, Synced, Synchronizer
+from backlotfs.clock import Deadline
+from backlotfs.namespace.inodes import inode_of
+from tests.unit.api.scripted import Reply, reply, scripted
+from tests.unit.fakes import ManualClock
+
+LIMITS = ListingLimits(assets=1000, size_bytes=1_000_000)
+
+
+def asset(code: str) -> Asset:
+    """The least that one can be."""
+    return parsing.parse_asset({"embed_code": code, "updated_at": "2013-01-02T03:04:05Z"})
+
+
+class EndlessApi:
+    """Pages by a function of their number; deletions too.
+
+    :ivar asked: pages so far.
+    """
+
+    def __init__(self) -> None:
+        self.page: Callable[[int], AssetPage | None] = lambda _n: None
+        self.gone: Callable[[int], DeletedPage | None] = lambda _n: None
+        self.asked = 0
+
+    def iter_pages(
+        self,
+        *,
+        deadline: Deadline,
+        where: str | None = None,
+        include: str | None = None,
+        start: str | None = None,
+    ) -> Iterator[AssetPage]:
+        """Until the function gives none."""
+        for number in itertools.count():
+            self.asked += 1
+            assert self.asked < 5000, "nobody ends it"
+            found = self.page(number)
+            if found is None:
+                return
+            yield found
+
+    def iter_deleted(self, *, deadline: Deadline) -> Iterator[DeletedPage]:
+        """Likewise."""
+        for number in itertools.count():
+            self.asked += 1
+            assert self.asked < 5000, "nobody ends it"
+            found = self.gone(number)
+            if found is None:
+                return
+            yield found
+
+    def labels(self, deadline: Deadline) -> tuple[()]:
+        """None."""
+        return ()
+
+
+class Rig:
+    """A synchronizer over such an API and a real store."""
+
+    def __init__(self, folder: Path) -> None:
+        self.api, self.clock = EndlessApi(), ManualClock()
+        self.store = CatalogStore(
+            folder, api_url="http://a", account="k", clock=self.clock, inode_of=inode_of
+        )
+        purse = Purse(RateBudget(self.clock), lambda: None)
+        self.syncs = Synchronizer(
+            self.api, self.store, purse, self.clock, with_labels=False, limits=LIMITS
+        )
+
+    def sync(self, *, full: bool = False) -> Synced:
+        """One sync."""
+        return self.syncs.run(Deadline(3600.0, self.clock), full=full)
+
+    def listed(self) -> None:
+        """One good asset is in the store."""
+        self.api.page = lambda n: AssetPage((asset("GOOD"),), (), None) if n == 0 else None
+        self.sync()
+
+    def known(self) -> list[str]:
+        """What the library in the store holds."""
+        return [code for code in ("GOOD", "E0-0") if self.store.record(code) is not None]
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    """A library of one asset."""
+    rig = Rig(tmp_path)
+    rig.listed()
+    rig.api.asked = 0
+    yield rig
+    rig.store.close()
+
+
+def fresh(number: int) -> AssetPage:
+    """Ten new assets."""
+    codes = [f"E{number}-{n}" for n in range(10)]
+    return AssetPage(tuple(asset(code) for code in codes), (), f"/v2/assets?page_token={number}")
+
+
+def _sized(number: int, assets: int = 10) -> AssetPage:
+    page = fresh(number)
+    return AssetPage(page.assets[:assets], (), page.next_page, size_bytes=50_000)
+
+
+def _of_next(page: AssetPage, number: int) -> AssetPage:
+    return AssetPage(page.assets, (), f"/v2/assets?page_token={number}")
+
+
+ENDLESS: dict[str, tuple[Callable[[int], AssetPage], str]] = {
+    "new assets": (fresh, "more than 1000 records"),
+    "large answers": (
+        _sized,
+        "more than 1000000 bytes",
+    ),
+    "the same assets": (lambda n: _of_next(_sized(0, 5), n), "nothing new"),
+    "empty pages": (lambda n: AssetPage((), (), f"/v2/assets?page_token={n}"), "nothing new"),
+    "bad records": (
+        lambda n: AssetPage((), ("record 1: bad",), f"/v2/assets?page_token={n}", 400),
+        "nothing new",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_a_walk_is_given_up(rig: Rig, name: str) -> None:
+    """The error names the limit, the staging is empty, the last good library stays."""
+    page, says = ENDLESS[name]
+    rig.api.page = page
+    with pytest.raises(EndlessListing, match=says):
+        rig.sync(full=True)
+    assert rig.store.walk_cursor() is None
+    assert rig.store.walk_staged() == (0, 0)
+    assert rig.known() == ["GOOD"]
+    rig.listed()  # and it works again once the API does
+
+
+def test_what_was_staged_before_counts(rig: Rig) -> None:
+    """An interrupted walk goes on with its count."""
+    rig.api.page = lambda n: fresh(n) if n < 60 else _stop()
+    with pytest.raises(ValueError, match="stop"):
+        rig.sync(full=True)
+    assert rig.store.walk_staged()[0] == 600
+    rig.api.page = lambda n: fresh(n + 1000)
+    with pytest.raises(EndlessListing, match="more than 1000 records"):
+        rig.sync()
+    assert rig.api.asked < 110
+
+
+def _stop() -> AssetPage:
+    raise ValueError("stop")
+
+
+def test_deletions_without_an_end(rig: Rig) -> None:
+    """The sync fails; what is known stays."""
+    rig.api.page = lambda _n: None
+    rig.api.gone = lambda n: DeletedPage((), (), f"/v2/deleted_assets?page_token={n}")
+    with pytest.raises(EndlessListing, match="listing of deletions does not end"):
+        rig.sync()
+    assert rig.known() == ["GOOD"]
+
+
+def test_changes_without_an_end(rig: Rig) -> None:
+    """Too much for memory: the whole library is listed, within the limits of that."""
+    rig.api.page = lambda n: _of_next(fresh(0), n)
+    with pytest.raises(EndlessListing, match="listing of assets does not end"):
+        rig.sync()
+    assert rig.api.asked <= 2 * (MAX_IDLE_PAGES + 3)
+    assert rig.known() == ["GOOD"]
+
+
+def test_labels_without_an_end() -> None:
+    """By the client, which gathers them."""
+
+    def page(_url: str) -> Reply:
+        number = len(answering.adapter.urls)
+        return reply({"items": [], "next_page": f"/v2/labels?page_token={number}"})
+
+    answering = scripted(*[page] * 300)
+    with pytest.raises(EndlessListing, match="listing of labels does not end"):
+        answering.client.labels(answering.deadline())
+    assert len(answering.adapter.urls) <= MAX_IDLE_PAGES + 1
+
+
+def test_bad_records_are_named_and_then_counted(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    """However many there are, a sync writes a bounded number of lines."""
+    caplog.set_level(logging.WARNING)
+    rig.api.page = lambda n: (
+        AssetPage((asset(f"E{n}-0"),), ("record 1: bad",) * 10, f"/v2/assets?page_token={n}", 390)
+        if n < 5
+        else None
+    )
+    rig.sync(full=True)
+    lines = [record.getMessage() for record in caplog.records if "left out" in record.getMessage()]
+    assert len(lines) == MAX_NAMED + 1
+    assert "1980 more records" in lines[-1]
