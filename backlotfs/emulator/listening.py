@@ -46,7 +46,7 @@ _STOP_GRACE_S = 0.05  # our requests are cancelled before; this is for aiohttp's
 _SWEEP_S = 1.0
 _BACKLOG = 1024
 _LONGEST_REASON = 200
-_ACCEPTED_AT_ONCE = 64
+_ACCEPTED_AT_ONCE = 16
 _BACK_OFF_S = 1.0
 _OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _BYTES_ACKED = struct.Struct("@120xQ")  # tcpi_bytes_acked of struct tcp_info, since Linux 4.1
@@ -321,14 +321,22 @@ class Listener:
                 loop.remove_reader(listening)
                 loop.call_later(_BACK_OFF_S, self._resume, listening)
                 return
-            address = str(peer[0])
-            if not self._has_room(address):
-                _turn_away(accepted)
-                continue
+            self._admit(accepted, str(peer[0]))
+
+    def _admit(self, accepted: socket.socket, address: str) -> None:
+        """Make a connection of an accepted socket, or turn it away."""
+        loop = asyncio.get_running_loop()
+        if not self._sockets:  # closed meanwhile
+            accepted.close()
+        elif self._has_room(address):
             self._counts[address] += 1
             task = loop.create_task(self._arrive(accepted, address))
             self._arriving.add(task)
             task.add_done_callback(self._arriving.discard)
+        elif self._arriving:  # those may soon be ones that can be ended for it
+            loop.call_soon(self._admit, accepted, address)
+        else:
+            _turn_away(accepted)
 
     def _resume(self, listening: socket.socket) -> None:
         if listening in self._sockets:
@@ -353,14 +361,12 @@ class Listener:
         """Whether one more connection from there is allowed; may end an idle one for it."""
         per_address = min(self._settings.max_connections_per_address, max(4, self._limit // 2))
         if self._counts[address] >= per_address:
-            self.log.once_a_minute(
-                "address", f"{address} has {per_address} connections, the most allowed"
-            )
+            text = f"{address} has {per_address} connections open, the most for one address"
+            self.log.once_a_minute("address", text)
             return self._end_longest_waiting(address)
         if self._counts.total() >= self._limit:
-            self.log.once_a_minute(
-                "connections", f"{self._limit} connections are open, the most allowed"
-            )
+            text = f"{self._limit} connections are open, the most at once"
+            self.log.once_a_minute("connections", text)
             return self._end_longest_waiting(None)
         return True
 

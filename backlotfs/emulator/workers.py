@@ -71,9 +71,9 @@ class WorkerPool:
             except RuntimeError:  # the loop has ended meanwhile
                 _close(result)
 
-        self._pending += 1
-        if self._pending > len(self._threads) and len(self._threads) < self._most_threads:
+        if self._pending >= len(self._threads) < self._most_threads:
             self._start_thread()
+        self._pending += 1
         self._calls.put(call)
         try:
             return await future
@@ -94,8 +94,13 @@ class WorkerPool:
     def _start_thread(self) -> None:
         name = f"{self._name}-{len(self._threads)}"
         thread = threading.Thread(target=self._work, name=name, daemon=True)
-        thread.start()
-        self._threads.append(thread)
+        try:
+            thread.start()
+        except RuntimeError:  # the system has no more threads: those that run have to do
+            if not self._threads:
+                raise TooManyWaiting from None
+        else:
+            self._threads.append(thread)
 
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
