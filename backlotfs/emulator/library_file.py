@@ -150,7 +150,8 @@ def _asset(
     unknown = sorted(set(entry) - set(_FIELDS) - {"file", "synthetic", "labels"})
     if unknown:
         raise ValueError(f"assets[{index}] has unknown fields: {', '.join(unknown)}")
-    own_code = stable_embed_code(f"entry:{index}:{entry.get('file') or entry.get('title')}")
+    identity = f"entry:{index}:{entry.get('file') or entry.get('title')}"
+    own_code = stable_embed_code(_encodable(identity))
     if "file" in entry:
         if entry["file"] not in files:
             raise ValueError(f"assets[{index}] names {entry['file']!r}, which is not in the folder")
@@ -169,7 +170,12 @@ def _asset(
 def _text(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name} is not a text: {str(value)[:40]}")
-    return value.encode("utf-8", "replace").decode("utf-8")  # half of a surrogate pair is no text
+    return _encodable(value)
+
+
+def _encodable(text: str) -> str:
+    """``text`` without halves of surrogate pairs, which JSON can spell and UTF-8 cannot."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _text_or_null(name: str, value: Any) -> str | None:

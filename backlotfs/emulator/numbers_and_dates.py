@@ -18,7 +18,7 @@ BEYOND = 10**MOST_DIGITS
 
 FIRST_SECOND = -62_135_596_800  # 0001-01-01T00:00:00Z
 LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z
-_NUMBER = re.compile(r"-?[0-9]+")
+_NUMBER = re.compile(rf"-?[0-9]{{1,{MOST_DIGITS}}}")
 _HTTP_DATE = "%a, %d %b %Y %H:%M:%S GMT"
 _HTTP_DATE_LENGTH = 29
 
@@ -28,7 +28,7 @@ def whole_number(text: str, *, signed: bool = False) -> int | None:
 
     :param signed: whether one ``-`` may stand before the digits.
     """
-    if len(text) > MOST_DIGITS + signed or not _NUMBER.fullmatch(text):
+    if not _NUMBER.fullmatch(text):
         return None
     return int(text) if signed or text[0] != "-" else None
 
