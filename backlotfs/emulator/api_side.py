@@ -10,6 +10,7 @@ from backlotfs.emulator.asset_routes import AssetRoutes
 from backlotfs.emulator.exchange import Answer, ReceivedRequest
 from backlotfs.emulator.label_routes import LabelRoutes
 from backlotfs.emulator.library import Library
+from backlotfs.emulator.numbers_and_dates import whole_number
 from backlotfs.emulator.routing import RouteMatch
 from backlotfs.emulator.settings import EmulatorSettings
 from backlotfs.emulator.source_url import SourceUrls
@@ -28,10 +29,10 @@ class ApiSide:
         self._handlers: dict[str, Handler] = {**assets.handlers(), **labels.handlers()}
 
     def answer(self, request: ReceivedRequest, match: RouteMatch) -> Answer:
-        """The answer to one request, the rate limit aside."""
-        refusal = self._refusal(request)
-        if refusal is not None:
-            return refusal
+        """The answer to a request that was not refused, the rate limit aside.
+
+        It may look at files and walk the whole library.
+        """
         handler = self._handlers.get(match.route)
         if handler is None:
             return Answer.message(404, f"No route matches {request.path}.")
@@ -39,7 +40,8 @@ class ApiSide:
             return Answer.message(403, "This API key has read-only access.")
         return handler(request, match.subject)
 
-    def _refusal(self, request: ReceivedRequest) -> Answer | None:
+    def refusal(self, request: ReceivedRequest) -> Answer | None:
+        """The answer to a request without good credentials, else None. Quick."""
         parameters = request.parameters
         values: dict[str, Any] = dict(parameters)
         missing = [name for name in ("api_key", "signature", "expires") if not values.get(name)]
@@ -51,10 +53,10 @@ class ApiSide:
         known = values["api_key"] == self._settings.api_key
         if not known or not signature_matches(expected, values["signature"]):
             return Answer.message(401, "Invalid signature.")
-        expires = values["expires"]
-        if not (expires.isascii() and expires.isdigit()):
+        expires = whole_number(values["expires"])
+        if expires is None:
             return Answer.message(400, "expires must be a number of seconds since the epoch.")
-        # no upper bound: dates years ahead, and milliseconds, were accepted
-        if int(expires) < self._settings.clock():
+        # dates years ahead, and milliseconds, were accepted
+        if expires < self._settings.clock():
             return Answer.message(self._settings.stale_expires_status, "Request Expired.")
         return None

@@ -15,11 +15,13 @@ from backlotfs.emulator.exchange import Answer, ReceivedRequest
 from backlotfs.emulator.library import Library
 from backlotfs.emulator.listing import (
     BadListing,
+    Order,
     PastTheEnd,
     next_page_url,
     page_of,
     parse_limit,
     parse_order,
+    parse_token,
 )
 from backlotfs.emulator.records import DeletedAsset, EmulatedAsset
 from backlotfs.emulator.settings import EmulatorSettings
@@ -118,10 +120,10 @@ class AssetRoutes:
                 values.get("limit", str(self._settings.page_cap)), self._settings.page_cap
             )
             if "page_token" in values:
-                moment, _, embed_code = values["page_token"].partition(";")
-                after = (-int(moment), embed_code)
+                moment, embed_code = parse_token(values["page_token"], Order())
+                after = (-moment, embed_code)
                 remaining = [d for d in remaining if (-d.deleted_at, d.asset.embed_code) > after]
-        except ValueError as error:
+        except BadListing as error:
             return Answer.message(400, str(error))
         page = remaining[:limit]
         token = None

@@ -6,10 +6,11 @@ import contextlib
 import json
 import os
 import re
+import resource
 import shlex
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
@@ -17,14 +18,22 @@ from typing import Literal
 import click
 
 from backlotfs.emulator.fault_plan import FaultPlan
+from backlotfs.emulator.folder import read_folder
 from backlotfs.emulator.invention import invent_assets
 from backlotfs.emulator.library import Library
 from backlotfs.emulator.library_file import parse_size
+from backlotfs.emulator.numbers_and_dates import whole_number
+from backlotfs.emulator.quiet_log import QuietLog
 from backlotfs.emulator.request_log import RequestEntry, RequestLog
 from backlotfs.emulator.server import Emulator
 from backlotfs.emulator.settings import EmulatorSettings, random_api_key, random_api_secret
 
 DEFAULT_PORT = 8880
+KEPT_ENTRIES, KEPT_BYTES = 1000, 1024 * 1024  # of the request log: nobody reads it here
+_LONGEST_LIFETIME_S = 100 * 366 * 86400.0
+_MOST_ASSETS = 10_000_000
+_MOST_DESCRIPTORS = 8192
+_SHOWN_NAMES = 3
 _UNITS_S = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -36,19 +45,22 @@ class Unusable(click.ClickException):
 
 
 def _duration(_context: click.Context, _option: click.Parameter, text: str) -> float:
-    matched = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip())
+    matched = re.fullmatch(r"([0-9]{1,18}(?:\.[0-9]{1,18})?)([smhd]?)", text.strip())
     seconds = float(matched[1]) * _UNITS_S[matched[2]] if matched else 0.0
-    if seconds < 1:
-        raise click.BadParameter(f"{text!r} is not at least 1s, like 72h, 90s or 2s")
+    if not 1 <= seconds <= _LONGEST_LIFETIME_S:
+        raise click.BadParameter(
+            f"{text[:40]!r} is not at least 1s, like 72h, 90s or 2s, and 100 years at most"
+        )
     return seconds
 
 
 def _rate(_context: click.Context, _option: click.Parameter, text: str) -> int | None:
     if text == "off":
         return None
-    if not (text.isascii() and text.isdigit()) or int(text) == 0:
-        raise click.BadParameter(f"{text!r} is neither a number of calls nor 'off'")
-    return int(text)
+    calls = whole_number(text)
+    if not calls:
+        raise click.BadParameter(f"{text[:40]!r} is neither a number of calls nor 'off'")
+    return calls
 
 
 def _synthetic(
@@ -57,15 +69,25 @@ def _synthetic(
     wanted: list[tuple[int, int]] = []
     for text in texts:
         count, _, size = text.partition("x")
+        number = whole_number(count)
+        if number is None or number > _MOST_ASSETS:
+            raise click.BadParameter(
+                f"{text[:40]!r} is not COUNT or COUNTxSIZE, like 1000x5M, of {_MOST_ASSETS} at most"
+            )
         try:
-            wanted.append((int(count), parse_size(size or "5M")))
-        except ValueError:
-            raise click.BadParameter(f"{text!r} is not COUNT or COUNTxSIZE, like 1000x5M") from None
+            wanted.append((number, parse_size(size or "5M")))
+        except ValueError as error:
+            raise click.BadParameter(f"{error} (COUNTxSIZE)") from None
     return wanted
 
 
 @click.command("emulator")
 @click.option("--media", metavar="DIR", type=click.Path(path_type=Path), help="Serve its files.")
+@click.option(
+    "--follow-links",
+    is_flag=True,
+    help="Also serve what links in DIR lead to, outside of it as well.",
+)
 @click.option(
     "--synthetic",
     metavar="COUNT[xSIZE]",
@@ -74,7 +96,13 @@ def _synthetic(
     help="Add made-up assets, like 100000x5M or 1x100G …",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=DEFAULT_PORT, show_default=True, help="0 takes a free one.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=DEFAULT_PORT,
+    show_default=True,
+    help="0 takes a free one.",
+)
 @click.option("--cdn", is_flag=True, help="Listen on a second port as the cached CDN host.")
 @click.option(
     "--url-lifetime",
@@ -97,7 +125,7 @@ def _synthetic(
 )
 @click.option(
     "--page-cap",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 100_000),
     default=500,
     show_default=True,
     help="Assets in a page of a listing at most.",
@@ -122,6 +150,7 @@ def _synthetic(
 def emulator(
     *,
     media: Path | None,
+    follow_links: bool,
     synthetic: list[tuple[int, int]],
     host: str,
     port: int,
@@ -156,11 +185,12 @@ def emulator(
     )
     with contextlib.ExitStack() as stack:
         try:
-            library = _library(media, synthetic)
+            library = _library(media, synthetic, follow_links=follow_links)
             plan = FaultPlan.from_json(faults) if faults else FaultPlan()
             log = stack.enter_context(_logging_to(request_log))
         except (ValueError, OSError) as error:
             raise Unusable(str(error)) from error
+        _raise_descriptor_limit()
         stack.enter_context(_blocked_signals())  # before the server's thread, which inherits it
         server = Emulator(library, settings, faults=plan, requests=log)
         try:
@@ -179,29 +209,61 @@ def emulator(
             server.expire_urls()
 
 
-def _library(media: Path | None, synthetic: list[tuple[int, int]]) -> Library:
+def _library(
+    media: Path | None, synthetic: list[tuple[int, int]], *, follow_links: bool
+) -> Library:
     if media is None and not synthetic:
         raise ValueError("nothing to serve: give --media DIR, --synthetic COUNT, or both")
-    library = Library.from_folder(media) if media is not None else Library()
+    library = Library()
+    if media is not None:
+        found = read_folder(media, follow_links=follow_links)
+        library = Library(found.assets, found.labels)
+        if found.links:
+            click.echo(
+                f"{_counted(found.links, 'link')} skipped; --follow-links serves what they lead to"
+            )
+        if found.too_deep:
+            click.echo(f"{_counted(found.too_deep, 'folder')} skipped: nested too deeply")
     for seed, (count, size) in enumerate(synthetic):
         for asset in invent_assets(count, size_bytes=size, seed=seed):
             library.add(asset)
     return library
 
 
+def _counted(names: Sequence[str], what: str) -> str:
+    """``2 links (a.mov, b.mov) were``: names in ASCII, so that none can command a terminal."""
+    shown = ", ".join(ascii(name[:80])[1:-1] for name in names[:_SHOWN_NAMES])
+    more = ", …" if len(names) > _SHOWN_NAMES else ""
+    ending, verb = ("s", "were") if len(names) > 1 else ("", "was")
+    return f"{len(names)} {what}{ending} ({shown}{more}) {verb}"
+
+
+def _raise_descriptor_limit() -> None:
+    """Each connection takes a descriptor or two, and the usual limit is 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MOST_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):  # a sandbox may forbid it
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 @contextlib.contextmanager
 def _logging_to(path: Path | None) -> Iterator[RequestLog]:
     if path is None:
-        yield RequestLog()
+        yield RequestLog(kept_entries=KEPT_ENTRIES, kept_bytes=KEPT_BYTES)
         return
+    complaints = QuietLog()
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a") as lines:
 
         def write(entry: RequestEntry) -> None:
             fields = {n: v for n, v in asdict(entry).items() if not n.startswith("_")}
-            lines.write(json.dumps(fields) + "\n")
-            lines.flush()
+            try:
+                lines.write(json.dumps(fields) + "\n")
+                lines.flush()
+            except OSError as error:  # the disk is full: the requests are answered all the same
+                complaints.once_a_minute("log", f"cannot write to {path}: {error.strerror}")
 
-        yield RequestLog(on_end=write)
+        yield RequestLog(write, kept_entries=KEPT_ENTRIES, kept_bytes=KEPT_BYTES)
 
 
 @contextlib.contextmanager
@@ -227,10 +289,16 @@ def _profile(path: Path | None, server: Emulator) -> Iterator[Path]:
         if path is None:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="backlotfs-emulator-"))
             path = Path(folder, "config.toml")
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with open(descriptor, "w", encoding="utf-8") as file:
-            os.fchmod(descriptor, 0o600)  # the file may have been there, open to others
-            file.write(text)
+        # a new file takes the place of what is there: a link is not followed, and a file that was
+        # open to others is not written to
+        descriptor, new = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with open(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+            os.replace(new, path)
+        except BaseException:
+            os.unlink(new)
+            raise
         yield path
 
 

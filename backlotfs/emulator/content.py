@@ -9,9 +9,13 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
+
+from backlotfs.emulator.media_folder import MediaFolder, open_regular_file
+from backlotfs.emulator.numbers_and_dates import FIRST_SECOND, LAST_SECOND
 
 
 class OpenContent(Protocol):
@@ -111,14 +115,17 @@ class BytesContent:
 
 @dataclass(frozen=True, slots=True)
 class FileContent:
-    """A file, looked at anew for every request; its ETag follows from size and mtime.
+    """A regular file, looked at anew for every request; its ETag follows from size and mtime.
 
-    :ivar path: a regular file.
+    :ivar path: where it is.
     :ivar not_before: ``last_modified`` is never earlier (a replacement has to look younger).
+    :ivar folder: the media folder it belongs to: it is opened beneath that folder, so that no link
+        leads outside. None: it is opened at ``path``, and a link there is followed.
     """
 
     path: Path
     not_before: int = 0
+    folder: MediaFolder | None = None
 
     @property
     def size(self) -> int:
@@ -128,7 +135,10 @@ class FileContent:
 
     @property
     def etag(self) -> str:
-        """Validator of the file as it is now."""
+        """Validator of the file as it is now.
+
+        :raises OSError: when it cannot be opened.
+        """
         with self.open() as opened:
             return opened.etag
 
@@ -136,7 +146,7 @@ class FileContent:
     def last_modified(self) -> int:
         """The file's mtime in whole seconds; ``not_before`` when the file is gone."""
         status = self._stat()
-        return max(self.not_before, int(status.st_mtime)) if status else self.not_before
+        return max(self.not_before, modified_at(status)) if status else self.not_before
 
     def read(self, offset: int, length: int) -> bytes:
         """Bytes of the file as it is now.
@@ -149,16 +159,32 @@ class FileContent:
     def open(self) -> OpenFile:
         """The version of this moment, held by a descriptor.
 
-        :raises OSError: when it cannot be opened.
+        :raises OSError: when it cannot be opened, or is no regular file (any more).
         """
-        file = io.FileIO(self.path, "rb")
-        return OpenFile(file, os.fstat(file.fileno()), self.not_before)
+        if self.folder is None:
+            descriptor = open_regular_file(self.path, follow=True)
+        else:
+            descriptor = self.folder.open(self._name)
+        file = io.FileIO(descriptor, "rb")
+        return OpenFile(file, os.fstat(descriptor), self.not_before)
+
+    @property
+    def _name(self) -> str:
+        return self.path.relative_to(self.folder.path).as_posix() if self.folder else ""
 
     def _stat(self) -> os.stat_result | None:
         try:
-            return self.path.stat()
+            if self.folder is not None:
+                return self.folder.stat(self._name)
+            status = self.path.stat()
         except OSError:
             return None
+        return status if stat.S_ISREG(status.st_mode) else None
+
+
+def modified_at(status: os.stat_result) -> int:
+    """The mtime of a file in whole seconds, within the years that dates are written with."""
+    return min(max(int(status.st_mtime), FIRST_SECOND), LAST_SECOND)
 
 
 class OpenFile:
@@ -172,7 +198,7 @@ class OpenFile:
         digest = hashlib.md5(identity.encode(), usedforsecurity=False).hexdigest()
         self.file = file
         self.size = status.st_size
-        self.last_modified = max(not_before, int(status.st_mtime))
+        self.last_modified = max(not_before, modified_at(status))
         self.etag = f'"{digest}-1"'  # the multi-part form: no MD5 of the bytes is claimed
 
     def __enter__(self) -> OpenFile:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from backlotfs.emulator.library import Library
+from backlotfs.emulator.numbers_and_dates import iso_time
 from backlotfs.emulator.records import SOURCE_TYPES, DeletedAsset, EmulatedAsset, EmulatedLabel
 from backlotfs.emulator.routing import PREVIEW_IMAGE
-from backlotfs.emulator.source_errors import iso_time
 
 Dialect = Literal["2013", "2017"]
 

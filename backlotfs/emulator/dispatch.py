@@ -7,10 +7,16 @@ import secrets
 from dataclasses import replace
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from backlotfs.emulator.api_side import ApiSide
 from backlotfs.emulator.cdn_cache import CdnCache
-from backlotfs.emulator.exchange import Answer, ReceivedRequest
+from backlotfs.emulator.exchange import (
+    MOST_PARAMETERS,
+    Answer,
+    ReceivedRequest,
+    TooManyParameters,
+)
 from backlotfs.emulator.fault_effects import altered, rate_limit_message, replacement
 from backlotfs.emulator.fault_plan import FaultPlan, Strike
 from backlotfs.emulator.library import Library
@@ -20,12 +26,17 @@ from backlotfs.emulator.rate_limit import RateLimiter
 from backlotfs.emulator.request_log import RequestEntry, RequestLog
 from backlotfs.emulator.routing import RouteMatch, match_route
 from backlotfs.emulator.settings import EmulatorSettings
+from backlotfs.emulator.source_errors import source_error
 from backlotfs.emulator.source_side import SourceSide
 from backlotfs.emulator.source_url import SourceUrls
 from backlotfs.emulator.transfer import Transfer
+from backlotfs.emulator.workers import TooManyWaiting, WorkerPool
 
-_SCANS = frozenset({"assets", "deleted_assets", "label", "label_assets"})
-"""Routes that may walk the whole library: worked out beside the loop."""
+MOST_BODY_BYTES = 64 * 1024
+_MOST_HOST_LENGTH = 255
+_WORKERS = 8
+_MOST_WAITING = 2000  # more than there are connections
+_MOST_WAITING_FOR_IMAGES = 32
 
 API_HEADERS = {
     "Cache-Control": "no-cache",
@@ -35,7 +46,11 @@ API_HEADERS = {
 
 
 class Dispatcher:
-    """Handles requests of both hosts. Its coroutines run on the emulator's loop."""
+    """Handles requests of both hosts. Its coroutines run on the emulator's loop.
+
+    Whatever looks at files or walks the library runs in threads, preview images in one of their
+    own: nobody signs for them, and a frame of a new file can take seconds.
+    """
 
     def __init__(
         self,
@@ -57,6 +72,16 @@ class Dispatcher:
         self._limiter: RateLimiter | None = None
         if settings.rate_limit is not None:
             self._limiter = RateLimiter(settings.rate_limit, settings.rate_window_s, settings.clock)
+        self._workers = WorkerPool("emulator", threads=_WORKERS, most_waiting=_MOST_WAITING)
+        self._image_workers = WorkerPool(
+            "emulator-image", threads=1, most_waiting=_MOST_WAITING_FOR_IMAGES
+        )
+
+    def stop(self) -> None:
+        """End the threads; one that hangs in the kernel is left behind after a second."""
+        self._previews.stop()
+        self._workers.stop()
+        self._image_workers.stop()
 
     async def handle_api(self, request: web.BaseRequest) -> web.StreamResponse:
         """A request to the API host, or to the source side that shares its port."""
@@ -84,7 +109,7 @@ class Dispatcher:
         )
         try:
             strike = self._faults.strike(
-                match.route, match.embed_code, range_start(entry.range_header)
+                match.route, match.embed_code, range_start(request.headers.get("Range"))
             )
             if strike.rule is not None:
                 self._log.update(entry, fault=strike.rule.fault.kind)
@@ -95,16 +120,45 @@ class Dispatcher:
                 raw_path=raw_path,
                 raw_query=raw_query,
                 headers=request.headers,
-                body=await request.read(),
-                base_url=f"http://{request.headers.get('Host', '')}",
+                base_url=f"http://{request.headers.get('Host', '')[:_MOST_HOST_LENGTH]}",
             )
-            answer = await self._answer(received, match, host, strike)
+            try:
+                body = await self._body_of(request)
+                answer = await self._answer(replace(received, body=body), match, host, strike)
+            except _BadBody as error:
+                answer = Answer.message(error.status, str(error))
+            except TooManyParameters:
+                answer = Answer.message(400, f"A query has at most {MOST_PARAMETERS} parameters.")
+            except TooManyWaiting:
+                answer = source_error("SlowDown")
             sending = Transfer(
-                request, answer, log=self._log, entry=entry, now=self._settings.clock
+                request,
+                answer,
+                log=self._log,
+                entry=entry,
+                now=self._settings.clock,
+                workers=self._workers,
             )
             return await sending.send(strike.rule)
         finally:
             self._log.end(entry)
+
+    async def _body_of(self, request: web.BaseRequest) -> bytes:
+        """The body, which no route needs: it only takes part in the signature."""
+        if not request.body_exists:
+            return b""
+        body = bytearray()
+        try:
+            async with asyncio.timeout(self._settings.body_timeout_s):
+                while part := await request.content.readany():
+                    body += part
+                    if len(body) > MOST_BODY_BYTES:
+                        raise _BadBody(413, f"A body has at most {MOST_BODY_BYTES} bytes.")
+        except TimeoutError:
+            raise _BadBody(408, "The body did not come in time.") from None
+        except (web.RequestPayloadError, HttpProcessingError):
+            raise _BadBody(400, "The body cannot be read.") from None
+        return bytes(body)
 
     async def _answer(
         self, received: ReceivedRequest, match: RouteMatch, host: str, strike: Strike
@@ -112,17 +166,23 @@ class Dispatcher:
         fault = strike.rule.fault if strike.rule is not None else None
         instead = replacement(fault) if fault is not None else None
         if match.route == "source":
-            answer = instead or self._source.answer(received)
+            answer = instead or await self._source_answer(received)
         elif match.route == "preview_image":
-            answer = instead or await self._preview(received, match)
+            answer = instead or await self._image_answer(received, match)
         elif host == "cdn":
             answer = instead or await self._cdn_answer(received, match)
         else:
             answer = await self._metered_answer(received, match, instead)
         return altered(fault, answer) if fault is not None else answer
 
-    async def _preview(self, received: ReceivedRequest, match: RouteMatch) -> Answer:
-        return await asyncio.to_thread(self._previews.answer, received, match.subject)
+    async def _image_answer(self, received: ReceivedRequest, match: RouteMatch) -> Answer:
+        return await self._image_workers.run(self._previews.answer, received, match.subject)
+
+    async def _source_answer(self, received: ReceivedRequest) -> Answer:
+        refusal = self._source.refusal(received)
+        if refusal is not None:
+            return refusal
+        return await self._workers.run(self._source.answer, received)
 
     async def _metered_answer(
         self, received: ReceivedRequest, match: RouteMatch, instead: Answer | None
@@ -151,9 +211,18 @@ class Dispatcher:
         return answer
 
     async def _api_answer(self, received: ReceivedRequest, match: RouteMatch) -> Answer:
-        if match.route in _SCANS:
-            return await asyncio.to_thread(self._api.answer, received, match)
-        return self._api.answer(received, match)
+        refusal = self._api.refusal(received)
+        if refusal is not None:
+            return refusal
+        return await self._workers.run(self._api.answer, received, match)
+
+
+class _BadBody(Exception):
+    """The body of a request is not read to its end; the answer's status and text."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
 
 
 def _with_api_headers(answer: Answer, headers: dict[str, str]) -> Answer:

@@ -5,15 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from backlotfs.emulator.content import OpenContent
 
+MOST_PARAMETERS = 100
+"""In a query; the API knows about ten."""
+
 API_CONTENT_TYPE = "application/json;charset=utf-8"
 
 
-@dataclass(frozen=True, slots=True)
+class TooManyParameters(ValueError):
+    """A query has more parameters than any request needs; answered by 400."""
+
+
+@dataclass(frozen=True)
 class ReceivedRequest:
     """One request.
 
@@ -32,9 +40,14 @@ class ReceivedRequest:
     body: bytes = b""
     base_url: str = ""
 
-    @property
+    @cached_property
     def parameters(self) -> list[tuple[str, str]]:
-        """Decoded query parameters in the order received, empty ones included."""
+        """Decoded query parameters in the order received, empty ones included.
+
+        :raises TooManyParameters: when there are more than ``MOST_PARAMETERS``.
+        """
+        if self.raw_query.count("&") >= MOST_PARAMETERS:
+            raise TooManyParameters
         return parse_qsl(self.raw_query, keep_blank_values=True, errors="surrogateescape")
 
     @property
@@ -74,7 +87,10 @@ class Answer:
     def json(cls, payload: Any, status: int = 200) -> Answer:
         """A JSON answer of the API side."""
         text = json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
-        body = text.encode("utf-8", "surrogateescape")
+        try:
+            body = text.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:  # half of a surrogate pair, which no encoding can hold
+            body = text.encode("utf-8", "replace")
         return cls(status, body, {"Content-Type": API_CONTENT_TYPE})
 
     @classmethod

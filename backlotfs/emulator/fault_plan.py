@@ -222,7 +222,7 @@ class FaultPlan:
                 plan.add(Fault.of(entry["fault"], **what), **when)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
-        except (AttributeError, KeyError, TypeError) as error:
+        except (AttributeError, KeyError, OverflowError, RecursionError, TypeError) as error:
             raise ValueError(f"{path}: not a fault plan ({error!r})") from error
         return plan
 

@@ -72,6 +72,7 @@ _KINDS: Mapping[str, Mapping[str, Any]] = {
     "other_length": {"size_delta": -1},
     "gzip": {},
 }
+_LARGEST_NUMBER = 2**62
 _NOT_NUMBERS = frozenset({"body", "content_type", "headers", "location"})
 
 
@@ -98,6 +99,7 @@ class Fault:
         for name, value in complete.items():
             optional = value is None and _KINDS[kind][name] is None
             is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            is_number = is_number and abs(value) <= _LARGEST_NUMBER
             if value is _NEEDED or not (name in _NOT_NUMBERS or optional or is_number):
                 raise ValueError(f"the fault {kind!r} needs a value for {name}")
         return cls(kind, complete)

@@ -75,15 +75,16 @@ class LabelRoutes:
         return self._assets.listing(request, carrying)
 
     def _by_full_path(self, _request: ReceivedRequest, text: str) -> Answer:
+        by_name: dict[str, list[EmulatedLabel]] = {}
+        for label in self._library.labels():
+            by_name.setdefault(self._library.full_name(label), []).append(label)
         found: list[EmulatedLabel] = []
         missing: list[str] = []
-        for names in split_full_paths(text):
-            wanted = "".join(f"/{name}" for name in names)
-            matches = [
-                one for one in self._library.labels() if self._library.full_name(one) == wanted
-            ]
-            found += matches
-            if not matches:
+        for wanted in dict.fromkeys(
+            "".join(f"/{name}" for name in names) for names in split_full_paths(text)
+        ):
+            found += by_name.get(wanted, [])
+            if wanted not in by_name:
                 missing.append(wanted)
         if missing:
             return Answer.message(400, "Some labels do not exist.", missing_labels=missing)

@@ -45,13 +45,20 @@ class Library:
             self.add(asset)
 
     @classmethod
-    def from_folder(cls, path: str | Path, *, clock: Callable[[], float] = time.time) -> Library:
+    def from_folder(
+        cls,
+        path: str | Path,
+        *,
+        follow_links: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> Library:
         """Every regular file below ``path`` as an asset; see ``backlotfs.emulator.folder``.
 
+        :param follow_links: also serve what links in the folder lead to, inside or outside of it.
         :raises ValueError: when the folder or its ``library.json`` cannot be used; one sentence.
         """
-        assets, labels = read_folder(Path(path))
-        return cls(assets, labels, clock=clock)
+        found = read_folder(Path(path), follow_links=follow_links)
+        return cls(found.assets, found.labels, clock=clock)
 
     @classmethod
     def synthetic(
@@ -102,9 +109,11 @@ class Library:
         embed_code = key.partition("/")[0]
         with self._lock:
             asset = self._assets.get(embed_code)
-            if asset is not None and asset.object_key == key:
-                return asset.content
-            return self._kept.get(embed_code, {}).get(key)
+            kept = self._kept.get(embed_code, {}).get(key)
+        # outside of the lock: the key holds the size, for which a file is looked at
+        if asset is not None and asset.object_key == key:
+            return asset.content
+        return kept
 
     def add(self, asset: EmulatedAsset) -> EmulatedAsset:
         """Put in a new asset.

@@ -21,14 +21,19 @@ Labels are named by ``key``, by ``id`` or by full path; equal names side by side
 
 from __future__ import annotations
 
-import datetime
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
+from backlotfs.emulator.media_folder import MediaFolder
+from backlotfs.emulator.numbers_and_dates import (
+    FIRST_SECOND,
+    LAST_SECOND,
+    moment_of,
+    whole_number,
+)
 from backlotfs.emulator.records import (
     EmulatedAsset,
     EmulatedLabel,
@@ -38,37 +43,40 @@ from backlotfs.emulator.records import (
 from backlotfs.emulator.synthetic import SyntheticContent, seed_of
 
 LIBRARY_FILE = "library.json"
+LARGEST_OBJECT = 2**60
+"""Bytes of the largest object that can be made up: 1 EiB."""
 
-_FIELDS = frozenset(
-    {
-        *("embed_code", "title", "description", "original_file_name", "asset_type", "status"),
-        *("duration_ms", "created_at", "external_id", "metadata", "reported_size"),
-        *("url_withheld", "source_position", "extras"),
-    }
-)
+_MOST_BYTES = 256 * 2**20  # of a library.json; about a million entries
+_MOST_LABEL_LEVELS = 100
+_MOST_MS = 10**15
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 
 
 def parse_size(text: str | int) -> int:
-    """Bytes: ``5000000``, ``"5M"``, ``"100G"`` (powers of 1024).
+    """Bytes: ``5000000``, ``"5M"``, ``"100G"`` (powers of 1024), up to 1 EiB.
 
     :raises ValueError: when it is not a size.
     """
-    matched = re.fullmatch(r"(\d+)([KMGT]?)(?:i?B)?", str(text).strip(), re.IGNORECASE)
-    if matched is None:
-        raise ValueError(f"{text!r} is not a size like 5M or 100G")
-    return int(matched[1]) * _UNITS[matched[2].upper()]
+    shown = f"{text:d}" if isinstance(text, int) and abs(text) <= LARGEST_OBJECT else str(text)[:40]
+    matched = re.fullmatch(r"([0-9]+)([KMGT]?)(?:i?B)?", shown.strip(), re.IGNORECASE)
+    number = whole_number(matched[1]) if matched else None
+    size = number * _UNITS[matched[2].upper()] if matched and number is not None else None
+    if size is None or size > LARGEST_OBJECT:
+        raise ValueError(f"{shown!r} is not a size like 5M or 100G, of 1 EiB at most")
+    return size
 
 
 def read_library_file(
-    path: Path, files: Mapping[str, EmulatedAsset]
+    folder: MediaFolder, files: Mapping[str, EmulatedAsset]
 ) -> tuple[list[EmulatedAsset], list[EmulatedLabel]]:
-    """The library that ``path`` makes of ``files`` (by their path below the folder).
+    """The library that the ``library.json`` of ``folder`` makes of ``files``.
 
+    :param files: the assets of all files, by their path below the folder.
     :raises ValueError: when it cannot be understood; one sentence that names the place.
     """
+    path = folder.path / LIBRARY_FILE
     try:
-        document: Any = json.loads(path.read_text(encoding="utf-8"))
+        document: Any = json.loads(_read(folder), parse_int=_number, parse_constant=_refused)
         labels = _Labels(document.get("labels", []))
         assets, described = [], set()
         for index, entry in enumerate(document.get("assets", [])):
@@ -77,27 +85,52 @@ def read_library_file(
             described.add(name)
         if not document.get("only_listed", False):
             assets += [asset for name, asset in files.items() if name not in described]
+    except RecursionError:
+        raise ValueError(f"{path} cannot be used: it is nested too deeply") from None
     except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         raise ValueError(f"{path} cannot be used: {error}") from error
     return assets, labels.all
 
 
+def _read(folder: MediaFolder) -> str:
+    with open(folder.open(LIBRARY_FILE), "rb") as file:
+        text = file.read(_MOST_BYTES + 1)
+    if len(text) > _MOST_BYTES:
+        raise ValueError(f"it is larger than {_MOST_BYTES} bytes")
+    return text.decode("utf-8")
+
+
+def _number(digits: str) -> int:
+    number = whole_number(digits, signed=True)
+    if number is None:
+        raise ValueError(f"a number is too long: {digits[:20]}…")
+    return number
+
+
+def _refused(constant: str) -> None:
+    raise ValueError(f"{constant} is not a number")
+
+
 class _Labels:
-    def __init__(self, tree: list[dict[str, Any]]) -> None:
+    def __init__(self, tree: Any) -> None:
         self.all: list[EmulatedLabel] = []
         self._by_reference: dict[str, str] = {}
-        self._grow(tree, None, "")
+        self._grow(tree, None, "", 1)
 
-    def _grow(self, tree: list[dict[str, Any]], parent_id: str | None, above: str) -> None:
+    def _grow(self, tree: Any, parent_id: str | None, above: str, level: int) -> None:
+        if level > _MOST_LABEL_LEVELS:
+            raise ValueError(f"labels are nested more than {_MOST_LABEL_LEVELS} levels deep")
         for entry in tree:
-            full_name = f"{above}/{entry['name']}"
+            name = _text("name", entry["name"])
+            full_name = f"{above}/{name}"
             # the position takes part: equal names side by side are different labels
-            label_id = entry.get("id") or stable_label_id(f"{full_name}#{len(self.all)}")
-            self.all.append(EmulatedLabel(label_id, entry["name"], parent_id))
+            given_id = entry.get("id")
+            label_id = given_id or stable_label_id(f"{full_name}#{len(self.all)}")
+            self.all.append(EmulatedLabel(_text("id", label_id), name, parent_id))
             for reference in (entry.get("key"), label_id, full_name):
                 if reference is not None:
                     self._by_reference.setdefault(reference, label_id)
-            self._grow(entry.get("children", []), label_id, full_name)
+            self._grow(entry.get("children", []), label_id, full_name, level + 1)
 
     def ids(self, references: list[str]) -> tuple[str, ...]:
         unknown = [one for one in references if one not in self._by_reference]
@@ -114,10 +147,11 @@ def _asset(
     *,
     again: bool,
 ) -> EmulatedAsset:
-    unknown = sorted(set(entry) - _FIELDS - {"file", "synthetic", "labels"})
+    unknown = sorted(set(entry) - set(_FIELDS) - {"file", "synthetic", "labels"})
     if unknown:
         raise ValueError(f"assets[{index}] has unknown fields: {', '.join(unknown)}")
-    own_code = stable_embed_code(f"entry:{index}:{entry.get('file') or entry.get('title')}")
+    identity = f"entry:{index}:{entry.get('file') or entry.get('title')}"
+    own_code = stable_embed_code(_encodable(identity))
     if "file" in entry:
         if entry["file"] not in files:
             raise ValueError(f"assets[{index}] names {entry['file']!r}, which is not in the folder")
@@ -129,14 +163,75 @@ def _asset(
     if "synthetic" in entry:
         size = parse_size(entry["synthetic"])
         base = replace(base, content=SyntheticContent(seed_of(own_code), size))
-    fields = {name: entry[name] for name in _FIELDS if name in entry}
-    if "created_at" in fields:
-        fields["created_at"] = _seconds(fields["created_at"])
+    fields = {name: read(name, entry[name]) for name, read in _FIELDS.items() if name in entry}
     return replace(base, label_ids=labels.ids(entry.get("labels", [])), **fields)
 
 
-def _seconds(value: Any) -> int:
-    if isinstance(value, int):
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is not a text: {str(value)[:40]}")
+    return _encodable(value)
+
+
+def _encodable(text: str) -> str:
+    """``text`` without halves of surrogate pairs, which JSON can spell and UTF-8 cannot."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _text_or_null(name: str, value: Any) -> str | None:
+    return None if value is None else _text(name, value)
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} is neither true nor false")
+    return value
+
+
+def _whole(least: int, most: int) -> Callable[[str, Any], int]:
+    def read(name: str, value: Any) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            raise ValueError(f"{name} is not a whole number from {least} to {most}")
         return value
-    moment = datetime.datetime.fromisoformat(value)
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)).timestamp())
+
+    return read
+
+
+def _size_or_null(name: str, value: Any) -> int | None:
+    return None if value is None else _whole(0, LARGEST_OBJECT)(name, value)
+
+
+def _moment(name: str, value: Any) -> int:
+    if isinstance(value, str):
+        seconds = moment_of(value)
+        if seconds is None:
+            raise ValueError(f"{name} is not a date")
+        value = int(seconds)
+    return _whole(FIRST_SECOND, LAST_SECOND)(name, value)
+
+
+def _mapping(name: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"{name} is not an object")
+    # written and read again: what cannot be sent is refused now, not in an answer
+    json.dumps(value, allow_nan=False)
+    return value
+
+
+_FIELDS: Mapping[str, Callable[[str, Any], Any]] = {
+    "embed_code": _text,
+    "title": _text,
+    "description": _text_or_null,
+    "original_file_name": _text_or_null,
+    "asset_type": _text,
+    "status": _text,
+    "duration_ms": _whole(0, _MOST_MS),
+    "created_at": _moment,
+    "external_id": _text_or_null,
+    "metadata": _mapping,
+    "reported_size": _size_or_null,
+    "url_withheld": _flag,
+    "source_position": _whole(0, 1000),
+    "extras": _mapping,
+}
+"""Field of an entry to the function that checks and converts its value."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
+from backlotfs.emulator.numbers_and_dates import whole_number
 from backlotfs.emulator.records import EmulatedAsset
 
 DEFAULT_LIMIT = 100
@@ -47,13 +48,18 @@ class Page:
     next_token: str | None
 
 
+def _number(text: str) -> int | None:
+    return whole_number(text, signed=True)
+
+
 _ORDERABLE: dict[str, tuple[Callable[[EmulatedAsset], Any], Callable[[str], Any]]] = {
     "name": (lambda asset: asset.title.lower(), str),
-    "duration": (lambda asset: asset.duration_ms, int),
+    "duration": (lambda asset: asset.duration_ms, _number),
     "asset_type": (lambda asset: asset.asset_type, str),
-    "created_at": (lambda asset: asset.created_at, int),
-    "updated_at": (lambda asset: asset.changed_at, int),
+    "created_at": (lambda asset: asset.created_at, _number),
+    "updated_at": (lambda asset: asset.changed_at, _number),
 }
+"""Field to its value of an asset, and to how its value in a page token is read (None: badly)."""
 
 
 def parse_order(text: str | None) -> Order:
@@ -65,9 +71,9 @@ def parse_order(text: str | None) -> Order:
         return Order()
     field, _, direction = text.strip().partition(" ")
     if field not in _ORDERABLE:
-        raise BadListing(f"Cannot order by {field!r}.")
+        raise BadListing(f"Cannot order by {field[:80]!r}.")
     if direction.strip().lower() not in ("", "ascending", "descending"):
-        raise BadListing(f"Unknown direction {direction!r}.")
+        raise BadListing(f"Unknown direction {direction[:80]!r}.")
     return Order(field, direction.strip().lower() == "descending")
 
 
@@ -78,9 +84,22 @@ def parse_limit(text: str | None, cap: int) -> int:
     """
     if text is None:
         return min(DEFAULT_LIMIT, cap)
-    if not (text.isascii() and text.isdigit()) or int(text) == 0:
+    wanted = whole_number(text)
+    if not wanted:
         raise BadListing("limit must be a number between 1 and 500.")
-    return min(int(text), cap)
+    return min(wanted, cap)
+
+
+def parse_token(text: str, order: Order) -> tuple[Any, str]:
+    """The value of the order and the embed code after which a page begins.
+
+    :raises BadListing: for a token that was not made here.
+    """
+    value, mark, embed_code = text.rpartition(";")
+    position = _ORDERABLE[order.field][1](value) if mark else None
+    if position is None:
+        raise BadListing("Invalid page_token.")
+    return position, embed_code
 
 
 def page_of(
@@ -99,7 +118,7 @@ def page_of(
     :raises BadListing: for a token that was not made here.
     :raises PastTheEnd: in ``token_then_404``, when a token leads to nothing.
     """
-    after = _after(token, order) if token is not None else None
+    after = parse_token(token, order) if token is not None else None
     if order.is_default:
         start = 0
         if after is not None:
@@ -134,16 +153,6 @@ def next_page_url(path: str, parameters: Iterable[tuple[str, str]], token: str) 
 
 def _default_key(asset: EmulatedAsset) -> tuple[int, str]:
     return -asset.created_at, asset.embed_code
-
-
-def _after(token: str, order: Order) -> tuple[Any, str]:
-    value, mark, embed_code = token.rpartition(";")
-    if mark:
-        try:
-            return _ORDERABLE[order.field][1](value), embed_code
-        except ValueError:
-            pass  # the same answer as for a token without a mark
-    raise BadListing("Invalid page_token.")
 
 
 def _reordered(

@@ -10,7 +10,6 @@ import hashlib
 import shutil
 import struct
 import subprocess
-import threading
 import zlib
 from pathlib import Path
 
@@ -22,17 +21,34 @@ from backlotfs.emulator.records import EmulatedAsset
 from backlotfs.emulator.source_errors import source_error
 
 _FFMPEG_S = 20.0
+_KEPT_BYTES = 64 * 1024 * 1024
+_ENTRY_BYTES = 500  # of what is known of a file, beside the frame
+#: Formats that can name other files (playlists, concat, DASH) would show what is not in the folder.
+_ONLY_THIS_FILE = (
+    *("-protocol_whitelist", "file"),
+    "-format_whitelist",
+    "mov,matroska,avi,mpegts,mpeg,mpegvideo,mxf,asf,flv,ogg,gxf,dv,h264,hevc,m4v,rm,wtv,nut,ivf",
+)
 _WIDTH, _HEIGHT = 320, 180
 
 
 class PreviewSide:
-    """Answers requests for preview images. Thread-safe; may take seconds for a new file."""
+    """Answers requests for preview images. For one thread; may take seconds for a new file."""
 
     def __init__(self, library: Library) -> None:
         """Serve the images of ``library``."""
         self._library = library
-        self._lock = threading.Lock()
         self._frames: dict[tuple[Path, str], bytes | None] = {}
+        self._bytes = 0
+        self._running: subprocess.Popen[bytes] | None = None
+        self._stopped = False
+
+    def stop(self) -> None:
+        """End the program that makes a frame. May be called from any thread."""
+        self._stopped = True
+        running = self._running
+        if running is not None:
+            running.kill()
 
     def answer(self, request: ReceivedRequest, embed_code: str) -> Answer:
         """The answer to one request."""
@@ -65,28 +81,52 @@ class PreviewSide:
     def _frame(self, content: FileContent) -> bytes | None:
         """The first frame, made once for each version of a file; None where none can be had."""
         try:
-            key = content.path, content.etag
+            with content.open() as opened:
+                key = content.path, opened.etag
+                if key not in self._frames:
+                    self._keep(key, self._first_frame(opened.file.fileno()))
+                return self._frames[key]
         except OSError:
             return None
-        with self._lock:
-            if key not in self._frames:
-                self._frames[key] = _first_frame(content.path)
-            return self._frames[key]
 
+    def _keep(self, key: tuple[Path, str], frame: bytes | None) -> None:
+        self._bytes += len(frame or b"") + _ENTRY_BYTES
+        while self._frames and self._bytes > _KEPT_BYTES:
+            oldest = next(iter(self._frames))
+            self._bytes -= len(self._frames.pop(oldest) or b"") + _ENTRY_BYTES
+        self._frames[key] = frame
 
-def _first_frame(path: Path) -> bytes | None:
-    ffmpeg = shutil.which("ffmpeg")
-    if ffmpeg is None:
-        return None
-    command = [
-        *(ffmpeg, "-nostdin", "-v", "error", "-i", f"file:{path}", "-frames:v", "1"),
-        *("-vf", "scale=640:-2", "-f", "image2pipe", "-c:v", "mjpeg", "-"),
-    ]
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=_FFMPEG_S, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 and done.stdout else None
+    def _first_frame(self, descriptor: int) -> bytes | None:
+        ffmpeg = shutil.which("ffmpeg")
+        if ffmpeg is None:
+            return None
+        # by the descriptor, which no link can take the place of
+        command = [
+            *(ffmpeg, "-nostdin", "-v", "error", *_ONLY_THIS_FILE),
+            *("-i", f"file:/proc/self/fd/{descriptor}", "-frames:v", "1"),
+            *("-vf", "scale=640:-2", "-f", "image2pipe", "-c:v", "mjpeg", "-"),
+        ]
+        try:
+            with subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                pass_fds=[descriptor],
+            ) as running:
+                self._running = running
+                if self._stopped:
+                    running.kill()
+                try:
+                    frame, _ = running.communicate(timeout=_FFMPEG_S)
+                except subprocess.TimeoutExpired:
+                    running.kill()
+                    return None
+                finally:
+                    self._running = None
+        except OSError:
+            return None
+        return frame if running.returncode == 0 and frame else None
 
 
 def _plain(embed_code: str) -> bytes:

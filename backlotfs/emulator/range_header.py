@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-_ONE_RANGE = re.compile(r"\s*bytes\s*=\s*(\d*)\s*-\s*(\d*)\s*", re.IGNORECASE)
+from backlotfs.emulator.numbers_and_dates import saturated
+
+_ONE_RANGE = re.compile(r"\s*bytes\s*=\s*([0-9]*)\s*-\s*([0-9]*)\s*", re.IGNORECASE | re.ASCII)
 
 
 class RangeNotSatisfiable(Exception):
@@ -14,7 +16,8 @@ class RangeNotSatisfiable(Exception):
 def requested_span(header: str | None, size: int) -> tuple[int, int] | None:
     """The half-open span that ``header`` asks for, or None when the whole object is meant.
 
-    A malformed header and one with several ranges are ignored: that is a 200, not an error.
+    A malformed header and one with several ranges are ignored: that is a 200, not an error. A
+    number of any length is one: it is past the end of every object.
 
     :raises RangeNotSatisfiable: when it starts at or past the end, or ``size`` is 0.
     """
@@ -25,18 +28,20 @@ def requested_span(header: str | None, size: int) -> tuple[int, int] | None:
     if not first and not last:
         return None
     if not first:
-        if int(last) == 0 or size == 0:
+        length = saturated(last)
+        if length == 0 or size == 0:
             raise RangeNotSatisfiable
-        return max(0, size - int(last)), size
-    start = int(first)
-    if last and int(last) < start:
+        return max(0, size - length), size
+    start = saturated(first)
+    stop = saturated(last) + 1 if last else size
+    if last and stop <= start:
         return None
     if start >= size:
         raise RangeNotSatisfiable
-    return start, min(int(last) + 1, size) if last else size
+    return start, min(stop, size)
 
 
 def range_start(header: str | None) -> int | None:
     """Where a ``Range`` header starts, without knowing the object; None when it does not say."""
     matched = _ONE_RANGE.fullmatch(header or "")
-    return int(matched[1]) if matched and matched[1] else None
+    return saturated(matched[1]) if matched and matched[1] else None

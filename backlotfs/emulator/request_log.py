@@ -5,6 +5,7 @@ Entries hold no query string, so no signature and no URL that works.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -12,7 +13,13 @@ from dataclasses import dataclass, field, replace
 from threading import Condition
 
 KEPT_ENTRIES = 200_000
-"""Entries kept; older ones are dropped, so that a long-running emulator stays small."""
+KEPT_BYTES = 192 * 1024 * 1024
+"""Entries and bytes of memory kept; older ones are dropped. A usual entry has about 600 bytes."""
+
+LONGEST_TEXT = 1024
+"""Characters of a path, a name or a header that an entry keeps."""
+
+_EMPTY_ENTRY_BYTES = 320  # the object, its numbers, its place in the log
 
 
 @dataclass(slots=True)
@@ -20,7 +27,7 @@ class RequestEntry:
     """One request. ``RequestLog.entries`` gives copies: they do not change under the reader.
 
     :ivar route: ``assets``, ``streams``, ``source`` …: see ``routing.ROUTES``.
-    :ivar path_without_query: as received, undecoded.
+    :ivar path_without_query: as received, undecoded; cut after 1024 characters, as all texts here.
     :ivar embed_code: the asset it is about, or None.
     :ivar range_header: the ``Range`` header, or None.
     :ivar connection_id: the client's port: equal for requests on one kept-alive connection.
@@ -47,6 +54,13 @@ class RequestEntry:
     fault: str | None = None
     _began: float = field(default_factory=time.monotonic, repr=False, compare=False)
 
+    def __post_init__(self) -> None:
+        """Cut what is too long."""
+        self.method = self.method[:LONGEST_TEXT]
+        self.path_without_query = self.path_without_query[:LONGEST_TEXT]
+        self.embed_code = self.embed_code and self.embed_code[:LONGEST_TEXT]
+        self.range_header = self.range_header and self.range_header[:LONGEST_TEXT]
+
     @property
     def ended(self) -> bool:
         """Whether the request is over."""
@@ -56,9 +70,21 @@ class RequestEntry:
 class RequestLog:
     """All requests of one emulator. Thread-safe."""
 
-    def __init__(self, on_end: Callable[[RequestEntry], None] | None = None) -> None:
-        """``on_end`` is called with each entry that is complete, on the server's thread."""
-        self._entries: deque[RequestEntry] = deque(maxlen=KEPT_ENTRIES)
+    def __init__(
+        self,
+        on_end: Callable[[RequestEntry], None] | None = None,
+        *,
+        kept_entries: int = KEPT_ENTRIES,
+        kept_bytes: int = KEPT_BYTES,
+    ) -> None:
+        """Keep the newest entries, within both limits.
+
+        :param on_end: called with each entry that is complete, on the server's thread.
+        """
+        self._entries: deque[tuple[RequestEntry, int]] = deque()
+        self._bytes = 0
+        self._kept_entries = kept_entries
+        self._kept_bytes = kept_bytes
         self._changed = Condition()
         self._on_end = on_end
 
@@ -67,19 +93,20 @@ class RequestLog:
     ) -> list[RequestEntry]:
         """Copies of the entries that fit, oldest first."""
         with self._changed:
-            return [replace(e) for e in self._entries if _fits(e, route, embed_code, status)]
+            return [replace(e) for e, _ in self._entries if _fits(e, route, embed_code, status)]
 
     def count(
         self, *, route: str | None = None, embed_code: str | None = None, status: int | None = None
     ) -> int:
         """How many entries fit."""
         with self._changed:
-            return sum(_fits(e, route, embed_code, status) for e in self._entries)
+            return sum(_fits(e, route, embed_code, status) for e, _ in self._entries)
 
     def clear(self) -> None:
         """Forget all entries; requests under way stay unlisted."""
         with self._changed:
             self._entries.clear()
+            self._bytes = 0
 
     def wait_for(
         self,
@@ -97,8 +124,12 @@ class RequestLog:
 
     def begin(self, entry: RequestEntry) -> RequestEntry:
         """List a request that starts; the server keeps the entry to fill it."""
+        size = _size_of(entry)
         with self._changed:
-            self._entries.append(entry)
+            self._entries.append((entry, size))
+            self._bytes += size
+            while len(self._entries) > self._kept_entries or self._bytes > self._kept_bytes:
+                self._bytes -= self._entries.popleft()[1]
             self._changed.notify_all()
         return entry
 
@@ -119,6 +150,12 @@ class RequestLog:
             self._changed.notify_all()
         if self._on_end is not None:
             self._on_end(entry)
+
+
+def _size_of(entry: RequestEntry) -> int:
+    """About the bytes of memory that an entry takes."""
+    texts = (entry.method, entry.path_without_query, entry.embed_code, entry.range_header)
+    return _EMPTY_ENTRY_BYTES + sum(sys.getsizeof(text) for text in texts if text is not None)
 
 
 def _fits(

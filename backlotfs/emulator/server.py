@@ -1,6 +1,7 @@
 """The emulator: both sides of a Backlot service on one port, in a thread of its own.
 
-Theory of operation. One thread runs one asyncio loop; every request is a task there. ``start``
+Theory of operation. One thread runs one asyncio loop; every request is a task there, and what may
+wait on a disk runs in threads beside it (``workers``). ``start``
 returns once the ports are bound; ``stop`` cancels the requests under way (a stalled one too),
 aborts their connections and ends the thread. Everything a test touches from outside (``library``,
 ``faults``, ``requests``, ``expire_urls``) is thread-safe and may be used before, during and after.
@@ -15,11 +16,13 @@ from types import TracebackType
 from backlotfs.emulator.dispatch import Dispatcher
 from backlotfs.emulator.fault_plan import FaultPlan
 from backlotfs.emulator.library import Library
-from backlotfs.emulator.listening import Listener
+from backlotfs.emulator.listening import Listener, connection_limit
+from backlotfs.emulator.quiet_log import QuietLog
 from backlotfs.emulator.request_log import RequestLog
 from backlotfs.emulator.settings import EmulatorSettings
 from backlotfs.emulator.source_url import SourceUrls
 
+_STOP_S = 10.0
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
 
 
@@ -120,13 +123,17 @@ class Emulator:
             raise self._failure
 
     def stop(self) -> None:
-        """End every request, close every socket, end the thread. May be called again."""
+        """End every request, close every socket, end the thread. May be called again.
+
+        Takes ten seconds at most: a thread that hangs in the kernel is left behind, and does not
+        keep the program from ending.
+        """
         loop, stopping, thread = self._loop, self._stopping, self._thread
         if thread is None or loop is None or stopping is None:
             return
         if thread.is_alive():
             loop.call_soon_threadsafe(stopping.set)
-            thread.join()
+            thread.join(_STOP_S)
 
     def _url(self, index: int) -> str:
         if index >= len(self._ports):
@@ -152,9 +159,12 @@ class Emulator:
             faults=self.faults,
             log=self.requests,
         )
-        listeners = [Listener(dispatcher.handle_api)]
+        log = QuietLog()
+        handlers = [dispatcher.handle_api]
         if self.settings.cdn:
-            listeners.append(Listener(dispatcher.handle_cdn))
+            handlers.append(dispatcher.handle_cdn)
+        limit = connection_limit(self.settings.max_connections, listeners=len(handlers))
+        listeners = [Listener(one, self.settings, limit=limit, log=log) for one in handlers]
         try:
             ports = (self.settings.port, 0)
             host = self.settings.host
@@ -166,3 +176,4 @@ class Emulator:
         finally:
             for one in listeners:
                 await one.close()
+            dispatcher.stop()

@@ -50,6 +50,12 @@ class EmulatorSettings:
     :ivar cdn: also listen on a second port as the CDN host: GETs only, no rate limit, answers
         kept for ``cdn_cache_s`` by their exact URL.
     :ivar cdn_cache_s: how old an answer of the CDN host may be.
+    :ivar head_timeout_s: longest time from the first byte of a request's head to its last.
+    :ivar idle_timeout_s: how long a connection may wait for its first or next request.
+    :ivar body_timeout_s: longest time for the body of a request.
+    :ivar send_timeout_s: how long a client may take no byte of an answer that waits for it.
+    :ivar max_connections: open at once; fewer where the limit of descriptors asks for it.
+    :ivar max_connections_per_address: open at once from one client address.
     :ivar clock: seconds since the epoch; expiry, rate window and ``Date`` all read it.
     """
 
@@ -71,6 +77,12 @@ class EmulatorSettings:
     range_error_content_range: bool = False
     cdn: bool = True
     cdn_cache_s: float = 300.0
+    head_timeout_s: float = 15.0
+    idle_timeout_s: float = 75.0
+    body_timeout_s: float = 30.0
+    send_timeout_s: float = 60.0
+    max_connections: int = 1024
+    max_connections_per_address: int = 256
     clock: Callable[[], float] = time.time
 
     @property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import datetime
 import secrets
 from xml.sax.saxutils import escape
 
@@ -18,6 +17,8 @@ _STATUS = {
     "PreconditionFailed": 412,
     "InvalidRange": 416,
     "InvalidArgument": 400,
+    "KeyTooLongError": 400,
+    "EntityTooLarge": 413,
     "InternalError": 500,
     "ServiceUnavailable": 503,
     "SlowDown": 503,
@@ -32,16 +33,12 @@ _MESSAGE = {
     "PreconditionFailed": "At least one of the pre-conditions you specified did not hold",
     "InvalidRange": "The requested range is not satisfiable",
     "InvalidArgument": "Only one auth mechanism allowed",
+    "KeyTooLongError": "Your key is too long.",
+    "EntityTooLarge": "Your proposed upload exceeds the maximum allowed size",
     "InternalError": "We encountered an internal error. Please try again.",
     "ServiceUnavailable": "Service is unable to handle request.",
     "SlowDown": "Please reduce your request rate.",
 }
-
-
-def iso_time(seconds: float) -> str:
-    """``2030-01-01T00:00:00Z``."""
-    moment = datetime.datetime.fromtimestamp(int(seconds), datetime.UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def amazon_headers() -> dict[str, str]:

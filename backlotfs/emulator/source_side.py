@@ -7,17 +7,20 @@ starts: a transfer under way outlives its URL.
 
 from __future__ import annotations
 
-import email.utils
 from urllib.parse import unquote
 
 from backlotfs.emulator.content import OpenContent
 from backlotfs.emulator.exchange import Answer, ReceivedRequest, Span
 from backlotfs.emulator.library import Library
+from backlotfs.emulator.numbers_and_dates import http_date, iso_time, moment_of_header, whole_number
 from backlotfs.emulator.range_header import RangeNotSatisfiable, requested_span
 from backlotfs.emulator.settings import EmulatorSettings
-from backlotfs.emulator.source_errors import amazon_headers, iso_time, source_error
+from backlotfs.emulator.source_errors import amazon_headers, source_error
 from backlotfs.emulator.source_signing import BUCKET, source_signature, string_to_sign
 from backlotfs.emulator.source_url import SourceUrls
+
+MOST_PATH_BYTES = 4096
+"""Of a path; S3's keys have at most 1024 bytes, three times that when percent-encoded."""
 
 CONTENT_TYPE = "binary/octet-stream"  # S3's own default; what the real objects had is unknown
 
@@ -32,10 +35,7 @@ class SourceSide:
         self._urls = urls
 
     def answer(self, request: ReceivedRequest) -> Answer:
-        """The answer to one request."""
-        refusal = self._refusal(request)
-        if refusal is not None:
-            return refusal
+        """The answer to a request that was not refused. It may open a file."""
         if request.method != "GET":  # only our own tests can sign one: URLs are signed for GET
             return source_error("MethodNotAllowed")
         key = unquote(request.raw_path, errors="surrogateescape").lstrip("/")
@@ -51,7 +51,10 @@ class SourceSide:
             opened.close()
         return answer
 
-    def _refusal(self, request: ReceivedRequest) -> Answer | None:
+    def refusal(self, request: ReceivedRequest) -> Answer | None:
+        """The answer to a request without good credentials, else None. Quick."""
+        if len(request.raw_path) > MOST_PATH_BYTES:
+            return source_error("KeyTooLongError")
         parameters = request.parameters
         values = dict(parameters)
         missing = [n for n in ("Signature", "Expires", "AWSAccessKeyId") if n not in values]
@@ -66,13 +69,14 @@ class SourceSide:
                 "parameters",
             )
         expires = values["Expires"]
-        if not (expires.isascii() and expires.isdigit()):
+        until = whole_number(expires)
+        if until is None:
             return source_error(
-                "AccessDenied", f"Invalid date (should be seconds since epoch): {expires}"
+                "AccessDenied", f"Invalid date (should be seconds since epoch): {expires[:40]}"
             )
         now = self._settings.clock()
-        if self._urls.is_expired(int(expires)):
-            shown = min(int(expires), int(now) - 1)  # a URL declared dead names a future date
+        if self._urls.is_expired(until):
+            shown = min(until, int(now) - 1)  # a URL declared dead names a future date
             return source_error(
                 "AccessDenied",
                 "Request has expired",
@@ -97,14 +101,14 @@ class SourceSide:
     def _object_answer(self, request: ReceivedRequest, opened: OpenContent) -> Answer:
         headers = {
             **amazon_headers(),
-            "Last-Modified": email.utils.formatdate(opened.last_modified, usegmt=True),
+            "Last-Modified": http_date(opened.last_modified),
             "ETag": opened.etag,
             "Accept-Ranges": "bytes",
         }
         match = request.headers.get("If-Match")
         if match is not None and not _names(match, opened.etag):
             return source_error("PreconditionFailed", Condition="If-Match")
-        since = _date(request.headers.get("If-Unmodified-Since"))
+        since = moment_of_header(request.headers.get("If-Unmodified-Since"))
         if match is None and since is not None and opened.last_modified > since:
             return source_error("PreconditionFailed", Condition="If-Unmodified-Since")
         none_match = request.headers.get("If-None-Match")
@@ -138,12 +142,3 @@ class SourceSide:
 
 def _names(header: str, etag: str) -> bool:
     return header.strip() == "*" or etag in (one.strip() for one in header.split(","))
-
-
-def _date(header: str | None) -> float | None:
-    if header is None:
-        return None
-    try:
-        return email.utils.parsedate_to_datetime(header).timestamp()
-    except ValueError:  # an unreadable date is ignored, as HTTP says
-        return None

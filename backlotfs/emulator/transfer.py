@@ -7,7 +7,6 @@ loop stays free for other requests; a file without faults goes by sendfile.
 from __future__ import annotations
 
 import asyncio
-import email.utils
 import socket
 import struct
 from collections.abc import Callable
@@ -17,7 +16,9 @@ from aiohttp import web
 
 from backlotfs.emulator.exchange import Answer, Span
 from backlotfs.emulator.fault_plan import FaultRule
+from backlotfs.emulator.numbers_and_dates import http_date
 from backlotfs.emulator.request_log import RequestEntry, RequestLog
+from backlotfs.emulator.workers import WorkerPool
 
 STEP_BYTES = 256 * 1024
 """Most bytes produced in one go: about a third of a millisecond of synthetic content."""
@@ -43,14 +44,20 @@ class Transfer:
         log: RequestLog,
         entry: RequestEntry,
         now: Callable[[], float],
+        workers: WorkerPool,
     ) -> None:
-        """``now`` gives seconds since the epoch for the ``Date`` header."""
+        """Send nothing yet.
+
+        :param now: seconds since the epoch for the ``Date`` header.
+        :param workers: where small parts of files are read.
+        """
+        self._workers = workers
         self._request = request
         self._answer = answer
         self._log = log
         self._entry = entry
         self._headers = {
-            "Date": email.utils.formatdate(now(), usegmt=True),
+            "Date": http_date(now()),
             **answer.headers,
         }
 
@@ -81,8 +88,12 @@ class Transfer:
             response = await self._start()
             await self._write(response, 0, body.length)
             return response
-        if body.content.file is None or body.length < SENDFILE_FROM_BYTES:
+        if body.content.file is None:
             return await self._send_bytes(body.content.read(body.start, body.length))
+        if body.length < SENDFILE_FROM_BYTES:
+            return await self._send_bytes(
+                await self._workers.run(body.content.read, body.start, body.length)
+            )
         response = await self._start()
         loop = asyncio.get_running_loop()
         at = body.start

@@ -14,13 +14,13 @@ the service's fuzzy match: case, plural and stop words do not count, and every t
 
 from __future__ import annotations
 
-import datetime
 import operator
 import re
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote
 
+from backlotfs.emulator.numbers_and_dates import moment_of, whole_number
 from backlotfs.emulator.records import EmulatedAsset
 
 Predicate = Callable[[EmulatedAsset], bool]
@@ -40,6 +40,7 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "=": operator.eq, "!=": operator.ne, "<": operator.lt,
     "<=": operator.le, ">": operator.gt, ">=": operator.ge,
 }  # fmt: skip  # a table reads better
+_SHOWN_LENGTH = 80
 _STOP_WORDS = frozenset(
     "a an and are as at be by for from in is it of on or that the to was with".split()  # noqa: SIM905 a sentence of stop words
 )
@@ -65,7 +66,7 @@ class _Parser:
         while self._keyword("OR"):
             conjuncts.append(self._conjunct())
         if self._next < len(self._tokens):
-            raise BadWhere(f"Unexpected {self._tokens[self._next][1]!r} in where clause.")
+            raise BadWhere(f"Unexpected {_shown(self._tokens[self._next][1])} in where clause.")
         return lambda asset: any(one(asset) for one in conjuncts)
 
     def _conjunct(self) -> Predicate:
@@ -115,7 +116,7 @@ class _Parser:
             raise BadWhere("The where clause ends too early.")
         kind, value = self._tokens[self._next]
         if kind not in kinds:
-            raise BadWhere(f"Unexpected {value!r} in where clause.")
+            raise BadWhere(f"Unexpected {_shown(value)} in where clause.")
         self._next += 1
         return value
 
@@ -132,8 +133,8 @@ class _Parser:
     def _literal(self) -> str:
         if self._next < len(self._tokens) and self._tokens[self._next][0] == "word":
             word = self._take("word")
-            if not re.fullmatch(r"-?\d+", word):
-                raise BadWhere(f"{word!r} is neither a number nor in quotes.")
+            if not re.fullmatch(r"-?[0-9]+", word):
+                raise BadWhere(f"{_shown(word)} is neither a number nor in quotes.")
             return word
         return self._text()
 
@@ -154,34 +155,42 @@ def _field(name: str) -> tuple[Callable[[EmulatedAsset], Any], Callable[[str], A
     """How to read a field, how to read a literal to compare it with, whether ``=`` is fuzzy."""
     if name.startswith("metadata."):
         key = unquote(name.removeprefix("metadata."))
-        return lambda asset: asset.metadata.get(key), str, False
+        return lambda asset: _text_of(asset.metadata.get(key)), str, False
     if name in ("time_restrictions.start_date", "time_restrictions.end_date"):
         part = name.partition(".")[2]
         return lambda asset: _restriction(asset, part), _epoch, False
     if name not in _FIELDS:
-        raise BadWhere(f"Cannot query on {name!r}.")
+        raise BadWhere(f"Cannot query on {_shown(name)}.")
     return _FIELDS[name]
 
 
 def _restriction(asset: EmulatedAsset, part: str) -> float | None:
     restrictions = asset.extras.get("time_restrictions")
     value = restrictions.get(part) if isinstance(restrictions, dict) else None
-    return _epoch(value) if isinstance(value, str) else None
+    return moment_of(value) if isinstance(value, str) else None
+
+
+def _text_of(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else str(value)
+
+
+def _shown(text: str) -> str:
+    """``text`` in quotes for a message, cut when it is long."""
+    return repr(text if len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}…")
 
 
 def _epoch(text: str) -> float:
-    try:
-        moment = datetime.datetime.fromisoformat(text)
-    except ValueError:
-        raise BadWhere(f"{text!r} is not a date.") from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)).timestamp()
+    moment = moment_of(text)
+    if moment is None:
+        raise BadWhere(f"{_shown(text)} is not a date.")
+    return moment
 
 
 def _integer(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise BadWhere(f"{text!r} is not a number.") from None
+    number = whole_number(text, signed=True)
+    if number is None:
+        raise BadWhere(f"{_shown(text)} is not a number.")
+    return number
 
 
 def _terms(text: str) -> frozenset[str]:

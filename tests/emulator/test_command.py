@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,12 +26,18 @@ PROGRAM = [sys.executable, "-c", "from backlotfs.emulator.command import emulato
 
 
 @contextmanager
-def running(*options: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """The command, once it is ready; killed at the end if it still runs."""
+def running(
+    *options: str, before: Callable[[], None] | None = None, **environment: str
+) -> Iterator[subprocess.Popen[str]]:
+    """The command, once it is ready; killed at the end if it still runs.
+
+    ``before`` runs in the new process before the command does.
+    """
     reader, writer = os.pipe()
     with subprocess.Popen(
         [*PROGRAM, "--port", "0", "--ready-fd", str(writer), *options],
         pass_fds=[writer],
+        preexec_fn=before,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

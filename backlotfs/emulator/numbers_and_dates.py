@@ -1,0 +1,83 @@
+"""Numbers and dates out of requests and files, with a bound on how long and how large they get.
+
+Python's ``int`` takes signs, spaces, underscores and the digits of all scripts, and raises an error
+of its own for more than 4300 digits. Everything here takes ASCII digits only. Pure.
+"""
+
+from __future__ import annotations
+
+import datetime
+import email.utils
+import re
+
+MOST_DIGITS = 18
+"""Longest number that is one: below 2**63, and enough for any date in microseconds."""
+
+BEYOND = 10**MOST_DIGITS
+"""Stands for every longer number where only "too large" matters: larger than any object here."""
+
+FIRST_SECOND = -62_135_596_800  # 0001-01-01T00:00:00Z
+LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z
+_NUMBER = re.compile(rf"-?[0-9]{{1,{MOST_DIGITS}}}")
+_HTTP_DATE = "%a, %d %b %Y %H:%M:%S GMT"
+_HTTP_DATE_LENGTH = 29
+
+
+def whole_number(text: str, *, signed: bool = False) -> int | None:
+    """The number that ``text`` is, or None when it is none or has more than 18 digits.
+
+    :param signed: whether one ``-`` may stand before the digits.
+    """
+    if not _NUMBER.fullmatch(text):
+        return None
+    return int(text) if signed or text[0] != "-" else None
+
+
+def saturated(digits: str) -> int:
+    """The number of these ASCII digits; ``BEYOND`` for one that is longer than 18 digits.
+
+    :raises ValueError: when ``digits`` holds anything else.
+    """
+    if not (digits.isascii() and digits.isdigit()):
+        raise ValueError("not a number")
+    significant = digits.lstrip("0")
+    return BEYOND if len(significant) > MOST_DIGITS else int(significant or "0")
+
+
+def moment_of(text: str) -> float | None:
+    """Seconds since the epoch of an ISO 8601 date, UTC unless it says otherwise; or None."""
+    if not text.isascii():
+        return None
+    try:
+        moment = datetime.datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=datetime.UTC)
+        return moment.timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def moment_of_header(text: str | None) -> int | None:
+    """Seconds since the epoch of an HTTP date, as in ``Last-Modified``; None if it is none."""
+    if text is None or len(text) != _HTTP_DATE_LENGTH or not text.isascii():
+        return None
+    try:
+        moment = datetime.datetime.strptime(text, _HTTP_DATE)
+    except ValueError:
+        return None
+    return int(moment.replace(tzinfo=datetime.UTC).timestamp())
+
+
+def iso_time(seconds: float) -> str:
+    """``2030-01-01T00:00:00Z``; outside of the years 1 to 9999 the nearest second in them."""
+    moment = datetime.datetime.fromtimestamp(_dated(seconds), datetime.UTC)
+    return f"{moment.year:04d}-{moment:%m-%dT%H:%M:%SZ}"
+
+
+def http_date(seconds: float) -> str:
+    """``Tue, 01 Jan 2030 00:00:00 GMT``; bounded as ``iso_time``."""
+    return email.utils.formatdate(_dated(seconds), usegmt=True)
+
+
+def _dated(seconds: float) -> int:
+    return int(min(max(seconds, FIRST_SECOND), LAST_SECOND))

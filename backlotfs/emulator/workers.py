@@ -1,0 +1,113 @@
+"""Threads for what may wait on a disk or take long, so that the event loop never does.
+
+Not ``concurrent.futures``: its threads are waited for when the interpreter ends, and one that hangs
+in the kernel (a network file system that is gone) would keep the whole program from ending.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+_STOP_S = 1.0  # for threads between two calls; one that hangs is left behind
+
+
+class TooManyWaiting(Exception):
+    """More calls wait for a thread than the pool allows."""
+
+
+class WorkerPool:
+    """Runs functions in daemon threads, for coroutines of one event loop."""
+
+    def __init__(self, name: str, *, threads: int, most_waiting: int) -> None:
+        """Start no thread yet.
+
+        :param threads: how many run at once.
+        :param most_waiting: how many further calls may wait for one of them.
+        """
+        self._name = name
+        self._most_threads = threads
+        self._most_waiting = most_waiting
+        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._pending = 0  # calls that run or wait; changed on the loop only
+
+    async def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """``function(*arguments)`` in a thread; what it raises is raised here.
+
+        When the caller is cancelled the function still runs to its end, and a result that can be
+        closed is closed.
+
+        :raises TooManyWaiting: when it would have to wait behind too many others.
+        """
+        if self._pending >= self._most_threads + self._most_waiting:
+            raise TooManyWaiting
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Result] = loop.create_future()
+
+        def finish(result: Any, error: BaseException | None) -> None:
+            self._pending -= 1
+            if future.cancelled():
+                _close(result)
+            elif error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        def call() -> None:
+            result, error = None, None
+            try:
+                result = function(*arguments)
+            except BaseException as raised:  # noqa: BLE001 the caller gets it
+                error = raised
+            try:
+                loop.call_soon_threadsafe(finish, result, error)
+            except RuntimeError:  # the loop has ended meanwhile
+                _close(result)
+
+        if self._pending >= len(self._threads) < self._most_threads:
+            self._start_thread()
+        self._pending += 1
+        self._calls.put(call)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled() and future.exception() is None:
+                _close(future.result())
+            raise
+
+    def stop(self) -> None:
+        """End the threads. Waits a second at most: a thread that hangs does not hold up the end."""
+        for _ in self._threads:
+            self._calls.put(None)
+        deadline = time.monotonic() + _STOP_S
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        self._threads.clear()
+
+    def _start_thread(self) -> None:
+        name = f"{self._name}-{len(self._threads)}"
+        thread = threading.Thread(target=self._work, name=name, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the system has no more threads: those that run have to do
+            if not self._threads:
+                raise TooManyWaiting from None
+        else:
+            self._threads.append(thread)
+
+    def _work(self) -> None:
+        while (call := self._calls.get()) is not None:
+            call()
+
+
+def _close(result: object) -> None:
+    close = getattr(result, "close", None)
+    if close is not None:
+        close()
