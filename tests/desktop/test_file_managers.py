@@ -19,6 +19,7 @@ from tests.support.deadlines import wait_until
 from tests.support.file_managers import FILE_MANAGERS, FileManager
 from tests.support.made_assets import MIB
 from tests.support.mounting import Mount
+from tests.support.request_log import ended_requests
 from tests.support.screen import Screen, screen
 
 pytestmark = [
@@ -164,7 +165,7 @@ def test_pictures_that_come_with_the_folder(
         assert _marked_pixels(seen) > 500
     else:
         assert _fetched(library.emulator)
-        assert images.count(route="preview_image") == 0
+        assert ended_requests(library.emulator, route="preview_image") == []
 
 
 def _marked_pixels(seen: Path) -> int:
@@ -192,7 +193,7 @@ def _thumbnails_of(desktop: Screen, path: Path) -> list[Path]:
 def _fetched(emulator: Emulator) -> dict[str, int]:
     """Embed code → bytes of that source sent since the library was mounted and its sizes known."""
     costs: dict[str, int] = {}
-    for entry in emulator.requests.entries(route="source"):
+    for entry in ended_requests(emulator, route="source"):
         if entry.bytes_sent:
             code = str(entry.embed_code)
             costs[code] = costs.get(code, 0) + entry.bytes_sent
@@ -205,8 +206,7 @@ def _wait_for_quiet(emulator: Emulator) -> None:
 
     def quiet() -> bool:
         nonlocal seen
-        entries = emulator.requests.entries()
-        before, seen = seen, len(entries)
-        return seen == before and all(entry.ended for entry in entries)
+        before, seen = seen, len(ended_requests(emulator))
+        return seen == before
 
     wait_until(quiet, "the emulator to have nothing to do", timeout_s=60.0, every_s=1.0)

@@ -20,6 +20,7 @@ from tests.mounted.catalog.kept_library import KeptLibrary, api_calls, status
 from tests.support.deadlines import wait_until
 from tests.support.made_assets import video
 from tests.support.mounting import Mount
+from tests.support.request_log import ended_requests
 
 pytestmark = pytest.mark.mounted
 
@@ -114,7 +115,7 @@ def test_a_crawl_leaves_the_reserve(serve: Serve, mounted: MountIt) -> None:
     wait_until(lambda: len(api_calls(emulator)) >= 47, "the rest of it")
     spent = len(api_calls(emulator))
     assert spent <= 48 + 1, "the greeting is not the crawl's"
-    sized = {e.embed_code for e in emulator.requests.entries(route="source")}
+    sized = {e.embed_code for e in ended_requests(emulator, route="source")}
     unsized = [asset for asset in many if asset.embed_code not in sized][:3]
     for asset in unsized:
         began = time.monotonic()
@@ -122,7 +123,7 @@ def test_a_crawl_leaves_the_reserve(serve: Serve, mounted: MountIt) -> None:
         assert mount.file_of(asset).stat().st_size == asset.content.size
         assert time.monotonic() - began <= 4.5
     assert len(api_calls(emulator)) <= spent + len(unsized) + 1
-    assert emulator.requests.count(status=429) == 0
+    assert ended_requests(emulator, status=429) == []
     said = status(mount)
     assert said["credits"]["limit"] in (59, 60)
     assert said["credits"]["credits_left"] <= 12
