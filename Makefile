@@ -30,7 +30,7 @@ test-desktop: ## What needs a screen, a server or players, on a mount, after mak
 	@exec $(VENV_PYTHON) -m tests --desktop $(if $(ARGS),-- $(ARGS))
 
 test-bare: ## Both commands above on a minimal Debian, as root: make test-bare RELEASE=trixie [ARGS=--fast]
-	@ARGS='$(ARGS)' .ci/bare-system $(RELEASE)
+	@.ci/bare-system '$(RELEASE)'
 
 lint: venv ## Format, lint and types alone
 	@exec $(VENV_PYTHON) -m tests --lint $(ARGS)
