@@ -9,7 +9,7 @@ SBINDIR = /sbin
 INSTALLATION = PYTHON='$(PYTHON)' PREFIX='$(PREFIX)' SBINDIR='$(SBINDIR)' DESTDIR='$(DESTDIR)' EXTRAS='$(EXTRAS)' .ci/installation
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-desktop lint venv crash fuzz soak install uninstall bench bench-cache bench-metadata bench-credits bench-packages clean
+.PHONY: help demo test test-desktop test-bare lint venv crash fuzz soak install uninstall bench bench-cache bench-metadata bench-credits bench-packages clean
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile
@@ -28,6 +28,9 @@ test-desktop: ## What needs a screen, a server or players, on a mount, after mak
 	@PYTHON='$(PYTHON)' .ci/system-packages desktop
 	@PYTHON='$(PYTHON)' .ci/python-environment emulator,dev,desktop
 	@exec $(VENV_PYTHON) -m tests --desktop $(if $(ARGS),-- $(ARGS))
+
+test-bare: ## Both commands above on a minimal Debian, as root: make test-bare RELEASE=trixie [ARGS=--fast]
+	@.ci/bare-system '$(RELEASE)'
 
 lint: venv ## Format, lint and types alone
 	@exec $(VENV_PYTHON) -m tests --lint $(ARGS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 from backlotfs.emulator import EmulatedAsset, Emulator, EmulatorSettings, Library
 from tests.support.fuse_presence import OPT_OUT, missing_piece, skipping_is_allowed
+from tests.support.inherited_signals import give_children_default_signals
 from tests.support.leftovers import clear_dead_mounts
 from tests.support.mounting import Mount
 
@@ -24,11 +24,9 @@ MountIt = Callable[..., Mount]
 def pytest_sessionstart(session: pytest.Session) -> None:
     """What a killed run left must not fail this one; cleared once, before any worker starts.
 
-    Nor must the shell that began it: without job control, what it runs in the background ignores
-    Ctrl-C, and so would the commands that tests interrupt.
+    Nor must the signals that the caller ignores; workers inherit them too, so each restores them.
     """
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    give_children_default_signals()
     if not _is_worker(session.config):
         clear_dead_mounts()
 

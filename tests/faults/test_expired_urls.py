@@ -14,6 +14,7 @@ from backlotfs.remote.signed_get import MAX_EXPIRED
 from tests.conftest import Serve
 from tests.faults.conftest import Unmounted
 from tests.support.made_assets import MIB, video
+from tests.support.request_log import ended_requests
 
 REEL = video("reel.mov", 300_000)
 EXPIRED = (
@@ -54,7 +55,7 @@ def test_a_url_is_renewed_before_it_expires(serve: Serve, unmounted: Unmounted) 
         ahead[0] += later_s
         library.clock.jump(later_s)
         library.assert_reads(fh, reel, place * MIB, 1000)
-    assert emulator.requests.count(route="source", status=403) == 0
+    assert ended_requests(emulator, route="source", status=403) == []
     assert library.url_requests(reel) == 3
 
 
@@ -74,7 +75,7 @@ def test_32_readers_of_an_expired_url_cause_one_refresh(serve: Serve, unmounted:
     with ThreadPoolExecutor(READERS) as pool:
         list(pool.map(read, range(READERS)))
     assert library.url_requests(reel) == 2
-    assert 1 <= emulator.requests.count(route="source", status=403) <= READERS
+    assert 1 <= len(ended_requests(emulator, route="source", status=403)) <= READERS
 
 
 @pytest.mark.parametrize("times", [1, MAX_EXPIRED])

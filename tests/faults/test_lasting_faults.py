@@ -22,6 +22,7 @@ from backlotfs.wire.source_policy import SourceRefused
 from tests.conftest import Serve
 from tests.faults.conftest import Unmounted
 from tests.support.made_assets import video
+from tests.support.request_log import ended_requests
 
 REEL = video("reel.mov", 300_000)
 ATTEMPTS = RetryPolicy().max_attempts
@@ -71,7 +72,7 @@ def test_a_redirect_elsewhere_is_not_followed(serve: Serve, unmounted: Unmounted
     with pytest.raises(SourceRefused, match=r"redirects .* allow_source_hosts") as caught:
         library.read(fh, 0, 100)
     assert caught.value.errno == errno.EACCES
-    assert elsewhere.requests.entries() == []
+    assert ended_requests(elsewhere) == []
 
 
 def test_a_redirect_on_the_same_host_is_followed_but_not_for_ever(

@@ -14,6 +14,7 @@ from tests.faults.conftest import Unmounted
 from tests.support.deadlines import wait_until
 from tests.support.expected_bytes import current
 from tests.support.made_assets import MIB, video
+from tests.support.request_log import ended_requests
 
 SIZE = 4 * MIB
 REEL = video("reel.mov", SIZE)
@@ -131,7 +132,7 @@ def test_a_crawl_by_a_cdn_may_not_know_of_a_new_source(serve: Serve, unmounted: 
     first = unmounted(emulator, cdn=True)
     first.stack.sizer.crawl()
     wait_until(lambda: first.stack.book.known(REEL.embed_code) is not None, "the crawl")
-    assert emulator.requests.entries(route="streams")[-1].host == "cdn"
+    assert ended_requests(emulator, route="streams")[-1].host == "cdn"
     emulator.library.replace(REEL.embed_code, size=MIB, keep_old=True)
     second = unmounted(emulator, cdn=True)
     second.stack.sizer.crawl()
@@ -139,7 +140,7 @@ def test_a_crawl_by_a_cdn_may_not_know_of_a_new_source(serve: Serve, unmounted: 
     known = second.stack.book.known(REEL.embed_code)
     assert known is not None
     assert known.identity.size == MIB
-    assert emulator.requests.entries(route="streams")[-1].host == "api"
+    assert ended_requests(emulator, route="streams")[-1].host == "api"
 
 
 def test_a_reader_goes_on_while_a_touched_source_cannot_be_looked_at(
@@ -158,6 +159,6 @@ def test_a_reader_goes_on_while_a_touched_source_cannot_be_looked_at(
     emulator.faults.remove(rule)
     library.clock.jump(FAILED_TTL_S + 1)
     library.assert_whole(REEL)
-    given = emulator.requests.count(route="streams", embed_code=REEL.embed_code, status=200)
+    given = len(ended_requests(emulator, route="streams", embed_code=REEL.embed_code, status=200))
     assert given == 2
     library.stack.reader.flush(fh)

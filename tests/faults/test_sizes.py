@@ -11,6 +11,7 @@ from backlotfs.errors import NoSuchEntry, SourceMissing
 from tests.conftest import Serve
 from tests.faults.conftest import Unmounted
 from tests.support.made_assets import video
+from tests.support.request_log import ended_requests
 
 REEL = video("reel.mov", 300_000)
 
@@ -90,7 +91,7 @@ def test_the_second_route_stands_in_for_the_first(serve: Serve, unmounted: Unmou
     emulator.faults.add(Fault.of("no_source"), route="streams")
     library = unmounted(emulator)
     library.assert_whole(REEL)
-    assert emulator.requests.count(route="source_file_info", status=200) == 1
+    assert len(ended_requests(emulator, route="source_file_info", status=200)) == 1
 
 
 @pytest.mark.parametrize("include", [True, False])

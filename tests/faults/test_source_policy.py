@@ -14,6 +14,7 @@ from backlotfs.wire.source_policy import SourceRefused
 from tests.conftest import Serve
 from tests.faults.conftest import Unmounted
 from tests.support.made_assets import video
+from tests.support.request_log import ended_requests
 
 REEL = video("reel.mov", 300_000)
 #: One block.
@@ -56,7 +57,7 @@ def test_a_listed_host_may_serve_by_redirect(serve: Serve, unmounted: Unmounted)
     target = elsewhere.source_url(REEL.embed_code)
     emulator.faults.add(Fault.redirect(target, 307), route="source")
     library.assert_whole(REEL)
-    heard = elsewhere.requests.entries(route="source")
+    heard = ended_requests(elsewhere, route="source")
     assert heard
     assert all(entry.status == 206 for entry in heard)
 
@@ -92,7 +93,7 @@ def test_a_source_host_that_does_not_resolve(serve: Serve, unmounted: Unmounted)
     with pytest.raises(RemoteUnavailable, match="does not resolve") as caught:
         library.open(REEL)
     assert caught.value.errno == errno.EIO
-    assert emulator.requests.count(route="source") == 0
+    assert ended_requests(emulator, route="source") == []
     assert library.url_requests(REEL) == 1
 
 
@@ -103,7 +104,7 @@ def test_a_source_host_that_resolves_no_more(
     emulator = serve(CLIP)
     library = unmounted(emulator)
     fh = library.open(CLIP)
-    heard = emulator.requests.count(route="source")
+    heard = len(ended_requests(emulator, route="source"))
 
     def resolve(*_: object) -> object:
         raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
@@ -114,7 +115,7 @@ def test_a_source_host_that_resolves_no_more(
         with pytest.raises(HostUnreachable, match="does not resolve") as caught:
             library.read(fh, 0, 1000)
     assert caught.value.errno == errno.EIO
-    assert emulator.requests.count(route="source") == heard
+    assert len(ended_requests(emulator, route="source")) == heard
     library.clock.jump(3)
     library.assert_reads(fh, CLIP, 0, 1000)
     assert library.gets(CLIP) == [("bytes=0-59999", 206)]

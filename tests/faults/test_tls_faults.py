@@ -18,6 +18,7 @@ from backlotfs.wire.source_policy import SourceRefused
 from tests.conftest import Serve
 from tests.faults.conftest import Unmounted
 from tests.support.made_assets import video
+from tests.support.request_log import ended_requests
 from tests.support.tls_front import TlsFront
 from tests.support.unmounted_library import UnmountedLibrary
 
@@ -75,7 +76,7 @@ def behind(front: TlsFront, serve: Serve) -> Emulator:
 
 def asked(library: UnmountedLibrary) -> int:
     """Requests that the source host has heard."""
-    return library.emulator.requests.count(route="source")
+    return len(ended_requests(library.emulator, route="source"))
 
 
 @pytest.mark.parametrize("name", UNTRUSTED)

@@ -16,6 +16,7 @@ from tests.support.deadlines import wait_until
 from tests.support.made_assets import video
 from tests.support.mounting import Mount, held_open
 from tests.support.programs import run_program
+from tests.support.request_log import ended_requests
 
 pytestmark = pytest.mark.mounted
 
@@ -66,7 +67,7 @@ def captioned(emulator: Emulator, folder: Path) -> Iterator[Mount]:
 
 def questions(emulator: Emulator) -> Counter[str | None]:
     """How many calls were made for the captions of each asset."""
-    return Counter(entry.embed_code for entry in emulator.requests.entries(route="closed_captions"))
+    return Counter(entry.embed_code for entry in ended_requests(emulator, route="closed_captions"))
 
 
 def test_bytes_and_no_calls(emulator: Emulator, captioned: Mount) -> None:
@@ -74,14 +75,14 @@ def test_bytes_and_no_calls(emulator: Emulator, captioned: Mount) -> None:
     sorted(os.listdir(captioned.path))
     for name in NAMES:
         (captioned / name).stat()  # from here on nothing is asked about sources either
-    before = len(emulator.requests.entries())
+    before = len(ended_requests(emulator))
     assert sorted(os.listdir(captioned.path)) == NAMES
     for name in ("a.mov.dfxp", "b.mov.vtt"):
         content = (captioned / name).read_bytes()
         found = (captioned / name).stat()
         assert content == DOCUMENTS[name]
         assert (found.st_size, found.st_mtime) == (len(content), A.changed_at)
-    assert len(emulator.requests.entries()) == before
+    assert len(ended_requests(emulator)) == before
     assert (captioned / "c.mov.srt").read_bytes() == b"a source"
 
 

@@ -21,6 +21,7 @@ from tests.conftest import Serve
 from tests.support.expected_bytes import assert_same_bytes
 from tests.support.made_assets import MIB, video
 from tests.support.mounting import Mount
+from tests.support.request_log import ended_requests
 
 pytestmark = pytest.mark.mounted
 
@@ -63,7 +64,7 @@ class Spoilt:
 
     def fetched(self) -> int:
         """GETs of the source, probes left out."""
-        entries = self.emulator.requests.entries(route="source")
+        entries = ended_requests(self.emulator, route="source")
         return sum(entry.range_header != "bytes=0-0" for entry in entries)
 
     def said(self) -> list[str]:

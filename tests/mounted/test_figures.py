@@ -19,6 +19,7 @@ from tests.support import commands
 from tests.support.deadlines import wait_until
 from tests.support.made_assets import KIB, MIB, video
 from tests.support.mounting import Mount, held_open
+from tests.support.request_log import ended_requests
 
 pytestmark = pytest.mark.mounted
 
@@ -67,7 +68,7 @@ def attribute(mount: Mount, name: str, file: str = "reel.mov") -> str:
 
 def source_bytes(emulator: Emulator) -> int:
     """What the origin has sent of sources, without the one byte of each probe."""
-    entries = emulator.requests.entries(route="source")
+    entries = ended_requests(emulator, route="source")
     return sum(entry.bytes_sent for entry in entries if entry.range_header != "bytes=0-0")
 
 
@@ -159,7 +160,7 @@ def test_an_error_is_told(mount: Mount, emulator: Emulator) -> None:
 
 def test_attributes_ask_nobody(mount: Mount, emulator: Emulator) -> None:
     """Neither the API nor a source host."""
-    before = emulator.requests.count()
+    before = len(ended_requests(emulator))
     for asset in ASSETS:
         for name in os.listxattr(mount.file_of(asset)):
             os.getxattr(mount.file_of(asset), name)
@@ -168,7 +169,7 @@ def test_attributes_ask_nobody(mount: Mount, emulator: Emulator) -> None:
         capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
     assert f'user.backlotfs.cached="{SIZE}"' in shown
-    assert emulator.requests.count() == before
+    assert len(ended_requests(emulator)) == before
 
 
 @pytest.mark.parametrize(("more", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])

@@ -18,6 +18,7 @@ from tests.support.expected_bytes import (
 )
 from tests.support.made_assets import MIB, video
 from tests.support.mounting import Mount
+from tests.support.request_log import ended_requests
 
 pytestmark = pytest.mark.mounted
 
@@ -59,5 +60,5 @@ def test_processes_read_one_file(library_mount: Mount) -> None:
     ]
     sums = {reader.communicate(timeout=60)[0].split()[0] for reader in readers}
     assert sums == {hashlib.sha256(origin_bytes(TOUCHED)).hexdigest()}
-    entries = library_mount.emulator.requests.entries(route="source", embed_code=TOUCHED.embed_code)
+    entries = ended_requests(library_mount.emulator, route="source", embed_code=TOUCHED.embed_code)
     assert sum(entry.bytes_sent for entry in entries) == len_of(TOUCHED) + 1

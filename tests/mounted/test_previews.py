@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from backlotfs.emulator import EmulatedAsset
-from tests.support.deadlines import wait_until
 from tests.support.made_assets import KIB, MIB, video
 from tests.support.mounting import Mount
+from tests.support.request_log import ended_requests
 
 pytestmark = pytest.mark.mounted
 
@@ -43,13 +43,7 @@ def _read_as(program: str, path: Path) -> None:
 
 def _fetched(mount: Mount, asset: EmulatedAsset) -> int:
     """Once nothing is under way any more; without the byte that told the size."""
-    requests = mount.emulator.requests
-
-    def ended() -> bool:
-        return all(e.ended for e in requests.entries(embed_code=asset.embed_code))
-
-    wait_until(ended, "the transfers to end")
-    entries = requests.entries(route="source", embed_code=asset.embed_code)
+    entries = ended_requests(mount.emulator, route="source", embed_code=asset.embed_code)
     return sum(entry.bytes_sent for entry in entries if entry.bytes_sent > 1)
 
 

@@ -7,9 +7,9 @@ import subprocess
 
 import pytest
 
-from tests.support.deadlines import wait_until
 from tests.support.made_assets import video
 from tests.support.mounting import Mount
+from tests.support.request_log import ended_requests
 
 pytestmark = pytest.mark.mounted
 
@@ -29,15 +29,13 @@ PROBED = (
 def test_probes_are_answered_from_memory(library_mount: Mount) -> None:
     """ENOENT for each, again and again, and neither the API nor a host is asked."""
     library_mount.file_of(FILM).stat()
-    requests = library_mount.emulator.requests
-    wait_until(lambda: all(entry.ended for entry in requests.entries()), "the first listing")
-    before = requests.count()
+    before = len(ended_requests(library_mount.emulator))
     for name in PROBED * 3:
         with pytest.raises(FileNotFoundError):
             os.stat(library_mount / name)
         with pytest.raises(FileNotFoundError):
             os.open(library_mount / name, os.O_RDONLY)
-    assert requests.count() == before
+    assert len(ended_requests(library_mount.emulator)) == before
     assert os.listdir(library_mount.path) == ["film.mov"]
 
 

@@ -11,6 +11,7 @@ import pytest
 from tests.support.expected_bytes import assert_equal_bytes, assert_pread, len_of, origin_bytes
 from tests.support.made_assets import KIB, MIB, video
 from tests.support.mounting import Mount
+from tests.support.request_log import ended_requests
 
 pytestmark = pytest.mark.mounted
 
@@ -54,7 +55,7 @@ def test_a_random_reader_does_not_pull_the_whole_file(library_mount: Mount) -> N
             assert_pread(descriptor, UNREAD, place * 2 * MIB, 4 * KIB)
     finally:
         os.close(descriptor)
-    entries = library_mount.emulator.requests.entries(route="source", embed_code=UNREAD.embed_code)
+    entries = ended_requests(library_mount.emulator, route="source", embed_code=UNREAD.embed_code)
     assert sum(entry.bytes_sent for entry in entries) <= 20 * MIB // 4
 
 

@@ -11,6 +11,7 @@ from backlotfs.emulator import EmulatedAsset, Fault
 from tests.support.expected_bytes import assert_equal_bytes, assert_same_bytes, origin_bytes
 from tests.support.made_assets import KIB, MIB, video
 from tests.support.mounting import Mount
+from tests.support.request_log import ended_requests
 
 pytestmark = pytest.mark.mounted
 
@@ -36,9 +37,9 @@ def test_a_file_of_an_awkward_size_is_whole(library_mount: Mount, asset: Emulate
 
 def test_a_long_file_is_whole_and_fetched_about_once(library_mount: Mount) -> None:
     """40 MiB in order: the origin's bytes, and the origin sends no byte twice (but the probe's)."""
-    requests = library_mount.emulator.requests
     assert_same_bytes(library_mount.file_of(LONG), LONG)
-    sent = sum(e.bytes_sent for e in requests.entries(route="source", embed_code=LONG.embed_code))
+    entries = ended_requests(library_mount.emulator, route="source", embed_code=LONG.embed_code)
+    sent = sum(entry.bytes_sent for entry in entries)
     assert sent == 40 * MIB + 12_345 + 1
 
 
@@ -95,7 +96,6 @@ def test_reading_again_asks_nobody(library_mount: Mount) -> None:
     asset = EDGES[-1]
     path = library_mount.file_of(asset)
     assert_same_bytes(path, asset)
-    requests = library_mount.emulator.requests
-    before = requests.count(embed_code=asset.embed_code)
+    before = len(ended_requests(library_mount.emulator, embed_code=asset.embed_code))
     assert_same_bytes(path, asset)
-    assert requests.count(embed_code=asset.embed_code) == before
+    assert len(ended_requests(library_mount.emulator, embed_code=asset.embed_code)) == before

@@ -13,6 +13,7 @@ from tests.conftest import MountIt, Serve
 from tests.support.made_assets import MIB, video
 from tests.support.mounting import Mount
 from tests.support.programs import run_program
+from tests.support.request_log import ended_requests
 
 pytestmark = pytest.mark.mounted
 
@@ -34,8 +35,7 @@ def thumbnail(uri: str, size: str = "normal") -> str:
 def test_a_picture_of_a_film(library_mount: Mount, uri: str) -> None:
     """Of its exact size, with the standard's texts, and without a byte of the source."""
     mtime_s = int(library_mount.file_of(FILM).stat().st_mtime)
-    requests = library_mount.emulator.requests
-    before = len(requests.entries(embed_code=FILM.embed_code))
+    before = len(ended_requests(library_mount.emulator, embed_code=FILM.embed_code))
     path = library_mount / thumbnail(uri, "large")
     status = path.stat()
     assert path.stat().st_size == len(path.read_bytes())
@@ -44,7 +44,7 @@ def test_a_picture_of_a_film(library_mount: Mount, uri: str) -> None:
         assert picture.size == (256, 144)
         assert picture.info["Thumb::URI"] == uri
         assert picture.info["Thumb::MTime"] == str(mtime_s)
-    asked = requests.entries(embed_code=FILM.embed_code)[before:]
+    asked = ended_requests(library_mount.emulator, embed_code=FILM.embed_code)[before:]
     assert [entry.route for entry in asked] == ["preview_image"]
 
 
@@ -60,11 +60,11 @@ def test_it_is_hidden(library_mount: Mount, tmp_path: Path) -> None:
 @pytest.mark.parametrize("uri", ["./no%20image.mov", "./broken.mov", "./none.mov"])
 def test_what_has_no_picture(library_mount: Mount, uri: str) -> None:
     """Is not there, however often it is asked for; the log has no line of it."""
-    before = library_mount.emulator.requests.count(route="preview_image")
+    before = len(ended_requests(library_mount.emulator, route="preview_image"))
     for size in ("normal", "large", "normal"):
         with pytest.raises(FileNotFoundError):
             (library_mount / thumbnail(uri, size)).stat()
-    asked = library_mount.emulator.requests.count(route="preview_image") - before
+    asked = len(ended_requests(library_mount.emulator, route="preview_image")) - before
     assert asked == (uri == "./broken.mov")
 
 

@@ -17,6 +17,7 @@ from tests.support.deadlines import wait_until
 from tests.support.made_assets import MIB, video
 from tests.support.mounting import Mount, held_open
 from tests.support.programs import run_program
+from tests.support.request_log import ended_requests
 
 pytestmark = pytest.mark.mounted
 
@@ -126,7 +127,7 @@ def test_no_sidecar_waits_for_the_network(serve: Serve, mounted: MountIt) -> Non
         content = path.read_bytes()
         assert len(content) == path.stat().st_size
         assert json.loads(content)["source"] is None
-    assert emulator.requests.count(route="source") == 0
+    assert ended_requests(emulator, route="source") == []
     emulator.faults.clear()
 
 

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.mounted
 REEL = video("reel.mov", 30 * MIB)
 OTHER = video("other.mov", 2 * MIB)
 #: The grace for open files is 2 s; the rest is for a busy machine. Whoever hangs does for 30 s.
-STOP_S = 12.0
+STOP_S = 20.0
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from PIL import Image
 from tests.support import commands
 from tests.support.made_assets import MIB, video
 from tests.support.mounting import Mount
+from tests.support.request_log import ended_requests
 
 pytestmark = pytest.mark.mounted
 
@@ -32,12 +33,11 @@ def test_from_the_library_to_the_cache(library_mount: Mount) -> None:
     """No byte of the source and no call of the API is spent on it."""
     film = library_mount.file_of(FILM)
     mtime_s = int(os.stat(film).st_mtime)
-    requests = library_mount.emulator.requests
-    before = len(requests.entries(embed_code=FILM.embed_code))
+    before = len(ended_requests(library_mount.emulator, embed_code=FILM.embed_code))
     done = run(library_mount, "--json", film)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["made"] == 1
-    asked = requests.entries(embed_code=FILM.embed_code)[before:]
+    asked = ended_requests(library_mount.emulator, embed_code=FILM.embed_code)[before:]
     assert [entry.route for entry in asked] == ["preview_image"]
     uri = film.parent.as_uri() + "/a%20film%20%5B1%5D.mov"
     name = hashlib.md5(uri.encode(), usedforsecurity=False).hexdigest() + ".png"

@@ -18,6 +18,7 @@ from tests.support.expected_bytes import assert_same_bytes
 from tests.support.made_assets import KIB, MIB, video
 from tests.support.mounting import Mount
 from tests.support.remounting import Remount, remounts
+from tests.support.request_log import ended_requests
 
 pytestmark = pytest.mark.mounted
 
@@ -63,7 +64,7 @@ def sent(emulator: Emulator, *assets: EmulatedAsset) -> int:
     return sum(
         entry.bytes_sent
         for asset in assets
-        for entry in emulator.requests.entries(route="source", embed_code=asset.embed_code)
+        for entry in ended_requests(emulator, route="source", embed_code=asset.embed_code)
         if entry.range_header != "bytes=0-0"
     )
 

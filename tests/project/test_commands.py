@@ -48,7 +48,8 @@ def test_ci_runs_what_contributors_run() -> None:
 @pytest.mark.parametrize(
     "target",
     [
-        *("demo", "test", "test-desktop", "lint", "venv", "clean", "help", "install", "uninstall"),
+        *("demo", "test", "test-desktop", "test-bare", "lint", "venv", "clean", "help"),
+        *("install", "uninstall"),
         *(
             "crash",
             "soak",
@@ -66,6 +67,14 @@ def test_make_knows_its_targets(target: str) -> None:
     """Each target expands."""
     expanded = run(["make", "--dry-run", target], PATH="/usr/bin:/bin")
     assert expanded.returncode == 0, expanded.stderr
+
+
+@pytest.mark.parametrize("release", [(), ("",), ("sid",)], ids=["none", "empty", "unknown"])
+def test_a_bare_system_of_another_release_is_refused(release: tuple[str, ...]) -> None:
+    """Before anything is made, with the releases that can be chosen."""
+    refused = run([ROOT / ".ci" / "bare-system", *release], PATH="/usr/bin:/bin")
+    assert refused.returncode == 1
+    assert "RELEASE=bookworm, or RELEASE=trixie" in refused.stderr
 
 
 def test_a_missing_python_is_said() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
@@ -125,8 +127,33 @@ def test_the_service_waits_for_the_mount(unit: Path) -> None:
     assert "--foreground" in pairs["ExecStart"]
     assert pairs["ExecStart"].endswith("/backlot/%i")
     assert float(pairs["WatchdogSec"]) >= 30
-    assert pairs["ExecReload"] == "/bin/kill -HUP $MAINPID"
     assert "%I" not in "".join(pairs.values())
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: str(unit.relative_to(ROOT)))
+def test_reload_sends_sighup(unit: Path) -> None:
+    """The command of ``systemctl reload``, run as systemd runs it, reaches the main process."""
+    command = shlex.split(dict(settings(unit.read_text()))["ExecReload"])
+    with subprocess.Popen(["sleep", "60"]) as main:
+        try:
+            subprocess.run(command, check=True, env={"MAINPID": str(main.pid)})
+            assert main.wait(30) == -signal.SIGHUP
+        finally:
+            main.kill()
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: str(unit.relative_to(ROOT)))
+def test_the_unit_needs_no_program_that_a_minimal_system_lacks(unit: Path) -> None:
+    """Besides ours: coreutils, the shell, mount and FUSE; not procps, for example."""
+    started = {
+        value.lstrip("-").split()[0]
+        for name, value in settings(unit.read_text())
+        if name.startswith("Exec")
+    }
+    assert started <= {
+        *("/bin/mkdir", "/bin/sh", "/bin/umount", "/bin/fusermount"),
+        "/usr/local/bin/backlotfs",
+    }
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: str(unit.relative_to(ROOT)))

@@ -9,7 +9,7 @@ _POLL_S = 0.01
 
 
 def wait_until(
-    condition: Callable[[], bool], what: str, *, timeout_s: float = 30.0, every_s: float = _POLL_S
+    condition: Callable[[], bool], what: str, *, timeout_s: float = 60.0, every_s: float = _POLL_S
 ) -> None:
     """Return once ``condition()`` holds.
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backlotfs.emulator import Emulator, FileContent
-from tests.support.deadlines import wait_until
 from tests.support.made_assets import video
 from tests.support.mounting import Mount
 from tests.support.programs import run_program
+from tests.support.request_log import ended_requests
 
 #: Of each film; 25 frames a second, the frame's time in the picture (testsrc2).
 FILM_SECONDS = 40
@@ -51,12 +51,7 @@ class FilmMount:
 
     def fetched(self) -> int:
         """Body bytes that the source host has sent so far, once all transfers have ended."""
-        wait_until(
-            lambda: all(entry.ended for entry in self.emulator.requests.entries(route="source")),
-            "the transfers to end",
-            timeout_s=30.0,
-        )
-        return sum(entry.bytes_sent for entry in self.emulator.requests.entries(route="source"))
+        return sum(entry.bytes_sent for entry in ended_requests(self.emulator, route="source"))
 
 
 def make_film(path: Path, *options: str) -> Path:

@@ -102,8 +102,9 @@ class Screen:
         self.run("xdotool", "mousemove", "760", "420")
 
     def scroll(self, notches: int) -> None:
-        """Turn the wheel of the mouse downwards."""
-        self.run("xdotool", "click", "--repeat", str(notches), "5")
+        """Turn the wheel of the mouse downwards; a negative number, upwards."""
+        button = "5" if notches > 0 else "4"
+        self.run("xdotool", "click", "--repeat", str(abs(notches)), button)
 
     def settle(self) -> None:
         """Return when nothing has moved on it between two looks.

@@ -12,9 +12,9 @@ from backlotfs.emulator import EmulatedAsset, Emulator
 from backlotfs.settings import Account, MountSettings
 from backlotfs.waiting import Waiter
 from backlotfs.wiring import build_stack
-from tests.support.deadlines import wait_until
 from tests.support.expected_bytes import assert_equal_bytes, len_of, origin_bytes
 from tests.support.manual_time import HurriedClock
+from tests.support.request_log import ended_requests
 
 #: As in a mount: how long the kernel would believe attributes.
 SETTLE_S = 2.0
@@ -60,10 +60,7 @@ class UnmountedLibrary:
     def close(self) -> None:
         """Let everything that hangs go on, wait for its end, close the connections."""
         self.emulator.faults.clear()
-        wait_until(
-            lambda: all(entry.ended for entry in self.emulator.requests.entries()),
-            "the requests under way to end",
-        )
+        ended_requests(self.emulator)
         self.stack.close()
         self._cache.cleanup()
 
@@ -109,20 +106,19 @@ class UnmountedLibrary:
         """Range and status of each GET of the source, oldest first, without the probes."""
         return [
             (entry.range_header, entry.status)
-            for entry in self.emulator.requests.entries(route="source", embed_code=asset.embed_code)
+            for entry in ended_requests(self.emulator, route="source", embed_code=asset.embed_code)
             if entry.range_header != _PROBE
         ]
 
     def probes(self, asset: EmulatedAsset) -> int:
         """How many GETs of the first byte there were."""
-        entries = self.emulator.requests.entries(route="source", embed_code=asset.embed_code)
+        entries = ended_requests(self.emulator, route="source", embed_code=asset.embed_code)
         return sum(entry.range_header == _PROBE for entry in entries)
 
     def url_requests(self, asset: EmulatedAsset) -> int:
         """How many calls of the API for a URL there were."""
-        count = self.emulator.requests.count
         return sum(
-            count(route=route, embed_code=asset.embed_code)
+            len(ended_requests(self.emulator, route=route, embed_code=asset.embed_code))
             for route in ("streams", "source_file_info")
         )
 

@@ -18,6 +18,7 @@ from tests.faults.conftest import Unmounted
 from tests.support.deadlines import wait_until
 from tests.support.made_assets import video
 from tests.support.manual_time import HurriedClock
+from tests.support.request_log import ended_requests
 from tests.support.unmounted_library import UnmountedLibrary
 
 #: A minute apart and the newest long ago: an incremental sync brings a few of them at most.
@@ -71,7 +72,7 @@ def full_refresh(library: UnmountedLibrary) -> None:
 
 def pages_asked(emulator: Emulator) -> int:
     """How many pages of the listing were asked for."""
-    return emulator.requests.count(route="assets")
+    return len(ended_requests(emulator, route="assets"))
 
 
 @pytest.mark.parametrize("fault", LASTING, ids=lambda fault: f"{fault.kind}-{fault.parameters}")

@@ -29,7 +29,10 @@ def uploaded(name: str, content: int | bytes = 1000, *, tag: str = "") -> Emulat
 
 
 def api_calls(emulator: Emulator) -> list[str]:
-    """Routes of the calls that the API (not the source or CDN host) was asked, oldest first."""
+    """Routes of the calls that the API (not the source or CDN host) was asked, oldest first.
+
+    Also of those under way: tests ask while the API hangs.
+    """
     return [
         entry.route
         for entry in emulator.requests.entries()

@@ -15,15 +15,16 @@ from tests.mounted.catalog.kept_library import KeptLibrary, api_calls
 from tests.support.expected_bytes import assert_pread
 from tests.support.made_assets import MIB, video
 from tests.support.mounting import Mount, held_open
+from tests.support.request_log import ended_requests
 
 pytestmark = pytest.mark.mounted
 
 ASSETS = [video(f"clip-{number}.mov", 8 * MIB + number) for number in range(20)]
 REEL = ASSETS[0]
 #: Typically it is below 1 ms; a busy machine has its moments.
-AT_ONCE_S = 3.0
+AT_ONCE_S = 8.0
 #: From the origin's return to bytes of a new read: 2 s are promised; a busy machine adds to it.
-BACK_S = 15.0
+BACK_S = 30.0
 COMPLAINT = r"STALE|could not be refreshed|read: EIO: source host"
 
 
@@ -102,9 +103,9 @@ def test_a_suspended_machine_goes_on_reading(keep: Keep) -> None:
     mount = kept.mount()
     with held_open(mount.file_of(REEL)) as descriptor:
         assert_pread(descriptor, REEL, 0, 1000)
-        before = kept.emulator.requests.count(route="streams")
+        before = len(ended_requests(kept.emulator, route="streams"))
         mount.process.send_signal(signal.SIGSTOP)
         time.sleep(1.5)  # the life of a URL is counted in whole seconds
         mount.process.send_signal(signal.SIGCONT)
         assert_pread(descriptor, REEL, 6 * MIB, 1000)
-        assert kept.emulator.requests.count(route="streams") <= before + 2
+        assert len(ended_requests(kept.emulator, route="streams")) <= before + 2

@@ -26,6 +26,7 @@ from tests.support.deadlines import wait_until
 from tests.support.expected_bytes import assert_same_bytes
 from tests.support.made_assets import video
 from tests.support.mounting import START_S, is_mounted
+from tests.support.request_log import ended_requests
 
 pytestmark = pytest.mark.mounted
 
@@ -71,7 +72,7 @@ def test_an_idle_remount_costs_three_calls_at_most(kept: KeptLibrary) -> None:
     shown(mount)
     shown(mount)
     assert sorted(api_calls(kept.emulator)) == ["assets", "deleted_assets"]
-    assert kept.emulator.requests.count(route="source") == 0
+    assert ended_requests(kept.emulator, route="source") == []
 
 
 def test_what_changed_in_between_is_shown_soon(kept: KeptLibrary) -> None:

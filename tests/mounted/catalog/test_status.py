@@ -17,6 +17,7 @@ from tests.support import commands
 from tests.support.deadlines import wait_until
 from tests.support.made_assets import video
 from tests.support.mounting import Mount
+from tests.support.request_log import ended_requests
 
 pytestmark = pytest.mark.mounted
 
@@ -129,10 +130,10 @@ def test_refresh_full_walks(keep: Keep) -> None:
     kept = keep(*ASSETS, page_cap=2)
     mount = kept.mount()
     wait_until_sized(mount)
-    count = kept.emulator.requests.count
     kept.emulator.requests.clear()
     kept.refresh(mount, full=True)
-    assert (count(route="assets"), count(route="deleted_assets")) == (4, 0)
+    asked = [entry.route for entry in ended_requests(kept.emulator)]
+    assert (asked.count("assets"), asked.count("deleted_assets")) == (4, 0)
 
 
 @pytest.mark.parametrize("command", ["status", "refresh"])

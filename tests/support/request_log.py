@@ -1,0 +1,40 @@
+"""Reading the emulator's request log after an action, once what it is asked about is written.
+
+A client has its answer before the server has noted the last bytes, the status of a request beside
+it, or the end. So a test that looks at statuses, bytes or counts calls `ended_requests` instead of
+``emulator.requests.entries`` and ``count``. Only where a fault holds requests up, and they do not
+end, a test looks at the log itself: it waits with ``emulator.requests.wait_for`` until they came.
+"""
+
+from __future__ import annotations
+
+from backlotfs.emulator import Emulator, RequestEntry, RequestLog
+
+#: For the last request to end, on a machine that does other things too.
+WITHIN_S = 60.0
+
+
+def ended_requests(
+    emulator: Emulator,
+    *,
+    at_least: int = 0,
+    route: str | None = None,
+    embed_code: str | None = None,
+    status: int | None = None,
+) -> list[RequestEntry]:
+    """Wait until no request of this route and asset is under way; return those that fit.
+
+    :param at_least: wait also until so many fit: requests that nobody waits for, such as prefetch.
+    :param status: only those answered so; requests with other answers are waited for as well.
+    :return: copies of the entries, oldest first; all of them have ended.
+    :raises TimeoutError: one does not end, or fewer fit, in `WITHIN_S` seconds.
+    """
+    fitting: list[RequestEntry] = []
+
+    def ended(log: RequestLog) -> bool:
+        begun = log.entries(route=route, embed_code=embed_code)
+        fitting[:] = [entry for entry in begun if status is None or entry.status == status]
+        return len(fitting) >= at_least and all(entry.ended for entry in begun)
+
+    emulator.requests.wait_for(ended, timeout_s=WITHIN_S)
+    return fitting
