@@ -263,6 +263,7 @@ def build_stack(
         with_labels="labels" in settings.layouts,
         limits=ListingLimits(settings.max_assets, settings.max_listing_bytes),
         progress=progress,
+        on_source=resolver.offer,
     )
     admit = AssetFilter(settings.types or SOURCE_TYPES, settings.statuses)
     catalog = Catalog(
