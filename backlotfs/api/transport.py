@@ -10,7 +10,8 @@ from backlotfs.api.server_text import one_line
 from backlotfs.clock import Clock, Deadline
 from backlotfs.errors import HostUnreachable, ProtocolViolation, RemoteUnavailable
 from backlotfs.wire.bounded_body import BodyTooLarge, BoundedBody, UnknownEncoding
-from backlotfs.wire.sessions import timeouts_s
+from backlotfs.wire.exchange import ExchangeTimeout, current_exchange
+from backlotfs.wire.sessions import EXCHANGE_TIMEOUT_S, exchange_s, timeouts_s
 
 # a page of 500 assets with metadata is about 1 MB; this much is a fault or a bomb
 MAX_BODY_BYTES = 32 * 1024 * 1024
@@ -40,26 +41,31 @@ def fetch(
     :param host: how to name the other side in messages.
     :param route: the path, for messages.
     :raises HostUnreachable: no connection.
-    :raises RemoteUnavailable: no answer, or one that broke off. Neither of them, nor anything in
-        their chains, holds the URL.
+    :raises RemoteUnavailable: no answer, one that broke off, or one that was not whole within
+        `wire.sessions.EXCHANGE_TIMEOUT_S` or, its head, `wire.exchange.HEAD_TIMEOUT_S`. Neither of
+        them, nor anything in their chains, holds the URL.
     :raises DeadlineExceeded: the time ended while the answer was arriving.
     :raises ProtocolViolation: more than ``limit_bytes`` after decompression, or what may be more
         than :data:`MAX_CONTAINERS` of JSON, or an encoding that was not asked for.
     """
-    try:
-        response = session.get(
-            url,
-            headers={"Accept": accept},
-            timeout=timeouts_s(deadline),
-            allow_redirects=False,
-            stream=True,
-        )
-        arrived_at_s = clock.now()
-        with response:
-            body = _whole_body(response, host, route, deadline, limit_bytes)
-        return Answer(host, route, response.status_code, response.headers, body, arrived_at_s)
-    except EXCHANGE_ERRORS as error:
-        failure = explain(error, host)
+    with current_exchange(exchange_s(deadline)) as exchange:
+        try:
+            response = session.get(
+                url,
+                headers={"Accept": accept},
+                timeout=timeouts_s(deadline),
+                allow_redirects=False,
+                stream=True,
+            )
+            arrived_at_s = clock.now()
+            exchange.limit(EXCHANGE_TIMEOUT_S)  # the head's own, shorter time was kept
+            with response:
+                body = _whole_body(response, host, route, deadline, limit_bytes)
+                exchange.check()  # a body that our own shutdown cut may look like a whole one
+            return Answer(host, route, response.status_code, response.headers, body, arrived_at_s)
+        except EXCHANGE_ERRORS as error:
+            cause = ExchangeTimeout() if exchange.over else error
+            failure = explain(cause, host)
     # raised outside of the handler, so that the library's exception is not even our context
     raise _unreachable(failure)
 
