@@ -39,6 +39,7 @@ from backlotfs.reading.reader import SourceReader
 from backlotfs.reading.source_lines import SourceLines
 from backlotfs.reading.warming import Warmer
 from backlotfs.remote.get_counts import GetCounts
+from backlotfs.remote.host_shares import HostShares
 from backlotfs.remote.identity import SourceIdentity
 from backlotfs.remote.late_lookup import LateLookup
 from backlotfs.remote.preview_images import PreviewImages
@@ -59,8 +60,9 @@ from backlotfs.workers import Workers
 log = logging.getLogger(__name__)
 
 USER_AGENT = f"backlotfs/{__version__}"
-#: Threads for probes and refreshes.
-CATALOG_THREADS = 32
+#: Threads for probes that somebody waits for. The catalog has a pool of its own: a refresh must
+#: not wait behind hosts that are slow to answer.
+PROBE_THREADS = 32
 
 
 def open_api(
@@ -84,7 +86,7 @@ def open_api_session(account: Account) -> requests.Session:
     """
     return open_session(
         user_agent=USER_AGENT,
-        pool_size=CATALOG_THREADS + CRAWLERS + TRANSFER_THREADS,
+        pool_size=PROBE_THREADS + CRAWLERS + TRANSFER_THREADS,
         ca_bundle=account.ca_bundle,
     )
 
@@ -168,15 +170,17 @@ def build_stack(
     late = LateLookup(api)
     late_urls = UrlResolver(late, clock, seen=resolver.offer)
 
-    def signed_get(urls: Resolver) -> SignedGet:
-        return SignedGet(urls, connections, clock, retry, policy=policy, meter=gets)
+    def signed_get(urls: Resolver, shares: HostShares | None = None) -> SignedGet:
+        return SignedGet(urls, connections, clock, retry, policy=policy, meter=gets, shares=shares)
+
+    probe_shares = HostShares()
 
     def probe_of(urls: UrlResolver) -> Probe:
-        return SourceProbe(signed_get(CurrentUrls(urls)), urls.reported_size).probe
+        return SourceProbe(signed_get(CurrentUrls(urls), probe_shares), urls.reported_size).probe
 
     late_probe = probe_of(late_urls)
     handles = HandleTable()
-    workers = Workers(CATALOG_THREADS, "catalog")
+    probers = Workers(PROBE_THREADS, "probe")
     mode = NameMode(settings.names)
 
     def crawl_probe(embed_code: str) -> Probe | None:
@@ -220,7 +224,7 @@ def build_stack(
     catalog = Catalog(
         store,
         synchronizer,
-        workers,
+        Workers(1, "catalog"),
         clock,
         name_mode=mode,
         give_names=lambda store: give_names(store, mode),
@@ -242,7 +246,7 @@ def build_stack(
         book,
         CrawlWork(store, admit.types),
         purse,
-        workers,
+        probers,
         Workers(CRAWLERS, "crawler"),
         clock,
     )

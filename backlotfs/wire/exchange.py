@@ -24,7 +24,7 @@ from types import TracebackType
 #: Seconds between two looks at the exchanges under way: an exchange ends at most so much too late.
 LOOK_S = 0.1
 #: Seconds from the first byte of an answer's head to its last; a server sends it in one piece.
-HEAD_TIMEOUT_S = 4.0
+HEAD_TIMEOUT_S = 3.0
 #: Bytes of an answer's head, with all ``1xx`` answers before it; real ones have some hundred.
 MAX_HEAD_BYTES = 64 * 1024
 
