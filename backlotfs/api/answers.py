@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from backlotfs.api.rate_status import retry_after_s
-from backlotfs.api.server_text import message_of, one_line
+from backlotfs.api.server_text import message_of, one_line, plain_words
 from backlotfs.errors import (
     BacklotError,
     CredentialsRefused,
@@ -77,20 +77,18 @@ def _unreadable(text: str) -> str:
     return "malformed or cut-off JSON" if start in "{[" else "something that is not JSON"
 
 
-def refusal(
-    answer: Answer, *, expires: int, server_now_s: float, hidden: Collection[str]
-) -> BacklotError | None:
+def refusal(answer: Answer, *, expires: int, server_now_s: float) -> BacklotError | None:
     """The error that an answer stands for; None for a success.
 
     :param expires: what the request was signed with, seconds since the epoch.
     :param server_now_s: the time by the server's clock, seconds since the epoch.
-    :param hidden: secrets that the server's message may echo and ours must not.
     """
     status = answer.status
     if 200 <= status < 300:
         return None
-    said = message_of(answer.body, hidden)
-    told = f"{answer.host} answered {status} for {answer.route}" + (f": {said}" if said else "")
+    said = message_of(answer.body)  # for its meaning; it may repeat what we sent
+    shown = plain_words(said)
+    told = f"{answer.host} answered {status} for {answer.route}" + (f": {shown}" if shown else "")
     if status in (400, 401) and _means_expired(said, expires, server_now_s):
         return RequestExpired(told)
     if status == 401:

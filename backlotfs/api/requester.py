@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import requests
 
@@ -209,7 +209,6 @@ class SignedRequester:
             answer,
             expires=expires,
             server_now_s=self._clock.now() + self.clock_skew_s,
-            hidden=(self._credentials.api_secret, unquote(query.rpartition("signature=")[2])),
         )
         if base is self.api:
             self._learn_rate(answer, error)

@@ -6,7 +6,6 @@ import requests
 
 from backlotfs.api.answers import Answer
 from backlotfs.api.connection_failures import EXCHANGE_ERRORS, ConnectionFailure, explain
-from backlotfs.api.server_text import one_line
 from backlotfs.clock import Clock, Deadline
 from backlotfs.errors import HostUnreachable, ProtocolViolation, RemoteUnavailable
 from backlotfs.wire.bounded_body import BodyTooLarge, BoundedBody, UnknownEncoding
@@ -93,9 +92,7 @@ def _whole_body(
     except UnknownEncoding:
         if not response.ok:
             return b""  # a proxy's page: the status says enough
-        raise ProtocolViolation(
-            f"{answered} in an encoding that was not asked for: {one_line(encoding or '', 40)!r}"
-        ) from None
+        raise ProtocolViolation(f"{answered} in an encoding that was not asked for") from None
     if body.count(b"{") + body.count(b"[") > MAX_CONTAINERS:
         raise ProtocolViolation(f"{answered} with more than {MAX_CONTAINERS} JSON objects")
     return body
