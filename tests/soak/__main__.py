@@ -39,8 +39,8 @@ ASSETS = 12
 #: Files of the host that is well, and of the one that is hostile, each with readers of their own.
 HEALTHY, HOSTILE = 6, 80
 HEALTHY_READERS, HOSTILE_READERS = 2, 6
-#: All but what needs TLS.
-TORMENTED = tuple(kind for kind in TORMENTS if kind != "tls")
+#: All but what needs TLS, and silence, which is a stall of `STALL_TIMEOUT_S` and no attack.
+TORMENTED = tuple(kind for kind in TORMENTS if kind not in ("tls", "silence"))
 #: Looks between two uploads.
 UPLOAD_LOOKS = 10
 #: How long is waited for an upload, or for the hostile host's files once it is well.
