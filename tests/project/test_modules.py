@@ -6,18 +6,7 @@ import ast
 
 from tests.project.source_tree import PACKAGE, ROOT, source_files
 
-LONGEST_FILE_LINES = 300
 NAMES_THAT_SAY_NOTHING = {"utils", "util", "helpers", "helper", "common", "misc"}
-
-
-def test_files_are_short() -> None:
-    """A file of more than 300 lines holds more than one noun."""
-    lengths = {
-        str(path.relative_to(ROOT)): len(path.read_text().splitlines())
-        for path in source_files("backlotfs", "tests")
-    }
-    too_long = {name: lines for name, lines in lengths.items() if lines > LONGEST_FILE_LINES}
-    assert too_long == {}
 
 
 def test_modules_are_named_for_what_they_hold() -> None:
