@@ -23,7 +23,6 @@ import threading
 import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from backlotfs.errors import BacklotError, SettingsError
@@ -349,16 +348,13 @@ class Workspace:
         """Use it as a context manager: the end closes it, and removes it if it is empty."""
         return self
 
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        _failure: BaseException | None,
-        _where: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_failure: object) -> None:
         """Close it; what is unfinished stays for the next export."""
-        with contextlib.suppress(OSError):
-            os.rmdir(WORKSPACE, dir_fd=self._destination.descriptor)
-        self.close()
+        try:
+            with contextlib.suppress(OSError):
+                os.rmdir(WORKSPACE, dir_fd=self._destination.descriptor)
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Close it, and leave it as it is."""
