@@ -17,7 +17,7 @@ from backlotfs.export import exporter
 from tests.model.export_machine import DEEDS, ExportMachine
 
 SEED = int(os.environ.get("BACKLOTFS_MODEL_SEED", "5"))
-RUNS = int(os.environ.get("BACKLOTFS_EXPORT_MODEL_RUNS", "150"))
+RUNS = int(os.environ.get("BACKLOTFS_EXPORT_MODEL_RUNS", "200"))
 
 
 def test_what_is_verified_is_right_and_inside(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,6 +37,6 @@ def test_what_is_verified_is_right_and_inside(monkeypatch: pytest.MonkeyPatch) -
     each = ", ".join(f"{count} {name}" for name, count in ExportMachine.done.most_common())
     sys.stdout.write(f"seed {SEED}, {time.monotonic() - began:.0f} s: {each}\n")
     for happened in ("copied", "verified", "unchanged", "failed", "verify"):
-        assert ExportMachine.done[happened] > RUNS
+        assert ExportMachine.done[happened] > RUNS / 2
     for deed in DEEDS:
         assert ExportMachine.done[f"{deed} in export"] > 0
