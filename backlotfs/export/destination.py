@@ -32,6 +32,8 @@ WORKSPACE = ".backlotfs-export"
 MANIFEST = "MANIFEST.sha256"
 _RESERVED = frozenset({WORKSPACE.casefold(), MANIFEST.casefold()})
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+#: Names in the workspace of what no later export needs.
+_PROBE, _NEW = "probe-", ".new"
 #: Without O_NONBLOCK the open of a pipe that took the place of a file would wait for a writer.
 READ_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 #: linkat(2) answers these where there are no hard links, or no /proc.
@@ -278,7 +280,9 @@ class Destination:
             try:
                 _lock(descriptor, self.path)
                 if same_file(os.fstat(descriptor), look(WORKSPACE, self.descriptor)):
-                    return Workspace(self, descriptor, has_links=self._try_out(descriptor))
+                    has_links = self._try_out(descriptor)
+                    _remove_remains(descriptor)
+                    return Workspace(self, descriptor, has_links=has_links)
             except BaseException:
                 os.close(descriptor)
                 raise
@@ -295,7 +299,7 @@ class Destination:
         status = os.fstat(folder)
         if status.st_dev != self._device:
             raise SettingsError(self._not_ours(status))
-        name = f"probe-{secrets.token_hex(8)}"
+        name = f"{_PROBE}{secrets.token_hex(8)}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             descriptor = os.open(name, flags, 0o600, dir_fd=folder)
@@ -406,14 +410,14 @@ class Workspace:
 
         :raises OSError: nothing was changed.
         """
-        descriptor = self.open(f"{name}.new")
+        descriptor = self.open(f"{name}{_NEW}")
         try:
             os.ftruncate(descriptor, 0)
             write_all(descriptor, memoryview(data))
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        os.rename(f"{name}.new", name, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
+        os.rename(f"{name}{_NEW}", name, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
         os.fsync(self._descriptor)
 
     def remove(self, name: str) -> None:
@@ -524,6 +528,13 @@ def _link(descriptor: int, folder: int, leaf: str) -> bool:
             raise
         return False
     return True
+
+
+def _remove_remains(folder: int) -> None:
+    """Remove from the workspace what a killed export had not the time to remove or rename."""
+    for name in os.listdir(folder):
+        if name.startswith(_PROBE) or name.endswith(_NEW):
+            os.unlink(name, dir_fd=folder)
 
 
 def _lock(descriptor: int, path: Path) -> None:

@@ -18,7 +18,7 @@ from backlotfs.export.destination import (
     is_reserved,
     reserved_reason,
 )
-from backlotfs.export.file_copy import compare_file, copy_file
+from backlotfs.export.file_copy import compare_file, copy_file, discard_part
 from backlotfs.export.items import Item, reason_of
 from backlotfs.export.manifest import ManifestWriter
 
@@ -165,6 +165,8 @@ class Exporter:
             item, self._destination, item.name in manifest.entries, overwrite=self._overwrite
         )
         compare = self._checksum and outcome is not None and outcome.state is State.UNCHANGED
+        if outcome is not None and outcome.state is State.UNCHANGED:
+            discard_part(self._workspace, item.name)
         if outcome is not None and not compare:
             self._moved(item.size_bytes)
             return outcome

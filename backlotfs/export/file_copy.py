@@ -329,6 +329,13 @@ class Part:
         return digest_of(self._descriptor, length_bytes, lambda _count: self._go_on())
 
 
+def discard_part(workspace: Workspace, name: str) -> None:
+    """Remove what an export that was killed just after it published a file has left of it."""
+    for end in (PART, CHECKPOINT):
+        with contextlib.suppress(OSError):
+            workspace.remove(part_key(name) + end)
+
+
 def part_key(name: str) -> str:
     """The stem of the names in the workspace that belong to a file below DEST."""
     return hashlib.sha256(os.fsencode(name)).hexdigest()

@@ -181,6 +181,7 @@ class ManifestWriter:
         os.close(self._journal)
         if self._entries:
             self._write()
+        self._workspace.remove(_NEW_MANIFEST)
         self._workspace.remove(JOURNAL)
 
     def _write(self) -> None:

@@ -414,6 +414,8 @@ class ExportMachine(RuleBasedStateMachine):
         failed = {o.name: o.reason for o in outcomes if o.state is State.FAILED}
         assert {name for name in failed if not is_reserved(name)} == set(), failed
         assert {o.state for o in outcomes} <= {State.COPIED, State.VERIFIED, State.FAILED}
+        left = list((self.copy / WORKSPACE).glob("*"))
+        assert {path.suffix for path in left} <= {".part", ".checkpoint"}, left
         wrong = self._verify(quiet)
         assert not {name for name in wrong or {} if name in self.versions}, wrong
 

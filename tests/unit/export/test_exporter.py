@@ -219,6 +219,20 @@ def test_two_exports_do_not_share_a_folder(exporting: Exporting) -> None:
         destination.claim()
 
 
+def test_what_a_kill_left_is_removed(exporting: Exporting) -> None:
+    """Of a file that had its name already, of a trial, of what was to be renamed."""
+    exporting.run()
+    workspace = exporting.copy / WORKSPACE
+    workspace.mkdir(mode=0o700)
+    key = hashlib.sha256(b"a.mov").hexdigest()
+    os.link(exporting.copy / "a.mov", workspace / f"{key}.part")
+    for name in (f"{key}.checkpoint", f"{key}.checkpoint.new", "probe-12", "manifest", "journal"):
+        (workspace / name).write_bytes(b"half")
+    assert states(exporting.run()) == [State.UNCHANGED] * 3
+    assert not workspace.exists()
+    assert (exporting.copy / "a.mov").read_bytes() == (exporting.library / "a.mov").read_bytes()
+
+
 def test_unchanged_is_not_verified(exporting: Exporting) -> None:
     """A changed byte with size and time as they were: without --checksum nothing was read."""
     exporting.run()
