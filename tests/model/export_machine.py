@@ -138,8 +138,12 @@ class ExportMachine(RuleBasedStateMachine):
         """Export while somebody does something at a certain moment; then once more in peace."""
         random = Random(chance)
         self._write_source(random.choice(sorted(self.versions)), b"new" * random.randrange(2000))
-        number = random.randrange(120 + 20 * len(self.versions))
-        interference = Interference(number, self._watched(deed, random))
+        happen = self._watched(deed, random)
+        if random.random() < 0.5:  # when a file, or the manifest, gets its name
+            interference = Interference(random.randrange(4), happen, of=("link", "rename"))
+        else:
+            number = random.randrange(120 + 20 * len(self.versions))
+            interference = Interference(number, happen)
         self._export(interference, overwrite=overwrite, checksum=checksum)
         if interference.before:
             self.done[f"{deed} in export"] += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest import mock
@@ -26,8 +26,11 @@ class Interference:
     :ivar before: the name of that call; None: it was not reached.
     """
 
-    def __init__(self, number: int, happen: Callable[[], None]) -> None:
-        """Before call ``number``, counted from 0. ``happen`` may raise `Killed`."""
+    def __init__(
+        self, number: int, happen: Callable[[], None], *, of: Collection[str] = CALLS
+    ) -> None:
+        """Before call ``number`` of those ``of`` these, counted from 0; `Killed` may be raised."""
+        self._of = of
         self._number = number
         self._happen = happen
         self._is_dead = False
@@ -55,6 +58,8 @@ class Interference:
     def _count(self, name: str) -> None:
         if self._is_dead:
             raise Killed
+        if name not in self._of:
+            return
         self._number -= 1
         if self._number == -1:
             self.before = name
