@@ -274,8 +274,8 @@ class UrlResolver:
             try:
                 return flight.result(POLL_S if queued else min(deadline.remaining_s(), 1.0))
             except TimeoutError:
-                if flight.done():
-                    raise
+                if flight.done():  # it has landed meanwhile, or failed with a TimeoutError
+                    return flight.result()
             if queued:
                 deadline.extend(self._clock.monotonic() - before_s)
             elif deadline.expired:
