@@ -292,11 +292,13 @@ def test_seconds_left_by_the_pace() -> None:
     assert rig.scheduler.seconds_for(100) == pytest.approx(50.0)
 
 
-def test_a_background_probe_that_an_application_comes_to_wait_for() -> None:
+def test_a_background_probe_that_an_application_comes_to_wait_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """It is shared, and its wait for a further credit becomes as urgent as the application."""
     rig = Scheduling("A")
     raised: list[tuple[str, Priority]] = []
-    rig.limiter.raise_priority = lambda key, to: raised.append((key, to))  # type: ignore[method-assign]
+    monkeypatch.setattr(rig.limiter, "raise_priority", lambda key, to: raised.append((key, to)))
     rig.scheduler.prioritize(["A"])
     future = rig.scheduler.request("A")
     assert raised == [("A", WAITING)]

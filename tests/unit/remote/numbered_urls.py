@@ -31,6 +31,7 @@ class NumberedApi:
         self.priorities: list[Priority] = []
         self.cdn_calls: list[str] = []
         self.cdn: Source | Exception = Source(None, 5)
+        self.cdn_time_s = 0.0  # that it was given for its last answer
         self.gate: threading.Event | None = None
         self.entered = threading.Event()
         self.error: Exception | None = None
@@ -48,6 +49,7 @@ class NumberedApi:
         """The next URL."""
         if not fresh:
             self.cdn_calls.append(embed_code)
+            self.cdn_time_s = deadline.remaining_s()
             if isinstance(self.cdn, Exception):
                 raise self.cdn
             return self.cdn

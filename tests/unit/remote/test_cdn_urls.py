@@ -1,7 +1,11 @@
 """URLs by the CDN host, which cost no credit, and how urgent a paid renewal is."""
 
+# ruff: noqa: ARG002  # the signatures are those of what is stood in for
+
 from __future__ import annotations
 
+import math
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -13,7 +17,7 @@ from backlotfs.api.signed_url import SignedUrl
 from backlotfs.clock import Deadline, SystemClock
 from backlotfs.errors import BacklotError, NoSuchEntry, RemoteUnavailable
 from backlotfs.remote.kept_urls import SavedUrls
-from backlotfs.remote.url_resolver import CDN_MAX_AGE_S, READ_LATELY_S, UrlResolver
+from backlotfs.remote.url_resolver import CDN_MAX_AGE_S, CDN_PATIENCE_S, READ_LATELY_S, UrlResolver
 from tests.support.deadlines import wait_until
 from tests.unit.fakes import PATIENCE_S, ManualClock, in_threads, join_all
 from tests.unit.remote.numbered_urls import NumberedApi, Setup
@@ -159,3 +163,29 @@ def test_who_joins_a_renewal_makes_it_more_urgent_and_its_deadline_stands() -> N
     join_all(threads)
     assert found == ["http://o/E1?n=1"]
     assert mine.remaining_s() > 0.0
+
+
+def test_a_cdn_host_that_does_not_answer_leaves_time_for_the_paid_call() -> None:
+    """It has half of the time at most, and never long."""
+    setup = cdn_setup()
+    setup.api.cdn = RemoteUnavailable("down")
+    for seconds, given_s in ((6.0, 3.0), (60.0, CDN_PATIENCE_S), (math.inf, CDN_PATIENCE_S)):
+        setup.resolver.forget("E1")
+        setup.clock.advance(CDN_MAX_AGE_S + 1)
+        setup.resolver.resolve("E1", Deadline(seconds, setup.clock))
+        assert setup.api.cdn_time_s == pytest.approx(given_s)
+
+
+def test_a_url_that_comes_as_a_wait_for_it_ends() -> None:
+    """It is handed out: the end of one short wait is not an error."""
+    setup = Setup()
+
+    class Landing(Future[SignedUrl]):
+        def result(self, timeout: float | None = None) -> SignedUrl:
+            if not self.done():
+                self.set_result(SignedUrl("http://o/late"))
+                raise TimeoutError
+            return super().result(timeout)
+
+    found = setup.resolver._result(Landing(), "E1", Deadline(60, setup.clock))
+    assert found.url == "http://o/late"
