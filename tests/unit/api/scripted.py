@@ -18,6 +18,7 @@ from requests.structures import CaseInsensitiveDict
 
 from backlotfs.api.client import ApiClient
 from backlotfs.api.credentials import Credentials
+from backlotfs.api.rate_limiter import CREDIT_WAIT_S, ApiRateLimiter
 from backlotfs.clock import Deadline
 from backlotfs.errors import BacklotError
 from backlotfs.wire.retrying import RetryPolicy
@@ -103,11 +104,12 @@ class ScriptedAdapter(BaseAdapter):
 
 @dataclass
 class Scripted:
-    """A client, its transport and its clock."""
+    """A client, its transport, its clock and its rate limiter."""
 
     client: ApiClient
     adapter: ScriptedAdapter
     clock: ManualClock
+    limiter: ApiRateLimiter
 
     def deadline(self, seconds: float = 30.0) -> Deadline:
         """So many seconds from now."""
@@ -120,9 +122,16 @@ def scripted(
     api_url: str = API,
     retry: RetryPolicy | None = None,
     page_limit: int = 500,
+    credit_wait_s: float = CREDIT_WAIT_S,
 ) -> Scripted:
-    """A client whose requests are answered by ``steps``, one each."""
+    """A client whose requests are answered by ``steps``, one each.
+
+    A wait for a credit moves the clock on and takes no time.
+    """
     clock = ManualClock()
+    limiter = ApiRateLimiter(
+        clock, credit_wait_s=credit_wait_s, wait=lambda _changed, seconds: clock.advance(seconds)
+    )
     adapter = ScriptedAdapter(clock, list(steps))
     session = open_session(user_agent="test/1", pool_size=1)
     session.mount("https://", adapter)
@@ -132,11 +141,12 @@ def scripted(
         api_url=api_url,
         session=session,
         clock=clock,
+        limiter=limiter,
         cdn_url=cdn_url,
         retry=retry,
         page_limit=page_limit,
     )
-    return Scripted(client, adapter, clock)
+    return Scripted(client, adapter, clock, limiter)
 
 
 GOOD = reply({"embed_code": E})

@@ -84,9 +84,10 @@ def test_what_passes_is_asked_again() -> None:
 
 
 def test_credits_that_are_spent() -> None:
-    """The wait is told, when it is longer than there is time."""
-    api = scripted(said(429, "Try again after 55 seconds.", X_RateLimit_Reset="55"))
+    """The rest of the wait is told, when it is longer than the longest."""
+    limited = said(429, "Try again after 55 seconds.", X_RateLimit_Reset="55")
+    api = scripted(limited, credit_wait_s=30.0)
     with pytest.raises(RateLimited) as refused:
         captions(api)
-    assert refused.value.retry_after_s == 55
+    assert refused.value.retry_after_s == pytest.approx(55 + 1 - 30, abs=0.02)
     assert isinstance(refused.value, RemoteUnavailable)

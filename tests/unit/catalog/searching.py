@@ -10,7 +10,6 @@ from backlotfs.catalog.library import AssetFilter
 from backlotfs.catalog.rows import AssetRow
 from backlotfs.clock import Deadline
 from backlotfs.errors import NoSuchEntry
-from tests.unit.catalog.crawling import NotedPurse
 from tests.unit.catalog_store.stores import made, open_store, walk
 from tests.unit.fakes import InlineWorkers, ManualClock, row
 
@@ -26,7 +25,6 @@ class Searching:
         self.store = open_store(folder, self.clock)
         if codes:
             walk(self.store, [made(code) for code in codes])
-        self.purse = NotedPurse(self.clock)
         self.answers: dict[str, bytes | Exception | None] = {}
         self.asked: list[str] = []
         self.hidden: set[str] = set()
@@ -35,7 +33,6 @@ class Searching:
         self.crawl = CaptionCrawl(
             self,
             self.store,
-            self.purse,
             self,
             self,
             AssetFilter(frozenset({"video"})),

@@ -10,8 +10,6 @@ from pathlib import Path
 from backlotfs.api.records import Asset, AssetPage, DeletedAsset, DeletedPage, Label
 from backlotfs.catalog.catalog import Catalog, Change
 from backlotfs.catalog.library import AssetFilter
-from backlotfs.catalog.purse import Purse
-from backlotfs.catalog.rate_budget import RateBudget
 from backlotfs.catalog.store import CatalogStore
 from backlotfs.catalog.sync import Synchronizer
 from backlotfs.clock import Deadline
@@ -98,7 +96,6 @@ class SyncedCatalog:
         self.synchronizer = Synchronizer(
             self.api,
             self.store,
-            Purse(RateBudget(self.clock), lambda: None),
             self.clock,
             with_labels=with_labels,
             progress=self.progress.append,

@@ -14,8 +14,6 @@ import pytest
 from backlotfs.api import parsing
 from backlotfs.api.listing_limits import MAX_IDLE_PAGES, EndlessListing, ListingLimits
 from backlotfs.api.records import Asset, AssetPage, DeletedPage
-from backlotfs.catalog.purse import Purse
-from backlotfs.catalog.rate_budget import RateBudget
 from backlotfs.catalog.store import CatalogStore
 from backlotfs.catalog.sync import MAX_NAMED, Synced, Synchronizer
 from backlotfs.clock import Deadline
@@ -82,9 +80,8 @@ class Rig:
         self.store = CatalogStore(
             folder, api_url="http://a", account="k", clock=self.clock, inode_of=inode_of
         )
-        purse = Purse(RateBudget(self.clock), lambda: None)
         self.syncs = Synchronizer(
-            self.api, self.store, purse, self.clock, with_labels=False, limits=LIMITS
+            self.api, self.store, self.clock, with_labels=False, limits=LIMITS
         )
 
     def sync(self, *, full: bool = False) -> Synced:

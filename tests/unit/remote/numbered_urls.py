@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
+from backlotfs.api.rate_limiter import ApiRateLimiter, Priority, Turn
 from backlotfs.api.records import Source
 from backlotfs.api.signed_url import SignedUrl
 from backlotfs.clock import Deadline
@@ -14,21 +16,45 @@ from tests.unit.fakes import PATIENCE_S, ManualClock
 
 
 class NumberedApi:
-    """Signs ``…?n=1``, ``…?n=2`` on a server whose clock differs by ``clock_skew_s``."""
+    """Signs ``…?n=1``, ``…?n=2`` on a server whose clock differs by ``clock_skew_s``.
+
+    :ivar calls: embed codes asked of the API's own host. :ivar priorities: of those calls.
+    :ivar cdn_calls: embed codes asked of the CDN host.
+    :ivar cdn: what the CDN host answers, or the error.
+    """
 
     def __init__(self, clock: ManualClock, *, life_s: float | None = 3600.0) -> None:
         self.clock = clock
         self.life_s = life_s
         self.clock_skew_s = 0.0
         self.calls: list[str] = []
+        self.priorities: list[Priority] = []
+        self.cdn_calls: list[str] = []
+        self.cdn: Source | Exception = Source(None, 5)
+        self.cdn_time_s = 0.0  # that it was given for its last answer
         self.gate: threading.Event | None = None
         self.entered = threading.Event()
         self.error: Exception | None = None
         self.has_url = True
 
-    def get_source(self, embed_code: str, *, deadline: Deadline) -> Source:
+    def get_source(
+        self,
+        embed_code: str,
+        *,
+        deadline: Deadline,
+        priority: Priority,
+        turn: Turn | None = None,
+        fresh: bool = True,
+    ) -> Source:
         """The next URL."""
+        if not fresh:
+            self.cdn_calls.append(embed_code)
+            self.cdn_time_s = deadline.remaining_s()
+            if isinstance(self.cdn, Exception):
+                raise self.cdn
+            return self.cdn
         self.calls.append(embed_code)
+        self.priorities.append(priority)
         self.entered.set()
         if self.gate is not None:
             assert self.gate.wait(PATIENCE_S)
@@ -45,13 +71,16 @@ class NumberedApi:
 class Setup:
     """A resolver and what it depends on."""
 
-    def __init__(self, *, life_s: float | None = 3600.0) -> None:
+    def __init__(
+        self,
+        *,
+        life_s: float | None = 3600.0,
+        updated_at_s: Callable[[str], float | None] = lambda _code: None,
+    ) -> None:
         self.clock = ManualClock()
         self.api = NumberedApi(self.clock, life_s=life_s)
-        self.seen: list[str] = []
-        self.resolver = UrlResolver(
-            self.api, self.clock, seen=lambda code, _source: self.seen.append(code)
-        )
+        self.limiter = ApiRateLimiter(self.clock)
+        self.resolver = UrlResolver(self.api, self.limiter, self.clock, updated_at_s=updated_at_s)
 
     def url(self, embed_code: str = "E1") -> str:
         """What is handed out now."""

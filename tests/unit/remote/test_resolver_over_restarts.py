@@ -1,5 +1,7 @@
 """A resolver that begins with the URLs of earlier mounts: which it uses, and which it does not."""
 
+# ruff: noqa: ARG002  # the signatures are those of what is stood in for
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -8,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from backlotfs.api.rate_limiter import ApiRateLimiter, Priority, Turn
 from backlotfs.api.records import Source
 from backlotfs.api.signed_url import SignedUrl
 from backlotfs.clock import Deadline
@@ -30,7 +33,7 @@ class Mounts:
         """The resolver of one mount."""
         saved = SavedUrls(self._path, self.clock)
         try:
-            yield UrlResolver(self.api, self.clock, saved=saved)
+            yield UrlResolver(self.api, ApiRateLimiter(self.clock), self.clock, saved=saved)
         finally:
             saved.close()
 
@@ -107,8 +110,16 @@ def test_a_url_that_was_asked_for_before_a_touch_is_not_kept(mounts: Mounts) -> 
     """The touch comes while the API answers."""
 
     class Touching(NumberedApi):
-        def get_source(self, embed_code: str, *, deadline: Deadline) -> Source:
-            source = super().get_source(embed_code, deadline=deadline)
+        def get_source(
+            self,
+            embed_code: str,
+            *,
+            deadline: Deadline,
+            priority: Priority,
+            turn: Turn | None = None,
+            fresh: bool = True,
+        ) -> Source:
+            source = super().get_source(embed_code, deadline=deadline, priority=priority)
             mounts.clock.advance(1)
             resolver.touched(embed_code)
             return source

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backlotfs.api.rate_limiter import ApiRateLimiter, Priority
 from backlotfs.api.records import Source
 from backlotfs.api.signed_url import SignedUrl
 from backlotfs.clock import Deadline
@@ -23,7 +24,7 @@ def test_kept_while_it_lives() -> None:
     setup = Setup()
     assert setup.url() == setup.url() == "http://o/E1?n=1"
     assert setup.url("E2") == "http://o/E2?n=2"
-    assert setup.api.calls == setup.seen == ["E1", "E2"]
+    assert setup.api.calls == ["E1", "E2"]
     assert setup.resolver.refreshes == 2
 
 
@@ -113,7 +114,7 @@ def test_a_url_that_expires_while_it_is_invalidated() -> None:
 
     clock = Ticking()
     api = NumberedApi(clock, life_s=10.0)
-    resolver = UrlResolver(api, clock)
+    resolver = UrlResolver(api, ApiRateLimiter(clock), clock)
     for forget in (False, True):
         clock.step_s = 0.0
         url = resolver.resolve("E1", Deadline(60, clock))
@@ -146,7 +147,7 @@ def test_no_url() -> None:
     setup.api.has_url = False
     with pytest.raises(SourceMissing, match="E1"):
         setup.url()
-    assert setup.seen == ["E1"]
+    assert setup.api.calls == ["E1"]
     setup.api.has_url = True
     assert setup.url() == "http://o/E1?n=2"
 
@@ -178,8 +179,16 @@ def test_renewed_between_the_look_and_the_flight() -> None:
     """Who comes late for one flight and early for the next does not ask again."""
     setup = Setup()
     url = setup.resolve()
-    # exactly what a second flight runs after the first has landed
-    assert setup.resolver._refresh("E1", Deadline(60, setup.clock), current=False) is url
+    flight, ours = setup.resolver._flights.join("E1")
+    assert ours, "exactly what a second flight runs after the first has landed"
+    setup.resolver._fly(
+        "E1",
+        Deadline(60, setup.clock),
+        current=False,
+        priority=Priority.WAITING,
+        turn=None,
+    )
+    assert flight.result(0) is url
     assert setup.api.calls == ["E1"]
 
 
