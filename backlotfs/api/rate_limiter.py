@@ -353,12 +353,18 @@ class ApiRateLimiter:
         self._closed = False
 
     def acquire(
-        self, priority: Priority, *, key: str = "", deadline: Deadline | None = None
+        self,
+        priority: Priority,
+        *,
+        key: str = "",
+        deadline: Deadline | None = None,
+        waited_s: float = 0.0,
     ) -> None:
         """Return when one call may be made at once; each `acquire` wants one `answered`.
 
         :param key: names what the call is about: see `is_queued` and `raise_priority`.
         :param deadline: of the caller's operation; it is extended by the time waited here.
+        :param waited_s: how long the same call has waited before, where it was refused since.
         :raises RateLimited: no credit came within ``credit_wait_s``.
         :raises Interrupted: `close` was called.
         """
@@ -367,7 +373,8 @@ class ApiRateLimiter:
             with self._lock:
                 self._check_open()
                 if not self._free_of_charge:
-                    self._acquire(_Place(priority, key, threading.Condition(self._lock)), began_s)
+                    place = _Place(priority, key, threading.Condition(self._lock))
+                    self._acquire(place, began_s - waited_s)
         finally:
             if deadline is not None:
                 deadline.extend(self._clock.monotonic() - began_s)

@@ -240,7 +240,12 @@ class SignedRequester:
         while True:
             self._breakers.check(request.base.host)  # a call that is not made needs no credit
             if purpose.turn is None or not purpose.turn.use():
-                self._limiter.acquire(purpose.priority, key=purpose.key, deadline=request.deadline)
+                self._limiter.acquire(
+                    purpose.priority,
+                    key=purpose.key,
+                    deadline=request.deadline,
+                    waited_s=self._clock.monotonic() - began_s,
+                )
             try:
                 return self._exchange(request, margin_s=margin_s)
             except RateLimited:

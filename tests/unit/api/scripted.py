@@ -18,6 +18,7 @@ from requests.structures import CaseInsensitiveDict
 
 from backlotfs.api.client import ApiClient
 from backlotfs.api.credentials import Credentials
+from backlotfs.api.rate_limiter import CREDIT_WAIT_S, ApiRateLimiter
 from backlotfs.clock import Deadline
 from backlotfs.errors import BacklotError
 from backlotfs.wire.retrying import RetryPolicy
@@ -65,11 +66,13 @@ class ScriptedAdapter(BaseAdapter):
         self.urls: list[str] = []
         self.timeouts: list[Any] = []
         self.headers: list[Mapping[str, str]] = []
+        self.on_send: Callable[[], object] = lambda: None
 
     def send(  # type: ignore[override]  # the base spells the optional arguments out; none is used
         self, request: requests.PreparedRequest, **options: Any
     ) -> requests.Response:
         url = request.url or ""
+        self.on_send()
         self.urls.append(url)
         self.timeouts.append(options.get("timeout"))
         self.headers.append(dict(request.headers))
@@ -108,6 +111,7 @@ class Scripted:
     client: ApiClient
     adapter: ScriptedAdapter
     clock: ManualClock
+    limiter: ApiRateLimiter
 
     def deadline(self, seconds: float = 30.0) -> Deadline:
         """So many seconds from now."""
@@ -120,9 +124,18 @@ def scripted(
     api_url: str = API,
     retry: RetryPolicy | None = None,
     page_limit: int = 500,
+    credit_wait_s: float = CREDIT_WAIT_S,
 ) -> Scripted:
-    """A client whose requests are answered by ``steps``, one each."""
+    """A client whose requests are answered by ``steps``, one each; waits for credits take no time.
+
+    :param credit_wait_s: longest wait for a credit.
+    """
     clock = ManualClock()
+    limiter = ApiRateLimiter(
+        clock,
+        credit_wait_s=credit_wait_s,
+        wait=lambda _condition, seconds: clock.advance(seconds),
+    )
     adapter = ScriptedAdapter(clock, list(steps))
     session = open_session(user_agent="test/1", pool_size=1)
     session.mount("https://", adapter)
@@ -135,8 +148,9 @@ def scripted(
         cdn_url=cdn_url,
         retry=retry,
         page_limit=page_limit,
+        limiter=limiter,
     )
-    return Scripted(client, adapter, clock)
+    return Scripted(client, adapter, clock, limiter)
 
 
 GOOD = reply({"embed_code": E})

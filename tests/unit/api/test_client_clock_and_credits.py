@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from email.utils import formatdate
 
 import pytest
 
-from backlotfs.api.rate_status import RateStatus
 from backlotfs.errors import ClockSkewed, CredentialsRefused, RateLimited
-from backlotfs.wire.retrying import RetryPolicy
 from tests.unit.api.scripted import GOOD, E, ask, refused, reply, said, scripted
 
 
@@ -60,52 +59,32 @@ def test_clock_skew_is_learnt_only_from_uncached_answers() -> None:
 
 
 def test_cdn_answers_teach_nothing() -> None:
-    """A cache's clock and credits are someone else's."""
+    """The clock and the credits of a cache are not the API's, and its calls cost none."""
     rig = scripted(
         reply({"embed_code": E}, Date=formatdate(0, usegmt=True), X_Ratelimit_Credits="3"),
         cdn_url="https://cdn.example",
     )
     rig.client.get_asset(E, deadline=rig.deadline(), fresh=False)
     assert rig.client.clock_skew_s == 0.0
-    assert rig.client.rate is None
+    assert rig.limiter.status().credits_left == 300
 
 
 def test_credits_are_read_from_every_answer() -> None:
-    """Whatever the header's case; an answer that says nothing changes nothing."""
+    """Whatever the header's case, and also from a refusal; an answer may be silent."""
     rig = scripted(
-        reply({"embed_code": E}, X_Ratelimit_Credits="298", X_RATELIMIT_RESET="59"),
+        reply({"embed_code": E}, X_Ratelimit_Credits="250", X_RATELIMIT_RESET="59"),
+        said(403, "no", x_ratelimit_credits="240", x_ratelimit_reset="58"),
         GOOD,
-        said(403, "no", x_ratelimit_credits="297", x_ratelimit_reset="99999999"),
         reply({"embed_code": E}, X_Ratelimit_Credits="many"),
     )
-    now_s = rig.clock.monotonic()
-    assert rig.client.rate is None
-    for _ in range(2):
-        ask(rig)
-        assert rig.client.rate == RateStatus(298, now_s + 59)
+    ask(rig)
+    assert (rig.limiter.status().credits_left, rig.limiter.status().resets_in_s) == (250, 59)
     with pytest.raises(CredentialsRefused):
         ask(rig)
+    assert rig.limiter.status().credits_left == 240
     ask(rig)
-    assert rig.client.rate == RateStatus(297, now_s + 60)
-
-
-def test_a_429_of_a_server_that_counts_no_credits() -> None:
-    """There are none for as long as it asks to wait; after that there is nothing to count again."""
-    limited = said(429, "Try again after 2 seconds.")
-    rig = scripted(limited, GOOD)
-    now_s = rig.clock.monotonic()
-    with pytest.raises(RateLimited):
-        ask(rig, 1)
-    assert rig.client.rate == RateStatus(0, now_s + 2)
     ask(rig)
-    assert rig.client.rate is None
-    counting = scripted(reply({"embed_code": E}, X_Ratelimit_Credits="298"), limited, GOOD)
-    ask(counting)
-    with pytest.raises(RateLimited):
-        ask(counting, 1)
-    ask(counting)
-    assert counting.client.rate is not None
-    assert counting.client.rate.credits_left == 0
+    assert rig.limiter.status().credits_left == 238, "silent answers cost a credit each"
 
 
 @pytest.mark.parametrize(
@@ -116,21 +95,46 @@ def test_a_429_of_a_server_that_counts_no_credits() -> None:
         ("slow down", {"x-ratelimit-reset": "7", "Retry-After": "9"}, 7),
         ("slow down", {"Retry-After": "9"}, 9),
         ("slow down", {"Retry-After": formatdate(1_893_456_011, usegmt=True)}, 10.5),
-        ("slow down", {"Retry-After": "later"}, 60),
-        ({"code": 1}, {}, 60),
+        ("slow down", {"Retry-After": "later"}, 1),
+        ({"code": 1}, {}, 1),
         ("999999999 seconds", {}, 3600),
     ],
 )
 def test_429(message: object, headers: dict[str, str], wait_s: float) -> None:
-    """Waited out when it fits the deadline; else it fails at once and says for how long."""
-    limited = said(429, message, **headers)
-    rig = scripted(limited, GOOD, retry=RetryPolicy(jitter=0.0))
-    assert ask(rig, wait_s + 5) == E
-    assert rig.clock.slept_s == [pytest.approx(wait_s + 0.25, abs=0.01)]
-    rig = scripted(limited)
-    error = refused(rig, RateLimited, seconds=wait_s - 1)
+    """Waited out in the queue: the deadline of the operation stands still meanwhile."""
+    rig = scripted(said(429, message, **headers), GOOD, credit_wait_s=2 * 3600.0)
+    deadline = rig.deadline(5.0)
+    began_s = rig.clock.monotonic()
+    assert rig.client.get_asset(E, deadline=deadline).embed_code == E
+    waited_s = rig.clock.monotonic() - began_s
+    assert wait_s <= waited_s <= wait_s + 1.1, "a second more: servers speak of whole seconds"
+    assert deadline.remaining_s() == pytest.approx(5.0)
+
+
+def test_429_without_a_time_backs_off() -> None:
+    """One second, then two, four …; never more than a minute."""
+    rig = scripted(*[said(429, "slow down")] * 9, GOOD)
+    moments: list[float] = []
+    adapter = rig.adapter
+    adapter.on_send = lambda: moments.append(rig.clock.monotonic())
+    assert ask(rig) == E
+    pauses = [late - early for early, late in itertools.pairwise(moments)]
+    for pause, least in zip(pauses, (1, 2, 4, 8, 16, 32, 60, 60, 60), strict=True):
+        assert least <= pause <= least + 2.1
+
+
+def test_429_without_end() -> None:
+    """After the longest wait for a credit it is `RateLimited`, with the time that is missing."""
+    rig = scripted(said(429, "Try again after 600 seconds."), credit_wait_s=60.0)
+    error = refused(rig, RateLimited)
     assert isinstance(error, RateLimited)
-    assert error.retry_after_s == pytest.approx(wait_s, abs=0.01)
-    assert rig.clock.slept_s == []
-    assert rig.client.rate is not None
-    assert rig.client.rate.credits_left == 0
+    assert error.retry_after_s == pytest.approx(541.0, abs=1.1)
+    assert rig.limiter.status().credits_left == 0
+
+
+def test_429_again_and_again_ends_with_the_longest_wait() -> None:
+    """A server that always refuses does not make each wait a new one."""
+    rig = scripted(*[said(429, "Try again after 25 seconds.")] * 3, credit_wait_s=60.0)
+    began_s = rig.clock.monotonic()
+    refused(rig, RateLimited)
+    assert rig.clock.monotonic() - began_s <= 61.0

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 
 from backlotfs.catalog.purse import Purse
 from backlotfs.catalog.rate_budget import Priority, RateBudget
-from backlotfs.catalog.rows import AssetRow
 from backlotfs.catalog.sizer import CRAWLERS, Sizer
+
+from backlotfs.catalog.rows import AssetRow
 from backlotfs.catalog.source_book import SourceBook
 from backlotfs.clock import Deadline
 from backlotfs.remote.identity import SourceIdentity

@@ -7,11 +7,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from backlotfs.catalog.purse import Purse
+from backlotfs.catalog.rate_budget import RateBudget
+
 from backlotfs.api.records import Asset, AssetPage, DeletedAsset, DeletedPage, Label
 from backlotfs.catalog.catalog import Catalog, Change
 from backlotfs.catalog.library import AssetFilter
-from backlotfs.catalog.purse import Purse
-from backlotfs.catalog.rate_budget import RateBudget
 from backlotfs.catalog.store import CatalogStore
 from backlotfs.catalog.sync import Synchronizer
 from backlotfs.clock import Deadline

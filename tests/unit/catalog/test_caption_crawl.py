@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from backlotfs.catalog.rate_budget import Priority
 
 from backlotfs.api.records import DeletedAsset
 from backlotfs.catalog.caption_crawl import LEASE_S, MOST_FAILURES, REFUSED_S, REST_S
-from backlotfs.catalog.rate_budget import Priority
 from backlotfs.errors import (
     BacklotError,
     CredentialsRefused,

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from backlotfs.catalog.purse import Purse
+from backlotfs.catalog.rate_budget import RateBudget
 
 from backlotfs.api import parsing
 from backlotfs.api.listing_limits import MAX_IDLE_PAGES, EndlessListing, ListingLimits
 from backlotfs.api.records import Asset, AssetPage, DeletedPage
-from backlotfs.catalog.purse import Purse
-from backlotfs.catalog.rate_budget import RateBudget
 from backlotfs.catalog.store import CatalogStore
 from backlotfs.catalog.sync import MAX_NAMED, Synced, Synchronizer
 from backlotfs.clock import Deadline

@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 
 import pytest
+from backlotfs.catalog.rate_budget import Priority
+from backlotfs.catalog.sizer import BATCH, CRAWLERS, MOST_PROBES, REST_S
 
 from backlotfs.catalog import sizer as sizer_module
-from backlotfs.catalog.rate_budget import Priority
 from backlotfs.catalog.rows import StoreUnavailable
-from backlotfs.catalog.sizer import BATCH, CRAWLERS, MOST_PROBES, REST_S
 from backlotfs.errors import RateLimited, RemoteUnavailable, SourceMissing
 from backlotfs.workers import Workers
 from tests.unit.catalog.crawling import Crawl

@@ -9,8 +9,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-
 from backlotfs.catalog.rate_budget import BudgetStatus
+
 from backlotfs.catalog.rows import SizedCounts, SyncState
 from backlotfs.control import address
 from backlotfs.errors import BacklotError

@@ -1,14 +1,16 @@
-"""A resolver before an API that numbers the URLs it signs."""
+"""A resolver before an API that numbers the URLs it signs, and a CDN host that keeps answers."""
 
-# ruff: noqa: ARG002  # the signatures are those of what is stood in for
+# the signatures are those of what is stood in for
 
 from __future__ import annotations
 
 import threading
 
+from backlotfs.api.rate_limiter import ApiRateLimiter, Priority, Turn
 from backlotfs.api.records import Source
 from backlotfs.api.signed_url import SignedUrl
 from backlotfs.clock import Deadline
+from backlotfs.errors import RemoteUnavailable
 from backlotfs.remote.url_resolver import UrlResolver
 from tests.unit.fakes import PATIENCE_S, ManualClock
 
@@ -25,9 +27,31 @@ class NumberedApi:
         self.entered = threading.Event()
         self.error: Exception | None = None
         self.has_url = True
+        self.priorities: list[Priority] = []
+        self.turns: list[Turn | None] = []
+        self.limiter: ApiRateLimiter | None = None
+        self.cdn_calls: list[str] = []
+        self.cdn_answer: Source | Exception = RemoteUnavailable("no CDN host")
 
-    def get_source(self, embed_code: str, *, deadline: Deadline) -> Source:
-        """The next URL."""
+    def get_source(
+        self,
+        embed_code: str,
+        *,
+        deadline: Deadline,
+        priority: Priority,
+        turn: Turn | None = None,
+        fresh: bool = True,
+    ) -> Source:
+        """The next URL; the CDN host gives what the test says. A call waits for `limiter`."""
+        if not fresh:
+            self.cdn_calls.append(embed_code)
+            if isinstance(self.cdn_answer, Exception):
+                raise self.cdn_answer
+            return self.cdn_answer
+        if self.limiter is not None:
+            self.limiter.acquire(priority, key=embed_code, deadline=deadline)
+        self.priorities.append(priority)
+        self.turns.append(turn)
         self.calls.append(embed_code)
         self.entered.set()
         if self.gate is not None:
@@ -48,9 +72,10 @@ class Setup:
     def __init__(self, *, life_s: float | None = 3600.0) -> None:
         self.clock = ManualClock()
         self.api = NumberedApi(self.clock, life_s=life_s)
-        self.seen: list[str] = []
+        self.limiter = ApiRateLimiter(self.clock, credit_wait_s=PATIENCE_S)
+        self.updated_at_s: dict[str, float] = {}
         self.resolver = UrlResolver(
-            self.api, self.clock, seen=lambda code, _source: self.seen.append(code)
+            self.api, self.limiter, self.clock, updated_at_s=self.updated_at_s.get
         )
 
     def url(self, embed_code: str = "E1") -> str:

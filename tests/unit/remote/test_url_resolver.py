@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backlotfs.api.records import Source
-from backlotfs.api.signed_url import SignedUrl
+from backlotfs.api.rate_limiter import ApiRateLimiter, Priority
 from backlotfs.clock import Deadline
 from backlotfs.errors import DeadlineExceeded, RemoteUnavailable, SourceMissing
 from backlotfs.remote.url_resolver import MARGIN_S, MARGIN_SHARE, UNKNOWN_LIFE_S, UrlResolver
@@ -23,7 +22,7 @@ def test_kept_while_it_lives() -> None:
     setup = Setup()
     assert setup.url() == setup.url() == "http://o/E1?n=1"
     assert setup.url("E2") == "http://o/E2?n=2"
-    assert setup.api.calls == setup.seen == ["E1", "E2"]
+    assert setup.api.calls == ["E1", "E2"]
     assert setup.resolver.refreshes == 2
 
 
@@ -113,7 +112,7 @@ def test_a_url_that_expires_while_it_is_invalidated() -> None:
 
     clock = Ticking()
     api = NumberedApi(clock, life_s=10.0)
-    resolver = UrlResolver(api, clock)
+    resolver = UrlResolver(api, ApiRateLimiter(clock), clock)
     for forget in (False, True):
         clock.step_s = 0.0
         url = resolver.resolve("E1", Deadline(60, clock))
@@ -124,29 +123,12 @@ def test_a_url_that_expires_while_it_is_invalidated() -> None:
             resolver.invalidate("E1", url)
 
 
-def test_a_url_that_came_for_another_purpose() -> None:
-    """Is taken if none is known, and only then; a null one never."""
-    setup = Setup()
-    assert not setup.resolver.knows("E1")
-    setup.resolver.offer("E1", Source(None, 5))
-    assert not setup.resolver.knows("E1")
-    dies_at_s = setup.clock.now() + 3600
-    for name in ("offered", "late"):
-        setup.resolver.offer("E1", Source(SignedUrl(f"http://o/{name}", dies_at_s), 5))
-    assert setup.resolver.knows("E1")
-    assert setup.url() == "http://o/offered"
-    assert setup.api.calls == []
-    setup.clock.advance(3600)
-    assert not setup.resolver.knows("E1")
-
-
 def test_no_url() -> None:
     """A null URL is SourceMissing, and is not remembered here."""
     setup = Setup()
     setup.api.has_url = False
     with pytest.raises(SourceMissing, match="E1"):
         setup.url()
-    assert setup.seen == ["E1"]
     setup.api.has_url = True
     assert setup.url() == "http://o/E1?n=2"
 
@@ -179,7 +161,11 @@ def test_renewed_between_the_look_and_the_flight() -> None:
     setup = Setup()
     url = setup.resolve()
     # exactly what a second flight runs after the first has landed
-    assert setup.resolver._refresh("E1", Deadline(60, setup.clock), current=False) is url
+    assert setup.resolver._flights.join("E1")[1]
+    setup.resolver._fly(
+        "E1", Deadline(60, setup.clock), current=False, priority=Priority.WAITING, turn=None
+    )
+    assert setup.resolve() is url
     assert setup.api.calls == ["E1"]
 
 
