@@ -10,13 +10,12 @@ from backlotfs.catalog.library import AssetFilter
 from backlotfs.catalog.rows import AssetRow
 from backlotfs.clock import Deadline
 from backlotfs.errors import NoSuchEntry
-from tests.unit.catalog.crawling import NotedPurse
 from tests.unit.catalog_store.stores import made, open_store, walk
 from tests.unit.fakes import InlineWorkers, ManualClock, row
 
 
 class Searching:
-    """A crawl over a real catalog; the API, the sizer and the presented assets are the test's.
+    """A crawl over a real catalog; the test is the API, the probes and the presented assets.
 
     :ivar answers: by embed code; None: none. :ivar asked: in order.
     """
@@ -26,7 +25,6 @@ class Searching:
         self.store = open_store(folder, self.clock)
         if codes:
             walk(self.store, [made(code) for code in codes])
-        self.purse = NotedPurse(self.clock)
         self.answers: dict[str, bytes | Exception | None] = {}
         self.asked: list[str] = []
         self.hidden: set[str] = set()
@@ -35,7 +33,6 @@ class Searching:
         self.crawl = CaptionCrawl(
             self,
             self.store,
-            self.purse,
             self,
             self,
             AssetFilter(frozenset({"video"})),
@@ -62,7 +59,7 @@ class Searching:
 
     @property
     def busy(self) -> bool:
-        """The sizer: for so many looks."""
+        """The probe scheduler: for so many looks."""
         self.sizing -= 1
         return self.sizing >= 0
 

@@ -7,9 +7,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from backlotfs.catalog.purse import Purse
-from backlotfs.catalog.rate_budget import RateBudget
-
 from backlotfs.api.records import Asset, AssetPage, DeletedAsset, DeletedPage, Label
 from backlotfs.catalog.catalog import Catalog, Change
 from backlotfs.catalog.library import AssetFilter
@@ -99,7 +96,6 @@ class SyncedCatalog:
         self.synchronizer = Synchronizer(
             self.api,
             self.store,
-            Purse(RateBudget(self.clock), lambda: None),
             self.clock,
             with_labels=with_labels,
             progress=self.progress.append,

@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from backlotfs.catalog.purse import Purse
-from backlotfs.catalog.rate_budget import RateBudget
 
 from backlotfs.api import parsing
 from backlotfs.api.listing_limits import MAX_IDLE_PAGES, EndlessListing, ListingLimits
@@ -82,9 +80,8 @@ class Rig:
         self.store = CatalogStore(
             folder, api_url="http://a", account="k", clock=self.clock, inode_of=inode_of
         )
-        purse = Purse(RateBudget(self.clock), lambda: None)
         self.syncs = Synchronizer(
-            self.api, self.store, purse, self.clock, with_labels=False, limits=LIMITS
+            self.api, self.store, self.clock, with_labels=False, limits=LIMITS
         )
 
     def sync(self, *, full: bool = False) -> Synced:

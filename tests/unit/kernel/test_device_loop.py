@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from backlotfs.kernel.device_loop import BASE_THREADS, DeviceLoop
+from backlotfs.kernel.device_loop import BASE_THREADS, DeviceLoop, UnsettledLookups
 from tests.support.deadlines import wait_until
 
 _GETATTR = struct.pack("=IIQ8x", 40, 3, 7)
@@ -28,7 +28,7 @@ class Kernel:
     def __init__(self) -> None:
         self._requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        self.served = 0
+        self.served = self.channels_destroyed = 0
 
     def ask(self, count: int) -> None:
         """So many requests at once."""
@@ -53,6 +53,15 @@ class Kernel:
     def fuse_chan_bufsize(self, channel: int) -> int:
         """As libfuse."""
         return 4096
+
+    def fuse_chan_new(self, *_arguments: object) -> int:
+        """As libfuse."""
+        return 3
+
+    def fuse_chan_destroy(self, channel: int) -> None:
+        """As libfuse."""
+        with self._lock:
+            self.channels_destroyed += 1
 
     def fuse_session_process(self, *arguments: object) -> None:
         """A request that waits for something."""
@@ -83,7 +92,7 @@ def test_bursts_leave_enough_threads() -> None:
     kernel = Kernel()
     reads: Any = Reads()
     device: Any = kernel
-    loop = DeviceLoop(kernel, 1, 2, device, reads)
+    loop = DeviceLoop(kernel, 1, 2, device, reads, UnsettledLookups())
     running = threading.Thread(target=loop.run)
     running.start()
     try:
@@ -109,7 +118,7 @@ def test_where_no_thread_can_be_started_requests_wait_their_turn(
     kernel = Kernel()
     reads: Any = Reads()
     device: Any = kernel
-    loop = DeviceLoop(kernel, 1, 2, device, reads)
+    loop = DeviceLoop(kernel, 1, 2, device, reads, UnsettledLookups())
     running = threading.Thread(target=loop.run)
     running.start()
     try:

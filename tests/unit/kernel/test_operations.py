@@ -129,7 +129,7 @@ class Adapter:
         self.operations = BacklotOperations(
             self.below,  # type: ignore[arg-type]  # the methods that are called
             self.below,  # type: ignore[arg-type]  # likewise
-            Patience(clock, lambda: False, lambda: 1, stat_deadline_s=5.0, read_deadline_s=45.0),
+            Patience(clock, lambda: False, lambda: 1, stat_timeout_s=5.0, read_timeout_s=45.0),
             uid=11,
             gid=12,
             mounted=lambda: self.mounted.append(True),
