@@ -65,7 +65,7 @@ install: ## For all users, mount(8) and systemd: make install [PREFIX=/usr/local
 uninstall: ## Take away what make install put there; profiles, secrets and caches stay
 	@$(INSTALLATION) uninstall
 
-soak: ## 8 readers, an origin that goes wrong all the time: make soak [ARGS=--minutes=2]
+soak: ## Readers of three hosts, of which one goes wrong all the time and one is hostile: make soak [ARGS=--minutes=2]
 	@PYTHON='$(PYTHON)' .ci/system-packages test
 	@PYTHON='$(PYTHON)' .ci/python-environment emulator,dev
 	@exec $(VENV_PYTHON) -m tests.soak $(ARGS)

@@ -22,6 +22,7 @@
     │   ├── HostUnreachable       EIO        4   no connection: refused, no route, DNS, TLS
     │   │   └── HostResting       EIO        4   the same a moment ago: not tried again yet
     │   ├── AnswerTimedOut        EIO        4   connected, and no answer within the limit; 504
+    │   ├── HostBusy              EIO        4   too many requests wait for its answers already
     │   └── RateLimited           ETIMEDOUT  4   429; carries ``retry_after_s``
     ├── CredentialsRefused        EACCES     3
     │   └── ClockSkewed           EACCES     3   our ``expires`` was already past for the server
@@ -181,6 +182,10 @@ class HostResting(HostUnreachable):
     def __init__(self, message: str, *, retry_after_s: float) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class HostBusy(RemoteUnavailable):
+    """A source host leaves so many requests waiting that no other is sent to it now."""
 
 
 class AnswerTimedOut(RemoteUnavailable):

@@ -9,11 +9,11 @@ level, which the journal has of its own. JSON is one object per line; `docs/logs
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import logging
 import logging.handlers
 import os
-import stat
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -25,6 +25,7 @@ import platformdirs
 from backlotfs import events
 from backlotfs.log_repeats import RepeatFilter
 from backlotfs.redaction import redacted
+from backlotfs.trusted_paths import open_log
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +74,22 @@ class _Json(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
+class _LogFile(logging.handlers.WatchedFileHandler):
+    """A file of ours alone; opened anew, and checked anew, when a log rotation has moved it."""
+
+    def _open(self) -> io.TextIOWrapper:
+        """:raises UntrustedPath: another user could have made or replaced it."""
+        descriptor = open_log(Path(self.baseFilename))
+        return open(descriptor, "a", encoding="utf-8")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line; without a file it is lost, and whoever logs it goes on."""
+        try:
+            super().emit(record)
+        except OSError:
+            self.handleError(record)
+
+
 class _Prioritised(logging.Formatter):
     """Another formatter's lines, each with its priority in front."""
 
@@ -116,6 +133,7 @@ def configure(*, level: str, log_format: str, place: str) -> None:
 
     :param level: one of `LEVELS`.
     :param log_format: one of `FORMATS`.
+    :raises UntrustedPath: another user could have made or replaced the file.
     :raises OSError: when the file cannot be opened.
     """
     handler: logging.Handler
@@ -131,13 +149,7 @@ def configure(*, level: str, log_format: str, place: str) -> None:
         handler.ident = f"backlotfs[{os.getpid()}]: "
         pattern = _SYSLOG
     else:
-        path = Path(place)
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
-        if stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.fchmod(descriptor, 0o600)  # one that was there before may be open to others
-        os.close(descriptor)
-        handler = logging.handlers.WatchedFileHandler(path, encoding="utf-8")
+        handler = _LogFile(Path(place).absolute())
     formatter = _Json() if log_format == "json" else _Text(pattern)
     handler.setFormatter(_Prioritised(formatter) if in_journal else formatter)
     handler.addFilter(RepeatFilter())

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from backlotfs.errors import SettingsError
+from backlotfs.trusted_paths import UntrustedPath, open_place, read_regular
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+\Z")
 _HEADER = re.compile(r"^[ \t]*\[", re.M)
@@ -49,6 +50,8 @@ def write_profile(path: Path, name: str, settings: Mapping[str, str]) -> None:
         raise SettingsError(f"{path} is written in a way that cannot be added to; edit it by hand")
     try:
         _replace(path, text)
+    except UntrustedPath as error:
+        raise SettingsError(str(error)) from None
     except OSError as error:
         raise SettingsError(
             f"{path} cannot be written: {error.strerror}; name another with --config"
@@ -56,29 +59,41 @@ def write_profile(path: Path, name: str, settings: Mapping[str, str]) -> None:
 
 
 def _replace(path: Path, text: str) -> None:
-    place = path.resolve()  # a link stays one
-    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    made = place.with_name(f".{place.name}.{os.getpid()}.new")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    folder, name = open_place(path, make=True)  # a link stays one
+    made = f".{name}.{os.getpid()}.new"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        with os.fdopen(os.open(made, flags, 0o600), "w", encoding="utf-8") as file:
+        with os.fdopen(os.open(made, flags, 0o600, dir_fd=folder), "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        made.replace(place)
+        os.replace(made, name, src_dir_fd=folder, dst_dir_fd=folder)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
-            made.unlink()
+            os.unlink(made, dir_fd=folder)
         raise
+    finally:
+        os.close(folder)
 
 
 def _text_of(path: Path) -> str:
+    """What is there, also where others can read it: `write_profile` closes it."""
     try:
-        return path.read_text("utf-8")
+        folder, name = open_place(path, make=False)
+    except FileNotFoundError:
+        return ""
+    except UntrustedPath as error:
+        raise SettingsError(str(error)) from None
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {type(error).__name__}") from None
+    try:
+        return read_regular(Path(name), folder=folder).decode("utf-8")
     except FileNotFoundError:
         return ""
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} cannot be read: {type(error).__name__}") from None
+    finally:
+        os.close(folder)
 
 
 def _profiles(text: str, path: Path) -> dict[str, object]:

@@ -19,9 +19,7 @@ systemd's ``LoadCredential=api_key:…`` and ``api_secret:…`` are found by ``C
 
 from __future__ import annotations
 
-import os
 import shlex
-import stat
 import subprocess
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -35,6 +33,7 @@ from backlotfs.errors import SettingsError
 from backlotfs.profile_keys import PROFILE_KEYS
 from backlotfs.settings import DEFAULT_API_URL, Account, SecretOrigin, default_cdn_url
 from backlotfs.time_limits import API_TIMEOUT_S, LEAST_API_TIMEOUT_S, parse_duration_s
+from backlotfs.trusted_paths import UntrustedPath, read_regular, read_secret
 
 _SECRET_COMMAND_TIMEOUT_S = 30.0
 #: Where the profiles of system-wide mounts are.
@@ -218,7 +217,8 @@ def _credential(environ: Mapping[str, str], name: str) -> str | None:
     if not directory:
         return None
     try:
-        return (Path(directory) / name).read_text("utf-8").strip()
+        # systemd lets this unit alone in, by an access control list: the mode says nothing of it
+        return read_regular(Path(directory) / name).decode("utf-8").strip()
     except (OSError, UnicodeDecodeError):
         return None
 
@@ -229,33 +229,10 @@ def _read_private(path: Path) -> str:
     :raises SettingsError: others can; the message has the command that mends it.
     :raises OSError, UnicodeDecodeError: it cannot be read.
     """
-    with path.open(encoding="utf-8") as file:
-        # looked at after it was opened: what is checked is what is read
-        status = os.fstat(file.fileno())
-        if stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:
-            raise SettingsError(
-                f"{path} can be read by others; make it yours alone: chmod 600 {path}"
-            )
-        if status.st_uid not in (os.geteuid(), 0):
-            raise SettingsError(
-                f"{path} belongs to another user; make it yours: chown {os.geteuid()} {path}"
-            )
-        if stat.S_ISREG(status.st_mode):
-            _refuse_open_folder(path.resolve().parent)
-        return file.read()
-
-
-def _refuse_open_folder(folder: Path) -> None:
-    """Who can write to a folder can put another file in the place of ours, unless it is sticky."""
-    status = folder.stat()
-    if status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX:
-        raise SettingsError(
-            f"others can replace files in {folder}; make it yours alone: chmod go-w {folder}"
-        )
-    if status.st_uid not in (os.geteuid(), 0):
-        raise SettingsError(
-            f"{folder} belongs to another user; keep secrets in a folder of your own"
-        )
+    try:
+        return read_secret(path).decode("utf-8")
+    except UntrustedPath as error:
+        raise SettingsError(str(error)) from None
 
 
 def _api_timeout_s(entry: dict[str, Any]) -> float:

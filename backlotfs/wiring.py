@@ -43,6 +43,7 @@ from backlotfs.reading.reader import SourceReader
 from backlotfs.reading.source_lines import SourceLines
 from backlotfs.reading.warming import Warmer
 from backlotfs.remote.get_counts import GetCounts
+from backlotfs.remote.host_shares import HostShares
 from backlotfs.remote.identity import SourceIdentity
 from backlotfs.remote.kept_urls import SavedUrls, delete_saved_urls
 from backlotfs.remote.preview_images import PreviewImages
@@ -63,8 +64,6 @@ from backlotfs.workers import Workers
 log = logging.getLogger(__name__)
 
 USER_AGENT = f"backlotfs/{__version__}"
-#: Threads for refreshes of the listing.
-CATALOG_THREADS = 4
 
 
 def open_api(
@@ -100,7 +99,7 @@ def open_api_session(account: Account) -> requests.Session:
     """
     return open_session(
         user_agent=USER_AGENT,
-        pool_size=CATALOG_THREADS + PROBE_THREADS + TRANSFER_THREADS + URL_WAITERS,
+        pool_size=1 + PROBE_THREADS + TRANSFER_THREADS + URL_WAITERS,
         ca_bundle=account.ca_bundle,
     )
 
@@ -216,11 +215,13 @@ def build_stack(
     lines = SourceLines(clock)
     gets = GetCounts(lines)
 
-    def signed_get(urls: Resolver) -> SignedGet:
-        return SignedGet(urls, connections, clock, retry, policy=policy, meter=gets)
+    def signed_get(urls: Resolver, shares: HostShares | None = None) -> SignedGet:
+        return SignedGet(urls, connections, clock, retry, policy=policy, meter=gets, shares=shares)
+
+    probe_shares = HostShares()
 
     handles = HandleTable()
-    workers = Workers(CATALOG_THREADS, "catalog")
+    probers = Workers(PROBE_THREADS, "probe")
     mode = NameMode(settings.names)
 
     def source_changed(embed_code: str, current: SourceIdentity | None) -> None:
@@ -263,12 +264,13 @@ def build_stack(
         with_labels="labels" in settings.layouts,
         limits=ListingLimits(settings.max_assets, settings.max_listing_bytes),
         progress=progress,
+        on_source=resolver.offer,
     )
     admit = AssetFilter(settings.types or SOURCE_TYPES, settings.statuses)
     catalog = Catalog(
         store,
         synchronizer,
-        workers,
+        Workers(1, "catalog"),
         clock,
         name_mode=mode,
         give_names=lambda store: give_names(store, mode),
@@ -285,11 +287,11 @@ def build_stack(
     )
     probes = ProbeScheduler(
         resolver,
-        SourceProbe(signed_get(CurrentUrls(resolver)), resolver.reported_size).probe,
+        SourceProbe(signed_get(CurrentUrls(resolver), probe_shares), resolver.reported_size).probe,
         book,
         StoredBackfill(store, admit.types),
         limiter,
-        Workers(PROBE_THREADS, "probe"),
+        probers,
         clock,
     )
     # Not less than what somebody waits for: a probe that goes on is of use to the next who asks.

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import urlsplit
 
 from backlotfs.api.bounded_json import MalformedJson, read_document
 from backlotfs.api.rate_status import retry_after_s
-from backlotfs.api.server_text import message_of, one_line
+from backlotfs.api.server_text import message_of, one_line, plain_words
 from backlotfs.errors import (
     AnswerTimedOut,
     BacklotError,
@@ -78,20 +78,18 @@ def read_body(answer: Answer, read: Callable[[bytes], T]) -> T:
         raise ProtocolViolation(f"{where} {error}") from None
 
 
-def refusal(
-    answer: Answer, *, expires: int, server_now_s: float, hidden: Collection[str]
-) -> BacklotError | None:
+def refusal(answer: Answer, *, expires: int, server_now_s: float) -> BacklotError | None:
     """The error that an answer stands for; None for a success.
 
     :param expires: what the request was signed with, seconds since the epoch.
     :param server_now_s: the time by the server's clock, seconds since the epoch.
-    :param hidden: secrets that the server's message may echo and ours must not.
     """
     status = answer.status
     if 200 <= status < 300:
         return None
-    said = message_of(answer.body, hidden)
-    told = f"{answer.host} answered {status} for {answer.route}" + (f": {said}" if said else "")
+    said = message_of(answer.body)  # for its meaning; it may repeat what we sent
+    shown = plain_words(said)
+    told = f"{answer.host} answered {status} for {answer.route}" + (f": {shown}" if shown else "")
     if status in (400, 401) and _means_expired(said, expires, server_now_s):
         return RequestExpired(told)
     if status == 401:

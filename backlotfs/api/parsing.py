@@ -67,6 +67,7 @@ def parse_asset(obj: object) -> Asset:
         preview_image_url=fields.optional_text(record, "preview_image_url"),
         metadata=_metadata(record.get("metadata")),
         labels=_included_labels(record.get("labels")),
+        source=_included_source(record.get("streams")),
     )
 
 
@@ -205,6 +206,17 @@ def _metadata(value: object) -> Mapping[str, str]:
     known = {fields.shortened(key): fields.optional_text(pairs, key) for key in keys}
     usable = {key: found for key, found in known.items() if found is not None}
     return MappingProxyType(usable) if usable else NO_METADATA
+
+
+def _included_source(value: object) -> Source | None:
+    """The source that a listed record carries; None where it carries none that can be used."""
+    if not isinstance(value, list):
+        return None
+    try:
+        source = parse_streams(value)
+    except ProtocolViolation:  # it can still be asked for by its own route
+        return None
+    return source if source is not None and source.url is not None else None
 
 
 def _included_labels(value: object) -> tuple[Label, ...] | None:

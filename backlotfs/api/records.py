@@ -42,6 +42,7 @@ class Asset:
     :ivar duration_ms: 0 for channels and unprocessed assets.
     :ivar metadata: empty unless asked for with ``include=metadata``.
     :ivar labels: None unless asked for with ``include=labels`` and understood.
+    :ivar source: None unless asked for with ``include=streams``, which few servers understand.
     """
 
     embed_code: str
@@ -58,6 +59,7 @@ class Asset:
     # a mapping has no hash; the embed code and the times tell assets apart well enough
     metadata: Mapping[str, str] = field(default_factory=lambda: NO_METADATA, hash=False)
     labels: tuple[Label, ...] | None = None
+    source: Source | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

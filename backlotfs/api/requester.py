@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import requests
 
@@ -286,7 +286,6 @@ class SignedRequester:
             answer,
             expires=expires,
             server_now_s=server_now_s,
-            hidden=(self._credentials.api_secret, unquote(query.rpartition("signature=")[2])),
         )
         if counts and isinstance(error, RateLimited):
             self._limiter.refused(error.retry_after_s)

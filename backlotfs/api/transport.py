@@ -6,12 +6,12 @@ import requests
 
 from backlotfs.api.answers import Answer
 from backlotfs.api.connection_failures import EXCHANGE_ERRORS, ConnectionFailure, explain
-from backlotfs.api.server_text import one_line
 from backlotfs.clock import Clock, Deadline
 from backlotfs.errors import AnswerTimedOut, HostUnreachable, ProtocolViolation, RemoteUnavailable
 from backlotfs.time_limits import TimeLimits
 from backlotfs.wire.bounded_body import BodyTooLarge, BoundedBody, UnknownEncoding
-from backlotfs.wire.sessions import timeouts_s
+from backlotfs.wire.exchange import ExchangeTimeout, current_exchange
+from backlotfs.wire.sessions import exchange_s, timeouts_s
 
 # a page of 500 assets with metadata is about 1 MB; this much is a fault or a bomb
 MAX_BODY_BYTES = 32 * 1024 * 1024
@@ -42,26 +42,32 @@ def fetch(
     :param route: the path, for messages.
     :raises HostUnreachable: no connection.
     :raises AnswerTimedOut: the other side was silent for longer than ``limits.answer_s``.
-    :raises RemoteUnavailable: no answer, or one that broke off. Neither of them, nor anything in
-        their chains, holds the URL.
+    :raises RemoteUnavailable: no answer, one that broke off, or one that was not whole within
+        `wire.sessions.exchange_s` or, its head, `wire.exchange.HEAD_TIMEOUT_S`. Neither of them,
+        nor anything in their chains, holds the URL.
     :raises DeadlineExceeded: the time ended while the answer was arriving.
     :raises ProtocolViolation: more than ``limit_bytes`` after decompression, or an encoding that
         was not asked for.
     """
-    try:
-        response = session.get(
-            url,
-            headers={"Accept": accept},
-            timeout=timeouts_s(deadline, limits),
-            allow_redirects=False,
-            stream=True,
-        )
-        arrived_at_s = clock.now()
-        with response:
-            body = _whole_body(response, host, route, deadline, limit_bytes)
-        return Answer(host, route, response.status_code, response.headers, body, arrived_at_s)
-    except EXCHANGE_ERRORS as error:
-        failure = explain(error, host)
+    total_s = exchange_s(deadline, limits)
+    with current_exchange(total_s) as exchange:
+        try:
+            response = session.get(
+                url,
+                headers={"Accept": accept},
+                timeout=timeouts_s(deadline, limits),
+                allow_redirects=False,
+                stream=True,
+            )
+            arrived_at_s = clock.now()
+            exchange.limit(total_s)  # the head's own, shorter time was kept
+            with response:
+                body = _whole_body(response, host, route, deadline, limit_bytes)
+                exchange.check()  # a body that our own shutdown cut may look like a whole one
+            return Answer(host, route, response.status_code, response.headers, body, arrived_at_s)
+        except EXCHANGE_ERRORS as error:
+            cause = ExchangeTimeout() if exchange.over else error
+            failure = explain(cause, host)
     # raised outside of the handler, so that the library's exception is not even our context
     raise _unreachable(failure)
 
@@ -91,6 +97,4 @@ def _whole_body(
     except UnknownEncoding:
         if not response.ok:
             return b""  # a proxy's page: the status says enough
-        raise ProtocolViolation(
-            f"{answered} in an encoding that was not asked for: {one_line(encoding or '', 40)!r}"
-        ) from None
+        raise ProtocolViolation(f"{answered} in an encoding that was not asked for") from None

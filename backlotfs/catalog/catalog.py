@@ -131,11 +131,13 @@ class Catalog:
             return False
         return True
 
-    def load(self, deadline: Deadline) -> None:
+    def load(self, deadline: Deadline, *, lists_sources: bool = False) -> None:
         """Sync now, on this thread, and publish; waits while another mount lists the library.
 
+        :param lists_sources: whether the server puts sources into listings that ask for them.
         :raises BacklotError: it cannot be had.
         """
+        self._synchronizer.lists_sources = lists_sources
         while self._sync(deadline, full=False) is Synced.ELSEWHERE:
             if self._store.state().full_walk_at_s:
                 self.publish()

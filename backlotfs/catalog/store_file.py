@@ -17,6 +17,12 @@ from urllib.parse import quote
 
 from backlotfs.catalog.schema import LibraryIdentity
 from backlotfs.clock import Clock
+from backlotfs.trusted_paths import (
+    make_private,
+    open_own_file,
+    open_private_folder,
+    real_path,
+)
 
 log = logging.getLogger(__name__)
 
@@ -43,28 +49,25 @@ class StoreFile:
         """Touch nothing yet; ``directory`` is the cache directory."""
         self.path = catalog_path(directory, library)
         self._clock = clock
-        self._lock = -1
+        self._lock = self._folder = -1
 
     def acquire(self) -> None:
         """Make the folder and an empty file where there is none, and say that we use it.
 
+        :raises UntrustedPath: another user could have made or replaced them.
         :raises OSError: the folder cannot be written, or another mount does not end its opening.
         """
-        folder = self.path.parent
-        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # one of others' stays theirs
-        folder.mkdir(mode=0o700, exist_ok=True)
-        folder.chmod(0o700)
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        self._lock = os.open(self.path.with_suffix(".lock"), flags, 0o600)
+        # One that was readable by others is closed: earlier versions did so at every start.
+        self._folder = open_private_folder(self.path.parent, make=True, tighten=True)
         try:
+            self._lock = self._open_own(self.path.with_suffix(".lock").name, os.O_RDWR)
             if not self._try_lock(fcntl.LOCK_EX):
                 self._wait_for_shared_lock()
             # Never open and close a database that may be open in this process: POSIX would drop
             # SQLite's own locks with it. SQLite gives the log files the database's mode.
-            try:
-                os.close(os.open(self.path, flags | os.O_EXCL, 0o600))
-            except FileExistsError:
-                self.path.chmod(0o600)
+            for suffix in ("", "-wal", "-shm"):
+                self._check(self.path.name + suffix)
+            self._make_empty()
         except BaseException:
             self.release()
             raise
@@ -75,16 +78,19 @@ class StoreFile:
 
     def release(self) -> None:
         """We no longer use it. May be called again."""
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        for descriptor in (self._lock, self._folder):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._lock = self._folder = -1
 
     def connect(self) -> sqlite3.Connection:
         """A connection in autocommit mode, for any thread that guards it.
 
         :raises sqlite3.Error: the file is no database, or cannot be opened.
         """
-        uri = f"file:{quote(str(self.path))}?mode=rw"
+        # The real path of the checked folder: no link on it, and nobody else can put one there.
+        path = f"{real_path(self._folder)}/{self.path.name}"
+        uri = f"file:{quote(path)}?mode=rw"
         connection = sqlite3.connect(
             uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
@@ -106,24 +112,51 @@ class StoreFile:
         """
         if not self._try_lock(fcntl.LOCK_EX):
             return None
+        name = self.path.name
         aside = sorted(
             (int(tail), found)
-            for found in self.path.parent.glob(f"{self.path.name}.set-aside-*")
-            if (tail := found.name.rpartition("-")[2]).isdecimal()
+            for found in os.listdir(self._folder)
+            if found.startswith(f"{name}.set-aside-")
+            and (tail := found.rpartition("-")[2]).isascii()
+            and tail.isdecimal()
         )
-        target = self.path.with_name(
-            f"{self.path.name}.set-aside-{aside[-1][0] + 1 if aside else 1}"
-        )
-        self.path.rename(target)
+        target = f"{name}.set-aside-{aside[-1][0] + 1 if aside else 1}"
+        self._rename(name, target)
         with contextlib.suppress(FileNotFoundError):
-            _beside(self.path, "-wal").rename(_beside(target, "-wal"))
-        _beside(self.path, "-shm").unlink(missing_ok=True)
+            self._rename(f"{name}-wal", f"{target}-wal")
+        self._remove(f"{name}-shm")
         for _, old in aside[: max(0, len(aside) + 1 - KEPT_ASIDE)]:
-            old.unlink(missing_ok=True)
-            _beside(old, "-wal").unlink(missing_ok=True)
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        os.close(os.open(self.path, flags, 0o600))
-        return target
+            self._remove(old)
+            self._remove(f"{old}-wal")
+        self._make_empty()
+        return self.path.with_name(target)
+
+    def _make_empty(self) -> None:
+        """An empty database, 0600, where there is no file."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(self.path.name, flags, 0o600, dir_fd=self._folder))
+
+    def _open_own(self, name: str, flags: int) -> int:
+        return open_own_file(name, flags, self._folder, str(self.path.with_name(name)))
+
+    def _check(self, name: str) -> None:
+        """:raises UntrustedPath: a file of this name is there, and is not ours alone."""
+        try:
+            found = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._folder)
+        except FileNotFoundError:
+            return
+        try:
+            make_private(os.fstat(found), found, str(self.path.with_name(name)))
+        finally:
+            os.close(found)
+
+    def _rename(self, old: str, new: str) -> None:
+        os.rename(old, new, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+
+    def _remove(self, name: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self._folder)
 
     def _wait_for_shared_lock(self) -> None:
         until = self._clock.monotonic() + _OPENING_TIMEOUT_S
@@ -147,7 +180,3 @@ def configure(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA cell_size_check = ON")
     # Sorting and statements' journals leave no copies of the library in /tmp.
     connection.execute("PRAGMA temp_store = MEMORY")
-
-
-def _beside(path: Path, suffix: str) -> Path:
-    return path.with_name(path.name + suffix)

@@ -20,7 +20,7 @@ from typing import Protocol, TypeVar
 
 from backlotfs import events
 from backlotfs.api.listing_limits import IN_MEMORY, EndlessListing, ListingLimits, ListingMeter
-from backlotfs.api.records import Asset, AssetPage, DeletedAsset, DeletedPage, Label
+from backlotfs.api.records import Asset, AssetPage, DeletedAsset, DeletedPage, Label, Source
 from backlotfs.catalog.rows import WalkResult
 from backlotfs.catalog.store import CatalogStore
 from backlotfs.catalog.store_leases import new_owner
@@ -41,8 +41,9 @@ SETTLED_AFTER_S = OVERLAP_S + 300
 PAGE_COST_S = 2.0
 #: The lease on syncing; renewed with each page.
 LEASE_S = 120.0
-#: What comes with each record: labels for folders, custom metadata for sidecars.
-_INCLUDED = "labels,metadata"
+#: What comes with each record: labels for folders, custom metadata for sidecars; and from servers
+#: that can do so, the source, which would cost a call for each asset otherwise.
+_INCLUDED, _WITH_SOURCES = "labels,metadata", "labels,metadata,streams"
 #: Records that are left out, named by one sync; the others it counts.
 MAX_NAMED = 20
 
@@ -80,7 +81,10 @@ class Synced(StrEnum):
 
 
 class Synchronizer:
-    """Runs syncs; one at a time, on whatever thread calls."""
+    """Runs syncs; one at a time, on whatever thread calls.
+
+    :ivar lists_sources: whether the server puts sources into listings that ask for them.
+    """
 
     def __init__(
         self,
@@ -91,12 +95,14 @@ class Synchronizer:
         with_labels: bool,
         limits: ListingLimits = ListingLimits(),  # noqa: B008  # immutable
         progress: Callable[[int], None] = lambda _assets: None,
+        on_source: Callable[[str, Source], None] = lambda _code, _source: None,
     ) -> None:
         """Put it together.
 
         :param with_labels: whether labels are presented. `_INCLUDED` of each asset is always asked
             for, since that costs no call: another mount of this library may want it.
         :param limits: a listing beyond them is given up.
+        :param on_source: told each source that a walk brings.
         :param progress: told the number of assets so far, with each page of a walk.
         """
         self._api = api
@@ -105,6 +111,8 @@ class Synchronizer:
         self._with_labels = with_labels
         self._limits = limits
         self._named = self._unnamed = 0  # records left out in this sync
+        self._on_source = on_source
+        self.lists_sources = False
         self._progress = progress
         self._owner = new_owner()
 
@@ -161,7 +169,8 @@ class Synchronizer:
         assets = 0
         staged, staged_bytes = self._store.walk_staged()
         meter = ListingMeter("assets", self._limits, records=staged, size_bytes=staged_bytes)
-        pages = self._api.iter_pages(deadline=deadline, include=_INCLUDED, start=start)
+        include = _WITH_SOURCES if self.lists_sources else _INCLUDED
+        pages = self._api.iter_pages(deadline=deadline, include=include, start=start)
         try:
             for page in self._leased(pages):
                 self._tell_skipped(page)
@@ -170,6 +179,9 @@ class Synchronizer:
                 assets += len(page.assets)
                 new = self._store.walk_add(page.assets, page.next_page)
                 meter.page(records=len(page.assets), new=new, size_bytes=page.size_bytes)
+                for asset in page.assets:
+                    if asset.source is not None:
+                        self._on_source(asset.embed_code, asset.source)
                 self._progress(assets)
         except EndlessListing:
             self._store.walk_abandon()

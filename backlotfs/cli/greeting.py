@@ -6,7 +6,13 @@ import requests
 
 from backlotfs.api.rate_limiter import ApiRateLimiter
 from backlotfs.clock import Clock, Deadline
-from backlotfs.errors import AnswerTimedOut, RateLimited, RemoteUnavailable
+from backlotfs.errors import (
+    AnswerTimedOut,
+    NoSuchEntry,
+    ProtocolViolation,
+    RateLimited,
+    RemoteUnavailable,
+)
 from backlotfs.settings import Account
 from backlotfs.wire.retrying import RetryPolicy, call_with_retries
 from backlotfs.wiring import open_api
@@ -20,8 +26,11 @@ def greet(
     clock: Clock,
     session: requests.Session,
     limiter: ApiRateLimiter | None = None,
-) -> None:
-    """Ask the API one small question.
+) -> bool:
+    """Ask the API one small question; whether it puts sources into listings that ask for them.
+
+    That is asked along with it. A server that refuses the question because of it is asked again
+    without, and does not put sources into listings.
 
     An API that takes the question has the time for an answer that it has for every other one
     (``--api-timeout``); one that cannot be reached is said to be so within 5 s.
@@ -38,11 +47,25 @@ def greet(
         page_limit=1,
         retry=RetryPolicy(max_attempts=1),
     )
-    call_with_retries(
-        lambda: next(
-            api.iter_pages(deadline=Deadline(account.limits.greeting_s, clock)),
-            None,
-        ),
+    include: str | None = "streams"
+
+    def ask() -> bool:
+        nonlocal include
+        deadline = Deadline(account.limits.greeting_s, clock)
+        try:
+            page = next(api.iter_pages(deadline=deadline, include=include), None)
+        except (ProtocolViolation, NoSuchEntry):
+            if include is None:
+                raise
+            include = None
+            return ask()
+        except RemoteUnavailable:
+            include = None  # perhaps it is the question that the server cannot bear
+            raise
+        return page is not None and any(asset.source is not None for asset in page.assets)
+
+    return call_with_retries(
+        ask,
         policy=RetryPolicy(),
         deadline=Deadline(UNREACHABLE_S, clock),
         clock=clock,

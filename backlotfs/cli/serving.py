@@ -139,11 +139,13 @@ def _serve(settings: MountSettings, ready: Ready) -> None:
     )
     saved = stack.catalog.open_saved()
     if not saved:
-        greet(settings.account, clock, stack.session, stack.limiter)
+        lists_sources = greet(settings.account, clock, stack.session, stack.limiter)
         events.LISTING.log(log, source=settings.source)
         service.notify("STATUS=listing the library")
         with service.taking_long():
-            stack.catalog.load(Deadline(FIRST_LISTING_DEADLINE_S, clock))
+            stack.catalog.load(
+                Deadline(FIRST_LISTING_DEADLINE_S, clock), lists_sources=lists_sources
+            )
     operations = BacklotOperations(
         stack.namespace,
         stack.reader,

@@ -34,7 +34,11 @@ def _summary(answer: dict[str, Any]) -> list[str]:
     blocks, disk = reads["blocks"], answer["disk"]
     since = datetime.fromtimestamp(answer["since"], UTC).isoformat(" ", "seconds")
     failed = f", {reads['failed']} failed" if reads["failed"] else ""
-    times = f" ({answer['amplification']:.2f} for each byte asked)" if reads["asked_bytes"] else ""
+    times = (
+        f" ({answer['amplification']:.2f} for each byte asked)"
+        if answer["amplification"] is not None
+        else ""
+    )
     kept = (
         f"{in_words(disk['held_bytes'])} of {in_words(disk['budget_bytes'])} held, "
         f"{disk['evicted']} blocks gone for others, {disk['turned_away']} turned away, "

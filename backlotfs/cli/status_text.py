@@ -89,7 +89,7 @@ def _library(answer: dict[str, Any]) -> list[Line]:
 
 def _cache(cache: dict[str, Any]) -> str:
     parts = [f"memory {_of(cache['memory'], 'budget_bytes')}"]
-    if cache["disk"] is None:
+    if cache["disk"] is None or cache["pinned"] is None:
         return f"{parts[0]}, no disk tier"
     parts.append(f"disk {_of(cache['disk'], 'budget_bytes')}")
     pinned = cache["pinned"]

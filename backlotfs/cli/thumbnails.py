@@ -114,7 +114,11 @@ def _thumbnail(file: MountedFile, cache: ThumbnailCache, *, again: bool) -> Outc
     answer = ask(file.place, "preview", timeout_s=IMAGE_S + 15.0, path=file.inner)
     if answer["image"] is None:
         return Outcome.WITHOUT
-    cache.keep(original, Picture(base64.b64decode(answer["image"])))
+    try:
+        image = base64.b64decode(answer["image"], validate=True)
+    except ValueError:
+        raise BacklotError(f"{path}: the mount sent no image; is it of another version?") from None
+    cache.keep(original, Picture(image))
     return Outcome.MADE
 
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import logging
 import os
+import socket
 import socketserver
-import stat
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from backlotfs import events
+from backlotfs.control.peer import peer_uid
 from backlotfs.errors import BacklotError
+from backlotfs.trusted_paths import open_private_folder
 
 log = logging.getLogger(__name__)
 
@@ -35,12 +36,13 @@ class ControlServer:
     """Serves handlers by name on a thread of its own until `close`."""
 
     def __init__(self, path: Path, handlers: Mapping[str, Handler]) -> None:
-        """Listen. :raises OSError: the socket cannot be made; the mount works without."""
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        folder = path.parent.lstat()
-        if folder.st_uid != os.geteuid() or not stat.S_ISDIR(folder.st_mode):
-            raise PermissionError(errno.EPERM, f"{path.parent} is not this user's own folder")
-        os.chmod(path.parent, 0o700)
+        """Listen.
+
+        :raises UntrustedPath: the folder of the socket is not ours alone.
+        :raises OSError: the socket cannot be made; the mount works without.
+        """
+        # Nobody else can enter it, so what is done by name below is done to what is ours.
+        os.close(open_private_folder(path.parent, make=True, tighten=True))
         with contextlib.suppress(FileNotFoundError):
             path.unlink()  # of a mount that was killed: its mountpoint is ours now
 
@@ -74,6 +76,10 @@ class ControlServer:
 class _Server(socketserver.ThreadingUnixStreamServer):
     daemon_threads = True
     request_queue_size = 128
+
+    def verify_request(self, request: object, client_address: object) -> bool:  # noqa: ARG002  # socketserver's names
+        """Only our own user and root are answered."""
+        return isinstance(request, socket.socket) and peer_uid(request) in (0, os.geteuid())
 
     def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002  # socketserver's names
         """A command that went away is no news."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from backlotfs.doctor.finding import Finding, failed, fine, note
 from backlotfs.settings import GIB, MountSettings
+from backlotfs.trusted_paths import UntrustedPath, check_folder
 
 _SETTINGS = 2
 #: With less, hardly a block is kept over restarts.
@@ -23,6 +24,14 @@ def check_cache_folder(folder: Path) -> Finding:
     mend = f"install -d -m 700 {folder}, or name another with --cache-dir"
     if not place.is_dir():
         return failed("cache folder", f"{place} is not a folder", mend, _SETTINGS)
+    try:
+        for one in (place, folder / "catalog", folder / "blocks"):
+            check_folder(one)
+    except NotADirectoryError as error:
+        return failed("cache folder", str(error.strerror), mend, _SETTINGS)
+    except UntrustedPath as error:
+        reason, _, remedy = str(error).partition("; ")
+        return failed("cache folder", f"nothing is kept there: {reason}", remedy, _SETTINGS)
     try:
         with tempfile.TemporaryFile(dir=place):
             pass

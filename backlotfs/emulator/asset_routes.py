@@ -87,8 +87,12 @@ class AssetRoutes:
             return Answer.message(400, str(error))
         except PastTheEnd:
             return Answer.message(404, "There are no more results.")
-        include = frozenset(values.get("include", "").split(",")) & _INCLUDABLE
-        items = [self._record(request, asset, include) for asset in page.assets]
+        asked = frozenset(values.get("include", "").split(","))
+        items = [self._record(request, asset, asked & _INCLUDABLE) for asset in page.assets]
+        if self._settings.lists_sources and "streams" in asked:
+            for item, asset in zip(items, page.assets, strict=True):
+                url = self._source_url(request, asset)
+                item["streams"] = streams_record(asset, url, dialect=self._settings.dialect)
         return self._page(request, items, page.next_token)
 
     def _record(

@@ -130,6 +130,11 @@ def _synthetic(
     show_default=True,
     help="Assets in a page of a listing at most.",
 )
+@click.option(
+    "--list-sources",
+    is_flag=True,
+    help="Put sources into listings that ask for them (include=streams).",
+)
 @click.option("--source-base-url", metavar="URL", help="Sign URLs below this one, e.g. an nginx.")
 @click.option(
     "--faults", metavar="FILE", type=click.Path(path_type=Path), help="A fault plan (JSON)."
@@ -159,6 +164,7 @@ def emulator(
     dialect: Literal["2013", "2017"],
     rate_limit: int | None,
     page_cap: int,
+    list_sources: bool,
     source_base_url: str | None,
     faults: Path | None,
     request_log: Path | None,
@@ -180,6 +186,7 @@ def emulator(
         dialect=dialect,
         rate_limit=rate_limit,
         page_cap=page_cap,
+        lists_sources=list_sources,
         source_base_url=source_base_url,
         cdn=cdn,
     )

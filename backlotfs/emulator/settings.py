@@ -45,6 +45,8 @@ class EmulatorSettings:
     :ivar stale_expires_status: what a request with a past ``expires`` gets (400 or 401).
     :ivar sourceless_streams: what ``/streams`` answers for types without a source.
     :ivar supports_where: False ignores ``where`` and ``orderby``, as the Video Cloud adapter did.
+    :ivar lists_sources: ``include=streams`` puts what ``/streams`` answers into each listed record;
+        the hosted service did not.
     :ivar source_base_url: sign URLs below this prefix instead of below the emulator's own address.
     :ivar range_error_content_range: whether a 416 carries ``Content-Range: bytes */size``.
     :ivar cdn: also listen on a second port as the CDN host: GETs only, no rate limit, answers
@@ -73,6 +75,7 @@ class EmulatorSettings:
     stale_expires_status: int = 400
     sourceless_streams: Literal["empty", "404"] = "empty"
     supports_where: bool = True
+    lists_sources: bool = False
     source_base_url: str | None = None
     range_error_content_range: bool = False
     cdn: bool = True

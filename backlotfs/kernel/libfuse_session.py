@@ -29,10 +29,14 @@ Main = Callable[[int, Any, Any, int, Any], int]
 
 
 def serve_with(
-    libfuse: Any, reads: Callable[[Device], ReadRequests], lookups: UnsettledLookups
+    libfuse: Any,
+    reads: Callable[[Device], ReadRequests],
+    lookups: UnsettledLookups,
+    mounted: Callable[[], None] = lambda: None,
 ) -> Main:
     """A function to stand in the place of libfuse's ``fuse_main_real``.
 
+    :param mounted: called as soon as the kernel has the mount, or refused it.
     :param reads: makes what serves the reads of the session, when its device is open.
     """
     for name, (result, arguments) in _FUNCTIONS.items():
@@ -45,6 +49,7 @@ def serve_with(
             argc, argv, operations, size,
             ctypes.byref(mountpoint), ctypes.byref(multithreaded), user_data,
         )  # fmt: skip
+        mounted()
         if not fuse:
             return 1
         session = libfuse.fuse_get_session(fuse)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from backlotfs.errors import FuseUnusable
 from backlotfs.kernel.mount_table import SHOW_MOUNTS, MountEntry, mount_at
+from backlotfs.kernel.mountpoint_lock import already_mounted
 from backlotfs.kernel.outside import look
 
 #: As many as the kernel follows.
@@ -52,9 +53,7 @@ def check_mountpoint(mountpoint: Path) -> None:
             f"{mountpoint} cannot be read: {error.strerror}; name a folder of your own"
         ) from None
     if mounted is not None and mounted.ours:
-        raise FuseUnusable(
-            f"{mountpoint} is already mounted; to mount anew: backlotfs umount {mountpoint}"
-        )
+        raise already_mounted(mountpoint)
     if listing:
         raise FuseUnusable(f"{mountpoint} is not empty; empty it, or name another folder")
     if os.geteuid() != 0 and not os.access(mountpoint, os.W_OK):

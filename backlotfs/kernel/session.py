@@ -27,6 +27,7 @@ from backlotfs.kernel.device_loop import UnsettledLookups
 from backlotfs.kernel.fuse_library import PATH_ENCODING, interruption_check, load_fuse
 from backlotfs.kernel.invalidation import EntryInvalidator
 from backlotfs.kernel.libfuse_session import serve_with
+from backlotfs.kernel.mountpoint_lock import MountpointLock
 from backlotfs.kernel.operations import BacklotOperations
 from backlotfs.kernel.outside import look
 from backlotfs.kernel.patience import OPERATION_DEADLINE_S
@@ -171,8 +172,11 @@ class MountSession:
         :param read_deadline_s: what a read may take.
         :param queued: see `ReadRequests`.
         :param ready: called from another thread once the mountpoint answers.
-        :raises FuseUnusable: when libfuse cannot mount; its own reason is on stderr.
+        :raises FuseUnusable: when another mount of ours was faster, or libfuse cannot mount; its
+            own reason is on stderr.
         """
+        lock = MountpointLock(self._mountpoint)
+        lock.acquire()
         parent = os.stat(self._mountpoint.parent).st_dev
 
         def announce() -> None:
@@ -195,7 +199,7 @@ class MountSession:
             return self._reads
 
         libfuse = load_fuse()._libfuse
-        libfuse.fuse_main_real = serve_with(libfuse, reads, self.lookups)
+        libfuse.fuse_main_real = serve_with(libfuse, reads, self.lookups, lock.release)
         try:
             self._fuse(
                 operations,
@@ -211,6 +215,7 @@ class MountSession:
                     f"libfuse could not mount on {self._mountpoint}; see its message above"
                 ) from None
         finally:
+            lock.release()
             self._invalidator.disconnect()
             self._ended.set()
 

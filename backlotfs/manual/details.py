@@ -32,10 +32,21 @@ DETAILS = {
     ("backlotfs mount", "api_timeout"): "Each packet of an answer starts it anew. A listing that "
     "runs into it goes on with smaller pages: 500 assets, then 100, then 20. Longer than 25 s, it "
     "also raises the defaults of `--stat-timeout` and `--read-timeout`.",
-    ("backlotfs mount", "stat_timeout"): "Then it fails with ETIMEDOUT; a program that runs into "
-    "that three times is not kept waiting again for 30 s.",
+    ("backlotfs mount", "stat_timeout"): "Then it fails with ETIMEDOUT, for every program, and "
+    "waits for API credits count. Without it, 5 s of silence are borne (5 min by programs that "
+    "copy), waits for credits not counted, and a program that runs into that three times is not "
+    "kept waiting again for 30 s.",
     ("backlotfs mount", "read_timeout"): "Then it fails with ETIMEDOUT, also where the kernel asks "
-    "a second time. At least 1 s.",
+    "a second time. At least 1 s. Without it, 30 s of silence are borne, waits for API credits "
+    "not counted.",
+    ("backlotfs mount", "credit_wait"): "The API counts its calls, and a call that has to wait for "
+    "the next ones waits so long at most. Then the operation fails with ETIMEDOUT.",
+    ("backlotfs mount", "unsized"): "`wait`: it waits for the size. `hide`: there is no such file "
+    "yet. `fail`: EAGAIN. File managers, and `ls` on a terminal, are not made to wait in any case, "
+    "and shells always get all names.",
+    ("backlotfs mount", "no_wait"): "By its name as `ps -o comm` shows it.",
+    ("backlotfs mount", "wait"): "For a mount in the background: shows a bar on a terminal, and "
+    "lines in a pipe. The value follows `=`.",
     ("backlotfs mount", "bwlimit"): "Prefetch and `warm` included.",
     ("backlotfs mount", "memory"): "Of all files together, however many are open.",
     ("backlotfs mount", "metadata_ttl"): "An older one is refreshed when somebody uses the mount: "

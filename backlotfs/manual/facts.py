@@ -26,8 +26,7 @@ HELPER_EXIT_CODES = {
 #: What an application may get from a call into the mount.
 ERRNOS = {
     "EACCES": "The source host refuses a freshly signed URL, or the API refuses the credentials.",
-    "EAGAIN": "The size of the file is not known yet, and `--unsized fail` is set: try "
-    "again later.",
+    "EAGAIN": "The size of the file is not known yet, and `--unsized fail` says not to wait.",
     "EBADF": "A read by a handle that is closed already.",
     "EBUSY": "Of `umount`: files are open; the message names the processes.",
     "EINTR": "The caller was killed while it waited, or the mount is being taken down.",
@@ -44,9 +43,9 @@ ERRNOS = {
     "EROFS": "Anything that writes.",
     "ESTALE": "The source was replaced or deleted while the file was open: at the next read that "
     "is not cached, and at close, so that a copy cut short never ends well. Open it again.",
-    "ETIMEDOUT": "A host was silent for longer than the operation bears (30 s; a `stat` 5 s; "
-    "programs that copy 5 min), or `--stat-timeout` or `--read-timeout` was over, or no API credit "
-    "came within `--credit-wait` (1 h).",
+    "ETIMEDOUT": "There was silence for longer than the operation bears (30 s; a `stat` 5 s; an "
+    "open or `stat` of a copying program 5 min), or no API credit came within `--credit-wait`, or "
+    "the time of `--stat-timeout` or `--read-timeout` is over.",
 }
 
 SIGNALS = {

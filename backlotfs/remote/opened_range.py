@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 
 from backlotfs.errors import ContentChanged, Interrupted, ProtocolViolation
@@ -14,9 +14,13 @@ from backlotfs.wire.connections import RangeAnswer
 class OpenedRange:
     """Status 206 or 416, the body not yet read. A context; belongs to the thread that asked."""
 
-    __slots__ = ("_answer", "_get", "headers", "host", "status")
+    __slots__ = ("_answer", "_closed", "_get", "headers", "host", "status")
 
-    def __init__(self, answer: RangeAnswer, get: TimedGet) -> None:
+    def __init__(
+        self, answer: RangeAnswer, get: TimedGet, closed: Callable[[], None] = lambda: None
+    ) -> None:
+        """``closed`` is called once the answer is closed."""
+        self._closed = closed
         self._answer = answer
         self._get = get
         self.status: int = answer.status
@@ -47,6 +51,7 @@ class OpenedRange:
         trace: TracebackType | None,
     ) -> None:
         self._answer.close()
+        self._closed()
         if error is None:
             self._get.ended(Outcome.WHOLE)
         elif isinstance(error, Interrupted):

@@ -12,6 +12,7 @@ Theory of operation. A URL is resolved, sent, and the head of the answer is judg
 408, 425, 429, 5xx        tried again after a backoff, while attempts and deadline last; not
                           before ``Retry-After``, and not at all if that is after the deadline
 connection trouble        the same; a host without any connection rests (`wire.breaker`)
+no place at the host      `HostBusy`, at once: the caller tries again later (`remote.host_shares`)
 3xx                       followed where `RedirectChain` lets us, else `SourceRefused`
 a refused address         `SourceRefused`, at once: no other attempt would be let through
 anything else             `FalseAnswer`: a 200 is never taken for a 206
@@ -26,6 +27,7 @@ from __future__ import annotations
 import logging
 import random
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from backlotfs.api.rate_status import http_date_s, retry_after_header_s
 from backlotfs.api.signed_url import SignedUrl
@@ -42,6 +44,7 @@ from backlotfs.errors import (
     SourceGone,
 )
 from backlotfs.remote.get_record import GetMeter, NoMeter, Outcome
+from backlotfs.remote.host_shares import HostShares, Place
 from backlotfs.remote.opened_range import OpenedRange
 from backlotfs.remote.redirects import RedirectChain
 from backlotfs.remote.timed_get import OVERLOADED_STATUSES, TimedGet
@@ -81,12 +84,15 @@ class SignedGet:
         *,
         policy: SourcePolicy | None = None,
         meter: GetMeter | None = None,
+        shares: HostShares | None = None,
     ) -> None:
         """Put the parts together.
 
         :param policy: says which other hosts may serve sources by redirects; None: none.
         :param meter: is told of every GET.
+        :param shares: bounds how many of its GETs a host may have under way; None: nothing does.
         """
+        self._shares = shares
         self._meter = meter or NoMeter()
         self._resolver = resolver
         self._policy = policy or SourcePolicy("")
@@ -107,6 +113,7 @@ class SignedGet:
         :raises SourceMissing, SourceDenied, SourceGone, SourceRefused, ContentChanged: see the
             table above.
         :raises RemoteUnavailable: retries spent. :raises DeadlineExceeded: time spent.
+        :raises HostBusy: the host has as many of our GETs as it may have, and answers none.
         """
         attempt = _Attempt(self, embed_code, wanted, deadline, if_match)
         while True:
@@ -160,15 +167,38 @@ class _Attempt:
         self._expired = 0
         self._refused = 0
         self._redirects: RedirectChain | None = None
+        self._place: Place | None = None
 
     def once(self) -> OpenedRange | None:
         """Ask once; None means: ask again."""
         self._deadline.check(f"reading the source of {self._embed_code}")
         url = self._owner._resolver.resolve(self._embed_code, self._deadline)
+        target = self._redirects.url if self._redirects is not None else url.url
+        self._place = self._take_place(target)
+        opened = None
+        try:
+            opened = self._ask(target, url)
+        finally:
+            if opened is None:
+                self._leave()
+        return opened
+
+    def _take_place(self, target: str) -> Place | None:
+        """:raises HostBusy: there is none."""
+        if self._owner._shares is None:
+            return None
+        host = urlsplit(target).netloc.rpartition("@")[2]
+        return self._owner._shares.take(host, self._deadline.remaining_s())
+
+    def _leave(self) -> None:
+        if self._place is not None:
+            self._place.end()
+
+    def _ask(self, target: str, url: SignedUrl) -> OpenedRange | None:
         get = TimedGet(self._owner._meter, self._owner._clock, self._embed_code)
         try:
             answer = self._owner._pool.get(
-                self._redirects.url if self._redirects is not None else url.url,
+                target,
                 self._wanted,
                 if_match=self._if_match,
                 timeout_s=self._deadline.remaining_s(),
@@ -185,8 +215,10 @@ class _Attempt:
             get.ended(Outcome.REFUSED)
             raise
         get.answered(answer.host, new_connection=answer.new_connection)
+        if self._place is not None:
+            self._place.answered()
         if answer.status in (206, 416):
-            return OpenedRange(answer, get)
+            return OpenedRange(answer, get, self._leave)
         overloaded = answer.status in OVERLOADED_STATUSES
         get.ended(Outcome.OVERLOADED if overloaded else Outcome.REFUSED)
         with answer:
@@ -256,6 +288,7 @@ class _Attempt:
     def _again_after(
         self, error: RemoteUnavailable, *, asked_s: float = 0.0, rest_s: float = 0.0
     ) -> None:
+        self._leave()  # a pause takes no place
         self._failures += 1
         self._redirects = None
         log.debug("attempt %d on %s failed: %s", self._failures, self._embed_code, error)

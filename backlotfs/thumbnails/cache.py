@@ -16,6 +16,7 @@ from pathlib import Path
 from backlotfs.errors import BacklotError
 from backlotfs.thumbnails.picture import Picture, png_texts
 from backlotfs.thumbnails.uri import file_uri, thumbnail_name
+from backlotfs.trusted_paths import open_folder
 
 #: Name of a size → the edge of the square that it fits in, in pixels.
 SIZES = {"normal": 128, "large": 256, "x-large": 512, "xx-large": 1024}
@@ -82,7 +83,7 @@ class ThumbnailCache:
 
     def _is_current(self, size: str, original: Original) -> bool:
         try:
-            with self._path(size, original).open("rb") as file:
+            with open(self._path(size, original), "rb", opener=_without_waiting) as file:
                 texts = png_texts(file.read(_HEAD_BYTES))
         except OSError:
             return False
@@ -93,16 +94,23 @@ class ThumbnailCache:
         return self._folder / size / thumbnail_name(original.uri)
 
     def _write(self, path: Path, png: bytes) -> None:
-        for folder in (self._folder, path.parent):
-            if not folder.is_dir():
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # 0600, as the standard wants it: who may not read the file may not see its picture.
-        number, made = tempfile.mkstemp(prefix=".backlotfs-", suffix=".png", dir=path.parent)
+        folder = open_folder(path.parent, make=True)
         try:
-            with os.fdopen(number, "wb") as file:
-                file.write(png)
-            os.replace(made, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(made)
-            raise
+            # 0600, as the standard wants it: who may not read the file may not see its picture.
+            place = f"/proc/self/fd/{folder}"
+            number, made = tempfile.mkstemp(prefix=".backlotfs-", suffix=".png", dir=place)
+            try:
+                with os.fdopen(number, "wb") as file:
+                    file.write(png)
+                os.replace(made, f"{place}/{path.name}")
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    os.unlink(made)
+                raise
+        finally:
+            os.close(folder)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """An opener: a FIFO in the place of a thumbnail is no thumbnail, and stops nobody."""
+    return os.open(path, flags | os.O_NONBLOCK)

@@ -10,6 +10,7 @@ asked for it. The pool's lock is never held across I/O.
 
 from __future__ import annotations
 
+import functools
 import http.client
 import socket
 import ssl
@@ -25,12 +26,15 @@ from backlotfs.clock import SystemClock
 from backlotfs.errors import HostUnreachable, ProtocolViolation, RemoteUnavailable
 from backlotfs.wire.breaker import Breakers
 from backlotfs.wire.dialing import Dialer
+from backlotfs.wire.exchange import HEAD_TIMEOUT_S, Exchange, ExchangeTimeout
 from backlotfs.wire.range_response import RangeResponse, bound_waits
 
 #: Seconds to a TCP (and TLS) connection.
 CONNECT_TIMEOUT_S = 4.0
 #: Seconds without a byte after which a transfer counts as stalled.
 STALL_TIMEOUT_S = 10.0
+#: Seconds for a body of a few kilobytes: one byte of a source, or what an error says.
+SMALL_BODY_S = HEAD_TIMEOUT_S
 #: Idle connections older than this are closed instead of used: most servers drop them after 60 s.
 IDLE_TIMEOUT_S = 45.0
 #: Idle connections kept per host; more are closed when they come back.
@@ -82,9 +86,11 @@ class RangeAnswer:
         origin: Origin,
         connection: http.client.HTTPConnection,
         response: RangeResponse,
+        exchange: Exchange,
         *,
         new_connection: bool,
     ) -> None:
+        self._exchange = exchange
         self._pool = pool
         self._origin = origin
         self._connection = connection
@@ -101,14 +107,17 @@ class RangeAnswer:
         return self._origin.host
 
     def read(self, size: int) -> bytes:
-        """Read exactly ``size`` bytes, or fewer at the end of the body.
+        """Read exactly ``size`` bytes, or fewer at the end of the body, within `SMALL_BODY_S`.
 
         :raises RemoteUnavailable: when the transfer is cut or stalls.
         """
+        self._exchange.limit(SMALL_BODY_S)
         try:
-            return self._response.read(size)
+            data = self._response.read(size)
+            self._exchange.check()  # else it may be cut where we shut it down
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise _unavailable(self._origin.host, error) from None
+            raise self._unavailable(error) from None
+        return data
 
     def read_into(self, views: Sequence[memoryview], timeout_s: float) -> int:
         """Fill ``views`` with the next bytes of the body; how many came before its end.
@@ -116,16 +125,26 @@ class RangeAnswer:
         :param timeout_s: bounds all of it; `STALL_TIMEOUT_S` each wait for a byte.
         :raises RemoteUnavailable: when the transfer is cut or stalls.
         """
+        self._exchange.restart(timeout_s)
         try:
             deadline_s = time.monotonic() + timeout_s
-            return self._response.fill(views, STALL_TIMEOUT_S, deadline_s)
+            received = self._response.fill(views, STALL_TIMEOUT_S, deadline_s)
+            if not received:
+                self._exchange.check()  # else what looks like the end of the body may be our doing
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise _unavailable(self._origin.host, error) from None
+            raise self._unavailable(error) from None
+        return received
+
+    def _unavailable(self, error: Exception) -> RemoteUnavailable:
+        if self._exchange.over:  # whatever the shut socket looked like
+            error = ExchangeTimeout()
+        return RemoteUnavailable(_words(self._origin.host, error))
 
     def close(self) -> None:
         """Give the connection back if the body was read to its end, else close it."""
+        self._exchange.end()
         # A body that ended early leaves `length` above 0: that connection is dead.
-        whole = self._response.isclosed() and not self._response.length
+        whole = self._response.isclosed() and not self._response.length and not self._exchange.over
         reusable = whole and self._connection.sock is not None
         self._response.close()
         if reusable:
@@ -174,7 +193,9 @@ class ConnectionPool:
 
         :param url: sent as it is; never shown in an error.
         :param if_match: a strong ETag the object must still have (412 otherwise).
-        :param timeout_s: bounds connecting and each wait for bytes, together with the constants.
+        :param timeout_s: bounds all of it, connecting included. Less is granted to connecting,
+            to the silence before the answer (`STALL_TIMEOUT_S`) and to the answer's head once it
+            has begun (`wire.exchange.HEAD_TIMEOUT_S`).
         :raises HostUnreachable: refused, unresolvable, TLS, no connection in time.
         :raises RemoteUnavailable: reset, timed out.
         :raises SourceRefused: policy lets us connect to none of the host's addresses.
@@ -188,18 +209,23 @@ class ConnectionPool:
         }
         if if_match is not None:
             headers["If-Match"] = if_match
+        exchange = Exchange(timeout_s)
         while True:
-            connection, kept_alive = self._take(origin, timeout_s)
+            connection, kept_alive = self._take(origin, exchange.left_s)
             try:
-                connection.request("GET", request_target, headers=headers)
-                response = cast("RangeResponse", connection.getresponse())
+                response = _ask(connection, request_target, headers, exchange)
             except (OSError, http.client.HTTPException, ValueError) as error:
+                exchange.end()
                 connection.close()
+                if exchange.over:  # whatever the shut socket looked like
+                    raise _unavailable(origin.host, ExchangeTimeout()) from None
                 # A kept-alive connection may have been closed by the host a moment before: free.
                 if kept_alive and not isinstance(error, TimeoutError):
                     continue
                 raise _unavailable(origin.host, error) from None
-            return RangeAnswer(self, origin, connection, response, new_connection=not kept_alive)
+            return RangeAnswer(
+                self, origin, connection, response, exchange, new_connection=not kept_alive
+            )
 
     def give_back(self, origin: Origin, connection: http.client.HTTPConnection) -> None:
         """Keep a connection whose last answer was read to its end."""
@@ -251,10 +277,30 @@ class ConnectionPool:
             self._breakers.failed(place, str(failure))
             raise failure from None
         self._breakers.reached(place)
-        connection.response_class = RangeResponse
         connection.sock.settimeout(None)  # from here on the kernel's own timeouts bound each wait
         bound_waits(connection.sock, min(STALL_TIMEOUT_S, timeout_s))
         return connection
+
+
+def _ask(
+    connection: http.client.HTTPConnection,
+    request_target: str,
+    headers: Mapping[str, str],
+    exchange: Exchange,
+) -> RangeResponse:
+    """Send a GET and read the head of its answer. :raises ExchangeTimeout: too slowly."""
+    make = functools.partial(RangeResponse, exchange=exchange)
+    connection.response_class = cast("type[RangeResponse]", make)
+    exchange.limit(STALL_TIMEOUT_S)
+    exchange.watch(connection.sock)
+    connection.request("GET", request_target, headers=dict(headers))
+    response = cast("RangeResponse", connection.getresponse())
+    try:
+        exchange.check()  # a head that our own shutdown cut looks like a whole one
+    except ExchangeTimeout:
+        response.close()
+        raise
+    return response
 
 
 class _Readable(Protocol):
@@ -282,6 +328,8 @@ def _words(host: str, error: Exception) -> str:
     """Our own words for a transport failure: the library's may quote the signed URL."""
     if isinstance(error, socket.gaierror | UnicodeError):
         what = "its name does not resolve"
+    elif isinstance(error, ExchangeTimeout):
+        what = "its answer did not come in time"
     elif isinstance(error, TimeoutError):
         what = "no byte came in time"
     elif isinstance(error, ConnectionRefusedError):

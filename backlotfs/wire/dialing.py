@@ -11,12 +11,41 @@ import http.client
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
+from backlotfs.wire.resolving import AddressInfo, Resolve, look_up
 from backlotfs.wire.source_policy import SourcePolicy, SourceRefused
 
-#: Host and port to socket addresses; `socket.getaddrinfo` is one.
-Resolve = Callable[..., list[tuple[int, int, int, str, tuple[object, ...]]]]
+#: Seconds for the look-up of the API host's name, when its addresses are to vouch for a source.
+API_LOOK_UP_S = 2.0
+# sockets take 0 for "do not wait at all"
+_LEAST_TIMEOUT_S = 0.001
+
+
+def connect_to_any(addresses: Iterable[AddressInfo], until_s: float) -> socket.socket:
+    """A TCP socket, connected to the first address that answers; its timeout is what time is left.
+
+    :param until_s: on the monotonic clock, for all addresses together.
+    :raises OSError: the last address's error; TimeoutError when the time is over.
+    """
+    failed: OSError | None = None
+    for family, kind, protocol, _, address in addresses:
+        left_s = until_s - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError("no address of the host answered in time")
+        opened = socket.socket(family, kind, protocol)
+        try:
+            opened.settimeout(left_s)
+            opened.connect(address)
+            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            # a TLS handshake has what is left
+            opened.settimeout(max(_LEAST_TIMEOUT_S, until_s - time.monotonic()))
+        except OSError as error:
+            opened.close()
+            failed = error
+        else:
+            return opened
+    raise failed or OSError("the host has no address")
 
 
 class Dialer:
@@ -36,7 +65,7 @@ class Dialer:
     ) -> http.client.HTTPConnection:
         """A new connection, TLS spoken and the host name verified if ``scheme`` is ``https``.
 
-        :param timeout_s: for all addresses of the host together, TLS included.
+        :param timeout_s: for the look-up of the name, all addresses of the host and TLS together.
         :raises SourceRefused: the policy allows none of its addresses; nothing was sent.
         :raises OSError, ValueError: unresolvable, refused, unreachable, too slow, not trusted.
         """
@@ -53,39 +82,23 @@ class Dialer:
         """A connected TCP socket; errors as for `connect`."""
         until = time.monotonic() + timeout_s
         refused: SourceRefused | None = None
-        failed: OSError | None = None
-        for family, kind, protocol, address in self._look_up(host, port):
+        allowed: list[AddressInfo] = []
+        for found in look_up(host, port, timeout_s, resolve=self._resolve):
             try:
-                self._policy.check(host, str(address[0]), self._api)
+                self._policy.check(host, str(found[4][0]), self._api)
             except SourceRefused as error:
                 refused = error
-                continue
-            left_s = until - time.monotonic()
-            if left_s <= 0:
-                raise TimeoutError("no address of the host answered in time")
-            opened = socket.socket(family, kind, protocol)
-            try:
-                opened.settimeout(left_s)
-                opened.connect(address)
-                opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            except OSError as error:
-                opened.close()
-                failed = error
             else:
-                return opened
-        # an address that was tried says more than one that was not
-        raise failed or refused or OSError("the host has no address")
-
-    def _look_up(self, host: str, port: int) -> Iterable[tuple[int, int, int, tuple[object, ...]]]:
-        resolve = self._resolve or socket.getaddrinfo
-        found = resolve(host, port, 0, socket.SOCK_STREAM)
-        return [(family, kind, number, address) for family, kind, number, _, address in found]
+                allowed.append(found)
+        if refused is not None and not allowed:
+            raise refused
+        return connect_to_any(allowed, until)
 
     def _api(self) -> frozenset[str]:
         """The API host's addresses; looked up at the first source that needs it to vouch."""
         if not self._api_addresses:
             try:
-                found = self._look_up(self._policy.api_host, 0)
+                found = look_up(self._policy.api_host, 0, API_LOOK_UP_S, resolve=self._resolve)
             except (OSError, ValueError):
                 return frozenset()  # it vouches for nothing, until it resolves again
             self._api_addresses = frozenset(str(address[0]) for *_, address in found)

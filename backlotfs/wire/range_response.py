@@ -16,6 +16,8 @@ import time
 from collections.abc import Sequence
 from typing import IO, Any, cast
 
+from backlotfs.wire.exchange import MAX_HEAD_BYTES, Exchange
+
 _HEAD_END = b"\r\n\r\n"
 _TIMEVAL = struct.Struct("@ll")
 #: Below this a timeout of 0 would mean none at all.
@@ -34,18 +36,32 @@ def bound_waits(sock: socket.socket, seconds: float) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, packed)
 
 
-class _HeadFirst(io.RawIOBase):
-    """The bytes of a socket; the first reads stop where the head ends.
+class HeadTooLarge(http.client.HTTPException):
+    """More bytes than `MAX_HEAD_BYTES` before the end of the head."""
+
+
+class _HeadReader(io.RawIOBase):
+    """The bytes of a socket, those of the head bounded in number and in time.
+
+    On a plain socket the first reads stop where the head ends; TLS cannot look ahead.
 
     :ivar at_body: the head, and nothing beyond it, was read.
     """
 
-    def __init__(self, sock: socket.socket, held: IO[bytes]) -> None:
+    def __init__(self, sock: socket.socket, held: IO[bytes], exchange: Exchange) -> None:
         """``held``: what keeps the socket open after its connection was closed; closed with us."""
         self._sock = sock
         self._held = held
-        self._seen: bytes | None = b""  # the last bytes of the head so far; None when it is read
+        self._exchange = exchange
+        self._in_head = True
+        self._head_bytes = 0
+        # the last bytes of the head so far; None when it is read, or not looked for
+        self._seen: bytes | None = None if isinstance(sock, ssl.SSLSocket) else b""
         self.at_body = False
+
+    def head_ended(self) -> None:
+        """What comes from now on is the body, whose time limit is the caller's."""
+        self._in_head = False
 
     def close(self) -> None:
         """Let go of the socket."""
@@ -58,37 +74,66 @@ class _HeadFirst(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """As the socket's ``recv_into``. :raises TimeoutError: no byte came in time."""
+        """As the socket's ``recv_into``.
+
+        :raises TimeoutError: no byte came in time. :raises HeadTooLarge: see there.
+        """
+        if self._in_head and self._head_bytes:
+            self._check_head()
         try:
-            if self._seen is None:
-                self.at_body = False
-                return self._sock.recv_into(buffer)
-            count = self._sock.recv_into(buffer, 0, socket.MSG_PEEK)
-            seen = self._seen + bytes(buffer[:count])
-            end = seen.find(_HEAD_END)
-            if end >= 0:
-                count = end + len(_HEAD_END) - len(self._seen)
-                self._seen, self.at_body = None, True
-            else:
-                self._seen = seen[-(len(_HEAD_END) - 1) :]
-            return self._sock.recv_into(buffer, count) if count else 0
+            count = self._receive(buffer)
         except BlockingIOError:
             raise TimeoutError("no byte came in time") from None
+        if self._in_head:
+            self._head_bytes += count
+        return count
+
+    def _check_head(self) -> None:
+        if self._head_bytes > MAX_HEAD_BYTES:
+            raise HeadTooLarge(f"more than {MAX_HEAD_BYTES} bytes")
+        self._exchange.limit_head()
+
+    def _receive(self, buffer: Any) -> int:
+        if self._seen is None:
+            self.at_body = False
+            return self._sock.recv_into(buffer)
+        count = self._sock.recv_into(buffer, 0, socket.MSG_PEEK)
+        seen = self._seen + bytes(buffer[:count])
+        end = seen.find(_HEAD_END)
+        if end >= 0:
+            count = end + len(_HEAD_END) - len(self._seen)
+            self._seen, self.at_body = None, True
+        else:
+            self._seen = seen[-(len(_HEAD_END) - 1) :]
+        return self._sock.recv_into(buffer, count) if count else 0
 
 
-class RangeResponse(http.client.HTTPResponse):
-    """For `http.client.HTTPConnection.response_class`."""
+class BoundedResponse(http.client.HTTPResponse):
+    """A response whose head, with all ``1xx`` before it, is bounded in bytes and in time.
 
-    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+    For `http.client.HTTPConnection.response_class`, with ``exchange`` filled in.
+    """
+
+    def __init__(self, sock: socket.socket, *args: Any, exchange: Exchange, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
+        # after "Connection: close" the library closes its own hold on the socket
+        self._reader = _HeadReader(sock, cast("IO[bytes]", self.fp), exchange)
+        self.fp = io.BufferedReader(self._reader)
+
+    def begin(self) -> None:
+        """Read the head. :raises HeadTooLarge: it has no end."""
+        super().begin()
+        self._reader.head_ended()
+
+
+class RangeResponse(BoundedResponse):
+    """A response whose body can be received straight into the caller's memory."""
+
+    def __init__(self, sock: socket.socket, *args: Any, exchange: Exchange, **kwargs: Any) -> None:
+        super().__init__(sock, *args, exchange=exchange, **kwargs)
         self._sock = sock
         self._bound_s = 0.0
-        self._plain: tuple[socket.socket, _HeadFirst] | None = None
-        if not isinstance(sock, ssl.SSLSocket):
-            # after "Connection: close" the library closes its own hold on the socket
-            head = _HeadFirst(sock, cast("IO[bytes]", self.fp))
-            self.fp = io.BufferedReader(head)
-            self._plain = (sock, head)
+        self._plain = not isinstance(sock, ssl.SSLSocket)
 
     def fill(self, views: Sequence[memoryview], stall_s: float, deadline_s: float) -> int:
         """Receive the next bytes of the body into ``views``; how many came before it ended or hung.
@@ -101,9 +146,9 @@ class RangeResponse(http.client.HTTPResponse):
         """
         wanted = sum(map(len, views))
         whole = self.length is not None and wanted <= self.length and not self.chunked
-        if self._plain is None or not self._plain[1].at_body or not whole:
+        if not self._plain or not self._reader.at_body or not whole:
             return self._fill_slowly(views, stall_s, deadline_s)
-        sock = self._plain[0]
+        sock = self._sock
         received = silent = 0
         while True:
             # Two empty waits are a stall: one that began with a byte would give that byte.

@@ -6,20 +6,100 @@ API signatures and signed URLs.
 
 from __future__ import annotations
 
+import functools
+import http.client
+import socket
 import ssl
+import time
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any
+from typing import Any, cast
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPResponse, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 from backlotfs.clock import Deadline
-from backlotfs.time_limits import TimeLimits
+from backlotfs.time_limits import CONNECT_S, TimeLimits
+from backlotfs.wire.dialing import connect_to_any
+from backlotfs.wire.exchange import under_way
 from backlotfs.wire.library_logs import redact_library_logs
+from backlotfs.wire.range_response import BoundedResponse
+from backlotfs.wire.resolving import look_up
 from backlotfs.wire.tls import client_context
 
+# one exchange in all: 64 KiB/s bring a page of 500 assets in 16 s
+EXCHANGE_TIMEOUT_S = 60.0
 # sockets refuse a timeout of 0
 _LEAST_TIMEOUT_S = 0.001
+
+
+class _Limited(HTTPConnection):
+    """A connection whose exchanges end with the `wire.exchange.Exchange` of their thread."""
+
+    def connect(self) -> None:
+        """Connect, and speak TLS where it is meant; all within the connection's timeout.
+
+        :raises ConnectTimeoutError: not in time; a TLS handshake belongs to it.
+        """
+        try:
+            super().connect()
+        except TimeoutError as error:
+            raise ConnectTimeoutError(self, "connecting timed out") from error
+        under_way().watch(cast("socket.socket", self.sock))
+
+    def _new_conn(self) -> socket.socket:
+        """As the base's, but its timeout is for the name and all addresses together, and for TLS.
+
+        :raises NameResolutionError, ConnectTimeoutError, NewConnectionError: as the base does.
+        """
+        timeout_s = float(self.timeout or CONNECT_S)
+        until_s = time.monotonic() + timeout_s
+        try:
+            return connect_to_any(look_up(self._dns_host, self.port, timeout_s), until_s)
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error
+        except TimeoutError as error:
+            raise ConnectTimeoutError(self, "connecting timed out") from error
+        except OSError as error:
+            raise NewConnectionError(self, "no connection came about") from error
+
+    def request(self, *args: Any, **options: Any) -> None:
+        """Send a request; a kept-alive connection is watched from here on."""
+        if self.sock is not None:
+            under_way().watch(self.sock)
+        super().request(*args, **options)
+
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as the base itself does
+        """Read the head of the answer. :raises ExchangeTimeout: it was not there in time."""
+        exchange = under_way()
+        make = functools.partial(BoundedResponse, exchange=exchange)
+        self.response_class = cast("type[http.client.HTTPResponse]", make)
+        try:
+            response = super().getresponse()
+        except (OSError, http.client.HTTPException):
+            if exchange.over:  # whatever the shut socket looked like
+                exchange.check()
+            raise
+        try:
+            exchange.check()  # a head that our own shutdown cut looks like a whole one
+        except TimeoutError:
+            response.close()
+            raise
+        return response
+
+
+class _LimitedTls(_Limited, HTTPSConnection):
+    """The same over TLS."""
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Limited
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _LimitedTls
 
 
 class _Adapter(HTTPAdapter):
@@ -30,8 +110,9 @@ class _Adapter(HTTPAdapter):
         super().__init__(pool_connections=pool_size, pool_maxsize=pool_size, max_retries=0)
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        """Hand the context to every pool."""
+        """Hand the context and our connections to every pool."""
         super().init_poolmanager(*args, ssl_context=self._context, **options)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
         """Verify always, and by the context: requests would add its own bundle to each."""
@@ -81,3 +162,12 @@ def timeouts_s(deadline: Deadline, limits: TimeLimits) -> tuple[float, float]:
     """Connect and read timeout for one attempt: the limits, or what the deadline leaves."""
     remaining_s = max(_LEAST_TIMEOUT_S, deadline.remaining_s())
     return min(limits.connect_s, remaining_s), min(limits.answer_s, remaining_s)
+
+
+def exchange_s(deadline: Deadline, limits: TimeLimits) -> float:
+    """The total time of one attempt, in seconds, or what the deadline leaves of it.
+
+    An API that takes its whole time before it answers has as much again for the answer.
+    """
+    total_s = max(EXCHANGE_TIMEOUT_S, 2 * limits.answer_s)
+    return min(total_s, max(_LEAST_TIMEOUT_S, deadline.remaining_s()))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from backlotfs.api import parsing
 from backlotfs.api.paging import cursor_params
-from backlotfs.api.server_text import message_of, one_line
+from backlotfs.api.server_text import message_of, one_line, plain_words
 from backlotfs.api.signed_url import SignedUrl
 from backlotfs.errors import ProtocolViolation
 
@@ -114,7 +114,7 @@ def test_cursors_are_parameters_or_refused(cursor: str) -> None:
 def test_messages_are_one_bounded_line(document: object, tail: bytes) -> None:
     """Whatever an error body holds."""
     for body in (json.dumps(document).encode(), json.dumps({"message": document}).encode(), tail):
-        said = message_of(body)
+        said = plain_words(message_of(body))
         assert said.isprintable()
         assert len(said) <= 300
 

@@ -1,4 +1,7 @@
-"""``python -m tests.soak [--minutes 10]``: 8 readers, an origin that goes wrong all the time.
+"""``python -m tests.soak [--minutes 10]``: readers of three hosts, one of which is well.
+
+One host of sources goes wrong all the time, one is hostile: it answers byte by byte, never ends a
+head, or speaks no HTTP. The files of the third, and uploads, must not suffer from that.
 
 Prints the figures; exit code 1 when a promise of docs/semantics.md did not hold.
 """
@@ -7,7 +10,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import itertools
+import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -17,18 +23,28 @@ from pathlib import Path
 
 from backlotfs.control.client import ask
 from backlotfs.emulator import EmulatedAsset, Emulator, EmulatorSettings, Library
-from tests.soak.evidence import Evidence
+from tests.soak.evidence import Evidence, Hostility
 from tests.soak.process_figures import Figures, look_at
 from tests.soak.profile_bad import URL_LIFE_S, spoil
 from tests.soak.readers import Reader
 from tests.support.deadlines import wait_until
-from tests.support.made_assets import MIB, video
+from tests.support.hostile_host import TORMENTS, HostileHost, serve_sources_at
+from tests.support.made_assets import KIB, MIB, video
 from tests.support.mounting import Mount
 
 READERS = 8
 OPTIONS = ("--memory", "32M", "--cache-size", "0")
 #: Each is read all the time, and so has its URL renewed three times a minute.
 ASSETS = 12
+#: Files of the host that is well, and of the one that is hostile, each with readers of their own.
+HEALTHY, HOSTILE = 6, 80
+HEALTHY_READERS, HOSTILE_READERS = 2, 6
+#: All but what needs TLS, and silence, which is a stall of `STALL_TIMEOUT_S` and no attack.
+TORMENTED = tuple(kind for kind in TORMENTS if kind not in ("tls", "silence"))
+#: Looks between two uploads.
+UPLOAD_LOOKS = 10
+#: How long is waited for an upload, or for the hostile host's files once it is well.
+PATIENCE_S = 60.0
 #: Between two looks at the process, with a `backlotfs refresh` each: two calls of the API.
 LOOK_S = 1.0
 #: Of the log of a mount that ended, in characters.
@@ -43,20 +59,33 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--minutes", type=float, default=10.0, help="how long [10]")
     seconds = parser.parse_args(arguments).minutes * 60
     assets = [video(f"reel {number}.mov", 1024 * MIB + 5) for number in range(ASSETS)]
+    healthy = [video(f"well {number}.mov", 64 * MIB + 5) for number in range(HEALTHY)]
+    hostile = [video(f"hostile {number:02}.mov", 40 * KIB) for number in range(HOSTILE)]
     settings = EmulatorSettings(rate_limit=None, cdn=False, url_lifetime_s=URL_LIFE_S)
+    library = Library([*assets, *healthy, *hostile])
     with (
         tempfile.TemporaryDirectory(prefix="backlotfs-soak-") as folder,
-        Emulator(Library(assets), settings) as emulator,
+        Emulator(library, settings) as emulator,
+        Emulator(library, dataclasses.replace(settings, host="127.0.0.3")) as well,
+        HostileHost(well.api_url, host="127.0.0.2") as host,
         Mount(emulator, Path(folder), *OPTIONS, life_s=seconds + 180) as mount,
     ):
         mount.expect_log("")
-        for asset in assets:
+        serve_sources_at(emulator, host.url, hostile)
+        serve_sources_at(emulator, well.api_url, healthy)
+        host.torment(*TORMENTED)
+        for asset in assets + healthy:
             mount.file_of(asset).stat()
         spoil(emulator)
         readers = [Reader(mount.path, assets, number) for number in range(READERS)]
-        looks = _soak(readers, mount, seconds)
+        content = [Reader(mount.path, healthy, 100 + n) for n in range(HEALTHY_READERS)]
+        tormented = [Reader(mount.path, hostile, 200 + n) for n in range(HOSTILE_READERS)]
+        uploads_s: list[float] = []
+        looks = _soak([*readers, *content, *tormented], mount, emulator, seconds, uploads_s)
         emulator.faults.clear()
-        for reader in readers:
+        host.torment()
+        recovery_s = _recovery_s(mount, hostile)
+        for reader in [*readers, *content, *tormented]:
             reader.join(60)
         memory = _settled_memory(mount)
         entries = emulator.requests.entries()
@@ -68,6 +97,7 @@ def main(arguments: Sequence[str]) -> int:
             Counter(entry.route for entry in entries),
             Counter(entry.fault for entry in entries if entry.fault),
             memory,
+            Hostility(content, tormented, host.tormented, uploads_s, recovery_s),
         )
     failures = evidence.failures()
     sys.stdout.write("".join(f"{line}\n" for line in evidence.figures()))
@@ -75,8 +105,16 @@ def main(arguments: Sequence[str]) -> int:
     return bool(failures)
 
 
-def _soak(readers: list[Reader], mount: Mount, seconds: float) -> list[Figures]:
-    looks = []
+def _soak(
+    readers: list[Reader],
+    mount: Mount,
+    emulator: Emulator,
+    seconds: float,
+    uploads_s: list[float],
+) -> list[Figures]:
+    """Looks at the process; into ``uploads_s`` how long each upload took to be listed."""
+    looks: list[Figures] = []
+    uploaded: tuple[str, float] | None = None
     until_s = time.monotonic() + seconds
     for reader in readers:
         reader.start()
@@ -86,9 +124,32 @@ def _soak(readers: list[Reader], mount: Mount, seconds: float) -> list[Figures]:
         assert ended is None, f"the mount ended ({ended}):\n{mount.log_text()[-LOG_SHOWN:]}"
         looks.append(look_at(mount.process.pid))
         ask(mount.path, "refresh")
+        if uploaded is not None:
+            name, at_s = uploaded
+            if name in os.listdir(mount.path):
+                uploads_s.append(time.monotonic() - at_s)
+                uploaded = None
+            elif time.monotonic() - at_s > PATIENCE_S:
+                uploads_s.append(PATIENCE_S)
+                uploaded = None
+        if uploaded is None and len(looks) % UPLOAD_LOOKS == 0:
+            uploaded = (f"upload {len(looks)}.mov", time.monotonic())
+            emulator.library.add(video(uploaded[0], 40 * KIB))
     for reader in readers:
         reader.stop()
     return looks
+
+
+def _recovery_s(mount: Mount, hostile: list[EmulatedAsset]) -> float:
+    """Seconds until files of the host that was hostile can be read, by processes of their own."""
+    began_s = time.monotonic()
+    for asset in hostile[:: len(hostile) // 4]:
+        command = ["cat", str(mount.file_of(asset))]
+        while subprocess.run(command, check=False, capture_output=True).returncode:
+            if time.monotonic() - began_s > PATIENCE_S:
+                return PATIENCE_S
+            time.sleep(0.1)
+    return time.monotonic() - began_s
 
 
 def _settled_memory(mount: Mount) -> dict[str, int]:

@@ -11,12 +11,43 @@ from tests.soak.profile_bad import CALLS, KINDS, URL_LIFE_S
 from tests.soak.readers import Reader
 
 P99_S = 5.0
+#: The same for files of the host that is well, beside a hostile one.
+HEALTHY_P99_S = 1.0
+#: Until an upload is listed, with a look each second; until a host that is well again is of use.
+UPLOAD_S, RECOVERY_S = 10.0, 5.0
 #: Threads, descriptors and MiB by which the mount may differ between the last two thirds.
 FLAT = Figures(24, 24, 24.0)
 #: A URL is renewed when three quarters of its life have passed; it and ``Date`` name whole seconds.
 EARLIEST_RENEWAL_S = URL_LIFE_S * 0.75 - 2
 #: A run of this length has met each kind of fault.
 ENOUGH_S = 120.0
+
+
+@dataclass
+class Hostility:
+    """What a hostile host did, and what it did to the others.
+
+    :ivar healthy: readers of the host that was well. :ivar tormented: those of the hostile one,
+        whose errors are its own. :ivar requests: how many it had.
+    :ivar uploads_s: until each was listed. :ivar recovery_s: until its files could be read again.
+    """
+
+    healthy: Sequence[Reader]
+    tormented: Sequence[Reader]
+    requests: int
+    uploads_s: Sequence[float]
+    recovery_s: float
+
+    @property
+    def p99_s(self) -> float:
+        """Of the reads of the host that was well."""
+        latencies = sorted(one for reader in self.healthy for one in reader.latencies_s) or [0.0]
+        return latencies[int(0.99 * (len(latencies) - 1))]
+
+    @property
+    def slowest_upload_s(self) -> float:
+        """Seconds until it was listed."""
+        return max(self.uploads_s, default=0.0)
 
 
 @dataclass
@@ -36,6 +67,7 @@ class Evidence:
     requests: Mapping[str, int]
     struck: Mapping[str, int]
     memory: Mapping[str, int]
+    hostility: Hostility
 
     def figures(self) -> Iterator[str]:
         """For a terminal."""
@@ -51,6 +83,13 @@ class Evidence:
         yield (
             f"URLs renewed {len(self.url_gaps_s)} times, {self._shortest_gap_s():.1f} s apart at "
             f"least of one asset (of a life of {URL_LIFE_S:g} s)"
+        )
+        bad = self.hostility
+        yield (
+            f"host that is well: {sum(len(r.latencies_s) for r in bad.healthy)} reads, p99"
+            f" {bad.p99_s:.2f} s; hostile host: {bad.requests} requests, well again after"
+            f" {bad.recovery_s:.1f} s; {len(bad.uploads_s)} uploads, the slowest seen after"
+            f" {bad.slowest_upload_s:.1f} s"
         )
         calls = sum(self.requests.get(route, 0) for route in CALLS)
         yield f"{self.requests.get('source', 0)} GETs of sources, {calls} calls of the API"
@@ -76,18 +115,30 @@ class Evidence:
             f"p99 of {p99:.2f} s is above {P99_S:g} s": p99 <= P99_S,
             f"two URLs of one asset within {closest:.1f} s": closest >= EARLIEST_RENEWAL_S,
             f"not flat: {grown}": all(a <= b for a, b in zip(grown, FLAT, strict=True)),
-            "a reader hangs": not any(reader.is_alive() for reader in self.readers),
+            "a reader hangs": not any(reader.is_alive() for reader in self._all_readers()),
+            f"p99 of the host that is well is {self.hostility.p99_s:.2f} s": (
+                self.hostility.p99_s <= HEALTHY_P99_S
+            ),
+            f"an upload was seen after {self.hostility.slowest_upload_s:.1f} s": (
+                self.hostility.slowest_upload_s <= UPLOAD_S
+            ),
+            f"the hostile host's files came back after {self.hostility.recovery_s:.1f} s": (
+                self.hostility.recovery_s <= RECOVERY_S
+            ),
             f"memory in use when nobody reads: {in_use} bytes": not in_use,
             f"no fault of {', '.join(absent)}": not absent or self.seconds < ENOUGH_S,
         }
         return [failure for failure, held in verdicts.items() if not held]
 
     def _wrong(self) -> list[str]:
-        return [line for reader in self.readers for line in reader.wrong]
+        return [line for reader in self._all_readers() for line in reader.wrong]
+
+    def _all_readers(self) -> list[Reader]:
+        return [*self.readers, *self.hostility.healthy, *self.hostility.tormented]
 
     def _errors(self) -> list[str]:
         total: Counter[str] = Counter()
-        for reader in self.readers:
+        for reader in [*self.readers, *self.hostility.healthy]:
             total.update(reader.errors)
         return [f"{count} {name}" for name, count in total.items()]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.soak.evidence import Evidence
+from tests.soak.evidence import Evidence, Hostility
 from tests.soak.process_figures import Figures, growth
 from tests.soak.profile_bad import KINDS
 from tests.soak.readers import Reader
@@ -18,7 +18,10 @@ def evidence(seconds: float = 600.0) -> Evidence:
     reader.latencies_s = [0.1] * 100
     memory = {"cached_bytes": 2**20, "leased_bytes": 0, "under_way_bytes": 0}
     struck = dict.fromkeys(KINDS, 1)
-    return Evidence(seconds, [reader], FLAT, [15.0], {"source": 100}, struck, memory)
+    well = Reader(Path(), [], 1)
+    well.latencies_s = [0.1] * 100
+    hostility = Hostility([well], [], 100, [2.0], 3.0)
+    return Evidence(seconds, [reader], FLAT, [15.0], {"source": 100}, struck, memory, hostility)
 
 
 def test_growth_is_that_of_the_last_third() -> None:
@@ -39,6 +42,9 @@ def test_each_promise_can_fail() -> None:
     bad.url_gaps_s = [15.0, 12.9, 15.0]
     bad.memory = {"cached_bytes": 0, "leased_bytes": 65536, "under_way_bytes": 0}
     bad.struck = {**bad.struck, "stall": 0}
+    bad.hostility.healthy[0].latencies_s = [1.5] * 100
+    bad.hostility.uploads_s = [11.0]
+    bad.hostility.recovery_s = 6.0
     verdicts = bad.failures()
     for word in (
         "wrong bytes",
@@ -48,9 +54,12 @@ def test_each_promise_can_fail() -> None:
         "not flat",
         "memory in use",
         "no fault of stall",
+        "that is well is 1.50 s",
+        "upload was seen after 11.0 s",
+        "came back after 6.0 s",
     ):
         assert any(word in verdict for verdict in verdicts), word
-    assert len(verdicts) == 7
+    assert len(verdicts) == 10
 
 
 def test_a_transfer_that_never_ends_is_memory_in_use() -> None:

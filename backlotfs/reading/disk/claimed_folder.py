@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 
 from backlotfs.errors import CacheUnusable
+from backlotfs.trusted_paths import open_private_folder
 
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -27,13 +28,11 @@ class ClaimedFolder:
         self.path = path
         self._files: list[int] = []
         try:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._folder = os.open(path, os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            self._folder = open_private_folder(path, make=True)
         except OSError as error:
             raise self._unusable(error.strerror or str(error)) from error
         self._files.append(self._folder)
         try:
-            _check(os.fstat(self._folder))
             fcntl.flock(self.open("lock"), fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             self.close()
@@ -72,8 +71,9 @@ class ClaimedFolder:
 
         :raises OSError: nothing, or it cannot be read.
         """
-        file = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self._folder)
-        with open(file, errors="replace") as text:
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        with open(os.open(name, flags, dir_fd=self._folder), errors="replace") as text:
+            _check(os.fstat(text.fileno()))
             return text.read()
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ warning.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
@@ -24,6 +25,7 @@ from backlotfs.reading.disk.pins import PINS_FILE, Pin, PinBook
 from backlotfs.reading.disk.slab_files import SlabFiles, budget_of
 from backlotfs.reading.disk.source_tag import embed_tag, source_tag
 from backlotfs.reading.disk.write_queue import PendingBlock, WriteQueue
+from backlotfs.trusted_paths import open_private_folder
 
 
 class DiskCounts(NamedTuple):
@@ -46,10 +48,19 @@ class DiskCounts(NamedTuple):
 def kept_budget(folder: Path, block_bytes: int) -> int:
     """The budget that the tier in this folder needs to lose nothing; 0 where nothing is pinned."""
     try:
-        pinned = (folder / PINS_FILE).read_text() not in ("", "[]")
-        slots = -(-(folder / "slab").stat().st_size // block_bytes)
-    except (OSError, ValueError):
+        place = open_private_folder(folder, make=False)
+    except OSError:
         return 0
+    try:
+        pins, slab = (
+            os.stat(name, dir_fd=place, follow_symlinks=False) for name in (PINS_FILE, "slab")
+        )
+        pinned = pins.st_size > len("[]")
+        slots = -(-slab.st_size // block_bytes)
+    except OSError:
+        return 0
+    finally:
+        os.close(place)
     return budget_of(slots, block_bytes) if pinned else 0
 
 

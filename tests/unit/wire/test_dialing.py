@@ -12,7 +12,8 @@ import pytest
 import trustme
 
 from backlotfs.errors import SettingsError
-from backlotfs.wire.dialing import Dialer, Resolve
+from backlotfs.wire.dialing import Dialer
+from backlotfs.wire.resolving import Resolve
 from backlotfs.wire.sessions import open_session
 from backlotfs.wire.source_policy import SourcePolicy, SourceRefused
 from backlotfs.wire.tls import client_context

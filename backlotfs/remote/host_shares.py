@@ -1,0 +1,113 @@
+"""How many probes of one source host may be under way, so that a slow host leaves room for others.
+
+Probes run on a few threads. A host that answers none of them would hold them all, each until its
+time limit. So a host has `PLACES` at a time:
+
+- While it answers, a probe that finds no place waits for one, which is a matter of milliseconds.
+- A host that has answered none of them for `STALL_S` is *stalled*. Then a probe that finds no place
+  fails at once with `HostBusy`; only one each `TRIAL_S` is sent in spite of that.
+- An answer ends the stall. What began before it and still waits takes no place any more, for those
+  exchanges end by themselves at their time limit; in all, a host never has more than `MOST_PLACES`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from cachetools import LRUCache
+
+from backlotfs.errors import HostBusy
+
+#: Probes of one host at a time: half of the threads for them.
+PLACES = 16
+#: With trials, and with those that take no place any more.
+MOST_PLACES = 24
+#: Seconds without an answer after which a host with probes under way is stalled.
+STALL_S = 2.0
+#: Seconds between two probes that are sent to a stalled host in spite of it.
+TRIAL_S = 1.0
+#: Hosts remembered.
+REMEMBERED_HOSTS = 256
+
+
+class _Host:
+    """What is under way at one host, and when it was last heard of; monotonic seconds."""
+
+    def __init__(self) -> None:
+        self.under_way: set[Place] = set()
+        self.answered_s = 0.0
+        self.trial_s = 0.0
+
+    def has_room(self, now_s: float) -> bool:
+        """Whether a probe may be sent now."""
+        if len(self.under_way) >= MOST_PLACES:
+            return False
+        counted = sum(place.began_s + STALL_S > self.answered_s for place in self.under_way)
+        return counted < PLACES or (self.stalled(now_s) and now_s - self.trial_s >= TRIAL_S)
+
+    def stalled(self, now_s: float) -> bool:
+        """Whether it has answered nothing for a while, though it was asked."""
+        since_s = min((place.began_s for place in self.under_way), default=now_s)
+        return now_s - max(since_s, self.answered_s) >= STALL_S
+
+
+class Place:
+    """One probe's place at a host; given up with `end`."""
+
+    __slots__ = ("_host", "_owner", "began_s")
+
+    def __init__(self, owner: HostShares, host: _Host, began_s: float) -> None:
+        self._owner = owner
+        self._host = host
+        self.began_s = began_s
+
+    def answered(self) -> None:
+        """The host has sent the head of an answer."""
+        self._owner._answered(self._host)
+
+    def end(self) -> None:
+        """The probe is over; may be called again."""
+        self._owner._ended(self._host, self)
+
+
+class HostShares:
+    """The places of all hosts. Any thread may call it; no lock is held while a host is asked."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._hosts: LRUCache[str, _Host] = LRUCache(REMEMBERED_HOSTS)
+
+    def take(self, host: str, timeout_s: float) -> Place:
+        """A place at ``host``, waited for while the host answers others.
+
+        :param host: name and port, for the message too.
+        :raises HostBusy: the host is stalled, or no place came free within ``timeout_s``.
+        """
+        until_s = time.monotonic() + timeout_s
+        with self._changed:
+            found = self._hosts.setdefault(host, _Host())
+            while not found.has_room(now_s := time.monotonic()):
+                stalled = found.stalled(now_s)
+                if stalled or now_s >= until_s:
+                    raise HostBusy(
+                        f"source host {host} does not answer:"
+                        f" {len(found.under_way)} requests wait for it"
+                    )
+                # a stall announces itself by nothing but time
+                self._changed.wait(min(until_s - now_s, STALL_S / 10))
+            if found.stalled(now_s):
+                found.trial_s = now_s
+            place = Place(self, found, now_s)
+            found.under_way.add(place)
+            return place
+
+    def _answered(self, host: _Host) -> None:
+        with self._changed:
+            host.answered_s = time.monotonic()
+            self._changed.notify_all()
+
+    def _ended(self, host: _Host, place: Place) -> None:
+        with self._changed:
+            host.under_way.discard(place)
+            self._changed.notify_all()

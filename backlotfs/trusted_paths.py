@@ -1,0 +1,426 @@
+"""Folders and files of this program, opened so that no other user can have replaced them.
+
+Every path is walked from the root, one component at a time, each opened relative to the one before
+it. The rules are those of sshd's StrictModes:
+
+* Each folder on the way belongs to root or to us, and no other user can write to it. A sticky
+  folder (``/tmp``) may be open to all: only the owner of an entry can replace it there.
+* A folder may be writable by its group where nobody else is in the group: it is the private group
+  of the folder's owner (Debian's and Fedora's way to make users, with umask 002), or root owns the
+  folder and all members are root and system accounts (``/var/log`` of Ubuntu). An access control
+  list counts as somebody else.
+* A link on the way is followed when it belongs to root or to us; where it leads is checked too.
+* What is missing is made, where the caller asks for it: each missing folder with mode 0700.
+* A file is opened relative to its checked folder, never through a link that is not checked. It has
+  to be a regular file of ours with one name: no FIFO, device or second hard link.
+
+Nothing is changed by path: modes are set on what was checked. Any thread may call everything here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import grp
+import os
+import pwd
+import re
+import select
+import shlex
+import stat
+import time
+from pathlib import Path
+
+#: Links that are followed on one way: as many as the kernel follows.
+_MAX_LINKS = 40
+#: A profile or a secret is never larger.
+_MAX_SECRET_BYTES = 2**20
+#: What feeds a descriptor (``--config <(pass show …)``) has so long.
+_SECRET_WAIT_S = 30.0
+#: Accounts below this number belong to the system, not to people (login.defs, SYS_UID_MAX).
+_FIRST_PERSON = 1000
+
+_LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+#: Names for a descriptor that this process has open already: what is behind it was not opened by
+#: us, and a walk cannot follow it.
+_DESCRIPTOR = re.compile(r"(?:/dev/fd|/proc/self/fd)/(\d{1,6})\Z")
+_STANDARD = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
+
+
+class UntrustedPath(PermissionError):
+    """Another user could have made or replaced it; one sentence: the path, why, what to run."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(errno.EPERM, sentence)
+
+    def __str__(self) -> str:
+        """The sentence alone."""
+        return str(self.strerror)
+
+
+def check_folder(path: Path) -> None:
+    """Check the way to a folder, as far as it is there.
+
+    :raises UntrustedPath: it leads over something that others can replace.
+    :raises OSError: it cannot be looked at.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        os.close(open_folder(path, make=False))
+
+
+def open_folder(path: Path, *, make: bool) -> int:
+    """A descriptor (``O_PATH``) of a folder that only root and we can change.
+
+    :param make: make it and its missing parents, each with mode 0700.
+    :raises UntrustedPath: others can. :raises OSError: it is not there, or cannot be made.
+    """
+    folder, _, _ = _walk(path, make=make, whole=True)
+    return folder
+
+
+def open_private_folder(path: Path, *, make: bool, tighten: bool = False) -> int:
+    """A readable descriptor of a folder of ours that nobody else can enter. It is no link.
+
+    :param make: make it and its missing parents, each with mode 0700.
+    :param tighten: take the permissions of others away, where they could only read.
+    :raises UntrustedPath: it is not ours alone. :raises OSError: as `open_folder`.
+    """
+    parent, where, name = _walk(path, make=make, whole=False)
+    try:
+        if make:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(name, 0o700, dir_fd=parent)
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        whole = os.path.join(where, name)
+        try:
+            folder = os.open(name, flags, dir_fd=parent)
+        except NotADirectoryError:
+            kind = "a link" if _is_link(name, parent) else "not a folder"
+            raise UntrustedPath(f"{whole} is {kind}; remove it: rm {_quoted(whole)}") from None
+        except PermissionError:
+            _check_owner(os.stat(name, dir_fd=parent, follow_symlinks=False), whole)
+            raise
+    finally:
+        os.close(parent)
+    try:
+        _check_private(folder, whole, tighten=tighten)
+    except BaseException:
+        os.close(folder)
+        raise
+    return folder
+
+
+def open_log(path: Path) -> int:
+    """A descriptor that appends to a log file: 0600, made where there is none.
+
+    Devices (``/dev/null``) and descriptors that are open already (``/dev/stderr``) are taken too.
+
+    :raises UntrustedPath: it is a FIFO, or another user could have made or replaced it.
+    :raises OSError: it cannot be opened or made.
+    """
+    given = _given_descriptor(path)
+    if given is not None:
+        return os.dup(given)
+    folder, where, name = _walk(path, make=True, whole=False, follow_last=True)
+    try:
+        return open_own_file(
+            name, os.O_WRONLY | os.O_APPEND, folder, os.path.join(where, name), devices=True
+        )
+    finally:
+        os.close(folder)
+
+
+def open_own_file(name: str, flags: int, folder: int, whole: str, *, devices: bool = False) -> int:
+    """A descriptor of a regular file of ours in a checked folder; 0600, made where there is none.
+
+    :param flags: how to open it, without ``O_CREAT``.
+    :param folder: descriptor of the folder.
+    :param whole: its path, for people.
+    :param devices: character devices of root's or ours will do.
+    :raises UntrustedPath: it is another kind of file, or not ours alone.
+    """
+    while True:
+        with contextlib.suppress(FileExistsError):
+            new = flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            return os.open(name, new, 0o600, dir_fd=folder)
+        try:
+            found = os.open(name, _LOOK, dir_fd=folder)
+        except FileNotFoundError:
+            continue  # gone since the line above
+        try:
+            status = os.fstat(found)
+            if stat.S_ISDIR(status.st_mode):
+                raise IsADirectoryError(errno.EISDIR, f"{whole} is a directory")
+            if devices and stat.S_ISCHR(status.st_mode) and status.st_uid in (0, os.geteuid()):
+                return os.open(_proc(found), flags | os.O_CLOEXEC)
+            make_private(status, found, whole)
+            return os.open(_proc(found), flags | os.O_CLOEXEC)
+        finally:
+            os.close(found)
+
+
+def make_private(status: os.stat_result, descriptor: int, whole: str) -> None:
+    """Check that a file is ours alone, and take away what others may do with it.
+
+    :param descriptor: of the file, ``O_PATH`` will do. :param status: its.
+    :raises UntrustedPath: it is no regular file, another user's, or has a second name.
+    """
+    if not stat.S_ISREG(status.st_mode):
+        raise UntrustedPath(f"{whole} is not a regular file; remove it: rm {_quoted(whole)}")
+    _check_owner(status, whole)
+    if status.st_nlink > 1:
+        raise UntrustedPath(
+            f"{whole} has a second name (hard link) elsewhere; remove it: rm {_quoted(whole)}"
+        )
+    if status.st_mode & _OTHERS:
+        os.chmod(_proc(descriptor), stat.S_IMODE(status.st_mode) & ~_OTHERS)
+
+
+def read_secret(path: Path) -> bytes:
+    """A regular file that nobody else can read, change or replace; whole, at most 1 MiB.
+
+    A descriptor that is open already (``/dev/fd/63``, by ``<(…)`` of a shell) may be a pipe: it is
+    read to its end, for at most 30 s.
+
+    :raises UntrustedPath: others can, or it is no regular file.
+    :raises OSError: it cannot be read, is too large, or does not end in time.
+    """
+    given = _given_descriptor(path)
+    if given is not None:
+        return _read_pipe(given)
+    folder, where, name = _walk(path, make=False, whole=False, follow_last=True)
+    try:
+        whole = os.path.join(where, name)
+        found = os.open(name, _LOOK, dir_fd=folder)
+        try:
+            status = os.fstat(found)
+            if stat.S_ISDIR(status.st_mode):
+                raise IsADirectoryError(errno.EISDIR, f"{whole} is a directory")
+            if not stat.S_ISREG(status.st_mode):
+                raise UntrustedPath(f"{whole} is not a regular file; name one that is")
+            if status.st_mode & _OTHERS:
+                raise UntrustedPath(
+                    f"{path} can be read by others; make it yours alone: chmod 600 {_quoted(path)}"
+                )
+            if status.st_uid not in (os.geteuid(), 0):
+                raise UntrustedPath(
+                    f"{path} belongs to another user; make it yours: "
+                    f"chown {os.geteuid()} {_quoted(path)}"
+                )
+            # Stricter than on the way: what everybody of a group may replace is no secret's place.
+            _check_writers(os.stat(_proc(folder)), where, group_may=False)
+            return _read_all(os.open(_proc(found), os.O_RDONLY | os.O_CLOEXEC))
+        finally:
+            os.close(found)
+    finally:
+        os.close(folder)
+
+
+def read_regular(path: Path, *, folder: int | None = None) -> bytes:
+    """A regular file, whole, at most 1 MiB, whoever may read it; it is no link.
+
+    :param folder: a descriptor that ``path`` is relative to.
+    :raises OSError: it is none, or cannot be read.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags, dir_fd=folder)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, f"{path} is not a regular file")
+    return _read_all(descriptor)
+
+
+def open_place(path: Path, *, make: bool) -> tuple[int, str]:
+    """The folder that holds a file, as a descriptor (``O_PATH``), and the file's name in it.
+
+    Where the file is a link, the folder is that of the file which it leads to.
+
+    :param make: make missing folders, each with mode 0700.
+    :raises UntrustedPath: another user could replace the file. :raises OSError: as `open_folder`.
+    """
+    folder, _, name = _walk(path, make=make, whole=False, follow_last=True)
+    return folder, name
+
+
+def make_folders(path: Path) -> None:
+    """Make a folder and its missing parents, each with mode 0700.
+
+    :raises UntrustedPath: another user could replace one of them. :raises OSError: it cannot be.
+    """
+    os.close(open_folder(path, make=True))
+
+
+def real_path(folder: int) -> str:
+    """The path of an open folder, without links."""
+    return os.readlink(_proc(folder))
+
+
+def _walk(
+    path: Path, *, make: bool, whole: bool, follow_last: bool = False
+) -> tuple[int, str, str]:
+    """Go to ``path``, or, not ``whole``, to the folder that holds it.
+
+    :param follow_last: where the last component is a link, go on to where it leads.
+    :returns: a descriptor (``O_PATH``), its path without links, and the component left over.
+    """
+    todo = [part for part in reversed(os.fspath(path.absolute()).split("/")) if part]
+    folder, where, links = os.open("/", _LOOK), "/", 0
+    try:
+        _check_writers(os.fstat(folder), where)
+        while todo:
+            name = todo.pop()
+            if name in ("", "."):
+                continue
+            if not whole and not todo and not (follow_last and _is_link(name, folder)):
+                return folder, where, name
+            child = _enter(name, folder, make=make)
+            try:
+                status = os.fstat(child)
+                here = os.path.join(where, name)
+                if stat.S_ISLNK(status.st_mode):
+                    _check_link(status, here)
+                    links += 1
+                    if links > _MAX_LINKS:
+                        raise OSError(errno.ELOOP, f"{path}: too many links")
+                    target = os.readlink("", dir_fd=child)
+                    todo += reversed(target.split("/"))
+                    if target.startswith("/"):
+                        os.close(folder)
+                        folder, where = os.open("/", _LOOK), "/"
+                    continue
+                if not stat.S_ISDIR(status.st_mode):
+                    raise NotADirectoryError(
+                        errno.ENOTDIR, f"{here} is not a folder; name another place"
+                    )
+                _check_writers(status, here)
+                folder, child = child, folder
+                where = os.path.dirname(where) if name == ".." else here
+            finally:
+                os.close(child)
+        return folder, where, "."  # noqa: TRY300  # nothing of an `else` is left to do
+    except BaseException:
+        os.close(folder)
+        raise
+
+
+def _enter(name: str, folder: int, *, make: bool) -> int:
+    while True:
+        try:
+            return os.open(name, _LOOK, dir_fd=folder)
+        except FileNotFoundError:
+            if not make:
+                raise
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(name, 0o700, dir_fd=folder)
+
+
+def _is_link(name: str, folder: int) -> bool:
+    try:
+        mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+    except OSError:
+        return False
+    return stat.S_ISLNK(mode)
+
+
+def _check_link(status: os.stat_result, where: str) -> None:
+    if status.st_uid not in (0, os.geteuid()):
+        raise UntrustedPath(
+            f"{where} is a link that belongs to another user ({_user(status.st_uid)}); "
+            f"name another place, or remove it: rm {_quoted(where)}"
+        )
+
+
+def _check_owner(status: os.stat_result, where: str) -> None:
+    if status.st_uid != os.geteuid():
+        raise UntrustedPath(
+            f"{where}: it belongs to another user ({_user(status.st_uid)}), it is not this user's "
+            f"own folder or file; name another place, or remove it: rm -r {_quoted(where)}"
+        )
+
+
+def _check_private(folder: int, whole: str, *, tighten: bool) -> None:
+    status = os.fstat(folder)
+    _check_owner(status, whole)
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or (status.st_mode & _OTHERS and not tighten):
+        raise UntrustedPath(
+            f"{whole}: it is open to other users; close it: chmod -R go= {_quoted(whole)}"
+        )
+    if status.st_mode & _OTHERS:
+        os.fchmod(folder, stat.S_IMODE(status.st_mode) & ~_OTHERS)
+
+
+def _check_writers(status: os.stat_result, where: str, *, group_may: bool = True) -> None:
+    """Whether only root and we can replace what lies in a folder."""
+    if status.st_uid not in (0, os.geteuid()):
+        raise UntrustedPath(
+            f"{where} belongs to another user ({_user(status.st_uid)}), who can replace files in "
+            f"{where}; name another place"
+        )
+    if status.st_mode & stat.S_ISVTX:
+        return
+    others = bool(status.st_mode & stat.S_IWOTH)
+    group = bool(status.st_mode & stat.S_IWGRP)
+    if others or (group and not (group_may and _nobody_else_in_group(status, where))):
+        raise UntrustedPath(
+            f"others can replace files in {where} (its mode is {stat.S_IMODE(status.st_mode):o}); "
+            f"close it: chmod go-w {_quoted(where)}"
+        )
+
+
+def _nobody_else_in_group(status: os.stat_result, where: str) -> bool:
+    """Whether the group of a folder holds its owner alone, or, where root is that, no person."""
+    with contextlib.suppress(OSError):
+        if os.getxattr(where, "system.posix_acl_access"):
+            return False
+    try:
+        named = {pwd.getpwnam(name).pw_uid for name in grp.getgrgid(status.st_gid).gr_mem}
+    except KeyError:
+        return False
+    members = named | {user.pw_uid for user in pwd.getpwall() if user.pw_gid == status.st_gid}
+    if status.st_uid == 0:
+        return bool(members) and all(uid < _FIRST_PERSON for uid in members)
+    return members == {status.st_uid}
+
+
+def _given_descriptor(path: Path) -> int | None:
+    text = os.fspath(path)
+    found = _DESCRIPTOR.match(text)
+    return int(found.group(1)) if found else _STANDARD.get(text)
+
+
+def _read_all(descriptor: int) -> bytes:
+    with open(descriptor, "rb") as file:
+        text = file.read(_MAX_SECRET_BYTES + 1)
+    if len(text) > _MAX_SECRET_BYTES:
+        raise OSError(errno.EFBIG, "it is larger than 1 MiB")
+    return text
+
+
+def _read_pipe(descriptor: int) -> bytes:
+    until = time.monotonic() + _SECRET_WAIT_S
+    text = b""
+    while len(text) <= _MAX_SECRET_BYTES:
+        left = until - time.monotonic()
+        if left <= 0 or not select.select([descriptor], [], [], left)[0]:
+            raise TimeoutError(errno.ETIMEDOUT, "it does not end")
+        piece = os.read(descriptor, 65536)
+        if not piece:
+            return text
+        text += piece
+    raise OSError(errno.EFBIG, "it is larger than 1 MiB")
+
+
+def _proc(descriptor: int) -> str:
+    return f"/proc/self/fd/{descriptor}"
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
+
+
+def _quoted(path: str | Path) -> str:
+    return shlex.quote(os.fspath(path))

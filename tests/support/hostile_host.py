@@ -1,0 +1,174 @@
+"""A host before an emulator: it passes everything on, or torments its clients in some way."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import socket
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from urllib.parse import urlsplit
+
+from backlotfs.emulator import EmulatedAsset, Emulator
+
+_PIECE = 64 * 1024
+_HEAD = b"HTTP/1.1 206 Partial Content\r\nX-Slow: " + b"0123456789" * 6_000
+_BODY = b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-4095/9999\r\n"
+_ERROR = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 9000\r\n\r\n"
+
+
+def _drip(data: Iterable[int]) -> Iterator[bytes]:
+    return (bytes((one,)) for one in data)
+
+
+#: What each torment sends at once, and then piece by piece. A `flood` makes no pauses.
+TORMENTS: dict[str, Callable[[], tuple[bytes, Iterator[bytes]]]] = {
+    "head": lambda: (b"", _drip(_HEAD)),
+    "continue": lambda: (b"", itertools.repeat(b"HTTP/1.1 100 Continue\r\n\r\n")),
+    "lines": lambda: (b"HTTP/1.1 206 OK\r\n", itertools.repeat(b"X-More: and more\r\n")),
+    "continue flood": lambda: (b"", itertools.repeat(b"HTTP/1.1 100 Continue\r\n\r\n" * 99)),
+    "lines flood": lambda: (b"HTTP/1.1 206 OK\r\n", itertools.repeat(b"X-More: " + b"m" * 60_000)),
+    "body": lambda: (_BODY + b"Content-Length: 4096\r\n\r\n", _drip(itertools.repeat(65))),
+    "chunk size": lambda: (
+        _BODY + b"Transfer-Encoding: chunked\r\n\r\n",
+        _drip(itertools.repeat(ord("0"))),
+    ),
+    "chunks": lambda: (
+        _BODY + b"Transfer-Encoding: chunked\r\n\r\n",
+        itertools.repeat(b"1\r\nA\r\n"),
+    ),
+    "trailers": lambda: (
+        _BODY + b"Transfer-Encoding: chunked\r\n\r\n0\r\n",
+        itertools.repeat(b"X-More: and more\r\n"),
+    ),
+    "error body": lambda: (_ERROR, _drip(itertools.repeat(65))),
+    "silence": lambda: (b"", iter(())),
+    "junk": lambda: (b"\x00\xffSSH-2.0 this is no HTTP\r\n" * 40, iter(())),
+    # the beginning of a long TLS record: a ServerHello that never ends
+    "tls": lambda: (b"\x16\x03\x03\x3f\xff\x02\x00\x3f\xfb", _drip(itertools.repeat(0))),
+}
+
+
+class HostileHost:
+    """Listens on ``host`` and does to each new request what `torment` last said.
+
+    A context manager. It begins healthy. Torments under way go on after it has become well.
+    """
+
+    def __init__(self, behind_url: str, *, host: str = "127.0.0.1", pause_s: float = 0.2) -> None:
+        """``pause_s``: between two pieces."""
+        parts = urlsplit(behind_url)
+        self._behind = (str(parts.hostname), int(parts.port or 80))
+        self._pause_s = pause_s
+        self._listener = socket.create_server((host, 0), backlog=256)
+        self._torments: tuple[str, ...] = ()
+        self._turn = itertools.count()
+        self._over = threading.Event()
+        self._lock = threading.Lock()
+        self._open: set[socket.socket] = set()
+        #: Requests, or TLS greetings, that were tormented.
+        self.tormented = 0
+
+    @property
+    def url(self) -> str:
+        """Scheme, host and port."""
+        host, port = self._listener.getsockname()[:2]
+        return f"http://{host}:{port}"
+
+    def torment(self, *kinds: str) -> None:
+        """From now on do these of `TORMENTS` in turn; none: be well.
+
+        Healthy connections are cut when it turns bad, so that the next request is met by it.
+        """
+        self._torments = kinds
+        if kinds:
+            self._hang_up()
+
+    def __enter__(self) -> HostileHost:
+        """Begin to answer."""
+        threading.Thread(target=self._accept, name="hostile-host", daemon=True).start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Answer no more."""
+        self._over.set()
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        with self._lock:
+            ending, self._open = self._open, set()
+        for end in ending:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # closed
+            while True:
+                client, _ = self._listener.accept()
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with client, contextlib.suppress(OSError):
+            request = client.recv(_PIECE)
+            kinds = self._torments
+            if not request:
+                return
+            if kinds:
+                self.tormented += 1
+                kind = kinds[next(self._turn) % len(kinds)]
+                self._harm(client, kind)
+            else:
+                self._pass_on(client, request)
+
+    def _harm(self, client: socket.socket, kind: str) -> None:
+        first, more = TORMENTS[kind]()
+        client.sendall(first)
+        for piece in more:
+            if not kind.endswith("flood") and self._over.wait(self._pause_s):
+                return
+            client.sendall(piece)
+        if kind != "junk":  # which is over with it
+            self._over.wait()
+
+    def _pass_on(self, client: socket.socket, request: bytes) -> None:
+        with socket.create_connection(self._behind) as server:
+            with self._lock:
+                self._open |= {client, server}
+            server.sendall(request)
+            back = threading.Thread(target=_copy, args=(server, client), daemon=True)
+            back.start()
+            _copy(client, server)
+            back.join()
+            with self._lock:
+                self._open -= {client, server}
+
+
+def serve_sources_at(emulator: Emulator, base_url: str, assets: Iterable[EmulatedAsset]) -> None:
+    """From now on the URLs that the API gives for these assets begin with ``base_url``."""
+    codes = {asset.embed_code for asset in assets}
+    urls = emulator._urls
+    mint = urls.mint
+
+    def elsewhere(asset: EmulatedAsset, base: str) -> str:
+        return mint(asset, base_url if asset.embed_code in codes else base)
+
+    urls.mint = elsewhere  # type: ignore[method-assign, assignment]
+
+
+def _copy(source: socket.socket, target: socket.socket) -> None:
+    """Everything, to the end of either."""
+    with contextlib.suppress(OSError):
+        while piece := source.recv(_PIECE):
+            target.sendall(piece)
+    for end in (source, target):
+        with contextlib.suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
