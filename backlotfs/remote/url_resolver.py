@@ -199,6 +199,18 @@ class UrlResolver:
             if changed_s is not None and as_of_s < changed_s + CHANGE_MARGIN_S:
                 self.forget(embed_code)
 
+    def offer(self, embed_code: str, source: Source, *, max_age_s: float = 0.0) -> None:
+        """Take a URL that was got for another purpose, if none is known.
+
+        :param max_age_s: how old the answer may be that it came with.
+        """
+        if source.url is not None:
+            now_s = self._clock.now()
+            with self._lock:
+                if embed_code not in self._urls:
+                    self._urls[embed_code] = source.url
+                    self._keep(embed_code, source, asked_at_s=now_s - max_age_s)
+
     def knows(self, embed_code: str) -> bool:
         """Whether `resolve` of a current URL would answer without asking the API."""
         return self._usable(embed_code, current=True) is not None

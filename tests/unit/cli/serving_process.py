@@ -71,7 +71,7 @@ class Process:
             refreshing=False,
             total_size=lambda: 4000,
             open_saved=lambda: self.saved,
-            load=lambda _deadline: self._step("load"),
+            load=lambda _deadline, **_more: self._step("load"),
             refresh=self._refresh,
             keep_fresh=lambda **_hooks: self._step("keep fresh"),
         )

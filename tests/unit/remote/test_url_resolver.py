@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backlotfs.api.rate_limiter import ApiRateLimiter, Priority
+from backlotfs.api.records import Source
+from backlotfs.api.signed_url import SignedUrl
 from backlotfs.clock import Deadline
 from backlotfs.errors import DeadlineExceeded, RemoteUnavailable, SourceMissing
 from backlotfs.remote.url_resolver import MARGIN_S, MARGIN_SHARE, UNKNOWN_LIFE_S, UrlResolver
@@ -121,6 +123,22 @@ def test_a_url_that_expires_while_it_is_invalidated() -> None:
             resolver.forget("E1")
         else:
             resolver.invalidate("E1", url)
+
+
+def test_a_url_that_came_for_another_purpose() -> None:
+    """Is taken if none is known, and only then; a null one never."""
+    setup = Setup()
+    assert not setup.resolver.knows("E1")
+    setup.resolver.offer("E1", Source(None, 5))
+    assert not setup.resolver.knows("E1")
+    dies_at_s = setup.clock.now() + 3600
+    for name in ("offered", "late"):
+        setup.resolver.offer("E1", Source(SignedUrl(f"http://o/{name}", dies_at_s), 5))
+    assert setup.resolver.knows("E1")
+    assert setup.url() == "http://o/offered"
+    assert setup.api.calls == []
+    setup.clock.advance(3600)
+    assert not setup.resolver.knows("E1")
 
 
 def test_no_url() -> None:
