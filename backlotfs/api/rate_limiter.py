@@ -394,7 +394,7 @@ class ApiRateLimiter:
             if self._window.next_slot_s(priority, now_s) > now_s:
                 return None
             self._window.on_sent(priority, now_s)
-        return Turn(lambda: self._returned(priority))
+        return Turn(lambda: self.returned(priority))
 
     def answered(self, status: RateStatus | None) -> None:
         """A call has ended, and was not refused; ``status``: what it said of credits, if any."""
@@ -405,6 +405,13 @@ class ApiRateLimiter:
             self._window.on_answer(status, self._clock.monotonic())
             self._wake_first()
         self._alerts.look(self.status())
+
+    def returned(self, priority: Priority) -> None:
+        """A call whose turn was taken is not made: its credit is for somebody else."""
+        with self._lock:
+            if not self._free_of_charge:
+                self._window.on_returned(priority, self._clock.monotonic())
+            self._wake_first()
 
     def failed(self) -> None:
         """A call has ended without an answer that could say anything."""
@@ -510,12 +517,6 @@ class ApiRateLimiter:
         first = self._first()
         if first is not None:
             first.changed.notify()
-
-    def _returned(self, priority: Priority) -> None:
-        with self._lock:
-            if not self._free_of_charge:
-                self._window.on_returned(priority, self._clock.monotonic())
-            self._wake_first()
 
     def _check_open(self) -> None:
         if self._closed:

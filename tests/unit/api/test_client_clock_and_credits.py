@@ -6,8 +6,17 @@ import itertools
 from email.utils import formatdate
 
 import pytest
+from requests import ConnectTimeout
 
-from backlotfs.errors import ClockSkewed, CredentialsRefused, RateLimited
+from backlotfs.errors import (
+    ClockSkewed,
+    CredentialsRefused,
+    HostResting,
+    HostUnreachable,
+    RateLimited,
+)
+from backlotfs.wire.breaker import LIMIT, REST_S
+from backlotfs.wire.retrying import RetryPolicy
 from tests.unit.api.scripted import GOOD, E, ask, refused, reply, said, scripted
 
 
@@ -121,6 +130,23 @@ def test_429_without_a_time_backs_off() -> None:
     pauses = [late - early for early, late in itertools.pairwise(moments)]
     for pause, least in zip(pauses, (1, 2, 4, 8, 16, 32, 60, 60, 60), strict=True):
         assert least <= pause <= least + 2.1
+
+
+def test_a_host_that_was_down_is_asked_again() -> None:
+    """Nobody is charged for a call that is not made; the first one that is made gets through."""
+    down = ConnectTimeout("no answer")
+    rig = scripted(*[down] * LIMIT, retry=RetryPolicy(max_attempts=1))
+    for _ in range(LIMIT):
+        with pytest.raises(HostUnreachable):
+            ask(rig)
+    left = rig.limiter.status().credits_left
+    for _ in range(50):
+        with pytest.raises(HostResting):
+            ask(rig)
+    assert rig.limiter.status().credits_left == left
+    rig.clock.advance(REST_S)
+    rig.adapter.steps.append(GOOD)
+    assert ask(rig) == E
 
 
 def test_429_without_end() -> None:
