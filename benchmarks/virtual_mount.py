@@ -12,12 +12,15 @@ from unittest import mock
 import requests
 
 from backlotfs import single_flight, wiring, workers
-from backlotfs.catalog import catalog, rate_budget, source_book
-from backlotfs.catalog.rate_budget import RateBudget
+from backlotfs.api import rate_limiter
+from backlotfs.api.rate_limiter import ApiRateLimiter
+from backlotfs.catalog import catalog, probe_scheduler, source_book
+from backlotfs.cli.greeting import greet
 from backlotfs.cli.serving import FIRST_LISTING_DEADLINE_S
 from backlotfs.clock import Deadline
 from backlotfs.kernel.session import SETTLE_S
 from backlotfs.settings import Account, MountSettings
+from backlotfs.time_limits import TimeLimits
 from backlotfs.waiting import Waiter
 from backlotfs.wiring import Stack, build_stack
 from benchmarks.virtual_service import API_URL, ServiceAdapter, SourceConnections, VirtualService
@@ -32,10 +35,10 @@ from benchmarks.virtual_time import (
 class VirtualMount:
     """What `backlotfs.cli.serving` does, as far as the API notices; made by `mounted`."""
 
-    def __init__(self, stack: Stack, time: VirtualTime, stat_deadline_s: float) -> None:
+    def __init__(self, stack: Stack, time: VirtualTime, limits: TimeLimits) -> None:
         self.stack = stack
         self._time = time
-        self._stat_deadline_s = stat_deadline_s
+        self._limits = limits
 
     def list_names(self) -> list[str]:
         """``ls -f``."""
@@ -60,7 +63,8 @@ class VirtualMount:
         return total - sized - missing
 
     def _waiter(self) -> Waiter:
-        return Waiter(Deadline(self._stat_deadline_s, self._time), lambda: False)
+        deadline = Deadline(self._limits.stat_s, self._time)
+        return Waiter(deadline, lambda: False, self.stack.probes.is_queued)
 
 
 @contextlib.contextmanager
@@ -76,12 +80,13 @@ def mounted(service: VirtualService, time: VirtualTime, cache_dir: Path) -> Iter
         if stack.catalog.open_saved():
             stack.catalog.refresh()  # the check beside
         else:
-            wiring.greet(account, time, stack.session)
-            stack.catalog.load(Deadline(FIRST_LISTING_DEADLINE_S, time))
-        stack.catalog.keep_fresh(each_minute=stack.sizer.crawl)
-        stack.sizer.crawl()
+            lists_sources = greet(account, time, stack.session, stack.limiter)
+            deadline = Deadline(FIRST_LISTING_DEADLINE_S, time)
+            stack.catalog.load(deadline, lists_sources=lists_sources)
+        stack.catalog.keep_fresh(each_minute=stack.probes.start_backfill)
+        stack.probes.start_backfill()
         try:
-            yield VirtualMount(stack, time, settings.stat_deadline_s)
+            yield VirtualMount(stack, time, account.limits)
         finally:
             time.end()
             stack.close()
@@ -97,13 +102,14 @@ def _stood_in(service: VirtualService, time: VirtualTime) -> Iterator[None]:
 
     wait: Any = VirtualCondition.wait
     with contextlib.ExitStack() as stack:
-        for module in (catalog, rate_budget, source_book, workers):
+        for module in (catalog, rate_limiter, source_book, workers):
             stack.enter_context(mock.patch.object(module, "threading", VirtualThreading(time)))
-        stack.enter_context(mock.patch.object(single_flight, "Future", virtual_future(time)))
+        for module in (probe_scheduler, single_flight):
+            stack.enter_context(mock.patch.object(module, "Future", virtual_future(time)))
         stack.enter_context(
             mock.patch.multiple(
                 wiring,
-                RateBudget=functools.partial(RateBudget, wait=wait),
+                ApiRateLimiter=functools.partial(ApiRateLimiter, wait=wait),
                 ConnectionPool=lambda *_dialer, **_options: SourceConnections(service),
                 open_api_session=session,
             )

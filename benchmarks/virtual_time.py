@@ -9,6 +9,7 @@ means would block them all; the stand-ins here replace what the catalog's layers
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import math
@@ -210,7 +211,11 @@ class VirtualThreading:
     def __init__(self, time: VirtualTime) -> None:
         self._time = time
 
-    def Condition(self) -> VirtualCondition:  # noqa: N802  # threading's name
+    def RLock(self) -> contextlib.AbstractContextManager[None]:  # noqa: N802  # threading's name
+        """One that is free whenever a thread has its turn: its owner may wait meanwhile."""
+        return contextlib.nullcontext()
+
+    def Condition(self, _lock: object = None) -> VirtualCondition:  # noqa: N802  # threading's name
         """A new one."""
         return VirtualCondition(self._time)
 

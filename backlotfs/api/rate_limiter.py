@@ -353,12 +353,18 @@ class ApiRateLimiter:
         self._closed = False
 
     def acquire(
-        self, priority: Priority, *, key: str = "", deadline: Deadline | None = None
+        self,
+        priority: Priority,
+        *,
+        key: str = "",
+        deadline: Deadline | None = None,
+        waited_s: float = 0.0,
     ) -> None:
         """Return when one call may be made at once; each `acquire` wants one `answered`.
 
         :param key: names what the call is about: see `is_queued` and `raise_priority`.
         :param deadline: of the caller's operation; it is extended by the time waited here.
+        :param waited_s: how long the same call has waited before, where it was refused since.
         :raises RateLimited: no credit came within ``credit_wait_s``.
         :raises Interrupted: `close` was called.
         """
@@ -367,7 +373,8 @@ class ApiRateLimiter:
             with self._lock:
                 self._check_open()
                 if not self._free_of_charge:
-                    self._acquire(_Place(priority, key, threading.Condition(self._lock)), began_s)
+                    place = _Place(priority, key, threading.Condition(self._lock))
+                    self._acquire(place, began_s - waited_s)
         finally:
             if deadline is not None:
                 deadline.extend(self._clock.monotonic() - began_s)
@@ -387,7 +394,7 @@ class ApiRateLimiter:
             if self._window.next_slot_s(priority, now_s) > now_s:
                 return None
             self._window.on_sent(priority, now_s)
-        return Turn(lambda: self._returned(priority))
+        return Turn(lambda: self.returned(priority))
 
     def answered(self, status: RateStatus | None) -> None:
         """A call has ended, and was not refused; ``status``: what it said of credits, if any."""
@@ -398,6 +405,13 @@ class ApiRateLimiter:
             self._window.on_answer(status, self._clock.monotonic())
             self._wake_first()
         self._alerts.look(self.status())
+
+    def returned(self, priority: Priority) -> None:
+        """A call whose turn was taken is not made: its credit is for somebody else."""
+        with self._lock:
+            if not self._free_of_charge:
+                self._window.on_returned(priority, self._clock.monotonic())
+            self._wake_first()
 
     def failed(self) -> None:
         """A call has ended without an answer that could say anything."""
@@ -503,12 +517,6 @@ class ApiRateLimiter:
         first = self._first()
         if first is not None:
             first.changed.notify()
-
-    def _returned(self, priority: Priority) -> None:
-        with self._lock:
-            if not self._free_of_charge:
-                self._window.on_returned(priority, self._clock.monotonic())
-            self._wake_first()
 
     def _check_open(self) -> None:
         if self._closed:

@@ -14,7 +14,7 @@ WINDOW_S = 60.0  # credits come back a minute after the first call of a window
 # a longer wait is a fault or a timestamp in place of seconds; asking again then costs one credit
 _LONGEST_WAIT_S = 3600.0
 _SECONDS = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*s(?:ec(?:ond)?s?)?\b", re.IGNORECASE)
-_MOST_SECONDS = 1e10  # seconds since the epoch are among them
+_MOST_SECONDS = 1e10  # some servers name a moment since the epoch
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ from backlotfs.errors import (
     AnswerTimedOut,
     ClockSkewed,
     CredentialsRefused,
+    HostResting,
     HostUnreachable,
     ProtocolViolation,
     RateLimited,
@@ -234,13 +235,25 @@ class SignedRequester:
 
     def _paced(self, request: _Request[T], *, margin_s: int) -> T:
         """One call that waits for its turn, again after each 429; the deadline stands meanwhile."""
+        host = request.base.host
         if request.base is not self.api:
+            self._breakers.check(host)
             return self._exchange(request, margin_s=margin_s)
         purpose, began_s = request.purpose, self._clock.monotonic()
         while True:
-            self._breakers.check(request.base.host)  # a call that is not made needs no credit
+            self._breakers.check(host, only_look=True)  # nobody waits for a call that is not made
             if purpose.turn is None or not purpose.turn.use():
-                self._limiter.acquire(purpose.priority, key=purpose.key, deadline=request.deadline)
+                self._limiter.acquire(
+                    purpose.priority,
+                    key=purpose.key,
+                    deadline=request.deadline,
+                    waited_s=self._clock.monotonic() - began_s,
+                )
+            try:
+                self._breakers.check(host)
+            except HostResting:
+                self._limiter.returned(purpose.priority)
+                raise
             try:
                 return self._exchange(request, margin_s=margin_s)
             except RateLimited:
@@ -255,7 +268,6 @@ class SignedRequester:
             self._credentials, "GET", request.route, request.params, expires=expires
         )
         try:
-            self._breakers.check(base.host)
             answer = fetch(
                 self._session,
                 f"{base.origin}{base.prefix}{request.route}?{query}",

@@ -66,7 +66,7 @@ class Presented(Protocol):
 
 
 class Sizing(Protocol):
-    """What is needed of the sizer."""
+    """What is needed of the probe scheduler."""
 
     @property
     def busy(self) -> bool:
@@ -84,7 +84,7 @@ class CaptionCrawl:
         api: Questions,
         store: CatalogStore,
         catalog: Presented,
-        sizer: Sizing,
+        sizing: Sizing,
         admit: AssetFilter,
         clock: Clock,
         workers: Workers | None = None,
@@ -94,7 +94,7 @@ class CaptionCrawl:
         """Put it together.
 
         :param admit: the types of assets that are presented; ``catalog`` knows which are.
-        :param sizer: goes first.
+        :param sizing: goes first.
         :param ask_s: one question may take so long: longer than an answer of the API.
         """
         self._api = api
@@ -105,7 +105,7 @@ class CaptionCrawl:
         self._ask_s = ask_s
         self._types = sorted(admit.types)
         self._catalog = catalog
-        self._sizer = sizer
+        self._sizing = sizing
         self._lock = threading.Lock()
         self._running = self._again = self._closed = False
         self._owner = new_owner()
@@ -223,7 +223,7 @@ class CaptionCrawl:
 
         :raises BacklotError: the store's.
         """
-        while self._sizer.busy and not self._closed:
+        while self._sizing.busy and not self._closed:
             self._clock.sleep(LOOK_S)
         now_s = self._clock.monotonic()
         if now_s - self._leased_at_s > LEASE_S / 3 and not self._closed:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
@@ -59,8 +60,7 @@ BATCH, LEASE_S = 2000, 120.0
 LISTED_FILES, LISTINGS = 20_000, 64
 #: Longest and shortest time until the queues are looked at again while a probe needs a credit.
 LOOK_S, SHORTEST_LOOK_S = 1.0, 0.02
-#: Probes after which their pace can be told.
-_ENOUGH_TO_TELL = 20
+_MOUNT_ENDS = "waiting for a size: the mount ends"
 
 #: Embed code and deadline to identity: `SourceProbe.probe`.
 Probe = Callable[[str, Deadline], SourceIdentity]
@@ -133,6 +133,10 @@ class _Listing:
         self._taken[self._next] = 1
         return self._codes[self._next]
 
+    def put_back(self) -> None:
+        """The file that was taken last cannot be probed yet."""
+        self._taken[self._next] = 0
+
     def go_on_behind(self, place: int) -> None:
         """An application has asked for the file at this place: those behind it come next."""
         self._taken[place] = 1
@@ -172,20 +176,22 @@ class ProbeScheduler:
         self._listings: deque[_Listing] = deque()  # the one that was used last is first
         self._places: dict[str, tuple[_Listing, int]] = {}
         self._stale: OrderedDict[str, None] = OrderedDict()
-        self._next_of: dict[Priority, str] = {}  # taken from its queue, waits for its turn
         self._backfilling = self._refilling = self._alarm = self._closed = False
         self._failed_at: dict[str, float] = {}
-        self._probed = 0
-        self._backfill_since: float | None = None
+        self._probed, self._probing_s = 0, 0.0  # probes so far, and how long they took together
         self._owner = new_owner()
 
     def request(self, embed_code: str) -> Future[KnownSource]:
         """Probe as soon as possible, or join the probe that runs.
 
         The future fails with a `BacklotError`: with `RateLimited` when no credit came within the
-        limiter's longest wait.
+        limiter's longest wait, with `Interrupted` when the mount ends.
         """
         with self._lock:
+            if self._closed:
+                ended: Future[KnownSource] = Future()
+                ended.set_exception(Interrupted(_MOUNT_ENDS))
+                return ended
             running = self._running.get(embed_code)
             if running is not None:
                 self._limiter.raise_priority(embed_code, Priority.WAITING)
@@ -238,8 +244,6 @@ class ProbeScheduler:
         """Go on with everything that was never probed; returns at once."""
         with self._lock:
             self._backfilling = not self._closed
-            if self._backfill_since is None:
-                self._backfill_since = self._clock.monotonic()
         self._dispatch()
 
     @property
@@ -257,24 +261,23 @@ class ProbeScheduler:
             self._stale.clear()
             self._listings.clear()
             self._places.clear()
-            self._next_of.clear()
         for entry in asked:
-            entry.future.set_exception(Interrupted("waiting for a size: the mount ends"))
+            entry.future.set_exception(Interrupted(_MOUNT_ENDS))
         self._store.release_lease("size", self._owner)
 
     def seconds_for(self, assets: int) -> float | None:
-        """Seconds that probes of so many more assets take: by the credits, or by the pace so far.
+        """Seconds that probes of so many more assets take: by the credits, or by the others so far.
 
-        None when calls cost nothing and too few were made to tell.
+        None when calls cost nothing and no probe has ended yet.
         """
         if not assets:
             return 0.0
         if self._limiter.counts_credits:
             return self._limiter.wait_s(Priority.LISTED, assets - 1)
-        since = self._backfill_since
-        if since is None or self._probed < _ENOUGH_TO_TELL:
-            return None
-        return assets * (self._clock.monotonic() - since) / self._probed
+        with self._lock:
+            if not self._probed:
+                return None
+            return math.ceil(assets / BACKGROUND_PROBES) * self._probing_s / self._probed
 
     def _wanted(self, code: str) -> bool:
         if self._book.failure(code) is not None:
@@ -323,7 +326,6 @@ class ProbeScheduler:
                 jobs.extend(self._start(other, Priority.WAITING, None) for other in free_ones)
                 return self._limiter.wait_s(Priority.WAITING) if self._asked else None
             jobs.append(self._start(code, Priority.WAITING, turn))
-        waits: list[float] = []
         for priority in (Priority.LISTED, Priority.BACKGROUND):
             while self._background_running < BACKGROUND_PROBES:
                 next_code = self._next(priority)
@@ -331,13 +333,11 @@ class ProbeScheduler:
                     break
                 free, turn = self._may_start(next_code, priority)
                 if not free and turn is None:
-                    self._next_of[priority] = next_code
-                    waits.append(self._limiter.wait_s(priority))
-                    break
+                    # Another may be more urgent when a turn comes: none is chosen before.
+                    self._put_back(next_code, priority)
+                    return self._limiter.wait_s(priority)  # what is less urgent waits behind it
                 jobs.append(self._start(next_code, priority, turn))
-            if priority in self._next_of:
-                break  # what is less urgent waits behind it
-        return min(waits, default=None)
+        return None
 
     def _may_start(self, code: str, priority: Priority) -> tuple[bool, Turn | None]:
         """Whether its probe needs no credit; else a turn for it, if there is one."""
@@ -351,9 +351,6 @@ class ProbeScheduler:
 
     def _next(self, priority: Priority) -> str | None:
         """The next source of this priority. With the lock held."""
-        code = self._next_of.pop(priority, None)
-        if code is not None and code not in self._running and code not in self._asked:
-            return code
         if priority is Priority.BACKGROUND:
             while self._stale:
                 code, _ = self._stale.popitem(last=False)
@@ -361,13 +358,20 @@ class ProbeScheduler:
                     return code
             return None
         while self._listings:
-            listing = self._listings[0]
-            code = listing.take()
-            if code is None:
+            found = self._listings[0].take()
+            if found is None:
                 self._forget(self._listings.popleft())
-            elif code not in self._running and code not in self._asked and self._wanted(code):
-                return code
+            elif found not in self._running and found not in self._asked and self._wanted(found):
+                return found
         return None
+
+    def _put_back(self, code: str, priority: Priority) -> None:
+        """Undo the last `_next`. With the lock held."""
+        if priority is Priority.LISTED:
+            self._listings[0].put_back()
+        else:
+            self._stale[code] = None
+            self._stale.move_to_end(code, last=False)
 
     def _forget(self, listing: _Listing) -> None:
         for code in listing._codes:
@@ -425,6 +429,7 @@ class ProbeScheduler:
         deadline = Deadline(self.deadline_s, self._clock)
         probes = 0
         while True:
+            began_s = self._clock.monotonic()
             doubts = self._book.doubts(code)
             try:
                 self._urls.prepare(code, deadline, priority=priority, turn=turn)
@@ -437,7 +442,9 @@ class ProbeScheduler:
                 events.SOURCE_UNKNOWN.log(log, at=level, embed_code=code, reason=error)
                 self._book.failed(code, error)
                 raise
-            self._probed += 1
+            with self._lock:
+                self._probed += 1
+                self._probing_s += self._clock.monotonic() - began_s
             probes += 1
             found = self._book.found(identity, doubts)
             if found.verified or probes == MOST_PROBES:

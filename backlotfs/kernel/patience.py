@@ -67,7 +67,10 @@ class _OperationWaiter(Waiter):
     def result(self, future: Future[T], doing: str, key: str = "") -> T:
         """As `Waiter.result`. :raises NotWaiting: at once, for such a process."""
         if future.done():
-            return super().result(future, doing, key)
+            answer = super().result(future, doing, key)
+            if self._guard is not None:
+                self._guard.answered(self._pid)
+            return answer
         if len(self._waits) >= MOST_WAITS:
             raise NotWaiting(f"{doing}: {MOST_WAITS} operations wait already")
         if self._guard is not None:

@@ -7,7 +7,7 @@ through must not: a file manager shows an empty window, or an error for each fil
 =============================================  ==============================================
 program                                        files whose size is not known yet
 =============================================  ==============================================
-file managers, and ``--no-wait`` programs      are not there yet (`Treatment.HIDE`)
+file managers, and ``--no-wait`` programs      are not there yet, if that takes over 1 s
 ``ls``, ``tree`` and the like on a terminal    are left out of a listing that would take over 10 s
 shells                                         are always listed: a pattern needs no size
 all others                                     as ``--unsized`` says: wait, hide or fail
@@ -89,12 +89,16 @@ class UnsizedRules:
         self._caller = caller
         self._proc = proc
 
-    def treatment(self) -> Treatment:
-        """For a file of unknown size that the calling program names."""
+    def treatment(self, seconds: Callable[[], float]) -> Treatment:
+        """For a file of unknown size that the calling program names.
+
+        :param seconds: tells how long it takes until its size can be asked for.
+        """
         name = self._name_of(self._caller())
-        if name in self._hidden_from:
-            return Treatment.HIDE
-        return self._others
+        if name not in self._hidden_from:
+            return self._others
+        # Its folder was listed with this file if all sizes come in a moment.
+        return Treatment.WAIT if seconds() <= FILE_MANAGER_WAIT_S else Treatment.HIDE
 
     def hides(self, seconds: float | None) -> bool:
         """Whether the calling program's listing leaves out files of unknown size.

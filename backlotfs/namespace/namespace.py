@@ -86,6 +86,9 @@ class Probes(Protocol):
     def is_queued(self, embed_code: str) -> bool:
         """Whether the probe of a source waits for an API credit."""
 
+    def seconds_until(self, embed_code: str) -> float:
+        """Seconds until the probe of a source that an application waits for can begin."""
+
     def prioritize(self, embed_codes: Iterable[str]) -> None:
         """A folder is being listed."""
 
@@ -104,8 +107,11 @@ class Treatment(Enum):
 class UnsizedRules(Protocol):
     """Which program gets which treatment; asked on the thread that serves the program."""
 
-    def treatment(self) -> Treatment:
-        """For the file that the program names."""
+    def treatment(self, seconds: Callable[[], float]) -> Treatment:
+        """For the file that the program names.
+
+        :param seconds: tells how long it takes until its size can be asked for.
+        """
 
     def hides(self, seconds: float | None) -> bool:
         """Whether a folder is listed without such files.
@@ -117,7 +123,7 @@ class UnsizedRules(Protocol):
 class EverybodyWaits:
     """The rules where no option and no program is special."""
 
-    def treatment(self) -> Treatment:
+    def treatment(self, seconds: Callable[[], float]) -> Treatment:  # noqa: ARG002
         """Wait."""
         return Treatment.WAIT
 
@@ -260,11 +266,7 @@ class Namespace:
         if unsettled:
             self._probes.prioritize(entry.embed_code for entry in unsettled)
         everything, unavailable = self._include_unavailable, self._book.unavailable
-        unsized = {
-            entry.embed_code
-            for entry in unsettled
-            if self._book.known(entry.embed_code) is None and not unavailable(entry)
-        }
+        unsized = {entry.embed_code for entry in unsettled if self._is_unsized(entry)}
         if not unsized or not self._rules.hides(self._probes.seconds_for(len(unsized))):
             unsized = set()
         lines = (
@@ -369,7 +371,7 @@ class Namespace:
 
     def _check_waits(self, embed_code: str) -> None:
         """:raises NoSuchEntry, SizeUnknown: the program does not wait for sizes."""
-        treatment = self._rules.treatment()
+        treatment = self._rules.treatment(lambda: self._probes.seconds_until(embed_code))
         if treatment is Treatment.HIDE:
             self._request(embed_code)
             raise NoSuchEntry(f"{embed_code} has no known size yet, and is hidden from a program")
@@ -407,7 +409,14 @@ class Namespace:
             return None
         if not isinstance(folder, Folder) or name in folder.entries:
             return None
-        return Notice(name, folder.inode)
+        files = (entry for entry in folder.entries.values() if not isinstance(entry, Folder))
+        return Notice(name, folder.inode) if any(map(self._is_unsized, files)) else None
+
+    def _is_unsized(self, row: AssetRow) -> bool:
+        """Whether it is not known yet how large the source is, nor that there is none."""
+        if row.size >= 0:
+            return False
+        return self._book.known(row.embed_code) is None and not self._book.unavailable(row)
 
     def _current(self) -> _Snapshot:
         if self._catalog.library.version != self._snapshot.library.version:

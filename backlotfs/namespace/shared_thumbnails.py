@@ -197,9 +197,10 @@ class NamespaceWithThumbnails(Namespace):
         asset = self._catalog.record(found.row.embed_code)
         if asset is None or not asset.preview_image_url:
             raise NoSuchEntry(f"{found.source_path!r} has no preview image")
-        if self._book.known(found.row.embed_code) is None:
+        code = found.row.embed_code
+        if self._is_unsized(found.row) and self._probes.seconds_until(code) > 0:
             # It may take an hour to come, and the kernel holds the folder's lock meanwhile.
-            self._probes.prioritize([found.row.embed_code])
+            self._probes.prioritize([code])
             raise NoSuchEntry(f"the size of {found.source_path!r} is not known yet")
         try:
             source = super().attributes(found.source_path, patience)

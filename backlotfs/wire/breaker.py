@@ -52,9 +52,10 @@ class Breakers:
         self._lock = threading.Lock()
         self._troubled: LRUCache[str, _Trouble] = LRUCache(REMEMBERED_HOSTS)
 
-    def check(self, host: str) -> None:
+    def check(self, host: str, *, only_look: bool = False) -> None:
         """Return if a connection may be tried now; `failed` or `reached` should follow.
 
+        :param only_look: leave the turn to somebody else: no connection is tried yet.
         :raises HostResting: not yet; it says when.
         """
         with self._lock:
@@ -63,8 +64,9 @@ class Breakers:
                 return
             now_s = self._clock.monotonic()
             wait_s = trouble.next_s - now_s
-            if wait_s <= 0:  # whoever is let through has this turn, however long he takes
-                trouble.next_s = now_s + REST_S
+            if wait_s <= 0:
+                if not only_look:  # whoever is let through has this turn, however long he takes
+                    trouble.next_s = now_s + REST_S
                 return
         raise HostResting(
             f"{trouble.why}; it is asked again in {wait_s:.1f} s", retry_after_s=wait_s

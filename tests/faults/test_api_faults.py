@@ -79,9 +79,10 @@ def test_a_size_that_cannot_be_had_is_an_error_and_no_storm(
     ids=lambda fault: fault.kind,
 )
 def test_one_bad_answer_about_the_url_is_not_noticed(
-    serve: Serve, unmounted: Unmounted, fault: Fault
+    serve: Serve, unmounted: Unmounted, expected_warnings: list[str], fault: Fault
 ) -> None:
     """Asked again, and the size and bytes are right."""
+    expected_warnings.append("(429)")
     emulator = serve(REEL)
     emulator.faults.add(fault, route="streams", times=1)
     library = unmounted(emulator)

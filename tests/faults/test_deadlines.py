@@ -20,8 +20,10 @@ from backlotfs.errors import (
 from backlotfs.wire.retrying import RetryPolicy
 from tests.conftest import Serve
 from tests.faults.conftest import Unmounted
+from tests.support.deadlines import wait_until
 from tests.support.made_assets import MIB, video
 from tests.support.request_log import ended_requests
+from tests.unit.fakes import in_threads, join_all
 
 REEL = video("reel.mov", 2 * MIB)
 #: One block: nothing is read ahead.
@@ -90,7 +92,6 @@ RENEWALS: dict[str, tuple[Fault, type[BacklotError], int, int]] = {
     "reset": (Fault.reset(-1), RemoteUnavailable, errno.EIO, ATTEMPTS),
     "401": (Fault.status(401), CredentialsRefused, errno.EACCES, 1),
     "cut JSON": (Fault.of("truncated_json"), ProtocolViolation, errno.EIO, ATTEMPTS),
-    "429 for a minute": (Fault.rate_limited(60), RateLimited, errno.ETIMEDOUT, 1),
 }
 
 
@@ -109,11 +110,54 @@ def test_a_url_that_cannot_be_renewed_ends_the_read(
     with pytest.raises(error) as caught:
         library.read(fh, 0, CLIP_SIZE)
     assert caught.value.errno == code
-    assert time.monotonic() - began < SLACK_S, "a wait that cannot end in time is not begun"
+    assert time.monotonic() - began < SLACK_S
     assert [status for _, status in library.gets(CLIP)] == [403]
     assert rule.hits == calls
     emulator.faults.remove(rule)
     library.clock.jump(61)
+    library.assert_reads(fh, CLIP, 0, CLIP_SIZE)
+
+
+def test_a_url_whose_renewal_is_refused_for_a_minute(
+    serve: Serve, unmounted: Unmounted, expected_warnings: list[str]
+) -> None:
+    """429: the read waits for the credit, as long as that takes, and is not refused again."""
+    expected_warnings.append("(429)")
+    emulator = serve(CLIP)
+    library = unmounted(emulator)
+    fh = library.open(CLIP)
+    emulator.expire_urls()
+    rule = emulator.faults.add(Fault.rate_limited(60), route="streams")
+    library.patience_s = 3600.0
+    (reading,) = in_threads(1, lambda _: library.assert_reads(fh, CLIP, 0, CLIP_SIZE))
+    wait_until(lambda: sum(library.stack.limiter.status().waiting) == 1, "the read to wait")
+    assert library.stack.probes.is_queued(CLIP.embed_code)
+    emulator.faults.remove(rule)
+    assert reading.is_alive()
+    library.clock.jump(70)
+    join_all([reading])
+    assert rule.hits == 1
+    assert [status for _, status in library.gets(CLIP)] == [403, 206]
+
+
+def test_no_credit_within_the_longest_wait_is_etimedout(
+    serve: Serve, unmounted: Unmounted, expected_warnings: list[str]
+) -> None:
+    """After ``--credit-wait``; then everything as before."""
+    expected_warnings.append("(429)")
+    emulator = serve(CLIP)
+    library = unmounted(emulator, credit_wait_s=1.0)
+    fh = library.open(CLIP)
+    emulator.expire_urls()
+    rule = emulator.faults.add(Fault.rate_limited(60), route="streams")
+    began = time.monotonic()
+    with pytest.raises(RateLimited) as caught:
+        library.read(fh, 0, CLIP_SIZE)
+    assert caught.value.errno == errno.ETIMEDOUT
+    assert 1 <= time.monotonic() - began < SLACK_S
+    assert rule.hits == 1
+    emulator.faults.remove(rule)
+    library.clock.jump(70)
     library.assert_reads(fh, CLIP, 0, CLIP_SIZE)
 
 

@@ -189,8 +189,11 @@ def _run_number(text: str) -> None:
     for parse in (whole_number, decimal_number, http_date_s, parse_duration_s):
         number = parse(text)
         assert number is None or math.isfinite(number)
-    read_rate({"X-RateLimit-Credits": text, "X-RateLimit-Reset": text}, monotonic_s=0.0)
-    assert 0 <= retry_after_s(text, {"Retry-After": text}, 0.0) <= 3600
+    headers = {"X-RateLimit-Credits": text, "X-RateLimit-Reset": text}
+    rate = read_rate(headers, monotonic_s=0.0, server_now_s=0.0)
+    assert rate is None or 0 <= rate.resets_at_s <= 3600
+    wait_s = retry_after_s(text, {"Retry-After": text}, 0.0)
+    assert wait_s is None or 0 <= wait_s <= 3600
 
 
 def _run_cursor(text: str) -> None:

@@ -25,7 +25,8 @@ _STEP_BYTES = 128 * 1024
 class UnmountedLibrary:
     """An emulator's library through `backlotfs.wiring`; close it.
 
-    Every operation has ``patience_s`` seconds, on the library's own clock.
+    Every operation has ``patience_s`` seconds, on the library's own clock, and more while it waits
+    for an API credit.
     """
 
     def __init__(
@@ -66,7 +67,8 @@ class UnmountedLibrary:
 
     def waiter(self, interrupted: Callable[[], bool] = lambda: False) -> Waiter:
         """The patience of one operation."""
-        return Waiter(Deadline(self.patience_s, self.clock), interrupted)
+        deadline = Deadline(self.patience_s, self.clock)
+        return Waiter(deadline, interrupted, self.stack.probes.is_queued)
 
     def names(self) -> list[str]:
         """The listing of the root."""

@@ -74,3 +74,49 @@ def test_result_that_comes_between_two_looks() -> None:
         return False
 
     assert Waiter(Deadline.never(ManualClock()), look).result(future, "reading") == 3
+
+
+def test_time_in_a_queue_does_not_count() -> None:
+    """The deadline stands still while the work waits for a credit, and runs on after it."""
+    clock = ManualClock()
+    looks = iter([True] * 50 + [False] * 10)
+
+    def look() -> bool:
+        clock.advance(1.0)
+        return False
+
+    one = Waiter(Deadline(3.0, clock), look, lambda code: code == "E1" and next(looks))
+    with pytest.raises(DeadlineExceeded, match="reading E1"):
+        one.result(Future(), "reading E1", "E1")
+    assert clock.mono_s == 1053.0
+    with pytest.raises(DeadlineExceeded):
+        Waiter(Deadline(3.0, clock), look, lambda _code: True).result(Future(), "reading")
+    assert clock.mono_s == 1056.0, "what concerns no source is in no queue"
+
+
+def test_a_queue_is_left_by_an_interruption() -> None:
+    """Whoever is killed in the queue is let go at the next look."""
+    one = Waiter(Deadline(3.0, ManualClock()), lambda: True, lambda _code: True)
+    with pytest.raises(Interrupted):
+        one.result(Future(), "reading E1", "E1")
+
+
+def test_a_pause_is_a_wait_too() -> None:
+    """It ends with its time, with the deadline and with the caller."""
+    clock = ManualClock()
+    killed = False
+
+    def look() -> bool:
+        clock.advance(1.0)
+        return killed
+
+    one = Waiter(Deadline(10.0, clock), look, persistent=True)
+    one.pause(2.0, "reading E1")
+    assert clock.mono_s == 1002.0
+    killed = True
+    with pytest.raises(Interrupted):
+        one.pause(2.0, "reading E1")
+    killed = False
+    with pytest.raises(DeadlineExceeded):
+        one.pause(60.0, "reading E1")
+    assert clock.mono_s == 1010.0

@@ -66,11 +66,13 @@ class ScriptedAdapter(BaseAdapter):
         self.urls: list[str] = []
         self.timeouts: list[Any] = []
         self.headers: list[Mapping[str, str]] = []
+        self.on_send: Callable[[], object] = lambda: None
 
     def send(  # type: ignore[override]  # the base spells the optional arguments out; none is used
         self, request: requests.PreparedRequest, **options: Any
     ) -> requests.Response:
         url = request.url or ""
+        self.on_send()
         self.urls.append(url)
         self.timeouts.append(options.get("timeout"))
         self.headers.append(dict(request.headers))
@@ -104,7 +106,7 @@ class ScriptedAdapter(BaseAdapter):
 
 @dataclass
 class Scripted:
-    """A client, its transport, its clock and its rate limiter."""
+    """A client, its transport and its clock."""
 
     client: ApiClient
     adapter: ScriptedAdapter
@@ -124,13 +126,15 @@ def scripted(
     page_limit: int = 500,
     credit_wait_s: float = CREDIT_WAIT_S,
 ) -> Scripted:
-    """A client whose requests are answered by ``steps``, one each.
+    """A client whose requests are answered by ``steps``, one each; waits for credits take no time.
 
-    A wait for a credit moves the clock on and takes no time.
+    :param credit_wait_s: longest wait for a credit.
     """
     clock = ManualClock()
     limiter = ApiRateLimiter(
-        clock, credit_wait_s=credit_wait_s, wait=lambda _changed, seconds: clock.advance(seconds)
+        clock,
+        credit_wait_s=credit_wait_s,
+        wait=lambda _condition, seconds: clock.advance(seconds),
     )
     adapter = ScriptedAdapter(clock, list(steps))
     session = open_session(user_agent="test/1", pool_size=1)
@@ -141,10 +145,10 @@ def scripted(
         api_url=api_url,
         session=session,
         clock=clock,
-        limiter=limiter,
         cdn_url=cdn_url,
         retry=retry,
         page_limit=page_limit,
+        limiter=limiter,
     )
     return Scripted(client, adapter, clock, limiter)
 

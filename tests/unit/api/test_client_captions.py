@@ -84,10 +84,10 @@ def test_what_passes_is_asked_again() -> None:
 
 
 def test_credits_that_are_spent() -> None:
-    """The rest of the wait is told, when it is longer than the longest."""
-    limited = said(429, "Try again after 55 seconds.", X_RateLimit_Reset="55")
-    api = scripted(limited, credit_wait_s=30.0)
+    """They are waited for; the missing time is told when that takes too long."""
+    spent = said(429, "Try again after 55 seconds.", X_RateLimit_Reset="55")
+    assert captions(scripted(spent, Reply(200, TT))) == TT
     with pytest.raises(RateLimited) as refused:
-        captions(api)
-    assert refused.value.retry_after_s == pytest.approx(55 + 1 - 30, abs=0.02)
+        captions(scripted(spent, credit_wait_s=30.0))
+    assert refused.value.retry_after_s == pytest.approx(26, abs=1.1)
     assert isinstance(refused.value, RemoteUnavailable)

@@ -174,8 +174,7 @@ def test_secrets_stay_out_of_messages_chains_and_logs(caplog: pytest.LogCaptureF
 
     shown = ""
     for status in (400, 401, 403, 404, 429, 500):
-        retry = RetryPolicy(max_attempts=2)
-        rig = scripted(*[echo(status)] * 2, retry=retry, credit_wait_s=0.0)
+        rig = scripted(*[echo(status)] * 2, retry=RetryPolicy(max_attempts=2), credit_wait_s=0.0)
         with pytest.raises(BacklotError) as caught:
             ask(rig, 1000)
         shown += "".join(traceback.format_exception(caught.value))

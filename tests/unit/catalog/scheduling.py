@@ -9,95 +9,128 @@ from collections.abc import Callable
 
 from backlotfs.api.rate_limiter import ApiRateLimiter, Priority, Turn
 from backlotfs.api.rate_status import RateStatus
-from backlotfs.catalog.probe_scheduler import ProbeScheduler
+from backlotfs.catalog.probe_scheduler import PROBE_THREADS, ProbeScheduler
 from backlotfs.catalog.rows import AssetRow
 from backlotfs.catalog.source_book import SourceBook
 from backlotfs.clock import Deadline
+from backlotfs.errors import RateLimited
 from backlotfs.remote.identity import SourceIdentity
+from backlotfs.workers import Workers
 from tests.unit.fakes import HeldWorkers, ManualClock, identity, row
+from tests.unit.rate_limiter.model_server import ModelServer
 
 
-class Scheduling:
-    """A scheduler over made-up assets; all of them known to the library, none of them probed.
+class Schedule:
+    """A scheduler over made-up assets, before a server that counts calls.
+
+    The assets are known to the library, and none of them is sized.
 
     :ivar probed: embed codes, in the order of their probes.
-    :ivar paid: priority and embed code of each call of the API.
-    :ivar free: assets whose URL needs no credit.
-    :ivar unsized_codes: what the store gives to the backfill; None: every asset.
+    :ivar paid: priority of each call that cost a credit, in order.
+    :ivar urls: sources whose URL is known, or that the CDN host can tell of.
+    :ivar on_prepare: called with each embed code before its URL is asked for.
     """
 
     def __init__(
-        self, *codes: str, credits: int = 300, reserve: float = 0.0, credit_wait_s: float = 600.0
+        self,
+        *codes: str,
+        credits: int = 300,
+        window_s: float = 60.0,
+        credit_wait_s: float = 3600.0,
+        threads: bool = False,
     ) -> None:
+        """``threads``: jobs run on threads of their own; else when the test says so."""
         self.clock = ManualClock()
+        self.server = ModelServer(credits, window_s)
+        self.rows: dict[str, AssetRow] = {code: row(code) for code in codes}
+        self.held = HeldWorkers()
+        self.probed: list[str] = []
+        self.paid: list[Priority] = []
+        self.urls: set[str] = set()
+        self.on_prepare: Callable[[str], None] = lambda _code: None
+        self.on_probe: Callable[[str], None] = lambda _code: None
+        self.on_store: Callable[[], None] = lambda: None
+        self.leased_to: str | None = None
+        self.limits: list[int] = []
         self.limiter = ApiRateLimiter(
             self.clock,
             credits=credits,
-            reserve=reserve,
+            window_s=window_s,
             credit_wait_s=credit_wait_s,
-            wait=lambda _changed, seconds: self.clock.advance(seconds),
+            wait=self._wait,
         )
-        self.rows: dict[str, AssetRow] = {code: row(code) for code in codes}
-        self.workers = HeldWorkers()
-        self.probed: list[str] = []
-        self.paid: list[tuple[Priority, str]] = []
-        self.free: set[str] = set()
-        self.on_probe: Callable[[str], None] = lambda _code: None
-        self.on_prepare: Callable[[str], None] = lambda _code: None
-        self.lease = True
-        self.released: list[str] = []
-        self.limits: list[int] = []
-        self.on_store: Callable[[], None] = lambda: None
         self.book = SourceBook(
             self.clock, self.rows.get, lambda _records: None, lambda _code, _now: None, settle_s=2.0
         )
         # what is learned is not written in these tests, and no thread is needed for that
         self.book._writing = threading.current_thread()
         self.scheduler = ProbeScheduler(
-            self, self._probe, self.book, self, self.limiter, self.workers, self.clock
+            self,
+            self._probe,
+            self.book,
+            self,
+            self.limiter,
+            Workers(PROBE_THREADS, "probe") if threads else self.held,
+            self.clock,
         )
 
+    def spend(self, calls: int) -> None:
+        """Somebody of this mount makes so many calls of the API."""
+        for _ in range(calls):
+            self.limiter.acquire(Priority.WAITING)
+            self._answer("others")
+
     def is_free(self, embed_code: str) -> bool:
-        """Whether its URL needs no credit."""
-        return embed_code in self.free
+        """As the URL resolver."""
+        return embed_code in self.urls
 
     def prepare(
         self, embed_code: str, deadline: Deadline, *, priority: Priority, turn: Turn | None
     ) -> None:
-        """The call for the URL, answered at once."""
+        """As the URL resolver: a call, unless the URL is known."""
         self.on_prepare(embed_code)
-        if embed_code in self.free:
+        if embed_code in self.urls:
             return
         if turn is None or not turn.use():
             self.limiter.acquire(priority, key=embed_code, deadline=deadline)
-        self.paid.append((priority, embed_code))
+        self.paid.append(priority)
+        self._answer("probes")
+        self.urls.add(embed_code)
 
     def unsized(self, limit: int) -> list[str]:
         """As the store says: also what was probed a moment ago and is not written yet."""
         self.on_store()
         self.limits.append(limit)
-        return [code for code in self.rows if self.book.known(code) is None][:limit]
+        return list(self.rows)[:limit]
 
     def try_lease(self, name: str, owner: str, seconds: float) -> bool:
         """Whether this mount may do the backfill."""
+        self.on_store()
         assert name == "size"
-        return self.lease
+        self.leased_to = self.leased_to or owner
+        return self.leased_to == owner
 
     def release_lease(self, name: str, owner: str) -> None:
-        """Another may."""
-        self.released.append(name)
-
-    def spend(self, *, left: int, resets_in_s: float = 40.0) -> None:
-        """The server says how many credits are left."""
-        self.limiter.acquire(Priority.RENEWAL)
-        self.limiter.answered(RateStatus(left, self.clock.monotonic() + resets_in_s))
-
-    def run(self, jobs: int) -> None:
-        """Run so many of the jobs that wait."""
-        for _ in range(jobs):
-            self.workers.jobs.popleft()()
+        """Others may do it."""
+        assert name == "size"
+        if self.leased_to == owner:
+            self.leased_to = None
 
     def _probe(self, code: str, deadline: Deadline) -> SourceIdentity:
         self.probed.append(code)
         self.on_probe(code)
         return identity(code)
+
+    def _answer(self, who: str) -> None:
+        verdict = self.server.call(who, self.clock.monotonic())
+        assert verdict.granted, "a call beyond the credits"
+        ends_s = self.clock.monotonic() + verdict.reset_s
+        self.limiter.answered(RateStatus(verdict.credits_left, ends_s))
+
+    def _wait(self, condition: threading.Condition, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+
+def no_credit(_code: str) -> None:
+    """For `Schedule.on_prepare`: the call was refused until it had waited too long."""
+    raise RateLimited("no API credit came", retry_after_s=None)

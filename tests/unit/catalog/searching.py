@@ -15,7 +15,7 @@ from tests.unit.fakes import InlineWorkers, ManualClock, row
 
 
 class Searching:
-    """A crawl over a real catalog; the API, the sizer and the presented assets are the test's.
+    """A crawl over a real catalog; the test is the API, the probes and the presented assets.
 
     :ivar answers: by embed code; None: none. :ivar asked: in order.
     """
@@ -59,7 +59,7 @@ class Searching:
 
     @property
     def busy(self) -> bool:
-        """The sizer: for so many looks."""
+        """The probe scheduler: for so many looks."""
         self.sizing -= 1
         return self.sizing >= 0
 

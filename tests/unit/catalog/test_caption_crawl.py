@@ -33,7 +33,7 @@ def search(tmp_path: Path) -> Iterator[Searching]:
 
 
 def test_each_is_asked_once(search: Searching, tmp_path: Path) -> None:
-    """Also the next mount knows."""
+    """And the next mount knows the answers."""
     search.answers["B"] = VTT
     search.crawl.crawl()
     assert sorted(search.asked) == ["A", "B", "C"]
@@ -136,8 +136,8 @@ def test_one_that_fails_is_asked_later(search: Searching) -> None:
 
 
 def test_credits_that_are_spent(search: Searching) -> None:
-    """The others are asked all the same, and the asset in the next round."""
-    search.answers["B"] = RateLimited("no credit within an hour", retry_after_s=60.0)
+    """No credit came within the longest wait: the asset is asked in the next round."""
+    search.answers["B"] = RateLimited("429", retry_after_s=None)
     search.crawl.crawl()
     assert sorted(search.asked) == ["A", "B", "C"]
     search.answers["B"] = VTT

@@ -1,17 +1,14 @@
-"""Probes: which source is probed next, and which needs a turn of the rate limiter first."""
+"""Which source is probed next, when its call may be made, and who waits for it."""
 
 from __future__ import annotations
+
+import threading
 
 import pytest
 
 from backlotfs.api.rate_limiter import Priority
 from backlotfs.catalog import probe_scheduler
-from backlotfs.catalog.probe_scheduler import (
-    BACKGROUND_PROBES,
-    FORGIVEN_AFTER_S,
-    MOST_PROBES,
-    REST_S,
-)
+from backlotfs.catalog.probe_scheduler import BACKGROUND_PROBES, LISTINGS, MOST_PROBES, REST_S
 from backlotfs.catalog.rows import StoreUnavailable
 from backlotfs.errors import (
     BacklotError,
@@ -20,299 +17,420 @@ from backlotfs.errors import (
     RemoteUnavailable,
     SourceMissing,
 )
-from tests.unit.catalog.scheduling import Scheduling
-from tests.unit.fakes import identity
+from tests.support.deadlines import wait_until
+from tests.unit.catalog.scheduling import Schedule, no_credit
+from tests.unit.fakes import PATIENCE_S, identity
 
-WAITING, LISTED, BACKGROUND = Priority.WAITING, Priority.LISTED, Priority.BACKGROUND
 
-
-def test_one_probe_is_shared() -> None:
-    """All who ask before it ends have its result; who asks later is answered without a probe."""
-    rig = Scheduling("A")
-    futures = [rig.scheduler.request("A") for _ in range(5)]
-    rig.workers.run_all()
+def test_request() -> None:
+    """Probed once for all who ask meanwhile, and published in the book; the next knows."""
+    schedule = Schedule("A")
+    futures = [schedule.scheduler.request("A") for _ in range(5)]
+    schedule.held.run_all()
     assert {future.result(0).identity for future in futures} == {identity("A")}
-    again = rig.scheduler.request("A")
-    rig.workers.run_all()
+    again = schedule.scheduler.request("A")
+    schedule.held.run_all()
     assert again.result(0).verified
-    assert rig.probed == ["A"]
-    assert rig.paid == [(WAITING, "A")]
-    assert rig.limiter.status().credits_left == 299, "a turn that was not used went back"
+    assert schedule.probed == ["A"]
+    assert schedule.paid == [Priority.WAITING]
 
 
 def test_what_is_doubted_during_a_probe_is_probed_again() -> None:
     """The probe may have met the version before: what it found is not the last word."""
-    rig = Scheduling("A")
-    rig.book.found(identity("A"))
-    rig.book.doubt("A")
+    schedule = Schedule("A")
+    schedule.book.found(identity("A"))
+    schedule.book.doubt("A")
     doubted = iter([True, False])
-    rig.on_probe = lambda code: rig.book.doubt(code) if next(doubted) else None
-    future = rig.scheduler.request("A")
-    rig.workers.run_all()
+
+    def replaced_meanwhile(code: str) -> None:
+        if next(doubted):
+            schedule.book.doubt(code)
+
+    schedule.on_probe = replaced_meanwhile
+    future = schedule.scheduler.request("A")
+    schedule.held.run_all()
     assert future.result(0).verified
-    assert rig.probed == ["A", "A"]
+    assert schedule.probed == ["A", "A"]
 
 
 def test_a_source_doubted_all_the_time_stays_in_doubt() -> None:
     """Probes in a row are bounded; the next who asks begins anew."""
-    rig = Scheduling("A")
-    rig.on_probe = rig.book.doubt
-    future = rig.scheduler.request("A")
-    rig.workers.run_all()
+    schedule = Schedule("A")
+    schedule.on_probe = schedule.book.doubt
+    future = schedule.scheduler.request("A")
+    schedule.held.run_all()
     assert not future.result(0).verified
-    assert rig.probed == ["A"] * MOST_PROBES
+    assert schedule.probed == ["A"] * MOST_PROBES
 
 
-def test_a_failure_is_shared_and_noted() -> None:
+@pytest.mark.parametrize("error", [SourceMissing("null URL"), RemoteUnavailable("down")])
+def test_a_failure_is_shared_and_noted(error: BacklotError) -> None:
     """In the book, so that it is not asked for again at once."""
-    rig = Scheduling("A")
-    error = SourceMissing("null URL")
+    schedule = Schedule("A")
 
-    def fail(_code: str) -> None:
+    def fail(code: str) -> None:
         raise error
 
-    rig.on_probe = fail
-    future = rig.scheduler.request("A")
-    rig.workers.run_all()
-    assert future.exception(0) is error
-    assert rig.book.failure("A") is error
+    schedule.on_probe = fail
+    futures = [schedule.scheduler.request("A") for _ in range(2)]
+    schedule.held.run_all()
+    assert [future.exception(0) for future in futures] == [error, error]
+    assert schedule.book.failure("A") is error
 
 
-def test_the_order() -> None:
-    """Asked before listed, the last listed folder first, and what is stale last.
+def test_a_probe_without_a_call_gives_its_turn_back() -> None:
+    """The URL came meanwhile, or the host was found down: the credit is for the next."""
+    schedule = Schedule("A", "B", credits=5)
+    schedule.on_prepare = schedule.urls.add
+    schedule.scheduler.request("A")
+    schedule.held.run_all()
+    assert schedule.probed == ["A"]
+    assert schedule.paid == []
 
-    The one file that waited for its turn already when the next folder was listed keeps its place.
-    """
-    rig = Scheduling(*"ABCDEFG", credits=1)
-    rig.spend(left=0)
-    rig.scheduler.enqueue_stale(["E"])
-    rig.scheduler.prioritize(["A", "B"])
-    rig.scheduler.prioritize(["C", "D"])
-    futures = [rig.scheduler.request(code) for code in "GF"]
-    rig.workers.run_all()
-    assert rig.probed == ["G", "F", "A", "C", "D", "B", "E"]
-    assert [priority for priority, _ in rig.paid] == [WAITING] * 2 + [LISTED] * 4 + [BACKGROUND]
-    assert all(future.done() for future in futures)
+    def down(_code: str) -> None:
+        raise RemoteUnavailable("down")
+
+    schedule.on_prepare = down
+    schedule.scheduler.request("B")
+    schedule.held.run_all()
+    assert schedule.limiter.status().credits_left == 5
 
 
-def test_a_listing_goes_on_behind_the_file_asked_for_last() -> None:
-    """Programs walk a folder in its order; what they left out comes at the end."""
-    rig = Scheduling(*"ABCDEX", credits=1)
-    rig.spend(left=0)
-    rig.scheduler.prioritize("ABCDE")
-    rig.scheduler.prioritize("X")
-    rig.scheduler.request("C")
-    rig.workers.run_all()
-    assert rig.probed == ["C", "A", "D", "E", "B", "X"], "A waited for its turn already"
+def test_a_known_url_costs_no_credit() -> None:
+    """The probe goes to the source host, also while there is no credit."""
+    schedule = Schedule("A", "B", "C", credits=5)
+    schedule.spend(4)
+    schedule.urls = {"B", "C"}
+    waiting = schedule.scheduler.request("A")
+    free = schedule.scheduler.request("B")
+    assert schedule.scheduler.is_queued("A")
+    assert not schedule.scheduler.is_queued("B")
+    schedule.held.jobs.reverse()  # the probe before the look at the clock
+    schedule.held.jobs.popleft()()
+    assert free.done()
+    assert not waiting.done()
+    schedule.held.run_all()
+    assert waiting.done()
+    assert schedule.probed == ["B", "A"]
+    assert schedule.paid == [Priority.WAITING]
+
+
+def test_listing_moves_a_folder_to_the_front() -> None:
+    """In its own order, before what was listed earlier, and before what is in doubt."""
+    schedule = Schedule("A", "B", "C", "D", "E", credits=5)
+    schedule.spend(4)
+    schedule.scheduler.enqueue_stale(["E", "A"])
+    schedule.scheduler.prioritize(["A", "B"])
+    schedule.scheduler.prioritize(["C", "D"])
+    schedule.held.run_all()
+    assert schedule.probed == ["C", "D", "A", "B", "E"]
+    assert schedule.paid == [Priority.LISTED] * 4 + [Priority.BACKGROUND]
+
+
+def test_an_application_goes_before_everything() -> None:
+    """Whatever was asked for before it: the next turn is its own."""
+    schedule = Schedule("A", "B", "C", credits=5)
+    schedule.spend(4)
+    schedule.scheduler.enqueue_stale(["A"])
+    schedule.scheduler.prioritize(["B"])
+    asked = [schedule.scheduler.request(code) for code in "CA"]
+    schedule.held.run_all()
+    assert schedule.probed == ["C", "A", "B"]
+    assert schedule.paid == [Priority.WAITING, Priority.WAITING, Priority.LISTED]
+    assert all(future.result(0).verified for future in asked)
+
+
+def test_programs_walk_folders() -> None:
+    """What lies behind the name that was asked for comes next, and then what is before it."""
+    schedule = Schedule(*"ABCDEFXY", credits=5)
+    schedule.spend(4)
+    schedule.scheduler.prioritize("ABCDEF")
+    schedule.scheduler.prioritize("XY")
+    schedule.scheduler.request("D")
+    schedule.held.run_all()
+    assert schedule.probed == list("DEFABCXY"), "the folder that was used last is first"
+
+
+def test_many_listings() -> None:
+    """The oldest of too many are forgotten, also as places to go on behind."""
+    schedule = Schedule("A", "B", credits=5)
+    schedule.spend(4)
+    schedule.scheduler.prioritize("AB")
+    for number in range(LISTINGS):
+        schedule.scheduler.prioritize([f"X{number}"])
+    assert not set("AB") & set(schedule.scheduler._places)
+    schedule.scheduler.request("A")
+    schedule.held.run_all()
+    assert schedule.probed[0] == "A"
+    assert "B" not in schedule.probed
+    assert not schedule.scheduler._places
 
 
 def test_listing_asks_only_for_what_is_not_known() -> None:
     """Neither for what is, nor for what has just failed; but for what is in doubt."""
-    rig = Scheduling("A", "B", "C")
-    rig.book.found(identity("A"))
-    rig.book.failed("B", SourceMissing("x"))
-    rig.book.found(identity("C"))
-    rig.book.doubt("C")
-    rig.scheduler.prioritize(["A", "B", "C"])
-    rig.workers.run_all()
-    assert rig.probed == ["C"]
-    assert not rig.scheduler.busy
+    schedule = Schedule("A", "B", "C")
+    schedule.book.found(identity("A"))
+    schedule.book.failed("B", SourceMissing("x"))
+    schedule.book.found(identity("C"))
+    schedule.book.doubt("C")
+    schedule.scheduler.prioritize(["A", "B", "C"])
+    schedule.held.run_all()
+    assert schedule.probed == ["C"]
 
 
-def test_so_many_background_probes_at_a_time() -> None:
-    """However many are listed, and however often; one who waits does not wait for them."""
-    rig = Scheduling("A", *[f"X{number}" for number in range(500)])
-    rig.free = set(rig.rows) - {"A"}
+def test_so_many_probes_at_a_time() -> None:
+    """However many are listed, and however often."""
+    names = [f"X{number}" for number in range(500)]
+    schedule = Schedule(*names)
+    schedule.urls = set(names)
     for _ in range(3):
-        rig.scheduler.prioritize(sorted(rig.free))
-    assert len(rig.workers.jobs) == BACKGROUND_PROBES
-    rig.scheduler.request("A")
-    assert len(rig.workers.jobs) == BACKGROUND_PROBES + 1
-    rig.workers.run_all()
-    assert len(rig.probed) == 501
-
-
-def test_what_needs_no_credit_does_not_wait_for_one() -> None:
-    """A known URL, or a CDN host: also behind others that wait."""
-    rig = Scheduling("A", "B")
-    rig.spend(left=0)
-    rig.free = {"B"}
-    first, second = rig.scheduler.request("A"), rig.scheduler.request("B")
-    assert rig.scheduler.is_queued("A")
-    assert not rig.scheduler.is_queued("B")
-    assert 0 < rig.scheduler.seconds_until("A") <= 41.0
-    while not second.done():
-        rig.run(1)
-    assert not first.done()
-    assert rig.paid == []
-    rig.workers.run_all()
-    assert first.result(0).verified
-    assert rig.paid == [(WAITING, "A")]
-
-
-def test_a_turn_that_the_probe_does_not_use_goes_back() -> None:
-    """The URL became known between the turn and the call."""
-    rig = Scheduling("A", credits=10)
-    rig.on_prepare = rig.free.add
-    future = rig.scheduler.request("A")
-    assert rig.limiter.status().credits_left == 9
-    rig.workers.run_all()
-    assert future.result(0).verified
-    assert rig.limiter.status().credits_left == 10
-
-
-def test_no_credit_within_the_longest_wait() -> None:
-    """The future fails with `RateLimited`; nothing is noted against the source."""
-    rig = Scheduling("A", credit_wait_s=30.0)
-    rig.spend(left=0, resets_in_s=50.0)
-    began_s = rig.clock.monotonic()
-    future = rig.scheduler.request("A")
-    rig.workers.run_all()
-    assert isinstance(future.exception(0), RateLimited)
-    assert 30.0 <= rig.clock.monotonic() - began_s <= 31.1
-    assert rig.book.failure("A") is None
-    assert not rig.scheduler.is_queued("A")
-
-
-def test_close_ends_every_wait() -> None:
-    """And leaves the backfill to another mount; nothing begins afterwards."""
-    rig = Scheduling("A", "B")
-    rig.spend(left=0)
-    future = rig.scheduler.request("A")
-    rig.scheduler.prioritize(["B"])
-    rig.scheduler.start_backfill()
-    rig.scheduler.close()
-    assert isinstance(future.exception(0), Interrupted)
-    rig.scheduler.start_backfill()
-    rig.clock.advance(100.0)
-    rig.workers.run_all()
-    assert rig.probed == []
-    assert rig.released == ["size"]
-    assert not rig.scheduler.busy
+        schedule.scheduler.prioritize(names)
+    assert len(schedule.held.jobs) == BACKGROUND_PROBES
+    schedule.held.run_all()
+    assert sorted(schedule.probed) == sorted(names)
+    assert not schedule.scheduler.busy
 
 
 def test_the_backfill_goes_over_everything() -> None:
-    """Newest first, each once; it ends when the store has no more."""
-    rig = Scheduling("A", "B", "C")
-    for _ in range(2):
-        rig.scheduler.start_backfill()
-        assert rig.scheduler.busy
-        rig.workers.run_all()
-        assert rig.probed == ["A", "B", "C"]
-        assert not rig.scheduler.busy
-    assert {priority for priority, _ in rig.paid} == {BACKGROUND}
+    """Newest first, each once, and ends when the store has no more."""
+    schedule = Schedule("A", "B", "C")
+    schedule.scheduler.start_backfill()
+    assert schedule.scheduler.busy
+    schedule.held.run_all()
+    assert schedule.probed == ["A", "B", "C"]
+    assert schedule.paid == [Priority.BACKGROUND] * 3
+    assert not schedule.scheduler.busy
+    schedule.scheduler.start_backfill()
+    schedule.held.run_all()
+    assert len(schedule.probed) == 3
 
 
 def test_the_backfill_takes_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """A million assets are not in memory a second time."""
+    schedule = Schedule(*[f"X{number}" for number in range(10)])
     monkeypatch.setattr(probe_scheduler, "BATCH", 4)
-    rig = Scheduling(*[f"X{number}" for number in range(10)])
-    rig.scheduler.start_backfill()
-    rig.workers.run_all()
-    assert sorted(rig.probed) == sorted(rig.rows)
-    assert set(rig.limits) == {4}
+
+    def unsized(limit: int) -> list[str]:
+        schedule.limits.append(limit)
+        return [code for code in schedule.rows if schedule.book.known(code) is None][:limit]
+
+    schedule.unsized = unsized  # type: ignore[method-assign]  # the test's own store
+    schedule.scheduler.start_backfill()
+    schedule.held.run_all()
+    assert len(set(schedule.probed)) == 10
+    assert set(schedule.limits) == {4}
 
 
 def test_of_several_mounts_one_does_the_backfill() -> None:
     """Who does not get the lease leaves it; what is listed is probed all the same."""
-    rig = Scheduling("A", "B")
-    rig.lease = False
-    rig.scheduler.start_backfill()
-    rig.workers.run_all()
-    assert rig.probed == []
-    assert not rig.scheduler.busy
-    rig.scheduler.prioritize(["B"])
-    rig.workers.run_all()
-    assert rig.probed == ["B"]
+    schedule = Schedule("A", "B")
+    schedule.leased_to = "another mount"
+    schedule.scheduler.start_backfill()
+    schedule.held.run_all()
+    assert schedule.probed == []
+    schedule.scheduler.prioritize(["B"])
+    schedule.held.run_all()
+    assert schedule.probed == ["B"]
+    schedule.scheduler.close()
+    assert schedule.leased_to == "another mount"
 
 
-@pytest.mark.parametrize(
-    ("error", "rests"), [(RemoteUnavailable("down"), 2), (SourceMissing("none"), 0)]
-)
-def test_failures_rest_and_are_forgiven(error: BacklotError, rests: int) -> None:
-    """A host that is down is not stormed; the backfill goes on, and asks again much later."""
-    rig = Scheduling("A", "B", "C")
+def test_what_needs_no_credit_does_not_spend_the_backgrounds() -> None:
+    """With a CDN host, only what changed lately costs a call."""
+    schedule = Schedule("A", "B", "C")
+    schedule.urls = {"B", "C"}
+    schedule.scheduler.start_backfill()
+    schedule.held.run_all()
+    assert sorted(schedule.probed) == ["A", "B", "C"]
+    assert schedule.paid == [Priority.BACKGROUND]
+
+
+def test_a_host_that_is_down_is_not_stormed() -> None:
+    """After each failure of the network a background probe keeps its place for a while."""
+    schedule = Schedule("A", "B")
 
     def fail(code: str) -> None:
-        if code != "C":
-            raise error
+        raise RemoteUnavailable("down")
 
-    rig.on_probe = fail
-    rig.scheduler.start_backfill()
-    rig.workers.run_all()
-    assert sorted(rig.probed) == ["A", "B", "C"]
-    assert rig.clock.slept_s.count(REST_S) == rests
-    rig.on_probe = lambda _code: None
-    rig.clock.advance(FORGIVEN_AFTER_S / 2)
-    rig.scheduler.start_backfill()
-    rig.workers.run_all()
-    assert len(rig.probed) == 3
-    rig.clock.advance(FORGIVEN_AFTER_S / 2)
-    rig.scheduler.start_backfill()
-    rig.workers.run_all()
-    assert sorted(rig.probed[3:]) == ["A", "B"]
+    schedule.on_probe = fail
+    schedule.scheduler.prioritize(["A", "B"])
+    schedule.held.run_all()
+    assert schedule.clock.slept_s.count(REST_S) == 2
 
 
-def test_a_store_that_cannot_be_asked_does_not_end_the_backfill_for_good() -> None:
-    """The next call goes on."""
-    rig = Scheduling("A")
+def test_a_failed_asset_does_not_stop_the_backfill() -> None:
+    """It is left alone for a while; the next start after that asks for it again."""
+    schedule = Schedule("A", "B")
+
+    def fail(code: str) -> None:
+        if code == "A":
+            raise RemoteUnavailable("down")
+
+    schedule.on_probe = fail
+    schedule.scheduler.start_backfill()
+    schedule.held.run_all()
+    assert schedule.probed == ["A", "B"]
+    schedule.clock.advance(2 * probe_scheduler.FORGIVEN_AFTER_S)
+    schedule.on_probe = lambda _code: None
+    schedule.scheduler.start_backfill()
+    schedule.held.run_all()
+    assert schedule.probed == ["A", "B", "A"]
+
+
+def test_a_background_probe_without_a_credit_is_put_back() -> None:
+    """It says nothing about the source: nothing is noted, and it is asked for again."""
+    schedule = Schedule("A")
+    schedule.on_prepare = no_credit
+    schedule.scheduler.prioritize(["A"])
+    schedule.held.jobs.popleft()()
+    assert schedule.book.failure("A") is None
+    schedule.on_prepare = lambda _code: None
+    schedule.held.run_all()
+    assert schedule.probed == ["A"]
+
+
+def test_a_store_that_cannot_be_asked_does_not_end_the_backfill_for_good(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The next start goes on."""
+    schedule = Schedule("A")
 
     def fail() -> None:
         raise StoreUnavailable("busy")
 
-    rig.on_store = fail
+    schedule.on_store = fail
     for _ in range(3):
-        rig.scheduler.start_backfill()
-        rig.workers.run_all()
-    rig.on_store = lambda: None
-    rig.scheduler.start_backfill()
-    rig.workers.run_all()
-    assert rig.probed == ["A"]
+        schedule.scheduler.start_backfill()
+        schedule.held.run_all()
+    assert schedule.probed == []
+    assert "busy" in caplog.text
+    schedule.on_store = lambda: None
+    schedule.scheduler.start_backfill()
+    schedule.held.run_all()
+    assert schedule.probed == ["A"]
 
 
-def test_seconds_left_by_the_credits() -> None:
-    """Whole windows are counted: 10 a minute, one of them spent."""
-    rig = Scheduling(credits=10)
-    rig.spend(left=9, resets_in_s=60.0)
-    assert rig.scheduler.seconds_for(0) == 0.0
-    assert rig.scheduler.seconds_for(9) == 0.0
-    assert rig.scheduler.seconds_for(25) == pytest.approx(121.0, abs=2.0)
+def test_waiting_for_a_credit_has_an_end() -> None:
+    """After the longest wait each who waits is told, in order; a later one waits on."""
+    schedule = Schedule("A", "B", "C", credits=5, window_s=1000.0, credit_wait_s=100.0)
+    schedule.spend(4)
+    first = schedule.scheduler.request("A")
+    schedule.clock.advance(50.0)
+    second = schedule.scheduler.request("B")
+    while not first.done():
+        schedule.held.jobs.popleft()()
+    assert isinstance(first.exception(0), RateLimited)
+    assert not second.done()
+    assert not schedule.scheduler.is_queued("A")
+    assert schedule.scheduler.is_queued("B")
+    assert schedule.book.failure("A") is None, "it says nothing about the source"
+    schedule.held.run_all()
+    assert isinstance(second.exception(0), RateLimited)
+    schedule.clock.advance(1000.0)
+    again = schedule.scheduler.request("A")
+    schedule.held.run_all()
+    assert again.result(0).verified
 
 
-def test_seconds_left_by_the_pace() -> None:
-    """Where calls cost nothing, once enough were made."""
-    rig = Scheduling(*[f"X{number}" for number in range(40)])
-    rig.limiter.answered(None)
-    assert not rig.limiter.counts_credits
-    assert rig.scheduler.seconds_for(100) is None
-    rig.on_probe = lambda _code: rig.clock.advance(0.5)
-    rig.scheduler.start_backfill()
-    assert rig.scheduler.seconds_for(100) is None
-    rig.workers.run_all()
-    assert rig.scheduler.seconds_for(100) == pytest.approx(50.0)
+def test_seconds_left_by_credits() -> None:
+    """What the limit allows, from this moment on: four fifths of each window."""
+    schedule = Schedule("A", credits=100, window_s=60.0)
+    schedule.spend(1)
+    assert schedule.scheduler.seconds_for(0) == 0.0
+    assert schedule.scheduler.seconds_for(79) == 0.0
+    assert schedule.scheduler.seconds_for(80) == pytest.approx(60.0, abs=2.0)
+    assert schedule.scheduler.seconds_for(79 + 80 * 9) == pytest.approx(9 * 60.0, abs=2.0)
 
 
-def test_a_background_probe_that_an_application_comes_to_wait_for(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """It is shared, and its wait for a further credit becomes as urgent as the application."""
-    rig = Scheduling("A")
-    raised: list[tuple[str, Priority]] = []
-    monkeypatch.setattr(rig.limiter, "raise_priority", lambda key, to: raised.append((key, to)))
-    rig.scheduler.prioritize(["A"])
-    future = rig.scheduler.request("A")
-    assert raised == [("A", WAITING)]
-    rig.workers.run_all()
-    assert future.result(0).verified
-    assert rig.probed == ["A"]
+def test_seconds_left_without_a_limit() -> None:
+    """From what the probes so far took, however long ago that was."""
+    schedule = Schedule(*[f"X{number}" for number in range(40)])
+    schedule.limiter.answered(None)
+    assert schedule.scheduler.seconds_for(100) is None
+    schedule.urls = set(schedule.rows)
+    schedule.on_probe = lambda _code: schedule.clock.advance(0.5)
+    schedule.scheduler.start_backfill()
+    assert schedule.scheduler.seconds_for(100) is None
+    schedule.held.run_all()
+    schedule.clock.advance(3600.0)
+    assert schedule.scheduler.seconds_for(1) == pytest.approx(0.5)
+    assert schedule.scheduler.seconds_for(100 * BACKGROUND_PROBES) == pytest.approx(50.0)
 
 
-def test_the_turn_goes_to_the_most_urgent() -> None:
-    """A credit that comes while the background waits is the application's."""
-    rig = Scheduling("A", "B")
-    rig.spend(left=0)
-    rig.scheduler.prioritize(["A"])
-    rig.scheduler.request("B")
-    rig.clock.advance(41.0)
-    rig.workers.run_all()
-    assert rig.paid == [(WAITING, "B"), (LISTED, "A")]
+def test_seconds_until_a_turn() -> None:
+    """By the place in the queue of those who wait."""
+    schedule = Schedule(*[f"X{number}" for number in range(9)], credits=5, window_s=60.0)
+    schedule.spend(4)
+    for code in schedule.rows:
+        schedule.scheduler.request(code)
+    seconds = [schedule.scheduler.seconds_until(code) for code in schedule.rows]
+    assert seconds == sorted(seconds)
+    assert seconds[3] == pytest.approx(60.0, abs=2.0), "four of five a window"
+    assert seconds[4] == pytest.approx(120.0, abs=2.0)
+
+
+def test_the_end_of_the_mount() -> None:
+    """All who wait are told at once; nothing begins after it."""
+    schedule = Schedule("A", "B", "C", credits=5)
+    schedule.spend(4)
+    waiting = schedule.scheduler.request("A")
+    schedule.scheduler.prioritize(["B"])
+    schedule.scheduler.start_backfill()
+    schedule.limiter.close()
+    schedule.scheduler.close()
+    assert isinstance(waiting.exception(0), Interrupted)
+    assert schedule.leased_to is None
+    schedule.clock.advance(1000.0)
+    schedule.held.run_all()
+    schedule.scheduler.start_backfill()
+    schedule.scheduler.prioritize(["C"])
+    assert isinstance(schedule.scheduler.request("C").exception(0), Interrupted)
+    schedule.held.run_all()
+    assert schedule.probed == []
+
+
+def test_a_probe_that_waits_for_a_further_credit() -> None:
+    """Its call was refused after it had begun: it counts as queued, and is raised to who asks."""
+    schedule = Schedule("A", credits=5, threads=True)
+    refused, given = threading.Event(), threading.Event()
+    wait = threading.Condition.wait
+    schedule.limiter._wait = lambda condition, _seconds: wait(condition, 0.01)
+
+    def refuse(_code: str) -> None:
+        schedule.limiter.refused(30.0)
+        refused.set()
+        schedule.limiter.acquire(Priority.BACKGROUND, key="A")
+        given.set()
+
+    schedule.on_prepare = refuse
+    schedule.scheduler.enqueue_stale(["A"])
+    assert refused.wait(PATIENCE_S)
+    wait_until(lambda: schedule.scheduler.is_queued("A"), "the probe to wait for a credit")
+    future = schedule.scheduler.request("A")
+    assert schedule.limiter.status().waiting == (0, 1, 0, 0)
+    assert not future.done()
+    schedule.clock.advance(100.0)
+    assert future.result(PATIENCE_S).identity == identity("A")
+    assert given.is_set()
+    assert schedule.probed == ["A"]
+
+
+def test_an_application_does_not_wait_for_the_background() -> None:
+    """With all places of the background taken, an application's probe begins at once."""
+    schedule = Schedule("A", *[f"X{number}" for number in range(100)], threads=True)
+    gate, begun = threading.Event(), threading.Semaphore(0)
+
+    def hang(code: str) -> None:
+        if code != "A":
+            begun.release()
+            assert gate.wait(PATIENCE_S)
+
+    schedule.on_probe = hang
+    schedule.urls = set(schedule.rows)
+    try:
+        schedule.scheduler.prioritize([code for code in schedule.rows if code != "A"])
+        for _ in range(BACKGROUND_PROBES):
+            assert begun.acquire(timeout=PATIENCE_S)
+        assert schedule.scheduler.request("A").result(PATIENCE_S).identity == identity("A")
+    finally:
+        gate.set()

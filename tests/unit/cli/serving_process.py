@@ -10,10 +10,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from backlotfs.catalog.rate_budget import BudgetStatus
+from backlotfs.api.rate_limiter import QuotaStatus
 from backlotfs.catalog.rows import SizedCounts, SyncState
+from backlotfs.cli.background import NobodyWaits
 from backlotfs.control import address
 from backlotfs.errors import BacklotError
+from backlotfs.kernel.device_loop import UnsettledLookups
 from backlotfs.kernel.session import MountOptions
 from backlotfs.read_path import Observed
 from backlotfs.reading.failures import Failures
@@ -28,6 +30,20 @@ from tests.unit.fakes import ManualClock, row
 SERVING = import_module("backlotfs.cli.serving")
 
 
+class _Ready(NobodyWaits):
+    """Notes what the mount says once it answers."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    def listing(self, assets: int) -> None:
+        self._process.listed.append(assets)
+
+    def __call__(self, more: str) -> None:
+        self._process.more = more
+        self._process._step("ready")
+
+
 class Process:
     """`serve_mount` with every part that needs a network or a kernel held by the test.
 
@@ -38,6 +54,11 @@ class Process:
         self.steps: list[str] = []
         self.saved = False
         self.error: BacklotError | None = None
+        self.queued: set[str] = set()
+        self.reading: list[tuple[int, str]] = []
+        self.seconds_each = 0.5
+        self.more = ""
+        self.listed: list[int] = []
         self.handlers: Mapping[signal.Signals, Callable[[], None]] = {}
         self.options: MountOptions | None = None
         self.during: Callable[[], None] = lambda: None
@@ -50,7 +71,7 @@ class Process:
             refreshing=False,
             total_size=lambda: 4000,
             open_saved=lambda: self.saved,
-            load=lambda _deadline: self._step("load"),
+            load=lambda _deadline, **_more: self._step("load"),
             refresh=self._refresh,
             keep_fresh=lambda **_hooks: self._step("keep fresh"),
         )
@@ -58,11 +79,14 @@ class Process:
         self.stack = SimpleNamespace(
             captions=None,
             catalog=catalog,
-            namespace=None,
+            namespace=SimpleNamespace(name_of=lambda code: f"{code}.mov"),
             reader=SimpleNamespace(begin=None, open_files=lambda: ["a.mov"]),
             session=None,
-            sizer=SimpleNamespace(
-                crawl=lambda: self._step("crawl"), seconds_for=lambda assets: assets * 2.0
+            probes=SimpleNamespace(
+                start_backfill=lambda: self._step("crawl"),
+                seconds_for=lambda assets: assets * self.seconds_each,
+                seconds_until=lambda _code: 41.0,
+                is_queued=lambda code: code in self.queued,
             ),
             book=SimpleNamespace(
                 flush=lambda: self._step("flush"),
@@ -73,7 +97,9 @@ class Process:
                 state=lambda: SyncState(1, 5.0, 5.0, 0, 0, None),
                 sized_counts=lambda: SizedCounts(4, 1, 10),
             ),
-            purse=SimpleNamespace(snapshot=lambda: BudgetStatus(200, 300, None, 0.0, (0, 0, 0))),
+            limiter=SimpleNamespace(
+                status=lambda: QuotaStatus(200, 300, None, 0.0, 41.0, (0, 2, 0, 0))
+            ),
             resolver=SimpleNamespace(refreshes=7, refused=0),
             observed=Observed(
                 ReadCounts(lambda _pid: "cp"),
@@ -90,7 +116,7 @@ class Process:
             close=lambda: self._step("closed"),
         )
         for name, value in {
-            "build_stack": lambda *_args, **_more: self.stack,
+            "build_stack": self._build_stack,
             "greet": lambda *_args: self._step("greet"),
             "MountSession": self._session,
             "CHECK_S": 0.2,
@@ -103,6 +129,12 @@ class Process:
         monkeypatch.setattr(SERVING.logging, "shutdown", lambda: None)
         monkeypatch.setattr(SERVING.service, "notify", lambda state: self._step(state))
         monkeypatch.setattr(address, "_folder", lambda: folder / "run")
+
+    def _build_stack(
+        self, *_arguments: object, progress: Callable[[int], None], **_more: object
+    ) -> SimpleNamespace:
+        self.progress = progress
+        return self.stack
 
     def _step(self, name: str) -> None:
         self.steps.append(name)
@@ -127,8 +159,9 @@ class Process:
             _counts: object,
             *,
             read_deadline_s: float,
+            queued: Callable[[str], bool],
         ) -> None:
-            assert read_deadline_s == self.settings.read_deadline_s
+            self.read_deadline_s, self.read_queued = read_deadline_s, queued
             self._step("run")
             announce()
             self.during()
@@ -140,10 +173,11 @@ class Process:
             caller=lambda: 1,
             began=lambda: None,
             invalidate=lambda _names: None,
-            hold_back=lambda _while_true: None,
+            lookups=UnsettledLookups(),
+            waiting_reads=lambda: self.reading,
         )
 
     def serve(self) -> list[str]:
         """Serve until the session ends; what happened."""
-        SERVING.serve_mount(self.settings, lambda: self._step("ready"))
+        SERVING.serve_mount(self.settings, _Ready(self))
         return self.steps

@@ -12,13 +12,22 @@ import pytest
 from click.testing import CliRunner, Result
 
 from backlotfs.cli import background
-from backlotfs.cli.background import Outcome, Ready
+from backlotfs.cli.background import NobodyWaits, Outcome, Ready
 from backlotfs.cli.serving import outcome_of
 from backlotfs.errors import CredentialsRefused, SettingsError
 from backlotfs.settings import MIB, MountSettings
 
 MODULE = import_module("backlotfs.cli.mount")
 CREDENTIALS = {"BACKLOT_API_KEY": "KEY.suffix", "BACKLOT_API_SECRET": "s3cret"}
+
+
+class Told(NobodyWaits):
+    """What the mount says of the sizes."""
+
+    more = ""
+
+    def __call__(self, more: str) -> None:
+        self.more = more
 
 
 class Command:
@@ -29,19 +38,25 @@ class Command:
         self.settings: list[MountSettings] = []
         self.outcome: Outcome = {"code": 0, "line": "mounted"}
         self.error: Exception | None = None
+        self.more = ""
         monkeypatch.setattr(MODULE, "check_usable", lambda: None)
         monkeypatch.setattr(MODULE, "serve_mount", self._serve)
         monkeypatch.setattr(MODULE, "run_in_background", self._background)
 
-    def _serve(self, settings: MountSettings, ready: Callable[[], None], **_more: object) -> None:
+    def _serve(self, settings: MountSettings, ready: Ready, **_more: object) -> None:
         self.settings.append(settings)
         if self.error is not None:
             raise self.error
-        ready()
+        ready(self.more)
 
-    def _background(self, work: Callable[[Ready], Outcome], said: str) -> Outcome:
-        outcome = work(lambda: None)
-        return {"code": 0, "line": said} if not outcome["code"] else outcome
+    def _background(
+        self, work: Callable[[Ready], Outcome], said: str, _progress: Callable[[int], None]
+    ) -> Outcome:
+        told = Told()
+        outcome = work(told)
+        if outcome["code"]:
+            return outcome
+        return {"code": 0, "line": "\n".join(filter(None, (said, told.more)))}
 
     def run(self, *arguments: str, **environ: str) -> Result:
         """With credentials in the environment."""
@@ -72,6 +87,8 @@ def test_defaults(command: Command, tmp_path: Path) -> None:
     assert (settings.uid, settings.gid, settings.umask) == (os.getuid(), os.getgid(), 0o022)
     assert (settings.memory_bytes, settings.metadata_ttl_s) == (256 * MIB, 300.0)
     assert (settings.types, settings.statuses) == (frozenset(), frozenset())
+    assert (settings.stat_timeout_s, settings.read_timeout_s) == (None, None)
+    assert (settings.credit_wait_s, settings.unsized, settings.no_wait) == (3600.0, "wait", ())
     assert settings.log_place == "stderr"
     assert settings.cache_dir == tmp_path / "cache" / "backlotfs"
     assert (settings.keep_urls, settings.forget_urls) == (None, False)
@@ -83,7 +100,8 @@ def test_all_options(command: Command, tmp_path: Path) -> None:
     result = command.run(
         "-f", "--api-url", "http://api", "--cdn-url", "http://cdn", "--cache-dir", "c",
         "--layout", "labels,dates", "--names", "portable", "--stat-timeout", "2s",
-        "--read-timeout", "1m",
+        "--read-timeout", "1m", "--credit-wait", "10m", "--unsized", "fail",
+        "--no-wait", "vlc", "--no-wait", "mpv", "-o", "no-wait=a:b",
         "--memory", "1G", "--metadata-ttl", "1h", "--include-type", "video",
         "--include-type", "ad", "--include-status", "live", "--include-unavailable",
         "--sidecars", "--shared-thumbnails", "listed", "--subtype", "sshfs",
@@ -97,7 +115,9 @@ def test_all_options(command: Command, tmp_path: Path) -> None:
     assert (settings.account.api_url, settings.account.cdn_url) == ("http://api", "http://cdn")
     assert settings.cache_dir == Path("c").absolute()
     assert (settings.layouts, settings.names) == (("labels", "dates"), "portable")
-    assert (settings.stat_deadline_s, settings.read_deadline_s) == (2.0, 60.0)
+    assert (settings.stat_timeout_s, settings.read_timeout_s) == (2.0, 60.0)
+    assert (settings.credit_wait_s, settings.unsized) == (600.0, "fail")
+    assert settings.no_wait == ("vlc", "mpv", "a", "b")
     assert settings.metadata_ttl_s == 3600.0
     assert settings.memory_bytes == 1 << 30
     assert settings.types == {"video", "ad"}
@@ -183,6 +203,8 @@ def test_in_the_background(command: Command, monkeypatch: pytest.MonkeyPatch) ->
     assert result.output == (
         f"mounted backlot:api on {command.place.resolve()}; its log is in /state/mnt.log\n"
     )
+    command.more = "the sizes of 703 files are not known yet"
+    assert command.run().output.endswith("mnt.log\nthe sizes of 703 files are not known yet\n")
     monkeypatch.setattr(MODULE.logs, "default_place", lambda _name: "syslog")
     assert "the journal (or syslog)" in command.run().output
 
@@ -265,8 +287,8 @@ def test_the_child_tells_once(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ValueError("bug")
 
     def serve(ready: Ready) -> Outcome:
-        ready()
-        ready()
+        ready("more")
+        ready("too late")
         return {"code": 4, "line": "later"}
 
     monkeypatch.setattr(os, "_exit", end)
@@ -281,7 +303,7 @@ def test_the_child_tells_once(monkeypatch: pytest.MonkeyPatch) -> None:
             told.append(lines.read())
     assert [line.count("\n") for line in told] == [1, 1]
     assert '"code": 1' in told[0]
-    assert '"line": "said"' in told[1]
+    assert '"line": "said\\nmore"' in told[1]
     assert ended == [1, 4]
     assert steps[:1] == ["session"]
     assert "detached" in steps

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -145,12 +147,56 @@ def test_questions_are_answered(process: Process) -> None:
     assert "refresh fully" in process.serve()
     answer, stats = answers
     assert (answer["source"], answer["stale"]) == ("backlot:main", False)
-    assert answer["sizes"] == {"sized": 4, "missing": 1, "total": 10, "seconds_left": 10.0}
-    assert answer["credits"]["credits_left"] == 200
+    assert answer["sizes"] == {"sized": 4, "missing": 1, "total": 10, "seconds_left": 2.5}
+    credits = answer["credits"]
+    assert (credits["credits_left"], credits["more_in_s"], credits["waiting"]) == (
+        *(200, 41.0),
+        [0, 2, 0, 0],
+    )
     assert [*stats["memory"].values(), *stats["hedges"].values()] == [4, 2, 1, 0, 2, 1]
     assert (stats["url_refreshes"], stats["disk"], stats["amplification"]) == (7, None, None)
     with pytest.raises(BacklotError):
         ask(Path("/mnt/x"), "status")
+
+
+def test_who_waits_is_told(process: Process) -> None:
+    """Program, file, what for and for how long: of those that wait for a credit, each once."""
+    answers: list[dict[str, Any]] = []
+    own = os.getpid()
+    process.reading = [(own, "A"), (own, "A"), (own, "B")]
+    process.queued = {"A"}
+    process.during = lambda: answers.append(ask(Path("/mnt/x"), "status"))
+    process.serve()
+    (waiting,) = answers[0]["waiting"]
+    name = Path("/proc/self/comm").read_text().strip()
+    assert waiting == {
+        "pid": own, "program": name, "file": "A.mov", "for": "url", "seconds": 41.0,
+    }  # fmt: skip
+
+
+def test_sizes_to_come_are_told(process: Process, caplog: pytest.LogCaptureFixture) -> None:
+    """At the mount, to the user and in the log; not where they come in a moment."""
+    with caplog.at_level(logging.INFO):
+        process.seconds_each = 30.0
+        process.serve()
+    assert process.more == (
+        "the sizes of 5 files are not known yet; at this account's rate of API calls that takes "
+        "about 2 min. Copies may start now: they wait for the sizes they need"
+    )
+    assert "the sizes of 5 files are not known yet; that takes about 150 s" in caplog.text
+    process.seconds_each = 0.1
+    process.serve()
+    assert process.more == ""
+
+
+@pytest.mark.parametrize("timeout_s", [None, 7.0])
+def test_the_deadline_of_reads(process: Process, timeout_s: float | None) -> None:
+    """Stands still in the queue for a credit, unless a timeout was asked for."""
+    process.settings = replace(process.settings, read_timeout_s=timeout_s)
+    process.queued = {"A"}
+    process.serve()
+    assert process.read_deadline_s == timeout_s or timeout_s is None
+    assert process.read_queued("A") is (timeout_s is None)
 
 
 def test_without_a_control_socket(
@@ -181,6 +227,7 @@ def test_a_session_that_cannot_mount(process: Process, monkeypatch: pytest.Monke
 
 
 def test_progress(process: Process) -> None:
-    """systemd is told how far the first listing is."""
-    SERVING._still_listing(1500)
-    assert process.steps == ["STATUS=listing the library: 1500 assets"]
+    """systemd and whoever started the mount are told how far the first listing is."""
+    process.during = lambda: process.progress(1500)
+    assert "STATUS=listing the library: 1500 assets" in process.serve()
+    assert process.listed == [1500]

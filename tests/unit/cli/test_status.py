@@ -25,7 +25,8 @@ ANSWER: dict[str, Any] = {
     "throughput": {"now": {"over_s": 5, "read_bytes_per_s": 2048, "fetched_bytes_per_s": 0},
                    "since_start": {"read_bytes": 4096, "fetched_bytes": 8192,
                                    "read_bytes_per_s": 10, "fetched_bytes_per_s": 20}},
-    "credits": {"credits_left": 200, "limit": 300}, "url_refreshes": 3,
+    "credits": {"credits_left": 200, "limit": 300, "more_in_s": None}, "waiting": [],
+    "url_refreshes": 3,
     "log": "syslog",
 }  # fmt: skip
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from backlotfs.cli import warm_handlers as module
 from backlotfs.cli.warm_handlers import warm_handlers
 from backlotfs.control.server import Handler
 from backlotfs.errors import ContentChanged
+from backlotfs.namespace.layouts import build
+from backlotfs.namespace.name_modes import NameMode
 from backlotfs.reading.warming import Step
 from backlotfs.remote.identity import SourceIdentity
+from backlotfs.waiting import Waiter
+from tests.unit.fakes import row
 
 
 class Asked:
@@ -20,6 +26,8 @@ class Asked:
     def __init__(self) -> None:
         self.source = SourceIdentity("E1", 100, '"v1"', None)
         self.told: list[Any] = []
+        self.queued: set[str] = set()
+        self.waits: Future[None] | None = None
         warmer = SimpleNamespace(
             settle=lambda: self.told.append("settle"),
             held_bytes=lambda _identity: 40,
@@ -29,12 +37,22 @@ class Asked:
         )
         namespace = SimpleNamespace(
             is_made=lambda path: path == "/a.mov.json",
-            open=lambda path, _waiter: SimpleNamespace(identity={"/a.mov": self.source}[path]),
+            open=self._open,
+            root=build(["flat"], [row("E1", "a.mov")], (), {}, names=NameMode.ORIGINAL).root,
         )
         pins = SimpleNamespace(of={"E1": "a pin"}.get, needed_bytes=300)
         keeper = SimpleNamespace(pins=pins)
-        stack: Any = SimpleNamespace(namespace=namespace, warmer=warmer, keeper=keeper)
+        probes = SimpleNamespace(is_queued=lambda code: code in self.queued)
+        limiter = SimpleNamespace(status=lambda: SimpleNamespace(more_in_s=41.0))
+        stack: Any = SimpleNamespace(
+            namespace=namespace, warmer=warmer, keeper=keeper, probes=probes, limiter=limiter
+        )
         self.handlers: dict[str, Handler] = dict(warm_handlers(stack))
+
+    def _open(self, path: str, waiter: Waiter) -> SimpleNamespace:
+        if self.waits is not None:
+            waiter.result(self.waits, "finding out", "E1")
+        return SimpleNamespace(identity={"/a.mov": self.source}[path])
 
     def _warm(self, identity: SourceIdentity, offset: int, length: int, _waiter: object) -> Step:
         self.told.append((identity.embed_code, offset, length))
@@ -70,3 +88,15 @@ def test_one_step() -> None:
     with pytest.raises(ContentChanged, match=r"/a\.mov was replaced"):
         asked.handlers["warm"](request)
     assert len(asked.told) == 1
+
+
+def test_a_step_that_waits_for_a_credit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is answered with the time that it takes, soon: the command says so, and asks again."""
+    monkeypatch.setattr(module, "CREDIT_LOOK_S", 0.05)
+    asked = Asked()
+    asked.waits, asked.queued = Future(), {"E1"}
+    request = {"path": "/a.mov", "version": asked.source.validator, "offset": 0, "length": 9}
+    for command in ("held", "warm"):
+        assert asked.handlers[command](request) == {"waiting_s": 41.0}
+    asked.waits.set_result(None)
+    assert asked.handlers["warm"](request) == {"reached": 9, "fetched_bytes": 7}

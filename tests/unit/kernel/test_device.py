@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from backlotfs.kernel import device as protocol
-from backlotfs.kernel.device import Device, ReadRequest, Request, improve_init
+from backlotfs.kernel.device import Device, ReadRequest, Request, improve_init, unsettle_lookup
 
 
 @pytest.fixture
@@ -80,3 +80,24 @@ def test_init_is_improved() -> None:
 def test_a_refused_or_foreign_init_is_left_alone(answer: bytes) -> None:
     """What is not as libfuse 2.9 writes it is not ours to change."""
     assert improve_init(answer) == answer
+
+
+def entry_out(error: int = 0) -> bytes:
+    """libfuse's answer to LOOKUP: ``struct fuse_out_header`` and ``struct fuse_entry_out``."""
+    if error:
+        return struct.pack("=IiQ", 16, -error, 7)
+    body = struct.pack("=QQQQII", 5, 1, 3600, 3600, 1, 2) + bytes(range(88))
+    return struct.pack("=IiQ", 16 + len(body), 0, 7) + body
+
+
+def test_a_look_up_whose_attributes_the_kernel_has_to_ask_for() -> None:
+    """They are valid for no time; the name stays valid, and nothing else changes."""
+    before, after = entry_out(), unsettle_lookup(entry_out())
+    assert struct.unpack_from("=QQQQII", after, 16) == (5, 1, 3600, 0, 1, 0)
+    assert (after[:16], after[56:]) == (before[:16], before[56:])
+
+
+def test_an_error_stays_an_error() -> None:
+    """There is nothing to ask for."""
+    assert unsettle_lookup(entry_out(errno.ENOENT)) == entry_out(errno.ENOENT)
+    assert unsettle_lookup(b"short") == b"short"

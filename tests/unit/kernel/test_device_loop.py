@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import queue
 import struct
 import sys
@@ -15,10 +16,18 @@ from typing import Any
 
 import pytest
 
-from backlotfs.kernel.device_loop import BASE_THREADS, DeviceLoop
+from backlotfs.kernel.device import unsettle_lookup
+from backlotfs.kernel.device_loop import (
+    BASE_THREADS,
+    DeviceLoop,
+    UnsettledLookups,
+    _ChannelOperations,
+    _IoVector,
+)
 from tests.support.deadlines import wait_until
 
 _GETATTR = struct.pack("=IIQ8x", 40, 3, 7)
+_LOOKUP = struct.pack("=IIQ8x", 40, 1, 7)
 _BURSTS, _BURST = 60, 50
 
 
@@ -28,7 +37,7 @@ class Kernel:
     def __init__(self) -> None:
         self._requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        self.served = 0
+        self.served = self.channels_destroyed = 0
 
     def ask(self, count: int) -> None:
         """So many requests at once."""
@@ -53,6 +62,15 @@ class Kernel:
     def fuse_chan_bufsize(self, channel: int) -> int:
         """As libfuse."""
         return 4096
+
+    def fuse_chan_new(self, *_arguments: object) -> int:
+        """As libfuse."""
+        return 3
+
+    def fuse_chan_destroy(self, channel: int) -> None:
+        """As libfuse."""
+        with self._lock:
+            self.channels_destroyed += 1
 
     def fuse_session_process(self, *arguments: object) -> None:
         """A request that waits for something."""
@@ -83,7 +101,7 @@ def test_bursts_leave_enough_threads() -> None:
     kernel = Kernel()
     reads: Any = Reads()
     device: Any = kernel
-    loop = DeviceLoop(kernel, 1, 2, device, reads)
+    loop = DeviceLoop(kernel, 1, 2, device, reads, UnsettledLookups())
     running = threading.Thread(target=loop.run)
     running.start()
     try:
@@ -109,7 +127,7 @@ def test_where_no_thread_can_be_started_requests_wait_their_turn(
     kernel = Kernel()
     reads: Any = Reads()
     device: Any = kernel
-    loop = DeviceLoop(kernel, 1, 2, device, reads)
+    loop = DeviceLoop(kernel, 1, 2, device, reads, UnsettledLookups())
     running = threading.Thread(target=loop.run)
     running.start()
     try:
@@ -130,3 +148,65 @@ def test_where_no_thread_can_be_started_requests_wait_their_turn(
         running.join(60)
     assert not running.is_alive()
     assert "can't start new thread" in caplog.text
+
+
+def test_a_look_up_without_a_size_is_answered_with_attributes_that_are_not_valid() -> None:
+    """What libfuse answers goes through our hands; other look-ups are passed on as they are."""
+    unsettled = threading.Event()
+    lookups = UnsettledLookups()
+    answers: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    channels: list[Any] = []
+    entry = struct.pack("=IiQQQQQII", 144, 0, 7, 5, 1, 3600, 3600, 1, 2) + bytes(88)
+
+    class LookingUp(Kernel):
+        """libfuse that answers by the channel it is given."""
+
+        def fuse_chan_new(self, *arguments: Any) -> int:
+            operations = ctypes.cast(arguments[0], ctypes.POINTER(_ChannelOperations))
+            channels.append(operations.contents.send)
+            return len(channels) - 1
+
+        def fuse_session_process(self, *arguments: Any) -> None:
+            assert lookups.in_lookup
+            if unsettled.is_set():
+                lookups.mark()
+            message = ctypes.create_string_buffer(entry, len(entry))
+            parts = (_IoVector * 1)(_IoVector(ctypes.addressof(message), len(entry)))
+            channels[arguments[3]](arguments[3], ctypes.addressof(parts), 1)
+
+        def send(self, message: bytes) -> None:
+            """As `Device`."""
+            answers.put(message)
+
+    kernel: Any = LookingUp()
+    reads: Any = Reads()
+    loop = DeviceLoop(kernel, 1, 2, kernel, reads, lookups)
+    running = threading.Thread(target=loop.run)
+    running.start()
+    try:
+        kernel._requests.put(_LOOKUP)
+        assert answers.get(timeout=60) == entry
+        unsettled.set()
+        kernel._requests.put(_LOOKUP)
+        assert answers.get(timeout=60) == unsettle_lookup(entry) != entry
+    finally:
+        kernel.unmount()
+        running.join(60)
+    assert not running.is_alive()
+    assert kernel.channels_destroyed >= BASE_THREADS, "each thread gives its channel back"
+
+
+def test_only_the_thread_of_a_look_up_serves_one() -> None:
+    """Each time anew: a mark of the last one does not stay."""
+    lookups = UnsettledLookups()
+    assert not lookups.in_lookup
+    lookups.begin()
+    seen: list[bool] = []
+    other = threading.Thread(target=lambda: seen.append(lookups.in_lookup))
+    other.start()
+    other.join(60)
+    lookups.mark()
+    assert (seen, lookups.in_lookup, lookups.end()) == ([False], True, True)
+    assert not lookups.in_lookup
+    lookups.begin()
+    assert not lookups.end()

@@ -21,6 +21,7 @@ from backlotfs.errors import (
     NotSupported,
     RemoteUnavailable,
 )
+from backlotfs.kernel.device_loop import UnsettledLookups
 from backlotfs.kernel.operations import BacklotOperations
 from backlotfs.kernel.patience import Patience
 from backlotfs.namespace.attributes import Attributes, Totals
@@ -28,7 +29,7 @@ from backlotfs.namespace.namespace import Entry, Version
 from backlotfs.reading.page_cache import OpenMode
 from backlotfs.reading.reader import Opened
 from backlotfs.remote.identity import SourceIdentity
-from backlotfs.waiting import Waiter
+from backlotfs.waiting import Waiter, WouldWait
 from tests.unit.fakes import ManualClock, identity
 
 FILE = Attributes(inode=9, mode=stat.S_IFREG | 0o444, nlink=1, size=513, mtime_s=5)
@@ -57,6 +58,7 @@ class Below:
         self.mode = OpenMode(keep_cache=True, direct_io=False)
         self.released: list[int] = []
         self.sparing: list[bool] = []
+        self.sized = self.made_on_demand = False
 
     def _check(self, path: str) -> None:
         if self.error is not None:
@@ -66,7 +68,13 @@ class Below:
 
     def attributes(self, path: str, patience: Callable[[], Waiter]) -> Attributes:
         self._check(path)
-        self.deadlines.append(patience().deadline.remaining_s())
+        if not self.sized:
+            try:
+                self.deadlines.append(patience().deadline.remaining_s())
+            except WouldWait:
+                if self.made_on_demand:
+                    raise
+                return FILE._replace(settled=False)
         return FILE
 
     def entries(self, path: str) -> Iterator[Entry]:
@@ -125,15 +133,17 @@ class Adapter:
         self.below = Below()
         self.mounted: list[bool] = []
         self.sparing = False
+        self.lookups = UnsettledLookups()
         clock = ManualClock()
         self.operations = BacklotOperations(
             self.below,  # type: ignore[arg-type]  # the methods that are called
             self.below,  # type: ignore[arg-type]  # likewise
-            Patience(clock, lambda: False, lambda: 1, stat_deadline_s=5.0, read_deadline_s=45.0),
+            Patience(clock, lambda: False, lambda: 1, stat_timeout_s=5.0, read_timeout_s=45.0),
             uid=11,
             gid=12,
             mounted=lambda: self.mounted.append(True),
             sparing=lambda: self.sparing,
+            lookups=self.lookups,
         )
 
     def refused(self, operation: str, *args: object) -> int:
@@ -298,3 +308,24 @@ def test_a_caller_that_wants_little_opens_sparingly(adapter: Adapter) -> None:
     for adapter.sparing in (False, True):
         adapter.operations("open", "/a.mov", Info())
     assert adapter.below.sparing == [False, True]
+
+
+def test_a_look_up_does_not_wait_for_a_size(adapter: Adapter) -> None:
+    """Its attributes are marked as not settled; those of a `stat` are waited for."""
+    for sized in (True, False):
+        adapter.below.sized = sized
+        adapter.lookups.begin()
+        assert adapter.operations.attributes("/a.mov").settled is sized
+        assert adapter.lookups.end() is not sized
+    assert adapter.below.deadlines == []
+    assert adapter.operations.attributes("/a.mov").settled
+    assert adapter.below.deadlines == [5.0]
+
+
+def test_a_look_up_of_a_file_that_is_made_on_demand_waits(adapter: Adapter) -> None:
+    """Its size is that of what is made: nothing else can be answered."""
+    adapter.below.made_on_demand = True
+    adapter.lookups.begin()
+    assert adapter.operations.attributes("/a.mov").settled
+    assert not adapter.lookups.end()
+    assert adapter.below.deadlines == [5.0]

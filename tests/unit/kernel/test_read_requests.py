@@ -50,8 +50,14 @@ class Reading:
         self.demands: list[Demand] = []
         self.look_ahead: Callable[[], None] | None = None
         self.counts = ReadCounts(lambda pid: f"process {pid}")
+        self.queued: set[str] = set()
         self.requests = ReadRequests(
-            self.device, self._begin, self.clock, self.counts, deadline_s=DEADLINE_S
+            self.device,
+            self._begin,
+            self.clock,
+            self.counts,
+            deadline_s=DEADLINE_S,
+            queued=self.queued.__contains__,
         )
 
     def _begin(self, fh: int, offset: int, size: int) -> Demand | None:  # noqa: ARG002  # as Beginning
@@ -59,7 +65,7 @@ class Reading:
             raise BadHandle("file handle 404 is not open")
         if not size:
             return None
-        demand = Demand(ByteRange(0, 5), 5, threading.Lock(), "reading E1")
+        demand = Demand(ByteRange(0, 5), 5, threading.Lock(), "reading E1", "E1")
         if fh == 1 and size == 5:
             demand.take(0, Block(memoryview(b"ready")))
         if self.look_ahead is not None:
@@ -168,6 +174,34 @@ def test_a_spent_deadline() -> None:
     assert reading.device.told == [(1, errno.ETIMEDOUT)]
     reading.arrive()
     assert len(reading.device.told) == 1
+
+
+def test_the_time_of_a_read_stands_still_in_the_queue_for_a_credit() -> None:
+    """And runs on when the URL is there; meanwhile it is told who waits."""
+    reading = Reading()
+    reading.queued.add("E1")
+    reading.requests.start()
+    reading.serve(1)
+    assert reading.requests.waiting() == [(1, "E1")]
+    for _ in range(5):
+        reading.clock.advance(DEADLINE_S - 1)
+        _let_look(reading)
+    assert reading.device.told == []
+    reading.queued.clear()
+    reading.clock.advance(DEADLINE_S + 1)
+    wait_until(lambda: reading.device.told == [(1, errno.ETIMEDOUT)], "the deadline to be noticed")
+    assert reading.requests.waiting() == []
+    reading.requests.end()
+
+
+def _let_look(reading: Reading) -> None:
+    """Until the sweeper has looked twice."""
+    looks: list[str] = []
+    requests = reading.requests
+    before = requests._queued
+    requests._queued = lambda code: bool(looks.append(code) or before(code))  # type: ignore[func-returns-value]  # notes it
+    wait_until(lambda: len(looks) >= 2, "the sweeper to look")
+    requests._queued = before
 
 
 def test_arrival_and_interrupt_race() -> None:

@@ -38,7 +38,9 @@ class Loop:
         monkeypatch.setattr(session_module, "fuse_class", lambda: self._run)
         monkeypatch.setattr(session_module, "load_fuse", lambda: self.fuse)
         monkeypatch.setattr(session_module, "interruption_check", lambda: lambda: self.interrupted)
-        monkeypatch.setattr(session_module, "serve_with", lambda _libfuse, _reads, _mounted: None)
+        monkeypatch.setattr(
+            session_module, "serve_with", lambda _libfuse, _reads, _lookups, _mounted: None
+        )
         monkeypatch.setattr(session_module, "detach", self.detached.append)
         monkeypatch.setattr(session_module, "GRACE_S", 0.01)
         monkeypatch.setattr(os, "_exit", self.exits.append)

@@ -14,7 +14,7 @@ from backlotfs.catalog.rows import AssetRow
 from backlotfs.catalog.source_book import KnownSource
 from backlotfs.errors import BacklotError
 from backlotfs.namespace.name_modes import NameMode
-from backlotfs.namespace.namespace import Namespace
+from backlotfs.namespace.namespace import Namespace, UnsizedRules
 from tests.unit.fakes import asset, identity
 
 KNOWN = KnownSource(identity("A", 700), 1234, verified=True)
@@ -30,6 +30,7 @@ class Around:
         members: dict[str, list[str]] | None = None,
         layouts: tuple[str, ...] = ("flat",),
         include_unavailable: bool = False,
+        rules: UnsizedRules | None = None,
     ) -> None:
         self.labels, self.members = labels, members or {}
         self.library = Library(0, {}, (), {})
@@ -42,6 +43,8 @@ class Around:
         self.failures: dict[str, BacklotError] = {}
         self.hidden: set[str] = set()
         self.settles = False
+        self.queued: set[str] = set()
+        self.seconds: float | None = 0.0
         self.namespace = Namespace(
             self,
             self,
@@ -50,6 +53,7 @@ class Around:
             names=NameMode.ORIGINAL,
             umask=0o022,
             include_unavailable=include_unavailable,
+            rules=rules,
         )
 
     def publish(self, *rows: AssetRow) -> None:
@@ -90,5 +94,14 @@ class Around:
             future.set_result(self.outcome)
         return future
 
-    def listed(self, embed_codes: Iterable[str]) -> None:
+    def is_queued(self, embed_code: str) -> bool:
+        return embed_code in self.queued
+
+    def seconds_until(self, embed_code: str) -> float:
+        return 100.0 if embed_code in self.queued else 0.0
+
+    def seconds_for(self, assets: int) -> float | None:
+        return self.seconds
+
+    def prioritize(self, embed_codes: Iterable[str]) -> None:
         self.listings.append(list(embed_codes))

@@ -1,4 +1,4 @@
-"""The library as folders, over a catalog, a book and a sizer that the test holds."""
+"""The library as folders, over a catalog, a book and a probe scheduler that the test holds."""
 
 from __future__ import annotations
 

@@ -237,3 +237,14 @@ def test_with_sidecars() -> None:
     for path in ("/.sh_thumbnails/large/new clip.mov.json.png", "/.sh_thumbnails.json"):
         with pytest.raises(NoSuchEntry):
             namespace.attributes(path, waiter)
+
+
+def test_a_file_whose_size_waits_for_a_credit_has_no_picture_yet() -> None:
+    """The kernel holds the folder's lock while it looks one up: no wait of an hour."""
+    around = Illustrated(row("A"))
+    around.queued = {"A"}
+    namespace = with_thumbnails(around, Painted())
+    with pytest.raises(NoSuchEntry, match="size"):
+        namespace.attributes("/.sh_thumbnails/normal/new clip.mov.png", waiter)
+    assert around.probes == []
+    assert around.listings == [["A"]], "it is asked for before the background"

@@ -1,4 +1,4 @@
-"""What `QuotaWindow` makes of answers near a window's end, late ones, and ones without numbers.
+"""What `QuotaWindow` makes of answers near the end of a window, late ones, and silent ones.
 
 20 credits, of which 16 are for the crawl; times are seconds on a clock that starts at 0.
 """
@@ -168,3 +168,20 @@ def test_how_long_a_queue_takes(pace: QuotaWindow) -> None:
     assert pace.next_slot_s(LISTED, 1.0, ahead=15 + 16) == 121.0
     assert pace.next_slot_s(Priority.RENEWAL, 1.0, ahead=18) == 1.0
     assert pace.next_slot_s(Priority.RENEWAL, 1.0, ahead=19 + 20) == 121.0
+
+
+def test_when_an_application_gets_the_next_credit(pace: QuotaWindow) -> None:
+    """`QuotaStatus.more_in_s`: nothing while there are some, then until the window has ended."""
+    assert pace.status(30.0).more_in_s is None
+    assert calls_at(pace, 30.0) == 15
+    for _ in range(15):
+        pace.on_answer(RateStatus(4, 60.0), 30.0)
+    status = pace.status(30.0)
+    assert (status.credits_left, status.limit) == (4, 20), "the reserve is still there"
+    assert status.resets_in_s == pytest.approx(30.0)
+    assert status.more_in_s == pytest.approx(31.0)
+    assert pace.status(60.9).more_in_s == pytest.approx(0.1)
+    assert pace.status(61.1).more_in_s is None
+    pace.on_refused(40.0, 61.1)
+    assert pace.status(61.1).more_in_s == pytest.approx(41.0)
+    assert pace.status(61.1).refused_for_s == pytest.approx(41.0)

@@ -1,41 +1,37 @@
-"""A resolver before an API that numbers the URLs it signs."""
+"""A resolver before an API that numbers the URLs it signs, and a CDN host that keeps answers."""
 
-# ruff: noqa: ARG002  # the signatures are those of what is stood in for
+# the signatures are those of what is stood in for
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 
 from backlotfs.api.rate_limiter import ApiRateLimiter, Priority, Turn
 from backlotfs.api.records import Source
 from backlotfs.api.signed_url import SignedUrl
 from backlotfs.clock import Deadline
+from backlotfs.errors import RemoteUnavailable
 from backlotfs.remote.url_resolver import UrlResolver
 from tests.unit.fakes import PATIENCE_S, ManualClock
 
 
 class NumberedApi:
-    """Signs ``…?n=1``, ``…?n=2`` on a server whose clock differs by ``clock_skew_s``.
-
-    :ivar calls: embed codes asked of the API's own host. :ivar priorities: of those calls.
-    :ivar cdn_calls: embed codes asked of the CDN host.
-    :ivar cdn: what the CDN host answers, or the error.
-    """
+    """Signs ``…?n=1``, ``…?n=2`` on a server whose clock differs by ``clock_skew_s``."""
 
     def __init__(self, clock: ManualClock, *, life_s: float | None = 3600.0) -> None:
         self.clock = clock
         self.life_s = life_s
         self.clock_skew_s = 0.0
         self.calls: list[str] = []
-        self.priorities: list[Priority] = []
-        self.cdn_calls: list[str] = []
-        self.cdn: Source | Exception = Source(None, 5)
-        self.cdn_time_s = 0.0  # that it was given for its last answer
         self.gate: threading.Event | None = None
         self.entered = threading.Event()
         self.error: Exception | None = None
         self.has_url = True
+        self.priorities: list[Priority] = []
+        self.turns: list[Turn | None] = []
+        self.limiter: ApiRateLimiter | None = None
+        self.cdn_calls: list[str] = []
+        self.cdn_answer: Source | Exception = RemoteUnavailable("no CDN host")
 
     def get_source(
         self,
@@ -46,15 +42,17 @@ class NumberedApi:
         turn: Turn | None = None,
         fresh: bool = True,
     ) -> Source:
-        """The next URL."""
+        """The next URL; the CDN host gives what the test says. A call waits for `limiter`."""
         if not fresh:
             self.cdn_calls.append(embed_code)
-            self.cdn_time_s = deadline.remaining_s()
-            if isinstance(self.cdn, Exception):
-                raise self.cdn
-            return self.cdn
-        self.calls.append(embed_code)
+            if isinstance(self.cdn_answer, Exception):
+                raise self.cdn_answer
+            return self.cdn_answer
+        if self.limiter is not None:
+            self.limiter.acquire(priority, key=embed_code, deadline=deadline)
         self.priorities.append(priority)
+        self.turns.append(turn)
+        self.calls.append(embed_code)
         self.entered.set()
         if self.gate is not None:
             assert self.gate.wait(PATIENCE_S)
@@ -71,16 +69,14 @@ class NumberedApi:
 class Setup:
     """A resolver and what it depends on."""
 
-    def __init__(
-        self,
-        *,
-        life_s: float | None = 3600.0,
-        updated_at_s: Callable[[str], float | None] = lambda _code: None,
-    ) -> None:
+    def __init__(self, *, life_s: float | None = 3600.0) -> None:
         self.clock = ManualClock()
         self.api = NumberedApi(self.clock, life_s=life_s)
-        self.limiter = ApiRateLimiter(self.clock)
-        self.resolver = UrlResolver(self.api, self.limiter, self.clock, updated_at_s=updated_at_s)
+        self.limiter = ApiRateLimiter(self.clock, credit_wait_s=PATIENCE_S)
+        self.updated_at_s: dict[str, float] = {}
+        self.resolver = UrlResolver(
+            self.api, self.limiter, self.clock, updated_at_s=self.updated_at_s.get
+        )
 
     def url(self, embed_code: str = "E1") -> str:
         """What is handed out now."""

@@ -1,7 +1,5 @@
 """A resolver that begins with the URLs of earlier mounts: which it uses, and which it does not."""
 
-# ruff: noqa: ARG002  # the signatures are those of what is stood in for
-
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -15,7 +13,7 @@ from backlotfs.api.records import Source
 from backlotfs.api.signed_url import SignedUrl
 from backlotfs.clock import Deadline
 from backlotfs.remote.kept_urls import SavedUrls
-from backlotfs.remote.url_resolver import CHANGE_MARGIN_S, MARGIN_S, UrlResolver
+from backlotfs.remote.url_resolver import CDN_MAX_AGE_S, CHANGE_MARGIN_S, MARGIN_S, UrlResolver
 from tests.unit.fakes import ManualClock
 from tests.unit.remote.numbered_urls import NumberedApi
 
@@ -29,11 +27,17 @@ class Mounts:
         self._path = folder / "urls" / "library.sqlite3"
 
     @contextmanager
-    def mount(self) -> Iterator[UrlResolver]:
-        """The resolver of one mount."""
+    def mount(self, *, touched_s: float | None = None) -> Iterator[UrlResolver]:
+        """The resolver of one mount; ``touched_s``: of all records, where there is a CDN host."""
         saved = SavedUrls(self._path, self.clock)
         try:
-            yield UrlResolver(self.api, ApiRateLimiter(self.clock), self.clock, saved=saved)
+            yield UrlResolver(
+                self.api,
+                ApiRateLimiter(self.clock),
+                self.clock,
+                updated_at_s=lambda _code: touched_s,
+                saved=saved,
+            )
         finally:
             saved.close()
 
@@ -119,7 +123,9 @@ def test_a_url_that_was_asked_for_before_a_touch_is_not_kept(mounts: Mounts) -> 
             turn: Turn | None = None,
             fresh: bool = True,
         ) -> Source:
-            source = super().get_source(embed_code, deadline=deadline, priority=priority)
+            source = super().get_source(
+                embed_code, deadline=deadline, priority=priority, turn=turn, fresh=fresh
+            )
             mounts.clock.advance(1)
             resolver.touched(embed_code)
             return source
@@ -155,14 +161,13 @@ def test_a_record_that_changed_while_nobody_looked(
 
 def test_urls_of_the_cdn_host_are_kept_with_their_age(mounts: Mounts) -> None:
     """They tell what the source was so long ago."""
+    asked_s = mounts.clock.now()
+    mounts.api.cdn_answer = Source(SignedUrl("http://o/late", asked_s + 3600), 5)
+    with mounts.mount(touched_s=asked_s - 10_000) as resolver:
+        assert mounts.url(resolver, "E1") == mounts.url(resolver, "E2") == "http://o/late"
+    as_of_s = asked_s - CDN_MAX_AGE_S
     with mounts.mount() as resolver:
-        asked_s = mounts.clock.now()
-        url = SignedUrl("http://o/late", asked_s + 3600)
-        resolver.offer("E1", Source(url, 5), max_age_s=300)
-        resolver.offer("E2", Source(url, 5), max_age_s=300)
-        resolver.offer("E3", Source(None, 5), max_age_s=300)
-    with mounts.mount() as resolver:
-        resolver.check_saved({"E1": asked_s - 310, "E2": asked_s - 290}.get)
+        changed = {"E1": as_of_s - CHANGE_MARGIN_S - 1, "E2": as_of_s - CHANGE_MARGIN_S + 1}
+        resolver.check_saved(changed.get)
         assert resolver.knows("E1")
         assert not resolver.knows("E2")
-        assert not resolver.knows("E3")
