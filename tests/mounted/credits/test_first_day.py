@@ -1,6 +1,6 @@
 """A copy never fails because the API counts its calls: the first day of a mount, windows scaled.
 
-60 calls in 15 s stand for 300 a minute; 100 files for 1 000.
+40 calls in 6 s stand for 300 a minute; 50 files are more than one window allows.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from tests.conftest import Serve
 from tests.support.expected_bytes import assert_same_bytes
 from tests.support.made_assets import video
 from tests.support.mounting import Mount
+from tests.support.request_log import ended_requests
 
 pytestmark = [pytest.mark.mounted, pytest.mark.timeout(240)]
 
-WINDOW = {"rate_limit": 60, "rate_window_s": 15.0}
-ASSETS = [video(f"clip-{number:03d}.mov", 20_000 + number) for number in range(100)]
+# More calls than the 32 probes that may run when the limit is not known yet.
+WINDOW = {"rate_limit": 40, "rate_window_s": 6.0}
+ASSETS = [video(f"clip-{number:03d}.mov", 20_000 + number) for number in range(50)]
 LIFE_S = 200.0
 
 
@@ -33,7 +35,7 @@ def emulator(serve: Serve) -> Emulator:
 
 def calls_for_urls(emulator: Emulator) -> int:
     """API calls that gave a URL."""
-    return emulator.requests.count(route="streams", status=200)
+    return len(ended_requests(emulator, route="streams", status=200))
 
 
 def copied(program: list[str], mount: Mount, to: Path) -> None:
@@ -50,8 +52,8 @@ def test_a_first_listing_waits_for_its_sizes(emulator: Emulator, tmp_path: Path)
         done = subprocess.run(["ls", "-l", mount.path], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     sizes = sorted(int(line.split()[4]) for line in done.stdout.splitlines()[1:])
-    assert sizes == [20_000 + number for number in range(100)]
-    assert emulator.requests.count(status=429) == 0
+    assert sizes == [20_000 + number for number in range(len(ASSETS))]
+    assert ended_requests(emulator, status=429) == []
 
 
 def test_a_first_rsync_copies_everything(emulator: Emulator, tmp_path: Path) -> None:
@@ -61,21 +63,24 @@ def test_a_first_rsync_copies_everything(emulator: Emulator, tmp_path: Path) -> 
         copied(["rsync", "-a"], mount, tmp_path / "copy")
     took_s = time.monotonic() - began_s
     assert calls_for_urls(emulator) == len(ASSETS)
-    assert emulator.requests.count(status=429) == 0
-    # 48 calls a window; the greeting, the listing and the like are a handful
-    assert took_s < 5 * WINDOW["rate_window_s"], "far slower than the credits allow"
+    assert ended_requests(emulator, status=429) == []
+    # 32 calls a window, so two or three windows; the rest is for the start of a busy machine
+    assert took_s < 8 * WINDOW["rate_window_s"], "far slower than the credits allow"
 
 
-def test_a_copy_without_known_urls_is_paced(emulator: Emulator, tmp_path: Path) -> None:
-    """All sizes are known, no URL is: ``cp -r`` waits for each, and no file is lost."""
-    cache = f"--cache-dir={tmp_path / 'cache'}"
-    with Mount(emulator, tmp_path, "--cache-size=0", cache, life_s=LIFE_S) as mount:
+def test_a_copy_after_a_remount(emulator: Emulator, tmp_path: Path) -> None:
+    """With the URLs that the first mount kept: no call for one. Without them: paced, and whole."""
+    options = ("--cache-size=0", f"--cache-dir={tmp_path / 'cache'}")
+    with Mount(emulator, tmp_path, *options, life_s=LIFE_S) as mount:
         subprocess.run(["ls", "-l", mount.path], check=True, capture_output=True)
-    with Mount(
-        emulator, tmp_path, "--cache-size=0", cache, life_s=LIFE_S
-    ) as mount:
+    assert calls_for_urls(emulator) == len(ASSETS)
+    with Mount(emulator, tmp_path, *options, life_s=LIFE_S) as mount:
         copied(["cp", "-rT"], mount, tmp_path / "copy")
-    assert emulator.requests.count(status=429) == 0
+    assert calls_for_urls(emulator) == len(ASSETS)
+    with Mount(emulator, tmp_path, *options, "--forget-urls", life_s=LIFE_S) as mount:
+        copied(["cp", "-rT"], mount, tmp_path / "second copy")
+    assert calls_for_urls(emulator) == 2 * len(ASSETS)
+    assert ended_requests(emulator, status=429) == []
 
 
 def test_eight_copies_at_once(emulator: Emulator, tmp_path: Path) -> None:
@@ -92,4 +97,4 @@ def test_eight_copies_at_once(emulator: Emulator, tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     for asset in ASSETS:
         assert_same_bytes(tmp_path / "copy" / str(asset.original_file_name), asset)
-    assert emulator.requests.count(status=429) == 0
+    assert ended_requests(emulator, status=429) == []
