@@ -20,9 +20,7 @@ ASSETS = [video(f"clip-{number}.mov", 5000 + number) for number in range(6)]
 DOWN_S = 20.0
 
 
-def test_a_copy_waits_through_an_outage(
-    emulator: Emulator, mounted: MountIt, tmp_path: Path
-) -> None:
+def test_a_copy_waits_through_an_outage(serve: Serve, mounted: MountIt, tmp_path: Path) -> None:
     """The API answers 503 for a while: ``cp -r`` of files whose size is not known ends with 0."""
     emulator = serve(*ASSETS)
     rules = [

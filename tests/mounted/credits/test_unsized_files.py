@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from backlotfs.emulator import Fault
 from tests.conftest import MountIt, Serve
 from tests.mounted.catalog.kept_library import status
-from tests.mounted.credits.named_program import ended, ran, started
+from tests.mounted.credits.named_program import ran
 from tests.support.deadlines import wait_until
 from tests.support.made_assets import video
 from tests.support.mounting import Mount
@@ -148,19 +149,27 @@ def test_a_terminal_is_not_kept_waiting(mount: Mount, hidden: list[str]) -> None
 
 
 def test_ls_in_a_pipe_waits(serve: Serve, mounted: MountIt) -> None:
-    """It shows all names, and stands until it has their sizes; then the note is gone."""
-    # at first the limit is taken to be 300, so that the sizes seem to take no time
-    emulator = serve(*ASSETS[:50], rate_limit=40, rate_window_s=6.0)
+    """It stands until it has all sizes; then the note is gone for those who only look."""
+    emulator = serve(*ASSETS[:10])
+    rules = [
+        emulator.faults.add(Fault.status(429, "Too many requests."), route=route)
+        for route in ("streams", "source_file_info")
+    ]
     mount = mounted(emulator)
-    looking = started("thunar", mount, ("list", "."))
+    mount.expect_log("refuses calls")
     listing = subprocess.Popen(["ls", "-l", mount.path], stdout=subprocess.PIPE, text=True)
-    (found,) = ended(looking)
-    assert found.errno == 0
+    wait_until(lambda: bool(status(mount)["waiting"]), "the listing to wait")
+    (found,) = ran("thunar", mount, ("list", "."))
+    assert isinstance(found.value, list)
+    assert len(notices(found.value)) == len(found.value) == 1
+    assert listing.poll() is None
+    for rule in rules:
+        emulator.faults.remove(rule)
     output, _ = listing.communicate(timeout=90)
     assert listing.returncode == 0
-    assert [int(line.split()[4]) for line in output.splitlines()[1:]] == list(range(1000, 1050))
+    assert [int(line.split()[4]) for line in output.splitlines()[1:]] == list(range(1000, 1010))
     (found,) = ran("thunar", mount, ("list", "."))
-    assert found.value == NAMES[:50]
+    assert found.value == NAMES[:10]
 
 
 @pytest.mark.parametrize("what", ["hide", "fail"])
