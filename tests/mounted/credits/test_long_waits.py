@@ -7,6 +7,7 @@ so the wait is as long as a test needs it, whatever the machine does beside.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -21,6 +22,7 @@ import pytest
 from backlotfs.emulator import Emulator, Fault
 from tests.conftest import MountIt, Serve
 from tests.mounted.catalog.kept_library import ask_for_refresh, status, uploaded
+from tests.support import commands
 from tests.support.deadlines import wait_until
 from tests.support.made_assets import video
 from tests.support.mounting import Mount
@@ -166,7 +168,8 @@ def test_the_status_says_who_waits(emulator: Emulator, refusing: Mount, start: S
     """The program, its file, what for and how long; one line in the log, however many wait."""
     waiting = [start("stat", refusing.file_of(asset)) for asset in ASSETS]
     wait_for_waiters(refusing, *waiting)
-    answer = status(refusing)
+    said = commands.run("status", "--json", refusing.path, home=refusing.folder)
+    answer = json.loads(said.stdout)
     assert {
         (line["pid"], line["program"], line["file"], line["for"]) for line in answer["waiting"]
     } == {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,3 +60,25 @@ def test_a_mount_in_the_background_waits_for_its_sizes(
     assert before.stdout == after.stdout
     lines = after.stdout.splitlines()
     assert [name for name in shown if not any(line.endswith(name) for line in lines)] == []
+
+
+def test_a_mount_says_how_long_its_sizes_take(
+    serve: Serve, mountpoint: Path, tmp_path: Path
+) -> None:
+    """Without --wait it returns at once, with a second line that says what is to come."""
+    # fewer calls in an hour than there are files
+    emulator = serve(
+        *(video(f"clip-{n:02}.mov", 1000 + n) for n in range(60)),
+        rate_limit=40,
+        rate_window_s=3600.0,
+    )
+    config = commands.write_config(tmp_path / "config.toml", emulator)
+    done = commands.run("mount", "--config", config, mountpoint, home=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    first, second = done.stdout.splitlines()
+    assert first.startswith("mounted backlot:")
+    found = re.search(r"the sizes of (\d+) files .* takes about (\d) h", second)
+    assert found is not None, second
+    assert 50 <= int(found[1]) <= 60
+    assert 1 <= int(found[2]) <= 2
+    assert "Copies may start now" in second
