@@ -96,7 +96,7 @@ def wait_for_waiters(mount: Mount, *processes: subprocess.Popen[str]) -> None:
 
 
 def test_others_go_on_during_a_wait(emulator: Emulator, refusing: Mount, start: Start) -> None:
-    """A new upload, a ``touch`` and an ``ls`` in the same folder; then the wait ends well."""
+    """A ``touch`` and an ``ls`` in the same folder; then the wait ends well, an upload is there."""
     waiting = start("stat", "-c", "%s", refusing / "clip-0.mov")
     wait_for_waiters(refusing, waiting)
     began_s = time.monotonic()
@@ -109,9 +109,10 @@ def test_others_go_on_during_a_wait(emulator: Emulator, refusing: Mount, start: 
     assert time.monotonic() - began_s < AT_ONCE_S
     emulator.library.add(uploaded("new.mov", 7000))
     ask_for_refresh(refusing)
-    wait_until(lambda: "new.mov" in os.listdir(refusing.path), "the upload")
     assert waiting.poll() is None
     give_way(emulator)
+    # the call for the listing comes after those that applications wait for
+    wait_until(lambda: "new.mov" in os.listdir(refusing.path), "the upload", timeout_s=90)
     assert waiting.communicate(timeout=60) == ("5000\n", "")
     assert (refusing / "new.mov").stat().st_size == 7000
 
