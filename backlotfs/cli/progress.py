@@ -10,12 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from backlotfs.control.client import ask
 from backlotfs.namespace.notice import about
+from backlotfs.terminal import say
 
 #: What ``--wait`` waits for: the listing, or all sizes as well.
 LISTING, SIZES = "listing", "sizes"
@@ -90,7 +90,7 @@ class ListingProgress:
             self._console.file.flush()
         elif time.monotonic() - self._said_s >= LINE_S:
             self._said_s = time.monotonic()
-            click.echo(f"listing the library: {assets} assets", err=True)
+            say(f"listing the library: {assets} assets", err=True)
 
     def end(self) -> None:
         """Take the line away."""
@@ -122,7 +122,7 @@ def wait_for(
                 bar.show(answer)
             elif time.monotonic() - said_s >= LINE_S:
                 said_s = time.monotonic()
-                click.echo(in_a_line(answer), err=True)
+                say(in_a_line(answer), err=True)
             sleep(LOOK_S)
     finally:
         if bar is not None:

@@ -1,4 +1,4 @@
-"""News of the library under a limit of API calls: a long copy does not keep them from being seen."""
+"""News of the library under a limit of API calls: a long copy does not hide them."""
 
 from __future__ import annotations
 
