@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from backlotfs.cli.progress import noting_credits
 from backlotfs.cli.transfer_bar import TransferBar, in_words
 from backlotfs.errors import BacklotError, SettingsError
 from backlotfs.export.destination import MANIFEST, Destination, Workspace
@@ -61,7 +62,11 @@ def export(
     if dry_run and checksum:
         raise SettingsError("--dry-run reads no file, --checksum reads all; give one of them")
     started_s = time.monotonic()
-    items, problems = find_items(sources, time.sleep)
+    with (
+        TransferBar("looking", 0, wanted=not as_json) as bar,
+        noting_credits(sources, bar.note),
+    ):
+        items, problems = find_items(sources, time.sleep)
     require_files(sources, items, problems)
     lost = _lost(problems)
     try:
@@ -88,7 +93,8 @@ def export(
                     moved=bar.moved,
                     finished=lambda outcome: _say_failures([outcome], bar),
                 )
-                outcomes = [*lost, *exporter.run(items)]
+                with noting_credits(sources, bar.note):
+                    outcomes = [*lost, *exporter.run(items)]
     except OSError as error:
         raise SettingsError(
             f"cannot write to {destination}: {error.strerror}; "
