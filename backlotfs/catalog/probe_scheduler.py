@@ -36,7 +36,13 @@ from backlotfs.catalog.source_book import KnownSource, SourceBook
 from backlotfs.catalog.store import CatalogStore
 from backlotfs.catalog.store_leases import new_owner
 from backlotfs.clock import Clock, Deadline
-from backlotfs.errors import BacklotError, Interrupted, RateLimited, RemoteUnavailable
+from backlotfs.errors import (
+    BacklotError,
+    HostBusy,
+    Interrupted,
+    RateLimited,
+    RemoteUnavailable,
+)
 from backlotfs.remote.identity import SourceIdentity
 from backlotfs.workers import Workers
 
@@ -52,6 +58,8 @@ PROBE_DEADLINE_S = 30.0
 MOST_PROBES = 3
 #: A background probe that failed for the moment keeps its place this long: no storm on a dead host.
 REST_S = 5.0
+#: A background probe whose host has no place for it goes back to its queue after this long.
+BUSY_S = 1.0
 #: The backfill leaves an asset that failed alone for this long, and goes on with the others.
 FORGIVEN_AFTER_S = 600.0
 #: Assets taken from the store at a time, and how long the lease on the backfill lasts.
@@ -408,7 +416,9 @@ class ProbeScheduler:
         self._dispatch()
 
     def _background_ended(self, code: str, error: BaseException | None) -> None:
-        if isinstance(error, RateLimited | Interrupted):
+        if isinstance(error, RateLimited | Interrupted | HostBusy):
+            if isinstance(error, HostBusy):
+                self._clock.sleep(BUSY_S)
             with self._lock:
                 if not self._closed:
                     self._stale[code] = None
@@ -434,7 +444,7 @@ class ProbeScheduler:
             try:
                 self._urls.prepare(code, deadline, priority=priority, turn=turn)
                 identity = self._probe(code, deadline)
-            except (RateLimited, Interrupted):
+            except (RateLimited, Interrupted, HostBusy):
                 raise  # says nothing about the source
             except BacklotError as error:
                 # what passes is told by host-down or a stat that failed, not once for each asset

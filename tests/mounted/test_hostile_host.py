@@ -80,7 +80,7 @@ def _wait_for_size(path: Path) -> None:
     wait_until(
         lambda: subprocess.run(["stat", path], check=False, capture_output=True).returncode == 0,
         f"{path.name} to be well",
-        timeout_s=IN_TIME_S,
+        timeout_s=4 * IN_TIME_S,
     )
 
 
@@ -98,7 +98,8 @@ def test_a_mount_of_a_dripping_api_ends_with_a_line(
         mountpoint.mkdir()
         began_s = time.monotonic()
         ended = commands.run(
-            *("mount", "--config", config, "--profile", commands.PROFILE, mountpoint),
+            *("mount", "--config", config, "--profile", commands.PROFILE),
+            *("--api-timeout", "3s", mountpoint),
             home=tmp_path,
         )
         assert time.monotonic() - began_s < 20.0
