@@ -70,7 +70,7 @@ def test_a_copy_without_known_urls_is_paced(emulator: Emulator, tmp_path: Path) 
     cache = f"--cache-dir={tmp_path / 'cache'}"
     with Mount(emulator, tmp_path, "--cache-size=0", cache) as mount:
         subprocess.run(["ls", "-l", mount.path], check=True, capture_output=True)
-    with Mount(emulator, tmp_path, "--cache-size=0", cache) as mount:
+    with Mount(emulator, tmp_path, "--cache-size=0", "--forget-urls", cache) as mount:
         copied(["cp", "-rT"], mount, tmp_path / "copy")
     assert emulator.requests.count(status=429) == 0
 
