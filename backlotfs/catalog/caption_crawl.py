@@ -1,7 +1,7 @@
 """Asks the API for captions (``--captions``): one call for each asset, and for each touch of it.
 
 The listing does not say who has any, so every presented asset is asked, newest first, by one thread
-that waits while sizes are looked for and takes its turn in the rate budget behind everybody. What
+that waits while sizes are looked for; the rate limiter lets all other calls go first. What
 was found, or that there was nothing, stays in the catalog; an answer that is no captions is asked
 for again by the next mount only. Of several mounts of one library one asks (a lease in the store),
 and the others look once a minute what it has found.
@@ -34,8 +34,8 @@ from backlotfs.workers import Workers
 
 log = logging.getLogger(__name__)
 
-#: One question ends after this long, its turn in the budget comes within that.
-ASK_DEADLINE_S, PATIENCE_S = 60.0, 75.0
+#: One question ends after this long; a wait for a credit does not count.
+ASK_DEADLINE_S = 60.0
 #: How often it looks whether the crawl over sizes is done.
 LOOK_S = 1.0
 #: An asset that failed is asked again this late; after a failure of the catalog, or of so many

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -14,12 +13,12 @@ import click
 
 from backlotfs.cli.transfer_bar import TransferBar, in_words
 from backlotfs.errors import BacklotError, SettingsError
-from backlotfs.export.exporter import Exporter, Outcome, State, claimed, planned
-from backlotfs.export.items import Item, Problem, find_items, printable
-from backlotfs.export.letter_case import folds_case, kept_apart
-from backlotfs.export.manifest import MANIFEST
-from backlotfs.export.part import part_of
-from backlotfs.namespace.attributes import STAT_BLOCK_BYTES
+from backlotfs.export.destination import MANIFEST, Destination, Workspace
+from backlotfs.export.exporter import Exporter, Outcome, State, planned
+from backlotfs.export.file_copy import written_bytes
+from backlotfs.export.items import Item, Problem, find_items, kept_apart, printable
+from backlotfs.export.manifest import read_journal, read_manifest
+from backlotfs.export.verifying import read_entries
 
 
 class ExportIncomplete(BacklotError):
@@ -36,6 +35,11 @@ class NothingThere(BacklotError):
 @click.option("-j", "--jobs", type=click.IntRange(1, 64), default=4, help="Files at a time [4].")
 @click.option("-n", "--dry-run", is_flag=True, help="Say what would be copied; write nothing.")
 @click.option("--overwrite", is_flag=True, help="Replace files in DEST that no export made.")
+@click.option(
+    "--checksum",
+    is_flag=True,
+    help="Read unchanged files and their sources too; copy those that differ.",
+)
 @click.option("--json", "as_json", is_flag=True, help="The result as one JSON object.")
 def export(
     sources: tuple[str, ...],
@@ -43,30 +47,48 @@ def export(
     jobs: int,
     dry_run: bool,
     overwrite: bool,
+    checksum: bool,
     as_json: bool,
 ) -> None:
     """Copy files and folders SRC of a mount into the folder DEST, verified, with a manifest.
 
     Each file is read back from the disk before it gets its name. Run again, it goes on where it
-    was cut off and copies only what changed. SRC/ with a slash: the folder's contents only.
+    was cut off and copies only what changed: files of an earlier export with the size and time of
+    their source are unchanged, and are not read without --checksum. SRC/ with a slash: the
+    folder's contents only. Symbolic links in DEST are never followed.
     DEST/MANIFEST.sha256 is what `sha256sum -c` and `backlotfs verify` check.
     """
+    if dry_run and checksum:
+        raise SettingsError("--dry-run reads no file, --checksum reads all; give one of them")
     started_s = time.monotonic()
     items, problems = find_items(sources, time.sleep)
     require_files(sources, items, problems)
     lost = _lost(problems)
     try:
-        plan = planned(items, destination, overwrite=overwrite)
         if dry_run:
+            plan = _plan(items, destination, overwrite)
             _say_failures([*lost, *plan])
             _report([*lost, *plan], destination, as_json, 0.0)
             return
-        with claimed(destination):
-            _check_room(destination, plan)
-            if folds_case(destination):
+        with Destination.open(destination, make=True) as opened, opened.claim() as workspace:
+            entries = read_manifest(opened) | read_journal(opened, workspace)
+            plan = planned(items, opened, entries, overwrite=overwrite)
+            _check_room(opened, workspace, plan)
+            if workspace.folds_case():
                 items, clashing = kept_apart(items)
                 lost += _lost(clashing)
-            outcomes = [*lost, *_run(items, lost, destination, jobs, overwrite, not as_json)]
+            with TransferBar("export", _total_bytes(items), wanted=not as_json) as bar:
+                _say_failures(lost, bar)
+                exporter = Exporter(
+                    opened,
+                    workspace,
+                    jobs=jobs,
+                    overwrite=overwrite,
+                    checksum=checksum,
+                    moved=bar.moved,
+                    finished=lambda outcome: _say_failures([outcome], bar),
+                )
+                outcomes = [*lost, *exporter.run(items)]
     except OSError as error:
         raise SettingsError(
             f"cannot write to {destination}: {error.strerror}; "
@@ -85,48 +107,40 @@ def require_files(
         )
 
 
-def _run(
-    items: Sequence[Item],
-    lost: Sequence[Outcome],
-    destination: Path,
-    jobs: int,
-    overwrite: bool,
-    show_bar: bool,
-) -> list[Outcome]:
-    total_bytes = sum(item.size_bytes for item in items)
-    with TransferBar("export", total_bytes, wanted=show_bar) as bar:
-        _say_failures(lost, bar)
-        exporter = Exporter(
-            destination,
-            jobs=jobs,
-            overwrite=overwrite,
-            moved=bar.moved,
-            finished=lambda outcome: _say_failures([outcome], bar),
-        )
-        return exporter.run(items)
+def _plan(items: Sequence[Item], path: Path, overwrite: bool) -> list[Outcome]:
+    """What would be done; nothing is made.
+
+    :raises SettingsError: the manifest is damaged. :raises OSError: DEST cannot be opened.
+    """
+    try:
+        opened = Destination.open(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return planned(items, None, {}, overwrite=overwrite)
+    with opened:
+        entries, _ = read_entries(opened)
+        return planned(items, opened, entries, overwrite=overwrite)
+
+
+def _total_bytes(items: Sequence[Item]) -> int:
+    return sum(item.size_bytes for item in items)
 
 
 def _lost(problems: Sequence[Problem]) -> list[Outcome]:
     return [Outcome(p.name, State.FAILED, 0, reason=p.reason) for p in problems]
 
 
-def _check_room(destination: Path, plan: Sequence[Outcome]) -> None:
+def _check_room(destination: Destination, workspace: Workspace, plan: Sequence[Outcome]) -> None:
     to_copy = [outcome for outcome in plan if outcome.state is State.PLANNED]
-    needed = sum(o.size_bytes - _written(destination / o.name, o.size_bytes) for o in to_copy)
-    free = shutil.disk_usage(destination).free
+    needed = sum(
+        outcome.size_bytes - min(outcome.size_bytes, written_bytes(workspace, outcome.name))
+        for outcome in to_copy
+    )
+    free = shutil.disk_usage(destination.descriptor).free
     if needed > free:
         raise SettingsError(
-            f"{in_words(needed)} are to be copied, {destination} has room for {in_words(free)}; "
-            "make room, or export less"
+            f"{in_words(needed)} are to be copied, {destination.path} has room for "
+            f"{in_words(free)}; make room, or export less"
         )
-
-
-def _written(target: Path, size_bytes: int) -> int:
-    """What an export that was cut off has of it on the disk already."""
-    try:
-        return min(size_bytes, os.stat(part_of(target)).st_blocks * STAT_BLOCK_BYTES)
-    except OSError:
-        return 0
 
 
 def _say_failures(outcomes: Sequence[Outcome], bar: TransferBar | None = None) -> None:
@@ -163,8 +177,13 @@ def _report(outcomes: Sequence[Outcome], destination: Path, as_json: bool, took_
         for outcome in by_state[State.PLANNED]:
             click.echo(f"{printable(outcome.name)}  {in_words(outcome.size_bytes)}")
         verb = "to copy" if by_state[State.PLANNED] or not took_s else "copied and verified"
-        rest = f"{len(by_state[State.UNCHANGED])} unchanged, {len(by_state[State.FAILED])} failed"
-        click.echo(f"{len(moved)} files, {in_words(moved_bytes)}, {verb}; {rest}")
+        compared = len(by_state[State.VERIFIED])
+        rest = [
+            *([f"{compared} compared with their sources"] if compared else []),
+            f"{len(by_state[State.UNCHANGED])} unchanged (size and time)",
+            f"{len(by_state[State.FAILED])} failed",
+        ]
+        click.echo(f"{len(moved)} files, {in_words(moved_bytes)}, {verb}; {', '.join(rest)}")
         if by_state[State.COPIED]:
             click.echo(f"check them any time: backlotfs verify {destination}")
     if by_state[State.FAILED]:

@@ -191,10 +191,9 @@ def _serve(settings: MountSettings, ready: Ready) -> None:
     control = _open_control(settings, asked)
     begun.set()
     try:
-        begin = operations.begin if settings.makes_files else stack.reader.begin
         session.run(
             operations,
-            begin,
+            operations.begin,
             clock,
             announce,
             stack.observed.reads,

@@ -67,7 +67,8 @@ def status_answer(
             "sized": sized,
             "missing": missing,
             "total": len(rows),
-            "seconds_left": stack.probes.seconds_for(left),
+            # 0.0: the credits are there, so how long it takes depends on what nobody knows.
+            "seconds_left": stack.probes.seconds_for(left) or None,
         },
         "synced_at": stack.store.state().synced_at_s,
         "syncing": stack.catalog.refreshing,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,9 +13,9 @@ import click
 from backlotfs.cli.export import problem_line, require_files
 from backlotfs.cli.transfer_bar import TransferBar, in_words
 from backlotfs.errors import BacklotError, SettingsError
+from backlotfs.export.destination import MANIFEST, WORKSPACE, Destination, UnsafeDestination
 from backlotfs.export.items import find_items, printable
-from backlotfs.export.manifest import MANIFEST, read_manifest
-from backlotfs.export.verifying import check_files, strangers
+from backlotfs.export.verifying import check_files, read_entries, strangers
 
 #: More are only counted.
 _STRANGERS_SHOWN = 10
@@ -39,18 +39,32 @@ class CopyDiffers(BacklotError):
 def verify(destination: Path, sources: tuple[str, ...], jobs: int, as_json: bool) -> None:
     """Check every file in DEST against the manifest that `export` left there.
 
-    Files that the manifest does not know are named, and are no failure.
+    Symbolic links in DEST are never followed. Files that the manifest does not know are named, and
+    are no failure.
     """
-    entries = read_manifest(destination)
+    try:
+        opened = Destination.open(destination)
+    except OSError as error:
+        raise SettingsError(
+            f"{destination} cannot be opened: {error.strerror}; "
+            "name the folder that an export went to"
+        ) from None
+    with opened:
+        _verify(opened, sources, jobs, as_json)
+
+
+def _verify(destination: Destination, sources: Sequence[str], jobs: int, as_json: bool) -> None:
+    """:raises SettingsError: there is no manifest. :raises CopyDiffers: a file is wrong."""
+    entries, unfinished = read_entries(destination)
     if not entries:
         raise SettingsError(
-            f"there is no {MANIFEST} in {destination}; name the folder that an export went to"
+            f"there is no {MANIFEST} in {destination.path}; name the folder that an export went to"
         )
     items, problems = find_items(sources, time.sleep)
     if sources:
         require_files(sources, items, problems)
     sizes = {item.name: item.size_bytes for item in items}
-    total_bytes = sum(_size_of(destination / name) for name in entries)
+    total_bytes = sum(_size_of(destination, name) for name in entries)
     with TransferBar("verify", total_bytes, wanted=not as_json) as bar:
         for problem in problems:
             bar.say(problem_line(problem))
@@ -58,36 +72,39 @@ def verify(destination: Path, sources: tuple[str, ...], jobs: int, as_json: bool
             if found is not None:
                 problems.append(found)
                 bar.say(problem_line(found))
-    unknown, parts = strangers(destination, entries)
+    unknown = strangers(destination, entries)
     checked = len(entries)
     if as_json:
         report = {
-            "destination": str(destination),
+            "destination": str(destination.path),
             "checked": checked,
             "bytes": total_bytes,
             "problems": [asdict(problem) for problem in problems],
             "not_in_manifest": unknown,
-            "unfinished": parts,
+            "unfinished": unfinished,
         }
         click.echo(json.dumps(report))
     else:
-        _say_strangers(unknown, parts)
+        _say_strangers(unknown, unfinished)
         click.echo(f"{checked} files, {in_words(total_bytes)}, checked; {len(problems)} wrong")
     if problems:
         raise CopyDiffers(f"{len(problems)} files are not as they should be, each is named above")
 
 
-def _say_strangers(unknown: list[str], parts: int) -> None:
+def _say_strangers(unknown: list[str], unfinished: int | None) -> None:
     for name in unknown[:_STRANGERS_SHOWN]:
         click.echo(f"not in the manifest: {printable(name)}")
     if len(unknown) > _STRANGERS_SHOWN:
         click.echo(f"not in the manifest: {len(unknown) - _STRANGERS_SHOWN} more")
-    if parts:
-        click.echo(f"{parts} files are half exported; run the export again")
+    if unfinished is None:
+        click.echo(f"{WORKSPACE} is not yours: an export of another user may be unfinished")
+    elif unfinished:
+        click.echo(f"{unfinished} files are half exported; run the export again")
 
 
-def _size_of(path: Path) -> int:
+def _size_of(destination: Destination, name: str) -> int:
     try:
-        return os.stat(path, follow_symlinks=False).st_size
-    except OSError:
+        found = destination.look(name)
+    except (UnsafeDestination, OSError):
         return 0
+    return 0 if found is None else found.st_size

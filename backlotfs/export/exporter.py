@@ -1,22 +1,26 @@
-"""Many files at once: what is there already stays, what fails is said, the others go on."""
+"""Many files at once: what is there already stays, a file that fails is named, the others go on."""
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 
-from backlotfs.errors import BacklotError, SettingsError
-from backlotfs.export.file_copy import copy_file
+from backlotfs.errors import BacklotError
+from backlotfs.export.destination import (
+    Destination,
+    UnsafeDestination,
+    Workspace,
+    is_reserved,
+    reserved_reason,
+)
+from backlotfs.export.file_copy import compare_file, copy_file, discard_part
 from backlotfs.export.items import Item, reason_of
-from backlotfs.export.manifest import JOURNAL, MANIFEST, ManifestWriter, read_manifest
+from backlotfs.export.manifest import ManifestWriter
 
 #: What may pass: the mount or its host was slow, or the source was replaced under us.
 _PASSING = frozenset({errno.ETIMEDOUT, errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EINTR})
@@ -25,9 +29,15 @@ RETRY_PAUSE_S = 2.0
 
 
 class State(StrEnum):
-    """How it went with one file."""
+    """How it went with one file.
+
+    COPIED and VERIFIED: the bytes in DEST were read from the disk and are those of the source.
+    UNCHANGED: DEST has a file of an earlier export with the size and time of the source; nothing
+    was read.
+    """
 
     COPIED = "copied"
+    VERIFIED = "verified"
     UNCHANGED = "unchanged"
     FAILED = "failed"
     PLANNED = "planned"
@@ -37,7 +47,7 @@ class State(StrEnum):
 class Outcome:
     """One file of an export.
 
-    :ivar sha256: its digest, where it is in the copy.
+    :ivar sha256: its digest, if this export computed it.
     :ivar reason: why it failed.
     """
 
@@ -48,83 +58,78 @@ class Outcome:
     reason: str | None = None
 
 
-def planned(items: Sequence[Item], destination: Path, *, overwrite: bool) -> list[Outcome]:
+def planned(
+    items: Sequence[Item],
+    destination: Destination | None,
+    entries: Mapping[str, str],
+    *,
+    overwrite: bool,
+) -> list[Outcome]:
     """What an export would do, without doing it.
 
-    :raises SettingsError: the destination's manifest is none.
+    :param destination: None: there is no such folder yet.
+    :param entries: of its manifest.
     """
-    entries = read_manifest(destination)
-    return [
-        settled(item, destination, entries.get(item.name), overwrite=overwrite)
-        or Outcome(item.name, State.PLANNED, item.size_bytes)
-        for item in items
-    ]
+    plan = []
+    for item in items:
+        outcome, _ = settled(item, destination, item.name in entries, overwrite=overwrite)
+        plan.append(outcome or Outcome(item.name, State.PLANNED, item.size_bytes))
+    return plan
 
 
 def settled(
-    item: Item, destination: Path, digest: str | None, *, overwrite: bool
-) -> Outcome | None:
-    """How it is with an item that needs, or gets, no copying; None: it has to be copied.
+    item: Item, destination: Destination | None, is_known: bool, *, overwrite: bool
+) -> tuple[Outcome | None, os.stat_result | None]:
+    """How it is with an item that needs, or gets, no copying; else None. And what has its name.
 
-    :param digest: what the manifest has for it.
+    :param is_known: the manifest has a digest for it.
     """
-    if item.name in (MANIFEST, JOURNAL):
-        return _failed(item, "has the name of the manifest; export it into another folder")
+    if is_reserved(item.name):
+        return _failed(item, reserved_reason()), None
     try:
-        status = os.stat(destination / item.name, follow_symlinks=False)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+        found = destination.look_at_file(item.name) if destination else None
+    except UnsafeDestination as error:
+        return _failed(item, str(error)), None
     except OSError as error:
-        return _failed(item, reason_of(error))
-    if digest is None and not overwrite:
-        return _failed(item, "is there, but not from an export; --overwrite replaces it")
-    same = (status.st_size, status.st_mtime_ns) == (item.size_bytes, item.mtime_ns)
-    if digest is not None and same:
-        return Outcome(item.name, State.UNCHANGED, item.size_bytes, digest)
-    return None
-
-
-@contextmanager
-def claimed(destination: Path) -> Iterator[None]:
-    """Make the folder, and have it alone for the time of an export.
-
-    :raises SettingsError: another export has it. :raises OSError: it cannot be made.
-    """
-    destination.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(destination, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SettingsError(
-                f"another export writes to {destination}; wait for it, or choose another folder"
-            ) from None
-        yield
-    finally:
-        os.close(descriptor)
+        return _failed(item, reason_of(error)), None
+    if found is None:
+        return None, None
+    if not is_known and not overwrite:
+        return _failed(item, "is there, but not from an export; --overwrite replaces it"), found
+    same = (found.st_size, found.st_mtime_ns) == (item.size_bytes, item.mtime_ns)
+    if is_known and same:
+        return Outcome(item.name, State.UNCHANGED, item.size_bytes), found
+    return None, found
 
 
 class Exporter:
-    """Copies items into a destination that was `claimed`."""
+    """Copies items into a destination whose workspace was claimed."""
 
     def __init__(
         self,
-        destination: Path,
+        destination: Destination,
+        workspace: Workspace,
         *,
         jobs: int,
         overwrite: bool,
+        checksum: bool,
         moved: Callable[[int], None],
         finished: Callable[[Outcome], None],
     ) -> None:
         """Do nothing yet.
 
         :param jobs: files at a time.
-        :param moved: told of bytes written, from any thread; less than 0 for what is lost again.
-        :param finished: told of each file as it is done, on the thread of `run`.
+        :param overwrite: replace files that no export made.
+        :param checksum: compare what looks unchanged byte by byte, and copy it if it differs.
+        :param moved: gets the count of bytes written, from any thread; less than 0 for what has
+            to be written again.
+        :param finished: gets each outcome as it is known, on the thread of `run`.
         """
         self._destination = destination
+        self._workspace = workspace
         self._jobs = jobs
         self._overwrite = overwrite
+        self._checksum = checksum
         self._moved = moved
         self._finished = finished
         self._stop = threading.Event()
@@ -134,9 +139,10 @@ class Exporter:
 
         Ctrl-C ends it, with what is complete in the manifest and the rest kept to go on from.
 
-        :raises SettingsError, OSError: there is no manifest to be had, or none to be written.
+        :raises SettingsError: the manifest is damaged, or another program changed it.
+        :raises OSError: the manifest cannot be written.
         """
-        manifest = ManifestWriter(self._destination)
+        manifest = ManifestWriter(self._destination, self._workspace)
         try:
             return self._run(items, manifest)
         finally:
@@ -155,11 +161,15 @@ class Exporter:
         return [future.result() for future in futures]
 
     def _export(self, item: Item, manifest: ManifestWriter) -> Outcome:
-        known = manifest.entries.get(item.name)
-        found = settled(item, self._destination, known, overwrite=self._overwrite)
-        if found is not None:
+        outcome, found = settled(
+            item, self._destination, item.name in manifest.entries, overwrite=self._overwrite
+        )
+        compare = self._checksum and outcome is not None and outcome.state is State.UNCHANGED
+        if outcome is not None and outcome.state is State.UNCHANGED:
+            discard_part(self._workspace, item.name)
+        if outcome is not None and not compare:
             self._moved(item.size_bytes)
-            return found
+            return outcome
         for attempt in range(1, ATTEMPTS + 1):
             moved = 0
 
@@ -169,10 +179,20 @@ class Exporter:
                 self._moved(count_bytes)
 
             try:
+                if compare:
+                    same = compare_file(item, self._destination, count, self._stop)
+                    if same is not None:
+                        manifest.record(item.name, *same)
+                        return Outcome(item.name, State.VERIFIED, item.size_bytes, same[0])
+                    compare = False
+                    self._moved(-moved)
+                    moved = 0
                 size_bytes, digest = copy_file(
                     item,
-                    self._destination / item.name,
-                    record=lambda digest: manifest.record(item.name, digest),
+                    self._destination,
+                    self._workspace,
+                    manifest,
+                    expected=found,
                     moved=count,
                     stop=self._stop,
                 )

@@ -1,83 +1,347 @@
-"""One file from its source to its final name."""
+"""One file from its source to its name in DEST, by way of a *part* in the workspace.
+
+A part has a *checkpoint*: how much of it is synced, the digest of that, and the size and time of
+the source. An export that was cut off goes on from there if the part still begins with those bytes
+and the source is the same version; else it begins again.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
+import json
 import os
+import stat
 import threading
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
 
-from backlotfs.errors import Interrupted
+from backlotfs.errors import BacklotError, Interrupted
+from backlotfs.export.destination import (
+    READ_FILE,
+    Destination,
+    UnsafeDestination,
+    Workspace,
+    same_state,
+    split,
+    write_all,
+)
 from backlotfs.export.items import Item
-from backlotfs.export.part import PIECE_BYTES, Part, Version
+from backlotfs.export.manifest import ManifestWriter
+
+PIECE_BYTES: Final = 1024 * 1024
+#: A sync stalls the copy for a moment; what was written since the last is read again after a cut.
+CHECKPOINT_BYTES: Final = 256 * 1024 * 1024
+PART, CHECKPOINT = ".part", ".checkpoint"
+
+
+class ReadBackDiffers(BacklotError):
+    """The disk does not give back what was written to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """The state of a source that the bytes are of."""
+
+    size_bytes: int
+    mtime_ns: int
 
 
 def copy_file(
     item: Item,
-    target: Path,
+    destination: Destination,
+    workspace: Workspace,
+    manifest: ManifestWriter,
     *,
-    record: Callable[[str], None],
+    expected: os.stat_result | None,
     moved: Callable[[int], None],
     stop: threading.Event,
 ) -> tuple[int, str]:
-    """Copy ``item`` to ``target``; its size in bytes and its digest.
+    """Copy ``item`` to its name below DEST; its size in bytes and its digest.
 
-    :param record: given the digest of what is complete and proven, before it gets its name.
-    :param moved: told of bytes as they are written; at first of those an earlier export left.
+    The manifest gets the digest before the file gets its name, and loses it if that fails.
+
+    :param expected: what has the name now and is to be replaced; None: nothing has.
+    :param moved: gets the count of bytes as they are written; at first of those an earlier export
+        left.
     :param stop: set: give up, keeping what is there for the next export.
     :raises ReadBackDiffers: see `Part.seal`.
+    :raises UnsafeDestination: see `Workspace.publish`.
     :raises Interrupted: ``stop`` was set.
     :raises OSError: of reading or of writing; what was written is kept for the next export.
     """
-    source = os.open(item.source, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        status = os.fstat(source)
-        version = Version(status.st_size, status.st_mtime_ns)
-        target.parent.mkdir(parents=True, exist_ok=True)
 
-        def go_on() -> None:
-            if stop.is_set():
-                raise Interrupted("stopped")
+    def go_on() -> None:
+        if stop.is_set():
+            raise Interrupted("stopped")
 
-        part = Part(target, version, go_on)
+    with _opened(item) as source:
+        folders, _ = split(item.name)
+        with destination.folder(folders, make=True, for_writing=True):
+            pass  # what is wrong there is said before hours of copying
+        part = Part(workspace, item.name, source.version, go_on)
         try:
             moved(part.length_bytes)
-            _fill(part, source, version, moved, go_on)
-            # A mount says here that the source was replaced meanwhile: only after this is it whole.
-            closing, source = source, -1
-            os.close(closing)
-            record(part.seal())
-            part.publish()
+            for data in source.pieces(part.length_bytes, go_on):
+                part.write(data)
+                moved(len(data))
+            source.close()
+            sealed = part.seal()
+            manifest.record(item.name, part.digest, sealed)
+            try:
+                part.publish(sealed, expected)
+            except BaseException:
+                if not destination.holds(item.name, sealed):
+                    manifest.withdraw(item.name)
+                raise
         except BaseException:
             with contextlib.suppress(OSError):
                 part.keep()
             raise
         finally:
             part.close()
+    return source.version.size_bytes, part.digest
+
+
+def compare_file(
+    item: Item, destination: Destination, moved: Callable[[int], None], stop: threading.Event
+) -> tuple[str, os.stat_result] | None:
+    """Read a source and its copy, from the disk; digest and status of a copy that is the same.
+
+    :param moved: gets the count of bytes as the source is read.
+    :returns: None: the copy has other bytes.
+    :raises UnsafeDestination: the copy is not a file, or was changed meanwhile.
+    :raises Interrupted: ``stop`` was set. :raises OSError: one of them cannot be read.
+    """
+
+    def go_on() -> None:
+        if stop.is_set():
+            raise Interrupted("stopped")
+
+    found, status = digest_in(destination, item.name, lambda _count: go_on())
+    digest = hashlib.sha256()
+    with _opened(item) as source:
+        for data in source.pieces(0, go_on):
+            digest.update(data)
+            moved(len(data))
+        source.close()
+    return (found, status) if found == digest.hexdigest() else None
+
+
+def digest_in(
+    destination: Destination, name: str, moved: Callable[[int], None]
+) -> tuple[str, os.stat_result]:
+    """SHA-256 and status of a file below DEST, read from the disk where the system allows it.
+
+    :param moved: gets the count of bytes as they are read; what it raises ends the reading.
+    :raises UnsafeDestination: it is not a regular file inside DEST, from beginning to end.
+    :raises OSError: it cannot be read.
+    """
+    descriptor = destination.open_file(name)
+    try:
+        status = os.fstat(descriptor)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        found = digest_of(descriptor, status.st_size, moved)
+        if not same_state(os.fstat(descriptor), status) or not destination.holds(name, status):
+            raise UnsafeDestination("was changed while it was read; run this again")
+        return found.hexdigest(), status
     finally:
-        if source >= 0:
-            with contextlib.suppress(OSError):
-                os.close(source)
-    return version.size_bytes, part.digest
+        os.close(descriptor)
 
 
-def _fill(
-    part: Part,
-    source: int,
-    version: Version,
-    moved: Callable[[int], None],
-    go_on: Callable[[], None],
-) -> None:
-    buffer = memoryview(bytearray(PIECE_BYTES))
-    while count := os.preadv(source, [buffer], part.length_bytes):
-        go_on()
-        part.write(buffer[:count])
+def digest_of(descriptor: int, length: int, moved: Callable[[int], None]) -> hashlib._Hash:
+    """The digest of the first ``length`` bytes; of fewer where the file ends before."""
+    found = hashlib.sha256()
+    buffer = bytearray(PIECE_BYTES)
+    view, offset = memoryview(buffer), 0
+    while offset < length:
+        count = os.preadv(descriptor, [view[: min(PIECE_BYTES, length - offset)]], offset)
+        if count == 0:
+            break
+        found.update(view[:count])
+        offset += count
         moved(count)
-    status = os.fstat(source)
-    if (part.length_bytes, Version(status.st_size, status.st_mtime_ns)) != (
-        version.size_bytes,
-        version,
-    ):
-        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+    return found
+
+
+class _Source:
+    """An opened source, which is read as one version of it."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        status = os.fstat(descriptor)
+        self.version = Version(status.st_size, status.st_mtime_ns)
+
+    def pieces(self, offset: int, go_on: Callable[[], None]) -> Iterator[memoryview]:
+        """The bytes from ``offset`` to the end.
+
+        :raises OSError: it cannot be read, or is not the version that was opened any more.
+        """
+        buffer = memoryview(bytearray(PIECE_BYTES))
+        while count := os.preadv(self._descriptor, [buffer], offset):
+            go_on()
+            yield buffer[:count]
+            offset += count
+        status = os.fstat(self._descriptor)
+        now = Version(status.st_size, status.st_mtime_ns)
+        if (offset, now) != (self.version.size_bytes, self.version):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    def close(self) -> None:
+        """Close it; only when that succeeded was it one version.
+
+        :raises OSError: a mount says here that the source was replaced while it was read.
+        """
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _opened(item: Item) -> Iterator[_Source]:
+    """:raises OSError: it cannot be opened, or is not a file any more."""
+    descriptor = os.open(item.source, READ_FILE)
+    source = _Source(descriptor)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        yield source
+    finally:
+        with contextlib.suppress(OSError):
+            source.close()
+
+
+class Part:
+    """The part of one file. One thread uses it; `close` in any case."""
+
+    def __init__(
+        self, workspace: Workspace, name: str, version: Version, go_on: Callable[[], None]
+    ) -> None:
+        """Open what an earlier export left of this version, or begin.
+
+        :param name: of the file, below DEST.
+        :param go_on: called between pieces as bytes are read back; what it raises ends that.
+        :raises OSError: it cannot be made, or what is there cannot be read.
+        """
+        self._workspace = workspace
+        self._name = name
+        key = part_key(name)
+        self._part, self._checkpoint = key + PART, key + CHECKPOINT
+        self._version = version
+        self._go_on = go_on
+        self._descriptor = workspace.open(self._part)
+        self._published = False
+        self._synced_bytes = 0
+        try:
+            self.length_bytes, self._hash = self._resumable()
+            os.ftruncate(self._descriptor, self.length_bytes)
+            os.lseek(self._descriptor, self.length_bytes, os.SEEK_SET)
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+        self._synced_bytes = self.length_bytes
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that was written, in hexadecimal."""
+        return self._hash.hexdigest()
+
+    def write(self, data: memoryview) -> None:
+        """Append. :raises OSError: the disk is full, or fails."""
+        write_all(self._descriptor, data)
+        self._hash.update(data)
+        self.length_bytes += len(data)
+        if self.length_bytes - self._synced_bytes >= CHECKPOINT_BYTES:
+            self.keep()
+
+    def keep(self) -> None:
+        """Sync it, and note how far it is, so that a later export can go on from here."""
+        if self.length_bytes == self._synced_bytes:
+            return
+        os.fsync(self._descriptor)
+        note = {
+            "size_bytes": self._version.size_bytes,
+            "mtime_ns": self._version.mtime_ns,
+            "length_bytes": self.length_bytes,
+            "sha256": self.digest,
+        }
+        self._workspace.replace(self._checkpoint, json.dumps(note).encode())
+        self._synced_bytes = self.length_bytes
+
+    def seal(self) -> os.stat_result:
+        """Sync it, give it the source's time, and read it back; its status.
+
+        :raises ReadBackDiffers: the disk gives back something else; the part is thrown away.
+        :raises OSError: the disk fails.
+        """
+        os.fsync(self._descriptor)
+        os.utime(self._descriptor, ns=(self._version.mtime_ns, self._version.mtime_ns))
+        os.fsync(self._descriptor)
+        sealed = os.fstat(self._descriptor)
+        # Without its pages in memory, so that it is the disk that answers.
+        os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        found = self._read_back(self.length_bytes)
+        if (found.hexdigest(), sealed.st_size) != (self.digest, self.length_bytes):
+            self.discard()
+            raise ReadBackDiffers(
+                "reading it back gave other bytes than were written: check the disk or cable of "
+                "the destination"
+            )
+        return sealed
+
+    def publish(self, sealed: os.stat_result, expected: os.stat_result | None) -> None:
+        """Give it its name in DEST, for good: see `Workspace.publish`."""
+        self._workspace.publish(self._part, self._descriptor, sealed, self._name, expected)
+        self._published = True
+        with contextlib.suppress(OSError):
+            self._workspace.remove(self._checkpoint)
+
+    def discard(self) -> None:
+        """Remove it."""
+        self._synced_bytes = self.length_bytes  # nothing is left that `keep` could keep
+        self._workspace.remove(self._part)
+        self._workspace.remove(self._checkpoint)
+
+    def close(self) -> None:
+        """Of what is not published, keep what can be gone on from; never fails."""
+        with contextlib.suppress(OSError):
+            if not self._published and not self._synced_bytes:
+                self.discard()
+        os.close(self._descriptor)
+
+    def _resumable(self) -> tuple[int, hashlib._Hash]:
+        """How much of the part is proven to be of this version, and its digest so far."""
+        try:
+            note = json.loads(self._workspace.read(self._checkpoint) or b"")
+            length = int(note["length_bytes"])
+            if Version(note["size_bytes"], note["mtime_ns"]) == self._version and length > 0:
+                digest = self._read_back(length)
+                if digest.hexdigest() == note["sha256"]:
+                    return length, digest
+        except (ValueError, KeyError, TypeError):
+            pass
+        self._workspace.remove(self._checkpoint)
+        return 0, hashlib.sha256()
+
+    def _read_back(self, length_bytes: int) -> hashlib._Hash:
+        return digest_of(self._descriptor, length_bytes, lambda _count: self._go_on())
+
+
+def discard_part(workspace: Workspace, name: str) -> None:
+    """Remove what an export that was killed just after it published a file has left of it."""
+    for end in (PART, CHECKPOINT):
+        with contextlib.suppress(OSError):
+            workspace.remove(part_key(name) + end)
+
+
+def part_key(name: str) -> str:
+    """The stem of the names in the workspace that belong to a file below DEST."""
+    return hashlib.sha256(os.fsencode(name)).hexdigest()
+
+
+def written_bytes(workspace: Workspace, name: str) -> int:
+    """The room that the part of a file takes on the disk already."""
+    found = workspace.look(part_key(name) + PART)
+    return 0 if found is None else found.st_blocks * 512  # st_blocks is in units of 512 bytes

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from backlotfs.errors import SettingsError
@@ -72,6 +73,32 @@ def find_items(
     return items, problems
 
 
+def kept_apart(items: Iterable[Item]) -> tuple[list[Item], list[Problem]]:
+    """Leave out what would replace another item where ``A.mov`` and ``a.mov`` are one name.
+
+    exFAT, SMB and disks of a Mac are so.
+
+    :returns: the items that have a name of their own there, the first of several included, and
+        what is wrong with the others.
+    """
+    taken: dict[str, str] = {}
+    kept, clashing = [], []
+    for item in items:
+        folded = unicodedata.normalize("NFC", item.name).casefold()
+        first = taken.setdefault(folded, item.name)
+        if first == item.name:
+            kept.append(item)
+        else:
+            clashing.append(
+                Problem(
+                    item.name,
+                    f"is the same name as {printable(first)} for the disk of the destination; "
+                    "mount with --names portable, or choose another disk",
+                )
+            )
+    return kept, clashing
+
+
 def printable(name: str) -> str:
     """A name fit for one line of a terminal, whatever it holds."""
     return name if name.isprintable() else repr(name)[1:-1]
@@ -82,6 +109,8 @@ def reason_of(error: OSError) -> str:
     reason = error.strerror or type(error).__name__
     if error.errno == errno.ENOTCONN:
         return f"{reason}: the mount is dead; mount it again, then run this again"
+    if error.errno == errno.EXDEV:
+        return f"{reason}: its folder is on another disk than the destination; export it there"
     return reason
 
 
@@ -97,9 +126,10 @@ def _files(source: str, problems: list[Problem]) -> Iterator[tuple[str, str]]:
     def unreadable(error: OSError) -> None:
         problems.append(Problem(os.fsdecode(error.filename or root), reason_of(error)))
 
-    for folder, _, names in os.walk(root, onerror=unreadable):
+    for folder, folders, names in os.walk(root, onerror=unreadable):
         below = os.path.normpath(os.path.join(base, os.path.relpath(folder, root)))
-        for name in names:
+        links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
+        for name in names + links:
             yield os.path.join(folder, name), os.path.normpath(os.path.join(below, name))
 
 

@@ -1,24 +1,35 @@
 """``MANIFEST.sha256``: the digest of every exported file, in the form of sha256sum(1).
 
 ``sha256sum -c MANIFEST.sha256`` in the folder checks a copy wherever there is a Unix, without us.
-While an export runs, digests are appended to a journal in the same form; the manifest itself is
-only ever replaced as a whole, sorted by name.
+While an export runs, digests are appended to a journal in its workspace; the manifest itself is
+only ever replaced as a whole, sorted by name. A line of the journal is JSON: name, digest, and the
+size and time of the file. It counts if DEST has such a file, as a line may be written and the file
+not published. A line without a digest takes back what the journal said of the name before.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import threading
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 
 from backlotfs.errors import SettingsError
-from backlotfs.export.durable import replace_file, sync_folder, write_all
+from backlotfs.export.destination import (
+    MANIFEST,
+    Destination,
+    UnsafeDestination,
+    Workspace,
+    look,
+    open_regular,
+    write_all,
+)
 
-MANIFEST = "MANIFEST.sha256"
-JOURNAL = ".backlotfs-export.sha256"
+JOURNAL = "journal"
+_NEW_MANIFEST = "manifest"
 _LINE = re.compile(rb"(\\?)([0-9a-f]{64}) [ *]([^\n]+)\Z")
+_ESCAPED = re.compile(rb"(?:[^\\]|\\[\\nr])*\Z")
 _ESCAPES = {b"\\": b"\\\\", b"\n": b"\\n", b"\r": b"\\r"}
 _UNESCAPES = {escaped: plain for plain, escaped in _ESCAPES.items()}
 
@@ -32,78 +43,158 @@ def format_line(name: str, digest: str) -> bytes:
 
 
 def parse_lines(text: bytes, what: object) -> dict[str, str]:
-    """Name to digest; of several lines for a name the last counts. A torn last line is left out.
+    """Name to digest.
 
     :param what: the file, for the message.
-    :raises SettingsError: a line is no line of sha256sum's, or names a file outside the folder.
+    :raises SettingsError: a line is no line of sha256sum's, names a file outside the folder, or
+        has another digest for a name than a line before.
     """
-    entries = {}
-    for number, line in enumerate(text.split(b"\n")[:-1], start=1):
+    entries: dict[str, str] = {}
+    for number, line in enumerate(text.removesuffix(b"\n").split(b"\n") if text else (), start=1):
         match = _LINE.match(line)
-        if match is None:
+        if match is None or (match[1] and not _ESCAPED.match(match[3])):
             raise SettingsError(f"{what}, line {number}, is not as sha256sum writes it")
         mark, digest, raw = match.groups()
         if mark:
             raw = re.sub(rb"\\[\\nr]", lambda found: _UNESCAPES[found.group()], raw)
-        name = os.fsdecode(raw)
-        if name.startswith("/") or ".." in name.split("/") or "\0" in name:
+        name = _inside(os.fsdecode(raw))
+        if name is None:
             raise SettingsError(f"{what}, line {number}, names a file outside the folder")
-        entries[name.removeprefix("./")] = digest.decode()
+        if entries.setdefault(name, digest.decode()) != digest.decode():
+            raise SettingsError(f"{what}, line {number}, contradicts the line of the same name")
     return entries
 
 
-def read_manifest(destination: Path) -> dict[str, str]:
-    """What is recorded of a copy, an unfinished export included; empty without a manifest.
+def _inside(name: str) -> str | None:
+    """The name without ``./``; None: it is not of a file in the folder."""
+    parts = [part for part in name.split("/") if part != "."]
+    if not parts or "" in parts or ".." in parts or "\0" in name:
+        return None
+    return "/".join(parts)
+
+
+def read_manifest(destination: Destination) -> dict[str, str]:
+    """The entries of the manifest of a copy, name to digest; empty without a manifest.
 
     :raises SettingsError: it is not one, or cannot be read.
     """
-    entries: dict[str, str] = {}
-    for name in (MANIFEST, JOURNAL):
-        path = destination / name
+    path = destination.path / MANIFEST
+    try:
+        descriptor = open_regular(MANIFEST, destination.descriptor, MANIFEST)
+        with open(descriptor, "rb") as file:
+            return parse_lines(file.read(), path)
+    except FileNotFoundError:
+        return {}
+    except UnsafeDestination as error:
+        raise SettingsError(str(error)) from None
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def read_journal(destination: Destination, workspace: Workspace) -> dict[str, str]:
+    """What an export that was cut off has published since the manifest was written."""
+    entries: dict[str, tuple[str, int, int]] = {}
+    for name, digest, size_bytes, mtime_ns in _journal_lines(workspace.read(JOURNAL) or b""):
+        if digest is None:
+            entries.pop(name, None)
+        else:
+            entries[name] = digest, size_bytes, mtime_ns
+    return {
+        name: digest
+        for name, (digest, *state) in entries.items()
+        if state == _state(destination, name)
+    }
+
+
+def _journal_lines(text: bytes) -> Iterator[tuple[str, str | None, int, int]]:
+    """Its lines, without what a loss of power has torn."""
+    for line in text.split(b"\n")[:-1]:
         try:
-            entries |= parse_lines(path.read_bytes(), path)
-        except (FileNotFoundError, NotADirectoryError):
+            name, digest, size_bytes, mtime_ns = json.loads(line)
+        except ValueError:
             continue
-        except OSError as error:
-            raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
-    return entries
+        yield name, digest, size_bytes, mtime_ns
+
+
+def _state(destination: Destination, name: str) -> list[int] | None:
+    try:
+        found = destination.look_at_file(name)
+    except (UnsafeDestination, OSError):
+        return None
+    return None if found is None else [found.st_size, found.st_mtime_ns]
 
 
 class ManifestWriter:
     """Records digests as files are finished. Any thread may record."""
 
-    def __init__(self, destination: Path) -> None:
-        """:raises SettingsError: what is there is not a manifest. :raises OSError: no journal."""
-        self._destination = destination
-        self._entries = read_manifest(destination)
+    def __init__(self, destination: Destination, workspace: Workspace) -> None:
+        """Read what earlier exports left.
+
+        :raises SettingsError: what is there is not a manifest. :raises OSError: no journal.
+        """
+        self._workspace = workspace
+        self._replaced = look(MANIFEST, destination.descriptor)
+        written = read_manifest(destination)
+        self._entries = written | read_journal(destination, workspace)
+        self._before: dict[str, str | None] = {}
         self._lock = threading.Lock()
-        # what an earlier export left in the journal, its torn last line not included, is kept
-        if (destination / JOURNAL).exists():
+        if self._entries != written:  # what a cut-off export published is kept
             self._write()
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._journal = os.open(destination / JOURNAL, flags, 0o666)
+        self._journal = workspace.open(JOURNAL)
+        os.ftruncate(self._journal, 0)
 
     @property
     def entries(self) -> Mapping[str, str]:
         """Name to digest, as of now."""
         return self._entries
 
-    def record(self, name: str, digest: str) -> None:
-        """Keep the digest of a file that is about to get its name. :raises OSError: it is not."""
-        line = format_line(name, digest)
+    def record(self, name: str, digest: str, status: os.stat_result) -> None:
+        """Keep the digest of a file that is there, or is about to get its name.
+
+        :raises OSError: it is not kept.
+        """
         with self._lock:
-            write_all(self._journal, memoryview(line))
-            os.fsync(self._journal)
+            self._append([name, digest, status.st_size, status.st_mtime_ns])
+            self._before[name] = self._entries.get(name)
             self._entries[name] = digest
 
+    def withdraw(self, name: str) -> None:
+        """Take back what was recorded last, as the file did not get its name."""
+        with self._lock:
+            before = self._before.pop(name, None)
+            if before is None:
+                self._entries.pop(name, None)
+            else:
+                self._entries[name] = before
+            self._append([name, None, 0, 0])
+
+    def _append(self, entry: list[str | int | None]) -> None:
+        write_all(self._journal, memoryview(json.dumps(entry).encode() + b"\n"))
+        os.fsync(self._journal)
+
     def close(self) -> None:
-        """Write the manifest, with all that was recorded. :raises OSError: the journal stays."""
+        """Write the manifest, with all that was recorded.
+
+        :raises SettingsError: another program has changed it meanwhile; the journal stays.
+        :raises OSError: it cannot be written; the journal stays.
+        """
         os.close(self._journal)
         if self._entries:
             self._write()
-        (self._destination / JOURNAL).unlink()
-        sync_folder(self._destination)
+        self._workspace.remove(_NEW_MANIFEST)
+        self._workspace.remove(JOURNAL)
 
     def _write(self) -> None:
         lines = (format_line(name, digest) for name, digest in sorted(self._entries.items()))
-        replace_file(self._destination / MANIFEST, b"".join(lines))
+        descriptor = self._workspace.open(_NEW_MANIFEST)
+        try:
+            os.ftruncate(descriptor, 0)
+            write_all(descriptor, memoryview(b"".join(lines)))
+            os.fsync(descriptor)
+            status = os.fstat(descriptor)
+            self._workspace.publish(_NEW_MANIFEST, descriptor, status, MANIFEST, self._replaced)
+            self._replaced = status
+        except UnsafeDestination as error:
+            raise SettingsError(f"{MANIFEST} is not written: {error}") from None
+        finally:
+            os.close(descriptor)

@@ -2,21 +2,46 @@
 
 from __future__ import annotations
 
-import os
-import stat
+import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from pathlib import Path
 
-from backlotfs.errors import Interrupted
+from backlotfs.errors import Interrupted, SettingsError
+from backlotfs.export.destination import (
+    MANIFEST,
+    WORKSPACE,
+    Destination,
+    UnsafeDestination,
+    is_reserved,
+    reserved_reason,
+)
+from backlotfs.export.file_copy import PART, digest_in
 from backlotfs.export.items import Problem, reason_of
-from backlotfs.export.manifest import JOURNAL, MANIFEST
-from backlotfs.export.part import PART_PREFIX, digest_of_file
+from backlotfs.export.manifest import read_journal, read_manifest
+
+
+def read_entries(destination: Destination) -> tuple[dict[str, str], int | None]:
+    """What is recorded of a copy, an unfinished export of ours included, and its unfinished files.
+
+    :returns: name to digest, and how many files are half exported; None instead of the count if
+        another user's export left them, or something else has the name of the workspace.
+    :raises SettingsError: the manifest is damaged, or cannot be read.
+    """
+    entries = read_manifest(destination)
+    try:
+        workspace = destination.leftover()
+    except SettingsError:
+        return entries, None
+    if workspace is None:
+        return entries, 0
+    with contextlib.closing(workspace):
+        entries |= read_journal(destination, workspace)
+        return entries, sum(name.endswith(PART) for name in workspace.names())
 
 
 def check_file(
-    destination: Path,
+    destination: Destination,
     name: str,
     digest: str,
     source_bytes: int | None,
@@ -25,36 +50,41 @@ def check_file(
     """What is wrong with one file of the manifest; None: nothing.
 
     :param source_bytes: the size of its source, when that is known.
-    :param moved: told of bytes as they are read; what it raises is raised.
+    :param moved: gets the count of bytes as they are read; what it raises is raised.
     """
-    path = destination / name
+    if is_reserved(name):
+        return Problem(name, reserved_reason())
     try:
-        status = os.stat(path, follow_symlinks=False)
-        if not stat.S_ISREG(status.st_mode):
-            return Problem(name, "is not a file")
-        if source_bytes is not None and status.st_size != source_bytes:
+        found = destination.look_at_file(name)
+        if found is None:
+            return Problem(name, "is missing; export it again")
+        if source_bytes is not None and found.st_size != source_bytes:
             return Problem(
-                name, f"has {status.st_size} bytes, its source {source_bytes}; export it again"
+                name, f"has {found.st_size} bytes, its source {source_bytes}; export it again"
             )
-        found = digest_of_file(path, status.st_size, moved)
+        digest_found, _ = digest_in(destination, name, moved)
     except FileNotFoundError:
         return Problem(name, "is missing; export it again")
+    except UnsafeDestination as error:
+        return Problem(name, str(error))
     except OSError as error:
         return Problem(name, reason_of(error))
-    if found != digest:
-        return Problem(name, "does not have the bytes of the manifest; export it again")
+    if digest_found != digest:
+        return Problem(
+            name, "does not have the bytes of the manifest; export it again with --checksum"
+        )
     return None
 
 
 def check_files(
-    destination: Path,
+    destination: Destination,
     entries: Mapping[str, str],
     sizes: Mapping[str, int],
     *,
     jobs: int,
     moved: Callable[[int], None],
 ) -> Iterator[tuple[str, Problem | None]]:
-    """Check every file of the manifest, and that no source is without a copy, as they are done.
+    """Check every file of the manifest as they are done, and that no source is without a copy.
 
     :param entries: name to digest.
     :param sizes: name to size of the sources; empty: they are not asked about.
@@ -82,14 +112,10 @@ def check_files(
         yield name, Problem(name, "was never exported; export it")
 
 
-def strangers(destination: Path, entries: Mapping[str, str]) -> tuple[list[str], int]:
-    """Files in a copy that its manifest does not know, and how many parts await their export."""
-    unknown, parts = [], 0
-    for folder, _, names in os.walk(destination):
-        for name in names:
-            path = os.path.relpath(os.path.join(folder, name), destination)
-            if name.startswith(PART_PREFIX):
-                parts += name.endswith(".part")
-            elif path not in entries and path not in (MANIFEST, JOURNAL):
-                unknown.append(path)
-    return sorted(unknown), parts
+def strangers(destination: Destination, entries: Mapping[str, str]) -> list[str]:
+    """What is in a copy and is no folder, and its manifest does not know; links by their names."""
+    return sorted(
+        name
+        for name in destination.files()
+        if name not in entries and name not in (MANIFEST, WORKSPACE)
+    )

@@ -53,6 +53,8 @@ COMMANDS: dict[str, tuple[Block, ...]] = {
             "backlotfs export --dry-run ~/library/ /archive\n"
             "backlotfs export ~/library/ /archive"
         ),
+        "Again, with every byte of what is there compared with the library:",
+        Code("backlotfs export --checksum ~/library/ /archive"),
     ),
     "backlotfs verify": (
         "Every byte against the manifest, and sizes against the library; then without backlotfs:",

@@ -46,6 +46,8 @@ UNKNOWN_LIFE_S = 300.0
 URLS_KEPT = 50_000
 #: How old an answer of the CDN host may be, with some room for times in whole seconds.
 CDN_MAX_AGE_S = 330.0
+#: Longest time for the CDN host to answer: the API's own host can be asked instead.
+CDN_PATIENCE_S = 10.0
 #: A file counts as being read for so long after a reader last asked for its URL.
 READ_LATELY_S = 120.0
 #: A kept URL counts as older than a change of its record up to this much after that: records have
@@ -274,8 +276,8 @@ class UrlResolver:
             try:
                 return flight.result(POLL_S if queued else min(deadline.remaining_s(), 1.0))
             except TimeoutError:
-                if flight.done():
-                    raise
+                if flight.done():  # it has landed meanwhile, or failed with a TimeoutError
+                    return flight.result()
             if queued:
                 deadline.extend(self._clock.monotonic() - before_s)
             elif deadline.expired:
@@ -319,15 +321,18 @@ class UrlResolver:
         """
         if not self._cdn_can_tell(embed_code):
             return None
+        patience = deadline.lasting(min(CDN_PATIENCE_S, deadline.remaining_s() / 2))
         try:
             source: Source | None = self._api.get_source(
-                embed_code, deadline=deadline, priority=Priority.WAITING, fresh=False
+                embed_code, deadline=patience, priority=Priority.WAITING, fresh=False
             )
         except BacklotError as error:
             log.debug("the CDN host does not tell of %s: %s", embed_code, error)
             source = None
         url = None if source is None else source.url
-        if url is None or url == self._refused_urls.get(embed_code) or self._is_dead(url):
+        with self._lock:
+            refused = self._refused_urls.get(embed_code)
+        if url is None or url == refused or self._is_dead(url):
             with self._lock:
                 self._no_cdn[embed_code] = True
             return None

@@ -130,7 +130,7 @@ def test_edited_captions_come_after_a_touch(
 def test_the_next_mount_asks_nobody(emulator: Emulator, captioned: Mount, folder: Path) -> None:
     """It has them from the catalog, which is the owner's alone; only what was strange is tried."""
     asked = questions(emulator)
-    (catalog,) = (folder / ".cache").rglob("*.sqlite3")
+    (catalog,) = (folder / ".cache").rglob("catalog/*.sqlite3")
     assert catalog.stat().st_mode & 0o777 == 0o600
     other = folder / "other"
     other.mkdir()

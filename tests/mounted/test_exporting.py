@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
+import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from backlotfs.export.destination import WORKSPACE
 from tests.conftest import MountIt, Serve
 from tests.support import commands
 from tests.support.deadlines import wait_until
@@ -20,13 +25,15 @@ from tests.support.mounting import Mount
 
 pytestmark = pytest.mark.mounted
 
+REEL = video("reel.mov", 9 * MIB + 3)
 ASSETS = [
-    video("reel.mov", 9 * MIB + 3),
+    REEL,
     video("Überblick 100%.mov", 4097),
     video("it's [odd].mov", 70_000),
     video("empty.mov", 0),
 ]
 LARGE = video("large.mov", 40 * MIB)
+PARTS = f"{WORKSPACE}/*.part"
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +93,14 @@ def test_a_damaged_copy_is_found_and_mended(mount: Mount, tmp_path: Path) -> Non
     verified = backlotfs(tmp_path, "verify", copy)
     assert verified.returncode == 1
     assert "reel.mov: does not have the bytes of the manifest" in verified.stderr
-    (copy / "reel.mov").unlink()
-    assert backlotfs(tmp_path, "export", mount / "reel.mov", copy).returncode == 0
+    status = (mount / "reel.mov").stat()
+    os.utime(copy / "reel.mov", ns=(status.st_mtime_ns, status.st_mtime_ns))
+    unread = backlotfs(tmp_path, "export", mount / "reel.mov", copy)
+    assert "1 unchanged (size and time)" in unread.stdout
+    assert backlotfs(tmp_path, "verify", copy).returncode == 1
+    assert backlotfs(tmp_path, "export", "--checksum", mount / "reel.mov", copy).returncode == 0
     assert backlotfs(tmp_path, "verify", copy).returncode == 0
+    assert_same_bytes(copy / "reel.mov", REEL)
 
 
 def test_a_killed_export_goes_on_and_never_shows_half_a_file(
@@ -100,13 +112,13 @@ def test_a_killed_export_goes_on_and_never_shows_half_a_file(
     with (tmp_path / "export.log").open("w") as log:
         process = commands.start("export", mount / "large.mov", copy, home=tmp_path, log=log)
         wait_until(
-            lambda: any(part.stat().st_size > 4 * MIB for part in copy.glob(".backlotfs-*.part")),
+            lambda: any(part.stat().st_size > 4 * MIB for part in copy.glob(PARTS)),
             "some of the file",
         )
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130
     assert not (copy / "large.mov").exists()
-    (part,) = copy.glob(".backlotfs-*.part")
+    (part,) = copy.glob(PARTS)
     note = json.loads(part.with_suffix(".checkpoint").read_text())
     assert 4 * MIB < note["length_bytes"] == part.stat().st_size < 40 * MIB
     inode = part.stat().st_ino
@@ -122,3 +134,58 @@ def test_a_destination_on_the_mount_is_refused(mount: Mount, tmp_path: Path) -> 
     done = backlotfs(tmp_path, "export", mount / "empty.mov", mount / "copy")
     assert done.returncode == 2
     assert "cannot write to" in done.stderr
+
+
+def test_assets_named_as_our_own_files(serve: Serve, mounted: MountIt, tmp_path: Path) -> None:
+    """Each is copied with its own bytes, or is a failed file with a reason; none is lost."""
+    key = hashlib.sha256(b"reel.mov").hexdigest()
+    names = [
+        "reel.mov", f".backlotfs-{key[:24]}.part", f".backlotfs-{key[:24]}.checkpoint",
+        f"{key}.part", f"{key}.checkpoint", "MANIFEST.sha256.new", "journal", "manifest",
+    ]  # fmt: skip  # a list
+    assets = [video(name, 10_000 + len(name)) for name in [*names, "MANIFEST.sha256", WORKSPACE]]
+    mount = mounted(serve(*assets))
+    copy = tmp_path / "copy"
+    done = backlotfs(tmp_path, "export", "--json", f"{mount.path}/", copy)
+    assert done.returncode == 1, done.stderr
+    states = {file["name"]: file["state"] for file in report(done)["files"]}
+    kept = dict.fromkeys(("MANIFEST.sha256", WORKSPACE), "failed")
+    assert states == dict.fromkeys(names, "copied") | kept
+    for asset, name in zip(assets, names, strict=False):
+        assert_same_bytes(copy / name, asset)
+    assert backlotfs(tmp_path, "verify", copy).returncode == 0
+    whole = backlotfs(tmp_path, "export", mount.path, tmp_path / "second")
+    assert whole.returncode == 0, whole.stderr
+    for asset in assets:
+        name = mount.file_of(asset).name
+        assert_same_bytes(tmp_path / "second" / mount.path.name / name, asset)
+
+
+def test_folders_swapped_for_links_while_it_runs(mount: Mount, tmp_path: Path) -> None:
+    """Again and again: nothing lands where the link leads, and what counts is in DEST."""
+    copy, outside = tmp_path / "copy", tmp_path / "outside"
+    outside.mkdir()
+    folder, aside = copy / mount.path.name, copy / "aside"
+    folder.mkdir(parents=True)
+    with (tmp_path / "export.log").open("w") as log:
+        process = commands.start("export", "--json", mount.path, copy, home=tmp_path, log=log)
+        while process.poll() is None:
+            with contextlib.suppress(OSError):  # the export may make the folder again meanwhile
+                folder.rename(aside)
+                folder.symlink_to(outside)
+            time.sleep(0.005)
+            with contextlib.suppress(OSError):
+                folder.unlink()
+                aside.rename(folder)
+            time.sleep(0.005)
+    said = (tmp_path / "export.log").read_text()
+    assert process.returncode in (0, 1), said
+    assert list(outside.iterdir()) == []
+    (result,) = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    copied = {Path(file["name"]).name for file in result["files"] if file["state"] == "copied"}
+    for asset in ASSETS:
+        places = [place / mount.file_of(asset).name for place in (folder, aside)]
+        found = [path for path in places if path.exists()]
+        assert found or places[0].name not in copied
+        for path in found:
+            assert_same_bytes(path, asset)

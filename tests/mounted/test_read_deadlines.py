@@ -128,20 +128,27 @@ def test_another_file_is_read_meanwhile(stalled: Stalled) -> None:
     assert_same_bytes(stalled.mount.file_of(GOOD), GOOD)
 
 
-@pytest.mark.parametrize("who", ["the host", "the API"])
-def test_a_pause_of_a_minute_is_not_begun(stalled: Stalled, who: str) -> None:
-    """429: ETIMEDOUT for what was asked, not for a time that was spent; one line for many reads."""
+def test_a_pause_of_a_minute_is_not_begun(stalled: Stalled) -> None:
+    """429 of the host: ETIMEDOUT for what was asked at once; one line for many reads."""
     emulator, mount = stalled.emulator, stalled.mount
-    asset, says = PAUSED, "asks for a pause of 60 s"
-    if who == "the host":
-        pause = Fault.status(429, headers={"Retry-After": "60"})
-        emulator.faults.add(pause, route="source", embed_code=asset.embed_code)
-    else:
-        asset, says = UNRENEWED, "Try again after 60"
-        emulator.faults.add(Fault.of("access_denied"), route="source", embed_code=asset.embed_code)
-        emulator.faults.add(Fault.rate_limited(60), route="streams", embed_code=asset.embed_code)
+    pause = Fault.status(429, headers={"Retry-After": "60"})
+    emulator.faults.add(pause, route="source", embed_code=PAUSED.embed_code)
     for _ in range(10):
-        assert read_until_error(mount.file_of(asset), 4096).errno == errno.ETIMEDOUT
-    said = [line for line in mount.log_text().splitlines() if asset.embed_code in line]
+        assert read_until_error(mount.file_of(PAUSED), 4096).errno == errno.ETIMEDOUT
+    said = [line for line in mount.log_text().splitlines() if PAUSED.embed_code in line]
     assert len(said) == 1
-    assert says in said[0]
+    assert "asks for a pause of 60 s" in said[0]
+
+
+def test_a_refusal_of_the_api_is_waited_for_within_the_timeout(stalled: Stalled) -> None:
+    """A URL has to be renewed, and the API answers 429 for a minute: ETIMEDOUT when time is up."""
+    emulator, mount = stalled.emulator, stalled.mount
+    code = UNRENEWED.embed_code
+    mount.expect_log("refuses calls")
+    emulator.faults.add(Fault.of("access_denied"), route="source", embed_code=code)
+    emulator.faults.add(Fault.rate_limited(60), route="streams", embed_code=code)
+    emulator.faults.add(Fault.rate_limited(60), route="source_file_info", embed_code=code)
+    failure = read_until_error(mount.file_of(UNRENEWED), 4096)
+    assert failure.errno == errno.ETIMEDOUT
+    assert failure.longest_s < TWICE_S
+    assert mount.log_text().count("(429)") <= 1

@@ -37,14 +37,6 @@ def waiting_program(mount: Mount, *command: str | Path) -> subprocess.Popen[str]
     return process
 
 
-def spend(mount: Mount) -> None:
-    """Have a listing use up the mount's share of the window."""
-    waiting = waiting_program(mount, "ls", "-l", mount.path)
-    waiting.kill()
-    waiting.communicate(timeout=60)
-    wait_until(lambda: status(mount)["waiting"] == [], "nobody to wait")
-
-
 def unsized(emulator: Emulator) -> list[EmulatedAsset]:
     """Assets that nobody has asked the API about, in the order of names."""
     asked = {entry.embed_code for entry in ended_requests(emulator, route="streams")}

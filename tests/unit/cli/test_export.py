@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from backlotfs.cli.export import ExportIncomplete, NothingThere, export
 from backlotfs.cli.transfer_bar import TransferBar, in_words
 from backlotfs.cli.verify import CopyDiffers, verify
 from backlotfs.errors import SettingsError
+from backlotfs.export.destination import WORKSPACE, Workspace
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_an_export_says_what_it_did(library: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0
     assert done.stderr == ""
     assert done.stdout.splitlines() == [
-        "2 files, 2.0 KiB, copied and verified; 0 unchanged, 0 failed",
+        "2 files, 2.0 KiB, copied and verified; 0 unchanged (size and time), 0 failed",
         f"check them any time: backlotfs verify {tmp_path / 'copy'}",
     ]
     assert (tmp_path / "copy" / "library" / "a.mov").is_file()
@@ -70,7 +71,7 @@ def test_a_dry_run_writes_nothing(library: Path, tmp_path: Path) -> None:
     assert done.stdout.splitlines() == [
         "a.mov  2.0 KiB",
         "b.mov  1 B",
-        "2 files, 2.0 KiB, to copy; 0 unchanged, 0 failed",
+        "2 files, 2.0 KiB, to copy; 0 unchanged (size and time), 0 failed",
     ]
     assert not (tmp_path / "copy").exists()
 
@@ -107,7 +108,7 @@ def test_names_that_a_disk_takes_for_one_are_not_mixed_up(
     library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second is a failure, not a replacement."""
-    monkeypatch.setattr(import_module("backlotfs.cli.export"), "folds_case", lambda _folder: True)
+    monkeypatch.setattr(Workspace, "folds_case", lambda _workspace: True)
     (library / "A.mov").write_bytes(b"another")
     done = run_export(f"{library}/", tmp_path / "copy")
     assert done.stderr.startswith("backlotfs: a.mov: is the same name as A.mov")
@@ -148,11 +149,83 @@ def test_each_kind_of_damage_is_named(copy: Path, library: Path) -> None:
     done = run_verify(copy, "--source", f"{library}/")
     assert isinstance(done.exception, CopyDiffers)
     assert sorted(done.stderr.splitlines()) == [
-        "backlotfs: a.mov: does not have the bytes of the manifest; export it again",
+        "backlotfs: a.mov: does not have the bytes of the manifest; "
+        "export it again with --checksum",
         "backlotfs: b.mov: is missing; export it again",
         "backlotfs: c.mov: was never exported; export it",
     ]
     assert "not in the manifest: notes.txt" in done.stdout
+
+
+def test_a_second_export_says_what_it_looked_at(copy: Path, library: Path) -> None:
+    """Size and time only; the bytes too with --checksum, which mends what differs."""
+    (copy / "b.mov").write_bytes(b"X")
+    status = (library / "b.mov").stat()
+    os.utime(copy / "b.mov", ns=(status.st_mtime_ns, status.st_mtime_ns))
+    done = run_export(f"{library}/", copy)
+    assert (
+        done.stdout == "0 files, 0 B, copied and verified; 2 unchanged (size and time), 0 failed\n"
+    )
+    report = json.loads(run_export("--json", f"{library}/", copy).stdout)
+    assert (report["copied"], report["verified"], report["unchanged"]) == (0, 0, 2)
+    assert [file["sha256"] for file in report["files"]] == [None, None]
+    done = run_export("--checksum", f"{library}/", copy)
+    assert done.stdout.splitlines()[0] == (
+        "1 files, 1 B, copied and verified; 1 compared with their sources, "
+        "0 unchanged (size and time), 0 failed"
+    )
+    assert (copy / "b.mov").read_bytes() == b"b"
+    report = json.loads(run_export("--json", "--checksum", f"{library}/", copy).stdout)
+    assert (report["copied"], report["verified"], report["unchanged"]) == (0, 2, 0)
+    assert run_verify(copy).exit_code == 0
+
+
+def test_a_linked_folder_fails_what_would_go_there(library: Path, tmp_path: Path) -> None:
+    """Nothing lands outside, nothing outside counts, also where it has the right bytes."""
+    copy, outside = tmp_path / "copy", tmp_path / "outside"
+    (library / "News").mkdir()
+    (library / "News" / "c.mov").write_bytes(b"c")
+    assert run_export(f"{library}/", copy).exit_code == 0
+    (copy / "News").rename(outside)
+    (copy / "News").symlink_to(outside)
+    (outside / "c.mov").write_bytes(b"foreign")
+    for options in ([], ["--overwrite"], ["--checksum"], ["--dry-run"]):
+        done = run_export(*options, f"{library}/", copy)
+        assert isinstance(done.exception, ExportIncomplete)
+        assert done.stderr.startswith(
+            "backlotfs: News/c.mov: News in the destination is a symbolic link, not a folder"
+        )
+    assert (outside / "c.mov").read_bytes() == b"foreign"
+    assert [path.name for path in outside.iterdir()] == ["c.mov"]
+    (outside / "c.mov").write_bytes(b"c")
+    done = run_verify(copy)
+    assert isinstance(done.exception, CopyDiffers)
+    assert "News/c.mov: News in the destination is a symbolic link" in done.stderr
+
+
+def test_dest_may_be_a_link(library: Path, tmp_path: Path) -> None:
+    """It is what the user named."""
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "link").symlink_to("archive")
+    assert run_export(f"{library}/", tmp_path / "link").exit_code == 0
+    assert run_verify(tmp_path / "link").exit_code == 0
+    assert (tmp_path / "archive" / "a.mov").is_file()
+
+
+def test_a_planted_workspace_is_said_once(library: Path, tmp_path: Path) -> None:
+    """Before anything is copied, with what it is and what to do."""
+    (tmp_path / "copy" / WORKSPACE).mkdir(parents=True)
+    (tmp_path / "copy" / WORKSPACE).chmod(0o777)
+    done = run_export(f"{library}/", tmp_path / "copy")
+    assert isinstance(done.exception, SettingsError)
+    assert "with mode 777, not a folder that only you can enter" in str(done.exception)
+    assert [path.name for path in (tmp_path / "copy").iterdir()] == [WORKSPACE]
+
+
+def test_checksum_and_dry_run_exclude_each_other(library: Path, tmp_path: Path) -> None:
+    """One reads all, the other nothing."""
+    done = run_export("--checksum", "--dry-run", f"{library}/", tmp_path / "copy")
+    assert isinstance(done.exception, SettingsError)
 
 
 def test_a_source_of_another_size_is_named(copy: Path, library: Path) -> None:

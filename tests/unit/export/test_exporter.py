@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
+import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from backlotfs.errors import SettingsError
 from backlotfs.export import exporter as module
-from backlotfs.export.exporter import ATTEMPTS, Exporter, Outcome, State, claimed, planned
-from backlotfs.export.items import find_items
-from backlotfs.export.manifest import MANIFEST, read_manifest
+from backlotfs.export.destination import MANIFEST, WORKSPACE, Destination
+from backlotfs.export.exporter import ATTEMPTS, Exporter, Outcome, State, planned
+from backlotfs.export.items import Item, find_items
+from backlotfs.export.verifying import read_entries
 
 
 def never_paused(seconds: float) -> None:
@@ -32,18 +36,44 @@ class Exporting:
         self.total_moved = 0
         self.finished: list[Outcome] = []
 
-    def run(self, *, overwrite: bool = False) -> dict[str, Outcome]:
+    def items(self) -> list[Item]:
+        """What is to be exported."""
+        return find_items([f"{self.library}/"], never_paused)[0]
+
+    def run(self, *, overwrite: bool = False, checksum: bool = False) -> dict[str, Outcome]:
         """Export all; outcome by name."""
-        items, _ = find_items([f"{self.library}/"], never_paused)
+        return {
+            outcome.name: outcome
+            for outcome in self.run_items(self.items(), overwrite=overwrite, checksum=checksum)
+        }
+
+    def run_items(
+        self,
+        items: list[Item],
+        *,
+        jobs: int = 2,
+        overwrite: bool = False,
+        checksum: bool = False,
+        finished: Callable[[Outcome], None] | None = None,
+    ) -> list[Outcome]:
+        """Export these."""
         self.total_moved = 0
-        exporter = Exporter(
-            self.copy,
-            jobs=2,
-            overwrite=overwrite,
-            moved=self._move,
-            finished=self.finished.append,
-        )
-        return {outcome.name: outcome for outcome in exporter.run(items)}
+        with Destination.open(self.copy) as destination, destination.claim() as workspace:
+            exporter = Exporter(
+                destination,
+                workspace,
+                jobs=jobs,
+                overwrite=overwrite,
+                checksum=checksum,
+                moved=self._move,
+                finished=finished or self.finished.append,
+            )
+            return exporter.run(items)
+
+    def manifest(self) -> dict[str, str]:
+        """Name to digest."""
+        with Destination.open(self.copy) as destination:
+            return read_entries(destination)[0]
 
     def _move(self, count_bytes: int) -> None:
         self.total_moved += count_bytes
@@ -85,21 +115,18 @@ def test_a_file_of_somebody_else_is_not_replaced_unless_asked(exporting: Exporti
     assert states(outcomes) == [State.FAILED, State.COPIED, State.COPIED]
     assert "--overwrite" in (outcomes["a.mov"].reason or "")
     assert (exporting.copy / "a.mov").read_bytes() == b"mine"
-    assert "a.mov" not in read_manifest(exporting.copy)
+    assert "a.mov" not in exporting.manifest()
     assert exporting.run(overwrite=True)["a.mov"].state is State.COPIED
 
 
 def test_one_that_fails_does_not_stop_the_others(exporting: Exporting) -> None:
     """It is named, with its reason, and not in the manifest."""
-    items, _ = find_items([f"{exporting.library}/"], never_paused)
+    items = exporting.items()
     (exporting.library / "b.mov").unlink()
-    exporter = Exporter(
-        exporting.copy, jobs=2, overwrite=False, moved=lambda _: None, finished=lambda _: None
-    )
-    outcomes = {outcome.name: outcome for outcome in exporter.run(items)}
+    outcomes = {outcome.name: outcome for outcome in exporting.run_items(items)}
     assert states(outcomes) == [State.COPIED, State.FAILED, State.COPIED]
     assert outcomes["b.mov"].reason == "No such file or directory"
-    assert sorted(read_manifest(exporting.copy)) == ["a.mov", "c.mov"]
+    assert sorted(exporting.manifest()) == ["a.mov", "c.mov"]
 
 
 @pytest.mark.parametrize(("code", "tries"), [(errno.EIO, ATTEMPTS), (errno.EACCES, 1)])
@@ -109,8 +136,8 @@ def test_what_may_pass_is_tried_again(
     """What will not pass is not."""
     tried = []
 
-    def copy_file(item: object, target: Path, **_more: object) -> tuple[int, str]:
-        tried.append(target.name)
+    def copy_file(item: Item, *_others: object, **_more: object) -> tuple[int, str]:
+        tried.append(item.name)
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(module, "copy_file", copy_file)
@@ -126,37 +153,144 @@ def test_ctrl_c_keeps_what_is_complete(exporting: Exporting) -> None:
     def interrupt(_outcome: Outcome) -> None:
         raise KeyboardInterrupt
 
-    items, _ = find_items([f"{exporting.library}/"], never_paused)
-    exporter = Exporter(
-        exporting.copy, jobs=1, overwrite=False, moved=lambda _: None, finished=interrupt
-    )
     with pytest.raises(KeyboardInterrupt):
-        exporter.run(items)
+        exporting.run_items(exporting.items(), jobs=1, finished=interrupt)
     whole = sorted(path.name for path in exporting.copy.glob("*.mov"))
     assert "a.mov" in whole
-    assert sorted(read_manifest(exporting.copy)) == whole
+    assert sorted(exporting.manifest()) == whole
 
 
-def test_a_library_cannot_replace_the_manifest(exporting: Exporting) -> None:
-    """An asset may be called like it."""
-    (exporting.library / MANIFEST).write_bytes(b"hello")
-    assert exporting.run()[MANIFEST].state is State.FAILED
-    assert sorted(read_manifest(exporting.copy)) == ["a.mov", "b.mov", "c.mov"]
+OURS = [MANIFEST, WORKSPACE, "Manifest.SHA256", f"{WORKSPACE}. ", f"{MANIFEST}::$DATA"]
 
 
-def test_a_plan_changes_nothing(exporting: Exporting, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", OURS)
+def test_a_name_of_ours_is_refused(exporting: Exporting, name: str) -> None:
+    """Assets may be called like the manifest or the workspace, or so that some disk is misled."""
+    (exporting.library / name).write_bytes(b"hello")
+    outcome = exporting.run()[name]
+    assert outcome.state is State.FAILED
+    assert "without a slash at the end" in (outcome.reason or "")
+    assert sorted(exporting.manifest()) == ["a.mov", "b.mov", "c.mov"]
+
+
+def test_a_folder_with_a_name_of_ours_is_refused(exporting: Exporting) -> None:
+    """Nothing is written into the workspace under a name of the library."""
+    (exporting.library / WORKSPACE).mkdir()
+    (exporting.library / WORKSPACE / "journal").write_bytes(b"hello")
+    assert exporting.run()[f"{WORKSPACE}/journal"].state is State.FAILED
+    assert sorted(exporting.manifest()) == ["a.mov", "b.mov", "c.mov"]
+
+
+def test_names_like_those_of_temporary_files_are_names(exporting: Exporting) -> None:
+    """No name of a library can be that of a file in the workspace: each is exported."""
+    key = hashlib.sha256(b"a.mov").hexdigest()
+    names = [
+        *(f"{stem}{end}" for stem in (key, key[:24], f".backlotfs-{key[:24]}", "manifest")
+          for end in ("", ".part", ".checkpoint", ".checkpoint.new")),
+        "MANIFEST.sha256.new", "journal", ".backlotfs-export.sha256",
+    ]  # fmt: skip  # a table
+    for name in names:
+        (exporting.library / name).write_bytes(f"bytes of {name}".encode())
+    (exporting.library / "News").mkdir()
+    (exporting.library / "News" / MANIFEST).write_bytes(b"not at the top, so not ours")
+    (exporting.library / "News" / WORKSPACE).write_bytes(b"the same")
+    outcomes = exporting.run()
+    assert set(states(outcomes)) == {State.COPIED}
+    for name, outcome in outcomes.items():
+        copied = (exporting.copy / name).read_bytes()
+        assert copied == (exporting.library / name).read_bytes()
+        assert outcome.sha256 == hashlib.sha256(copied).hexdigest()
+    assert exporting.manifest() == {name: outcome.sha256 for name, outcome in outcomes.items()}
+
+
+def test_a_plan_changes_nothing(exporting: Exporting) -> None:
     """Also where there is no folder yet."""
-    items, _ = find_items([f"{exporting.library}/"], never_paused)
-    found = planned(items, tmp_path / "nowhere", overwrite=False)
+    found = planned(exporting.items(), None, {}, overwrite=False)
     assert [outcome.state for outcome in found] == [State.PLANNED] * 3
-    assert not (tmp_path / "nowhere").exists()
 
 
-def test_two_exports_do_not_share_a_folder(tmp_path: Path) -> None:
+def test_two_exports_do_not_share_a_folder(exporting: Exporting) -> None:
     """Their manifests would lose each other's lines."""
     with (
-        claimed(tmp_path / "copy"),
+        Destination.open(exporting.copy) as destination,
+        destination.claim(),
         pytest.raises(SettingsError, match="another export"),
-        claimed(tmp_path / "copy"),
     ):
-        pass
+        destination.claim()
+
+
+def test_what_a_kill_left_is_removed(exporting: Exporting) -> None:
+    """Of a file that had its name already, of a trial, of what was to be renamed."""
+    exporting.run()
+    workspace = exporting.copy / WORKSPACE
+    workspace.mkdir(mode=0o700)
+    key = hashlib.sha256(b"a.mov").hexdigest()
+    os.link(exporting.copy / "a.mov", workspace / f"{key}.part")
+    for name in (f"{key}.checkpoint", f"{key}.checkpoint.new", "probe-12", "manifest", "journal"):
+        (workspace / name).write_bytes(b"half")
+    assert states(exporting.run()) == [State.UNCHANGED] * 3
+    assert not workspace.exists()
+    assert (exporting.copy / "a.mov").read_bytes() == (exporting.library / "a.mov").read_bytes()
+
+
+def test_unchanged_is_not_verified(exporting: Exporting) -> None:
+    """A changed byte with size and time as they were: without --checksum nothing was read."""
+    exporting.run()
+    changed = spoil(exporting.copy / "b.mov")
+    outcomes = exporting.run()
+    assert states(outcomes) == [State.UNCHANGED] * 3
+    assert [outcome.sha256 for outcome in outcomes.values()] == [None] * 3
+    assert (exporting.copy / "b.mov").read_bytes() == changed
+
+
+def test_checksum_reads_what_looks_unchanged(exporting: Exporting) -> None:
+    """What is the same is verified, what is not is copied again."""
+    exporting.run()
+    digests = exporting.manifest()
+    spoil(exporting.copy / "b.mov")
+    outcomes = exporting.run(checksum=True)
+    assert states(outcomes) == [State.VERIFIED, State.COPIED, State.VERIFIED]
+    assert {name: outcome.sha256 for name, outcome in outcomes.items()} == digests
+    assert (exporting.copy / "b.mov").read_bytes() == (exporting.library / "b.mov").read_bytes()
+    assert exporting.total_moved == 3 * 5000
+
+
+def test_checksum_compares_with_the_source(exporting: Exporting) -> None:
+    """Not with the manifest: a source may be replaced with size and time as they were."""
+    exporting.run()
+    changed = spoil(exporting.library / "b.mov")
+    outcomes = exporting.run(checksum=True)
+    assert states(outcomes) == [State.VERIFIED, State.COPIED, State.VERIFIED]
+    assert (exporting.copy / "b.mov").read_bytes() == changed
+    assert exporting.manifest()["b.mov"] == hashlib.sha256(changed).hexdigest()
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder", "socket"])
+def test_what_is_no_file_is_neither_unchanged_nor_replaced(exporting: Exporting, kind: str) -> None:
+    """In place of a file that an export made, also with --overwrite; and nothing waits for it."""
+    exporting.run()
+    path = exporting.copy / "b.mov"
+    path.unlink()
+    if kind == "link":
+        path.symlink_to(exporting.library / "b.mov")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        os.mknod(path, stat.S_IFSOCK | 0o600)
+    before = path.lstat()
+    for checksum in (False, True):
+        outcome = exporting.run(overwrite=True, checksum=checksum)["b.mov"]
+        assert outcome.state is State.FAILED
+        assert "remove it or move it away" in (outcome.reason or "")
+        assert path.lstat().st_ino == before.st_ino
+
+
+def spoil(path: Path) -> bytes:
+    """Change one byte, with size and time as they were; the bytes it has now."""
+    status = path.stat()
+    changed = b"X" + path.read_bytes()[1:]
+    path.write_bytes(changed)
+    os.utime(path, ns=(status.st_mtime_ns, status.st_mtime_ns))
+    return changed

@@ -6,16 +6,17 @@ import errno
 import hashlib
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from backlotfs.errors import Interrupted
-from backlotfs.export import part
-from backlotfs.export.file_copy import copy_file
+from backlotfs.export import file_copy
+from backlotfs.export.destination import WORKSPACE, Destination, Workspace
+from backlotfs.export.file_copy import PIECE_BYTES, Part, ReadBackDiffers, copy_file
 from backlotfs.export.items import Item
-from backlotfs.export.part import PIECE_BYTES, ReadBackDiffers
+from backlotfs.export.manifest import ManifestWriter
 
 DATA = bytes(range(251)) * 20_000  # five pieces, none like another
 MTIME_NS = 1_400_000_000_000_000_000
@@ -26,7 +27,9 @@ class Copying:
 
     def __init__(self, folder: Path) -> None:
         self.source = folder / "source.mov"
-        self.target = folder / "copy" / "News" / "a.mov"
+        self.copy = folder / "copy"
+        self.target = self.copy / "News" / "a.mov"
+        self.workspace = self.copy / WORKSPACE
         self.replace(DATA)
         self.stop = threading.Event()
         self.recorded: list[str] = []
@@ -41,11 +44,29 @@ class Copying:
         """Copy it."""
         item = Item(str(self.source), "News/a.mov", len(DATA), MTIME_NS)
         self.moved.clear()
-        return copy_file(item, self.target, record=self._record, moved=self._move, stop=self.stop)
+        with (
+            Destination.open(self.copy, make=True) as destination,
+            destination.claim() as workspace,
+        ):
+            manifest = _Recorded(destination, workspace, self._record)
+            try:
+                return copy_file(
+                    item,
+                    destination,
+                    workspace,
+                    manifest,
+                    expected=destination.look_at_file(item.name),
+                    moved=self._move,
+                    stop=self.stop,
+                )
+            finally:
+                manifest.close()
 
     def left(self) -> list[str]:
-        """Endings of what is in the folder of the copy."""
-        return sorted(path.suffix for path in self.target.parent.iterdir())
+        """Endings of what is unfinished."""
+        if not self.workspace.exists():
+            return []
+        return sorted(path.suffix for path in self.workspace.iterdir())
 
     def _record(self, digest: str) -> None:
         assert not self.target.exists(), "it has its name before its digest is safe"
@@ -54,6 +75,21 @@ class Copying:
     def _move(self, count_bytes: int) -> None:
         assert not self.target.exists(), "a partial file under its final name"
         self.moved.append(count_bytes)
+
+
+class _Recorded(ManifestWriter):
+    """A manifest that says what is recorded."""
+
+    def __init__(
+        self, destination: Destination, workspace: Workspace, told: Callable[[str], None]
+    ) -> None:
+        super().__init__(destination, workspace)
+        self._told = told
+
+    def record(self, name: str, digest: str, status: os.stat_result) -> None:
+        """Record and tell."""
+        super().record(name, digest, status)
+        self._told(digest)
 
 
 @pytest.fixture
@@ -82,7 +118,8 @@ def test_bytes_time_and_digest(copying: Copying) -> None:
     assert copying.target.stat().st_mtime_ns == MTIME_NS
     assert copying.recorded == [digest]
     assert sum(copying.moved) == len(DATA)
-    assert copying.left() == [".mov"]
+    assert sorted(path.name for path in copying.target.parent.iterdir()) == ["a.mov"]
+    assert sorted(path.name for path in copying.copy.iterdir()) == ["MANIFEST.sha256", "News"]
 
 
 def test_an_empty_file(copying: Copying) -> None:
@@ -102,7 +139,8 @@ def test_a_cut_copy_goes_on_where_it_was(copying: Copying, monkeypatch: pytest.M
     copying.run()
     assert copying.moved[0] == 3 * PIECE_BYTES
     assert copying.target.read_bytes() == DATA
-    assert copying.left() == [".mov"]
+    assert sorted(path.name for path in copying.target.parent.iterdir()) == ["a.mov"]
+    assert sorted(path.name for path in copying.copy.iterdir()) == ["MANIFEST.sha256", "News"]
 
 
 @pytest.mark.parametrize("spoiled", ["part", "source", "checkpoint"])
@@ -119,7 +157,7 @@ def test_a_part_that_cannot_be_trusted_is_begun_again(
         expected = DATA[::-1]
         copying.replace(expected, MTIME_NS + 1)
     else:
-        (path,) = copying.target.parent.glob(f"*.{spoiled}")
+        (path,) = copying.workspace.glob(f"*.{spoiled}")
         with path.open("r+b") as file:
             file.write(b"\0" * 10)
     copying.run()
@@ -129,15 +167,15 @@ def test_a_part_that_cannot_be_trusted_is_begun_again(
 
 def test_a_checkpoint_is_made_on_the_way(copying: Copying, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that even a kill or a loss of power costs no more than what came since."""
-    monkeypatch.setattr(part, "CHECKPOINT_BYTES", 2 * PIECE_BYTES)
+    monkeypatch.setattr(file_copy, "CHECKPOINT_BYTES", 2 * PIECE_BYTES)
     seen = []
-    real = part.Part.keep
+    real = Part.keep
 
-    def keep(self: part.Part) -> None:
+    def keep(self: Part) -> None:
         seen.append(self.length_bytes)
         real(self)
 
-    monkeypatch.setattr(part.Part, "keep", keep)
+    monkeypatch.setattr(Part, "keep", keep)
     copying.run()
     assert seen == [2 * PIECE_BYTES, 4 * PIECE_BYTES]
 
@@ -182,7 +220,7 @@ def test_a_disk_that_gives_back_other_bytes_is_found_out(
     copying: Copying, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before the file has its name; and nothing of it is kept to go on from."""
-    monkeypatch.setattr(part, "_digest_of", lambda *_arguments: hashlib.sha256(b"rot"))
+    monkeypatch.setattr(file_copy, "digest_of", lambda *_arguments: hashlib.sha256(b"rot"))
     with pytest.raises(ReadBackDiffers, match="check the disk"):
         copying.run()
     assert copying.left() == []

@@ -10,7 +10,7 @@ import pytest
 
 from backlotfs.errors import SettingsError
 from backlotfs.export import items
-from backlotfs.export.items import find_items, printable
+from backlotfs.export.items import Item, find_items, kept_apart, printable
 
 
 def never_paused(seconds: float) -> None:
@@ -65,10 +65,12 @@ def test_two_files_for_one_name_are_refused(library: Path, tmp_path: Path) -> No
 def test_what_is_no_file_is_said_and_the_others_go_on(library: Path) -> None:
     """A link is not followed out of the folder; a name that is not there is said."""
     (library / "link").symlink_to("/etc/passwd")
+    (library / "News" / "other").symlink_to("/etc")
     found, problems = find_items([f"{library}/", "/nowhere.mov"], never_paused)
     assert [item.name for item in found] == ["News/b.mov", "a.mov"]
     assert {problem.name: problem.reason for problem in problems} == {
         "link": "is neither a file nor a folder",
+        "News/other": "is neither a file nor a folder",
         "nowhere.mov": "No such file or directory",
     }
 
@@ -94,3 +96,12 @@ def test_a_name_cannot_break_its_line() -> None:
     """Escape sequences and line breaks are shown, not sent to the terminal."""
     assert printable("a\n\x1b[2J\udc80.mov") == "a\\n\\x1b[2J\\udc80.mov"
     assert printable("Ärger.mov") == "Ärger.mov"
+
+
+def test_the_first_of_a_clash_stays() -> None:
+    """And the other is told which; folders count, and letters in two spellings."""
+    names = ["News/A.mov", "News/a.mov", "a.mov", "news/A.MOV", "\u00e4.mov", "A\u0308.mov"]
+    kept, clashing = kept_apart(Item(f"/library/{name}", name, 1, 0) for name in names)
+    assert [found.name for found in kept] == ["News/A.mov", "a.mov", "\u00e4.mov"]
+    assert [problem.name for problem in clashing] == ["News/a.mov", "news/A.MOV", "A\u0308.mov"]
+    assert clashing[0].reason.startswith("is the same name as News/A.mov")

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
+import stat
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from backlotfs.export.verifying import check_file, check_files, strangers
+from backlotfs.export.destination import MANIFEST, WORKSPACE, Destination
+from backlotfs.export.manifest import JOURNAL
+from backlotfs.export.verifying import check_file, check_files, read_entries, strangers
 
 LARGE = b"x" * (4 * 1024 * 1024)
 
@@ -19,7 +25,8 @@ def test_progress_comes_piece_by_piece(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(LARGE)
     moved: list[int] = []
     digest = hashlib.sha256(LARGE).hexdigest()
-    assert check_file(tmp_path, "a", digest, None, moved.append) is None
+    with Destination.open(tmp_path) as destination:
+        assert check_file(destination, "a", digest, None, moved.append) is None
     assert len(moved) == 4
     assert sum(moved) == len(LARGE)
 
@@ -44,28 +51,125 @@ def test_giving_up_does_not_wait_for_a_large_file(
 
     monkeypatch.setattr(ThreadPoolExecutor, "shutdown", shutdown)
     entries = {"small": hashlib.sha256().hexdigest(), "large": "0" * 64}
-    found = check_files(tmp_path, entries, {}, jobs=1, moved=count)
-    assert next(found) == ("small", None)
-    with pytest.raises(KeyboardInterrupt):
-        found.throw(KeyboardInterrupt())  # type: ignore[attr-defined]  # it is a generator
+    with Destination.open(tmp_path) as destination:
+        found = check_files(destination, entries, {}, jobs=1, moved=count)
+        assert next(found) == ("small", None)
+        with pytest.raises(KeyboardInterrupt):
+            found.throw(KeyboardInterrupt())  # type: ignore[attr-defined]  # it is a generator
     assert len(moved) <= 1
 
 
-@pytest.mark.parametrize("made", ["folder", "link"])
-def test_what_stands_in_for_a_file_is_no_copy(tmp_path: Path, made: str) -> None:
-    """A link to the right bytes is not the file."""
+class Verifying:
+    """A folder with a copy, and one beside it that nothing may lead to."""
+
+    def __init__(self, folder: Path) -> None:
+        self.copy, self.outside = folder / "copy", folder / "outside"
+        self.copy.mkdir()
+        self.outside.mkdir()
+
+    def reason(self, name: str, data: bytes, moved: Callable[[int], None] | None = None) -> str:
+        """Why ``name`` does not count as a file with these bytes; empty: it does."""
+        with Destination.open(self.copy) as destination:
+            digest = hashlib.sha256(data).hexdigest()
+            problem = check_file(destination, name, digest, None, moved or (lambda _count: None))
+        return problem.reason if problem else ""
+
+
+@pytest.fixture
+def verifying(tmp_path: Path) -> Verifying:
+    """Nothing there yet."""
+    return Verifying(tmp_path)
+
+
+@pytest.mark.parametrize("made", ["folder", "link", "pipe", "device"])
+def test_what_stands_in_for_a_file_is_no_copy(verifying: Verifying, made: str) -> None:
+    """A link to the right bytes is not the file; and no pipe is waited for."""
+    path = verifying.copy / "a"
     if made == "folder":
-        (tmp_path / "a").mkdir()
+        path.mkdir()
+    elif made == "link":
+        path.symlink_to("/dev/null")
+    elif made == "pipe":
+        os.mkfifo(path)
+    elif os.geteuid() == 0:
+        os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 3))
     else:
-        (tmp_path / "a").symlink_to("/dev/null")
-    problem = check_file(tmp_path, "a", hashlib.sha256().hexdigest(), None, lambda _count: None)
-    assert problem is not None
-    assert problem.reason == "is not a file"
+        pytest.skip("only root makes devices")
+    assert "not a file" in verifying.reason("a", b"")
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_a_linked_folder_is_not_followed(verifying: Verifying, depth: int) -> None:
+    """At any depth; the right bytes outside count for nothing."""
+    (verifying.outside / "b" / "c").mkdir(parents=True)
+    (verifying.outside / "b" / "c" / "a").write_bytes(b"right")
+    where = ["one", "two", "three"][:depth]
+    link = verifying.copy.joinpath(*where)
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(verifying.outside)
+    name = "/".join([*where, "b", "c", "a"])
+    assert (verifying.copy / name).read_bytes() == b"right"
+    assert "is a symbolic link, not a folder" in verifying.reason(name, b"right")
+
+
+def test_a_file_changed_while_it_is_read_is_not_right(verifying: Verifying) -> None:
+    """Its first piece was read as it was before."""
+    path = verifying.copy / "a"
+    path.write_bytes(LARGE)
+
+    def change(_count: int) -> None:
+        with path.open("r+b") as file:
+            file.write(b"y")
+
+    assert "was changed while it was read" in verifying.reason("a", LARGE, change)
+
+
+@pytest.mark.parametrize("swap", ["file", "folder"])
+def test_a_file_swapped_while_it_is_read_is_not_right(verifying: Verifying, swap: str) -> None:
+    """What was read is right, but it is not what is there."""
+    folder = verifying.copy / "News"
+    folder.mkdir()
+    (folder / "a").write_bytes(LARGE)
+
+    def change(_count: int) -> None:
+        swapped = folder / "a" if swap == "file" else folder
+        if not swapped.is_symlink():
+            swapped.rename(verifying.outside / swapped.name)
+            swapped.symlink_to(verifying.outside / swapped.name)
+
+    assert "was changed while it was read" in verifying.reason("News/a", LARGE, change)
+
+
+@pytest.mark.parametrize("name", [MANIFEST, f"{WORKSPACE}/journal", "manifest.SHA256"])
+def test_no_file_of_ours_counts_as_exported(verifying: Verifying, name: str) -> None:
+    """A manifest may name anything."""
+    (verifying.copy / name).parent.mkdir(exist_ok=True)
+    (verifying.copy / name).write_bytes(b"")
+    assert "export's own" in verifying.reason(name, b"")
 
 
 def test_strangers_and_parts(tmp_path: Path) -> None:
-    """What no manifest knows is named, what awaits its export is counted."""
+    """What no manifest knows is named, links by their own names; what is unfinished is counted."""
     (tmp_path / "News").mkdir()
-    for name in ("a", "News/notes.txt", ".backlotfs-12.part", ".backlotfs-12.checkpoint"):
+    (tmp_path / WORKSPACE).mkdir(mode=0o700)
+    for name in ("a", "News/notes.txt", f"{WORKSPACE}/12.part", f"{WORKSPACE}/12.checkpoint"):
         (tmp_path / name).touch()
-    assert strangers(tmp_path, {"a": ""}) == (["News/notes.txt"], 1)
+    (tmp_path / "link").symlink_to("/etc")
+    with Destination.open(tmp_path) as destination:
+        assert read_entries(destination) == ({}, 1)
+        assert strangers(destination, {"a": ""}) == ["News/notes.txt", "link"]
+
+
+def test_a_workspace_that_others_can_enter_proves_nothing(tmp_path: Path) -> None:
+    """Its journal is not read."""
+    workspace = tmp_path / WORKSPACE
+    workspace.mkdir()
+    workspace.chmod(0o755)
+    (tmp_path / "a").write_bytes(b"")
+    status = (tmp_path / "a").stat()
+    line = ["a", hashlib.sha256().hexdigest(), 0, status.st_mtime_ns]
+    (workspace / JOURNAL).write_text(json.dumps(line) + "\n")
+    with Destination.open(tmp_path) as destination:
+        assert read_entries(destination) == ({}, None)
+        workspace.chmod(0o700)
+        assert read_entries(destination) == ({"a": line[1]}, 0)

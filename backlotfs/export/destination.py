@@ -1,0 +1,553 @@
+"""DEST, opened: what is below it is reached by descriptors, and no link in it is followed.
+
+Names come from a library that nobody has checked, and other users may be able to write in DEST. So
+every component below DEST is opened by itself, relative to the folder above it, and must be a
+folder there; a symbolic link, a pipe or a device is an error that names it. DEST's own path is what
+the user typed: links in it are followed as usual.
+
+Files that are not finished live in the *workspace*, the folder ``.backlotfs-export`` in DEST, which
+no other user can enter. No exported file may have its name, nor that of the manifest. A finished
+file is *published* from there: the descriptor whose digest was computed gets its name, and the
+result is looked up again from DEST before anybody calls it verified.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import secrets
+import stat
+import threading
+import unicodedata
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Self
+
+from backlotfs.errors import BacklotError, SettingsError
+from backlotfs.export.items import printable
+
+WORKSPACE = ".backlotfs-export"
+MANIFEST = "MANIFEST.sha256"
+_RESERVED = frozenset({WORKSPACE.casefold(), MANIFEST.casefold()})
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+#: Names in the workspace of what no later export needs.
+_PROBE, _NEW = "probe-", ".new"
+#: Without O_NONBLOCK the open of a pipe that took the place of a file would wait for a writer.
+READ_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+#: linkat(2) answers these where there are no hard links, or no /proc.
+_NO_LINKS = frozenset(
+    {errno.EPERM, errno.EACCES, errno.ENOENT, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK}
+)
+
+
+class UnsafeDestination(BacklotError):
+    """Something below DEST is not what it has to be; the message says what, and what to do."""
+
+
+def is_reserved(name: str) -> bool:
+    """Whether some disk could take ``name`` for the workspace or the manifest.
+
+    Disks exist that ignore case, invisible characters, spaces and dots at the end, or what comes
+    after a colon. Only the first component counts: ``News/MANIFEST.sha256`` is an ordinary file.
+    """
+    first = unicodedata.normalize("NFKC", name.partition("/")[0].partition(":")[0])
+    visible = "".join(letter for letter in first if unicodedata.category(letter) != "Cf")
+    return visible.casefold().rstrip(" .") in _RESERVED
+
+
+def split(name: str) -> tuple[list[str], str]:
+    """The folders of a name below DEST, from the top, and its last component.
+
+    :raises UnsafeDestination: a component would lead out of its folder.
+    """
+    *folders, leaf = name.split("/")
+    if "\0" in name or not {"", ".", ".."}.isdisjoint([*folders, leaf]):
+        raise UnsafeDestination("has a name that could lead out of the destination")
+    return folders, leaf
+
+
+def kind_of(mode: int) -> str:
+    """What a ``st_mode`` is of, in words."""
+    kinds = {
+        stat.S_IFREG: "a file",
+        stat.S_IFDIR: "a folder",
+        stat.S_IFLNK: "a symbolic link",
+        stat.S_IFIFO: "a named pipe",
+        stat.S_IFSOCK: "a socket",
+    }
+    return kinds.get(stat.S_IFMT(mode), "a device")
+
+
+def same_file(one: os.stat_result | None, other: os.stat_result | None) -> bool:
+    """Whether both are the same file; or both are none."""
+    if one is None or other is None:
+        return one is other
+    return (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+
+
+def same_state(one: os.stat_result, other: os.stat_result) -> bool:
+    """Whether nothing was written to a file between two looks at it."""
+    return (one.st_size, one.st_mtime_ns) == (other.st_size, other.st_mtime_ns)
+
+
+def look(name: str, folder: int) -> os.stat_result | None:
+    """The status of an entry of an open folder, of a link itself; None: there is no such entry."""
+    try:
+        return os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+
+
+def write_all(descriptor: int, data: memoryview) -> None:
+    """Write every byte. :raises OSError: the disk is full, or fails."""
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+class Destination:
+    """An opened DEST. Any thread may use it; names are paths below DEST, with ``/``."""
+
+    def __init__(self, descriptor: int, path: Path) -> None:
+        """Take over ``descriptor``; ``path`` is for messages. `open` makes one."""
+        self.descriptor = descriptor
+        self.path = path
+        self._device = os.fstat(descriptor).st_dev
+
+    @classmethod
+    def open(cls, path: Path, *, make: bool = False) -> Self:
+        """Open the folder, and make it first if ``make``. :raises OSError: there is none."""
+        if make:
+            path.mkdir(parents=True, exist_ok=True)
+        return cls(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), path)
+
+    def __enter__(self) -> Self:
+        """Use it as a context manager: the end closes it."""
+        return self
+
+    def __exit__(self, *_failure: object) -> None:
+        """Close it."""
+        os.close(self.descriptor)
+
+    @contextlib.contextmanager
+    def folder(
+        self, names: Sequence[str], *, make: bool = False, for_writing: bool = False
+    ) -> Iterator[int]:
+        """Walk down from DEST; the descriptor of the last folder, closed at the end.
+
+        :param names: its components, from the top; none: DEST itself.
+        :param make: make the folders that are missing; they are synced.
+        :param for_writing: files are to get names there, out of the workspace.
+        :raises UnsafeDestination: one is not a folder, or not one that can be used.
+        :raises OSError: one is missing, or cannot be opened or made.
+        """
+        current = os.dup(self.descriptor)
+        try:
+            for depth, name in enumerate(names, start=1):
+                shown = printable("/".join(names[:depth]))
+                below = self._step(current, name, shown, make=make)
+                os.close(current)
+                current = below
+                self._check(current, depth, shown, for_writing=for_writing)
+            if for_writing and not os.access(".", os.W_OK, dir_fd=current):
+                raise UnsafeDestination(
+                    f"the folder {printable('/'.join(names)) or '.'} of the destination cannot be "
+                    "written to; change its permissions, or choose another destination"
+                )
+            yield current
+        finally:
+            os.close(current)
+
+    def _step(self, folder: int, name: str, shown: str, *, make: bool) -> int:
+        if make:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(name, dir_fd=folder)
+                os.fsync(folder)
+        try:
+            return os.open(name, _FOLDER, dir_fd=folder)
+        except OSError as error:
+            found = look(name, folder)
+            if found is None or stat.S_ISDIR(found.st_mode):
+                raise
+            raise UnsafeDestination(_in_the_way(shown, found, "a folder")) from error
+
+    def _check(self, folder: int, depth: int, shown: str, *, for_writing: bool) -> None:
+        status = os.fstat(folder)
+        if depth == 1 and same_file(status, look(WORKSPACE, self.descriptor)):
+            raise UnsafeDestination(f"{shown} is the folder that export keeps for itself")
+        if for_writing and status.st_dev != self._device:
+            raise UnsafeDestination(
+                f"{shown} is on another disk than the destination; export into {shown} by itself"
+            )
+
+    def look(self, name: str) -> os.stat_result | None:
+        """The status of what has this name, of a link itself; None: nothing has.
+
+        :raises UnsafeDestination: what should be a folder on the way is something else.
+        :raises OSError: it cannot be looked at.
+        """
+        parents, leaf = split(name)
+        try:
+            with self.folder(parents) as folder:
+                return look(leaf, folder)
+        except FileNotFoundError:
+            return None
+
+    def look_at_file(self, name: str) -> os.stat_result | None:
+        """As `look`, for what has to be an exported file, or nothing.
+
+        :raises UnsafeDestination: it is not a regular file, or is the manifest.
+        """
+        found = self.look(name)
+        if found is None:
+            return None
+        if not stat.S_ISREG(found.st_mode):
+            raise UnsafeDestination(_in_the_way(printable(name), found, "a file"))
+        if "/" not in name and same_file(found, look(MANIFEST, self.descriptor)):
+            raise UnsafeDestination(reserved_reason())
+        return found
+
+    def open_file(self, name: str) -> int:
+        """Open a regular file for reading; its descriptor.
+
+        :raises UnsafeDestination: it, or a folder on the way, is a link or something else.
+        :raises OSError: it is missing, or cannot be read.
+        """
+        parents, leaf = split(name)
+        with self.folder(parents) as folder:
+            return open_regular(leaf, folder, printable(name))
+
+    def holds(self, name: str, status: os.stat_result) -> bool:
+        """Whether ``name`` is still this very file, not written to, with no link on the way."""
+        try:
+            found = self.look(name)
+        except (UnsafeDestination, OSError):
+            return False
+        return found is not None and same_file(found, status) and same_state(found, status)
+
+    def files(self) -> Iterator[str]:
+        """The name of everything below DEST that is no folder; not of what is in the workspace.
+
+        What cannot be looked into is left out.
+        """
+        pending: list[list[str]] = [[]]
+        while pending:
+            names = pending.pop()
+            with (
+                contextlib.suppress(OSError, UnsafeDestination),
+                self.folder(names) as folder,
+                os.scandir(folder) as entries,
+            ):
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append([*names, entry.name])
+                    else:
+                        yield "/".join([*names, entry.name])
+
+    def leftover(self) -> Workspace | None:
+        """The workspace that an unfinished export of ours left, for reading; None: there is none.
+
+        The caller closes it. :raises SettingsError: it is not ours, so it proves nothing.
+        """
+        try:
+            descriptor = os.open(WORKSPACE, _FOLDER, dir_fd=self.descriptor)
+        except FileNotFoundError:
+            return None
+        except OSError:
+            raise SettingsError(self._not_ours(look(WORKSPACE, self.descriptor))) from None
+        status = os.fstat(descriptor)
+        if status.st_uid != os.geteuid() or status.st_mode & 0o077:
+            os.close(descriptor)
+            raise SettingsError(self._not_ours(status))
+        return Workspace(self, descriptor, has_links=False)
+
+    def claim(self) -> Workspace:
+        """Make the workspace, or take over what an earlier export left, and lock it.
+
+        :raises SettingsError: another export has it, or it was not made by an export of ours.
+        :raises OSError: it cannot be made.
+        """
+        while True:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(WORKSPACE, 0o700, dir_fd=self.descriptor)
+            try:
+                descriptor = os.open(WORKSPACE, _FOLDER, dir_fd=self.descriptor)
+            except FileNotFoundError:  # an export that ended just now has removed it
+                continue
+            except OSError:
+                raise SettingsError(self._not_ours(look(WORKSPACE, self.descriptor))) from None
+            try:
+                _lock(descriptor, self.path)
+                if same_file(os.fstat(descriptor), look(WORKSPACE, self.descriptor)):
+                    has_links = self._try_out(descriptor)
+                    _remove_remains(descriptor)
+                    return Workspace(self, descriptor, has_links=has_links)
+            except BaseException:
+                os.close(descriptor)
+                raise
+            os.close(descriptor)
+
+    def _try_out(self, folder: int) -> bool:
+        """Create a file in an open folder, to see what this disk can do; whether it has hard links.
+
+        A new file of ours shows which owner and mode the disk gives to what we make: exFAT and SMB
+        may know neither, and NFS may have another number for root. The folder has to have the same.
+
+        :raises SettingsError: it has not.
+        """
+        status = os.fstat(folder)
+        if status.st_dev != self._device:
+            raise SettingsError(self._not_ours(status))
+        name = f"{_PROBE}{secrets.token_hex(8)}"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            descriptor = os.open(name, flags, 0o600, dir_fd=folder)
+        except PermissionError:
+            raise SettingsError(self._not_ours(status)) from None
+        try:
+            made = os.fstat(descriptor)
+            keeps_modes = not made.st_mode & 0o077
+            if status.st_uid != made.st_uid or (keeps_modes and status.st_mode & 0o077):
+                raise SettingsError(self._not_ours(status))
+            second = f"{name}-link"
+            try:
+                # some FUSE file systems give each name of a file an inode number of its own
+                return _link(descriptor, folder, second) and same_file(look(second, folder), made)
+            finally:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(second, dir_fd=folder)
+        finally:
+            os.close(descriptor)
+            os.unlink(name, dir_fd=folder)
+
+    def _not_ours(self, found: os.stat_result | None) -> str:
+        what = "gone again"
+        if found is not None:
+            mode = stat.S_IMODE(found.st_mode)
+            what = f"{kind_of(found.st_mode)} of user {found.st_uid} with mode {mode:o}"
+        return (
+            f"{self.path / WORKSPACE} is {what}, not a folder that only you can enter; "
+            "look at what it is, remove it, then run this again"
+        )
+
+
+class Workspace:
+    """The folder of our own in DEST: files on their way, checkpoints, the journal, a new manifest.
+
+    Its names are ours alone. Any thread may use it.
+    """
+
+    def __init__(self, destination: Destination, descriptor: int, *, has_links: bool) -> None:
+        """Take over ``descriptor``. `Destination.claim` makes one.
+
+        :param has_links: a file of this disk can have two names.
+        """
+        self._destination = destination
+        self._descriptor = descriptor
+        self._has_links = has_links
+        self._naming = threading.Lock()
+
+    def __enter__(self) -> Self:
+        """Use it as a context manager: the end closes it, and removes it if it is empty."""
+        return self
+
+    def __exit__(self, *_failure: object) -> None:
+        """Close it; what is unfinished stays for the next export."""
+        try:
+            with contextlib.suppress(OSError):
+                os.rmdir(WORKSPACE, dir_fd=self._destination.descriptor)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Close it, and leave it as it is."""
+        os.close(self._descriptor)
+
+    def folds_case(self) -> bool:
+        """Whether names in DEST that differ in case only are one name: try it with our own."""
+        found = look(WORKSPACE.upper(), self._destination.descriptor)
+        return same_file(found, os.fstat(self._descriptor))
+
+    def names(self) -> list[str]:
+        """Of all that is in it."""
+        return os.listdir(self._descriptor)
+
+    def look(self, name: str) -> os.stat_result | None:
+        """The status of a file in it; None: it is not there."""
+        return look(name, self._descriptor)
+
+    def read(self, name: str) -> bytes | None:
+        """The bytes of a file; None: it is not there. :raises UnsafeDestination: it is no file."""
+        try:
+            descriptor = open_regular(name, self._descriptor, f"{WORKSPACE}/{name}")
+        except FileNotFoundError:
+            return None
+        with open(descriptor, "rb") as file:
+            return file.read()
+
+    def open(self, name: str) -> int:
+        """Open for reading and writing what an earlier export left, or make an empty file.
+
+        A file that has another name besides, or was made by somebody else, is not gone on with.
+
+        :raises OSError: it cannot be made.
+        """
+        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        owner = os.fstat(self._descriptor).st_uid
+        with contextlib.suppress(OSError):
+            descriptor = os.open(name, flags, dir_fd=self._descriptor)
+            status = os.fstat(descriptor)
+            if stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and status.st_uid == owner:
+                return descriptor
+            os.close(descriptor)
+        self.remove(name)
+        # 0666 through the umask, as cp would make it: it keeps that when it is published
+        return os.open(name, flags | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=self._descriptor)
+
+    def replace(self, name: str, data: bytes) -> None:
+        """Put a file with these bytes in, at once and for good, or leave what is there.
+
+        :raises OSError: nothing was changed.
+        """
+        descriptor = self.open(f"{name}{_NEW}")
+        try:
+            os.ftruncate(descriptor, 0)
+            write_all(descriptor, memoryview(data))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.rename(f"{name}{_NEW}", name, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
+        os.fsync(self._descriptor)
+
+    def remove(self, name: str) -> None:
+        """Remove a file; one that is not there is removed already."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self._descriptor)
+
+    def publish(
+        self,
+        unfinished: str,
+        descriptor: int,
+        sealed: os.stat_result,
+        name: str,
+        expected: os.stat_result | None,
+    ) -> None:
+        """Give an open file of the workspace its name in DEST, for good.
+
+        It is this descriptor's file that gets the name, whatever happened to names meanwhile; and
+        it is there, inside DEST and with no link on the way, when this returns.
+
+        :param unfinished: its name in the workspace.
+        :param sealed: its status when its digest was compared.
+        :param expected: what has the name now and is to be replaced; None: nothing has.
+        :raises UnsafeDestination: something else is there, or happened; the file is not there then.
+        :raises OSError: of the disk.
+        """
+        parents, leaf = split(name)
+        with self._destination.folder(parents, make=True, for_writing=True) as folder:
+            with self._naming:
+                self._place(unfinished, descriptor, sealed, folder, leaf, expected)
+            if not self._destination.holds(name, sealed):
+                if same_file(look(leaf, folder), sealed):  # in a folder that was moved away
+                    os.unlink(leaf, dir_fd=folder)
+                raise UnsafeDestination(
+                    "its place in the destination was changed by another program meanwhile; "
+                    "end that program, then run this again"
+                )
+            os.fsync(folder)
+
+    def _place(
+        self,
+        unfinished: str,
+        descriptor: int,
+        sealed: os.stat_result,
+        folder: int,
+        leaf: str,
+        expected: os.stat_result | None,
+    ) -> None:
+        if not same_state(os.fstat(descriptor), sealed):
+            raise UnsafeDestination(
+                "another program wrote to it before it was finished; run this again"
+            )
+        found = look(leaf, folder)
+        if not same_file(found, expected):
+            raise UnsafeDestination(
+                "another program put something in its place meanwhile; look at it, "
+                "then run this again"
+            )
+        if expected is None and self._has_links and _link(descriptor, folder, leaf):
+            with contextlib.suppress(OSError):  # `open` knows it by its two names
+                self.remove(unfinished)
+            return
+        if not same_file(self.look(unfinished), sealed):
+            raise UnsafeDestination(
+                f"another program changed {WORKSPACE} in the destination; run this again"
+            )
+        os.rename(unfinished, leaf, src_dir_fd=self._descriptor, dst_dir_fd=folder)
+
+
+def open_regular(name: str, folder: int, shown: str) -> int:
+    """Open a regular file of an open folder for reading; its descriptor.
+
+    It is looked at before, as opening a device can have effects, and after.
+
+    :raises UnsafeDestination: it is a link or something else. :raises OSError: it cannot be read.
+    """
+    found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    if stat.S_ISREG(found.st_mode):
+        descriptor = os.open(name, READ_FILE, dir_fd=folder)
+        found = os.fstat(descriptor)
+        if stat.S_ISREG(found.st_mode):
+            return descriptor
+        os.close(descriptor)
+    raise UnsafeDestination(_in_the_way(shown, found, "a file"))
+
+
+def reserved_reason() -> str:
+    """Why a file with the name of the workspace or the manifest is not exported."""
+    return (
+        f"{WORKSPACE} and {MANIFEST} in the destination are export's own; to export a file of "
+        "such a name, name its folder without a slash at the end, or another destination"
+    )
+
+
+def _link(descriptor: int, folder: int, leaf: str) -> bool:
+    """Give an open file a name that nothing has; False: this disk has no hard links.
+
+    :raises UnsafeDestination: something has the name. :raises OSError: it cannot be done.
+    """
+    try:
+        os.link(f"/proc/self/fd/{descriptor}", leaf, dst_dir_fd=folder, follow_symlinks=True)
+    except FileExistsError:
+        raise UnsafeDestination(
+            "another program put something in its place meanwhile; look at it, then run this again"
+        ) from None
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        return False
+    return True
+
+
+def _remove_remains(folder: int) -> None:
+    """Remove from the workspace what a killed export had not the time to remove or rename."""
+    for name in os.listdir(folder):
+        if name.startswith(_PROBE) or name.endswith(_NEW):
+            os.unlink(name, dir_fd=folder)
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise SettingsError(
+            f"another export writes to {path}; wait for it, or choose another folder"
+        ) from None
+
+
+def _in_the_way(shown: str, found: os.stat_result, wanted: str) -> str:
+    return (
+        f"{shown} in the destination is {kind_of(found.st_mode)}, not {wanted}; "
+        "remove it or move it away, then export again"
+    )
