@@ -27,8 +27,9 @@ _LOG = logging.getLogger(__name__)
 _ASSETS = "/v2/assets"
 _DELETED = "/v2/deleted_assets"
 _LABELS = "/v2/labels"
-#: Listings come before sizes that nobody waits for: without them there is nothing to show.
-_LISTING = Purpose(Priority.LISTED)
+#: A page of 500 names costs as much as one size, and without it nothing new is shown: listings do
+#: not stand behind the sizes that a long copy asks for.
+_LISTING = Purpose(Priority.WAITING)
 #: More is no caption document: a day of speech is 1 MB.
 MAX_CAPTION_BYTES = 4 * 1024 * 1024
 

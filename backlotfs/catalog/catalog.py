@@ -18,7 +18,7 @@ from backlotfs.catalog.rows import AssetRow, StoreClosed, StoreUnavailable
 from backlotfs.catalog.store import CatalogStore
 from backlotfs.catalog.sync import Synced, Synchronizer
 from backlotfs.clock import Clock, Deadline
-from backlotfs.errors import BacklotError
+from backlotfs.errors import BacklotError, Interrupted
 from backlotfs.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -252,7 +252,7 @@ class Catalog:
     def _refresh(self, full: bool) -> None:
         try:
             self._sync(Deadline(SYNC_DEADLINE_S, self._clock), full=full)
-        except StoreClosed:
+        except (StoreClosed, Interrupted):
             log.debug("a refresh was cut short by the end of the mount")
         except BacklotError as error:
             events.REFRESH_FAILED.log(log, reason=error)

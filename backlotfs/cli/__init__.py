@@ -13,6 +13,7 @@ import click
 from backlotfs import __version__, crashes
 from backlotfs.cli.late_commands import LateCommands
 from backlotfs.errors import BacklotError
+from backlotfs.terminal import say
 
 #: Command to where it is. Loaded when it is asked for: the server's libraries alone would take a
 #: quarter of a second of every mount's start.
@@ -83,11 +84,11 @@ def main() -> None:
         if "\n" in error.format_message():
             error.show()  # a group without a command: its help
         else:
-            click.echo(f"backlotfs: {usage_line(error)}", err=True)
+            say(f"backlotfs: {usage_line(error)}", err=True)
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except BacklotError as error:
-        click.echo(f"backlotfs: {error.advice()}", err=True)
+        say(f"backlotfs: {error.advice()}", err=True)
         sys.exit(error.exit_code)
     sys.exit(code if isinstance(code, int) else 0)

@@ -17,6 +17,7 @@ from backlotfs.errors import SettingsError
 from backlotfs.profile_file import has_profile, is_profile_name, write_profile
 from backlotfs.profiles import check_url
 from backlotfs.settings import DEFAULT_API_URL, Account, default_cdn_url
+from backlotfs.terminal import say
 from backlotfs.wiring import open_api_session
 
 
@@ -71,20 +72,20 @@ def init(
     if not no_check:
         with open_api_session(account) as session:
             greet(account, SystemClock(), session)
-        click.echo("The API accepts them.")
+        say("The API accepts them.")
     if in_key_store:
         key_store.keep_secret(key_store.SERVICE, account.api_key, account.api_secret)
-        click.echo(f"The secret is in the key store ({key_store.name()}).")
+        say(f"The secret is in the key store ({key_store.name()}).")
         secret = {"api_secret_keyring": key_store.SERVICE}
     else:
         secret = {"api_secret": account.api_secret}
     kept = {"api_timeout": f"{api_timeout:g}s"} if api_timeout is not None else {}
     named = {"api_url": account.api_url, "api_key": account.api_key}
     write_profile(place, name, named | secret | kept)
-    click.echo(f"Wrote profile {name} to {place}, for you alone (0600).")
+    say(f"Wrote profile {name} to {place}, for you alone (0600).")
     option = f" --config {path}" if path else ""
-    click.echo(f"Next: backlotfs doctor{option} --profile {name}")
-    click.echo(f"Then: backlotfs mount{option} --profile {name} MOUNTPOINT")
+    say(f"Next: backlotfs doctor{option} --profile {name}")
+    say(f"Then: backlotfs mount{option} --profile {name} MOUNTPOINT")
 
 
 def _ask(name: str, api_url: str | None) -> Account:

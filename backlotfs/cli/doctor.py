@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from backlotfs.doctor.finding import Finding, Verdict, failed_by, fine
 from backlotfs.doctor.library import check_library
 from backlotfs.errors import SettingsError
 from backlotfs.settings import Account, MountSettings, default_cache_dir
+from backlotfs.terminal import escaped, say, say_json
 
 _COLOURS = {Verdict.OK: "green", Verdict.NOTE: "yellow", Verdict.FAILED: "red"}
 
@@ -67,7 +67,7 @@ def doctor(
     code = next((finding.exit_code for finding in findings if finding.exit_code), 0)
     if as_json:
         report = {"exit_code": code, "findings": [asdict(finding) for finding in findings]}
-        click.echo(json.dumps(report, ensure_ascii=False))
+        say_json(report)
     return code
 
 
@@ -108,6 +108,6 @@ def _say(finding: Finding) -> None:
     word = f"{finding.verdict.value:7}"
     if sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
         word = click.style(word, fg=_COLOURS[finding.verdict])
-    click.echo(f"{word} {finding.check:13} {finding.detail}")
+    click.echo(f"{word} {escaped(f'{finding.check:13} {finding.detail}')}")
     if finding.remedy:
-        click.echo(f"{'':21} → {finding.remedy}")
+        say(f"{'':21} → {finding.remedy}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from backlotfs.cli.progress import noting_credits
 from backlotfs.cli.transfer_bar import TransferBar, in_words
 from backlotfs.errors import BacklotError, SettingsError
 from backlotfs.export.destination import MANIFEST, Destination, Workspace
@@ -19,6 +19,7 @@ from backlotfs.export.file_copy import written_bytes
 from backlotfs.export.items import Item, Problem, find_items, kept_apart, printable
 from backlotfs.export.manifest import read_journal, read_manifest
 from backlotfs.export.verifying import read_entries
+from backlotfs.terminal import say, say_json
 
 
 class ExportIncomplete(BacklotError):
@@ -61,7 +62,11 @@ def export(
     if dry_run and checksum:
         raise SettingsError("--dry-run reads no file, --checksum reads all; give one of them")
     started_s = time.monotonic()
-    items, problems = find_items(sources, time.sleep)
+    with (
+        TransferBar("looking", 0, wanted=not as_json) as bar,
+        noting_credits(sources, bar.note),
+    ):
+        items, problems = find_items(sources, time.sleep)
     require_files(sources, items, problems)
     lost = _lost(problems)
     try:
@@ -88,7 +93,8 @@ def export(
                     moved=bar.moved,
                     finished=lambda outcome: _say_failures([outcome], bar),
                 )
-                outcomes = [*lost, *exporter.run(items)]
+                with noting_credits(sources, bar.note):
+                    outcomes = [*lost, *exporter.run(items)]
     except OSError as error:
         raise SettingsError(
             f"cannot write to {destination}: {error.strerror}; "
@@ -150,7 +156,7 @@ def _say_failures(outcomes: Sequence[Outcome], bar: TransferBar | None = None) -
             if bar is not None:
                 bar.say(line)
             else:
-                click.echo(line, err=True)
+                say(line, err=True)
 
 
 def problem_line(problem: Problem) -> str:
@@ -172,10 +178,10 @@ def _report(outcomes: Sequence[Outcome], destination: Path, as_json: bool, took_
             **{state.value: len(by_state[state]) for state in State},
             "files": [asdict(outcome) for outcome in outcomes],
         }
-        click.echo(json.dumps(summary))
+        say_json(summary)
     else:
         for outcome in by_state[State.PLANNED]:
-            click.echo(f"{printable(outcome.name)}  {in_words(outcome.size_bytes)}")
+            say(f"{printable(outcome.name)}  {in_words(outcome.size_bytes)}")
         verb = "to copy" if by_state[State.PLANNED] or not took_s else "copied and verified"
         compared = len(by_state[State.VERIFIED])
         rest = [
@@ -183,9 +189,9 @@ def _report(outcomes: Sequence[Outcome], destination: Path, as_json: bool, took_
             f"{len(by_state[State.UNCHANGED])} unchanged (size and time)",
             f"{len(by_state[State.FAILED])} failed",
         ]
-        click.echo(f"{len(moved)} files, {in_words(moved_bytes)}, {verb}; {', '.join(rest)}")
+        say(f"{len(moved)} files, {in_words(moved_bytes)}, {verb}; {', '.join(rest)}")
         if by_state[State.COPIED]:
-            click.echo(f"check them any time: backlotfs verify {destination}")
+            say(f"check them any time: backlotfs verify {destination}")
     if by_state[State.FAILED]:
         raise ExportIncomplete(
             f"{len(by_state[State.FAILED])} of {len(outcomes)} files failed, each is named above; "

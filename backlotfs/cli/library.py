@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -26,6 +25,7 @@ from backlotfs.clock import Deadline, SystemClock
 from backlotfs.errors import NoSuchEntry, SourceMissing
 from backlotfs.namespace.name_modes import NameMode, names_for
 from backlotfs.settings import Account, default_cache_dir
+from backlotfs.terminal import field, say, say_json
 from backlotfs.wiring import open_api, open_api_session
 
 R = TypeVar("R")
@@ -89,9 +89,12 @@ def list_library(chosen: ChosenAccount, names: str, cache_dir: Path | None, as_j
         assets = _named_assets(account, session, NameMode(names), cache_dir)
     for name, asset in assets:
         if as_json:
-            click.echo(json.dumps(_fields(name, asset), ensure_ascii=False))
+            say_json(_fields(name, asset))
         else:
-            click.echo(f"{asset.embed_code}  {asset.asset_type:<6} {asset.status:<10} {name}")
+            code, kind, status, shown = map(
+                field, (asset.embed_code, asset.asset_type, asset.status, name)
+            )
+            say(f"{code}  {kind:<6} {status:<10} {shown}")
 
 
 @click.command()
@@ -108,11 +111,11 @@ def info(
         named = _named_assets(account, session, NameMode(names), cache_dir)
         fields = _found(asset, named, account, session)
     if as_json:
-        click.echo(json.dumps(fields, ensure_ascii=False, indent=2))
+        say_json(fields, indent=2)
         return
     for key, value in fields.items():
         if value not in (None, ""):
-            click.echo(f"{key:20} {one_line(str(value))}")
+            say(f"{key:20} {one_line(str(value))}")
 
 
 def _found(

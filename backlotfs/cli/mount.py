@@ -34,6 +34,7 @@ from backlotfs.settings import (
     Quota,
     default_cache_dir,
 )
+from backlotfs.terminal import say
 from backlotfs.thumbnails.picture import check_installed
 
 
@@ -233,7 +234,7 @@ def mount(  # one parameter per option
     check_usable()
     cleared_dead = clear_dead(place)
     if cleared_dead and not foreground:  # there the log says so, on the same stderr
-        click.echo(f"backlotfs: cleared the dead mount on {place}", err=True)
+        say(f"backlotfs: cleared the dead mount on {place}", err=True)
     check_mountpoint(place)
     account = chosen.load()
     if log_file is not None:
@@ -304,9 +305,9 @@ def mount(  # one parameter per option
         listing.end()
     if outcome["code"]:
         raise MountFailed(outcome)
-    click.echo(outcome["line"])
+    say(outcome["line"])
     if wait is not None:
-        click.echo(in_a_line(wait_for(place, wait)))
+        say(in_a_line(wait_for(place, wait)))
 
 
 def _given() -> set[str]:

@@ -24,6 +24,7 @@ from backlotfs.cli.mount import mount
 from backlotfs.cli.mount_options import SETTABLE, refuse_secret, split_options
 from backlotfs.errors import BacklotError, SettingsError
 from backlotfs.profiles import SYSTEM_CONFIG
+from backlotfs.terminal import say
 
 _WRONG_USE, _NO_MOUNT = 1, 32
 #: What fstab says to mount(8), systemd or the kernel about any file system. ``defaults`` stands
@@ -126,7 +127,7 @@ def helper(
         raise SettingsError(f"-N is not known here; use: nsenter --mount={namespace} mount …")
     words = words_for(source, mountpoint, ",".join(options), sloppy=sloppy)
     if verbose:
-        click.echo(f"mount.backlotfs: {shlex.join(['backlotfs', 'mount', *words])}")
+        say(f"mount.backlotfs: {shlex.join(['backlotfs', 'mount', *words])}")
     if fake:
         mount.make_context("mount", words)
         return
@@ -150,5 +151,5 @@ def main() -> None:
         line = error.advice()
     else:
         return
-    click.echo(f"{name}: {line}", err=True)
+    say(f"{name}: {line}", err=True)
     sys.exit(code)

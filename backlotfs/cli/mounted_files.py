@@ -58,6 +58,12 @@ def mounted_paths(paths: Iterable[Path]) -> list[MountedFile]:
     return list(found)
 
 
+def place_of(path: str) -> Path | None:
+    """The mount of ours that a path is in; None: it is in none."""
+    place = _place_of(os.path.realpath(path), (entry.mountpoint for entry in our_mounts()))
+    return None if place is None else Path(place)
+
+
 def _place_of(path: str, places: Iterable[str]) -> str | None:
     around = [
         place for place in places if path == place or path.startswith(place.rstrip("/") + "/")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from backlotfs.cli.warm_report import fetch, look, report
 from backlotfs.cli.warm_run import Warmed
 from backlotfs.control.client import ask
 from backlotfs.export.items import printable
+from backlotfs.terminal import say, say_json
 
 _PATHS = click.argument(
     "paths", nargs=-1, required=True, metavar="PATH…", type=click.Path(path_type=Path)
@@ -45,7 +45,7 @@ def pin(paths: tuple[Path, ...], jobs: int, as_json: bool) -> None:
     try:
         fetch(looked, jobs, "pin", wanted=not as_json)
     except KeyboardInterrupt:
-        click.echo(
+        say(
             "backlotfs: stopped: the files are pinned, what was fetched of them stays; the same "
             "command goes on, `backlotfs unpin` takes it back",
             err=True,
@@ -65,11 +65,11 @@ def unpin(paths: tuple[Path, ...], as_json: bool) -> None:
     answers = [ask(path.place, "unpin", path=path.inner) for path in mounted_paths(paths)]
     found = {key: sum(answer[key] for answer in answers) for key in ("files", "size")}
     if as_json:
-        click.echo(json.dumps(found))
+        say_json(found)
     elif found["files"]:
-        click.echo(f"{found['files']} files, {in_words(found['size'])}, are not pinned any more")
+        say(f"{found['files']} files, {in_words(found['size'])}, are not pinned any more")
     else:
-        click.echo("nothing of it was pinned")
+        say("nothing of it was pinned")
 
 
 @click.command()
@@ -80,16 +80,16 @@ def pins(mountpoint: Path | None, as_json: bool) -> None:
     place = the_mount(mountpoint)
     answer = ask(place, "pins")
     if as_json:
-        click.echo(json.dumps(answer, ensure_ascii=False))
+        say_json(answer)
         return
     files = answer["files"]
-    click.echo(
+    say(
         f"{len(files)} files pinned, {in_words(answer['held_bytes'])} of "
         f"{in_words(answer['needed_bytes'])} on the disk; all pins may take "
         f"{in_words(answer['quota_bytes'])}"
     )
     for file in files:
-        click.echo(_line(file))
+        say(_line(file))
 
 
 def _line(file: dict[str, Any]) -> str:

@@ -5,22 +5,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from backlotfs.control.client import ask
+from backlotfs.cli.mounted_files import place_of
+from backlotfs.control.client import NoAnswer, ask
 from backlotfs.namespace.notice import about
+from backlotfs.terminal import say
 
 #: What ``--wait`` waits for: the listing, or all sizes as well.
 LISTING, SIZES = "listing", "sizes"
 #: How often a mount is asked, and how often a line is written where there is no terminal.
 LOOK_S, LINE_S = 0.5, 10.0
+#: How often a mount is asked what a program that reads from it waits for.
+CREDITS_LOOK_S = 2.0
 
 
 def sizes_left(answer: dict[str, Any]) -> int:
@@ -90,7 +95,7 @@ class ListingProgress:
             self._console.file.flush()
         elif time.monotonic() - self._said_s >= LINE_S:
             self._said_s = time.monotonic()
-            click.echo(f"listing the library: {assets} assets", err=True)
+            say(f"listing the library: {assets} assets", err=True)
 
     def end(self) -> None:
         """Take the line away."""
@@ -122,8 +127,37 @@ def wait_for(
                 bar.show(answer)
             elif time.monotonic() - said_s >= LINE_S:
                 said_s = time.monotonic()
-                click.echo(in_a_line(answer), err=True)
+                say(in_a_line(answer), err=True)
             sleep(LOOK_S)
     finally:
         if bar is not None:
             bar.progress.stop()
+
+
+@contextlib.contextmanager
+def noting_credits(paths: Iterable[str], note: Callable[[str], None]) -> Iterator[None]:
+    """Say what the mounts of these paths wait for, while the body reads from them.
+
+    :param note: is given ``API credits: more in 41 s`` while a program waits for that, else ``""``.
+    """
+    places = {place for path in paths if (place := place_of(path)) is not None}
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(CREDITS_LOOK_S):
+            note(next(filter(None, map(_waits_for, places)), ""))
+
+    if places:
+        threading.Thread(target=watch, name="credits", daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
+
+
+def _waits_for(place: Path) -> str:
+    try:
+        answer = ask(place, "status", timeout_s=CREDITS_LOOK_S)
+    except NoAnswer:
+        return ""
+    return credits_note(answer) if answer["waiting"] else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import click
 from backlotfs.cli.mountpoints import MOUNTED, the_mount
 from backlotfs.cli.transfer_bar import in_words
 from backlotfs.control.client import ask
+from backlotfs.terminal import say, say_json
 
 #: Processes shown; ``--json`` has them all.
 SHOWN = 12
@@ -24,9 +24,9 @@ def stats(mountpoint: Path | None, as_json: bool) -> None:
     """Tell what a mount has read since it began: for whom, from where, at what cost."""
     answer = ask(the_mount(mountpoint), "stats")
     if as_json:
-        click.echo(json.dumps(answer, ensure_ascii=False))
+        say_json(answer)
     else:
-        click.echo("\n".join(_summary(answer) + _processes(answer)))
+        say("\n".join(_summary(answer) + _processes(answer)))
 
 
 def _summary(answer: dict[str, Any]) -> list[str]:

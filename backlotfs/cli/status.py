@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ from backlotfs.cli.mountpoints import MOUNTED, the_mount
 from backlotfs.cli.progress import SizesBar, in_a_line, sizes_left
 from backlotfs.cli.status_text import one_line, status_lines
 from backlotfs.control.client import ask
+from backlotfs.terminal import field, say, say_json
 
 _WATCH_S = 1.0
 
@@ -37,12 +37,12 @@ def status(mountpoint: Path | None, as_json: bool, watch: bool) -> None:
     while True:
         answer = ask(place, "status")
         if as_json:
-            click.echo(json.dumps(answer, ensure_ascii=False))
+            say_json(answer)
         elif watch:
             more = f"; {in_a_line(answer)}" if sizes_left(answer) else ""
-            click.echo(one_line(answer) + more)
+            say(one_line(answer) + more)
         else:
-            click.echo("\n".join(_plain(answer)))
+            say("\n".join(_plain(answer)))
         if not watch:
             return
         time.sleep(_WATCH_S)
@@ -55,7 +55,7 @@ def refresh(mountpoint: Path | None, full: bool) -> None:
     """Have a mount look for news of the library now."""
     place = the_mount(mountpoint)
     ask(place, "refresh", full=full)
-    click.echo(f"{place} looks for news; see: backlotfs status {place}")
+    say(f"{place} looks for news; see: backlotfs status {place}")
 
 
 def _plain(answer: dict[str, Any]) -> list[str]:
@@ -73,7 +73,7 @@ def _redraw(place: Path) -> None:
             shown = Text()
             for name, text in status_lines(answer):
                 shown.append(f"{name:14} ", "bold cyan")
-                shown.append(f"{text}\n", "red" if "STALE" in text else "")
+                shown.append(f"{field(text)}\n", "red" if "STALE" in text else "")
             bar.show(answer)
             live.update(Group(shown, bar.progress) if sizes_left(answer) else shown, refresh=True)
             time.sleep(_WATCH_S)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import mimetypes
 import os
 import time
@@ -23,6 +22,7 @@ from backlotfs.cli.preview_handlers import IMAGE_S
 from backlotfs.control.client import ask
 from backlotfs.errors import BacklotError
 from backlotfs.export.items import printable
+from backlotfs.terminal import escaped, say, say_json
 from backlotfs.thumbnails.cache import SIZES, Original, ThumbnailCache
 from backlotfs.thumbnails.picture import Picture, check_installed
 
@@ -78,7 +78,7 @@ def thumbnails(
                 return _thumbnail(file, cache, again=again), None
             except BacklotError as error:
                 bar.console.print(
-                    f"backlotfs: {printable(str(file))}: {error}",
+                    escaped(f"backlotfs: {printable(str(file))}: {error}"),
                     markup=False, highlight=False, soft_wrap=True,
                 )  # fmt: skip
                 return Outcome.FAILED, error
@@ -129,9 +129,9 @@ def _report(
     counts = Counter(outcome for outcome, _ in done)
     if as_json:
         summary = {outcome.value: counts[outcome] for outcome in Outcome}
-        click.echo(json.dumps({"files": len(done), **summary, "seconds": round(took_s, 3)}))
+        say_json({"files": len(done), **summary, "seconds": round(took_s, 3)})
     else:
-        click.echo(
+        say(
             f"{counts[Outcome.MADE]} made, {counts[Outcome.CURRENT]} up to date, "
             f"{counts[Outcome.WITHOUT]} without a preview image"
         )

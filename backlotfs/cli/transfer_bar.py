@@ -7,7 +7,6 @@ import sys
 import threading
 import time
 
-import click
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -17,6 +16,8 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+
+from backlotfs.terminal import escaped, say
 
 #: Without a bar, what the work waits for is said so often at most.
 NOTE_EVERY_S = 60.0
@@ -55,16 +56,16 @@ class TransferBar:
             due = text != "" and time.monotonic() - self._noted_s >= NOTE_EVERY_S
             if self._progress.disable and due and self._wanted:
                 self._noted_s = time.monotonic()
-                click.echo(f"waiting for {text}", err=True)
+                say(f"waiting for {text}", err=True)
         self._progress.update(self._task, note=text)
 
     def say(self, line: str) -> None:
         """A line on stderr, above the bar where there is one."""
         if self._progress.disable:
-            click.echo(line, err=True)
+            say(line, err=True)
         else:  # names of files may look like rich's own language
             self._progress.console.print(
-                line, markup=False, emoji=False, highlight=False, soft_wrap=True
+                escaped(line), markup=False, emoji=False, highlight=False, soft_wrap=True
             )
 
     def __enter__(self) -> TransferBar:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -16,6 +15,7 @@ from backlotfs.errors import BacklotError, SettingsError
 from backlotfs.export.destination import MANIFEST, WORKSPACE, Destination, UnsafeDestination
 from backlotfs.export.items import find_items, printable
 from backlotfs.export.verifying import check_files, read_entries, strangers
+from backlotfs.terminal import say, say_json
 
 #: More are only counted.
 _STRANGERS_SHOWN = 10
@@ -83,23 +83,23 @@ def _verify(destination: Destination, sources: Sequence[str], jobs: int, as_json
             "not_in_manifest": unknown,
             "unfinished": unfinished,
         }
-        click.echo(json.dumps(report))
+        say_json(report)
     else:
         _say_strangers(unknown, unfinished)
-        click.echo(f"{checked} files, {in_words(total_bytes)}, checked; {len(problems)} wrong")
+        say(f"{checked} files, {in_words(total_bytes)}, checked; {len(problems)} wrong")
     if problems:
         raise CopyDiffers(f"{len(problems)} files are not as they should be, each is named above")
 
 
 def _say_strangers(unknown: list[str], unfinished: int | None) -> None:
     for name in unknown[:_STRANGERS_SHOWN]:
-        click.echo(f"not in the manifest: {printable(name)}")
+        say(f"not in the manifest: {printable(name)}")
     if len(unknown) > _STRANGERS_SHOWN:
-        click.echo(f"not in the manifest: {len(unknown) - _STRANGERS_SHOWN} more")
+        say(f"not in the manifest: {len(unknown) - _STRANGERS_SHOWN} more")
     if unfinished is None:
-        click.echo(f"{WORKSPACE} is not yours: an export of another user may be unfinished")
+        say(f"{WORKSPACE} is not yours: an export of another user may be unfinished")
     elif unfinished:
-        click.echo(f"{unfinished} files are half exported; run the export again")
+        say(f"{unfinished} files are half exported; run the export again")
 
 
 def _size_of(destination: Destination, name: str) -> int:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-
-import click
 
 from backlotfs.cli.mounted_files import mounted_files
 from backlotfs.cli.transfer_bar import TransferBar, in_words
 from backlotfs.cli.warm_run import Warmed, WarmRun
 from backlotfs.errors import BacklotError
 from backlotfs.export.items import printable
+from backlotfs.terminal import say, say_json
 
 #: What is said of files that are held, or not, by the command.
 _DONE = {"warm": "on the disk", "pin": "pinned"}
@@ -78,9 +76,9 @@ def report(files: Sequence[Warmed], command: str, as_json: bool, took_s: float) 
             "failed": len(failed),
             "seconds": round(took_s, 3),
         }
-        click.echo(json.dumps(summary))
+        say_json(summary)
     else:
-        click.echo(
+        say(
             f"{len(files) - len(failed)} files, {in_words(held)}, are {_DONE[command]}; "
             f"{in_words(fetched)} fetched for it"
         )

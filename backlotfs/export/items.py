@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from backlotfs.errors import SettingsError
+from backlotfs.terminal import field
 
 #: A size that the mount does not know yet is asked for again after this, and so many times:
 #: a new library of thousands needs minutes, the API's rate limit being what it is.
@@ -101,7 +102,7 @@ def kept_apart(items: Iterable[Item]) -> tuple[list[Item], list[Problem]]:
 
 def printable(name: str) -> str:
     """A name fit for one line of a terminal, whatever it holds."""
-    return name if name.isprintable() else repr(name)[1:-1]
+    return field(name)
 
 
 def reason_of(error: OSError) -> str:

@@ -20,7 +20,12 @@ MAX_NAME_BYTES = 255
 #: `C:\dir\`, `\\server\share\`, `/Users/me/`: what some browsers and FTP clients put before it.
 _CLIENT_PATH = re.compile(r"\A(?:(?:[A-Za-z]:|\\)[\\/].*[\\/]|[A-Za-z]:[\\/]|/(?:.*/)?)", re.DOTALL)
 #: Control characters to their pictures (U+2400 …), "/" to fullwidth: rclone's encoding.
-_LOOK_ALIKES = {code: 0x2400 + code for code in range(0x20)} | {0x7F: 0x2421, ord("/"): 0xFF0F}
+#: Terminals obey C1 controls as well (0x80 to 0x9F): they get the pictures of their C0 fellows.
+_LOOK_ALIKES = (
+    {code: 0x2400 + code for code in range(0x20)}
+    | {0x80 + code: 0x2400 + code for code in range(0x20)}
+    | {0x7F: 0x2421, ord("/"): 0xFF0F}
+)
 _DOT_NAMES = {".": "\uff0e", "..": "\uff0e\uff0e"}
 #: An extension is short and plain; "Dr. Strangelove and the rest" has none.
 _EXTENSION = re.compile(r"(?<=.)(\.[A-Za-z0-9_-]{1,16})\Z", re.DOTALL)

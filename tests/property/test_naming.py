@@ -17,7 +17,7 @@ def assert_legal(name: str) -> None:
     """Fit for a directory entry of any Linux file system."""
     assert name not in ("", ".", "..")
     assert "/" not in name
-    assert not [character for character in name if ord(character) < 0x20 or character == "\x7f"]
+    assert "Cc" not in map(unicodedata.category, name), "no C0, DEL or C1"
     assert len(name.encode()) <= MAX_NAME_BYTES
     assert unicodedata.is_normalized("NFC", name)
 
