@@ -168,15 +168,16 @@ class QuotaWindow:
         """A call has ended; ``status`` None: the answer said nothing, or none came."""
         self._advance(now_s)
         self._trial_s = -math.inf
-        if self._in_flight:
-            self._in_flight.popleft()
+        # not before this; answers overtake each other
+        sent_s = self._in_flight.popleft() if self._in_flight else -math.inf
         if status is None:
             self._left, self._told_s = self._left - 1, now_s
             if self._open and not self._heard:  # the server's window opened before this moment
                 self._ends_s, self._heard = now_s + self.window_s, True
             return
         if not self._confirmed:
-            if status.resets_at_s > self._previous_end_s + self._near_s:
+            ended_s = self._previous_end_s
+            if status.resets_at_s > ended_s + self._near_s or sent_s >= ended_s + _END_MARGIN_S:
                 self._confirm(status, now_s)
             else:  # the last window's: it was not to be counted in this one
                 self._share_used = max(0, self._share_used - 1)
@@ -211,7 +212,10 @@ class QuotaWindow:
     @property
     def _share(self) -> int:
         """Calls of a window that all but `Priority.RENEWAL` may make; at least one."""
-        return max(1, math.floor(self.limit * (1 - self._reserve) + 1e-9))
+        return self._share_of(self.limit)
+
+    def _share_of(self, limit: int) -> int:
+        return max(1, math.floor(limit * (1 - self._reserve) + 1e-9))
 
     @property
     def _margin_s(self) -> float:
@@ -222,7 +226,9 @@ class QuotaWindow:
         left = self._left - len(self._in_flight)
         if priority is Priority.RENEWAL:
             return left
-        return min(self._share - self._share_used, left - self._held_back(left))
+        # Before its first answer, a window may be as small as the smallest that was seen.
+        share = self._share if self._confirmed else self._share_of(min(self._limits))
+        return min(share - self._share_used, left - self._held_back(left))
 
     def _held_back(self, left: int) -> int:
         """Credits that others will want before the window ends, if they go on as they began."""

@@ -90,6 +90,17 @@ def test_another_limit_is_learned(limit: int) -> None:
     assert took_s <= 5 * 60 * 1.05 + 5
 
 
+@pytest.mark.parametrize(("limit", "window_s"), [(40, 8.0), (60, 15.0), (30, 60.0)])
+def test_a_smaller_limit_is_not_exceeded_by_a_burst(limit: int, window_s: float) -> None:
+    """Many programs wait when a window begins: as many go as the last one was seen to bear."""
+    account = VirtualAccount(ModelServer(limit, window_s), latency_s=0.2)
+    account.call(Priority.LISTED)
+    account.settle()
+    took_s = account.crawl(3 * limit, Priority.WAITING, workers=3 * limit)
+    assert account.server.refusals == {}
+    assert took_s <= 5 * (window_s + 2)
+
+
 def test_a_remount_in_the_same_minute_keeps_the_reserve() -> None:
     """What an earlier mount spent looks like others' calls: no second share is taken."""
     account = VirtualAccount(ModelServer())
