@@ -32,6 +32,9 @@ from backlotfs.emulator.source_url import SourceUrls
 from backlotfs.emulator.transfer import Transfer
 from backlotfs.emulator.workers import TooManyWaiting, WorkerPool
 
+_SCANS = frozenset({"assets", "deleted_assets", "label", "label_assets", "labels_by_full_path"})
+"""Routes that may walk the whole library: always worked out beside the loop."""
+
 MOST_BODY_BYTES = 64 * 1024
 _MOST_HOST_LENGTH = 255
 _WORKERS = 8
@@ -48,7 +51,7 @@ API_HEADERS = {
 class Dispatcher:
     """Handles requests of both hosts. Its coroutines run on the emulator's loop.
 
-    Whatever looks at files or walks the library runs in threads, preview images in one of their
+    What looks at files or walks the library runs in threads, preview images in one of their
     own: nobody signs for them, and a frame of a new file can take seconds.
     """
 
@@ -63,6 +66,7 @@ class Dispatcher:
     ) -> None:
         """Serve ``library``, note requests in ``log``, go wrong as ``faults`` says."""
         self._settings = settings
+        self._library = library
         self._faults = faults
         self._log = log
         self._api = ApiSide(settings, library, urls)
@@ -182,6 +186,8 @@ class Dispatcher:
         refusal = self._source.refusal(received)
         if refusal is not None:
             return refusal
+        if not self._library.has_files:  # no hop between threads, and none to be cancelled in
+            return self._source.answer(received)
         return await self._workers.run(self._source.answer, received)
 
     async def _metered_answer(
@@ -214,6 +220,8 @@ class Dispatcher:
         refusal = self._api.refusal(received)
         if refusal is not None:
             return refusal
+        if not self._library.has_files and match.route not in _SCANS:
+            return self._api.answer(received, match)
         return await self._workers.run(self._api.answer, received, match)
 
 

@@ -41,6 +41,7 @@ class Library:
         self._deleted: list[DeletedAsset] = []
         self._kept: dict[str, dict[str, Content]] = {}
         self._ordered: tuple[EmulatedAsset, ...] | None = None
+        self._has_files = False
         for asset in assets:
             self.add(asset)
 
@@ -78,6 +79,11 @@ class Library:
     def __len__(self) -> int:
         """Number of assets."""
         return len(self._assets)
+
+    @property
+    def has_files(self) -> bool:
+        """Whether an asset's source is, or was, a file: to look at it may wait on a disk."""
+        return self._has_files
 
     def ordered(self) -> tuple[EmulatedAsset, ...]:
         """All assets, newest ``created_at`` first, then by embed code: the API's default order."""
@@ -233,6 +239,7 @@ class Library:
     def _put(self, asset: EmulatedAsset) -> EmulatedAsset:
         self._assets[asset.embed_code] = asset
         self._ordered = None
+        self._has_files = self._has_files or isinstance(asset.content, FileContent)
         return asset
 
     def _later_than(self, asset: EmulatedAsset) -> int:
