@@ -102,6 +102,7 @@ def failure_of(call: Callable[[str], None], url: str) -> str:
     assert time.monotonic() - began_s < LIMIT_S + SLACK_S
     assert type(caught.value).__name__ in (
         "RemoteUnavailable",
+        "AnswerTimedOut",
         "HostUnreachable",
         "DeadlineExceeded",
         "SourceDenied",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -293,7 +292,6 @@ def test_hosts_that_are_no_list(write: Write, value: str) -> None:
         ('api_secret = "s"', SECRET, SecretOrigin.ENVIRONMENT),
         ('api_secret_file = "{folder}/secret"', {}, SecretOrigin.FILE),
         ('api_secret_file = "{folder}/link"', {}, SecretOrigin.FILE),
-        ('api_secret_file = "{folder}/pipe"', {}, SecretOrigin.COMMAND),
         ('api_secret_command = "echo s"', {}, SecretOrigin.COMMAND),
         ("", {"CREDENTIALS_DIRECTORY": "{folder}"}, SecretOrigin.CREDENTIALS),
         (
@@ -306,16 +304,12 @@ def test_hosts_that_are_no_list(write: Write, value: str) -> None:
 def test_where_the_secret_is_from(
     write: Write, tmp_path: Path, setting: str, environ: dict[str, str], origin: SecretOrigin
 ) -> None:
-    """A pipe keeps nothing, and systemd's credentials are such by any name."""
+    """systemd's credentials are such by any name."""
     for name in ("secret", "api_secret"):
         write("s", name)
     (tmp_path / "link").symlink_to(tmp_path / "secret")
-    os.mkfifo(tmp_path / "pipe", 0o600)
     config = write(f'[profiles.a]\napi_key = "k"\n{setting.format(folder=tmp_path)}\n')
     environ = {name: value.format(folder=tmp_path) for name, value in environ.items()}
-    writer = threading.Thread(target=lambda: (tmp_path / "pipe").write_text("s"), daemon=True)
-    if "pipe" in setting:
-        writer.start()
     account = load_account(environ, config=config)
     assert account.secret_origin is origin
     assert account.secret_place
