@@ -157,11 +157,11 @@ def test_spent_credits_fail_a_stat_in_time(serve: Serve, mounted: MountIt) -> No
 
     wait_until(spent, "the credits to be spent")
     ended_requests(emulator)
-    calls = len(api_calls(emulator))
-    assert calls <= 10
     found = scanned(scanning(mount, [str(asset.original_file_name) for asset in many]))
     failed = [each for each in found if each.errno]
     assert len(failed) >= 10
     assert {each.errno for each in failed} == {errno.ETIMEDOUT}
     assert max(each.took_s for each in failed) < TIMEOUT_S + 8
-    assert len(api_calls(emulator)) <= calls + 1
+    # Calls under way when the credits seemed to be spent are among them.
+    assert len(api_calls(emulator)) <= 10
+    assert emulator.requests.count(status=429) == 0
