@@ -211,6 +211,7 @@ class SlotTable:
         """These sources' blocks stay, those that are here and those that come; or may go again."""
         self.pinned = self.pinned | words if stay else self.pinned - words
         self._exhausted = False
+        self._victims.clear()  # slots that may go again may be older than those chosen
         for slot in self._slots_of_any(words):
             at = slot * _WORDS + _USE
             self._words[at] = self._words[at] & ~_PINNED | (_PINNED if stay else 0)

@@ -109,6 +109,18 @@ def test_a_pinned_source_stays(tmp_path: Path) -> None:
         assert tier.pins() == []
 
 
+def test_an_unpinned_block_goes_by_its_age(tmp_path: Path) -> None:
+    """The next to go is the oldest, though others were chosen while it was pinned."""
+    with tier_at(tmp_path / "t") as tier:
+        keep(tier, key(0))
+        tier.pin("E1", '"v1"/9')
+        capacity(tier, tmp_path / "t")
+        keep(tier, key(0, "E2"))  # one goes for it, and those that follow are chosen
+        tier.unpin("E1", '"v1"/9')
+        keep(tier, key(1, "E2"))
+        assert tier.missing([key(0), key(0, "E2"), key(1, "E2")]) == [key(0)]
+
+
 def test_pins_may_fill_the_tier(tmp_path: Path) -> None:
     """Then others are not kept, until a pin goes."""
     with tier_at(tmp_path / "t", 16) as tier:
