@@ -61,8 +61,7 @@ class Notice(NamedTuple):
 
 def about(seconds: float) -> str:
     """A duration for people, in one or two units: ``40 s``, ``3 min``, ``2 h 5 min``."""
-    minutes = round(seconds / 60)
-    if minutes < 1:
+    if seconds < 59.5:
         return f"{max(1, round(seconds))} s"
-    hours, minutes = divmod(minutes, 60)
+    hours, minutes = divmod(round(seconds / 60), 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"

@@ -15,7 +15,8 @@ from backlotfs.namespace.notice import Notice, about
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
-        (0.0, "1 s"), (0.4, "1 s"), (1.0, "1 s"), (29.4, "29 s"), (31.0, "1 min"), (60.0, "1 min"),
+        (0.0, "1 s"), (0.4, "1 s"), (1.0, "1 s"), (29.4, "29 s"), (41.0, "41 s"),
+        (59.4, "59 s"), (59.5, "1 min"), (60.0, "1 min"), (89.0, "1 min"), (91.0, "2 min"),
         (180.0, "3 min"), (3570.0, "1 h 0 min"), (7500.0, "2 h 5 min"),
         (100 * 3600.0, "100 h 0 min"),
     ],
