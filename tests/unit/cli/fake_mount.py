@@ -20,6 +20,7 @@ class FakeMount:
         self.pinned: dict[str, str] = {}
         self.broken: dict[str, NoAnswer] = {}
         self.leaky = False
+        self.waiting: dict[str, list[float]] = {}  # by command: the waits for credits to come
         self.steps: list[tuple[str, int]] = []
 
     def add(self, name: str, size: int) -> Path:
@@ -34,6 +35,8 @@ class FakeMount:
         assert place == self.place
         if command in ("pin", "unpin", "pins"):
             return self._pins(command, path, more)
+        if self.waiting.get(command):
+            return {"waiting_s": self.waiting[command].pop(0)}
         if path.endswith(".json"):
             return {"made": True}
         name = path.removeprefix("/")

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from backlotfs.cli.mounted_files import MountedFile, mounted_files
+from backlotfs.cli.warm_run import Warmed, WarmRun
 from backlotfs.control.client import NoAnswer
 from backlotfs.errors import BacklotError, SettingsError
 from tests.unit.cli.fake_mount import KIB, FakeMount
+from tests.unit.fakes import PATIENCE_S
 
 WARM = import_module("backlotfs.cli.warm")
 FILES = import_module("backlotfs.cli.mounted_files")
+RUN = import_module("backlotfs.cli.warm_run")
 
 
 def warm(*words: str | Path) -> Result:
@@ -96,3 +101,50 @@ def test_what_was_pushed_out_again(mount: FakeMount) -> None:
     assert "10 B of it were let go for other blocks" in result.output
     assert isinstance(result.exception, BacklotError)
     assert result.exception.exit_code == 1
+
+
+@pytest.mark.parametrize("command", ["held", "warm"])
+def test_a_step_that_waits_for_a_credit_is_asked_again(
+    mount: FakeMount, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """Until it goes on; what it waits for is said meanwhile, and not counted as warm."""
+    monkeypatch.setattr(RUN, "CREDIT_LOOK_S", 0.01)
+    path = mount.add("a.mov", 10)
+    mount.waiting[command] = [41.0, 3.0]
+    said: list[str] = []
+    moved: list[int] = []
+    failed: list[Warmed] = []
+    run = WarmRun(1, moved=moved.append, failed=failed.append, waits=said.append)
+    files = run.look(mounted_files([path]))
+    run.warm(files)
+    assert [text for text in said if text] == [
+        "API credits: more in 41 s",
+        "API credits: more in 3 s",
+    ]
+    assert said[-1] == ""
+    assert (moved, failed, files[0].held) == ([10], [], 10)
+
+
+def test_ctrl_c_ends_a_wait_for_a_credit(mount: FakeMount, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the other jobs too, which would wait for ever."""
+    paths = [mount.add("a.mov", 10), mount.add("b.mov", 10)]
+    mount.waiting["warm"] = [0.0] * 1_000_000
+    waiting = threading.Event()
+
+    def ask(place: Path, command: str, *, path: str, **more: Any) -> dict[str, Any]:
+        if (command, path) == ("warm", "/a.mov"):
+            assert waiting.wait(PATIENCE_S), "b.mov waits"
+            raise KeyboardInterrupt
+        return mount.ask(place, command, path=path, **more)
+
+    monkeypatch.setattr(RUN, "ask", ask)
+    failed: list[Warmed] = []
+
+    def wait(text: str) -> None:
+        if text:
+            waiting.set()
+
+    run = WarmRun(2, moved=lambda _count: None, failed=failed.append, waits=wait)
+    with pytest.raises(KeyboardInterrupt):
+        run.warm(run.look(mounted_files(paths)))
+    assert [(one.file.inner, str(one.error)) for one in failed] == [("/b.mov", "stopped")]
