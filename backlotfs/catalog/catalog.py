@@ -75,6 +75,7 @@ class Catalog:
         self._heralds: list[Listener] = []
         self._lock = threading.Lock()
         self._refreshing = False
+        self._to_compare = False  # a saved listing is shown, which the API was not asked about yet
         self._idle = threading.Event()  # set while no refresh is under way
         self._idle.set()
         self._again: bool | None = None
@@ -97,8 +98,11 @@ class Catalog:
 
     @property
     def refreshing(self) -> bool:
-        """Whether a sync is under way in the background."""
-        return self._refreshing
+        """Whether a sync is under way in the background, or still due after `open_saved`.
+
+        So a saved listing is not taken for a fresh one in the moment before its first sync begins.
+        """
+        return self._refreshing or self._to_compare
 
     def subscribe(self, listener: Listener, *, beforehand: bool = False) -> None:
         """Have ``listener`` told of each new version from now on.
@@ -126,6 +130,7 @@ class Catalog:
             if not self._store.state().full_walk_at_s:
                 return False
             self.publish()
+            self._to_compare = True
         except StoreUnavailable as error:
             events.CATALOG_UNUSABLE.log(log, reason=error)
             return False
@@ -274,6 +279,7 @@ class Catalog:
             raise
         finally:
             self._looked_at = self._clock.monotonic()
+            self._to_compare = False
         self._last_error = None
         self._due_after_s = max(self._ttl_s, self._synchronizer.walk_interval_s())
         if done is Synced.ELSEWHERE:

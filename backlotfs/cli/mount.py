@@ -47,7 +47,10 @@ class MountFailed(BacklotError):
 
 
 class _MountCommand(click.Command):
-    """``--wait`` takes a value after ``=`` only, as GNU programs do: what follows is MOUNTPOINT."""
+    """``--wait`` takes a value after ``=`` only, as GNU programs do: what follows is MOUNTPOINT.
+
+    An optional value of click's own would be taken from the next word.
+    """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse, with the default value in place."""
@@ -136,13 +139,13 @@ class _MountCommand(click.Command):
     "--max-assets",
     type=click.IntRange(min=1),
     default=5_000_000,
-    help="A listing with more does not end, and is given up [5000000].",
+    help="Give up a listing that has more assets [5000000].",
 )
 @click.option(
     "--max-listing-bytes",
     type=Size(),
     default=20 * GIB,
-    help="The same of one whose answers are larger together [20G].",
+    help="Give up a listing whose answers are larger together [20G].",
 )
 @click.option("--include-type", multiple=True, metavar="TYPE", help="Only this asset type …")
 @click.option("--include-status", multiple=True, metavar="STATUS", help="Only this status …")
@@ -230,6 +233,8 @@ def mount(  # one parameter per option
 
     Returns once the mount answers and goes on in the background; -f stays.
     """
+    if foreground and wait is not None:
+        raise SettingsError("--wait is for a mount in the background; leave out -f")
     place = resolved(mountpoint)
     check_usable()
     cleared_dead = clear_dead(place)
@@ -283,8 +288,6 @@ def mount(  # one parameter per option
     _check_subtype(settings)
     if settings.shared_thumbnails is not None:
         check_installed("--shared-thumbnails")
-    if foreground and wait is not None:
-        raise SettingsError("--wait is for a mount in the background; leave out -f")
     if foreground:
         _stay(settings, cleared_dead=cleared_dead)
         return
@@ -295,19 +298,20 @@ def mount(  # one parameter per option
 
     where = settings.log_place
     where = "the journal (or syslog)" if where == "syslog" else where
-    listing = ListingProgress() if wait is not None else None
-    outcome = run_in_background(
-        work,
-        f"mounted {settings.source} on {place}; its log is in {where}",
-        listing or (lambda _assets: None),
-    )
-    if listing is not None:
-        listing.end()
+    said = f"mounted {settings.source} on {place}; its log is in {where}"
+    if wait is None:
+        outcome = run_in_background(work, said)
+    else:
+        with ListingProgress() as listing:
+            outcome = run_in_background(work, said, listing.show)
     if outcome["code"]:
         raise MountFailed(outcome)
     say(outcome["line"])
     if wait is not None:
-        say(in_a_line(wait_for(place, wait)))
+        answer = wait_for(place, wait)
+        if answer["stale"]:
+            say(f"backlotfs: the listing is not up to date: {answer['last_error']}", err=True)
+        say(in_a_line(answer))
 
 
 def _given() -> set[str]:

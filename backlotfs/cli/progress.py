@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -44,11 +45,16 @@ def credits_note(answer: dict[str, Any]) -> str:
 
 def in_a_line(answer: dict[str, Any]) -> str:
     """How far it is, in one line."""
-    sizes, left = answer["sizes"], sizes_left(answer)
-    parts = [f"{sizes['total'] - left} of {sizes['total']} sizes known"]
-    if left and sizes["seconds_left"] is not None:
-        parts.append(f"about {about(sizes['seconds_left'])} left")
-    return ", ".join(filter(None, (*parts, credits_note(answer))))
+    total = answer["sizes"]["total"]
+    known = f"{total - sizes_left(answer)} of {total} sizes known"
+    return ", ".join(filter(None, (known, _still_to_wait(answer))))
+
+
+def _still_to_wait(answer: dict[str, Any]) -> str:
+    """``about 3 min left, API credits: more in 41 s``, as far as it is known."""
+    seconds = answer["sizes"]["seconds_left"]
+    time_left = f"about {about(seconds)} left" if seconds and sizes_left(answer) else ""
+    return ", ".join(filter(None, (time_left, credits_note(answer))))
 
 
 class SizesBar:
@@ -68,40 +74,43 @@ class SizesBar:
 
     def show(self, answer: dict[str, Any]) -> None:
         """Take the figures of an answer to ``status``."""
-        sizes, left = answer["sizes"], sizes_left(answer)
-        notes = []
-        if left and sizes["seconds_left"] is not None:
-            notes.append(f"about {about(sizes['seconds_left'])} left")
-        notes.append(credits_note(answer))
+        total = answer["sizes"]["total"]
         self.progress.update(
             self._task,
-            total=sizes["total"],
-            completed=sizes["total"] - left,
-            left=", ".join(filter(None, notes)),
+            total=total,
+            completed=total - sizes_left(answer),
+            left=_still_to_wait(answer),
         )
 
 
 class ListingProgress:
-    """Shows the number of assets while a library is listed for the first time."""
+    """Shows the number of assets while a library is listed for the first time; a context manager.
+
+    Not by rich: its bars draw on a thread, and a process with threads must not fork for the mount.
+    """
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True)
+        self._on_terminal = sys.stderr.isatty()
         self._said_s = time.monotonic()
 
-    def __call__(self, assets: int) -> None:
+    def show(self, assets: int) -> None:
         """So many assets are listed by now."""
-        if self._console.is_terminal:
-            self._console.file.write(f"\rlisting the library: {assets} assets ")
-            self._console.file.flush()
+        if self._on_terminal:
+            sys.stderr.write(f"\rlisting the library: {assets} assets ")
+            sys.stderr.flush()
         elif time.monotonic() - self._said_s >= LINE_S:
             self._said_s = time.monotonic()
             say(f"listing the library: {assets} assets", err=True)
 
-    def end(self) -> None:
+    def __enter__(self) -> Self:
+        """Show nothing yet."""
+        return self
+
+    def __exit__(self, *_failure: object) -> None:
         """Take the line away."""
-        if self._console.is_terminal:
-            self._console.file.write("\r\033[K")
-            self._console.file.flush()
+        if self._on_terminal:
+            sys.stderr.write("\r\033[K")
+            sys.stderr.flush()
 
 
 def wait_for(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from backlotfs.emulator import Fault
 from tests.conftest import Serve
 from tests.support import commands
 from tests.support.deadlines import wait_until
@@ -60,6 +62,40 @@ def test_a_mount_in_the_background_waits_for_its_sizes(
     assert before.stdout == after.stdout
     lines = after.stdout.splitlines()
     assert [name for name in shown if not any(line.endswith(name) for line in lines)] == []
+
+
+@pytest.mark.parametrize("wait", ["--wait", "--wait=sizes"])
+def test_a_saved_listing_is_brought_up_to_date(
+    serve: Serve, mountpoint: Path, tmp_path: Path, wait: str
+) -> None:
+    """A later mount answers from its catalog at once; what was uploaded since is waited for."""
+    emulator = serve(*ASSETS)
+    config = commands.write_config(tmp_path / "config.toml", emulator)
+    words = ("mount", wait, "--config", config, "--cache-dir", tmp_path / "cache", mountpoint)
+    assert commands.run(*words, home=tmp_path).returncode == 0
+    assert commands.run("umount", mountpoint, home=tmp_path).returncode == 0
+    emulator.library.add(video("new.mov", 99, created_at=int(time.time())))
+    done = commands.run(*words, home=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "new.mov" in os.listdir(mountpoint)
+    if wait == "--wait=sizes":
+        assert done.stdout.splitlines()[-1] == "11 of 11 sizes known"
+
+
+def test_a_listing_that_is_not_up_to_date_is_said(
+    serve: Serve, mountpoint: Path, tmp_path: Path
+) -> None:
+    """The API is down: the mount of a known library stays, and nobody is told that it is fresh."""
+    emulator = serve(*ASSETS)
+    config = commands.write_config(tmp_path / "config.toml", emulator)
+    words = ("mount", "--wait", "--config", config, "--cache-dir", tmp_path / "cache", mountpoint)
+    assert commands.run(*words, home=tmp_path).returncode == 0
+    assert commands.run("umount", mountpoint, home=tmp_path).returncode == 0
+    emulator.faults.add(Fault.of("status", status=503), route="assets")
+    done = commands.run(*words, home=tmp_path)
+    assert done.returncode == 0
+    assert "the listing is not up to date" in done.stderr
+    assert len(os.listdir(mountpoint)) == len(ASSETS)
 
 
 def test_a_mount_says_how_long_its_sizes_take(

@@ -64,6 +64,26 @@ def test_open_saved(tmp_path: Path, synced: SyncedCatalog) -> None:
         again.store.close()
 
 
+@pytest.mark.parametrize("error", [None, RemoteUnavailable("down")])
+def test_a_saved_listing_is_not_fresh(
+    tmp_path: Path, synced: SyncedCatalog, error: RemoteUnavailable | None
+) -> None:
+    """It counts as being refreshed until the API was asked what changed, or did not answer."""
+    synced.load()
+    assert not synced.catalog.refreshing
+    again = SyncedCatalog(tmp_path)
+    try:
+        assert again.catalog.open_saved()
+        assert again.catalog.refreshing
+        again.api.error, again.api.fail_at = error, 1
+        again.catalog.refresh()
+        again.workers.run_all()
+        assert not again.catalog.refreshing
+        assert again.catalog.last_error is error
+    finally:
+        again.store.close()
+
+
 def test_the_end_of_the_mount_cuts_a_refresh_short(
     synced: SyncedCatalog, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -39,6 +39,7 @@ class Command:
         self.outcome: Outcome = {"code": 0, "line": "mounted"}
         self.error: Exception | None = None
         self.more = ""
+        self.words: tuple[str, ...] = (str(place),)
         monkeypatch.setattr(MODULE, "check_usable", lambda: None)
         monkeypatch.setattr(MODULE, "serve_mount", self._serve)
         monkeypatch.setattr(MODULE, "run_in_background", self._background)
@@ -50,7 +51,10 @@ class Command:
         ready(self.more)
 
     def _background(
-        self, work: Callable[[Ready], Outcome], said: str, _progress: Callable[[int], None]
+        self,
+        work: Callable[[Ready], Outcome],
+        said: str,
+        _progress: Callable[[int], None] = lambda _assets: None,
     ) -> Outcome:
         told = Told()
         outcome = work(told)
@@ -61,7 +65,7 @@ class Command:
     def run(self, *arguments: str, **environ: str) -> Result:
         """With credentials in the environment."""
         runner = CliRunner(env=CREDENTIALS | environ)
-        return runner.invoke(MODULE.mount, [str(self.place), *arguments])
+        return runner.invoke(MODULE.mount, [*self.words, *arguments])
 
 
 @pytest.fixture
@@ -207,6 +211,64 @@ def test_in_the_background(command: Command, monkeypatch: pytest.MonkeyPatch) ->
     assert command.run().output.endswith("mnt.log\nthe sizes of 703 files are not known yet\n")
     monkeypatch.setattr(MODULE.logs, "default_place", lambda _name: "syslog")
     assert "the journal (or syslog)" in command.run().output
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (("--wait", "PLACE"), "listing"),
+        (("PLACE", "--wait"), "listing"),
+        (("--wait=listing", "PLACE"), "listing"),
+        (("--wait=sizes", "PLACE"), "sizes"),
+    ],
+)
+def test_waiting(
+    command: Command, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], what: str
+) -> None:
+    """The word after ``--wait`` is never its value; how far it is, and what is old, is said."""
+    waited: list[tuple[Path, str]] = []
+    answer = {
+        "sizes": {"total": 10, "sized": 9, "missing": 1, "seconds_left": None},
+        "credits": {"more_in_s": None, "waiting": [0]},
+        "stale": False,
+        "last_error": None,
+    }
+
+    def wait_for(place: Path, what: str) -> dict[str, object]:
+        waited.append((place, what))
+        return answer
+
+    monkeypatch.setattr(MODULE, "wait_for", wait_for)
+    command.words = tuple(str(command.place) if word == "PLACE" else word for word in words)
+    result = command.run()
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert waited == [(command.place.resolve(), what)]
+    assert result.stdout.splitlines()[1:] == ["10 of 10 sizes known"]
+    answer |= {"stale": True, "last_error": "the API is down"}
+    result = command.run()
+    assert result.exit_code == 0
+    assert result.stderr == "backlotfs: the listing is not up to date: the API is down\n"
+
+
+@pytest.mark.parametrize("words", [("--wait", "sizes"), ("--wait=",), ("--wait=everything",)])
+def test_no_value_of_wait(command: Command, words: tuple[str, ...]) -> None:
+    """A usage error: the value follows ``=``."""
+    result = command.run(*words)
+    assert result.exit_code == 2
+    assert command.settings == []
+
+
+def test_nobody_waits_for_a_mount_in_the_foreground(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused before anything is done; without --wait all is well."""
+    cleared: list[Path] = []
+    monkeypatch.setattr(MODULE, "clear_dead", cleared.append)
+    result = command.run("-f", "--wait")
+    assert isinstance(result.exception, SettingsError)
+    assert "leave out -f" in str(result.exception)
+    assert (command.settings, cleared) == ([], [])
+    assert command.run("-f").exit_code == 0
 
 
 def test_a_background_mount_that_fails(command: Command) -> None:
