@@ -12,21 +12,12 @@ from typing import Any
 
 import pytest
 
-from backlotfs.control import address
 from backlotfs.control.address import socket_path
 from backlotfs.control.client import NoAnswer, ask
 from backlotfs.control.server import MAX_REQUEST_BYTES, ControlServer
 from tests.unit.fakes import PATIENCE_S
 
 PLACE = Path("/mnt/library")
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where sockets are in this test."""
-    found = tmp_path / "run"
-    monkeypatch.setattr(address, "_folder", lambda: found)
-    return found
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import pytest
 
 from backlotfs.cli.stats import _processes, _summary
 from backlotfs.cli.status_text import one_line, status_lines
-from backlotfs.control import address, answers, client
+from backlotfs.control import answers, client
 from backlotfs.control.address import socket_path
 from backlotfs.control.answers import MOMENT, Maybe
 from backlotfs.control.client import NoAnswer, ask
@@ -41,14 +41,6 @@ while True:
     line.sendall(b'{"source": "curl evil"}\\n')
     line.close()
 """
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where sockets are in this test."""
-    found = tmp_path / "run"
-    monkeypatch.setattr(address, "_folder", lambda: found)
-    return found
 
 
 @pytest.fixture
