@@ -64,6 +64,7 @@ class _MountCommand(click.Command):
 @click.option(
     "--wait",
     type=click.Choice([LISTING, SIZES]),
+    metavar=f"[={LISTING}|{SIZES}]",
     help="Return when the listing is up to date (--wait), or all sizes are known (--wait=sizes).",
 )
 @account_options

@@ -13,8 +13,8 @@ from backlotfs.manual.blocks import Block, Code, Term, marked, term
 from backlotfs.manual.details import DETAILS
 
 _RECORD = re.compile(r"^((?:-[\w-]+, )*-[\w-]+)(?:[ ,](.*))?$")
-#: ``[a|b]`` of older, ``{a|b}`` of newer versions of click.
-_CHOICE = re.compile(r"^[\[{]([^][{}]*)[]}]$")
+#: ``[a|b]`` of older, ``{a|b}`` of newer versions of click; not ``[=a|b]``, which may be left out.
+_CHOICE = re.compile(r"^[\[{]([^][{}=]*)[]}]$")
 #: What click calls its own types, and what a reader understands.
 _METAVARS = {"INTEGER RANGE": "N", "INTEGER": "N", "TEXT": "TEXT", "DIRECTORY": "DIR"}
 
