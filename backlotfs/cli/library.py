@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
 
 import click
 import requests
@@ -28,28 +26,20 @@ from backlotfs.settings import Account, default_cache_dir
 from backlotfs.terminal import field, say, say_json
 from backlotfs.wiring import open_api, open_api_session
 
-R = TypeVar("R")
-
 _DEADLINE_S = 900.0
 
 
-def _name_options(command: Callable[..., R]) -> Callable[..., R]:
-    """Add the options that decide which names the mount shows."""
-    for option in (
-        click.option(
-            "--cache-dir",
-            type=click.Path(path_type=Path, file_okay=False),
-            help="The folder that `mount` is given: its catalog has the names [your cache folder].",
-        ),
-        click.option(
-            "--names",
-            type=click.Choice([mode.value for mode in NameMode]),
-            default=NameMode.ORIGINAL.value,
-            help="As `mount` is told [original].",
-        ),
-    ):
-        command = option(command)
-    return command
+_names_option = click.option(
+    "--names",
+    type=click.Choice([mode.value for mode in NameMode]),
+    default=NameMode.ORIGINAL.value,
+    help="As `mount` is told [original].",
+)
+_cache_dir_option = click.option(
+    "--cache-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The folder that `mount` is given: its catalog has the names [your cache folder].",
+)
 
 
 def _named_assets(
@@ -77,7 +67,8 @@ def _named_assets(
 
 @click.command("ls")
 @account_options
-@_name_options
+@_names_option
+@_cache_dir_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 def list_library(chosen: ChosenAccount, names: str, cache_dir: Path | None, as_json: bool) -> None:
     """List the library without mounting it: one asset a line, by the name that the mount shows.
@@ -100,7 +91,8 @@ def list_library(chosen: ChosenAccount, names: str, cache_dir: Path | None, as_j
 @click.command()
 @click.argument("asset")
 @account_options
-@_name_options
+@_names_option
+@_cache_dir_option
 @click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
 def info(
     asset: str, chosen: ChosenAccount, names: str, cache_dir: Path | None, as_json: bool

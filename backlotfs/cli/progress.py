@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from backlotfs.cli.mounted_files import place_of
+from backlotfs.cli.status_text import sizes_left
 from backlotfs.control.client import NoAnswer, ask
 from backlotfs.namespace.notice import about
 from backlotfs.terminal import say
@@ -27,12 +28,6 @@ LISTING, SIZES = "listing", "sizes"
 LOOK_S, LINE_S = 0.5, 10.0
 #: How often a mount is asked what a program that reads from it waits for.
 CREDITS_LOOK_S = 2.0
-
-
-def sizes_left(answer: dict[str, Any]) -> int:
-    """Files whose size is not known yet, of an answer to ``status``."""
-    sizes = answer["sizes"]
-    return int(sizes["total"] - sizes["sized"] - sizes["missing"])
 
 
 def credits_note(answer: dict[str, Any]) -> str:

@@ -13,8 +13,8 @@ from rich.live import Live
 from rich.text import Text
 
 from backlotfs.cli.mountpoints import MOUNTED, the_mount
-from backlotfs.cli.progress import SizesBar, in_a_line, sizes_left
-from backlotfs.cli.status_text import one_line, status_lines
+from backlotfs.cli.progress import SizesBar, in_a_line
+from backlotfs.cli.status_text import one_line, sizes_left, status_lines
 from backlotfs.control.client import ask
 from backlotfs.terminal import field, say, say_json
 

@@ -16,6 +16,12 @@ SHOWN_ERRORS, SHOWN_READERS = 5, 6
 Line = tuple[str, str]
 
 
+def sizes_left(answer: dict[str, Any]) -> int:
+    """Files whose size is not known yet."""
+    sizes = answer["sizes"]
+    return int(sizes["total"] - sizes["sized"] - sizes["missing"])
+
+
 def status_lines(answer: dict[str, Any]) -> list[Line]:
     """Everything that people want to know."""
     credits = answer["credits"]
@@ -69,7 +75,7 @@ def _waiting(waiting: list[dict[str, Any]]) -> list[Line]:
 
 def _library(answer: dict[str, Any]) -> list[Line]:
     sizes = answer["sizes"]
-    left = sizes["total"] - sizes["sized"] - sizes["missing"]
+    left = sizes_left(answer)
     lines = [
         ("assets", f"{answer['assets']}, {in_words(answer['size_bytes'])} as far as is known"),
         ("sizes", f"{sizes['sized']} known, {sizes['missing']} without a source, {left} to go"),

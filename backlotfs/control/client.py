@@ -66,8 +66,9 @@ def ask(
         raise _unusable(mountpoint, "it is not an object")
     if "error" in answer:
         code = answer.get("exit_code")
-        usable = isinstance(code, int) and not isinstance(code, bool) and 0 < code < _CODES
-        raise NoAnswer(str(answer["error"]), int(code) if usable and code is not None else 1)
+        if type(code) is not int or not 0 < code < _CODES:  # True is no code
+            code = 1
+        raise NoAnswer(str(answer["error"]), code)
     problem = problem_of(answer, command, brief=bool(arguments.get("brief")))
     if problem is not None:
         raise _unusable(mountpoint, problem)
