@@ -26,6 +26,9 @@ from backlotfs.terminal import say
 LISTING, SIZES = "listing", "sizes"
 #: How often a mount is asked, and how often a line is written where there is no terminal.
 LOOK_S, LINE_S = 0.5, 10.0
+#: A mount is left alone for so many times as long as its answer took: counting the sizes of 100 000
+#: files takes it half a second, in which it does little else.
+REST_FACTOR = 10.0
 #: How often a mount is asked what a program that reads from it waits for.
 CREDITS_LOOK_S = 2.0
 
@@ -123,7 +126,9 @@ def wait_for(
         bar.progress.start()
     try:
         while True:
+            began_s = time.monotonic()
             answer = ask(place, "status")
+            took_s = time.monotonic() - began_s
             listed = answer["synced_at"] and not answer["syncing"]
             if (listed or answer["stale"]) and (what == LISTING or not sizes_left(answer)):
                 return answer
@@ -132,7 +137,7 @@ def wait_for(
             elif time.monotonic() - said_s >= LINE_S:
                 said_s = time.monotonic()
                 say(in_a_line(answer), err=True)
-            sleep(LOOK_S)
+            sleep(max(LOOK_S, REST_FACTOR * took_s))
     finally:
         if bar is not None:
             bar.progress.stop()

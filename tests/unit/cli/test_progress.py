@@ -23,7 +23,7 @@ from backlotfs.cli.progress import (
     wait_for,
 )
 from backlotfs.control.client import NoAnswer
-from tests.unit.fakes import PATIENCE_S
+from tests.unit.fakes import PATIENCE_S, ManualClock
 
 MODULE = import_module("backlotfs.cli.progress")
 PLACE = Path("/mnt/library")
@@ -115,12 +115,31 @@ def test_credits_are_of_interest_to_those_who_wait() -> None:
     ids=["listing", "sizes", "stale", "sizes of what is stale"],
 )
 def test_waiting(mounted: Callable[..., Mount], what: str, answers: list[dict[str, Any]]) -> None:
-    """Until all of it is there, and no longer; a look every half second."""
+    """Until all of it is there, and no longer, with a rest between two looks."""
     mount = mounted(*answers)
     slept: list[float] = []
     assert wait_for(PLACE, what, sleep=slept.append) is answers[-1]
     assert mount.asked == [(PLACE, "status")] * len(answers)
-    assert slept == [MODULE.LOOK_S] * (len(answers) - 1)
+    assert len(slept) == len(answers) - 1
+    assert min(slept) >= MODULE.LOOK_S
+
+
+def test_a_mount_that_takes_long_to_answer_is_asked_less_often(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So that waiting for a large library does not slow it down."""
+    clock = ManualClock()
+    answers = [answer(4), answer(9), answer(10)]
+
+    def ask(_place: Path, _command: str) -> dict[str, Any]:
+        clock.advance(0.7)
+        return answers.pop(0)
+
+    monkeypatch.setattr(MODULE, "ask", ask)
+    monkeypatch.setattr(MODULE.time, "monotonic", clock.monotonic)
+    slept: list[float] = []
+    wait_for(PLACE, SIZES, sleep=slept.append)
+    assert slept == pytest.approx([7.0, 7.0])
 
 
 def test_waiting_in_a_pipe(
