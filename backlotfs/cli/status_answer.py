@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from backlotfs.api.rate_limiter import ApiRateLimiter
 from backlotfs.errors import BacklotError
 from backlotfs.reading.failures import Failure
 from backlotfs.recent_rate import SPAN_S
@@ -76,7 +77,7 @@ def status_answer(
         "last_error": str(error) if error is not None else None,
         "cache": _cache(stack),
         "throughput": _throughput(stack, began_s),
-        "credits": stack.limiter.status()._asdict(),
+        "credits": _credits(stack.limiter),
         "waiting": _waiting(stack, waiting),
         "url_refreshes": stack.resolver.refreshes,
         "errors": [_failure(failure) for failure in stack.observed.failures.latest()],
@@ -86,6 +87,14 @@ def status_answer(
         },
         "log": settings.log_place,
     }
+
+
+def _credits(limiter: ApiRateLimiter) -> dict[str, Any]:
+    """What is left of the account's calls; null where the server does not count them."""
+    credits = limiter.status()._asdict()
+    if not limiter.counts_credits:
+        credits |= dict.fromkeys(("credits_left", "limit", "resets_in_s", "more_in_s"))
+    return credits
 
 
 def _waiting(stack: Stack, waiting: Iterable[WaitingProgram]) -> list[dict[str, Any]]:

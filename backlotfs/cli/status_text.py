@@ -43,14 +43,18 @@ def one_line(answer: dict[str, Any]) -> str:
     """What changes from second to second."""
     now, errors = answer["throughput"]["now"], answer["errors"]
     last = f", last failed {_error(errors[0])}" if errors else ""
+    left = answer["credits"]["credits_left"]
+    calls = "calls not counted" if left is None else f"{left} credits left"
     return (
         f"{_moment(datetime.now(UTC).timestamp())} read {_rate(now['read_bytes_per_s'])}, "
         f"fetched {_rate(now['fetched_bytes_per_s'])}, {answer['assets']} files, "
-        f"{answer['credits']['credits_left']} credits left{' STALE' * answer['stale']}{last}"
+        f"{calls}{' STALE' * answer['stale']}{last}"
     )
 
 
 def _credits(credits: dict[str, Any]) -> str:
+    if credits["limit"] is None:
+        return "not counted by this API"
     text = f"{credits['credits_left']} of {credits['limit']}"
     if credits["more_in_s"] is None:
         return f"{text} left"

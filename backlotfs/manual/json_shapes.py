@@ -81,9 +81,9 @@ SHAPES: dict[str, dict[str, str]] = {
         "throughput.since_start.fetched_bytes": "Bytes of sources that came over the line.",
         "throughput.since_start.read_bytes_per_s": "On the average since the mount began.",
         "throughput.since_start.fetched_bytes_per_s": "Likewise.",
-        "credits.credits_left": "API credits left in this window; null: the server names none.",
+        "credits.credits_left": "API credits left in this window; null: it counts no calls.",
         "credits.limit": "Of so many; null as above.",
-        "credits.resets_in_s": "Seconds until all are back.",
+        "credits.resets_in_s": "Seconds until all are back; null: no window is open.",
         "credits.refused_for_s": "Seconds for which the server wants no more calls.",
         "credits.more_in_s": "Seconds until an application's call can be made; null: now.",
         "credits.waiting": "Calls that wait: of a reader whose URL died, of an application, of a "

@@ -98,7 +98,8 @@ class Process:
                 sized_counts=lambda: SizedCounts(4, 1, 10),
             ),
             limiter=SimpleNamespace(
-                status=lambda: QuotaStatus(200, 300, None, 0.0, 41.0, (0, 2, 0, 0))
+                status=lambda: QuotaStatus(200, 300, None, 0.0, 41.0, (0, 2, 0, 0)),
+                counts_credits=True,
             ),
             resolver=SimpleNamespace(refreshes=7, refused=0),
             observed=Observed(

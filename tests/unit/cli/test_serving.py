@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from backlotfs.cli.status_text import status_lines
 from backlotfs.control.client import ask
 from backlotfs.errors import (
     BacklotError,
@@ -157,6 +158,17 @@ def test_questions_are_answered(process: Process) -> None:
     assert (stats["url_refreshes"], stats["disk"], stats["amplification"]) == (7, None, None)
     with pytest.raises(BacklotError):
         ask(Path("/mnt/x"), "status")
+
+
+def test_a_server_that_does_not_count_calls(process: Process) -> None:
+    """Nothing is told of credits: what the mount assumes of them is not so."""
+    answers: list[dict[str, Any]] = []
+    process.stack.limiter.counts_credits = False
+    process.during = lambda: answers.append(ask(Path("/mnt/x"), "status"))
+    process.serve()
+    credits = answers[0]["credits"]
+    assert [credits[key] for key in ("credits_left", "limit", "more_in_s")] == [None] * 3
+    assert "not counted by this API" in dict(status_lines(answers[0]))["API credits"]
 
 
 def test_who_waits_is_told(process: Process) -> None:
