@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -99,7 +99,10 @@ def stalled(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         for asset in ASSETS:
             mount.file_of(asset).stat()
         for name, (fault, _) in STALLS.items():
-            emulator.faults.add(fault, route="source", embed_code=FILES[name].embed_code)
+            chosen: dict[str, Any] = {"route": "source", "embed_code": FILES[name].embed_code}
+            emulator.faults.add(fault, offsets=(0, 1), **chosen)
+            # what is asked for further on gives nothing: each answer with bytes is time for a read
+            emulator.faults.add(Fault.stall(), offsets=(1, 8 * MIB), **chosen)
         later = (5 * MIB, 24 * MIB)
         emulator.faults.add(Fault.stall(), route="source", embed_code=MID.embed_code, offsets=later)
         with ThreadPoolExecutor(len(STALLS) + 1) as pool:
