@@ -521,7 +521,7 @@ class ApiRateLimiter:
                 self._wake_first()
 
     def _look(self) -> None:
-        """Write a line about the credits, if one is due. Without the lock: a log may stand still."""
+        """Write a line, if one is due. Not to be called with the lock: a log may stand still."""
         if self.counts_credits:
             self._alerts.look(self.status())
 
