@@ -28,7 +28,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable
 from enum import IntEnum
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from backlotfs import events
 from backlotfs.api.rate_status import RateStatus
@@ -36,8 +36,6 @@ from backlotfs.clock import Clock, Deadline
 from backlotfs.errors import Interrupted, RateLimited
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 #: Longest wait of one operation for a credit, where no option says otherwise.
 CREDIT_WAIT_S = 3600.0
