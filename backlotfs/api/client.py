@@ -101,18 +101,16 @@ class ApiClient:
         deadline: Deadline,
         where: str | None = None,
         include: str | None = None,
-        orderby: str | None = None,
         start: str | None = None,
-        fresh: bool = True,
     ) -> Iterator[AssetPage]:
-        """The library, page by page, newest first unless ``orderby`` says otherwise.
+        """The library, page by page, newest first.
 
         :param where: filter in the API's own language; a server without filters ignores it.
-        :param include: ``metadata``, ``labels`` or both, with a comma.
+        :param include: ``metadata``, ``labels``, ``streams`` or several of them, with commas.
         :param start: a page's ``next_page``, to go on there; the filter is in it.
         :raises ProtocolViolation: also when the pages go round in a circle.
         """
-        options = {"where": where, "include": include, "orderby": orderby}
+        options = {"where": where, "include": include}
         params = {name: value for name, value in options.items() if value}
         return self._pages(
             _ASSETS,
@@ -121,21 +119,12 @@ class ApiClient:
             deadline=deadline,
             size=self._page_size,
             start=start,
-            fresh=fresh,
         )
 
-    def iter_deleted(
-        self, *, deadline: Deadline, start: str | None = None, fresh: bool = True
-    ) -> Iterator[DeletedPage]:
+    def iter_deleted(self, *, deadline: Deadline) -> Iterator[DeletedPage]:
         """Recently deleted assets, page by page, newest deletion first."""
         return self._pages(
-            _DELETED,
-            {},
-            parsing.parse_deleted_page,
-            deadline=deadline,
-            size=self._page_size,
-            start=start,
-            fresh=fresh,
+            _DELETED, {}, parsing.parse_deleted_page, deadline=deadline, size=self._page_size
         )
 
     def get_asset(
@@ -217,11 +206,11 @@ class ApiClient:
             limit_bytes=MAX_CAPTION_BYTES,
         )
 
-    def labels(self, deadline: Deadline, *, fresh: bool = True) -> tuple[Label, ...]:
+    def labels(self, deadline: Deadline) -> tuple[Label, ...]:
         """Every label of the account."""
         found: list[Label] = []
         meter = ListingMeter("labels", IN_MEMORY)
-        for page in self._pages(_LABELS, {}, parsing.parse_labels, deadline=deadline, fresh=fresh):
+        for page in self._pages(_LABELS, {}, parsing.parse_labels, deadline=deadline):
             meter.page_in_memory([label.id for label in page.labels], size_bytes=page.size_bytes)
             found.extend(page.labels)
             for reason in page.skipped:
@@ -259,7 +248,6 @@ class ApiClient:
         parse: Callable[[bytes], P],
         *,
         deadline: Deadline,
-        fresh: bool,
         size: PageSize | None = None,
         start: str | None = None,
     ) -> Iterator[P]:
@@ -272,7 +260,6 @@ class ApiClient:
                 parse,
                 deadline=deadline,
                 purpose=_LISTING,
-                fresh=fresh,
                 retry_timeouts=retry_timeouts,
             )
 
