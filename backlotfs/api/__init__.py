@@ -1,10 +1,12 @@
 """The library's JSON API: signed requests, listing, records.
 
-One call goes ``client`` (routes) → ``requester`` (signature, retries, clock and credits) →
-``transport`` (one exchange, bounded) → ``answers`` (status and JSON, or a typed error) →
-``parsing`` (records). ``signing``, ``parsing``, ``paging`` and ``answers`` are pure.
+One call goes ``client`` (routes) → ``requester`` (signature, retries, the server's clock) →
+``rate_limiter`` (wait for a credit) → ``transport`` (one exchange, bounded) → ``answers`` (status,
+or a typed error) → ``parsing`` (records, by ``bounded_json``). ``signing``, ``parsing``,
+``bounded_json``, ``paging`` and ``answers`` are pure.
 
-Threads: an :class:`~backlotfs.api.client.ApiClient` may be used by any number of threads. It
-keeps no lock: what it learns from answers (clock skew, credits) are single immutable values,
-replaced whole. Sleeps and I/O happen in the calling thread.
+Threads: an :class:`~backlotfs.api.client.ApiClient` may be used by any number of threads. Sleeps
+and I/O happen in the calling thread, without a lock. What it learns from answers is behind private
+locks (credits, page size, hosts that are down), or a single value that is replaced whole (clock
+skew).
 """

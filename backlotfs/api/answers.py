@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from backlotfs.api.bounded_json import MalformedJson, read_document
+from backlotfs.api.bounded_json import MalformedJson
 from backlotfs.api.rate_status import retry_after_s
 from backlotfs.api.server_text import message_of, one_line, plain_words
 from backlotfs.errors import (
@@ -54,20 +54,11 @@ class Answer:
     arrived_at_s: float
 
 
-def read_json(answer: Answer) -> object:
-    """The JSON of a success that speaks of one record.
-
-    :raises UnreadableAnswer: empty, HTML, or not whole.
-    :raises ProtocolViolation: too large, or nested beyond reason.
-    """
-    return read_body(answer, read_document)
-
-
 def read_body(answer: Answer, read: Callable[[bytes], T]) -> T:
     """What ``read`` makes of the body of a success.
 
-    :raises UnreadableAnswer: empty, HTML, or not whole.
-    :raises ProtocolViolation: it is not what was asked for.
+    :raises UnreadableAnswer: empty, HTML, or not whole: ``read`` raised `MalformedJson`.
+    :raises ProtocolViolation: ``read``'s; it is not what was asked for.
     """
     where = f"{answer.host} answered {answer.route} with"
     try:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeVar
 from urllib.parse import quote
 
 import requests
 
 from backlotfs import events
 from backlotfs.api import parsing
+from backlotfs.api.bounded_json import MAX_RECORD_CHARS, read_document
 from backlotfs.api.credentials import Credentials
 from backlotfs.api.listing_limits import IN_MEMORY, ListingMeter
 from backlotfs.api.page_size import PageSize
-from backlotfs.api.paging import walk
+from backlotfs.api.paging import Page, walk
 from backlotfs.api.rate_limiter import ApiRateLimiter, Priority, Purpose, Turn
-from backlotfs.api.records import Asset, AssetPage, DeletedPage, Label, LabelPage, Source
+from backlotfs.api.records import Asset, AssetPage, DeletedPage, Label, Source
 from backlotfs.api.requester import SignedRequester
 from backlotfs.api.transport import DEFAULT_LIMITS
 from backlotfs.clock import Clock, Deadline
@@ -24,6 +26,8 @@ from backlotfs.time_limits import TimeLimits
 from backlotfs.wire.retrying import RetryPolicy
 
 _LOG = logging.getLogger(__name__)
+T = TypeVar("T")
+P = TypeVar("P", bound=Page)
 _ASSETS = "/v2/assets"
 _DELETED = "/v2/deleted_assets"
 _LABELS = "/v2/labels"
@@ -97,46 +101,30 @@ class ApiClient:
         deadline: Deadline,
         where: str | None = None,
         include: str | None = None,
-        orderby: str | None = None,
         start: str | None = None,
-        fresh: bool = True,
     ) -> Iterator[AssetPage]:
-        """The library, page by page, newest first unless ``orderby`` says otherwise.
+        """The library, page by page, newest first.
 
         :param where: filter in the API's own language; a server without filters ignores it.
-        :param include: ``metadata``, ``labels`` or both, with a comma.
+        :param include: ``metadata``, ``labels``, ``streams`` or several of them, with commas.
         :param start: a page's ``next_page``, to go on there; the filter is in it.
         :raises ProtocolViolation: also when the pages go round in a circle.
         """
-        options = {"where": where, "include": include, "orderby": orderby}
+        options = {"where": where, "include": include}
         params = {name: value for name, value in options.items() if value}
-        return self._asset_pages(_ASSETS, params, deadline=deadline, start=start, fresh=fresh)
-
-    def iter_deleted(
-        self, *, deadline: Deadline, start: str | None = None, fresh: bool = True
-    ) -> Iterator[DeletedPage]:
-        """Recently deleted assets, page by page, newest deletion first."""
-
-        def fetch(params: Mapping[str, str], *, retry_timeouts: bool) -> DeletedPage:
-            return self._requester.get_page(
-                _DELETED,
-                params,
-                parsing.parse_deleted_page,
-                deadline=deadline,
-                purpose=_LISTING,
-                fresh=fresh,
-                retry_timeouts=retry_timeouts,
-            )
-
-        return walk(
-            fetch,
-            route=_DELETED,
-            first={},
+        return self._pages(
+            _ASSETS,
+            params,
+            parsing.parse_asset_page,
             deadline=deadline,
-            clock=self._clock,
             size=self._page_size,
             start=start,
-            prefix=self._requester.api.prefix,
+        )
+
+    def iter_deleted(self, *, deadline: Deadline) -> Iterator[DeletedPage]:
+        """Recently deleted assets, page by page, newest deletion first."""
+        return self._pages(
+            _DELETED, {}, parsing.parse_deleted_page, deadline=deadline, size=self._page_size
         )
 
     def get_asset(
@@ -150,7 +138,7 @@ class ApiClient:
         """One asset's record."""
         params = {"include": include} if include else {}
         route = _route(_ASSETS, embed_code)
-        return self._requester.get(
+        return self._record(
             route, params, parsing.parse_asset, deadline=deadline, purpose=_LISTING, fresh=fresh
         )
 
@@ -177,20 +165,15 @@ class ApiClient:
         info = _route(_ASSETS, embed_code, "source_file_info")
         purpose = Purpose(priority, embed_code, turn)
         try:
-            found = self._requester.get(
-                streams,
-                {},
-                parsing.parse_streams,
-                deadline=deadline,
-                purpose=purpose,
-                fresh=fresh,
+            found = self._record(
+                streams, {}, parsing.parse_streams, deadline=deadline, purpose=purpose, fresh=fresh
             )
         except NoSuchEntry:
             found = None
         if found is not None:
             return found
         try:
-            source = self._requester.get(
+            source = self._record(
                 info,
                 {},
                 parsing.parse_source_file_info,
@@ -213,54 +196,70 @@ class ApiClient:
         :raises ProtocolViolation: more than :data:`MAX_CAPTION_BYTES`.
         """
         route = _route(_ASSETS, embed_code, "closed_captions")
-        return self._requester.get_document(
+        return self._requester.get(
             route,
+            {},
+            lambda body: body,
+            accept="*/*",
             deadline=deadline,
             purpose=Purpose(Priority.BACKGROUND),
             limit_bytes=MAX_CAPTION_BYTES,
         )
 
-    def labels(self, deadline: Deadline, *, fresh: bool = True) -> tuple[Label, ...]:
+    def labels(self, deadline: Deadline) -> tuple[Label, ...]:
         """Every label of the account."""
-        return self._every_label(_LABELS, deadline, fresh)
+        found: list[Label] = []
+        meter = ListingMeter("labels", IN_MEMORY)
+        for page in self._pages(_LABELS, {}, parsing.parse_labels, deadline=deadline):
+            meter.page_in_memory([label.id for label in page.labels], size_bytes=page.size_bytes)
+            found.extend(page.labels)
+            for reason in page.skipped:
+                events.LABEL_SKIPPED.log(_LOG, route=_LABELS, reason=reason)
+            if page.skipped_more:
+                reason = f"so are {page.skipped_more} more of this page"
+                events.LABEL_SKIPPED.log(_LOG, route=_LABELS, reason=reason)
+        return tuple(found)
 
-    def asset_labels(
-        self, embed_code: str, *, deadline: Deadline, fresh: bool = True
-    ) -> tuple[Label, ...]:
-        """The labels of one asset."""
-        return self._every_label(_route(_ASSETS, embed_code, "labels"), deadline, fresh)
-
-    def label_assets(
-        self,
-        label_id: str,
-        *,
-        deadline: Deadline,
-        include: str | None = None,
-        start: str | None = None,
-        fresh: bool = True,
-    ) -> Iterator[AssetPage]:
-        """The assets of one label, page by page; those of its descendants are not among them."""
-        route = _route(_LABELS, label_id, "assets")
-        params = {"include": include} if include else {}
-        return self._asset_pages(route, params, deadline=deadline, start=start, fresh=fresh)
-
-    def _asset_pages(
+    def _record(
         self,
         route: str,
-        first: dict[str, str],
+        params: Mapping[str, str],
+        parse: Callable[[object], T],
         *,
         deadline: Deadline,
-        start: str | None,
+        purpose: Purpose,
         fresh: bool,
-    ) -> Iterator[AssetPage]:
-        def fetch(params: Mapping[str, str], *, retry_timeouts: bool) -> AssetPage:
-            return self._requester.get_page(
+    ) -> T:
+        """What ``parse`` makes of an answer about one asset."""
+        return self._requester.get(
+            route,
+            params,
+            lambda body: parse(read_document(body)),
+            deadline=deadline,
+            purpose=purpose,
+            fresh=fresh,
+            limit_bytes=MAX_RECORD_CHARS,
+        )
+
+    def _pages(
+        self,
+        route: str,
+        first: Mapping[str, str],
+        parse: Callable[[bytes], P],
+        *,
+        deadline: Deadline,
+        size: PageSize | None = None,
+        start: str | None = None,
+    ) -> Iterator[P]:
+        """Page by page; the parameters are those of `walk`."""
+
+        def fetch(params: Mapping[str, str], *, retry_timeouts: bool) -> P:
+            return self._requester.get(
                 route,
                 params,
-                parsing.parse_asset_page,
+                parse,
                 deadline=deadline,
                 purpose=_LISTING,
-                fresh=fresh,
                 retry_timeouts=retry_timeouts,
             )
 
@@ -270,45 +269,10 @@ class ApiClient:
             first=first,
             deadline=deadline,
             clock=self._clock,
-            size=self._page_size,
+            size=size,
             start=start,
             prefix=self._requester.api.prefix,
         )
-
-    def _every_label(self, route: str, deadline: Deadline, fresh: bool) -> tuple[Label, ...]:
-        def fetch(params: Mapping[str, str], *, retry_timeouts: bool) -> LabelPage:
-            return self._requester.get_page(
-                route,
-                params,
-                parsing.parse_labels,
-                deadline=deadline,
-                purpose=_LISTING,
-                fresh=fresh,
-                retry_timeouts=retry_timeouts,
-            )
-
-        found: list[Label] = []
-        known: set[str] = set()
-        meter = ListingMeter("labels", IN_MEMORY)
-        for page in walk(
-            fetch,
-            route=route,
-            first={},
-            deadline=deadline,
-            clock=self._clock,
-            prefix=self._requester.api.prefix,
-        ):
-            before = len(known)
-            known.update(label.id for label in page.labels)
-            new = len(known) - before
-            meter.page(records=len(page.labels), new=new, size_bytes=page.size_bytes)
-            found.extend(page.labels)
-            for reason in page.skipped:
-                events.LABEL_SKIPPED.log(_LOG, route=route, reason=reason)
-            if page.skipped_more:
-                reason = f"so are {page.skipped_more} more of this page"
-                events.LABEL_SKIPPED.log(_LOG, route=route, reason=reason)
-        return tuple(found)
 
 
 def _route(collection: str, identifier: str, *rest: str) -> str:

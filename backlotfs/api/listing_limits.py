@@ -6,6 +6,7 @@ with empty pages. What has come so far is on disk or in memory, so each listing 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from backlotfs.errors import ProtocolViolation
@@ -51,6 +52,13 @@ class ListingMeter:
         self._records = records
         self._size_bytes = size_bytes
         self._idle_pages = 0
+        self._known: set[str] = set()
+
+    def page_in_memory(self, ids: Collection[str], *, size_bytes: int) -> None:
+        """As `page`, where nobody else tells which records are new: their ids are remembered."""
+        before = len(self._known)
+        self._known.update(ids)
+        self.page(records=len(ids), new=len(self._known) - before, size_bytes=size_bytes)
 
     def page(self, *, records: int, new: int, size_bytes: int) -> None:
         """A page came.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Protocol, TypeVar
 from urllib.parse import parse_qsl, urlsplit
@@ -96,7 +97,7 @@ def walk(
         size.resume(_limit_of(params))
     followed = set() if start is None else {_place(params)}
     while True:
-        began_s = clock.monotonic()
+        began_s, left_s = clock.monotonic(), deadline.remaining_s()
         try:
             page, params = _fetch(fetch, params, size)
         except NoSuchEntry:
@@ -104,6 +105,8 @@ def walk(
                 return
             raise
         took_s = clock.monotonic() - began_s
+        if math.isfinite(left_s):  # it did not run while a call waited for a credit
+            took_s = left_s - deadline.remaining_s()
         deadline.extend(took_s)
         if size is not None:
             size.in_time(took_s)

@@ -28,7 +28,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable
 from enum import IntEnum
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from backlotfs import events
 from backlotfs.api.rate_status import RateStatus
@@ -36,8 +36,6 @@ from backlotfs.clock import Clock, Deadline
 from backlotfs.errors import Interrupted, RateLimited
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 #: Longest wait of one operation for a credit, where no option says otherwise.
 CREDIT_WAIT_S = 3600.0
@@ -378,9 +376,12 @@ class ApiRateLimiter:
         try:
             with self._lock:
                 self._check_open()
-                if not self._free_of_charge:
-                    place = _Place(priority, key, threading.Condition(self._lock))
-                    self._acquire(place, began_s - waited_s)
+                if self._free_of_charge:
+                    return
+                place = _Place(priority, key, threading.Condition(self._lock))
+                self._queues[priority].append(place)
+                self._queued_keys[key] += 1
+            self._wait_in_queue(place, began_s - waited_s)
         finally:
             if deadline is not None:
                 deadline.extend(self._clock.monotonic() - began_s)
@@ -408,9 +409,10 @@ class ApiRateLimiter:
             self._speaks |= status is not None
             self._free_of_charge = not self._speaks
             self._window.on_accepted()
-            self._window.on_answer(status, self._clock.monotonic())
+            if not self._free_of_charge:
+                self._window.on_answer(status, self._clock.monotonic())
             self._wake_first()
-        self._alerts.look(self.status())
+        self._look()
 
     def returned(self, priority: Priority) -> None:
         """A call whose turn was taken is not made: its credit is for somebody else."""
@@ -438,7 +440,7 @@ class ApiRateLimiter:
             self._window.on_answer(status, now_s)
             self._window.on_refused(retry_after_s, now_s)
             self._wake_first()
-        self._alerts.look(self.status())
+        self._look()
 
     def wait_s(self, priority: Priority, ahead: int = 0) -> float:
         """Seconds until a call can be made after ``ahead`` others of its kind; 0.0: now."""
@@ -484,37 +486,42 @@ class ApiRateLimiter:
                 for place in queue:
                     place.changed.notify()
 
-    def _acquire(self, place: _Place, began_s: float) -> None:
-        self._queues[place.priority].append(place)
-        self._queued_keys[place.key] += 1
+    def _wait_in_queue(self, place: _Place, began_s: float) -> None:
         try:
             while True:
-                now_s = self._clock.monotonic()
-                if self._free_of_charge:
-                    return
-                is_first = self._first() is place
-                wait_s = self._window.next_slot_s(place.priority, now_s) - now_s
-                if is_first and wait_s <= 0:
-                    self._window.on_sent(place.priority, now_s)
-                    return
-                left_s = began_s + self.credit_wait_s - now_s
-                if left_s <= 0:
-                    raise RateLimited(
-                        f"no API credit came within {self.credit_wait_s:.0f} s",
-                        retry_after_s=max(0.0, wait_s),
-                    )
-                # The first looks at the clock again and again; it wakes the next when it goes.
-                longest_s = min(_LOOK_S, wait_s) if is_first and wait_s > 0 else _LOOK_S
+                with self._lock:
+                    self._check_open()
+                    now_s = self._clock.monotonic()
+                    if self._free_of_charge:
+                        return
+                    is_first = self._first() is place
+                    wait_s = self._window.next_slot_s(place.priority, now_s) - now_s
+                    if is_first and wait_s <= 0:
+                        self._window.on_sent(place.priority, now_s)
+                        return
+                    left_s = began_s + self.credit_wait_s - now_s
+                    if left_s <= 0:
+                        raise RateLimited(
+                            f"no API credit came within {self.credit_wait_s:.0f} s",
+                            retry_after_s=max(0.0, wait_s),
+                        )
+                    # The first looks at the clock again and again; it wakes the next when it goes.
+                    longest_s = min(_LOOK_S, wait_s) if is_first and wait_s > 0 else _LOOK_S
+                    self._wait(place.changed, min(longest_s, left_s))
                 if is_first:
-                    self._alerts.look(self.status())
-                self._wait(place.changed, min(longest_s, left_s))
-                self._check_open()
+                    self._look()
         finally:
-            self._queues[place.priority].remove(place)
-            self._queued_keys[place.key] -= 1
-            if not self._queued_keys[place.key]:
-                del self._queued_keys[place.key]
-            self._wake_first()
+            with self._lock:
+                self._queues[place.priority].remove(place)
+                self._queued_keys[place.key] -= 1
+                if not self._queued_keys[place.key]:
+                    del self._queued_keys[place.key]
+                self._wake_first()
+
+    def _look(self) -> None:
+        """Write a line, if one is due. Not to be called with the lock: a log may stand still."""
+        if self.counts_credits:
+            self._alerts.look(self.status())
 
     def _first(self) -> _Place | None:
         return next((queue[0] for queue in self._queues if queue), None)

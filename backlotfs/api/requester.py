@@ -14,15 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import requests
 
-from backlotfs.api.answers import (
-    Answer,
-    RequestExpired,
-    UnreadableAnswer,
-    read_body,
-    read_json,
-    refusal,
-)
-from backlotfs.api.bounded_json import MAX_RECORD_CHARS
+from backlotfs.api.answers import Answer, RequestExpired, UnreadableAnswer, read_body, refusal
 from backlotfs.api.credentials import Credentials
 from backlotfs.api.rate_limiter import ApiRateLimiter, Purpose
 from backlotfs.api.rate_status import http_date_s, read_rate
@@ -40,7 +32,6 @@ from backlotfs.errors import (
     CredentialsRefused,
     HostResting,
     HostUnreachable,
-    ProtocolViolation,
     RateLimited,
     RemoteUnavailable,
     SettingsError,
@@ -92,25 +83,17 @@ def _is_base(parts: SplitResult) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Form(Generic[T]):
-    """What an answer is to look like, and whether to ask again when it does not come in time."""
-
-    read: Callable[[Answer], T]
-    accept: str = "application/json"
-    limit_bytes: int = MAX_BODY_BYTES
-    retry_timeouts: bool = True
-
-
-@dataclass(frozen=True, slots=True)
 class _Request(Generic[T]):
-    """One call, before it is signed."""
+    """One call, before it is signed, and what its answer is to look like."""
 
     base: Base
     route: str
     params: Mapping[str, str]
+    read: Callable[[bytes], T]
     deadline: Deadline
     purpose: Purpose
-    form: _Form[T]
+    accept: str
+    limit_bytes: int
 
 
 class SignedRequester:
@@ -152,69 +135,37 @@ class SignedRequester:
         self,
         route: str,
         params: Mapping[str, str],
-        parse: Callable[[object], T],
+        read: Callable[[bytes], T],
         *,
         deadline: Deadline,
         purpose: Purpose,
-        fresh: bool,
+        fresh: bool = True,
+        accept: str = "application/json",
+        limit_bytes: int = MAX_BODY_BYTES,
+        retry_timeouts: bool = True,
     ) -> T:
-        """GET ``route``, which speaks of one asset, and parse its JSON.
+        """GET ``route``; the result is what ``read`` makes of the body.
 
         :param route: percent-encoded path without the prefix: ``/v2/assets``.
+        :param read: raises `MalformedJson`, after which the call is made again, or
+            `ProtocolViolation`.
         :param purpose: for the rate limiter.
         :param fresh: False lets a CDN host answer, up to 5 minutes late.
-        :raises BacklotError: the errors of :class:`~backlotfs.api.client.ApiClient`.
-        """
-        base = self.api if fresh or self._cdn is None else self._cdn
-        form = _Form(read_json, limit_bytes=MAX_RECORD_CHARS)
-        document = self._ask(_Request(base, route, params, deadline, purpose, form))
-        try:
-            return parse(document)
-        except ProtocolViolation as error:
-            raise ProtocolViolation(f"{base.host} answered {route} with {error}") from None
-
-    def get_page(
-        self,
-        route: str,
-        params: Mapping[str, str],
-        parse: Callable[[bytes], T],
-        *,
-        deadline: Deadline,
-        purpose: Purpose,
-        fresh: bool,
-        retry_timeouts: bool,
-    ) -> T:
-        """GET one page of a listing; ``parse`` reads it record by record, in bounded memory.
-
+        :param limit_bytes: a larger body, decompressed, is a `ProtocolViolation`.
         :param retry_timeouts: False: the first `AnswerTimedOut` is raised, for who can ask for a
             smaller page instead.
         :raises BacklotError: the errors of :class:`~backlotfs.api.client.ApiClient`.
         """
         base = self.api if fresh or self._cdn is None else self._cdn
-        form = _Form(lambda answer: read_body(answer, parse), retry_timeouts=retry_timeouts)
-        return self._ask(_Request(base, route, params, deadline, purpose, form))
-
-    def get_document(
-        self, route: str, *, deadline: Deadline, purpose: Purpose, limit_bytes: int
-    ) -> bytes:
-        """GET ``route``, whose answer is no JSON: its bytes as they are; none for a 204.
-
-        :raises ProtocolViolation: more than ``limit_bytes`` of them.
-        :raises BacklotError: the errors of :class:`~backlotfs.api.client.ApiClient`.
-        """
-        form = _Form(lambda answer: answer.body, "*/*", limit_bytes)
-        return self._ask(_Request(self.api, route, {}, deadline, purpose, form))
-
-    def _ask(self, request: _Request[T]) -> T:
+        request = _Request(base, route, params, read, deadline, purpose, accept, limit_bytes)
         return call_with_retries(
             lambda: self._signed(request),
             policy=self._retry,
-            deadline=request.deadline,
+            deadline=deadline,
             clock=self._clock,
-            doing=f"GET {request.route} from {request.base.host}",
+            doing=f"GET {route} from {base.host}",
             retryable=lambda error: (
-                _may_pass(error)
-                and (request.form.retry_timeouts or not isinstance(error, AnswerTimedOut))
+                _may_pass(error) and (retry_timeouts or not isinstance(error, AnswerTimedOut))
             ),
         )
 
@@ -261,7 +212,7 @@ class SignedRequester:
                     raise
 
     def _exchange(self, request: _Request[T], *, margin_s: int) -> T:
-        base, form = request.base, request.form
+        base = request.base
         counts = base is self.api  # towards the account's credits
         expires = round_expires(self._clock.now() + margin_s)
         query = signed_query(
@@ -275,8 +226,8 @@ class SignedRequester:
                 route=request.route,
                 deadline=request.deadline,
                 clock=self._clock,
-                accept=form.accept,
-                limit_bytes=form.limit_bytes,
+                accept=request.accept,
+                limit_bytes=request.limit_bytes,
                 limits=self._limits,
             )
         except BaseException as failure:
@@ -289,11 +240,7 @@ class SignedRequester:
         if counts:
             self._learn_time(answer)
         server_now_s = self._clock.now() + self.clock_skew_s
-        error = refusal(
-            answer,
-            expires=expires,
-            server_now_s=server_now_s,
-        )
+        error = refusal(answer, expires=expires, server_now_s=server_now_s)
         if counts and isinstance(error, RateLimited):
             self._limiter.refused(error.retry_after_s)
         elif counts:
@@ -303,7 +250,7 @@ class SignedRequester:
             )
         if error is not None:
             raise error
-        return form.read(answer)
+        return read_body(answer, request.read)
 
     def _learn_time(self, answer: Answer) -> None:
         date_s = http_date_s(answer.headers.get("Date"))

@@ -26,6 +26,7 @@ from backlotfs.clock import Clock, Deadline
 from backlotfs.errors import (
     BacklotError,
     CredentialsRefused,
+    Interrupted,
     NoSuchEntry,
     ProtocolViolation,
     RateLimited,
@@ -143,7 +144,7 @@ class CaptionCrawl:
                 self._again = False
             try:
                 self._round()
-            except StoreClosed:
+            except (StoreClosed, Interrupted):  # the mount ends
                 self._closed = True
             except CredentialsRefused as error:
                 self._rest(REFUSED_S, error)
@@ -203,7 +204,7 @@ class CaptionCrawl:
                         asked, in_a_row = asked + 1, 0
                     except RateLimited:
                         failed += 1  # no fault of this asset: the next round asks it
-                    except (CredentialsRefused, StoreUnavailable):
+                    except (CredentialsRefused, Interrupted, StoreUnavailable):
                         raise
                     except BacklotError as error:
                         log.debug("captions of %s: %s", asset.embed_code, error)

@@ -1,22 +1,28 @@
 """Given names: each stays with its asset while the asset is there, in each mode on its own.
 
-Works inside a transaction of its caller. `key_of` says what makes two names of a mode the same; of
-a key 63 bits of a hash are stored. Should two of a million names ever share them (1e-7), one gets
-its asset's id for no need; two assets never get the same name.
+Works inside a transaction of its caller, but for `given_names`, which opens the file itself.
+`key_of` says what makes two names of a mode the same; of a key 63 bits of a hash are stored. Should
+two of a million names ever share them (1e-7), one gets its asset's id for no need; two assets never
+get the same name.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import sqlite3
 from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
+from backlotfs import events
 from backlotfs.catalog.rows import NamelessAsset
 from backlotfs.catalog.store_documents import name_sources
+from backlotfs.trusted_paths import open_folder, real_path
+
+log = logging.getLogger(__name__)
 
 #: Name to what must differ between names; `str` where only the same name is the same.
 KeyOf = Callable[[str], str]
@@ -117,11 +123,18 @@ def _hash(key: str) -> int:
 def given_names(catalog: Path, mode: str) -> dict[str, str]:
     """Embed code to name, as a catalog's file has them now; empty where there is no such file.
 
-    For commands without a mount: it opens the file for reading only, and changes nothing.
+    For commands without a mount: nothing in the catalog changes. SQLite may leave its empty log
+    files beside it. A catalog in a folder that others can change is not read.
     """
-    if not catalog.exists():
+    try:
+        folder = open_folder(catalog.parent, make=False)
+    except FileNotFoundError:
         return {}
-    uri = f"file:{quote(os.fspath(catalog))}?mode=ro"
+    except OSError as error:
+        events.CATALOG_UNUSABLE.log(log, reason=error)
+        return {}
+    # The real path of the checked folder: no link on it, and nobody else can put one there.
+    uri = f"file:{quote(f'{real_path(folder)}/{catalog.name}')}?mode=ro"
     try:
         with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=5.0)) as connection:
             found = connection.execute(
@@ -130,5 +143,7 @@ def given_names(catalog: Path, mode: str) -> dict[str, str]:
                 (mode,),
             )
             return dict(found.fetchall())
-    except sqlite3.Error:  # of another version, or not a catalog: its mount will say so
+    except sqlite3.Error:  # not there, of another version, or not a catalog: its mount will say so
         return {}
+    finally:
+        os.close(folder)

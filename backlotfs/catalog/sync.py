@@ -13,7 +13,7 @@ on, as seldom as their cost demands. One mount of a library syncs at a time (a l
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Protocol, TypeVar
@@ -213,7 +213,6 @@ class Synchronizer:
         since = max(0, state.high_water_s - (1 if settled else OVERLAP_S))
         moment = datetime.fromtimestamp(since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         changed: list[Asset] = []
-        known: set[str] = set()
         meter = ListingMeter("changes", IN_MEMORY)
         pages = self._api.iter_pages(
             deadline=deadline,
@@ -224,9 +223,9 @@ class Synchronizer:
             self._tell_skipped(page)
             if any(0 < asset.updated_at_s < since for asset in page.assets):
                 return False
-            new = _add_new(known, page.assets)
             try:
-                meter.page(records=len(page.assets), new=new, size_bytes=page.size_bytes)
+                codes = [asset.embed_code for asset in page.assets]
+                meter.page_in_memory(codes, size_bytes=page.size_bytes)
             except EndlessListing as error:
                 raise _TooMuchChanged(str(error)) from None
             changed += page.assets
@@ -241,12 +240,11 @@ class Synchronizer:
 
     def _deleted_since(self, since_s: int, deadline: Deadline) -> list[DeletedAsset]:
         found: list[DeletedAsset] = []
-        known: set[str] = set()
         meter = ListingMeter("deletions", IN_MEMORY)
         try:
             for page in self._leased(self._api.iter_deleted(deadline=deadline)):
-                new = _add_new(known, page.deleted)
-                meter.page(records=len(page.deleted), new=new, size_bytes=page.size_bytes)
+                codes = [entry.embed_code for entry in page.deleted]
+                meter.page_in_memory(codes, size_bytes=page.size_bytes)
                 found += page.deleted
                 if any(0 < entry.deleted_at_s < since_s for entry in page.deleted):
                     break
@@ -281,10 +279,3 @@ def _tell(event: events.Event, result: WalkResult, *, at: int | None = None) -> 
         changed=len(result.changed),
         removed=len(result.removed),
     )
-
-
-def _add_new(known: set[str], records: Iterable[Asset | DeletedAsset]) -> int:
-    """How many of these were not known before; now they are."""
-    before = len(known)
-    known.update(record.embed_code for record in records)
-    return len(known) - before

@@ -10,6 +10,7 @@ import click
 import requests
 
 from backlotfs.api.credentials import Credentials
+from backlotfs.api.listing_limits import ListingLimits, ListingMeter
 from backlotfs.api.rate_limiter import ApiRateLimiter
 from backlotfs.api.records import Asset
 from backlotfs.api.server_text import one_line
@@ -53,7 +54,12 @@ def _named_assets(
     pages = open_api(account, clock, session, limiter=limiter).iter_pages(
         deadline=Deadline(_DEADLINE_S, clock)
     )
-    everything = [asset for page in pages for asset in page.assets]
+    everything: list[Asset] = []
+    meter = ListingMeter("assets", ListingLimits())
+    for page in pages:
+        codes = [asset.embed_code for asset in page.assets]
+        meter.page_in_memory(codes, size_bytes=page.size_bytes)
+        everything += page.assets
     identity = LibraryIdentity.of(
         account.api_url, Credentials(account.api_key, account.api_secret).account
     )

@@ -18,7 +18,7 @@ from unittest import mock
 from hypothesis import strategies as st
 
 from backlotfs.api import bounded_json, parsing
-from backlotfs.api.answers import Answer, read_body, read_json, refusal
+from backlotfs.api.answers import Answer, read_body, refusal
 from backlotfs.api.paging import cursor_params
 from backlotfs.api.rate_status import http_date_s, read_rate, retry_after_s
 from backlotfs.api.records import AssetPage, DeletedPage, LabelPage
@@ -100,7 +100,7 @@ def _run_json(body: bytes) -> None:
             repr(page).encode("utf-8")
             assert len(page.skipped) <= parsing.MAX_REASONS
     try:
-        document = read_json(_answer(200, body))
+        document = read_body(_answer(200, body), bounded_json.read_document)
     except ProtocolViolation:
         return
     for parse in (

@@ -32,7 +32,7 @@ def test_get_asset() -> None:
 def test_impossible_ids_are_never_sent(code: str) -> None:
     """An id that would name another route is no such entry, without a request."""
     rig = scripted()
-    for call in (rig.client.get_asset, rig.client.get_source, rig.client.asset_labels):
+    for call in (rig.client.get_asset, rig.client.get_source, rig.client.get_captions):
         with pytest.raises(NoSuchEntry):
             call(code, deadline=rig.deadline())
 
@@ -85,7 +85,6 @@ def test_labels(caplog: pytest.LogCaptureFixture) -> None:
     rig = scripted(
         reply({"items": [root, {"id": 2}], "next_page": "/v2/labels?t=1"}),
         reply({"items": [root | {"id": "3", "parent_id": "1"}]}),
-        reply({"items": [root]}),
     )
     with caplog.at_level(logging.WARNING, "backlotfs"):
         labels = rig.client.labels(deadline=rig.deadline())
@@ -93,19 +92,6 @@ def test_labels(caplog: pytest.LogCaptureFixture) -> None:
     assert [record.message for record in caplog.records] == [
         "/v2/labels: label skipped: record 2: id: not usable as an id"
     ]
-    assert rig.client.asset_labels(E, deadline=rig.deadline()) == (Label("1", "A", "/A", None),)
-    assert rig.adapter.paths()[-1] == f"/v2/assets/{E}/labels"
-
-
-def test_label_assets() -> None:
-    """A label's assets come in pages like the library."""
-    rig = scripted(
-        reply({"items": [{"embed_code": "a"}], "next_page": "/v2/labels/7/assets?t=1"}),
-        reply({"items": [{"embed_code": "b"}]}),
-    )
-    pages = rig.client.label_assets("7", deadline=rig.deadline(), include="labels")
-    assert [asset.embed_code for page in pages for asset in page.assets] == ["a", "b"]
-    assert rig.adapter.params(0)["include"] == "labels"
 
 
 def test_only_what_may_be_late_goes_to_the_cdn() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
 import requests
 
 from backlotfs.api.client import ApiClient
 from backlotfs.api.page_size import PageSize
+from backlotfs.clock import Deadline
 from backlotfs.errors import AnswerTimedOut, DeadlineExceeded
 from tests.unit.api.scripted import Reply, reply, said, scripted
 
@@ -139,6 +141,33 @@ def test_time_that_brings_pages_is_given_back() -> None:
     api = SlowApi(2000, 0.0, base_s=20.0, cap=100)
     assert api.listed(api.rig.client) == 2000
     assert api.rig.clock.monotonic() > 3 * 120.0
+
+
+def test_a_wait_for_credits_is_no_slowness() -> None:
+    """It is given back once, not twice; and pages that came quickly after it are quick ones."""
+    wait = said(429, "Try again after 50 seconds.")
+    pages = [
+        reply({"items": [{"embed_code": f"E{n}"}], "next_page": f"{ROUTE}?page_token={n}"})
+        for n in range(4)
+    ]
+    rig = scripted(requests.ReadTimeout("silent"), wait, pages[0], wait, pages[1], wait, pages[2])
+    rig.adapter.steps += [wait, pages[3]]
+    deadline = rig.deadline(100.0)
+    listing = rig.client.iter_pages(deadline=deadline)
+    for _ in range(4):
+        next(listing)
+    assert rig.clock.monotonic() > 1000.0 + 4 * 50.0
+    assert deadline.remaining_s() == pytest.approx(100.0)
+    limits = [rig.adapter.params(n).get("limit") for n in (0, 2, 4, 6, 8)]
+    assert limits == ["500", "100", "100", "100", None], "a larger page is tried after three"
+
+
+def test_a_listing_without_a_deadline() -> None:
+    """It has none after its first page either."""
+    api = SlowApi(1200, 0.04)
+    deadline = Deadline.never(api.rig.clock)
+    assert len(list(api.rig.client.iter_pages(deadline=deadline))) == 3
+    assert deadline.remaining_s() == math.inf
 
 
 def test_an_interrupted_listing_goes_on_with_its_size() -> None:

@@ -14,6 +14,7 @@ from backlotfs.catalog.caption_crawl import LEASE_S, MOST_FAILURES, REFUSED_S, R
 from backlotfs.errors import (
     BacklotError,
     CredentialsRefused,
+    Interrupted,
     ProtocolViolation,
     RateLimited,
     RemoteUnavailable,
@@ -120,6 +121,17 @@ def test_what_was_there_goes_on_beside_a_strange_answer(search: Searching) -> No
     search.answers["B"] = b"<html>maintenance</html>"
     search.crawl.crawl()
     assert search.book.document("B") == VTT
+
+
+def test_the_end_of_the_mount_is_no_failure(
+    search: Searching, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The rate limiter is closed first: nobody else is asked, and nothing is said."""
+    search.answers = dict.fromkeys("ABC", Interrupted("waiting for an API credit: the mount ends"))
+    search.crawl.crawl()
+    assert search.asked == ["C"]
+    assert search.ask_again() == []
+    assert caplog.records == []
 
 
 def test_one_that_fails_is_asked_later(search: Searching) -> None:

@@ -1,32 +1,26 @@
 """Listings that do not end: given up, said, and nothing of them stays."""
 
-# ruff: noqa: ARG002  # the signatures are those of what is stood in for
-
 from __future__ import annotations
 
 import itertools
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
-from backlotfs.api import parsing
 from backlotfs.api.listing_limits import MAX_IDLE_PAGES, EndlessListing, ListingLimits
-from backlotfs.api.records import Asset, AssetPage, DeletedPage
+from backlotfs.api.records import AssetPage, DeletedPage
 from backlotfs.catalog.store import CatalogStore
 from backlotfs.catalog.sync import MAX_NAMED, Synced, Synchronizer
 from backlotfs.clock import Deadline
 from backlotfs.namespace.inodes import inode_of
 from tests.unit.api.scripted import Reply, reply, scripted
-from tests.unit.fakes import ManualClock
+from tests.unit.fakes import ManualClock, asset
 
+P = TypeVar("P", AssetPage, DeletedPage)
 LIMITS = ListingLimits(assets=1000, size_bytes=1_000_000)
-
-
-def asset(code: str) -> Asset:
-    """The least that one can be."""
-    return parsing.parse_asset({"embed_code": code, "updated_at": "2013-01-02T03:04:05Z"})
 
 
 class EndlessApi:
@@ -40,36 +34,26 @@ class EndlessApi:
         self.gone: Callable[[int], DeletedPage | None] = lambda _n: None
         self.asked = 0
 
-    def iter_pages(
-        self,
-        *,
-        deadline: Deadline,
-        where: str | None = None,
-        include: str | None = None,
-        start: str | None = None,
-    ) -> Iterator[AssetPage]:
+    def iter_pages(self, **_options: object) -> Iterator[AssetPage]:
         """Until the function gives none."""
-        for number in itertools.count():
-            self.asked += 1
-            assert self.asked < 5000, "nobody ends it"
-            found = self.page(number)
-            if found is None:
-                return
-            yield found
+        return self._numbered(self.page)
 
-    def iter_deleted(self, *, deadline: Deadline) -> Iterator[DeletedPage]:
+    def iter_deleted(self, **_options: object) -> Iterator[DeletedPage]:
         """Likewise."""
-        for number in itertools.count():
-            self.asked += 1
-            assert self.asked < 5000, "nobody ends it"
-            found = self.gone(number)
-            if found is None:
-                return
-            yield found
+        return self._numbered(self.gone)
 
-    def labels(self, deadline: Deadline) -> tuple[()]:
+    def labels(self, _deadline: Deadline) -> tuple[()]:
         """None."""
         return ()
+
+    def _numbered(self, made: Callable[[int], P | None]) -> Iterator[P]:
+        for number in itertools.count():
+            self.asked += 1
+            assert self.asked < 5000, "nobody ends it"
+            found = made(number)
+            if found is None:
+                return
+            yield found
 
 
 class Rig:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Container
+from pathlib import Path
 
 import pytest
 
 from backlotfs.api.records import DeletedAsset
 from backlotfs.catalog.rows import NamelessAsset
 from backlotfs.catalog.store import CatalogStore
+from backlotfs.catalog.store_names import given_names
 from tests.unit.catalog_store.stores import (
     MODE,
     OpenStore,
@@ -126,3 +128,31 @@ def test_an_error_of_assign_undoes_the_call(store: CatalogStore) -> None:
     with pytest.raises(RuntimeError, match="a mistake"):
         store.give_names(MODE, broken)
     assert store.give_names(MODE, file_names) == 1
+
+
+def test_names_without_a_mount(store: CatalogStore, tmp_path: Path) -> None:
+    """A command reads them from the file, beside the mount and after it; none is made."""
+    walk(store, [made("E1"), made("E2")])
+    store.give_names(MODE, file_names)
+    assert store.path is not None
+    expected = {"E1": "E1.mov", "E2": "E2.mov"}
+    assert given_names(store.path, MODE) == expected
+    store.close()
+    assert given_names(store.path, MODE) == expected
+    assert given_names(store.path, "another-mode") == {}
+    assert given_names(tmp_path / "other" / "catalog.sqlite3", MODE) == {}
+    assert not (tmp_path / "other").exists()
+
+
+def test_names_in_a_place_that_others_can_change(
+    store: CatalogStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not read, and said."""
+    walk(store, [made("E1")])
+    store.give_names(MODE, file_names)
+    assert store.path is not None
+    store.close()
+    store.path.parent.chmod(0o777)
+    assert given_names(store.path, MODE) == {}
+    assert "the saved catalog cannot be used" in caplog.text
+    assert str(store.path.parent) in caplog.text

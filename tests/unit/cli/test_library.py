@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from backlotfs.api.listing_limits import EndlessListing
 from backlotfs.api.records import Asset, AssetPage, Source
 from backlotfs.api.signed_url import SignedUrl
 from backlotfs.clock import Deadline
@@ -32,10 +33,13 @@ class MadeApi:
             asset("B", "a.mov", created_at_s=1_456_868_592),
             asset("C", asset_type="channel"),
         ]
+        self.endless = False
         self.source: Source | None = Source(SignedUrl("http://o/a?Signature=s3cret"), 700)
 
     def iter_pages(self, *, deadline: Deadline) -> Iterator[AssetPage]:
         yield AssetPage(tuple(self.assets), (), None)
+        for number in range(1000 if self.endless else 0):
+            yield AssetPage(tuple(self.assets), (), f"/v2/assets?page_token={number}")
 
     def get_source(self, embed_code: str, *, deadline: Deadline) -> Source:
         if self.source is None:
@@ -102,3 +106,10 @@ def test_info_of_nothing() -> None:
         error = run("info", which).exception
         assert isinstance(error, NoSuchEntry)
         assert "backlotfs ls" in str(error)
+
+
+def test_a_listing_without_an_end(api: MadeApi) -> None:
+    """Given up, as a mount does, before it fills the memory."""
+    api.endless = True
+    for result in (run("list_library"), run("info", "A")):
+        assert isinstance(result.exception, EndlessListing)

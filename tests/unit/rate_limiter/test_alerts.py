@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import threading
 
 import pytest
 
-from backlotfs.api.rate_limiter import QuotaAlerts, QuotaStatus
+from backlotfs.api.rate_limiter import ApiRateLimiter, Priority, QuotaAlerts, QuotaStatus
+from backlotfs.api.rate_status import RateStatus
 from tests.unit.fakes import ManualClock
+from tests.unit.rate_limiter.virtual_account import VirtualTime
 
 
 def status(left: int, *, refused_for_s: float = 0.0, waiting: int = 0) -> QuotaStatus:
@@ -56,3 +59,42 @@ def test_calls_that_wait(caplog: pytest.LogCaptureFixture) -> None:
     assert [record.getMessage() for record in caplog.records] == [
         "7 calls wait for API credits, more in 20 s; no operation fails because of it"
     ] * 2
+
+
+def test_a_server_that_counts_no_calls(caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing is said of credits, however many calls it answers, at once or one by one."""
+    limiter = ApiRateLimiter(ManualClock(), credits=10, reserve=0.0)
+    with caplog.at_level(logging.INFO):
+        for _ in range(10):
+            limiter.acquire(Priority.WAITING)
+        for _ in range(10):
+            limiter.answered(None)
+        for _ in range(20):
+            limiter.acquire(Priority.WAITING)
+            limiter.answered(None)
+    assert caplog.records == []
+
+
+def test_no_line_is_written_under_the_lock(caplog: pytest.LogCaptureFixture) -> None:
+    """A log that stands still, as a full pipe does, stops no call and no display."""
+    caplog.set_level(logging.INFO)
+    time = VirtualTime()
+    limiter = ApiRateLimiter(time, credits=10, wait=time.wait)
+    looked: list[QuotaStatus] = []
+
+    class Log(logging.Handler):
+        def emit(self, _record: logging.LogRecord) -> None:
+            other = threading.Thread(target=lambda: looked.append(limiter.status()))
+            other.start()
+            other.join(10.0)
+
+    log = Log()
+    logging.getLogger("backlotfs").addHandler(log)
+    try:
+        limiter.acquire(Priority.WAITING)
+        limiter.answered(RateStatus(0, time.monotonic() + 40.0))  # low
+        limiter.acquire(Priority.WAITING)  # has to wait
+        limiter.refused(5.0)
+    finally:
+        logging.getLogger("backlotfs").removeHandler(log)
+    assert [sum(status.waiting) for status in looked] == [0, 1, 0]

@@ -156,6 +156,19 @@ def test_a_server_that_says_nothing_of_credits(budget: ApiRateLimiter) -> None:
     assert budget.wait_s(BACKGROUND, ahead=10_000) == 0.0
 
 
+def test_a_refusal_by_a_server_that_says_nothing_of_credits(
+    budget: ApiRateLimiter, time: VirtualTime
+) -> None:
+    """The calls before it were free: no window has to end, only the pause."""
+    for _ in range(500):
+        budget.acquire(WAITING)
+        budget.answered(None)
+    budget.acquire(WAITING)
+    budget.refused(None)
+    assert budget.counts_credits
+    assert 1.0 <= waited_s(budget, time, WAITING) <= 2.1
+
+
 def test_a_turn_that_no_call_used_goes_back(budget: ApiRateLimiter) -> None:
     """So that a probe that needs no call after all costs nothing."""
     with budget.try_acquire(WAITING) or pytest.fail("no turn"):
