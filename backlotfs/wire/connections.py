@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import http.client
+import math
 import socket
 import ssl
 import threading
@@ -133,6 +134,7 @@ class RangeAnswer:
                 self._exchange.check()  # else what looks like the end of the body may be our doing
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise self._unavailable(error) from None
+        self._exchange.restart(math.inf)  # nobody waits for the host until the next call
         return received
 
     def _unavailable(self, error: Exception) -> RemoteUnavailable:
@@ -294,13 +296,7 @@ def _ask(
     exchange.limit(STALL_TIMEOUT_S)
     exchange.watch(connection.sock)
     connection.request("GET", request_target, headers=dict(headers))
-    response = cast("RangeResponse", connection.getresponse())
-    try:
-        exchange.check()  # a head that our own shutdown cut looks like a whole one
-    except ExchangeTimeout:
-        response.close()
-        raise
-    return response
+    return cast("RangeResponse", connection.getresponse())
 
 
 class _Readable(Protocol):
