@@ -74,6 +74,11 @@ def _split(url: str) -> _Target:
     return _Target(Origin(parts.scheme, parts.hostname, port or default), target)
 
 
+def origin_of(url: str) -> Origin:
+    """Where a GET of this URL is sent. :raises ProtocolViolation: the URL is not plain http(s)."""
+    return _split(url).origin
+
+
 class RangeAnswer:
     """Status, headers and the not yet read body of one GET. Close it, or use it as a context.
 
