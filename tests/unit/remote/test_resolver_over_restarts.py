@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from backlotfs.api.rate_limiter import ApiRateLimiter, Priority, Turn
+from backlotfs.api.rate_limiter import ApiRateLimiter
 from backlotfs.api.records import Source
 from backlotfs.api.signed_url import SignedUrl
 from backlotfs.clock import Deadline
@@ -114,18 +115,8 @@ def test_a_url_that_was_asked_for_before_a_touch_is_not_kept(mounts: Mounts) -> 
     """The touch comes while the API answers."""
 
     class Touching(NumberedApi):
-        def get_source(
-            self,
-            embed_code: str,
-            *,
-            deadline: Deadline,
-            priority: Priority,
-            turn: Turn | None = None,
-            fresh: bool = True,
-        ) -> Source:
-            source = super().get_source(
-                embed_code, deadline=deadline, priority=priority, turn=turn, fresh=fresh
-            )
+        def get_source(self, embed_code: str, **options: Any) -> Source:
+            source = super().get_source(embed_code, **options)
             mounts.clock.advance(1)
             resolver.touched(embed_code)
             return source
