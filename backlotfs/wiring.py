@@ -248,6 +248,9 @@ def build_stack(
         for code in touched:
             resolver.touched(code)
             book.doubt(code)  # last: whoever sees the doubt probes with a new URL
+        for row in change.new:
+            if row.size >= 0 and not row.verified:  # touched while it was not presented
+                resolver.touched(row.embed_code)
         probes.enqueue_stale(code for code in touched if book.known(code) is not None)
         invalidate(change.stale_names)
         invalidate(row.name for row in change.new + change.updated)

@@ -3,8 +3,8 @@
 libfuse 2's high-level interface has one set of timeouts for the whole mount and knows no inode but
 the root's, so only entries of the root can be taken back; that is what makes long timeouts safe
 there. The kernel takes the folder's lock for it, which a listing or look-up under way holds, so it
-is done on a thread of its own, never from an operation. No look-up waits for the network (see
-`device_loop`), so that lock is never held for long.
+is done on a thread of its own, never from an operation. No look-up in the root waits for the
+network (see `device_loop`), so that lock is never held for long.
 
 The message is written to a descriptor of our own: libfuse destroys its channel as soon as somebody
 unmounts, and its notify function would then follow a dangling pointer.

@@ -66,11 +66,13 @@ class _OperationWaiter(Waiter):
 
     def result(self, future: Future[T], doing: str, key: str = "") -> T:
         """As `Waiter.result`. :raises NotWaiting: at once, for such a process."""
-        if future.done():
-            answer = super().result(future, doing, key)
-            if self._guard is not None:
-                self._guard.answered(self._pid)
-            return answer
+        done = future.done()
+        answer = super().result(future, doing, key) if done else self._wait(future, doing, key)
+        if self._guard is not None:
+            self._guard.answered(self._pid)
+        return answer
+
+    def _wait(self, future: Future[T], doing: str, key: str) -> T:
         if len(self._waits) >= MOST_WAITS:
             raise NotWaiting(f"{doing}: {MOST_WAITS} operations wait already")
         if self._guard is not None:
@@ -78,16 +80,13 @@ class _OperationWaiter(Waiter):
         here = threading.get_ident()
         self._waits[here] = Wait(self._pid, key)
         try:
-            answer = super().result(future, doing, key)
+            return super().result(future, doing, key)
         except DeadlineExceeded:
             if self._guard is not None:
                 self._guard.timed_out(self._pid)
             raise
         finally:
             del self._waits[here]
-        if self._guard is not None:
-            self._guard.answered(self._pid)
-        return answer
 
 
 class Patience:

@@ -267,17 +267,17 @@ class Namespace:
             self._probes.prioritize(entry.embed_code for entry in unsettled)
         everything, unavailable = self._include_unavailable, self._book.unavailable
         unsized = {entry.embed_code for entry in unsettled if self._is_unsized(entry)}
-        if not unsized or not self._rules.hides(self._probes.seconds_for(len(unsized))):
-            unsized = set()
+        seconds = self._probes.seconds_for(len(unsized)) if unsized else 0.0
+        hidden = unsized if unsized and self._rules.hides(seconds) else set[str]()
         lines = (
             Entry(name, entry.inode, isinstance(entry, Folder))
             for name, entry in folder.entries.items()
             if isinstance(entry, Folder)
-            or (entry.embed_code not in unsized and (everything or not unavailable(entry)))
+            or (entry.embed_code not in hidden and (everything or not unavailable(entry)))
         )
-        if not unsized:
+        if not hidden:
             return lines
-        notice = Notice.of(folder.inode, len(unsized), self._probes.seconds_for(len(unsized)))
+        notice = Notice.of(folder.inode, len(hidden), seconds)
         return chain(lines, (Entry(notice.name, notice.inode, False),))
 
     def open(self, path: str, waiter: Waiter) -> Version:

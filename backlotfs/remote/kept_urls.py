@@ -30,7 +30,6 @@ import logging
 import os
 import re
 import sqlite3
-import stat
 import threading
 import time
 from collections.abc import Iterator
@@ -41,6 +40,13 @@ from urllib.parse import quote
 from backlotfs import events
 from backlotfs.api.signed_url import SignedUrl
 from backlotfs.clock import Clock
+from backlotfs.trusted_paths import (
+    UntrustedPath,
+    make_private,
+    open_own_file,
+    open_private_folder,
+    real_path,
+)
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +99,7 @@ _CACHEDIR_TAG = (
 )
 #: `SignedUrl.parse` in short: that takes too long for ten thousand URLs at once.
 _SENDABLE = re.compile(r"https?://[!-~]+")
-_CREATE = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class SavedUrl(NamedTuple):
@@ -146,7 +152,7 @@ class SavedUrls:
         self._closing = threading.Event()
         self._io = threading.Lock()  # guards what follows
         self._connection: sqlite3.Connection | None = None
-        self._lock_file = -1
+        self._folder = self._lock_file = -1
         self._pruned_at = clock.monotonic()
         self._told = False
         self._loaded: dict[str, SavedUrl] = {}
@@ -294,15 +300,16 @@ class SavedUrls:
 
     def _open(self) -> None:
         """:raises OSError, sqlite3.Error, _UnusableFile: it cannot be used."""
-        _make_folder(self._path.parent)
-        self._lock_file = os.open(self._path.with_suffix(".lock"), _CREATE, 0o600)
+        self._folder = open_private_folder(self._path.parent, make=True, tighten=True)
+        _make_tag(self._folder, self._path.parent)
+        self._lock_file = _open_lock_file(self._folder, self._path)
         alone = _lock(self._lock_file)
         try:
             self._connect()
         except (sqlite3.Error, _UnusableFile) as error:
             if not alone or not _is_damage(error):
                 raise
-            _unlink(self._path)
+            _unlink(self._folder, self._path)
             events.SAVED_URLS_REMOVED.log(log, path=self._path, reason=_reason(error))
             self._connect()
         if alone:
@@ -310,8 +317,8 @@ class SavedUrls:
 
     def _connect(self) -> None:
         """:raises OSError, sqlite3.Error, _UnusableFile: it cannot be used."""
-        _make_file(self._path)
-        connection = _connection(self._path)
+        _make_file(self._folder, self._path)
+        connection = _connection(self._folder, self._path)
         try:
             _prepare(connection)
             self._loaded = _read(connection, self._clock.now())
@@ -331,15 +338,16 @@ class SavedUrls:
             self._pending.clear()
         with contextlib.suppress(OSError):  # BlockingIOError: another mount uses it
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _unlink(self._path)
+            _unlink(self._folder, self._path)
 
     def _release(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-        if self._lock_file >= 0:
-            os.close(self._lock_file)
-            self._lock_file = -1
+        for descriptor in (self._lock_file, self._folder):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._lock_file = self._folder = -1
 
     def _tell(self, error: Exception) -> None:
         """Say once why URLs are not kept."""
@@ -355,37 +363,32 @@ def delete_saved_urls(path: Path) -> None:
     """
     if not os.path.lexists(path):
         return
-    _make_folder(path.parent)
-    lock_file = os.open(path.with_suffix(".lock"), _CREATE, 0o600)
-    try:
+    with contextlib.ExitStack() as stack:
+        folder = open_private_folder(path.parent, make=False, tighten=True)
+        stack.callback(os.close, folder)
+        lock_file = _open_lock_file(folder, path)
+        stack.callback(os.close, lock_file)
         if _lock(lock_file):
-            _unlink(path)
+            _unlink(folder, path)
             return
-        with contextlib.closing(_connection(path)) as connection:
+        with contextlib.closing(_connection(folder, path)) as connection:
             connection.execute("DELETE FROM presigned_url")
-    finally:
-        os.close(lock_file)
 
 
-def _make_folder(folder: Path) -> None:
-    """Make the folder and its tag, and see that both are ours alone. :raises OSError: not so."""
-    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with contextlib.suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
-    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    try:
-        found = os.fstat(opened)
-        if found.st_uid != os.geteuid():
-            raise OSError(None, f"{folder} belongs to another user")
-        if stat.S_IMODE(found.st_mode) != 0o700:
-            os.fchmod(opened, 0o700)
-        with open(os.open("CACHEDIR.TAG", _CREATE, 0o600, dir_fd=opened), "r+b") as tag:
-            if tag.read() != _CACHEDIR_TAG:
-                tag.seek(0)
-                tag.write(_CACHEDIR_TAG)
-                tag.truncate()
-    finally:
-        os.close(opened)
+def _make_tag(folder: int, path: Path) -> None:
+    """Write the tag that keeps backup programs out. :raises OSError: it cannot be written."""
+    name = "CACHEDIR.TAG"
+    with open(open_own_file(name, os.O_RDWR, folder, str(path / name)), "r+b") as tag:
+        if tag.read() != _CACHEDIR_TAG:
+            tag.seek(0)
+            tag.write(_CACHEDIR_TAG)
+            tag.truncate()
+
+
+def _open_lock_file(folder: int, path: Path) -> int:
+    """The lock file of the database at ``path``. :raises OSError: it cannot be made."""
+    lock = path.with_suffix(".lock")
+    return open_own_file(lock.name, os.O_RDWR, folder, str(lock))
 
 
 def _lock(lock_file: int) -> bool:
@@ -405,7 +408,7 @@ def _lock(lock_file: int) -> bool:
         time.sleep(_OPENING_POLL_S)
 
 
-def _make_file(path: Path) -> None:
+def _make_file(folder: int, path: Path) -> None:
     """Make an empty file where there is none, and see that it is ours alone.
 
     A database that may be open in this process must not be opened and closed by other means: POSIX
@@ -414,22 +417,20 @@ def _make_file(path: Path) -> None:
     :raises _UnusableFile: it is something else. :raises OSError: it cannot be made.
     """
     with contextlib.suppress(FileExistsError):
-        os.close(os.open(path, _CREATE | os.O_EXCL, 0o600))
-    reference = os.open(path, os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW)
+        os.close(os.open(path.name, _CREATE, 0o600, dir_fd=folder))
+    reference = os.open(path.name, os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=folder)
     try:
-        found = os.fstat(reference)
-        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink != 1:
-            raise _UnusableFile("it is not a file of ours")
-        if stat.S_IMODE(found.st_mode) != 0o600:
-            path.chmod(0o600)
+        make_private(os.fstat(reference), reference, str(path))
+    except UntrustedPath:
+        raise _UnusableFile("it is not a file of ours") from None
     finally:
         os.close(reference)
 
 
-def _connection(path: Path) -> sqlite3.Connection:
+def _connection(folder: int, path: Path) -> sqlite3.Connection:
     """A connection in autocommit mode; journals get the mode of the file. :raises sqlite3.Error:"""
     connection = sqlite3.connect(
-        f"file:{quote(os.fsencode(path))}?mode=rw",
+        f"file:{quote(os.fsencode(f'{real_path(folder)}/{path.name}'))}?mode=rw",
         uri=True,
         timeout=_BUSY_TIMEOUT_S,
         isolation_level=None,
@@ -494,10 +495,11 @@ def _delete_expired(connection: sqlite3.Connection, now_s: float) -> None:
     connection.execute("DELETE FROM presigned_url WHERE expires_at_s <= ?", (now_s,))
 
 
-def _unlink(path: Path) -> None:
+def _unlink(folder: int, path: Path) -> None:
     """Remove the file and a journal that was left beside it. :raises OSError: it stays."""
     for name in (path.name, f"{path.name}-journal", f"{path.name}-wal", f"{path.name}-shm"):
-        path.with_name(name).unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=folder)
 
 
 def _is_damage(error: Exception) -> bool:

@@ -27,7 +27,6 @@ from __future__ import annotations
 import logging
 import random
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from backlotfs.api.rate_status import http_date_s, retry_after_header_s
 from backlotfs.api.signed_url import SignedUrl
@@ -48,10 +47,10 @@ from backlotfs.remote.host_shares import HostShares, Place
 from backlotfs.remote.opened_range import OpenedRange
 from backlotfs.remote.redirects import RedirectChain
 from backlotfs.remote.timed_get import OVERLOADED_STATUSES, TimedGet
-from backlotfs.wire.connections import ConnectionPool, RangeAnswer, small_body
+from backlotfs.wire.connections import ConnectionPool, RangeAnswer, origin_of, small_body
 from backlotfs.wire.retrying import RetryPolicy
 from backlotfs.wire.s3_error import ERROR_BODY_BYTES, S3Error, parse_s3_error
-from backlotfs.wire.source_policy import SourcePolicy
+from backlotfs.wire.source_policy import SourcePolicy, plain_host
 
 log = logging.getLogger(__name__)
 
@@ -184,10 +183,11 @@ class _Attempt:
         return opened
 
     def _take_place(self, target: str) -> Place | None:
-        """:raises HostBusy: there is none."""
+        """:raises HostBusy: there is none. :raises ProtocolViolation: see `origin_of`."""
         if self._owner._shares is None:
             return None
-        host = urlsplit(target).netloc.rpartition("@")[2]
+        origin = origin_of(target)
+        host = f"{plain_host(origin.host)}:{origin.port}"
         return self._owner._shares.take(host, self._deadline.remaining_s())
 
     def _leave(self) -> None:

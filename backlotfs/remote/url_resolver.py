@@ -189,16 +189,21 @@ class UrlResolver:
         """Forget the URLs of earlier mounts that are older than the last change of their records.
 
         Changes that this mount sees come by `touched`; this is for those that another mount saw, or
-        a mount that was killed before it could drop the URL. The second call has nothing to do.
+        a mount that was killed before it could drop the URL. Each is checked once, as soon as its
+        record is presented.
 
         :param updated_at_s: embed code to the record's ``updated_at``, seconds since the epoch by
-            the server's clock; None: there is no such record.
+            the server's clock; None: no such record is presented.
         """
         with self._lock:
-            unchecked, self._unchecked = self._unchecked, {}
-        for embed_code, as_of_s in unchecked.items():
+            unchecked = list(self._unchecked.items())
+        for embed_code, as_of_s in unchecked:
             changed_s = updated_at_s(embed_code)
-            if changed_s is not None and as_of_s < changed_s + CHANGE_MARGIN_S:
+            if changed_s is None:
+                continue
+            with self._lock:
+                renewed = self._unchecked.pop(embed_code, None) is None
+            if not renewed and as_of_s < changed_s + CHANGE_MARGIN_S:
                 self.forget(embed_code)
 
     def offer(self, embed_code: str, source: Source, *, max_age_s: float = 0.0) -> None:
@@ -301,6 +306,7 @@ class UrlResolver:
         with self._lock:
             self.refreshes += 1
             self._urls[embed_code] = source.url
+            self._unchecked.pop(embed_code, None)
             if self._touched.get(embed_code) == touched:  # else: touched meanwhile
                 self._touched.pop(embed_code, None)
                 self._keep(embed_code, source, asked_at_s=asked_at_s)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import http.client
+import math
 import socket
 import ssl
 import threading
@@ -71,6 +72,11 @@ def _split(url: str) -> _Target:
         target = "/" + target
     default = 443 if parts.scheme == "https" else 80
     return _Target(Origin(parts.scheme, parts.hostname, port or default), target)
+
+
+def origin_of(url: str) -> Origin:
+    """Where a GET of this URL is sent. :raises ProtocolViolation: the URL is not plain http(s)."""
+    return _split(url).origin
 
 
 class RangeAnswer:
@@ -133,6 +139,7 @@ class RangeAnswer:
                 self._exchange.check()  # else what looks like the end of the body may be our doing
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise self._unavailable(error) from None
+        self._exchange.restart(math.inf)  # nobody waits for the host until the next call
         return received
 
     def _unavailable(self, error: Exception) -> RemoteUnavailable:
@@ -294,13 +301,7 @@ def _ask(
     exchange.limit(STALL_TIMEOUT_S)
     exchange.watch(connection.sock)
     connection.request("GET", request_target, headers=dict(headers))
-    response = cast("RangeResponse", connection.getresponse())
-    try:
-        exchange.check()  # a head that our own shutdown cut looks like a whole one
-    except ExchangeTimeout:
-        response.close()
-        raise
-    return response
+    return cast("RangeResponse", connection.getresponse())
 
 
 class _Readable(Protocol):

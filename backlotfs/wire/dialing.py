@@ -11,7 +11,7 @@ import http.client
 import socket
 import ssl
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from backlotfs.wire.resolving import AddressInfo, Resolve, look_up
 from backlotfs.wire.source_policy import SourcePolicy, SourceRefused
@@ -22,20 +22,25 @@ API_LOOK_UP_S = 2.0
 _LEAST_TIMEOUT_S = 0.001
 
 
-def connect_to_any(addresses: Iterable[AddressInfo], until_s: float) -> socket.socket:
+def connect_to_any(addresses: Sequence[AddressInfo], until_s: float) -> socket.socket:
     """A TCP socket, connected to the first address that answers; its timeout is what time is left.
 
-    :param until_s: on the monotonic clock, for all addresses together.
+    :param until_s: on the monotonic clock, for all addresses together. Each has an equal part of
+        what is left, so that one that is silent (IPv6 without a way out) leaves time for the next.
     :raises OSError: the last address's error; TimeoutError when the time is over.
     """
     failed: OSError | None = None
-    for family, kind, protocol, _, address in addresses:
+    for number, (family, kind, protocol, _, address) in enumerate(addresses):
         left_s = until_s - time.monotonic()
         if left_s <= 0:
             raise TimeoutError("no address of the host answered in time")
-        opened = socket.socket(family, kind, protocol)
         try:
-            opened.settimeout(left_s)
+            opened = socket.socket(family, kind, protocol)
+        except OSError as error:  # the kernel does not know the family: IPv6 is switched off
+            failed = error
+            continue
+        try:
+            opened.settimeout(left_s / (len(addresses) - number))
             opened.connect(address)
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             # a TLS handshake has what is left

@@ -19,7 +19,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextvars import ContextVar
-from types import TracebackType
 
 #: Seconds between two looks at the exchanges under way: an exchange ends at most so much too late.
 LOOK_S = 0.1
@@ -34,7 +33,7 @@ class ExchangeTimeout(TimeoutError):
 
 
 class Exchange:
-    """The time limit of one exchange. A context; belongs to the thread that makes the exchange."""
+    """The time limit of one exchange; belongs to the thread that makes the exchange."""
 
     __slots__ = ("_at_s", "_head_began", "_over", "_sock", "_total_at_s")
 
@@ -92,17 +91,6 @@ class Exchange:
         _watchdog.remove(self)
         self._sock = None
 
-    def __enter__(self) -> Exchange:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.end()
-
     def _shut_down_if_due(self, now_s: float) -> bool:
         """Whether the time was over; called with the watchdog's lock held."""
         if self._at_s > now_s or self._sock is None:
@@ -156,12 +144,13 @@ _current: ContextVar[Exchange | None] = ContextVar("exchange", default=None)
 @contextlib.contextmanager
 def current_exchange(total_s: float) -> Iterator[Exchange]:
     """One exchange over a session of `wire.sessions`, which asks for it by `under_way`."""
-    with Exchange(total_s) as exchange:
-        token = _current.set(exchange)
-        try:
-            yield exchange
-        finally:
-            _current.reset(token)
+    exchange = Exchange(total_s)
+    token = _current.set(exchange)
+    try:
+        yield exchange
+    finally:
+        _current.reset(token)
+        exchange.end()
 
 
 def under_way() -> Exchange:

@@ -116,13 +116,23 @@ class BoundedResponse(http.client.HTTPResponse):
 
     def __init__(self, sock: socket.socket, *args: Any, exchange: Exchange, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
+        self._exchange = exchange
         # after "Connection: close" the library closes its own hold on the socket
         self._reader = _HeadReader(sock, cast("IO[bytes]", self.fp), exchange)
         self.fp = io.BufferedReader(self._reader)
 
     def begin(self) -> None:
-        """Read the head. :raises HeadTooLarge: it has no end."""
-        super().begin()
+        """Read the head.
+
+        :raises HeadTooLarge: it has no end. :raises ExchangeTimeout: it was not there in time.
+        """
+        try:
+            super().begin()
+        except (OSError, http.client.HTTPException):
+            if self._exchange.over:  # whatever the shut socket looked like
+                self._exchange.check()
+            raise
+        self._exchange.check()  # a head that our own shutdown cut looks like a whole one
         self._reader.head_ended()
 
 

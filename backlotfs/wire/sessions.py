@@ -73,21 +73,9 @@ class _Limited(HTTPConnection):
 
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as the base itself does
         """Read the head of the answer. :raises ExchangeTimeout: it was not there in time."""
-        exchange = under_way()
-        make = functools.partial(BoundedResponse, exchange=exchange)
+        make = functools.partial(BoundedResponse, exchange=under_way())
         self.response_class = cast("type[http.client.HTTPResponse]", make)
-        try:
-            response = super().getresponse()
-        except (OSError, http.client.HTTPException):
-            if exchange.over:  # whatever the shut socket looked like
-                exchange.check()
-            raise
-        try:
-            exchange.check()  # a head that our own shutdown cut looks like a whole one
-        except TimeoutError:
-            response.close()
-            raise
-        return response
+        return super().getresponse()
 
 
 class _LimitedTls(_Limited, HTTPSConnection):

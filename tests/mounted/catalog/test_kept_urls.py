@@ -121,6 +121,34 @@ def test_a_source_replaced_between_two_mounts(keep: Keep, *, seen_by_another: bo
     assert [url_calls(kept.emulator, asset) for asset in FEW] == before, "the others' are good"
 
 
+@pytest.mark.parametrize("seen_by_another", [False, True])
+def test_a_source_replaced_while_its_asset_was_not_presented(
+    keep: Keep, *, seen_by_another: bool
+) -> None:
+    """Its return is no change of a presented record, and the old URL gives the old bytes.
+
+    With ``seen_by_another`` a mount that keeps no URLs has seen it go: the file still has its URL.
+    """
+    kept = keep(*FEW)
+    reel = FEW[3]
+    mount = kept.mount("--include-status", "live", *UNCACHED)
+    wait_until_sized(mount)
+    if seen_by_another:
+        mount.close()
+        mount = kept.mount("--no-keep-urls", "--include-status", "live", *UNCACHED)
+    kept.emulator.library.edit(reel.embed_code, status="paused")
+    kept.refresh(mount)
+    wait_until(lambda: not mount.file_of(reel).exists(), "the asset to go", timeout_s=20)
+    if seen_by_another:
+        mount.close()
+        mount = kept.mount("--include-status", "live", *UNCACHED)
+    replaced = kept.emulator.library.replace(reel.embed_code, size=9 * KIB, keep_old=True)
+    kept.emulator.library.edit(reel.embed_code, status="live")
+    kept.refresh(mount)
+    wait_until(lambda: mount.file_of(reel).exists(), "the asset to come back", timeout_s=20)
+    assert_same_bytes(mount.file_of(reel), replaced)
+
+
 def test_forgetting(keep: Keep) -> None:
     """The file is gone; with --no-keep-urls it stays away, and by default it is made anew."""
     kept = keep(*FEW)

@@ -344,6 +344,34 @@ def test_a_folder_that_cannot_be_made(
     assert len(warnings_in(caplog)) == 1
 
 
+def test_a_folder_that_others_could_replace(
+    path: Path, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Is not written to: they could put their own in its place and read what comes into it."""
+    before = os.umask(0)
+    try:
+        path.parent.parent.mkdir(mode=0o777)
+    finally:
+        os.umask(before)
+    mount = Mount(path, clock)
+    mount.put("E1")
+    mount.close()
+    (line,) = warnings_in(caplog)
+    assert "others can replace files in" in line
+    assert not path.parent.exists()
+
+
+def test_missing_parents_are_made_for_us_alone(tmp_path: Path, clock: ManualClock) -> None:
+    """All of them, whatever the umask."""
+    before = os.umask(0o022)
+    try:
+        Mount(tmp_path / "share" / "cache" / "urls" / "library.sqlite3", clock).close()
+    finally:
+        os.umask(before)
+    for made in (tmp_path / "share", tmp_path / "share" / "cache"):
+        assert stat.S_IMODE(made.stat().st_mode) == 0o700
+
+
 @needs_root
 def test_a_folder_of_another_user(
     path: Path, clock: ManualClock, caplog: pytest.LogCaptureFixture

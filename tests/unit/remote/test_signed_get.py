@@ -13,6 +13,7 @@ from backlotfs.errors import (
     SourceDenied,
     SourceGone,
 )
+from backlotfs.remote.host_shares import HostShares, Place
 from backlotfs.remote.opened_range import OpenedRange
 from backlotfs.remote.redirects import MAX_REDIRECTS
 from backlotfs.remote.signed_get import MAX_EXPIRED, SignedGet
@@ -268,3 +269,26 @@ def test_an_expired_token_is_400_and_cured_by_a_new_url() -> None:
     assert opened(source.signed_get.open("E1", WANTED, source.deadline()))
     assert source.numbers == ["1", "2"]
     assert source.clock.slept_s == []
+
+
+class RecordedShares(HostShares):
+    """Keeps the hosts that places were taken at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hosts: list[str] = []
+
+    def take(self, host: str, timeout_s: float) -> Place:
+        """As `HostShares.take`."""
+        self.hosts.append(host)
+        return super().take(host, timeout_s)
+
+
+def test_a_host_has_one_share_however_it_is_spelt() -> None:
+    """A host that redirects to itself by other spellings gains no further places."""
+    spelt = ["http://ORIGIN.example/a", "http://origin.example:80/b", "http://origin.example./c"]
+    source = Source(*map(redirect, spelt), FINE)
+    shares = RecordedShares()
+    get = SignedGet(source.resolver, source.pool, source.clock, RetryPolicy(), shares=shares)
+    assert opened(get.open("E1", WANTED, source.deadline()))
+    assert shares.hosts == ["origin.example:80"] * 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,7 @@ from backlotfs.byterange import ByteRange
 from backlotfs.errors import RemoteUnavailable
 from backlotfs.wire.connections import ConnectionPool
 from backlotfs.wire.dialing import Dialer
+from backlotfs.wire.exchange import LOOK_S
 from backlotfs.wire.source_policy import SourcePolicy
 from backlotfs.wire.tls import client_context
 from tests.unit.wire.raw_server import RawServer, Reply, ok
@@ -34,6 +36,20 @@ def received(pool: ConnectionPool, reply: Reply, *sizes: int, timeout_s: float =
         count = answer.read_into([memoryview(piece) for piece in room], timeout_s)
         whole = b"".join(room)[:count]
     return [whole[: sizes[0]], whole[sizes[0] :]]
+
+
+def test_a_pause_of_ours_is_no_silence_of_the_host(pool: ConnectionPool) -> None:
+    """A limit of the bandwidth may ask for one that is longer than a part of the body may take."""
+    with RawServer(ok(b"abcdefgh"), ok(b"ijkl")) as server:
+        room = bytearray(4)
+        with pool.get(server.url + "/a", WANTED, timeout_s=5) as answer:
+            answer.read_into([memoryview(room)], 1.0)
+            time.sleep(1.0 + 3 * LOOK_S)
+            assert answer.read_into([memoryview(room)], 5.0) == 4
+        assert room == b"efgh"
+        with pool.get(server.url + "/a", WANTED, timeout_s=5) as answer:
+            assert answer.read(4) == b"ijkl"
+        assert server.connections == [0, 0], "the connection was cut meanwhile"
 
 
 @pytest.mark.parametrize(
