@@ -185,15 +185,22 @@ class DeviceLoop:
 
     def _look_up(self, shared: Any, length: int, captured: _CapturingChannel) -> bool:
         """LOOKUP: the answer goes through our hands; see `_hand_over`."""
+        self._have_a_receiver()
         self._lookups.begin()
-        idle = self._hand_over(shared, length, captured.address)
+        self._libfuse.fuse_session_process(self._session, shared, length, captured.address)
         unsettled = self._lookups.end()
         for answer in captured.take():
             self._device.send(unsettle_lookup(answer) if unsettled else answer)
-        return idle
+        return self._stays()
 
     def _hand_over(self, shared: Any, length: int, channel: int) -> bool:
         """Have libfuse serve a request. Whether this thread is needed, and idle, afterwards."""
+        self._have_a_receiver()
+        self._libfuse.fuse_session_process(self._session, shared, length, channel)
+        return self._stays()
+
+    def _have_a_receiver(self) -> None:
+        """This thread is idle no longer: another is to receive meanwhile."""
         with self._lock:
             self._idle -= 1
             if not self._idle and len(self._threads) < MAX_THREADS:
@@ -201,7 +208,9 @@ class DeviceLoop:
                     self._start_thread()
                 except RuntimeError as error:  # then the next request waits until one has ended
                     events.NO_RECEIVER.log(log, reason=error)
-        self._libfuse.fuse_session_process(self._session, shared, length, channel)
+
+    def _stays(self) -> bool:
+        """Whether this thread, whose request is answered, is needed further, and idle now."""
         with self._lock:
             # Who leaves is not idle from here on: were it counted until it has ended, all others
             # could leave as well, and the session would end under whoever uses it.

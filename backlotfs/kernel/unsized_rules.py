@@ -121,8 +121,12 @@ class UnsizedRules:
 
     def _on_terminal(self, pid: int) -> bool:
         """Whether the standard output of a process is a terminal."""
+        output = self._proc / str(pid) / "fd" / "1"
         try:
-            status = os.stat(self._proc / str(pid) / "fd" / "1")
+            # a file of a dead network share is not asked: that would hold up the kernel's request
+            if not os.readlink(output).startswith("/dev/"):
+                return False
+            status = os.stat(output)
         except OSError:
             return False
         return stat.S_ISCHR(status.st_mode) and os.major(status.st_rdev) in _TERMINALS
