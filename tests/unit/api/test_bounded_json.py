@@ -66,7 +66,7 @@ def test_what_is_no_json(body: bytes) -> None:
 
 def test_a_large_record_is_passed_over() -> None:
     """The records beside it are there; brackets and quotes within its texts do not count."""
-    large = {"embed_code": "B", "name": '["\\' * (MIB // 2), "labels": [[{}]]}
+    large = {"embed_code": "B", "name": '["\\' * (MIB // 4), "labels": [[{}]]}
     body = json.dumps({"items": [{"embed_code": "A"}, large, {"embed_code": "C"}]}).encode()
     assert items_of(body) == [{"embed_code": "A"}, TOO_LARGE, {"embed_code": "C"}]
     page = parsing.parse_asset_page(body)
