@@ -50,6 +50,7 @@ from backlotfs.remote.opened_range import OpenedRange
 from backlotfs.remote.redirects import RedirectChain
 from backlotfs.remote.timed_get import OVERLOADED_STATUSES, TimedGet
 from backlotfs.wire.connections import ConnectionPool, RangeAnswer, small_body
+from backlotfs.wire.exchange import Exchange
 from backlotfs.wire.retrying import RetryPolicy
 from backlotfs.wire.s3_error import ERROR_BODY_BYTES, S3Error, parse_s3_error
 from backlotfs.wire.source_policy import SourcePolicy
@@ -197,12 +198,12 @@ class _Attempt:
 
     def _ask(self, target: str, url: SignedUrl) -> OpenedRange | None:
         get = TimedGet(self._owner._meter, self._owner._clock, self._embed_code)
+        exchange = Exchange(self._deadline.remaining_s())
+        if self._place is not None:
+            self._place.exchange = exchange
         try:
             answer = self._owner._pool.get(
-                target,
-                self._wanted,
-                if_match=self._if_match,
-                timeout_s=self._deadline.remaining_s(),
+                target, self._wanted, if_match=self._if_match, exchange=exchange
             )
         except HostResting as error:
             get.ended(Outcome.DROPPED)  # nothing was sent
