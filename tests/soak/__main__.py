@@ -75,9 +75,10 @@ def main(arguments: Sequence[str]) -> int:
         mount.expect_log("")
         serve_sources_at(emulator, host.url, hostile)
         serve_sources_at(emulator, well.api_url, healthy)
-        host.torment(*TORMENTED)
-        for asset in assets + healthy:
+        # the size of every second one is known: it is read, where the others are looked for
+        for asset in assets + healthy + hostile[::2]:
             mount.file_of(asset).stat()
+        host.torment(*TORMENTED)
         spoil(emulator)
         readers = [Reader(mount.path, assets, number) for number in range(READERS)]
         content = [Reader(mount.path, healthy, 100 + n) for n in range(HEALTHY_READERS)]
