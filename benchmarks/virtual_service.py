@@ -29,6 +29,7 @@ from backlotfs.emulator.routing import match_route
 from backlotfs.emulator.settings import EmulatorSettings
 from backlotfs.emulator.source_side import SourceSide
 from backlotfs.emulator.source_url import SourceUrls
+from backlotfs.wire.exchange import Exchange
 from benchmarks.virtual_time import VirtualTime
 
 API_URL = "http://api.virtual"
@@ -145,10 +146,10 @@ class SourceConnections:
         self._service = service
 
     def get(
-        self, url: str, wanted: ByteRange, *, if_match: str | None, timeout_s: float
+        self, url: str, wanted: ByteRange, *, if_match: str | None, exchange: Exchange
     ) -> SourceAnswer:
         """One exchange."""
-        del if_match, timeout_s
+        del if_match, exchange
         range_header = {"Range": f"bytes={wanted.start}-{wanted.stop - 1}"}
         return SourceAnswer(self._service.exchange(url, range_header))
 

@@ -219,16 +219,20 @@ class ReadRequests:
         looked_s = self._clock.monotonic()
         while not self._ended.wait(SWEEP_S):
             now_s = self._clock.monotonic()
-            passed_s, looked_s = now_s - looked_s, now_s
-            with self._lock:
-                for unique, entry in self._pending.items():
-                    if self._queued(entry.demand.embed_code):
-                        self._pending[unique] = entry._replace(due_s=entry.due_s + passed_s)
-                due = {u: entry for u, entry in self._pending.items() if entry.due_s <= now_s}
-                for unique in due:
-                    del self._pending[unique]
-            for unique, entry in due.items():
-                self._give_up(unique, entry, self._not_in_time(entry.demand))
+            self._look(now_s, now_s - looked_s)
+            looked_s = now_s
+
+    def _look(self, now_s: float, passed_s: float) -> None:
+        """Give up what is due; apart from the loop, where a name would hold the last read."""
+        with self._lock:
+            for unique, entry in self._pending.items():
+                if self._queued(entry.demand.embed_code):
+                    self._pending[unique] = entry._replace(due_s=entry.due_s + passed_s)
+            due = {u: entry for u, entry in self._pending.items() if entry.due_s <= now_s}
+            for unique in due:
+                del self._pending[unique]
+        for unique, entry in due.items():
+            self._give_up(unique, entry, self._not_in_time(entry.demand))
 
     def _not_in_time(self, demand: Demand) -> DeadlineExceeded:
         return DeadlineExceeded(f"{demand.doing} timed out after {self._deadline_s:g} s")

@@ -6,8 +6,9 @@ time limit. So a host has `PLACES` at a time:
 - While it answers, a probe that finds no place waits for one, which is a matter of milliseconds.
 - A host that has answered none of them for `STALL_S` is *stalled*. Then a probe that finds no place
   fails at once with `HostBusy`; only one each `TRIAL_S` is sent in spite of that.
-- An answer ends the stall. What began before it and still waits takes no place any more, for those
-  exchanges end by themselves at their time limit; in all, a host never has more than `MOST_PLACES`.
+- An answer ends the stall. What began before it and still waits takes no place any more. What waits
+  for far longer than this answer took is cut, for a host that is well again has forgotten it; the
+  others end by themselves at their time limit. In all, a host never has more than `MOST_PLACES`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import time
 from cachetools import LRUCache
 
 from backlotfs.errors import HostBusy
+from backlotfs.wire.exchange import Exchange
 
 #: Probes of one host at a time: half of the threads for them.
 PLACES = 16
@@ -25,6 +27,9 @@ PLACES = 16
 MOST_PLACES = 24
 #: Seconds without an answer after which a host with probes under way is stalled.
 STALL_S = 2.0
+#: After a stall a probe is cut that has waited so many times what the answer took: a host that is
+#: slow for all keeps what it is about to answer.
+FORGOTTEN_AFTER = 3
 #: Seconds between two probes that are sent to a stalled host in spite of it.
 TRIAL_S = 1.0
 #: Hosts remembered.
@@ -53,18 +58,22 @@ class _Host:
 
 
 class Place:
-    """One probe's place at a host; given up with `end`."""
+    """One probe's place at a host; given up with `end`.
 
-    __slots__ = ("_host", "_owner", "began_s")
+    :ivar exchange: the probe's GET, as long as the host has not answered it.
+    """
+
+    __slots__ = ("_host", "_owner", "began_s", "exchange")
 
     def __init__(self, owner: HostShares, host: _Host, began_s: float) -> None:
         self._owner = owner
         self._host = host
         self.began_s = began_s
+        self.exchange: Exchange | None = None
 
     def answered(self) -> None:
         """The host has sent the head of an answer."""
-        self._owner._answered(self._host)
+        self._owner._answered(self._host, self)
 
     def end(self) -> None:
         """The probe is over; may be called again."""
@@ -102,9 +111,16 @@ class HostShares:
             found.under_way.add(place)
             return place
 
-    def _answered(self, host: _Host) -> None:
+    def _answered(self, host: _Host, place: Place) -> None:
         with self._changed:
-            host.answered_s = time.monotonic()
+            now_s = time.monotonic()
+            place.exchange = None
+            if host.stalled(now_s):
+                longest_s = FORGOTTEN_AFTER * (now_s - place.began_s)
+                for other in host.under_way:
+                    if other.exchange is not None and now_s - other.began_s >= longest_s:
+                        other.exchange.cut()
+            host.answered_s = now_s
             self._changed.notify_all()
 
     def _ended(self, host: _Host, place: Place) -> None:

@@ -6,7 +6,8 @@ Theory of operation. A URL is resolved, sent, and the head of the answer is judg
 206, 416                  returned; the caller validates them
 403 "expired"             the URL is invalidated and resolved anew, `MAX_EXPIRED` times at most
 400 "expired"             the same: S3 says so of a session's token
-403 other, 401            resolved anew once, then `SourceDenied`
+403 other, 401            resolved anew once, then `SourceDenied`; `RemoteUnavailable` where the
+                          body, which says why, does not come
 404, 410                  resolved anew once, then `SourceGone`
 412                       `ContentChanged`
 408, 425, 429, 5xx        tried again after a backoff, while attempts and deadline last; not
@@ -48,6 +49,7 @@ from backlotfs.remote.opened_range import OpenedRange
 from backlotfs.remote.redirects import RedirectChain
 from backlotfs.remote.timed_get import OVERLOADED_STATUSES, TimedGet
 from backlotfs.wire.connections import ConnectionPool, RangeAnswer, origin_of, small_body
+from backlotfs.wire.exchange import Exchange
 from backlotfs.wire.retrying import RetryPolicy
 from backlotfs.wire.s3_error import ERROR_BODY_BYTES, S3Error, parse_s3_error
 from backlotfs.wire.source_policy import SourcePolicy, plain_host
@@ -196,12 +198,12 @@ class _Attempt:
 
     def _ask(self, target: str, url: SignedUrl) -> OpenedRange | None:
         get = TimedGet(self._owner._meter, self._owner._clock, self._embed_code)
+        exchange = Exchange(self._deadline.remaining_s())
+        if self._place is not None:
+            self._place.exchange = exchange
         try:
             answer = self._owner._pool.get(
-                target,
-                self._wanted,
-                if_match=self._if_match,
-                timeout_s=self._deadline.remaining_s(),
+                target, self._wanted, if_match=self._if_match, exchange=exchange
             )
         except HostResting as error:
             get.ended(Outcome.DROPPED)  # nothing was sent
@@ -237,7 +239,7 @@ class _Attempt:
         if status == 412:
             raise ContentChanged(f"the source of {self._embed_code} was replaced (412)")
         if status in (401, 403):
-            self._refused_with(parse_s3_error(small_body(answer, ERROR_BODY_BYTES)), url, status)
+            self._refused_by(answer, url)
         elif status in (404, 410):
             self._owner._resolver.invalidate(self._embed_code, url)
             self._refused += 1
@@ -256,7 +258,7 @@ class _Attempt:
             status == 400
             and (error := parse_s3_error(small_body(answer, ERROR_BODY_BYTES))).expired
         ):
-            self._refused_with(error, url, status)
+            self._refused_with(error, url)
         else:
             raise FalseAnswer(
                 f"source host {answer.host} answers {status} to a ranged GET of {self._embed_code}"
@@ -269,7 +271,20 @@ class _Attempt:
         asked_s = retry_after_header_s(answer.headers.get("retry-after"), here_s)
         return max(0.0, asked_s or 0.0)
 
-    def _refused_with(self, error: S3Error, url: SignedUrl, status: int) -> None:
+    def _refused_by(self, answer: RangeAnswer, url: SignedUrl) -> None:
+        cut: RemoteUnavailable | None = None
+        try:
+            error = parse_s3_error(answer.read(ERROR_BODY_BYTES))
+        except RemoteUnavailable as failure:
+            cut, error = failure, parse_s3_error(b"")
+        self._refused_with(error, url)
+        if self._refused > 1:
+            # a denial is believed for a minute: not that of a host which fails to say why
+            raise cut or SourceDenied(
+                f"the source of {self._embed_code} is refused: {error.code or answer.status}"
+            )
+
+    def _refused_with(self, error: S3Error, url: SignedUrl) -> None:
         self._owner._resolver.invalidate(self._embed_code, url)
         if error.expired:
             self._expired += 1
@@ -278,12 +293,8 @@ class _Attempt:
                     f"every new URL of {self._embed_code} is expired on arrival: "
                     "is this machine's clock right?"
                 )
-            return
-        self._refused += 1
-        if self._refused > 1:
-            raise SourceDenied(
-                f"the source of {self._embed_code} is refused: {error.code or status}"
-            )
+        else:
+            self._refused += 1
 
     def _again_after(
         self, error: RemoteUnavailable, *, asked_s: float = 0.0, rest_s: float = 0.0

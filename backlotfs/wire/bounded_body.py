@@ -46,6 +46,8 @@ class BoundedBody:
         self._begun = True
         room = self._limit_bytes - len(self._body) + 1
         if self._unzip is not None:
+            if self._unzip.eof:
+                return  # zlib would keep all that follows the end, and copy it each time
             # never 0, which would mean "no limit"
             piece = self._unzip.decompress(piece, room)
         self._body += piece[:room]

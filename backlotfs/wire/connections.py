@@ -195,6 +195,7 @@ class ConnectionPool:
         *,
         if_match: str | None = None,
         timeout_s: float = STALL_TIMEOUT_S,
+        exchange: Exchange | None = None,
     ) -> RangeAnswer:
         """Send one ranged GET and wait for the head of the answer.
 
@@ -203,6 +204,7 @@ class ConnectionPool:
         :param timeout_s: bounds all of it, connecting included. Less is granted to connecting,
             to the silence before the answer (`STALL_TIMEOUT_S`) and to the answer's head once it
             has begun (`wire.exchange.HEAD_TIMEOUT_S`).
+        :param exchange: in the place of ``timeout_s``, so that another thread can cut it.
         :raises HostUnreachable: refused, unresolvable, TLS, no connection in time.
         :raises RemoteUnavailable: reset, timed out.
         :raises SourceRefused: policy lets us connect to none of the host's addresses.
@@ -216,7 +218,7 @@ class ConnectionPool:
         }
         if if_match is not None:
             headers["If-Match"] = if_match
-        exchange = Exchange(timeout_s)
+        exchange = exchange or Exchange(timeout_s)
         while True:
             connection, kept_alive = self._take(origin, exchange.left_s)
             try:

@@ -60,6 +60,10 @@ class Exchange:
             self._head_began = True
             self.limit(HEAD_TIMEOUT_S)
 
+    def cut(self) -> None:
+        """End it, as if its time were over; for any thread. A part of a body begins anew."""
+        self._total_at_s = self._at_s = -math.inf
+
     def watch(self, sock: socket.socket) -> None:
         """Shut ``sock`` down when the time is over; it takes the place of the socket before.
 

@@ -175,6 +175,18 @@ def test_a_head_that_began_has_its_own_short_time(
     assert time.monotonic() - began_s < 2.0 + 2 * SLACK_S
 
 
+def test_a_silent_exchange_can_be_cut(host: HostileHost) -> None:
+    """By another thread, long before any time limit."""
+    host.torment("silence")
+    began_s = time.monotonic()
+    cut = exchange.Exchange(600.0)
+    threading.Timer(0.5, cut.cut).start()
+    with connection_pool() as pool, pytest.raises(RemoteUnavailable, match="did not come in time"):
+        pool.get(host.url, ByteRange(0, 1), exchange=cut)
+    assert host.tormented == 1
+    assert time.monotonic() - began_s < SLACK_S
+
+
 def test_a_kept_alive_connection_is_watched_too() -> None:
     """It was good for the first answer and drips at the second; nothing is tried a third time."""
     seen = []

@@ -19,7 +19,7 @@ from tests.fuzz.targets import TARGETS, Target
 #: Inputs between two looks at the clock; hypothesis begins anew each time, elsewhere.
 ROUND = 500
 #: Memory beyond what the process has at its start: a target that needs more has broken.
-ROOM_BYTES = 512 * 1024 * 1024
+ROOM_BYTES = 128 * 1024 * 1024
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -43,6 +43,8 @@ _XML = (
     b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>AccessDenied</Code><Message>Request has'
     b" expired</Message><ActualObjectSize>12</ActualObjectSize><Expires>x</Expires></Error>"
 )
+#: Small, and more than a fuzzed process may have, once it is unpacked.
+_BOMB = gzip.compress(bytes(192 * 1024 * 1024), 1)
 _PIECES = [
     b"{", b"[" * 2000, b"]", b'"', b"\\ud800", b"\xff", b"\0", b"1e999", b"NaN", b"-", b"9" * 5000,
     b"<Code>", b"&x;", b"<!ENTITY", b"", b"null", b"\r\n", b"bytes ",
@@ -80,6 +82,15 @@ def _json_documents() -> st.SearchStrategy[bytes]:
         max_leaves=12,
     )
     return documents.map(lambda document: json.dumps(document).encode())
+
+
+def _long_pages() -> st.SearchStrategy[bytes]:
+    """As many records as a page may have, and ten times that; each costs more than its bytes."""
+    records = st.sampled_from([b"0", b"{}", b'[""]'])
+    counts = st.sampled_from([bounded_json.MAX_RECORDS, 10 * bounded_json.MAX_RECORDS])
+    return st.builds(
+        lambda record, count: b'{"items":[' + b",".join([record] * count) + b"]}", records, counts
+    )
 
 
 def _answer(status: int, body: bytes) -> Answer:
@@ -173,12 +184,18 @@ def _run_page(given: tuple[bytes, int]) -> None:
         assert len(found) == len(expected["items"])
 
 
-def _run_compressed(given: tuple[bytes, str]) -> None:
-    body, encoding = given
+def _run_long_page(body: bytes) -> None:
+    for parse_page in PAGE_PARSERS:
+        with contextlib.suppress(ProtocolViolation):
+            assert len(read_body(_answer(200, body), parse_page).skipped) <= parsing.MAX_REASONS
+
+
+def _run_compressed(given: tuple[bytes, str, int]) -> None:
+    body, encoding, step = given
     try:
         bounded = BoundedBody(encoding, 65_536)
-        for start in range(0, len(body), 7):
-            bounded.feed(body[start : start + 7])
+        for start in range(0, len(body), step):
+            bounded.feed(body[start : start + step])
         whole = bounded.whole()
     except (BodyTooLarge, UnknownEncoding, zlib.error):
         return
@@ -230,11 +247,14 @@ TARGETS = {
         ),
         _run_page,
     ),
+    "long page": Target(_long_pages(), _run_long_page),
     "compressed": Target(
         st.tuples(
             st.binary(max_size=200)
-            | _changed(gzip.compress(_PAGE), gzip.compress(b" " * 70_000), gzip.compress(b"")),
+            | _changed(gzip.compress(_PAGE), gzip.compress(b" " * 70_000), gzip.compress(b""))
+            | st.just(_BOMB),
             st.sampled_from(["gzip", "x-gzip", "", "deflate", "br", "gzip, gzip"]),
+            st.sampled_from([7, len(_BOMB)]),
         ),
         _run_compressed,
     ),

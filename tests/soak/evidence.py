@@ -29,7 +29,8 @@ class Hostility:
 
     :ivar healthy: readers of the host that was well. :ivar tormented: those of the hostile one,
         whose errors are its own. :ivar requests: how many it had.
-    :ivar uploads_s: until each was listed. :ivar recovery_s: until its files could be read again.
+    :ivar uploads_s: until each was listed, or so long in vain.
+    :ivar recovery_s: until all files of the hostile host could be read again.
     """
 
     healthy: Sequence[Reader]
@@ -37,6 +38,11 @@ class Hostility:
     requests: int
     uploads_s: Sequence[float]
     recovery_s: float
+
+    @property
+    def reads(self) -> int:
+        """Of the host that was well."""
+        return sum(len(reader.latencies_s) for reader in self.healthy)
 
     @property
     def p99_s(self) -> float:
@@ -86,7 +92,7 @@ class Evidence:
         )
         bad = self.hostility
         yield (
-            f"host that is well: {sum(len(r.latencies_s) for r in bad.healthy)} reads, p99"
+            f"host that is well: {bad.reads} reads, p99"
             f" {bad.p99_s:.2f} s; hostile host: {bad.requests} requests, well again after"
             f" {bad.recovery_s:.1f} s; {len(bad.uploads_s)} uploads, the slowest seen after"
             f" {bad.slowest_upload_s:.1f} s"
@@ -116,6 +122,9 @@ class Evidence:
             f"two URLs of one asset within {closest:.1f} s": closest >= EARLIEST_RENEWAL_S,
             f"not flat: {grown}": all(a <= b for a, b in zip(grown, FLAT, strict=True)),
             "a reader hangs": not any(reader.is_alive() for reader in self._all_readers()),
+            "the host that is well was not read": self.hostility.reads > 0,
+            "the hostile host was not asked": self.hostility.requests > 0,
+            "nothing was uploaded": bool(self.hostility.uploads_s) or self.seconds < ENOUGH_S,
             f"p99 of the host that is well is {self.hostility.p99_s:.2f} s": (
                 self.hostility.p99_s <= HEALTHY_P99_S
             ),

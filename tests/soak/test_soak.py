@@ -62,6 +62,19 @@ def test_each_promise_can_fail() -> None:
     assert len(verdicts) == 10
 
 
+def test_a_hostile_host_that_had_nobody_to_harm_proves_nothing() -> None:
+    """Latencies and waits of nobody are no evidence."""
+    bad = evidence()
+    bad.hostility.healthy[0].latencies_s = []
+    bad.hostility.requests = 0
+    bad.hostility.uploads_s = []
+    assert bad.failures() == [
+        "the host that is well was not read",
+        "the hostile host was not asked",
+        "nothing was uploaded",
+    ]
+
+
 def test_a_transfer_that_never_ends_is_memory_in_use() -> None:
     """Though it may not have been given any yet."""
     bad = evidence()

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from urllib.parse import urlsplit
 
 from backlotfs.emulator import EmulatedAsset, Emulator
+from tests.support.relay import PIECE, Relay
 
-_PIECE = 64 * 1024
 _HEAD = b"HTTP/1.1 206 Partial Content\r\nX-Slow: " + b"0123456789" * 6_000
 _BODY = b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-4095/9999\r\n"
 _ERROR = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 9000\r\n\r\n"
@@ -50,30 +48,27 @@ TORMENTS: dict[str, Callable[[], tuple[bytes, Iterator[bytes]]]] = {
 }
 
 
-class HostileHost:
+class HostileHost(Relay):
     """Listens on ``host`` and does to each new request what `torment` last said.
 
-    A context manager. It begins healthy. Torments under way go on after it has become well.
+    It begins healthy. Torments under way go on after it has become well.
     """
 
     def __init__(self, behind_url: str, *, host: str = "127.0.0.1", pause_s: float = 0.2) -> None:
         """``pause_s``: between two pieces."""
-        parts = urlsplit(behind_url)
-        self._behind = (str(parts.hostname), int(parts.port or 80))
+        super().__init__(host)
+        self.stand_before(behind_url)
         self._pause_s = pause_s
-        self._listener = socket.create_server((host, 0), backlog=256)
         self._torments: tuple[str, ...] = ()
         self._turn = itertools.count()
         self._over = threading.Event()
-        self._lock = threading.Lock()
-        self._open: set[socket.socket] = set()
         #: Requests, or TLS greetings, that were tormented.
         self.tormented = 0
 
     @property
     def url(self) -> str:
         """Scheme, host and port."""
-        host, port = self._listener.getsockname()[:2]
+        host, port = self.address
         return f"http://{host}:{port}"
 
     def torment(self, *kinds: str) -> None:
@@ -83,12 +78,7 @@ class HostileHost:
         """
         self._torments = kinds
         if kinds:
-            self._hang_up()
-
-    def __enter__(self) -> HostileHost:
-        """Begin to answer."""
-        threading.Thread(target=self._accept, name="hostile-host", daemon=True).start()
-        return self
+            self.hang_up()
 
     def __exit__(
         self,
@@ -96,38 +86,21 @@ class HostileHost:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Answer no more."""
+        """Answer no more, and end the torments."""
         self._over.set()
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._hang_up()
+        super().__exit__(kind, error, trace)
 
-    def _hang_up(self) -> None:
-        with self._lock:
-            ending, self._open = self._open, set()
-        for end in ending:
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):  # closed
-            while True:
-                client, _ = self._listener.accept()
-                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
-
-    def _serve(self, client: socket.socket) -> None:
-        with client, contextlib.suppress(OSError):
-            request = client.recv(_PIECE)
-            kinds = self._torments
-            if not request:
-                return
-            if kinds:
-                self.tormented += 1
-                kind = kinds[next(self._turn) % len(kinds)]
-                self._harm(client, kind)
-            else:
-                self._pass_on(client, request)
+    def serve(self, client: socket.socket) -> None:
+        """Torment the first request of a connection, or pass everything on."""
+        request = client.recv(PIECE)
+        kinds = self._torments
+        if not request:
+            return
+        if kinds:
+            self.tormented += 1
+            self._harm(client, kinds[next(self._turn) % len(kinds)])
+        else:
+            self.pass_on(client, request)
 
     def _harm(self, client: socket.socket, kind: str) -> None:
         first, more = TORMENTS[kind]()
@@ -138,18 +111,6 @@ class HostileHost:
             client.sendall(piece)
         if kind != "junk":  # which is over with it
             self._over.wait()
-
-    def _pass_on(self, client: socket.socket, request: bytes) -> None:
-        with socket.create_connection(self._behind) as server:
-            with self._lock:
-                self._open |= {client, server}
-            server.sendall(request)
-            back = threading.Thread(target=_copy, args=(server, client), daemon=True)
-            back.start()
-            _copy(client, server)
-            back.join()
-            with self._lock:
-                self._open -= {client, server}
 
 
 def serve_sources_at(emulator: Emulator, base_url: str, assets: Iterable[EmulatedAsset]) -> None:
@@ -162,13 +123,3 @@ def serve_sources_at(emulator: Emulator, base_url: str, assets: Iterable[Emulate
         return mint(asset, base_url if asset.embed_code in codes else base)
 
     urls.mint = elsewhere  # type: ignore[method-assign, assignment]
-
-
-def _copy(source: socket.socket, target: socket.socket) -> None:
-    """Everything, to the end of either."""
-    with contextlib.suppress(OSError):
-        while piece := source.recv(_PIECE):
-            target.sendall(piece)
-    for end in (source, target):
-        with contextlib.suppress(OSError):
-            end.shutdown(socket.SHUT_RDWR)

@@ -13,7 +13,7 @@ from backlotfs.byterange import ByteRange
 from backlotfs.errors import BadHandle, ContentChanged
 from backlotfs.kernel.device import Device, ReadRequest
 from backlotfs.kernel.read_requests import ReadRequests
-from backlotfs.reading.block_pool import Block
+from backlotfs.reading.block_pool import Block, BlockPool
 from backlotfs.reading.demand import Demand
 from backlotfs.reading.read_counts import ReadCounts
 from tests.support.deadlines import wait_until
@@ -191,6 +191,23 @@ def test_the_time_of_a_read_stands_still_in_the_queue_for_a_credit() -> None:
     reading.clock.advance(DEADLINE_S + 1)
     wait_until(lambda: reading.device.told == [(1, errno.ETIMEDOUT)], "the deadline to be noticed")
     assert reading.requests.waiting() == []
+    reading.requests.end()
+
+
+def test_a_read_that_was_answered_holds_no_memory() -> None:
+    """The sweeper, which has looked at it, refers to it no more."""
+    reading = Reading()
+    pool = BlockPool(5, 5)
+    reading.requests.start()
+    reading.serve(1)
+    _let_look(reading)
+    block = pool.take(5)
+    assert block is not None
+    reading.demands[0].take(0, block)
+    reading.demands.pop().finished()
+    del block
+    assert len(reading.device.told) == 1
+    wait_until(lambda: pool.free_slots == 1, "the slot to be free again", timeout_s=10)
     reading.requests.end()
 
 

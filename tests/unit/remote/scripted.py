@@ -13,6 +13,7 @@ from backlotfs.byterange import ByteRange
 from backlotfs.clock import Deadline
 from backlotfs.remote.signed_get import SignedGet
 from backlotfs.wire.connections import ConnectionPool, RangeAnswer
+from backlotfs.wire.exchange import Exchange
 from backlotfs.wire.retrying import RetryPolicy
 from tests.unit.fakes import LAST_MODIFIED, ManualClock
 
@@ -106,8 +107,9 @@ class ScriptedPool(ConnectionPool):
         *,
         if_match: str | None = None,
         timeout_s: float = 10.0,
+        exchange: Exchange | None = None,
     ) -> RangeAnswer:
-        assert timeout_s > 0
+        assert (exchange.left_s if exchange is not None else timeout_s) > 0
         self.asked.append(Asked(url, wanted, if_match))
         step = self.script.popleft()
         if isinstance(step, Exception):

@@ -9,6 +9,7 @@ import pytest
 from backlotfs.errors import HostBusy
 from backlotfs.remote import host_shares
 from backlotfs.remote.host_shares import MOST_PLACES, PLACES, HostShares, Place
+from backlotfs.wire.exchange import Exchange
 
 
 @pytest.fixture(autouse=True)
@@ -120,3 +121,60 @@ def test_time_alone_ends_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sorted(found)[0] == "busy"
     assert "trial" in found
     assert len(found) == len(waiting)
+
+
+def asked(shares: HostShares, began_ago_s: float, now: list[float]) -> tuple[Place, Exchange]:
+    """A probe that began so long ago and has not been answered."""
+    now[0] -= began_ago_s
+    place = shares.take("a:80", 0.0)
+    now[0] += began_ago_s
+    place.exchange = Exchange(60.0)
+    return place, place.exchange
+
+
+def test_after_a_stall_what_was_forgotten_is_cut(time_stands_still: list[float]) -> None:
+    """A host that is well again never answers what it was asked before."""
+    shares = HostShares()
+    _, forgotten = asked(shares, host_shares.STALL_S, time_stands_still)
+    _, soon_before = asked(shares, 0.5, time_stands_still)
+    _, recent = asked(shares, 0.2, time_stands_still)
+    trial, its_own = asked(shares, 0.1, time_stands_still)
+    trial.answered()
+    assert forgotten.left_s == 0
+    assert soon_before.left_s == 0
+    assert recent.left_s > 0
+    assert its_own.left_s > 0
+
+
+def test_a_host_that_is_slow_for_all_is_cut_nothing(time_stands_still: list[float]) -> None:
+    """Its answers take as long as that; they are about to come."""
+    shares = HostShares()
+    _, other = asked(shares, 4.0, time_stands_still)
+    first, _ = asked(shares, 3.0, time_stands_still)
+    first.answered()
+    assert other.left_s > 0
+
+
+def test_without_a_stall_nothing_is_cut(time_stands_still: list[float]) -> None:
+    """A host may take long for one source and answer the others meanwhile."""
+    shares = HostShares()
+    first, _ = asked(shares, 1.5, time_stands_still)
+    _, slow = asked(shares, 1.5, time_stands_still)
+    first.answered()
+    for _ in range(10):
+        time_stands_still[0] += 1.0
+        quick, _ = asked(shares, 0.1, time_stands_still)
+        quick.answered()
+        quick.end()
+    assert slow.left_s > 0
+
+
+def test_what_was_answered_is_not_cut(time_stands_still: list[float]) -> None:
+    """Its body has a time limit of its own."""
+    shares = HostShares()
+    early, exchange = asked(shares, 60.0, time_stands_still)
+    early.answered()
+    time_stands_still[0] += 2 * host_shares.STALL_S
+    trial, _ = asked(shares, 0.1, time_stands_still)
+    trial.answered()
+    assert exchange.left_s > 0

@@ -140,6 +140,17 @@ def test_an_error_body_that_is_cut_changes_nothing(status: int) -> None:
     assert cut.closed
 
 
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refusal_whose_reason_does_not_come_is_none(status: int) -> None:
+    """It may have said "expired", and a source that is denied is not asked for again for long."""
+    cut = RemoteUnavailable("source host o: the connection was cut")
+    source = Source(answer(status, cut), answer(status, cut))
+    with pytest.raises(RemoteUnavailable, match="was cut"):
+        source.signed_get.open("E1", WANTED, source.deadline())
+    assert source.numbers == ["1", "2"]
+    assert source.all_closed
+
+
 def test_no_time_for_another_attempt() -> None:
     """A backoff that would outlast the deadline is not begun."""
     source = Source(answer(503))

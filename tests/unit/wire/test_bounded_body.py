@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 import zlib
 
 import pytest
@@ -76,3 +77,19 @@ def test_cut_off() -> None:
     with pytest.raises(zlib.error):
         unpacked([gzip.compress(b"abcdef")[:-9]], "gzip", 100)
     assert unpacked([], "gzip", 100) == b""
+
+
+def test_what_follows_the_end_of_the_compressed_data_is_not_kept() -> None:
+    """However much of it a host sends."""
+    body = BoundedBody("gzip", 100)
+    body.feed(gzip.compress(b"whole"))
+    piece = bytes(64 * 1024)
+    tracemalloc.start()
+    try:
+        for _ in range(64):
+            body.feed(piece)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert body.whole() == b"whole"
+    assert peak_bytes < len(piece)
