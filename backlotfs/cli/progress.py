@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from backlotfs.cli.mounted_files import place_of
 from backlotfs.cli.status_text import sizes_left
-from backlotfs.control.client import NoAnswer, ask
+from backlotfs.control.client import AnswerLate, NoAnswer, ask
 from backlotfs.namespace.notice import about
 from backlotfs.terminal import say
 
@@ -29,6 +29,8 @@ LOOK_S, LINE_S = 0.5, 10.0
 #: A mount is left alone for so many times as long as its answer took: counting the sizes of 100 000
 #: files takes it half a second, in which it does little else.
 REST_FACTOR = 10.0
+#: And for so long after an answer that did not come in time.
+LATE_REST_S = 30.0
 #: How often a mount is asked what a program that reads from it waits for.
 CREDITS_LOOK_S = 2.0
 
@@ -116,6 +118,8 @@ def wait_for(
 ) -> dict[str, Any]:
     """Return when a mount's listing is fresh, or all sizes are known; its last ``status``.
 
+    A mount that takes longer to answer than `ask` waits is asked again: it is busy.
+
     :param what: `LISTING` or `SIZES`.
     :raises NoAnswer: the mount is gone.
     """
@@ -127,7 +131,11 @@ def wait_for(
     try:
         while True:
             began_s = time.monotonic()
-            answer = ask(place, "status")
+            try:
+                answer = ask(place, "status")
+            except AnswerLate:
+                sleep(LATE_REST_S)
+                continue
             took_s = time.monotonic() - began_s
             listed = answer["synced_at"] and not answer["syncing"]
             if (listed or answer["stale"]) and (what == LISTING or not sizes_left(answer)):

@@ -22,7 +22,7 @@ from backlotfs.cli.progress import (
     noting_credits,
     wait_for,
 )
-from backlotfs.control.client import NoAnswer
+from backlotfs.control.client import AnswerLate, NoAnswer
 from tests.unit.fakes import PATIENCE_S, ManualClock
 
 MODULE = import_module("backlotfs.cli.progress")
@@ -162,6 +162,16 @@ def test_waiting_for_a_mount_that_ends(mounted: Callable[..., Mount]) -> None:
     mounted(answer(4), NoAnswer("no mount of this user answers"))
     with pytest.raises(NoAnswer, match="no mount"):
         wait_for(PLACE, SIZES, sleep=lambda _s: None)
+
+
+def test_waiting_for_a_mount_that_is_busy(mounted: Callable[..., Mount]) -> None:
+    """Goes on: one answer that comes too late says nothing of the mount's end."""
+    late = AnswerLate("no mount of this user answers in 10 s")
+    mount = mounted(answer(4), late, late, answer(10))
+    slept: list[float] = []
+    assert wait_for(PLACE, SIZES, sleep=slept.append) == answer(10)
+    assert len(mount.asked) == 4
+    assert min(slept[1:]) >= 10.0
 
 
 def test_a_bar() -> None:
