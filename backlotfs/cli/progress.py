@@ -159,17 +159,22 @@ def noting_credits(paths: Iterable[str], note: Callable[[str], None]) -> Iterato
     """
     places = {place for path in paths if (place := place_of(path)) is not None}
     ended = threading.Event()
+    noting = threading.Lock()  # so that nothing is noted after the body; an answer may take long
 
     def watch() -> None:
         while not ended.wait(CREDITS_LOOK_S):
-            note(next(filter(None, map(_waits_for, places)), ""))
+            text = next(filter(None, map(_waits_for, places)), "")
+            with noting:
+                if not ended.is_set():
+                    note(text)
 
     if places:
         threading.Thread(target=watch, name="credits", daemon=True).start()
     try:
         yield
     finally:
-        ended.set()
+        with noting:
+            ended.set()
 
 
 def _waits_for(place: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import sys
+import threading
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -228,3 +229,25 @@ def test_what_a_copy_waits_for(
         said = [notes.get(timeout=PATIENCE_S) for _ in range(4)]
     assert said == ["API credits: more in 41 s", "", "API credits: more in 41 s", ""]
     assert set(mount.asked) == {(place, "status")}
+
+
+def test_nothing_is_noted_after_a_copy(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
+    """Also where the mount answers when the copy has ended already."""
+    monkeypatch.setattr(MODULE, "CREDITS_LOOK_S", 0.01)
+    asked, ended = threading.Event(), threading.Event()
+    watchers: list[threading.Thread] = []
+
+    def ask(_place: Path, _command: str, **_more: object) -> dict[str, Any]:
+        watchers.append(threading.current_thread())
+        asked.set()
+        ended.wait(PATIENCE_S)
+        return answer(9, more_in_s=41.0, programs=1)
+
+    monkeypatch.setattr(MODULE, "ask", ask)
+    notes: list[str] = []
+    with noting_credits([str(place)], notes.append):
+        assert asked.wait(PATIENCE_S)
+    ended.set()
+    watchers[0].join(PATIENCE_S)
+    assert not watchers[0].is_alive()
+    assert notes == []
