@@ -62,12 +62,7 @@ def export(
     if dry_run and checksum:
         raise SettingsError("--dry-run reads no file, --checksum reads all; give one of them")
     started_s = time.monotonic()
-    with (
-        TransferBar("looking", 0, wanted=not as_json) as bar,
-        noting_credits(sources, bar.note),
-    ):
-        items, problems = find_items(sources, time.sleep)
-    require_files(sources, items, problems)
+    items, problems = find_files(sources, as_json)
     lost = _lost(problems)
     try:
         if dry_run:
@@ -103,14 +98,21 @@ def export(
     _report(outcomes, destination, as_json, time.monotonic() - started_s)
 
 
-def require_files(
-    sources: Sequence[str], items: Sequence[Item], problems: Sequence[Problem]
-) -> None:
-    """:raises NothingThere: there is neither a file nor trouble in ``sources``."""
+def find_files(sources: Sequence[str], as_json: bool) -> tuple[list[Item], list[Problem]]:
+    """As `find_items`; says meanwhile what the mount waits for, unless ``as_json``.
+
+    :raises NothingThere: there is neither a file nor trouble in ``sources``.
+    """
+    with (
+        TransferBar("looking", 0, wanted=not as_json) as bar,
+        noting_credits(sources, bar.note),
+    ):
+        items, problems = find_items(sources, time.sleep)
     if not items and not problems:
         raise NothingThere(
             f"there is no file in {', '.join(sources)}; is it mounted? see: backlotfs status"
         )
+    return items, problems
 
 
 def _plan(items: Sequence[Item], path: Path, overwrite: bool) -> list[Outcome]:
