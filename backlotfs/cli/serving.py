@@ -16,7 +16,7 @@ from backlotfs.cli.control_handlers import handlers
 from backlotfs.cli.greeting import greet
 from backlotfs.cli.minute_report import MinuteReport
 from backlotfs.cli.state_dump import dump_state
-from backlotfs.cli.status_answer import WaitingProgram
+from backlotfs.cli.status_answer import WaitingProgram, count_sizes
 from backlotfs.cli.watchdog import watch
 from backlotfs.clock import Deadline, SystemClock
 from backlotfs.control.address import socket_path
@@ -213,10 +213,7 @@ def _serve(settings: MountSettings, ready: Ready) -> None:
 
 def _sizes_to_come(stack: Stack) -> str:
     """A sentence on the sizes that are not known yet, where they take long; else empty."""
-    rows = stack.catalog.library.rows.values()
-    files = sum(
-        stack.book.known(row.embed_code) is None and not stack.book.unavailable(row) for row in rows
-    )
+    files = count_sizes(stack).to_come
     seconds = stack.probes.seconds_for(files)
     if not files or seconds is None or seconds < NOTED_S:
         return ""
