@@ -162,8 +162,11 @@ def noting_credits(paths: Iterable[str], note: Callable[[str], None]) -> Iterato
     noting = threading.Lock()  # so that nothing is noted after the body; an answer may take long
 
     def watch() -> None:
-        while not ended.wait(CREDITS_LOOK_S):
+        rest_s = CREDITS_LOOK_S
+        while not ended.wait(rest_s):
+            began_s = time.monotonic()
             text = next(filter(None, map(_waits_for, places)), "")
+            rest_s = max(CREDITS_LOOK_S, REST_FACTOR * (time.monotonic() - began_s))
             with noting:
                 if not ended.is_set():
                     note(text)

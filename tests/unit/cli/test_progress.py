@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import sys
 import threading
+import time
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -229,6 +230,27 @@ def test_what_a_copy_waits_for(
         said = [notes.get(timeout=PATIENCE_S) for _ in range(4)]
     assert said == ["API credits: more in 41 s", "", "API credits: more in 41 s", ""]
     assert set(mount.asked) == {(place, "status")}
+
+
+def test_a_copy_asks_less_often_where_an_answer_takes_long(
+    monkeypatch: pytest.MonkeyPatch, place: Path
+) -> None:
+    """A mount that counts a hundred thousand sizes does little else meanwhile."""
+    monkeypatch.setattr(MODULE, "CREDITS_LOOK_S", 0.01)
+    clock = ManualClock()
+    asked: queue.Queue[str] = queue.Queue()
+
+    def ask(_place: Path, command: str, **_more: object) -> dict[str, Any]:
+        clock.advance(60.0)
+        asked.put(command)
+        return answer()
+
+    monkeypatch.setattr(MODULE, "ask", ask)
+    monkeypatch.setattr(MODULE.time, "monotonic", clock.monotonic)
+    with noting_credits([str(place)], lambda _text: None):
+        asked.get(timeout=PATIENCE_S)
+        time.sleep(0.2)
+    assert asked.empty()
 
 
 def test_nothing_is_noted_after_a_copy(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
