@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -19,7 +20,13 @@ from backlotfs.export.file_copy import written_bytes
 from backlotfs.export.items import Item, Problem, find_items, kept_apart, printable
 from backlotfs.export.manifest import read_journal, read_manifest
 from backlotfs.export.verifying import read_entries
+from backlotfs.namespace.notice import Notice
 from backlotfs.terminal import say, say_json
+
+_NOT_ALL_LISTED = (
+    "the mount hides files of unknown size from all programs (--unsized hide); "
+    "run this again when backlotfs status says 0 to go"
+)
 
 
 class ExportIncomplete(BacklotError):
@@ -101,6 +108,8 @@ def export(
 def find_files(sources: Sequence[str], as_json: bool) -> tuple[list[Item], list[Problem]]:
     """As `find_items`; says meanwhile what the mount waits for, unless ``as_json``.
 
+    A folder of which a mount hides files (``--unsized hide``) is a problem, not a complete copy.
+
     :raises NothingThere: there is neither a file nor trouble in ``sources``.
     """
     with (
@@ -112,7 +121,14 @@ def find_files(sources: Sequence[str], as_json: bool) -> tuple[list[Item], list[
         raise NothingThere(
             f"there is no file in {', '.join(sources)}; is it mounted? see: backlotfs status"
         )
-    return items, problems
+    problems += [Problem(item.name, _NOT_ALL_LISTED) for item in items if _is_notice(item)]
+    return [item for item in items if not _is_notice(item)], problems
+
+
+def _is_notice(item: Item) -> bool:
+    """Whether a mount made the file, to say that its folder holds more files than it lists."""
+    name = os.path.basename(item.name)
+    return Notice.is_name(name) and item.size_bytes == len(Notice(name, 0).content)
 
 
 def _plan(items: Sequence[Item], path: Path, overwrite: bool) -> list[Outcome]:
