@@ -243,14 +243,6 @@ def open_place(path: Path, *, make: bool) -> tuple[int, str]:
     return folder, name
 
 
-def make_folders(path: Path) -> None:
-    """Make a folder and its missing parents, each with mode 0700.
-
-    :raises UntrustedPath: another user could replace one of them. :raises OSError: it cannot be.
-    """
-    os.close(open_folder(path, make=True))
-
-
 def real_path(folder: int) -> str:
     """The path of an open folder, without links."""
     return os.readlink(_proc(folder))

@@ -148,3 +148,8 @@ class SizedCounts(NamedTuple):
     sized: int
     missing: int
     total: int
+
+    @property
+    def to_come(self) -> int:
+        """Assets whose size is not known yet."""
+        return self.total - self.sized - self.missing

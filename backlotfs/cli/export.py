@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -19,7 +20,13 @@ from backlotfs.export.file_copy import written_bytes
 from backlotfs.export.items import Item, Problem, find_items, kept_apart, printable
 from backlotfs.export.manifest import read_journal, read_manifest
 from backlotfs.export.verifying import read_entries
+from backlotfs.namespace.notice import Notice
 from backlotfs.terminal import say, say_json
+
+_NOT_ALL_LISTED = (
+    "the mount hides files of unknown size from all programs (--unsized hide); "
+    "run this again when backlotfs status says 0 to go"
+)
 
 
 class ExportIncomplete(BacklotError):
@@ -62,12 +69,7 @@ def export(
     if dry_run and checksum:
         raise SettingsError("--dry-run reads no file, --checksum reads all; give one of them")
     started_s = time.monotonic()
-    with (
-        TransferBar("looking", 0, wanted=not as_json) as bar,
-        noting_credits(sources, bar.note),
-    ):
-        items, problems = find_items(sources, time.sleep)
-    require_files(sources, items, problems)
+    items, problems = find_files(sources, as_json)
     lost = _lost(problems)
     try:
         if dry_run:
@@ -103,14 +105,30 @@ def export(
     _report(outcomes, destination, as_json, time.monotonic() - started_s)
 
 
-def require_files(
-    sources: Sequence[str], items: Sequence[Item], problems: Sequence[Problem]
-) -> None:
-    """:raises NothingThere: there is neither a file nor trouble in ``sources``."""
+def find_files(sources: Sequence[str], as_json: bool) -> tuple[list[Item], list[Problem]]:
+    """As `find_items`; says meanwhile what the mount waits for, unless ``as_json``.
+
+    A folder of which a mount hides files (``--unsized hide``) is a problem, not a complete copy.
+
+    :raises NothingThere: there is neither a file nor trouble in ``sources``.
+    """
+    with (
+        TransferBar("looking", 0, wanted=not as_json) as bar,
+        noting_credits(sources, bar.note),
+    ):
+        items, problems = find_items(sources, time.sleep)
     if not items and not problems:
         raise NothingThere(
             f"there is no file in {', '.join(sources)}; is it mounted? see: backlotfs status"
         )
+    problems += [Problem(item.name, _NOT_ALL_LISTED) for item in items if _is_notice(item)]
+    return [item for item in items if not _is_notice(item)], problems
+
+
+def _is_notice(item: Item) -> bool:
+    """Whether a mount made the file, to say that its folder holds more files than it lists."""
+    name = os.path.basename(item.name)
+    return Notice.is_name(name) and item.size_bytes == len(Notice(name, 0).content)
 
 
 def _plan(items: Sequence[Item], path: Path, overwrite: bool) -> list[Outcome]:

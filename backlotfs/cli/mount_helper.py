@@ -39,8 +39,8 @@ NOT_FOR_US = frozenset(
         *("symfollow", "nosymfollow"),
     }
 )
-#: What has no meaning for a mount that mount(8) makes.
-NOT_OPTIONS = frozenset({"mountpoint", "foreground", "options"})
+#: What has no meaning for a mount that mount(8) makes; ``wait`` would hold up a boot for hours.
+NOT_OPTIONS = frozenset({"mountpoint", "foreground", "options", "wait"})
 
 
 def words_for(source: str, mountpoint: str, options: str, *, sloppy: bool) -> list[str]:
@@ -64,6 +64,11 @@ def words_for(source: str, mountpoint: str, options: str, *, sloppy: bool) -> li
         refuse_secret(name)
         if name == "remount":
             raise SettingsError("remount is not possible: umount it, then mount it anew")
+        if name == "wait" and not sloppy:
+            raise SettingsError(
+                "wait is not possible in fstab or with mount -o: a boot would wait for hours; "
+                "see how far the mount is: backlotfs status --watch"
+            )
         known = name.replace("-", "_")
         parameter = parameters.get(known)
         if known in SETTABLE and known != "fsname":

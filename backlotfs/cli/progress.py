@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from backlotfs.cli.mounted_files import place_of
 from backlotfs.cli.status_text import sizes_left
-from backlotfs.control.client import NoAnswer, ask
+from backlotfs.control.client import AnswerLate, NoAnswer, ask
 from backlotfs.namespace.notice import about
 from backlotfs.terminal import say
 
@@ -29,6 +29,8 @@ LOOK_S, LINE_S = 0.5, 10.0
 #: A mount is left alone for so many times as long as its answer took: counting the sizes of 100 000
 #: files takes it half a second, in which it does little else.
 REST_FACTOR = 10.0
+#: And for so long after an answer that did not come in time.
+LATE_REST_S = 30.0
 #: How often a mount is asked what a program that reads from it waits for.
 CREDITS_LOOK_S = 2.0
 
@@ -116,6 +118,8 @@ def wait_for(
 ) -> dict[str, Any]:
     """Return when a mount's listing is fresh, or all sizes are known; its last ``status``.
 
+    A mount that takes longer to answer than `ask` waits is asked again: it is busy.
+
     :param what: `LISTING` or `SIZES`.
     :raises NoAnswer: the mount is gone.
     """
@@ -127,7 +131,11 @@ def wait_for(
     try:
         while True:
             began_s = time.monotonic()
-            answer = ask(place, "status")
+            try:
+                answer = ask(place, "status")
+            except AnswerLate:
+                sleep(LATE_REST_S)
+                continue
             took_s = time.monotonic() - began_s
             listed = answer["synced_at"] and not answer["syncing"]
             if (listed or answer["stale"]) and (what == LISTING or not sizes_left(answer)):
@@ -151,17 +159,25 @@ def noting_credits(paths: Iterable[str], note: Callable[[str], None]) -> Iterato
     """
     places = {place for path in paths if (place := place_of(path)) is not None}
     ended = threading.Event()
+    noting = threading.Lock()  # so that nothing is noted after the body; an answer may take long
 
     def watch() -> None:
-        while not ended.wait(CREDITS_LOOK_S):
-            note(next(filter(None, map(_waits_for, places)), ""))
+        rest_s = CREDITS_LOOK_S
+        while not ended.wait(rest_s):
+            began_s = time.monotonic()
+            text = next(filter(None, map(_waits_for, places)), "")
+            rest_s = max(CREDITS_LOOK_S, REST_FACTOR * (time.monotonic() - began_s))
+            with noting:
+                if not ended.is_set():
+                    note(text)
 
     if places:
         threading.Thread(target=watch, name="credits", daemon=True).start()
     try:
         yield
     finally:
-        ended.set()
+        with noting:
+            ended.set()
 
 
 def _waits_for(place: Path) -> str:

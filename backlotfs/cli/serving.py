@@ -16,9 +16,9 @@ from backlotfs.cli.control_handlers import handlers
 from backlotfs.cli.greeting import greet
 from backlotfs.cli.minute_report import MinuteReport
 from backlotfs.cli.state_dump import dump_state
-from backlotfs.cli.status_answer import WaitingProgram
+from backlotfs.cli.status_answer import WaitingProgram, count_sizes
 from backlotfs.cli.watchdog import watch
-from backlotfs.clock import Deadline, SystemClock
+from backlotfs.clock import Clock, Deadline, SystemClock
 from backlotfs.control.address import socket_path
 from backlotfs.control.server import ControlServer, Handler
 from backlotfs.errors import BacklotError, CredentialsRefused, SettingsError
@@ -108,13 +108,7 @@ def _serve(settings: MountSettings, ready: Ready) -> None:
         copies=rules.copies,
     )
 
-    def waiting() -> Iterator[WaitingProgram]:
-        for wait in patience.waits():
-            yield WaitingProgram(wait.pid, names.of(wait.pid), wait.embed_code, reads=False)
-        for pid, embed_code in session.waiting_reads():
-            yield WaitingProgram(pid, names.of(pid), embed_code, reads=True)
-
-    asked = handlers(settings, stack, waiting)
+    asked = handlers(settings, stack, lambda: _waiting_programs(patience, session, names))
     report = MinuteReport(stack, clock)
     begun = threading.Event()
 
@@ -139,13 +133,7 @@ def _serve(settings: MountSettings, ready: Ready) -> None:
     )
     saved = stack.catalog.open_saved()
     if not saved:
-        lists_sources = greet(settings.account, clock, stack.session, stack.limiter)
-        events.LISTING.log(log, source=settings.source)
-        service.notify("STATUS=listing the library")
-        with service.taking_long():
-            stack.catalog.load(
-                Deadline(FIRST_LISTING_DEADLINE_S, clock), lists_sources=lists_sources
-            )
+        _list_library(settings, stack, clock)
     operations = BacklotOperations(
         stack.namespace,
         stack.reader,
@@ -176,16 +164,11 @@ def _serve(settings: MountSettings, ready: Ready) -> None:
                 stop()
                 return
         stack.catalog.keep_fresh(each_minute=minutely)
-        crawl()
+        _crawl(stack)
         stack.keeper.start()
 
-    def crawl() -> None:
-        stack.probes.start_backfill()
-        if stack.captions is not None:
-            stack.captions.crawl()
-
     def minutely() -> None:
-        crawl()  # another mount may have crawled, and ended
+        _crawl(stack)  # another mount may have crawled, and ended
         report.tell()
 
     control = _open_control(settings, asked)
@@ -211,12 +194,34 @@ def _serve(settings: MountSettings, ready: Ready) -> None:
         raise refused[0]
 
 
+def _list_library(settings: MountSettings, stack: Stack, clock: Clock) -> None:
+    """List a library that was never listed before. :raises BacklotError: that cannot be done."""
+    lists_sources = greet(settings.account, clock, stack.session, stack.limiter)
+    events.LISTING.log(log, source=settings.source)
+    service.notify("STATUS=listing the library")
+    with service.taking_long():
+        stack.catalog.load(Deadline(FIRST_LISTING_DEADLINE_S, clock), lists_sources=lists_sources)
+
+
+def _crawl(stack: Stack) -> None:
+    stack.probes.start_backfill()
+    if stack.captions is not None:
+        stack.captions.crawl()
+
+
+def _waiting_programs(
+    patience: Patience, session: MountSession, names: ProcessNames
+) -> Iterator[WaitingProgram]:
+    """The programs whose operations wait now, for whatever reason."""
+    for wait in patience.waits():
+        yield WaitingProgram(wait.pid, names.of(wait.pid), wait.embed_code, reads=False)
+    for pid, embed_code in session.waiting_reads():
+        yield WaitingProgram(pid, names.of(pid), embed_code, reads=True)
+
+
 def _sizes_to_come(stack: Stack) -> str:
     """A sentence on the sizes that are not known yet, where they take long; else empty."""
-    rows = stack.catalog.library.rows.values()
-    files = sum(
-        stack.book.known(row.embed_code) is None and not stack.book.unavailable(row) for row in rows
-    )
+    files = count_sizes(stack).to_come
     seconds = stack.probes.seconds_for(files)
     if not files or seconds is None or seconds < NOTED_S:
         return ""

@@ -59,7 +59,7 @@ def _summary(answer: dict[str, Any]) -> list[str]:
         ),
         ("requests", _requests(requests)),
         ("hedges", f"{hedges['made']} made, {hedges['won']} won"),
-        ("URLs renewed", str(answer["url_refreshes"])),
+        ("URLs fetched", str(answer["url_refreshes"])),
         ("memory", _memory(answer["memory"])),
         ("disk tier", kept),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from pathlib import Path
@@ -15,7 +16,7 @@ from rich.text import Text
 from backlotfs.cli.mountpoints import MOUNTED, the_mount
 from backlotfs.cli.progress import SizesBar, in_a_line
 from backlotfs.cli.status_text import one_line, sizes_left, status_lines
-from backlotfs.control.client import ask
+from backlotfs.control.client import AnswerLate, ask
 from backlotfs.terminal import field, say, say_json
 
 _WATCH_S = 1.0
@@ -34,8 +35,8 @@ def status(mountpoint: Path | None, as_json: bool, watch: bool) -> None:
     place = the_mount(mountpoint)
     if watch and sys.stdout.isatty() and not as_json:
         _redraw(place)
+    answer = ask(place, "status")
     while True:
-        answer = ask(place, "status")
         if as_json:
             say_json(answer)
         elif watch:
@@ -45,7 +46,7 @@ def status(mountpoint: Path | None, as_json: bool, watch: bool) -> None:
             say("\n".join(_plain(answer)))
         if not watch:
             return
-        time.sleep(_WATCH_S)
+        answer = _next_answer(place)
 
 
 @click.command()
@@ -62,6 +63,14 @@ def _plain(answer: dict[str, Any]) -> list[str]:
     return [f"{name:14} {text}" for name, text in status_lines(answer)]
 
 
+def _next_answer(place: Path) -> dict[str, Any]:
+    """A second later; a mount that is too busy to answer in time is asked again."""
+    while True:
+        time.sleep(_WATCH_S)
+        with contextlib.suppress(AnswerLate):
+            return ask(place, "status")
+
+
 def _redraw(place: Path) -> None:
     """Until Ctrl-C, or until the mount is gone, which is said. ``NO_COLOR`` is rich's to heed."""
     # Asked once before: what fails at once is told on a clean screen.
@@ -76,5 +85,4 @@ def _redraw(place: Path) -> None:
                 shown.append(f"{field(text)}\n", "red" if "STALE" in text else "")
             bar.show(answer)
             live.update(Group(shown, bar.progress) if sizes_left(answer) else shown, refresh=True)
-            time.sleep(_WATCH_S)
-            answer = ask(place, "status")
+            answer = _next_answer(place)

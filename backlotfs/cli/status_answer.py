@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from backlotfs.api.rate_limiter import ApiRateLimiter
+from backlotfs.catalog.rows import SizedCounts
 from backlotfs.errors import BacklotError
 from backlotfs.reading.failures import Failure
 from backlotfs.recent_rate import SPAN_S
@@ -28,6 +29,18 @@ def mount_head(settings: MountSettings) -> dict[str, Any]:
         "mountpoint": str(settings.mountpoint),
         "pid": os.getpid(),
     }
+
+
+def count_sizes(stack: Stack) -> SizedCounts:
+    """Of the files that are listed, with what is not in the catalog's file yet."""
+    sized = missing = 0
+    rows = stack.catalog.library.rows
+    for row in rows.values():
+        if stack.book.known(row.embed_code) is not None:
+            sized += 1
+        elif stack.book.unavailable(row):
+            missing += 1
+    return SizedCounts(sized, missing, len(rows))
 
 
 class WaitingProgram(NamedTuple):
@@ -53,23 +66,18 @@ def status_answer(
     """
     with contextlib.suppress(BacklotError):
         stack.book.flush()  # what is told as known is kept, whatever happens next
-    rows = stack.catalog.library.rows.values()
-    sized = sum(stack.book.known(row.embed_code) is not None for row in rows)
-    missing = sum(stack.book.unavailable(row) for row in rows)
+    sizes = count_sizes(stack)
     error = stack.catalog.last_error
-    left = max(0, len(rows) - sized - missing)
     return {
         "schema": SCHEMA,
         **mount_head(settings),
         "since": began_s,
-        "assets": len(rows),
+        "assets": sizes.total,
         "size_bytes": stack.catalog.total_size(),
         "sizes": {
-            "sized": sized,
-            "missing": missing,
-            "total": len(rows),
+            **sizes._asdict(),
             # 0.0: the credits are there, so how long it takes depends on what nobody knows.
-            "seconds_left": stack.probes.seconds_for(left) or None,
+            "seconds_left": stack.probes.seconds_for(sizes.to_come) or None,
         },
         "synced_at": stack.store.state().synced_at_s,
         "syncing": stack.catalog.refreshing,

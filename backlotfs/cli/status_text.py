@@ -33,7 +33,7 @@ def status_lines(answer: dict[str, Any]) -> list[Line]:
         *_readers(answer["processes"]),
         ("API credits", _credits(credits)),
         *_waiting(answer["waiting"]),
-        ("URLs renewed", str(answer["url_refreshes"])),
+        ("URLs fetched", str(answer["url_refreshes"])),
         *_errors(answer["errors"]),
         ("log", answer["log"]),
     ]

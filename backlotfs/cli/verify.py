@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from backlotfs.cli.export import problem_line, require_files
+from backlotfs.cli.export import find_files, problem_line
 from backlotfs.cli.transfer_bar import TransferBar, in_words
 from backlotfs.errors import BacklotError, SettingsError
 from backlotfs.export.destination import MANIFEST, WORKSPACE, Destination, UnsafeDestination
-from backlotfs.export.items import find_items, printable
+from backlotfs.export.items import printable
 from backlotfs.export.verifying import check_files, read_entries, strangers
 from backlotfs.terminal import say, say_json
 
@@ -60,9 +59,7 @@ def _verify(destination: Destination, sources: Sequence[str], jobs: int, as_json
         raise SettingsError(
             f"there is no {MANIFEST} in {destination.path}; name the folder that an export went to"
         )
-    items, problems = find_items(sources, time.sleep)
-    if sources:
-        require_files(sources, items, problems)
+    items, problems = find_files(sources, as_json) if sources else ([], [])
     sizes = {item.name: item.size_bytes for item in items}
     total_bytes = sum(_size_of(destination, name) for name in entries)
     with TransferBar("verify", total_bytes, wanted=not as_json) as bar:

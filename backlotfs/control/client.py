@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import socket
@@ -32,6 +31,10 @@ class NoAnswer(BacklotError):
         self.exit_code = exit_code  # type: ignore[misc]  # per instance: it is that of the error
 
 
+class AnswerLate(NoAnswer):
+    """The mount did not answer in time: it is busy, or it hangs."""
+
+
 def ask(
     mountpoint: Path, command: str, *, timeout_s: float = _TIMEOUT_S, **arguments: Any
 ) -> dict[str, Any]:
@@ -41,6 +44,7 @@ def ask(
     on it runs as us or as root.
 
     :param timeout_s: from here to the whole answer.
+    :raises AnswerLate: the whole answer did not come in time.
     :raises NoAnswer: nobody listens, another user does, the answer is an error, or it is not what
         this version understands; says what to do.
     """
@@ -50,7 +54,7 @@ def ask(
     except UntrustedPath as error:
         raise NoAnswer(f"the mount on {mountpoint} cannot be asked: {error}") from None
     except TimeoutError:
-        raise NoAnswer(
+        raise AnswerLate(
             f"no mount of this user answers on {mountpoint} in {timeout_s:g} s; it may be busy: "
             f"try again, or see its log; clear a dead one: backlotfs umount {mountpoint}"
         ) from None
@@ -58,6 +62,8 @@ def ask(
         raise NoAnswer(_nobody(mountpoint)) from None
     if not line:
         raise NoAnswer(_nobody(mountpoint))
+    if len(line) > MAX_ANSWER_BYTES:
+        raise _unusable(mountpoint, "it is too long")
     try:
         answer = json.loads(line)
     except (ValueError, RecursionError):
@@ -78,9 +84,11 @@ def ask(
 def _exchange(path: Path, request: bytes, until_s: float) -> bytes:
     """Send the request and return the line that comes back; without its end where there is none.
 
+    Of a line that is longer than `MAX_ANSWER_BYTES`, a little more than that.
+
     :param until_s: on the monotonic clock: all of it ends then.
     :raises UntrustedPath: the folder, the socket or who listens on it is another user's.
-    :raises OSError: nobody listens, the answer is too long, or not in time.
+    :raises OSError: nobody listens, or the answer is not there in time.
     """
     folder = open_private_folder(path.parent, make=False, tighten=True)
     try:
@@ -117,8 +125,8 @@ def _read_line(line: socket.socket, until_s: float) -> bytes:
         piece = line.recv(1024 * 1024)
         answer += piece
         if not piece or piece.endswith(b"\n"):
-            return bytes(answer)
-    raise OSError(errno.EMSGSIZE, "the answer is too long")
+            break
+    return bytes(answer)
 
 
 def _left(until_s: float) -> float:

@@ -164,12 +164,14 @@ class Exporter:
         outcome, found = settled(
             item, self._destination, item.name in manifest.entries, overwrite=self._overwrite
         )
-        compare = self._checksum and outcome is not None and outcome.state is State.UNCHANGED
-        if outcome is not None and outcome.state is State.UNCHANGED:
-            discard_part(self._workspace, item.name)
-        if outcome is not None and not compare:
-            self._moved(item.size_bytes)
-            return outcome
+        compare = False
+        if outcome is not None:
+            if outcome.state is State.UNCHANGED:
+                discard_part(self._workspace, item.name)
+                compare = self._checksum
+            if not compare:
+                self._moved(item.size_bytes)
+                return outcome
         for attempt in range(1, ATTEMPTS + 1):
             moved = 0
 

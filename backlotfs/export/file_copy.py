@@ -72,11 +72,7 @@ def copy_file(
     :raises Interrupted: ``stop`` was set.
     :raises OSError: of reading or of writing; what was written is kept for the next export.
     """
-
-    def go_on() -> None:
-        if stop.is_set():
-            raise Interrupted("stopped")
-
+    go_on = _going_on(stop)
     with _opened(item) as source:
         folders, _ = split(item.name)
         with destination.folder(folders, make=True, for_writing=True):
@@ -115,11 +111,7 @@ def compare_file(
     :raises UnsafeDestination: the copy is not a file, or was changed meanwhile.
     :raises Interrupted: ``stop`` was set. :raises OSError: one of them cannot be read.
     """
-
-    def go_on() -> None:
-        if stop.is_set():
-            raise Interrupted("stopped")
-
+    go_on = _going_on(stop)
     found, status = digest_in(destination, item.name, lambda _count: go_on())
     digest = hashlib.sha256()
     with _opened(item) as source:
@@ -164,6 +156,16 @@ def digest_of(descriptor: int, length: int, moved: Callable[[int], None]) -> has
         offset += count
         moved(count)
     return found
+
+
+def _going_on(stop: threading.Event) -> Callable[[], None]:
+    """What is called between two pieces; it raises `Interrupted` once ``stop`` is set."""
+
+    def go_on() -> None:
+        if stop.is_set():
+            raise Interrupted("stopped")
+
+    return go_on
 
 
 class _Source:

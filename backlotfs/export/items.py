@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from backlotfs.errors import SettingsError
 from backlotfs.terminal import field
 
-#: A size that the mount does not know yet is asked for again after this, and so many times:
-#: a new library of thousands needs minutes, the API's rate limit being what it is.
+#: A size that the mount does not tell is asked for again after this, and so many times. The mount
+#: waits for API credits itself, but not with --stat-timeout or --unsized fail, nor for a dead API.
 SIZE_PAUSE_S = 5.0
 SIZE_ATTEMPTS = 180
 
@@ -139,7 +139,7 @@ def _patient_stat(path: str, pause: Callable[[float], object]) -> os.stat_result
         try:
             return os.stat(path, follow_symlinks=False)
         except OSError as error:
-            if error.errno != errno.ETIMEDOUT:
+            if error.errno not in (errno.ETIMEDOUT, errno.EAGAIN):
                 raise
         pause(SIZE_PAUSE_S)
     return os.stat(path, follow_symlinks=False)

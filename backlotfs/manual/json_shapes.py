@@ -93,7 +93,7 @@ SHAPES: dict[str, dict[str, str]] = {
         "waiting[].file": "The file it waits for.",
         "waiting[].for": "`size` or `url`.",
         "waiting[].seconds": "Until its turn comes, as far as known.",
-        "url_refreshes": "Signed URLs asked of the API.",
+        "url_refreshes": "Signed URLs that the API or its CDN host gave for one file each.",
         "errors[].at": "When a read or open failed, in seconds since 1970; the latest first, 20 at "
         "most.",
         "errors[].file": "Which file, by its path on the mount.",
@@ -123,7 +123,7 @@ SHAPES: dict[str, dict[str, str]] = {
         "requests.refused": "Expired, gone or replaced.",
         "hedges.made": "Second GETs for what came late.",
         "hedges.won": "Those that came first.",
-        "url_refreshes": "Signed URLs asked of the API.",
+        "url_refreshes": "Signed URLs that the API or its CDN host gave for one file each.",
         "memory.budget_bytes": "Memory for blocks.",
         "memory.cached_bytes": "Of it, blocks that are kept.",
         "memory.leased_bytes": "In use: received into, given to readers, on their way to the disk.",

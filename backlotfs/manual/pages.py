@@ -83,8 +83,9 @@ def mount_options() -> list[Section]:
                 "What fstab says to others is accepted and changes nothing: "
                 f"{_list(NOT_FOR_US)}, and whatever begins with `x-`. The mount is read-only, "
                 "`nosuid`, `nodev` and `noexec` all the same.",
-                "`remount` is refused: unmount, then mount anew. Anything else is named and "
-                "refused, unless `-s` is given.",
+                "`remount` is refused: unmount, then mount anew. `wait` is refused: a boot would "
+                "wait for all sizes, which may take hours; `backlotfs status --watch` shows how "
+                "far the mount is. Anything else is named and refused, unless `-s` is given.",
             ),
         ),
     ]

@@ -26,7 +26,6 @@ from backlotfs.thumbnails.picture import Picture
 from backlotfs.trusted_paths import (
     UntrustedPath,
     check_folder,
-    make_folders,
     open_folder,
     open_log,
     open_private_folder,
@@ -225,7 +224,7 @@ def test_ordinary_folders_work(
     """And what is made is 0700, whatever the umask: missing parents too."""
     folder = ordinary(tmp_path)
     if use is use_secret:
-        make_folders(folder)
+        os.close(open_folder(folder, make=True))
     before = {path: mode_of(path) for path in tmp_path.rglob("*")}
     use(folder)
     for path in tmp_path.rglob("*"):
@@ -239,7 +238,7 @@ def test_missing_parents_are_made_for_us_alone(tmp_path: Path) -> None:
     """From the first one on; those that were there stay as they are."""
     (tmp_path / "there").mkdir(0o755)
     (tmp_path / "there").chmod(0o755)
-    make_folders(tmp_path / "there" / "a" / "b" / "c")
+    os.close(open_folder(tmp_path / "there" / "a" / "b" / "c", make=True))
     assert mode_of(tmp_path / "there") == 0o755
     for path in (tmp_path / "there").rglob("*"):
         assert mode_of(path) == 0o700

@@ -16,6 +16,7 @@ from backlotfs.cli.transfer_bar import TransferBar, in_words
 from backlotfs.cli.verify import CopyDiffers, verify
 from backlotfs.errors import SettingsError
 from backlotfs.export.destination import WORKSPACE, Workspace
+from backlotfs.namespace.notice import Notice
 
 
 @pytest.fixture
@@ -63,6 +64,24 @@ def test_sha256sum_checks_the_copy(copy: Path) -> None:
         ["sha256sum", "--check", "--strict", "MANIFEST.sha256"], cwd=copy, capture_output=True
     )
     assert checked.returncode == 0, checked.stderr
+
+
+def test_a_folder_that_hides_files_is_no_complete_copy(library: Path, tmp_path: Path) -> None:
+    """The note of the mount says so; it is not copied, and what is listed is."""
+    notice = Notice.of(1, 703, 180.0)
+    (library / notice.name).write_bytes(notice.content)
+    (library / "NOT ALL FILES ARE LISTED YET (1 to come).txt").write_bytes(b"somebody's own")
+    done = run_export(f"{library}/", tmp_path / "copy")
+    assert isinstance(done.exception, ExportIncomplete)
+    assert done.stderr == (
+        f"backlotfs: {notice.name}: the mount hides files of unknown size from all programs "
+        "(--unsized hide); run this again when backlotfs status says 0 to go\n"
+    )
+    assert sorted(path.name for path in (tmp_path / "copy").iterdir()) == [
+        "MANIFEST.sha256", "NOT ALL FILES ARE LISTED YET (1 to come).txt", "a.mov", "b.mov",
+    ]  # fmt: skip
+    done = run_verify(tmp_path / "copy", "--source", f"{library}/")
+    assert isinstance(done.exception, CopyDiffers)
 
 
 def test_a_dry_run_writes_nothing(library: Path, tmp_path: Path) -> None:

@@ -70,8 +70,8 @@ def test_the_source_names_the_profile(source: str, profile: list[str]) -> None:
 
 
 def test_every_option_of_the_program_is_known() -> None:
-    """Those that say how the mount is; what names it, or keeps it in the foreground, is not one."""
-    left_out = {"mountpoint", "foreground", "options"}
+    """Those that say how the mount is; what names it, or keeps its caller waiting, is not one."""
+    left_out = {"mountpoint", "foreground", "options", "wait"}
     named = {parameter.name for parameter in MODULE.mount.params} - left_out
     assert set(MODULE.known_options()) == named
     for name in named:
@@ -90,6 +90,8 @@ def test_every_option_of_the_program_is_known() -> None:
         ("mountpoint=/x", "unknown mount option"),
         ("api-secret=s3cret", "every user could read it"),
         ("remount,ro", "umount it, then mount it anew"),
+        ("wait", "a boot would wait for hours; .*: backlotfs status --watch"),
+        ("wait=sizes", "a boot would wait for hours; .*: backlotfs status --watch"),
         ("cache_size", "wants a value"),
         ("include_unavailable=1", "takes no value"),
     ],
@@ -103,7 +105,7 @@ def test_refused(options: str, says: str) -> None:
 
 def test_sloppy_leaves_out_what_is_unknown() -> None:
     """But keeps no secret on the command line, and reads no half options."""
-    assert words("color=blue", sloppy=True) == words("")
+    assert words("color=blue,wait=sizes", sloppy=True) == words("")
     for options in ("password=s3cret", "cache_size"):
         with pytest.raises(SettingsError):
             words(options, sloppy=True)

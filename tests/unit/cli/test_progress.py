@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import queue
 import sys
+import threading
+import time
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -22,7 +24,7 @@ from backlotfs.cli.progress import (
     noting_credits,
     wait_for,
 )
-from backlotfs.control.client import NoAnswer
+from backlotfs.control.client import AnswerLate, NoAnswer
 from tests.unit.fakes import PATIENCE_S, ManualClock
 
 MODULE = import_module("backlotfs.cli.progress")
@@ -164,6 +166,16 @@ def test_waiting_for_a_mount_that_ends(mounted: Callable[..., Mount]) -> None:
         wait_for(PLACE, SIZES, sleep=lambda _s: None)
 
 
+def test_waiting_for_a_mount_that_is_busy(mounted: Callable[..., Mount]) -> None:
+    """Goes on: one answer that comes too late says nothing of the mount's end."""
+    late = AnswerLate("no mount of this user answers in 10 s")
+    mount = mounted(answer(4), late, late, answer(10))
+    slept: list[float] = []
+    assert wait_for(PLACE, SIZES, sleep=slept.append) == answer(10)
+    assert len(mount.asked) == 4
+    assert min(slept[1:]) >= 10.0
+
+
 def test_a_bar() -> None:
     """How many of how many, and what is waited for."""
     console = Console(width=200, record=True, force_terminal=True)
@@ -218,3 +230,46 @@ def test_what_a_copy_waits_for(
         said = [notes.get(timeout=PATIENCE_S) for _ in range(4)]
     assert said == ["API credits: more in 41 s", "", "API credits: more in 41 s", ""]
     assert set(mount.asked) == {(place, "status")}
+
+
+def test_a_copy_asks_less_often_where_an_answer_takes_long(
+    monkeypatch: pytest.MonkeyPatch, place: Path
+) -> None:
+    """A mount that counts a hundred thousand sizes does little else meanwhile."""
+    monkeypatch.setattr(MODULE, "CREDITS_LOOK_S", 0.01)
+    clock = ManualClock()
+    asked: queue.Queue[str] = queue.Queue()
+
+    def ask(_place: Path, command: str, **_more: object) -> dict[str, Any]:
+        clock.advance(60.0)
+        asked.put(command)
+        return answer()
+
+    monkeypatch.setattr(MODULE, "ask", ask)
+    monkeypatch.setattr(MODULE.time, "monotonic", clock.monotonic)
+    with noting_credits([str(place)], lambda _text: None):
+        asked.get(timeout=PATIENCE_S)
+        time.sleep(0.2)
+    assert asked.empty()
+
+
+def test_nothing_is_noted_after_a_copy(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
+    """Also where the mount answers when the copy has ended already."""
+    monkeypatch.setattr(MODULE, "CREDITS_LOOK_S", 0.01)
+    asked, ended = threading.Event(), threading.Event()
+    watchers: list[threading.Thread] = []
+
+    def ask(_place: Path, _command: str, **_more: object) -> dict[str, Any]:
+        watchers.append(threading.current_thread())
+        asked.set()
+        ended.wait(PATIENCE_S)
+        return answer(9, more_in_s=41.0, programs=1)
+
+    monkeypatch.setattr(MODULE, "ask", ask)
+    notes: list[str] = []
+    with noting_credits([str(place)], notes.append):
+        assert asked.wait(PATIENCE_S)
+    ended.set()
+    watchers[0].join(PATIENCE_S)
+    assert not watchers[0].is_alive()
+    assert notes == []

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from backlotfs.cli.mountpoints import the_mount
+from backlotfs.control.client import AnswerLate, NoAnswer
 from backlotfs.errors import FuseUnusable, SettingsError
 from backlotfs.kernel.mount_table import FUSE_TYPE, MountEntry
 
@@ -104,6 +105,28 @@ def test_watch(asked: list[tuple[str, dict[str, Any]]], monkeypatch: pytest.Monk
     lines = CliRunner().invoke(MODULE.status, ["/mnt/a", "--watch"]).output.splitlines()
     assert len(asked) == 3
     assert all(" read 2.0 KiB/s, fetched 0 B/s, 10 files" in line for line in lines[:3])
+
+
+def test_watching_a_mount_that_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goes on after an answer that did not come in time, and ends with the mount."""
+    answers: list[dict[str, Any] | NoAnswer] = [
+        ANSWER,
+        AnswerLate("busy"),
+        ANSWER,
+        NoAnswer("gone"),
+    ]
+
+    def ask(_place: Path, _command: str) -> dict[str, Any]:
+        found = answers.pop(0)
+        if isinstance(found, NoAnswer):
+            raise found
+        return found
+
+    monkeypatch.setattr(MODULE, "ask", ask)
+    monkeypatch.setattr(MODULE.time, "sleep", lambda _seconds: None)
+    done = CliRunner().invoke(MODULE.status, ["/mnt/a", "--watch"])
+    assert str(done.exception) == "gone"
+    assert done.output.count(" read 2.0 KiB/s") == 2
 
 
 def test_watch_on_a_terminal(

@@ -23,9 +23,9 @@ from backlotfs.control.address import socket_path
 from backlotfs.control.answers import MOMENT, Maybe
 from backlotfs.control.client import NoAnswer, ask
 from backlotfs.control.server import ControlServer
+from tests.unit.control.conftest import PLACE
 from tests.unit.fakes import PATIENCE_S
 
-PLACE = Path("/mnt/library")
 STRANGER = 45002
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 #: Listens on a socket as another user, and answers everything.
@@ -41,36 +41,6 @@ while True:
     line.sendall(b'{"source": "curl evil"}\\n')
     line.close()
 """
-
-
-@pytest.fixture
-def answering(folder: Path) -> Iterator[Callable[[bytes], None]]:
-    """Makes something of ours listen and answer each request with these bytes, then nothing."""
-    folder.mkdir(0o700)
-    server = socket.socket(socket.AF_UNIX)
-    lines: list[socket.socket] = []
-
-    def start(answer: bytes) -> None:
-        server.bind(str(socket_path(PLACE)))
-        server.listen(5)
-
-        def serve() -> None:
-            while True:
-                try:
-                    line, _ = server.accept()
-                    lines.append(line)
-                    line.recv(65536)
-                    line.sendall(answer)
-                except OSError:
-                    return
-
-        threading.Thread(target=serve, daemon=True).start()
-
-    yield start
-    server.shutdown(socket.SHUT_RDWR)
-    for line in lines:
-        line.close()
-    server.close()
 
 
 def as_stranger(path: Path) -> None:
@@ -161,7 +131,7 @@ def test_an_answer_without_end(
     """Is read up to a bound."""
     monkeypatch.setattr(client, "MAX_ANSWER_BYTES", 100_000)
     answering(b"x" * 300_000)
-    with pytest.raises(NoAnswer):
+    with pytest.raises(NoAnswer, match="it is too long"):
         ask(PLACE, "echo", timeout_s=PATIENCE_S)
 
 
@@ -259,6 +229,23 @@ def test_what_was_checked_is_all_that_is_used() -> None:
         assert status_lines(status)
         assert one_line(status)
         assert _summary(stats) + _processes(stats)
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (b"", "no mount of this user answers"),
+        (b"{", "it is not JSON"),
+        (b"\xff\n", "it is not JSON"),
+        (b"[1]\n", "it is not an object"),
+        (b'"text"\n', "it is not an object"),
+    ],
+)
+def test_answers_that_are_none(answering: Callable[[bytes], None], answer: bytes, why: str) -> None:
+    """Cut off, not JSON, not an object: an error in words, not a traceback."""
+    answering(answer)
+    with pytest.raises(NoAnswer, match=why):
+        ask(PLACE, "echo", timeout_s=PATIENCE_S)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from backlotfs.export.destination import (
     Workspace,
     is_reserved,
 )
+from tests.unit.export.entries import make_entry
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 
@@ -87,14 +88,9 @@ def test_what_appeared_meanwhile_is_not_replaced(either: Publishing, kind: str) 
     path = either.copy / "a.mov"
 
     def appear() -> None:
+        make_entry(path, kind, target=either.outside / "b.mov")
         if kind == "file":
             path.write_bytes(b"mine")
-        elif kind == "link":
-            path.symlink_to(either.outside / "b.mov")
-        elif kind == "pipe":
-            os.mkfifo(path)
-        else:
-            path.mkdir()
 
     with pytest.raises(UnsafeDestination, match="meanwhile"):
         either.publish("a.mov", b"ours", before=appear)
@@ -190,10 +186,7 @@ def test_what_has_the_name_of_an_unfinished_file_is_removed(
     """It is not written to, and not waited for."""
     (publishing.outside / "victim").write_bytes(b"theirs")
     path = publishing.copy / WORKSPACE / "unfinished"
-    if kind == "link":
-        path.symlink_to(publishing.outside / "victim")
-    else:
-        os.mkfifo(path)
+    make_entry(path, kind, target=publishing.outside / "victim")
     publishing.publish("a.mov", b"ours")
     assert publishing.files() == {"a.mov": b"ours"}
     assert (publishing.outside / "victim").read_bytes() == b"theirs"
@@ -211,13 +204,7 @@ def test_no_name_leads_out(publishing: Publishing, name: str) -> None:
 @pytest.mark.parametrize("kind", ["file", "pipe", "link", "socket"])
 def test_what_is_in_the_way_of_a_folder(publishing: Publishing, kind: str) -> None:
     """It is named, with what to do; a pipe is not waited for."""
-    path = publishing.copy / "News"
-    if kind == "file":
-        path.touch()
-    elif kind == "link":
-        path.symlink_to("nowhere")
-    else:
-        os.mknod(path, (stat.S_IFIFO if kind == "pipe" else stat.S_IFSOCK) | 0o600)
+    make_entry(publishing.copy / "News", kind)
     with pytest.raises(UnsafeDestination, match=r"News in the destination is a .*, not a folder"):
         publishing.publish("News/a.mov", b"ours")
 
@@ -281,19 +268,16 @@ def refused(folder: Path, reason: str) -> None:
     assert (folder / WORKSPACE).lstat().st_ino == before.st_ino
 
 
-@pytest.mark.parametrize("kind", ["file", "link", "dangling", "pipe", "socket"])
-def test_a_workspace_that_is_no_folder_is_refused(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "target"),
+    [("file", ""), ("link", "../other"), ("link", "nowhere"), ("pipe", ""), ("socket", "")],
+)
+def test_a_workspace_that_is_no_folder_is_refused(tmp_path: Path, kind: str, target: str) -> None:
     """A link to a folder of ours is none."""
     copy, other = tmp_path / "copy", tmp_path / "other"
     copy.mkdir()
     other.mkdir(mode=0o700)
-    path = copy / WORKSPACE
-    if kind == "file":
-        path.touch()
-    elif kind in ("link", "dangling"):
-        path.symlink_to(other if kind == "link" else "nowhere")
-    else:
-        os.mknod(path, (stat.S_IFIFO if kind == "pipe" else stat.S_IFSOCK) | 0o600)
+    make_entry(copy / WORKSPACE, kind, target=target)
     refused(copy, "is a (file|symbolic link|named pipe|socket)")
     assert list(other.iterdir()) == []
 

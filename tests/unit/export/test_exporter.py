@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from backlotfs.export.destination import MANIFEST, WORKSPACE, Destination
 from backlotfs.export.exporter import ATTEMPTS, Exporter, Outcome, State, planned
 from backlotfs.export.items import Item, find_items
 from backlotfs.export.verifying import read_entries
+from tests.unit.export.entries import make_entry
 
 
 def never_paused(seconds: float) -> None:
@@ -271,14 +271,7 @@ def test_what_is_no_file_is_neither_unchanged_nor_replaced(exporting: Exporting,
     exporting.run()
     path = exporting.copy / "b.mov"
     path.unlink()
-    if kind == "link":
-        path.symlink_to(exporting.library / "b.mov")
-    elif kind == "pipe":
-        os.mkfifo(path)
-    elif kind == "folder":
-        path.mkdir()
-    else:
-        os.mknod(path, stat.S_IFSOCK | 0o600)
+    make_entry(path, kind, target=exporting.library / "b.mov")
     before = path.lstat()
     for checksum in (False, True):
         outcome = exporting.run(overwrite=True, checksum=checksum)["b.mov"]

@@ -75,14 +75,17 @@ def test_what_is_no_file_is_said_and_the_others_go_on(library: Path) -> None:
     }
 
 
-def test_a_size_not_known_yet_is_waited_for(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The mount answers ETIMEDOUT until its crawl got there."""
+@pytest.mark.parametrize("code", [errno.ETIMEDOUT, errno.EAGAIN])
+def test_a_size_not_known_yet_is_waited_for(
+    library: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """The mount answers so until it knows; EAGAIN with ``--unsized fail``."""
     real, asked, paused = os.stat, [0], list[float]()
 
     def stat(path: str, *, follow_symlinks: bool) -> os.stat_result:
         asked[0] += 1
         if asked[0] < 3:
-            raise OSError(errno.ETIMEDOUT, "Connection timed out")
+            raise OSError(code, os.strerror(code))
         return real(path, follow_symlinks=follow_symlinks)
 
     monkeypatch.setattr(os, "stat", stat)

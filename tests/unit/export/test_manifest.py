@@ -16,6 +16,7 @@ from backlotfs.errors import SettingsError
 from backlotfs.export.destination import MANIFEST, WORKSPACE, Destination
 from backlotfs.export.manifest import JOURNAL, ManifestWriter, format_line, parse_lines
 from backlotfs.export.verifying import read_entries
+from tests.unit.export.entries import make_entry
 
 A, B = hashlib.sha256(b"a").hexdigest(), hashlib.sha256(b"b").hexdigest()
 NAMES = ["a.mov", "two words.mov", "back\\slash", "line\nbreak\r", " *x", "ä.mov", "\udcff.mov"]
@@ -155,14 +156,8 @@ def test_nothing_exported_leaves_no_manifest(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
 def test_a_manifest_that_is_no_file_is_refused(recording: Recording, kind: str) -> None:
     """Nor is a link to one read: what it leads to is not in the folder."""
-    path = recording.folder / MANIFEST
-    if kind == "link":
-        (recording.folder / "other").write_bytes(format_line("a", A))
-        path.symlink_to("other")
-    elif kind == "pipe":
-        os.mkfifo(path)
-    else:
-        path.mkdir()
+    (recording.folder / "other").write_bytes(format_line("a", A))
+    make_entry(recording.folder / MANIFEST, kind, target="other")
     with pytest.raises(SettingsError, match="remove it or move it away"):
         recording.entries()
     with pytest.raises(SettingsError, match="remove it or move it away"):

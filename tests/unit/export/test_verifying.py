@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import stat
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +14,7 @@ import pytest
 from backlotfs.export.destination import MANIFEST, WORKSPACE, Destination
 from backlotfs.export.manifest import JOURNAL
 from backlotfs.export.verifying import check_file, check_files, read_entries, strangers
+from tests.unit.export.entries import make_entry
 
 LARGE = b"x" * (4 * 1024 * 1024)
 
@@ -84,17 +83,7 @@ def verifying(tmp_path: Path) -> Verifying:
 @pytest.mark.parametrize("made", ["folder", "link", "pipe", "device"])
 def test_what_stands_in_for_a_file_is_no_copy(verifying: Verifying, made: str) -> None:
     """A link to the right bytes is not the file; and no pipe is waited for."""
-    path = verifying.copy / "a"
-    if made == "folder":
-        path.mkdir()
-    elif made == "link":
-        path.symlink_to("/dev/null")
-    elif made == "pipe":
-        os.mkfifo(path)
-    elif os.geteuid() == 0:
-        os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 3))
-    else:
-        pytest.skip("only root makes devices")
+    make_entry(verifying.copy / "a", made, target="/dev/null")
     assert "not a file" in verifying.reason("a", b"")
 
 
