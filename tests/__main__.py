@@ -114,11 +114,11 @@ def check_steps(pytest_arguments: Sequence[str], *, fast: bool) -> list[Step]:
 
 
 def workers() -> int:
-    """How many files of tests are run at a time: one a core, at least two, since many tests wait.
+    """How many files of tests are run at a time: two a core, since many tests wait.
 
     No more than four: the tests have deadlines, and most of them start processes of their own.
     """
-    return max(2, min(4, len(os.sched_getaffinity(0))))
+    return min(4, 2 * len(os.sched_getaffinity(0)))
 
 
 def desktop_steps(pytest_arguments: Sequence[str]) -> list[Step]:
