@@ -136,13 +136,24 @@ class Catalog:
             return False
         return True
 
-    def load(self, deadline: Deadline, *, lists_sources: bool = False) -> None:
+    @property
+    def lists_sources(self) -> bool | None:
+        """Whether the server puts sources into listings that ask for them; None: nobody knows.
+
+        Each sync then asks for them, until the server refuses it.
+        """
+        lists = self._store.state().lists_sources
+        return None if lists is None else bool(lists)
+
+    @lists_sources.setter
+    def lists_sources(self, lists: bool) -> None:
+        self._store.mark_lists_sources(lists)
+
+    def load(self, deadline: Deadline) -> None:
         """Sync now, on this thread, and publish; waits while another mount lists the library.
 
-        :param lists_sources: whether the server puts sources into listings that ask for them.
         :raises BacklotError: it cannot be had.
         """
-        self._synchronizer.lists_sources = lists_sources
         while self._sync(deadline, full=False) is Synced.ELSEWHERE:
             if self._store.state().full_walk_at_s:
                 self.publish()

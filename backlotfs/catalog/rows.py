@@ -94,6 +94,8 @@ class SyncState(NamedTuple):
         a late page of a walk those that its first pages missed.
     :ivar deleted_seen_s: the largest ``deleted_at`` seen; 0 for none.
     :ivar where_works: whether the server heeds ``where`` (1 or 0); None while nobody knows.
+    :ivar lists_sources: whether the server puts sources into listings that ask for them (1 or 0);
+        None while nobody knows.
     """
 
     generation: int
@@ -102,6 +104,7 @@ class SyncState(NamedTuple):
     high_water_s: int
     deleted_seen_s: int
     where_works: int | None
+    lists_sources: int | None
 
 
 class WalkCursor(NamedTuple):

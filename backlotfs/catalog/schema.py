@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 #: "BLFS": what ``file`` and we tell our databases from others by.
 APPLICATION_ID = 0x424C4653
-VERSION = 3
+VERSION = 4
 
 # What rows() reads stands in `asset`, alone and narrow, so that 100 000 are read in a blink; the
 # fields that nothing selects by are one JSON document, so a new API field needs no migration.
@@ -113,7 +113,8 @@ _TABLES = (
     high_water_s INTEGER NOT NULL DEFAULT 0,
     deleted_seen_s INTEGER NOT NULL DEFAULT 0,
     empty_walks INTEGER NOT NULL DEFAULT 0,
-    where_works INTEGER
+    where_works INTEGER,
+    lists_sources INTEGER
 )""",
     _ASSET,
     f"CREATE INDEX asset_unsized ON asset (created_at_s) WHERE {UNSIZED}",
@@ -166,6 +167,7 @@ _TABLES = (
 _MIGRATIONS: dict[int, tuple[str, ...]] = {
     1: (_LEASE, "ALTER TABLE library ADD COLUMN where_works INTEGER"),
     2: (_CAPTION,),
+    3: ("ALTER TABLE library ADD COLUMN lists_sources INTEGER",),
 }
 
 

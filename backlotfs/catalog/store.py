@@ -202,6 +202,10 @@ class CatalogStore:
             lambda db: store_state.mark_synced(db, now_s, full=full, where_works=where_works)
         )
 
+    def mark_lists_sources(self, lists: bool) -> None:
+        """Remember whether the server puts sources into listings that ask for them."""
+        self._connections.write(lambda db: store_state.mark_lists_sources(db, lists))
+
     # --- names
 
     def names_missing(self, mode: str) -> list[NamelessAsset]:

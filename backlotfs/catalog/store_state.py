@@ -10,8 +10,8 @@ from backlotfs.catalog.rows import SizedCounts, SyncState
 def state(connection: sqlite3.Connection) -> SyncState:
     """How far the catalog follows the library."""
     row = connection.execute(
-        "SELECT generation, synced_at_s, full_walk_at_s, high_water_s, deleted_seen_s, where_works"
-        " FROM library"
+        "SELECT generation, synced_at_s, full_walk_at_s, high_water_s, deleted_seen_s, where_works,"
+        " lists_sources FROM library"
     ).fetchone()
     return SyncState(*row)
 
@@ -41,6 +41,11 @@ def mark_synced(
         " full_walk_at_s = iif(full_walk_at_s > 0 AND :full, :now, full_walk_at_s)",
         {"now": now_s, "full": full, "works": where_works},
     )
+
+
+def mark_lists_sources(connection: sqlite3.Connection, lists: bool) -> None:
+    """What the server was found to do; see `SyncState.lists_sources`."""
+    connection.execute("UPDATE library SET lists_sources = ?", (lists,))
 
 
 def sized_counts(connection: sqlite3.Connection) -> SizedCounts:

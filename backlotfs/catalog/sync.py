@@ -81,10 +81,7 @@ class Synced(StrEnum):
 
 
 class Synchronizer:
-    """Runs syncs; one at a time, on whatever thread calls.
-
-    :ivar lists_sources: whether the server puts sources into listings that ask for them.
-    """
+    """Runs syncs; one at a time, on whatever thread calls."""
 
     def __init__(
         self,
@@ -102,7 +99,7 @@ class Synchronizer:
         :param with_labels: whether labels are presented. `_INCLUDED` of each asset is always asked
             for, since that costs no call: another mount of this library may want it.
         :param limits: a listing beyond them is given up.
-        :param on_source: told each source that a walk brings.
+        :param on_source: told each source that a listing brings.
         :param progress: told the number of assets so far, with each page of a walk.
         """
         self._api = api
@@ -112,7 +109,6 @@ class Synchronizer:
         self._limits = limits
         self._named = self._unnamed = 0  # records left out in this sync
         self._on_source = on_source
-        self.lists_sources = False
         self._progress = progress
         self._owner = new_owner()
 
@@ -137,11 +133,15 @@ class Synchronizer:
                     log.debug("%s: the whole library is listed instead", error)
             if self._walk(deadline):
                 self._incremental(deadline)  # what came since the interrupted walk began
-            return Synced.FULL
+        except (NoSuchEntry, ProtocolViolation):
+            if self._store.state().lists_sources:  # perhaps that is what the server cannot bear now
+                self._store.mark_lists_sources(False)
+            raise
         finally:
             self._store.release_lease("sync", self._owner)
             if self._unnamed:
                 events.RECORDS_SKIPPED.log(log, count=self._unnamed)
+        return Synced.FULL
 
     def _full_walk_due(self) -> bool:
         state = self._store.state()
@@ -169,8 +169,7 @@ class Synchronizer:
         assets = 0
         staged, staged_bytes = self._store.walk_staged()
         meter = ListingMeter("assets", self._limits, records=staged, size_bytes=staged_bytes)
-        include = _WITH_SOURCES if self.lists_sources else _INCLUDED
-        pages = self._api.iter_pages(deadline=deadline, include=include, start=start)
+        pages = self._api.iter_pages(deadline=deadline, include=self._included(), start=start)
         try:
             for page in self._leased(pages):
                 self._tell_skipped(page)
@@ -179,9 +178,7 @@ class Synchronizer:
                 assets += len(page.assets)
                 new = self._store.walk_add(page.assets, page.next_page)
                 meter.page(records=len(page.assets), new=new, size_bytes=page.size_bytes)
-                for asset in page.assets:
-                    if asset.source is not None:
-                        self._on_source(asset.embed_code, asset.source)
+                self._tell_sources(page)
                 self._progress(assets)
         except EndlessListing:
             self._store.walk_abandon()
@@ -217,7 +214,7 @@ class Synchronizer:
         pages = self._api.iter_pages(
             deadline=deadline,
             where=f"updated_at>'{moment}'",
-            include=_INCLUDED,
+            include=self._included(),
         )
         for page in self._leased(pages):
             self._tell_skipped(page)
@@ -228,6 +225,7 @@ class Synchronizer:
                 meter.page_in_memory(codes, size_bytes=page.size_bytes)
             except EndlessListing as error:
                 raise _TooMuchChanged(str(error)) from None
+            self._tell_sources(page)
             changed += page.assets
         deleted = self._deleted_since(state.deleted_seen_s - OVERLAP_S, deadline)
         result = self._store.apply(changed, deleted, synced_at_s=self._clock.now())
@@ -255,6 +253,14 @@ class Synchronizer:
     def _update_labels(self, deadline: Deadline) -> None:
         if self._with_labels:
             self._store.labels_set(self._api.labels(deadline))
+
+    def _included(self) -> str:
+        return _WITH_SOURCES if self._store.state().lists_sources else _INCLUDED
+
+    def _tell_sources(self, page: AssetPage) -> None:
+        for asset in page.assets:
+            if asset.source is not None:
+                self._on_source(asset.embed_code, asset.source)
 
     def _tell_skipped(self, page: AssetPage) -> None:
         """One line for each of the first records that are left out; `run` counts the others."""

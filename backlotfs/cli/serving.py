@@ -158,7 +158,7 @@ def _serve(settings: MountSettings, ready: Ready) -> None:
         service.notify("READY=1\nSTATUS=mounted")
         watch(settings.mountpoint)
         if saved:
-            error = _check(stack)
+            error = _check(settings, stack, clock)
             if error is not None:
                 refused.append(error)
                 stop()
@@ -196,11 +196,11 @@ def _serve(settings: MountSettings, ready: Ready) -> None:
 
 def _list_library(settings: MountSettings, stack: Stack, clock: Clock) -> None:
     """List a library that was never listed before. :raises BacklotError: that cannot be done."""
-    lists_sources = greet(settings.account, clock, stack.session, stack.limiter)
+    stack.catalog.lists_sources = greet(settings.account, clock, stack.session, stack.limiter)
     events.LISTING.log(log, source=settings.source)
     service.notify("STATUS=listing the library")
     with service.taking_long():
-        stack.catalog.load(Deadline(FIRST_LISTING_DEADLINE_S, clock), lists_sources=lists_sources)
+        stack.catalog.load(Deadline(FIRST_LISTING_DEADLINE_S, clock))
 
 
 def _crawl(stack: Stack) -> None:
@@ -252,9 +252,14 @@ def _configure_logs(settings: MountSettings) -> None:
         ) from None
 
 
-def _check(stack: Stack) -> BacklotError | None:
+def _check(settings: MountSettings, stack: Stack, clock: Clock) -> BacklotError | None:
     """The look at the API that a saved catalog made it possible to put off."""
     time.sleep(CHECK_AFTER_S)
+    if stack.catalog.lists_sources is None:  # the catalog is of an earlier version
+        with contextlib.suppress(BacklotError):  # whatever it is, the refresh meets it too
+            stack.catalog.lists_sources = greet(
+                settings.account, clock, stack.session, stack.limiter
+            )
     stack.catalog.refresh()
     until = time.monotonic() + CHECK_S - CHECK_AFTER_S
     while time.monotonic() < until and stack.catalog.refreshing:

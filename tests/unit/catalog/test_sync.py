@@ -12,7 +12,7 @@ import pytest
 from backlotfs.api.records import DeletedAsset, Label
 from backlotfs.catalog.rows import EmptyWalkDoubted
 from backlotfs.catalog.sync import FULL_WALK_S, OVERLAP_S, Synced
-from backlotfs.errors import NoSuchEntry, RemoteUnavailable
+from backlotfs.errors import NoSuchEntry, ProtocolViolation, RemoteUnavailable
 from tests.unit.catalog.synced import SyncedCatalog
 from tests.unit.fakes import asset
 
@@ -42,6 +42,21 @@ def test_every_listing_brings_labels_and_metadata(synced: SyncedCatalog) -> None
     for _ in range(2):
         run(synced)
     assert [call.split()[0] for call in synced.api.calls] == ["since", "deleted"]
+    assert synced.api.included == {"labels,metadata"}
+
+
+def test_a_server_that_lists_sources_is_always_asked_for_them(synced: SyncedCatalog) -> None:
+    """Walk or not, once it is known; until it refuses the question."""
+    synced.store.mark_lists_sources(True)
+    for _ in range(2):
+        run(synced)
+    assert synced.api.included == {"labels,metadata,streams"}
+    synced.api.error, synced.api.fail_at = ProtocolViolation("unknown include"), 1
+    with pytest.raises(ProtocolViolation):
+        run(synced)
+    synced.api.error = None
+    synced.api.included.clear()
+    run(synced)
     assert synced.api.included == {"labels,metadata"}
 
 

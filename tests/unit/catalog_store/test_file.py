@@ -177,6 +177,7 @@ def test_three_are_kept_aside(
 SINCE = {
     1: ("DROP TABLE lease", "ALTER TABLE library DROP COLUMN where_works"),
     2: ("DROP TABLE caption",),
+    3: ("ALTER TABLE library DROP COLUMN lists_sources",),
 }
 
 

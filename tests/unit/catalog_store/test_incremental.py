@@ -65,7 +65,7 @@ def test_a_touched_asset_keeps_its_size(store: CatalogStore) -> None:
 def test_the_state_follows(store: CatalogStore, clock: ManualClock, reopen: OpenStore) -> None:
     """Through answers and syncs, and it is there after a restart."""
     fresh = store.state()
-    assert fresh == SyncState(fresh.generation, 0, 0, 0, 0, None)
+    assert fresh == SyncState(fresh.generation, 0, 0, 0, 0, None, None)
     walk(store, [made("E1")])
     store.mark_synced(full=True)
     walked_at_s = clock.now()
@@ -73,9 +73,10 @@ def test_the_state_follows(store: CatalogStore, clock: ManualClock, reopen: Open
     store.apply([made("E1", updated=3000)], [DeletedAsset("E7", 4000)], synced_at_s=clock.now())
     store.mark_synced(full=False, where_works=True)
     store.mark_synced(full=False)
+    store.mark_lists_sources(True)
     store.close()
     assert reopen().state() == SyncState(
-        fresh.generation + 2, walked_at_s + 300, walked_at_s, 3000, 4000, 1
+        fresh.generation + 2, walked_at_s + 300, walked_at_s, 3000, 4000, 1, 1
     )
 
 

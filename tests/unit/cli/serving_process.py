@@ -67,11 +67,12 @@ class Process:
         )
         catalog = SimpleNamespace(
             library=SimpleNamespace(rows={code: row(code) for code in "ABCDEFGHIJ"}, version=3),
+            lists_sources=False,
             last_error=None,
             refreshing=False,
             total_size=lambda: 4000,
             open_saved=lambda: self.saved,
-            load=lambda _deadline, **_more: self._step("load"),
+            load=lambda _deadline: self._step("load"),
             refresh=self._refresh,
             keep_fresh=lambda **_hooks: self._step("keep fresh"),
         )
@@ -94,7 +95,7 @@ class Process:
                 unavailable=lambda found: found.embed_code == "E",
             ),
             store=SimpleNamespace(
-                state=lambda: SyncState(1, 5.0, 5.0, 0, 0, None),
+                state=lambda: SyncState(1, 5.0, 5.0, 0, 0, None, 0),
                 sized_counts=lambda: SizedCounts(4, 1, 10),
             ),
             limiter=SimpleNamespace(
