@@ -6,7 +6,9 @@ reached, 5 FUSE is not usable. Each failure is one line on stderr that names the
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from pathlib import Path
 
 import click
 
@@ -77,6 +79,8 @@ def usage_line(error: click.ClickException) -> str:
 
 def main() -> None:
     """The entry point of ``backlotfs``."""
+    with contextlib.suppress(OSError):  # what `ps` shows, and a mount knows us by: not "python3"
+        Path("/proc/self/comm").write_text("backlotfs", "ascii")
     try:
         with crashes.reported(click.ClickException, click.Abort, BacklotError):
             code = commands(prog_name="backlotfs", standalone_mode=False)

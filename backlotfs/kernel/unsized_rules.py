@@ -10,6 +10,7 @@ program                                        files whose size is not known yet
 file managers, and ``--no-wait`` programs      are not there yet, if that takes over 1 s
 ``ls``, ``tree`` and the like on a terminal    are left out of a listing that would take over 10 s
 shells                                         are always listed: a pattern needs no size
+``backlotfs`` itself, as it exports or warms   waits for them always
 all others                                     as ``--unsized`` says: wait, hide or fail
 =============================================  ==============================================
 
@@ -44,13 +45,15 @@ SHELLS = (
     "bash", "sh", "dash", "zsh", "fish", "ksh", "mksh", "tcsh", "csh", "busybox", "ash", "elvish",
     "nu", "xonsh", "pwsh",
 )  # fmt: skip
+#: Ourselves: `export`, `verify`, `warm`, `pin` and `thumbnails` are to be complete in any case.
+OURSELVES = "backlotfs"
 #: Programs that copy, or read whole files to keep or compare what is in them.
 COPIERS = (
     "cp", "mv", "rsync", "tar", "bsdtar", "cpio", "pax", "rclone", "scp", "sftp-server", "lftp",
     "smbd", "nfsd", "dd", "ddrescue", "install", "zip", "7z", "7zz", "zstd", "gzip", "xz",
     "borg", "restic", "duplicity", "rdiff-backup", "bup", "kopia", "rsnapshot", "bacula-fd",
     "sha256sum", "sha1sum", "sha512sum", "md5sum", "b2sum", "cksum", "xxhsum", "rhash",
-    "cmp", "diff", "backlotfs", "mhl", "ascmhl",
+    "cmp", "diff", OURSELVES, "mhl", "ascmhl",
 )  # fmt: skip
 #: A listing on a terminal waits for its sizes if they are all known within this.
 TERMINAL_WAIT_S = 10.0
@@ -95,6 +98,8 @@ class UnsizedRules:
         :param seconds: tells how long it takes until its size can be asked for.
         """
         name = self._name_of(self._caller())
+        if name == OURSELVES:
+            return Treatment.WAIT
         if name not in self._hidden_from:
             return self._others
         # Its folder was listed with this file if all sizes come in a moment.
@@ -107,7 +112,7 @@ class UnsizedRules:
         """
         pid = self._caller()
         name = self._name_of(pid)
-        if name in self._shells:
+        if name == OURSELVES or name in self._shells:
             return False
         if name in self._hidden_from:
             return seconds is None or seconds > FILE_MANAGER_WAIT_S

@@ -137,7 +137,9 @@ def test_a_url_whose_renewal_is_refused_for_a_minute(
     library.clock.jump(70)
     join_all([reading])
     assert rule.hits == 1
-    assert [status for _, status in library.gets(CLIP)] == [403, 206]
+    statuses = [status for _, status in library.gets(CLIP)]
+    assert statuses.count(403) == 1
+    assert set(statuses) == {403, 206}, "a GET that is slow beside a load may be doubled"
 
 
 def test_no_credit_within_the_longest_wait_is_etimedout(

@@ -16,7 +16,9 @@ from backlotfs.emulator import Fault
 from tests.conftest import MountIt, Serve
 from tests.mounted.catalog.kept_library import status
 from tests.mounted.credits.named_program import ran
+from tests.support import commands
 from tests.support.deadlines import wait_until
+from tests.support.expected_bytes import assert_same_bytes
 from tests.support.made_assets import video
 from tests.support.mounting import Mount
 
@@ -193,3 +195,16 @@ def test_unsized(serve: Serve, mounted: MountIt, what: str) -> None:
         ["sh", "-c", f"echo '{mount.path}'/*"], check=True, capture_output=True, text=True
     )
     assert sum(each in pattern.stdout for each in NAMES) == len(NAMES)
+
+
+@pytest.mark.parametrize("what", ["hide", "fail"])
+def test_our_own_commands_are_complete(
+    serve: Serve, mounted: MountIt, tmp_path: Path, what: str
+) -> None:
+    """They wait for sizes whatever ``--unsized`` says, and end by themselves."""
+    mount = mounted(serve(*ASSETS, rate_limit=40, rate_window_s=6.0), "--unsized", what)
+    mount.expect_log("API credit|API refuses")
+    done = commands.run("export", f"{mount.path}/", tmp_path / "copies", home=mount.folder)
+    assert done.returncode == 0, done.stderr
+    for asset in ASSETS:
+        assert_same_bytes(tmp_path / "copies" / str(asset.original_file_name), asset)

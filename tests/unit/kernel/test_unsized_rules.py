@@ -80,6 +80,15 @@ def test_all_others_wait(tmp_path: Path, name: str, seconds: float | None) -> No
     assert program.treatment() is Treatment.WAIT
 
 
+@pytest.mark.parametrize("others", Treatment)
+def test_our_own_commands_always_wait(tmp_path: Path, others: Treatment) -> None:
+    """An export that is made with hidden files would be called complete."""
+    program = Program(tmp_path, "backlotfs", others=others, no_wait=("backlotfs",))
+    assert not program.rules.hides(LONG_S)
+    assert not program.rules.hides(None)
+    assert program.treatment() is Treatment.WAIT
+
+
 @pytest.mark.parametrize("name", LISTERS)
 def test_listers_on_a_terminal(tmp_path: Path, name: str) -> None:
     """A listing that would take long leaves out what is not known; in a pipe nothing is."""
