@@ -70,7 +70,7 @@ soak: ## Readers of three hosts, of which one goes wrong all the time and one is
 	@PYTHON='$(PYTHON)' .ci/python-environment emulator,dev
 	@exec $(VENV_PYTHON) -m tests.soak $(ARGS)
 
-fuzz: ## Feed the parsers of the network's answers with nonsense: make fuzz [ARGS=--seconds=600]
+fuzz: ## Feed each parser of the network's answers with nonsense: make fuzz [ARGS=--seconds=600]
 	@PYTHON='$(PYTHON)' .ci/system-packages test
 	@PYTHON='$(PYTHON)' .ci/python-environment emulator,dev
 	@exec $(VENV_PYTHON) -m tests.fuzz $(ARGS)

@@ -16,13 +16,14 @@ import click
 import platformdirs
 
 from backlotfs import __version__
-from backlotfs.cli.count_bar import count_bar
 from backlotfs.cli.mounted_files import MountedFile, mounted_files
 from backlotfs.cli.preview_handlers import IMAGE_S
+from backlotfs.cli.progress import noting_credits
+from backlotfs.cli.transfer_bar import TransferBar
 from backlotfs.control.client import ask
 from backlotfs.errors import BacklotError
 from backlotfs.export.items import printable
-from backlotfs.terminal import escaped, say, say_json
+from backlotfs.terminal import say, say_json
 from backlotfs.thumbnails.cache import SIZES, Original, ThumbnailCache
 from backlotfs.thumbnails.picture import Picture, check_installed
 
@@ -70,20 +71,19 @@ def thumbnails(
         software=f"backlotfs {__version__}",
     )
     files = mounted_files(paths)
-    with count_bar() as bar:
-        task = bar.add_task("thumbnails", total=len(files))
+    with (
+        TransferBar("thumbnails", len(files), of_files=True) as bar,
+        noting_credits({str(file.place) for file in files}, bar.note),
+    ):
 
         def one(file: MountedFile) -> tuple[Outcome, BacklotError | None]:
             try:
                 return _thumbnail(file, cache, again=again), None
             except BacklotError as error:
-                bar.console.print(
-                    escaped(f"backlotfs: {printable(str(file))}: {error}"),
-                    markup=False, highlight=False, soft_wrap=True,
-                )  # fmt: skip
+                bar.say(f"backlotfs: {printable(str(file))}: {error}")
                 return Outcome.FAILED, error
             finally:
-                bar.advance(task)
+                bar.moved(1)
 
         done = _all(files, one, jobs)
     _report(done, as_json, time.monotonic() - began_s)

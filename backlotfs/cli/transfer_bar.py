@@ -1,4 +1,4 @@
-"""A progress bar over bytes, on a terminal only; else nothing but the lines that matter."""
+"""A progress bar over bytes or files, on a terminal only; else only the lines that matter."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
+    MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
@@ -24,31 +26,38 @@ NOTE_EVERY_S = 60.0
 
 
 class TransferBar:
-    """Shows bytes done of a total on stderr; use it as a context manager. Any thread may advance.
+    """Shows what is done of a total on stderr; use it as a context manager. Any thread may advance.
 
     Colours follow ``NO_COLOR`` (rich looks at it).
     """
 
-    def __init__(self, what: str, total_bytes: int, *, wanted: bool = True) -> None:
-        """``what`` is done, as a word; not ``wanted``: say only what is told to `say`."""
+    def __init__(
+        self, what: str, total: int, *, wanted: bool = True, of_files: bool = False
+    ) -> None:
+        """``what`` is done, as a word; not ``wanted``: say only what is told to `say`.
+
+        :param total: so many bytes, or files where it is a bar ``of_files``.
+        """
         self._wanted = wanted
+        amounts: list[ProgressColumn] = [MofNCompleteColumn()]
+        if not of_files:
+            amounts = [DownloadColumn(binary_units=True), TransferSpeedColumn()]
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            DownloadColumn(binary_units=True),
-            TransferSpeedColumn(),
+            *amounts,
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}", markup=False),
             console=Console(stderr=True),
             disable=not (wanted and sys.stderr.isatty()),
         )
-        self._task = self._progress.add_task(what, total=total_bytes, note="")
+        self._task = self._progress.add_task(what, total=total, note="")
         self._lock = threading.Lock()
         self._noted_s = -math.inf
 
-    def moved(self, count_bytes: int) -> None:
-        """So many bytes more are done; less than 0: so many are to be done again."""
-        self._progress.advance(self._task, count_bytes)
+    def moved(self, count: int) -> None:
+        """So many more are done; less than 0: so many are to be done again."""
+        self._progress.advance(self._task, count)
 
     def note(self, text: str) -> None:
         """What the work waits for, beside the bar; where there is none, a line once a minute."""

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import itertools
+import os
 import resource
+import subprocess
 import sys
 import time
 import traceback
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,30 +27,44 @@ ROOM_BYTES = 128 * 1024 * 1024
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Go round the targets until the time is spent; 1 at the first that breaks."""
+    """Fuzz the target that is named, or each in a process of its own; 1 if one breaks."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=60.0, help="how long [60]")
+    parser.add_argument("--seconds", type=float, default=60.0, help="for each target [60]")
     parser.add_argument(
         "--unbounded", action="store_true", help="do not limit the memory of this process"
     )
     parser.add_argument("--target", choices=sorted(TARGETS), help="only this one [all]")
     options = parser.parse_args(arguments)
-    names = [options.target] if options.target else list(TARGETS)
+    if options.target is None:
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            return max(pool.map(_by_itself, TARGETS, itertools.repeat(list(arguments))))
     if not options.unbounded:
         _limit_memory()
-    until_s = time.monotonic() + options.seconds
-    rounds = 0
-    while True:
-        for name in names:
-            # a seed that counts up: a failure can be had again by the round's number
-            failure = _round(TARGETS[name], rounds)
-            if failure is not None:
-                sys.stdout.write(f"{name} broke in round {rounds}:\n{failure}\n")
-                return 1
-        rounds += 1
+    return _fuzz(options.target, options.seconds)
+
+
+def _by_itself(name: str, arguments: list[str]) -> int:
+    """A target in a process of its own: its memory is what is limited. Its exit code."""
+    command = [sys.executable, "-m", "tests.fuzz", *arguments, "--target", name]
+    return abs(subprocess.run(command, check=False).returncode)
+
+
+def _fuzz(name: str, seconds: float) -> int:
+    """Until the time is spent; 1 at the first input that breaks it."""
+    until_s = time.monotonic() + seconds
+    for number in itertools.count():
+        # a seed that counts up: a failure can be had again by the round's number
+        failure = _round(TARGETS[name], number)
+        if failure is not None:
+            sys.stdout.write(f"{name} broke in round {number}:\n{failure}\n")
+            return 1
         if time.monotonic() >= until_s:
             break
-    sys.stdout.write(f"{', '.join(names)}: {rounds * ROUND} inputs each, none broke\n")
+    used_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    sys.stdout.write(
+        f"{name}: {(number + 1) * ROUND} inputs in {seconds:.0f} s, none broke, "
+        f"{used_mib} MiB of memory at most\n"
+    )
     return 0
 
 

@@ -25,7 +25,7 @@ def test_target(name: str, data: Any) -> None:
 
 
 def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
-    """It goes round all targets until its time is spent, and counts."""
+    """It goes on until its time is spent, and counts."""
     assert main(["--unbounded", "--seconds", "0", "--target", "xml"]) == 0
     assert "xml" in capsys.readouterr().out
 
