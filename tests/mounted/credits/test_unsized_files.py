@@ -202,12 +202,13 @@ def test_our_own_commands_are_complete(
     serve: Serve, mounted: MountIt, tmp_path: Path, what: str
 ) -> None:
     """They wait for sizes whatever ``--unsized`` says, say so, and end by themselves."""
-    mount = mounted(serve(*ASSETS, rate_limit=40, rate_window_s=12.0), "--unsized", what)
+    assets = ASSETS[:45]
+    mount = mounted(serve(*assets, rate_limit=40, rate_window_s=12.0), "--unsized", what)
     mount.expect_log("API credit|API refuses")
     done = commands.run("thumbnails", mount.path, home=mount.folder)
     assert done.returncode == 0, done.stderr
     assert "waiting for API credits: more in " in done.stderr
     done = commands.run("export", f"{mount.path}/", tmp_path / "copies", home=mount.folder)
     assert done.returncode == 0, done.stderr
-    for asset in ASSETS:
+    for asset in assets:
         assert_same_bytes(tmp_path / "copies" / str(asset.original_file_name), asset)
