@@ -96,6 +96,9 @@ class Dispatcher:
         return await self._handle(request, "cdn")
 
     async def _handle(self, request: web.BaseRequest, host: str) -> web.StreamResponse:
+        # From Python 3.12 on aiohttp begins a request at once: thousands on one connection would
+        # leave no turn to the others.
+        await asyncio.sleep(0)
         raw_path, _, raw_query = request.raw_path.partition("?")
         match = match_route(raw_path)
         peer = request.transport.get_extra_info("peername") if request.transport else None

@@ -24,6 +24,8 @@ from tests.fuzz.targets import TARGETS, Target
 ROUND = 500
 #: Memory beyond what the process has at its start: a target that needs more has broken.
 ROOM_BYTES = 128 * 1024 * 1024
+#: Characters that are shown of an input that breaks a target, and of its traceback.
+SHOWN = 4000
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -94,7 +96,7 @@ def _round(target: Target, number: int) -> str | None:
     try:
         attempt()
     except Exception:  # noqa: BLE001  # whatever a target raises is what we are looking for
-        return f"input: {last!r}\n{traceback.format_exc()}"
+        return f"input: {last!r}"[:SHOWN] + f"\n{traceback.format_exc()}"[-SHOWN:]
     return None
 
 
