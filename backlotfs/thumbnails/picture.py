@@ -1,7 +1,7 @@
 """Pictures from a host that is not trusted, made small.
 
-A decoder is given few formats, few bytes, few pixels and few scans: the header is looked at first, so that a
-picture of a gigapixel in a kilobyte is refused before it is unpacked.
+A decoder is given few formats, few bytes, few pixels and few scans: the header is looked at first,
+so that a picture of a gigapixel in a kilobyte is refused before it is unpacked.
 """
 
 from __future__ import annotations
