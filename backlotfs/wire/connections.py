@@ -88,6 +88,8 @@ def origin_of(url: str) -> Origin:
 class RangeAnswer:
     """Status, headers and the not yet read body of one GET. Close it, or use it as a context.
 
+    :ivar headers: names in lower case; different values of one name are joined by commas
+        (RFC 9110 §5.3), so that of two that contradict each other neither is believed.
     :ivar new_connection: whether it came over a connection that was made for it, also because the
         kept-alive one turned out to be dead.
     """
@@ -109,9 +111,7 @@ class RangeAnswer:
         self._response = response
         self.new_connection = new_connection
         self.status: int = response.status
-        self.headers: Mapping[str, str] = {
-            name.lower(): value for name, value in response.getheaders()
-        }
+        self.headers: Mapping[str, str] = _joined(response.getheaders())
 
     @property
     def host(self) -> str:
@@ -314,6 +314,13 @@ class ConnectionPool:
         connection.sock.settimeout(None)  # from here on the kernel's own timeouts bound each wait
         bound_waits(connection.sock, min(STALL_TIMEOUT_S, timeout_s))
         return connection
+
+
+def _joined(headers: Sequence[tuple[str, str]]) -> dict[str, str]:
+    values: dict[str, dict[str, None]] = {}
+    for name, value in headers:
+        values.setdefault(name.lower(), {})[value] = None
+    return {name: ", ".join(some) for name, some in values.items()}
 
 
 def _ask(

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 import pytest
 
 from backlotfs.byterange import ByteRange
-from backlotfs.errors import ProtocolViolation, RemoteUnavailable
+from backlotfs.errors import FalseAnswer, ProtocolViolation, RemoteUnavailable
 from backlotfs.wire import connections
 from backlotfs.wire.connections import ConnectionPool, small_body
+from backlotfs.wire.content_range import check_range_answer
 from backlotfs.wire.dialing import Dialer
 from backlotfs.wire.source_policy import SourcePolicy, SourceRefused
 from backlotfs.wire.tls import client_context
@@ -247,6 +248,24 @@ def test_a_body_whose_end_is_unclear(pool: ConnectionPool, head: bytes) -> None:
         pytest.raises(RemoteUnavailable, match="does not speak HTTP"),
     ):
         pool.get(server.url + "/a", WANTED, timeout_s=5)
+
+
+def test_headers_that_contradict_each_other(pool: ConnectionPool) -> None:
+    """Both are seen, so that neither is believed; one that is only repeated is one."""
+    head = (
+        b"HTTP/1.1 206 OK\r\nContent-Length: 4\r\nContent-Encoding: gzip\r\nX-Twice: a\r\n"
+        b"Content-Encoding: identity\r\nX-Twice: a\r\nContent-Length: 4\r\n"
+        b"Content-Range: bytes 0-3/10\r\nContent-Range: bytes 0-3/20\r\n\r\n"
+    )
+    with (
+        RawServer(Reply(head + b"abcd")) as server,
+        pool.get(server.url + "/a", WANTED, timeout_s=5) as answer,
+    ):
+        assert answer.headers["content-encoding"] == "gzip, identity"
+        assert answer.headers["content-range"] == "bytes 0-3/10, bytes 0-3/20"
+        assert answer.headers["x-twice"] == "a"
+        with pytest.raises(FalseAnswer, match="encoding"):
+            check_range_answer(answer.status, answer.headers, WANTED)
 
 
 def test_a_chunk_of_negative_length(pool: ConnectionPool) -> None:
