@@ -1,7 +1,8 @@
 """Where log lines go and how they look; no secret ever gets there.
 
 Text is for people: a record begins at the margin, and whatever follows on further lines (a
-traceback) is indented, so that no text of a server's can pass for a record. On stderr that is the
+traceback) is indented, so that no text of a server's can pass for a record; a log is read on
+terminals, so what commands escape (`terminal`) is escaped here too. On stderr that is the
 journal's (``JOURNAL_STREAM``) a line bears its priority in front (sd-daemon(3)) instead of time and
 level, which the journal has of its own. JSON is one object per line; `docs/logs.md` has its fields.
 """
@@ -10,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import logging
 import logging.handlers
 import os
@@ -25,6 +25,7 @@ import platformdirs
 from backlotfs import events
 from backlotfs.log_repeats import RepeatFilter
 from backlotfs.redaction import redacted
+from backlotfs.terminal import escaped, one_json
 from backlotfs.trusted_paths import open_log
 
 log = logging.getLogger(__name__)
@@ -37,9 +38,6 @@ _PRIORITIES = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
 #: Quietest first.
 LEVELS = ("error", "warning", "info", "debug")
 FORMATS = ("text", "json")
-#: All that could move the cursor or begin a line elsewhere; a line break is dealt with apart.
-_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), 127, 0x85, 0x2028, 0x2029)}
-del _CONTROLS[ord("\n")], _CONTROLS[ord("\t")]
 
 
 class _Text(logging.Formatter):
@@ -49,7 +47,7 @@ class _Text(logging.Formatter):
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        return redacted(super().format(record)).translate(_CONTROLS).replace("\n", "\n  ")
+        return escaped(redacted(super().format(record))).replace("\n", "\n  ")
 
 
 class _Json(logging.Formatter):
@@ -71,7 +69,7 @@ class _Json(logging.Formatter):
             line["traceback"] = redacted(self.formatException(record.exc_info))
         if record.stack_info:
             line["stack"] = redacted(record.stack_info)
-        return json.dumps(line, ensure_ascii=False)
+        return one_json(line)
 
 
 class _LogFile(logging.handlers.WatchedFileHandler):

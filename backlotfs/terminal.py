@@ -37,7 +37,12 @@ def say(text: str = "", *, err: bool = False) -> None:
 
 def say_json(value: Any, *, indent: int | None = None) -> None:
     """Write one JSON value to standard output, in ASCII, without a control character."""
-    click.echo(json.dumps(value, indent=indent).replace("\x7f", "\\u007f"))
+    click.echo(one_json(value, indent=indent))
+
+
+def one_json(value: Any, *, indent: int | None = None) -> str:
+    """A JSON value in ASCII, without a control character."""
+    return json.dumps(value, indent=indent).replace("\x7f", "\\u007f")
 
 
 def _escape(character: str) -> str:

@@ -13,8 +13,10 @@ from backlotfs.errors import ProtocolViolation
 
 #: Pages in a row that bring nothing new.
 MAX_IDLE_PAGES = 100
-#: Of what is gathered in memory (labels, deletions, what changed): records, and bytes of answers.
+#: Of what is gathered in memory (labels, deletions, what changed): records, what they consist of
+#: (labels and custom fields of assets, which as objects are 20 times their text), bytes of answers.
 MAX_RECORDS_IN_MEMORY = 200_000
+MAX_PARTS_IN_MEMORY = 1_000_000
 MAX_BYTES_IN_MEMORY = 256 * 1024 * 1024
 
 
@@ -52,10 +54,20 @@ class ListingMeter:
         self._records = records
         self._size_bytes = size_bytes
         self._idle_pages = 0
+        self._parts = 0
         self._known: set[str] = set()
 
-    def page_in_memory(self, ids: Collection[str], *, size_bytes: int) -> None:
-        """As `page`, where nobody else tells which records are new: their ids are remembered."""
+    def page_in_memory(self, ids: Collection[str], *, size_bytes: int, parts: int = 0) -> None:
+        """As `page`, where nobody else tells which records are new: their ids are remembered.
+
+        :param parts: labels and custom fields of all the records.
+        """
+        self._parts += parts
+        if self._parts > MAX_PARTS_IN_MEMORY:
+            raise EndlessListing(
+                f"the listing of {self._what} does not end:"
+                f" more than {MAX_PARTS_IN_MEMORY} labels and custom fields"
+            )
         before = len(self._known)
         self._known.update(ids)
         self.page(records=len(ids), new=len(self._known) - before, size_bytes=size_bytes)

@@ -35,6 +35,8 @@ _MAX_ID_BYTES = 128
 MAX_REASONS = 10
 #: Labels and custom metadata of one asset; a real one has a dozen.
 MAX_LABELS, MAX_METADATA = 1000, 1000
+#: Of all assets of a page: a label is 12 characters and, as an object, 20 times as much.
+MAX_PARTS = 500_000
 
 
 def is_identifier(text: str) -> bool:
@@ -77,7 +79,7 @@ def parse_asset_page(body: bytes) -> AssetPage:
     :raises MalformedJson: it is no whole JSON.
     :raises ProtocolViolation: when it is no page at all.
     """
-    return AssetPage(*_page(body, parse_asset, "embed_code"))
+    return AssetPage(*_page(body, parse_asset, "embed_code", lambda asset: asset.parts))
 
 
 def parse_deleted_page(body: bytes) -> DeletedPage:
@@ -150,15 +152,23 @@ class _Page(NamedTuple, Generic[R]):
     size_bytes: int
 
 
-def _page(body: bytes, parse: Callable[[object], R], id_field: str) -> _Page[R]:
+def _page(
+    body: bytes,
+    parse: Callable[[object], R],
+    id_field: str,
+    parts_of: Callable[[R], int] = lambda _record: 0,
+) -> _Page[R]:
     good: list[R] = []
     reasons: list[str] = []
-    bad = 0
+    bad = parts = 0
 
     def take(item: object) -> None:
-        nonlocal bad
+        nonlocal bad, parts
+        if parts > MAX_PARTS:
+            raise ProtocolViolation(f"more than {MAX_PARTS} labels and custom fields on a page")
         try:
             good.append(parse(item))
+            parts += parts_of(good[-1])
         except ProtocolViolation as error:
             bad += 1
             if bad <= MAX_REASONS:

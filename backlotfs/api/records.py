@@ -61,6 +61,11 @@ class Asset:
     labels: tuple[Label, ...] | None = None
     source: Source | None = field(default=None, compare=False)
 
+    @property
+    def parts(self) -> int:
+        """Labels and custom fields: what it takes in memory beside its texts."""
+        return len(self.labels or ()) + len(self.metadata)
+
 
 @dataclass(frozen=True, slots=True)
 class AssetPage:

@@ -22,6 +22,10 @@ class CaptionBook:
         """What was found; None for "none" and for "not asked yet"."""
         return self._known.get(embed_code)
 
+    def total_bytes(self) -> int:
+        """Of all documents, as they came; the catalog holds them compressed."""
+        return sum(caption.size for caption in list(self._known.values()))
+
     def document(self, embed_code: str) -> bytes | None:
         """The bytes, from the catalog; None when there are none any more.
 

@@ -50,6 +50,9 @@ LEASE_S = 300.0
 _LEASE = "captions"
 #: Assets taken from the store at a time.
 BATCH = 1000
+#: Of all documents of a library, as they came: a server that has 4 MiB for each of a million assets
+#: would fill the disk. Those of 100 000 films of two hours have a tenth of it.
+MOST_TOTAL_BYTES = 20 * 1024**3
 
 
 class Questions(Protocol):
@@ -111,6 +114,7 @@ class CaptionCrawl:
         self._running = self._again = self._closed = False
         self._owner = new_owner()
         self._leased_at_s = 0.0
+        self._total_bytes = 0  # of all documents in the catalog
         self._resting_until_s = clock.monotonic()
         self._done_at: int | None = None  # the store's generation when a round left nothing
         self._failed_at: dict[str, float] = {}
@@ -175,6 +179,7 @@ class CaptionCrawl:
             return
         try:
             self.book.reload()
+            self._total_bytes = self.book.total_bytes()
             if self._ask_all():
                 self._done_at = generation
         finally:
@@ -248,6 +253,9 @@ class CaptionCrawl:
         kind = kind_of(body)
         if kind is None:
             return self._skip(asset, f"{len(body)} bytes of no kind that is known")
+        if self._total_bytes + len(body) > MOST_TOTAL_BYTES:
+            return self._skip(asset, f"{MOST_TOTAL_BYTES >> 30} GiB of captions are kept, the most")
+        self._total_bytes += len(body)
         self.book.found(asset, kind, body)
         return True
 

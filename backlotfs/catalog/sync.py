@@ -222,7 +222,8 @@ class Synchronizer:
                 return False
             try:
                 codes = [asset.embed_code for asset in page.assets]
-                meter.page_in_memory(codes, size_bytes=page.size_bytes)
+                parts = sum(asset.parts for asset in page.assets)
+                meter.page_in_memory(codes, size_bytes=page.size_bytes, parts=parts)
             except EndlessListing as error:
                 raise _TooMuchChanged(str(error)) from None
             self._tell_sources(page)

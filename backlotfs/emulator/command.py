@@ -202,7 +202,7 @@ def emulator(
         server = Emulator(library, settings, faults=plan, requests=log)
         try:
             stack.enter_context(server)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # a name with characters that none may have
             raise click.ClickException(f"cannot listen on {host}:{port}: {error}") from error
         try:
             config = stack.enter_context(_profile(config_out, server))

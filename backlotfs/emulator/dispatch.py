@@ -38,7 +38,7 @@ _SCANS = frozenset({"assets", "deleted_assets", "label", "label_assets", "labels
 MOST_BODY_BYTES = 64 * 1024
 _MOST_HOST_LENGTH = 255
 _WORKERS = 8
-_MOST_WAITING = 2000  # more than there are connections
+_MOST_WAITING = 2000  # what a client asks beyond that is answered by 503
 _MOST_WAITING_FOR_IMAGES = 32
 
 API_HEADERS = {
@@ -138,17 +138,23 @@ class Dispatcher:
                 answer = Answer.message(400, f"A query has at most {MOST_PARAMETERS} parameters.")
             except TooManyWaiting:
                 answer = source_error("SlowDown")
-            sending = Transfer(
-                request,
-                answer,
-                log=self._log,
-                entry=entry,
-                now=self._settings.clock,
-                workers=self._workers,
-            )
-            return await sending.send(strike.rule)
+            try:
+                return await self._sending(request, answer, entry).send(strike.rule)
+            except TooManyWaiting:  # to read what is to be sent: nothing was sent yet
+                answer = source_error("SlowDown")
+                return await self._sending(request, answer, entry).send(None)
         finally:
             self._log.end(entry)
+
+    def _sending(self, request: web.BaseRequest, answer: Answer, entry: RequestEntry) -> Transfer:
+        return Transfer(
+            request,
+            answer,
+            log=self._log,
+            entry=entry,
+            now=self._settings.clock,
+            workers=self._workers,
+        )
 
     async def _body_of(self, request: web.BaseRequest) -> bytes:
         """The body, which no route needs: it only takes part in the signature."""

@@ -65,6 +65,7 @@ class Transfer:
         """Send it, ill-treated as ``rule`` says; the response is finished when this returns.
 
         :raises ConnectionError: when the client has gone away.
+        :raises TooManyWaiting: nothing was sent, as too many others wait for a thread.
         """
         kind = rule.fault.kind if rule is not None else ""
         try:

@@ -9,12 +9,16 @@ time limit. So a host has `PLACES` at a time:
 - An answer ends the stall. What began before it and still waits takes no place any more. What waits
   for far longer than this answer took is cut, for a host that is well again has forgotten it; the
   others end by themselves at their time limit. In all, a host never has more than `MOST_PLACES`.
+
+A host is a name and a port. All ports of one name together have `MOST_ON_ALL_PORTS`: who names many
+ports of a slow machine gets no more threads by that.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 
 from cachetools import LRUCache
 
@@ -25,6 +29,8 @@ from backlotfs.wire.exchange import Exchange
 PLACES = 16
 #: With trials, and with those that take no place any more.
 MOST_PLACES = 24
+#: Of all ports of one host name; a third of the threads.
+MOST_ON_ALL_PORTS = 96
 #: Seconds without an answer after which a host with probes under way is stalled.
 STALL_S = 2.0
 #: After a stall a probe is cut that has waited so many times what the answer took: a host that is
@@ -60,14 +66,16 @@ class _Host:
 class Place:
     """One probe's place at a host; given up with `end`.
 
+    :ivar name: of the host, without the port.
     :ivar exchange: the probe's GET, as long as the host has not answered it.
     """
 
-    __slots__ = ("_host", "_owner", "began_s", "exchange")
+    __slots__ = ("_host", "_owner", "began_s", "exchange", "name")
 
-    def __init__(self, owner: HostShares, host: _Host, began_s: float) -> None:
+    def __init__(self, owner: HostShares, host: _Host, name: str, began_s: float) -> None:
         self._owner = owner
         self._host = host
+        self.name = name
         self.began_s = began_s
         self.exchange: Exchange | None = None
 
@@ -86,14 +94,17 @@ class HostShares:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._hosts: LRUCache[str, _Host] = LRUCache(REMEMBERED_HOSTS)
+        self._under_way: Counter[str] = Counter()  # by host name
 
     def take(self, host: str, timeout_s: float) -> Place:
         """A place at ``host``, waited for while the host answers others.
 
         :param host: name and port, for the message too.
-        :raises HostBusy: the host is stalled, or no place came free within ``timeout_s``.
+        :raises HostBusy: the host is stalled, no place came free within ``timeout_s``, or its other
+            ports have all that its name may have.
         """
         until_s = time.monotonic() + timeout_s
+        name = host.rpartition(":")[0]
         with self._changed:
             found = self._hosts.setdefault(host, _Host())
             while not found.has_room(now_s := time.monotonic()):
@@ -105,10 +116,16 @@ class HostShares:
                     )
                 # a stall announces itself by nothing but time
                 self._changed.wait(min(until_s - now_s, STALL_S / 10))
+            if self._under_way[name] >= MOST_ON_ALL_PORTS:
+                raise HostBusy(
+                    f"source host {name} does not answer: {self._under_way[name]} requests wait for"
+                    " it, on several ports"
+                )
             if found.stalled(now_s):
                 found.trial_s = now_s
-            place = Place(self, found, now_s)
+            place = Place(self, found, name, now_s)
             found.under_way.add(place)
+            self._under_way[name] += 1
             return place
 
     def _answered(self, host: _Host, place: Place) -> None:
@@ -125,5 +142,7 @@ class HostShares:
 
     def _ended(self, host: _Host, place: Place) -> None:
         with self._changed:
-            host.under_way.discard(place)
+            if place in host.under_way:
+                host.under_way.remove(place)
+                self._under_way -= Counter((place.name,))  # names without any are forgotten
             self._changed.notify_all()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 
 from backlotfs.errors import ContentChanged
+
+#: Longest ETag and ``Last-Modified`` that are kept as they are; usual ones have 40 characters.
+MAX_VALIDATOR_CHARS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,8 +18,9 @@ class SourceIdentity:
     """One version of an asset's source object, as the source host describes it.
 
     :ivar size: bytes of the whole object, from ``Content-Range`` (it wins over ``file_size``).
-    :ivar etag: the ``ETag`` as sent, quotes included, or None.
-    :ivar last_modified: the ``Last-Modified`` text as sent, or None.
+    :ivar etag: the ``ETag`` as sent, quotes included, or None; a digest in its place where it is
+        too long or not printable (`identity_of`).
+    :ivar last_modified: the ``Last-Modified`` text, likewise, or None.
     :ivar validator: part of every cache key; differs between versions as far as the host lets one
         tell.
     """
@@ -60,7 +65,17 @@ class SourceIdentity:
 
 
 def identity_of(embed_code: str, headers: Mapping[str, str], total: int) -> SourceIdentity:
-    """The identity that an answer's headers (names in lower case) describe."""
-    return SourceIdentity(
-        embed_code, total, headers.get("etag") or None, headers.get("last-modified") or None
-    )
+    """The identity that an answer's headers (names in lower case) describe.
+
+    An ETag or date of more than `MAX_VALIDATOR_CHARS`, or with a control in it, is kept as a
+    digest: each asset's is held in memory, in the catalog, and in the keys of its blocks.
+    """
+    etag, modified = headers.get("etag"), headers.get("last-modified")
+    return SourceIdentity(embed_code, total, _kept(etag), _kept(modified))
+
+
+def _kept(value: str | None) -> str | None:
+    if not value or (len(value) <= MAX_VALIDATOR_CHARS and value.isprintable()):
+        return value or None
+    digest = hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()
+    return f'W/"sha256-{digest}"'  # weak: it differs between versions, and is never sent

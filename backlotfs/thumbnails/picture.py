@@ -1,7 +1,7 @@
 """Pictures from a host that is not trusted, made small.
 
-A decoder is given few formats, few bytes and few pixels: the header is looked at first, so that a
-picture of a gigapixel in a kilobyte is refused before it is unpacked.
+A decoder is given few formats, few bytes, few pixels and few scans: the header is looked at first,
+so that a picture of a gigapixel in a kilobyte is refused before it is unpacked.
 """
 
 from __future__ import annotations
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 #: A frame of 8K video has 33 million.
 MAX_PIXELS = 40_000_000
+#: Scans of a JPEG, each of which is decoded over all pixels; a usual progressive one has 10, and
+#: thousands fit into a megabyte.
+MAX_SCANS = 64
+_SCAN = b"\xff\xda"  # stands for nothing else in the data of a JPEG
 #: What preview images come as, and nothing else that a decoder knows.
 _FORMATS = ("JPEG", "PNG", "GIF", "WEBP")
 
@@ -38,6 +42,8 @@ class Picture:
 
         with _one_error():
             opened = Image.open(io.BytesIO(encoded), formats=_FORMATS)
+        if opened.format == "JPEG" and encoded.count(_SCAN) > MAX_SCANS:
+            raise FalseAnswer(f"a preview image of more than {MAX_SCANS} scans is refused")
         width, height = opened.size
         if not 0 < width * height <= most_pixels:
             raise FalseAnswer(f"a preview image of {width} by {height} pixels is refused")

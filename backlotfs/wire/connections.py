@@ -40,6 +40,8 @@ SMALL_BODY_S = HEAD_TIMEOUT_S
 IDLE_TIMEOUT_S = 45.0
 #: Idle connections kept per host; more are closed when they come back.
 IDLE_PER_HOST = 32
+#: Idle connections kept in all: an API may name a new host, or port, for each asset.
+IDLE_IN_ALL = 128
 
 
 class Origin(NamedTuple):
@@ -53,6 +55,10 @@ class Origin(NamedTuple):
 class _Target(NamedTuple):
     origin: Origin
     request_target: str
+
+
+#: Since when a connection is idle, on the monotonic clock.
+_Idle = tuple[float, http.client.HTTPConnection]
 
 
 def _split(url: str) -> _Target:
@@ -82,6 +88,8 @@ def origin_of(url: str) -> Origin:
 class RangeAnswer:
     """Status, headers and the not yet read body of one GET. Close it, or use it as a context.
 
+    :ivar headers: names in lower case; different values of one name are joined by commas
+        (RFC 9110 §5.3), so that of two that contradict each other neither is believed.
     :ivar new_connection: whether it came over a connection that was made for it, also because the
         kept-alive one turned out to be dead.
     """
@@ -103,9 +111,7 @@ class RangeAnswer:
         self._response = response
         self.new_connection = new_connection
         self.status: int = response.status
-        self.headers: Mapping[str, str] = {
-            name.lower(): value for name, value in response.getheaders()
-        }
+        self.headers: Mapping[str, str] = _joined(response.getheaders())
 
     @property
     def host(self) -> str:
@@ -118,12 +124,15 @@ class RangeAnswer:
         :raises RemoteUnavailable: when the transfer is cut or stalls.
         """
         self._exchange.limit(SMALL_BODY_S)
+        # not the library's `read`: that takes all that comes where a chunk has the length -1
+        data, filled = bytearray(size), 0
         try:
-            data = self._response.read(size)
+            while filled < size and (count := self._response.readinto(memoryview(data)[filled:])):
+                filled += count
             self._exchange.check()  # else it may be cut where we shut it down
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise self._unavailable(error) from None
-        return data
+        return bytes(data[:filled])
 
     def read_into(self, views: Sequence[memoryview], timeout_s: float) -> int:
         """Fill ``views`` with the next bytes of the body; how many came before its end.
@@ -186,7 +195,7 @@ class ConnectionPool:
         self._user_agent = user_agent
         self._lock = threading.Lock()
         self._closed = False
-        self._idle: dict[Origin, list[tuple[float, http.client.HTTPConnection]]] = {}
+        self._idle: dict[Origin, list[_Idle]] = {}
 
     def get(
         self,
@@ -238,12 +247,28 @@ class ConnectionPool:
 
     def give_back(self, origin: Origin, connection: http.client.HTTPConnection) -> None:
         """Keep a connection whose last answer was read to its end."""
+        now_s = time.monotonic()
         with self._lock:
             idle = self._idle.setdefault(origin, [])
-            idle.append((time.monotonic(), connection))
+            idle.append((now_s, connection))
             surplus = [idle.pop(0)] if self._closed or len(idle) > IDLE_PER_HOST else []
+            surplus += self._too_old_or_too_many(now_s)
         for _, old in surplus:
             old.close()
+
+    def _too_old_or_too_many(self, now_s: float) -> list[_Idle]:
+        """Take out what is kept no longer, of all hosts; with the lock held."""
+        since_s = sorted(since for idle in self._idle.values() for since, _ in idle)
+        oldest_s = max([now_s - IDLE_TIMEOUT_S, *since_s[-IDLE_IN_ALL:][:1]])
+        out: list[_Idle] = []
+        for origin, idle in list(self._idle.items()):
+            kept = [entry for entry in idle if entry[0] >= oldest_s]
+            if len(kept) < len(idle):
+                out += [entry for entry in idle if entry[0] < oldest_s]
+                self._idle[origin] = kept
+            if not kept:
+                del self._idle[origin]
+        return out
 
     def close(self) -> None:
         """Close every idle connection, and from now on each that comes back."""
@@ -289,6 +314,13 @@ class ConnectionPool:
         connection.sock.settimeout(None)  # from here on the kernel's own timeouts bound each wait
         bound_waits(connection.sock, min(STALL_TIMEOUT_S, timeout_s))
         return connection
+
+
+def _joined(headers: Sequence[tuple[str, str]]) -> dict[str, str]:
+    values: dict[str, dict[str, None]] = {}
+    for name, value in headers:
+        values.setdefault(name.lower(), {})[value] = None
+    return {name: ", ".join(some) for name, some in values.items()}
 
 
 def _ask(

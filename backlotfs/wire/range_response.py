@@ -40,6 +40,10 @@ class HeadTooLarge(http.client.HTTPException):
     """More bytes than `MAX_HEAD_BYTES` before the end of the head."""
 
 
+class UnclearBody(http.client.HTTPException):
+    """The head does not say where the body ends; what follows may be taken for another answer."""
+
+
 class _HeadReader(io.RawIOBase):
     """The bytes of a socket, those of the head bounded in number and in time.
 
@@ -111,6 +115,9 @@ class _HeadReader(io.RawIOBase):
 class BoundedResponse(http.client.HTTPResponse):
     """A response whose head, with all ``1xx`` before it, is bounded in bytes and in time.
 
+    ``1xx`` answers (RFC 9110 §15.2) are passed over. The library passes over 100 only: it would
+    take a 103 for the answer, and the answer itself for that to the next request.
+
     For `http.client.HTTPConnection.response_class`, with ``exchange`` filled in.
     """
 
@@ -125,15 +132,31 @@ class BoundedResponse(http.client.HTTPResponse):
         """Read the head.
 
         :raises HeadTooLarge: it has no end. :raises ExchangeTimeout: it was not there in time.
+        :raises UnclearBody: see there.
         """
         try:
             super().begin()
+            while 100 <= self.status < 200 and self.status != http.client.SWITCHING_PROTOCOLS:
+                self.headers = self.msg = None  # type: ignore[assignment]  # as before the first
+                super().begin()
+            self._check_framing()
         except (OSError, http.client.HTTPException):
             if self._exchange.over:  # whatever the shut socket looked like
                 self._exchange.check()
             raise
         self._exchange.check()  # a head that our own shutdown cut looks like a whole one
         self._reader.head_ended()
+
+    def _check_framing(self) -> None:
+        """:raises UnclearBody: see there."""
+        if self.status == http.client.SWITCHING_PROTOCOLS:
+            raise UnclearBody("another protocol, which was not asked for")
+        encodings = self.headers.get_all("transfer-encoding", [])
+        # the library takes what it does not know for a body without an encoding
+        if encodings and (len(encodings) > 1 or not self.chunked):
+            raise UnclearBody("a transfer encoding that was not asked for")
+        if len(set(self.headers.get_all("content-length", []))) > 1:
+            raise UnclearBody("more than one Content-Length")
 
 
 class RangeResponse(BoundedResponse):

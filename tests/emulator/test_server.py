@@ -9,10 +9,12 @@ import struct
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from backlotfs.emulator import Emulator, EmulatorSettings, Fault, Library, RequestEntry, RequestLog
+from backlotfs.emulator.workers import TooManyWaiting, WorkerPool
 from tests.emulator.conftest import CLIP, HUGE
 from tests.emulator.probe import call, connected, get, target_of
 
@@ -88,6 +90,26 @@ def test_file_that_shrinks_under_an_answer(tmp_path: Path) -> None:
             os.truncate(path, 1000)
             with pytest.raises(http.client.IncompleteRead):
                 response.read()
+
+
+def test_too_many_wait_for_a_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the bytes of a small answer are read: the client is told to come again."""
+    (tmp_path / "small.mov").write_bytes(b"small")
+    run = WorkerPool.run
+
+    async def full_for_reads(pool: WorkerPool, function: Any, *arguments: Any) -> Any:
+        if function.__name__ == "read":
+            raise TooManyWaiting
+        return await run(pool, function, *arguments)
+
+    with Emulator(Library.from_folder(tmp_path)) as emulator:
+        url = emulator.source_url(emulator.library.ordered()[0].embed_code)
+        with monkeypatch.context() as patched:
+            patched.setattr(WorkerPool, "run", full_for_reads)
+            answer = get(url)
+            assert answer.status == 503
+            assert b"SlowDown" in answer.body
+        assert get(url).body == b"small"
 
 
 def test_nothing_is_left_open(library: Library) -> None:

@@ -144,11 +144,25 @@ def test_an_event_below_the_level_is_not_written(tmp_path: Path) -> None:
 def test_nothing_passes_for_a_record(tmp_path: Path) -> None:
     """Further lines are indented, and control characters are shown."""
     path = written(tmp_path)
-    forged = "a\n2026-01-01 00:00:00,000 ERROR root: forged\r\x1b[2Jb\x85c\u2028d"
+    forged = "a\n2026-01-01 00:00:00,000 ERROR root: forged\r\x1b[2Jb\x85c\u2028d\x9b2J\u202e"
     logging.getLogger("backlotfs.test").info("%s", forged)
     first, second = path.read_text().split("\n")[:2]
     assert first.endswith(": a")
-    assert second == "  2026-01-01 00:00:00,000 ERROR root: forged\\x0d\\x1b[2Jb\\x85c\\x2028d"
+    assert second == (
+        "  2026-01-01 00:00:00,000 ERROR root: "
+        r"forged\x0d\x1b[2Jb\x85c\u2028d\x9b2J\u202e"
+    )
+
+
+def test_json_is_ascii(tmp_path: Path) -> None:
+    """Whatever a server's text holds: a log is read on terminals too."""
+    path = written(tmp_path, "json")
+    hostile = "é\x1b[2J\x7f\x85\x9b2J\u202e\ud800"
+    logging.getLogger("backlotfs.test").info("%s", hostile)
+    text = path.read_text(encoding="ascii")
+    assert text.endswith("\n")
+    assert text[:-1].isprintable()
+    assert json.loads(text)["message"] == hostile
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])

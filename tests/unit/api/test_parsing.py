@@ -261,3 +261,13 @@ def test_source_file_info() -> None:
         parsing.parse_source_file_info([])
     with pytest.raises(ProtocolViolation, match="streams"):
         parsing.parse_streams({})
+
+
+def test_a_page_of_too_many_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Labels and custom fields are objects of 20 times their text: the page is given up."""
+    monkeypatch.setattr(parsing, "MAX_PARTS", 10)
+    record = {"embed_code": "E", "labels": [{"id": "1"}] * 6, "metadata": {"a": "", "b": ""}}
+    two = json.dumps({"items": [record] * 2}).encode()
+    assert len(parsing.parse_asset_page(two).assets) == 2
+    with pytest.raises(ProtocolViolation, match="more than 10 labels and custom fields on a page"):
+        parsing.parse_asset_page(json.dumps({"items": [record] * 3}).encode())

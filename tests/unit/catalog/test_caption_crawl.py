@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from backlotfs.api.records import DeletedAsset
+from backlotfs.catalog import caption_crawl
 from backlotfs.catalog.caption_crawl import LEASE_S, MOST_FAILURES, REFUSED_S, REST_S
 from backlotfs.errors import (
     BacklotError,
@@ -47,6 +48,21 @@ def test_each_is_asked_once(search: Searching, tmp_path: Path) -> None:
     with closing(again.store):
         assert again.book.known("B") == found
         assert again.ask_again() == []
+
+
+def test_all_together_are_bounded(
+    search: Searching, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A server with a large document for each asset does not fill the disk; what is kept stays."""
+    monkeypatch.setattr(caption_crawl, "MOST_TOTAL_BYTES", 2 * len(VTT))
+    search.answers.update(dict.fromkeys("ABC", VTT))
+    search.crawl.crawl()
+    kept = [code for code in "ABC" if search.book.known(code)]
+    assert len(kept) == 2
+    assert "of captions are kept, the most" in caplog.text
+    search.touch(kept[0], 3000)
+    search.ask_again()
+    assert search.book.total_bytes() == 2 * len(VTT)
 
 
 def test_a_touched_asset_is_asked_again(search: Searching) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 
+from backlotfs.api import listing_limits
 from backlotfs.api.listing_limits import MAX_IDLE_PAGES, EndlessListing, ListingLimits
-from backlotfs.api.records import AssetPage, DeletedPage
+from backlotfs.api.records import AssetPage, DeletedPage, Label
 from backlotfs.catalog.store import CatalogStore
 from backlotfs.catalog.sync import MAX_NAMED, Synced, Synchronizer
 from backlotfs.clock import Deadline
@@ -194,3 +196,17 @@ def test_bad_records_are_named_and_then_counted(rig: Rig, caplog: pytest.LogCapt
     lines = [record.getMessage() for record in caplog.records if "left out" in record.getMessage()]
     assert len(lines) == MAX_NAMED + 1
     assert "1980 more records" in lines[-1]
+
+
+def test_many_labels_are_not_gathered_in_memory(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Changes that bring too many of them go over the disk, as a walk of the whole library."""
+    monkeypatch.setattr(listing_limits, "MAX_PARTS_IN_MEMORY", 3)
+    labels = tuple(Label(str(n), "x", "/x", None) for n in range(4))
+    changed = replace(asset("GOOD"), labels=labels, updated_at_s=9_000_000)
+    rig.api.page = lambda n: AssetPage((changed,), (), None) if n == 0 else None
+    with caplog.at_level(logging.DEBUG):
+        assert rig.sync() is Synced.FULL
+    assert "more than 3 labels and custom fields" in caplog.text
+    assert rig.known() == ["GOOD"]

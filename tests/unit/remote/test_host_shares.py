@@ -72,6 +72,23 @@ def test_another_host_is_none_of_its_business(time_stands_still: list[float]) ->
     assert [shares.take("b:80", 0.0) for _ in range(PLACES)]
 
 
+def test_many_ports_are_one_host_in_the_end() -> None:
+    """An API that names a slow machine by a hundred ports does not get every thread for it."""
+    shares = HostShares()
+    for port in range(host_shares.MOST_ON_ALL_PORTS):
+        shares.take(f"a:{port}", 0.0)
+    with pytest.raises(HostBusy, match="a does not answer: 96 requests wait for it, on several"):
+        shares.take("a:999", 60.0)
+    assert shares.take("b:80", 0.0)
+    places = [shares.take("c:80", 0.0) for _ in range(PLACES)]
+    for place in places + places:  # an end that is told twice counts once
+        place.end()
+    for port in range(host_shares.MOST_ON_ALL_PORTS):
+        shares.take(f"c:{port}", 0.0)
+    with pytest.raises(HostBusy):
+        shares.take("c:999", 60.0)
+
+
 def test_an_answer_ends_the_stall(time_stands_still: list[float]) -> None:
     """What began before and still waits takes no place of those that come now."""
     shares = HostShares()

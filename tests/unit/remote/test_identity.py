@@ -65,6 +65,20 @@ def test_identity_of_headers() -> None:
     assert identity_of("E1", headers, 5) == SourceIdentity("E1", 5, None, LAST_MODIFIED)
 
 
+@pytest.mark.parametrize("value", ['"' + "x" * 60_000 + '"', '"a\x1b[31m\x9b"', '"a\r\n b"'])
+def test_validators_that_nobody_can_keep(value: str) -> None:
+    """A digest stands for them: it tells versions apart, is short and plain, and is never sent."""
+    found = identity_of("E1", {"etag": value, "last-modified": value}, 5)
+    other = identity_of("E1", {"etag": value[:-1] + 'y"'}, 5)
+    for kept in (found.etag, found.last_modified):
+        assert kept is not None
+        assert len(kept) < 100
+        assert kept.isprintable()
+    assert found.strong_etag is None
+    assert found.validator != other.validator
+    found.confirm({"etag": value}, 5)
+
+
 def test_confirm() -> None:
     """An answer of the same version passes, any other is named by embed code alone."""
     headers = {"etag": '"v1"', "last-modified": LAST_MODIFIED}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import struct
 import sys
 import zlib
@@ -10,6 +11,7 @@ import zlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from backlotfs.errors import FalseAnswer, SettingsError
 from backlotfs.thumbnails.picture import MAX_PIXELS, Picture, check_installed, png_texts
@@ -78,6 +80,17 @@ def test_damaged_pictures_are_one_error(noise: bytes, at: int) -> None:
     for damaged in (noise, whole[:at], whole[:at] + noise + whole[at + len(noise) :]):
         with contextlib.suppress(FalseAnswer):
             Picture(damaged)
+
+
+def test_a_bomb_of_scans_is_refused() -> None:
+    """A few kilobytes of JPEG can say a thousand times that all pixels are to be gone over."""
+    written = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(written, "JPEG", progressive=True)
+    whole = written.getvalue()
+    Picture(whole)
+    scan = whole[whole.rindex(b"\xff\xda") : -2]
+    with pytest.raises(FalseAnswer, match="more than 64 scans"):
+        Picture(whole[:-2] + 1000 * scan + whole[-2:])
 
 
 def test_texts_of_what_is_no_png() -> None:

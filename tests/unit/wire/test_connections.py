@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
+import tracemalloc
 from collections.abc import Iterator
 
 import pytest
 
 from backlotfs.byterange import ByteRange
-from backlotfs.errors import ProtocolViolation, RemoteUnavailable
+from backlotfs.errors import FalseAnswer, ProtocolViolation, RemoteUnavailable
 from backlotfs.wire import connections
-from backlotfs.wire.connections import ConnectionPool
+from backlotfs.wire.connections import ConnectionPool, small_body
+from backlotfs.wire.content_range import check_range_answer
 from backlotfs.wire.dialing import Dialer
 from backlotfs.wire.source_policy import SourcePolicy, SourceRefused
 from backlotfs.wire.tls import client_context
@@ -153,6 +156,33 @@ def test_only_so_many_idle_connections_are_kept(
         assert server.connections == [0, 1, 1]
 
 
+def test_only_so_many_idle_connections_are_kept_in_all(
+    pool: ConnectionPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An API that names a new port for each asset does not take every descriptor."""
+    monkeypatch.setattr(connections, "IDLE_IN_ALL", 2)
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(RawServer(*[ok(b"abcd")] * 2)) for _ in range(4)]
+        for server in servers:
+            body(pool, server.url + "/a")
+        for server in reversed(servers):
+            body(pool, server.url + "/a")
+        # the two newest were used again; the others were closed for them
+        assert [server.connections for server in servers] == [[0, 1], [0, 1], [0, 0], [0, 0]]
+
+
+def test_old_idle_connections_of_other_hosts_are_closed(
+    pool: ConnectionPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where nobody asks that host any more."""
+    with RawServer(ok(b"abcd")) as first, RawServer(ok(b"abcd")) as second:
+        body(pool, first.url + "/a")
+        assert len(pool._idle) == 1
+        monkeypatch.setattr(connections, "IDLE_TIMEOUT_S", -1.0)
+        body(pool, second.url + "/a")
+        assert pool._idle == {}
+
+
 def test_a_stalled_answer_is_not_sent_twice(pool: ConnectionPool) -> None:
     """On a kept-alive connection too: the server may be at work on it."""
     with RawServer(ok(b"abcd"), Reply(None)) as server:
@@ -185,6 +215,71 @@ def test_broken_answers(pool: ConnectionPool, reply: Reply, says: str) -> None:
     with RawServer(reply) as server, pytest.raises(RemoteUnavailable, match=says) as caught:
         pool.get(f"{server.url}/a?Signature={SECRET}", WANTED, timeout_s=5)
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [b"100 Continue", b"102 Processing", b"103 Early Hints"])
+def test_an_answer_is_not_taken_for_the_next_one(pool: ConnectionPool, status: bytes) -> None:
+    """What stands in front of an answer (1xx) is passed over, however many."""
+    early = b"HTTP/1.1 " + status + b"\r\nLink: </x>\r\n\r\n"
+    first = Reply(early * 3 + (ok(b"abcd").text or b""))
+    with RawServer(first, ok(b"efgh")) as server:
+        with pool.get(server.url + "/a", WANTED, timeout_s=5) as answer:
+            assert answer.status == 206
+            assert answer.headers["x-mark"] == "YES"
+            assert answer.read(4) == b"abcd"
+        assert body(pool, server.url + "/b") == b"efgh"
+        assert server.connections == [0, 0]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
+        b"HTTP/1.1 206 OK\r\nTransfer-Encoding: chunked \r\n\r\n",
+        b"HTTP/1.1 206 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+        b"HTTP/1.1 206 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: gzip\r\n\r\n",
+        b"HTTP/1.1 206 OK\r\nContent-Length: 4\r\nContent-Length: 9\r\n\r\n",
+    ],
+)
+def test_a_body_whose_end_is_unclear(pool: ConnectionPool, head: bytes) -> None:
+    """Its framing would be taken for bytes of the file, or its bytes for the next answer."""
+    with (
+        RawServer(Reply(head + b"4\r\nabcd\r\n0\r\n\r\n", hang_up=True)) as server,
+        pytest.raises(RemoteUnavailable, match="does not speak HTTP"),
+    ):
+        pool.get(server.url + "/a", WANTED, timeout_s=5)
+
+
+def test_headers_that_contradict_each_other(pool: ConnectionPool) -> None:
+    """Both are seen, so that neither is believed; one that is only repeated is one."""
+    head = (
+        b"HTTP/1.1 206 OK\r\nContent-Length: 4\r\nContent-Encoding: gzip\r\nX-Twice: a\r\n"
+        b"Content-Encoding: identity\r\nX-Twice: a\r\nContent-Length: 4\r\n"
+        b"Content-Range: bytes 0-3/10\r\nContent-Range: bytes 0-3/20\r\n\r\n"
+    )
+    with (
+        RawServer(Reply(head + b"abcd")) as server,
+        pool.get(server.url + "/a", WANTED, timeout_s=5) as answer,
+    ):
+        assert answer.headers["content-encoding"] == "gzip, identity"
+        assert answer.headers["content-range"] == "bytes 0-3/10, bytes 0-3/20"
+        assert answer.headers["x-twice"] == "a"
+        with pytest.raises(FalseAnswer, match="encoding"):
+            check_range_answer(answer.status, answer.headers, WANTED)
+
+
+def test_a_chunk_of_negative_length(pool: ConnectionPool) -> None:
+    """No more is held than was asked for: the library would read until the host ends."""
+    head = b"HTTP/1.1 206 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n"
+    with RawServer(Reply(head + b"x" * 8_000_000, hang_up=True)) as server:
+        tracemalloc.start()
+        try:
+            with pool.get(server.url + "/a", WANTED, timeout_s=5) as answer:
+                assert len(small_body(answer, 100_000)) <= 100_000
+            peak_bytes = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert peak_bytes < 4_000_000
 
 
 def test_a_chunked_body_that_is_cut(pool: ConnectionPool) -> None:
