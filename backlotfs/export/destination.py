@@ -23,7 +23,7 @@ import threading
 import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 from backlotfs.errors import BacklotError, SettingsError
 from backlotfs.export.items import printable
@@ -377,14 +377,12 @@ class Workspace:
         """The status of a file in it; None: it is not there."""
         return look(name, self._descriptor)
 
-    def read(self, name: str) -> bytes | None:
-        """The bytes of a file; None: it is not there. :raises UnsafeDestination: it is no file."""
+    def open_for_reading(self, name: str) -> BinaryIO | None:
+        """Open a file; None: it is not there. :raises UnsafeDestination: it is no file."""
         try:
-            descriptor = open_regular(name, self._descriptor, f"{WORKSPACE}/{name}")
+            return open(open_regular(name, self._descriptor, f"{WORKSPACE}/{name}"), "rb")
         except FileNotFoundError:
             return None
-        with open(descriptor, "rb") as file:
-            return file.read()
 
     def open(self, name: str) -> int:
         """Open for reading and writing what an earlier export left, or make an empty file.

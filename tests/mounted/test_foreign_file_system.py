@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -70,6 +70,7 @@ def foreign(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
 
 def test_nothing_is_kept_in_or_read_from_it(foreign: Path) -> None:
     """Whether the mountpoint is a folder or a file; what it says of owner and mode is right."""
+    uses: list[Callable[[], object]]
     if foreign.is_dir():
         assert foreign.stat().st_mode & 0o777 == 0o700
         uses = [

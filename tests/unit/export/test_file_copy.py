@@ -165,6 +165,35 @@ def test_a_part_that_cannot_be_trusted_is_begun_again(
     assert copying.target.read_bytes() == expected
 
 
+@pytest.mark.parametrize(
+    "note",
+    [
+        b"",
+        b"[1]",
+        b"[" * 4000,
+        b"[" * 400_000,
+        b'{"length_bytes": Infinity, "size_bytes": SIZE, "mtime_ns": TIME, "sha256": "EMPTY"}',
+        b'{"length_bytes": 4611686018427387904, "size_bytes": SIZE, "mtime_ns": TIME,'
+        b' "sha256": "EMPTY"}',
+        b'{"length_bytes": "1", "size_bytes": SIZE, "mtime_ns": TIME, "sha256": "EMPTY"}',
+    ],
+)
+def test_a_checkpoint_that_no_export_wrote(copying: Copying, note: bytes) -> None:
+    """Is passed over: on a disk without modes anybody can put one there."""
+    copying.workspace.mkdir(mode=0o700, parents=True)
+    for old, new in {
+        b"SIZE": str(len(DATA)).encode(),
+        b"TIME": str(MTIME_NS).encode(),
+        b"EMPTY": hashlib.sha256().hexdigest().encode(),
+    }.items():
+        note = note.replace(old, new)
+    key = file_copy.part_key("News/a.mov")
+    (copying.workspace / f"{key}.checkpoint").write_bytes(note)
+    (copying.workspace / f"{key}.part").touch()
+    copying.run()
+    assert copying.target.read_bytes() == DATA
+
+
 def test_a_checkpoint_is_made_on_the_way(copying: Copying, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that even a kill or a loss of power costs no more than what came since."""
     monkeypatch.setattr(file_copy, "CHECKPOINT_BYTES", 2 * PIECE_BYTES)
