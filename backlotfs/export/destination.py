@@ -31,6 +31,8 @@ from backlotfs.export.items import printable
 WORKSPACE = ".backlotfs-export"
 MANIFEST = "MANIFEST.sha256"
 _RESERVED = frozenset({WORKSPACE.casefold(), MANIFEST.casefold()})
+#: Folders in folders that `Destination.files` looks into: each costs a descriptor meanwhile.
+MOST_DEPTH = 128
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 #: Names in the workspace of what no later export needs.
 _PROBE, _NEW = "probe-", ".new"
@@ -144,12 +146,11 @@ class Destination:
         """
         current = os.dup(self.descriptor)
         try:
-            for depth, name in enumerate(names, start=1):
-                shown = printable("/".join(names[:depth]))
-                below = self._step(current, name, shown, make=make)
+            for depth in range(1, len(names) + 1):
+                below = self._step(current, names[:depth], make=make)
                 os.close(current)
                 current = below
-                self._check(current, depth, shown, for_writing=for_writing)
+                self._check(current, names[:depth], for_writing=for_writing)
             if for_writing and not os.access(".", os.W_OK, dir_fd=current):
                 raise UnsafeDestination(
                     f"the folder {printable('/'.join(names)) or '.'} of the destination cannot be "
@@ -159,7 +160,8 @@ class Destination:
         finally:
             os.close(current)
 
-    def _step(self, folder: int, name: str, shown: str, *, make: bool) -> int:
+    def _step(self, folder: int, names: Sequence[str], *, make: bool) -> int:
+        name = names[-1]
         if make:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(name, dir_fd=folder)
@@ -170,13 +172,16 @@ class Destination:
             found = look(name, folder)
             if found is None or stat.S_ISDIR(found.st_mode):
                 raise
+            shown = printable("/".join(names))
             raise UnsafeDestination(_in_the_way(shown, found, "a folder")) from error
 
-    def _check(self, folder: int, depth: int, shown: str, *, for_writing: bool) -> None:
+    def _check(self, folder: int, names: Sequence[str], *, for_writing: bool) -> None:
         status = os.fstat(folder)
-        if depth == 1 and same_file(status, look(WORKSPACE, self.descriptor)):
+        if len(names) == 1 and same_file(status, look(WORKSPACE, self.descriptor)):
+            shown = printable(names[0])
             raise UnsafeDestination(f"{shown} is the folder that export keeps for itself")
         if for_writing and status.st_dev != self._device:
+            shown = printable("/".join(names))
             raise UnsafeDestination(
                 f"{shown} is on another disk than the destination; export into {shown} by itself"
             )
@@ -229,21 +234,31 @@ class Destination:
     def files(self) -> Iterator[str]:
         """The name of everything below DEST that is no folder; not of what is in the workspace.
 
-        What cannot be looked into is left out.
+        What cannot be looked into is left out. Of what is below more than `MOST_DEPTH` folders,
+        the outermost folder is named.
         """
-        pending: list[list[str]] = [[]]
-        while pending:
-            names = pending.pop()
-            with (
-                contextlib.suppress(OSError, UnsafeDestination),
-                self.folder(names) as folder,
-                os.scandir(folder) as entries,
-            ):
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        pending.append([*names, entry.name])
-                    else:
-                        yield "/".join([*names, entry.name])
+        return self._files(self.descriptor, [])
+
+    def _files(self, folder: int, names: list[str]) -> Iterator[str]:
+        folders = []
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append([*names, entry.name])
+                else:
+                    yield "/".join([*names, entry.name])
+        for below in folders:
+            if len(below) > MOST_DEPTH:
+                yield "/".join(below)
+                continue
+            with contextlib.suppress(OSError, UnsafeDestination):
+                # from the folder above, not from DEST: the way down may be made long
+                descriptor = self._step(folder, below, make=False)
+                try:
+                    self._check(descriptor, below, for_writing=False)
+                    yield from self._files(descriptor, below)
+                finally:
+                    os.close(descriptor)
 
     def leftover(self) -> Workspace | None:
         """The workspace that an unfinished export of ours left, for reading; None: there is none.
@@ -336,6 +351,8 @@ class Workspace:
     """The folder of our own in DEST: files on their way, checkpoints, the journal, a new manifest.
 
     Its names are ours alone. Any thread may use it.
+
+    :ivar has_links: a file of this disk can have two names, and keeps its inode number.
     """
 
     def __init__(self, destination: Destination, descriptor: int, *, has_links: bool) -> None:
@@ -345,7 +362,7 @@ class Workspace:
         """
         self._destination = destination
         self._descriptor = descriptor
-        self._has_links = has_links
+        self.has_links = has_links
         self._naming = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -474,7 +491,7 @@ class Workspace:
                 "another program put something in its place meanwhile; look at it, "
                 "then run this again"
             )
-        if expected is None and self._has_links and _link(descriptor, folder, leaf):
+        if expected is None and self.has_links and _link(descriptor, folder, leaf):
             with contextlib.suppress(OSError):  # `open` knows it by its two names
                 self.remove(unfinished)
             return

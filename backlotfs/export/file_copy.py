@@ -60,8 +60,8 @@ def copy_file(
     expected: os.stat_result | None,
     moved: Callable[[int], None],
     stop: threading.Event,
-) -> tuple[int, str]:
-    """Copy ``item`` to its name below DEST; its size in bytes and its digest.
+) -> tuple[os.stat_result, str]:
+    """Copy ``item`` to its name below DEST; the status of the copy and its digest.
 
     The manifest gets the digest before the file gets its name, and loses it if that fails.
 
@@ -100,7 +100,7 @@ def copy_file(
             raise
         finally:
             part.close()
-    return source.version.size_bytes, part.digest
+    return sealed, part.digest
 
 
 def compare_file(

@@ -205,6 +205,13 @@ class ManifestWriter:
                 self._entries[name] = before
             self._append([name, None, 0, 0])
 
+    def forget(self, name: str) -> None:
+        """Take back what was ever recorded, as the file is not there any more."""
+        with self._lock:
+            self._before.pop(name, None)
+            self._entries.pop(name, None)
+            self._append([name, None, 0, 0])
+
     def _append(self, entry: list[str | int | None]) -> None:
         write_all(self._journal, memoryview(json.dumps(entry).encode() + b"\n"))
         os.fsync(self._journal)

@@ -68,7 +68,7 @@ def publishing(tmp_path: Path) -> Iterator[Publishing]:
 @pytest.fixture(params=["links", "renames"])
 def either(publishing: Publishing, request: pytest.FixtureRequest) -> Publishing:
     """On a disk with hard links, and as on one without, exFAT for one."""
-    publishing.workspace._has_links = request.param == "links"
+    publishing.workspace.has_links = request.param == "links"
     return publishing
 
 
