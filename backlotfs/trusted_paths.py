@@ -6,9 +6,10 @@ it. The rules are those of sshd's StrictModes:
 * Each folder on the way belongs to root or to us, and no other user can write to it. A sticky
   folder (``/tmp``) may be open to all: only the owner of an entry can replace it there.
 * A folder may be writable by its group where nobody else is in the group: it is the private group
-  of the folder's owner (Debian's and Fedora's way to make users, with umask 002), or root owns the
-  folder and all members are root and system accounts (``/var/log`` of Ubuntu). An access control
-  list counts as somebody else.
+  of the folder's owner and has his name (Debian's and Fedora's way to make users, with umask 002),
+  or root owns the folder, the group belongs to the system, and all members are root and system
+  accounts (``/var/log`` of Ubuntu). An access control list counts as somebody else. Directories of
+  users (LDAP) may not list their members, so a group of another name or number is not believed.
 * No part of the way is a FUSE file system that another user has mounted: his program says whose a
   file is there, and what its mode is.
 * A link on the way is followed when it belongs to root or to us; where it leads is checked too.
@@ -401,13 +402,16 @@ def _nobody_else_in_group(status: os.stat_result, where: str) -> bool:
         if os.getxattr(where, "system.posix_acl_access"):
             return False
     try:
-        named = {pwd.getpwnam(name).pw_uid for name in grp.getgrgid(status.st_gid).gr_mem}
+        group = grp.getgrgid(status.st_gid)
+        named = {pwd.getpwnam(name).pw_uid for name in group.gr_mem}
+        private = status.st_uid != 0 and group.gr_name == pwd.getpwuid(status.st_uid).pw_name
     except KeyError:
         return False
     members = named | {user.pw_uid for user in pwd.getpwall() if user.pw_gid == status.st_gid}
     if status.st_uid == 0:
-        return bool(members) and all(uid < _FIRST_PERSON for uid in members)
-    return members == {status.st_uid}
+        system = {status.st_gid, *members}
+        return bool(members) and all(number < _FIRST_PERSON for number in system)
+    return private and members == {status.st_uid}
 
 
 def _given_descriptor(path: Path) -> int | None:
