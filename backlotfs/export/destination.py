@@ -14,6 +14,7 @@ result is looked up again from DEST before anybody calls it verified.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import fcntl
 import os
@@ -41,6 +42,13 @@ READ_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 #: linkat(2) answers these where there are no hard links, or no /proc.
 _NO_LINKS = frozenset(
     {errno.EPERM, errno.EACCES, errno.ENOENT, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK}
+)
+
+#: Flags of renameat2(2): fail if something has the new name; swap two names.
+_NOREPLACE, _EXCHANGE = 1, 2
+_NO_FLAGS = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
+_SOMETHING_CAME = (
+    "another program put something in its place meanwhile; look at it, then run this again"
 )
 
 
@@ -92,6 +100,17 @@ def same_file(one: os.stat_result | None, other: os.stat_result | None) -> bool:
 def same_state(one: os.stat_result, other: os.stat_result) -> bool:
     """Whether nothing was written to a file between two looks at it."""
     return (one.st_size, one.st_mtime_ns) == (other.st_size, other.st_mtime_ns)
+
+
+def same_entry(one: os.stat_result | None, other: os.stat_result | None) -> bool:
+    """Whether both are the same, unchanged; or both are none.
+
+    A number alone does not say so: disks give that of a removed file to the next.
+    """
+    if one is None or other is None:
+        return one is other
+    same_kind = stat.S_IFMT(one.st_mode) == stat.S_IFMT(other.st_mode)
+    return same_kind and same_file(one, other) and same_state(one, other)
 
 
 def look(name: str, folder: int) -> os.stat_result | None:
@@ -486,11 +505,8 @@ class Workspace:
                 "another program wrote to it before it was finished; run this again"
             )
         found = look(leaf, folder)
-        if not same_file(found, expected):
-            raise UnsafeDestination(
-                "another program put something in its place meanwhile; look at it, "
-                "then run this again"
-            )
+        if not same_entry(found, expected):
+            raise UnsafeDestination(_SOMETHING_CAME)
         if expected is None and self.has_links and _link(descriptor, folder, leaf):
             with contextlib.suppress(OSError):  # `open` knows it by its two names
                 self.remove(unfinished)
@@ -499,7 +515,36 @@ class Workspace:
             raise UnsafeDestination(
                 f"another program changed {WORKSPACE} in the destination; run this again"
             )
+        if expected is None:
+            self._rename_to_nothing(unfinished, folder, leaf)
+        else:
+            self._exchange(unfinished, folder, leaf, expected)
+
+    def _rename_to_nothing(self, unfinished: str, folder: int, leaf: str) -> None:
+        """:raises UnsafeDestination: something has the name by now."""
+        try:
+            if rename_with(_NOREPLACE, unfinished, self._descriptor, leaf, folder):
+                return
+        except FileExistsError:
+            raise UnsafeDestination(_SOMETHING_CAME) from None
         os.rename(unfinished, leaf, src_dir_fd=self._descriptor, dst_dir_fd=folder)
+
+    def _exchange(self, unfinished: str, folder: int, leaf: str, expected: os.stat_result) -> None:
+        """Replace what has the name; what comes out has to be that.
+
+        :raises UnsafeDestination: it is not: it has its name again, or is gone.
+        """
+        try:
+            exchanged = rename_with(_EXCHANGE, unfinished, self._descriptor, leaf, folder)
+        except FileNotFoundError:
+            raise UnsafeDestination(_SOMETHING_CAME) from None
+        if not exchanged:
+            os.rename(unfinished, leaf, src_dir_fd=self._descriptor, dst_dir_fd=folder)
+            return
+        if not same_entry(self.look(unfinished), expected):
+            rename_with(_EXCHANGE, unfinished, self._descriptor, leaf, folder)
+            raise UnsafeDestination(_SOMETHING_CAME)
+        self.remove(unfinished)
 
 
 def open_regular(name: str, folder: int, shown: str) -> int:
@@ -535,14 +580,30 @@ def _link(descriptor: int, folder: int, leaf: str) -> bool:
     try:
         os.link(f"/proc/self/fd/{descriptor}", leaf, dst_dir_fd=folder, follow_symlinks=True)
     except FileExistsError:
-        raise UnsafeDestination(
-            "another program put something in its place meanwhile; look at it, then run this again"
-        ) from None
+        raise UnsafeDestination(_SOMETHING_CAME) from None
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
         return False
     return True
+
+
+def rename_with(flags: int, name: str, folder: int, new_name: str, new_folder: int) -> bool:
+    """renameat2(2), which Python does not have; False: this system or disk cannot do it.
+
+    :param flags: `_NOREPLACE` or `_EXCHANGE`.
+    :raises OSError: it cannot be done.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    call = getattr(libc, "renameat2", None)  # glibc has it since 2.28, musl since 1.2.6
+    if call is None:
+        return False
+    if not call(folder, os.fsencode(name), new_folder, os.fsencode(new_name), flags):
+        return True
+    code = ctypes.get_errno()
+    if code in _NO_FLAGS:
+        return False
+    raise OSError(code, os.strerror(code))
 
 
 def _remove_remains(folder: int) -> None:
