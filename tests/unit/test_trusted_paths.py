@@ -459,7 +459,9 @@ def test_a_profile_is_not_put_into_what_is_no_file(
 
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("suffix", [".sqlite3", ".sqlite3-wal", ".sqlite3-shm", ".lock"])
+@pytest.mark.parametrize(
+    "suffix", [".sqlite3", ".sqlite3-wal", ".sqlite3-shm", ".sqlite3-journal", ".lock"]
+)
 def test_a_catalog_that_is_none(
     kind: Callable[[Path], None], suffix: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
