@@ -6,9 +6,12 @@ it. The rules are those of sshd's StrictModes:
 * Each folder on the way belongs to root or to us, and no other user can write to it. A sticky
   folder (``/tmp``) may be open to all: only the owner of an entry can replace it there.
 * A folder may be writable by its group where nobody else is in the group: it is the private group
-  of the folder's owner (Debian's and Fedora's way to make users, with umask 002), or root owns the
-  folder and all members are root and system accounts (``/var/log`` of Ubuntu). An access control
-  list counts as somebody else.
+  of the folder's owner and has his name (Debian's and Fedora's way to make users, with umask 002),
+  or root owns the folder, the group belongs to the system, and all members are root and system
+  accounts (``/var/log`` of Ubuntu). An access control list counts as somebody else. Directories of
+  users (LDAP) may not list their members, so a group of another name or number is not believed.
+* No part of the way is a FUSE file system that another user has mounted: his program says whose a
+  file is there, and what its mode is.
 * A link on the way is followed when it belongs to root or to us; where it leads is checked too.
 * What is missing is made, where the caller asks for it: each missing folder with mode 0700.
 * A file is opened relative to its checked folder, never through a link that is not checked. It has
@@ -42,6 +45,8 @@ _FIRST_PERSON = 1000
 
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
+#: In the options of a FUSE mount: who opened the device, as the kernel notes it.
+_FUSE_USER = re.compile(r"(?:^|,)user_id=(\d+)(?:,|\Z)")
 #: Names for a descriptor that this process has open already: what is behind it was not opened by
 #: us, and a walk cannot follow it.
 _DESCRIPTOR = re.compile(r"(?:/dev/fd|/proc/self/fd)/(\d{1,6})\Z")
@@ -169,6 +174,7 @@ def make_private(status: os.stat_result, descriptor: int, whole: str) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise UntrustedPath(f"{whole} is not a regular file; remove it: rm {_quoted(whole)}")
     _check_owner(status, whole)
+    _check_file_system(status, whole)
     if status.st_nlink > 1:
         raise UntrustedPath(
             f"{whole} has a second name (hard link) elsewhere; remove it: rm {_quoted(whole)}"
@@ -199,6 +205,7 @@ def read_secret(path: Path) -> bytes:
                 raise IsADirectoryError(errno.EISDIR, f"{whole} is a directory")
             if not stat.S_ISREG(status.st_mode):
                 raise UntrustedPath(f"{whole} is not a regular file; name one that is")
+            _check_file_system(status, whole)
             if status.st_mode & _OTHERS:
                 raise UntrustedPath(
                     f"{path} can be read by others; make it yours alone: chmod 600 {_quoted(path)}"
@@ -259,6 +266,7 @@ def _walk(
     todo = [part for part in reversed(os.fspath(path.absolute()).split("/")) if part]
     folder, where, links = os.open("/", _LOOK), "/", 0
     try:
+        device = os.fstat(folder).st_dev
         _check_writers(os.fstat(folder), where)
         while todo:
             name = todo.pop()
@@ -285,6 +293,9 @@ def _walk(
                     raise NotADirectoryError(
                         errno.ENOTDIR, f"{here} is not a folder; name another place"
                     )
+                if status.st_dev != device:
+                    _check_file_system(status, here)
+                    device = status.st_dev
                 _check_writers(status, here)
                 folder, child = child, folder
                 where = os.path.dirname(where) if name == ".." else here
@@ -334,12 +345,37 @@ def _check_owner(status: os.stat_result, where: str) -> None:
 def _check_private(folder: int, whole: str, *, tighten: bool) -> None:
     status = os.fstat(folder)
     _check_owner(status, whole)
+    _check_file_system(status, whole)
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or (status.st_mode & _OTHERS and not tighten):
         raise UntrustedPath(
             f"{whole}: it is open to other users; close it: chmod -R go= {_quoted(whole)}"
         )
     if status.st_mode & _OTHERS:
         os.fchmod(folder, stat.S_IMODE(status.st_mode) & ~_OTHERS)
+
+
+def _check_file_system(status: os.stat_result, where: str) -> None:
+    """Whether the owners and modes there are the kernel's word, root's or ours."""
+    uid = _fuse_user(status.st_dev)
+    if uid not in (None, 0, os.geteuid()):
+        raise UntrustedPath(
+            f"{where} is on a file system of another user ({_user(uid)}), who can replace files in "
+            f"it; name another place, or unmount it: umount -l {_quoted(where)}"
+        )
+
+
+def _fuse_user(device: int) -> int | None:
+    """The user who mounted a FUSE file system; None: it is another kind of file system."""
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    text = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape")
+    for line in text.split("\n"):  # not splitlines: names may hold form feeds
+        place, _, kind = line.partition(" - ")
+        fields, words = place.split(" "), kind.split(" ")
+        if fields[2:3] == [wanted] and words[0].startswith("fuse"):
+            found = _FUSE_USER.search(words[-1])
+            if found is not None:
+                return int(found.group(1))
+    return None
 
 
 def _check_writers(status: os.stat_result, where: str, *, group_may: bool = True) -> None:
@@ -366,13 +402,16 @@ def _nobody_else_in_group(status: os.stat_result, where: str) -> bool:
         if os.getxattr(where, "system.posix_acl_access"):
             return False
     try:
-        named = {pwd.getpwnam(name).pw_uid for name in grp.getgrgid(status.st_gid).gr_mem}
+        group = grp.getgrgid(status.st_gid)
+        named = {pwd.getpwnam(name).pw_uid for name in group.gr_mem}
+        private = status.st_uid != 0 and group.gr_name == pwd.getpwuid(status.st_uid).pw_name
     except KeyError:
         return False
     members = named | {user.pw_uid for user in pwd.getpwall() if user.pw_gid == status.st_gid}
     if status.st_uid == 0:
-        return bool(members) and all(uid < _FIRST_PERSON for uid in members)
-    return members == {status.st_uid}
+        system = {status.st_gid, *members}
+        return bool(members) and all(number < _FIRST_PERSON for number in system)
+    return private and members == {status.st_uid}
 
 
 def _given_descriptor(path: Path) -> int | None:

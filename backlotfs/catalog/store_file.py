@@ -65,7 +65,7 @@ class StoreFile:
                 self._wait_for_shared_lock()
             # Never open and close a database that may be open in this process: POSIX would drop
             # SQLite's own locks with it. SQLite gives the log files the database's mode.
-            for suffix in ("", "-wal", "-shm"):
+            for suffix in ("", "-wal", "-shm", "-journal"):
                 self._check(self.path.name + suffix)
             self._make_empty()
         except BaseException:

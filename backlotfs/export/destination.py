@@ -14,6 +14,7 @@ result is looked up again from DEST before anybody calls it verified.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import fcntl
 import os
@@ -23,7 +24,7 @@ import threading
 import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 from backlotfs.errors import BacklotError, SettingsError
 from backlotfs.export.items import printable
@@ -31,6 +32,8 @@ from backlotfs.export.items import printable
 WORKSPACE = ".backlotfs-export"
 MANIFEST = "MANIFEST.sha256"
 _RESERVED = frozenset({WORKSPACE.casefold(), MANIFEST.casefold()})
+#: Folders in folders that `Destination.files` looks into: each costs a descriptor meanwhile.
+MOST_DEPTH = 128
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 #: Names in the workspace of what no later export needs.
 _PROBE, _NEW = "probe-", ".new"
@@ -39,6 +42,13 @@ READ_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 #: linkat(2) answers these where there are no hard links, or no /proc.
 _NO_LINKS = frozenset(
     {errno.EPERM, errno.EACCES, errno.ENOENT, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK}
+)
+
+#: Flags of renameat2(2): fail if something has the new name; swap two names.
+_NOREPLACE, _EXCHANGE = 1, 2
+_NO_FLAGS = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
+_SOMETHING_CAME = (
+    "another program put something in its place meanwhile; look at it, then run this again"
 )
 
 
@@ -90,6 +100,17 @@ def same_file(one: os.stat_result | None, other: os.stat_result | None) -> bool:
 def same_state(one: os.stat_result, other: os.stat_result) -> bool:
     """Whether nothing was written to a file between two looks at it."""
     return (one.st_size, one.st_mtime_ns) == (other.st_size, other.st_mtime_ns)
+
+
+def same_entry(one: os.stat_result | None, other: os.stat_result | None) -> bool:
+    """Whether both are the same, unchanged; or both are none.
+
+    A number alone does not say so: disks give that of a removed file to the next.
+    """
+    if one is None or other is None:
+        return one is other
+    same_kind = stat.S_IFMT(one.st_mode) == stat.S_IFMT(other.st_mode)
+    return same_kind and same_file(one, other) and same_state(one, other)
 
 
 def look(name: str, folder: int) -> os.stat_result | None:
@@ -144,12 +165,11 @@ class Destination:
         """
         current = os.dup(self.descriptor)
         try:
-            for depth, name in enumerate(names, start=1):
-                shown = printable("/".join(names[:depth]))
-                below = self._step(current, name, shown, make=make)
+            for depth in range(1, len(names) + 1):
+                below = self._step(current, names[:depth], make=make)
                 os.close(current)
                 current = below
-                self._check(current, depth, shown, for_writing=for_writing)
+                self._check(current, names[:depth], for_writing=for_writing)
             if for_writing and not os.access(".", os.W_OK, dir_fd=current):
                 raise UnsafeDestination(
                     f"the folder {printable('/'.join(names)) or '.'} of the destination cannot be "
@@ -159,7 +179,8 @@ class Destination:
         finally:
             os.close(current)
 
-    def _step(self, folder: int, name: str, shown: str, *, make: bool) -> int:
+    def _step(self, folder: int, names: Sequence[str], *, make: bool) -> int:
+        name = names[-1]
         if make:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(name, dir_fd=folder)
@@ -170,13 +191,16 @@ class Destination:
             found = look(name, folder)
             if found is None or stat.S_ISDIR(found.st_mode):
                 raise
+            shown = printable("/".join(names))
             raise UnsafeDestination(_in_the_way(shown, found, "a folder")) from error
 
-    def _check(self, folder: int, depth: int, shown: str, *, for_writing: bool) -> None:
+    def _check(self, folder: int, names: Sequence[str], *, for_writing: bool) -> None:
         status = os.fstat(folder)
-        if depth == 1 and same_file(status, look(WORKSPACE, self.descriptor)):
+        if len(names) == 1 and same_file(status, look(WORKSPACE, self.descriptor)):
+            shown = printable(names[0])
             raise UnsafeDestination(f"{shown} is the folder that export keeps for itself")
         if for_writing and status.st_dev != self._device:
+            shown = printable("/".join(names))
             raise UnsafeDestination(
                 f"{shown} is on another disk than the destination; export into {shown} by itself"
             )
@@ -229,21 +253,31 @@ class Destination:
     def files(self) -> Iterator[str]:
         """The name of everything below DEST that is no folder; not of what is in the workspace.
 
-        What cannot be looked into is left out.
+        What cannot be looked into is left out. Of what is below more than `MOST_DEPTH` folders,
+        the outermost folder is named.
         """
-        pending: list[list[str]] = [[]]
-        while pending:
-            names = pending.pop()
-            with (
-                contextlib.suppress(OSError, UnsafeDestination),
-                self.folder(names) as folder,
-                os.scandir(folder) as entries,
-            ):
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        pending.append([*names, entry.name])
-                    else:
-                        yield "/".join([*names, entry.name])
+        return self._files(self.descriptor, [])
+
+    def _files(self, folder: int, names: list[str]) -> Iterator[str]:
+        folders = []
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append([*names, entry.name])
+                else:
+                    yield "/".join([*names, entry.name])
+        for below in folders:
+            if len(below) > MOST_DEPTH:
+                yield "/".join(below)
+                continue
+            with contextlib.suppress(OSError, UnsafeDestination):
+                # from the folder above, not from DEST: the way down may be made long
+                descriptor = self._step(folder, below, make=False)
+                try:
+                    self._check(descriptor, below, for_writing=False)
+                    yield from self._files(descriptor, below)
+                finally:
+                    os.close(descriptor)
 
     def leftover(self) -> Workspace | None:
         """The workspace that an unfinished export of ours left, for reading; None: there is none.
@@ -336,6 +370,8 @@ class Workspace:
     """The folder of our own in DEST: files on their way, checkpoints, the journal, a new manifest.
 
     Its names are ours alone. Any thread may use it.
+
+    :ivar has_links: a file of this disk can have two names, and keeps its inode number.
     """
 
     def __init__(self, destination: Destination, descriptor: int, *, has_links: bool) -> None:
@@ -345,7 +381,7 @@ class Workspace:
         """
         self._destination = destination
         self._descriptor = descriptor
-        self._has_links = has_links
+        self.has_links = has_links
         self._naming = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -377,14 +413,12 @@ class Workspace:
         """The status of a file in it; None: it is not there."""
         return look(name, self._descriptor)
 
-    def read(self, name: str) -> bytes | None:
-        """The bytes of a file; None: it is not there. :raises UnsafeDestination: it is no file."""
+    def open_for_reading(self, name: str) -> BinaryIO | None:
+        """Open a file; None: it is not there. :raises UnsafeDestination: it is no file."""
         try:
-            descriptor = open_regular(name, self._descriptor, f"{WORKSPACE}/{name}")
+            return open(open_regular(name, self._descriptor, f"{WORKSPACE}/{name}"), "rb")
         except FileNotFoundError:
             return None
-        with open(descriptor, "rb") as file:
-            return file.read()
 
     def open(self, name: str) -> int:
         """Open for reading and writing what an earlier export left, or make an empty file.
@@ -471,12 +505,9 @@ class Workspace:
                 "another program wrote to it before it was finished; run this again"
             )
         found = look(leaf, folder)
-        if not same_file(found, expected):
-            raise UnsafeDestination(
-                "another program put something in its place meanwhile; look at it, "
-                "then run this again"
-            )
-        if expected is None and self._has_links and _link(descriptor, folder, leaf):
+        if not same_entry(found, expected):
+            raise UnsafeDestination(_SOMETHING_CAME)
+        if expected is None and self.has_links and _link(descriptor, folder, leaf):
             with contextlib.suppress(OSError):  # `open` knows it by its two names
                 self.remove(unfinished)
             return
@@ -484,7 +515,36 @@ class Workspace:
             raise UnsafeDestination(
                 f"another program changed {WORKSPACE} in the destination; run this again"
             )
+        if expected is None:
+            self._rename_to_nothing(unfinished, folder, leaf)
+        else:
+            self._exchange(unfinished, folder, leaf, expected)
+
+    def _rename_to_nothing(self, unfinished: str, folder: int, leaf: str) -> None:
+        """:raises UnsafeDestination: something has the name by now."""
+        try:
+            if rename_with(_NOREPLACE, unfinished, self._descriptor, leaf, folder):
+                return
+        except FileExistsError:
+            raise UnsafeDestination(_SOMETHING_CAME) from None
         os.rename(unfinished, leaf, src_dir_fd=self._descriptor, dst_dir_fd=folder)
+
+    def _exchange(self, unfinished: str, folder: int, leaf: str, expected: os.stat_result) -> None:
+        """Replace what has the name; what comes out has to be that.
+
+        :raises UnsafeDestination: it is not: it has its name again, or is gone.
+        """
+        try:
+            exchanged = rename_with(_EXCHANGE, unfinished, self._descriptor, leaf, folder)
+        except FileNotFoundError:
+            raise UnsafeDestination(_SOMETHING_CAME) from None
+        if not exchanged:
+            os.rename(unfinished, leaf, src_dir_fd=self._descriptor, dst_dir_fd=folder)
+            return
+        if not same_entry(self.look(unfinished), expected):
+            rename_with(_EXCHANGE, unfinished, self._descriptor, leaf, folder)
+            raise UnsafeDestination(_SOMETHING_CAME)
+        self.remove(unfinished)
 
 
 def open_regular(name: str, folder: int, shown: str) -> int:
@@ -520,14 +580,30 @@ def _link(descriptor: int, folder: int, leaf: str) -> bool:
     try:
         os.link(f"/proc/self/fd/{descriptor}", leaf, dst_dir_fd=folder, follow_symlinks=True)
     except FileExistsError:
-        raise UnsafeDestination(
-            "another program put something in its place meanwhile; look at it, then run this again"
-        ) from None
+        raise UnsafeDestination(_SOMETHING_CAME) from None
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
         return False
     return True
+
+
+def rename_with(flags: int, name: str, folder: int, new_name: str, new_folder: int) -> bool:
+    """renameat2(2), which Python does not have; False: this system or disk cannot do it.
+
+    :param flags: `_NOREPLACE` or `_EXCHANGE`.
+    :raises OSError: it cannot be done.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    call = getattr(libc, "renameat2", None)  # glibc has it since 2.28, musl since 1.2.6
+    if call is None:
+        return False
+    if not call(folder, os.fsencode(name), new_folder, os.fsencode(new_name), flags):
+        return True
+    code = ctypes.get_errno()
+    if code in _NO_FLAGS:
+        return False
+    raise OSError(code, os.strerror(code))
 
 
 def _remove_remains(folder: int) -> None:

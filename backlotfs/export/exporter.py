@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeAlias
 
 from backlotfs.errors import BacklotError
 from backlotfs.export.destination import (
@@ -19,12 +20,15 @@ from backlotfs.export.destination import (
     reserved_reason,
 )
 from backlotfs.export.file_copy import compare_file, copy_file, discard_part
-from backlotfs.export.items import Item, reason_of
+from backlotfs.export.items import Item, reason_of, same_name_reason
 from backlotfs.export.manifest import ManifestWriter
 
 #: What may pass: the mount or its host was slow, or the source was replaced under us.
 _PASSING = frozenset({errno.ETIMEDOUT, errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EINTR})
 ATTEMPTS = 3
+#: Device and number; and that with the size in bytes and the time of change in ns.
+_Inode: TypeAlias = tuple[int, int]
+_State: TypeAlias = tuple[_Inode, int, int]
 RETRY_PAUSE_S = 2.0
 
 
@@ -133,10 +137,14 @@ class Exporter:
         self._moved = moved
         self._finished = finished
         self._stop = threading.Event()
+        self._lock = threading.Lock()  # guards what follows
+        self._kept: dict[str, _State] = {}
+        self._names: dict[_Inode, str] = {}
 
     def run(self, items: Sequence[Item]) -> list[Outcome]:
         """Export all; how each went, in the order of ``items``.
 
+        In the end each file is looked at again: it has to be there still, with no link on the way.
         Ctrl-C ends it, with what is complete in the manifest and the rest kept to go on from.
 
         :raises SettingsError: the manifest is damaged, or another program changed it.
@@ -158,7 +166,47 @@ class Exporter:
                 self._stop.set()
                 threads.shutdown(cancel_futures=True)
                 raise
-        return [future.result() for future in futures]
+        return [self._looked_at_again(future.result(), manifest) for future in futures]
+
+    def _looked_at_again(self, outcome: Outcome, manifest: ManifestWriter) -> Outcome:
+        """The outcome, or, where the file is not there any more, that it failed."""
+        if outcome.name not in self._kept or self._is_there(outcome.name):
+            return outcome
+        manifest.forget(outcome.name)
+        failed = Outcome(
+            outcome.name,
+            State.FAILED,
+            outcome.size_bytes,
+            reason="was replaced or moved away by another program after it was exported; "
+            "end that program, then run this again",
+        )
+        self._finished(failed)
+        return failed
+
+    def _is_there(self, name: str) -> bool:
+        try:
+            found = self._destination.look_at_file(name)
+        except (UnsafeDestination, OSError):
+            return False
+        if found is None:
+            return False
+        kept, state = self._kept[name], _state_of(found)
+        # exFAT gives a file another inode number once it was not used for a while.
+        return state == kept if self._workspace.has_links else state[1:] == kept[1:]
+
+    def _keep(self, name: str, status: os.stat_result) -> None:
+        """No other item of this export may replace this file."""
+        with self._lock:
+            self._kept[name] = state = _state_of(status)
+            self._names[state[0]] = name
+
+    def _check_alias(self, name: str, found: os.stat_result) -> None:
+        """:raises UnsafeDestination: the disk takes another item's name for this one."""
+        with self._lock:
+            first = self._names.get(_state_of(found)[0], name)
+        # With two names it is not lost if one of them is replaced: somebody saved room with links.
+        if first != name and found.st_nlink == 1:
+            raise UnsafeDestination(same_name_reason(first))
 
     def _export(self, item: Item, manifest: ManifestWriter) -> Outcome:
         outcome, found = settled(
@@ -170,6 +218,8 @@ class Exporter:
                 discard_part(self._workspace, item.name)
                 compare = self._checksum
             if not compare:
+                if outcome.state is State.UNCHANGED and found is not None:
+                    self._keep(item.name, found)
                 self._moved(item.size_bytes)
                 return outcome
         for attempt in range(1, ATTEMPTS + 1):
@@ -185,11 +235,14 @@ class Exporter:
                     same = compare_file(item, self._destination, count, self._stop)
                     if same is not None:
                         manifest.record(item.name, *same)
+                        self._keep(item.name, same[1])
                         return Outcome(item.name, State.VERIFIED, item.size_bytes, same[0])
                     compare = False
                     self._moved(-moved)
                     moved = 0
-                size_bytes, digest = copy_file(
+                if found is not None:
+                    self._check_alias(item.name, found)
+                sealed, digest = copy_file(
                     item,
                     self._destination,
                     self._workspace,
@@ -198,7 +251,8 @@ class Exporter:
                     moved=count,
                     stop=self._stop,
                 )
-                return Outcome(item.name, State.COPIED, size_bytes, digest)
+                self._keep(item.name, sealed)
+                return Outcome(item.name, State.COPIED, sealed.st_size, digest)
             except OSError as error:
                 self._moved(-moved)
                 reason = reason_of(error)
@@ -211,6 +265,10 @@ class Exporter:
             if attempt < ATTEMPTS and self._stop.wait(RETRY_PAUSE_S):
                 break
         return _failed(item, reason)
+
+
+def _state_of(status: os.stat_result) -> _State:
+    return (status.st_dev, status.st_ino), status.st_size, status.st_mtime_ns
 
 
 def _failed(item: Item, reason: str) -> Outcome:

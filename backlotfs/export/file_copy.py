@@ -34,6 +34,8 @@ from backlotfs.export.manifest import ManifestWriter
 PIECE_BYTES: Final = 1024 * 1024
 #: A sync stalls the copy for a moment; what was written since the last is read again after a cut.
 CHECKPOINT_BYTES: Final = 256 * 1024 * 1024
+#: A checkpoint is four short values; more is not read.
+_MOST_NOTE_BYTES: Final = 4096
 PART, CHECKPOINT = ".part", ".checkpoint"
 
 
@@ -58,8 +60,8 @@ def copy_file(
     expected: os.stat_result | None,
     moved: Callable[[int], None],
     stop: threading.Event,
-) -> tuple[int, str]:
-    """Copy ``item`` to its name below DEST; its size in bytes and its digest.
+) -> tuple[os.stat_result, str]:
+    """Copy ``item`` to its name below DEST; the status of the copy and its digest.
 
     The manifest gets the digest before the file gets its name, and loses it if that fails.
 
@@ -98,7 +100,7 @@ def copy_file(
             raise
         finally:
             part.close()
-    return source.version.size_bytes, part.digest
+    return sealed, part.digest
 
 
 def compare_file(
@@ -315,17 +317,30 @@ class Part:
 
     def _resumable(self) -> tuple[int, hashlib._Hash]:
         """How much of the part is proven to be of this version, and its digest so far."""
-        try:
-            note = json.loads(self._workspace.read(self._checkpoint) or b"")
-            length = int(note["length_bytes"])
-            if Version(note["size_bytes"], note["mtime_ns"]) == self._version and length > 0:
-                digest = self._read_back(length)
-                if digest.hexdigest() == note["sha256"]:
-                    return length, digest
-        except (ValueError, KeyError, TypeError):
-            pass
+        match self._note():
+            case {
+                "size_bytes": int(size_bytes),
+                "mtime_ns": int(mtime_ns),
+                "length_bytes": int(length_bytes),
+                "sha256": str(noted),
+            } if Version(size_bytes, mtime_ns) == self._version and 0 < length_bytes <= size_bytes:
+                digest = self._read_back(length_bytes)
+                if digest.hexdigest() == noted:
+                    return length_bytes, digest
         self._workspace.remove(self._checkpoint)
         return 0, hashlib.sha256()
+
+    def _note(self) -> object:
+        """The JSON of the checkpoint; None: there is none, or something else."""
+        checkpoint = self._workspace.open_for_reading(self._checkpoint)
+        if checkpoint is None:
+            return None
+        with checkpoint:
+            text = checkpoint.read(_MOST_NOTE_BYTES)
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            return None
 
     def _read_back(self, length_bytes: int) -> hashlib._Hash:
         return digest_of(self._descriptor, length_bytes, lambda _count: self._go_on())

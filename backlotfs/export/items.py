@@ -77,7 +77,7 @@ def find_items(
 def kept_apart(items: Iterable[Item]) -> tuple[list[Item], list[Problem]]:
     """Leave out what would replace another item where ``A.mov`` and ``a.mov`` are one name.
 
-    exFAT, SMB and disks of a Mac are so.
+    exFAT, SMB and disks of a Mac are so. Some of them leave out dots and spaces at the end too.
 
     :returns: the items that have a name of their own there, the first of several included, and
         what is wrong with the others.
@@ -85,19 +85,22 @@ def kept_apart(items: Iterable[Item]) -> tuple[list[Item], list[Problem]]:
     taken: dict[str, str] = {}
     kept, clashing = [], []
     for item in items:
-        folded = unicodedata.normalize("NFC", item.name).casefold()
+        plain = "/".join(part.rstrip(" .") for part in item.name.split("/"))
+        folded = unicodedata.normalize("NFC", plain).casefold()
         first = taken.setdefault(folded, item.name)
         if first == item.name:
             kept.append(item)
         else:
-            clashing.append(
-                Problem(
-                    item.name,
-                    f"is the same name as {printable(first)} for the disk of the destination; "
-                    "mount with --names portable, or choose another disk",
-                )
-            )
+            clashing.append(Problem(item.name, same_name_reason(first)))
     return kept, clashing
+
+
+def same_name_reason(first: str) -> str:
+    """Why an item is not exported whose name the disk takes for that of another."""
+    return (
+        f"is the same name as {printable(first)} for the disk of the destination; "
+        "mount with --names portable, or choose another disk"
+    )
 
 
 def printable(name: str) -> str:

@@ -5,6 +5,8 @@ While an export runs, digests are appended to a journal in its workspace; the ma
 only ever replaced as a whole, sorted by name. A line of the journal is JSON: name, digest, and the
 size and time of the file. It counts if DEST has such a file, as a line may be written and the file
 not published. A line without a digest takes back what the journal said of the name before.
+
+Both are bounded as they are read: who can write to DEST can put anything there.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import os
 import re
 import threading
 from collections.abc import Iterator, Mapping
+from typing import BinaryIO
 
 from backlotfs.errors import SettingsError
 from backlotfs.export.destination import (
@@ -28,7 +31,14 @@ from backlotfs.export.destination import (
 
 JOURNAL = "journal"
 _NEW_MANIFEST = "manifest"
+#: As many files as a listing may have assets; and 200 bytes for each, which is far more than names
+#: take.
+MOST_LINES = 5_000_000
+MOST_BYTES = 2**30
+#: The longest path of Linux has 4096 bytes: escaped for sha256sum twice, in JSON six times as many.
+_MOST_LINE_BYTES = 32 * 1024
 _LINE = re.compile(rb"(\\?)([0-9a-f]{64}) [ *]([^\n]+)\Z")
+_DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 _ESCAPED = re.compile(rb"(?:[^\\]|\\[\\nr])*\Z")
 _ESCAPES = {b"\\": b"\\\\", b"\n": b"\\n", b"\r": b"\\r"}
 _UNESCAPES = {escaped: plain for plain, escaped in _ESCAPES.items()}
@@ -42,16 +52,21 @@ def format_line(name: str, digest: str) -> bytes:
     return b"%s%s  %s\n" % (mark, digest.encode(), escaped)
 
 
-def parse_lines(text: bytes, what: object) -> dict[str, str]:
+def parse_lines(text: BinaryIO, what: object) -> dict[str, str]:
     """Name to digest.
 
     :param what: the file, for the message.
     :raises SettingsError: a line is no line of sha256sum's, names a file outside the folder, or
-        has another digest for a name than a line before.
+        has another digest for a name than a line before; or there are too many lines or bytes.
     """
     entries: dict[str, str] = {}
-    for number, line in enumerate(text.removesuffix(b"\n").split(b"\n") if text else (), start=1):
-        match = _LINE.match(line)
+    for number, line in enumerate(_bounded_lines(text), start=1):
+        if line is None or number > MOST_LINES:
+            raise SettingsError(
+                f"{what} is too large for a manifest, which has at most {MOST_LINES} lines; "
+                "look at what it is, move it away, then export again"
+            )
+        match = _LINE.match(line.removesuffix(b"\n")) if len(line) < _MOST_LINE_BYTES else None
         if match is None or (match[1] and not _ESCAPED.match(match[3])):
             raise SettingsError(f"{what}, line {number}, is not as sha256sum writes it")
         mark, digest, raw = match.groups()
@@ -63,6 +78,17 @@ def parse_lines(text: bytes, what: object) -> dict[str, str]:
         if entries.setdefault(name, digest.decode()) != digest.decode():
             raise SettingsError(f"{what}, line {number}, contradicts the line of the same name")
     return entries
+
+
+def _bounded_lines(text: BinaryIO) -> Iterator[bytes | None]:
+    """The lines with their ends, a long one in pieces; None at the end: there is too much."""
+    read_bytes = 0
+    while line := text.readline(_MOST_LINE_BYTES):
+        read_bytes += len(line)
+        if read_bytes > MOST_BYTES:
+            yield None
+            return
+        yield line
 
 
 def _inside(name: str) -> str | None:
@@ -82,7 +108,7 @@ def read_manifest(destination: Destination) -> dict[str, str]:
     try:
         descriptor = open_regular(MANIFEST, destination.descriptor, MANIFEST)
         with open(descriptor, "rb") as file:
-            return parse_lines(file.read(), path)
+            return parse_lines(file, path)
     except FileNotFoundError:
         return {}
     except UnsafeDestination as error:
@@ -93,12 +119,16 @@ def read_manifest(destination: Destination) -> dict[str, str]:
 
 def read_journal(destination: Destination, workspace: Workspace) -> dict[str, str]:
     """What an export that was cut off has published since the manifest was written."""
+    journal = workspace.open_for_reading(JOURNAL)
+    if journal is None:
+        return {}
     entries: dict[str, tuple[str, int, int]] = {}
-    for name, digest, size_bytes, mtime_ns in _journal_lines(workspace.read(JOURNAL) or b""):
-        if digest is None:
-            entries.pop(name, None)
-        else:
-            entries[name] = digest, size_bytes, mtime_ns
+    with journal:
+        for name, digest, size_bytes, mtime_ns in _journal_lines(journal):
+            if digest is None:
+                entries.pop(name, None)
+            else:
+                entries[name] = digest, size_bytes, mtime_ns
     return {
         name: digest
         for name, (digest, *state) in entries.items()
@@ -106,14 +136,21 @@ def read_journal(destination: Destination, workspace: Workspace) -> dict[str, st
     }
 
 
-def _journal_lines(text: bytes) -> Iterator[tuple[str, str | None, int, int]]:
-    """Its lines, without what a loss of power has torn."""
-    for line in text.split(b"\n")[:-1]:
-        try:
-            name, digest, size_bytes, mtime_ns = json.loads(line)
-        except ValueError:
+def _journal_lines(journal: BinaryIO) -> Iterator[tuple[str, str | None, int, int]]:
+    """Its lines, without what a loss of power has torn and what no export wrote."""
+    for number, line in enumerate(_bounded_lines(journal)):
+        if line is None or number >= MOST_LINES:
+            return
+        if not line.endswith(b"\n"):
             continue
-        yield name, digest, size_bytes, mtime_ns
+        try:
+            match json.loads(line):
+                case [str(name), None | str() as digest, int(size_bytes), int(mtime_ns)]:
+                    os.fsencode(name)
+                    if digest is None or _DIGEST.match(digest):
+                        yield name, digest, size_bytes, mtime_ns
+        except (ValueError, RecursionError):
+            continue
 
 
 def _state(destination: Destination, name: str) -> list[int] | None:
@@ -166,6 +203,13 @@ class ManifestWriter:
                 self._entries.pop(name, None)
             else:
                 self._entries[name] = before
+            self._append([name, None, 0, 0])
+
+    def forget(self, name: str) -> None:
+        """Take back what was ever recorded, as the file is not there any more."""
+        with self._lock:
+            self._before.pop(name, None)
+            self._entries.pop(name, None)
             self._append([name, None, 0, 0])
 
     def _append(self, entry: list[str | int | None]) -> None:

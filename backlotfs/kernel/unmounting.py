@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import fcntl
 import os
 import shutil
 import subprocess
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from backlotfs.errors import BacklotError, FuseUnusable
@@ -18,6 +21,9 @@ from backlotfs.kernel.outside import look
 _MNT_FORCE = 1
 _MNT_DETACH = 2
 _FUSERMOUNT_TIMEOUT_S = 20
+#: A dead mount is cleared within this, also where fusermount does not end.
+_LOCK_WAIT_S = 30.0
+_LOCK_POLL_S = 0.02
 
 
 class MountBusy(BacklotError):
@@ -47,20 +53,44 @@ def unmount(mountpoint: Path) -> None:
 def clear_dead(mountpoint: Path) -> bool:
     """Take away what a killed mount of this user left here; whether there was anything.
 
-    Nothing else is touched: not a mount that answers, or only hangs, and nobody else's.
+    Nothing else is touched: not a mount that answers, or only hangs, and nobody else's. Between two
+    that clear at once, the look and the unmount are under one lock: else the second would take away
+    what the first has mounted meanwhile.
 
     :raises FuseUnusable: it is dead and ours, and cannot be taken away.
     """
+    if not _is_our_dead(mountpoint):
+        return False
     cleared = False
-    # Mounts may lie on one another: whoever mounted over a dead one made a second.
-    while _is_our_dead(mountpoint):
-        try:
-            _unmount(mountpoint, _MNT_DETACH | _MNT_FORCE)
-        except FuseUnusable:
-            if _is_our_dead(mountpoint):
-                raise  # and else another mount was faster
-        cleared = True
+    with _alone(mountpoint):
+        # Mounts may lie on one another: whoever mounted over a dead one made a second.
+        while _is_our_dead(mountpoint):
+            try:
+                _unmount(mountpoint, _MNT_DETACH | _MNT_FORCE)
+            except FuseUnusable:
+                if _is_our_dead(mountpoint):
+                    raise  # and else another mount was faster
+            cleared = True
     return cleared
+
+
+@contextlib.contextmanager
+def _alone(mountpoint: Path) -> Iterator[None]:
+    """Hold the lock, flock(2) on the folder above: a dead mountpoint itself cannot be opened.
+
+    Who can read that folder can hold the lock too: it is waited for so long, then done without.
+    """
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            folder = os.open(mountpoint.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            stack.callback(os.close, folder)
+            until_s = time.monotonic() + _LOCK_WAIT_S
+            while time.monotonic() < until_s:
+                with contextlib.suppress(BlockingIOError):
+                    fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                time.sleep(_LOCK_POLL_S)
+        yield
 
 
 def _is_our_dead(mountpoint: Path) -> bool:

@@ -409,7 +409,7 @@ def _lock(lock_file: int) -> bool:
 
 
 def _make_file(folder: int, path: Path) -> None:
-    """Make an empty file where there is none, and see that it is ours alone.
+    """Make an empty file where there is none, and see that it and its journals are ours alone.
 
     A database that may be open in this process must not be opened and closed by other means: POSIX
     would drop SQLite's own locks with that. O_PATH opens nothing, so it is safe.
@@ -418,13 +418,22 @@ def _make_file(folder: int, path: Path) -> None:
     """
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path.name, _CREATE, 0o600, dir_fd=folder))
-    reference = os.open(path.name, os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=folder)
-    try:
-        make_private(os.fstat(reference), reference, str(path))
-    except UntrustedPath:
-        raise _UnusableFile("it is not a file of ours") from None
-    finally:
-        os.close(reference)
+    for name in _names(path):
+        try:
+            reference = os.open(name, os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=folder)
+        except FileNotFoundError:  # a journal is there for milliseconds
+            continue
+        try:
+            make_private(os.fstat(reference), reference, str(path.with_name(name)))
+        except UntrustedPath:
+            raise _UnusableFile("it, or a journal beside it, is not a file of ours") from None
+        finally:
+            os.close(reference)
+
+
+def _names(path: Path) -> tuple[str, ...]:
+    """The file and what SQLite may have beside it."""
+    return path.name, f"{path.name}-journal", f"{path.name}-wal", f"{path.name}-shm"
 
 
 def _connection(folder: int, path: Path) -> sqlite3.Connection:
@@ -497,7 +506,7 @@ def _delete_expired(connection: sqlite3.Connection, now_s: float) -> None:
 
 def _unlink(folder: int, path: Path) -> None:
     """Remove the file and a journal that was left beside it. :raises OSError: it stays."""
-    for name in (path.name, f"{path.name}-journal", f"{path.name}-wal", f"{path.name}-shm"):
+    for name in _names(path):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name, dir_fd=folder)
 

@@ -244,9 +244,14 @@ def test_missing_parents_are_made_for_us_alone(tmp_path: Path) -> None:
         assert mode_of(path) == 0o700
 
 
-def groups(monkeypatch: pytest.MonkeyPatch, named: list[str], *uids: int) -> None:
-    """Every group has these members by name, and these accounts have it as their own."""
-    monkeypatch.setattr(grp, "getgrgid", lambda gid: SimpleNamespace(gr_gid=gid, gr_mem=named))
+def groups(monkeypatch: pytest.MonkeyPatch, named: list[str], *uids: int, name: str = "me") -> None:
+    """Every group has these members by name, and these accounts have it as their own.
+
+    Every user is called "me".
+    """
+    group = SimpleNamespace(gr_name=name, gr_mem=named)
+    monkeypatch.setattr(grp, "getgrgid", lambda _gid: group)
+    monkeypatch.setattr(pwd, "getpwuid", lambda _uid: SimpleNamespace(pw_name="me"))
     monkeypatch.setattr(pwd, "getpwnam", lambda name: SimpleNamespace(pw_uid=int(name)))
     monkeypatch.setattr(
         pwd, "getpwall", lambda: [SimpleNamespace(pw_uid=uid, pw_gid=os.getgid()) for uid in uids]
@@ -283,6 +288,43 @@ def test_a_folder_that_its_group_can_write_to(
         home.chmod(0o777)
     with pytest.raises(UntrustedPath, match=f"chmod go-w {home}"):
         check_folder(home)
+
+
+@AS_ROOT
+@pytest.mark.parametrize(("name", "ours"), [("me", True), ("domain users", False)])
+def test_a_group_is_private_only_by_its_name(
+    name: str, ours: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A directory of users (LDAP) need not list those who have a group as their own."""
+    groups(monkeypatch, [], STRANGER, name=name)
+    monkeypatch.setattr(
+        pwd, "getpwall", lambda: [SimpleNamespace(pw_uid=STRANGER, pw_gid=STRANGER)]
+    )
+    monkeypatch.setattr(os, "geteuid", lambda: STRANGER)
+    home = tmp_path / "home"
+    home.mkdir()
+    home.chmod(0o775)
+    os.chown(home, STRANGER, STRANGER)
+    if ours:
+        check_folder(home)
+    else:
+        with pytest.raises(UntrustedPath, match=f"chmod go-w {home}"):
+            check_folder(home)
+
+
+@AS_ROOT
+def test_a_folder_of_roots_with_a_group_of_people(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its number, though only a system account is known to be in it."""
+    groups(monkeypatch, ["104"])
+    log = tmp_path / "log"
+    log.mkdir()
+    log.chmod(0o775)
+    check_folder(log)
+    os.chown(log, 0, 20_000)
+    with pytest.raises(UntrustedPath):
+        check_folder(log)
 
 
 @AS_ROOT
@@ -417,7 +459,9 @@ def test_a_profile_is_not_put_into_what_is_no_file(
 
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("suffix", [".sqlite3", ".sqlite3-wal", ".sqlite3-shm", ".lock"])
+@pytest.mark.parametrize(
+    "suffix", [".sqlite3", ".sqlite3-wal", ".sqlite3-shm", ".sqlite3-journal", ".lock"]
+)
 def test_a_catalog_that_is_none(
     kind: Callable[[Path], None], suffix: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

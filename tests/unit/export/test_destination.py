@@ -7,10 +7,12 @@ import shutil
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from backlotfs.errors import SettingsError
+from backlotfs.export import destination as module
 from backlotfs.export.destination import (
     MANIFEST,
     WORKSPACE,
@@ -68,7 +70,7 @@ def publishing(tmp_path: Path) -> Iterator[Publishing]:
 @pytest.fixture(params=["links", "renames"])
 def either(publishing: Publishing, request: pytest.FixtureRequest) -> Publishing:
     """On a disk with hard links, and as on one without, exFAT for one."""
-    publishing.workspace._has_links = request.param == "links"
+    publishing.workspace.has_links = request.param == "links"
     return publishing
 
 
@@ -111,6 +113,60 @@ def test_another_file_than_the_expected_one_is_not_replaced(either: Publishing) 
     with pytest.raises(UnsafeDestination, match="meanwhile"):
         either.publish("a.mov", b"second", expected=path.stat(), before=swap)
     assert either.files() == {"a.mov": b"mine"}
+
+
+@pytest.fixture(params=["renameat2", "rename"])
+def can_exchange(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether this disk knows the flags of renameat2; some, NFS for one, do not."""
+    if request.param == "rename":
+        monkeypatch.setattr(module, "rename_with", lambda *_arguments: False)
+    return bool(request.param == "renameat2")
+
+
+@pytest.mark.usefixtures("can_exchange")
+def test_a_file_is_replaced(either: Publishing) -> None:
+    """And the old one, or anything else, is not left in the workspace."""
+    for data in (b"one", b"two"):
+        target = either.copy / "a.mov"
+        expected = target.lstat() if target.exists() else None
+        either.publish("a.mov", data, expected=expected)
+    assert either.files() == {"a.mov": b"two"}
+    assert either.workspace.names() == []
+
+
+@pytest.mark.parametrize(
+    ("was", "comes"),
+    [(was, comes) for was in ("nothing", "file") for comes in ("file", "folder", "link")]
+    + [("file", "nothing")],
+)
+def test_what_comes_between_the_look_and_the_rename(
+    was: str, comes: str, publishing: Publishing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keeps its name where the disk can rename without replacing, or exchange two names."""
+    publishing.workspace.has_links = False
+    target = publishing.copy / "a.mov"
+    if was == "file":
+        target.write_bytes(b"old")
+    expected = target.lstat() if was == "file" else None
+    real = module.rename_with
+    came: list[os.stat_result] = []
+
+    def rename_with(*arguments: Any) -> bool:
+        if not came:
+            target.unlink(missing_ok=True)
+            if comes != "nothing":
+                make_entry(target, comes, target="elsewhere")
+            came.append(target.lstat() if comes != "nothing" else publishing.copy.stat())
+        return real(*arguments)
+
+    monkeypatch.setattr(module, "rename_with", rename_with)
+    with pytest.raises(UnsafeDestination, match="put something in its place meanwhile"):
+        publishing.publish("a.mov", b"new", expected=expected)
+    if comes == "nothing":
+        assert not target.exists()
+    else:
+        assert target.lstat().st_ino == came[0].st_ino
+    assert publishing.workspace.names() == ["unfinished"]
 
 
 @pytest.mark.parametrize("depth", [1, 2])

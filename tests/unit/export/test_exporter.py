@@ -280,6 +280,36 @@ def test_what_is_no_file_is_neither_unchanged_nor_replaced(exporting: Exporting,
         assert path.lstat().st_ino == before.st_ino
 
 
+@pytest.mark.parametrize("again", ["first", "second"])
+@pytest.mark.parametrize("swap", ["link", "gone", "other"])
+def test_a_folder_swapped_after_its_file_was_exported(
+    exporting: Exporting, swap: str, again: str, tmp_path: Path
+) -> None:
+    """The file is not inside DEST in the end, so it was not exported; and verify knows it not."""
+    (exporting.library / "News").mkdir()
+    (exporting.library / "News" / "n.mov").write_bytes(b"news")
+    if again == "second":
+        exporting.run()
+    news, outside = exporting.copy / "News", tmp_path / "outside"
+
+    def finished(outcome: Outcome) -> None:
+        exporting.finished.append(outcome)
+        if outcome.name == "News/n.mov" and not outside.exists():
+            news.rename(outside)
+            if swap == "link":
+                news.symlink_to(outside)
+            elif swap == "other":
+                news.mkdir()
+                (news / "n.mov").write_bytes(b"evil")
+
+    outcomes = exporting.run_items(exporting.items(), finished=finished)
+    by_name = {outcome.name: outcome for outcome in outcomes}
+    assert by_name["News/n.mov"].state is State.FAILED
+    assert exporting.finished[-1] == by_name["News/n.mov"]
+    assert "after it was exported" in str(by_name["News/n.mov"].reason)
+    assert set(exporting.manifest()) == {"a.mov", "b.mov", "c.mov"}
+
+
 def spoil(path: Path) -> bytes:
     """Change one byte, with size and time as they were; the bytes it has now."""
     status = path.stat()

@@ -40,7 +40,7 @@ class Copying:
         self.source.write_bytes(data)
         os.utime(self.source, ns=(mtime_ns, mtime_ns))
 
-    def run(self) -> tuple[int, str]:
+    def run(self) -> tuple[os.stat_result, str]:
         """Copy it."""
         item = Item(str(self.source), "News/a.mov", len(DATA), MTIME_NS)
         self.moved.clear()
@@ -113,7 +113,8 @@ def fail_reads_from(monkeypatch: pytest.MonkeyPatch, first_bad_byte: int, code: 
 def test_bytes_time_and_digest(copying: Copying) -> None:
     """And nothing else is left beside it."""
     digest = hashlib.sha256(DATA).hexdigest()
-    assert copying.run() == (len(DATA), digest)
+    status, found = copying.run()
+    assert (status.st_size, found) == (len(DATA), digest)
     assert copying.target.read_bytes() == DATA
     assert copying.target.stat().st_mtime_ns == MTIME_NS
     assert copying.recorded == [digest]
@@ -125,7 +126,8 @@ def test_bytes_time_and_digest(copying: Copying) -> None:
 def test_an_empty_file(copying: Copying) -> None:
     """Is a file too."""
     copying.replace(b"")
-    assert copying.run() == (0, hashlib.sha256().hexdigest())
+    status, found = copying.run()
+    assert (status.st_size, found) == (0, hashlib.sha256().hexdigest())
     assert copying.target.stat().st_size == 0
 
 
@@ -163,6 +165,35 @@ def test_a_part_that_cannot_be_trusted_is_begun_again(
     copying.run()
     assert copying.moved[0] == 0
     assert copying.target.read_bytes() == expected
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        b"",
+        b"[1]",
+        b"[" * 4000,
+        b"[" * 400_000,
+        b'{"length_bytes": Infinity, "size_bytes": SIZE, "mtime_ns": TIME, "sha256": "EMPTY"}',
+        b'{"length_bytes": 4611686018427387904, "size_bytes": SIZE, "mtime_ns": TIME,'
+        b' "sha256": "EMPTY"}',
+        b'{"length_bytes": "1", "size_bytes": SIZE, "mtime_ns": TIME, "sha256": "EMPTY"}',
+    ],
+)
+def test_a_checkpoint_that_no_export_wrote(copying: Copying, note: bytes) -> None:
+    """Is passed over: on a disk without modes anybody can put one there."""
+    copying.workspace.mkdir(mode=0o700, parents=True)
+    for old, new in {
+        b"SIZE": str(len(DATA)).encode(),
+        b"TIME": str(MTIME_NS).encode(),
+        b"EMPTY": hashlib.sha256().hexdigest().encode(),
+    }.items():
+        note = note.replace(old, new)
+    key = file_copy.part_key("News/a.mov")
+    (copying.workspace / f"{key}.checkpoint").write_bytes(note)
+    (copying.workspace / f"{key}.part").touch()
+    copying.run()
+    assert copying.target.read_bytes() == DATA
 
 
 def test_a_checkpoint_is_made_on_the_way(copying: Copying, monkeypatch: pytest.MonkeyPatch) -> None:

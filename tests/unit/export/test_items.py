@@ -104,7 +104,11 @@ def test_a_name_cannot_break_its_line() -> None:
 def test_the_first_of_a_clash_stays() -> None:
     """And the other is told which; folders count, and letters in two spellings."""
     names = ["News/A.mov", "News/a.mov", "a.mov", "news/A.MOV", "\u00e4.mov", "A\u0308.mov"]
+    names += ["a.mov. ", "news./A.mov"]
     kept, clashing = kept_apart(Item(f"/library/{name}", name, 1, 0) for name in names)
     assert [found.name for found in kept] == ["News/A.mov", "a.mov", "\u00e4.mov"]
-    assert [problem.name for problem in clashing] == ["News/a.mov", "news/A.MOV", "A\u0308.mov"]
+    assert [problem.name for problem in clashing] == [
+        *("News/a.mov", "news/A.MOV", "A\u0308.mov"),
+        *("a.mov. ", "news./A.mov"),
+    ]
     assert clashing[0].reason.startswith("is the same name as News/A.mov")

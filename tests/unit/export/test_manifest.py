@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
+import json
 import os
+import resource
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backlotfs.errors import SettingsError
+from backlotfs.export import manifest
 from backlotfs.export.destination import MANIFEST, WORKSPACE, Destination
 from backlotfs.export.manifest import JOURNAL, ManifestWriter, format_line, parse_lines
 from backlotfs.export.verifying import read_entries
@@ -25,10 +30,15 @@ RAW_NAMES = st.binary(min_size=1).filter(
 )
 
 
+def parse_text(text: bytes) -> dict[str, str]:
+    """The entries of a manifest of these bytes."""
+    return parse_lines(io.BytesIO(text), "m")
+
+
 @given(RAW_NAMES.map(os.fsdecode).filter(lambda name: not name.startswith("./")))
 def test_every_name_comes_back(name: str) -> None:
     """Whatever bytes a file system allows in it."""
-    assert parse_lines(format_line(name, A), "m") == {name: A}
+    assert parse_text(format_line(name, A)) == {name: A}
 
 
 def test_sha256sum_writes_the_same_lines(tmp_path: Path) -> None:
@@ -64,19 +74,58 @@ def test_sha256sum_writes_the_same_lines(tmp_path: Path) -> None:
 def test_what_is_no_manifest_is_refused(line: bytes) -> None:
     """And so is one that leads out of its folder."""
     with pytest.raises(SettingsError, match="line 1"):
-        parse_lines(line, "m")
+        parse_text(line)
 
 
 def test_a_manifest_that_contradicts_itself_is_refused() -> None:
     """Of two digests of one file only one would be checked."""
     with pytest.raises(SettingsError, match="line 2"):
-        parse_lines(format_line("./a", A) + format_line("a", B), "m")
-    assert parse_lines(format_line("./a", A) + format_line("a", A), "m") == {"a": A}
+        parse_text(format_line("./a", A) + format_line("a", B))
+    assert parse_text(format_line("./a", A) + format_line("a", A)) == {"a": A}
 
 
 def test_the_last_line_counts_without_its_end() -> None:
     """As for sha256sum; a file left out in silence would count as checked."""
-    assert parse_lines(format_line("a", A) + format_line("b", B)[:-1], "m") == {"a": A, "b": B}
+    assert parse_text(format_line("a", A) + format_line("b", B)[:-1]) == {"a": A, "b": B}
+
+
+def test_a_manifest_that_is_none_is_not_read_to_its_end(tmp_path: Path) -> None:
+    """Who can write to DEST makes a file of a terabyte in no time; no path is so long."""
+    with (tmp_path / MANIFEST).open("wb") as file:
+        file.write(format_line("a", A) + A.encode() + b"  ")
+        file.truncate(2**40)
+    with (
+        Destination.open(tmp_path) as destination,
+        limited_memory(200 * 2**20),
+        pytest.raises(SettingsError, match="line 2, is not as sha256sum writes it"),
+    ):
+        read_entries(destination)
+
+
+def test_a_manifest_has_so_many_lines_and_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than an export writes; at the bound it is read."""
+    text = b"".join(format_line(name, A) for name in ("a", "b", "c"))
+    monkeypatch.setattr(manifest, "MOST_LINES", 3)
+    monkeypatch.setattr(manifest, "MOST_BYTES", len(text))
+    assert sorted(parse_text(text)) == ["a", "b", "c"]
+    with pytest.raises(SettingsError, match="is too large for a manifest"):
+        parse_text(text + b" ")
+    monkeypatch.setattr(manifest, "MOST_LINES", 2)
+    with pytest.raises(SettingsError, match="at most 2 lines"):
+        parse_text(text)
+
+
+@contextlib.contextmanager
+def limited_memory(extra_bytes: int) -> Iterator[None]:
+    """This process gets so much more address space at most."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    limit = pages * resource.getpagesize() + extra_bytes
+    resource.setrlimit(resource.RLIMIT_AS, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 class Recording:
@@ -132,6 +181,48 @@ def test_a_line_of_the_journal_counts_for_its_file_alone(recording: Recording) -
     killed.record("c", B, recording.file("c"))
     killed.withdraw("c")
     assert recording.entries() == {"a": A}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"5",
+        b'{"a": 1, "b": 2, "c": 3, "d": 4}',
+        b'["a", "x", 1, 1]',
+        b'["a", 7, 1, 1]',
+        b'[["a"], null, 1, 1]',
+        b'["\\ud800", null, 1, 1]',
+        b'["\\u0000", null, 1, 1]',
+        b'["../a", null, 1, 1]',
+        b"[" * 30_000,
+        b"[" * 300_000,
+        b'["' + b"a" * 2**20 + b'", null, 1, 1]',
+        b"\0" * 2**20,
+        b'["a", null, Infinity, 1]',
+        b'["a", null, ' + b"9" * 10_000 + b", 1]",
+    ],
+)
+def test_a_line_of_the_journal_that_no_export_wrote(recording: Recording, line: bytes) -> None:
+    """Counts for nothing, and the others count: on a disk without modes anybody can add to it."""
+    status = recording.file("a")
+    good = json.dumps(["a", A, status.st_size, status.st_mtime_ns]).encode()
+    (recording.folder / WORKSPACE / JOURNAL).write_bytes(good + b"\n" + line + b"\n")
+    assert recording.entries() == {"a": A}
+    (recording.folder / WORKSPACE / JOURNAL).write_bytes(line + b"\n" + good + b"\n")
+    assert recording.entries() == {"a": A}
+
+
+def test_a_journal_without_end_is_not_read_to_its_end(
+    recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor kept in memory."""
+    status = recording.file("a")
+    monkeypatch.setattr(manifest, "MOST_BYTES", 2**24)
+    with (recording.folder / WORKSPACE / JOURNAL).open("wb") as journal:
+        journal.write(json.dumps(["a", A, status.st_size, status.st_mtime_ns]).encode() + b"\n")
+        journal.truncate(2**40)
+    with limited_memory(200 * 2**20):
+        assert recording.entries() == {"a": A}
 
 
 def test_what_is_withdrawn_has_its_digest_of_before(recording: Recording) -> None:

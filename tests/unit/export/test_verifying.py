@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from backlotfs.export.destination import MANIFEST, WORKSPACE, Destination
+from backlotfs.export.destination import MANIFEST, MOST_DEPTH, WORKSPACE, Destination
 from backlotfs.export.manifest import JOURNAL
 from backlotfs.export.verifying import check_file, check_files, read_entries, strangers
 from tests.unit.export.entries import make_entry
@@ -147,6 +148,34 @@ def test_strangers_and_parts(tmp_path: Path) -> None:
     with Destination.open(tmp_path) as destination:
         assert read_entries(destination) == ({}, 1)
         assert strangers(destination, {"a": ""}) == ["News/notes.txt", "link"]
+
+
+def test_folders_nested_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is opened once, from the one above: who can write to DEST nests thousands."""
+    folder = os.open(tmp_path, os.O_RDONLY)
+    for depth in range(400):
+        for name in ("a", "b"):
+            os.mkdir(name, dir_fd=folder)
+        if depth < MOST_DEPTH:
+            os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=folder))
+        below = os.open("a", os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = below
+    os.close(folder)
+    opened: list[str] = []
+    real = os.open
+
+    def count(path: str, flags: int, *, dir_fd: int) -> int:
+        opened.append(path)
+        return real(path, flags, dir_fd=dir_fd)
+
+    with Destination.open(tmp_path) as destination, monkeypatch.context() as patch:
+        patch.setattr(os, "open", count)
+        found = strangers(destination, {})
+    assert len(opened) == 2 * MOST_DEPTH
+    files = ["a/" * depth + "file" for depth in range(MOST_DEPTH)]
+    deep = "a/" * MOST_DEPTH
+    assert found == sorted([*files, deep + "a", deep + "b"])
 
 
 def test_a_workspace_that_others_can_enter_proves_nothing(tmp_path: Path) -> None:

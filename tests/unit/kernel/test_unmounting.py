@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -199,3 +200,32 @@ def test_holders(tmp_path: Path) -> None:
         assert found.endswith(f"(pid {process.pid})")
         process.communicate()
     assert holders(tmp_path) == []
+
+
+def test_two_that_clear_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second does not take away what the first has mounted: it looks when that has cleared."""
+    place = tmp_path / "library"
+    found: list[Look | None] = [Look(None, dead=True)]  # the dead mount, nothing, the live one
+    cleared: list[Look | None] = []
+    mounted = threading.Event()
+    second = threading.Thread(target=clear_dead, args=(place,))
+
+    def slow_unmount(_mountpoint: Path, _flags: int) -> None:
+        if threading.current_thread() is second:
+            mounted.wait(60)
+        else:
+            second.start()
+            second.join(0.5)  # time enough to see the dead mount, if nothing keeps it from looking
+        cleared.append(found[0])
+        found[0] = None
+
+    ours = made_by(os.geteuid())
+    monkeypatch.setattr(unmounting, "mount_at", lambda _path: ours if found[0] else None)
+    monkeypatch.setattr(unmounting, "look", lambda _path: found[0] or Look(1, dead=False))
+    monkeypatch.setattr(unmounting, "_unmount", slow_unmount)
+    assert clear_dead(place)
+    found[0] = Look(1, dead=False)
+    mounted.set()
+    second.join(60)
+    assert cleared == [Look(None, dead=True)]
+    assert found == [Look(1, dead=False)]

@@ -259,14 +259,28 @@ def link(path: Path) -> None:
     path.symlink_to(elsewhere)
 
 
+def journal_that_waits(path: Path) -> None:
+    """A FIFO: SQLite would wait for a writer."""
+    os.mkfifo(f"{path}-journal")
+
+
+def linked_journal(path: Path) -> None:
+    """A journal elsewhere."""
+    Path(f"{path}-journal").symlink_to(path.parent.parent / "elsewhere")
+
+
 def given_away(path: Path) -> None:
     """Another user's."""
     os.chown(path, 65534, 65534)
 
 
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     "spoil",
-    [noise, damage, another_programs, link, pytest.param(given_away, marks=needs_root)],
+    [
+        *(noise, damage, another_programs, link, journal_that_waits, linked_journal),
+        pytest.param(given_away, marks=needs_root),
+    ],
 )
 def test_a_file_that_cannot_be_used_is_replaced(
     path: Path,
