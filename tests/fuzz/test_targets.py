@@ -11,17 +11,23 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz.__main__ import main
-from tests.fuzz.targets import TARGETS
+from tests.fuzz.targets import LONG_PAGES, TARGETS
 from tests.project.source_tree import ROOT
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", sorted(TARGETS.keys() - {"long page"}))
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_target(name: str, data: Any) -> None:
     """A record or one of our errors, whatever comes."""
     target = TARGETS[name]
     target.run(data.draw(target.inputs))
+
+
+@pytest.mark.parametrize("page", LONG_PAGES)
+def test_long_pages(page: tuple[bytes, int]) -> None:
+    """Each once, since there are only so many and they take long."""
+    TARGETS["long page"].run(page)
 
 
 def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
