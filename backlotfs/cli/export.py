@@ -24,7 +24,7 @@ from backlotfs.namespace.notice import Notice
 from backlotfs.terminal import say, say_json
 
 _NOT_ALL_LISTED = (
-    "the mount hides files of unknown size from all programs (--unsized hide); "
+    "the mount hides files of unknown size (--unsized hide), as it cannot see who asks; "
     "run this again when backlotfs status says 0 to go"
 )
 
@@ -108,7 +108,8 @@ def export(
 def find_files(sources: Sequence[str], as_json: bool) -> tuple[list[Item], list[Problem]]:
     """As `find_items`; says meanwhile what the mount waits for, unless ``as_json``.
 
-    A folder of which a mount hides files (``--unsized hide``) is a problem, not a complete copy.
+    A folder of which a mount hides files is a problem, not a complete copy. It hides none from us,
+    but in a container it may not see who asks.
 
     :raises NothingThere: there is neither a file nor trouble in ``sources``.
     """

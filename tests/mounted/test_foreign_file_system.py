@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from backlotfs.kernel.mount_table import mount_at
 from backlotfs.trusted_paths import (
     UntrustedPath,
     check_folder,
@@ -19,8 +16,7 @@ from backlotfs.trusted_paths import (
     open_private_folder,
     read_secret,
 )
-from tests.support.deadlines import wait_until
-from tests.support.mounting import detach
+from tests.support.mounting import served_by
 
 pytestmark = [
     pytest.mark.mounted,
@@ -58,14 +54,8 @@ def foreign(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
         place.mkdir(0o700)
     else:
         place.touch(0o600)
-    command = [sys.executable, "-c", _PROGRAM, str(place), request.param, str(STRANGER)]
-    server = subprocess.Popen(command)
-    try:
-        wait_until(lambda: mount_at(place) is not None, "the mount")
+    with served_by(_PROGRAM, place, place, request.param, str(STRANGER)):
         yield place
-    finally:
-        detach(place)
-        server.wait(30)
 
 
 def test_nothing_is_kept_in_or_read_from_it(foreign: Path) -> None:
@@ -94,11 +84,6 @@ def test_file_systems_of_the_kernel_and_of_root_are_used(tmp_path: Path) -> None
     check_folder(Path("/proc/self"))
     place = tmp_path / "roots"
     place.mkdir(0o700)
-    server = subprocess.Popen([sys.executable, "-c", _PROGRAM, str(place), "folder", "0"])
-    try:
-        wait_until(lambda: mount_at(place) is not None, "the mount")
+    with served_by(_PROGRAM, place, place, "folder", "0"):
         os.close(open_private_folder(place / "folder", make=False))
         assert read_secret(place / "file") == b"hi"
-    finally:
-        detach(place)
-        server.wait(30)

@@ -10,9 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from backlotfs.kernel.mount_table import mount_at
-from tests.support.deadlines import wait_until
-from tests.support.mounting import detach
+from tests.support.mounting import served_by
 
 pytestmark = pytest.mark.mounted
 
@@ -110,15 +108,8 @@ def disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
     root, place = tmp_path / "root", tmp_path / "disk"
     root.mkdir()
     place.mkdir()
-    server = subprocess.Popen(
-        [sys.executable, "-c", _PROGRAM, str(root), str(place), str(request.param)]
-    )
-    try:
-        wait_until(lambda: mount_at(place) is not None, "the mount")
+    with served_by(_PROGRAM, place, root, place, request.param):
         yield place
-    finally:
-        detach(place)
-        server.wait(30)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -43,6 +44,22 @@ def detach(mountpoint: Path) -> None:
     """
     if is_mounted(mountpoint):
         subprocess.run(["umount", "-f", "-l", mountpoint], check=False, capture_output=True)
+
+
+@contextlib.contextmanager
+def served_by(program: str, mountpoint: Path, *arguments: str | Path) -> Iterator[None]:
+    """A file system that is not ours, while the body runs.
+
+    :param program: Python that mounts on ``mountpoint``, which is among its ``arguments``, and
+        stays.
+    """
+    server = subprocess.Popen([sys.executable, "-c", program, *arguments])
+    try:
+        wait_until(lambda: is_mounted(mountpoint), "the mount")
+        yield
+    finally:
+        detach(mountpoint)
+        server.wait(END_S)
 
 
 @contextlib.contextmanager

@@ -74,8 +74,8 @@ def test_a_folder_that_hides_files_is_no_complete_copy(library: Path, tmp_path: 
     done = run_export(f"{library}/", tmp_path / "copy")
     assert isinstance(done.exception, ExportIncomplete)
     assert done.stderr == (
-        f"backlotfs: {notice.name}: the mount hides files of unknown size from all programs "
-        "(--unsized hide); run this again when backlotfs status says 0 to go\n"
+        f"backlotfs: {notice.name}: the mount hides files of unknown size (--unsized hide), as it "
+        "cannot see who asks; run this again when backlotfs status says 0 to go\n"
     )
     assert sorted(path.name for path in (tmp_path / "copy").iterdir()) == [
         "MANIFEST.sha256", "NOT ALL FILES ARE LISTED YET (1 to come).txt", "a.mov", "b.mov",
