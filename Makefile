@@ -9,7 +9,7 @@ SBINDIR = /sbin
 INSTALLATION = PYTHON='$(PYTHON)' PREFIX='$(PREFIX)' SBINDIR='$(SBINDIR)' DESTDIR='$(DESTDIR)' EXTRAS='$(EXTRAS)' .ci/installation
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-desktop test-bare lint venv crash fuzz soak install uninstall bench bench-cache bench-metadata bench-credits bench-packages clean
+.PHONY: help demo test test-long test-desktop test-bare lint venv crash fuzz soak install uninstall bench bench-cache bench-metadata bench-credits bench-packages clean
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile
@@ -19,10 +19,15 @@ demo: ## A sample library served, mounted, copied and verified: make demo [MOUNT
 	@PYTHON='$(PYTHON)' .ci/python-environment emulator
 	@exec $(VENV_PYTHON) -m backlotfs demo $(MOUNTPOINT)
 
-test: ## Everything that has to hold: format, lint, types, all tests, coverage: make test [ARGS=--fast]
+test: ## Everything that has to hold: format, lint, types, all tests: make test [ARGS=--fast]
 	@PYTHON='$(PYTHON)' .ci/system-packages test
 	@PYTHON='$(PYTHON)' .ci/python-environment emulator,dev
 	@exec $(VENV_PYTHON) -m tests $(ARGS)
+
+test-long: ## The coverage of the tests that do not mount, and its gates, after make test
+	@PYTHON='$(PYTHON)' .ci/system-packages test
+	@PYTHON='$(PYTHON)' .ci/python-environment emulator,dev
+	@exec $(VENV_PYTHON) -m tests --long
 
 test-desktop: ## What needs a screen, a server or players, on a mount, after make test: make test-desktop [ARGS="-k samba"]
 	@PYTHON='$(PYTHON)' .ci/system-packages desktop
