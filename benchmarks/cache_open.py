@@ -17,9 +17,9 @@ import sys
 import time
 from pathlib import Path
 
-from backlotfs.clock import SystemClock
-from backlotfs.reading.block_key import BlockKey
-from backlotfs.reading.disk.tier import DiskTier
+from backlotfs.cache.block_key import BlockKey
+from backlotfs.cache.disk.tier import DiskTier
+from backlotfs.concurrency.clock import SystemClock
 from benchmarks.report import machine, spread, table, write_section
 
 BLOCKS = 500_000

@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from backlotfs.control.client import ask
+from backlotfs.mount.control.client import ask
 from benchmarks.emulation import emulator_process
 from benchmarks.mounts import backlotfs_command, mounted
 

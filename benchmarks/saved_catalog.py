@@ -9,17 +9,17 @@ from pathlib import Path
 
 from backlotfs.api.credentials import Credentials
 from backlotfs.api.records import Asset
-from backlotfs.catalog.rows import SourceRecord
-from backlotfs.catalog.store import CatalogStore
-from backlotfs.clock import Deadline, SystemClock
-from backlotfs.emulator.invention import invent_assets
+from backlotfs.catalog.db.rows import SourceRecord
+from backlotfs.catalog.db.store import CatalogStore
+from backlotfs.concurrency.clock import Deadline, SystemClock
+from backlotfs.config.profiles import load_account
+from backlotfs.config.settings import Account
 from backlotfs.emulator.records import EmulatedAsset
+from backlotfs.emulator.synthetic_library import invent_assets
+from backlotfs.mount.stack import open_api, open_api_session
 from backlotfs.namespace.given_names import give_names
 from backlotfs.namespace.inodes import inode_of
 from backlotfs.namespace.name_modes import NameMode
-from backlotfs.profiles import load_account
-from backlotfs.settings import Account
-from backlotfs.wiring import open_api, open_api_session
 
 SOURCE_BYTES = 5_000_000
 #: One time for all: the copies that rsync compares with have it too.

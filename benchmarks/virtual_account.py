@@ -12,11 +12,11 @@ from email.utils import formatdate
 from pathlib import Path
 from typing import NamedTuple
 
-from backlotfs.catalog.rows import SourceRecord
-from backlotfs.emulator.invention import invent_assets
+from backlotfs.catalog.db.rows import SourceRecord
 from backlotfs.emulator.library import Library
 from backlotfs.emulator.records import EmulatedAsset
 from backlotfs.emulator.synthetic import SyntheticContent
+from backlotfs.emulator.synthetic_library import invent_assets
 from benchmarks.virtual_mount import VirtualMount, mounted
 from benchmarks.virtual_service import VirtualService
 from benchmarks.virtual_time import VirtualTime

@@ -11,18 +11,19 @@ from unittest import mock
 
 import requests
 
-from backlotfs import single_flight, wiring, workers
 from backlotfs.api import rate_limiter
 from backlotfs.api.rate_limiter import ApiRateLimiter
-from backlotfs.catalog import catalog, probe_scheduler, source_book
-from backlotfs.cli.greeting import greet
-from backlotfs.cli.serving import FIRST_LISTING_DEADLINE_S
-from backlotfs.clock import Deadline
+from backlotfs.catalog import catalog, probe_scheduler, versions
+from backlotfs.concurrency import single_flight, workers
+from backlotfs.concurrency.clock import Deadline
+from backlotfs.concurrency.interruptible_wait import Waiter
+from backlotfs.config.settings import Account, MountSettings
+from backlotfs.config.time_limits import TimeLimits
 from backlotfs.kernel.session import SETTLE_S
-from backlotfs.settings import Account, MountSettings
-from backlotfs.time_limits import TimeLimits
-from backlotfs.waiting import Waiter
-from backlotfs.wiring import Stack, build_stack
+from backlotfs.mount import stack as stack_module
+from backlotfs.mount.check_api import greet
+from backlotfs.mount.serve import FIRST_LISTING_DEADLINE_S
+from backlotfs.mount.stack import Stack, build_stack
 from benchmarks.virtual_service import API_URL, ServiceAdapter, SourceConnections, VirtualService
 from benchmarks.virtual_time import (
     VirtualCondition,
@@ -33,7 +34,7 @@ from benchmarks.virtual_time import (
 
 
 class VirtualMount:
-    """What `backlotfs.cli.serving` does, as far as the API notices; made by `mounted`."""
+    """What `backlotfs.mount.serve` does, as far as the API notices; made by `mounted`."""
 
     def __init__(self, stack: Stack, time: VirtualTime, limits: TimeLimits) -> None:
         self.stack = stack
@@ -102,13 +103,13 @@ def _stood_in(service: VirtualService, time: VirtualTime) -> Iterator[None]:
 
     wait: Any = VirtualCondition.wait
     with contextlib.ExitStack() as stack:
-        for module in (catalog, rate_limiter, source_book, workers):
+        for module in (catalog, rate_limiter, versions, workers):
             stack.enter_context(mock.patch.object(module, "threading", VirtualThreading(time)))
         for module in (probe_scheduler, single_flight):
             stack.enter_context(mock.patch.object(module, "Future", virtual_future(time)))
         stack.enter_context(
             mock.patch.multiple(
-                wiring,
+                stack_module,
                 ApiRateLimiter=functools.partial(ApiRateLimiter, wait=wait),
                 ConnectionPool=lambda *_dialer, **_options: SourceConnections(service),
                 open_api_session=session,

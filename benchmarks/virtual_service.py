@@ -21,15 +21,15 @@ from requests.structures import CaseInsensitiveDict
 
 from backlotfs.byterange import ByteRange
 from backlotfs.emulator.api_side import ApiSide
-from backlotfs.emulator.exchange import Answer, ReceivedRequest
 from backlotfs.emulator.fault_effects import rate_limit_message
+from backlotfs.emulator.http_types import Answer, ReceivedRequest
 from backlotfs.emulator.library import Library
 from backlotfs.emulator.rate_limit import RateLimiter
 from backlotfs.emulator.routing import match_route
 from backlotfs.emulator.settings import EmulatorSettings
 from backlotfs.emulator.source_side import SourceSide
 from backlotfs.emulator.source_url import SourceUrls
-from backlotfs.wire.exchange import Exchange
+from backlotfs.http.exchange_deadline import Exchange
 from benchmarks.virtual_time import VirtualTime
 
 API_URL = "http://api.virtual"
@@ -107,7 +107,7 @@ class ServiceAdapter(BaseAdapter):
 
 
 class SourceAnswer:
-    """In place of a `backlotfs.wire.connections.RangeAnswer`."""
+    """In place of a `backlotfs.http.pool.RangeAnswer`."""
 
     host = "source.virtual"
     new_connection = False
@@ -140,7 +140,7 @@ class SourceAnswer:
 
 
 class SourceConnections:
-    """In place of a `backlotfs.wire.connections.ConnectionPool`."""
+    """In place of a `backlotfs.http.pool.ConnectionPool`."""
 
     def __init__(self, service: VirtualService) -> None:
         self._service = service

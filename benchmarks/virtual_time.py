@@ -41,7 +41,7 @@ class _Turn:
 
 
 class VirtualTime:
-    """Implements `backlotfs.clock.Clock`. The thread that makes it has the first turn."""
+    """Implements `concurrency.clock.Clock`. The thread that makes it has the first turn."""
 
     def __init__(self, start_s: float) -> None:
         """``start_s``: the first moment, seconds since the epoch."""

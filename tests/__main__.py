@@ -23,9 +23,12 @@ ROOT = Path(__file__).resolve().parent.parent
 TOTAL_COVERAGE_PERCENT = 85
 CORE_COVERAGE_PERCENT = 95
 CORE_MODULES = (
-    "backlotfs/reading/*",
-    "backlotfs/remote/*",
-    "backlotfs/wire/*",
+    "backlotfs/open_files/*",
+    "backlotfs/prefetch/*",
+    "backlotfs/fetch/*",
+    "backlotfs/cache/*",
+    "backlotfs/source/*",
+    "backlotfs/http/*",
     "backlotfs/api/*",
     "backlotfs/errors.py",
 )

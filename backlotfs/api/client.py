@@ -9,7 +9,6 @@ from urllib.parse import quote
 
 import requests
 
-from backlotfs import events
 from backlotfs.api import parsing
 from backlotfs.api.bounded_json import MAX_RECORD_CHARS, read_document
 from backlotfs.api.credentials import Credentials
@@ -20,10 +19,11 @@ from backlotfs.api.rate_limiter import ApiRateLimiter, Priority, Purpose, Turn
 from backlotfs.api.records import Asset, AssetPage, DeletedPage, Label, Source
 from backlotfs.api.requester import SignedRequester
 from backlotfs.api.transport import DEFAULT_LIMITS
-from backlotfs.clock import Clock, Deadline
+from backlotfs.concurrency.clock import Clock, Deadline
+from backlotfs.config.time_limits import TimeLimits
 from backlotfs.errors import NoSuchEntry, SourceMissing
-from backlotfs.time_limits import TimeLimits
-from backlotfs.wire.retrying import RetryPolicy
+from backlotfs.http.backoff import RetryPolicy
+from backlotfs.log import events
 
 _LOG = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 from backlotfs.api.page_size import PageSize
-from backlotfs.clock import Clock, Deadline
+from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.errors import AnswerTimedOut, NoSuchEntry, ProtocolViolation
 from backlotfs.untrusted_numbers import whole_number
 

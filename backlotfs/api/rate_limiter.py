@@ -30,10 +30,10 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import NamedTuple
 
-from backlotfs import events
 from backlotfs.api.rate_status import RateStatus
-from backlotfs.clock import Clock, Deadline
+from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.errors import Interrupted, RateLimited
+from backlotfs.log import events
 
 log = logging.getLogger(__name__)
 

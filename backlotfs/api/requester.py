@@ -25,7 +25,8 @@ from backlotfs.api.transport import (
     LastingFailure,
     fetch,
 )
-from backlotfs.clock import Clock, Deadline
+from backlotfs.concurrency.clock import Clock, Deadline
+from backlotfs.config.time_limits import TimeLimits
 from backlotfs.errors import (
     AnswerTimedOut,
     ClockSkewed,
@@ -36,9 +37,8 @@ from backlotfs.errors import (
     RemoteUnavailable,
     SettingsError,
 )
-from backlotfs.time_limits import TimeLimits
-from backlotfs.wire.breaker import Breakers
-from backlotfs.wire.retrying import RetryPolicy, call_with_retries
+from backlotfs.http.backoff import RetryPolicy, call_with_retries
+from backlotfs.http.circuit_breaker import Breakers
 
 T = TypeVar("T")
 # our ``expires`` is at least 15 s ahead and a second attempt adds minutes: only a clock that is

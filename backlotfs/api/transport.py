@@ -6,12 +6,12 @@ import requests
 
 from backlotfs.api.answers import Answer
 from backlotfs.api.connection_failures import EXCHANGE_ERRORS, ConnectionFailure, explain
-from backlotfs.clock import Clock, Deadline
+from backlotfs.concurrency.clock import Clock, Deadline
+from backlotfs.config.time_limits import TimeLimits
 from backlotfs.errors import AnswerTimedOut, HostUnreachable, ProtocolViolation, RemoteUnavailable
-from backlotfs.time_limits import TimeLimits
-from backlotfs.wire.bounded_body import BodyTooLarge, BoundedBody, UnknownEncoding
-from backlotfs.wire.exchange import ExchangeTimeout, current_exchange
-from backlotfs.wire.sessions import exchange_s, timeouts_s
+from backlotfs.http.bounded_body import BodyTooLarge, BoundedBody, UnknownEncoding
+from backlotfs.http.exchange_deadline import ExchangeTimeout, current_exchange
+from backlotfs.http.sessions import exchange_s, timeouts_s
 
 # a page of 500 assets with metadata is about 1 MB; this much is a fault or a bomb
 MAX_BODY_BYTES = 32 * 1024 * 1024
@@ -43,8 +43,8 @@ def fetch(
     :raises HostUnreachable: no connection.
     :raises AnswerTimedOut: the other side was silent for longer than ``limits.answer_s``.
     :raises RemoteUnavailable: no answer, one that broke off, or one that was not whole within
-        `wire.sessions.exchange_s` or, its head, `wire.exchange.HEAD_TIMEOUT_S`. Neither of them,
-        nor anything in their chains, holds the URL.
+        `http.sessions.exchange_s` or, its head, `http.exchange_deadline.HEAD_TIMEOUT_S`. Neither of
+        them, nor anything in their chains, holds the URL.
     :raises DeadlineExceeded: the time ended while the answer was arriving.
     :raises ProtocolViolation: more than ``limit_bytes`` after decompression, or an encoding that
         was not asked for.

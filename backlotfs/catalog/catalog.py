@@ -8,18 +8,18 @@ import threading
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from backlotfs import events
 from backlotfs.api.listing_limits import EndlessListing
 from backlotfs.api.records import Asset
-from backlotfs.catalog.change import Change as Change
-from backlotfs.catalog.change import classify
+from backlotfs.catalog.db.rows import AssetRow, StoreClosed, StoreUnavailable
+from backlotfs.catalog.db.store import CatalogStore
+from backlotfs.catalog.delta import Change as Change
+from backlotfs.catalog.delta import classify
 from backlotfs.catalog.library import AssetFilter, Library
-from backlotfs.catalog.rows import AssetRow, StoreClosed, StoreUnavailable
-from backlotfs.catalog.store import CatalogStore
 from backlotfs.catalog.sync import Synced, Synchronizer
-from backlotfs.clock import Clock, Deadline
+from backlotfs.concurrency.clock import Clock, Deadline
+from backlotfs.concurrency.workers import Workers
 from backlotfs.errors import BacklotError, Interrupted
-from backlotfs.workers import Workers
+from backlotfs.log import events
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from backlotfs.api.records import Label
-from backlotfs.catalog.rows import AssetRow
+from backlotfs.catalog.db.rows import AssetRow
 
 #: Types that are uploaded, and so have a source file (API reference §4).
 SOURCE_TYPES = frozenset({"video", "audio", "ad"})

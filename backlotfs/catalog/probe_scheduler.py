@@ -29,13 +29,13 @@ from concurrent.futures import Future
 from itertools import islice
 from typing import NamedTuple, Protocol
 
-from backlotfs import events
 from backlotfs.api.rate_limiter import ApiRateLimiter, Priority, Turn
-from backlotfs.catalog.rows import StoreClosed
-from backlotfs.catalog.source_book import KnownSource, SourceBook
-from backlotfs.catalog.store import CatalogStore
-from backlotfs.catalog.store_leases import new_owner
-from backlotfs.clock import Clock, Deadline
+from backlotfs.catalog.db.leases import new_owner
+from backlotfs.catalog.db.rows import StoreClosed
+from backlotfs.catalog.db.store import CatalogStore
+from backlotfs.catalog.versions import KnownSource, SourceBook
+from backlotfs.concurrency.clock import Clock, Deadline
+from backlotfs.concurrency.workers import Workers
 from backlotfs.errors import (
     BacklotError,
     HostBusy,
@@ -43,8 +43,8 @@ from backlotfs.errors import (
     RateLimited,
     RemoteUnavailable,
 )
-from backlotfs.remote.identity import SourceIdentity
-from backlotfs.workers import Workers
+from backlotfs.log import events
+from backlotfs.source.version import SourceIdentity
 
 log = logging.getLogger(__name__)
 

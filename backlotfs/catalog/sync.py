@@ -18,14 +18,14 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Protocol, TypeVar
 
-from backlotfs import events
 from backlotfs.api.listing_limits import IN_MEMORY, EndlessListing, ListingLimits, ListingMeter
 from backlotfs.api.records import Asset, AssetPage, DeletedAsset, DeletedPage, Label, Source
-from backlotfs.catalog.rows import WalkResult
-from backlotfs.catalog.store import CatalogStore
-from backlotfs.catalog.store_leases import new_owner
-from backlotfs.clock import Clock, Deadline
+from backlotfs.catalog.db.leases import new_owner
+from backlotfs.catalog.db.rows import WalkResult
+from backlotfs.catalog.db.store import CatalogStore
+from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.errors import NoSuchEntry, ProtocolViolation
+from backlotfs.log import events
 
 log = logging.getLogger(__name__)
 

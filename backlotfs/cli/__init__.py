@@ -12,10 +12,11 @@ from pathlib import Path
 
 import click
 
-from backlotfs import __version__, crashes
-from backlotfs.cli.late_commands import LateCommands
+from backlotfs import __version__
+from backlotfs.cli.lazy_group import LateCommands
 from backlotfs.errors import BacklotError
-from backlotfs.terminal import say
+from backlotfs.log import excepthooks
+from backlotfs.log.terminal import say
 
 #: Command to where it is. Loaded when it is asked for: the server's libraries alone would take a
 #: quarter of a second of every mount's start.
@@ -82,7 +83,7 @@ def main() -> None:
     with contextlib.suppress(OSError):  # what `ps` shows, and a mount knows us by: not "python3"
         Path("/proc/self/comm").write_text("backlotfs", "ascii")
     try:
-        with crashes.reported(click.ClickException, click.Abort, BacklotError):
+        with excepthooks.reported(click.ClickException, click.Abort, BacklotError):
             code = commands(prog_name="backlotfs", standalone_mode=False)
     except click.ClickException as error:
         if "\n" in error.format_message():

@@ -11,12 +11,12 @@ from typing import Any, TypeVar
 
 import click
 
-from backlotfs.cli.quantities import Duration
+from backlotfs.cli.param_types import Duration
+from backlotfs.config.profile_file import profile_names
+from backlotfs.config.profiles import config_path, file_to_read, load_account
+from backlotfs.config.settings import Account
+from backlotfs.config.time_limits import LEAST_API_TIMEOUT_S
 from backlotfs.errors import SettingsError
-from backlotfs.profile_file import profile_names
-from backlotfs.profiles import config_path, file_to_read, load_account
-from backlotfs.settings import Account
-from backlotfs.time_limits import LEAST_API_TIMEOUT_S
 
 R = TypeVar("R")
 
@@ -80,7 +80,7 @@ class ChosenAccount:
     def load(self) -> Account:
         """The account that options, environment and profile file name.
 
-        :raises SettingsError: see `backlotfs.profiles`.
+        :raises SettingsError: see `backlotfs.config.profiles`.
         """
         return load_account(
             os.environ,

@@ -9,16 +9,17 @@ from pathlib import Path
 import click
 import platformdirs
 
-from backlotfs import key_store, redaction
 from backlotfs.cli.account_options import api_timeout_option
-from backlotfs.cli.greeting import greet
-from backlotfs.clock import SystemClock
+from backlotfs.concurrency.clock import SystemClock
+from backlotfs.config import keyring_store
+from backlotfs.config.profile_file import has_profile, is_profile_name, write_profile
+from backlotfs.config.profiles import check_url
+from backlotfs.config.settings import DEFAULT_API_URL, Account, default_cdn_url
 from backlotfs.errors import SettingsError
-from backlotfs.profile_file import has_profile, is_profile_name, write_profile
-from backlotfs.profiles import check_url
-from backlotfs.settings import DEFAULT_API_URL, Account, default_cdn_url
-from backlotfs.terminal import say
-from backlotfs.wiring import open_api_session
+from backlotfs.log import redaction
+from backlotfs.log.terminal import say
+from backlotfs.mount.check_api import greet
+from backlotfs.mount.stack import open_api_session
 
 
 @click.group()
@@ -74,9 +75,9 @@ def init(
             greet(account, SystemClock(), session)
         say("The API accepts them.")
     if in_key_store:
-        key_store.keep_secret(key_store.SERVICE, account.api_key, account.api_secret)
-        say(f"The secret is in the key store ({key_store.name()}).")
-        secret = {"api_secret_keyring": key_store.SERVICE}
+        keyring_store.keep_secret(keyring_store.SERVICE, account.api_key, account.api_secret)
+        say(f"The secret is in the key store ({keyring_store.name()}).")
+        secret = {"api_secret_keyring": keyring_store.SERVICE}
     else:
         secret = {"api_secret": account.api_secret}
     kept = {"api_timeout": f"{api_timeout:g}s"} if api_timeout is not None else {}

@@ -14,14 +14,14 @@ import click
 from backlotfs.cli.account_options import ChosenAccount, account_options
 from backlotfs.cli.mount_options import apply_mount_options, split_options
 from backlotfs.cli.mountpoints import MOUNTPOINT
-from backlotfs.clock import SystemClock
+from backlotfs.concurrency.clock import SystemClock
+from backlotfs.config.settings import Account, MountSettings, default_cache_dir
 from backlotfs.doctor import machine
 from backlotfs.doctor.cache_folder import check_cache_folder, check_saved_urls
 from backlotfs.doctor.finding import Finding, Verdict, failed_by, fine
 from backlotfs.doctor.library import check_library
 from backlotfs.errors import SettingsError
-from backlotfs.settings import Account, MountSettings, default_cache_dir
-from backlotfs.terminal import escaped, say, say_json
+from backlotfs.log.terminal import escaped, say, say_json
 
 _COLOURS = {Verdict.OK: "green", Verdict.NOTE: "yellow", Verdict.FAILED: "red"}
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from backlotfs.cli.progress import noting_credits
-from backlotfs.cli.transfer_bar import TransferBar, in_words
+from backlotfs.cli.transfer_bar import TransferBar
 from backlotfs.errors import BacklotError, SettingsError
 from backlotfs.export.destination import MANIFEST, Destination, Workspace
 from backlotfs.export.exporter import Exporter, Outcome, State, planned
@@ -20,8 +20,8 @@ from backlotfs.export.file_copy import written_bytes
 from backlotfs.export.items import Item, Problem, find_items, kept_apart, printable
 from backlotfs.export.manifest import read_journal, read_manifest
 from backlotfs.export.verifying import read_entries
-from backlotfs.namespace.notice import Notice
-from backlotfs.terminal import say, say_json
+from backlotfs.log.terminal import in_words, say, say_json
+from backlotfs.namespace.incomplete_notice import Notice
 
 _NOT_ALL_LISTED = (
     "the mount hides files of unknown size (--unsized hide), as it cannot see who asks; "

@@ -14,18 +14,18 @@ from backlotfs.api.listing_limits import ListingLimits, ListingMeter
 from backlotfs.api.rate_limiter import ApiRateLimiter
 from backlotfs.api.records import Asset
 from backlotfs.api.server_text import one_line
+from backlotfs.catalog.db.file import catalog_path
+from backlotfs.catalog.db.names import given_names
+from backlotfs.catalog.db.schema import LibraryIdentity
 from backlotfs.catalog.library import SOURCE_TYPES, AssetFilter
-from backlotfs.catalog.schema import LibraryIdentity
-from backlotfs.catalog.store_file import catalog_path
-from backlotfs.catalog.store_names import given_names
 from backlotfs.cli.account_options import ChosenAccount, account_options
-from backlotfs.cli.greeting import greet
-from backlotfs.clock import Deadline, SystemClock
+from backlotfs.concurrency.clock import Deadline, SystemClock
+from backlotfs.config.settings import Account, default_cache_dir
 from backlotfs.errors import NoSuchEntry, SourceMissing
+from backlotfs.log.terminal import field, say, say_json
+from backlotfs.mount.check_api import greet
+from backlotfs.mount.stack import open_api, open_api_session
 from backlotfs.namespace.name_modes import NameMode, names_for
-from backlotfs.settings import Account, default_cache_dir
-from backlotfs.terminal import field, say, say_json
-from backlotfs.wiring import open_api, open_api_session
 
 _DEADLINE_S = 900.0
 

@@ -8,22 +8,13 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from backlotfs import logs
 from backlotfs.api.rate_limiter import CREDIT_WAIT_S
 from backlotfs.cli.account_options import ChosenAccount, account_options
-from backlotfs.cli.background import NobodyWaits, Outcome, Ready, run_in_background
 from backlotfs.cli.mount_options import apply_mount_options
 from backlotfs.cli.mountpoints import MOUNTED, MOUNTPOINT
+from backlotfs.cli.param_types import Duration, Layouts, Octal, Part, Rate, Size
 from backlotfs.cli.progress import LISTING, SIZES, ListingProgress, in_a_line, wait_for
-from backlotfs.cli.quantities import Duration, Layouts, Octal, Part, Rate, Size
-from backlotfs.cli.serving import outcome_of, serve_mount
-from backlotfs.errors import BacklotError, SettingsError
-from backlotfs.kernel.fuse_library import check_usable
-from backlotfs.kernel.mount_table import OUR_SOURCE
-from backlotfs.kernel.mountpoint import check_mountpoint, resolved
-from backlotfs.kernel.unmounting import clear_dead, unmount
-from backlotfs.namespace.name_modes import NameMode
-from backlotfs.settings import (
+from backlotfs.config.settings import (
     GIB,
     MIB,
     PIN_QUOTA,
@@ -34,7 +25,16 @@ from backlotfs.settings import (
     Quota,
     default_cache_dir,
 )
-from backlotfs.terminal import say
+from backlotfs.errors import BacklotError, SettingsError
+from backlotfs.kernel.fuse_library import check_usable
+from backlotfs.kernel.mount_table import OUR_SOURCE
+from backlotfs.kernel.mountpoint import check_mountpoint, resolved
+from backlotfs.kernel.unmounting import clear_dead, unmount
+from backlotfs.log import output
+from backlotfs.log.terminal import say
+from backlotfs.mount.background import NobodyWaits, Outcome, Ready, run_in_background
+from backlotfs.mount.serve import outcome_of, serve_mount
+from backlotfs.namespace.name_modes import NameMode
 from backlotfs.thumbnails.picture import check_installed
 
 
@@ -177,13 +177,13 @@ class _MountCommand(click.Command):
 @click.option("-o", "options", multiple=True, metavar="OPT[,OPT…]", help="As mount(8) gives them.")
 @click.option(
     "--log-level",
-    type=click.Choice(logs.LEVELS, case_sensitive=False),
+    type=click.Choice(output.LEVELS, case_sensitive=False),
     default="info",
     help="The least that is worth a line [info].",
 )
 @click.option(
     "--log-format",
-    type=click.Choice(logs.FORMATS),
+    type=click.Choice(output.FORMATS),
     default="text",
     help="json: one object a line [text].",
 )
@@ -248,7 +248,7 @@ def mount(  # one parameter per option
     elif foreground:
         log_place = "stderr"
     else:
-        log_place = logs.default_place(chosen.profile or place.name)
+        log_place = output.default_place(chosen.profile or place.name)
     settings = MountSettings(
         account=account,
         mountpoint=place,
@@ -339,7 +339,7 @@ def _stay(settings: MountSettings, *, cleared_dead: bool) -> None:
     try:
         serve_mount(settings, NobodyWaits(), cleared_dead=cleared_dead)
     except BacklotError as error:
-        if settings.log_place != "stderr" or logs.people_read_stderr(settings.log_format):
+        if settings.log_place != "stderr" or output.people_read_stderr(settings.log_format):
             raise
         raise SystemExit(error.exit_code) from None
 

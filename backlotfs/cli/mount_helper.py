@@ -19,12 +19,12 @@ from pathlib import Path
 
 import click
 
-from backlotfs import crashes
 from backlotfs.cli.mount import mount
 from backlotfs.cli.mount_options import SETTABLE, refuse_secret, split_options
+from backlotfs.config.profiles import SYSTEM_CONFIG
 from backlotfs.errors import BacklotError, SettingsError
-from backlotfs.profiles import SYSTEM_CONFIG
-from backlotfs.terminal import say
+from backlotfs.log import excepthooks
+from backlotfs.log.terminal import say
 
 _WRONG_USE, _NO_MOUNT = 1, 32
 #: What fstab says to mount(8), systemd or the kernel about any file system. ``defaults`` stands
@@ -145,7 +145,7 @@ def main() -> None:
     """The entry point of ``mount.backlotfs`` and ``mount.fuse.backlotfs``."""
     name = Path(sys.argv[0]).name
     try:
-        with crashes.reported(click.ClickException, click.Abort, BacklotError):
+        with excepthooks.reported(click.ClickException, click.Abort, BacklotError):
             helper.main(prog_name=name, standalone_mode=False)
     except click.ClickException as error:
         code, line = _WRONG_USE, error.format_message()

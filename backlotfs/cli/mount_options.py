@@ -9,11 +9,11 @@ from pathlib import Path
 
 import click
 
-from backlotfs import logs
-from backlotfs.cli.quantities import Duration
+from backlotfs.cli.param_types import Duration
+from backlotfs.config.settings import SHARED_THUMBNAILS, SUBTYPES, UNSIZED, MountSettings
+from backlotfs.config.time_limits import LEAST_API_TIMEOUT_S, parse_duration_s
 from backlotfs.errors import SettingsError
-from backlotfs.settings import SHARED_THUMBNAILS, SUBTYPES, UNSIZED, MountSettings
-from backlotfs.time_limits import LEAST_API_TIMEOUT_S, parse_duration_s
+from backlotfs.log import output
 
 #: What is so anyway, or says nothing to a file system.
 IMPLIED = frozenset({"ro", "nosuid", "nodev", "noexec", "noatime", "nodiratime", "relatime"})
@@ -141,9 +141,9 @@ def apply_mount_options(
         elif name == "log_file":
             settings = replace(settings, log_place=_file(name, value))
         elif name == "log_format":
-            settings = replace(settings, log_format=_one_of(name, value, logs.FORMATS))
+            settings = replace(settings, log_format=_one_of(name, value, output.FORMATS))
         elif name == "log_level":
-            settings = replace(settings, log_level=_one_of(name, value.lower(), logs.LEVELS))
+            settings = replace(settings, log_level=_one_of(name, value.lower(), output.LEVELS))
         else:
             raise SettingsError(f"unknown mount option {name!r}")
     return settings

@@ -11,13 +11,12 @@ import click
 
 from backlotfs.cli.mounted_files import mounted_paths
 from backlotfs.cli.mountpoints import MOUNTED, the_mount
-from backlotfs.cli.transfer_bar import in_words
 from backlotfs.cli.warm import JOBS
 from backlotfs.cli.warm_report import fetch, look, report
 from backlotfs.cli.warm_run import Warmed
-from backlotfs.control.client import ask
 from backlotfs.export.items import printable
-from backlotfs.terminal import say, say_json
+from backlotfs.log.terminal import in_words, say, say_json
+from backlotfs.mount.control.client import ask
 
 _PATHS = click.argument(
     "paths", nargs=-1, required=True, metavar="PATH…", type=click.Path(path_type=Path)

@@ -18,9 +18,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from backlotfs.cli.mounted_files import place_of
 from backlotfs.cli.status_text import sizes_left
-from backlotfs.control.client import AnswerLate, NoAnswer, ask
-from backlotfs.namespace.notice import about
-from backlotfs.terminal import say
+from backlotfs.log.terminal import say
+from backlotfs.mount.control.client import AnswerLate, NoAnswer, ask
+from backlotfs.namespace.incomplete_notice import about
 
 #: What ``--wait`` waits for: the listing, or all sizes as well.
 LISTING, SIZES = "listing", "sizes"

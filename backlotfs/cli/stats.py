@@ -9,9 +9,8 @@ from typing import Any
 import click
 
 from backlotfs.cli.mountpoints import MOUNTED, the_mount
-from backlotfs.cli.transfer_bar import in_words
-from backlotfs.control.client import ask
-from backlotfs.terminal import say, say_json
+from backlotfs.log.terminal import in_words, say, say_json
+from backlotfs.mount.control.client import ask
 
 #: Processes shown; ``--json`` has them all.
 SHOWN = 12

@@ -16,8 +16,8 @@ from rich.text import Text
 from backlotfs.cli.mountpoints import MOUNTED, the_mount
 from backlotfs.cli.progress import SizesBar, in_a_line
 from backlotfs.cli.status_text import one_line, sizes_left, status_lines
-from backlotfs.control.client import AnswerLate, ask
-from backlotfs.terminal import field, say, say_json
+from backlotfs.log.terminal import field, say, say_json
+from backlotfs.mount.control.client import AnswerLate, ask
 
 _WATCH_S = 1.0
 

@@ -6,8 +6,8 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
-from backlotfs.cli.transfer_bar import in_words
 from backlotfs.export.items import printable
+from backlotfs.log.terminal import in_words
 
 #: Errors and readers shown; ``--json`` has them all.
 SHOWN_ERRORS, SHOWN_READERS = 5, 6

@@ -17,13 +17,13 @@ import platformdirs
 
 from backlotfs import __version__
 from backlotfs.cli.mounted_files import MountedFile, mounted_files
-from backlotfs.cli.preview_handlers import IMAGE_S
 from backlotfs.cli.progress import noting_credits
 from backlotfs.cli.transfer_bar import TransferBar
-from backlotfs.control.client import ask
 from backlotfs.errors import BacklotError
 from backlotfs.export.items import printable
-from backlotfs.terminal import say, say_json
+from backlotfs.log.terminal import say, say_json
+from backlotfs.mount.control.client import ask
+from backlotfs.mount.control.thumbnails import IMAGE_S
 from backlotfs.thumbnails.cache import SIZES, Original, ThumbnailCache
 from backlotfs.thumbnails.picture import Picture, check_installed
 

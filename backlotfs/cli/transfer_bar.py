@@ -19,7 +19,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from backlotfs.terminal import escaped, say
+from backlotfs.log.terminal import escaped, say
 
 #: Without a bar, what the work waits for is said so often at most.
 NOTE_EVERY_S = 60.0
@@ -85,12 +85,3 @@ class TransferBar:
     def __exit__(self, *_failure: object) -> None:
         """Leave it as it is then."""
         self._progress.stop()
-
-
-def in_words(count_bytes: float) -> str:
-    """``1.5 GiB``."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count_bytes < 1024:
-            return f"{count_bytes:.{0 if unit == 'B' else 1}f} {unit}"
-        count_bytes /= 1024
-    return f"{count_bytes:.1f} TiB"

@@ -9,12 +9,12 @@ from pathlib import Path
 import click
 
 from backlotfs.cli.export import find_files, problem_line
-from backlotfs.cli.transfer_bar import TransferBar, in_words
+from backlotfs.cli.transfer_bar import TransferBar
 from backlotfs.errors import BacklotError, SettingsError
 from backlotfs.export.destination import MANIFEST, WORKSPACE, Destination, UnsafeDestination
 from backlotfs.export.items import printable
 from backlotfs.export.verifying import check_files, read_entries, strangers
-from backlotfs.terminal import say, say_json
+from backlotfs.log.terminal import in_words, say, say_json
 
 #: More are only counted.
 _STRANGERS_SHOWN = 10

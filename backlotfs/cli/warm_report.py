@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from backlotfs.cli.mounted_files import mounted_files
-from backlotfs.cli.transfer_bar import TransferBar, in_words
+from backlotfs.cli.transfer_bar import TransferBar
 from backlotfs.cli.warm_run import Warmed, WarmRun
 from backlotfs.errors import BacklotError
 from backlotfs.export.items import printable
-from backlotfs.terminal import say, say_json
+from backlotfs.log.terminal import in_words, say, say_json
 
 #: What is said of files that are held, or not, by the command.
 _DONE = {"warm": "on the disk", "pin": "pinned"}

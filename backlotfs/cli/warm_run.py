@@ -11,10 +11,10 @@ from threading import Event
 from typing import Any, NamedTuple
 
 from backlotfs.cli.mounted_files import MountedFile
-from backlotfs.cli.transfer_bar import in_words
-from backlotfs.control.client import ask
 from backlotfs.errors import BacklotError, Interrupted
-from backlotfs.namespace.notice import about
+from backlotfs.log.terminal import in_words
+from backlotfs.mount.control.client import ask
+from backlotfs.namespace.incomplete_notice import about
 
 #: What one job takes at a time.
 PIECE_BYTES = 64 * 1024 * 1024

@@ -7,8 +7,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from backlotfs.config.settings import GIB, MountSettings
 from backlotfs.doctor.finding import Finding, failed, fine, note
-from backlotfs.settings import GIB, MountSettings
 from backlotfs.trusted_paths import UntrustedPath, check_folder
 
 _SETTINGS = 2

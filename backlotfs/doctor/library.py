@@ -11,20 +11,20 @@ from urllib.parse import urlsplit
 from backlotfs.api.client import ApiClient
 from backlotfs.api.rate_limiter import ApiRateLimiter
 from backlotfs.catalog.library import SOURCE_TYPES, AssetFilter
-from backlotfs.clock import Clock, Deadline
+from backlotfs.concurrency.clock import Clock, Deadline
+from backlotfs.config.settings import Account
 from backlotfs.doctor.finding import Finding, failed, failed_by, fine, note
 from backlotfs.errors import BacklotError, ClockSkewed, SourceGone, SourceMissing
-from backlotfs.reading.source_lines import SourceLines
-from backlotfs.remote.probe import SourceProbe
-from backlotfs.remote.signed_get import SignedGet
-from backlotfs.remote.url_resolver import UrlResolver
-from backlotfs.settings import Account
-from backlotfs.wire.connections import ConnectionPool
-from backlotfs.wire.dialing import Dialer
-from backlotfs.wire.retrying import RetryPolicy
-from backlotfs.wire.source_policy import SourcePolicy
-from backlotfs.wire.tls import client_context
-from backlotfs.wiring import USER_AGENT, open_api, open_api_session
+from backlotfs.fetch.hosts import SourceLines
+from backlotfs.http.address_policy import SourcePolicy
+from backlotfs.http.backoff import RetryPolicy
+from backlotfs.http.dialer import Dialer
+from backlotfs.http.pool import ConnectionPool
+from backlotfs.http.tls import client_context
+from backlotfs.mount.stack import USER_AGENT, open_api, open_api_session
+from backlotfs.source.probe import SourceProbe
+from backlotfs.source.signed_get import SignedGet
+from backlotfs.source.url_resolver import UrlResolver
 
 #: To connect, and for one byte of a source.
 ANSWER_S = 8.0

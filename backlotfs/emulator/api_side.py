@@ -7,7 +7,7 @@ from typing import Any
 
 from backlotfs.emulator.api_signing import api_signature, signature_matches
 from backlotfs.emulator.asset_routes import AssetRoutes
-from backlotfs.emulator.exchange import Answer, ReceivedRequest
+from backlotfs.emulator.http_types import Answer, ReceivedRequest
 from backlotfs.emulator.label_routes import LabelRoutes
 from backlotfs.emulator.library import Library
 from backlotfs.emulator.numbers_and_dates import whole_number

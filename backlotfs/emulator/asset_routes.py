@@ -11,7 +11,7 @@ from backlotfs.emulator.dialect import (
     source_info_record,
     streams_record,
 )
-from backlotfs.emulator.exchange import Answer, ReceivedRequest
+from backlotfs.emulator.http_types import Answer, ReceivedRequest
 from backlotfs.emulator.library import Library
 from backlotfs.emulator.listing import (
     BadListing,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 
-from backlotfs.emulator.exchange import Answer
+from backlotfs.emulator.http_types import Answer
 
 KEPT_ANSWERS = 1000
 KEPT_BYTES = 64 * 1024 * 1024

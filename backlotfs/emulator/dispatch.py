@@ -11,14 +11,14 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from backlotfs.emulator.api_side import ApiSide
 from backlotfs.emulator.cdn_cache import CdnCache
-from backlotfs.emulator.exchange import (
+from backlotfs.emulator.fault_effects import altered, rate_limit_message, replacement
+from backlotfs.emulator.fault_plan import FaultPlan, Strike
+from backlotfs.emulator.http_types import (
     MOST_PARAMETERS,
     Answer,
     ReceivedRequest,
     TooManyParameters,
 )
-from backlotfs.emulator.fault_effects import altered, rate_limit_message, replacement
-from backlotfs.emulator.fault_plan import FaultPlan, Strike
 from backlotfs.emulator.library import Library
 from backlotfs.emulator.preview_side import PreviewSide
 from backlotfs.emulator.range_header import range_start

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from backlotfs.emulator.exchange import API_CONTENT_TYPE, Answer, Span
 from backlotfs.emulator.faults import Fault
+from backlotfs.emulator.http_types import API_CONTENT_TYPE, Answer, Span
 from backlotfs.emulator.source_errors import source_error
 
 

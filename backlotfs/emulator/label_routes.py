@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 from backlotfs.emulator.asset_routes import AssetRoutes
 from backlotfs.emulator.dialect import label_record
-from backlotfs.emulator.exchange import Answer, ReceivedRequest
+from backlotfs.emulator.http_types import Answer, ReceivedRequest
 from backlotfs.emulator.library import Library
 from backlotfs.emulator.records import EmulatedLabel
 

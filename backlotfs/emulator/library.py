@@ -15,9 +15,9 @@ from typing import Any
 
 from backlotfs.emulator.content import BytesContent, Content, FileContent
 from backlotfs.emulator.folder import read_folder
-from backlotfs.emulator.invention import invent_assets
 from backlotfs.emulator.records import DeletedAsset, EmulatedAsset, EmulatedLabel
 from backlotfs.emulator.synthetic import SyntheticContent, seed_of
+from backlotfs.emulator.synthetic_library import invent_assets
 
 
 class Library:
@@ -70,7 +70,7 @@ class Library:
         seed: int = 0,
         clock: Callable[[], float] = time.time,
     ) -> Library:
-        """``count`` made-up videos; see ``backlotfs.emulator.invention``.
+        """``count`` made-up videos; see ``backlotfs.emulator.synthetic_library``.
 
         :param size_bytes: size of each, or a function of the index.
         """

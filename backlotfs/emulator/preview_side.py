@@ -14,7 +14,7 @@ import zlib
 from pathlib import Path
 
 from backlotfs.emulator.content import FileContent
-from backlotfs.emulator.exchange import Answer, ReceivedRequest
+from backlotfs.emulator.http_types import Answer, ReceivedRequest
 from backlotfs.emulator.library import Library
 from backlotfs.emulator.range_header import RangeNotSatisfiable, requested_span
 from backlotfs.emulator.records import EmulatedAsset

@@ -6,7 +6,7 @@ import base64
 import secrets
 from xml.sax.saxutils import escape
 
-from backlotfs.emulator.exchange import Answer
+from backlotfs.emulator.http_types import Answer
 
 _STATUS = {
     "AccessDenied": 403,

@@ -14,8 +14,8 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from backlotfs.emulator.exchange import Answer, Span
 from backlotfs.emulator.fault_plan import FaultRule
+from backlotfs.emulator.http_types import Answer, Span
 from backlotfs.emulator.numbers_and_dates import http_date
 from backlotfs.emulator.request_log import RequestEntry, RequestLog
 from backlotfs.emulator.workers import WorkerPool

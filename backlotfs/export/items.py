@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from backlotfs.errors import SettingsError
-from backlotfs.terminal import field
+from backlotfs.log.terminal import field
 
 #: A size that the mount does not tell is asked for again after this, and so many times. The mount
 #: waits for API credits itself, but not with --stat-timeout or --unsized fail, nor for a dead API.

@@ -15,8 +15,8 @@ import stat
 from collections.abc import Callable
 from typing import Any
 
-from backlotfs import events
 from backlotfs.kernel.fuse_library import load_fuse
+from backlotfs.log import events
 from backlotfs.namespace.attributes import IO_BLOCK_BYTES, STAT_BLOCK_BYTES
 
 log = logging.getLogger(__name__)

@@ -21,7 +21,6 @@ import logging
 import threading
 from typing import Any
 
-from backlotfs import events
 from backlotfs.kernel.device import (
     INIT,
     INTERRUPT,
@@ -35,6 +34,7 @@ from backlotfs.kernel.device import (
     unsettle_lookup,
 )
 from backlotfs.kernel.read_requests import ReadRequests
+from backlotfs.log import events
 
 log = logging.getLogger(__name__)
 

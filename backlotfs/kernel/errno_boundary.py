@@ -14,8 +14,8 @@ import os
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-from backlotfs import events
 from backlotfs.errors import BacklotError
+from backlotfs.log import events
 
 log = logging.getLogger(__name__)
 

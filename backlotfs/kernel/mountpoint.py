@@ -9,7 +9,7 @@ from pathlib import Path
 from backlotfs.errors import FuseUnusable
 from backlotfs.kernel.mount_table import SHOW_MOUNTS, MountEntry, mount_at
 from backlotfs.kernel.mountpoint_lock import already_mounted
-from backlotfs.kernel.outside import look
+from backlotfs.kernel.probe_mount import look
 
 #: As many as the kernel follows.
 _MAX_LINKS = 40

@@ -1,8 +1,8 @@
 """FUSE operations: look up, call, translate. Decides nothing.
 
 Threads: libfuse calls these from as many threads as it has requests. None of them does network
-I/O; those that need the network wait (`backlotfs.waiting`) and look meanwhile whether their caller
-was killed or the mount is being taken down.
+I/O; those that need the network wait (`concurrency.interruptible_wait`) and look meanwhile whether
+their caller was killed or the mount is being taken down.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ import stat
 from collections.abc import Callable, Iterator
 from typing import NoReturn, Protocol
 
+from backlotfs.concurrency.interruptible_wait import WouldWait, refuse_to_wait
 from backlotfs.errors import ReadOnlyFilesystem
+from backlotfs.fetch.pending_read import Demand
+from backlotfs.kernel.deadlines import Patience
 from backlotfs.kernel.device_loop import UnsettledLookups
-from backlotfs.kernel.documents import Documents
 from backlotfs.kernel.errno_boundary import errno_boundary, os_error
-from backlotfs.kernel.patience import Patience
+from backlotfs.kernel.in_memory_files import Documents
 from backlotfs.kernel.stat_dict import stat_dict, statfs_dict
 from backlotfs.namespace.attributes import Attributes
 from backlotfs.namespace.namespace import Entry, Namespace
-from backlotfs.reading.demand import Demand
-from backlotfs.reading.reader import SourceReader
-from backlotfs.waiting import WouldWait, refuse_to_wait
+from backlotfs.open_files.reader import SourceReader
 
 
 class FileInfo(Protocol):

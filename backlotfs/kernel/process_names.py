@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cachetools import TTLCache
 
-from backlotfs.clock import Clock
+from backlotfs.concurrency.clock import Clock
 
 #: Ids are used again, and a shell becomes another program by exec: an answer holds so long.
 REMEMBERED_S = 5.0

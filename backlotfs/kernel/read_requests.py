@@ -12,14 +12,14 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from backlotfs import events
-from backlotfs.clock import Clock
+from backlotfs.concurrency.clock import Clock
 from backlotfs.errors import BacklotError, DeadlineExceeded, Interrupted
+from backlotfs.fetch.pending_read import Demand
+from backlotfs.kernel.deadlines import OPERATION_DEADLINE_S
 from backlotfs.kernel.device import Device, ReadRequest
 from backlotfs.kernel.errno_boundary import errno_of
-from backlotfs.kernel.patience import OPERATION_DEADLINE_S
-from backlotfs.reading.demand import Demand
-from backlotfs.reading.read_counts import ReadCounts, Uncounted
+from backlotfs.log import events
+from backlotfs.open_files.metrics import ReadCounts, Uncounted
 
 log = logging.getLogger(__name__)
 

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from backlotfs import events
-from backlotfs.clock import Clock
+from backlotfs.concurrency.clock import Clock
 from backlotfs.errors import BacklotError, FuseUnusable
 from backlotfs.kernel.binding import fuse_class
+from backlotfs.kernel.deadlines import OPERATION_DEADLINE_S
 from backlotfs.kernel.device import Device
 from backlotfs.kernel.device_loop import UnsettledLookups
 from backlotfs.kernel.fuse_library import PATH_ENCODING, interruption_check, load_fuse
@@ -29,12 +29,12 @@ from backlotfs.kernel.invalidation import EntryInvalidator
 from backlotfs.kernel.libfuse_session import serve_with
 from backlotfs.kernel.mountpoint_lock import MountpointLock
 from backlotfs.kernel.operations import BacklotOperations
-from backlotfs.kernel.outside import look
-from backlotfs.kernel.patience import OPERATION_DEADLINE_S
+from backlotfs.kernel.probe_mount import look
 from backlotfs.kernel.read_ahead import raise_read_ahead
 from backlotfs.kernel.read_requests import Beginning, ReadRequests
 from backlotfs.kernel.unmounting import detach
-from backlotfs.reading.read_counts import ReadCounts
+from backlotfs.log import events
+from backlotfs.open_files.metrics import ReadCounts
 
 log = logging.getLogger(__name__)
 

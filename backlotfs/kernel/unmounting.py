@@ -16,7 +16,7 @@ from pathlib import Path
 from backlotfs.errors import BacklotError, FuseUnusable
 from backlotfs.kernel.mount_table import mount_at
 from backlotfs.kernel.mountpoint import not_mounted
-from backlotfs.kernel.outside import look
+from backlotfs.kernel.probe_mount import look
 
 _MNT_FORCE = 1
 _MNT_DETACH = 2

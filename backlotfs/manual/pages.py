@@ -10,6 +10,7 @@ from backlotfs.cli import commands as program
 from backlotfs.cli.mount import mount
 from backlotfs.cli.mount_helper import NOT_FOR_US, NOT_OPTIONS, helper
 from backlotfs.cli.mount_options import IMPLIED, SETTABLE
+from backlotfs.config.profile_keys import PROFILE_KEYS
 from backlotfs.manual import facts
 from backlotfs.manual.blocks import Block, Code, Page, Section, Term, term
 from backlotfs.manual.commands import (
@@ -22,7 +23,6 @@ from backlotfs.manual.commands import (
 from backlotfs.manual.details import VALUES
 from backlotfs.manual.examples import COMMANDS, CONFIG, FSTAB, MOUNT8, PROGRAM
 from backlotfs.manual.json_shapes import SHAPES
-from backlotfs.profile_keys import PROFILE_KEYS
 
 
 def all_pages() -> list[Page]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Container
 
-from backlotfs.catalog.rows import NamelessAsset
-from backlotfs.catalog.store import CatalogStore
+from backlotfs.catalog.db.rows import NamelessAsset
+from backlotfs.catalog.db.store import CatalogStore
 from backlotfs.namespace.name_modes import NameMode, assign, key
 
 

@@ -10,9 +10,10 @@ from itertools import chain
 from typing import NamedTuple, Protocol
 
 from backlotfs.api.records import Asset
+from backlotfs.catalog.db.rows import AssetRow
 from backlotfs.catalog.library import Library
-from backlotfs.catalog.rows import AssetRow
-from backlotfs.catalog.source_book import KnownSource
+from backlotfs.catalog.versions import KnownSource
+from backlotfs.concurrency.interruptible_wait import Waiter, WouldWait
 from backlotfs.errors import (
     BacklotError,
     DeadlineExceeded,
@@ -27,13 +28,12 @@ from backlotfs.errors import (
     SourceMissing,
 )
 from backlotfs.namespace.attributes import Attributes, Totals, directory_attributes, file_attributes
+from backlotfs.namespace.incomplete_notice import Notice
 from backlotfs.namespace.layouts import Folder, Layout, build
 from backlotfs.namespace.name_modes import NameMode
-from backlotfs.namespace.notice import Notice
-from backlotfs.namespace.places import node_at
+from backlotfs.namespace.path_lookup import node_at
 from backlotfs.namespace.xattrs import Local, extended_attributes, value_of
-from backlotfs.remote.identity import SourceIdentity
-from backlotfs.waiting import Waiter, WouldWait
+from backlotfs.source.version import SourceIdentity
 
 #: An open after a long pause waits this long for news, so that it does not trust an old version.
 OPEN_WAIT_S = 1.5

@@ -20,7 +20,8 @@ from typing import NamedTuple, Protocol
 from cachetools import LRUCache
 
 from backlotfs.api.records import Asset
-from backlotfs.catalog.rows import AssetRow
+from backlotfs.catalog.db.rows import AssetRow
+from backlotfs.concurrency.interruptible_wait import Waiter
 from backlotfs.errors import (
     BacklotError,
     Interrupted,
@@ -33,7 +34,6 @@ from backlotfs.namespace.attributes import Attributes, directory_attributes, fil
 from backlotfs.namespace.layouts.folder import ROOT_INODE, Folder
 from backlotfs.namespace.namespace import Entry, Namespace, Version
 from backlotfs.namespace.sidecars import NamespaceWithSidecars
-from backlotfs.waiting import Waiter
 
 REPOSITORY = ".sh_thumbnails"
 #: Folders whose names of thumbnails are remembered; a new version of a folder is another.

@@ -9,9 +9,9 @@ from typing import ClassVar, NamedTuple, Protocol
 
 from backlotfs.api.records import Asset
 from backlotfs.catalog.caption_kind import KINDS
-from backlotfs.catalog.rows import AssetRow
-from backlotfs.catalog.source_book import KnownSource
-from backlotfs.catalog.store_captions import Caption
+from backlotfs.catalog.db.captions import Caption
+from backlotfs.catalog.db.rows import AssetRow
+from backlotfs.catalog.versions import KnownSource
 from backlotfs.errors import NoSuchEntry
 from backlotfs.namespace.sidecar_text import SUFFIX, sidecar_text
 

@@ -9,7 +9,7 @@ import json
 from datetime import UTC, datetime
 
 from backlotfs.api.records import Asset
-from backlotfs.remote.identity import SourceIdentity
+from backlotfs.source.version import SourceIdentity
 
 #: Appended to the whole name of the source, so that ``a.mov`` and ``a.mp4`` have one each.
 SUFFIX = ".json"

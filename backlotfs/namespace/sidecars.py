@@ -12,7 +12,8 @@ from functools import cached_property
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from backlotfs.catalog.rows import AssetRow
+from backlotfs.catalog.db.rows import AssetRow
+from backlotfs.concurrency.interruptible_wait import Waiter
 from backlotfs.errors import NoSuchEntry, NotSupported
 from backlotfs.namespace.attributes import Attributes, file_attributes
 from backlotfs.namespace.layouts.folder import ROOT_INODE, Folder
@@ -25,7 +26,6 @@ from backlotfs.namespace.sidecar_kinds import (
     JsonSidecars,
     SidecarKind,
 )
-from backlotfs.waiting import Waiter
 
 
 class _Sidecar(NamedTuple):

@@ -12,7 +12,10 @@ from collections.abc import Callable, Mapping
 
 from cachetools import LRUCache, TLRUCache
 
-from backlotfs.clock import Clock, Deadline
+from backlotfs.concurrency.clock import Clock, Deadline
+from backlotfs.concurrency.interruptible_wait import Waiter
+from backlotfs.concurrency.single_flight import SingleFlight
+from backlotfs.concurrency.workers import Workers
 from backlotfs.errors import (
     BacklotError,
     DeadlineExceeded,
@@ -23,12 +26,9 @@ from backlotfs.errors import (
     SourceGone,
 )
 from backlotfs.namespace.shared_thumbnails import Wanted
-from backlotfs.single_flight import SingleFlight
 from backlotfs.thumbnails.cache import SIZES
 from backlotfs.thumbnails.picture import Picture
 from backlotfs.thumbnails.uri import relative_uris, thumbnail_name
-from backlotfs.waiting import Waiter
-from backlotfs.workers import Workers
 
 log = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from backlotfs.reading.disk.tier import DiskTier
+from backlotfs.cache.disk.tier import DiskTier
+from tests.unit.cache.disk_blocks import BLOCK, block_of, budget_for, key, read
 from tests.unit.fakes import ManualClock
-from tests.unit.reading.disk_blocks import BLOCK, block_of, budget_for, key, read
 
 
 @pytest.fixture(autouse=True)

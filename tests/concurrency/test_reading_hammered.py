@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 
 from backlotfs.byterange import ByteRange
-from backlotfs.clock import Deadline
+from backlotfs.concurrency.clock import Deadline
+from backlotfs.concurrency.workers import Workers
 from backlotfs.errors import RemoteUnavailable
-from backlotfs.remote.identity import SourceIdentity
-from backlotfs.remote.range_fetcher import Landing
-from backlotfs.workers import Workers
+from backlotfs.source.range_reader import Landing
+from backlotfs.source.version import SourceIdentity
 from tests.unit.fakes import (
     expected_bytes,
     identity,
@@ -18,7 +18,7 @@ from tests.unit.fakes import (
     land,
     waiter,
 )
-from tests.unit.reading.stack import ReadingStack
+from tests.unit.open_files.stack import ReadingStack
 
 SIZE = 3000
 SOURCES = [identity(f"E{number}", SIZE, etag=f'"v{number}"') for number in range(3)]

@@ -7,9 +7,9 @@ import threading
 import pytest
 
 from backlotfs.byterange import ByteRange
+from backlotfs.concurrency.workers import Workers
 from backlotfs.errors import BacklotError, RemoteUnavailable
-from backlotfs.reading.fetch_queue import PER_SOURCE, URGENT_EXTRA
-from backlotfs.workers import Workers
+from backlotfs.fetch.scheduler import PER_SOURCE, URGENT_EXTRA
 from tests.unit.fakes import (
     PATIENCE_S,
     GatedFetch,
@@ -19,7 +19,7 @@ from tests.unit.fakes import (
     join_all,
     waiter,
 )
-from tests.unit.reading.stack import ReadingStack
+from tests.unit.open_files.stack import ReadingStack
 
 SOURCE = identity(size=100)
 READERS = 32

@@ -10,12 +10,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from backlotfs.clock import SystemClock
+from backlotfs.cache.block_key import BlockKey
+from backlotfs.cache.disk.tier import DiskTier
+from backlotfs.concurrency.clock import SystemClock
 from backlotfs.emulator import SyntheticContent
-from backlotfs.read_path import BLOCK_BYTES
-from backlotfs.reading.block_key import BlockKey
-from backlotfs.reading.disk.tier import DiskTier
-from backlotfs.remote.identity import SourceIdentity
+from backlotfs.mount.read_path import BLOCK_BYTES
+from backlotfs.source.version import SourceIdentity
 
 #: As `tests.crash.victim` mounts.
 _TIER_BYTES = 8 * 2**20

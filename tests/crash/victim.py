@@ -15,7 +15,7 @@ from tests.support.mounting import START_S, detach
 
 #: Little of both, so that blocks are evicted all the time; listed anew at every occasion.
 _OPTIONS = ("--memory", "4M", "--cache-size", "8M", "--metadata-ttl", "1s")
-_MOUNTED = "INFO backlotfs.cli.serving: mounted"
+_MOUNTED = "INFO backlotfs.mount.serve: mounted"
 #: No round lasts longer: a mount that hangs is cut off, so that whoever waits in it gets an error.
 _WATCHDOG_S = 60.0
 

@@ -18,8 +18,8 @@ from backlotfs.errors import (
     RemoteUnavailable,
     SourceDenied,
 )
-from backlotfs.remote.signed_get import MAX_EXPIRED
-from backlotfs.wire.retrying import RetryPolicy
+from backlotfs.http.backoff import RetryPolicy
+from backlotfs.source.signed_get import MAX_EXPIRED
 
 SIZE = 300_000
 ATTEMPTS = RetryPolicy().max_attempts

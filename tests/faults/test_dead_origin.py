@@ -12,8 +12,8 @@ import pytest
 
 from backlotfs.emulator import Emulator
 from backlotfs.errors import BacklotError, HostUnreachable
-from backlotfs.wire.breaker import LIMIT, REST_S
-from backlotfs.wire.dialing import Dialer
+from backlotfs.http.circuit_breaker import LIMIT, REST_S
+from backlotfs.http.dialer import Dialer
 from tests.conftest import Serve
 from tests.faults.conftest import Unmounted
 from tests.support.made_assets import MIB, video

@@ -17,7 +17,7 @@ from backlotfs.errors import (
     RateLimited,
     RemoteUnavailable,
 )
-from backlotfs.wire.retrying import RetryPolicy
+from backlotfs.http.backoff import RetryPolicy
 from tests.conftest import Serve
 from tests.faults.conftest import Unmounted
 from tests.support.deadlines import wait_until

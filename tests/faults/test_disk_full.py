@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from backlotfs.cache.disk.tier import DiskTier
 from backlotfs.errors import CacheUnusable
-from backlotfs.reading.disk.tier import DiskTier
 from tests.project.source_tree import ROOT
+from tests.unit.cache.disk_blocks import BLOCK, block_of, budget_for, keep, key, read
 from tests.unit.fakes import ManualClock
-from tests.unit.reading.disk_blocks import BLOCK, block_of, budget_for, keep, key, read
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a small file system")
 

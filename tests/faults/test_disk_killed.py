@@ -7,16 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-from backlotfs.reading.disk.write_queue import BATCH
+from backlotfs.cache.disk.write_queue import BATCH
 from tests.project.source_tree import ROOT
-from tests.unit.reading.disk_blocks import block_of, keep, key, read, tier_at
+from tests.unit.cache.disk_blocks import block_of, keep, key, read, tier_at
 
 #: Evicts all the time: twice as many blocks as there are slots, in a changing order.
 _WRITER = """
 import random, sys
 from pathlib import Path
 from tests.project.source_tree import ROOT
-from tests.unit.reading.disk_blocks import block_of, key, read, tier_at
+from tests.unit.cache.disk_blocks import block_of, key, read, tier_at
 dice = random.Random(int(sys.argv[2]))
 with tier_at(Path(sys.argv[1]), 100) as tier:
     print("open", flush=True)

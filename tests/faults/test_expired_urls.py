@@ -10,7 +10,7 @@ import pytest
 
 from backlotfs.emulator import Fault
 from backlotfs.errors import DeadlineExceeded
-from backlotfs.remote.signed_get import MAX_EXPIRED
+from backlotfs.source.signed_get import MAX_EXPIRED
 from tests.conftest import Serve
 from tests.faults.conftest import Unmounted
 from tests.support.made_assets import MIB, video

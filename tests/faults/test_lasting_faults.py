@@ -17,8 +17,8 @@ from backlotfs.errors import (
     RemoteUnavailable,
     SourceGone,
 )
-from backlotfs.wire.retrying import RetryPolicy
-from backlotfs.wire.source_policy import SourceRefused
+from backlotfs.http.address_policy import SourceRefused
+from backlotfs.http.backoff import RetryPolicy
 from tests.conftest import Serve
 from tests.faults.conftest import Unmounted
 from tests.support.made_assets import video

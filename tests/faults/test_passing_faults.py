@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from backlotfs.emulator import Fault
-from backlotfs.wire import connections
+from backlotfs.http import pool
 from tests.conftest import Serve
 from tests.faults.conftest import Unmounted
 from tests.faults.fault_matrix import MATRIX
@@ -57,7 +57,7 @@ def test_a_stalled_body_is_given_up_and_resumed(
     serve: Serve, unmounted: Unmounted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No byte for the stall timeout: a new GET from the block reached."""
-    monkeypatch.setattr(connections, "STALL_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(pool, "STALL_TIMEOUT_S", 0.3)
     emulator = serve(REEL)
     library = unmounted(emulator)
     fh = library.open(REEL)
@@ -70,7 +70,7 @@ def test_a_slow_body_is_waited_for(
     serve: Serve, unmounted: Unmounted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Slower than the stall timeout in all, but never silent for so long: one GET."""
-    monkeypatch.setattr(connections, "STALL_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(pool, "STALL_TIMEOUT_S", 0.5)
     emulator = serve(REEL)
     library = unmounted(emulator)
     fh = library.open(REEL)

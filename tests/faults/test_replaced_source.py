@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from backlotfs.catalog.source_book import FAILED_TTL_S
+from backlotfs.catalog.versions import FAILED_TTL_S
 from backlotfs.emulator import Fault
 from backlotfs.errors import ContentChanged
 from tests.conftest import Serve

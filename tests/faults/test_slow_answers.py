@@ -13,16 +13,16 @@ import pytest
 
 from backlotfs.api.transport import fetch
 from backlotfs.byterange import ByteRange
-from backlotfs.clock import Deadline, SystemClock
+from backlotfs.concurrency.clock import Deadline, SystemClock
 from backlotfs.errors import HostUnreachable, RemoteUnavailable
-from backlotfs.remote.preview_images import PreviewImages
-from backlotfs.wire import exchange
-from backlotfs.wire.connections import ConnectionPool
-from backlotfs.wire.dialing import Dialer
-from backlotfs.wire.retrying import RetryPolicy
-from backlotfs.wire.sessions import open_session
-from backlotfs.wire.source_policy import SourcePolicy
-from backlotfs.wire.tls import client_context
+from backlotfs.http import exchange_deadline
+from backlotfs.http.address_policy import SourcePolicy
+from backlotfs.http.backoff import RetryPolicy
+from backlotfs.http.dialer import Dialer
+from backlotfs.http.pool import ConnectionPool
+from backlotfs.http.sessions import open_session
+from backlotfs.http.tls import client_context
+from backlotfs.source.preview_images import PreviewImages
 from tests.support.deadlines import wait_until
 from tests.support.hostile_host import TORMENTS, HostileHost
 
@@ -163,7 +163,7 @@ def test_a_head_that_began_has_its_own_short_time(
     host: HostileHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where the caller would wait for minutes: the thread is free again soon."""
-    monkeypatch.setattr(exchange, "HEAD_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(exchange_deadline, "HEAD_TIMEOUT_S", 1.0)
     host.torment("head")
     began_s = time.monotonic()
     with (
@@ -180,7 +180,7 @@ def test_a_silent_exchange_can_be_cut(host: HostileHost) -> None:
     """By another thread, long before any time limit."""
     host.torment("silence")
     began_s = time.monotonic()
-    cut = exchange.Exchange(600.0)
+    cut = exchange_deadline.Exchange(600.0)
     threading.Timer(0.5, cut.cut).start()
     with connection_pool() as pool, pytest.raises(RemoteUnavailable, match="did not come in time"):
         pool.get(host.url, ByteRange(0, 1), exchange=cut)

@@ -9,8 +9,8 @@ import pytest
 
 from backlotfs.emulator import Fault
 from backlotfs.errors import FalseAnswer, HostUnreachable, RemoteUnavailable
-from backlotfs.wire import connections
-from backlotfs.wire.source_policy import SourceRefused
+from backlotfs.http import pool
+from backlotfs.http.address_policy import SourceRefused
 from tests.conftest import Serve
 from tests.faults.conftest import Unmounted
 from tests.support.made_assets import video
@@ -110,7 +110,7 @@ def test_a_source_host_that_resolves_no_more(
         raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
 
     with monkeypatch.context() as offline:
-        offline.setattr(connections, "IDLE_TIMEOUT_S", -1.0)
+        offline.setattr(pool, "IDLE_TIMEOUT_S", -1.0)
         offline.setattr(socket, "getaddrinfo", resolve)
         with pytest.raises(HostUnreachable, match="does not resolve") as caught:
             library.read(fh, 0, 1000)

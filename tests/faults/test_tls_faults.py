@@ -13,8 +13,8 @@ import trustme
 
 from backlotfs.emulator import Emulator, Fault
 from backlotfs.errors import HostUnreachable
-from backlotfs.wire import connections
-from backlotfs.wire.source_policy import SourceRefused
+from backlotfs.http import pool
+from backlotfs.http.address_policy import SourceRefused
 from tests.conftest import Serve
 from tests.faults.conftest import Unmounted
 from tests.support.made_assets import video
@@ -131,7 +131,7 @@ def test_a_connection_that_is_kept_alive_is_trusted_no_longer_than_it_lives(
     """A new connection proves itself anew: no session of before stands for it."""
     library = unmounted(behind(front, serve), ca_bundle=bundle)
     fh = library.open(REEL)
-    monkeypatch.setattr(connections, "IDLE_TIMEOUT_S", -1.0)
+    monkeypatch.setattr(pool, "IDLE_TIMEOUT_S", -1.0)
     trusted = front.trusted
     library.assert_reads(fh, REEL, 0, 1000)
     assert front.trusted == trusted + 1

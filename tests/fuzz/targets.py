@@ -23,12 +23,12 @@ from backlotfs.api.paging import cursor_params
 from backlotfs.api.rate_status import http_date_s, read_rate, retry_after_s
 from backlotfs.api.records import AssetPage, DeletedPage, LabelPage
 from backlotfs.byterange import ByteRange
+from backlotfs.config.time_limits import parse_duration_s
 from backlotfs.errors import BacklotError, FalseAnswer, ProtocolViolation
-from backlotfs.time_limits import parse_duration_s
+from backlotfs.http.bounded_body import BodyTooLarge, BoundedBody, UnknownEncoding
+from backlotfs.http.content_range import check_range_answer, parse_content_range
+from backlotfs.http.s3_error import parse_s3_error
 from backlotfs.untrusted_numbers import decimal_number, whole_number
-from backlotfs.wire.bounded_body import BodyTooLarge, BoundedBody, UnknownEncoding
-from backlotfs.wire.content_range import check_range_answer, parse_content_range
-from backlotfs.wire.s3_error import parse_s3_error
 
 _PAGE = (
     b'{"items":[{"embed_code":"E1","name":"clip","original_file_name":"clip.mov","status":"live",'

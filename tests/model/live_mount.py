@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from backlotfs.control.client import ask
 from backlotfs.emulator import EmulatedAsset, Emulator
+from backlotfs.mount.control.client import ask
 from tests.model.mapper import Mapper
 from tests.model.reference import ModelFile
 from tests.support.deadlines import wait_until

@@ -50,7 +50,7 @@ def test_a_dead_one_is_repaired(mount: Mount) -> None:
     again = Mount(mount.emulator, mount.folder, *OPTIONS)
     again.expect_log("cleared the dead mount on")
     with closing(again.launch()):
-        wait_until(lambda: "INFO backlotfs.cli.serving: mounted" in again.log_text(), "it")
+        wait_until(lambda: "INFO backlotfs.mount.serve: mounted" in again.log_text(), "it")
         assert_same_bytes(again.file_of(REEL), REEL)
         again.kill()
         done = run("umount", again.path, home=again.folder)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from backlotfs.control.client import ask
+from backlotfs.mount.control.client import ask
 from tests.conftest import MountIt, Serve
 from tests.support import commands
 from tests.support.deadlines import wait_until

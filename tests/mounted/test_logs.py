@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from backlotfs.emulator import Emulator, Fault
-from backlotfs.events import EVENTS
 from backlotfs.kernel.mount_table import mount_at
+from backlotfs.log.events import EVENTS
 from tests.conftest import Serve
 from tests.support import commands
 from tests.support.deadlines import wait_until
@@ -149,8 +149,8 @@ def test_the_state_is_whole(story: Story) -> None:
     stacks = [line for line in story.lines if line.get("event") == "stack"]
     assert sum(len(line["threads"]) for line in stacks) == state["threads"]
     frames = {name: line["frames"] for line in stacks for name in line["threads"]}
-    assert "cli/state_dump.py" in frames["signals"]
-    assert "cli/serving.py" in frames["MainThread"]
+    assert "mount/state_dump.py" in frames["signals"]
+    assert "mount/serve.py" in frames["MainThread"]
 
 
 def test_debug_was_on_only_between_the_two_signals(story: Story) -> None:

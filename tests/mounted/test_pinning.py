@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from backlotfs.control.client import ask
 from backlotfs.emulator import EmulatedAsset, Emulator, Fault
+from backlotfs.mount.control.client import ask
 from tests.conftest import Serve
 from tests.support import commands
 from tests.support.deadlines import wait_until

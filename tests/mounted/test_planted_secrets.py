@@ -18,11 +18,11 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from backlotfs.control.client import ask
 from backlotfs.emulator import Emulator, Fault
 from backlotfs.emulator.api_signing import api_signature
 from backlotfs.emulator.source_signing import source_signature
-from backlotfs.redaction import MARK
+from backlotfs.log.redaction import MARK
+from backlotfs.mount.control.client import ask
 from tests.conftest import Serve
 from tests.support.commands import PROFILE, run
 from tests.support.deadlines import wait_until

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from backlotfs.control.client import ask
 from backlotfs.emulator import EmulatedLabel, Emulator, Fault
+from backlotfs.mount.control.client import ask
 from tests.conftest import MountIt, Serve
 from tests.support import commands
 from tests.support.deadlines import wait_until

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from backlotfs.reading.concurrency import MIN_WIDTH
-from backlotfs.reading.fetch_queue import URGENT_EXTRA
-from backlotfs.wire.connections import STALL_TIMEOUT_S
+from backlotfs.fetch.concurrency_limit import MIN_WIDTH
+from backlotfs.fetch.scheduler import URGENT_EXTRA
+from backlotfs.http.pool import STALL_TIMEOUT_S
 from tests.conftest import MountIt, Serve
 from tests.support.expected_bytes import assert_same_bytes
 from tests.support.made_assets import MIB, video

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from backlotfs.control.client import ask
 from backlotfs.emulator import EmulatedAsset
+from backlotfs.mount.control.client import ask
 from tests.support import commands
 from tests.support.deadlines import wait_until
 from tests.support.made_assets import KIB, MIB, video

@@ -80,7 +80,7 @@ def test_mounting_anew_repairs_what_a_killed_daemon_left(mount: Mount) -> None:
         again = Mount(mount.emulator, mount.folder)
         again.expect_log("cleared the dead mount on")
         with closing(again.launch()):
-            wait_until(lambda: "INFO backlotfs.cli.serving: mounted" in again.log_text(), "it")
+            wait_until(lambda: "INFO backlotfs.mount.serve: mounted" in again.log_text(), "it")
             assert "cleared the dead mount on" in again.log_text()
             assert_same_bytes(again.file_of(REEL), REEL)
             # one mount lies there, not one on the other

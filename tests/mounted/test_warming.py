@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from backlotfs.control.client import ask
 from backlotfs.emulator import EmulatedAsset, Emulator, Fault
+from backlotfs.mount.control.client import ask
 from tests.conftest import Serve
 from tests.support import commands
 from tests.support.expected_bytes import assert_same_bytes

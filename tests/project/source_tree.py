@@ -10,22 +10,24 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 PACKAGE = ROOT / "backlotfs"
 
-# Highest first. What stands on one line does not know each other, unless SIBLINGS allows it.
+# Highest first. What stands on one line does not know each other.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("__main__", "manual"),
-    ("cli", "demo"),
-    ("doctor",),
-    ("wiring",),
-    ("read_path", "export", "thumbnails"),
-    ("kernel", "control"),
-    ("namespace", "catalog", "reading"),
-    ("remote",),
+    ("cli",),
+    ("doctor", "demo"),
+    ("mount",),
+    ("kernel", "export", "thumbnails"),
+    ("namespace", "open_files"),
+    ("prefetch", "fetch"),
+    ("cache", "catalog"),
+    ("source",),
     ("api",),
-    ("wire",),
+    ("http",),
+    ("config",),
+    ("concurrency",),
+    ("log",),
     ("base",),
 )
-# cli registers the command of the demo; the tree is built from the catalog.
-SIBLINGS = frozenset({("cli", "demo"), ("namespace", "catalog")})
 # The emulator may disagree with the client only as long as they share nothing.
 EMULATOR_USERS = frozenset({"cli", "demo"})
 # One place for each foreign package whose traps we know, so that it stays replaceable.
@@ -46,7 +48,7 @@ class Module:
 
 
 def layer_of(name: str) -> str:
-    """``backlotfs.reading.planner`` → ``reading``; ``backlotfs.clock`` and the root → ``base``."""
+    """``backlotfs.fetch.loader`` → ``fetch``; ``backlotfs.errors`` and the root → ``base``."""
     parts = name.split(".")
     head = parts[1] if len(parts) > 1 else ""
     is_single_module = not (PACKAGE / head).is_dir()
@@ -71,7 +73,7 @@ def modules() -> Iterator[Module]:
 def imported_names(source: str, name: str, *, is_package: bool) -> tuple[str, ...]:
     """What the source of module ``name`` imports, also in functions and under TYPE_CHECKING.
 
-    ``from backlotfs import clock`` counts as ``backlotfs.clock``, and so do relative imports.
+    ``from backlotfs import errors`` counts as ``backlotfs.errors``, and so do relative imports.
     """
     found: set[str] = set()
     for node in ast.walk(ast.parse(source)):
@@ -109,8 +111,6 @@ def violation(module: Module, imported: str) -> str | None:
         return f"{arrow}: the emulator shares nothing with the client"
     if there == "emulator":
         return None if here in EMULATOR_USERS else f"{arrow}: only the commands may"
-    if (here, there) in SIBLINGS:
-        return None
     ranks = _rank(here), _rank(there)
     if ranks[0] is None or ranks[1] is None:
         return f"{arrow}: say in LAYERS where {here if ranks[0] is None else there} stands"

@@ -26,15 +26,16 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
 @pytest.mark.parametrize(
     ("importer", "imported", "reason"),
     [
-        ("backlotfs.wire.sessions", "backlotfs.api.client", "above"),
-        ("backlotfs.reading.reader", "backlotfs.namespace.tree", "beside"),
-        ("backlotfs.catalog.store", "backlotfs.namespace.tree", "beside"),
-        ("backlotfs.clock", "backlotfs.wire.sessions", "above"),
-        ("backlotfs.demo.tour", "backlotfs.cli", "beside"),
+        ("backlotfs.http.sessions", "backlotfs.api.client", "above"),
+        ("backlotfs.open_files.reader", "backlotfs.namespace.tree", "beside"),
+        ("backlotfs.catalog.db.store", "backlotfs.namespace.tree", "above"),
+        ("backlotfs.concurrency.clock", "backlotfs.http.sessions", "above"),
+        ("backlotfs.demo.tour", "backlotfs.cli", "above"),
+        ("backlotfs.cache.block_cache", "backlotfs.catalog.rows", "beside"),
         ("backlotfs.emulator.server", "backlotfs.errors", "shares nothing"),
         ("backlotfs.kernel.operations", "backlotfs.emulator", "only the commands"),
         ("backlotfs.cli.main", "fuse", "only backlotfs.kernel"),
-        ("backlotfs.wire.sessions", "aiohttp.web", "only backlotfs.emulator"),
+        ("backlotfs.http.sessions", "aiohttp.web", "only backlotfs.emulator"),
     ],
 )
 def test_a_wrong_arrow_is_seen(importer: str, imported: str, reason: str) -> None:
@@ -47,7 +48,7 @@ def test_a_wrong_arrow_is_seen(importer: str, imported: str, reason: str) -> Non
     [
         ("backlotfs.cli.main", "backlotfs.demo.command"),
         ("backlotfs.cli.main", "backlotfs.emulator.command"),
-        ("backlotfs.namespace.tree", "backlotfs.catalog.store"),
+        ("backlotfs.namespace.tree", "backlotfs.catalog.db.store"),
         ("backlotfs.kernel.operations", "backlotfs.errors"),
         ("backlotfs.kernel.operations", "fuse"),
         ("backlotfs.api.client", "requests"),
@@ -62,18 +63,18 @@ def test_every_kind_of_import_is_read() -> None:
     """Absolute, from the root, relative, inside a function, for types only."""
     source = (
         "import fuse\n"
-        "from backlotfs import clock\n"
+        "from backlotfs import errors\n"
         "from . import plan\n"
         "from ..api.records import Asset\n"
         "if TYPE_CHECKING:\n    from backlotfs.cli import main\n"
         "def late():\n    import backlotfs.emulator\n"
     )
-    assert imported_names(source, "backlotfs.reading.reader", is_package=False) == (
+    assert imported_names(source, "backlotfs.open_files.reader", is_package=False) == (
         "backlotfs.api.records",
         "backlotfs.cli",
-        "backlotfs.clock",
         "backlotfs.emulator",
-        "backlotfs.reading",
+        "backlotfs.errors",
+        "backlotfs.open_files",
         "fuse",
     )
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from backlotfs import events
-from backlotfs.events import EVENTS, Event
+from backlotfs.log import events
+from backlotfs.log.events import EVENTS, Event
 from tests.project.source_tree import PACKAGE, ROOT, source_files
 
 TEXT = (ROOT / "docs" / "logs.md").read_text("utf-8")

@@ -16,14 +16,14 @@ from click.testing import CliRunner
 from backlotfs.cli import commands
 from backlotfs.cli.mount_helper import helper, known_options
 from backlotfs.cli.mount_options import SETTABLE
-from backlotfs.kernel.signals import HANDLED
+from backlotfs.config.profile_keys import PROFILE_KEYS, ProfileKey
 from backlotfs.manual import facts
 from backlotfs.manual.__main__ import generated, man, write
 from backlotfs.manual.blocks import Code, texts_of
 from backlotfs.manual.commands import Command, all_commands, command_of, options_of
 from backlotfs.manual.details import DETAILS
 from backlotfs.manual.examples import COMMANDS, PROGRAM
-from backlotfs.profile_keys import PROFILE_KEYS, ProfileKey
+from backlotfs.mount.signals import HANDLED
 from tests.project import known_names
 from tests.project.source_tree import ROOT
 
@@ -139,7 +139,7 @@ def test_every_mount_option_is_shown(place: str, option: str) -> None:
 def test_every_profile_key_is_shown(place: str, key: ProfileKey) -> None:
     """With its meaning."""
     assert key.name in FILES[place]
-    assert key.meaning, f"say in backlotfs/profile_keys.py what {key.name} means"
+    assert key.meaning, f"say in backlotfs/config/profile_keys.py what {key.name} means"
 
 
 def test_the_exit_codes_and_errnos_are_where_they_are_met_first() -> None:

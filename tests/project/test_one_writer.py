@@ -1,4 +1,4 @@
-"""Commands write by `backlotfs.terminal` alone: no text of others reaches a terminal as it is."""
+"""Commands write by `log.terminal` alone: no text of others reaches a terminal as it is."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from tests.project.source_tree import ROOT, source_files
 
 #: Why these write by themselves.
 _EXCEPTIONS = {
-    "backlotfs/cli/background.py": "JSON for a pipe to its own parent",
     "backlotfs/cli/completion.py": "a script of click's, for a shell",
     "backlotfs/cli/doctor.py": "one coloured word before an escaped text",
 }

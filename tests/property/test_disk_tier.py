@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from backlotfs.reading.block_key import BlockKey
-from backlotfs.reading.disk.pins import Pin
-from backlotfs.reading.disk.tier import DiskTier
+from backlotfs.cache.block_key import BlockKey
+from backlotfs.cache.disk.pin_file import Pin
+from backlotfs.cache.disk.tier import DiskTier
+from tests.unit.cache.disk_blocks import BLOCK, block_of, budget_for, read
 from tests.unit.fakes import ManualClock
-from tests.unit.reading.disk_blocks import BLOCK, block_of, budget_for, read
 
 keys = st.builds(
     BlockKey,

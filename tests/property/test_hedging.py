@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backlotfs.reading.hedging import (
+from backlotfs.fetch.hedging import (
     ALLOWED_BYTES,
     ALLOWED_HEDGES,
     AT_ONCE,
@@ -18,8 +18,8 @@ from backlotfs.reading.hedging import (
     WINDOW_S,
     Hedger,
 )
-from backlotfs.reading.line import LineEstimate
-from backlotfs.remote.get_record import GetRecord, Outcome
+from backlotfs.fetch.link_estimate import LineEstimate
+from backlotfs.source.get_record import GetRecord, Outcome
 
 MB = 1_000_000
 BLOCK = 128 * 1024

@@ -19,11 +19,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from requests.adapters import BaseAdapter
 
-from backlotfs.clock import Deadline
+from backlotfs.concurrency.clock import Deadline
+from backlotfs.concurrency.interruptible_wait import Waiter
+from backlotfs.config.settings import Account, MountSettings
 from backlotfs.errors import BacklotError, ProtocolViolation
-from backlotfs.settings import Account, MountSettings
-from backlotfs.waiting import Waiter
-from backlotfs.wiring import Stack, build_stack
+from backlotfs.mount.stack import Stack, build_stack
 from tests.strategies import hostile_text
 from tests.support.manual_time import HurriedClock
 

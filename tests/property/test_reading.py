@@ -7,18 +7,18 @@ from unittest import mock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backlotfs import waiting
 from backlotfs.byterange import ByteRange
-from backlotfs.clock import Deadline
+from backlotfs.concurrency import interruptible_wait
+from backlotfs.concurrency.clock import Deadline
+from backlotfs.concurrency.interruptible_wait import Waiter
 from backlotfs.errors import RemoteUnavailable
-from backlotfs.reading import source_plans
-from backlotfs.reading.read_plan import PlanLimits
-from backlotfs.reading.reader import SourceReader
-from backlotfs.waiting import Waiter
+from backlotfs.open_files.reader import SourceReader
+from backlotfs.prefetch import registry
+from backlotfs.prefetch.planner import PlanLimits
 from tests.strategies import FileCase, file_cases, reads
 from tests.unit.fakes import HeldWorkers, ManualClock, expected_bytes, identity
-from tests.unit.reading.stack import ReadingStack
-from tests.unit.reading.steps import StepFetch
+from tests.unit.open_files.stack import ReadingStack
+from tests.unit.open_files.steps import StepFetch
 
 #: Of a scale that files of a few hundred bytes reach.
 SMALL = PlanLimits(
@@ -49,8 +49,8 @@ def test_reads_are_slices(data: st.DataObject, case: FileCase, failing: list[int
         return False
 
     with (
-        mock.patch.object(source_plans, "MIN_WINDOW_BYTES", 1),
-        mock.patch.object(waiting, "POLL_S", 0.0),
+        mock.patch.object(registry, "MIN_WINDOW_BYTES", 1),
+        mock.patch.object(interruptible_wait, "POLL_S", 0.0),
     ):
         stack.reader = SourceReader(
             stack.handles, stack.store, 1 << 20, clock=stack.clock, limits=SMALL

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backlotfs.api.signed_url import SignedUrl
-from backlotfs.redaction import MARK, redacted
+from backlotfs.log.redaction import MARK, redacted
 
 TOKEN = "PLANTED0123456789"
 #: Everything a URL may be sent with: our parser takes all of printable ASCII but the space.

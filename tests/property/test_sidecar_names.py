@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backlotfs.api.records import Asset
+from backlotfs.concurrency.interruptible_wait import Waiter
 from backlotfs.namespace.name_modes import NameMode, assign, key
 from backlotfs.namespace.naming import MAX_NAME_BYTES
 from backlotfs.namespace.sidecars import NamespaceWithSidecars
-from backlotfs.waiting import Waiter
 from tests.unit.fakes import asset, row
 from tests.unit.namespace.around import Around
 

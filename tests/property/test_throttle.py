@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backlotfs.remote.throttle import (
+from backlotfs.source.throttle import (
     LARGEST_STEP_BYTES,
     LEAST_STEP_BYTES,
     BandwidthLimit,

@@ -22,8 +22,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from backlotfs.control.client import ask
 from backlotfs.emulator import EmulatedAsset, Emulator, EmulatorSettings, Library
+from backlotfs.mount.control.client import ask
 from tests.soak.evidence import Evidence, Hostility
 from tests.soak.process_figures import Figures, look_at
 from tests.soak.profile_bad import URL_LIFE_S, spoil

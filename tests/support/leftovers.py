@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from backlotfs.kernel.mount_table import our_mounts
-from backlotfs.kernel.outside import look
+from backlotfs.kernel.probe_mount import look
 from tests.support.mounting import detach
 
 

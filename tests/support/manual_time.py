@@ -9,7 +9,7 @@ _LONGEST_SLEEP_S = 0.005
 
 
 class HurriedClock:
-    """Implements `backlotfs.clock.Clock`; any thread may call it.
+    """Implements `backlotfs.concurrency.clock.Clock`; any thread may call it.
 
     Backoffs are noted and cut short, so that a test of five attempts takes no seconds. The jump
     moves the wall clock and the monotonic clock alike.

@@ -7,8 +7,8 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from backlotfs.reading.concurrency import ConcurrencyController
-from backlotfs.remote.get_record import GetRecord, Outcome
+from backlotfs.fetch.concurrency_limit import ConcurrencyController
+from backlotfs.source.get_record import GetRecord, Outcome
 
 MB = 1_000_000
 MIB = 1024 * 1024

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from backlotfs.clock import Deadline
+from backlotfs.concurrency.clock import Deadline
+from backlotfs.concurrency.interruptible_wait import Waiter
+from backlotfs.config.settings import Account, MountSettings
 from backlotfs.emulator import EmulatedAsset, Emulator
-from backlotfs.settings import Account, MountSettings
-from backlotfs.waiting import Waiter
-from backlotfs.wiring import build_stack
+from backlotfs.mount.stack import build_stack
 from tests.support.expected_bytes import assert_equal_bytes, len_of, origin_bytes
 from tests.support.manual_time import HurriedClock
 from tests.support.request_log import ended_requests
@@ -23,7 +23,7 @@ _STEP_BYTES = 128 * 1024
 
 
 class UnmountedLibrary:
-    """An emulator's library through `backlotfs.wiring`; close it.
+    """An emulator's library through `backlotfs.mount.stack`; close it.
 
     Every operation has ``patience_s`` seconds, on the library's own clock, and more while it waits
     for an API credit.

@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 
 from backlotfs.api.records import Asset
 from backlotfs.byterange import ByteRange
-from backlotfs.catalog.rows import AssetRow
-from backlotfs.clock import Deadline, SystemClock
-from backlotfs.remote.identity import SourceIdentity
-from backlotfs.remote.range_fetcher import Landing
-from backlotfs.waiting import Waiter
-from backlotfs.workers import Workers
+from backlotfs.catalog.db.rows import AssetRow
+from backlotfs.concurrency.clock import Deadline, SystemClock
+from backlotfs.concurrency.interruptible_wait import Waiter
+from backlotfs.concurrency.workers import Workers
+from backlotfs.source.range_reader import Landing
+from backlotfs.source.version import SourceIdentity
 from tests.unit.api.manual_clock import ManualClock as ManualClock
 
 #: More than any step of a test takes; a gate that is not opened by then fails the test.
@@ -57,7 +57,7 @@ def expected_bytes(source: SourceIdentity, wanted: ByteRange) -> bytes:
 def fetch_at_once(
     identity: SourceIdentity, wanted: ByteRange, landing: Landing, deadline: Deadline
 ) -> None:
-    """A `reading.transfer.Fetch` that needs no network."""
+    """A `fetch.block_fetch.Fetch` that needs no network."""
     reached = wanted.start
     while reached < wanted.stop:
         reached = land(identity, reached, landing.room())
@@ -109,7 +109,7 @@ class HeldWorkers(Workers):
 
 
 class GatedFetch:
-    """A `reading.transfer.Fetch` that holds each GET until the test opens the gate."""
+    """A `fetch.block_fetch.Fetch` that holds each GET until the test opens the gate."""
 
     def __init__(self) -> None:
         self.gate = threading.Event()

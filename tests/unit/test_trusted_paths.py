@@ -16,11 +16,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from backlotfs import logs
+from backlotfs.cache.disk.tier import kept_budget
+from backlotfs.config.profile_file import write_profile
+from backlotfs.config.profiles import load_account
 from backlotfs.errors import BacklotError, CacheUnusable, SettingsError
-from backlotfs.profile_file import write_profile
-from backlotfs.profiles import load_account
-from backlotfs.reading.disk.tier import kept_budget
+from backlotfs.log import output
 from backlotfs.thumbnails.cache import Original, ThumbnailCache
 from backlotfs.thumbnails.picture import Picture
 from backlotfs.trusted_paths import (
@@ -31,9 +31,9 @@ from backlotfs.trusted_paths import (
     open_private_folder,
     read_secret,
 )
-from tests.unit.catalog_store.stores import open_store
+from tests.unit.cache.disk_blocks import BLOCK, tier_at
+from tests.unit.catalog_db.stores import open_store
 from tests.unit.fakes import ManualClock
-from tests.unit.reading.disk_blocks import BLOCK, tier_at
 from tests.unit.thumbnails.images import encoded
 
 STRANGER = 45002
@@ -83,7 +83,7 @@ def use_blocks(folder: Path) -> None:
 
 
 def use_log(folder: Path) -> None:
-    logs.configure(level="info", log_format="text", place=str(folder / "mount.log"))
+    output.configure(level="info", log_format="text", place=str(folder / "mount.log"))
 
 
 def use_profile(folder: Path) -> None:
@@ -425,7 +425,7 @@ def test_a_log_file_that_is_none(kind: Callable[[Path], None], tmp_path: Path) -
     kind(path)
     before = {found: mode_of(found) for found in tmp_path.rglob("*")}
     with pytest.raises(OSError, match=str(tmp_path)):
-        logs.configure(level="info", log_format="text", place=str(path))
+        output.configure(level="info", log_format="text", place=str(path))
     assert {found: mode_of(found) for found in tmp_path.rglob("*")} == before
 
 
@@ -543,7 +543,7 @@ def test_a_private_folder_is_closed_where_it_could_be_read(tmp_path: Path) -> No
 def test_a_log_that_was_rotated_is_made_as_the_first_was(tmp_path: Path) -> None:
     """0600; and what others put in its place is not written to: the lines are lost, not given."""
     path = tmp_path / "log" / "mount.log"
-    logs.configure(level="info", log_format="text", place=str(path))
+    output.configure(level="info", log_format="text", place=str(path))
     log = logging.getLogger("backlotfs.test")
     log.info("first")
     path.rename(path.with_suffix(".1"))
@@ -564,7 +564,7 @@ def test_a_log_file_that_was_open_to_others_is_closed(tmp_path: Path) -> None:
     path = tmp_path / "mount.log"
     path.write_text("before\n")
     path.chmod(0o666)
-    logs.configure(level="info", log_format="text", place=str(path))
+    output.configure(level="info", log_format="text", place=str(path))
     assert mode_of(path) == 0o600
     assert path.read_text() == "before\n"
 
@@ -573,7 +573,7 @@ def test_logs_may_go_through_links_of_ours_and_to_devices(tmp_path: Path) -> Non
     """``/dev/null``, a link to another disk, and a stream that is open already."""
     (tmp_path / "disk").mkdir(0o755)
     (tmp_path / "mount.log").symlink_to("disk/mount.log")
-    logs.configure(level="info", log_format="text", place=str(tmp_path / "mount.log"))
+    output.configure(level="info", log_format="text", place=str(tmp_path / "mount.log"))
     logging.getLogger("backlotfs.test").info("here")
     assert "here" in (tmp_path / "disk" / "mount.log").read_text()
     os.close(open_log(Path("/dev/null")))

@@ -14,7 +14,7 @@ ROOT_INODE = 1
 
 
 class Row(Protocol):
-    """What a layout needs of an asset: a `catalog.rows.AssetRow`."""
+    """What a layout needs of an asset: a `catalog.db.rows.AssetRow`."""
 
     @property
     def embed_code(self) -> str:

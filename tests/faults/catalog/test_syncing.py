@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from backlotfs.clock import Deadline
+from backlotfs.concurrency.clock import Deadline
+from backlotfs.config.settings import Account, MountSettings
 from backlotfs.emulator import EmulatedAsset, Emulator, Fault
 from backlotfs.errors import BacklotError
-from backlotfs.settings import Account, MountSettings
-from backlotfs.wiring import build_stack
+from backlotfs.mount.stack import build_stack
 from tests.conftest import Serve
 from tests.faults.conftest import Unmounted
 from tests.support.deadlines import wait_until

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from backlotfs.control.client import ask
 from backlotfs.emulator import EmulatedAsset, Emulator, Fault, FaultRule
+from backlotfs.mount.control.client import ask
 from tests.conftest import MountIt, Serve
 from tests.support.deadlines import wait_until
 from tests.support.made_assets import video

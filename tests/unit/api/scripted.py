@@ -19,10 +19,10 @@ from requests.structures import CaseInsensitiveDict
 from backlotfs.api.client import ApiClient
 from backlotfs.api.credentials import Credentials
 from backlotfs.api.rate_limiter import CREDIT_WAIT_S, ApiRateLimiter
-from backlotfs.clock import Deadline
+from backlotfs.concurrency.clock import Deadline
 from backlotfs.errors import BacklotError
-from backlotfs.wire.retrying import RetryPolicy
-from backlotfs.wire.sessions import open_session
+from backlotfs.http.backoff import RetryPolicy
+from backlotfs.http.sessions import open_session
 from tests.unit.api.manual_clock import ManualClock
 
 KEY = "AbCdEfGhIjKlMnOpQrStUvWxYz01.KEYid"

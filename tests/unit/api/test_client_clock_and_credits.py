@@ -15,8 +15,8 @@ from backlotfs.errors import (
     HostUnreachable,
     RateLimited,
 )
-from backlotfs.wire.breaker import LIMIT, REST_S
-from backlotfs.wire.retrying import RetryPolicy
+from backlotfs.http.backoff import RetryPolicy
+from backlotfs.http.circuit_breaker import LIMIT, REST_S
 from tests.unit.api.scripted import GOOD, E, ask, refused, reply, said, scripted
 
 

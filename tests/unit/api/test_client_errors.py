@@ -8,7 +8,7 @@ import traceback
 import pytest
 
 from backlotfs.api.transport import MAX_BODY_BYTES
-from backlotfs.clock import Deadline
+from backlotfs.concurrency.clock import Deadline
 from backlotfs.errors import (
     BacklotError,
     ClockSkewed,
@@ -17,7 +17,7 @@ from backlotfs.errors import (
     ProtocolViolation,
     RemoteUnavailable,
 )
-from backlotfs.wire.retrying import RetryPolicy
+from backlotfs.http.backoff import RetryPolicy
 from tests.unit.api.scripted import GOOD, SECRET, E, Reply, Step, ask, refused, said, scripted
 
 HTML = Reply(200, b"<html>oops</html>", {"Content-Type": "text/html"})

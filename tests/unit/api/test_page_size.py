@@ -10,7 +10,7 @@ import requests
 
 from backlotfs.api.client import ApiClient
 from backlotfs.api.page_size import PageSize
-from backlotfs.clock import Deadline
+from backlotfs.concurrency.clock import Deadline
 from backlotfs.errors import AnswerTimedOut, DeadlineExceeded
 from tests.unit.api.scripted import Reply, reply, said, scripted
 

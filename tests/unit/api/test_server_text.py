@@ -14,7 +14,7 @@ import pytest
 from backlotfs.api.answers import Answer, refusal
 from backlotfs.api.server_text import MAX_WORDS, message_of, one_line, plain_words
 from backlotfs.errors import RateLimited
-from backlotfs.wire.s3_error import parse_s3_error
+from backlotfs.http.s3_error import parse_s3_error
 
 #: As a key of S3 and a signature of ours look.
 SECRET = "abcd-EFGH_ijklmnop0123456789qrstuvWXYZ12"

@@ -16,9 +16,9 @@ import urllib3
 from backlotfs.api.answers import Answer
 from backlotfs.api.connection_failures import explain
 from backlotfs.api.transport import LastingFailure, fetch
-from backlotfs.clock import Deadline, SystemClock
+from backlotfs.concurrency.clock import Deadline, SystemClock
 from backlotfs.errors import BacklotError, DeadlineExceeded, RemoteUnavailable
-from backlotfs.wire.sessions import open_session
+from backlotfs.http.sessions import open_session
 
 Serve = Callable[[list[bytes]], str]
 

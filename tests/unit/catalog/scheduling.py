@@ -9,13 +9,13 @@ from collections.abc import Callable
 
 from backlotfs.api.rate_limiter import ApiRateLimiter, Priority, Turn
 from backlotfs.api.rate_status import RateStatus
+from backlotfs.catalog.db.rows import AssetRow
 from backlotfs.catalog.probe_scheduler import PROBE_THREADS, ProbeScheduler
-from backlotfs.catalog.rows import AssetRow
-from backlotfs.catalog.source_book import SourceBook
-from backlotfs.clock import Deadline
+from backlotfs.catalog.versions import SourceBook
+from backlotfs.concurrency.clock import Deadline
+from backlotfs.concurrency.workers import Workers
 from backlotfs.errors import RateLimited
-from backlotfs.remote.identity import SourceIdentity
-from backlotfs.workers import Workers
+from backlotfs.source.version import SourceIdentity
 from tests.unit.fakes import HeldWorkers, ManualClock, identity, row
 from tests.unit.rate_limiter.model_server import ModelServer
 

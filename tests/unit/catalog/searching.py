@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from backlotfs.catalog.caption_crawl import CaptionCrawl
+from backlotfs.catalog.caption_backfill import CaptionCrawl
+from backlotfs.catalog.db.rows import AssetRow
 from backlotfs.catalog.library import AssetFilter
-from backlotfs.catalog.rows import AssetRow
-from backlotfs.clock import Deadline
+from backlotfs.concurrency.clock import Deadline
 from backlotfs.errors import NoSuchEntry
-from tests.unit.catalog_store.stores import made, open_store, walk
+from tests.unit.catalog_db.stores import made, open_store, walk
 from tests.unit.fakes import InlineWorkers, ManualClock, row
 
 

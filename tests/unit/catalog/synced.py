@@ -9,10 +9,10 @@ from pathlib import Path
 
 from backlotfs.api.records import Asset, AssetPage, DeletedAsset, DeletedPage, Label
 from backlotfs.catalog.catalog import Catalog, Change
+from backlotfs.catalog.db.store import CatalogStore
 from backlotfs.catalog.library import AssetFilter
-from backlotfs.catalog.store import CatalogStore
 from backlotfs.catalog.sync import Synchronizer
-from backlotfs.clock import Deadline
+from backlotfs.concurrency.clock import Deadline
 from backlotfs.errors import BacklotError
 from backlotfs.namespace.given_names import give_names
 from backlotfs.namespace.inodes import inode_of

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from backlotfs.catalog import catalog as catalog_module
-from backlotfs.catalog.rows import SourceRecord, StoreUnavailable
+from backlotfs.catalog.db.rows import SourceRecord, StoreUnavailable
 from backlotfs.errors import CredentialsRefused, RemoteUnavailable
 from tests.unit.catalog.synced import SyncedCatalog
 from tests.unit.fakes import PATIENCE_S, asset

@@ -14,9 +14,9 @@ import pytest
 from backlotfs.api import listing_limits
 from backlotfs.api.listing_limits import MAX_IDLE_PAGES, EndlessListing, ListingLimits
 from backlotfs.api.records import AssetPage, DeletedPage, Label
-from backlotfs.catalog.store import CatalogStore
+from backlotfs.catalog.db.store import CatalogStore
 from backlotfs.catalog.sync import MAX_NAMED, Synced, Synchronizer
-from backlotfs.clock import Deadline
+from backlotfs.concurrency.clock import Deadline
 from backlotfs.namespace.inodes import inode_of
 from tests.unit.api.scripted import Reply, reply, scripted
 from tests.unit.fakes import ManualClock, asset

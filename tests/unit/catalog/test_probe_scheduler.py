@@ -8,8 +8,8 @@ import pytest
 
 from backlotfs.api.rate_limiter import Priority
 from backlotfs.catalog import probe_scheduler
+from backlotfs.catalog.db.rows import StoreUnavailable
 from backlotfs.catalog.probe_scheduler import BACKGROUND_PROBES, LISTINGS, MOST_PROBES, REST_S
-from backlotfs.catalog.rows import StoreUnavailable
 from backlotfs.errors import (
     BacklotError,
     Interrupted,

@@ -5,9 +5,9 @@ Else an open file could, in between, have the kernel cut the new size at its own
 
 from __future__ import annotations
 
-from backlotfs.catalog.rows import AssetRow
-from backlotfs.catalog.source_book import SourceBook
-from backlotfs.remote.identity import SourceIdentity
+from backlotfs.catalog.db.rows import AssetRow
+from backlotfs.catalog.versions import SourceBook
+from backlotfs.source.version import SourceIdentity
 from tests.unit.fakes import ManualClock, identity, probed_row, row
 
 V1, V2 = identity("E1"), identity("E1", etag='"v2"')

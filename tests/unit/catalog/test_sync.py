@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from backlotfs.api.records import DeletedAsset, Label
-from backlotfs.catalog.rows import EmptyWalkDoubted
+from backlotfs.catalog.db.rows import EmptyWalkDoubted
 from backlotfs.catalog.sync import FULL_WALK_S, OVERLAP_S, Synced
 from backlotfs.errors import NoSuchEntry, ProtocolViolation, RemoteUnavailable
 from tests.unit.catalog.synced import SyncedCatalog

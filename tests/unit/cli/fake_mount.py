@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from backlotfs.control.client import NoAnswer
+from backlotfs.mount.control.client import NoAnswer
 
 KIB = 1024
 
@@ -31,7 +31,7 @@ class FakeMount:
         return path
 
     def ask(self, place: Path, command: str, *, path: str = "", **more: Any) -> dict[str, Any]:
-        """As `control.client.ask`."""
+        """As `mount.control.client.ask`."""
         assert place == self.place
         if command in ("pin", "unpin", "pins"):
             return self._pins(command, path, more)

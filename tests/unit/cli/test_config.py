@@ -12,9 +12,9 @@ from click.testing import CliRunner, Result
 
 from backlotfs.cli import commands as backlotfs
 from backlotfs.cli.config import config
+from backlotfs.config.profiles import load_account
 from backlotfs.emulator import Emulator
 from backlotfs.errors import CredentialsRefused, RemoteUnavailable, SettingsError
-from backlotfs.profiles import load_account
 from tests.conftest import Serve
 from tests.support.made_assets import video
 

@@ -9,10 +9,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from backlotfs.cli.doctor import doctor as command
+from backlotfs.config.settings import Account
 from backlotfs.doctor.finding import Verdict
 from backlotfs.doctor.library import check_clock, check_tls
 from backlotfs.emulator import Emulator
-from backlotfs.settings import Account
 from tests.conftest import Serve
 from tests.support import commands
 from tests.support.made_assets import video

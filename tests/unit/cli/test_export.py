@@ -12,11 +12,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from backlotfs.cli.export import ExportIncomplete, NothingThere, export
-from backlotfs.cli.transfer_bar import TransferBar, in_words
+from backlotfs.cli.transfer_bar import TransferBar
 from backlotfs.cli.verify import CopyDiffers, verify
 from backlotfs.errors import SettingsError
 from backlotfs.export.destination import WORKSPACE, Workspace
-from backlotfs.namespace.notice import Notice
+from backlotfs.log.terminal import in_words
+from backlotfs.namespace.incomplete_notice import Notice
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from backlotfs.api.listing_limits import EndlessListing
 from backlotfs.api.records import Asset, AssetPage, Source
 from backlotfs.api.signed_url import SignedUrl
-from backlotfs.clock import Deadline
+from backlotfs.concurrency.clock import Deadline
 from backlotfs.errors import NoSuchEntry, SourceMissing
 from tests.unit.fakes import asset
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from backlotfs.cli import background
-from backlotfs.cli.background import NobodyWaits, Outcome, Ready
-from backlotfs.cli.serving import outcome_of
+from backlotfs.config.settings import MIB, MountSettings
 from backlotfs.errors import CredentialsRefused, SettingsError
-from backlotfs.settings import MIB, MountSettings
+from backlotfs.mount import background
+from backlotfs.mount.background import NobodyWaits, Outcome, Ready
+from backlotfs.mount.serve import outcome_of
 
 MODULE = import_module("backlotfs.cli.mount")
 CREDENTIALS = {"BACKLOT_API_KEY": "KEY.suffix", "BACKLOT_API_SECRET": "s3cret"}
@@ -192,7 +192,7 @@ def test_a_foreground_mount_that_fails(
     bare: bool,
 ) -> None:
     """People get a bare line; what is read by programs gets it as a line of the log."""
-    monkeypatch.setattr(MODULE.logs, "stderr_is_the_journals", lambda _environ: in_journal)
+    monkeypatch.setattr(MODULE.output, "stderr_is_the_journals", lambda _environ: in_journal)
     command.error = CredentialsRefused("the API refuses the key")
     result = command.run("-f", "--log-format", log_format)
     assert result.exception is not None
@@ -202,14 +202,14 @@ def test_a_foreground_mount_that_fails(
 
 def test_in_the_background(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is mounted where, and where its log is; no secret."""
-    monkeypatch.setattr(MODULE.logs, "default_place", lambda name: f"/state/{name}.log")
+    monkeypatch.setattr(MODULE.output, "default_place", lambda name: f"/state/{name}.log")
     result = command.run("--api-url", "http://api")
     assert result.output == (
         f"mounted backlot:api on {command.place.resolve()}; its log is in /state/mnt.log\n"
     )
     command.more = "the sizes of 703 files are not known yet"
     assert command.run().output.endswith("mnt.log\nthe sizes of 703 files are not known yet\n")
-    monkeypatch.setattr(MODULE.logs, "default_place", lambda _name: "syslog")
+    monkeypatch.setattr(MODULE.output, "default_place", lambda _name: "syslog")
     assert "the journal (or syslog)" in command.run().output
 
 

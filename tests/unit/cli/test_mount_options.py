@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from backlotfs.cli.mount_options import apply_mount_options
+from backlotfs.config.settings import Account, MountSettings
 from backlotfs.errors import SettingsError
-from backlotfs.settings import Account, MountSettings
 
 BASE = MountSettings(Account("http://api", "k", "s"), Path("/mnt"), Path("/cache"))
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from backlotfs.control.client import NoAnswer
 from backlotfs.errors import BacklotError
+from backlotfs.mount.control.client import NoAnswer
 from tests.unit.cli.fake_mount import KIB, FakeMount
 
 PIN = import_module("backlotfs.cli.pin")

@@ -24,7 +24,7 @@ from backlotfs.cli.progress import (
     noting_credits,
     wait_for,
 )
-from backlotfs.control.client import AnswerLate, NoAnswer
+from backlotfs.mount.control.client import AnswerLate, NoAnswer
 from tests.unit.fakes import PATIENCE_S, ManualClock
 
 MODULE = import_module("backlotfs.cli.progress")

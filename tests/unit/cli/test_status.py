@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from backlotfs.cli.mountpoints import the_mount
-from backlotfs.control.client import AnswerLate, NoAnswer
 from backlotfs.errors import FuseUnusable, SettingsError
 from backlotfs.kernel.mount_table import FUSE_TYPE, MountEntry
+from backlotfs.mount.control.client import AnswerLate, NoAnswer
 
 MODULE = import_module("backlotfs.cli.status")
 MOUNTPOINTS = import_module("backlotfs.cli.mountpoints")

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from backlotfs.control.client import NoAnswer
 from backlotfs.errors import BacklotError
+from backlotfs.mount.control.client import NoAnswer
 from tests.unit.thumbnails.images import encoded
 
 COMMAND = import_module("backlotfs.cli.thumbnails")
@@ -36,7 +36,7 @@ class FakeMount:
         return path
 
     def ask(self, place: Path, command: str, *, timeout_s: float, path: str) -> dict[str, Any]:
-        """As `control.client.ask`."""
+        """As `mount.control.client.ask`."""
         assert (place, command) == (self.place, "preview")
         assert timeout_s > 30.0  # longer than the mount takes to fail
         self.asked.append(path)

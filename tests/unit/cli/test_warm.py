@@ -14,8 +14,8 @@ from click.testing import CliRunner, Result
 
 from backlotfs.cli.mounted_files import MountedFile, mounted_files
 from backlotfs.cli.warm_run import Warmed, WarmRun
-from backlotfs.control.client import NoAnswer
 from backlotfs.errors import BacklotError, SettingsError
+from backlotfs.mount.control.client import NoAnswer
 from tests.unit.cli.fake_mount import KIB, FakeMount
 from tests.unit.fakes import PATIENCE_S
 

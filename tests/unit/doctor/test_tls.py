@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import trustme
 
+from backlotfs.config.settings import Account
 from backlotfs.doctor.finding import Verdict
 from backlotfs.doctor.library import CERTIFICATE_DAYS, check_tls
-from backlotfs.settings import Account
 
 
 @contextlib.contextmanager

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from backlotfs.clock import Deadline
+from backlotfs.concurrency.clock import Deadline
+from backlotfs.concurrency.interruptible_wait import Waiter, WouldWait
 from backlotfs.errors import (
     BadHandle,
     ContentChanged,
@@ -21,15 +22,14 @@ from backlotfs.errors import (
     NotSupported,
     RemoteUnavailable,
 )
+from backlotfs.kernel.deadlines import Patience
 from backlotfs.kernel.device_loop import UnsettledLookups
 from backlotfs.kernel.operations import BacklotOperations
-from backlotfs.kernel.patience import Patience
 from backlotfs.namespace.attributes import Attributes, Totals
 from backlotfs.namespace.namespace import Entry, Version
-from backlotfs.reading.page_cache import OpenMode
-from backlotfs.reading.reader import Opened
-from backlotfs.remote.identity import SourceIdentity
-from backlotfs.waiting import Waiter, WouldWait
+from backlotfs.open_files.page_cache_policy import OpenMode
+from backlotfs.open_files.reader import Opened
+from backlotfs.source.version import SourceIdentity
 from tests.unit.fakes import ManualClock, identity
 
 FILE = Attributes(inode=9, mode=stat.S_IFREG | 0o444, nlink=1, size=513, mtime_s=5)

@@ -10,12 +10,12 @@ from functools import partial
 import pytest
 
 from backlotfs.byterange import ByteRange
+from backlotfs.cache.block_pool import Block, BlockPool
 from backlotfs.errors import BadHandle, ContentChanged
+from backlotfs.fetch.pending_read import Demand
 from backlotfs.kernel.device import Device, ReadRequest
 from backlotfs.kernel.read_requests import ReadRequests
-from backlotfs.reading.block_pool import Block, BlockPool
-from backlotfs.reading.demand import Demand
-from backlotfs.reading.read_counts import ReadCounts
+from backlotfs.open_files.metrics import ReadCounts
 from tests.support.deadlines import wait_until
 from tests.unit.fakes import ManualClock, in_threads, join_all
 

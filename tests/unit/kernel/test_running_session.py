@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from backlotfs.clock import SystemClock
+from backlotfs.concurrency.clock import SystemClock
 from backlotfs.errors import FuseUnusable
 from backlotfs.kernel import session as session_module
 from backlotfs.kernel.session import Memory, MountOptions, MountSession

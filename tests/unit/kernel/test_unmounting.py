@@ -18,7 +18,7 @@ import pytest
 from backlotfs.errors import FuseUnusable
 from backlotfs.kernel import unmounting
 from backlotfs.kernel.mount_table import FUSE_TYPE, MountEntry
-from backlotfs.kernel.outside import Look
+from backlotfs.kernel.probe_mount import Look
 from backlotfs.kernel.unmounting import MountBusy, clear_dead, detach, holders, is_dead, unmount
 
 OURS = MountEntry("/mnt/x", FUSE_TYPE, "backlot:x", frozenset())

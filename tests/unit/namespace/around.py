@@ -9,9 +9,9 @@ from concurrent.futures import Future
 from types import MappingProxyType
 
 from backlotfs.api.records import Asset, Label
+from backlotfs.catalog.db.rows import AssetRow
 from backlotfs.catalog.library import Library
-from backlotfs.catalog.rows import AssetRow
-from backlotfs.catalog.source_book import KnownSource
+from backlotfs.catalog.versions import KnownSource
 from backlotfs.errors import BacklotError
 from backlotfs.namespace.name_modes import NameMode
 from backlotfs.namespace.namespace import Namespace, UnsizedRules

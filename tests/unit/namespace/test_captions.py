@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from backlotfs.catalog.store_captions import Caption
+from backlotfs.catalog.db.captions import Caption
+from backlotfs.concurrency.interruptible_wait import Waiter
 from backlotfs.errors import NoSuchEntry, NotSupported
 from backlotfs.namespace.name_modes import NameMode
 from backlotfs.namespace.namespace import Namespace
 from backlotfs.namespace.shared_thumbnails import namespace_class
 from backlotfs.namespace.sidecars import NamespaceWithSidecars, sidecar_inode
-from backlotfs.waiting import Waiter
 from tests.unit.fakes import row, waiter
 from tests.unit.namespace.around import Around
 

@@ -7,7 +7,7 @@ import stat
 import pytest
 
 from backlotfs.api.records import Label
-from backlotfs.catalog.source_book import KnownSource
+from backlotfs.catalog.versions import KnownSource
 from backlotfs.errors import (
     BacklotError,
     DeadlineExceeded,

@@ -10,7 +10,8 @@ from dataclasses import replace
 import pytest
 
 from backlotfs.api.records import Asset, Label
-from backlotfs.catalog.rows import AssetRow
+from backlotfs.catalog.db.rows import AssetRow
+from backlotfs.concurrency.interruptible_wait import Waiter
 from backlotfs.errors import (
     BacklotError,
     Interrupted,
@@ -26,7 +27,6 @@ from backlotfs.namespace.shared_thumbnails import (
     Wanted,
     namespace_class,
 )
-from backlotfs.waiting import Waiter
 from tests.unit.fakes import asset, probed_row, row, waiter
 from tests.unit.namespace.around import Around
 

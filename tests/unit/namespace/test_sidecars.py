@@ -8,11 +8,11 @@ import stat
 import pytest
 
 from backlotfs.api.records import Label
+from backlotfs.concurrency.interruptible_wait import Waiter
 from backlotfs.errors import NoSuchEntry, NotADirectory, NotSupported
 from backlotfs.namespace.name_modes import NameMode
 from backlotfs.namespace.namespace import Namespace
 from backlotfs.namespace.sidecars import NamespaceWithSidecars, sidecar_inode
-from backlotfs.waiting import Waiter
 from tests.unit.fakes import probed_row, row, waiter
 from tests.unit.namespace.around import KNOWN, Around
 

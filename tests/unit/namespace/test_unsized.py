@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import pytest
 
-from backlotfs.catalog.source_book import KnownSource
+from backlotfs.catalog.versions import KnownSource
+from backlotfs.concurrency.interruptible_wait import refuse_to_wait
 from backlotfs.errors import BacklotError, NoSuchEntry, RemoteUnavailable, SizeUnknown
+from backlotfs.namespace.incomplete_notice import Notice
 from backlotfs.namespace.namespace import Entry, Treatment
-from backlotfs.namespace.notice import Notice
-from backlotfs.waiting import refuse_to_wait
 from tests.unit.fakes import identity, probed_row, row, waiter
 from tests.unit.namespace.around import KNOWN, Around
 

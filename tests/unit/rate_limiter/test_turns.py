@@ -10,7 +10,7 @@ import pytest
 
 from backlotfs.api.rate_limiter import ApiRateLimiter, Priority
 from backlotfs.api.rate_status import RateStatus
-from backlotfs.clock import Deadline, SystemClock
+from backlotfs.concurrency.clock import Deadline, SystemClock
 from backlotfs.errors import Interrupted, RateLimited
 from tests.support.deadlines import wait_until
 from tests.unit.fakes import ManualClock

@@ -16,7 +16,7 @@ from tests.unit.rate_limiter.model_server import ModelServer, Verdict
 
 
 class VirtualTime:
-    """Implements `backlotfs.clock.Clock`; time passes from event to event."""
+    """Implements `backlotfs.concurrency.clock.Clock`; time passes from event to event."""
 
     def __init__(self) -> None:
         self._now_s = 1000.0

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from backlotfs.clock import Deadline
+from backlotfs.concurrency.clock import Deadline
+from backlotfs.concurrency.interruptible_wait import Waiter
 from backlotfs.errors import (
     BacklotError,
     FalseAnswer,
@@ -21,7 +22,6 @@ from backlotfs.namespace.shared_thumbnails import Wanted
 from backlotfs.thumbnails import shared
 from backlotfs.thumbnails.picture import png_texts
 from backlotfs.thumbnails.shared import FAILED_S, REFUSED_S, REST_S, SharedPictures
-from backlotfs.waiting import Waiter
 from tests.unit.fakes import PATIENCE_S, ManualClock
 from tests.unit.thumbnails.images import encoded, opened
 

@@ -1,0 +1,131 @@
+"""Blocks out of their slots, into the caller's buffers, verified.
+
+The slots are looked up under the lock and read without it. Where a block does not verify, its row
+is looked at again: if the slot was given to another meanwhile it is a plain miss, otherwise damage,
+and the slot is freed.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from backlotfs.cache.block_key import BlockKey
+from backlotfs.cache.disk.key_hash import SourceTag, source_tag
+from backlotfs.cache.disk.slab_files import SlabFiles
+from backlotfs.cache.disk.slot_table import Row
+from backlotfs.log import events
+
+log = logging.getLogger(__name__)
+
+#: Neighbours read by one system call at most (the kernel's limit is 1024).
+_LONGEST_RUN = 64
+
+
+class _Hit(NamedTuple):
+    at: int
+    tag: SourceTag
+    number: int
+    slot: int
+    row: Row
+
+
+class BlockReader:
+    """Reads; any number of threads at a time. The counters are in blocks."""
+
+    def __init__(
+        self, path: Path, files: SlabFiles, lock: threading.Lock, tell: Callable[[OSError], None]
+    ) -> None:
+        """Put the parts together.
+
+        :param path: of the folder, for the log.
+        :param lock: guards the table of ``files``; never held while the disk works.
+        :param tell: told what the disk answered; it is a miss all the same.
+        """
+        self.hits = self.misses = self.damaged = 0
+        self._files = files
+        self._table = files.table
+        self._lock = lock
+        self._tell = tell
+        self._path = path
+        self._said = False
+
+    def read(self, keys: Sequence[BlockKey], buffers: Sequence[memoryview]) -> list[int | None]:
+        """Fill the buffers; returns the blocks' lengths, None for those that are not here."""
+        lengths: list[int | None] = [None] * len(keys)
+        with self._lock:
+            hits = self._look_up(keys, buffers)
+        damaged: list[_Hit] = []
+        for run in _runs(hits, buffers, self._files.block_bytes):
+            damaged += self._read_run(run, buffers, lengths)
+        with self._lock:
+            found = len(keys) - lengths.count(None)
+            self.hits += found
+            self.misses += len(keys) - found
+            for hit in damaged:
+                here = self._table.find(hit.tag.word, hit.number) == hit.slot
+                if here and self._table.row(hit.slot) == hit.row:
+                    self._table.drop(hit.slot)
+                    self.damaged += 1
+        if self.damaged and not self._said:
+            self._said = True  # once: a kill may have torn a few, and `stats` counts them
+            events.DISK_SPOILED.log(log, path=self._path)
+        return lengths
+
+    def _look_up(self, keys: Sequence[BlockKey], buffers: Sequence[memoryview]) -> list[_Hit]:
+        hits: list[_Hit] = []
+        table = self._table
+        table.advance()
+        for at, (embed_code, validator, number) in enumerate(keys):
+            tag = source_tag(embed_code, validator)
+            slot = table.find(tag.word, number)
+            if slot < 0:
+                continue
+            row = table.row(slot)
+            if 0 < row.length <= min(self._files.block_bytes, len(buffers[at])):
+                table.touch(slot)
+                hits.append(_Hit(at, tag, number, slot, row))
+            else:
+                table.drop(slot)
+                self.damaged += 1
+        return hits
+
+    def _read_run(
+        self, run: list[_Hit], buffers: Sequence[memoryview], lengths: list[int | None]
+    ) -> list[_Hit]:
+        """Read neighbours; returns those that do not verify."""
+        into = [buffers[hit.at] for hit in run]
+        into[-1] = into[-1][: run[-1].row.length]
+        try:
+            self._files.read(run[0].slot, into)
+        except OSError as error:
+            self._tell(error)  # what was not read does not verify
+        failed = []
+        for hit in run:
+            length, checksum = hit.row
+            if hit.tag.checksum(hit.number, buffers[hit.at][:length]) == checksum:
+                lengths[hit.at] = length
+            else:
+                failed.append(hit)
+        return failed
+
+
+def _runs(
+    hits: list[_Hit], buffers: Sequence[memoryview], block_bytes: int
+) -> Iterator[list[_Hit]]:
+    """Hits whose slots follow one another and whose buffers, but for the last, are whole blocks."""
+    run: list[_Hit] = []
+    for hit in hits:
+        if run and (
+            hit.slot != run[-1].slot + 1
+            or len(buffers[run[-1].at]) != block_bytes
+            or len(run) == _LONGEST_RUN
+        ):
+            yield run
+            run = []
+        run.append(hit)
+    if run:
+        yield run

@@ -1,0 +1,132 @@
+"""Blocks into slots, rows after them, and what to do when the disk will not.
+
+A disk without room for a new slot makes the tier live with the slots it has; one that cannot even
+write those, or fails, is left alone for `REST_S`. The log says it once for each kind of trouble.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from backlotfs.cache.disk.key_hash import source_tag
+from backlotfs.cache.disk.slab_files import SlabFiles
+from backlotfs.cache.disk.slot_table import Row
+from backlotfs.cache.disk.write_queue import PendingBlock
+from backlotfs.concurrency.clock import Clock
+from backlotfs.log import events
+
+log = logging.getLogger(__name__)
+
+#: Seconds a disk that refused a write is not written to, or not asked for more room.
+REST_S = 60.0
+#: The order of use is saved this often while blocks are written (and at the end).
+_SAVE_EVERY_S = 60.0
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class BlockWriter:
+    """Writes blocks. `write` runs on the queue's thread, the rest on any.
+
+    :ivar evicted: blocks that went for others.
+    """
+
+    def __init__(self, path: Path, files: SlabFiles, lock: threading.Lock, clock: Clock) -> None:
+        """Put the parts together.
+
+        :param path: of the folder, for the log.
+        :param lock: guards the table of ``files``; never held while the disk works.
+        """
+        self.evicted = 0
+        self._path = path
+        self._files = files
+        self._table = files.table
+        self._lock = lock
+        self._clock = clock
+        self._rest_until_s = self._no_growth_until_s = -1.0
+        self._saved_at_s = clock.monotonic()
+        self._told: set[int | None] = set()
+
+    @property
+    def resting(self) -> bool:
+        """Whether the disk is left alone for now."""
+        return self._clock.monotonic() < self._rest_until_s
+
+    def write(self, batch: Sequence[PendingBlock]) -> None:
+        """Give each block a slot and write it; those for which that fails are simply not kept."""
+        for pending in batch:
+            self._write(pending)
+        self.save_changes()
+        now_s = self._clock.monotonic()
+        if now_s - self._saved_at_s >= _SAVE_EVERY_S:
+            self._saved_at_s = now_s
+            self.save_all()
+
+    def _write(self, pending: PendingBlock) -> None:
+        key, table = pending.key, self._table
+        tag = source_tag(key.embed_code, key.validator)
+        now_s = self._clock.monotonic()
+        with self._lock:
+            if now_s >= self._no_growth_until_s:
+                table.limit = table.capacity
+            if pending.unwanted or table.find(tag.word, key.number) >= 0:
+                return
+            table.advance()
+            held = table.held
+            slot = table.allocate()
+            self.evicted += held - table.held
+        if slot is None:
+            return
+        try:
+            self._files.write(slot, pending.block)
+        except OSError as error:
+            self._give_back(slot, error, now_s)
+            return
+        with self._lock:
+            if pending.unwanted:
+                table.drop(slot)
+            else:
+                row = Row(len(pending.block), pending.checksum)
+                table.fill(slot, tag.word, key.number, row)
+
+    def save_changes(self) -> None:
+        """Write the rows and heads that were changed since the last time."""
+        table = self._table
+        with self._lock:
+            rows, table.dirty_rows = table.dirty_rows, set()
+            heads, table.dirty_heads = table.dirty_heads, set()
+        try:
+            self._files.save(sorted(rows), sorted(heads))
+        except OSError as error:
+            self._rest(error)
+
+    def save_all(self) -> None:
+        """Write all rows and heads, and with them the order of use."""
+        try:
+            self._files.save_all()
+        except OSError as error:
+            self._rest(error)
+
+    def tell(self, error: OSError) -> None:
+        """One warning for each kind of error."""
+        if error.errno not in self._told:
+            self._told.add(error.errno)
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            events.DISK_TROUBLE.log(log, path=self._path, reason=reason)
+
+    def _give_back(self, slot: int, error: OSError, now_s: float) -> None:
+        with self._lock:
+            stopped_growing = self._table.retract(slot)
+        if stopped_growing and error.errno in _NO_ROOM:
+            self._no_growth_until_s = now_s + REST_S
+            self.tell(error)
+        else:
+            self._rest(error)
+
+    def _rest(self, error: OSError) -> None:
+        self._rest_until_s = self._clock.monotonic() + REST_S
+        self.tell(error)

@@ -1,0 +1,156 @@
+"""The tier's files: the slab, the index beside it, and the table that is read from them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+from collections.abc import Sequence
+
+from xxhash import xxh3_64_intdigest
+
+from backlotfs.cache.disk.locked_directory import ClaimedFolder
+from backlotfs.cache.disk.slot_table import MOST_SLOTS, ROW_BYTES, SlotTable
+from backlotfs.errors import CacheUnusable
+
+#: Of the index; what was written by any other is begun anew.
+FORMAT_VERSION = 1
+
+_HEADER = struct.Struct("=8sIIQ")  # magic, version, block bytes, checksum of those before
+_MAGIC = b"backlot\n"
+_ROWS_AT = 4096
+#: What a file system needs to know where the bytes are (ext4: 4 KiB for each 340 extents), and the
+#: round-up of the small files.
+_OVERHEAD_BYTES = 64 * 1024
+_OVERHEAD_SHARE = 1024
+#: Up to so many slots (4 GiB of blocks) chains are made anew at each start, which takes some 50 ms:
+#: a kill between the writing of rows and of heads hides neighbours of what was being saved.
+RELINKED_SLOTS = 65_536
+
+
+def capacity_of(budget_bytes: int, block_bytes: int) -> int:
+    """Slots that fit, with their rows, heads and what the file system adds; may be 0."""
+    room = budget_bytes - budget_bytes // _OVERHEAD_SHARE - _OVERHEAD_BYTES - _ROWS_AT
+    slots = max(0, room // (block_bytes + ROW_BYTES + 4))
+    while slots and slots * (block_bytes + ROW_BYTES) + 4 * _heads_of(slots) > room:
+        slots -= max(1, slots // 1000)  # heads are a power of two in number
+    return min(slots, MOST_SLOTS)
+
+
+def budget_of(slots: int, block_bytes: int) -> int:
+    """The least budget, but for a few slots, that so many fit into."""
+    budget = slots * (block_bytes + ROW_BYTES + 4) + _OVERHEAD_BYTES + _ROWS_AT
+    while capacity_of(budget, block_bytes) < min(slots, MOST_SLOTS):
+        budget += budget // 512
+    return budget
+
+
+class SlabFiles:
+    """Slots and rows on disk, in files that the folder closes. Any thread may read and write.
+
+    :ivar block_bytes: size of a slot.
+    :ivar table: what the index says; the caller guards it.
+    """
+
+    def __init__(
+        self, folder: ClaimedFolder, budget_bytes: int, block_bytes: int, pinned: set[int]
+    ) -> None:
+        """Open them, or begin anew where they are of another format.
+
+        Where the budget is smaller than it was, the slots beyond it go.
+
+        :param pinned: words of the sources whose blocks stay.
+        :raises CacheUnusable: the budget has no room for a block.
+        :raises OSError: the files cannot be read or made.
+        """
+        capacity = capacity_of(budget_bytes, block_bytes)
+        if not capacity:
+            raise CacheUnusable(f"a block cache of {budget_bytes} bytes has no room for a block")
+        self.block_bytes = block_bytes
+        self._slab = folder.open("slab")
+        self._index = folder.open("index")
+        self._heads = folder.open("heads")
+        self.table = SlotTable(capacity, pinned)
+        header = _HEADER.pack(_MAGIC, FORMAT_VERSION, block_bytes, 0)[:-8]
+        header += xxh3_64_intdigest(header).to_bytes(8, "little")
+        if os.pread(self._index, len(header), 0) != header:
+            for file in (self._slab, self._index, self._heads):
+                os.ftruncate(file, 0)
+            _write(self._index, header, 0)
+        self._load()
+
+    @property
+    def disk_bytes(self) -> int:
+        """What the files take by the file system's own count."""
+        files = (self._slab, self._index, self._heads)
+        return sum(os.fstat(file).st_blocks * 512 for file in files)
+
+    def read(self, slot: int, buffers: Sequence[memoryview]) -> int:
+        """Fill ``buffers`` from ``slot`` on; returns how many bytes there were.
+
+        :raises OSError: the disk fails.
+        """
+        return os.preadv(self._slab, buffers, slot * self.block_bytes)
+
+    def write(self, slot: int, block: bytes | bytearray | memoryview) -> None:
+        """Write a block into its slot. :raises OSError: the disk is full or fails."""
+        _write(self._slab, block, slot * self.block_bytes)
+
+    def save(self, rows: Sequence[int], heads: Sequence[int]) -> None:
+        """Write these rows and heads as they now are. :raises OSError: as `write`."""
+        table = self.table
+        for slot in rows:
+            if slot < table.frontier:
+                at = slot * ROW_BYTES
+                _write(self._index, table.row_bytes[at : at + ROW_BYTES], _ROWS_AT + at)
+        for head in heads:
+            _write(self._heads, table.head_bytes[head * 4 : head * 4 + 4], head * 4)
+
+    def save_all(self) -> None:
+        """Write all rows and heads. :raises OSError: as `write`."""
+        table = self.table
+        _write(self._index, table.row_bytes[: table.frontier * ROW_BYTES], _ROWS_AT)
+        _write(self._heads, table.head_bytes, 0)
+
+    def _load(self) -> None:
+        table, block = self.table, self.block_bytes
+        rows = max(0, os.fstat(self._index).st_size - _ROWS_AT) // ROW_BYTES
+        slots = -(-os.fstat(self._slab).st_size // block)
+        frontier = min(rows, slots, table.capacity)
+        if slots > frontier:
+            os.ftruncate(self._slab, frontier * block)
+        if rows > frontier:
+            os.ftruncate(self._index, _ROWS_AT + frontier * ROW_BYTES)
+        frontier = _read(self._index, table.row_bytes[: frontier * ROW_BYTES], _ROWS_AT)
+        frontier //= ROW_BYTES
+        # Chains of slots that went lead nowhere: they are made anew, and where the table grew too.
+        size = len(table.head_bytes)
+        kept = frontier == rows and os.fstat(self._heads).st_size == size
+        kept = kept and frontier > RELINKED_SLOTS
+        kept = kept and _read(self._heads, table.head_bytes, 0) == size
+        table.loaded(frontier, heads=kept)
+        if not kept:
+            os.ftruncate(self._heads, 0)
+            # A full disk leaves a short file, from which the next start knows to make them again.
+            with contextlib.suppress(OSError):
+                self.save_all()
+
+
+def _heads_of(slots: int) -> int:
+    return 1 << (slots - 1).bit_length()
+
+
+def _read(file: int, into: memoryview, at: int) -> int:
+    done = 0
+    while done < len(into):
+        count = os.preadv(file, [into[done:]], at + done)
+        if not count:
+            break
+        done += count
+    return done
+
+
+def _write(file: int, data: bytes | bytearray | memoryview, at: int) -> None:
+    count = os.pwrite(file, data, at)
+    while count < len(data):  # a disk that fills up takes a part first
+        count += os.pwrite(file, memoryview(data)[count:], at + count)

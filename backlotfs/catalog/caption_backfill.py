@@ -1,0 +1,265 @@
+"""Asks the API for captions (``--captions``): one call for each asset, and for each touch of it.
+
+The listing does not say who has any, so every presented asset is asked, newest first, by one thread
+that waits while sizes are looked for; the rate limiter lets all other calls go first. What
+was found, or that there was nothing, stays in the catalog; an answer that is no captions is asked
+for again by the next mount only. Of several mounts of one library one asks (a lease in the store),
+and the others look once a minute what it has found.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Protocol
+
+from backlotfs.catalog.caption_index import CaptionBook
+from backlotfs.catalog.caption_kind import is_nothing, kind_of
+from backlotfs.catalog.db.captions import Unasked
+from backlotfs.catalog.db.leases import new_owner
+from backlotfs.catalog.db.rows import AssetRow, StoreClosed, StoreUnavailable
+from backlotfs.catalog.db.store import CatalogStore
+from backlotfs.catalog.delta import Change
+from backlotfs.catalog.library import AssetFilter
+from backlotfs.concurrency.clock import Clock, Deadline
+from backlotfs.concurrency.workers import Workers
+from backlotfs.errors import (
+    BacklotError,
+    CredentialsRefused,
+    Interrupted,
+    NoSuchEntry,
+    ProtocolViolation,
+    RateLimited,
+)
+from backlotfs.log import events
+
+log = logging.getLogger(__name__)
+
+#: One question ends after this long; a wait for a credit does not count.
+ASK_DEADLINE_S = 60.0
+#: How often it looks whether the crawl over sizes is done.
+LOOK_S = 1.0
+#: An asset that failed is asked again this late; after a failure of the catalog, or of so many
+#: assets in a row, the next round comes as late …
+REST_S = 600.0
+MOST_FAILURES = 5
+#: … and after a refusal, which a person has to cure, this late.
+REFUSED_S = 3600.0
+#: The lease, which is renewed with every question after a third of it.
+LEASE_S = 300.0
+_LEASE = "captions"
+#: Assets taken from the store at a time.
+BATCH = 1000
+#: Of all documents of a library, as they came: a server that has 4 MiB for each of a million assets
+#: would fill the disk. Those of 100 000 films of two hours have a tenth of it.
+MOST_TOTAL_BYTES = 20 * 1024**3
+
+
+class Questions(Protocol):
+    """What is needed of the API client."""
+
+    def get_captions(self, embed_code: str, *, deadline: Deadline) -> bytes:
+        """An asset's caption document; empty, or NoSuchEntry, when there is none."""
+
+
+class Presented(Protocol):
+    """What is needed of the catalog."""
+
+    def row(self, embed_code: str) -> AssetRow | None:
+        """A presented asset."""
+
+
+class Sizing(Protocol):
+    """What is needed of the probe scheduler."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether sizes are being looked for."""
+
+
+class CaptionCrawl:
+    """Any thread may call it; one at a time asks.
+
+    :ivar book: what was found.
+    """
+
+    def __init__(
+        self,
+        api: Questions,
+        store: CatalogStore,
+        catalog: Presented,
+        sizing: Sizing,
+        admit: AssetFilter,
+        clock: Clock,
+        workers: Workers | None = None,
+        *,
+        ask_s: float = ASK_DEADLINE_S,
+    ) -> None:
+        """Put it together.
+
+        :param admit: the types of assets that are presented; ``catalog`` knows which are.
+        :param sizing: goes first.
+        :param ask_s: one question may take so long: longer than an answer of the API.
+        """
+        self._api = api
+        self._store = store
+        self.book = CaptionBook(store.captions)
+        self._workers = workers or Workers(1, "captions")
+        self._clock = clock
+        self._ask_s = ask_s
+        self._types = sorted(admit.types)
+        self._catalog = catalog
+        self._sizing = sizing
+        self._lock = threading.Lock()
+        self._running = self._again = self._closed = False
+        self._owner = new_owner()
+        self._leased_at_s = 0.0
+        self._total_bytes = 0  # of all documents in the catalog
+        self._resting_until_s = clock.monotonic()
+        self._done_at: int | None = None  # the store's generation when a round left nothing
+        self._failed_at: dict[str, float] = {}
+        self._skipped: dict[str, int] = {}  # embed code to the ``updated_at`` that was answered so
+
+    def published(self, change: Change) -> None:
+        """The library changed: new and touched assets are to be asked."""
+        if change.new or change.updated:
+            self.crawl()
+
+    def crawl(self) -> None:
+        """Ask whoever is to be asked; returns at once."""
+        with self._lock:
+            self._again = True
+            if self._running or self._closed:
+                return
+            self._running = True
+        self._workers.submit(self._run)
+
+    def close(self) -> None:
+        """Ask no more. :raises BacklotError: the store's."""
+        self._closed = True
+        self._store.release_lease(_LEASE, self._owner)
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                if not self._again or self._closed:
+                    self._running = False
+                    return
+                self._again = False
+            try:
+                self._round()
+            except (StoreClosed, Interrupted):  # the mount ends
+                self._closed = True
+            except CredentialsRefused as error:
+                self._rest(REFUSED_S, error)
+            except BacklotError as error:
+                self._rest(REST_S, error)
+            except Exception as error:  # noqa: BLE001  # the next round goes on
+                events.JOB_FAILED.log(log, pool="captions", failure=error)
+                self._rest(REST_S, None)
+
+    def _rest(self, seconds: float, why: BacklotError | None) -> None:
+        self._resting_until_s = self._clock.monotonic() + seconds
+        if why is not None and not self._closed:
+            events.CAPTIONS_REST.log(log, reason=why)
+
+    def _round(self) -> None:
+        """Once through all that are to be asked. :raises BacklotError: it cannot go on."""
+        generation = self._store.generation()
+        if generation == self._done_at:
+            return
+        if self._clock.monotonic() < self._resting_until_s:
+            self.book.reload()
+            return
+        if self._store.path is None:
+            raise StoreUnavailable("without a catalog on disk there is no place for captions")
+        self._leased_at_s = self._clock.monotonic()
+        if not self._store.try_lease(_LEASE, self._owner, LEASE_S):
+            self.book.reload()
+            return
+        try:
+            self.book.reload()
+            self._total_bytes = self.book.total_bytes()
+            if self._ask_all():
+                self._done_at = generation
+        finally:
+            if not self._closed:
+                self._store.release_lease(_LEASE, self._owner)
+
+    def _ask_all(self) -> bool:
+        """Whether everybody was asked, and answered. :raises BacklotError: it cannot go on."""
+        asked = found = failed = in_a_row = 0
+        after: Unasked | None = None
+        forgiven_s = self._clock.monotonic() - REST_S
+        try:
+            while batch := self._store.captions.unasked(BATCH, self._types, after):
+                for asset in batch:
+                    after = asset
+                    if self._skipped.get(asset.embed_code) == asset.updated_at_s:
+                        continue
+                    if self._catalog.row(asset.embed_code) is None:
+                        continue
+                    if self._failed_at.get(asset.embed_code, forgiven_s) > forgiven_s:
+                        failed += 1
+                        continue
+                    if not self._may_go_on():
+                        return False
+                    try:
+                        found += self._ask(asset)
+                        asked, in_a_row = asked + 1, 0
+                    except RateLimited:
+                        failed += 1  # no fault of this asset: the next round asks it
+                    except (CredentialsRefused, Interrupted, StoreUnavailable):
+                        raise
+                    except BacklotError as error:
+                        log.debug("captions of %s: %s", asset.embed_code, error)
+                        self._failed_at[asset.embed_code] = self._clock.monotonic()
+                        failed, in_a_row = failed + 1, in_a_row + 1
+                        if in_a_row == MOST_FAILURES:
+                            raise
+        finally:
+            if asked:
+                events.CAPTIONS.log(log, asked=asked, found=found)
+        if not failed:
+            self._failed_at.clear()
+        return not failed
+
+    def _may_go_on(self) -> bool:
+        """Wait while sizes are looked for; False when it is over, or another mount has the lease.
+
+        :raises BacklotError: the store's.
+        """
+        while self._sizing.busy and not self._closed:
+            self._clock.sleep(LOOK_S)
+        now_s = self._clock.monotonic()
+        if now_s - self._leased_at_s > LEASE_S / 3 and not self._closed:
+            self._leased_at_s = now_s
+            return self._store.try_lease(_LEASE, self._owner, LEASE_S)
+        return not self._closed
+
+    def _ask(self, asset: Unasked) -> bool:
+        """Whether it has captions. :raises BacklotError: that is not known now."""
+        code = asset.embed_code
+        body = b""
+        try:
+            body = self._api.get_captions(code, deadline=Deadline(self._ask_s, self._clock))
+        except NoSuchEntry:
+            pass
+        except ProtocolViolation as error:
+            return self._skip(asset, error)
+        if is_nothing(body):
+            self.book.found(asset, None, b"")
+            return False
+        kind = kind_of(body)
+        if kind is None:
+            return self._skip(asset, f"{len(body)} bytes of no kind that is known")
+        if self._total_bytes + len(body) > MOST_TOTAL_BYTES:
+            return self._skip(asset, f"{MOST_TOTAL_BYTES >> 30} GiB of captions are kept, the most")
+        self._total_bytes += len(body)
+        self.book.found(asset, kind, body)
+        return True
+
+    def _skip(self, asset: Unasked, reason: object) -> bool:
+        self._skipped[asset.embed_code] = asset.updated_at_s
+        events.CAPTIONS_SKIPPED.log(log, embed_code=asset.embed_code, reason=reason)
+        return False

@@ -1,0 +1,1 @@
+"""The catalog's SQLite file: schema, connections, and the transactions on it."""

@@ -1,0 +1,149 @@
+"""Given names: each stays with its asset while the asset is there, in each mode on its own.
+
+Works inside a transaction of its caller, but for `given_names`, which opens the file itself.
+`key_of` says what makes two names of a mode the same; of a key 63 bits of a hash are stored. Should
+two of a million names ever share them (1e-7), one gets its asset's id for no need; two assets never
+get the same name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import sqlite3
+from collections.abc import Callable, Container, Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+from backlotfs.catalog.db.record_json import name_sources
+from backlotfs.catalog.db.rows import NamelessAsset
+from backlotfs.log import events
+from backlotfs.trusted_paths import open_folder, real_path
+
+log = logging.getLogger(__name__)
+
+#: Name to what must differ between names; `str` where only the same name is the same.
+KeyOf = Callable[[str], str]
+#: The nameless, and the keys of all names given before, to names by embed code.
+Assign = Callable[[list[NamelessAsset], Container[str]], Mapping[str, str]]
+
+
+class TakenKeys:
+    """The keys of the names given in a mode. Asks the database: copies nothing.
+
+    Good inside the transaction that made it, on its thread.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, mode: str) -> None:
+        self._connection = connection
+        self._mode = mode
+        self._none = not self._any()
+
+    def __contains__(self, key: object) -> bool:
+        """Whether a name with this key was given."""
+        if self._none or not isinstance(key, str):
+            return False
+        found = self._connection.execute(
+            "SELECT 1 FROM given_name WHERE mode = ? AND name_key = ?", (self._mode, _hash(key))
+        )
+        return found.fetchone() is not None
+
+    def _any(self) -> bool:
+        found = self._connection.execute(
+            "SELECT 1 FROM given_name WHERE mode = ? LIMIT 1", (self._mode,)
+        )
+        return found.fetchone() is not None
+
+
+def nameless(connection: sqlite3.Connection, mode: str, limit: int = -1) -> list[NamelessAsset]:
+    """Assets without a given name, in the order they came in."""
+    found = connection.execute(
+        "SELECT a.embed_code, a.created_at_s, r.body FROM asset a JOIN record r ON r.id = a.id"
+        " WHERE a.id > ? AND NOT EXISTS"
+        " (SELECT 1 FROM given_name n WHERE n.asset_id = a.id AND n.mode = ?)"
+        " ORDER BY a.id LIMIT ?",
+        (_named_up_to(connection, mode), mode, limit),
+    )
+    return [
+        NamelessAsset(code, *name_sources(code, body), created_at_s)
+        for code, created_at_s, body in found
+    ]
+
+
+def give(
+    connection: sqlite3.Connection, mode: str, names: Mapping[str, str], key_of: KeyOf, number: int
+) -> int:
+    """Store names for assets that have none; returns how many assets got one.
+
+    :param number: the generation to mark their rows with.
+    :raises ValueError: a name is empty, or its key is another asset's.
+    """
+    if "" in names.values():
+        raise ValueError("an empty name was assigned")
+    before = connection.total_changes
+    try:
+        connection.executemany(
+            "INSERT INTO given_name (asset_id, mode, name, name_key)"
+            " SELECT id, ?, ?, ? FROM asset WHERE embed_code = ?"
+            " ON CONFLICT (asset_id, mode) DO NOTHING",
+            [(mode, name, _hash(key_of(name)), code) for code, name in names.items()],
+        )
+    except sqlite3.IntegrityError as error:
+        raise ValueError(f"two assets were given the same {mode} name") from error
+    given = connection.total_changes - before
+    start = _named_up_to(connection, mode)
+    connection.execute(
+        "UPDATE asset SET changed_in = ? WHERE id > ? AND EXISTS"
+        " (SELECT 1 FROM given_name n WHERE n.asset_id = asset.id AND n.mode = ?)",
+        (number, start, mode),
+    )
+    # Everything up to here has a name, so nobody needs to look through it again.
+    connection.execute(
+        "INSERT INTO naming SELECT :mode, coalesce("
+        " (SELECT min(a.id) - 1 FROM asset a WHERE a.id > :start AND NOT EXISTS"
+        "  (SELECT 1 FROM given_name n WHERE n.asset_id = a.id AND n.mode = :mode)),"
+        " (SELECT max(id) FROM asset), :start) WHERE true"
+        " ON CONFLICT (mode) DO UPDATE SET named_up_to = excluded.named_up_to",
+        {"mode": mode, "start": start},
+    )
+    return given
+
+
+def _named_up_to(connection: sqlite3.Connection, mode: str) -> int:
+    row = connection.execute("SELECT named_up_to FROM naming WHERE mode = ?", (mode,)).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def _hash(key: str) -> int:
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big") >> 1
+
+
+def given_names(catalog: Path, mode: str) -> dict[str, str]:
+    """Embed code to name, as a catalog's file has them now; empty where there is no such file.
+
+    For commands without a mount: nothing in the catalog changes. SQLite may leave its empty log
+    files beside it. A catalog in a folder that others can change is not read.
+    """
+    try:
+        folder = open_folder(catalog.parent, make=False)
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        events.CATALOG_UNUSABLE.log(log, reason=error)
+        return {}
+    # The real path of the checked folder: no link on it, and nobody else can put one there.
+    uri = f"file:{quote(f'{real_path(folder)}/{catalog.name}')}?mode=ro"
+    try:
+        with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=5.0)) as connection:
+            found = connection.execute(
+                "SELECT a.embed_code, n.name FROM given_name n JOIN asset a ON a.id = n.asset_id"
+                " WHERE n.mode = ?",
+                (mode,),
+            )
+            return dict(found.fetchall())
+    except sqlite3.Error:  # not there, of another version, or not a catalog: its mount will say so
+        return {}
+    finally:
+        os.close(folder)

@@ -1,0 +1,299 @@
+"""What probes found out about each source, and what has since come into doubt.
+
+The rows of the library hold what earlier probes found (they come from the store); the book holds
+what was learned since, and writes it to the store in batches, from a thread of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from backlotfs.catalog.db.rows import AssetRow, SourceRecord
+from backlotfs.catalog.probed_source import KnownSource as KnownSource
+from backlotfs.catalog.probed_source import known_from as known_from
+from backlotfs.concurrency.clock import Clock
+from backlotfs.errors import BacklotError, SourceDenied, SourceGone, SourceMissing
+from backlotfs.log import events
+from backlotfs.source.version import SourceIdentity
+
+log = logging.getLogger(__name__)
+
+#: A source that cannot be had is asked for again after this long …
+UNAVAILABLE_TTL_S = 60.0
+#: … and one whose probe failed for the moment after this long: no storm from a scanning program.
+FAILED_TTL_S = 2.0
+#: Failures remembered; beyond that the oldest is asked for again a little early.
+FAILURES_KEPT = 100_000
+#: What was learned is written at the latest after this long: a crash loses no more.
+WRITE_AFTER_S = 0.5
+#: A store that could not be written (disk full) is tried again after this long.
+RETRY_S = 30.0
+#: Errors that say "there is no such file", not "try again".
+_DEFINITE = (SourceMissing, SourceGone, SourceDenied)
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    error: BacklotError
+    until: float  # monotonic
+
+
+class SourceBook:
+    """Identities by embed code. Any thread may call it; listeners run on the calling thread."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        row_of: Callable[[str], AssetRow | None],
+        save: Callable[[list[SourceRecord]], None],
+        changed: Callable[[str, SourceIdentity | None], None],
+        *,
+        settle_s: float,
+        superseding: Callable[[str, SourceIdentity], None] = lambda _code, _current: None,
+    ) -> None:
+        """Start with what the rows say.
+
+        :param row_of: the row of an embed code in the present library.
+        :param save: writes a batch to the store; called from a thread of the book's.
+        :param changed: told when a known source turns out to be another version (None: unseen).
+        :param settle_s: how long the kernel may believe attributes it was given before.
+        :param superseding: told, under our lock, of a newer version before anybody is shown it.
+        """
+        self._clock = clock
+        self._row_of = row_of
+        self._save = save
+        self._changed = changed
+        self._settle_s = settle_s
+        self._superseding = superseding
+        self._lock = threading.Lock()
+        self._learned: dict[str, KnownSource] = {}
+        self._gone: set[str] = set()
+        self._failures: dict[str, _Failure] = {}
+        self._doubts: dict[str, int] = {}
+        self._unsaved: dict[str, SourceRecord] = {}
+        self._closed = False
+        self._writing: threading.Thread | None = None
+        self._wake = threading.Event()
+
+    def known(self, embed_code: str) -> KnownSource | None:
+        """What is known, verified or not."""
+        if embed_code in self._gone:
+            return None  # whatever the row still says
+        learned = self._learned.get(embed_code)
+        if learned is not None:
+            return learned
+        row = self._row_of(embed_code)
+        return None if row is None or row.size < 0 else known_from(row)
+
+    def as_in(self, row: AssetRow) -> bool:
+        """Whether ``row`` says all that is known of its source, and nothing is in doubt."""
+        code = row.embed_code
+        return bool(row.verified) and code not in self._learned and code not in self._gone
+
+    def settling(self, known: KnownSource) -> bool:
+        """Whether the kernel may still believe the size of the version before this one."""
+        return self._clock.monotonic() - known.replaced_at <= self._settle_s
+
+    def failure(self, embed_code: str) -> BacklotError | None:
+        """Why the last probe failed, if that is recent enough not to ask again."""
+        failure = self._failures.get(embed_code)
+        if failure is None or failure.until <= self._clock.monotonic():
+            return None
+        return failure.error
+
+    def unavailable(self, row: AssetRow) -> bool:
+        """Whether the last probe said that there is no source to be had."""
+        failure = self._failures.get(row.embed_code)
+        if failure is not None:
+            return isinstance(failure.error, _DEFINITE)
+        return bool(row.missing) and row.embed_code not in self._learned
+
+    def doubts(self, embed_code: str) -> int:
+        """How often it was doubted: for `found`, to be asked before the probe begins."""
+        return self._doubts.get(embed_code, 0)
+
+    def found(self, identity: SourceIdentity, doubts: int | None = None) -> KnownSource:
+        """A probe succeeded: publish what it found.
+
+        What was doubted since the probe began (``doubts``, see there) stays in doubt: the probe may
+        have met the version before.
+
+        The record's ``updated_at`` stands in for the time where ``Last-Modified`` is absent, or
+        did not move although the bytes did.
+        """
+        code = identity.embed_code
+        row = self._row_of(code)
+        updated_at_s = row.updated_at_s if row is not None else 0
+        with self._lock:
+            before = self.known(code)
+            mtime_s = identity.last_modified_s
+            replaced = before is not None and before.identity.validator != identity.validator
+            replaced_at = -math.inf
+            if before is not None and not replaced:
+                mtime_s, replaced_at = before.mtime_s, before.replaced_at
+            elif before is not None:
+                replaced_at = self._clock.monotonic()
+                if before.identity.last_modified == identity.last_modified:
+                    mtime_s = None
+            verified = doubts is None or doubts == self.doubts(code)
+            known = KnownSource(
+                identity, updated_at_s if mtime_s is None else mtime_s, verified, replaced_at
+            )
+            self._failures.pop(code, None)
+            self._gone.discard(code)
+            if row is not None:  # else it was deleted while the probe was under way
+                if replaced:
+                    self._superseding(code, identity)
+                self._learn(code, known)
+        if replaced:
+            self._changed(code, identity)
+        return known
+
+    def failed(self, embed_code: str, error: BacklotError) -> None:
+        """A probe failed: remember it for a while."""
+        definite = isinstance(error, _DEFINITE)
+        ttl = UNAVAILABLE_TTL_S if definite else FAILED_TTL_S
+        with self._lock:
+            self._failures[embed_code] = _Failure(error, self._clock.monotonic() + ttl)
+            if len(self._failures) > FAILURES_KEPT:
+                del self._failures[next(iter(self._failures))]
+            gone = definite and self.known(embed_code) is not None
+            if definite and self._row_of(embed_code) is not None:
+                self._learned.pop(embed_code, None)
+                self._gone.add(embed_code)
+                self._note(SourceRecord(embed_code, -1, None, None, 0, False, True))
+        if gone:
+            self._changed(embed_code, None)
+
+    def doubt(self, embed_code: str) -> None:
+        """The source may have been replaced: the next open asks before it trusts."""
+        with self._lock:
+            self._doubts[embed_code] = self.doubts(embed_code) + 1
+            known = self.known(embed_code)
+            if known is not None:  # perhaps by another mount's probe, of which nobody was told
+                self._superseding(embed_code, known.identity)
+            if known is not None and known.verified:
+                self._learn(embed_code, replace(known, verified=False))
+            self._failures.pop(embed_code, None)
+
+    def contradicted(self, identity: SourceIdentity) -> None:
+        """The source host has another version than this one: a transfer found out."""
+        known = self.known(identity.embed_code)
+        if known is not None and known.identity.validator == identity.validator:
+            self.doubt(identity.embed_code)
+            self._changed(identity.embed_code, None)
+
+    def forget(self, embed_code: str) -> None:
+        """The asset was deleted."""
+        with self._lock:
+            self._learned.pop(embed_code, None)
+            self._gone.discard(embed_code)
+            self._failures.pop(embed_code, None)
+            self._doubts.pop(embed_code, None)
+            self._unsaved.pop(embed_code, None)
+        self._changed(embed_code, None)
+
+    def published(self, rows: Iterable[AssetRow]) -> None:
+        """These rows are what the store holds now: need not be remembered here, or are in doubt."""
+        with self._lock:
+            for row in rows:
+                if row.missing and row.embed_code not in self._unsaved:
+                    self._gone.discard(row.embed_code)
+                learned = self._learned.get(row.embed_code)
+                if learned is None or row.embed_code in self._unsaved:
+                    continue
+                if learned.verified and not row.verified:
+                    self._learned[row.embed_code] = replace(learned, verified=False)
+                elif not self.settling(learned) and known_from(row) == replace(
+                    learned, replaced_at=-math.inf
+                ):
+                    del self._learned[row.embed_code]
+
+    def found_elsewhere(self, rows: Iterable[AssetRow]) -> None:
+        """Another mount's probes met these versions: as if ours had, now.
+
+        To be told before the rows are seen: handles on the version before are old from then on, and
+        the kernel still believes its size for a while.
+        """
+        replaced: list[SourceIdentity] = []
+        with self._lock:
+            for row in rows:
+                before, now = self.known(row.embed_code), known_from(row)
+                if row.embed_code in self._unsaved or before is None:
+                    continue  # what we have found ourselves is newer
+                if before.identity.validator != now.identity.validator:
+                    found = replace(now, replaced_at=self._clock.monotonic())
+                    self._learned[row.embed_code] = found
+                    replaced.append(now.identity)
+        for identity in replaced:
+            self._changed(identity.embed_code, identity)
+
+    def flush(self) -> None:
+        """Write what was learned and is not yet in the store, now, on the calling thread.
+
+        :raises BacklotError: the store's; what could not be written is kept for the next time.
+        """
+        with self._lock:
+            batch, self._unsaved = self._unsaved, {}
+        if not batch:
+            return
+        try:
+            self._save(list(batch.values()))
+        except BacklotError:
+            with self._lock:  # what was learned meanwhile is newer
+                self._unsaved = batch | self._unsaved
+            raise
+
+    def close(self) -> None:
+        """Write what is not yet in the store, and nothing after that."""
+        with self._lock:
+            self._closed = True
+        try:
+            self.flush()
+        except BacklotError as error:
+            events.SOURCES_LOST.log(log, reason=error)
+        self._wake.set()
+
+    def _learn(self, embed_code: str, known: KnownSource) -> None:
+        """Call with the lock held."""
+        self._learned[embed_code] = known
+        identity = known.identity
+        self._note(
+            SourceRecord(
+                embed_code,
+                identity.size,
+                identity.etag,
+                identity.last_modified,
+                known.mtime_s,
+                known.verified,
+                False,
+            )
+        )
+
+    def _note(self, record: SourceRecord) -> None:
+        """Call with the lock held."""
+        if self._closed:
+            return
+        self._unsaved[record.embed_code] = record
+        if self._writing is None:
+            self._writing = threading.Thread(target=self._write, name="source-book", daemon=True)
+            self._writing.start()
+        self._wake.set()
+
+    def _write(self) -> None:
+        while not self._closed:
+            self._wake.wait()
+            self._wake.clear()
+            self._clock.sleep(WRITE_AFTER_S)
+            if self._closed:
+                return
+            try:
+                self.flush()
+            except BacklotError as error:
+                events.SOURCES_UNSAVED.log(log, reason=error)
+                self._clock.sleep(RETRY_S)
+                self._wake.set()

@@ -1,0 +1,1 @@
+"""Clocks, worker threads, single-flight calls and waits that can be interrupted."""

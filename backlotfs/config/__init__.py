@@ -1,0 +1,1 @@
+"""Settings of a mount: profiles, secrets, defaults and time limits."""

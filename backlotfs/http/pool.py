@@ -1,0 +1,380 @@
+"""Kept-alive connections to source hosts, and one ranged GET over them.
+
+The standard library's `http.client` carries these GETs, not `requests`: a presigned URL has to be
+sent byte for byte as it was received (``%2F``, ``%2f``, a stray ``&``), which every URL-normalising
+client breaks for some URL, and a body has to be readable in pieces without further copies.
+
+Threads: `ConnectionPool` may be called from any thread; a `RangeAnswer` belongs to the thread that
+asked for it. The pool's lock is never held across I/O.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.client
+import math
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import NamedTuple, Protocol, cast
+from urllib.parse import urlsplit
+
+from backlotfs.byterange import ByteRange
+from backlotfs.concurrency.clock import SystemClock
+from backlotfs.errors import HostUnreachable, ProtocolViolation, RemoteUnavailable
+from backlotfs.http.circuit_breaker import Breakers
+from backlotfs.http.dialer import Dialer
+from backlotfs.http.exchange_deadline import HEAD_TIMEOUT_S, Exchange, ExchangeTimeout
+from backlotfs.http.response import RangeResponse, bound_waits
+
+#: Seconds to a TCP (and TLS) connection.
+CONNECT_TIMEOUT_S = 4.0
+#: Seconds without a byte after which a transfer counts as stalled.
+STALL_TIMEOUT_S = 10.0
+#: Seconds for a body of a few kilobytes: one byte of a source, or what an error says.
+SMALL_BODY_S = HEAD_TIMEOUT_S
+#: Idle connections older than this are closed instead of used: most servers drop them after 60 s.
+IDLE_TIMEOUT_S = 45.0
+#: Idle connections kept per host; more are closed when they come back.
+IDLE_PER_HOST = 32
+#: Idle connections kept in all: an API may name a new host, or port, for each asset.
+IDLE_IN_ALL = 128
+
+
+class Origin(NamedTuple):
+    """Where a connection leads."""
+
+    scheme: str
+    host: str
+    port: int
+
+
+class _Target(NamedTuple):
+    origin: Origin
+    request_target: str
+
+
+#: Since when a connection is idle, on the monotonic clock.
+_Idle = tuple[float, http.client.HTTPConnection]
+
+
+def _split(url: str) -> _Target:
+    """Take a URL apart without rewriting a byte of what is sent."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ProtocolViolation("the source URL cannot be parsed") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ProtocolViolation(f"a source URL of scheme {parts.scheme[:20]!r} is refused")
+    after_host = url.split("://", 1)[1]
+    starts = [at for at in (after_host.find("/"), after_host.find("?")) if at >= 0]
+    target = after_host[min(starts) :] if starts else "/"
+    target = target.split("#", 1)[0]
+    if not target.startswith("/"):
+        target = "/" + target
+    default = 443 if parts.scheme == "https" else 80
+    return _Target(Origin(parts.scheme, parts.hostname, port or default), target)
+
+
+def origin_of(url: str) -> Origin:
+    """Where a GET of this URL is sent. :raises ProtocolViolation: the URL is not plain http(s)."""
+    return _split(url).origin
+
+
+class RangeAnswer:
+    """Status, headers and the not yet read body of one GET. Close it, or use it as a context.
+
+    :ivar headers: names in lower case; different values of one name are joined by commas
+        (RFC 9110 §5.3), so that of two that contradict each other neither is believed.
+    :ivar new_connection: whether it came over a connection that was made for it, also because the
+        kept-alive one turned out to be dead.
+    """
+
+    def __init__(
+        self,
+        pool: ConnectionPool,
+        origin: Origin,
+        connection: http.client.HTTPConnection,
+        response: RangeResponse,
+        exchange: Exchange,
+        *,
+        new_connection: bool,
+    ) -> None:
+        self._exchange = exchange
+        self._pool = pool
+        self._origin = origin
+        self._connection = connection
+        self._response = response
+        self.new_connection = new_connection
+        self.status: int = response.status
+        self.headers: Mapping[str, str] = _joined(response.getheaders())
+
+    @property
+    def host(self) -> str:
+        """Host name, for messages."""
+        return self._origin.host
+
+    def read(self, size: int) -> bytes:
+        """Read exactly ``size`` bytes, or fewer at the end of the body, within `SMALL_BODY_S`.
+
+        :raises RemoteUnavailable: when the transfer is cut or stalls.
+        """
+        self._exchange.limit(SMALL_BODY_S)
+        # not the library's `read`: that takes all that comes where a chunk has the length -1
+        data, filled = bytearray(size), 0
+        try:
+            while filled < size and (count := self._response.readinto(memoryview(data)[filled:])):
+                filled += count
+            self._exchange.check()  # else it may be cut where we shut it down
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise self._unavailable(error) from None
+        return bytes(data[:filled])
+
+    def read_into(self, views: Sequence[memoryview], timeout_s: float) -> int:
+        """Fill ``views`` with the next bytes of the body; how many came before its end.
+
+        :param timeout_s: bounds all of it; `STALL_TIMEOUT_S` each wait for a byte.
+        :raises RemoteUnavailable: when the transfer is cut or stalls.
+        """
+        self._exchange.restart(timeout_s)
+        try:
+            deadline_s = time.monotonic() + timeout_s
+            received = self._response.fill(views, STALL_TIMEOUT_S, deadline_s)
+            if not received:
+                self._exchange.check()  # else what looks like the end of the body may be our doing
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise self._unavailable(error) from None
+        self._exchange.restart(math.inf)  # nobody waits for the host until the next call
+        return received
+
+    def _unavailable(self, error: Exception) -> RemoteUnavailable:
+        if self._exchange.over:  # whatever the shut socket looked like
+            error = ExchangeTimeout()
+        return RemoteUnavailable(_words(self._origin.host, error))
+
+    def close(self) -> None:
+        """Give the connection back if the body was read to its end, else close it."""
+        self._exchange.end()
+        # A body that ended early leaves `length` above 0: that connection is dead.
+        whole = self._response.isclosed() and not self._response.length and not self._exchange.over
+        reusable = whole and self._connection.sock is not None
+        self._response.close()
+        if reusable:
+            self._pool.give_back(self._origin, self._connection)
+        else:
+            self._connection.close()
+
+    def __enter__(self) -> RangeAnswer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class ConnectionPool:
+    """Idle kept-alive connections, newest first, for any number of hosts."""
+
+    def __init__(
+        self, dialer: Dialer, *, user_agent: str, breakers: Breakers | None = None
+    ) -> None:
+        """``dialer`` decides which hosts are connected to, and which certificates are trusted.
+
+        :param breakers: let dead hosts rest; None: by the machine's clock.
+        """
+        self._dialer = dialer
+        self._breakers = breakers or Breakers(SystemClock())
+        self._user_agent = user_agent
+        self._lock = threading.Lock()
+        self._closed = False
+        self._idle: dict[Origin, list[_Idle]] = {}
+
+    def get(
+        self,
+        url: str,
+        wanted: ByteRange,
+        *,
+        if_match: str | None = None,
+        timeout_s: float = STALL_TIMEOUT_S,
+        exchange: Exchange | None = None,
+    ) -> RangeAnswer:
+        """Send one ranged GET and wait for the head of the answer.
+
+        :param url: sent as it is; never shown in an error.
+        :param if_match: a strong ETag the object must still have (412 otherwise).
+        :param timeout_s: bounds all of it, connecting included. Less is granted to connecting,
+            to the silence before the answer (`STALL_TIMEOUT_S`) and to the answer's head once it
+            has begun (`http.exchange_deadline.HEAD_TIMEOUT_S`).
+        :param exchange: in the place of ``timeout_s``, so that another thread can cut it.
+        :raises HostUnreachable: refused, unresolvable, TLS, no connection in time.
+        :raises RemoteUnavailable: reset, timed out.
+        :raises SourceRefused: policy lets us connect to none of the host's addresses.
+        :raises ProtocolViolation: for a URL that is not plain http(s).
+        """
+        origin, request_target = _split(url)
+        headers = {
+            "Range": wanted.header(),
+            "Accept-Encoding": "identity",
+            "User-Agent": self._user_agent,
+        }
+        if if_match is not None:
+            headers["If-Match"] = if_match
+        exchange = exchange or Exchange(timeout_s)
+        while True:
+            connection, kept_alive = self._take(origin, exchange.left_s)
+            try:
+                response = _ask(connection, request_target, headers, exchange)
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                exchange.end()
+                connection.close()
+                if exchange.over:  # whatever the shut socket looked like
+                    raise _unavailable(origin.host, ExchangeTimeout()) from None
+                # A kept-alive connection may have been closed by the host a moment before: free.
+                if kept_alive and not isinstance(error, TimeoutError):
+                    continue
+                raise _unavailable(origin.host, error) from None
+            return RangeAnswer(
+                self, origin, connection, response, exchange, new_connection=not kept_alive
+            )
+
+    def give_back(self, origin: Origin, connection: http.client.HTTPConnection) -> None:
+        """Keep a connection whose last answer was read to its end."""
+        now_s = time.monotonic()
+        with self._lock:
+            idle = self._idle.setdefault(origin, [])
+            idle.append((now_s, connection))
+            surplus = [idle.pop(0)] if self._closed or len(idle) > IDLE_PER_HOST else []
+            surplus += self._too_old_or_too_many(now_s)
+        for _, old in surplus:
+            old.close()
+
+    def _too_old_or_too_many(self, now_s: float) -> list[_Idle]:
+        """Take out what is kept no longer, of all hosts; with the lock held."""
+        since_s = sorted(since for idle in self._idle.values() for since, _ in idle)
+        oldest_s = max([now_s - IDLE_TIMEOUT_S, *since_s[-IDLE_IN_ALL:][:1]])
+        out: list[_Idle] = []
+        for origin, idle in list(self._idle.items()):
+            kept = [entry for entry in idle if entry[0] >= oldest_s]
+            if len(kept) < len(idle):
+                out += [entry for entry in idle if entry[0] < oldest_s]
+                self._idle[origin] = kept
+            if not kept:
+                del self._idle[origin]
+        return out
+
+    def close(self) -> None:
+        """Close every idle connection, and from now on each that comes back."""
+        with self._lock:
+            self._closed = True
+            idle = [entry for entries in self._idle.values() for entry in entries]
+            self._idle.clear()
+        for _, connection in idle:
+            connection.close()
+
+    def _take(self, origin: Origin, timeout_s: float) -> tuple[http.client.HTTPConnection, bool]:
+        expired: list[http.client.HTTPConnection] = []
+        found: http.client.HTTPConnection | None = None
+        oldest = time.monotonic() - IDLE_TIMEOUT_S
+        with self._lock:
+            idle = self._idle.get(origin, [])
+            while idle and found is None:
+                since, candidate = idle.pop()
+                if since < oldest:
+                    expired.append(candidate)
+                else:
+                    found = candidate
+        for old in expired:
+            old.close()
+        if found is not None and found.sock is not None:
+            bound_waits(found.sock, min(STALL_TIMEOUT_S, timeout_s))
+            return found, True
+        return self._connect(origin, timeout_s), False
+
+    def _connect(self, origin: Origin, timeout_s: float) -> http.client.HTTPConnection:
+        timeout = max(0.05, min(CONNECT_TIMEOUT_S, timeout_s))
+        place = f"source host {origin.host}:{origin.port}"
+        self._breakers.check(place)
+        try:
+            connection = self._dialer.connect(
+                origin.scheme, origin.host, origin.port, timeout_s=timeout
+            )
+        except (OSError, ValueError) as error:
+            failure = HostUnreachable(_words(origin.host, error))
+            self._breakers.failed(place, str(failure))
+            raise failure from None
+        self._breakers.reached(place)
+        connection.sock.settimeout(None)  # from here on the kernel's own timeouts bound each wait
+        bound_waits(connection.sock, min(STALL_TIMEOUT_S, timeout_s))
+        return connection
+
+
+def _joined(headers: Sequence[tuple[str, str]]) -> dict[str, str]:
+    values: dict[str, dict[str, None]] = {}
+    for name, value in headers:
+        values.setdefault(name.lower(), {})[value] = None
+    return {name: ", ".join(some) for name, some in values.items()}
+
+
+def _ask(
+    connection: http.client.HTTPConnection,
+    request_target: str,
+    headers: Mapping[str, str],
+    exchange: Exchange,
+) -> RangeResponse:
+    """Send a GET and read the head of its answer. :raises ExchangeTimeout: too slowly."""
+    make = functools.partial(RangeResponse, exchange=exchange)
+    connection.response_class = cast("type[RangeResponse]", make)
+    exchange.limit(STALL_TIMEOUT_S)
+    exchange.watch(connection.sock)
+    connection.request("GET", request_target, headers=dict(headers))
+    return cast("RangeResponse", connection.getresponse())
+
+
+class _Readable(Protocol):
+    def read(self, size: int) -> bytes:
+        """As `RangeAnswer.read`."""
+
+
+def small_body(answer: _Readable, limit_bytes: int) -> bytes:
+    """The beginning of a body that says little: a broken one says no less than an empty one.
+
+    Read to its end, it lets the answer's connection live.
+    """
+    try:
+        return answer.read(limit_bytes)
+    except RemoteUnavailable:
+        return b""
+
+
+def _unavailable(host: str, error: Exception) -> RemoteUnavailable:
+    """A failure over a connection that had come about."""
+    return RemoteUnavailable(_words(host, error))
+
+
+def _words(host: str, error: Exception) -> str:
+    """Our own words for a transport failure: the library's may quote the signed URL."""
+    if isinstance(error, socket.gaierror | UnicodeError):
+        what = "its name does not resolve"
+    elif isinstance(error, ExchangeTimeout):
+        what = "its answer did not come in time"
+    elif isinstance(error, TimeoutError):
+        what = "no byte came in time"
+    elif isinstance(error, ConnectionRefusedError):
+        what = "it refuses the connection"
+    elif isinstance(error, ssl.SSLCertVerificationError):
+        what = f"its TLS certificate is not trusted: {error.verify_message}"
+    elif isinstance(error, ssl.SSLError):
+        what = "TLS failed"
+    elif isinstance(error, OSError | http.client.RemoteDisconnected | http.client.IncompleteRead):
+        what = "the connection was cut"
+    else:
+        what = f"it does not speak HTTP ({type(error).__name__})"
+    return f"source host {host}: {what}"

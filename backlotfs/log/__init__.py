@@ -1,0 +1,1 @@
+"""Logging: events, formats, redaction, de-duplication, and errors that nobody caught."""

@@ -1,0 +1,225 @@
+"""Puts the parts together that bytes pass on their way to a reader."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from backlotfs.api.credentials import Credentials
+from backlotfs.byterange import ByteRange
+from backlotfs.cache.admission import DiskShelf
+from backlotfs.cache.block_cache import BlockCache
+from backlotfs.cache.block_pool import BlockPool
+from backlotfs.cache.cached_bytes import HeldBlocks
+from backlotfs.cache.disk.tier import DiskTier, kept_budget
+from backlotfs.cache.memory_use import MemoryUse
+from backlotfs.cache.pins import Pins
+from backlotfs.catalog.db.schema import LibraryIdentity
+from backlotfs.catalog.versions import SourceBook
+from backlotfs.concurrency.clock import Clock, Deadline
+from backlotfs.concurrency.workers import Workers
+from backlotfs.config.settings import GIB, MIB, MountSettings
+from backlotfs.errors import BadHandle, CacheUnusable
+from backlotfs.fetch.block_fetch import TRANSFER_DEADLINE_S
+from backlotfs.fetch.hosts import SourceLines
+from backlotfs.fetch.loader import BlockStore
+from backlotfs.fetch.pin_reconciler import PinKeeper
+from backlotfs.fetch.scheduler import FetchQueue
+from backlotfs.fetch.warm import Warmer
+from backlotfs.kernel.process_names import ProcessNames
+from backlotfs.log import events
+from backlotfs.namespace.xattrs import Local
+from backlotfs.open_files.handles import HandleTable
+from backlotfs.open_files.metrics import ReadCounts
+from backlotfs.open_files.reader import SourceReader
+from backlotfs.open_files.recent_errors import Failures
+from backlotfs.source.metered import Metered
+from backlotfs.source.range_reader import Landing, RangeFetcher
+from backlotfs.source.signed_get import SignedGet
+from backlotfs.source.throttle import BandwidthLimit
+from backlotfs.source.throughput import RecentRate
+from backlotfs.source.version import SourceIdentity
+
+log = logging.getLogger(__name__)
+
+#: Small enough for random readers: a read of 4 KiB fetches 64.
+BLOCK_BYTES = 64 * 1024
+#: Of the memory, what blocks already read to their end may take: the kernel keeps them too.
+CONSUMED_PART = 8
+#: Threads for transfers: stalled sources may hold many of them without stopping the others.
+TRANSFER_THREADS = 192
+#: Threads beside those, for the first transfers of sources whose URLs wait for API credits.
+URL_WAITERS = 512
+#: The disk tier where no option says otherwise: this, or so much of the free disk.
+DISK_BYTES, DISK_PART = 10 * GIB, 10
+#: Blocks that may wait for the disk, in parts of the memory.
+QUEUED_PART = 8
+#: What one step of warming holds in memory: so much, or this part of it if that is less.
+WARM_STEP_BYTES, WARM_STEP_PART = 8 * MIB, 32
+
+
+class Observed(NamedTuple):
+    """What is noted while bytes pass.
+
+    :ivar reads: what applications have asked for, and got. :ivar failures: what they did not get.
+    :ivar read_rate: what they get now. :ivar fetch_rate: what comes over the line now.
+    """
+
+    reads: ReadCounts
+    failures: Failures
+    read_rate: RecentRate
+    fetch_rate: RecentRate
+
+
+class ReadPath(NamedTuple):
+    """What is put together here.
+
+    :ivar local: what is known of a source without asking anybody.
+    """
+
+    reader: SourceReader
+    warmer: Warmer
+    memory_use: Callable[[], MemoryUse]
+    keeper: PinKeeper
+    observed: Observed
+    local: Callable[[str], Local]
+
+
+def open_disk_tier(settings: MountSettings, clock: Clock) -> DiskTier | None:
+    """The blocks that earlier mounts have kept; None, with a line in the log, where none can be."""
+    account = settings.account
+    identity = LibraryIdentity.of(
+        account.api_url, Credentials(account.api_key, account.api_secret).account
+    )
+    folder = settings.cache_dir / "blocks" / identity.digest
+    budget = settings.cache_bytes
+    if budget is None:
+        # The disk may be fuller than when files were pinned, not least by them: they stay.
+        budget = max(default_disk_bytes(settings.cache_dir), kept_budget(folder, BLOCK_BYTES))
+    if not budget:
+        return None
+    try:
+        return DiskTier(
+            folder,
+            budget,
+            clock,
+            block_bytes=BLOCK_BYTES,
+            queued_blocks=settings.memory_bytes // BLOCK_BYTES // QUEUED_PART,
+        )
+    except CacheUnusable as error:
+        # Who has not asked for one is not alarmed that, say, another mount has it.
+        level = logging.INFO if settings.cache_bytes is None else logging.WARNING
+        events.DISK_OFF.log(log, at=level, reason=error)
+        return None
+
+
+def default_disk_bytes(folder: Path) -> int:
+    """10 GiB, or a tenth of the free disk if that is less; 0 where it cannot be found out."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        return min(DISK_BYTES, shutil.disk_usage(folder).free // DISK_PART)
+    except OSError:
+        return 0
+
+
+def build_reader(
+    settings: MountSettings,
+    handles: HandleTable,
+    signed_get: SignedGet,
+    book: SourceBook,
+    lines: SourceLines,
+    disk: DiskTier | None,
+    clock: Clock,
+    queued: Callable[[str], bool],
+) -> ReadPath:
+    """Reader, warmer and keeper of pins over memory, disk and GETs.
+
+    :param queued: whether the URL of a source waits for an API credit.
+    """
+    pool = BlockPool(settings.memory_bytes, BLOCK_BYTES)
+    figures = lines.figures if settings.cache_bytes is None else None
+
+    observed = _observed(handles, clock)
+    limit = BandwidthLimit(settings.bandwidth_bytes_s) if settings.bandwidth_bytes_s else None
+    fetcher = RangeFetcher(signed_get, clock, Metered(observed.fetch_rate, limit))
+
+    def changed(identity: SourceIdentity) -> None:
+        handles.mark_replaced(identity)
+        book.contradicted(identity)
+
+    def current(embed_code: str) -> SourceIdentity | None:
+        known = book.known(embed_code)
+        return known.identity if known is not None and known.verified else None
+
+    cache = BlockCache(keep_consumed=pool.slots // CONSUMED_PART)
+    # Not less where a read waits for less: a transfer that goes on brings what later ones wait for.
+    # Nor than the API has for a new URL.
+    transfer_s = max(
+        TRANSFER_DEADLINE_S, settings.read_timeout_s or 0.0, settings.account.limits.probe_s
+    )
+
+    def fetch(
+        identity: SourceIdentity, wanted: ByteRange, landing: Landing, deadline: Deadline
+    ) -> None:
+        fetcher.fetch(identity, wanted, landing, deadline.lasting(transfer_s))
+
+    store = BlockStore(
+        pool,
+        cache,
+        fetch,
+        FetchQueue(
+            Workers(TRANSFER_THREADS + URL_WAITERS, "transfer"),
+            lines,
+            clock,
+            places=TRANSFER_THREADS,
+        ),
+        clock,
+        # Half for what is under way or not yet read, the rest for what is kept.
+        ahead_budget_bytes=pool.budget_bytes // 2,
+        changed=changed,
+        # With a limit, every rest would look like silence.
+        hedges=None if settings.bandwidth_bytes_s else lines,
+        queued=queued,
+        disk=None if disk is None else DiskShelf(disk, clock, figures),
+    )
+    reader = SourceReader(
+        handles,
+        store,
+        window_budget_bytes=pool.budget_bytes // 2,
+        clock=clock,
+        line_of=lambda identity: lines.figures(identity.embed_code),
+    )
+    step_bytes = min(WARM_STEP_BYTES, pool.budget_bytes // WARM_STEP_PART)
+    warmer = Warmer(store, disk, step_bytes=step_bytes)
+    pins = Pins(disk, settings.pin_quota)
+    held = HeldBlocks(cache, disk, BLOCK_BYTES)
+
+    def local(embed_code: str) -> Local:
+        known, failure = book.known(embed_code), observed.failures.of(embed_code)
+        return Local(
+            held.bytes_of(known.identity) if known is not None else 0,
+            pins.of(embed_code) is not None,
+            f"{failure.errno}: {failure.reason}" if failure is not None else "",
+            failure.at_s if failure is not None else 0.0,
+        )
+
+    keeper = PinKeeper(pins, warmer, current, clock, queued)
+    return ReadPath(reader, warmer, store.memory_use, keeper, observed, local)
+
+
+def _observed(handles: HandleTable, clock: Clock) -> Observed:
+    failures = Failures(clock)
+
+    def note(fh: int, error: Exception) -> None:
+        with suppress(BadHandle):  # closed meanwhile: nobody waits for its bytes
+            handle = handles.get(fh)
+            failures.note(handle.identity.embed_code, handle.name, error)
+
+    read_rate = RecentRate(clock)
+    reads = ReadCounts(ProcessNames(clock).of, rate=read_rate, note=note)
+    return Observed(reads, failures, read_rate, RecentRate(clock))

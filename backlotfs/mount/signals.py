@@ -1,0 +1,39 @@
+"""Signals for a process whose main thread sits in libfuse's C loop.
+
+Python handlers do not run there, and libfuse's own SIGHUP handler unmounts. So the signals are
+blocked before any thread exists, and one thread waits for them.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Callable, Mapping
+
+from backlotfs.log import events
+
+log = logging.getLogger(__name__)
+
+#: Everything that is handled; blocked in all threads.
+HANDLED = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2})
+
+
+def block() -> None:
+    """Block the handled signals in this thread and those it will start. Call it first."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
+
+
+def serve(handlers: Mapping[signal.Signals, Callable[[], None]]) -> None:
+    """Start the thread that waits for `HANDLED` signals and calls what is registered for each."""
+
+    def wait() -> None:
+        while True:
+            number = signal.Signals(signal.sigwait(HANDLED))
+            events.SIGNAL.log(log, signal=number.name)
+            try:
+                handlers[number]()
+            except Exception as error:  # noqa: BLE001  # the next signal is to be served too
+                events.SIGNAL_FAILED.log(log, signal=number.name, failure=error)
+
+    threading.Thread(target=wait, name="signals", daemon=True).start()

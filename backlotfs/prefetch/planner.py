@@ -1,0 +1,300 @@
+"""What to fetch ahead of the readers of one source: a pure state machine over their reads.
+
+Rules. Each place that is being read is a *cursor*, whoever reads there: the planner belongs to the
+source's version, not to a handle, so a player that closes and opens again keeps its windows. A read
+near a cursor, or in what was planned for it, moves the cursor (so a skip forward keeps what is in
+flight); any other read starts a new one, at the expense of the least recently used, those that
+never went on first. Hence random readers do not evict streams.
+
+A cursor at byte 0 is expected to go on and gets `first_window_bytes` at once; any other gets
+nothing until a second read continues it. Then its window is `GROWTH` times what it has earned by
+reading on (`Cursor.credit`), up to what the line can carry, its share of the memory, and what a
+reader with a pace of its own takes in the time of a hiccup. If the last runs of reading were short,
+the next is expected to be as long as they, and gets just that.
+
+A reader that leaves its place and reads on elsewhere is believed to have sought: what lies ahead of
+the old place is not `wanted` any more. If it comes back, it reads in several places (sound and
+picture), and is not doubted again. Places left alone for `IDLE_S` are not wanted either.
+
+No clock, no I/O, no lock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from backlotfs.byterange import ByteRange
+from backlotfs.prefetch.cursor import Cursor
+from backlotfs.prefetch.window import MIB, UNKNOWN_LINE, LineNeed, pace_need
+
+#: Positions followed at once in one source, whoever reads.
+CURSORS = 16
+#: A window is this many times what the cursor has earned: three round trips to a full one.
+GROWTH = 8
+#: The same for a reader that has left other places soon, until it has read on this far.
+CAUTIOUS_GROWTH = 2
+CAUTIOUS_BYTES = 2 * MIB
+#: A place not read for this long is not read any more, as far as memory and the line go.
+IDLE_S = 2.0
+#: So many runs in a row, each shorter than `SHORT_RUN_BYTES`, tell how long the next will be.
+RUNS_REMEMBERED = 3
+SHORT_RUN_BYTES = 16 * MIB
+#: The end of a file, and where its head says that an index is.
+INDEXES_REMEMBERED = 2
+
+
+#: The end of a file is fetched in about so many parts.
+PARALLEL = 16
+
+
+@dataclass(frozen=True, slots=True)
+class PlanLimits:
+    """The scale of planning.
+
+    :ivar first_window_bytes: at the head of a file, before anything is known.
+    :ivar trusted_window_bytes: there, for a file that is likely to be read as a whole.
+    :ivar near_bytes: how far from a cursor a read may begin and still be its continuation: as far
+        as reads that the kernel sends in parallel overtake each other.
+    :ivar min_request_bytes: what one GET carries at least, while the window is young.
+    """
+
+    first_window_bytes: int = 512 * 1024
+    trusted_window_bytes: int = 32 * MIB
+    near_bytes: int = 4 * MIB
+    min_request_bytes: int = 256 * 1024
+
+
+class ReadPlan(NamedTuple):
+    """What to fetch beyond the read itself: one GET each, ascending, disjoint; often none."""
+
+    requests: tuple[ByteRange, ...]
+
+
+_NOTHING = ReadPlan(())
+
+
+class ReadPlanner:
+    """Watches the reads of one version of a source. Not thread-safe: its owner locks.
+
+    :ivar max_window_bytes: may be changed between reads, as others begin and cease to read.
+    :ivar need: what the line can make use of; may be changed between reads.
+    :ivar latency_s: of the line, for readers with a pace of their own.
+    :ivar trusted: it is likely to be read as a whole, as those opened before it were.
+    :ivar read_through: somebody read it from its head to its end.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        max_window_bytes: int,
+        block_bytes: int,
+        limits: PlanLimits | None = None,
+    ) -> None:
+        """``size`` of the file; windows never exceed ``max_window_bytes`` nor leave the file."""
+        self.max_window_bytes = max_window_bytes
+        self.need: LineNeed = UNKNOWN_LINE
+        self.latency_s = 0.0
+        self.trusted = self.read_through = False
+        self._size = size
+        self._block_bytes = block_bytes
+        self._limits = limits or PlanLimits()
+        self._cursors: list[Cursor] = []  # most recently used first
+        self._runs: deque[int] = deque(maxlen=RUNS_REMEMBERED)
+        self._expected: deque[ByteRange] = deque(maxlen=INDEXES_REMEMBERED)
+
+    def observe(
+        self,
+        read: ByteRange,
+        *,
+        missed: bool = False,
+        late: bool = True,
+        reader: int = 0,
+        now_s: float = 0.0,
+    ) -> ReadPlan:
+        """Take note of a read and say what lies ahead.
+
+        :param read: the bytes asked for, inside the file, not empty.
+        :param missed: they were neither cached nor on their way, so what this planner believes
+            it has planned was dropped or evicted, and is planned anew.
+        :param late: some of it is not here yet: whoever reads has to wait.
+        :param reader: who reads, by a number of its own (a handle).
+        :param now_s: on a monotonic clock.
+        """
+        cursor = self._find(read, reader)
+        if cursor is None:
+            cursor = self._start(read, reader, now_s)
+        else:
+            self._resume(cursor, now_s)
+            advanced = cursor.advance(read)
+            cursor.reader, cursor.touched_s = reader, now_s
+            if cursor.reads == 2:
+                self._doubt_others(cursor)
+            cursor.note_pace(now_s, late=late)
+            # Also by a read that was overtaken by the last: the kernel sends several at a time.
+            self._note_end(cursor)
+            if not advanced and not missed:
+                return _NOTHING
+        if missed:
+            cursor.planned_to = min(cursor.planned_to, cursor.position)
+        self._note_end(cursor)
+        cursor.window_bytes = self._window(cursor)
+        return self._plan(cursor)
+
+    def expect(self, index: ByteRange) -> ReadPlan:
+        """Have an index read early that programs will look for; nothing when it was said before."""
+        index = index.clamped(self._size)
+        if not index.length or any(_covers(known, index) for known in self._expected):
+            return _NOTHING
+        self._expected.append(index)
+        return ReadPlan(tuple(_pieces(index, MIB)))
+
+    def wanted(self, wanted: ByteRange, now_s: float = 0.0) -> bool:
+        """Whether a reader is still on its way to any byte of this range."""
+        if any(_overlap(wanted, index) for index in self._expected):
+            return True
+        start, stop = wanted.start, wanted.stop + self._limits.near_bytes
+        return any(
+            start < cursor.planned_to and cursor.position < stop
+            for cursor in self._cursors
+            if not cursor.doubted and now_s - cursor.touched_s < IDLE_S
+        )
+
+    def windows(self, now_s: float = 0.0) -> list[int]:
+        """What the cursors that are being read would have ahead of them, in bytes, uncapped."""
+        return [
+            self._desire(cursor)
+            for cursor in self._cursors
+            if cursor.window_bytes and not cursor.doubted and now_s - cursor.touched_s < IDLE_S
+        ]
+
+    def _note_end(self, cursor: Cursor) -> None:
+        if cursor.position >= self._size and cursor.from_the_head:
+            self.read_through = True
+
+    def _find(self, read: ByteRange, reader: int) -> Cursor | None:
+        near = self._limits.near_bytes
+        best, least = None, self._size + 1
+        for cursor in self._cursors:
+            distance = read.start - cursor.position
+            if not distance:
+                best = cursor
+                break
+            reach = max(0, cursor.planned_to - cursor.position) + near
+            if -near <= distance <= reach and abs(distance) < least:
+                best, least = cursor, abs(distance)
+        if best is not None and best is not self._cursors[0]:
+            best.steady |= best.reads > 1 and best.reader == reader
+            self._cursors.remove(best)
+            self._cursors.insert(0, best)
+        return best
+
+    def _start(self, read: ByteRange, reader: int, now_s: float) -> Cursor:
+        left = next((cursor for cursor in self._cursors if cursor.reader == reader), None)
+        if left is not None and not left.steady:
+            self._runs.append(left.run_bytes)
+        if len(self._cursors) >= CURSORS:
+            # Those that never went on are the traces of random reads.
+            victim = next((one for one in reversed(self._cursors) if one.reads == 1), None)
+            self._cursors.remove(victim or self._cursors[-1])
+        cursor = Cursor(read.start, read.stop, reader, now_s)
+        self._cursors.insert(0, cursor)
+        return cursor
+
+    def _resume(self, cursor: Cursor, now_s: float) -> None:
+        if cursor.doubted:
+            cursor.doubted = False
+            cursor.rewind_plan(now_s)
+        elif now_s - cursor.touched_s >= IDLE_S:
+            cursor.rewind_plan(now_s)
+
+    def _doubt_others(self, cursor: Cursor) -> None:
+        for other in self._cursors:
+            if other is not cursor and other.reader == cursor.reader and not other.steady:
+                other.doubted = True
+
+    def _window(self, cursor: Cursor) -> int:
+        return min(self._desire(cursor), self.max_window_bytes)
+
+    def _desire(self, cursor: Cursor) -> int:
+        """What it would get if there were nobody else."""
+        if len(self._runs) == RUNS_REMEMBERED and not cursor.from_the_head:
+            usual = max(self._runs)
+            if usual < SHORT_RUN_BYTES and 2 * cursor.run_bytes <= 3 * usual:
+                even = usual <= 2 * min(self._runs)
+                return max(0, usual - cursor.run_bytes) if even or cursor.reads > 1 else 0
+        grown = self._growth(cursor) * cursor.credit if cursor.reads > 1 else 0
+        if cursor.from_the_head:
+            trusted = self.trusted or self.read_through
+            limits = self._limits
+            head = limits.trusted_window_bytes if trusted else limits.first_window_bytes
+            grown = max(grown, head)
+        grown = min(grown, self.need.window_bytes)
+        if cursor.pace is not None:
+            paced = pace_need(cursor.pace, self.latency_s)
+            grown = min(grown, max(paced, self._limits.first_window_bytes))
+        return grown
+
+    def _growth(self, cursor: Cursor) -> int:
+        probing = cursor.run_bytes < CAUTIOUS_BYTES and min(self._runs, default=MIB) < MIB
+        return CAUTIOUS_GROWTH if probing else GROWTH
+
+    def _plan(self, cursor: Cursor) -> ReadPlan:
+        window = cursor.window_bytes
+        request = self._request_bytes(window)
+        start = max(cursor.planned_to, cursor.position)
+        stop = cursor.position + cursor.stride.spread(window)
+        if stop >= self._size and window:
+            stop = self._size
+            # Nothing comes after it: what is left is spread over as many connections as there are.
+            spread = _power_below((stop - start) // PARALLEL)
+            request = max(min(request, spread), self._limits.min_request_bytes)
+        else:
+            # Whole requests only: following every read with its own bytes would make GETs as
+            # small as the reads. A window smaller than a request is a remainder: all of it.
+            unit = request if window >= request else min(self._block_bytes, request)
+            stop = stop // unit * unit
+        if stop <= start or (2 * (stop - start) < min(request, window) and stop < self._size):
+            return _NOTHING
+        if not cursor.stride.learned:
+            cursor.planned_to = stop
+            return ReadPlan(tuple(_pieces(ByteRange(start, stop), request)))
+        stretches = cursor.stride.stretches(ByteRange(start, stop), window)
+        cursor.planned_to = stretches[-1].stop if stretches else cursor.planned_to
+        return ReadPlan(tuple(part for whole in stretches for part in _parts(whole, request)))
+
+    def _request_bytes(self, window: int) -> int:
+        """A power of two, so that windows of all sizes cut the file at the same places."""
+        eighth = _power_below(window // 8)
+        return max(min(eighth, self.need.request_bytes), self._limits.min_request_bytes)
+
+
+def _power_below(number: int) -> int:
+    """The largest power of two that is not more; at least 1."""
+    return 1 << max(0, number.bit_length() - 1)
+
+
+def _overlap(one: ByteRange, two: ByteRange) -> bool:
+    return max(one.start, two.start) < min(one.stop, two.stop)
+
+
+def _covers(one: ByteRange, two: ByteRange) -> bool:
+    return one.start <= two.start and two.stop <= one.stop
+
+
+def _parts(whole: ByteRange, length: int) -> list[ByteRange]:
+    """Cut into parts of about ``length`` that are all as long, as far as that can be."""
+    step = -(-whole.length // max(1, round(whole.length / length)))
+    starts = range(whole.start, whole.stop, step)
+    return [ByteRange(start, min(start + step, whole.stop)) for start in starts]
+
+
+def _pieces(whole: ByteRange, length: int) -> list[ByteRange]:
+    """Cut at the multiples of ``length``."""
+    cuts = [whole.start, *range(whole.start // length * length + length, whole.stop, length)]
+    return [
+        ByteRange(start, min(stop, whole.stop))
+        for start, stop in zip(cuts, [*cuts[1:], whole.stop], strict=True)
+    ]

@@ -1,0 +1,148 @@
+"""How many probes of one source host may be under way, so that a slow host leaves room for others.
+
+Probes run on a few threads. A host that answers none of them would hold them all, each until its
+time limit. So a host has `PLACES` at a time:
+
+- While it answers, a probe that finds no place waits for one, which is a matter of milliseconds.
+- A host that has answered none of them for `STALL_S` is *stalled*. Then a probe that finds no place
+  fails at once with `HostBusy`; only one each `TRIAL_S` is sent in spite of that.
+- An answer ends the stall. What began before it and still waits takes no place any more. What waits
+  for far longer than this answer took is cut, for a host that is well again has forgotten it; the
+  others end by themselves at their time limit. In all, a host never has more than `MOST_PLACES`.
+
+A host is a name and a port. All ports of one name together have `MOST_ON_ALL_PORTS`: who names many
+ports of a slow machine gets no more threads by that.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+
+from cachetools import LRUCache
+
+from backlotfs.errors import HostBusy
+from backlotfs.http.exchange_deadline import Exchange
+
+#: Probes of one host at a time: half of the threads for them.
+PLACES = 16
+#: With trials, and with those that take no place any more.
+MOST_PLACES = 24
+#: Of all ports of one host name; a third of the threads.
+MOST_ON_ALL_PORTS = 96
+#: Seconds without an answer after which a host with probes under way is stalled.
+STALL_S = 2.0
+#: After a stall a probe is cut that has waited so many times what the answer took: a host that is
+#: slow for all keeps what it is about to answer.
+FORGOTTEN_AFTER = 3
+#: Seconds between two probes that are sent to a stalled host in spite of it.
+TRIAL_S = 1.0
+#: Hosts remembered.
+REMEMBERED_HOSTS = 256
+
+
+class _Host:
+    """What is under way at one host, and when it was last heard of; monotonic seconds."""
+
+    def __init__(self) -> None:
+        self.under_way: set[Place] = set()
+        self.answered_s = 0.0
+        self.trial_s = 0.0
+
+    def has_room(self, now_s: float) -> bool:
+        """Whether a probe may be sent now."""
+        if len(self.under_way) >= MOST_PLACES:
+            return False
+        counted = sum(place.began_s + STALL_S > self.answered_s for place in self.under_way)
+        return counted < PLACES or (self.stalled(now_s) and now_s - self.trial_s >= TRIAL_S)
+
+    def stalled(self, now_s: float) -> bool:
+        """Whether it has answered nothing for a while, though it was asked."""
+        since_s = min((place.began_s for place in self.under_way), default=now_s)
+        return now_s - max(since_s, self.answered_s) >= STALL_S
+
+
+class Place:
+    """One probe's place at a host; given up with `end`.
+
+    :ivar name: of the host, without the port.
+    :ivar exchange: the probe's GET, as long as the host has not answered it.
+    """
+
+    __slots__ = ("_host", "_owner", "began_s", "exchange", "name")
+
+    def __init__(self, owner: HostShares, host: _Host, name: str, began_s: float) -> None:
+        self._owner = owner
+        self._host = host
+        self.name = name
+        self.began_s = began_s
+        self.exchange: Exchange | None = None
+
+    def answered(self) -> None:
+        """The host has sent the head of an answer."""
+        self._owner._answered(self._host, self)
+
+    def end(self) -> None:
+        """The probe is over; may be called again."""
+        self._owner._ended(self._host, self)
+
+
+class HostShares:
+    """The places of all hosts. Any thread may call it; no lock is held while a host is asked."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._hosts: LRUCache[str, _Host] = LRUCache(REMEMBERED_HOSTS)
+        self._under_way: Counter[str] = Counter()  # by host name
+
+    def take(self, host: str, timeout_s: float) -> Place:
+        """A place at ``host``, waited for while the host answers others.
+
+        :param host: name and port, for the message too.
+        :raises HostBusy: the host is stalled, no place came free within ``timeout_s``, or its other
+            ports have all that its name may have.
+        """
+        until_s = time.monotonic() + timeout_s
+        name = host.rpartition(":")[0]
+        with self._changed:
+            found = self._hosts.setdefault(host, _Host())
+            while not found.has_room(now_s := time.monotonic()):
+                stalled = found.stalled(now_s)
+                if stalled or now_s >= until_s:
+                    raise HostBusy(
+                        f"source host {host} does not answer:"
+                        f" {len(found.under_way)} requests wait for it"
+                    )
+                # a stall announces itself by nothing but time
+                self._changed.wait(min(until_s - now_s, STALL_S / 10))
+            if self._under_way[name] >= MOST_ON_ALL_PORTS:
+                raise HostBusy(
+                    f"source host {name} does not answer: {self._under_way[name]} requests wait for"
+                    " it, on several ports"
+                )
+            if found.stalled(now_s):
+                found.trial_s = now_s
+            place = Place(self, found, name, now_s)
+            found.under_way.add(place)
+            self._under_way[name] += 1
+            return place
+
+    def _answered(self, host: _Host, place: Place) -> None:
+        with self._changed:
+            now_s = time.monotonic()
+            place.exchange = None
+            if host.stalled(now_s):
+                longest_s = FORGOTTEN_AFTER * (now_s - place.began_s)
+                for other in host.under_way:
+                    if other.exchange is not None and now_s - other.began_s >= longest_s:
+                        other.exchange.cut()
+            host.answered_s = now_s
+            self._changed.notify_all()
+
+    def _ended(self, host: _Host, place: Place) -> None:
+        with self._changed:
+            if place in host.under_way:
+                host.under_way.remove(place)
+                self._under_way -= Counter((place.name,))  # names without any are forgotten
+            self._changed.notify_all()

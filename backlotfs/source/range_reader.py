@@ -1,0 +1,156 @@
+"""Bytes of one version of a source, validated, put where the caller wants them.
+
+A transfer that breaks is resumed at the byte it reached; what was delivered stays delivered,
+because every answer was checked to be of the right version, range and encoding before.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Protocol
+
+from backlotfs.byterange import ByteRange
+from backlotfs.concurrency.clock import Clock, Deadline
+from backlotfs.errors import (
+    BacklotError,
+    ContentChanged,
+    FalseAnswer,
+    RemoteUnavailable,
+    SourceGone,
+    SourceMissing,
+)
+from backlotfs.http.content_range import check_range_answer
+from backlotfs.source.opened_range import OpenedRange
+from backlotfs.source.signed_get import SignedGet
+from backlotfs.source.throttle import Throttle, Unlimited
+from backlotfs.source.version import SourceIdentity
+
+log = logging.getLogger(__name__)
+
+
+class Landing(Protocol):
+    """Where the bytes go."""
+
+    def room(self) -> Sequence[memoryview]:
+        """Memory for the next bytes, in order, no more than are missing; asked again after a cut.
+
+        It may raise a `BacklotError`, which ends the transfer.
+        """
+
+    def landed(self, size: int | None = None) -> int:
+        """The first ``size`` bytes of what `room` last gave are filled (None: all).
+
+        :return: how many of them are kept; the others are fetched again.
+        """
+
+    @property
+    def urgent(self) -> bool:
+        """Whether a reader waits for it."""
+
+
+class RangeFetcher:
+    """Fetches byte ranges of a `SourceIdentity`. Any thread may call it."""
+
+    def __init__(
+        self, signed_get: SignedGet, clock: Clock, throttle: Throttle | None = None
+    ) -> None:
+        """``throttle``: the limit of the bandwidth; None: there is none."""
+        self._signed_get = signed_get
+        self._clock = clock
+        self._throttle = throttle or Unlimited()
+
+    def fetch(
+        self,
+        identity: SourceIdentity,
+        wanted: ByteRange,
+        landing: Landing,
+        deadline: Deadline,
+    ) -> None:
+        """Deliver ``wanted`` to ``landing``.
+
+        :param wanted: inside ``identity.size``, not empty.
+        :raises ContentChanged: the host has another version, or none any more.
+        :raises FalseAnswer: the host keeps answering with something else.
+        :raises RemoteUnavailable: retries spent. :raises DeadlineExceeded: time spent.
+        """
+        reached = wanted.start
+        failures = 0
+        while reached < wanted.stop:
+            before = reached
+            failure: BacklotError
+            try:
+                rest = ByteRange(reached, wanted.stop)
+                reached = self._transfer(identity, rest, landing, deadline)
+                continue
+            except _Cut as error:
+                reached, failure = error.reached, error.cause
+            except FalseAnswer as error:
+                failure = error  # a lying answer may be one server of many: asked again
+            # Progress earns patience: only failures without a byte between them add up.
+            failures = 1 if reached > before else failures + 1
+            log.debug("resuming %s at byte %d: %s", identity.embed_code, reached, failure)
+            self._signed_get.pause(failures, deadline, failure)
+
+    def _transfer(
+        self,
+        identity: SourceIdentity,
+        wanted: ByteRange,
+        landing: Landing,
+        deadline: Deadline,
+    ) -> int:
+        """One GET; the first byte not delivered. :raises _Cut: when it ended early."""
+        views = landing.room()  # nobody may want them any more: then no GET is made
+        with self._open(identity, wanted, deadline) as answer:
+            self._validate(identity, wanted, answer)
+            reached = wanted.start
+            while True:
+                size = sum(map(len, views))
+                try:
+                    got = answer.read_into(views, deadline.remaining_s())
+                except RemoteUnavailable as error:
+                    raise _Cut(reached, error) from None
+                reached += landing.landed(got)
+                if got != size:
+                    short = RemoteUnavailable(f"source host {answer.host}: the body ended early")
+                    raise _Cut(reached, short)
+                self._rest(answer, size, landing.urgent, deadline)
+                if reached >= wanted.stop:
+                    break
+                deadline.check(f"reading the source of {identity.embed_code}")
+                views = landing.room()
+            return reached
+
+    def _rest(self, answer: OpenedRange, size: int, urgent: bool, deadline: Deadline) -> None:
+        """Keep to the limit of the bandwidth; it is not the line's slowness."""
+        rest_s = self._throttle.take(size, self._clock.monotonic(), urgent=urgent)
+        if rest_s > 0:
+            self._clock.sleep(rest_s)
+            answer.rested(rest_s)
+            deadline.extend(rest_s)
+
+    def _open(self, identity: SourceIdentity, wanted: ByteRange, deadline: Deadline) -> OpenedRange:
+        try:
+            return self._signed_get.open(
+                identity.embed_code, wanted, deadline, if_match=identity.strong_etag
+            )
+        except (SourceGone, SourceMissing) as error:  # it was there when the file was opened
+            raise ContentChanged(str(error)) from None
+
+    @staticmethod
+    def _validate(identity: SourceIdentity, wanted: ByteRange, answer: OpenedRange) -> None:
+        if answer.status == 416:  # inside the size we know, so the object has shrunk
+            raise ContentChanged(f"the source of {identity.embed_code} has shrunk (416)")
+        served = check_range_answer(answer.status, answer.headers, wanted)
+        identity.confirm(answer.headers, served.total)
+        if served.served != wanted:
+            raise FalseAnswer(f"a cut range for {identity.embed_code}")
+
+
+class _Cut(Exception):
+    """A transfer ended before its range did; never leaves this module."""
+
+    def __init__(self, reached: int, cause: RemoteUnavailable) -> None:
+        super().__init__(str(cause))
+        self.reached = reached
+        self.cause = cause

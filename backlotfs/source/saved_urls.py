@@ -1,0 +1,523 @@
+"""Presigned URLs that survive a restart: one small SQLite file for each library.
+
+A presigned URL costs one API credit and lives for days, so the next mount uses those that the last
+one got. The file stands in a folder of its own, apart from the catalog, because whoever reads it
+can download the sources until the URLs expire: 0600 in 0700, with a CACHEDIR.TAG, so that backup
+programs leave it out.
+
+Theory of operation. `put` and `drop` only note the change; a thread writes the noted changes in
+one transaction, `WRITE_AFTER_S` later at most, so a crash loses no more than that. The rollback
+journal makes the file sound after a SIGKILL at any moment.
+
+Several mounts of one library share the file:
+
+=====================  =========================================================================
+lock file              every mount holds a shared lock; the file is created, checked and removed
+                       only under the exclusive one, because SQLite finds its journal by name
+put                    wins over what is in the file only if the API was asked later than that
+                       was written or dropped
+drop                   leaves an entry without a URL for an hour, so that a URL that another mount
+                       asked for before the drop, and writes after it, does not come back
+drop of a given URL    does nothing if the file holds another URL by now
+=====================  =========================================================================
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import re
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
+
+from backlotfs.api.signed_url import SignedUrl
+from backlotfs.concurrency.clock import Clock
+from backlotfs.log import events
+from backlotfs.trusted_paths import (
+    UntrustedPath,
+    make_private,
+    open_own_file,
+    open_private_folder,
+    real_path,
+)
+
+log = logging.getLogger(__name__)
+
+#: A change is written this long after it was noted: a crash loses no more.
+WRITE_AFTER_S = 0.5
+#: A file that could not be written (disk full) is tried again after this long.
+RETRY_AFTER_S = 30.0
+#: Expired entries are removed this often while the mount runs.
+PRUNE_INTERVAL_S = 600.0
+#: Entries in the file, the newest; at about 400 bytes each this is 20 MB.
+MAX_ENTRIES = 50_000
+#: Longer URLs are not kept, so that the file stays small.
+MAX_URL_LENGTH = 4096
+#: How long a drop is remembered for the sake of other mounts' writes.
+DROP_REMEMBERED_S = 3600.0
+
+#: "BLFU": by this we tell our file from others.
+_APPLICATION_ID = 0x424C4655
+_VERSION = 1
+_SCHEMA = """CREATE TABLE presigned_url (
+    embed_code TEXT PRIMARY KEY,
+    url TEXT,                     -- null: dropped
+    expires_at_s REAL NOT NULL,   -- of the URL; for a dropped one, how long that is remembered
+    file_size INTEGER,
+    as_of_s REAL NOT NULL,        -- server's clock: the URL names what the source was then
+    changed_at_s REAL NOT NULL    -- our clock: when the API was asked, or the URL was dropped
+)"""
+_PUT = """INSERT INTO presigned_url VALUES (?, ?, ?, ?, ?, ?)
+    ON CONFLICT (embed_code) DO UPDATE SET url = excluded.url, expires_at_s = excluded.expires_at_s,
+        file_size = excluded.file_size, as_of_s = excluded.as_of_s,
+        changed_at_s = excluded.changed_at_s
+    WHERE excluded.changed_at_s > presigned_url.changed_at_s"""
+_DROP = """INSERT INTO presigned_url VALUES (?, NULL, ?, NULL, 0, ?)
+    ON CONFLICT (embed_code) DO UPDATE SET url = NULL, expires_at_s = excluded.expires_at_s,
+        file_size = NULL, as_of_s = 0, changed_at_s = excluded.changed_at_s"""
+_DROP_GIVEN = """UPDATE presigned_url SET url = NULL, expires_at_s = ?, file_size = NULL,
+    as_of_s = 0, changed_at_s = ? WHERE embed_code = ? AND url = ?"""
+
+#: Another mount may hold the file this long; its transactions take milliseconds.
+_BUSY_TIMEOUT_S = 5.0
+#: Another mount that opens the file may take this long.
+_OPENING_TIMEOUT_S = 5.0
+_OPENING_POLL_S = 0.02
+_END_S = 10.0
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
+_CACHEDIR_TAG = (
+    b"Signature: 8a477f597d28d172789f06886806bc55\n"
+    b"# This file is a cache directory tag created by backlotfs.\n"
+    b"# For information about cache directory tags, see https://bford.info/cachedir/\n"
+)
+#: `SignedUrl.parse` in short: that takes too long for ten thousand URLs at once.
+_SENDABLE = re.compile(r"https?://[!-~]+")
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+class SavedUrl(NamedTuple):
+    """One kept URL.
+
+    :ivar file_size: bytes, as the API said with it; None if it did not.
+    :ivar as_of_s: the URL names what the source was at this moment of the server's wall clock.
+    """
+
+    url: SignedUrl
+    file_size: int | None
+    as_of_s: float
+
+
+class _Put(NamedTuple):
+    saved: SavedUrl
+    expires_at_s: float
+    changed_at_s: float
+
+
+class _Drop(NamedTuple):
+    url: str | None  # None: whatever URL the file holds
+    changed_at_s: float
+
+
+class _UnusableFile(Exception):
+    """The file is not one of ours."""
+
+
+class SavedUrls:
+    """The presigned URLs of one library in a file. Any thread may call it; `put` never waits.
+
+    Nothing is raised when the file cannot be used: one line in the log says why, and this mount's
+    URLs are in memory only.
+    """
+
+    def __init__(self, path: Path, clock: Clock, *, max_entries: int = MAX_ENTRIES) -> None:
+        """Open the file, or make it, with its folder, and read what still lives.
+
+        :param path: the file; its folder holds nothing but such files.
+        """
+        self._path = path
+        self._clock = clock
+        self._max_entries = max_entries
+        self._lock = threading.Lock()  # guards _pending, _thread, _closed
+        self._pending: dict[str, _Put | _Drop] = {}
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        self._wake = threading.Event()
+        self._closing = threading.Event()
+        self._io = threading.Lock()  # guards what follows
+        self._connection: sqlite3.Connection | None = None
+        self._folder = self._lock_file = -1
+        self._pruned_at = clock.monotonic()
+        self._told = False
+        self._loaded: dict[str, SavedUrl] = {}
+        try:
+            self._open()
+        except (OSError, sqlite3.Error, _UnusableFile) as error:
+            self._release()
+            self._tell(error)
+
+    def load(self) -> dict[str, SavedUrl]:
+        """The URLs by embed code that were alive when the file was opened, the oldest first.
+
+        They are handed out once: the caller keeps them.
+        """
+        loaded, self._loaded = self._loaded, {}
+        return loaded
+
+    def put(
+        self,
+        embed_code: str,
+        url: SignedUrl,
+        *,
+        file_size: int | None,
+        as_of_s: float,
+        asked_at_s: float,
+    ) -> None:
+        """Keep a URL; one that does not say when it expires, or is very long, is not kept.
+
+        :param as_of_s: see `SavedUrl`.
+        :param asked_at_s: our wall clock just before the API was asked.
+        """
+        if url.expires_at_s is None or len(url.url) > MAX_URL_LENGTH:
+            return
+        entry = _Put(SavedUrl(url, file_size, as_of_s), url.expires_at_s, asked_at_s)
+        with self._lock:
+            noted = self._pending.get(embed_code)
+            if not isinstance(noted, _Drop) or noted.changed_at_s < asked_at_s:
+                self._note(embed_code, entry)
+
+    def drop(self, embed_code: str, url: SignedUrl | None = None) -> None:
+        """Do not keep the URL of this asset any longer.
+
+        :param url: only if it is this one; None: whatever it is.
+        """
+        now_s = self._clock.now()
+        with self._lock:
+            noted = self._pending.get(embed_code)
+            if url is None or (isinstance(noted, _Put) and noted.saved.url == url):
+                self._note(embed_code, _Drop(None, now_s))
+            elif noted is None or (isinstance(noted, _Drop) and noted.url is not None):
+                self._note(embed_code, _Drop(url.url, now_s))
+
+    def flush(self) -> bool:
+        """Write the noted changes now, on this thread; remove what has expired if that is due.
+
+        :returns: False if that failed and has to be tried again.
+        """
+        with self._io:
+            if self._connection is None:
+                return True
+            with self._lock:
+                batch, self._pending = self._pending, {}
+            prune = self._clock.monotonic() - self._pruned_at >= PRUNE_INTERVAL_S
+            if not batch and not prune:
+                return True
+            try:
+                self._write(self._connection, batch, prune=prune)
+            except sqlite3.Error as error:
+                with self._lock:  # what was noted meanwhile is newer
+                    newest = list((batch | self._pending).items())[-self._max_entries :]
+                    self._pending = dict(newest)
+                self._tell(error)
+                if not _is_damage(error):
+                    return False
+                self._remove_damaged()
+            return True
+
+    def close(self) -> None:
+        """Write what is noted and close the file. May be called again."""
+        with self._lock:
+            self._closed = True
+            thread = self._thread
+        self._closing.set()
+        self._wake.set()
+        if thread is not None:
+            thread.join(_END_S)
+        self.flush()
+        with self._io:
+            self._release()
+
+    def _note(self, embed_code: str, change: _Put | _Drop) -> None:
+        """Call with the lock held."""
+        if self._closed or self._connection is None:
+            return
+        self._pending.pop(embed_code, None)  # the newest is the last
+        self._pending[embed_code] = change
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="saved-urls", daemon=True)
+            self._thread.start()
+        self._wake.set()
+
+    def _run(self) -> None:
+        """Write behind, until closed."""
+        while not self._closing.is_set():
+            self._wake.wait(PRUNE_INTERVAL_S)
+            self._wake.clear()
+            if self._closing.wait(WRITE_AFTER_S):
+                return
+            if not self.flush():
+                self._closing.wait(RETRY_AFTER_S)
+                self._wake.set()
+
+    def _write(
+        self, connection: sqlite3.Connection, batch: dict[str, _Put | _Drop], *, prune: bool
+    ) -> None:
+        """:raises sqlite3.Error: nothing of it was written."""
+        with _transaction(connection):
+            for code, change in batch.items():
+                self._write_one(connection, code, change)
+            if prune:
+                _delete_expired(connection, self._clock.now())
+            (count,) = connection.execute("SELECT count(*) FROM presigned_url").fetchone()
+            if count > self._max_entries:
+                # a little more than needed, so that not every write has to look for the oldest
+                surplus = count - self._max_entries + self._max_entries // 20
+                connection.execute(
+                    "DELETE FROM presigned_url WHERE embed_code IN (SELECT embed_code"
+                    " FROM presigned_url ORDER BY changed_at_s LIMIT ?)",
+                    (surplus,),
+                )
+        if prune:
+            self._pruned_at = self._clock.monotonic()
+
+    def _write_one(self, connection: sqlite3.Connection, code: str, change: _Put | _Drop) -> None:
+        if isinstance(change, _Put):
+            url, size, as_of_s = change.saved
+            row = (code, url.url, change.expires_at_s, size, as_of_s, change.changed_at_s)
+            connection.execute(_PUT, row)
+            return
+        until_s = change.changed_at_s + DROP_REMEMBERED_S
+        if change.url is None:
+            connection.execute(_DROP, (code, until_s, change.changed_at_s))
+        else:
+            connection.execute(_DROP_GIVEN, (until_s, change.changed_at_s, code, change.url))
+
+    def _open(self) -> None:
+        """:raises OSError, sqlite3.Error, _UnusableFile: it cannot be used."""
+        self._folder = open_private_folder(self._path.parent, make=True, tighten=True)
+        _make_tag(self._folder, self._path.parent)
+        self._lock_file = _open_lock_file(self._folder, self._path)
+        alone = _lock(self._lock_file)
+        try:
+            self._connect()
+        except (sqlite3.Error, _UnusableFile) as error:
+            if not alone or not _is_damage(error):
+                raise
+            _unlink(self._folder, self._path)
+            events.SAVED_URLS_REMOVED.log(log, path=self._path, reason=_reason(error))
+            self._connect()
+        if alone:
+            fcntl.flock(self._lock_file, fcntl.LOCK_SH)  # let other mounts in
+
+    def _connect(self) -> None:
+        """:raises OSError, sqlite3.Error, _UnusableFile: it cannot be used."""
+        _make_file(self._folder, self._path)
+        connection = _connection(self._folder, self._path)
+        try:
+            _prepare(connection)
+            self._loaded = _read(connection, self._clock.now())
+        except BaseException:
+            connection.close()
+            raise
+        self._connection = connection
+        with contextlib.suppress(sqlite3.OperationalError):  # a full disk: what is read is good
+            _delete_expired(connection, self._clock.now())
+
+    def _remove_damaged(self) -> None:
+        """Give up on the file; the next mount makes a new one. Call with the I/O lock held."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        with self._lock:
+            self._pending.clear()
+        with contextlib.suppress(OSError):  # BlockingIOError: another mount uses it
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _unlink(self._folder, self._path)
+
+    def _release(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        for descriptor in (self._lock_file, self._folder):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._lock_file = self._folder = -1
+
+    def _tell(self, error: Exception) -> None:
+        """Say once why URLs are not kept."""
+        if not self._told:
+            self._told = True
+            events.URLS_NOT_KEPT.log(log, path=self._path, reason=_reason(error))
+
+
+def delete_saved_urls(path: Path) -> None:
+    """Delete the file of `SavedUrls`; if another mount uses it, the URLs that are in it.
+
+    :raises OSError, sqlite3.Error: it cannot be deleted.
+    """
+    if not os.path.lexists(path):
+        return
+    with contextlib.ExitStack() as stack:
+        folder = open_private_folder(path.parent, make=False, tighten=True)
+        stack.callback(os.close, folder)
+        lock_file = _open_lock_file(folder, path)
+        stack.callback(os.close, lock_file)
+        if _lock(lock_file):
+            _unlink(folder, path)
+            return
+        with contextlib.closing(_connection(folder, path)) as connection:
+            connection.execute("DELETE FROM presigned_url")
+
+
+def _make_tag(folder: int, path: Path) -> None:
+    """Write the tag that keeps backup programs out. :raises OSError: it cannot be written."""
+    name = "CACHEDIR.TAG"
+    with open(open_own_file(name, os.O_RDWR, folder, str(path / name)), "r+b") as tag:
+        if tag.read() != _CACHEDIR_TAG:
+            tag.seek(0)
+            tag.write(_CACHEDIR_TAG)
+            tag.truncate()
+
+
+def _open_lock_file(folder: int, path: Path) -> int:
+    """The lock file of the database at ``path``. :raises OSError: it cannot be made."""
+    lock = path.with_suffix(".lock")
+    return open_own_file(lock.name, os.O_RDWR, folder, str(lock))
+
+
+def _lock(lock_file: int) -> bool:
+    """Whether we have the file for ourselves (exclusive lock), or share it with other mounts.
+
+    :raises OSError: another mount does not end its opening of the file.
+    """
+    until = time.monotonic() + _OPENING_TIMEOUT_S
+    kinds = (fcntl.LOCK_EX, fcntl.LOCK_SH)
+    while True:
+        for kind in kinds:
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(lock_file, kind | fcntl.LOCK_NB)
+                return kind == fcntl.LOCK_EX
+        if time.monotonic() >= until:
+            raise TimeoutError(None, "another mount has been opening it for too long")
+        time.sleep(_OPENING_POLL_S)
+
+
+def _make_file(folder: int, path: Path) -> None:
+    """Make an empty file where there is none, and see that it and its journals are ours alone.
+
+    A database that may be open in this process must not be opened and closed by other means: POSIX
+    would drop SQLite's own locks with that. O_PATH opens nothing, so it is safe.
+
+    :raises _UnusableFile: it is something else. :raises OSError: it cannot be made.
+    """
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path.name, _CREATE, 0o600, dir_fd=folder))
+    for name in _names(path):
+        try:
+            reference = os.open(name, os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=folder)
+        except FileNotFoundError:  # a journal is there for milliseconds
+            continue
+        try:
+            make_private(os.fstat(reference), reference, str(path.with_name(name)))
+        except UntrustedPath:
+            raise _UnusableFile("it, or a journal beside it, is not a file of ours") from None
+        finally:
+            os.close(reference)
+
+
+def _names(path: Path) -> tuple[str, ...]:
+    """The file and what SQLite may have beside it."""
+    return path.name, f"{path.name}-journal", f"{path.name}-wal", f"{path.name}-shm"
+
+
+def _connection(folder: int, path: Path) -> sqlite3.Connection:
+    """A connection in autocommit mode; journals get the mode of the file. :raises sqlite3.Error:"""
+    connection = sqlite3.connect(
+        f"file:{quote(os.fsencode(f'{real_path(folder)}/{path.name}'))}?mode=rw",
+        uri=True,
+        timeout=_BUSY_TIMEOUT_S,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    try:
+        # The schema of a file that somebody else wrote may not run anything.
+        connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("PRAGMA cell_size_check = ON")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        # Dropped URLs are overwritten, and the journal is removed after each transaction.
+        connection.execute("PRAGMA secure_delete = ON").fetchone()
+        connection.execute("PRAGMA synchronous = NORMAL")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+@contextlib.contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """All of the block is written, or nothing. :raises sqlite3.Error: nothing was."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        with contextlib.suppress(sqlite3.Error):  # SQLite has rolled back by itself
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    """Make the table in a new file. :raises _UnusableFile: the file is not one of ours."""
+    with _transaction(connection):
+        (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if (application_id, version, tables) == (0, 0, 0):
+            connection.execute(_SCHEMA)
+            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {_VERSION}")
+        elif (application_id, version) != (_APPLICATION_ID, _VERSION):
+            raise _UnusableFile("it was written by another program or version")
+
+
+def _read(connection: sqlite3.Connection, now_s: float) -> dict[str, SavedUrl]:
+    """:raises sqlite3.Error: the file is damaged."""
+    rows = connection.execute(
+        "SELECT embed_code, url, expires_at_s, file_size, as_of_s FROM presigned_url"
+        " WHERE url IS NOT NULL AND expires_at_s > ? ORDER BY changed_at_s",
+        (now_s,),
+    )
+    return {
+        code: SavedUrl(SignedUrl(url, expires_at_s), size, as_of_s)
+        for code, url, expires_at_s, size, as_of_s in rows
+        if isinstance(url, str) and _SENDABLE.fullmatch(url)
+    }
+
+
+def _delete_expired(connection: sqlite3.Connection, now_s: float) -> None:
+    connection.execute("DELETE FROM presigned_url WHERE expires_at_s <= ?", (now_s,))
+
+
+def _unlink(folder: int, path: Path) -> None:
+    """Remove the file and a journal that was left beside it. :raises OSError: it stays."""
+    for name in _names(path):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=folder)
+
+
+def _is_damage(error: Exception) -> bool:
+    """Whether the file itself is at fault, and not the disk or another mount."""
+    if isinstance(error, sqlite3.Error):
+        return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _DAMAGED
+    return isinstance(error, _UnusableFile)
+
+
+def _reason(error: Exception) -> str:
+    """One phrase; SQLite's messages hold no values."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

@@ -1,0 +1,371 @@
+"""Presigned source URLs: kept while they live, renewed before they die, one renewal at a time.
+
+URLs live in memory, and `kept_urls.SavedUrls` keeps them over a restart where it is given. Their
+expiry is a moment on the *server's* wall clock, so it is compared with our wall clock corrected by
+the skew that the API's ``Date`` shows; cachetools' `TLRUCache` keeps each for its own time
+(TTLCache would know one TTL for all).
+
+A new URL costs a credit of the account, unless a CDN host can give it (its answers may be five
+minutes old, so it is not asked about records that were touched since). A renewal waits in the rate
+limiter's queue as long as that takes; the deadlines of all who wait for it do not run meanwhile.
+
+A URL names one object. When a source is replaced, hosts may keep the old object where it was: then
+the URL in use goes on serving the old version. So whoever has to find out what a source *is* now
+asks for a URL that was given after the record was touched (`CurrentUrls`); readers, who check every
+answer against the version they opened, go on with the one they have until that has come.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Protocol
+
+from cachetools import LRUCache, TLRUCache, TTLCache
+
+from backlotfs.api.rate_limiter import ApiRateLimiter, Priority, Turn
+from backlotfs.api.records import Source
+from backlotfs.api.signed_url import SignedUrl
+from backlotfs.concurrency.clock import Clock, Deadline
+from backlotfs.concurrency.interruptible_wait import POLL_S
+from backlotfs.concurrency.single_flight import SingleFlight
+from backlotfs.errors import BacklotError, DeadlineExceeded, SourceMissing
+from backlotfs.source.saved_urls import SavedUrls
+
+log = logging.getLogger(__name__)
+
+#: A URL is renewed this long before it expires …
+MARGIN_S = 60.0
+#: … or, if it lives only minutes or seconds, when this part of its life is left.
+MARGIN_SHARE = 0.25
+#: A URL without a readable ``Expires`` is trusted this long; its death is noticed by a 403.
+UNKNOWN_LIFE_S = 300.0
+#: URLs remembered: at 300 bytes each this stays below 20 MB.
+URLS_KEPT = 50_000
+#: How old an answer of the CDN host may be, with some room for times in whole seconds.
+CDN_MAX_AGE_S = 330.0
+#: Longest time for the CDN host to answer: the API's own host can be asked instead.
+CDN_PATIENCE_S = 10.0
+#: A file counts as being read for so long after a reader last asked for its URL.
+READ_LATELY_S = 120.0
+#: A kept URL counts as older than a change of its record up to this much after that: records have
+#: whole seconds, and so has the ``Date`` by which we know the server's clock.
+CHANGE_MARGIN_S = 3.0
+
+
+class SourceLookup(Protocol):
+    """What is needed of the API client."""
+
+    @property
+    def clock_skew_s(self) -> float:
+        """The server's wall clock minus ours, in seconds."""
+
+    def get_source(
+        self,
+        embed_code: str,
+        *,
+        deadline: Deadline,
+        priority: Priority,
+        turn: Turn | None = None,
+        fresh: bool = True,
+    ) -> Source:
+        """The source of an asset, with a newly signed URL; not ``fresh``: by the CDN host."""
+
+
+class UrlResolver:
+    """Embed code to a presigned URL with life left in it. Any thread may call it."""
+
+    def __init__(
+        self,
+        api: SourceLookup,
+        limiter: ApiRateLimiter,
+        clock: Clock,
+        *,
+        updated_at_s: Callable[[str], float | None] = lambda _code: None,
+        saved: SavedUrls | None = None,
+    ) -> None:
+        """Begin with the URLs of earlier mounts, if they were kept.
+
+        :param limiter: paces the calls of ``api``.
+        :param updated_at_s: when the record of an asset was last touched, by the server's clock;
+            None: the CDN host is not to be asked about it.
+        :param saved: keeps URLs over restarts.
+        """
+        self._api = api
+        self._limiter = limiter
+        self._clock = clock
+        self._updated_at_s = updated_at_s
+        self._lock = threading.Lock()
+        self._flights: SingleFlight[str, SignedUrl] = SingleFlight()
+        self._urls: TLRUCache[str, SignedUrl] = TLRUCache(
+            URLS_KEPT, ttu=self._renew_at, timer=clock.now
+        )
+        self._sizes: LRUCache[str, int | None] = LRUCache(URLS_KEPT)
+        self._read_at_s: LRUCache[str, float] = LRUCache(URLS_KEPT)  # monotonic
+        self._refused_urls: LRUCache[str, SignedUrl] = LRUCache(URLS_KEPT)
+        self._no_cdn: TTLCache[str, bool] = TTLCache(
+            URLS_KEPT, CDN_MAX_AGE_S, timer=clock.monotonic
+        )
+        self._touched: dict[str, int] = {}
+        self._saved = saved
+        self._unchecked: dict[str, float] = {}  # of earlier mounts: when the URL was given
+        if saved is not None:
+            with self._urls.timer:  # one moment for all: ten thousand are taken at once
+                for embed_code, (url, file_size, as_of_s) in saved.load().items():
+                    self._urls[embed_code] = url
+                    self._sizes[embed_code] = file_size
+                    self._unchecked[embed_code] = as_of_s
+        self.refreshes = 0  # URLs got anew
+        self.refused = 0  # URLs that a source host did not take
+
+    def resolve(
+        self,
+        embed_code: str,
+        deadline: Deadline,
+        *,
+        current: bool = False,
+        priority: Priority | None = None,
+        turn: Turn | None = None,
+    ) -> SignedUrl:
+        """A URL that does not expire within the margin; asks the API at most once at a time.
+
+        :param deadline: does not run while the renewal waits for a credit.
+        :param current: one that was asked for after the last `touched`.
+        :param priority: of the API call; None: a reader's.
+        :param turn: a turn of the rate limiter that was taken for this already.
+        :raises SourceMissing: the asset has no source, or a null URL.
+        :raises DeadlineExceeded: somebody else's request takes longer than we have.
+        :raises BacklotError: what the API client raises.
+        """
+        if priority is None:
+            read_lately = self._note_read(embed_code)
+            priority = Priority.RENEWAL if read_lately else Priority.WAITING
+        while True:
+            known = self._usable(embed_code, current=current)
+            if known is not None:
+                return known
+            flight, ours = self._flights.join(embed_code)
+            if ours:
+                self._fly(embed_code, deadline, current=current, priority=priority, turn=turn)
+            else:
+                self._limiter.raise_priority(embed_code, priority)
+            url = self._result(flight, embed_code, deadline)
+            if ours or not current:
+                return url
+            deadline.check(f"renewing the URL of {embed_code}")  # it may have begun too early
+
+    def prepare(
+        self, embed_code: str, deadline: Deadline, *, priority: Priority, turn: Turn | None
+    ) -> None:
+        """Have a URL that was given after the record was last touched; see `resolve`."""
+        self.resolve(embed_code, deadline, current=True, priority=priority, turn=turn)
+
+    def is_free(self, embed_code: str) -> bool:
+        """Whether `prepare` needs no credit: the URL is known, or the CDN host can give it."""
+        if not self._limiter.counts_credits:
+            return True
+        return self.knows(embed_code) or self._cdn_can_tell(embed_code)
+
+    def invalidate(self, embed_code: str, url: SignedUrl) -> None:
+        """Forget ``url`` if it is still the one in use: a late failure discards no newer URL."""
+        with self._lock:
+            self._refused_urls[embed_code] = url
+            if self._urls.get(embed_code) == url:
+                self._urls.pop(embed_code, None)  # it may expire while we look
+                self.refused += 1
+        if self._saved is not None:
+            self._saved.drop(embed_code, url)
+
+    def touched(self, embed_code: str) -> None:
+        """The record has changed: the URL in use may be of an object that is not its source now."""
+        with self._lock:
+            self._touched[embed_code] = self._touched.get(embed_code, 0) + 1
+            if self._saved is not None:  # under the lock: a URL that comes later is kept again
+                self._saved.drop(embed_code)
+
+    def check_saved(self, updated_at_s: Callable[[str], float | None]) -> None:
+        """Forget the URLs of earlier mounts that are older than the last change of their records.
+
+        Changes that this mount sees come by `touched`; this is for those that another mount saw, or
+        a mount that was killed before it could drop the URL. Each is checked once, as soon as its
+        record is presented.
+
+        :param updated_at_s: embed code to the record's ``updated_at``, seconds since the epoch by
+            the server's clock; None: no such record is presented.
+        """
+        with self._lock:
+            unchecked = list(self._unchecked.items())
+        for embed_code, as_of_s in unchecked:
+            changed_s = updated_at_s(embed_code)
+            if changed_s is None:
+                continue
+            with self._lock:
+                renewed = self._unchecked.pop(embed_code, None) is None
+            if not renewed and as_of_s < changed_s + CHANGE_MARGIN_S:
+                self.forget(embed_code)
+
+    def offer(self, embed_code: str, source: Source, *, max_age_s: float = 0.0) -> None:
+        """Take a URL that was got for another purpose, if none is known.
+
+        :param max_age_s: how old the answer may be that it came with.
+        """
+        if source.url is not None:
+            now_s = self._clock.now()
+            with self._lock:
+                if embed_code not in self._urls:
+                    self._urls[embed_code] = source.url
+                    self._keep(embed_code, source, asked_at_s=now_s - max_age_s)
+
+    def knows(self, embed_code: str) -> bool:
+        """Whether `resolve` of a current URL would answer without asking the API."""
+        return self._usable(embed_code, current=True) is not None
+
+    def reported_size(self, embed_code: str) -> int | None:
+        """The ``file_size`` that came with the last URL, if one did."""
+        with self._lock:
+            return self._sizes.get(embed_code)
+
+    def forget(self, embed_code: str) -> None:
+        """Forget whatever URL is known, because the asset was replaced or deleted."""
+        with self._lock:
+            self._urls.pop(embed_code, None)
+            if self._saved is not None:
+                self._saved.drop(embed_code)
+
+    def _keep(self, embed_code: str, source: Source, *, asked_at_s: float) -> None:
+        """Keep a URL over a restart. Call with the lock held."""
+        if self._saved is not None and source.url is not None:
+            self._saved.put(
+                embed_code,
+                source.url,
+                file_size=source.file_size,
+                as_of_s=asked_at_s + self._api.clock_skew_s,
+                asked_at_s=asked_at_s,
+            )
+
+    def _usable(self, embed_code: str, *, current: bool) -> SignedUrl | None:
+        with self._lock:
+            return None if current and embed_code in self._touched else self._urls.get(embed_code)
+
+    def _note_read(self, embed_code: str) -> bool:
+        """A reader asks for the URL. Whether one has done so lately."""
+        now_s = self._clock.monotonic()
+        with self._lock:
+            before_s = self._read_at_s.get(embed_code)
+            self._read_at_s[embed_code] = now_s
+        return before_s is not None and now_s - before_s < READ_LATELY_S
+
+    def _fly(
+        self,
+        embed_code: str,
+        deadline: Deadline,
+        *,
+        current: bool,
+        priority: Priority,
+        turn: Turn | None,
+    ) -> None:
+        def refresh() -> SignedUrl:
+            known = self._usable(embed_code, current=current)
+            if known is not None:  # renewed between our look and our flight
+                return known
+            return self._refresh(embed_code, deadline, priority, turn)
+
+        self._flights.fly(embed_code, refresh)
+
+    def _result(self, flight: Future[SignedUrl], embed_code: str, deadline: Deadline) -> SignedUrl:
+        """The URL that a flight brings; the deadline stands still while it waits for a credit."""
+        while True:
+            queued, before_s = self._limiter.is_queued(embed_code), self._clock.monotonic()
+            try:
+                return flight.result(POLL_S if queued else min(deadline.remaining_s(), 1.0))
+            except TimeoutError:
+                if flight.done():  # it has landed meanwhile, or failed with a TimeoutError
+                    return flight.result()
+            if queued:
+                deadline.extend(self._clock.monotonic() - before_s)
+            elif deadline.expired:
+                raise DeadlineExceeded(f"renewing the URL of {embed_code} takes too long") from None
+
+    def _refresh(
+        self, embed_code: str, deadline: Deadline, priority: Priority, turn: Turn | None
+    ) -> SignedUrl:
+        touched = self._touched.get(embed_code)
+        asked_at_s = self._clock.now() - CDN_MAX_AGE_S
+        source = self._from_cdn(embed_code, deadline)
+        if source is None:
+            asked_at_s = self._clock.now()
+            source = self._api.get_source(
+                embed_code, deadline=deadline, priority=priority, turn=turn
+            )
+        with self._lock:
+            self._sizes[embed_code] = source.file_size
+        if source.url is None:
+            raise SourceMissing(f"the API gives no URL for the source of {embed_code}")
+        with self._lock:
+            self.refreshes += 1
+            self._urls[embed_code] = source.url
+            self._unchecked.pop(embed_code, None)
+            if self._touched.get(embed_code) == touched:  # else: touched meanwhile
+                self._touched.pop(embed_code, None)
+                self._keep(embed_code, source, asked_at_s=asked_at_s)
+        log.debug("renewed the URL of %s", embed_code)
+        return source.url
+
+    def _cdn_can_tell(self, embed_code: str) -> bool:
+        """Whether no answer of the CDN host can be older than the record's last touch."""
+        updated_at_s = self._updated_at_s(embed_code)
+        if updated_at_s is None or embed_code in self._no_cdn:
+            return False
+        return self._clock.now() + self._api.clock_skew_s - updated_at_s > CDN_MAX_AGE_S
+
+    def _from_cdn(self, embed_code: str, deadline: Deadline) -> Source | None:
+        """The source by the CDN host, which costs no credit; None: ask the API's own host.
+
+        A cached answer may hold a URL that is dead, or that a source host has refused already.
+        """
+        if not self._cdn_can_tell(embed_code):
+            return None
+        patience = deadline.lasting(min(CDN_PATIENCE_S, deadline.remaining_s() / 2))
+        try:
+            source: Source | None = self._api.get_source(
+                embed_code, deadline=patience, priority=Priority.WAITING, fresh=False
+            )
+        except BacklotError as error:
+            log.debug("the CDN host does not tell of %s: %s", embed_code, error)
+            source = None
+        url = None if source is None else source.url
+        with self._lock:
+            refused = self._refused_urls.get(embed_code)
+        if url is None or url == refused or self._is_dead(url):
+            with self._lock:
+                self._no_cdn[embed_code] = True
+            return None
+        return source
+
+    def _is_dead(self, url: SignedUrl) -> bool:
+        """Whether it has expired, by the server's clock."""
+        dies_at_s = url.expires_at_s
+        return dies_at_s is not None and dies_at_s - self._api.clock_skew_s <= self._clock.now()
+
+    def _renew_at(self, _embed_code: str, url: SignedUrl, now: float) -> float:
+        if url.expires_at_s is None:
+            return now + UNKNOWN_LIFE_S
+        dies_at = url.expires_at_s - self._api.clock_skew_s
+        return dies_at - min(MARGIN_S, MARGIN_SHARE * max(0.0, dies_at - now))
+
+
+class CurrentUrls:
+    """The URLs of a resolver for those who must not be given one from before the last touch."""
+
+    def __init__(self, resolver: UrlResolver) -> None:
+        self._resolver = resolver
+
+    def resolve(self, embed_code: str, deadline: Deadline) -> SignedUrl:
+        """See `UrlResolver.resolve`."""
+        return self._resolver.resolve(embed_code, deadline, current=True)
+
+    def invalidate(self, embed_code: str, url: SignedUrl) -> None:
+        """See `UrlResolver.invalidate`."""
+        self._resolver.invalidate(embed_code, url)

@@ -1,0 +1,66 @@
+"""Disk tiers of small blocks, whose bytes prove whose they are."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from hashlib import shake_128
+from pathlib import Path
+from typing import Any
+
+from backlotfs.cache.block_key import BlockKey
+from backlotfs.cache.disk.tier import DiskTier
+from backlotfs.concurrency.clock import Clock
+from tests.unit.fakes import ManualClock
+
+#: A page, so that slots and what the file system counts agree.
+BLOCK = 4096
+#: What a tier takes besides its slots, with room to spare: few slots are asked for in tests.
+OVERHEAD = 80 * 1024
+
+
+def key(number: int = 0, embed_code: str = "E1", validator: str = '"v1"/9') -> BlockKey:
+    """A block's name."""
+    return BlockKey(embed_code, validator, number)
+
+
+def block_of(wanted: BlockKey, length: int = BLOCK) -> bytes:
+    """The bytes of that block and of no other."""
+    return shake_128(repr(tuple(wanted)).encode()).digest(length)
+
+
+def budget_for(slots: int) -> int:
+    """Bytes that hold ``slots`` blocks or a few more."""
+    return OVERHEAD + slots * (BLOCK + 64)
+
+
+def tier_at(
+    folder: Path, slots: int = 32, *, clock: Clock | None = None, **more: Any
+) -> closing[DiskTier]:
+    """A tier of small blocks, closed at the end of ``with``."""
+    options: dict[str, Any] = {"block_bytes": BLOCK, **more}
+    return closing(DiskTier(folder, budget_for(slots), clock or ManualClock(), **options))
+
+
+def keep(tier: DiskTier, *keys: BlockKey) -> None:
+    """Put these blocks and wait until they are written."""
+    for wanted in keys:
+        tier.put(wanted, block_of(wanted))
+        assert tier.drain()
+
+
+def read(tier: DiskTier, wanted: BlockKey) -> bytes | None:
+    """What the tier has under this name."""
+    buffer = bytearray(BLOCK)
+    length = tier.get(wanted, memoryview(buffer))
+    return None if length is None else bytes(buffer[:length])
+
+
+def capacity(tier: DiskTier, folder: Path) -> int:
+    """How many blocks it holds, found out by filling it with a source of its own."""
+    before = -1
+    number = 0
+    while tier.held_bytes > before:
+        before = tier.held_bytes
+        keep(tier, *(key(at, "filler") for at in range(number, number + 8)))
+        number += 8
+    return tier.held_bytes // BLOCK

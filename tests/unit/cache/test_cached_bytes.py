@@ -1,0 +1,69 @@
+"""How much of a source is in memory or on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from backlotfs.cache.block_cache import BlockCache
+from backlotfs.cache.block_key import BlockKey
+from backlotfs.cache.block_pool import BlockPool
+from backlotfs.cache.cached_bytes import HeldBlocks
+from backlotfs.source.version import SourceIdentity
+from tests.unit.cache.disk_blocks import BLOCK, block_of, tier_at
+
+#: Three blocks, the last of 10 bytes.
+SOURCE = SourceIdentity("E1", 2 * BLOCK + 10, '"v1"', None)
+OTHER = SourceIdentity("E1", 2 * BLOCK + 10, '"v2"', None)
+
+
+def key(number: int) -> BlockKey:
+    """A block of it."""
+    return BlockKey("E1", SOURCE.validator, number)
+
+
+def cache_of(*numbers: int) -> BlockCache:
+    """Memory that holds these blocks, the first of them read to its end."""
+    pool, cache = BlockPool(10 * BLOCK, BLOCK), BlockCache(keep_consumed=2)
+    for number in numbers:
+        block = pool.take(BLOCK)
+        assert block is not None
+        cache.put(key(number), block)
+    if numbers:
+        cache.consume(key(numbers[0]))
+    return cache
+
+
+@pytest.mark.parametrize(
+    ("memory", "disk", "expected"),
+    [
+        ((), (), 0),
+        ((0,), (), BLOCK),
+        ((2,), (), 10),
+        ((), (2,), 10),
+        ((0, 1), (1,), 2 * BLOCK),
+        ((2, 0), (2, 1), SOURCE.size),
+        ((), (0, 1, 2), SOURCE.size),
+    ],
+)
+def test_bytes(
+    tmp_path: Path, memory: tuple[int, ...], disk: tuple[int, ...], expected: int
+) -> None:
+    """What is in both counts once, the last block as short as it is; another version has none."""
+    with tier_at(tmp_path / "t") as tier:
+        for number in disk:
+            tier.put(key(number), block_of(key(number), BLOCK if number < 2 else 10))
+        tier.drain()
+        held = HeldBlocks(cache_of(*memory), tier, BLOCK)
+        assert held.bytes_of(SOURCE) == expected
+        assert held.bytes_of(OTHER) == 0
+    if not disk:
+        assert HeldBlocks(cache_of(*memory), None, BLOCK).bytes_of(SOURCE) == expected
+
+
+def test_an_empty_source(tmp_path: Path) -> None:
+    """Has nothing to hold."""
+    empty = SourceIdentity("E1", 0, '"v1"', None)
+    with tier_at(tmp_path / "t") as tier:
+        assert HeldBlocks(cache_of(), tier, BLOCK).bytes_of(empty) == 0

@@ -1,0 +1,260 @@
+"""The search for captions: who is asked, when, and what becomes of each answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from backlotfs.api.records import DeletedAsset
+from backlotfs.catalog import caption_backfill
+from backlotfs.catalog.caption_backfill import LEASE_S, MOST_FAILURES, REFUSED_S, REST_S
+from backlotfs.errors import (
+    BacklotError,
+    CredentialsRefused,
+    Interrupted,
+    ProtocolViolation,
+    RateLimited,
+    RemoteUnavailable,
+)
+from tests.unit.catalog.searching import Searching
+from tests.unit.catalog_db.stores import made, missing
+
+VTT = b"WEBVTT\n\n00:01.000 --> 00:02.000\nHello\n"
+
+
+@pytest.fixture
+def search(tmp_path: Path) -> Iterator[Searching]:
+    """Assets A, B and C."""
+    search = Searching(tmp_path, "A", "B", "C")
+    with closing(search.store):
+        yield search
+
+
+def test_each_is_asked_once(search: Searching, tmp_path: Path) -> None:
+    """And the next mount knows the answers."""
+    search.answers["B"] = VTT
+    search.crawl.crawl()
+    assert sorted(search.asked) == ["A", "B", "C"]
+    found = search.book.known("B")
+    assert found == ("vtt", len(VTT), 2000)
+    assert search.book.document("B") == VTT
+    assert search.book.known("A") is None
+    assert search.ask_again() == []
+    again = Searching(tmp_path, clock=search.clock)
+    with closing(again.store):
+        assert again.book.known("B") == found
+        assert again.ask_again() == []
+
+
+def test_all_together_are_bounded(
+    search: Searching, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A server with a large document for each asset does not fill the disk; what is kept stays."""
+    monkeypatch.setattr(caption_backfill, "MOST_TOTAL_BYTES", 2 * len(VTT))
+    search.answers.update(dict.fromkeys("ABC", VTT))
+    search.crawl.crawl()
+    kept = [code for code in "ABC" if search.book.known(code)]
+    assert len(kept) == 2
+    assert "of captions are kept, the most" in caplog.text
+    search.touch(kept[0], 3000)
+    search.ask_again()
+    assert search.book.total_bytes() == 2 * len(VTT)
+
+
+def test_a_touched_asset_is_asked_again(search: Searching) -> None:
+    """And nobody else; what it had is shown with its time until the answer is here."""
+    search.answers["B"] = VTT
+    search.crawl.crawl()
+    search.touch("B", 3000)
+    search.on_ask = lambda code: shown.append(search.book.known(code))
+    shown: list[object] = []
+    search.answers["B"] = VTT + b"\n"
+    assert search.ask_again() == ["B"]
+    assert shown == [("vtt", len(VTT), 2000)]
+    assert search.book.known("B") == ("vtt", len(VTT) + 1, 3000)
+    search.touch("B", 4000)
+    search.answers["B"] = None
+    assert search.ask_again() == ["B"]
+    assert search.book.known("B") is None
+
+
+def test_what_is_not_presented_is_not_asked(search: Searching) -> None:
+    """By type, by what the mount hides, and without a source."""
+    channel = replace(made("D"), asset_type="channel")
+    search.store.apply([channel], [], synced_at_s=1.0)
+    search.hidden.add("A")
+    search.store.save_sources([missing("B")])
+    search.crawl.crawl()
+    assert search.asked == ["C"]
+
+
+def test_sizes_go_first(search: Searching) -> None:
+    """Nothing is asked while they are looked for."""
+    search.sizing = 7
+    search.crawl.crawl()
+    assert len(search.clock.slept_s) == 7
+    assert len(search.asked) == 3
+
+
+@pytest.mark.parametrize("nothing", [b"", b"[]", b"{}", b"null\n"])
+def test_the_ways_to_say_none(search: Searching, nothing: bytes) -> None:
+    """They are believed: nobody is asked again."""
+    search.answers = dict.fromkeys("ABC", nothing)
+    search.crawl.crawl()
+    assert search.store.captions.all() == {}
+    search.touch("A", 3000)
+    assert search.ask_again() == ["A"]
+
+
+@pytest.mark.parametrize(
+    "strange", [b"<html>log in</html>", b"\0" * 100, ProtocolViolation("more than 4 MiB")]
+)
+def test_what_is_no_captions_is_left_out(
+    search: Searching, tmp_path: Path, caplog: pytest.LogCaptureFixture, strange: bytes | Exception
+) -> None:
+    """With one line; it is not asked for again before a touch, or another mount."""
+    search.answers["B"] = strange
+    search.crawl.crawl()
+    assert caplog.text.count("captions of B are left out") == 1
+    assert search.book.known("B") is None
+    search.touch("A", 3000)
+    assert search.ask_again() == ["A"]
+    search.touch("B", 3000)
+    search.answers["B"] = VTT
+    assert search.ask_again() == ["B"]
+    assert search.book.document("B") == VTT
+
+
+def test_what_was_there_goes_on_beside_a_strange_answer(search: Searching) -> None:
+    """A proxy's page in place of captions takes nothing away."""
+    search.answers["B"] = VTT
+    search.crawl.crawl()
+    search.touch("B", 3000)
+    search.answers["B"] = b"<html>maintenance</html>"
+    search.crawl.crawl()
+    assert search.book.document("B") == VTT
+
+
+def test_the_end_of_the_mount_is_no_failure(
+    search: Searching, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The rate limiter is closed first: nobody else is asked, and nothing is said."""
+    search.answers = dict.fromkeys("ABC", Interrupted("waiting for an API credit: the mount ends"))
+    search.crawl.crawl()
+    assert search.asked == ["C"]
+    assert search.ask_again() == []
+    assert caplog.records == []
+
+
+def test_one_that_fails_is_asked_later(search: Searching) -> None:
+    """The others are not kept waiting for it."""
+    search.answers = {"A": VTT, "B": RemoteUnavailable("500"), "C": VTT}
+    search.crawl.crawl()
+    assert set(search.store.captions.all()) == {"A", "C"}
+    search.touch("A", 3000)
+    assert search.ask_again() == ["A"]
+    search.answers["B"] = VTT
+    search.clock.advance(REST_S)
+    assert search.ask_again() == ["B"]
+    assert search.ask_again() == []
+
+
+def test_credits_that_are_spent(search: Searching) -> None:
+    """No credit came within the longest wait: the asset is asked in the next round."""
+    search.answers["B"] = RateLimited("429", retry_after_s=None)
+    search.crawl.crawl()
+    assert sorted(search.asked) == ["A", "B", "C"]
+    search.answers["B"] = VTT
+    assert search.ask_again() == ["B"]
+
+
+@pytest.mark.parametrize(
+    ("error", "rest_s", "questions"),
+    [
+        (CredentialsRefused("no right for captions"), REFUSED_S, 1),
+        (RemoteUnavailable("down"), REST_S, MOST_FAILURES),
+    ],
+)
+def test_it_gives_up_for_a_while(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    error: BacklotError,
+    rest_s: float,
+    questions: int,
+) -> None:
+    """A refusal costs one credit an hour, an API that is down a few, not one for each asset."""
+    search = Searching(tmp_path, *"ABCDEFGHIJKL")
+    with closing(search.store):
+        search.answers = dict.fromkeys("ABCDEFGHIJKL", error)
+        search.crawl.crawl()
+        assert len(search.asked) == questions
+        assert caplog.text.count(f"rests: {error}") == 1
+        assert search.ask_again() == []
+        search.answers.clear()
+        search.clock.advance(rest_s)
+        assert len(search.ask_again()) == 12
+
+
+def test_one_mount_of_a_library_asks(search: Searching, tmp_path: Path) -> None:
+    """The other sees what it found, and goes on when it has gone."""
+    other = Searching(tmp_path, clock=search.clock)
+    with closing(other.store):
+        search.answers["A"] = VTT
+        search.on_ask = lambda _code: other.crawl.crawl()
+        search.crawl.crawl()
+        assert len(search.asked) == 3
+        assert other.asked == []
+        other.crawl.crawl()
+        assert other.book.known("A") == ("vtt", len(VTT), 2000)
+
+
+def test_the_lease_is_kept(search: Searching, tmp_path: Path) -> None:
+    """Also when each question takes long; one that was lost ends the round."""
+    other = Searching(tmp_path, clock=search.clock)
+    with closing(other.store):
+
+        def slow(_code: str) -> None:
+            search.clock.advance(LEASE_S / 2)
+            other.crawl.crawl()
+
+        search.on_ask = slow
+        search.crawl.crawl()
+        assert len(search.asked) == 3
+        assert other.asked == []
+
+
+def test_the_end_of_the_mount(search: Searching) -> None:
+    """Nobody is asked after it."""
+    search.on_ask = lambda _code: search.crawl.close()
+    search.crawl.crawl()
+    assert len(search.asked) == 1
+    assert search.ask_again() == []
+
+
+def test_an_asset_that_was_deleted_meanwhile(search: Searching) -> None:
+    """Its answer is for nobody."""
+    search.answers["A"] = VTT
+
+    def delete(code: str) -> None:
+        search.store.apply([], [DeletedAsset(code, 9000)], synced_at_s=1.0)
+
+    search.on_ask = delete
+    search.crawl.crawl()
+    assert search.store.captions.all() == {}
+    assert search.book.document("A") is None
+    assert search.book.known("A") is None
+
+
+def test_without_a_place_for_them(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Where memory stands in for the catalog, captions would fill it: none are asked for."""
+    place = tmp_path / "file"
+    place.touch()
+    search = Searching(place, "A")
+    with closing(search.store):
+        search.crawl.crawl()
+        assert search.asked == []
+        assert "no place for captions" in caplog.text

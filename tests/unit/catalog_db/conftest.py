@@ -1,0 +1,37 @@
+"""Fixtures: a clock that stands still, and stores that are closed afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backlotfs.catalog.db.store import CatalogStore
+from tests.unit.api.manual_clock import ManualClock
+from tests.unit.catalog_db.stores import OpenStore, open_store
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """It moves only when a test says so."""
+    return ManualClock()
+
+
+@pytest.fixture
+def reopen(tmp_path: Path, clock: ManualClock) -> Iterator[OpenStore]:
+    """Opens the store of ``tmp_path`` as often as wanted: each is another mount of it."""
+    with ExitStack() as stack:
+
+        def again(directory: Path = tmp_path, **library: Any) -> CatalogStore:
+            return stack.enter_context(closing(open_store(directory, clock, **library)))
+
+        yield again
+
+
+@pytest.fixture
+def store(reopen: OpenStore) -> CatalogStore:
+    """An empty store."""
+    return reopen()

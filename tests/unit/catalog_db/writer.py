@@ -1,0 +1,82 @@
+"""A mount in a process of its own: ``python -m tests.unit.catalog_db.writer TASK FOLDER NAME``.
+
+It prints a line when it is ready, waits for one, and prints one after each step.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import closing
+from pathlib import Path
+
+from backlotfs.api.records import DeletedAsset
+from backlotfs.catalog.db.store import CatalogStore
+from backlotfs.concurrency.clock import SystemClock
+from tests.unit.catalog_db.stores import MODE, file_names, made, open_store, probed
+
+STEPS = 40
+#: Assets of each version of the library that `walk_for_ever` lists, and pages it comes in.
+ASSETS = 200
+PAGES = 4
+
+
+def version_of(number: int) -> list[str]:
+    """The codes of a version: most stay from one to the next."""
+    return [f"E{code:05}" for code in range(number, number + ASSETS)]
+
+
+def walk_for_ever(store: CatalogStore) -> None:
+    """Versions 1, 2 …; each record says in its title which it is of. Ends by a signal."""
+    number = 0
+    while True:
+        number += 1
+        codes = version_of(number)
+        pages = [codes[start::PAGES] for start in range(PAGES)]
+        for page in pages:
+            step(f"adding {number}")
+            assets = [made(code, updated=number, title=str(number)) for code in page]
+            store.walk_add(assets, None if page is pages[-1] else "/next")
+        step(f"finishing {number}")
+        store.walk_finish(doubt_empty=True)
+        step(f"finished {number}")
+
+
+def share(store: CatalogStore, name: str) -> None:
+    """Upload, name, probe and delete, as the other mount does at the same time."""
+    for number in range(STEPS):
+        codes = [f"{name}{number:03}{letter}" for letter in "ab"]
+        # All want the same few names.
+        assets = [made(code, title=code) for code in codes]
+        store.apply(assets, [], synced_at_s=1.0)
+        store.give_names(
+            MODE,
+            lambda nameless, taken: file_names(
+                [asset._replace(original_file_name="clip.mov") for asset in nameless], taken
+            ),
+        )
+        store.save_sources([probed(code, 10) for code in codes])
+        store.apply([], [DeletedAsset(codes[1], 9000)], synced_at_s=1.0)
+        if store.try_lease("sync", name, 60):
+            store.release_lease("sync", name)
+
+
+def step(what: str) -> None:
+    """Tell whoever watches."""
+    sys.stdout.write(f"{what}\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """Run the task."""
+    task, folder, name = sys.argv[1:]
+    with closing(open_store(Path(folder), SystemClock())) as store:
+        step("ready")
+        sys.stdin.readline()
+        if task == "walk":
+            walk_for_ever(store)
+        else:
+            share(store, name)
+
+
+if __name__ == "__main__":
+    main()

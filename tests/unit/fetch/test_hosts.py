@@ -1,0 +1,131 @@
+"""Which line a source is on, and what its GETs do to it."""
+
+from __future__ import annotations
+
+import pytest
+
+from backlotfs.fetch.concurrency_limit import FAR_START_WIDTH
+from backlotfs.fetch.hedging import BLIND_S, ENOUGH_SAMPLES, FLOOR_S
+from backlotfs.fetch.hosts import SourceLines
+from backlotfs.source.get_record import GetRecord, Outcome
+from tests.unit.fakes import ManualClock, in_threads, join_all
+
+MB = 1_000_000
+
+
+class Known:
+    """Lines, and GETs that take place at once."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.lines = SourceLines(self.clock)
+
+    def get(
+        self,
+        embed_code: str,
+        host: str = "host",
+        *,
+        first_byte_s: float | None = 0.03,
+        outcome: Outcome = Outcome.WHOLE,
+    ) -> None:
+        """One GET from beginning to end."""
+        started_s = self.clock.monotonic()
+        self.lines.began(embed_code, started_s)
+        self.clock.advance(0.13)
+        self.lines.ended(
+            GetRecord(host, embed_code, False, started_s, first_byte_s, 0.13, 6 * MB, outcome)
+        )
+
+
+def test_sources_of_one_host_share_a_line() -> None:
+    """What one taught, the next knows before its first GET."""
+    known = Known()
+    assert known.lines.figures("E1") is None
+    known.get("E1")
+    figures = known.lines.figures("never asked for")
+    assert figures is not None
+    assert figures.latency_s == 0.03
+    assert figures.connection_bytes_per_s == pytest.approx(60 * MB)
+    assert known.lines.line("E1") is known.lines.line("never asked for")
+    assert known.lines.line("E1").width == FAR_START_WIDTH
+
+
+def test_hosts_are_apart() -> None:
+    """A slow host says nothing of a fast one, once each has answered."""
+    known = Known()
+    known.get("E1", "far", first_byte_s=0.1)
+    known.get("E2", "near", first_byte_s=0.001)
+    assert known.lines.line("E1").host == "far"
+    assert known.lines.line("E2").host == "near"
+    assert known.lines.line("E1").width == FAR_START_WIDTH
+    assert known.lines.line("E2").width == 4
+    assert known.lines.line("new").host == "near"  # the one used last
+    known.get("E1", "near")  # its URLs may lead elsewhere one day
+    assert known.lines.line("E1") is known.lines.line("E2")
+
+
+def test_no_answer_is_no_line() -> None:
+    """A GET that never got through leaves the source where it was taken to be."""
+    known = Known()
+    known.get("E1", "", first_byte_s=None, outcome=Outcome.CUT)
+    assert known.lines.line("E1").host == ""
+    known.get("E1", "host")
+    known.get("E2", "", first_byte_s=None, outcome=Outcome.CUT)
+    assert known.lines.line("E2").host == "host"
+
+
+def test_counted_off_where_it_was_counted_on() -> None:
+    """GETs that begin before the host is known end on the line they began on."""
+    known = Known()
+    known.get("E1", "one")
+    now_s = known.clock.monotonic()
+    for _ in range(2):
+        known.lines.began("E2", now_s)
+    for host in ("two", "two"):
+        known.lines.ended(GetRecord(host, "E2", False, now_s, 0.1, 0.1, 1, Outcome.WHOLE))
+    known.get("E2", "two")
+    assert known.lines.line("E1").controller._under_way == 0
+    assert known.lines.line("E2").controller._under_way == 0
+    assert not known.lines._going
+    known.lines.began("E1", now_s)
+    assert known.lines.line("E1").controller._under_way == 1
+
+
+def test_a_hedge_is_booked_and_ended() -> None:
+    """Its delay is learned; it is counted until it is said to be over."""
+    known = Known()
+    assert known.lines.hedge_delay_s("E1", 1000) == BLIND_S
+    for _ in range(ENOUGH_SAMPLES):
+        known.get("E1", first_byte_s=0.01)
+    assert known.lines.hedge_delay_s("E1", 1000) == FLOOR_S
+    ends = [known.lines.begin_hedge("E1", 1000) for _ in range(3)]
+    assert ends[2] is None
+    for end in ends[:2]:
+        assert end is not None
+        end(True)
+    assert known.lines.line("E1").hedger.won == 2
+
+
+def test_a_host_that_refuses_is_not_hedged() -> None:
+    """Nor is its refusal taken for its latency."""
+    known = Known()
+    known.get("E1", first_byte_s=0.001, outcome=Outcome.OVERLOADED)
+    assert known.lines.begin_hedge("E1", 1000) is None
+    assert known.lines.figures("E1") is None
+
+
+def test_many_threads() -> None:
+    """Counts come out even."""
+    lines = SourceLines(ManualClock())
+
+    def gets(thread: int) -> None:
+        for number in range(200):
+            code, host = f"E{(thread + number) % 3}", f"host{number % 2}"
+            lines.began(code, 1.0)
+            lines.ended(GetRecord(host, code, False, 1.0, 0.1, 0.2, 1, Outcome.WHOLE))
+
+    threads = in_threads(4, gets)
+    join_all(threads)
+    assert not lines._going
+    for code in ("E0", "E1", "E2"):
+        assert lines.line(code).controller._under_way == 0

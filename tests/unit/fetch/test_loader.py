@@ -1,0 +1,247 @@
+"""Each block fetched once; a failed fetch leaves no trace."""
+
+from __future__ import annotations
+
+import pytest
+
+from backlotfs.byterange import ByteRange
+from backlotfs.concurrency.clock import Deadline
+from backlotfs.concurrency.interruptible_wait import Waiter
+from backlotfs.errors import BacklotError, DeadlineExceeded, Interrupted, RemoteUnavailable
+from backlotfs.fetch.block_fetch import TRANSFER_DEADLINE_S
+from backlotfs.fetch.pending_read import Demand
+from backlotfs.source.version import SourceIdentity
+from tests.unit.fakes import HeldWorkers, ManualClock, expected_bytes, identity, waiter
+from tests.unit.open_files.stack import ReadingStack
+from tests.unit.open_files.steps import StepFetch
+
+V1 = identity(size=1000)
+
+
+def wanted_always(_missing: ByteRange) -> bool:
+    """Read-ahead that stays wanted."""
+    return True
+
+
+class Held:
+    """A stack whose transfers run when the test says so."""
+
+    def __init__(self, *, ahead_bytes: int = 10_000, budget_bytes: int = 10_000) -> None:
+        self.fetch = StepFetch()
+        self.workers = HeldWorkers()
+        self.stack = ReadingStack(
+            fetch=self.fetch,
+            workers=self.workers,
+            ahead_bytes=ahead_bytes,
+            budget_bytes=budget_bytes,
+        )
+        self.store = self.stack.store
+
+    def read(self, start: int, stop: int, source: SourceIdentity = V1) -> bytes:
+        """Run what is queued, and read."""
+        demand = self.store.demand(source, ByteRange(start, stop))
+        self.workers.run_all()
+        return demand.result(waiter())
+
+
+def test_missing_blocks_come_in_one_request_per_run() -> None:
+    """What lies between cached blocks is asked for, and nothing else."""
+    held = Held()
+    held.read(30, 40)
+    assert held.read(0, 75) == expected_bytes(V1, ByteRange(0, 75))
+    assert held.fetch.ranges == [ByteRange(30, 40), ByteRange(0, 30), ByteRange(40, 80)]
+
+
+def test_missed_says_whether_somebody_had_to_wait_for_a_new_fetch() -> None:
+    """Not for cached blocks, and not for those under way."""
+    held = Held()
+    first = held.store.demand(V1, ByteRange(0, 10))
+    joined = held.store.demand(V1, ByteRange(0, 10))
+    held.workers.run_all()
+    cached = held.store.demand(V1, ByteRange(0, 10))
+    partly = held.store.demand(V1, ByteRange(0, 20))
+    assert [demand.missed for demand in (first, joined, cached, partly)] == [
+        True, False, False, True,
+    ]  # fmt: skip
+    held.workers.run_all()
+    assert first.result(waiter()) == joined.result(waiter()) == cached.result(waiter())
+
+
+def test_read_ahead_is_cut_into_requests() -> None:
+    """Of the asked size; the last block of the file is short; no more than once."""
+    held = Held()
+    for _ in range(2):
+        held.store.prefetch(identity(size=95), ByteRange(0, 1000), 40, wanted_always)
+    assert held.store.ahead_bytes == 100
+    held.workers.run_all()
+    assert held.fetch.ranges == [ByteRange(0, 40), ByteRange(40, 80), ByteRange(80, 95)]
+    assert held.store.ahead_bytes == 0
+    held.store.prefetch(identity(size=95), ByteRange(0, 1000), 40, wanted_always)
+    assert not held.workers.jobs
+
+
+def test_read_ahead_beyond_the_budget_is_dropped() -> None:
+    """It is a hint: what does not fit is nobody's, and a reader gets it all the same."""
+    held = Held(ahead_bytes=35)
+    held.store.prefetch(V1, ByteRange(0, 100), 10, wanted_always)
+    held.store.prefetch(identity("E2"), ByteRange(0, 100), 10, wanted_always)
+    assert held.store.ahead_bytes == 30
+    assert held.read(50, 60) == expected_bytes(V1, ByteRange(50, 60))
+    assert held.store.ahead_bytes == 0
+    assert len(held.fetch.ranges) == 4
+
+
+def test_a_block_is_kept_before_anybody_hears_of_it() -> None:
+    """Whoever is woken and asks again finds it, instead of fetching it a second time."""
+    held = Held()
+    demand = held.store.demand(V1, ByteRange(0, 20))
+    again: list[Demand] = []
+    demand.then(lambda: again.append(held.store.demand(V1, ByteRange(0, 20))))
+    held.workers.run_all()
+    assert [one.missed for one in again] == [False]
+    assert again[0].complete
+    assert held.fetch.ranges == [ByteRange(0, 20)]
+
+
+def test_memory_of_a_demand_is_not_used_again() -> None:
+    """Its answer may be being written while everything else is let go."""
+    held = Held(budget_bytes=30)
+    demand = held.store.demand(V1, ByteRange(0, 20))
+    held.workers.run_all()
+    views = demand.views()
+    for start in range(100, 900, 10):
+        held.read(start, start + 10)
+    assert b"".join(views) == expected_bytes(V1, ByteRange(0, 20))
+    del demand, views
+    assert held.stack.pool.free_slots == 3 - len(held.stack.cache)
+
+
+def test_a_failed_fetch_leaves_no_trace() -> None:
+    """What had arrived is kept, the rest can be asked for again, the room is free again."""
+    held = Held()
+    held.fetch.fail_after(1, RemoteUnavailable("down"))
+    held.store.prefetch(V1, ByteRange(0, 50), 50, wanted_always)
+    held.workers.run_all()
+    assert held.store.ahead_bytes == 0
+    assert held.stack.held_bytes == 10
+    assert held.read(0, 50) == expected_bytes(V1, ByteRange(0, 50))
+    assert held.fetch.ranges == [ByteRange(0, 50), ByteRange(10, 50)]
+
+
+def test_a_foreign_error_is_an_answer_too() -> None:
+    """A reader does not wait for a worker that died; the foreign text is not passed on."""
+    held = Held()
+    held.fetch.fail_after(0, KeyError("http://o/?Signature=abc"))
+    with pytest.raises(BacklotError, match=r"^reading E1: KeyError$") as caught:
+        held.read(0, 10)
+    assert isinstance(caught.value.__cause__, KeyError)
+
+
+def test_a_fetch_that_ends_early_is_an_error() -> None:
+    """Whoever waits for the rest is told."""
+    held = Held()
+    held.fetch.stop_after(1)
+    with pytest.raises(BacklotError, match="ended early"):
+        held.read(0, 30)
+
+
+def test_a_reader_who_joins_a_failing_read_ahead_fetches_himself() -> None:
+    """Its failure is not his: he asked for one block, not for what somebody guessed."""
+    held = Held()
+    held.store.prefetch(V1, ByteRange(0, 50), 50, wanted_always)
+    held.fetch.fail_after(1, RemoteUnavailable("down"))
+    demand = held.store.demand(V1, ByteRange(20, 30))
+    assert not demand.missed
+    held.workers.run_all()
+    # his own fetch starts when he waits, and runs when the workers do
+    patience = Waiter(Deadline.never(ManualClock()), held.workers.run_meanwhile)
+    assert demand.result(patience) == expected_bytes(V1, ByteRange(20, 30))
+    assert held.fetch.ranges == [ByteRange(0, 50), ByteRange(20, 30)]
+
+
+def test_dropped_read_ahead_is_never_fetched() -> None:
+    """A handle that was closed meanwhile wants nothing more."""
+    held = Held()
+    held.store.prefetch(V1, ByteRange(0, 50), 50, lambda _missing: False)
+    assert held.store.ahead_bytes == 50
+    held.workers.run_all()
+    assert held.fetch.ranges == []
+    assert held.store.ahead_bytes == 0
+
+
+def test_read_ahead_that_a_reader_needs_is_not_dropped() -> None:
+    """Somebody else waits for what the closed handle wanted."""
+    held = Held()
+    held.store.prefetch(V1, ByteRange(0, 50), 50, lambda _missing: False)
+    assert held.read(20, 30) == expected_bytes(V1, ByteRange(20, 30))
+    assert held.fetch.ranges == [ByteRange(0, 50)]
+
+
+def test_an_ended_transfer_does_not_end_anothers() -> None:
+    """A block that landed, was evicted and is being fetched again stays under way."""
+    held = Held(budget_bytes=20)
+    first = held.store.demand(V1, ByteRange(0, 30))
+    again: list[Demand] = []
+
+    def meanwhile() -> None:
+        if len(again) < 4 and held.stack.held_bytes:
+            again.append(held.store.demand(V1, ByteRange(0, 10)))
+
+    held.fetch.between = meanwhile
+    held.workers.jobs.popleft()()
+    joined = held.store.demand(V1, ByteRange(0, 10))
+    assert not joined.missed, "the second fetch of block 0 is still under way"
+    held.workers.run_all()
+    assert first.result(waiter()) == expected_bytes(V1, ByteRange(0, 30))
+    assert joined.result(waiter()) == expected_bytes(V1, ByteRange(0, 10))
+
+
+def test_waiting_ends_for_the_waiter_alone() -> None:
+    """Deadline or death of one reader: the fetch goes on, and its blocks are kept."""
+    held = Held()
+    demand = held.store.demand(V1, ByteRange(0, 10))
+    with pytest.raises(DeadlineExceeded):
+        demand.result(waiter(0))
+    with pytest.raises(Interrupted):
+        demand.result(Waiter(Deadline.never(ManualClock()), lambda: True))
+    held.workers.run_all()
+    assert demand.result(waiter(0)) == expected_bytes(V1, ByteRange(0, 10))
+
+
+def test_each_transfer_has_a_deadline_of_its_own() -> None:
+    """Counted from its start, not from when it was queued."""
+    held = Held()
+    demand = held.store.demand(V1, ByteRange(0, 10))
+    held.stack.clock.advance(1000)
+    held.workers.run_all()
+    demand.result(waiter())
+    assert held.fetch.remaining_s == [TRANSFER_DEADLINE_S]
+
+
+def test_versions_are_fetched_apart() -> None:
+    """A reader of the new version never joins a fetch of the old one."""
+    held = Held()
+    v2 = identity(size=1000, etag='"v2"')
+    demands = [held.store.demand(version, ByteRange(0, 10)) for version in (V1, v2)]
+    held.workers.run_all()
+    old, new = (demand.result(waiter()) for demand in demands)
+    assert (old, new) == (
+        expected_bytes(V1, ByteRange(0, 10)),
+        expected_bytes(v2, ByteRange(0, 10)),
+    )
+    assert old != new
+
+
+def test_where_the_memory_is() -> None:
+    """Booked to what is under way, then in use, then kept; nothing is left over in the end."""
+    held = Held(budget_bytes=50)
+    assert held.store.memory_use() == (50, 0, 0, 0)
+    demand = held.store.demand(V1, ByteRange(0, 20))
+    held.store.prefetch(V1, ByteRange(20, 30), 10, wanted_always)
+    assert held.store.memory_use() == (50, 0, 0, 30)
+    held.workers.run_all()
+    assert held.store.memory_use() == (50, 30, 0, 0)
+    lent = held.store.memory([10] * 3)  # two blocks are the demand's still
+    assert held.store.memory_use() == (50, 0, 50, 0)
+    del demand, lent
+    assert held.store.memory_use() == (50, 0, 0, 0)

@@ -1,0 +1,76 @@
+"""Sessions carry nothing of the user's. (TLS: test_dialing; log lines: test_library_logs.)"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from backlotfs.concurrency.clock import Deadline, SystemClock
+from backlotfs.config.time_limits import TimeLimits
+from backlotfs.http.sessions import open_session, timeouts_s
+
+
+class _Echo(BaseHTTPRequestHandler):
+    """Sets a cookie, points elsewhere, and keeps the headers that it was sent."""
+
+    protocol_version = "HTTP/1.1"
+    seen: list[dict[str, str]]
+    clients: list[object]
+
+    def do_GET(self) -> None:
+        self.seen.append(dict(self.headers))
+        self.clients.append(self.client_address)
+        self.send_response(302)
+        self.send_header("Location", "http://[")
+        self.send_header("Set-Cookie", "spy=1; Path=/")
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"ok")
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Quiet."""
+
+
+@pytest.fixture
+def echo() -> Iterator[tuple[str, type[_Echo]]]:
+    """A server's URL and its handler, which remembers."""
+    handler = type("Handler", (_Echo,), {"seen": [], "clients": []})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", handler
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_nothing_of_the_users_is_sent(
+    echo: tuple[str, type[_Echo]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """No ``.netrc``, no proxy, no cookie that was set; a redirect is an answer like any other."""
+    url, handler = echo
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password mine\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    with open_session(user_agent="backlotfs/test", pool_size=2) as session:
+        for _ in range(2):
+            assert session.get(url).status_code == 302
+        assert not session.cookies
+    assert [headers["User-Agent"] for headers in handler.seen] == ["backlotfs/test"] * 2
+    for headers in handler.seen:
+        assert not {"Authorization", "Cookie"} & headers.keys()
+    assert len(set(handler.clients)) == 1, "the connection is kept alive"
+
+
+def test_timeouts() -> None:
+    """The limits, unless the deadline is nearer; never 0, which sockets refuse."""
+    clock = SystemClock()
+    limits = TimeLimits(60.0)
+    assert timeouts_s(Deadline.never(clock), limits) == (limits.connect_s, 60.0)
+    assert max(timeouts_s(Deadline(1.0, clock), limits)) <= 1.0
+    assert min(timeouts_s(Deadline(0.0, clock), limits)) > 0

@@ -1,0 +1,55 @@
+"""Whatever a library holds, a terminal obeys none of it."""
+
+from __future__ import annotations
+
+import json
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backlotfs.log.terminal import escaped, field, say, say_json
+
+HOSTILE = "a\x1b[2Jb\x9b31m\x7f\x00\u202eevil\u200b\u2028\ud800\r"
+
+
+def shown(write: object) -> Result:
+    """What a command prints."""
+
+    @click.command()
+    def command() -> None:
+        assert callable(write)
+        write()
+
+    return CliRunner().invoke(command)
+
+
+@given(st.text())
+def test_nothing_but_line_ends_is_left_unprintable(text: str) -> None:
+    """Controls, marks of direction, invisible characters, halves of characters."""
+    assert all(c.isprintable() or c == "\n" for c in escaped(text))
+    assert field(text).isprintable()
+    escaped(text).encode()  # raises for half a character
+
+
+def test_plain_texts_stay() -> None:
+    """Other scripts too."""
+    assert escaped("Ünïcode 日本語 x\ny") == "Ünïcode 日本語 x\ny"
+    assert field("a\nb") == "a\\nb"
+
+
+@pytest.mark.parametrize("err", [False, True])
+def test_a_line(err: bool) -> None:
+    """Escapes that a person can read."""
+    said = shown(lambda: say(HOSTILE, err=err)).output
+    assert said == "a\\x1b[2Jb\\x9b31m\\x7f\\x00\\u202eevil\\u200b\\u2028\\ud800\\x0d\n"
+
+
+def test_json() -> None:
+    """ASCII, with no control character, and the same value when it is read."""
+    said = shown(lambda: say_json({"name": HOSTILE})).output
+    assert said.isascii()
+    assert all(" " <= c < "\x7f" for c in said.rstrip("\n"))
+    assert json.loads(said) == {"name": HOSTILE}

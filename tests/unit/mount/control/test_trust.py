@@ -1,0 +1,270 @@
+"""Whose answers are believed, how long and how large they may be, and in which form."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backlotfs.cli.stats import _processes, _summary
+from backlotfs.cli.status_text import one_line, status_lines
+from backlotfs.mount.control import answers, client
+from backlotfs.mount.control.address import socket_path
+from backlotfs.mount.control.answers import MOMENT, Maybe
+from backlotfs.mount.control.client import NoAnswer, ask
+from backlotfs.mount.control.server import ControlServer
+from tests.unit.fakes import PATIENCE_S
+from tests.unit.mount.control.conftest import PLACE
+
+STRANGER = 45002
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+#: Listens on a socket as another user, and answers everything.
+SPOOF = """
+import os, socket, sys
+os.setgroups([]); os.setgid(45002); os.setuid(45002)
+server = socket.socket(fileno=int(sys.argv[1]))
+server.listen(5)
+print("ready", flush=True)
+while True:
+    line, _ = server.accept()
+    line.recv(65536)
+    line.sendall(b'{"source": "curl evil"}\\n')
+    line.close()
+"""
+
+
+def as_stranger(path: Path) -> None:
+    os.lchown(path, STRANGER, STRANGER)
+
+
+@AS_ROOT
+@pytest.mark.parametrize("mode", [0o700, 0o755, 0o777])
+def test_a_folder_that_another_user_made_first(folder: Path, mode: int) -> None:
+    """Neither command nor mount uses it; the command says whose it is."""
+    server = ControlServer(socket_path(PLACE), {"echo": lambda _request: {"evil": 1}})
+    as_stranger(folder)
+    folder.chmod(mode)
+    with pytest.raises(NoAnswer, match=f"{folder}: it belongs to another user"):
+        ask(PLACE, "echo")
+    with pytest.raises(PermissionError, match="another user"):
+        ControlServer(socket_path(PLACE), {})
+    assert folder.stat().st_mode & 0o777 == mode
+    server.close()
+
+
+def test_a_folder_that_all_can_write_to(folder: Path) -> None:
+    """Anybody may have put the socket there."""
+    folder.mkdir()
+    folder.chmod(0o777)
+    for use in (lambda: ask(PLACE, "echo"), lambda: ControlServer(socket_path(PLACE), {})):
+        with pytest.raises((NoAnswer, PermissionError), match="open to other users"):
+            use()
+
+
+def test_a_folder_that_is_a_link(folder: Path, tmp_path: Path) -> None:
+    """Is refused, wherever it leads."""
+    (tmp_path / "elsewhere").mkdir(0o700)
+    folder.symlink_to("elsewhere")
+    with pytest.raises(NoAnswer, match="is a link"):
+        ask(PLACE, "echo")
+    with pytest.raises(PermissionError, match="is a link"):
+        ControlServer(socket_path(PLACE), {})
+
+
+@pytest.mark.parametrize("kind", ["link", "file", "fifo", "folder"])
+def test_a_socket_that_is_none(folder: Path, tmp_path: Path, kind: str) -> None:
+    """A link to a socket elsewhere is none either."""
+    other = tmp_path / "other.sock"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(other))
+        server.listen(5)
+        folder.mkdir(0o700)
+        path = socket_path(PLACE)
+        if kind == "link":
+            path.symlink_to(other)
+        elif kind == "file":
+            path.touch()
+        elif kind == "fifo":
+            os.mkfifo(path)
+        else:
+            path.mkdir()
+        with pytest.raises(NoAnswer, match="is not a socket"):
+            ask(PLACE, "echo")
+
+
+@AS_ROOT
+def test_another_user_who_listens_on_our_socket(folder: Path) -> None:
+    """The kernel says who it is, whatever the path is like."""
+    folder.mkdir(0o700)
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(str(socket_path(PLACE)))
+    # SO_PEERCRED is of who called listen(2), which the stranger does
+    spoof = subprocess.Popen(
+        [sys.executable, "-c", SPOOF, str(server.fileno())],
+        pass_fds=[server.fileno()],
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert spoof.stdout is not None
+        assert spoof.stdout.readline() == b"ready\n"
+        with pytest.raises(NoAnswer, match=f"another user .uid {STRANGER}. listens"):
+            ask(PLACE, "echo")
+    finally:
+        spoof.kill()
+        spoof.communicate()
+        server.close()
+
+
+def test_an_answer_without_end(
+    answering: Callable[[bytes], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Is read up to a bound."""
+    monkeypatch.setattr(client, "MAX_ANSWER_BYTES", 100_000)
+    answering(b"x" * 300_000)
+    with pytest.raises(NoAnswer, match="it is too long"):
+        ask(PLACE, "echo", timeout_s=PATIENCE_S)
+
+
+def test_an_answer_that_drips(folder: Path) -> None:
+    """The time is for all of it, not for each piece."""
+    folder.mkdir(0o700)
+    ended = threading.Event()
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(socket_path(PLACE)))
+        server.listen(5)
+
+        def drip() -> None:
+            line, _ = server.accept()
+            with line:
+                while not ended.wait(0.1):
+                    try:
+                        line.sendall(b" ")
+                    except OSError:
+                        return
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        began_s = time.monotonic()
+        try:
+            with pytest.raises(NoAnswer, match="busy"):
+                ask(PLACE, "echo", timeout_s=1.0)
+        finally:
+            ended.set()
+            thread.join()
+        assert time.monotonic() - began_s < 30.0
+
+
+def example(shape: Any) -> Any:
+    """The least that a shape asks for."""
+    if isinstance(shape, Maybe):
+        return example(shape.shape)
+    if isinstance(shape, dict):
+        return {"name" if key is str else key: example(inner) for key, inner in shape.items()}
+    if isinstance(shape, list):
+        return [example(shape[0])]
+    return 7 if shape is MOMENT else {int: 5, float: 1.5, str: "text", bool: True}[shape]
+
+
+def spoilt(value: Any, shape: Any) -> Iterator[Any]:
+    """``value`` in every way that is not of the shape, one fault at a time."""
+    if isinstance(shape, Maybe):
+        yield from spoilt(value, shape.shape)
+    elif isinstance(shape, dict):
+        yield from ([], "x", 3)
+        for key, inner in shape.items():
+            name = "name" if key is str else key
+            if key is not str:
+                yield {one: value[one] for one in value if one != name}
+            yield from ({**value, name: bad} for bad in spoilt(value[name], inner))
+    elif isinstance(shape, list):
+        yield from ({}, "x", 3)
+        yield from ([bad] for bad in spoilt(value[0], shape[0]))
+    elif shape is str:
+        yield from (3, [], {}, True)
+    elif shape is bool:
+        yield from (3, "x", 10**9)
+    else:
+        yield from ("5", [], {}, True, 10**30, math.inf, math.nan)
+        if shape is MOMENT:
+            yield from (-1, 10**15)
+        if shape is int:
+            yield 1.5
+
+
+@pytest.mark.parametrize("command", [name for name in answers._SHAPES if name != "pins brief"])
+def test_answers_of_another_form(command: str) -> None:
+    """Are refused as such: no traceback, no nonsense."""
+    shape = answers._SHAPES[command]
+    good = example(shape)
+    assert answers.problem_of(good, command) is None
+    assert answers.problem_of({**good, "new": {"key": 1}}, command) is None
+    for bad in spoilt(good, shape):
+        problem = answers._problem(bad, shape, "it")
+        assert problem is not None, bad
+        assert problem.isprintable()
+
+
+def test_what_was_checked_is_all_that_is_used() -> None:
+    """The texts of `status` and `stats` need no other keys, and take every null."""
+
+    def with_nulls(shape: Any) -> Any:
+        if isinstance(shape, Maybe):
+            return None
+        if isinstance(shape, dict):
+            return {"n" if key is str else key: with_nulls(inner) for key, inner in shape.items()}
+        return example(shape)
+
+    for made in (example, with_nulls):
+        status, stats = made(answers._SHAPES["status"]), made(answers._SHAPES["stats"])
+        assert status_lines(status)
+        assert one_line(status)
+        assert _summary(stats) + _processes(stats)
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (b"", "no mount of this user answers"),
+        (b"{", "it is not JSON"),
+        (b"\xff\n", "it is not JSON"),
+        (b"[1]\n", "it is not an object"),
+        (b'"text"\n', "it is not an object"),
+    ],
+)
+def test_answers_that_are_none(answering: Callable[[bytes], None], answer: bytes, why: str) -> None:
+    """Cut off, not JSON, not an object: an error in words, not a traceback."""
+    answering(answer)
+    with pytest.raises(NoAnswer, match=why):
+        ask(PLACE, "echo", timeout_s=PATIENCE_S)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"{}\n",
+        b"[" * 100_000 + b"\n",
+        b"9" * 10_000 + b"\n",
+        b'{"error": {"a": 1}, "exit_code": 1000}\n',
+        b'{"error": "x", "exit_code": true}\n',
+        b'{"source": "\\u001b[2J"}\n',
+        json.dumps({"processes": "x"}).encode() + b"\n",
+    ],
+    ids=range(7),
+)
+@pytest.mark.parametrize("command", ["status", "stats", "pins", "held"])
+def test_malformed_answers(answering: Callable[[bytes], None], answer: bytes, command: str) -> None:
+    """One error in words."""
+    answering(answer)
+    with pytest.raises(NoAnswer) as caught:
+        ask(PLACE, command, timeout_s=PATIENCE_S)
+    assert 0 < caught.value.exit_code < 126

@@ -1,0 +1,185 @@
+"""`serve_mount` over a session that mounts nothing."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from backlotfs.api.rate_limiter import QuotaStatus
+from backlotfs.cache.memory_use import MemoryUse
+from backlotfs.catalog.db.rows import SizedCounts, SyncState
+from backlotfs.config.settings import Account, MountSettings
+from backlotfs.errors import BacklotError
+from backlotfs.fetch.get_counts import GetCounts
+from backlotfs.kernel.device_loop import UnsettledLookups
+from backlotfs.kernel.session import MountOptions
+from backlotfs.mount.background import NobodyWaits
+from backlotfs.mount.control import address
+from backlotfs.mount.read_path import Observed
+from backlotfs.open_files.metrics import ReadCounts
+from backlotfs.open_files.recent_errors import Failures
+from backlotfs.source.get_record import NoMeter
+from backlotfs.source.throughput import RecentRate
+from tests.unit.fakes import ManualClock, row
+
+SERVING = import_module("backlotfs.mount.serve")
+
+
+class _Ready(NobodyWaits):
+    """Notes what the mount says once it answers."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    def listing(self, assets: int) -> None:
+        self._process.listed.append(assets)
+
+    def __call__(self, more: str) -> None:
+        self._process.more = more
+        self._process._step("ready")
+
+
+class Process:
+    """`serve_mount` with every part that needs a network or a kernel held by the test.
+
+    :ivar steps: what happened, in order.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+        self.steps: list[str] = []
+        self.saved = False
+        self.error: BacklotError | None = None
+        self.queued: set[str] = set()
+        self.reading: list[tuple[int, str]] = []
+        self.seconds_each = 0.5
+        self.more = ""
+        self.listed: list[int] = []
+        self.handlers: Mapping[signal.Signals, Callable[[], None]] = {}
+        self.options: MountOptions | None = None
+        self.during: Callable[[], None] = lambda: None
+        self.settings = MountSettings(
+            Account("http://api", "k", "s", profile="main"), Path("/mnt/x"), folder
+        )
+        catalog = SimpleNamespace(
+            library=SimpleNamespace(rows={code: row(code) for code in "ABCDEFGHIJ"}, version=3),
+            lists_sources=False,
+            last_error=None,
+            refreshing=False,
+            total_size=lambda: 4000,
+            open_saved=lambda: self.saved,
+            load=lambda _deadline: self._step("load"),
+            refresh=self._refresh,
+            keep_fresh=lambda **_hooks: self._step("keep fresh"),
+        )
+        self.catalog = catalog
+        self.stack = SimpleNamespace(
+            captions=None,
+            catalog=catalog,
+            namespace=SimpleNamespace(name_of=lambda code: f"{code}.mov"),
+            reader=SimpleNamespace(begin=None, open_files=lambda: ["a.mov"]),
+            session=None,
+            probes=SimpleNamespace(
+                start_backfill=lambda: self._step("crawl"),
+                seconds_for=lambda assets: assets * self.seconds_each,
+                seconds_until=lambda _code: 41.0,
+                is_queued=lambda code: code in self.queued,
+            ),
+            book=SimpleNamespace(
+                flush=lambda: self._step("flush"),
+                known=lambda code: code if code in "ABCD" else None,
+                unavailable=lambda found: found.embed_code == "E",
+            ),
+            store=SimpleNamespace(
+                state=lambda: SyncState(1, 5.0, 5.0, 0, 0, None, 0),
+                sized_counts=lambda: SizedCounts(4, 1, 10),
+            ),
+            limiter=SimpleNamespace(
+                status=lambda: QuotaStatus(200, 300, None, 0.0, 41.0, (0, 2, 0, 0)),
+                counts_credits=True,
+            ),
+            resolver=SimpleNamespace(refreshes=7, refused=0),
+            observed=Observed(
+                ReadCounts(lambda _pid: "cp"),
+                Failures(ManualClock()),
+                RecentRate(ManualClock()),
+                RecentRate(ManualClock()),
+            ),
+            gets=GetCounts(NoMeter()),
+            lines=SimpleNamespace(hedges=lambda: (2, 1)),
+            disk=None,
+            warmer=SimpleNamespace(fetched_bytes=0),
+            memory_use=lambda: MemoryUse(4, 2, 1, 0),
+            keeper=SimpleNamespace(pins=None, start=lambda: self._step("pins")),
+            close=lambda: self._step("closed"),
+        )
+        for name, value in {
+            "build_stack": self._build_stack,
+            "greet": lambda *_args: self._step("greet"),
+            "MountSession": self._session,
+            "CHECK_S": 0.2,
+        }.items():
+            monkeypatch.setattr(SERVING, name, value)
+        monkeypatch.setattr(SERVING.signals, "block", lambda: self._step("block"))
+        monkeypatch.setattr(SERVING.signals, "serve", self._handle)
+        monkeypatch.setattr(SERVING.output, "configure", lambda **_more: self._step("logs"))
+        monkeypatch.setattr(SERVING.output, "change_verbosity", lambda _began: self._step("louder"))
+        monkeypatch.setattr(SERVING.logging, "shutdown", lambda: None)
+        monkeypatch.setattr(SERVING.systemd, "notify", lambda state: self._step(state))
+        monkeypatch.setattr(address, "_folder", lambda: folder / "run")
+
+    def _build_stack(
+        self, *_arguments: object, progress: Callable[[int], None], **_more: object
+    ) -> SimpleNamespace:
+        self.progress = progress
+        return self.stack
+
+    def _step(self, name: str) -> None:
+        self.steps.append(name)
+        if self.error is not None and name in ("greet", "load"):
+            raise self.error
+
+    def _handle(self, handlers: Mapping[signal.Signals, Callable[[], None]]) -> None:
+        self.handlers = handlers
+
+    def _refresh(self, *, full: bool = False) -> None:
+        self._step("refresh fully" if full else "refresh")
+        self.catalog.last_error = self.error
+
+    def _session(self, _mountpoint: Path, options: MountOptions) -> SimpleNamespace:
+        self.options = options
+
+        def run(
+            _operations: object,
+            _begin: object,
+            _clock: object,
+            announce: Callable[[], None],
+            _counts: object,
+            *,
+            read_deadline_s: float,
+            queued: Callable[[str], bool],
+        ) -> None:
+            self.read_deadline_s, self.read_queued = read_deadline_s, queued
+            self._step("run")
+            announce()
+            self.during()
+
+        return SimpleNamespace(
+            run=run,
+            stop=lambda last: self._step(f"stop {last.__name__}"),
+            interrupted=lambda: False,
+            caller=lambda: 1,
+            began=lambda: None,
+            invalidate=lambda _names: None,
+            lookups=UnsettledLookups(),
+            waiting_reads=lambda: self.reading,
+        )
+
+    def serve(self) -> list[str]:
+        """Serve until the session ends; what happened."""
+        SERVING.serve_mount(self.settings, _Ready(self))
+        return self.steps

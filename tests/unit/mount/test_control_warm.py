@@ -1,0 +1,102 @@
+"""What a mount answers to ``warm``."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from backlotfs.concurrency.interruptible_wait import Waiter
+from backlotfs.errors import ContentChanged
+from backlotfs.fetch.warm import Step
+from backlotfs.mount.control import warm as module
+from backlotfs.mount.control.server import Handler
+from backlotfs.mount.control.warm import warm_handlers
+from backlotfs.namespace.layouts import build
+from backlotfs.namespace.name_modes import NameMode
+from backlotfs.source.version import SourceIdentity
+from tests.unit.fakes import row
+
+
+class Asked:
+    """The parts of a stack that are asked; notes what the warmer was told."""
+
+    def __init__(self) -> None:
+        self.source = SourceIdentity("E1", 100, '"v1"', None)
+        self.told: list[Any] = []
+        self.queued: set[str] = set()
+        self.waits: Future[None] | None = None
+        warmer = SimpleNamespace(
+            settle=lambda: self.told.append("settle"),
+            held_bytes=lambda _identity: 40,
+            room_bytes=1000,
+            block_bytes=10,
+            warm=self._warm,
+        )
+        namespace = SimpleNamespace(
+            is_made=lambda path: path == "/a.mov.json",
+            open=self._open,
+            root=build(["flat"], [row("E1", "a.mov")], (), {}, names=NameMode.ORIGINAL).root,
+        )
+        pins = SimpleNamespace(of={"E1": "a pin"}.get, needed_bytes=300)
+        keeper = SimpleNamespace(pins=pins)
+        probes = SimpleNamespace(is_queued=lambda code: code in self.queued)
+        limiter = SimpleNamespace(status=lambda: SimpleNamespace(more_in_s=41.0))
+        stack: Any = SimpleNamespace(
+            namespace=namespace, warmer=warmer, keeper=keeper, probes=probes, limiter=limiter
+        )
+        self.handlers: dict[str, Handler] = dict(warm_handlers(stack))
+
+    def _open(self, path: str, waiter: Waiter) -> SimpleNamespace:
+        if self.waits is not None:
+            waiter.result(self.waits, "finding out", "E1")
+        return SimpleNamespace(identity={"/a.mov": self.source}[path])
+
+    def _warm(self, identity: SourceIdentity, offset: int, length: int, _waiter: object) -> Step:
+        self.told.append((identity.embed_code, offset, length))
+        return Step(offset + length, 7)
+
+
+def test_how_much_is_held() -> None:
+    """And whether all fits; what is on its way to the disk is waited for, if told."""
+    asked = Asked()
+    version = asked.source.validator
+    expected = {
+        "id": "E1", "version": version, "size": 100, "held": 40, "pinned": True, "room": 700,
+        "block": 10,
+    }  # fmt: skip
+    assert asked.handlers["held"]({"path": "/a.mov"}) == expected
+    assert asked.told == []
+    assert asked.handlers["held"]({"path": "/a.mov", "settle": True}) == expected
+    assert asked.told == ["settle"]
+
+
+def test_a_file_that_is_never_fetched() -> None:
+    """Is said to be made by the mount."""
+    assert Asked().handlers["held"]({"path": "/a.mov.json"}) == {"made": True}
+
+
+def test_one_step() -> None:
+    """Of the version that was looked at, and no other."""
+    asked = Asked()
+    request = {"path": "/a.mov", "version": asked.source.validator, "offset": 20, "length": 30}
+    assert asked.handlers["warm"](request) == {"reached": 50, "fetched_bytes": 7}
+    assert asked.told == [("E1", 20, 30)]
+    asked.source = SourceIdentity("E1", 100, '"v2"', None)
+    with pytest.raises(ContentChanged, match=r"/a\.mov was replaced"):
+        asked.handlers["warm"](request)
+    assert len(asked.told) == 1
+
+
+def test_a_step_that_waits_for_a_credit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is answered with the time that it takes, soon: the command says so, and asks again."""
+    monkeypatch.setattr(module, "CREDIT_LOOK_S", 0.05)
+    asked = Asked()
+    asked.waits, asked.queued = Future(), {"E1"}
+    request = {"path": "/a.mov", "version": asked.source.validator, "offset": 0, "length": 9}
+    for command in ("held", "warm"):
+        assert asked.handlers[command](request) == {"waiting_s": 41.0}
+    asked.waits.set_result(None)
+    assert asked.handlers["warm"](request) == {"reached": 9, "fetched_bytes": 7}

@@ -1,0 +1,245 @@
+"""The life of one mount process, over a session that mounts nothing."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backlotfs.cli.status_text import status_lines
+from backlotfs.config.settings import MountSettings
+from backlotfs.errors import (
+    BacklotError,
+    CredentialsRefused,
+    FuseUnusable,
+    RemoteUnavailable,
+    SettingsError,
+)
+from backlotfs.kernel.session import Memory, MountOptions
+from backlotfs.mount.control.client import ask
+from tests.unit.mount.serving_process import SERVING, Process
+
+
+@pytest.fixture
+def process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Process:
+    """Ready to serve."""
+    return Process(monkeypatch, tmp_path)
+
+
+def test_a_first_mount(process: Process) -> None:
+    """Signals are blocked before anything else; the library is listed before it is mounted."""
+    assert process.serve() == [
+        "block", "logs", "greet", "STATUS=listing the library",
+        "EXTEND_TIMEOUT_USEC=60000000", "load", "run", "ready",
+        "READY=1\nSTATUS=mounted", "keep fresh", "crawl", "pins", "closed",
+    ]  # fmt: skip
+
+
+def test_with_a_saved_catalog(process: Process) -> None:
+    """It is mounted at once, and the API is looked at beside."""
+    process.saved = True
+    steps = process.serve()
+    assert "greet" not in steps
+    assert steps.index("ready") < steps.index("refresh") < steps.index("crawl")
+
+
+def test_a_saved_catalog_and_no_api(process: Process, caplog: pytest.LogCaptureFixture) -> None:
+    """Is a note in the log; the mount stays."""
+    process.saved, process.error = True, RemoteUnavailable("down")
+    with caplog.at_level(logging.WARNING):
+        assert "crawl" in process.serve()
+    assert "STALE" in caplog.text
+
+
+def test_a_saved_catalog_and_refused_credentials(process: Process) -> None:
+    """End it all the same."""
+    process.saved, process.error = True, CredentialsRefused("401")
+    with pytest.raises(CredentialsRefused):
+        process.serve()
+    assert "crawl" not in process.steps
+    assert any(step.startswith("stop") for step in process.steps)
+    assert process.steps[-1] == "closed"
+
+
+@pytest.mark.parametrize("error", [CredentialsRefused("401"), RemoteUnavailable("down")])
+def test_a_first_mount_that_fails(process: Process, error: BacklotError) -> None:
+    """Nothing is mounted."""
+    process.error = error
+    with pytest.raises(type(error)):
+        process.serve()
+    assert "run" not in process.steps
+
+
+def test_a_log_that_cannot_be_written(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is a settings error with its remedy."""
+
+    def fail(**_more: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(SERVING.output, "configure", fail)
+    with pytest.raises(SettingsError, match="Permission denied; name a file with --log-file"):
+        process.serve()
+
+
+@pytest.mark.parametrize(
+    ("layouts", "memory"), [(("flat",), Memory.long()), (("flat", "dates"), Memory.brief())]
+)
+def test_what_the_kernel_remembers(
+    process: Process, layouts: tuple[str, ...], memory: Memory, tmp_path: Path
+) -> None:
+    """Long only where every file is in the root."""
+    process.settings = MountSettings(
+        process.settings.account, Path("/mnt/x"), tmp_path, layouts=layouts
+    )
+    process.serve()
+    assert process.options == MountOptions("backlot:main", memory)
+
+
+def test_signals(
+    process: Process, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Refresh, a dump of the state, and an orderly end; before the mount, an end at once."""
+    exits: list[int] = []
+
+    def end(code: int) -> None:
+        exits.append(code)
+        raise SystemExit(code)
+
+    monkeypatch.setattr(SERVING.os, "_exit", end)
+
+    def too_early(*_args: object) -> None:
+        process.handlers[signal.SIGTERM]()
+
+    with monkeypatch.context() as early:
+        early.setattr(SERVING, "greet", too_early)
+        with pytest.raises(SystemExit):
+            process.serve()
+    assert exits == [128 + signal.SIGTERM]
+
+    def during() -> None:
+        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM):
+            process.handlers[number]()
+
+    process.during = during
+    with caplog.at_level(logging.INFO):
+        steps = process.serve()
+    said = {getattr(record, "event", None) for record in caplog.records}
+    assert said >= {"stack", "state", "mounted", "unmounted"}
+    assert "refresh" in steps
+    assert any(step.startswith("stop") for step in steps)
+    assert "STOPPING=1" in steps
+    assert "louder" in steps
+
+
+def test_questions_are_answered(process: Process) -> None:
+    """As long as it is mounted."""
+    answers: list[dict[str, Any]] = []
+
+    def during() -> None:
+        answers.extend(ask(Path("/mnt/x"), command) for command in ("status", "stats"))
+        ask(Path("/mnt/x"), "refresh", full=True)
+
+    process.during = during
+    assert "refresh fully" in process.serve()
+    answer, stats = answers
+    assert (answer["source"], answer["stale"]) == ("backlot:main", False)
+    assert answer["sizes"] == {"sized": 4, "missing": 1, "total": 10, "seconds_left": 2.5}
+    credits = answer["credits"]
+    assert (credits["credits_left"], credits["more_in_s"], credits["waiting"]) == (
+        *(200, 41.0),
+        [0, 2, 0, 0],
+    )
+    assert [*stats["memory"].values(), *stats["hedges"].values()] == [4, 2, 1, 0, 2, 1]
+    assert (stats["url_refreshes"], stats["disk"], stats["amplification"]) == (7, None, None)
+    with pytest.raises(BacklotError):
+        ask(Path("/mnt/x"), "status")
+
+
+def test_a_server_that_does_not_count_calls(process: Process) -> None:
+    """Nothing is told of credits: what the mount assumes of them is not so."""
+    answers: list[dict[str, Any]] = []
+    process.stack.limiter.counts_credits = False
+    process.during = lambda: answers.append(ask(Path("/mnt/x"), "status"))
+    process.serve()
+    credits = answers[0]["credits"]
+    assert [credits[key] for key in ("credits_left", "limit", "more_in_s")] == [None] * 3
+    assert "not counted by this API" in dict(status_lines(answers[0]))["API credits"]
+
+
+def test_who_waits_is_told(process: Process) -> None:
+    """Program, file, what for and for how long: of those that wait for a credit, each once."""
+    answers: list[dict[str, Any]] = []
+    own = os.getpid()
+    process.reading = [(own, "A"), (own, "A"), (own, "B")]
+    process.queued = {"A"}
+    process.during = lambda: answers.append(ask(Path("/mnt/x"), "status"))
+    process.serve()
+    (waiting,) = answers[0]["waiting"]
+    name = Path("/proc/self/comm").read_text().strip()
+    assert waiting == {
+        "pid": own, "program": name, "file": "A.mov", "for": "url", "seconds": 41.0,
+    }  # fmt: skip
+
+
+def test_sizes_to_come_are_told(process: Process, caplog: pytest.LogCaptureFixture) -> None:
+    """At the mount, to the user and in the log; not where they come in a moment."""
+    with caplog.at_level(logging.INFO):
+        process.seconds_each = 30.0
+        process.serve()
+    assert process.more == (
+        "the sizes of 5 files are not known yet; at this account's rate of API calls that takes "
+        "about 2 min. Copies may start now: they wait for the sizes they need"
+    )
+    assert "the sizes of 5 files are not known yet; that takes about 150 s" in caplog.text
+    process.seconds_each = 0.1
+    process.serve()
+    assert process.more == ""
+
+
+@pytest.mark.parametrize("timeout_s", [None, 7.0])
+def test_the_deadline_of_reads(process: Process, timeout_s: float | None) -> None:
+    """Stands still in the queue for a credit, unless a timeout was asked for."""
+    process.settings = replace(process.settings, read_timeout_s=timeout_s)
+    process.queued = {"A"}
+    process.serve()
+    assert process.read_deadline_s == timeout_s or timeout_s is None
+    assert process.read_queued("A") is (timeout_s is None)
+
+
+def test_without_a_control_socket(
+    process: Process, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The mount works."""
+
+    def fail(*_args: object) -> None:
+        raise PermissionError(1, "not ours")
+
+    monkeypatch.setattr(SERVING, "ControlServer", fail)
+    with caplog.at_level(logging.WARNING):
+        assert "ready" in process.serve()
+    assert "`status`, `stats` and `refresh` will not work: not ours" in caplog.text
+
+
+def test_a_session_that_cannot_mount(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its error is the process's, and the control socket is gone."""
+
+    def fail() -> None:
+        raise FuseUnusable("libfuse could not mount")
+
+    process.during = fail
+    with pytest.raises(FuseUnusable):
+        process.serve()
+    with pytest.raises(BacklotError):
+        ask(Path("/mnt/x"), "status")
+
+
+def test_progress(process: Process) -> None:
+    """systemd and whoever started the mount are told how far the first listing is."""
+    process.during = lambda: process.progress(1500)
+    assert "STATUS=listing the library: 1500 assets" in process.serve()
+    assert process.listed == [1500]

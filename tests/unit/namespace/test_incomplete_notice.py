@@ -1,0 +1,71 @@
+"""The file that says that a listing is not complete: its name, its text, its attributes."""
+
+from __future__ import annotations
+
+import stat
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backlotfs.namespace.incomplete_notice import Notice, about
+from backlotfs.namespace.layouts import ROOT_INODE
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "1 s"), (0.4, "1 s"), (1.0, "1 s"), (29.4, "29 s"), (41.0, "41 s"),
+        (59.4, "59 s"), (59.5, "1 min"), (60.0, "1 min"), (89.0, "1 min"), (91.0, "2 min"),
+        (180.0, "3 min"), (3570.0, "1 h 0 min"), (7500.0, "2 h 5 min"),
+        (100 * 3600.0, "100 h 0 min"),
+    ],
+)  # fmt: skip
+def test_durations_for_people(seconds: float, text: str) -> None:
+    """In the units that somebody would say it in."""
+    assert about(seconds) == text
+
+
+def test_its_name_says_what_is_missing() -> None:
+    """How many files, and how long that takes where that is known."""
+    assert Notice.of(1, 703, 180.0).name == "NOT ALL FILES ARE LISTED YET (703 to come, 3 min).txt"
+    assert Notice.of(1, 3, None).name == "NOT ALL FILES ARE LISTED YET (3 to come).txt"
+
+
+def test_its_text() -> None:
+    """What it is about, in plain text; its length is what `attributes` say."""
+    notice = Notice.of(1, 703, 180.0)
+    text = notice.content.decode()
+    assert text.startswith("NOT ALL FILES ARE LISTED YET (703 to come, 3 min)\n")
+    assert text.endswith("\n")
+    assert "Do not copy this folder with a file manager" in text
+    assert max(map(len, text.splitlines())) <= 100
+    attributes = notice.attributes(77, 0o027)
+    assert attributes.size == len(notice.content)
+    assert attributes.mode == stat.S_IFREG | 0o440
+    assert (attributes.mtime_s, attributes.inode) == (77, notice.inode)
+
+
+@given(folder=st.integers(1, 2**63), missing=st.integers(1, 10**9 - 1), seconds=st.floats(0, 10**9))
+def test_each_notice_can_be_found_by_its_name(folder: int, missing: int, seconds: float) -> None:
+    """Everything about it follows from its name and its folder."""
+    notice = Notice.of(folder, missing, seconds)
+    assert Notice.is_name(notice.name)
+    assert Notice(notice.name, folder) == notice
+    assert ROOT_INODE < notice.inode < 2**63
+    assert Notice(notice.name, folder + 1).inode != notice.inode
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "clip.mov", "NOT ALL FILES ARE LISTED YET.txt", "NOT ALL FILES ARE LISTED YET (3 to come)",
+        "NOT ALL FILES ARE LISTED YET (x to come).txt", "",
+        "NOT ALL FILES ARE LISTED YET (3 to come).txt.json",
+        "NOT ALL FILES ARE LISTED YET (3 to come, ../../x).txt",
+        "NOT ALL FILES ARE LISTED YET (1234567890123 to come).txt",
+    ],
+)  # fmt: skip
+def test_other_names(name: str) -> None:
+    """They are those of files, or of nothing."""
+    assert not Notice.is_name(name)

@@ -1,0 +1,139 @@
+"""Open, read, flush and release."""
+
+from __future__ import annotations
+
+import pytest
+
+from backlotfs.byterange import ByteRange
+from backlotfs.errors import BadHandle, ContentChanged, RemoteUnavailable
+from backlotfs.source.version import SourceIdentity
+from tests.unit.fakes import HeldWorkers, expected_bytes, identity, waiter
+from tests.unit.open_files.stack import ReadingStack
+from tests.unit.open_files.steps import StepFetch
+
+V1 = identity(size=105)
+
+
+@pytest.mark.parametrize(
+    ("offset", "size", "found"),
+    [
+        (0, 105, ByteRange(0, 105)),
+        (3, 4, ByteRange(3, 7)),
+        (10, 10, ByteRange(10, 20)),
+        (9, 2, ByteRange(9, 11)),
+        (100, 50, ByteRange(100, 105)),
+        (104, 1, ByteRange(104, 105)),
+        (105, 10, ByteRange(105, 105)),
+        (10**15, 10, ByteRange(0, 0)),
+        (0, 0, ByteRange(0, 0)),
+    ],
+)
+def test_reads(offset: int, size: int, found: ByteRange) -> None:
+    """Exactly the bytes, fewer only at the end of the file."""
+    stack = ReadingStack()
+    fh = stack.reader.open(V1).fh
+    assert stack.reader.read(fh, offset, size, waiter()) == expected_bytes(V1, found)
+
+
+def test_an_empty_file_needs_no_fetch() -> None:
+    """Nothing can be asked of it."""
+
+    fetch = StepFetch()
+    stack = ReadingStack(fetch=fetch)
+    fh = stack.reader.open(identity(size=0)).fh
+    assert stack.reader.read(fh, 0, 100, waiter()) == b""
+    assert fetch.ranges == []
+
+
+def test_bad_handles() -> None:
+    """EBADF for whatever is not open."""
+    stack = ReadingStack()
+    fh = stack.reader.open(V1).fh
+    stack.reader.release(fh)
+    for use in (
+        lambda: stack.reader.read(fh, 0, 1, waiter()),
+        lambda: stack.reader.flush(fh),
+        lambda: stack.reader.release(fh),
+    ):
+        with pytest.raises(BadHandle):
+            use()
+
+
+def test_flush_tells_a_copying_program() -> None:
+    """Once the source is another version; a handle on the new one is fine."""
+    stack = ReadingStack()
+    old = stack.reader.open(V1).fh
+    stack.reader.flush(old)
+    stack.handles.mark_changed("E1", None)
+    new = stack.reader.open(identity(etag='"v2"')).fh
+    with pytest.raises(ContentChanged, match="E1"):
+        stack.reader.flush(old)
+    stack.reader.flush(new)
+
+
+@pytest.mark.parametrize(("offset", "size"), [(0, 106), (100, 6), (104, 2), (105, 1), (200, 1)])
+def test_no_read_ends_short_in_a_version_that_was_outgrown(offset: int, size: int) -> None:
+    """The kernel would cut the larger version's size to where this one ends."""
+    stack = ReadingStack()
+    fh = stack.reader.open(V1).fh
+    assert len(stack.reader.read(fh, 0, 200, waiter())) == 105
+    stack.reader.source_changed("E1", identity(etag='"v2"', size=106))
+    with pytest.raises(ContentChanged, match="larger"):
+        stack.reader.read(fh, offset, size, waiter())
+    assert len(stack.reader.read(fh, 0, 105, waiter())) == 105, "its own bytes are still here"
+
+
+@pytest.mark.parametrize("current", [None, identity(etag='"v2"', size=105)])
+def test_the_end_of_a_version_that_was_not_outgrown(current: SourceIdentity | None) -> None:
+    """Deleted, or replaced by one that ends in the same place: the end is the end."""
+    stack = ReadingStack()
+    fh = stack.reader.open(V1).fh
+    stack.reader.read(fh, 0, 200, waiter())
+    stack.reader.source_changed("E1", current)
+    assert len(stack.reader.read(fh, 100, 50, waiter())) == 5
+    assert stack.reader.read(fh, 105, 50, waiter()) == b""
+
+
+def test_a_changed_source_is_stale_and_reported() -> None:
+    """The read fails with it, cached blocks are still served, and the book is told."""
+    fetch = StepFetch()
+    stack = ReadingStack(fetch=fetch, window_bytes=0, ahead_bytes=0)
+    fh = stack.reader.open(V1).fh
+    kept = stack.reader.read(fh, 50, 10, waiter())
+    fetch.fail_after(0, ContentChanged("replaced"))
+    with pytest.raises(ContentChanged):
+        stack.reader.read(fh, 90, 10, waiter())
+    assert stack.changed == [V1]
+    assert stack.reader.read(fh, 50, 10, waiter()) == kept
+
+
+def test_an_error_of_the_network_is_the_reads() -> None:
+    """And the next read tries again."""
+    fetch = StepFetch()
+    stack = ReadingStack(fetch=fetch)
+    fh = stack.reader.open(V1).fh
+    fetch.fail_after(0, RemoteUnavailable("down"))
+    with pytest.raises(RemoteUnavailable):
+        stack.reader.read(fh, 50, 10, waiter())
+    assert stack.reader.read(fh, 50, 10, waiter()) == expected_bytes(V1, ByteRange(50, 60))
+
+
+def test_begin_never_waits() -> None:
+    """What is to be waited for is handed over; beyond the end there is nothing."""
+    workers = HeldWorkers()
+    stack = ReadingStack(workers=workers)
+    fh = stack.reader.open(V1).fh
+    demand = stack.reader.begin(fh, 20, 10)
+    assert demand is not None
+    assert not demand.complete
+    workers.run_all()
+    assert demand.complete
+    assert b"".join(demand.views()) == expected_bytes(V1, ByteRange(20, 30))
+    assert stack.reader.begin(fh, 105, 10) is None
+
+
+def test_settling_opens_past_the_page_cache() -> None:
+    """As the page cache's rules say."""
+    stack = ReadingStack()
+    assert stack.reader.open(V1, settling=True).mode.direct_io
+    assert not stack.reader.open(V1).mode.direct_io

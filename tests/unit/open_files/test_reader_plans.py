@@ -1,0 +1,214 @@
+"""What a reader has fetched ahead, over a store that only takes note."""
+
+from __future__ import annotations
+
+import struct
+import threading
+
+import pytest
+
+from backlotfs.byterange import ByteRange, block_range, block_span
+from backlotfs.cache.block_pool import Block
+from backlotfs.errors import BacklotError, RemoteUnavailable
+from backlotfs.fetch.block_fetch import StillWanted
+from backlotfs.fetch.pending_read import Demand
+from backlotfs.open_files.handles import HandleTable
+from backlotfs.open_files.reader import SourceReader
+from backlotfs.prefetch.index_patterns import INDEX_BYTES, TAIL_BYTES
+from backlotfs.prefetch.registry import CLOSE_GRACE_S
+from backlotfs.source.version import SourceIdentity
+from tests.unit.fakes import ManualClock, identity
+
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+BLOCK, READ = 64 * KIB, 128 * KIB
+SIZE = 20 * GIB
+
+
+class NotedStore:
+    """A `reader.Store` whose blocks come when the test says so.
+
+    :ivar ahead: what was prefetched, with the question whether it is wanted still.
+    """
+
+    block_bytes = BLOCK
+
+    def __init__(self) -> None:
+        self.demands: list[Demand] = []
+        self.ahead: list[tuple[ByteRange, StillWanted]] = []
+        self.cached = False
+        self._lock = threading.Lock()
+
+    def demand(self, identity: SourceIdentity, wanted: ByteRange) -> Demand:
+        assert wanted.stop <= identity.size
+        demand = Demand(wanted, BLOCK, self._lock, "reading")
+        demand.missed = not self.cached
+        self.demands.append(demand)
+        return demand
+
+    def prefetch(
+        self,
+        identity: SourceIdentity,
+        ahead: ByteRange,
+        request_bytes: int,
+        still_wanted: StillWanted,
+    ) -> None:
+        assert ahead.length <= request_bytes
+        assert ahead.stop <= identity.size
+        self.ahead.append((ahead, still_wanted))
+
+    def land(self, head: bytes) -> None:
+        """Every demand is met, with ``head`` at the beginning of the file."""
+        for demand in self.demands:
+            for number in block_span(demand.wanted, BLOCK):
+                content = bytearray(block_range(number, BLOCK, SIZE).length)
+                if number == 0:
+                    content[: len(head)] = head
+                demand.take(number, Block(memoryview(content)))
+            demand.finished()
+        self.demands.clear()
+
+    def fail(self, error: BacklotError) -> None:
+        """No demand is met."""
+        for demand in self.demands:
+            demand.fail(error)
+            demand.finished()
+
+
+def begin(reader: SourceReader, fh: int, offset: int, size: int) -> Demand | None:
+    """A read that is answered, or waited for."""
+    demand = reader.begin(fh, offset, size)
+    if demand is not None:
+        demand.look_ahead()
+    return demand
+
+
+class Reading:
+    """A reader over a noted store."""
+
+    def __init__(self) -> None:
+        self.store = NotedStore()
+        self.clock = ManualClock()
+        self.reader = SourceReader(HandleTable(), self.store, 96 * MIB, clock=self.clock)
+
+    def open(self, name: str = "", size: int = SIZE) -> int:
+        """A handle."""
+        return self.reader.open(identity(size=size), name=name).fh
+
+    def begin(self, fh: int, offset: int, size: int) -> Demand | None:
+        """A read that is answered, or waited for."""
+        return begin(self.reader, fh, offset, size)
+
+    def ahead(self) -> list[ByteRange]:
+        """What was prefetched since the last look."""
+        found = [ahead for ahead, _ in self.store.ahead]
+        self.store.ahead.clear()
+        return found
+
+
+MP4_HEAD = struct.pack(">I4s16x", 24, b"ftyp") + struct.pack(">I4sQ", 1, b"mdat", 19 * GIB)
+
+
+def test_handles_of_one_version_share_a_plan() -> None:
+    """What one has begun, another goes on with."""
+    reading = Reading()
+    one, other = reading.open(), reading.open()
+    reading.begin(one, GIB, READ)
+    assert reading.ahead() == []
+    reading.begin(other, GIB + READ, READ)
+    assert reading.ahead()
+
+
+def test_the_question_of_a_prefetch_goes_on_after_the_close() -> None:
+    """For a moment: wanted while open and a little longer, unless the reader has sought."""
+    reading = Reading()
+    fh = reading.open()
+    reading.begin(fh, 0, READ)
+    ahead, wanted = reading.store.ahead[-1]
+    assert wanted(ahead)
+    reading.reader.release(fh)
+    assert wanted(ahead)
+    reading.clock.advance(CLOSE_GRACE_S)
+    assert not wanted(ahead)
+
+
+def test_the_index_of_a_recording_comes_early() -> None:
+    """A cold read of its head brings its end at once, then what the head says is the index."""
+    reading = Reading()
+    fh = reading.open("Clip.MP4")
+    reading.begin(fh, 0, 4096)
+    assert ByteRange(SIZE - TAIL_BYTES, SIZE) in reading.ahead()
+    reading.store.land(MP4_HEAD)
+    index = 24 + 19 * GIB
+    assert reading.ahead() == [ByteRange(index, index + INDEX_BYTES)]
+
+
+def test_the_head_is_looked_at_once() -> None:
+    """By whichever handle comes first."""
+    reading = Reading()
+    for fh in (reading.open("a.mp4"), reading.open("a.mp4")):
+        reading.begin(fh, 0, 4096)
+        reading.store.land(MP4_HEAD)
+    starts = [ahead.start for ahead in reading.ahead()]
+    assert starts.count(24 + 19 * GIB) == 1
+    assert starts.count(SIZE - TAIL_BYTES) == 1
+
+
+@pytest.mark.parametrize("offset", [4096, GIB])
+def test_random_readers_get_no_index(offset: int) -> None:
+    """Only what is read from its head is likely to be looked through."""
+    reading = Reading()
+    reading.begin(reading.open("a.mp4"), offset, 4096)
+    reading.store.land(MP4_HEAD)
+    assert reading.ahead() == []
+
+
+def test_small_and_cached_files_get_no_index() -> None:
+    """Their ends come, or came, anyway."""
+    reading = Reading()
+    reading.begin(reading.open("a.mp4", 20 * MIB), 0, 4096)
+    reading.store.land(MP4_HEAD)
+    reading.store.cached = True
+    reading.begin(reading.open("b.mp4"), 0, 4096)
+    reading.store.land(MP4_HEAD)
+    assert all(ahead.stop <= MIB for ahead in reading.ahead())
+
+
+def test_a_head_that_does_not_come_is_no_matter() -> None:
+    """The read has its error, and nothing else happens."""
+    reading = Reading()
+    demand = reading.begin(reading.open("a.mp4"), 0, 4096)
+    reading.ahead()
+    reading.store.fail(RemoteUnavailable("down"))
+    assert demand is not None
+    assert isinstance(demand.error, RemoteUnavailable)
+    assert reading.ahead() == []
+
+
+def test_who_wants_little_gets_nothing_ahead() -> None:
+    """Neither from us nor from the kernel; other readers of the file are planned for as ever."""
+    store = NotedStore()
+    reader = SourceReader(HandleTable(), store, 64 * MIB, clock=ManualClock())
+    opened = reader.open(identity(size=SIZE), name="a.mov", sparing=True)
+    assert opened.mode.direct_io
+    for offset in range(0, 8 * READ, READ):
+        begin(reader, opened.fh, offset, READ)
+    assert store.ahead == []
+    other = reader.open(identity(size=SIZE), name="a.mov")
+    assert not other.mode.direct_io
+    begin(reader, other.fh, 0, READ)
+    assert store.ahead
+
+
+def test_who_wants_little_does_not_tell_how_the_next_file_is_read() -> None:
+    """Previews of a folder that is being copied do not slow the copy down."""
+    store = NotedStore()
+    store.cached = True
+    reader = SourceReader(HandleTable(), store, 64 * MIB, clock=ManualClock())
+    for number in range(2):
+        whole = reader.open(identity(f"W{number}", size=READ)).fh
+        begin(reader, whole, 0, READ)
+        reader.release(whole)
+    for number in range(3):
+        reader.release(reader.open(identity(f"P{number}", size=SIZE), sparing=True).fh)
+    begin(reader, reader.open(identity("N", size=SIZE)).fh, 0, READ)
+    assert sum(ahead.length for ahead, _ in store.ahead) > 4 * MIB

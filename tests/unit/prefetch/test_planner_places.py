@@ -1,0 +1,163 @@
+"""Several places and readers, what is wanted still, and what bounds a window."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from backlotfs.byterange import ByteRange
+from backlotfs.prefetch.planner import CURSORS, IDLE_S
+from backlotfs.prefetch.window import UNKNOWN_LINE, LineNeed
+from tests.unit.prefetch.plans import CAP, GIB, MIB, READ, ahead, planner, read_on, total
+
+
+def test_random_reads_do_not_evict_a_stream() -> None:
+    """A stream among them goes on as before."""
+    plan = planner()
+    read_on(plan, 0, 400)
+    for at in range(3 * CURSORS):
+        plan.observe(ByteRange(GIB * (at + 1), GIB * (at + 1) + READ), reader=1)
+    assert plan.windows() == [UNKNOWN_LINE.window_bytes]
+    assert total(read_on(plan, 400 * READ, 100)) == pytest.approx(100 * READ, abs=4 * MIB)
+
+
+def test_a_far_seek_starts_anew() -> None:
+    """The new place starts from nothing, and what lay ahead of the old one is not wanted."""
+    plan = planner()
+    planned = ahead(read_on(plan, 0, 500))[-1]
+    first = plan.observe(ByteRange(5 * GIB, 5 * GIB + READ))
+    assert not first.requests
+    assert plan.wanted(planned), "one read elsewhere is no seek: perhaps it looks something up"
+    second = plan.observe(ByteRange(5 * GIB + READ, 5 * GIB + 2 * READ))
+    assert total([second]) <= 2 * MIB
+    assert not plan.wanted(planned)
+    assert plan.wanted(second.requests[-1])
+
+
+def test_a_reader_of_two_places_is_not_doubted_twice() -> None:
+    """Whoever comes back reads in both: from then on both are wanted."""
+    plan = planner()
+    for turn in range(6):
+        for base in (0, 3 * GIB):
+            plans = read_on(plan, base + turn * 8 * READ, 8)
+    old = ahead(plans)[-1]
+    read_on(plan, 48 * READ, 8)
+    assert plan.wanted(old)
+    read_on(plan, 7 * GIB, 8)
+    assert plan.wanted(old)
+
+
+def test_readers_of_their_own_do_not_doubt_each_other() -> None:
+    """Another handle that starts elsewhere says nothing of this one."""
+    plan = planner()
+    planned = ahead(read_on(plan, 0, 500, reader=1))[-1]
+    read_on(plan, 5 * GIB, 10, reader=2)
+    assert plan.wanted(planned)
+
+
+def test_what_was_dropped_is_planned_again_on_return() -> None:
+    """After a doubt, and after a pause."""
+    plan = planner()
+    read_on(plan, 0, 400)
+    read_on(plan, 5 * GIB, 2)
+    back = plan.observe(ByteRange(400 * READ, 401 * READ))
+    assert back.requests[0].start == 401 * READ
+    later = plan.observe(ByteRange(401 * READ, 402 * READ), now_s=IDLE_S)
+    assert later.requests[0].start == 402 * READ
+
+
+def test_an_idle_place_is_not_wanted() -> None:
+    """Nor does it hold any of the memory."""
+    plan = planner()
+    planned = ahead(read_on(plan, 0, 50))[-1]
+    assert plan.wanted(planned, IDLE_S - 0.01)
+    assert plan.windows(IDLE_S - 0.01)
+    assert not plan.wanted(planned, IDLE_S)
+    assert not plan.windows(IDLE_S)
+
+
+def test_interleaved_streams_keep_their_windows() -> None:
+    """As many as there are cursors, each seamless and each up to the cap."""
+    plan = planner()
+    starts = [number * GIB for number in range(CURSORS)]
+    found: dict[int, list[ByteRange]] = {start: [] for start in starts}
+    for step in range(200):
+        for reader, start in enumerate(starts):
+            found[start] += ahead(read_on(plan, start + step * READ, 1, reader))
+    for start, ranges in found.items():
+        assert ranges[-1].stop > start + 200 * READ + CAP - 8 * MIB
+        assert all(one.stop == two.start for one, two in pairwise(ranges))
+
+
+def test_a_stream_too_many() -> None:
+    """The least recently used is forgotten: the others go on."""
+    plan = planner()
+    starts = [(number + 1) * GIB for number in range(CURSORS + 1)]
+    for reader, start in enumerate(starts):
+        read_on(plan, start, 8, reader)
+    assert len(plan.windows()) == CURSORS
+
+
+def test_a_trusted_file_is_fetched_from_the_first_read_on() -> None:
+    """After a row of files that were read as a whole."""
+    plan = planner(20 * MIB)
+    plan.trusted = True
+    assert total(read_on(plan, 0, 1)) == 20 * MIB - READ
+
+
+def test_no_window_at_all() -> None:
+    """A cap of 0 turns read-ahead off."""
+    assert not ahead(read_on(planner(cap=0), 0, 100))
+
+
+def test_a_lowered_cap_holds_at_once() -> None:
+    """As others begin to read, the share of each shrinks, for windows that have grown too."""
+    plan = planner()
+    read_on(plan, 0, 2000)
+    plan.max_window_bytes = 2 * MIB
+    at = 2000 * READ
+    again = plan.observe(ByteRange(at, at + READ), missed=True)
+    assert again.requests[-1].stop <= at + READ + 2 * MIB
+
+
+def test_the_lines_need_bounds_windows_and_requests() -> None:
+    """A short line needs neither large windows nor many connections."""
+    plan = planner()
+    plan.need = LineNeed(8 * MIB, 2 * MIB)
+    requests = ahead(read_on(plan, 0, 1000))
+    assert max(one.length for one in requests) == MIB
+    assert requests[-1].stop <= 1000 * READ + 8 * MIB
+
+
+def test_a_reader_that_takes_its_time_gets_less() -> None:
+    """2 MB/s that never has to wait: a second of it, not the whole window; hungry: all again."""
+    plan = planner()
+    for step in range(200):
+        at = step * READ
+        plan.observe(ByteRange(at, at + READ), late=step < 20, now_s=step * READ / 2e6)
+    assert plan.windows(200 * READ / 2e6) == [pytest.approx(1e6, rel=0.1)]
+    plan.observe(ByteRange(200 * READ, 201 * READ), late=True, now_s=200 * READ / 2e6)
+    assert plan.windows(200 * READ / 2e6) == [UNKNOWN_LINE.window_bytes]
+
+
+def test_probing_starts_no_large_windows() -> None:
+    """A look at the head, at an index near the end, and at the head again: twice that at most."""
+    size = 20 * GIB
+    plan = planner(size)
+    plans = read_on(plan, 0, 2)
+    plans += read_on(plan, size - 3 * MIB, 24)
+    plans += read_on(plan, 2 * READ, 2)
+    assert total(plans) <= 2 * 28 * READ
+
+
+def test_an_index_is_expected_once_and_wanted() -> None:
+    """In requests of at most 1 MiB, inside the file."""
+    plan = planner(4 * GIB)
+    tail = ByteRange(4 * GIB - 2 * MIB, 4 * GIB + MIB)
+    requests = plan.expect(tail).requests
+    assert sum(one.length for one in requests) == 2 * MIB
+    assert plan.wanted(requests[-1], 10 * IDLE_S)
+    assert not plan.expect(tail).requests
+    assert not plan.expect(ByteRange(4 * GIB - MIB, 4 * GIB)).requests
+    assert not plan.expect(ByteRange(5 * GIB, 6 * GIB)).requests

@@ -1,0 +1,158 @@
+"""A source host by script: what it answers, and what it was asked."""
+
+# ruff: noqa: ARG002  # the signatures are those of what is stood in for
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from backlotfs.api.signed_url import SignedUrl
+from backlotfs.byterange import ByteRange
+from backlotfs.concurrency.clock import Deadline
+from backlotfs.http.backoff import RetryPolicy
+from backlotfs.http.exchange_deadline import Exchange
+from backlotfs.http.pool import ConnectionPool, RangeAnswer
+from backlotfs.source.signed_get import SignedGet
+from tests.unit.fakes import LAST_MODIFIED, ManualClock
+
+ORIGIN = "origin.example"
+EXPIRED = b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"
+DENIED = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
+
+
+class Asked(NamedTuple):
+    """One GET."""
+
+    url: str
+    wanted: ByteRange
+    if_match: str | None
+
+
+class ScriptedAnswer(RangeAnswer):
+    """An answer that needs no connection; ``body`` items that are exceptions are raised."""
+
+    def __init__(
+        self, status: int, headers: Mapping[str, str] | None = None, *body: bytes | Exception
+    ) -> None:
+        self.status = status
+        self.headers = headers or {}
+        self.closed = False
+        self.new_connection = False
+        self._body = deque(body)
+
+    @property
+    def host(self) -> str:
+        return ORIGIN
+
+    def read(self, size: int) -> bytes:
+        found = b""
+        while self._body and len(found) < size:
+            part = self._body.popleft()
+            if isinstance(part, Exception):
+                raise part  # with what came before it in this read, as a reset does
+            taken = part[: size - len(found)]
+            if len(taken) < len(part):
+                self._body.appendleft(part[len(taken) :])
+            found += taken
+        return found
+
+    def read_into(self, views: Sequence[memoryview], timeout_s: float) -> int:
+        assert timeout_s >= 0
+        found = 0
+        for view in views:
+            part = self.read(len(view))
+            view[: len(part)] = part
+            found += len(part)
+            if len(part) < len(view):
+                break
+        return found
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def partial(
+    wanted: ByteRange,
+    total: int,
+    *body: bytes | Exception,
+    etag: str | None = '"v1"',
+    last_modified: str | None = LAST_MODIFIED,
+) -> ScriptedAnswer:
+    """A 206 for exactly ``wanted``."""
+    headers = {"content-range": f"bytes {wanted.start}-{wanted.stop - 1}/{total}"}
+    if etag is not None:
+        headers["etag"] = etag
+    if last_modified is not None:
+        headers["last-modified"] = last_modified
+    return ScriptedAnswer(206, headers, *body)
+
+
+Step = ScriptedAnswer | Exception | Callable[[Asked], ScriptedAnswer]
+
+
+class ScriptedPool(ConnectionPool):
+    """Gives the next answer of the script, whatever is asked."""
+
+    def __init__(self, *script: Step) -> None:
+        self.script = deque(script)
+        self.asked: list[Asked] = []
+        self.given: list[ScriptedAnswer] = []
+
+    def get(
+        self,
+        url: str,
+        wanted: ByteRange,
+        *,
+        if_match: str | None = None,
+        timeout_s: float = 10.0,
+        exchange: Exchange | None = None,
+    ) -> RangeAnswer:
+        assert (exchange.left_s if exchange is not None else timeout_s) > 0
+        self.asked.append(Asked(url, wanted, if_match))
+        step = self.script.popleft()
+        if isinstance(step, Exception):
+            raise step
+        answer = step if isinstance(step, ScriptedAnswer) else step(self.asked[-1])
+        self.given.append(answer)
+        return answer
+
+
+class NumberedResolver:
+    """URLs ``…?n=1``, ``…?n=2``: a new number after each invalidation of the current one."""
+
+    def __init__(self) -> None:
+        self.number = 1
+
+    def resolve(self, embed_code: str, deadline: Deadline) -> SignedUrl:
+        return SignedUrl(f"http://{ORIGIN}/{embed_code}?n={self.number}")
+
+    def invalidate(self, embed_code: str, url: SignedUrl) -> None:
+        if url == SignedUrl(f"http://{ORIGIN}/{embed_code}?n={self.number}"):
+            self.number += 1
+
+
+class Source:
+    """A `SignedGet` over a script, with everything a test looks at."""
+
+    def __init__(self, *script: Step, max_attempts: int = 3) -> None:
+        self.clock = ManualClock()
+        self.pool = ScriptedPool(*script)
+        self.resolver = NumberedResolver()
+        retry = RetryPolicy(max_attempts=max_attempts, first_delay_s=1.0, jitter=0.0)
+        self.signed_get = SignedGet(self.resolver, self.pool, self.clock, retry)
+
+    def deadline(self, seconds: float = 60.0) -> Deadline:
+        """On the script's clock."""
+        return Deadline(seconds, self.clock)
+
+    @property
+    def numbers(self) -> list[str]:
+        """Which URL each GET used."""
+        return [asked.url.partition("?n=")[2] for asked in self.pool.asked]
+
+    @property
+    def all_closed(self) -> bool:
+        """Whether no answer was left open."""
+        return all(answer.closed for answer in self.pool.given)

@@ -1,0 +1,120 @@
+"""What a renewal is for, in the queue for API credits, and how long those wait who need it."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from backlotfs.api.rate_limiter import ApiRateLimiter, Priority, Turn
+from backlotfs.concurrency.clock import Deadline
+from backlotfs.errors import RateLimited
+from backlotfs.source.url_resolver import READ_LATELY_S, UrlResolver
+from tests.support.deadlines import wait_until
+from tests.unit.fakes import ManualClock, in_threads, join_all
+from tests.unit.source.numbered_urls import NumberedApi, Setup
+
+
+def test_only_a_file_that_is_being_read_may_take_the_reserve() -> None:
+    """The first URL is for who opens; a further one soon after the last read is a renewal."""
+    setup = Setup(life_s=240.0)
+    setup.url()
+    setup.clock.advance(READ_LATELY_S - 1)
+    setup.url()
+    setup.clock.advance(READ_LATELY_S - 1)
+    setup.url()
+    assert setup.api.priorities == [Priority.WAITING, Priority.RENEWAL]
+    setup.clock.advance(240.0)
+    setup.url()
+    assert setup.api.priorities[2:] == [Priority.WAITING], "nobody has read it for minutes"
+
+
+def test_a_probe_has_the_priority_and_the_turn_that_it_is_given() -> None:
+    """Neither makes a file one that is being read."""
+    setup = Setup(life_s=100.0)
+    turn = Turn(lambda: None)
+    deadline = Deadline(60, setup.clock)
+    setup.resolver.prepare("E1", deadline, priority=Priority.BACKGROUND, turn=turn)
+    assert (setup.api.priorities, setup.api.turns) == ([Priority.BACKGROUND], [turn])
+    setup.resolver.prepare("E1", deadline, priority=Priority.LISTED, turn=None)
+    assert len(setup.api.priorities) == 1, "the URL lives"
+    setup.clock.advance(100.0)
+    setup.url()
+    assert setup.api.priorities[1:] == [Priority.WAITING]
+
+
+class Queue:
+    """A resolver whose API calls wait for a credit until the test gives one."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.credit = threading.Event()
+        self.limiter = ApiRateLimiter(self.clock, credit_wait_s=1000.0, wait=self._wait)
+        self.limiter.refused(500.0)
+        self.api = NumberedApi(self.clock)
+        self.api.limiter = self.limiter
+        self.resolver = UrlResolver(self.api, self.limiter, self.clock)
+        self.found: list[str] = []
+
+    def read(self, seconds: float) -> Deadline:
+        """A reader on a thread of its own; its deadline."""
+        deadline = Deadline(seconds, self.clock)
+        self.threads = in_threads(
+            1, lambda _: self.found.append(self.resolver.resolve("E1", deadline).url)
+        )
+        return deadline
+
+    def give(self) -> None:
+        """The credit that all wait for comes."""
+        self.clock.advance(600.0)
+        self.credit.set()
+
+    def waits(self, *expected: int) -> None:
+        """Until so many wait in the queue, by priority."""
+        wait_until(lambda: self.limiter.status().waiting == expected, f"{expected} in the queue")
+
+    def _wait(self, condition: threading.Condition, _seconds: float) -> None:
+        condition.wait(0.01)  # in real time; the clock stands
+
+
+def test_the_deadline_stands_still_in_the_queue() -> None:
+    """Of who asks the API, and of who waits for the same URL."""
+    queue = Queue()
+    first = queue.read(30.0)
+    threads = queue.threads
+    queue.waits(0, 1, 0, 0)
+    second = queue.read(20.0)
+    for _ in range(3):
+        queue.clock.advance(100.0)
+        wait_until(lambda: second.remaining_s() > 0, "the second deadline to be extended")
+    queue.give()
+    join_all(threads + queue.threads)
+    assert queue.found == ["http://o/E1?n=1"] * 2
+    assert first.remaining_s() == pytest.approx(30.0)
+
+
+def test_whoever_joins_raises_the_priority() -> None:
+    """An application does not wait behind the background for the very URL that it needs."""
+    queue = Queue()
+    deadline = Deadline(60, queue.clock)
+    threads = in_threads(
+        1,
+        lambda _: queue.resolver.prepare("E1", deadline, priority=Priority.BACKGROUND, turn=None),
+    )
+    queue.waits(0, 0, 0, 1)
+    queue.read(30.0)
+    queue.waits(0, 1, 0, 0)
+    queue.give()
+    join_all(threads + queue.threads)
+    assert queue.found == ["http://o/E1?n=1"]
+    assert queue.api.calls == ["E1"]
+
+
+def test_no_credit_within_the_longest_wait() -> None:
+    """All who wait are told; the next caller asks anew."""
+    setup = Setup()
+    setup.api.error = RateLimited("no API credit came", retry_after_s=None)
+    with pytest.raises(RateLimited):
+        setup.url()
+    setup.api.error = None
+    assert setup.url() == "http://o/E1?n=2"

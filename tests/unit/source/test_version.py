@@ -1,0 +1,88 @@
+"""Which version of which object."""
+
+from __future__ import annotations
+
+import pytest
+
+from backlotfs.errors import ContentChanged
+from backlotfs.source.version import SourceIdentity, identity_of
+from tests.unit.fakes import LAST_MODIFIED, LAST_MODIFIED_S, identity
+
+
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [
+        (identity(), True),
+        (identity(etag='"v2"'), False),
+        (identity(etag='W/"v1"'), False),
+        (identity(size=1001), False),
+        (identity(last_modified="Wed, 02 Mar 2016 00:00:00 GMT"), True),
+        (identity(etag=None), False),
+    ],
+)
+def test_validators_tell_versions_apart(other: SourceIdentity, same: bool) -> None:
+    """By ETag and size; a touched date alone is no new version."""
+    assert (identity().validator == other.validator) is same
+
+
+def test_without_an_etag_the_date_counts() -> None:
+    """The second-best is better than nothing; with neither there is still the size."""
+    dated = identity(etag=None)
+    assert dated.validator != identity(etag=None, last_modified="later").validator
+    bare = identity(etag=None, last_modified=None)
+    assert bare.validator != identity(size=5, etag=None, last_modified=None).validator
+
+
+@pytest.mark.parametrize(
+    ("etag", "strong"), [('"v1"', '"v1"'), ('W/"v1"', None), ("v1", None), (None, None)]
+)
+def test_strong_etag(etag: str | None, strong: str | None) -> None:
+    """Only a quoted one can be a precondition."""
+    assert identity(etag=etag).strong_etag == strong
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        (LAST_MODIFIED, LAST_MODIFIED_S),
+        ("Tue, 01 Mar 2016 21:49:25 -0000", None),
+        (None, None),
+        ("", None),
+        ("yesterday", None),
+        ("Tue, 99 Mar 2016 21:49:25 GMT", None),
+        ("Tue, 01 Mar 99999999999 21:49:25 GMT", None),
+    ],
+)
+def test_last_modified_s(text: str | None, seconds: int | None) -> None:
+    """Seconds since the epoch in UTC, or None: a hostile date raises nothing."""
+    found = identity(last_modified=text).last_modified_s
+    assert found == seconds or (text is not None and text.endswith("-0000"))
+
+
+def test_identity_of_headers() -> None:
+    """Empty headers are absent ones."""
+    headers = {"etag": "", "last-modified": LAST_MODIFIED}
+    assert identity_of("E1", headers, 5) == SourceIdentity("E1", 5, None, LAST_MODIFIED)
+
+
+@pytest.mark.parametrize("value", ['"' + "x" * 60_000 + '"', '"a\x1b[31m\x9b"', '"a\r\n b"'])
+def test_validators_that_nobody_can_keep(value: str) -> None:
+    """A digest stands for them: it tells versions apart, is short and plain, and is never sent."""
+    found = identity_of("E1", {"etag": value, "last-modified": value}, 5)
+    other = identity_of("E1", {"etag": value[:-1] + 'y"'}, 5)
+    for kept in (found.etag, found.last_modified):
+        assert kept is not None
+        assert len(kept) < 100
+        assert kept.isprintable()
+    assert found.strong_etag is None
+    assert found.validator != other.validator
+    found.confirm({"etag": value}, 5)
+
+
+def test_confirm() -> None:
+    """An answer of the same version passes, any other is named by embed code alone."""
+    headers = {"etag": '"v1"', "last-modified": LAST_MODIFIED}
+    identity().confirm(headers, 1000)
+    for total, etag in ((999, '"v1"'), (1000, '"v2"'), (1000, "")):
+        with pytest.raises(ContentChanged, match="E1 was replaced"):
+            identity().confirm(headers | {"etag": etag}, total)
