@@ -169,6 +169,9 @@ class BlockStore:
         identity = transfer.identity
         failed: list[Demand] = []
         again: list[BlockTransfer] = []
+        if isinstance(error, ContentChanged):
+            # Before any read fails: a program may close at once, and close has to fail too.
+            self._changed(identity)
         with self._lock:
             self._watch.discard(transfer)
             rival, transfer.rival = transfer.rival, None
@@ -195,8 +198,6 @@ class BlockStore:
             demand.finished()
         for fresh in again:
             self._queue.submit(fresh, urgent=True)
-        if isinstance(error, ContentChanged):
-            self._changed(identity)
 
     def misses_any_of(self, transfer: BlockTransfer) -> bool:
         """Whether a transfer that has, or had, a rival is still of use (asked by it)."""

@@ -148,6 +148,11 @@ class BacklotOperations:
         opened = self._reader.open(
             version.identity, settling=version.settling, name=path, sparing=self._sparing()
         )
+        # A replacement that was found between the two has not marked this handle as old.
+        code = version.identity.embed_code
+        current = self._namespace.source(code)
+        if current is None or current.validator != version.identity.validator:
+            self._reader.source_changed(code, current)
         info.fh = opened.fh
         info.keep_cache = int(opened.mode.keep_cache)
         info.direct_io = int(opened.mode.direct_io)

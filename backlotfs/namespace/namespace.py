@@ -303,6 +303,11 @@ class Namespace:
                 raise
         return Version(known.identity, self._book.settling(known))
 
+    def source(self, embed_code: str) -> SourceIdentity | None:
+        """The version of a source that is known now; None when it is not known to have any."""
+        known = self._book.known(embed_code)
+        return None if known is None else known.identity
+
     def is_made(self, path: str) -> bool:
         """Whether this is a file that has no source."""
         return self._notice_at(self._current(), path) is not None

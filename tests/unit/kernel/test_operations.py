@@ -59,6 +59,8 @@ class Below:
         self.released: list[int] = []
         self.sparing: list[bool] = []
         self.sized = self.made_on_demand = False
+        self.current: SourceIdentity | None = identity("A")
+        self.told: list[tuple[str, SourceIdentity | None]] = []
 
     def _check(self, path: str) -> None:
         if self.error is not None:
@@ -95,6 +97,12 @@ class Below:
         assert isinstance(path, str)
         self._check(path)
         return Version(identity("A"), settling=False)
+
+    def source(self, embed_code: str) -> SourceIdentity | None:
+        return self.current
+
+    def source_changed(self, embed_code: str, current: SourceIdentity | None) -> None:
+        self.told.append((embed_code, current))
 
     def document(self, path: str, patience: Callable[[], Waiter]) -> bytes | None:
         return b"{}" * 50 if path == "/a.mov.json" else None
@@ -191,6 +199,16 @@ def test_open(adapter: Adapter, mode: OpenMode, flags: tuple[int, int]) -> None:
     info = Info(os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, keep_cache=7, direct_io=7)
     assert adapter.operations("open", "/a.mov", info) == 0
     assert (info.fh, info.keep_cache, info.direct_io) == (42, *flags)
+
+
+@pytest.mark.parametrize("current", [None, identity("A"), identity("A", etag='"new"')])
+def test_open_of_a_source_that_is_replaced_meanwhile(
+    adapter: Adapter, current: SourceIdentity | None
+) -> None:
+    """The new handle is marked: what told the other handles came too early for it."""
+    adapter.below.current = current
+    assert adapter.operations("open", "/a.mov", Info()) == 0
+    assert adapter.below.told == ([] if current == identity("A") else [("A", current)])
 
 
 def test_read_flush_release(adapter: Adapter) -> None:

@@ -107,6 +107,21 @@ def test_a_changed_source_is_stale_and_reported() -> None:
     assert stack.reader.read(fh, 50, 10, waiter()) == kept
 
 
+def test_a_changed_source_is_reported_before_the_read_fails() -> None:
+    """The program may close at once, and its close has to fail too."""
+    fetch = StepFetch()
+    workers = HeldWorkers()
+    stack = ReadingStack(fetch=fetch, workers=workers, window_bytes=0, ahead_bytes=0)
+    fh = stack.reader.open(V1).fh
+    fetch.fail_after(0, ContentChanged("replaced"))
+    demand = stack.reader.begin(fh, 90, 10)
+    assert demand is not None
+    known: list[list[object]] = []
+    demand.then(lambda: known.append([*stack.changed]))
+    workers.run_all()
+    assert known == [[V1]]
+
+
 def test_an_error_of_the_network_is_the_reads() -> None:
     """And the next read tries again."""
     fetch = StepFetch()
