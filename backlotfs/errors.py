@@ -149,7 +149,7 @@ class DeadlineExceeded(BacklotError):
     exit_code = 4
 
 
-class NotWaiting(DeadlineExceeded):
+class FastFail(DeadlineExceeded):
     """A process that has run into its deadline a few times is not kept waiting again."""
 
     quiet = True
@@ -173,7 +173,7 @@ class HostUnreachable(RemoteUnavailable):
     """No connection to a host: refused, no route, DNS, TLS, or not in time."""
 
 
-class HostResting(HostUnreachable):
+class CircuitOpen(HostUnreachable):
     """No connection was tried, as the last ones failed and the next is due in a moment.
 
     :ivar retry_after_s: seconds until the host may be asked again.
@@ -226,7 +226,7 @@ class ProtocolViolation(BacklotError):
     """An answer that cannot be what was asked for: nothing of it was kept."""
 
 
-class FalseAnswer(ProtocolViolation):
+class InvalidRangeResponse(ProtocolViolation):
     """A source host answered a ranged GET with something else; one of many servers may lie."""
 
 

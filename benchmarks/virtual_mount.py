@@ -16,12 +16,12 @@ from backlotfs.api.rate_limiter import ApiRateLimiter
 from backlotfs.catalog import catalog, probe_scheduler, versions
 from backlotfs.concurrency import single_flight, workers
 from backlotfs.concurrency.clock import Deadline
-from backlotfs.concurrency.interruptible_wait import Waiter
+from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.config.settings import Account, MountSettings
 from backlotfs.config.time_limits import TimeLimits
 from backlotfs.kernel.session import SETTLE_S
 from backlotfs.mount import stack as stack_module
-from backlotfs.mount.check_api import greet
+from backlotfs.mount.check_api import check_api
 from backlotfs.mount.serve import FIRST_LISTING_DEADLINE_S
 from backlotfs.mount.stack import Stack, build_stack
 from benchmarks.virtual_service import API_URL, ServiceAdapter, SourceConnections, VirtualService
@@ -63,9 +63,9 @@ class VirtualMount:
         sized, missing, total = self.stack.store.sized_counts()
         return total - sized - missing
 
-    def _waiter(self) -> Waiter:
+    def _waiter(self) -> InterruptibleWait:
         deadline = Deadline(self._limits.stat_s, self._time)
-        return Waiter(deadline, lambda: False, self.stack.probes.is_queued)
+        return InterruptibleWait(deadline, lambda: False, self.stack.probes.is_queued)
 
 
 @contextlib.contextmanager
@@ -81,7 +81,7 @@ def mounted(service: VirtualService, time: VirtualTime, cache_dir: Path) -> Iter
         if stack.catalog.open_saved():
             stack.catalog.refresh()  # the check beside
         else:
-            lists_sources = greet(account, time, stack.session, stack.limiter)
+            lists_sources = check_api(account, time, stack.session, stack.limiter)
             deadline = Deadline(FIRST_LISTING_DEADLINE_S, time)
             stack.catalog.load(deadline, lists_sources=lists_sources)
         stack.catalog.keep_fresh(each_minute=stack.probes.start_backfill)

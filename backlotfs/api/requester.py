@@ -31,7 +31,7 @@ from backlotfs.errors import (
     AnswerTimedOut,
     ClockSkewed,
     CredentialsRefused,
-    HostResting,
+    CircuitOpen,
     HostUnreachable,
     RateLimited,
     RemoteUnavailable,
@@ -202,7 +202,7 @@ class SignedRequester:
                 )
             try:
                 self._breakers.check(host)
-            except HostResting:
+            except CircuitOpen:
                 self._limiter.returned(purpose.priority)
                 raise
             try:

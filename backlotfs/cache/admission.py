@@ -24,7 +24,7 @@ NEAR_BYTES_S = 250e6
 #: Who has given a size wants every block, and waits so long for a disk slower than the line.
 PATIENCE_S = 1.0
 #: How long an opinion of a line holds, in seconds.
-OPINION_S = 0.05
+DECISION_TTL_S = 0.05
 #: Opinions of so many sources.
 REMEMBERED = 256
 
@@ -44,7 +44,7 @@ class Tier(Protocol):
         """Keep it, soon; where too many wait for the disk, wait for room as long."""
 
 
-class DiskShelf:
+class DiskAdmission:
     """What the block store asks and tells of blocks on disk. Any thread may call it."""
 
     __slots__ = ("_clock", "_figures", "_opinions", "_tier")
@@ -87,5 +87,5 @@ class DiskShelf:
         )
         if len(self._opinions) >= REMEMBERED:
             self._opinions.clear()
-        self._opinions[embed_code] = (now_s + OPINION_S, worth)
+        self._opinions[embed_code] = (now_s + DECISION_TTL_S, worth)
         return worth

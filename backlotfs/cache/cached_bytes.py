@@ -5,10 +5,10 @@ from __future__ import annotations
 from backlotfs.cache.block_cache import BlockCache
 from backlotfs.cache.block_key import BlockKey
 from backlotfs.cache.disk.tier import DiskTier
-from backlotfs.source.version import SourceIdentity
+from backlotfs.source.version import SourceVersion
 
 
-class HeldBlocks:
+class CachedBytes:
     """Any thread may call it."""
 
     def __init__(self, cache: BlockCache, tier: DiskTier | None, block_bytes: int) -> None:
@@ -16,7 +16,7 @@ class HeldBlocks:
         self._tier = tier
         self._block_bytes = block_bytes
 
-    def bytes_of(self, identity: SourceIdentity) -> int:
+    def bytes_of(self, identity: SourceVersion) -> int:
         """Of this version; what is in both counts once.
 
         Takes no look at each block: the tier knows how many it has of a version.

@@ -13,13 +13,13 @@ import logging
 import threading
 from typing import Protocol
 
-from backlotfs.catalog.caption_index import CaptionBook
+from backlotfs.catalog.caption_index import CaptionIndex
 from backlotfs.catalog.caption_kind import is_nothing, kind_of
-from backlotfs.catalog.db.captions import Unasked
+from backlotfs.catalog.db.captions import PendingCaption
 from backlotfs.catalog.db.leases import new_owner
 from backlotfs.catalog.db.rows import AssetRow, StoreClosed, StoreUnavailable
 from backlotfs.catalog.db.store import CatalogStore
-from backlotfs.catalog.delta import Change
+from backlotfs.catalog.delta import CatalogDelta
 from backlotfs.catalog.library import AssetFilter
 from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.concurrency.workers import Workers
@@ -77,7 +77,7 @@ class Sizing(Protocol):
         """Whether sizes are being looked for."""
 
 
-class CaptionCrawl:
+class CaptionBackfill:
     """Any thread may call it; one at a time asks.
 
     :ivar book: what was found.
@@ -103,7 +103,7 @@ class CaptionCrawl:
         """
         self._api = api
         self._store = store
-        self.book = CaptionBook(store.captions)
+        self.book = CaptionIndex(store.captions)
         self._workers = workers or Workers(1, "captions")
         self._clock = clock
         self._ask_s = ask_s
@@ -120,7 +120,7 @@ class CaptionCrawl:
         self._failed_at: dict[str, float] = {}
         self._skipped: dict[str, int] = {}  # embed code to the ``updated_at`` that was answered so
 
-    def published(self, change: Change) -> None:
+    def published(self, change: CatalogDelta) -> None:
         """The library changed: new and touched assets are to be asked."""
         if change.new or change.updated:
             self.crawl()
@@ -189,7 +189,7 @@ class CaptionCrawl:
     def _ask_all(self) -> bool:
         """Whether everybody was asked, and answered. :raises BacklotError: it cannot go on."""
         asked = found = failed = in_a_row = 0
-        after: Unasked | None = None
+        after: PendingCaption | None = None
         forgiven_s = self._clock.monotonic() - REST_S
         try:
             while batch := self._store.captions.unasked(BATCH, self._types, after):
@@ -237,7 +237,7 @@ class CaptionCrawl:
             return self._store.try_lease(_LEASE, self._owner, LEASE_S)
         return not self._closed
 
-    def _ask(self, asset: Unasked) -> bool:
+    def _ask(self, asset: PendingCaption) -> bool:
         """Whether it has captions. :raises BacklotError: that is not known now."""
         code = asset.embed_code
         body = b""
@@ -259,7 +259,7 @@ class CaptionCrawl:
         self.book.found(asset, kind, body)
         return True
 
-    def _skip(self, asset: Unasked, reason: object) -> bool:
+    def _skip(self, asset: PendingCaption, reason: object) -> bool:
         self._skipped[asset.embed_code] = asset.updated_at_s
         events.CAPTIONS_SKIPPED.log(log, embed_code=asset.embed_code, reason=reason)
         return False

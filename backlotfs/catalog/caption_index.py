@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 
-from backlotfs.catalog.db.captions import Caption, StoredCaptions, Unasked
+from backlotfs.catalog.db.captions import Caption, StoredCaptions, PendingCaption
 from backlotfs.errors import BacklotError
 
 
-class CaptionBook:
+class CaptionIndex:
     """Any thread may call it. Only assets that have captions take memory."""
 
     def __init__(self, stored: StoredCaptions) -> None:
@@ -43,7 +43,7 @@ class CaptionBook:
         """Look at the catalog: another mount may have asked. :raises BacklotError: the store's."""
         self._known = self._stored.all()
 
-    def found(self, asked: Unasked, kind: str | None, body: bytes) -> None:
+    def found(self, asked: PendingCaption, kind: str | None, body: bytes) -> None:
         """Keep what an asset was found to have. :raises BacklotError: the store's."""
         self._stored.save(asked, kind, body)
         if kind is None:

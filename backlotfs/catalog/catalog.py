@@ -12,7 +12,7 @@ from backlotfs.api.listing_limits import EndlessListing
 from backlotfs.api.records import Asset
 from backlotfs.catalog.db.rows import AssetRow, StoreClosed, StoreUnavailable
 from backlotfs.catalog.db.store import CatalogStore
-from backlotfs.catalog.delta import Change as Change
+from backlotfs.catalog.delta import CatalogDelta as CatalogDelta
 from backlotfs.catalog.delta import classify
 from backlotfs.catalog.library import AssetFilter, Library
 from backlotfs.catalog.sync import Synced, Synchronizer
@@ -36,7 +36,7 @@ LOOK_AGAIN_S = 0.5
 
 
 #: Told of each new version, on the thread that published it.
-Listener = Callable[[Change], None]
+Listener = Callable[[CatalogDelta], None]
 
 
 #: Gives names to what has none; the store calls it inside a transaction.
@@ -234,7 +234,7 @@ class Catalog:
         for listener in self._listeners:
             listener(change)
 
-    def _rows(self, before: Mapping[str, AssetRow]) -> tuple[dict[str, AssetRow], Change]:
+    def _rows(self, before: Mapping[str, AssetRow]) -> tuple[dict[str, AssetRow], CatalogDelta]:
         """The rows now, and in what they differ from those before."""
         admit = self._admit.admits
         delta = (
@@ -242,7 +242,7 @@ class Catalog:
             if self._generation >= 0
             else None
         )
-        change = Change([], [], [], [], [], [])
+        change = CatalogDelta([], [], [], [], [], [])
         if delta is None:
             rows: dict[str, AssetRow] = {}
             seen = self._store.rows(self._mode)

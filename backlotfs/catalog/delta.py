@@ -10,7 +10,7 @@ from backlotfs.catalog.db.rows import AssetRow
 _PROBED_FROM = AssetRow._fields.index("size")
 
 
-class Change(NamedTuple):
+class CatalogDelta(NamedTuple):
     """What a new version brought.
 
     :ivar new: rows that were not there before.
@@ -29,7 +29,7 @@ class Change(NamedTuple):
     stale_names: list[str]
 
 
-def classify(before: AssetRow | None, row: AssetRow, change: Change) -> None:
+def classify(before: AssetRow | None, row: AssetRow, change: CatalogDelta) -> None:
     """Put ``row`` where it belongs in ``change``."""
     if before is None:
         change.new.append(row)

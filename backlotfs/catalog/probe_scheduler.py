@@ -33,7 +33,7 @@ from backlotfs.api.rate_limiter import ApiRateLimiter, Priority, Turn
 from backlotfs.catalog.db.leases import new_owner
 from backlotfs.catalog.db.rows import StoreClosed
 from backlotfs.catalog.db.store import CatalogStore
-from backlotfs.catalog.versions import KnownSource, SourceBook
+from backlotfs.catalog.versions import ProbedSource, SourceVersionCache
 from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.concurrency.workers import Workers
 from backlotfs.errors import (
@@ -44,7 +44,7 @@ from backlotfs.errors import (
     RemoteUnavailable,
 )
 from backlotfs.log import events
-from backlotfs.source.version import SourceIdentity
+from backlotfs.source.version import SourceVersion
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ LOOK_S, SHORTEST_LOOK_S = 1.0, 0.02
 _MOUNT_ENDS = "waiting for a size: the mount ends"
 
 #: Embed code and deadline to identity: `SourceProbe.probe`.
-Probe = Callable[[str, Deadline], SourceIdentity]
+Probe = Callable[[str, Deadline], SourceVersion]
 
 
 class UrlLookup(Protocol):
@@ -117,7 +117,7 @@ class StoredBackfill:
 class _Asked(NamedTuple):
     """A probe that an application waits for and that has not begun. ``since_s``: monotonic."""
 
-    future: Future[KnownSource]
+    future: Future[ProbedSource]
     since_s: float
 
 
@@ -162,7 +162,7 @@ class ProbeScheduler:
         self,
         urls: UrlLookup,
         probe: Probe,
-        book: SourceBook,
+        book: SourceVersionCache,
         store: Backfill,
         limiter: ApiRateLimiter,
         workers: Workers,
@@ -178,7 +178,7 @@ class ProbeScheduler:
         self._clock = clock
         self.deadline_s = PROBE_DEADLINE_S
         self._lock = threading.Lock()
-        self._running: dict[str, Future[KnownSource]] = {}
+        self._running: dict[str, Future[ProbedSource]] = {}
         self._background_running = 0
         self._asked: OrderedDict[str, _Asked] = OrderedDict()
         self._listings: deque[_Listing] = deque()  # the one that was used last is first
@@ -189,7 +189,7 @@ class ProbeScheduler:
         self._probed, self._probing_s = 0, 0.0  # probes so far, and how long they took together
         self._owner = new_owner()
 
-    def request(self, embed_code: str) -> Future[KnownSource]:
+    def request(self, embed_code: str) -> Future[ProbedSource]:
         """Probe as soon as possible, or join the probe that runs.
 
         The future fails with a `BacklotError`: with `RateLimited` when no credit came within the
@@ -197,7 +197,7 @@ class ProbeScheduler:
         """
         with self._lock:
             if self._closed:
-                ended: Future[KnownSource] = Future()
+                ended: Future[ProbedSource] = Future()
                 ended.set_exception(Interrupted(_MOUNT_ENDS))
                 return ended
             running = self._running.get(embed_code)
@@ -389,7 +389,7 @@ class ProbeScheduler:
     def _start(self, code: str, priority: Priority, turn: Turn | None) -> Callable[[], None]:
         """The job that probes; the source counts as running from here on. With the lock held."""
         asked = self._asked.pop(code, None)
-        future: Future[KnownSource] = Future() if asked is None else asked.future
+        future: Future[ProbedSource] = Future() if asked is None else asked.future
         self._running[code] = future
         self._stale.pop(code, None)
         if priority is not Priority.WAITING:
@@ -397,7 +397,7 @@ class ProbeScheduler:
         return lambda: self._run(code, future, priority, turn)
 
     def _run(
-        self, code: str, future: Future[KnownSource], priority: Priority, turn: Turn | None
+        self, code: str, future: Future[ProbedSource], priority: Priority, turn: Turn | None
     ) -> None:
         error: BaseException | None = None
         try:
@@ -431,7 +431,7 @@ class ProbeScheduler:
         with self._lock:
             self._background_running -= 1
 
-    def _probe_until_settled(self, code: str, priority: Priority, turn: Turn | None) -> KnownSource:
+    def _probe_until_settled(self, code: str, priority: Priority, turn: Turn | None) -> ProbedSource:
         """Probe until nothing changed meanwhile. :raises BacklotError: it cannot be found out."""
         known = self._book.known(code)
         if known is not None and known.verified:

@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass
 
 from backlotfs.catalog.db.rows import AssetRow
-from backlotfs.source.version import SourceIdentity
+from backlotfs.source.version import SourceVersion
 
 
 @dataclass(frozen=True, slots=True)
-class KnownSource:
+class ProbedSource:
     """A probed source.
 
     :ivar mtime_s: what ``stat`` shows, seconds since the epoch.
@@ -19,13 +19,13 @@ class KnownSource:
     :ivar replaced_at: when this version was found in another's place, on the monotonic clock.
     """
 
-    identity: SourceIdentity
+    identity: SourceVersion
     mtime_s: int
     verified: bool
     replaced_at: float = -math.inf
 
 
-def known_from(row: AssetRow) -> KnownSource:
+def known_from(row: AssetRow) -> ProbedSource:
     """What a row says of its source, which was probed."""
-    identity = SourceIdentity(row.embed_code, row.size, row.etag, row.last_modified)
-    return KnownSource(identity, row.mtime_s, bool(row.verified))
+    identity = SourceVersion(row.embed_code, row.size, row.etag, row.last_modified)
+    return ProbedSource(identity, row.mtime_s, bool(row.verified))

@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from backlotfs.catalog.db.rows import AssetRow, SourceRecord
-from backlotfs.catalog.probed_source import KnownSource as KnownSource
+from backlotfs.catalog.probed_source import ProbedSource as ProbedSource
 from backlotfs.catalog.probed_source import known_from as known_from
 from backlotfs.concurrency.clock import Clock
 from backlotfs.errors import BacklotError, SourceDenied, SourceGone, SourceMissing
 from backlotfs.log import events
-from backlotfs.source.version import SourceIdentity
+from backlotfs.source.version import SourceVersion
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class _Failure:
     until: float  # monotonic
 
 
-class SourceBook:
+class SourceVersionCache:
     """Identities by embed code. Any thread may call it; listeners run on the calling thread."""
 
     def __init__(
@@ -50,10 +50,10 @@ class SourceBook:
         clock: Clock,
         row_of: Callable[[str], AssetRow | None],
         save: Callable[[list[SourceRecord]], None],
-        changed: Callable[[str, SourceIdentity | None], None],
+        changed: Callable[[str, SourceVersion | None], None],
         *,
         settle_s: float,
-        superseding: Callable[[str, SourceIdentity], None] = lambda _code, _current: None,
+        superseding: Callable[[str, SourceVersion], None] = lambda _code, _current: None,
     ) -> None:
         """Start with what the rows say.
 
@@ -70,7 +70,7 @@ class SourceBook:
         self._settle_s = settle_s
         self._superseding = superseding
         self._lock = threading.Lock()
-        self._learned: dict[str, KnownSource] = {}
+        self._learned: dict[str, ProbedSource] = {}
         self._gone: set[str] = set()
         self._failures: dict[str, _Failure] = {}
         self._doubts: dict[str, int] = {}
@@ -79,7 +79,7 @@ class SourceBook:
         self._writing: threading.Thread | None = None
         self._wake = threading.Event()
 
-    def known(self, embed_code: str) -> KnownSource | None:
+    def known(self, embed_code: str) -> ProbedSource | None:
         """What is known, verified or not."""
         if embed_code in self._gone:
             return None  # whatever the row still says
@@ -94,7 +94,7 @@ class SourceBook:
         code = row.embed_code
         return bool(row.verified) and code not in self._learned and code not in self._gone
 
-    def settling(self, known: KnownSource) -> bool:
+    def settling(self, known: ProbedSource) -> bool:
         """Whether the kernel may still believe the size of the version before this one."""
         return self._clock.monotonic() - known.replaced_at <= self._settle_s
 
@@ -116,7 +116,7 @@ class SourceBook:
         """How often it was doubted: for `found`, to be asked before the probe begins."""
         return self._doubts.get(embed_code, 0)
 
-    def found(self, identity: SourceIdentity, doubts: int | None = None) -> KnownSource:
+    def found(self, identity: SourceVersion, doubts: int | None = None) -> ProbedSource:
         """A probe succeeded: publish what it found.
 
         What was doubted since the probe began (``doubts``, see there) stays in doubt: the probe may
@@ -140,7 +140,7 @@ class SourceBook:
                 if before.identity.last_modified == identity.last_modified:
                     mtime_s = None
             verified = doubts is None or doubts == self.doubts(code)
-            known = KnownSource(
+            known = ProbedSource(
                 identity, updated_at_s if mtime_s is None else mtime_s, verified, replaced_at
             )
             self._failures.pop(code, None)
@@ -180,7 +180,7 @@ class SourceBook:
                 self._learn(embed_code, replace(known, verified=False))
             self._failures.pop(embed_code, None)
 
-    def contradicted(self, identity: SourceIdentity) -> None:
+    def contradicted(self, identity: SourceVersion) -> None:
         """The source host has another version than this one: a transfer found out."""
         known = self.known(identity.embed_code)
         if known is not None and known.identity.validator == identity.validator:
@@ -219,7 +219,7 @@ class SourceBook:
         To be told before the rows are seen: handles on the version before are old from then on, and
         the kernel still believes its size for a while.
         """
-        replaced: list[SourceIdentity] = []
+        replaced: list[SourceVersion] = []
         with self._lock:
             for row in rows:
                 before, now = self.known(row.embed_code), known_from(row)
@@ -258,7 +258,7 @@ class SourceBook:
             events.SOURCES_LOST.log(log, reason=error)
         self._wake.set()
 
-    def _learn(self, embed_code: str, known: KnownSource) -> None:
+    def _learn(self, embed_code: str, known: ProbedSource) -> None:
         """Call with the lock held."""
         self._learned[embed_code] = known
         identity = known.identity

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from backlotfs import __version__
-from backlotfs.cli.lazy_group import LateCommands
+from backlotfs.cli.lazy_group import LazyGroup
 from backlotfs.errors import BacklotError
 from backlotfs.log import excepthooks
 from backlotfs.log.terminal import say
@@ -54,7 +54,7 @@ _COMMANDS = {
 
 
 @click.group(
-    cls=LateCommands,
+    cls=LazyGroup,
     places=_COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -18,7 +18,7 @@ from backlotfs.config.settings import DEFAULT_API_URL, Account, default_cdn_url
 from backlotfs.errors import SettingsError
 from backlotfs.log import redaction
 from backlotfs.log.terminal import say
-from backlotfs.mount.check_api import greet
+from backlotfs.mount.check_api import check_api
 from backlotfs.mount.stack import open_api_session
 
 
@@ -72,7 +72,7 @@ def init(
         account = replace(account, api_timeout_s=api_timeout)
     if not no_check:
         with open_api_session(account) as session:
-            greet(account, SystemClock(), session)
+            check_api(account, SystemClock(), session)
         say("The API accepts them.")
     if in_key_store:
         keyring_store.keep_secret(keyring_store.SERVICE, account.api_key, account.api_secret)

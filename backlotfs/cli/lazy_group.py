@@ -15,7 +15,7 @@ _NEAR = 0.6
 _PURPOSE_CHARACTERS = 200
 
 
-class LateCommands(click.Group):
+class LazyGroup(click.Group):
     """Imports a command's module when the command is named.
 
     :param places: heading of ``--help`` → name of a command → ``module:attribute``.

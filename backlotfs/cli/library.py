@@ -23,7 +23,7 @@ from backlotfs.concurrency.clock import Deadline, SystemClock
 from backlotfs.config.settings import Account, default_cache_dir
 from backlotfs.errors import NoSuchEntry, SourceMissing
 from backlotfs.log.terminal import field, say, say_json
-from backlotfs.mount.check_api import greet
+from backlotfs.mount.check_api import check_api
 from backlotfs.mount.stack import open_api, open_api_session
 from backlotfs.namespace.name_modes import NameMode, names_for
 
@@ -49,7 +49,7 @@ def _named_assets(
     """Name and asset of everything, as the mount names it, in the order of names."""
     clock = SystemClock()
     limiter = ApiRateLimiter(clock)
-    greet(account, clock, session, limiter)
+    check_api(account, clock, session, limiter)
     admit = AssetFilter(SOURCE_TYPES)
     pages = open_api(account, clock, session, limiter=limiter).iter_pages(
         deadline=Deadline(_DEADLINE_S, clock)

@@ -25,7 +25,7 @@ def _not_queued(_key: str) -> bool:
     return False
 
 
-class Waiter:
+class InterruptibleWait:
     """Waits for a future until a deadline passes or the caller is gone. Belongs to one thread."""
 
     __slots__ = ("deadline", "interrupted", "persistent", "queued")
@@ -91,6 +91,6 @@ class WouldWait(Exception):  # no error: the caller of `refuse_to_wait` handles 
     """An answer needs a wait, and the caller does not wait."""
 
 
-def refuse_to_wait() -> Waiter:
+def refuse_to_wait() -> InterruptibleWait:
     """In the place of a function that makes a waiter. :raises WouldWait: always."""
     raise WouldWait

@@ -15,7 +15,7 @@ from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.config.settings import Account
 from backlotfs.doctor.finding import Finding, failed, failed_by, fine, note
 from backlotfs.errors import BacklotError, ClockSkewed, SourceGone, SourceMissing
-from backlotfs.fetch.hosts import SourceLines
+from backlotfs.fetch.hosts import HostRegistry
 from backlotfs.http.address_policy import SourcePolicy
 from backlotfs.http.backoff import RetryPolicy
 from backlotfs.http.dialer import Dialer
@@ -116,7 +116,7 @@ def check_source(account: Account, api: ApiClient, clock: Clock, codes: list[str
     connections = ConnectionPool(dialer, user_agent=USER_AGENT)
     resolver = UrlResolver(api, ApiRateLimiter(clock), clock)
     signed_get = SignedGet(
-        resolver, connections, clock, RetryPolicy(), policy=policy, meter=SourceLines(clock)
+        resolver, connections, clock, RetryPolicy(), policy=policy, meter=HostRegistry(clock)
     )
     probe = SourceProbe(signed_get)
     try:

@@ -12,7 +12,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from backlotfs.emulator.api_side import ApiSide
 from backlotfs.emulator.cdn_cache import CdnCache
 from backlotfs.emulator.fault_effects import altered, rate_limit_message, replacement
-from backlotfs.emulator.fault_plan import FaultPlan, Strike
+from backlotfs.emulator.fault_plan import FaultPlan, FaultHit
 from backlotfs.emulator.http_types import (
     MOST_PARAMETERS,
     Answer,
@@ -174,7 +174,7 @@ class Dispatcher:
         return bytes(body)
 
     async def _answer(
-        self, received: ReceivedRequest, match: RouteMatch, host: str, strike: Strike
+        self, received: ReceivedRequest, match: RouteMatch, host: str, strike: FaultHit
     ) -> Answer:
         fault = strike.rule.fault if strike.rule is not None else None
         instead = replacement(fault) if fault is not None else None

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from backlotfs.emulator.faults import Fault
-from backlotfs.emulator.http_types import API_CONTENT_TYPE, Answer, Span
+from backlotfs.emulator.http_types import API_CONTENT_TYPE, Answer, ByteSpan
 from backlotfs.emulator.source_errors import source_error
 
 
@@ -43,12 +43,12 @@ def altered(fault: Fault, answer: Answer) -> Answer:
         return replace(answer, body=answer.body.replace(b'":"', b'":"\xff\xfe', 1))
     if fault.kind == "truncated_json" and isinstance(answer.body, bytes):
         return replace(answer, body=answer.body[: len(answer.body) // 2])
-    if isinstance(answer.body, Span) and answer.status == 206:
+    if isinstance(answer.body, ByteSpan) and answer.status == 206:
         return _other_range(fault, answer, answer.body)
     return answer
 
 
-def _other_range(fault: Fault, answer: Answer, span: Span) -> Answer:
+def _other_range(fault: Fault, answer: Answer, span: ByteSpan) -> Answer:
     headers = dict(answer.headers)
     size = span.content.size
     if fault.kind == "missing_range":
@@ -59,18 +59,18 @@ def _other_range(fault: Fault, answer: Answer, span: Span) -> Answer:
         headers["Content-Range"] = f"bytes {first}-{last}/{size}"
     elif fault.kind == "whole_object":
         del headers["Content-Range"]
-        return Answer(200, Span(span.content, 0, size), headers)
+        return Answer(200, ByteSpan(span.content, 0, size), headers)
     elif fault.kind == "other_length":
         stop = span.stop + fault.integer("size_delta")
         stop = min(max(stop, span.start + 1), size)
         headers["Content-Range"] = f"bytes {span.start}-{stop - 1}/{size}"
-        return Answer(206, Span(span.content, span.start, stop), headers)
+        return Answer(206, ByteSpan(span.content, span.start, stop), headers)
     return replace(answer, headers=headers)
 
 
 def _gzipped(answer: Answer) -> Answer:
     body = answer.body
-    if isinstance(body, Span):
+    if isinstance(body, ByteSpan):
         plain = body.content.read(body.start, body.length)
         body.content.close()
     else:

@@ -109,7 +109,7 @@ class FaultRule:
 
 
 @dataclass(frozen=True, slots=True)
-class Strike:
+class FaultHit:
     """What the plan has for one request: delays, and at most one other rule."""
 
     delays: tuple[FaultRule, ...] = ()
@@ -178,7 +178,7 @@ class FaultPlan:
         for rule in rules:
             rule.release()
 
-    def strike(self, route: str, embed_code: str | None, start: int | None) -> Strike:
+    def strike(self, route: str, embed_code: str | None, start: int | None) -> FaultHit:
         """What this request meets."""
         with self._lock:
             rules = tuple(self._rules)
@@ -191,7 +191,7 @@ class FaultPlan:
                     delays.append(rule)
                 else:
                     other = rule
-        return Strike(tuple(delays), other)
+        return FaultHit(tuple(delays), other)
 
     @classmethod
     def from_json(cls, path: str | Path) -> FaultPlan:

@@ -57,7 +57,7 @@ class ReceivedRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class ByteSpan:
     """Part of an open content, as a body. Whoever sends the answer closes the content."""
 
     content: OpenContent
@@ -80,7 +80,7 @@ class Answer:
     """
 
     status: int
-    body: bytes | Span = b""
+    body: bytes | ByteSpan = b""
     headers: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -110,5 +110,5 @@ class Answer:
 
     def close(self) -> None:
         """Give up an open content that will not be sent."""
-        if isinstance(self.body, Span):
+        if isinstance(self.body, ByteSpan):
             self.body.content.close()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from urllib.parse import unquote
 
 from backlotfs.emulator.content import OpenContent
-from backlotfs.emulator.http_types import Answer, ReceivedRequest, Span
+from backlotfs.emulator.http_types import Answer, ReceivedRequest, ByteSpan
 from backlotfs.emulator.library import Library
 from backlotfs.emulator.numbers_and_dates import http_date, iso_time, moment_of_header, whole_number
 from backlotfs.emulator.range_header import RangeNotSatisfiable, requested_span
@@ -47,7 +47,7 @@ class SourceSide:
         except OSError:
             return source_error("NoSuchKey", Key=key)
         answer = self._object_answer(request, opened)
-        if not isinstance(answer.body, Span):
+        if not isinstance(answer.body, ByteSpan):
             opened.close()
         return answer
 
@@ -127,9 +127,9 @@ class SourceSide:
         except RangeNotSatisfiable:
             return self._range_error(wanted or "", opened)
         if span is None:
-            return Answer(200, Span(opened, 0, opened.size), headers)
+            return Answer(200, ByteSpan(opened, 0, opened.size), headers)
         headers["Content-Range"] = f"bytes {span[0]}-{span[1] - 1}/{opened.size}"
-        return Answer(206, Span(opened, *span), headers)
+        return Answer(206, ByteSpan(opened, *span), headers)
 
     def _range_error(self, wanted: str, opened: OpenContent) -> Answer:
         answer = source_error(

@@ -15,7 +15,7 @@ from http import HTTPStatus
 from aiohttp import web
 
 from backlotfs.emulator.fault_plan import FaultRule
-from backlotfs.emulator.http_types import Answer, Span
+from backlotfs.emulator.http_types import Answer, ByteSpan
 from backlotfs.emulator.numbers_and_dates import http_date
 from backlotfs.emulator.request_log import RequestEntry, RequestLog
 from backlotfs.emulator.workers import WorkerPool
@@ -135,7 +135,7 @@ class Transfer:
         body = self._answer.body
         while start < stop:
             length = min(STEP_BYTES, stop - start)
-            if isinstance(body, Span):
+            if isinstance(body, ByteSpan):
                 part = body.content.read(body.start + start, length)
             else:
                 part = body[start : start + length]

@@ -10,9 +10,9 @@ from backlotfs.cache.block_key import BlockKey
 from backlotfs.cache.block_pool import Block
 from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.errors import BacklotError, Interrupted
-from backlotfs.fetch.pending_read import Demand
-from backlotfs.source.range_reader import Landing
-from backlotfs.source.version import SourceIdentity
+from backlotfs.fetch.pending_read import PendingRead
+from backlotfs.source.range_reader import BufferSink
+from backlotfs.source.version import SourceVersion
 
 #: A transfer ends after this long at the latest; whoever waits has a deadline of its own.
 TRANSFER_DEADLINE_S = 30.0
@@ -27,7 +27,7 @@ class Fetch(Protocol):
     """How bytes are had: `RangeFetcher.fetch`, or a gate in a test."""
 
     def __call__(
-        self, identity: SourceIdentity, wanted: ByteRange, landing: Landing, deadline: Deadline
+        self, identity: SourceVersion, wanted: ByteRange, landing: BufferSink, deadline: Deadline
     ) -> None:
         """Deliver ``wanted`` in order."""
 
@@ -38,13 +38,13 @@ class Owner(Protocol):
     def memory(self, lengths: Sequence[int]) -> list[Block]:
         """Memory for blocks of these lengths."""
 
-    def landed(self, transfer: BlockTransfer, blocks: list[Block]) -> None:
+    def landed(self, transfer: BlockFetch, blocks: list[Block]) -> None:
         """Keep the next blocks of the run and hand them to whoever waits."""
 
-    def ended(self, transfer: BlockTransfer, error: BacklotError | None) -> None:
+    def ended(self, transfer: BlockFetch, error: BacklotError | None) -> None:
         """Forget what did not arrive, and tell whoever waits for it."""
 
-    def misses_any_of(self, transfer: BlockTransfer) -> bool:
+    def misses_any_of(self, transfer: BlockFetch) -> bool:
         """Whether anything that it is still to bring has not come from elsewhere."""
 
 
@@ -56,7 +56,7 @@ def _nobody_asks(_won: bool) -> None:
     """For a transfer that is no hedge."""
 
 
-class BlockTransfer:
+class BlockFetch:
     """Neighbouring blocks of one identity by one GET; runs once, on one thread.
 
     :ivar keys: the names of its blocks, in order.
@@ -99,7 +99,7 @@ class BlockTransfer:
         self,
         owner: Owner,
         fetch: Fetch,
-        identity: SourceIdentity,
+        identity: SourceVersion,
         run: range,
         block_bytes: int,
         clock: Clock,
@@ -123,11 +123,11 @@ class BlockTransfer:
         code, validator = identity.embed_code, identity.validator
         self.keys = [BlockKey(code, validator, n) for n in run]
         self.arrived = 0
-        self.waiters: dict[int, list[Demand]] = {}
+        self.waiters: dict[int, list[PendingRead]] = {}
         self.ahead = still_wanted is not None
         self.needed = not self.ahead
         self.moved_s: float | None = None
-        self.rival: BlockTransfer | None = None
+        self.rival: BlockFetch | None = None
         self.raced = False
         self.over: Callable[[bool], None] = _nobody_asks
         self.won = False
@@ -159,7 +159,7 @@ class BlockTransfer:
 
     @property
     def urgent(self) -> bool:
-        """As `Landing.urgent`."""
+        """As `BufferSink.urgent`."""
         return self.needed
 
     @property
@@ -173,7 +173,7 @@ class BlockTransfer:
         return min(self.missing.length, self._block_bytes * (self._group if self.arrived else 1))
 
     def room(self) -> list[memoryview]:
-        """As `Landing.room`: one block first, so that its reader goes on, then several."""
+        """As `BufferSink.room`: one block first, so that its reader goes on, then several."""
         missing = self.missing
         if not self.needed and self._still_wanted is not None and not self._still_wanted(missing):
             raise Interrupted("read-ahead that nobody wants any more")
@@ -187,7 +187,7 @@ class BlockTransfer:
         return [block.view for block in self._blocks]
 
     def landed(self, size: int | None = None) -> int:
-        """As `Landing.landed`: whole blocks are kept."""
+        """As `BufferSink.landed`: whole blocks are kept."""
         whole, kept = 0, 0
         for block in self._blocks:
             if size is not None and kept + len(block.view) > size:

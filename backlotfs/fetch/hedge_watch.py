@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from backlotfs.concurrency.clock import Clock
-from backlotfs.fetch.block_fetch import BlockTransfer
+from backlotfs.fetch.block_fetch import BlockFetch
 
 #: While there are transfers to watch they are looked at this often, and when one is late: others
 #: may have come, begun, or become awaited meanwhile.
@@ -50,19 +50,19 @@ class HedgeWatch:
     """Any thread may `add` and `discard`; ``hedge`` is called on the watch's thread."""
 
     def __init__(
-        self, hedges: Hedges, hedge: Callable[[BlockTransfer], None], clock: Clock
+        self, hedges: Hedges, hedge: Callable[[BlockFetch], None], clock: Clock
     ) -> None:
         """``hedge``: make a second GET for what this transfer does not bring, if it is allowed."""
         self._hedges = hedges
         self._hedge = hedge
         self._clock = clock
         self._wake = threading.Condition()
-        self._watched: dict[int, BlockTransfer] = {}
+        self._watched: dict[int, BlockFetch] = {}
         self._idle = isinstance(hedges, NoHedges)  # then there is nothing to watch for
         self._started = False
         self._asleep = False  # without a time limit
 
-    def add(self, transfer: BlockTransfer) -> None:
+    def add(self, transfer: BlockFetch) -> None:
         """Watch it from now on."""
         if self._idle:
             return
@@ -79,7 +79,7 @@ class HedgeWatch:
         except RuntimeError:  # the system has no thread for us now; the next transfer may
             self._started = False
 
-    def discard(self, transfer: BlockTransfer) -> None:
+    def discard(self, transfer: BlockFetch) -> None:
         """It is over, or was never watched."""
         if self._idle:
             return

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import threading
 
-from backlotfs.fetch.link_estimate import LineEstimate
+from backlotfs.fetch.link_estimate import LinkEstimate
 from backlotfs.source.get_record import GetRecord, Outcome
 
 #: The part of GETs that is not the slow tail.
@@ -65,7 +65,7 @@ class _SlidingSum:
 class Hedger:
     """Decides for one line. Any thread may call it."""
 
-    def __init__(self, estimate: LineEstimate) -> None:
+    def __init__(self, estimate: LinkEstimate) -> None:
         """``estimate``: of the same line; only read."""
         self._estimate = estimate
         self._lock = threading.Lock()

@@ -15,7 +15,7 @@ from cachetools import LRUCache
 from backlotfs.concurrency.clock import Clock
 from backlotfs.fetch.concurrency_limit import ConcurrencyController
 from backlotfs.fetch.hedging import Hedger
-from backlotfs.fetch.link_estimate import LineEstimate
+from backlotfs.fetch.link_estimate import LinkEstimate
 from backlotfs.source.get_record import GetRecord, Outcome
 from backlotfs.source.host_stats import HostStats
 
@@ -25,7 +25,7 @@ REMEMBERED_SOURCES = 4096
 REMEMBERED_LINES = 16
 
 
-class Line:
+class Host:
     """One line: `estimate`, `controller`, `hedger`, each with a lock of its own."""
 
     __slots__ = ("controller", "estimate", "hedger", "host")
@@ -33,7 +33,7 @@ class Line:
     def __init__(self, host: str) -> None:
         """``host``: empty while it has not answered."""
         self.host = host
-        self.estimate = LineEstimate()
+        self.estimate = LinkEstimate()
         self.controller = ConcurrencyController()
         self.hedger = Hedger(self.estimate)
 
@@ -43,18 +43,18 @@ class Line:
         return self.controller.width
 
 
-class SourceLines:
+class HostRegistry:
     """Line by source. Any thread may call it; its lock guards two dictionaries."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._last = Line("")
-        self._lines: LRUCache[str, Line] = LRUCache(REMEMBERED_LINES)
-        self._of_source: LRUCache[str, Line] = LRUCache(REMEMBERED_SOURCES)
-        self._going: dict[str, list[Line]] = {}
+        self._last = Host("")
+        self._lines: LRUCache[str, Host] = LRUCache(REMEMBERED_LINES)
+        self._of_source: LRUCache[str, Host] = LRUCache(REMEMBERED_SOURCES)
+        self._going: dict[str, list[Host]] = {}
 
-    def line(self, embed_code: str) -> Line:
+    def line(self, embed_code: str) -> Host:
         """The line of a source, or the one that was used last."""
         with self._lock:
             return self._of_source.get(embed_code, self._last)
@@ -110,14 +110,14 @@ class SourceLines:
         if total is not None:
             counted_on.estimate.observe_total(total, now_s)
 
-    def _line_of(self, record: GetRecord) -> Line:
+    def _line_of(self, record: GetRecord) -> Host:
         """With the lock held: the host's line, from now on the source's; a new one if need be."""
         if not record.host:  # it never answered
             return self._of_source.get(record.embed_code, self._last)
         line = self._lines.get(record.host)
         if line is None:
             # The first host takes over what was begun while no host was known.
-            line = self._last if not self._last.host else Line(record.host)
+            line = self._last if not self._last.host else Host(record.host)
             line.host = record.host
             self._lines[record.host] = line
         self._of_source[record.embed_code] = line

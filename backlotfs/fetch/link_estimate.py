@@ -48,7 +48,7 @@ class _Recent:
         return self._by_size[min(len(self._by_size) - 1, int(share * len(self._by_size)))]
 
 
-class LineEstimate:
+class LinkEstimate:
     """A running estimate. Any thread may call it; no method does more than sort one number in."""
 
     def __init__(self) -> None:

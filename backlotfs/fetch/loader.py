@@ -24,15 +24,15 @@ from backlotfs.cache.runs import runs_of
 from backlotfs.cache.tiers import DISK, MEMORY
 from backlotfs.concurrency.clock import Clock
 from backlotfs.errors import BacklotError, ContentChanged
-from backlotfs.fetch.block_fetch import BlockTransfer, Fetch, StillWanted
+from backlotfs.fetch.block_fetch import BlockFetch, Fetch, StillWanted
 from backlotfs.fetch.hedge_watch import Hedges, HedgeWatch, NoHedges
-from backlotfs.fetch.in_flight import UnderWay
-from backlotfs.fetch.pending_read import Demand
-from backlotfs.fetch.scheduler import FetchQueue
-from backlotfs.source.version import SourceIdentity
+from backlotfs.fetch.in_flight import InFlightBlocks
+from backlotfs.fetch.pending_read import PendingRead
+from backlotfs.fetch.scheduler import FetchScheduler
+from backlotfs.source.version import SourceVersion
 
 
-class BlockStore:
+class BlockLoader:
     """Loads blocks. Any thread may call it; its lock is held for dictionary work only."""
 
     def __init__(
@@ -40,11 +40,11 @@ class BlockStore:
         pool: BlockPool,
         cache: BlockCache,
         fetch: Fetch,
-        queue: FetchQueue,
+        queue: FetchScheduler,
         clock: Clock,
         *,
         ahead_budget_bytes: int,
-        changed: Callable[[SourceIdentity], None],
+        changed: Callable[[SourceVersion], None],
         disk: DiskTier | None = None,
         hedges: Hedges | None = None,
         queued: Callable[[str], bool] = lambda _code: False,
@@ -66,7 +66,7 @@ class BlockStore:
         self._changed = changed
         self._disk = disk or NoDisk()
         self._lock = cache.lock
-        self._under_way = UnderWay(pool.block_bytes)
+        self._under_way = InFlightBlocks(pool.block_bytes)
         self._hedges = hedges or NoHedges()
         self._queued = queued
         self._watch = HedgeWatch(self._hedges, self.hedge, clock)
@@ -81,10 +81,10 @@ class BlockStore:
         with self._lock:
             return MemoryUse.of(self._pool, len(self._cache), len(self._under_way))
 
-    def demand(self, identity: SourceIdentity, wanted: ByteRange) -> Demand:
+    def demand(self, identity: SourceVersion, wanted: ByteRange) -> PendingRead:
         """Start whatever is missing of ``wanted`` (inside the source, not empty); never waits."""
         code = identity.embed_code
-        demand = Demand(wanted, self.block_bytes, self._lock, f"reading {code}", code)
+        demand = PendingRead(wanted, self.block_bytes, self._lock, f"reading {code}", code)
         numbers: Iterable[int] = block_span(wanted, self.block_bytes)
         if not isinstance(self._disk, NoDisk):
             numbers = self._from_disk(identity, demand, numbers)
@@ -105,7 +105,7 @@ class BlockStore:
 
     def prefetch(
         self,
-        identity: SourceIdentity,
+        identity: SourceVersion,
         ahead: ByteRange,
         request_bytes: int,
         still_wanted: StillWanted,
@@ -144,9 +144,9 @@ class BlockStore:
                 blocks.append(block or Block(memoryview(bytearray(length))))
         return blocks
 
-    def landed(self, transfer: BlockTransfer, blocks: list[Block]) -> None:
+    def landed(self, transfer: BlockFetch, blocks: list[Block]) -> None:
         """Keep the next blocks of a run (called by the transfer)."""
-        complete: list[Demand] = []
+        complete: list[PendingRead] = []
         kept: list[tuple[BlockKey, Block]] = []
         with self._lock:
             for key, block in zip(transfer.keys[transfer.arrived :], blocks, strict=False):
@@ -164,11 +164,11 @@ class BlockStore:
         for key, block in kept:
             self._disk.put(key, block.view, block)
 
-    def ended(self, transfer: BlockTransfer, error: BacklotError | None) -> None:
+    def ended(self, transfer: BlockFetch, error: BacklotError | None) -> None:
         """Forget what a transfer did not bring, and tell who waits for it (called by it)."""
         identity = transfer.identity
-        failed: list[Demand] = []
-        again: list[BlockTransfer] = []
+        failed: list[PendingRead] = []
+        again: list[BlockFetch] = []
         if isinstance(error, ContentChanged):
             # Before any read fails: a program may close at once, and close has to fail too.
             self._changed(identity)
@@ -199,12 +199,12 @@ class BlockStore:
         for fresh in again:
             self._queue.submit(fresh, urgent=True)
 
-    def misses_any_of(self, transfer: BlockTransfer) -> bool:
+    def misses_any_of(self, transfer: BlockFetch) -> bool:
         """Whether a transfer that has, or had, a rival is still of use (asked by it)."""
         with self._lock:
             return self._under_way.misses_any_of(transfer)
 
-    def hedge(self, transfer: BlockTransfer) -> None:
+    def hedge(self, transfer: BlockFetch) -> None:
         """Make a second GET for what readers wait for (called by the watch), if it is allowed.
 
         A transfer that was hedged before and still brings nothing is given up for the most part:
@@ -233,7 +233,7 @@ class BlockStore:
         self._queue.submit(hedge, urgent=True)
 
     def _from_disk(
-        self, identity: SourceIdentity, demand: Demand, numbers: Iterable[int]
+        self, identity: SourceVersion, demand: PendingRead, numbers: Iterable[int]
     ) -> list[int]:
         """Give ``demand`` what memory and the disk tier have; the numbers of the others."""
         code, validator = identity.embed_code, identity.validator
@@ -259,7 +259,7 @@ class BlockStore:
                     absent.remove(key.number)
         return absent
 
-    def _find(self, identity: SourceIdentity, demand: Demand, numbers: Iterable[int]) -> list[int]:
+    def _find(self, identity: SourceVersion, demand: PendingRead, numbers: Iterable[int]) -> list[int]:
         """Give ``demand`` what is in memory; the numbers of the others. With the lock held."""
         absent: list[int] = []
         for number in numbers:
@@ -272,7 +272,7 @@ class BlockStore:
         return absent
 
     def _hand_out(
-        self, key: BlockKey, block: Block, waiting: list[Demand], complete: list[Demand]
+        self, key: BlockKey, block: Block, waiting: list[PendingRead], complete: list[PendingRead]
     ) -> None:
         """To who waited for it; those that need nothing more join ``complete``."""
         stop = key.number * self.block_bytes + len(block.view)
@@ -285,13 +285,13 @@ class BlockStore:
 
     def _start(
         self,
-        identity: SourceIdentity,
+        identity: SourceVersion,
         numbers: list[int],
         still_wanted: StillWanted | None,
         per_request: int,
-    ) -> list[BlockTransfer]:
+    ) -> list[BlockFetch]:
         """New transfers, registered, for blocks that are nowhere. With the lock held."""
-        started: list[BlockTransfer] = []
+        started: list[BlockFetch] = []
         for run in runs_of(numbers, per_request):
             transfer = self._transfer(identity, run, still_wanted)
             self._under_way.add(transfer)
@@ -299,8 +299,8 @@ class BlockStore:
         return started
 
     def _transfer(
-        self, identity: SourceIdentity, run: range, still_wanted: StillWanted | None
-    ) -> BlockTransfer:
-        return BlockTransfer(
+        self, identity: SourceVersion, run: range, still_wanted: StillWanted | None
+    ) -> BlockFetch:
+        return BlockFetch(
             self, self._fetch, identity, run, self.block_bytes, self._clock, still_wanted
         )

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from backlotfs.byterange import ByteRange
 from backlotfs.cache.block_pool import Block
 from backlotfs.cache.tiers import DISK, NETWORK, TIERS
-from backlotfs.concurrency.interruptible_wait import Waiter
+from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.errors import BacklotError
 
 
@@ -17,7 +17,7 @@ def _nothing() -> None:
     """Where nothing lies ahead."""
 
 
-class Demand:
+class PendingRead:
     """What one read asked for. `take` and `fail` are the block store's, under its lock.
 
     :ivar wanted: the bytes asked for, inside the source, not empty.
@@ -134,12 +134,12 @@ class Demand:
         here = enumerate(self._blocks, self._first)
         return [(number, block) for number, block in here if block is not None]
 
-    def result(self, waiter: Waiter) -> bytes:
+    def result(self, waiter: InterruptibleWait) -> bytes:
         """The wanted bytes. :raises BacklotError: as `wait`."""
         self.wait(waiter)
         return b"".join(self.views())
 
-    def wait(self, waiter: Waiter) -> None:
+    def wait(self, waiter: InterruptibleWait) -> None:
         """Wait for all of it. :raises BacklotError: what fetching, or waiting, ends with."""
         if not self.complete:
             arrival: Future[None] = Future()

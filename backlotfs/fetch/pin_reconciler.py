@@ -14,11 +14,11 @@ from collections.abc import Callable
 from backlotfs.cache.disk.pin_file import Pin
 from backlotfs.cache.pins import Pins
 from backlotfs.concurrency.clock import Clock, Deadline
-from backlotfs.concurrency.interruptible_wait import Waiter
+from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.errors import BacklotError, DeadlineExceeded, RemoteUnavailable
 from backlotfs.fetch.warm import Warmer
 from backlotfs.log import events
-from backlotfs.source.version import SourceIdentity
+from backlotfs.source.version import SourceVersion
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ AGAIN_S = 60.0
 STEP_BYTES, STEP_S = 8 * 1024 * 1024, 60.0
 
 
-class PinKeeper:
+class PinReconciler:
     """Any thread may call it; `start` starts its own.
 
     :ivar pins: what it keeps.
@@ -38,7 +38,7 @@ class PinKeeper:
         self,
         pins: Pins,
         warmer: Warmer,
-        current: Callable[[str], SourceIdentity | None],
+        current: Callable[[str], SourceVersion | None],
         clock: Clock,
         queued: Callable[[str], bool] = lambda _code: False,
     ) -> None:
@@ -136,7 +136,7 @@ class PinKeeper:
         while offset < identity.size:
             if self._closing or self.pins.of(code) != pin:
                 return self.pins.of(code) is None
-            waiter = Waiter(Deadline(STEP_S, self._clock), lambda: self._closing, self._queued)
+            waiter = InterruptibleWait(Deadline(STEP_S, self._clock), lambda: self._closing, self._queued)
             offset, more = self._warmer.warm(identity, offset, STEP_BYTES, waiter)
             fetched_bytes += more
         self._warmer.settle()

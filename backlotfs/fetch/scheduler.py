@@ -73,7 +73,7 @@ class FixedWidth(NamedTuple):
         return self
 
 
-class _Load:
+class _HostLoad:
     """What is under way on one line, stalled lanes left out."""
 
     __slots__ = ("lanes", "line", "running")
@@ -84,10 +84,10 @@ class _Load:
         self.running = 0
 
 
-class _Lane:
+class _SourceQueue:
     __slots__ = ("ahead", "load", "moved_s", "running", "served", "still", "urgent")
 
-    def __init__(self, load: _Load, served: int) -> None:
+    def __init__(self, load: _HostLoad, served: int) -> None:
         self.urgent: deque[Transfer] = deque()
         self.ahead: deque[Transfer] = deque()
         self.running = 0
@@ -102,7 +102,7 @@ class _Lane:
         return max(1, self.load.line.width // max(1, self.load.lanes))
 
 
-class FetchQueue:
+class FetchScheduler:
     """Starts transfers on the workers, in order of need. Any thread may submit."""
 
     def __init__(
@@ -122,9 +122,9 @@ class FetchQueue:
         self._clock = clock or SystemClock()
         self._places = places
         self._lock = threading.Lock()
-        self._lanes: dict[str, _Lane] = {}
-        self._waiting: dict[str, _Lane] = {}  # those of them with a transfer that has not begun
-        self._loads: dict[int, _Load] = {}  # by the line's id
+        self._lanes: dict[str, _SourceQueue] = {}
+        self._waiting: dict[str, _SourceQueue] = {}  # those of them with a transfer that has not begun
+        self._loads: dict[int, _HostLoad] = {}  # by the line's id
         self._running = 0
         self._moving = 0  # of those, in lanes that are not stalled
         self._served = 0  # of the lane that went last
@@ -137,7 +137,7 @@ class FetchQueue:
             if lane is None:
                 load = self._load(self._lines.line(transfer.embed_code))
                 load.lanes += 1
-                lane = self._lanes[transfer.embed_code] = _Lane(load, self._served)
+                lane = self._lanes[transfer.embed_code] = _SourceQueue(load, self._served)
             elif transfer.embed_code not in self._waiting:
                 lane.served = max(lane.served, self._served)  # no credit for a time of no need
             (lane.urgent if urgent else lane.ahead).append(transfer)
@@ -190,7 +190,7 @@ class FetchQueue:
                 best, rank = embed_code, (ahead, lane.served)
         return best
 
-    def _has_place(self, lane: _Lane) -> bool:
+    def _has_place(self, lane: _SourceQueue) -> bool:
         if lane.urgent and not lane.running:  # a source's first waits for no other source
             return True
         if self._running >= self._places * 3 // 4:
@@ -229,14 +229,14 @@ class FetchQueue:
             self._leave(lane)
             del self._lanes[embed_code]
 
-    def _add(self, lane: _Lane, count: int) -> None:
+    def _add(self, lane: _SourceQueue, count: int) -> None:
         lane.running += count
         self._running += count
         if not lane.still:
             lane.load.running += count
             self._moving += count
 
-    def _count(self, lane: _Lane, *, still: bool) -> None:
+    def _count(self, lane: _SourceQueue, *, still: bool) -> None:
         """Count it as stalled, or as moving again."""
         sign = -1 if still else 1
         lane.still = still
@@ -244,10 +244,10 @@ class FetchQueue:
         lane.load.running += sign * lane.running
         self._moving += sign * lane.running
 
-    def _load(self, line: LineWidth) -> _Load:
-        return self._loads.setdefault(id(line), _Load(line))
+    def _load(self, line: LineWidth) -> _HostLoad:
+        return self._loads.setdefault(id(line), _HostLoad(line))
 
-    def _leave(self, lane: _Lane) -> None:
+    def _leave(self, lane: _SourceQueue) -> None:
         """Take a lane that is not stalled off its line; a line without lanes is forgotten."""
         load = lane.load
         load.lanes -= 1

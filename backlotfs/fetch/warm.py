@@ -16,10 +16,10 @@ from backlotfs.cache.block_key import BlockKey
 from backlotfs.cache.disk.tier import DiskTier
 from backlotfs.cache.disk_face import required
 from backlotfs.cache.runs import runs_of
-from backlotfs.concurrency.interruptible_wait import Waiter
+from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.errors import CacheUnusable
-from backlotfs.fetch.pending_read import Demand
-from backlotfs.source.version import SourceIdentity
+from backlotfs.fetch.pending_read import PendingRead
+from backlotfs.source.version import SourceVersion
 
 #: Blocks of one GET.
 GET_BLOCKS = 64
@@ -36,7 +36,7 @@ class Store(Protocol):
     def block_bytes(self) -> int:
         """Length of every block but the last."""
 
-    def demand(self, identity: SourceIdentity, wanted: ByteRange) -> Demand:
+    def demand(self, identity: SourceVersion, wanted: ByteRange) -> PendingRead:
         """Start whatever is missing of ``wanted``."""
 
 
@@ -82,7 +82,7 @@ class Warmer:
         """Wait until what was handed to the tier is written, or its disk takes too long."""
         required(self._tier).drain()
 
-    def held_bytes(self, identity: SourceIdentity) -> int:
+    def held_bytes(self, identity: SourceVersion) -> int:
         """How much of this version the tier holds.
 
         :raises CacheUnusable: there is no tier, or nothing of this version can be kept.
@@ -91,7 +91,7 @@ class Warmer:
         held = sum(len(keys) - len(tier.missing(keys)) for keys in self._looks(identity, 0))
         return min(identity.size, held * self._block_bytes)
 
-    def warm(self, identity: SourceIdentity, offset: int, length: int, waiter: Waiter) -> Step:
+    def warm(self, identity: SourceVersion, offset: int, length: int, waiter: InterruptibleWait) -> Step:
         """Have the tier hold about ``length`` bytes from ``offset`` on; the caller goes on.
 
         What is accepted is on its way to the disk when this returns.
@@ -121,7 +121,7 @@ class Warmer:
             self._hand_over(tier, identity, demand)
         return Step(min(identity.size, reached * self._block_bytes), fetched_bytes)
 
-    def _hand_over(self, tier: DiskTier, identity: SourceIdentity, demand: Demand) -> None:
+    def _hand_over(self, tier: DiskTier, identity: SourceVersion, demand: PendingRead) -> None:
         for number, block in demand.blocks():
             key = BlockKey(identity.embed_code, identity.validator, number)
             kept = tier.put(key, block.view, block, wait_s=PATIENCE_S)
@@ -131,7 +131,7 @@ class Warmer:
                     "log for the reason, mend it, and warm again"
                 )
 
-    def _looks(self, identity: SourceIdentity, offset: int) -> Iterator[list[BlockKey]]:
+    def _looks(self, identity: SourceVersion, offset: int) -> Iterator[list[BlockKey]]:
         """The blocks from ``offset`` on, in stretches."""
         code, validator = identity.embed_code, identity.validator
         stop = -(-identity.size // self._block_bytes)
@@ -139,11 +139,11 @@ class Warmer:
             numbers = range(first, min(first + LOOK_BLOCKS, stop))
             yield [BlockKey(code, validator, number) for number in numbers]
 
-    def _range(self, identity: SourceIdentity, run: range) -> ByteRange:
+    def _range(self, identity: SourceVersion, run: range) -> ByteRange:
         start, stop = run.start * self._block_bytes, run.stop * self._block_bytes
         return ByteRange(start, min(stop, identity.size))
 
-    def _keeping(self, identity: SourceIdentity) -> DiskTier:
+    def _keeping(self, identity: SourceVersion) -> DiskTier:
         tier = required(self._tier)
         if identity.size and identity.validator.startswith("/"):
             raise CacheUnusable(

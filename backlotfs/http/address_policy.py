@@ -25,16 +25,16 @@ from errno import EACCES
 from urllib.parse import urlsplit
 
 from backlotfs.errors import BacklotError, SettingsError
-from backlotfs.http.addresses import Network, Reach, embedded, parse_address, reach_of
+from backlotfs.http.addresses import Network, AddressScope, embedded, parse_address, reach_of
 
 _REMEDY = (
     "if it should be, name it in allow_source_hosts of the profile, or with --allow-source-host"
 )
 #: What an API host's own reach vouches for, beside public addresses.
 _VOUCHED = {
-    Reach.PRIVATE: frozenset({Reach.PRIVATE}),
-    Reach.LOOPBACK: frozenset({Reach.LOOPBACK, Reach.PRIVATE}),
-    Reach.LINK_LOCAL: frozenset({Reach.LINK_LOCAL}),
+    AddressScope.PRIVATE: frozenset({AddressScope.PRIVATE}),
+    AddressScope.LOOPBACK: frozenset({AddressScope.LOOPBACK, AddressScope.PRIVATE}),
+    AddressScope.LINK_LOCAL: frozenset({AddressScope.LINK_LOCAL}),
 }
 
 
@@ -89,7 +89,7 @@ class SourcePolicy:
         :raises SourceRefused: with what to set, if it is meant to be.
         """
         reach = reach_of(address)
-        if reach is Reach.PUBLIC or self.names(host) or self._in(address):
+        if reach is AddressScope.PUBLIC or self.names(host) or self._in(address):
             return
         vouched = (_VOUCHED.get(reach_of(own), frozenset()) for own in api_addresses())
         if not any(reach in reaches for reaches in vouched):

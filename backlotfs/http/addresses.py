@@ -9,7 +9,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-class Reach(StrEnum):
+class AddressScope(StrEnum):
     """From how far away an address can be reached; the value is the word for messages."""
 
     PUBLIC = "public"
@@ -41,14 +41,14 @@ def parse_address(text: str) -> Address | None:
         return None
 
 
-def reach_of(text: str) -> Reach:
-    """The reach of a numeric address; of what is none, `Reach.RESERVED`.
+def reach_of(text: str) -> AddressScope:
+    """The reach of a numeric address; of what is none, `AddressScope.RESERVED`.
 
     An IPv6 address that stands for an IPv4 one has the reach of that.
     """
     address = parse_address(text)
     if address is None:
-        return Reach.RESERVED
+        return AddressScope.RESERVED
     return _reach(address)
 
 
@@ -62,23 +62,23 @@ def embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
     return inner
 
 
-def _reach(address: Address) -> Reach:
+def _reach(address: Address) -> AddressScope:
     inner = embedded(address) if isinstance(address, ipaddress.IPv6Address) else None
     if inner is not None:
         return _reach(inner)
     if address in _METADATA:
-        return Reach.METADATA
+        return AddressScope.METADATA
     if address.is_loopback:
-        return Reach.LOOPBACK
+        return AddressScope.LOOPBACK
     if address.is_link_local:
-        return Reach.LINK_LOCAL
+        return AddressScope.LINK_LOCAL
     # 0.0.0.0/8 is "this host": Linux connects it to the loopback
     this_host = address.version == 4 and int(address) < 1 << 24
     if this_host or address.is_unspecified or address.is_multicast:
-        return Reach.RESERVED
+        return AddressScope.RESERVED
     if address.is_private or getattr(address, "is_site_local", False):
         # Python calls documentation and broadcast networks private, too: no harm done
-        return Reach.PRIVATE
+        return AddressScope.PRIVATE
     if address.is_reserved:
-        return Reach.RESERVED
-    return Reach.PUBLIC if address.is_global else Reach.PRIVATE
+        return AddressScope.RESERVED
+    return AddressScope.PUBLIC if address.is_global else AddressScope.PRIVATE

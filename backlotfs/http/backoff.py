@@ -16,7 +16,7 @@ from typing import TypeVar
 import tenacity
 
 from backlotfs.concurrency.clock import Clock, Deadline
-from backlotfs.errors import HostResting, RateLimited, RemoteUnavailable
+from backlotfs.errors import CircuitOpen, RateLimited, RemoteUnavailable
 
 T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ def call_with_retries(
 ) -> T:
     """Call ``attempt`` until it returns, fails for good, or the policy or the deadline ends it.
 
-    A :class:`RateLimited` waits what the server asked for, a :class:`HostResting` until the host's
+    A :class:`RateLimited` waits what the server asked for, a :class:`CircuitOpen` until the host's
     rest is over (and the backoff on top, so that many waiters do not come back in one instant). A
     wait that would not end before the deadline is not begun: the last error is raised at once. The
     sleeps never add up to more than the deadline.
@@ -98,7 +98,7 @@ def call_with_retries(
 
     def wait_s(state: tenacity.RetryCallState) -> float:
         error = _error_of(state)
-        asked_s = error.retry_after_s if isinstance(error, RateLimited | HostResting) else None
+        asked_s = error.retry_after_s if isinstance(error, RateLimited | CircuitOpen) else None
         return max(0.0, asked_s or 0.0) + policy.delay_s(state.attempt_number, random())
 
     def give_up(state: tenacity.RetryCallState) -> bool:

@@ -1,9 +1,9 @@
 """A host to which no connection can be made is asked once a second, not by every reader at once.
 
 Theory of operation. `LIMIT` failures to connect in a row open a host's breaker. From then on one
-caller per `REST_S` is let through; the others are told how long to wait, by `HostResting`. The
+caller per `RETRY_INTERVAL_S` is let through; the others are told how long to wait, by `CircuitOpen`. The
 first connection that comes about closes the breaker. So a host that is back is found within
-`REST_S` of the next wish to ask it, and nothing has to watch it meanwhile.
+`RETRY_INTERVAL_S` of the next wish to ask it, and nothing has to watch it meanwhile.
 
 Only connecting counts: refused, no route, no name, no TLS, no handshake in time. What a host does
 over a connection (5xx, resets, silence) may be about one source, and must not stop the others.
@@ -20,7 +20,7 @@ import threading
 from cachetools import LRUCache
 
 from backlotfs.concurrency.clock import Clock
-from backlotfs.errors import HostResting
+from backlotfs.errors import CircuitOpen
 from backlotfs.log import events
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 #: More than the attempts of one read: what one reader meets, its own backoff deals with.
 LIMIT = 8
 #: Seconds between two attempts while it is open.
-REST_S = 1.0
+RETRY_INTERVAL_S = 1.0
 #: Hosts remembered, those in trouble and those that were asked last.
 REMEMBERED_HOSTS = 64
 
@@ -66,9 +66,9 @@ class Breakers:
             wait_s = trouble.next_s - now_s
             if wait_s <= 0:
                 if not only_look:  # whoever is let through has this turn, however long he takes
-                    trouble.next_s = now_s + REST_S
+                    trouble.next_s = now_s + RETRY_INTERVAL_S
                 return
-        raise HostResting(
+        raise CircuitOpen(
             f"{trouble.why}; it is asked again in {wait_s:.1f} s", retry_after_s=wait_s
         )
 
@@ -80,9 +80,9 @@ class Breakers:
             trouble.failures += 1
             opened = trouble.failures == LIMIT
             if opened:
-                trouble.next_s = self._clock.monotonic() + REST_S
+                trouble.next_s = self._clock.monotonic() + RETRY_INTERVAL_S
         if opened:
-            events.HOST_DOWN.log(log, host=host, reason=why, seconds=REST_S)
+            events.HOST_DOWN.log(log, host=host, reason=why, seconds=RETRY_INTERVAL_S)
 
     def reached(self, host: str) -> None:
         """A connection came about."""

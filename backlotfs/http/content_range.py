@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from backlotfs.byterange import ByteRange
-from backlotfs.errors import FalseAnswer
+from backlotfs.errors import InvalidRangeResponse
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})\Z", re.ASCII)
 
@@ -30,10 +30,10 @@ def parse_content_range(value: str | None) -> ContentRange:
     """
     match = _CONTENT_RANGE.match((value or "").strip())
     if match is None:
-        raise FalseAnswer(f"unusable Content-Range: {(value or 'none')[:80]!r}")
+        raise InvalidRangeResponse(f"unusable Content-Range: {(value or 'none')[:80]!r}")
     first, last, total = (int(group) for group in match.groups())
     if not first <= last < total:
-        raise FalseAnswer(f"contradictory Content-Range: {value!r}")
+        raise InvalidRangeResponse(f"contradictory Content-Range: {value!r}")
     return ContentRange(ByteRange(first, last + 1), total)
 
 
@@ -46,19 +46,19 @@ def check_range_answer(status: int, headers: Mapping[str, str], wanted: ByteRang
     :raises FalseAnswer: for anything else; no byte of the body may be used then.
     """
     if status != 206:
-        raise FalseAnswer(f"asked for {wanted.header()}, answered with status {status}")
+        raise InvalidRangeResponse(f"asked for {wanted.header()}, answered with status {status}")
     encoding = headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("identity", ""):
-        raise FalseAnswer(f"asked for stored bytes, answered with {encoding[:40]!r} encoding")
+        raise InvalidRangeResponse(f"asked for stored bytes, answered with {encoding[:40]!r} encoding")
     answer = parse_content_range(headers.get("content-range"))
     if answer.served != wanted.clamped(answer.total):
-        raise FalseAnswer(
+        raise InvalidRangeResponse(
             f"asked for {wanted.header()}, answered with bytes "
             f"{answer.served.start}-{answer.served.stop - 1} of {answer.total}"
         )
     length = headers.get("content-length")
     if length is not None and length.strip() != str(answer.served.length):
-        raise FalseAnswer(
+        raise InvalidRangeResponse(
             f"Content-Range names {answer.served.length} bytes, Content-Length {length[:20]!r}"
         )
     return answer

@@ -12,10 +12,10 @@ from concurrent.futures import Future
 from typing import NamedTuple, TypeVar
 
 from backlotfs.concurrency.clock import Clock, Deadline
-from backlotfs.concurrency.interruptible_wait import Waiter
+from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.config.time_limits import TimeLimits
-from backlotfs.errors import DeadlineExceeded, NotWaiting
-from backlotfs.kernel.timeout_circuit import ScanGuard
+from backlotfs.errors import DeadlineExceeded, FastFail
+from backlotfs.kernel.timeout_circuit import TimeoutCircuit
 
 T = TypeVar("T")
 
@@ -40,8 +40,8 @@ class Wait(NamedTuple):
     embed_code: str
 
 
-class _OperationWaiter(Waiter):
-    """A waiter that `Patience` knows of while it waits.
+class _OperationWaiter(InterruptibleWait):
+    """A waiter that `OperationDeadlines` knows of while it waits.
 
     With a guard it does not wait at all for a process that has run into its deadline a few times.
     """
@@ -55,7 +55,7 @@ class _OperationWaiter(Waiter):
         queued: Callable[[str], bool],
         *,
         persistent: bool,
-        guard: ScanGuard | None,
+        guard: TimeoutCircuit | None,
         pid: int,
         waits: dict[int, Wait],
     ) -> None:
@@ -65,7 +65,7 @@ class _OperationWaiter(Waiter):
         self._waits = waits
 
     def result(self, future: Future[T], doing: str, key: str = "") -> T:
-        """As `Waiter.result`. :raises NotWaiting: at once, for such a process."""
+        """As `InterruptibleWait.result`. :raises NotWaiting: at once, for such a process."""
         done = future.done()
         answer = super().result(future, doing, key) if done else self._wait(future, doing, key)
         if self._guard is not None:
@@ -74,7 +74,7 @@ class _OperationWaiter(Waiter):
 
     def _wait(self, future: Future[T], doing: str, key: str) -> T:
         if len(self._waits) >= MOST_WAITS:
-            raise NotWaiting(f"{doing}: {MOST_WAITS} operations wait already")
+            raise FastFail(f"{doing}: {MOST_WAITS} operations wait already")
         if self._guard is not None:
             self._guard.check(self._pid)
         here = threading.get_ident()
@@ -89,7 +89,7 @@ class _OperationWaiter(Waiter):
             del self._waits[here]
 
 
-class Patience:
+class OperationDeadlines:
     """Makes the waiters of operations. Call it on the thread that serves the operation."""
 
     def __init__(
@@ -122,22 +122,22 @@ class Patience:
         self._stat_timeout_s = stat_timeout_s
         self._read_timeout_s = read_timeout_s
         self._queued = queued
-        self._guard = ScanGuard(clock)
+        self._guard = TimeoutCircuit(clock)
         self._waits: dict[int, Wait] = {}  # by the thread that waits
 
     def waits(self) -> list[Wait]:
         """The operations that wait now, for ``status``."""
         return list(self._waits.values())
 
-    def for_stat(self) -> Waiter:
+    def for_stat(self) -> InterruptibleWait:
         """For what file managers do to every file they see."""
         return self._waiter(self._stat_timeout_s, self._limits.stat_s, self._guard)
 
-    def for_bytes(self) -> Waiter:
+    def for_bytes(self) -> InterruptibleWait:
         """For open and read."""
         return self._waiter(self._read_timeout_s, self._limits.read_s, None)
 
-    def _waiter(self, asked_s: float | None, usual_s: float, guard: ScanGuard | None) -> Waiter:
+    def _waiter(self, asked_s: float | None, usual_s: float, guard: TimeoutCircuit | None) -> InterruptibleWait:
         copies = asked_s is None and self._copies()
         silence_s = COPY_DEADLINE_S if copies else usual_s
         return _OperationWaiter(

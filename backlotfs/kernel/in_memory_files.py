@@ -13,7 +13,7 @@ from backlotfs.byterange import ByteRange
 from backlotfs.cache.block_pool import Block
 from backlotfs.cache.tiers import MEMORY
 from backlotfs.errors import BadHandle
-from backlotfs.fetch.pending_read import Demand
+from backlotfs.fetch.pending_read import PendingRead
 
 #: Handles of sources are counted from 1: no mount lives long enough to come here.
 _FIRST = 1 << 48
@@ -24,7 +24,7 @@ class _Document(NamedTuple):
     content: bytes
 
 
-class Documents:
+class InMemoryFiles:
     """Any thread may call it."""
 
     def __init__(self) -> None:
@@ -46,13 +46,13 @@ class Documents:
         """Bytes ``offset`` to ``offset + size``, fewer at the end. :raises BadHandle: not open."""
         return self._get(fh).content[offset : offset + size]
 
-    def begin(self, fh: int, offset: int, size: int) -> Demand | None:
+    def begin(self, fh: int, offset: int, size: int) -> PendingRead | None:
         """The same, as `SourceReader.begin` has it: complete at once."""
         name, content = self._get(fh)
         wanted = ByteRange(offset, min(offset + size, len(content)))
         if wanted.stop <= offset:
             return None
-        demand = Demand(wanted, len(content), threading.Lock(), f"reading {name}")
+        demand = PendingRead(wanted, len(content), threading.Lock(), f"reading {name}")
         block = Block(memoryview(content))
         block.used = True  # no host was asked for it
         demand.take(0, block, MEMORY)

@@ -15,11 +15,11 @@ from typing import NoReturn, Protocol
 
 from backlotfs.concurrency.interruptible_wait import WouldWait, refuse_to_wait
 from backlotfs.errors import ReadOnlyFilesystem
-from backlotfs.fetch.pending_read import Demand
-from backlotfs.kernel.deadlines import Patience
+from backlotfs.fetch.pending_read import PendingRead
+from backlotfs.kernel.deadlines import OperationDeadlines
 from backlotfs.kernel.device_loop import UnsettledLookups
 from backlotfs.kernel.errno_boundary import errno_boundary, os_error
-from backlotfs.kernel.in_memory_files import Documents
+from backlotfs.kernel.in_memory_files import InMemoryFiles
 from backlotfs.kernel.stat_dict import stat_dict, statfs_dict
 from backlotfs.namespace.attributes import Attributes
 from backlotfs.namespace.namespace import Entry, Namespace
@@ -45,7 +45,7 @@ class BacklotOperations:
         self,
         namespace: Namespace,
         reader: SourceReader,
-        patience: Patience,
+        patience: OperationDeadlines,
         *,
         uid: int,
         gid: int,
@@ -67,7 +67,7 @@ class BacklotOperations:
         self._mounted = mounted
         self._sparing = sparing
         self._lookups = lookups or UnsettledLookups()
-        self._documents = Documents()
+        self._documents = InMemoryFiles()
 
     def __call__(self, operation: str, *args: object) -> object:
         """fusepy's way of calling a method by name."""
@@ -158,7 +158,7 @@ class BacklotOperations:
         info.direct_io = int(opened.mode.direct_io)
         return 0
 
-    def begin(self, fh: int, offset: int, size: int) -> Demand | None:
+    def begin(self, fh: int, offset: int, size: int) -> PendingRead | None:
         """`SourceReader.begin`, for files without a source too."""
         owner = self._documents if fh in self._documents else self._reader
         return owner.begin(fh, offset, size)

@@ -14,12 +14,12 @@ from typing import NamedTuple, Protocol
 
 from backlotfs.concurrency.clock import Clock
 from backlotfs.errors import BacklotError, DeadlineExceeded, Interrupted
-from backlotfs.fetch.pending_read import Demand
+from backlotfs.fetch.pending_read import PendingRead
 from backlotfs.kernel.deadlines import OPERATION_DEADLINE_S
 from backlotfs.kernel.device import Device, ReadRequest
 from backlotfs.kernel.errno_boundary import errno_of
 from backlotfs.log import events
-from backlotfs.open_files.metrics import ReadCounts, Uncounted
+from backlotfs.open_files.metrics import ReadCounts, NullMetrics
 
 log = logging.getLogger(__name__)
 
@@ -37,12 +37,12 @@ _FAILED, _FAILED_EACH = 256, 64
 class Beginning(Protocol):
     """`SourceReader.begin`."""
 
-    def __call__(self, fh: int, offset: int, size: int) -> Demand | None:
+    def __call__(self, fh: int, offset: int, size: int) -> PendingRead | None:
         """What is wanted, on its way; None when that is no byte."""
 
 
 class _Pending(NamedTuple):
-    demand: Demand
+    demand: PendingRead
     due_s: float
     request: ReadRequest
     again: bool = False
@@ -67,7 +67,7 @@ class ReadRequests:
         device: Device,
         begin: Beginning,
         clock: Clock,
-        counts: ReadCounts | Uncounted | None = None,
+        counts: ReadCounts | NullMetrics | None = None,
         *,
         deadline_s: float = OPERATION_DEADLINE_S,
         queued: Callable[[str], bool] = lambda _code: False,
@@ -81,7 +81,7 @@ class ReadRequests:
         """
         self._queued = queued
         self._deadline_s = deadline_s
-        self._counts = counts or Uncounted()
+        self._counts = counts or NullMetrics()
         self._device = device
         self._begin = begin
         self._clock = clock
@@ -121,7 +121,7 @@ class ReadRequests:
         except Exception as error:  # noqa: BLE001  # the read itself has been answered
             events.PLAN_FAILED.log(log, failure=error)
 
-    def _take_up(self, unique: int, request: ReadRequest, demand: Demand) -> None:
+    def _take_up(self, unique: int, request: ReadRequest, demand: PendingRead) -> None:
         now_s = self._clock.monotonic()
         if demand.complete:  # also of what the kernel asks again, which may go on behind it
             self._answer(unique, _Pending(demand, now_s + self._deadline_s, request))
@@ -190,7 +190,7 @@ class ReadRequests:
                     self._failed.popitem(last=False)
         self._device.refuse(unique, errno_of("read", error))
 
-    def _accept(self, demand: Demand, request: ReadRequest, now_s: float) -> _Pending:
+    def _accept(self, demand: PendingRead, request: ReadRequest, now_s: float) -> _Pending:
         """With the time it has: see `_AGAIN_S`. Once only, so that a program may try again too."""
         if self._failed:
             with self._lock:
@@ -234,5 +234,5 @@ class ReadRequests:
         for unique, entry in due.items():
             self._give_up(unique, entry, self._not_in_time(entry.demand))
 
-    def _not_in_time(self, demand: Demand) -> DeadlineExceeded:
+    def _not_in_time(self, demand: PendingRead) -> DeadlineExceeded:
         return DeadlineExceeded(f"{demand.doing} timed out after {self._deadline_s:g} s")

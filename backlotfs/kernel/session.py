@@ -43,14 +43,14 @@ GRACE_S = 2.0
 #: Seconds, after those, for saving what was learned.
 LAST_S = 5.0
 #: How long, after a file was replaced, the kernel may still believe what it knew: until the entry
-#: is taken back from it, or the timeouts of `Memory.brief` end. New opens go past the page cache.
+#: is taken back from it, or the timeouts of `KernelTtl.brief` end. New opens go past the page cache.
 SETTLE_S = 6.0
 #: Asynchronous requests the kernel keeps under way, for the whole mount: with its default of 12,
 #: the read-ahead of a few stalled readers stops everybody else (measured).
 MAX_BACKGROUND = 256
 
 
-class Memory(NamedTuple):
+class KernelTtl(NamedTuple):
     """How long the kernel believes what it was told, in seconds; one setting for a whole mount.
 
     :ivar attributes: of files, by inode. :ivar entries: that a name means a file.
@@ -62,7 +62,7 @@ class Memory(NamedTuple):
     absences: float
 
     @classmethod
-    def long(cls) -> Memory:
+    def long(cls) -> KernelTtl:
         """For mounts whose files are all in the root: `EntryInvalidator` takes back what changes.
 
         So a second ``ls -l`` costs us nothing, and the end of an hour bounds what a lost
@@ -72,7 +72,7 @@ class Memory(NamedTuple):
         return cls(3600.0, 3600.0, 0.0)
 
     @classmethod
-    def brief(cls) -> Memory:
+    def brief(cls) -> KernelTtl:
         """For mounts with folders, whose entries cannot be taken back."""
         return cls(5.0, 5.0, 0.0)
 
@@ -86,7 +86,7 @@ class MountOptions:
     """
 
     source: str
-    memory: Memory
+    memory: KernelTtl
     allow_other: bool = False
     subtype: str = "backlotfs"
 
@@ -139,7 +139,7 @@ class MountSession:
     def began(self) -> None:
         """For `BacklotOperations`: the kernel's INIT is about to be answered."""
         try:
-            if self._options.memory == Memory.long():
+            if self._options.memory == KernelTtl.long():
                 self._invalidator.connect()
         except Exception as error:  # noqa: BLE001  # the mount is the better for it, not dependent on it
             events.NAMES_LATE.log(log, failure=error)

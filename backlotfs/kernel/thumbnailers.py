@@ -27,7 +27,7 @@ _PROGRAMS = (
 NAMES = frozenset(name.encode()[:_NAME_BYTES].decode() for name in _PROGRAMS)
 
 
-class PreviewMakers:
+class ThumbnailerDetector:
     """Any thread may call it."""
 
     def __init__(self, name_of: Callable[[int], str], caller: Callable[[], int]) -> None:

@@ -12,13 +12,13 @@ import threading
 from cachetools import TTLCache
 
 from backlotfs.concurrency.clock import Clock
-from backlotfs.errors import NotWaiting
+from backlotfs.errors import FastFail
 
 #: Processes remembered; beyond it the least recently unlucky is forgotten.
 _PROCESSES = 1024
 
 
-class ScanGuard:
+class TimeoutCircuit:
     """Timeouts in a row, by process. Any thread may call; no call blocks.
 
     The process id is the one that FUSE gives for a request. It is 0 for callers in another
@@ -44,7 +44,7 @@ class ScanGuard:
         with self._lock:
             timeouts = self._timeouts.get(pid, 0)
         if timeouts >= self._strikes:
-            raise NotWaiting(
+            raise FastFail(
                 f"process {pid} has met {timeouts} timeouts in a row: not waiting again so soon"
             )
 

@@ -21,7 +21,7 @@ from backlotfs.mount.stack import open_api
 UNREACHABLE_S = 3.5
 
 
-def greet(
+def check_api(
     account: Account,
     clock: Clock,
     session: requests.Session,

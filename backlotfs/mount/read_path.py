@@ -11,38 +11,38 @@ from typing import NamedTuple
 
 from backlotfs.api.credentials import Credentials
 from backlotfs.byterange import ByteRange
-from backlotfs.cache.admission import DiskShelf
+from backlotfs.cache.admission import DiskAdmission
 from backlotfs.cache.block_cache import BlockCache
 from backlotfs.cache.block_pool import BlockPool
-from backlotfs.cache.cached_bytes import HeldBlocks
+from backlotfs.cache.cached_bytes import CachedBytes
 from backlotfs.cache.disk.tier import DiskTier, kept_budget
 from backlotfs.cache.memory_use import MemoryUse
 from backlotfs.cache.pins import Pins
 from backlotfs.catalog.db.schema import LibraryIdentity
-from backlotfs.catalog.versions import SourceBook
+from backlotfs.catalog.versions import SourceVersionCache
 from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.concurrency.workers import Workers
 from backlotfs.config.settings import GIB, MIB, MountSettings
 from backlotfs.errors import BadHandle, CacheUnusable
 from backlotfs.fetch.block_fetch import TRANSFER_DEADLINE_S
-from backlotfs.fetch.hosts import SourceLines
-from backlotfs.fetch.loader import BlockStore
-from backlotfs.fetch.pin_reconciler import PinKeeper
-from backlotfs.fetch.scheduler import FetchQueue
+from backlotfs.fetch.hosts import HostRegistry
+from backlotfs.fetch.loader import BlockLoader
+from backlotfs.fetch.pin_reconciler import PinReconciler
+from backlotfs.fetch.scheduler import FetchScheduler
 from backlotfs.fetch.warm import Warmer
 from backlotfs.kernel.process_names import ProcessNames
 from backlotfs.log import events
-from backlotfs.namespace.xattrs import Local
+from backlotfs.namespace.xattrs import CacheState
 from backlotfs.open_files.handles import HandleTable
 from backlotfs.open_files.metrics import ReadCounts
 from backlotfs.open_files.reader import SourceReader
-from backlotfs.open_files.recent_errors import Failures
+from backlotfs.open_files.recent_errors import RecentErrors
 from backlotfs.source.metered import Metered
-from backlotfs.source.range_reader import Landing, RangeFetcher
+from backlotfs.source.range_reader import BufferSink, RangeReader
 from backlotfs.source.signed_get import SignedGet
 from backlotfs.source.throttle import BandwidthLimit
 from backlotfs.source.throughput import RecentRate
-from backlotfs.source.version import SourceIdentity
+from backlotfs.source.version import SourceVersion
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ QUEUED_PART = 8
 WARM_STEP_BYTES, WARM_STEP_PART = 8 * MIB, 32
 
 
-class Observed(NamedTuple):
+class Metrics(NamedTuple):
     """What is noted while bytes pass.
 
     :ivar reads: what applications have asked for, and got. :ivar failures: what they did not get.
@@ -70,7 +70,7 @@ class Observed(NamedTuple):
     """
 
     reads: ReadCounts
-    failures: Failures
+    failures: RecentErrors
     read_rate: RecentRate
     fetch_rate: RecentRate
 
@@ -84,9 +84,9 @@ class ReadPath(NamedTuple):
     reader: SourceReader
     warmer: Warmer
     memory_use: Callable[[], MemoryUse]
-    keeper: PinKeeper
-    observed: Observed
-    local: Callable[[str], Local]
+    keeper: PinReconciler
+    observed: Metrics
+    local: Callable[[str], CacheState]
 
 
 def open_disk_tier(settings: MountSettings, clock: Clock) -> DiskTier | None:
@@ -131,8 +131,8 @@ def build_reader(
     settings: MountSettings,
     handles: HandleTable,
     signed_get: SignedGet,
-    book: SourceBook,
-    lines: SourceLines,
+    book: SourceVersionCache,
+    lines: HostRegistry,
     disk: DiskTier | None,
     clock: Clock,
     queued: Callable[[str], bool],
@@ -146,13 +146,13 @@ def build_reader(
 
     observed = _observed(handles, clock)
     limit = BandwidthLimit(settings.bandwidth_bytes_s) if settings.bandwidth_bytes_s else None
-    fetcher = RangeFetcher(signed_get, clock, Metered(observed.fetch_rate, limit))
+    fetcher = RangeReader(signed_get, clock, Metered(observed.fetch_rate, limit))
 
-    def changed(identity: SourceIdentity) -> None:
+    def changed(identity: SourceVersion) -> None:
         handles.mark_replaced(identity)
         book.contradicted(identity)
 
-    def current(embed_code: str) -> SourceIdentity | None:
+    def current(embed_code: str) -> SourceVersion | None:
         known = book.known(embed_code)
         return known.identity if known is not None and known.verified else None
 
@@ -164,15 +164,15 @@ def build_reader(
     )
 
     def fetch(
-        identity: SourceIdentity, wanted: ByteRange, landing: Landing, deadline: Deadline
+        identity: SourceVersion, wanted: ByteRange, landing: BufferSink, deadline: Deadline
     ) -> None:
         fetcher.fetch(identity, wanted, landing, deadline.lasting(transfer_s))
 
-    store = BlockStore(
+    store = BlockLoader(
         pool,
         cache,
         fetch,
-        FetchQueue(
+        FetchScheduler(
             Workers(TRANSFER_THREADS + URL_WAITERS, "transfer"),
             lines,
             clock,
@@ -185,7 +185,7 @@ def build_reader(
         # With a limit, every rest would look like silence.
         hedges=None if settings.bandwidth_bytes_s else lines,
         queued=queued,
-        disk=None if disk is None else DiskShelf(disk, clock, figures),
+        disk=None if disk is None else DiskAdmission(disk, clock, figures),
     )
     reader = SourceReader(
         handles,
@@ -197,23 +197,23 @@ def build_reader(
     step_bytes = min(WARM_STEP_BYTES, pool.budget_bytes // WARM_STEP_PART)
     warmer = Warmer(store, disk, step_bytes=step_bytes)
     pins = Pins(disk, settings.pin_quota)
-    held = HeldBlocks(cache, disk, BLOCK_BYTES)
+    held = CachedBytes(cache, disk, BLOCK_BYTES)
 
-    def local(embed_code: str) -> Local:
+    def local(embed_code: str) -> CacheState:
         known, failure = book.known(embed_code), observed.failures.of(embed_code)
-        return Local(
+        return CacheState(
             held.bytes_of(known.identity) if known is not None else 0,
             pins.of(embed_code) is not None,
             f"{failure.errno}: {failure.reason}" if failure is not None else "",
             failure.at_s if failure is not None else 0.0,
         )
 
-    keeper = PinKeeper(pins, warmer, current, clock, queued)
+    keeper = PinReconciler(pins, warmer, current, clock, queued)
     return ReadPath(reader, warmer, store.memory_use, keeper, observed, local)
 
 
-def _observed(handles: HandleTable, clock: Clock) -> Observed:
-    failures = Failures(clock)
+def _observed(handles: HandleTable, clock: Clock) -> Metrics:
+    failures = RecentErrors(clock)
 
     def note(fh: int, error: Exception) -> None:
         with suppress(BadHandle):  # closed meanwhile: nobody waits for its bytes
@@ -222,4 +222,4 @@ def _observed(handles: HandleTable, clock: Clock) -> Observed:
 
     read_rate = RecentRate(clock)
     reads = ReadCounts(ProcessNames(clock).of, rate=read_rate, note=note)
-    return Observed(reads, failures, read_rate, RecentRate(clock))
+    return Metrics(reads, failures, read_rate, RecentRate(clock))

@@ -14,16 +14,16 @@ from backlotfs import __version__
 from backlotfs.concurrency.clock import Clock, Deadline, SystemClock
 from backlotfs.config.settings import MountSettings
 from backlotfs.errors import BacklotError, CredentialsRefused, SettingsError
-from backlotfs.kernel.deadlines import Patience
+from backlotfs.kernel.deadlines import OperationDeadlines
 from backlotfs.kernel.operations import BacklotOperations
 from backlotfs.kernel.process_names import ProcessNames
-from backlotfs.kernel.session import SETTLE_S, Memory, MountOptions, MountSession
-from backlotfs.kernel.thumbnailers import PreviewMakers
+from backlotfs.kernel.session import SETTLE_S, KernelTtl, MountOptions, MountSession
+from backlotfs.kernel.thumbnailers import ThumbnailerDetector
 from backlotfs.kernel.unsized_rules import UnsizedRules
 from backlotfs.log import events, excepthooks, output
 from backlotfs.mount import signals, systemd
 from backlotfs.mount.background import Ready
-from backlotfs.mount.check_api import greet
+from backlotfs.mount.check_api import check_api
 from backlotfs.mount.control.address import socket_path
 from backlotfs.mount.control.handlers import handlers
 from backlotfs.mount.control.server import ControlServer, Handler
@@ -74,7 +74,7 @@ def _serve(settings: MountSettings, ready: Ready) -> None:
     began_s = clock.monotonic()
     # What we make ourselves changes with what is found out, too often to be taken back each time.
     flat = settings.layouts == ("flat",) and not settings.makes_files
-    memory = Memory.long() if flat else Memory.brief()
+    memory = KernelTtl.long() if flat else KernelTtl.brief()
     options = MountOptions(settings.source, memory, settings.allow_other, settings.subtype)
     session = MountSession(settings.mountpoint, options)
     names = ProcessNames(clock)
@@ -98,7 +98,7 @@ def _serve(settings: MountSettings, ready: Ready) -> None:
         progress=listing,
         rules=rules,
     )
-    patience = Patience(
+    patience = OperationDeadlines(
         clock,
         session.interrupted,
         session.caller,
@@ -142,7 +142,7 @@ def _serve(settings: MountSettings, ready: Ready) -> None:
         uid=settings.uid,
         gid=settings.gid,
         mounted=session.began,
-        sparing=PreviewMakers(names.of, session.caller).is_caller,
+        sparing=ThumbnailerDetector(names.of, session.caller).is_caller,
         lookups=session.lookups,
     )
     refused: list[BacklotError] = []
@@ -197,7 +197,7 @@ def _serve(settings: MountSettings, ready: Ready) -> None:
 
 def _list_library(settings: MountSettings, stack: Stack, clock: Clock) -> None:
     """List a library that was never listed before. :raises BacklotError: that cannot be done."""
-    stack.catalog.lists_sources = greet(settings.account, clock, stack.session, stack.limiter)
+    stack.catalog.lists_sources = check_api(settings.account, clock, stack.session, stack.limiter)
     events.LISTING.log(log, source=settings.source)
     systemd.notify("STATUS=listing the library")
     with systemd.taking_long():
@@ -211,7 +211,7 @@ def _crawl(stack: Stack) -> None:
 
 
 def _waiting_programs(
-    patience: Patience, session: MountSession, names: ProcessNames
+    patience: OperationDeadlines, session: MountSession, names: ProcessNames
 ) -> Iterator[WaitingProgram]:
     """The programs whose operations wait now, for whatever reason."""
     for wait in patience.waits():
@@ -258,7 +258,7 @@ def _check(settings: MountSettings, stack: Stack, clock: Clock) -> BacklotError 
     time.sleep(CHECK_AFTER_S)
     if stack.catalog.lists_sources is None:  # the catalog is of an earlier version
         with contextlib.suppress(BacklotError):  # whatever it is, the refresh meets it too
-            stack.catalog.lists_sources = greet(
+            stack.catalog.lists_sources = check_api(
                 settings.account, clock, stack.session, stack.limiter
             )
     stack.catalog.refresh()

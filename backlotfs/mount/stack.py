@@ -16,8 +16,8 @@ from backlotfs.api.listing_limits import ListingLimits
 from backlotfs.api.rate_limiter import ApiRateLimiter
 from backlotfs.cache.disk.tier import DiskTier
 from backlotfs.cache.memory_use import MemoryUse
-from backlotfs.catalog.caption_backfill import CaptionCrawl
-from backlotfs.catalog.catalog import Catalog, Change
+from backlotfs.catalog.caption_backfill import CaptionBackfill
+from backlotfs.catalog.catalog import Catalog, CatalogDelta
 from backlotfs.catalog.db.schema import LibraryIdentity
 from backlotfs.catalog.db.store import CatalogStore
 from backlotfs.catalog.library import SOURCE_TYPES, AssetFilter
@@ -27,14 +27,14 @@ from backlotfs.catalog.probe_scheduler import (
     StoredBackfill,
 )
 from backlotfs.catalog.sync import Synchronizer
-from backlotfs.catalog.versions import SourceBook
+from backlotfs.catalog.versions import SourceVersionCache
 from backlotfs.concurrency.clock import Clock
 from backlotfs.concurrency.workers import Workers
 from backlotfs.config.settings import Account, MountSettings
 from backlotfs.errors import BacklotError, SettingsError
 from backlotfs.fetch.get_counts import GetCounts
-from backlotfs.fetch.hosts import SourceLines
-from backlotfs.fetch.pin_reconciler import PinKeeper
+from backlotfs.fetch.hosts import HostRegistry
+from backlotfs.fetch.pin_reconciler import PinReconciler
 from backlotfs.fetch.warm import Warmer
 from backlotfs.http.address_policy import SourcePolicy
 from backlotfs.http.backoff import RetryPolicy
@@ -44,7 +44,7 @@ from backlotfs.http.pool import ConnectionPool
 from backlotfs.http.sessions import open_session
 from backlotfs.http.tls import client_context
 from backlotfs.log import events
-from backlotfs.mount.read_path import TRANSFER_THREADS, URL_WAITERS, Observed, build_reader
+from backlotfs.mount.read_path import TRANSFER_THREADS, URL_WAITERS, Metrics, build_reader
 from backlotfs.namespace.given_names import give_names
 from backlotfs.namespace.inodes import inode_of
 from backlotfs.namespace.name_modes import NameMode
@@ -59,7 +59,7 @@ from backlotfs.source.probe import SourceProbe
 from backlotfs.source.saved_urls import SavedUrls, delete_saved_urls
 from backlotfs.source.signed_get import Resolver, SignedGet
 from backlotfs.source.url_resolver import CurrentUrls, UrlResolver
-from backlotfs.source.version import SourceIdentity
+from backlotfs.source.version import SourceVersion
 from backlotfs.thumbnails.shared import SharedPictures
 
 log = logging.getLogger(__name__)
@@ -113,22 +113,22 @@ class Stack:
     limiter: ApiRateLimiter
     store: CatalogStore
     resolver: UrlResolver
-    book: SourceBook
+    book: SourceVersionCache
     probes: ProbeScheduler
     catalog: Catalog
     namespace: Namespace
     reader: SourceReader
     session: requests.Session
     connections: ConnectionPool
-    lines: SourceLines
+    lines: HostRegistry
     disk: DiskTier | None
-    observed: Observed
+    observed: Metrics
     gets: GetCounts
     warmer: Warmer
     previews: PreviewImages
     memory_use: Callable[[], MemoryUse]
-    keeper: PinKeeper
-    captions: CaptionCrawl | None
+    keeper: PinReconciler
+    captions: CaptionBackfill | None
     saved_urls: SavedUrls | None
 
     def close(self) -> None:
@@ -213,7 +213,7 @@ def build_stack(
 
     saved_urls = open_saved_urls(settings, clock)
     resolver = UrlResolver(api, limiter, clock, updated_at_s=cdn_must_know_s, saved=saved_urls)
-    lines = SourceLines(clock)
+    lines = HostRegistry(clock)
     gets = GetCounts(lines)
 
     def signed_get(urls: Resolver, shares: HostShares | None = None) -> SignedGet:
@@ -225,7 +225,7 @@ def build_stack(
     probers = Workers(PROBE_THREADS, "probe")
     mode = NameMode(settings.names)
 
-    def source_changed(embed_code: str, current: SourceIdentity | None) -> None:
+    def source_changed(embed_code: str, current: SourceVersion | None) -> None:
         if current is not None:
             events.SOURCE_REPLACED.log(log, embed_code=embed_code, size=current.size)
         # The old version's URL may go on serving the old version: it must not be used again.
@@ -239,7 +239,7 @@ def build_stack(
         row = catalog.row(embed_code)
         return None if row is None else row.updated_at_s
 
-    def published(change: Change) -> None:
+    def published(change: CatalogDelta) -> None:
         resolver.check_saved(updated_at_s)
         book.published(change.probed)
         for row in change.removed:
@@ -281,7 +281,7 @@ def build_stack(
         ttl_s=settings.metadata_ttl_s,
         admit=admit,
     )
-    book = SourceBook(
+    book = SourceVersionCache(
         clock,
         catalog.row,
         store.save_sources,
@@ -304,7 +304,7 @@ def build_stack(
     )
     captions = None
     if settings.captions:
-        captions = CaptionCrawl(
+        captions = CaptionBackfill(
             api, store, catalog, probes, admit, clock, ask_s=account.limits.captions_s
         )
         catalog.subscribe(captions.published)

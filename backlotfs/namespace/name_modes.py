@@ -24,7 +24,7 @@ from enum import StrEnum
 from hashlib import blake2b
 from urllib.parse import quote_from_bytes
 
-from backlotfs.namespace.naming import Named, base_name, fit, legal_name, seniority
+from backlotfs.namespace.naming import Named, base_name, fit, legal_name, age_key
 
 
 class NameMode(StrEnum):
@@ -57,7 +57,7 @@ _NOT_PORTABLE = re.compile(rf'[<>:"|?*\\]|[. ]\Z|{_DEVICE.pattern}', re.IGNORECA
 def assign(mode: NameMode, newcomers: Iterable[Named], taken: Container[str]) -> dict[str, str]:
     """Embed code to name for assets that have none yet.
 
-    :param newcomers: in any order; the senior (`naming.seniority`) chooses first.
+    :param newcomers: in any order; the senior (`naming.age_key`) chooses first.
     :param taken: the `key` of every name that was given before; nobody else gets those.
     """
     if mode is NameMode.ALWAYS_ID:
@@ -65,7 +65,7 @@ def assign(mode: NameMode, newcomers: Iterable[Named], taken: Container[str]) ->
     names: dict[str, str] = {}
     given: set[str] = set()
     everyone = _Either(taken, given)
-    for asset in sorted(newcomers, key=seniority):
+    for asset in sorted(newcomers, key=age_key):
         name = distinct(mode, wanted(mode, asset), asset.embed_code, everyone)
         names[asset.embed_code] = name
         given.add(key(mode, name))

@@ -12,8 +12,8 @@ from typing import NamedTuple, Protocol
 from backlotfs.api.records import Asset
 from backlotfs.catalog.db.rows import AssetRow
 from backlotfs.catalog.library import Library
-from backlotfs.catalog.versions import KnownSource
-from backlotfs.concurrency.interruptible_wait import Waiter, WouldWait
+from backlotfs.catalog.versions import ProbedSource
+from backlotfs.concurrency.interruptible_wait import InterruptibleWait, WouldWait
 from backlotfs.errors import (
     BacklotError,
     DeadlineExceeded,
@@ -32,8 +32,8 @@ from backlotfs.namespace.incomplete_notice import Notice
 from backlotfs.namespace.layouts import Folder, Layout, build
 from backlotfs.namespace.name_modes import NameMode
 from backlotfs.namespace.path_lookup import node_at
-from backlotfs.namespace.xattrs import Local, extended_attributes, value_of
-from backlotfs.source.version import SourceIdentity
+from backlotfs.namespace.xattrs import CacheState, extended_attributes, value_of
+from backlotfs.source.version import SourceVersion
 
 #: An open after a long pause waits this long for news, so that it does not trust an old version.
 OPEN_WAIT_S = 1.5
@@ -61,13 +61,13 @@ class Listing(Protocol):
 class Book(Protocol):
     """What is needed of the source book."""
 
-    def known(self, embed_code: str) -> KnownSource | None:
+    def known(self, embed_code: str) -> ProbedSource | None:
         """What is known of a source, verified or not."""
 
     def as_in(self, row: AssetRow) -> bool:
         """Whether a row says all that is known of its source, and nothing is in doubt."""
 
-    def settling(self, known: KnownSource) -> bool:
+    def settling(self, known: ProbedSource) -> bool:
         """Whether the kernel may still believe the size of an older version."""
 
     def failure(self, embed_code: str) -> BacklotError | None:
@@ -80,7 +80,7 @@ class Book(Protocol):
 class Probes(Protocol):
     """What is needed of the probe scheduler."""
 
-    def request(self, embed_code: str) -> Future[KnownSource]:
+    def request(self, embed_code: str) -> Future[ProbedSource]:
         """Probe as soon as possible, or join the probe that runs."""
 
     def is_queued(self, embed_code: str) -> bool:
@@ -138,7 +138,7 @@ class Version(NamedTuple):
     :ivar settling: the kernel may still believe the size of the version before it.
     """
 
-    identity: SourceIdentity
+    identity: SourceVersion
     settling: bool
 
 
@@ -172,7 +172,7 @@ class Namespace:
         umask: int,
         include_unavailable: bool = False,
         rules: UnsizedRules | None = None,
-        local: Callable[[str], Local] = lambda _code: Local(),
+        local: Callable[[str], CacheState] = lambda _code: CacheState(),
         failed: Callable[[str, str, BacklotError], None] = lambda _code, _path, _error: None,
     ) -> None:
         """Put it together; see `layouts.build` for ``layouts``.
@@ -194,7 +194,7 @@ class Namespace:
         self._lock = threading.Lock()
         self._snapshot = self._build(catalog.library)
 
-    def attributes(self, path: str, patience: Callable[[], Waiter]) -> Attributes:
+    def attributes(self, path: str, patience: Callable[[], InterruptibleWait]) -> Attributes:
         """What ``stat`` says; waits for the probe of a source that is not known yet.
 
         :param patience: makes the waiter, where one is needed. If it raises `WouldWait`, the
@@ -224,7 +224,7 @@ class Namespace:
                 umask=self._umask,
                 nlink=now.layout.places(code),
             )
-        known: KnownSource | None
+        known: ProbedSource | None
         try:
             known = self._settled(code, patience)
         except WouldWait:
@@ -239,7 +239,7 @@ class Namespace:
         except (SourceMissing, SourceGone, SourceDenied) as error:
             if not self._include_unavailable:
                 raise NoSuchEntry(f"{path!r} has no source file") from error
-            known = KnownSource(SourceIdentity(code, 0, None, None), node.updated_at_s, False)
+            known = ProbedSource(SourceVersion(code, 0, None, None), node.updated_at_s, False)
         return file_attributes(
             node.inode,
             known.identity.size,
@@ -280,7 +280,7 @@ class Namespace:
         notice = Notice.of(folder.inode, len(hidden), seconds)
         return chain(lines, (Entry(notice.name, notice.inode, False),))
 
-    def open(self, path: str, waiter: Waiter) -> Version:
+    def open(self, path: str, waiter: InterruptibleWait) -> Version:
         """The version of a source to open: probed anew if it is in doubt.
 
         :raises IsADirectory, NoSuchEntry: `path` is no file.
@@ -303,7 +303,7 @@ class Namespace:
                 raise
         return Version(known.identity, self._book.settling(known))
 
-    def source(self, embed_code: str) -> SourceIdentity | None:
+    def source(self, embed_code: str) -> SourceVersion | None:
         """The version of a source that is known now; None when it is not known to have any."""
         known = self._book.known(embed_code)
         return None if known is None else known.identity
@@ -312,7 +312,7 @@ class Namespace:
         """Whether this is a file that has no source."""
         return self._notice_at(self._current(), path) is not None
 
-    def document(self, path: str, patience: Callable[[], Waiter]) -> bytes | None:  # noqa: ARG002
+    def document(self, path: str, patience: Callable[[], InterruptibleWait]) -> bytes | None:  # noqa: ARG002
         """The whole contents of such a file; None when the path is something else."""
         notice = self._notice_at(self._current(), path)
         return None if notice is None else notice.content
@@ -356,7 +356,7 @@ class Namespace:
         names = (rows[code].name for code in embed_codes if code in rows)
         return [name for name in names if name in entries]
 
-    def _settled(self, embed_code: str, patience: Callable[[], Waiter]) -> KnownSource:
+    def _settled(self, embed_code: str, patience: Callable[[], InterruptibleWait]) -> ProbedSource:
         """What to show: of a source in doubt the new size if it can be had, else the last one."""
         known = self._book.known(embed_code)
         if known is None:
@@ -384,7 +384,7 @@ class Namespace:
             self._request(embed_code)
             raise SizeUnknown(f"{embed_code} has no known size yet")
 
-    def _probe(self, embed_code: str, waiter: Waiter) -> KnownSource:
+    def _probe(self, embed_code: str, waiter: InterruptibleWait) -> ProbedSource:
         doing = f"finding out about {embed_code}"
         while True:
             try:
@@ -396,7 +396,7 @@ class Namespace:
                     raise
             waiter.pause(AGAIN_S, doing)
 
-    def _request(self, embed_code: str) -> Future[KnownSource]:
+    def _request(self, embed_code: str) -> Future[ProbedSource]:
         """:raises BacklotError: why the last probe failed, not long ago."""
         failure = self._book.failure(embed_code)
         if failure is not None:

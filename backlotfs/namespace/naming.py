@@ -80,6 +80,6 @@ def fit(name: str, suffix: str = "") -> str:
     return stem + suffix + extension
 
 
-def seniority(asset: Named) -> tuple[int, str]:
+def age_key(asset: Named) -> tuple[int, str]:
     """Sort key: who keeps a contested name comes first."""
     return asset.created_at_s, asset.embed_code

@@ -21,7 +21,7 @@ from cachetools import LRUCache
 
 from backlotfs.api.records import Asset
 from backlotfs.catalog.db.rows import AssetRow
-from backlotfs.concurrency.interruptible_wait import Waiter
+from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.errors import (
     BacklotError,
     Interrupted,
@@ -64,7 +64,7 @@ class Pictures(Protocol):
     def named(self, name: str) -> Mapping[str, str]:
         """What thumbnails of a file of this name are called → the relative URI that it is from."""
 
-    def png(self, wanted: Wanted, waiter: Waiter) -> bytes:
+    def png(self, wanted: Wanted, waiter: InterruptibleWait) -> bytes:
         """All of a thumbnail. :raises NoSuchEntry: there is none, or not in time."""
 
 
@@ -96,7 +96,7 @@ class NamespaceWithThumbnails(Namespace):
         self._index = _Index(pictures)
         self._listed = listed
 
-    def attributes(self, path: str, patience: Callable[[], Waiter]) -> Attributes:
+    def attributes(self, path: str, patience: Callable[[], InterruptibleWait]) -> Attributes:
         """Of a thumbnail too, for which that makes it.
 
         :raises NoSuchEntry: there is no such thumbnail, or not in time.
@@ -135,7 +135,7 @@ class NamespaceWithThumbnails(Namespace):
             return self._thumbnails(found)
         return (Entry(size, _inode(found.inode, size), True) for size in self._made.sizes)
 
-    def open(self, path: str, waiter: Waiter) -> Version:
+    def open(self, path: str, waiter: InterruptibleWait) -> Version:
         """:raises NotSupported: a thumbnail has no source; `document` has what is in it."""
         found = self._virtual(path)
         if isinstance(found, _Repository):
@@ -144,7 +144,7 @@ class NamespaceWithThumbnails(Namespace):
             raise NotSupported(f"{path!r} is made from a preview image: it has no source")
         return super().open(path, waiter)
 
-    def document(self, path: str, patience: Callable[[], Waiter]) -> bytes | None:
+    def document(self, path: str, patience: Callable[[], InterruptibleWait]) -> bytes | None:
         """All of a thumbnail; None when the path is something else."""
         found = self._virtual(path)
         if isinstance(found, _Repository):
@@ -193,7 +193,7 @@ class NamespaceWithThumbnails(Namespace):
         uri = self._pictures.named(name)[names[0]]
         return _Thumbnail(_inode(row.inode, size, uri), f"{place}/{name}", row, size, uri)
 
-    def _wanted(self, found: _Thumbnail, patience: Callable[[], Waiter]) -> Wanted:
+    def _wanted(self, found: _Thumbnail, patience: Callable[[], InterruptibleWait]) -> Wanted:
         asset = self._catalog.record(found.row.embed_code)
         if asset is None or not asset.preview_image_url:
             raise NoSuchEntry(f"{found.source_path!r} has no preview image")

@@ -11,7 +11,7 @@ from backlotfs.api.records import Asset
 from backlotfs.catalog.caption_kind import KINDS
 from backlotfs.catalog.db.captions import Caption
 from backlotfs.catalog.db.rows import AssetRow
-from backlotfs.catalog.versions import KnownSource
+from backlotfs.catalog.versions import ProbedSource
 from backlotfs.errors import NoSuchEntry
 from backlotfs.namespace.sidecar_text import SUFFIX, sidecar_text
 
@@ -53,7 +53,7 @@ class Described(Protocol):
 class Sources(Protocol):
     """What `JsonSidecars` needs of the source book."""
 
-    def known(self, embed_code: str) -> KnownSource | None:
+    def known(self, embed_code: str) -> ProbedSource | None:
         """What is known of a source."""
 
 

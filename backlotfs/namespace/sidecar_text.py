@@ -9,14 +9,14 @@ import json
 from datetime import UTC, datetime
 
 from backlotfs.api.records import Asset
-from backlotfs.source.version import SourceIdentity
+from backlotfs.source.version import SourceVersion
 
 #: Appended to the whole name of the source, so that ``a.mov`` and ``a.mp4`` have one each.
 SUFFIX = ".json"
 FORMAT = 1
 
 
-def sidecar_text(asset: Asset, source: SourceIdentity | None) -> bytes:
+def sidecar_text(asset: Asset, source: SourceVersion | None) -> bytes:
     """UTF-8, keys sorted, two spaces of indentation, a newline at the end.
 
     :param source: what the last probe of the source found; None while there was none.

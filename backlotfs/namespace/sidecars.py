@@ -13,7 +13,7 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from backlotfs.catalog.db.rows import AssetRow
-from backlotfs.concurrency.interruptible_wait import Waiter
+from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.errors import NoSuchEntry, NotSupported
 from backlotfs.namespace.attributes import Attributes, file_attributes
 from backlotfs.namespace.layouts.folder import ROOT_INODE, Folder
@@ -61,7 +61,7 @@ class NamespaceWithSidecars(Namespace):
             self._kinds.append(CaptionSidecars(captions))
         self._suffixes = tuple(suffix for kind in self._kinds for suffix in kind.types)
 
-    def attributes(self, path: str, patience: Callable[[], Waiter]) -> Attributes:
+    def attributes(self, path: str, patience: Callable[[], InterruptibleWait]) -> Attributes:
         """Of a sidecar too, and for that nothing waits."""
         found = self._beside(path)
         if found is None:
@@ -81,7 +81,7 @@ class NamespaceWithSidecars(Namespace):
         lines = super().entries(path)
         return self._with_sidecars(folder, lines) if isinstance(folder, Folder) else lines
 
-    def open(self, path: str, waiter: Waiter) -> Version:
+    def open(self, path: str, waiter: InterruptibleWait) -> Version:
         """:raises NotSupported: a sidecar has no source; `document` has what is in it."""
         if self._beside(path) is not None:
             raise NotSupported(f"{path!r} comes from the catalog: there is nothing to fetch")
@@ -91,7 +91,7 @@ class NamespaceWithSidecars(Namespace):
         """Sidecars are."""
         return self._beside(path) is not None or super().is_made(path)
 
-    def document(self, path: str, patience: Callable[[], Waiter]) -> bytes | None:
+    def document(self, path: str, patience: Callable[[], InterruptibleWait]) -> bytes | None:
         """All of a sidecar, as it is now; None when the path is something else."""
         found = self._beside(path)
         if found is None:

@@ -12,7 +12,7 @@ from backlotfs.errors import NoAttribute, NotSupported
 PREFIX = "user."
 
 
-class Local(NamedTuple):
+class CacheState(NamedTuple):
     """What this mount, not the library, knows of a file.
 
     :ivar cached_bytes: of it in memory or on disk. :ivar pinned: whether it stays there.
@@ -26,7 +26,7 @@ class Local(NamedTuple):
     last_error_at_s: float = 0.0
 
 
-def extended_attributes(asset: Asset, file_name: str, local: Local) -> dict[str, bytes]:
+def extended_attributes(asset: Asset, file_name: str, local: CacheState) -> dict[str, bytes]:
     """Name to value, UTF-8; attributes without a value are left out."""
     mime_type, _ = mimetypes.guess_type(file_name)
     texts = {

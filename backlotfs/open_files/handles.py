@@ -6,9 +6,9 @@ import itertools
 import threading
 
 from backlotfs.errors import BadHandle
-from backlotfs.open_files.page_cache_policy import OpenMode, PageCacheLedger
-from backlotfs.prefetch.registry import SourcePlan
-from backlotfs.source.version import SourceIdentity
+from backlotfs.open_files.page_cache_policy import OpenMode, PageCachePolicy
+from backlotfs.prefetch.registry import Prefetcher
+from backlotfs.source.version import SourceVersion
 
 
 class FileHandle:
@@ -24,7 +24,7 @@ class FileHandle:
     __slots__ = ("changed", "fh", "identity", "name", "outgrown", "plan", "sparing")
 
     def __init__(
-        self, fh: int, identity: SourceIdentity, plan: SourcePlan, name: str, *, sparing: bool
+        self, fh: int, identity: SourceVersion, plan: Prefetcher, name: str, *, sparing: bool
     ) -> None:
         self.fh = fh
         self.identity = identity
@@ -42,15 +42,15 @@ class HandleTable:
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
         self._handles: dict[int, FileHandle] = {}
-        self._pages = PageCacheLedger()
+        self._pages = PageCachePolicy()
 
     def __len__(self) -> int:
         return len(self._handles)
 
     def open(
         self,
-        identity: SourceIdentity,
-        plan: SourcePlan,
+        identity: SourceVersion,
+        plan: Prefetcher,
         name: str = "",
         *,
         settling: bool = False,
@@ -88,7 +88,7 @@ class HandleTable:
             self._pages.release(handle.identity.embed_code, handle.identity.validator)
         return handle
 
-    def mark_changed(self, embed_code: str, current: SourceIdentity | None) -> None:
+    def mark_changed(self, embed_code: str, current: SourceVersion | None) -> None:
         """Tell every handle on another version than ``current`` (None: on any) that it is old."""
         with self._lock:
             for handle in self._handles.values():
@@ -101,7 +101,7 @@ class HandleTable:
                     handle.changed = True
                     handle.outgrown |= version.size < current.size
 
-    def mark_replaced(self, identity: SourceIdentity) -> None:
+    def mark_replaced(self, identity: SourceVersion) -> None:
         """Tell every handle on this very version that it is old.
 
         Also one that was opened while its version was found to be replaced: it came too late for

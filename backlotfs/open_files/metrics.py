@@ -135,7 +135,7 @@ class ReadCounts:
         return usage
 
 
-class Uncounted:
+class NullMetrics:
     """In the place of `ReadCounts` where nobody asks."""
 
     def answered(self, pid: int, read: AnsweredRead) -> None:

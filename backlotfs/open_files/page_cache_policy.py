@@ -24,7 +24,7 @@ class OpenMode(NamedTuple):
     direct_io: bool
 
 
-class PageCacheLedger:
+class PageCachePolicy:
     """Which version's pages each inode may hold. Not thread-safe: its owner locks.
 
     One string per file ever opened is remembered: about 150 bytes each.

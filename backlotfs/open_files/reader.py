@@ -7,10 +7,10 @@ from typing import NamedTuple, Protocol
 
 from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.clock import Clock, SystemClock
-from backlotfs.concurrency.interruptible_wait import Waiter
+from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.errors import ContentChanged
 from backlotfs.fetch.block_fetch import StillWanted
-from backlotfs.fetch.pending_read import Demand
+from backlotfs.fetch.pending_read import PendingRead
 from backlotfs.open_files.handles import FileHandle, HandleTable
 from backlotfs.open_files.page_cache_policy import OpenMode
 from backlotfs.prefetch.index_patterns import (
@@ -20,8 +20,8 @@ from backlotfs.prefetch.index_patterns import (
     next_index_range,
 )
 from backlotfs.prefetch.planner import PlanLimits, ReadPlan
-from backlotfs.prefetch.registry import LineOf, SourcePlans, unknown_line
-from backlotfs.source.version import SourceIdentity
+from backlotfs.prefetch.registry import LineOf, PrefetcherRegistry, unknown_line
+from backlotfs.source.version import SourceVersion
 
 
 class Opened(NamedTuple):
@@ -38,12 +38,12 @@ class Store(Protocol):
     def block_bytes(self) -> int:
         """Length of every block but the last."""
 
-    def demand(self, identity: SourceIdentity, wanted: ByteRange) -> Demand:
+    def demand(self, identity: SourceVersion, wanted: ByteRange) -> PendingRead:
         """Start whatever is missing of ``wanted``."""
 
     def prefetch(
         self,
-        identity: SourceIdentity,
+        identity: SourceVersion,
         ahead: ByteRange,
         request_bytes: int,
         still_wanted: StillWanted,
@@ -72,7 +72,7 @@ class SourceReader:
         """
         self._handles = handles
         self._store = store
-        self._plans = SourcePlans(
+        self._plans = PrefetcherRegistry(
             clock or SystemClock(),
             window_budget_bytes=window_budget_bytes,
             block_bytes=store.block_bytes,
@@ -82,7 +82,7 @@ class SourceReader:
 
     def open(
         self,
-        identity: SourceIdentity,
+        identity: SourceVersion,
         *,
         settling: bool = False,
         name: str = "",
@@ -98,10 +98,10 @@ class SourceReader:
         handle, mode = self._handles.open(identity, plan, name, settling=settling, sparing=sparing)
         return Opened(handle.fh, mode)
 
-    def begin(self, fh: int, offset: int, size: int) -> Demand | None:
+    def begin(self, fh: int, offset: int, size: int) -> PendingRead | None:
         """Have bytes ``offset`` to ``offset + size`` brought; never waits.
 
-        :return: with `Demand.look_ahead` for what comes after them; None when there are no bytes:
+        :return: with `PendingRead.look_ahead` for what comes after them; None when there are no bytes:
             at or beyond the end of the file.
         :raises BadHandle: not open.
         :raises ContentChanged: beyond the end of a version that a larger one has replaced. The
@@ -122,11 +122,11 @@ class SourceReader:
             )
         return demand
 
-    def read(self, fh: int, offset: int, size: int, waiter: Waiter) -> bytes:
+    def read(self, fh: int, offset: int, size: int, waiter: InterruptibleWait) -> bytes:
         """Bytes ``offset`` to ``offset + size``, fewer only at the end of the file.
 
         :raises BadHandle: not open. :raises ContentChanged: not the version opened any more.
-        :raises BacklotError: the bytes cannot be had; or waiting ended (`Waiter.result`).
+        :raises BacklotError: the bytes cannot be had; or waiting ended (`InterruptibleWait.result`).
         """
         demand = self.begin(fh, offset, size)
         if demand is None:
@@ -153,7 +153,7 @@ class SourceReader:
         handle = self._handles.release(fh)
         self._plans.closed(handle.plan, tells=not handle.sparing)
 
-    def source_changed(self, embed_code: str, current: SourceIdentity | None) -> None:
+    def source_changed(self, embed_code: str, current: SourceVersion | None) -> None:
         """The source is now this version (None: not the one that was known, not yet seen)."""
         self._handles.mark_changed(embed_code, current)
 

@@ -32,7 +32,7 @@ class Failure(NamedTuple):
     times: int
 
 
-class Failures:
+class RecentErrors:
     """Any thread may call it."""
 
     def __init__(self, clock: Clock) -> None:

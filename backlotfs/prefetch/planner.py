@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 from backlotfs.byterange import ByteRange
 from backlotfs.prefetch.cursor import Cursor
-from backlotfs.prefetch.window import MIB, UNKNOWN_LINE, LineNeed, pace_need
+from backlotfs.prefetch.window import MIB, UNKNOWN_LINE, WindowTarget, paced_window
 
 #: Positions followed at once in one source, whoever reads.
 CURSORS = 16
@@ -95,7 +95,7 @@ class ReadPlanner:
     ) -> None:
         """``size`` of the file; windows never exceed ``max_window_bytes`` nor leave the file."""
         self.max_window_bytes = max_window_bytes
-        self.need: LineNeed = UNKNOWN_LINE
+        self.need: WindowTarget = UNKNOWN_LINE
         self.latency_s = 0.0
         self.trusted = self.read_through = False
         self._size = size
@@ -233,7 +233,7 @@ class ReadPlanner:
             grown = max(grown, head)
         grown = min(grown, self.need.window_bytes)
         if cursor.pace is not None:
-            paced = pace_need(cursor.pace, self.latency_s)
+            paced = paced_window(cursor.pace, self.latency_s)
             grown = min(grown, max(paced, self._limits.first_window_bytes))
         return grown
 

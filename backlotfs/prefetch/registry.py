@@ -5,7 +5,7 @@ since players close and open again. The window budget is shared by what is being
 file that nobody reads holds none of it. Who needs little leaves the rest to the others
 (`window.fair_cap`).
 
-Locks. Each `SourcePlan` has one for its planner; it is held for arithmetic only. The shares are
+Locks. Each `Prefetcher` has one for its planner; it is held for arithmetic only. The shares are
 settled by whichever reader comes by when they are old, before it takes its own plan's lock.
 """
 
@@ -21,9 +21,9 @@ from cachetools import LRUCache
 from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.clock import Clock
 from backlotfs.prefetch.planner import PlanLimits, ReadPlan, ReadPlanner
-from backlotfs.prefetch.window import fair_cap, line_need
+from backlotfs.prefetch.window import fair_cap, window_target
 from backlotfs.source.host_stats import HostStats
-from backlotfs.source.version import SourceIdentity
+from backlotfs.source.version import SourceVersion
 
 #: No window is larger: at 60 MB/s a connection this is more than 12 connections need.
 MAX_WINDOW_BYTES = 96 * 1024 * 1024
@@ -41,15 +41,15 @@ SETTLE_S = 0.1
 CLOSE_GRACE_S = 0.25
 
 #: Asked for what is known of the line to a source's host; None: nothing yet.
-LineOf = Callable[[SourceIdentity], HostStats | None]
+LineOf = Callable[[SourceVersion], HostStats | None]
 
 
-def unknown_line(_identity: SourceIdentity) -> HostStats | None:
+def unknown_line(_identity: SourceVersion) -> HostStats | None:
     """A `LineOf` that knows nothing."""
     return None
 
 
-class WindowShares:
+class WindowBudget:
     """What each window may grow to, in bytes. Any thread may call it."""
 
     def __init__(self, budget_bytes: int) -> None:
@@ -57,10 +57,10 @@ class WindowShares:
         self._budget = budget_bytes
         self._lock = threading.Lock()
         self._settled_s = 0.0
-        self._active: set[SourcePlan] = set()
+        self._active: set[Prefetcher] = set()
         self.cap_bytes = _within_limits(budget_bytes)
 
-    def settle(self, plan: SourcePlan, now_s: float) -> None:
+    def settle(self, plan: Prefetcher, now_s: float) -> None:
         """``plan`` is being read; share anew if that is due. Takes the plans' locks in turn."""
         self._active.add(plan)
         if now_s - self._settled_s < SETTLE_S or not self._lock.acquire(blocking=False):
@@ -78,7 +78,7 @@ class WindowShares:
             self._lock.release()
 
 
-class SourcePlan:
+class Prefetcher:
     """What is planned for one version of a source. Any thread may call it; it never waits long."""
 
     __slots__ = (
@@ -88,9 +88,9 @@ class SourcePlan:
 
     def __init__(
         self,
-        identity: SourceIdentity,
+        identity: SourceVersion,
         planner: ReadPlanner,
-        shares: WindowShares,
+        shares: WindowBudget,
         clock: Clock,
         line_of: LineOf,
     ) -> None:
@@ -115,7 +115,7 @@ class SourcePlan:
             planner = self._planner
             if line_due:
                 self._lined_s = now_s
-                planner.need = line_need(line)
+                planner.need = window_target(line)
                 planner.latency_s = line.latency_s if line else 0.0
             planner.max_window_bytes = self._shares.cap_bytes
             return planner.observe(read, missed=missed, late=late, reader=reader, now_s=now_s)
@@ -156,8 +156,8 @@ class SourcePlan:
             self._planner.trusted = trusted
 
 
-class SourcePlans:
-    """A `SourcePlan` for each version of a source. Any thread may call it."""
+class PrefetcherRegistry:
+    """A `Prefetcher` for each version of a source. Any thread may call it."""
 
     def __init__(
         self,
@@ -174,22 +174,22 @@ class SourcePlans:
         self._line_of = line_of
         self._limits = limits
         self._lock = threading.Lock()
-        self._kept: LRUCache[tuple[str, str], SourcePlan] = LRUCache(SOURCES_KEPT)
+        self._kept: LRUCache[tuple[str, str], Prefetcher] = LRUCache(SOURCES_KEPT)
         # Beyond those, whatever a handle refers to.
-        self._live: weakref.WeakValueDictionary[tuple[str, str], SourcePlan] = (
+        self._live: weakref.WeakValueDictionary[tuple[str, str], Prefetcher] = (
             weakref.WeakValueDictionary()
         )
         self._read_through: deque[bool] = deque(maxlen=FILES_REMEMBERED)
-        self.shares = WindowShares(window_budget_bytes)
+        self.shares = WindowBudget(window_budget_bytes)
 
-    def opened(self, identity: SourceIdentity) -> SourcePlan:
+    def opened(self, identity: SourceVersion) -> Prefetcher:
         """The plan of this version, for one more handle; `closed` is its counterpart."""
         plan = self.of(identity)
         plan.trust(trusted=sum(self._read_through) >= FILES_TRUSTED)
         plan.opened()
         return plan
 
-    def closed(self, plan: SourcePlan, *, tells: bool = True) -> None:
+    def closed(self, plan: Prefetcher, *, tells: bool = True) -> None:
         """A handle that `opened` gave it for is released.
 
         :param tells: how it was read says something of how the next file will be.
@@ -198,7 +198,7 @@ class SourcePlans:
         if tells:
             self._read_through.append(read_through)
 
-    def of(self, identity: SourceIdentity) -> SourcePlan:
+    def of(self, identity: SourceVersion) -> Prefetcher:
         """The plan of this version, new or as its last reader left it."""
         key = identity.embed_code, identity.validator
         with self._lock:
@@ -210,7 +210,7 @@ class SourcePlans:
                     block_bytes=self._block_bytes,
                     limits=self._limits,
                 )
-                plan = SourcePlan(identity, planner, self.shares, self._clock, self._line_of)
+                plan = Prefetcher(identity, planner, self.shares, self._clock, self._line_of)
                 self._live[key] = plan
             self._kept[key] = plan
             return plan

@@ -37,7 +37,7 @@ HICCUP_S = 0.5
 HICCUP_LATENCIES = 4.0
 
 
-class LineNeed(NamedTuple):
+class WindowTarget(NamedTuple):
     """What a reader that takes all it can get needs.
 
     :ivar window_bytes: ahead of it. :ivar request_bytes: in each GET, a power of two.
@@ -48,10 +48,10 @@ class LineNeed(NamedTuple):
 
 
 #: Of a line that nothing is known of: a fast connection with a far end.
-UNKNOWN_LINE = LineNeed(64 * MIB, 4 * MIB)
+UNKNOWN_LINE = WindowTarget(64 * MIB, 4 * MIB)
 
 
-def line_need(line: HostStats | None) -> LineNeed:
+def window_target(line: HostStats | None) -> WindowTarget:
     """What it takes to use ``line`` fully."""
     if line is None or line.connection_bytes_per_s <= 0:
         return UNKNOWN_LINE
@@ -63,10 +63,10 @@ def line_need(line: HostStats | None) -> LineNeed:
     wanted = round(2 * line.total_bytes_per_s / carried)
     least = MIN_IN_FLIGHT if line.latency_s > NEAR_S else MIN_IN_FLIGHT_NEAR
     in_flight = max(least, min(MAX_IN_FLIGHT, wanted))
-    return LineNeed((in_flight + 1) * request, request)
+    return WindowTarget((in_flight + 1) * request, request)
 
 
-def pace_need(bytes_per_s: float, latency_s: float) -> int:
+def paced_window(bytes_per_s: float, latency_s: float) -> int:
     """The window of a reader that takes this much, however fast the line is."""
     return int(bytes_per_s * (HICCUP_S + HICCUP_LATENCIES * latency_s))
 

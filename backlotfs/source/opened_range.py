@@ -11,7 +11,7 @@ from backlotfs.source.get_record import Outcome
 from backlotfs.source.timed_get import TimedGet
 
 
-class OpenedRange:
+class TimedResponse:
     """Status 206 or 416, the body not yet read. A context; belongs to the thread that asked."""
 
     __slots__ = ("_answer", "_closed", "_get", "headers", "host", "status")
@@ -41,7 +41,7 @@ class OpenedRange:
         """We let the line wait on purpose."""
         self._get.rested(seconds)
 
-    def __enter__(self) -> OpenedRange:
+    def __enter__(self) -> TimedResponse:
         return self
 
     def __exit__(

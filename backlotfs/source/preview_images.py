@@ -9,7 +9,7 @@ from __future__ import annotations
 from backlotfs.api.signed_url import SignedUrl
 from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.clock import Clock, Deadline
-from backlotfs.errors import FalseAnswer, RemoteUnavailable, SourceDenied, SourceGone
+from backlotfs.errors import InvalidRangeResponse, RemoteUnavailable, SourceDenied, SourceGone
 from backlotfs.http.address_policy import SourcePolicy
 from backlotfs.http.backoff import RetryPolicy, call_with_retries
 from backlotfs.http.pool import ConnectionPool, RangeAnswer
@@ -70,7 +70,7 @@ def _check(answer: RangeAnswer) -> None:
     status, host = answer.status, answer.host
     if status in (200, 206):
         if answer.headers.get("content-encoding", "identity") != "identity":
-            raise FalseAnswer(f"image host {host} encodes what was asked for as it is")
+            raise InvalidRangeResponse(f"image host {host} encodes what was asked for as it is")
         return
     if status in (404, 410):
         raise SourceGone(f"the preview image is gone ({status} of {host})")
@@ -78,7 +78,7 @@ def _check(answer: RangeAnswer) -> None:
         raise SourceDenied(f"the preview image is refused ({status} of {host})")
     if status in _RETRIED:
         raise RemoteUnavailable(f"image host {host} answers {status}", status=status)
-    raise FalseAnswer(f"image host {host} answers {status} to a GET of a preview image")
+    raise InvalidRangeResponse(f"image host {host} answers {status} to a GET of a preview image")
 
 
 def _body(answer: RangeAnswer, deadline: Deadline) -> bytes:
@@ -88,6 +88,6 @@ def _body(answer: RangeAnswer, deadline: Deadline) -> bytes:
         count = answer.read_into([memoryview(piece)], deadline.remaining_s())
         body += piece[:count]
         if len(body) > MAX_IMAGE_BYTES:
-            raise FalseAnswer(f"the preview image of {answer.host} is larger than 4 MiB")
+            raise InvalidRangeResponse(f"the preview image of {answer.host} is larger than 4 MiB")
         if not count:
             return bytes(body)

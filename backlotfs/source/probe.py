@@ -12,13 +12,13 @@ from collections.abc import Callable
 
 from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.clock import Deadline
-from backlotfs.errors import FalseAnswer
+from backlotfs.errors import InvalidRangeResponse
 from backlotfs.http.content_range import check_range_answer
 from backlotfs.http.pool import small_body
 from backlotfs.http.s3_error import ERROR_BODY_BYTES, parse_s3_error
 from backlotfs.log import events
 from backlotfs.source.signed_get import SignedGet
-from backlotfs.source.version import SourceIdentity, identity_of
+from backlotfs.source.version import SourceVersion, identity_of
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class SourceProbe:
         self._signed_get = signed_get
         self._reported = reported
 
-    def probe(self, embed_code: str, deadline: Deadline) -> SourceIdentity:
+    def probe(self, embed_code: str, deadline: Deadline) -> SourceVersion:
         """The identity of the source as it is now.
 
         :raises SourceMissing, SourceDenied, SourceGone: there is no source to be had.
@@ -47,23 +47,23 @@ class SourceProbe:
                 identity = self._once(embed_code, deadline)
                 self._compare(identity)
                 return identity  # noqa: TRY300  # what follows is for failures
-            except FalseAnswer as error:
+            except InvalidRangeResponse as error:
                 failures += 1
                 self._signed_get.pause(failures, deadline, error)
 
-    def _compare(self, identity: SourceIdentity) -> None:
+    def _compare(self, identity: SourceVersion) -> None:
         reported = self._reported(identity.embed_code)
         if reported is not None and reported != identity.size:
             events.SIZE_DIFFERS.log(
                 log, embed_code=identity.embed_code, size=identity.size, api_size=reported
             )
 
-    def _once(self, embed_code: str, deadline: Deadline) -> SourceIdentity:
+    def _once(self, embed_code: str, deadline: Deadline) -> SourceVersion:
         with self._signed_get.open(embed_code, _FIRST_BYTE, deadline) as answer:
             if answer.status == 416:  # byte 0 does not exist: the object is empty
                 error = parse_s3_error(small_body(answer, ERROR_BODY_BYTES))
                 if error.actual_size not in (None, 0):
-                    raise FalseAnswer(f"416 for the first byte of {embed_code}")
+                    raise InvalidRangeResponse(f"416 for the first byte of {embed_code}")
                 return identity_of(embed_code, answer.headers, 0)
             served = check_range_answer(answer.status, answer.headers, _FIRST_BYTE)
             small_body(answer, ERROR_BODY_BYTES)

@@ -15,21 +15,21 @@ from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.errors import (
     BacklotError,
     ContentChanged,
-    FalseAnswer,
+    InvalidRangeResponse,
     RemoteUnavailable,
     SourceGone,
     SourceMissing,
 )
 from backlotfs.http.content_range import check_range_answer
-from backlotfs.source.opened_range import OpenedRange
+from backlotfs.source.opened_range import TimedResponse
 from backlotfs.source.signed_get import SignedGet
 from backlotfs.source.throttle import Throttle, Unlimited
-from backlotfs.source.version import SourceIdentity
+from backlotfs.source.version import SourceVersion
 
 log = logging.getLogger(__name__)
 
 
-class Landing(Protocol):
+class BufferSink(Protocol):
     """Where the bytes go."""
 
     def room(self) -> Sequence[memoryview]:
@@ -49,8 +49,8 @@ class Landing(Protocol):
         """Whether a reader waits for it."""
 
 
-class RangeFetcher:
-    """Fetches byte ranges of a `SourceIdentity`. Any thread may call it."""
+class RangeReader:
+    """Fetches byte ranges of a `SourceVersion`. Any thread may call it."""
 
     def __init__(
         self, signed_get: SignedGet, clock: Clock, throttle: Throttle | None = None
@@ -62,9 +62,9 @@ class RangeFetcher:
 
     def fetch(
         self,
-        identity: SourceIdentity,
+        identity: SourceVersion,
         wanted: ByteRange,
-        landing: Landing,
+        landing: BufferSink,
         deadline: Deadline,
     ) -> None:
         """Deliver ``wanted`` to ``landing``.
@@ -85,7 +85,7 @@ class RangeFetcher:
                 continue
             except _Cut as error:
                 reached, failure = error.reached, error.cause
-            except FalseAnswer as error:
+            except InvalidRangeResponse as error:
                 failure = error  # a lying answer may be one server of many: asked again
             # Progress earns patience: only failures without a byte between them add up.
             failures = 1 if reached > before else failures + 1
@@ -94,9 +94,9 @@ class RangeFetcher:
 
     def _transfer(
         self,
-        identity: SourceIdentity,
+        identity: SourceVersion,
         wanted: ByteRange,
-        landing: Landing,
+        landing: BufferSink,
         deadline: Deadline,
     ) -> int:
         """One GET; the first byte not delivered. :raises _Cut: when it ended early."""
@@ -121,7 +121,7 @@ class RangeFetcher:
                 views = landing.room()
             return reached
 
-    def _rest(self, answer: OpenedRange, size: int, urgent: bool, deadline: Deadline) -> None:
+    def _rest(self, answer: TimedResponse, size: int, urgent: bool, deadline: Deadline) -> None:
         """Keep to the limit of the bandwidth; it is not the line's slowness."""
         rest_s = self._throttle.take(size, self._clock.monotonic(), urgent=urgent)
         if rest_s > 0:
@@ -129,7 +129,7 @@ class RangeFetcher:
             answer.rested(rest_s)
             deadline.extend(rest_s)
 
-    def _open(self, identity: SourceIdentity, wanted: ByteRange, deadline: Deadline) -> OpenedRange:
+    def _open(self, identity: SourceVersion, wanted: ByteRange, deadline: Deadline) -> TimedResponse:
         try:
             return self._signed_get.open(
                 identity.embed_code, wanted, deadline, if_match=identity.strong_etag
@@ -138,13 +138,13 @@ class RangeFetcher:
             raise ContentChanged(str(error)) from None
 
     @staticmethod
-    def _validate(identity: SourceIdentity, wanted: ByteRange, answer: OpenedRange) -> None:
+    def _validate(identity: SourceVersion, wanted: ByteRange, answer: TimedResponse) -> None:
         if answer.status == 416:  # inside the size we know, so the object has shrunk
             raise ContentChanged(f"the source of {identity.embed_code} has shrunk (416)")
         served = check_range_answer(answer.status, answer.headers, wanted)
         identity.confirm(answer.headers, served.total)
         if served.served != wanted:
-            raise FalseAnswer(f"a cut range for {identity.embed_code}")
+            raise InvalidRangeResponse(f"a cut range for {identity.embed_code}")
 
 
 class _Cut(Exception):

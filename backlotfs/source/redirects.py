@@ -11,7 +11,7 @@ from __future__ import annotations
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from backlotfs.api.signed_url import SignedUrl
-from backlotfs.errors import FalseAnswer, ProtocolViolation
+from backlotfs.errors import InvalidRangeResponse, ProtocolViolation
 from backlotfs.http.address_policy import SourcePolicy, SourceRefused, plain_host
 
 #: Redirects followed for one GET.
@@ -40,7 +40,7 @@ class RedirectChain:
         here = urlsplit(self.url)
         target = _target(self.url, location)
         if target is None:
-            raise FalseAnswer(f"source host {here.hostname} redirects, but to no usable URL")
+            raise InvalidRangeResponse(f"source host {here.hostname} redirects, but to no usable URL")
         there = urlsplit(target)
         if (here.scheme, there.scheme) == ("https", "http"):
             raise SourceRefused(
@@ -50,7 +50,7 @@ class RedirectChain:
         if not known and not self._policy.names(there.hostname):
             raise self._policy.refused_redirect(here.hostname or "", there.hostname)
         if target in self._hops or len(self._hops) > MAX_REDIRECTS:
-            raise FalseAnswer(f"source host {here.hostname} redirects in a circle")
+            raise InvalidRangeResponse(f"source host {here.hostname} redirects in a circle")
         self._hops.append(target)
 
 

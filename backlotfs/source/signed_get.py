@@ -16,7 +16,7 @@ connection trouble        the same; a host without any connection rests (`http.c
 no place at the host      `HostBusy`, at once: the caller tries again later (`source.host_shares`)
 3xx                       followed where `RedirectChain` lets us, else `SourceRefused`
 a refused address         `SourceRefused`, at once: no other attempt would be let through
-anything else             `FalseAnswer`: a 200 is never taken for a 206
+anything else             `InvalidRangeResponse`: a 200 is never taken for a 206
 ========================  ==========================================================
 
 A URL can die in a queue (lifetimes of seconds exist), so "expired" is normal and cheap; it counts
@@ -37,8 +37,8 @@ from backlotfs.errors import (
     BacklotError,
     ContentChanged,
     DeadlineExceeded,
-    FalseAnswer,
-    HostResting,
+    InvalidRangeResponse,
+    CircuitOpen,
     RemoteUnavailable,
     SourceDenied,
     SourceGone,
@@ -50,7 +50,7 @@ from backlotfs.http.pool import ConnectionPool, RangeAnswer, origin_of, small_bo
 from backlotfs.http.s3_error import ERROR_BODY_BYTES, S3Error, parse_s3_error
 from backlotfs.source.get_record import GetMeter, NoMeter, Outcome
 from backlotfs.source.host_shares import HostShares, Place
-from backlotfs.source.opened_range import OpenedRange
+from backlotfs.source.opened_range import TimedResponse
 from backlotfs.source.redirects import RedirectChain
 from backlotfs.source.timed_get import OVERLOADED_STATUSES, TimedGet
 
@@ -108,7 +108,7 @@ class SignedGet:
         deadline: Deadline,
         *,
         if_match: str | None = None,
-    ) -> OpenedRange:
+    ) -> TimedResponse:
         """The open answer of a GET of ``wanted``: status 206 or 416, body unread.
 
         :raises SourceMissing, SourceDenied, SourceGone, SourceRefused, ContentChanged: see the
@@ -170,7 +170,7 @@ class _Attempt:
         self._redirects: RedirectChain | None = None
         self._place: Place | None = None
 
-    def once(self) -> OpenedRange | None:
+    def once(self) -> TimedResponse | None:
         """Ask once; None means: ask again."""
         self._deadline.check(f"reading the source of {self._embed_code}")
         url = self._owner._resolver.resolve(self._embed_code, self._deadline)
@@ -196,7 +196,7 @@ class _Attempt:
         if self._place is not None:
             self._place.end()
 
-    def _ask(self, target: str, url: SignedUrl) -> OpenedRange | None:
+    def _ask(self, target: str, url: SignedUrl) -> TimedResponse | None:
         get = TimedGet(self._owner._meter, self._owner._clock, self._embed_code)
         exchange = Exchange(self._deadline.remaining_s())
         if self._place is not None:
@@ -205,7 +205,7 @@ class _Attempt:
             answer = self._owner._pool.get(
                 target, self._wanted, if_match=self._if_match, exchange=exchange
             )
-        except HostResting as error:
+        except CircuitOpen as error:
             get.ended(Outcome.DROPPED)  # nothing was sent
             self._again_after(error, rest_s=error.retry_after_s)
             return None
@@ -220,7 +220,7 @@ class _Attempt:
         if self._place is not None:
             self._place.answered()
         if answer.status in (206, 416):
-            return OpenedRange(answer, get, self._leave)
+            return TimedResponse(answer, get, self._leave)
         overloaded = answer.status in OVERLOADED_STATUSES
         get.ended(Outcome.OVERLOADED if overloaded else Outcome.REFUSED)
         with answer:
@@ -260,7 +260,7 @@ class _Attempt:
         ):
             self._refused_with(error, url)
         else:
-            raise FalseAnswer(
+            raise InvalidRangeResponse(
                 f"source host {answer.host} answers {status} to a ranged GET of {self._embed_code}"
             )
 

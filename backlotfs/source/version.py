@@ -14,7 +14,7 @@ MAX_VALIDATOR_CHARS = 256
 
 
 @dataclass(frozen=True, slots=True)
-class SourceIdentity:
+class SourceVersion:
     """One version of an asset's source object, as the source host describes it.
 
     :ivar size: bytes of the whole object, from ``Content-Range`` (it wins over ``file_size``).
@@ -64,14 +64,14 @@ class SourceIdentity:
             raise ContentChanged(f"the source of {self.embed_code} was replaced")
 
 
-def identity_of(embed_code: str, headers: Mapping[str, str], total: int) -> SourceIdentity:
+def identity_of(embed_code: str, headers: Mapping[str, str], total: int) -> SourceVersion:
     """The identity that an answer's headers (names in lower case) describe.
 
     An ETag or date of more than `MAX_VALIDATOR_CHARS`, or with a control in it, is kept as a
     digest: each asset's is held in memory, in the catalog, and in the keys of its blocks.
     """
     etag, modified = headers.get("etag"), headers.get("last-modified")
-    return SourceIdentity(embed_code, total, _kept(etag), _kept(modified))
+    return SourceVersion(embed_code, total, _kept(etag), _kept(modified))
 
 
 def _kept(value: str | None) -> str | None:

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from backlotfs.errors import FalseAnswer, SettingsError
+from backlotfs.errors import InvalidRangeResponse, SettingsError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -43,10 +43,10 @@ class Picture:
         with _one_error():
             opened = Image.open(io.BytesIO(encoded), formats=_FORMATS)
         if opened.format == "JPEG" and encoded.count(_SCAN) > MAX_SCANS:
-            raise FalseAnswer(f"a preview image of more than {MAX_SCANS} scans is refused")
+            raise InvalidRangeResponse(f"a preview image of more than {MAX_SCANS} scans is refused")
         width, height = opened.size
         if not 0 < width * height <= most_pixels:
-            raise FalseAnswer(f"a preview image of {width} by {height} pixels is refused")
+            raise InvalidRangeResponse(f"a preview image of {width} by {height} pixels is refused")
         with _one_error():
             whole = ImageOps.exif_transpose(opened)
             self._image = whole.convert("RGBA" if _is_transparent(whole) else "RGB")
@@ -99,7 +99,7 @@ def _one_error() -> Iterator[None]:
             warnings.simplefilter("ignore")  # of sizes: ours are the stricter limits
             yield
     except Exception as error:  # noqa: BLE001  # see above
-        raise FalseAnswer(
+        raise InvalidRangeResponse(
             f"the preview image is none that can be used ({type(error).__name__})"
         ) from None
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from cachetools import LRUCache, TLRUCache
 
 from backlotfs.concurrency.clock import Clock, Deadline
-from backlotfs.concurrency.interruptible_wait import Waiter
+from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.concurrency.single_flight import SingleFlight
 from backlotfs.concurrency.workers import Workers
 from backlotfs.errors import (
@@ -73,10 +73,10 @@ class SharedPictures:
         """What thumbnails of a file of this name are called → the relative URI that it is from."""
         return {thumbnail_name(uri): uri for uri in relative_uris(name)}
 
-    def png(self, wanted: Wanted, waiter: Waiter) -> bytes:
+    def png(self, wanted: Wanted, waiter: InterruptibleWait) -> bytes:
         """All of a thumbnail.
 
-        :raises NoSuchEntry: there is none to be had now. :raises Interrupted: see `Waiter`.
+        :raises NoSuchEntry: there is none to be had now. :raises Interrupted: see `InterruptibleWait`.
         """
         none = NoSuchEntry(f"no thumbnail of {wanted.uri!r} can be had now")
         with self._lock:
@@ -90,7 +90,7 @@ class SharedPictures:
             self._workers.submit(lambda: self._flights.fly(wanted, lambda: self._make(wanted)))
         seconds = min(LOOK_UP_S, waiter.deadline.remaining_s())
         # A waiter of its own: a late picture is no reason to be short with whoever asks for files.
-        patient = Waiter(Deadline(seconds, self._clock), waiter.interrupted)
+        patient = InterruptibleWait(Deadline(seconds, self._clock), waiter.interrupted)
         try:
             return patient.result(flight, f"making a thumbnail of {wanted.uri!r}")
         except Interrupted:

@@ -8,8 +8,8 @@ from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.concurrency.workers import Workers
 from backlotfs.errors import RemoteUnavailable
-from backlotfs.source.range_reader import Landing
-from backlotfs.source.version import SourceIdentity
+from backlotfs.source.range_reader import BufferSink
+from backlotfs.source.version import SourceVersion
 from tests.unit.fakes import (
     expected_bytes,
     identity,
@@ -30,7 +30,7 @@ def test_every_byte_is_right() -> None:
     flaky = random.Random(5)
 
     def fetch(
-        identity: SourceIdentity, wanted: ByteRange, landing: Landing, deadline: Deadline
+        identity: SourceVersion, wanted: ByteRange, landing: BufferSink, deadline: Deadline
     ) -> None:
         rooms = flaky.randrange(3) if flaky.random() < 0.2 else SIZE
         reached = wanted.start

@@ -15,7 +15,7 @@ from backlotfs.cache.disk.tier import DiskTier
 from backlotfs.concurrency.clock import SystemClock
 from backlotfs.emulator import SyntheticContent
 from backlotfs.mount.read_path import BLOCK_BYTES
-from backlotfs.source.version import SourceIdentity
+from backlotfs.source.version import SourceVersion
 
 #: As `tests.crash.victim` mounts.
 _TIER_BYTES = 8 * 2**20
@@ -84,7 +84,7 @@ def _check_tier(folder: Path, sources: list[tuple[str, str, SyntheticContent]]) 
     buffer = bytearray(BLOCK_BYTES)
     with closing(DiskTier(folder, _TIER_BYTES, SystemClock(), block_bytes=BLOCK_BYTES)) as tier:
         for name, code, content in sources:
-            validator = SourceIdentity(code, content.size, content.etag, None).validator
+            validator = SourceVersion(code, content.size, content.etag, None).validator
             keys = [BlockKey(code, validator, n) for n in range(-(-content.size // BLOCK_BYTES))]
             for key in set(keys) - set(tier.missing(keys)):
                 length = tier.get(key, memoryview(buffer))

@@ -14,7 +14,7 @@ from backlotfs.errors import (
     BacklotError,
     ContentChanged,
     DeadlineExceeded,
-    FalseAnswer,
+    InvalidRangeResponse,
     RemoteUnavailable,
     SourceDenied,
 )
@@ -51,7 +51,7 @@ class Row(NamedTuple):
 
 def _false(fault: Fault, status: int) -> Row:
     """An answer that cannot be what was asked for."""
-    return Row(fault, FalseAnswer, errno.EIO, status)
+    return Row(fault, InvalidRangeResponse, errno.EIO, status)
 
 
 def _failing(status: int, fault: Fault | None = None) -> Row:

@@ -12,7 +12,7 @@ import pytest
 
 from backlotfs.emulator import Emulator
 from backlotfs.errors import BacklotError, HostUnreachable
-from backlotfs.http.circuit_breaker import LIMIT, REST_S
+from backlotfs.http.circuit_breaker import LIMIT, RETRY_INTERVAL_S
 from backlotfs.http.dialer import Dialer
 from tests.conftest import Serve
 from tests.faults.conftest import Unmounted
@@ -79,7 +79,7 @@ def test_a_dead_source_host_is_not_hammered(
     for _ in range(5):
         assert read_all(library, fh) == [errno.EIO] * len(OFFSETS)
     passed_s = time.monotonic() - began
-    assert dials.count <= LIMIT + len(OFFSETS) + passed_s / REST_S + 1
+    assert dials.count <= LIMIT + len(OFFSETS) + passed_s / RETRY_INTERVAL_S + 1
 
 
 def test_reads_work_again_once_the_origin_is_back(serve: Serve, unmounted: Unmounted) -> None:
@@ -127,7 +127,7 @@ def test_a_dead_api_is_not_hammered(
         with pytest.raises(HostUnreachable) as caught:
             library.size(asset)
         assert caught.value.errno == errno.EIO
-    assert len(tried) <= LIMIT + (time.monotonic() - began) / REST_S + 1
+    assert len(tried) <= LIMIT + (time.monotonic() - began) / RETRY_INTERVAL_S + 1
     library.emulator = again(serve, emulator)
     library.clock.jump(3)  # the rest, and what a failed probe is remembered for
     assert [library.size(asset) for asset in assets] == [1000] * len(assets)

@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from backlotfs.emulator import Fault
-from backlotfs.errors import FalseAnswer, HostUnreachable, RemoteUnavailable
+from backlotfs.errors import InvalidRangeResponse, HostUnreachable, RemoteUnavailable
 from backlotfs.http import pool
 from backlotfs.http.address_policy import SourceRefused
 from tests.conftest import Serve
@@ -65,9 +65,9 @@ def test_a_listed_host_may_serve_by_redirect(serve: Serve, unmounted: Unmounted)
 @pytest.mark.parametrize(
     ("location", "error"),
     [
-        ("file:///etc/passwd", FalseAnswer),
-        ("ftp://127.0.0.1/x", FalseAnswer),
-        ("http://user:pass@127.0.0.1/x", FalseAnswer),
+        ("file:///etc/passwd", InvalidRangeResponse),
+        ("ftp://127.0.0.1/x", InvalidRangeResponse),
+        ("http://user:pass@127.0.0.1/x", InvalidRangeResponse),
         ("http://169.254.169.254/latest/meta-data/", SourceRefused),
         ("http://127.0.0.1:1/x", SourceRefused),
         ("https://127.0.0.1/x", SourceRefused),

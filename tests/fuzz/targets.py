@@ -24,7 +24,7 @@ from backlotfs.api.rate_status import http_date_s, read_rate, retry_after_s
 from backlotfs.api.records import AssetPage, DeletedPage, LabelPage
 from backlotfs.byterange import ByteRange
 from backlotfs.config.time_limits import parse_duration_s
-from backlotfs.errors import BacklotError, FalseAnswer, ProtocolViolation
+from backlotfs.errors import BacklotError, InvalidRangeResponse, ProtocolViolation
 from backlotfs.http.bounded_body import BodyTooLarge, BoundedBody, UnknownEncoding
 from backlotfs.http.content_range import check_range_answer, parse_content_range
 from backlotfs.http.s3_error import parse_s3_error
@@ -148,7 +148,7 @@ def _run_xml(body: bytes) -> None:
 def _run_content_range(value: str) -> None:
     try:
         found = parse_content_range(value)
-    except FalseAnswer:
+    except InvalidRangeResponse:
         return
     served = found.served
     assert 0 <= served.start < served.stop <= found.total
@@ -161,7 +161,7 @@ def _run_answer(given: tuple[int, Mapping[str, str], ByteRange]) -> None:
     status, headers, wanted = given
     try:
         found = check_range_answer(status, headers, wanted)
-    except FalseAnswer:
+    except InvalidRangeResponse:
         return
     assert status == 206
     assert found.served.start == wanted.start

@@ -7,8 +7,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backlotfs.errors import HostResting
-from backlotfs.http.circuit_breaker import LIMIT, REST_S, Breakers
+from backlotfs.errors import CircuitOpen
+from backlotfs.http.circuit_breaker import LIMIT, RETRY_INTERVAL_S, Breakers
 from tests.unit.api.manual_clock import ManualClock
 
 HOST = "h:443"
@@ -22,7 +22,7 @@ def ask(breakers: Breakers, up: bool) -> float | None:
     """One caller; None: the host was asked, else what he was told to wait."""
     try:
         breakers.check(HOST)
-    except HostResting as resting:
+    except CircuitOpen as resting:
         return resting.retry_after_s
     if up:
         breakers.reached(HOST)
@@ -42,8 +42,8 @@ def test_a_dead_host_is_asked_once_a_rest(gaps: list[float]) -> None:
         if ask(breakers, up=False) is None:
             asked_s.append(clock.monotonic())
     late = asked_s[LIMIT - 1 :]
-    assert all(b - a >= REST_S - _EXACT_S for a, b in pairwise(late))
-    assert len(asked_s) <= LIMIT + sum(gaps) / REST_S + 1
+    assert all(b - a >= RETRY_INTERVAL_S - _EXACT_S for a, b in pairwise(late))
+    assert len(asked_s) <= LIMIT + sum(gaps) / RETRY_INTERVAL_S + 1
 
 
 @given(steps=STEPS)
@@ -56,7 +56,7 @@ def test_a_host_that_is_back_is_found_within_a_rest(steps: list[tuple[float, boo
         ask(breakers, up)
     wait_s = ask(breakers, up=True)
     if wait_s is not None:
-        assert 0 < wait_s <= REST_S
+        assert 0 < wait_s <= RETRY_INTERVAL_S
         clock.advance(wait_s + _EXACT_S)
         assert ask(breakers, up=True) is None
     assert all(ask(breakers, up=True) is None for _ in range(3))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from backlotfs.byterange import ByteRange
 from backlotfs.errors import BacklotError, RemoteUnavailable
-from backlotfs.fetch.pending_read import Demand
+from backlotfs.fetch.pending_read import PendingRead
 from tests.unit.fakes import expected_bytes, identity, waiter
 from tests.unit.fetch.gated_transfers import GatedGet, GatedStore
 
@@ -31,7 +31,7 @@ class Interleaving:
     def __init__(self) -> None:
         self.gated = GatedStore()
         self.gets: list[GatedGet] = []
-        self.demands: list[Demand] = []
+        self.demands: list[PendingRead] = []
 
     def step(self, kind: str, place: int, length: int) -> None:
         """One thing that may happen."""

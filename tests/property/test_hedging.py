@@ -18,7 +18,7 @@ from backlotfs.fetch.hedging import (
     WINDOW_S,
     Hedger,
 )
-from backlotfs.fetch.link_estimate import LineEstimate
+from backlotfs.fetch.link_estimate import LinkEstimate
 from backlotfs.source.get_record import GetRecord, Outcome
 
 MB = 1_000_000
@@ -38,7 +38,7 @@ def get(
 
 def taught(*latencies_s: float, flowing_s: float = 0.1) -> Hedger:
     """A hedger of a line on which these latencies were seen."""
-    estimate = LineEstimate()
+    estimate = LinkEstimate()
     for latency_s in latencies_s:
         estimate.observe(get(latency_s, seconds=latency_s + flowing_s))
     return Hedger(estimate)

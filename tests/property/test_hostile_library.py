@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from requests.adapters import BaseAdapter
 
 from backlotfs.concurrency.clock import Deadline
-from backlotfs.concurrency.interruptible_wait import Waiter
+from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.config.settings import Account, MountSettings
 from backlotfs.errors import BacklotError, ProtocolViolation
 from backlotfs.mount.stack import Stack, build_stack
@@ -148,7 +148,7 @@ def test_any_source_gives_attributes_or_an_error(found: object) -> None:
     documents["source_file_info"] = {"file_size": "-1"}
     with library(documents) as (stack, deadline):
         with pytest.raises(BacklotError) as caught:
-            stack.namespace.open("/a.mov", Waiter(deadline, lambda: False))
+            stack.namespace.open("/a.mov", InterruptibleWait(deadline, lambda: False))
         assert caught.value.errno > 0
         assert [entry.name for entry in stack.namespace.entries("/")] in (["a.mov"], [])
 
@@ -213,7 +213,7 @@ def test_a_size_that_cannot_be_is_said(size: object) -> None:
     documents: dict[str, object] = {"assets": {"items": [item]}, "streams": [entry]}
     documents["source_file_info"] = {"file_size": size}
     with library(documents) as (stack, deadline), pytest.raises(BacklotError) as caught:
-        stack.namespace.attributes("/a.mov", lambda: Waiter(deadline, lambda: False))
+        stack.namespace.attributes("/a.mov", lambda: InterruptibleWait(deadline, lambda: False))
     line = str(caught.value)
     assert "/HOSTILE1/" in line
     assert "file_size: expected a whole number from 0 to 2^53, got " in line

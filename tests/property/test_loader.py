@@ -15,13 +15,13 @@ from backlotfs.cache.block_cache import BlockCache
 from backlotfs.cache.block_key import BlockKey
 from backlotfs.cache.block_pool import BlockPool
 from backlotfs.concurrency.clock import Deadline
-from backlotfs.concurrency.interruptible_wait import Waiter
+from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.errors import BacklotError, ContentChanged, RemoteUnavailable
-from backlotfs.fetch.block_fetch import BlockTransfer
-from backlotfs.fetch.loader import BlockStore
-from backlotfs.fetch.pending_read import Demand
-from backlotfs.fetch.scheduler import FetchQueue, Transfer
-from backlotfs.source.version import SourceIdentity
+from backlotfs.fetch.block_fetch import BlockFetch
+from backlotfs.fetch.loader import BlockLoader
+from backlotfs.fetch.pending_read import PendingRead
+from backlotfs.fetch.scheduler import FetchScheduler, Transfer
+from backlotfs.source.version import SourceVersion
 from tests.unit.fakes import HeldWorkers, ManualClock, expected_bytes, identity
 from tests.unit.open_files.steps import StepFetch
 
@@ -34,16 +34,16 @@ ranges = st.tuples(st.integers(0, SIZE - 1), st.integers(1, SIZE)).map(
 sources = st.sampled_from([identity("E1", SIZE), identity("E2", SIZE)])
 
 
-class PendingQueue(FetchQueue):
+class PendingQueue(FetchScheduler):
     """Keeps transfers until the machine runs one."""
 
     def __init__(self) -> None:
         super().__init__(HeldWorkers())
-        self.pending: list[BlockTransfer] = []
+        self.pending: list[BlockFetch] = []
 
     def submit(self, transfer: Transfer, *, urgent: bool) -> None:
         """Keep it."""
-        found = cast(BlockTransfer, transfer)
+        found = cast(BlockFetch, transfer)
         assert urgent or found.ahead
         self.pending.append(found)
 
@@ -61,8 +61,8 @@ class StoreMachine(RuleBasedStateMachine):
         self.fetch.between = self._look
         self.pool = BlockPool(BUDGET, BLOCK)
         self.cache = BlockCache(keep_consumed=2)
-        self.changed: list[SourceIdentity] = []
-        self.store = BlockStore(
+        self.changed: list[SourceVersion] = []
+        self.store = BlockLoader(
             self.pool,
             self.cache,
             self.fetch,
@@ -71,8 +71,8 @@ class StoreMachine(RuleBasedStateMachine):
             ahead_budget_bytes=AHEAD,
             changed=self.changed.append,
         )
-        self.demands: list[tuple[SourceIdentity, ByteRange, Demand]] = []
-        self.running: BlockTransfer | None = None
+        self.demands: list[tuple[SourceVersion, ByteRange, PendingRead]] = []
+        self.running: BlockFetch | None = None
         #: What comes in between the pieces of the running fetch, and before how many of them.
         self.in_between: Callable[[], None] = lambda: None
         self.pieces_before = 0
@@ -86,7 +86,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.pieces_before -= 1
 
     @rule(source=sources, wanted=ranges)
-    def demand(self, source: SourceIdentity, wanted: ByteRange) -> None:
+    def demand(self, source: SourceVersion, wanted: ByteRange) -> None:
         """A reader comes; what is cached must be right at once."""
         under_way = self._under_way()
         demand = self.store.demand(source, wanted)
@@ -101,7 +101,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(source=sources, ahead=ranges, request=st.integers(1, 60), wanted=st.booleans())
     def prefetch(
-        self, source: SourceIdentity, ahead: ByteRange, request: int, wanted: bool
+        self, source: SourceVersion, ahead: ByteRange, request: int, wanted: bool
     ) -> None:
         """Read-ahead, perhaps of a handle that is closed before it runs."""
         self.store.prefetch(source, ahead, request, lambda _missing: wanted)
@@ -120,7 +120,7 @@ class StoreMachine(RuleBasedStateMachine):
         which: int,
         pieces: int,
         error: type[Exception] | None,
-        source: SourceIdentity,
+        source: SourceVersion,
         meanwhile: ByteRange,
         moment: int,
     ) -> None:
@@ -145,7 +145,7 @@ class StoreMachine(RuleBasedStateMachine):
                 self.demands.append((source, wanted, demand))
                 continue
             # a read-ahead that failed is fetched anew: let that finish
-            patience = Waiter(Deadline.never(ManualClock()), self._run_everything)
+            patience = InterruptibleWait(Deadline.never(ManualClock()), self._run_everything)
             try:
                 found = demand.result(patience)
             except BacklotError as error:
@@ -191,10 +191,10 @@ class StoreMachine(RuleBasedStateMachine):
             self.queue.pending.pop().run()
         return False
 
-    def _transfers(self) -> list[BlockTransfer]:
+    def _transfers(self) -> list[BlockFetch]:
         return self.queue.pending + ([self.running] if self.running is not None else [])
 
-    def _outstanding(self, transfer: BlockTransfer) -> list[BlockKey]:
+    def _outstanding(self, transfer: BlockFetch) -> list[BlockKey]:
         return [transfer.key(number) for number in transfer.left]
 
     def _under_way(self) -> set[BlockKey]:

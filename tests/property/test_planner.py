@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from backlotfs.byterange import ByteRange
 from backlotfs.prefetch.planner import CURSORS, IDLE_S, PlanLimits, ReadPlanner
-from backlotfs.prefetch.window import MAX_REQUEST_BYTES, LineNeed
+from backlotfs.prefetch.window import MAX_REQUEST_BYTES, WindowTarget
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 BLOCK = 64 * KIB
@@ -26,7 +26,7 @@ steps = st.lists(
     ),
     max_size=60,
 )
-needs = st.builds(LineNeed, st.integers(0, 300 * MIB), st.sampled_from([2 * MIB, 8 * MIB]))
+needs = st.builds(WindowTarget, st.integers(0, 300 * MIB), st.sampled_from([2 * MIB, 8 * MIB]))
 
 
 def planner(size: int, cap: int) -> ReadPlanner:
@@ -38,7 +38,7 @@ def planner(size: int, cap: int) -> ReadPlanner:
 def test_inside_the_file_and_under_the_cap(
     size: int,
     cap: int,
-    need: LineNeed,
+    need: WindowTarget,
     steps: list[tuple[int | None, int, bool, int, float]],
 ) -> None:
     """Whatever is read, in whatever order, by whomever; and what is planned is wanted."""

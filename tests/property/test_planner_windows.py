@@ -10,8 +10,8 @@ from backlotfs.prefetch.window import (
     MAX_REQUEST_BYTES,
     MIN_GROWN_REQUEST_BYTES,
     fair_cap,
-    line_need,
-    pace_need,
+    window_target,
+    paced_window,
     power_of_two,
 )
 from backlotfs.source.host_stats import HostStats
@@ -39,8 +39,8 @@ def test_shares_stay_within_the_budget_and_use_it(needs: list[int], budget: int)
 @given(line=figures, factor=st.floats(1, 1000))
 def test_a_better_line_needs_no_less(line: HostStats, factor: float) -> None:
     """More throughput: more in flight; and within limits, whatever the figures."""
-    need = line_need(line)
-    more = line_need(line._replace(total_bytes_per_s=line.total_bytes_per_s * factor))
+    need = window_target(line)
+    more = window_target(line._replace(total_bytes_per_s=line.total_bytes_per_s * factor))
     assert more.window_bytes >= need.window_bytes
     assert MIN_GROWN_REQUEST_BYTES <= need.request_bytes <= MAX_REQUEST_BYTES
     assert need.window_bytes <= (MAX_IN_FLIGHT + 1) * need.request_bytes
@@ -50,7 +50,7 @@ def test_a_better_line_needs_no_less(line: HostStats, factor: float) -> None:
 @given(line=figures)
 def test_a_window_carries_more_than_the_line_did(line: HostStats) -> None:
     """Otherwise what was achieved at first would be all that is ever tried."""
-    need = line_need(line)
+    need = window_target(line)
     takes = line.latency_s + need.request_bytes / line.connection_bytes_per_s
     in_flight = need.window_bytes // need.request_bytes - 1
     carried = in_flight * need.request_bytes / takes
@@ -60,4 +60,4 @@ def test_a_window_carries_more_than_the_line_did(line: HostStats) -> None:
 @given(rate=st.floats(0, 1e10), latency=st.floats(0, 10))
 def test_a_pace_is_covered_for_a_hiccup(rate: float, latency: float) -> None:
     """At least half a second and a round trip of it."""
-    assert pace_need(rate, latency) + 1 >= rate * (0.5 + latency)
+    assert paced_window(rate, latency) + 1 >= rate * (0.5 + latency)

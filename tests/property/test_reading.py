@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from backlotfs.byterange import ByteRange
 from backlotfs.concurrency import interruptible_wait
 from backlotfs.concurrency.clock import Deadline
-from backlotfs.concurrency.interruptible_wait import Waiter
+from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.errors import RemoteUnavailable
 from backlotfs.open_files.reader import SourceReader
 from backlotfs.prefetch import registry
@@ -57,7 +57,7 @@ def test_reads_are_slices(data: st.DataObject, case: FileCase, failing: list[int
         )
         handles = [stack.reader.open(source).fh for _ in range(2)]
         for wanted in data.draw(st.lists(reads(case.size), max_size=12)):
-            waiter = Waiter(Deadline.never(ManualClock()), while_waiting)
+            waiter = InterruptibleWait(Deadline.never(ManualClock()), while_waiting)
             expected = expected_bytes(source, wanted.clamped(case.size))
             fh = data.draw(st.sampled_from(handles))
             try:
@@ -69,7 +69,7 @@ def test_reads_are_slices(data: st.DataObject, case: FileCase, failing: list[int
         workers.run_all()
         assert stack.store.ahead_bytes == 0
         for fh in handles:
-            whole = Waiter(Deadline.never(ManualClock()), workers.run_meanwhile)
+            whole = InterruptibleWait(Deadline.never(ManualClock()), workers.run_meanwhile)
             assert stack.reader.read(fh, 0, case.size, whole) == expected_bytes(
                 source, ByteRange(0, case.size)
             )

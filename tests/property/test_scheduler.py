@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backlotfs.byterange import ByteRange
-from backlotfs.fetch.scheduler import STILL_S, URGENT_EXTRA, FetchQueue, LineWidth
+from backlotfs.fetch.scheduler import STILL_S, URGENT_EXTRA, FetchScheduler, LineWidth
 from tests.unit.fakes import HeldWorkers, ManualClock
 
 SOURCES = 5
@@ -39,7 +39,7 @@ class Harness:
         self.lines = [Width(width) for width in widths]
         self.workers = HeldWorkers()
         self.clock = ManualClock()
-        self.queue = FetchQueue(self.workers, self, self.clock, places=PLACES)
+        self.queue = FetchScheduler(self.workers, self, self.clock, places=PLACES)
         self.pieces: list[Piece] = []
 
     def line(self, embed_code: str) -> LineWidth:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backlotfs.api.records import Asset
-from backlotfs.concurrency.interruptible_wait import Waiter
+from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.namespace.name_modes import NameMode, assign, key
 from backlotfs.namespace.naming import MAX_NAME_BYTES
 from backlotfs.namespace.sidecars import NamespaceWithSidecars
@@ -25,7 +25,7 @@ class Recorded(Around):
         return asset(embed_code, title="é" * len(embed_code))
 
 
-def impatient() -> Waiter:
+def impatient() -> InterruptibleWait:
     """No sidecar waits."""
     raise AssertionError("nothing to wait for")
 

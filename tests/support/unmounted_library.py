@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from backlotfs.concurrency.clock import Deadline
-from backlotfs.concurrency.interruptible_wait import Waiter
+from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.config.settings import Account, MountSettings
 from backlotfs.emulator import EmulatedAsset, Emulator
 from backlotfs.mount.stack import build_stack
@@ -65,10 +65,10 @@ class UnmountedLibrary:
         self.stack.close()
         self._cache.cleanup()
 
-    def waiter(self, interrupted: Callable[[], bool] = lambda: False) -> Waiter:
+    def waiter(self, interrupted: Callable[[], bool] = lambda: False) -> InterruptibleWait:
         """The patience of one operation."""
         deadline = Deadline(self.patience_s, self.clock)
-        return Waiter(deadline, interrupted, self.stack.probes.is_queued)
+        return InterruptibleWait(deadline, interrupted, self.stack.probes.is_queued)
 
     def names(self) -> list[str]:
         """The listing of the root."""

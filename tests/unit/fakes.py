@@ -10,10 +10,10 @@ from backlotfs.api.records import Asset
 from backlotfs.byterange import ByteRange
 from backlotfs.catalog.db.rows import AssetRow
 from backlotfs.concurrency.clock import Deadline, SystemClock
-from backlotfs.concurrency.interruptible_wait import Waiter
+from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.concurrency.workers import Workers
-from backlotfs.source.range_reader import Landing
-from backlotfs.source.version import SourceIdentity
+from backlotfs.source.range_reader import BufferSink
+from backlotfs.source.version import SourceVersion
 from tests.unit.api.manual_clock import ManualClock as ManualClock
 
 #: More than any step of a test takes; a gate that is not opened by then fails the test.
@@ -43,19 +43,19 @@ def identity(
     *,
     etag: str | None = '"v1"',
     last_modified: str | None = LAST_MODIFIED,
-) -> SourceIdentity:
+) -> SourceVersion:
     """One version of a source."""
-    return SourceIdentity(embed_code, size, etag, last_modified)
+    return SourceVersion(embed_code, size, etag, last_modified)
 
 
-def expected_bytes(source: SourceIdentity, wanted: ByteRange) -> bytes:
+def expected_bytes(source: SourceVersion, wanted: ByteRange) -> bytes:
     """What a source holds there: bytes that prove their offset and their version."""
     version = sum(source.validator.encode())
     return bytes((at ^ (at >> 8) ^ version) & 0xFF for at in range(wanted.start, wanted.stop))
 
 
 def fetch_at_once(
-    identity: SourceIdentity, wanted: ByteRange, landing: Landing, deadline: Deadline
+    identity: SourceVersion, wanted: ByteRange, landing: BufferSink, deadline: Deadline
 ) -> None:
     """A `fetch.block_fetch.Fetch` that needs no network."""
     reached = wanted.start
@@ -64,7 +64,7 @@ def fetch_at_once(
         landing.landed()
 
 
-def land(source: SourceIdentity, reached: int, views: Sequence[memoryview]) -> int:
+def land(source: SourceVersion, reached: int, views: Sequence[memoryview]) -> int:
     """Fill ``views`` with what the source holds from ``reached`` on; where they end."""
     for view in views:
         view[:] = expected_bytes(source, ByteRange(reached, reached + len(view)))
@@ -72,9 +72,9 @@ def land(source: SourceIdentity, reached: int, views: Sequence[memoryview]) -> i
     return reached
 
 
-def waiter(seconds: float = PATIENCE_S) -> Waiter:
+def waiter(seconds: float = PATIENCE_S) -> InterruptibleWait:
     """The patience of an operation that nobody interrupts."""
-    return Waiter(Deadline(seconds, SystemClock()), lambda: False)
+    return InterruptibleWait(Deadline(seconds, SystemClock()), lambda: False)
 
 
 class InlineWorkers(Workers):
@@ -103,7 +103,7 @@ class HeldWorkers(Workers):
             self.jobs.popleft()()
 
     def run_meanwhile(self) -> bool:
-        """For a `Waiter` to look at: everything held is run while it waits; never interrupted."""
+        """For a `InterruptibleWait` to look at: everything held is run while it waits; never interrupted."""
         self.run_all()
         return False
 
@@ -120,9 +120,9 @@ class GatedFetch:
 
     def __call__(
         self,
-        identity: SourceIdentity,
+        identity: SourceVersion,
         wanted: ByteRange,
-        landing: Landing,
+        landing: BufferSink,
         deadline: Deadline,
     ) -> None:
         landing.room()  # as the range fetcher does: raises when nobody wants it any more

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from backlotfs.cache.block_key import BlockKey
-from backlotfs.cache.disk.key_hash import SourceTag, source_tag
+from backlotfs.cache.disk.key_hash import KeyHash, source_tag
 from backlotfs.cache.disk.slab_files import SlabFiles
 from backlotfs.cache.disk.slot_table import Row
 from backlotfs.log import events
@@ -27,7 +27,7 @@ _LONGEST_RUN = 64
 
 class _Hit(NamedTuple):
     at: int
-    tag: SourceTag
+    tag: KeyHash
     number: int
     slot: int
     row: Row

@@ -13,7 +13,7 @@ _MASK = 2**64 - 1
 _SPREAD = 0x9E3779B97F4A7C15
 
 
-class SourceTag(NamedTuple):
+class KeyHash(NamedTuple):
     """One version of one source.
 
     :ivar embed: 32 bits of the embed code, never 0.
@@ -39,12 +39,12 @@ def embed_tag(embed_code: str) -> int:
 
 
 @lru_cache(maxsize=4096)
-def source_tag(embed_code: str, validator: str) -> SourceTag:
+def source_tag(embed_code: str, validator: str) -> KeyHash:
     """The tag of one version; any thread may call it."""
     embed = embed_tag(embed_code)
     version = _digest(f"{embed_code}\0{validator}")
     word = int.from_bytes(version[:4], "little") << 32 | embed
-    return SourceTag(embed, word, int.from_bytes(version[4:12], "little"))
+    return KeyHash(embed, word, int.from_bytes(version[4:12], "little"))
 
 
 def _digest(text: str) -> bytes:

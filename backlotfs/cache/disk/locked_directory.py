@@ -14,7 +14,7 @@ _FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
-class ClaimedFolder:
+class LockedDirectory:
     """A folder that is ours until `close`. Its files are opened through it; not thread-safe."""
 
     def __init__(self, path: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 from backlotfs.cache.disk.key_hash import source_tag
-from backlotfs.cache.disk.locked_directory import ClaimedFolder
+from backlotfs.cache.disk.locked_directory import LockedDirectory
 
 #: Its name in the folder.
 PINS_FILE = "pins"
@@ -32,10 +32,10 @@ class Pin(NamedTuple):
         return int(digits) if digits.isascii() and digits.isdecimal() else 0
 
 
-class PinBook:
+class PinFile:
     """The pins and their file. Thread-safe."""
 
-    def __init__(self, folder: ClaimedFolder) -> None:
+    def __init__(self, folder: LockedDirectory) -> None:
         """Read what was saved; none where it cannot be understood."""
         self._folder = folder
         self._lock = threading.Lock()

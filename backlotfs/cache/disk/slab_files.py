@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from xxhash import xxh3_64_intdigest
 
-from backlotfs.cache.disk.locked_directory import ClaimedFolder
+from backlotfs.cache.disk.locked_directory import LockedDirectory
 from backlotfs.cache.disk.slot_table import MOST_SLOTS, ROW_BYTES, SlotTable
 from backlotfs.errors import CacheUnusable
 
@@ -53,7 +53,7 @@ class SlabFiles:
     """
 
     def __init__(
-        self, folder: ClaimedFolder, budget_bytes: int, block_bytes: int, pinned: set[int]
+        self, folder: LockedDirectory, budget_bytes: int, block_bytes: int, pinned: set[int]
     ) -> None:
         """Open them, or begin anew where they are of another format.
 

@@ -19,8 +19,8 @@ from backlotfs.cache.block_key import BlockKey
 from backlotfs.cache.disk.block_reader import BlockReader
 from backlotfs.cache.disk.block_writer import BlockWriter
 from backlotfs.cache.disk.key_hash import embed_tag, source_tag
-from backlotfs.cache.disk.locked_directory import ClaimedFolder
-from backlotfs.cache.disk.pin_file import PINS_FILE, Pin, PinBook
+from backlotfs.cache.disk.locked_directory import LockedDirectory
+from backlotfs.cache.disk.pin_file import PINS_FILE, Pin, PinFile
 from backlotfs.cache.disk.slab_files import SlabFiles, budget_of
 from backlotfs.cache.disk.write_queue import PendingBlock, WriteQueue
 from backlotfs.concurrency.clock import Clock
@@ -90,9 +90,9 @@ class DiskTier:
         self.budget_bytes = budget_bytes
         self._turned_away = 0
         self._block_bytes = block_bytes
-        self._folder = ClaimedFolder(folder)
+        self._folder = LockedDirectory(folder)
         try:
-            self._pins = PinBook(self._folder)
+            self._pins = PinFile(self._folder)
             pinned = {pin.word for pin in self._pins.all()}
             self._files = SlabFiles(self._folder, budget_bytes, block_bytes, pinned)
         except OSError as error:

@@ -34,7 +34,7 @@ class Caption(NamedTuple):
     mtime_s: int
 
 
-class Unasked(NamedTuple):
+class PendingCaption(NamedTuple):
     """An asset to ask for its captions, and where to go on after it."""
 
     id: int
@@ -75,8 +75,8 @@ class StoredCaptions:
         return self._connections.read(work)
 
     def unasked(
-        self, limit: int, types: Sequence[str], after: Unasked | None = None
-    ) -> list[Unasked]:
+        self, limit: int, types: Sequence[str], after: PendingCaption | None = None
+    ) -> list[PendingCaption]:
         """Assets never asked, or touched since; newest first. Not those without a source.
 
         :param types: of these asset types only; empty for all.
@@ -86,7 +86,7 @@ class StoredCaptions:
         later = "" if after is None else " AND (a.created_at_s, a.id) < (?, ?)"
         where = () if after is None else (after.created_at_s, after.id)
 
-        def work(db: sqlite3.Connection) -> list[Unasked]:
+        def work(db: sqlite3.Connection) -> list[PendingCaption]:
             found = db.execute(
                 "SELECT a.id, a.embed_code, a.created_at_s, a.updated_at_s FROM asset a"
                 " LEFT JOIN caption c ON c.asset_id = a.id"
@@ -94,11 +94,11 @@ class StoredCaptions:
                 f"{kinds}{later} ORDER BY a.created_at_s DESC, a.id DESC LIMIT ?",
                 (*types, *where, limit),
             )
-            return [Unasked(*row) for row in found]
+            return [PendingCaption(*row) for row in found]
 
         return self._connections.read(work)
 
-    def save(self, asked: Unasked, kind: str | None, body: bytes = b"") -> None:
+    def save(self, asked: PendingCaption, kind: str | None, body: bytes = b"") -> None:
         """What an asset was found to have; nothing if it has left the library.
 
         :param kind: None when it has no captions.

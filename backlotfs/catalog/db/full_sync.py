@@ -12,7 +12,7 @@ from backlotfs.catalog.db.rows import EmptyWalkDoubted, WalkCursor, WalkLost, Wa
 from backlotfs.concurrency.clock import Clock
 
 
-class Walk:
+class FullSync:
     """One thread walks at a time, in one mount (a lease); behind `store.CatalogStore.walk_add` …"""
 
     def __init__(

@@ -27,7 +27,7 @@ from backlotfs.catalog.db import labels as label_rows
 from backlotfs.catalog.db import names as name_rows
 from backlotfs.catalog.db.captions import StoredCaptions
 from backlotfs.catalog.db.connection import Connections
-from backlotfs.catalog.db.full_sync import Walk
+from backlotfs.catalog.db.full_sync import FullSync
 from backlotfs.catalog.db.rows import (
     AssetRow,
     CatalogLost,
@@ -68,7 +68,7 @@ class CatalogStore:
         self._clock = clock
         self._inode_of = inode_of
         self._connections = Connections(directory, LibraryIdentity.of(api_url, account), clock)
-        self._walk = Walk(self._connections, clock, inode_of)
+        self._walk = FullSync(self._connections, clock, inode_of)
         self.captions = StoredCaptions(self._connections)
 
     @property

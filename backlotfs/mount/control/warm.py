@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from backlotfs.concurrency.clock import Deadline, SystemClock
-from backlotfs.concurrency.interruptible_wait import Waiter
+from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.errors import ContentChanged, Interrupted
 from backlotfs.mount.control.server import Handler
 from backlotfs.mount.stack import Stack
 from backlotfs.namespace.path_lookup import codes_below
-from backlotfs.source.version import SourceIdentity
+from backlotfs.source.version import SourceVersion
 
 #: One step ends within this; the command waits a little longer.
 STEP_S = 60.0
@@ -66,11 +66,11 @@ def warm_handlers(stack: Stack) -> Mapping[str, Handler]:
     return {"held": or_waiting(held), "warm": or_waiting(warm)}
 
 
-def _identity(stack: Stack, request: dict[str, Any], waiter: Waiter) -> SourceIdentity:
+def _identity(stack: Stack, request: dict[str, Any], waiter: InterruptibleWait) -> SourceVersion:
     return stack.namespace.open(str(request["path"]), waiter).identity
 
 
-def _waiter(stack: Stack, request: dict[str, Any]) -> Waiter:
+def _waiter(stack: Stack, request: dict[str, Any]) -> InterruptibleWait:
     """Waits for a step, but for an API credit no longer than `CREDIT_LOOK_S`."""
     clock = SystemClock()
     codes = codes_below(stack.namespace.root, str(request["path"]))
@@ -80,4 +80,4 @@ def _waiter(stack: Stack, request: dict[str, Any]) -> Waiter:
         late = clock.monotonic() >= until_s
         return late and any(stack.probes.is_queued(code) for code in codes)
 
-    return Waiter(Deadline(STEP_S, clock), waits_for_credit)
+    return InterruptibleWait(Deadline(STEP_S, clock), waits_for_credit)

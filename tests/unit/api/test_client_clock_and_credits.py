@@ -11,12 +11,12 @@ from requests import ConnectTimeout
 from backlotfs.errors import (
     ClockSkewed,
     CredentialsRefused,
-    HostResting,
+    CircuitOpen,
     HostUnreachable,
     RateLimited,
 )
 from backlotfs.http.backoff import RetryPolicy
-from backlotfs.http.circuit_breaker import LIMIT, REST_S
+from backlotfs.http.circuit_breaker import LIMIT, RETRY_INTERVAL_S
 from tests.unit.api.scripted import GOOD, E, ask, refused, reply, said, scripted
 
 
@@ -141,10 +141,10 @@ def test_a_host_that_was_down_is_asked_again() -> None:
             ask(rig)
     left = rig.limiter.status().credits_left
     for _ in range(50):
-        with pytest.raises(HostResting):
+        with pytest.raises(CircuitOpen):
             ask(rig)
     assert rig.limiter.status().credits_left == left
-    rig.clock.advance(REST_S)
+    rig.clock.advance(RETRY_INTERVAL_S)
     rig.adapter.steps.append(GOOD)
     assert ask(rig) == E
 

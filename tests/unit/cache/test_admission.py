@@ -13,10 +13,10 @@ from backlotfs.cache.admission import (
     DISK_BYTES_S,
     NEAR_BYTES_S,
     NEAR_S,
-    OPINION_S,
+    DECISION_TTL_S,
     PATIENCE_S,
     REMEMBERED,
-    DiskShelf,
+    DiskAdmission,
 )
 from backlotfs.cache.block_key import BlockKey
 from backlotfs.source.host_stats import HostStats
@@ -72,7 +72,7 @@ class Lines:
         return self.of.get(embed_code)
 
 
-def put(shelf: DiskShelf, tier: Tier, *keys: BlockKey) -> list[BlockKey]:
+def put(shelf: DiskAdmission, tier: Tier, *keys: BlockKey) -> list[BlockKey]:
     """Offer these blocks; which of them the tier was given."""
     before = len(tier.put_keys)
     for wanted in keys:
@@ -82,7 +82,7 @@ def put(shelf: DiskShelf, tier: Tier, *keys: BlockKey) -> list[BlockKey]:
 
 def test_what_it_has_is_what_the_tier_has() -> None:
     """In their order; a block of no byte is there too."""
-    shelf = DiskShelf(Tier(), ManualClock(), None)
+    shelf = DiskAdmission(Tier(), ManualClock(), None)
     keys = [key(3), key(0), key(1), key(2)]
     assert shelf.missing(keys) == [key(3), key(1)]
     views = [memoryview(bytearray(size)) for size in (4, 0, 4, 4)]
@@ -92,7 +92,7 @@ def test_what_it_has_is_what_the_tier_has() -> None:
 def test_who_has_given_a_size_keeps_all() -> None:
     """Whatever the line, and with patience where the disk is slower than it."""
     tier = Tier()
-    shelf = DiskShelf(tier, ManualClock(), None)
+    shelf = DiskAdmission(tier, ManualClock(), None)
     assert put(shelf, tier, key(0), key(1)) == [key(0), key(1)]
     assert tier.waits_s == [PATIENCE_S] * 2
 
@@ -101,7 +101,7 @@ def test_who_has_given_a_size_keeps_all() -> None:
 def test_a_version_that_only_its_size_tells_from_the_next_is_never_kept(asked: bool) -> None:
     """After a restart nobody could say whether it is still the same."""
     tier = Tier()
-    shelf = DiskShelf(tier, ManualClock(), None if asked else Lines().figures)
+    shelf = DiskAdmission(tier, ManualClock(), None if asked else Lines().figures)
     anonymous = key(0, validator="/9")
     assert put(shelf, tier, anonymous, key(0)) == [key(0)]
 
@@ -124,7 +124,7 @@ def test_what_comes_as_fast_as_from_a_disk_is_not_written(
     """And what is, without waiting: nobody has asked for it."""
     tier, lines = Tier(), Lines()
     lines.of["E1"] = line
-    shelf = DiskShelf(tier, ManualClock(), lines.figures)
+    shelf = DiskAdmission(tier, ManualClock(), lines.figures)
     assert put(shelf, tier, key(0)) == ([key(0)] if kept else [])
     assert tier.waits_s == [0.0] * kept
 
@@ -134,7 +134,7 @@ def test_what_comes_as_fast_as_from_a_disk_is_not_written(
         st.tuples(
             st.sampled_from(["E1", "E2", "E3"]),
             st.sampled_from([None, SLOW, FAST, NEAR]),
-            st.floats(0.0, 3 * OPINION_S),
+            st.floats(0.0, 3 * DECISION_TTL_S),
         ),
         max_size=40,
     )
@@ -142,7 +142,7 @@ def test_what_comes_as_fast_as_from_a_disk_is_not_written(
 def test_an_opinion_holds_for_a_moment(steps: list[tuple[str, HostStats | None, float]]) -> None:
     """Of each source its own, as a model of it says: asked again only when its time is over."""
     tier, lines, clock = Tier(), Lines(), ManualClock()
-    shelf = DiskShelf(tier, clock, lines.figures)
+    shelf = DiskAdmission(tier, clock, lines.figures)
     opinions: dict[str, tuple[float, bool]] = {}
     asked = 0
     for number, (code, line, later_s) in enumerate(steps):
@@ -152,7 +152,7 @@ def test_an_opinion_holds_for_a_moment(steps: list[tuple[str, HostStats | None, 
         if clock.monotonic() >= until_s:
             asked += 1
             kept = line in (None, SLOW)
-            opinions[code] = (clock.monotonic() + OPINION_S, kept)
+            opinions[code] = (clock.monotonic() + DECISION_TTL_S, kept)
         wanted = key(number, code)
         assert put(shelf, tier, wanted) == ([wanted] if kept else [])
         assert lines.asked == asked
@@ -161,7 +161,7 @@ def test_an_opinion_holds_for_a_moment(steps: list[tuple[str, HostStats | None, 
 def test_opinions_of_many_sources_are_bounded() -> None:
     """Beyond so many they are formed anew; of those that come after, none is lost."""
     tier, lines = Tier(), Lines()
-    shelf: Any = DiskShelf(tier, ManualClock(), lines.figures)
+    shelf: Any = DiskAdmission(tier, ManualClock(), lines.figures)
     for number in range(3 * REMEMBERED):
         put(shelf, tier, key(0, f"E{number}"))
         assert len(shelf._opinions) <= REMEMBERED

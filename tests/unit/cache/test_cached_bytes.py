@@ -9,13 +9,13 @@ import pytest
 from backlotfs.cache.block_cache import BlockCache
 from backlotfs.cache.block_key import BlockKey
 from backlotfs.cache.block_pool import BlockPool
-from backlotfs.cache.cached_bytes import HeldBlocks
-from backlotfs.source.version import SourceIdentity
+from backlotfs.cache.cached_bytes import CachedBytes
+from backlotfs.source.version import SourceVersion
 from tests.unit.cache.disk_blocks import BLOCK, block_of, tier_at
 
 #: Three blocks, the last of 10 bytes.
-SOURCE = SourceIdentity("E1", 2 * BLOCK + 10, '"v1"', None)
-OTHER = SourceIdentity("E1", 2 * BLOCK + 10, '"v2"', None)
+SOURCE = SourceVersion("E1", 2 * BLOCK + 10, '"v1"', None)
+OTHER = SourceVersion("E1", 2 * BLOCK + 10, '"v2"', None)
 
 
 def key(number: int) -> BlockKey:
@@ -55,15 +55,15 @@ def test_bytes(
         for number in disk:
             tier.put(key(number), block_of(key(number), BLOCK if number < 2 else 10))
         tier.drain()
-        held = HeldBlocks(cache_of(*memory), tier, BLOCK)
+        held = CachedBytes(cache_of(*memory), tier, BLOCK)
         assert held.bytes_of(SOURCE) == expected
         assert held.bytes_of(OTHER) == 0
     if not disk:
-        assert HeldBlocks(cache_of(*memory), None, BLOCK).bytes_of(SOURCE) == expected
+        assert CachedBytes(cache_of(*memory), None, BLOCK).bytes_of(SOURCE) == expected
 
 
 def test_an_empty_source(tmp_path: Path) -> None:
     """Has nothing to hold."""
-    empty = SourceIdentity("E1", 0, '"v1"', None)
+    empty = SourceVersion("E1", 0, '"v1"', None)
     with tier_at(tmp_path / "t") as tier:
-        assert HeldBlocks(cache_of(), tier, BLOCK).bytes_of(empty) == 0
+        assert CachedBytes(cache_of(), tier, BLOCK).bytes_of(empty) == 0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backlotfs.cache.disk.locked_directory import ClaimedFolder
+from backlotfs.cache.disk.locked_directory import LockedDirectory
 from backlotfs.cache.disk.pin_file import Pin
 from backlotfs.cache.pins import Pins, PinsFull
 from backlotfs.config.settings import Quota
@@ -119,7 +119,7 @@ def test_pins_that_cannot_be_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             raise OSError(28, "No space left on device")
 
         with monkeypatch.context() as failing:
-            failing.setattr(ClaimedFolder, "replace", full)
+            failing.setattr(LockedDirectory, "replace", full)
             with pytest.raises(CacheUnusable, match="nothing was pinned"):
                 pins.add([FIRST])
             with pytest.raises(CacheUnusable, match=r"nothing was unpinned: .* and unpin again"):
@@ -128,7 +128,7 @@ def test_pins_that_cannot_be_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert pins.remove(["E2"]) == [SECOND]
         pins.add([THIRD])
         with monkeypatch.context() as failing:
-            failing.setattr(ClaimedFolder, "replace", full)
+            failing.setattr(LockedDirectory, "replace", full)
             assert pins.remove(["E3"], drop=True) == [THIRD]
         assert pins.all() == tier.pins() == []
 

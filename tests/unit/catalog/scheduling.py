@@ -11,11 +11,11 @@ from backlotfs.api.rate_limiter import ApiRateLimiter, Priority, Turn
 from backlotfs.api.rate_status import RateStatus
 from backlotfs.catalog.db.rows import AssetRow
 from backlotfs.catalog.probe_scheduler import PROBE_THREADS, ProbeScheduler
-from backlotfs.catalog.versions import SourceBook
+from backlotfs.catalog.versions import SourceVersionCache
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.concurrency.workers import Workers
 from backlotfs.errors import RateLimited
-from backlotfs.source.version import SourceIdentity
+from backlotfs.source.version import SourceVersion
 from tests.unit.fakes import HeldWorkers, ManualClock, identity, row
 from tests.unit.rate_limiter.model_server import ModelServer
 
@@ -59,7 +59,7 @@ class Schedule:
             credit_wait_s=credit_wait_s,
             wait=self._wait,
         )
-        self.book = SourceBook(
+        self.book = SourceVersionCache(
             self.clock, self.rows.get, lambda _records: None, lambda _code, _now: None, settle_s=2.0
         )
         # what is learned is not written in these tests, and no thread is needed for that
@@ -116,7 +116,7 @@ class Schedule:
         if self.leased_to == owner:
             self.leased_to = None
 
-    def _probe(self, code: str, deadline: Deadline) -> SourceIdentity:
+    def _probe(self, code: str, deadline: Deadline) -> SourceVersion:
         self.probed.append(code)
         self.on_probe(code)
         return identity(code)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from backlotfs.catalog.caption_backfill import CaptionCrawl
+from backlotfs.catalog.caption_backfill import CaptionBackfill
 from backlotfs.catalog.db.rows import AssetRow
 from backlotfs.catalog.library import AssetFilter
 from backlotfs.concurrency.clock import Deadline
@@ -30,7 +30,7 @@ class Searching:
         self.hidden: set[str] = set()
         self.sizing = 0
         self.on_ask: Callable[[str], None] = lambda _code: None
-        self.crawl = CaptionCrawl(
+        self.crawl = CaptionBackfill(
             self,
             self.store,
             self,

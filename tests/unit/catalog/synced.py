@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from backlotfs.api.records import Asset, AssetPage, DeletedAsset, DeletedPage, Label
-from backlotfs.catalog.catalog import Catalog, Change
+from backlotfs.catalog.catalog import Catalog, CatalogDelta
 from backlotfs.catalog.db.store import CatalogStore
 from backlotfs.catalog.library import AssetFilter
 from backlotfs.catalog.sync import Synchronizer
@@ -111,7 +111,7 @@ class SyncedCatalog:
             ttl_s=300.0,
             admit=AssetFilter(),
         )
-        self.changes: list[Change] = []
+        self.changes: list[CatalogDelta] = []
         self.catalog.subscribe(self.changes.append)
 
     def load(self) -> None:

@@ -6,8 +6,8 @@ Else an open file could, in between, have the kernel cut the new size at its own
 from __future__ import annotations
 
 from backlotfs.catalog.db.rows import AssetRow
-from backlotfs.catalog.versions import SourceBook
-from backlotfs.source.version import SourceIdentity
+from backlotfs.catalog.versions import SourceVersionCache
+from backlotfs.source.version import SourceVersion
 from tests.unit.fakes import ManualClock, identity, probed_row, row
 
 V1, V2 = identity("E1"), identity("E1", etag='"v2"')
@@ -20,9 +20,9 @@ class Told:
     """
 
     def __init__(self, found: AssetRow) -> None:
-        self.told: list[tuple[SourceIdentity, SourceIdentity | None]] = []
+        self.told: list[tuple[SourceVersion, SourceVersion | None]] = []
         rows = {found.embed_code: found}
-        self.book = SourceBook(
+        self.book = SourceVersionCache(
             ManualClock(),
             rows.get,
             lambda _records: None,
@@ -31,7 +31,7 @@ class Told:
             superseding=self._superseding,
         )
 
-    def _superseding(self, code: str, current: SourceIdentity) -> None:
+    def _superseding(self, code: str, current: SourceVersion) -> None:
         shown = self.book.known(code)
         self.told.append((current, shown.identity if shown is not None else None))
 

@@ -10,8 +10,8 @@ from backlotfs.catalog.db.rows import AssetRow, SourceRecord, StoreUnavailable
 from backlotfs.catalog.versions import (
     FAILED_TTL_S,
     UNAVAILABLE_TTL_S,
-    KnownSource,
-    SourceBook,
+    ProbedSource,
+    SourceVersionCache,
     known_from,
 )
 from backlotfs.errors import (
@@ -22,7 +22,7 @@ from backlotfs.errors import (
     SourceGone,
     SourceMissing,
 )
-from backlotfs.source.version import SourceIdentity
+from backlotfs.source.version import SourceVersion
 from tests.unit.fakes import (
     LAST_MODIFIED,
     LAST_MODIFIED_S,
@@ -46,9 +46,9 @@ class Kept:
         self.rows = {found.embed_code: found for found in rows}
         self.saved: list[SourceRecord] = []
         self.written = threading.Event()
-        self.told: list[tuple[str, SourceIdentity | None]] = []
+        self.told: list[tuple[str, SourceVersion | None]] = []
         self.refuse: Exception | None = None
-        self.book = SourceBook(
+        self.book = SourceVersionCache(
             self.clock,
             self.rows.get,
             self._save,
@@ -62,7 +62,7 @@ class Kept:
         self.saved += records
         self.written.set()
 
-    def known(self) -> KnownSource:
+    def known(self) -> ProbedSource:
         """Of E1, which is known."""
         found = self.book.known("E1")
         assert found is not None
@@ -72,7 +72,7 @@ class Kept:
 def test_a_row_that_was_probed_before_is_known() -> None:
     """After a restart no size is asked for again."""
     kept = Kept(probed_row(), row("E2"))
-    assert kept.known() == KnownSource(V1, LAST_MODIFIED_S, verified=True)
+    assert kept.known() == ProbedSource(V1, LAST_MODIFIED_S, verified=True)
     assert kept.book.known("E2") is None
     assert kept.book.known("E3") is None
 
@@ -80,7 +80,7 @@ def test_a_row_that_was_probed_before_is_known() -> None:
 def test_the_first_probe() -> None:
     """The time is that of the source; nobody is told, since nothing changed."""
     kept = Kept(row())
-    assert kept.book.found(V1) == kept.known() == KnownSource(V1, LAST_MODIFIED_S, True)
+    assert kept.book.found(V1) == kept.known() == ProbedSource(V1, LAST_MODIFIED_S, True)
     assert not kept.told
     assert not kept.book.settling(kept.known())
 
@@ -98,7 +98,7 @@ def test_the_first_probe() -> None:
     ],
 )
 def test_modification_times(
-    before: SourceIdentity | None, after: SourceIdentity, mtime_s: int
+    before: SourceVersion | None, after: SourceVersion, mtime_s: int
 ) -> None:
     """``Last-Modified``; the record's time where there is none, or it did not move but the bytes
     did: otherwise rsync would keep the old copy."""
@@ -115,7 +115,7 @@ def test_a_time_once_shown_stays_with_its_version() -> None:
     assert kept.book.found(bare).mtime_s == 2000
     kept.rows["E1"] = row(updated_at_s=3000)
     kept.book.doubt("E1")
-    assert kept.book.found(bare) == KnownSource(bare, 2000, verified=True)
+    assert kept.book.found(bare) == ProbedSource(bare, 2000, verified=True)
 
 
 def test_a_replaced_source() -> None:
@@ -136,7 +136,7 @@ def test_doubt() -> None:
     """The size is still shown; the next open asks. Also a failure is forgotten."""
     kept = Kept(probed_row())
     kept.book.doubt("E1")
-    assert kept.known() == KnownSource(V1, LAST_MODIFIED_S, verified=False)
+    assert kept.known() == ProbedSource(V1, LAST_MODIFIED_S, verified=False)
     kept.book.failed("E1", RemoteUnavailable("down"))
     kept.book.doubt("E1")
     assert kept.book.failure("E1") is None

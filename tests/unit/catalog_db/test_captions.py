@@ -8,14 +8,14 @@ from contextlib import closing
 import pytest
 
 from backlotfs.api.records import DeletedAsset
-from backlotfs.catalog.db.captions import Caption, Unasked
+from backlotfs.catalog.db.captions import Caption, PendingCaption
 from backlotfs.catalog.db.store import CatalogStore
 from tests.unit.catalog_db.stores import OpenStore, made, missing, walk
 
 BODY = b"WEBVTT\n\n" + b"00:01.000 --> 00:02.000\nHello\n\n" * 50
 
 
-def unasked(store: CatalogStore) -> dict[str, Unasked]:
+def unasked(store: CatalogStore) -> dict[str, PendingCaption]:
     """Who is to be asked, by embed code."""
     return {asked.embed_code: asked for asked in store.captions.unasked(100, [])}
 

@@ -8,7 +8,7 @@ import pytest
 
 from backlotfs.concurrency import interruptible_wait
 from backlotfs.concurrency.clock import Deadline
-from backlotfs.concurrency.interruptible_wait import Waiter
+from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.errors import DeadlineExceeded, Interrupted, SourceGone
 from tests.unit.fakes import ManualClock, waiter
 
@@ -46,7 +46,7 @@ def test_a_timeout_of_the_call_itself_is_its_error() -> None:
 def test_interruption_ends_the_wait() -> None:
     """A caller that was killed is let go at the next look."""
     looks = iter([False, False, True])
-    one = Waiter(Deadline.never(ManualClock()), lambda: next(looks))
+    one = InterruptibleWait(Deadline.never(ManualClock()), lambda: next(looks))
     with pytest.raises(Interrupted, match="reading E1"):
         one.result(Future(), "reading E1")
     assert list(looks) == []
@@ -61,7 +61,7 @@ def test_deadline_ends_the_wait() -> None:
         return False
 
     with pytest.raises(DeadlineExceeded, match="reading E1"):
-        Waiter(Deadline(3.0, clock), look).result(Future(), "reading E1")
+        InterruptibleWait(Deadline(3.0, clock), look).result(Future(), "reading E1")
     assert clock.mono_s == 1003.0
 
 
@@ -73,7 +73,7 @@ def test_result_that_comes_between_two_looks() -> None:
         future.set_result(3)
         return False
 
-    assert Waiter(Deadline.never(ManualClock()), look).result(future, "reading") == 3
+    assert InterruptibleWait(Deadline.never(ManualClock()), look).result(future, "reading") == 3
 
 
 def test_time_in_a_queue_does_not_count() -> None:
@@ -85,18 +85,18 @@ def test_time_in_a_queue_does_not_count() -> None:
         clock.advance(1.0)
         return False
 
-    one = Waiter(Deadline(3.0, clock), look, lambda code: code == "E1" and next(looks))
+    one = InterruptibleWait(Deadline(3.0, clock), look, lambda code: code == "E1" and next(looks))
     with pytest.raises(DeadlineExceeded, match="reading E1"):
         one.result(Future(), "reading E1", "E1")
     assert clock.mono_s == 1053.0
     with pytest.raises(DeadlineExceeded):
-        Waiter(Deadline(3.0, clock), look, lambda _code: True).result(Future(), "reading")
+        InterruptibleWait(Deadline(3.0, clock), look, lambda _code: True).result(Future(), "reading")
     assert clock.mono_s == 1056.0, "what concerns no source is in no queue"
 
 
 def test_a_queue_is_left_by_an_interruption() -> None:
     """Whoever is killed in the queue is let go at the next look."""
-    one = Waiter(Deadline(3.0, ManualClock()), lambda: True, lambda _code: True)
+    one = InterruptibleWait(Deadline(3.0, ManualClock()), lambda: True, lambda _code: True)
     with pytest.raises(Interrupted):
         one.result(Future(), "reading E1", "E1")
 
@@ -110,7 +110,7 @@ def test_a_pause_is_a_wait_too() -> None:
         clock.advance(1.0)
         return killed
 
-    one = Waiter(Deadline(10.0, clock), look, persistent=True)
+    one = InterruptibleWait(Deadline(10.0, clock), look, persistent=True)
     one.pause(2.0, "reading E1")
     assert clock.mono_s == 1002.0
     killed = True

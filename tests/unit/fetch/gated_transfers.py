@@ -14,12 +14,12 @@ from backlotfs.cache.block_pool import BlockPool
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.concurrency.workers import Workers
 from backlotfs.errors import BacklotError, Interrupted
-from backlotfs.fetch.block_fetch import BlockTransfer
-from backlotfs.fetch.loader import BlockStore
-from backlotfs.fetch.pending_read import Demand
-from backlotfs.fetch.scheduler import FetchQueue
-from backlotfs.source.range_reader import Landing
-from backlotfs.source.version import SourceIdentity
+from backlotfs.fetch.block_fetch import BlockFetch
+from backlotfs.fetch.loader import BlockLoader
+from backlotfs.fetch.pending_read import PendingRead
+from backlotfs.fetch.scheduler import FetchScheduler
+from backlotfs.source.range_reader import BufferSink
+from backlotfs.source.version import SourceVersion
 from tests.unit.fakes import PATIENCE_S, ManualClock, expected_bytes, identity, waiter
 
 #: Short, so that ranges are easy to read.
@@ -33,7 +33,7 @@ LATE_S = 0.2
 class GatedGet:
     """One call of the fetch: it waits for the test before each step."""
 
-    def __init__(self, identity: SourceIdentity, wanted: ByteRange, landing: Landing) -> None:
+    def __init__(self, identity: SourceVersion, wanted: ByteRange, landing: BufferSink) -> None:
         self.wanted = wanted
         self._identity = identity
         self._landing = landing
@@ -174,16 +174,16 @@ class GatedStore:
         """``watched``: hedged by the test's call of `look` instead of the watch's thread."""
         self.clock = ManualClock()
         self.hedges = AllowedHedges()
-        self.changed: list[SourceIdentity] = []
+        self.changed: list[SourceVersion] = []
         self.pool = BlockPool(50 * BLOCK_BYTES, BLOCK_BYTES)
         self.cache = BlockCache(keep_consumed=50)
         self._workers = _WatchedWorkers()
         self._gets: queue.SimpleQueue[GatedGet] = queue.SimpleQueue()
-        self.store = BlockStore(
+        self.store = BlockLoader(
             self.pool,
             self.cache,
             self._fetch,
-            FetchQueue(self._workers),
+            FetchScheduler(self._workers),
             self.clock,
             ahead_budget_bytes=1000,
             changed=self.changed.append,
@@ -217,7 +217,7 @@ class GatedStore:
         self.clock.advance(after_s)
         self.store._watch.look(self.clock.monotonic())
 
-    def transfers(self) -> set[BlockTransfer]:
+    def transfers(self) -> set[BlockFetch]:
         """Those that are in charge of a block."""
         return set(self.store._under_way._transfers.values())
 
@@ -231,9 +231,9 @@ class GatedStore:
 
     def _fetch(
         self,
-        identity: SourceIdentity,
+        identity: SourceVersion,
         wanted: ByteRange,
-        landing: Landing,
+        landing: BufferSink,
         deadline: Deadline,  # noqa: ARG002  # as Fetch
     ) -> None:
         get = GatedGet(identity, wanted, landing)
@@ -249,7 +249,7 @@ def wanted_always(_missing: ByteRange) -> bool:
     return True
 
 
-def begin(gated: GatedStore, start: int, stop: int) -> tuple[Demand, GatedGet]:
+def begin(gated: GatedStore, start: int, stop: int) -> tuple[PendingRead, GatedGet]:
     """A read whose GET has begun."""
     demand = gated.store.demand(V1, ByteRange(start, stop))
     return demand, gated.next_get()
@@ -261,7 +261,7 @@ def ahead(gated: GatedStore, start: int, stop: int) -> GatedGet:
     return gated.next_get()
 
 
-def check(demand: Demand) -> None:
+def check(demand: PendingRead) -> None:
     """It was given the right bytes."""
     assert demand.result(waiter()) == expected_bytes(V1, demand.wanted)
 

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from backlotfs.concurrency.clock import SystemClock
-from backlotfs.fetch.block_fetch import BlockTransfer
+from backlotfs.fetch.block_fetch import BlockFetch
 from backlotfs.fetch.hedge_watch import LOOK_S, HedgeWatch, NoHedges
 from tests.unit.fakes import PATIENCE_S, identity
 from tests.unit.fetch.gated_transfers import AllowedHedges, GatedStore
@@ -15,7 +15,7 @@ from tests.unit.fetch.gated_transfers import AllowedHedges, GatedStore
 V1 = identity(size=195)
 
 
-def transfer(gated: GatedStore) -> BlockTransfer:
+def transfer(gated: GatedStore) -> BlockFetch:
     """One that is not begun."""
     return gated.store._transfer(V1, range(1), None)
 

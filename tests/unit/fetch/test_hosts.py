@@ -6,7 +6,7 @@ import pytest
 
 from backlotfs.fetch.concurrency_limit import FAR_START_WIDTH
 from backlotfs.fetch.hedging import BLIND_S, ENOUGH_SAMPLES, FLOOR_S
-from backlotfs.fetch.hosts import SourceLines
+from backlotfs.fetch.hosts import HostRegistry
 from backlotfs.source.get_record import GetRecord, Outcome
 from tests.unit.fakes import ManualClock, in_threads, join_all
 
@@ -18,7 +18,7 @@ class Known:
 
     def __init__(self) -> None:
         self.clock = ManualClock()
-        self.lines = SourceLines(self.clock)
+        self.lines = HostRegistry(self.clock)
 
     def get(
         self,
@@ -116,7 +116,7 @@ def test_a_host_that_refuses_is_not_hedged() -> None:
 
 def test_many_threads() -> None:
     """Counts come out even."""
-    lines = SourceLines(ManualClock())
+    lines = HostRegistry(ManualClock())
 
     def gets(thread: int) -> None:
         for number in range(200):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backlotfs.fetch.link_estimate import KEPT, TOTAL_HALF_LIFE_S, LineEstimate
+from backlotfs.fetch.link_estimate import KEPT, TOTAL_HALF_LIFE_S, LinkEstimate
 from backlotfs.source.get_record import GetRecord, Outcome
 from backlotfs.source.host_stats import HostStats
 
@@ -27,7 +27,7 @@ def get(
 
 def test_nothing_is_known_at_first() -> None:
     """And nothing is made up."""
-    estimate = LineEstimate()
+    estimate = LinkEstimate()
     assert estimate.first_byte_s() is None
     assert estimate.new_connection_s() is None
     assert estimate.connection_bytes_per_s() is None
@@ -37,7 +37,7 @@ def test_nothing_is_known_at_first() -> None:
 
 def test_one_get_tells_latency_and_rate() -> None:
     """The rate is that of the body: the wait for its head is latency."""
-    estimate = LineEstimate()
+    estimate = LinkEstimate()
     estimate.observe(get())
     assert estimate.first_byte_s() == 0.03
     assert estimate.connection_bytes_per_s() == pytest.approx(60 * MB)
@@ -46,7 +46,7 @@ def test_one_get_tells_latency_and_rate() -> None:
 
 def test_new_connections_are_counted_apart() -> None:
     """They stand for the others only while there are none."""
-    estimate = LineEstimate()
+    estimate = LinkEstimate()
     estimate.observe(get(0.09, new=True))
     assert estimate.first_byte_s() == 0.09
     assert estimate.latencies_known == 0
@@ -62,14 +62,14 @@ def test_new_connections_are_counted_apart() -> None:
 )
 def test_what_says_nothing_is_not_learned(record: GetRecord) -> None:
     """No answer has no latency; a refusal for load has one, but of another kind."""
-    estimate = LineEstimate()
+    estimate = LinkEstimate()
     estimate.observe(record)
     assert estimate.first_byte_s() is None
 
 
 def test_small_bodies_have_no_rate() -> None:
     """They come out of buffers."""
-    estimate = LineEstimate()
+    estimate = LinkEstimate()
     estimate.observe(get(size=128 * 1024, seconds=0.0301))
     assert estimate.connection_bytes_per_s() is None
     estimate.observe(get(seconds=0.03))  # all of it with the head: no time, no rate
@@ -78,7 +78,7 @@ def test_small_bodies_have_no_rate() -> None:
 
 def test_the_greatest_total_fades() -> None:
     """To half in the half-life; a smaller one does not lower it, a greater one counts."""
-    estimate = LineEstimate()
+    estimate = LinkEstimate()
     estimate.observe_total(400 * MB, 0.0)
     estimate.observe_total(25 * MB, 1.0)
     assert estimate.total_bytes_per_s(0.0) == pytest.approx(400 * MB)
@@ -93,7 +93,7 @@ def test_the_greatest_total_fades() -> None:
 )
 def test_quantiles_are_exact_over_the_last(latencies: list[float], share: float) -> None:
     """As if all kept samples were sorted each time."""
-    estimate = LineEstimate()
+    estimate = LinkEstimate()
     for latency in latencies:
         estimate.observe(get(latency))
     kept = sorted(latencies[-KEPT:])

@@ -6,11 +6,11 @@ import pytest
 
 from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.clock import Deadline
-from backlotfs.concurrency.interruptible_wait import Waiter
+from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.errors import BacklotError, DeadlineExceeded, Interrupted, RemoteUnavailable
 from backlotfs.fetch.block_fetch import TRANSFER_DEADLINE_S
-from backlotfs.fetch.pending_read import Demand
-from backlotfs.source.version import SourceIdentity
+from backlotfs.fetch.pending_read import PendingRead
+from backlotfs.source.version import SourceVersion
 from tests.unit.fakes import HeldWorkers, ManualClock, expected_bytes, identity, waiter
 from tests.unit.open_files.stack import ReadingStack
 from tests.unit.open_files.steps import StepFetch
@@ -37,7 +37,7 @@ class Held:
         )
         self.store = self.stack.store
 
-    def read(self, start: int, stop: int, source: SourceIdentity = V1) -> bytes:
+    def read(self, start: int, stop: int, source: SourceVersion = V1) -> bytes:
         """Run what is queued, and read."""
         demand = self.store.demand(source, ByteRange(start, stop))
         self.workers.run_all()
@@ -95,7 +95,7 @@ def test_a_block_is_kept_before_anybody_hears_of_it() -> None:
     """Whoever is woken and asks again finds it, instead of fetching it a second time."""
     held = Held()
     demand = held.store.demand(V1, ByteRange(0, 20))
-    again: list[Demand] = []
+    again: list[PendingRead] = []
     demand.then(lambda: again.append(held.store.demand(V1, ByteRange(0, 20))))
     held.workers.run_all()
     assert [one.missed for one in again] == [False]
@@ -154,7 +154,7 @@ def test_a_reader_who_joins_a_failing_read_ahead_fetches_himself() -> None:
     assert not demand.missed
     held.workers.run_all()
     # his own fetch starts when he waits, and runs when the workers do
-    patience = Waiter(Deadline.never(ManualClock()), held.workers.run_meanwhile)
+    patience = InterruptibleWait(Deadline.never(ManualClock()), held.workers.run_meanwhile)
     assert demand.result(patience) == expected_bytes(V1, ByteRange(20, 30))
     assert held.fetch.ranges == [ByteRange(0, 50), ByteRange(20, 30)]
 
@@ -181,7 +181,7 @@ def test_an_ended_transfer_does_not_end_anothers() -> None:
     """A block that landed, was evicted and is being fetched again stays under way."""
     held = Held(budget_bytes=20)
     first = held.store.demand(V1, ByteRange(0, 30))
-    again: list[Demand] = []
+    again: list[PendingRead] = []
 
     def meanwhile() -> None:
         if len(again) < 4 and held.stack.held_bytes:
@@ -203,7 +203,7 @@ def test_waiting_ends_for_the_waiter_alone() -> None:
     with pytest.raises(DeadlineExceeded):
         demand.result(waiter(0))
     with pytest.raises(Interrupted):
-        demand.result(Waiter(Deadline.never(ManualClock()), lambda: True))
+        demand.result(InterruptibleWait(Deadline.never(ManualClock()), lambda: True))
     held.workers.run_all()
     assert demand.result(waiter(0)) == expected_bytes(V1, ByteRange(0, 10))
 

@@ -16,10 +16,10 @@ from backlotfs.cache.disk.tier import DiskTier
 from backlotfs.cache.pins import Pins
 from backlotfs.config.settings import Quota
 from backlotfs.errors import BacklotError, RemoteUnavailable, SourceGone
-from backlotfs.fetch.pending_read import Demand
-from backlotfs.fetch.pin_reconciler import PinKeeper
+from backlotfs.fetch.pending_read import PendingRead
+from backlotfs.fetch.pin_reconciler import PinReconciler
 from backlotfs.fetch.warm import Warmer
-from backlotfs.source.version import SourceIdentity
+from backlotfs.source.version import SourceVersion
 from tests.support.deadlines import wait_until
 from tests.unit.cache.disk_blocks import BLOCK, keep, key, tier_at
 from tests.unit.fakes import ManualClock
@@ -34,10 +34,10 @@ class Origin:
         self.asked: list[tuple[str, range]] = []
         self.errors: dict[str, BacklotError] = {}
 
-    def demand(self, identity: SourceIdentity, wanted: ByteRange) -> Demand:
+    def demand(self, identity: SourceVersion, wanted: ByteRange) -> PendingRead:
         numbers = block_span(wanted, BLOCK)
         self.asked.append((identity.embed_code, numbers))
-        demand = Demand(wanted, BLOCK, threading.Lock(), "reading")
+        demand = PendingRead(wanted, BLOCK, threading.Lock(), "reading")
         for number in numbers:
             demand.take(number, Block(memoryview(bytes(min(BLOCK, identity.size)))))
         if identity.embed_code in self.errors:
@@ -51,14 +51,14 @@ class Kept:
     def __init__(self, tier: DiskTier) -> None:
         self.origin = Origin()
         self.tier = tier
-        self.known: dict[str, SourceIdentity] = {}
+        self.known: dict[str, SourceVersion] = {}
         self.pins = Pins(tier, Quota(size=8 * BLOCK))
         warmer = Warmer(self.origin, tier, step_bytes=2 * BLOCK)
-        self.keeper = PinKeeper(self.pins, warmer, self.known.get, ManualClock())
+        self.keeper = PinReconciler(self.pins, warmer, self.known.get, ManualClock())
 
     def source(self, code: str, blocks: int = 3, etag: str = '"v1"') -> Pin:
         """It has this version from now on."""
-        self.known[code] = SourceIdentity(code, blocks * BLOCK, etag, None)
+        self.known[code] = SourceVersion(code, blocks * BLOCK, etag, None)
         return Pin(code, self.known[code].validator)
 
     def pin(self, *codes: str) -> None:
@@ -162,7 +162,7 @@ def test_one_source_that_fails_in_a_way_nobody_thought_of(
     kept.pin("E1", "E2")
     demand = kept.origin.demand
 
-    def fail(identity: SourceIdentity, wanted: ByteRange) -> Demand:
+    def fail(identity: SourceVersion, wanted: ByteRange) -> PendingRead:
         if identity.embed_code == "E1":
             raise ZeroDivisionError
         return demand(identity, wanted)
@@ -196,7 +196,7 @@ def test_what_is_unpinned_meanwhile_is_not_fetched(kept: Kept) -> None:
     kept.pins.remove(["E1"])
     demand = kept.origin.demand
 
-    def unpin(identity: SourceIdentity, wanted: ByteRange) -> Demand:
+    def unpin(identity: SourceVersion, wanted: ByteRange) -> PendingRead:
         kept.pins.remove([identity.embed_code])
         return demand(identity, wanted)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from backlotfs.byterange import ByteRange
-from backlotfs.fetch.scheduler import PER_SOURCE, URGENT_EXTRA, FetchQueue
+from backlotfs.fetch.scheduler import PER_SOURCE, URGENT_EXTRA, FetchScheduler
 from tests.unit.fakes import HeldWorkers
 
 
@@ -27,7 +27,7 @@ class Lanes:
 
     def __init__(self) -> None:
         self.workers = HeldWorkers()
-        self.queue = FetchQueue(self.workers)
+        self.queue = FetchScheduler(self.workers)
         self.ran: list[str] = []
 
     def submit(self, name: str, *, urgent: bool = False, embed_code: str = "E1") -> Named:

@@ -7,7 +7,7 @@ from backlotfs.fetch.scheduler import (
     PROCESS_WIDTH,
     STILL_S,
     URGENT_EXTRA,
-    FetchQueue,
+    FetchScheduler,
     LineWidth,
 )
 from tests.unit.fakes import HeldWorkers, ManualClock
@@ -38,7 +38,7 @@ class Lanes:
         self.lines = {letter: Width(width) for letter, width in widths.items()}
         self.workers = HeldWorkers()
         self.clock = ManualClock()
-        self.queue = FetchQueue(self.workers, self, self.clock, places=places)
+        self.queue = FetchScheduler(self.workers, self, self.clock, places=places)
         self.begun: list[str] = []
 
     def line(self, embed_code: str) -> LineWidth:

@@ -13,15 +13,15 @@ from backlotfs.cache.block_key import BlockKey
 from backlotfs.cache.block_pool import Block
 from backlotfs.cache.disk.tier import DiskTier
 from backlotfs.concurrency.clock import Deadline
-from backlotfs.concurrency.interruptible_wait import Waiter
+from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.errors import CacheUnusable, RemoteUnavailable
-from backlotfs.fetch.pending_read import Demand
+from backlotfs.fetch.pending_read import PendingRead
 from backlotfs.fetch.warm import LOOK_BLOCKS, Warmer
-from backlotfs.source.version import SourceIdentity
+from backlotfs.source.version import SourceVersion
 from tests.unit.fakes import ManualClock
 
 BLOCK = 4096
-SOURCE = SourceIdentity("E1", 10 * BLOCK + 5, '"v1"', None)
+SOURCE = SourceVersion("E1", 10 * BLOCK + 5, '"v1"', None)
 
 
 class Origin:
@@ -33,10 +33,10 @@ class Origin:
         self.asked: list[range] = []
         self.error: RemoteUnavailable | None = None
 
-    def demand(self, identity: SourceIdentity, wanted: ByteRange) -> Demand:
+    def demand(self, identity: SourceVersion, wanted: ByteRange) -> PendingRead:
         numbers = block_span(wanted, BLOCK)
         self.asked.append(numbers)
-        demand = Demand(wanted, BLOCK, threading.Lock(), "reading E1")
+        demand = PendingRead(wanted, BLOCK, threading.Lock(), "reading E1")
         for number in numbers:
             length = min(BLOCK, identity.size - number * BLOCK)
             demand.take(number, Block(memoryview(bytes([number % 256]) * length)))
@@ -52,12 +52,12 @@ class Warming:
         self.origin = Origin()
         self.warmer = Warmer(self.origin, tier, step_bytes=4 * BLOCK)
 
-    def step(self, offset: int, source: SourceIdentity = SOURCE) -> tuple[int, int]:
+    def step(self, offset: int, source: SourceVersion = SOURCE) -> tuple[int, int]:
         """One step, as long as it may be."""
-        waiter = Waiter(Deadline(5.0, ManualClock()), lambda: False)
+        waiter = InterruptibleWait(Deadline(5.0, ManualClock()), lambda: False)
         return tuple(self.warmer.warm(source, offset, 1 << 40, waiter))  # type: ignore[return-value]  # two numbers
 
-    def all_of(self, source: SourceIdentity = SOURCE) -> int:
+    def all_of(self, source: SourceVersion = SOURCE) -> int:
         """Steps until its end; what they fetched."""
         offset, fetched = 0, 0
         while offset < source.size:
@@ -104,7 +104,7 @@ def test_what_is_held_is_not_asked_for(tier: DiskTier) -> None:
 def test_a_long_source_is_looked_through_in_stretches(tier: DiskTier) -> None:
     """No lock is held for all of it."""
     warming = Warming(tier)
-    long = SourceIdentity("E2", (LOOK_BLOCKS + 3) * BLOCK, '"v1"', None)
+    long = SourceVersion("E2", (LOOK_BLOCKS + 3) * BLOCK, '"v1"', None)
     tier.put(BlockKey("E2", long.validator, LOOK_BLOCKS + 1), bytes(BLOCK))
     tier.drain()
     assert warming.warmer.held_bytes(long) == BLOCK
@@ -112,7 +112,7 @@ def test_a_long_source_is_looked_through_in_stretches(tier: DiskTier) -> None:
 
 def test_an_empty_source_is_held(tier: DiskTier) -> None:
     """There is nothing to hold, whatever its host says of it."""
-    empty = SourceIdentity("E3", 0, None, None)
+    empty = SourceVersion("E3", 0, None, None)
     assert Warming(tier).warmer.held_bytes(empty) == 0
     assert Warming(tier).step(0, empty) == (0, 0)
 
@@ -131,7 +131,7 @@ def test_what_cannot_be_kept_is_refused(tier: DiskTier) -> None:
     with pytest.raises(CacheUnusable, match="--cache-size"):
         Warming(None).step(0)
     with pytest.raises(CacheUnusable, match="neither ETag nor Last-Modified"):
-        Warming(tier).warmer.held_bytes(SourceIdentity("E1", 5, None, None))
+        Warming(tier).warmer.held_bytes(SourceVersion("E1", 5, None, None))
     warming = Warming(tier)
     tier.close()
     with pytest.raises(CacheUnusable, match="does not take"):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from backlotfs.errors import SettingsError
 from backlotfs.http.address_policy import SourcePolicy, SourceRefused, plain_host
-from backlotfs.http.addresses import Reach, reach_of
+from backlotfs.http.addresses import AddressScope, reach_of
 
 OPEN, HERE, LAN = "93.184.216.34", "127.0.0.1", "10.1.2.3"
 LINK, CLOUD = "169.254.7.7", "169.254.169.254"
@@ -109,10 +109,10 @@ def test_nothing_inside_without_a_reason(
     """A public API and no list: exactly public addresses. Any API: never metadata or reserved."""
     policy = SourcePolicy.of("https://api.example")
     reach = reach_of(str(address))
-    assert allows(policy, host, str(address)) == (reach is Reach.PUBLIC)
+    assert allows(policy, host, str(address)) == (reach is AddressScope.PUBLIC)
     if allows(policy, host, str(address), [str(api)]):
-        assert reach not in (Reach.METADATA, Reach.RESERVED)
-        assert reach in (Reach.PUBLIC, reach_of(str(api))) or reach_of(str(api)) is Reach.LOOPBACK
+        assert reach not in (AddressScope.METADATA, AddressScope.RESERVED)
+        assert reach in (AddressScope.PUBLIC, reach_of(str(api))) or reach_of(str(api)) is AddressScope.LOOPBACK
 
 
 @given(st.text(max_size=20))

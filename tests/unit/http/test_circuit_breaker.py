@@ -6,9 +6,9 @@ import logging
 
 import pytest
 
-from backlotfs.errors import HostResting
+from backlotfs.errors import CircuitOpen
 from backlotfs.http.backoff import RetryPolicy
-from backlotfs.http.circuit_breaker import LIMIT, REST_S, Breakers
+from backlotfs.http.circuit_breaker import LIMIT, RETRY_INTERVAL_S, Breakers
 from tests.unit.api.manual_clock import ManualClock
 from tests.unit.fakes import in_threads, join_all
 
@@ -29,7 +29,7 @@ def is_asked(breakers: Breakers, host: str = HOST) -> bool:
     """Whether a connection may be tried now."""
     try:
         breakers.check(host)
-    except HostResting:
+    except CircuitOpen:
         return False
     return True
 
@@ -47,10 +47,10 @@ def test_a_host_rests_after_so_many_failures_in_a_row() -> None:
         breakers.failed(HOST, WHY)
     assert is_asked(breakers)
     breakers.failed(HOST, WHY)
-    clock.advance(0.25 * REST_S)
-    with pytest.raises(HostResting, match=f"^{WHY}; it is asked again in 0.8 s$") as caught:
+    clock.advance(0.25 * RETRY_INTERVAL_S)
+    with pytest.raises(CircuitOpen, match=f"^{WHY}; it is asked again in 0.8 s$") as caught:
         breakers.check(HOST)
-    assert caught.value.retry_after_s == pytest.approx(0.75 * REST_S)
+    assert caught.value.retry_after_s == pytest.approx(0.75 * RETRY_INTERVAL_S)
 
 
 def test_others_are_asked_meanwhile() -> None:
@@ -63,7 +63,7 @@ def test_one_caller_a_rest_is_let_through() -> None:
     clock = ManualClock()
     breakers = opened(clock)
     for outcome in (breakers.failed, lambda _host, _why: None, breakers.failed):
-        clock.advance(REST_S)
+        clock.advance(RETRY_INTERVAL_S)
         assert [is_asked(breakers) for _ in range(3)] == [True, False, False]
         outcome(HOST, WHY)
         assert not is_asked(breakers)
@@ -74,7 +74,7 @@ def test_the_first_connection_closes_it(caplog: pytest.LogCaptureFixture) -> Non
     caplog.set_level(logging.INFO)
     clock = ManualClock()
     breakers = opened(clock)
-    clock.advance(REST_S)
+    clock.advance(RETRY_INTERVAL_S)
     breakers.check(HOST)
     breakers.reached(HOST)
     assert all(is_asked(breakers) for _ in range(100))
@@ -90,7 +90,7 @@ def test_of_many_at_once_one_is_let_through() -> None:
     """Threads that wake in the same moment."""
     clock = ManualClock()
     breakers = opened(clock)
-    clock.advance(REST_S)
+    clock.advance(RETRY_INTERVAL_S)
     asked: list[bool] = []
     join_all(in_threads(16, lambda _number: asked.append(is_asked(breakers))))
     assert sum(asked) == 1

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from backlotfs.byterange import ByteRange
-from backlotfs.errors import FalseAnswer, ProtocolViolation, RemoteUnavailable
+from backlotfs.errors import InvalidRangeResponse, ProtocolViolation, RemoteUnavailable
 from backlotfs.http import pool as pool_module
 from backlotfs.http.address_policy import SourcePolicy, SourceRefused
 from backlotfs.http.content_range import check_range_answer
@@ -268,7 +268,7 @@ def test_headers_that_contradict_each_other(pool: ConnectionPool) -> None:
         assert answer.headers["content-encoding"] == "gzip, identity"
         assert answer.headers["content-range"] == "bytes 0-3/10, bytes 0-3/20"
         assert answer.headers["x-twice"] == "a"
-        with pytest.raises(FalseAnswer, match="encoding"):
+        with pytest.raises(InvalidRangeResponse, match="encoding"):
             check_range_answer(answer.status, answer.headers, WANTED)
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from backlotfs.concurrency import interruptible_wait
 from backlotfs.config.time_limits import TimeLimits
-from backlotfs.errors import DeadlineExceeded, Interrupted, NotWaiting, SourceGone
-from backlotfs.kernel.deadlines import COPY_DEADLINE_S, MOST_WAITS, Patience, Wait
+from backlotfs.errors import DeadlineExceeded, Interrupted, FastFail, SourceGone
+from backlotfs.kernel.deadlines import COPY_DEADLINE_S, MOST_WAITS, OperationDeadlines, Wait
 from tests.unit.fakes import ManualClock
 
 
@@ -29,9 +29,9 @@ class Caller:
 
     def patient(
         self, *, stat_timeout_s: float | None = None, read_timeout_s: float | None = None
-    ) -> Patience:
+    ) -> OperationDeadlines:
         """With these options."""
-        return Patience(
+        return OperationDeadlines(
             self.clock,
             self._look,
             lambda: self.pid,
@@ -86,14 +86,14 @@ def test_a_scanner_is_not_waited_for(caller: Caller) -> None:
         with pytest.raises(DeadlineExceeded):
             caller.stat(Future())
     before_s = caller.clock.monotonic()
-    with pytest.raises(NotWaiting):
+    with pytest.raises(FastFail):
         caller.stat(Future())
     assert caller.clock.monotonic() == before_s
     assert caller.stat(done(7)) == 7, "what is there needs no wait"
     caller.pid = 101
     with pytest.raises(DeadlineExceeded) as caught:
         caller.stat(Future())
-    assert not isinstance(caught.value, NotWaiting)
+    assert not isinstance(caught.value, FastFail)
 
 
 def test_an_answer_makes_good(caller: Caller) -> None:
@@ -110,7 +110,7 @@ def test_an_answer_makes_good(caller: Caller) -> None:
             continue
     with pytest.raises(DeadlineExceeded) as caught:
         caller.stat(Future())
-    assert not isinstance(caught.value, NotWaiting)
+    assert not isinstance(caught.value, FastFail)
 
 
 def test_a_killed_caller(caller: Caller) -> None:
@@ -175,7 +175,7 @@ def test_so_many_operations_wait_at_a_time(caller: Caller, monkeypatch: pytest.M
     waits = {number: Wait(1, "E2") for number in range(MOST_WAITS)}
     monkeypatch.setattr(caller.patience, "_waits", waits)
     before_s = caller.clock.monotonic()
-    with pytest.raises(NotWaiting):
+    with pytest.raises(FastFail):
         caller.stat(Future())
     assert caller.clock.monotonic() == before_s
     assert caller.stat(done(7)) == 7

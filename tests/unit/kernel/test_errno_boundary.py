@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from backlotfs import errors
-from backlotfs.errors import BacklotError, HostResting, RateLimited, RemoteUnavailable
+from backlotfs.errors import BacklotError, CircuitOpen, RateLimited, RemoteUnavailable
 from backlotfs.kernel.errno_boundary import errno_boundary
 
 SECRET = "http://o.example/a?Signature=vjbyPxybdZaNmGa"
@@ -21,7 +21,7 @@ def families() -> list[BacklotError]:
     found: list[BacklotError] = []
     for value in vars(errors).values():
         if isinstance(value, type) and issubclass(value, BacklotError):
-            more = {"retry_after_s": 1.0} if issubclass(value, (RateLimited, HostResting)) else {}
+            more = {"retry_after_s": 1.0} if issubclass(value, (RateLimited, CircuitOpen)) else {}
             found.append(value("said", **more))
     return found
 
@@ -115,5 +115,5 @@ def test_what_is_worth_a_line(
 def test_quiet_errors_are_no_news(caplog: pytest.LogCaptureFixture) -> None:
     """A process that is not waited for says so once per file: that is no warning each."""
     with caplog.at_level(logging.INFO):
-        raised(errors.NotWaiting("x"))
+        raised(errors.FastFail("x"))
     assert caplog.text == ""

@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backlotfs.errors import BadHandle, RemoteUnavailable
-from backlotfs.kernel.in_memory_files import Documents
+from backlotfs.kernel.in_memory_files import InMemoryFiles
 from tests.unit.kernel.test_operations import Adapter, Below, Info
 
 
 @given(content=st.binary(max_size=300), offset=st.integers(0, 400), size=st.integers(0, 400))
 def test_both_ways_of_reading_agree(content: bytes, offset: int, size: int) -> None:
     """With a slice of the bytes; at the end, and of an empty file, nothing."""
-    documents = Documents()
+    documents = InMemoryFiles()
     fh = documents.open("/a.json", content)
     demand = documents.begin(fh, offset, size)
     seen = b"" if demand is None else b"".join(demand.views())
@@ -26,7 +26,7 @@ def test_both_ways_of_reading_agree(content: bytes, offset: int, size: int) -> N
 
 def test_each_open_keeps_its_bytes() -> None:
     """Whatever is opened or closed beside it."""
-    documents = Documents()
+    documents = InMemoryFiles()
     old, new = documents.open("/a.json", b"old"), documents.open("/a.json", b"new")
     documents.release(new)
     assert documents.read(old, 0, 9) == b"old"
@@ -39,7 +39,7 @@ def test_each_open_keeps_its_bytes() -> None:
 
 def test_handles_of_sources_are_others() -> None:
     """They are counted from 1."""
-    documents = Documents()
+    documents = InMemoryFiles()
     assert documents.open("/a.json", b"") in documents
     assert 1 not in documents
     assert 2**40 not in documents

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import pytest
 
 from backlotfs.concurrency.clock import Deadline
-from backlotfs.concurrency.interruptible_wait import Waiter, WouldWait
+from backlotfs.concurrency.interruptible_wait import InterruptibleWait, WouldWait
 from backlotfs.errors import (
     BadHandle,
     ContentChanged,
@@ -22,14 +22,14 @@ from backlotfs.errors import (
     NotSupported,
     RemoteUnavailable,
 )
-from backlotfs.kernel.deadlines import Patience
+from backlotfs.kernel.deadlines import OperationDeadlines
 from backlotfs.kernel.device_loop import UnsettledLookups
 from backlotfs.kernel.operations import BacklotOperations
 from backlotfs.namespace.attributes import Attributes, Totals
 from backlotfs.namespace.namespace import Entry, Version
 from backlotfs.open_files.page_cache_policy import OpenMode
 from backlotfs.open_files.reader import Opened
-from backlotfs.source.version import SourceIdentity
+from backlotfs.source.version import SourceVersion
 from tests.unit.fakes import ManualClock, identity
 
 FILE = Attributes(inode=9, mode=stat.S_IFREG | 0o444, nlink=1, size=513, mtime_s=5)
@@ -59,8 +59,8 @@ class Below:
         self.released: list[int] = []
         self.sparing: list[bool] = []
         self.sized = self.made_on_demand = False
-        self.current: SourceIdentity | None = identity("A")
-        self.told: list[tuple[str, SourceIdentity | None]] = []
+        self.current: SourceVersion | None = identity("A")
+        self.told: list[tuple[str, SourceVersion | None]] = []
 
     def _check(self, path: str) -> None:
         if self.error is not None:
@@ -68,7 +68,7 @@ class Below:
         if path not in ("/", "/a.mov"):
             raise NoSuchEntry(path)
 
-    def attributes(self, path: str, patience: Callable[[], Waiter]) -> Attributes:
+    def attributes(self, path: str, patience: Callable[[], InterruptibleWait]) -> Attributes:
         self._check(path)
         if not self.sized:
             try:
@@ -91,23 +91,23 @@ class Below:
         name: str = "",
         sparing: bool = False,
     ) -> object:
-        if isinstance(path, SourceIdentity):
+        if isinstance(path, SourceVersion):
             self.sparing.append(sparing)
             return Opened(42, self.mode)
         assert isinstance(path, str)
         self._check(path)
         return Version(identity("A"), settling=False)
 
-    def source(self, embed_code: str) -> SourceIdentity | None:
+    def source(self, embed_code: str) -> SourceVersion | None:
         return self.current
 
-    def source_changed(self, embed_code: str, current: SourceIdentity | None) -> None:
+    def source_changed(self, embed_code: str, current: SourceVersion | None) -> None:
         self.told.append((embed_code, current))
 
-    def document(self, path: str, patience: Callable[[], Waiter]) -> bytes | None:
+    def document(self, path: str, patience: Callable[[], InterruptibleWait]) -> bytes | None:
         return b"{}" * 50 if path == "/a.mov.json" else None
 
-    def read(self, fh: int, offset: int, size: int, waiter: Waiter) -> bytes:
+    def read(self, fh: int, offset: int, size: int, waiter: InterruptibleWait) -> bytes:
         self._check("/")
         self.deadlines.append(waiter.deadline.remaining_s())
         return f"{fh}:{offset}:{size}".encode()
@@ -146,7 +146,7 @@ class Adapter:
         self.operations = BacklotOperations(
             self.below,  # type: ignore[arg-type]  # the methods that are called
             self.below,  # type: ignore[arg-type]  # likewise
-            Patience(clock, lambda: False, lambda: 1, stat_timeout_s=5.0, read_timeout_s=45.0),
+            OperationDeadlines(clock, lambda: False, lambda: 1, stat_timeout_s=5.0, read_timeout_s=45.0),
             uid=11,
             gid=12,
             mounted=lambda: self.mounted.append(True),
@@ -203,7 +203,7 @@ def test_open(adapter: Adapter, mode: OpenMode, flags: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("current", [None, identity("A"), identity("A", etag='"new"')])
 def test_open_of_a_source_that_is_replaced_meanwhile(
-    adapter: Adapter, current: SourceIdentity | None
+    adapter: Adapter, current: SourceVersion | None
 ) -> None:
     """The new handle is marked: what told the other handles came too early for it."""
     adapter.below.current = current
@@ -315,7 +315,7 @@ def test_the_rest(adapter: Adapter) -> None:
 def test_a_deadline_that_is_spent() -> None:
     """Waiters count from the moment that the operation came."""
     clock = ManualClock()
-    patience = Patience(clock, lambda: False, lambda: 1)
+    patience = OperationDeadlines(clock, lambda: False, lambda: 1)
     clock.advance(1000)
     assert not patience.for_stat().deadline.expired
     assert patience.for_bytes().deadline.remaining_s() == Deadline(30, clock).remaining_s()

@@ -12,7 +12,7 @@ import pytest
 from backlotfs.byterange import ByteRange
 from backlotfs.cache.block_pool import Block, BlockPool
 from backlotfs.errors import BadHandle, ContentChanged
-from backlotfs.fetch.pending_read import Demand
+from backlotfs.fetch.pending_read import PendingRead
 from backlotfs.kernel.device import Device, ReadRequest
 from backlotfs.kernel.read_requests import ReadRequests
 from backlotfs.open_files.metrics import ReadCounts
@@ -47,7 +47,7 @@ class Reading:
     def __init__(self) -> None:
         self.clock = ManualClock()
         self.device = Answers()
-        self.demands: list[Demand] = []
+        self.demands: list[PendingRead] = []
         self.look_ahead: Callable[[], None] | None = None
         self.counts = ReadCounts(lambda pid: f"process {pid}")
         self.queued: set[str] = set()
@@ -60,12 +60,12 @@ class Reading:
             queued=self.queued.__contains__,
         )
 
-    def _begin(self, fh: int, offset: int, size: int) -> Demand | None:  # noqa: ARG002  # as Beginning
+    def _begin(self, fh: int, offset: int, size: int) -> PendingRead | None:  # noqa: ARG002  # as Beginning
         if fh == 404:
             raise BadHandle("file handle 404 is not open")
         if not size:
             return None
-        demand = Demand(ByteRange(0, 5), 5, threading.Lock(), "reading E1", "E1")
+        demand = PendingRead(ByteRange(0, 5), 5, threading.Lock(), "reading E1", "E1")
         if fh == 1 and size == 5:
             demand.take(0, Block(memoryview(b"ready")))
         if self.look_ahead is not None:

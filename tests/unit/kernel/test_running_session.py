@@ -15,7 +15,7 @@ import pytest
 from backlotfs.concurrency.clock import SystemClock
 from backlotfs.errors import FuseUnusable
 from backlotfs.kernel import session as session_module
-from backlotfs.kernel.session import Memory, MountOptions, MountSession
+from backlotfs.kernel.session import KernelTtl, MountOptions, MountSession
 from tests.unit.fakes import PATIENCE_S
 from tests.unit.kernel.made_fuse import made_fuse
 
@@ -44,7 +44,7 @@ class Loop:
         monkeypatch.setattr(session_module, "detach", self.detached.append)
         monkeypatch.setattr(session_module, "GRACE_S", 0.01)
         monkeypatch.setattr(os, "_exit", self.exits.append)
-        self.session = MountSession(mountpoint, MountOptions("backlot:x", Memory.brief()))
+        self.session = MountSession(mountpoint, MountOptions("backlot:x", KernelTtl.brief()))
 
     def _run(self, operations: Callable[[], None], mountpoint: str, **options: Any) -> None:
         self.options = options

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from backlotfs.kernel.session import MAX_BACKGROUND, Memory, MountOptions
+from backlotfs.kernel.session import MAX_BACKGROUND, KernelTtl, MountOptions
 
 
 @pytest.mark.parametrize(
@@ -17,12 +17,12 @@ from backlotfs.kernel.session import MAX_BACKGROUND, Memory, MountOptions
 )
 def test_source(source: str, fsname: str) -> None:
     """A comma in it would begin the next option."""
-    assert MountOptions(source, Memory.long()).fuse_options()["fsname"] == fsname
+    assert MountOptions(source, KernelTtl.long()).fuse_options()["fsname"] == fsname
 
 
 def test_options() -> None:
     """Read-only, and nothing on it runs or is trusted; requests enough for stalled readers."""
-    options = MountOptions("s", Memory.brief()).fuse_options()
+    options = MountOptions("s", KernelTtl.brief()).fuse_options()
     assert all(options[name] for name in ("ro", "nosuid", "nodev", "noexec", "use_ino"))
     assert options["max_background"] == MAX_BACKGROUND == 256
     assert "allow_other" not in options
@@ -31,22 +31,22 @@ def test_options() -> None:
 
 def test_type() -> None:
     """Its own, unless it is told to borrow one."""
-    assert MountOptions("s", Memory.brief()).fuse_options()["subtype"] == "backlotfs"
-    borrowed = MountOptions("s", Memory.brief(), subtype="sshfs")
+    assert MountOptions("s", KernelTtl.brief()).fuse_options()["subtype"] == "backlotfs"
+    borrowed = MountOptions("s", KernelTtl.brief(), subtype="sshfs")
     assert borrowed.fuse_options()["subtype"] == "sshfs"
 
 
 def test_allow_other() -> None:
     """Lets others in, under the files' own permissions."""
-    options = MountOptions("s", Memory.long(), allow_other=True).fuse_options()
+    options = MountOptions("s", KernelTtl.long(), allow_other=True).fuse_options()
     assert options["allow_other"]
     assert options["default_permissions"]
 
 
 def test_memory() -> None:
     """Long only where entries can be taken back; with folders 5 s at most, and no absences."""
-    brief = MountOptions("s", Memory.brief()).fuse_options()
+    brief = MountOptions("s", KernelTtl.brief()).fuse_options()
     assert 0 < float(str(brief["attr_timeout"])) <= 5
     assert 0 < float(str(brief["entry_timeout"])) <= 5
     assert brief["negative_timeout"] == 0
-    assert Memory.long().entries > Memory.brief().entries
+    assert KernelTtl.long().entries > KernelTtl.brief().entries

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from backlotfs.kernel.thumbnailers import NAMES, PreviewMakers
+from backlotfs.kernel.thumbnailers import NAMES, ThumbnailerDetector
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_by_name(name: str, *, is_one: bool) -> None:
         asked.append(pid)
         return name
 
-    assert PreviewMakers(name_of, lambda: 7).is_caller() is is_one
+    assert ThumbnailerDetector(name_of, lambda: 7).is_caller() is is_one
     assert asked == [7]
 
 

@@ -20,9 +20,9 @@ from backlotfs.kernel.device_loop import UnsettledLookups
 from backlotfs.kernel.session import MountOptions
 from backlotfs.mount.background import NobodyWaits
 from backlotfs.mount.control import address
-from backlotfs.mount.read_path import Observed
+from backlotfs.mount.read_path import Metrics
 from backlotfs.open_files.metrics import ReadCounts
-from backlotfs.open_files.recent_errors import Failures
+from backlotfs.open_files.recent_errors import RecentErrors
 from backlotfs.source.get_record import NoMeter
 from backlotfs.source.throughput import RecentRate
 from tests.unit.fakes import ManualClock, row
@@ -103,9 +103,9 @@ class Process:
                 counts_credits=True,
             ),
             resolver=SimpleNamespace(refreshes=7, refused=0),
-            observed=Observed(
+            observed=Metrics(
                 ReadCounts(lambda _pid: "cp"),
-                Failures(ManualClock()),
+                RecentErrors(ManualClock()),
                 RecentRate(ManualClock()),
                 RecentRate(ManualClock()),
             ),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from backlotfs.concurrency.interruptible_wait import Waiter
+from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.errors import ContentChanged
 from backlotfs.fetch.warm import Step
 from backlotfs.mount.control import warm as module
@@ -16,7 +16,7 @@ from backlotfs.mount.control.server import Handler
 from backlotfs.mount.control.warm import warm_handlers
 from backlotfs.namespace.layouts import build
 from backlotfs.namespace.name_modes import NameMode
-from backlotfs.source.version import SourceIdentity
+from backlotfs.source.version import SourceVersion
 from tests.unit.fakes import row
 
 
@@ -24,7 +24,7 @@ class Asked:
     """The parts of a stack that are asked; notes what the warmer was told."""
 
     def __init__(self) -> None:
-        self.source = SourceIdentity("E1", 100, '"v1"', None)
+        self.source = SourceVersion("E1", 100, '"v1"', None)
         self.told: list[Any] = []
         self.queued: set[str] = set()
         self.waits: Future[None] | None = None
@@ -49,12 +49,12 @@ class Asked:
         )
         self.handlers: dict[str, Handler] = dict(warm_handlers(stack))
 
-    def _open(self, path: str, waiter: Waiter) -> SimpleNamespace:
+    def _open(self, path: str, waiter: InterruptibleWait) -> SimpleNamespace:
         if self.waits is not None:
             waiter.result(self.waits, "finding out", "E1")
         return SimpleNamespace(identity={"/a.mov": self.source}[path])
 
-    def _warm(self, identity: SourceIdentity, offset: int, length: int, _waiter: object) -> Step:
+    def _warm(self, identity: SourceVersion, offset: int, length: int, _waiter: object) -> Step:
         self.told.append((identity.embed_code, offset, length))
         return Step(offset + length, 7)
 
@@ -84,7 +84,7 @@ def test_one_step() -> None:
     request = {"path": "/a.mov", "version": asked.source.validator, "offset": 20, "length": 30}
     assert asked.handlers["warm"](request) == {"reached": 50, "fetched_bytes": 7}
     assert asked.told == [("E1", 20, 30)]
-    asked.source = SourceIdentity("E1", 100, '"v2"', None)
+    asked.source = SourceVersion("E1", 100, '"v2"', None)
     with pytest.raises(ContentChanged, match=r"/a\.mov was replaced"):
         asked.handlers["warm"](request)
     assert len(asked.told) == 1

@@ -20,7 +20,7 @@ from backlotfs.errors import (
     RemoteUnavailable,
     SettingsError,
 )
-from backlotfs.kernel.session import Memory, MountOptions
+from backlotfs.kernel.session import KernelTtl, MountOptions
 from backlotfs.mount.control.client import ask
 from tests.unit.mount.serving_process import SERVING, Process
 
@@ -87,10 +87,10 @@ def test_a_log_that_cannot_be_written(process: Process, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
-    ("layouts", "memory"), [(("flat",), Memory.long()), (("flat", "dates"), Memory.brief())]
+    ("layouts", "memory"), [(("flat",), KernelTtl.long()), (("flat", "dates"), KernelTtl.brief())]
 )
 def test_what_the_kernel_remembers(
-    process: Process, layouts: tuple[str, ...], memory: Memory, tmp_path: Path
+    process: Process, layouts: tuple[str, ...], memory: KernelTtl, tmp_path: Path
 ) -> None:
     """Long only where every file is in the root."""
     process.settings = MountSettings(

@@ -11,13 +11,13 @@ from types import MappingProxyType
 from backlotfs.api.records import Asset, Label
 from backlotfs.catalog.db.rows import AssetRow
 from backlotfs.catalog.library import Library
-from backlotfs.catalog.versions import KnownSource
+from backlotfs.catalog.versions import ProbedSource
 from backlotfs.errors import BacklotError
 from backlotfs.namespace.name_modes import NameMode
 from backlotfs.namespace.namespace import Namespace, UnsizedRules
 from tests.unit.fakes import asset, identity
 
-KNOWN = KnownSource(identity("A", 700), 1234, verified=True)
+KNOWN = ProbedSource(identity("A", 700), 1234, verified=True)
 
 
 class Around:
@@ -38,8 +38,8 @@ class Around:
         self.uses = 0
         self.probes: list[str] = []
         self.listings: list[list[str]] = []
-        self.outcome: KnownSource | BacklotError | None = KNOWN
-        self.learned: dict[str, KnownSource] = {}
+        self.outcome: ProbedSource | BacklotError | None = KNOWN
+        self.learned: dict[str, ProbedSource] = {}
         self.failures: dict[str, BacklotError] = {}
         self.hidden: set[str] = set()
         self.settles = False
@@ -70,13 +70,13 @@ class Around:
     def total_size(self) -> int:
         return 12345
 
-    def known(self, embed_code: str) -> KnownSource | None:
+    def known(self, embed_code: str) -> ProbedSource | None:
         return self.learned.get(embed_code)
 
     def as_in(self, row: AssetRow) -> bool:
         return bool(row.verified) and row.embed_code not in self.learned
 
-    def settling(self, known: KnownSource) -> bool:
+    def settling(self, known: ProbedSource) -> bool:
         return self.settles
 
     def failure(self, embed_code: str) -> BacklotError | None:
@@ -85,9 +85,9 @@ class Around:
     def unavailable(self, row: AssetRow) -> bool:
         return row.embed_code in self.hidden
 
-    def request(self, embed_code: str) -> Future[KnownSource]:
+    def request(self, embed_code: str) -> Future[ProbedSource]:
         self.probes.append(embed_code)
-        future: Future[KnownSource] = Future()
+        future: Future[ProbedSource] = Future()
         if isinstance(self.outcome, BacklotError):
             future.set_exception(self.outcome)
         elif self.outcome is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from backlotfs.catalog.db.captions import Caption
-from backlotfs.concurrency.interruptible_wait import Waiter
+from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.errors import NoSuchEntry, NotSupported
 from backlotfs.namespace.name_modes import NameMode
 from backlotfs.namespace.namespace import Namespace
@@ -50,7 +50,7 @@ def beside(
     return namespace
 
 
-def impatient() -> Waiter:
+def impatient() -> InterruptibleWait:
     """Whoever asks for captions must not wait."""
     raise AssertionError("nothing to wait for")
 

@@ -7,7 +7,7 @@ import stat
 import pytest
 
 from backlotfs.api.records import Label
-from backlotfs.catalog.versions import KnownSource
+from backlotfs.catalog.versions import ProbedSource
 from backlotfs.errors import (
     BacklotError,
     DeadlineExceeded,
@@ -103,7 +103,7 @@ def test_a_recent_failure_is_not_asked_for_again() -> None:
 def test_a_file_in_doubt_is_probed_anew() -> None:
     """The kernel keeps what it is told, so the new size has to come before the open."""
     around = Around(row("A"))
-    around.learned["A"] = KnownSource(identity("A", 1), 1, verified=False)
+    around.learned["A"] = ProbedSource(identity("A", 1), 1, verified=False)
     assert around.namespace.attributes("/clip.mov", waiter).size == 700
     assert around.probes == ["A"]
 
@@ -112,7 +112,7 @@ def test_a_file_in_doubt_is_probed_anew() -> None:
 def test_a_file_in_doubt_while_the_network_is_down(error: BacklotError) -> None:
     """The last known size is shown, but nothing is opened on it."""
     around = Around(row("A"))
-    around.learned["A"] = KnownSource(identity("A", 1), 1, verified=False)
+    around.learned["A"] = ProbedSource(identity("A", 1), 1, verified=False)
     around.outcome = error
     assert around.namespace.attributes("/clip.mov", waiter).size == 1
     with pytest.raises(type(error)):

@@ -11,7 +11,7 @@ import pytest
 
 from backlotfs.api.records import Asset, Label
 from backlotfs.catalog.db.rows import AssetRow
-from backlotfs.concurrency.interruptible_wait import Waiter
+from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.errors import (
     BacklotError,
     Interrupted,
@@ -45,7 +45,7 @@ class Painted:
     def named(self, name: str) -> Mapping[str, str]:
         return {f"new {name}.png": f"./{name}", f"old {name}.png": name}
 
-    def png(self, wanted: Wanted, waiter: Waiter) -> bytes:
+    def png(self, wanted: Wanted, waiter: InterruptibleWait) -> bytes:
         assert waiter is not None
         self.asked.append(wanted)
         if self.error is not None:

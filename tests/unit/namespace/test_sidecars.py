@@ -8,7 +8,7 @@ import stat
 import pytest
 
 from backlotfs.api.records import Label
-from backlotfs.concurrency.interruptible_wait import Waiter
+from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.errors import NoSuchEntry, NotADirectory, NotSupported
 from backlotfs.namespace.name_modes import NameMode
 from backlotfs.namespace.namespace import Namespace
@@ -23,7 +23,7 @@ def beside(around: Around, names: NameMode = NameMode.ORIGINAL, **more: object) 
     return NamespaceWithSidecars(around, around, around, names=names, **settings)
 
 
-def impatient() -> Waiter:
+def impatient() -> InterruptibleWait:
     """Whoever asks for a sidecar must not wait."""
     raise AssertionError("nothing to wait for")
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from backlotfs.catalog.versions import KnownSource
+from backlotfs.catalog.versions import ProbedSource
 from backlotfs.concurrency.interruptible_wait import refuse_to_wait
 from backlotfs.errors import BacklotError, NoSuchEntry, RemoteUnavailable, SizeUnknown
 from backlotfs.namespace.incomplete_notice import Notice
@@ -153,7 +153,7 @@ def test_a_look_up_never_waits() -> None:
 def test_a_look_up_of_a_source_in_doubt() -> None:
     """Shows the last size, and is not settled either."""
     around = Around(row("A"))
-    around.learned = {"A": KnownSource(identity("A", 500), 99, verified=False)}
+    around.learned = {"A": ProbedSource(identity("A", 500), 99, verified=False)}
     found = around.namespace.attributes("/clip.mov", refuse_to_wait)
     assert (found.settled, found.size, found.mtime_s) == (False, 500, 99)
 
@@ -161,7 +161,7 @@ def test_a_look_up_of_a_source_in_doubt() -> None:
 def test_nobody_waits_for_a_credit_to_see_a_size_again() -> None:
     """A source in doubt shows what was known while its probe waits in the queue."""
     around = Around(row("A"))
-    around.learned = {"A": KnownSource(identity("A", 500), 99, verified=False)}
+    around.learned = {"A": ProbedSource(identity("A", 500), 99, verified=False)}
     around.outcome, around.queued = None, {"A"}
     found = around.namespace.attributes("/clip.mov", waiter)
     assert (found.settled, found.size) == (True, 500)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from backlotfs.errors import NoAttribute, NotSupported
-from backlotfs.namespace.xattrs import Local, extended_attributes, value_of
+from backlotfs.namespace.xattrs import CacheState, extended_attributes, value_of
 from tests.unit.fakes import asset
 
 FULL = replace(
@@ -17,7 +17,7 @@ FULL = replace(
     description="dés",
     external_id="x-1",
 )
-HERE = Local(65536, True, "EIO: source host h answers 503", 1_456_868_592.5)
+HERE = CacheState(65536, True, "EIO: source host h answers 503", 1_456_868_592.5)
 
 
 def test_all_of_them() -> None:
@@ -43,7 +43,7 @@ def test_all_of_them() -> None:
 def test_what_is_not_known_is_left_out() -> None:
     """No empty values, and no date where none can be told."""
     bare = asset("E1", None, asset_type="", status="", created_at_s=0, updated_at_s=10**15)
-    assert extended_attributes(bare, "clip", Local()) == {
+    assert extended_attributes(bare, "clip", CacheState()) == {
         "user.backlot.embed_code": b"E1",
         "user.backlotfs.cached": b"0",
         "user.backlotfs.pinned": b"0",
@@ -53,7 +53,7 @@ def test_what_is_not_known_is_left_out() -> None:
 def test_half_characters() -> None:
     """A title with a surrogate still has a value."""
     half = asset("E1", title="a\ud800")
-    assert extended_attributes(half, "x", Local())["user.backlot.name"] == b"a?"
+    assert extended_attributes(half, "x", CacheState())["user.backlot.name"] == b"a?"
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ from backlotfs.cache.block_cache import BlockCache
 from backlotfs.cache.block_pool import BlockPool
 from backlotfs.concurrency.workers import Workers
 from backlotfs.fetch.block_fetch import Fetch
-from backlotfs.fetch.loader import BlockStore
-from backlotfs.fetch.scheduler import FetchQueue
+from backlotfs.fetch.loader import BlockLoader
+from backlotfs.fetch.scheduler import FetchScheduler
 from backlotfs.open_files.handles import HandleTable
 from backlotfs.open_files.reader import SourceReader
-from backlotfs.source.version import SourceIdentity
+from backlotfs.source.version import SourceVersion
 from tests.unit.fakes import InlineWorkers, ManualClock, fetch_at_once
 
 
@@ -31,15 +31,15 @@ class ReadingStack:
         budget_bytes: int = 10_000,
         ahead_bytes: int = 10_000,
         window_bytes: int = 1 << 20,
-        changed: Callable[[SourceIdentity], None] | None = None,
+        changed: Callable[[SourceVersion], None] | None = None,
     ) -> None:
-        self.changed: list[SourceIdentity] = []
+        self.changed: list[SourceVersion] = []
         self.clock = ManualClock()
         self.pool = BlockPool(budget_bytes, block_bytes)
         self.cache = BlockCache(keep_consumed=self.pool.slots)
-        self.queue = FetchQueue(workers or InlineWorkers())
+        self.queue = FetchScheduler(workers or InlineWorkers())
         self.handles = HandleTable()
-        self.store = BlockStore(
+        self.store = BlockLoader(
             self.pool,
             self.cache,
             fetch,

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.clock import Deadline
-from backlotfs.source.range_reader import Landing
-from backlotfs.source.version import SourceIdentity
+from backlotfs.source.range_reader import BufferSink
+from backlotfs.source.version import SourceVersion
 from tests.unit.fakes import land
 
 
@@ -33,7 +33,7 @@ class StepFetch:
         self._failure = pieces, None
 
     def __call__(
-        self, identity: SourceIdentity, wanted: ByteRange, landing: Landing, deadline: Deadline
+        self, identity: SourceVersion, wanted: ByteRange, landing: BufferSink, deadline: Deadline
     ) -> None:
         views = landing.room()
         self.ranges.append(wanted)

@@ -6,15 +6,15 @@ import pytest
 
 from backlotfs.errors import BadHandle
 from backlotfs.open_files.handles import FileHandle, HandleTable
-from backlotfs.prefetch.registry import SourcePlans
-from backlotfs.source.version import SourceIdentity
+from backlotfs.prefetch.registry import PrefetcherRegistry
+from backlotfs.source.version import SourceVersion
 from tests.unit.fakes import ManualClock, identity, in_threads, join_all
 
 V1, V2 = identity(), identity(etag='"v2"')
-PLANS = SourcePlans(ManualClock(), window_budget_bytes=0, block_bytes=1)
+PLANS = PrefetcherRegistry(ManualClock(), window_budget_bytes=0, block_bytes=1)
 
 
-def opened(table: HandleTable, version: SourceIdentity = V1) -> FileHandle:
+def opened(table: HandleTable, version: SourceVersion = V1) -> FileHandle:
     """A new handle."""
     return table.open(version, PLANS.of(version))[0]
 

@@ -8,15 +8,15 @@ from backlotfs.byterange import ByteRange
 from backlotfs.cache.block_pool import Block
 from backlotfs.cache.tiers import DISK, MEMORY, NETWORK
 from backlotfs.errors import RemoteUnavailable
-from backlotfs.fetch.pending_read import Demand
+from backlotfs.fetch.pending_read import PendingRead
 from backlotfs.open_files.metrics import NAMES_KEPT, OTHERS, ReadCounts, Usage
 from backlotfs.source.throughput import RecentRate
 from tests.unit.fakes import ManualClock, in_threads, join_all
 
 
-def demand(*blocks: tuple[Block, int]) -> Demand:
+def demand(*blocks: tuple[Block, int]) -> PendingRead:
     """A read of these blocks of four bytes, all but the first and the last byte."""
-    found = Demand(ByteRange(1, 4 * len(blocks) - 1), 4, threading.Lock(), "reading E1")
+    found = PendingRead(ByteRange(1, 4 * len(blocks) - 1), 4, threading.Lock(), "reading E1")
     for number, (block, tier) in enumerate(blocks):
         found.take(number, block, tier)
     return found

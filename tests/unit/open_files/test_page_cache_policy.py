@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from backlotfs.open_files.page_cache_policy import OpenMode, PageCacheLedger
+from backlotfs.open_files.page_cache_policy import OpenMode, PageCachePolicy
 
 KEEP = OpenMode(keep_cache=True, direct_io=False)
 DROP = OpenMode(keep_cache=False, direct_io=False)
@@ -34,7 +34,7 @@ PAST = OpenMode(keep_cache=False, direct_io=True)
 )
 def test_table(history: str, mode: OpenMode) -> None:
     """``+`` open, ``~`` open while settling, ``-`` release; then version 1 is opened."""
-    ledger = PageCacheLedger()
+    ledger = PageCachePolicy()
     for step in history.split():
         validator = f"v{step[1]}"
         if step[0] == "-":
@@ -46,14 +46,14 @@ def test_table(history: str, mode: OpenMode) -> None:
 
 def test_while_settling_the_cache_is_passed_by() -> None:
     """The kernel may still believe the size of the version before."""
-    ledger = PageCacheLedger()
+    ledger = PageCachePolicy()
     assert ledger.open("E1", "v1", settling=True) == PAST
     assert ledger.open("E1", "v1", settling=True) == PAST
 
 
 def test_files_do_not_mix() -> None:
     """An old version of one asset is nothing to another."""
-    ledger = PageCacheLedger()
+    ledger = PageCachePolicy()
     ledger.open("E1", "v1")
     assert ledger.open("E2", "v2") == KEEP
     assert ledger.open("E1", "v1") == KEEP

@@ -6,7 +6,7 @@ import pytest
 
 from backlotfs.byterange import ByteRange
 from backlotfs.errors import BadHandle, ContentChanged, RemoteUnavailable
-from backlotfs.source.version import SourceIdentity
+from backlotfs.source.version import SourceVersion
 from tests.unit.fakes import HeldWorkers, expected_bytes, identity, waiter
 from tests.unit.open_files.stack import ReadingStack
 from tests.unit.open_files.steps import StepFetch
@@ -84,7 +84,7 @@ def test_no_read_ends_short_in_a_version_that_was_outgrown(offset: int, size: in
 
 
 @pytest.mark.parametrize("current", [None, identity(etag='"v2"', size=105)])
-def test_the_end_of_a_version_that_was_not_outgrown(current: SourceIdentity | None) -> None:
+def test_the_end_of_a_version_that_was_not_outgrown(current: SourceVersion | None) -> None:
     """Deleted, or replaced by one that ends in the same place: the end is the end."""
     stack = ReadingStack()
     fh = stack.reader.open(V1).fh

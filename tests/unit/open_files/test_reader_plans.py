@@ -11,12 +11,12 @@ from backlotfs.byterange import ByteRange, block_range, block_span
 from backlotfs.cache.block_pool import Block
 from backlotfs.errors import BacklotError, RemoteUnavailable
 from backlotfs.fetch.block_fetch import StillWanted
-from backlotfs.fetch.pending_read import Demand
+from backlotfs.fetch.pending_read import PendingRead
 from backlotfs.open_files.handles import HandleTable
 from backlotfs.open_files.reader import SourceReader
 from backlotfs.prefetch.index_patterns import INDEX_BYTES, TAIL_BYTES
 from backlotfs.prefetch.registry import CLOSE_GRACE_S
-from backlotfs.source.version import SourceIdentity
+from backlotfs.source.version import SourceVersion
 from tests.unit.fakes import ManualClock, identity
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
@@ -33,21 +33,21 @@ class NotedStore:
     block_bytes = BLOCK
 
     def __init__(self) -> None:
-        self.demands: list[Demand] = []
+        self.demands: list[PendingRead] = []
         self.ahead: list[tuple[ByteRange, StillWanted]] = []
         self.cached = False
         self._lock = threading.Lock()
 
-    def demand(self, identity: SourceIdentity, wanted: ByteRange) -> Demand:
+    def demand(self, identity: SourceVersion, wanted: ByteRange) -> PendingRead:
         assert wanted.stop <= identity.size
-        demand = Demand(wanted, BLOCK, self._lock, "reading")
+        demand = PendingRead(wanted, BLOCK, self._lock, "reading")
         demand.missed = not self.cached
         self.demands.append(demand)
         return demand
 
     def prefetch(
         self,
-        identity: SourceIdentity,
+        identity: SourceVersion,
         ahead: ByteRange,
         request_bytes: int,
         still_wanted: StillWanted,
@@ -74,7 +74,7 @@ class NotedStore:
             demand.finished()
 
 
-def begin(reader: SourceReader, fh: int, offset: int, size: int) -> Demand | None:
+def begin(reader: SourceReader, fh: int, offset: int, size: int) -> PendingRead | None:
     """A read that is answered, or waited for."""
     demand = reader.begin(fh, offset, size)
     if demand is not None:
@@ -94,7 +94,7 @@ class Reading:
         """A handle."""
         return self.reader.open(identity(size=size), name=name).fh
 
-    def begin(self, fh: int, offset: int, size: int) -> Demand | None:
+    def begin(self, fh: int, offset: int, size: int) -> PendingRead | None:
         """A read that is answered, or waited for."""
         return begin(self.reader, fh, offset, size)
 

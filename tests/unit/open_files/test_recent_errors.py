@@ -8,7 +8,7 @@ from backlotfs.open_files.recent_errors import (
     REASON_CHARACTERS,
     SOURCES_KEPT,
     Failure,
-    Failures,
+    RecentErrors,
 )
 from tests.unit.fakes import ManualClock
 
@@ -16,7 +16,7 @@ from tests.unit.fakes import ManualClock
 def test_when_what_and_why() -> None:
     """The latest first; of each source its own last one."""
     clock = ManualClock()
-    failures = Failures(clock)
+    failures = RecentErrors(clock)
     assert failures.latest() == []
     assert failures.of("E1") is None
     failures.note("E1", "/a.mov", RemoteUnavailable("source host h answers 503"))
@@ -33,7 +33,7 @@ def test_when_what_and_why() -> None:
 def test_the_same_again() -> None:
     """Is one entry, with the time of the last; of another file it is another."""
     clock = ManualClock()
-    failures = Failures(clock)
+    failures = RecentErrors(clock)
     for code in ("E1", "E1", "E1", "E2"):
         clock.advance(1)
         failures.note(code, f"/{code}", RemoteUnavailable("down"))
@@ -43,14 +43,14 @@ def test_the_same_again() -> None:
 
 def test_a_killed_reader_is_no_failure() -> None:
     """Nor is the end of the mount."""
-    failures = Failures(ManualClock())
+    failures = RecentErrors(ManualClock())
     failures.note("E1", "/a.mov", Interrupted("reading: the caller is gone"))
     assert failures.latest() == []
 
 
 def test_no_secrets_and_no_long_texts() -> None:
     """Whatever an error quotes; of an error that is not ours its type alone."""
-    failures = Failures(ManualClock())
+    failures = RecentErrors(ManualClock())
     failures.note("E1", "/a.mov", RemoteUnavailable("no http://h/x?Signature=abcdefgh&Expires=1"))
     failures.note("E2", "/b.mov", RemoteUnavailable("x" * 10_000))
     failures.note("E3", "/c.mov", ValueError("http://h/x?Signature=abcdefgh"))
@@ -62,7 +62,7 @@ def test_no_secrets_and_no_long_texts() -> None:
 
 def test_memory_is_bounded() -> None:
     """The oldest go."""
-    failures = Failures(ManualClock())
+    failures = RecentErrors(ManualClock())
     for number in range(SOURCES_KEPT + 1):
         failures.note(f"E{number}", "/a.mov", RemoteUnavailable("down"))
     assert len(failures.latest()) == KEPT

@@ -8,7 +8,7 @@ import pytest
 
 from backlotfs.byterange import ByteRange
 from backlotfs.prefetch.planner import CURSORS, IDLE_S
-from backlotfs.prefetch.window import UNKNOWN_LINE, LineNeed
+from backlotfs.prefetch.window import UNKNOWN_LINE, WindowTarget
 from tests.unit.prefetch.plans import CAP, GIB, MIB, READ, ahead, planner, read_on, total
 
 
@@ -124,7 +124,7 @@ def test_a_lowered_cap_holds_at_once() -> None:
 def test_the_lines_need_bounds_windows_and_requests() -> None:
     """A short line needs neither large windows nor many connections."""
     plan = planner()
-    plan.need = LineNeed(8 * MIB, 2 * MIB)
+    plan.need = WindowTarget(8 * MIB, 2 * MIB)
     requests = ahead(read_on(plan, 0, 1000))
     assert max(one.length for one in requests) == MIB
     assert requests[-1].stop <= 1000 * READ + 8 * MIB

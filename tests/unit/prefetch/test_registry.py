@@ -16,12 +16,12 @@ from backlotfs.prefetch.registry import (
     MIN_WINDOW_BYTES,
     SETTLE_S,
     SOURCES_KEPT,
-    SourcePlan,
-    SourcePlans,
+    Prefetcher,
+    PrefetcherRegistry,
 )
-from backlotfs.prefetch.window import UNKNOWN_LINE, line_need
+from backlotfs.prefetch.window import UNKNOWN_LINE, window_target
 from backlotfs.source.host_stats import HostStats
-from backlotfs.source.version import SourceIdentity
+from backlotfs.source.version import SourceVersion
 from tests.unit.fakes import ManualClock, identity
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
@@ -29,7 +29,7 @@ READ = 128 * KIB
 BUDGET = 96 * MIB
 
 
-class Plans(SourcePlans):
+class Plans(PrefetcherRegistry):
     """With a clock to be moved, and a line to be set."""
 
     def __init__(self, budget: int = BUDGET) -> None:
@@ -40,17 +40,17 @@ class Plans(SourcePlans):
             self.clock, window_budget_bytes=budget, block_bytes=READ // 2, line_of=self._line
         )
 
-    def _line(self, identity: SourceIdentity) -> HostStats | None:
+    def _line(self, identity: SourceVersion) -> HostStats | None:
         self.asked += bool(identity.size)
         return self.line
 
 
-def source(number: int = 0, size: int = 10 * GIB) -> SourceIdentity:
+def source(number: int = 0, size: int = 10 * GIB) -> SourceVersion:
     """One of many."""
     return identity(f"E{number}", size)
 
 
-def read_on(plan: SourcePlan, count: int, start: int = 0, reader: int = 1) -> list[ByteRange]:
+def read_on(plan: Prefetcher, count: int, start: int = 0, reader: int = 1) -> list[ByteRange]:
     """``count`` reads one after another; the requests ahead of them."""
     return [
         request
@@ -157,7 +157,7 @@ def test_the_line_is_looked_at_now_and_then() -> None:
     plans.clock.advance(SETTLE_S)
     read_on(plan, 300, 400 * READ)
     assert plans.asked == 2
-    assert plan.windows(plans.clock.monotonic()) == [line_need(plans.line).window_bytes]
+    assert plan.windows(plans.clock.monotonic()) == [window_target(plans.line).window_bytes]
 
 
 def test_what_a_closed_file_had_on_its_way() -> None:

@@ -7,14 +7,14 @@ import pytest
 from backlotfs.byterange import ByteRange
 from backlotfs.errors import ProtocolViolation, RemoteUnavailable, SourceGone
 from backlotfs.source.probe import SourceProbe
-from backlotfs.source.version import SourceIdentity
+from backlotfs.source.version import SourceVersion
 from tests.unit.fakes import LAST_MODIFIED
 from tests.unit.source.scripted import ScriptedAnswer, Source, partial
 
 FIRST = ByteRange(0, 1)
 
 
-def probed(source: Source) -> SourceIdentity:
+def probed(source: Source) -> SourceVersion:
     """Probe E1."""
     return SourceProbe(source.signed_get).probe("E1", source.deadline())
 
@@ -22,7 +22,7 @@ def probed(source: Source) -> SourceIdentity:
 def test_identity_of_one_byte() -> None:
     """Size from ``Content-Range``, ETag and date as sent; one byte asked, no precondition."""
     source = Source(partial(FIRST, 5_000_000_000, b"a"))
-    assert probed(source) == SourceIdentity("E1", 5_000_000_000, '"v1"', LAST_MODIFIED)
+    assert probed(source) == SourceVersion("E1", 5_000_000_000, '"v1"', LAST_MODIFIED)
     assert source.pool.asked == [("http://origin.example/E1?n=1", FIRST, None)]
     assert source.all_closed
 
@@ -30,7 +30,7 @@ def test_identity_of_one_byte() -> None:
 def test_a_host_without_validators() -> None:
     """Only the size is known then."""
     source = Source(partial(FIRST, 7, b"a", etag=None, last_modified=None))
-    assert probed(source) == SourceIdentity("E1", 7, None, None)
+    assert probed(source) == SourceVersion("E1", 7, None, None)
 
 
 def xml(size: object) -> bytes:
@@ -42,7 +42,7 @@ def xml(size: object) -> bytes:
 def test_an_empty_object(body: bytes) -> None:
     """Its first byte does not exist: 416, and so length 0."""
     source = Source(ScriptedAnswer(416, {"etag": '"e"'}, body))
-    assert probed(source) == SourceIdentity("E1", 0, '"e"', None)
+    assert probed(source) == SourceVersion("E1", 0, '"e"', None)
 
 
 def test_a_416_for_an_object_that_has_bytes() -> None:

@@ -15,9 +15,9 @@ from backlotfs.errors import (
     RemoteUnavailable,
     SourceDenied,
 )
-from backlotfs.source.range_reader import RangeFetcher
+from backlotfs.source.range_reader import RangeReader
 from backlotfs.source.throttle import BandwidthLimit
-from backlotfs.source.version import SourceIdentity
+from backlotfs.source.version import SourceVersion
 from tests.unit.fakes import expected_bytes, identity
 from tests.unit.source.scripted import ScriptedAnswer, Source, partial
 
@@ -67,12 +67,12 @@ def fetched(
     stop: int,
     piece_bytes: int = 10,
     *,
-    version: SourceIdentity = V1,
+    version: SourceVersion = V1,
     deadline: Deadline | None = None,
 ) -> list[bytes]:
     """The pieces that arrive."""
     pieces = Pieces(ByteRange(start, stop), piece_bytes)
-    RangeFetcher(source.signed_get, source.clock).fetch(
+    RangeReader(source.signed_get, source.clock).fetch(
         version, ByteRange(start, stop), pieces, deadline or source.deadline()
     )
     return pieces.landed_pieces
@@ -148,7 +148,7 @@ def test_a_lying_answer_is_asked_again_and_never_kept(lie: ScriptedAnswer) -> No
     source = Source(lie, lie, lie)
     pieces = Pieces(ByteRange(0, 30), 10)
     with pytest.raises(ProtocolViolation):
-        RangeFetcher(source.signed_get, source.clock).fetch(
+        RangeReader(source.signed_get, source.clock).fetch(
             V1, ByteRange(0, 30), pieces, source.deadline()
         )
     assert pieces.landed_pieces == []
@@ -218,7 +218,7 @@ def test_deadline_in_the_middle() -> None:
     pieces = Pieces(ByteRange(0, 30), 10)
     pieces.after_each = lambda: source.clock.advance(3.0)
     with pytest.raises(DeadlineExceeded, match="E1"):
-        RangeFetcher(source.signed_get, source.clock).fetch(
+        RangeReader(source.signed_get, source.clock).fetch(
             V1, ByteRange(0, 30), pieces, source.deadline(5.0)
         )
     assert pieces.landed_pieces == [held(0, 10), held(10, 20)]
@@ -229,7 +229,7 @@ def test_the_limit_of_the_bandwidth_is_kept() -> None:
     source = Source(good(0, 30))
     pieces = Pieces(ByteRange(0, 30), 10)
     limit = BandwidthLimit(1.0, burst_bytes=0.0)
-    RangeFetcher(source.signed_get, source.clock, limit).fetch(
+    RangeReader(source.signed_get, source.clock, limit).fetch(
         V1, ByteRange(0, 30), pieces, source.deadline(5.0)
     )
     assert b"".join(pieces.landed_pieces) == held(0, 30)

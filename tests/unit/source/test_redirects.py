@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backlotfs.errors import FalseAnswer
+from backlotfs.errors import InvalidRangeResponse
 from backlotfs.http.address_policy import SourcePolicy, SourceRefused
 from backlotfs.source.redirects import MAX_REDIRECTS, RedirectChain
 
@@ -75,7 +75,7 @@ def test_refused(start: str, location: str) -> None:
 )  # fmt: skip
 def test_no_url(location: str) -> None:
     """Other schemes, names and passwords, and what cannot be sent: a false answer."""
-    with pytest.raises(FalseAnswer, match="no usable URL"):
+    with pytest.raises(InvalidRangeResponse, match="no usable URL"):
         chain().follow(location)
 
 
@@ -83,9 +83,9 @@ def test_a_circle() -> None:
     """To where we were already: left at once."""
     hops = chain()
     hops.follow("/b")
-    with pytest.raises(FalseAnswer, match="circle"):
+    with pytest.raises(InvalidRangeResponse, match="circle"):
         hops.follow(SIGNED)
-    with pytest.raises(FalseAnswer, match="circle"):
+    with pytest.raises(InvalidRangeResponse, match="circle"):
         hops.follow("/b")
 
 
@@ -94,7 +94,7 @@ def test_too_many() -> None:
     hops = chain()
     for number in range(MAX_REDIRECTS):
         hops.follow(f"/{number}")
-    with pytest.raises(FalseAnswer):
+    with pytest.raises(InvalidRangeResponse):
         hops.follow("/one-more")
 
 
@@ -123,7 +123,7 @@ def test_never_elsewhere(location: str, scheme: str) -> None:
     hops = chain(f"{scheme}://origin.example/a?s=SIGN")
     try:
         hops.follow(location)
-    except (FalseAnswer, SourceRefused):
+    except (InvalidRangeResponse, SourceRefused):
         return
     begin = hops.url.lower()[: len(scheme) + len("s://origin.example")]
     assert begin.startswith((f"{scheme}://origin.example", "https://origin.example"))

@@ -16,7 +16,7 @@ from backlotfs.errors import (
 from backlotfs.http.address_policy import SourcePolicy, SourceRefused
 from backlotfs.http.backoff import RetryPolicy
 from backlotfs.source.host_shares import HostShares, Place
-from backlotfs.source.opened_range import OpenedRange
+from backlotfs.source.opened_range import TimedResponse
 from backlotfs.source.redirects import MAX_REDIRECTS
 from backlotfs.source.signed_get import MAX_EXPIRED, SignedGet
 from tests.unit.source.scripted import DENIED, EXPIRED, ScriptedAnswer, Source, partial
@@ -25,7 +25,7 @@ WANTED = ByteRange(0, 4)
 FINE = partial(WANTED, 4, b"abcd")
 
 
-def opened(found: OpenedRange) -> bool:
+def opened(found: TimedResponse) -> bool:
     """Whether it is `FINE` that was opened."""
     return (found.status, found.headers) == (FINE.status, FINE.headers)
 

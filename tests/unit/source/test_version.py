@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from backlotfs.errors import ContentChanged
-from backlotfs.source.version import SourceIdentity, identity_of
+from backlotfs.source.version import SourceVersion, identity_of
 from tests.unit.fakes import LAST_MODIFIED, LAST_MODIFIED_S, identity
 
 
@@ -20,7 +20,7 @@ from tests.unit.fakes import LAST_MODIFIED, LAST_MODIFIED_S, identity
         (identity(etag=None), False),
     ],
 )
-def test_validators_tell_versions_apart(other: SourceIdentity, same: bool) -> None:
+def test_validators_tell_versions_apart(other: SourceVersion, same: bool) -> None:
     """By ETag and size; a touched date alone is no new version."""
     assert (identity().validator == other.validator) is same
 
@@ -62,7 +62,7 @@ def test_last_modified_s(text: str | None, seconds: int | None) -> None:
 def test_identity_of_headers() -> None:
     """Empty headers are absent ones."""
     headers = {"etag": "", "last-modified": LAST_MODIFIED}
-    assert identity_of("E1", headers, 5) == SourceIdentity("E1", 5, None, LAST_MODIFIED)
+    assert identity_of("E1", headers, 5) == SourceVersion("E1", 5, None, LAST_MODIFIED)
 
 
 @pytest.mark.parametrize("value", ['"' + "x" * 60_000 + '"', '"a\x1b[31m\x9b"', '"a\r\n b"'])

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from backlotfs.errors import FalseAnswer, SettingsError
+from backlotfs.errors import InvalidRangeResponse, SettingsError
 from backlotfs.thumbnails.picture import MAX_PIXELS, Picture, check_installed, png_texts
 from tests.unit.thumbnails.images import encoded, opened
 
@@ -52,7 +52,7 @@ def test_transparency_stays() -> None:
 @pytest.mark.parametrize("kind", ["BMP", "TIFF", "PPM", "ICO", "TGA", "PDF"])
 def test_other_formats_are_refused(kind: str) -> None:
     """Each decoder more is a way in more."""
-    with pytest.raises(FalseAnswer, match="none that can be used"):
+    with pytest.raises(InvalidRangeResponse, match="none that can be used"):
         Picture(encoded(64, 64, kind=kind))
 
 
@@ -69,16 +69,16 @@ def bomb(width: int, height: int) -> bytes:
 @pytest.mark.parametrize("edges", [(7000, 6000), (20_000, 20_000), (1, MAX_PIXELS + 1)])
 def test_a_bomb_is_refused_unopened(edges: tuple[int, int]) -> None:
     """By its header, whatever Pillow itself thinks of its size."""
-    with pytest.raises(FalseAnswer):
+    with pytest.raises(InvalidRangeResponse):
         Picture(bomb(*edges))
 
 
 @given(st.binary(max_size=200), st.integers(0, 2000))
 def test_damaged_pictures_are_one_error(noise: bytes, at: int) -> None:
-    """Cut, overwritten or no picture at all: a picture or `FalseAnswer`, nothing else."""
+    """Cut, overwritten or no picture at all: a picture or `InvalidRangeResponse`, nothing else."""
     whole = encoded(64, 36)
     for damaged in (noise, whole[:at], whole[:at] + noise + whole[at + len(noise) :]):
-        with contextlib.suppress(FalseAnswer):
+        with contextlib.suppress(InvalidRangeResponse):
             Picture(damaged)
 
 
@@ -89,7 +89,7 @@ def test_a_bomb_of_scans_is_refused() -> None:
     whole = written.getvalue()
     Picture(whole)
     scan = whole[whole.rindex(b"\xff\xda") : -2]
-    with pytest.raises(FalseAnswer, match="more than 64 scans"):
+    with pytest.raises(InvalidRangeResponse, match="more than 64 scans"):
         Picture(whole[:-2] + 1000 * scan + whole[-2:])
 
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from backlotfs.concurrency.clock import Deadline
-from backlotfs.concurrency.interruptible_wait import Waiter
+from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.errors import (
     BacklotError,
-    FalseAnswer,
+    InvalidRangeResponse,
     Interrupted,
     NoSuchEntry,
     RemoteUnavailable,
@@ -66,9 +66,9 @@ def pictures(host: Host, clock: ManualClock) -> SharedPictures:
     return SharedPictures(host.fetch, clock, software="backlotfs test")
 
 
-def waiter(clock: ManualClock, interrupted: Callable[[], bool] = lambda: False) -> Waiter:
+def waiter(clock: ManualClock, interrupted: Callable[[], bool] = lambda: False) -> InterruptibleWait:
     """The patience of one look-up."""
-    return Waiter(Deadline(5.0, clock), interrupted)
+    return InterruptibleWait(Deadline(5.0, clock), interrupted)
 
 
 def test_a_thumbnail(pictures: SharedPictures, host: Host, clock: ManualClock) -> None:
@@ -100,7 +100,7 @@ def test_names(pictures: SharedPictures) -> None:
     ("outcome", "pause_s"),
     [
         (SourceGone("gone"), REFUSED_S),
-        (FalseAnswer("wrong"), REFUSED_S),
+        (InvalidRangeResponse("wrong"), REFUSED_S),
         (b"<html>no image</html>", REFUSED_S),
         (encoded(4000, 3000), REFUSED_S),
         (RemoteUnavailable("down"), FAILED_S),
