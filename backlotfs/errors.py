@@ -17,17 +17,17 @@
     ├── ContentChanged            ESTALE     not the bytes this handle was opened on
     ├── Interrupted               EINTR      the waiting process was killed, or we are stopping
     ├── DeadlineExceeded          ETIMEDOUT  4
-    │   └── NotWaiting            ETIMEDOUT  4   at once, for a process that scans
+    │   └── FastFail              ETIMEDOUT  4   at once, for a process that scans
     ├── RemoteUnavailable         EIO        4   reset, silent, 5xx: retries spent
     │   ├── HostUnreachable       EIO        4   no connection: refused, no route, DNS, TLS
-    │   │   └── HostResting       EIO        4   the same a moment ago: not tried again yet
+    │   │   └── CircuitOpen       EIO        4   the same a moment ago: not tried again yet
     │   ├── AnswerTimedOut        EIO        4   connected, and no answer within the limit; 504
     │   ├── HostBusy              EIO        4   too many requests wait for its answers already
     │   └── RateLimited           ETIMEDOUT  4   429; carries ``retry_after_s``
     ├── CredentialsRefused        EACCES     3
     │   └── ClockSkewed           EACCES     3   our ``expires`` was already past for the server
     ├── ProtocolViolation         EIO        1   HTML for JSON, a URL that is none …
-    │   └── FalseAnswer           EIO        1   a source host's: 200 for 206, wrong range …
+    │   └── InvalidRangeResponse  EIO        1   a source host's: 200 for 206, wrong range …
     ├── SettingsError             EINVAL     2
     ├── CacheUnusable             EIO        2   the disk cache's folder; the mount goes on without
     └── FuseUnusable              EIO        5   no libfuse, no /dev/fuse, bad mountpoint …

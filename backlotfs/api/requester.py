@@ -29,9 +29,9 @@ from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.config.time_limits import TimeLimits
 from backlotfs.errors import (
     AnswerTimedOut,
+    CircuitOpen,
     ClockSkewed,
     CredentialsRefused,
-    CircuitOpen,
     HostUnreachable,
     RateLimited,
     RemoteUnavailable,

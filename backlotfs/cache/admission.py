@@ -1,9 +1,9 @@
-"""Which blocks are worth their place on the disk, between the block store and the disk tier.
+"""Admission policy of the disk cache: which blocks are written to the disk.
 
-Where the user has given the tier a size, all are. Else not those that come as fast as a disk would
-bring them: writing them costs as much time as it could ever save (measured: a copy at 650 MB/s
-falls to 400). And never those of a version that nothing but its size tells from the next: after a
-restart, nobody could.
+With an explicit cache size every block is written. Otherwise blocks of a host that is as fast as a
+disk are not: writing them costs as much time as it could ever save (measured: a copy at 650 MB/s
+falls to 400). Blocks of a version that only its size tells from the next are never written: after a
+restart nobody could tell them apart.
 """
 
 from __future__ import annotations
@@ -15,77 +15,77 @@ from backlotfs.cache.block_key import BlockKey
 from backlotfs.concurrency.clock import Clock
 from backlotfs.source.host_stats import HostStats
 
-#: What a disk is taken to bring. A line that has lately brought more needs none.
+#: The assumed speed of a disk. A host that has lately brought more is not cached on disk.
 DISK_BYTES_S = 200e6
-#: A line whose first byte comes within this, and …
+#: A host whose first byte comes within this, and …
 NEAR_S = 0.003
-#: … whose connections bring this much each, is no further away than a disk.
+#: … whose connections bring this much each, is as near as a disk.
 NEAR_BYTES_S = 250e6
-#: Who has given a size wants every block, and waits so long for a disk slower than the line.
-PATIENCE_S = 1.0
-#: How long an opinion of a line holds, in seconds.
+#: With an explicit cache size every block is written; longest wait for room in the write queue.
+QUEUE_WAIT_S = 1.0
+#: How long a decision about a source holds.
 DECISION_TTL_S = 0.05
-#: Opinions of so many sources.
-REMEMBERED = 256
+#: The number of sources whose decisions are kept.
+DECISIONS_KEPT = 256
 
 
 class Tier(Protocol):
     """`backlotfs.cache.disk.tier.DiskTier`."""
 
     def missing(self, keys: Sequence[BlockKey]) -> list[BlockKey]:
-        """Those that are not there."""
+        """Those of them that are certainly not on disk, in their order."""
 
     def get_many(self, keys: Sequence[BlockKey], buffers: Sequence[memoryview]) -> list[int | None]:
-        """Fill the buffers; None: it is not there."""
+        """Fill the buffers and return the lengths; None: the block is not on disk."""
 
     def put(
         self, key: BlockKey, block: memoryview, owner: object = None, *, wait_s: float = 0.0
     ) -> bool:
-        """Keep it, soon; where too many wait for the disk, wait for room as long."""
+        """Queue a block to be written; where the queue is full, wait for room for ``wait_s``."""
 
 
 class DiskAdmission:
-    """What the block store asks and tells of blocks on disk. Any thread may call it."""
+    """The block loader's view of the disk cache. Any thread may call it."""
 
-    __slots__ = ("_clock", "_figures", "_opinions", "_tier")
+    __slots__ = ("_clock", "_decisions", "_stats", "_tier")
 
     def __init__(
-        self, tier: Tier, clock: Clock, figures: Callable[[str], HostStats | None] | None
+        self, tier: Tier, clock: Clock, stats: Callable[[str], HostStats | None] | None
     ) -> None:
-        """``figures``: what is known of the line to a source; None: every block is kept."""
+        """``stats``: the measured speed of a source's host; None: every block is written."""
         self._tier = tier
         self._clock = clock
-        self._figures = figures
-        self._opinions: dict[str, tuple[float, bool]] = {}
+        self._stats = stats
+        self._decisions: dict[str, tuple[float, bool]] = {}
 
     def missing(self, keys: Sequence[BlockKey]) -> list[BlockKey]:
-        """Those of them that are certainly not there, in their order."""
+        """Those of them that are certainly not on disk, in their order."""
         return self._tier.missing(keys)
 
     def get(self, keys: Sequence[BlockKey], views: Sequence[memoryview]) -> list[bool]:
-        """Fill each view with its block. False: it is not there (any more), or not as it was."""
+        """Fill each view with its block. False: it is not on disk any more, or does not verify."""
         return [length is not None for length in self._tier.get_many(keys, views)]
 
     def put(self, key: BlockKey, view: memoryview, owner: object) -> None:
-        """Keep the block, soon, if it is worth it; ``owner`` is referred to until then."""
+        """Queue the block to be written if it is admitted; ``owner`` is referred to until then."""
         if key.validator.startswith("/"):  # neither ETag nor Last-Modified
             return
-        if self._figures is None:
-            self._tier.put(key, view, owner, wait_s=PATIENCE_S)
-        elif self._worth(key.embed_code, self._figures):
+        if self._stats is None:
+            self._tier.put(key, view, owner, wait_s=QUEUE_WAIT_S)
+        elif self._admit(key.embed_code, self._stats):
             self._tier.put(key, view, owner)
 
-    def _worth(self, embed_code: str, figures: Callable[[str], HostStats | None]) -> bool:
+    def _admit(self, embed_code: str, stats: Callable[[str], HostStats | None]) -> bool:
         now_s = self._clock.monotonic()
-        until_s, worth = self._opinions.get(embed_code, (-1.0, False))
+        until_s, admitted = self._decisions.get(embed_code, (-1.0, False))
         if now_s < until_s:
-            return worth
-        line = figures(embed_code)
-        worth = line is None or not (
-            line.total_bytes_per_s > DISK_BYTES_S
-            or (line.latency_s < NEAR_S and line.connection_bytes_per_s > NEAR_BYTES_S)
+            return admitted
+        host = stats(embed_code)
+        admitted = host is None or not (
+            host.total_bytes_per_s > DISK_BYTES_S
+            or (host.latency_s < NEAR_S and host.connection_bytes_per_s > NEAR_BYTES_S)
         )
-        if len(self._opinions) >= REMEMBERED:
-            self._opinions.clear()
-        self._opinions[embed_code] = (now_s + DECISION_TTL_S, worth)
-        return worth
+        if len(self._decisions) >= DECISIONS_KEPT:
+            self._decisions.clear()
+        self._decisions[embed_code] = (now_s + DECISION_TTL_S, admitted)
+        return admitted

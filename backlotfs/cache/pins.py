@@ -11,8 +11,7 @@ import threading
 from collections.abc import Iterable
 
 from backlotfs.cache.disk.pin_file import Pin
-from backlotfs.cache.disk.tier import DiskTier
-from backlotfs.cache.disk_face import required
+from backlotfs.cache.disk.tier import DiskTier, required
 from backlotfs.config.settings import Quota
 from backlotfs.errors import BacklotError, CacheUnusable
 

@@ -123,9 +123,9 @@ class CaptionBackfill:
     def published(self, change: CatalogDelta) -> None:
         """The library changed: new and touched assets are to be asked."""
         if change.new or change.updated:
-            self.crawl()
+            self.start()
 
-    def crawl(self) -> None:
+    def start(self) -> None:
         """Ask whoever is to be asked; returns at once."""
         with self._lock:
             self._again = True
@@ -248,7 +248,7 @@ class CaptionBackfill:
         except ProtocolViolation as error:
             return self._skip(asset, error)
         if is_nothing(body):
-            self.book.found(asset, None, b"")
+            self.book.record(asset, None, b"")
             return False
         kind = kind_of(body)
         if kind is None:
@@ -256,7 +256,7 @@ class CaptionBackfill:
         if self._total_bytes + len(body) > MOST_TOTAL_BYTES:
             return self._skip(asset, f"{MOST_TOTAL_BYTES >> 30} GiB of captions are kept, the most")
         self._total_bytes += len(body)
-        self.book.found(asset, kind, body)
+        self.book.record(asset, kind, body)
         return True
 
     def _skip(self, asset: PendingCaption, reason: object) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from backlotfs.catalog.db.captions import Caption, StoredCaptions, PendingCaption
+from backlotfs.catalog.db.captions import Caption, PendingCaption, StoredCaptions
 from backlotfs.errors import BacklotError
 
 
@@ -43,7 +43,7 @@ class CaptionIndex:
         """Look at the catalog: another mount may have asked. :raises BacklotError: the store's."""
         self._known = self._stored.all()
 
-    def found(self, asked: PendingCaption, kind: str | None, body: bytes) -> None:
+    def record(self, asked: PendingCaption, kind: str | None, body: bytes) -> None:
         """Keep what an asset was found to have. :raises BacklotError: the store's."""
         self._stored.save(asked, kind, body)
         if kind is None:

@@ -431,7 +431,9 @@ class ProbeScheduler:
         with self._lock:
             self._background_running -= 1
 
-    def _probe_until_settled(self, code: str, priority: Priority, turn: Turn | None) -> ProbedSource:
+    def _probe_until_settled(
+        self, code: str, priority: Priority, turn: Turn | None
+    ) -> ProbedSource:
         """Probe until nothing changed meanwhile. :raises BacklotError: it cannot be found out."""
         known = self._book.known(code)
         if known is not None and known.verified:
@@ -440,7 +442,7 @@ class ProbeScheduler:
         probes = 0
         while True:
             began_s = self._clock.monotonic()
-            doubts = self._book.doubts(code)
+            doubts = self._book.epoch(code)
             try:
                 self._urls.prepare(code, deadline, priority=priority, turn=turn)
                 identity = self._probe(code, deadline)
@@ -456,7 +458,7 @@ class ProbeScheduler:
                 self._probed += 1
                 self._probing_s += self._clock.monotonic() - began_s
             probes += 1
-            found = self._book.found(identity, doubts)
+            found = self._book.record_probe(identity, doubts)
             if found.verified or probes == MOST_PROBES:
                 return found
 

@@ -19,7 +19,7 @@ class ProbedSource:
     :ivar replaced_at: when this version was found in another's place, on the monotonic clock.
     """
 
-    identity: SourceVersion
+    version: SourceVersion
     mtime_s: int
     verified: bool
     replaced_at: float = -math.inf

@@ -89,12 +89,12 @@ class SourceVersionCache:
         row = self._row_of(embed_code)
         return None if row is None or row.size < 0 else known_from(row)
 
-    def as_in(self, row: AssetRow) -> bool:
+    def is_current(self, row: AssetRow) -> bool:
         """Whether ``row`` says all that is known of its source, and nothing is in doubt."""
         code = row.embed_code
         return bool(row.verified) and code not in self._learned and code not in self._gone
 
-    def settling(self, known: ProbedSource) -> bool:
+    def within_attr_ttl(self, known: ProbedSource) -> bool:
         """Whether the kernel may still believe the size of the version before this one."""
         return self._clock.monotonic() - known.replaced_at <= self._settle_s
 
@@ -112,14 +112,14 @@ class SourceVersionCache:
             return isinstance(failure.error, _DEFINITE)
         return bool(row.missing) and row.embed_code not in self._learned
 
-    def doubts(self, embed_code: str) -> int:
-        """How often it was doubted: for `found`, to be asked before the probe begins."""
+    def epoch(self, embed_code: str) -> int:
+        """How often it was doubted: for `record_probe`, to be asked before the probe begins."""
         return self._doubts.get(embed_code, 0)
 
-    def found(self, identity: SourceVersion, doubts: int | None = None) -> ProbedSource:
+    def record_probe(self, identity: SourceVersion, doubts: int | None = None) -> ProbedSource:
         """A probe succeeded: publish what it found.
 
-        What was doubted since the probe began (``doubts``, see there) stays in doubt: the probe may
+        What was doubted since the probe began (``epoch``, see there) stays in doubt: the probe may
         have met the version before.
 
         The record's ``updated_at`` stands in for the time where ``Last-Modified`` is absent, or
@@ -131,15 +131,15 @@ class SourceVersionCache:
         with self._lock:
             before = self.known(code)
             mtime_s = identity.last_modified_s
-            replaced = before is not None and before.identity.validator != identity.validator
+            replaced = before is not None and before.version.validator != identity.validator
             replaced_at = -math.inf
             if before is not None and not replaced:
                 mtime_s, replaced_at = before.mtime_s, before.replaced_at
             elif before is not None:
                 replaced_at = self._clock.monotonic()
-                if before.identity.last_modified == identity.last_modified:
+                if before.version.last_modified == identity.last_modified:
                     mtime_s = None
-            verified = doubts is None or doubts == self.doubts(code)
+            verified = doubts is None or doubts == self.epoch(code)
             known = ProbedSource(
                 identity, updated_at_s if mtime_s is None else mtime_s, verified, replaced_at
             )
@@ -169,22 +169,22 @@ class SourceVersionCache:
         if gone:
             self._changed(embed_code, None)
 
-    def doubt(self, embed_code: str) -> None:
+    def invalidate(self, embed_code: str) -> None:
         """The source may have been replaced: the next open asks before it trusts."""
         with self._lock:
-            self._doubts[embed_code] = self.doubts(embed_code) + 1
+            self._doubts[embed_code] = self.epoch(embed_code) + 1
             known = self.known(embed_code)
             if known is not None:  # perhaps by another mount's probe, of which nobody was told
-                self._superseding(embed_code, known.identity)
+                self._superseding(embed_code, known.version)
             if known is not None and known.verified:
                 self._learn(embed_code, replace(known, verified=False))
             self._failures.pop(embed_code, None)
 
-    def contradicted(self, identity: SourceVersion) -> None:
+    def on_mismatch(self, identity: SourceVersion) -> None:
         """The source host has another version than this one: a transfer found out."""
         known = self.known(identity.embed_code)
-        if known is not None and known.identity.validator == identity.validator:
-            self.doubt(identity.embed_code)
+        if known is not None and known.version.validator == identity.validator:
+            self.invalidate(identity.embed_code)
             self._changed(identity.embed_code, None)
 
     def forget(self, embed_code: str) -> None:
@@ -208,12 +208,12 @@ class SourceVersionCache:
                     continue
                 if learned.verified and not row.verified:
                     self._learned[row.embed_code] = replace(learned, verified=False)
-                elif not self.settling(learned) and known_from(row) == replace(
+                elif not self.within_attr_ttl(learned) and known_from(row) == replace(
                     learned, replaced_at=-math.inf
                 ):
                     del self._learned[row.embed_code]
 
-    def found_elsewhere(self, rows: Iterable[AssetRow]) -> None:
+    def apply_external(self, rows: Iterable[AssetRow]) -> None:
         """Another mount's probes met these versions: as if ours had, now.
 
         To be told before the rows are seen: handles on the version before are old from then on, and
@@ -225,10 +225,10 @@ class SourceVersionCache:
                 before, now = self.known(row.embed_code), known_from(row)
                 if row.embed_code in self._unsaved or before is None:
                     continue  # what we have found ourselves is newer
-                if before.identity.validator != now.identity.validator:
+                if before.version.validator != now.version.validator:
                     found = replace(now, replaced_at=self._clock.monotonic())
                     self._learned[row.embed_code] = found
-                    replaced.append(now.identity)
+                    replaced.append(now.version)
         for identity in replaced:
             self._changed(identity.embed_code, identity)
 
@@ -261,7 +261,7 @@ class SourceVersionCache:
     def _learn(self, embed_code: str, known: ProbedSource) -> None:
         """Call with the lock held."""
         self._learned[embed_code] = known
-        identity = known.identity
+        identity = known.version
         self._note(
             SourceRecord(
                 embed_code,

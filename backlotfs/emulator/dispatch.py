@@ -12,7 +12,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from backlotfs.emulator.api_side import ApiSide
 from backlotfs.emulator.cdn_cache import CdnCache
 from backlotfs.emulator.fault_effects import altered, rate_limit_message, replacement
-from backlotfs.emulator.fault_plan import FaultPlan, FaultHit
+from backlotfs.emulator.fault_plan import FaultHit, FaultPlan
 from backlotfs.emulator.http_types import (
     MOST_PARAMETERS,
     Answer,

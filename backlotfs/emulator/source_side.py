@@ -10,7 +10,7 @@ from __future__ import annotations
 from urllib.parse import unquote
 
 from backlotfs.emulator.content import OpenContent
-from backlotfs.emulator.http_types import Answer, ReceivedRequest, ByteSpan
+from backlotfs.emulator.http_types import Answer, ByteSpan, ReceivedRequest
 from backlotfs.emulator.library import Library
 from backlotfs.emulator.numbers_and_dates import http_date, iso_time, moment_of_header, whole_number
 from backlotfs.emulator.range_header import RangeNotSatisfiable, requested_span

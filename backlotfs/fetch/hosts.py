@@ -38,7 +38,7 @@ class Host:
         self.hedger = Hedger(self.estimate)
 
     @property
-    def width(self) -> int:
+    def concurrency_limit(self) -> int:
         """How many GETs may be under way on it."""
         return self.controller.width
 
@@ -54,25 +54,25 @@ class HostRegistry:
         self._of_source: LRUCache[str, Host] = LRUCache(REMEMBERED_SOURCES)
         self._going: dict[str, list[Host]] = {}
 
-    def line(self, embed_code: str) -> Host:
+    def host_of(self, embed_code: str) -> Host:
         """The line of a source, or the one that was used last."""
         with self._lock:
             return self._of_source.get(embed_code, self._last)
 
-    def figures(self, embed_code: str) -> HostStats | None:
+    def stats(self, embed_code: str) -> HostStats | None:
         """What the read planner goes by; None while too little is known."""
-        return self.line(embed_code).estimate.figures(self._clock.monotonic())
+        return self.host_of(embed_code).estimate.stats(self._clock.monotonic())
 
     def hedge_delay_s(self, embed_code: str, length_bytes: int) -> float:
         """How long a reader waits before a hedge; see `Hedger.delay_s`."""
-        return self.line(embed_code).hedger.delay_s(length_bytes)
+        return self.host_of(embed_code).hedger.delay_s(length_bytes)
 
     def begin_hedge(self, embed_code: str, length_bytes: int) -> Callable[[bool], None] | None:
         """Book a hedge.
 
         :returns: what to call when it is over, with whether it won; None when it is not allowed.
         """
-        line, now_s = self.line(embed_code), self._clock.monotonic()
+        line, now_s = self.host_of(embed_code), self._clock.monotonic()
         if not line.hedger.begin(embed_code, length_bytes, now_s):
             return None
         return lambda won: line.hedger.end(embed_code, won=won)

@@ -107,7 +107,7 @@ class LinkEstimate:
         with self._lock:
             return self._faded(now_s) or None
 
-    def figures(self, now_s: float) -> HostStats | None:
+    def stats(self, now_s: float) -> HostStats | None:
         """What the read planner goes by; None until a connection's rate is known."""
         latency_s, rate = self.first_byte_s(), self.connection_bytes_per_s()
         if latency_s is None or rate is None:

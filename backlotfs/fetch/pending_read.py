@@ -1,4 +1,4 @@
-"""The blocks of one read, here or on their way."""
+"""One read of an application: the blocks that it was given, and those that it waits for."""
 
 from __future__ import annotations
 
@@ -13,27 +13,40 @@ from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.errors import BacklotError
 
 
-def _nothing() -> None:
-    """Where nothing lies ahead."""
+def _no_look_ahead() -> None:
+    """Plan nothing."""
 
 
 class PendingRead:
-    """What one read asked for. `take` and `fail` are the block store's, under its lock.
+    """The blocks of one read. The block loader calls `deliver` and `fail`, under its lock.
 
     :ivar wanted: the bytes asked for, inside the source, not empty.
-    :ivar missed: a block was neither cached nor under way when it was asked for.
-    :ivar error: why it will never be complete.
-    :ivar ended_before: blocks of a number below this are read to their end, so for the last time.
-    :ivar look_ahead: to be called once the answer is out or awaited: plans what lies ahead, which
-        no reader has to wait for.
-    :ivar came_from: blocks taken, by tier.
-    :ivar fresh_bytes: of the blocks that came from a host, now or ahead of time, and that no other
-        read had before.
+    :ivar missed: a block was neither cached nor in flight when the read began.
+    :ivar error: why the read fails; None while it may still succeed.
+    :ivar full_blocks_before: blocks with a lower number are read to their end.
+    :ivar look_ahead: plans the prefetch; to be called after the answer was written, or while the
+        reader waits, so that no reader waits for it.
+    :ivar came_from: how many blocks came from each tier.
+    :ivar first_use_bytes: bytes of the blocks that came from a host, for this read or prefetched,
+        and that no other read used before.
     """
 
     __slots__ = (
-        "_absent", "_block_bytes", "_blocks", "_done", "_first", "_lock", "abandoned", "came_from",
-        "doing", "embed_code", "ended_before", "error", "fresh_bytes", "look_ahead", "missed",
+        "_absent",
+        "_block_bytes",
+        "_blocks",
+        "_done",
+        "_first",
+        "_lock",
+        "abandoned",
+        "came_from",
+        "doing",
+        "embed_code",
+        "error",
+        "first_use_bytes",
+        "full_blocks_before",
+        "look_ahead",
+        "missed",
         "wanted",
     )  # fmt: skip
 
@@ -45,7 +58,7 @@ class PendingRead:
         doing: str,
         embed_code: str = "",
     ) -> None:
-        """``doing``: for the messages of errors: ``reading <embed code>``.
+        """``doing``: what errors say was being done: ``reading <embed code>``.
 
         :param embed_code: of the source; empty for a file that has none.
         """
@@ -53,12 +66,12 @@ class PendingRead:
         self.embed_code = embed_code
         self.doing = doing
         self.missed = False
-        self.look_ahead: Callable[[], None] = _nothing
+        self.look_ahead: Callable[[], None] = _no_look_ahead
         self.abandoned = False
         self.error: BacklotError | None = None
-        self.ended_before = wanted.stop // block_bytes
+        self.full_blocks_before = wanted.stop // block_bytes
         self.came_from = [0] * len(TIERS)
-        self.fresh_bytes = 0
+        self.first_use_bytes = 0
         self._block_bytes = block_bytes
         self._lock = lock
         self._first = wanted.start // block_bytes
@@ -69,16 +82,16 @@ class PendingRead:
 
     @property
     def complete(self) -> bool:
-        """Whether every block is here, or an error says that they never will be."""
+        """Whether every block has arrived, or the read has failed."""
         return not self._absent or self.error is not None
 
     @property
     def asked_bytes(self) -> int:
-        """How many are wanted."""
+        """How many bytes the read asked for."""
         return self.wanted.length
 
-    def take(self, number: int, block: Block, tier: int = NETWORK) -> None:
-        """Block ``number`` of the source is here. ``tier``: where it was found."""
+    def deliver(self, number: int, block: Block, tier: int = NETWORK) -> None:
+        """Take block ``number`` of the source. ``tier``: where the block was found."""
         place = number - self._first
         if self.error is None and self._blocks[place] is None:
             self._blocks[place] = block
@@ -86,25 +99,25 @@ class PendingRead:
             self.came_from[tier] += 1
             if not block.used:
                 block.used = True
-                self.fresh_bytes += len(block.view) if tier != DISK else 0
+                self.first_use_bytes += len(block.view) if tier != DISK else 0
 
     def fail(self, error: BacklotError) -> None:
-        """It cannot be had."""
+        """Let the read fail."""
         self.error = error
-        # The error's traceback will refer to this demand: a cycle must not hold memory.
+        # The error's traceback will refer to this read: a cycle must not hold memory.
         self._blocks = []
 
     def finished(self) -> None:
-        """Tell who waits; call without the lock, after it became complete."""
-        # Not referred to any longer: it may refer to this demand, whose memory is wanted.
+        """Call the done callback. Call this without the lock, after the read became complete."""
+        # Drop the callback: it may refer to this read, and so keep its memory.
         done, self._done = self._done, None
         if done is not None:
             done()
 
-    def then(self, done: Callable[[], None]) -> None:
-        """Have ``done`` called once it is complete, by this thread or a transfer's.
+    def add_done_callback(self, done: Callable[[], None]) -> None:
+        """Call ``done`` when the read is complete, on this thread or on a fetch's.
 
-        Call it once at most.
+        Call this at most once for a read.
         """
         with self._lock:
             if not self.complete:
@@ -113,12 +126,12 @@ class PendingRead:
         done()
 
     def abandon(self) -> None:
-        """Nobody waits any more."""
+        """Note that nobody waits for the read any more."""
         self.abandoned = True
         self._done = None
 
     def views(self) -> list[memoryview]:
-        """The wanted bytes, in order, where they lie; valid while the demand is referred to."""
+        """The wanted bytes, in order, without a copy; valid while the read is referred to."""
         views = [block.view for block in self._blocks if block is not None]
         start = self.wanted.start - self._first * self._block_bytes
         surplus = len(self._blocks) * self._block_bytes - start - self.wanted.length
@@ -130,20 +143,20 @@ class PendingRead:
         return views
 
     def blocks(self) -> list[tuple[int, Block]]:
-        """Every block that is here, by its number."""
-        here = enumerate(self._blocks, self._first)
-        return [(number, block) for number, block in here if block is not None]
+        """The blocks that have arrived, with their numbers."""
+        numbered = enumerate(self._blocks, self._first)
+        return [(number, block) for number, block in numbered if block is not None]
 
     def result(self, waiter: InterruptibleWait) -> bytes:
-        """The wanted bytes. :raises BacklotError: as `wait`."""
+        """Wait for the read and return its bytes. :raises BacklotError: as `wait`."""
         self.wait(waiter)
         return b"".join(self.views())
 
     def wait(self, waiter: InterruptibleWait) -> None:
-        """Wait for all of it. :raises BacklotError: what fetching, or waiting, ends with."""
+        """Wait for every block. :raises BacklotError: the read failed, or the wait was ended."""
         if not self.complete:
             arrival: Future[None] = Future()
-            self.then(lambda: arrival.set_result(None))
+            self.add_done_callback(lambda: arrival.set_result(None))
             try:
                 waiter.result(arrival, self.doing, self.embed_code)
             except BacklotError:

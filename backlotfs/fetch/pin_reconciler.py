@@ -81,7 +81,7 @@ class PinReconciler:
             self._closing = True
             self._changed.notify()
 
-    def turn(self) -> bool:
+    def reconcile(self) -> bool:
         """Make whole what is due; whether something is left to be looked at later."""
         with self._changed:
             due, self._due = sorted(self._due | self._later), set()
@@ -89,7 +89,7 @@ class PinReconciler:
         while due and not self._closing:
             code = due.pop(0)
             try:
-                whole = self._make_whole(code)
+                whole = self._complete(code)
             except BacklotError as error:
                 if not self._told:
                     self._told = True
@@ -108,12 +108,12 @@ class PinReconciler:
 
     def _run(self) -> None:
         while not self._closing:
-            self.turn()
+            self.reconcile()
             with self._changed:
                 if not self._due and not self._closing:
                     self._changed.wait(AGAIN_S if self._later else None)
 
-    def _make_whole(self, code: str) -> bool:
+    def _complete(self, code: str) -> bool:
         """Whether it is, or is none of ours any more.
 
         :raises BacklotError: it cannot be had now, or does not fit.
@@ -136,7 +136,9 @@ class PinReconciler:
         while offset < identity.size:
             if self._closing or self.pins.of(code) != pin:
                 return self.pins.of(code) is None
-            waiter = InterruptibleWait(Deadline(STEP_S, self._clock), lambda: self._closing, self._queued)
+            waiter = InterruptibleWait(
+                Deadline(STEP_S, self._clock), lambda: self._closing, self._queued
+            )
             offset, more = self._warmer.warm(identity, offset, STEP_BYTES, waiter)
             fetched_bytes += more
         self._warmer.settle()

@@ -13,8 +13,7 @@ from typing import NamedTuple, Protocol
 
 from backlotfs.byterange import ByteRange
 from backlotfs.cache.block_key import BlockKey
-from backlotfs.cache.disk.tier import DiskTier
-from backlotfs.cache.disk_face import required
+from backlotfs.cache.disk.tier import DiskTier, required
 from backlotfs.cache.runs import runs_of
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.errors import CacheUnusable
@@ -91,7 +90,9 @@ class Warmer:
         held = sum(len(keys) - len(tier.missing(keys)) for keys in self._looks(identity, 0))
         return min(identity.size, held * self._block_bytes)
 
-    def warm(self, identity: SourceVersion, offset: int, length: int, waiter: InterruptibleWait) -> Step:
+    def warm(
+        self, identity: SourceVersion, offset: int, length: int, waiter: InterruptibleWait
+    ) -> Step:
         """Have the tier hold about ``length`` bytes from ``offset`` on; the caller goes on.
 
         What is accepted is on its way to the disk when this returns.
@@ -114,7 +115,7 @@ class Warmer:
         fetched_bytes = 0
         for demand in demands:
             demand.wait(waiter)
-            fetched_bytes += demand.fresh_bytes
+            fetched_bytes += demand.first_use_bytes
         with self._lock:
             self._fetched_bytes += fetched_bytes
         for demand in demands:

@@ -25,7 +25,7 @@ from errno import EACCES
 from urllib.parse import urlsplit
 
 from backlotfs.errors import BacklotError, SettingsError
-from backlotfs.http.addresses import Network, AddressScope, embedded, parse_address, reach_of
+from backlotfs.http.addresses import AddressScope, Network, embedded, parse_address, reach_of
 
 _REMEDY = (
     "if it should be, name it in allow_source_hosts of the profile, or with --allow-source-host"

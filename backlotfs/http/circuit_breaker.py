@@ -1,8 +1,8 @@
 """A host to which no connection can be made is asked once a second, not by every reader at once.
 
 Theory of operation. `LIMIT` failures to connect in a row open a host's breaker. From then on one
-caller per `RETRY_INTERVAL_S` is let through; the others are told how long to wait, by `CircuitOpen`. The
-first connection that comes about closes the breaker. So a host that is back is found within
+caller per `RETRY_INTERVAL_S` is let through; the others get `CircuitOpen`, which says how long to
+wait. The first connection that succeeds closes the breaker. So a host that is back is found within
 `RETRY_INTERVAL_S` of the next wish to ask it, and nothing has to watch it meanwhile.
 
 Only connecting counts: refused, no route, no name, no TLS, no handshake in time. What a host does
@@ -56,7 +56,7 @@ class Breakers:
         """Return if a connection may be tried now; `failed` or `reached` should follow.
 
         :param only_look: leave the turn to somebody else: no connection is tried yet.
-        :raises HostResting: not yet; it says when.
+        :raises CircuitOpen: not yet; it says when.
         """
         with self._lock:
             trouble = self._troubled.get(host)

@@ -26,7 +26,7 @@ class ContentRange(NamedTuple):
 def parse_content_range(value: str | None) -> ContentRange:
     """Parse ``bytes first-last/total`` strictly (RFC 9110 §14.4, without ``*``).
 
-    :raises FalseAnswer: when it is absent, malformed or contradicts itself.
+    :raises InvalidRangeResponse: when it is absent, malformed or contradicts itself.
     """
     match = _CONTENT_RANGE.match((value or "").strip())
     if match is None:
@@ -43,13 +43,15 @@ def check_range_answer(status: int, headers: Mapping[str, str], wanted: ByteRang
     :param headers: names in lower case.
     :param wanted: not empty, and inside the object as far as the caller knows.
     :returns: the served range (equal to ``wanted``, or cut at the object's end) and the total.
-    :raises FalseAnswer: for anything else; no byte of the body may be used then.
+    :raises InvalidRangeResponse: for anything else; no byte of the body may be used then.
     """
     if status != 206:
         raise InvalidRangeResponse(f"asked for {wanted.header()}, answered with status {status}")
     encoding = headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("identity", ""):
-        raise InvalidRangeResponse(f"asked for stored bytes, answered with {encoding[:40]!r} encoding")
+        raise InvalidRangeResponse(
+            f"asked for stored bytes, answered with {encoding[:40]!r} encoding"
+        )
     answer = parse_content_range(headers.get("content-range"))
     if answer.served != wanted.clamped(answer.total):
         raise InvalidRangeResponse(

@@ -65,7 +65,7 @@ class _OperationWaiter(InterruptibleWait):
         self._waits = waits
 
     def result(self, future: Future[T], doing: str, key: str = "") -> T:
-        """As `InterruptibleWait.result`. :raises NotWaiting: at once, for such a process."""
+        """As `InterruptibleWait.result`. :raises FastFail: at once, for such a process."""
         done = future.done()
         answer = super().result(future, doing, key) if done else self._wait(future, doing, key)
         if self._guard is not None:
@@ -137,7 +137,9 @@ class OperationDeadlines:
         """For open and read."""
         return self._waiter(self._read_timeout_s, self._limits.read_s, None)
 
-    def _waiter(self, asked_s: float | None, usual_s: float, guard: TimeoutCircuit | None) -> InterruptibleWait:
+    def _waiter(
+        self, asked_s: float | None, usual_s: float, guard: TimeoutCircuit | None
+    ) -> InterruptibleWait:
         copies = asked_s is None and self._copies()
         silence_s = COPY_DEADLINE_S if copies else usual_s
         return _OperationWaiter(

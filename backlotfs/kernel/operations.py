@@ -138,7 +138,7 @@ class BacklotOperations:
         """Open for reading; the page cache's use is decided per open."""
         if info.flags & os.O_ACCMODE != os.O_RDONLY or info.flags & os.O_TRUNC:
             self._refuse(path)
-        content = self._namespace.document(path, self._patience.for_bytes)
+        content = self._namespace.virtual_content(path, self._patience.for_bytes)
         if content is not None:
             info.fh = self._documents.open(path, content)
             # The kernel may know the size of another version, and would cut this one there.

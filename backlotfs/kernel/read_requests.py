@@ -19,7 +19,7 @@ from backlotfs.kernel.deadlines import OPERATION_DEADLINE_S
 from backlotfs.kernel.device import Device, ReadRequest
 from backlotfs.kernel.errno_boundary import errno_of
 from backlotfs.log import events
-from backlotfs.open_files.metrics import ReadCounts, NullMetrics
+from backlotfs.open_files.metrics import NullMetrics, ReadCounts
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +137,7 @@ class ReadRequests:
         if early or self._ended.is_set():
             self._give_up(unique, pending, Interrupted("reading: nobody waits for it any more"))
             return
-        demand.then(lambda: self._arrived(unique))
+        demand.add_done_callback(lambda: self._arrived(unique))
 
     def interrupt(self, unique: int) -> bool:
         """The reader of this request was killed. Whether it was one of ours."""

@@ -43,7 +43,7 @@ GRACE_S = 2.0
 #: Seconds, after those, for saving what was learned.
 LAST_S = 5.0
 #: How long, after a file was replaced, the kernel may still believe what it knew: until the entry
-#: is taken back from it, or the timeouts of `KernelTtl.brief` end. New opens go past the page cache.
+#: is taken back from it, or the timeouts of `KernelTtl.short` end. New opens bypass the page cache.
 SETTLE_S = 6.0
 #: Asynchronous requests the kernel keeps under way, for the whole mount: with its default of 12,
 #: the read-ahead of a few stalled readers stops everybody else (measured).
@@ -54,12 +54,12 @@ class KernelTtl(NamedTuple):
     """How long the kernel believes what it was told, in seconds; one setting for a whole mount.
 
     :ivar attributes: of files, by inode. :ivar entries: that a name means a file.
-    :ivar absences: that there is no such name.
+    :ivar negative: that there is no such name.
     """
 
     attributes: float
     entries: float
-    absences: float
+    negative: float
 
     @classmethod
     def long(cls) -> KernelTtl:
@@ -72,7 +72,7 @@ class KernelTtl(NamedTuple):
         return cls(3600.0, 3600.0, 0.0)
 
     @classmethod
-    def brief(cls) -> KernelTtl:
+    def short(cls) -> KernelTtl:
         """For mounts with folders, whose entries cannot be taken back."""
         return cls(5.0, 5.0, 0.0)
 
@@ -104,7 +104,7 @@ class MountOptions:
             "max_background": MAX_BACKGROUND,
             "attr_timeout": self.memory.attributes,
             "entry_timeout": self.memory.entries,
-            "negative_timeout": self.memory.absences,
+            "negative_timeout": self.memory.negative,
         }
         if self.allow_other:
             options |= {"allow_other": True, "default_permissions": True}

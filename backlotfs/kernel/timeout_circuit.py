@@ -39,7 +39,7 @@ class TimeoutCircuit:
     def check(self, pid: int) -> None:
         """To be asked before a wait on the network; returns when the process may wait.
 
-        :raises NotWaiting: when its last waits all timed out, and not long ago.
+        :raises FastFail: when its last waits all timed out, and not long ago.
         """
         with self._lock:
             timeouts = self._timeouts.get(pid, 0)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from backlotfs.api.credentials import Credentials
-from backlotfs.byterange import ByteRange
 from backlotfs.cache.admission import DiskAdmission
 from backlotfs.cache.block_cache import BlockCache
 from backlotfs.cache.block_pool import BlockPool
@@ -20,11 +19,11 @@ from backlotfs.cache.memory_use import MemoryUse
 from backlotfs.cache.pins import Pins
 from backlotfs.catalog.db.schema import LibraryIdentity
 from backlotfs.catalog.versions import SourceVersionCache
-from backlotfs.concurrency.clock import Clock, Deadline
+from backlotfs.concurrency.clock import Clock
 from backlotfs.concurrency.workers import Workers
 from backlotfs.config.settings import GIB, MIB, MountSettings
 from backlotfs.errors import BadHandle, CacheUnusable
-from backlotfs.fetch.block_fetch import TRANSFER_DEADLINE_S
+from backlotfs.fetch.block_fetch import FETCH_DEADLINE_S
 from backlotfs.fetch.hosts import HostRegistry
 from backlotfs.fetch.loader import BlockLoader
 from backlotfs.fetch.pin_reconciler import PinReconciler
@@ -38,7 +37,7 @@ from backlotfs.open_files.metrics import ReadCounts
 from backlotfs.open_files.reader import SourceReader
 from backlotfs.open_files.recent_errors import RecentErrors
 from backlotfs.source.metered import Metered
-from backlotfs.source.range_reader import BufferSink, RangeReader
+from backlotfs.source.range_reader import RangeReader
 from backlotfs.source.signed_get import SignedGet
 from backlotfs.source.throttle import BandwidthLimit
 from backlotfs.source.throughput import RecentRate
@@ -142,7 +141,7 @@ def build_reader(
     :param queued: whether the URL of a source waits for an API credit.
     """
     pool = BlockPool(settings.memory_bytes, BLOCK_BYTES)
-    figures = lines.figures if settings.cache_bytes is None else None
+    figures = lines.stats if settings.cache_bytes is None else None
 
     observed = _observed(handles, clock)
     limit = BandwidthLimit(settings.bandwidth_bytes_s) if settings.bandwidth_bytes_s else None
@@ -150,41 +149,36 @@ def build_reader(
 
     def changed(identity: SourceVersion) -> None:
         handles.mark_replaced(identity)
-        book.contradicted(identity)
+        book.on_mismatch(identity)
 
     def current(embed_code: str) -> SourceVersion | None:
         known = book.known(embed_code)
-        return known.identity if known is not None and known.verified else None
+        return known.version if known is not None and known.verified else None
 
     cache = BlockCache(keep_consumed=pool.slots // CONSUMED_PART)
-    # Not less where a read waits for less: a transfer that goes on brings what later ones wait for.
-    # Nor than the API has for a new URL.
-    transfer_s = max(
-        TRANSFER_DEADLINE_S, settings.read_timeout_s or 0.0, settings.account.limits.probe_s
+    # A short --read-timeout does not shorten a fetch: later reads wait for what it brings. The
+    # fetch must also outlast the API's time for a new URL.
+    fetch_deadline_s = max(
+        FETCH_DEADLINE_S, settings.read_timeout_s or 0.0, settings.account.limits.probe_s
     )
-
-    def fetch(
-        identity: SourceVersion, wanted: ByteRange, landing: BufferSink, deadline: Deadline
-    ) -> None:
-        fetcher.fetch(identity, wanted, landing, deadline.lasting(transfer_s))
-
     store = BlockLoader(
         pool,
         cache,
-        fetch,
+        fetcher.fetch,
         FetchScheduler(
             Workers(TRANSFER_THREADS + URL_WAITERS, "transfer"),
             lines,
             clock,
-            places=TRANSFER_THREADS,
+            max_jobs=TRANSFER_THREADS,
         ),
         clock,
-        # Half for what is under way or not yet read, the rest for what is kept.
-        ahead_budget_bytes=pool.budget_bytes // 2,
+        # Half for what is in flight or not yet read, the rest for what is kept.
+        prefetch_budget_bytes=pool.budget_bytes // 2,
         changed=changed,
-        # With a limit, every rest would look like silence.
+        # With a bandwidth limit every pause would look like a stalled host.
         hedges=None if settings.bandwidth_bytes_s else lines,
         queued=queued,
+        fetch_deadline_s=fetch_deadline_s,
         disk=None if disk is None else DiskAdmission(disk, clock, figures),
     )
     reader = SourceReader(
@@ -192,7 +186,7 @@ def build_reader(
         store,
         window_budget_bytes=pool.budget_bytes // 2,
         clock=clock,
-        line_of=lambda identity: lines.figures(identity.embed_code),
+        line_of=lambda identity: lines.stats(identity.embed_code),
     )
     step_bytes = min(WARM_STEP_BYTES, pool.budget_bytes // WARM_STEP_PART)
     warmer = Warmer(store, disk, step_bytes=step_bytes)
@@ -202,7 +196,7 @@ def build_reader(
     def local(embed_code: str) -> CacheState:
         known, failure = book.known(embed_code), observed.failures.of(embed_code)
         return CacheState(
-            held.bytes_of(known.identity) if known is not None else 0,
+            held.bytes_of(known.version) if known is not None else 0,
             pins.of(embed_code) is not None,
             f"{failure.errno}: {failure.reason}" if failure is not None else "",
             failure.at_s if failure is not None else 0.0,

@@ -74,7 +74,7 @@ def _serve(settings: MountSettings, ready: Ready) -> None:
     began_s = clock.monotonic()
     # What we make ourselves changes with what is found out, too often to be taken back each time.
     flat = settings.layouts == ("flat",) and not settings.makes_files
-    memory = KernelTtl.long() if flat else KernelTtl.brief()
+    memory = KernelTtl.long() if flat else KernelTtl.short()
     options = MountOptions(settings.source, memory, settings.allow_other, settings.subtype)
     session = MountSession(settings.mountpoint, options)
     names = ProcessNames(clock)
@@ -207,7 +207,7 @@ def _list_library(settings: MountSettings, stack: Stack, clock: Clock) -> None:
 def _crawl(stack: Stack) -> None:
     stack.probes.start_backfill()
     if stack.captions is not None:
-        stack.captions.crawl()
+        stack.captions.start()
 
 
 def _waiting_programs(

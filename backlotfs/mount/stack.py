@@ -229,7 +229,7 @@ def build_stack(
         if current is not None:
             events.SOURCE_REPLACED.log(log, embed_code=embed_code, size=current.size)
         # The old version's URL may go on serving the old version: it must not be used again.
-        if current is None or not resolver.knows(embed_code):
+        if current is None or not resolver.has_fresh(embed_code):
             resolver.forget(embed_code)
         reader.source_changed(embed_code, current)
         keeper.source_changed(embed_code)
@@ -247,11 +247,11 @@ def build_stack(
         # Whatever a probe said shortly before: the record was touched, so it is asked again.
         touched = [row.embed_code for row in change.updated]
         for code in touched:
-            resolver.touched(code)
-            book.doubt(code)  # last: whoever sees the doubt probes with a new URL
+            resolver.invalidate_on_change(code)
+            book.invalidate(code)  # last: whoever sees the doubt probes with a new URL
         for row in change.new:
             if row.size >= 0 and not row.verified:  # touched while it was not presented
-                resolver.touched(row.embed_code)
+                resolver.invalidate_on_change(row.embed_code)
         probes.enqueue_stale(code for code in touched if book.known(code) is not None)
         invalidate(change.stale_names)
         invalidate(row.name for row in change.new + change.updated)
@@ -268,7 +268,7 @@ def build_stack(
         with_labels="labels" in settings.layouts,
         limits=ListingLimits(settings.max_assets, settings.max_listing_bytes),
         progress=progress,
-        on_source=resolver.offer,
+        on_source=resolver.put_if_absent,
     )
     admit = AssetFilter(settings.types or SOURCE_TYPES, settings.statuses)
     catalog = Catalog(
@@ -329,7 +329,7 @@ def build_stack(
         pictures = SharedPictures(previews.fetch, clock, software=f"backlotfs {__version__}")
         namespace.show(pictures, listed=settings.shared_thumbnails == "listed")
     catalog.subscribe(published)
-    catalog.subscribe(lambda change: book.found_elsewhere(change.replaced), beforehand=True)
+    catalog.subscribe(lambda change: book.apply_external(change.replaced), beforehand=True)
     path = build_reader(
         settings, handles, signed_get(resolver), book, lines, disk, clock, probes.is_queued
     )

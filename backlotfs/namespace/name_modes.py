@@ -24,7 +24,7 @@ from enum import StrEnum
 from hashlib import blake2b
 from urllib.parse import quote_from_bytes
 
-from backlotfs.namespace.naming import Named, base_name, fit, legal_name, age_key
+from backlotfs.namespace.naming import Named, age_key, base_name, fit, legal_name
 
 
 class NameMode(StrEnum):

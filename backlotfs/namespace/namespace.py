@@ -64,10 +64,10 @@ class Book(Protocol):
     def known(self, embed_code: str) -> ProbedSource | None:
         """What is known of a source, verified or not."""
 
-    def as_in(self, row: AssetRow) -> bool:
+    def is_current(self, row: AssetRow) -> bool:
         """Whether a row says all that is known of its source, and nothing is in doubt."""
 
-    def settling(self, known: ProbedSource) -> bool:
+    def within_attr_ttl(self, known: ProbedSource) -> bool:
         """Whether the kernel may still believe the size of an older version."""
 
     def failure(self, embed_code: str) -> BacklotError | None:
@@ -216,7 +216,7 @@ class Namespace:
                 node.inode, mtime_s=now.newest_s, umask=self._umask, subdirs=node.subfolders
             )
         code = node.embed_code
-        if self._book.as_in(node):  # nearly always, and 100 000 times in an `ls -l`
+        if self._book.is_current(node):  # nearly always, and 100 000 times in an `ls -l`
             return file_attributes(
                 node.inode,
                 node.size,
@@ -231,7 +231,7 @@ class Namespace:
             known = self._book.known(code)
             return file_attributes(
                 node.inode,
-                0 if known is None else known.identity.size,
+                0 if known is None else known.version.size,
                 mtime_s=node.updated_at_s if known is None else known.mtime_s,
                 umask=self._umask,
                 nlink=now.layout.places(code),
@@ -242,7 +242,7 @@ class Namespace:
             known = ProbedSource(SourceVersion(code, 0, None, None), node.updated_at_s, False)
         return file_attributes(
             node.inode,
-            known.identity.size,
+            known.version.size,
             mtime_s=known.mtime_s,
             umask=self._umask,
             nlink=now.layout.places(code),
@@ -301,18 +301,18 @@ class Namespace:
             except BacklotError as error:
                 self._failed(node.embed_code, path, error)
                 raise
-        return Version(known.identity, self._book.settling(known))
+        return Version(known.version, self._book.within_attr_ttl(known))
 
     def source(self, embed_code: str) -> SourceVersion | None:
         """The version of a source that is known now; None when it is not known to have any."""
         known = self._book.known(embed_code)
-        return None if known is None else known.identity
+        return None if known is None else known.version
 
-    def is_made(self, path: str) -> bool:
+    def is_virtual(self, path: str) -> bool:
         """Whether this is a file that has no source."""
         return self._notice_at(self._current(), path) is not None
 
-    def document(self, path: str, patience: Callable[[], InterruptibleWait]) -> bytes | None:  # noqa: ARG002
+    def virtual_content(self, path: str, patience: Callable[[], InterruptibleWait]) -> bytes | None:  # noqa: ARG002
         """The whole contents of such a file; None when the path is something else."""
         notice = self._notice_at(self._current(), path)
         return None if notice is None else notice.content

@@ -84,7 +84,7 @@ class _Thumbnail(NamedTuple):
 
 
 class NamespaceWithThumbnails(Namespace):
-    """As `Namespace`, once `show` was called; `document` has the contents of the thumbnails."""
+    """A `Namespace` with thumbnails, once `show` was called."""
 
     _pictures: Pictures | None = None
     _index: _Index
@@ -136,7 +136,7 @@ class NamespaceWithThumbnails(Namespace):
         return (Entry(size, _inode(found.inode, size), True) for size in self._made.sizes)
 
     def open(self, path: str, waiter: InterruptibleWait) -> Version:
-        """:raises NotSupported: a thumbnail has no source; `document` has what is in it."""
+        """:raises NotSupported: a thumbnail has no source; `virtual_content` has what is in it."""
         found = self._virtual(path)
         if isinstance(found, _Repository):
             raise IsADirectory(f"{path!r} is a folder")
@@ -144,18 +144,18 @@ class NamespaceWithThumbnails(Namespace):
             raise NotSupported(f"{path!r} is made from a preview image: it has no source")
         return super().open(path, waiter)
 
-    def document(self, path: str, patience: Callable[[], InterruptibleWait]) -> bytes | None:
+    def virtual_content(self, path: str, patience: Callable[[], InterruptibleWait]) -> bytes | None:
         """All of a thumbnail; None when the path is something else."""
         found = self._virtual(path)
         if isinstance(found, _Repository):
             return None
         if found is None:
-            return super().document(path, patience)
+            return super().virtual_content(path, patience)
         return self._made.png(self._wanted(found, patience), patience())
 
-    def is_made(self, path: str) -> bool:
+    def is_virtual(self, path: str) -> bool:
         """Thumbnails are."""
-        return isinstance(self._virtual(path), _Thumbnail) or super().is_made(path)
+        return isinstance(self._virtual(path), _Thumbnail) or super().is_virtual(path)
 
     def asset(self, path: str) -> Asset | None:
         """None of a thumbnail: it has no source to warm and no attributes to show."""

@@ -91,7 +91,7 @@ class JsonSidecars:
         if asset is None:
             raise NoSuchEntry(f"{row.name!r} was deleted")
         known = self._book.known(row.embed_code)
-        return sidecar_text(asset, None if known is None else known.identity)
+        return sidecar_text(asset, None if known is None else known.version)
 
 
 class CaptionSidecars:

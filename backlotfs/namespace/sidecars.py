@@ -37,7 +37,7 @@ class _Sidecar(NamedTuple):
 
 
 class NamespaceWithSidecars(Namespace):
-    """As `Namespace`, and `document` has the contents of the sidecars."""
+    """As `Namespace`, and `virtual_content` has the contents of the sidecars."""
 
     def __init__(
         self,
@@ -82,20 +82,20 @@ class NamespaceWithSidecars(Namespace):
         return self._with_sidecars(folder, lines) if isinstance(folder, Folder) else lines
 
     def open(self, path: str, waiter: InterruptibleWait) -> Version:
-        """:raises NotSupported: a sidecar has no source; `document` has what is in it."""
+        """:raises NotSupported: a sidecar has no source; `virtual_content` has what is in it."""
         if self._beside(path) is not None:
             raise NotSupported(f"{path!r} comes from the catalog: there is nothing to fetch")
         return super().open(path, waiter)
 
-    def is_made(self, path: str) -> bool:
+    def is_virtual(self, path: str) -> bool:
         """Sidecars are."""
-        return self._beside(path) is not None or super().is_made(path)
+        return self._beside(path) is not None or super().is_virtual(path)
 
-    def document(self, path: str, patience: Callable[[], InterruptibleWait]) -> bytes | None:
+    def virtual_content(self, path: str, patience: Callable[[], InterruptibleWait]) -> bytes | None:
         """All of a sidecar, as it is now; None when the path is something else."""
         found = self._beside(path)
         if found is None:
-            return super().document(path, patience)
+            return super().virtual_content(path, patience)
         self._catalog.used()
         return found.kind.content(found.row)
 

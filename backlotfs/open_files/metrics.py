@@ -31,7 +31,7 @@ class AnsweredRead(Protocol):
         """Blocks, by tier."""
 
     @property
-    def fresh_bytes(self) -> int:
+    def first_use_bytes(self) -> int:
         """Of what was fetched, the bytes of blocks that no read had had before."""
 
 
@@ -96,7 +96,7 @@ class ReadCounts:
             usage.asked_bytes += read.asked_bytes
             for tier, blocks in enumerate(read.came_from):
                 usage.blocks[tier] += blocks
-            self._used_bytes += read.fresh_bytes
+            self._used_bytes += read.first_use_bytes
         if self._rate is not None:
             self._rate.add(read.asked_bytes)
 

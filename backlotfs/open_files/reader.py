@@ -101,8 +101,7 @@ class SourceReader:
     def begin(self, fh: int, offset: int, size: int) -> PendingRead | None:
         """Have bytes ``offset`` to ``offset + size`` brought; never waits.
 
-        :return: with `PendingRead.look_ahead` for what comes after them; None when there are no bytes:
-            at or beyond the end of the file.
+        :return: the read, with its `PendingRead.look_ahead`; None at or beyond the end of the file.
         :raises BadHandle: not open.
         :raises ContentChanged: beyond the end of a version that a larger one has replaced. The
             kernel would take a short answer for the end of the file, whichever version it is of,
@@ -126,7 +125,7 @@ class SourceReader:
         """Bytes ``offset`` to ``offset + size``, fewer only at the end of the file.
 
         :raises BadHandle: not open. :raises ContentChanged: not the version opened any more.
-        :raises BacklotError: the bytes cannot be had; or waiting ended (`InterruptibleWait.result`).
+        :raises BacklotError: the bytes cannot be had; or the wait ended, see `InterruptibleWait`.
         """
         demand = self.begin(fh, offset, size)
         if demand is None:
@@ -176,7 +175,7 @@ class SourceReader:
         identity, plan = handle.identity, handle.plan
         tail = likely_index(handle.name, identity.size)
         if tail is not None:
-            self._prefetch(handle, plan.expect(tail))
+            self._prefetch(handle, plan.hint(tail))
         # A demand of its own, as the reader's is the adapter's to wait for; it joins that transfer.
         head = self._store.demand(identity, ByteRange(0, min(HEAD_BYTES, read.stop)))
 
@@ -184,6 +183,6 @@ class SourceReader:
             if head.error is None:
                 index = next_index_range(b"".join(head.views()), identity.size)
                 if index is not None:
-                    self._prefetch(handle, plan.expect(index))
+                    self._prefetch(handle, plan.hint(index))
 
-        head.then(arrived)
+        head.add_done_callback(arrived)

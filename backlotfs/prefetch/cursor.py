@@ -28,8 +28,8 @@ class Cursor:
     :ivar run_start: of the run being read, since the last skip.
     :ivar reader: who read last. :ivar touched_s: when.
     :ivar window_bytes: as last planned.
-    :ivar doubted: its reader has gone to read on elsewhere: what was planned is not wanted.
-    :ivar steady: its reader has come back from such a trip, so it reads in several places.
+    :ivar abandoned: its reader has gone to read on elsewhere: what was planned is not wanted.
+    :ivar interleaved: its reader has come back from such a trip, so it reads in several places.
     :ivar pace: bytes per second that it takes; None while it takes whatever comes.
     """
 
@@ -41,8 +41,8 @@ class Cursor:
     run_start: int = 0
     reads: int = 1
     window_bytes: int = 0
-    doubted: bool = False
-    steady: bool = False
+    abandoned: bool = False
+    interleaved: bool = False
     pace: float | None = None
     _read_bytes: int = 0
     _run_read: int = 0
@@ -69,7 +69,7 @@ class Cursor:
         return self.start == 0 and not self._holes
 
     @property
-    def credit(self) -> int:
+    def earned_window(self) -> int:
         """What it has earned, by all its runs or by this one, in bytes; never negative."""
         run = 2 * min(self._run_read, self.run_bytes) - self.run_bytes
         return max(0, self._read_bytes - 2 * self._holes, run)

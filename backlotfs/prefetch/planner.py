@@ -79,9 +79,9 @@ class ReadPlanner:
     """Watches the reads of one version of a source. Not thread-safe: its owner locks.
 
     :ivar max_window_bytes: may be changed between reads, as others begin and cease to read.
-    :ivar need: what the line can make use of; may be changed between reads.
+    :ivar target: what the line can make use of; may be changed between reads.
     :ivar latency_s: of the line, for readers with a pace of their own.
-    :ivar trusted: it is likely to be read as a whole, as those opened before it were.
+    :ivar likely_sequential: it is likely to be read as a whole, as those opened before it were.
     :ivar read_through: somebody read it from its head to its end.
     """
 
@@ -95,9 +95,9 @@ class ReadPlanner:
     ) -> None:
         """``size`` of the file; windows never exceed ``max_window_bytes`` nor leave the file."""
         self.max_window_bytes = max_window_bytes
-        self.need: WindowTarget = UNKNOWN_LINE
+        self.target: WindowTarget = UNKNOWN_LINE
         self.latency_s = 0.0
-        self.trusted = self.read_through = False
+        self.likely_sequential = self.read_through = False
         self._size = size
         self._block_bytes = block_bytes
         self._limits = limits or PlanLimits()
@@ -131,7 +131,7 @@ class ReadPlanner:
             advanced = cursor.advance(read)
             cursor.reader, cursor.touched_s = reader, now_s
             if cursor.reads == 2:
-                self._doubt_others(cursor)
+                self._abandon_others(cursor)
             cursor.note_pace(now_s, late=late)
             # Also by a read that was overtaken by the last: the kernel sends several at a time.
             self._note_end(cursor)
@@ -143,7 +143,7 @@ class ReadPlanner:
         cursor.window_bytes = self._window(cursor)
         return self._plan(cursor)
 
-    def expect(self, index: ByteRange) -> ReadPlan:
+    def hint(self, index: ByteRange) -> ReadPlan:
         """Have an index read early that programs will look for; nothing when it was said before."""
         index = index.clamped(self._size)
         if not index.length or any(_covers(known, index) for known in self._expected):
@@ -159,7 +159,7 @@ class ReadPlanner:
         return any(
             start < cursor.planned_to and cursor.position < stop
             for cursor in self._cursors
-            if not cursor.doubted and now_s - cursor.touched_s < IDLE_S
+            if not cursor.abandoned and now_s - cursor.touched_s < IDLE_S
         )
 
     def windows(self, now_s: float = 0.0) -> list[int]:
@@ -167,7 +167,7 @@ class ReadPlanner:
         return [
             self._desire(cursor)
             for cursor in self._cursors
-            if cursor.window_bytes and not cursor.doubted and now_s - cursor.touched_s < IDLE_S
+            if cursor.window_bytes and not cursor.abandoned and now_s - cursor.touched_s < IDLE_S
         ]
 
     def _note_end(self, cursor: Cursor) -> None:
@@ -186,14 +186,14 @@ class ReadPlanner:
             if -near <= distance <= reach and abs(distance) < least:
                 best, least = cursor, abs(distance)
         if best is not None and best is not self._cursors[0]:
-            best.steady |= best.reads > 1 and best.reader == reader
+            best.interleaved |= best.reads > 1 and best.reader == reader
             self._cursors.remove(best)
             self._cursors.insert(0, best)
         return best
 
     def _start(self, read: ByteRange, reader: int, now_s: float) -> Cursor:
         left = next((cursor for cursor in self._cursors if cursor.reader == reader), None)
-        if left is not None and not left.steady:
+        if left is not None and not left.interleaved:
             self._runs.append(left.run_bytes)
         if len(self._cursors) >= CURSORS:
             # Those that never went on are the traces of random reads.
@@ -204,16 +204,16 @@ class ReadPlanner:
         return cursor
 
     def _resume(self, cursor: Cursor, now_s: float) -> None:
-        if cursor.doubted:
-            cursor.doubted = False
+        if cursor.abandoned:
+            cursor.abandoned = False
             cursor.rewind_plan(now_s)
         elif now_s - cursor.touched_s >= IDLE_S:
             cursor.rewind_plan(now_s)
 
-    def _doubt_others(self, cursor: Cursor) -> None:
+    def _abandon_others(self, cursor: Cursor) -> None:
         for other in self._cursors:
-            if other is not cursor and other.reader == cursor.reader and not other.steady:
-                other.doubted = True
+            if other is not cursor and other.reader == cursor.reader and not other.interleaved:
+                other.abandoned = True
 
     def _window(self, cursor: Cursor) -> int:
         return min(self._desire(cursor), self.max_window_bytes)
@@ -225,13 +225,13 @@ class ReadPlanner:
             if usual < SHORT_RUN_BYTES and 2 * cursor.run_bytes <= 3 * usual:
                 even = usual <= 2 * min(self._runs)
                 return max(0, usual - cursor.run_bytes) if even or cursor.reads > 1 else 0
-        grown = self._growth(cursor) * cursor.credit if cursor.reads > 1 else 0
+        grown = self._growth(cursor) * cursor.earned_window if cursor.reads > 1 else 0
         if cursor.from_the_head:
-            trusted = self.trusted or self.read_through
+            trusted = self.likely_sequential or self.read_through
             limits = self._limits
             head = limits.trusted_window_bytes if trusted else limits.first_window_bytes
             grown = max(grown, head)
-        grown = min(grown, self.need.window_bytes)
+        grown = min(grown, self.target.window_bytes)
         if cursor.pace is not None:
             paced = paced_window(cursor.pace, self.latency_s)
             grown = min(grown, max(paced, self._limits.first_window_bytes))
@@ -268,7 +268,7 @@ class ReadPlanner:
     def _request_bytes(self, window: int) -> int:
         """A power of two, so that windows of all sizes cut the file at the same places."""
         eighth = _power_below(window // 8)
-        return max(min(eighth, self.need.request_bytes), self._limits.min_request_bytes)
+        return max(min(eighth, self.target.request_bytes), self._limits.min_request_bytes)
 
 
 def _power_below(number: int) -> int:

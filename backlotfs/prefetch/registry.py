@@ -115,15 +115,15 @@ class Prefetcher:
             planner = self._planner
             if line_due:
                 self._lined_s = now_s
-                planner.need = window_target(line)
+                planner.target = window_target(line)
                 planner.latency_s = line.latency_s if line else 0.0
             planner.max_window_bytes = self._shares.cap_bytes
             return planner.observe(read, missed=missed, late=late, reader=reader, now_s=now_s)
 
-    def expect(self, index: ByteRange) -> ReadPlan:
+    def hint(self, index: ByteRange) -> ReadPlan:
         """As `ReadPlanner.expect`."""
         with self._lock:
-            return self._planner.expect(index)
+            return self._planner.hint(index)
 
     def wanted(self, wanted: ByteRange) -> bool:
         """Whether a reader is on its way to any of this; called before and between blocks."""
@@ -150,10 +150,10 @@ class Prefetcher:
             self._closed_s = self._clock.monotonic()
             return self._planner.read_through
 
-    def trust(self, *, trusted: bool) -> None:
+    def expect_sequential(self, *, trusted: bool) -> None:
         """Whether it is likely to be read as a whole."""
         with self._lock:
-            self._planner.trusted = trusted
+            self._planner.likely_sequential = trusted
 
 
 class PrefetcherRegistry:
@@ -185,7 +185,7 @@ class PrefetcherRegistry:
     def opened(self, identity: SourceVersion) -> Prefetcher:
         """The plan of this version, for one more handle; `closed` is its counterpart."""
         plan = self.of(identity)
-        plan.trust(trusted=sum(self._read_through) >= FILES_TRUSTED)
+        plan.expect_sequential(trusted=sum(self._read_through) >= FILES_TRUSTED)
         plan.opened()
         return plan
 

@@ -42,7 +42,7 @@ class PreviewImages:
         """The image as it is on its host: encoded, and hostile until proven otherwise.
 
         :raises SourceGone, SourceDenied, SourceRefused: it is not there, or not for us.
-        :raises FalseAnswer, ProtocolViolation: no usable URL, or an answer that is none.
+        :raises InvalidRangeResponse, ProtocolViolation: no usable URL, or an answer that is none.
         :raises RemoteUnavailable: retries spent. :raises DeadlineExceeded: time spent.
         """
         start = SignedUrl.parse(url).url

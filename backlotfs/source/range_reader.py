@@ -32,14 +32,14 @@ log = logging.getLogger(__name__)
 class BufferSink(Protocol):
     """Where the bytes go."""
 
-    def room(self) -> Sequence[memoryview]:
+    def buffers(self) -> Sequence[memoryview]:
         """Memory for the next bytes, in order, no more than are missing; asked again after a cut.
 
         It may raise a `BacklotError`, which ends the transfer.
         """
 
-    def landed(self, size: int | None = None) -> int:
-        """The first ``size`` bytes of what `room` last gave are filled (None: all).
+    def commit(self, size: int | None = None) -> int:
+        """The first ``size`` bytes of what `buffers` last gave are filled (None: all).
 
         :return: how many of them are kept; the others are fetched again.
         """
@@ -71,7 +71,7 @@ class RangeReader:
 
         :param wanted: inside ``identity.size``, not empty.
         :raises ContentChanged: the host has another version, or none any more.
-        :raises FalseAnswer: the host keeps answering with something else.
+        :raises InvalidRangeResponse: the host keeps answering with something else.
         :raises RemoteUnavailable: retries spent. :raises DeadlineExceeded: time spent.
         """
         reached = wanted.start
@@ -100,7 +100,7 @@ class RangeReader:
         deadline: Deadline,
     ) -> int:
         """One GET; the first byte not delivered. :raises _Cut: when it ended early."""
-        views = landing.room()  # nobody may want them any more: then no GET is made
+        views = landing.buffers()  # nobody may want them any more: then no GET is made
         with self._open(identity, wanted, deadline) as answer:
             self._validate(identity, wanted, answer)
             reached = wanted.start
@@ -110,7 +110,7 @@ class RangeReader:
                     got = answer.read_into(views, deadline.remaining_s())
                 except RemoteUnavailable as error:
                     raise _Cut(reached, error) from None
-                reached += landing.landed(got)
+                reached += landing.commit(got)
                 if got != size:
                     short = RemoteUnavailable(f"source host {answer.host}: the body ended early")
                     raise _Cut(reached, short)
@@ -118,7 +118,7 @@ class RangeReader:
                 if reached >= wanted.stop:
                     break
                 deadline.check(f"reading the source of {identity.embed_code}")
-                views = landing.room()
+                views = landing.buffers()
             return reached
 
     def _rest(self, answer: TimedResponse, size: int, urgent: bool, deadline: Deadline) -> None:
@@ -129,7 +129,9 @@ class RangeReader:
             answer.rested(rest_s)
             deadline.extend(rest_s)
 
-    def _open(self, identity: SourceVersion, wanted: ByteRange, deadline: Deadline) -> TimedResponse:
+    def _open(
+        self, identity: SourceVersion, wanted: ByteRange, deadline: Deadline
+    ) -> TimedResponse:
         try:
             return self._signed_get.open(
                 identity.embed_code, wanted, deadline, if_match=identity.strong_etag
@@ -142,7 +144,7 @@ class RangeReader:
         if answer.status == 416:  # inside the size we know, so the object has shrunk
             raise ContentChanged(f"the source of {identity.embed_code} has shrunk (416)")
         served = check_range_answer(answer.status, answer.headers, wanted)
-        identity.confirm(answer.headers, served.total)
+        identity.verify(answer.headers, served.total)
         if served.served != wanted:
             raise InvalidRangeResponse(f"a cut range for {identity.embed_code}")
 

@@ -35,12 +35,14 @@ class RedirectChain:
 
         :param location: the answer's header; ``""`` if there was none.
         :raises SourceRefused: to another host that is not listed, or from https down to http.
-        :raises FalseAnswer: no usable URL, a circle, or more hops than `MAX_REDIRECTS`.
+        :raises InvalidRangeResponse: no usable URL, a circle, or more hops than `MAX_REDIRECTS`.
         """
         here = urlsplit(self.url)
         target = _target(self.url, location)
         if target is None:
-            raise InvalidRangeResponse(f"source host {here.hostname} redirects, but to no usable URL")
+            raise InvalidRangeResponse(
+                f"source host {here.hostname} redirects, but to no usable URL"
+            )
         there = urlsplit(target)
         if (here.scheme, there.scheme) == ("https", "http"):
             raise SourceRefused(

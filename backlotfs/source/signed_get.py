@@ -35,10 +35,10 @@ from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.errors import (
     BacklotError,
+    CircuitOpen,
     ContentChanged,
     DeadlineExceeded,
     InvalidRangeResponse,
-    CircuitOpen,
     RemoteUnavailable,
     SourceDenied,
     SourceGone,

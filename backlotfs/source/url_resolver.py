@@ -132,7 +132,7 @@ class UrlResolver:
         """A URL that does not expire within the margin; asks the API at most once at a time.
 
         :param deadline: does not run while the renewal waits for a credit.
-        :param current: one that was asked for after the last `touched`.
+        :param current: one that was asked for after the last `invalidate_on_change`.
         :param priority: of the API call; None: a reader's.
         :param turn: a turn of the rate limiter that was taken for this already.
         :raises SourceMissing: the asset has no source, or a null URL.
@@ -166,7 +166,7 @@ class UrlResolver:
         """Whether `prepare` needs no credit: the URL is known, or the CDN host can give it."""
         if not self._limiter.counts_credits:
             return True
-        return self.knows(embed_code) or self._cdn_can_tell(embed_code)
+        return self.has_fresh(embed_code) or self._cdn_can_tell(embed_code)
 
     def invalidate(self, embed_code: str, url: SignedUrl) -> None:
         """Forget ``url`` if it is still the one in use: a late failure discards no newer URL."""
@@ -178,7 +178,7 @@ class UrlResolver:
         if self._saved is not None:
             self._saved.drop(embed_code, url)
 
-    def touched(self, embed_code: str) -> None:
+    def invalidate_on_change(self, embed_code: str) -> None:
         """The record has changed: the URL in use may be of an object that is not its source now."""
         with self._lock:
             self._touched[embed_code] = self._touched.get(embed_code, 0) + 1
@@ -188,9 +188,9 @@ class UrlResolver:
     def check_saved(self, updated_at_s: Callable[[str], float | None]) -> None:
         """Forget the URLs of earlier mounts that are older than the last change of their records.
 
-        Changes that this mount sees come by `touched`; this is for those that another mount saw, or
-        a mount that was killed before it could drop the URL. Each is checked once, as soon as its
-        record is presented.
+        Changes that this mount sees come by `invalidate_on_change`; this is for those that another
+        mount saw, or a mount that was killed before it could drop the URL. Each is checked once,
+        as soon as its record is presented.
 
         :param updated_at_s: embed code to the record's ``updated_at``, seconds since the epoch by
             the server's clock; None: no such record is presented.
@@ -206,7 +206,7 @@ class UrlResolver:
             if not renewed and as_of_s < changed_s + CHANGE_MARGIN_S:
                 self.forget(embed_code)
 
-    def offer(self, embed_code: str, source: Source, *, max_age_s: float = 0.0) -> None:
+    def put_if_absent(self, embed_code: str, source: Source, *, max_age_s: float = 0.0) -> None:
         """Take a URL that was got for another purpose, if none is known.
 
         :param max_age_s: how old the answer may be that it came with.
@@ -218,7 +218,7 @@ class UrlResolver:
                     self._urls[embed_code] = source.url
                     self._keep(embed_code, source, asked_at_s=now_s - max_age_s)
 
-    def knows(self, embed_code: str) -> bool:
+    def has_fresh(self, embed_code: str) -> bool:
         """Whether `resolve` of a current URL would answer without asking the API."""
         return self._usable(embed_code, current=True) is not None
 

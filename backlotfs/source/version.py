@@ -52,7 +52,7 @@ class SourceVersion:
         except (ValueError, TypeError, OverflowError):
             return None
 
-    def confirm(self, headers: Mapping[str, str], total: int) -> None:
+    def verify(self, headers: Mapping[str, str], total: int) -> None:
         """Check that an answer comes from this very version.
 
         :param headers: of the answer, names in lower case.

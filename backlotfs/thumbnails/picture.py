@@ -34,7 +34,7 @@ class Picture:
         """Decode it.
 
         :param most_pixels: a larger one is refused.
-        :raises FalseAnswer: it is no picture, damaged, or too large when unpacked.
+        :raises InvalidRangeResponse: it is no picture, damaged, or too large when unpacked.
         :raises SettingsError: Pillow is not installed.
         """
         check_installed()

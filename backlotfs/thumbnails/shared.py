@@ -76,7 +76,7 @@ class SharedPictures:
     def png(self, wanted: Wanted, waiter: InterruptibleWait) -> bytes:
         """All of a thumbnail.
 
-        :raises NoSuchEntry: there is none to be had now. :raises Interrupted: see `InterruptibleWait`.
+        :raises NoSuchEntry: none can be had now. :raises Interrupted: see `InterruptibleWait`.
         """
         none = NoSuchEntry(f"no thumbnail of {wanted.uri!r} can be had now")
         with self._lock:

@@ -35,11 +35,11 @@ def test_every_byte_is_right() -> None:
         rooms = flaky.randrange(3) if flaky.random() < 0.2 else SIZE
         reached = wanted.start
         while reached < wanted.stop:
-            views = landing.room()
+            views = landing.buffers()
             if not rooms:
                 raise RemoteUnavailable("planned")
             reached = land(identity, reached, views)
-            landing.landed()
+            landing.commit()
             rooms -= 1
 
     stack = ReadingStack(
@@ -70,5 +70,5 @@ def test_every_byte_is_right() -> None:
     assert not wrong
     assert stack.held_bytes <= 800
     assert stack.pool.free_slots == stack.pool.slots - len(stack.cache)
-    assert stack.store.ahead_bytes == 0
+    assert stack.store.prefetch_bytes == 0
     assert len(stack.handles) == 0

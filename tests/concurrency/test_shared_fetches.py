@@ -141,7 +141,7 @@ def test_a_prefetch_whose_handle_is_closed_is_dropped() -> None:
         demand.result(waiter())
     gated.read(90, 100)
     assert ("E1", ByteRange(50, 80)) not in gated.fetch.calls
-    assert gated.stack.store.ahead_bytes == 0
+    assert gated.stack.store.prefetch_bytes == 0
 
 
 @pytest.mark.parametrize("stalled", [16, 64])

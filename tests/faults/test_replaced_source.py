@@ -139,7 +139,7 @@ def test_a_crawl_by_a_cdn_may_not_know_of_a_new_source(serve: Serve, unmounted: 
     wait_until(lambda: second.stack.book.known(REEL.embed_code) is not None, "the crawl")
     known = second.stack.book.known(REEL.embed_code)
     assert known is not None
-    assert known.identity.size == MIB
+    assert known.version.size == MIB
     assert ended_requests(emulator, route="streams")[-1].host == "api"
 
 

@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from backlotfs.emulator import Fault
-from backlotfs.errors import InvalidRangeResponse, HostUnreachable, RemoteUnavailable
+from backlotfs.errors import HostUnreachable, InvalidRangeResponse, RemoteUnavailable
 from backlotfs.http import pool
 from backlotfs.http.address_policy import SourceRefused
 from tests.conftest import Serve

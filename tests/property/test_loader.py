@@ -20,7 +20,7 @@ from backlotfs.errors import BacklotError, ContentChanged, RemoteUnavailable
 from backlotfs.fetch.block_fetch import BlockFetch
 from backlotfs.fetch.loader import BlockLoader
 from backlotfs.fetch.pending_read import PendingRead
-from backlotfs.fetch.scheduler import FetchScheduler, Transfer
+from backlotfs.fetch.scheduler import Fetch, FetchScheduler
 from backlotfs.source.version import SourceVersion
 from tests.unit.fakes import HeldWorkers, ManualClock, expected_bytes, identity
 from tests.unit.open_files.steps import StepFetch
@@ -41,13 +41,13 @@ class PendingQueue(FetchScheduler):
         super().__init__(HeldWorkers())
         self.pending: list[BlockFetch] = []
 
-    def submit(self, transfer: Transfer, *, urgent: bool) -> None:
+    def submit(self, transfer: Fetch, *, urgent: bool) -> None:
         """Keep it."""
         found = cast(BlockFetch, transfer)
-        assert urgent or found.ahead
+        assert urgent or found.is_prefetch
         self.pending.append(found)
 
-    def promote(self, transfer: Transfer) -> None:
+    def promote(self, transfer: Fetch) -> None:
         """The machine chooses what runs, whatever its rank."""
 
 
@@ -68,7 +68,7 @@ class StoreMachine(RuleBasedStateMachine):
             self.fetch,
             self.queue,
             ManualClock(),
-            ahead_budget_bytes=AHEAD,
+            prefetch_budget_bytes=AHEAD,
             changed=self.changed.append,
         )
         self.demands: list[tuple[SourceVersion, ByteRange, PendingRead]] = []
@@ -100,9 +100,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert demand.complete or any(key in self._under_way() for key in keys)
 
     @rule(source=sources, ahead=ranges, request=st.integers(1, 60), wanted=st.booleans())
-    def prefetch(
-        self, source: SourceVersion, ahead: ByteRange, request: int, wanted: bool
-    ) -> None:
+    def prefetch(self, source: SourceVersion, ahead: ByteRange, request: int, wanted: bool) -> None:
         """Read-ahead, perhaps of a handle that is closed before it runs."""
         self.store.prefetch(source, ahead, request, lambda _missing: wanted)
 
@@ -165,9 +163,9 @@ class StoreMachine(RuleBasedStateMachine):
         """What is kept and what is guessed stay within their budgets; the count is right."""
         assert len(self.cache) <= self.pool.slots
         assert self.pool.free_slots <= self.pool.slots - len(self.cache)
-        ahead = [transfer for transfer in self._transfers() if transfer.ahead]
+        ahead = [transfer for transfer in self._transfers() if transfer.is_prefetch]
         outstanding = sum(len(self._outstanding(transfer)) for transfer in ahead)
-        assert self.store.ahead_bytes == outstanding * BLOCK <= AHEAD
+        assert self.store.prefetch_bytes == outstanding * BLOCK <= AHEAD
 
     @invariant()
     def only_expected_bytes_are_kept(self) -> None:
@@ -183,8 +181,8 @@ class StoreMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Once everything has run, nothing is under way and no room is taken."""
         self._run_everything()
-        assert self.store.ahead_bytes == 0
-        assert not self.store._under_way._transfers
+        assert self.store.prefetch_bytes == 0
+        assert not self.store._in_flight._owners
 
     def _run_everything(self) -> bool:
         while self.queue.pending:

@@ -43,7 +43,7 @@ def test_inside_the_file_and_under_the_cap(
 ) -> None:
     """Whatever is read, in whatever order, by whomever; and what is planned is wanted."""
     plan = planner(size, cap)
-    plan.need = need
+    plan.target = need
     position, now_s = 0, 0.0
     for seek, length, missed, reader, later_s in steps:
         start = (position if seek is None else seek) % size
@@ -72,7 +72,7 @@ def test_a_sequential_reader_is_planned_for_once(
 ) -> None:
     """Reads of any size that overtake each other by 1 MiB: each byte is planned once, or read."""
     plan = planner(size, cap)
-    plan.trusted = trusted
+    plan.likely_sequential = trusted
     at_once = max(1, MIB // length)
     reads = [ByteRange(at, at + length).clamped(size) for at in range(0, size, length)]
     planned: list[ByteRange] = []

@@ -29,7 +29,7 @@ SIZE = 20 * GIB
 def remote(size: int = SIZE, connections: int = 16) -> SimulatedLine:
     """A large file far away."""
     planner = ReadPlanner(size, max_window_bytes=64 * MIB, block_bytes=BLOCK)
-    planner.need, planner.latency_s = window_target(REMOTE), REMOTE.latency_s
+    planner.target, planner.latency_s = window_target(REMOTE), REMOTE.latency_s
     return SimulatedLine(planner, connections=connections)
 
 
@@ -129,7 +129,7 @@ def test_any_line_is_used_within_the_memory(
     latency_s = latency_ms / 1000
     planner = ReadPlanner(SIZE, max_window_bytes=64 * MIB, block_bytes=BLOCK)
     figures = HostStats(latency_s, rate, connections * rate)
-    planner.need = need = window_target(figures)
+    planner.target = need = window_target(figures)
     line = SimulatedLine(planner, latency_s, 3 * latency_s, rate, connections)
     program = Program(line, bytes_per_s=5e9)
     begun = GIB // 4

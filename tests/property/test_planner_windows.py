@@ -10,9 +10,9 @@ from backlotfs.prefetch.window import (
     MAX_REQUEST_BYTES,
     MIN_GROWN_REQUEST_BYTES,
     fair_cap,
-    window_target,
     paced_window,
     power_of_two,
+    window_target,
 )
 from backlotfs.source.host_stats import HostStats
 

@@ -67,7 +67,7 @@ def test_reads_are_slices(data: st.DataObject, case: FileCase, failing: list[int
             assert found == expected
             assert stack.held_bytes <= max(case.budget_bytes, case.block_bytes)
         workers.run_all()
-        assert stack.store.ahead_bytes == 0
+        assert stack.store.prefetch_bytes == 0
         for fh in handles:
             whole = InterruptibleWait(Deadline.never(ManualClock()), workers.run_meanwhile)
             assert stack.reader.read(fh, 0, case.size, whole) == expected_bytes(

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backlotfs.byterange import ByteRange
-from backlotfs.fetch.scheduler import STILL_S, URGENT_EXTRA, FetchScheduler, LineWidth
+from backlotfs.fetch.scheduler import STALLED_AFTER_S, URGENT_EXTRA, FetchScheduler, HostLimit
 from tests.unit.fakes import HeldWorkers, ManualClock
 
 SOURCES = 5
@@ -17,7 +17,7 @@ class Width:
     """A line."""
 
     def __init__(self, width: int) -> None:
-        self.width = width
+        self.concurrency_limit = width
 
 
 class Piece:
@@ -39,11 +39,11 @@ class Harness:
         self.lines = [Width(width) for width in widths]
         self.workers = HeldWorkers()
         self.clock = ManualClock()
-        self.queue = FetchScheduler(self.workers, self, self.clock, places=PLACES)
+        self.queue = FetchScheduler(self.workers, self, self.clock, max_jobs=PLACES)
         self.pieces: list[Piece] = []
 
-    def line(self, embed_code: str) -> LineWidth:
-        """As `Lines.line`."""
+    def host_of(self, embed_code: str) -> HostLimit:
+        """As `Hosts.line`."""
         return self.lines[int(embed_code) % 2]
 
     def step(self, kind: str, number: int) -> None:
@@ -58,21 +58,21 @@ class Harness:
             self.workers.jobs.rotate(-number)
             self.workers.jobs.popleft()()
         elif kind == "pass":
-            self.clock.advance(number / 40 * STILL_S)
+            self.clock.advance(number / 40 * STALLED_AFTER_S)
         elif kind == "width":
-            self.lines[number % 2].width = 1 + number % 16
+            self.lines[number % 2].concurrency_limit = 1 + number % 16
 
     def check(self) -> None:
         """What must hold at every moment."""
         queue = self.queue
-        lanes = queue._lanes.values()
+        lanes = queue._queues.values()
         running = sum(lane.running for lane in lanes)
         assert running == queue._running == len(self.workers.jobs)
-        assert queue._moving == sum(lane.running for lane in lanes if not lane.still)
+        assert queue._moving == sum(lane.running for lane in lanes if not lane.stalled)
         for load in queue._loads.values():
-            mine = [lane for lane in lanes if lane.load is load and not lane.still]
+            mine = [lane for lane in lanes if lane.load is load and not lane.stalled]
             assert load.running == sum(lane.running for lane in mine)
-            assert load.lanes == len(mine)
+            assert load.queues == len(mine)
         for lane in lanes:
             assert lane.running <= 16 + URGENT_EXTRA
             assert lane.running or not lane.urgent  # a reader's first waits for no other source
@@ -97,6 +97,6 @@ def test_bounds_and_nothing_lost(widths: tuple[int, int], steps: list[tuple[str,
         harness.check()
     harness.workers.run_all()
     assert all(piece.runs == 1 for piece in harness.pieces)
-    assert not harness.queue._lanes
+    assert not harness.queue._queues
     assert not harness.queue._waiting
     assert not harness.queue._loads

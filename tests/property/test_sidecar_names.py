@@ -51,7 +51,7 @@ def test_sidecars_of_any_library(
     assert sources <= set(listed)
     assert all(len(name.encode()) <= MAX_NAME_BYTES for name in listed)
     for name in listed:
-        content = namespace.document(place + name, impatient)
+        content = namespace.virtual_content(place + name, impatient)
         assert (content is None) == (name in sources)
         if content is not None:
             assert name.removesuffix(".json") in sources
@@ -59,4 +59,4 @@ def test_sidecars_of_any_library(
     for name in sources - {
         listed_name.removesuffix(".json") for listed_name in set(listed) - sources
     }:
-        assert namespace.document(f"{place}{name}.json", impatient) is None
+        assert namespace.virtual_content(f"{place}{name}.json", impatient) is None

@@ -60,8 +60,8 @@ def fetch_at_once(
     """A `fetch.block_fetch.Fetch` that needs no network."""
     reached = wanted.start
     while reached < wanted.stop:
-        reached = land(identity, reached, landing.room())
-        landing.landed()
+        reached = land(identity, reached, landing.buffers())
+        landing.commit()
 
 
 def land(source: SourceVersion, reached: int, views: Sequence[memoryview]) -> int:
@@ -103,7 +103,7 @@ class HeldWorkers(Workers):
             self.jobs.popleft()()
 
     def run_meanwhile(self) -> bool:
-        """For a `InterruptibleWait` to look at: everything held is run while it waits; never interrupted."""
+        """For an `InterruptibleWait`: run everything held while it waits; never interrupted."""
         self.run_all()
         return False
 
@@ -125,7 +125,7 @@ class GatedFetch:
         landing: BufferSink,
         deadline: Deadline,
     ) -> None:
-        landing.room()  # as the range fetcher does: raises when nobody wants it any more
+        landing.buffers()  # as the range fetcher does: raises when nobody wants it any more
         with self._lock:
             self.calls.append((identity.embed_code, wanted))
         self._entered.release()

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from backlotfs.cache.block_key import BlockKey
 from backlotfs.cache.disk.block_reader import BlockReader
@@ -62,6 +62,9 @@ def kept_budget(folder: Path, block_bytes: int) -> int:
     finally:
         os.close(place)
     return budget_of(slots, block_bytes) if pinned else 0
+
+
+T = TypeVar("T")
 
 
 class DiskTier:
@@ -305,3 +308,13 @@ class DiskTier:
                 self._writer.tell(error)
                 return False
         return True
+
+
+def required(tier: T | None) -> T:
+    """Return the disk cache. :raises CacheUnusable: this mount has none."""
+    if tier is None:
+        raise CacheUnusable(
+            "this mount keeps no blocks on disk: give it --cache-size, and a --cache-dir that "
+            "no other mount uses"
+        )
+    return tier

@@ -31,7 +31,7 @@ def warm_handlers(stack: Stack) -> Mapping[str, Handler]:
     """
 
     def held(request: dict[str, Any]) -> dict[str, Any]:
-        if stack.namespace.is_made(str(request["path"])):
+        if stack.namespace.is_virtual(str(request["path"])):
             return {"made": True}  # by the mount, of what it knows: never fetched
         identity = _identity(stack, request, _waiter(stack, request))
         if request.get("settle"):

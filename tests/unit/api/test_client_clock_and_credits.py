@@ -9,9 +9,9 @@ import pytest
 from requests import ConnectTimeout
 
 from backlotfs.errors import (
+    CircuitOpen,
     ClockSkewed,
     CredentialsRefused,
-    CircuitOpen,
     HostUnreachable,
     RateLimited,
 )

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backlotfs.cache.admission import (
+    DECISION_TTL_S,
+    DECISIONS_KEPT,
     DISK_BYTES_S,
     NEAR_BYTES_S,
     NEAR_S,
-    DECISION_TTL_S,
-    PATIENCE_S,
-    REMEMBERED,
+    QUEUE_WAIT_S,
     DiskAdmission,
 )
 from backlotfs.cache.block_key import BlockKey
@@ -94,7 +94,7 @@ def test_who_has_given_a_size_keeps_all() -> None:
     tier = Tier()
     shelf = DiskAdmission(tier, ManualClock(), None)
     assert put(shelf, tier, key(0), key(1)) == [key(0), key(1)]
-    assert tier.waits_s == [PATIENCE_S] * 2
+    assert tier.waits_s == [QUEUE_WAIT_S] * 2
 
 
 @pytest.mark.parametrize("asked", [True, False])
@@ -158,13 +158,13 @@ def test_an_opinion_holds_for_a_moment(steps: list[tuple[str, HostStats | None, 
         assert lines.asked == asked
 
 
-def test_opinions_of_many_sources_are_bounded() -> None:
+def test_decisions_of_many_sources_are_bounded() -> None:
     """Beyond so many they are formed anew; of those that come after, none is lost."""
     tier, lines = Tier(), Lines()
     shelf: Any = DiskAdmission(tier, ManualClock(), lines.figures)
-    for number in range(3 * REMEMBERED):
+    for number in range(3 * DECISIONS_KEPT):
         put(shelf, tier, key(0, f"E{number}"))
-        assert len(shelf._opinions) <= REMEMBERED
+        assert len(shelf._decisions) <= DECISIONS_KEPT
     asked = lines.asked
-    put(shelf, tier, key(1, f"E{3 * REMEMBERED - 1}"))
+    put(shelf, tier, key(1, f"E{3 * DECISIONS_KEPT - 1}"))
     assert lines.asked == asked

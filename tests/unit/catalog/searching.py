@@ -30,7 +30,7 @@ class Searching:
         self.hidden: set[str] = set()
         self.sizing = 0
         self.on_ask: Callable[[str], None] = lambda _code: None
-        self.crawl = CaptionBackfill(
+        self.backfill = CaptionBackfill(
             self,
             self.store,
             self,
@@ -39,7 +39,7 @@ class Searching:
             self.clock,
             InlineWorkers(),
         )
-        self.book = self.crawl.book
+        self.book = self.backfill.book
 
     def get_captions(self, embed_code: str, *, deadline: Deadline) -> bytes:
         """The API."""
@@ -70,5 +70,5 @@ class Searching:
     def ask_again(self) -> list[str]:
         """Whom one more round asks."""
         self.asked.clear()
-        self.crawl.crawl()
+        self.backfill.start()
         return self.asked

@@ -37,7 +37,7 @@ def search(tmp_path: Path) -> Iterator[Searching]:
 def test_each_is_asked_once(search: Searching, tmp_path: Path) -> None:
     """And the next mount knows the answers."""
     search.answers["B"] = VTT
-    search.crawl.crawl()
+    search.backfill.start()
     assert sorted(search.asked) == ["A", "B", "C"]
     found = search.book.known("B")
     assert found == ("vtt", len(VTT), 2000)
@@ -56,7 +56,7 @@ def test_all_together_are_bounded(
     """A server with a large document for each asset does not fill the disk; what is kept stays."""
     monkeypatch.setattr(caption_backfill, "MOST_TOTAL_BYTES", 2 * len(VTT))
     search.answers.update(dict.fromkeys("ABC", VTT))
-    search.crawl.crawl()
+    search.backfill.start()
     kept = [code for code in "ABC" if search.book.known(code)]
     assert len(kept) == 2
     assert "of captions are kept, the most" in caplog.text
@@ -68,7 +68,7 @@ def test_all_together_are_bounded(
 def test_a_touched_asset_is_asked_again(search: Searching) -> None:
     """And nobody else; what it had is shown with its time until the answer is here."""
     search.answers["B"] = VTT
-    search.crawl.crawl()
+    search.backfill.start()
     search.touch("B", 3000)
     search.on_ask = lambda code: shown.append(search.book.known(code))
     shown: list[object] = []
@@ -88,14 +88,14 @@ def test_what_is_not_presented_is_not_asked(search: Searching) -> None:
     search.store.apply([channel], [], synced_at_s=1.0)
     search.hidden.add("A")
     search.store.save_sources([missing("B")])
-    search.crawl.crawl()
+    search.backfill.start()
     assert search.asked == ["C"]
 
 
 def test_sizes_go_first(search: Searching) -> None:
     """Nothing is asked while they are looked for."""
     search.sizing = 7
-    search.crawl.crawl()
+    search.backfill.start()
     assert len(search.clock.slept_s) == 7
     assert len(search.asked) == 3
 
@@ -104,7 +104,7 @@ def test_sizes_go_first(search: Searching) -> None:
 def test_the_ways_to_say_none(search: Searching, nothing: bytes) -> None:
     """They are believed: nobody is asked again."""
     search.answers = dict.fromkeys("ABC", nothing)
-    search.crawl.crawl()
+    search.backfill.start()
     assert search.store.captions.all() == {}
     search.touch("A", 3000)
     assert search.ask_again() == ["A"]
@@ -118,7 +118,7 @@ def test_what_is_no_captions_is_left_out(
 ) -> None:
     """With one line; it is not asked for again before a touch, or another mount."""
     search.answers["B"] = strange
-    search.crawl.crawl()
+    search.backfill.start()
     assert caplog.text.count("captions of B are left out") == 1
     assert search.book.known("B") is None
     search.touch("A", 3000)
@@ -132,10 +132,10 @@ def test_what_is_no_captions_is_left_out(
 def test_what_was_there_goes_on_beside_a_strange_answer(search: Searching) -> None:
     """A proxy's page in place of captions takes nothing away."""
     search.answers["B"] = VTT
-    search.crawl.crawl()
+    search.backfill.start()
     search.touch("B", 3000)
     search.answers["B"] = b"<html>maintenance</html>"
-    search.crawl.crawl()
+    search.backfill.start()
     assert search.book.document("B") == VTT
 
 
@@ -144,7 +144,7 @@ def test_the_end_of_the_mount_is_no_failure(
 ) -> None:
     """The rate limiter is closed first: nobody else is asked, and nothing is said."""
     search.answers = dict.fromkeys("ABC", Interrupted("waiting for an API credit: the mount ends"))
-    search.crawl.crawl()
+    search.backfill.start()
     assert search.asked == ["C"]
     assert search.ask_again() == []
     assert caplog.records == []
@@ -153,7 +153,7 @@ def test_the_end_of_the_mount_is_no_failure(
 def test_one_that_fails_is_asked_later(search: Searching) -> None:
     """The others are not kept waiting for it."""
     search.answers = {"A": VTT, "B": RemoteUnavailable("500"), "C": VTT}
-    search.crawl.crawl()
+    search.backfill.start()
     assert set(search.store.captions.all()) == {"A", "C"}
     search.touch("A", 3000)
     assert search.ask_again() == ["A"]
@@ -166,7 +166,7 @@ def test_one_that_fails_is_asked_later(search: Searching) -> None:
 def test_credits_that_are_spent(search: Searching) -> None:
     """No credit came within the longest wait: the asset is asked in the next round."""
     search.answers["B"] = RateLimited("429", retry_after_s=None)
-    search.crawl.crawl()
+    search.backfill.start()
     assert sorted(search.asked) == ["A", "B", "C"]
     search.answers["B"] = VTT
     assert search.ask_again() == ["B"]
@@ -190,7 +190,7 @@ def test_it_gives_up_for_a_while(
     search = Searching(tmp_path, *"ABCDEFGHIJKL")
     with closing(search.store):
         search.answers = dict.fromkeys("ABCDEFGHIJKL", error)
-        search.crawl.crawl()
+        search.backfill.start()
         assert len(search.asked) == questions
         assert caplog.text.count(f"rests: {error}") == 1
         assert search.ask_again() == []
@@ -204,11 +204,11 @@ def test_one_mount_of_a_library_asks(search: Searching, tmp_path: Path) -> None:
     other = Searching(tmp_path, clock=search.clock)
     with closing(other.store):
         search.answers["A"] = VTT
-        search.on_ask = lambda _code: other.crawl.crawl()
-        search.crawl.crawl()
+        search.on_ask = lambda _code: other.backfill.start()
+        search.backfill.start()
         assert len(search.asked) == 3
         assert other.asked == []
-        other.crawl.crawl()
+        other.backfill.start()
         assert other.book.known("A") == ("vtt", len(VTT), 2000)
 
 
@@ -219,18 +219,18 @@ def test_the_lease_is_kept(search: Searching, tmp_path: Path) -> None:
 
         def slow(_code: str) -> None:
             search.clock.advance(LEASE_S / 2)
-            other.crawl.crawl()
+            other.backfill.start()
 
         search.on_ask = slow
-        search.crawl.crawl()
+        search.backfill.start()
         assert len(search.asked) == 3
         assert other.asked == []
 
 
 def test_the_end_of_the_mount(search: Searching) -> None:
     """Nobody is asked after it."""
-    search.on_ask = lambda _code: search.crawl.close()
-    search.crawl.crawl()
+    search.on_ask = lambda _code: search.backfill.close()
+    search.backfill.start()
     assert len(search.asked) == 1
     assert search.ask_again() == []
 
@@ -243,7 +243,7 @@ def test_an_asset_that_was_deleted_meanwhile(search: Searching) -> None:
         search.store.apply([], [DeletedAsset(code, 9000)], synced_at_s=1.0)
 
     search.on_ask = delete
-    search.crawl.crawl()
+    search.backfill.start()
     assert search.store.captions.all() == {}
     assert search.book.document("A") is None
     assert search.book.known("A") is None
@@ -255,6 +255,6 @@ def test_without_a_place_for_them(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     place.touch()
     search = Searching(place, "A")
     with closing(search.store):
-        search.crawl.crawl()
+        search.backfill.start()
         assert search.asked == []
         assert "no place for captions" in caplog.text

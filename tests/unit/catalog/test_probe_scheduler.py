@@ -27,7 +27,7 @@ def test_request() -> None:
     schedule = Schedule("A")
     futures = [schedule.scheduler.request("A") for _ in range(5)]
     schedule.held.run_all()
-    assert {future.result(0).identity for future in futures} == {identity("A")}
+    assert {future.result(0).version for future in futures} == {identity("A")}
     again = schedule.scheduler.request("A")
     schedule.held.run_all()
     assert again.result(0).verified
@@ -38,13 +38,13 @@ def test_request() -> None:
 def test_what_is_doubted_during_a_probe_is_probed_again() -> None:
     """The probe may have met the version before: what it found is not the last word."""
     schedule = Schedule("A")
-    schedule.book.found(identity("A"))
-    schedule.book.doubt("A")
+    schedule.book.record_probe(identity("A"))
+    schedule.book.invalidate("A")
     doubted = iter([True, False])
 
     def replaced_meanwhile(code: str) -> None:
         if next(doubted):
-            schedule.book.doubt(code)
+            schedule.book.invalidate(code)
 
     schedule.on_probe = replaced_meanwhile
     future = schedule.scheduler.request("A")
@@ -56,7 +56,7 @@ def test_what_is_doubted_during_a_probe_is_probed_again() -> None:
 def test_a_source_doubted_all_the_time_stays_in_doubt() -> None:
     """Probes in a row are bounded; the next who asks begins anew."""
     schedule = Schedule("A")
-    schedule.on_probe = schedule.book.doubt
+    schedule.on_probe = schedule.book.invalidate
     future = schedule.scheduler.request("A")
     schedule.held.run_all()
     assert not future.result(0).verified
@@ -169,10 +169,10 @@ def test_many_listings() -> None:
 def test_listing_asks_only_for_what_is_not_known() -> None:
     """Neither for what is, nor for what has just failed; but for what is in doubt."""
     schedule = Schedule("A", "B", "C")
-    schedule.book.found(identity("A"))
+    schedule.book.record_probe(identity("A"))
     schedule.book.failed("B", SourceMissing("x"))
-    schedule.book.found(identity("C"))
-    schedule.book.doubt("C")
+    schedule.book.record_probe(identity("C"))
+    schedule.book.invalidate("C")
     schedule.scheduler.prioritize(["A", "B", "C"])
     schedule.held.run_all()
     assert schedule.probed == ["C"]
@@ -410,7 +410,7 @@ def test_a_probe_that_waits_for_a_further_credit() -> None:
     assert schedule.limiter.status().waiting == (0, 1, 0, 0)
     assert not future.done()
     schedule.clock.advance(100.0)
-    assert future.result(PATIENCE_S).identity == identity("A")
+    assert future.result(PATIENCE_S).version == identity("A")
     assert given.is_set()
     assert schedule.probed == ["A"]
 
@@ -431,6 +431,6 @@ def test_an_application_does_not_wait_for_the_background() -> None:
         schedule.scheduler.prioritize([code for code in schedule.rows if code != "A"])
         for _ in range(BACKGROUND_PROBES):
             assert begun.acquire(timeout=PATIENCE_S)
-        assert schedule.scheduler.request("A").result(PATIENCE_S).identity == identity("A")
+        assert schedule.scheduler.request("A").result(PATIENCE_S).version == identity("A")
     finally:
         gate.set()

@@ -33,20 +33,20 @@ class Told:
 
     def _superseding(self, code: str, current: SourceVersion) -> None:
         shown = self.book.known(code)
-        self.told.append((current, shown.identity if shown is not None else None))
+        self.told.append((current, shown.version if shown is not None else None))
 
 
 def test_a_probe_finds_another_version() -> None:
     """It is told while the old one is still shown; the first version replaces nothing."""
     kept = Told(row())
-    kept.book.found(V1)
+    kept.book.record_probe(V1)
     assert not kept.told
-    kept.book.found(V2)
+    kept.book.record_probe(V2)
     assert kept.told == [(V2, V1)]
 
 
 def test_another_mount_has_found_it() -> None:
     """What it found comes with the listing, together with the touched record: a doubt."""
     kept = Told(probed_row())
-    kept.book.doubt("E1")
+    kept.book.invalidate("E1")
     assert kept.told == [(V1, V1)]

@@ -80,9 +80,9 @@ def test_a_row_that_was_probed_before_is_known() -> None:
 def test_the_first_probe() -> None:
     """The time is that of the source; nobody is told, since nothing changed."""
     kept = Kept(row())
-    assert kept.book.found(V1) == kept.known() == ProbedSource(V1, LAST_MODIFIED_S, True)
+    assert kept.book.record_probe(V1) == kept.known() == ProbedSource(V1, LAST_MODIFIED_S, True)
     assert not kept.told
-    assert not kept.book.settling(kept.known())
+    assert not kept.book.within_attr_ttl(kept.known())
 
 
 @pytest.mark.parametrize(
@@ -104,43 +104,43 @@ def test_modification_times(
     did: otherwise rsync would keep the old copy."""
     kept = Kept(row(updated_at_s=2000))
     if before is not None:
-        kept.book.found(before)
-    assert kept.book.found(after).mtime_s == mtime_s
+        kept.book.record_probe(before)
+    assert kept.book.record_probe(after).mtime_s == mtime_s
 
 
 def test_a_time_once_shown_stays_with_its_version() -> None:
     """A new title moves ``updated_at``, and must not make rsync copy again."""
     kept = Kept(row(updated_at_s=2000))
     bare = identity("E1", last_modified=None)
-    assert kept.book.found(bare).mtime_s == 2000
+    assert kept.book.record_probe(bare).mtime_s == 2000
     kept.rows["E1"] = row(updated_at_s=3000)
-    kept.book.doubt("E1")
-    assert kept.book.found(bare) == ProbedSource(bare, 2000, verified=True)
+    kept.book.invalidate("E1")
+    assert kept.book.record_probe(bare) == ProbedSource(bare, 2000, verified=True)
 
 
 def test_a_replaced_source() -> None:
     """Whoever listens is told, and for a while the kernel may believe the old size."""
     kept = Kept(row())
-    kept.book.found(V1)
-    known = kept.book.found(V2)
+    kept.book.record_probe(V1)
+    known = kept.book.record_probe(V2)
     assert kept.told == [("E1", V2)]
-    assert kept.book.settling(known)
+    assert kept.book.within_attr_ttl(known)
     kept.clock.advance(1.0)
-    kept.book.doubt("E1")
-    assert kept.book.settling(kept.book.found(V2)), "the same version, found again"
+    kept.book.invalidate("E1")
+    assert kept.book.within_attr_ttl(kept.book.record_probe(V2)), "the same version, found again"
     kept.clock.advance(1.5)
-    assert not kept.book.settling(kept.known())
+    assert not kept.book.within_attr_ttl(kept.known())
 
 
 def test_doubt() -> None:
     """The size is still shown; the next open asks. Also a failure is forgotten."""
     kept = Kept(probed_row())
-    kept.book.doubt("E1")
+    kept.book.invalidate("E1")
     assert kept.known() == ProbedSource(V1, LAST_MODIFIED_S, verified=False)
     kept.book.failed("E1", RemoteUnavailable("down"))
-    kept.book.doubt("E1")
+    kept.book.invalidate("E1")
     assert kept.book.failure("E1") is None
-    kept.book.doubt("E9")
+    kept.book.invalidate("E9")
     assert kept.book.known("E9") is None
     assert not kept.told
 
@@ -148,11 +148,11 @@ def test_doubt() -> None:
 def test_contradicted() -> None:
     """A transfer found another version: doubt, and word to the open files."""
     kept = Kept(probed_row())
-    kept.book.contradicted(V2)
-    kept.book.contradicted(identity("E9"))
+    kept.book.on_mismatch(V2)
+    kept.book.on_mismatch(identity("E9"))
     assert kept.known().verified
     assert not kept.told, "a late word about a version that is known to be old"
-    kept.book.contradicted(V1)
+    kept.book.on_mismatch(V1)
     assert not kept.known().verified
     assert kept.told == [("E1", None)]
 
@@ -177,7 +177,7 @@ def test_failures_have_a_short_life(error: BacklotError, ttl_s: float, unavailab
     assert kept.book.failure("E1") is error
     kept.clock.advance(0.2)
     assert kept.book.failure("E1") is None
-    kept.book.found(V1)
+    kept.book.record_probe(V1)
     assert not kept.book.unavailable(kept.rows["E1"])
 
 
@@ -185,7 +185,7 @@ def test_missing_before_the_restart() -> None:
     """The row remembers it, until a probe finds a source."""
     kept = Kept(row(missing=True))
     assert kept.book.unavailable(kept.rows["E1"])
-    kept.book.found(V1)
+    kept.book.record_probe(V1)
     assert not kept.book.unavailable(kept.rows["E1"])
 
 
@@ -193,27 +193,27 @@ def test_missing_before_the_restart() -> None:
 def test_a_known_source_that_is_gone(error: BacklotError) -> None:
     """It is not known any more, whatever the library's row still says; open files are told."""
     kept = Kept(probed_row())
-    kept.book.contradicted(V1)
+    kept.book.on_mismatch(V1)
     kept.told.clear()
     kept.book.failed("E1", error)
     assert kept.book.known("E1") is None
     assert kept.told == [("E1", None)]
-    kept.book.found(V2)
-    assert kept.known().identity == V2
+    kept.book.record_probe(V2)
+    assert kept.known().version == V2
 
 
 def test_a_known_source_that_cannot_be_asked_now() -> None:
     """Its size stays."""
     kept = Kept(probed_row())
     kept.book.failed("E1", RemoteUnavailable("down"))
-    assert kept.known().identity == V1
+    assert kept.known().version == V1
     assert not kept.told
 
 
 def test_forget() -> None:
     """A deleted asset leaves nothing; open files are told."""
     kept = Kept(row())
-    kept.book.found(V1)
+    kept.book.record_probe(V1)
     kept.book.forget("E1")
     assert kept.book.known("E1") is None
     assert kept.told == [("E1", None)]
@@ -222,7 +222,7 @@ def test_forget() -> None:
 def test_a_probe_of_a_deleted_asset_leaves_nothing() -> None:
     """It was under way when the asset went."""
     kept = Kept()
-    assert kept.book.found(V1).identity == V1
+    assert kept.book.record_probe(V1).version == V1
     kept.book.failed("E1", SourceGone("x"))
     assert kept.book.known("E1") is None
     kept.book.flush()
@@ -232,7 +232,7 @@ def test_a_probe_of_a_deleted_asset_leaves_nothing() -> None:
 def test_what_was_learned_is_saved() -> None:
     """In batches, by a thread of its own; the last word on each asset counts."""
     kept = Kept(row(), row("E2"))
-    kept.book.found(V1)
+    kept.book.record_probe(V1)
     kept.book.failed("E2", SourceMissing("x"))
     assert kept.written.wait(PATIENCE_S)
     kept.book.flush()
@@ -246,13 +246,13 @@ def test_what_could_not_be_saved_is_saved_later() -> None:
     """A full disk loses nothing that was learned."""
     kept = Kept(row(), row("E2"))
     kept.book._writing = threading.current_thread()  # no other thread saves in this test
-    kept.book.found(V1)
-    kept.book.found(identity("E2"))
+    kept.book.record_probe(V1)
+    kept.book.record_probe(identity("E2"))
     kept.refuse = StoreUnavailable("disk full")
     with pytest.raises(StoreUnavailable):
         kept.book.flush()
     kept.refuse = None
-    kept.book.found(V2)
+    kept.book.record_probe(V2)
     kept.book.flush()
     assert sorted((record.embed_code, record.etag) for record in kept.saved) == [
         ("E1", '"v2"'),
@@ -266,9 +266,9 @@ def test_close(caplog: pytest.LogCaptureFixture) -> None:
     broken.refuse = StoreUnavailable("disk full")
     for each in (kept, broken):
         each.book._writing = threading.current_thread()  # no other thread saves in this test
-        each.book.found(V1)
+        each.book.record_probe(V1)
         each.book.close()
-    kept.book.found(V2)
+    kept.book.record_probe(V2)
     kept.book.close()
     assert [record.etag for record in kept.saved] == ['"v1"']
     assert "disk full" in caplog.text
@@ -277,16 +277,16 @@ def test_close(caplog: pytest.LogCaptureFixture) -> None:
 def test_published_rows_take_over() -> None:
     """Once the rows say the same, the book need not; a row in doubt puts the book in doubt."""
     kept = Kept(row())
-    kept.book.found(V1)
+    kept.book.record_probe(V1)
     kept.book.flush()
     kept.rows["E1"] = probed_row()
     kept.book.published([probed_row(), row("E9")])
     assert kept.known() == known_from(probed_row())
     assert not kept.book._learned
-    kept.book.found(V2)
+    kept.book.record_probe(V2)
     kept.book.flush()
     kept.book.published([probed_row()._replace(verified=0)])
-    assert kept.known().identity == V2
+    assert kept.known().version == V2
     assert not kept.known().verified
 
 
@@ -294,7 +294,7 @@ def test_published_rows_older_than_what_was_learned() -> None:
     """What is not saved yet is newer than any row."""
     kept = Kept(probed_row())
     kept.book._writing = threading.current_thread()  # no other thread saves in this test
-    kept.book.found(V2)
+    kept.book.record_probe(V2)
     kept.book.published([probed_row()._replace(verified=0)])
-    assert kept.known().identity == V2
+    assert kept.known().version == V2
     assert kept.known().verified

@@ -90,7 +90,9 @@ def test_time_in_a_queue_does_not_count() -> None:
         one.result(Future(), "reading E1", "E1")
     assert clock.mono_s == 1053.0
     with pytest.raises(DeadlineExceeded):
-        InterruptibleWait(Deadline(3.0, clock), look, lambda _code: True).result(Future(), "reading")
+        InterruptibleWait(Deadline(3.0, clock), look, lambda _code: True).result(
+            Future(), "reading"
+        )
     assert clock.mono_s == 1056.0, "what concerns no source is in no queue"
 
 

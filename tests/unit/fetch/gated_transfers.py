@@ -89,7 +89,7 @@ class GatedGet:
 
     def begin(self) -> None:
         """Ask for room, as the range fetcher does before it asks the host."""
-        self._room = self._landing.room()
+        self._room = self._landing.buffers()
 
     def _receive(self) -> None:
         for view in self._room:
@@ -97,7 +97,7 @@ class GatedGet:
             view[:] = expected_bytes(self._identity, ByteRange(self._reached, stop))
             self._reached = stop
         self._room = ()
-        self._landing.landed()
+        self._landing.commit()
         if not self.whole:
             self.begin()
 
@@ -185,12 +185,14 @@ class GatedStore:
             self._fetch,
             FetchScheduler(self._workers),
             self.clock,
-            ahead_budget_bytes=1000,
+            prefetch_budget_bytes=1000,
             changed=self.changed.append,
             hedges=self.hedges,
         )
+        assert self.store._watch is not None
+        self.watch = self.store._watch
         # The test looks: no thread is started for it.
-        self.store._watch._started = watched
+        self.watch._started = watched
 
     def next_get(self) -> GatedGet:
         """The next GET that was begun."""
@@ -215,17 +217,17 @@ class GatedStore:
     def look(self, after_s: float = 0.0) -> None:
         """Let so much time pass, and have late transfers hedged."""
         self.clock.advance(after_s)
-        self.store._watch.look(self.clock.monotonic())
+        self.watch.look(self.clock.monotonic())
 
     def transfers(self) -> set[BlockFetch]:
         """Those that are in charge of a block."""
-        return set(self.store._under_way._transfers.values())
+        return set(self.store._in_flight._owners.values())
 
     def check_at_rest(self) -> None:
         """Nothing is under way, watched or booked any more."""
         assert not self.transfers()
-        assert self.store.ahead_bytes == 0
-        assert not self.store._watch._watched
+        assert self.store.prefetch_bytes == 0
+        assert not self.watch._watched
         assert len(self.hedges.won) == len(self.hedges.booked)
         assert self.pool.free_slots == self.pool.slots - len(self.cache)
 

@@ -8,7 +8,7 @@ import pytest
 
 from backlotfs.concurrency.clock import SystemClock
 from backlotfs.fetch.block_fetch import BlockFetch
-from backlotfs.fetch.hedge_watch import LOOK_S, HedgeWatch, NoHedges
+from backlotfs.fetch.hedge_watch import LOOK_S, HedgeWatch
 from tests.unit.fakes import PATIENCE_S, identity
 from tests.unit.fetch.gated_transfers import AllowedHedges, GatedStore
 
@@ -17,23 +17,23 @@ V1 = identity(size=195)
 
 def transfer(gated: GatedStore) -> BlockFetch:
     """One that is not begun."""
-    return gated.store._transfer(V1, range(1), None)
+    return gated.store._new_fetch(V1, range(1), None)
 
 
 def test_nothing_to_watch() -> None:
     """Then there is no next look."""
-    watch = HedgeWatch(AllowedHedges(), lambda _transfer: None, SystemClock())
+    watch = HedgeWatch(AllowedHedges(), lambda _fetch, _hedges: None, SystemClock())
     assert watch.look(1.0) is None
 
 
 def test_the_next_look_is_when_the_first_is_due() -> None:
     """And not later than the usual time: another may have come meanwhile."""
     gated = GatedStore()
-    watch = gated.store._watch
+    watch = gated.watch
     watched = transfer(gated)
     watch.add(watched)
     assert watch.look(100.0) == 100.0 + LOOK_S  # it has not begun
-    watched.moved_s = 99.9
+    watched.last_progress_s = 99.9
     watched.waiters[0] = []
     assert watch.look(100.0) == 100.0 + LOOK_S  # due at 100.1
     assert watch.look(100.09) == pytest.approx(100.1)
@@ -60,19 +60,8 @@ def test_one_that_comes_before_the_sleep_is_seen() -> None:
             return None
 
     first, second = transfer(gated), transfer(gated)
-    Late(gated.hedges, lambda _transfer: None, SystemClock()).add(first)
+    Late(gated.hedges, lambda _fetch, _hedges: None, SystemClock()).add(first)
     assert seen.wait(PATIENCE_S)
-
-
-def test_without_hedges_nothing_is_watched() -> None:
-    """No thread, no list."""
-    gated = GatedStore()
-    watch = HedgeWatch(NoHedges(), lambda _transfer: None, SystemClock())
-    watch.add(transfer(gated))
-    assert not watch._watched
-    watch.discard(transfer(gated))
-    assert NoHedges().begin_hedge("E1", 1) is None
-    assert NoHedges().hedge_delay_s("E1", 1) == float("inf")
 
 
 def test_a_thread_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,5 +77,5 @@ def test_a_thread_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> Non
     gated = GatedStore(watched=False)
     monkeypatch.setattr(threading, "Thread", Refused)
     watched = transfer(gated)
-    gated.store._watch.add(watched)
-    assert not gated.store._watch._started
+    gated.watch.add(watched)
+    assert not gated.watch._started

@@ -139,7 +139,7 @@ def test_read_ahead_is_not_hedged() -> None:
     hedge.land()
     check(demand)
     hedge.finish()
-    assert gated.store.ahead_bytes == 70
+    assert gated.store.prefetch_bytes == 70
     for _ in range(4):
         first.land()
     first.finish()
@@ -212,6 +212,6 @@ def test_the_watchs_thread() -> None:
         hedge.finish()
         first.land()
         first.finish()
-        while not gated.store._watch._asleep:
+        while not gated.watch._asleep:
             pass
     gated.check_at_rest()

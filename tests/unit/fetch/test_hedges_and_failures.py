@@ -22,7 +22,7 @@ def test_the_hedge_takes_over(as_read_ahead: bool) -> None:
     gated.look(LATE_S)
     hedge = gated.next_get()
     first.fail(RemoteUnavailable("cut"))
-    assert gated.store.ahead_bytes == 0
+    assert gated.store.prefetch_bytes == 0
     assert gated.none_begun()
     joined = gated.store.demand(V1, ByteRange(50, 60))
     for _ in range(3):

@@ -40,14 +40,14 @@ class Known:
 def test_sources_of_one_host_share_a_line() -> None:
     """What one taught, the next knows before its first GET."""
     known = Known()
-    assert known.lines.figures("E1") is None
+    assert known.lines.stats("E1") is None
     known.get("E1")
-    figures = known.lines.figures("never asked for")
+    figures = known.lines.stats("never asked for")
     assert figures is not None
     assert figures.latency_s == 0.03
     assert figures.connection_bytes_per_s == pytest.approx(60 * MB)
-    assert known.lines.line("E1") is known.lines.line("never asked for")
-    assert known.lines.line("E1").width == FAR_START_WIDTH
+    assert known.lines.host_of("E1") is known.lines.host_of("never asked for")
+    assert known.lines.host_of("E1").concurrency_limit == FAR_START_WIDTH
 
 
 def test_hosts_are_apart() -> None:
@@ -55,23 +55,23 @@ def test_hosts_are_apart() -> None:
     known = Known()
     known.get("E1", "far", first_byte_s=0.1)
     known.get("E2", "near", first_byte_s=0.001)
-    assert known.lines.line("E1").host == "far"
-    assert known.lines.line("E2").host == "near"
-    assert known.lines.line("E1").width == FAR_START_WIDTH
-    assert known.lines.line("E2").width == 4
-    assert known.lines.line("new").host == "near"  # the one used last
+    assert known.lines.host_of("E1").host == "far"
+    assert known.lines.host_of("E2").host == "near"
+    assert known.lines.host_of("E1").concurrency_limit == FAR_START_WIDTH
+    assert known.lines.host_of("E2").concurrency_limit == 4
+    assert known.lines.host_of("new").host == "near"  # the one used last
     known.get("E1", "near")  # its URLs may lead elsewhere one day
-    assert known.lines.line("E1") is known.lines.line("E2")
+    assert known.lines.host_of("E1") is known.lines.host_of("E2")
 
 
 def test_no_answer_is_no_line() -> None:
     """A GET that never got through leaves the source where it was taken to be."""
     known = Known()
     known.get("E1", "", first_byte_s=None, outcome=Outcome.CUT)
-    assert known.lines.line("E1").host == ""
+    assert known.lines.host_of("E1").host == ""
     known.get("E1", "host")
     known.get("E2", "", first_byte_s=None, outcome=Outcome.CUT)
-    assert known.lines.line("E2").host == "host"
+    assert known.lines.host_of("E2").host == "host"
 
 
 def test_counted_off_where_it_was_counted_on() -> None:
@@ -84,11 +84,11 @@ def test_counted_off_where_it_was_counted_on() -> None:
     for host in ("two", "two"):
         known.lines.ended(GetRecord(host, "E2", False, now_s, 0.1, 0.1, 1, Outcome.WHOLE))
     known.get("E2", "two")
-    assert known.lines.line("E1").controller._under_way == 0
-    assert known.lines.line("E2").controller._under_way == 0
+    assert known.lines.host_of("E1").controller._under_way == 0
+    assert known.lines.host_of("E2").controller._under_way == 0
     assert not known.lines._going
     known.lines.began("E1", now_s)
-    assert known.lines.line("E1").controller._under_way == 1
+    assert known.lines.host_of("E1").controller._under_way == 1
 
 
 def test_a_hedge_is_booked_and_ended() -> None:
@@ -103,7 +103,7 @@ def test_a_hedge_is_booked_and_ended() -> None:
     for end in ends[:2]:
         assert end is not None
         end(True)
-    assert known.lines.line("E1").hedger.won == 2
+    assert known.lines.host_of("E1").hedger.won == 2
 
 
 def test_a_host_that_refuses_is_not_hedged() -> None:
@@ -111,7 +111,7 @@ def test_a_host_that_refuses_is_not_hedged() -> None:
     known = Known()
     known.get("E1", first_byte_s=0.001, outcome=Outcome.OVERLOADED)
     assert known.lines.begin_hedge("E1", 1000) is None
-    assert known.lines.figures("E1") is None
+    assert known.lines.stats("E1") is None
 
 
 def test_many_threads() -> None:
@@ -128,4 +128,4 @@ def test_many_threads() -> None:
     join_all(threads)
     assert not lines._going
     for code in ("E0", "E1", "E2"):
-        assert lines.line(code).controller._under_way == 0
+        assert lines.host_of(code).controller._under_way == 0

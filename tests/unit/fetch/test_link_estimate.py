@@ -32,7 +32,7 @@ def test_nothing_is_known_at_first() -> None:
     assert estimate.new_connection_s() is None
     assert estimate.connection_bytes_per_s() is None
     assert estimate.total_bytes_per_s(0.0) is None
-    assert estimate.figures(0.0) is None
+    assert estimate.stats(0.0) is None
 
 
 def test_one_get_tells_latency_and_rate() -> None:
@@ -41,7 +41,7 @@ def test_one_get_tells_latency_and_rate() -> None:
     estimate.observe(get())
     assert estimate.first_byte_s() == 0.03
     assert estimate.connection_bytes_per_s() == pytest.approx(60 * MB)
-    assert estimate.figures(0.0) == pytest.approx(HostStats(0.03, 60 * MB, 60 * MB))
+    assert estimate.stats(0.0) == pytest.approx(HostStats(0.03, 60 * MB, 60 * MB))
 
 
 def test_new_connections_are_counted_apart() -> None:

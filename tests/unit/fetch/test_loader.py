@@ -8,7 +8,7 @@ from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.errors import BacklotError, DeadlineExceeded, Interrupted, RemoteUnavailable
-from backlotfs.fetch.block_fetch import TRANSFER_DEADLINE_S
+from backlotfs.fetch.block_fetch import FETCH_DEADLINE_S
 from backlotfs.fetch.pending_read import PendingRead
 from backlotfs.source.version import SourceVersion
 from tests.unit.fakes import HeldWorkers, ManualClock, expected_bytes, identity, waiter
@@ -72,10 +72,10 @@ def test_read_ahead_is_cut_into_requests() -> None:
     held = Held()
     for _ in range(2):
         held.store.prefetch(identity(size=95), ByteRange(0, 1000), 40, wanted_always)
-    assert held.store.ahead_bytes == 100
+    assert held.store.prefetch_bytes == 100
     held.workers.run_all()
     assert held.fetch.ranges == [ByteRange(0, 40), ByteRange(40, 80), ByteRange(80, 95)]
-    assert held.store.ahead_bytes == 0
+    assert held.store.prefetch_bytes == 0
     held.store.prefetch(identity(size=95), ByteRange(0, 1000), 40, wanted_always)
     assert not held.workers.jobs
 
@@ -85,9 +85,9 @@ def test_read_ahead_beyond_the_budget_is_dropped() -> None:
     held = Held(ahead_bytes=35)
     held.store.prefetch(V1, ByteRange(0, 100), 10, wanted_always)
     held.store.prefetch(identity("E2"), ByteRange(0, 100), 10, wanted_always)
-    assert held.store.ahead_bytes == 30
+    assert held.store.prefetch_bytes == 30
     assert held.read(50, 60) == expected_bytes(V1, ByteRange(50, 60))
-    assert held.store.ahead_bytes == 0
+    assert held.store.prefetch_bytes == 0
     assert len(held.fetch.ranges) == 4
 
 
@@ -96,7 +96,7 @@ def test_a_block_is_kept_before_anybody_hears_of_it() -> None:
     held = Held()
     demand = held.store.demand(V1, ByteRange(0, 20))
     again: list[PendingRead] = []
-    demand.then(lambda: again.append(held.store.demand(V1, ByteRange(0, 20))))
+    demand.add_done_callback(lambda: again.append(held.store.demand(V1, ByteRange(0, 20))))
     held.workers.run_all()
     assert [one.missed for one in again] == [False]
     assert again[0].complete
@@ -122,7 +122,7 @@ def test_a_failed_fetch_leaves_no_trace() -> None:
     held.fetch.fail_after(1, RemoteUnavailable("down"))
     held.store.prefetch(V1, ByteRange(0, 50), 50, wanted_always)
     held.workers.run_all()
-    assert held.store.ahead_bytes == 0
+    assert held.store.prefetch_bytes == 0
     assert held.stack.held_bytes == 10
     assert held.read(0, 50) == expected_bytes(V1, ByteRange(0, 50))
     assert held.fetch.ranges == [ByteRange(0, 50), ByteRange(10, 50)]
@@ -163,10 +163,10 @@ def test_dropped_read_ahead_is_never_fetched() -> None:
     """A handle that was closed meanwhile wants nothing more."""
     held = Held()
     held.store.prefetch(V1, ByteRange(0, 50), 50, lambda _missing: False)
-    assert held.store.ahead_bytes == 50
+    assert held.store.prefetch_bytes == 50
     held.workers.run_all()
     assert held.fetch.ranges == []
-    assert held.store.ahead_bytes == 0
+    assert held.store.prefetch_bytes == 0
 
 
 def test_read_ahead_that_a_reader_needs_is_not_dropped() -> None:
@@ -215,7 +215,7 @@ def test_each_transfer_has_a_deadline_of_its_own() -> None:
     held.stack.clock.advance(1000)
     held.workers.run_all()
     demand.result(waiter())
-    assert held.fetch.remaining_s == [TRANSFER_DEADLINE_S]
+    assert held.fetch.remaining_s == [FETCH_DEADLINE_S]
 
 
 def test_versions_are_fetched_apart() -> None:

@@ -39,7 +39,7 @@ class Origin:
         self.asked.append((identity.embed_code, numbers))
         demand = PendingRead(wanted, BLOCK, threading.Lock(), "reading")
         for number in numbers:
-            demand.take(number, Block(memoryview(bytes(min(BLOCK, identity.size)))))
+            demand.deliver(number, Block(memoryview(bytes(min(BLOCK, identity.size)))))
         if identity.embed_code in self.errors:
             demand.fail(self.errors[identity.embed_code])
         return demand
@@ -69,7 +69,7 @@ class Kept:
         """One turn, these sources having changed."""
         for code in changed:
             self.keeper.source_changed(code)
-        return self.keeper.turn()
+        return self.keeper.reconcile()
 
 
 @pytest.fixture
@@ -201,7 +201,7 @@ def test_what_is_unpinned_meanwhile_is_not_fetched(kept: Kept) -> None:
         return demand(identity, wanted)
 
     kept.origin.demand = unpin  # type: ignore[method-assign]  # as a user would, in between
-    assert not kept.keeper.turn()
+    assert not kept.keeper.reconcile()
     assert kept.origin.asked == [("E2", range(2))]
 
 

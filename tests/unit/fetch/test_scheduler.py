@@ -134,6 +134,6 @@ def test_an_empty_lane_is_forgotten() -> None:
     lanes = Lanes()
     lanes.submit("one")
     lanes.workers.run_all()
-    assert not lanes.queue._lanes
+    assert not lanes.queue._queues
     assert not lanes.queue._waiting
     assert not lanes.queue._loads

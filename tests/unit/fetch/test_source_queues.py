@@ -5,10 +5,10 @@ from __future__ import annotations
 from backlotfs.byterange import ByteRange
 from backlotfs.fetch.scheduler import (
     PROCESS_WIDTH,
-    STILL_S,
+    STALLED_AFTER_S,
     URGENT_EXTRA,
     FetchScheduler,
-    LineWidth,
+    HostLimit,
 )
 from tests.unit.fakes import HeldWorkers, ManualClock
 
@@ -17,7 +17,7 @@ class Width:
     """A line whose width the test sets."""
 
     def __init__(self, width: int) -> None:
-        self.width = width
+        self.concurrency_limit = width
 
 
 class Piece:
@@ -34,15 +34,15 @@ class Piece:
 class Lanes:
     """A queue over lines by the first letter of the embed code, on a clock that stands still."""
 
-    def __init__(self, *, places: int = 192, **widths: int) -> None:
+    def __init__(self, *, max_jobs: int = 192, **widths: int) -> None:
         self.lines = {letter: Width(width) for letter, width in widths.items()}
         self.workers = HeldWorkers()
         self.clock = ManualClock()
-        self.queue = FetchScheduler(self.workers, self, self.clock, places=places)
+        self.queue = FetchScheduler(self.workers, self, self.clock, max_jobs=max_jobs)
         self.begun: list[str] = []
 
-    def line(self, embed_code: str) -> LineWidth:
-        """As `Lines.line`."""
+    def host_of(self, embed_code: str) -> HostLimit:
+        """As `Hosts.host_of`."""
         return self.lines[embed_code[0]]
 
     def submit(
@@ -54,7 +54,7 @@ class Lanes:
 
     def running(self, embed_code: str) -> int:
         """How many transfers of the source are with the workers."""
-        lane = self.queue._lanes.get(embed_code)
+        lane = self.queue._queues.get(embed_code)
         return lane.running if lane else 0
 
     def end(self, embed_code: str, count: int = 1) -> None:
@@ -74,10 +74,10 @@ def test_a_lane_is_as_wide_as_its_line() -> None:
     lanes = Lanes(a=3)
     lanes.submit("a1", 20)
     assert lanes.running("a1") == 3
-    lanes.lines["a"].width = 6
+    lanes.lines["a"].concurrency_limit = 6
     lanes.end("a1")
     assert lanes.running("a1") == 6
-    lanes.lines["a"].width = 2
+    lanes.lines["a"].concurrency_limit = 2
     lanes.end("a1", 4)
     assert lanes.running("a1") == 2
 
@@ -127,7 +127,7 @@ def test_fair_by_bytes() -> None:
     assert lanes.running("c1") == PROCESS_WIDTH
     lanes.submit("a1", 200, size=4000)
     lanes.submit("b1", 200, size=1000)
-    lanes.lines["c"].width = 0
+    lanes.lines["c"].concurrency_limit = 0
     lanes.end("c1", 50)
     large, small = lanes.running("a1"), lanes.running("b1")
     assert large + small >= 50
@@ -151,7 +151,7 @@ def test_a_stalled_source_leaves_the_line() -> None:
     lanes = Lanes(a=8)
     lanes.submit("a1", 100)
     lanes.submit("a2", 100)
-    lanes.clock.advance(STILL_S)
+    lanes.clock.advance(STALLED_AFTER_S)
     lanes.submit("a3", 1)
     lanes.end("a2", 4)
     assert lanes.running("a1") == 8
@@ -162,7 +162,7 @@ def test_a_stalled_source_leaves_the_line() -> None:
 
 def test_the_last_workers_are_for_readers_of_other_sources() -> None:
     """However many sources stall, a reader of yet another is served at once."""
-    lanes = Lanes(places=40, a=16)
+    lanes = Lanes(max_jobs=40, a=16)
     for number in range(10):
         lanes.submit(f"a{number}", 50, urgent=True)
     assert sum(lanes.running(f"a{number}") for number in range(10)) < 40

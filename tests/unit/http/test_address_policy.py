@@ -112,7 +112,10 @@ def test_nothing_inside_without_a_reason(
     assert allows(policy, host, str(address)) == (reach is AddressScope.PUBLIC)
     if allows(policy, host, str(address), [str(api)]):
         assert reach not in (AddressScope.METADATA, AddressScope.RESERVED)
-        assert reach in (AddressScope.PUBLIC, reach_of(str(api))) or reach_of(str(api)) is AddressScope.LOOPBACK
+        assert (
+            reach in (AddressScope.PUBLIC, reach_of(str(api)))
+            or reach_of(str(api)) is AddressScope.LOOPBACK
+        )
 
 
 @given(st.text(max_size=20))

@@ -9,7 +9,7 @@ import pytest
 
 from backlotfs.concurrency import interruptible_wait
 from backlotfs.config.time_limits import TimeLimits
-from backlotfs.errors import DeadlineExceeded, Interrupted, FastFail, SourceGone
+from backlotfs.errors import DeadlineExceeded, FastFail, Interrupted, SourceGone
 from backlotfs.kernel.deadlines import COPY_DEADLINE_S, MOST_WAITS, OperationDeadlines, Wait
 from tests.unit.fakes import ManualClock
 

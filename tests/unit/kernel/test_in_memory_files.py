@@ -21,7 +21,7 @@ def test_both_ways_of_reading_agree(content: bytes, offset: int, size: int) -> N
     demand = documents.begin(fh, offset, size)
     seen = b"" if demand is None else b"".join(demand.views())
     assert seen == documents.read(fh, offset, size) == content[offset : offset + size]
-    assert demand is None or (demand.complete and not demand.missed and not demand.fresh_bytes)
+    assert demand is None or (demand.complete and not demand.missed and not demand.first_use_bytes)
 
 
 def test_each_open_keeps_its_bytes() -> None:

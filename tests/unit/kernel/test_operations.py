@@ -146,7 +146,9 @@ class Adapter:
         self.operations = BacklotOperations(
             self.below,  # type: ignore[arg-type]  # the methods that are called
             self.below,  # type: ignore[arg-type]  # likewise
-            OperationDeadlines(clock, lambda: False, lambda: 1, stat_timeout_s=5.0, read_timeout_s=45.0),
+            OperationDeadlines(
+                clock, lambda: False, lambda: 1, stat_timeout_s=5.0, read_timeout_s=45.0
+            ),
             uid=11,
             gid=12,
             mounted=lambda: self.mounted.append(True),

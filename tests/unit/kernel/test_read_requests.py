@@ -67,7 +67,7 @@ class Reading:
             return None
         demand = PendingRead(ByteRange(0, 5), 5, threading.Lock(), "reading E1", "E1")
         if fh == 1 and size == 5:
-            demand.take(0, Block(memoryview(b"ready")))
+            demand.deliver(0, Block(memoryview(b"ready")))
         if self.look_ahead is not None:
             demand.look_ahead = self.look_ahead
         self.demands.append(demand)
@@ -79,7 +79,7 @@ class Reading:
 
     def arrive(self, number: int = 0) -> None:
         """The block of this demand comes."""
-        self.demands[number].take(0, Block(memoryview(b"later")))
+        self.demands[number].deliver(0, Block(memoryview(b"later")))
         self.demands[number].finished()
 
 
@@ -203,7 +203,7 @@ def test_a_read_that_was_answered_holds_no_memory() -> None:
     _let_look(reading)
     block = pool.take(5)
     assert block is not None
-    reading.demands[0].take(0, block)
+    reading.demands[0].deliver(0, block)
     reading.demands.pop().finished()
     del block
     assert len(reading.device.told) == 1

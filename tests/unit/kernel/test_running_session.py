@@ -44,7 +44,7 @@ class Loop:
         monkeypatch.setattr(session_module, "detach", self.detached.append)
         monkeypatch.setattr(session_module, "GRACE_S", 0.01)
         monkeypatch.setattr(os, "_exit", self.exits.append)
-        self.session = MountSession(mountpoint, MountOptions("backlot:x", KernelTtl.brief()))
+        self.session = MountSession(mountpoint, MountOptions("backlot:x", KernelTtl.short()))
 
     def _run(self, operations: Callable[[], None], mountpoint: str, **options: Any) -> None:
         self.options = options

@@ -22,7 +22,7 @@ def test_source(source: str, fsname: str) -> None:
 
 def test_options() -> None:
     """Read-only, and nothing on it runs or is trusted; requests enough for stalled readers."""
-    options = MountOptions("s", KernelTtl.brief()).fuse_options()
+    options = MountOptions("s", KernelTtl.short()).fuse_options()
     assert all(options[name] for name in ("ro", "nosuid", "nodev", "noexec", "use_ino"))
     assert options["max_background"] == MAX_BACKGROUND == 256
     assert "allow_other" not in options
@@ -31,8 +31,8 @@ def test_options() -> None:
 
 def test_type() -> None:
     """Its own, unless it is told to borrow one."""
-    assert MountOptions("s", KernelTtl.brief()).fuse_options()["subtype"] == "backlotfs"
-    borrowed = MountOptions("s", KernelTtl.brief(), subtype="sshfs")
+    assert MountOptions("s", KernelTtl.short()).fuse_options()["subtype"] == "backlotfs"
+    borrowed = MountOptions("s", KernelTtl.short(), subtype="sshfs")
     assert borrowed.fuse_options()["subtype"] == "sshfs"
 
 
@@ -45,8 +45,8 @@ def test_allow_other() -> None:
 
 def test_memory() -> None:
     """Long only where entries can be taken back; with folders 5 s at most, and no absences."""
-    brief = MountOptions("s", KernelTtl.brief()).fuse_options()
+    brief = MountOptions("s", KernelTtl.short()).fuse_options()
     assert 0 < float(str(brief["attr_timeout"])) <= 5
     assert 0 < float(str(brief["entry_timeout"])) <= 5
     assert brief["negative_timeout"] == 0
-    assert KernelTtl.long().entries > KernelTtl.brief().entries
+    assert KernelTtl.long().entries > KernelTtl.short().entries

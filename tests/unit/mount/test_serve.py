@@ -87,7 +87,7 @@ def test_a_log_that_cannot_be_written(process: Process, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
-    ("layouts", "memory"), [(("flat",), KernelTtl.long()), (("flat", "dates"), KernelTtl.brief())]
+    ("layouts", "memory"), [(("flat",), KernelTtl.long()), (("flat", "dates"), KernelTtl.short())]
 )
 def test_what_the_kernel_remembers(
     process: Process, layouts: tuple[str, ...], memory: KernelTtl, tmp_path: Path

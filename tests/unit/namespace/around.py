@@ -73,10 +73,10 @@ class Around:
     def known(self, embed_code: str) -> ProbedSource | None:
         return self.learned.get(embed_code)
 
-    def as_in(self, row: AssetRow) -> bool:
+    def is_current(self, row: AssetRow) -> bool:
         return bool(row.verified) and row.embed_code not in self.learned
 
-    def settling(self, known: ProbedSource) -> bool:
+    def within_attr_ttl(self, known: ProbedSource) -> bool:
         return self.settles
 
     def failure(self, embed_code: str) -> BacklotError | None:

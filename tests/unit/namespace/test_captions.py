@@ -66,8 +66,8 @@ def test_where_there_are_any() -> None:
     assert names(beside(around, vtt())) == ["clip.mov", "clip.mov.vtt", "b.mov"]
     both = beside(around, vtt(), json=True)
     assert names(both)[:3] == ["clip.mov", "clip.mov.json", "clip.mov.vtt"]
-    assert both.document("/clip.mov.json", impatient) is not None
-    assert beside(around, vtt()).document("/clip.mov.vtt", impatient) == VTT
+    assert both.virtual_content("/clip.mov.json", impatient) is not None
+    assert beside(around, vtt()).virtual_content("/clip.mov.vtt", impatient) == VTT
     for path in ("/b.mov.vtt", "/clip.mov.srt", "/clip.mov.json", "/none.vtt"):
         with pytest.raises(NoSuchEntry):
             beside(around, vtt()).attributes(path, impatient)
@@ -103,7 +103,7 @@ def test_captions_that_come_and_go() -> None:
     assert names(namespace) == ["clip.mov", "clip.mov.srt"]
     found.body = None  # another mount knows that there are none any more
     with pytest.raises(NoSuchEntry):
-        namespace.document("/clip.mov.srt", impatient)
+        namespace.virtual_content("/clip.mov.srt", impatient)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_a_source_that_is_called_so_wins(mode: NameMode, name: str, taken: bool)
     assert names(namespace).count("clip.mov.vtt") == (
         1 if name == "clip.mov.vtt" or not taken else 0
     )
-    assert (namespace.document("/clip.mov.vtt", impatient) is None) == taken
+    assert (namespace.virtual_content("/clip.mov.vtt", impatient) is None) == taken
 
 
 def test_beside_shared_thumbnails() -> None:
@@ -132,9 +132,9 @@ def test_beside_shared_thumbnails() -> None:
     )
     assert isinstance(namespace, NamespaceWithSidecars)
     namespace.choose(json=False, captions=vtt())
-    assert namespace.document("/clip.mov.vtt", impatient) == VTT
-    assert namespace.is_made("/clip.mov.vtt")
-    assert not namespace.is_made("/clip.mov")
+    assert namespace.virtual_content("/clip.mov.vtt", impatient) == VTT
+    assert namespace.is_virtual("/clip.mov.vtt")
+    assert not namespace.is_virtual("/clip.mov")
 
 
 def test_no_room_and_no_source() -> None:
@@ -144,4 +144,4 @@ def test_no_room_and_no_source() -> None:
     around.publish(row("A"))
     around.hidden.add("A")
     assert names(beside(around, vtt())) == []
-    assert beside(around, vtt()).document("/clip.mov.vtt", impatient) is None
+    assert beside(around, vtt()).virtual_content("/clip.mov.vtt", impatient) is None

@@ -122,10 +122,10 @@ def test_a_file_in_doubt_while_the_network_is_down(error: BacklotError) -> None:
 def test_open() -> None:
     """A verified version at once; an unknown one, or one in doubt, after its probe."""
     around = Around(row("A"))
-    assert around.namespace.open("/clip.mov", waiter()) == (KNOWN.identity, False)
+    assert around.namespace.open("/clip.mov", waiter()) == (KNOWN.version, False)
     around.learned["A"] = KNOWN
     around.settles = True
-    assert around.namespace.open("/clip.mov", waiter()) == (KNOWN.identity, True)
+    assert around.namespace.open("/clip.mov", waiter()) == (KNOWN.version, True)
     assert around.probes == ["A"]
     assert around.uses == 2
 

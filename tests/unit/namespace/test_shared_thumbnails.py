@@ -92,19 +92,19 @@ def test_it_answers_and_is_not_listed() -> None:
     assert names(namespace, "/") == ["clip.mov"]
     for folder in ("/.sh_thumbnails", "/.sh_thumbnails/large"):
         assert stat.S_ISDIR(namespace.attributes(folder, waiter).mode)
-        assert namespace.document(folder, waiter) is None
+        assert namespace.virtual_content(folder, waiter) is None
     source = namespace.attributes("/clip.mov", waiter)
     path = "/.sh_thumbnails/large/new clip.mov.png"
     found = namespace.attributes(path, waiter)
-    content = namespace.document(path, waiter)
+    content = namespace.virtual_content(path, waiter)
     assert content is not None
     assert (found.size, found.mtime_s) == (len(content), source.mtime_s)
     assert found.mode == stat.S_IFREG | 0o444
     assert set(pictures.asked) == {
         Wanted(IMAGE, "./clip.mov", "large", source.size, source.mtime_s)
     }
-    assert namespace.is_made(path)
-    assert not namespace.is_made("/clip.mov")
+    assert namespace.is_virtual(path)
+    assert not namespace.is_virtual("/clip.mov")
     assert namespace.xattrs(path) == {}
 
 
@@ -164,7 +164,7 @@ def test_what_is_not_there(path: str) -> None:
     with pytest.raises(NoSuchEntry):
         namespace.attributes(path, waiter)
     with contextlib.suppress(NoSuchEntry):
-        assert namespace.document(path, waiter) is None
+        assert namespace.virtual_content(path, waiter) is None
 
 
 def test_without_thumbnails_there_are_none() -> None:
@@ -232,8 +232,8 @@ def test_with_sidecars() -> None:
     namespace = with_thumbnails(Illustrated(*rows), Painted(), listed=True, sidecars=True)
     assert names(namespace, "/") == ["clip.mov", "clip.mov.json", ".sh_thumbnails"]
     assert names(namespace, "/.sh_thumbnails/large") == ["new clip.mov.png", "old clip.mov.png"]
-    assert namespace.document("/clip.mov.json", waiter) is not None
-    assert namespace.is_made("/clip.mov.json")
+    assert namespace.virtual_content("/clip.mov.json", waiter) is not None
+    assert namespace.is_virtual("/clip.mov.json")
     for path in ("/.sh_thumbnails/large/new clip.mov.json.png", "/.sh_thumbnails.json"):
         with pytest.raises(NoSuchEntry):
             namespace.attributes(path, waiter)

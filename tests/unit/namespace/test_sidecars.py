@@ -35,7 +35,7 @@ def names(namespace: Namespace, path: str = "/") -> list[str]:
 
 def text(namespace: Namespace, path: str) -> bytes:
     """A sidecar that is there."""
-    content = namespace.document(path, impatient)
+    content = namespace.virtual_content(path, impatient)
     assert content is not None
     return content
 
@@ -45,9 +45,9 @@ def test_each_source_has_one() -> None:
     around = Around(row("A"), row("B", "b.json"))
     namespace = beside(around)
     assert names(namespace) == ["clip.mov", "clip.mov.json", "b.json", "b.json.json"]
-    assert namespace.document("/", impatient) is None
-    assert namespace.document("/clip.mov", impatient) is None
-    assert around.namespace.document("/clip.mov.json", impatient) is None, "off by default"
+    assert namespace.virtual_content("/", impatient) is None
+    assert namespace.virtual_content("/clip.mov", impatient) is None
+    assert around.namespace.virtual_content("/clip.mov.json", impatient) is None, "off by default"
 
 
 def test_its_attributes() -> None:
@@ -79,7 +79,7 @@ def test_a_source_that_is_called_so_wins() -> None:
     around = Around(probed_row("A"), probed_row("B", "clip.mov.json"))
     namespace = beside(around)
     assert names(namespace) == ["clip.mov", "clip.mov.json", "clip.mov.json.json"]
-    assert namespace.document("/clip.mov.json", impatient) is None
+    assert namespace.virtual_content("/clip.mov.json", impatient) is None
     assert namespace.attributes("/clip.mov.json", impatient).inode == row("B").inode
 
 
@@ -91,10 +91,15 @@ def test_letter_case(mode: NameMode, listed: int) -> None:
     """Where names may not differ in case alone, sidecars keep to that; also after a change."""
     around = Around(row("A"))
     namespace = beside(around, mode)
-    assert namespace.document("/clip.mov.json", impatient) is not None or mode is NameMode.ORIGINAL
+    assert (
+        namespace.virtual_content("/clip.mov.json", impatient) is not None
+        or mode is NameMode.ORIGINAL
+    )
     around.publish(row("A"), row("B", "CLIP.mov.JSON"))
     assert len(names(namespace)) == listed
-    assert (namespace.document("/clip.mov.json", impatient) is None) is (mode is NameMode.PORTABLE)
+    assert (namespace.virtual_content("/clip.mov.json", impatient) is None) is (
+        mode is NameMode.PORTABLE
+    )
 
 
 def test_a_name_that_has_no_room_for_more() -> None:
@@ -126,7 +131,7 @@ def test_what_is_hidden_has_none() -> None:
     around = Around(row("A"))
     around.hidden.add("A")
     assert names(beside(around)) == []
-    assert beside(around).document("/clip.mov.json", impatient) is None
+    assert beside(around).virtual_content("/clip.mov.json", impatient) is None
     everything = beside(around, include_unavailable=True)
     assert names(everything) == ["clip.mov", "clip.mov.json"]
 
@@ -134,7 +139,7 @@ def test_what_is_hidden_has_none() -> None:
 def test_a_deleted_asset() -> None:
     """Whose row is still shown: there is nothing to tell any more."""
     with pytest.raises(NoSuchEntry):
-        beside(Around(row("gone"))).document("/clip.mov.json", impatient)
+        beside(Around(row("gone"))).virtual_content("/clip.mov.json", impatient)
 
 
 def test_other_uses() -> None:
@@ -148,4 +153,4 @@ def test_other_uses() -> None:
     }
     assert namespace.xattr("/clip.mov.json", "user.mime_type") == b"application/json"
     assert "user.backlot.name" in namespace.xattrs("/clip.mov")
-    assert namespace.open("/clip.mov", waiter()).identity == KNOWN.identity
+    assert namespace.open("/clip.mov", waiter()).identity == KNOWN.version

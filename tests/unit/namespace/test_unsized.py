@@ -56,8 +56,8 @@ def test_a_listing_without_what_is_not_known() -> None:
     found = around.namespace.attributes(f"/{notice}", waiter)
     assert stat.S_ISREG(found.mode)
     assert found.settled
-    assert around.namespace.is_made(f"/{notice}")
-    content = around.namespace.document(f"/{notice}", waiter)
+    assert around.namespace.is_virtual(f"/{notice}")
+    content = around.namespace.virtual_content(f"/{notice}", waiter)
     assert content is not None
     assert len(content) == found.size
     assert content.startswith(b"NOT ALL FILES ARE LISTED YET (2 to come, 3 min)\n")
@@ -75,8 +75,8 @@ def test_the_notice_is_gone_when_all_sizes_are_known() -> None:
     (notice,) = names(around)
     around.learned = {"A": KNOWN}
     assert names(around) == ["clip.mov"]
-    assert not around.namespace.is_made(f"/{notice}")
-    assert around.namespace.document(f"/{notice}", waiter) is None
+    assert not around.namespace.is_virtual(f"/{notice}")
+    assert around.namespace.virtual_content(f"/{notice}", waiter) is None
     for path in (f"/{notice}", f"/no/{notice}", f"/clip.mov/{notice}"):
         with pytest.raises(BacklotError):
             around.namespace.attributes(path, waiter)
@@ -86,7 +86,7 @@ def test_a_file_of_the_library_that_is_called_like_a_notice() -> None:
     """It is what it is."""
     name = Notice.of(1, 3, None).name
     around = Around(row("A"), probed_row("B", name, size=5))
-    assert not around.namespace.is_made(f"/{name}")
+    assert not around.namespace.is_virtual(f"/{name}")
     assert around.namespace.attributes(f"/{name}", waiter).size == 5
 
 

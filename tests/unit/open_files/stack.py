@@ -7,7 +7,7 @@ from collections.abc import Callable
 from backlotfs.cache.block_cache import BlockCache
 from backlotfs.cache.block_pool import BlockPool
 from backlotfs.concurrency.workers import Workers
-from backlotfs.fetch.block_fetch import Fetch
+from backlotfs.fetch.block_fetch import RangeGet
 from backlotfs.fetch.loader import BlockLoader
 from backlotfs.fetch.scheduler import FetchScheduler
 from backlotfs.open_files.handles import HandleTable
@@ -25,7 +25,7 @@ class ReadingStack:
     def __init__(
         self,
         *,
-        fetch: Fetch = fetch_at_once,
+        fetch: RangeGet = fetch_at_once,
         workers: Workers | None = None,
         block_bytes: int = 10,
         budget_bytes: int = 10_000,
@@ -45,7 +45,7 @@ class ReadingStack:
             fetch,
             self.queue,
             self.clock,
-            ahead_budget_bytes=ahead_bytes,
+            prefetch_budget_bytes=ahead_bytes,
             changed=changed or self.changed.append,
         )
         self.reader = SourceReader(self.handles, self.store, window_bytes)

@@ -35,7 +35,7 @@ class StepFetch:
     def __call__(
         self, identity: SourceVersion, wanted: ByteRange, landing: BufferSink, deadline: Deadline
     ) -> None:
-        views = landing.room()
+        views = landing.buffers()
         self.ranges.append(wanted)
         self.remaining_s.append(deadline.remaining_s())
         failure, self._failure = self._failure, None
@@ -47,7 +47,7 @@ class StepFetch:
                     raise failure[1]
                 return
             reached = land(identity, reached, views)
-            landing.landed()
+            landing.commit()
             number += 1
-            views = landing.room() if reached < wanted.stop else []
+            views = landing.buffers() if reached < wanted.stop else []
         self.between()

@@ -18,7 +18,7 @@ def demand(*blocks: tuple[Block, int]) -> PendingRead:
     """A read of these blocks of four bytes, all but the first and the last byte."""
     found = PendingRead(ByteRange(1, 4 * len(blocks) - 1), 4, threading.Lock(), "reading E1")
     for number, (block, tier) in enumerate(blocks):
-        found.take(number, block, tier)
+        found.deliver(number, block, tier)
     return found
 
 
@@ -54,7 +54,7 @@ def test_a_fetched_block_is_used_once() -> None:
 def test_a_block_that_comes_twice_is_taken_once() -> None:
     """A hedge and its rival may both bring it."""
     found = demand((block(), NETWORK))
-    found.take(0, block(), NETWORK)
+    found.deliver(0, block(), NETWORK)
     assert found.came_from == [0, 0, 1]
 
 

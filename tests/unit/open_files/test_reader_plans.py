@@ -63,7 +63,7 @@ class NotedStore:
                 content = bytearray(block_range(number, BLOCK, SIZE).length)
                 if number == 0:
                     content[: len(head)] = head
-                demand.take(number, Block(memoryview(content)))
+                demand.deliver(number, Block(memoryview(content)))
             demand.finished()
         self.demands.clear()
 

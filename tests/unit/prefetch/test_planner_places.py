@@ -102,7 +102,7 @@ def test_a_stream_too_many() -> None:
 def test_a_trusted_file_is_fetched_from_the_first_read_on() -> None:
     """After a row of files that were read as a whole."""
     plan = planner(20 * MIB)
-    plan.trusted = True
+    plan.likely_sequential = True
     assert total(read_on(plan, 0, 1)) == 20 * MIB - READ
 
 
@@ -124,7 +124,7 @@ def test_a_lowered_cap_holds_at_once() -> None:
 def test_the_lines_need_bounds_windows_and_requests() -> None:
     """A short line needs neither large windows nor many connections."""
     plan = planner()
-    plan.need = WindowTarget(8 * MIB, 2 * MIB)
+    plan.target = WindowTarget(8 * MIB, 2 * MIB)
     requests = ahead(read_on(plan, 0, 1000))
     assert max(one.length for one in requests) == MIB
     assert requests[-1].stop <= 1000 * READ + 8 * MIB
@@ -155,9 +155,9 @@ def test_an_index_is_expected_once_and_wanted() -> None:
     """In requests of at most 1 MiB, inside the file."""
     plan = planner(4 * GIB)
     tail = ByteRange(4 * GIB - 2 * MIB, 4 * GIB + MIB)
-    requests = plan.expect(tail).requests
+    requests = plan.hint(tail).requests
     assert sum(one.length for one in requests) == 2 * MIB
     assert plan.wanted(requests[-1], 10 * IDLE_S)
-    assert not plan.expect(tail).requests
-    assert not plan.expect(ByteRange(4 * GIB - MIB, 4 * GIB)).requests
-    assert not plan.expect(ByteRange(5 * GIB, 6 * GIB)).requests
+    assert not plan.hint(tail).requests
+    assert not plan.hint(ByteRange(4 * GIB - MIB, 4 * GIB)).requests
+    assert not plan.hint(ByteRange(5 * GIB, 6 * GIB)).requests

@@ -194,5 +194,5 @@ def test_an_index_is_expected() -> None:
     plans = Plans()
     plan = plans.opened(source())
     index = ByteRange(9 * GIB, 9 * GIB + MIB)
-    assert plan.expect(index).requests == (index,)
+    assert plan.hint(index).requests == (index,)
     assert plan.wanted(index)

@@ -19,11 +19,11 @@ def test_readers_keep_their_url_of_a_touched_record() -> None:
     current = CurrentUrls(setup.resolver)
     deadline = Deadline(60, setup.clock)
     assert current.resolve("E1", deadline).url == setup.url() == "http://o/E1?n=1"
-    setup.resolver.touched("E1")
-    assert not setup.resolver.knows("E1")
+    setup.resolver.invalidate_on_change("E1")
+    assert not setup.resolver.has_fresh("E1")
     assert setup.url() == "http://o/E1?n=1"
     assert current.resolve("E1", deadline).url == "http://o/E1?n=2"
-    assert setup.resolver.knows("E1")
+    assert setup.resolver.has_fresh("E1")
     assert current.resolve("E1", deadline).url == setup.url() == "http://o/E1?n=2"
     assert setup.api.calls == ["E1", "E1"]
 
@@ -32,7 +32,7 @@ def test_readers_go_on_while_no_current_url_can_be_had() -> None:
     """An API that is down, or has no URL now, takes nothing away from them."""
     setup = Setup()
     setup.url()
-    setup.resolver.touched("E1")
+    setup.resolver.invalidate_on_change("E1")
     setup.api.error = RemoteUnavailable("down")
     with pytest.raises(RemoteUnavailable):
         CurrentUrls(setup.resolver).resolve("E1", Deadline(60, setup.clock))
@@ -41,7 +41,7 @@ def test_readers_go_on_while_no_current_url_can_be_had() -> None:
     with pytest.raises(SourceMissing):
         CurrentUrls(setup.resolver).resolve("E1", Deadline(60, setup.clock))
     assert setup.url() == "http://o/E1?n=1"
-    assert not setup.resolver.knows("E1")
+    assert not setup.resolver.has_fresh("E1")
 
 
 def test_a_url_asked_for_before_the_touch_is_not_current() -> None:
@@ -50,7 +50,7 @@ def test_a_url_asked_for_before_the_touch_is_not_current() -> None:
     setup.api.gate = threading.Event()
     threads = in_threads(1, lambda _: setup.url())
     assert setup.api.entered.wait(PATIENCE_S)
-    setup.resolver.touched("E1")
+    setup.resolver.invalidate_on_change("E1")
     current = CurrentUrls(setup.resolver)
     found: list[str] = []
     threads += in_threads(
@@ -59,16 +59,16 @@ def test_a_url_asked_for_before_the_touch_is_not_current() -> None:
     setup.api.gate.set()
     join_all(threads)
     assert found == ["http://o/E1?n=2"]
-    assert setup.resolver.knows("E1")
+    assert setup.resolver.has_fresh("E1")
 
 
 def test_a_touch_is_not_forgotten_with_the_url() -> None:
     """Neither when a reader has got another one: nobody has asked since for a current one."""
     setup = Setup()
     url = setup.resolve()
-    setup.resolver.touched("E1")
+    setup.resolver.invalidate_on_change("E1")
     CurrentUrls(setup.resolver).invalidate("E1", url)
     setup.resolver.forget("E1")
-    assert not setup.resolver.knows("E1")
+    assert not setup.resolver.has_fresh("E1")
     assert setup.url() == "http://o/E1?n=2"
-    assert setup.resolver.knows("E1"), "it was asked for after the touch"
+    assert setup.resolver.has_fresh("E1"), "it was asked for after the touch"

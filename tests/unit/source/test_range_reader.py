@@ -46,12 +46,12 @@ class Pieces:
         self._piece_bytes = piece_bytes
         self._memory = bytearray()
 
-    def room(self) -> list[memoryview]:
+    def buffers(self) -> list[memoryview]:
         """One piece."""
         self._memory = bytearray(min(self._piece_bytes, self._left))
         return [memoryview(self._memory)]
 
-    def landed(self, size: int | None = None) -> int:
+    def commit(self, size: int | None = None) -> int:
         """Keep it if it is whole."""
         if size is not None and size < len(self._memory):
             return 0

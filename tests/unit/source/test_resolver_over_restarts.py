@@ -59,7 +59,7 @@ def test_a_url_is_asked_for_once_in_its_life(mounts: Mounts) -> None:
         with mounts.mount() as resolver:
             assert mounts.url(resolver) == mounts.url(resolver, current=True) == "http://o/E1?n=1"
             assert resolver.reported_size("E1") == 5
-            assert resolver.knows("E1")
+            assert resolver.has_fresh("E1")
             mounts.clock.advance(600)
     mounts.clock.advance(3600 - 1800 - MARGIN_S + 1)
     with mounts.mount() as resolver:
@@ -91,10 +91,10 @@ def test_what_is_not_used_again(mounts: Mounts, how: str) -> None:
         elif how == "forgotten":
             resolver.forget("E1")
         else:
-            resolver.touched("E1")
+            resolver.invalidate_on_change("E1")
     mounts.clock.advance(1)
     with mounts.mount() as resolver:
-        assert not resolver.knows("E1")
+        assert not resolver.has_fresh("E1")
         assert mounts.url(resolver) == "http://o/E1?n=2"
 
 
@@ -103,7 +103,7 @@ def test_a_new_url_after_a_touch_is_kept(mounts: Mounts) -> None:
     with mounts.mount() as resolver:
         mounts.url(resolver)
         mounts.clock.advance(1)
-        resolver.touched("E1")
+        resolver.invalidate_on_change("E1")
         mounts.clock.advance(1)
         assert mounts.url(resolver) == "http://o/E1?n=1", "who reads goes on with it"
         assert mounts.url(resolver, current=True) == "http://o/E1?n=2"
@@ -118,14 +118,14 @@ def test_a_url_that_was_asked_for_before_a_touch_is_not_kept(mounts: Mounts) -> 
         def get_source(self, embed_code: str, **options: Any) -> Source:
             source = super().get_source(embed_code, **options)
             mounts.clock.advance(1)
-            resolver.touched(embed_code)
+            resolver.invalidate_on_change(embed_code)
             return source
 
     mounts.api = Touching(mounts.clock)
     with mounts.mount() as resolver:
         assert mounts.url(resolver) == "http://o/E1?n=1"
     with mounts.mount() as again:
-        assert not again.knows("E1")
+        assert not again.has_fresh("E1")
 
 
 @pytest.mark.parametrize(
@@ -142,13 +142,15 @@ def test_a_record_that_changed_while_nobody_looked(
     mounts.clock.advance(1000)
     with mounts.mount() as resolver:
         resolver.check_saved({"E1": asked_s + after_s}.get)
-        assert resolver.knows("E1") is used
-        assert resolver.knows("E2"), "not in the library that is presented, and no harm"
+        assert resolver.has_fresh("E1") is used
+        assert resolver.has_fresh("E2"), "not in the library that is presented, and no harm"
         resolver.check_saved({"E1": asked_s + 5000, "E2": asked_s + 5000}.get)
-        assert resolver.knows("E1") is used, "from now on changes are told by touched"
-        assert not resolver.knows("E2"), "its record is new to this mount, so it was not touched"
+        assert resolver.has_fresh("E1") is used, "from now on changes are told by touched"
+        assert not resolver.has_fresh("E2"), (
+            "its record is new to this mount, so it was not touched"
+        )
     with mounts.mount() as resolver:
-        assert resolver.knows("E1") is used
+        assert resolver.has_fresh("E1") is used
 
 
 def test_urls_of_the_cdn_host_are_kept_with_their_age(mounts: Mounts) -> None:
@@ -161,5 +163,5 @@ def test_urls_of_the_cdn_host_are_kept_with_their_age(mounts: Mounts) -> None:
     with mounts.mount() as resolver:
         changed = {"E1": as_of_s - CHANGE_MARGIN_S - 1, "E2": as_of_s - CHANGE_MARGIN_S + 1}
         resolver.check_saved(changed.get)
-        assert resolver.knows("E1")
-        assert not resolver.knows("E2")
+        assert resolver.has_fresh("E1")
+        assert not resolver.has_fresh("E2")

@@ -128,17 +128,17 @@ def test_a_url_that_expires_while_it_is_invalidated() -> None:
 def test_a_url_that_came_for_another_purpose() -> None:
     """Is taken if none is known, and only then; a null one never."""
     setup = Setup()
-    assert not setup.resolver.knows("E1")
-    setup.resolver.offer("E1", Source(None, 5))
-    assert not setup.resolver.knows("E1")
+    assert not setup.resolver.has_fresh("E1")
+    setup.resolver.put_if_absent("E1", Source(None, 5))
+    assert not setup.resolver.has_fresh("E1")
     dies_at_s = setup.clock.now() + 3600
     for name in ("offered", "late"):
-        setup.resolver.offer("E1", Source(SignedUrl(f"http://o/{name}", dies_at_s), 5))
-    assert setup.resolver.knows("E1")
+        setup.resolver.put_if_absent("E1", Source(SignedUrl(f"http://o/{name}", dies_at_s), 5))
+    assert setup.resolver.has_fresh("E1")
     assert setup.url() == "http://o/offered"
     assert setup.api.calls == []
     setup.clock.advance(3600)
-    assert not setup.resolver.knows("E1")
+    assert not setup.resolver.has_fresh("E1")
 
 
 def test_no_url() -> None:

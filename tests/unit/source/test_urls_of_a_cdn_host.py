@@ -45,7 +45,7 @@ def test_the_cdn_host_is_not_asked_about_what_was_touched_lately(skew_s: float) 
     assert not setup.resolver.is_free("E1")
     assert setup.url() == "http://o/E1?n=1"
     assert setup.api.cdn_calls == []
-    setup.resolver.touched("E1")
+    setup.resolver.invalidate_on_change("E1")
     setup.clock.advance(2.0)
     setup.api.cdn_answer = Source(setup.made("http://o/cdn"), 5)
     assert setup.resolver.is_free("E1")

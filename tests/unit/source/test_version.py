@@ -76,13 +76,13 @@ def test_validators_that_nobody_can_keep(value: str) -> None:
         assert kept.isprintable()
     assert found.strong_etag is None
     assert found.validator != other.validator
-    found.confirm({"etag": value}, 5)
+    found.verify({"etag": value}, 5)
 
 
 def test_confirm() -> None:
     """An answer of the same version passes, any other is named by embed code alone."""
     headers = {"etag": '"v1"', "last-modified": LAST_MODIFIED}
-    identity().confirm(headers, 1000)
+    identity().verify(headers, 1000)
     for total, etag in ((999, '"v1"'), (1000, '"v2"'), (1000, "")):
         with pytest.raises(ContentChanged, match="E1 was replaced"):
-            identity().confirm(headers | {"etag": etag}, total)
+            identity().verify(headers | {"etag": etag}, total)

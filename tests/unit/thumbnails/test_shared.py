@@ -12,8 +12,8 @@ from backlotfs.concurrency.clock import Deadline
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.errors import (
     BacklotError,
-    InvalidRangeResponse,
     Interrupted,
+    InvalidRangeResponse,
     NoSuchEntry,
     RemoteUnavailable,
     SourceGone,
@@ -66,7 +66,9 @@ def pictures(host: Host, clock: ManualClock) -> SharedPictures:
     return SharedPictures(host.fetch, clock, software="backlotfs test")
 
 
-def waiter(clock: ManualClock, interrupted: Callable[[], bool] = lambda: False) -> InterruptibleWait:
+def waiter(
+    clock: ManualClock, interrupted: Callable[[], bool] = lambda: False
+) -> InterruptibleWait:
     """The patience of one look-up."""
     return InterruptibleWait(Deadline(5.0, clock), interrupted)
 
