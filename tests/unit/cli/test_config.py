@@ -71,7 +71,7 @@ def test_nothing_is_written_when_nobody_answers(
     def unreachable(*_arguments: object) -> None:
         raise RemoteUnavailable("127.0.0.1 refused the connection")
 
-    monkeypatch.setattr(import_module("backlotfs.cli.config"), "greet", unreachable)
+    monkeypatch.setattr(import_module("backlotfs.cli.config"), "check_api", unreachable)
     path = tmp_path / "config.toml"
     typed = ("other", "http://127.0.0.1:1", "key", "secret")
     assert isinstance(init(path, answers=typed).exception, RemoteUnavailable)

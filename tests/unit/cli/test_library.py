@@ -53,7 +53,7 @@ def api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> MadeApi:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     found = MadeApi()
     monkeypatch.setattr(MODULE, "open_api", lambda *_args, **_more: found)
-    monkeypatch.setattr(MODULE, "greet", lambda *_args, **_more: None)
+    monkeypatch.setattr(MODULE, "check_api", lambda *_args, **_more: None)
     return found
 
 

@@ -67,7 +67,7 @@ def store() -> Iterator[Memory]:
 @pytest.fixture
 def config(store: Memory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A profile made by ``config init --keyring``, its secret in the store."""
-    monkeypatch.setattr(import_module("backlotfs.cli.config"), "greet", lambda *_words: None)
+    monkeypatch.setattr(import_module("backlotfs.cli.config"), "check_api", lambda *_words: None)
     path = tmp_path / "config.toml"
     for name, value in (("KEY", KEY), ("SECRET", SECRET), ("URL", "http://127.0.0.1:9")):
         monkeypatch.setenv(f"BACKLOT_API_{name}", value)

@@ -104,7 +104,7 @@ class Below:
     def source_changed(self, embed_code: str, current: SourceVersion | None) -> None:
         self.told.append((embed_code, current))
 
-    def document(self, path: str, patience: Callable[[], InterruptibleWait]) -> bytes | None:
+    def virtual_content(self, path: str, patience: Callable[[], InterruptibleWait]) -> bytes | None:
         return b"{}" * 50 if path == "/a.mov.json" else None
 
     def read(self, fh: int, offset: int, size: int, waiter: InterruptibleWait) -> bytes:

@@ -119,7 +119,7 @@ class Process:
         )
         for name, value in {
             "build_stack": self._build_stack,
-            "greet": lambda *_args: self._step("greet"),
+            "check_api": lambda *_args: self._step("check_api"),
             "MountSession": self._session,
             "CHECK_S": 0.2,
         }.items():
@@ -140,7 +140,7 @@ class Process:
 
     def _step(self, name: str) -> None:
         self.steps.append(name)
-        if self.error is not None and name in ("greet", "load"):
+        if self.error is not None and name in ("check_api", "load"):
             raise self.error
 
     def _handle(self, handlers: Mapping[signal.Signals, Callable[[], None]]) -> None:

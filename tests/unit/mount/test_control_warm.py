@@ -36,7 +36,7 @@ class Asked:
             warm=self._warm,
         )
         namespace = SimpleNamespace(
-            is_made=lambda path: path == "/a.mov.json",
+            is_virtual=lambda path: path == "/a.mov.json",
             open=self._open,
             root=build(["flat"], [row("E1", "a.mov")], (), {}, names=NameMode.ORIGINAL).root,
         )

@@ -34,7 +34,7 @@ def process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Process:
 def test_a_first_mount(process: Process) -> None:
     """Signals are blocked before anything else; the library is listed before it is mounted."""
     assert process.serve() == [
-        "block", "logs", "greet", "STATUS=listing the library",
+        "block", "logs", "check_api", "STATUS=listing the library",
         "EXTEND_TIMEOUT_USEC=60000000", "load", "run", "ready",
         "READY=1\nSTATUS=mounted", "keep fresh", "crawl", "pins", "closed",
     ]  # fmt: skip
@@ -44,7 +44,7 @@ def test_with_a_saved_catalog(process: Process) -> None:
     """It is mounted at once, and the API is looked at beside."""
     process.saved = True
     steps = process.serve()
-    assert "greet" not in steps
+    assert "check_api" not in steps
     assert steps.index("ready") < steps.index("refresh") < steps.index("crawl")
 
 
@@ -116,7 +116,7 @@ def test_signals(
         process.handlers[signal.SIGTERM]()
 
     with monkeypatch.context() as early:
-        early.setattr(SERVING, "greet", too_early)
+        early.setattr(SERVING, "check_api", too_early)
         with pytest.raises(SystemExit):
             process.serve()
     assert exits == [128 + signal.SIGTERM]

@@ -117,7 +117,7 @@ def test_a_changed_source_is_reported_before_the_read_fails() -> None:
     demand = stack.reader.begin(fh, 90, 10)
     assert demand is not None
     known: list[list[object]] = []
-    demand.then(lambda: known.append([*stack.changed]))
+    demand.add_done_callback(lambda: known.append([*stack.changed]))
     workers.run_all()
     assert known == [[V1]]
 
