@@ -161,7 +161,7 @@ class CaptionBackfill:
     def _rest(self, seconds: float, why: BacklotError | None) -> None:
         self._resting_until_s = self._clock.monotonic() + seconds
         if why is not None and not self._closed:
-            events.CAPTIONS_REST.log(log, reason=why)
+            events.CAPTION_BACKFILL_PAUSED.log(log, reason=why)
 
     def _round(self) -> None:
         """Once through all that are to be asked. :raises BacklotError: it cannot go on."""

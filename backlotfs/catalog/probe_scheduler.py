@@ -480,7 +480,7 @@ class ProbeScheduler:
         except StoreClosed:
             pass
         except BacklotError as error:
-            events.CRAWL_RESTS.log(log, reason=error)
+            events.BACKFILL_PAUSED.log(log, reason=error)
         with self._lock:
             self._refilling = False
             fresh = [code for code in codes if code not in self._running]

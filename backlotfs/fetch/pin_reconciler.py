@@ -73,7 +73,7 @@ class PinReconciler:
     def deleted(self, embed_code: str) -> None:
         """It is gone from the library: so is its pin, and what was held of it."""
         if self.pins.remove((embed_code,), drop=True):
-            events.PIN_GONE.log(log, embed_code=embed_code)
+            events.PIN_REMOVED.log(log, embed_code=embed_code)
 
     def close(self) -> None:
         """Fetch nothing more."""
@@ -93,7 +93,7 @@ class PinReconciler:
             except BacklotError as error:
                 if not self._told:
                     self._told = True
-                    events.PIN_WAITS.log(log, reason=error)
+                    events.PIN_INCOMPLETE.log(log, reason=error)
                 whole = False
                 if isinstance(error, RemoteUnavailable | DeadlineExceeded):
                     self._later.update(due)  # the others would fare no better

@@ -207,7 +207,7 @@ class DeviceLoop:
                 try:
                     self._start_thread()
                 except RuntimeError as error:  # then the next request waits until one has ended
-                    events.NO_RECEIVER.log(log, reason=error)
+                    events.RECEIVER_STARVED.log(log, reason=error)
 
     def _stays(self) -> bool:
         """Whether this thread, whose request is answered, is needed further, and idle now."""

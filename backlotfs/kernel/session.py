@@ -142,7 +142,7 @@ class MountSession:
             if self._options.memory == KernelTtl.long():
                 self._invalidator.connect()
         except Exception as error:  # noqa: BLE001  # the mount is the better for it, not dependent on it
-            events.NAMES_LATE.log(log, failure=error)
+            events.INVALIDATION_OFF.log(log, failure=error)
         finally:
             self._began.set()
 

@@ -123,10 +123,10 @@ OPERATION_CRASHED: Final = Event(
 
 # Sources and their hosts.
 SOURCE_REPLACED: Final = Event(
-    "source-replaced", _INFO, "the source of {embed_code} was replaced: {size} bytes now"
+    "source-replaced", _INFO, "the source of {embed_code} was replaced; it has {size} bytes now"
 )
 SOURCE_UNKNOWN: Final = Event(
-    "source-unknown", _INFO, "cannot find out about {embed_code}: {reason}"
+    "source-unknown", _INFO, "the source of {embed_code} could not be probed: {reason}"
 )
 SIZE_DIFFERS: Final = Event(
     "size-differs",
@@ -134,17 +134,19 @@ SIZE_DIFFERS: Final = Event(
     "the source of {embed_code} has {size} bytes; the API says {api_size}",
 )
 SIZES: Final = Event("sizes", _INFO, "{known} of {total} sizes are known")
-CAPTIONS: Final = Event("captions", _INFO, "asked {asked} assets for captions: {found} have some")
+CAPTIONS: Final = Event(
+    "captions", _INFO, "{asked} assets were asked for captions; {found} have some"
+)
 CAPTIONS_SKIPPED: Final = Event(
     "captions-skipped", _WARNING, "the captions of {embed_code} are left out: {reason}"
 )
-CAPTIONS_REST: Final = Event("captions-rest", _WARNING, "the search for captions rests: {reason}")
+CAPTION_BACKFILL_PAUSED: Final = Event(
+    "caption-backfill-paused", _WARNING, "caption backfill paused: {reason}"
+)
 URLS: Final = Event(
-    "urls", _INFO, "signed URLs: {refused} refused and {renewed} got anew in {seconds} s"
+    "urls", _INFO, "signed URLs: {refused} refused, {renewed} renewed in {seconds} s"
 )
-HOST_DOWN: Final = Event(
-    "host-down", _INFO, "{reason}; from now on {host} is asked every {seconds} s"
-)
+HOST_DOWN: Final = Event("host-down", _INFO, "{reason}; {host} is tried again every {seconds} s")
 HOST_UP: Final = Event("host-up", _INFO, "{host} can be reached again")
 
 # The listing.
@@ -159,16 +161,16 @@ REFRESHED: Final = Event(
 REFRESH_FAILED: Final = Event(
     "refresh-failed",
     _WARNING,
-    "the library could not be refreshed, its last listing stays: {reason}",
+    "the library could not be refreshed; the last listing is still shown: {reason}",
 )
 WHERE_IGNORED: Final = Event(
-    "where-ignored", _INFO, "this server ignores `where`: the whole library is walked instead"
+    "where-ignored", _INFO, "this server ignores `where`: each refresh lists the whole library"
 )
-LISTING_RESUMED: Final = Event("listing-resumed", _INFO, "going on with an interrupted listing")
+LISTING_RESUMED: Final = Event("listing-resumed", _INFO, "an interrupted listing is continued")
 LISTING_RESTARTED: Final = Event(
     "listing-restarted",
     _INFO,
-    "the interrupted listing cannot be gone on with: it begins anew",
+    "the interrupted listing cannot be continued; it starts again",
 )
 RECORD_SKIPPED: Final = Event(
     "record-skipped", _WARNING, "a record of the library is left out: {reason}"
@@ -201,20 +203,24 @@ CREDITS_REFUSED: Final = Event(
 PINNED: Final = Event(
     "pinned", _INFO, "pinned {embed_code}: {fetched_bytes} bytes fetched that were missing"
 )
-PIN_WAITS: Final = Event("pin-waits", _WARNING, "a pinned file is not whole yet: {reason}")
-PIN_GONE: Final = Event("pin-gone", _INFO, "{embed_code} was deleted, and with it its pin")
-DISK_OFF: Final = Event("disk-off", _INFO, "{reason}")
-DISK_TROUBLE: Final = Event(
-    "disk-trouble", _WARNING, "the block cache {path}: {reason}; going on without it"
+PIN_INCOMPLETE: Final = Event(
+    "pin-incomplete", _WARNING, "a pinned file is not complete on disk yet: {reason}"
 )
-DISK_SPOILED: Final = Event(
-    "disk-spoiled", _INFO, "the block cache {path}: what does not verify is fetched anew"
+PIN_REMOVED: Final = Event("pin-removed", _INFO, "{embed_code} was deleted; its pin was removed")
+DISK_CACHE_OFF: Final = Event("disk-cache-off", _INFO, "{reason}")
+DISK_CACHE_PAUSED: Final = Event(
+    "disk-cache-paused", _WARNING, "the block cache {path}: {reason}; going on without it"
+)
+CACHE_CORRUPTION: Final = Event(
+    "cache-corruption",
+    _INFO,
+    "the block cache {path}: discarded corrupt blocks; fetching them again",
 )
 CATALOG_SET_ASIDE: Final = Event(
     "catalog-set-aside",
     _WARNING,
     "the saved catalog cannot be used ({reason}); it was set aside as {path},"
-    " and the library is listed anew",
+    " and the library is listed again",
 )
 CATALOG_NOT_KEPT: Final = Event(
     "catalog-not-kept",
@@ -224,9 +230,7 @@ CATALOG_NOT_KEPT: Final = Event(
 CATALOG_UNUSABLE: Final = Event(
     "catalog-unusable", _WARNING, "the saved catalog cannot be used: {reason}"
 )
-CATALOG_TROUBLE: Final = Event(
-    "catalog-trouble", _WARNING, "the catalog cannot be looked at: {reason}"
-)
+CATALOG_TROUBLE: Final = Event("catalog-trouble", _WARNING, "the catalog cannot be read: {reason}")
 SAVED_URLS_REMOVED: Final = Event(
     "saved-urls-removed",
     _WARNING,
@@ -238,30 +242,34 @@ URLS_NOT_KEPT: Final = Event(
     "signed URLs cannot be kept in {path} ({reason}): this mount has them in memory only",
 )
 SOURCES_UNSAVED: Final = Event(
-    "sources-unsaved", _WARNING, "what was learned of sources is not saved yet: {reason}"
+    "sources-unsaved", _WARNING, "sizes that were found are not saved yet: {reason}"
 )
 SOURCES_LOST: Final = Event(
-    "sources-lost", _WARNING, "what was learned of sources last could not be saved: {reason}"
+    "sources-lost", _WARNING, "the last sizes that were found could not be saved: {reason}"
 )
-CRAWL_RESTS: Final = Event("crawl-rests", _WARNING, "the crawl over sizes rests: {reason}")
-CRAWL_LOCKED: Final = Event(
-    "crawl-locked", _WARNING, "the crawl over sizes is left locked for a while: {reason}"
+BACKFILL_PAUSED: Final = Event("probe-backfill-paused", _WARNING, "size backfill paused: {reason}")
+BACKFILL_LOCKED: Final = Event(
+    "probe-backfill-locked",
+    _WARNING,
+    "the lock of the size backfill could not be released; it expires soon: {reason}",
 )
 
-# Mistakes of ours, or of what we run on. Tell us.
+# Internal errors. Please report them.
 CRASHED: Final = Event("crashed", _CRITICAL, "{where} failed unexpectedly:\n{traceback}")
 JOB_FAILED: Final = Event("job-failed", _ERROR, "a job of {pool} failed unexpectedly")
-PLAN_FAILED: Final = Event("plan-failed", _ERROR, "what lies ahead of a read could not be planned")
+PLAN_FAILED: Final = Event("plan-failed", _ERROR, "the prefetch after a read could not be planned")
 NO_THREAD: Final = Event("no-thread", _WARNING, "no new thread can be started for pool {pool}")
-NO_RECEIVER: Final = Event(
-    "no-receiver", _WARNING, "no thread receives requests while others wait: {reason}"
+RECEIVER_STARVED: Final = Event(
+    "receiver-starved", _WARNING, "no thread receives requests while others wait: {reason}"
 )
 CALLBACK_FAILED: Final = Event("callback-failed", _ERROR, "a FUSE callback failed: {kind}")
-NAMES_LATE: Final = Event(
-    "names-late", _ERROR, "changed names are shown late: the kernel cannot be told of them"
+INVALIDATION_OFF: Final = Event(
+    "invalidation-off",
+    _ERROR,
+    "changed names are shown late: the kernel cannot be told to forget them",
 )
 DEVICE_LOST: Final = Event(
-    "device-lost", _ERROR, "the kernel's requests can be received no more: {reason}"
+    "device-lost", _ERROR, "requests of the kernel cannot be received any more: {reason}"
 )
 
 #: By name.

@@ -112,7 +112,7 @@ def open_disk_tier(settings: MountSettings, clock: Clock) -> DiskTier | None:
     except CacheUnusable as error:
         # Who has not asked for one is not alarmed that, say, another mount has it.
         level = logging.INFO if settings.cache_bytes is None else logging.WARNING
-        events.DISK_OFF.log(log, at=level, reason=error)
+        events.DISK_CACHE_OFF.log(log, at=level, reason=error)
         return None
 
 

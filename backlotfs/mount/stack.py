@@ -139,7 +139,7 @@ class Stack:
             if self.captions is not None:
                 self.captions.close()
         except BacklotError as error:
-            events.CRAWL_LOCKED.log(log, reason=error)
+            events.BACKFILL_LOCKED.log(log, reason=error)
         self.keeper.close()
         self.book.close()
         if self.saved_urls is not None:

@@ -19,7 +19,7 @@ from tests.support.made_assets import MIB, video
 from tests.support.request_log import ended_requests
 
 REEL = video("reel.mov", 4 * MIB)
-GIVEN_UP = "its last listing stays"
+GIVEN_UP = "the last listing is still shown"
 API_ROUTES = ("assets", "streams", "source_file_info")
 
 

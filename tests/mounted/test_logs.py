@@ -170,7 +170,10 @@ def test_a_replaced_source(serve: Serve, tmp_path: Path) -> None:
         emulator.library.replace(REEL.embed_code, size=5 * MIB)
         mount.process.send_signal(signal.SIGHUP)
         wait_until(
-            lambda: f"the source of {REEL.embed_code} was replaced: {5 * MIB}" in mount.log_text(),
+            lambda: (
+                f"the source of {REEL.embed_code} was replaced; it has {5 * MIB} bytes now"
+                in mount.log_text()
+            ),
             "the replaced source",
             timeout_s=SOON_S,
         )

@@ -72,7 +72,7 @@ class BlockReader:
                     self.damaged += 1
         if self.damaged and not self._said:
             self._said = True  # once: a kill may have torn a few, and `stats` counts them
-            events.DISK_SPOILED.log(log, path=self._path)
+            events.CACHE_CORRUPTION.log(log, path=self._path)
         return lengths
 
     def _look_up(self, keys: Sequence[BlockKey], buffers: Sequence[memoryview]) -> list[_Hit]:

@@ -116,7 +116,7 @@ class BlockWriter:
         if error.errno not in self._told:
             self._told.add(error.errno)
             reason = os.strerror(error.errno) if error.errno else str(error)
-            events.DISK_TROUBLE.log(log, path=self._path, reason=reason)
+            events.DISK_CACHE_PAUSED.log(log, path=self._path, reason=reason)
 
     def _give_back(self, slot: int, error: OSError, now_s: float) -> None:
         with self._lock:

@@ -192,7 +192,7 @@ def test_it_gives_up_for_a_while(
         search.answers = dict.fromkeys("ABCDEFGHIJKL", error)
         search.backfill.start()
         assert len(search.asked) == questions
-        assert caplog.text.count(f"rests: {error}") == 1
+        assert caplog.text.count(f"paused: {error}") == 1
         assert search.ask_again() == []
         search.answers.clear()
         search.clock.advance(rest_s)

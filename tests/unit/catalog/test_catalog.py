@@ -156,7 +156,7 @@ def test_a_failed_refresh_keeps_the_last_good_listing(
     with caplog.at_level(logging.WARNING):
         synced.workers.run_all()
     assert set(synced.names) == {"A"}
-    assert "its last listing stays: down" in caplog.text
+    assert "the last listing is still shown: down" in caplog.text
     assert isinstance(synced.catalog.last_error, RemoteUnavailable)
     synced.catalog.used()
     assert not synced.workers.jobs

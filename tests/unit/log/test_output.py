@@ -125,7 +125,7 @@ def test_events_in_json(tmp_path: Path) -> None:
     )
     down, state, mounted = (json.loads(line) for line in path.read_text().splitlines())
     assert (down["event"], down["host"], down["seconds"]) == ("host-down", "h", 1.5)
-    assert down["message"] == "no route; from now on h is asked every 1.5 s"
+    assert down["message"] == "no route; h is tried again every 1.5 s"
     assert state["details"] == {"url": [f"{SIGNED.partition('?')[0]}?{MARK}"], "n": None}
     assert mounted["mountpoint"] == "/m"
     assert not [secret for secret in SECRETS if secret in path.read_text()]
@@ -135,8 +135,8 @@ def test_an_event_below_the_level_is_not_written(tmp_path: Path) -> None:
     """Or above it, where it is louder than usual."""
     path = written(tmp_path, level="warning")
     log = logging.getLogger("backlotfs.test")
-    events.DISK_OFF.log(log, reason="quiet")
-    events.DISK_OFF.log(log, at=logging.WARNING, reason="loud")
+    events.DISK_CACHE_OFF.log(log, reason="quiet")
+    events.DISK_CACHE_OFF.log(log, at=logging.WARNING, reason="loud")
     assert "quiet" not in path.read_text()
     assert path.read_text().endswith("WARNING backlotfs.test: loud\n")
 
