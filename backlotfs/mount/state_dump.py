@@ -7,12 +7,14 @@ place, as idle ones of a pool are, share a line.
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 import threading
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
+from types import FrameType
 
 from backlotfs.log import events
 from backlotfs.mount.control.server import Handler
@@ -31,7 +33,7 @@ def dump_state(asked: Mapping[str, Handler], stack: Stack) -> None:
     :raises BacklotError: the state cannot be told; the threads have been, then.
     """
     names = {thread.ident: thread.name for thread in threading.enumerate()}
-    stacks = sys._current_frames()
+    stacks = _frames()
     by_place: dict[str, list[str]] = {}
     for ident, frame in stacks.items():
         place = " > ".join(_place(call) for call in traceback.extract_stack(frame))
@@ -52,6 +54,21 @@ def dump_state(asked: Mapping[str, Handler], stack: Stack) -> None:
         threads=len(stacks),
         details=details,
     )
+
+
+def _frames() -> dict[int, FrameType]:
+    """The frame of every thread.
+
+    Without the garbage collector: before Python 3.12.1 a finalizer that ran inside of
+    `sys._current_frames` could block the whole process for good (CPython issue 106883).
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return sys._current_frames()
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _place(call: traceback.FrameSummary) -> str:
