@@ -70,6 +70,7 @@ class SourceVersionCache:
         self._settle_s = settle_s
         self._superseding = superseding
         self._lock = threading.Lock()
+        self._flushing = threading.Lock()
         self._learned: dict[str, ProbedSource] = {}
         self._gone: set[str] = set()
         self._failures: dict[str, _Failure] = {}
@@ -237,16 +238,18 @@ class SourceVersionCache:
 
         :raises BacklotError: the store's; what could not be written is kept for the next time.
         """
-        with self._lock:
-            batch, self._unsaved = self._unsaved, {}
-        if not batch:
-            return
-        try:
-            self._save(list(batch.values()))
-        except BacklotError:
-            with self._lock:  # what was learned meanwhile is newer
-                self._unsaved = batch | self._unsaved
-            raise
+        # One at a time: `close` waits for a batch that is being written, before its file is closed.
+        with self._flushing:
+            with self._lock:
+                batch, self._unsaved = self._unsaved, {}
+            if not batch:
+                return
+            try:
+                self._save(list(batch.values()))
+            except BacklotError:
+                with self._lock:  # what was learned meanwhile is newer
+                    self._unsaved = batch | self._unsaved
+                raise
 
     def close(self) -> None:
         """Write what is not yet in the store, and nothing after that."""

@@ -274,6 +274,34 @@ def test_close(caplog: pytest.LogCaptureFixture) -> None:
     assert "disk full" in caplog.text
 
 
+def test_close_waits_for_a_batch_that_is_being_written() -> None:
+    """Its file is closed next: the batch would be lost."""
+    begun, released = threading.Event(), threading.Event()
+    order: list[str] = []
+
+    def save(_records: list[SourceRecord]) -> None:
+        begun.set()
+        assert released.wait(PATIENCE_S)
+        order.append("saved")
+
+    book = SourceVersionCache(
+        ManualClock(), {"E1": row()}.get, save, lambda _code, _current: None, settle_s=2.0
+    )
+    book.record_probe(V1)
+    assert begun.wait(PATIENCE_S)
+
+    def close() -> None:
+        book.close()
+        order.append("closed")
+
+    closer = threading.Thread(target=close)
+    closer.start()
+    closer.join(0.2)
+    released.set()
+    closer.join(PATIENCE_S)
+    assert order == ["saved", "closed"]
+
+
 def test_published_rows_take_over() -> None:
     """Once the rows say the same, the book need not; a row in doubt puts the book in doubt."""
     kept = Kept(row())
