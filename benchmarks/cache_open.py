@@ -17,8 +17,8 @@ import sys
 import time
 from pathlib import Path
 
-from backlotfs.cache.block_key import BlockKey
 from backlotfs.cache.disk.tier import DiskTier
+from backlotfs.cache.memory import BlockKey
 from backlotfs.concurrency.clock import SystemClock
 from benchmarks.report import machine, spread, table, write_section
 

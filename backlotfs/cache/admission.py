@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from backlotfs.cache.block_key import BlockKey
+from backlotfs.cache.memory import BlockKey
 from backlotfs.concurrency.clock import Clock
 from backlotfs.source.host_stats import HostStats
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from backlotfs.cache.block_cache import BlockCache
-from backlotfs.cache.block_key import BlockKey
 from backlotfs.cache.disk.tier import DiskTier
+from backlotfs.cache.memory import BlockCache, BlockKey
 from backlotfs.source.version import SourceVersion
 
 

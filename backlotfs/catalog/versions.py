@@ -1,7 +1,7 @@
-"""What probes found out about each source, and what has since come into doubt.
+"""What probes found out about each source, and which of it is in doubt.
 
-The rows of the library hold what earlier probes found (they come from the store); the book holds
-what was learned since, and writes it to the store in batches, from a thread of its own.
+The rows of the library hold what earlier probes found; they come from the catalog's file. The cache
+holds what was learned since, and a thread of its own writes it to the file in batches.
 """
 
 from __future__ import annotations
@@ -13,12 +13,33 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from backlotfs.catalog.db.rows import AssetRow, SourceRecord
-from backlotfs.catalog.probed_source import ProbedSource as ProbedSource
-from backlotfs.catalog.probed_source import known_from as known_from
 from backlotfs.concurrency.clock import Clock
 from backlotfs.errors import BacklotError, SourceDenied, SourceGone, SourceMissing
 from backlotfs.log import events
 from backlotfs.source.version import SourceVersion
+
+
+@dataclass(frozen=True, slots=True)
+class ProbedSource:
+    """A probed source.
+
+    :ivar mtime_s: what ``stat`` shows, seconds since the epoch.
+    :ivar verified: False once something hints that the source may have been replaced; its size
+        and time are still shown, but no cache is trusted before the next probe.
+    :ivar replaced_at: when this version was found in another's place, on the monotonic clock.
+    """
+
+    version: SourceVersion
+    mtime_s: int
+    verified: bool
+    replaced_at: float = -math.inf
+
+
+def known_from(row: AssetRow) -> ProbedSource:
+    """What a row says of its source, which was probed."""
+    identity = SourceVersion(row.embed_code, row.size, row.etag, row.last_modified)
+    return ProbedSource(identity, row.mtime_s, bool(row.verified))
+
 
 log = logging.getLogger(__name__)
 

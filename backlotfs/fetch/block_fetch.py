@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from backlotfs.byterange import ByteRange
-from backlotfs.cache.block_key import BlockKey
-from backlotfs.cache.block_pool import Block
+from backlotfs.cache.memory import Block, BlockKey
 from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.errors import BacklotError, Interrupted
 from backlotfs.fetch.pending_read import PendingRead

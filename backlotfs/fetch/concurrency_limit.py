@@ -23,7 +23,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
-from backlotfs.source.get_record import GetRecord, Outcome
+from backlotfs.source.timed_get import GetRecord, Outcome
 
 #: Bounds of the width.
 MIN_WIDTH, MAX_WIDTH = 2, 32

@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 from typing import NamedTuple
 
-from backlotfs.source.get_record import GetMeter, GetRecord, Outcome
+from backlotfs.source.timed_get import GetMeter, GetRecord, Outcome
 
 
 class GetTotals(NamedTuple):

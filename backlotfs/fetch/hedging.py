@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import threading
 
-from backlotfs.fetch.link_estimate import LinkEstimate
-from backlotfs.source.get_record import GetRecord, Outcome
+from backlotfs.fetch.link_estimate import (LinkEstimate)
+from backlotfs.source.timed_get import GetRecord, Outcome
 
 #: The part of GETs that is not the slow tail.
 TAIL = 0.95

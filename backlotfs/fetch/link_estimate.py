@@ -1,10 +1,10 @@
-"""What is known of the line to one source host, learned from the GETs that went over it.
+"""The measured speed of one source host, learned from the GETs that it answered.
 
 Latencies and rates are medians and percentiles over the last `KEPT` samples: exact, cheap at this
-number, and forgetful by themselves. What all connections carry together cannot be read off a
-single GET; `ConcurrencyController` measures it in rounds and hands it in. Of those the greatest
-counts, fading by half in `TOTAL_HALF_LIFE_S`, because a round in which little was asked says
-nothing of what the line could do.
+number, and old ones drop out by themselves. What all connections carry together cannot be read off
+a single GET: `ConcurrencyController` measures it in rounds. Of those the greatest counts, fading by
+half in `TOTAL_HALF_LIFE_S`, because a round in which little was asked says nothing of what the
+host could bring.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import threading
 from bisect import bisect_left, insort
 from collections import deque
 
-from backlotfs.source.get_record import GetRecord, Outcome
 from backlotfs.source.host_stats import HostStats
+from backlotfs.source.timed_get import GetRecord, Outcome
 
 #: Samples of each kind.
 KEPT = 64

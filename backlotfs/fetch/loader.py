@@ -16,12 +16,16 @@ from collections.abc import Callable, Iterable
 
 from backlotfs.byterange import ByteRange, block_range, block_span
 from backlotfs.cache.admission import DiskAdmission
-from backlotfs.cache.block_cache import BlockCache
-from backlotfs.cache.block_key import BlockKey
-from backlotfs.cache.block_pool import Block, BlockPool
-from backlotfs.cache.memory_use import MemoryUse
-from backlotfs.cache.runs import runs_of
-from backlotfs.cache.tiers import DISK, MEMORY
+from backlotfs.cache.memory import (
+    DISK,
+    MEMORY,
+    Block,
+    BlockCache,
+    BlockKey,
+    BlockPool,
+    MemoryUse,
+    runs_of,
+)
 from backlotfs.concurrency.clock import Clock
 from backlotfs.errors import BacklotError, ContentChanged
 from backlotfs.fetch.block_fetch import FETCH_DEADLINE_S, BlockFetch, RangeGet, StillWanted

@@ -7,8 +7,7 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager
 
 from backlotfs.byterange import ByteRange
-from backlotfs.cache.block_pool import Block
-from backlotfs.cache.tiers import DISK, NETWORK, TIERS
+from backlotfs.cache.memory import DISK, NETWORK, TIERS, Block
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.errors import BacklotError
 

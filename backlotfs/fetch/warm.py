@@ -12,9 +12,8 @@ from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 from backlotfs.byterange import ByteRange
-from backlotfs.cache.block_key import BlockKey
 from backlotfs.cache.disk.tier import DiskTier, required
-from backlotfs.cache.runs import runs_of
+from backlotfs.cache.memory import BlockKey, runs_of
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.errors import CacheUnusable
 from backlotfs.fetch.pending_read import PendingRead

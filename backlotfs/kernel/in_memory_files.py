@@ -10,8 +10,7 @@ import threading
 from typing import NamedTuple
 
 from backlotfs.byterange import ByteRange
-from backlotfs.cache.block_pool import Block
-from backlotfs.cache.tiers import MEMORY
+from backlotfs.cache.memory import MEMORY, Block
 from backlotfs.errors import BadHandle
 from backlotfs.fetch.pending_read import PendingRead
 

@@ -11,11 +11,9 @@ from typing import NamedTuple
 
 from backlotfs.api.credentials import Credentials
 from backlotfs.cache.admission import DiskAdmission
-from backlotfs.cache.block_cache import BlockCache
-from backlotfs.cache.block_pool import BlockPool
 from backlotfs.cache.cached_bytes import CachedBytes
 from backlotfs.cache.disk.tier import DiskTier, kept_budget
-from backlotfs.cache.memory_use import MemoryUse
+from backlotfs.cache.memory import BlockCache, BlockPool, MemoryUse
 from backlotfs.cache.pins import Pins
 from backlotfs.catalog.db.schema import LibraryIdentity
 from backlotfs.catalog.versions import SourceVersionCache
@@ -24,7 +22,7 @@ from backlotfs.concurrency.workers import Workers
 from backlotfs.config.settings import GIB, MIB, MountSettings
 from backlotfs.errors import BadHandle, CacheUnusable
 from backlotfs.fetch.block_fetch import FETCH_DEADLINE_S
-from backlotfs.fetch.hosts import HostRegistry
+from backlotfs.fetch.hosts import (HostRegistry)
 from backlotfs.fetch.loader import BlockLoader
 from backlotfs.fetch.pin_reconciler import PinReconciler
 from backlotfs.fetch.scheduler import FetchScheduler
@@ -36,7 +34,6 @@ from backlotfs.open_files.handles import HandleTable
 from backlotfs.open_files.metrics import ReadCounts
 from backlotfs.open_files.reader import SourceReader
 from backlotfs.open_files.recent_errors import RecentErrors
-from backlotfs.source.metered import Metered
 from backlotfs.source.range_reader import RangeReader
 from backlotfs.source.signed_get import SignedGet
 from backlotfs.source.throttle import BandwidthLimit
@@ -145,7 +142,7 @@ def build_reader(
 
     observed = _observed(handles, clock)
     limit = BandwidthLimit(settings.bandwidth_bytes_s) if settings.bandwidth_bytes_s else None
-    fetcher = RangeReader(signed_get, clock, Metered(observed.fetch_rate, limit))
+    fetcher = RangeReader(signed_get, clock, limit=limit, rate=observed.fetch_rate)
 
     def changed(identity: SourceVersion) -> None:
         handles.mark_replaced(identity)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from backlotfs.cache.tiers import TIERS
+from backlotfs.cache.memory import TIERS
 from backlotfs.source.throughput import RecentRate
 
 #: Names counted apart; whoever comes after so many is one of `OTHERS`.

@@ -1,20 +1,28 @@
-"""What to fetch ahead of the readers of one source: a pure state machine over their reads.
+"""Plans what to fetch ahead of the readers of one source: a pure state machine over their reads.
 
 Rules. Each place that is being read is a *cursor*, whoever reads there: the planner belongs to the
-source's version, not to a handle, so a player that closes and opens again keeps its windows. A read
-near a cursor, or in what was planned for it, moves the cursor (so a skip forward keeps what is in
-flight); any other read starts a new one, at the expense of the least recently used, those that
-never went on first. Hence random readers do not evict streams.
+version of the source, not to a handle, so a player that closes and opens again keeps its windows. A
+read near a cursor, or in what was planned for it, moves the cursor, so a skip forward keeps what is
+in flight. Any other read starts a new cursor in place of the least recently used one; cursors that
+were read once go first, so random readers do not evict streams.
 
-A cursor at byte 0 is expected to go on and gets `first_window_bytes` at once; any other gets
+A cursor at byte 0 is expected to go on and gets `first_window_bytes` at once. Any other gets
 nothing until a second read continues it. Then its window is `GROWTH` times what it has earned by
-reading on (`Cursor.credit`), up to what the line can carry, its share of the memory, and what a
-reader with a pace of its own takes in the time of a hiccup. If the last runs of reading were short,
-the next is expected to be as long as they, and gets just that.
+reading on (`Cursor.earned_window`), up to what the host can bring, its share of the memory, and what a reader
+with a pace of its own takes in the time of a hiccup. If the last runs of reading were short, the
+next is expected to be as long as they, and gets just that.
 
-A reader that leaves its place and reads on elsewhere is believed to have sought: what lies ahead of
-the old place is not `wanted` any more. If it comes back, it reads in several places (sound and
-picture), and is not doubted again. Places left alone for `IDLE_S` are not wanted either.
+A reader that leaves its place and reads on elsewhere is taken to have sought: the bytes ahead of
+the old place are not `wanted` any more. If it comes back, it reads in several places (sound and
+picture), and none of them is abandoned again. Places not read for `IDLE_S` are not wanted either.
+
+A cursor earns by the bytes it read, less twice the holes it left, so a reader that hops about never
+has much fetched for nothing. Reads of one stream arrive out of order, as the kernel sends its own
+readahead in parallel: a hole that is filled later is not counted.
+
+A *stride* is the rhythm of a reader that reads a stretch, skips one, and so on. To fetch what is
+skipped would cost such a reader its share of the host. Two skips of about the same length after
+about the same stretch make a rhythm; a read where the rhythm expects none ends it.
 
 No clock, no I/O, no lock.
 """
@@ -22,12 +30,209 @@ No clock, no I/O, no lock.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from backlotfs.byterange import ByteRange
-from backlotfs.prefetch.cursor import Cursor
 from backlotfs.prefetch.window import MIB, UNKNOWN_LINE, WindowTarget, paced_window
+
+#: Gaps below this are cheaper fetched than left out: a GET costs about as much by its latency.
+MIN_GAP_BYTES = 512 * 1024
+#: Two stretches, or two gaps, are the same up to this: the kernel's own read-ahead makes them vary.
+TOLERANCE_BYTES = 256 * 1024
+
+#: So many stretches are fetched ahead at most, however short they are.
+MAX_STRETCHES = 32
+
+
+class Stride:
+    """The last skips of one cursor. Not thread-safe: its owner locks."""
+
+    __slots__ = ("_gap", "_rhythm", "_run", "_run_start")
+
+    def __init__(self, start: int) -> None:
+        """``start``: where the first stretch begins."""
+        self._run_start = start
+        self._run = self._gap = 0
+        self._rhythm = False
+
+    @property
+    def learned(self) -> bool:
+        """Whether it is known what will be skipped."""
+        return self._rhythm
+
+    def skipped(self, gap: ByteRange) -> None:
+        """The reader went from ``gap.start`` to ``gap.stop`` without reading what lies between."""
+        if gap.length < MIN_GAP_BYTES:
+            return
+        run = gap.start - self._run_start
+        self._rhythm = (
+            self._gap > 0
+            and abs(run - self._run) <= TOLERANCE_BYTES
+            and abs(gap.length - self._gap) <= TOLERANCE_BYTES
+        )
+        if self._rhythm:
+            # The longer stretch and the earlier return: what is planned is never too little.
+            run, length = max(run, self._run), min(gap.length, self._gap)
+        else:
+            length = gap.length
+        self._run, self._gap, self._run_start = run, length, gap.stop
+
+    def forget(self, start: int) -> None:
+        """It was no skip, or the reader went another way: begin again at ``start``."""
+        self._run_start = start
+        self._run = self._gap = 0
+        self._rhythm = False
+
+    def breaks(self, position: int) -> bool:
+        """Whether reading up to ``position`` goes on where the rhythm says that it skips."""
+        return self._rhythm and position > self._run_start + self._run + TOLERANCE_BYTES
+
+    def spread(self, window_bytes: int) -> int:
+        """How far ahead a window reaches when what will be skipped does not count."""
+        if not self._rhythm:
+            return window_bytes
+        return min(window_bytes, MAX_STRETCHES * self._run) * (self._run + self._gap) // self._run
+
+    def stretches(self, ahead: ByteRange, longest: int) -> list[ByteRange]:
+        """The parts of ``ahead`` that will be read, by a learned rhythm.
+
+        The last is left for later while it is cut short by the end of ``ahead``, unless it is
+        longer than ``longest``: requests should be as large as the stretches allow.
+
+        :param ahead: not before the stretch that is being read.
+        """
+        period = self._run + self._gap
+        start = self._run_start + (ahead.start - self._run_start) // period * period
+        found = []
+        while start < ahead.stop:
+            stop = start + self._run
+            stretch = ByteRange(max(start, ahead.start), min(stop, ahead.stop))
+            if stretch.length and (stop <= ahead.stop or self._run > longest):
+                found.append(stretch)
+            start += period
+        return found
+
+
+#: Bytes and holes older than about this do not count any more.
+MEMORY_BYTES = 64 * 1024 * 1024
+#: A pace is measured over at least this, without a read that had to wait, in seconds.
+PACE_S = 0.5
+
+
+@dataclass(slots=True)
+class Cursor:
+    """Mutable; its planner owns it.
+
+    :ivar start: where its first run began. :ivar position: behind the last byte read.
+    :ivar planned_to: everything before this was handed out, or skipped on purpose.
+    :ivar run_start: of the run being read, since the last skip.
+    :ivar reader: who read last. :ivar touched_s: when.
+    :ivar window_bytes: as last planned.
+    :ivar abandoned: its reader has gone to read on elsewhere: what was planned is not wanted.
+    :ivar interleaved: its reader has come back from such a trip, so it reads in several places.
+    :ivar pace: bytes per second that it takes; None while it takes whatever comes.
+    """
+
+    start: int
+    position: int
+    reader: int
+    touched_s: float
+    planned_to: int = 0
+    run_start: int = 0
+    reads: int = 1
+    window_bytes: int = 0
+    abandoned: bool = False
+    interleaved: bool = False
+    pace: float | None = None
+    _read_bytes: int = 0
+    _run_read: int = 0
+    _holes: int = 0
+    _paced_from: int = 0
+    _paced_since_s: float = 0.0
+    stride: Stride = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.planned_to = self._paced_from = self.position
+        self.run_start = self.start
+        self._read_bytes = self._run_read = self.position - self.start
+        self._paced_since_s = self.touched_s
+        self.stride = Stride(self.start)
+
+    @property
+    def run_bytes(self) -> int:
+        """Length of the run being read."""
+        return self.position - self.run_start
+
+    @property
+    def from_the_head(self) -> bool:
+        """Whether it has read everything from byte 0 on."""
+        return self.start == 0 and not self._holes
+
+    @property
+    def earned_window(self) -> int:
+        """What it has earned, by all its runs or by this one, in bytes; never negative."""
+        run = 2 * min(self._run_read, self.run_bytes) - self.run_bytes
+        return max(0, self._read_bytes - 2 * self._holes, run)
+
+    def advance(self, read: ByteRange) -> bool:
+        """Take note of a read that belongs here; whether it went further than those before."""
+        self.reads += 1
+        if read.stop <= self.position or read.start < self.run_start:
+            return self._came_late(read)
+        gap = ByteRange(self.position, read.start)
+        self._holes += gap.length
+        if gap.length >= MIN_GAP_BYTES:
+            self.stride.skipped(gap)
+            if self.stride.learned:
+                self._holes = 0  # what is skipped is known, and was not fetched
+            self.run_start, self._run_read = read.start, 0
+        elif self.stride.breaks(read.stop):
+            self.stride.forget(self.run_start)
+            self.planned_to = min(self.planned_to, self.position)
+        fresh = read.stop - max(read.start, self.position)
+        self._read_bytes += fresh
+        self._run_read += fresh
+        self.position = read.stop
+        if self._read_bytes > 2 * MEMORY_BYTES:
+            self._read_bytes //= 2
+            self._holes //= 2
+        return True
+
+    def _came_late(self, read: ByteRange) -> bool:
+        """A read behind the position: overtaken by its successors, or repeated."""
+        if read.start < self.start:
+            self._holes += max(0, self.start - read.stop)
+            self._read_bytes += min(read.stop, self.start) - read.start
+            self.start = read.start
+        else:
+            filled = min(read.length, self._holes)
+            self._holes -= filled
+            self._read_bytes += filled
+        if read.start < self.run_start:  # what looked like a skip was none
+            self.run_start = read.start
+            self.stride.forget(read.start)
+        self._run_read += read.length
+        advanced = read.stop > self.position
+        self.position = max(self.position, read.stop)
+        return advanced
+
+    def note_pace(self, now_s: float, *, late: bool) -> None:
+        """``late``: the read just noted has to wait, so how much more it would take is unknown."""
+        elapsed = now_s - self._paced_since_s
+        if late:
+            self.pace = None
+        elif elapsed < PACE_S:
+            return
+        else:
+            self.pace = (self.position - self._paced_from) / elapsed
+        self._paced_from, self._paced_since_s = self.position, now_s
+
+    def rewind_plan(self, now_s: float) -> None:
+        """What was planned may have been dropped meanwhile: hand it out again."""
+        self.planned_to = self.position
+        self._paced_from, self._paced_since_s = self.position, now_s
+
 
 #: Positions followed at once in one source, whoever reads.
 CURSORS = 16

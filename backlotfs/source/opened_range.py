@@ -7,8 +7,7 @@ from types import TracebackType
 
 from backlotfs.errors import ContentChanged, Interrupted, ProtocolViolation
 from backlotfs.http.pool import RangeAnswer
-from backlotfs.source.get_record import Outcome
-from backlotfs.source.timed_get import TimedGet
+from backlotfs.source.timed_get import Outcome, TimedGet
 
 
 class TimedResponse:

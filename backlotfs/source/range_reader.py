@@ -1,7 +1,7 @@
-"""Bytes of one version of a source, validated, put where the caller wants them.
+"""Reads a range of one version of a source, validates it, and puts it where the caller wants it.
 
-A transfer that breaks is resumed at the byte it reached; what was delivered stays delivered,
-because every answer was checked to be of the right version, range and encoding before.
+A GET that breaks is resumed at the byte it reached. What was delivered stays delivered, because
+every answer was checked before: its version, its range and its encoding.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from backlotfs.errors import (
 from backlotfs.http.content_range import check_range_answer
 from backlotfs.source.opened_range import TimedResponse
 from backlotfs.source.signed_get import SignedGet
-from backlotfs.source.throttle import Throttle, Unlimited
+from backlotfs.source.throttle import BandwidthLimit
+from backlotfs.source.throughput import RecentRate
 from backlotfs.source.version import SourceVersion
 
 log = logging.getLogger(__name__)
@@ -33,32 +34,38 @@ class BufferSink(Protocol):
     """Where the bytes go."""
 
     def buffers(self) -> Sequence[memoryview]:
-        """Memory for the next bytes, in order, no more than are missing; asked again after a cut.
+        """Memory for the next bytes, in order, not more than are missing; asked again after a cut.
 
-        It may raise a `BacklotError`, which ends the transfer.
+        It may raise a `BacklotError`, which ends the read.
         """
 
     def commit(self, size: int | None = None) -> int:
-        """The first ``size`` bytes of what `buffers` last gave are filled (None: all).
+        """Take the first ``size`` bytes of the last `buffers`, which are filled (None: all).
 
         :return: how many of them are kept; the others are fetched again.
         """
 
     @property
     def urgent(self) -> bool:
-        """Whether a reader waits for it."""
+        """Whether a reader waits for these bytes."""
 
 
 class RangeReader:
     """Fetches byte ranges of a `SourceVersion`. Any thread may call it."""
 
     def __init__(
-        self, signed_get: SignedGet, clock: Clock, throttle: Throttle | None = None
+        self,
+        signed_get: SignedGet,
+        clock: Clock,
+        *,
+        limit: BandwidthLimit | None = None,
+        rate: RecentRate | None = None,
     ) -> None:
-        """``throttle``: the limit of the bandwidth; None: there is none."""
+        """``limit``: of the bandwidth. ``rate``: counts the bytes that come."""
         self._signed_get = signed_get
         self._clock = clock
-        self._throttle = throttle or Unlimited()
+        self._limit = limit
+        self._rate = rate
 
     def fetch(
         self,
@@ -87,7 +94,7 @@ class RangeReader:
                 reached, failure = error.reached, error.cause
             except InvalidRangeResponse as error:
                 failure = error  # a lying answer may be one server of many: asked again
-            # Progress earns patience: only failures without a byte between them add up.
+            # Only failures without a byte between them add up.
             failures = 1 if reached > before else failures + 1
             log.debug("resuming %s at byte %d: %s", identity.embed_code, reached, failure)
             self._signed_get.pause(failures, deadline, failure)
@@ -99,8 +106,8 @@ class RangeReader:
         landing: BufferSink,
         deadline: Deadline,
     ) -> int:
-        """One GET; the first byte not delivered. :raises _Cut: when it ended early."""
-        views = landing.buffers()  # nobody may want them any more: then no GET is made
+        """Make one GET and return the first byte not delivered. :raises _Cut: it ended early."""
+        views = landing.buffers()  # raises if nobody wants them any more: then no GET is made
         with self._open(identity, wanted, deadline) as answer:
             self._validate(identity, wanted, answer)
             reached = wanted.start
@@ -122,8 +129,12 @@ class RangeReader:
             return reached
 
     def _rest(self, answer: TimedResponse, size: int, urgent: bool, deadline: Deadline) -> None:
-        """Keep to the limit of the bandwidth; it is not the line's slowness."""
-        rest_s = self._throttle.take(size, self._clock.monotonic(), urgent=urgent)
+        """Count the bytes and keep to the bandwidth limit; a pause does not make the host slow."""
+        if self._rate is not None:
+            self._rate.add(size)
+        if self._limit is None:
+            return
+        rest_s = self._limit.take(size, self._clock.monotonic(), urgent=urgent)
         if rest_s > 0:
             self._clock.sleep(rest_s)
             answer.rested(rest_s)
@@ -150,7 +161,7 @@ class RangeReader:
 
 
 class _Cut(Exception):
-    """A transfer ended before its range did; never leaves this module."""
+    """A GET ended before its range did. It never leaves this module."""
 
     def __init__(self, reached: int, cause: RemoteUnavailable) -> None:
         super().__init__(str(cause))

@@ -48,11 +48,10 @@ from backlotfs.http.backoff import RetryPolicy
 from backlotfs.http.exchange_deadline import Exchange
 from backlotfs.http.pool import ConnectionPool, RangeAnswer, origin_of, small_body
 from backlotfs.http.s3_error import ERROR_BODY_BYTES, S3Error, parse_s3_error
-from backlotfs.source.get_record import GetMeter, NoMeter, Outcome
 from backlotfs.source.host_shares import HostShares, Place
 from backlotfs.source.opened_range import TimedResponse
 from backlotfs.source.redirects import RedirectChain
-from backlotfs.source.timed_get import OVERLOADED_STATUSES, TimedGet
+from backlotfs.source.timed_get import OVERLOADED_STATUSES, GetMeter, NoMeter, Outcome, TimedGet
 
 log = logging.getLogger(__name__)
 

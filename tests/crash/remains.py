@@ -10,8 +10,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from backlotfs.cache.block_key import BlockKey
 from backlotfs.cache.disk.tier import DiskTier
+from backlotfs.cache.memory import BlockKey
 from backlotfs.concurrency.clock import SystemClock
 from backlotfs.emulator import SyntheticContent
 from backlotfs.mount.read_path import BLOCK_BYTES

@@ -31,7 +31,7 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
         ("backlotfs.catalog.db.store", "backlotfs.namespace.tree", "above"),
         ("backlotfs.concurrency.clock", "backlotfs.http.sessions", "above"),
         ("backlotfs.demo.tour", "backlotfs.cli", "above"),
-        ("backlotfs.cache.block_cache", "backlotfs.catalog.rows", "beside"),
+        ("backlotfs.cache.memory", "backlotfs.catalog.rows", "beside"),
         ("backlotfs.emulator.server", "backlotfs.errors", "shares nothing"),
         ("backlotfs.kernel.operations", "backlotfs.emulator", "only the commands"),
         ("backlotfs.cli.main", "fuse", "only backlotfs.kernel"),

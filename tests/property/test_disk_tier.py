@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from backlotfs.cache.block_key import BlockKey
 from backlotfs.cache.disk.pin_file import Pin
 from backlotfs.cache.disk.tier import DiskTier
+from backlotfs.cache.memory import BlockKey
 from tests.unit.cache.disk_blocks import BLOCK, block_of, budget_for, read
 from tests.unit.fakes import ManualClock
 

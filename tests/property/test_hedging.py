@@ -18,8 +18,8 @@ from backlotfs.fetch.hedging import (
     WINDOW_S,
     Hedger,
 )
-from backlotfs.fetch.link_estimate import LinkEstimate
-from backlotfs.source.get_record import GetRecord, Outcome
+from backlotfs.fetch.link_estimate import (LinkEstimate)
+from backlotfs.source.timed_get import GetRecord, Outcome
 
 MB = 1_000_000
 BLOCK = 128 * 1024

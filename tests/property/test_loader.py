@@ -11,9 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from backlotfs.byterange import ByteRange, block_span
-from backlotfs.cache.block_cache import BlockCache
-from backlotfs.cache.block_key import BlockKey
-from backlotfs.cache.block_pool import BlockPool
+from backlotfs.cache.memory import BlockCache, BlockKey, BlockPool
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.errors import BacklotError, ContentChanged, RemoteUnavailable

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from backlotfs.cache.block_key import BlockKey
 from backlotfs.cache.disk.key_hash import KeyHash, source_tag
 from backlotfs.cache.disk.slab_files import SlabFiles
 from backlotfs.cache.disk.slot_table import Row
+from backlotfs.cache.memory import BlockKey
 from backlotfs.log import events
 
 log = logging.getLogger(__name__)

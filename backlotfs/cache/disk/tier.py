@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from backlotfs.cache.block_key import BlockKey
 from backlotfs.cache.disk.block_reader import BlockReader
 from backlotfs.cache.disk.block_writer import BlockWriter
 from backlotfs.cache.disk.key_hash import embed_tag, source_tag
@@ -23,6 +22,7 @@ from backlotfs.cache.disk.locked_directory import LockedDirectory
 from backlotfs.cache.disk.pin_file import PINS_FILE, Pin, PinFile
 from backlotfs.cache.disk.slab_files import SlabFiles, budget_of
 from backlotfs.cache.disk.write_queue import PendingBlock, WriteQueue
+from backlotfs.cache.memory import BlockKey
 from backlotfs.concurrency.clock import Clock
 from backlotfs.errors import CacheUnusable
 from backlotfs.trusted_paths import open_private_folder

@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from backlotfs.cache.block_key import BlockKey
+from backlotfs.cache.memory import BlockKey
 
 #: Longer than a healthy disk takes for a full queue; a dead one does not keep a mount from ending.
 _CLOSE_TIMEOUT_S = 10.0

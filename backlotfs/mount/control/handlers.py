@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from backlotfs.cache.tiers import TIERS
+from backlotfs.cache.memory import TIERS
 from backlotfs.config.settings import MountSettings
 from backlotfs.mount.control.pin import pin_handlers
 from backlotfs.mount.control.server import Handler
@@ -15,7 +15,7 @@ from backlotfs.mount.control.warm import warm_handlers
 from backlotfs.mount.stack import Stack
 from backlotfs.mount.status import WaitingProgram, mount_head, status_answer
 from backlotfs.open_files.metrics import Usage
-from backlotfs.source.get_record import Outcome
+from backlotfs.source.timed_get import Outcome
 
 
 def handlers(

@@ -7,8 +7,8 @@ from hashlib import shake_128
 from pathlib import Path
 from typing import Any
 
-from backlotfs.cache.block_key import BlockKey
 from backlotfs.cache.disk.tier import DiskTier
+from backlotfs.cache.memory import BlockKey
 from backlotfs.concurrency.clock import Clock
 from tests.unit.fakes import ManualClock
 

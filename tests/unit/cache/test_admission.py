@@ -18,7 +18,7 @@ from backlotfs.cache.admission import (
     QUEUE_WAIT_S,
     DiskAdmission,
 )
-from backlotfs.cache.block_key import BlockKey
+from backlotfs.cache.memory import BlockKey
 from backlotfs.source.host_stats import HostStats
 from tests.unit.cache.disk_blocks import block_of, key
 from tests.unit.fakes import ManualClock

@@ -6,10 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from backlotfs.cache.block_cache import BlockCache
-from backlotfs.cache.block_key import BlockKey
-from backlotfs.cache.block_pool import BlockPool
 from backlotfs.cache.cached_bytes import CachedBytes
+from backlotfs.cache.memory import BlockCache, BlockKey, BlockPool
 from backlotfs.source.version import SourceVersion
 from tests.unit.cache.disk_blocks import BLOCK, block_of, tier_at
 

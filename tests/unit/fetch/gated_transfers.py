@@ -9,8 +9,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from backlotfs.byterange import ByteRange
-from backlotfs.cache.block_cache import BlockCache
-from backlotfs.cache.block_pool import BlockPool
+from backlotfs.cache.memory import BlockCache, BlockPool
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.concurrency.workers import Workers
 from backlotfs.errors import BacklotError, Interrupted

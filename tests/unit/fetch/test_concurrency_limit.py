@@ -11,7 +11,7 @@ from backlotfs.fetch.concurrency_limit import (
     MIN_WIDTH,
     ConcurrencyController,
 )
-from backlotfs.source.get_record import GetRecord, Outcome
+from backlotfs.source.timed_get import GetRecord, Outcome
 
 MB = 1_000_000
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backlotfs.fetch.get_counts import GetCounts, GetTotals
-from backlotfs.source.get_record import GetRecord, Outcome
+from backlotfs.source.timed_get import GetRecord, Outcome
 
 
 class Noted:

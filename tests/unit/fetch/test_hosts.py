@@ -6,8 +6,8 @@ import pytest
 
 from backlotfs.fetch.concurrency_limit import FAR_START_WIDTH
 from backlotfs.fetch.hedging import BLIND_S, ENOUGH_SAMPLES, FLOOR_S
-from backlotfs.fetch.hosts import HostRegistry
-from backlotfs.source.get_record import GetRecord, Outcome
+from backlotfs.fetch.hosts import (HostRegistry)
+from backlotfs.source.timed_get import GetRecord, Outcome
 from tests.unit.fakes import ManualClock, in_threads, join_all
 
 MB = 1_000_000
@@ -55,11 +55,11 @@ def test_hosts_are_apart() -> None:
     known = Known()
     known.get("E1", "far", first_byte_s=0.1)
     known.get("E2", "near", first_byte_s=0.001)
-    assert known.lines.host_of("E1").host == "far"
-    assert known.lines.host_of("E2").host == "near"
+    assert known.lines.host_of("E1").name == "far"
+    assert known.lines.host_of("E2").name == "near"
     assert known.lines.host_of("E1").concurrency_limit == FAR_START_WIDTH
     assert known.lines.host_of("E2").concurrency_limit == 4
-    assert known.lines.host_of("new").host == "near"  # the one used last
+    assert known.lines.host_of("new").name == "near"  # the one used last
     known.get("E1", "near")  # its URLs may lead elsewhere one day
     assert known.lines.host_of("E1") is known.lines.host_of("E2")
 
@@ -68,10 +68,10 @@ def test_no_answer_is_no_line() -> None:
     """A GET that never got through leaves the source where it was taken to be."""
     known = Known()
     known.get("E1", "", first_byte_s=None, outcome=Outcome.CUT)
-    assert known.lines.host_of("E1").host == ""
+    assert known.lines.host_of("E1").name == ""
     known.get("E1", "host")
     known.get("E2", "", first_byte_s=None, outcome=Outcome.CUT)
-    assert known.lines.host_of("E2").host == "host"
+    assert known.lines.host_of("E2").name == "host"
 
 
 def test_counted_off_where_it_was_counted_on() -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from backlotfs.byterange import ByteRange, block_span
-from backlotfs.cache.block_pool import Block
 from backlotfs.cache.disk.pin_file import Pin
 from backlotfs.cache.disk.tier import DiskTier
+from backlotfs.cache.memory import Block
 from backlotfs.cache.pins import Pins
 from backlotfs.config.settings import Quota
 from backlotfs.errors import BacklotError, RemoteUnavailable, SourceGone

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from backlotfs.byterange import ByteRange, block_span
-from backlotfs.cache.block_key import BlockKey
-from backlotfs.cache.block_pool import Block
 from backlotfs.cache.disk.tier import DiskTier
+from backlotfs.cache.memory import Block, BlockKey
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.errors import CacheUnusable, RemoteUnavailable

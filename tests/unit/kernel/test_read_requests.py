@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 
 from backlotfs.byterange import ByteRange
-from backlotfs.cache.block_pool import Block, BlockPool
+from backlotfs.cache.memory import Block, BlockPool
 from backlotfs.errors import BadHandle, ContentChanged
 from backlotfs.fetch.pending_read import PendingRead
 from backlotfs.kernel.device import Device, ReadRequest

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from backlotfs.api.rate_limiter import QuotaStatus
-from backlotfs.cache.memory_use import MemoryUse
+from backlotfs.cache.memory import MemoryUse
 from backlotfs.catalog.db.rows import SizedCounts, SyncState
 from backlotfs.config.settings import Account, MountSettings
 from backlotfs.errors import BacklotError
@@ -23,8 +23,8 @@ from backlotfs.mount.control import address
 from backlotfs.mount.read_path import Metrics
 from backlotfs.open_files.metrics import ReadCounts
 from backlotfs.open_files.recent_errors import RecentErrors
-from backlotfs.source.get_record import NoMeter
 from backlotfs.source.throughput import RecentRate
+from backlotfs.source.timed_get import NoMeter
 from tests.unit.fakes import ManualClock, row
 
 SERVING = import_module("backlotfs.mount.serve")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from backlotfs.cache.block_cache import BlockCache
-from backlotfs.cache.block_pool import BlockPool
+from backlotfs.cache.memory import BlockCache, BlockPool
 from backlotfs.concurrency.workers import Workers
 from backlotfs.fetch.block_fetch import RangeGet
 from backlotfs.fetch.loader import BlockLoader

@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 
 from backlotfs.byterange import ByteRange
-from backlotfs.cache.block_pool import Block
-from backlotfs.cache.tiers import DISK, MEMORY, NETWORK
+from backlotfs.cache.memory import DISK, MEMORY, NETWORK, Block
 from backlotfs.errors import RemoteUnavailable
 from backlotfs.fetch.pending_read import PendingRead
 from backlotfs.open_files.metrics import NAMES_KEPT, OTHERS, ReadCounts, Usage

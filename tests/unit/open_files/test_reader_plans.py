@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from backlotfs.byterange import ByteRange, block_range, block_span
-from backlotfs.cache.block_pool import Block
+from backlotfs.cache.memory import Block
 from backlotfs.errors import BacklotError, RemoteUnavailable
 from backlotfs.fetch.block_fetch import StillWanted
 from backlotfs.fetch.pending_read import PendingRead

@@ -17,8 +17,9 @@ from backlotfs.errors import (
 )
 from backlotfs.source.range_reader import RangeReader
 from backlotfs.source.throttle import BandwidthLimit
+from backlotfs.source.throughput import RecentRate
 from backlotfs.source.version import SourceVersion
-from tests.unit.fakes import expected_bytes, identity
+from tests.unit.fakes import ManualClock, expected_bytes, identity
 from tests.unit.source.scripted import ScriptedAnswer, Source, partial
 
 V1 = identity(size=100)
@@ -225,13 +226,14 @@ def test_deadline_in_the_middle() -> None:
 
 
 def test_the_limit_of_the_bandwidth_is_kept() -> None:
-    """After each piece it rests as told, and the deadline moves with it."""
+    """After each piece it rests as told, and the deadline moves with it; all bytes are counted."""
     source = Source(good(0, 30))
     pieces = Pieces(ByteRange(0, 30), 10)
-    limit = BandwidthLimit(1.0, burst_bytes=0.0)
-    RangeReader(source.signed_get, source.clock, limit).fetch(
+    limit, rate = BandwidthLimit(1.0, burst_bytes=0.0), RecentRate(ManualClock())
+    RangeReader(source.signed_get, source.clock, limit=limit, rate=rate).fetch(
         V1, ByteRange(0, 30), pieces, source.deadline(5.0)
     )
     assert b"".join(pieces.landed_pieces) == held(0, 30)
     assert sum(source.clock.slept_s) >= 30.0
+    assert rate.bytes_per_s() == 30
     assert source.all_closed

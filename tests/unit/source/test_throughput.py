@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from backlotfs.source.metered import Metered
-from backlotfs.source.throttle import BandwidthLimit, Unlimited
 from backlotfs.source.throughput import SPAN_S, RecentRate
 from tests.unit.fakes import ManualClock
 
@@ -35,16 +33,3 @@ def test_a_steady_stream() -> None:
         rate.add(100)
         clock.advance(0.1)
     assert 900 <= rate.bytes_per_s() <= 1100
-
-
-def test_metered() -> None:
-    """A throttle counts what passes and says what the one below it says."""
-    rate = RecentRate(ManualClock())
-    free = Metered(rate)
-    assert free.step_bytes == Unlimited.step_bytes
-    assert free.take(1000, 0.0, urgent=True) == 0
-    limit = BandwidthLimit(1e6)
-    bound = Metered(rate, limit)
-    assert bound.step_bytes == limit.step_bytes
-    assert bound.take(10_000_000, 0.0, urgent=True) > 1
-    assert rate.bytes_per_s() == 10_001_000

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from backlotfs.source.get_record import GetRecord, NoMeter, Outcome
-from backlotfs.source.timed_get import TimedGet
+from backlotfs.source.timed_get import GetRecord, NoMeter, Outcome, TimedGet
 from tests.unit.fakes import ManualClock
 
 

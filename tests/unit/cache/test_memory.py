@@ -5,9 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backlotfs.cache.block_cache import BlockCache
-from backlotfs.cache.block_key import BlockKey
-from backlotfs.cache.block_pool import Block, BlockPool
+from backlotfs.cache.memory import Block, BlockCache, BlockKey, BlockPool
 
 
 def key(number: int, embed_code: str = "E1") -> BlockKey:
