@@ -19,8 +19,7 @@ from backlotfs.catalog.db.captions import PendingCaption
 from backlotfs.catalog.db.leases import new_owner
 from backlotfs.catalog.db.rows import AssetRow, StoreClosed, StoreUnavailable
 from backlotfs.catalog.db.store import CatalogStore
-from backlotfs.catalog.delta import CatalogDelta
-from backlotfs.catalog.library import AssetFilter
+from backlotfs.catalog.library import AssetFilter, CatalogDelta
 from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.concurrency.workers import Workers
 from backlotfs.errors import (

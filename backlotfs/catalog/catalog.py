@@ -12,9 +12,7 @@ from backlotfs.api.listing_limits import EndlessListing
 from backlotfs.api.records import Asset
 from backlotfs.catalog.db.rows import AssetRow, StoreClosed, StoreUnavailable
 from backlotfs.catalog.db.store import CatalogStore
-from backlotfs.catalog.delta import CatalogDelta as CatalogDelta
-from backlotfs.catalog.delta import classify
-from backlotfs.catalog.library import AssetFilter, Library
+from backlotfs.catalog.library import AssetFilter, CatalogDelta, Library, classify
 from backlotfs.catalog.sync import Synced, Synchronizer
 from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.concurrency.workers import Workers

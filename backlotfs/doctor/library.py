@@ -15,7 +15,7 @@ from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.config.settings import Account
 from backlotfs.doctor.finding import Finding, failed, failed_by, fine, note
 from backlotfs.errors import BacklotError, ClockSkewed, SourceGone, SourceMissing
-from backlotfs.fetch.hosts import (HostRegistry)
+from backlotfs.fetch.hosts import HostRegistry
 from backlotfs.http.address_policy import SourcePolicy
 from backlotfs.http.backoff import RetryPolicy
 from backlotfs.http.dialer import Dialer

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import threading
 
-from backlotfs.fetch.link_estimate import (LinkEstimate)
+from backlotfs.fetch.link_estimate import LinkEstimate
 from backlotfs.source.timed_get import GetRecord, Outcome
 
 #: The part of GETs that is not the slow tail.

@@ -92,11 +92,6 @@ class LinkEstimate:
                     return samples.quantile(share)
             return None
 
-    def new_connection_s(self) -> float | None:
-        """Seconds to the first byte where a connection was made for it; None: not known."""
-        with self._lock:
-            return self._new.quantile(0.5) if len(self._new) else None
-
     def connection_bytes_per_s(self, share: float = 0.5) -> float | None:
         """Rate of one connection while bytes flow: ``share`` of GETs were not faster."""
         with self._lock:

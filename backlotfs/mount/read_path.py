@@ -22,7 +22,7 @@ from backlotfs.concurrency.workers import Workers
 from backlotfs.config.settings import GIB, MIB, MountSettings
 from backlotfs.errors import BadHandle, CacheUnusable
 from backlotfs.fetch.block_fetch import FETCH_DEADLINE_S
-from backlotfs.fetch.hosts import (HostRegistry)
+from backlotfs.fetch.hosts import HostRegistry
 from backlotfs.fetch.loader import BlockLoader
 from backlotfs.fetch.pin_reconciler import PinReconciler
 from backlotfs.fetch.scheduler import FetchScheduler

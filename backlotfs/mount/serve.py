@@ -24,9 +24,9 @@ from backlotfs.log import events, excepthooks, output
 from backlotfs.mount import signals, systemd
 from backlotfs.mount.background import Ready
 from backlotfs.mount.check_api import check_api
-from backlotfs.mount.control.address import socket_path
 from backlotfs.mount.control.handlers import handlers
 from backlotfs.mount.control.server import ControlServer, Handler
+from backlotfs.mount.control.unix_socket import socket_path
 from backlotfs.mount.minute_report import MinuteReport
 from backlotfs.mount.read_path import open_disk_tier
 from backlotfs.mount.stack import Stack, build_stack

@@ -17,10 +17,10 @@ from backlotfs.api.rate_limiter import ApiRateLimiter
 from backlotfs.cache.disk.tier import DiskTier
 from backlotfs.cache.memory import MemoryUse
 from backlotfs.catalog.caption_backfill import CaptionBackfill
-from backlotfs.catalog.catalog import Catalog, CatalogDelta
+from backlotfs.catalog.catalog import Catalog
 from backlotfs.catalog.db.schema import LibraryIdentity
 from backlotfs.catalog.db.store import CatalogStore
-from backlotfs.catalog.library import SOURCE_TYPES, AssetFilter
+from backlotfs.catalog.library import SOURCE_TYPES, AssetFilter, CatalogDelta
 from backlotfs.catalog.probe_scheduler import (
     PROBE_THREADS,
     ProbeScheduler,
@@ -33,7 +33,7 @@ from backlotfs.concurrency.workers import Workers
 from backlotfs.config.settings import Account, MountSettings
 from backlotfs.errors import BacklotError, SettingsError
 from backlotfs.fetch.get_counts import GetCounts
-from backlotfs.fetch.hosts import (HostRegistry)
+from backlotfs.fetch.hosts import HostRegistry
 from backlotfs.fetch.pin_reconciler import PinReconciler
 from backlotfs.fetch.warm import Warmer
 from backlotfs.http.address_policy import SourcePolicy

@@ -8,9 +8,9 @@ were read once go first, so random readers do not evict streams.
 
 A cursor at byte 0 is expected to go on and gets `first_window_bytes` at once. Any other gets
 nothing until a second read continues it. Then its window is `GROWTH` times what it has earned by
-reading on (`Cursor.earned_window`), up to what the host can bring, its share of the memory, and what a reader
-with a pace of its own takes in the time of a hiccup. If the last runs of reading were short, the
-next is expected to be as long as they, and gets just that.
+reading on (`Cursor.earned_window`), up to what the host can bring, its share of the memory, and
+what a reader with a pace of its own takes in the time of a hiccup. If the last runs of reading were
+short, the next is expected to be as long as they, and gets just that.
 
 A reader that leaves its place and reads on elsewhere is taken to have sought: the bytes ahead of
 the old place are not `wanted` any more. If it comes back, it reads in several places (sound and

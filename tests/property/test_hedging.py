@@ -18,7 +18,7 @@ from backlotfs.fetch.hedging import (
     WINDOW_S,
     Hedger,
 )
-from backlotfs.fetch.link_estimate import (LinkEstimate)
+from backlotfs.fetch.link_estimate import LinkEstimate
 from backlotfs.source.timed_get import GetRecord, Outcome
 
 MB = 1_000_000

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from backlotfs.errors import BacklotError
-from backlotfs.mount.control.address import socket_path
 from backlotfs.mount.control.answers import problem_of
-from backlotfs.mount.control.peer import peer_uid
+from backlotfs.mount.control.unix_socket import peer_uid, socket_path
 from backlotfs.trusted_paths import UntrustedPath, open_private_folder
 
 _TIMEOUT_S = 10.0

@@ -15,7 +15,7 @@ from typing import Any
 
 from backlotfs.errors import BacklotError
 from backlotfs.log import events
-from backlotfs.mount.control.peer import peer_uid
+from backlotfs.mount.control.unix_socket import peer_uid
 from backlotfs.trusted_paths import open_private_folder
 
 log = logging.getLogger(__name__)

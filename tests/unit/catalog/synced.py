@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from backlotfs.api.records import Asset, AssetPage, DeletedAsset, DeletedPage, Label
-from backlotfs.catalog.catalog import Catalog, CatalogDelta
+from backlotfs.catalog.catalog import Catalog
 from backlotfs.catalog.db.store import CatalogStore
-from backlotfs.catalog.library import AssetFilter
+from backlotfs.catalog.library import AssetFilter, CatalogDelta
 from backlotfs.catalog.sync import Synchronizer
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.errors import BacklotError

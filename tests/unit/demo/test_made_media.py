@@ -13,9 +13,7 @@ import pytest
 
 from backlotfs.demo import media as media_module
 from backlotfs.demo.interruption import Interruption
-from backlotfs.demo.media import make_media
-from backlotfs.demo.moving_bars import write_moving_bars
-from backlotfs.demo.tone import write_tone
+from backlotfs.demo.media import make_media, write_moving_bars, write_tone
 from backlotfs.demo.verification import digest
 
 WIDTH, HEIGHT, FRAMES = 16, 8, 5

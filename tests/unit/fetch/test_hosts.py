@@ -6,7 +6,7 @@ import pytest
 
 from backlotfs.fetch.concurrency_limit import FAR_START_WIDTH
 from backlotfs.fetch.hedging import BLIND_S, ENOUGH_SAMPLES, FLOOR_S
-from backlotfs.fetch.hosts import (HostRegistry)
+from backlotfs.fetch.hosts import HostRegistry
 from backlotfs.source.timed_get import GetRecord, Outcome
 from tests.unit.fakes import ManualClock, in_threads, join_all
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backlotfs.fetch.link_estimate import (KEPT, TOTAL_HALF_LIFE_S, LinkEstimate)
+from backlotfs.fetch.link_estimate import KEPT, TOTAL_HALF_LIFE_S, LinkEstimate
 from backlotfs.source.host_stats import HostStats
 from backlotfs.source.timed_get import GetRecord, Outcome
 
@@ -29,7 +29,6 @@ def test_nothing_is_known_at_first() -> None:
     """And nothing is made up."""
     estimate = LinkEstimate()
     assert estimate.first_byte_s() is None
-    assert estimate.new_connection_s() is None
     assert estimate.connection_bytes_per_s() is None
     assert estimate.total_bytes_per_s(0.0) is None
     assert estimate.stats(0.0) is None
@@ -52,7 +51,6 @@ def test_new_connections_are_counted_apart() -> None:
     assert estimate.latencies_known == 0
     estimate.observe(get(0.03))
     assert estimate.first_byte_s() == 0.03
-    assert estimate.new_connection_s() == 0.09
     assert estimate.latencies_known == 1
 
 

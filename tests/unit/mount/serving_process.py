@@ -19,7 +19,7 @@ from backlotfs.fetch.get_counts import GetCounts
 from backlotfs.kernel.device_loop import UnsettledLookups
 from backlotfs.kernel.session import MountOptions
 from backlotfs.mount.background import NobodyWaits
-from backlotfs.mount.control import address
+from backlotfs.mount.control import unix_socket
 from backlotfs.mount.read_path import Metrics
 from backlotfs.open_files.metrics import ReadCounts
 from backlotfs.open_files.recent_errors import RecentErrors
@@ -130,7 +130,7 @@ class Process:
         monkeypatch.setattr(SERVING.output, "change_verbosity", lambda _began: self._step("louder"))
         monkeypatch.setattr(SERVING.logging, "shutdown", lambda: None)
         monkeypatch.setattr(SERVING.systemd, "notify", lambda state: self._step(state))
-        monkeypatch.setattr(address, "_folder", lambda: folder / "run")
+        monkeypatch.setattr(unix_socket, "_folder", lambda: folder / "run")
 
     def _build_stack(
         self, *_arguments: object, progress: Callable[[int], None], **_more: object

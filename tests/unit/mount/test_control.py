@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from backlotfs.errors import RemoteUnavailable
-from backlotfs.mount.control import address
-from backlotfs.mount.control.address import socket_path
+from backlotfs.mount.control import unix_socket
 from backlotfs.mount.control.client import NoAnswer, ask
 from backlotfs.mount.control.server import ControlServer
+from backlotfs.mount.control.unix_socket import socket_path
 
 PLACE = Path("/mnt/" + "long" * 60)
 
@@ -27,7 +27,7 @@ PLACE = Path("/mnt/" + "long" * 60)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where sockets are in this test."""
     found = tmp_path / "run"
-    monkeypatch.setattr(address, "_folder", lambda: found)
+    monkeypatch.setattr(unix_socket, "_folder", lambda: found)
     # how often the server looks whether it is to end
     monkeypatch.setattr(socketserver.BaseServer.serve_forever, "__defaults__", (0.01,))
     return found

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from backlotfs.mount.control import address
-from backlotfs.mount.control.address import socket_path
+from backlotfs.mount.control import unix_socket
+from backlotfs.mount.control.unix_socket import socket_path
 
 PLACE = Path("/mnt/library")
 
@@ -19,7 +19,7 @@ PLACE = Path("/mnt/library")
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where sockets are in this test; it does not exist yet."""
     found = tmp_path / "run"
-    monkeypatch.setattr(address, "_folder", lambda: found)
+    monkeypatch.setattr(unix_socket, "_folder", lambda: found)
     return found
 
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from backlotfs.mount.control.address import socket_path
 from backlotfs.mount.control.client import AnswerLate, ask
 from backlotfs.mount.control.server import MAX_REQUEST_BYTES, ControlServer
+from backlotfs.mount.control.unix_socket import socket_path
 from tests.unit.fakes import PATIENCE_S
 from tests.unit.mount.control.conftest import PLACE
 

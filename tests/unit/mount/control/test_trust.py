@@ -19,10 +19,10 @@ import pytest
 from backlotfs.cli.stats import _processes, _summary
 from backlotfs.cli.status_text import one_line, status_lines
 from backlotfs.mount.control import answers, client
-from backlotfs.mount.control.address import socket_path
 from backlotfs.mount.control.answers import MOMENT, Maybe
 from backlotfs.mount.control.client import NoAnswer, ask
 from backlotfs.mount.control.server import ControlServer
+from backlotfs.mount.control.unix_socket import socket_path
 from tests.unit.fakes import PATIENCE_S
 from tests.unit.mount.control.conftest import PLACE
 

@@ -1,9 +1,11 @@
-"""Where the socket of a mount is."""
+"""The unix socket of a mount: where it is, and who is at its other end."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import socket
+import struct
 from pathlib import Path
 
 
@@ -23,3 +25,12 @@ def _folder() -> Path:
         return Path("/run/backlotfs")
     runtime = Path(f"/run/user/{uid}")
     return runtime / "backlotfs" if runtime.is_dir() else Path(f"/tmp/backlotfs-{uid}")
+
+
+_CREDENTIALS = struct.Struct("iII")  # struct ucred: pid, uid, gid
+
+
+def peer_uid(line: socket.socket) -> int:
+    """The user who made the other end (``SO_PEERCRED``): no process can claim another."""
+    raw = line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return int(_CREDENTIALS.unpack(raw)[1])
