@@ -2,7 +2,7 @@
 
 ::
 
-    command ── session ──┬── media ── tone, moving_bars    sample files, playable, made on the spot
+    command ── session ──┬── media                        sample files, playable, made on the spot
                          ├── sample_library                the assets that name them, oddly too
                          ├── background_mount              `backlotfs mount` and `umount`
                          └── tour ── verification          ls, cp, ffprobe, a paced read, rsync
