@@ -1,8 +1,8 @@
 """What is known of the library: its assets, and what their sources really are.
 
-Way of a fact: `sync.Synchronizer` brings the listing into the `db.store.CatalogStore` (SQLite, kept
-over restarts); `catalog.Catalog` publishes it as an immutable `library.Library`;
-`probe_scheduler.ProbeScheduler` has sources probed; `versions.SourceBook` keeps what the probes
-found, writes it to the store, and knows what has come into doubt. Stands beside `namespace`, which
-makes names and attributes of it. Signed URLs are in none of these.
+The way of a fact: `sync.Synchronizer` brings the listing into the `db.store.CatalogStore` (SQLite,
+kept over restarts). `catalog.Catalog` publishes it as an immutable `library.Library`.
+`probe_scheduler.ProbeScheduler` probes sources. `versions.SourceVersionCache` keeps what the probes
+found, writes it to the store, and knows which sources are in doubt. `namespace`, above, makes names
+and attributes of it. Signed URLs are in none of these.
 """

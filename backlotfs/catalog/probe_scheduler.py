@@ -442,7 +442,7 @@ class ProbeScheduler:
         probes = 0
         while True:
             began_s = self._clock.monotonic()
-            doubts = self._book.epoch(code)
+            epoch = self._book.epoch(code)
             try:
                 self._urls.prepare(code, deadline, priority=priority, turn=turn)
                 identity = self._probe(code, deadline)
@@ -458,7 +458,7 @@ class ProbeScheduler:
                 self._probed += 1
                 self._probing_s += self._clock.monotonic() - began_s
             probes += 1
-            found = self._book.record_probe(identity, doubts)
+            found = self._book.record_probe(identity, epoch)
             if found.verified or probes == MOST_PROBES:
                 return found
 

@@ -95,7 +95,7 @@ class SourceVersionCache:
         self._learned: dict[str, ProbedSource] = {}
         self._gone: set[str] = set()
         self._failures: dict[str, _Failure] = {}
-        self._doubts: dict[str, int] = {}
+        self._epochs: dict[str, int] = {}
         self._unsaved: dict[str, SourceRecord] = {}
         self._closed = False
         self._writing: threading.Thread | None = None
@@ -135,17 +135,17 @@ class SourceVersionCache:
         return bool(row.missing) and row.embed_code not in self._learned
 
     def epoch(self, embed_code: str) -> int:
-        """How often it was doubted: for `record_probe`, to be asked before the probe begins."""
-        return self._doubts.get(embed_code, 0)
+        """How often the source came into doubt: ask before a probe, for `record_probe`."""
+        return self._epochs.get(embed_code, 0)
 
-    def record_probe(self, identity: SourceVersion, doubts: int | None = None) -> ProbedSource:
-        """A probe succeeded: publish what it found.
-
-        What was doubted since the probe began (``epoch``, see there) stays in doubt: the probe may
-        have met the version before.
+    def record_probe(self, identity: SourceVersion, epoch: int | None = None) -> ProbedSource:
+        """Record and publish what a probe found.
 
         The record's ``updated_at`` stands in for the time where ``Last-Modified`` is absent, or
         did not move although the bytes did.
+
+        :param epoch: `epoch` before the probe began. If it has changed, the source stays in doubt:
+            the probe may have met the version before.
         """
         code = identity.embed_code
         row = self._row_of(code)
@@ -161,7 +161,7 @@ class SourceVersionCache:
                 replaced_at = self._clock.monotonic()
                 if before.version.last_modified == identity.last_modified:
                     mtime_s = None
-            verified = doubts is None or doubts == self.epoch(code)
+            verified = epoch is None or epoch == self.epoch(code)
             known = ProbedSource(
                 identity, updated_at_s if mtime_s is None else mtime_s, verified, replaced_at
             )
@@ -194,7 +194,7 @@ class SourceVersionCache:
     def invalidate(self, embed_code: str) -> None:
         """The source may have been replaced: the next open asks before it trusts."""
         with self._lock:
-            self._doubts[embed_code] = self.epoch(embed_code) + 1
+            self._epochs[embed_code] = self.epoch(embed_code) + 1
             known = self.known(embed_code)
             if known is not None:  # perhaps by another mount's probe, of which nobody was told
                 self._superseding(embed_code, known.version)
@@ -215,7 +215,7 @@ class SourceVersionCache:
             self._learned.pop(embed_code, None)
             self._gone.discard(embed_code)
             self._failures.pop(embed_code, None)
-            self._doubts.pop(embed_code, None)
+            self._epochs.pop(embed_code, None)
             self._unsaved.pop(embed_code, None)
         self._changed(embed_code, None)
 

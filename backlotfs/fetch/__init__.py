@@ -1,13 +1,13 @@
 """Brings blocks of sources from their hosts.
 
-`loader.BlockStore` finds a wanted block in memory or on disk (`cache`), joins a fetch in flight
-(`in_flight`), or starts one: a `block_fetch.BlockTransfer`, queued in `scheduler.FetchQueue`, which
-takes readers before prefetch and as many at once as the host is worth (`hosts`,
+`loader.BlockLoader` finds a wanted block in memory or on disk (`cache`), joins a fetch in flight,
+or starts one: a `block_fetch.BlockFetch`, queued in `scheduler.FetchScheduler`, which runs fetches
+for readers before prefetches, and as many at once as the host can use (`hosts`,
 `concurrency_limit`). A fetch that is late is hedged (`hedging`, `hedge_watch`).
 
 Threads and locks. The kernel's request threads call in and only wait
-(`concurrency.interruptible_wait`); the worker threads of the queue do all network I/O. Each class
-has at most one private lock, held for dictionary work only: never across I/O, a callback or another
-of these locks. A block is stored before its future is resolved. A failed prefetch is counted and
-forgotten: a reader that did not ask for that block never sees the failure.
+(`concurrency.interruptible_wait`); the worker threads of the scheduler do all network I/O. Each
+class has at most one private lock, held for dictionary work only: never across I/O, a callback or
+another of these locks. A block is stored before its future is resolved. A failed prefetch is
+counted and forgotten: a reader that did not ask for that block never sees the failure.
 """

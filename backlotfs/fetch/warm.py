@@ -28,7 +28,7 @@ PATIENCE_S = 20.0
 
 
 class Store(Protocol):
-    """`BlockStore`."""
+    """Loads blocks (`loader.BlockLoader`)."""
 
     @property
     def block_bytes(self) -> int:

@@ -304,7 +304,7 @@ class Namespace:
         return Version(known.version, self._book.within_attr_ttl(known))
 
     def source(self, embed_code: str) -> SourceVersion | None:
-        """The version of a source that is known now; None when it is not known to have any."""
+        """The version that the source of an asset is known to have; None if none is known."""
         known = self._book.known(embed_code)
         return None if known is None else known.version
 

@@ -32,7 +32,7 @@ class Opened(NamedTuple):
 
 
 class Store(Protocol):
-    """Where blocks come from: `BlockStore`."""
+    """Loads blocks (`fetch.loader.BlockLoader`)."""
 
     @property
     def block_bytes(self) -> int:

@@ -1,6 +1,6 @@
 """Presigned source URLs: kept while they live, renewed before they die, one renewal at a time.
 
-URLs live in memory, and `kept_urls.SavedUrls` keeps them over a restart where it is given. Their
+URLs live in memory, and `saved_urls.SavedUrls` keeps them over a restart where it is given. Their
 expiry is a moment on the *server's* wall clock, so it is compared with our wall clock corrected by
 the skew that the API's ``Date`` shows; cachetools' `TLRUCache` keeps each for its own time
 (TTLCache would know one TTL for all).
