@@ -42,7 +42,7 @@ def save_catalog(config: Path, cache_dir: Path) -> list[str]:
     account = load_account({}, config=config, profile="emulator")
     with open_api_session(account) as session:
         pages = open_api(account, clock, session).iter_pages(deadline=Deadline(600, clock))
-        return _save(account, cache_dir, ((page.assets, page.next_page) for page in pages))
+        return _save(account, cache_dir, ((page.items, page.next_page) for page in pages))
 
 
 def save_made_up(config: Path, cache_dir: Path, assets: int) -> list[str]:

@@ -14,9 +14,9 @@ from backlotfs.api.bounded_json import MAX_RECORD_CHARS, read_document
 from backlotfs.api.credentials import Credentials
 from backlotfs.api.listing_limits import IN_MEMORY, ListingMeter
 from backlotfs.api.page_size import PageSize
-from backlotfs.api.paging import Page, walk
+from backlotfs.api.paging import walk
 from backlotfs.api.rate_limiter import ApiRateLimiter, Priority, Purpose, Turn
-from backlotfs.api.records import Asset, AssetPage, DeletedPage, Label, Source
+from backlotfs.api.records import Asset, DeletedAsset, Label, Page, Source
 from backlotfs.api.requester import SignedRequester
 from backlotfs.api.transport import DEFAULT_LIMITS
 from backlotfs.concurrency.clock import Clock, Deadline
@@ -27,7 +27,6 @@ from backlotfs.log import events
 
 _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
-P = TypeVar("P", bound=Page)
 _ASSETS = "/v2/assets"
 _DELETED = "/v2/deleted_assets"
 _LABELS = "/v2/labels"
@@ -102,7 +101,7 @@ class ApiClient:
         where: str | None = None,
         include: str | None = None,
         start: str | None = None,
-    ) -> Iterator[AssetPage]:
+    ) -> Iterator[Page[Asset]]:
         """The library, page by page, newest first.
 
         :param where: filter in the API's own language; a server without filters ignores it.
@@ -121,7 +120,7 @@ class ApiClient:
             start=start,
         )
 
-    def iter_deleted(self, *, deadline: Deadline) -> Iterator[DeletedPage]:
+    def iter_deleted(self, *, deadline: Deadline) -> Iterator[Page[DeletedAsset]]:
         """Recently deleted assets, page by page, newest deletion first."""
         return self._pages(
             _DELETED, {}, parsing.parse_deleted_page, deadline=deadline, size=self._page_size
@@ -211,8 +210,8 @@ class ApiClient:
         found: list[Label] = []
         meter = ListingMeter("labels", IN_MEMORY)
         for page in self._pages(_LABELS, {}, parsing.parse_labels, deadline=deadline):
-            meter.page_in_memory([label.id for label in page.labels], size_bytes=page.size_bytes)
-            found.extend(page.labels)
+            meter.page_in_memory([label.id for label in page.items], size_bytes=page.size_bytes)
+            found.extend(page.items)
             for reason in page.skipped:
                 events.LABEL_SKIPPED.log(_LOG, route=_LABELS, reason=reason)
             if page.skipped_more:
@@ -245,15 +244,15 @@ class ApiClient:
         self,
         route: str,
         first: Mapping[str, str],
-        parse: Callable[[bytes], P],
+        parse: Callable[[bytes], Page[T]],
         *,
         deadline: Deadline,
         size: PageSize | None = None,
         start: str | None = None,
-    ) -> Iterator[P]:
+    ) -> Iterator[Page[T]]:
         """Page by page; the parameters are those of `walk`."""
 
-        def fetch(params: Mapping[str, str], *, retry_timeouts: bool) -> P:
+        def fetch(params: Mapping[str, str], *, retry_timeouts: bool) -> Page[T]:
             return self._requester.get(
                 route,
                 params,

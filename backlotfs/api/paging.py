@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 from backlotfs.api.page_size import PageSize
+from backlotfs.api.records import Page
 from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.errors import AnswerTimedOut, NoSuchEntry, ProtocolViolation
 from backlotfs.untrusted_numbers import whole_number
@@ -17,17 +18,7 @@ _MAX_PARAMS = 100
 # no server or proxy takes a longer request line
 _MAX_CURSOR_LENGTH = 16_384
 _LIMIT = "limit"
-
-
-class Page(Protocol):
-    """What the walk needs of a page."""
-
-    @property
-    def next_page(self) -> str | None:
-        """Relative or absolute URL of the next page; None on the last one."""
-
-
-P = TypeVar("P", bound=Page, covariant=True)
+R = TypeVar("R")
 
 
 def cursor_params(next_page: str, route: str, prefix: str = "") -> dict[str, str]:
@@ -55,10 +46,10 @@ def cursor_params(next_page: str, route: str, prefix: str = "") -> dict[str, str
     return params
 
 
-class FetchPage(Protocol[P]):
+class FetchPage(Protocol[R]):
     """Gets one page for `walk`."""
 
-    def __call__(self, params: Mapping[str, str], *, retry_timeouts: bool) -> P:
+    def __call__(self, params: Mapping[str, str], *, retry_timeouts: bool) -> Page[R]:
         """The page for these parameters.
 
         :param retry_timeouts: False: an `AnswerTimedOut` is raised at once, as a smaller page may
@@ -67,7 +58,7 @@ class FetchPage(Protocol[P]):
 
 
 def walk(
-    fetch: FetchPage[P],
+    fetch: FetchPage[R],
     *,
     route: str,
     first: Mapping[str, str],
@@ -76,7 +67,7 @@ def walk(
     size: PageSize | None = None,
     start: str | None = None,
     prefix: str = "",
-) -> Iterator[P]:
+) -> Iterator[Page[R]]:
     """Yield page after page, each fetched when it is asked for.
 
     A 404 on any page but the first is the end (servers say so when the total is an exact multiple
@@ -121,8 +112,8 @@ def walk(
 
 
 def _fetch(
-    fetch: FetchPage[P], params: dict[str, str], size: PageSize | None
-) -> tuple[P, dict[str, str]]:
+    fetch: FetchPage[R], params: dict[str, str], size: PageSize | None
+) -> tuple[Page[R], dict[str, str]]:
     """A page, and the parameters that brought it: fewer records than asked for, after time-outs."""
     while True:
         asked = _limit_of(params)

@@ -10,20 +10,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Generic, NamedTuple, TypeVar
+from typing import TypeVar
 
 from backlotfs.api import json_fields as fields
 from backlotfs.api.bounded_json import read_page
-from backlotfs.api.records import (
-    NO_METADATA,
-    Asset,
-    AssetPage,
-    DeletedAsset,
-    DeletedPage,
-    Label,
-    LabelPage,
-    Source,
-)
+from backlotfs.api.records import NO_METADATA, Asset, DeletedAsset, Label, Page, Source
 from backlotfs.api.server_text import one_line
 from backlotfs.api.signed_url import SignedUrl
 from backlotfs.errors import ProtocolViolation
@@ -73,22 +64,22 @@ def parse_asset(obj: object) -> Asset:
     )
 
 
-def parse_asset_page(body: bytes) -> AssetPage:
+def parse_asset_page(body: bytes) -> Page[Asset]:
     """An answer of ``/v2/assets`` or ``/v2/labels/:id/assets``.
 
     :raises MalformedJson: it is no whole JSON.
     :raises ProtocolViolation: when it is no page at all.
     """
-    return AssetPage(*_page(body, parse_asset, "embed_code", lambda asset: asset.parts))
+    return _page(body, parse_asset, "embed_code", lambda asset: asset.parts)
 
 
-def parse_deleted_page(body: bytes) -> DeletedPage:
+def parse_deleted_page(body: bytes) -> Page[DeletedAsset]:
     """An answer of ``/v2/deleted_assets``.
 
     :raises MalformedJson: it is no whole JSON.
     :raises ProtocolViolation: when it is no page at all.
     """
-    return DeletedPage(*_page(body, _deleted_asset, "embed_code"))
+    return _page(body, _deleted_asset, "embed_code")
 
 
 def parse_label(obj: object) -> Label:
@@ -106,13 +97,13 @@ def parse_label(obj: object) -> Label:
     )
 
 
-def parse_labels(body: bytes) -> LabelPage:
+def parse_labels(body: bytes) -> Page[Label]:
     """An answer of ``/v2/labels``, ``/v2/labels/:id/children`` or ``/v2/assets/:id/labels``.
 
     :raises MalformedJson: it is no whole JSON.
     :raises ProtocolViolation: when it is no page at all.
     """
-    return LabelPage(*_page(body, parse_label, "id"))
+    return _page(body, parse_label, "id")
 
 
 def parse_streams(obj: object) -> Source | None:
@@ -144,20 +135,12 @@ def parse_source_file_info(obj: object) -> Source:
     )
 
 
-class _Page(NamedTuple, Generic[R]):
-    good: tuple[R, ...]
-    skipped: tuple[str, ...]
-    next_page: str | None
-    skipped_more: int
-    size_bytes: int
-
-
 def _page(
     body: bytes,
     parse: Callable[[object], R],
     id_field: str,
     parts_of: Callable[[R], int] = lambda _record: 0,
-) -> _Page[R]:
+) -> Page[R]:
     good: list[R] = []
     reasons: list[str] = []
     bad = parts = 0
@@ -178,7 +161,7 @@ def _page(
     document = fields.as_object(read_page(body, take), "page")
     fields.as_array(document.get("items"), "items")
     next_page = fields.text(document, "next_page") or None
-    return _Page(tuple(good), tuple(reasons), next_page, bad - len(reasons), len(body))
+    return Page(tuple(good), tuple(reasons), next_page, bad - len(reasons), len(body))
 
 
 def _named(item: object, id_field: str) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Generic, TypeVar
 
 from backlotfs.api.signed_url import SignedUrl
 
+R = TypeVar("R")
 # one for all: a library of a million assets would hold a million empty mappings
 NO_METADATA: Mapping[str, str] = MappingProxyType({})
 
@@ -68,8 +70,8 @@ class Asset:
 
 
 @dataclass(frozen=True, slots=True)
-class AssetPage:
-    """One page of a listing.
+class Page(Generic[R]):
+    """One page of a listing of assets, labels or deletions.
 
     :ivar skipped: one reason per record that could not be used: which, and why.
     :ivar next_page: the relative URL of the next page as received; None on the last one.
@@ -77,18 +79,7 @@ class AssetPage:
     :ivar size_bytes: of the answer, unpacked.
     """
 
-    assets: tuple[Asset, ...]
-    skipped: tuple[str, ...]
-    next_page: str | None
-    skipped_more: int = 0
-    size_bytes: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class LabelPage:
-    """One page of labels; fields as in :class:`AssetPage`."""
-
-    labels: tuple[Label, ...]
+    items: tuple[R, ...]
     skipped: tuple[str, ...]
     next_page: str | None
     skipped_more: int = 0
@@ -104,17 +95,6 @@ class DeletedAsset:
 
     embed_code: str
     deleted_at_s: int
-
-
-@dataclass(frozen=True, slots=True)
-class DeletedPage:
-    """One page of deletions, newest first; fields as in :class:`AssetPage`."""
-
-    deleted: tuple[DeletedAsset, ...]
-    skipped: tuple[str, ...]
-    next_page: str | None
-    skipped_more: int = 0
-    size_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from enum import StrEnum
 from typing import Protocol, TypeVar
 
 from backlotfs.api.listing_limits import IN_MEMORY, EndlessListing, ListingLimits, ListingMeter
-from backlotfs.api.records import Asset, AssetPage, DeletedAsset, DeletedPage, Label, Source
+from backlotfs.api.records import Asset, DeletedAsset, Label, Page, Source
 from backlotfs.catalog.db.leases import new_owner
 from backlotfs.catalog.db.rows import WalkResult
 from backlotfs.catalog.db.store import CatalogStore
@@ -29,7 +29,7 @@ from backlotfs.log import events
 
 log = logging.getLogger(__name__)
 
-P = TypeVar("P", AssetPage, DeletedPage)
+P = TypeVar("P", Page[Asset], Page[DeletedAsset])
 
 #: A walk of the whole library is due when the last is this old.
 FULL_WALK_S = 24 * 3600.0
@@ -58,10 +58,10 @@ class Listing(Protocol):
         where: str | None = None,
         include: str | None = None,
         start: str | None = None,
-    ) -> Iterator[AssetPage]:
+    ) -> Iterator[Page[Asset]]:
         """The library, page by page."""
 
-    def iter_deleted(self, *, deadline: Deadline) -> Iterator[DeletedPage]:
+    def iter_deleted(self, *, deadline: Deadline) -> Iterator[Page[DeletedAsset]]:
         """Recent deletions, newest first."""
 
     def labels(self, deadline: Deadline) -> tuple[Label, ...]:
@@ -173,11 +173,11 @@ class Synchronizer:
         try:
             for page in self._leased(pages):
                 self._tell_skipped(page)
-                if start is not None and not assets and not page.assets:
+                if start is not None and not assets and not page.items:
                     break
-                assets += len(page.assets)
-                new = self._store.walk_add(page.assets, page.next_page)
-                meter.page(records=len(page.assets), new=new, size_bytes=page.size_bytes)
+                assets += len(page.items)
+                new = self._store.walk_add(page.items, page.next_page)
+                meter.page(records=len(page.items), new=new, size_bytes=page.size_bytes)
                 self._tell_sources(page)
                 self._progress(assets)
         except EndlessListing:
@@ -218,16 +218,16 @@ class Synchronizer:
         )
         for page in self._leased(pages):
             self._tell_skipped(page)
-            if any(0 < asset.updated_at_s < since for asset in page.assets):
+            if any(0 < asset.updated_at_s < since for asset in page.items):
                 return False
             try:
-                codes = [asset.embed_code for asset in page.assets]
-                parts = sum(asset.parts for asset in page.assets)
+                codes = [asset.embed_code for asset in page.items]
+                parts = sum(asset.parts for asset in page.items)
                 meter.page_in_memory(codes, size_bytes=page.size_bytes, parts=parts)
             except EndlessListing as error:
                 raise _TooMuchChanged(str(error)) from None
             self._tell_sources(page)
-            changed += page.assets
+            changed += page.items
         deleted = self._deleted_since(state.deleted_seen_s - OVERLAP_S, deadline)
         result = self._store.apply(changed, deleted, synced_at_s=self._clock.now())
         if changed or not self._store.labels():
@@ -242,10 +242,10 @@ class Synchronizer:
         meter = ListingMeter("deletions", IN_MEMORY)
         try:
             for page in self._leased(self._api.iter_deleted(deadline=deadline)):
-                codes = [entry.embed_code for entry in page.deleted]
+                codes = [entry.embed_code for entry in page.items]
                 meter.page_in_memory(codes, size_bytes=page.size_bytes)
-                found += page.deleted
-                if any(0 < entry.deleted_at_s < since_s for entry in page.deleted):
+                found += page.items
+                if any(0 < entry.deleted_at_s < since_s for entry in page.items):
                     break
         except NoSuchEntry:
             log.debug("this server has no list of deletions; the next walk finds them")
@@ -258,12 +258,12 @@ class Synchronizer:
     def _included(self) -> str:
         return _WITH_SOURCES if self._store.state().lists_sources else _INCLUDED
 
-    def _tell_sources(self, page: AssetPage) -> None:
-        for asset in page.assets:
+    def _tell_sources(self, page: Page[Asset]) -> None:
+        for asset in page.items:
             if asset.source is not None:
                 self._on_source(asset.embed_code, asset.source)
 
-    def _tell_skipped(self, page: AssetPage) -> None:
+    def _tell_skipped(self, page: Page[Asset]) -> None:
         """One line for each of the first records that are left out; `run` counts the others."""
         named = page.skipped[: MAX_NAMED - self._named]
         for reason in named:

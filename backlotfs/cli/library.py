@@ -57,9 +57,9 @@ def _named_assets(
     everything: list[Asset] = []
     meter = ListingMeter("assets", ListingLimits())
     for page in pages:
-        codes = [asset.embed_code for asset in page.assets]
+        codes = [asset.embed_code for asset in page.items]
         meter.page_in_memory(codes, size_bytes=page.size_bytes)
-        everything += page.assets
+        everything += page.items
     identity = LibraryIdentity.of(
         account.api_url, Credentials(account.api_key, account.api_secret).account
     )

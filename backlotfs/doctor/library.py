@@ -59,7 +59,7 @@ def check_library(account: Account, clock: Clock) -> Iterator[Finding]:
         except BacklotError as error:
             yield failed_by("API", error)
             return
-        assets = page.assets if page is not None else ()
+        assets = page.items if page is not None else ()
         yield fine("API", f"{urlsplit(account.api_url).hostname} answers, and accepts the key")
         yield check_clock(api.clock_skew_s)
         admit = AssetFilter(SOURCE_TYPES)

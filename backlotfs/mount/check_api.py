@@ -62,7 +62,7 @@ def check_api(
         except RemoteUnavailable:
             include = None  # perhaps it is the question that the server cannot bear
             raise
-        return page is not None and any(asset.source is not None for asset in page.assets)
+        return page is not None and any(asset.source is not None for asset in page.items)
 
     return call_with_retries(
         ask,

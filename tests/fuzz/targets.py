@@ -21,7 +21,7 @@ from backlotfs.api import bounded_json, parsing
 from backlotfs.api.answers import Answer, read_body, refusal
 from backlotfs.api.paging import cursor_params
 from backlotfs.api.rate_status import http_date_s, read_rate, retry_after_s
-from backlotfs.api.records import AssetPage, DeletedPage, LabelPage
+from backlotfs.api.records import Asset, DeletedAsset, Label, Page
 from backlotfs.byterange import ByteRange
 from backlotfs.config.time_limits import parse_duration_s
 from backlotfs.errors import BacklotError, InvalidRangeResponse, ProtocolViolation
@@ -96,7 +96,7 @@ def _answer(status: int, body: bytes) -> Answer:
     return Answer("h", "/r", status, {}, body, 0.0)
 
 
-PAGE_PARSERS: tuple[Callable[[bytes], AssetPage | DeletedPage | LabelPage], ...] = (
+PAGE_PARSERS: tuple[Callable[[bytes], Page[Asset] | Page[DeletedAsset] | Page[Label]], ...] = (
     parsing.parse_asset_page,
     parsing.parse_deleted_page,
     parsing.parse_labels,

@@ -75,8 +75,8 @@ def test_only_records_or_protocol_violations(document: object) -> None:
 def test_every_record_of_a_page_is_accounted_for(items: list[object]) -> None:
     """Each is an asset, whose texts can be stored, or has a reason."""
     page = parsing.parse_asset_page(json.dumps({"items": items}).encode())
-    assert len(page.assets) + len(page.skipped) == len(items)
-    for asset in page.assets:
+    assert len(page.items) + len(page.skipped) == len(items)
+    for asset in page.items:
         kept = [asset.title, asset.embed_code, asset.original_file_name, asset.description]
         "".join(text or "" for text in [*kept, *asset.metadata, *asset.metadata.values()]).encode()
         assert "/" not in asset.embed_code

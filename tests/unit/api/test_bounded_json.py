@@ -70,7 +70,7 @@ def test_a_large_record_is_passed_over() -> None:
     body = json.dumps({"items": [{"embed_code": "A"}, large, {"embed_code": "C"}]}).encode()
     assert items_of(body) == [{"embed_code": "A"}, TOO_LARGE, {"embed_code": "C"}]
     page = parsing.parse_asset_page(body)
-    assert [asset.embed_code for asset in page.assets] == ["A", "C"]
+    assert [asset.embed_code for asset in page.items] == ["A", "C"]
     assert "more than 1 MiB" in page.skipped[0]
 
 
@@ -88,7 +88,7 @@ def test_long_texts_are_cut_and_many_labels_are_none() -> None:
         "metadata": {f"k{n}": "v" for n in range(5000)},
         "labels": [{"id": "l"}] * 5000,
     }
-    (asset,) = parsing.parse_asset_page(json.dumps({"items": [record]}).encode()).assets
+    (asset,) = parsing.parse_asset_page(json.dumps({"items": [record]}).encode()).items
     assert (len(asset.title), len(asset.metadata), asset.labels) == (32_768, 1000, None)
 
 
@@ -96,7 +96,7 @@ def test_numbers_of_any_length() -> None:
     """Cost one record, not the page."""
     body = b'{"items":[{"embed_code":"A","duration":%b},{"embed_code":"B","name":%b},7]}'
     page = parsing.parse_asset_page(body % (b"9" * 5000, b"9" * 5000))
-    assert [(a.embed_code, a.duration_ms) for a in page.assets] == [("A", 0)]
+    assert [(a.embed_code, a.duration_ms) for a in page.items] == [("A", 0)]
     assert len(page.skipped) == 2
 
 

@@ -22,7 +22,7 @@ def test_follows_relative_next_page_and_signs_each_request_anew() -> None:
     cursor = f"{ROUTE}?include=metadata&limit=2&page_token=1357258836%3B{E}"
     rig = scripted(reply(page("a", "b", next_page=cursor)), reply({"items": [{"embed_code": "c"}]}))
     pages = rig.client.iter_pages(deadline=rig.deadline(), include="metadata", where="a='b'")
-    assert [asset.embed_code for p in pages for asset in p.assets] == ["a", "b", "c"]
+    assert [asset.embed_code for p in pages for asset in p.items] == ["a", "b", "c"]
     first, second = rig.adapter.params(0), rig.adapter.params(1)
     assert (first["limit"], first["include"], first["where"]) == ("500", "metadata", "a='b'")
     assert second["page_token"] == f"1357258836;{E}"
@@ -67,7 +67,7 @@ def test_start_resumes_at_a_cursor() -> None:
     rig = scripted(reply(page("z")))
     start = f"{ROUTE}?limit=7&page_token=9%3Bx&where=a%3D%27b%27"
     pages = list(rig.client.iter_pages(deadline=rig.deadline(), where="other", start=start))
-    assert pages[0].assets[0].embed_code == "z"
+    assert pages[0].items[0].embed_code == "z"
     assert rig.adapter.params()["where"] == "a='b'"
     assert rig.adapter.params()["limit"] == "7"
 
@@ -141,7 +141,7 @@ def test_deleted_assets_are_walked_alike() -> None:
     cursor = "/v2/deleted_assets?page_token=1"
     rig = scripted(reply(page("a", next_page=cursor)), reply(page("b")))
     pages = rig.client.iter_deleted(deadline=rig.deadline())
-    assert [item.embed_code for p in pages for item in p.deleted] == ["a", "b"]
+    assert [item.embed_code for p in pages for item in p.items] == ["a", "b"]
 
 
 def test_nothing_is_asked_before_the_first_page_is_wanted() -> None:
@@ -149,5 +149,5 @@ def test_nothing_is_asked_before_the_first_page_is_wanted() -> None:
     rig = scripted(reply(page("a", next_page=f"{ROUTE}?page_token=1")))
     walk = rig.client.iter_pages(deadline=rig.deadline())
     assert rig.adapter.urls == []
-    assert next(walk).assets[0].embed_code == "a"
+    assert next(walk).items[0].embed_code == "a"
     assert len(rig.adapter.urls) == 1

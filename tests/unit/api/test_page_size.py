@@ -54,7 +54,7 @@ class SlowApi:
     def listed(self, client: ApiClient, start: str | None = None) -> int:
         """Walk to the end: the number of assets, each of which came once."""
         pages = client.iter_pages(deadline=self.rig.deadline(120.0), start=start)
-        codes = [asset.embed_code for page in pages for asset in page.assets]
+        codes = [asset.embed_code for page in pages for asset in page.items]
         assert len(codes) == len(set(codes))
         return len(codes)
 
@@ -100,7 +100,7 @@ def test_it_goes_up_again() -> None:
         next(pages)
     assert api.limits[-1] == 20
     api.asset_s = 0.001
-    assert sum(len(page.assets) for page in pages) == 5000 - 3 * 20
+    assert sum(len(page.items) for page in pages) == 5000 - 3 * 20
     assert api.limits[-1] == 500
 
 

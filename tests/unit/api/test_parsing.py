@@ -143,7 +143,7 @@ def test_a_bad_record_is_skipped_and_the_page_lives() -> None:
     page = parsing.parse_asset_page(
         as_body({"items": [SAMPLE, 5, SAMPLE | {"name": []}, {"name": "n"}], "next_page": ""})
     )
-    assert page.assets == (asset(),)
+    assert page.items == (asset(),)
     assert page.next_page is None
     assert page.skipped == (
         "record 2: asset: expected an object, got a number",
@@ -174,7 +174,7 @@ def test_deleted() -> None:
     """Deletions have an id and a time."""
     gone = {"embed_code": E, "deleted_at": "1970-01-01T00:01:00Z", "duration": "5"}
     page = parsing.parse_deleted_page(as_body({"items": [gone, {}]}))
-    assert [dataclasses.astuple(item) for item in page.deleted] == [(E, 60)]
+    assert [dataclasses.astuple(item) for item in page.items] == [(E, 60)]
     assert len(page.skipped) == 1
 
 
@@ -187,7 +187,7 @@ def test_labels() -> None:
         {"id": "3", "name": "n", "parent_id": 7},
     ]
     page = parsing.parse_labels(as_body({"items": items}))
-    assert page.labels == (Label("1", "a/b,c", "/a/b,c", None), Label("2", "", "", None))
+    assert page.items == (Label("1", "a/b,c", "/a/b,c", None), Label("2", "", "", None))
     assert len(page.skipped) == 2
 
 
@@ -268,6 +268,6 @@ def test_a_page_of_too_many_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parsing, "MAX_PARTS", 10)
     record = {"embed_code": "E", "labels": [{"id": "1"}] * 6, "metadata": {"a": "", "b": ""}}
     two = json.dumps({"items": [record] * 2}).encode()
-    assert len(parsing.parse_asset_page(two).assets) == 2
+    assert len(parsing.parse_asset_page(two).items) == 2
     with pytest.raises(ProtocolViolation, match="more than 10 labels and custom fields on a page"):
         parsing.parse_asset_page(json.dumps({"items": [record] * 3}).encode())

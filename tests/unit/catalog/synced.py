@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from backlotfs.api.records import Asset, AssetPage, DeletedAsset, DeletedPage, Label
+from backlotfs.api.records import Asset, DeletedAsset, Label, Page
 from backlotfs.catalog.catalog import Catalog
 from backlotfs.catalog.db.store import CatalogStore
 from backlotfs.catalog.library import AssetFilter, CatalogDelta
@@ -48,7 +48,7 @@ class ListedApi:
         where: str | None = None,
         include: str | None = None,
         start: str | None = None,
-    ) -> Iterator[AssetPage]:
+    ) -> Iterator[Page[Asset]]:
         """Newest first."""
         self.included.add(include)
         assets = sorted(self.assets, key=lambda asset: (-asset.created_at_s, asset.embed_code))
@@ -66,16 +66,14 @@ class ListedApi:
                 raise self.error
             more = at + PAGE < len(assets)
             skipped = self.skipped if at == 0 else ()
-            yield AssetPage(
-                tuple(assets[at : at + PAGE]), skipped, str(at + PAGE) if more else None
-            )
+            yield Page(tuple(assets[at : at + PAGE]), skipped, str(at + PAGE) if more else None)
 
-    def iter_deleted(self, *, deadline: Deadline) -> Iterator[DeletedPage]:
+    def iter_deleted(self, *, deadline: Deadline) -> Iterator[Page[DeletedAsset]]:
         """Newest deletion first."""
         self.calls.append("deleted")
         if self.deleted_error is not None:
             raise self.deleted_error
-        yield DeletedPage(tuple(self.deleted), (), None)
+        yield Page(tuple(self.deleted), (), None)
 
     def labels(self, deadline: Deadline) -> tuple[Label, ...]:
         """Every label."""

@@ -13,7 +13,7 @@ import pytest
 
 from backlotfs.api import listing_limits
 from backlotfs.api.listing_limits import MAX_IDLE_PAGES, EndlessListing, ListingLimits
-from backlotfs.api.records import AssetPage, DeletedPage, Label
+from backlotfs.api.records import Asset, DeletedAsset, Label, Page
 from backlotfs.catalog.db.store import CatalogStore
 from backlotfs.catalog.sync import MAX_NAMED, Synced, Synchronizer
 from backlotfs.concurrency.clock import Deadline
@@ -21,7 +21,7 @@ from backlotfs.namespace.inodes import inode_of
 from tests.unit.api.scripted import Reply, reply, scripted
 from tests.unit.fakes import ManualClock, asset
 
-P = TypeVar("P", AssetPage, DeletedPage)
+P = TypeVar("P", Page[Asset], Page[DeletedAsset])
 LIMITS = ListingLimits(assets=1000, size_bytes=1_000_000)
 
 
@@ -32,15 +32,15 @@ class EndlessApi:
     """
 
     def __init__(self) -> None:
-        self.page: Callable[[int], AssetPage | None] = lambda _n: None
-        self.gone: Callable[[int], DeletedPage | None] = lambda _n: None
+        self.page: Callable[[int], Page[Asset] | None] = lambda _n: None
+        self.gone: Callable[[int], Page[DeletedAsset] | None] = lambda _n: None
         self.asked = 0
 
-    def iter_pages(self, **_options: object) -> Iterator[AssetPage]:
+    def iter_pages(self, **_options: object) -> Iterator[Page[Asset]]:
         """Until the function gives none."""
         return self._numbered(self.page)
 
-    def iter_deleted(self, **_options: object) -> Iterator[DeletedPage]:
+    def iter_deleted(self, **_options: object) -> Iterator[Page[DeletedAsset]]:
         """Likewise."""
         return self._numbered(self.gone)
 
@@ -76,7 +76,7 @@ class Rig:
 
     def listed(self) -> None:
         """One good asset is in the store."""
-        self.api.page = lambda n: AssetPage((asset("GOOD"),), (), None) if n == 0 else None
+        self.api.page = lambda n: Page((asset("GOOD"),), (), None) if n == 0 else None
         self.sync()
 
     def known(self) -> list[str]:
@@ -94,31 +94,31 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
     rig.store.close()
 
 
-def fresh(number: int) -> AssetPage:
+def fresh(number: int) -> Page[Asset]:
     """Ten new assets."""
     codes = [f"E{number}-{n}" for n in range(10)]
-    return AssetPage(tuple(asset(code) for code in codes), (), f"/v2/assets?page_token={number}")
+    return Page(tuple(asset(code) for code in codes), (), f"/v2/assets?page_token={number}")
 
 
-def _sized(number: int, assets: int = 10) -> AssetPage:
+def _sized(number: int, assets: int = 10) -> Page[Asset]:
     page = fresh(number)
-    return AssetPage(page.assets[:assets], (), page.next_page, size_bytes=50_000)
+    return Page(page.items[:assets], (), page.next_page, size_bytes=50_000)
 
 
-def _of_next(page: AssetPage, number: int) -> AssetPage:
-    return AssetPage(page.assets, (), f"/v2/assets?page_token={number}")
+def _of_next(page: Page[Asset], number: int) -> Page[Asset]:
+    return Page(page.items, (), f"/v2/assets?page_token={number}")
 
 
-ENDLESS: dict[str, tuple[Callable[[int], AssetPage], str]] = {
+ENDLESS: dict[str, tuple[Callable[[int], Page[Asset]], str]] = {
     "new assets": (fresh, "more than 1000 records"),
     "large answers": (
         _sized,
         "more than 1000000 bytes",
     ),
     "the same assets": (lambda n: _of_next(_sized(0, 5), n), "nothing new"),
-    "empty pages": (lambda n: AssetPage((), (), f"/v2/assets?page_token={n}"), "nothing new"),
+    "empty pages": (lambda n: Page((), (), f"/v2/assets?page_token={n}"), "nothing new"),
     "bad records": (
-        lambda n: AssetPage((), ("record 1: bad",), f"/v2/assets?page_token={n}", 400),
+        lambda n: Page((), ("record 1: bad",), f"/v2/assets?page_token={n}", 400),
         "nothing new",
     ),
 }
@@ -149,14 +149,14 @@ def test_what_was_staged_before_counts(rig: Rig) -> None:
     assert rig.api.asked < 110
 
 
-def _stop() -> AssetPage:
+def _stop() -> Page[Asset]:
     raise ValueError("stop")
 
 
 def test_deletions_without_an_end(rig: Rig) -> None:
     """The sync fails; what is known stays."""
     rig.api.page = lambda _n: None
-    rig.api.gone = lambda n: DeletedPage((), (), f"/v2/deleted_assets?page_token={n}")
+    rig.api.gone = lambda n: Page((), (), f"/v2/deleted_assets?page_token={n}")
     with pytest.raises(EndlessListing, match="listing of deletions does not end"):
         rig.sync()
     assert rig.known() == ["GOOD"]
@@ -188,7 +188,7 @@ def test_bad_records_are_named_and_then_counted(rig: Rig, caplog: pytest.LogCapt
     """However many there are, a sync writes a bounded number of lines."""
     caplog.set_level(logging.WARNING)
     rig.api.page = lambda n: (
-        AssetPage((asset(f"E{n}-0"),), ("record 1: bad",) * 10, f"/v2/assets?page_token={n}", 390)
+        Page((asset(f"E{n}-0"),), ("record 1: bad",) * 10, f"/v2/assets?page_token={n}", 390)
         if n < 5
         else None
     )
@@ -205,7 +205,7 @@ def test_many_labels_are_not_gathered_in_memory(
     monkeypatch.setattr(listing_limits, "MAX_PARTS_IN_MEMORY", 3)
     labels = tuple(Label(str(n), "x", "/x", None) for n in range(4))
     changed = replace(asset("GOOD"), labels=labels, updated_at_s=9_000_000)
-    rig.api.page = lambda n: AssetPage((changed,), (), None) if n == 0 else None
+    rig.api.page = lambda n: Page((changed,), (), None) if n == 0 else None
     with caplog.at_level(logging.DEBUG):
         assert rig.sync() is Synced.FULL
     assert "more than 3 labels and custom fields" in caplog.text

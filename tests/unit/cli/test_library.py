@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from backlotfs.api.listing_limits import EndlessListing
-from backlotfs.api.records import Asset, AssetPage, Source
+from backlotfs.api.records import Asset, Page, Source
 from backlotfs.api.signed_url import SignedUrl
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.errors import NoSuchEntry, SourceMissing
@@ -36,10 +36,10 @@ class MadeApi:
         self.endless = False
         self.source: Source | None = Source(SignedUrl("http://o/a?Signature=s3cret"), 700)
 
-    def iter_pages(self, *, deadline: Deadline) -> Iterator[AssetPage]:
-        yield AssetPage(tuple(self.assets), (), None)
+    def iter_pages(self, *, deadline: Deadline) -> Iterator[Page[Asset]]:
+        yield Page(tuple(self.assets), (), None)
         for number in range(1000 if self.endless else 0):
-            yield AssetPage(tuple(self.assets), (), f"/v2/assets?page_token={number}")
+            yield Page(tuple(self.assets), (), f"/v2/assets?page_token={number}")
 
     def get_source(self, embed_code: str, *, deadline: Deadline) -> Source:
         if self.source is None:
