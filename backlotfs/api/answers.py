@@ -9,7 +9,7 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from backlotfs.api.bounded_json import MalformedJson
-from backlotfs.api.rate_status import retry_after_s
+from backlotfs.api.rate_limiter import retry_after_s
 from backlotfs.api.server_text import message_of, one_line, plain_words
 from backlotfs.errors import (
     AnswerTimedOut,

@@ -16,8 +16,7 @@ import requests
 
 from backlotfs.api.answers import Answer, RequestExpired, UnreadableAnswer, read_body, refusal
 from backlotfs.api.credentials import Credentials
-from backlotfs.api.rate_limiter import ApiRateLimiter, Purpose
-from backlotfs.api.rate_status import http_date_s, read_rate
+from backlotfs.api.rate_limiter import ApiRateLimiter, Purpose, http_date_s, read_rate
 from backlotfs.api.signing import round_expires, signed_query
 from backlotfs.api.transport import (
     DEFAULT_LIMITS,

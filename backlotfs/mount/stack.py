@@ -16,7 +16,7 @@ from backlotfs.api.listing_limits import ListingLimits
 from backlotfs.api.rate_limiter import ApiRateLimiter
 from backlotfs.cache.disk.tier import DiskTier
 from backlotfs.cache.memory import MemoryUse
-from backlotfs.catalog.caption_backfill import CaptionBackfill
+from backlotfs.catalog.captions import CaptionBackfill
 from backlotfs.catalog.catalog import Catalog
 from backlotfs.catalog.db.schema import LibraryIdentity
 from backlotfs.catalog.db.store import CatalogStore

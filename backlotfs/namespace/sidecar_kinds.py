@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import ClassVar, NamedTuple, Protocol
 
 from backlotfs.api.records import Asset
-from backlotfs.catalog.caption_kind import KINDS
+from backlotfs.catalog.captions import KINDS
 from backlotfs.catalog.db.captions import Caption
 from backlotfs.catalog.db.rows import AssetRow
 from backlotfs.catalog.versions import ProbedSource

@@ -29,7 +29,7 @@ import logging
 import random
 from typing import Protocol
 
-from backlotfs.api.rate_status import http_date_s, retry_after_header_s
+from backlotfs.api.rate_limiter import http_date_s, retry_after_header_s
 from backlotfs.api.signed_url import SignedUrl
 from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.clock import Clock, Deadline

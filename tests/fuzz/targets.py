@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from backlotfs.api import bounded_json, parsing
 from backlotfs.api.answers import Answer, read_body, refusal
 from backlotfs.api.paging import cursor_params
-from backlotfs.api.rate_status import http_date_s, read_rate, retry_after_s
+from backlotfs.api.rate_limiter import http_date_s, read_rate, retry_after_s
 from backlotfs.api.records import Asset, DeletedAsset, Label, Page
 from backlotfs.byterange import ByteRange
 from backlotfs.config.time_limits import parse_duration_s

@@ -11,8 +11,7 @@ from typing import NamedTuple
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backlotfs.api.rate_limiter import Priority, QuotaWindow
-from backlotfs.api.rate_status import RateStatus
+from backlotfs.api.rate_limiter import Priority, QuotaWindow, RateStatus
 from tests.unit.rate_limiter.model_server import ModelServer, Verdict
 from tests.unit.rate_limiter.virtual_account import VirtualTime
 

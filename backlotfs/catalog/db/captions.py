@@ -24,7 +24,7 @@ _FOUND = (
 class Caption(NamedTuple):
     """A caption document, without its bytes.
 
-    :ivar kind: one of `caption_kind.KINDS`.
+    :ivar kind: one of `captions.KINDS`.
     :ivar size: bytes, as they came.
     :ivar mtime_s: the record's ``updated_at`` when it was asked for, or its ``created_at``.
     """

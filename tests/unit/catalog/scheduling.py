@@ -7,8 +7,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from backlotfs.api.rate_limiter import ApiRateLimiter, Priority, Turn
-from backlotfs.api.rate_status import RateStatus
+from backlotfs.api.rate_limiter import ApiRateLimiter, Priority, RateStatus, Turn
 from backlotfs.catalog.db.rows import AssetRow
 from backlotfs.catalog.probe_scheduler import PROBE_THREADS, ProbeScheduler
 from backlotfs.catalog.versions import SourceVersionCache

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from backlotfs.catalog.caption_backfill import CaptionBackfill
+from backlotfs.catalog.captions import CaptionBackfill
 from backlotfs.catalog.db.rows import AssetRow
 from backlotfs.catalog.library import AssetFilter
 from backlotfs.concurrency.clock import Deadline

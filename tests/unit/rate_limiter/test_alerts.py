@@ -7,8 +7,13 @@ import threading
 
 import pytest
 
-from backlotfs.api.rate_limiter import ApiRateLimiter, Priority, QuotaAlerts, QuotaStatus
-from backlotfs.api.rate_status import RateStatus
+from backlotfs.api.rate_limiter import (
+    ApiRateLimiter,
+    Priority,
+    QuotaAlerts,
+    QuotaStatus,
+    RateStatus,
+)
 from tests.unit.fakes import ManualClock
 from tests.unit.rate_limiter.virtual_account import VirtualTime
 

@@ -8,8 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from backlotfs.api.rate_limiter import ApiRateLimiter, Priority
-from backlotfs.api.rate_status import RateStatus
+from backlotfs.api.rate_limiter import ApiRateLimiter, Priority, RateStatus
 from backlotfs.concurrency.clock import Deadline, SystemClock
 from backlotfs.errors import Interrupted, RateLimited
 from tests.support.deadlines import wait_until

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from backlotfs.api.rate_limiter import Priority, QuotaWindow
-from backlotfs.api.rate_status import RateStatus
+from backlotfs.api.rate_limiter import Priority, QuotaWindow, RateStatus
 
 LISTED = Priority.LISTED
 

@@ -10,8 +10,7 @@ import itertools
 import threading
 from collections.abc import Callable
 
-from backlotfs.api.rate_limiter import ApiRateLimiter, Priority
-from backlotfs.api.rate_status import RateStatus
+from backlotfs.api.rate_limiter import ApiRateLimiter, Priority, RateStatus
 from tests.unit.rate_limiter.model_server import ModelServer, Verdict
 
 

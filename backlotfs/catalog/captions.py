@@ -1,21 +1,25 @@
-"""Asks the API for captions (``--captions``): one call for each asset, and for each touch of it.
+"""Captions (``--captions``): their kinds, which assets have some, and asking the API for them.
 
-The listing does not say who has any, so every presented asset is asked, newest first, by one thread
-that waits while sizes are looked for; the rate limiter lets all other calls go first. What
-was found, or that there was nothing, stays in the catalog; an answer that is no captions is asked
-for again by the next mount only. Of several mounts of one library one asks (a lease in the store),
-and the others look once a minute what it has found.
+Theory of operation. The listing does not say which assets have captions, so `CaptionBackfill` asks
+the API for every presented asset, newest first, one call for each asset and for each time that its
+record was touched. One thread does so; it waits while sizes are probed, and the rate limiter lets
+all other calls go first. The answer, also "none", is stored in the catalog; an answer that is not a
+caption document is asked for again only by the next mount. Of several mounts of one library one
+asks (a lease in the catalog); the others look once a minute what it has found. `CaptionIndex` holds
+in memory what was found, so that no directory listing waits for it.
 """
 
 from __future__ import annotations
 
+import codecs
+import contextlib
+import json
 import logging
+import re
 import threading
 from typing import Protocol
 
-from backlotfs.catalog.caption_index import CaptionIndex
-from backlotfs.catalog.caption_kind import is_nothing, kind_of
-from backlotfs.catalog.db.captions import PendingCaption
+from backlotfs.catalog.db.captions import Caption, PendingCaption, StoredCaptions
 from backlotfs.catalog.db.leases import new_owner
 from backlotfs.catalog.db.rows import AssetRow, StoreClosed, StoreUnavailable
 from backlotfs.catalog.db.store import CatalogStore
@@ -33,6 +37,104 @@ from backlotfs.errors import (
 from backlotfs.log import events
 
 log = logging.getLogger(__name__)
+
+#: Every kind there is, which is what the file's name ends in, with its MIME type.
+KINDS = {
+    "dfxp": "application/ttml+xml",
+    "vtt": "text/vtt",
+    "srt": "application/x-subrip",
+    "scc": "text/x-scc",
+}
+#: Nothing that tells the kind stands later in a document.
+_HEAD_BYTES = 8192
+
+_WEBVTT = re.compile(r"WEBVTT(?=[ \t\r\n]|$)")
+_SCC = re.compile(r"Scenarist_SCC V\d")
+_SRT = re.compile(r"\d{1,9}[ \t]*\r?\n\d{1,3}:\d\d:\d\d[,.]\d{1,3}[ \t]*-->")
+#: What may stand in front of the first element of XML, one at a time.
+_PROLOGUE = re.compile(r"\s+|<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^\[>]*>", re.DOTALL)
+_TIMED_TEXT = re.compile(r"<(?:[\w.-]{1,40}:)?tt(?=[\s/>])")
+
+
+def is_nothing(body: bytes) -> bool:
+    """Whether an answer says that there are no captions: empty, or JSON with nothing in it."""
+    if not body.strip():
+        return True
+    try:
+        said = json.loads(body) if len(body) < _HEAD_BYTES else True
+    except (ValueError, RecursionError):
+        return False
+    return not (any(said.values()) if isinstance(said, dict) else said)
+
+
+def kind_of(body: bytes) -> str | None:
+    """One of `KINDS`; None for what is none of them, as a page of HTML that a proxy sent."""
+    text = _head(body)
+    if _WEBVTT.match(text):
+        return "vtt"
+    text = text.lstrip()
+    if _SCC.match(text):
+        return "scc"
+    if _SRT.match(text):
+        return "srt"
+    at = 0
+    while found := _PROLOGUE.match(text, at):
+        at = found.end()
+    return "dfxp" if _TIMED_TEXT.match(text, at) else None
+
+
+def _head(body: bytes) -> str:
+    """The beginning as text, without the mark of byte order that it may have."""
+    head = body[:_HEAD_BYTES]
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return head.decode("utf-16", "replace")
+    return head.decode("utf-8-sig", "replace")
+
+
+class CaptionIndex:
+    """Any thread may call it. Only assets that have captions take memory."""
+
+    def __init__(self, stored: StoredCaptions) -> None:
+        """What the catalog holds is known at once, as far as it can be read."""
+        self._stored = stored
+        self._known: dict[str, Caption] = {}
+        with contextlib.suppress(BacklotError):
+            self.reload()
+
+    def known(self, embed_code: str) -> Caption | None:
+        """What was found; None for "none" and for "not asked yet"."""
+        return self._known.get(embed_code)
+
+    def total_bytes(self) -> int:
+        """Of all documents, as they came; the catalog holds them compressed."""
+        return sum(caption.size for caption in list(self._known.values()))
+
+    def document(self, embed_code: str) -> bytes | None:
+        """The bytes, from the catalog; None when there are none any more.
+
+        :raises BacklotError: the store's.
+        """
+        found = self._stored.document(embed_code)
+        if found is None:
+            self._known.pop(embed_code, None)
+            return None
+        caption, body = found
+        self._known[embed_code] = caption  # another mount may have found a newer one
+        return body
+
+    def reload(self) -> None:
+        """Look at the catalog: another mount may have asked. :raises BacklotError: the store's."""
+        self._known = self._stored.all()
+
+    def record(self, asked: PendingCaption, kind: str | None, body: bytes) -> None:
+        """Keep what an asset was found to have. :raises BacklotError: the store's."""
+        self._stored.save(asked, kind, body)
+        if kind is None:
+            self._known.pop(asked.embed_code, None)
+        else:
+            time_s = asked.updated_at_s or asked.created_at_s
+            self._known[asked.embed_code] = Caption(kind, len(body), time_s)
+
 
 #: One question ends after this long; a wait for a credit does not count.
 ASK_DEADLINE_S = 60.0

@@ -7,7 +7,7 @@ from email.utils import formatdate
 import pytest
 from requests.structures import CaseInsensitiveDict
 
-from backlotfs.api.rate_status import RateStatus, read_rate, retry_after_s
+from backlotfs.api.rate_limiter import RateStatus, read_rate, retry_after_s
 
 NOW_S = 1_893_456_000.0
 MONOTONIC_S = 1000.0

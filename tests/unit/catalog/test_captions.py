@@ -1,4 +1,4 @@
-"""The search for captions: who is asked, when, and what becomes of each answer."""
+"""Captions: which assets are asked for them, when, and what becomes of each answer."""
 
 from __future__ import annotations
 
@@ -8,10 +8,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from backlotfs.api.records import DeletedAsset
-from backlotfs.catalog import caption_backfill
-from backlotfs.catalog.caption_backfill import LEASE_S, MOST_FAILURES, REFUSED_S, REST_S
+from backlotfs.catalog import captions
+from backlotfs.catalog.captions import (
+    KINDS,
+    LEASE_S,
+    MOST_FAILURES,
+    REFUSED_S,
+    REST_S,
+    is_nothing,
+    kind_of,
+)
 from backlotfs.errors import (
     BacklotError,
     CredentialsRefused,
@@ -23,6 +33,8 @@ from backlotfs.errors import (
 from tests.unit.catalog.searching import Searching
 from tests.unit.catalog_db.stores import made, missing
 
+TT = b'<tt xmlns="http://www.w3.org/ns/ttml"><body/></tt>'
+SRT = b"1\n00:00:01,000 --> 00:00:02,000\nHello\n"
 VTT = b"WEBVTT\n\n00:01.000 --> 00:02.000\nHello\n"
 
 
@@ -54,7 +66,7 @@ def test_all_together_are_bounded(
     search: Searching, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A server with a large document for each asset does not fill the disk; what is kept stays."""
-    monkeypatch.setattr(caption_backfill, "MOST_TOTAL_BYTES", 2 * len(VTT))
+    monkeypatch.setattr(captions, "MOST_TOTAL_BYTES", 2 * len(VTT))
     search.answers.update(dict.fromkeys("ABC", VTT))
     search.backfill.start()
     kept = [code for code in "ABC" if search.book.known(code)]
@@ -258,3 +270,57 @@ def test_without_a_place_for_them(tmp_path: Path, caplog: pytest.LogCaptureFixtu
         search.backfill.start()
         assert search.asked == []
         assert "no place for captions" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (TT, "dfxp"),
+        (b'<?xml version="1.0" encoding="UTF-8"?>\n<!-- made -->\n' + TT, "dfxp"),
+        (b"<!DOCTYPE tt SYSTEM 'x'>" + TT, "dfxp"),
+        (b"\xef\xbb\xbf\r\n<tt:tt\n>", "dfxp"),
+        ("\ufeff<?xml version='1.0'?><tt/>".encode("utf-16-le"), "dfxp"),
+        ("\ufeff<tt></tt>".encode("utf-16-be"), "dfxp"),
+        (b"WEBVTT", "vtt"),
+        (b"\xef\xbb\xbfWEBVTT - title\n\n00:01.000 --> 00:02.000\n", "vtt"),
+        (SRT, "srt"),
+        (b"\xef\xbb\xbf\r\n" + SRT.replace(b"\n", b"\r\n"), "srt"),
+        (b"Scenarist_SCC V1.0\n\n00:00:00:22\t9425 9425\n", "scc"),
+        (b"<html><body>Please log in</body></html>", None),
+        (b"<!DOCTYPE html><html>", None),
+        (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', None),
+        (b"<ttx/>", None),
+        (b"<tt", None),
+        (b"WEBVTTX", None),
+        (b'{"url": "https://host/captions.vtt"}', None),
+        (b"1\nhello\n", None),
+        (b"", None),
+        (b"\xff\xfe", None),
+        (b"\x89PNG\r\n\x1a\n", None),
+        (b"<!--" * 4000 + b"<tt/>", None),
+    ],
+)
+def test_kinds(body: bytes, kind: str | None) -> None:
+    """What is no captions is no kind: nothing is called captions on hearsay."""
+    assert kind_of(body) == kind
+
+
+@given(st.binary(max_size=300) | st.text("<!->?tWEBV \n1:,", max_size=300).map(str.encode))
+def test_any_bytes(body: bytes) -> None:
+    """Whatever a server sends, it is told at once, and only by what is in it."""
+    assert kind_of(body) in {None, *KINDS}
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}\n", b" null ", b'""', b'{"items": []}', b"\r\n"])
+def test_nothing(body: bytes) -> None:
+    """The ways to say "none"."""
+    assert is_nothing(body)
+    assert kind_of(body) is None
+
+
+@pytest.mark.parametrize(
+    "body", [TT, SRT, b"[1]", b'{"url": "x"}', b"{" * 5000, b"nothing", b"\xff\xfe"]
+)
+def test_something(body: bytes) -> None:
+    """All else is an answer to look at."""
+    assert not is_nothing(body)
