@@ -12,7 +12,7 @@ from backlotfs.api.listing_limits import EndlessListing
 from backlotfs.api.records import Asset
 from backlotfs.catalog.db.rows import AssetRow, StoreClosed, StoreUnavailable
 from backlotfs.catalog.db.store import CatalogStore
-from backlotfs.catalog.library import AssetFilter, CatalogDelta, Library, classify
+from backlotfs.catalog.library import AssetFilter, CatalogDelta, Library, Presented, classify
 from backlotfs.catalog.sync import Synced, Synchronizer
 from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.concurrency.workers import Workers
@@ -42,7 +42,10 @@ Names = Callable[[CatalogStore], None]
 
 
 class Catalog:
-    """Any thread may call it; `library` never waits."""
+    """The listing, published and kept fresh. Any thread may call it; `library` never waits.
+
+    :ivar presented: the version of the listing that programs see now.
+    """
 
     def __init__(
         self,
@@ -55,12 +58,15 @@ class Catalog:
         give_names: Names,
         ttl_s: float,
         admit: AssetFilter,
+        presented: Presented | None = None,
     ) -> None:
         """Put it together.
 
         :param name_mode: which of the stored names are presented.
         :param ttl_s: a listing older than this is refreshed when somebody uses the mount.
+        :param presented: where each new version of the listing is put; None: a place of its own.
         """
+        self.presented = presented or Presented()
         self._store = store
         self._synchronizer = synchronizer
         self._workers = workers
@@ -78,7 +84,6 @@ class Catalog:
         self._idle.set()
         self._again: bool | None = None
         self._publishing = threading.Lock()
-        self._library = Library(0, MappingProxyType({}), (), MappingProxyType({}))
         self._generation = -1
         self._looked_at = clock.monotonic()
         self._due_after_s = ttl_s
@@ -87,7 +92,7 @@ class Catalog:
     @property
     def library(self) -> Library:
         """The last good listing."""
-        return self._library
+        return self.presented.library
 
     @property
     def last_error(self) -> BacklotError | None:
@@ -112,7 +117,7 @@ class Catalog:
 
     def row(self, embed_code: str) -> AssetRow | None:
         """A presented asset."""
-        return self._library.rows.get(embed_code)
+        return self.presented.row(embed_code)
 
     def record(self, embed_code: str) -> Asset | None:
         """All that the API says of an asset, from the store."""
@@ -218,12 +223,12 @@ class Catalog:
                 return
             self._give_names(self._store)
             generation = self._store.generation()
-            before = self._library
+            before = self.presented.library
             rows, change = self._rows(before.rows)
             for herald in self._heralds:
                 herald(change)
             self._generation = generation
-            self._library = Library(
+            self.presented.library = Library(
                 before.version + 1,
                 MappingProxyType(rows),
                 self._store.labels(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 from backlotfs.api.records import Label
@@ -27,6 +28,30 @@ class Library:
     rows: Mapping[str, AssetRow]
     labels: Sequence[Label]
     members: Mapping[str, Sequence[str]]
+
+
+class Presented:
+    """The version of the listing that programs see now: one reference, which the catalog swaps.
+
+    Any thread may call it; it never waits.
+
+    :ivar library: the last good listing; empty before the first.
+    """
+
+    def __init__(self) -> None:
+        self.library = Library(0, MappingProxyType({}), (), MappingProxyType({}))
+
+    def row(self, embed_code: str) -> AssetRow | None:
+        """The row of a presented asset; None: it is not presented."""
+        return self.library.rows.get(embed_code)
+
+    def updated_at_s(self, embed_code: str) -> float | None:
+        """When the record was last changed, seconds since the epoch by the server's clock.
+
+        None: the asset is not presented.
+        """
+        row = self.row(embed_code)
+        return None if row is None else row.updated_at_s
 
 
 @dataclass(frozen=True, slots=True)

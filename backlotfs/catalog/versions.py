@@ -11,6 +11,7 @@ import math
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from backlotfs.catalog.db.rows import AssetRow, SourceRecord
 from backlotfs.concurrency.clock import Clock
@@ -63,33 +64,41 @@ class _Failure:
     until: float  # monotonic
 
 
+class VersionListener(Protocol):
+    """A part that keeps something of source versions."""
+
+    def superseding(self, embed_code: str, current: SourceVersion) -> None:
+        """``current`` is about to be shown. Called under the cache's lock: it must not wait."""
+
+    def changed(self, embed_code: str, current: SourceVersion | None) -> None:
+        """A known source is ``current`` now; None: not what it was, and not yet seen."""
+
+    def outdated(self, version: SourceVersion) -> None:
+        """A transfer asked for ``version`` and met another one."""
+
+
 class SourceVersionCache:
-    """Identities by embed code. Any thread may call it; listeners run on the calling thread."""
+    """Source versions by embed code. Any thread may call it; listeners run on its thread."""
 
     def __init__(
         self,
         clock: Clock,
         row_of: Callable[[str], AssetRow | None],
         save: Callable[[list[SourceRecord]], None],
-        changed: Callable[[str, SourceVersion | None], None],
         *,
         settle_s: float,
-        superseding: Callable[[str, SourceVersion], None] = lambda _code, _current: None,
     ) -> None:
         """Start with what the rows say.
 
         :param row_of: the row of an embed code in the present library.
-        :param save: writes a batch to the store; called from a thread of the book's.
-        :param changed: told when a known source turns out to be another version (None: unseen).
+        :param save: writes a batch to the store; called from a thread of the cache's own.
         :param settle_s: how long the kernel may believe attributes it was given before.
-        :param superseding: told, under our lock, of a newer version before anybody is shown it.
         """
         self._clock = clock
         self._row_of = row_of
         self._save = save
-        self._changed = changed
         self._settle_s = settle_s
-        self._superseding = superseding
+        self._listeners: list[VersionListener] = []
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
         self._learned: dict[str, ProbedSource] = {}
@@ -100,6 +109,10 @@ class SourceVersionCache:
         self._closed = False
         self._writing: threading.Thread | None = None
         self._wake = threading.Event()
+
+    def subscribe(self, listener: VersionListener) -> None:
+        """Have ``listener`` told from now on. Call before the first probe."""
+        self._listeners.append(listener)
 
     def known(self, embed_code: str) -> ProbedSource | None:
         """What is known, verified or not."""
@@ -204,6 +217,8 @@ class SourceVersionCache:
 
     def on_mismatch(self, identity: SourceVersion) -> None:
         """The source host has another version than this one: a transfer found out."""
+        for listener in self._listeners:  # first: a program may close before the rest is known
+            listener.outdated(identity)
         known = self.known(identity.embed_code)
         if known is not None and known.version.validator == identity.validator:
             self.invalidate(identity.embed_code)
@@ -281,6 +296,15 @@ class SourceVersionCache:
         except BacklotError as error:
             events.SOURCES_LOST.log(log, reason=error)
         self._wake.set()
+
+    def _superseding(self, embed_code: str, current: SourceVersion) -> None:
+        """Call with the lock held."""
+        for listener in self._listeners:
+            listener.superseding(embed_code, current)
+
+    def _changed(self, embed_code: str, current: SourceVersion | None) -> None:
+        for listener in self._listeners:
+            listener.changed(embed_code, current)
 
     def _learn(self, embed_code: str, known: ProbedSource) -> None:
         """Call with the lock held."""

@@ -144,10 +144,6 @@ def build_reader(
     limit = BandwidthLimit(settings.bandwidth_bytes_s) if settings.bandwidth_bytes_s else None
     fetcher = RangeReader(signed_get, clock, limit=limit, rate=observed.fetch_rate)
 
-    def changed(identity: SourceVersion) -> None:
-        handles.mark_replaced(identity)
-        book.on_mismatch(identity)
-
     def current(embed_code: str) -> SourceVersion | None:
         known = book.known(embed_code)
         return known.version if known is not None and known.verified else None
@@ -171,7 +167,7 @@ def build_reader(
         clock,
         # Half for what is in flight or not yet read, the rest for what is kept.
         prefetch_budget_bytes=pool.budget_bytes // 2,
-        changed=changed,
+        changed=book.on_mismatch,
         # With a bandwidth limit every pause would look like a stalled host.
         hedges=None if settings.bandwidth_bytes_s else lines,
         queued=queued,

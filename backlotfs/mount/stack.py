@@ -20,7 +20,7 @@ from backlotfs.catalog.captions import CaptionBackfill
 from backlotfs.catalog.catalog import Catalog
 from backlotfs.catalog.db.schema import LibraryIdentity
 from backlotfs.catalog.db.store import CatalogStore
-from backlotfs.catalog.library import SOURCE_TYPES, AssetFilter, CatalogDelta
+from backlotfs.catalog.library import SOURCE_TYPES, AssetFilter, Presented
 from backlotfs.catalog.probe_scheduler import (
     PROBE_THREADS,
     ProbeScheduler,
@@ -44,7 +44,14 @@ from backlotfs.http.pool import ConnectionPool
 from backlotfs.http.sessions import open_session
 from backlotfs.http.tls import client_context
 from backlotfs.log import events
-from backlotfs.mount.read_path import TRANSFER_THREADS, URL_WAITERS, Metrics, build_reader
+from backlotfs.mount.read_path import (
+    TRANSFER_THREADS,
+    URL_WAITERS,
+    Metrics,
+    ReadPath,
+    build_reader,
+)
+from backlotfs.mount.replacement import Replacement
 from backlotfs.namespace.given_names import give_names
 from backlotfs.namespace.inodes import inode_of
 from backlotfs.namespace.name_modes import NameMode
@@ -59,7 +66,6 @@ from backlotfs.source.probe import SourceProbe
 from backlotfs.source.saved_urls import SavedUrls, delete_saved_urls
 from backlotfs.source.signed_get import Resolver, SignedGet
 from backlotfs.source.url_resolver import CurrentUrls, UrlResolver
-from backlotfs.source.version import SourceVersion
 from backlotfs.thumbnails.shared import SharedPictures
 
 log = logging.getLogger(__name__)
@@ -172,6 +178,127 @@ def open_saved_urls(settings: MountSettings, clock: Clock) -> SavedUrls | None:
     return SavedUrls(path, clock) if settings.keeps_urls else None
 
 
+@dataclass(frozen=True, slots=True)
+class _Transport:
+    """What every GET of a source goes through.
+
+    :ivar gets: counts them, and measures each host.
+    """
+
+    connections: ConnectionPool
+    policy: SourcePolicy
+    clock: Clock
+    gets: GetCounts
+    hosts: HostRegistry
+
+    @classmethod
+    def of(cls, account: Account, clock: Clock) -> _Transport:
+        policy = SourcePolicy.of(account.api_url, account.allow_source_hosts)
+        dialer = Dialer(policy, client_context(account.ca_bundle))
+        pool = ConnectionPool(dialer, user_agent=USER_AGENT, breakers=Breakers(clock))
+        hosts = HostRegistry(clock)
+        return cls(pool, policy, clock, GetCounts(hosts), hosts)
+
+    def signed_get(self, urls: Resolver, shares: HostShares | None = None) -> SignedGet:
+        """GETs of presigned URLs; ``shares`` bounds how many of them one host has at a time."""
+        return SignedGet(
+            urls,
+            self.connections,
+            self.clock,
+            RetryPolicy(),
+            policy=self.policy,
+            meter=self.gets,
+            shares=shares,
+        )
+
+
+def _open_catalog(
+    settings: MountSettings,
+    api: ApiClient,
+    store: CatalogStore,
+    resolver: UrlResolver,
+    presented: Presented,
+    clock: Clock,
+    progress: Callable[[int], None],
+) -> Catalog:
+    mode = NameMode(settings.names)
+    synchronizer = Synchronizer(
+        api,
+        store,
+        clock,
+        with_labels="labels" in settings.layouts,
+        limits=ListingLimits(settings.max_assets, settings.max_listing_bytes),
+        progress=progress,
+        on_source=resolver.put_if_absent,
+    )
+    return Catalog(
+        store,
+        synchronizer,
+        Workers(1, "catalog"),
+        clock,
+        name_mode=mode,
+        give_names=lambda store: give_names(store, mode),
+        ttl_s=settings.metadata_ttl_s,
+        admit=_asset_filter(settings),
+        presented=presented,
+    )
+
+
+def _asset_filter(settings: MountSettings) -> AssetFilter:
+    return AssetFilter(settings.types or SOURCE_TYPES, settings.statuses)
+
+
+def _open_probes(
+    settings: MountSettings,
+    transport: _Transport,
+    resolver: UrlResolver,
+    limiter: ApiRateLimiter,
+    versions: SourceVersionCache,
+    store: CatalogStore,
+) -> ProbeScheduler:
+    get = transport.signed_get(CurrentUrls(resolver), HostShares())
+    probes = ProbeScheduler(
+        resolver,
+        SourceProbe(get, resolver.reported_size).probe,
+        versions,
+        StoredBackfill(store, _asset_filter(settings).types),
+        limiter,
+        Workers(PROBE_THREADS, "probe"),
+        transport.clock,
+    )
+    # At least as long as an application waits: the result serves the next one that asks.
+    probes.deadline_s = max(
+        settings.account.limits.probe_s,
+        settings.stat_timeout_s or 0.0,
+        settings.read_timeout_s or 0.0,
+    )
+    return probes
+
+
+def _open_namespace(
+    settings: MountSettings,
+    catalog: Catalog,
+    versions: SourceVersionCache,
+    probes: ProbeScheduler,
+    path: ReadPath,
+    rules: UnsizedRules | None,
+) -> Namespace:
+    thumbnails = settings.shared_thumbnails is not None
+    beside = settings.sidecars or settings.captions
+    return namespace_class(sidecars=beside, thumbnails=thumbnails)(
+        catalog,
+        versions,
+        probes,
+        layouts=settings.layouts,
+        names=NameMode(settings.names),
+        umask=settings.umask,
+        include_unavailable=settings.include_unavailable,
+        rules=rules,
+        local=path.local,
+        failed=path.observed.failures.note,
+    )
+
+
 def build_stack(
     settings: MountSettings,
     clock: Clock,
@@ -202,158 +329,70 @@ def build_stack(
         clock=clock,
         inode_of=inode_of,
     )
-    policy = SourcePolicy.of(account.api_url, account.allow_source_hosts)
-    dialer = Dialer(policy, client_context(account.ca_bundle))
-    connections = ConnectionPool(dialer, user_agent=USER_AGENT, breakers=Breakers(clock))
-    retry = RetryPolicy()
-
-    def cdn_must_know_s(embed_code: str) -> float | None:
-        row = catalog.row(embed_code) if account.cdn_url is not None else None
-        return None if row is None else row.updated_at_s
-
+    transport = _Transport.of(account, clock)
+    presented = Presented()
     saved_urls = open_saved_urls(settings, clock)
-    resolver = UrlResolver(api, limiter, clock, updated_at_s=cdn_must_know_s, saved=saved_urls)
-    lines = HostRegistry(clock)
-    gets = GetCounts(lines)
-
-    def signed_get(urls: Resolver, shares: HostShares | None = None) -> SignedGet:
-        return SignedGet(urls, connections, clock, retry, policy=policy, meter=gets, shares=shares)
-
-    probe_shares = HostShares()
-
-    handles = HandleTable()
-    probers = Workers(PROBE_THREADS, "probe")
-    mode = NameMode(settings.names)
-
-    def source_changed(embed_code: str, current: SourceVersion | None) -> None:
-        if current is not None:
-            events.SOURCE_REPLACED.log(log, embed_code=embed_code, size=current.size)
-        # The old version's URL may go on serving the old version: it must not be used again.
-        if current is None or not resolver.has_fresh(embed_code):
-            resolver.forget(embed_code)
-        reader.source_changed(embed_code, current)
-        keeper.source_changed(embed_code)
-        invalidate(namespace.names_in_root([embed_code]))
-
-    def updated_at_s(embed_code: str) -> float | None:
-        row = catalog.row(embed_code)
-        return None if row is None else row.updated_at_s
-
-    def published(change: CatalogDelta) -> None:
-        resolver.check_saved(updated_at_s)
-        book.published(change.probed)
-        for row in change.removed:
-            book.forget(row.embed_code)
-        # Whatever a probe said shortly before: the record was touched, so it is asked again.
-        touched = [row.embed_code for row in change.updated]
-        for code in touched:
-            resolver.invalidate_on_change(code)
-            book.invalidate(code)  # last: whoever sees the doubt probes with a new URL
-        for row in change.new:
-            if row.size >= 0 and not row.verified:  # touched while it was not presented
-                resolver.invalidate_on_change(row.embed_code)
-        probes.enqueue_stale(code for code in touched if book.known(code) is not None)
-        invalidate(change.stale_names)
-        invalidate(row.name for row in change.new + change.updated)
-        if change.new:
-            probes.start_backfill()
-        for row in change.removed:  # not those that are only not presented any more
-            if keeper.pins.of(row.embed_code) and catalog.record(row.embed_code) is None:
-                keeper.deleted(row.embed_code)
-
-    synchronizer = Synchronizer(
+    resolver = UrlResolver(
         api,
-        store,
-        clock,
-        with_labels="labels" in settings.layouts,
-        limits=ListingLimits(settings.max_assets, settings.max_listing_bytes),
-        progress=progress,
-        on_source=resolver.put_if_absent,
-    )
-    admit = AssetFilter(settings.types or SOURCE_TYPES, settings.statuses)
-    catalog = Catalog(
-        store,
-        synchronizer,
-        Workers(1, "catalog"),
-        clock,
-        name_mode=mode,
-        give_names=lambda store: give_names(store, mode),
-        ttl_s=settings.metadata_ttl_s,
-        admit=admit,
-    )
-    book = SourceVersionCache(
-        clock,
-        catalog.row,
-        store.save_sources,
-        source_changed,
-        settle_s=settle_s,
-        superseding=handles.mark_changed,
-    )
-    probes = ProbeScheduler(
-        resolver,
-        SourceProbe(signed_get(CurrentUrls(resolver), probe_shares), resolver.reported_size).probe,
-        book,
-        StoredBackfill(store, admit.types),
         limiter,
-        probers,
         clock,
+        updated_at_s=presented.updated_at_s if account.cdn_url is not None else lambda _code: None,
+        saved=saved_urls,
     )
-    # Not less than what somebody waits for: a probe that goes on is of use to the next who asks.
-    probes.deadline_s = max(
-        account.limits.probe_s, settings.stat_timeout_s or 0.0, settings.read_timeout_s or 0.0
-    )
+    catalog = _open_catalog(settings, api, store, resolver, presented, clock, progress)
+    versions = SourceVersionCache(clock, presented.row, store.save_sources, settle_s=settle_s)
+    probes = _open_probes(settings, transport, resolver, limiter, versions, store)
     captions = None
     if settings.captions:
         captions = CaptionBackfill(
-            api, store, catalog, probes, admit, clock, ask_s=account.limits.captions_s
+            api,
+            store,
+            catalog,
+            probes,
+            _asset_filter(settings),
+            clock,
+            ask_s=account.limits.captions_s,
         )
         catalog.subscribe(captions.published)
-    previews = PreviewImages(connections, clock, policy)
-    thumbnails = settings.shared_thumbnails is not None
-    beside = settings.sidecars or settings.captions
-    namespace = namespace_class(sidecars=beside, thumbnails=thumbnails)(
-        catalog,
-        book,
-        probes,
-        layouts=settings.layouts,
-        names=mode,
-        umask=settings.umask,
-        include_unavailable=settings.include_unavailable,
-        rules=rules,
-        local=lambda code: path.local(code),
-        failed=lambda code, name, error: path.observed.failures.note(code, name, error),
+    handles = HandleTable()
+    path = build_reader(
+        settings,
+        handles,
+        transport.signed_get(resolver),
+        versions,
+        transport.hosts,
+        disk,
+        clock,
+        probes.is_queued,
     )
+    namespace = _open_namespace(settings, catalog, versions, probes, path, rules)
     if isinstance(namespace, NamespaceWithSidecars):
         namespace.choose(json=settings.sidecars, captions=captions.book if captions else None)
+    previews = PreviewImages(transport.connections, clock, transport.policy)
     if isinstance(namespace, NamespaceWithThumbnails):
         pictures = SharedPictures(previews.fetch, clock, software=f"backlotfs {__version__}")
         namespace.show(pictures, listed=settings.shared_thumbnails == "listed")
-    catalog.subscribe(published)
-    catalog.subscribe(lambda change: book.apply_external(change.replaced), beforehand=True)
-    path = build_reader(
-        settings, handles, signed_get(resolver), book, lines, disk, clock, probes.is_queued
-    )
-    reader, keeper = path.reader, path.keeper
+    Replacement(versions, resolver, handles, path.keeper, probes, catalog, invalidate).connect()
     return Stack(
-        api,
-        limiter,
-        store,
-        resolver,
-        book,
-        probes,
-        catalog,
-        namespace,
-        reader,
-        session,
-        connections,
-        lines,
-        disk,
-        path.observed,
-        gets,
-        path.warmer,
-        previews,
-        path.memory_use,
-        keeper,
-        captions,
-        saved_urls,
+        api=api,
+        limiter=limiter,
+        store=store,
+        resolver=resolver,
+        book=versions,
+        probes=probes,
+        catalog=catalog,
+        namespace=namespace,
+        reader=path.reader,
+        session=session,
+        connections=transport.connections,
+        lines=transport.hosts,
+        disk=disk,
+        observed=path.observed,
+        gets=transport.gets,
+        warmer=path.warmer,
+        previews=previews,
+        memory_use=path.memory_use,
+        keeper=path.keeper,
+        captions=captions,
+        saved_urls=saved_urls,
     )

@@ -349,13 +349,6 @@ class Namespace:
         """The folders as they are now; see `places`."""
         return self._current().layout.root
 
-    def names_in_root(self, embed_codes: Iterable[str]) -> list[str]:
-        """The names that these assets have in the root, where they have one."""
-        rows = self._catalog.library.rows
-        entries = self._current().layout.root.entries
-        names = (rows[code].name for code in embed_codes if code in rows)
-        return [name for name in names if name in entries]
-
     def _settled(self, embed_code: str, patience: Callable[[], InterruptibleWait]) -> ProbedSource:
         """What to show: of a source in doubt the new size if it can be had, else the last one."""
         known = self._book.known(embed_code)

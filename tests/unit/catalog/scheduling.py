@@ -59,7 +59,7 @@ class Schedule:
             wait=self._wait,
         )
         self.book = SourceVersionCache(
-            self.clock, self.rows.get, lambda _records: None, lambda _code, _now: None, settle_s=2.0
+            self.clock, self.rows.get, lambda _records: None, settle_s=2.0
         )
         # what is learned is not written in these tests, and no thread is needed for that
         self.book._writing = threading.current_thread()

@@ -26,14 +26,20 @@ class Told:
             ManualClock(),
             rows.get,
             lambda _records: None,
-            lambda _code, _current: None,
             settle_s=2.0,
-            superseding=self._superseding,
         )
+        self.book.subscribe(self)
 
-    def _superseding(self, code: str, current: SourceVersion) -> None:
+    def superseding(self, code: str, current: SourceVersion) -> None:
+        """Note it, with what is shown now."""
         shown = self.book.known(code)
         self.told.append((current, shown.version if shown is not None else None))
+
+    def changed(self, embed_code: str, current: SourceVersion | None) -> None:
+        """Is of test_versions.py."""
+
+    def outdated(self, version: SourceVersion) -> None:
+        """Is of test_versions.py."""
 
 
 def test_a_probe_finds_another_version() -> None:

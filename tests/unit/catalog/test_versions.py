@@ -52,9 +52,21 @@ class Kept:
             self.clock,
             self.rows.get,
             self._save,
-            lambda code, current: self.told.append((code, current)),
             settle_s=2.0,
         )
+        self.outdated_versions: list[SourceVersion] = []
+        self.book.subscribe(self)
+
+    def superseding(self, embed_code: str, current: SourceVersion) -> None:
+        """Is of test_superseded_sources.py."""
+
+    def changed(self, embed_code: str, current: SourceVersion | None) -> None:
+        """Note it."""
+        self.told.append((embed_code, current))
+
+    def outdated(self, version: SourceVersion) -> None:
+        """Note it."""
+        self.outdated_versions.append(version)
 
     def _save(self, records: list[SourceRecord]) -> None:
         if self.refuse is not None:
@@ -153,6 +165,7 @@ def test_contradicted() -> None:
     assert kept.known().verified
     assert not kept.told, "a late word about a version that is known to be old"
     kept.book.on_mismatch(V1)
+    assert kept.outdated_versions == [V2, identity("E9"), V1]
     assert not kept.known().verified
     assert kept.told == [("E1", None)]
 
@@ -284,9 +297,7 @@ def test_close_waits_for_a_batch_that_is_being_written() -> None:
         assert released.wait(PATIENCE_S)
         order.append("saved")
 
-    book = SourceVersionCache(
-        ManualClock(), {"E1": row()}.get, save, lambda _code, _current: None, settle_s=2.0
-    )
+    book = SourceVersionCache(ManualClock(), {"E1": row()}.get, save, settle_s=2.0)
     book.record_probe(V1)
     assert begun.wait(PATIENCE_S)
 

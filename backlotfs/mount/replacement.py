@@ -1,0 +1,119 @@
+"""What follows when a source is replaced, touched or deleted, and in which order.
+
+**Replaced**: a probe, a transfer or another mount has met another version of a source.
+
+1. The open files of the version before are marked, before anybody is shown the new one, so that no
+   program closes a mixed copy without an error.
+2. The presigned URL is forgotten, unless it was given after the record was touched: it may go on
+   serving the version before.
+3. The open files are marked once more: one may have been opened between 1 and the publication.
+4. The pin follows: the new version is fetched.
+5. The kernel forgets the names in the root, with the size that they had.
+
+**Touched**: the record of an asset has changed, so its source may have been replaced. The URL is
+marked first and the version put in doubt second, so that a program that meets the doubt probes with
+a URL that was given after the change. Then the source is probed again.
+
+**Deleted**: the version, its URL and its open files go as above; the pin goes only when the API
+knows the asset no longer, not when a filter has stopped presenting it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+
+from backlotfs.catalog.catalog import Catalog
+from backlotfs.catalog.library import CatalogDelta
+from backlotfs.catalog.probe_scheduler import ProbeScheduler
+from backlotfs.catalog.versions import SourceVersionCache
+from backlotfs.fetch.pin_reconciler import PinReconciler
+from backlotfs.log import events
+from backlotfs.open_files.handles import HandleTable
+from backlotfs.source.url_resolver import UrlResolver
+from backlotfs.source.version import SourceVersion
+
+log = logging.getLogger(__name__)
+
+
+class Replacement:
+    """Tells every part that keeps something of a source. Runs on the thread that found out.
+
+    It listens to the versions (`SourceVersionCache.subscribe`) and to the catalog
+    (`Catalog.subscribe`).
+    """
+
+    def __init__(
+        self,
+        versions: SourceVersionCache,
+        urls: UrlResolver,
+        handles: HandleTable,
+        pins: PinReconciler,
+        probes: ProbeScheduler,
+        catalog: Catalog,
+        invalidate: Callable[[Iterable[str]], None],
+    ) -> None:
+        """Subscribe to nothing yet: see `connect`.
+
+        :param invalidate: has the kernel forget what these names in the root mean.
+        """
+        self._versions = versions
+        self._urls = urls
+        self._handles = handles
+        self._pins = pins
+        self._probes = probes
+        self._catalog = catalog
+        self._invalidate = invalidate
+
+    def connect(self) -> None:
+        """Begin to listen. Call once, before the first listing."""
+        self._versions.subscribe(self)
+        self._catalog.subscribe(self.before_publication, beforehand=True)
+        self._catalog.subscribe(self.published)
+
+    def superseding(self, embed_code: str, current: SourceVersion) -> None:
+        """Mark the open files of other versions: nobody has seen ``current`` yet."""
+        self._handles.mark_changed(embed_code, current)
+
+    def outdated(self, version: SourceVersion) -> None:
+        """Mark the open files of ``version``: a transfer has met another one."""
+        self._handles.mark_replaced(version)
+
+    def changed(self, embed_code: str, current: SourceVersion | None) -> None:
+        """Pass on that a source is ``current`` now; None: not what it was, and not yet seen."""
+        if current is not None:
+            events.SOURCE_REPLACED.log(log, embed_code=embed_code, size=current.size)
+        if current is None or not self._urls.has_fresh(embed_code):
+            self._urls.forget(embed_code)
+        self._handles.mark_changed(embed_code, current)
+        self._pins.source_changed(embed_code)
+        row = self._catalog.row(embed_code)
+        if row is not None:
+            self._invalidate([row.name])
+
+    def before_publication(self, change: CatalogDelta) -> None:
+        """Take over the versions that other mounts have found, before their rows are shown."""
+        self._versions.apply_external(change.replaced)
+
+    def published(self, change: CatalogDelta) -> None:
+        """Pass on what a new version of the listing has touched and deleted."""
+        self._urls.check_saved(self._catalog.presented.updated_at_s)
+        self._versions.published(change.probed)
+        for row in change.removed:
+            self._versions.forget(row.embed_code)
+        touched = [row.embed_code for row in change.updated]
+        for code in touched:
+            self._urls.invalidate_on_change(code)
+            self._versions.invalidate(code)
+        for row in change.new:
+            if row.size >= 0 and not row.verified:  # touched while it was not presented
+                self._urls.invalidate_on_change(row.embed_code)
+        self._probes.enqueue_stale(code for code in touched if self._versions.known(code))
+        self._invalidate(change.stale_names)
+        self._invalidate(row.name for row in change.new + change.updated)
+        if change.new:
+            self._probes.start_backfill()
+        for row in change.removed:
+            code = row.embed_code
+            if self._pins.pins.of(code) and self._catalog.record(code) is None:
+                self._pins.deleted(code)
