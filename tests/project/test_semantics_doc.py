@@ -1,4 +1,4 @@
-"""What docs/semantics.md, docs/mounting.md and SECURITY.md promise names its tests; each exists."""
+"""Each promise of docs/semantics.md and row of docs/tests.md names tests, and each test exists."""
 
 from __future__ import annotations
 
@@ -10,12 +10,9 @@ import pytest
 
 from tests.project.source_tree import ROOT
 
-SEMANTICS, SECURITY = ROOT / "docs" / "semantics.md", ROOT / "SECURITY.md"
-MOUNTING = ROOT / "docs" / "mounting.md"
-#: The sections of which each line of a list or table names a test; in the first document all but …
-_UNTESTED = {"Tenets", "What is not promised"}
-#: … and in the second this one alone: the others are the threat model, in words.
-_HELD = "Which test holds it"
+SEMANTICS, TESTS = ROOT / "docs" / "semantics.md", ROOT / "docs" / "tests.md"
+#: The sections of docs/semantics.md whose lines need no test.
+_UNTESTED = {"Principles", "What is not promised"}
 
 
 def sections(document: Path) -> dict[str, str]:
@@ -31,7 +28,7 @@ def quoted(document: Path) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(
     ("path", "name"),
-    sorted({*quoted(SEMANTICS), *quoted(SECURITY), *quoted(MOUNTING)}),
+    sorted({*quoted(SEMANTICS), *quoted(TESTS)}),
     ids="::".join,
 )
 def test_a_quoted_test_exists(path: str, name: str) -> None:
@@ -44,7 +41,7 @@ def test_every_promise_names_its_test() -> None:
     """In each section that has them: each line of a list or table."""
     promising = [body for title, body in sections(SEMANTICS).items() if title not in _UNTESTED]
     untested = []
-    for body in (*promising, sections(SECURITY)[_HELD]):
+    for body in (*promising, *sections(TESTS).values()):
         rows = [line for line in body.splitlines() if line.startswith("| ")][2:]
         items = re.findall(r"^- .*(?:\n  .*)*", body, re.M)
         untested += [one for one in rows + items if "::test_" not in one]
@@ -54,5 +51,5 @@ def test_every_promise_names_its_test() -> None:
 def test_the_documents_promise_something() -> None:
     """The checks above have something to look at."""
     assert len(quoted(SEMANTICS)) > 30
-    assert len(quoted(SECURITY)) > 30
+    assert len(quoted(TESTS)) > 30
     assert set(sections(SEMANTICS)) >= _UNTESTED
