@@ -116,6 +116,8 @@ class Stride:
 
 #: Bytes and holes older than about this do not count any more.
 MEMORY_BYTES = 64 * 1024 * 1024
+#: Gaps of one cursor whose reads may still be noted.
+GAPS_REMEMBERED = 16
 #: A pace is measured over at least this, without a read that had to wait, in seconds.
 PACE_S = 0.5
 
@@ -151,6 +153,7 @@ class Cursor:
     _paced_from: int = 0
     _paced_since_s: float = 0.0
     stride: Stride = field(init=False)
+    _overtaken: deque[ByteRange] = field(default_factory=lambda: deque(maxlen=GAPS_REMEMBERED))
 
     def __post_init__(self) -> None:
         self.planned_to = self._paced_from = self.position
@@ -175,6 +178,14 @@ class Cursor:
         run = 2 * min(self._run_read, self.run_bytes) - self.run_bytes
         return max(0, self._read_bytes - 2 * self._holes, run)
 
+    def was_overtaken(self, read: ByteRange) -> bool:
+        """Whether ``read`` lies in a gap that was planned, and that later reads passed over.
+
+        Reads are noted after they are answered, on several threads: on a busy machine one is noted
+        when its successors are many MiB ahead.
+        """
+        return any(_covers(gap, read) for gap in self._overtaken)
+
     def advance(self, read: ByteRange) -> bool:
         """Take note of a read that belongs here; whether it went further than those before."""
         self.reads += 1
@@ -182,6 +193,8 @@ class Cursor:
             return self._came_late(read)
         gap = ByteRange(self.position, read.start)
         self._holes += gap.length
+        if gap.length and gap.stop <= self.planned_to:
+            self._overtaken.append(gap)
         if gap.length >= MIN_GAP_BYTES:
             self.stride.skipped(gap)
             if self.stride.learned:
@@ -384,7 +397,7 @@ class ReadPlanner:
         best, least = None, self._size + 1
         for cursor in self._cursors:
             distance = read.start - cursor.position
-            if not distance:
+            if not distance or (cursor.reader == reader and cursor.was_overtaken(read)):
                 best = cursor
                 break
             reach = max(0, cursor.planned_to - cursor.position) + near

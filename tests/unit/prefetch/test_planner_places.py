@@ -56,6 +56,28 @@ def test_readers_of_their_own_do_not_doubt_each_other() -> None:
     assert plan.wanted(planned)
 
 
+@pytest.mark.parametrize("late", [1, 2, 3, 8])
+def test_reads_that_are_noted_late_are_no_seek(late: int) -> None:
+    """Threads note the reads that they have answered: one that was held up notes it much later."""
+    plan = planner()
+    read_on(plan, 0, 500)
+    planned = ahead(read_on(plan, (500 + late) * READ, 100))[-1]
+    noted = read_on(plan, 500 * READ, late)
+    assert plan.wanted(planned)
+    assert not total(noted), "it is fetched already"
+    assert len(plan.windows()) == 1
+    assert total(read_on(plan, (600 + late) * READ, 100)) == pytest.approx(100 * READ, abs=4 * MIB)
+
+
+def test_a_seek_back_to_what_was_read_is_no_late_read() -> None:
+    """Also beside a gap: what was read is read again, so the reader has gone back."""
+    plan = planner()
+    read_on(plan, 0, 500)
+    planned = ahead(read_on(plan, 502 * READ, 100))[-1]
+    read_on(plan, 440 * READ, 8)
+    assert not plan.wanted(planned)
+
+
 def test_what_was_dropped_is_planned_again_on_return() -> None:
     """After a doubt, and after a pause."""
     plan = planner()
