@@ -14,8 +14,7 @@ from backlotfs.catalog.db.store import CatalogStore
 from backlotfs.concurrency.clock import Deadline, SystemClock
 from backlotfs.config.profiles import load_account
 from backlotfs.config.settings import Account
-from backlotfs.emulator.records import EmulatedAsset
-from backlotfs.emulator.synthetic_library import invent_assets
+from backlotfs.emulator.assets import EmulatedAsset, invent_assets
 from backlotfs.mount.stack import open_api, open_api_session
 from backlotfs.namespace.given_names import give_names
 from backlotfs.namespace.inodes import inode_of

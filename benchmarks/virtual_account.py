@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from backlotfs.catalog.db.rows import SourceRecord
+from backlotfs.emulator.assets import EmulatedAsset, invent_assets
+from backlotfs.emulator.content import SyntheticContent
 from backlotfs.emulator.library import Library
-from backlotfs.emulator.records import EmulatedAsset
-from backlotfs.emulator.synthetic import SyntheticContent
-from backlotfs.emulator.synthetic_library import invent_assets
 from benchmarks.virtual_mount import VirtualMount, mounted
 from benchmarks.virtual_service import VirtualService
 from benchmarks.virtual_time import VirtualTime

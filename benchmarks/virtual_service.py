@@ -20,15 +20,13 @@ from requests.adapters import BaseAdapter
 from requests.structures import CaseInsensitiveDict
 
 from backlotfs.byterange import ByteRange
-from backlotfs.emulator.api_side import ApiSide
+from backlotfs.emulator.api import ApiSide, RateLimiter
 from backlotfs.emulator.fault_effects import rate_limit_message
 from backlotfs.emulator.http_types import Answer, ReceivedRequest
 from backlotfs.emulator.library import Library
-from backlotfs.emulator.rate_limit import RateLimiter
-from backlotfs.emulator.routing import match_route
+from backlotfs.emulator.routes import match_route
 from backlotfs.emulator.settings import EmulatorSettings
-from backlotfs.emulator.source_side import SourceSide
-from backlotfs.emulator.source_url import SourceUrls
+from backlotfs.emulator.sources import SourceSide, SourceUrls
 from backlotfs.http.exchange_deadline import Exchange
 from benchmarks.virtual_time import VirtualTime
 

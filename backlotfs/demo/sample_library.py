@@ -7,9 +7,8 @@ from pathlib import Path
 
 from backlotfs.demo.media import SampleMedia
 from backlotfs.emulator import EmulatedAsset, Library
-from backlotfs.emulator.content import Content, FileContent
-from backlotfs.emulator.records import stable_embed_code
-from backlotfs.emulator.synthetic import SyntheticContent, seed_of
+from backlotfs.emulator.assets import stable_embed_code
+from backlotfs.emulator.content import Content, FileContent, SyntheticContent, seed_of
 
 # Nothing of it is on disk; only what is read ever exists.
 ENDLESS_BYTES = 100 * 10**9

@@ -8,19 +8,17 @@ extra ``emulator`` (aiohttp).
     with Emulator(Library.from_folder("/media")) as emulator:
         print(emulator.api_url, emulator.api_key)
 
-Way of a request: ``listening`` → ``dispatch`` (log, budget, faults) → ``api_side`` or
-``source_side`` (which decide an ``Answer`` and know no socket) → ``transfer``.
+Way of a request: ``connections`` → ``dispatch`` (log, rate limit, faults) → ``api`` or
+``sources`` (which decide an ``Answer`` and know no socket) → ``transfer``.
 """
 
-from backlotfs.emulator.content import BytesContent, Content, FileContent
-from backlotfs.emulator.fault_plan import FaultPlan, FaultRule
-from backlotfs.emulator.faults import Fault
+from backlotfs.emulator.assets import EmulatedAsset, EmulatedLabel
+from backlotfs.emulator.content import BytesContent, Content, FileContent, SyntheticContent
+from backlotfs.emulator.faults import Fault, FaultPlan, FaultRule
 from backlotfs.emulator.library import Library
-from backlotfs.emulator.records import EmulatedAsset, EmulatedLabel
 from backlotfs.emulator.request_log import RequestEntry, RequestLog
 from backlotfs.emulator.server import Emulator
 from backlotfs.emulator.settings import EmulatorSettings
-from backlotfs.emulator.synthetic import SyntheticContent
 
 __all__ = [
     "BytesContent",

@@ -17,16 +17,15 @@ from typing import Literal
 
 import click
 
-from backlotfs.emulator.fault_plan import FaultPlan
-from backlotfs.emulator.folder import read_folder
+from backlotfs.emulator.assets import invent_assets
+from backlotfs.emulator.connections import QuietLog
+from backlotfs.emulator.faults import FaultPlan
+from backlotfs.emulator.folder_library import parse_size, read_folder
 from backlotfs.emulator.library import Library
-from backlotfs.emulator.library_file import parse_size
 from backlotfs.emulator.numbers_and_dates import whole_number
-from backlotfs.emulator.quiet_log import QuietLog
 from backlotfs.emulator.request_log import RequestEntry, RequestLog
 from backlotfs.emulator.server import Emulator
 from backlotfs.emulator.settings import EmulatorSettings, random_api_key, random_api_secret
-from backlotfs.emulator.synthetic_library import invent_assets
 
 DEFAULT_PORT = 8880
 KEPT_ENTRIES, KEPT_BYTES = 1000, 1024 * 1024  # of the request log: nobody reads it here

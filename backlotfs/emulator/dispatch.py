@@ -1,18 +1,19 @@
-"""One request from its arrival to its end: log, budget, faults, the side it is for, the sending."""
+"""The way of one request: log, faults, rate limit, the side that answers it, the sending."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import replace
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from backlotfs.emulator.api_side import ApiSide
-from backlotfs.emulator.cdn_cache import CdnCache
+from backlotfs.emulator.api import ApiSide, RateLimiter
 from backlotfs.emulator.fault_effects import altered, rate_limit_message, replacement
-from backlotfs.emulator.fault_plan import FaultHit, FaultPlan
+from backlotfs.emulator.faults import FaultHit, FaultPlan
 from backlotfs.emulator.http_types import (
     MOST_PARAMETERS,
     Answer,
@@ -21,16 +22,50 @@ from backlotfs.emulator.http_types import (
 )
 from backlotfs.emulator.library import Library
 from backlotfs.emulator.preview_side import PreviewSide
-from backlotfs.emulator.range_header import range_start
-from backlotfs.emulator.rate_limit import RateLimiter
 from backlotfs.emulator.request_log import RequestEntry, RequestLog
-from backlotfs.emulator.routing import RouteMatch, match_route
+from backlotfs.emulator.routes import RouteMatch, match_route
 from backlotfs.emulator.settings import EmulatorSettings
-from backlotfs.emulator.source_errors import source_error
-from backlotfs.emulator.source_side import SourceSide
-from backlotfs.emulator.source_url import SourceUrls
+from backlotfs.emulator.sources import SourceSide, SourceUrls, range_start, source_error
 from backlotfs.emulator.transfer import Transfer
 from backlotfs.emulator.workers import TooManyWaiting, WorkerPool
+
+KEPT_ANSWERS = 1000
+KEPT_BYTES = 64 * 1024 * 1024
+
+
+class CdnCache:
+    """Successful answers by path and query as received. For one thread."""
+
+    def __init__(self, lifetime_s: float, clock: Callable[[], float]) -> None:
+        """Answers younger than ``lifetime_s`` seconds of ``clock`` are given again."""
+        self._lifetime_s = lifetime_s
+        self._clock = clock
+        self._answers: OrderedDict[str, tuple[float, Answer]] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, url: str) -> Answer | None:
+        """The cached answer with its ``Age``; nothing is checked anew, ``expires`` neither."""
+        stored, answer = self._answers.get(url, (0.0, None))
+        age = self._clock() - stored
+        if answer is None or not 0 <= age < self._lifetime_s:
+            self._forget(url)
+            return None
+        return answer.with_headers(Age=str(int(age)), X_Cache="HIT")
+
+    def put(self, url: str, answer: Answer) -> None:
+        """Keep an answer, unless it is an error (whether those were kept is unknown)."""
+        if answer.status == 200 and isinstance(answer.body, bytes):
+            self._forget(url)
+            self._answers[url] = (self._clock(), answer)
+            self._bytes += len(url) + answer.length
+            while len(self._answers) > KEPT_ANSWERS or self._bytes > KEPT_BYTES:
+                self._forget(next(iter(self._answers)))
+
+    def _forget(self, url: str) -> None:
+        _, answer = self._answers.pop(url, (0.0, None))
+        if answer is not None:
+            self._bytes -= len(url) + answer.length
+
 
 _SCANS = frozenset({"assets", "deleted_assets", "label", "label_assets", "labels_by_full_path"})
 """Routes that may walk the whole library: always worked out beside the loop."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from backlotfs.emulator.faults import Fault
 from backlotfs.emulator.http_types import API_CONTENT_TYPE, Answer, ByteSpan
-from backlotfs.emulator.source_errors import source_error
+from backlotfs.emulator.sources import source_error
 
 
 def rate_limit_message(seconds: int) -> Answer:

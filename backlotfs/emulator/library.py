@@ -13,11 +13,9 @@ from pathlib import Path
 from threading import RLock
 from typing import Any
 
-from backlotfs.emulator.content import BytesContent, Content, FileContent
-from backlotfs.emulator.folder import read_folder
-from backlotfs.emulator.records import DeletedAsset, EmulatedAsset, EmulatedLabel
-from backlotfs.emulator.synthetic import SyntheticContent, seed_of
-from backlotfs.emulator.synthetic_library import invent_assets
+from backlotfs.emulator.assets import DeletedAsset, EmulatedAsset, EmulatedLabel, invent_assets
+from backlotfs.emulator.content import BytesContent, Content, FileContent, SyntheticContent, seed_of
+from backlotfs.emulator.folder_library import read_folder
 
 
 class Library:
@@ -53,7 +51,7 @@ class Library:
         follow_links: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> Library:
-        """Every regular file below ``path`` as an asset; see ``backlotfs.emulator.folder``.
+        """Every regular file below ``path`` as an asset; see ``backlotfs.emulator.folder_library``.
 
         :param follow_links: also serve what links in the folder lead to, inside or outside of it.
         :raises ValueError: when the folder or its ``library.json`` cannot be used; one sentence.
@@ -70,7 +68,7 @@ class Library:
         seed: int = 0,
         clock: Callable[[], float] = time.time,
     ) -> Library:
-        """``count`` made-up videos; see ``backlotfs.emulator.synthetic_library``.
+        """``count`` made-up videos; see ``backlotfs.emulator.assets``.
 
         :param size_bytes: size of each, or a function of the index.
         """

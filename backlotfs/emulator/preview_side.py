@@ -13,12 +13,11 @@ import subprocess
 import zlib
 from pathlib import Path
 
+from backlotfs.emulator.assets import EmulatedAsset
 from backlotfs.emulator.content import FileContent
 from backlotfs.emulator.http_types import Answer, ReceivedRequest
 from backlotfs.emulator.library import Library
-from backlotfs.emulator.range_header import RangeNotSatisfiable, requested_span
-from backlotfs.emulator.records import EmulatedAsset
-from backlotfs.emulator.source_errors import source_error
+from backlotfs.emulator.sources import RangeNotSatisfiable, requested_span, source_error
 
 _FFMPEG_S = 20.0
 _KEPT_BYTES = 64 * 1024 * 1024

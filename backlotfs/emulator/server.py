@@ -13,14 +13,13 @@ import asyncio
 import threading
 from types import TracebackType
 
+from backlotfs.emulator.connections import Listener, QuietLog, connection_limit
 from backlotfs.emulator.dispatch import Dispatcher
-from backlotfs.emulator.fault_plan import FaultPlan
+from backlotfs.emulator.faults import FaultPlan
 from backlotfs.emulator.library import Library
-from backlotfs.emulator.listening import Listener, connection_limit
-from backlotfs.emulator.quiet_log import QuietLog
 from backlotfs.emulator.request_log import RequestLog
 from backlotfs.emulator.settings import EmulatorSettings
-from backlotfs.emulator.source_url import SourceUrls
+from backlotfs.emulator.sources import SourceUrls
 
 _STOP_S = 10.0
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}

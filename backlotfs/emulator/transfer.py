@@ -14,7 +14,7 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from backlotfs.emulator.fault_plan import FaultRule
+from backlotfs.emulator.faults import FaultRule
 from backlotfs.emulator.http_types import Answer, ByteSpan
 from backlotfs.emulator.numbers_and_dates import http_date
 from backlotfs.emulator.request_log import RequestEntry, RequestLog

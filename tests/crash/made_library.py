@@ -10,8 +10,8 @@ import time
 from collections.abc import Iterable
 
 from backlotfs.emulator import EmulatedAsset, SyntheticContent
+from backlotfs.emulator.content import seed_of
 from backlotfs.emulator.library import Library
-from backlotfs.emulator.synthetic import seed_of
 from tests.support.made_assets import KIB, MIB, video
 
 #: The one file that is replaced, by other bytes of the same size.

@@ -7,7 +7,7 @@ import hashlib
 
 import pytest
 
-from backlotfs.emulator.api_signing import api_signature, signature_matches
+from backlotfs.emulator.api import api_signature, signature_matches
 
 SDK_SECRET = "329b5b204d0f11e0a2d060334bfffe90ab18xqh5"
 SDK_PAIRS = [("api_key", "7ab06"), ("expires", "1299991855")]

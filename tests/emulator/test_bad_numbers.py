@@ -23,8 +23,13 @@ from backlotfs.emulator.numbers_and_dates import (
     saturated,
     whole_number,
 )
-from backlotfs.emulator.range_header import RangeNotSatisfiable, range_start, requested_span
-from backlotfs.emulator.source_signing import source_signature, string_to_sign
+from backlotfs.emulator.sources import (
+    RangeNotSatisfiable,
+    range_start,
+    requested_span,
+    source_signature,
+    string_to_sign,
+)
 from tests.emulator.conftest import CLIP, CLIP_SIZE
 from tests.emulator.probe import call, exchange, get, sign, target_of
 
@@ -128,7 +133,7 @@ def sign_bytes(emulator: Emulator, expires: bytes) -> str:
     if expires.isascii():
         given = {"api_key": emulator.api_key, "expires": expires.decode()}
         return quote(sign(emulator.api_secret, "GET", "/v2/labels", given), safe="")
-    from backlotfs.emulator.api_signing import api_signature
+    from backlotfs.emulator.api import api_signature
 
     pairs = [
         ("api_key", emulator.api_key),

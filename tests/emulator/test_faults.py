@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from backlotfs.emulator import Fault, FaultPlan
-from backlotfs.emulator.fault_plan import FaultRule
+from backlotfs.emulator.faults import FaultRule
 
 
 def struck(plan: FaultPlan, route: str = "source", **request: Any) -> FaultRule | None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from backlotfs.emulator import EmulatedAsset, Library
-from backlotfs.emulator.library_file import parse_size
+from backlotfs.emulator.folder_library import parse_size
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pytest
 
 from backlotfs.emulator import Emulator
-from backlotfs.emulator.label_routes import split_full_paths
+from backlotfs.emulator.api import split_full_paths
 from tests.emulator.conftest import BARE, CLIP
 from tests.emulator.probe import call
 

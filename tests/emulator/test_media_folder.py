@@ -13,7 +13,7 @@ import pytest
 
 from backlotfs.emulator import EmulatedAsset, Emulator, Library
 from backlotfs.emulator.content import FileContent
-from backlotfs.emulator.folder import read_folder
+from backlotfs.emulator.folder_library import read_folder
 from backlotfs.emulator.media_folder import MOST_LEVELS
 from tests.emulator.probe import call, get
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backlotfs.emulator.range_header import RangeNotSatisfiable, range_start, requested_span
+from backlotfs.emulator.sources import RangeNotSatisfiable, range_start, requested_span
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backlotfs.emulator.rate_limit import Charge, RateLimiter
+from backlotfs.emulator.api import Charge, RateLimiter
 from tests.emulator.conftest import HandClock
 
 

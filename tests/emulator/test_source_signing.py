@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from backlotfs.emulator.source_signing import signed_url, source_signature, string_to_sign
+from backlotfs.emulator.sources import signed_url, source_signature, string_to_sign
 
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 CODE = "EMBEDCODEexample-000000000000_01"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backlotfs.emulator import EmulatedAsset
-from backlotfs.emulator.where import BadWhere, parse_where
+from backlotfs.emulator.listing import BadWhere, parse_where
 
 NIGHT = EmulatedAsset(
     "n" * 32, "Harbours at night", created_at=1_400_000_000, duration_ms=6506,

@@ -19,8 +19,8 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from backlotfs.emulator import Emulator, Fault
-from backlotfs.emulator.api_signing import api_signature
-from backlotfs.emulator.source_signing import source_signature
+from backlotfs.emulator.api import api_signature
+from backlotfs.emulator.sources import source_signature
 from backlotfs.log.redaction import MARK
 from backlotfs.mount.control.client import ask
 from tests.conftest import Serve

@@ -1,21 +1,11 @@
-"""One listening port, its connections, and the limits that keep any client from using it up.
-
-Connections are accepted here and not by asyncio, which would answer a lack of descriptors with a
-traceback per connection. A connection *waits* for the head of a request, or is *busy* with one.
-Once a second all are looked at: a connection whose head takes too long, that waits too long, or
-whose client takes no byte of its answer is ended. Where there is no room for a new connection, the
-one that has waited longest is ended for it; only where all are busy is the new one turned away.
-
-The bytes that a connection can make us hold are bounded: a head by ``MAX_HEAD_BYTES``, requests
-that are sent ahead by one read of the socket (reading pauses until their turn), bodies by whoever
-reads them.
-"""
+"""Listening ports, their connections, and the limits that keep one client from using them up."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
 import fcntl
+import logging
 import resource
 import socket
 import struct
@@ -23,14 +13,54 @@ import termios
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from threading import Lock
 from typing import Any
 
 from aiohttp import web
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 
-from backlotfs.emulator.quiet_log import QuietLog
 from backlotfs.emulator.settings import EmulatorSettings
+
+INTERVAL_S = 60.0
+_logger = logging.getLogger("backlotfs.emulator")
+
+
+class QuietLog:
+    """Writes at most one line per kind and minute. Thread-safe."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """``clock`` gives seconds."""
+        self._clock = clock
+        self._lock = Lock()
+        self._kinds: dict[str, tuple[float, int]] = {}
+
+    def once_a_minute(self, kind: str, text: str) -> None:
+        """Write ``text`` unless the kind was written in the last minute; then only count it.
+
+        :param kind: one of a few fixed words.
+        """
+        with self._lock:
+            now = self._clock()
+            written, unwritten = self._kinds.get(kind, (now - INTERVAL_S, 0))
+            if now - written < INTERVAL_S:
+                self._kinds[kind] = (written, unwritten + 1)
+                return
+            self._kinds[kind] = (now, 0)
+        again = f" ({unwritten} more in the last minute)" if unwritten else ""
+        _logger.warning("%s%s", text, again)
+
+    def unexpected(self, doing: str, error: BaseException) -> None:
+        """Write one line about an error that no request should be able to cause."""
+        place = ""
+        traceback = error.__traceback__
+        while traceback is not None:
+            code = traceback.tb_frame.f_code
+            place = f"{code.co_filename.rpartition('/')[2]}:{traceback.tb_lineno}"
+            traceback = traceback.tb_next
+        text = repr(error)[:200].encode("ascii", "backslashreplace").decode()
+        self.once_a_minute("unexpected", f"internal error while {doing}: {text} at {place}")
+
 
 MAX_LINE_BYTES = 64 * 1024  # a where clause with a few hundred embed codes
 MAX_HEAD_BYTES = MAX_LINE_BYTES + 32 * 1024

@@ -1,46 +1,25 @@
-"""``library.json``: what a folder of media cannot say by itself.
-
-::
-
-    {"labels": [{"name": "Sports", "children": [{"name": "Racing", "key": "racing"}]}],
-     "assets": [
-       {"file": "harbour.mov", "title": "Harbour, take 2", "labels": ["/Sports/Racing"]},
-       {"file": "harbour.mov", "original_file_name": null},
-       {"synthetic": "100G", "original_file_name": "long.mov", "status": "paused"},
-       {"title": "No source", "labels": ["racing"]}]}
-
-The first entry of a file describes it; each further one is another asset with the same bytes.
-``synthetic`` makes bytes up, in a size like ``5000000``, ``5M``, ``100G``. An entry with neither
-is an asset without a source. Files that no entry names stay as they are, unless
-``"only_listed": true`` stands beside ``assets``. Other fields of an entry: ``embed_code``,
-``title``, ``description``, ``original_file_name``, ``asset_type``, ``status``, ``duration_ms``,
-``created_at`` (ISO or seconds), ``external_id``, ``metadata``, ``reported_size``,
-``url_withheld``, ``source_position``, ``extras``.
-Labels are named by ``key``, by ``id`` or by full path; equal names side by side are legal.
-"""
+"""A folder of media as a library, and its ``library.json``."""
 
 from __future__ import annotations
 
 import json
+import mimetypes
+import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from backlotfs.emulator.media_folder import MediaFolder
-from backlotfs.emulator.numbers_and_dates import (
-    FIRST_SECOND,
-    LAST_SECOND,
-    moment_of,
-    whole_number,
-)
-from backlotfs.emulator.records import (
+from backlotfs.emulator.assets import (
     EmulatedAsset,
     EmulatedLabel,
     stable_embed_code,
     stable_label_id,
 )
-from backlotfs.emulator.synthetic import SyntheticContent, seed_of
+from backlotfs.emulator.content import FileContent, SyntheticContent, modified_at, seed_of
+from backlotfs.emulator.media_folder import MediaFolder
+from backlotfs.emulator.numbers_and_dates import FIRST_SECOND, LAST_SECOND, moment_of, whole_number
 
 LIBRARY_FILE = "library.json"
 LARGEST_OBJECT = 2**60
@@ -235,3 +214,78 @@ _FIELDS: Mapping[str, Callable[[str, Any], Any]] = {
     "extras": _mapping,
 }
 """Field of an entry to the function that checks and converts its value."""
+
+
+@dataclass(frozen=True, slots=True)
+class FolderLibrary:
+    """What a folder of media holds, and what of it is not served.
+
+    :ivar links: paths below the folder of links that were left out.
+    :ivar too_deep: paths of folders that were left out because they are nested too deeply.
+    """
+
+    assets: list[EmulatedAsset]
+    labels: list[EmulatedLabel]
+    links: tuple[str, ...] = ()
+    too_deep: tuple[str, ...] = ()
+
+
+def read_folder(path: Path, *, follow_links: bool = False) -> FolderLibrary:
+    """The assets and labels of the folder at ``path``.
+
+    :param follow_links: also serve what links in the folder lead to, inside or outside of it.
+    :raises ValueError: when it is no readable folder, or its ``library.json`` is wrong; one
+        sentence that names the place.
+    """
+    if not path.is_dir():
+        raise ValueError(f"{path} is not a folder")
+    try:
+        folder = MediaFolder(path, follow_links=follow_links)
+        scan = folder.scan()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    described = scan.files.pop(LIBRARY_FILE, None)
+    if described is None and os.path.lexists(path / LIBRARY_FILE):
+        _refuse_other_kind(path / LIBRARY_FILE)
+    files = {
+        name: file_asset(folder, name, status)
+        for name, status in scan.files.items()
+        if name.rpartition("/")[2] != LIBRARY_FILE
+    }
+    if described is not None:
+        assets, labels = read_library_file(folder, files)
+    else:
+        assets, labels = list(files.values()), []
+    return FolderLibrary(assets, labels, tuple(scan.links), tuple(scan.too_deep))
+
+
+def file_asset(folder: MediaFolder, name: str, status: os.stat_result) -> EmulatedAsset:
+    """The asset that a file stands for.
+
+    :param name: the path of the file below the folder.
+    :param status: its status at the scan.
+    """
+    path = folder.path / name
+    # a name that is not UTF-8 comes with surrogates; JSON gets the replacement character
+    shown = os.fsencode(path.name).decode("utf-8", "replace")
+    return EmulatedAsset(
+        embed_code=stable_embed_code(f"file:{name}"),
+        title=Path(shown).stem or shown,
+        original_file_name=shown,
+        content=FileContent(path, folder=folder),
+        asset_type=_asset_type(path),
+        created_at=modified_at(status),
+    )
+
+
+def _refuse_other_kind(path: Path) -> None:
+    """Serving without a description that was meant to be there could show too much."""
+    if path.is_symlink():
+        raise ValueError(f"{path} is a link; --follow-links serves what links lead to")
+    if not path.is_dir():
+        raise ValueError(f"{path} is not a regular file")
+
+
+def _asset_type(path: Path) -> str:
+    kind = mimetypes.guess_type(path.name)[0] or ""
+    return "audio" if kind.startswith("audio/") else "video"
