@@ -20,7 +20,12 @@ def completion(context: click.Context, shell: str) -> None:
     zsh:  backlotfs completion zsh > ~/.zfunc/_backlotfs   (with fpath+=~/.zfunc before compinit)
     fish: backlotfs completion fish > ~/.config/fish/completions/backlotfs.fish
     """  # \b is click's: keep these lines as they are
+    click.echo(script(shell, context.find_root().command))
+
+
+def script(shell: str, program: click.Command) -> str:
+    """The completion script of ``backlotfs`` for a shell; it asks the program for its commands."""
     made = get_completion_class(shell)
     if made is None:
         raise click.UsageError(f"click knows no completion for {shell}")
-    click.echo(made(context.find_root().command, {}, "backlotfs", VARIABLE).source())
+    return made(program, {}, "backlotfs", VARIABLE).source()

@@ -1,16 +1,16 @@
-"""The manual, made from the program: man pages, completions, and the reference of ``docs/``.
+"""The manual: man pages, shell completions, and the reference of ``docs/``.
 
-What can be read off the program is read off it: commands and options from click, mount options and
-profile keys from the tables that parse them. What cannot (what an errno means to a reader, files,
-signals, examples) is in `facts`, and ``tests/project/test_manual.py`` fails when the program knows
-one that `facts` does not.
+The texts are Markdown, kept by hand in ``texts/``. Commands, options, mount options and profile
+keys are read off the program and put into them, so that they cannot be out of date::
 
-::
+    commands    click's commands  ─┐
+    texts/*.md  all other words   ─┼─ pages ─┬─ the site's pages, as they are
+                                             └─ roff ── man pages
 
-    commands    click's objects          ─┐                    ┌─ roff      man pages
-    facts       texts for the rest       ─┼─ pages, reference ─┤
-    blocks      what a page consists of  ─┘                    └─ markdown  docs/reference
+``tests/project/test_manual.py`` fails when the program knows an errno, an exit code, a signal, a
+variable or an attribute that the texts do not explain. ``python -m backlotfs.manual DIR`` writes
+all of it; ``make manual``, ``make install`` and ``make docs`` call that.
 
-``python -m backlotfs.manual DIR`` writes all of it; ``make install`` and ``make docs`` call that,
-so no generated file is kept that could be out of date.
+click-man was tried first: it does not see commands that are loaded late, and has no examples, exit
+codes, files, environment or mount options.
 """

@@ -1,7 +1,7 @@
 """``python -m backlotfs.manual DIR``: write man pages, completions and reference below DIR.
 
-DIR is laid out as ``share`` is: ``~/.local/share`` is right for who installed with pip, and
-``make install`` puts the same files below its PREFIX. ``doc/backlotfs`` has the reference.
+DIR is laid out as ``share`` is: after ``pip install``, ``~/.local/share`` is right, and ``make
+install`` puts the same files below its PREFIX. ``doc/backlotfs`` has the reference.
 """
 
 from __future__ import annotations
@@ -14,29 +14,35 @@ from pathlib import Path
 import click
 
 from backlotfs import __version__
+from backlotfs.cli import commands
+from backlotfs.cli.completion import script
 from backlotfs.manual import roff
-from backlotfs.manual.completions import PLACES, completion
-from backlotfs.manual.pages import all_pages
-from backlotfs.manual.reference import reference
+from backlotfs.manual.pages import man_pages, site_pages
+
+#: Shell to where it looks for completions, below a ``share`` folder.
+COMPLETIONS = {
+    "bash": "bash-completion/completions/backlotfs",
+    "zsh": "zsh/site-functions/_backlotfs",
+    "fish": "fish/vendor_completions.d/backlotfs.fish",
+}
 
 
 def generated() -> dict[str, str]:
     """Path below DIR to content; ``SOURCE_DATE_EPOCH`` dates the pages, for reproducible builds."""
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
     made_at = datetime.fromtimestamp(int(epoch), UTC) if epoch else datetime.now(UTC)
-    pages = {page.name: page for page in all_pages()}
     files = {
-        man(page.file): roff.rendered(page, date=f"{made_at:%Y-%m-%d}", version=__version__)
-        for page in pages.values()
+        man(name): roff.rendered(page, date=f"{made_at:%Y-%m-%d}", version=__version__)
+        for name, page in man_pages().items()
     }
-    files[man("mount.fuse.backlotfs.8")] = roff.link_to(pages["mount.backlotfs"])
-    files |= {path: completion(shell) for shell, path in PLACES.items()}
-    files |= {f"doc/backlotfs/{name}": text for name, text in reference().items()}
+    files[man("mount.fuse.backlotfs.8")] = ".so man8/mount.backlotfs.8\n"
+    files |= {path: script(shell, commands) + "\n" for shell, path in COMPLETIONS.items()}
+    files |= {f"doc/backlotfs/{name}": text for name, text in site_pages().items()}
     return files
 
 
 def man(file: str) -> str:
-    """Where a manual page has its place."""
+    """The path of a manual page below DIR."""
     return f"man/man{file[-1]}/{file}"
 
 

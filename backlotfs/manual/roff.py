@@ -1,62 +1,68 @@
-"""Pages as roff, by the macros of man(7)."""
+"""Markdown as roff, by the macros of man(7).
+
+Of Markdown it knows what the pages use: headings, paragraphs, fenced code, lists of ``- term:
+meaning``, ``code`` between backticks, and *a word to replace* between asterisks.
+"""
 
 from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
-from backlotfs.manual.blocks import Block, Code, Page, Section, Term
-
-_WIDTH = 76
+#: One item of a list; further lines of its meaning are indented.
+ITEM = r"^- (?P<term>.+?): (?P<meaning>.+(?:\n  .+)*)$"
+_BLOCK = re.compile(
+    r"^```\w*\n(?P<code>[\s\S]*?)\n```$"
+    r"|^(?P<level>##+) (?P<title>.+)$"
+    rf"|{ITEM}"
+    r"|^(?P<text>.+(?:\n(?!- |#|```).+)*)$",
+    re.M,
+)
+_TITLE = re.compile(r"# (?P<name>[\w.-]+)\((?P<chapter>\d)\): (?P<purpose>.+)\n")
 _MARKUP = re.compile(r"`([^`]+)`|\*([^*\s][^*]*)\*")
+_WIDTH = 76
 
 
-def rendered(page: Page, *, date: str, version: str) -> str:
+def rendered(page: str, *, date: str, version: str) -> str:
     """The source of a manual page.
 
+    :param page: Markdown whose first line is ``# name(chapter): purpose``.
     :param date: ``2026-01-31``, of the page.
     """
-    title = f'.TH "{page.name.upper()}" "{page.chapter}" "{date}" "backlotfs {version}"'
-    name = [".SH NAME", *_wrapped(rf"{_escaped(page.name)} \- {_escaped(page.purpose)}")]
-    return "\n".join([title, *name, *_sections(page.sections, "SH")]) + "\n"
+    title = _TITLE.match(page)
+    if title is None:
+        raise AssertionError(f"no title of a manual page: {page.partition(chr(10))[0]}")
+    name, chapter, purpose = title.groups()
+    lines = [
+        f'.TH "{name.upper()}" "{chapter}" "{date}" "backlotfs {version}"',
+        ".SH NAME",
+        *_wrapped(rf"{_escaped(name)} \- {_escaped(purpose)}"),
+        *_blocks(page[title.end() :]),
+    ]
+    return "\n".join(lines) + "\n"
 
 
-def link_to(page: Page) -> str:
-    """The source of a page that is another by a second name."""
-    return f".so man{page.chapter}/{page.file}\n"
-
-
-def _sections(sections: Iterable[Section], macro: str) -> Iterator[str]:
-    for section in sections:
-        yield f'.{macro} "{_escaped(section.title)}"'
-        yield from _blocks(section.blocks)
-        yield from _sections(section.parts, "SS")
-
-
-def _blocks(blocks: Iterable[Block], paragraph: str = ".PP") -> Iterator[str]:
-    """:param paragraph: what parts two texts; within the meaning of a term that is ``.IP``."""
+def _blocks(markdown: str) -> Iterator[str]:
     is_first = True
-    for block in blocks:
-        if isinstance(block, Term):
+    for block in _BLOCK.finditer(markdown):
+        if block["title"]:
+            yield f'.{"SH" if block["level"] == "##" else "SS"} "{_escaped(block["title"])}"'
+        elif block["term"]:
             yield ".TP"
-            yield _text(block.name, "B" if "`" not in block.name else "")
-            yield from _blocks(block.body, ".IP")
-        elif isinstance(block, Code):
+            yield _marked_up(block["term"])
+            yield from _wrapped(_marked_up(block["meaning"]))
+        elif block["code"]:
             if not is_first:
                 yield ".sp"
-            yield from [".RS 4" if paragraph == ".PP" else ".RS 2", ".nf"]
-            yield from (_guarded(_escaped(line, is_code=True)) for line in _lines(block))
+            yield from [".RS 4", ".nf"]
+            yield from map(_guarded, _escaped(block["code"], is_code=True).splitlines())
             yield from [".fi", ".RE"]
         else:
             if not is_first:
-                yield paragraph
-            yield from _wrapped(_text(block))
-        is_first = False
-
-
-def _lines(block: Code) -> list[str]:
-    return block.lines.strip("\n").splitlines()
+                yield ".PP"
+            yield from _wrapped(_marked_up(block["text"]))
+        is_first = block["title"] is not None
 
 
 def _wrapped(text: str) -> list[str]:
@@ -69,10 +75,9 @@ def _guarded(line: str) -> str:
     return rf"\&{line}" if line.startswith((".", "'")) else line
 
 
-def _text(text: str, font: str = "") -> str:
+def _marked_up(text: str) -> str:
     """Bold for what is typed, italic for what is replaced."""
-    if font:
-        return rf"\f{font}{_escaped(text, is_code=True)}\fR"
+    text = " ".join(text.split())
     found, end = [], 0
     for match in _MARKUP.finditer(text):
         found.append(_escaped(text[end : match.start()]))

@@ -1,4 +1,4 @@
-"""What a running mount answers to ``status``; `manual.json_shapes` says what each key means."""
+"""What a running mount answers to ``status``; `manual/texts/json.md` says what each key means."""
 
 from __future__ import annotations
 

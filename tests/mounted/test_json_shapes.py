@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,15 @@ from click.testing import CliRunner
 from backlotfs.cli import commands as program
 from backlotfs.emulator import Emulator, Library
 from backlotfs.manual.commands import all_commands
-from backlotfs.manual.json_shapes import SHAPES
+from backlotfs.manual.pages import items, section
 from tests.support import commands
+from tests.support.commands import ROOT
 from tests.support.made_assets import MIB, video
 from tests.support.mounting import Mount
 
 pytestmark = pytest.mark.mounted
 
-WHERE = "backlotfs/manual/json_shapes.py"
+WHERE = "backlotfs/manual/texts/json.md"
 REEL = video("reel.mov", MIB + 1)
 #: Objects whose keys are values.
 _BY_NAME = frozenset({"processes"})
@@ -83,7 +85,7 @@ def shape(value: object, name: str = "") -> Iterator[tuple[str, object]]:
 )
 def test_keys(run: Run, words: tuple[str, ...]) -> None:
     """What is empty this time has none to compare."""
-    documented = SHAPES[f"backlotfs {words[0]}"]
+    documented = items(section("json.md", f"backlotfs {words[0]} --json"))
     printed = dict(shape(run(*words)))
     empty = tuple(name for name, value in printed.items() if value in (None, [], {}))
     new = {name for name in printed if name not in documented and name not in empty}
@@ -93,10 +95,11 @@ def test_keys(run: Run, words: tuple[str, ...]) -> None:
 
 
 def test_every_command_with_json_is_there() -> None:
-    """A new one says what it prints."""
+    """A new one says what it prints, and no command is described that is gone."""
     with_json = {
         command.name
         for command in all_commands()
-        if any("`--json`" in option.name for option in command.options)
+        if any("--json" in option.names for option in command.options.values())
     }
-    assert with_json == set(SHAPES), f"say in {WHERE} what --json prints"
+    described = set(re.findall(r"^## (.+) --json$", (ROOT / WHERE).read_text("utf-8"), re.M))
+    assert with_json == described, f"say in {WHERE} what --json prints"

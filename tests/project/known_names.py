@@ -18,7 +18,7 @@ from tests.project.source_tree import PACKAGE, modules, source_files
 
 _XATTR = re.compile(r"user\.[a-z_]+(\.[a-z_]+)*")
 #: The daemon's; what tools of ours answer to themselves is no errno of the mount.
-_ANSWERING = ("backlotfs/kernel", "backlotfs/namespace", "backlotfs/reading")
+_ANSWERING = ("backlotfs/kernel", "backlotfs/namespace", "backlotfs/open_files")
 
 
 def error_classes() -> set[type[BacklotError]]:

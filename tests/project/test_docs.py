@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from backlotfs.manual.reference import reference
+from backlotfs.manual.pages import site_pages
 from tests.project.source_tree import ROOT
 
 DOCS = ROOT / "docs"
 SITE = tomllib.loads((DOCS / "zensical.toml").read_text("utf-8"))["project"]
 #: What `make docs` puts beside the pages of docs/.
-GENERATED = {f"reference/{name}": text for name, text in reference().items()}
+GENERATED = {f"reference/{name}": text for name, text in site_pages().items()}
 COPIED = {name: (ROOT / name).read_text("utf-8") for name in ("SECURITY.md", "CHANGELOG.md")}
 PAGES = {
     **{str(path.relative_to(DOCS)): path.read_text("utf-8") for path in DOCS.rglob("*.md")},

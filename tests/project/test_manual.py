@@ -17,12 +17,9 @@ from backlotfs.cli import commands
 from backlotfs.cli.mount_helper import helper, known_options
 from backlotfs.cli.mount_options import SETTABLE
 from backlotfs.config.profile_keys import PROFILE_KEYS, ProfileKey
-from backlotfs.manual import facts
 from backlotfs.manual.__main__ import generated, man, write
-from backlotfs.manual.blocks import Code, texts_of
-from backlotfs.manual.commands import Command, all_commands, command_of, options_of
-from backlotfs.manual.details import DETAILS
-from backlotfs.manual.examples import COMMANDS, PROGRAM
+from backlotfs.manual.commands import Command, all_commands, command_of
+from backlotfs.manual.pages import TEXTS, items, section
 from backlotfs.mount.signals import HANDLED
 from tests.project import known_names
 from tests.project.source_tree import ROOT
@@ -30,16 +27,15 @@ from tests.project.source_tree import ROOT
 FILES = generated()
 PAGES = sorted(Path(name).name for name in FILES if name.startswith("man/"))
 ALL = [*all_commands(), command_of(helper, ("mount.backlotfs",))]
-FACTS = "backlotfs/manual/facts.py"
 
 
 def unsaid(command: Command) -> Iterator[str]:
     """A sentence for whatever of a command has no word to its user; it says where to write it."""
-    if not command.text:
+    if not command.description:
         yield f"{command.name}: say in its docstring what it does"
-    for option in command.options:
-        if not any(map(texts_of, option.body)):
-            yield f"{command.name}: say what {option.name} does, in help= of its click.option"
+    for option in command.options.values():
+        if not option.meaning:
+            yield f"{command.name}: say what {option.term} does, in help= of its click.option"
 
 
 @pytest.mark.parametrize("command", ALL, ids=lambda command: command.page_name)
@@ -64,28 +60,27 @@ def test_an_option_without_a_meaning_is_seen() -> None:
 
 
 @pytest.mark.parametrize(
-    ("known", "table", "name"),
+    ("known", "file", "heading"),
     [
-        (known_names.exit_codes(), facts.EXIT_CODES, "EXIT_CODES"),
-        (known_names.errnos(), facts.ERRNOS, "ERRNOS"),
-        ({number.name for number in HANDLED}, facts.SIGNALS, "SIGNALS"),
-        (known_names.extended_attributes(), facts.XATTRS, "XATTRS"),
+        ({*map(str, known_names.exit_codes())}, "errors.md", "Exit codes of backlotfs"),
+        (known_names.errnos(), "errors.md", "Errors of files"),
+        ({number.name for number in HANDLED}, "errors.md", "Signals"),
+        (known_names.extended_attributes(), "attributes.md", "Names"),
     ],
     ids=["exit codes", "errnos", "signals", "extended attributes"],
 )
-def test_every_number_and_name_has_a_meaning(
-    known: set[object], table: dict[object, str], name: str
-) -> None:
+def test_every_number_and_name_has_a_meaning(known: set[str], file: str, heading: str) -> None:
     """And no meaning is left of what is gone."""
-    new, gone = known - set(table), set(table) - known
-    assert not new, f"{sorted(map(str, new))}: say what they mean, in {name} of {FACTS}"
-    assert not gone, f"{sorted(map(str, gone))} are gone: take them out of {name} of {FACTS}"
+    explained = set(items(section(file, heading)))
+    where = f'"{heading}" of backlotfs/manual/texts/{file}'
+    assert known <= explained, f"say what {sorted(known - explained)} mean, in {where}"
+    assert explained <= known, f"take {sorted(explained - known)} out of {where}: they are gone"
 
 
 def test_every_variable_has_a_meaning() -> None:
     """Those of a library that we use (``XDG_…``) are there beside ours."""
-    new = known_names.variables() - set(facts.ENVIRONMENT)
-    assert not new, f"{sorted(new)}: say what they do, in ENVIRONMENT of {FACTS}"
+    new = known_names.variables() - set(items(section("configuration.md", "Environment")))
+    assert not new, f"say what {sorted(new)} do, in backlotfs/manual/texts/configuration.md"
 
 
 def test_what_is_read_from_the_source_is_there() -> None:
@@ -96,24 +91,20 @@ def test_what_is_read_from_the_source_is_there() -> None:
     assert "user.backlot.embed_code" in known_names.extended_attributes()
 
 
-def test_details_are_of_options_that_exist() -> None:
+def test_details_and_examples_are_of_commands_and_options_that_exist() -> None:
     """An option that is renamed takes its details along."""
-    names = {
-        (command.name, option.name)
+    options = {
+        command.name: {option.long_name for option in command.options.values()}
         for command in all_commands()
-        for option in options_of(_click_command(command.words))
     }
-    assert set(DETAILS) <= names
+    for command in headings("option-details.md"):
+        assert set(items(section("option-details.md", command))) <= options[command]
+    assert headings("examples.md") - {"backlotfs"} <= set(options)
 
 
-def _click_command(words: tuple[str, ...]) -> click.Command:
-    found: click.Command = commands
-    for word in words[1:]:
-        assert isinstance(found, click.Group)
-        inner = found.get_command(click.Context(found), word)
-        assert inner is not None
-        found = inner
-    return found
+def headings(file: str) -> set[str]:
+    """Of a text."""
+    return set(re.findall(r"^## (.+)$", (TEXTS / file).read_text("utf-8"), re.M))
 
 
 @pytest.mark.parametrize("place", [man("backlotfs.1"), "doc/backlotfs/commands.md"])
@@ -122,9 +113,8 @@ def test_every_command_and_option_is_shown(place: str) -> None:
     text = FILES[place].replace("\\-", "-")
     for command in all_commands():
         assert command.name in text
-        for option in command.options:
-            for name in option.name.replace("`", "").split(" ")[0].split(","):
-                assert name in text, f"{command.name} {name}"
+        for option in command.options.values():
+            assert all(name in text for name in option.names), f"{command.name} {option.term}"
 
 
 @pytest.mark.parametrize("place", [man("mount.backlotfs.8"), "doc/backlotfs/mount-options.md"])
@@ -182,12 +172,10 @@ def test_mandoc_finds_nothing_amiss(page: str, share: Path) -> None:
     assert (linted.returncode, linted.stdout + linted.stderr) == (0, "")
 
 
-def test_examples_are_of_commands_and_options_that_exist() -> None:
-    """Each line that begins with our name is one that click takes apart."""
-    blocks = [*PROGRAM, *(block for shown in COMMANDS.values() for block in shown)]
-    assert set(COMMANDS) <= {command.name for command in all_commands()}
-    lines = "\n".join(block.lines for block in blocks if isinstance(block, Code))
-    found = re.findall(r"^backlotfs .*", lines.replace("\\\n", ""), re.M)
+def test_examples_are_lines_that_click_takes() -> None:
+    """Each line of an example that begins with our name."""
+    text = (TEXTS / "examples.md").read_text("utf-8").replace("\\\n", "")
+    found = re.findall(r"^backlotfs .*", text, re.M)
     assert len(found) > 10
     for line in found:
         words = shlex.split(line.split(" | ")[0])
@@ -198,3 +186,8 @@ def test_examples_are_of_commands_and_options_that_exist() -> None:
             assert inner is not None, line
             command, words = inner, words[1:]
         command.make_context(words[0], words[1:])
+
+
+def test_every_placeholder_is_replaced() -> None:
+    """By the program's words, or by those of another text."""
+    assert not [name for name, text in FILES.items() if "{{" in text]

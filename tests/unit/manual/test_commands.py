@@ -7,8 +7,7 @@ from pathlib import Path
 import click
 import pytest
 
-from backlotfs.manual.blocks import Code, marked, term
-from backlotfs.manual.commands import as_mount_option, command_of
+from backlotfs.manual.commands import command_of, marked
 
 
 @click.command()
@@ -17,6 +16,7 @@ from backlotfs.manual.commands import as_mount_option, command_of
 @click.option("--mode", type=click.Choice(["a", "b"]), help="See --count.")
 @click.option("--port", default=80, show_default=True, help="Where.")
 @click.option("--is-flag", is_flag=True, help="Or not.")
+@click.option("--more", multiple=True, help="Another.")
 @click.option("--secret", hidden=True)
 def sample(**_: object) -> None:
     """Do it, with PLACE. And more.
@@ -35,26 +35,26 @@ def test_a_command() -> None:
     command = command_of(sample, ("prog", "sample"))
     assert (command.name, command.page_name) == ("prog sample", "prog-sample")
     assert command.usage == "[OPTIONS] PLACE"
-    assert command.purpose == "Do it, with PLACE"
-    assert command.text == (
-        "Do it, with PLACE. And more.",
-        Code("as it\nstands"),
-        "Last, with `-n` and `--count=N`.",
+    assert command.purpose == "do it, with PLACE"
+    assert command.description == (
+        "Do it, with PLACE. And more.\n\n"
+        "```text\nas it\nstands\n```\n\n"
+        "Last, with `-n` and `--count=N`."
     )
-    assert command.options == (
-        term("`-n`, `--count` *N*", "So many [4]."),
-        term("`--mode` *a|b*", "See `--count`."),
-        term("`--port` *N*", "Where [80]."),
-        term("`--is-flag`", "Or not."),
-    )
+    assert {o.term: o.meaning for o in command.options.values()} == {
+        "`-n`, `--count` *N*": "So many [4].",
+        "`--mode` *a|b*": "See `--count`.",
+        "`--port` *N*": "Where [80].",
+        "`--is-flag`": "Or not.",
+        "`--more` *TEXT*": "Another. May be given several times.",
+    }
 
 
 def test_mount_options() -> None:
     """The same as fstab would have them."""
-    context = click.Context(sample, info_name="sample")
-    count, _, _, flag = [p for p in sample.params[1:5] if isinstance(p, click.Option)]
-    assert as_mount_option(count, context).name == "`count`=*N*"
-    assert as_mount_option(flag, context).name == "`is_flag`"
+    options = command_of(sample, ("prog", "sample")).options
+    assert options["count"].fstab_term == "`count`=*N*"
+    assert options["is_flag"].fstab_term == "`is_flag`"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from backlotfs.manual.completions import PLACES, completion
+from backlotfs.cli import commands as program
+from backlotfs.cli.completion import script
 from tests.support import commands
 
 ASK = """
@@ -25,14 +26,14 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
 )
 def test_bash_completes(words: str, found: str, tmp_path: Path) -> None:
     """Commands, commands of a group, options."""
-    script = tmp_path / "backlotfs-completion"
-    script.write_text(completion("bash"), "utf-8")
-    program = tmp_path / "backlotfs"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m backlotfs "$@"\n', "utf-8")
-    program.chmod(0o755)
+    completions = tmp_path / "backlotfs-completion"
+    completions.write_text(script("bash", program), "utf-8")
+    launcher = tmp_path / "backlotfs"
+    launcher.write_text(f'#!/bin/sh\nexec {sys.executable} -m backlotfs "$@"\n', "utf-8")
+    launcher.chmod(0o755)
     environment = commands.environment(tmp_path)
     done = subprocess.run(
-        ["bash", "-c", ASK.format(words=words, last=words.count(" ")), "bash", script],
+        ["bash", "-c", ASK.format(words=words, last=words.count(" ")), "bash", completions],
         env={**environment, "LC_ALL": "C.UTF-8", "PATH": f"{tmp_path}:{environment['PATH']}"},
         cwd=commands.ROOT,
         capture_output=True,
@@ -45,13 +46,11 @@ def test_bash_completes(words: str, found: str, tmp_path: Path) -> None:
 
 def test_the_others_are_registered_for_the_program() -> None:
     """By the names under which zsh and fish look for them."""
-    names = {shell: Path(place).name for shell, place in PLACES.items()}
-    assert names == {"bash": "backlotfs", "zsh": "_backlotfs", "fish": "backlotfs.fish"}
-    assert completion("zsh").startswith("#compdef backlotfs\n")
-    assert "--command backlotfs " in completion("fish")
+    assert script("zsh", program).startswith("#compdef backlotfs\n")
+    assert "--command backlotfs " in script("fish", program)
 
 
 def test_the_command_prints_the_same(tmp_path: Path) -> None:
-    """``backlotfs completion``, for who installed with pip."""
+    """``backlotfs completion``, after an installation with pip."""
     done = commands.run("completion", "fish", home=tmp_path)
-    assert (done.returncode, done.stdout.strip()) == (0, completion("fish").strip())
+    assert (done.returncode, done.stdout.strip()) == (0, script("fish", program).strip())

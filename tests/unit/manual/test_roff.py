@@ -5,12 +5,11 @@ from __future__ import annotations
 import pytest
 
 from backlotfs.manual import roff
-from backlotfs.manual.blocks import Block, Code, Page, Section, term
 
 
-def lines(*blocks: Block) -> list[str]:
-    """What is below the heading of a section with these."""
-    page = Page("name", 1, "purpose", (Section("TITLE", blocks),))
+def lines(markdown: str) -> list[str]:
+    """What is below the heading of a section with this text."""
+    page = f"# name(1): purpose\n\n## TITLE\n\n{markdown}\n"
     text = roff.rendered(page, date="2026-01-31", version="1")
     return text.split('.SH "TITLE"\n')[1].splitlines()
 
@@ -19,6 +18,7 @@ def lines(*blocks: Block) -> list[str]:
     ("text", "line"),
     [
         ("plain words", "plain words"),
+        ("broken\nlines", "broken lines"),
         ("say `--force` to *NAME*", r"say \fB\-\-force\fR to \fINAME\fR"),
         (".config is no request", r"\&.config is no request"),
         ("'tis no request", r"\&'tis no request"),
@@ -35,18 +35,24 @@ def test_text(text: str, line: str) -> None:
 
 
 def test_code_stays_as_it_is() -> None:
-    """Not filled, and its leading dots and spaces are its own."""
-    assert lines(Code("a -b\n  .x\n.y")) == [
-        ".RS 4", ".nf", r"a \-b", r"  .x", r"\&.y", ".fi", ".RE",
+    """Not filled, and its leading dots, spaces and empty lines are its own."""
+    assert lines("```text\na -b\n\n  .x\n.y\n```") == [
+        ".RS 4", ".nf", r"a \-b", "", r"  .x", r"\&.y", ".fi", ".RE",
     ]  # fmt: skip
-    assert lines("text", Code("a"))[1:3] == [".sp", ".RS 4"]
+    assert lines("text\n\n```text\n- a: b\n```")[1:5] == [".sp", ".RS 4", ".nf", r"\- a: b"]
 
 
 def test_terms_and_what_they_mean() -> None:
-    """A name alone is bold; a second text of the meaning stays below it."""
-    assert lines("first", term("NAME", "one", "two"), "last") == [
-        "first", ".TP", r"\fBNAME\fR", "one", ".IP", "two", ".PP", "last",
-    ]  # fmt: skip
+    """A list between two paragraphs; a meaning may go on in indented lines."""
+    assert lines("first\n\n- `NAME` *N*: one\n  and: more\n- `B`: two\n\nlast") == [
+        *("first", ".TP", r"\fBNAME\fR \fIN\fR", "one and: more"),
+        *(".TP", r"\fBB\fR", "two", ".PP", "last"),
+    ]
+
+
+def test_sections_in_a_section() -> None:
+    """No paragraph mark after a heading."""
+    assert lines("### Below\n\na\n\nb") == ['.SS "Below"', "a", ".PP", "b"]
 
 
 def test_long_texts_are_broken_between_words() -> None:
@@ -58,11 +64,9 @@ def test_long_texts_are_broken_between_words() -> None:
 
 def test_the_head() -> None:
     """What man(1), apropos(1) and whatis(1) read."""
-    page = Page("a-b", 5, "do something", ())
-    assert roff.rendered(page, date="2026-01-31", version="1.2").splitlines() == [
-        '.TH "A-B" "5" "2026-01-31" "backlotfs 1.2"',
+    page = roff.rendered("# a-b.c(5): do something\n", date="2026-01-31", version="1.2")
+    assert page.splitlines() == [
+        '.TH "A-B.C" "5" "2026-01-31" "backlotfs 1.2"',
         ".SH NAME",
-        r"a-b \- do something",
+        r"a-b.c \- do something",
     ]
-    assert page.file == "a-b.5"
-    assert roff.link_to(page) == ".so man5/a-b.5\n"
