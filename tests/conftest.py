@@ -13,7 +13,7 @@ from backlotfs.emulator import EmulatedAsset, Emulator, EmulatorSettings, Librar
 from tests.support.fuse_presence import OPT_OUT, missing_piece, skipping_is_allowed
 from tests.support.inherited_signals import give_children_default_signals
 from tests.support.leftovers import clear_dead_mounts
-from tests.support.mounting import Mount
+from tests.support.mounting import Mount, renew_all
 
 #: Assets in, running emulator out; keywords are fields of `EmulatorSettings`.
 Serve = Callable[..., Emulator]
@@ -60,6 +60,7 @@ def _is_worker(config: pytest.Config) -> bool:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """A machine that cannot mount fails the mounted tests, so that nobody loses them unawares."""
+    renew_all()
     if item.get_closest_marker("mounted") is None:
         return
     missing = missing_piece()

@@ -286,6 +286,8 @@ class Catalog:
     def _sync(self, deadline: Deadline, *, full: bool) -> Synced:
         try:
             done = self._synchronizer.run(deadline, full=full)
+        except (StoreClosed, Interrupted):  # the mount ends: the listing is as good as before
+            raise
         except BacklotError as error:
             self._last_error = error
             if isinstance(error, EndlessListing):

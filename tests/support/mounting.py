@@ -23,7 +23,7 @@ from backlotfs.kernel.mount_table import mount_at
 from tests.support import commands, mount_log
 from tests.support.deadlines import wait_until
 
-#: No mount of a test lives longer, unless it says so; below pytest's timeout, so that it fails.
+#: No mount serves one test for longer, unless it says so; below pytest's timeout, so that it fails.
 WATCHDOG_S = 100.0
 #: From the start of the process to a mountpoint that answers.
 START_S = 40.0
@@ -96,7 +96,7 @@ class Mount:
         :param folder: for the mountpoint, profile file and log; may be shared in succession.
         :param options: of ``backlotfs mount``.
         :param extra: environment variables.
-        :param life_s: for a test with a longer time limit of its own: below that.
+        :param life_s: that it may serve one test; for a test with a longer time limit: below that.
         """
         self.emulator = emulator
         self.folder = folder
@@ -169,10 +169,20 @@ class Mount:
                 log=log,
                 extra=self._extra,
             )
+        self._watch()
+        _LAUNCHED.add(self)
+        return self
+
+    def _watch(self) -> None:
         self._watchdog = threading.Timer(self._life_s, self._end_the_hard_way)
         self._watchdog.daemon = True
         self._watchdog.start()
-        return self
+
+    def renew(self) -> None:
+        """Let it live for another `WATCHDOG_S`, or what it was given, if it runs."""
+        if self._watchdog is not None and self._watchdog.is_alive():
+            self._watchdog.cancel()
+            self._watch()
 
     def terminate(self, *, within_s: float = END_S) -> int:
         """SIGTERM; the exit code. :raises subprocess.TimeoutExpired: it did not end in time."""
@@ -225,6 +235,7 @@ class Mount:
             self._kill()
 
     def _kill(self) -> None:
+        _LAUNCHED.discard(self)
         if self._watchdog is not None:
             self._watchdog.cancel()
         self._end_the_hard_way()
@@ -235,3 +246,13 @@ class Mount:
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
         detach(self.path)
+
+
+#: The mounts that run, or have ended by themselves and were not closed yet.
+_LAUNCHED: set[Mount] = set()
+
+
+def renew_all() -> None:
+    """A test begins: the mounts that it shares with the tests before it are watched for it anew."""
+    for mount in list(_LAUNCHED):
+        mount.renew()

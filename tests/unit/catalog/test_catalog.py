@@ -10,7 +10,7 @@ import pytest
 
 from backlotfs.catalog import catalog as catalog_module
 from backlotfs.catalog.db.rows import SourceRecord, StoreUnavailable
-from backlotfs.errors import CredentialsRefused, RemoteUnavailable
+from backlotfs.errors import CredentialsRefused, Interrupted, RemoteUnavailable
 from tests.unit.catalog.synced import SyncedCatalog
 from tests.unit.fakes import PATIENCE_S, asset
 
@@ -94,8 +94,19 @@ def test_the_end_of_the_mount_cuts_a_refresh_short(
     with caplog.at_level(logging.DEBUG):
         synced.workers.run_all()
     assert not synced.catalog.refreshing
+    assert synced.catalog.last_error is None
     assert "cut short by the end of the mount" in caplog.text
     assert max(record.levelno for record in caplog.records) < logging.WARNING
+
+
+def test_a_wait_for_a_credit_that_the_end_of_the_mount_cuts_short(synced: SyncedCatalog) -> None:
+    """It is no failure: nobody is told at the end that what was shown is stale."""
+    synced.load()
+    synced.api.error, synced.api.fail_at = Interrupted("waiting for an API credit"), 1
+    synced.catalog.refresh()
+    synced.workers.run_all()
+    assert not synced.catalog.refreshing
+    assert synced.catalog.last_error is None
 
 
 def test_a_refresh_says_what_changed(synced: SyncedCatalog) -> None:
