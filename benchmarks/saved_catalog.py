@@ -7,8 +7,8 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from backlotfs.api.credentials import Credentials
 from backlotfs.api.records import Asset
+from backlotfs.api.signing import Credentials
 from backlotfs.catalog.db.rows import SourceRecord
 from backlotfs.catalog.db.store import CatalogStore
 from backlotfs.concurrency.clock import Deadline, SystemClock

@@ -1,9 +1,9 @@
 """The library's JSON API: signed requests, listing, records.
 
-One call goes ``client`` (routes) → ``requester`` (signature, retries, the server's clock) →
-``rate_limiter`` (wait for a credit) → ``transport`` (one exchange, bounded) → ``answers`` (status,
-or a typed error) → ``parsing`` (records, by ``bounded_json``). ``signing``, ``parsing``,
-``bounded_json``, ``paging`` and ``answers`` are pure.
+One call goes ``client`` (routes; signature, retries, the server's clock) → ``rate_limiter`` (wait
+for a credit) → ``transport`` (one exchange, bounded) → ``answers`` (status, or a typed error) →
+``records`` (by ``untrusted_json``). ``signing``, ``records``, ``untrusted_json``, ``paging`` and
+``answers`` are pure.
 
 Threads: an :class:`~backlotfs.api.client.ApiClient` may be used by any number of threads. Sleeps
 and I/O happen in the calling thread, without a lock. What it learns from answers is behind private

@@ -1,16 +1,20 @@
-"""What an answer of the API means: its JSON, or the error it stands for. Pure."""
+"""What an answer of the API means: its JSON, or the error it stands for, and the server's words.
+
+Pure. Text that a server sent is made fit for one line of a terminal or a log, and holds no secret.
+"""
 
 from __future__ import annotations
 
+import itertools
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from backlotfs.api.bounded_json import MalformedJson
 from backlotfs.api.rate_limiter import retry_after_s
-from backlotfs.api.server_text import message_of, one_line, plain_words
+from backlotfs.api.untrusted_json import MalformedJson
 from backlotfs.errors import (
     AnswerTimedOut,
     BacklotError,
@@ -20,6 +24,125 @@ from backlotfs.errors import (
     RateLimited,
     RemoteUnavailable,
 )
+
+MAX_MESSAGE_LENGTH = 300
+_MAX_DEPTH = 4
+_MAX_SAID = 65_536  # what is read for its meaning
+_MAX_SEARCHED = 2_400  # what is looked at for words to show
+#: Words of a server's text that are shown.
+MAX_WORDS = 40
+_WORD = re.compile(r"[\"'(\[]?([A-Za-z_]{1,20})[\"')\]]?[.,:;!?]?", re.ASCII)
+_NUMBER = re.compile(r"[0-9]{1,4}(?:\.[0-9]{1,3})?")
+_TIME = re.compile(rf"{_NUMBER.pattern}(?:s|sec|m|min)[.,;]?")
+_UNITS = frozenset(("s", "sec", "second", "seconds", "min", "minute", "minutes"))
+#: Words of error messages, and names of the API's own parameters and fields.
+_KNOWN = """
+    a about accept accepted access account action after again ago all allowed already an and any api
+    api_key are as asset asset_type assets at authentication authorization authorized available back
+    bad be because been before being but by call called calls can cannot captions caption characters
+    chars check clock code codes condition conflict connection contact contain contains content
+    could credentials credit credits current currently data database date denied description
+    descriptions did disabled do document does down due duplicate embed embed_code empty enabled
+    encoding enough error errors exceeded exist existing exists expected expire expired expires
+    expiry failed failure field file fields filter for forbidden format found from future gateway
+    given gone had has have header hidden host id if ignored in include incorrect internal invalid
+    is it its json key label labels large later least left length level limit limited limits list
+    long made maintenance malformed many matches match message method minimum missing missing_chunks
+    bad_chunks more most must name names need needed new next next_page no none not null number of
+    off on one only operation option or order orderby other out over page page_token parameter
+    parameters parse past path payload per permission permissions please policy present processing
+    properly provide provided query quota rate reached read received record refused rejected repeat
+    request requested requests required reset resource response retry right rights route secret
+    see server service should signature signed since size slow some soon source source_file_info
+    status stopped streams such support supported system temporarily temporary than that the their
+    then there these they this those throttled throttling time timed timeout times timestamp to
+    token too try type unable unauthorized unavailable under unexpected unknown unsupported until
+    up upstream url use used user valid value values version video videos wait was we were when
+    where which while will window with within without wrong you your
+"""
+_WORDS = _UNITS | frozenset(_KNOWN.split())
+
+
+def one_line(text: str, limit: int = MAX_MESSAGE_LENGTH) -> str:
+    """``text`` with white space and unprintable characters as single spaces, cut at ``limit``."""
+    # cut first, generously: a hostile text may be megabytes
+    head = text[: limit * 8]
+    clean = " ".join("".join(c if c.isprintable() else " " for c in head).split())
+    return clean if len(clean) <= limit and len(text) == len(head) else clean[: limit - 1] + "…"
+
+
+def message_of(body: bytes) -> str:
+    """What an error answer says: its ``message`` as it came, at most 64 Ki characters; ``""``
+    without one.
+
+    It may hold a signature in any spelling: read it, and show `plain_words` of it.
+
+    A message may be text, an object, or JSON in a text.
+    """
+    if len(body) > _MAX_SAID:
+        return ""  # no message: a page, or something made to fill our memory
+    document = _json_or_none(body.decode("utf-8", "replace"))
+    if not isinstance(document, dict):
+        return ""
+    said = document.get("message", document.get("error", document.get("errors")))
+    if said is None:
+        return ""
+    if isinstance(said, str) and said.lstrip()[:1] in ("{", "["):
+        inner = _json_or_none(said)
+        said = said if inner is None else inner
+    return _plain(said, _MAX_DEPTH)[:_MAX_SAID]
+
+
+def plain_words(text: str) -> str:
+    """The words of a server's text that cannot be a secret, on one line; ``…`` stands for others.
+
+    Words are those of `_WORDS`, and a time in seconds or minutes; at most `MAX_WORDS` of them.
+    A server may repeat what it was sent in any encoding, so no rule about what a secret looks
+    like would be enough.
+    """
+    shown: list[str] = []
+    times = 0
+    tokens = text[:_MAX_SEARCHED].split()
+    for token, following in itertools.zip_longest(tokens, tokens[1:], fillvalue=""):
+        if len(shown) == MAX_WORDS:
+            return " ".join([*shown, "…"]).replace("… …", "…")
+        word = _WORD.fullmatch(token)
+        if word is not None and word[1].lower() in _WORDS and _has_usual_case(word[1]):
+            shown.append(token)
+        elif times < 2 and (_TIME.fullmatch(token) or _is_time(token, following)):
+            times += 1
+            shown.append(token)
+        elif not shown or shown[-1] != "…":
+            shown.append("…")
+    return " ".join(shown) if shown != ["…"] else ""
+
+
+def _is_time(token: str, following: str) -> bool:
+    unit = _WORD.fullmatch(following)
+    return bool(_NUMBER.fullmatch(token)) and unit is not None and unit[1].lower() in _UNITS
+
+
+def _has_usual_case(word: str) -> bool:
+    return word.islower() or word.isupper() or word.istitle()
+
+
+def _json_or_none(text: str) -> object:
+    try:
+        found: object = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return found
+
+
+def _plain(value: object, depth: int) -> str:
+    if depth == 0:
+        return "…"
+    if isinstance(value, dict):
+        return "; ".join(f"{key}: {_plain(inner, depth - 1)}" for key, inner in value.items())
+    if isinstance(value, list):
+        return ", ".join(_plain(inner, depth - 1) for inner in value) or "none"
+    return value if isinstance(value, str) else json.dumps(value)
+
 
 T = TypeVar("T")
 # "These parameters are missing: api_key, signature, expires." is not an expiry

@@ -1,17 +1,190 @@
-"""Walking a listing page by page: where the next page is, how large, and where the walk ends."""
+"""Listings page by page: where the next page is, how large it is, and where a listing is given up.
+
+An API may need a fixed time for each record, so that a page of 500 takes longer than anybody waits,
+or longer than a proxy before it allows, while one of 20 comes at once. After a time-out the next
+smaller size is asked for; after some pages in time a larger one is tried again, each time it fails
+twice as late. What was learned stays with the `PageSize`, for later listings.
+
+A server can go on for ever: with new records, with those it sent before under ever new cursors, or
+with empty pages. What has come so far is on disk or in memory, so each listing has limits.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import Protocol, TypeVar
+import threading
+from collections.abc import Collection, Iterator, Mapping
+from typing import NamedTuple, Protocol, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
-from backlotfs.api.page_size import PageSize
 from backlotfs.api.records import Page
 from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.errors import AnswerTimedOut, NoSuchEntry, ProtocolViolation
 from backlotfs.untrusted_numbers import whole_number
+
+#: Pages in a row that bring nothing new.
+MAX_IDLE_PAGES = 100
+#: Of what is gathered in memory (labels, deletions, what changed): records, what they consist of
+#: (labels and custom fields of assets, which as objects are 20 times their text), bytes of answers.
+MAX_RECORDS_IN_MEMORY = 200_000
+MAX_PARTS_IN_MEMORY = 1_000_000
+MAX_BYTES_IN_MEMORY = 256 * 1024 * 1024
+
+
+class EndlessListing(ProtocolViolation):
+    """A listing went beyond its limits; nothing of it was kept."""
+
+
+class ListingLimits(NamedTuple):
+    """What one listing of the library may bring.
+
+    :ivar assets: records. :ivar size_bytes: of answers, unpacked.
+    """
+
+    assets: int = 5_000_000
+    size_bytes: int = 20 * 1024**3
+
+
+#: For listings that are gathered in memory.
+IN_MEMORY = ListingLimits(MAX_RECORDS_IN_MEMORY, MAX_BYTES_IN_MEMORY)
+
+
+class ListingMeter:
+    """Counts what one listing brings; one thread's."""
+
+    def __init__(
+        self, what: str, limits: ListingLimits, *, records: int = 0, size_bytes: int = 0
+    ) -> None:
+        """Begin.
+
+        :param what: is listed, for messages: ``"assets"``.
+        :param records: that an interrupted part of the listing brought, with ``size_bytes``.
+        """
+        self._what = what
+        self._limits = limits
+        self._records = records
+        self._size_bytes = size_bytes
+        self._idle_pages = 0
+        self._parts = 0
+        self._known: set[str] = set()
+
+    def page_in_memory(self, ids: Collection[str], *, size_bytes: int, parts: int = 0) -> None:
+        """As `page`, where nobody else tells which records are new: their ids are remembered.
+
+        :param parts: labels and custom fields of all the records.
+        """
+        self._parts += parts
+        if self._parts > MAX_PARTS_IN_MEMORY:
+            raise EndlessListing(
+                f"the listing of {self._what} does not end:"
+                f" more than {MAX_PARTS_IN_MEMORY} labels and custom fields"
+            )
+        before = len(self._known)
+        self._known.update(ids)
+        self.page(records=len(ids), new=len(self._known) - before, size_bytes=size_bytes)
+
+    def page(self, *, records: int, new: int, size_bytes: int) -> None:
+        """A page came.
+
+        :param records: on it. :param new: of them, which did not come before.
+        :raises EndlessListing: that is too much; the message names the limit.
+        """
+        self._records += records
+        self._size_bytes += size_bytes
+        self._idle_pages = 0 if new else self._idle_pages + 1
+        does_not_end = f"the listing of {self._what} does not end"
+        if self._records > self._limits.assets:
+            raise EndlessListing(f"{does_not_end}: more than {self._limits.assets} records")
+        if self._size_bytes > self._limits.size_bytes:
+            raise EndlessListing(
+                f"{does_not_end}: more than {self._limits.size_bytes} bytes of answers"
+            )
+        if self._idle_pages > MAX_IDLE_PAGES:
+            raise EndlessListing(
+                f"{does_not_end}: {self._idle_pages} pages in a row brought nothing new"
+            )
+
+
+#: Sizes below the first; small enough for 1 s a record within the default time limit.
+_SMALLER = (100, 20)
+#: Pages in time before a larger size is tried.
+_PAGES_BEFORE_LARGER = 3
+#: Of slow pages, so many times more.
+_SLOW_FACTOR = 5
+_MOST_PAGES_BEFORE_LARGER = 10_000
+
+
+class PageSize:
+    """The size to ask for now. Any thread may use it."""
+
+    def __init__(self, largest: int, answer_s: float) -> None:
+        """Begin with the largest.
+
+        :param largest: records per page where nothing speaks against it.
+        :param answer_s: the limit for one answer, in seconds.
+        :raises ValueError: for a size below 1.
+        """
+        if largest < 1:
+            raise ValueError(f"page_limit must be at least 1, not {largest}")
+        self._sizes = (largest, *(size for size in _SMALLER if size < largest))
+        self._answer_s = answer_s
+        self._lock = threading.Lock()
+        self._index = 0
+        self._in_time = 0
+        self._pages_before_larger = _PAGES_BEFORE_LARGER
+        self._tried_larger = False
+
+    @property
+    def now(self) -> int:
+        """Records to ask for."""
+        return self._sizes[self._index]
+
+    @property
+    def is_smaller(self) -> bool:
+        """Whether it is below the largest now."""
+        return self._index > 0
+
+    def is_ours(self, size: int) -> bool:
+        """Whether it is a size that we ask for, and not a server's own."""
+        return size in self._sizes
+
+    def resume(self, size: int | None) -> None:
+        """Begin with the size that an interrupted listing had come down to, if it is ours."""
+        with self._lock:
+            if size in self._sizes[self._index + 1 :]:
+                self._index = self._sizes.index(size)
+
+    def has_smaller(self, asked: int | None) -> bool:
+        """Whether there is a size below ``asked``; None: a cursor without a limit was followed."""
+        return asked is None or self._sizes[-1] < asked
+
+    def timed_out(self, asked: int | None) -> None:
+        """A page of ``asked`` records did not come in time: go down below that."""
+        with self._lock:
+            smaller = [n for n, size in enumerate(self._sizes) if asked is None or size < asked]
+            if self._tried_larger:
+                doubled = 2 * self._pages_before_larger
+                self._pages_before_larger = min(doubled, _MOST_PAGES_BEFORE_LARGER)
+            self._tried_larger = False
+            self._in_time = 0
+            self._index = max(self._index, *smaller[:1])
+
+    def in_time(self, seconds: float) -> None:
+        """A page of the size `now` came after so many seconds; perhaps go up."""
+        with self._lock:
+            if self._index == 0:
+                return
+            self._in_time += 1
+            self._tried_larger = False
+            # if the time grows with the size, would the next larger one come in time?
+            growth = self._sizes[self._index - 1] / self._sizes[self._index]
+            quick = seconds * growth <= self._answer_s
+            due = self._pages_before_larger * (1 if quick else _SLOW_FACTOR)
+            if self._in_time >= due:
+                self._in_time = 0
+                self._index -= 1
+                self._tried_larger = True
+
 
 _CREDENTIAL_PARAMS = frozenset({"api_key", "expires", "signature"})
 _MAX_PARAMS = 100

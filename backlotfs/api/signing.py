@@ -1,4 +1,4 @@
-"""Backlot V2 request signatures. Pure.
+"""The API key with its secret, and the signatures of Backlot V2 requests. Pure.
 
 A signature is the first 43 characters of Base64 over the *raw* SHA-256 digest of secret, method,
 path, sorted ``name=value`` pairs without separators, and body. (The vendor's prose encodes the
@@ -10,9 +10,42 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from urllib.parse import quote
 
-from backlotfs.api.credentials import Credentials
+from backlotfs.errors import SettingsError
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Credentials:
+    """What requests are signed with. Immutable; ``repr`` and ``str`` show only the account.
+
+    :ivar api_key: ``<account>.<suffix>``; a rotated key keeps its account.
+    :ivar api_secret: never shown, logged or sent.
+    """
+
+    api_key: str
+    api_secret: str
+
+    def __post_init__(self) -> None:
+        """Refuse what a stray newline or an empty variable makes of a key.
+
+        :raises SettingsError: names the field, never its value.
+        """
+        for name, value in (("API key", self.api_key), ("API secret", self.api_secret)):
+            if not value:
+                raise SettingsError(f"the {name} is empty")
+            if not value.isprintable() or any(letter.isspace() for letter in value):
+                raise SettingsError(f"the {name} holds a space or a control character")
+
+    @property
+    def account(self) -> str:
+        """The part of the key before the dot: the same for every key of one account."""
+        return self.api_key.partition(".")[0]
+
+    def __repr__(self) -> str:
+        return f"Credentials({self.account}.***, ***)"
+
 
 SIGNATURE_LENGTH = 43  # 44 Base64 characters of 32 bytes, less the one "="
 _WINDOW_S = 300  # as the vendor's SDKs: equal URLs for 5 minutes, which the CDN host can cache

@@ -1,17 +1,353 @@
-"""One GET, from a URL to a whole answer in memory, bounded in size and time."""
+"""One GET of the API over `requests`, from a URL to a whole answer, bounded in size and time.
+
+`requests` is held back in five ways: nothing of the user's goes along (no cookies, ``.netrc`` or
+proxy), no redirect is followed, every exchange ends in time, a body is unpacked only as far as
+there is room, and no message or log line of a library shows a URL with its signature.
+"""
 
 from __future__ import annotations
 
-import requests
+import errno
+import functools
+import http.client
+import logging
+import socket
+import ssl
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any, NamedTuple, cast
 
-from backlotfs.api.answers import Answer
-from backlotfs.api.connection_failures import EXCHANGE_ERRORS, ConnectionFailure, explain
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPResponse, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+
+from backlotfs.api.answers import Answer, one_line
 from backlotfs.concurrency.clock import Clock, Deadline
-from backlotfs.config.time_limits import TimeLimits
+from backlotfs.config.time_limits import CONNECT_S, TimeLimits
 from backlotfs.errors import AnswerTimedOut, HostUnreachable, ProtocolViolation, RemoteUnavailable
-from backlotfs.http.bounded_body import BodyTooLarge, BoundedBody, UnknownEncoding
-from backlotfs.http.exchange_deadline import ExchangeTimeout, current_exchange
-from backlotfs.http.sessions import exchange_s, timeouts_s
+from backlotfs.http.dialer import client_context, connect_to_any, look_up
+from backlotfs.http.exchange_deadline import ExchangeTimeout, current_exchange, under_way
+from backlotfs.http.response import BoundedResponse
+from backlotfs.log.redaction import RedactingFilter, redacted
+
+_LIBRARIES = ("urllib3", "requests", "http.client")
+_FILTER = RedactingFilter()
+_HTTP_LOG = logging.getLogger("http.client")
+
+
+def redact_library_logs() -> None:
+    """Redact what urllib3, requests and `http.client` say from now on, on any handler.
+
+    May be called again, from any thread.
+    """
+    for name in list(logging.Logger.manager.loggerDict):
+        if name.startswith(_LIBRARIES):
+            logging.getLogger(name).addFilter(_FILTER)
+    # its ``debuglevel`` knows no logger: it calls print(), which is looked up in the module first
+    http.client.print = _debug_line  # type: ignore[attr-defined]  # the name is ours to add
+
+
+def _debug_line(*words: object, **_how: object) -> None:
+    _HTTP_LOG.debug("%s", redacted(" ".join(str(word) for word in words)))
+
+
+# one exchange in all: 64 KiB/s bring a page of 500 assets in 16 s
+EXCHANGE_TIMEOUT_S = 60.0
+# sockets refuse a timeout of 0
+_LEAST_TIMEOUT_S = 0.001
+
+
+class _Limited(HTTPConnection):
+    """A connection whose exchanges end with the `exchange_deadline.Exchange` of their thread."""
+
+    def connect(self) -> None:
+        """Connect, and speak TLS where it is meant; all within the connection's timeout.
+
+        :raises ConnectTimeoutError: not in time; a TLS handshake belongs to it.
+        """
+        try:
+            super().connect()
+        except TimeoutError as error:
+            raise ConnectTimeoutError(self, "connecting timed out") from error
+        under_way().watch(cast("socket.socket", self.sock))
+
+    def _new_conn(self) -> socket.socket:
+        """As the base's, but its timeout is for the name and all addresses together, and for TLS.
+
+        :raises NameResolutionError, ConnectTimeoutError, NewConnectionError: as the base does.
+        """
+        timeout_s = float(self.timeout or CONNECT_S)
+        until_s = time.monotonic() + timeout_s
+        try:
+            return connect_to_any(look_up(self._dns_host, self.port, timeout_s), until_s)
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error
+        except TimeoutError as error:
+            raise ConnectTimeoutError(self, "connecting timed out") from error
+        except OSError as error:
+            raise NewConnectionError(self, "no connection came about") from error
+
+    def request(self, *args: Any, **options: Any) -> None:
+        """Send a request; a kept-alive connection is watched from here on."""
+        if self.sock is not None:
+            under_way().watch(self.sock)
+        super().request(*args, **options)
+
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as the base itself does
+        """Read the head of the answer. :raises ExchangeTimeout: it was not there in time."""
+        make = functools.partial(BoundedResponse, exchange=under_way())
+        self.response_class = cast("type[http.client.HTTPResponse]", make)
+        return super().getresponse()
+
+
+class _LimitedTls(_Limited, HTTPSConnection):
+    """The same over TLS."""
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Limited
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _LimitedTls
+
+
+class _Adapter(HTTPAdapter):
+    """Connections that trust what our TLS context trusts, as those to source hosts do."""
+
+    def __init__(self, context: ssl.SSLContext, pool_size: int) -> None:
+        self._context = context  # the base's constructor makes the pools
+        super().__init__(pool_connections=pool_size, pool_maxsize=pool_size, max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        """Hand the context and our connections to every pool."""
+        super().init_poolmanager(*args, ssl_context=self._context, **options)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        """Verify always, and by the context: requests would add its own bundle to each."""
+        del url, verify, cert
+        conn.cert_reqs = "CERT_REQUIRED"
+
+
+class _PlainSession(requests.Session):
+    """A session for which no answer is a redirect.
+
+    ``allow_redirects=False`` is not enough: requests then still parses ``Location`` (and fails on
+    a malformed one) and reads all of the body, however large, before it hands the answer over.
+    """
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Never anywhere."""
+        del resp
+        return None
+
+
+def open_session(
+    *, user_agent: str, pool_size: int, ca_bundle: str | None = None
+) -> requests.Session:
+    """A session for many threads; the caller closes it.
+
+    No retries of its own, no redirects followed, no cookies kept or sent, and nothing read from
+    the environment: no ``.netrc``, no proxy, no ``REQUESTS_CA_BUNDLE``.
+
+    :param pool_size: kept-alive connections per host: at least as many as threads that use it.
+    :param ca_bundle: PEM file of certificate authorities to trust instead of the system's.
+    :raises SettingsError: when ``ca_bundle`` cannot be used.
+    """
+    adapter = _Adapter(client_context(ca_bundle), pool_size)
+    redact_library_logs()
+    session = _PlainSession()
+    session.trust_env = False
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    session.headers.clear()
+    # one encoding, so that `BoundedBody` alone decides how far a body may grow
+    session.headers.update({"User-Agent": user_agent, "Accept-Encoding": "gzip"})
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, adapter)
+    return session
+
+
+def timeouts_s(deadline: Deadline, limits: TimeLimits) -> tuple[float, float]:
+    """Connect and read timeout for one attempt: the limits, or what the deadline leaves."""
+    remaining_s = max(_LEAST_TIMEOUT_S, deadline.remaining_s())
+    return min(limits.connect_s, remaining_s), min(limits.answer_s, remaining_s)
+
+
+def exchange_s(deadline: Deadline, limits: TimeLimits) -> float:
+    """The total time of one attempt, in seconds, or what the deadline leaves of it.
+
+    An API that takes its whole time before it answers has as much again for the answer.
+    """
+    total_s = max(EXCHANGE_TIMEOUT_S, 2 * limits.answer_s)
+    return min(total_s, max(_LEAST_TIMEOUT_S, deadline.remaining_s()))
+
+
+_GZIP_WBITS = 31
+_KNOWN = {"": False, "identity": False, "gzip": True, "x-gzip": True}
+
+
+class BodyTooLarge(Exception):
+    """More than the limit, after decompression."""
+
+
+class UnknownEncoding(Exception):
+    """An encoding that was not asked for."""
+
+
+class BoundedBody:
+    """Collects a body piece by piece; one thread's."""
+
+    def __init__(self, content_encoding: str | None, limit_bytes: int) -> None:
+        """Nothing is collected yet.
+
+        :raises UnknownEncoding: anything but gzip or none, in particular several.
+        """
+        encoding = (content_encoding or "").strip().lower()
+        if encoding not in _KNOWN:
+            raise UnknownEncoding(encoding)
+        self._unzip = zlib.decompressobj(_GZIP_WBITS) if _KNOWN[encoding] else None
+        self._limit_bytes = limit_bytes
+        self._body = bytearray()
+        self._begun = False
+
+    def feed(self, piece: bytes) -> None:
+        """Take the next bytes as they came.
+
+        :raises BodyTooLarge: what is unpacked exceeds the limit; at most one byte more is held.
+        :raises zlib.error: damaged.
+        """
+        self._begun = True
+        room = self._limit_bytes - len(self._body) + 1
+        if self._unzip is not None:
+            if self._unzip.eof:
+                return  # zlib would keep all that follows the end, and copy it each time
+            # never 0, which would mean "no limit"
+            piece = self._unzip.decompress(piece, room)
+        self._body += piece[:room]
+        if len(self._body) > self._limit_bytes:
+            raise BodyTooLarge
+
+    def whole(self) -> bytes:
+        """What was collected, once no more comes.
+
+        :raises zlib.error: it ends in the middle of the compressed data.
+        """
+        if self._begun and self._unzip is not None and not self._unzip.eof:
+            raise zlib.error("the compressed body ends early")
+        return bytes(self._body)
+
+
+# every family that an exchange may raise; requests' own are OSErrors
+EXCHANGE_ERRORS = (
+    OSError,
+    urllib3.exceptions.HTTPError,
+    http.client.HTTPException,
+    zlib.error,
+    ValueError,  # of URL and host name parsers; UnicodeError is one
+    requests.RequestException,
+)
+
+
+class ConnectionFailure(NamedTuple):
+    """What went wrong.
+
+    :ivar words: one sentence with the host name; no URL.
+    :ivar lasting: whether trying again cannot help.
+    :ivar connected: whether it went wrong over a connection that had come about.
+    :ivar timed_out: whether the other side was silent for too long over such a connection.
+    """
+
+    words: str
+    lasting: bool = False
+    connected: bool = True
+    timed_out: bool = False
+
+
+def explain(error: BaseException, host: str) -> ConnectionFailure:
+    """Name the failure of an exchange with ``host`` by the most telling exception behind it."""
+    causes = list(_causes(error))
+    for test, words, lasting, connected in _CASES:
+        for cause in causes:
+            if test(cause):
+                timed_out = connected and _is_timeout(cause)
+                return ConnectionFailure(words(host, cause), lasting, connected, timed_out)
+    return ConnectionFailure(f"the request to {host} failed ({type(error).__name__})")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """``error`` and all it wraps: requests and urllib3 nest in arguments, reasons and contexts."""
+    waiting, seen = [error], set[int]()
+    while waiting:
+        cause = waiting.pop(0)
+        if id(cause) in seen:
+            continue
+        seen.add(id(cause))
+        yield cause
+        nested = (*cause.args, getattr(cause, "reason", None), cause.__cause__, cause.__context__)
+        waiting.extend(inner for inner in nested if isinstance(inner, BaseException))
+
+
+def _is(*kinds: type[BaseException]) -> Callable[[BaseException], bool]:
+    return lambda cause: isinstance(cause, kinds)
+
+
+_is_timeout = _is(TimeoutError, requests.Timeout, urllib3.exceptions.TimeoutError)
+
+
+def _unknown_name(cause: BaseException) -> bool:
+    return isinstance(cause, socket.gaierror) and cause.errno in (
+        socket.EAI_NONAME,
+        socket.EAI_NODATA,
+    )
+
+
+def _no_route(cause: BaseException) -> bool:
+    return isinstance(cause, OSError) and cause.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH)
+
+
+def _certificate(host: str, cause: BaseException) -> str:
+    detail = one_line(str(getattr(cause, "verify_message", "")), 120) or "verification failed"
+    return f"the certificate of {host} is not trusted: {detail}"
+
+
+def _tls(host: str, cause: BaseException) -> str:
+    detail = getattr(cause, "reason", None)
+    return f"TLS with {host} failed" + (f" ({detail})" if isinstance(detail, str) else "")
+
+
+def _say(template: str) -> Callable[[str, BaseException], str]:
+    return lambda host, _cause: template.format(host)
+
+
+_Case = tuple[Callable[[BaseException], bool], Callable[[str, BaseException], str], bool, bool]
+# then lasting, connected; most telling first: a refused connection is also an OSError inside a
+# MaxRetryError
+_CASES: tuple[_Case, ...] = (
+    (_is(ssl.SSLCertVerificationError), _certificate, True, False),
+    (_is(ssl.SSLError), _tls, False, False),
+    (_unknown_name, _say("host name {} does not resolve"), True, False),
+    (_is(socket.gaierror), _say("host name {} does not resolve at the moment"), False, False),
+    (_is(UnicodeError, urllib3.exceptions.LocationParseError, requests.exceptions.InvalidURL),
+     _say("{} is not a usable host name"), True, False),
+    (_is(ConnectionRefusedError), _say("{} refused the connection"), False, False),
+    (_no_route, _say("there is no route to {}"), False, False),
+    (_is(requests.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError),
+     _say("connecting to {} timed out"), False, False),
+    (_is_timeout, _say("{} did not answer in time"), False, True),
+    (_is(urllib3.exceptions.DecodeError, zlib.error),
+     _say("{} sent a damaged compressed answer"), False, True),
+    (_is(http.client.RemoteDisconnected, http.client.IncompleteRead, ConnectionError,
+         urllib3.exceptions.IncompleteRead), _say("{} broke the connection off"), False, True),
+    (_is(http.client.HTTPException), _say("{} does not speak proper HTTP"), False, True),
+    (_is(urllib3.exceptions.ProtocolError), _say("{} broke the connection off"), False, True),
+)  # fmt: skip
+
 
 # a page of 500 assets with metadata is about 1 MB; this much is a fault or a bomb
 MAX_BODY_BYTES = 32 * 1024 * 1024
@@ -43,7 +379,7 @@ def fetch(
     :raises HostUnreachable: no connection.
     :raises AnswerTimedOut: the other side was silent for longer than ``limits.answer_s``.
     :raises RemoteUnavailable: no answer, one that broke off, or one that was not whole within
-        `http.sessions.exchange_s` or, its head, `http.exchange_deadline.HEAD_TIMEOUT_S`. Neither of
+        `api.transport.exchange_s` or, its head, `http.exchange_deadline.HEAD_TIMEOUT_S`. Neither of
         them, nor anything in their chains, holds the URL.
     :raises DeadlineExceeded: the time ended while the answer was arriving.
     :raises ProtocolViolation: more than ``limit_bytes`` after decompression, or an encoding that

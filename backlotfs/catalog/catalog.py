@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from backlotfs.api.listing_limits import EndlessListing
+from backlotfs.api.paging import EndlessListing
 from backlotfs.api.records import Asset
 from backlotfs.catalog.db.rows import AssetRow, StoreClosed, StoreUnavailable
 from backlotfs.catalog.db.store import CatalogStore

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Protocol, TypeVar
 
-from backlotfs.api.listing_limits import IN_MEMORY, EndlessListing, ListingLimits, ListingMeter
+from backlotfs.api.paging import IN_MEMORY, EndlessListing, ListingLimits, ListingMeter
 from backlotfs.api.records import Asset, DeletedAsset, Label, Page, Source
 from backlotfs.catalog.db.leases import new_owner
 from backlotfs.catalog.db.rows import WalkResult

@@ -9,11 +9,11 @@ from pathlib import Path
 import click
 import requests
 
-from backlotfs.api.credentials import Credentials
-from backlotfs.api.listing_limits import ListingLimits, ListingMeter
+from backlotfs.api.answers import one_line
+from backlotfs.api.paging import ListingLimits, ListingMeter
 from backlotfs.api.rate_limiter import ApiRateLimiter
 from backlotfs.api.records import Asset
-from backlotfs.api.server_text import one_line
+from backlotfs.api.signing import Credentials
 from backlotfs.catalog.db.file import catalog_path
 from backlotfs.catalog.db.names import given_names
 from backlotfs.catalog.db.schema import LibraryIdentity

@@ -18,11 +18,10 @@ from backlotfs.errors import BacklotError, ClockSkewed, SourceGone, SourceMissin
 from backlotfs.fetch.hosts import HostRegistry
 from backlotfs.http.address_policy import SourcePolicy
 from backlotfs.http.backoff import RetryPolicy
-from backlotfs.http.dialer import Dialer
+from backlotfs.http.dialer import Dialer, client_context
 from backlotfs.http.pool import ConnectionPool
-from backlotfs.http.tls import client_context
 from backlotfs.mount.stack import USER_AGENT, open_api, open_api_session
-from backlotfs.source.probe import SourceProbe
+from backlotfs.source.range_reader import SourceProbe
 from backlotfs.source.signed_get import SignedGet
 from backlotfs.source.url_resolver import UrlResolver
 

@@ -16,8 +16,7 @@ from backlotfs.concurrency.clock import Clock
 from backlotfs.fetch.concurrency_limit import ConcurrencyController
 from backlotfs.fetch.hedging import Hedger
 from backlotfs.fetch.link_estimate import LinkEstimate
-from backlotfs.source.host_stats import HostStats
-from backlotfs.source.timed_get import GetRecord, Outcome
+from backlotfs.source.timed_get import GetRecord, HostStats, Outcome
 
 #: Sources whose host is remembered.
 REMEMBERED_SOURCES = 4096

@@ -13,8 +13,7 @@ import threading
 from bisect import bisect_left, insort
 from collections import deque
 
-from backlotfs.source.host_stats import HostStats
-from backlotfs.source.timed_get import GetRecord, Outcome
+from backlotfs.source.timed_get import GetRecord, HostStats, Outcome
 
 #: Samples of each kind.
 KEPT = 64

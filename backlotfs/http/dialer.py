@@ -3,18 +3,95 @@
 A name is resolved once; each address that came out is put to the `SourcePolicy`, and only those
 are connected to: a name that resolves differently a moment later (DNS rebinding) gains nothing.
 No proxy, no ``.netrc``, nothing of the environment.
+
+`socket.getaddrinfo` cannot be interrupted and takes as long as the system's resolver likes: half a
+minute and more, where a name server is silent. So it runs on threads of its own, one look-up of a
+name at a time, and a caller waits no longer than it may.
 """
 
 from __future__ import annotations
 
+import functools
 import http.client
+import os
 import socket
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from backlotfs.http.address_policy import SourcePolicy, SourceRefused
-from backlotfs.http.resolver import AddressInfo, Resolve, look_up
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
+
+from backlotfs.concurrency.single_flight import SingleFlight
+from backlotfs.concurrency.workers import Workers
+from backlotfs.errors import SettingsError
+from backlotfs.http.address_policy import SourcePolicy, SourceRefused, parse_address
+
+
+@functools.cache  # a system has hundreds of authorities: reading them takes 27 ms each time
+def client_context(ca_bundle: str | None = None) -> ssl.SSLContext:
+    """TLS 1.2 or newer, towards hosts that can prove their names. Shared by all threads.
+
+    :param ca_bundle: PEM file of the authorities to trust *instead of* the system's. On a system
+        that has none, those that come with `requests` stand in.
+    :raises SettingsError: when it cannot be read or holds no certificate.
+    """
+    if ca_bundle is None:
+        context = ssl.create_default_context()
+        if not _has_authorities():
+            context.load_verify_locations(cafile=DEFAULT_CA_BUNDLE_PATH)
+    else:
+        try:
+            context = ssl.create_default_context(cafile=ca_bundle)
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+            why = getattr(error, "strerror", None)
+            reason = "holds no certificate" if isinstance(error, ssl.SSLError) else why
+            raise SettingsError(f"the CA file {ca_bundle} {reason or 'cannot be read'}") from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def _has_authorities() -> bool:
+    # a folder of certificates is read name by name, when one is needed: no counting beforehand
+    paths = ssl.get_default_verify_paths()
+    return any(path is not None and os.path.exists(path) for path in (paths.cafile, paths.capath))
+
+
+#: Names looked up at the same time.
+THREADS = 64
+
+#: Family, kind, protocol, canonical name, address: an entry of `socket.getaddrinfo`.
+AddressInfo = tuple[Any, Any, int, str, Any]
+#: Takes host, port, family and kind; `socket.getaddrinfo` is one.
+Resolve = Callable[..., list[AddressInfo]]
+
+_threads = Workers(THREADS, "resolver")
+_flights: SingleFlight[tuple[str, int, Resolve], list[AddressInfo]] = SingleFlight()
+
+
+def look_up(
+    host: str, port: int, timeout_s: float, *, resolve: Resolve | None = None
+) -> list[AddressInfo]:
+    """The TCP addresses of ``host``, in the system's order.
+
+    :param resolve: stands in for `socket.getaddrinfo`.
+    :raises TimeoutError: not within ``timeout_s``; the look-up goes on without the caller.
+    :raises OSError, UnicodeError: the name does not resolve, or is none.
+    """
+    call = resolve or socket.getaddrinfo
+    if resolve is None and parse_address(host) is not None:
+        return call(host, port, 0, socket.SOCK_STREAM)  # nothing to wait for
+    key = (host, port, call)
+    flight, ours = _flights.join(key)
+    if ours:
+        _threads.submit(lambda: _flights.fly(key, lambda: call(host, port, 0, socket.SOCK_STREAM)))
+    try:
+        return flight.result(timeout_s)
+    except TimeoutError:
+        if flight.done():
+            raise
+        raise TimeoutError("the look-up of its name takes too long") from None
+
 
 #: Seconds for the look-up of the API host's name, when its addresses are to vouch for a source.
 API_LOOK_UP_S = 2.0

@@ -147,7 +147,7 @@ _current: ContextVar[Exchange | None] = ContextVar("exchange", default=None)
 
 @contextlib.contextmanager
 def current_exchange(total_s: float) -> Iterator[Exchange]:
-    """One exchange over a session of `http.sessions`, which asks for it by `under_way`."""
+    """One exchange over a session of `api.transport`, which asks for it by `under_way`."""
     exchange = Exchange(total_s)
     token = _current.set(exchange)
     try:

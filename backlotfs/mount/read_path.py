@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from backlotfs.api.credentials import Credentials
+from backlotfs.api.signing import Credentials
 from backlotfs.cache.admission import DiskAdmission
 from backlotfs.cache.cached_bytes import CachedBytes
 from backlotfs.cache.disk.tier import DiskTier, kept_budget
@@ -34,10 +34,9 @@ from backlotfs.open_files.handles import HandleTable
 from backlotfs.open_files.metrics import ReadCounts
 from backlotfs.open_files.reader import SourceReader
 from backlotfs.open_files.recent_errors import RecentErrors
+from backlotfs.source.bandwidth import BandwidthLimit, RecentRate
 from backlotfs.source.range_reader import RangeReader
 from backlotfs.source.signed_get import SignedGet
-from backlotfs.source.throttle import BandwidthLimit
-from backlotfs.source.throughput import RecentRate
 from backlotfs.source.version import SourceVersion
 
 log = logging.getLogger(__name__)

@@ -11,9 +11,10 @@ import requests
 
 from backlotfs import __version__
 from backlotfs.api.client import ApiClient
-from backlotfs.api.credentials import Credentials
-from backlotfs.api.listing_limits import ListingLimits
+from backlotfs.api.paging import ListingLimits
 from backlotfs.api.rate_limiter import ApiRateLimiter
+from backlotfs.api.signing import Credentials
+from backlotfs.api.transport import open_session
 from backlotfs.cache.disk.tier import DiskTier
 from backlotfs.cache.memory import MemoryUse
 from backlotfs.catalog.captions import CaptionBackfill
@@ -39,10 +40,8 @@ from backlotfs.fetch.warm import Warmer
 from backlotfs.http.address_policy import SourcePolicy
 from backlotfs.http.backoff import RetryPolicy
 from backlotfs.http.circuit_breaker import Breakers
-from backlotfs.http.dialer import Dialer
+from backlotfs.http.dialer import Dialer, client_context
 from backlotfs.http.pool import ConnectionPool
-from backlotfs.http.sessions import open_session
-from backlotfs.http.tls import client_context
 from backlotfs.log import events
 from backlotfs.mount.read_path import (
     TRANSFER_THREADS,
@@ -62,7 +61,7 @@ from backlotfs.open_files.handles import HandleTable
 from backlotfs.open_files.reader import SourceReader
 from backlotfs.source.host_shares import HostShares
 from backlotfs.source.preview_images import PreviewImages
-from backlotfs.source.probe import SourceProbe
+from backlotfs.source.range_reader import SourceProbe
 from backlotfs.source.saved_urls import SavedUrls, delete_saved_urls
 from backlotfs.source.signed_get import Resolver, SignedGet
 from backlotfs.source.url_resolver import CurrentUrls, UrlResolver

@@ -14,7 +14,7 @@ from backlotfs.config.settings import MountSettings
 from backlotfs.errors import BacklotError
 from backlotfs.mount.stack import Stack
 from backlotfs.open_files.recent_errors import Failure
-from backlotfs.source.throughput import SPAN_S
+from backlotfs.source.bandwidth import SPAN_S
 
 #: Grows when a key goes or changes its meaning; new keys come without.
 SCHEMA = 1

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from backlotfs.cache.memory import TIERS
-from backlotfs.source.throughput import RecentRate
+from backlotfs.source.bandwidth import RecentRate
 
 #: Names counted apart; whoever comes after so many is one of `OTHERS`.
 NAMES_KEPT = 200

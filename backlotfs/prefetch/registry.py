@@ -22,7 +22,7 @@ from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.clock import Clock
 from backlotfs.prefetch.planner import PlanLimits, ReadPlan, ReadPlanner
 from backlotfs.prefetch.window import fair_cap, window_target
-from backlotfs.source.host_stats import HostStats
+from backlotfs.source.timed_get import HostStats
 from backlotfs.source.version import SourceVersion
 
 #: No window is larger: at 60 MB/s a connection this is more than 12 connections need.

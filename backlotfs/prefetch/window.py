@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from backlotfs.source.host_stats import HostStats
+from backlotfs.source.timed_get import HostStats
 
 MIB = 1024 * 1024
 #: One GET of a grown window carries at least this: below, its fixed cost in CPU shows …

@@ -6,7 +6,7 @@ to and which redirects are followed, and it gets no credentials, cookies or ``Re
 
 from __future__ import annotations
 
-from backlotfs.api.signed_url import SignedUrl
+from backlotfs.api.records import SignedUrl
 from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.errors import InvalidRangeResponse, RemoteUnavailable, SourceDenied, SourceGone

@@ -1,13 +1,17 @@
-"""Reads a range of one version of a source, validates it, and puts it where the caller wants it.
+"""Reads a source: its version by one byte, and ranges of a version, each answer validated.
 
 A GET that breaks is resumed at the byte it reached. What was delivered stays delivered, because
 every answer was checked before: its version, its range and its encoding.
+
+The API's ``file_size`` may disagree with the object; ``Content-Range`` wins. The GET of one byte
+goes to the source host and costs no API credit; the URL for it does, and is kept for the reads
+that follow.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from backlotfs.byterange import ByteRange
@@ -20,14 +24,62 @@ from backlotfs.errors import (
     SourceGone,
     SourceMissing,
 )
-from backlotfs.http.content_range import check_range_answer
-from backlotfs.source.opened_range import TimedResponse
+from backlotfs.http.pool import small_body
+from backlotfs.http.range_checks import ERROR_BODY_BYTES, check_range_answer, parse_s3_error
+from backlotfs.log import events
+from backlotfs.source.bandwidth import BandwidthLimit, RecentRate
 from backlotfs.source.signed_get import SignedGet
-from backlotfs.source.throttle import BandwidthLimit
-from backlotfs.source.throughput import RecentRate
-from backlotfs.source.version import SourceVersion
+from backlotfs.source.timed_get import TimedResponse
+from backlotfs.source.version import SourceVersion, identity_of
 
 log = logging.getLogger(__name__)
+
+_FIRST_BYTE = ByteRange(0, 1)
+
+
+class SourceProbe:
+    """Asks source hosts for identities. Any thread may call it."""
+
+    def __init__(
+        self, signed_get: SignedGet, reported: Callable[[str], int | None] = lambda _code: None
+    ) -> None:
+        """``reported``: the ``file_size`` that the API last gave for an asset."""
+        self._signed_get = signed_get
+        self._reported = reported
+
+    def probe(self, embed_code: str, deadline: Deadline) -> SourceVersion:
+        """The identity of the source as it is now.
+
+        :raises SourceMissing, SourceDenied, SourceGone: there is no source to be had.
+        :raises BacklotError: it could not be found out now; see `SignedGet.open`.
+        """
+        failures = 0
+        while True:
+            try:
+                identity = self._once(embed_code, deadline)
+                self._compare(identity)
+                return identity  # noqa: TRY300  # what follows is for failures
+            except InvalidRangeResponse as error:
+                failures += 1
+                self._signed_get.pause(failures, deadline, error)
+
+    def _compare(self, identity: SourceVersion) -> None:
+        reported = self._reported(identity.embed_code)
+        if reported is not None and reported != identity.size:
+            events.SIZE_DIFFERS.log(
+                log, embed_code=identity.embed_code, size=identity.size, api_size=reported
+            )
+
+    def _once(self, embed_code: str, deadline: Deadline) -> SourceVersion:
+        with self._signed_get.open(embed_code, _FIRST_BYTE, deadline) as answer:
+            if answer.status == 416:  # byte 0 does not exist: the object is empty
+                error = parse_s3_error(small_body(answer, ERROR_BODY_BYTES))
+                if error.actual_size not in (None, 0):
+                    raise InvalidRangeResponse(f"416 for the first byte of {embed_code}")
+                return identity_of(embed_code, answer.headers, 0)
+            served = check_range_answer(answer.status, answer.headers, _FIRST_BYTE)
+            small_body(answer, ERROR_BODY_BYTES)
+            return identity_of(embed_code, answer.headers, served.total)
 
 
 class BufferSink(Protocol):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from urllib.parse import SplitResult, urljoin, urlsplit
 
-from backlotfs.api.signed_url import SignedUrl
+from backlotfs.api.records import SignedUrl
 from backlotfs.errors import InvalidRangeResponse, ProtocolViolation
 from backlotfs.http.address_policy import SourcePolicy, SourceRefused, plain_host
 

@@ -37,7 +37,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
-from backlotfs.api.signed_url import SignedUrl
+from backlotfs.api.records import SignedUrl
 from backlotfs.concurrency.clock import Clock
 from backlotfs.log import events
 from backlotfs.trusted_paths import (

@@ -30,7 +30,7 @@ import random
 from typing import Protocol
 
 from backlotfs.api.rate_limiter import http_date_s, retry_after_header_s
-from backlotfs.api.signed_url import SignedUrl
+from backlotfs.api.records import SignedUrl
 from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.errors import (
@@ -47,11 +47,17 @@ from backlotfs.http.address_policy import SourcePolicy, plain_host
 from backlotfs.http.backoff import RetryPolicy
 from backlotfs.http.exchange_deadline import Exchange
 from backlotfs.http.pool import ConnectionPool, RangeAnswer, origin_of, small_body
-from backlotfs.http.s3_error import ERROR_BODY_BYTES, S3Error, parse_s3_error
+from backlotfs.http.range_checks import ERROR_BODY_BYTES, S3Error, parse_s3_error
 from backlotfs.source.host_shares import HostShares, Place
-from backlotfs.source.opened_range import TimedResponse
 from backlotfs.source.redirects import RedirectChain
-from backlotfs.source.timed_get import OVERLOADED_STATUSES, GetMeter, NoMeter, Outcome, TimedGet
+from backlotfs.source.timed_get import (
+    OVERLOADED_STATUSES,
+    GetMeter,
+    NoMeter,
+    Outcome,
+    TimedGet,
+    TimedResponse,
+)
 
 log = logging.getLogger(__name__)
 

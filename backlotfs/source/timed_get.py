@@ -1,11 +1,28 @@
-"""One ranged GET on a source: its stop-watch, and the record of what it told of the host."""
+"""One ranged GET on a source: its stop-watch, its answer, and what it told of the host."""
 
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
 from typing import NamedTuple, Protocol
 
 from backlotfs.concurrency.clock import Clock
+from backlotfs.errors import ContentChanged, Interrupted, ProtocolViolation
+from backlotfs.http.pool import RangeAnswer
+
+
+class HostStats(NamedTuple):
+    """The latency and the rates measured on the connections to one source host.
+
+    :ivar latency_s: from a request to its first byte, on a connection kept alive.
+    :ivar connection_bytes_per_s: of one connection, while bytes flow.
+    :ivar total_bytes_per_s: of all connections together, as lately achieved.
+    """
+
+    latency_s: float
+    connection_bytes_per_s: float
+    total_bytes_per_s: float
 
 
 class Outcome(enum.Enum):
@@ -131,3 +148,54 @@ class TimedGet:
                 outcome,
             )
         )
+
+
+class TimedResponse:
+    """Status 206 or 416, the body not yet read. A context; belongs to the thread that asked."""
+
+    __slots__ = ("_answer", "_closed", "_get", "headers", "host", "status")
+
+    def __init__(
+        self, answer: RangeAnswer, get: TimedGet, closed: Callable[[], None] = lambda: None
+    ) -> None:
+        """``closed`` is called once the answer is closed."""
+        self._closed = closed
+        self._answer = answer
+        self._get = get
+        self.status: int = answer.status
+        self.headers: Mapping[str, str] = answer.headers
+        self.host: str = answer.host
+
+    def read(self, size: int) -> bytes:
+        """As `RangeAnswer.read`."""
+        return self._answer.read(size)
+
+    def read_into(self, views: Sequence[memoryview], timeout_s: float) -> int:
+        """As `RangeAnswer.read_into`."""
+        size = self._answer.read_into(views, timeout_s)
+        self._get.received(size)
+        return size
+
+    def rested(self, seconds: float) -> None:
+        """We let the line wait on purpose."""
+        self._get.rested(seconds)
+
+    def __enter__(self) -> TimedResponse:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._answer.close()
+        self._closed()
+        if error is None:
+            self._get.ended(Outcome.WHOLE)
+        elif isinstance(error, Interrupted):
+            self._get.ended(Outcome.DROPPED)
+        elif isinstance(error, ProtocolViolation | ContentChanged):
+            self._get.ended(Outcome.REFUSED)
+        else:
+            self._get.ended(Outcome.CUT)

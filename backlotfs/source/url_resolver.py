@@ -26,8 +26,7 @@ from typing import Protocol
 from cachetools import LRUCache, TLRUCache, TTLCache
 
 from backlotfs.api.rate_limiter import ApiRateLimiter, Priority, Turn
-from backlotfs.api.records import Source
-from backlotfs.api.signed_url import SignedUrl
+from backlotfs.api.records import SignedUrl, Source
 from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.concurrency.interruptible_wait import POLL_S
 from backlotfs.concurrency.single_flight import SingleFlight

@@ -11,17 +11,15 @@ from typing import Any
 
 import pytest
 
-from backlotfs.api.transport import fetch
+from backlotfs.api.transport import fetch, open_session
 from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.clock import Deadline, SystemClock
 from backlotfs.errors import HostUnreachable, RemoteUnavailable
 from backlotfs.http import exchange_deadline
 from backlotfs.http.address_policy import SourcePolicy
 from backlotfs.http.backoff import RetryPolicy
-from backlotfs.http.dialer import Dialer
+from backlotfs.http.dialer import Dialer, client_context
 from backlotfs.http.pool import ConnectionPool
-from backlotfs.http.sessions import open_session
-from backlotfs.http.tls import client_context
 from backlotfs.source.preview_images import PreviewImages
 from tests.support.deadlines import wait_until
 from tests.support.hostile_host import TORMENTS, HostileHost

@@ -17,17 +17,16 @@ from unittest import mock
 
 from hypothesis import strategies as st
 
-from backlotfs.api import bounded_json, parsing
+from backlotfs.api import records, untrusted_json
 from backlotfs.api.answers import Answer, read_body, refusal
 from backlotfs.api.paging import cursor_params
 from backlotfs.api.rate_limiter import http_date_s, read_rate, retry_after_s
 from backlotfs.api.records import Asset, DeletedAsset, Label, Page
+from backlotfs.api.transport import BodyTooLarge, BoundedBody, UnknownEncoding
 from backlotfs.byterange import ByteRange
 from backlotfs.config.time_limits import parse_duration_s
 from backlotfs.errors import BacklotError, InvalidRangeResponse, ProtocolViolation
-from backlotfs.http.bounded_body import BodyTooLarge, BoundedBody, UnknownEncoding
-from backlotfs.http.content_range import check_range_answer, parse_content_range
-from backlotfs.http.s3_error import parse_s3_error
+from backlotfs.http.range_checks import check_range_answer, parse_content_range, parse_s3_error
 from backlotfs.untrusted_numbers import decimal_number, whole_number
 
 _PAGE = (
@@ -86,7 +85,7 @@ def _json_documents() -> st.SearchStrategy[bytes]:
 
 #: A record and how often it comes: as many as a page may have, and ten times that.
 LONG_PAGES = [
-    (record, times * bounded_json.MAX_RECORDS)
+    (record, times * untrusted_json.MAX_RECORDS)
     for record in (b"0", b"{}", b'[""]')
     for times in (1, 10)
 ]
@@ -97,9 +96,9 @@ def _answer(status: int, body: bytes) -> Answer:
 
 
 PAGE_PARSERS: tuple[Callable[[bytes], Page[Asset] | Page[DeletedAsset] | Page[Label]], ...] = (
-    parsing.parse_asset_page,
-    parsing.parse_deleted_page,
-    parsing.parse_labels,
+    records.parse_asset_page,
+    records.parse_deleted_page,
+    records.parse_labels,
 )
 
 
@@ -108,16 +107,16 @@ def _run_json(body: bytes) -> None:
         with contextlib.suppress(ProtocolViolation):
             page = read_body(_answer(200, body), parse_page)
             repr(page).encode("utf-8")
-            assert len(page.skipped) <= parsing.MAX_REASONS
+            assert len(page.skipped) <= records.MAX_REASONS
     try:
-        document = read_body(_answer(200, body), bounded_json.read_document)
+        document = read_body(_answer(200, body), untrusted_json.read_document)
     except ProtocolViolation:
         return
     for parse in (
-        parsing.parse_asset,
-        parsing.parse_label,
-        parsing.parse_streams,
-        parsing.parse_source_file_info,
+        records.parse_asset,
+        records.parse_label,
+        records.parse_streams,
+        records.parse_source_file_info,
     ):
         try:
             found = parse(document)
@@ -171,10 +170,10 @@ def _run_answer(given: tuple[int, Mapping[str, str], ByteRange]) -> None:
 def _run_page(given: tuple[bytes, int]) -> None:
     body, chunk_bytes = given
     found: list[object] = []
-    with mock.patch.object(bounded_json, "_CHUNK_BYTES", chunk_bytes):
+    with mock.patch.object(untrusted_json, "_CHUNK_BYTES", chunk_bytes):
         try:
-            fields = bounded_json.read_page(body, found.append)
-        except (ProtocolViolation, bounded_json.MalformedJson):
+            fields = untrusted_json.read_page(body, found.append)
+        except (ProtocolViolation, untrusted_json.MalformedJson):
             return
     # what we call a page is what the standard library calls JSON, with the same records in it
     expected = json.loads(body.decode("utf-8-sig", "replace"), parse_int=float)
@@ -188,7 +187,7 @@ def _run_long_page(page: tuple[bytes, int]) -> None:
     body = b'{"items":[' + (record + b",") * (count - 1) + record + b"]}"
     for parse_page in PAGE_PARSERS:
         with contextlib.suppress(ProtocolViolation):
-            assert len(read_body(_answer(200, body), parse_page).skipped) <= parsing.MAX_REASONS
+            assert len(read_body(_answer(200, body), parse_page).skipped) <= records.MAX_REASONS
 
 
 def _run_compressed(given: tuple[bytes, str, int]) -> None:

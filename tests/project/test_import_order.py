@@ -26,16 +26,16 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
 @pytest.mark.parametrize(
     ("importer", "imported", "reason"),
     [
-        ("backlotfs.http.sessions", "backlotfs.api.client", "above"),
+        ("backlotfs.http.pool", "backlotfs.api.client", "above"),
         ("backlotfs.open_files.reader", "backlotfs.namespace.tree", "beside"),
         ("backlotfs.catalog.db.store", "backlotfs.namespace.tree", "above"),
-        ("backlotfs.concurrency.clock", "backlotfs.http.sessions", "above"),
+        ("backlotfs.concurrency.clock", "backlotfs.http.pool", "above"),
         ("backlotfs.demo.tour", "backlotfs.cli", "above"),
         ("backlotfs.cache.memory", "backlotfs.catalog.rows", "beside"),
         ("backlotfs.emulator.server", "backlotfs.errors", "shares nothing"),
         ("backlotfs.kernel.operations", "backlotfs.emulator", "only the commands"),
         ("backlotfs.cli.main", "fuse", "only backlotfs.kernel"),
-        ("backlotfs.http.sessions", "aiohttp.web", "only backlotfs.emulator"),
+        ("backlotfs.http.pool", "aiohttp.web", "only backlotfs.emulator"),
     ],
 )
 def test_a_wrong_arrow_is_seen(importer: str, imported: str, reason: str) -> None:

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from backlotfs.api import parsing
+from backlotfs.api import records as api_records
+from backlotfs.api.answers import message_of, one_line, plain_words
 from backlotfs.api.paging import cursor_params
-from backlotfs.api.server_text import message_of, one_line, plain_words
-from backlotfs.api.signed_url import SignedUrl
+from backlotfs.api.records import SignedUrl
 from backlotfs.errors import ProtocolViolation
 
 FIELDS = [
@@ -49,13 +49,13 @@ def on_a_page(parse: Callable[[bytes], object]) -> Callable[[object], object]:
 
 
 PARSERS = [
-    parsing.parse_asset,
-    on_a_page(parsing.parse_asset_page),
-    on_a_page(parsing.parse_deleted_page),
-    parsing.parse_label,
-    on_a_page(parsing.parse_labels),
-    parsing.parse_streams,
-    parsing.parse_source_file_info,
+    api_records.parse_asset,
+    on_a_page(api_records.parse_asset_page),
+    on_a_page(api_records.parse_deleted_page),
+    api_records.parse_label,
+    on_a_page(api_records.parse_labels),
+    api_records.parse_streams,
+    api_records.parse_source_file_info,
 ]
 
 
@@ -74,7 +74,7 @@ def test_only_records_or_protocol_violations(document: object) -> None:
 @given(st.lists(records | scalars, max_size=8))
 def test_every_record_of_a_page_is_accounted_for(items: list[object]) -> None:
     """Each is an asset, whose texts can be stored, or has a reason."""
-    page = parsing.parse_asset_page(json.dumps({"items": items}).encode())
+    page = api_records.parse_asset_page(json.dumps({"items": items}).encode())
     assert len(page.items) + len(page.skipped) == len(items)
     for asset in page.items:
         kept = [asset.title, asset.embed_code, asset.original_file_name, asset.description]

@@ -14,7 +14,7 @@ from backlotfs.prefetch.window import (
     power_of_two,
     window_target,
 )
-from backlotfs.source.host_stats import HostStats
+from backlotfs.source.timed_get import HostStats
 
 figures = st.builds(
     HostStats,

@@ -7,7 +7,7 @@ from urllib.parse import quote
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backlotfs.api.signed_url import SignedUrl
+from backlotfs.api.records import SignedUrl
 from backlotfs.log.redaction import MARK, redacted
 
 TOKEN = "PLANTED0123456789"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backlotfs.source.throttle import BandwidthLimit
+from backlotfs.source.bandwidth import BandwidthLimit
 
 MB = 1_000_000
 

@@ -17,12 +17,12 @@ from requests.adapters import BaseAdapter
 from requests.structures import CaseInsensitiveDict
 
 from backlotfs.api.client import ApiClient
-from backlotfs.api.credentials import Credentials
 from backlotfs.api.rate_limiter import CREDIT_WAIT_S, ApiRateLimiter
+from backlotfs.api.signing import Credentials
+from backlotfs.api.transport import open_session
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.errors import BacklotError
 from backlotfs.http.backoff import RetryPolicy
-from backlotfs.http.sessions import open_session
 from tests.unit.api.manual_clock import ManualClock
 
 KEY = "AbCdEfGhIjKlMnOpQrStUvWxYz01.KEYid"

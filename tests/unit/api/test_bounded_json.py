@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backlotfs.api import bounded_json, parsing
-from backlotfs.api.bounded_json import TOO_LARGE, MalformedJson, read_document, read_page
+from backlotfs.api import records, untrusted_json
+from backlotfs.api.untrusted_json import TOO_LARGE, MalformedJson, read_document, read_page
 from backlotfs.errors import ProtocolViolation
 
 MIB = 1024 * 1024
@@ -44,7 +44,7 @@ def test_as_the_standard_library(
             "utf-8", "surrogatepass"
         )
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(bounded_json, "_CHUNK_BYTES", chunk)
+            patched.setattr(untrusted_json, "_CHUNK_BYTES", chunk)
             found: list[object] = []
             fields = read_page(body, found.append)
             expected = json.loads(body.decode("utf-8", "replace"))
@@ -69,14 +69,14 @@ def test_a_large_record_is_passed_over() -> None:
     large = {"embed_code": "B", "name": '["\\' * (MIB // 4), "labels": [[{}]]}
     body = json.dumps({"items": [{"embed_code": "A"}, large, {"embed_code": "C"}]}).encode()
     assert items_of(body) == [{"embed_code": "A"}, TOO_LARGE, {"embed_code": "C"}]
-    page = parsing.parse_asset_page(body)
+    page = records.parse_asset_page(body)
     assert [asset.embed_code for asset in page.items] == ["A", "C"]
     assert "more than 1 MiB" in page.skipped[0]
 
 
 def test_bad_records_are_named_up_to_ten_and_counted() -> None:
     """A page of nonsense does not become as many messages."""
-    page = parsing.parse_asset_page(json.dumps({"items": [1] * 5000}).encode())
+    page = records.parse_asset_page(json.dumps({"items": [1] * 5000}).encode())
     assert (len(page.skipped), page.skipped_more) == (10, 4990)
 
 
@@ -88,14 +88,14 @@ def test_long_texts_are_cut_and_many_labels_are_none() -> None:
         "metadata": {f"k{n}": "v" for n in range(5000)},
         "labels": [{"id": "l"}] * 5000,
     }
-    (asset,) = parsing.parse_asset_page(json.dumps({"items": [record]}).encode()).items
+    (asset,) = records.parse_asset_page(json.dumps({"items": [record]}).encode()).items
     assert (len(asset.title), len(asset.metadata), asset.labels) == (32_768, 1000, None)
 
 
 def test_numbers_of_any_length() -> None:
     """Cost one record, not the page."""
     body = b'{"items":[{"embed_code":"A","duration":%b},{"embed_code":"B","name":%b},7]}'
-    page = parsing.parse_asset_page(body % (b"9" * 5000, b"9" * 5000))
+    page = records.parse_asset_page(body % (b"9" * 5000, b"9" * 5000))
     assert [(a.embed_code, a.duration_ms) for a in page.items] == [("A", 0)]
     assert len(page.skipped) == 2
 
@@ -154,15 +154,15 @@ ROOM_BYTES = 64 * MIB
 _CHILD = """
 import resource, sys
 sys.path.insert(0, "")
-from backlotfs.api import parsing
-from backlotfs.api.bounded_json import MalformedJson, read_document
+from backlotfs.api import records
+from backlotfs.api.untrusted_json import MalformedJson, read_document
 from backlotfs.errors import ProtocolViolation
 body = sys.stdin.buffer.read(int(sys.argv[2]))
 with open("/proc/self/statm") as statm:
     now = int(statm.read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (now + int(sys.argv[1]),) * 2)
-for parse in (parsing.parse_asset_page, parsing.parse_deleted_page, parsing.parse_labels,
-              lambda body: parsing.parse_streams(read_document(body))):
+for parse in (records.parse_asset_page, records.parse_deleted_page, records.parse_labels,
+              lambda body: records.parse_streams(read_document(body))):
     try:
         repr(parse(body).next_page)
     except (ProtocolViolation, MalformedJson) as error:

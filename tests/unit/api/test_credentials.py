@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from backlotfs.api.credentials import Credentials
+from backlotfs.api.signing import Credentials
 from backlotfs.errors import SettingsError
 
 KEY, SECRET = "AbCdEfGhIjKlMnOpQrStUvWxYz01.KEYid", "0123456789abcdefghijABCDEFGHIJ-_klmnopqr"

@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from backlotfs.api.client import ApiClient
-from backlotfs.api.page_size import PageSize
+from backlotfs.api.paging import PageSize
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.errors import AnswerTimedOut, DeadlineExceeded
 from tests.unit.api.scripted import Reply, reply, said, scripted

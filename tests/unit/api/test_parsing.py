@@ -7,9 +7,8 @@ import json
 
 import pytest
 
-from backlotfs.api import parsing
-from backlotfs.api.records import Asset, Label, Source
-from backlotfs.api.signed_url import SignedUrl
+from backlotfs.api import records
+from backlotfs.api.records import Asset, Label, SignedUrl, Source
 from backlotfs.errors import ProtocolViolation
 
 E = "EMBEDCODEexample-000000000000_01"
@@ -31,7 +30,7 @@ SAMPLE: dict[str, object] = {
 
 def asset(**changes: object) -> Asset:
     """The sample with changes, parsed."""
-    return parsing.parse_asset(SAMPLE | changes)
+    return records.parse_asset(SAMPLE | changes)
 
 
 def test_sample() -> None:
@@ -57,7 +56,7 @@ def test_both_dialects_agree() -> None:
 
 def test_least_asset() -> None:
     """An embed code alone is an asset."""
-    bare = parsing.parse_asset({"embed_code": E})
+    bare = records.parse_asset({"embed_code": E})
     assert (bare.title, bare.original_file_name, bare.status) == ("", None, "")
     assert (bare.created_at_s, bare.duration_ms) == (0, 0)
     assert bare.metadata == {}
@@ -140,7 +139,7 @@ def as_body(document: object) -> bytes:
 
 def test_a_bad_record_is_skipped_and_the_page_lives() -> None:
     """Each skipped record has its reason: which, and why."""
-    page = parsing.parse_asset_page(
+    page = records.parse_asset_page(
         as_body({"items": [SAMPLE, 5, SAMPLE | {"name": []}, {"name": "n"}], "next_page": ""})
     )
     assert page.items == (asset(),)
@@ -165,7 +164,7 @@ def test_a_bad_record_is_skipped_and_the_page_lives() -> None:
 )
 def test_no_page(document: object, field: str) -> None:
     """What is no page at all is refused; the field is named."""
-    for parse in (parsing.parse_asset_page, parsing.parse_labels, parsing.parse_deleted_page):
+    for parse in (records.parse_asset_page, records.parse_labels, records.parse_deleted_page):
         with pytest.raises(ProtocolViolation, match=field):
             parse(as_body(document))
 
@@ -173,7 +172,7 @@ def test_no_page(document: object, field: str) -> None:
 def test_deleted() -> None:
     """Deletions have an id and a time."""
     gone = {"embed_code": E, "deleted_at": "1970-01-01T00:01:00Z", "duration": "5"}
-    page = parsing.parse_deleted_page(as_body({"items": [gone, {}]}))
+    page = records.parse_deleted_page(as_body({"items": [gone, {}]}))
     assert [dataclasses.astuple(item) for item in page.items] == [(E, 60)]
     assert len(page.skipped) == 1
 
@@ -186,7 +185,7 @@ def test_labels() -> None:
         {"id": "x/y", "name": "n"},
         {"id": "3", "name": "n", "parent_id": 7},
     ]
-    page = parsing.parse_labels(as_body({"items": items}))
+    page = records.parse_labels(as_body({"items": items}))
     assert page.items == (Label("1", "a/b,c", "/a/b,c", None), Label("2", "", "", None))
     assert len(page.skipped) == 2
 
@@ -208,13 +207,13 @@ RENDITION = {"is_source": False, "file_size": 6192720, "url": "http://player/x.m
 )
 def test_source_entry_is_found_anywhere(entries: list[object]) -> None:
     """In either dialect, in any place, the one with a URL first."""
-    assert parsing.parse_streams(entries) == Source(SignedUrl(URL), 400868)
+    assert records.parse_streams(entries) == Source(SignedUrl(URL), 400868)
 
 
 @pytest.mark.parametrize("entries", [[], [RENDITION], [{}], [[]], [{"is_source": None}]])
 def test_no_source_entry(entries: list[object]) -> None:
     """No source is None, not an error."""
-    assert parsing.parse_streams(entries) is None
+    assert records.parse_streams(entries) is None
 
 
 @pytest.mark.parametrize(
@@ -230,44 +229,44 @@ def test_no_source_entry(entries: list[object]) -> None:
 )
 def test_nulls_of_a_source(changes: dict[str, object], source: Source) -> None:
     """A null URL or size is a source with a gap."""
-    assert parsing.parse_streams([SOURCE | changes]) == source
+    assert records.parse_streams([SOURCE | changes]) == source
 
 
 @pytest.mark.parametrize("size", [-1, "-1", 10**18, "9" * 19, "9" * 5000, 1.5, "x", True, [], {}])
 def test_impossible_sizes(size: object) -> None:
     """A size that cannot be is refused on both routes, by name."""
     with pytest.raises(ProtocolViolation, match="file_size"):
-        parsing.parse_streams([SOURCE | {"file_size": size}])
+        records.parse_streams([SOURCE | {"file_size": size}])
     with pytest.raises(ProtocolViolation, match="file_size"):
-        parsing.parse_source_file_info({"file_size": size})
+        records.parse_source_file_info({"file_size": size})
 
 
 @pytest.mark.parametrize("url", [7, [], "not a url", "javascript:x"])
 def test_impossible_urls(url: object) -> None:
     """A URL that cannot be is refused on both routes, by name."""
     with pytest.raises(ProtocolViolation, match=r"^url: "):
-        parsing.parse_streams([SOURCE | {"url": url}])
+        records.parse_streams([SOURCE | {"url": url}])
     with pytest.raises(ProtocolViolation, match=r"^source_file_url: "):
-        parsing.parse_source_file_info({"source_file_url": url})
+        records.parse_source_file_info({"source_file_url": url})
 
 
 def test_source_file_info() -> None:
     """The second way, in full, with the known null combination, and of the wrong shape."""
     info = {"original_file_name": "h.mov", "file_size": "12", "source_file_url": URL}
-    assert parsing.parse_source_file_info(info) == Source(SignedUrl(URL), 12, "h.mov")
+    assert records.parse_source_file_info(info) == Source(SignedUrl(URL), 12, "h.mov")
     nulls = {"original_file_name": None, "file_size": 12, "source_file_url": None}
-    assert parsing.parse_source_file_info(nulls) == Source(None, 12, None)
+    assert records.parse_source_file_info(nulls) == Source(None, 12, None)
     with pytest.raises(ProtocolViolation, match="source_file_info"):
-        parsing.parse_source_file_info([])
+        records.parse_source_file_info([])
     with pytest.raises(ProtocolViolation, match="streams"):
-        parsing.parse_streams({})
+        records.parse_streams({})
 
 
 def test_a_page_of_too_many_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Labels and custom fields are objects of 20 times their text: the page is given up."""
-    monkeypatch.setattr(parsing, "MAX_PARTS", 10)
+    monkeypatch.setattr(records, "MAX_PARTS", 10)
     record = {"embed_code": "E", "labels": [{"id": "1"}] * 6, "metadata": {"a": "", "b": ""}}
     two = json.dumps({"items": [record] * 2}).encode()
-    assert len(parsing.parse_asset_page(two).items) == 2
+    assert len(records.parse_asset_page(two).items) == 2
     with pytest.raises(ProtocolViolation, match="more than 10 labels and custom fields on a page"):
-        parsing.parse_asset_page(json.dumps({"items": [record] * 3}).encode())
+        records.parse_asset_page(json.dumps({"items": [record] * 3}).encode())

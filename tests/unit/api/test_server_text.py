@@ -11,10 +11,9 @@ from collections.abc import Callable
 
 import pytest
 
-from backlotfs.api.answers import Answer, refusal
-from backlotfs.api.server_text import MAX_WORDS, message_of, one_line, plain_words
+from backlotfs.api.answers import MAX_WORDS, Answer, message_of, one_line, plain_words, refusal
 from backlotfs.errors import RateLimited
-from backlotfs.http.s3_error import parse_s3_error
+from backlotfs.http.range_checks import parse_s3_error
 
 #: As a key of S3 and a signature of ours look.
 SECRET = "abcd-EFGH_ijklmnop0123456789qrstuvWXYZ12"

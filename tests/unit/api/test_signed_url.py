@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from backlotfs.api.records import Source
-from backlotfs.api.signed_url import SignedUrl
+from backlotfs.api.records import SignedUrl, Source
 from backlotfs.errors import ProtocolViolation
 
 PATH = "cms.ooyala.com/EMBEDCODEexample-000000000000_01%2F0000000000000-0000000400867"

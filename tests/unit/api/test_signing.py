@@ -8,8 +8,7 @@ from urllib.parse import parse_qsl, quote
 
 import pytest
 
-from backlotfs.api.credentials import Credentials
-from backlotfs.api.signing import round_expires, sign, signed_query
+from backlotfs.api.signing import Credentials, round_expires, sign, signed_query
 
 SDK_SECRET = "329b5b204d0f11e0a2d060334bfffe90ab18xqh5"
 SDK_PARAMS = {"api_key": "7ab06", "expires": "1299991855"}

@@ -14,11 +14,9 @@ import requests
 import urllib3
 
 from backlotfs.api.answers import Answer
-from backlotfs.api.connection_failures import explain
-from backlotfs.api.transport import LastingFailure, fetch
+from backlotfs.api.transport import LastingFailure, explain, fetch, open_session
 from backlotfs.concurrency.clock import Deadline, SystemClock
 from backlotfs.errors import BacklotError, DeadlineExceeded, RemoteUnavailable
-from backlotfs.http.sessions import open_session
 
 Serve = Callable[[list[bytes]], str]
 

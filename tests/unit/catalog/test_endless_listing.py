@@ -11,8 +11,8 @@ from typing import TypeVar
 
 import pytest
 
-from backlotfs.api import listing_limits
-from backlotfs.api.listing_limits import MAX_IDLE_PAGES, EndlessListing, ListingLimits
+from backlotfs.api import paging
+from backlotfs.api.paging import MAX_IDLE_PAGES, EndlessListing, ListingLimits
 from backlotfs.api.records import Asset, DeletedAsset, Label, Page
 from backlotfs.catalog.db.store import CatalogStore
 from backlotfs.catalog.sync import MAX_NAMED, Synced, Synchronizer
@@ -202,7 +202,7 @@ def test_many_labels_are_not_gathered_in_memory(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Changes that bring too many of them go over the disk, as a walk of the whole library."""
-    monkeypatch.setattr(listing_limits, "MAX_PARTS_IN_MEMORY", 3)
+    monkeypatch.setattr(paging, "MAX_PARTS_IN_MEMORY", 3)
     labels = tuple(Label(str(n), "x", "/x", None) for n in range(4))
     changed = replace(asset("GOOD"), labels=labels, updated_at_s=9_000_000)
     rig.api.page = lambda n: Page((changed,), (), None) if n == 0 else None

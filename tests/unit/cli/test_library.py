@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from backlotfs.api.listing_limits import EndlessListing
-from backlotfs.api.records import Asset, Page, Source
-from backlotfs.api.signed_url import SignedUrl
+from backlotfs.api.paging import EndlessListing
+from backlotfs.api.records import Asset, Page, SignedUrl, Source
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.errors import NoSuchEntry, SourceMissing
 from tests.unit.fakes import asset

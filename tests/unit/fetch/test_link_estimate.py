@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backlotfs.fetch.link_estimate import KEPT, TOTAL_HALF_LIFE_S, LinkEstimate
-from backlotfs.source.host_stats import HostStats
-from backlotfs.source.timed_get import GetRecord, Outcome
+from backlotfs.source.timed_get import GetRecord, HostStats, Outcome
 
 MB = 1_000_000
 

@@ -11,8 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backlotfs.errors import SettingsError
-from backlotfs.http.address_policy import SourcePolicy, SourceRefused, plain_host
-from backlotfs.http.addresses import AddressScope, reach_of
+from backlotfs.http.address_policy import (
+    AddressScope,
+    SourcePolicy,
+    SourceRefused,
+    plain_host,
+    reach_of,
+)
 
 OPEN, HERE, LAN = "93.184.216.34", "127.0.0.1", "10.1.2.3"
 LINK, CLOUD = "169.254.7.7", "169.254.169.254"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backlotfs.http.addresses import AddressScope, embedded, reach_of
+from backlotfs.http.address_policy import AddressScope, embedded, reach_of
 
 
 @pytest.mark.parametrize(

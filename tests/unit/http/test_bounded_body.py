@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backlotfs.http.bounded_body import BodyTooLarge, BoundedBody, UnknownEncoding
+from backlotfs.api.transport import BodyTooLarge, BoundedBody, UnknownEncoding
 
 
 def unpacked(pieces: list[bytes], encoding: str | None, limit: int) -> bytes:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from backlotfs.byterange import ByteRange
 from backlotfs.errors import ProtocolViolation
-from backlotfs.http.content_range import ContentRange, check_range_answer, parse_content_range
+from backlotfs.http.range_checks import ContentRange, check_range_answer, parse_content_range
 from tests.strategies import byte_ranges
 
 ASKED = ByteRange(100, 200)

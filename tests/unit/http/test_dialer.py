@@ -13,12 +13,10 @@ from pathlib import Path
 import pytest
 import trustme
 
+from backlotfs.api.transport import open_session
 from backlotfs.errors import SettingsError
 from backlotfs.http.address_policy import SourcePolicy, SourceRefused
-from backlotfs.http.dialer import Dialer, connect_to_any
-from backlotfs.http.resolver import Resolve
-from backlotfs.http.sessions import open_session
-from backlotfs.http.tls import client_context
+from backlotfs.http.dialer import Dialer, Resolve, client_context, connect_to_any
 from tests.unit.http.raw_server import RawServer, ok
 
 API = "https://api.example"
@@ -257,5 +255,5 @@ def test_bundles_that_are_none(tmp_path: Path) -> None:
 
 def test_a_system_without_authorities(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a small container: those that come with requests stand in."""
-    monkeypatch.setattr("backlotfs.http.tls.os.path.exists", lambda _path: False)
+    monkeypatch.setattr("backlotfs.http.dialer.os.path.exists", lambda _path: False)
     assert client_context.__wrapped__().cert_store_stats()["x509_ca"] > 50

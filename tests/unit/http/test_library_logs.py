@@ -8,14 +8,11 @@ import logging
 import pytest
 import requests
 
-from backlotfs.api.transport import fetch
+from backlotfs.api.transport import fetch, open_session, redact_library_logs
 from backlotfs.concurrency.clock import Deadline, SystemClock
 from backlotfs.errors import RemoteUnavailable
 from backlotfs.http.address_policy import SourcePolicy
-from backlotfs.http.dialer import Dialer
-from backlotfs.http.library_logs import redact_library_logs
-from backlotfs.http.sessions import open_session
-from backlotfs.http.tls import client_context
+from backlotfs.http.dialer import Dialer, client_context
 from backlotfs.log.redaction import MARK
 from tests.unit.http.raw_server import RawServer, Reply, ok
 

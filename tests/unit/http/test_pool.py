@@ -14,10 +14,9 @@ from backlotfs.byterange import ByteRange
 from backlotfs.errors import InvalidRangeResponse, ProtocolViolation, RemoteUnavailable
 from backlotfs.http import pool as pool_module
 from backlotfs.http.address_policy import SourcePolicy, SourceRefused
-from backlotfs.http.content_range import check_range_answer
-from backlotfs.http.dialer import Dialer
+from backlotfs.http.dialer import Dialer, client_context
 from backlotfs.http.pool import ConnectionPool, small_body
-from backlotfs.http.tls import client_context
+from backlotfs.http.range_checks import check_range_answer
 from tests.unit.http.raw_server import RawServer, Reply, ok
 
 WANTED = ByteRange(0, 4)

@@ -11,10 +11,9 @@ import pytest
 from backlotfs.byterange import ByteRange
 from backlotfs.errors import RemoteUnavailable
 from backlotfs.http.address_policy import SourcePolicy
-from backlotfs.http.dialer import Dialer
+from backlotfs.http.dialer import Dialer, client_context
 from backlotfs.http.exchange_deadline import LOOK_S
 from backlotfs.http.pool import ConnectionPool
-from backlotfs.http.tls import client_context
 from tests.unit.http.raw_server import RawServer, Reply, ok
 
 WANTED = ByteRange(0, 8)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backlotfs.http.s3_error import ERROR_BODY_BYTES, S3Error, parse_s3_error
+from backlotfs.http.range_checks import ERROR_BODY_BYTES, S3Error, parse_s3_error
 
 EXPIRED = b"""<?xml version="1.0" encoding="UTF-8"?>
 <Error><Code>AccessDenied</Code><Message>Request has expired</Message>

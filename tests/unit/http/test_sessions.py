@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from backlotfs.api.transport import open_session, timeouts_s
 from backlotfs.concurrency.clock import Deadline, SystemClock
 from backlotfs.config.time_limits import TimeLimits
-from backlotfs.http.sessions import open_session, timeouts_s
 
 
 class _Echo(BaseHTTPRequestHandler):

@@ -23,7 +23,7 @@ from backlotfs.mount.control import unix_socket
 from backlotfs.mount.read_path import Metrics
 from backlotfs.open_files.metrics import ReadCounts
 from backlotfs.open_files.recent_errors import RecentErrors
-from backlotfs.source.throughput import RecentRate
+from backlotfs.source.bandwidth import RecentRate
 from backlotfs.source.timed_get import NoMeter
 from tests.unit.fakes import ManualClock, row
 

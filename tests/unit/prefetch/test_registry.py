@@ -20,7 +20,7 @@ from backlotfs.prefetch.registry import (
     PrefetcherRegistry,
 )
 from backlotfs.prefetch.window import UNKNOWN_LINE, window_target
-from backlotfs.source.host_stats import HostStats
+from backlotfs.source.timed_get import HostStats
 from backlotfs.source.version import SourceVersion
 from tests.unit.fakes import ManualClock, identity
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 import threading
 
 from backlotfs.api.rate_limiter import ApiRateLimiter, Priority, Turn
-from backlotfs.api.records import Source
-from backlotfs.api.signed_url import SignedUrl
+from backlotfs.api.records import SignedUrl, Source
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.errors import RemoteUnavailable
 from backlotfs.source.url_resolver import UrlResolver

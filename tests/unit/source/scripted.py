@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from backlotfs.api.signed_url import SignedUrl
+from backlotfs.api.records import SignedUrl
 from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.http.backoff import RetryPolicy

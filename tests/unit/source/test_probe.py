@@ -6,7 +6,7 @@ import pytest
 
 from backlotfs.byterange import ByteRange
 from backlotfs.errors import ProtocolViolation, RemoteUnavailable, SourceGone
-from backlotfs.source.probe import SourceProbe
+from backlotfs.source.range_reader import SourceProbe
 from backlotfs.source.version import SourceVersion
 from tests.unit.fakes import LAST_MODIFIED
 from tests.unit.source.scripted import ScriptedAnswer, Source, partial

@@ -15,9 +15,8 @@ from backlotfs.errors import (
     RemoteUnavailable,
     SourceDenied,
 )
+from backlotfs.source.bandwidth import BandwidthLimit, RecentRate
 from backlotfs.source.range_reader import RangeReader
-from backlotfs.source.throttle import BandwidthLimit
-from backlotfs.source.throughput import RecentRate
 from backlotfs.source.version import SourceVersion
 from tests.unit.fakes import ManualClock, expected_bytes, identity
 from tests.unit.source.scripted import ScriptedAnswer, Source, partial

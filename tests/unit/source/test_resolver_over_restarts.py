@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from backlotfs.api.rate_limiter import ApiRateLimiter
-from backlotfs.api.records import Source
-from backlotfs.api.signed_url import SignedUrl
+from backlotfs.api.records import SignedUrl, Source
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.source.saved_urls import SavedUrls
 from backlotfs.source.url_resolver import CDN_MAX_AGE_S, CHANGE_MARGIN_S, MARGIN_S, UrlResolver

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from backlotfs.api.signed_url import SignedUrl
+from backlotfs.api.records import SignedUrl
 from backlotfs.concurrency.clock import SystemClock
 from backlotfs.source.saved_urls import (
     MAX_URL_LENGTH,
@@ -488,7 +488,7 @@ def test_deleting_while_another_mount_keeps_its_own(path: Path, clock: ManualClo
 VICTIM = """
 import sys
 from pathlib import Path
-from backlotfs.api.signed_url import SignedUrl
+from backlotfs.api.records import SignedUrl
 from backlotfs.concurrency.clock import SystemClock
 from backlotfs.source.saved_urls import SavedUrls
 clock = SystemClock()

@@ -16,9 +16,9 @@ from backlotfs.errors import (
 from backlotfs.http.address_policy import SourcePolicy, SourceRefused
 from backlotfs.http.backoff import RetryPolicy
 from backlotfs.source.host_shares import HostShares, Place
-from backlotfs.source.opened_range import TimedResponse
 from backlotfs.source.redirects import MAX_REDIRECTS
 from backlotfs.source.signed_get import MAX_EXPIRED, SignedGet
+from backlotfs.source.timed_get import TimedResponse
 from tests.unit.source.scripted import DENIED, EXPIRED, ScriptedAnswer, Source, partial
 
 WANTED = ByteRange(0, 4)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backlotfs.source.throughput import SPAN_S, RecentRate
+from backlotfs.source.bandwidth import SPAN_S, RecentRate
 from tests.unit.fakes import ManualClock
 
 

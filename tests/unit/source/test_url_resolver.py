@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backlotfs.api.rate_limiter import ApiRateLimiter, Priority
-from backlotfs.api.records import Source
-from backlotfs.api.signed_url import SignedUrl
+from backlotfs.api.records import SignedUrl, Source
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.errors import DeadlineExceeded, RemoteUnavailable, SourceMissing
 from backlotfs.source.url_resolver import MARGIN_S, MARGIN_SHARE, UNKNOWN_LIFE_S, UrlResolver

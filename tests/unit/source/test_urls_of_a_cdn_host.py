@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from backlotfs.api.rate_limiter import Priority
-from backlotfs.api.records import Source
-from backlotfs.api.signed_url import SignedUrl
+from backlotfs.api.records import SignedUrl, Source
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.errors import ProtocolViolation, RemoteUnavailable, SourceMissing
 from backlotfs.source.url_resolver import CDN_MAX_AGE_S
