@@ -28,8 +28,7 @@ from backlotfs.config.settings import (
 from backlotfs.errors import BacklotError, SettingsError
 from backlotfs.kernel.fuse_library import check_usable
 from backlotfs.kernel.mount_table import OUR_SOURCE
-from backlotfs.kernel.mountpoint import check_mountpoint, resolved
-from backlotfs.kernel.unmounting import clear_dead, unmount
+from backlotfs.kernel.mountpoint import check_mountpoint, clear_dead, resolved, unmount
 from backlotfs.log import output
 from backlotfs.log.terminal import say
 from backlotfs.mount.background import NobodyWaits, Outcome, Ready, run_in_background

@@ -15,7 +15,7 @@ from backlotfs.doctor.finding import Finding, failed, failed_by, fine, note
 from backlotfs.errors import FuseUnusable
 from backlotfs.kernel.fuse_library import load_fuse
 from backlotfs.kernel.mountpoint import check_mountpoint, resolved
-from backlotfs.kernel.read_ahead import READ_AHEAD_KB
+from backlotfs.kernel.session import READ_AHEAD_KB
 
 OLDEST_PYTHON = (3, 11)
 #: Connections, slabs of the disk tier and sockets of a busy mount stay well below.

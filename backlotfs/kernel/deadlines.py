@@ -1,7 +1,12 @@
 """Deadlines of operations: how long each kind of operation waits, and for which process.
 
 A deadline is for silence: it does not run while the work waits in the queue for an API credit,
-which has a known end. Who gives a timeout by an option means it for everything.
+which has a known end. A timeout that was given by an option counts everything.
+
+A file manager or a scanner that stats ten thousand files of unknown size, while the API is slow or
+down, would wait for a deadline ten thousand times, and look frozen. `TimeoutCircuit` refuses a
+process after a few such waits in a row: every further wait fails at once, until the process has
+asked for nothing for a while.
 """
 
 from __future__ import annotations
@@ -11,11 +16,63 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import NamedTuple, TypeVar
 
+from cachetools import TTLCache
+
 from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.config.time_limits import TimeLimits
 from backlotfs.errors import DeadlineExceeded, FastFail
-from backlotfs.kernel.timeout_circuit import TimeoutCircuit
+
+#: Processes remembered; beyond it the least recently unlucky is forgotten.
+_PROCESSES = 1024
+
+
+class TimeoutCircuit:
+    """Timeouts in a row, by process. Any thread may call; no call blocks.
+
+    The process id is the one that FUSE gives for a request. It is 0 for callers in another
+    process namespace, and those cannot be told apart: they are never refused.
+    """
+
+    def __init__(self, clock: Clock, *, strikes: int = 3, forget_s: float = 30.0) -> None:
+        """``strikes`` timeouts in a row, each at most ``forget_s`` seconds after the last.
+
+        :raises ValueError: for less than one strike.
+        """
+        if strikes < 1:
+            raise ValueError(f"strikes must be at least 1, not {strikes}")
+        self._strikes = strikes
+        self._lock = threading.Lock()
+        self._timeouts: TTLCache[int, int] = TTLCache(_PROCESSES, forget_s, timer=clock.monotonic)
+
+    def check(self, pid: int) -> None:
+        """To be asked before a wait on the network; returns when the process may wait.
+
+        :raises FastFail: when its last waits all timed out, and not long ago.
+        """
+        with self._lock:
+            timeouts = self._timeouts.get(pid, 0)
+        if timeouts >= self._strikes:
+            raise FastFail(
+                f"process {pid} has met {timeouts} timeouts in a row: not waiting again so soon"
+            )
+
+    def timed_out(self, pid: int) -> None:
+        """A wait of this process ended at its deadline."""
+        if pid <= 0:
+            return
+        with self._lock:
+            self._timeouts[pid] = self._timeouts.get(pid, 0) + 1
+
+    def answered(self, pid: int) -> None:
+        """A wait of this process was answered, by a result or by any error but a timeout.
+
+        Not for what was known without a wait: half of a folder being known says nothing about
+        the other half, and the count would never get anywhere.
+        """
+        with self._lock:
+            self._timeouts.pop(pid, None)
+
 
 T = TypeVar("T")
 

@@ -1,4 +1,4 @@
-"""FUSE operations: look up, call, translate. Decides nothing.
+"""The FUSE operations: look up, call, translate. They decide nothing.
 
 Threads: libfuse calls these from as many threads as it has requests. None of them does network
 I/O; those that need the network wait (`concurrency.interruptible_wait`) and look meanwhile whether
@@ -8,22 +8,83 @@ their caller was killed or the mount is being taken down.
 from __future__ import annotations
 
 import errno
+import itertools
 import os
-import stat
+import threading
 from collections.abc import Callable, Iterator
-from typing import NoReturn, Protocol
+from typing import NamedTuple, NoReturn, Protocol
 
+from backlotfs.byterange import ByteRange
+from backlotfs.cache.memory import MEMORY, Block
 from backlotfs.concurrency.interruptible_wait import WouldWait, refuse_to_wait
-from backlotfs.errors import ReadOnlyFilesystem
+from backlotfs.errors import BadHandle, ReadOnlyFilesystem
 from backlotfs.fetch.pending_read import PendingRead
 from backlotfs.kernel.deadlines import OperationDeadlines
 from backlotfs.kernel.device_loop import UnsettledLookups
 from backlotfs.kernel.errno_boundary import errno_boundary, os_error
-from backlotfs.kernel.in_memory_files import InMemoryFiles
-from backlotfs.kernel.stat_dict import stat_dict, statfs_dict
 from backlotfs.namespace.attributes import Attributes
 from backlotfs.namespace.namespace import Entry, Namespace
+from backlotfs.namespace.naming import MAX_NAME_BYTES
 from backlotfs.open_files.reader import SourceReader
+
+#: The unit in which ``df`` counts.
+_STATFS_BLOCK_BYTES = 4096
+#: Handles of sources are counted from 1: no mount lives long enough to come here.
+_FIRST = 1 << 48
+
+
+class _OpenFile(NamedTuple):
+    name: str
+    content: bytes
+
+
+class InMemoryFiles:
+    """Open files that have no source. Any thread may call it.
+
+    A handle keeps its bytes as they were at the open: a reader sees one version from beginning to
+    end.
+    """
+
+    def __init__(self) -> None:
+        """Nothing is open."""
+        self._numbers = itertools.count(_FIRST)
+        self._open: dict[int, _OpenFile] = {}
+
+    def __contains__(self, fh: int) -> bool:
+        """Whether a handle is one of these, open or closed."""
+        return fh >= _FIRST
+
+    def open(self, name: str, content: bytes) -> int:
+        """A handle on these bytes. ``name``: for messages."""
+        fh = next(self._numbers)
+        self._open[fh] = _OpenFile(name, content)
+        return fh
+
+    def begin(self, fh: int, offset: int, size: int) -> PendingRead | None:
+        """As `SourceReader.begin`: the bytes at ``offset``, fewer at the end; complete at once.
+
+        :raises BadHandle: not open.
+        """
+        name, content = self._get(fh)
+        wanted = ByteRange(offset, min(offset + size, len(content)))
+        if wanted.stop <= offset:
+            return None
+        demand = PendingRead(wanted, len(content), threading.Lock(), f"reading {name}")
+        block = Block(memoryview(content))
+        block.used = True  # no host was asked for it
+        demand.deliver(0, block, MEMORY)
+        return demand
+
+    def release(self, fh: int) -> None:
+        """Let go of the bytes. :raises BadHandle: not open."""
+        self._get(fh)
+        del self._open[fh]
+
+    def _get(self, fh: int) -> _OpenFile:
+        opened = self._open.get(fh)
+        if opened is None:
+            raise BadHandle(f"file handle {fh} is not open")
+        return opened
 
 
 class FileInfo(Protocol):
@@ -36,9 +97,13 @@ class FileInfo(Protocol):
 
 
 class BacklotOperations:
-    """What fusepy calls. Each method ends in an answer or an OSError with a positive errno."""
+    """What fusepy calls. Each method ends in an answer or an OSError with a positive errno.
 
-    #: Tells fusepy that times are integers in nanoseconds.
+    `getattr` and `readdir` are called by `fuse_library.fuse_class`, which needs no dictionaries.
+    Reads do not come here: `begin` serves those that `ReadRequests` has received.
+    """
+
+    #: Without it, fusepy warns of its old unit of time. No operation here uses a unit.
     use_ns = True
 
     def __init__(
@@ -67,7 +132,7 @@ class BacklotOperations:
         self._mounted = mounted
         self._sparing = sparing
         self._lookups = lookups or UnsettledLookups()
-        self._documents = InMemoryFiles()
+        self._in_memory = InMemoryFiles()
 
     def __call__(self, operation: str, *args: object) -> object:
         """fusepy's way of calling a method by name."""
@@ -86,13 +151,8 @@ class BacklotOperations:
         """The session is over; the owner of the loop cleans up."""
 
     @errno_boundary
-    def getattr(self, path: str, info: FileInfo | None = None) -> dict[str, int]:
+    def getattr(self, path: str) -> Attributes:
         """stat(2)."""
-        return stat_dict(self.attributes(path), self.uid, self.gid)
-
-    @errno_boundary
-    def attributes(self, path: str) -> Attributes:
-        """stat(2), for `binding`, which needs no dictionary."""
         if self._lookups.in_lookup:
             try:
                 found = self._namespace.attributes(path, refuse_to_wait)
@@ -105,28 +165,14 @@ class BacklotOperations:
         return self._namespace.attributes(path, self._patience.for_stat)
 
     @errno_boundary
-    def listing(self, path: str) -> Iterator[Entry]:
-        """getdents(2), for `binding`: without ``.`` and ``..``."""
-        return self._namespace.entries(path)
-
-    @errno_boundary
     def opendir(self, path: str) -> int:
         """No state is kept: the whole listing is built by `readdir`."""
         return 0
 
     @errno_boundary
-    def readdir(self, path: str, fh: int) -> Iterator[tuple[str, dict[str, int], int]]:
-        """Names with inode and type; of one version of the library."""
-        entries = self._namespace.entries(path)
-
-        def lines() -> Iterator[tuple[str, dict[str, int], int]]:
-            yield ".", {"st_mode": stat.S_IFDIR}, 0
-            yield "..", {"st_mode": stat.S_IFDIR}, 0
-            for entry in entries:
-                kind = stat.S_IFDIR if entry.is_directory else stat.S_IFREG
-                yield entry.name, {"st_ino": entry.inode, "st_mode": kind}, 0
-
-        return lines()
+    def readdir(self, path: str) -> Iterator[Entry]:
+        """getdents(2), without ``.`` and ``..``; of one version of the library."""
+        return self._namespace.entries(path)
 
     @errno_boundary
     def releasedir(self, path: str, fh: int) -> int:
@@ -140,7 +186,7 @@ class BacklotOperations:
             self._refuse(path)
         content = self._namespace.virtual_content(path, self._patience.for_bytes)
         if content is not None:
-            info.fh = self._documents.open(path, content)
+            info.fh = self._in_memory.open(path, content)
             # The kernel may know the size of another version, and would cut this one there.
             info.direct_io = 1
             return 0
@@ -160,28 +206,21 @@ class BacklotOperations:
 
     def begin(self, fh: int, offset: int, size: int) -> PendingRead | None:
         """`SourceReader.begin`, for files without a source too."""
-        owner = self._documents if fh in self._documents else self._reader
+        owner = self._in_memory if fh in self._in_memory else self._reader
         return owner.begin(fh, offset, size)
-
-    @errno_boundary
-    def read(self, path: str | None, size: int, offset: int, info: FileInfo) -> bytes:
-        """pread(2)."""
-        if info.fh in self._documents:
-            return self._documents.read(info.fh, offset, size)
-        return self._reader.read(info.fh, offset, size, self._patience.for_bytes())
 
     @errno_boundary
     def flush(self, path: str | None, info: FileInfo) -> int:
         """close(2) of one descriptor; ESTALE if the source was replaced meanwhile."""
-        if info.fh not in self._documents:
+        if info.fh not in self._in_memory:
             self._reader.flush(info.fh)
         return 0
 
     @errno_boundary
     def release(self, path: str | None, info: FileInfo) -> int:
         """The last descriptor is closed."""
-        if info.fh in self._documents:
-            self._documents.release(info.fh)
+        if info.fh in self._in_memory:
+            self._in_memory.release(info.fh)
         else:
             self._reader.release(info.fh)
         return 0
@@ -199,7 +238,18 @@ class BacklotOperations:
     @errno_boundary
     def statfs(self, path: str) -> dict[str, int]:
         """df(1): the library's total, nothing free."""
-        return statfs_dict(self._namespace.totals())
+        totals = self._namespace.totals()
+        return {
+            "f_bsize": _STATFS_BLOCK_BYTES,
+            "f_frsize": _STATFS_BLOCK_BYTES,
+            "f_blocks": -(-totals.size // _STATFS_BLOCK_BYTES),
+            "f_bfree": 0,
+            "f_bavail": 0,
+            "f_files": totals.files,
+            "f_ffree": 0,
+            "f_favail": 0,
+            "f_namemax": MAX_NAME_BYTES,
+        }
 
     @errno_boundary
     def access(self, path: str, mode: int) -> int:

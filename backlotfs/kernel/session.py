@@ -20,19 +20,15 @@ from typing import NamedTuple
 
 from backlotfs.concurrency.clock import Clock
 from backlotfs.errors import BacklotError, FuseUnusable
-from backlotfs.kernel.binding import fuse_class
 from backlotfs.kernel.deadlines import OPERATION_DEADLINE_S
 from backlotfs.kernel.device import Device
-from backlotfs.kernel.device_loop import UnsettledLookups
-from backlotfs.kernel.fuse_library import PATH_ENCODING, interruption_check, load_fuse
+from backlotfs.kernel.device_loop import UnsettledLookups, serve_with
+from backlotfs.kernel.fuse_library import PATH_ENCODING, fuse_class, interruption_check, load_fuse
 from backlotfs.kernel.invalidation import EntryInvalidator
-from backlotfs.kernel.libfuse_session import serve_with
-from backlotfs.kernel.mountpoint_lock import MountpointLock
+from backlotfs.kernel.mount_table import look
+from backlotfs.kernel.mountpoint import MountpointLock, detach
 from backlotfs.kernel.operations import BacklotOperations
-from backlotfs.kernel.probe_mount import look
-from backlotfs.kernel.read_ahead import raise_read_ahead
 from backlotfs.kernel.read_requests import Beginning, ReadRequests
-from backlotfs.kernel.unmounting import detach
 from backlotfs.log import events
 from backlotfs.open_files.metrics import ReadCounts
 
@@ -242,3 +238,22 @@ class MountSession:
             with contextlib.suppress(BacklotError):
                 detach(self._mountpoint)
             os._exit(0)
+
+
+#: One request of the kernel: 1 MiB is the most that it sends untuned.
+READ_AHEAD_KB = 1024
+
+
+def raise_read_ahead(device: int) -> bool:
+    """Have the kernel ask for `READ_AHEAD_KB` at once. Whether it will.
+
+    :param device: ``st_dev`` of the mountpoint.
+    """
+    setting = Path(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb")
+    try:
+        if int(setting.read_text()) < READ_AHEAD_KB:
+            setting.write_text(str(READ_AHEAD_KB))
+    except (OSError, ValueError) as error:
+        log.debug("the kernel's read-ahead stays as it is: %s", error)
+        return False
+    return True

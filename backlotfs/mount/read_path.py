@@ -27,7 +27,7 @@ from backlotfs.fetch.loader import BlockLoader
 from backlotfs.fetch.pin_reconciler import PinReconciler
 from backlotfs.fetch.scheduler import FetchScheduler
 from backlotfs.fetch.warm import Warmer
-from backlotfs.kernel.process_names import ProcessNames
+from backlotfs.kernel.callers import ProcessNames
 from backlotfs.log import events
 from backlotfs.namespace.xattrs import CacheState
 from backlotfs.open_files.handles import HandleTable

@@ -14,12 +14,10 @@ from backlotfs import __version__
 from backlotfs.concurrency.clock import Clock, Deadline, SystemClock
 from backlotfs.config.settings import MountSettings
 from backlotfs.errors import BacklotError, CredentialsRefused, SettingsError
+from backlotfs.kernel.callers import ProcessNames, ProgramRules
 from backlotfs.kernel.deadlines import OperationDeadlines
 from backlotfs.kernel.operations import BacklotOperations
-from backlotfs.kernel.process_names import ProcessNames
 from backlotfs.kernel.session import SETTLE_S, KernelTtl, MountOptions, MountSession
-from backlotfs.kernel.thumbnailers import ThumbnailerDetector
-from backlotfs.kernel.unsized_rules import UnsizedRules
 from backlotfs.log import events, excepthooks, output
 from backlotfs.mount import signals, systemd
 from backlotfs.mount.background import Ready
@@ -78,7 +76,7 @@ def _serve(settings: MountSettings, ready: Ready) -> None:
     options = MountOptions(settings.source, memory, settings.allow_other, settings.subtype)
     session = MountSession(settings.mountpoint, options)
     names = ProcessNames(clock)
-    rules = UnsizedRules(
+    rules = ProgramRules(
         Treatment(settings.unsized),
         settings.no_wait,
         name_of=names.of,
@@ -142,7 +140,7 @@ def _serve(settings: MountSettings, ready: Ready) -> None:
         uid=settings.uid,
         gid=settings.gid,
         mounted=session.began,
-        sparing=ThumbnailerDetector(names.of, session.caller).is_caller,
+        sparing=rules.makes_thumbnails,
         lookups=session.lookups,
     )
     refused: list[BacklotError] = []

@@ -7,7 +7,7 @@ import threading
 import time
 from pathlib import Path
 
-from backlotfs.kernel.probe_mount import look
+from backlotfs.kernel.mount_table import look
 from backlotfs.log import events
 from backlotfs.mount import systemd
 

@@ -25,10 +25,11 @@ ASSETS = [REEL]
 #: What the adapter answers.
 READING = {
     "access", "destroy", "flush", "fsync", "fsyncdir", "getattr", "getxattr", "init", "listxattr",
-    "open", "opendir", "read", "readdir", "readlink", "release", "releasedir", "statfs",
+    "open", "opendir", "readdir", "readlink", "release", "releasedir", "statfs",
 }  # fmt: skip
-#: Locks are the kernel's own, the rest is of other ages or needs a block device.
-NOT_THERE = {"bmap", "fgetattr", "getdir", "ioctl", "lock", "utime"}
+#: Locks are the kernel's own, reads are answered by `ReadRequests`, the rest is of other ages or
+#: needs a block device.
+NOT_THERE = {"bmap", "fgetattr", "getdir", "ioctl", "lock", "read", "utime"}
 
 
 def beside(file: Path) -> Path:

@@ -11,8 +11,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from backlotfs.kernel.mount_table import our_mounts
-from backlotfs.kernel.probe_mount import look
+from backlotfs.kernel.mount_table import look, our_mounts
 from tests.support.mounting import detach
 
 

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import pytest
 
 from backlotfs.kernel import mount_table
-from backlotfs.kernel.mount_table import MountEntry, mount_at, our_mounts, parse_mountinfo
+from backlotfs.kernel.mount_table import (
+    Look,
+    MountEntry,
+    look,
+    mount_at,
+    our_mounts,
+    parse_mountinfo,
+)
 
 TEXT = """\
 22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/root rw,errors=remount-ro
@@ -87,3 +96,23 @@ def test_this_machine() -> None:
     root = mount_at(Path("/"))
     assert root is None or not root.ours
     assert all(entry.ours for entry in our_mounts())
+
+
+def test_a_path_that_answers(tmp_path: Path) -> None:
+    """Its device, as `os.stat` says; odd names are names."""
+    odd = tmp_path / "-f a'b $(x)"
+    odd.mkdir()
+    assert look(odd) == Look(os.stat(odd).st_dev, dead=False)
+
+
+def test_a_path_that_is_missing(tmp_path: Path) -> None:
+    """Neither an answer nor a dead mount."""
+    assert look(tmp_path / "absent") == Look(None, dead=False)
+
+
+def test_a_path_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given up in time, without waiting for the child."""
+    monkeypatch.setattr(mount_table, "_SCRIPT", ("-c", "exec sleep 30", "look"))
+    start = time.monotonic()
+    assert look(tmp_path, timeout_s=0.2) == Look(None, dead=False, silent=True)
+    assert time.monotonic() - start < 10

@@ -10,9 +10,8 @@ import pytest
 
 from backlotfs.errors import FuseUnusable
 from backlotfs.kernel import mountpoint as mountpoint_module
-from backlotfs.kernel.mount_table import FUSE_TYPE, MountEntry
+from backlotfs.kernel.mount_table import FUSE_TYPE, Look, MountEntry
 from backlotfs.kernel.mountpoint import check_mountpoint, resolved
-from backlotfs.kernel.probe_mount import Look
 
 
 def test_an_empty_folder(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from backlotfs.errors import DeadlineExceeded
-from backlotfs.kernel.timeout_circuit import TimeoutCircuit
+from backlotfs.kernel.deadlines import TimeoutCircuit
 from tests.unit.api.manual_clock import ManualClock
 
 SCANNER, OTHER = 4711, 4712

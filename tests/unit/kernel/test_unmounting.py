@@ -16,10 +16,9 @@ from pathlib import Path
 import pytest
 
 from backlotfs.errors import FuseUnusable
-from backlotfs.kernel import unmounting
-from backlotfs.kernel.mount_table import FUSE_TYPE, MountEntry
-from backlotfs.kernel.probe_mount import Look
-from backlotfs.kernel.unmounting import MountBusy, clear_dead, detach, holders, is_dead, unmount
+from backlotfs.kernel import mountpoint
+from backlotfs.kernel.mount_table import FUSE_TYPE, Look, MountEntry
+from backlotfs.kernel.mountpoint import MountBusy, clear_dead, detach, holders, is_dead, unmount
 
 OURS = MountEntry("/mnt/x", FUSE_TYPE, "backlot:x", frozenset())
 
@@ -46,7 +45,7 @@ def test_is_dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A look from outside says so; a path that is fine, or missing, is not a dead mount."""
     assert not is_dead(tmp_path)
     assert not is_dead(tmp_path / "absent")
-    monkeypatch.setattr(unmounting, "look", lambda _path: Look(None, dead=True))
+    monkeypatch.setattr(mountpoint, "look", lambda _path: Look(None, dead=True))
     assert is_dead(tmp_path)
 
 
@@ -64,9 +63,9 @@ def test_as_root(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(ctypes, "CDLL", Libc)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(unmounting, "mount_at", lambda _path: OURS)
+    monkeypatch.setattr(mountpoint, "mount_at", lambda _path: OURS)
     for dead in (False, True):
-        monkeypatch.setattr(unmounting, "is_dead", lambda _path, dead=dead: dead)
+        monkeypatch.setattr(mountpoint, "is_dead", lambda _path, dead=dead: dead)
         unmount(Path("/mnt/x"))
     detach(Path("/mnt/x"))
     assert calls == [(b"/mnt/x", 0), (b"/mnt/x", 3), (b"/mnt/x", 2)]
@@ -94,8 +93,8 @@ def test_root_is_refused(
     monkeypatch.setattr(ctypes, "CDLL", Libc)
     monkeypatch.setattr(ctypes, "get_errno", lambda: number)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(unmounting, "mount_at", lambda _path: OURS)
-    monkeypatch.setattr(unmounting, "holders", lambda _path: ["vlc (pid 7)"])
+    monkeypatch.setattr(mountpoint, "mount_at", lambda _path: OURS)
+    monkeypatch.setattr(mountpoint, "holders", lambda _path: ["vlc (pid 7)"])
     with pytest.raises(error, match=says):
         unmount(Path("/mnt/x"))
 
@@ -123,9 +122,9 @@ def test_as_an_ordinary_user(
     program.chmod(0o755)
     monkeypatch.setattr(shutil, "which", lambda _name: str(program))
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    monkeypatch.setattr(unmounting, "mount_at", lambda _path: OURS)
-    monkeypatch.setattr(unmounting, "holders", lambda _path: [])
-    monkeypatch.setattr(unmounting, "_FUSERMOUNT_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(mountpoint, "mount_at", lambda _path: OURS)
+    monkeypatch.setattr(mountpoint, "holders", lambda _path: [])
+    monkeypatch.setattr(mountpoint, "_FUSERMOUNT_TIMEOUT_S", 0.5)
     if error is None:
         unmount(Path("/mnt/x"))
         assert (tmp_path / "args").read_text() == "-u -- /mnt/x\n"
@@ -140,7 +139,7 @@ def test_without_fusermount(monkeypatch: pytest.MonkeyPatch) -> None:
     """The package to install is named."""
     monkeypatch.setattr(shutil, "which", lambda _name: None)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    monkeypatch.setattr(unmounting, "mount_at", lambda _path: OURS)
+    monkeypatch.setattr(mountpoint, "mount_at", lambda _path: OURS)
     with pytest.raises(FuseUnusable, match="apt-get install fuse3"):
         unmount(Path("/mnt/x"))
 
@@ -164,9 +163,9 @@ def test_what_mount_may_clear(
     stack = [] if entry is None else [entry, entry]
     before = len(stack)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    monkeypatch.setattr(unmounting, "mount_at", lambda _path: stack[-1] if stack else None)
-    monkeypatch.setattr(unmounting, "look", lambda _path: seen)
-    monkeypatch.setattr(unmounting, "_by_program", lambda _path, _flags: str(stack.pop())[:0])
+    monkeypatch.setattr(mountpoint, "mount_at", lambda _path: stack[-1] if stack else None)
+    monkeypatch.setattr(mountpoint, "look", lambda _path: seen)
+    monkeypatch.setattr(mountpoint, "_by_program", lambda _path, _flags: str(stack.pop())[:0])
     assert clear_dead(Path("/mnt/x")) is cleared
     assert len(stack) == (0 if cleared else before)
 
@@ -175,12 +174,12 @@ def test_what_cannot_be_cleared_is_said(monkeypatch: pytest.MonkeyPatch) -> None
     """Unless another mount did it meanwhile."""
     found = [made_by(1000)]
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    monkeypatch.setattr(unmounting, "mount_at", lambda _path: found[-1] if found else None)
-    monkeypatch.setattr(unmounting, "look", lambda _path: Look(None, dead=True))
-    monkeypatch.setattr(unmounting, "_by_program", lambda _path, _flags: "no such luck")
+    monkeypatch.setattr(mountpoint, "mount_at", lambda _path: found[-1] if found else None)
+    monkeypatch.setattr(mountpoint, "look", lambda _path: Look(None, dead=True))
+    monkeypatch.setattr(mountpoint, "_by_program", lambda _path, _flags: "no such luck")
     with pytest.raises(FuseUnusable, match="cannot be unmounted: no such luck"):
         clear_dead(Path("/mnt/x"))
-    monkeypatch.setattr(unmounting, "_by_program", lambda _path, _flags: f"{found.pop()} is gone")
+    monkeypatch.setattr(mountpoint, "_by_program", lambda _path, _flags: f"{found.pop()} is gone")
     assert clear_dead(Path("/mnt/x"))
 
 
@@ -220,9 +219,9 @@ def test_two_that_clear_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         found[0] = None
 
     ours = made_by(os.geteuid())
-    monkeypatch.setattr(unmounting, "mount_at", lambda _path: ours if found[0] else None)
-    monkeypatch.setattr(unmounting, "look", lambda _path: found[0] or Look(1, dead=False))
-    monkeypatch.setattr(unmounting, "_unmount", slow_unmount)
+    monkeypatch.setattr(mountpoint, "mount_at", lambda _path: ours if found[0] else None)
+    monkeypatch.setattr(mountpoint, "look", lambda _path: found[0] or Look(1, dead=False))
+    monkeypatch.setattr(mountpoint, "_unmount", slow_unmount)
     assert clear_dead(place)
     found[0] = Look(1, dead=False)
     mounted.set()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from backlotfs.kernel.probe_mount import Look
+from backlotfs.kernel.mount_table import Look
 from backlotfs.mount import systemd, watchdog
 
 PLACE = Path("/mnt")

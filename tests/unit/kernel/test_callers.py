@@ -1,22 +1,28 @@
-"""Which programs wait for sizes, which are shown less, and how they are recognised."""
+"""What each program gets, by its name, and how its name is found."""
 
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
-from backlotfs.kernel.unsized_rules import (
+from backlotfs.kernel.callers import (
     COPIERS,
     FILE_MANAGER_WAIT_S,
     FILE_MANAGERS,
     LISTERS,
+    REMEMBERED_S,
     SHELLS,
     TERMINAL_WAIT_S,
-    UnsizedRules,
+    THUMBNAILERS,
+    UNKNOWN,
+    ProcessNames,
+    ProgramRules,
 )
 from backlotfs.namespace.namespace import Treatment
+from tests.unit.fakes import ManualClock
 
 PID = 4711
 LONG_S = TERMINAL_WAIT_S + 1
@@ -36,7 +42,7 @@ class Program:
     ) -> None:
         self.output = proc / str(PID) / "fd" / "1"
         self.output.parent.mkdir(parents=True, exist_ok=True)
-        self.rules = UnsizedRules(
+        self.rules = ProgramRules(
             others, no_wait, name_of={PID: name}.__getitem__, caller=lambda: PID, proc=proc
         )
 
@@ -151,7 +157,70 @@ def test_programs_that_copy(tmp_path: Path) -> None:
     assert not any(Program(tmp_path, name).rules.copies() for name in ("ls", "thunar", "bash", ""))
 
 
+def test_programs_that_make_thumbnails(tmp_path: Path) -> None:
+    """They want little of a file; nobody who copies or plays is one."""
+    assert all(Program(tmp_path, name[:15]).rules.makes_thumbnails() for name in THUMBNAILERS)
+    others = ("ffmpeg", "kioworker", "cp", "(unknown)")
+    assert not any(Program(tmp_path, name).rules.makes_thumbnails() for name in others)
+
+
 def test_the_lists_do_not_overlap() -> None:
     """Each program has one kind."""
     kinds = (FILE_MANAGERS, LISTERS, SHELLS, COPIERS)
     assert len(set().union(*kinds)) == sum(map(len, kinds))
+
+
+def process(proc: Path, pid: int, comm: bytes, *, thread: int | None = None) -> None:
+    """A process as proc(5) shows it, or one of its threads."""
+    for number in {pid, thread or pid}:
+        (proc / str(number)).mkdir(exist_ok=True)
+        (proc / str(number) / "comm").write_bytes(comm if number == pid else b"av:demux\n")
+        (proc / str(number) / "status").write_bytes(
+            b"Name:\tx\nTgid:\t%d\nNgid:\t0\nPid:\t%d\n" % (pid, number)
+        )
+
+
+def test_a_thread_is_named_as_its_process(tmp_path: Path) -> None:
+    """What reads is a thread, what people know is the program."""
+    process(tmp_path, 10, b"ffprobe\n", thread=12)
+    names = ProcessNames(ManualClock(), tmp_path)
+    assert (names.of(10), names.of(12)) == ("ffprobe", "ffprobe")
+
+
+def test_remembered_for_a_while(tmp_path: Path) -> None:
+    """Not looked up for each read; an id may come to mean another program."""
+    clock = ManualClock()
+    names = ProcessNames(clock, tmp_path)
+    process(tmp_path, 10, b"sh\n")
+    assert names.of(10) == "sh"
+    process(tmp_path, 10, b"cat\n")
+    assert names.of(10) == "sh"
+    clock.advance(REMEMBERED_S + 0.1)
+    assert names.of(10) == "cat"
+
+
+@pytest.mark.parametrize(
+    ("comm", "name"), [(b"a\x1b[2Jb\n", "a\ufffd[2Jb"), (b"\xff\n", "\ufffd"), (b"\n", UNKNOWN)]
+)
+def test_a_name_is_fit_for_a_terminal(tmp_path: Path, comm: bytes, name: str) -> None:
+    """Any process may call itself anything."""
+    process(tmp_path, 10, comm)
+    assert ProcessNames(ManualClock(), tmp_path).of(10) == name
+
+
+def test_nobody_is_there(tmp_path: Path) -> None:
+    """Gone, of another namespace (0), or not as proc(5) says."""
+    (tmp_path / "5").mkdir()
+    (tmp_path / "5" / "status").write_bytes(b"Name:\tx\n")
+    names = ProcessNames(ManualClock(), tmp_path)
+    assert {names.of(0), names.of(4), names.of(5)} == {UNKNOWN}
+
+
+def test_the_real_thing() -> None:
+    """This process, by its main thread and by another."""
+    found: list[str] = []
+    names = ProcessNames(ManualClock())
+    other = threading.Thread(target=lambda: found.append(names.of(threading.get_native_id())))
+    other.start()
+    other.join()
+    assert [names.of(os.getpid())] == found == [Path("/proc/self/comm").read_text().strip()]

@@ -1,8 +1,18 @@
-"""Which programs wait for sizes that are not known yet, and which are not made to wait.
+"""Which program calls, and what follows from its name.
 
-A size costs an API call, and the calls of an account are counted, so the sizes of a large library
-take minutes or hours to come. Programs that copy need them all and wait. Programs that people look
-through must not: a file manager shows an empty window, or an error for each file.
+A request carries the id of a *thread*, and threads have names of their own ("av:demux"); so the
+process is looked up (`ProcessNames`), by two files of ``/proc`` that wait for no lock of that
+process. Its command line would: a reader that faults on a mapped file of this very mount holds it.
+
+**Thumbnailers** read a file for its picture only. A file manager has a preview made of every video
+it shows; the program that makes it reads the head, the index and one picture, here and there, and
+prefetching for it fetches ten times as much, two hundred times a folder. So a file that such a
+program opens is read without anything ahead, neither ours nor the kernel's.
+
+**Sizes that are not known yet.** A size costs an API call, and the calls of an account are counted,
+so the sizes of a large library take minutes or hours to come. Programs that copy need them all and
+wait. Programs that people look through must not: a file manager shows an empty window, or an error
+for each file.
 
 =============================================  ==============================================
 program                                        files whose size is not known yet
@@ -22,10 +32,56 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from cachetools import TTLCache
+
+from backlotfs.concurrency.clock import Clock
 from backlotfs.namespace.namespace import Treatment
+
+#: Ids are used again, and a shell becomes another program by exec: an answer holds so long.
+REMEMBERED_S = 5.0
+#: Ids remembered.
+IDS_KEPT = 1024
+#: The process is gone, or in another namespace of ids; or it is the kernel itself.
+UNKNOWN = "(unknown)"
+
+_PROC = Path("/proc")
+
+
+class ProcessNames:
+    """Names of processes by the ids of their threads. Any thread may call it."""
+
+    def __init__(self, clock: Clock, proc: Path = _PROC) -> None:
+        """``proc``: where proc(5) is mounted."""
+        self._proc = proc
+        self._lock = threading.Lock()
+        self._names: TTLCache[int, str] = TTLCache(IDS_KEPT, REMEMBERED_S, timer=clock.monotonic)
+
+    def of(self, thread_id: int) -> str:
+        """As ``ps -o comm`` shows it, unprintable characters replaced; `UNKNOWN` at worst."""
+        with self._lock:
+            name = self._names.get(thread_id)
+        if name is None:
+            name = self._look_up(thread_id)
+            with self._lock:
+                self._names[thread_id] = name
+        return name
+
+    def _look_up(self, thread_id: int) -> str:
+        try:
+            status = (self._proc / str(thread_id) / "status").read_bytes()
+            process_id = int(status.partition(b"\nTgid:")[2].split(None, 1)[0])
+            name = (self._proc / str(process_id) / "comm").read_bytes()
+        except (OSError, ValueError, IndexError):
+            return UNKNOWN
+        text = name.removesuffix(b"\n").decode("utf-8", "replace")
+        return (
+            "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text) or UNKNOWN
+        )
+
 
 #: What the kernel keeps of a process's name.
 _NAME_BYTES = 15
@@ -55,6 +111,18 @@ COPIERS = (
     "sha256sum", "sha1sum", "sha512sum", "md5sum", "b2sum", "cksum", "xxhsum", "rhash",
     "cmp", "diff", OURSELVES, "mhl", "ascmhl",
 )  # fmt: skip
+#: Programs that make previews. KDE's are not among them: one program (``kioworker``) makes its
+#: previews and its copies, and copies must be fast.
+THUMBNAILERS = (
+    "tumblerd",  # Xfce, and others by D-Bus
+    "ffmpegthumbnailer",  # PCManFM, Nautilus, Caja, Nemo by its .thumbnailer file
+    "totem-video-thumbnailer",  # GNOME, until 48
+    "gst-video-thumbnailer",  # GNOME since
+    "gst-thumbnailer",
+    "tracker-extract-3",  # GNOME's index, until 47
+    "localsearch-extractor-3",  # GNOME's index since
+    "baloo_file_extractor",  # KDE's index
+)
 #: A listing on a terminal waits for its sizes if they are all known within this.
 TERMINAL_WAIT_S = 10.0
 #: A file manager waits for the sizes of a folder if they are all known within this.
@@ -63,8 +131,8 @@ FILE_MANAGER_WAIT_S = 1.0
 _TERMINALS = frozenset({4, 5, 204, *range(136, 144)})
 
 
-class UnsizedRules:
-    """The rules of one mount. Any thread may call it, on behalf of the program it serves."""
+class ProgramRules:
+    """What each program gets from one mount. Any thread may call it, for the program it serves."""
 
     def __init__(
         self,
@@ -73,7 +141,7 @@ class UnsizedRules:
         *,
         name_of: Callable[[int], str],
         caller: Callable[[], int],
-        proc: Path = Path("/proc"),
+        proc: Path = _PROC,
     ) -> None:
         """Put it together.
 
@@ -88,6 +156,7 @@ class UnsizedRules:
         self._listers = _names(LISTERS)
         self._shells = _names(SHELLS)
         self._copiers = _names(COPIERS)
+        self._thumbnailers = _names(THUMBNAILERS)
         self._name_of = name_of
         self._caller = caller
         self._proc = proc
@@ -123,6 +192,10 @@ class UnsizedRules:
     def copies(self) -> bool:
         """Whether the calling program copies."""
         return self._name_of(self._caller()) in self._copiers
+
+    def makes_thumbnails(self) -> bool:
+        """Whether the calling program reads a file for its picture only."""
+        return self._name_of(self._caller()) in self._thumbnailers
 
     def _on_terminal(self, pid: int) -> bool:
         """Whether the standard output of a process is a terminal."""
