@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from backlotfs.catalog.db.rows import inode_of
 from backlotfs.errors import SettingsError
-from backlotfs.namespace.inodes import inode_of
 from backlotfs.namespace.layouts import LAYOUTS, ROOT_INODE, folder_inode
 from tests.unit.layouts.made_rows import built, files, folder_at, folders, made_label, made_row
 

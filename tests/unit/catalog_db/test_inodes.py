@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backlotfs.namespace.inodes import inode_of
+from backlotfs.catalog.db.rows import inode_of
 from backlotfs.namespace.layouts import ROOT_INODE
 
 
