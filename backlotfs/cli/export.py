@@ -129,7 +129,7 @@ def find_files(sources: Sequence[str], as_json: bool) -> tuple[list[Item], list[
 def _is_notice(item: Item) -> bool:
     """Whether a mount made the file, to say that its folder holds more files than it lists."""
     name = os.path.basename(item.name)
-    return Notice.is_name(name) and item.size_bytes == len(Notice(name, 0).content)
+    return Notice.is_name(name) and item.size_bytes == len(Notice(name, 0).text)
 
 
 def _plan(items: Sequence[Item], path: Path, overwrite: bool) -> list[Outcome]:

@@ -14,8 +14,9 @@ from backlotfs.api.paging import ListingLimits, ListingMeter
 from backlotfs.api.rate_limiter import ApiRateLimiter
 from backlotfs.api.records import Asset
 from backlotfs.api.signing import Credentials
+from backlotfs.catalog.db.file import catalog_path
 from backlotfs.catalog.db.names import given_names
-from backlotfs.catalog.db.schema import LibraryIdentity, catalog_path
+from backlotfs.catalog.db.schema import LibraryIdentity
 from backlotfs.catalog.library import SOURCE_TYPES, AssetFilter
 from backlotfs.cli.account_options import ChosenAccount, account_options
 from backlotfs.concurrency.clock import Deadline, SystemClock
@@ -24,7 +25,7 @@ from backlotfs.errors import NoSuchEntry, SourceMissing
 from backlotfs.log.terminal import field, say, say_json
 from backlotfs.mount.check_api import check_api
 from backlotfs.mount.stack import open_api, open_api_session
-from backlotfs.namespace.name_modes import NameMode, names_for
+from backlotfs.namespace.naming import NameMode, names_for
 
 _DEADLINE_S = 900.0
 

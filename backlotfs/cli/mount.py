@@ -33,7 +33,7 @@ from backlotfs.log import output
 from backlotfs.log.terminal import say
 from backlotfs.mount.background import NobodyWaits, Outcome, Ready, run_in_background
 from backlotfs.mount.serve import outcome_of, serve_mount
-from backlotfs.namespace.name_modes import NameMode
+from backlotfs.namespace.naming import NameMode
 from backlotfs.thumbnails.picture import check_installed
 
 

@@ -39,7 +39,7 @@ from pathlib import Path
 from cachetools import TTLCache
 
 from backlotfs.concurrency.clock import Clock
-from backlotfs.namespace.namespace import Treatment
+from backlotfs.namespace.sizes import Treatment
 
 #: Ids are used again, and a shell becomes another program by exec: an answer holds so long.
 REMEMBERED_S = 5.0

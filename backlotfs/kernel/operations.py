@@ -23,8 +23,9 @@ from backlotfs.kernel.deadlines import OperationDeadlines
 from backlotfs.kernel.device_loop import UnsettledLookups
 from backlotfs.kernel.errno_boundary import errno_boundary, os_error
 from backlotfs.namespace.attributes import Attributes
-from backlotfs.namespace.namespace import Entry, Namespace
+from backlotfs.namespace.namespace import Namespace
 from backlotfs.namespace.naming import MAX_NAME_BYTES
+from backlotfs.namespace.tree import Entry
 from backlotfs.open_files.reader import SourceReader
 
 #: The unit in which ``df`` counts.
@@ -190,14 +191,14 @@ class BacklotOperations:
             # The kernel may know the size of another version, and would cut this one there.
             info.direct_io = 1
             return 0
-        version = self._namespace.open(path, self._patience.for_bytes())
+        target = self._namespace.open(path, self._patience.for_bytes())
         opened = self._reader.open(
-            version.identity, settling=version.settling, name=path, sparing=self._sparing()
+            target.version, settling=target.settling, name=path, sparing=self._sparing()
         )
         # A replacement that was found between the two has not marked this handle as old.
-        code = version.identity.embed_code
+        code = target.version.embed_code
         current = self._namespace.source(code)
-        if current is None or current.validator != version.identity.validator:
+        if current is None or current.validator != target.version.validator:
             self._reader.source_changed(code, current)
         info.fh = opened.fh
         info.keep_cache = int(opened.mode.keep_cache)

@@ -29,7 +29,7 @@ from backlotfs.fetch.scheduler import FetchScheduler
 from backlotfs.fetch.warm import Warmer
 from backlotfs.kernel.callers import ProcessNames
 from backlotfs.log import events
-from backlotfs.namespace.xattrs import CacheState
+from backlotfs.namespace.attributes import CacheState
 from backlotfs.open_files.handles import HandleTable
 from backlotfs.open_files.metrics import ReadCounts
 from backlotfs.open_files.reader import SourceReader

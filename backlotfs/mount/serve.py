@@ -32,7 +32,7 @@ from backlotfs.mount.state_dump import dump_state
 from backlotfs.mount.status import WaitingProgram, count_sizes
 from backlotfs.mount.watchdog import watch
 from backlotfs.namespace.incomplete_notice import about
-from backlotfs.namespace.namespace import Treatment
+from backlotfs.namespace.sizes import Treatment
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import requests
@@ -19,14 +19,13 @@ from backlotfs.cache.disk.tier import DiskTier
 from backlotfs.cache.memory import MemoryUse
 from backlotfs.catalog.captions import CaptionBackfill
 from backlotfs.catalog.catalog import Catalog
-from backlotfs.catalog.db.assets import save_sources
-from backlotfs.catalog.db.connection import CatalogDb
 from backlotfs.catalog.db.schema import LibraryIdentity
+from backlotfs.catalog.db.store import CatalogStore
 from backlotfs.catalog.library import SOURCE_TYPES, AssetFilter, Presented
 from backlotfs.catalog.probe_scheduler import (
     PROBE_THREADS,
-    Backfill,
     ProbeScheduler,
+    StoredBackfill,
 )
 from backlotfs.catalog.sync import Synchronizer
 from backlotfs.catalog.versions import SourceVersionCache
@@ -52,11 +51,12 @@ from backlotfs.mount.read_path import (
     build_reader,
 )
 from backlotfs.mount.replacement import Replacement
-from backlotfs.namespace.given_names import naming
-from backlotfs.namespace.name_modes import NameMode
-from backlotfs.namespace.namespace import Namespace, UnsizedRules
-from backlotfs.namespace.shared_thumbnails import NamespaceWithThumbnails, namespace_class
-from backlotfs.namespace.sidecars import NamespaceWithSidecars
+from backlotfs.namespace.namespace import Namespace, Provider, ReadState, TreeOptions
+from backlotfs.namespace.naming import NameMode, give_names
+from backlotfs.namespace.providers.sidecars import CaptionSidecars, JsonSidecars
+from backlotfs.namespace.providers.thumbnails import Thumbnails
+from backlotfs.namespace.sizes import UnsizedRules
+from backlotfs.namespace.tree import inode_of
 from backlotfs.open_files.handles import HandleTable
 from backlotfs.open_files.reader import SourceReader
 from backlotfs.source.host_shares import HostShares
@@ -116,9 +116,9 @@ class Stack:
 
     api: ApiClient
     limiter: ApiRateLimiter
-    db: CatalogDb
+    store: CatalogStore
     resolver: UrlResolver
-    versions: SourceVersionCache
+    book: SourceVersionCache
     probes: ProbeScheduler
     catalog: Catalog
     namespace: Namespace
@@ -146,19 +146,14 @@ class Stack:
         except BacklotError as error:
             events.BACKFILL_LOCKED.log(log, reason=error)
         self.keeper.close()
-        self.versions.close()
+        self.book.close()
         if self.saved_urls is not None:
             self.saved_urls.close()
         self.connections.close()
         self.session.close()
         if self.disk is not None:
             self.disk.close()
-        self.db.close()
-
-
-def _library(account: Account) -> LibraryIdentity:
-    public = Credentials(account.api_key, account.api_secret).account
-    return LibraryIdentity.of(account.api_url, public)
+        self.store.close()
 
 
 def open_saved_urls(settings: MountSettings, clock: Clock) -> SavedUrls | None:
@@ -167,7 +162,10 @@ def open_saved_urls(settings: MountSettings, clock: Clock) -> SavedUrls | None:
     :raises SettingsError: they were to be deleted, and that cannot be done.
     """
     account = settings.account
-    path = settings.cache_dir / "urls" / f"{_library(account).digest}.sqlite3"
+    library = LibraryIdentity.of(
+        account.api_url, Credentials(account.api_key, account.api_secret).account
+    )
+    path = settings.cache_dir / "urls" / f"{library.digest}.sqlite3"
     if settings.forget_urls:
         try:
             delete_saved_urls(path)
@@ -216,15 +214,16 @@ class _Transport:
 def _open_catalog(
     settings: MountSettings,
     api: ApiClient,
-    db: CatalogDb,
+    store: CatalogStore,
     resolver: UrlResolver,
     presented: Presented,
     clock: Clock,
     progress: Callable[[int], None],
 ) -> Catalog:
+    mode = NameMode(settings.names)
     synchronizer = Synchronizer(
         api,
-        db,
+        store,
         clock,
         with_labels="labels" in settings.layouts,
         limits=ListingLimits(settings.max_assets, settings.max_listing_bytes),
@@ -232,14 +231,20 @@ def _open_catalog(
         on_source=resolver.put_if_absent,
     )
     return Catalog(
-        db,
+        store,
         synchronizer,
         Workers(1, "catalog"),
         clock,
-        naming=naming(NameMode(settings.names)),
+        name_mode=mode,
+        give_names=lambda store: give_names(store, mode),
         ttl_s=settings.metadata_ttl_s,
+        admit=_asset_filter(settings),
         presented=presented,
     )
+
+
+def _asset_filter(settings: MountSettings) -> AssetFilter:
+    return AssetFilter(settings.types or SOURCE_TYPES, settings.statuses)
 
 
 def _open_probes(
@@ -248,14 +253,14 @@ def _open_probes(
     resolver: UrlResolver,
     limiter: ApiRateLimiter,
     versions: SourceVersionCache,
-    backfill: Backfill,
+    store: CatalogStore,
 ) -> ProbeScheduler:
     get = transport.signed_get(CurrentUrls(resolver), HostShares())
     probes = ProbeScheduler(
         resolver,
         SourceProbe(get, resolver.reported_size).probe,
         versions,
-        backfill,
+        StoredBackfill(store, _asset_filter(settings).types),
         limiter,
         Workers(PROBE_THREADS, "probe"),
         transport.clock,
@@ -276,21 +281,44 @@ def _open_namespace(
     probes: ProbeScheduler,
     path: ReadPath,
     rules: UnsizedRules | None,
+    providers: Sequence[Provider],
 ) -> Namespace:
-    thumbnails = settings.shared_thumbnails is not None
-    beside = settings.sidecars or settings.captions
-    return namespace_class(sidecars=beside, thumbnails=thumbnails)(
+    return Namespace(
         catalog,
         versions,
         probes,
-        layouts=settings.layouts,
-        names=NameMode(settings.names),
-        umask=settings.umask,
-        include_unavailable=settings.include_unavailable,
+        TreeOptions(
+            settings.layouts,
+            NameMode(settings.names),
+            settings.umask,
+            settings.include_unavailable,
+        ),
+        providers=providers,
         rules=rules,
-        local=path.local,
-        failed=path.observed.failures.note,
+        read_state=ReadState(path.local, path.observed.failures.note),
     )
+
+
+def _providers(
+    settings: MountSettings,
+    catalog: Catalog,
+    versions: SourceVersionCache,
+    probes: ProbeScheduler,
+    captions: CaptionBackfill | None,
+    previews: PreviewImages,
+    clock: Clock,
+) -> list[Provider]:
+    """What is shown beside the sources, in the order of listings."""
+    providers: list[Provider] = []
+    if settings.sidecars:
+        providers.append(JsonSidecars(catalog, versions))
+    if captions is not None:
+        providers.append(CaptionSidecars(captions.book))
+    if settings.shared_thumbnails is not None:
+        pictures = SharedPictures(previews.fetch, clock, software=f"backlotfs {__version__}")
+        listed = settings.shared_thumbnails == "listed"
+        providers.append(Thumbnails(catalog, probes, pictures, listed=listed))
+    return providers
 
 
 def build_stack(
@@ -316,9 +344,15 @@ def build_stack(
     session = open_api_session(account)
     limiter = ApiRateLimiter(clock, credit_wait_s=settings.credit_wait_s)
     api = open_api(account, clock, session, limiter=limiter)
-    db = CatalogDb(settings.cache_dir, _library(account), clock)
+    store = CatalogStore(
+        settings.cache_dir,
+        api_url=account.api_url,
+        account=Credentials(account.api_key, account.api_secret).account,
+        clock=clock,
+        inode_of=inode_of,
+    )
     transport = _Transport.of(account, clock)
-    presented = Presented(AssetFilter(settings.types or SOURCE_TYPES, settings.statuses))
+    presented = Presented()
     saved_urls = open_saved_urls(settings, clock)
     resolver = UrlResolver(
         api,
@@ -327,20 +361,17 @@ def build_stack(
         updated_at_s=presented.updated_at_s if account.cdn_url is not None else lambda _code: None,
         saved=saved_urls,
     )
-    catalog = _open_catalog(settings, api, db, resolver, presented, clock, progress)
-    versions = SourceVersionCache(
-        clock, presented.row, lambda records: db.write(save_sources, records), settle_s=settle_s
-    )
-    probes = _open_probes(
-        settings, transport, resolver, limiter, versions, Backfill(db, presented.admit.types)
-    )
+    catalog = _open_catalog(settings, api, store, resolver, presented, clock, progress)
+    versions = SourceVersionCache(clock, presented.row, store.save_sources, settle_s=settle_s)
+    probes = _open_probes(settings, transport, resolver, limiter, versions, store)
     captions = None
     if settings.captions:
         captions = CaptionBackfill(
             api,
-            db,
-            presented,
+            store,
+            catalog,
             probes,
+            _asset_filter(settings),
             clock,
             ask_s=account.limits.captions_s,
         )
@@ -356,20 +387,16 @@ def build_stack(
         clock,
         probes.is_queued,
     )
-    namespace = _open_namespace(settings, catalog, versions, probes, path, rules)
-    if isinstance(namespace, NamespaceWithSidecars):
-        namespace.choose(json=settings.sidecars, captions=captions.index if captions else None)
     previews = PreviewImages(transport.connections, clock, transport.policy)
-    if isinstance(namespace, NamespaceWithThumbnails):
-        pictures = SharedPictures(previews.fetch, clock, software=f"backlotfs {__version__}")
-        namespace.show(pictures, listed=settings.shared_thumbnails == "listed")
+    providers = _providers(settings, catalog, versions, probes, captions, previews, clock)
+    namespace = _open_namespace(settings, catalog, versions, probes, path, rules, providers)
     Replacement(versions, resolver, handles, path.keeper, probes, catalog, invalidate).connect()
     return Stack(
         api=api,
         limiter=limiter,
-        db=db,
+        store=store,
         resolver=resolver,
-        versions=versions,
+        book=versions,
         probes=probes,
         catalog=catalog,
         namespace=namespace,

@@ -1,14 +1,21 @@
-"""What ``stat`` and ``statfs`` say, before it is put into the kernel's structures. Pure."""
+"""What ``stat``, ``statfs`` and ``getxattr`` say, before it is in the kernel's structures. Pure."""
 
 from __future__ import annotations
 
+import mimetypes
 import stat
+from datetime import UTC, datetime
 from typing import NamedTuple
+
+from backlotfs.api.records import Asset
+from backlotfs.errors import NoAttribute, NotSupported
 
 #: ``st_blocks`` counts these, whatever ``st_blksize`` is (stat(2)).
 STAT_BLOCK_BYTES = 512
 #: The unit programs copy in best: one request of the kernel.
 IO_BLOCK_BYTES = 128 * 1024
+#: Extended attributes have names that begin so; all others are refused.
+PREFIX = "user."
 
 
 class Attributes(NamedTuple):
@@ -23,11 +30,6 @@ class Attributes(NamedTuple):
     size: int
     mtime_s: int
     settled: bool = True
-
-    @property
-    def blocks(self) -> int:
-        """Units of 512 bytes."""
-        return -(-self.size // STAT_BLOCK_BYTES)
 
 
 class Totals(NamedTuple):
@@ -48,3 +50,64 @@ def directory_attributes(inode: int, *, mtime_s: int, umask: int, subdirs: int =
     """A folder; ``nlink`` is 2 and one more per sub-folder, as ``find`` expects."""
     mode = stat.S_IFDIR | (0o555 & ~umask)
     return Attributes(inode, mode, 2 + subdirs, 0, mtime_s)
+
+
+class CacheState(NamedTuple):
+    """What this mount, not the library, knows of a file.
+
+    :ivar cached_bytes: of it in memory or on disk. :ivar pinned: whether it stays there.
+    :ivar last_error: why the last read or open of it that failed did; ``""``: none did.
+    :ivar last_error_at_s: when, seconds since the epoch.
+    """
+
+    cached_bytes: int = 0
+    pinned: bool = False
+    last_error: str = ""
+    last_error_at_s: float = 0.0
+
+
+def extended_attributes(asset: Asset, file_name: str, local: CacheState) -> dict[str, bytes]:
+    """Name to value, UTF-8; attributes without a value are left out."""
+    mime_type, _ = mimetypes.guess_type(file_name)
+    texts = {
+        "user.backlot.embed_code": asset.embed_code,
+        "user.backlot.name": asset.title,
+        "user.backlot.description": asset.description or "",
+        "user.backlot.original_file_name": asset.original_file_name or "",
+        "user.backlot.asset_type": asset.asset_type,
+        "user.backlot.status": asset.status,
+        "user.backlot.external_id": asset.external_id or "",
+        "user.backlot.duration_ms": str(asset.duration_ms) if asset.duration_ms else "",
+        "user.backlot.created_at": iso_utc(asset.created_at_s),
+        "user.backlot.updated_at": iso_utc(asset.updated_at_s),
+        "user.backlotfs.cached": str(local.cached_bytes),
+        "user.backlotfs.last_error": local.last_error
+        and f"{iso_utc(int(local.last_error_at_s))} {local.last_error}",
+        "user.backlotfs.pinned": str(int(local.pinned)),
+        "user.mime_type": mime_type or "",
+    }
+    return {name: text.encode("utf-8", "replace") for name, text in texts.items() if text}
+
+
+def value_of(attributes: dict[str, bytes], name: str) -> bytes:
+    """One value.
+
+    :raises NotSupported: outside ``user.*``: with ENODATA there, ``ls -l`` would ask four times
+        per file, each time. :raises NoAttribute: a ``user.*`` name this file does not have.
+    """
+    if not name.startswith(PREFIX):
+        raise NotSupported(f"extended attributes outside {PREFIX}* are not supported")
+    value = attributes.get(name)
+    if value is None:
+        raise NoAttribute(f"no attribute {name!r}")
+    return value
+
+
+def iso_utc(epoch_s: int) -> str:
+    """A time as text, ``2013-01-31T23:59:59Z``; ``""`` for none, and beyond the year 9999."""
+    if not epoch_s:
+        return ""
+    try:
+        return datetime.fromtimestamp(epoch_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):
+        return ""

@@ -1,18 +1,17 @@
 """The file that says that a folder's listing is not complete yet.
 
 Programs that only look at a folder are not made to wait for sizes: files of unknown size are left
-out. Someone may drag such a folder to another disk, so the listing holds one more file, whose name
-says that and how much is missing. Everything about it follows from its name.
+out. A user may drag such a folder to another disk, so the listing holds one more file, whose name
+says that and how much is missing. What is in it follows from its name.
 """
 
 from __future__ import annotations
 
 import re
-from hashlib import blake2b
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from backlotfs.namespace.attributes import Attributes, file_attributes
-from backlotfs.namespace.layouts.folder import ROOT_INODE
+from backlotfs.namespace.tree import StartWait, VirtualFile, hashed_inode
 
 _NAME = re.compile(r"NOT ALL FILES ARE LISTED YET \(\d{1,9} to come(, [0-9a-z ]{1,20})?\)\.txt")
 _TEXT = """{name}
@@ -25,11 +24,17 @@ rsync, tar, find) see all files now and wait for the sizes they need.
 """
 
 
-class Notice(NamedTuple):
-    """One such file. ``folder_inode``: of the folder that it is in."""
+@dataclass(frozen=True, slots=True)
+class Notice(VirtualFile):
+    """One such file.
+
+    :ivar folder_inode: of the folder that it is in. :ivar mtime_s, umask: for `attributes`.
+    """
 
     name: str
     folder_inode: int
+    mtime_s: int = 0
+    umask: int = 0
 
     @classmethod
     def of(cls, folder_inode: int, missing: int, seconds: float | None) -> Notice:
@@ -45,18 +50,21 @@ class Notice(NamedTuple):
     @property
     def inode(self) -> int:
         """The same for the same name in the same folder."""
-        text = f"{self.folder_inode}/{self.name}".encode()
-        digest = blake2b(text, digest_size=8, person=b"backlotfs notice").digest()
-        return max(ROOT_INODE + 1, int.from_bytes(digest, "big") >> 1)
+        return hashed_inode(f"{self.folder_inode}/{self.name}".encode(), b"backlotfs notice")
+
+    def content(self, start_wait: StartWait) -> bytes:  # noqa: ARG002  # nothing waits
+        """The same for the same name."""
+        return self.text
+
+    def attributes(self, start_wait: StartWait) -> Attributes:  # noqa: ARG002  # nothing waits
+        """As a file of its own."""
+        size = len(self.text)
+        return file_attributes(self.inode, size, mtime_s=self.mtime_s, umask=self.umask)
 
     @property
-    def content(self) -> bytes:
-        """What is in the file, in UTF-8."""
+    def text(self) -> bytes:
+        """All that is in the file, in UTF-8."""
         return _TEXT.format(name=self.name.removesuffix(".txt")).encode()
-
-    def attributes(self, mtime_s: int, umask: int) -> Attributes:
-        """What ``stat`` says."""
-        return file_attributes(self.inode, len(self.content), mtime_s=mtime_s, umask=umask)
 
 
 def about(seconds: float) -> str:

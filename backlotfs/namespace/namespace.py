@@ -1,252 +1,187 @@
-"""The library as folders: the face of `namespace` towards the kernel adapter."""
+"""The library as folders: what each path is, and what the kernel is told of it.
+
+A path is looked up in the tree of the newest version of the library (`layouts.build`). Where the
+tree has nothing, the providers are asked: each adds files and folders that have no source
+(sidecars, captions, thumbnails). So a source that is called like a virtual file wins.
+
+Only a file of unknown size makes its caller wait (`sizes.SourceSizes`). A program that does not
+wait is shown less, and a notice that says so.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future
-from enum import Enum
+from collections.abc import Callable, Container, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import NamedTuple, Protocol
 
 from backlotfs.api.records import Asset
+from backlotfs.catalog.catalog import Catalog
 from backlotfs.catalog.db.rows import AssetRow
 from backlotfs.catalog.library import Library
-from backlotfs.catalog.versions import ProbedSource
+from backlotfs.catalog.probe_scheduler import ProbeScheduler
+from backlotfs.catalog.versions import ProbedSource, SourceVersionCache
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait, WouldWait
 from backlotfs.errors import (
     BacklotError,
-    DeadlineExceeded,
     IsADirectory,
     NoSuchEntry,
     NotADirectory,
-    RateLimited,
-    RemoteUnavailable,
-    SizeUnknown,
+    NotSupported,
     SourceDenied,
     SourceGone,
     SourceMissing,
 )
-from backlotfs.namespace.attributes import Attributes, Totals, directory_attributes, file_attributes
+from backlotfs.namespace.attributes import (
+    PREFIX,
+    Attributes,
+    CacheState,
+    Totals,
+    directory_attributes,
+    extended_attributes,
+    file_attributes,
+    value_of,
+)
 from backlotfs.namespace.incomplete_notice import Notice
-from backlotfs.namespace.layouts import Folder, Layout, build
-from backlotfs.namespace.name_modes import NameMode
-from backlotfs.namespace.path_lookup import node_at
-from backlotfs.namespace.xattrs import CacheState, extended_attributes, value_of
+from backlotfs.namespace.layouts import Layout, build
+from backlotfs.namespace.naming import NameMode
+from backlotfs.namespace.sizes import SourceSizes, UnsizedRules
+from backlotfs.namespace.tree import (
+    Entry,
+    Folder,
+    Node,
+    StartWait,
+    VirtualFile,
+    VirtualFolder,
+    node_at,
+)
 from backlotfs.source.version import SourceVersion
 
 #: An open after a long pause waits this long for news, so that it does not trust an old version.
 OPEN_WAIT_S = 1.5
-#: A program that goes on trying has a source probed again after so many seconds.
-AGAIN_S = 2.0
 
 
-class Listing(Protocol):
-    """What is needed of the catalog."""
+class Provider(Protocol):
+    """Adds files or folders without a source to the folders of a mount. Any thread may call it.
+
+    :ivar subfolders: how many folders it lists in each folder.
+    """
 
     @property
-    def library(self) -> Library:
-        """The last good listing."""
+    def subfolders(self) -> int:
+        """How many folders it lists in each folder."""
 
-    def used(self, wait_s: float = 0.0) -> None:
-        """Somebody uses the mount; a refresh that is due gets so long to bring news."""
+    def find(self, path: str, namespace: Namespace) -> VirtualFile | VirtualFolder | None:
+        """The file or folder at a path where the tree has nothing; None if it is none of these."""
 
-    def record(self, embed_code: str) -> Asset | None:
-        """All that the API says of an asset."""
-
-    def total_size(self) -> int:
-        """Bytes of all sources whose size is known."""
-
-
-class Book(Protocol):
-    """What is needed of the source book."""
-
-    def known(self, embed_code: str) -> ProbedSource | None:
-        """What is known of a source, verified or not."""
-
-    def is_current(self, row: AssetRow) -> bool:
-        """Whether a row says all that is known of its source, and nothing is in doubt."""
-
-    def within_attr_ttl(self, known: ProbedSource) -> bool:
-        """Whether the kernel may still believe the size of an older version."""
-
-    def failure(self, embed_code: str) -> BacklotError | None:
-        """Why the last probe failed, while that is recent."""
-
-    def unavailable(self, row: AssetRow) -> bool:
-        """Whether there is no source to be had."""
+    def entries(
+        self, folder: Folder, lines: Iterator[Entry], namespace: Namespace
+    ) -> Iterator[Entry]:
+        """``lines``, the listing of a folder of the tree, with those of this provider."""
 
 
-class Probes(Protocol):
-    """What is needed of the probe scheduler."""
+@dataclass(frozen=True, slots=True)
+class TreeOptions:
+    """How the library is shown.
 
-    def request(self, embed_code: str) -> Future[ProbedSource]:
-        """Probe as soon as possible, or join the probe that runs."""
+    :ivar layouts: see `layouts.build`.
+    :ivar include_unavailable: also show files whose source is not to be had.
+    """
 
-    def is_queued(self, embed_code: str) -> bool:
-        """Whether the probe of a source waits for an API credit."""
-
-    def seconds_until(self, embed_code: str) -> float:
-        """Seconds until the probe of a source that an application waits for can begin."""
-
-    def prioritize(self, embed_codes: Iterable[str]) -> None:
-        """A folder is being listed."""
-
-    def seconds_for(self, assets: int) -> float | None:
-        """Seconds that probes of so many more assets take; None when that cannot be told."""
+    layouts: Sequence[str]
+    names: NameMode
+    umask: int
+    include_unavailable: bool = False
 
 
-class Treatment(Enum):
-    """What a program gets that asks for a file whose size is not known yet."""
+@dataclass(frozen=True, slots=True)
+class ReadState:
+    """What the read path knows of sources, and is told of them.
 
-    WAIT = "wait"  #: it waits for the size
-    HIDE = "hide"  #: there is no such file yet
-    FAIL = "fail"  #: EAGAIN
+    :ivar cached: what is cached of a source, and its last error; asks nobody.
+    :ivar open_failed: is told of each open that failed: embed code, path and error.
+    """
 
-
-class UnsizedRules(Protocol):
-    """Which program gets which treatment; asked on the thread that serves the program."""
-
-    def treatment(self, seconds: Callable[[], float]) -> Treatment:
-        """For the file that the program names.
-
-        :param seconds: tells how long it takes until its size can be asked for.
-        """
-
-    def hides(self, seconds: float | None) -> bool:
-        """Whether a folder is listed without such files.
-
-        :param seconds: until all sizes of the folder are known; None when that cannot be told.
-        """
+    cached: Callable[[str], CacheState] = lambda _code: CacheState()
+    open_failed: Callable[[str, str, BacklotError], None] = lambda _code, _path, _error: None
 
 
-class EverybodyWaits:
-    """The rules where no option and no program is special."""
-
-    def treatment(self, seconds: Callable[[], float]) -> Treatment:  # noqa: ARG002
-        """Wait."""
-        return Treatment.WAIT
-
-    def hides(self, seconds: float | None) -> bool:  # noqa: ARG002  # as UnsizedRules
-        """No file is hidden."""
-        return False
-
-
-class Version(NamedTuple):
-    """What to open.
+class OpenTarget(NamedTuple):
+    """The version of a source to open.
 
     :ivar settling: the kernel may still believe the size of the version before it.
     """
 
-    identity: SourceVersion
+    version: SourceVersion
     settling: bool
-
-
-class Entry(NamedTuple):
-    """One line of a listing."""
-
-    name: str
-    inode: int
-    is_directory: bool
 
 
 class _Snapshot(NamedTuple):
     """One version of the library with its folders."""
 
     library: Library
-    layout: Layout[AssetRow]
+    layout: Layout
     newest_s: int
 
 
 class Namespace:
-    """Any thread may call it. Only `attributes` and `open` of a source not yet known wait."""
+    """The folders and files of a mount. Any thread may call it.
+
+    Only `attributes` and `open` wait, and only for a source whose size is not known yet.
+    """
 
     def __init__(
         self,
-        catalog: Listing,
-        book: Book,
-        probes: Probes,
+        catalog: Catalog,
+        versions: SourceVersionCache,
+        probes: ProbeScheduler,
+        options: TreeOptions,
         *,
-        layouts: Sequence[str],
-        names: NameMode,
-        umask: int,
-        include_unavailable: bool = False,
+        providers: Sequence[Provider] = (),
         rules: UnsizedRules | None = None,
-        local: Callable[[str], CacheState] = lambda _code: CacheState(),
-        failed: Callable[[str, str, BacklotError], None] = lambda _code, _path, _error: None,
+        read_state: ReadState | None = None,
     ) -> None:
-        """Put it together; see `layouts.build` for ``layouts``.
+        """Build the tree of the library as it is now.
 
-        :param rules: who waits for a size that is not known yet; None: everybody.
-        :param local: what this mount knows of a source; asks nobody.
-        :param failed: is told of each open that failed.
+        :param providers: their entries are listed in this order.
+        :param rules: who waits for a size that is not known yet; None: every program.
         """
+        self.options = options
         self._catalog = catalog
-        self._book = book
-        self._probes = probes
-        self._layouts = tuple(layouts)
-        self._names = names
-        self._umask = umask
-        self._include_unavailable = include_unavailable
-        self._rules = rules or EverybodyWaits()
-        self._local = local
-        self._failed = failed
+        self._versions = versions
+        self._sizes = SourceSizes(versions, probes, rules)
+        self._providers = tuple(providers)
+        self._subfolders = sum(provider.subfolders for provider in providers)
+        self._read_state = read_state or ReadState()
         self._lock = threading.Lock()
         self._snapshot = self._build(catalog.library)
 
-    def attributes(self, path: str, patience: Callable[[], InterruptibleWait]) -> Attributes:
+    # What the kernel asks.
+
+    def attributes(self, path: str, start_wait: StartWait) -> Attributes:
         """What ``stat`` says; waits for the probe of a source that is not known yet.
 
-        :param patience: makes the waiter, where one is needed. If it raises `WouldWait`, the
-            attributes are not `Attributes.settled`.
+        :param start_wait: if it raises `WouldWait`, the attributes are not `Attributes.settled`.
         :raises NoSuchEntry: no such path, or there is no source to be had.
         :raises SizeUnknown: the program is not to wait for the size.
         :raises BacklotError: the size cannot be found out now: never a guess, never 0.
         """
         now = self._current()
-        try:
-            node = self._lookup(now, path)
-        except NoSuchEntry:
-            notice = self._notice_at(now, path)
-            if notice is None:
-                raise
-            return notice.attributes(now.newest_s, self._umask)
-        if isinstance(node, Folder):
+        found = self._find(now, path)
+        if isinstance(found, AssetRow):
+            return self._file_attributes(now, found, path, start_wait)
+        if isinstance(found, Folder):
+            subfolders = found.subfolders + self._subfolders
             return directory_attributes(
-                node.inode, mtime_s=now.newest_s, umask=self._umask, subdirs=node.subfolders
+                found.inode,
+                mtime_s=now.newest_s,
+                umask=self.options.umask,
+                subdirs=subfolders,
             )
-        code = node.embed_code
-        if self._book.is_current(node):  # nearly always, and 100 000 times in an `ls -l`
-            return file_attributes(
-                node.inode,
-                node.size,
-                mtime_s=node.mtime_s,
-                umask=self._umask,
-                nlink=now.layout.places(code),
-            )
-        known: ProbedSource | None
-        try:
-            known = self._settled(code, patience)
-        except WouldWait:
-            known = self._book.known(code)
-            return file_attributes(
-                node.inode,
-                0 if known is None else known.version.size,
-                mtime_s=node.updated_at_s if known is None else known.mtime_s,
-                umask=self._umask,
-                nlink=now.layout.places(code),
-            )._replace(settled=False)
-        except (SourceMissing, SourceGone, SourceDenied) as error:
-            if not self._include_unavailable:
-                raise NoSuchEntry(f"{path!r} has no source file") from error
-            known = ProbedSource(SourceVersion(code, 0, None, None), node.updated_at_s, False)
-        return file_attributes(
-            node.inode,
-            known.version.size,
-            mtime_s=known.mtime_s,
-            umask=self._umask,
-            nlink=now.layout.places(code),
-        )
+        if isinstance(found, VirtualFolder):
+            return found.attributes()
+        return found.attributes(start_wait)
 
     def entries(self, path: str) -> Iterator[Entry]:
         """The lines of a folder, all of one version of the library.
@@ -257,164 +192,198 @@ class Namespace:
         :raises NoSuchEntry, NotADirectory: `path` is no folder.
         """
         self._catalog.used()
-        folder = self._lookup(self._current(), path)
+        folder = self._find(self._current(), path)
+        if isinstance(folder, VirtualFolder):
+            return folder.entries()
         if not isinstance(folder, Folder):
             raise NotADirectory(f"{path!r} is a file")
-        files = [entry for entry in folder.entries.values() if not isinstance(entry, Folder)]
-        # Also the hidden ones: whether they have a source now is asked again, in its time.
-        unsettled = [entry for entry in files if entry.size < 0 or not entry.verified]
-        if unsettled:
-            self._probes.prioritize(entry.embed_code for entry in unsettled)
-        everything, unavailable = self._include_unavailable, self._book.unavailable
-        unsized = {entry.embed_code for entry in unsettled if self._is_unsized(entry)}
-        seconds = self._probes.seconds_for(len(unsized)) if unsized else 0.0
-        hidden = unsized if unsized and self._rules.hides(seconds) else set[str]()
-        lines = (
-            Entry(name, entry.inode, isinstance(entry, Folder))
-            for name, entry in folder.entries.items()
-            if isinstance(entry, Folder)
-            or (entry.embed_code not in hidden and (everything or not unavailable(entry)))
-        )
-        if not hidden:
-            return lines
-        notice = Notice.of(folder.inode, len(hidden), seconds)
-        return chain(lines, (Entry(notice.name, notice.inode, False),))
+        hidden, seconds = self._sizes.list_folder(row for _, row in folder.files())
+        lines = self._lines(folder, hidden)
+        if hidden:
+            notice = Notice.of(folder.inode, len(hidden), seconds)
+            lines = chain(lines, (Entry(notice.name, notice.inode, False),))
+        for provider in reversed(self._providers):
+            lines = provider.entries(folder, lines, self)
+        return lines
 
-    def open(self, path: str, waiter: InterruptibleWait) -> Version:
-        """The version of a source to open: probed anew if it is in doubt.
+    def open(self, path: str, waiter: InterruptibleWait) -> OpenTarget:
+        """The version of a source to open: probed again if it may have changed.
 
         :raises IsADirectory, NoSuchEntry: `path` is no file.
+        :raises NotSupported: the file has no source; see `virtual_content`.
         :raises SizeUnknown: the program is not to wait for the size.
         :raises SourceMissing, SourceGone, SourceDenied: there is no source to be had.
         :raises BacklotError: it cannot be found out now.
         """
         self._catalog.used(OPEN_WAIT_S)
-        node = self._lookup(self._current(), path)
-        if isinstance(node, Folder):
+        row = self._find(self._current(), path)
+        if isinstance(row, Folder | VirtualFolder):
             raise IsADirectory(f"{path!r} is a folder")
-        known = self._book.known(node.embed_code)
-        if known is None or not known.verified:
-            try:
-                if known is None:
-                    self._check_waits(node.embed_code)
-                known = self._probe(node.embed_code, waiter)
-            except BacklotError as error:
-                self._failed(node.embed_code, path, error)
-                raise
-        return Version(known.version, self._book.within_attr_ttl(known))
+        if isinstance(row, VirtualFile):
+            raise NotSupported(f"{path!r} is made by the mount: it has no source")
+        code = row.embed_code
+        try:
+            known = self._sizes.for_open(code, waiter)
+        except BacklotError as error:
+            self._read_state.open_failed(code, path, error)
+            raise
+        return OpenTarget(known.version, self._versions.within_attr_ttl(known))
 
-    def source(self, embed_code: str) -> SourceVersion | None:
-        """The version that the source of an asset is known to have; None if none is known."""
-        known = self._book.known(embed_code)
-        return None if known is None else known.version
+    def virtual_content(self, path: str, start_wait: StartWait) -> bytes | None:
+        """All bytes of a file that has no source, as it is now; None for every other path."""
+        found = self._virtual(path)
+        if found is None:
+            return None
+        self._catalog.used()
+        return found.content(start_wait)
 
     def is_virtual(self, path: str) -> bool:
         """Whether this is a file that has no source."""
-        return self._notice_at(self._current(), path) is not None
+        return self._virtual(path) is not None
 
-    def virtual_content(self, path: str, patience: Callable[[], InterruptibleWait]) -> bytes | None:  # noqa: ARG002
-        """The whole contents of such a file; None when the path is something else."""
-        notice = self._notice_at(self._current(), path)
-        return None if notice is None else notice.content
+    def xattrs(self, path: str) -> dict[str, bytes]:
+        """All extended attributes of a path; a folder has none."""
+        found = self._find(self._current(), path)
+        if isinstance(found, VirtualFile):
+            return found.xattrs()
+        asset = self._record(found)
+        if asset is None:
+            return {}
+        state = self._read_state.cached(asset.embed_code)
+        return extended_attributes(asset, path.rpartition("/")[2], state)
+
+    def xattr(self, path: str, name: str) -> bytes:
+        """One extended attribute. :raises NotSupported, NoAttribute: see `attributes.value_of`."""
+        if not name.startswith(PREFIX):
+            return value_of({}, name)  # refused without a look at the asset
+        return value_of(self.xattrs(path), name)
+
+    def totals(self) -> Totals:
+        """Number and size of all files of the library, for ``statfs``."""
+        return Totals(files=len(self._catalog.library.rows), size=self._catalog.total_size())
+
+    # What the rest of the mount asks.
+
+    def source(self, embed_code: str) -> SourceVersion | None:
+        """The version that the source of an asset is known to have; None if none is known."""
+        known = self._versions.known(embed_code)
+        return None if known is None else known.version
+
+    def asset(self, path: str) -> Asset | None:
+        """What the API says of a source; None of a folder, and of a file without a source.
+
+        :raises NoSuchEntry: no such path.
+        """
+        return self._record(self._find(self._current(), path))
 
     def name_of(self, embed_code: str) -> str:
         """The file name of an asset, for messages; the embed code where it has none."""
         row = self._catalog.library.rows.get(embed_code)
         return row.name if row is not None and row.name else embed_code
 
-    def asset(self, path: str) -> Asset | None:
-        """What the API says of a file; None of a folder. :raises NoSuchEntry: no such path."""
-        node = self._lookup(self._current(), path)
-        return None if isinstance(node, Folder) else self._catalog.record(node.embed_code)
-
-    def xattrs(self, path: str) -> dict[str, bytes]:
-        """All extended attributes of a path; a folder has none."""
-        asset = self.asset(path)
-        if asset is None:
-            return {}
-        return extended_attributes(asset, path.rpartition("/")[2], self._local(asset.embed_code))
-
-    def xattr(self, path: str, name: str) -> bytes:
-        """One extended attribute. :raises NotSupported, NoAttribute: see `xattrs.value_of`."""
-        if not name.startswith("user."):
-            return value_of({}, name)  # refused without a look at the asset
-        return value_of(self.xattrs(path), name)
-
-    def totals(self) -> Totals:
-        """Of the whole library, for ``statfs``."""
-        return Totals(files=len(self._catalog.library.rows), size=self._catalog.total_size())
-
     @property
-    def root(self) -> Folder[AssetRow]:
-        """The folders as they are now; see `places`."""
+    def root(self) -> Folder:
+        """The folders as they are now; see `tree.node_at`."""
         return self._current().layout.root
 
-    def _settled(self, embed_code: str, patience: Callable[[], InterruptibleWait]) -> ProbedSource:
-        """What to show: of a source in doubt the new size if it can be had, else the last one."""
-        known = self._book.known(embed_code)
-        if known is None:
-            self._check_waits(embed_code)
-            return self._probe(embed_code, patience())
-        if known.verified:
-            return known
-        waiter = patience()
+    # What the providers ask.
+
+    @property
+    def newest_s(self) -> int:
+        """When the newest asset was created: the time of every folder."""
+        return self._current().newest_s
+
+    def folder_at(self, path: str) -> Folder | None:
+        """The folder of the tree at a path; None if there is none."""
         try:
-            # The kernel keeps what it is told: a size corrected only in `open` comes too late.
-            probe = self._request(embed_code)
-            if not probe.done() and self._probes.is_queued(embed_code):
-                return known  # nobody waits for a credit to see a size that is probably the same
-            return waiter.result(probe, f"finding out about {embed_code}")
-        except (RemoteUnavailable, DeadlineExceeded):
-            return known
+            found = node_at(self.root, path)
+        except (NoSuchEntry, NotADirectory):
+            return None
+        return found if isinstance(found, Folder) else None
 
-    def _check_waits(self, embed_code: str) -> None:
-        """:raises NoSuchEntry, SizeUnknown: the program does not wait for sizes."""
-        treatment = self._rules.treatment(lambda: self._probes.seconds_until(embed_code))
-        if treatment is Treatment.HIDE:
-            self._request(embed_code)
-            raise NoSuchEntry(f"{embed_code} has no known size yet, and is hidden from a program")
-        if treatment is Treatment.FAIL:
-            self._request(embed_code)
-            raise SizeUnknown(f"{embed_code} has no known size yet")
+    def links(self, embed_code: str) -> int:
+        """``st_nlink`` of an asset's source: in how many places it is."""
+        return self._current().layout.places(embed_code)
 
-    def _probe(self, embed_code: str, waiter: InterruptibleWait) -> ProbedSource:
-        doing = f"finding out about {embed_code}"
-        while True:
-            try:
-                return waiter.result(self._request(embed_code), doing, embed_code)
-            except RateLimited:
-                raise  # after the longest wait for a credit
-            except RemoteUnavailable:
-                if not waiter.persistent:
-                    raise
-            waiter.pause(AGAIN_S, doing)
+    def is_listed(self, row: AssetRow) -> bool:
+        """Whether an asset has a file: not while its source is known to be missing."""
+        return self.options.include_unavailable or not self._versions.unavailable(row)
 
-    def _request(self, embed_code: str) -> Future[ProbedSource]:
-        """:raises BacklotError: why the last probe failed, not long ago."""
-        failure = self._book.failure(embed_code)
-        if failure is not None:
-            raise failure.with_traceback(None)  # it is kept: it must not collect frames
-        return self._probes.request(embed_code)
+    def lacks_size(self, row: AssetRow) -> bool:
+        """Whether it is not known yet how large the source is, nor that there is none."""
+        return self._sizes.is_unknown(row)
+
+    # Look-ups.
+
+    def _find(self, now: _Snapshot, path: str) -> Node | VirtualFile | VirtualFolder:
+        """What is at a path. :raises NoSuchEntry, NotADirectory: nothing is."""
+        try:
+            return node_at(now.layout.root, path)
+        except NoSuchEntry:
+            for provider in self._providers:
+                found = provider.find(path, self)
+                if found is not None:
+                    return found
+            notice = self._notice_at(now, path)
+            if notice is None:
+                raise
+            return notice
+
+    def _virtual(self, path: str) -> VirtualFile | None:
+        try:
+            found = self._find(self._current(), path)
+        except (NoSuchEntry, NotADirectory):
+            return None
+        return found if isinstance(found, VirtualFile) else None
 
     def _notice_at(self, now: _Snapshot, path: str) -> Notice | None:
         """The notice of this path, if it can be one and its folder still lacks sizes."""
         place, _, name = path.rpartition("/")
-        if not Notice.is_name(name):
+        folder = self.folder_at(place) if Notice.is_name(name) else None
+        if folder is None or not any(self._sizes.is_unknown(row) for _, row in folder.files()):
             return None
-        try:
-            folder = node_at(now.layout.root, place)
-        except BacklotError:
-            return None
-        if not isinstance(folder, Folder) or name in folder.entries:
-            return None
-        files = (entry for entry in folder.entries.values() if not isinstance(entry, Folder))
-        return Notice(name, folder.inode) if any(map(self._is_unsized, files)) else None
+        return Notice(name, folder.inode, now.newest_s, self.options.umask)
 
-    def _is_unsized(self, row: AssetRow) -> bool:
-        """Whether it is not known yet how large the source is, nor that there is none."""
-        if row.size >= 0:
-            return False
-        return self._book.known(row.embed_code) is None and not self._book.unavailable(row)
+    def _record(self, found: object) -> Asset | None:
+        return self._catalog.record(found.embed_code) if isinstance(found, AssetRow) else None
+
+    def _lines(self, folder: Folder, hidden: Container[str]) -> Iterator[Entry]:
+        """The lines of a folder of the tree, without the files of these embed codes."""
+        for name, child in folder.folders():
+            yield Entry(name, child.inode, True)
+        everything, unavailable = self.options.include_unavailable, self._versions.unavailable
+        for name, row in folder.files():
+            if row.embed_code not in hidden and (everything or not unavailable(row)):
+                yield Entry(name, row.inode, False)
+
+    # Sizes.
+
+    def _file_attributes(
+        self, now: _Snapshot, row: AssetRow, path: str, start_wait: StartWait
+    ) -> Attributes:
+        code, umask, nlink = row.embed_code, self.options.umask, now.layout.places(row.embed_code)
+        if self._versions.is_current(row):  # nearly always, and 100 000 times in an `ls -l`
+            return file_attributes(
+                row.inode, row.size, mtime_s=row.mtime_s, umask=umask, nlink=nlink
+            )
+        settled = True
+        known: ProbedSource | None
+        try:
+            known = self._sizes.for_stat(code, start_wait)
+        except WouldWait:
+            known, settled = self._versions.known(code), False
+        except (SourceMissing, SourceGone, SourceDenied) as error:
+            if not self.options.include_unavailable:
+                raise NoSuchEntry(f"{path!r} has no source file") from error
+            known = None
+        size, mtime_s = (
+            (0, row.updated_at_s) if known is None else (known.version.size, known.mtime_s)
+        )
+        return file_attributes(row.inode, size, mtime_s=mtime_s, umask=umask, nlink=nlink)._replace(
+            settled=settled
+        )
+
+    # Versions of the library.
 
     def _current(self) -> _Snapshot:
         if self._catalog.library.version != self._snapshot.library.version:
@@ -426,10 +395,8 @@ class Namespace:
 
     def _build(self, library: Library) -> _Snapshot:
         rows = library.rows.values()
-        layout = build(self._layouts, rows, library.labels, library.members, names=self._names)
+        layout = build(
+            self.options.layouts, rows, library.labels, library.members, names=self.options.names
+        )
         # A folder changes when something comes into it, not when something in it is edited.
         return _Snapshot(library, layout, max((row.created_at_s for row in rows), default=0))
-
-    @staticmethod
-    def _lookup(now: _Snapshot, path: str) -> Folder[AssetRow] | AssetRow:
-        return node_at(now.layout.root, path)

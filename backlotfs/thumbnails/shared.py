@@ -25,7 +25,7 @@ from backlotfs.errors import (
     SourceDenied,
     SourceGone,
 )
-from backlotfs.namespace.shared_thumbnails import Wanted
+from backlotfs.namespace.providers.thumbnails import Wanted
 from backlotfs.thumbnails.cache import SIZES
 from backlotfs.thumbnails.picture import Picture
 from backlotfs.thumbnails.uri import relative_uris, thumbnail_name

@@ -30,7 +30,7 @@ def test_what_another_mount_found_marks_old_handles(
     first, second = (unmounted(emulator, cache_dir=tmp_path) for _ in range(2))
     assert first.size(REEL) == second.size(REEL) == 4 * MIB
     for library in (first, second):
-        library.stack.versions.flush()
+        library.stack.book.flush()
     second.stack.catalog.publish()
     old = second.open(REEL)
     second.assert_reads(old, REEL, 0, 4096)
@@ -40,8 +40,8 @@ def test_what_another_mount_found_marks_old_handles(
 
     def look(_change: object) -> None:
         """What a reader meets at the very moment at which the news is published."""
-        version = second.stack.namespace.open("/reel.mov", second.waiter())
-        seen.append((version.identity.size, version.settling))
+        target = second.stack.namespace.open("/reel.mov", second.waiter())
+        seen.append((target.version.size, target.settling))
         with pytest.raises(ContentChanged):
             second.stack.reader.flush(old)
         handles_marked.append(True)
@@ -49,7 +49,7 @@ def test_what_another_mount_found_marks_old_handles(
     second.stack.catalog._listeners.insert(0, look)
     first.refresh()
     assert first.size(REEL) == new_size
-    first.stack.versions.flush()
+    first.stack.book.flush()
     second.stack.catalog.publish()
     assert seen == [(new_size, True)]
     assert handles_marked

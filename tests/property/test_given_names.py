@@ -18,9 +18,17 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from backlotfs.namespace.name_modes import NameMode, assign, key, legal, names_for, tag, wanted
-from backlotfs.namespace.naming import base_name
-from tests.unit.layouts.made_rows import MadeAsset
+from backlotfs.namespace.naming import (
+    NameMode,
+    assign,
+    base_name,
+    key,
+    legal,
+    names_for,
+    tag,
+    wanted,
+)
+from tests.unit.namespace.made_rows import MadeAsset
 
 # short codes that are alike but for case or that look like parts of names
 CODES = st.sampled_from(["A", "a", "B", "C", "D", "con", "A]", "a.b"])

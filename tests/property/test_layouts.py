@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backlotfs.api.records import Label
-from backlotfs.namespace.layouts import LAYOUTS, ROOT_INODE, Folder, Layout
-from backlotfs.namespace.name_modes import NameMode, assign, key
-from tests.unit.layouts.made_rows import (
+from backlotfs.catalog.db.rows import AssetRow
+from backlotfs.namespace.layouts import LAYOUTS, Layout
+from backlotfs.namespace.naming import NameMode, assign, key
+from backlotfs.namespace.tree import ROOT_INODE, Folder
+from tests.unit.namespace.made_rows import (
     MadeAsset,
-    MadeRow,
     built,
     files,
     folders,
@@ -24,7 +25,7 @@ from tests.unit.layouts.made_rows import (
     made_row,
     walked,
 )
-from tests.unit.layouts.reference import reference
+from tests.unit.namespace.reference import reference
 
 # few of each, so that everything collides with everything
 IDS = ["1", "2", "3", "4", "5", "6"]
@@ -49,12 +50,12 @@ class Case(NamedTuple):
     """What a layout is built from."""
 
     layouts: list[str]
-    rows: list[MadeRow]
+    rows: list[AssetRow]
     labels: list[Label]
     members: Mapping[str, list[str]]
     names: NameMode
 
-    def built(self) -> Layout[MadeRow]:
+    def built(self) -> Layout:
         """The layout."""
         return built(*self)
 
@@ -114,7 +115,7 @@ def test_inodes_tell_what_is_the_same(case: Case) -> None:
     layout = case.built()
     inodes = [folder.inode for _, folder in walked(layout)]
     assert inodes[0] == ROOT_INODE
-    assert len(set(inodes)) == len(inodes) == layout.folders
+    assert len(set(inodes)) == len(inodes) == len(folders(layout)) + 1
     by_code = {row.embed_code: row for row in case.rows}
     for _, folder in walked(layout):
         for entry in folder.entries.values():

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backlotfs.api.records import Asset
-from backlotfs.namespace.name_modes import NameMode, names_for
-from backlotfs.namespace.naming import MAX_NAME_BYTES, fit, legal_name
+from backlotfs.namespace.naming import MAX_NAME_BYTES, NameMode, fit, legal_name, names_for
 from tests.strategies import hostile_text, libraries
 
 

@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 
 from backlotfs.api.records import Asset
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait
-from backlotfs.namespace.name_modes import NameMode, assign, key
-from backlotfs.namespace.naming import MAX_NAME_BYTES
-from backlotfs.namespace.sidecars import NamespaceWithSidecars
+from backlotfs.namespace.naming import MAX_NAME_BYTES, NameMode, assign, key
+from backlotfs.namespace.providers.sidecars import JsonSidecars
 from tests.unit.fakes import asset, row
 from tests.unit.namespace.around import Around
 
@@ -40,9 +39,8 @@ def test_sidecars_of_any_library(
     assets = {f"E{number}": asset(f"E{number}", name) for number, name in enumerate(names)}
     given_names = assign(mode, assets.values(), set())
     around = Recorded(*(row(code, name) for code, name in given_names.items()))
-    namespace = NamespaceWithSidecars(
-        around, around, around, layouts=layouts, names=mode, umask=0o022
-    )
+    sidecars = JsonSidecars(around.parts, around.parts)
+    namespace = around.shown(sidecars, layouts=layouts, names=mode)
     place = "/" if layouts == ("flat",) or not assets else "/1970/01/"
     listed = [entry.name for entry in namespace.entries(place)]
     sources = set(given_names.values())

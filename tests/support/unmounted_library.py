@@ -84,8 +84,8 @@ class UnmountedLibrary:
 
     def open(self, asset: EmulatedAsset) -> int:
         """A file handle."""
-        version = self.stack.namespace.open(self._path(asset), self.waiter())
-        return self.stack.reader.open(version.identity, settling=version.settling).fh
+        target = self.stack.namespace.open(self._path(asset), self.waiter())
+        return self.stack.reader.open(target.version, settling=target.settling).fh
 
     def read(self, fh: int, offset: int, length: int) -> bytes:
         """One read."""

@@ -15,7 +15,7 @@ from backlotfs.errors import BacklotError
 from backlotfs.log.terminal import in_words
 from backlotfs.mount.control.server import Handler
 from backlotfs.mount.stack import Stack
-from backlotfs.namespace.path_lookup import codes_below, paths_of
+from backlotfs.namespace.tree import codes_below, paths_of
 
 
 def pin_handlers(stack: Stack) -> Mapping[str, Handler]:

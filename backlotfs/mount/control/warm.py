@@ -14,7 +14,7 @@ from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.errors import ContentChanged, Interrupted
 from backlotfs.mount.control.server import Handler
 from backlotfs.mount.stack import Stack
-from backlotfs.namespace.path_lookup import codes_below
+from backlotfs.namespace.tree import codes_below
 from backlotfs.source.version import SourceVersion
 
 #: One step ends within this; the command waits a little longer.
@@ -67,7 +67,7 @@ def warm_handlers(stack: Stack) -> Mapping[str, Handler]:
 
 
 def _identity(stack: Stack, request: dict[str, Any], waiter: InterruptibleWait) -> SourceVersion:
-    return stack.namespace.open(str(request["path"]), waiter).identity
+    return stack.namespace.open(str(request["path"]), waiter).version
 
 
 def _waiter(stack: Stack, request: dict[str, Any]) -> InterruptibleWait:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
 
 from backlotfs.api.rate_limiter import ApiRateLimiter, Priority, RateStatus, Turn
 from backlotfs.catalog.db.rows import AssetRow
@@ -50,7 +49,7 @@ class Schedule:
         self.on_prepare: Callable[[str], None] = lambda _code: None
         self.on_probe: Callable[[str], None] = lambda _code: None
         self.on_store: Callable[[], None] = lambda: None
-        self.leased_by = ""
+        self.leased_to: str | None = None
         self.limits: list[int] = []
         self.limiter = ApiRateLimiter(
             self.clock,
@@ -59,18 +58,16 @@ class Schedule:
             credit_wait_s=credit_wait_s,
             wait=self._wait,
         )
-        self.versions = SourceVersionCache(
+        self.book = SourceVersionCache(
             self.clock, self.rows.get, lambda _records: None, settle_s=2.0
         )
         # what is learned is not written in these tests, and no thread is needed for that
-        self.versions._writing = threading.current_thread()
-        fake: Any = self
-        self.lease = fake
+        self.book._writing = threading.current_thread()
         self.scheduler = ProbeScheduler(
-            fake,
+            self,
             self._probe,
-            self.versions,
-            fake,
+            self.book,
+            self,
             self.limiter,
             Workers(PROBE_THREADS, "probe") if threads else self.held,
             self.clock,
@@ -99,22 +96,24 @@ class Schedule:
         self._answer("probes")
         self.urls.add(embed_code)
 
-    def to_probe(self, limit: int) -> list[str]:
+    def unsized(self, limit: int) -> list[str]:
         """As the store says: also what was probed a moment ago and is not written yet."""
         self.on_store()
         self.limits.append(limit)
         return list(self.rows)[:limit]
 
-    def take(self) -> bool:
-        """As the lease on the backfill: whether this mount may do it."""
+    def try_lease(self, name: str, owner: str, seconds: float) -> bool:
+        """Whether this mount may do the backfill."""
         self.on_store()
-        self.leased_by = self.leased_by or "this mount"
-        return self.leased_by == "this mount"
+        assert name == "size"
+        self.leased_to = self.leased_to or owner
+        return self.leased_to == owner
 
-    def release(self) -> None:
-        """As the lease: others may do it."""
-        if self.leased_by == "this mount":
-            self.leased_by = ""
+    def release_lease(self, name: str, owner: str) -> None:
+        """Others may do it."""
+        assert name == "size"
+        if self.leased_to == owner:
+            self.leased_to = None
 
     def _probe(self, code: str, deadline: Deadline) -> SourceVersion:
         self.probed.append(code)

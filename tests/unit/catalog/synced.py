@@ -6,18 +6,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from backlotfs.api.records import Asset, DeletedAsset, Label, Page
 from backlotfs.catalog.catalog import Catalog
-from backlotfs.catalog.db.connection import CatalogDb
-from backlotfs.catalog.db.schema import LibraryIdentity
-from backlotfs.catalog.library import CatalogDelta
+from backlotfs.catalog.db.store import CatalogStore
+from backlotfs.catalog.library import AssetFilter, CatalogDelta
 from backlotfs.catalog.sync import Synchronizer
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.errors import BacklotError
-from backlotfs.namespace.given_names import naming
-from backlotfs.namespace.name_modes import NameMode
+from backlotfs.namespace.naming import NameMode, give_names
+from backlotfs.namespace.tree import inode_of
 from tests.unit.fakes import HeldWorkers, ManualClock
 
 PAGE = 2
@@ -88,24 +86,27 @@ class SyncedCatalog:
     def __init__(self, directory: Path, *, with_labels: bool = False) -> None:
         self.clock = ManualClock(3600.0)
         self.api = ListedApi()
-        self.db = CatalogDb(directory, LibraryIdentity("http://api", "a"), self.clock)
+        self.store = CatalogStore(
+            directory, api_url="http://api", account="a", clock=self.clock, inode_of=inode_of
+        )
         self.progress: list[int] = []
-        api: Any = self.api
         self.synchronizer = Synchronizer(
-            api,
-            self.db,
+            self.api,
+            self.store,
             self.clock,
             with_labels=with_labels,
             progress=self.progress.append,
         )
         self.workers = HeldWorkers()
         self.catalog = Catalog(
-            self.db,
+            self.store,
             self.synchronizer,
             self.workers,
             self.clock,
-            naming=naming(NameMode.ORIGINAL),
+            name_mode="original",
+            give_names=lambda store: give_names(store, NameMode.ORIGINAL),
             ttl_s=300.0,
+            admit=AssetFilter(),
         )
         self.changes: list[CatalogDelta] = []
         self.catalog.subscribe(self.changes.append)

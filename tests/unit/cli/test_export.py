@@ -70,7 +70,7 @@ def test_sha256sum_checks_the_copy(copy: Path) -> None:
 def test_a_folder_that_hides_files_is_no_complete_copy(library: Path, tmp_path: Path) -> None:
     """The note of the mount says so; it is not copied, and what is listed is."""
     notice = Notice.of(1, 703, 180.0)
-    (library / notice.name).write_bytes(notice.content)
+    (library / notice.name).write_bytes(notice.text)
     (library / "NOT ALL FILES ARE LISTED YET (1 to come).txt").write_bytes(b"somebody's own")
     done = run_export(f"{library}/", tmp_path / "copy")
     assert isinstance(done.exception, ExportIncomplete)

@@ -21,7 +21,7 @@ from backlotfs.kernel.callers import (
     ProcessNames,
     ProgramRules,
 )
-from backlotfs.namespace.namespace import Treatment
+from backlotfs.namespace.sizes import Treatment
 from tests.unit.fakes import ManualClock
 
 PID = 4711

@@ -18,7 +18,7 @@ from backlotfs.errors import FuseUnusable
 from backlotfs.kernel import fuse_library
 from backlotfs.kernel.fuse_library import PATH_ENCODING, check_usable, load_fuse
 from backlotfs.namespace.attributes import Attributes
-from backlotfs.namespace.namespace import Entry
+from backlotfs.namespace.tree import Entry
 from tests.unit.kernel.made_fuse import Stat, made_fuse
 
 
@@ -77,10 +77,12 @@ def test_check_usable(
             check_usable()
 
 
-FILE = Attributes(inode=1 << 62, mode=stat.S_IFREG | 0o444, nlink=2, size=5 << 40, mtime_s=1 << 33)
+FILE = Attributes(
+    inode=1 << 62, mode=stat.S_IFREG | 0o444, nlink=2, size=(5 << 40) + 1, mtime_s=1 << 33
+)
 EXPECTED = {
     "st_ino": 1 << 62, "st_mode": stat.S_IFREG | 0o444, "st_nlink": 2, "st_uid": 11, "st_gid": 12,
-    "st_size": 5 << 40, "st_blocks": 5 << 31, "st_blksize": 128 * 1024,
+    "st_size": (5 << 40) + 1, "st_blocks": (5 << 31) + 1, "st_blksize": 128 * 1024,
 }  # fmt: skip
 ENTRIES = [Entry("dir", 7, True), Entry("日.mov", 9, False), Entry("z.mov", 11, False)]
 

@@ -28,7 +28,8 @@ from backlotfs.kernel.deadlines import OperationDeadlines
 from backlotfs.kernel.device_loop import UnsettledLookups
 from backlotfs.kernel.operations import BacklotOperations, InMemoryFiles
 from backlotfs.namespace.attributes import Attributes, Totals
-from backlotfs.namespace.namespace import Entry, Version
+from backlotfs.namespace.namespace import OpenTarget
+from backlotfs.namespace.tree import Entry
 from backlotfs.open_files.page_cache_policy import OpenMode
 from backlotfs.open_files.reader import Opened
 from backlotfs.source.version import SourceVersion
@@ -99,7 +100,7 @@ class Below:
             return Opened(42, self.mode)
         assert isinstance(path, str)
         self._check(path)
-        return Version(identity("A"), settling=False)
+        return OpenTarget(identity("A"), settling=False)
 
     def source(self, embed_code: str) -> SourceVersion | None:
         return self.current

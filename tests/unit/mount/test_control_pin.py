@@ -17,7 +17,7 @@ from backlotfs.errors import BacklotError
 from backlotfs.mount.control.pin import pin_handlers
 from backlotfs.mount.control.server import Handler
 from backlotfs.namespace.layouts import build
-from backlotfs.namespace.name_modes import NameMode
+from backlotfs.namespace.naming import NameMode
 from tests.unit.cache.disk_blocks import BLOCK, keep, key, tier_at
 from tests.unit.fakes import row
 

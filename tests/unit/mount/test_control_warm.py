@@ -15,7 +15,7 @@ from backlotfs.mount.control import warm as module
 from backlotfs.mount.control.server import Handler
 from backlotfs.mount.control.warm import warm_handlers
 from backlotfs.namespace.layouts import build
-from backlotfs.namespace.name_modes import NameMode
+from backlotfs.namespace.naming import NameMode
 from backlotfs.source.version import SourceVersion
 from tests.unit.fakes import row
 
@@ -52,7 +52,7 @@ class Asked:
     def _open(self, path: str, waiter: InterruptibleWait) -> SimpleNamespace:
         if self.waits is not None:
             waiter.result(self.waits, "finding out", "E1")
-        return SimpleNamespace(identity={"/a.mov": self.source}[path])
+        return SimpleNamespace(version={"/a.mov": self.source}[path])
 
     def _warm(self, identity: SourceVersion, offset: int, length: int, _waiter: object) -> Step:
         self.told.append((identity.embed_code, offset, length))

@@ -1,4 +1,4 @@
-"""A namespace and all that it asks, held by the test."""
+"""A namespace over a catalog, a version cache and a probe scheduler that the test controls."""
 
 # ruff: noqa: ARG002  # the signatures are those of what is stood in for
 
@@ -7,21 +7,23 @@ from __future__ import annotations
 from collections.abc import Iterable
 from concurrent.futures import Future
 from types import MappingProxyType
+from typing import Any
 
 from backlotfs.api.records import Asset, Label
 from backlotfs.catalog.db.rows import AssetRow
 from backlotfs.catalog.library import Library
 from backlotfs.catalog.versions import ProbedSource
 from backlotfs.errors import BacklotError
-from backlotfs.namespace.name_modes import NameMode
-from backlotfs.namespace.namespace import Namespace, UnsizedRules
+from backlotfs.namespace.namespace import Namespace, Provider, TreeOptions
+from backlotfs.namespace.naming import NameMode
+from backlotfs.namespace.sizes import UnsizedRules
 from tests.unit.fakes import asset, identity
 
 KNOWN = ProbedSource(identity("A", 700), 1234, verified=True)
 
 
 class Around:
-    """A namespace and all that it asks, in one."""
+    """A namespace, and in one object all that it asks."""
 
     def __init__(
         self,
@@ -45,16 +47,27 @@ class Around:
         self.settles = False
         self.queued: set[str] = set()
         self.seconds: float | None = 0.0
-        self.namespace = Namespace(
-            self,
-            self,
-            self,
-            layouts=layouts,
-            names=NameMode.ORIGINAL,
-            umask=0o022,
-            include_unavailable=include_unavailable,
-            rules=rules,
+        self.namespace = self.shown(
+            layouts=layouts, include_unavailable=include_unavailable, rules=rules
         )
+
+    @property
+    def parts(self) -> Any:
+        """The catalog, the version cache and the probe scheduler: all are this object."""
+        return self
+
+    def shown(
+        self,
+        *providers: Provider,
+        layouts: tuple[str, ...] = ("flat",),
+        names: NameMode = NameMode.ORIGINAL,
+        include_unavailable: bool = False,
+        rules: UnsizedRules | None = None,
+    ) -> Namespace:
+        """Another namespace of the same library."""
+        options = TreeOptions(layouts, names, 0o022, include_unavailable)
+        parts = self.parts
+        return Namespace(parts, parts, parts, options, providers=providers, rules=rules)
 
     def publish(self, *rows: AssetRow) -> None:
         """A new version of the library."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from backlotfs.catalog.db.captions import Caption
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.errors import NoSuchEntry, NotSupported
-from backlotfs.namespace.name_modes import NameMode
-from backlotfs.namespace.namespace import Namespace
-from backlotfs.namespace.shared_thumbnails import namespace_class
-from backlotfs.namespace.sidecars import NamespaceWithSidecars, sidecar_inode
+from backlotfs.namespace.namespace import Namespace, Provider
+from backlotfs.namespace.naming import NameMode
+from backlotfs.namespace.providers.sidecars import CaptionSidecars, JsonSidecars, sidecar_inode
 from tests.unit.fakes import row, waiter
 from tests.unit.namespace.around import Around
 
@@ -43,11 +44,9 @@ def beside(
     around: Around, found: Found, *, json: bool = False, names: NameMode = NameMode.ORIGINAL
 ) -> Namespace:
     """The library of ``around`` with them."""
-    namespace = NamespaceWithSidecars(
-        around, around, around, layouts=("flat",), names=names, umask=0o022
-    )
-    namespace.choose(json=json, captions=found)
-    return namespace
+    captions: Any = found
+    providers: list[Provider] = [JsonSidecars(around.parts, around.parts)] if json else []
+    return around.shown(*providers, CaptionSidecars(captions), names=names)
 
 
 def impatient() -> InterruptibleWait:
@@ -122,19 +121,6 @@ def test_a_source_that_is_called_so_wins(mode: NameMode, name: str, taken: bool)
         1 if name == "clip.mov.vtt" or not taken else 0
     )
     assert (namespace.virtual_content("/clip.mov.vtt", impatient) is None) == taken
-
-
-def test_beside_shared_thumbnails() -> None:
-    """The two do not know each other, and both are there."""
-    around = Around(row("A"))
-    namespace = namespace_class(sidecars=True, thumbnails=True)(
-        around, around, around, layouts=("flat",), names=NameMode.ORIGINAL, umask=0o022
-    )
-    assert isinstance(namespace, NamespaceWithSidecars)
-    namespace.choose(json=False, captions=vtt())
-    assert namespace.virtual_content("/clip.mov.vtt", impatient) == VTT
-    assert namespace.is_virtual("/clip.mov.vtt")
-    assert not namespace.is_virtual("/clip.mov")
 
 
 def test_no_room_and_no_source() -> None:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backlotfs.namespace.incomplete_notice import Notice, about
-from backlotfs.namespace.layouts import ROOT_INODE
+from backlotfs.namespace.tree import ROOT_INODE
+from tests.unit.fakes import waiter
 
 
 @pytest.mark.parametrize(
@@ -34,14 +35,15 @@ def test_its_name_says_what_is_missing() -> None:
 
 def test_its_text() -> None:
     """What it is about, in plain text; its length is what `attributes` say."""
-    notice = Notice.of(1, 703, 180.0)
-    text = notice.content.decode()
+    made = Notice.of(1, 703, 180.0)
+    notice = Notice(made.name, 1, mtime_s=77, umask=0o027)
+    text = notice.content(waiter).decode()
     assert text.startswith("NOT ALL FILES ARE LISTED YET (703 to come, 3 min)\n")
     assert text.endswith("\n")
     assert "Do not copy this folder with a file manager" in text
     assert max(map(len, text.splitlines())) <= 100
-    attributes = notice.attributes(77, 0o027)
-    assert attributes.size == len(notice.content)
+    attributes = notice.attributes(waiter)
+    assert attributes.size == len(notice.content(waiter))
     assert attributes.mode == stat.S_IFREG | 0o440
     assert (attributes.mtime_s, attributes.inode) == (77, notice.inode)
 
@@ -51,7 +53,7 @@ def test_each_notice_can_be_found_by_its_name(folder: int, missing: int, seconds
     """Everything about it follows from its name and its folder."""
     notice = Notice.of(folder, missing, seconds)
     assert Notice.is_name(notice.name)
-    assert Notice(notice.name, folder) == notice
+    assert Notice(notice.name, folder).inode == notice.inode
     assert ROOT_INODE < notice.inode < 2**63
     assert Notice(notice.name, folder + 1).inode != notice.inode
 

@@ -1,8 +1,12 @@
 """The library as folders, over a catalog, a book and a probe scheduler that the test holds."""
 
+# ruff: noqa: ARG002  # the signatures are those of a provider
+
 from __future__ import annotations
 
 import stat
+from collections.abc import Iterator
+from itertools import chain
 
 import pytest
 
@@ -22,8 +26,9 @@ from backlotfs.errors import (
     SourceGone,
     SourceMissing,
 )
-from backlotfs.namespace.layouts import ROOT_INODE
-from backlotfs.namespace.namespace import Entry
+from backlotfs.namespace.attributes import Attributes, file_attributes
+from backlotfs.namespace.namespace import Namespace
+from backlotfs.namespace.tree import ROOT_INODE, Entry, Folder, StartWait, VirtualFile
 from tests.unit.fakes import identity, probed_row, row, waiter
 from tests.unit.namespace.around import KNOWN, Around
 
@@ -230,3 +235,59 @@ def test_xattrs() -> None:
         namespace.xattr("/clip.mov", "user.other")
     with pytest.raises(NotSupported):
         namespace.xattr("/clip.mov", "security.capability")
+
+
+class Note(VirtualFile):
+    """A file of three bytes."""
+
+    def attributes(self, start_wait: StartWait) -> Attributes:
+        """With an inode of its own."""
+        return file_attributes(99, 3, mtime_s=7, umask=0o022)
+
+    def content(self, start_wait: StartWait) -> bytes:
+        """Always the same."""
+        return b"abc"
+
+
+class Notes:
+    """A provider of a file called ``note`` in every folder."""
+
+    subfolders = 0
+
+    def find(self, path: str, namespace: Namespace) -> VirtualFile | None:
+        """By its name, in a folder of the tree."""
+        place, _, name = path.rpartition("/")
+        return Note() if name == "note" and namespace.folder_at(place) is not None else None
+
+    def entries(
+        self, folder: Folder, lines: Iterator[Entry], namespace: Namespace
+    ) -> Iterator[Entry]:
+        """Behind all others."""
+        return chain(lines, [Entry("note", 99, False)])
+
+
+def test_a_provider() -> None:
+    """What it adds is listed, found and read; nothing of it is opened as a source."""
+    namespace = Around(row("A")).shown(Notes(), layouts=("dates",))
+    for place in ("", "/1970", "/1970/01"):
+        assert list(namespace.entries(place or "/"))[-1] == Entry("note", 99, False)
+        assert namespace.attributes(f"{place}/note", waiter).size == 3
+        assert namespace.is_virtual(f"{place}/note")
+        assert namespace.virtual_content(f"{place}/note", waiter) == b"abc"
+        assert namespace.xattrs(f"{place}/note") == {}
+        assert namespace.asset(f"{place}/note") is None
+        with pytest.raises(NotSupported):
+            namespace.open(f"{place}/note", waiter())
+        with pytest.raises(NotADirectory):
+            namespace.entries(f"{place}/note")
+    assert not namespace.is_virtual("/1970/01/clip.mov")
+    assert not namespace.is_virtual("/none")
+    assert not namespace.is_virtual("/1970/01/clip.mov/note")
+
+
+def test_a_source_that_is_called_like_a_virtual_file_wins() -> None:
+    """Providers are asked only where the tree has nothing."""
+    namespace = Around(probed_row("A", "note")).shown(Notes())
+    assert namespace.attributes("/note", waiter).inode == row("A").inode
+    assert namespace.virtual_content("/note", waiter) is None
+    assert namespace.open("/note", waiter()).version.embed_code == "A"

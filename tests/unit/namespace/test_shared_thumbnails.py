@@ -21,12 +21,9 @@ from backlotfs.errors import (
     NotSupported,
     RemoteUnavailable,
 )
-from backlotfs.namespace.name_modes import NameMode
-from backlotfs.namespace.shared_thumbnails import (
-    NamespaceWithThumbnails,
-    Wanted,
-    namespace_class,
-)
+from backlotfs.namespace.namespace import Namespace, Provider
+from backlotfs.namespace.providers.sidecars import JsonSidecars
+from backlotfs.namespace.providers.thumbnails import Thumbnails, Wanted
 from tests.unit.fakes import asset, probed_row, row, waiter
 from tests.unit.namespace.around import Around
 
@@ -69,18 +66,16 @@ def with_thumbnails(
     *,
     listed: bool = False,
     sidecars: bool = False,
-    **more: object,
-) -> NamespaceWithThumbnails:
+    layouts: tuple[str, ...] = ("flat",),
+) -> Namespace:
     """The library of ``around`` with repositories."""
-    settings = {"layouts": ("flat",), "umask": 0o022, "names": NameMode.ORIGINAL, **more}
-    kind = namespace_class(sidecars=sidecars, thumbnails=True)
-    made = kind(around, around, around, **settings)  # type: ignore[arg-type]  # of more than one type
-    assert isinstance(made, NamespaceWithThumbnails)
-    made.show(pictures, listed=listed)
-    return made
+    parts = around.parts
+    beside: list[Provider] = [JsonSidecars(parts, parts)] if sidecars else []
+    thumbnails = Thumbnails(parts, parts, pictures, listed=listed)
+    return around.shown(*beside, thumbnails, layouts=layouts)
 
 
-def names(namespace: NamespaceWithThumbnails, path: str) -> list[str]:
+def names(namespace: Namespace, path: str) -> list[str]:
     """A listing."""
     return [entry.name for entry in namespace.entries(path)]
 
@@ -165,16 +160,6 @@ def test_what_is_not_there(path: str) -> None:
         namespace.attributes(path, waiter)
     with contextlib.suppress(NoSuchEntry):
         assert namespace.virtual_content(path, waiter) is None
-
-
-def test_without_thumbnails_there_are_none() -> None:
-    """The default, and before `show`."""
-    around = Illustrated(probed_row("A"))
-    for sidecars in (False, True):
-        kind = namespace_class(sidecars=sidecars, thumbnails=False)
-        assert not issubclass(kind, NamespaceWithThumbnails)
-    with pytest.raises(NoSuchEntry):
-        around.namespace.attributes("/.sh_thumbnails", waiter)
 
 
 def test_trouble_is_no_picture() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backlotfs.api.records import Asset, Label
-from backlotfs.namespace.sidecar_text import sidecar_text
+from backlotfs.namespace.providers.sidecars import sidecar_text
 from tests.unit.fakes import LAST_MODIFIED, asset, identity
 
 FULL = Asset(

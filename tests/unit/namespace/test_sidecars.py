@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import json
 import stat
+from typing import Any
 
 import pytest
 
 from backlotfs.api.records import Label
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.errors import NoSuchEntry, NotADirectory, NotSupported
-from backlotfs.namespace.name_modes import NameMode
 from backlotfs.namespace.namespace import Namespace
-from backlotfs.namespace.sidecars import NamespaceWithSidecars, sidecar_inode
+from backlotfs.namespace.naming import NameMode
+from backlotfs.namespace.providers.sidecars import JsonSidecars, sidecar_inode
 from tests.unit.fakes import probed_row, row, waiter
 from tests.unit.namespace.around import KNOWN, Around
 
 
-def beside(around: Around, names: NameMode = NameMode.ORIGINAL, **more: object) -> Namespace:
+def beside(around: Around, names: NameMode = NameMode.ORIGINAL, **more: Any) -> Namespace:
     """The library of ``around`` with sidecars."""
-    settings = {"layouts": ("flat",), "umask": 0o022, **more}
-    return NamespaceWithSidecars(around, around, around, names=names, **settings)
+    sidecars = JsonSidecars(around.parts, around.parts)
+    return around.shown(sidecars, names=names, **more)
 
 
 def impatient() -> InterruptibleWait:
@@ -153,4 +154,4 @@ def test_other_uses() -> None:
     }
     assert namespace.xattr("/clip.mov.json", "user.mime_type") == b"application/json"
     assert "user.backlot.name" in namespace.xattrs("/clip.mov")
-    assert namespace.open("/clip.mov", waiter()).identity == KNOWN.version
+    assert namespace.open("/clip.mov", waiter()).version == KNOWN.version

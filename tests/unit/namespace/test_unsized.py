@@ -11,7 +11,8 @@ from backlotfs.catalog.versions import ProbedSource
 from backlotfs.concurrency.interruptible_wait import refuse_to_wait
 from backlotfs.errors import BacklotError, NoSuchEntry, RemoteUnavailable, SizeUnknown
 from backlotfs.namespace.incomplete_notice import Notice
-from backlotfs.namespace.namespace import Entry, Treatment
+from backlotfs.namespace.sizes import Treatment
+from backlotfs.namespace.tree import Entry
 from tests.unit.fakes import identity, probed_row, row, waiter
 from tests.unit.namespace.around import KNOWN, Around
 

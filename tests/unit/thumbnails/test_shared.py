@@ -18,7 +18,7 @@ from backlotfs.errors import (
     RemoteUnavailable,
     SourceGone,
 )
-from backlotfs.namespace.shared_thumbnails import Wanted
+from backlotfs.namespace.providers.thumbnails import Wanted
 from backlotfs.thumbnails import shared
 from backlotfs.thumbnails.picture import png_texts
 from backlotfs.thumbnails.shared import FAILED_S, REFUSED_S, REST_S, SharedPictures

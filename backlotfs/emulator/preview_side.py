@@ -1,0 +1,146 @@
+"""Preview images: what the service made of each video, unsigned, beside the sources.
+
+An asset says itself what its image is, or it is a frame of its file (where ffmpeg is installed),
+or a plain colour that is its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import struct
+import subprocess
+import zlib
+from pathlib import Path
+
+from backlotfs.emulator.assets import EmulatedAsset
+from backlotfs.emulator.content import FileContent
+from backlotfs.emulator.http_types import Answer, ReceivedRequest
+from backlotfs.emulator.library import Library
+from backlotfs.emulator.sources import RangeNotSatisfiable, requested_span, source_error
+
+_FFMPEG_S = 20.0
+_KEPT_BYTES = 64 * 1024 * 1024
+_ENTRY_BYTES = 500  # of what is known of a file, beside the frame
+#: Formats that can name other files (playlists, concat, DASH) would show what is not in the folder.
+_ONLY_THIS_FILE = (
+    *("-protocol_whitelist", "file"),
+    "-format_whitelist",
+    "mov,matroska,avi,mpegts,mpeg,mpegvideo,mxf,asf,flv,ogg,gxf,dv,h264,hevc,m4v,rm,wtv,nut,ivf",
+)
+_WIDTH, _HEIGHT = 320, 180
+
+
+class PreviewSide:
+    """Answers requests for preview images. For one thread; may take seconds for a new file."""
+
+    def __init__(self, library: Library) -> None:
+        """Serve the images of ``library``."""
+        self._library = library
+        self._frames: dict[tuple[Path, str], bytes | None] = {}
+        self._bytes = 0
+        self._running: subprocess.Popen[bytes] | None = None
+        self._stopped = False
+
+    def stop(self) -> None:
+        """End the program that makes a frame. May be called from any thread."""
+        self._stopped = True
+        running = self._running
+        if running is not None:
+            running.kill()
+
+    def answer(self, request: ReceivedRequest, embed_code: str) -> Answer:
+        """The answer to one request."""
+        if request.method != "GET":
+            return source_error("MethodNotAllowed")
+        try:
+            image = self._image(self._library.get(embed_code))
+        except KeyError:
+            return source_error("NoSuchKey", Key=request.path.lstrip("/"))
+        kind = "image/png" if image.startswith(b"\x89PNG") else "image/jpeg"
+        headers = {"Content-Type": kind, "Accept-Ranges": "bytes"}
+        try:
+            span = requested_span(request.headers.get("Range"), len(image))
+        except RangeNotSatisfiable:
+            return source_error("InvalidRange")
+        if span is None:
+            return Answer(200, image, headers)
+        headers["Content-Range"] = f"bytes {span[0]}-{span[1] - 1}/{len(image)}"
+        return Answer(206, image[span[0] : span[1]], headers)
+
+    def _image(self, asset: EmulatedAsset) -> bytes:
+        if asset.preview_image is not None:
+            return asset.preview_image
+        if isinstance(asset.content, FileContent):
+            frame = self._frame(asset.content)
+            if frame:
+                return frame
+        return _plain(asset.embed_code)
+
+    def _frame(self, content: FileContent) -> bytes | None:
+        """The first frame, made once for each version of a file; None where none can be had."""
+        try:
+            with content.open() as opened:
+                key = content.path, opened.etag
+                if key not in self._frames:
+                    self._keep(key, self._first_frame(opened.file.fileno()))
+                return self._frames[key]
+        except OSError:
+            return None
+
+    def _keep(self, key: tuple[Path, str], frame: bytes | None) -> None:
+        self._bytes += len(frame or b"") + _ENTRY_BYTES
+        while self._frames and self._bytes > _KEPT_BYTES:
+            oldest = next(iter(self._frames))
+            self._bytes -= len(self._frames.pop(oldest) or b"") + _ENTRY_BYTES
+        self._frames[key] = frame
+
+    def _first_frame(self, descriptor: int) -> bytes | None:
+        ffmpeg = shutil.which("ffmpeg")
+        if ffmpeg is None:
+            return None
+        # by the descriptor, which no link can take the place of
+        command = [
+            *(ffmpeg, "-nostdin", "-v", "error", *_ONLY_THIS_FILE),
+            *("-i", f"file:/proc/self/fd/{descriptor}", "-frames:v", "1"),
+            *("-vf", "scale=640:-2", "-f", "image2pipe", "-c:v", "mjpeg", "-"),
+        ]
+        try:
+            with subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                pass_fds=[descriptor],
+            ) as running:
+                self._running = running
+                if self._stopped:
+                    running.kill()
+                try:
+                    frame, _ = running.communicate(timeout=_FFMPEG_S)
+                except subprocess.TimeoutExpired:
+                    running.kill()
+                    return None
+                finally:
+                    self._running = None
+        except OSError:
+            return None
+        return frame if running.returncode == 0 and frame else None
+
+
+def _plain(embed_code: str) -> bytes:
+    """A PNG of one colour."""
+    colour = hashlib.sha256(embed_code.encode("utf-8", "surrogateescape")).digest()[:3]
+    rows = (b"\0" + colour * _WIDTH) * _HEIGHT
+
+    def chunk(name: bytes, body: bytes) -> bytes:
+        checksum = zlib.crc32(name + body)
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", checksum)
+
+    header = struct.pack(">IIBBBBB", _WIDTH, _HEIGHT, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )

@@ -1,0 +1,262 @@
+"""Which folders there are and which assets are in them (``--layout``). Pure.
+
+A layout is a function that fills a `Folder` from one version of the library, and a line in
+`_FILLERS`. One layout is the root; several are top-level folders, called like the layouts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from backlotfs.api.records import Label
+from backlotfs.catalog.db.rows import AssetRow
+from backlotfs.errors import SettingsError
+from backlotfs.namespace.naming import NameMode, age_key, distinct, key, legal, portable, tag
+from backlotfs.namespace.tree import ROOT_INODE, Folder, folder_inode
+
+UNDATED = "undated"
+UNLABELED = "Unlabeled"
+_DAY_S = 86_400
+#: As `naming.fit` has it: short and plain.
+_EXTENSION = re.compile(r"[A-Za-z0-9_-]{1,16}")
+
+#: Embed code to number of places, of the assets that have more than one.
+Places = Mapping[str, int]
+#: Year and month as they are called; None for the undated.
+Month = tuple[str, str] | None
+
+
+class Contents(NamedTuple):
+    """One version of the library, as layouts need it.
+
+    :ivar rows: with different embed codes and different names.
+    :ivar members: label id to the embed codes that have the label; unknown ones are ignored.
+    :ivar mode: in which the names of ``rows`` were given; labels are named in it too.
+    """
+
+    rows: Sequence[AssetRow]
+    labels: Iterable[Label]
+    members: Mapping[str, Sequence[str]]
+    mode: NameMode
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """One whole version of the folders. ``nlink``: of the assets that have several places."""
+
+    root: Folder
+    nlink: Places
+
+    def places(self, embed_code: str) -> int:
+        """``st_nlink`` of an asset."""
+        return self.nlink.get(embed_code, 1)
+
+
+def build(
+    layouts: Sequence[str],
+    rows: Iterable[AssetRow],
+    labels: Iterable[Label],
+    members: Mapping[str, Sequence[str]],
+    *,
+    names: NameMode,
+) -> Layout:
+    """The folders of one version of the library; the parameters are those of `Contents`.
+
+    Nothing hangs on the order of ``rows``, ``labels`` and ``members`` but the order of listings.
+
+    :param layouts: of `LAYOUTS`; one is the root, several are folders in it, called like this.
+    :param rows: an asset that has no name yet is left out.
+    :raises SettingsError: no layout, or one that does not exist.
+    """
+    chosen = tuple(dict.fromkeys(layouts))
+    unknown = [name for name in chosen if name not in LAYOUTS]
+    if unknown or not chosen:
+        asked = f"no layout is called {unknown[0]!r}" if unknown else "no layout is asked for"
+        raise SettingsError(f"{asked}: choose of {', '.join(LAYOUTS)}")
+
+    contents = Contents([row for row in rows if row.name], labels, members, names)
+    root = Folder(ROOT_INODE)
+    if len(chosen) == 1:
+        return Layout(root, _FILLERS[chosen[0]](root, contents))
+    nlink = dict.fromkeys((row.embed_code for row in contents.rows), len(chosen))
+    for layout in chosen:
+        folder = Folder(folder_inode(f"layout:{layout}"))
+        root.put_folder(layout, folder)
+        for code, places in _FILLERS[layout](folder, contents).items():
+            nlink[code] += places - 1
+    return Layout(root, nlink)
+
+
+def _fill_flat(root: Folder, contents: Contents) -> Places:
+    """``flat``: every asset in one folder."""
+    root.put_files(contents.rows, contents.mode)
+    return {}
+
+
+def _fill_by_id(root: Folder, contents: Contents) -> Places:
+    """``by-id``: ``<embed_code><extension>``, for scripts that know the embed code."""
+    rows, mode = contents.rows, contents.mode
+    names = (tag(row.embed_code) + extension(row.name) for row in rows)
+    if mode is not NameMode.PORTABLE:
+        root.entries = dict(zip(names, rows, strict=True))
+        return {}
+    names_of = dict(zip((row.embed_code for row in rows), map(portable, names), strict=True))
+    # ids can be alike but for case
+    taken: set[str] = set()
+    for row in sorted(rows, key=age_key):
+        name = distinct(mode, names_of[row.embed_code], row.embed_code, taken)
+        taken.add(key(mode, name))
+        root.entries[name] = row
+    return {}
+
+
+def extension(name: str) -> str:
+    """The extension with its dot; ``""`` when the name has none."""
+    stem, _, last = name.rpartition(".")
+    return f".{last}" if stem and _EXTENSION.fullmatch(last) else ""
+
+
+def _fill_dates(root: Folder, contents: Contents) -> Places:
+    """``dates``: ``2013/01/`` by the time of creation in UTC, ``undated/`` without one."""
+    by_month: dict[Month, list[AssetRow]] = {}
+    # a library has few days, and a calendar is slow to ask
+    by_day: dict[int, list[AssetRow]] = {}
+    for row in contents.rows:
+        day = row.created_at_s // _DAY_S if row.created_at_s > 0 else -1
+        members = by_day.get(day)
+        if members is None:
+            members = by_day[day] = by_month.setdefault(_month_of(day), [])
+        members.append(row)
+
+    undated = by_month.pop(None, None)
+    years: dict[str, Folder] = {}
+    for month in sorted(month for month in by_month if month):
+        year, number = month
+        if year not in years:
+            years[year] = Folder(folder_inode(f"dates:{year}"))
+            root.put_folder(year, years[year])
+        folder = Folder(folder_inode(f"dates:{year}/{number}"))
+        folder.put_files(by_month[month], contents.mode)
+        years[year].put_folder(number, folder)
+    if undated is not None:
+        folder = Folder(folder_inode(f"dates:{UNDATED}"))
+        folder.put_files(undated, contents.mode)
+        root.put_folder(UNDATED, folder)
+    return {}
+
+
+def _month_of(day: int) -> Month:
+    """:param day: days since the epoch; negative for no date."""
+    if day < 0:
+        return None
+    try:
+        date = datetime.fromtimestamp(day * _DAY_S, UTC)
+    except (ValueError, OverflowError, OSError):  # beyond the year 9999
+        return None
+    return f"{date.year:04}", f"{date.month:02}"
+
+
+def _fill_labels(root: Folder, contents: Contents) -> Places:
+    """``labels``: the label tree; an asset in each of its labels, the others in ``Unlabeled/``.
+
+    ``Unlabeled/`` is always there, and so is the folder of a label without assets: a path that a
+    script relies on does not come and go with what is in it.
+    """
+    mode = contents.mode
+    places = label_places(contents.labels, mode, reserved=[UNLABELED])
+    folders = {place.label_id: Folder(folder_inode(f"label:{place.label_id}")) for place in places}
+    for place in places:
+        parent = root if place.parent_id is None else folders[place.parent_id]
+        parent.put_folder(place.name, folders[place.label_id])
+    unlabeled = Folder(folder_inode("labels:unlabeled"))
+    root.put_folder(UNLABELED, unlabeled)
+
+    by_code = {row.embed_code: row for row in contents.rows}
+    labelled: set[str] = set()
+    nlink: dict[str, int] = {}
+    for label_id, folder in folders.items():
+        # a dict, not a set: the same order of listing in every process
+        codes = dict.fromkeys(contents.members.get(label_id, ()))
+        folder.put_files([row for row in map(by_code.get, codes) if row is not None], mode)
+        for code in labelled.intersection(codes):
+            if code in by_code:
+                nlink[code] = nlink.get(code, 1) + 1
+        labelled.update(codes)
+    unlabeled.put_files([row for code, row in by_code.items() if code not in labelled], mode)
+    return nlink
+
+
+class LabelPlace(NamedTuple):
+    """Where the folder of a label is.
+
+    :ivar parent_id: a label of the same forest; None at the top level.
+    :ivar name: unlike that of any sibling.
+    """
+
+    label_id: str
+    parent_id: str | None
+    name: str
+
+
+def label_places(
+    labels: Iterable[Label], mode: NameMode, *, reserved: Iterable[str]
+) -> list[LabelPlace]:
+    """One place for each label, smallest id first. Without recursion: labels nest as they like.
+
+    The tree is built from ``parent_id``; ``full_name`` cannot tell a ``/`` in a name from a level.
+    An unknown parent is taken as none, and a cycle is cut at its smallest id, which goes to the top
+    level. Of siblings with the same name the smallest id keeps it, each other gets `` [id]``.
+
+    :param reserved: names that no label has at the top level.
+    """
+    by_id: dict[str, Label] = {}
+    for label in sorted(labels, key=lambda label: (label.id, label.name, label.parent_id or "")):
+        by_id.setdefault(label.id, label)  # a page that moved can show one twice
+    parents = _acyclic(
+        {
+            label.id: label.parent_id if label.parent_id in by_id else None
+            for label in by_id.values()
+        }
+    )
+    taken: dict[str | None, set[str]] = {None: {key(mode, name) for name in reserved}}
+    places = []
+    for label in by_id.values():
+        siblings = taken.setdefault(parents[label.id], set())
+        # a blank name is no name
+        wanted = legal(mode, label.name) if label.name.strip() else ""
+        name = distinct(mode, wanted or legal(mode, tag(label.id)), label.id, siblings)
+        siblings.add(key(mode, name))
+        places.append(LabelPlace(label.id, parents[label.id], name))
+    return places
+
+
+def _acyclic(parents: Mapping[str, str | None]) -> dict[str, str | None]:
+    """``parents``, each cycle cut at its smallest id."""
+    tree = dict(parents)
+    settled: set[str] = set()
+    for start in parents:
+        way: list[str] = []
+        on_way: set[str] = set()
+        at: str | None = start
+        while at is not None and at not in settled and at not in on_way:
+            way.append(at)
+            on_way.add(at)
+            at = tree[at]
+        if at is not None and at in on_way:
+            tree[min(way[way.index(at) :])] = None
+        settled.update(way)
+    return tree
+
+
+_FILLERS: Mapping[str, Callable[[Folder, Contents], Places]] = {
+    "flat": _fill_flat,
+    "labels": _fill_labels,
+    "dates": _fill_dates,
+    "by-id": _fill_by_id,
+}
+#: What ``--layout`` accepts.
+LAYOUTS = tuple(_FILLERS)

@@ -1,0 +1,1 @@
+"""Providers: what a mount shows beside its sources. Each is a `namespace.Provider`."""

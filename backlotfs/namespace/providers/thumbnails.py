@@ -1,0 +1,223 @@
+"""A shared thumbnail repository in each folder (``--shared-thumbnails``).
+
+The freedesktop.org thumbnail standard lets a folder bring pictures of its files along, in
+``.sh_thumbnails/SIZE/``, each called by the md5 of the file's relative URI. Each is made from the
+asset's preview image when it is looked up, and its exact size has to be known by then. A thumbnail
+that cannot be had is not there, whatever the reason: file managers ask for every file in view, and
+a picture is nothing to fail for. A file or folder that is called ``.sh_thumbnails`` itself wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import NamedTuple, Protocol
+
+from backlotfs.catalog.catalog import Catalog
+from backlotfs.catalog.db.rows import AssetRow
+from backlotfs.catalog.probe_scheduler import ProbeScheduler
+from backlotfs.concurrency.interruptible_wait import InterruptibleWait
+from backlotfs.errors import BacklotError, Interrupted, NoSuchEntry
+from backlotfs.namespace.attributes import Attributes, directory_attributes, file_attributes
+from backlotfs.namespace.namespace import Namespace
+from backlotfs.namespace.tree import (
+    Entry,
+    Folder,
+    PerFolder,
+    StartWait,
+    VirtualFile,
+    VirtualFolder,
+    hashed_inode,
+)
+
+REPOSITORY = ".sh_thumbnails"
+
+
+class Wanted(NamedTuple):
+    """A thumbnail of one version of a file.
+
+    :ivar image_url: of the preview image. :ivar uri: the file's, relative to its folder.
+    :ivar size: a name of the standard's: ``normal``. :ivar file_size, mtime_s: as in ``stat``.
+    """
+
+    image_url: str
+    uri: str
+    size: str
+    file_size: int
+    mtime_s: int
+
+
+class Pictures(Protocol):
+    """Makes thumbnails; `thumbnails.shared.SharedPictures` is the one of a mount."""
+
+    @property
+    def sizes(self) -> Sequence[str]:
+        """The names of the sizes, each a folder."""
+
+    def named(self, name: str) -> Mapping[str, str]:
+        """What thumbnails of a file of this name are called → the relative URI that it is from."""
+
+    def png(self, wanted: Wanted, waiter: InterruptibleWait) -> bytes:
+        """All of a thumbnail. :raises NoSuchEntry: there is none, or not in time."""
+
+
+class Thumbnails:
+    """A provider of the repositories of all folders. Any thread may call it."""
+
+    def __init__(
+        self, catalog: Catalog, probes: ProbeScheduler, pictures: Pictures, *, listed: bool
+    ) -> None:
+        """``listed``: folders list their repository; else it is found by its name only."""
+        self.subfolders = int(listed)
+        self._catalog = catalog
+        self._probes = probes
+        self._pictures = pictures
+        self._sources = PerFolder(self._sources_of)
+
+    def find(self, path: str, namespace: Namespace) -> VirtualFile | VirtualFolder | None:
+        """A repository, the folder of a size in it, or a thumbnail; as `Provider.find`."""
+        if REPOSITORY not in path:
+            return None
+        parts = path.split("/")
+        if REPOSITORY not in parts:
+            return None
+        at = parts.index(REPOSITORY)
+        place, inside = "/".join(parts[:at]), parts[at + 1 :]
+        folder = namespace.folder_at(place)
+        if folder is None or REPOSITORY in folder.entries:
+            return None
+        repository = _Repository(self, namespace, folder)
+        if not inside:
+            return repository
+        size, *names = inside
+        if size not in self._pictures.sizes or len(names) > 1:
+            return None
+        if not names:
+            return repository.of_size(size)
+        name = self._sources.of(folder).get(names[0])
+        row = None if name is None else folder.entries[name]
+        if name is None or not isinstance(row, AssetRow) or not namespace.is_listed(row):
+            return None
+        uri = self._pictures.named(name)[names[0]]
+        return _Thumbnail(self, namespace, f"{place}/{name}", row, size, uri)
+
+    def entries(
+        self, folder: Folder, lines: Iterator[Entry], namespace: Namespace
+    ) -> Iterator[Entry]:
+        """The repository after all others, where it is listed; as `Provider.entries`."""
+        if not self.subfolders or REPOSITORY in folder.entries:
+            return lines
+        repository = _Repository(self, namespace, folder)
+        return chain(lines, (Entry(REPOSITORY, repository.inode, True),))
+
+    def png(self, wanted: Wanted, waiter: InterruptibleWait) -> bytes:
+        """As `Pictures.png`."""
+        return self._pictures.png(wanted, waiter)
+
+    def wanted(self, thumbnail: _Thumbnail, start_wait: StartWait) -> Wanted:
+        """What to make for a thumbnail. :raises NoSuchEntry: it cannot be had now."""
+        row, source_path = thumbnail.row, thumbnail.source_path
+        image_url = self._image_url(row)
+        if image_url is None:
+            raise NoSuchEntry(f"{source_path!r} has no preview image")
+        code, namespace = row.embed_code, thumbnail.namespace
+        if namespace.lacks_size(row) and self._probes.seconds_until(code) > 0:
+            # It may take an hour to come, and the kernel holds the folder's lock meanwhile.
+            self._probes.prioritize([code])
+            raise NoSuchEntry(f"the size of {source_path!r} is not known yet")
+        try:
+            source = namespace.attributes(source_path, start_wait)
+        except Interrupted:
+            raise
+        except BacklotError as error:
+            raise NoSuchEntry(f"no thumbnail of {source_path!r}: {error}") from None
+        return Wanted(image_url, thumbnail.uri, thumbnail.size, source.size, source.mtime_s)
+
+    def list_size(self, repository: _Repository) -> Iterator[Entry]:
+        """The thumbnails of one size that a folder's files may have."""
+        for name, row in repository.folder.files():
+            if repository.namespace.is_listed(row) and self._image_url(row) is not None:
+                for called, uri in self._pictures.named(name).items():
+                    yield Entry(called, _inode(row.inode, repository.size, uri), False)
+
+    def list_sizes(self, repository: _Repository) -> Iterator[Entry]:
+        """The folders of a repository."""
+        for size in self._pictures.sizes:
+            yield Entry(size, repository.of_size(size).inode, True)
+
+    @property
+    def sizes(self) -> Sequence[str]:
+        """As `Pictures.sizes`."""
+        return self._pictures.sizes
+
+    def _image_url(self, row: AssetRow) -> str | None:
+        asset = self._catalog.record(row.embed_code)
+        return None if asset is None else asset.preview_image_url or None
+
+    def _sources_of(self, folder: Folder) -> dict[str, str]:
+        """The names of a folder's thumbnails to the names of their files."""
+        return {called: name for name, _ in folder.files() for called in self._pictures.named(name)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Repository(VirtualFolder):
+    """The repository of a folder, or with a ``size`` the folder of that size in it."""
+
+    provider: Thumbnails
+    namespace: Namespace
+    folder: Folder
+    size: str = ""
+
+    def of_size(self, size: str) -> _Repository:
+        return _Repository(self.provider, self.namespace, self.folder, size)
+
+    @property
+    def inode(self) -> int:
+        repository = _inode(self.folder.inode)
+        return _inode(repository, self.size) if self.size else repository
+
+    def attributes(self) -> Attributes:
+        """As other folders: the time is that of the newest asset."""
+        return directory_attributes(
+            self.inode,
+            mtime_s=self.namespace.newest_s,
+            umask=self.namespace.options.umask,
+            subdirs=0 if self.size else len(self.provider.sizes),
+        )
+
+    def entries(self) -> Iterator[Entry]:
+        """The sizes; in the folder of a size, the thumbnails that may be there."""
+        return self.provider.list_size(self) if self.size else self.provider.list_sizes(self)
+
+
+@dataclass(frozen=True, slots=True)
+class _Thumbnail(VirtualFile):
+    """One picture. ``uri``: of its source, as in `Wanted`."""
+
+    provider: Thumbnails
+    namespace: Namespace
+    source_path: str
+    row: AssetRow
+    size: str
+    uri: str
+
+    def attributes(self, start_wait: StartWait) -> Attributes:
+        """Makes the picture: its size has to be known."""
+        wanted = self.provider.wanted(self, start_wait)
+        return file_attributes(
+            _inode(self.row.inode, self.size, self.uri),
+            len(self.provider.png(wanted, start_wait())),
+            mtime_s=wanted.mtime_s,
+            umask=self.namespace.options.umask,
+        )
+
+    def content(self, start_wait: StartWait) -> bytes:
+        """The picture, in PNG."""
+        return self.provider.png(self.provider.wanted(self, start_wait), start_wait())
+
+
+def _inode(of: int, *what: str) -> int:
+    """The inode of what belongs to a file or folder with this inode: the same on every host."""
+    text = "/".join((str(of), *what)).encode("utf-8", "surrogatepass")
+    return hashed_inode(text, b"backlotfs thumbs")

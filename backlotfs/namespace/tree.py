@@ -1,0 +1,222 @@
+"""The folders of a mount, what is in them, and what a path leads to.
+
+A `Folder` is built whole by `layouts` and then only read, by any thread. A file in it is the
+asset's row itself, the same in each of its places. Files and folders that have no source are not in
+the tree: providers make them on demand (`VirtualFile`, `VirtualFolder`; see `namespace.Provider`).
+"""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterator
+from hashlib import blake2b
+from itertools import islice
+from typing import Generic, NamedTuple, TypeVar
+
+from cachetools import LRUCache
+
+from backlotfs.catalog.db.rows import AssetRow
+from backlotfs.concurrency.interruptible_wait import InterruptibleWait
+from backlotfs.errors import NoSuchEntry, NotADirectory
+from backlotfs.namespace.attributes import Attributes
+from backlotfs.namespace.naming import NameMode, age_key, distinct, key
+
+#: The root's inode number, as FUSE has it.
+ROOT_INODE = 1
+#: Folders for which `PerFolder` remembers what it computed.
+_FOLDERS_KEPT = 64
+
+#: Makes the wait of an operation, where one is needed.
+StartWait = Callable[[], InterruptibleWait]
+T = TypeVar("T")
+
+
+class Folder:
+    """Names to folders and files; never changed once the layout is built.
+
+    :ivar inode: see `folder_inode`; `ROOT_INODE` for the root.
+    :ivar entries: the folders first, then the files, which are rows as they are: a library of a
+        million assets has no million nodes besides.
+    :ivar subfolders: how many of the entries are folders.
+    """
+
+    __slots__ = ("entries", "inode", "subfolders")
+
+    def __init__(self, inode: int) -> None:
+        self.inode = inode
+        self.entries: dict[str, Folder | AssetRow] = {}
+        self.subfolders = 0
+
+    def __repr__(self) -> str:
+        return f"<Folder {self.inode}: {self.subfolders} of {len(self.entries)} are folders>"
+
+    def folders(self) -> Iterator[tuple[str, Folder]]:
+        """The entries that are folders, without a look at the files."""
+        first = islice(self.entries.items(), self.subfolders)
+        return ((name, entry) for name, entry in first if isinstance(entry, Folder))
+
+    def files(self) -> Iterator[tuple[str, AssetRow]]:
+        """The entries that are files."""
+        rest = islice(self.entries.items(), self.subfolders, None)
+        return ((name, entry) for name, entry in rest if not isinstance(entry, Folder))
+
+    def put_folder(self, name: str, folder: Folder) -> None:
+        """Add a folder under a free name; every folder is added before the first file."""
+        self.entries[name] = folder
+        self.subfolders += 1
+
+    def put_files(self, rows: Collection[AssetRow], mode: NameMode) -> None:
+        """Add all files, each under its given name unless a folder is called the same.
+
+        Such a file gets `` [embed_code]`` before the extension: the folder's name does not hang
+        on what is in it, and a file called just so keeps its own.
+
+        :param rows: of different names, as given in this mode.
+        """
+        if not self.subfolders:
+            self.entries = {row.name: row for row in rows}
+            return
+        folder_keys = {key(mode, name) for name, _ in self.folders()}
+        displaced = [row for row in rows if key(mode, row.name) in folder_keys]
+        if not displaced:
+            self.entries.update({row.name: row for row in rows})
+            return
+        others = [row for row in rows if key(mode, row.name) not in folder_keys]
+        self.entries.update({row.name: row for row in others})
+        taken = folder_keys.union(key(mode, row.name) for row in others)
+        for row in sorted(displaced, key=age_key):
+            name = distinct(mode, row.name, row.embed_code, taken)
+            taken.add(key(mode, name))
+            self.entries[name] = row
+
+
+#: What is at a path of the tree.
+Node = Folder | AssetRow
+
+
+class Entry(NamedTuple):
+    """One line of a listing."""
+
+    name: str
+    inode: int
+    is_directory: bool
+
+
+class VirtualFile(ABC):
+    """A file that has no source: the mount makes its bytes."""
+
+    @abstractmethod
+    def attributes(self, start_wait: StartWait) -> Attributes:
+        """What ``stat`` says. :raises NoSuchEntry: it is gone, or cannot be made now."""
+
+    @abstractmethod
+    def content(self, start_wait: StartWait) -> bytes:
+        """All bytes of the file. :raises NoSuchEntry: it is gone, or cannot be made now."""
+
+    def xattrs(self) -> dict[str, bytes]:
+        """The extended attributes: none, where a provider gives none."""
+        return {}
+
+
+class VirtualFolder(ABC):
+    """A folder that holds virtual files only."""
+
+    @abstractmethod
+    def attributes(self) -> Attributes:
+        """What ``stat`` says."""
+
+    @abstractmethod
+    def entries(self) -> Iterator[Entry]:
+        """The lines of the folder."""
+
+
+class PerFolder(Generic[T]):
+    """A value computed once for each version of a folder, for the latest folders. Thread-safe."""
+
+    def __init__(self, compute: Callable[[Folder], T]) -> None:
+        self._compute = compute
+        self._lock = threading.Lock()
+        self._kept: LRUCache[int, tuple[Folder, T]] = LRUCache(_FOLDERS_KEPT)
+
+    def of(self, folder: Folder) -> T:
+        """The value of this folder."""
+        with self._lock:
+            kept = self._kept.get(folder.inode)
+            if kept is None or kept[0] is not folder:  # of an older version of the library
+                kept = folder, self._compute(folder)
+                self._kept[folder.inode] = kept
+            return kept[1]
+
+
+def node_at(root: Folder, path: str) -> Node:
+    """The folder or file that a path leads to.
+
+    :raises NoSuchEntry: nothing is there. :raises NotADirectory: the path goes through a file.
+    """
+    direct = root.entries.get(path[1:])
+    if direct is not None:
+        return direct
+    node: Node = root
+    for name in path.split("/"):
+        if not name:
+            continue
+        if not isinstance(node, Folder):
+            raise NotADirectory(f"{path!r}: a file has no entries")
+        found = node.entries.get(name)
+        if found is None:
+            raise NoSuchEntry(f"no such file or folder: {path!r}")
+        node = found
+    return node
+
+
+def codes_below(root: Folder, path: str) -> set[str]:
+    """The embed codes of the file at this path, or of all files below the folder.
+
+    :raises NoSuchEntry, NotADirectory: as `node_at`.
+    """
+    return {row.embed_code for _, row in _files_below("", node_at(root, path))}
+
+
+def paths_of(root: Folder, embed_codes: Collection[str]) -> dict[str, list[str]]:
+    """Every place of these assets; an asset without a place is left out."""
+    found: dict[str, list[str]] = {}
+    for path, row in _files_below("", root):
+        if row.embed_code in embed_codes:
+            found.setdefault(row.embed_code, []).append(path)
+    return found
+
+
+def _files_below(path: str, node: Node) -> Iterator[tuple[str, AssetRow]]:
+    if not isinstance(node, Folder):
+        yield path, node
+        return
+    for name, entry in node.entries.items():
+        yield from _files_below(f"{path}/{name}", entry)
+
+
+def inode_of(embed_code: str) -> int:
+    """The inode number of an asset's source.
+
+    Two of a million assets share one with a probability of 5e-8, and then only hard-link
+    detection is fooled.
+    """
+    return hashed_inode(embed_code.encode("utf-8", "surrogatepass"))
+
+
+def folder_inode(what: str) -> int:
+    """The inode number of a folder.
+
+    :param what: what the folder *is* (``label:<id>``, ``dates:2013/01``), not where or how called:
+        a renamed label keeps its inode.
+    """
+    return hashed_inode(what.encode("utf-8", "surrogatepass"), b"backlotfs folder")
+
+
+def hashed_inode(what: bytes, kind: bytes = b"") -> int:
+    """A 63-bit inode number, the same on every host and after every restart.
+
+    :param kind: at most 16 bytes; equal ``what`` of different kinds have different numbers.
+    """
+    digest = blake2b(what, digest_size=8, person=kind).digest()
+    return max(ROOT_INODE + 1, int.from_bytes(digest, "big") >> 1)
