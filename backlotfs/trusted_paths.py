@@ -1,23 +1,23 @@
-"""Folders and files of this program, opened so that no other user can have replaced them.
+"""Opens folders and files of this program so that no other user can have replaced them.
 
 Every path is walked from the root, one component at a time, each opened relative to the one before
 it. The rules are those of sshd's StrictModes:
 
-* Each folder on the way belongs to root or to us, and no other user can write to it. A sticky
-  folder (``/tmp``) may be open to all: only the owner of an entry can replace it there.
+* Each folder on the way belongs to root or to this user, and no other user can write to it. A
+  sticky folder (``/tmp``) may be open to all: only the owner of an entry can replace it there.
 * A folder may be writable by its group where nobody else is in the group: it is the private group
   of the folder's owner and has his name (Debian's and Fedora's way to make users, with umask 002),
   or root owns the folder, the group belongs to the system, and all members are root and system
-  accounts (``/var/log`` of Ubuntu). An access control list counts as somebody else. Directories of
-  users (LDAP) may not list their members, so a group of another name or number is not believed.
-* No part of the way is a FUSE file system that another user has mounted: his program says whose a
-  file is there, and what its mode is.
-* A link on the way is followed when it belongs to root or to us; where it leads is checked too.
-* What is missing is made, where the caller asks for it: each missing folder with mode 0700.
+  accounts (``/var/log`` of Ubuntu). An access control list counts as another user. Directories of
+  users (LDAP) may not list their members, so a group of another name or number is not trusted.
+* No part of the way is a FUSE file system that another user has mounted: that user's program
+  invents the owners and modes there.
+* A link on the way is followed when it belongs to root or to this user; its target is checked too.
+* Missing folders are made where the caller asks for it, each with mode 0700.
 * A file is opened relative to its checked folder, never through a link that is not checked. It has
-  to be a regular file of ours with one name: no FIFO, device or second hard link.
+  to be a regular file of this user with one name: no FIFO, device or second hard link.
 
-Nothing is changed by path: modes are set on what was checked. Any thread may call everything here.
+Modes are set on the descriptor that was checked, never by path. Any thread may call everything.
 """
 
 from __future__ import annotations
@@ -34,27 +34,26 @@ import stat
 import time
 from pathlib import Path
 
-#: Links that are followed on one way: as many as the kernel follows.
+#: Links followed in one path: as many as the kernel follows.
 _MAX_LINKS = 40
-#: A profile or a secret is never larger.
+#: Larger profiles and secrets are refused.
 _MAX_SECRET_BYTES = 2**20
-#: What feeds a descriptor (``--config <(pass show …)``) has so long.
+#: Longest wait for the program behind a descriptor (``--config <(pass show …)``).
 _SECRET_WAIT_S = 30.0
 #: Accounts below this number belong to the system, not to people (login.defs, SYS_UID_MAX).
 _FIRST_PERSON = 1000
 
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
-#: In the options of a FUSE mount: who opened the device, as the kernel notes it.
-_FUSE_USER = re.compile(r"(?:^|,)user_id=(\d+)(?:,|\Z)")
-#: Names for a descriptor that this process has open already: what is behind it was not opened by
-#: us, and a walk cannot follow it.
+#: The options of a FUSE mount, of which the kernel notes who opened the device.
+_FUSE_OPTIONS = r"(?:[^ \n]*,)?user_id=(?P<user>\d+)(?:,|$)"
+#: Names for a descriptor that this process was given open: a walk cannot follow what is behind it.
 _DESCRIPTOR = re.compile(r"(?:/dev/fd|/proc/self/fd)/(\d{1,6})\Z")
 _STANDARD = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
 
 
 class UntrustedPath(PermissionError):
-    """Another user could have made or replaced it; one sentence: the path, why, what to run."""
+    """Another user could have made or replaced a path; one sentence: the path, why, what to run."""
 
     def __init__(self, sentence: str) -> None:
         super().__init__(errno.EPERM, sentence)
@@ -65,9 +64,9 @@ class UntrustedPath(PermissionError):
 
 
 def check_folder(path: Path) -> None:
-    """Check the way to a folder, as far as it is there.
+    """Check the path to a folder, as far as it exists.
 
-    :raises UntrustedPath: it leads over something that others can replace.
+    :raises UntrustedPath: others can replace something on the way.
     :raises OSError: it cannot be looked at.
     """
     with contextlib.suppress(FileNotFoundError):
@@ -75,21 +74,21 @@ def check_folder(path: Path) -> None:
 
 
 def open_folder(path: Path, *, make: bool) -> int:
-    """A descriptor (``O_PATH``) of a folder that only root and we can change.
+    """Open a folder that only root and this user can change; an ``O_PATH`` descriptor.
 
     :param make: make it and its missing parents, each with mode 0700.
-    :raises UntrustedPath: others can. :raises OSError: it is not there, or cannot be made.
+    :raises UntrustedPath: others can change it. :raises OSError: it is missing, or cannot be made.
     """
     folder, _, _ = _walk(path, make=make, whole=True)
     return folder
 
 
 def open_private_folder(path: Path, *, make: bool, tighten: bool = False) -> int:
-    """A readable descriptor of a folder of ours that nobody else can enter. It is no link.
+    """Open a folder of this user that nobody else can enter, for reading; it must not be a link.
 
     :param make: make it and its missing parents, each with mode 0700.
     :param tighten: take the permissions of others away, where they could only read.
-    :raises UntrustedPath: it is not ours alone. :raises OSError: as `open_folder`.
+    :raises UntrustedPath: others can enter it. :raises OSError: as `open_folder`.
     """
     parent, where, name = _walk(path, make=make, whole=False)
     try:
@@ -117,9 +116,9 @@ def open_private_folder(path: Path, *, make: bool, tighten: bool = False) -> int
 
 
 def open_log(path: Path) -> int:
-    """A descriptor that appends to a log file: 0600, made where there is none.
+    """Open a log file for appending; created with mode 0600 if it is missing.
 
-    Devices (``/dev/null``) and descriptors that are open already (``/dev/stderr``) are taken too.
+    Devices (``/dev/null``) and descriptors that are open already (``/dev/stderr``) are accepted.
 
     :raises UntrustedPath: it is a FIFO, or another user could have made or replaced it.
     :raises OSError: it cannot be opened or made.
@@ -137,13 +136,13 @@ def open_log(path: Path) -> int:
 
 
 def open_own_file(name: str, flags: int, folder: int, whole: str, *, devices: bool = False) -> int:
-    """A descriptor of a regular file of ours in a checked folder; 0600, made where there is none.
+    """Open a regular file of this user in a checked folder; created with mode 0600 if missing.
 
     :param flags: how to open it, without ``O_CREAT``.
     :param folder: descriptor of the folder.
     :param whole: its path, for people.
-    :param devices: character devices of root's or ours will do.
-    :raises UntrustedPath: it is another kind of file, or not ours alone.
+    :param devices: accept character devices of root and of this user.
+    :raises UntrustedPath: it is another kind of file, or not this user's alone.
     """
     while True:
         with contextlib.suppress(FileExistsError):
@@ -152,7 +151,7 @@ def open_own_file(name: str, flags: int, folder: int, whole: str, *, devices: bo
         try:
             found = os.open(name, _LOOK, dir_fd=folder)
         except FileNotFoundError:
-            continue  # gone since the line above
+            continue  # removed since the line above
         try:
             status = os.fstat(found)
             if stat.S_ISDIR(status.st_mode):
@@ -166,10 +165,10 @@ def open_own_file(name: str, flags: int, folder: int, whole: str, *, devices: bo
 
 
 def make_private(status: os.stat_result, descriptor: int, whole: str) -> None:
-    """Check that a file is ours alone, and take away what others may do with it.
+    """Check that a file is this user's alone, and take the permissions of others away.
 
-    :param descriptor: of the file, ``O_PATH`` will do. :param status: its.
-    :raises UntrustedPath: it is no regular file, another user's, or has a second name.
+    :param descriptor: of the file, ``O_PATH`` is enough. :param status: of the file.
+    :raises UntrustedPath: it is no regular file, belongs to another user, or has a second name.
     """
     if not stat.S_ISREG(status.st_mode):
         raise UntrustedPath(f"{whole} is not a regular file; remove it: rm {_quoted(whole)}")
@@ -184,7 +183,7 @@ def make_private(status: os.stat_result, descriptor: int, whole: str) -> None:
 
 
 def read_secret(path: Path) -> bytes:
-    """A regular file that nobody else can read, change or replace; whole, at most 1 MiB.
+    """Read a whole file, at most 1 MiB, that nobody else can read, change or replace.
 
     A descriptor that is open already (``/dev/fd/63``, by ``<(…)`` of a shell) may be a pipe: it is
     read to its end, for at most 30 s.
@@ -215,7 +214,7 @@ def read_secret(path: Path) -> bytes:
                     f"{path} belongs to another user; make it yours: "
                     f"chown {os.geteuid()} {_quoted(path)}"
                 )
-            # Stricter than on the way: what everybody of a group may replace is no secret's place.
+            # stricter than on the way: no member of a group may replace a secret
             _check_writers(os.stat(_proc(folder)), where, group_may=False)
             return _read_all(os.open(_proc(found), os.O_RDONLY | os.O_CLOEXEC))
         finally:
@@ -225,10 +224,10 @@ def read_secret(path: Path) -> bytes:
 
 
 def read_regular(path: Path, *, folder: int | None = None) -> bytes:
-    """A regular file, whole, at most 1 MiB, whoever may read it; it is no link.
+    """Read a whole regular file, at most 1 MiB, that others may read too; it must not be a link.
 
     :param folder: a descriptor that ``path`` is relative to.
-    :raises OSError: it is none, or cannot be read.
+    :raises OSError: it is no regular file, or cannot be read.
     """
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     descriptor = os.open(path, flags, dir_fd=folder)
@@ -239,7 +238,7 @@ def read_regular(path: Path, *, folder: int | None = None) -> bytes:
 
 
 def open_place(path: Path, *, make: bool) -> tuple[int, str]:
-    """The folder that holds a file, as a descriptor (``O_PATH``), and the file's name in it.
+    """Open the folder that holds a file: an ``O_PATH`` descriptor, and the file's name in it.
 
     Where the file is a link, the folder is that of the file which it leads to.
 
@@ -258,9 +257,9 @@ def real_path(folder: int) -> str:
 def _walk(
     path: Path, *, make: bool, whole: bool, follow_last: bool = False
 ) -> tuple[int, str, str]:
-    """Go to ``path``, or, not ``whole``, to the folder that holds it.
+    """Open ``path``, or, unless ``whole``, the folder that holds it, one component at a time.
 
-    :param follow_last: where the last component is a link, go on to where it leads.
+    :param follow_last: where the last component is a link, follow it.
     :returns: a descriptor (``O_PATH``), its path without links, and the component left over.
     """
     todo = [part for part in reversed(os.fspath(path.absolute()).split("/")) if part]
@@ -355,7 +354,7 @@ def _check_private(folder: int, whole: str, *, tighten: bool) -> None:
 
 
 def _check_file_system(status: os.stat_result, where: str) -> None:
-    """Whether the owners and modes there are the kernel's word, root's or ours."""
+    """Check that no other user's FUSE program invents the owners and modes there."""
     uid = _fuse_user(status.st_dev)
     if uid not in (None, 0, os.geteuid()):
         raise UntrustedPath(
@@ -365,21 +364,19 @@ def _check_file_system(status: os.stat_result, where: str) -> None:
 
 
 def _fuse_user(device: int) -> int | None:
-    """The user who mounted a FUSE file system; None: it is another kind of file system."""
-    wanted = f"{os.major(device)}:{os.minor(device)}"
-    text = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape")
-    for line in text.split("\n"):  # not splitlines: names may hold form feeds
-        place, _, kind = line.partition(" - ")
-        fields, words = place.split(" "), kind.split(" ")
-        if fields[2:3] == [wanted] and words[0].startswith("fuse"):
-            found = _FUSE_USER.search(words[-1])
-            if found is not None:
-                return int(found.group(1))
-    return None
+    """The user who mounted a FUSE file system; None: it is another kind of file system.
+
+    The kernel escapes spaces, tabs and line breaks in names, but not form feeds and the like: so a
+    field is whatever has no space and no line break.
+    """
+    number = f"{os.major(device)}:{os.minor(device)}"
+    table = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape")
+    found = re.search(rf"^\d+ \d+ {number} .* - fuse[^ \n]* [^ \n]* {_FUSE_OPTIONS}", table, re.M)
+    return int(found["user"]) if found else None
 
 
 def _check_writers(status: os.stat_result, where: str, *, group_may: bool = True) -> None:
-    """Whether only root and we can replace what lies in a folder."""
+    """Check that only root and this user can replace what is in a folder."""
     if status.st_uid not in (0, os.geteuid()):
         raise UntrustedPath(
             f"{where} belongs to another user ({_user(status.st_uid)}), who can replace files in "
@@ -397,7 +394,7 @@ def _check_writers(status: os.stat_result, where: str, *, group_may: bool = True
 
 
 def _nobody_else_in_group(status: os.stat_result, where: str) -> bool:
-    """Whether the group of a folder holds its owner alone, or, where root is that, no person."""
+    """Whether the owner of a folder is alone in its group; for root: whether no person is in it."""
     with contextlib.suppress(OSError):
         if os.getxattr(where, "system.posix_acl_access"):
             return False

@@ -1,4 +1,4 @@
-"""``backlotfs doctor``: every precondition of a mount, and the command that mends it."""
+"""``backlotfs doctor``: the prerequisites of a mount, and the commands that fix what is missing."""
 
 from __future__ import annotations
 
@@ -11,15 +11,21 @@ from pathlib import Path
 
 import click
 
+from backlotfs import doctor as checks
 from backlotfs.cli.account_options import ChosenAccount, account_options
 from backlotfs.cli.mount_options import apply_mount_options, split_options
 from backlotfs.cli.mountpoints import MOUNTPOINT
 from backlotfs.concurrency.clock import SystemClock
 from backlotfs.config.settings import Account, MountSettings, default_cache_dir
-from backlotfs.doctor import machine
-from backlotfs.doctor.cache_folder import check_cache_folder, check_saved_urls
-from backlotfs.doctor.finding import Finding, Verdict, failed_by, fine
-from backlotfs.doctor.library import check_library
+from backlotfs.doctor import (
+    Finding,
+    Verdict,
+    check_cache_folder,
+    check_library,
+    check_saved_urls,
+    failed_by,
+    fine,
+)
 from backlotfs.errors import SettingsError
 from backlotfs.log.terminal import escaped, say, say_json
 
@@ -43,9 +49,9 @@ def doctor(
     cache_dir: Path | None,
     as_json: bool,
 ) -> int:
-    """Check all that a mount needs, and say how to mend what is amiss.
+    """Check the prerequisites of a mount and suggest fixes.
 
-    MOUNTPOINT, if you name it, is looked at too.
+    MOUNTPOINT, if given, is checked too.
 
     Exits as `mount` would: 0 when it would work, else with the code of what would stop it first.
     Costs two to four calls of the API.
@@ -75,16 +81,16 @@ def _of_machine(account: Account | None, mountpoint: Path | None) -> Iterator[Fi
     is_root = os.geteuid() == 0
     options = split_options(account.mount_options) if account is not None else []
     allow_other = any(name == "allow_other" for name, _ in options)
-    yield machine.check_python()
-    yield machine.check_libfuse()
-    yield machine.check_device()
-    yield machine.check_fusermount(is_root=is_root)
-    yield machine.check_allow_other(is_root=is_root, wanted=allow_other)
-    yield machine.check_read_ahead(is_root=is_root)
-    yield machine.check_open_files()
-    yield machine.check_mount_helper()
+    yield checks.check_python()
+    yield checks.check_libfuse()
+    yield checks.check_device()
+    yield checks.check_fusermount(is_root=is_root)
+    yield checks.check_allow_other(is_root=is_root, wanted=allow_other)
+    yield checks.check_read_ahead(is_root=is_root)
+    yield checks.check_open_files()
+    yield checks.check_mount_helper()
     if mountpoint is not None:
-        yield machine.check_place(mountpoint)
+        yield checks.check_place(mountpoint)
 
 
 def _of_account(account: Account | None, settings: Finding, cache_dir: Path) -> Iterator[Finding]:

@@ -1,5 +1,6 @@
-"""Thumbnails as the freedesktop.org standard has them: in the user's own cache, and `shared` ones.
+"""Thumbnails as the freedesktop.org standard has them: in the user's own cache, and shared ones.
 
-Knows pictures and the cache's folder, nothing of a library. Pillow (the extra ``thumbnails``) is
-imported in `picture` alone, and only when there is a picture to make.
+`picture` decodes and shrinks an image; it alone imports Pillow (the extra ``thumbnails``), and only
+when there is a picture to make. `cache` reads and writes ``~/.cache/thumbnails``; `shared` makes
+those that a mount shows. Nothing here knows of a library.
 """

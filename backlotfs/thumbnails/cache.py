@@ -1,27 +1,49 @@
 """The thumbnails of a user: ``~/.cache/thumbnails``, by size and by the md5 of the file's URI.
 
-A thumbnail holds for one modification time of its file: it is good as long as the ``Thumb::MTime``
-in it is what ``stat`` says. Others write here too, so each file comes about whole, by a rename.
+A thumbnail is valid for one modification time of its file: as long as the ``Thumb::MTime`` in it is
+what ``stat`` says. Other programs write here too, so each file is written whole and renamed.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote_from_bytes
 
 from backlotfs.errors import BacklotError
 from backlotfs.thumbnails.picture import Picture, png_texts
-from backlotfs.thumbnails.uri import file_uri, thumbnail_name
 from backlotfs.trusted_paths import open_folder
 
 #: Name of a size → the edge of the square that it fits in, in pixels.
 SIZES = {"normal": 128, "large": 256, "x-large": 512, "xx-large": 1024}
-#: Where a thumbnail of ours is looked at: its texts come first.
+#: Of a thumbnail only this much is read: its texts come first.
 _HEAD_BYTES = 64 * 1024
+#: What GLib (``g_filename_to_uri``) leaves as it is, beside letters and digits; `quote` adds ``~``.
+_PLAIN = "!$&'()*+,-./:=@_~"
+
+
+def file_uri(path: str) -> str:
+    """The URI of an absolute path, as GLib spells it: another spelling has another name."""
+    return "file://" + quote_from_bytes(os.fsencode(path), safe=_PLAIN)
+
+
+def relative_uris(name: str) -> tuple[str, str]:
+    """The URIs of a file in the shared repository of its folder; the latest spelling first.
+
+    Version 0.8.0 of the standard, and Xfce 4.18, have the name alone; since then it follows ``./``.
+    """
+    quoted = quote_from_bytes(os.fsencode(name), safe=_PLAIN)
+    return f"./{quoted}", quoted
+
+
+def thumbnail_name(uri: str) -> str:
+    """The file name of the thumbnails of a URI."""
+    return hashlib.md5(uri.encode("ascii"), usedforsecurity=False).hexdigest() + ".png"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +60,11 @@ class Original:
 
     @property
     def uri(self) -> str:
-        """As file managers spell it."""
+        """The URI as file managers spell it."""
         return file_uri(self.path)
 
     def texts(self, software: str) -> dict[str, str]:
-        """What the standard has written into a thumbnail."""
+        """The texts that the standard wants in a thumbnail."""
         said = {
             "Thumb::URI": self.uri,
             "Thumb::MTime": str(self.mtime_s),
@@ -53,20 +75,20 @@ class Original:
 
 
 class ThumbnailCache:
-    """Any thread may call it; so may other programs, at the same time."""
+    """Reads and writes a user's thumbnails. Any thread may call it, while other programs write."""
 
     def __init__(self, folder: Path, sizes: Iterable[str], *, software: str) -> None:
-        """``sizes``: those that are kept, of `SIZES`."""
+        """:param sizes: the sizes of `SIZES` that are written."""
         self._folder = folder
         self._sizes = tuple(sizes)
         self._software = software
 
     def holds(self, original: Original) -> bool:
-        """Whether every size is there, and of this version of the file."""
+        """Whether every size is there, for this version of the file."""
         return all(self._is_current(size, original) for size in self._sizes)
 
     def keep(self, original: Original, picture: Picture) -> None:
-        """Put ``picture`` there in every size.
+        """Write ``picture`` in every size.
 
         :raises BacklotError: the folder cannot be written.
         """
@@ -96,7 +118,7 @@ class ThumbnailCache:
     def _write(self, path: Path, png: bytes) -> None:
         folder = open_folder(path.parent, make=True)
         try:
-            # 0600, as the standard wants it: who may not read the file may not see its picture.
+            # 0600, as the standard wants: who may not read the file may not see its picture
             place = f"/proc/self/fd/{folder}"
             number, made = tempfile.mkstemp(prefix=".backlotfs-", suffix=".png", dir=place)
             try:
@@ -112,5 +134,5 @@ class ThumbnailCache:
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    """An opener: a FIFO in the place of a thumbnail is no thumbnail, and stops nobody."""
+    """An opener that does not wait for the writer of a FIFO in the place of a thumbnail."""
     return os.open(path, flags | os.O_NONBLOCK)

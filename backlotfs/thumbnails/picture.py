@@ -1,4 +1,4 @@
-"""Pictures from a host that is not trusted, made small.
+"""Makes small pictures of images from a host that is not trusted.
 
 A decoder is given few formats, few bytes, few pixels and few scans: the header is looked at first,
 so that a picture of a gigapixel in a kilobyte is refused before it is unpacked.
@@ -22,7 +22,7 @@ MAX_PIXELS = 40_000_000
 #: Scans of a JPEG, each of which is decoded over all pixels; a usual progressive one has 10, and
 #: thousands fit into a megabyte.
 MAX_SCANS = 64
-_SCAN = b"\xff\xda"  # stands for nothing else in the data of a JPEG
+_SCAN = b"\xff\xda"  # cannot mean anything else in the data of a JPEG
 #: What preview images come as, and nothing else that a decoder knows.
 _FORMATS = ("JPEG", "PNG", "GIF", "WEBP")
 
@@ -69,7 +69,7 @@ class Picture:
 
 
 def png_texts(png: bytes) -> dict[str, str]:
-    """Keywords and values of a PNG; none of what is no PNG. Decodes no picture."""
+    """Keywords and values of a PNG, without decoding it; empty if it is no PNG."""
     from PIL import Image
 
     try:
@@ -79,12 +79,12 @@ def png_texts(png: bytes) -> dict[str, str]:
                 for key, value in opened.info.items()
                 if isinstance(key, str) and isinstance(value, str)
             }
-    except Exception:  # noqa: BLE001  # whatever is wrong with it, it tells us nothing
+    except Exception:  # noqa: BLE001  # a damaged file has no texts
         return {}
 
 
 def check_installed(what: str = "this command") -> None:
-    """``what`` needs Pillow. :raises SettingsError: it is not there."""
+    """Check that Pillow is installed. :raises SettingsError: it is not, and ``what`` needs it."""
     try:
         import PIL  # noqa: F401  # whether it is there is all that matters
     except ModuleNotFoundError:
@@ -93,14 +93,14 @@ def check_installed(what: str = "this command") -> None:
 
 @contextlib.contextmanager
 def _one_error() -> Iterator[None]:
-    """Decoders fail in many ways on what was made to harm them: here it is one."""
+    """Turn the many errors of decoders into one: images may be made to harm them."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of sizes: ours are the stricter limits
+            warnings.simplefilter("ignore")  # about sizes: the limits here are stricter
             yield
     except Exception as error:  # noqa: BLE001  # see above
         raise InvalidRangeResponse(
-            f"the preview image is none that can be used ({type(error).__name__})"
+            f"the preview image cannot be decoded ({type(error).__name__})"
         ) from None
 
 

@@ -1,7 +1,7 @@
-"""Thumbnails for the folders of a mount: made in memory, when somebody looks one up.
+"""Thumbnails for the folders of a mount, made in memory when a program looks one up.
 
-A mount must not be slowed by pictures. So few are made at a time, of small images only; who looks
-one up waits for a moment and is told that there is none otherwise, and meanwhile nobody else waits.
+Pictures must not slow a mount down: few are made at a time, of small images only. A look-up waits
+for a moment; if the picture is late, it says that there is none, and for a while no other waits.
 """
 
 from __future__ import annotations
@@ -26,19 +26,18 @@ from backlotfs.errors import (
     SourceGone,
 )
 from backlotfs.namespace.providers.thumbnails import Wanted
-from backlotfs.thumbnails.cache import SIZES
+from backlotfs.thumbnails.cache import SIZES, relative_uris, thumbnail_name
 from backlotfs.thumbnails.picture import Picture
-from backlotfs.thumbnails.uri import relative_uris, thumbnail_name
 
 log = logging.getLogger(__name__)
 
 #: Finished thumbnails that are kept: some hundred of the large ones, a thousand of the normal.
 KEPT_BYTES = 16 * 1024 * 1024
-#: A look-up waits so long for its picture, and a picture may take so long to be made.
+#: Longest wait of a look-up for its picture, and of a picture for its image.
 LOOK_UP_S, MAKING_S = 3.0, 20.0
-#: After a look-up that was not answered in time none waits for so long.
+#: No look-up waits for this long after one that was not answered in time.
 REST_S = 20.0
-#: An image that is not to be had is not asked for again for so long; less where that may pass.
+#: An image that failed is not asked for again for this long; shorter where the cause may pass.
 REFUSED_S, FAILED_S = 600.0, 30.0
 #: More pixels than any preview image has: the mount itself unpacks them.
 MOST_PIXELS = 8_300_000
@@ -48,14 +47,18 @@ _REMEMBERED = 4096
 
 
 class SharedPictures:
-    """Any thread may call it; it has threads of its own. See `namespace.shared_thumbnails`."""
+    """Makes the pictures of `namespace.providers.thumbnails`. Any thread may call it."""
 
     sizes = tuple(SIZES)
 
     def __init__(
         self, fetch: Callable[[str, Deadline], bytes], clock: Clock, *, software: str
     ) -> None:
-        """``fetch``: an image by its URL; `PreviewImages.fetch`. ``software``: who makes them."""
+        """Start the threads that make pictures.
+
+        :param fetch: gets an image by its URL: `PreviewImages.fetch`.
+        :param software: the program's name, for the texts of each picture.
+        """
         self._fetch = fetch
         self._clock = clock
         self._software = software
@@ -70,11 +73,11 @@ class SharedPictures:
         self._resting_until_s = 0.0
 
     def named(self, name: str) -> Mapping[str, str]:
-        """What thumbnails of a file of this name are called → the relative URI that it is from."""
+        """The names of a file's thumbnails, each with the relative URI that it is made from."""
         return {thumbnail_name(uri): uri for uri in relative_uris(name)}
 
     def png(self, wanted: Wanted, waiter: InterruptibleWait) -> bytes:
-        """All of a thumbnail.
+        """Return a whole thumbnail, and make it first if needed.
 
         :raises NoSuchEntry: none can be had now. :raises Interrupted: see `InterruptibleWait`.
         """
@@ -89,7 +92,7 @@ class SharedPictures:
         if ours:
             self._workers.submit(lambda: self._flights.fly(wanted, lambda: self._make(wanted)))
         seconds = min(LOOK_UP_S, waiter.deadline.remaining_s())
-        # A waiter of its own: a late picture is no reason to be short with whoever asks for files.
+        # a waiter of its own: a late picture does not shorten the waits of those who ask for files
         patient = InterruptibleWait(Deadline(seconds, self._clock), waiter.interrupted)
         try:
             return patient.result(flight, f"making a thumbnail of {wanted.uri!r}")

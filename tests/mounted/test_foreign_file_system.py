@@ -41,7 +41,7 @@ class Liar(Operations):
         return b"hi"[offset:]
 
 os.setreuid(int(sys.argv[3]), 0)  # libfuse tells the kernel the first as the owner of the mount
-FUSE(Liar(), sys.argv[1], foreground=True, nothreads=True, allow_other=True)
+FUSE(Liar(), sys.argv[1], foreground=True, nothreads=True, allow_other=True, fsname="a\\fb")
 """
 
 

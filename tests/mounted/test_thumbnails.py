@@ -52,5 +52,5 @@ def test_without_an_image_and_with_a_false_one(library_mount: Mount) -> None:
     done = run(library_mount, library_mount.path)
     assert done.returncode == 1
     assert "1 without a preview image" in done.stdout
-    assert "broken.mov: the preview image is none that can be used" in done.stderr
+    assert "broken.mov: the preview image cannot be decoded" in done.stderr
     assert "http" not in done.stderr

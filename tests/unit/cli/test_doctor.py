@@ -10,8 +10,7 @@ from click.testing import CliRunner, Result
 
 from backlotfs.cli.doctor import doctor as command
 from backlotfs.config.settings import Account
-from backlotfs.doctor.finding import Verdict
-from backlotfs.doctor.library import check_clock, check_tls
+from backlotfs.doctor import Verdict, check_clock, check_tls
 from backlotfs.emulator import Emulator
 from tests.conftest import Serve
 from tests.support import commands

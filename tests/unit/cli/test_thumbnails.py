@@ -100,7 +100,7 @@ def test_failures_are_named_and_the_others_go_on(mount: FakeMount) -> None:
     mount.add("c.mov")
     result = run("--jobs", "1", mount.place)
     assert f"backlotfs: {broken}: image host h answers 503\n" in result.output
-    assert f"backlotfs: {false}: the preview image is none that can be used" in result.output
+    assert f"backlotfs: {false}: the preview image cannot be decoded" in result.output
     assert "1 made" in result.output
     assert isinstance(result.exception, BacklotError)
     assert "2 of 3 files have no thumbnail" in str(result.exception)

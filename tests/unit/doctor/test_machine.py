@@ -8,16 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from backlotfs.doctor import cache_folder, machine
-from backlotfs.doctor.cache_folder import check_cache_folder
-from backlotfs.doctor.finding import Verdict, failed_by
+from backlotfs import doctor
+from backlotfs.doctor import Verdict, check_cache_folder, failed_by
 from backlotfs.errors import FuseUnusable, SettingsError
 
 
 def test_an_old_python() -> None:
     """One of today is fine."""
-    assert machine.check_python((3, 9, 2)).verdict is Verdict.FAILED
-    assert machine.check_python().verdict is Verdict.OK
+    assert doctor.check_python((3, 9, 2)).verdict is Verdict.FAILED
+    assert doctor.check_python().verdict is Verdict.OK
 
 
 def test_a_missing_libfuse(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,15 +25,15 @@ def test_a_missing_libfuse(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing() -> None:
         raise FuseUnusable("libfuse 2 is missing; install it")
 
-    monkeypatch.setattr(machine, "load_fuse", missing)
-    found = machine.check_libfuse()
+    monkeypatch.setattr(doctor, "load_fuse", missing)
+    found = doctor.check_libfuse()
     assert (found.detail, found.exit_code) == ("libfuse 2 is missing", 5)
     assert "apt-get install" in (found.remedy or "")
 
 
 def test_a_missing_device(tmp_path: Path) -> None:
     """The module, or what a container has to be given."""
-    found = machine.check_device(tmp_path / "fuse")
+    found = doctor.check_device(tmp_path / "fuse")
     assert (found.verdict, found.exit_code) == (Verdict.FAILED, 5)
     assert "modprobe fuse" in (found.remedy or "")
 
@@ -46,23 +45,23 @@ def test_a_forbidden_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "open", forbidden)
-    assert "--device /dev/fuse" in (machine.check_device().remedy or "")
+    assert "--device /dev/fuse" in (doctor.check_device().remedy or "")
 
 
 def test_a_missing_helper_matters_to_ordinary_users_only(tmp_path: Path) -> None:
     """Root mounts without it."""
     nowhere = str(tmp_path)
-    assert machine.check_fusermount(is_root=False, path=nowhere).exit_code == 5
-    assert machine.check_fusermount(is_root=True, path=nowhere).verdict is Verdict.NOTE
+    assert doctor.check_fusermount(is_root=False, path=nowhere).exit_code == 5
+    assert doctor.check_fusermount(is_root=True, path=nowhere).verdict is Verdict.NOTE
 
 
 def test_a_helper_without_its_right(tmp_path: Path) -> None:
     """The command has its very path."""
     helper = tmp_path / "fusermount"
     helper.touch(mode=0o755)
-    found = machine.check_fusermount(is_root=False, path=str(tmp_path))
+    found = doctor.check_fusermount(is_root=False, path=str(tmp_path))
     assert found.remedy == f"chmod u+s {helper}"
-    assert machine.check_fusermount(is_root=True, path=str(tmp_path)).verdict is Verdict.OK
+    assert doctor.check_fusermount(is_root=True, path=str(tmp_path)).verdict is Verdict.OK
 
 
 @pytest.mark.parametrize(
@@ -80,7 +79,7 @@ def test_leave_for_others(
     """A line that is commented out gives none."""
     path = tmp_path / "fuse.conf"
     path.write_text(conf)
-    found = machine.check_allow_other(is_root=is_root, wanted=wanted, conf=path)
+    found = doctor.check_allow_other(is_root=is_root, wanted=wanted, conf=path)
     assert found.verdict is verdict
     if verdict is not Verdict.OK:
         assert found.remedy == f"echo user_allow_other | sudo tee -a {path}"
@@ -88,25 +87,25 @@ def test_leave_for_others(
 
 def test_the_read_ahead_of_ordinary_users_is_a_note() -> None:
     """Slower, not broken."""
-    assert machine.check_read_ahead(is_root=False).verdict is Verdict.NOTE
+    assert doctor.check_read_ahead(is_root=False).verdict is Verdict.NOTE
 
 
 def test_a_low_limit_of_open_files() -> None:
     """A mount works, until many files are read at a time."""
-    found = machine.check_open_files(256)
+    found = doctor.check_open_files(256)
     assert (found.verdict, found.remedy) == (
         Verdict.NOTE,
         "ulimit -n 1024, or LimitNOFILE= of the unit",
     )
-    assert machine.check_open_files(1024).verdict is Verdict.OK
-    assert machine.check_open_files(resource.RLIM_INFINITY).detail == "any number at a time"
+    assert doctor.check_open_files(1024).verdict is Verdict.OK
+    assert doctor.check_open_files(resource.RLIM_INFINITY).detail == "any number at a time"
 
 
 def test_what_mount_8_runs(tmp_path: Path) -> None:
     """Not there is no fault: our own command mounts without it."""
-    assert machine.check_mount_helper(str(tmp_path)).verdict is Verdict.NOTE
+    assert doctor.check_mount_helper(str(tmp_path)).verdict is Verdict.NOTE
     (tmp_path / "mount.backlotfs").touch(mode=0o755)
-    assert machine.check_mount_helper(str(tmp_path)).verdict is Verdict.OK
+    assert doctor.check_mount_helper(str(tmp_path)).verdict is Verdict.OK
 
 
 def test_a_folder_that_will_be_made(tmp_path: Path) -> None:
@@ -137,7 +136,7 @@ def test_a_folder_that_cannot_be_written() -> None:
 
 def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A mount works; it keeps little."""
-    monkeypatch.setattr(cache_folder, "LITTLE_BYTES", 1 << 80)
+    monkeypatch.setattr(doctor, "LITTLE_BYTES", 1 << 80)
     assert "MiB are free" in check_cache_folder(tmp_path).detail
 
 

@@ -14,8 +14,7 @@ import pytest
 import trustme
 
 from backlotfs.config.settings import Account
-from backlotfs.doctor.finding import Verdict
-from backlotfs.doctor.library import CERTIFICATE_DAYS, check_tls
+from backlotfs.doctor import CERTIFICATE_DAYS, Verdict, check_tls
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import ctypes.util
 
 import pytest
 
-from backlotfs.thumbnails.uri import file_uri, thumbnail_name
+from backlotfs.thumbnails.cache import file_uri, thumbnail_name
 
 
 def test_the_example_of_the_standard() -> None:

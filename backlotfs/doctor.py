@@ -1,0 +1,409 @@
+"""Checks each precondition of a mount, one by one, and names the command that fixes it.
+
+A check looks at one thing and never raises: it gives a `Finding`. First come those of the system,
+then those of the cache folder, then those of the API and of one source.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import resource
+import shutil
+import socket
+import ssl
+import stat
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from backlotfs.api.client import ApiClient
+from backlotfs.api.rate_limiter import ApiRateLimiter
+from backlotfs.catalog.library import SOURCE_TYPES, AssetFilter
+from backlotfs.concurrency.clock import Clock, Deadline
+from backlotfs.config.settings import GIB, Account, MountSettings
+from backlotfs.errors import (
+    BacklotError,
+    ClockSkewed,
+    FuseUnusable,
+    RemoteUnavailable,
+    SettingsError,
+    SourceGone,
+    SourceMissing,
+)
+from backlotfs.fetch.hosts import HostRegistry
+from backlotfs.http.address_policy import SourcePolicy
+from backlotfs.http.backoff import RetryPolicy
+from backlotfs.http.dialer import Dialer, client_context
+from backlotfs.http.pool import ConnectionPool
+from backlotfs.kernel.fuse_library import load_fuse
+from backlotfs.kernel.mountpoint import check_mountpoint, resolved
+from backlotfs.kernel.session import READ_AHEAD_KB
+from backlotfs.mount.stack import USER_AGENT, open_api, open_api_session
+from backlotfs.source.range_reader import SourceProbe
+from backlotfs.source.signed_get import SignedGet
+from backlotfs.source.url_resolver import UrlResolver
+from backlotfs.trusted_paths import UntrustedPath, check_folder
+
+OLDEST_PYTHON = (3, 11)
+#: Connections, slabs of the disk tier and sockets of a busy mount stay well below.
+ENOUGH_FILES = 1024
+#: Where mount(8) looks for what makes a mount of another type, and nowhere else.
+_HELPERS = "/sbin:/usr/sbin"
+#: With less, hardly a block is kept over restarts.
+LITTLE_BYTES = GIB
+#: To connect, and for one byte of a source.
+ANSWER_S = 8.0
+#: A clock this far off is reported; signatures live for minutes.
+SKEW_S = 30.0
+#: A certificate that ends sooner is reported.
+CERTIFICATE_DAYS = 14
+#: Assets whose source is tried, should the first have none: each costs a call of the API.
+SOURCES_TRIED = 3
+_SET_CLOCK = "timedatectl set-ntp true"
+
+
+class Verdict(StrEnum):
+    """The result of one check: a mount works, works with a limit, or fails."""
+
+    OK = "ok"
+    NOTE = "note"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found of one precondition.
+
+    :ivar check: its name, the same in every release.
+    :ivar detail: what was found, in a few words.
+    :ivar remedy: the command, or the step, that fixes it.
+    :ivar exit_code: what a mount would exit with because of it; 0 unless it failed.
+    """
+
+    check: str
+    verdict: Verdict
+    detail: str
+    remedy: str | None = None
+    exit_code: int = 0
+
+
+def fine(check: str, detail: str) -> Finding:
+    """The precondition holds."""
+    return Finding(check, Verdict.OK, detail)
+
+
+def note(check: str, detail: str, remedy: str | None = None) -> Finding:
+    """A mount works, but the reader may want to know."""
+    return Finding(check, Verdict.NOTE, detail, remedy)
+
+
+def failed(
+    check: str, detail: str, remedy: str, error: type[BacklotError] = BacklotError
+) -> Finding:
+    """A mount does not work, and would fail with this error."""
+    return Finding(check, Verdict.FAILED, detail, remedy, error.exit_code)
+
+
+def failed_by(check: str, error: BacklotError, remedy: str | None = None) -> Finding:
+    """What an error says; its sentence names the remedy after a semicolon, if it has one."""
+    detail, _, said = error.advice().partition("; ")
+    return Finding(check, Verdict.FAILED, detail, remedy or said or None, error.exit_code)
+
+
+def check_python(version: tuple[int, ...] = sys.version_info[:3]) -> Finding:
+    """Check that Python is new enough."""
+    text = ".".join(map(str, version))
+    if version >= OLDEST_PYTHON:
+        return fine("python", f"{text} ({platform.python_implementation()})")
+    return failed("python", f"{text} is too old", "apt-get install python3 (3.11 or newer)")
+
+
+def check_libfuse() -> Finding:
+    """Check that libfuse 2 can be loaded."""
+    try:
+        load_fuse()
+    except FuseUnusable as error:
+        return failed_by(
+            "libfuse 2", error, "apt-get install libfuse2 || apt-get install libfuse2t64"
+        )
+    return fine("libfuse 2", "found")
+
+
+def check_device(device: Path = Path("/dev/fuse")) -> Finding:
+    """Check that the device can be opened; a container may show it and still forbid it."""
+    try:
+        os.close(os.open(device, os.O_RDWR | os.O_CLOEXEC))
+    except FileNotFoundError:
+        return failed(
+            "/dev/fuse",
+            "missing",
+            "modprobe fuse; for a container: --device /dev/fuse --cap-add SYS_ADMIN",
+            FuseUnusable,
+        )
+    except PermissionError:
+        return failed(
+            "/dev/fuse",
+            "may not be opened by this user",
+            f"chmod 666 {device}; for a container: --device /dev/fuse --cap-add SYS_ADMIN",
+            FuseUnusable,
+        )
+    except OSError as error:
+        return failed("/dev/fuse", error.strerror or "unusable", "modprobe fuse", FuseUnusable)
+    return fine("/dev/fuse", "can be opened")
+
+
+def check_fusermount(*, is_root: bool, path: str | None = None) -> Finding:
+    """Check that the helper that mounts for ordinary users is there and setuid root.
+
+    :param path: where to look instead of ``PATH``.
+    """
+    found = shutil.which("fusermount", path=path)
+    if found is None:
+        remedy = "apt-get install fuse3"
+        if is_root:
+            return note("fusermount", "missing; ordinary users cannot mount", remedy)
+        return failed("fusermount", "missing", remedy, FuseUnusable)
+    status = os.stat(found)
+    if not is_root and not (status.st_mode & stat.S_ISUID and status.st_uid == 0):
+        return failed("fusermount", "is not setuid root", f"chmod u+s {found}", FuseUnusable)
+    return fine("fusermount", found)
+
+
+def check_allow_other(
+    *, is_root: bool, wanted: bool, conf: Path = Path("/etc/fuse.conf")
+) -> Finding:
+    """Check that an ordinary user may let others into a mount.
+
+    :param wanted: the profile asks for ``allow_other``.
+    """
+    try:
+        text = conf.read_text("utf-8", "replace")
+    except OSError:
+        text = ""
+    if re.search(r"^[ \t]*user_allow_other[ \t]*(#.*)?$", text, re.M):
+        return fine("allow_other", f"user_allow_other is in {conf}")
+    if is_root:
+        return fine("allow_other", "not needed as root")
+    remedy = f"echo user_allow_other | sudo tee -a {conf}"
+    if wanted:
+        return failed(
+            "allow_other",
+            f"the profile asks for it, {conf} forbids it",
+            remedy,
+            FuseUnusable,
+        )
+    return note("allow_other", f"not possible: no user_allow_other in {conf}", remedy)
+
+
+def check_read_ahead(*, is_root: bool) -> Finding:
+    """Check that the kernel will read ahead in large pieces."""
+    if is_root and os.access("/sys/class/bdi", os.W_OK):
+        return fine("read-ahead", f"the mount raises it to {READ_AHEAD_KB} KiB")
+    return note(
+        "read-ahead",
+        "stays at the kernel's 128 KiB: copies cost more CPU",
+        "mount as root (systemd/ has a unit), with allow_other and uid=",
+    )
+
+
+def check_open_files(limit: int | None = None) -> Finding:
+    """Check how many files and connections a mount may have open.
+
+    :param limit: the soft limit; the process's own unless given.
+    """
+    if limit is None:
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY or limit >= ENOUGH_FILES:
+        words = "any number" if limit == resource.RLIM_INFINITY else str(limit)
+        return fine("open files", f"{words} at a time")
+    return note(
+        "open files",
+        f"no more than {limit} at a time: reads fail when many are open",
+        f"ulimit -n {ENOUGH_FILES}, or LimitNOFILE= of the unit",
+    )
+
+
+def check_mount_helper(path: str = _HELPERS) -> Finding:
+    """Check that ``mount -t backlotfs`` and a line of fstab find the helper."""
+    found = shutil.which("mount.backlotfs", path=path)
+    if found is None:
+        return note(
+            "mount(8)",
+            "mount -t backlotfs, fstab and systemd are not set up; backlotfs mount works",
+            "sudo make install, in the checkout",
+        )
+    return fine("mount(8)", found)
+
+
+def check_place(mountpoint: Path) -> Finding:
+    """Check that a library can be mounted there."""
+    place = resolved(mountpoint)
+    try:
+        check_mountpoint(place)
+    except FuseUnusable as error:
+        return failed_by("mountpoint", error)
+    return fine("mountpoint", f"{place} is there, and empty")
+
+
+def check_cache_folder(folder: Path) -> Finding:
+    """Check that a mount can keep its cache there; nothing but a temporary file is made."""
+    place = folder
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    remedy = f"install -d -m 700 {folder}, or name another with --cache-dir"
+    if not place.is_dir():
+        return failed("cache folder", f"{place} is not a folder", remedy, SettingsError)
+    try:
+        for one in (place, folder / "catalog", folder / "blocks"):
+            check_folder(one)
+    except NotADirectoryError as error:
+        return failed("cache folder", str(error.strerror), remedy, SettingsError)
+    except UntrustedPath as error:
+        reason, _, remedy = str(error).partition("; ")
+        return failed("cache folder", f"nothing is kept there: {reason}", remedy, SettingsError)
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        return failed("cache folder", f"{place}: {error.strerror}", remedy, SettingsError)
+    free = shutil.disk_usage(place).free
+    if place == folder:
+        status = folder.stat()
+        if status.st_uid not in (os.geteuid(), 0):
+            return failed(
+                "cache folder", f"{folder} belongs to another user", remedy, SettingsError
+            )
+        if status.st_mode & 0o077:
+            return note("cache folder", f"{folder} is open to others", f"chmod 700 {folder}")
+    if free < LITTLE_BYTES:
+        return note(
+            "cache folder",
+            f"only {free // 1024**2} MiB are free at {place}",
+            "make room, or mount with --cache-size 0 or another --cache-dir",
+        )
+    made = "" if place == folder else ", will be made"
+    return fine("cache folder", f"{folder}{made}; {free / GIB:.1f} GiB free")
+
+
+def check_saved_urls(settings: MountSettings) -> Finding:
+    """Tell whether a mount with these settings keeps presigned URLs over restarts, and why."""
+    if settings.keeps_urls:
+        where = settings.cache_dir / "urls"
+        return fine("signed URLs", f"kept in {where} over restarts (--no-keep-urls: not)")
+    if settings.keep_urls is not None:
+        return fine("signed URLs", "not kept over restarts, as the profile says")
+    return fine(
+        "signed URLs",
+        f"not kept over restarts, as the secret is from {settings.account.secret_place} and in no"
+        " file (--keep-urls: kept)",
+    )
+
+
+def check_library(account: Account, clock: Clock) -> Iterator[Finding]:
+    """Check TLS, API, clock and source, in this order, until one makes the next pointless."""
+    tls = check_tls(account)
+    yield tls
+    if tls.exit_code:
+        return
+    try:
+        session = open_api_session(account)
+    except BacklotError as error:
+        yield failed_by("API", error)
+        return
+    with session:
+        api = open_api(account, clock, session, page_limit=20)
+        try:
+            page = next(api.iter_pages(deadline=Deadline(account.limits.greeting_s, clock)), None)
+        except ClockSkewed as error:
+            yield failed_by("clock", error, _SET_CLOCK)
+            return
+        except BacklotError as error:
+            yield failed_by("API", error)
+            return
+        assets = page.items if page is not None else ()
+        yield fine("API", f"{urlsplit(account.api_url).hostname} answers, and accepts the key")
+        yield check_clock(api.clock_skew_s)
+        admit = AssetFilter(SOURCE_TYPES)
+        codes = [a.embed_code for a in assets if admit.admits(a.asset_type, a.status)]
+        yield check_source(account, api, clock, codes[:SOURCES_TRIED])
+
+
+def check_tls(account: Account) -> Finding:
+    """Check that the host's certificate is trusted, and for how long."""
+    parts = urlsplit(account.api_url)
+    host = parts.hostname or ""
+    if parts.scheme != "https":
+        return note(
+            "TLS", f"the API of {host} is used without encryption", "use https:// if it can"
+        )
+    try:
+        context = client_context(account.ca_bundle)
+        with (
+            socket.create_connection((host, parts.port or 443), ANSWER_S) as plain,
+            context.wrap_socket(plain, server_hostname=host) as secured,
+        ):
+            ends = ssl.cert_time_to_seconds(str((secured.getpeercert() or {})["notAfter"]))
+            version = secured.version()
+    except BacklotError as error:
+        return failed_by("TLS", error)
+    except ssl.SSLCertVerificationError as error:
+        return failed(
+            "TLS",
+            f"the certificate of {host} is not trusted: {error.verify_message}",
+            "apt-get install ca-certificates, or name the authority: --ca-bundle FILE",
+            RemoteUnavailable,
+        )
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        return failed(
+            "TLS",
+            f"{host}: {reason}",
+            f"try: curl -I https://{host}/",
+            RemoteUnavailable,
+        )
+    days = int((ends - time.time()) // 86400)
+    if days < CERTIFICATE_DAYS:
+        return note("TLS", f"the certificate of {host} ends in {days} days", "tell its owner")
+    return fine("TLS", f"{version}, {host} is who it says, for {days} days more")
+
+
+def check_clock(skew_s: float) -> Finding:
+    """Check this machine's clock; ``skew_s`` is the server's time minus ours."""
+    if abs(skew_s) < SKEW_S:
+        return fine("clock", f"within {max(1, round(abs(skew_s)))} s of the API's")
+    word = "behind" if skew_s > 0 else "ahead of"
+    return note("clock", f"{abs(skew_s):.0f} s {word} the API's; requests are adjusted", _SET_CLOCK)
+
+
+def check_source(account: Account, api: ApiClient, clock: Clock, codes: list[str]) -> Finding:
+    """Check that a source host answers ranges, by the first of ``codes`` that has a source."""
+    policy = SourcePolicy.of(account.api_url, account.allow_source_hosts)
+    dialer = Dialer(policy, client_context(account.ca_bundle))
+    connections = ConnectionPool(dialer, user_agent=USER_AGENT)
+    resolver = UrlResolver(api, ApiRateLimiter(clock), clock)
+    signed_get = SignedGet(
+        resolver, connections, clock, RetryPolicy(), policy=policy, meter=HostRegistry(clock)
+    )
+    probe = SourceProbe(signed_get)
+    try:
+        for code in codes:
+            try:
+                version = probe.probe(code, Deadline(account.limits.probe_s, clock))
+            except (SourceMissing, SourceGone):
+                continue
+            except BacklotError as error:
+                return failed_by(
+                    "sources", error, "look at the source host; see also --allow-source-host"
+                )
+            kind = "an ETag" if version.etag else "no ETag: replaced sources are seen by time only"
+            return fine("sources", f"{code}: {version.size} bytes, served in ranges, with {kind}")
+    finally:
+        connections.close()
+    return note("sources", "none was tried: the newest assets have no source file")
