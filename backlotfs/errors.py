@@ -48,9 +48,11 @@ class BacklotError(Exception):
     :cvar quiet: the log has said why already; one line per occurrence would flood it.
     :cvar exit_code: what the command line exits with when this error ends it.
     :cvar remedy: what to do, where the sentence itself does not say it after a semicolon.
+    :cvar transient: whether another attempt may end better; `http.backoff` makes one.
     """
 
     errno: ClassVar[int] = errno.EIO
+    transient: ClassVar[bool] = False
     quiet: ClassVar[bool] = False
     exit_code: ClassVar[int] = 1
     remedy: ClassVar[str] = ""
@@ -159,14 +161,19 @@ class RemoteUnavailable(BacklotError):
     """A host could not be reached or kept failing: refused, reset, DNS, TLS, 5xx.
 
     :ivar status: the last HTTP status, or None when there was no answer.
+    :ivar retry_after_s: seconds until the host may be asked again; None when nothing says so.
     """
 
     exit_code = 4
     remedy = "is the address right, and the server up?"
+    transient = True
 
-    def __init__(self, message: str, *, status: int | None = None) -> None:
+    def __init__(
+        self, message: str, *, status: int | None = None, retry_after_s: float | None = None
+    ) -> None:
         super().__init__(message)
         self.status = status
+        self.retry_after_s = retry_after_s
 
 
 class HostUnreachable(RemoteUnavailable):
@@ -174,18 +181,13 @@ class HostUnreachable(RemoteUnavailable):
 
 
 class CircuitOpen(HostUnreachable):
-    """No connection was tried, as the last ones failed and the next is due in a moment.
-
-    :ivar retry_after_s: seconds until the host may be asked again.
-    """
-
-    def __init__(self, message: str, *, retry_after_s: float) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
+    """No connection was tried, as the last ones failed and the next is due in a moment."""
 
 
 class HostBusy(RemoteUnavailable):
     """A source host leaves so many requests waiting that no other is sent to it now."""
+
+    transient = False
 
 
 class AnswerTimedOut(RemoteUnavailable):
@@ -195,17 +197,14 @@ class AnswerTimedOut(RemoteUnavailable):
 
 
 class RateLimited(RemoteUnavailable):
-    """The API's credits are spent (429), and waiting for more took too long.
-
-    :ivar retry_after_s: seconds until the server will answer again; None when it does not say.
-    """
+    """The API's credits are spent (429), and waiting for more took too long."""
 
     errno = errno.ETIMEDOUT
     remedy = "try again then, or see what else uses the account"
+    transient = False
 
     def __init__(self, message: str, *, retry_after_s: float | None) -> None:
-        super().__init__(message, status=429)
-        self.retry_after_s = retry_after_s
+        super().__init__(message, status=429, retry_after_s=retry_after_s)
 
 
 class CredentialsRefused(BacklotError):
@@ -228,6 +227,8 @@ class ProtocolViolation(BacklotError):
 
 class InvalidRangeResponse(ProtocolViolation):
     """A source host answered a ranged GET with something else; one of many servers may lie."""
+
+    transient = True
 
 
 class SettingsError(BacklotError):

@@ -153,6 +153,8 @@ _SAYS_NOTHING = re.compile(r"(bad request|unauthorized)?\W*", re.IGNORECASE)
 class UnreadableAnswer(ProtocolViolation):
     """A 200 without readable JSON: likely a proxy or a fault of the moment, worth a retry."""
 
+    transient = True
+
 
 class RequestExpired(CredentialsRefused):
     """The server calls our ``expires`` past; the requester settles what that means."""

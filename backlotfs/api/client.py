@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 from urllib.parse import SplitResult, quote, urlsplit
 
 import requests
 
-from backlotfs.api.answers import Answer, RequestExpired, UnreadableAnswer, read_body, refusal
+from backlotfs.api.answers import Answer, RequestExpired, read_body, refusal
 from backlotfs.api.paging import IN_MEMORY, ListingMeter, PageSize, walk
 from backlotfs.api.rate_limiter import (
     ApiRateLimiter,
@@ -32,7 +32,6 @@ from backlotfs.api.records import (
     Page,
     Source,
     is_identifier,
-    parse_asset,
     parse_asset_page,
     parse_deleted_page,
     parse_labels,
@@ -40,23 +39,22 @@ from backlotfs.api.records import (
     parse_streams,
 )
 from backlotfs.api.signing import Credentials, round_expires, signed_query
-from backlotfs.api.transport import DEFAULT_LIMITS, MAX_BODY_BYTES, LastingFailure, fetch
+from backlotfs.api.transport import MAX_BODY_BYTES, fetch
 from backlotfs.api.untrusted_json import MAX_RECORD_CHARS, read_document
 from backlotfs.concurrency.clock import Clock, Deadline
-from backlotfs.config.time_limits import TimeLimits
+from backlotfs.config.settings import Account
 from backlotfs.errors import (
     AnswerTimedOut,
+    BacklotError,
     CircuitOpen,
     ClockSkewed,
-    CredentialsRefused,
     HostUnreachable,
     NoSuchEntry,
     RateLimited,
-    RemoteUnavailable,
     SettingsError,
     SourceMissing,
 )
-from backlotfs.http.backoff import RetryPolicy, call_with_retries
+from backlotfs.http.backoff import Backoff, RetryPolicy, TryAgain
 from backlotfs.http.circuit_breaker import Breakers
 from backlotfs.log import events
 
@@ -113,20 +111,40 @@ def _is_base(parts: SplitResult) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Request(Generic[T]):
-    """One call, before it is signed, and what its answer is to look like."""
+    """One call, before it is signed, and what its answer is to look like.
 
-    base: Base
+    :ivar route: percent-encoded path without the prefix: ``/v2/assets``.
+    :ivar read: makes the result of the body; raises `MalformedJson`, after which the call is made
+        again, or `ProtocolViolation`.
+    :ivar purpose: for the rate limiter.
+    :ivar began_s: on the monotonic clock; waits for credits count from it.
+    :ivar limit_bytes: a larger body, decompressed, is a `ProtocolViolation`.
+    """
+
     route: str
-    params: Mapping[str, str]
     read: Callable[[bytes], T]
     deadline: Deadline
     purpose: Purpose
-    accept: str
-    limit_bytes: int
+    began_s: float
+    params: Mapping[str, str] = field(default_factory=dict)
+    limit_bytes: int = MAX_BODY_BYTES
+    accept: str = "application/json"
 
 
-class SignedRequester:
-    """GETs one route at a time. Any number of threads may call; it holds no lock meanwhile.
+class ApiClient:
+    """Signed GETs on one account, as records. Any number of threads may use one client.
+
+    Every method raises, beside what it names itself:
+
+    - :class:`CredentialsRefused` for 401 and 403 (never retried), :class:`ClockSkewed` when that
+      comes of this machine's clock;
+    - :class:`NoSuchEntry` for 404;
+    - :class:`RateLimited` when no credit came within the rate limiter's longest wait;
+    - :class:`RemoteUnavailable` when connecting or the server (5xx) kept failing;
+    - :class:`DeadlineExceeded` when the time ended first;
+    - :class:`ProtocolViolation` for answers that cannot be what was asked for.
+
+    No error, log line or exception chain holds the secret, a signature or a signed URL.
 
     :ivar clock_skew_s: server's clock minus ours, by the ``Date`` of the last answer that came
         straight from the API (a cached one is as old as the cache likes); 0.0 until known. Good
@@ -135,73 +153,187 @@ class SignedRequester:
 
     def __init__(
         self,
-        credentials: Credentials,
-        *,
-        api_url: str,
+        account: Account,
         session: requests.Session,
         clock: Clock,
-        cdn_url: str | None,
-        retry: RetryPolicy,
-        limiter: ApiRateLimiter,
-        limits: TimeLimits = DEFAULT_LIMITS,
+        *,
+        limiter: ApiRateLimiter | None = None,
+        retry: RetryPolicy | None = None,
+        page_limit: int = 500,
     ) -> None:
-        """Nothing is sent yet.
+        """Nothing is sent yet; the caller keeps the session and closes it.
 
+        :param limiter: paces the calls of the API's own host; None: one of its own.
+        :param page_limit: assets per page asked for; a server may cap it lower, and after a
+            time-out fewer are asked for.
         :raises SettingsError: when a URL is none.
+        :raises ValueError: for a page limit below 1.
         """
         self.clock_skew_s = 0.0
-        self._limiter = limiter
-        self.api = parse_base(api_url, "API URL")
-        self._cdn = parse_base(cdn_url, "CDN URL") if cdn_url else None
-        self._credentials = credentials
+        self._credentials = Credentials(account.api_key, account.api_secret)
+        self._api = parse_base(account.api_url, "API URL")
+        self._cdn = parse_base(account.cdn_url, "CDN URL") if account.cdn_url else None
+        self._limits = account.limits
         self._session = session
         self._clock = clock
-        self._retry = retry
-        self._limits = limits
+        self._limiter = limiter or ApiRateLimiter(clock)
+        self._retry = retry or RetryPolicy()
+        self._page_size = PageSize(page_limit, self._limits.answer_s)
         self._breakers = Breakers(clock)
 
-    def get(
+    def iter_pages(
         self,
-        route: str,
-        params: Mapping[str, str],
-        read: Callable[[bytes], T],
         *,
         deadline: Deadline,
-        purpose: Purpose,
-        fresh: bool = True,
-        accept: str = "application/json",
-        limit_bytes: int = MAX_BODY_BYTES,
-        retry_timeouts: bool = True,
-    ) -> T:
-        """GET ``route``; the result is what ``read`` makes of the body.
+        where: str | None = None,
+        include: str | None = None,
+        start: str | None = None,
+    ) -> Iterator[Page[Asset]]:
+        """The library, page by page, newest first.
 
-        :param route: percent-encoded path without the prefix: ``/v2/assets``.
-        :param read: raises `MalformedJson`, after which the call is made again, or
-            `ProtocolViolation`.
-        :param purpose: for the rate limiter.
-        :param fresh: False lets a CDN host answer, up to 5 minutes late.
-        :param limit_bytes: a larger body, decompressed, is a `ProtocolViolation`.
-        :param retry_timeouts: False: the first `AnswerTimedOut` is raised, for who can ask for a
-            smaller page instead.
-        :raises BacklotError: the errors of :class:`~backlotfs.api.client.ApiClient`.
+        :param where: filter in the API's own language; a server without filters ignores it.
+        :param include: ``metadata``, ``labels``, ``streams`` or several of them, with commas.
+        :param start: a page's ``next_page``, to go on there; the filter is in it.
+        :raises ProtocolViolation: also when the pages go round in a circle.
         """
-        base = self.api if fresh or self._cdn is None else self._cdn
-        request = _Request(base, route, params, read, deadline, purpose, accept, limit_bytes)
-        return call_with_retries(
-            lambda: self._signed(request),
-            policy=self._retry,
+        options = {"where": where, "include": include}
+        params = {name: value for name, value in options.items() if value}
+        return self._pages(
+            _ASSETS,
+            params,
+            parse_asset_page,
             deadline=deadline,
-            clock=self._clock,
-            doing=f"GET {route} from {base.host}",
-            retryable=lambda error: (
-                _may_pass(error) and (retry_timeouts or not isinstance(error, AnswerTimedOut))
-            ),
+            size=self._page_size,
+            start=start,
         )
 
-    def _signed(self, request: _Request[T]) -> T:
+    def iter_deleted(self, *, deadline: Deadline) -> Iterator[Page[DeletedAsset]]:
+        """Recently deleted assets, page by page, newest deletion first."""
+        return self._pages(
+            _DELETED, {}, parse_deleted_page, deadline=deadline, size=self._page_size
+        )
+
+    def get_source(
+        self,
+        embed_code: str,
+        *,
+        deadline: Deadline,
+        priority: Priority = Priority.WAITING,
+        turn: Turn | None = None,
+        fresh: bool = True,
+    ) -> Source:
+        """Size and a new signed URL of an asset's source file. One attempt: the caller tries again.
+
+        ``/streams`` is asked first; without a source entry there, ``/source_file_info``. A source
+        with a null URL is returned as it is.
+
+        :param priority: in the rate limiter's queue, where the call is named by its embed code.
+        :param turn: a turn that was taken for this already.
+        :param fresh: False lets the CDN host answer, if there is one: free of credits, up to 5
+            minutes late.
+        :raises SourceMissing: neither route knows a source.
+        :raises TryAgain: the API's credits were spent; a further attempt waits for one.
+        """
+        base = self._api if fresh or self._cdn is None else self._cdn
+        purpose = Purpose(priority, embed_code, turn)
+
+        def ask(last: str, parse: Callable[[object], T]) -> T | None:
+            request = _Request(
+                _route(_ASSETS, embed_code, last),
+                lambda body: parse(read_document(body)),
+                deadline,
+                purpose,
+                self._clock.monotonic(),
+                limit_bytes=MAX_RECORD_CHARS,
+            )
+            try:
+                return self._call(request, base)
+            except NoSuchEntry:
+                return None
+
+        source = ask("streams", parse_streams) or ask("source_file_info", parse_source_file_info)
+        if source is None or (source.url is None and source.file_size is None):
+            raise SourceMissing(f"the API knows no source file for {embed_code}")
+        return source
+
+    def get_captions(self, embed_code: str, *, deadline: Deadline) -> bytes:
+        """The caption document of an asset as it is, of a kind that only its bytes tell.
+
+        Without captions it is empty, or an empty piece of JSON, or the answer is
+        :class:`NoSuchEntry`: the API's documentation does not say.
+
+        :raises ProtocolViolation: more than :data:`MAX_CAPTION_BYTES`.
+        """
+        request = _Request(
+            _route(_ASSETS, embed_code, "closed_captions"),
+            lambda body: body,
+            deadline,
+            Purpose(Priority.BACKGROUND),
+            self._clock.monotonic(),
+            limit_bytes=MAX_CAPTION_BYTES,
+            accept="*/*",
+        )
+        return self._call_until_answered(request)
+
+    def labels(self, deadline: Deadline) -> tuple[Label, ...]:
+        """Every label of the account."""
+        found: list[Label] = []
+        meter = ListingMeter("labels", IN_MEMORY)
+        for page in self._pages(_LABELS, {}, parse_labels, deadline=deadline):
+            meter.page_in_memory([label.id for label in page.items], size_bytes=page.size_bytes)
+            found.extend(page.items)
+            for reason in page.skipped:
+                events.LABEL_SKIPPED.log(_LOG, route=_LABELS, reason=reason)
+            if page.skipped_more:
+                reason = f"so are {page.skipped_more} more of this page"
+                events.LABEL_SKIPPED.log(_LOG, route=_LABELS, reason=reason)
+        return tuple(found)
+
+    def _pages(
+        self,
+        route: str,
+        first: Mapping[str, str],
+        parse: Callable[[bytes], Page[T]],
+        *,
+        deadline: Deadline,
+        size: PageSize | None = None,
+        start: str | None = None,
+    ) -> Iterator[Page[T]]:
+        """Page by page; the parameters are those of `walk`."""
+
+        def fetch(params: Mapping[str, str], *, retry_timeouts: bool) -> Page[T]:
+            began_s = self._clock.monotonic()
+            request = _Request(route, parse, deadline, _LISTING, began_s, params)
+            return self._call_until_answered(
+                request, but_not=() if retry_timeouts else (AnswerTimedOut,)
+            )
+
+        return walk(
+            fetch,
+            route=route,
+            first=first,
+            deadline=deadline,
+            clock=self._clock,
+            size=size,
+            start=start,
+            prefix=self._api.prefix,
+        )
+
+    def _call_until_answered(
+        self, request: _Request[T], *, but_not: tuple[type[BacklotError], ...] = ()
+    ) -> T:
+        """Call the API's own host, again after what passes.
+
+        :param but_not: errors after which the call is not made again.
+        """
+        doing = f"GET {request.route} from {self._api.host}"
+        backoff = Backoff(self._retry, request.deadline, self._clock, doing)
+        return backoff.run(lambda: self._call(request, self._api), but_not=but_not)
+
+    def _call(self, request: _Request[T], base: Base) -> T:
         """One call; a second one where the server takes a fresh signature for an expired one."""
         try:
-            return self._paced(request, margin_s=0)
+            return self._paced(request, base, margin_s=0)
         except RequestExpired as error:
             skew_s = self.clock_skew_s
             if abs(skew_s) > TOLERATED_SKEW_S:
@@ -211,38 +343,35 @@ class SignedRequester:
                     f" {abs(skew_s):.0f} s {side} the server's;"
                     " set it, e.g. `timedatectl set-ntp true`"
                 ) from error
-        return self._paced(request, margin_s=_SECOND_ATTEMPT_MARGIN_S)
+        return self._paced(request, base, margin_s=_SECOND_ATTEMPT_MARGIN_S)
 
-    def _paced(self, request: _Request[T], *, margin_s: int) -> T:
-        """One call that waits for its turn, again after each 429; the deadline stands meanwhile."""
-        host = request.base.host
-        if request.base is not self.api:
+    def _paced(self, request: _Request[T], base: Base, *, margin_s: int) -> T:
+        """One call that waits for its turn; the deadline does not run meanwhile."""
+        host = base.host
+        if base is not self._api:
             self._breakers.check(host)
-            return self._exchange(request, margin_s=margin_s)
-        purpose, began_s = request.purpose, self._clock.monotonic()
-        while True:
-            self._breakers.check(host, only_look=True)  # nobody waits for a call that is not made
-            if purpose.turn is None or not purpose.turn.use():
-                self._limiter.acquire(
-                    purpose.priority,
-                    key=purpose.key,
-                    deadline=request.deadline,
-                    waited_s=self._clock.monotonic() - began_s,
-                )
-            try:
-                self._breakers.check(host)
-            except CircuitOpen:
-                self._limiter.returned(purpose.priority)
-                raise
-            try:
-                return self._exchange(request, margin_s=margin_s)
-            except RateLimited:
-                if self._clock.monotonic() - began_s >= self._limiter.credit_wait_s:
-                    raise
+            return self._exchange(request, base, margin_s=margin_s)
+        purpose = request.purpose
+        self._breakers.check(host, only_look=True)  # nobody waits for a call that is not made
+        if purpose.turn is None or not purpose.turn.use():
+            self._limiter.acquire(
+                purpose.priority,
+                key=purpose.key,
+                deadline=request.deadline,
+                waited_s=self._clock.monotonic() - request.began_s,
+            )
+        try:
+            self._breakers.check(host)
+        except CircuitOpen:
+            self._limiter.returned(purpose.priority)
+            raise
+        try:
+            return self._exchange(request, base, margin_s=margin_s)
+        except RateLimited as error:
+            raise TryAgain(error, within_s=self._limiter.credit_wait_s) from None
 
-    def _exchange(self, request: _Request[T], *, margin_s: int) -> T:
-        base = request.base
-        counts = base is self.api  # towards the account's credits
+    def _exchange(self, request: _Request[T], base: Base, *, margin_s: int) -> T:
+        counts = base is self._api  # towards the account's credits
         expires = round_expires(self._clock.now() + margin_s)
         query = signed_query(
             self._credentials, "GET", request.route, request.params, expires=expires
@@ -286,250 +415,6 @@ class SignedRequester:
         if date_s is not None and answer.headers.get("Age", "0").strip() == "0":
             # Date is cut to whole seconds: half a second later is the better guess
             self.clock_skew_s = date_s + 0.5 - answer.arrived_at_s
-
-
-def _may_pass(error: BaseException) -> bool:
-    """Whether another attempt may end better; a refusal never does."""
-    if isinstance(error, LastingFailure | CredentialsRefused | RateLimited):
-        return False
-    return isinstance(error, RemoteUnavailable | UnreadableAnswer)
-
-
-class ApiClient:
-    """Signed GETs on one account, as records. Any number of threads may use one client.
-
-    Every method raises, beside what it names itself:
-
-    - :class:`CredentialsRefused` for 401 and 403 (never retried), :class:`ClockSkewed` when that
-      comes of this machine's clock;
-    - :class:`NoSuchEntry` for 404;
-    - :class:`RateLimited` when no credit came within the rate limiter's longest wait;
-    - :class:`RemoteUnavailable` when connecting or the server (5xx) kept failing;
-    - :class:`DeadlineExceeded` when the time ended first;
-    - :class:`ProtocolViolation` for answers that cannot be what was asked for.
-
-    ``fresh=False`` lets the CDN host answer, if there is one: free of credits, up to 5 minutes
-    late. No error, log line or exception chain holds the secret, a signature or a signed URL.
-    """
-
-    def __init__(
-        self,
-        credentials: Credentials,
-        *,
-        api_url: str,
-        session: requests.Session,
-        clock: Clock,
-        limiter: ApiRateLimiter | None = None,
-        cdn_url: str | None = None,
-        retry: RetryPolicy | None = None,
-        page_limit: int = 500,
-        limits: TimeLimits = DEFAULT_LIMITS,
-    ) -> None:
-        """Nothing is sent yet; the caller keeps the session and closes it.
-
-        :param limiter: paces the calls of the API's own host; None: one of its own.
-        :param page_limit: assets per page asked for; a server may cap it lower, and after a
-            time-out fewer are asked for.
-        :param limits: how long to wait for an answer.
-        :raises SettingsError: when a URL is none.
-        :raises ValueError: for a page limit below 1.
-        """
-        self._page_size = PageSize(page_limit, limits.answer_s)
-        self._clock = clock
-        self._requester = SignedRequester(
-            credentials,
-            api_url=api_url,
-            session=session,
-            clock=clock,
-            cdn_url=cdn_url,
-            retry=retry or RetryPolicy(),
-            limiter=limiter or ApiRateLimiter(clock),
-            limits=limits,
-        )
-
-    @property
-    def clock_skew_s(self) -> float:
-        """Server's clock minus ours, by the last uncached answer's ``Date``; 0.0 until known."""
-        return self._requester.clock_skew_s
-
-    def iter_pages(
-        self,
-        *,
-        deadline: Deadline,
-        where: str | None = None,
-        include: str | None = None,
-        start: str | None = None,
-    ) -> Iterator[Page[Asset]]:
-        """The library, page by page, newest first.
-
-        :param where: filter in the API's own language; a server without filters ignores it.
-        :param include: ``metadata``, ``labels``, ``streams`` or several of them, with commas.
-        :param start: a page's ``next_page``, to go on there; the filter is in it.
-        :raises ProtocolViolation: also when the pages go round in a circle.
-        """
-        options = {"where": where, "include": include}
-        params = {name: value for name, value in options.items() if value}
-        return self._pages(
-            _ASSETS,
-            params,
-            parse_asset_page,
-            deadline=deadline,
-            size=self._page_size,
-            start=start,
-        )
-
-    def iter_deleted(self, *, deadline: Deadline) -> Iterator[Page[DeletedAsset]]:
-        """Recently deleted assets, page by page, newest deletion first."""
-        return self._pages(
-            _DELETED, {}, parse_deleted_page, deadline=deadline, size=self._page_size
-        )
-
-    def get_asset(
-        self,
-        embed_code: str,
-        *,
-        deadline: Deadline,
-        include: str | None = None,
-        fresh: bool = True,
-    ) -> Asset:
-        """One asset's record."""
-        params = {"include": include} if include else {}
-        route = _route(_ASSETS, embed_code)
-        return self._record(
-            route, params, parse_asset, deadline=deadline, purpose=_LISTING, fresh=fresh
-        )
-
-    def get_source(
-        self,
-        embed_code: str,
-        *,
-        deadline: Deadline,
-        priority: Priority = Priority.WAITING,
-        turn: Turn | None = None,
-        fresh: bool = True,
-    ) -> Source:
-        """Size and a new signed URL of an asset's source file.
-
-        :param priority: in the rate limiter's queue, where the call is named by its embed code.
-        :param turn: a turn that was taken for this already.
-
-        ``/streams`` is asked first; without a source entry there, ``/source_file_info``. A source
-        with a null URL is returned as it is.
-
-        :raises SourceMissing: neither route knows a source.
-        """
-        streams = _route(_ASSETS, embed_code, "streams")
-        info = _route(_ASSETS, embed_code, "source_file_info")
-        purpose = Purpose(priority, embed_code, turn)
-        try:
-            found = self._record(
-                streams, {}, parse_streams, deadline=deadline, purpose=purpose, fresh=fresh
-            )
-        except NoSuchEntry:
-            found = None
-        if found is not None:
-            return found
-        try:
-            source = self._record(
-                info,
-                {},
-                parse_source_file_info,
-                deadline=deadline,
-                purpose=purpose,
-                fresh=fresh,
-            )
-        except NoSuchEntry:
-            source = Source(None, None)
-        if source.url is None and source.file_size is None:
-            raise SourceMissing(f"the API knows no source file for {embed_code}")
-        return source
-
-    def get_captions(self, embed_code: str, *, deadline: Deadline) -> bytes:
-        """The caption document of an asset as it is, of a kind that only its bytes tell.
-
-        Without captions it is empty, or an empty piece of JSON, or the answer is
-        :class:`NoSuchEntry`: the API's documentation does not say.
-
-        :raises ProtocolViolation: more than :data:`MAX_CAPTION_BYTES`.
-        """
-        route = _route(_ASSETS, embed_code, "closed_captions")
-        return self._requester.get(
-            route,
-            {},
-            lambda body: body,
-            accept="*/*",
-            deadline=deadline,
-            purpose=Purpose(Priority.BACKGROUND),
-            limit_bytes=MAX_CAPTION_BYTES,
-        )
-
-    def labels(self, deadline: Deadline) -> tuple[Label, ...]:
-        """Every label of the account."""
-        found: list[Label] = []
-        meter = ListingMeter("labels", IN_MEMORY)
-        for page in self._pages(_LABELS, {}, parse_labels, deadline=deadline):
-            meter.page_in_memory([label.id for label in page.items], size_bytes=page.size_bytes)
-            found.extend(page.items)
-            for reason in page.skipped:
-                events.LABEL_SKIPPED.log(_LOG, route=_LABELS, reason=reason)
-            if page.skipped_more:
-                reason = f"so are {page.skipped_more} more of this page"
-                events.LABEL_SKIPPED.log(_LOG, route=_LABELS, reason=reason)
-        return tuple(found)
-
-    def _record(
-        self,
-        route: str,
-        params: Mapping[str, str],
-        parse: Callable[[object], T],
-        *,
-        deadline: Deadline,
-        purpose: Purpose,
-        fresh: bool,
-    ) -> T:
-        """What ``parse`` makes of an answer about one asset."""
-        return self._requester.get(
-            route,
-            params,
-            lambda body: parse(read_document(body)),
-            deadline=deadline,
-            purpose=purpose,
-            fresh=fresh,
-            limit_bytes=MAX_RECORD_CHARS,
-        )
-
-    def _pages(
-        self,
-        route: str,
-        first: Mapping[str, str],
-        parse: Callable[[bytes], Page[T]],
-        *,
-        deadline: Deadline,
-        size: PageSize | None = None,
-        start: str | None = None,
-    ) -> Iterator[Page[T]]:
-        """Page by page; the parameters are those of `walk`."""
-
-        def fetch(params: Mapping[str, str], *, retry_timeouts: bool) -> Page[T]:
-            return self._requester.get(
-                route,
-                params,
-                parse,
-                deadline=deadline,
-                purpose=_LISTING,
-                retry_timeouts=retry_timeouts,
-            )
-
-        return walk(
-            fetch,
-            route=route,
-            first=first,
-            deadline=deadline,
-            clock=self._clock,
-            size=size,
-            start=start,
-            prefix=self._requester.api.prefix,
-        )
 
 
 def _route(collection: str, identifier: str, *rest: str) -> str:

@@ -358,6 +358,8 @@ DEFAULT_LIMITS = TimeLimits()
 class LastingFailure(HostUnreachable):
     """No connection, and another attempt will not change that: bad certificate, unknown name."""
 
+    transient = False
+
 
 def fetch(
     session: requests.Session,
@@ -426,7 +428,7 @@ def _whole_body(
         # read1 hands over what has arrived: a trickle cannot outlast the deadline unseen
         while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=False):
             bounded.feed(chunk)
-            deadline.check(f"reading the answer of {host} for {route}")
+            deadline.check(f"the answer of {host} for {route}")
         return bounded.whole()
     except BodyTooLarge:
         raise ProtocolViolation(f"{answered} with more than {limit_bytes >> 20} MiB") from None

@@ -161,7 +161,7 @@ class Catalog:
             if self._store.state().full_walk_at_s:
                 self.publish()
                 return
-            deadline.check("waiting for another mount, which lists the library")
+            deadline.check("the wait for another mount that lists the library")
             self._clock.sleep(LOOK_AGAIN_S)
 
     def used(self, wait_s: float = 0.0) -> None:

@@ -22,6 +22,7 @@ from backlotfs.cli.account_options import ChosenAccount, account_options
 from backlotfs.concurrency.clock import Deadline, SystemClock
 from backlotfs.config.settings import Account, default_cache_dir
 from backlotfs.errors import NoSuchEntry, SourceMissing
+from backlotfs.http.backoff import Backoff, RetryPolicy
 from backlotfs.log.terminal import field, say, say_json
 from backlotfs.mount.check_api import check_api
 from backlotfs.mount.stack import open_api, open_api_session
@@ -128,9 +129,9 @@ def _found(
     fields = _fields(name, asset)
     clock = SystemClock()
     try:
-        source = open_api(account, clock, session).get_source(
-            asset.embed_code, deadline=Deadline(_DEADLINE_S, clock)
-        )
+        api, deadline = open_api(account, clock, session), Deadline(_DEADLINE_S, clock)
+        backoff = Backoff(RetryPolicy(), deadline, clock, f"GET the source of {asset.embed_code}")
+        source = backoff.run(lambda: api.get_source(asset.embed_code, deadline=deadline))
     except SourceMissing:
         return fields | {"source": "missing"}
     state = "available" if source.url is not None else "no URL"

@@ -78,8 +78,8 @@ class Deadline:
     def check(self, doing: str) -> None:
         """Return while there is time.
 
-        :param doing: what was going on, for the message: ``"reading block 7 of <embed code>"``.
+        :param doing: what was going on, for the message: ``"read of <embed code>"``.
         :raises DeadlineExceeded: when the time is spent.
         """
         if self.expired:
-            raise DeadlineExceeded(f"{doing}: gave up after {self._seconds:g} s")
+            raise DeadlineExceeded(f"{doing} timed out after {self._seconds:g} s")

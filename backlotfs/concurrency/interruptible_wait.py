@@ -54,7 +54,7 @@ class InterruptibleWait:
     def result(self, future: Future[T], doing: str, key: str = "") -> T:
         """The future's result or its error.
 
-        :param doing: for the message of a deadline: ``"reading <embed code>"``.
+        :param doing: for the message of a deadline: ``"read of <embed code>"``.
         :param key: the asset, for `queued`.
         :raises DeadlineExceeded: when the time is spent.
         :raises Interrupted: when the caller is gone.

@@ -167,7 +167,7 @@ class BlockLoader:
         :param wanted: inside the source, not empty.
         """
         code = identity.embed_code
-        read = PendingRead(wanted, self.block_bytes, self._lock, f"reading {code}", code)
+        read = PendingRead(wanted, self.block_bytes, self._lock, f"read of {code}", code)
         numbers: Iterable[int] = block_span(wanted, self.block_bytes)
         if self._disk is not None:
             numbers = self._from_disk(self._disk, identity, read, numbers)

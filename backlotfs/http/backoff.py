@@ -1,22 +1,24 @@
-"""Retry rules as a value, and the loop that obeys them.
+"""Retry rules as a value, and the one loop that repeats a failed attempt.
 
-Knows errors and time, nothing of HTTP libraries: the API client and the range fetcher both use it.
-The delays are pure arithmetic (:meth:`RetryPolicy.delay_s`); the loop is tenacity's, with the
-sleep, the randomness and the deadline handed in.
+Every retry of the package goes through `Backoff.run`: calls of the API, GETs on sources with all
+they go through (`backlotfs.source.signed_get`), preview images. They are not put inside each other:
+the API call that renews a URL in the middle of a read is a part of the read's attempt.
+
+It knows errors and time, nothing of HTTP libraries. The delays are pure arithmetic
+(`RetryPolicy.delay_s`).
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import random as random_module
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-import tenacity
-
 from backlotfs.concurrency.clock import Clock, Deadline
-from backlotfs.errors import CircuitOpen, RateLimited, RemoteUnavailable
+from backlotfs.errors import BacklotError, DeadlineExceeded, HostUnreachable, RemoteUnavailable
 
 T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
@@ -61,76 +63,90 @@ class RetryPolicy:
         return longest * (1.0 - self.jitter + self.jitter * random)
 
 
-def is_transient(error: BaseException) -> bool:
-    """Whether trying again may help: a :class:`RemoteUnavailable`, 429 included."""
-    return isinstance(error, RemoteUnavailable)
+class TryAgain(Exception):  # no error: `Backoff.run` handles it
+    """Another attempt is due at once, and nothing has failed: a redirect, an expired URL, a 429."""
+
+    def __init__(self, error: BacklotError | None = None, *, within_s: float = math.inf) -> None:
+        """Try again, or raise ``error`` if the first attempt began ``within_s`` ago or earlier."""
+        super().__init__()
+        self.error = error
+        self.within_s = within_s
 
 
-def call_with_retries(
-    attempt: Callable[[], T],
-    *,
-    policy: RetryPolicy,
-    deadline: Deadline,
-    clock: Clock,
-    doing: str,
-    retryable: Callable[[BaseException], bool] = is_transient,
-    random: Callable[[], float] = random_module.random,
-) -> T:
-    """Call ``attempt`` until it returns, fails for good, or the policy or the deadline ends it.
+class Backoff:
+    """Repeats one operation until it succeeds, fails for good, or its deadline ends it.
 
-    A :class:`RateLimited` waits what the server asked for, a :class:`CircuitOpen` until the host's
-    rest is over (and the backoff on top, so that many waiters do not come back in one instant). A
-    wait that would not end before the deadline is not begun: the last error is raised at once. The
-    sleeps never add up to more than the deadline.
-
-    Any thread may call; the calling thread sleeps.
-
-    :param doing: what goes on, for messages: ``"GET /v2/assets from api.example"``. No secrets.
-    :param retryable: which errors are worth another attempt.
-    :param random: gives numbers from 0 to 1.
-    :raises DeadlineExceeded: the deadline had passed before an attempt, or passed during one.
-    :raises BaseException: else the last error of ``attempt``, as it was.
+    Belongs to the thread that makes it, which sleeps between the attempts.
     """
 
-    def guarded() -> T:
-        deadline.check(doing)
-        return attempt()
+    def __init__(
+        self,
+        policy: RetryPolicy,
+        deadline: Deadline,
+        clock: Clock,
+        doing: str,
+        *,
+        random: Callable[[], float] = random_module.random,
+    ) -> None:
+        """Begin without a failure.
 
-    def wait_s(state: tenacity.RetryCallState) -> float:
-        error = _error_of(state)
-        asked_s = error.retry_after_s if isinstance(error, RateLimited | CircuitOpen) else None
-        return max(0.0, asked_s or 0.0) + policy.delay_s(state.attempt_number, random())
+        :param doing: what goes on, for messages: ``"GET /v2/assets from api.example"``. No secrets.
+        :param random: gives numbers from 0 to 1.
+        """
+        self._policy = policy
+        self._deadline = deadline
+        self._clock = clock
+        self._doing = doing
+        self._random = random
+        self._failures = 0
 
-    def give_up(state: tenacity.RetryCallState) -> bool:
-        spent = state.attempt_number >= policy.max_attempts
-        return spent or state.upcoming_sleep >= deadline.remaining_s()
+    def progressed(self) -> None:
+        """Forget the failures so far: only those without any progress between them add up."""
+        self._failures = 0
 
-    def note(state: tenacity.RetryCallState) -> None:
+    def run(self, attempt: Callable[[], T], *, but_not: tuple[type[BacklotError], ...] = ()) -> T:
+        """Call ``attempt`` until it returns, or raises what another attempt would not cure.
+
+        :param but_not: errors that are raised at once though they are transient.
+        :raises DeadlineExceeded: the time was over before an attempt, or ended one, or a host asks
+            for a longer pause than there is time.
+        :raises BacklotError: else the last error of ``attempt``, as it was.
+        """
+        began_s = self._clock.monotonic()
+        while True:
+            self._deadline.check(self._doing)
+            try:
+                return attempt()
+            except TryAgain as again:
+                if again.error and self._clock.monotonic() - began_s >= again.within_s:
+                    raise again.error from None
+            except BacklotError as error:
+                if not error.transient or isinstance(error, but_not):
+                    raise
+                self._pause(error)
+
+    def _pause(self, error: BacklotError) -> None:
+        """Sleep before the next attempt: what the host asks for, and the backoff on top of it.
+
+        So those that were sent away together do not come back together. A pause that would not end
+        before the deadline is not begun: then ``error`` is raised.
+        """
+        self._failures += 1
+        # an attempt cut short by the deadline is the deadline's failure, not the host's
+        self._deadline.check(f"{self._doing} ({error})")
+        left_s = self._deadline.remaining_s()
+        asked_s = (isinstance(error, RemoteUnavailable) and error.retry_after_s) or 0.0
+        if asked_s >= left_s and not isinstance(error, HostUnreachable):
+            raise DeadlineExceeded(f"{error}, and asks for a pause of {asked_s:.0f} s")
+        pause_s = max(0.0, asked_s) + self._policy.delay_s(self._failures, self._random())
+        if self._failures >= self._policy.max_attempts or pause_s >= left_s:
+            raise error
         _LOG.debug(
             "%s: trying again in %.2f s (attempt %d of %d failed: %s)",
-            doing,
-            state.upcoming_sleep,
-            state.attempt_number,
-            policy.max_attempts,
-            _error_of(state),
+            self._doing,
+            pause_s,
+            self._failures,
+            self._policy.max_attempts,
+            error,
         )
-
-    retrying = tenacity.Retrying(
-        sleep=clock.sleep,
-        retry=tenacity.retry_if_exception(retryable),
-        wait=wait_s,
-        stop=give_up,
-        before_sleep=note,
-        reraise=True,
-    )
-    try:
-        return retrying(guarded)
-    except Exception as error:
-        if retryable(error) and not isinstance(error, RateLimited):
-            # an attempt cut short by the deadline is the deadline's failure, not the host's
-            deadline.check(f"{doing} ({error})")
-        raise
-
-
-def _error_of(state: tenacity.RetryCallState) -> BaseException | None:
-    return state.outcome.exception() if state.outcome is not None else None
+        self._clock.sleep(pause_s)

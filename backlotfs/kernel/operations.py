@@ -70,7 +70,7 @@ class InMemoryFiles:
         wanted = ByteRange(offset, min(offset + size, len(content)))
         if wanted.stop <= offset:
             return None
-        demand = PendingRead(wanted, len(content), threading.Lock(), f"reading {name}")
+        demand = PendingRead(wanted, len(content), threading.Lock(), f"read of {name}")
         block = Block(memoryview(content))
         block.used = True  # no host was asked for it
         demand.deliver(0, block, MEMORY)

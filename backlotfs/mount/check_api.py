@@ -11,10 +11,9 @@ from backlotfs.errors import (
     AnswerTimedOut,
     NoSuchEntry,
     ProtocolViolation,
-    RateLimited,
     RemoteUnavailable,
 )
-from backlotfs.http.backoff import RetryPolicy, call_with_retries
+from backlotfs.http.backoff import Backoff, RetryPolicy
 from backlotfs.mount.stack import open_api
 
 #: An API that cannot be reached, or that answers 5xx, is asked again for so long.
@@ -64,14 +63,7 @@ def check_api(
             raise
         return page is not None and any(asset.source is not None for asset in page.items)
 
-    return call_with_retries(
-        ask,
-        policy=RetryPolicy(),
-        deadline=Deadline(UNREACHABLE_S, clock),
-        clock=clock,
-        doing="the first question to the API",
-        retryable=lambda error: (
-            isinstance(error, RemoteUnavailable)
-            and not isinstance(error, AnswerTimedOut | RateLimited)
-        ),
+    backoff = Backoff(
+        RetryPolicy(), Deadline(UNREACHABLE_S, clock), clock, "the first question to the API"
     )
+    return backoff.run(ask, but_not=(AnswerTimedOut, ProtocolViolation))

@@ -63,8 +63,8 @@ from backlotfs.source.host_shares import HostShares
 from backlotfs.source.preview_images import PreviewImages
 from backlotfs.source.range_reader import SourceProbe
 from backlotfs.source.saved_urls import SavedUrls, delete_saved_urls
-from backlotfs.source.signed_get import Resolver, SignedGet
-from backlotfs.source.url_resolver import CurrentUrls, UrlResolver
+from backlotfs.source.signed_get import SignedGet
+from backlotfs.source.url_resolver import UrlResolver
 from backlotfs.thumbnails.shared import SharedPictures
 
 log = logging.getLogger(__name__)
@@ -85,17 +85,7 @@ def open_api(
 
     :param limiter: paces its calls; None: one of its own.
     """
-    return ApiClient(
-        Credentials(account.api_key, account.api_secret),
-        api_url=account.api_url,
-        cdn_url=account.cdn_url,
-        session=session,
-        clock=clock,
-        limiter=limiter,
-        page_limit=page_limit,
-        retry=retry,
-        limits=account.limits,
-    )
+    return ApiClient(account, session, clock, limiter=limiter, page_limit=page_limit, retry=retry)
 
 
 def open_api_session(account: Account) -> requests.Session:
@@ -198,7 +188,7 @@ class _Transport:
         hosts = HostRegistry(clock)
         return cls(pool, policy, clock, GetCounts(hosts), hosts)
 
-    def signed_get(self, urls: Resolver, shares: HostShares | None = None) -> SignedGet:
+    def signed_get(self, urls: UrlResolver, shares: HostShares | None = None) -> SignedGet:
         """GETs of presigned URLs; ``shares`` bounds how many of them one host has at a time."""
         return SignedGet(
             urls,
@@ -255,7 +245,7 @@ def _open_probes(
     versions: SourceVersionCache,
     store: CatalogStore,
 ) -> ProbeScheduler:
-    get = transport.signed_get(CurrentUrls(resolver), HostShares())
+    get = transport.signed_get(resolver, HostShares())
     probes = ProbeScheduler(
         resolver,
         SourceProbe(get, resolver.reported_size).probe,

@@ -9,17 +9,15 @@ from __future__ import annotations
 from backlotfs.api.records import SignedUrl
 from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.clock import Clock, Deadline
-from backlotfs.errors import InvalidRangeResponse, RemoteUnavailable, SourceDenied, SourceGone
+from backlotfs.errors import ProtocolViolation, RemoteUnavailable, SourceDenied, SourceGone
 from backlotfs.http.address_policy import SourcePolicy
-from backlotfs.http.backoff import RetryPolicy, call_with_retries
+from backlotfs.http.backoff import Backoff, RetryPolicy, TryAgain
 from backlotfs.http.pool import ConnectionPool, RangeAnswer
-from backlotfs.source.redirects import RedirectChain
+from backlotfs.source.signed_get import REDIRECT_STATUSES, RETRIED_STATUSES, RedirectChain
 
 #: More is no preview.
 MAX_IMAGE_BYTES = 4 * 1024 * 1024
 _STEP_BYTES = 64 * 1024
-_RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 class PreviewImages:
@@ -42,43 +40,36 @@ class PreviewImages:
         """The image as it is on its host: encoded, and hostile until proven otherwise.
 
         :raises SourceGone, SourceDenied, SourceRefused: it is not there, or not for us.
-        :raises InvalidRangeResponse, ProtocolViolation: no usable URL, or an answer that is none.
+        :raises ProtocolViolation: no usable URL, or an answer that is none.
         :raises RemoteUnavailable: retries spent. :raises DeadlineExceeded: time spent.
         """
-        start = SignedUrl.parse(url).url
-        return call_with_retries(
-            lambda: self._once(start, deadline),
-            policy=self._retry,
-            deadline=deadline,
-            clock=self._clock,
-            doing="fetching a preview image",
-        )
+        chain = RedirectChain(SignedUrl.parse(url).url, self._policy)
+        backoff = Backoff(self._retry, deadline, self._clock, "fetching a preview image")
+        return backoff.run(lambda: self._once(chain, deadline))
 
-    def _once(self, url: str, deadline: Deadline) -> bytes:
-        chain = RedirectChain(url, self._policy)
+    def _once(self, chain: RedirectChain, deadline: Deadline) -> bytes:
         wanted = ByteRange(0, MAX_IMAGE_BYTES + 1)
-        while True:
-            left_s = deadline.remaining_s()
-            with self._pool.get(chain.url, wanted, timeout_s=left_s) as answer:
-                if answer.status not in _REDIRECTS:
-                    _check(answer)
-                    return _body(answer, deadline)
-                chain.follow(answer.headers.get("location", ""))
+        with self._pool.get(chain.url, wanted, timeout_s=deadline.remaining_s()) as answer:
+            if answer.status not in REDIRECT_STATUSES:
+                _check(answer)
+                return _body(answer, deadline)
+            chain.follow(answer.headers.get("location", ""))
+        raise TryAgain
 
 
 def _check(answer: RangeAnswer) -> None:
     status, host = answer.status, answer.host
     if status in (200, 206):
         if answer.headers.get("content-encoding", "identity") != "identity":
-            raise InvalidRangeResponse(f"image host {host} encodes what was asked for as it is")
+            raise ProtocolViolation(f"image host {host} encodes what was asked for as it is")
         return
     if status in (404, 410):
         raise SourceGone(f"the preview image is gone ({status} of {host})")
     if status in (401, 403):
         raise SourceDenied(f"the preview image is refused ({status} of {host})")
-    if status in _RETRIED:
+    if status in RETRIED_STATUSES:
         raise RemoteUnavailable(f"image host {host} answers {status}", status=status)
-    raise InvalidRangeResponse(f"image host {host} answers {status} to a GET of a preview image")
+    raise ProtocolViolation(f"image host {host} answers {status} to a GET of a preview image")
 
 
 def _body(answer: RangeAnswer, deadline: Deadline) -> bytes:
@@ -88,6 +79,6 @@ def _body(answer: RangeAnswer, deadline: Deadline) -> bytes:
         count = answer.read_into([memoryview(piece)], deadline.remaining_s())
         body += piece[:count]
         if len(body) > MAX_IMAGE_BYTES:
-            raise InvalidRangeResponse(f"the preview image of {answer.host} is larger than 4 MiB")
+            raise ProtocolViolation(f"the preview image of {answer.host} is larger than 4 MiB")
         if not count:
             return bytes(body)

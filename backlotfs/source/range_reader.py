@@ -17,7 +17,6 @@ from typing import Protocol
 from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.errors import (
-    BacklotError,
     ContentChanged,
     InvalidRangeResponse,
     RemoteUnavailable,
@@ -30,7 +29,7 @@ from backlotfs.log import events
 from backlotfs.source.bandwidth import BandwidthLimit, RecentRate
 from backlotfs.source.signed_get import SignedGet
 from backlotfs.source.timed_get import TimedResponse
-from backlotfs.source.version import SourceVersion, identity_of
+from backlotfs.source.version import SourceVersion, version_of
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +37,7 @@ _FIRST_BYTE = ByteRange(0, 1)
 
 
 class SourceProbe:
-    """Asks source hosts for identities. Any thread may call it."""
+    """Asks source hosts which version of a source they have. Any thread may call it."""
 
     def __init__(
         self, signed_get: SignedGet, reported: Callable[[str], int | None] = lambda _code: None
@@ -48,38 +47,42 @@ class SourceProbe:
         self._reported = reported
 
     def probe(self, embed_code: str, deadline: Deadline) -> SourceVersion:
-        """The identity of the source as it is now.
+        """The version of the source as it is now.
 
         :raises SourceMissing, SourceDenied, SourceGone: there is no source to be had.
-        :raises BacklotError: it could not be found out now; see `SignedGet.open`.
+        :raises BacklotError: it could not be found out now; see `SignedGet.read`.
         """
-        failures = 0
-        while True:
-            try:
-                identity = self._once(embed_code, deadline)
-                self._compare(identity)
-                return identity  # noqa: TRY300  # what follows is for failures
-            except InvalidRangeResponse as error:
-                failures += 1
-                self._signed_get.pause(failures, deadline, error)
-
-    def _compare(self, identity: SourceVersion) -> None:
-        reported = self._reported(identity.embed_code)
-        if reported is not None and reported != identity.size:
+        version = self._signed_get.read(embed_code, _FirstByte(embed_code), deadline)
+        reported = self._reported(embed_code)
+        if reported is not None and reported != version.size:
             events.SIZE_DIFFERS.log(
-                log, embed_code=identity.embed_code, size=identity.size, api_size=reported
+                log, embed_code=embed_code, size=version.size, api_size=reported
             )
+        return version
 
-    def _once(self, embed_code: str, deadline: Deadline) -> SourceVersion:
-        with self._signed_get.open(embed_code, _FIRST_BYTE, deadline) as answer:
-            if answer.status == 416:  # byte 0 does not exist: the object is empty
-                error = parse_s3_error(small_body(answer, ERROR_BODY_BYTES))
-                if error.actual_size not in (None, 0):
-                    raise InvalidRangeResponse(f"416 for the first byte of {embed_code}")
-                return identity_of(embed_code, answer.headers, 0)
-            served = check_range_answer(answer.status, answer.headers, _FIRST_BYTE)
-            small_body(answer, ERROR_BODY_BYTES)
-            return identity_of(embed_code, answer.headers, served.total)
+
+class _FirstByte:
+    """The `Reading` of a probe."""
+
+    current: bool = True
+    if_match: str | None = None
+    reached: int = 0
+
+    def __init__(self, embed_code: str) -> None:
+        self._embed_code = embed_code
+
+    def wanted(self) -> ByteRange:
+        return _FIRST_BYTE
+
+    def take(self, answer: TimedResponse) -> SourceVersion:
+        if answer.status == 416:  # byte 0 does not exist: the object is empty
+            error = parse_s3_error(small_body(answer, ERROR_BODY_BYTES))
+            if error.actual_size not in (None, 0):
+                raise InvalidRangeResponse(f"416 for the first byte of {self._embed_code}")
+            return version_of(self._embed_code, answer.headers, 0)
+        served = check_range_answer(answer.status, answer.headers, _FIRST_BYTE)
+        small_body(answer, ERROR_BODY_BYTES)
+        return version_of(self._embed_code, answer.headers, served.total)
 
 
 class BufferSink(Protocol):
@@ -120,67 +123,22 @@ class RangeReader:
         self._rate = rate
 
     def fetch(
-        self,
-        identity: SourceVersion,
-        wanted: ByteRange,
-        landing: BufferSink,
-        deadline: Deadline,
+        self, version: SourceVersion, wanted: ByteRange, sink: BufferSink, deadline: Deadline
     ) -> None:
-        """Deliver ``wanted`` to ``landing``.
+        """Deliver ``wanted`` to ``sink``.
 
-        :param wanted: inside ``identity.size``, not empty.
+        :param wanted: inside ``version.size``, not empty.
         :raises ContentChanged: the host has another version, or none any more.
         :raises InvalidRangeResponse: the host keeps answering with something else.
         :raises RemoteUnavailable: retries spent. :raises DeadlineExceeded: time spent.
         """
-        reached = wanted.start
-        failures = 0
-        while reached < wanted.stop:
-            before = reached
-            failure: BacklotError
-            try:
-                rest = ByteRange(reached, wanted.stop)
-                reached = self._transfer(identity, rest, landing, deadline)
-                continue
-            except _Cut as error:
-                reached, failure = error.reached, error.cause
-            except InvalidRangeResponse as error:
-                failure = error  # a lying answer may be one server of many: asked again
-            # Only failures without a byte between them add up.
-            failures = 1 if reached > before else failures + 1
-            log.debug("resuming %s at byte %d: %s", identity.embed_code, reached, failure)
-            self._signed_get.pause(failures, deadline, failure)
+        transfer = _Transfer(self, version, wanted, sink, deadline)
+        try:
+            self._signed_get.read(version.embed_code, transfer, deadline)
+        except (SourceGone, SourceMissing) as error:  # it was there when the file was opened
+            raise ContentChanged(str(error)) from None
 
-    def _transfer(
-        self,
-        identity: SourceVersion,
-        wanted: ByteRange,
-        landing: BufferSink,
-        deadline: Deadline,
-    ) -> int:
-        """Make one GET and return the first byte not delivered. :raises _Cut: it ended early."""
-        views = landing.buffers()  # raises if nobody wants them any more: then no GET is made
-        with self._open(identity, wanted, deadline) as answer:
-            self._validate(identity, wanted, answer)
-            reached = wanted.start
-            while True:
-                size = sum(map(len, views))
-                try:
-                    got = answer.read_into(views, deadline.remaining_s())
-                except RemoteUnavailable as error:
-                    raise _Cut(reached, error) from None
-                reached += landing.commit(got)
-                if got != size:
-                    short = RemoteUnavailable(f"source host {answer.host}: the body ended early")
-                    raise _Cut(reached, short)
-                self._rest(answer, size, landing.urgent, deadline)
-                if reached >= wanted.stop:
-                    break
-                deadline.check(f"reading the source of {identity.embed_code}")
-                views = landing.buffers()
-            return reached
-
-    def _rest(self, answer: TimedResponse, size: int, urgent: bool, deadline: Deadline) -> None:
+    def received(self, answer: TimedResponse, size: int, urgent: bool, deadline: Deadline) -> None:
         """Count the bytes and keep to the bandwidth limit; a pause does not make the host slow."""
         if self._rate is not None:
             self._rate.add(size)
@@ -192,30 +150,55 @@ class RangeReader:
             answer.rested(rest_s)
             deadline.extend(rest_s)
 
-    def _open(
-        self, identity: SourceVersion, wanted: ByteRange, deadline: Deadline
-    ) -> TimedResponse:
-        try:
-            return self._signed_get.open(
-                identity.embed_code, wanted, deadline, if_match=identity.strong_etag
-            )
-        except (SourceGone, SourceMissing) as error:  # it was there when the file was opened
-            raise ContentChanged(str(error)) from None
 
-    @staticmethod
-    def _validate(identity: SourceVersion, wanted: ByteRange, answer: TimedResponse) -> None:
+class _Transfer:
+    """The `Reading` of one `RangeReader.fetch`.
+
+    :ivar reached: the first byte that was not delivered.
+    """
+
+    current: bool = False
+
+    def __init__(
+        self,
+        owner: RangeReader,
+        version: SourceVersion,
+        wanted: ByteRange,
+        sink: BufferSink,
+        deadline: Deadline,
+    ) -> None:
+        self._owner = owner
+        self._version = version
+        self._stop = wanted.stop
+        self._sink = sink
+        self._deadline = deadline
+        self._views: Sequence[memoryview] = ()
+        self.if_match: str | None = version.strong_etag
+        self.reached = wanted.start
+
+    def wanted(self) -> ByteRange:
+        self._views = self._sink.buffers()  # raises if nobody wants them: then no GET is made
+        return ByteRange(self.reached, self._stop)
+
+    def take(self, answer: TimedResponse) -> None:
+        self._validate(answer)
+        while True:
+            size = sum(map(len, self._views))
+            got = answer.read_into(self._views, self._deadline.remaining_s())
+            self.reached += self._sink.commit(got)
+            if got != size:
+                raise RemoteUnavailable(f"source host {answer.host}: the body ended early")
+            self._owner.received(answer, size, self._sink.urgent, self._deadline)
+            if self.reached >= self._stop:
+                return
+            self._deadline.check(f"read of {self._version.embed_code}")
+            self._views = self._sink.buffers()
+
+    def _validate(self, answer: TimedResponse) -> None:
+        version, wanted = self._version, ByteRange(self.reached, self._stop)
         if answer.status == 416:  # inside the size we know, so the object has shrunk
-            raise ContentChanged(f"the source of {identity.embed_code} has shrunk (416)")
+            raise ContentChanged(f"the source of {version.embed_code} has shrunk (416)")
         served = check_range_answer(answer.status, answer.headers, wanted)
-        identity.verify(answer.headers, served.total)
+        version.verify(answer.headers, served.total)
         if served.served != wanted:
-            raise InvalidRangeResponse(f"a cut range for {identity.embed_code}")
-
-
-class _Cut(Exception):
-    """A GET ended before its range did. It never leaves this module."""
-
-    def __init__(self, reached: int, cause: RemoteUnavailable) -> None:
-        super().__init__(str(cause))
-        self.reached = reached
-        self.cause = cause
+            raise InvalidRangeResponse(f"a cut range for {version.embed_code}")

@@ -1,33 +1,36 @@
-"""One ranged GET on an asset's source, whatever its signature and its host go through.
+"""GETs on an asset's source by embed code, whatever its signature and its host go through.
 
-Theory of operation. A URL is resolved, sent, and the head of the answer is judged:
+Theory of operation. A URL is resolved and sent, and the head of the answer is judged:
 
 ========================  ==========================================================
-206, 416                  returned; the caller validates them
-403 "expired"             the URL is invalidated and resolved anew, `MAX_EXPIRED` times at most
+206, 416                  given to the caller's `Reading`, which validates them
+403 "expired"             the URL is dropped and resolved again, `MAX_EXPIRED` times at most
 400 "expired"             the same: S3 says so of a session's token
-403 other, 401            resolved anew once, then `SourceDenied`; `RemoteUnavailable` where the
-                          body, which says why, does not come
-404, 410                  resolved anew once, then `SourceGone`
+403 other, 401            resolved again once, then `SourceDenied`; tried again like a 503 where
+                          the body, which says why, does not come
+404, 410                  resolved again once, then `SourceGone`
 412                       `ContentChanged`
 408, 425, 429, 5xx        tried again after a backoff, while attempts and deadline last; not
                           before ``Retry-After``, and not at all if that is after the deadline
-connection trouble        the same; a host without any connection rests (`http.circuit_breaker`)
-no place at the host      `HostBusy`, at once: the caller tries again later (`source.host_shares`)
 3xx                       followed where `RedirectChain` lets us, else `SourceRefused`
-a refused address         `SourceRefused`, at once: no other attempt would be let through
 anything else             `InvalidRangeResponse`: a 200 is never taken for a 206
 ========================  ==========================================================
 
-A URL can die in a queue (lifetimes of seconds exist), so "expired" is normal and cheap; it counts
-apart from failures. Nothing here looks at a body, except the small XML of an error.
+Tried again like a 503 are also: trouble with the connection, an API that gives no URL now, a body
+that ends early, and an `InvalidRangeResponse`, as one server of many may lie. A host without any
+connection rests (`http.circuit_breaker`). Raised at once are `HostBusy`, no place at the host: the
+caller tries again later (`source.host_shares`); and `SourceRefused`, an address or a redirect that
+our policy forbids: no other attempt would be let through.
+
+All of it is one loop, `http.backoff.Backoff.run`. A URL can die in a queue (lifetimes of seconds
+exist), so "expired" is normal and cheap; it counts apart from failures.
 """
 
 from __future__ import annotations
 
-import logging
-import random
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, Protocol, TypeVar
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 from backlotfs.api.rate_limiter import http_date_s, retry_after_header_s
 from backlotfs.api.records import SignedUrl
@@ -39,17 +42,17 @@ from backlotfs.errors import (
     ContentChanged,
     DeadlineExceeded,
     InvalidRangeResponse,
+    ProtocolViolation,
     RemoteUnavailable,
     SourceDenied,
     SourceGone,
 )
-from backlotfs.http.address_policy import SourcePolicy, plain_host
-from backlotfs.http.backoff import RetryPolicy
+from backlotfs.http.address_policy import SourcePolicy, SourceRefused, plain_host
+from backlotfs.http.backoff import Backoff, RetryPolicy, TryAgain
 from backlotfs.http.exchange_deadline import Exchange
 from backlotfs.http.pool import ConnectionPool, RangeAnswer, origin_of, small_body
 from backlotfs.http.range_checks import ERROR_BODY_BYTES, S3Error, parse_s3_error
 from backlotfs.source.host_shares import HostShares, Place
-from backlotfs.source.redirects import RedirectChain
 from backlotfs.source.timed_get import (
     OVERLOADED_STATUSES,
     GetMeter,
@@ -58,32 +61,47 @@ from backlotfs.source.timed_get import (
     TimedGet,
     TimedResponse,
 )
+from backlotfs.source.url_resolver import UrlResolver
 
-log = logging.getLogger(__name__)
-
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 #: Expired answers in a row before giving up: then the clocks or the server are broken.
 MAX_EXPIRED = 5
+#: Redirects followed for one GET.
+MAX_REDIRECTS = 5
+REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
+#: Answers by which a host says that it cannot do it now.
+RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 
-_RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
+class Reading(Protocol[T_co]):
+    """What is asked of a source, and what is done with the answer; one operation's.
 
-class Resolver(Protocol):
-    """What is needed of the URL resolver."""
+    :ivar current: whether the URL must have been given after the record was last touched.
+    :ivar if_match: a strong ETag that the object must still have.
+    :ivar reached: grows with what has come: failures with progress between them do not add up.
+    """
 
-    def resolve(self, embed_code: str, deadline: Deadline) -> SignedUrl:
-        """A signed URL with life left in it."""
+    current: bool
+    if_match: str | None
+    reached: int
 
-    def invalidate(self, embed_code: str, url: SignedUrl) -> None:
-        """Do not hand out this URL again."""
+    def wanted(self) -> ByteRange:
+        """The bytes to ask for; called before each GET. An error that it raises ends the read."""
+
+    def take(self, answer: TimedResponse) -> T_co:
+        """Use the open answer, status 206 or 416, body unread.
+
+        A transient error that it raises is followed by another GET.
+        """
 
 
 class SignedGet:
-    """Opens ranged GETs on sources by embed code. Any thread may call it."""
+    """Makes ranged GETs on sources by embed code. Any thread may call it."""
 
     def __init__(
         self,
-        resolver: Resolver,
+        resolver: UrlResolver,
         pool: ConnectionPool,
         clock: Clock,
         retry: RetryPolicy,
@@ -98,185 +116,139 @@ class SignedGet:
         :param meter: is told of every GET.
         :param shares: bounds how many of its GETs a host may have under way; None: nothing does.
         """
-        self._shares = shares
-        self._meter = meter or NoMeter()
-        self._resolver = resolver
-        self._policy = policy or SourcePolicy("")
-        self._pool = pool
-        self._clock = clock
-        self._retry = retry
+        self.resolver = resolver
+        self.pool = pool
+        self.clock = clock
+        self.retry = retry
+        self.policy = policy or SourcePolicy("")
+        self.meter = meter or NoMeter()
+        self.shares = shares
 
-    def open(
-        self,
-        embed_code: str,
-        wanted: ByteRange,
-        deadline: Deadline,
-        *,
-        if_match: str | None = None,
-    ) -> TimedResponse:
-        """The open answer of a GET of ``wanted``: status 206 or 416, body unread.
+    def read(self, embed_code: str, reading: Reading[T], deadline: Deadline) -> T:
+        """What ``reading`` makes of the answer to a GET of the bytes that it wants.
 
         :raises SourceMissing, SourceDenied, SourceGone, SourceRefused, ContentChanged: see the
             table above.
-        :raises RemoteUnavailable: retries spent. :raises DeadlineExceeded: time spent.
+        :raises RemoteUnavailable, InvalidRangeResponse: retries spent.
+        :raises DeadlineExceeded: time spent.
         :raises HostBusy: the host has as many of our GETs as it may have, and answers none.
+        :raises BacklotError: what ``reading`` raises.
         """
-        attempt = _Attempt(self, embed_code, wanted, deadline, if_match)
-        while True:
-            answer = attempt.once()
-            if answer is not None:
-                return answer
-
-    def pause(
-        self,
-        attempt: int,
-        deadline: Deadline,
-        error: BacklotError,
-        *,
-        asked_s: float = 0.0,
-        rest_s: float = 0.0,
-    ) -> None:
-        """Sleep the backoff before attempt ``attempt + 1``.
-
-        :param asked_s: what the host asks for: at least so long.
-        :param rest_s: what we grant a host that cannot be reached: at least so long, too.
-        :raises DeadlineExceeded: at once, when the host asks for more than is left.
-        :raises BacklotError: ``error`` itself, when no attempt or no time is left.
-        """
-        if asked_s > 0 and asked_s >= deadline.remaining_s():
-            raise DeadlineExceeded(f"{error}, and asks for a pause of {asked_s:.0f} s")
-        if attempt >= self._retry.max_attempts:
-            raise error
-        delay = max(asked_s, rest_s, self._retry.delay_s(attempt, random.random()))
-        if delay >= deadline.remaining_s():
-            raise error
-        self._clock.sleep(delay)
+        backoff = Backoff(self.retry, deadline, self.clock, f"read of {embed_code}")
+        return backoff.run(_Operation(self, embed_code, reading, deadline, backoff).attempt)
 
 
-class _Attempt:
-    """The state of one GET over its refreshes, redirects and retries; one thread's."""
+class _Operation(Generic[T]):
+    """One `SignedGet.read` over its renewals, redirects and retries; one thread's."""
 
     def __init__(
         self,
         owner: SignedGet,
         embed_code: str,
-        wanted: ByteRange,
+        reading: Reading[T],
         deadline: Deadline,
-        if_match: str | None,
+        backoff: Backoff,
     ) -> None:
         self._owner = owner
         self._embed_code = embed_code
-        self._wanted = wanted
+        self._reading = reading
         self._deadline = deadline
-        self._if_match = if_match
-        self._failures = 0
+        self._backoff = backoff
         self._expired = 0
         self._refused = 0
         self._redirects: RedirectChain | None = None
-        self._place: Place | None = None
 
-    def once(self) -> TimedResponse | None:
-        """Ask once; None means: ask again."""
-        self._deadline.check(f"reading the source of {self._embed_code}")
-        url = self._owner._resolver.resolve(self._embed_code, self._deadline)
-        target = self._redirects.url if self._redirects is not None else url.url
-        self._place = self._take_place(target)
-        opened = None
+    def attempt(self) -> T:
+        """Make one GET. :raises TryAgain: another one is to be made at once."""
+        owner = self._owner
+        wanted = self._reading.wanted()
+        url = owner.resolver.resolve(
+            self._embed_code, self._deadline, current=self._reading.current
+        )
+        redirects, self._redirects = self._redirects, None  # only a further redirect keeps them
+        target = redirects.url if redirects is not None else url.url
+        place = self._take_place(target)
         try:
-            opened = self._ask(target, url)
+            get = TimedGet(owner.meter, owner.clock, self._embed_code)
+            answer = self._send(target, wanted, get, place)
+            if answer.status in (206, 416):
+                return self._take(answer, get)
+            overloaded = answer.status in OVERLOADED_STATUSES
+            get.ended(Outcome.OVERLOADED if overloaded else Outcome.REFUSED)
+            with answer:
+                if answer.status in REDIRECT_STATUSES:
+                    redirects = redirects or RedirectChain(url.url, owner.policy)
+                    redirects.follow(answer.headers.get("location", ""))
+                    self._redirects = redirects
+                else:
+                    _ON_STATUS.get(answer.status, _Operation._unexpected)(self, answer, url)
         finally:
-            if opened is None:
-                self._leave()
-        return opened
+            if place is not None:
+                place.end()
+        raise TryAgain
 
     def _take_place(self, target: str) -> Place | None:
         """:raises HostBusy: there is none. :raises ProtocolViolation: see `origin_of`."""
-        if self._owner._shares is None:
+        if self._owner.shares is None:
             return None
         origin = origin_of(target)
         host = f"{plain_host(origin.host)}:{origin.port}"
-        return self._owner._shares.take(host, self._deadline.remaining_s())
+        return self._owner.shares.take(host, self._deadline.remaining_s())
 
-    def _leave(self) -> None:
-        if self._place is not None:
-            self._place.end()
-
-    def _ask(self, target: str, url: SignedUrl) -> TimedResponse | None:
-        get = TimedGet(self._owner._meter, self._owner._clock, self._embed_code)
+    def _send(
+        self, target: str, wanted: ByteRange, get: TimedGet, place: Place | None
+    ) -> RangeAnswer:
         exchange = Exchange(self._deadline.remaining_s())
-        if self._place is not None:
-            self._place.exchange = exchange
+        if place is not None:
+            place.exchange = exchange
         try:
-            answer = self._owner._pool.get(
-                target, self._wanted, if_match=self._if_match, exchange=exchange
+            answer = self._owner.pool.get(
+                target, wanted, if_match=self._reading.if_match, exchange=exchange
             )
-        except CircuitOpen as error:
-            get.ended(Outcome.DROPPED)  # nothing was sent
-            self._again_after(error, rest_s=error.retry_after_s)
-            return None
-        except RemoteUnavailable as error:
-            get.ended(Outcome.CUT)
-            self._again_after(error)
-            return None
-        except BacklotError:
-            get.ended(Outcome.REFUSED)
+        except BacklotError as error:
+            if isinstance(error, CircuitOpen):
+                get.ended(Outcome.DROPPED)  # nothing was sent
+            else:
+                cut = isinstance(error, RemoteUnavailable)
+                get.ended(Outcome.CUT if cut else Outcome.REFUSED)
             raise
         get.answered(answer.host, new_connection=answer.new_connection)
-        if self._place is not None:
-            self._place.answered()
-        if answer.status in (206, 416):
-            return TimedResponse(answer, get, self._leave)
-        overloaded = answer.status in OVERLOADED_STATUSES
-        get.ended(Outcome.OVERLOADED if overloaded else Outcome.REFUSED)
-        with answer:
-            self._judge(answer, url)
-        return None
+        if place is not None:
+            place.answered()
+        return answer
 
-    def _judge(self, answer: RangeAnswer, url: SignedUrl) -> None:
-        """Return to ask again, or raise."""
-        status = answer.status
-        if status in _REDIRECTS:
-            if self._redirects is None:
-                self._redirects = RedirectChain(url.url, self._owner._policy)
-            self._redirects.follow(answer.headers.get("location", ""))
-            return
-        self._redirects = None
-        if status == 412:
-            raise ContentChanged(f"the source of {self._embed_code} was replaced (412)")
-        if status in (401, 403):
-            self._refused_by(answer, url)
-        elif status in (404, 410):
-            self._owner._resolver.invalidate(self._embed_code, url)
-            self._refused += 1
-            if self._refused > 1:
-                raise SourceGone(f"the source of {self._embed_code} is gone ({status})")
-        elif status in _RETRIED:
-            small_body(answer, ERROR_BODY_BYTES)
-            self._again_after(
-                RemoteUnavailable(
-                    f"source host {answer.host} answers {status} for {self._embed_code}",
-                    status=status,
-                ),
-                asked_s=self._asked_s(answer),
-            )
-        elif (
-            status == 400
-            and (error := parse_s3_error(small_body(answer, ERROR_BODY_BYTES))).expired
-        ):
-            self._refused_with(error, url)
-        else:
-            raise InvalidRangeResponse(
-                f"source host {answer.host} answers {status} to a ranged GET of {self._embed_code}"
-            )
+    def _take(self, answer: RangeAnswer, get: TimedGet) -> T:
+        self._expired = self._refused = 0
+        before = self._reading.reached
+        try:
+            with TimedResponse(answer, get) as response:
+                return self._reading.take(response)
+        finally:
+            if self._reading.reached > before:
+                self._backoff.progressed()
 
-    def _asked_s(self, answer: RangeAnswer) -> float:
-        """The pause that the host asks for, by its own clock; 0.0 when it asks for none."""
-        date_s = http_date_s(answer.headers.get("date"))
-        here_s = self._owner._clock.now() if date_s is None else date_s
-        asked_s = retry_after_header_s(answer.headers.get("retry-after"), here_s)
-        return max(0.0, asked_s or 0.0)
+    # What follows judges an answer by its status: it returns to ask again at once, or raises.
 
-    def _refused_by(self, answer: RangeAnswer, url: SignedUrl) -> None:
+    def _replaced(self, _answer: RangeAnswer, _url: SignedUrl) -> None:
+        raise ContentChanged(f"the source of {self._embed_code} was replaced (412)")
+
+    def _gone(self, answer: RangeAnswer, url: SignedUrl) -> None:
+        self._owner.resolver.invalidate(self._embed_code, url)
+        self._refused += 1
+        if self._refused > 1:
+            raise SourceGone(f"the source of {self._embed_code} is gone ({answer.status})")
+
+    def _in_trouble(self, answer: RangeAnswer, _url: SignedUrl) -> None:
+        small_body(answer, ERROR_BODY_BYTES)
+        date_s = http_date_s(answer.headers.get("date"))  # the pause is by the host's own clock
+        here_s = self._owner.clock.now() if date_s is None else date_s
+        raise RemoteUnavailable(
+            f"source host {answer.host} answers {answer.status} for {self._embed_code}",
+            status=answer.status,
+            retry_after_s=retry_after_header_s(answer.headers.get("retry-after"), here_s),
+        )
+
+    def _denied(self, answer: RangeAnswer, url: SignedUrl) -> None:
         cut: RemoteUnavailable | None = None
         try:
             error = parse_s3_error(answer.read(ERROR_BODY_BYTES))
@@ -289,23 +261,109 @@ class _Attempt:
                 f"the source of {self._embed_code} is refused: {error.code or answer.status}"
             )
 
-    def _refused_with(self, error: S3Error, url: SignedUrl) -> None:
-        self._owner._resolver.invalidate(self._embed_code, url)
-        if error.expired:
-            self._expired += 1
-            if self._expired > MAX_EXPIRED:
-                raise DeadlineExceeded(
-                    f"every new URL of {self._embed_code} is expired on arrival: "
-                    "is this machine's clock right?"
-                )
-        else:
-            self._refused += 1
+    def _bad_request(self, answer: RangeAnswer, url: SignedUrl) -> None:
+        error = parse_s3_error(small_body(answer, ERROR_BODY_BYTES))
+        if not error.expired:
+            self._unexpected(answer, url)
+        self._refused_with(error, url)
 
-    def _again_after(
-        self, error: RemoteUnavailable, *, asked_s: float = 0.0, rest_s: float = 0.0
-    ) -> None:
-        self._leave()  # a pause takes no place
-        self._failures += 1
-        self._redirects = None
-        log.debug("attempt %d on %s failed: %s", self._failures, self._embed_code, error)
-        self._owner.pause(self._failures, self._deadline, error, asked_s=asked_s, rest_s=rest_s)
+    def _unexpected(self, answer: RangeAnswer, _url: SignedUrl) -> None:
+        raise InvalidRangeResponse(
+            f"source host {answer.host} answers {answer.status} to a ranged GET of"
+            f" {self._embed_code}"
+        )
+
+    def _refused_with(self, error: S3Error, url: SignedUrl) -> None:
+        self._owner.resolver.invalidate(self._embed_code, url)
+        if not error.expired:
+            self._refused += 1
+            return
+        self._expired += 1
+        if self._expired > MAX_EXPIRED:
+            raise DeadlineExceeded(
+                f"every new URL of {self._embed_code} is expired on arrival: "
+                "is this machine's clock right?"
+            )
+
+
+_Judge = Callable[[_Operation[Any], RangeAnswer, SignedUrl], None]
+_ON_STATUS: Mapping[int, _Judge] = {
+    **dict.fromkeys(RETRIED_STATUSES, _Operation._in_trouble),
+    400: _Operation._bad_request,
+    401: _Operation._denied,
+    403: _Operation._denied,
+    404: _Operation._gone,
+    410: _Operation._gone,
+    412: _Operation._replaced,
+}
+
+
+class RedirectChain:
+    """The redirects of one GET, from the signed URL on, and which of them are followed.
+
+    A redirect is followed to the same host and port, from ``http`` up to ``https`` on the same
+    host, and to hosts that the allow-list names; never from ``https`` down to ``http``, and never
+    in a circle. Nothing goes along but the range and the validator: no ``Referer``, so the signed
+    query stays where it was. Belongs to one thread.
+    """
+
+    def __init__(self, signed_url: str, policy: SourcePolicy) -> None:
+        self._hops = [signed_url]
+        self._policy = policy
+
+    @property
+    def url(self) -> str:
+        """What to ask now, byte for byte."""
+        return self._hops[-1]
+
+    def follow(self, location: str) -> None:
+        """Take one more hop, or raise.
+
+        :param location: the answer's header; ``""`` if there was none.
+        :raises SourceRefused: to another host that is not listed, or from https down to http.
+        :raises InvalidRangeResponse: no usable URL, a circle, or more hops than `MAX_REDIRECTS`.
+        """
+        here = urlsplit(self.url)
+        target = _target(self.url, location)
+        if target is None:
+            raise InvalidRangeResponse(
+                f"source host {here.hostname} redirects, but to no usable URL"
+            )
+        there = urlsplit(target)
+        if (here.scheme, there.scheme) == ("https", "http"):
+            raise SourceRefused(
+                f"source host {here.hostname} redirects from https to http: not followed"
+            )
+        known = _same_host(here, there) or _same_host(urlsplit(self._hops[0]), there)
+        if not known and not self._policy.names(there.hostname):
+            raise self._policy.refused_redirect(here.hostname or "", there.hostname)
+        if target in self._hops or len(self._hops) > MAX_REDIRECTS:
+            raise InvalidRangeResponse(f"source host {here.hostname} redirects in a circle")
+        self._hops.append(target)
+
+
+def _target(current: str, location: str) -> str | None:
+    if not location:
+        return None
+    try:
+        # an absolute one is taken byte for byte, as a signed URL is
+        target = location if urlsplit(location).netloc else urljoin(current, location)
+        scheme = urlsplit(current).scheme
+        return SignedUrl.parse(f"{scheme}:{target}" if target.startswith("//") else target).url
+    except (ValueError, ProtocolViolation):
+        return None
+
+
+def _same_host(here: SplitResult, there: SplitResult) -> bool:
+    if plain_host(here.hostname) != plain_host(there.hostname):
+        return False
+    upgraded = (here.scheme, there.scheme) == ("http", "https") and _default_ports(here, there)
+    return upgraded or (here.scheme, _port(here)) == (there.scheme, _port(there))
+
+
+def _default_ports(here: SplitResult, there: SplitResult) -> bool:
+    return (_port(here), _port(there)) == (80, 443)
+
+
+def _port(parts: SplitResult) -> int:
+    return parts.port or (443 if parts.scheme == "https" else 80)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import NamedTuple, Protocol
 
@@ -153,13 +153,9 @@ class TimedGet:
 class TimedResponse:
     """Status 206 or 416, the body not yet read. A context; belongs to the thread that asked."""
 
-    __slots__ = ("_answer", "_closed", "_get", "headers", "host", "status")
+    __slots__ = ("_answer", "_get", "headers", "host", "status")
 
-    def __init__(
-        self, answer: RangeAnswer, get: TimedGet, closed: Callable[[], None] = lambda: None
-    ) -> None:
-        """``closed`` is called once the answer is closed."""
-        self._closed = closed
+    def __init__(self, answer: RangeAnswer, get: TimedGet) -> None:
         self._answer = answer
         self._get = get
         self.status: int = answer.status
@@ -190,7 +186,6 @@ class TimedResponse:
         trace: TracebackType | None,
     ) -> None:
         self._answer.close()
-        self._closed()
         if error is None:
             self._get.ended(Outcome.WHOLE)
         elif isinstance(error, Interrupted):

@@ -11,7 +11,7 @@ limiter's queue as long as that takes; the deadlines of all who wait for it do n
 
 A URL names one object. When a source is replaced, hosts may keep the old object where it was: then
 the URL in use goes on serving the old version. So whoever has to find out what a source *is* now
-asks for a URL that was given after the record was touched (`CurrentUrls`); readers, who check every
+asks for a URL that was given after the record was touched (``current``); readers, who check every
 answer against the version they opened, go on with the one they have until that has come.
 """
 
@@ -31,6 +31,7 @@ from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.concurrency.interruptible_wait import POLL_S
 from backlotfs.concurrency.single_flight import SingleFlight
 from backlotfs.errors import BacklotError, DeadlineExceeded, SourceMissing
+from backlotfs.http.backoff import Backoff, RetryPolicy
 from backlotfs.source.saved_urls import SavedUrls
 
 log = logging.getLogger(__name__)
@@ -130,21 +131,20 @@ class UrlResolver:
     ) -> SignedUrl:
         """A URL that does not expire within the margin; asks the API at most once at a time.
 
+        One attempt: the caller tries again what passes, `SignedGet` as a part of its own attempt.
+
         :param deadline: does not run while the renewal waits for a credit.
         :param current: one that was asked for after the last `invalidate_on_change`.
         :param priority: of the API call; None: a reader's.
         :param turn: a turn of the rate limiter that was taken for this already.
         :raises SourceMissing: the asset has no source, or a null URL.
         :raises DeadlineExceeded: somebody else's request takes longer than we have.
-        :raises BacklotError: what the API client raises.
+        :raises TryAgain, BacklotError: what the API client raises.
         """
         if priority is None:
             read_lately = self._note_read(embed_code)
             priority = Priority.RENEWAL if read_lately else Priority.WAITING
-        while True:
-            known = self._usable(embed_code, current=current)
-            if known is not None:
-                return known
+        while (known := self._usable(embed_code, current=current)) is None:
             flight, ours = self._flights.join(embed_code)
             if ours:
                 self._fly(embed_code, deadline, current=current, priority=priority, turn=turn)
@@ -153,13 +153,22 @@ class UrlResolver:
             url = self._result(flight, embed_code, deadline)
             if ours or not current:
                 return url
-            deadline.check(f"renewing the URL of {embed_code}")  # it may have begun too early
+            deadline.check(f"renewal of the URL of {embed_code}")  # it may have begun too early
+        return known
 
     def prepare(
         self, embed_code: str, deadline: Deadline, *, priority: Priority, turn: Turn | None
     ) -> None:
-        """Have a URL that was given after the record was last touched; see `resolve`."""
-        self.resolve(embed_code, deadline, current=True, priority=priority, turn=turn)
+        """Have a URL that was given after the record was last touched; see `resolve`.
+
+        What passes is tried again.
+        """
+        backoff = Backoff(
+            RetryPolicy(), deadline, self._clock, f"renewal of the URL of {embed_code}"
+        )
+        backoff.run(
+            lambda: self.resolve(embed_code, deadline, current=True, priority=priority, turn=turn)
+        )
 
     def is_free(self, embed_code: str) -> bool:
         """Whether `prepare` needs no credit: the URL is known, or the CDN host can give it."""
@@ -353,18 +362,3 @@ class UrlResolver:
             return now + UNKNOWN_LIFE_S
         dies_at = url.expires_at_s - self._api.clock_skew_s
         return dies_at - min(MARGIN_S, MARGIN_SHARE * max(0.0, dies_at - now))
-
-
-class CurrentUrls:
-    """The URLs of a resolver for those who must not be given one from before the last touch."""
-
-    def __init__(self, resolver: UrlResolver) -> None:
-        self._resolver = resolver
-
-    def resolve(self, embed_code: str, deadline: Deadline) -> SignedUrl:
-        """See `UrlResolver.resolve`."""
-        return self._resolver.resolve(embed_code, deadline, current=True)
-
-    def invalidate(self, embed_code: str, url: SignedUrl) -> None:
-        """See `UrlResolver.invalidate`."""
-        self._resolver.invalidate(embed_code, url)

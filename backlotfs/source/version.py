@@ -19,7 +19,7 @@ class SourceVersion:
 
     :ivar size: bytes of the whole object, from ``Content-Range`` (it wins over ``file_size``).
     :ivar etag: the ``ETag`` as sent, quotes included, or None; a digest in its place where it is
-        too long or not printable (`identity_of`).
+        too long or not printable (`version_of`).
     :ivar last_modified: the ``Last-Modified`` text, likewise, or None.
     :ivar validator: part of every cache key; differs between versions as far as the host lets one
         tell.
@@ -59,13 +59,13 @@ class SourceVersion:
         :param total: the object's size by the answer's ``Content-Range``.
         :raises ContentChanged: when size, ETag or (without an ETag) Last-Modified differ.
         """
-        seen = identity_of(self.embed_code, headers, total)
+        seen = version_of(self.embed_code, headers, total)
         if seen.validator != self.validator:
             raise ContentChanged(f"the source of {self.embed_code} was replaced")
 
 
-def identity_of(embed_code: str, headers: Mapping[str, str], total: int) -> SourceVersion:
-    """The identity that an answer's headers (names in lower case) describe.
+def version_of(embed_code: str, headers: Mapping[str, str], total: int) -> SourceVersion:
+    """The version that an answer's headers (names in lower case) describe.
 
     An ETag or date of more than `MAX_VALIDATOR_CHARS`, or with a control in it, is kept as a
     digest: each asset's is held in memory, in the catalog, and in the keys of its blocks.

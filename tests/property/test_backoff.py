@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backlotfs.concurrency.clock import Deadline
-from backlotfs.errors import BacklotError, RateLimited, RemoteUnavailable
-from backlotfs.http.backoff import RetryPolicy, call_with_retries
+from backlotfs.errors import BacklotError, RemoteUnavailable
+from backlotfs.http.backoff import Backoff, RetryPolicy
 from tests.unit.api.manual_clock import ManualClock
 
 seconds = st.floats(0, 1e4)
@@ -42,12 +42,10 @@ def test_sleeps_stay_within_the_deadline(
         attempts += 1
         if wait_s is None:
             raise RemoteUnavailable("down")
-        raise RateLimited("slow", retry_after_s=wait_s)
+        raise RemoteUnavailable("slow", status=503, retry_after_s=wait_s)
 
     deadline = Deadline(allowed_s, clock)
     with contextlib.suppress(BacklotError):
-        call_with_retries(
-            attempt, policy=policy, deadline=deadline, clock=clock, doing="x", random=lambda: 0.99
-        )
+        Backoff(policy, deadline, clock, "x", random=lambda: 0.99).run(attempt)
     assert sum(clock.slept_s) <= allowed_s
     assert attempts <= policy.max_attempts

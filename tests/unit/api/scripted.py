@@ -18,9 +18,9 @@ from requests.structures import CaseInsensitiveDict
 
 from backlotfs.api.client import ApiClient
 from backlotfs.api.rate_limiter import CREDIT_WAIT_S, ApiRateLimiter
-from backlotfs.api.signing import Credentials
 from backlotfs.api.transport import open_session
 from backlotfs.concurrency.clock import Deadline
+from backlotfs.config.settings import Account
 from backlotfs.errors import BacklotError
 from backlotfs.http.backoff import RetryPolicy
 from tests.unit.api.manual_clock import ManualClock
@@ -141,11 +141,9 @@ def scripted(
     session.mount("https://", adapter)
     session.mount("http://", adapter)
     client = ApiClient(
-        Credentials(KEY, SECRET),
-        api_url=api_url,
-        session=session,
-        clock=clock,
-        cdn_url=cdn_url,
+        Account(api_url, KEY, SECRET, cdn_url),
+        session,
+        clock,
         retry=retry,
         page_limit=page_limit,
         limiter=limiter,
@@ -153,12 +151,17 @@ def scripted(
     return Scripted(client, adapter, clock, limiter)
 
 
-GOOD = reply({"embed_code": E})
+def good(**headers: str) -> Reply:
+    """What `ask` is answered with."""
+    return reply({"items": [{"id": E}]}, 200, **headers)
+
+
+GOOD = good()
 
 
 def ask(rig: Scripted, seconds: float = 30.0) -> str:
     """One call that needs one request."""
-    return rig.client.get_asset(E, deadline=rig.deadline(seconds)).embed_code
+    return rig.client.labels(rig.deadline(seconds))[0].id
 
 
 def refused(rig: Scripted, kind: type[BacklotError], seconds: float = 30.0) -> BacklotError:

@@ -17,7 +17,7 @@ from backlotfs.errors import (
 )
 from backlotfs.http.backoff import RetryPolicy
 from backlotfs.http.circuit_breaker import LIMIT, RETRY_INTERVAL_S
-from tests.unit.api.scripted import GOOD, E, ask, refused, reply, said, scripted
+from tests.unit.api.scripted import GOOD, E, ask, good, refused, reply, said, scripted
 
 
 @pytest.mark.parametrize("status", [400, 401])
@@ -55,14 +55,14 @@ def test_clock_skew_is_learnt_only_from_uncached_answers() -> None:
     assert rig.client.clock_skew_s == 0.0
     date = formatdate(rig.clock.now() + 100, usegmt=True)
     rig.adapter.steps += [
-        reply({"embed_code": E}, Date=date, Age="5"),
-        reply({"embed_code": E}, Date="yesterday"),
-        reply({"embed_code": E}, Date="Mon, 01 Jan 99999 00:00:00 GMT"),
+        good(Date=date, Age="5"),
+        good(Date="yesterday"),
+        good(Date="Mon, 01 Jan 99999 00:00:00 GMT"),
     ]
     for _ in range(3):
         ask(rig)
         assert rig.client.clock_skew_s == 0.0
-    rig.adapter.steps.append(reply({"embed_code": E}, Date=date, Age="0"))
+    rig.adapter.steps.append(good(Date=date, Age="0"))
     ask(rig)
     assert rig.client.clock_skew_s == pytest.approx(100, abs=1.0)
 
@@ -70,10 +70,14 @@ def test_clock_skew_is_learnt_only_from_uncached_answers() -> None:
 def test_cdn_answers_teach_nothing() -> None:
     """The clock and the credits of a cache are not the API's, and its calls cost none."""
     rig = scripted(
-        reply({"embed_code": E}, Date=formatdate(0, usegmt=True), X_Ratelimit_Credits="3"),
+        reply(
+            [{"is_source": True, "file_size": 1, "url": "http://h/x"}],
+            Date=formatdate(0, usegmt=True),
+            X_Ratelimit_Credits="3",
+        ),
         cdn_url="https://cdn.example",
     )
-    rig.client.get_asset(E, deadline=rig.deadline(), fresh=False)
+    rig.client.get_source(E, deadline=rig.deadline(), fresh=False)
     assert rig.client.clock_skew_s == 0.0
     assert rig.limiter.status().credits_left == 300
 
@@ -81,10 +85,10 @@ def test_cdn_answers_teach_nothing() -> None:
 def test_credits_are_read_from_every_answer() -> None:
     """Whatever the header's case, and also from a refusal; an answer may be silent."""
     rig = scripted(
-        reply({"embed_code": E}, X_Ratelimit_Credits="250", X_RATELIMIT_RESET="59"),
+        good(X_Ratelimit_Credits="250", X_RATELIMIT_RESET="59"),
         said(403, "no", x_ratelimit_credits="240", x_ratelimit_reset="58"),
         GOOD,
-        reply({"embed_code": E}, X_Ratelimit_Credits="many"),
+        good(X_Ratelimit_Credits="many"),
     )
     ask(rig)
     assert (rig.limiter.status().credits_left, rig.limiter.status().resets_in_s) == (250, 59)
@@ -114,7 +118,7 @@ def test_429(message: object, headers: dict[str, str], wait_s: float) -> None:
     rig = scripted(said(429, message, **headers), GOOD, credit_wait_s=2 * 3600.0)
     deadline = rig.deadline(5.0)
     began_s = rig.clock.monotonic()
-    assert rig.client.get_asset(E, deadline=deadline).embed_code == E
+    assert rig.client.labels(deadline)[0].id == E
     waited_s = rig.clock.monotonic() - began_s
     assert wait_s <= waited_s <= wait_s + 1.1, "a second more: servers speak of whole seconds"
     assert deadline.remaining_s() == pytest.approx(5.0)

@@ -32,7 +32,7 @@ def test_401_is_never_retried() -> None:
 
 def test_403_names_the_route() -> None:
     """A key without the right for a route is told which."""
-    assert f"lacks the right for /v2/assets/{E}" in str(
+    assert "lacks the right for /v2/labels" in str(
         refused(scripted(said(403, "no")), CredentialsRefused)
     )
 
@@ -105,8 +105,8 @@ def test_wrong_shapes_are_not_retried(body: bytes) -> None:
 
 def test_invalid_utf8_and_a_byte_order_mark_are_survived() -> None:
     """Bytes that are not UTF-8 become U+FFFD; the rest of the answer counts."""
-    rig = scripted(Reply(200, b'\xef\xbb\xbf{"embed_code": "x", "name": "a\xffb"}'))
-    assert rig.client.get_asset("x", deadline=rig.deadline()).title == "a\ufffdb"
+    rig = scripted(Reply(200, b'\xef\xbb\xbf{"items": [{"id": "x", "name": "a\xffb"}]}'))
+    assert rig.client.labels(rig.deadline())[0].name == "a\ufffdb"
 
 
 @pytest.mark.parametrize(
@@ -132,8 +132,9 @@ def test_an_answer_without_end() -> None:
     bomb = gzip.compress(bytes(MAX_BODY_BYTES + 1))
     assert len(bomb) < 100_000
     answer = Reply(200, bomb, {"Content-Encoding": "gzip"})
-    assert "more than 1 MiB" in str(refused(scripted(answer), ProtocolViolation))
-    rig = scripted(answer)
+    rig = scripted(answer, answer)
+    with pytest.raises(ProtocolViolation, match="more than 1 MiB"):
+        rig.client.get_source(E, deadline=rig.deadline())
     with pytest.raises(ProtocolViolation, match="more than 32 MiB"):
         list(rig.client.iter_pages(deadline=rig.deadline()))
 
@@ -143,8 +144,8 @@ def test_a_deadline_that_has_passed() -> None:
     rig = scripted()
     deadline = Deadline(1.0, rig.clock)
     rig.clock.advance(2.0)
-    with pytest.raises(DeadlineExceeded, match=r"GET /v2/assets/\S+ from api.example"):
-        rig.client.get_asset(E, deadline=deadline)
+    with pytest.raises(DeadlineExceeded, match=r"GET /v2/labels from api.example"):
+        rig.client.labels(deadline)
 
 
 def test_timeouts_shrink_with_the_deadline() -> None:

@@ -16,32 +16,29 @@ ENTRY = {"is_source": True, "file_size": 7, "url": URL}
 INFO_BODY = {"file_size": 9, "source_file_url": URL, "original_file_name": "f.mov"}
 
 
-def test_get_asset() -> None:
-    """One record; 404 is no such entry; something else is named with host and route."""
-    rig = scripted(reply({"embed_code": E}), said(404, f"No asset exists with the id {E}."))
-    assert rig.client.get_asset(E, deadline=rig.deadline()).embed_code == E
-    with pytest.raises(NoSuchEntry, match="No asset exists"):
-        rig.client.get_asset(E, deadline=rig.deadline(), include="labels")
-    assert rig.adapter.params()["include"] == "labels"
-    rig = scripted(reply({"embed_code": None}))
-    with pytest.raises(ProtocolViolation, match=r"api.example answered /v2/assets/\S+ with embed"):
-        rig.client.get_asset(E, deadline=rig.deadline())
+def test_an_answer_of_another_shape_is_named() -> None:
+    """With host and route."""
+    rig = scripted(reply({"embed_code": E}))
+    with pytest.raises(
+        ProtocolViolation, match=r"api.example answered /v2/assets/\S+ with streams"
+    ):
+        rig.client.get_source(E, deadline=rig.deadline())
 
 
 @pytest.mark.parametrize("code", ["", ".", "..", "a/b", "a\nb", "\ud800", "x" * 200])
 def test_impossible_ids_are_never_sent(code: str) -> None:
     """An id that would name another route is no such entry, without a request."""
     rig = scripted()
-    for call in (rig.client.get_asset, rig.client.get_source, rig.client.get_captions):
+    for call in (rig.client.get_source, rig.client.get_captions):
         with pytest.raises(NoSuchEntry):
             call(code, deadline=rig.deadline())
 
 
 def test_odd_ids_are_percent_encoded() -> None:
     """An external id with a space or a question mark stays one path segment."""
-    rig = scripted(reply({"embed_code": E}))
-    rig.client.get_asset("a b?c#ü", deadline=rig.deadline())
-    assert "/v2/assets/a%20b%3Fc%23%C3%BC?" in rig.adapter.urls[0]
+    rig = scripted(reply([ENTRY]))
+    rig.client.get_source("a b?c#ü", deadline=rig.deadline())
+    assert "/v2/assets/a%20b%3Fc%23%C3%BC/streams?" in rig.adapter.urls[0]
 
 
 def test_source_from_streams() -> None:

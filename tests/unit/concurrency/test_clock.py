@@ -17,15 +17,15 @@ def test_deadline_passes() -> None:
     clock = ManualClock()
     deadline = Deadline(2.5, clock)
     clock.advance(2.0)
-    deadline.check("reading E1")
+    deadline.check("read of E1")
     assert deadline.remaining_s() == 0.5
     assert not deadline.expired
     clock.advance(0.5)
     assert deadline.expired
     clock.advance(10)
     assert deadline.remaining_s() == 0.0
-    with pytest.raises(DeadlineExceeded, match=r"reading E1: gave up after 2\.5 s"):
-        deadline.check("reading E1")
+    with pytest.raises(DeadlineExceeded, match=r"read of E1 timed out after 2\.5 s"):
+        deadline.check("read of E1")
 
 
 def test_another_length() -> None:

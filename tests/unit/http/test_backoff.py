@@ -8,13 +8,15 @@ import pytest
 
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.errors import (
+    AnswerTimedOut,
     BacklotError,
+    CircuitOpen,
     CredentialsRefused,
     DeadlineExceeded,
     RateLimited,
     RemoteUnavailable,
 )
-from backlotfs.http.backoff import RetryPolicy, call_with_retries
+from backlotfs.http.backoff import Backoff, RetryPolicy, TryAgain
 from tests.unit.api.manual_clock import ManualClock
 
 STEADY = RetryPolicy(max_attempts=4, first_delay_s=1.0, max_delay_s=3.0, jitter=0.0)
@@ -38,9 +40,7 @@ class Attempts:
 def run(attempts: Attempts, seconds: float = 60.0, policy: RetryPolicy = STEADY) -> str:
     """The loop around these attempts."""
     deadline = Deadline(seconds, attempts.clock)
-    return call_with_retries(
-        attempts, policy=policy, deadline=deadline, clock=attempts.clock, doing="asking h"
-    )
+    return Backoff(policy, deadline, attempts.clock, "asking h").run(attempts)
 
 
 def test_delays_double_up_to_the_cap() -> None:
@@ -138,15 +138,80 @@ def test_a_clock_that_oversleeps() -> None:
     assert attempts.count == 1
 
 
-def test_rate_limits_wait_what_the_server_says() -> None:
-    """Plus the backoff; or fail at once, also when the deadline is over."""
+def test_a_pause_that_a_host_asks_for() -> None:
+    """It is kept, plus the backoff; one that would outlast the deadline is not begun."""
     clock = ManualClock()
-    assert run(Attempts(clock, RateLimited("slow", retry_after_s=20))) == "answer"
+    slow = RemoteUnavailable("h answers 503", status=503, retry_after_s=20)
+    assert run(Attempts(clock, slow)) == "answer"
     assert clock.slept_s == [21]
-    with pytest.raises(RateLimited):
-        run(Attempts(ManualClock(), RateLimited("slow", retry_after_s=60)))
-    with pytest.raises(RateLimited):
-        run(Attempts(ManualClock(), RateLimited("slow", retry_after_s=1), takes_s=60))
     clock = ManualClock()
-    assert run(Attempts(clock, RateLimited("odd", retry_after_s=-5))) == "answer"
+    later = RemoteUnavailable("h answers 503", status=503, retry_after_s=60)
+    with pytest.raises(DeadlineExceeded, match="h answers 503, and asks for a pause of 60 s"):
+        run(Attempts(clock, later))
+    assert clock.slept_s == []
+    assert run(Attempts(clock, RemoteUnavailable("odd", retry_after_s=-5))) == "answer"
     assert clock.slept_s == [1]
+
+
+def test_a_host_that_rests_is_waited_for() -> None:
+    """As a pause; where there is no time for it, the host is what is told of."""
+    clock = ManualClock()
+    assert run(Attempts(clock, CircuitOpen("h is down", retry_after_s=0.5))) == "answer"
+    assert clock.slept_s == [1.5]
+    with pytest.raises(CircuitOpen):
+        run(Attempts(clock, CircuitOpen("h is down", retry_after_s=5)), seconds=3.0)
+
+
+def test_credits_that_are_spent_are_no_failure_of_a_host() -> None:
+    """The rate limiter has waited for them already."""
+    with pytest.raises(RateLimited):
+        run(Attempts(ManualClock(), RateLimited("no credit", retry_after_s=1)))
+
+
+def test_another_attempt_at_once_is_no_failure() -> None:
+    """As many as are asked for; one that names an error ends with it after its time."""
+    clock = ManualClock()
+    left = 20
+
+    def redirected() -> str:
+        nonlocal left
+        left -= 1
+        if left:
+            raise TryAgain
+        return "answer"
+
+    assert Backoff(STEADY, Deadline(60, clock), clock, "asking h").run(redirected) == "answer"
+    assert clock.slept_s == []
+    calls: list[float] = []
+
+    def refused() -> None:
+        calls.append(clock.monotonic())
+        clock.advance(4.0)
+        raise TryAgain(RateLimited("429", retry_after_s=None), within_s=10.0)
+
+    with pytest.raises(RateLimited, match="429"):
+        Backoff(STEADY, Deadline(60, clock), clock, "asking h").run(refused)
+    assert len(calls) == 3
+
+
+def test_only_failures_without_progress_add_up() -> None:
+    """An operation that gets on has its attempts again."""
+    clock = ManualClock()
+    backoff = Backoff(STEADY, Deadline(600, clock), clock, "asking h")
+    attempts = Attempts(clock, *[RemoteUnavailable("cut")] * 20)
+
+    def attempt() -> str:
+        backoff.progressed()
+        return attempts()
+
+    assert backoff.run(attempt) == "answer"
+    assert clock.slept_s == [1] * 20
+
+
+def test_errors_that_the_caller_deals_with() -> None:
+    """They are raised at once though they are transient."""
+    clock = ManualClock()
+    attempts = Attempts(clock, AnswerTimedOut("silent"))
+    with pytest.raises(AnswerTimedOut):
+        Backoff(STEADY, Deadline(60, clock), clock, "x").run(attempts, but_not=(AnswerTimedOut,))
+    assert attempts.count == 1

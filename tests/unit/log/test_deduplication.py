@@ -58,7 +58,10 @@ def test_what_repeats_is_written_once_and_counted(log: Log) -> None:
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        ("read: EIO: reading E1x: not in 30 s", "read: EIO: reading E2x: not in 30 s"),
+        (
+            "read: EIO: read of E1x timed out after 30 s",
+            "read: EIO: read of E2x timed out after 30 s",
+        ),
         ("read: EIO: reading 5: x", "read: ESTALE: reading 5: x"),
         ("read: EIO: reading 5", "open: EIO: reading 5"),
         ("source host 10.0.0.1: no byte", "source host 10.0.0.2: no byte"),

@@ -15,6 +15,7 @@ from backlotfs.http.backoff import RetryPolicy
 from backlotfs.http.exchange_deadline import Exchange
 from backlotfs.http.pool import ConnectionPool, RangeAnswer
 from backlotfs.source.signed_get import SignedGet
+from backlotfs.source.url_resolver import UrlResolver
 from tests.unit.fakes import LAST_MODIFIED, ManualClock
 
 ORIGIN = "origin.example"
@@ -119,13 +120,13 @@ class ScriptedPool(ConnectionPool):
         return answer
 
 
-class NumberedResolver:
+class NumberedResolver(UrlResolver):
     """URLs ``…?n=1``, ``…?n=2``: a new number after each invalidation of the current one."""
 
     def __init__(self) -> None:
         self.number = 1
 
-    def resolve(self, embed_code: str, deadline: Deadline) -> SignedUrl:
+    def resolve(self, embed_code: str, deadline: Deadline, **_how: object) -> SignedUrl:
         return SignedUrl(f"http://{ORIGIN}/{embed_code}?n={self.number}")
 
     def invalidate(self, embed_code: str, url: SignedUrl) -> None:

@@ -6,9 +6,7 @@ import threading
 
 import pytest
 
-from backlotfs.concurrency.clock import Deadline
 from backlotfs.errors import RemoteUnavailable, SourceMissing
-from backlotfs.source.url_resolver import CurrentUrls
 from tests.unit.fakes import PATIENCE_S, in_threads, join_all
 from tests.unit.source.numbered_urls import Setup
 
@@ -16,15 +14,13 @@ from tests.unit.source.numbered_urls import Setup
 def test_readers_keep_their_url_of_a_touched_record() -> None:
     """Until somebody has got a current one, for one call; then all have that."""
     setup = Setup()
-    current = CurrentUrls(setup.resolver)
-    deadline = Deadline(60, setup.clock)
-    assert current.resolve("E1", deadline).url == setup.url() == "http://o/E1?n=1"
+    assert setup.current() == setup.url() == "http://o/E1?n=1"
     setup.resolver.invalidate_on_change("E1")
     assert not setup.resolver.has_fresh("E1")
     assert setup.url() == "http://o/E1?n=1"
-    assert current.resolve("E1", deadline).url == "http://o/E1?n=2"
+    assert setup.current() == "http://o/E1?n=2"
     assert setup.resolver.has_fresh("E1")
-    assert current.resolve("E1", deadline).url == setup.url() == "http://o/E1?n=2"
+    assert setup.current() == setup.url() == "http://o/E1?n=2"
     assert setup.api.calls == ["E1", "E1"]
 
 
@@ -35,11 +31,11 @@ def test_readers_go_on_while_no_current_url_can_be_had() -> None:
     setup.resolver.invalidate_on_change("E1")
     setup.api.error = RemoteUnavailable("down")
     with pytest.raises(RemoteUnavailable):
-        CurrentUrls(setup.resolver).resolve("E1", Deadline(60, setup.clock))
+        setup.current()
     assert setup.url() == "http://o/E1?n=1"
     setup.api.error, setup.api.has_url = None, False
     with pytest.raises(SourceMissing):
-        CurrentUrls(setup.resolver).resolve("E1", Deadline(60, setup.clock))
+        setup.current()
     assert setup.url() == "http://o/E1?n=1"
     assert not setup.resolver.has_fresh("E1")
 
@@ -51,11 +47,8 @@ def test_a_url_asked_for_before_the_touch_is_not_current() -> None:
     threads = in_threads(1, lambda _: setup.url())
     assert setup.api.entered.wait(PATIENCE_S)
     setup.resolver.invalidate_on_change("E1")
-    current = CurrentUrls(setup.resolver)
     found: list[str] = []
-    threads += in_threads(
-        1, lambda _: found.append(current.resolve("E1", Deadline(60, setup.clock)).url)
-    )
+    threads += in_threads(1, lambda _: found.append(setup.current()))
     setup.api.gate.set()
     join_all(threads)
     assert found == ["http://o/E1?n=2"]
@@ -67,7 +60,7 @@ def test_a_touch_is_not_forgotten_with_the_url() -> None:
     setup = Setup()
     url = setup.resolve()
     setup.resolver.invalidate_on_change("E1")
-    CurrentUrls(setup.resolver).invalidate("E1", url)
+    setup.resolver.invalidate("E1", url)
     setup.resolver.forget("E1")
     assert not setup.resolver.has_fresh("E1")
     assert setup.url() == "http://o/E1?n=2"

@@ -12,7 +12,6 @@ from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.errors import (
     BacklotError,
-    InvalidRangeResponse,
     ProtocolViolation,
     RemoteUnavailable,
     SourceDenied,
@@ -74,7 +73,7 @@ def test_an_image(status: int) -> None:
 def test_the_largest_and_a_larger_one() -> None:
     """The limit itself is fine; of one byte more nothing is kept."""
     assert len(Host(ScriptedAnswer(206, {}, bytes(MAX_IMAGE_BYTES))).fetch()) == MAX_IMAGE_BYTES
-    with pytest.raises(InvalidRangeResponse, match="larger than 4 MiB"):
+    with pytest.raises(ProtocolViolation, match="larger than 4 MiB"):
         Host(ScriptedAnswer(200, {}, bytes(2 * MAX_IMAGE_BYTES))).fetch()
 
 
@@ -84,8 +83,8 @@ def test_the_largest_and_a_larger_one() -> None:
         (404, SourceGone),
         (410, SourceGone),
         (403, SourceDenied),
-        (416, InvalidRangeResponse),
-        (204, InvalidRangeResponse),
+        (416, ProtocolViolation),
+        (204, ProtocolViolation),
     ],
 )
 def test_refusals(status: int, error: type[BacklotError]) -> None:
@@ -107,7 +106,7 @@ def test_passing_failures() -> None:
 
 def test_an_encoding_that_was_not_asked_for() -> None:
     """Nothing is unpacked: what it unpacks to has no limit."""
-    with pytest.raises(InvalidRangeResponse, match="encodes"):
+    with pytest.raises(ProtocolViolation, match="encodes"):
         Host(ScriptedAnswer(200, {"content-encoding": "gzip"}, b"x")).fetch()
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from backlotfs.errors import InvalidRangeResponse
 from backlotfs.http.address_policy import SourcePolicy, SourceRefused
-from backlotfs.source.redirects import MAX_REDIRECTS, RedirectChain
+from backlotfs.source.signed_get import MAX_REDIRECTS, RedirectChain
 
 SIGNED = "http://origin.example/a%2Fb?Signature=SIGN&"
 

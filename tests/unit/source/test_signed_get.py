@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from backlotfs.byterange import ByteRange
+from backlotfs.concurrency.clock import Deadline
 from backlotfs.errors import (
     ContentChanged,
     DeadlineExceeded,
@@ -16,13 +17,33 @@ from backlotfs.errors import (
 from backlotfs.http.address_policy import SourcePolicy, SourceRefused
 from backlotfs.http.backoff import RetryPolicy
 from backlotfs.source.host_shares import HostShares, Place
-from backlotfs.source.redirects import MAX_REDIRECTS
-from backlotfs.source.signed_get import MAX_EXPIRED, SignedGet
+from backlotfs.source.signed_get import MAX_EXPIRED, MAX_REDIRECTS, SignedGet
 from backlotfs.source.timed_get import TimedResponse
 from tests.unit.source.scripted import DENIED, EXPIRED, ScriptedAnswer, Source, partial
 
 WANTED = ByteRange(0, 4)
 FINE = partial(WANTED, 4, b"abcd")
+
+
+class Head:
+    """The `Reading` of a test: `WANTED`, and what the answer says before its body."""
+
+    current: bool = False
+    reached: int = 0
+
+    def __init__(self, if_match: str | None) -> None:
+        self.if_match = if_match
+
+    def wanted(self) -> ByteRange:
+        return WANTED
+
+    def take(self, answer: TimedResponse) -> TimedResponse:
+        return answer
+
+
+def got(get: SignedGet, deadline: Deadline, if_match: str | None = None) -> TimedResponse:
+    """The answer to a GET of E1."""
+    return get.read("E1", Head(if_match), deadline)
 
 
 def opened(found: TimedResponse) -> bool:
@@ -42,18 +63,18 @@ def redirect(location: str, status: int = 302) -> ScriptedAnswer:
 
 @pytest.mark.parametrize("status", [206, 416])
 def test_what_the_caller_validates(status: int) -> None:
-    """206 and 416 come back open and unread."""
+    """206 and 416 are given to the caller unread, and closed behind it."""
     source = Source(answer(status, b"body"))
-    found = source.signed_get.open("E1", WANTED, source.deadline(), if_match='"v1"')
+    found = got(source.signed_get, source.deadline(), if_match='"v1"')
     assert (found.status, found.read(4)) == (status, b"body")
     assert source.pool.asked == [("http://origin.example/E1?n=1", WANTED, '"v1"')]
-    assert not source.all_closed
+    assert source.all_closed
 
 
 def test_expired_is_renewed_and_costs_no_patience() -> None:
     """As often as `MAX_EXPIRED`, without a pause: a short-lived URL can die in a queue."""
     source = Source(*[answer(403, EXPIRED) for _ in range(MAX_EXPIRED)], FINE)
-    assert opened(source.signed_get.open("E1", WANTED, source.deadline()))
+    assert opened(got(source.signed_get, source.deadline()))
     assert source.numbers == [str(number) for number in range(1, MAX_EXPIRED + 2)]
     assert source.clock.slept_s == []
     assert all(refused.closed for refused in source.pool.given[:-1])
@@ -63,7 +84,7 @@ def test_expired_for_ever() -> None:
     """New URLs that are dead on arrival mean a wrong clock: said so, after a bounded number."""
     source = Source(*[answer(403, EXPIRED) for _ in range(MAX_EXPIRED + 1)])
     with pytest.raises(DeadlineExceeded, match="clock"):
-        source.signed_get.open("E1", WANTED, source.deadline())
+        got(source.signed_get, source.deadline())
     assert len(source.pool.asked) == MAX_EXPIRED + 1
     assert source.all_closed
 
@@ -82,7 +103,7 @@ def test_refused_twice(status: int, body: bytes, error: type[Exception], says: s
     """A fresh URL is tried once; then it is an answer."""
     source = Source(answer(status, body), answer(status, body))
     with pytest.raises(error, match=says):
-        source.signed_get.open("E1", WANTED, source.deadline())
+        got(source.signed_get, source.deadline())
     assert source.numbers == ["1", "2"]
     assert source.all_closed
 
@@ -91,7 +112,7 @@ def test_refused_twice(status: int, body: bytes, error: type[Exception], says: s
 def test_refused_once(status: int) -> None:
     """A fresh URL may cure it: the object was moved, or the key was rotated."""
     source = Source(answer(status, DENIED), FINE)
-    assert opened(source.signed_get.open("E1", WANTED, source.deadline()))
+    assert opened(got(source.signed_get, source.deadline()))
     assert source.numbers == ["1", "2"]
 
 
@@ -99,7 +120,7 @@ def test_precondition_failed() -> None:
     """The ETag is not the one asked for: another version, at once."""
     source = Source(answer(412))
     with pytest.raises(ContentChanged, match="E1"):
-        source.signed_get.open("E1", WANTED, source.deadline(), if_match='"v1"')
+        got(source.signed_get, source.deadline(), if_match='"v1"')
     assert source.all_closed
 
 
@@ -107,7 +128,7 @@ def test_precondition_failed() -> None:
 def test_trouble_is_tried_again(status: int) -> None:
     """After a backoff that doubles, with the same URL."""
     source = Source(answer(status), answer(status), FINE)
-    assert opened(source.signed_get.open("E1", WANTED, source.deadline()))
+    assert opened(got(source.signed_get, source.deadline()))
     assert source.clock.slept_s == [1.0, 2.0]
     assert source.numbers == ["1", "1", "1"]
 
@@ -116,10 +137,10 @@ def test_connection_trouble_is_tried_again() -> None:
     """Until attempts are spent; the last error is the one that is raised."""
     trouble = [RemoteUnavailable(f"source host o: {word}") for word in ("one", "two", "three")]
     source = Source(trouble[0], FINE)
-    assert opened(source.signed_get.open("E1", WANTED, source.deadline()))
+    assert opened(got(source.signed_get, source.deadline()))
     source = Source(*trouble)
     with pytest.raises(RemoteUnavailable, match="three"):
-        source.signed_get.open("E1", WANTED, source.deadline())
+        got(source.signed_get, source.deadline())
     assert source.clock.slept_s == [1.0, 2.0]
 
 
@@ -127,7 +148,7 @@ def test_attempts_spent_keep_the_status() -> None:
     """For the log: which status it was."""
     source = Source(*[answer(503)] * 3)
     with pytest.raises(RemoteUnavailable, match="answers 503 for E1") as caught:
-        source.signed_get.open("E1", WANTED, source.deadline())
+        got(source.signed_get, source.deadline())
     assert caught.value.status == 503
 
 
@@ -136,7 +157,7 @@ def test_an_error_body_that_is_cut_changes_nothing(status: int) -> None:
     """The status was there: it is judged, and asked again, as if the body were empty."""
     cut = answer(status, RemoteUnavailable("source host o: the connection was cut"))
     source = Source(cut, FINE)
-    assert opened(source.signed_get.open("E1", WANTED, source.deadline()))
+    assert opened(got(source.signed_get, source.deadline()))
     assert cut.closed
 
 
@@ -144,9 +165,9 @@ def test_an_error_body_that_is_cut_changes_nothing(status: int) -> None:
 def test_a_refusal_whose_reason_does_not_come_is_none(status: int) -> None:
     """It may have said "expired", and a source that is denied is not asked for again for long."""
     cut = RemoteUnavailable("source host o: the connection was cut")
-    source = Source(answer(status, cut), answer(status, cut))
+    source = Source(answer(status, cut), answer(status, cut), max_attempts=1)
     with pytest.raises(RemoteUnavailable, match="was cut"):
-        source.signed_get.open("E1", WANTED, source.deadline())
+        got(source.signed_get, source.deadline())
     assert source.numbers == ["1", "2"]
     assert source.all_closed
 
@@ -155,7 +176,7 @@ def test_no_time_for_another_attempt() -> None:
     """A backoff that would outlast the deadline is not begun."""
     source = Source(answer(503))
     with pytest.raises(RemoteUnavailable):
-        source.signed_get.open("E1", WANTED, source.deadline(0.5))
+        got(source.signed_get, source.deadline(0.5))
     assert source.clock.slept_s == []
 
 
@@ -163,7 +184,7 @@ def test_deadline_spent_before_the_first_attempt() -> None:
     """Nothing is sent."""
     source = Source()
     with pytest.raises(DeadlineExceeded, match="E1"):
-        source.signed_get.open("E1", WANTED, source.deadline(0))
+        got(source.signed_get, source.deadline(0))
     assert source.pool.asked == []
 
 
@@ -172,7 +193,7 @@ def test_deadline_spent_before_the_first_attempt() -> None:
 def test_a_redirect_on_the_same_host_is_followed(status: int, location: str) -> None:
     """Relative or absolute, byte for byte."""
     source = Source(redirect(location, status), FINE)
-    assert opened(source.signed_get.open("E1", WANTED, source.deadline()))
+    assert opened(got(source.signed_get, source.deadline()))
     assert source.pool.asked[1].url == "http://origin.example/moved%2Fto?n=x&"
 
 
@@ -182,9 +203,9 @@ def test_a_redirect_on_the_same_host_is_followed(status: int, location: str) -> 
 )
 def test_a_redirect_that_is_not_followed(location: str, error: type[Exception]) -> None:
     """The rules are `RedirectChain`'s; nothing more is sent."""
-    source = Source(redirect(location))
+    source = Source(redirect(location), max_attempts=1)
     with pytest.raises(error, match=r"origin\.example redirects"):
-        source.signed_get.open("E1", WANTED, source.deadline())
+        got(source.signed_get, source.deadline())
     assert len(source.pool.asked) == 1
     assert source.all_closed
 
@@ -199,7 +220,7 @@ def test_a_redirect_to_a_listed_host_is_followed() -> None:
         RetryPolicy(),
         policy=SourcePolicy.of("https://api.example", ["*.example"]),
     )
-    assert opened(source.signed_get.open("E1", WANTED, source.deadline(), if_match='"v1"'))
+    assert opened(got(source.signed_get, source.deadline(), if_match='"v1"'))
     assert source.pool.asked[1] == ("https://cdn.example/b?x=1", WANTED, '"v1"')
 
 
@@ -207,16 +228,18 @@ def test_a_source_that_policy_refuses_is_not_asked_again() -> None:
     """At once: neither a pause nor a new URL would change it."""
     source = Source(SourceRefused("source host h has a private address"))
     with pytest.raises(SourceRefused):
-        source.signed_get.open("E1", WANTED, source.deadline())
+        got(source.signed_get, source.deadline())
     assert source.clock.slept_s == []
     assert len(source.pool.asked) == 1
 
 
 def test_redirects_end() -> None:
     """New places for ever are left after `MAX_REDIRECTS`."""
-    source = Source(*[redirect(f"/{number}") for number in range(MAX_REDIRECTS + 1)])
+    source = Source(
+        *[redirect(f"/{number}") for number in range(MAX_REDIRECTS + 1)], max_attempts=1
+    )
     with pytest.raises(ProtocolViolation, match="redirects"):
-        source.signed_get.open("E1", WANTED, source.deadline())
+        got(source.signed_get, source.deadline())
     assert len(source.pool.asked) == MAX_REDIRECTS + 1
 
 
@@ -224,35 +247,35 @@ def test_after_a_redirect_fails_the_signed_url_is_asked_again() -> None:
     """The detour is forgotten with its failure, whether it answers or not."""
     trouble = RemoteUnavailable("source host o: the connection was cut")
     source = Source(redirect("/moved"), answer(503), redirect("/moved"), trouble, FINE)
-    assert opened(source.signed_get.open("E1", WANTED, source.deadline()))
+    assert opened(got(source.signed_get, source.deadline()))
     assert source.numbers == ["1", "", "1", "", "1"]
 
 
 def test_after_a_redirect_is_refused_a_fresh_url_is_asked() -> None:
     """Not the place that it led to: that was signed with the old one."""
     source = Source(redirect("/moved"), answer(403, EXPIRED), FINE)
-    assert opened(source.signed_get.open("E1", WANTED, source.deadline()))
+    assert opened(got(source.signed_get, source.deadline()))
     assert source.numbers == ["1", "", "2"]
 
 
 @pytest.mark.parametrize("status", [200, 204, 304, 400, 405, 501])
 def test_anything_else_is_a_violation(status: int) -> None:
     """A 200 is never taken for a 206."""
-    source = Source(answer(status, b"abcd"))
+    source = Source(*[answer(status, b"abcd")] * 3)
     with pytest.raises(ProtocolViolation, match=f"answers {status} to a ranged GET of E1"):
-        source.signed_get.open("E1", WANTED, source.deadline())
+        got(source.signed_get, source.deadline())
     assert source.all_closed
 
 
 def test_a_pause_that_the_host_asks_for_is_kept() -> None:
-    """In seconds or as a moment on the host's own clock; without one, the backoff."""
+    """In seconds or as a moment on the host's own clock; the backoff comes on top."""
     dated = {
         "date": "Tue, 01 Mar 2016 21:49:25 GMT",
         "retry-after": "Tue, 01 Mar 2016 21:49:55 GMT",
     }
     source = Source(ScriptedAnswer(429, {"retry-after": "7"}), ScriptedAnswer(503, dated), FINE)
-    assert opened(source.signed_get.open("E1", WANTED, source.deadline()))
-    assert source.clock.slept_s == [7.0, 30.0]
+    assert opened(got(source.signed_get, source.deadline()))
+    assert source.clock.slept_s == [8.0, 32.0]
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -260,7 +283,7 @@ def test_a_pause_beyond_the_deadline_is_not_begun(status: int) -> None:
     """ETIMEDOUT at once, after one GET."""
     source = Source(ScriptedAnswer(status, {"retry-after": "60"}))
     with pytest.raises(DeadlineExceeded, match=f"answers {status} .* asks for a pause of 60 s"):
-        source.signed_get.open("E1", WANTED, source.deadline(60.0))
+        got(source.signed_get, source.deadline(60.0))
     assert source.clock.slept_s == []
     assert source.all_closed
 
@@ -269,7 +292,7 @@ def test_a_pause_beyond_the_deadline_is_not_begun(status: int) -> None:
 def test_a_pause_that_makes_no_sense_is_none(asked: str) -> None:
     """The backoff, as without it."""
     source = Source(ScriptedAnswer(503, {"retry-after": asked}), FINE)
-    assert opened(source.signed_get.open("E1", WANTED, source.deadline()))
+    assert opened(got(source.signed_get, source.deadline()))
     assert source.clock.slept_s == [1.0]
 
 
@@ -277,7 +300,7 @@ def test_an_expired_token_is_400_and_cured_by_a_new_url() -> None:
     """What S3 answers when the session behind the signature is over."""
     body = b"<Error><Code>ExpiredToken</Code><Message>The token has expired.</Message></Error>"
     source = Source(answer(400, body), FINE)
-    assert opened(source.signed_get.open("E1", WANTED, source.deadline()))
+    assert opened(got(source.signed_get, source.deadline()))
     assert source.numbers == ["1", "2"]
     assert source.clock.slept_s == []
 
@@ -301,5 +324,5 @@ def test_a_host_has_one_share_however_it_is_spelt() -> None:
     source = Source(*map(redirect, spelt), FINE)
     shares = RecordedShares()
     get = SignedGet(source.resolver, source.pool, source.clock, RetryPolicy(), shares=shares)
-    assert opened(get.open("E1", WANTED, source.deadline()))
+    assert opened(got(get, source.deadline()))
     assert shares.hosts == ["origin.example:80"] * 4

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from backlotfs.errors import ContentChanged
-from backlotfs.source.version import SourceVersion, identity_of
+from backlotfs.source.version import SourceVersion, version_of
 from tests.unit.fakes import LAST_MODIFIED, LAST_MODIFIED_S, identity
 
 
@@ -59,17 +59,17 @@ def test_last_modified_s(text: str | None, seconds: int | None) -> None:
     assert found == seconds or (text is not None and text.endswith("-0000"))
 
 
-def test_identity_of_headers() -> None:
+def test_version_of_headers() -> None:
     """Empty headers are absent ones."""
     headers = {"etag": "", "last-modified": LAST_MODIFIED}
-    assert identity_of("E1", headers, 5) == SourceVersion("E1", 5, None, LAST_MODIFIED)
+    assert version_of("E1", headers, 5) == SourceVersion("E1", 5, None, LAST_MODIFIED)
 
 
 @pytest.mark.parametrize("value", ['"' + "x" * 60_000 + '"', '"a\x1b[31m\x9b"', '"a\r\n b"'])
 def test_validators_that_nobody_can_keep(value: str) -> None:
     """A digest stands for them: it tells versions apart, is short and plain, and is never sent."""
-    found = identity_of("E1", {"etag": value, "last-modified": value}, 5)
-    other = identity_of("E1", {"etag": value[:-1] + 'y"'}, 5)
+    found = version_of("E1", {"etag": value, "last-modified": value}, 5)
+    other = version_of("E1", {"etag": value[:-1] + 'y"'}, 5)
     for kept in (found.etag, found.last_modified):
         assert kept is not None
         assert len(kept) < 100
