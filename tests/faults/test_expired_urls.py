@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import FrameType
 
 import pytest
 
 from backlotfs.emulator import Fault
 from backlotfs.errors import DeadlineExceeded
+from backlotfs.http.backoff import Backoff
 from backlotfs.source.signed_get import MAX_EXPIRED
 from tests.conftest import Serve
 from tests.faults.conftest import Unmounted
@@ -41,6 +43,34 @@ def test_an_expired_url_in_mid_stream_costs_one_refusal_and_one_refresh(
     assert refused == (served[0], 403)
     assert served[1] == 206
     assert library.url_requests(reel) == 2
+
+
+def test_a_renewal_passes_one_retry_loop(serve: Serve, unmounted: Unmounted) -> None:
+    """The 403, the API call for a new URL, and the GET that succeeds: in one loop, not nested."""
+    reel = video("long.mov", 4 * MIB)
+    emulator = serve(reel)
+    thread = threading.local()
+    depths: list[int] = []
+
+    def profile(frame: FrameType, event: str, _: object) -> None:
+        if frame.f_code is Backoff.run.__code__:
+            thread.depth = getattr(thread, "depth", 0) + (1 if event == "call" else -1)
+            if event == "call":
+                depths.append(thread.depth)
+
+    threading.setprofile(profile)  # of the threads that begin from now on
+    try:
+        library = unmounted(emulator)
+        fh = library.open(reel)
+        library.assert_reads(fh, reel, 3 * MIB, 1000)
+        assert depths, "the threads that read are watched"
+        depths.clear()
+        emulator.expire_urls()
+        library.assert_reads(fh, reel, MIB, 1000)
+    finally:
+        threading.setprofile(None)
+    assert [status for _, status in library.gets(reel)][-2:] == [403, 206]
+    assert depths == [1]
 
 
 def test_a_url_is_renewed_before_it_expires(serve: Serve, unmounted: Unmounted) -> None:
