@@ -58,11 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     costs = [_simulate(assets) for assets in _LIBRARIES]
     parts = [
-        f"A simulation in virtual time against the emulator's rate limiter (300 a minute, of which "
-        f"80 % are used), {LATENCY_S * 1000:.0f} ms for each answer, a metadata TTL of "
-        f"{TTL_S / 60:.0f} minutes. *Computed*: by what the smaller libraries showed, one call per "
-        f"page of {_PAGE} and one per size. The least time for all sizes is what the used part of "
-        "the credits allows.",
+        f"This is a simulation in virtual time with the emulator's rate limiter: 300 calls a "
+        f"minute, of which the mount uses 80 %, {LATENCY_S * 1000:.0f} ms for each answer, a "
+        f"metadata TTL of {TTL_S / 60:.0f} minutes. *Computed* values follow from the smaller "
+        f"libraries: one call per page of {_PAGE} and one per size. The least time "
+        "for all sizes is the time in which 80 % of the credits suffice.",
         _first_mounts(costs),
         _other_mounts(costs),
         _days(costs),
@@ -119,7 +119,7 @@ def _other_mounts(costs: list[Costs]) -> str:
         calls, promised = one.again.total(), 3 + 2 * 2
         verdict = f"≤ 3 + 2 a period: {promised}{'' if calls <= promised else ' **missed**'}"
         rows.append([str(one.assets), f"{calls}: {_in_words(one.again)}", verdict])
-    title = "Another mount an hour later, ten minutes of it, with one `ls -l` after five:"
+    title = "A second mount an hour later, observed for ten minutes, with one `ls -l` after five:"
     return f"{title}\n\n" + table(["assets", "API calls", "promised"], rows)
 
 
@@ -139,9 +139,9 @@ def _days(costs: list[Costs]) -> str:
         whole = f"{one.day.whole.total()}: {_in_words(one.day.whole)}"
         rows.append([str(one.assets), str(calls), whole, str(promised), verdict])
     title = (
-        f"A day with {UPLOADS} uploads and {EDITS} edits, the mount in use for {HOURS_IN_USE} of "
-        f"its hours and idle for {_IDLE_HOURS} (one look an hour, two calls each, beside what is "
-        "promised: 2 a period in use, one per new or edited asset, the full walk):"
+        f"A day with {UPLOADS} uploads and {EDITS} edits. The mount is used for {HOURS_IN_USE} "
+        f"hours and idle for {_IDLE_HOURS}. Promised: 2 calls a period in use, one per new or "
+        "edited asset, and the full listing. While idle, 2 calls an hour come on top:"
     )
     head = ["assets", f"API calls of the {HOURS_IN_USE} hours", "of the day", "promised", ""]
     return f"{title}\n\n" + table(head, rows)

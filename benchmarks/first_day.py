@@ -126,9 +126,10 @@ def _storm() -> tuple[str, bool]:
         calls = emulator.requests.count(route="streams", status=200)
         right = all(code in (None, 0) for code in still) and codes == [0] * STORM_COPIES
         line = (
-            f"Storm: {STORM_COPIES} `rsync` of {STORM_FILES} files at once, the API down for "
-            f"{OUTAGE_S:.0f} s, a re-mount in the middle: before the re-mount {still}, in the end "
-            f"{codes}, all bytes right; {took_s:.0f} s, {calls} calls for URLs."
+            f"Storm: {STORM_COPIES} `rsync` of {STORM_FILES} files at once. The API is down for "
+            f"{OUTAGE_S:.0f} s, and the library is mounted again in the middle. Exit codes: "
+            f"{still} before the new mount, {codes} at the end. All bytes are right. It took "
+            f"{took_s:.0f} s and {calls} calls for URLs."
         )
         return line, right
 

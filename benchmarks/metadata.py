@@ -68,9 +68,9 @@ def _beside_rclone(folder: Path, assets: int, rounds: int) -> list[str]:
                 wall = {key: round(one.wall_s, 2) for key, one in results[name][-1].taken.items()}
                 print(f"round {number + 1}, {name}: {wall}")
         return [
-            f"{assets} assets, every size known; {rounds} rounds. Cold: freshly mounted, or the "
-            "kernel's dentries and inodes dropped. Absent names: rclone was asked for "
-            f"{_ABSENT_OF_RCLONE}, and its time is scaled up.",
+            f"{assets} assets, all sizes known, {rounds} rounds. Cold: a new mount, or the "
+            "kernel's dentries and inodes were dropped. rclone was asked for "
+            f"{_ABSENT_OF_RCLONE} absent names only, and its time is scaled up.",
             _table(results["backlotfs"], results["rclone"]),
             _memory(results["backlotfs"], results["rclone"]),
             _calls(emulator, results["backlotfs"]),
@@ -101,7 +101,7 @@ def _memory(ours: list[Round], theirs: list[Round]) -> str:
     peer = [one.pss_bytes / 1e6 for one in theirs]
     kept = statistics.median(mine) <= _PSS_PROMISED_MB
     return (
-        f"Memory after all of it (summed PSS): backlotfs {spread(mine, 0)} MB, "
+        f"Memory at the end (summed PSS): backlotfs {spread(mine, 0)} MB, "
         f"rclone {spread(peer, 0)} MB. Promised: ≤ {_PSS_PROMISED_MB} MB and {_BLOCK_BUDGET}"
         f"{'.' if kept else ': **missed**.'}"
     )
@@ -118,7 +118,7 @@ def _calls(emulator: EmulatorProcess, rounds: list[Round]) -> str:
         all_calls += emulator.requests.since(one.began_at_s, one.absent_s[1])
     return (
         f"API calls of all {len(rounds)} mounts together: {_in_words(before)} before the mount "
-        f"answered; {_in_words(beside)} beside the first `ls`, by the check that nothing waits "
+        f"answered; {_in_words(beside)} during the first `ls`, by a check that nothing waits "
         f"for; {_in_words(absent)} during the look-ups of absent names; in all "
         f"{_in_words(all_calls)}."
     )

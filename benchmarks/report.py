@@ -15,8 +15,8 @@ import backlotfs
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 _HEAD = """# Measurements
 
-Each section is written by the command it names, and says when and where that was. A ratio compares
-medians of one and the same run; the spread is the smallest and the largest value.
+The command that each section names has written the section. The first line says when and on which
+machine. A ratio compares medians of one run. The spread is the smallest and the largest value.
 """
 #: Sections in the order of the page, with the command that writes each.
 _SECTIONS = {

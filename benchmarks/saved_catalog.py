@@ -9,15 +9,18 @@ from pathlib import Path
 
 from backlotfs.api.records import Asset
 from backlotfs.api.signing import Credentials
+from backlotfs.catalog.db import assets, state
+from backlotfs.catalog.db.connection import CatalogDb
+from backlotfs.catalog.db.names import give_names
 from backlotfs.catalog.db.rows import SourceRecord
-from backlotfs.catalog.db.store import CatalogStore
+from backlotfs.catalog.db.schema import LibraryIdentity
+from backlotfs.catalog.db.sync import FullSync
 from backlotfs.concurrency.clock import Deadline, SystemClock
 from backlotfs.config.profiles import load_account
 from backlotfs.config.settings import Account
 from backlotfs.emulator.assets import EmulatedAsset, invent_assets
 from backlotfs.mount.stack import open_api, open_api_session
-from backlotfs.namespace.naming import NameMode, give_names
-from backlotfs.namespace.tree import inode_of
+from backlotfs.namespace.naming import NameMode, catalog_naming
 
 SOURCE_BYTES = 5_000_000
 #: One time for all: the copies that rsync compares with have it too.
@@ -52,24 +55,20 @@ def save_made_up(config: Path, cache_dir: Path, assets: int) -> list[str]:
 
 
 def _save(account: Account, cache_dir: Path, pages: Iterable[_Page]) -> list[str]:
-    store = CatalogStore(
-        cache_dir,
-        api_url=account.api_url,
-        account=Credentials(account.api_key, account.api_secret).account,
-        clock=SystemClock(),
-        inode_of=inode_of,
-    )
+    public = Credentials(account.api_key, account.api_secret).account
+    db = CatalogDb(cache_dir, LibraryIdentity.of(account.api_url, public), SystemClock())
+    full_sync = FullSync(db)
     codes: list[str] = []
-    for assets, next_page in pages:
-        store.walk_add(assets, next_page)
-        codes += [asset.embed_code for asset in assets]
-    store.walk_finish(doubt_empty=False)
-    store.mark_synced(full=True)
+    for page, next_page in pages:
+        full_sync.add(page, next_page)
+        codes += [asset.embed_code for asset in page]
+    full_sync.finish(doubt_empty=False)
+    db.write(state.mark_synced, db.clock.now(), full=True)
     for start in range(0, len(codes), _BATCH):
-        store.save_sources([_probed(code) for code in codes[start : start + _BATCH]])
-    give_names(store, NameMode.ORIGINAL)
-    names = [row.name for row in store.rows(NameMode.ORIGINAL)]
-    store.close()
+        db.write(assets.save_sources, [_probed(code) for code in codes[start : start + _BATCH]])
+    give_names(db, catalog_naming(NameMode.ORIGINAL))
+    names = [row.name for row in db.read(assets.rows, NameMode.ORIGINAL)]
+    db.close()
     return names
 
 

@@ -12,6 +12,7 @@ from email.utils import formatdate
 from pathlib import Path
 from typing import NamedTuple
 
+from backlotfs.catalog.db import assets
 from backlotfs.catalog.db.rows import SourceRecord
 from backlotfs.emulator.assets import EmulatedAsset, invent_assets
 from backlotfs.emulator.content import SyntheticContent
@@ -126,7 +127,7 @@ class VirtualAccount:
 
     def _stat_the_last(self, mount: VirtualMount, codes: list[str]) -> float:
         """How long it takes to ask for what the crawl would come to last."""
-        while codes and mount.stack.book.known(codes[-1]) is not None:
+        while codes and mount.stack.versions.known(codes[-1]) is not None:
             codes.pop()
         if not codes:
             return 0.0
@@ -135,7 +136,9 @@ class VirtualAccount:
         return self.time.monotonic() - began_s
 
     def _save_sizes(self, mount: VirtualMount) -> None:
-        mount.stack.store.save_sources([_probed(asset) for asset in self.library.ordered()])
+        mount.stack.db.write(
+            assets.save_sources, [_probed(asset) for asset in self.library.ordered()]
+        )
 
     def _upload(self, number: int) -> None:
         now_s = int(self.time.now())
@@ -155,7 +158,7 @@ class VirtualAccount:
     def _check(self, mount: VirtualMount) -> None:
         """:raises SystemExit: a size is missing or wrong; then the numbers mean nothing."""
         for asset in self.library.ordered():
-            known = mount.stack.book.known(asset.embed_code)
+            known = mount.stack.versions.known(asset.embed_code)
             size = asset.content.size if asset.content is not None else None
             if known is None or not known.verified or known.identity.size != size:
                 raise SystemExit(f"{asset.embed_code} has {size} bytes, the mount says {known}")

@@ -14,6 +14,7 @@ import requests
 from backlotfs.api import rate_limiter
 from backlotfs.api.rate_limiter import ApiRateLimiter
 from backlotfs.catalog import catalog, probe_scheduler, versions
+from backlotfs.catalog.db import state
 from backlotfs.concurrency import single_flight, workers
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait
@@ -59,8 +60,8 @@ class VirtualMount:
 
     def unsized(self) -> int:
         """Assets never probed yet."""
-        self.stack.book.flush()
-        sized, missing, total = self.stack.store.sized_counts()
+        self.stack.versions.flush()
+        sized, missing, total = self.stack.db.read(state.sized_counts)
         return total - sized - missing
 
     def _waiter(self) -> InterruptibleWait:

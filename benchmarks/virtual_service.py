@@ -26,7 +26,7 @@ from backlotfs.emulator.http_types import Answer, ReceivedRequest
 from backlotfs.emulator.library import Library
 from backlotfs.emulator.routes import match_route
 from backlotfs.emulator.settings import EmulatorSettings
-from backlotfs.emulator.sources import SourceSide, SourceUrls
+from backlotfs.emulator.sources import Sources
 from backlotfs.http.exchange_deadline import Exchange
 from benchmarks.virtual_time import VirtualTime
 
@@ -45,9 +45,8 @@ class VirtualService:
         self.refused = 0
         self._time = time
         self._latency_s = latency_s
-        urls = SourceUrls(self.settings)
-        self._api = ApiSide(self.settings, library, urls)
-        self._source = SourceSide(self.settings, library, urls)
+        self._sources = Sources(self.settings, library)
+        self._api = ApiSide(self.settings, library, self._sources)
         limit, window_s = self.settings.rate_limit, self.settings.rate_window_s
         assert limit is not None, "the emulator's default is a limit"
         self._limiter = RateLimiter(limit, window_s, time.now)
@@ -59,7 +58,7 @@ class VirtualService:
         self._time.sleep(self._latency_s / 2)
         match = match_route(parts.path)
         if match.route == "source":
-            answer = self._source.answer(received)
+            answer = self._sources.answer(received)
         else:
             self.calls[match.route] += 1
             charge = self._limiter.charge()

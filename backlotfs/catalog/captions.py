@@ -17,13 +17,15 @@ import json
 import logging
 import re
 import threading
-from typing import Protocol
 
-from backlotfs.catalog.db.captions import Caption, PendingCaption, StoredCaptions
-from backlotfs.catalog.db.leases import new_owner
-from backlotfs.catalog.db.rows import AssetRow, StoreClosed, StoreUnavailable
-from backlotfs.catalog.db.store import CatalogStore
-from backlotfs.catalog.library import AssetFilter, CatalogDelta
+from backlotfs.api.client import ApiClient
+from backlotfs.catalog.db import captions, state
+from backlotfs.catalog.db.captions import Caption, PendingCaption
+from backlotfs.catalog.db.connection import CatalogDb
+from backlotfs.catalog.db.leases import Lease
+from backlotfs.catalog.db.rows import CatalogClosed, CatalogUnavailable
+from backlotfs.catalog.library import CatalogDelta, Presented
+from backlotfs.catalog.probe_scheduler import ProbeScheduler
 from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.concurrency.workers import Workers
 from backlotfs.errors import (
@@ -92,29 +94,30 @@ def _head(body: bytes) -> str:
 
 
 class CaptionIndex:
-    """Any thread may call it. Only assets that have captions take memory."""
+    """The captions that were found. Any thread may call it.
 
-    def __init__(self, stored: StoredCaptions) -> None:
-        """What the catalog holds is known at once, as far as it can be read."""
-        self._stored = stored
+    Only assets that have captions take memory. Methods raise `CatalogUnavailable` when the catalog
+    cannot be used now.
+    """
+
+    def __init__(self, db: CatalogDb) -> None:
+        """Begin with what the catalog holds, as far as it can be read."""
+        self._db = db
         self._known: dict[str, Caption] = {}
         with contextlib.suppress(BacklotError):
             self.reload()
 
     def known(self, embed_code: str) -> Caption | None:
-        """What was found; None for "none" and for "not asked yet"."""
+        """The caption document of an asset; None: it has none, or was not asked for yet."""
         return self._known.get(embed_code)
 
     def total_bytes(self) -> int:
-        """Of all documents, as they came; the catalog holds them compressed."""
+        """Size of all documents, as they came; the catalog holds them compressed."""
         return sum(caption.size for caption in list(self._known.values()))
 
     def document(self, embed_code: str) -> bytes | None:
-        """The bytes, from the catalog; None when there are none any more.
-
-        :raises BacklotError: the store's.
-        """
-        found = self._stored.document(embed_code)
+        """The bytes of a document, from the catalog; None when there are none any more."""
+        found = self._db.read(captions.document, embed_code)
         if found is None:
             self._known.pop(embed_code, None)
             return None
@@ -123,12 +126,12 @@ class CaptionIndex:
         return body
 
     def reload(self) -> None:
-        """Look at the catalog: another mount may have asked. :raises BacklotError: the store's."""
-        self._known = self._stored.all()
+        """Read the catalog again: another mount may have asked the API."""
+        self._known = self._db.read(captions.all_captions)
 
     def record(self, asked: PendingCaption, kind: str | None, body: bytes) -> None:
-        """Keep what an asset was found to have. :raises BacklotError: the store's."""
-        self._stored.save(asked, kind, body)
+        """Store what an asset was found to have; ``kind`` None: it has no captions."""
+        self._db.write(captions.save, asked, kind, body)
         if kind is None:
             self._known.pop(asked.embed_code, None)
         else:
@@ -138,7 +141,7 @@ class CaptionIndex:
 
 #: One question ends after this long; a wait for a credit does not count.
 ASK_DEADLINE_S = 60.0
-#: How often it looks whether the crawl over sizes is done.
+#: How often it looks whether the probes are done.
 LOOK_S = 1.0
 #: An asset that failed is asked again this late; after a failure of the catalog, or of so many
 #: assets in a row, the next round comes as late …
@@ -148,49 +151,25 @@ MOST_FAILURES = 5
 REFUSED_S = 3600.0
 #: The lease, which is renewed with every question after a third of it.
 LEASE_S = 300.0
-_LEASE = "captions"
-#: Assets taken from the store at a time.
+#: Assets taken from the catalog at a time.
 BATCH = 1000
 #: Of all documents of a library, as they came: a server that has 4 MiB for each of a million assets
 #: would fill the disk. Those of 100 000 films of two hours have a tenth of it.
 MOST_TOTAL_BYTES = 20 * 1024**3
 
 
-class Questions(Protocol):
-    """What is needed of the API client."""
-
-    def get_captions(self, embed_code: str, *, deadline: Deadline) -> bytes:
-        """An asset's caption document; empty, or NoSuchEntry, when there is none."""
-
-
-class Presented(Protocol):
-    """What is needed of the catalog."""
-
-    def row(self, embed_code: str) -> AssetRow | None:
-        """A presented asset."""
-
-
-class Sizing(Protocol):
-    """What is needed of the probe scheduler."""
-
-    @property
-    def busy(self) -> bool:
-        """Whether sizes are being looked for."""
-
-
 class CaptionBackfill:
-    """Any thread may call it; one at a time asks.
+    """Asks the API for the captions of every presented asset. Any thread may call it.
 
-    :ivar book: what was found.
+    :ivar index: what was found.
     """
 
     def __init__(
         self,
-        api: Questions,
-        store: CatalogStore,
-        catalog: Presented,
-        sizing: Sizing,
-        admit: AssetFilter,
+        api: ApiClient,
+        db: CatalogDb,
+        presented: Presented,
+        probes: ProbeScheduler,
         clock: Clock,
         workers: Workers | None = None,
         *,
@@ -198,26 +177,25 @@ class CaptionBackfill:
     ) -> None:
         """Put it together.
 
-        :param admit: the types of assets that are presented; ``catalog`` knows which are.
-        :param sizing: goes first.
+        :param probes: go first.
         :param ask_s: one question may take so long: longer than an answer of the API.
         """
         self._api = api
-        self._store = store
-        self.book = CaptionIndex(store.captions)
+        self._db = db
+        self.index = CaptionIndex(db)
         self._workers = workers or Workers(1, "captions")
         self._clock = clock
         self._ask_s = ask_s
-        self._types = sorted(admit.types)
-        self._catalog = catalog
-        self._sizing = sizing
+        self._presented = presented
+        self._types = sorted(presented.admit.types)
+        self._probes = probes
+        self._lease = Lease(db, "captions", LEASE_S)
         self._lock = threading.Lock()
         self._running = self._again = self._closed = False
-        self._owner = new_owner()
         self._leased_at_s = 0.0
         self._total_bytes = 0  # of all documents in the catalog
         self._resting_until_s = clock.monotonic()
-        self._done_at: int | None = None  # the store's generation when a round left nothing
+        self._done_at: int | None = None  # the catalog's generation when a round left nothing
         self._failed_at: dict[str, float] = {}
         self._skipped: dict[str, int] = {}  # embed code to the ``updated_at`` that was answered so
 
@@ -227,7 +205,7 @@ class CaptionBackfill:
             self.start()
 
     def start(self) -> None:
-        """Ask whoever is to be asked; returns at once."""
+        """Ask for the captions of all assets that were not asked for yet; returns at once."""
         with self._lock:
             self._again = True
             if self._running or self._closed:
@@ -236,9 +214,9 @@ class CaptionBackfill:
         self._workers.submit(self._run)
 
     def close(self) -> None:
-        """Ask no more. :raises BacklotError: the store's."""
+        """Ask no more. :raises CatalogUnavailable: the lease cannot be released."""
         self._closed = True
-        self._store.release_lease(_LEASE, self._owner)
+        self._lease.release()
 
     def _run(self) -> None:
         while True:
@@ -249,7 +227,7 @@ class CaptionBackfill:
                 self._again = False
             try:
                 self._round()
-            except (StoreClosed, Interrupted):  # the mount ends
+            except (CatalogClosed, Interrupted):  # the mount ends
                 self._closed = True
             except CredentialsRefused as error:
                 self._rest(REFUSED_S, error)
@@ -266,26 +244,26 @@ class CaptionBackfill:
 
     def _round(self) -> None:
         """Once through all that are to be asked. :raises BacklotError: it cannot go on."""
-        generation = self._store.generation()
+        generation = self._db.read(state.generation)
         if generation == self._done_at:
             return
         if self._clock.monotonic() < self._resting_until_s:
-            self.book.reload()
+            self.index.reload()
             return
-        if self._store.path is None:
-            raise StoreUnavailable("without a catalog on disk there is no place for captions")
+        if self._db.path is None:
+            raise CatalogUnavailable("without a catalog on disk there is no place for captions")
         self._leased_at_s = self._clock.monotonic()
-        if not self._store.try_lease(_LEASE, self._owner, LEASE_S):
-            self.book.reload()
+        if not self._lease.take():
+            self.index.reload()
             return
         try:
-            self.book.reload()
-            self._total_bytes = self.book.total_bytes()
+            self.index.reload()
+            self._total_bytes = self.index.total_bytes()
             if self._ask_all():
                 self._done_at = generation
         finally:
             if not self._closed:
-                self._store.release_lease(_LEASE, self._owner)
+                self._lease.release()
 
     def _ask_all(self) -> bool:
         """Whether everybody was asked, and answered. :raises BacklotError: it cannot go on."""
@@ -293,12 +271,12 @@ class CaptionBackfill:
         after: PendingCaption | None = None
         forgiven_s = self._clock.monotonic() - REST_S
         try:
-            while batch := self._store.captions.unasked(BATCH, self._types, after):
+            while batch := self._db.read(captions.pending, BATCH, self._types, after):
                 for asset in batch:
                     after = asset
                     if self._skipped.get(asset.embed_code) == asset.updated_at_s:
                         continue
-                    if self._catalog.row(asset.embed_code) is None:
+                    if self._presented.row(asset.embed_code) is None:
                         continue
                     if self._failed_at.get(asset.embed_code, forgiven_s) > forgiven_s:
                         failed += 1
@@ -310,7 +288,7 @@ class CaptionBackfill:
                         asked, in_a_row = asked + 1, 0
                     except RateLimited:
                         failed += 1  # no fault of this asset: the next round asks it
-                    except (CredentialsRefused, Interrupted, StoreUnavailable):
+                    except (CredentialsRefused, Interrupted, CatalogUnavailable):
                         raise
                     except BacklotError as error:
                         log.debug("captions of %s: %s", asset.embed_code, error)
@@ -328,14 +306,14 @@ class CaptionBackfill:
     def _may_go_on(self) -> bool:
         """Wait while sizes are looked for; False when it is over, or another mount has the lease.
 
-        :raises BacklotError: the store's.
+        :raises CatalogUnavailable: the lease cannot be renewed.
         """
-        while self._sizing.busy and not self._closed:
+        while self._probes.busy and not self._closed:
             self._clock.sleep(LOOK_S)
         now_s = self._clock.monotonic()
         if now_s - self._leased_at_s > LEASE_S / 3 and not self._closed:
             self._leased_at_s = now_s
-            return self._store.try_lease(_LEASE, self._owner, LEASE_S)
+            return self._lease.take()
         return not self._closed
 
     def _ask(self, asset: PendingCaption) -> bool:
@@ -349,7 +327,7 @@ class CaptionBackfill:
         except ProtocolViolation as error:
             return self._skip(asset, error)
         if is_nothing(body):
-            self.book.record(asset, None, b"")
+            self.index.record(asset, None, b"")
             return False
         kind = kind_of(body)
         if kind is None:
@@ -357,7 +335,7 @@ class CaptionBackfill:
         if self._total_bytes + len(body) > MOST_TOTAL_BYTES:
             return self._skip(asset, f"{MOST_TOTAL_BYTES >> 30} GiB of captions are kept, the most")
         self._total_bytes += len(body)
-        self.book.record(asset, kind, body)
+        self.index.record(asset, kind, body)
         return True
 
     def _skip(self, asset: PendingCaption, reason: object) -> bool:

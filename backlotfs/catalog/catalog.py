@@ -1,18 +1,28 @@
-"""The library's listing: published from the store, kept fresh, never half changed."""
+"""The library's listing: published from the catalog's file, kept fresh, never half changed."""
 
 from __future__ import annotations
 
 import itertools
 import logging
+import sqlite3
 import threading
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import NamedTuple
 
 from backlotfs.api.paging import EndlessListing
-from backlotfs.api.records import Asset
-from backlotfs.catalog.db.rows import AssetRow, StoreClosed, StoreUnavailable
-from backlotfs.catalog.db.store import CatalogStore
-from backlotfs.catalog.library import AssetFilter, CatalogDelta, Library, Presented, classify
+from backlotfs.api.records import Asset, Label
+from backlotfs.catalog.db import assets, state
+from backlotfs.catalog.db.connection import CatalogDb
+from backlotfs.catalog.db.names import Naming, give_names
+from backlotfs.catalog.db.rows import (
+    AssetRow,
+    CatalogClosed,
+    CatalogLost,
+    CatalogUnavailable,
+    SyncState,
+)
+from backlotfs.catalog.library import CatalogDelta, Library, Presented, classify
 from backlotfs.catalog.sync import Synced, Synchronizer
 from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.concurrency.workers import Workers
@@ -33,12 +43,21 @@ LOOK_AROUND_S = 5.0
 LOOK_AGAIN_S = 0.5
 
 
-#: Told of each new version, on the thread that published it.
+#: Told of each new version of the listing, on the thread that published it.
 Listener = Callable[[CatalogDelta], None]
 
 
-#: Gives names to what has none; the store calls it inside a transaction.
-Names = Callable[[CatalogStore], None]
+class _Stored(NamedTuple):
+    """What one transaction found in the catalog.
+
+    :ivar rows: all rows, or those that changed since the version before.
+    :ivar removed: codes of assets that are gone since; None: ``rows`` are all.
+    """
+
+    rows: list[AssetRow]
+    removed: list[str] | None
+    labels: list[Label]
+    members: dict[str, list[str]]
 
 
 class Catalog:
@@ -49,34 +68,30 @@ class Catalog:
 
     def __init__(
         self,
-        store: CatalogStore,
+        db: CatalogDb,
         synchronizer: Synchronizer,
         workers: Workers,
         clock: Clock,
         *,
-        name_mode: str,
-        give_names: Names,
+        naming: Naming,
         ttl_s: float,
-        admit: AssetFilter,
         presented: Presented | None = None,
     ) -> None:
         """Put it together.
 
-        :param name_mode: which of the stored names are presented.
-        :param ttl_s: a listing older than this is refreshed when somebody uses the mount.
+        :param naming: gives names to assets without one; those of its mode are presented.
+        :param ttl_s: a listing older than this is refreshed when a program uses the mount.
         :param presented: where each new version of the listing is put; None: a place of its own.
         """
         self.presented = presented or Presented()
-        self._store = store
+        self._db = db
         self._synchronizer = synchronizer
         self._workers = workers
         self._clock = clock
-        self._mode = name_mode
-        self._give_names = give_names
+        self._naming = naming
         self._ttl_s = ttl_s
-        self._admit = admit
         self._listeners: list[Listener] = []
-        self._heralds: list[Listener] = []
+        self._before_publish: list[Listener] = []
         self._lock = threading.Lock()
         self._refreshing = False
         self._to_compare = False  # a saved listing is shown, which the API was not asked about yet
@@ -113,28 +128,28 @@ class Catalog:
         :param beforehand: before anybody can see it, so that nobody sees it without what the
             listener does; it must not wait.
         """
-        (self._heralds if beforehand else self._listeners).append(listener)
+        (self._before_publish if beforehand else self._listeners).append(listener)
 
     def row(self, embed_code: str) -> AssetRow | None:
         """A presented asset."""
         return self.presented.row(embed_code)
 
     def record(self, embed_code: str) -> Asset | None:
-        """All that the API says of an asset, from the store."""
-        return self._store.record(embed_code)
+        """All that the API says of an asset, from the catalog's file."""
+        return self._db.read(assets.record, embed_code)
 
     def total_size(self) -> int:
         """Bytes of all sources whose size is known."""
-        return self._store.total_size()
+        return self._db.read(state.total_size)
 
     def open_saved(self) -> bool:
-        """Publish what the store holds from before; False when it never held a whole library."""
+        """Publish what earlier mounts have stored; False when no full sync was ever finished."""
         try:
-            if not self._store.state().full_walk_at_s:
+            if not self._state().full_walk_at_s:
                 return False
             self.publish()
             self._to_compare = True
-        except StoreUnavailable as error:
+        except CatalogUnavailable as error:
             events.CATALOG_UNUSABLE.log(log, reason=error)
             return False
         return True
@@ -145,12 +160,12 @@ class Catalog:
 
         Each sync then asks for them, until the server refuses it.
         """
-        lists = self._store.state().lists_sources
+        lists = self._state().lists_sources
         return None if lists is None else bool(lists)
 
     @lists_sources.setter
     def lists_sources(self, lists: bool) -> None:
-        self._store.mark_lists_sources(lists)
+        self._db.write(state.mark_lists_sources, lists)
 
     def load(self, deadline: Deadline) -> None:
         """Sync now, on this thread, and publish; waits while another mount lists the library.
@@ -158,7 +173,7 @@ class Catalog:
         :raises BacklotError: it cannot be had.
         """
         while self._sync(deadline, full=False) is Synced.ELSEWHERE:
-            if self._store.state().full_walk_at_s:
+            if self._state().full_walk_at_s:
                 self.publish()
                 return
             deadline.check("the wait for another mount that lists the library")
@@ -202,13 +217,13 @@ class Catalog:
             try:
                 if turn * LOOK_AROUND_S % 60 == 0:
                     each_minute()
-                state = self._store.state()[1:]
-                if state != seen:
-                    seen = state
+                now = self._state()[1:]
+                if now != seen:
+                    seen = now
                     self.publish()
                 if self._clock.monotonic() - self._looked_at >= IDLE_SYNC_S:
                     self.refresh()
-            except StoreClosed:
+            except CatalogClosed:
                 return
             except BacklotError as error:
                 events.CATALOG_TROUBLE.log(log, reason=error)
@@ -216,46 +231,62 @@ class Catalog:
                 events.JOB_FAILED.log(log, pool="catalog-keeper", failure=error)
 
     def publish(self) -> None:
-        """Make a new version of what the store holds, and tell the listeners."""
+        """Make a new version of what the catalog holds, and tell the listeners.
+
+        Nothing happens before a first full sync is finished, here or in another mount.
+
+        :raises CatalogLost: the file was lost while in use; the version before stays.
+        """
         with self._publishing:
-            generation = self._store.generation()
-            if generation == self._generation:
+            now = self._state()
+            if now.generation == self._generation:
                 return
-            self._give_names(self._store)
-            generation = self._store.generation()
+            if not now.full_walk_at_s and self._generation < 0:
+                return
+            give_names(self._db, self._naming)
+            generation = self._db.read(state.generation)  # before the rows: none is missed
             before = self.presented.library
-            rows, change = self._rows(before.rows)
-            for herald in self._heralds:
-                herald(change)
+            stored = self._db.read(self._load)
+            rows, change = self._rows(before.rows, stored)
+            for listener in self._before_publish:
+                listener(change)
             self._generation = generation
             self.presented.library = Library(
                 before.version + 1,
                 MappingProxyType(rows),
-                self._store.labels(),
-                MappingProxyType(self._store.label_members()),
+                stored.labels,
+                MappingProxyType(stored.members),
             )
         for listener in self._listeners:
             listener(change)
 
-    def _rows(self, before: Mapping[str, AssetRow]) -> tuple[dict[str, AssetRow], CatalogDelta]:
-        """The rows now, and in what they differ from those before."""
-        admit = self._admit.admits
-        delta = (
-            self._store.rows_changed_since(self._mode, self._generation)
-            if self._generation >= 0
-            else None
+    def _load(self, connection: sqlite3.Connection) -> _Stored:
+        """All that a new version is made of, read in one transaction."""
+        if not state.sync_state(connection).full_walk_at_s:
+            raise CatalogLost("the saved catalog was damaged; the library is to be listed anew")
+        delta = None
+        if self._generation >= 0:
+            delta = assets.changed_since(connection, self._naming.mode, self._generation)
+        return _Stored(
+            assets.rows(connection, self._naming.mode) if delta is None else delta[0],
+            None if delta is None else delta[1],
+            state.labels(connection),
+            state.label_members(connection),
         )
+
+    def _rows(
+        self, before: Mapping[str, AssetRow], stored: _Stored
+    ) -> tuple[dict[str, AssetRow], CatalogDelta]:
+        """The rows now, and in what they differ from those before."""
         change = CatalogDelta([], [], [], [], [], [])
-        if delta is None:
+        if stored.removed is None:
             rows: dict[str, AssetRow] = {}
-            seen = self._store.rows(self._mode)
             gone = set(before)
         else:
-            rows, (seen, codes) = dict(before), delta
-            gone = set(codes) & set(before)
-        for row in seen:
+            rows, gone = dict(before), set(stored.removed) & set(before)
+        for row in stored.rows:
             code = row.embed_code
-            if not admit(row.asset_type, row.status):
+            if not self.presented.admit.admits(row.asset_type, row.status):
                 gone.add(code)
                 continue
             gone.discard(code)
@@ -268,10 +299,13 @@ class Catalog:
             change.stale_names.append(before[code].name)
         return rows, change
 
+    def _state(self) -> SyncState:
+        return self._db.read(state.sync_state)
+
     def _refresh(self, full: bool) -> None:
         try:
             self._sync(Deadline(SYNC_DEADLINE_S, self._clock), full=full)
-        except (StoreClosed, Interrupted):
+        except (CatalogClosed, Interrupted):
             log.debug("a refresh was cut short by the end of the mount")
         except BacklotError as error:
             events.REFRESH_FAILED.log(log, reason=error)
@@ -286,7 +320,7 @@ class Catalog:
     def _sync(self, deadline: Deadline, *, full: bool) -> Synced:
         try:
             done = self._synchronizer.run(deadline, full=full)
-        except (StoreClosed, Interrupted):  # the mount ends: the listing is as good as before
+        except (CatalogClosed, Interrupted):  # the mount ends: the listing is as good as before
             raise
         except BacklotError as error:
             self._last_error = error

@@ -30,30 +30,6 @@ class Library:
     members: Mapping[str, Sequence[str]]
 
 
-class Presented:
-    """The version of the listing that programs see now: one reference, which the catalog swaps.
-
-    Any thread may call it; it never waits.
-
-    :ivar library: the last good listing; empty before the first.
-    """
-
-    def __init__(self) -> None:
-        self.library = Library(0, MappingProxyType({}), (), MappingProxyType({}))
-
-    def row(self, embed_code: str) -> AssetRow | None:
-        """The row of a presented asset; None: it is not presented."""
-        return self.library.rows.get(embed_code)
-
-    def updated_at_s(self, embed_code: str) -> float | None:
-        """When the record was last changed, seconds since the epoch by the server's clock.
-
-        None: the asset is not presented.
-        """
-        row = self.row(embed_code)
-        return None if row is None else row.updated_at_s
-
-
 @dataclass(frozen=True, slots=True)
 class AssetFilter:
     """Which assets are presented.
@@ -69,6 +45,32 @@ class AssetFilter:
         """Whether an asset of this type and status is presented."""
         by_type = not self.types or asset_type in self.types
         return by_type and (not self.statuses or status in self.statuses)
+
+
+class Presented:
+    """The version of the listing that programs see now: one reference, which the catalog swaps.
+
+    Any thread may call it; it never waits.
+
+    :ivar admit: which assets are in it.
+    :ivar library: the last good listing; empty before the first.
+    """
+
+    def __init__(self, admit: AssetFilter = AssetFilter()) -> None:  # immutable
+        self.admit = admit
+        self.library = Library(0, MappingProxyType({}), (), MappingProxyType({}))
+
+    def row(self, embed_code: str) -> AssetRow | None:
+        """The row of a presented asset; None: it is not presented."""
+        return self.library.rows.get(embed_code)
+
+    def updated_at_s(self, embed_code: str) -> float | None:
+        """When the record was last changed, seconds since the epoch by the server's clock.
+
+        None: the asset is not presented.
+        """
+        row = self.row(embed_code)
+        return None if row is None else row.updated_at_s
 
 
 #: From this field on, an `AssetRow` holds what probes found.

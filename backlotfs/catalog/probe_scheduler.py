@@ -11,7 +11,7 @@ credits decide the pace, and this module decides the order:
 
 A turn of the rate limiter is taken first, and then given to the first source in this order, so an
 application never waits behind the background. One probe of a source runs at a time; all who wait
-share it. Of several mounts of one library, one does the backfill (a lease in the store).
+share it. Of several mounts of one library, one does the backfill (a lease in the catalog).
 
 No thread waits for a credit: `_dispatch` starts whatever may start now, whenever something changes,
 and a job that sleeps looks again when the next credit is due.
@@ -24,15 +24,16 @@ import logging
 import math
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future
 from itertools import islice
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from backlotfs.api.rate_limiter import ApiRateLimiter, Priority, Turn
-from backlotfs.catalog.db.leases import new_owner
-from backlotfs.catalog.db.rows import StoreClosed
-from backlotfs.catalog.db.store import CatalogStore
+from backlotfs.catalog.db.assets import to_probe
+from backlotfs.catalog.db.connection import CatalogDb
+from backlotfs.catalog.db.leases import Lease
+from backlotfs.catalog.db.rows import CatalogClosed
 from backlotfs.catalog.versions import ProbedSource, SourceVersionCache
 from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.concurrency.workers import Workers
@@ -44,6 +45,7 @@ from backlotfs.errors import (
     RemoteUnavailable,
 )
 from backlotfs.log import events
+from backlotfs.source.url_resolver import UrlResolver
 from backlotfs.source.version import SourceVersion
 
 log = logging.getLogger(__name__)
@@ -62,7 +64,7 @@ REST_S = 5.0
 BUSY_S = 1.0
 #: The backfill leaves an asset that failed alone for this long, and goes on with the others.
 FORGIVEN_AFTER_S = 600.0
-#: Assets taken from the store at a time, and how long the lease on the backfill lasts.
+#: Assets taken from the catalog at a time, and how long the lease on the backfill lasts.
 BATCH, LEASE_S = 2000, 120.0
 #: Files of one listing that are moved to the front, and listings that are remembered.
 LISTED_FILES, LISTINGS = 20_000, 64
@@ -74,44 +76,21 @@ _MOUNT_ENDS = "waiting for a size: the mount ends"
 Probe = Callable[[str, Deadline], SourceVersion]
 
 
-class UrlLookup(Protocol):
-    """What is needed of the URL resolver."""
+class Backfill:
+    """The assets of the catalog that are to be probed. Any thread may call it.
 
-    def is_free(self, embed_code: str) -> bool:
-        """Whether `prepare` needs no credit."""
+    :ivar lease: of several mounts of one library, the one that has it probes them.
+    """
 
-    def prepare(
-        self, embed_code: str, deadline: Deadline, *, priority: Priority, turn: Turn | None
-    ) -> None:
-        """Have a URL that was given after the record was last touched."""
-
-
-class Backfill(Protocol):
-    """What is needed of the store: `StoredBackfill`."""
-
-    def unsized(self, limit: int) -> list[str]:
-        """Embed codes never probed, newest first, and those that may have changed."""
-
-    def try_lease(self, name: str, owner: str, seconds: float) -> bool:
-        """Whether this owner may do what ``name`` stands for."""
-
-    def release_lease(self, name: str, owner: str) -> None:
-        """The owner does it no more."""
-
-
-class StoredBackfill:
-    """The sources that the store knows no size of. Any thread may call it."""
-
-    def __init__(self, store: CatalogStore, types: frozenset[str]) -> None:
-        """``types``: of assets that are presented; to ask for others would waste credits."""
-        self._store = store
+    def __init__(self, db: CatalogDb, types: Collection[str]) -> None:
+        """``types``: of assets that are presented; to probe others would waste credits."""
+        self._db = db
         self._types = types
-        self.try_lease = store.try_lease
-        self.release_lease = store.release_lease
+        self.lease = Lease(db, "size", LEASE_S)
 
-    def unsized(self, limit: int) -> list[str]:
-        """Embed codes without a size, then those that may have changed, ``limit`` of each."""
-        return self._store.unsized(limit, types=self._types) + self._store.unverified(limit)
+    def to_probe(self, limit: int) -> list[str]:
+        """Embed codes never probed, then those that may have changed, ``limit`` of each."""
+        return self._db.read(to_probe, limit, self._types)
 
 
 class _Asked(NamedTuple):
@@ -160,10 +139,10 @@ class ProbeScheduler:
 
     def __init__(
         self,
-        urls: UrlLookup,
+        urls: UrlResolver,
         probe: Probe,
-        book: SourceVersionCache,
-        store: Backfill,
+        versions: SourceVersionCache,
+        backfill: Backfill,
         limiter: ApiRateLimiter,
         workers: Workers,
         clock: Clock,
@@ -171,8 +150,8 @@ class ProbeScheduler:
         """Start nothing yet."""
         self._urls = urls
         self._probe = probe
-        self._book = book
-        self._store = store
+        self._versions = versions
+        self._backfill = backfill
         self._limiter = limiter
         self._workers = workers
         self._clock = clock
@@ -187,7 +166,6 @@ class ProbeScheduler:
         self._backfilling = self._refilling = self._alarm = self._closed = False
         self._failed_at: dict[str, float] = {}
         self._probed, self._probing_s = 0, 0.0  # probes so far, and how long they took together
-        self._owner = new_owner()
 
     def request(self, embed_code: str) -> Future[ProbedSource]:
         """Probe as soon as possible, or join the probe that runs.
@@ -260,7 +238,10 @@ class ProbeScheduler:
         return bool(self._background_running or self._stale or self._listings or self._backfilling)
 
     def close(self) -> None:
-        """End all waits, and leave the backfill to others. :raises BacklotError: the store's."""
+        """End all waits, and leave the backfill to others.
+
+        :raises CatalogUnavailable: the lease cannot be released.
+        """
         with self._lock:
             self._closed = True
             self._backfilling = False
@@ -271,7 +252,7 @@ class ProbeScheduler:
             self._places.clear()
         for entry in asked:
             entry.future.set_exception(Interrupted(_MOUNT_ENDS))
-        self._store.release_lease("size", self._owner)
+        self._backfill.lease.release()
 
     def seconds_for(self, assets: int) -> float | None:
         """Seconds that probes of so many more assets take: by the credits, or by the others so far.
@@ -288,9 +269,9 @@ class ProbeScheduler:
             return math.ceil(assets / BACKGROUND_PROBES) * self._probing_s / self._probed
 
     def _wanted(self, code: str) -> bool:
-        if self._book.failure(code) is not None:
+        if self._versions.failure(code) is not None:
             return False
-        known = self._book.known(code)
+        known = self._versions.known(code)
         return known is None or not known.verified
 
     def _dispatch(self) -> None:
@@ -349,7 +330,7 @@ class ProbeScheduler:
 
     def _may_start(self, code: str, priority: Priority) -> tuple[bool, Turn | None]:
         """Whether its probe needs no credit; else a turn for it, if there is one."""
-        known = self._book.known(code)
+        known = self._versions.known(code)
         if (known is not None and known.verified) or self._urls.is_free(code):
             return True, None
         try:
@@ -435,14 +416,14 @@ class ProbeScheduler:
         self, code: str, priority: Priority, turn: Turn | None
     ) -> ProbedSource:
         """Probe until nothing changed meanwhile. :raises BacklotError: it cannot be found out."""
-        known = self._book.known(code)
+        known = self._versions.known(code)
         if known is not None and known.verified:
             return known  # somebody was faster
         deadline = Deadline(self.deadline_s, self._clock)
         probes = 0
         while True:
             began_s = self._clock.monotonic()
-            epoch = self._book.epoch(code)
+            epoch = self._versions.epoch(code)
             try:
                 self._urls.prepare(code, deadline, priority=priority, turn=turn)
                 identity = self._probe(code, deadline)
@@ -452,13 +433,13 @@ class ProbeScheduler:
                 # what passes is told by host-down or a stat that failed, not once for each asset
                 level = logging.DEBUG if isinstance(error, RemoteUnavailable) else None
                 events.SOURCE_UNKNOWN.log(log, at=level, embed_code=code, reason=error)
-                self._book.failed(code, error)
+                self._versions.failed(code, error)
                 raise
             with self._lock:
                 self._probed += 1
                 self._probing_s += self._clock.monotonic() - began_s
             probes += 1
-            found = self._book.record_probe(identity, epoch)
+            found = self._versions.record_probe(identity, epoch)
             if found.verified or probes == MOST_PROBES:
                 return found
 
@@ -468,16 +449,16 @@ class ProbeScheduler:
         self._dispatch()
 
     def _refill(self) -> None:
-        """Take the next assets of the backfill from the store."""
+        """Take the next assets of the backfill from the catalog."""
         codes: list[str] = []
         try:
-            if self._store.try_lease("size", self._owner, LEASE_S):
+            if self._backfill.lease.take():
                 since = self._clock.monotonic() - FORGIVEN_AFTER_S
                 for code in [code for code, at in list(self._failed_at.items()) if at <= since]:
                     self._failed_at.pop(code, None)
-                unsized = self._store.unsized(BATCH + len(self._failed_at))
-                codes = [c for c in unsized if c not in self._failed_at and self._wanted(c)]
-        except StoreClosed:
+                waiting = self._backfill.to_probe(BATCH + len(self._failed_at))
+                codes = [c for c in waiting if c not in self._failed_at and self._wanted(c)]
+        except CatalogClosed:
             pass
         except BacklotError as error:
             events.BACKFILL_PAUSED.log(log, reason=error)

@@ -1,4 +1,4 @@
-"""Brings the library's listing into the store: whole, or only what changed.
+"""Brings the library's listing into the catalog: whole, or only what changed.
 
 Theory of operation. The *full walk* (pages of 500) is the truth; its pages go to a staging area
 together with the cursor, so an interrupted walk goes on, and the library changes in one step when
@@ -7,7 +7,7 @@ it is complete. Between walks, *incremental* syncs ask for what was updated afte
 recent deletions: two calls, whatever the library's size. What is compared are the server's own
 times; a clock of ours that jumps costs one more walk at most. A server that ignores ``where`` (the
 Video Cloud adapter did) shows it by an asset older than was asked for; it gets full walks from then
-on, as seldom as their cost demands. One mount of a library syncs at a time (a lease in the store).
+on, as seldom as their cost demands. One mount of a library syncs at a time (a lease).
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ import logging
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
+from backlotfs.api.client import ApiClient
 from backlotfs.api.paging import IN_MEMORY, EndlessListing, ListingLimits, ListingMeter
-from backlotfs.api.records import Asset, DeletedAsset, Label, Page, Source
-from backlotfs.catalog.db.leases import new_owner
-from backlotfs.catalog.db.rows import WalkResult
-from backlotfs.catalog.db.store import CatalogStore
+from backlotfs.api.records import Asset, DeletedAsset, Page, Source
+from backlotfs.catalog.db import state
+from backlotfs.catalog.db.connection import CatalogDb
+from backlotfs.catalog.db.leases import Lease
+from backlotfs.catalog.db.rows import SyncState, WalkResult
+from backlotfs.catalog.db.sync import FullSync, apply
 from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.errors import NoSuchEntry, ProtocolViolation
 from backlotfs.log import events
@@ -48,26 +51,6 @@ _INCLUDED, _WITH_SOURCES = "labels,metadata", "labels,metadata,streams"
 MAX_NAMED = 20
 
 
-class Listing(Protocol):
-    """What is needed of the API client."""
-
-    def iter_pages(
-        self,
-        *,
-        deadline: Deadline,
-        where: str | None = None,
-        include: str | None = None,
-        start: str | None = None,
-    ) -> Iterator[Page[Asset]]:
-        """The library, page by page."""
-
-    def iter_deleted(self, *, deadline: Deadline) -> Iterator[Page[DeletedAsset]]:
-        """Recent deletions, newest first."""
-
-    def labels(self, deadline: Deadline) -> tuple[Label, ...]:
-        """Every label."""
-
-
 class _TooMuchChanged(Exception):
     """More changed than is gathered in memory: a walk of the whole library goes over the disk."""
 
@@ -85,8 +68,8 @@ class Synchronizer:
 
     def __init__(
         self,
-        api: Listing,
-        store: CatalogStore,
+        api: ApiClient,
+        db: CatalogDb,
         clock: Clock,
         *,
         with_labels: bool,
@@ -103,23 +86,24 @@ class Synchronizer:
         :param progress: told the number of assets so far, with each page of a walk.
         """
         self._api = api
-        self._store = store
+        self._db = db
+        self._full_sync = FullSync(db)
+        self._lease = Lease(db, "sync", LEASE_S)
         self._clock = clock
         self._with_labels = with_labels
         self._limits = limits
         self._named = self._unnamed = 0  # records left out in this sync
         self._on_source = on_source
         self._progress = progress
-        self._owner = new_owner()
 
     def run(self, deadline: Deadline, *, full: bool = False) -> Synced:
-        """Bring the store up to date.
+        """Bring the catalog up to date.
 
         :param full: walk the whole library even if an incremental sync would do.
-        :raises BacklotError: the API's; the library in the store is as it was, and a walk that was
+        :raises BacklotError: the API's; the stored library is as it was, and a walk that was
             under way goes on from its cursor the next time.
         """
-        if not self._store.try_lease("sync", self._owner, LEASE_S):
+        if not self._lease.take():
             return Synced.ELSEWHERE
         self._named = self._unnamed = 0
         try:
@@ -128,38 +112,40 @@ class Synchronizer:
                     if self._incremental(deadline):
                         return Synced.INCREMENTAL
                     events.WHERE_IGNORED.log(log)
-                    self._store.mark_synced(full=False, where_works=False)
+                    self._db.write(
+                        state.mark_synced, self._clock.now(), full=False, where_works=False
+                    )
                 except _TooMuchChanged as error:
                     log.debug("%s: the whole library is listed instead", error)
             if self._walk(deadline):
                 self._incremental(deadline)  # what came since the interrupted walk began
         except (NoSuchEntry, ProtocolViolation):
-            if self._store.state().lists_sources:  # perhaps that is what the server cannot bear now
-                self._store.mark_lists_sources(False)
+            if self._state().lists_sources:  # perhaps that is what the server cannot bear now
+                self._db.write(state.mark_lists_sources, False)
             raise
         finally:
-            self._store.release_lease("sync", self._owner)
+            self._lease.release()
             if self._unnamed:
                 events.RECORDS_SKIPPED.log(log, count=self._unnamed)
         return Synced.FULL
 
     def _full_walk_due(self) -> bool:
-        state = self._store.state()
-        if not state.full_walk_at_s or self._store.walk_cursor() is not None:
+        known = self._state()
+        if not known.full_walk_at_s or self._full_sync.cursor() is not None:
             return True
-        age_s = self._clock.now() - state.full_walk_at_s
-        return not 0 <= age_s < FULL_WALK_S or state.where_works == 0
+        age_s = self._clock.now() - known.full_walk_at_s
+        return not 0 <= age_s < FULL_WALK_S or known.where_works == 0
 
     def walk_interval_s(self) -> float:
         """How far apart walks should be on a server without ``where``; else 0."""
-        if self._store.state().where_works != 0:
+        if self._state().where_works != 0:
             return 0.0
-        _, _, total = self._store.sized_counts()
+        _, _, total = self._db.read(state.sized_counts)
         return total / 500 * PAGE_COST_S
 
     def _walk(self, deadline: Deadline) -> bool:
         """List the whole library; whether that went on with an interrupted walk."""
-        cursor = self._store.walk_cursor()
+        cursor = self._full_sync.cursor()
         start = cursor.next_page if cursor is not None else None
         if start is not None:
             events.LISTING_RESUMED.log(log)
@@ -167,7 +153,7 @@ class Synchronizer:
             self._finish_walk(deadline)
             return True
         assets = 0
-        staged, staged_bytes = self._store.walk_staged()
+        staged, staged_bytes = self._full_sync.staged()
         meter = ListingMeter("assets", self._limits, records=staged, size_bytes=staged_bytes)
         pages = self._api.iter_pages(deadline=deadline, include=self._included(), start=start)
         try:
@@ -176,12 +162,12 @@ class Synchronizer:
                 if start is not None and not assets and not page.items:
                     break
                 assets += len(page.items)
-                new = self._store.walk_add(page.items, page.next_page)
+                new = self._full_sync.add(page.items, page.next_page)
                 meter.page(records=len(page.items), new=new, size_bytes=page.size_bytes)
                 self._tell_sources(page)
                 self._progress(assets)
         except EndlessListing:
-            self._store.walk_abandon()
+            self._full_sync.abandon()
             raise
         except ProtocolViolation:
             if start is None or assets:
@@ -190,24 +176,24 @@ class Synchronizer:
             # A cursor that has died looks like the end, or like nonsense: what was staged is not
             # the whole library.
             events.LISTING_RESTARTED.log(log)
-            self._store.walk_abandon()
+            self._full_sync.abandon()
             return self._walk(deadline)
         self._finish_walk(deadline)
         return start is not None
 
     def _finish_walk(self, deadline: Deadline) -> None:
-        result = self._store.walk_finish(doubt_empty=True)
+        result = self._full_sync.finish(doubt_empty=True)
         self._update_labels(deadline)
-        self._store.mark_synced(full=True)
+        self._mark_synced(full=True)
         _tell(events.LISTED, result)
 
     def _incremental(self, deadline: Deadline) -> bool:
         """False when the server turns out to ignore ``where``."""
-        state = self._store.state()
+        known = self._state()
         # Later than that, nothing can still appear below the mark but ties in its very second; a
         # bulk edit would otherwise be listed again by every sync until something newer comes.
-        settled = state.synced_at_s > state.high_water_s + SETTLED_AFTER_S
-        since = max(0, state.high_water_s - (1 if settled else OVERLAP_S))
+        settled = known.synced_at_s > known.high_water_s + SETTLED_AFTER_S
+        since = max(0, known.high_water_s - (1 if settled else OVERLAP_S))
         moment = datetime.fromtimestamp(since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         changed: list[Asset] = []
         meter = ListingMeter("changes", IN_MEMORY)
@@ -228,11 +214,13 @@ class Synchronizer:
                 raise _TooMuchChanged(str(error)) from None
             self._tell_sources(page)
             changed += page.items
-        deleted = self._deleted_since(state.deleted_seen_s - OVERLAP_S, deadline)
-        result = self._store.apply(changed, deleted, synced_at_s=self._clock.now())
-        if changed or not self._store.labels():
+        deleted = self._deleted_since(known.deleted_seen_s - OVERLAP_S, deadline)
+        result = self._db.write(apply, changed, deleted, synced_at_s=self._clock.now())
+        if changed or not self._db.read(state.labels):
             self._update_labels(deadline)
-        self._store.mark_synced(full=False, where_works=True if changed else None)
+        self._db.write(
+            state.mark_synced, self._clock.now(), full=False, where_works=True if changed else None
+        )
         news = result.added or result.changed or result.removed
         _tell(events.REFRESHED, result, at=None if news else logging.DEBUG)
         return True
@@ -253,10 +241,17 @@ class Synchronizer:
 
     def _update_labels(self, deadline: Deadline) -> None:
         if self._with_labels:
-            self._store.labels_set(self._api.labels(deadline))
+            self._db.write(state.set_labels, self._api.labels(deadline))
+
+    def _mark_synced(self, *, full: bool, where_works: bool | None = None) -> None:
+        now_s = self._clock.now()
+        self._db.write(state.mark_synced, now_s, full=full, where_works=where_works)
+
+    def _state(self) -> SyncState:
+        return self._db.read(state.sync_state)
 
     def _included(self) -> str:
-        return _WITH_SOURCES if self._store.state().lists_sources else _INCLUDED
+        return _WITH_SOURCES if self._state().lists_sources else _INCLUDED
 
     def _tell_sources(self, page: Page[Asset]) -> None:
         for asset in page.items:
@@ -274,7 +269,7 @@ class Synchronizer:
     def _leased(self, pages: Iterator[P]) -> Iterator[P]:
         """Each page, with the lease renewed."""
         for page in pages:
-            self._store.try_lease("sync", self._owner, LEASE_S)
+            self._lease.take()
             yield page
 
 

@@ -91,7 +91,7 @@ class SourceVersionCache:
         """Start with what the rows say.
 
         :param row_of: the row of an embed code in the present library.
-        :param save: writes a batch to the store; called from a thread of the cache's own.
+        :param save: writes a batch to the catalog; called from a thread of the cache's own.
         :param settle_s: how long the kernel may believe attributes it was given before.
         """
         self._clock = clock
@@ -235,7 +235,7 @@ class SourceVersionCache:
         self._changed(embed_code, None)
 
     def published(self, rows: Iterable[AssetRow]) -> None:
-        """These rows are what the store holds now: need not be remembered here, or are in doubt."""
+        """Forget what the catalog now holds of these rows; doubt the sources that it doubts."""
         with self._lock:
             for row in rows:
                 if row.missing and row.embed_code not in self._unsaved:
@@ -270,9 +270,9 @@ class SourceVersionCache:
             self._changed(identity.embed_code, identity)
 
     def flush(self) -> None:
-        """Write what was learned and is not yet in the store, now, on the calling thread.
+        """Write what was learned and is not yet in the catalog, now, on the calling thread.
 
-        :raises BacklotError: the store's; what could not be written is kept for the next time.
+        :raises BacklotError: the catalog's; what could not be written is kept for the next time.
         """
         # One at a time: `close` waits for a batch that is being written, before its file is closed.
         with self._flushing:
@@ -288,7 +288,7 @@ class SourceVersionCache:
                 raise
 
     def close(self) -> None:
-        """Write what is not yet in the store, and nothing after that."""
+        """Write what is not yet in the catalog, and nothing after that."""
         with self._lock:
             self._closed = True
         try:

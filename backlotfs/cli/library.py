@@ -14,9 +14,8 @@ from backlotfs.api.paging import ListingLimits, ListingMeter
 from backlotfs.api.rate_limiter import ApiRateLimiter
 from backlotfs.api.records import Asset
 from backlotfs.api.signing import Credentials
-from backlotfs.catalog.db.file import catalog_path
 from backlotfs.catalog.db.names import given_names
-from backlotfs.catalog.db.schema import LibraryIdentity
+from backlotfs.catalog.db.schema import LibraryIdentity, catalog_path
 from backlotfs.catalog.library import SOURCE_TYPES, AssetFilter
 from backlotfs.cli.account_options import ChosenAccount, account_options
 from backlotfs.concurrency.clock import Deadline, SystemClock

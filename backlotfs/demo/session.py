@@ -2,37 +2,56 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import signal
+import subprocess
 import sys
+import tempfile
+import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from backlotfs.demo.background_mount import BackgroundMount, MountFailed, write_profile
-from backlotfs.demo.interruption import Interruption, Stopped
-from backlotfs.demo.media import make_media
-from backlotfs.demo.narration import Narrator, megabytes
-from backlotfs.demo.sample_library import build_library
-from backlotfs.demo.tour import Tour
-from backlotfs.demo.verification import CheckFailed
-from backlotfs.demo.workspace import Workspace, mounted_at_or_below
+from backlotfs.demo.sample_library import build_library, make_media
+from backlotfs.demo.terminal import (
+    BACKLOTFS,
+    Interruption,
+    Narrator,
+    Stopped,
+    megabytes,
+    run,
+    start,
+)
+from backlotfs.demo.tour import CheckFailed, Tour
 from backlotfs.emulator import Emulator, EmulatorSettings
 from backlotfs.errors import FuseUnusable
+from backlotfs.kernel.mount_table import mount_at, parse_mountinfo
 
-# Short enough for several deaths within a tour, as long as the tightest setting in the field.
+# Short enough to expire several times within a tour; no account in the field has less.
 _URL_LIFETIME_S = 2.0
+_START_S = 30.0
+_UNMOUNT_S = 20.0
+_GONE_S = 5.0
+_POLL_S = 0.05
+_LOG_LINES = 15
+# A daemon that has just been unmounted may still write its last log line.
+_REMOVAL_TRIES = 20
+_REMOVAL_PAUSE_S = 0.1
 
 
 class Session:
     """One run of the demo. Main thread only."""
 
     def __init__(self, mountpoint: Path | None) -> None:
-        """``mountpoint`` is an empty or a new folder; None takes one in the temporary folder."""
+        """:param mountpoint: an empty or a new folder; None takes one in the temporary folder."""
         self._mountpoint = mountpoint
         self._narrator = Narrator()
         self._interruption = Interruption()
         self._left_behind = False
 
     def run(self) -> int:
-        """The whole of it; the exit status.
+        """Run the whole demo and return its exit status.
 
         0 when all was as it has to be, 1 when a check failed or something was left behind, the
         status of ``mount`` when that failed, 128 + the signal when one ended it.
@@ -64,16 +83,17 @@ class Session:
 
     def _run(self, stack: ExitStack) -> None:
         with self._interruption.hold():
-            workspace = Workspace()
+            workspace = Path(tempfile.mkdtemp(prefix="backlotfs-demo-")).resolve()
             stack.callback(self._remove, workspace)
         mountpoint = self._prepare_mountpoint(workspace, stack)
 
         self._narrator.step("Sample media")
-        media = make_media(workspace.folder("media"), self._interruption)
+        self._narrator.say("Making films and sounds takes a few seconds.")
+        media = make_media(_folder(workspace, "media"), self._interruption)
         sample = build_library(media)
-        total_bytes = sum(path.stat().st_size for path in media.paths)
-        maker = "by ffmpeg and by hand" if media.made_by_ffmpeg else "by hand (no ffmpeg here)"
-        self._narrator.say(f"{len(media.paths)} playable files, {megabytes(total_bytes)}, {maker}.")
+        total_bytes = sum(path.stat().st_size for path in media)
+        by_ffmpeg = ", the MP4 by ffmpeg" if media[1].suffix == ".mp4" else " (no ffmpeg here)"
+        self._narrator.say(f"{len(media)} playable files, {megabytes(total_bytes)}{by_ffmpeg}.")
 
         self._narrator.step("A Backlot-compatible server for them, in this process")
         with self._interruption.hold():
@@ -86,20 +106,15 @@ class Session:
         self._narrator.typed(f"backlotfs emulator --media DIR --url-lifetime {_URL_LIFETIME_S:g}s")
 
         self._narrator.step("The mount")
-        files = workspace.folder("mount-files")
-        write_profile(
-            files / "config.toml",
-            api_url=emulator.api_url,
-            api_key=emulator.api_key,
-            api_secret=emulator.api_secret,
-        )
+        files = _folder(workspace, "mount-files")
+        write_profile(files / "config.toml", emulator)
         mount = BackgroundMount(mountpoint, files, self._narrator, self._interruption)
         stack.callback(mount.stop)
         mount.start()
 
         Tour(
             mountpoint=mountpoint,
-            copies=workspace.folder("copies"),
+            copies=_folder(workspace, "copies"),
             sample=sample,
             emulator=emulator,
             url_lifetime_s=_URL_LIFETIME_S,
@@ -113,16 +128,16 @@ class Session:
             sys.stdin.readline()
         self._narrator.step("The end")
 
-    def _prepare_mountpoint(self, workspace: Workspace, stack: ExitStack) -> Path:
+    def _prepare_mountpoint(self, workspace: Path, stack: ExitStack) -> Path:
         if self._mountpoint is None:
-            return workspace.folder("library")
+            return _folder(workspace, "library")
         mountpoint = self._mountpoint.absolute()
         if mounted_at_or_below(mountpoint):
             raise FuseUnusable(f"{mountpoint} is mounted already: backlotfs umount {mountpoint}")
         with self._interruption.hold():
             try:
                 mountpoint.mkdir()
-                stack.callback(self._remove_mountpoint, mountpoint)
+                stack.callback(_remove_mountpoint, mountpoint)
             except FileExistsError:
                 pass
             except OSError as error:
@@ -132,16 +147,172 @@ class Session:
             raise FuseUnusable(f"{mountpoint} is not an empty folder: name an empty or a new one")
         return mountpoint
 
-    @staticmethod
-    def _remove_mountpoint(mountpoint: Path) -> None:
-        # rmdir takes nothing but an empty folder, and refuses a live mount
-        with suppress(OSError):
-            mountpoint.rmdir()
-
-    def _remove(self, workspace: Workspace) -> None:
-        reason = workspace.remove()
+    def _remove(self, workspace: Path) -> None:
+        reason = remove(workspace)
         if reason is not None:
             self._left_behind = True
             self._narrator.complain(reason)
         else:
             self._narrator.say("Nothing is mounted any more, and the temporary files are gone.")
+
+
+class MountFailed(Exception):
+    """`backlotfs mount` failed; the message is what it said.
+
+    :ivar status: its exit status, which tells the cause (5: FUSE is not usable here).
+    """
+
+    def __init__(self, message: str, *, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class BackgroundMount:
+    """`backlotfs mount` and `backlotfs umount` as a user types them, with a cache of its own.
+
+    :ivar mountpoint: absolute, without symlinks.
+    """
+
+    def __init__(
+        self, mountpoint: Path, files: Path, narrator: Narrator, interruption: Interruption
+    ) -> None:
+        """:param files: a folder with ``config.toml``, for the log and the cache too."""
+        self.mountpoint = mountpoint
+        self._files = files
+        self._narrator = narrator
+        self._interruption = interruption
+        self._launcher: subprocess.Popen[bytes] | None = None
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the kernel has the mount."""
+        return mount_at(self.mountpoint) is not None
+
+    def start(self) -> None:
+        """Mount, and return when the files are there.
+
+        :raises MountFailed: when they are not.
+        :raises Stopped: on a signal; `stop` then ends what was begun.
+        """
+        log = self._files / "mount.log"
+        command = [
+            *(*BACKLOTFS, "mount", "--config", str(self._files / "config.toml")),
+            *("--profile", "demo", "--cache-dir", str(self._files / "cache")),
+            *("--log-file", str(log), str(self.mountpoint)),
+        ]
+        self._narrator.command(command)
+        said = self._files / "mount.said"
+        with said.open("wb") as output, self._interruption.hold():
+            self._launcher = start(command, output.fileno())
+        try:
+            status = self._launcher.wait(_START_S)
+        except subprocess.TimeoutExpired:
+            raise MountFailed(f"mount is not ready after {_START_S:g} s", status=1) from None
+        words = said.read_text("utf-8", "replace").strip().removeprefix("backlotfs: ")
+        if status == 0 and self.is_live:
+            self._narrator.say(words)
+            return
+        last_lines = ""
+        with suppress(OSError):
+            last_lines = "\n".join(log.read_text("utf-8", "replace").splitlines()[-_LOG_LINES:])
+        raise MountFailed(words or last_lines or f"mount ended with {status}", status=status or 1)
+
+    def stop(self) -> None:
+        """Unmount, whatever state the mount is in. Signals have to be held. Never raises."""
+        if self._launcher is None:
+            return
+        # Killed half-way, it could leave a daemon that mounts after we have looked.
+        try:
+            self._launcher.wait(_START_S)
+        except subprocess.TimeoutExpired:
+            with suppress(ProcessLookupError):
+                os.killpg(self._launcher.pid, signal.SIGKILL)
+            self._launcher.wait()
+        where = str(self.mountpoint)
+        if not self.is_live:
+            return
+        umount = [*BACKLOTFS, "umount", where]
+        self._narrator.command(umount)
+        reason = self._failure_of(umount)
+        if reason is not None:
+            self._narrator.complain(reason)
+        elif self._is_gone():
+            return
+        for forced in (["fusermount3", "-u", "-z", where], ["umount", "--lazy", where]):
+            if self._failure_of(forced) is None and self._is_gone():
+                return
+
+    def _failure_of(self, command: list[str]) -> str | None:
+        try:
+            finished = run(command, self._interruption, timeout_s=_UNMOUNT_S)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return str(error)
+        if finished.status == 0:
+            return None
+        return finished.output.strip().removeprefix("backlotfs: ") or f"{command} failed"
+
+    def _is_gone(self) -> bool:
+        deadline_s = time.monotonic() + _GONE_S
+        while self.is_live and time.monotonic() < deadline_s:
+            time.sleep(_POLL_S)
+        return not self.is_live
+
+
+def write_profile(path: Path, emulator: Emulator) -> None:
+    """Write a configuration with the profile ``demo``, readable by its owner alone."""
+    values = {
+        "api_url": emulator.api_url,
+        "api_key": emulator.api_key,
+        "api_secret": emulator.api_secret,
+    }
+    # a JSON string of ASCII is a TOML string
+    lines = [f"{name} = {json.dumps(value)}\n" for name, value in values.items()]
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as config:
+        config.write("[profiles.demo]\n" + "".join(lines))
+
+
+def mounted_at_or_below(path: Path) -> list[Path]:
+    """Live mounts that a walk of ``path`` would enter; ``path`` is absolute, without symlinks.
+
+    Read from the kernel's table: to touch a dead or a stalled mount would hang or fail.
+    """
+    table = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape")
+    mountpoints = (Path(entry.mountpoint) for entry in parse_mountinfo(table))
+    return [mountpoint for mountpoint in mountpoints if mountpoint.is_relative_to(path)]
+
+
+def remove(workspace: Path) -> str | None:
+    """Delete the temporary folder; None when it is gone, else a sentence that says why it is not.
+
+    With a mount still in it nothing is touched: the demo never deletes through a mount.
+    """
+    alive = mounted_at_or_below(workspace)
+    if alive:
+        paths = " ".join(str(path) for path in alive)
+        return (
+            f"{paths} is still mounted, so {workspace} was not removed. "
+            f"To end it: fusermount3 -u -z {paths}; rm -r {workspace}"
+        )
+    for _ in range(_REMOVAL_TRIES):
+        # rsync -a copies the mode of the mount's folders, out of which only root may delete
+        for folder, _, _ in os.walk(workspace):
+            with suppress(OSError):
+                os.chmod(folder, 0o700)
+        shutil.rmtree(workspace, ignore_errors=True)
+        if not workspace.exists():
+            return None
+        time.sleep(_REMOVAL_PAUSE_S)
+    return f"{workspace} could not be removed whole; to remove it: rm -r {workspace}"
+
+
+def _folder(workspace: Path, name: str) -> Path:
+    path = workspace / name
+    path.mkdir()
+    return path
+
+
+def _remove_mountpoint(mountpoint: Path) -> None:
+    # rmdir takes nothing but an empty folder, and refuses a live mount
+    with suppress(OSError):
+        mountpoint.rmdir()

@@ -1,4 +1,4 @@
-"""The stations of the tour, each a command a user would type and a check of what came of it."""
+"""The steps of the tour: each is a command that a user would type, and a check of its result."""
 
 from __future__ import annotations
 
@@ -8,15 +8,12 @@ import re
 import shlex
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from backlotfs.demo import programs
-from backlotfs.demo.interruption import Interruption
-from backlotfs.demo.narration import Narrator, megabytes, rate
 from backlotfs.demo.sample_library import MASTER_NAME, SampleLibrary
-from backlotfs.demo.verification import CheckFailed, verify
+from backlotfs.demo.terminal import Interruption, Narrator, megabytes, rate, run
 from backlotfs.emulator import Emulator
 
 _MIB = 1024 * 1024
@@ -29,16 +26,53 @@ _EMBED_CODE_ATTRIBUTE = "user.backlot.embed_code"
 _URL_ROUTES = ("streams", "source_file_info")
 
 
+class CheckFailed(Exception):
+    """Something that the demo shows is not so; the message says what differed."""
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal.
+
+    :raises OSError: when it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def verify(pairs: Iterable[tuple[Path, Path]]) -> tuple[int, int]:
+    """Compare each (copy, original); how many files were equal, and their bytes.
+
+    :raises CheckFailed: with every copy that differs or is missing, and how.
+    """
+    files = size_bytes = 0
+    differences: list[str] = []
+    for copy, original in pairs:
+        expected_bytes = original.stat().st_size
+        if not copy.is_file():
+            differences.append(f"{copy.name}: was not copied")
+        elif copy.stat().st_size != expected_bytes:
+            differences.append(
+                f"{copy.name}: {copy.stat().st_size} bytes, the original has {expected_bytes}"
+            )
+        elif digest(copy) != digest(original):
+            differences.append(f"{copy.name}: same size, but not the bytes of {original}")
+        else:
+            files += 1
+            size_bytes += expected_bytes
+    if differences:
+        raise CheckFailed("\n".join(differences))
+    return files, size_bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Tour:
-    """A mounted sample library and what is needed to show it around. Main thread only.
+    """Shows and checks a mounted sample library. Main thread only.
 
-    Attributes:
-        mountpoint: where the library is mounted.
-        copies: an empty folder for what is copied out of it.
-        sample: what is being served.
-        emulator: who serves it; its request log tells what the mount asked for.
-        url_lifetime_s: how long its signed URLs live.
+    :ivar mountpoint: where the library is mounted.
+    :ivar copies: an empty folder for what is copied out of it.
+    :ivar sample: what is being served.
+    :ivar emulator: its server, whose request log tells what the mount asked for.
+    :ivar url_lifetime_s: how long its signed URLs live.
     """
 
     mountpoint: Path
@@ -50,7 +84,7 @@ class Tour:
     interruption: Interruption
 
     def walk(self) -> None:
-        """All stations, in order.
+        """Take all steps, in order.
 
         :raises CheckFailed: when something is not as it has to be.
         :raises Stopped: on a signal.
@@ -124,10 +158,11 @@ class Tour:
             raise CheckFailed(f"the last {_TAIL_BYTES} bytes of {path} are not those served")
         self.narrator.say(f"Its last mebibyte in {elapsed_s:.2f} s; SHA-256 equal.")
 
-        pieces = int(_LIFETIMES_READ_THROUGH * self.url_lifetime_s / _PIECE_S) + 1
+        read_s = _LIFETIMES_READ_THROUGH * self.url_lifetime_s
+        pieces = int(read_s / _PIECE_S) + 1
         speed = round(_PIECE_BYTES / _PIECE_S)
         self.narrator.typed(f"pv -L {speed} {quoted} | head -c {pieces * _PIECE_BYTES} >/dev/null")
-        self.narrator.say("(The demo reads it itself, and compares every byte.)")
+        self.narrator.say(f"(The demo reads it itself for {read_s:g} s, and compares every byte.)")
         refreshes = self._urls_given(self.sample.endless)
         started_s = time.monotonic()
         longest_s = self._read_paced(path, pieces)
@@ -214,7 +249,7 @@ class Tour:
     ) -> str:
         if show_command:
             self.narrator.command(command)
-        finished = programs.run(command, self.interruption)
+        finished = run(command, self.interruption)
         if show_output or finished.status != 0:
             self.narrator.say(finished.output)
         if finished.status != 0:

@@ -18,7 +18,7 @@ from typing import Literal
 import click
 
 from backlotfs.emulator.assets import invent_assets
-from backlotfs.emulator.connections import QuietLog
+from backlotfs.emulator.connections import ThrottledLog
 from backlotfs.emulator.faults import FaultPlan
 from backlotfs.emulator.folder_library import parse_size, read_folder
 from backlotfs.emulator.library import Library
@@ -258,7 +258,7 @@ def _logging_to(path: Path | None) -> Iterator[RequestLog]:
     if path is None:
         yield RequestLog(kept_entries=KEPT_ENTRIES, kept_bytes=KEPT_BYTES)
         return
-    complaints = QuietLog()
+    complaints = ThrottledLog()
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a") as lines:
 
         def write(entry: RequestEntry) -> None:
@@ -267,7 +267,7 @@ def _logging_to(path: Path | None) -> Iterator[RequestLog]:
                 lines.write(json.dumps(fields) + "\n")
                 lines.flush()
             except OSError as error:  # the disk is full: the requests are answered all the same
-                complaints.once_a_minute("log", f"cannot write to {path}: {error.strerror}")
+                complaints.warning("log", f"cannot write to {path}: {error.strerror}")
 
         yield RequestLog(write, kept_entries=KEPT_ENTRIES, kept_bytes=KEPT_BYTES)
 

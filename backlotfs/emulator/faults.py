@@ -1,4 +1,41 @@
-"""Faults of answers, and the plan that says which requests meet them."""
+"""Faults of answers, and the plan that says which requests meet them.
+
+A ``Fault`` is a value: a kind and its parameters. Kinds are factories here and
+``"fault": "<kind>"`` in a JSON plan:
+
+=====================  ================================  =======================================
+kind                   parameters                        what happens
+=====================  ================================  =======================================
+``delay``              seconds                           the answer starts later
+``status``             status, body, content_type,       this answer instead of the real one
+                       headers
+``slow_down``                                            503 ``SlowDown`` (XML)
+``access_denied``                                        403 ``AccessDenied``, not about expiry
+``redirect``           location, status                  a redirect
+``rate_limited``       seconds                           429 with the seconds in the message
+``object_message``     status                            ``message`` is an object
+``html_500``                                             500 with an HTML body
+``empty_json``                                           200, JSON content type, no body
+``invalid_utf8``                                         the real JSON with bytes that are not UTF-8
+``truncated_json``                                       the first half of the real JSON
+``null_url``                                             ``/streams``, info: the URL is null
+``no_source``                                            ``/streams`` without its source entry
+``empty_streams``                                        ``/streams`` is ``[]``
+``wrong_size``         size_delta                        ``file_size`` is off by so many bytes
+``reset``              at_byte                           RST after so many body bytes (-1: none)
+``short_body``         at_byte                           closes early, full ``Content-Length``
+``long_body``          extra_bytes                       further bytes after the body
+``stall``              at_byte, seconds                  nothing more, until released or so long;
+                                                         a body that ends before that is whole
+``trickle``            bytes_per_s                       a slow body
+``wrong_range``        offset                            ``Content-Range`` shifted by so many bytes
+``missing_range``                                        206 without ``Content-Range``
+``whole_object``                                         200 and everything, for a range
+``no_content``                                           204
+``other_length``       size_delta                        206 of another length, honestly labelled
+``gzip``                                                 the body gzipped, though not asked for
+=====================  ================================  =======================================
+"""
 
 from __future__ import annotations
 
@@ -6,7 +43,7 @@ import asyncio
 import json
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -14,7 +51,8 @@ from typing import Any
 from backlotfs.emulator.routes import ROUTES
 
 _NEEDED = object()
-
+_LARGEST_NUMBER = 2**62
+_NOT_NUMBERS = frozenset({"body", "content_type", "headers", "location"})
 _KINDS: Mapping[str, Mapping[str, Any]] = {
     "delay": {"seconds": _NEEDED},
     "status": {"status": _NEEDED, "body": "", "content_type": "text/html", "headers": {}},
@@ -43,8 +81,7 @@ _KINDS: Mapping[str, Mapping[str, Any]] = {
     "other_length": {"size_delta": -1},
     "gzip": {},
 }
-_LARGEST_NUMBER = 2**62
-_NOT_NUMBERS = frozenset({"body", "content_type", "headers", "location"})
+"""Kind to its parameters and their defaults; ``_NEEDED``: there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,73 +190,82 @@ class Fault:
         return cls.of("other_length", size_delta=size_delta)
 
 
-class FaultRule:
-    """A fault and when it strikes; made by ``FaultPlan.add``.
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Which requests a rule strikes; see ``FaultPlan.add``."""
 
-    A request *fits* by route, asset and range start. Of those that fit, the first ``skip`` are
-    spared; the next are struck with ``probability``; after ``times`` strikes the rule is spent.
+    route: str = "*"
+    embed_code: str | None = None
+    offsets: tuple[int, int] | None = None
+    probability: float = 1.0
+    skip: int = 0
+    times: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be."""
+        if self.route != "*" and self.route not in ROUTES:
+            known = ", ".join(sorted(ROUTES))
+            raise ValueError(f"there is no route {self.route!r}; there are: {known}")
+        if not 0 <= self.probability <= 1:
+            raise ValueError(f"a probability lies between 0 and 1: {self.probability}")
+
+    def fits(self, route: str, embed_code: str | None, start: int | None) -> bool:
+        """Whether a request is one of those by its route, its asset and where its range starts."""
+        return (
+            self.route in ("*", route)
+            and self.embed_code in (None, embed_code)
+            and (
+                self.offsets is None
+                or (start is not None and self.offsets[0] <= start < self.offsets[1])
+            )
+        )
+
+
+class FaultRule:
+    """A fault and when it strikes; made by ``FaultPlan.add``. Thread-safe.
+
+    Of the requests that fit, the first ``skip`` are spared; the next are struck with
+    ``probability``; after ``times`` strikes the rule is spent.
     """
 
-    def __init__(
-        self,
-        fault: Fault,
-        *,
-        route: str,
-        embed_code: str | None,
-        offsets: tuple[int, int] | None,
-        probability: float,
-        skip: int,
-        times: int | None,
-        chance: random.Random,
-    ) -> None:
+    def __init__(self, fault: Fault, condition: Condition, chance: random.Random) -> None:
         """See ``FaultPlan.add``."""
         self.fault = fault
-        self._route = route
-        self._embed_code = embed_code
-        self._offsets = offsets
-        self._probability = probability
-        self._skip = skip
-        self._times = times
+        self._condition = condition
         self._chance = chance
         self._lock = Lock()
+        self._spared = 0
         self._hits = 0
-        self._over = False
+        self._released = False
         self._wakes: set[Callable[[], object]] = set()
 
     @property
     def hits(self) -> int:
         """How many requests it has struck."""
-        with self._lock:
-            return self._hits
+        return self._hits
 
     def release(self) -> None:
         """Strike no more, and let everything that waits in this rule go on at once."""
         with self._lock:
-            self._over = True
+            self._released = True
             wakes, self._wakes = self._wakes, set()
         for wake in wakes:
             wake()
 
     def strikes(self, route: str, embed_code: str | None, start: int | None) -> bool:
         """Whether the rule takes this request; counts it when it does."""
-        if self._route not in ("*", route):
-            return False
-        if self._embed_code is not None and self._embed_code != embed_code:
-            return False
-        if self._offsets is not None and (
-            start is None or not self._offsets[0] <= start < self._offsets[1]
-        ):
+        condition = self._condition
+        if not condition.fits(route, embed_code, start):
             return False
         with self._lock:
-            if self._over or (self._times is not None and self._hits >= self._times):
+            if self._released or (condition.times is not None and self._hits >= condition.times):
                 return False
-            if self._skip > 0:
-                self._skip -= 1
+            if self._spared < condition.skip:
+                self._spared += 1
                 return False
-            if self._probability < 1 and self._chance.random() >= self._probability:
-                return False
-            self._hits += 1
-            return True
+            struck = condition.probability == 1 or self._chance.random() < condition.probability
+            self._hits += struck
+            return struck
 
     async def wait(self, seconds: float | None) -> None:
         """Wait ``seconds`` (None: without end), or until the rule is released."""
@@ -230,7 +276,7 @@ class FaultRule:
             loop.call_soon_threadsafe(released.set)
 
         with self._lock:
-            if self._over:
+            if self._released:
                 return
             self._wakes.add(wake)
         try:
@@ -252,7 +298,10 @@ class FaultHit:
 
 
 class FaultPlan:
-    """The rules of one emulator, in the order they were added. Thread-safe."""
+    """The rules of one emulator, in the order they were added. Thread-safe.
+
+    Rules may be added, released and removed while requests run.
+    """
 
     def __init__(self, *, seed: int = 0) -> None:
         """No faults; ``seed`` decides all probabilities."""
@@ -281,21 +330,9 @@ class FaultPlan:
         :param times: strike so many and no more.
         :raises ValueError: for a route or probability that cannot be.
         """
-        if route != "*" and route not in ROUTES:
-            raise ValueError(f"there is no route {route!r}; there are: {', '.join(sorted(ROUTES))}")
-        if not 0 <= probability <= 1:
-            raise ValueError(f"a probability lies between 0 and 1: {probability}")
-        rule = FaultRule(
-            fault,
-            route=route,
-            embed_code=embed_code,
-            offsets=offsets,
-            probability=probability,
-            skip=skip,
-            times=times,
-            chance=random.Random(self._chance.getrandbits(64)),
-        )
+        condition = Condition(route, embed_code, offsets, probability, skip, times)
         with self._lock:
+            rule = FaultRule(fault, condition, random.Random(self._chance.getrandbits(64)))
             self._rules.append(rule)
         return rule
 
@@ -308,18 +345,14 @@ class FaultPlan:
 
     def clear(self) -> None:
         """Release and forget all rules."""
-        with self._lock:
-            rules, self._rules = self._rules, []
-        for rule in rules:
-            rule.release()
+        for rule in tuple(self._rules):
+            self.remove(rule)
 
     def strike(self, route: str, embed_code: str | None, start: int | None) -> FaultHit:
         """What this request meets."""
-        with self._lock:
-            rules = tuple(self._rules)
         delays: list[FaultRule] = []
         other: FaultRule | None = None
-        for rule in rules:
+        for rule in tuple(self._rules):
             is_delay = rule.fault.kind == "delay"
             if (is_delay or other is None) and rule.strikes(route, embed_code, start):
                 if is_delay:
@@ -340,8 +373,8 @@ class FaultPlan:
               {"fault": "stall", "at_byte": 0, "seconds": 5, "offsets": [0, 1048576]},
               {"fault": "delay", "seconds": 0.03}]}
 
-        ``fault`` and its parameters are those of ``backlotfs.emulator.faults``; ``route``,
-        ``embed_code``, ``offsets``, ``probability``, ``skip`` and ``times`` those of ``add``.
+        ``fault`` and its parameters are those of the table above; ``route``, ``embed_code``,
+        ``offsets``, ``probability``, ``skip`` and ``times`` those of ``add``.
 
         :raises ValueError: when the file is not such a plan; one sentence.
         :raises OSError: when it cannot be read.
@@ -350,16 +383,13 @@ class FaultPlan:
             document: Any = json.loads(Path(path).read_text(encoding="utf-8"))
             plan = cls(seed=int(document.get("seed", 0)))
             for entry in document["rules"]:
-                when = {name: entry[name] for name in _WHEN if name in entry}
+                when = {one.name: entry[one.name] for one in fields(Condition) if one.name in entry}
                 if "offsets" in when:
                     when["offsets"] = tuple(when["offsets"])
-                what = {n: v for n, v in entry.items() if n != "fault" and n not in _WHEN}
+                what = {n: v for n, v in entry.items() if n != "fault" and n not in when}
                 plan.add(Fault.of(entry["fault"], **what), **when)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
         except (AttributeError, KeyError, OverflowError, RecursionError, TypeError) as error:
             raise ValueError(f"{path}: not a fault plan ({error!r})") from error
         return plan
-
-
-_WHEN = ("route", "embed_code", "offsets", "probability", "skip", "times")

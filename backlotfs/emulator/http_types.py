@@ -1,4 +1,4 @@
-"""A request as received and an answer as decided: what the two sides work on, free of sockets."""
+"""A request as received and an answer as decided: plain values, without a socket."""
 
 from __future__ import annotations
 
@@ -11,14 +11,7 @@ from urllib.parse import parse_qsl, unquote
 
 from backlotfs.emulator.content import OpenContent
 
-MOST_PARAMETERS = 100
-"""In a query; the API knows about ten."""
-
 API_CONTENT_TYPE = "application/json;charset=utf-8"
-
-
-class TooManyParameters(ValueError):
-    """A query has more parameters than any request needs; answered by 400."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +22,6 @@ class ReceivedRequest:
     :ivar raw_path: path as received, undecoded, without the query.
     :ivar raw_query: query as received, without the ``?``.
     :ivar headers: looked up without regard to case.
-    :ivar body: the whole body.
     :ivar base_url: how the client reached us: ``http://host:port``.
     """
 
@@ -42,13 +34,13 @@ class ReceivedRequest:
 
     @cached_property
     def parameters(self) -> list[tuple[str, str]]:
-        """Decoded query parameters in the order received, empty ones included.
-
-        :raises TooManyParameters: when there are more than ``MOST_PARAMETERS``.
-        """
-        if self.raw_query.count("&") >= MOST_PARAMETERS:
-            raise TooManyParameters
+        """Decoded query parameters in the order received, empty ones included."""
         return parse_qsl(self.raw_query, keep_blank_values=True, errors="surrogateescape")
+
+    @cached_property
+    def values(self) -> dict[str, str]:
+        """The last value of each query parameter."""
+        return dict(self.parameters)
 
     @property
     def path(self) -> str:
@@ -58,7 +50,7 @@ class ReceivedRequest:
 
 @dataclass(frozen=True, slots=True)
 class ByteSpan:
-    """Part of an open content, as a body. Whoever sends the answer closes the content."""
+    """Part of an open content, as a body. The sender of the answer closes the content."""
 
     content: OpenContent
     start: int
@@ -74,8 +66,6 @@ class ByteSpan:
 class Answer:
     """One answer, before faults.
 
-    :ivar status: HTTP status.
-    :ivar body: bytes, or part of a source object.
     :ivar headers: without ``Content-Length`` and ``Date``, which the sender adds.
     """
 
@@ -85,7 +75,7 @@ class Answer:
 
     @classmethod
     def json(cls, payload: Any, status: int = 200) -> Answer:
-        """A JSON answer of the API side."""
+        """A JSON answer of the API."""
         text = json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
         try:
             body = text.encode("utf-8", "surrogateescape")
@@ -95,7 +85,7 @@ class Answer:
 
     @classmethod
     def message(cls, status: int, text: str, **more: Any) -> Answer:
-        """An error of the API side: ``{"message": …}``."""
+        """An error of the API: ``{"message": …}``."""
         return cls.json({"message": text, **more}, status)
 
     @property
@@ -104,11 +94,11 @@ class Answer:
         return len(self.body) if isinstance(self.body, bytes) else self.body.length
 
     def with_headers(self, **headers: str) -> Answer:
-        """The same with further headers; ``_`` in a name stands for ``-``."""
+        """The same answer with further headers; ``_`` in a name stands for ``-``."""
         added = {name.replace("_", "-"): value for name, value in headers.items()}
         return replace(self, headers={**self.headers, **added})
 
     def close(self) -> None:
-        """Give up an open content that will not be sent."""
+        """Close the open content of an answer that is not sent."""
         if isinstance(self.body, ByteSpan):
             self.body.content.close()

@@ -1,4 +1,17 @@
-"""Lists of assets: the ``where`` filter, the order, and pages by a key-set cursor. Pure."""
+"""Lists of assets: the ``where`` filter, the order, and pages by a key-set cursor. Pure.
+
+The filter, as far as the reference shows it::
+
+    filter    := conjunct (OR conjunct)*            AND binds tighter; there are no parentheses
+    conjunct  := clause (AND clause)*
+    clause    := FIELD OP literal | FIELD IN ( literal, … ) | labels INCLUDES 'text'
+    OP        := = != < <= > >=
+    literal   := 'text, with \\' for a quote' | integer
+
+A property that is null matches nothing, ``!=`` included. ``=`` on ``name`` and ``description`` is
+the service's fuzzy match: case, plural and stop words do not count, and every term must occur.
+A page token is ``<value of the order>;<embed_code>`` of the last asset before the page.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +20,18 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 from urllib.parse import quote, unquote, urlencode
 
 from backlotfs.emulator.assets import EmulatedAsset
 from backlotfs.emulator.numbers_and_dates import moment_of, whole_number
 
+DEFAULT_LIMIT = 100
+CREDENTIALS = frozenset({"api_key", "expires", "signature"})
+
 Predicate = Callable[[EmulatedAsset], bool]
 LabelNames = Callable[[EmulatedAsset], list[str]]
-
-
-class BadWhere(ValueError):
-    """The filter cannot be understood; the API answers 400 with this text."""
-
 
 _TOKEN = re.compile(
     r"\s*(?:(?P<text>'(?:\\.|[^'\\])*')|(?P<op><=|>=|!=|=|<|>)|(?P<mark>[(),])"
@@ -36,122 +48,71 @@ _STOP_WORDS = frozenset(
 )
 
 
-def parse_where(text: str, *, label_names: LabelNames) -> Predicate:
-    """The test that ``text`` describes.
-
-    :param label_names: names of the labels an asset carries.
-    :raises BadWhere: for anything outside the grammar, or an unknown field.
-    """
-    return _Parser(text, label_names).filter()
+class BadListing(ValueError):
+    """A parameter of a list cannot be used; the API answers 400 with this text."""
 
 
-class _Parser:
-    def __init__(self, text: str, label_names: LabelNames) -> None:
-        self._tokens = _tokens(text)
-        self._next = 0
-        self._label_names = label_names
-
-    def filter(self) -> Predicate:
-        conjuncts = [self._conjunct()]
-        while self._keyword("OR"):
-            conjuncts.append(self._conjunct())
-        if self._next < len(self._tokens):
-            raise BadWhere(f"Unexpected {_shown(self._tokens[self._next][1])} in where clause.")
-        return lambda asset: any(one(asset) for one in conjuncts)
-
-    def _conjunct(self) -> Predicate:
-        clauses = [self._clause()]
-        while self._keyword("AND"):
-            clauses.append(self._clause())
-        return lambda asset: all(one(asset) for one in clauses)
-
-    def _clause(self) -> Predicate:
-        field = self._take("word")
-        if field == "labels":
-            if not self._keyword("INCLUDES"):
-                raise BadWhere("labels takes INCLUDES 'name'.")
-            wanted, names = self._text(), self._label_names
-            return lambda asset: wanted in names(asset)
-        read, convert, fuzzy = _field(field)
-        if self._keyword("IN"):
-            values = {convert(value) for value in self._list()}
-            return lambda asset: read(asset) in values
-        symbol = self._take("op")
-        compare, literal = _OPERATORS[symbol], self._literal()
-        if fuzzy and symbol in ("=", "!="):
-            terms, wants = _terms(literal), symbol == "="
-            return lambda asset: (
-                (text := read(asset)) is not None and (terms <= _terms(text)) is wants
-            )
-        limit = convert(literal)
-        return lambda asset: (value := read(asset)) is not None and compare(value, limit)
-
-    def _list(self) -> list[str]:
-        self._mark("(")
-        values = [self._literal()]
-        while not self._mark(")", needed=False):
-            self._mark(",")
-            values.append(self._literal())
-        return values
-
-    def _keyword(self, word: str) -> bool:
-        if self._next < len(self._tokens) and self._tokens[self._next][0] == "word":
-            found = self._tokens[self._next][1].upper() == word
-            self._next += found
-            return found
-        return False
-
-    def _take(self, *kinds: str) -> str:
-        if self._next >= len(self._tokens):
-            raise BadWhere("The where clause ends too early.")
-        kind, value = self._tokens[self._next]
-        if kind not in kinds:
-            raise BadWhere(f"Unexpected {_shown(value)} in where clause.")
-        self._next += 1
-        return value
-
-    def _mark(self, mark: str, *, needed: bool = True) -> bool:
-        if not needed and self._tokens[self._next : self._next + 1] != [("mark", mark)]:
-            return False
-        if self._take("mark") != mark:
-            raise BadWhere(f"Expected {mark!r} in where clause.")
-        return True
-
-    def _text(self) -> str:
-        return re.sub(r"\\(.)", r"\1", self._take("text")[1:-1], flags=re.DOTALL)
-
-    def _literal(self) -> str:
-        if self._next < len(self._tokens) and self._tokens[self._next][0] == "word":
-            word = self._take("word")
-            if not re.fullmatch(r"-?[0-9]+", word):
-                raise BadWhere(f"{_shown(word)} is neither a number nor in quotes.")
-            return word
-        return self._text()
+class PastTheEnd(Exception):
+    """A page after the last one was asked for; the old dialect answers 404."""
 
 
-def _tokens(text: str) -> list[tuple[str, str]]:
-    tokens: list[tuple[str, str]] = []
-    at, end = 0, len(text.rstrip())
-    while at < end:
-        matched = _TOKEN.match(text, at, end)
-        if matched is None or matched.lastgroup is None:
-            raise BadWhere(f"Cannot read the where clause at {text[at : at + 20]!r}.")
-        tokens.append((matched.lastgroup, matched[matched.lastgroup]))
-        at = matched.end()
-    return tokens
+def _epoch(text: str) -> float:
+    moment = moment_of(text)
+    if moment is None:
+        raise BadListing(f"{_shown(text)} is not a date.")
+    return moment
 
 
-def _field(name: str) -> tuple[Callable[[EmulatedAsset], Any], Callable[[str], Any], bool]:
-    """How to read a field, how to read a literal to compare it with, whether ``=`` is fuzzy."""
+def _integer(text: str) -> int:
+    number = whole_number(text, signed=True)
+    if number is None:
+        raise BadListing(f"{_shown(text)} is not a number.")
+    return number
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """A field of a filter or an order: its value of an asset, and how a literal of it is read."""
+
+    read: Callable[[EmulatedAsset], Any]
+    convert: Callable[[str], Any] = str
+    fuzzy: bool = False
+
+
+_FIELDS = {
+    "name": _Field(lambda asset: asset.title, fuzzy=True),
+    "description": _Field(lambda asset: asset.description, fuzzy=True),
+    "duration": _Field(lambda asset: asset.duration_ms, _integer),  # milliseconds, as observed
+    "asset_type": _Field(lambda asset: asset.asset_type),
+    "status": _Field(lambda asset: asset.status),
+    "embed_code": _Field(lambda asset: asset.embed_code),
+    "external_id": _Field(lambda asset: asset.external_id),
+    "created_at": _Field(lambda asset: asset.created_at, _epoch),
+    "updated_at": _Field(lambda asset: asset.changed_at, _epoch),
+}
+_ORDERS = {
+    "name": _Field(lambda asset: asset.title.lower()),
+    "duration": _FIELDS["duration"],
+    "asset_type": _FIELDS["asset_type"],
+    "created_at": _Field(lambda asset: asset.created_at, _integer),
+    "updated_at": _Field(lambda asset: asset.changed_at, _integer),
+}
+
+
+def _field(name: str) -> _Field:
     if name.startswith("metadata."):
         key = unquote(name.removeprefix("metadata."))
-        return lambda asset: _text_of(asset.metadata.get(key)), str, False
+        return _Field(lambda asset: _metadata(asset, key))
     if name in ("time_restrictions.start_date", "time_restrictions.end_date"):
-        part = name.partition(".")[2]
-        return lambda asset: _restriction(asset, part), _epoch, False
+        return _Field(lambda asset: _restriction(asset, name.partition(".")[2]), _epoch)
     if name not in _FIELDS:
-        raise BadWhere(f"Cannot query on {_shown(name)}.")
+        raise BadListing(f"Cannot query on {_shown(name)}.")
     return _FIELDS[name]
+
+
+def _metadata(asset: EmulatedAsset, key: str) -> str | None:
+    value: Any = asset.metadata.get(key)  # library.json may hold numbers here
+    return None if value is None else str(value)
 
 
 def _restriction(asset: EmulatedAsset, part: str) -> float | None:
@@ -160,27 +121,109 @@ def _restriction(asset: EmulatedAsset, part: str) -> float | None:
     return moment_of(value) if isinstance(value, str) else None
 
 
-def _text_of(value: Any) -> str | None:
-    return value if value is None or isinstance(value, str) else str(value)
-
-
 def _shown(text: str) -> str:
     """``text`` in quotes for a message, cut when it is long."""
     return repr(text if len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}…")
 
 
-def _epoch(text: str) -> float:
-    moment = moment_of(text)
-    if moment is None:
-        raise BadWhere(f"{_shown(text)} is not a date.")
-    return moment
+def parse_where(text: str, *, label_names: LabelNames) -> Predicate:
+    """The test that a filter describes.
+
+    :param label_names: names of the labels an asset carries.
+    :raises BadListing: for anything outside the grammar, or an unknown field.
+    """
+    return _Parser(text, label_names).filter()
 
 
-def _integer(text: str) -> int:
-    number = whole_number(text, signed=True)
-    if number is None:
-        raise BadWhere(f"{_shown(text)} is not a number.")
-    return number
+class _Parser:
+    """Recursive descent over the tokens of one filter, ``(kind, text)`` each."""
+
+    def __init__(self, text: str, label_names: LabelNames) -> None:
+        self._tokens: list[tuple[str, str]] = []
+        self._label_names = label_names
+        at, end = 0, len(text.rstrip())
+        while at < end:
+            matched = _TOKEN.match(text, at, end)
+            if matched is None or matched.lastgroup is None:
+                raise BadListing(f"Cannot read the where clause at {text[at : at + 20]!r}.")
+            self._tokens.append((matched.lastgroup, matched[matched.lastgroup]))
+            at = matched.end()
+        self._tokens.append(("end", ""))
+        self._tokens.reverse()  # the next one is the last
+
+    def filter(self) -> Predicate:
+        conjuncts = [self._conjunct()]
+        while self._skip("word", "OR"):
+            conjuncts.append(self._conjunct())
+        self._take("end")
+        return lambda asset: any(one(asset) for one in conjuncts)
+
+    def _conjunct(self) -> Predicate:
+        clauses = [self._clause()]
+        while self._skip("word", "AND"):
+            clauses.append(self._clause())
+        return lambda asset: all(one(asset) for one in clauses)
+
+    def _clause(self) -> Predicate:
+        name = self._take("word")
+        if name == "labels":
+            if not self._skip("word", "INCLUDES"):
+                raise BadListing("labels takes INCLUDES 'name'.")
+            wanted, names = _unquoted(self._take("text")), self._label_names
+            return lambda asset: wanted in names(asset)
+        field = _field(name)
+        read = field.read
+        if self._skip("word", "IN"):
+            values = {field.convert(value) for value in self._list()}
+            return lambda asset: read(asset) in values
+        symbol = self._take("op")
+        compare, literal = _OPERATORS[symbol], self._literal()
+        if field.fuzzy and symbol in ("=", "!="):
+            terms, wants = _terms(literal), symbol == "="
+            return lambda asset: (
+                (text := read(asset)) is not None and (terms <= _terms(text)) is wants
+            )
+        limit = field.convert(literal)
+        return lambda asset: (value := read(asset)) is not None and compare(value, limit)
+
+    def _list(self) -> list[str]:
+        if not self._skip("mark", "("):
+            raise BadListing("IN takes a list in parentheses.")
+        values = [self._literal()]
+        while not self._skip("mark", ")"):
+            if not self._skip("mark", ","):
+                raise BadListing("Expected ',' or ')' in where clause.")
+            values.append(self._literal())
+        return values
+
+    def _literal(self) -> str:
+        if self._tokens[-1][0] != "word":
+            return _unquoted(self._take("text"))
+        word = self._take("word")
+        if not re.fullmatch(r"-?[0-9]+", word):
+            raise BadListing(f"{_shown(word)} is neither a number nor in quotes.")
+        return word
+
+    def _skip(self, kind: str, text: str) -> bool:
+        """Whether the next token is this one, in any case; it is passed if so."""
+        next_kind, next_text = self._tokens[-1]
+        found = next_kind == kind and next_text.upper() == text
+        if found:
+            self._tokens.pop()
+        return found
+
+    def _take(self, wanted: str) -> str:
+        kind, text = self._tokens[-1]
+        if kind == wanted:
+            self._tokens.pop()
+            return text
+        if kind == "end":
+            raise BadListing("The where clause ends too early.")
+        raise BadListing(f"Unexpected {_shown(text)} in where clause.")
+
+
+def _unquoted(text: str) -> str:
+    return re.sub(r"\\(.)", r"\1", text[1:-1], flags=re.DOTALL)
 
 
 def _terms(text: str) -> frozenset[str]:
@@ -192,31 +235,6 @@ def _terms(text: str) -> frozenset[str]:
     )
 
 
-_FIELDS: dict[str, tuple[Callable[[EmulatedAsset], Any], Callable[[str], Any], bool]] = {
-    "name": (lambda asset: asset.title, str, True),
-    "description": (lambda asset: asset.description, str, True),
-    "duration": (lambda asset: asset.duration_ms, _integer, False),  # milliseconds, as observed
-    "asset_type": (lambda asset: asset.asset_type, str, False),
-    "status": (lambda asset: asset.status, str, False),
-    "embed_code": (lambda asset: asset.embed_code, str, False),
-    "external_id": (lambda asset: asset.external_id, str, False),
-    "created_at": (lambda asset: asset.created_at, _epoch, False),
-    "updated_at": (lambda asset: asset.changed_at, _epoch, False),
-}
-
-
-DEFAULT_LIMIT = 100
-CREDENTIALS = frozenset({"api_key", "expires", "signature"})
-
-
-class BadListing(ValueError):
-    """A parameter of a list cannot be used; the API answers 400 with this text."""
-
-
-class PastTheEnd(Exception):
-    """A page after the last one was asked for; the old dialect answers 404."""
-
-
 @dataclass(frozen=True, slots=True)
 class Order:
     """What ``orderby`` says; ties go by ``embed_code`` ascending."""
@@ -224,36 +242,24 @@ class Order:
     field: str = "created_at"
     descending: bool = True
 
-    @property
-    def is_default(self) -> bool:
-        """Whether this is the order a library keeps its assets in."""
-        return self == Order()
-
     def value(self, asset: EmulatedAsset) -> Any:
         """What the asset is ordered by."""
-        return _ORDERABLE[self.field][0](asset)
+        return _ORDERS[self.field].read(asset)
+
+    def is_after(self, asset: EmulatedAsset, position: tuple[Any, str]) -> bool:
+        """Whether the asset comes behind a position in this order."""
+        value = self.value(asset)
+        if value == position[0]:
+            return asset.embed_code > position[1]
+        return bool(value < position[0] if self.descending else value > position[0])
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some assets and, unless they are the last, the token that goes on after them."""
+    """Some assets and, unless they are the last, the token of the following page."""
 
     assets: Sequence[EmulatedAsset]
     next_token: str | None
-
-
-def _number(text: str) -> int | None:
-    return whole_number(text, signed=True)
-
-
-_ORDERABLE: dict[str, tuple[Callable[[EmulatedAsset], Any], Callable[[str], Any]]] = {
-    "name": (lambda asset: asset.title.lower(), str),
-    "duration": (lambda asset: asset.duration_ms, _number),
-    "asset_type": (lambda asset: asset.asset_type, str),
-    "created_at": (lambda asset: asset.created_at, _number),
-    "updated_at": (lambda asset: asset.changed_at, _number),
-}
-"""Field to its value of an asset, and to how its value in a page token is read (None: badly)."""
 
 
 def parse_order(text: str | None) -> Order:
@@ -264,21 +270,19 @@ def parse_order(text: str | None) -> Order:
     if text is None:
         return Order()
     field, _, direction = text.strip().partition(" ")
-    if field not in _ORDERABLE:
-        raise BadListing(f"Cannot order by {field[:80]!r}.")
+    if field not in _ORDERS:
+        raise BadListing(f"Cannot order by {_shown(field)}.")
     if direction.strip().lower() not in ("", "ascending", "descending"):
-        raise BadListing(f"Unknown direction {direction[:80]!r}.")
+        raise BadListing(f"Unknown direction {_shown(direction)}.")
     return Order(field, direction.strip().lower() == "descending")
 
 
 def parse_limit(text: str | None, cap: int) -> int:
-    """Records to a page: 100 unless asked for, at most ``cap`` however many are.
+    """Records to a page: 100 unless asked for, at most ``cap``.
 
     :raises BadListing: when it is not a positive number.
     """
-    if text is None:
-        return min(DEFAULT_LIMIT, cap)
-    wanted = whole_number(text)
+    wanted = DEFAULT_LIMIT if text is None else whole_number(text)
     if not wanted:
         raise BadListing("limit must be a number between 1 and 500.")
     return min(wanted, cap)
@@ -290,8 +294,11 @@ def parse_token(text: str, order: Order) -> tuple[Any, str]:
     :raises BadListing: for a token that was not made here.
     """
     value, mark, embed_code = text.rpartition(";")
-    position = _ORDERABLE[order.field][1](value) if mark else None
-    if position is None:
+    try:
+        position = _ORDERS[order.field].convert(value)
+    except BadListing:
+        mark = ""
+    if not mark:
         raise BadListing("Invalid page_token.")
     return position, embed_code
 
@@ -300,7 +307,7 @@ def page_of(
     assets: Sequence[EmulatedAsset],
     *,
     order: Order,
-    accepts: Callable[[EmulatedAsset], bool] | None,
+    accepts: Predicate | None,
     limit: int,
     token: str | None,
     exact_multiple: Literal["absent", "token_then_404"],
@@ -313,29 +320,27 @@ def page_of(
     :raises PastTheEnd: in ``token_then_404``, when a token leads to nothing.
     """
     after = parse_token(token, order) if token is not None else None
-    if order.is_default:
-        start = 0
+    candidates: Iterable[EmulatedAsset] = assets
+    if order != Order():
+        candidates = sorted(assets, key=lambda asset: asset.embed_code)
+        candidates.sort(key=order.value, reverse=order.descending)
         if after is not None:
-            start = bisect_right(assets, (-after[0], after[1]), key=_default_key)
-        candidates: Iterable[EmulatedAsset] = (assets[i] for i in range(start, len(assets)))
-    else:
-        candidates = _reordered(assets, order, after)
-    found: list[EmulatedAsset] = []
-    more = False
-    for asset in candidates:
-        if accepts is not None and not accepts(asset):
-            continue
-        if len(found) == limit:
-            more = True
-            break
-        found.append(asset)
+            candidates = [one for one in candidates if order.is_after(one, after)]
+    elif after is not None:
+        position = (-after[0], after[1])
+        start = bisect_right(assets, position, key=lambda one: (-one.created_at, one.embed_code))
+        candidates = (assets[index] for index in range(start, len(assets)))
+    if accepts is not None:
+        candidates = filter(accepts, candidates)
+    found = list(islice(candidates, limit + 1))
+    more = len(found) > limit
+    del found[limit:]
     if exact_multiple == "token_then_404":
         if token is not None and not found:
             raise PastTheEnd
-        more = more or len(found) == limit
-    last = found[-1] if found else None
-    following = f"{order.value(last)};{last.embed_code}" if more and last is not None else None
-    return Page(found, following)
+        more = len(found) == limit
+    next_token = f"{order.value(found[-1])};{found[-1].embed_code}" if more else None
+    return Page(found, next_token)
 
 
 def next_page_url(path: str, parameters: Iterable[tuple[str, str]], token: str) -> str:
@@ -343,22 +348,3 @@ def next_page_url(path: str, parameters: Iterable[tuple[str, str]], token: str) 
     kept = [(n, v) for n, v in parameters if n not in CREDENTIALS and n != "page_token"]
     query = urlencode([*kept, ("page_token", token)], quote_via=quote, errors="surrogateescape")
     return f"{path}?{query}"
-
-
-def _default_key(asset: EmulatedAsset) -> tuple[int, str]:
-    return -asset.created_at, asset.embed_code
-
-
-def _reordered(
-    assets: Sequence[EmulatedAsset], order: Order, after: tuple[Any, str] | None
-) -> list[EmulatedAsset]:
-    kept = assets if after is None else [a for a in assets if _is_after(a, order, after)]
-    by_code = sorted(kept, key=lambda asset: asset.embed_code)
-    return sorted(by_code, key=order.value, reverse=order.descending)
-
-
-def _is_after(asset: EmulatedAsset, order: Order, after: tuple[Any, str]) -> bool:
-    value = order.value(asset)
-    if value == after[0]:
-        return asset.embed_code > after[1]
-    return bool(value < after[0] if order.descending else value > after[0])

@@ -1,4 +1,4 @@
-"""What was asked of the emulator: one entry a request, written when it starts, filled as it goes.
+"""What was asked of the emulator: one entry a request, listed when it starts, filled as it goes.
 
 Entries hold no query string, so no signature and no URL that works.
 """
@@ -66,6 +66,20 @@ class RequestEntry:
         """Whether the request is over."""
         return self.duration_s is not None
 
+    @property
+    def memory_bytes(self) -> int:
+        """About the bytes of memory that the entry takes."""
+        texts = (self.method, self.path_without_query, self.embed_code, self.range_header)
+        return _EMPTY_ENTRY_BYTES + sum(sys.getsizeof(text) for text in texts if text is not None)
+
+    def fits(self, route: str | None, embed_code: str | None, status: int | None) -> bool:
+        """Whether it has these values; None stands for any."""
+        return (
+            route in (None, self.route)
+            and embed_code in (None, self.embed_code)
+            and status in (None, self.status)
+        )
+
 
 class RequestLog:
     """All requests of one emulator. Thread-safe."""
@@ -81,7 +95,7 @@ class RequestLog:
 
         :param on_end: called with each entry that is complete, on the server's thread.
         """
-        self._entries: deque[tuple[RequestEntry, int]] = deque()
+        self._entries: deque[RequestEntry] = deque()
         self._bytes = 0
         self._kept_entries = kept_entries
         self._kept_bytes = kept_bytes
@@ -93,14 +107,14 @@ class RequestLog:
     ) -> list[RequestEntry]:
         """Copies of the entries that fit, oldest first."""
         with self._changed:
-            return [replace(e) for e, _ in self._entries if _fits(e, route, embed_code, status)]
+            return [replace(one) for one in self._entries if one.fits(route, embed_code, status)]
 
     def count(
         self, *, route: str | None = None, embed_code: str | None = None, status: int | None = None
     ) -> int:
         """How many entries fit."""
         with self._changed:
-            return sum(_fits(e, route, embed_code, status) for e, _ in self._entries)
+            return sum(one.fits(route, embed_code, status) for one in self._entries)
 
     def clear(self) -> None:
         """Forget all entries; requests under way stay unlisted."""
@@ -108,12 +122,7 @@ class RequestLog:
             self._entries.clear()
             self._bytes = 0
 
-    def wait_for(
-        self,
-        condition: Callable[[RequestLog], bool],
-        *,
-        timeout_s: float = 30.0,
-    ) -> None:
+    def wait_for(self, condition: Callable[[RequestLog], bool], *, timeout_s: float = 30.0) -> None:
         """Return once ``condition(self)`` holds; it is asked again after every change.
 
         :raises TimeoutError: when it does not come to hold in time.
@@ -124,12 +133,11 @@ class RequestLog:
 
     def begin(self, entry: RequestEntry) -> RequestEntry:
         """List a request that starts; the server keeps the entry to fill it."""
-        size = _size_of(entry)
         with self._changed:
-            self._entries.append((entry, size))
-            self._bytes += size
+            self._entries.append(entry)
+            self._bytes += entry.memory_bytes
             while len(self._entries) > self._kept_entries or self._bytes > self._kept_bytes:
-                self._bytes -= self._entries.popleft()[1]
+                self._bytes -= self._entries.popleft().memory_bytes
             self._changed.notify_all()
         return entry
 
@@ -150,19 +158,3 @@ class RequestLog:
             self._changed.notify_all()
         if self._on_end is not None:
             self._on_end(entry)
-
-
-def _size_of(entry: RequestEntry) -> int:
-    """About the bytes of memory that an entry takes."""
-    texts = (entry.method, entry.path_without_query, entry.embed_code, entry.range_header)
-    return _EMPTY_ENTRY_BYTES + sum(sys.getsizeof(text) for text in texts if text is not None)
-
-
-def _fits(
-    entry: RequestEntry, route: str | None, embed_code: str | None, status: int | None
-) -> bool:
-    return (
-        (route is None or entry.route == route)
-        and (embed_code is None or entry.embed_code == embed_code)
-        and (status is None or entry.status == status)
-    )

@@ -1,25 +1,26 @@
 """The emulator: both sides of a Backlot service on one port, in a thread of its own.
 
-Theory of operation. One thread runs one asyncio loop; every request is a task there, and what may
-wait on a disk runs in threads beside it (``workers``). ``start``
-returns once the ports are bound; ``stop`` cancels the requests under way (a stalled one too),
-aborts their connections and ends the thread. Everything a test touches from outside (``library``,
-``faults``, ``requests``, ``expire_urls``) is thread-safe and may be used before, during and after.
+One thread runs one asyncio loop; every request is a task there, and what may wait on a disk runs in
+threads beside it (``workers``). ``start`` returns once the ports are bound; ``stop`` cancels the
+requests under way (a stalled one too), aborts their connections and ends the thread. ``library``,
+``faults``, ``requests`` and ``expire_urls`` are thread-safe and may be used before, during and
+after.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from types import TracebackType
+from functools import partial
+from typing import Any
 
-from backlotfs.emulator.connections import Listener, QuietLog, connection_limit
+from backlotfs.emulator.connections import Listener, ThrottledLog, connection_limit
 from backlotfs.emulator.dispatch import Dispatcher
 from backlotfs.emulator.faults import FaultPlan
 from backlotfs.emulator.library import Library
 from backlotfs.emulator.request_log import RequestLog
 from backlotfs.emulator.settings import EmulatorSettings
-from backlotfs.emulator.sources import SourceUrls
+from backlotfs.emulator.sources import Sources
 
 _STOP_S = 10.0
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
@@ -29,9 +30,9 @@ class Emulator:
     """A Backlot-compatible server over a library; a context manager that can be used once.
 
     :ivar library: what it serves; may be changed at any time.
+    :ivar settings: as given.
     :ivar faults: scripted misbehaviour.
     :ivar requests: what was asked of it.
-    :ivar settings: as given.
     """
 
     def __init__(
@@ -47,10 +48,10 @@ class Emulator:
         self.settings = settings or EmulatorSettings()
         self.faults = faults or FaultPlan()
         self.requests = requests or RequestLog()
-        self._urls = SourceUrls(self.settings)
+        self._sources = Sources(self.settings, library)
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._stopping: asyncio.Event | None = None
+        self._stopping = asyncio.Event()
         self._started = threading.Event()
         self._failure: BaseException | None = None
         self._ports: list[int] = []
@@ -60,12 +61,7 @@ class Emulator:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         """Stop."""
         self.stop()
 
@@ -100,11 +96,11 @@ class Emulator:
 
         :raises KeyError: when there is no such asset.
         """
-        return self._urls.mint(self.library.get(embed_code), self.api_url)
+        return self._sources.url(self.library.get(embed_code), self.api_url)
 
     def expire_urls(self) -> None:
         """Every source URL signed until now counts as expired; later ones are good again."""
-        self._urls.expire_all()
+        self._sources.expire_urls()
 
     def start(self) -> None:
         """Bind the ports and serve; returns once connections are accepted.
@@ -127,12 +123,9 @@ class Emulator:
         Takes ten seconds at most: a thread that hangs in the kernel is left behind, and does not
         keep the program from ending.
         """
-        loop, stopping, thread = self._loop, self._stopping, self._thread
-        if thread is None or loop is None or stopping is None:
-            return
-        if thread.is_alive():
-            loop.call_soon_threadsafe(stopping.set)
-            thread.join(_STOP_S)
+        if self._thread is not None and self._loop is not None and self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stopping.set)
+            self._thread.join(_STOP_S)
 
     def _url(self, index: int) -> str:
         if index >= len(self._ports):
@@ -149,26 +142,29 @@ class Emulator:
             self._started.set()
 
     async def _serve(self) -> None:
+        settings, log = self.settings, ThrottledLog()
+
+        def on_loop_error(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+            error = context.get("exception")
+            if isinstance(error, OSError):  # of accept: asyncio tries again after a second
+                log.warning("resources", f"cannot accept connections: {error.strerror}")
+            else:
+                log.unexpected(str(context.get("message")), error)
+
         self._loop = asyncio.get_running_loop()
-        self._stopping = asyncio.Event()
+        self._loop.set_exception_handler(on_loop_error)
         dispatcher = Dispatcher(
-            self.settings,
-            self.library,
-            urls=self._urls,
-            faults=self.faults,
-            log=self.requests,
+            settings, self.library, sources=self._sources, faults=self.faults, log=self.requests
         )
-        log = QuietLog()
-        handlers = [dispatcher.handle_api]
-        if self.settings.cdn:
-            handlers.append(dispatcher.handle_cdn)
-        limit = connection_limit(self.settings.max_connections, listeners=len(handlers))
-        listeners = [Listener(one, self.settings, limit=limit, log=log) for one in handlers]
+        handlers = [partial(dispatcher.handle, "api")]
+        if settings.cdn:
+            handlers.append(partial(dispatcher.handle, "cdn"))
+        limit = connection_limit(settings.max_connections, listeners=len(handlers))
+        listeners = [Listener(one, settings, limit=limit, log=log) for one in handlers]
         try:
-            ports = (self.settings.port, 0)
-            host = self.settings.host
             self._ports = [
-                await one.listen(host, port) for one, port in zip(listeners, ports, strict=False)
+                await one.listen(settings.host, port)
+                for one, port in zip(listeners, (settings.port, 0), strict=False)
             ]
             self._started.set()
             await self._stopping.wait()

@@ -1,4 +1,4 @@
-"""How an answer goes onto the wire: sendfile when it can, in steps when it must, badly on demand.
+"""How an answer goes onto the wire: by sendfile where it can, in steps, or badly as a fault says.
 
 Runs on the emulator's event loop. Bodies of a source object go out in steps small enough that the
 loop stays free for other requests; a file without faults goes by sendfile.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Callable
 from http import HTTPStatus
 
 from aiohttp import web
@@ -34,75 +33,60 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with no time: close sends
 
 
 class Transfer:
-    """Sends one answer and keeps the request's log entry up to date."""
+    """Sends the answer of one request and keeps its log entry up to date."""
 
     def __init__(
-        self,
-        request: web.BaseRequest,
-        answer: Answer,
-        *,
-        log: RequestLog,
-        entry: RequestEntry,
-        now: Callable[[], float],
-        workers: WorkerPool,
+        self, request: web.BaseRequest, entry: RequestEntry, log: RequestLog, workers: WorkerPool
     ) -> None:
-        """Send nothing yet.
-
-        :param now: seconds since the epoch for the ``Date`` header.
-        :param workers: where small parts of files are read.
-        """
-        self._workers = workers
+        """Send nothing yet; ``workers`` read small parts of files."""
         self._request = request
-        self._answer = answer
-        self._log = log
         self._entry = entry
-        self._headers = {
-            "Date": http_date(now()),
-            **answer.headers,
-        }
+        self._log = log
+        self._workers = workers
 
-    async def send(self, rule: FaultRule | None) -> web.StreamResponse:
+    async def send(
+        self, answer: Answer, *, now: float, rule: FaultRule | None = None
+    ) -> web.StreamResponse:
         """Send it, ill-treated as ``rule`` says; the response is finished when this returns.
 
+        :param now: seconds since the epoch for the ``Date`` header.
         :raises ConnectionError: when the client has gone away.
         :raises TooManyWaiting: nothing was sent, as too many others wait for a thread.
         """
-        kind = rule.fault.kind if rule is not None else ""
+        answer = Answer(answer.status, answer.body, {"Date": http_date(now), **answer.headers})
         try:
-            if rule is not None and kind in ("reset", "short_body", "long_body", "stall"):
-                return await self._send_broken(rule, kind)
-            if rule is not None and kind == "trickle":
-                response = await self._start()
-                await self._trickle(response, rule)
-                return response
-            return await self._send_whole()
+            match rule.fault.kind if rule is not None else "":
+                case "reset" | "short_body" | "long_body" | "stall":
+                    assert rule is not None
+                    return await self._send_broken(answer, rule)
+                case "trickle":
+                    assert rule is not None
+                    return await self._trickle(answer, rule)
+            return await self._send_whole(answer)
         finally:
-            self._answer.close()
+            answer.close()
 
-    async def _send_whole(self) -> web.StreamResponse:
-        body = self._answer.body
+    async def _send_whole(self, answer: Answer) -> web.StreamResponse:
+        body = answer.body
         if self._request.method == "HEAD":
-            return await self._start()
+            return await self._start(answer)
         if isinstance(body, bytes):
-            return await self._send_bytes(body)
-        if body.content.file is None and body.length > STEP_BYTES:
-            response = await self._start()
-            await self._write(response, 0, body.length)
-            return response
+            return await self._send_bytes(answer, body)
         if body.content.file is None:
-            return await self._send_bytes(body.content.read(body.start, body.length))
+            if body.length <= STEP_BYTES:
+                return await self._send_bytes(answer, body.content.read(body.start, body.length))
+            response = await self._start(answer)
+            await self._write(response, body, 0, body.length)
+            return response
         if body.length < SENDFILE_FROM_BYTES:
-            return await self._send_bytes(
-                await self._workers.run(body.content.read, body.start, body.length)
-            )
-        response = await self._start()
-        loop = asyncio.get_running_loop()
+            data = await self._workers.run(body.content.read, body.start, body.length)
+            return await self._send_bytes(answer, data)
+        response = await self._start(answer)
         at = body.start
         while at < body.stop:
-            transport = self._request.transport
-            if transport is None or transport.is_closing():
-                raise ConnectionResetError("the client has gone away")
+            transport = self._transport()
             count = min(SENDFILE_BYTES, body.stop - at)
+            loop = asyncio.get_running_loop()
             sent = await loop.sendfile(transport, body.content.file, at, count)
             self._log.update(self._entry, sent=sent)
             at += sent
@@ -111,28 +95,27 @@ class Transfer:
                 break
         return response
 
-    async def _send_bytes(self, body: bytes) -> web.StreamResponse:
-        response = web.Response(
-            status=self._answer.status, reason=_reason(self._answer.status), body=body
-        )
-        response.headers.update(self._headers)
-        self._log.update(self._entry, status=self._answer.status)
+    async def _send_bytes(self, answer: Answer, body: bytes) -> web.StreamResponse:
+        response = web.Response(status=answer.status, reason=_reason(answer.status), body=body)
+        response.headers.update(answer.headers)
+        self._log.update(self._entry, status=answer.status)
         await response.prepare(self._request)
         await response.write_eof()
         self._log.update(self._entry, sent=len(body))
         return response
 
-    async def _start(self) -> web.StreamResponse:
+    async def _start(self, answer: Answer) -> web.StreamResponse:
         response = web.StreamResponse(
-            status=self._answer.status, reason=_reason(self._answer.status), headers=self._headers
+            status=answer.status, reason=_reason(answer.status), headers=answer.headers
         )
-        response.content_length = self._answer.length
-        self._log.update(self._entry, status=self._answer.status)
+        response.content_length = answer.length
+        self._log.update(self._entry, status=answer.status)
         await response.prepare(self._request)
         return response
 
-    async def _write(self, response: web.StreamResponse, start: int, stop: int) -> None:
-        body = self._answer.body
+    async def _write(
+        self, response: web.StreamResponse, body: bytes | ByteSpan, start: int, stop: int
+    ) -> None:
         while start < stop:
             length = min(STEP_BYTES, stop - start)
             if isinstance(body, ByteSpan):
@@ -147,45 +130,52 @@ class Transfer:
             # write() waits only when the socket is full: let others have their turn
             await asyncio.sleep(0)
 
-    async def _send_broken(self, rule: FaultRule, kind: str) -> web.StreamResponse:
-        fault = rule.fault
-        total = self._answer.length
+    async def _send_broken(self, answer: Answer, rule: FaultRule) -> web.StreamResponse:
+        fault, kind, total = rule.fault, rule.fault.kind, answer.length
         at_byte = total if kind == "long_body" else fault.integer("at_byte")
         if kind == "reset" and at_byte < 0:
             self._reset()
             return web.Response()
-        response = await self._start()
+        response = await self._start(answer)
         stop = min(at_byte, total)
-        await self._write(response, 0, stop)
-        transport = self._request.transport
+        await self._write(response, answer.body, 0, stop)
         if kind == "reset":
             self._reset()
-        elif kind == "short_body" and transport is not None:
-            transport.close()
-        elif kind == "long_body" and transport is not None:
-            transport.write(bytes(fault.integer("extra_bytes")))
-        elif kind == "stall" and stop < total:  # what is whole holds up nobody's next request
+        elif kind == "short_body":
+            self._transport().close()
+        elif kind == "long_body":
+            self._transport().write(bytes(fault.integer("extra_bytes")))
+        elif stop < total:  # a stall; what is whole holds up nobody's next request
             seconds = fault.parameters.get("seconds")
             await rule.wait(None if seconds is None else float(seconds))
-            await self._write(response, stop, total)
+            await self._write(response, answer.body, stop, total)
         return response
 
-    async def _trickle(self, response: web.StreamResponse, rule: FaultRule) -> None:
+    async def _trickle(self, answer: Answer, rule: FaultRule) -> web.StreamResponse:
+        response = await self._start(answer)
         rate = rule.fault.number("bytes_per_s")
         step = max(1, int(rate / _TRICKLE_STEPS_PER_S))
-        for start in range(0, self._answer.length, step):
-            stop = min(start + step, self._answer.length)
+        for start in range(0, answer.length, step):
+            stop = min(start + step, answer.length)
             await rule.wait((stop - start) / rate)
-            await self._write(response, start, stop)
+            await self._write(response, answer.body, start, stop)
+        return response
 
     def _reset(self) -> None:
-        transport = self._request.transport
-        if transport is None:
-            return
-        peer: socket.socket | None = transport.get_extra_info("socket")
-        if peer is not None:
-            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        transport = self._transport()
+        peer: socket.socket = transport.get_extra_info("socket")
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         transport.abort()
+
+    def _transport(self) -> asyncio.Transport:
+        """The connection.
+
+        :raises ConnectionResetError: when the client has gone away.
+        """
+        transport = self._request.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client has gone away")
+        return transport
 
 
 def _reason(status: int) -> str:

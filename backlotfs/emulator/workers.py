@@ -1,7 +1,8 @@
 """Threads for what may wait on a disk or take long, so that the event loop never does.
 
-Not ``concurrent.futures``: its threads are waited for when the interpreter ends, and one that hangs
-in the kernel (a network file system that is gone) would keep the whole program from ending.
+Not ``concurrent.futures.ThreadPoolExecutor``: its threads are waited for when the interpreter ends,
+and one that hangs in the kernel (a network file system that is gone) would keep the whole program
+from ending.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
@@ -36,7 +38,6 @@ class WorkerPool:
         self._most_waiting = most_waiting
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
-        self._pending = 0  # calls that run or wait; changed on the loop only
 
     async def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
         """``function(*arguments)`` in a thread; what it raises is raised here.
@@ -46,40 +47,27 @@ class WorkerPool:
 
         :raises TooManyWaiting: when it would have to wait behind too many others.
         """
-        if self._pending >= self._most_threads + self._most_waiting:
+        if self._calls.qsize() >= self._most_waiting:
             raise TooManyWaiting
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Result] = loop.create_future()
+        if len(self._threads) < self._most_threads:
+            self._start_thread()
+        future: Future[Result] = Future()
 
-        def finish(result: Any, error: BaseException | None) -> None:
-            self._pending -= 1
-            if future.cancelled():
-                _close(result)
-            elif error is not None:
+        def call() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                result = function(*arguments)
+            except BaseException as error:  # noqa: BLE001 the caller gets it
                 future.set_exception(error)
             else:
                 future.set_result(result)
 
-        def call() -> None:
-            result, error = None, None
-            try:
-                result = function(*arguments)
-            except BaseException as raised:  # noqa: BLE001 the caller gets it
-                error = raised
-            try:
-                loop.call_soon_threadsafe(finish, result, error)
-            except RuntimeError:  # the loop has ended meanwhile
-                _close(result)
-
-        if self._pending >= len(self._threads) < self._most_threads:
-            self._start_thread()
-        self._pending += 1
         self._calls.put(call)
         try:
-            return await future
+            return await asyncio.wrap_future(future)
         except asyncio.CancelledError:
-            if future.done() and not future.cancelled() and future.exception() is None:
-                _close(future.result())
+            future.add_done_callback(_close_result)
             raise
 
     def stop(self) -> None:
@@ -107,7 +95,8 @@ class WorkerPool:
             call()
 
 
-def _close(result: object) -> None:
-    close = getattr(result, "close", None)
-    if close is not None:
-        close()
+def _close_result(future: Future[Any]) -> None:
+    if not future.cancelled() and future.exception() is None:
+        close = getattr(future.result(), "close", None)
+        if close is not None:
+            close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from backlotfs.catalog.db.state import sized_counts
 from backlotfs.concurrency.clock import Clock
 from backlotfs.log import events
 from backlotfs.mount.stack import Stack
@@ -44,7 +45,7 @@ class MinuteReport:
         self._renewed, self._refused, self._said_at_s = renewed, refused, now_s
 
     def _tell_sizes(self) -> None:
-        counts = self._stack.store.sized_counts()
+        counts = self._stack.db.read(sized_counts)
         if self._known not in (-1, counts.sized):
             events.SIZES.log(log, known=counts.sized, total=counts.total)
         self._known = counts.sized

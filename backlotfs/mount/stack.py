@@ -19,13 +19,14 @@ from backlotfs.cache.disk.tier import DiskTier
 from backlotfs.cache.memory import MemoryUse
 from backlotfs.catalog.captions import CaptionBackfill
 from backlotfs.catalog.catalog import Catalog
+from backlotfs.catalog.db.assets import save_sources
+from backlotfs.catalog.db.connection import CatalogDb
 from backlotfs.catalog.db.schema import LibraryIdentity
-from backlotfs.catalog.db.store import CatalogStore
 from backlotfs.catalog.library import SOURCE_TYPES, AssetFilter, Presented
 from backlotfs.catalog.probe_scheduler import (
     PROBE_THREADS,
+    Backfill,
     ProbeScheduler,
-    StoredBackfill,
 )
 from backlotfs.catalog.sync import Synchronizer
 from backlotfs.catalog.versions import SourceVersionCache
@@ -52,11 +53,10 @@ from backlotfs.mount.read_path import (
 )
 from backlotfs.mount.replacement import Replacement
 from backlotfs.namespace.namespace import Namespace, Provider, ReadState, TreeOptions
-from backlotfs.namespace.naming import NameMode, give_names
+from backlotfs.namespace.naming import NameMode, catalog_naming
 from backlotfs.namespace.providers.sidecars import CaptionSidecars, JsonSidecars
 from backlotfs.namespace.providers.thumbnails import Thumbnails
 from backlotfs.namespace.sizes import UnsizedRules
-from backlotfs.namespace.tree import inode_of
 from backlotfs.open_files.handles import HandleTable
 from backlotfs.open_files.reader import SourceReader
 from backlotfs.source.host_shares import HostShares
@@ -106,9 +106,9 @@ class Stack:
 
     api: ApiClient
     limiter: ApiRateLimiter
-    store: CatalogStore
+    db: CatalogDb
     resolver: UrlResolver
-    book: SourceVersionCache
+    versions: SourceVersionCache
     probes: ProbeScheduler
     catalog: Catalog
     namespace: Namespace
@@ -136,14 +136,19 @@ class Stack:
         except BacklotError as error:
             events.BACKFILL_LOCKED.log(log, reason=error)
         self.keeper.close()
-        self.book.close()
+        self.versions.close()
         if self.saved_urls is not None:
             self.saved_urls.close()
         self.connections.close()
         self.session.close()
         if self.disk is not None:
             self.disk.close()
-        self.store.close()
+        self.db.close()
+
+
+def _library(account: Account) -> LibraryIdentity:
+    public = Credentials(account.api_key, account.api_secret).account
+    return LibraryIdentity.of(account.api_url, public)
 
 
 def open_saved_urls(settings: MountSettings, clock: Clock) -> SavedUrls | None:
@@ -152,10 +157,7 @@ def open_saved_urls(settings: MountSettings, clock: Clock) -> SavedUrls | None:
     :raises SettingsError: they were to be deleted, and that cannot be done.
     """
     account = settings.account
-    library = LibraryIdentity.of(
-        account.api_url, Credentials(account.api_key, account.api_secret).account
-    )
-    path = settings.cache_dir / "urls" / f"{library.digest}.sqlite3"
+    path = settings.cache_dir / "urls" / f"{_library(account).digest}.sqlite3"
     if settings.forget_urls:
         try:
             delete_saved_urls(path)
@@ -204,16 +206,15 @@ class _Transport:
 def _open_catalog(
     settings: MountSettings,
     api: ApiClient,
-    store: CatalogStore,
+    db: CatalogDb,
     resolver: UrlResolver,
     presented: Presented,
     clock: Clock,
     progress: Callable[[int], None],
 ) -> Catalog:
-    mode = NameMode(settings.names)
     synchronizer = Synchronizer(
         api,
-        store,
+        db,
         clock,
         with_labels="labels" in settings.layouts,
         limits=ListingLimits(settings.max_assets, settings.max_listing_bytes),
@@ -221,20 +222,14 @@ def _open_catalog(
         on_source=resolver.put_if_absent,
     )
     return Catalog(
-        store,
+        db,
         synchronizer,
         Workers(1, "catalog"),
         clock,
-        name_mode=mode,
-        give_names=lambda store: give_names(store, mode),
+        naming=catalog_naming(NameMode(settings.names)),
         ttl_s=settings.metadata_ttl_s,
-        admit=_asset_filter(settings),
         presented=presented,
     )
-
-
-def _asset_filter(settings: MountSettings) -> AssetFilter:
-    return AssetFilter(settings.types or SOURCE_TYPES, settings.statuses)
 
 
 def _open_probes(
@@ -243,14 +238,14 @@ def _open_probes(
     resolver: UrlResolver,
     limiter: ApiRateLimiter,
     versions: SourceVersionCache,
-    store: CatalogStore,
+    backfill: Backfill,
 ) -> ProbeScheduler:
     get = transport.signed_get(resolver, HostShares())
     probes = ProbeScheduler(
         resolver,
         SourceProbe(get, resolver.reported_size).probe,
         versions,
-        StoredBackfill(store, _asset_filter(settings).types),
+        backfill,
         limiter,
         Workers(PROBE_THREADS, "probe"),
         transport.clock,
@@ -303,7 +298,7 @@ def _providers(
     if settings.sidecars:
         providers.append(JsonSidecars(catalog, versions))
     if captions is not None:
-        providers.append(CaptionSidecars(captions.book))
+        providers.append(CaptionSidecars(captions.index))
     if settings.shared_thumbnails is not None:
         pictures = SharedPictures(previews.fetch, clock, software=f"backlotfs {__version__}")
         listed = settings.shared_thumbnails == "listed"
@@ -334,15 +329,9 @@ def build_stack(
     session = open_api_session(account)
     limiter = ApiRateLimiter(clock, credit_wait_s=settings.credit_wait_s)
     api = open_api(account, clock, session, limiter=limiter)
-    store = CatalogStore(
-        settings.cache_dir,
-        api_url=account.api_url,
-        account=Credentials(account.api_key, account.api_secret).account,
-        clock=clock,
-        inode_of=inode_of,
-    )
+    db = CatalogDb(settings.cache_dir, _library(account), clock)
     transport = _Transport.of(account, clock)
-    presented = Presented()
+    presented = Presented(AssetFilter(settings.types or SOURCE_TYPES, settings.statuses))
     saved_urls = open_saved_urls(settings, clock)
     resolver = UrlResolver(
         api,
@@ -351,17 +340,20 @@ def build_stack(
         updated_at_s=presented.updated_at_s if account.cdn_url is not None else lambda _code: None,
         saved=saved_urls,
     )
-    catalog = _open_catalog(settings, api, store, resolver, presented, clock, progress)
-    versions = SourceVersionCache(clock, presented.row, store.save_sources, settle_s=settle_s)
-    probes = _open_probes(settings, transport, resolver, limiter, versions, store)
+    catalog = _open_catalog(settings, api, db, resolver, presented, clock, progress)
+    versions = SourceVersionCache(
+        clock, presented.row, lambda records: db.write(save_sources, records), settle_s=settle_s
+    )
+    probes = _open_probes(
+        settings, transport, resolver, limiter, versions, Backfill(db, presented.admit.types)
+    )
     captions = None
     if settings.captions:
         captions = CaptionBackfill(
             api,
-            store,
-            catalog,
+            db,
+            presented,
             probes,
-            _asset_filter(settings),
             clock,
             ask_s=account.limits.captions_s,
         )
@@ -384,9 +376,9 @@ def build_stack(
     return Stack(
         api=api,
         limiter=limiter,
-        store=store,
+        db=db,
         resolver=resolver,
-        book=versions,
+        versions=versions,
         probes=probes,
         catalog=catalog,
         namespace=namespace,

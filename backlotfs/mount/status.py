@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from backlotfs.api.rate_limiter import ApiRateLimiter
 from backlotfs.catalog.db.rows import SizedCounts
+from backlotfs.catalog.db.state import sync_state
 from backlotfs.config.settings import MountSettings
 from backlotfs.errors import BacklotError
 from backlotfs.mount.stack import Stack
@@ -36,9 +37,9 @@ def count_sizes(stack: Stack) -> SizedCounts:
     sized = missing = 0
     rows = stack.catalog.library.rows
     for row in rows.values():
-        if stack.book.known(row.embed_code) is not None:
+        if stack.versions.known(row.embed_code) is not None:
             sized += 1
-        elif stack.book.unavailable(row):
+        elif stack.versions.unavailable(row):
             missing += 1
     return SizedCounts(sized, missing, len(rows))
 
@@ -65,7 +66,7 @@ def status_answer(
     :param waiting: the programs whose operations wait now, for whatever reason.
     """
     with contextlib.suppress(BacklotError):
-        stack.book.flush()  # what is told as known is kept, whatever happens next
+        stack.versions.flush()  # what is told as known is kept, whatever happens next
     sizes = count_sizes(stack)
     error = stack.catalog.last_error
     return {
@@ -79,7 +80,7 @@ def status_answer(
             # 0.0: the credits are there, so how long it takes depends on what nobody knows.
             "seconds_left": stack.probes.seconds_for(sizes.to_come) or None,
         },
-        "synced_at": stack.store.state().synced_at_s,
+        "synced_at": stack.db.read(sync_state).synced_at_s,
         "syncing": stack.catalog.refreshing,
         "stale": error is not None,
         "last_error": str(error) if error is not None else None,

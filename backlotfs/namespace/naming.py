@@ -29,8 +29,8 @@ from hashlib import blake2b
 from typing import Protocol
 from urllib.parse import quote_from_bytes
 
-from backlotfs.catalog.db.rows import AssetRow, NamelessAsset
-from backlotfs.catalog.db.store import CatalogStore
+from backlotfs.catalog.db.names import Naming
+from backlotfs.catalog.db.rows import AssetRow
 
 #: What ext4, XFS, APFS and the kernel's own limit agree on, in bytes of UTF-8.
 MAX_NAME_BYTES = 255
@@ -122,13 +122,13 @@ def names_for(mode: NameMode, assets: Iterable[Named], given: Mapping[str, str])
     return names | assign(mode, (a for a in assets if a.embed_code not in names), taken)
 
 
-def give_names(store: CatalogStore, mode: NameMode) -> None:
-    """Give every asset of a catalog a name in this mode; names given before stay."""
-
-    def chosen(nameless: list[NamelessAsset], taken: Container[str]) -> dict[str, str]:
-        return assign(mode, nameless, taken)
-
-    store.give_names(mode, chosen, key_of=lambda name: key(mode, name))
+def catalog_naming(mode: NameMode) -> Naming:
+    """How a catalog names the assets that have no name yet; names given before stay."""
+    return Naming(
+        mode,
+        lambda nameless, taken: assign(mode, nameless, taken),
+        key_of=lambda name: key(mode, name),
+    )
 
 
 def age_key(asset: Named | AssetRow) -> tuple[int, str]:

@@ -195,15 +195,6 @@ def _files_below(path: str, node: Node) -> Iterator[tuple[str, AssetRow]]:
         yield from _files_below(f"{path}/{name}", entry)
 
 
-def inode_of(embed_code: str) -> int:
-    """The inode number of an asset's source.
-
-    Two of a million assets share one with a probability of 5e-8, and then only hard-link
-    detection is fooled.
-    """
-    return hashed_inode(embed_code.encode("utf-8", "surrogatepass"))
-
-
 def folder_inode(what: str) -> int:
     """The inode number of a folder.
 

@@ -25,28 +25,19 @@ drop of a given URL    does nothing if the file holds another URL by now
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import re
 import sqlite3
 import threading
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import quote
 
 from backlotfs.api.records import SignedUrl
-from backlotfs.concurrency.clock import Clock
+from backlotfs.concurrency.clock import Clock, SystemClock
+from backlotfs.concurrency.private_sqlite import PrivateSqliteFile, transaction
 from backlotfs.log import events
-from backlotfs.trusted_paths import (
-    UntrustedPath,
-    make_private,
-    open_own_file,
-    open_private_folder,
-    real_path,
-)
+from backlotfs.trusted_paths import UntrustedPath, open_own_file
 
 log = logging.getLogger(__name__)
 
@@ -85,11 +76,8 @@ _DROP = """INSERT INTO presigned_url VALUES (?, NULL, ?, NULL, 0, ?)
 _DROP_GIVEN = """UPDATE presigned_url SET url = NULL, expires_at_s = ?, file_size = NULL,
     as_of_s = 0, changed_at_s = ? WHERE embed_code = ? AND url = ?"""
 
-#: Another mount may hold the file this long; its transactions take milliseconds.
-_BUSY_TIMEOUT_S = 5.0
-#: Another mount that opens the file may take this long.
-_OPENING_TIMEOUT_S = 5.0
-_OPENING_POLL_S = 0.02
+#: Another mount may hold the file, or open it, this long; its transactions take milliseconds.
+_TIMEOUT_S = 5.0
 _END_S = 10.0
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
 _CACHEDIR_TAG = (
@@ -99,7 +87,6 @@ _CACHEDIR_TAG = (
 )
 #: `SignedUrl.parse` in short: that takes too long for ten thousand URLs at once.
 _SENDABLE = re.compile(r"https?://[!-~]+")
-_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class SavedUrl(NamedTuple):
@@ -151,8 +138,8 @@ class SavedUrls:
         self._wake = threading.Event()
         self._closing = threading.Event()
         self._io = threading.Lock()  # guards what follows
+        self._file = _file(path, clock)
         self._connection: sqlite3.Connection | None = None
-        self._folder = self._lock_file = -1
         self._pruned_at = clock.monotonic()
         self._told = False
         self._loaded: dict[str, SavedUrl] = {}
@@ -269,7 +256,7 @@ class SavedUrls:
         self, connection: sqlite3.Connection, batch: dict[str, _Put | _Drop], *, prune: bool
     ) -> None:
         """:raises sqlite3.Error: nothing of it was written."""
-        with _transaction(connection):
+        with transaction(connection):
             for code, change in batch.items():
                 self._write_one(connection, code, change)
             if prune:
@@ -300,25 +287,22 @@ class SavedUrls:
 
     def _open(self) -> None:
         """:raises OSError, sqlite3.Error, _UnusableFile: it cannot be used."""
-        self._folder = open_private_folder(self._path.parent, make=True, tighten=True)
-        _make_tag(self._folder, self._path.parent)
-        self._lock_file = _open_lock_file(self._folder, self._path)
-        alone = _lock(self._lock_file)
+        alone = self._file.acquire()
+        _make_tag(self._file.folder, self._path.parent)
         try:
             self._connect()
-        except (sqlite3.Error, _UnusableFile) as error:
+        except (sqlite3.Error, _UnusableFile, UntrustedPath) as error:
             if not alone or not _is_damage(error):
                 raise
-            _unlink(self._folder, self._path)
+            self._file.unlink()
             events.SAVED_URLS_REMOVED.log(log, path=self._path, reason=_reason(error))
             self._connect()
-        if alone:
-            fcntl.flock(self._lock_file, fcntl.LOCK_SH)  # let other mounts in
+        self._file.share()  # let other mounts in
 
     def _connect(self) -> None:
         """:raises OSError, sqlite3.Error, _UnusableFile: it cannot be used."""
-        _make_file(self._folder, self._path)
-        connection = _connection(self._folder, self._path)
+        self._file.make()
+        connection = self._file.connect()
         try:
             _prepare(connection)
             self._loaded = _read(connection, self._clock.now())
@@ -331,23 +315,21 @@ class SavedUrls:
 
     def _remove_damaged(self) -> None:
         """Give up on the file; the next mount makes a new one. Call with the I/O lock held."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        self._close_connection()
         with self._lock:
             self._pending.clear()
-        with contextlib.suppress(OSError):  # BlockingIOError: another mount uses it
-            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _unlink(self._folder, self._path)
+        with contextlib.suppress(OSError):
+            if self._file.lock_alone():  # else another mount uses it
+                self._file.unlink()
 
     def _release(self) -> None:
+        self._close_connection()
+        self._file.release()
+
+    def _close_connection(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-        for descriptor in (self._lock_file, self._folder):
-            if descriptor >= 0:
-                os.close(descriptor)
-        self._lock_file = self._folder = -1
 
     def _tell(self, error: Exception) -> None:
         """Say once why URLs are not kept."""
@@ -363,16 +345,21 @@ def delete_saved_urls(path: Path) -> None:
     """
     if not os.path.lexists(path):
         return
-    with contextlib.ExitStack() as stack:
-        folder = open_private_folder(path.parent, make=False, tighten=True)
-        stack.callback(os.close, folder)
-        lock_file = _open_lock_file(folder, path)
-        stack.callback(os.close, lock_file)
-        if _lock(lock_file):
-            _unlink(folder, path)
+    file = _file(path, SystemClock())
+    alone = file.acquire(make_folder=False)
+    try:
+        if alone:
+            file.unlink()
             return
-        with contextlib.closing(_connection(folder, path)) as connection:
+        with contextlib.closing(file.connect()) as connection:
             connection.execute("DELETE FROM presigned_url")
+    finally:
+        file.release()
+
+
+def _file(path: Path, clock: Clock) -> PrivateSqliteFile:
+    # Dropped URLs are overwritten; the journal is removed after each transaction.
+    return PrivateSqliteFile(path, clock, timeout_s=_TIMEOUT_S, pragmas=["secure_delete = ON"])
 
 
 def _make_tag(folder: int, path: Path) -> None:
@@ -385,96 +372,9 @@ def _make_tag(folder: int, path: Path) -> None:
             tag.truncate()
 
 
-def _open_lock_file(folder: int, path: Path) -> int:
-    """The lock file of the database at ``path``. :raises OSError: it cannot be made."""
-    lock = path.with_suffix(".lock")
-    return open_own_file(lock.name, os.O_RDWR, folder, str(lock))
-
-
-def _lock(lock_file: int) -> bool:
-    """Whether we have the file for ourselves (exclusive lock), or share it with other mounts.
-
-    :raises OSError: another mount does not end its opening of the file.
-    """
-    until = time.monotonic() + _OPENING_TIMEOUT_S
-    kinds = (fcntl.LOCK_EX, fcntl.LOCK_SH)
-    while True:
-        for kind in kinds:
-            with contextlib.suppress(BlockingIOError):
-                fcntl.flock(lock_file, kind | fcntl.LOCK_NB)
-                return kind == fcntl.LOCK_EX
-        if time.monotonic() >= until:
-            raise TimeoutError(None, "another mount has been opening it for too long")
-        time.sleep(_OPENING_POLL_S)
-
-
-def _make_file(folder: int, path: Path) -> None:
-    """Make an empty file where there is none, and see that it and its journals are ours alone.
-
-    A database that may be open in this process must not be opened and closed by other means: POSIX
-    would drop SQLite's own locks with that. O_PATH opens nothing, so it is safe.
-
-    :raises _UnusableFile: it is something else. :raises OSError: it cannot be made.
-    """
-    with contextlib.suppress(FileExistsError):
-        os.close(os.open(path.name, _CREATE, 0o600, dir_fd=folder))
-    for name in _names(path):
-        try:
-            reference = os.open(name, os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=folder)
-        except FileNotFoundError:  # a journal is there for milliseconds
-            continue
-        try:
-            make_private(os.fstat(reference), reference, str(path.with_name(name)))
-        except UntrustedPath:
-            raise _UnusableFile("it, or a journal beside it, is not a file of ours") from None
-        finally:
-            os.close(reference)
-
-
-def _names(path: Path) -> tuple[str, ...]:
-    """The file and what SQLite may have beside it."""
-    return path.name, f"{path.name}-journal", f"{path.name}-wal", f"{path.name}-shm"
-
-
-def _connection(folder: int, path: Path) -> sqlite3.Connection:
-    """A connection in autocommit mode; journals get the mode of the file. :raises sqlite3.Error:"""
-    connection = sqlite3.connect(
-        f"file:{quote(os.fsencode(f'{real_path(folder)}/{path.name}'))}?mode=rw",
-        uri=True,
-        timeout=_BUSY_TIMEOUT_S,
-        isolation_level=None,
-        check_same_thread=False,
-    )
-    try:
-        # The schema of a file that somebody else wrote may not run anything.
-        connection.execute("PRAGMA trusted_schema = OFF")
-        connection.execute("PRAGMA cell_size_check = ON")
-        connection.execute("PRAGMA temp_store = MEMORY")
-        # Dropped URLs are overwritten, and the journal is removed after each transaction.
-        connection.execute("PRAGMA secure_delete = ON").fetchone()
-        connection.execute("PRAGMA synchronous = NORMAL")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-@contextlib.contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """All of the block is written, or nothing. :raises sqlite3.Error: nothing was."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        with contextlib.suppress(sqlite3.Error):  # SQLite has rolled back by itself
-            connection.execute("ROLLBACK")
-        raise
-
-
 def _prepare(connection: sqlite3.Connection) -> None:
     """Make the table in a new file. :raises _UnusableFile: the file is not one of ours."""
-    with _transaction(connection):
+    with transaction(connection):
         (application_id,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -504,18 +404,11 @@ def _delete_expired(connection: sqlite3.Connection, now_s: float) -> None:
     connection.execute("DELETE FROM presigned_url WHERE expires_at_s <= ?", (now_s,))
 
 
-def _unlink(folder: int, path: Path) -> None:
-    """Remove the file and a journal that was left beside it. :raises OSError: it stays."""
-    for name in _names(path):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name, dir_fd=folder)
-
-
 def _is_damage(error: Exception) -> bool:
     """Whether the file itself is at fault, and not the disk or another mount."""
     if isinstance(error, sqlite3.Error):
         return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _DAMAGED
-    return isinstance(error, _UnusableFile)
+    return isinstance(error, _UnusableFile | UntrustedPath)
 
 
 def _reason(error: Exception) -> str:

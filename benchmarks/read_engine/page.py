@@ -13,13 +13,14 @@ from benchmarks.read_engine.targets import NotMeasured, Target
 from benchmarks.report import spread, table
 
 _INTRODUCTION = """\
-nginx serves the files from tmpfs, the emulator signs URLs that point to it. *remote*: 30 ms to the
-first byte, 90 ms on a connection's first request, 60 MB/s (2^20) for each connection; checked
-before each case. *local*: loopback. Each round is a new mount of each contestant, in an order that
-rotates, with the page cache dropped and every size known. backlotfs has no flags but the place of
-its cache, on tmpfs as rclone's. CPU and memory (summed PSS, the highest of two samples a second)
-are of all processes of the mount; *fetched / asked* is what the origin sent for each byte that the
-application received. In the plots a line is the target."""
+nginx serves the files from tmpfs. The emulator signs URLs that point to nginx. *Local* is
+loopback. *Remote* is 30 ms to the first byte, 90 ms for the first request of a connection, and 60
+MB/s (2^20) for each connection; a plain GET checks this before each case. In each round, each
+contestant makes a new mount, in rotating order, with an empty page cache and all sizes known.
+backlotfs has no options except the place of its cache, which is on tmpfs, as for rclone. CPU and
+memory are those of all processes of the mount. Memory is summed PSS, the higher of two samples a
+second. *Fetched / asked* is the bytes that nginx sent for each byte that the program received. In
+the plots, a line is the target."""
 
 
 def section(found: Sequence[CaseResults], plots: Iterable[str]) -> str:

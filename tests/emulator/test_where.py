@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backlotfs.emulator import EmulatedAsset
-from backlotfs.emulator.listing import BadWhere, parse_where
+from backlotfs.emulator.listing import BadListing, parse_where
 
 NIGHT = EmulatedAsset(
     "n" * 32, "Harbours at night", created_at=1_400_000_000, duration_ms=6506,
@@ -99,7 +99,7 @@ def test_keeps_out(text: str) -> None:
 )
 def test_refuses(text: str) -> None:
     """Whatever is outside the grammar is an error with a sentence, not an empty answer."""
-    with pytest.raises(BadWhere):
+    with pytest.raises(BadListing):
         accepts(text)
 
 
@@ -129,10 +129,10 @@ def test_and_binds_tighter_than_or(a: bool, b: bool, c: bool) -> None:
 
 @given(text=st.text(max_size=30))
 def test_never_fails_otherwise(text: str) -> None:
-    """Any text is either a filter or a ``BadWhere``."""
+    """Any text is either a filter or a ``BadListing``."""
     try:
         parse_where(text, label_names=lambda _one: [])
-    except BadWhere:
+    except BadListing:
         return
 
 

@@ -131,13 +131,13 @@ def test_a_crawl_by_a_cdn_may_not_know_of_a_new_source(serve: Serve, unmounted: 
     emulator = serve(REEL, cdn=True)
     first = unmounted(emulator, cdn=True)
     first.stack.probes.start_backfill()
-    wait_until(lambda: first.stack.book.known(REEL.embed_code) is not None, "the crawl")
+    wait_until(lambda: first.stack.versions.known(REEL.embed_code) is not None, "the crawl")
     assert ended_requests(emulator, route="streams")[-1].host == "cdn"
     emulator.library.replace(REEL.embed_code, size=MIB, keep_old=True)
     second = unmounted(emulator, cdn=True)
     second.stack.probes.start_backfill()
-    wait_until(lambda: second.stack.book.known(REEL.embed_code) is not None, "the crawl")
-    known = second.stack.book.known(REEL.embed_code)
+    wait_until(lambda: second.stack.versions.known(REEL.embed_code) is not None, "the crawl")
+    known = second.stack.versions.known(REEL.embed_code)
     assert known is not None
     assert known.version.size == MIB
     assert ended_requests(emulator, route="streams")[-1].host == "api"

@@ -30,7 +30,7 @@ def test_what_another_mount_found_marks_old_handles(
     first, second = (unmounted(emulator, cache_dir=tmp_path) for _ in range(2))
     assert first.size(REEL) == second.size(REEL) == 4 * MIB
     for library in (first, second):
-        library.stack.book.flush()
+        library.stack.versions.flush()
     second.stack.catalog.publish()
     old = second.open(REEL)
     second.assert_reads(old, REEL, 0, 4096)
@@ -49,7 +49,7 @@ def test_what_another_mount_found_marks_old_handles(
     second.stack.catalog._listeners.insert(0, look)
     first.refresh()
     assert first.size(REEL) == new_size
-    first.stack.book.flush()
+    first.stack.versions.flush()
     second.stack.catalog.publish()
     assert seen == [(new_size, True)]
     assert handles_marked

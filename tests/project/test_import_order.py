@@ -28,10 +28,10 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
     [
         ("backlotfs.http.pool", "backlotfs.api.client", "above"),
         ("backlotfs.open_files.reader", "backlotfs.namespace.tree", "beside"),
-        ("backlotfs.catalog.db.store", "backlotfs.namespace.tree", "above"),
+        ("backlotfs.catalog.db.connection", "backlotfs.namespace.tree", "above"),
         ("backlotfs.concurrency.clock", "backlotfs.http.pool", "above"),
         ("backlotfs.demo.tour", "backlotfs.cli", "above"),
-        ("backlotfs.cache.memory", "backlotfs.catalog.rows", "beside"),
+        ("backlotfs.cache.memory", "backlotfs.catalog.db.rows", "beside"),
         ("backlotfs.emulator.server", "backlotfs.errors", "shares nothing"),
         ("backlotfs.kernel.operations", "backlotfs.emulator", "only the commands"),
         ("backlotfs.cli.main", "fuse", "only backlotfs.kernel"),
@@ -48,7 +48,7 @@ def test_a_wrong_arrow_is_seen(importer: str, imported: str, reason: str) -> Non
     [
         ("backlotfs.cli.main", "backlotfs.demo.command"),
         ("backlotfs.cli.main", "backlotfs.emulator.command"),
-        ("backlotfs.namespace.tree", "backlotfs.catalog.db.store"),
+        ("backlotfs.namespace.tree", "backlotfs.catalog.db.connection"),
         ("backlotfs.kernel.operations", "backlotfs.errors"),
         ("backlotfs.kernel.operations", "fuse"),
         ("backlotfs.api.client", "requests"),

@@ -116,10 +116,10 @@ class HostileHost(Relay):
 def serve_sources_at(emulator: Emulator, base_url: str, assets: Iterable[EmulatedAsset]) -> None:
     """From now on the URLs that the API gives for these assets begin with ``base_url``."""
     codes = {asset.embed_code for asset in assets}
-    urls = emulator._urls
-    mint = urls.mint
+    sources = emulator._sources
+    signed = sources.url
 
     def elsewhere(asset: EmulatedAsset, base: str) -> str:
-        return mint(asset, base_url if asset.embed_code in codes else base)
+        return signed(asset, base_url if asset.embed_code in codes else base)
 
-    urls.mint = elsewhere  # type: ignore[method-assign, assignment]
+    sources.url = elsewhere  # type: ignore[method-assign, assignment]

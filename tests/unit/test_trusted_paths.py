@@ -32,7 +32,7 @@ from backlotfs.trusted_paths import (
     read_secret,
 )
 from tests.unit.cache.disk_blocks import BLOCK, tier_at
-from tests.unit.catalog_db.stores import open_store
+from tests.unit.catalog_db.catalogs import open_db
 from tests.unit.fakes import ManualClock
 from tests.unit.thumbnails.images import encoded
 
@@ -69,7 +69,7 @@ def mode_of(path: Path) -> int:
 
 
 def use_catalog(folder: Path) -> None:
-    store = open_store(folder, ManualClock())
+    store = open_db(folder, ManualClock())
     try:
         if store.path is None:
             raise PermissionError("kept in memory")
@@ -466,7 +466,7 @@ def test_a_catalog_that_is_none(
     kind: Callable[[Path], None], suffix: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The mount keeps its catalog in memory, and says why."""
-    store = open_store(tmp_path, ManualClock())
+    store = open_db(tmp_path, ManualClock())
     assert store.path is not None
     path = store.path.with_name(store.path.stem + suffix)
     store.close()

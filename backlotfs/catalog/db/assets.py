@@ -1,20 +1,25 @@
-"""What is read of assets and written about their sources.
+"""What is read of assets, what probes write about their sources, and how API records are stored.
 
-Works inside a transaction of its caller.
+Functions that take a connection run in a transaction of `connection.CatalogDb`. The fields of a
+record that nothing selects by are one JSON text. Fields at their defaults are left out. The same
+record always gives the same text, so two texts tell whether a record changed. Non-ASCII is escaped,
+so half a surrogate pair in a title survives.
 """
 
 from __future__ import annotations
 
 import gc
+import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
-from backlotfs.api.records import Asset
-from backlotfs.catalog.db.record_json import Columns, Documents, asset_of
-from backlotfs.catalog.db.rows import AssetRow, SourceRecord
+from backlotfs.api.records import NO_METADATA, Asset, Label
+from backlotfs.catalog.db.rows import AssetRow, DamagedRecord, SourceRecord
 from backlotfs.catalog.db.schema import UNSIZED, UNVERIFIED
+from backlotfs.catalog.db.state import generation, set_generation
 
 _ROWS = (
     "SELECT embed_code, inode, coalesce(name, ''), asset_type, status, created_at_s, updated_at_s,"
@@ -28,14 +33,17 @@ _RECORDS = (
 
 
 def rows(connection: sqlite3.Connection, mode: str) -> list[AssetRow]:
-    """All assets, in the order of storage."""
+    """Every asset, in the order of storage; names as given in ``mode``."""
     return _rows_of(connection.execute(_ROWS, (mode,)))
 
 
 def changed_since(
     connection: sqlite3.Connection, mode: str, generation: int
 ) -> tuple[list[AssetRow], list[str]] | None:
-    """Rows that are new or differ, and codes that are gone; None when that is not known."""
+    """Rows that are new or differ since ``generation``, and codes of assets that are gone.
+
+    :returns: None when it is too long ago, or of a file that was set aside: load `rows`.
+    """
     now, floor = connection.execute("SELECT generation, tombstone_floor FROM library").fetchone()
     if not floor <= generation <= now:
         return None
@@ -47,26 +55,14 @@ def changed_since(
 
 
 def record(connection: sqlite3.Connection, embed_code: str) -> Asset | None:
-    """The API record of one asset."""
+    """The whole API record of one asset; None if it is not in the library."""
     row = connection.execute(f"{_RECORDS} WHERE a.embed_code = ?", (embed_code,)).fetchone()
     return None if row is None else _asset(row)
 
 
-def records_after(connection: sqlite3.Connection, embed_code: str, limit: int) -> list[Asset]:
-    """The next records in the order of their embed codes."""
-    found = connection.execute(
-        f"{_RECORDS} WHERE a.embed_code > ? ORDER BY a.embed_code LIMIT ?", (embed_code, limit)
-    )
-    return [_asset(row) for row in found]
-
-
-def save_sources(
-    connection: sqlite3.Connection, sources: Iterable[SourceRecord], number: int
-) -> bool:
-    """Store what probes found out; returns whether that is news.
-
-    :param number: the generation to mark their rows with.
-    """
+def save_sources(connection: sqlite3.Connection, sources: Iterable[SourceRecord]) -> None:
+    """Store what probes found out; of assets that are gone, nothing."""
+    number = generation(connection) + 1
     before = connection.total_changes
     connection.executemany(
         "UPDATE asset SET size = :size, etag = :etag, last_modified = :last_modified,"
@@ -76,30 +72,26 @@ def save_sources(
         " AND missing = :missing)",
         [{**source._asdict(), "number": number} for source in sources],
     )
-    return connection.total_changes > before
+    if connection.total_changes > before:
+        set_generation(connection, number)
 
 
-def unsized(
-    connection: sqlite3.Connection, limit: int, types: Sequence[str], *, newest_first: bool
-) -> list[str]:
-    """Assets whose size nobody has asked for, by ``created_at``."""
-    order = "DESC" if newest_first else "ASC"
+def to_probe(connection: sqlite3.Connection, limit: int, types: Collection[str] = ()) -> list[str]:
+    """Assets that were never probed, then those whose source may have been replaced.
+
+    ``limit`` of each, each newest first; not those that are known to be without a source.
+
+    :param types: the asset types of those never probed; empty for all.
+    """
     kinds = f" AND asset_type IN ({','.join('?' * len(types))})" if types else ""
-    found = connection.execute(
-        f"SELECT embed_code FROM asset WHERE {UNSIZED}{kinds}"
-        f" ORDER BY created_at_s {order} LIMIT ?",
-        (*types, limit),
-    )
-    return [code for (code,) in found]
-
-
-def unverified(connection: sqlite3.Connection, limit: int) -> list[str]:
-    """Assets with a size that came into doubt, newest first."""
-    found = connection.execute(
-        f"SELECT embed_code FROM asset WHERE {UNVERIFIED} ORDER BY created_at_s DESC LIMIT ?",
-        (limit,),
-    )
-    return [code for (code,) in found]
+    return [
+        code
+        for where, parameters in ((f"{UNSIZED}{kinds}", sorted(types)), (UNVERIFIED, []))
+        for (code,) in connection.execute(
+            f"SELECT embed_code FROM asset WHERE {where} ORDER BY created_at_s DESC LIMIT ?",
+            (*parameters, limit),
+        )
+    ]
 
 
 def _rows_of(found: Iterable[tuple[Any, ...]]) -> list[AssetRow]:
@@ -133,3 +125,94 @@ def _no_garbage_collection() -> Iterator[None]:
 
 def _asset(row: tuple[str, str, str, int, int, str, str | None]) -> Asset:
     return asset_of(Columns(*row[:5]), Documents(*row[5:]))
+
+
+_encode = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode
+
+
+class Documents(NamedTuple):
+    """The JSON texts of an asset; ``labels`` is None when the API was not asked for them."""
+
+    body: str
+    labels: str | None
+
+
+class Columns(NamedTuple):
+    """The fields of an asset that have columns of their own; see `api.records.Asset`."""
+
+    embed_code: str
+    asset_type: str
+    status: str
+    created_at_s: int
+    updated_at_s: int
+
+
+def documents_of(asset: Asset) -> Documents:
+    """Everything of ``asset`` that is not in `Columns`."""
+    body: dict[str, object] = {}
+    if asset.title:
+        body["title"] = asset.title
+    if asset.original_file_name is not None:
+        body["original_file_name"] = asset.original_file_name
+    if asset.duration_ms:
+        body["duration_ms"] = asset.duration_ms
+    if asset.description is not None:
+        body["description"] = asset.description
+    if asset.external_id is not None:
+        body["external_id"] = asset.external_id
+    if asset.preview_image_url is not None:
+        body["preview_image_url"] = asset.preview_image_url
+    if asset.metadata:
+        body["metadata"] = dict(asset.metadata)
+    labels = None
+    if asset.labels is not None:
+        labels = _encode(
+            [
+                {
+                    "id": tag.id,
+                    "name": tag.name,
+                    "full_name": tag.full_name,
+                    "parent": tag.parent_id,
+                }
+                for tag in asset.labels
+            ]
+        )
+    return Documents(_encode(body), labels)
+
+
+def asset_of(columns: Columns, documents: Documents) -> Asset:
+    """The record again. :raises DamagedRecord: the documents are not ours."""
+    try:
+        body = json.loads(documents.body)
+        labels = None if documents.labels is None else json.loads(documents.labels)
+        metadata = body.get("metadata")
+        return Asset(
+            embed_code=columns.embed_code,
+            title=body.get("title", ""),
+            original_file_name=body.get("original_file_name"),
+            asset_type=columns.asset_type,
+            status=columns.status,
+            created_at_s=columns.created_at_s,
+            updated_at_s=columns.updated_at_s,
+            duration_ms=body.get("duration_ms", 0),
+            description=body.get("description"),
+            external_id=body.get("external_id"),
+            preview_image_url=body.get("preview_image_url"),
+            metadata=NO_METADATA if metadata is None else MappingProxyType(metadata),
+            labels=None if labels is None else tuple(_label(item) for item in labels),
+        )
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DamagedRecord(f"malformed record of {columns.embed_code}") from error
+
+
+def name_sources(embed_code: str, body: str) -> tuple[str | None, str]:
+    """Original file name and title of a document. :raises DamagedRecord: it is not ours."""
+    try:
+        fields: dict[str, Any] = json.loads(body)
+        return fields.get("original_file_name"), fields.get("title", "")
+    except (ValueError, AttributeError) as error:
+        raise DamagedRecord(f"malformed record of {embed_code}") from error
+
+
+def _label(item: dict[str, Any]) -> Label:
+    return Label(item["id"], item["name"], item["full_name"], item["parent"])

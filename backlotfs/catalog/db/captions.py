@@ -2,7 +2,7 @@
 
 A row says that the asset was asked when its record had this ``updated_at``; a record touched since
 is asked again, and until then what was found stays as it is, with its time. Bodies are compressed,
-which also proves them whole.
+which also proves them whole. The functions run in a transaction of `connection.CatalogDb`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ import zlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from backlotfs.catalog.db.connection import Connections
-from backlotfs.catalog.db.record_json import DamagedRecord
+from backlotfs.catalog.db.rows import DamagedRecord
 
 _FOUND = (
     "SELECT a.embed_code, c.kind, c.size, iif(c.asked_of, c.asked_of, a.created_at_s)"
@@ -43,76 +42,61 @@ class PendingCaption(NamedTuple):
     updated_at_s: int
 
 
-class StoredCaptions:
-    """The captions of one catalog. Any thread may call it; raises as `store.CatalogStore` does."""
+def all_captions(connection: sqlite3.Connection) -> dict[str, Caption]:
+    """Every document that was found, by embed code."""
+    return {code: Caption(*rest) for code, *rest in connection.execute(_FOUND)}
 
-    def __init__(self, connections: Connections) -> None:
-        self._connections = connections
 
-    def all(self) -> dict[str, Caption]:
-        """Every document that was found, by embed code."""
+def document(connection: sqlite3.Connection, embed_code: str) -> tuple[Caption, bytes] | None:
+    """One of the documents with its bytes; None when there is none."""
+    row = connection.execute(f"{_FOUND} AND a.embed_code = ?", (embed_code,)).fetchone()
+    if row is None:
+        return None
+    (body,) = connection.execute(
+        "SELECT body FROM caption WHERE asset_id = (SELECT id FROM asset WHERE embed_code = ?)",
+        (embed_code,),
+    ).fetchone()
+    caption = Caption(*row[1:])
+    return caption, _unpacked(body, caption.size)
 
-        def work(db: sqlite3.Connection) -> dict[str, Caption]:
-            return {code: Caption(*rest) for code, *rest in db.execute(_FOUND)}
 
-        return self._connections.read(work)
+def pending(
+    connection: sqlite3.Connection,
+    limit: int,
+    types: Sequence[str],
+    after: PendingCaption | None = None,
+) -> list[PendingCaption]:
+    """Assets never asked, or touched since; newest first. Not those without a source.
 
-    def document(self, embed_code: str) -> tuple[Caption, bytes] | None:
-        """One of them with its bytes; None when there is none."""
+    :param types: of these asset types only; empty for all.
+    :param after: the last of those before.
+    """
+    kinds = f" AND a.asset_type IN ({','.join('?' * len(types))})" if types else ""
+    later = "" if after is None else " AND (a.created_at_s, a.id) < (?, ?)"
+    where = () if after is None else (after.created_at_s, after.id)
+    found = connection.execute(
+        "SELECT a.id, a.embed_code, a.created_at_s, a.updated_at_s FROM asset a"
+        " LEFT JOIN caption c ON c.asset_id = a.id"
+        " WHERE (c.asset_id IS NULL OR c.asked_of <> a.updated_at_s) AND a.missing = 0"
+        f"{kinds}{later} ORDER BY a.created_at_s DESC, a.id DESC LIMIT ?",
+        (*types, *where, limit),
+    )
+    return [PendingCaption(*row) for row in found]
 
-        def work(db: sqlite3.Connection) -> tuple[Caption, bytes] | None:
-            row = db.execute(f"{_FOUND} AND a.embed_code = ?", (embed_code,)).fetchone()
-            if row is None:
-                return None
-            (body,) = db.execute(
-                "SELECT body FROM caption"
-                " WHERE asset_id = (SELECT id FROM asset WHERE embed_code = ?)",
-                (embed_code,),
-            ).fetchone()
-            caption = Caption(*row[1:])
-            return caption, _unpacked(body, caption.size)
 
-        return self._connections.read(work)
+def save(
+    connection: sqlite3.Connection, asked: PendingCaption, kind: str | None, body: bytes = b""
+) -> None:
+    """Store what an asset was found to have; nothing if it has left the library.
 
-    def unasked(
-        self, limit: int, types: Sequence[str], after: PendingCaption | None = None
-    ) -> list[PendingCaption]:
-        """Assets never asked, or touched since; newest first. Not those without a source.
-
-        :param types: of these asset types only; empty for all.
-        :param after: the last of those before.
-        """
-        kinds = f" AND a.asset_type IN ({','.join('?' * len(types))})" if types else ""
-        later = "" if after is None else " AND (a.created_at_s, a.id) < (?, ?)"
-        where = () if after is None else (after.created_at_s, after.id)
-
-        def work(db: sqlite3.Connection) -> list[PendingCaption]:
-            found = db.execute(
-                "SELECT a.id, a.embed_code, a.created_at_s, a.updated_at_s FROM asset a"
-                " LEFT JOIN caption c ON c.asset_id = a.id"
-                " WHERE (c.asset_id IS NULL OR c.asked_of <> a.updated_at_s) AND a.missing = 0"
-                f"{kinds}{later} ORDER BY a.created_at_s DESC, a.id DESC LIMIT ?",
-                (*types, *where, limit),
-            )
-            return [PendingCaption(*row) for row in found]
-
-        return self._connections.read(work)
-
-    def save(self, asked: PendingCaption, kind: str | None, body: bytes = b"") -> None:
-        """What an asset was found to have; nothing if it has left the library.
-
-        :param kind: None when it has no captions.
-        """
-        packed = zlib.compress(body) if kind is not None else None
-
-        def work(db: sqlite3.Connection) -> None:
-            db.execute(
-                "INSERT OR REPLACE INTO caption (asset_id, asked_of, kind, size, body)"
-                " SELECT id, ?, ?, ?, ? FROM asset WHERE id = ? AND embed_code = ?",
-                (asked.updated_at_s, kind, len(body), packed, asked.id, asked.embed_code),
-            )
-
-        self._connections.write(work)
+    :param kind: None when it has no captions.
+    """
+    packed = zlib.compress(body) if kind is not None else None
+    connection.execute(
+        "INSERT OR REPLACE INTO caption (asset_id, asked_of, kind, size, body)"
+        " SELECT id, ?, ?, ?, ? FROM asset WHERE id = ? AND embed_code = ?",
+        (asked.updated_at_s, kind, len(body), packed, asked.id, asked.embed_code),
+    )
 
 
 def _unpacked(packed: object, size: int) -> bytes:

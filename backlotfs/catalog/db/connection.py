@@ -1,51 +1,77 @@
-"""Transactions on the catalog's file, from any thread, whatever becomes of the file.
+"""The catalog on disk, shared by the threads of a mount and by several mounts of one library.
 
-One connection writes, under a lock; others, from a pool, read beside it: a reader sees one whole
-version and never waits for a writer. (Not one connection per thread: under fusepy every callback
-is a new thread to Python.) Work is a function of a connection and may run twice, so it has no
-effects but those in the database.
+**Promises.** `CatalogDb.read` and `CatalogDb.write` run a function in one transaction: it happens
+whole or not at all, also under SIGKILL, and readers see one whole version of the library. The
+functions stand in the other modules of this package; they take a connection first. Several mounts
+may share the file: the generation (`state.generation`) tells each that another changed something,
+`assets.changed_since` tells what. The file is never needed: a damaged or foreign one is set aside
+and an empty one made, and where none can be written a database in memory stands in, each with one
+WARNING. A catalog without a finished full sync knows nothing: `SyncState.full_walk_at_s` is 0.
 
-A file that turns out to be damaged is set aside, a fresh one made, and the work run again on that.
-Where no file can be had, a database in memory stands in, with one connection for all.
+**Never stored**: signed URLs, keys, secrets.
+
+**Threads.** One connection writes, under a lock; others, from a pool, read beside it, so a reader
+never waits for a writer. (Not one connection per thread: under fusepy every callback is a new
+thread to Python.) A write waits for another mount's, up to 30 s. A function may run twice, where
+the first run met damage, so it has no effects but those in the database. Not to be carried across a
+fork.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
-from backlotfs.catalog.db.file import StoreFile, configure
-from backlotfs.catalog.db.record_json import DamagedRecord
-from backlotfs.catalog.db.rows import StoreClosed, StoreUnavailable
-from backlotfs.catalog.db.schema import LibraryIdentity, UnusableFile, prepare
+from backlotfs.catalog.db.rows import CatalogClosed, CatalogUnavailable, DamagedRecord
+from backlotfs.catalog.db.schema import LibraryIdentity, UnusableFile, catalog_path, prepare
 from backlotfs.concurrency.clock import Clock
+from backlotfs.concurrency.private_sqlite import PrivateSqliteFile, harden, transaction
 from backlotfs.log import events
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
-#: What is done in a transaction; its value is passed on.
-Work = Callable[[sqlite3.Connection], T]
-
+#: Files set aside are kept for whoever wants to look into them, but not for ever.
+KEPT_ASIDE = 3
+#: A transaction of another mount may take this long (a million assets change in one), and so may
+#: its opening of the file (a migration, at worst).
+_TIMEOUT_S = 30.0
+#: The write-ahead log is cut back to this after a large transaction.
+_WAL_LIMIT_BYTES = 64 * 2**20
 #: Reading connections that are kept; more are opened when more threads read at once.
 _IDLE_READERS = 2
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
-class Connections:
-    """Any thread may call it. A piece of work must not begin another one."""
+class CatalogDb:
+    """One library's catalog. Any thread may call it; a function that it runs must not call it.
+
+    :ivar clock: what leases and the age of a full sync are measured by.
+    :ivar path: the file; None while memory stands in for it.
+    """
 
     def __init__(self, directory: Path, library: LibraryIdentity, clock: Clock) -> None:
-        """Open, make, migrate or replace the file. Never fails; at worst memory stands in."""
-        self._file = StoreFile(directory, library, clock)
+        """Open, make, migrate or replace the file. Never fails; at worst memory stands in.
+
+        :param directory: the cache directory; the catalog is in ``catalog/`` in it.
+        """
+        self._file = PrivateSqliteFile(
+            catalog_path(directory, library),
+            clock,
+            timeout_s=_TIMEOUT_S,
+            # a power cut may lose the last transactions, never the file: they are listed again
+            pragmas=[f"journal_size_limit = {_WAL_LIMIT_BYTES}"],
+        )
         self._library = library
-        self._clock = clock
+        self.clock = clock
         self._writing = threading.Lock()
         # Guards what follows. Held for moments only; taken after `_writing`, never before it.
         self._changed = threading.Condition()
@@ -57,27 +83,37 @@ class Connections:
         self.path: Path | None = None
         self._writer = self._open()
 
-    def read(self, work: Work[T]) -> T:
-        """Run ``work`` on one consistent version of the library.
+    def read(
+        self,
+        work: Callable[Concatenate[sqlite3.Connection, P], T],
+        *args: P.args,
+        **options: P.kwargs,
+    ) -> T:
+        """Run ``work`` on one consistent version of the library, and return what it returns.
 
-        :raises StoreUnavailable: the file cannot be read. :raises StoreClosed: it is.
+        :raises CatalogUnavailable: the file cannot be read. :raises CatalogClosed: it is.
         """
-        return self._run(self._read_once, work)
+        return self._run(self._read_once, lambda connection: work(connection, *args, **options))
 
-    def write(self, work: Work[T]) -> T:
+    def write(
+        self,
+        work: Callable[Concatenate[sqlite3.Connection, P], T],
+        *args: P.args,
+        **options: P.kwargs,
+    ) -> T:
         """Run ``work`` in a transaction that no other write overlaps; undone if it raises.
 
-        :raises StoreUnavailable: it cannot be written now. :raises StoreClosed: it is.
+        :raises CatalogUnavailable: it cannot be written now. :raises CatalogClosed: it is.
         """
-        return self._run(self._write_once, work)
+        return self._run(self._write_once, lambda connection: work(connection, *args, **options))
 
     @property
     def epoch(self) -> int:
-        """Changes when the file was set aside and begun anew. Asked in a piece of work: of its."""
+        """How often the file was begun anew; inside a transaction: that of its file."""
         return self._epoch
 
     def close(self) -> None:
-        """Wait for running work, then let go of the file. May be called again."""
+        """Wait for running transactions, then let go of the file. May be called again."""
         with self._writing, self._changed:
             if self._closed:
                 return
@@ -86,43 +122,48 @@ class Connections:
             self._writer.close()
             self._file.release()
 
-    def _run(self, once: Callable[[Work[T]], T], work: Work[T]) -> T:
+    def _run(
+        self,
+        once: Callable[[Callable[[sqlite3.Connection], T]], T],
+        work: Callable[[sqlite3.Connection], T],
+    ) -> T:
         epoch = self._epoch
         try:
             return once(work)
         except sqlite3.DatabaseError as error:
             if not _is_damage(error) or self.path is None:
-                raise _told(error) from error
+                raise _as_ours(error) from error
             self._replace(epoch, str(error))
         try:
             return once(work)
         except sqlite3.DatabaseError as error:
-            raise _told(error) from error
+            raise _as_ours(error) from error
 
-    def _write_once(self, work: Work[T]) -> T:
+    def _write_once(self, work: Callable[[sqlite3.Connection], T]) -> T:
         with self._writing:
             if self._closed:
-                raise StoreClosed("the catalog is closed")
-            with _transaction(self._writer, "BEGIN IMMEDIATE"):
+                raise CatalogClosed("the catalog is closed")
+            with transaction(self._writer):
                 return work(self._writer)
 
-    def _read_once(self, work: Work[T]) -> T:
+    def _read_once(self, work: Callable[[sqlite3.Connection], T]) -> T:
         if self.path is None:
             return self._write_once(work)
-        with self._reader() as connection, _transaction(connection, "BEGIN"):
+        with self._reader() as connection, transaction(connection, "BEGIN"):
             return work(connection)
 
-    @contextmanager
+    @contextlib.contextmanager
     def _reader(self) -> Iterator[sqlite3.Connection]:
         with self._changed:
             self._changed.wait_for(lambda: not self._replacing)
             if self._closed:
-                raise StoreClosed("the catalog is closed")
+                raise CatalogClosed("the catalog is closed")
             self._reading += 1
             connection = self._idle.pop() if self._idle else None
         try:
             if connection is None:
                 connection = self._file.connect()
+                connection.execute("PRAGMA query_only = ON")
             yield connection
         finally:
             with self._changed:
@@ -134,13 +175,13 @@ class Connections:
                 self._changed.notify_all()
 
     def _drain(self) -> None:
-        """With `_changed` held: wait until nobody reads, and close the readers' connections."""
+        """Wait until nobody reads, and close the readers' connections. With `_changed` held."""
         self._changed.wait_for(lambda: self._reading == 0)
         while self._idle:
             self._idle.pop().close()
 
     def _replace(self, epoch: int, reason: str) -> None:
-        """The file that was in use in ``epoch`` is damaged: put another in its place."""
+        """Put another file in the place of the damaged one that was in use in ``epoch``."""
         with self._writing:
             with self._changed:
                 if self._closed or self._epoch != epoch:
@@ -149,8 +190,8 @@ class Connections:
                 self._drain()
             try:
                 self._writer.close()
-                self._writer = self._set_aside(reason)
-                self._file.opened()
+                self._writer = self._begin_anew(reason)
+                self._file.share()
             except (OSError, sqlite3.Error) as error:
                 self._writer = self._in_memory(error)
             finally:
@@ -162,6 +203,7 @@ class Connections:
     def _open(self) -> sqlite3.Connection:
         try:
             self._file.acquire()
+            self._file.make()
             try:
                 connection = self._connect()
             except (UnusableFile, sqlite3.DatabaseError) as error:
@@ -170,21 +212,21 @@ class Connections:
                 strange = isinstance(error, UnusableFile) or code == sqlite3.SQLITE_ERROR
                 if not strange and not _is_damage(error):
                     raise
-                connection = self._set_aside(str(error))
-            self._file.opened()
+                connection = self._begin_anew(str(error))
+            self._file.share()  # the file is in order: let other mounts in
         except (OSError, sqlite3.Error) as error:
             return self._in_memory(error)
         self.path = self._file.path
         return connection
 
-    def _set_aside(self, reason: str) -> sqlite3.Connection:
-        """An empty catalog in place of the file, which nobody of this process has open.
+    def _begin_anew(self, reason: str) -> sqlite3.Connection:
+        """Make an empty catalog in place of the file, which nobody of this process has open.
 
         :raises OSError: another mount uses it, or it cannot be renamed.
         """
-        aside = self._file.set_aside()
-        if aside is None:
+        if not self._file.lock_alone():
             raise OSError(f"another mount uses it, and it is damaged: {reason}")
+        aside = _set_aside(self._file)
         events.CATALOG_SET_ASIDE.log(log, reason=reason, path=aside)
         return self._connect()
 
@@ -202,27 +244,41 @@ class Connections:
         self._file.release()
         self.path = None
         connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        configure(connection)
+        harden(connection)
         self._prepare(connection)
         return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         # Milliseconds: the generations of a file made anew begin above those of the file before,
         # so nobody takes one for the other.
-        prepare(connection, self._library, int(self._clock.now() * 1000))
+        prepare(connection, self._library, int(self.clock.now() * 1000))
 
 
-@contextmanager
-def _transaction(connection: sqlite3.Connection, begin: str) -> Iterator[None]:
-    connection.execute(begin)
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        # SQLite ends some by itself, when the disk is full for one.
-        with suppress(sqlite3.Error):
-            connection.execute("ROLLBACK")
-        raise
+def _set_aside(file: PrivateSqliteFile) -> Path:
+    """Rename the file and its log, which nobody has open, and leave an empty one; the new path.
+
+    :raises OSError: it cannot be renamed.
+    """
+    name = file.path.name
+    aside = sorted(
+        (int(tail), found)
+        for found in os.listdir(file.folder)
+        if found.startswith(f"{name}.set-aside-")
+        and (tail := found.rpartition("-")[2]).isascii()
+        and tail.isdecimal()
+    )
+    target = f"{name}.set-aside-{aside[-1][0] + 1 if aside else 1}"
+    for suffix in ("", "-wal"):
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(
+                name + suffix, target + suffix, src_dir_fd=file.folder, dst_dir_fd=file.folder
+            )
+    old = [found for _, found in aside[: max(0, len(aside) + 1 - KEPT_ASIDE)]]
+    for gone in [f"{name}-shm", *old, *(f"{found}-wal" for found in old)]:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(gone, dir_fd=file.folder)
+    file.make()
+    return file.path.with_name(target)
 
 
 def _is_damage(error: Exception) -> bool:
@@ -232,8 +288,8 @@ def _is_damage(error: Exception) -> bool:
     return code & 0xFF in _DAMAGED  # the rest of an extended code says where it was met
 
 
-def _told(error: sqlite3.DatabaseError) -> Exception:
-    """What the caller gets: a mistake of ours as it is, what the machine does as our error."""
+def _as_ours(error: sqlite3.DatabaseError) -> Exception:
+    """A mistake of this program as it is; what the machine does as `CatalogUnavailable`."""
     if isinstance(error, sqlite3.OperationalError) or _is_damage(error):
-        return StoreUnavailable(f"the catalog cannot be used now: {error}")
+        return CatalogUnavailable(f"the catalog cannot be used now: {error}")
     return error

@@ -1,8 +1,7 @@
-"""Leases: of several mounts of one library, one syncs and one crawls at a time.
+"""Leases: of several mounts of one library, one syncs, one probes and one asks for captions.
 
 They expire on the wall clock, the only one that mounts share across a suspend, or at once when the
-process that took them is gone: a mount that was killed holds up nobody. Works inside a transaction
-of its caller.
+process that took them is gone, so a mount that was killed holds up nobody.
 """
 
 from __future__ import annotations
@@ -10,28 +9,46 @@ from __future__ import annotations
 import os
 import secrets
 import sqlite3
+from dataclasses import dataclass, field
+
+from backlotfs.catalog.db.connection import CatalogDb
 
 
 def new_owner() -> str:
-    """A name for a holder of leases in this process."""
+    """Make a name for a holder of leases in this process."""
     return f"{os.getpid()}-{secrets.token_hex(4)}"
 
 
-def held_by_other(connection: sqlite3.Connection, name: str, owner: str, now_s: float) -> bool:
-    """Whether somebody else has it; one taken in the future was taken by another clock."""
-    row = connection.execute(
-        "SELECT owner FROM lease WHERE name = ? AND owner <> ?"
-        " AND taken_at_s <= ? AND taken_at_s + seconds > ?",
-        (name, owner, now_s, now_s),
-    ).fetchone()
-    return row is not None and _lives(row[0])
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to do a job that one mount of a library does at a time. Any thread may call it.
+
+    :ivar name: of the job.
+    :ivar seconds: how long it lasts after each `take`.
+    """
+
+    db: CatalogDb
+    name: str
+    seconds: float
+    owner: str = field(default_factory=new_owner)
+
+    def take(self) -> bool:
+        """Take or prolong the lease; False while another owner has it."""
+        now_s = self.db.clock.now()
+        if self.db.read(_held_by_other, self.name, self.owner, now_s):
+            return False  # the usual case takes no lock
+        return self.db.write(take, self.name, self.owner, self.seconds, now_s)
+
+    def release(self) -> None:
+        """Give the lease up before its time; nothing if another owner has it."""
+        self.db.write(_release, self.name, self.owner)
 
 
 def take(
     connection: sqlite3.Connection, name: str, owner: str, seconds: float, now_s: float
 ) -> bool:
-    """Take or prolong it, unless somebody else has it."""
-    if held_by_other(connection, name, owner, now_s):
+    """Take or prolong a lease, unless another owner has it: it may have been faster."""
+    if _held_by_other(connection, name, owner, now_s):
         return False
     connection.execute(
         "INSERT OR REPLACE INTO lease VALUES (?, ?, ?, ?)", (name, owner, now_s, seconds)
@@ -39,9 +56,18 @@ def take(
     return True
 
 
-def release(connection: sqlite3.Connection, name: str, owner: str) -> None:
-    """Give it up, if it is ours."""
+def _release(connection: sqlite3.Connection, name: str, owner: str) -> None:
     connection.execute("DELETE FROM lease WHERE name = ? AND owner = ?", (name, owner))
+
+
+def _held_by_other(connection: sqlite3.Connection, name: str, owner: str, now_s: float) -> bool:
+    """Whether another owner has it; one taken in the future was taken by another clock."""
+    row = connection.execute(
+        "SELECT owner FROM lease WHERE name = ? AND owner <> ?"
+        " AND taken_at_s <= ? AND taken_at_s + seconds > ?",
+        (name, owner, now_s, now_s),
+    ).fetchone()
+    return row is not None and _lives(row[0])
 
 
 def _lives(owner: str) -> bool:

@@ -1,9 +1,8 @@
 """Given names: each stays with its asset while the asset is there, in each mode on its own.
 
-Works inside a transaction of its caller, but for `given_names`, which opens the file itself.
-`key_of` says what makes two names of a mode the same; of a key 63 bits of a hash are stored. Should
-two of a million names ever share them (1e-7), one gets its asset's id for no need; two assets never
-get the same name.
+`Naming.key_of` says what makes two names of a mode the same; of a key 63 bits of a hash are stored.
+Should two of a million names ever share them (1e-7), one gets its asset's id for no need; two
+assets never get the same name.
 """
 
 from __future__ import annotations
@@ -14,20 +13,56 @@ import logging
 import os
 import sqlite3
 from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from backlotfs.catalog.db.record_json import name_sources
+from backlotfs.catalog.db.assets import name_sources
+from backlotfs.catalog.db.connection import CatalogDb
 from backlotfs.catalog.db.rows import NamelessAsset
+from backlotfs.catalog.db.state import generation, set_generation
 from backlotfs.log import events
 from backlotfs.trusted_paths import open_folder, real_path
 
 log = logging.getLogger(__name__)
 
-#: Name to what must differ between names; `str` where only the same name is the same.
-KeyOf = Callable[[str], str]
 #: The nameless, and the keys of all names given before, to names by embed code.
 Assign = Callable[[list[NamelessAsset], Container[str]], Mapping[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """How the assets of a mode get their names. Immutable.
+
+    :ivar mode: under which the names are stored.
+    :ivar assign: names the nameless; it runs inside the transaction, so it must not call the
+        catalog. An asset that it leaves out is offered again.
+    :ivar key_of: name to key; no two names of a mode have the same. The same in every call.
+    """
+
+    mode: str
+    assign: Assign
+    key_of: Callable[[str], str] = str
+
+
+def give_names(db: CatalogDb, naming: Naming) -> int:
+    """Name the assets without a name, so that all mounts agree; returns how many got one.
+
+    :raises ValueError: ``assign`` gave an empty name, or one that is taken.
+    """
+    if not db.read(nameless, naming.mode, 1):
+        return 0  # the usual case takes no lock
+    return db.write(_give_names, naming)
+
+
+def _give_names(connection: sqlite3.Connection, naming: Naming) -> int:
+    taken = TakenKeys(connection, naming.mode)
+    names = naming.assign(nameless(connection, naming.mode), taken)
+    number = generation(connection) + 1
+    given = _give(connection, naming, names, number)
+    if given:
+        set_generation(connection, number)
+    return given
 
 
 class TakenKeys:
@@ -72,14 +107,15 @@ def nameless(connection: sqlite3.Connection, mode: str, limit: int = -1) -> list
     ]
 
 
-def give(
-    connection: sqlite3.Connection, mode: str, names: Mapping[str, str], key_of: KeyOf, number: int
+def _give(
+    connection: sqlite3.Connection, naming: Naming, names: Mapping[str, str], number: int
 ) -> int:
     """Store names for assets that have none; returns how many assets got one.
 
     :param number: the generation to mark their rows with.
     :raises ValueError: a name is empty, or its key is another asset's.
     """
+    mode = naming.mode
     if "" in names.values():
         raise ValueError("an empty name was assigned")
     before = connection.total_changes
@@ -88,7 +124,7 @@ def give(
             "INSERT INTO given_name (asset_id, mode, name, name_key)"
             " SELECT id, ?, ?, ? FROM asset WHERE embed_code = ?"
             " ON CONFLICT (asset_id, mode) DO NOTHING",
-            [(mode, name, _hash(key_of(name)), code) for code, name in names.items()],
+            [(mode, name, _hash(naming.key_of(name)), code) for code, name in names.items()],
         )
     except sqlite3.IntegrityError as error:
         raise ValueError(f"two assets were given the same {mode} name") from error

@@ -1,36 +1,42 @@
-"""What the catalog's file gives and takes: small tuples, and the errors of the store."""
+"""What the catalog's file gives and takes: small tuples, and the errors of the catalog."""
 
 from __future__ import annotations
 
+import hashlib
+import sqlite3
 from typing import NamedTuple
 
 from backlotfs.errors import BacklotError
 
-#: `AssetRow.size` and `SourceRecord.size` of a source whose size nobody has asked for yet.
+#: `AssetRow.size` and `SourceRecord.size` of a source that was never probed.
 UNKNOWN_SIZE = -1
 
 
-class StoreUnavailable(BacklotError):
-    """The catalog's file cannot be used just now (disk full, busy, closed); nothing was changed."""
+class CatalogUnavailable(BacklotError):
+    """The catalog's file cannot be used now (disk full, busy, closed); nothing was changed."""
 
 
-class StoreClosed(StoreUnavailable):
-    """The mount ends."""
+class CatalogClosed(CatalogUnavailable):
+    """The catalog is closed because the mount ends."""
 
 
-class CatalogLost(StoreUnavailable):
-    """The file was damaged and begun anew while in use, and no walk was finished since.
+class CatalogLost(CatalogUnavailable):
+    """The catalog's file was damaged and begun anew while in use; no full sync has finished since.
 
-    Whoever shows the library keeps what it has: this is not an empty library.
+    A mount goes on showing the library that it has in memory: this is not an empty library.
     """
 
 
+class DamagedRecord(sqlite3.DatabaseError):
+    """A stored document is not what this program writes: the file is damaged."""
+
+
 class EmptyWalkDoubted(BacklotError):
-    """A full walk found no asset where there were some: nothing was changed, ask once more."""
+    """A full sync found no asset where there were some: nothing was changed, ask once more."""
 
 
 class WalkLost(BacklotError):
-    """The file was begun anew since the walk was: its pages are gone, begin it again."""
+    """The file was begun anew since the full sync was: its pages are gone, begin it again."""
 
 
 class AssetRow(NamedTuple):
@@ -59,6 +65,16 @@ class AssetRow(NamedTuple):
     mtime_s: int
     verified: int
     missing: int
+
+
+def inode_of(embed_code: str) -> int:
+    """Make a 63-bit inode number: the same on every host and after every restart.
+
+    Two of a million assets share one with a probability of 5e-8, and then only hard-link detection
+    is fooled.
+    """
+    digest = hashlib.blake2b(embed_code.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return max(2, int.from_bytes(digest, "big") >> 1)  # 1 is the root of every file system
 
 
 class SourceRecord(NamedTuple):
@@ -125,7 +141,7 @@ class WalkResult(NamedTuple):
 
     :ivar changed: records that differ in anything; the ``touched`` are among them.
     :ivar touched: those whose ``updated_at`` moved: their sources are no longer verified.
-    :ivar generation: the store's, after it.
+    :ivar generation: the catalog's, after it.
     """
 
     added: tuple[str, ...]

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import sqlite3
 from hashlib import sha256
+from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -66,7 +67,7 @@ _LEASE = """CREATE TABLE lease (
     name TEXT PRIMARY KEY, owner TEXT NOT NULL, taken_at_s REAL NOT NULL, seconds REAL NOT NULL
 ) WITHOUT ROWID"""
 
-# One row for each asset that was asked: see store_captions. `size` is that of the body unpacked.
+# One row for each asset that was asked: see `captions`. `size` is that of the body unpacked.
 _CAPTION = """CREATE TABLE caption (
     asset_id INTEGER PRIMARY KEY,
     asked_of INTEGER NOT NULL,
@@ -197,6 +198,11 @@ class LibraryIdentity(NamedTuple):
     def digest(self) -> str:
         """Stem of the file's name."""
         return sha256(f"{self.api_url}\n{self.account}".encode()).hexdigest()[:24]
+
+
+def catalog_path(directory: Path, library: LibraryIdentity) -> Path:
+    """Where the catalog of a library is; ``directory`` is the cache directory."""
+    return directory / "catalog" / f"{library.digest}.sqlite3"
 
 
 class UnusableFile(Exception):

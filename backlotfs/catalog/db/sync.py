@@ -1,115 +1,126 @@
-"""Syncs: the full walk, whose pages wait in a staging table, and the incremental answer.
+"""Writes listings into the catalog: the full sync, page by page, and the incremental answer.
 
-Works inside a write transaction of its caller. A page and the cursor after it are stored together,
-so a walk that is killed goes on behind the last page that was stored. The staging becomes the
-library in one transaction. What an incremental sync applies while a walk is under way is entered in
-the staging as well: it is newer than the page that the walk met.
+Theory of operation. Records are staged in a table, then merged into the library in a few
+statements. The pages of a full sync wait in `WALK`; a page and the cursor after it are stored
+together, so a full sync that is killed goes on behind the last page that was stored, and all pages
+become the library in one transaction. An incremental answer passes through `INCOMING` in one
+transaction. What it brings while a full sync is under way is entered in `WALK` as well: it is newer
+than the page that the full sync met.
+
+A staged row whose record equals the library's has no body, so a full sync of an unchanged library
+writes little. The merge goes by the staged rows, with ``CROSS JOIN`` where SQLite, which has no
+statistics, might choose to go by the library instead.
 """
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from backlotfs.api.records import Asset, DeletedAsset
-from backlotfs.catalog.db.merge import (
-    INCOMING,
-    WALK,
-    Doomed,
-    Merged,
-    begin_incoming,
-    merge,
-    remove,
-    stage,
+from backlotfs.catalog.db.assets import documents_of
+from backlotfs.catalog.db.connection import CatalogDb
+from backlotfs.catalog.db.rows import (
+    EmptyWalkDoubted,
+    WalkCursor,
+    WalkLost,
+    WalkResult,
+    inode_of,
 )
-from backlotfs.catalog.db.rows import WalkCursor, WalkResult
+from backlotfs.catalog.db.schema import STAGED_COLUMNS
 from backlotfs.catalog.db.state import generation, set_generation
 
-#: An interrupted walk is worth going on with for this long.
+#: An interrupted full sync is worth going on with for this long.
 WALK_LIFETIME_S = 86_400.0
+#: The table in which the pages of a full sync wait …
+WALK = "staged"
+#: … and the one an incremental answer passes through; each connection has its own.
+INCOMING = "incoming"
+#: The name mode whose names follow from the record alone (`--names always-id`).
+DERIVED_MODE = "always-id"
+#: Deletions are remembered for mounts that look in later; beyond these they load all.
+KEPT_TOMBSTONES = 20_000
+
+_COLUMNS = "embed_code, inode, asset_type, status, created_at_s, updated_at_s"
 
 
-def cursor(connection: sqlite3.Connection) -> WalkCursor | None:
-    """Of the walk under way, however old."""
-    row = connection.execute("SELECT next_page, started_at_s, pages FROM walk").fetchone()
-    return None if row is None else WalkCursor(*row)
+class FullSync:
+    """The full sync under way: one thread, in one mount (a lease), runs it at a time."""
 
+    def __init__(self, db: CatalogDb) -> None:
+        self._db = db
+        # The epoch of the file in which it was begun or gone on with: pages do not outlive that.
+        self._epoch: int | None = None
 
-def is_current(walk: WalkCursor, now_s: float) -> bool:
-    """Whether to go on with it; one from the future was begun under another clock."""
-    return 0 <= now_s - walk.started_at_s < WALK_LIFETIME_S
+    def cursor(self) -> WalkCursor | None:
+        """Where an interrupted full sync goes on; one of more than a day ago is abandoned here."""
 
+        def work(connection: sqlite3.Connection) -> WalkCursor | None:
+            self._epoch = self._db.epoch
+            return _cursor(connection)
 
-def add_page(
-    connection: sqlite3.Connection,
-    assets: Sequence[Asset],
-    next_page: str | None,
-    *,
-    now_s: float,
-    inode_of: Callable[[str], int],
-) -> int:
-    """One more page of the walk under way, or the first of a new one; how many assets are new."""
-    before = _last_staged(connection)
-    stage(connection, WALK, assets, inode_of)
-    connection.execute(
-        "INSERT INTO walk VALUES (1, ?, ?, 1) ON CONFLICT (only)"
-        " DO UPDATE SET next_page = excluded.next_page, pages = pages + 1",
-        (next_page, now_s),
-    )
-    return _last_staged(connection) - before
-
-
-def staged(connection: sqlite3.Connection) -> tuple[int, int]:
-    """Assets of the walk under way, and about how many bytes they came in."""
-    count, size = connection.execute(
-        "SELECT count(*), coalesce(sum(length(body)), 0) FROM staged"
-    ).fetchone()
-    return count, size
-
-
-def _last_staged(connection: sqlite3.Connection) -> int:
-    # an asset that was staged before keeps its row: ids count those that were not
-    (last,) = connection.execute("SELECT coalesce(max(id), 0) FROM staged").fetchone()
-    return int(last)
-
-
-def abandon(connection: sqlite3.Connection) -> None:
-    """Forget the walk under way, if there is one."""
-    connection.execute("DELETE FROM staged")
-    connection.execute("DELETE FROM walk")
-
-
-def finish(connection: sqlite3.Connection, *, now_s: float, doubt_empty: bool) -> WalkResult | None:
-    """The staging becomes the library.
-
-    :returns: None when an empty answer was doubted: only the doubt was stored."""
-    walk = cursor(connection)
-    if walk is None:
-        # Another mount finished it, or it was too old: the library is as it should be.
-        return WalkResult((), (), (), (), generation(connection))
-    vanished = not _exists(connection, WALK) and _exists(connection, "asset")
-    doubted = vanished and doubt_empty and not _doubted_before(connection)
-    connection.execute("UPDATE library SET empty_walks = ?", (doubted,))
-    if doubted:
-        abandon(connection)
+        walk = self._db.read(work)
+        # one from the future was begun under another clock
+        if walk is None or 0 <= self._db.clock.now() - walk.started_at_s < WALK_LIFETIME_S:
+            return walk
+        self.abandon()
         return None
-    number = generation(connection) + 1
-    merged = merge(connection, WALK, number)
-    doomed = [
-        Doomed(*row)
-        for row in connection.execute(
-            "SELECT id, embed_code FROM asset a WHERE NOT EXISTS"
-            " (SELECT 1 FROM staged s WHERE s.embed_code = a.embed_code)"
-        )
-    ]
-    remove(connection, doomed, number)
-    connection.execute(
-        "UPDATE library SET synced_at_s = :now, full_walk_at_s = :now, high_water_s ="
-        " min((SELECT coalesce(max(updated_at_s), 0) FROM asset), :started)",
-        {"now": now_s, "started": int(walk.started_at_s)},
-    )
-    abandon(connection)
-    return _result(connection, merged, doomed, number)
+
+    def staged(self) -> tuple[int, int]:
+        """Assets on the pages that are stored so far, and about how many bytes they came in."""
+        return self._db.read(_staged)
+
+    def add(self, assets: Sequence[Asset], next_page: str | None) -> int:
+        """Store a page, and where the next is, until the full sync is finished.
+
+        The first page begins a full sync; where `cursor` has one, it is gone on with.
+
+        :returns: how many of the assets are new to the full sync.
+        :raises WalkLost: the earlier pages are gone; nothing was stored of this one.
+        """
+        now_s = self._db.clock.now()
+
+        def work(connection: sqlite3.Connection) -> int:
+            self._check()
+            return _add_page(connection, assets, next_page, now_s)
+
+        return self._db.write(work)
+
+    def abandon(self) -> None:
+        """Forget the pages; the library stays as it is."""
+        self._epoch = None
+        self._db.write(_abandon)
+
+    def finish(self, *, doubt_empty: bool) -> WalkResult:
+        """Make the pages the library; assets that are not on them are removed.
+
+        Without a full sync under way (another mount finished it), nothing changes. Records that
+        `apply` brought or removed since it began stay so.
+
+        :param doubt_empty: do not believe an empty answer after a full one the first time.
+        :raises EmptyWalkDoubted: just that; the pages are forgotten, the library stays.
+        :raises WalkLost: the pages are gone; the library is empty, and says that it knows nothing.
+        """
+        now_s = self._db.clock.now()
+
+        def work(connection: sqlite3.Connection) -> WalkResult | None:
+            self._check()
+            return _finish(connection, now_s, doubt_empty=doubt_empty)
+
+        result = self._db.write(work)
+        self._epoch = None
+        if result is None:
+            raise EmptyWalkDoubted("the API lists no asset where there were some before")
+        return result
+
+    def _check(self) -> None:
+        """Inside the transaction, which runs again when it met damage: then in another epoch."""
+        begun_in, self._epoch = self._epoch, self._db.epoch
+        if begun_in not in (None, self._epoch):
+            self._epoch = None
+            raise WalkLost("the catalog was begun anew during the walk")
 
 
 def apply(
@@ -118,21 +129,27 @@ def apply(
     deleted: Sequence[DeletedAsset],
     *,
     synced_at_s: float,
-    inode_of: Callable[[str], int],
 ) -> WalkResult:
-    """What changed since the last sync."""
+    """Bring in records that are new or changed since the last sync, then deletions.
+
+    A deletion counts only if it is later than the record's ``created_at`` and ``updated_at``: a
+    code that was used again stays. A record whose ``updated_at`` moved keeps its size, ETag and
+    mtime, no longer verified.
+
+    :param synced_at_s: wall time when the first of the answers was asked for.
+    """
     number = generation(connection) + 1
-    begin_incoming(connection)
-    stage(connection, INCOMING, assets, inode_of)
-    merged = merge(connection, INCOMING, number)
-    if cursor(connection) is not None:
+    _begin_incoming(connection)
+    _stage(connection, INCOMING, assets)
+    merged = _merge(connection, INCOMING, number)
+    if _cursor(connection) is not None:
         connection.execute(
             "INSERT INTO staged SELECT NULL, embed_code, inode, asset_type, status, created_at_s,"
             f" updated_at_s, NULL, NULL FROM {INCOMING} WHERE true ON CONFLICT (embed_code)"
             " DO UPDATE SET updated_at_s = excluded.updated_at_s, body = NULL, labels = NULL"
         )
     doomed = _deleted(connection, deleted)
-    remove(connection, doomed, number)
+    _remove(connection, doomed, number)
     connection.executemany(
         "DELETE FROM staged WHERE embed_code = ?", [(asset.embed_code,) for asset in doomed]
     )
@@ -149,13 +166,83 @@ def apply(
     return _result(connection, merged, doomed, number)
 
 
-def _deleted(connection: sqlite3.Connection, deleted: Sequence[DeletedAsset]) -> list[Doomed]:
+def _cursor(connection: sqlite3.Connection) -> WalkCursor | None:
+    """Where the full sync under way goes on, however old it is."""
+    row = connection.execute("SELECT next_page, started_at_s, pages FROM walk").fetchone()
+    return None if row is None else WalkCursor(*row)
+
+
+def _add_page(
+    connection: sqlite3.Connection, assets: Sequence[Asset], next_page: str | None, now_s: float
+) -> int:
+    before = _last_staged(connection)
+    _stage(connection, WALK, assets)
+    connection.execute(
+        "INSERT INTO walk VALUES (1, ?, ?, 1) ON CONFLICT (only)"
+        " DO UPDATE SET next_page = excluded.next_page, pages = pages + 1",
+        (next_page, now_s),
+    )
+    return _last_staged(connection) - before
+
+
+def _staged(connection: sqlite3.Connection) -> tuple[int, int]:
+    count, size = connection.execute(
+        "SELECT count(*), coalesce(sum(length(body)), 0) FROM staged"
+    ).fetchone()
+    return count, size
+
+
+def _last_staged(connection: sqlite3.Connection) -> int:
+    # an asset that was staged before keeps its row: ids count those that were not
+    (last,) = connection.execute("SELECT coalesce(max(id), 0) FROM staged").fetchone()
+    return int(last)
+
+
+def _abandon(connection: sqlite3.Connection) -> None:
+    connection.execute("DELETE FROM staged")
+    connection.execute("DELETE FROM walk")
+
+
+def _finish(
+    connection: sqlite3.Connection, now_s: float, *, doubt_empty: bool
+) -> WalkResult | None:
+    """None when an empty answer was doubted: only the doubt was stored."""
+    walk = _cursor(connection)
+    if walk is None:
+        # Another mount finished it, or it was too old: the library is as it should be.
+        return WalkResult((), (), (), (), generation(connection))
+    vanished = not _exists(connection, WALK) and _exists(connection, "asset")
+    doubted = vanished and doubt_empty and not _doubted_before(connection)
+    connection.execute("UPDATE library SET empty_walks = ?", (doubted,))
+    if doubted:
+        _abandon(connection)
+        return None
+    number = generation(connection) + 1
+    merged = _merge(connection, WALK, number)
+    doomed = [
+        _Doomed(*row)
+        for row in connection.execute(
+            "SELECT id, embed_code FROM asset a WHERE NOT EXISTS"
+            " (SELECT 1 FROM staged s WHERE s.embed_code = a.embed_code)"
+        )
+    ]
+    _remove(connection, doomed, number)
+    connection.execute(
+        "UPDATE library SET synced_at_s = :now, full_walk_at_s = :now, high_water_s ="
+        " min((SELECT coalesce(max(updated_at_s), 0) FROM asset), :started)",
+        {"now": now_s, "started": int(walk.started_at_s)},
+    )
+    _abandon(connection)
+    return _result(connection, merged, doomed, number)
+
+
+def _deleted(connection: sqlite3.Connection, deleted: Sequence[DeletedAsset]) -> list[_Doomed]:
     """Those that are gone for good: a code that was used again since lives on.
 
     A change in the very second of the deletion came before it: an edit and a deletion by one
     script are likely, a code that is given again within its second is not.
     """
-    doomed: dict[int, Doomed] = {}
+    doomed: dict[int, _Doomed] = {}
     for gone in deleted:
         row = connection.execute(
             "SELECT id, embed_code FROM asset WHERE embed_code = ?"
@@ -163,12 +250,12 @@ def _deleted(connection: sqlite3.Connection, deleted: Sequence[DeletedAsset]) ->
             (gone.embed_code, gone.deleted_at_s),
         ).fetchone()
         if row is not None:
-            doomed[row[0]] = Doomed(*row)
+            doomed[row[0]] = _Doomed(*row)
     return list(doomed.values())
 
 
 def _result(
-    connection: sqlite3.Connection, merged: Merged, doomed: Sequence[Doomed], number: int
+    connection: sqlite3.Connection, merged: _Merged, doomed: Sequence[_Doomed], number: int
 ) -> WalkResult:
     result = WalkResult(*merged, tuple(asset.embed_code for asset in doomed), number)
     if result.is_empty:
@@ -185,3 +272,177 @@ def _exists(connection: sqlite3.Connection, table: str) -> bool:
 def _doubted_before(connection: sqlite3.Connection) -> bool:
     (times,) = connection.execute("SELECT empty_walks FROM library").fetchone()
     return bool(times)
+
+
+class _Merged(NamedTuple):
+    """Embed codes, as in `rows.WalkResult`."""
+
+    added: tuple[str, ...]
+    changed: tuple[str, ...]
+    touched: tuple[str, ...]
+
+
+class _Doomed(NamedTuple):
+    """An asset that leaves the library."""
+
+    id: int
+    embed_code: str
+
+
+def _begin_incoming(connection: sqlite3.Connection) -> None:
+    """An empty `INCOMING` table."""
+    connection.execute(f"CREATE TEMP TABLE IF NOT EXISTS {INCOMING} {STAGED_COLUMNS}")
+    connection.execute(f"DELETE FROM {INCOMING}")
+
+
+def _stage(
+    connection: sqlite3.Connection,
+    table: str,
+    assets: Iterable[Asset],
+) -> None:
+    """Put records into ``table``; of two of one asset the one updated later stays."""
+    remaining = iter(assets)
+    while batch := list(itertools.islice(remaining, 500)):
+        known = _known(connection, [asset.embed_code for asset in batch])
+        connection.executemany(
+            f"INSERT INTO {table} ({_COLUMNS}, body, labels) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (embed_code) DO UPDATE SET asset_type = excluded.asset_type,"
+            " status = excluded.status, created_at_s = excluded.created_at_s,"
+            " updated_at_s = excluded.updated_at_s, body = excluded.body,"
+            " labels = excluded.labels WHERE excluded.updated_at_s >= updated_at_s",
+            [_staged_row(asset, known.get(asset.embed_code)) for asset in batch],
+        )
+
+
+def _merge(connection: sqlite3.Connection, table: str, number: int) -> _Merged:
+    """The records of ``table`` become the library's; nothing is removed."""
+    connection.execute(
+        "CREATE TEMP TABLE IF NOT EXISTS merging (id INTEGER PRIMARY KEY, staged INTEGER NOT NULL,"
+        " embed_code TEXT NOT NULL, touched INTEGER NOT NULL)"
+    )
+    connection.execute("DELETE FROM merging")
+    connection.execute(
+        "INSERT INTO merging SELECT a.id, s.id, s.embed_code, a.updated_at_s <> s.updated_at_s"
+        f" FROM {table} s CROSS JOIN asset a ON a.embed_code = s.embed_code"
+        " WHERE s.body IS NOT NULL"
+    )
+    connection.execute(
+        "UPDATE asset SET (asset_type, status, created_at_s, updated_at_s, verified) ="
+        " (SELECT s.asset_type, s.status, s.created_at_s, s.updated_at_s,"
+        f" asset.verified AND NOT m.touched FROM merging m CROSS JOIN {table} s ON s.id = m.staged"
+        " WHERE m.id = asset.id), changed_in = ? WHERE id IN (SELECT id FROM merging)",
+        (number,),
+    )
+    connection.execute(
+        "UPDATE record SET (body, labels) = (SELECT s.body, coalesce(s.labels, record.labels)"
+        f" FROM merging m CROSS JOIN {table} s ON s.id = m.staged WHERE m.id = record.id)"
+        " WHERE id IN (SELECT id FROM merging)"
+    )
+    _forget_derived_names(connection)
+    first_new = _next_id(connection)
+    connection.execute(
+        f"INSERT INTO asset ({_COLUMNS}, changed_in) SELECT {_COLUMNS}, ? FROM {table} s"
+        " WHERE s.body IS NOT NULL AND NOT EXISTS"
+        " (SELECT 1 FROM asset a WHERE a.embed_code = s.embed_code) ORDER BY s.id",
+        (number,),
+    )
+    connection.execute(
+        f"INSERT INTO record SELECT a.id, s.body, s.labels FROM asset a CROSS JOIN {table} s"
+        " ON s.embed_code = a.embed_code WHERE a.id >= ?",
+        (first_new,),
+    )
+    connection.execute(
+        "DELETE FROM tombstone WHERE EXISTS"
+        " (SELECT 1 FROM asset a WHERE a.embed_code = tombstone.embed_code AND a.id >= ?)",
+        (first_new,),
+    )
+    _merge_labels(connection, table, first_new)
+    added = _codes(connection, "SELECT embed_code FROM asset WHERE id >= ?", first_new)
+    changed = _codes(connection, "SELECT embed_code FROM merging WHERE touched >= ?", 0)
+    touched = _codes(connection, "SELECT embed_code FROM merging WHERE touched >= ?", 1)
+    return _Merged(added, changed, touched)
+
+
+def _remove(connection: sqlite3.Connection, doomed: Sequence[_Doomed], number: int) -> None:
+    """Assets leave the library, and their names become free; tombstones stay for a while."""
+    if not doomed:
+        return
+    ids = [(asset.id,) for asset in doomed]
+    for statement in (
+        "DELETE FROM asset WHERE id = ?",
+        "DELETE FROM record WHERE id = ?",
+        "DELETE FROM given_name WHERE asset_id = ?",
+        "DELETE FROM asset_label WHERE asset_id = ?",
+        "DELETE FROM caption WHERE asset_id = ?",
+    ):
+        connection.executemany(statement, ids)
+    connection.executemany(
+        "INSERT OR REPLACE INTO tombstone VALUES (?, ?)",
+        [(asset.embed_code, number) for asset in doomed],
+    )
+    cut = connection.execute(
+        "SELECT removed_in FROM tombstone ORDER BY removed_in DESC LIMIT 1 OFFSET ?",
+        (KEPT_TOMBSTONES,),
+    ).fetchone()
+    if cut is not None:
+        connection.execute("DELETE FROM tombstone WHERE removed_in <= ?", cut)
+        connection.execute("UPDATE library SET tombstone_floor = ?", cut)
+
+
+def _forget_derived_names(connection: sqlite3.Connection) -> None:
+    """Names of the mode that never depends on history are made anew when a record changes."""
+    forgotten = connection.execute(
+        "DELETE FROM given_name WHERE mode = ? AND asset_id IN (SELECT id FROM merging)",
+        (DERIVED_MODE,),
+    ).rowcount
+    if forgotten:
+        connection.execute("UPDATE naming SET named_up_to = 0 WHERE mode = ?", (DERIVED_MODE,))
+
+
+def _merge_labels(connection: sqlite3.Connection, table: str, first_new: int) -> None:
+    """What assets were listed with labels now have just those; others keep what they had."""
+    listed = f"FROM {table} s CROSS JOIN asset a ON a.embed_code = s.embed_code"
+    known = "s.body IS NOT NULL AND s.labels IS NOT NULL"
+    connection.execute(
+        f"DELETE FROM asset_label WHERE asset_id IN (SELECT a.id {listed}"
+        f" WHERE {known} AND a.id < ?)",
+        (first_new,),
+    )
+    connection.execute(
+        "INSERT OR IGNORE INTO asset_label SELECT a.id, json_extract(label.value, '$.id')"
+        f" {listed} CROSS JOIN json_each(s.labels) label WHERE {known}"
+    )
+
+
+def _known(
+    connection: sqlite3.Connection, codes: Sequence[str]
+) -> dict[str, tuple[str, str, int, int, str, str | None]]:
+    marks = ",".join("?" * len(codes))
+    found = connection.execute(
+        "SELECT a.embed_code, a.asset_type, a.status, a.created_at_s, a.updated_at_s,"
+        " r.body, r.labels FROM asset a JOIN record r ON r.id = a.id"
+        f" WHERE a.embed_code IN ({marks})",
+        codes,
+    )
+    return {row[0]: row[1:] for row in found}
+
+
+def _staged_row(
+    asset: Asset,
+    known: tuple[str, str, int, int, str, str | None] | None,
+) -> tuple[object, ...]:
+    body, labels = documents = documents_of(asset)
+    columns = (asset.asset_type, asset.status, asset.created_at_s, asset.updated_at_s)
+    # Labels that were not asked for say nothing about those we know.
+    if known is not None and known == (*columns, body, known[5] if labels is None else labels):
+        return (asset.embed_code, 0, *columns, None, None)
+    return (asset.embed_code, inode_of(asset.embed_code), *columns, *documents)
+
+
+def _next_id(connection: sqlite3.Connection) -> int:
+    row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'asset'").fetchone()
+    return 1 if row is None else int(row[0]) + 1
+
+
+def _codes(connection: sqlite3.Connection, query: str, parameter: int) -> tuple[str, ...]:
+    return tuple(code for (code,) in connection.execute(query, (parameter,)))

@@ -15,4 +15,4 @@ def synced(tmp_path: Path) -> Iterator[SyncedCatalog]:
     """Over a store in a folder of its own."""
     found = SyncedCatalog(tmp_path)
     yield found
-    found.store.close()
+    found.db.close()

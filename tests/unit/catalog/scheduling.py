@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 from backlotfs.api.rate_limiter import ApiRateLimiter, Priority, RateStatus, Turn
 from backlotfs.catalog.db.rows import AssetRow
@@ -49,7 +50,7 @@ class Schedule:
         self.on_prepare: Callable[[str], None] = lambda _code: None
         self.on_probe: Callable[[str], None] = lambda _code: None
         self.on_store: Callable[[], None] = lambda: None
-        self.leased_to: str | None = None
+        self.leased_by = ""
         self.limits: list[int] = []
         self.limiter = ApiRateLimiter(
             self.clock,
@@ -58,16 +59,18 @@ class Schedule:
             credit_wait_s=credit_wait_s,
             wait=self._wait,
         )
-        self.book = SourceVersionCache(
+        self.versions = SourceVersionCache(
             self.clock, self.rows.get, lambda _records: None, settle_s=2.0
         )
         # what is learned is not written in these tests, and no thread is needed for that
-        self.book._writing = threading.current_thread()
+        self.versions._writing = threading.current_thread()
+        fake: Any = self
+        self.lease = fake
         self.scheduler = ProbeScheduler(
-            self,
+            fake,
             self._probe,
-            self.book,
-            self,
+            self.versions,
+            fake,
             self.limiter,
             Workers(PROBE_THREADS, "probe") if threads else self.held,
             self.clock,
@@ -96,24 +99,22 @@ class Schedule:
         self._answer("probes")
         self.urls.add(embed_code)
 
-    def unsized(self, limit: int) -> list[str]:
+    def to_probe(self, limit: int) -> list[str]:
         """As the store says: also what was probed a moment ago and is not written yet."""
         self.on_store()
         self.limits.append(limit)
         return list(self.rows)[:limit]
 
-    def try_lease(self, name: str, owner: str, seconds: float) -> bool:
-        """Whether this mount may do the backfill."""
+    def take(self) -> bool:
+        """As the lease on the backfill: whether this mount may do it."""
         self.on_store()
-        assert name == "size"
-        self.leased_to = self.leased_to or owner
-        return self.leased_to == owner
+        self.leased_by = self.leased_by or "this mount"
+        return self.leased_by == "this mount"
 
-    def release_lease(self, name: str, owner: str) -> None:
-        """Others may do it."""
-        assert name == "size"
-        if self.leased_to == owner:
-            self.leased_to = None
+    def release(self) -> None:
+        """As the lease: others may do it."""
+        if self.leased_by == "this mount":
+            self.leased_by = ""
 
     def _probe(self, code: str, deadline: Deadline) -> SourceVersion:
         self.probed.append(code)

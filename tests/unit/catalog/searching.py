@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from backlotfs.catalog.captions import CaptionBackfill
+from backlotfs.catalog.db import sync
 from backlotfs.catalog.db.rows import AssetRow
 from backlotfs.catalog.library import AssetFilter
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.errors import NoSuchEntry
-from tests.unit.catalog_db.stores import made, open_store, walk
+from tests.unit.catalog_db.catalogs import made, open_db, walk
 from tests.unit.fakes import InlineWorkers, ManualClock, row
 
 
@@ -22,24 +24,18 @@ class Searching:
 
     def __init__(self, folder: Path, *codes: str, clock: ManualClock | None = None) -> None:
         self.clock = clock or ManualClock()
-        self.store = open_store(folder, self.clock)
+        self.db = open_db(folder, self.clock)
         if codes:
-            walk(self.store, [made(code) for code in codes])
+            walk(self.db, [made(code) for code in codes])
         self.answers: dict[str, bytes | Exception | None] = {}
         self.asked: list[str] = []
         self.hidden: set[str] = set()
         self.sizing = 0
         self.on_ask: Callable[[str], None] = lambda _code: None
-        self.backfill = CaptionBackfill(
-            self,
-            self.store,
-            self,
-            self,
-            AssetFilter(frozenset({"video"})),
-            self.clock,
-            InlineWorkers(),
-        )
-        self.book = self.backfill.book
+        self.admit = AssetFilter(frozenset({"video"}))
+        fake: Any = self
+        self.backfill = CaptionBackfill(fake, self.db, fake, fake, self.clock, InlineWorkers())
+        self.index = self.backfill.index
 
     def get_captions(self, embed_code: str, *, deadline: Deadline) -> bytes:
         """The API."""
@@ -65,7 +61,7 @@ class Searching:
 
     def touch(self, code: str, updated: int) -> None:
         """A sync brings another ``updated_at``."""
-        self.store.apply([made(code, updated=updated)], [], synced_at_s=1.0)
+        self.db.write(sync.apply, [made(code, updated=updated)], [], synced_at_s=1.0)
 
     def ask_again(self) -> list[str]:
         """Whom one more round asks."""

@@ -6,16 +6,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from backlotfs.api.records import Asset, DeletedAsset, Label, Page
 from backlotfs.catalog.catalog import Catalog
-from backlotfs.catalog.db.store import CatalogStore
-from backlotfs.catalog.library import AssetFilter, CatalogDelta
+from backlotfs.catalog.db.connection import CatalogDb
+from backlotfs.catalog.db.schema import LibraryIdentity
+from backlotfs.catalog.library import CatalogDelta
 from backlotfs.catalog.sync import Synchronizer
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.errors import BacklotError
-from backlotfs.namespace.naming import NameMode, give_names
-from backlotfs.namespace.tree import inode_of
+from backlotfs.namespace.naming import NameMode, catalog_naming
 from tests.unit.fakes import HeldWorkers, ManualClock
 
 PAGE = 2
@@ -86,27 +87,24 @@ class SyncedCatalog:
     def __init__(self, directory: Path, *, with_labels: bool = False) -> None:
         self.clock = ManualClock(3600.0)
         self.api = ListedApi()
-        self.store = CatalogStore(
-            directory, api_url="http://api", account="a", clock=self.clock, inode_of=inode_of
-        )
+        self.db = CatalogDb(directory, LibraryIdentity("http://api", "a"), self.clock)
         self.progress: list[int] = []
+        api: Any = self.api
         self.synchronizer = Synchronizer(
-            self.api,
-            self.store,
+            api,
+            self.db,
             self.clock,
             with_labels=with_labels,
             progress=self.progress.append,
         )
         self.workers = HeldWorkers()
         self.catalog = Catalog(
-            self.store,
+            self.db,
             self.synchronizer,
             self.workers,
             self.clock,
-            name_mode="original",
-            give_names=lambda store: give_names(store, NameMode.ORIGINAL),
+            naming=catalog_naming(NameMode.ORIGINAL),
             ttl_s=300.0,
-            admit=AssetFilter(),
         )
         self.changes: list[CatalogDelta] = []
         self.catalog.subscribe(self.changes.append)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backlotfs.api.records import DeletedAsset
-from backlotfs.catalog import captions
+from backlotfs.catalog import captions as captions_module
 from backlotfs.catalog.captions import (
     KINDS,
     LEASE_S,
@@ -22,6 +22,7 @@ from backlotfs.catalog.captions import (
     is_nothing,
     kind_of,
 )
+from backlotfs.catalog.db import assets, captions, sync
 from backlotfs.errors import (
     BacklotError,
     CredentialsRefused,
@@ -31,7 +32,7 @@ from backlotfs.errors import (
     RemoteUnavailable,
 )
 from tests.unit.catalog.searching import Searching
-from tests.unit.catalog_db.stores import made, missing
+from tests.unit.catalog_db.catalogs import made, missing
 
 TT = b'<tt xmlns="http://www.w3.org/ns/ttml"><body/></tt>'
 SRT = b"1\n00:00:01,000 --> 00:00:02,000\nHello\n"
@@ -42,7 +43,7 @@ VTT = b"WEBVTT\n\n00:01.000 --> 00:02.000\nHello\n"
 def search(tmp_path: Path) -> Iterator[Searching]:
     """Assets A, B and C."""
     search = Searching(tmp_path, "A", "B", "C")
-    with closing(search.store):
+    with closing(search.db):
         yield search
 
 
@@ -51,14 +52,14 @@ def test_each_is_asked_once(search: Searching, tmp_path: Path) -> None:
     search.answers["B"] = VTT
     search.backfill.start()
     assert sorted(search.asked) == ["A", "B", "C"]
-    found = search.book.known("B")
+    found = search.index.known("B")
     assert found == ("vtt", len(VTT), 2000)
-    assert search.book.document("B") == VTT
-    assert search.book.known("A") is None
+    assert search.index.document("B") == VTT
+    assert search.index.known("A") is None
     assert search.ask_again() == []
     again = Searching(tmp_path, clock=search.clock)
-    with closing(again.store):
-        assert again.book.known("B") == found
+    with closing(again.db):
+        assert again.index.known("B") == found
         assert again.ask_again() == []
 
 
@@ -66,15 +67,15 @@ def test_all_together_are_bounded(
     search: Searching, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A server with a large document for each asset does not fill the disk; what is kept stays."""
-    monkeypatch.setattr(captions, "MOST_TOTAL_BYTES", 2 * len(VTT))
+    monkeypatch.setattr(captions_module, "MOST_TOTAL_BYTES", 2 * len(VTT))
     search.answers.update(dict.fromkeys("ABC", VTT))
     search.backfill.start()
-    kept = [code for code in "ABC" if search.book.known(code)]
+    kept = [code for code in "ABC" if search.index.known(code)]
     assert len(kept) == 2
     assert "of captions are kept, the most" in caplog.text
     search.touch(kept[0], 3000)
     search.ask_again()
-    assert search.book.total_bytes() == 2 * len(VTT)
+    assert search.index.total_bytes() == 2 * len(VTT)
 
 
 def test_a_touched_asset_is_asked_again(search: Searching) -> None:
@@ -82,24 +83,24 @@ def test_a_touched_asset_is_asked_again(search: Searching) -> None:
     search.answers["B"] = VTT
     search.backfill.start()
     search.touch("B", 3000)
-    search.on_ask = lambda code: shown.append(search.book.known(code))
+    search.on_ask = lambda code: shown.append(search.index.known(code))
     shown: list[object] = []
     search.answers["B"] = VTT + b"\n"
     assert search.ask_again() == ["B"]
     assert shown == [("vtt", len(VTT), 2000)]
-    assert search.book.known("B") == ("vtt", len(VTT) + 1, 3000)
+    assert search.index.known("B") == ("vtt", len(VTT) + 1, 3000)
     search.touch("B", 4000)
     search.answers["B"] = None
     assert search.ask_again() == ["B"]
-    assert search.book.known("B") is None
+    assert search.index.known("B") is None
 
 
 def test_what_is_not_presented_is_not_asked(search: Searching) -> None:
     """By type, by what the mount hides, and without a source."""
     channel = replace(made("D"), asset_type="channel")
-    search.store.apply([channel], [], synced_at_s=1.0)
+    search.db.write(sync.apply, [channel], [], synced_at_s=1.0)
     search.hidden.add("A")
-    search.store.save_sources([missing("B")])
+    search.db.write(assets.save_sources, [missing("B")])
     search.backfill.start()
     assert search.asked == ["C"]
 
@@ -117,7 +118,7 @@ def test_the_ways_to_say_none(search: Searching, nothing: bytes) -> None:
     """They are believed: nobody is asked again."""
     search.answers = dict.fromkeys("ABC", nothing)
     search.backfill.start()
-    assert search.store.captions.all() == {}
+    assert search.db.read(captions.all_captions) == {}
     search.touch("A", 3000)
     assert search.ask_again() == ["A"]
 
@@ -132,13 +133,13 @@ def test_what_is_no_captions_is_left_out(
     search.answers["B"] = strange
     search.backfill.start()
     assert caplog.text.count("captions of B are left out") == 1
-    assert search.book.known("B") is None
+    assert search.index.known("B") is None
     search.touch("A", 3000)
     assert search.ask_again() == ["A"]
     search.touch("B", 3000)
     search.answers["B"] = VTT
     assert search.ask_again() == ["B"]
-    assert search.book.document("B") == VTT
+    assert search.index.document("B") == VTT
 
 
 def test_what_was_there_goes_on_beside_a_strange_answer(search: Searching) -> None:
@@ -148,7 +149,7 @@ def test_what_was_there_goes_on_beside_a_strange_answer(search: Searching) -> No
     search.touch("B", 3000)
     search.answers["B"] = b"<html>maintenance</html>"
     search.backfill.start()
-    assert search.book.document("B") == VTT
+    assert search.index.document("B") == VTT
 
 
 def test_the_end_of_the_mount_is_no_failure(
@@ -166,7 +167,7 @@ def test_one_that_fails_is_asked_later(search: Searching) -> None:
     """The others are not kept waiting for it."""
     search.answers = {"A": VTT, "B": RemoteUnavailable("500"), "C": VTT}
     search.backfill.start()
-    assert set(search.store.captions.all()) == {"A", "C"}
+    assert set(search.db.read(captions.all_captions)) == {"A", "C"}
     search.touch("A", 3000)
     assert search.ask_again() == ["A"]
     search.answers["B"] = VTT
@@ -200,7 +201,7 @@ def test_it_gives_up_for_a_while(
 ) -> None:
     """A refusal costs one credit an hour, an API that is down a few, not one for each asset."""
     search = Searching(tmp_path, *"ABCDEFGHIJKL")
-    with closing(search.store):
+    with closing(search.db):
         search.answers = dict.fromkeys("ABCDEFGHIJKL", error)
         search.backfill.start()
         assert len(search.asked) == questions
@@ -214,20 +215,20 @@ def test_it_gives_up_for_a_while(
 def test_one_mount_of_a_library_asks(search: Searching, tmp_path: Path) -> None:
     """The other sees what it found, and goes on when it has gone."""
     other = Searching(tmp_path, clock=search.clock)
-    with closing(other.store):
+    with closing(other.db):
         search.answers["A"] = VTT
         search.on_ask = lambda _code: other.backfill.start()
         search.backfill.start()
         assert len(search.asked) == 3
         assert other.asked == []
         other.backfill.start()
-        assert other.book.known("A") == ("vtt", len(VTT), 2000)
+        assert other.index.known("A") == ("vtt", len(VTT), 2000)
 
 
 def test_the_lease_is_kept(search: Searching, tmp_path: Path) -> None:
     """Also when each question takes long; one that was lost ends the round."""
     other = Searching(tmp_path, clock=search.clock)
-    with closing(other.store):
+    with closing(other.db):
 
         def slow(_code: str) -> None:
             search.clock.advance(LEASE_S / 2)
@@ -252,13 +253,13 @@ def test_an_asset_that_was_deleted_meanwhile(search: Searching) -> None:
     search.answers["A"] = VTT
 
     def delete(code: str) -> None:
-        search.store.apply([], [DeletedAsset(code, 9000)], synced_at_s=1.0)
+        search.db.write(sync.apply, [], [DeletedAsset(code, 9000)], synced_at_s=1.0)
 
     search.on_ask = delete
     search.backfill.start()
-    assert search.store.captions.all() == {}
-    assert search.book.document("A") is None
-    assert search.book.known("A") is None
+    assert search.db.read(captions.all_captions) == {}
+    assert search.index.document("A") is None
+    assert search.index.known("A") is None
 
 
 def test_without_a_place_for_them(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -266,7 +267,7 @@ def test_without_a_place_for_them(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     place = tmp_path / "file"
     place.touch()
     search = Searching(place, "A")
-    with closing(search.store):
+    with closing(search.db):
         search.backfill.start()
         assert search.asked == []
         assert "no place for captions" in caplog.text

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from backlotfs.catalog import catalog as catalog_module
-from backlotfs.catalog.db.rows import SourceRecord, StoreUnavailable
+from backlotfs.catalog.db import assets, state
+from backlotfs.catalog.db.leases import Lease
+from backlotfs.catalog.db.rows import CatalogLost, CatalogUnavailable, SourceRecord
+from backlotfs.catalog.db.sync import FullSync
 from backlotfs.errors import CredentialsRefused, Interrupted, RemoteUnavailable
 from tests.unit.catalog.synced import SyncedCatalog
 from tests.unit.fakes import PATIENCE_S, asset
@@ -61,7 +66,7 @@ def test_open_saved(tmp_path: Path, synced: SyncedCatalog) -> None:
         assert again.api.calls == []
         assert again.changes[0].new == [], "nothing is new to whoever has just come"
     finally:
-        again.store.close()
+        again.db.close()
 
 
 @pytest.mark.parametrize("error", [None, RemoteUnavailable("down")])
@@ -81,7 +86,7 @@ def test_a_saved_listing_is_not_fresh(
         assert not again.catalog.refreshing
         assert again.catalog.last_error is error
     finally:
-        again.store.close()
+        again.db.close()
 
 
 def test_the_end_of_the_mount_cuts_a_refresh_short(
@@ -90,7 +95,7 @@ def test_the_end_of_the_mount_cuts_a_refresh_short(
     """The store is closed under it: nobody has to be warned of that."""
     synced.load()
     synced.catalog.refresh()
-    synced.store.close()
+    synced.db.close()
     with caplog.at_level(logging.DEBUG):
         synced.workers.run_all()
     assert not synced.catalog.refreshing
@@ -113,7 +118,9 @@ def test_a_refresh_says_what_changed(synced: SyncedCatalog) -> None:
     """New, updated, probed and removed rows, to whoever listens."""
     synced.api.assets = [asset(code, f"{code}.mov") for code in "ABC"]
     synced.load()
-    synced.store.save_sources([SourceRecord(code, 5, '"e"', None, 1, True, False) for code in "AB"])
+    synced.db.write(
+        assets.save_sources, [SourceRecord(code, 5, '"e"', None, 1, True, False) for code in "AB"]
+    )
     version = synced.catalog.library.version
     synced.api.assets = [
         asset("A", "A.mov", updated_at_s=3000),
@@ -206,10 +213,10 @@ def test_a_store_that_fails_for_a_moment_fails_no_use(
     """A listing or an open is answered from memory."""
     synced.load()
 
-    def fail() -> None:
-        raise StoreUnavailable("busy")
+    def fail(*_work: object) -> None:
+        raise CatalogUnavailable("busy")
 
-    monkeypatch.setattr(synced.store, "state", fail)
+    monkeypatch.setattr(synced.db, "read", fail)
     synced.catalog.used()
     synced.clock.advance(1000)
     synced.catalog.used()
@@ -259,7 +266,7 @@ def test_another_mounts_news(tmp_path: Path, synced: SyncedCatalog) -> None:
     rounds.next()
     rounds.over()
     assert len(synced.workers.jobs) == 1
-    other.store.close()
+    other.db.close()
 
 
 def test_a_mistake_of_ours_does_not_end_the_look_for_news(
@@ -270,11 +277,11 @@ def test_a_mistake_of_ours_does_not_end_the_look_for_news(
     rounds = Rounds(synced)
     synced.clock.advance(catalog_module.IDLE_SYNC_S)
 
-    def fail() -> None:
+    def fail(*_work: object) -> None:
         raise ZeroDivisionError
 
     with monkeypatch.context() as mistaken:
-        mistaken.setattr(synced.store, "state", fail)
+        mistaken.setattr(synced.db, "read", fail)
         synced.catalog.keep_fresh()
         rounds.next()
         rounds.over()
@@ -283,3 +290,44 @@ def test_a_mistake_of_ours_does_not_end_the_look_for_news(
     rounds.begin()
     rounds.over()
     assert len(synced.workers.jobs) == 1
+
+
+def test_a_catalog_that_is_lost_in_use_hides_nothing(synced: SyncedCatalog) -> None:
+    """The file is damaged and begun anew: the library stays until it was listed again."""
+    synced.api.assets = [asset(f"{number:04}") for number in range(400)]
+    synced.load()
+    path, before = synced.db.path, synced.names
+    assert path is not None
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // 4)
+        file.write(b"\xaa" * (path.stat().st_size // 2))
+    synced.clock.advance(60)
+    synced.db.write(state.set_generation, 1)  # as another mount does with news
+    with pytest.raises(CatalogLost):
+        synced.catalog.publish()
+    assert synced.names == before
+    synced.api.assets.pop()
+    synced.load()
+    assert len(synced.names) == 399
+
+
+def test_a_first_listing_by_another_mount_is_waited_for(
+    tmp_path: Path, synced: SyncedCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is published before it is finished; then both present it."""
+    other = SyncedCatalog(tmp_path)
+    full_sync = FullSync(other.db)
+    full_sync.add([asset("A")], None)
+
+    def other_finishes(_seconds: float) -> None:
+        assert synced.catalog.library.version == 0
+        full_sync.finish(doubt_empty=True)
+
+    monkeypatch.setattr(synced.clock, "sleep", other_finishes)
+    with closing(other.db):
+        assert Lease(other.db, "sync", 60).take()
+        synced.load()
+    assert list(synced.names) == ["A"]
+    assert synced.api.calls == []

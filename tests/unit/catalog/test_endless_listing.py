@@ -7,17 +7,19 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
 from backlotfs.api import paging
 from backlotfs.api.paging import MAX_IDLE_PAGES, EndlessListing, ListingLimits
 from backlotfs.api.records import Asset, DeletedAsset, Label, Page
-from backlotfs.catalog.db.store import CatalogStore
+from backlotfs.catalog.db import assets
+from backlotfs.catalog.db.connection import CatalogDb
+from backlotfs.catalog.db.schema import LibraryIdentity
+from backlotfs.catalog.db.sync import FullSync
 from backlotfs.catalog.sync import MAX_NAMED, Synced, Synchronizer
 from backlotfs.concurrency.clock import Deadline
-from backlotfs.namespace.tree import inode_of
 from tests.unit.api.scripted import Reply, reply, scripted
 from tests.unit.fakes import ManualClock, asset
 
@@ -63,12 +65,9 @@ class Rig:
 
     def __init__(self, folder: Path) -> None:
         self.api, self.clock = EndlessApi(), ManualClock()
-        self.store = CatalogStore(
-            folder, api_url="http://a", account="k", clock=self.clock, inode_of=inode_of
-        )
-        self.syncs = Synchronizer(
-            self.api, self.store, self.clock, with_labels=False, limits=LIMITS
-        )
+        self.db = CatalogDb(folder, LibraryIdentity("http://a", "k"), self.clock)
+        api: Any = self.api
+        self.syncs = Synchronizer(api, self.db, self.clock, with_labels=False, limits=LIMITS)
 
     def sync(self, *, full: bool = False) -> Synced:
         """One sync."""
@@ -81,7 +80,7 @@ class Rig:
 
     def known(self) -> list[str]:
         """What the library in the store holds."""
-        return [code for code in ("GOOD", "E0-0") if self.store.record(code) is not None]
+        return [code for code in ("GOOD", "E0-0") if self.db.read(assets.record, code) is not None]
 
 
 @pytest.fixture
@@ -91,7 +90,7 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
     rig.listed()
     rig.api.asked = 0
     yield rig
-    rig.store.close()
+    rig.db.close()
 
 
 def fresh(number: int) -> Page[Asset]:
@@ -131,8 +130,8 @@ def test_a_walk_is_given_up(rig: Rig, name: str) -> None:
     rig.api.page = page
     with pytest.raises(EndlessListing, match=says):
         rig.sync(full=True)
-    assert rig.store.walk_cursor() is None
-    assert rig.store.walk_staged() == (0, 0)
+    assert FullSync(rig.db).cursor() is None
+    assert FullSync(rig.db).staged() == (0, 0)
     assert rig.known() == ["GOOD"]
     rig.listed()  # and it works again once the API does
 
@@ -142,7 +141,7 @@ def test_what_was_staged_before_counts(rig: Rig) -> None:
     rig.api.page = lambda n: fresh(n) if n < 60 else _stop()
     with pytest.raises(ValueError, match="stop"):
         rig.sync(full=True)
-    assert rig.store.walk_staged()[0] == 600
+    assert FullSync(rig.db).staged()[0] == 600
     rig.api.page = lambda n: fresh(n + 1000)
     with pytest.raises(EndlessListing, match="more than 1000 records"):
         rig.sync()

@@ -8,7 +8,7 @@ import pytest
 
 from backlotfs.api.rate_limiter import Priority
 from backlotfs.catalog import probe_scheduler
-from backlotfs.catalog.db.rows import StoreUnavailable
+from backlotfs.catalog.db.rows import CatalogUnavailable
 from backlotfs.catalog.probe_scheduler import BACKGROUND_PROBES, LISTINGS, MOST_PROBES, REST_S
 from backlotfs.errors import (
     BacklotError,
@@ -23,7 +23,7 @@ from tests.unit.fakes import PATIENCE_S, identity
 
 
 def test_request() -> None:
-    """Probed once for all who ask meanwhile, and published in the book; the next knows."""
+    """Probed once for all who ask meanwhile, and remembered; the next one knows."""
     schedule = Schedule("A")
     futures = [schedule.scheduler.request("A") for _ in range(5)]
     schedule.held.run_all()
@@ -38,13 +38,13 @@ def test_request() -> None:
 def test_what_is_doubted_during_a_probe_is_probed_again() -> None:
     """The probe may have met the version before: what it found is not the last word."""
     schedule = Schedule("A")
-    schedule.book.record_probe(identity("A"))
-    schedule.book.invalidate("A")
+    schedule.versions.record_probe(identity("A"))
+    schedule.versions.invalidate("A")
     doubted = iter([True, False])
 
     def replaced_meanwhile(code: str) -> None:
         if next(doubted):
-            schedule.book.invalidate(code)
+            schedule.versions.invalidate(code)
 
     schedule.on_probe = replaced_meanwhile
     future = schedule.scheduler.request("A")
@@ -56,7 +56,7 @@ def test_what_is_doubted_during_a_probe_is_probed_again() -> None:
 def test_a_source_doubted_all_the_time_stays_in_doubt() -> None:
     """Probes in a row are bounded; the next who asks begins anew."""
     schedule = Schedule("A")
-    schedule.on_probe = schedule.book.invalidate
+    schedule.on_probe = schedule.versions.invalidate
     future = schedule.scheduler.request("A")
     schedule.held.run_all()
     assert not future.result(0).verified
@@ -65,7 +65,7 @@ def test_a_source_doubted_all_the_time_stays_in_doubt() -> None:
 
 @pytest.mark.parametrize("error", [SourceMissing("null URL"), RemoteUnavailable("down")])
 def test_a_failure_is_shared_and_noted(error: BacklotError) -> None:
-    """In the book, so that it is not asked for again at once."""
+    """Remembered, so that it is not asked for again at once."""
     schedule = Schedule("A")
 
     def fail(code: str) -> None:
@@ -75,7 +75,7 @@ def test_a_failure_is_shared_and_noted(error: BacklotError) -> None:
     futures = [schedule.scheduler.request("A") for _ in range(2)]
     schedule.held.run_all()
     assert [future.exception(0) for future in futures] == [error, error]
-    assert schedule.book.failure("A") is error
+    assert schedule.versions.failure("A") is error
 
 
 def test_a_probe_without_a_call_gives_its_turn_back() -> None:
@@ -169,10 +169,10 @@ def test_many_listings() -> None:
 def test_listing_asks_only_for_what_is_not_known() -> None:
     """Neither for what is, nor for what has just failed; but for what is in doubt."""
     schedule = Schedule("A", "B", "C")
-    schedule.book.record_probe(identity("A"))
-    schedule.book.failed("B", SourceMissing("x"))
-    schedule.book.record_probe(identity("C"))
-    schedule.book.invalidate("C")
+    schedule.versions.record_probe(identity("A"))
+    schedule.versions.failed("B", SourceMissing("x"))
+    schedule.versions.record_probe(identity("C"))
+    schedule.versions.invalidate("C")
     schedule.scheduler.prioritize(["A", "B", "C"])
     schedule.held.run_all()
     assert schedule.probed == ["C"]
@@ -212,9 +212,9 @@ def test_the_backfill_takes_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def unsized(limit: int) -> list[str]:
         schedule.limits.append(limit)
-        return [code for code in schedule.rows if schedule.book.known(code) is None][:limit]
+        return [code for code in schedule.rows if schedule.versions.known(code) is None][:limit]
 
-    schedule.unsized = unsized  # type: ignore[method-assign]  # the test's own store
+    schedule.to_probe = unsized  # type: ignore[method-assign]  # the test's own db
     schedule.scheduler.start_backfill()
     schedule.held.run_all()
     assert len(set(schedule.probed)) == 10
@@ -224,7 +224,7 @@ def test_the_backfill_takes_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_of_several_mounts_one_does_the_backfill() -> None:
     """Who does not get the lease leaves it; what is listed is probed all the same."""
     schedule = Schedule("A", "B")
-    schedule.leased_to = "another mount"
+    schedule.leased_by = "another mount"
     schedule.scheduler.start_backfill()
     schedule.held.run_all()
     assert schedule.probed == []
@@ -232,7 +232,7 @@ def test_of_several_mounts_one_does_the_backfill() -> None:
     schedule.held.run_all()
     assert schedule.probed == ["B"]
     schedule.scheduler.close()
-    assert schedule.leased_to == "another mount"
+    assert schedule.leased_by == "another mount"
 
 
 def test_what_needs_no_credit_does_not_spend_the_backgrounds() -> None:
@@ -283,7 +283,7 @@ def test_a_background_probe_without_a_credit_is_put_back() -> None:
     schedule.on_prepare = no_credit
     schedule.scheduler.prioritize(["A"])
     schedule.held.jobs.popleft()()
-    assert schedule.book.failure("A") is None
+    assert schedule.versions.failure("A") is None
     schedule.on_prepare = lambda _code: None
     schedule.held.run_all()
     assert schedule.probed == ["A"]
@@ -296,7 +296,7 @@ def test_a_store_that_cannot_be_asked_does_not_end_the_backfill_for_good(
     schedule = Schedule("A")
 
     def fail() -> None:
-        raise StoreUnavailable("busy")
+        raise CatalogUnavailable("busy")
 
     schedule.on_store = fail
     for _ in range(3):
@@ -323,7 +323,7 @@ def test_waiting_for_a_credit_has_an_end() -> None:
     assert not second.done()
     assert not schedule.scheduler.is_queued("A")
     assert schedule.scheduler.is_queued("B")
-    assert schedule.book.failure("A") is None, "it says nothing about the source"
+    assert schedule.versions.failure("A") is None, "it says nothing about the source"
     schedule.held.run_all()
     assert isinstance(second.exception(0), RateLimited)
     schedule.clock.advance(1000.0)
@@ -379,7 +379,7 @@ def test_the_end_of_the_mount() -> None:
     schedule.limiter.close()
     schedule.scheduler.close()
     assert isinstance(waiting.exception(0), Interrupted)
-    assert schedule.leased_to is None
+    assert not schedule.leased_by
     schedule.clock.advance(1000.0)
     schedule.held.run_all()
     schedule.scheduler.start_backfill()

@@ -14,7 +14,7 @@ V1, V2 = identity("E1"), identity("E1", etag='"v2"')
 
 
 class Told:
-    """A book over one row.
+    """A version cache over one row.
 
     :ivar told: each version that was told, with the one that was shown at that moment.
     """
@@ -22,17 +22,17 @@ class Told:
     def __init__(self, found: AssetRow) -> None:
         self.told: list[tuple[SourceVersion, SourceVersion | None]] = []
         rows = {found.embed_code: found}
-        self.book = SourceVersionCache(
+        self.versions = SourceVersionCache(
             ManualClock(),
             rows.get,
             lambda _records: None,
             settle_s=2.0,
         )
-        self.book.subscribe(self)
+        self.versions.subscribe(self)
 
     def superseding(self, code: str, current: SourceVersion) -> None:
         """Note it, with what is shown now."""
-        shown = self.book.known(code)
+        shown = self.versions.known(code)
         self.told.append((current, shown.version if shown is not None else None))
 
     def changed(self, embed_code: str, current: SourceVersion | None) -> None:
@@ -45,14 +45,14 @@ class Told:
 def test_a_probe_finds_another_version() -> None:
     """It is told while the old one is still shown; the first version replaces nothing."""
     kept = Told(row())
-    kept.book.record_probe(V1)
+    kept.versions.record_probe(V1)
     assert not kept.told
-    kept.book.record_probe(V2)
+    kept.versions.record_probe(V2)
     assert kept.told == [(V2, V1)]
 
 
 def test_another_mount_has_found_it() -> None:
     """What it found comes with the listing, together with the touched record: a doubt."""
     kept = Told(probed_row())
-    kept.book.invalidate("E1")
+    kept.versions.invalidate("E1")
     assert kept.told == [(V1, V1)]

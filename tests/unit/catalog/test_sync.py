@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 from backlotfs.api.records import DeletedAsset, Label
+from backlotfs.catalog.db import assets, state
+from backlotfs.catalog.db.leases import Lease
 from backlotfs.catalog.db.rows import EmptyWalkDoubted
+from backlotfs.catalog.db.sync import FullSync
 from backlotfs.catalog.sync import FULL_WALK_S, OVERLAP_S, Synced
 from backlotfs.errors import NoSuchEntry, ProtocolViolation, RemoteUnavailable
 from tests.unit.catalog.synced import SyncedCatalog
@@ -25,7 +28,7 @@ def run(synced: SyncedCatalog, *, full: bool = False) -> Synced:
 
 def codes(synced: SyncedCatalog) -> set[str]:
     """What the store holds."""
-    return {row.embed_code for row in synced.store.rows("original")}
+    return {row.embed_code for row in synced.db.read(assets.rows, "original")}
 
 
 def test_the_first_sync_is_a_walk(synced: SyncedCatalog) -> None:
@@ -47,7 +50,7 @@ def test_every_listing_brings_labels_and_metadata(synced: SyncedCatalog) -> None
 
 def test_a_server_that_lists_sources_is_always_asked_for_them(synced: SyncedCatalog) -> None:
     """Walk or not, once it is known; until it refuses the question."""
-    synced.store.mark_lists_sources(True)
+    synced.db.write(state.mark_lists_sources, True)
     for _ in range(2):
         run(synced)
     assert synced.api.included == {"labels,metadata,streams"}
@@ -130,7 +133,7 @@ def test_an_interrupted_walk_goes_on(synced: SyncedCatalog) -> None:
 
 def test_a_walk_that_was_whole_and_not_finished(synced: SyncedCatalog) -> None:
     """Killed between its last page and the end: no page is asked for again."""
-    synced.store.walk_add([asset("A")], None)
+    FullSync(synced.db).add([asset("A")], None)
     synced.api.assets = [asset("A"), asset("B", updated_at_s=5000)]
     assert run(synced) is Synced.FULL
     assert not any(call.startswith("walk") for call in synced.api.calls)
@@ -139,7 +142,7 @@ def test_a_walk_that_was_whole_and_not_finished(synced: SyncedCatalog) -> None:
 
 def test_a_cursor_that_has_died(synced: SyncedCatalog, monkeypatch: pytest.MonkeyPatch) -> None:
     """A resumed walk that brings no page is no end of the library: it is begun anew."""
-    synced.store.walk_add([asset("A"), asset("B")], "2")
+    FullSync(synced.db).add([asset("A"), asset("B")], "2")
     whole = synced.api.iter_pages
 
     def dead(start: str | None = None, **rest: object) -> Iterator[object]:
@@ -169,16 +172,16 @@ def test_of_two_mounts_one_syncs(tmp_path: Path, synced: SyncedCatalog) -> None:
     """The other is told so, and its turn comes when the first has ended, well or not."""
     other = SyncedCatalog(tmp_path)
     try:
-        assert other.store.try_lease("sync", "another", 60)
+        assert Lease(other.db, "sync", 60, "another").take()
         assert run(synced) is Synced.ELSEWHERE
         assert synced.api.calls == []
-        other.store.release_lease("sync", "another")
+        Lease(other.db, "sync", 30, "another").release()
         synced.api.error, synced.api.fail_at = RemoteUnavailable("down"), 1
         with pytest.raises(RemoteUnavailable):
             run(synced)
         assert run(other) is Synced.FULL
     finally:
-        other.store.close()
+        other.db.close()
 
 
 def test_no_list_of_deletions(synced: SyncedCatalog) -> None:
@@ -201,9 +204,9 @@ def test_labels(tmp_path: Path) -> None:
         synced.api.all_labels = (Label("1", "One", "/One", None),)
         run(synced)
         assert synced.api.calls == ["walk", "labels"]
-        assert [label.name for label in synced.store.labels()] == ["One"]
+        assert [label.name for label in synced.db.read(state.labels)] == ["One"]
     finally:
-        synced.store.close()
+        synced.db.close()
 
 
 def test_a_record_that_cannot_be_used(

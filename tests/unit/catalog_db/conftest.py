@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from backlotfs.catalog.db.store import CatalogStore
+from backlotfs.catalog.db.connection import CatalogDb
 from tests.unit.api.manual_clock import ManualClock
-from tests.unit.catalog_db.stores import OpenStore, open_store
+from tests.unit.catalog_db.catalogs import OpenDb, open_db
 
 
 @pytest.fixture
@@ -21,17 +21,17 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def reopen(tmp_path: Path, clock: ManualClock) -> Iterator[OpenStore]:
+def reopen(tmp_path: Path, clock: ManualClock) -> Iterator[OpenDb]:
     """Opens the store of ``tmp_path`` as often as wanted: each is another mount of it."""
     with ExitStack() as stack:
 
-        def again(directory: Path = tmp_path, **library: Any) -> CatalogStore:
-            return stack.enter_context(closing(open_store(directory, clock, **library)))
+        def again(directory: Path = tmp_path, **library: Any) -> CatalogDb:
+            return stack.enter_context(closing(open_db(directory, clock, **library)))
 
         yield again
 
 
 @pytest.fixture
-def store(reopen: OpenStore) -> CatalogStore:
+def db(reopen: OpenDb) -> CatalogDb:
     """An empty store."""
     return reopen()

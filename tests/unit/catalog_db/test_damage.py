@@ -13,11 +13,22 @@ from pathlib import Path
 
 import pytest
 
-from backlotfs.catalog.db import connection
-from backlotfs.catalog.db.rows import CatalogLost, StoreUnavailable, WalkLost
-from backlotfs.catalog.db.store import CatalogStore
+from backlotfs.catalog.db import assets, connection, state, sync
+from backlotfs.catalog.db.connection import CatalogDb
+from backlotfs.catalog.db.leases import Lease
+from backlotfs.catalog.db.rows import CatalogUnavailable, WalkLost
+from backlotfs.catalog.db.sync import FullSync
 from tests.unit.api.manual_clock import ManualClock
-from tests.unit.catalog_db.stores import MODE, OpenStore, codes, made, open_store, walk
+from tests.unit.catalog_db.catalogs import (
+    MODE,
+    OpenDb,
+    codes,
+    give_names,
+    made,
+    open_db,
+    records,
+    walk,
+)
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -27,102 +38,95 @@ def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-def spoiled(path: Path, reopen: OpenStore, *, count: int = 3000) -> CatalogStore:
+def spoiled(path: Path, reopen: OpenDb, *, count: int = 3000) -> CatalogDb:
     """A store that opened well, over a file with damage in the middle."""
-    with closing(reopen()) as store:
-        walk(store, [made(f"E{number:05}") for number in range(count)])
-        store.give_names(
+    with closing(reopen()) as db:
+        walk(db, [made(f"E{number:05}") for number in range(count)])
+        give_names(
+            db,
             MODE,
             lambda assets, _: {each.embed_code: each.title + each.embed_code for each in assets},
         )
-    store = reopen()
+    db = reopen()
     with closing(sqlite3.connect(path)) as connection:  # another mount may keep it all in its log
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     with path.open("r+b") as file:
         size = path.stat().st_size
         file.seek(size // 4)
         file.write(b"\xaa" * (size // 2))
-    return store
+    return db
 
 
 @pytest.fixture
-def path(store: CatalogStore) -> Path:
+def path(db: CatalogDb) -> Path:
     """Where the catalog is; closed."""
-    assert store.path is not None
-    store.close()
-    return store.path
+    assert db.path is not None
+    db.close()
+    return db.path
 
 
 def test_damage_met_by_a_reader(
-    path: Path, reopen: OpenStore, caplog: pytest.LogCaptureFixture
+    path: Path, reopen: OpenDb, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The catalog begins anew, and does not pass itself off as an empty library; one line."""
-    store = spoiled(path, reopen)
-    seen = store.generation()
-    with pytest.raises(CatalogLost):
-        store.rows(MODE)
-    with pytest.raises(CatalogLost):
-        store.rows_changed_since(MODE, seen)
-    assert store.state().synced_at_s == 0
+    db = spoiled(path, reopen)
+    seen = db.read(state.generation)
+    assert codes(db) == set()
+    assert db.read(assets.changed_since, MODE, seen) is None
+    assert db.read(state.sync_state).full_walk_at_s == 0
     assert len(warnings_in(caplog)) == 1
     assert path.with_name(f"{path.name}.set-aside-1").stat().st_size > 100_000
-    assert store.path == path
-    walk(store, [made("E1")])
-    assert codes(store) == {"E1"}
-    assert store.rows_changed_since(MODE, seen) is None
-    store.close()
+    assert db.path == path
+    walk(db, [made("E1")])
+    assert codes(db) == {"E1"}
+    assert db.read(assets.changed_since, MODE, seen) is None
+    db.close()
     assert codes(reopen()) == {"E1"}
 
 
-def test_a_store_that_was_lost_is_a_new_one_after_a_restart(path: Path, reopen: OpenStore) -> None:
-    """Nobody shows anything of it yet."""
-    store = spoiled(path, reopen)
-    with pytest.raises(CatalogLost):
-        store.rows(MODE)
-    store.close()
-    assert reopen().rows(MODE) == []
-
-
 def test_damage_met_by_a_writer(
-    path: Path, reopen: OpenStore, caplog: pytest.LogCaptureFixture
+    path: Path, reopen: OpenDb, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A walk is begun again, and an answer that came in alone does not pass for a library."""
-    store = spoiled(path, reopen)
-    store.walk_add([made("E1")], "/page2")
-    store.walk_add([made("E2")], None)
+    db = spoiled(path, reopen)
+    full_sync = FullSync(db)
+    full_sync.add([made("E1")], "/page2")
+    full_sync.add([made("E2")], None)
     with pytest.raises(WalkLost):
-        store.walk_finish(doubt_empty=False)
+        full_sync.finish(doubt_empty=False)
     assert len(warnings_in(caplog)) == 1
-    store.apply([made("E3")], [], synced_at_s=5000.0)
-    store.mark_synced(full=True)
-    assert (store.state().synced_at_s, store.state().full_walk_at_s) == (0, 0)
-    walk(store, [made("E1"), made("E2")])
-    assert codes(store) == {"E1", "E2"}
+    db.write(sync.apply, [made("E3")], [], synced_at_s=5000.0)
+    db.write(state.mark_synced, db.clock.now(), full=True)
+    now = db.read(state.sync_state)
+    assert (now.synced_at_s, now.full_walk_at_s) == (0, 0)
+    walk(db, [made("E1"), made("E2")])
+    assert codes(db) == {"E1", "E2"}
 
 
-def test_damage_met_beside_a_walk(path: Path, reopen: OpenStore) -> None:
+def test_damage_met_beside_a_walk(path: Path, reopen: OpenDb) -> None:
     """Its first pages are gone: those after them alone are no library."""
-    store = spoiled(path, reopen)
-    store.walk_add([made("E1")], "/page2")
-    assert list(store.records()) == []
+    db = spoiled(path, reopen)
+    full_sync = FullSync(db)
+    full_sync.add([made("E1")], "/page2")
+    assert records(db) == []
     with pytest.raises(WalkLost):
-        store.walk_add([made("E2")], None)
-    assert store.walk_cursor() is None
-    walk(store, [made("E1"), made("E2")])
-    assert codes(store) == {"E1", "E2"}
+        full_sync.add([made("E2")], None)
+    assert full_sync.cursor() is None
+    walk(db, [made("E1"), made("E2")])
+    assert codes(db) == {"E1", "E2"}
 
 
 def test_damage_met_by_many_at_once(
-    path: Path, reopen: OpenStore, caplog: pytest.LogCaptureFixture
+    path: Path, reopen: OpenDb, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One of them replaces the file, the others use the new one."""
-    store = spoiled(path, reopen)
+    db = spoiled(path, reopen)
     found: list[object] = []
     barrier = threading.Barrier(8)
 
     def read() -> None:
         barrier.wait()
-        found.append(list(store.records()))
+        found.append(records(db))
 
     threads = [threading.Thread(target=read) for _ in range(8)]
     for thread in threads:
@@ -134,36 +138,32 @@ def test_damage_met_by_many_at_once(
     assert not path.with_name(f"{path.name}.set-aside-2").exists()
 
 
-def test_damage_inside_a_text(
-    path: Path, reopen: OpenStore, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_damage_inside_a_text(path: Path, reopen: OpenDb, caplog: pytest.LogCaptureFixture) -> None:
     """SQLite does not see it; a document that is none, or text that is not UTF-8, tells."""
     for column in ("body = '{'", "body = CAST(X'FF' AS TEXT)"):
-        with closing(reopen()) as store:
-            walk(store, [made("E1")])
+        with closing(reopen()) as db:
+            walk(db, [made("E1")])
         with closing(sqlite3.connect(path)) as connection, connection:
             connection.execute(f"UPDATE record SET {column}")
-        with closing(reopen()) as store:
-            assert store.record("E1") is None
+        with closing(reopen()) as db:
+            assert db.read(assets.record, "E1") is None
     assert len(warnings_in(caplog)) == 2
 
 
 def test_a_damaged_file_that_another_mount_uses_stays(
-    path: Path, reopen: OpenStore, caplog: pytest.LogCaptureFixture
+    path: Path, reopen: OpenDb, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its log must not be taken from under it: memory stands in for the second."""
     other = reopen()
-    store = spoiled(path, reopen)
-    with pytest.raises(CatalogLost):
-        store.rows(MODE)
-    assert store.path is None
+    db = spoiled(path, reopen)
+    assert codes(db) == set()
+    assert db.path is None
     assert path.exists()
     assert "another mount" in warnings_in(caplog)[0]
-    walk(store, [made("E1")])
-    assert codes(store) == {"E1"}
+    walk(db, [made("E1")])
+    assert codes(db) == {"E1"}
     # Now nobody else uses it.
-    with pytest.raises(CatalogLost):
-        other.rows(MODE)
+    assert codes(other) == set()
     assert other.path == path
     assert path.with_name(f"{path.name}.set-aside-1").exists()
 
@@ -173,31 +173,31 @@ def test_a_folder_that_cannot_be_made(
 ) -> None:
     """Memory stands in, and does all that the file does, for as long as the mount lives."""
     (tmp_path / "file").touch()
-    with closing(open_store(tmp_path / "file", clock)) as store:
-        assert store.path is None
+    with closing(open_db(tmp_path / "file", clock)) as db:
+        assert db.path is None
         assert len(warnings_in(caplog)) == 1
-        walk(store, [made("E1")])
-        assert codes(store) == {"E1"}
-        assert store.try_lease("sync", "A", 30)
-        assert list(store.records()) == [made("E1")]
+        walk(db, [made("E1")])
+        assert codes(db) == {"E1"}
+        assert Lease(db, "sync", 30, "A").take()
+        assert records(db) == [made("E1")]
 
 
 FULL_DISK = """
 import resource, sys
 from pathlib import Path
 from backlotfs.concurrency.clock import SystemClock
-from backlotfs.catalog.db.rows import CatalogLost, StoreUnavailable, WalkLost
-from tests.unit.catalog_db.stores import codes, made, open_store, walk
+from backlotfs.catalog.db.rows import CatalogUnavailable, WalkLost
+from tests.unit.catalog_db.catalogs import codes, made, open_db, walk
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
-store = open_store(Path(sys.argv[1]), SystemClock())
-print("memory" if store.path is None else "file")
-walk(store, [made("E1")])
+db = open_db(Path(sys.argv[1]), SystemClock())
+print("memory" if db.path is None else "file")
+walk(db, [made("E1")])
 try:
-    walk(store, [made(f"E{number}") for number in range(20_000)])
-except StoreUnavailable:
+    walk(db, [made(f"E{number}") for number in range(20_000)])
+except CatalogUnavailable:
     print("unavailable")
-print(len(codes(store)))
-store.close()
+print(len(codes(db)))
+db.close()
 """
 
 
@@ -217,18 +217,18 @@ def test_a_full_disk(tmp_path: Path, limit: int, told: list[str]) -> None:
     assert done.stdout.split() == told
 
 
-def test_a_closed_store_says_so(store: CatalogStore) -> None:
+def test_a_closed_store_says_so(db: CatalogDb) -> None:
     """Closing twice is fine."""
-    store.close()
-    store.close()
-    with pytest.raises(StoreUnavailable, match="closed"):
-        store.rows(MODE)
-    with pytest.raises(StoreUnavailable, match="closed"):
-        store.walk_abandon()
+    db.close()
+    db.close()
+    with pytest.raises(CatalogUnavailable, match="closed"):
+        db.read(assets.rows, MODE)
+    with pytest.raises(CatalogUnavailable, match="closed"):
+        FullSync(db).abandon()
 
 
 def test_a_mount_that_opens_is_waited_for(
-    path: Path, clock: ManualClock, reopen: OpenStore, caplog: pytest.LogCaptureFixture
+    path: Path, clock: ManualClock, reopen: OpenDb, caplog: pytest.LogCaptureFixture
 ) -> None:
     """But not for ever."""
     import fcntl
@@ -243,25 +243,25 @@ def test_a_mount_that_opens_is_waited_for(
     assert reopen().path == path
 
 
-def test_readers_do_not_wait_for_a_writer(store: CatalogStore) -> None:
+def test_readers_do_not_wait_for_a_writer(db: CatalogDb) -> None:
     """They see the version before, whole, however many they are."""
-    walk(store, [made("E1")])
+    walk(db, [made("E1")])
     seen: list[object] = []
 
     def assign(assets: object, taken: object) -> dict[str, str]:
-        threads = [threading.Thread(target=lambda: seen.append(codes(store))) for _ in range(6)]
+        threads = [threading.Thread(target=lambda: seen.append(codes(db))) for _ in range(6)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         return {"E1": "a"}
 
-    store.give_names(MODE, assign)
+    give_names(db, MODE, assign)
     assert seen == [{"E1"}] * 6
     assert connection._IDLE_READERS < 6
 
 
-def test_a_mistake_of_ours_is_not_hidden(store: CatalogStore) -> None:
+def test_a_mistake_of_ours_is_not_hidden(db: CatalogDb) -> None:
     """A wrong value is no trouble of the disk."""
     with pytest.raises(sqlite3.ProgrammingError):
-        store.record(object())  # type: ignore[arg-type]  # the mistake
+        db.read(assets.record, object())  # type: ignore[arg-type]  # the mistake

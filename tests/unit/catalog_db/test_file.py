@@ -13,25 +13,28 @@ from pathlib import Path
 
 import pytest
 
+from backlotfs.catalog.db import captions, state
+from backlotfs.catalog.db.connection import CatalogDb
+from backlotfs.catalog.db.leases import Lease
 from backlotfs.catalog.db.schema import VERSION, LibraryIdentity, shape_of
-from backlotfs.catalog.db.store import CatalogStore
-from tests.unit.catalog_db.stores import (
+from tests.unit.catalog_db.catalogs import (
     ACCOUNT,
     API_URL,
     MODE,
-    OpenStore,
+    OpenDb,
     codes,
     file_names,
+    give_names,
     made,
     names,
     walk,
 )
 
 
-def file_of(store: CatalogStore) -> Path:
+def file_of(db: CatalogDb) -> Path:
     """Its path, which it has."""
-    assert store.path is not None
-    return store.path
+    assert db.path is not None
+    return db.path
 
 
 def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -46,10 +49,10 @@ def change(path: Path, *statements: str) -> None:
             connection.execute(statement)
 
 
-def test_one_file_per_library(store: CatalogStore, tmp_path: Path) -> None:
+def test_one_file_per_library(db: CatalogDb, tmp_path: Path) -> None:
     """Named by the API and the account."""
     digest = sha256(f"{API_URL}\n{ACCOUNT}".encode()).hexdigest()[:24]
-    assert store.path == tmp_path / "catalog" / f"{digest}.sqlite3"
+    assert db.path == tmp_path / "catalog" / f"{digest}.sqlite3"
 
 
 @pytest.mark.parametrize(
@@ -67,11 +70,11 @@ def test_spellings_of_one_server_are_one_library(url: str, normalised: str) -> N
     assert LibraryIdentity.of(url, "A").api_url == normalised
 
 
-def test_nobody_else_can_read_it(store: CatalogStore, reopen: OpenStore) -> None:
+def test_nobody_else_can_read_it(db: CatalogDb, reopen: OpenDb) -> None:
     """Nor its logs, whatever the umask, and also when it was loose before."""
-    path = file_of(store)
-    walk(store, [made("E1")])
-    store.close()
+    path = file_of(db)
+    walk(db, [made("E1")])
+    db.close()
     path.chmod(0o644)
     path.parent.chmod(0o755)
     before = os.umask(0)
@@ -136,21 +139,21 @@ def take_from_another_library(path: Path) -> None:
     ],
 )
 def test_an_unusable_file_is_set_aside(
-    store: CatalogStore,
-    reopen: OpenStore,
+    db: CatalogDb,
+    reopen: OpenDb,
     caplog: pytest.LogCaptureFixture,
     spoil: Callable[[Path], None],
     reason: str,
 ) -> None:
     """Kept for whoever wants to look, told in one line, and replaced by an empty one."""
-    walk(store, [made("E1")])
-    path = file_of(store)
-    store.close()
+    walk(db, [made("E1")])
+    path = file_of(db)
+    db.close()
     spoil(path)
     spoilt = path.read_bytes()
     again = reopen()
     assert again.path == path
-    assert again.state().synced_at_s == 0
+    assert again.read(state.sync_state).synced_at_s == 0
     assert codes(again) == set()
     assert (path.parent / f"{path.name}.set-aside-1").read_bytes() == spoilt
     (warning,) = warnings_in(caplog)
@@ -161,14 +164,14 @@ def test_an_unusable_file_is_set_aside(
 
 
 def test_three_are_kept_aside(
-    store: CatalogStore, reopen: OpenStore, caplog: pytest.LogCaptureFixture
+    db: CatalogDb, reopen: OpenDb, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The last three."""
-    path = file_of(store)
+    path = file_of(db)
     for _ in range(5):
-        store.close()
+        db.close()
         damage_header(path)
-        store = reopen()
+        db = reopen()
     aside = sorted(found.name for found in path.parent.glob("*.set-aside-*"))
     assert aside == [f"{path.name}.set-aside-{number}" for number in (3, 4, 5)]
 
@@ -183,23 +186,26 @@ SINCE = {
 
 @pytest.mark.parametrize("version", SINCE)
 def test_an_older_file_is_migrated(
-    store: CatalogStore, reopen: OpenStore, caplog: pytest.LogCaptureFixture, version: int
+    db: CatalogDb, reopen: OpenDb, caplog: pytest.LogCaptureFixture, version: int
 ) -> None:
     """It ends up like a new one, with what it held."""
-    walk(store, [made("E1"), made("E2")])
-    store.give_names(MODE, file_names)
-    path = file_of(store)
-    store.close()
+    walk(db, [made("E1"), made("E2")])
+    give_names(db, MODE, file_names)
+    path = file_of(db)
+    db.close()
     with closing(sqlite3.connect(path)) as connection:
         fresh = shape_of(connection)
     missing = [step for since, steps in SINCE.items() if since >= version for step in steps]
     change(path, *missing, f"PRAGMA user_version = {version}")
     again = reopen()
     assert names(again) == {"E1": "E1.mov", "E2": "E2.mov"}
-    again.mark_synced(full=False, where_works=False)
-    assert again.state().where_works == 0
-    assert again.try_lease("sync", "A", 30)
-    assert [asked.embed_code for asked in again.captions.unasked(9, ["video"])] == ["E2", "E1"]
+    again.write(state.mark_synced, again.clock.now(), full=False, where_works=False)
+    assert again.read(state.sync_state).where_works == 0
+    assert Lease(again, "sync", 30, "A").take()
+    assert [asked.embed_code for asked in again.read(captions.pending, 9, ["video"])] == [
+        "E2",
+        "E1",
+    ]
     again.close()
     with closing(sqlite3.connect(path)) as connection:
         assert shape_of(connection) == fresh
@@ -208,11 +214,11 @@ def test_an_older_file_is_migrated(
 
 
 def test_a_migration_that_fails_leaves_the_old_file(
-    store: CatalogStore, reopen: OpenStore, caplog: pytest.LogCaptureFixture
+    db: CatalogDb, reopen: OpenDb, caplog: pytest.LogCaptureFixture
 ) -> None:
     """All of its steps are one transaction; the file is set aside as it was."""
-    path = file_of(store)
-    store.close()
+    path = file_of(db)
+    db.close()
     # The lease table is there, so making it fails.
     change(path, "PRAGMA user_version = 1")
     before = path.read_bytes()
@@ -220,16 +226,16 @@ def test_a_migration_that_fails_leaves_the_old_file(
     assert path.with_name(f"{path.name}.set-aside-1").read_bytes() == before
 
 
-def test_an_account_that_could_be_a_path_is_none(reopen: OpenStore, tmp_path: Path) -> None:
+def test_an_account_that_could_be_a_path_is_none(reopen: OpenDb, tmp_path: Path) -> None:
     """Only its digest gets into the name, whatever somebody configures."""
-    store = reopen(account="../../etc/passwd?mode=memory#%00")
-    assert file_of(store).parent == tmp_path / "catalog"
+    db = reopen(account="../../etc/passwd?mode=memory#%00")
+    assert file_of(db).parent == tmp_path / "catalog"
 
 
-def test_odd_folders_work(reopen: OpenStore, tmp_path: Path) -> None:
+def test_odd_folders_work(reopen: OpenDb, tmp_path: Path) -> None:
     """SQLite is given a URI, in which these mean something."""
     folder = tmp_path / "a?b#c %41é"
-    store = reopen(folder)
-    walk(store, [made("E1")])
-    assert file_of(store).is_file()
-    assert file_of(store).is_relative_to(folder)
+    db = reopen(folder)
+    walk(db, [made("E1")])
+    assert file_of(db).is_file()
+    assert file_of(db).is_relative_to(folder)

@@ -10,9 +10,21 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from backlotfs.api.records import Asset, DeletedAsset
+from backlotfs.catalog.db import assets, names, state, sync
 from backlotfs.catalog.db.rows import AssetRow, EmptyWalkDoubted
+from backlotfs.catalog.db.sync import FullSync
 from tests.unit.api.manual_clock import ManualClock
-from tests.unit.catalog_db.stores import MODE, file_names, made, open_store, probed
+from tests.unit.catalog_db.catalogs import (
+    MODE,
+    file_names,
+    give_names,
+    made,
+    open_db,
+    probed,
+)
+from tests.unit.catalog_db.catalogs import (
+    records as stored_records,
+)
 
 some_codes = st.lists(st.sampled_from("ABCDEF"), max_size=6, unique=True)
 records = some_codes.flatmap(
@@ -34,16 +46,16 @@ class History(RuleBasedStateMachine):
     def begin(self) -> None:
         self.folder = tempfile.TemporaryDirectory()
         self.clock = ManualClock()
-        self.store = open_store(Path(self.folder.name), self.clock)
+        self.db = open_db(Path(self.folder.name), self.clock)
         self.library: dict[str, Asset] = {}
         self.sizes: dict[str, int] = {}
         self.names: dict[str, str] = {}
         # what another mount holds, who hears of changes only
         self.follower: dict[str, AssetRow] = {}
-        self.seen = self.store.generation()
+        self.seen = self.db.read(state.generation)
 
     def teardown(self) -> None:
-        self.store.close()
+        self.db.close()
         self.folder.cleanup()
 
     def listed(self, assets: tuple[Asset, ...]) -> None:
@@ -57,17 +69,17 @@ class History(RuleBasedStateMachine):
     @rule(first=records, second=records, between=st.booleans())
     def walk(self, first: tuple[Asset, ...], second: tuple[Asset, ...], between: bool) -> None:
         """Two pages, perhaps with a restart between them; of two records the later counts."""
-        self.store.walk_add(first, "/page2")
+        FullSync(self.db).add(first, "/page2")
         if between:
             self.restart()
-        self.store.walk_add(second, None)
+        FullSync(self.db).add(second, None)
         found: dict[str, Asset] = {}
         for asset in (*first, *second):
             known = found.get(asset.embed_code)
             if known is None or asset.updated_at_s >= known.updated_at_s:
                 found[asset.embed_code] = asset
         try:
-            self.store.walk_finish(doubt_empty=True)
+            FullSync(self.db).finish(doubt_empty=True)
         except EmptyWalkDoubted:
             assert self.library
             assert not found
@@ -75,11 +87,13 @@ class History(RuleBasedStateMachine):
         self.gone(self.library.keys() - found.keys())
         self.listed(tuple(found.values()))
 
-    @rule(assets=records, deleted=some_codes, at=st.integers(2000, 2003))
-    def refresh(self, assets: tuple[Asset, ...], deleted: list[str], at: int) -> None:
+    @rule(listed=records, deleted=some_codes, at=st.integers(2000, 2003))
+    def refresh(self, listed: tuple[Asset, ...], deleted: list[str], at: int) -> None:
         """An incremental answer."""
-        self.store.apply(assets, [DeletedAsset(code, at) for code in deleted], synced_at_s=1.0)
-        self.listed(assets)
+        self.db.write(
+            sync.apply, listed, [DeletedAsset(code, at) for code in deleted], synced_at_s=1.0
+        )
+        self.listed(listed)
         self.gone(
             {
                 code
@@ -91,44 +105,44 @@ class History(RuleBasedStateMachine):
     @rule(codes=some_codes, size=st.integers(0, 3))
     def probe(self, codes: list[str], size: int) -> None:
         """Sizes come in."""
-        self.store.save_sources([probed(code, size) for code in codes])
+        self.db.write(assets.save_sources, [probed(code, size) for code in codes])
         self.sizes |= dict.fromkeys(codes & self.library.keys(), size)
 
     @rule()
     def name(self) -> None:
         """The nameless are named."""
-        self.store.give_names(MODE, file_names)
+        give_names(self.db, MODE, file_names)
         self.names = {code: f"{code}.mov" for code in self.library}
 
     @rule()
     def restart(self) -> None:
         """A re-mount."""
-        self.store.close()
-        self.store = open_store(Path(self.folder.name), self.clock)
+        self.db.close()
+        self.db = open_db(Path(self.folder.name), self.clock)
 
     @rule()
     def follow(self) -> None:
         """The other mount catches up."""
-        changed = self.store.rows_changed_since(MODE, self.seen)
+        changed = self.db.read(assets.changed_since, MODE, self.seen)
         assert changed is not None
         self.follower |= {row.embed_code: row for row in changed[0]}
         for code in changed[1]:
             self.follower.pop(code, None)
-        self.seen = self.store.generation()
-        assert self.follower == {row.embed_code: row for row in self.store.rows(MODE)}
+        self.seen = self.db.read(state.generation)
+        assert self.follower == {row.embed_code: row for row in self.db.read(assets.rows, MODE)}
 
     @invariant()
     def agrees(self) -> None:
-        rows = {row.embed_code: row for row in self.store.rows(MODE)}
-        assert {asset.embed_code: asset for asset in self.store.records()} == self.library
+        rows = {row.embed_code: row for row in self.db.read(assets.rows, MODE)}
+        assert {asset.embed_code: asset for asset in stored_records(self.db)} == self.library
         assert {code: row.updated_at_s for code, row in rows.items()} == {
             code: asset.updated_at_s for code, asset in self.library.items()
         }
         assert {code: row.name for code, row in rows.items() if row.name} == self.names
         assert {code: row.size for code, row in rows.items() if row.size >= 0} == self.sizes
-        assert self.store.total_size() == sum(self.sizes.values())
-        assert self.store.sized_counts() == (len(self.sizes), 0, len(self.library))
-        unnamed = {asset.embed_code for asset in self.store.names_missing(MODE)}
+        assert self.db.read(state.total_size) == sum(self.sizes.values())
+        assert self.db.read(state.sized_counts) == (len(self.sizes), 0, len(self.library))
+        unnamed = {asset.embed_code for asset in self.db.read(names.nameless, MODE)}
         assert unnamed == self.library.keys() - self.names.keys()
 
 

@@ -7,11 +7,12 @@ from contextlib import closing
 from dataclasses import replace
 
 from backlotfs.api.records import Asset, DeletedAsset, Label
-from backlotfs.catalog.db import leases
+from backlotfs.catalog.db import assets, leases, state, sync
+from backlotfs.catalog.db.connection import CatalogDb
+from backlotfs.catalog.db.leases import Lease
 from backlotfs.catalog.db.schema import LibraryIdentity, prepare
-from backlotfs.catalog.db.store import CatalogStore
 from tests.unit.api.manual_clock import ManualClock
-from tests.unit.catalog_db.stores import OpenStore, made, walk
+from tests.unit.catalog_db.catalogs import OpenDb, made, walk
 
 SPORTS = Label("l1", "Sports", "/Sports", None)
 RACING = Label("l2", "Racing/Rally", "/Sports/Racing~/Rally", "l1")
@@ -22,51 +23,54 @@ def labelled(embed_code: str, *labels: Label) -> Asset:
     return replace(made(embed_code), labels=labels)
 
 
-def test_labels_are_kept_in_order(store: CatalogStore) -> None:
+def test_labels_are_kept_in_order(db: CatalogDb) -> None:
     """Set again, they are no news; one id is one label."""
-    store.labels_set([SPORTS, RACING, replace(SPORTS, name="again")])
-    before = store.generation()
-    store.labels_set([SPORTS, RACING])
-    assert store.labels() == [SPORTS, RACING]
-    assert store.generation() == before
-    store.labels_set([RACING])
-    assert store.labels() == [RACING]
-    assert store.generation() == before + 1
+    db.write(state.set_labels, [SPORTS, RACING, replace(SPORTS, name="again")])
+    before = db.read(state.generation)
+    db.write(state.set_labels, [SPORTS, RACING])
+    assert db.read(state.labels) == [SPORTS, RACING]
+    assert db.read(state.generation) == before
+    db.write(state.set_labels, [RACING])
+    assert db.read(state.labels) == [RACING]
+    assert db.read(state.generation) == before + 1
 
 
-def test_members_follow_the_records(store: CatalogStore) -> None:
+def test_members_follow_the_records(db: CatalogDb) -> None:
     """An asset in several labels, one that changes them, one that loses them, one deleted."""
-    walk(store, [labelled("E1", SPORTS, RACING), labelled("E2", SPORTS), labelled("E3", RACING)])
-    assert store.label_members() == {"l1": ["E1", "E2"], "l2": ["E1", "E3"]}
-    assert store.record("E1") == labelled("E1", SPORTS, RACING)
-    seen = store.generation()
-    store.apply(
-        [labelled("E1", RACING), labelled("E2")], [DeletedAsset("E3", 9000)], synced_at_s=1.0
+    walk(db, [labelled("E1", SPORTS, RACING), labelled("E2", SPORTS), labelled("E3", RACING)])
+    assert db.read(state.label_members) == {"l1": ["E1", "E2"], "l2": ["E1", "E3"]}
+    assert db.read(assets.record, "E1") == labelled("E1", SPORTS, RACING)
+    seen = db.read(state.generation)
+    db.write(
+        sync.apply,
+        [labelled("E1", RACING), labelled("E2")],
+        [DeletedAsset("E3", 9000)],
+        synced_at_s=1.0,
     )
-    assert store.label_members() == {"l2": ["E1"]}
-    changed = store.rows_changed_since("original", seen)
+    assert db.read(state.label_members) == {"l2": ["E1"]}
+    changed = db.read(assets.changed_since, "original", seen)
     assert changed is not None
     assert {row.embed_code for row in changed[0]} == {"E1", "E2"}
 
 
-def test_a_listing_without_labels_says_nothing_about_them(store: CatalogStore) -> None:
+def test_a_listing_without_labels_says_nothing_about_them(db: CatalogDb) -> None:
     """What was known stays, also beside another edit."""
-    walk(store, [labelled("E1", SPORTS)])
-    assert walk(store, [made("E1")]).is_empty
-    assert walk(store, [made("E1", title="x")]).changed == ("E1",)
-    assert store.label_members() == {"l1": ["E1"]}
+    walk(db, [labelled("E1", SPORTS)])
+    assert walk(db, [made("E1")]).is_empty
+    assert walk(db, [made("E1", title="x")]).changed == ("E1",)
+    assert db.read(state.label_members) == {"l1": ["E1"]}
 
 
-def test_of_two_mounts_one_has_the_lease(store: CatalogStore, reopen: OpenStore) -> None:
+def test_of_two_mounts_one_has_the_lease(db: CatalogDb, reopen: OpenDb) -> None:
     """Until it ends, is given up, or is prolonged."""
     other = reopen()
-    assert store.try_lease("sync", "A", 30)
-    assert not other.try_lease("sync", "B", 30)
-    assert other.try_lease("crawl", "B", 30)
-    other.release_lease("sync", "B")
-    assert not other.try_lease("sync", "B", 30)
-    store.release_lease("sync", "A")
-    assert other.try_lease("sync", "B", 30)
+    assert Lease(db, "sync", 30, "A").take()
+    assert not Lease(other, "sync", 30, "B").take()
+    assert Lease(other, "crawl", 30, "B").take()
+    Lease(other, "sync", 30, "B").release()
+    assert not Lease(other, "sync", 30, "B").take()
+    Lease(db, "sync", 30, "A").release()
+    assert Lease(other, "sync", 30, "B").take()
 
 
 def test_a_lease_is_looked_at_again_before_it_is_taken() -> None:
@@ -77,19 +81,19 @@ def test_a_lease_is_looked_at_again_before_it_is_taken() -> None:
         assert not leases.take(connection, "sync", "B", 30.0, 100.0)
 
 
-def test_a_lease_ends(store: CatalogStore, clock: ManualClock) -> None:
+def test_a_lease_ends(db: CatalogDb, clock: ManualClock) -> None:
     """Of a mount that died; the holder may prolong it before."""
-    assert store.try_lease("sync", "A", 30)
+    assert Lease(db, "sync", 30, "A").take()
     clock.advance(20)
-    assert store.try_lease("sync", "A", 30)
+    assert Lease(db, "sync", 30, "A").take()
     clock.advance(29)
-    assert not store.try_lease("sync", "B", 30)
+    assert not Lease(db, "sync", 30, "B").take()
     clock.advance(1)
-    assert store.try_lease("sync", "B", 30)
+    assert Lease(db, "sync", 30, "B").take()
 
 
-def test_a_lease_from_the_future_is_void(store: CatalogStore, clock: ManualClock) -> None:
+def test_a_lease_from_the_future_is_void(db: CatalogDb, clock: ManualClock) -> None:
     """The clock was set back: nobody waits a year for it."""
-    store.try_lease("sync", "A", 30)
+    Lease(db, "sync", 30, "A").take()
     clock.advance(-86_400 * 365)
-    assert store.try_lease("sync", "B", 30)
+    assert Lease(db, "sync", 30, "B").take()

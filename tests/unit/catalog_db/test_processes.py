@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
+from backlotfs.catalog.db import assets, state
+from backlotfs.catalog.db.sync import FullSync
 from backlotfs.concurrency.clock import SystemClock
-from tests.unit.catalog_db.stores import MODE, open_store
+from tests.unit.catalog_db.catalogs import MODE, open_db, records
 from tests.unit.catalog_db.writer import ASSETS, STEPS, version_of
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -43,22 +45,24 @@ def go(process: subprocess.Popen[str]) -> None:
 def test_mounts_share_a_file(tmp_path: Path) -> None:
     """Two write at once while a third reads: nothing is lost, every name is unique, all agree."""
     with ExitStack() as stack:
-        store = stack.enter_context(closing(open_store(tmp_path, SystemClock())))
-        seen = store.generation()
+        db = stack.enter_context(closing(open_db(tmp_path, SystemClock())))
+        seen = db.read(state.generation)
         known: dict[str, object] = {}
         writers = [stack.enter_context(writer("share", tmp_path, name)) for name in "AB"]
         for process in writers:
             go(process)
-        while any(process.poll() is None for process in writers) or seen != store.generation():
-            now = store.generation()
-            changed = store.rows_changed_since(MODE, seen)
+        while any(process.poll() is None for process in writers) or seen != db.read(
+            state.generation
+        ):
+            now = db.read(state.generation)
+            changed = db.read(assets.changed_since, MODE, seen)
             assert changed is not None
             known |= {row.embed_code: row for row in changed[0]}
             for code in changed[1]:
                 known.pop(code, None)
             seen = now
         assert [process.returncode for process in writers] == [0, 0]
-        rows = store.rows(MODE)
+        rows = db.read(assets.rows, MODE)
         assert known == {row.embed_code: row for row in rows}
     assert {row.embed_code for row in rows} == {
         f"{name}{number:03}a" for name in "AB" for number in range(STEPS)
@@ -81,21 +85,21 @@ def test_a_killed_mount_leaves_a_whole_library(tmp_path: Path) -> None:
             process.kill()
             rest = process.stdout.read()
         ends = [line.split()[1] for line in (line + rest).splitlines() if "finish" in line]
-        with closing(open_store(tmp_path, SystemClock())) as store:
-            assert store.path is not None
-            versions = {asset.title for asset in store.records()}
-            codes = {row.embed_code for row in store.rows(MODE)}
+        with closing(open_db(tmp_path, SystemClock())) as db:
+            assert db.path is not None
+            versions = {asset.title for asset in records(db)}
+            codes = {row.embed_code for row in db.read(assets.rows, MODE)}
             assert len(versions) <= 1
-            assert store.sized_counts().total == len(codes)
+            assert db.read(state.sized_counts).total == len(codes)
             if versions:
                 assert codes == set(version_of(int(versions.pop())))
                 assert len(codes) == ASSETS
             finished += bool(ends)
             # Its pages are there up to the last; begin anew for the next round.
-            walk = store.walk_cursor()
+            walk = FullSync(db).cursor()
             assert walk is None or walk.pages > 0
-            store.walk_abandon()
-            path = store.path
+            FullSync(db).abandon()
+            path = db.path
         with closing(sqlite3.connect(path)) as connection:
             assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     assert finished

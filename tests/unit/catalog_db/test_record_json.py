@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backlotfs.api.records import Asset, Label
-from backlotfs.catalog.db.record_json import (
+from backlotfs.catalog.db.assets import (
     Columns,
-    DamagedRecord,
     Documents,
     asset_of,
     documents_of,
     name_sources,
 )
+from backlotfs.catalog.db.rows import DamagedRecord
 from tests.strategies import hostile_text
 
 ids = st.text(alphabet="abc_-", min_size=1, max_size=8)

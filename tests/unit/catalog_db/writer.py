@@ -10,9 +10,12 @@ from contextlib import closing
 from pathlib import Path
 
 from backlotfs.api.records import DeletedAsset
-from backlotfs.catalog.db.store import CatalogStore
+from backlotfs.catalog.db import assets, sync
+from backlotfs.catalog.db.connection import CatalogDb
+from backlotfs.catalog.db.leases import Lease
+from backlotfs.catalog.db.sync import FullSync
 from backlotfs.concurrency.clock import SystemClock
-from tests.unit.catalog_db.stores import MODE, file_names, made, open_store, probed
+from tests.unit.catalog_db.catalogs import MODE, file_names, give_names, made, open_db, probed
 
 STEPS = 40
 #: Assets of each version of the library that `walk_for_ever` lists, and pages it comes in.
@@ -25,7 +28,7 @@ def version_of(number: int) -> list[str]:
     return [f"E{code:05}" for code in range(number, number + ASSETS)]
 
 
-def walk_for_ever(store: CatalogStore) -> None:
+def walk_for_ever(db: CatalogDb) -> None:
     """Versions 1, 2 …; each record says in its title which it is of. Ends by a signal."""
     number = 0
     while True:
@@ -34,30 +37,31 @@ def walk_for_ever(store: CatalogStore) -> None:
         pages = [codes[start::PAGES] for start in range(PAGES)]
         for page in pages:
             step(f"adding {number}")
-            assets = [made(code, updated=number, title=str(number)) for code in page]
-            store.walk_add(assets, None if page is pages[-1] else "/next")
+            listed = [made(code, updated=number, title=str(number)) for code in page]
+            FullSync(db).add(listed, None if page is pages[-1] else "/next")
         step(f"finishing {number}")
-        store.walk_finish(doubt_empty=True)
+        FullSync(db).finish(doubt_empty=True)
         step(f"finished {number}")
 
 
-def share(store: CatalogStore, name: str) -> None:
+def share(db: CatalogDb, name: str) -> None:
     """Upload, name, probe and delete, as the other mount does at the same time."""
     for number in range(STEPS):
         codes = [f"{name}{number:03}{letter}" for letter in "ab"]
         # All want the same few names.
-        assets = [made(code, title=code) for code in codes]
-        store.apply(assets, [], synced_at_s=1.0)
-        store.give_names(
+        uploaded = [made(code, title=code) for code in codes]
+        db.write(sync.apply, uploaded, [], synced_at_s=1.0)
+        give_names(
+            db,
             MODE,
             lambda nameless, taken: file_names(
                 [asset._replace(original_file_name="clip.mov") for asset in nameless], taken
             ),
         )
-        store.save_sources([probed(code, 10) for code in codes])
-        store.apply([], [DeletedAsset(codes[1], 9000)], synced_at_s=1.0)
-        if store.try_lease("sync", name, 60):
-            store.release_lease("sync", name)
+        db.write(assets.save_sources, [probed(code, 10) for code in codes])
+        db.write(sync.apply, [], [DeletedAsset(codes[1], 9000)], synced_at_s=1.0)
+        if Lease(db, "sync", 60, name).take():
+            Lease(db, "sync", 30, name).release()
 
 
 def step(what: str) -> None:
@@ -69,13 +73,13 @@ def step(what: str) -> None:
 def main() -> None:
     """Run the task."""
     task, folder, name = sys.argv[1:]
-    with closing(open_store(Path(folder), SystemClock())) as store:
+    with closing(open_db(Path(folder), SystemClock())) as db:
         step("ready")
         sys.stdin.readline()
         if task == "walk":
-            walk_for_ever(store)
+            walk_for_ever(db)
         else:
-            share(store, name)
+            share(db, name)
 
 
 if __name__ == "__main__":

@@ -6,22 +6,20 @@ import os
 import shutil
 from pathlib import Path
 
-from backlotfs.demo.interruption import Interruption
-from backlotfs.demo.media import SampleMedia
-from backlotfs.demo.narration import Narrator
 from backlotfs.demo.sample_library import SampleLibrary, build_library
+from backlotfs.demo.terminal import Interruption, Narrator
 from backlotfs.demo.tour import Tour
 from backlotfs.emulator import Emulator, EmulatorSettings, SyntheticContent
 
 URL_LIFETIME_S = 0.05
 
 
-def tiny_media(folder: Path) -> SampleMedia:
+def tiny_media(folder: Path) -> list[Path]:
     """Eleven files of a few bytes, no two equal."""
     paths = [folder / f"{number}.bin" for number in range(11)]
     for number, path in enumerate(paths):
         path.write_bytes(bytes([number]) * (100 + number))
-    return SampleMedia(paths[0], tuple(paths[1:4]), tuple(paths[4:]), made_by_ffmpeg=False)
+    return paths
 
 
 class FolderTour:

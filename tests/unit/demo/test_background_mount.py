@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from backlotfs.demo import background_mount as module
-from backlotfs.demo.background_mount import BackgroundMount, MountFailed
-from backlotfs.demo.interruption import Interruption
-from backlotfs.demo.narration import Narrator
+from backlotfs.demo import session as module
+from backlotfs.demo.session import BackgroundMount, MountFailed, write_profile
+from backlotfs.demo.terminal import Interruption, Narrator
+from backlotfs.emulator import Emulator, EmulatorSettings, Library
 
 # In the place of backlotfs: "mounts" by making a file, as does whatever unmounts.
 PROGRAM = """
@@ -32,7 +33,7 @@ class Stage:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.state = folder / "state"
         self.script = folder / "program.py"
-        monkeypatch.setattr(module, "_BACKLOTFS", (sys.executable, str(self.script)))
+        monkeypatch.setattr(module, "BACKLOTFS", (sys.executable, str(self.script)))
         monkeypatch.setattr(module, "_GONE_S", 0.0)
         monkeypatch.setattr(
             BackgroundMount, "is_live", property(lambda _mount: self.state.exists())
@@ -108,3 +109,23 @@ def test_a_mount_in_use_is_taken_down_all_the_same(
 def test_stopping_what_never_started_does_nothing(stage: Stage) -> None:
     """The clean-up is registered before the mount is begun."""
     stage.mount.stop()
+
+
+def test_its_cache_is_its_own(stage: Stage, capfd: pytest.CaptureFixture[str]) -> None:
+    """Not the user's, which would keep what the demo read."""
+    stage.play()
+    stage.mount.start()
+    assert f"--cache-dir {stage.script.parent / 'cache'}" in capfd.readouterr().out
+
+
+def test_the_profile_is_for_its_owner_alone(tmp_path: Path) -> None:
+    """From the first moment: it holds the secret."""
+    path = tmp_path / "config.toml"
+    with Emulator(Library([]), EmulatorSettings(cdn=False)) as emulator:
+        write_profile(path, emulator)
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert tomllib.loads(path.read_text())["profiles"]["demo"] == {
+            "api_url": emulator.api_url,
+            "api_key": emulator.api_key,
+            "api_secret": emulator.api_secret,
+        }

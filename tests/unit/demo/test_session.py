@@ -11,19 +11,22 @@ import pytest
 from click.testing import CliRunner
 
 from backlotfs.demo import session as session_module
-from backlotfs.demo.background_mount import BackgroundMount, MountFailed
 from backlotfs.demo.command import demo
-from backlotfs.demo.session import Session
-from backlotfs.demo.tour import Tour
-from backlotfs.demo.verification import CheckFailed
-from backlotfs.demo.workspace import Workspace
+from backlotfs.demo.session import (
+    BackgroundMount,
+    MountFailed,
+    Session,
+    mounted_at_or_below,
+    remove,
+)
+from backlotfs.demo.tour import CheckFailed, Tour
 from backlotfs.errors import FuseUnusable
 from tests.unit.demo.sample_folder import tiny_media
 
 
 @pytest.fixture(autouse=True)
 def temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where demos put their workspaces; tiny media, no mount, an empty tour."""
+    """The temporary folder of demos; tiny media, no mount, an empty tour."""
     folder = tmp_path / "tmp"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
@@ -84,7 +87,7 @@ def test_a_signal_at_any_moment_cleans_up(
     temporary_folder: Path, monkeypatch: pytest.MonkeyPatch, moment: str, signum: signal.Signals
 ) -> None:
     """130 or 143, and no folder left, whether it comes in the work or in the clean-up."""
-    homes = {"make_media": session_module, "walk": Tour, "remove": Workspace}
+    homes = {"make_media": session_module, "walk": Tour, "remove": session_module}
     home = homes.get(moment, BackgroundMount)
     original = getattr(home, moment)
 
@@ -136,7 +139,7 @@ def test_what_is_left_behind_is_told(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """A mount that would not go leaves its folder, and exit 1."""
-    monkeypatch.setattr(Workspace, "remove", lambda _self: "still mounted")
+    monkeypatch.setattr(session_module, "remove", lambda _folder: "still mounted")
     assert Session(None).run() == 1
     assert "still mounted" in capfd.readouterr().err
 
@@ -145,3 +148,38 @@ def test_the_command_passes_the_status_on(monkeypatch: pytest.MonkeyPatch) -> No
     """Also that of a signal."""
     monkeypatch.setattr(Tour, "walk", signalling(signal.SIGTERM))
     assert CliRunner().invoke(demo, []).exit_code == 143
+
+
+def test_live_mounts_are_found_by_path() -> None:
+    """Those below, and the path itself; not a neighbour whose name begins alike."""
+    assert Path("/proc") in mounted_at_or_below(Path("/proc"))
+    assert Path("/proc") not in mounted_at_or_below(Path("/pro"))
+
+
+def test_folders_without_permission_are_removed_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """rsync -a makes some; root may delete in them anyway, so their modes are looked at."""
+    inner = tmp_path / "work" / "tree"
+    inner.mkdir(parents=True)
+    (inner / "file").write_bytes(b"x")
+    inner.chmod(0o555)
+    with monkeypatch.context() as patched:
+        patched.setattr(session_module, "_REMOVAL_TRIES", 1)
+        patched.setattr("shutil.rmtree", lambda _path, **_options: None)
+        assert remove(tmp_path / "work") is not None
+    assert inner.stat().st_mode & 0o700 == 0o700
+    assert remove(tmp_path / "work") is None
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_live_mount_is_never_entered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is deleted, and the reader is told what to do."""
+    library = tmp_path / "work" / "library"
+    library.mkdir(parents=True)
+    (library / "precious").write_bytes(b"x")
+    monkeypatch.setattr(session_module, "mounted_at_or_below", lambda _root: [library])
+    reason = remove(tmp_path / "work")
+    assert reason is not None
+    assert f"fusermount3 -u -z {library}" in reason
+    assert (library / "precious").exists()

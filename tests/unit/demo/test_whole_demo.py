@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from backlotfs.demo.workspace import mounted_at_or_below
+from backlotfs.demo.session import mounted_at_or_below
 
 pytestmark = [pytest.mark.mounted, pytest.mark.timeout(180)]
 
@@ -21,14 +21,14 @@ _TIMEOUT_S = 120
 
 @contextmanager
 def started_demo(folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """A demo in a pipe, with its temporary files below ``folder``; never left running."""
+    """A demo in a pipe, with its temporary files and its home in ``folder``; never left running."""
     with subprocess.Popen(
         [sys.executable, "-m", "backlotfs", "demo"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"TMPDIR": str(folder)},
+        env=os.environ | {name: str(folder) for name in ("TMPDIR", "HOME", "XDG_CACHE_HOME")},
     ) as process:
         try:
             yield process

@@ -13,6 +13,7 @@ import pytest
 from backlotfs.api.rate_limiter import QuotaStatus
 from backlotfs.cache.memory import MemoryUse
 from backlotfs.catalog.db.rows import SizedCounts, SyncState
+from backlotfs.catalog.db.state import sized_counts, sync_state
 from backlotfs.config.settings import Account, MountSettings
 from backlotfs.errors import BacklotError
 from backlotfs.fetch.get_counts import GetCounts
@@ -89,14 +90,16 @@ class Process:
                 seconds_until=lambda _code: 41.0,
                 is_queued=lambda code: code in self.queued,
             ),
-            book=SimpleNamespace(
+            versions=SimpleNamespace(
                 flush=lambda: self._step("flush"),
                 known=lambda code: code if code in "ABCD" else None,
                 unavailable=lambda found: found.embed_code == "E",
             ),
-            store=SimpleNamespace(
-                state=lambda: SyncState(1, 5.0, 5.0, 0, 0, None, 0),
-                sized_counts=lambda: SizedCounts(4, 1, 10),
+            db=SimpleNamespace(
+                read={
+                    sync_state: SyncState(1, 5.0, 5.0, 0, 0, None, 0),
+                    sized_counts: SizedCounts(4, 1, 10),
+                }.__getitem__
             ),
             limiter=SimpleNamespace(
                 status=lambda: QuotaStatus(200, 300, None, 0.0, 41.0, (0, 2, 0, 0)),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from backlotfs.catalog.db.rows import inode_of
 from backlotfs.errors import SettingsError
 from backlotfs.namespace.layouts import LAYOUTS, extension
 from backlotfs.namespace.naming import NameMode, fit
-from backlotfs.namespace.tree import ROOT_INODE, folder_inode, inode_of
+from backlotfs.namespace.tree import ROOT_INODE, folder_inode
 from tests.unit.namespace.made_rows import (
     JANUARY_S,
     built,

@@ -1,16 +1,14 @@
-"""What is at a path, at which paths an asset is, and the inode numbers."""
+"""What is at a path, and at which paths an asset is."""
 
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from backlotfs.api.records import Label
 from backlotfs.errors import NoSuchEntry, NotADirectory
 from backlotfs.namespace.layouts import build
 from backlotfs.namespace.naming import NameMode
-from backlotfs.namespace.tree import ROOT_INODE, codes_below, inode_of, node_at, paths_of
+from backlotfs.namespace.tree import codes_below, node_at, paths_of
 from tests.unit.fakes import row
 
 ROWS = [row("E1", "a.mov"), row("E2", "b.mov"), row("E3", "c.mov")]
@@ -41,15 +39,3 @@ def test_every_place_of_some() -> None:
         "E1": ["/News/Old/a.mov", "/News/a.mov"],
         "E3": ["/Unlabeled/c.mov"],
     }
-
-
-def test_inode_numbers_never_change() -> None:
-    """Backups and hard-link detection rely on them across hosts, restarts and releases."""
-    assert inode_of("EMBEDCODEexample-000000000000_01") == 2_810_480_007_133_465_606
-    assert inode_of("E1") == 5_959_180_993_987_605_805
-
-
-@given(st.text(max_size=40))
-def test_inode_numbers_fit(embed_code: str) -> None:
-    """Into a signed 64-bit number, and never the root's."""
-    assert ROOT_INODE < inode_of(embed_code) < 1 << 63

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from backlotfs.demo import programs
-from backlotfs.demo.interruption import Interruption, Stopped
+from backlotfs.demo.terminal import Interruption, Stopped, megabytes, rate, run
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
@@ -72,7 +72,7 @@ def test_a_program_ends_with_the_demo(tmp_path: Path) -> None:
     script = "kill -TERM $PPID; exec sleep 60"
     started_s = time.monotonic()
     with Interruption() as interruption, pytest.raises(Stopped):
-        programs.run(["sh", "-c", script], interruption)
+        run(["sh", "-c", script], interruption)
     assert time.monotonic() - started_s < 30
 
 
@@ -80,6 +80,21 @@ def test_a_program_gets_no_real_account(monkeypatch: pytest.MonkeyPatch) -> None
     """The reader's own settings must not turn the demo to their library."""
     monkeypatch.setenv("BACKLOT_API_SECRET", "real")
     with Interruption() as interruption:
-        finished = programs.run(["env"], interruption)
+        finished = run(["env"], interruption)
     assert finished.status == 0
     assert "BACKLOT_" not in finished.output
+
+
+def test_a_program_that_takes_too_long_is_ended(tmp_path: Path) -> None:
+    """Nothing of it goes on."""
+    pid = tmp_path / "pid"
+    with Interruption() as interruption, pytest.raises(subprocess.TimeoutExpired):
+        run(["sh", "-c", f"echo $$ >{pid}; exec sleep 60"], interruption, timeout_s=1)
+    assert not Path("/proc", pid.read_text().strip()).exists()
+
+
+def test_numbers_are_for_people() -> None:
+    """Decimal units, as disks and networks are sold."""
+    assert megabytes(134_217_728) == "134.2 MB"
+    assert megabytes(10**11) == "100.0 GB"
+    assert rate(10_000_000, 0.5) == "10.0 MB in 0.50 s (20 MB/s)"

@@ -1,7 +1,7 @@
 """Preview images: what the service made of each video, unsigned, beside the sources.
 
-An asset says itself what its image is, or it is a frame of its file (where ffmpeg is installed),
-or a plain colour that is its own.
+The image of an asset is the one that it brings, or a frame of its file (where ffmpeg is installed),
+or a plain colour that follows from its embed code.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import shutil
 import struct
 import subprocess
 import zlib
+from collections import OrderedDict
 from pathlib import Path
 
 from backlotfs.emulator.assets import EmulatedAsset
@@ -31,13 +32,13 @@ _ONLY_THIS_FILE = (
 _WIDTH, _HEIGHT = 320, 180
 
 
-class PreviewSide:
+class PreviewImages:
     """Answers requests for preview images. For one thread; may take seconds for a new file."""
 
     def __init__(self, library: Library) -> None:
         """Serve the images of ``library``."""
         self._library = library
-        self._frames: dict[tuple[Path, str], bytes | None] = {}
+        self._frames: OrderedDict[tuple[Path, str], bytes] = OrderedDict()  # empty: there is none
         self._bytes = 0
         self._running: subprocess.Popen[bytes] | None = None
         self._stopped = False
@@ -55,14 +56,13 @@ class PreviewSide:
             return source_error("MethodNotAllowed")
         try:
             image = self._image(self._library.get(embed_code))
+            span = requested_span(request.headers.get("Range"), len(image))
         except KeyError:
             return source_error("NoSuchKey", Key=request.path.lstrip("/"))
-        kind = "image/png" if image.startswith(b"\x89PNG") else "image/jpeg"
-        headers = {"Content-Type": kind, "Accept-Ranges": "bytes"}
-        try:
-            span = requested_span(request.headers.get("Range"), len(image))
         except RangeNotSatisfiable:
             return source_error("InvalidRange")
+        kind = "image/png" if image.startswith(b"\x89PNG") else "image/jpeg"
+        headers = {"Content-Type": kind, "Accept-Ranges": "bytes"}
         if span is None:
             return Answer(200, image, headers)
         headers["Content-Range"] = f"bytes {span[0]}-{span[1] - 1}/{len(image)}"
@@ -71,14 +71,11 @@ class PreviewSide:
     def _image(self, asset: EmulatedAsset) -> bytes:
         if asset.preview_image is not None:
             return asset.preview_image
-        if isinstance(asset.content, FileContent):
-            frame = self._frame(asset.content)
-            if frame:
-                return frame
-        return _plain(asset.embed_code)
+        frame = self._frame(asset.content) if isinstance(asset.content, FileContent) else b""
+        return frame or _plain(asset.embed_code)
 
-    def _frame(self, content: FileContent) -> bytes | None:
-        """The first frame, made once for each version of a file; None where none can be had."""
+    def _frame(self, content: FileContent) -> bytes:
+        """The first frame, made once for each version of a file; empty where there is none."""
         try:
             with content.open() as opened:
                 key = content.path, opened.etag
@@ -86,46 +83,42 @@ class PreviewSide:
                     self._keep(key, self._first_frame(opened.file.fileno()))
                 return self._frames[key]
         except OSError:
-            return None
+            return b""
 
-    def _keep(self, key: tuple[Path, str], frame: bytes | None) -> None:
-        self._bytes += len(frame or b"") + _ENTRY_BYTES
+    def _keep(self, key: tuple[Path, str], frame: bytes) -> None:
+        self._bytes += len(frame) + _ENTRY_BYTES
         while self._frames and self._bytes > _KEPT_BYTES:
-            oldest = next(iter(self._frames))
-            self._bytes -= len(self._frames.pop(oldest) or b"") + _ENTRY_BYTES
+            self._bytes -= len(self._frames.popitem(last=False)[1]) + _ENTRY_BYTES
         self._frames[key] = frame
 
-    def _first_frame(self, descriptor: int) -> bytes | None:
+    def _first_frame(self, descriptor: int) -> bytes:
         ffmpeg = shutil.which("ffmpeg")
         if ffmpeg is None:
-            return None
+            return b""
         # by the descriptor, which no link can take the place of
         command = [
             *(ffmpeg, "-nostdin", "-v", "error", *_ONLY_THIS_FILE),
             *("-i", f"file:/proc/self/fd/{descriptor}", "-frames:v", "1"),
             *("-vf", "scale=640:-2", "-f", "image2pipe", "-c:v", "mjpeg", "-"),
         ]
-        try:
-            with subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                pass_fds=[descriptor],
-            ) as running:
-                self._running = running
-                if self._stopped:
-                    running.kill()
-                try:
-                    frame, _ = running.communicate(timeout=_FFMPEG_S)
-                except subprocess.TimeoutExpired:
-                    running.kill()
-                    return None
-                finally:
-                    self._running = None
-        except OSError:
-            return None
-        return frame if running.returncode == 0 and frame else None
+        with subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            pass_fds=[descriptor],
+        ) as running:
+            self._running = running
+            if self._stopped:
+                running.kill()
+            try:
+                frame, _ = running.communicate(timeout=_FFMPEG_S)
+            except subprocess.TimeoutExpired:
+                running.kill()
+                return b""
+            finally:
+                self._running = None
+        return frame if running.returncode == 0 else b""
 
 
 def _plain(embed_code: str) -> bytes:
@@ -138,9 +131,6 @@ def _plain(embed_code: str) -> bytes:
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", checksum)
 
     header = struct.pack(">IIBBBBB", _WIDTH, _HEIGHT, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(rows))
-        + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        (chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b""))
     )

@@ -1,4 +1,4 @@
-"""Stores of one made-up account, and what they are filled with."""
+"""Catalogs of one made-up account, and what they are filled with."""
 
 from __future__ import annotations
 
@@ -6,29 +6,28 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from pathlib import Path
 
 from backlotfs.api.records import Asset
-from backlotfs.catalog.db.names import Assign
+from backlotfs.catalog.db import assets
+from backlotfs.catalog.db import names as given
+from backlotfs.catalog.db.connection import CatalogDb
+from backlotfs.catalog.db.names import Assign, Naming
 from backlotfs.catalog.db.rows import NamelessAsset, SourceRecord, WalkResult
-from backlotfs.catalog.db.store import CatalogStore
+from backlotfs.catalog.db.schema import LibraryIdentity
+from backlotfs.catalog.db.sync import FullSync
 from backlotfs.concurrency.clock import Clock
 
 API_URL = "https://api.example.com"
 ACCOUNT = "AbCdEfGhIjKlMnOpQrStUvWxYz01"
 MODE = "original"
 
-#: A clock, and perhaps another directory or account, to an open store.
-OpenStore = Callable[..., CatalogStore]
+#: Perhaps another directory or account, to an open catalog.
+OpenDb = Callable[..., CatalogDb]
 
 
-def inode_of(embed_code: str) -> int:
-    """A number that the tests can foretell."""
-    return 1000 + sum(embed_code.encode())
-
-
-def open_store(
+def open_db(
     directory: Path, clock: Clock, *, api_url: str = API_URL, account: str = ACCOUNT
-) -> CatalogStore:
+) -> CatalogDb:
     """The catalog in this cache directory."""
-    return CatalogStore(directory, api_url=api_url, account=account, clock=clock, inode_of=inode_of)
+    return CatalogDb(directory, LibraryIdentity.of(api_url, account), clock)
 
 
 def made(embed_code: str, *, updated: int = 2000, created: int = 1000, title: str = "T") -> Asset:
@@ -36,10 +35,11 @@ def made(embed_code: str, *, updated: int = 2000, created: int = 1000, title: st
     return Asset(embed_code, title, f"{embed_code}.mov", "video", "live", created, updated, 61_583)
 
 
-def walk(store: CatalogStore, assets: Iterable[Asset], *, doubt_empty: bool = True) -> WalkResult:
+def walk(db: CatalogDb, listed: Iterable[Asset], *, doubt_empty: bool = True) -> WalkResult:
     """A full walk that finds these, on one page."""
-    store.walk_add(list(assets), None)
-    return store.walk_finish(doubt_empty=doubt_empty)
+    full_sync = FullSync(db)
+    full_sync.add(list(listed), None)
+    return full_sync.finish(doubt_empty=doubt_empty)
 
 
 def probed(embed_code: str, size: int = 5000, *, verified: bool = True) -> SourceRecord:
@@ -53,10 +53,10 @@ def missing(embed_code: str) -> SourceRecord:
     return SourceRecord(embed_code, -1, None, None, 0, True, True)
 
 
-def file_names(assets: list[NamelessAsset], taken: Container[str]) -> dict[str, str]:
+def file_names(nameless: list[NamelessAsset], taken: Container[str]) -> dict[str, str]:
     """The file name, with the embed code when another has it: a rule as simple as can be."""
     names: dict[str, str] = {}
-    for asset in sorted(assets, key=lambda asset: (asset.created_at_s, asset.embed_code)):
+    for asset in sorted(nameless, key=lambda asset: (asset.created_at_s, asset.embed_code)):
         name = asset.original_file_name or asset.title
         if name in taken or name in names.values():
             name = f"{name} [{asset.embed_code}]"
@@ -69,11 +69,24 @@ def giving(names: Mapping[str, str]) -> Assign:
     return lambda _assets, _taken: names
 
 
-def codes(store: CatalogStore) -> set[str]:
+def give_names(
+    db: CatalogDb, mode: str, assign: Assign, *, key_of: Callable[[str], str] = str
+) -> int:
+    """Name the nameless of this mode; how many got a name."""
+    return given.give_names(db, Naming(mode, assign, key_of))
+
+
+def records(db: CatalogDb) -> list[Asset]:
+    """Every record, by embed code."""
+    found = [db.read(assets.record, code) for code in sorted(codes(db))]
+    return [record for record in found if record is not None]
+
+
+def codes(db: CatalogDb) -> set[str]:
     """The embed codes of the library."""
-    return {row.embed_code for row in store.rows(MODE)}
+    return {row.embed_code for row in db.read(assets.rows, MODE)}
 
 
-def names(store: CatalogStore, mode: str = MODE) -> dict[str, str]:
+def names(db: CatalogDb, mode: str = MODE) -> dict[str, str]:
     """Embed code to given name."""
-    return {row.embed_code: row.name for row in store.rows(mode)}
+    return {row.embed_code: row.name for row in db.read(assets.rows, mode)}

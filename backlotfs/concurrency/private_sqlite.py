@@ -1,0 +1,174 @@
+"""A SQLite file that is private to one user and may be shared by several mounts (processes).
+
+The file stands in a folder of its own with mode 0700 and has mode 0600. A lock file beside it says
+which processes use it: each holds a shared lock. The database is created, checked, renamed or
+removed only under the exclusive lock, because SQLite reaches its journal and its write-ahead log by
+name: a process that still has the old file open would write into, or delete, the log of the new
+one.
+
+Nothing here opens and closes the database other than through SQLite, nor does it use a path that
+was not checked: POSIX drops all of SQLite's own locks when any descriptor of the file is closed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+from backlotfs.concurrency.clock import Clock
+from backlotfs.trusted_paths import make_private, open_own_file, open_private_folder, real_path
+
+_POLL_S = 0.05
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+#: The file itself, and what SQLite may have beside it.
+_SUFFIXES = ("", "-journal", "-wal", "-shm")
+
+
+class PrivateSqliteFile:
+    """The file, its folder and its lock. Not thread-safe: its owner guards it.
+
+    :ivar path: the file.
+    :ivar folder: descriptor of the checked folder; -1 while the file is not in use.
+    """
+
+    def __init__(
+        self, path: Path, clock: Clock, *, timeout_s: float, pragmas: Sequence[str] = ()
+    ) -> None:
+        """Touch nothing yet.
+
+        :param timeout_s: how long to wait for another mount, while it opens the file (then
+            `TimeoutError`) or writes it (then sqlite3's error).
+        :param pragmas: what each connection is given beside those of `harden`.
+        """
+        self.path = path
+        self.folder = self._lock = -1
+        self._clock = clock
+        self._timeout_s = timeout_s
+        self._pragmas = ("synchronous = NORMAL", *pragmas)
+
+    def acquire(self, *, make_folder: bool = True) -> bool:
+        """Say that this process uses the file; returns whether it is the only one (exclusive lock).
+
+        :raises UntrustedPath: another user could have made or replaced the folder or the lock file.
+        :raises OSError: the folder cannot be opened, or another mount has been opening the file
+            for too long.
+        """
+        self.folder = open_private_folder(self.path.parent, make=make_folder, tighten=True)
+        try:
+            lock = self.path.with_suffix(".lock")
+            self._lock = open_own_file(lock.name, os.O_RDWR, self.folder, str(lock))
+            return self._take_lock()
+        except BaseException:
+            self.release()
+            raise
+
+    def make(self) -> None:
+        """Make an empty database where there is none; check that it and its journals are private.
+
+        :raises UntrustedPath: one of them is not this user's file alone. :raises OSError: it cannot
+            be made.
+        """
+        for suffix in _SUFFIXES:
+            name = self.path.name + suffix
+            try:
+                # O_PATH opens nothing, so closing it drops no lock
+                found = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.folder)
+            except FileNotFoundError:
+                continue
+            try:
+                make_private(os.fstat(found), found, str(self.path.with_name(name)))
+            finally:
+                os.close(found)
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(self.path.name, _CREATE, 0o600, dir_fd=self.folder))
+
+    def lock_alone(self) -> bool:
+        """Take the exclusive lock; False while another mount uses the file."""
+        return self._try_lock(fcntl.LOCK_EX)
+
+    def share(self) -> bool:
+        """Take the shared lock, which lets other mounts in; False while one has the exclusive."""
+        return self._try_lock(fcntl.LOCK_SH)
+
+    def release(self) -> None:
+        """Say that this process no longer uses the file. May be called again."""
+        for descriptor in (self._lock, self.folder):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._lock = self.folder = -1
+
+    def connect(self) -> sqlite3.Connection:
+        """Open a connection in autocommit mode, for any thread that guards it.
+
+        :raises sqlite3.Error: the file is no database, or cannot be opened.
+        """
+        # The real path of the checked folder: no link on it, and nobody else can put one there.
+        # SQLite gives its journals the mode of the file.
+        path = os.fsencode(f"{real_path(self.folder)}/{self.path.name}")
+        connection = sqlite3.connect(
+            f"file:{quote(path)}?mode=rw",
+            uri=True,
+            timeout=self._timeout_s,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        try:
+            harden(connection)
+            for pragma in self._pragmas:
+                connection.execute(f"PRAGMA {pragma}").fetchall()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def unlink(self) -> None:
+        """Remove the file and its journals; needs the exclusive lock. :raises OSError: it stays."""
+        for suffix in _SUFFIXES:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.path.name + suffix, dir_fd=self.folder)
+
+    def _take_lock(self) -> bool:
+        until = self._clock.monotonic() + self._timeout_s
+        while True:
+            if self.lock_alone():
+                return True
+            if self.share():
+                return False
+            if self._clock.monotonic() >= until:
+                raise TimeoutError(None, "another mount has been opening it for too long")
+            self._clock.sleep(_POLL_S)
+
+    def _try_lock(self, kind: int) -> bool:
+        try:
+            fcntl.flock(self._lock, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+def harden(connection: sqlite3.Connection) -> None:
+    """Set what holds for every connection, also for one to a database in memory."""
+    # The schema of a file that somebody else wrote may not run anything.
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA cell_size_check = ON")
+    # Sorting and statements' journals leave no copies of the data in /tmp.
+    connection.execute("PRAGMA temp_store = MEMORY")
+
+
+@contextlib.contextmanager
+def transaction(connection: sqlite3.Connection, begin: str = "BEGIN IMMEDIATE") -> Iterator[None]:
+    """Write all of the block, or nothing. :raises sqlite3.Error: nothing was written."""
+    connection.execute(begin)
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        # SQLite ends some by itself, when the disk is full for one.
+        with contextlib.suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+        raise
