@@ -30,7 +30,8 @@
     │   └── InvalidRangeResponse  EIO        1   a source host's: 200 for 206, wrong range …
     ├── SettingsError             EINVAL     2
     ├── CacheUnusable             EIO        2   the disk cache's folder; the mount goes on without
-    └── FuseUnusable              EIO        5   no libfuse, no /dev/fuse, bad mountpoint …
+    ├── FuseUnusable              EIO        5   no libfuse, no /dev/fuse, bad mountpoint …
+    └── CommandFailed             EIO            exits with the code of the error behind it
 
 No message ever holds a secret or a signed URL: name assets by embed code, hosts by host name.
 """
@@ -248,3 +249,11 @@ class FuseUnusable(BacklotError):
     """The mount cannot be made here; the message says what to do."""
 
     exit_code = 5
+
+
+class CommandFailed(BacklotError):
+    """A command failed with the exit code of the error behind it."""
+
+    def __init__(self, message: str, exit_code: int = BacklotError.exit_code) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code  # type: ignore[misc]  # per instance, unlike its siblings

@@ -1,4 +1,4 @@
-"""``backlotfs export``: copies that are complete and proven, or not there at all."""
+"""``backlotfs export`` and ``backlotfs verify``: copies of files, checked against their sources."""
 
 from __future__ import annotations
 
@@ -11,44 +11,59 @@ from pathlib import Path
 
 import click
 
-from backlotfs.cli.progress import noting_credits
-from backlotfs.cli.transfer_bar import TransferBar
+from backlotfs.cli.progress import TransferBar, credits_shown
 from backlotfs.errors import BacklotError, SettingsError
-from backlotfs.export.destination import MANIFEST, Destination, Workspace
+from backlotfs.export.destination import (
+    MANIFEST,
+    WORKSPACE,
+    Destination,
+    UnsafeDestination,
+    Workspace,
+)
 from backlotfs.export.exporter import Exporter, Outcome, State, planned
 from backlotfs.export.file_copy import written_bytes
 from backlotfs.export.items import Item, Problem, find_items, kept_apart, printable
 from backlotfs.export.manifest import read_journal, read_manifest
-from backlotfs.export.verifying import read_entries
+from backlotfs.export.verifying import check_files, read_entries, strangers
 from backlotfs.log.terminal import in_words, say, say_json
 from backlotfs.namespace.incomplete_notice import Notice
 
 _NOT_ALL_LISTED = (
-    "the mount hides files of unknown size (--unsized hide), as it cannot see who asks; "
+    "the mount hides files of unknown size (--unsized hide) and does not know this program; "
     "run this again when backlotfs status says 0 to go"
 )
 
 
+#: How many files outside the manifest are named; the others are counted.
+_STRANGERS_SHOWN = 10
+
+
 class ExportIncomplete(BacklotError):
-    """Some files could not be exported; each was named."""
+    """Some files were not exported; each was named."""
 
 
 class NothingThere(BacklotError):
-    """Empty folders: most likely a mountpoint without its mount, so that fine would be a lie."""
+    """The sources hold no file: most likely a mountpoint without its mount, so this is an error."""
+
+
+class CopyDiffers(BacklotError):
+    """A copy differs from its manifest or its sources; each file was named."""
 
 
 @click.command()
 @click.argument("sources", nargs=-1, required=True, metavar="SRC…")
 @click.argument("destination", type=click.Path(path_type=Path, file_okay=False), metavar="DEST")
-@click.option("-j", "--jobs", type=click.IntRange(1, 64), default=4, help="Files at a time [4].")
-@click.option("-n", "--dry-run", is_flag=True, help="Say what would be copied; write nothing.")
-@click.option("--overwrite", is_flag=True, help="Replace files in DEST that no export made.")
+@click.option("-j", "--jobs", type=click.IntRange(1, 64), default=4, help="Files in parallel [4].")
+@click.option("-n", "--dry-run", is_flag=True, help="Print what would be copied; write nothing.")
+@click.option(
+    "--overwrite", is_flag=True, help="Replace files in DEST that are not from an export."
+)
 @click.option(
     "--checksum",
     is_flag=True,
-    help="Read unchanged files and their sources too; copy those that differ.",
+    help="Compare unchanged files with their sources too; copy those that differ.",
 )
-@click.option("--json", "as_json", is_flag=True, help="The result as one JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def export(
     sources: tuple[str, ...],
     destination: Path,
@@ -60,14 +75,16 @@ def export(
 ) -> None:
     """Copy files and folders SRC of a mount into the folder DEST, verified, with a manifest.
 
-    Each file is read back from the disk before it gets its name. Run again, it goes on where it
-    was cut off and copies only what changed: files of an earlier export with the size and time of
-    their source are unchanged, and are not read without --checksum. SRC/ with a slash: the
-    folder's contents only. Symbolic links in DEST are never followed.
-    DEST/MANIFEST.sha256 is what `sha256sum -c` and `backlotfs verify` check.
+    Each copy is read back from the disk before it gets its final name. A second run continues
+    where the first stopped and copies only what changed: a file of an earlier export with the
+    size and time of its source is unchanged, and is read only with --checksum. SRC/ with a slash
+    stands for the contents of the folder. Symbolic links in DEST are never followed.
+    `sha256sum -c` and `backlotfs verify` check DEST/MANIFEST.sha256.
     """
     if dry_run and checksum:
-        raise SettingsError("--dry-run reads no file, --checksum reads all; give one of them")
+        raise SettingsError(
+            "--dry-run reads no file and --checksum reads all; use only one of them"
+        )
     started_s = time.monotonic()
     items, problems = find_files(sources, as_json)
     lost = _lost(problems)
@@ -95,27 +112,27 @@ def export(
                     moved=bar.moved,
                     finished=lambda outcome: _say_failures([outcome], bar),
                 )
-                with noting_credits(sources, bar.note):
+                with credits_shown(sources, bar.note):
                     outcomes = [*lost, *exporter.run(items)]
     except OSError as error:
         raise SettingsError(
             f"cannot write to {destination}: {error.strerror}; "
-            "choose a folder of your own, with room"
+            "choose a folder that you can write to, with enough room"
         ) from None
     _report(outcomes, destination, as_json, time.monotonic() - started_s)
 
 
 def find_files(sources: Sequence[str], as_json: bool) -> tuple[list[Item], list[Problem]]:
-    """As `find_items`; says meanwhile what the mount waits for, unless ``as_json``.
+    """Find the items as `find_items` does; show what the mount waits for, unless ``as_json``.
 
-    A folder of which a mount hides files is a problem, not a complete copy. It hides none from us,
-    but in a container it may not see who asks.
+    A folder in which the mount hides files is a problem, because the copy would be incomplete.
+    A mount never hides files from this program, unless a container hides the program's name.
 
-    :raises NothingThere: there is neither a file nor trouble in ``sources``.
+    :raises NothingThere: there is neither a file nor a problem in ``sources``.
     """
     with (
         TransferBar("looking", 0, wanted=not as_json) as bar,
-        noting_credits(sources, bar.note),
+        credits_shown(sources, bar.note),
     ):
         items, problems = find_items(sources, time.sleep)
     if not items and not problems:
@@ -127,13 +144,13 @@ def find_files(sources: Sequence[str], as_json: bool) -> tuple[list[Item], list[
 
 
 def _is_notice(item: Item) -> bool:
-    """Whether a mount made the file, to say that its folder holds more files than it lists."""
+    """Whether the file is the notice of a mount that its folder holds more files than it lists."""
     name = os.path.basename(item.name)
     return Notice.is_name(name) and item.size_bytes == len(Notice(name, 0).text)
 
 
 def _plan(items: Sequence[Item], path: Path, overwrite: bool) -> list[Outcome]:
-    """What would be done; nothing is made.
+    """Plan the copies and create nothing.
 
     :raises SettingsError: the manifest is damaged. :raises OSError: DEST cannot be opened.
     """
@@ -163,7 +180,7 @@ def _check_room(destination: Destination, workspace: Workspace, plan: Sequence[O
     free = shutil.disk_usage(destination.descriptor).free
     if needed > free:
         raise SettingsError(
-            f"{in_words(needed)} are to be copied, {destination.path} has room for "
+            f"{in_words(needed)} must be copied, {destination.path} has room for "
             f"{in_words(free)}; make room, or export less"
         )
 
@@ -179,12 +196,12 @@ def _say_failures(outcomes: Sequence[Outcome], bar: TransferBar | None = None) -
 
 
 def problem_line(problem: Problem) -> str:
-    """The one line for a file with which something is wrong."""
+    """The line on stderr for a file with a problem."""
     return f"backlotfs: {printable(problem.name)}: {problem.reason}"
 
 
 def _report(outcomes: Sequence[Outcome], destination: Path, as_json: bool, took_s: float) -> None:
-    """The result on stdout. :raises ExportIncomplete: a file failed."""
+    """Print the result. :raises ExportIncomplete: a file failed."""
     by_state = {state: [o for o in outcomes if o.state is state] for state in State}
     moved = by_state[State.COPIED] + by_state[State.PLANNED]
     moved_bytes = sum(outcome.size_bytes for outcome in moved)
@@ -210,9 +227,91 @@ def _report(outcomes: Sequence[Outcome], destination: Path, as_json: bool, took_
         ]
         say(f"{len(moved)} files, {in_words(moved_bytes)}, {verb}; {', '.join(rest)}")
         if by_state[State.COPIED]:
-            say(f"check them any time: backlotfs verify {destination}")
+            say(f"check them at any time: backlotfs verify {destination}")
     if by_state[State.FAILED]:
         raise ExportIncomplete(
-            f"{len(by_state[State.FAILED])} of {len(outcomes)} files failed, each is named above; "
-            "run the same command again: what is there stays"
+            f"{len(by_state[State.FAILED])} of {len(outcomes)} files failed; each is named above; "
+            "run the same command again to continue"
         )
+
+
+@click.command()
+@click.argument("destination", type=click.Path(path_type=Path), metavar="DEST")
+@click.option(
+    "--source",
+    "sources",
+    multiple=True,
+    metavar="SRC",
+    help="Also check that all files of SRC, as given to `export`, are there with their sizes …",
+)
+@click.option("-j", "--jobs", type=click.IntRange(1, 64), default=4, help="Files in parallel [4].")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+def verify(destination: Path, sources: tuple[str, ...], jobs: int, as_json: bool) -> None:
+    """Check every file in DEST against the manifest that `export` wrote there.
+
+    Symbolic links in DEST are never followed. Files that are not in the manifest are named, but
+    are no error.
+    """
+    try:
+        opened = Destination.open(destination)
+    except OSError as error:
+        raise SettingsError(
+            f"{destination} cannot be opened: {error.strerror}; name the DEST of an export"
+        ) from None
+    with opened:
+        _verify(opened, sources, jobs, as_json)
+
+
+def _verify(destination: Destination, sources: Sequence[str], jobs: int, as_json: bool) -> None:
+    """:raises SettingsError: there is no manifest. :raises CopyDiffers: a file is wrong."""
+    entries, unfinished = read_entries(destination)
+    if not entries:
+        raise SettingsError(
+            f"there is no {MANIFEST} in {destination.path}; name the DEST of an export"
+        )
+    items, problems = find_files(sources, as_json) if sources else ([], [])
+    sizes = {item.name: item.size_bytes for item in items}
+    total_bytes = sum(_size_of(destination, name) for name in entries)
+    with TransferBar("verify", total_bytes, wanted=not as_json) as bar:
+        for problem in problems:
+            bar.say(problem_line(problem))
+        for _, found in check_files(destination, entries, sizes, jobs=jobs, moved=bar.moved):
+            if found is not None:
+                problems.append(found)
+                bar.say(problem_line(found))
+    unknown = strangers(destination, entries)
+    checked = len(entries)
+    if as_json:
+        report = {
+            "destination": str(destination.path),
+            "checked": checked,
+            "bytes": total_bytes,
+            "problems": [asdict(problem) for problem in problems],
+            "not_in_manifest": unknown,
+            "unfinished": unfinished,
+        }
+        say_json(report)
+    else:
+        _say_strangers(unknown, unfinished)
+        say(f"{checked} files, {in_words(total_bytes)}, checked; {len(problems)} wrong")
+    if problems:
+        raise CopyDiffers(f"{len(problems)} files differ; each is named above")
+
+
+def _say_strangers(unknown: list[str], unfinished: int | None) -> None:
+    for name in unknown[:_STRANGERS_SHOWN]:
+        say(f"not in the manifest: {printable(name)}")
+    if len(unknown) > _STRANGERS_SHOWN:
+        say(f"not in the manifest: {len(unknown) - _STRANGERS_SHOWN} more")
+    if unfinished is None:
+        say(f"{WORKSPACE} belongs to another user, whose export may be unfinished")
+    elif unfinished:
+        say(f"{unfinished} files are partly exported; run the export again")
+
+
+def _size_of(destination: Destination, name: str) -> int:
+    try:
+        found = destination.look(name)
+    except (UnsafeDestination, OSError):
+        return 0
+    return 0 if found is None else found.st_size

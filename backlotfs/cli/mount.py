@@ -13,7 +13,7 @@ from backlotfs.cli.account_options import ChosenAccount, account_options
 from backlotfs.cli.mount_options import apply_mount_options
 from backlotfs.cli.mountpoints import MOUNTED, MOUNTPOINT
 from backlotfs.cli.param_types import Duration, Layouts, Octal, Part, Rate, Size
-from backlotfs.cli.progress import LISTING, SIZES, ListingProgress, in_a_line, wait_for
+from backlotfs.cli.progress import LISTING, SIZES, ListingProgress, sizes_line, wait_for
 from backlotfs.config.settings import (
     GIB,
     MIB,
@@ -311,7 +311,7 @@ def mount(  # one parameter per option
         answer = wait_for(place, wait)
         if answer["stale"]:
             say(f"backlotfs: the listing is not up to date: {answer['last_error']}", err=True)
-        say(in_a_line(answer))
+        say(sizes_line(answer))
 
 
 def _given() -> set[str]:

@@ -1,19 +1,22 @@
-"""MOUNTPOINT as an argument, and which mount is meant when none is named."""
+"""Mountpoints and mounted files as arguments of commands."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 from click.shell_completion import CompletionItem
 
-from backlotfs.errors import FuseUnusable, SettingsError
+from backlotfs.errors import BacklotError, FuseUnusable, SettingsError
 from backlotfs.kernel.mount_table import our_mounts
 from backlotfs.kernel.mountpoint import resolved
 
 
 class _Folder(click.Path):
-    """Completed to folders; not looked at by click, which could not read a dead mount."""
+    """A path that the shell completes to folders. click must not stat it: the mount may be dead."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path, readable=False)
@@ -24,28 +27,33 @@ class _Folder(click.Path):
         param: click.Parameter,  # noqa: ARG002
         incomplete: str,
     ) -> list[CompletionItem]:
-        """The shell looks itself."""
+        """Let the shell complete folders."""
         return [CompletionItem(incomplete, type="dir")]
 
 
 class _Mounted(_Folder):
-    """Completed to what is mounted, which needs no look into it."""
+    """A path that is completed to mountpoints of backlotfs, without access to them."""
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        """Mountpoints that begin so, else folders."""
+        """Offer the mountpoints that start so, else folders."""
         places = [entry.mountpoint for entry in our_mounts()]
         found = [CompletionItem(place) for place in places if place.startswith(incomplete)]
         return found or super().shell_complete(ctx, param, incomplete)
 
 
-#: Of a mount that is to be made, and of one that is there, dead ones included.
+#: Types of an argument for a new mountpoint and for an existing one, dead mounts included.
 MOUNTPOINT, MOUNTED = _Folder(), _Mounted()
+
+#: The argument of commands that work on files and folders of mounts.
+PATHS = click.argument(
+    "paths", nargs=-1, required=True, metavar="PATH…", type=click.Path(path_type=Path)
+)
 
 
 def the_mount(mountpoint: Path | None) -> Path:
-    """The mount that is meant; without a name the only one there is.
+    """The mount on ``mountpoint``; without a name, the only mount that exists.
 
     :raises FuseUnusable: there is none. :raises SettingsError: there are several.
     """
@@ -57,3 +65,78 @@ def the_mount(mountpoint: Path | None) -> Path:
     if len(places) > 1:
         raise SettingsError(f"several are mounted, name one of: {', '.join(places)}")
     return Path(places[0])
+
+
+class MountedFile(NamedTuple):
+    """A file of a mount: ``place`` is the mountpoint, ``inner`` the path below it, from ``/``."""
+
+    place: Path
+    inner: str
+
+    def __str__(self) -> str:
+        return f"{self.place}{self.inner}"
+
+
+def mounted_files(paths: Iterable[Path]) -> list[MountedFile]:
+    """The named files and all files below the named folders; each once, in order.
+
+    :raises SettingsError: a path is in no mount of backlotfs.
+    :raises BacklotError: a path does not exist, or a folder cannot be listed.
+    """
+    found: dict[MountedFile, None] = {}
+    for place, inner in mounted_paths(paths):
+        root = str(place).rstrip("/")
+        for file in _below(root + inner):
+            found[MountedFile(place, file[len(root) :])] = None
+    return list(found)
+
+
+def mounted_paths(paths: Iterable[Path]) -> list[MountedFile]:
+    """The named files and folders, without access to the mount.
+
+    :raises SettingsError: a path is in no mount of backlotfs.
+    """
+    places = [entry.mountpoint for entry in our_mounts()]
+    found: dict[MountedFile, None] = {}
+    for path in paths:
+        whole = os.path.realpath(path)
+        place = _innermost(whole, places)
+        if place is None:
+            remedy = (
+                f"name a file or folder in {' or '.join(places)}"
+                if places
+                else "mount the library first: backlotfs mount MOUNTPOINT"
+            )
+            raise SettingsError(f"{path} is in no mount of backlotfs; {remedy}")
+        found[MountedFile(Path(place), whole[len(place.rstrip("/")) :] or "/")] = None
+    return list(found)
+
+
+def mount_of(path: str) -> Path | None:
+    """The mountpoint of the mount of backlotfs that holds ``path``, or None."""
+    place = _innermost(os.path.realpath(path), (entry.mountpoint for entry in our_mounts()))
+    return None if place is None else Path(place)
+
+
+def _innermost(path: str, places: Iterable[str]) -> str | None:
+    around = [
+        place for place in places if path == place or path.startswith(place.rstrip("/") + "/")
+    ]
+    return max(around, key=len, default=None)
+
+
+def _below(path: str) -> Iterator[str]:
+    try:
+        if not os.path.isdir(path):
+            os.lstat(path)
+            yield path
+            return
+    except OSError as error:
+        raise BacklotError(f"{path}: {error.strerror}; see: ls {os.path.dirname(path)}") from None
+
+    def refuse(error: OSError) -> None:
+        raise BacklotError(f"{error.filename} cannot be listed: {error.strerror}") from None
+
+    for folder, folders, names in os.walk(path, onerror=refuse):
+        folders.sort()
+        yield from (os.path.join(folder, name) for name in sorted(names))

@@ -1,11 +1,14 @@
-"""What a mount still has to find out: a bar on a terminal, lines in a pipe.
+"""Progress on stderr: a bar on a terminal, otherwise only lines that matter.
 
-``mount --wait`` shows it until everything is known, ``status --watch`` beside the other figures.
+`TransferBar` shows what a command has done. `wait_for` and `SizesBar` show the sizes that a mount
+still has to find out, for ``mount --wait`` and ``status --watch``. `credits_shown` adds what a
+mount waits for. Colours follow ``NO_COLOR`` (rich reads it).
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 import threading
 import time
@@ -14,25 +17,101 @@ from pathlib import Path
 from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
-from backlotfs.cli.mounted_files import place_of
-from backlotfs.cli.status_text import sizes_left
-from backlotfs.log.terminal import say
+from backlotfs.cli.mountpoints import mount_of
+from backlotfs.log.terminal import escaped, say
 from backlotfs.mount.control.client import AnswerLate, NoAnswer, ask
 from backlotfs.namespace.incomplete_notice import about
 
 #: What ``--wait`` waits for: the listing, or all sizes as well.
 LISTING, SIZES = "listing", "sizes"
-#: How often a mount is asked, and how often a line is written where there is no terminal.
+#: Time between two questions to a mount, and between two lines without a terminal.
 LOOK_S, LINE_S = 0.5, 10.0
-#: A mount is left alone for so many times as long as its answer took: counting the sizes of 100 000
-#: files takes it half a second, in which it does little else.
+#: The pause after an answer is at least this many times as long as the answer took: to count
+#: 100 000 sizes keeps a mount busy for half a second.
 REST_FACTOR = 10.0
-#: And for so long after an answer that did not come in time.
+#: The pause after an answer that did not come in time.
 LATE_REST_S = 30.0
-#: How often a mount is asked what a program that reads from it waits for.
+#: Time between two questions what a program waits for.
 CREDITS_LOOK_S = 2.0
+#: Without a terminal, one line at most in this time says what the command waits for.
+NOTE_EVERY_S = 60.0
+
+
+class TransferBar:
+    """A progress bar over bytes or files on stderr. Use as a context manager. Thread-safe."""
+
+    def __init__(
+        self, what: str, total: int, *, wanted: bool = True, of_files: bool = False
+    ) -> None:
+        """Prepare the bar.
+
+        :param what: a verb for the label. :param total: bytes, or files if ``of_files``.
+        :param wanted: False: show no bar, only lines given to `say`.
+        """
+        self._wanted = wanted
+        amounts: list[ProgressColumn] = [MofNCompleteColumn()]
+        if not of_files:
+            amounts = [DownloadColumn(binary_units=True), TransferSpeedColumn()]
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            *amounts,
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
+            console=Console(stderr=True),
+            disable=not (wanted and sys.stderr.isatty()),
+        )
+        self._task = self._progress.add_task(what, total=total, note="")
+        self._lock = threading.Lock()
+        self._noted_s = -math.inf
+
+    def moved(self, count: int) -> None:
+        """Advance by ``count``; a negative count takes progress back."""
+        self._progress.advance(self._task, count)
+
+    def note(self, text: str) -> None:
+        """Show what the command waits for: beside the bar, else in one line a minute."""
+        with self._lock:
+            due = text != "" and time.monotonic() - self._noted_s >= NOTE_EVERY_S
+            if self._progress.disable and due and self._wanted:
+                self._noted_s = time.monotonic()
+                say(f"waiting for {text}", err=True)
+        self._progress.update(self._task, note=text)
+
+    def say(self, line: str) -> None:
+        """Write a line to stderr, above the bar if there is one."""
+        if self._progress.disable:
+            say(line, err=True)
+        else:  # a file name may look like rich's markup
+            self._progress.console.print(
+                escaped(line), markup=False, emoji=False, highlight=False, soft_wrap=True
+            )
+
+    def __enter__(self) -> TransferBar:
+        """Draw the bar."""
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_failure: object) -> None:
+        """Leave the bar on the terminal as it is."""
+        self._progress.stop()
+
+
+def sizes_left(answer: dict[str, Any]) -> int:
+    """The number of files whose size is not known yet."""
+    sizes = answer["sizes"]
+    return int(sizes["total"] - sizes["sized"] - sizes["missing"])
 
 
 def credits_note(answer: dict[str, Any]) -> str:
@@ -43,25 +122,24 @@ def credits_note(answer: dict[str, Any]) -> str:
     return f"API credits: more in {about(credits['more_in_s'])}"
 
 
-def in_a_line(answer: dict[str, Any]) -> str:
-    """How far it is, in one line."""
+def sizes_line(answer: dict[str, Any]) -> str:
+    """``5 of 11 sizes known, about 3 min left, API credits: more in 41 s``, as far as known."""
     total = answer["sizes"]["total"]
     known = f"{total - sizes_left(answer)} of {total} sizes known"
-    return ", ".join(filter(None, (known, _still_to_wait(answer))))
+    return ", ".join(filter(None, (known, _time_left(answer))))
 
 
-def _still_to_wait(answer: dict[str, Any]) -> str:
-    """``about 3 min left, API credits: more in 41 s``, as far as it is known."""
+def _time_left(answer: dict[str, Any]) -> str:
     seconds = answer["sizes"]["seconds_left"]
     time_left = f"about {about(seconds)} left" if seconds and sizes_left(answer) else ""
     return ", ".join(filter(None, (time_left, credits_note(answer))))
 
 
 class SizesBar:
-    """A bar over the sizes that are known, for a terminal."""
+    """A bar over the known sizes, for a terminal."""
 
     def __init__(self, console: Console) -> None:
-        """Draw nothing yet: the owner starts `progress`, or shows it in a picture of its own."""
+        """Draw nothing: the owner starts `progress` or renders it itself."""
         self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -73,20 +151,20 @@ class SizesBar:
         self._task = self.progress.add_task("sizes", total=None, left="")
 
     def show(self, answer: dict[str, Any]) -> None:
-        """Take the figures of an answer to ``status``."""
+        """Take the figures from an answer to ``status``."""
         total = answer["sizes"]["total"]
         self.progress.update(
             self._task,
             total=total,
             completed=total - sizes_left(answer),
-            left=_still_to_wait(answer),
+            left=_time_left(answer),
         )
 
 
 class ListingProgress:
-    """Shows the number of assets while a library is listed for the first time; a context manager.
+    """Shows the number of assets during the first listing of a library; a context manager.
 
-    Not by rich: its bars draw on a thread, and a process with threads must not fork for the mount.
+    It does not use rich, whose bars start a thread: a process with threads must not fork.
     """
 
     def __init__(self) -> None:
@@ -94,7 +172,7 @@ class ListingProgress:
         self._said_s = time.monotonic()
 
     def show(self, assets: int) -> None:
-        """So many assets are listed by now."""
+        """Show the number of assets listed so far."""
         if self._on_terminal:
             sys.stderr.write(f"\rlisting the library: {assets} assets ")
             sys.stderr.flush()
@@ -107,7 +185,7 @@ class ListingProgress:
         return self
 
     def __exit__(self, *_failure: object) -> None:
-        """Take the line away."""
+        """Erase the line."""
         if self._on_terminal:
             sys.stderr.write("\r\033[K")
             sys.stderr.flush()
@@ -116,9 +194,9 @@ class ListingProgress:
 def wait_for(
     place: Path, what: str, *, sleep: Callable[[float], None] = time.sleep
 ) -> dict[str, Any]:
-    """Return when a mount's listing is fresh, or all sizes are known; its last ``status``.
+    """Wait until a mount's listing is up to date, or all sizes are known; return its ``status``.
 
-    A mount that takes longer to answer than `ask` waits is asked again: it is busy.
+    A mount that does not answer in time is busy, and is asked again.
 
     :param what: `LISTING` or `SIZES`.
     :raises NoAnswer: the mount is gone.
@@ -126,9 +204,7 @@ def wait_for(
     console = Console(stderr=True)
     bar = SizesBar(console) if console.is_terminal else None
     said_s = time.monotonic()
-    if bar is not None:
-        bar.progress.start()
-    try:
+    with bar.progress if bar is not None else contextlib.nullcontext():
         while True:
             began_s = time.monotonic()
             try:
@@ -144,22 +220,19 @@ def wait_for(
                 bar.show(answer)
             elif time.monotonic() - said_s >= LINE_S:
                 said_s = time.monotonic()
-                say(in_a_line(answer), err=True)
+                say(sizes_line(answer), err=True)
             sleep(max(LOOK_S, REST_FACTOR * took_s))
-    finally:
-        if bar is not None:
-            bar.progress.stop()
 
 
 @contextlib.contextmanager
-def noting_credits(paths: Iterable[str], note: Callable[[str], None]) -> Iterator[None]:
-    """Say what the mounts of these paths wait for, while the body reads from them.
+def credits_shown(paths: Iterable[str], note: Callable[[str], None]) -> Iterator[None]:
+    """While inside, show whether the mounts of these paths wait for API credits.
 
-    :param note: is given ``API credits: more in 41 s`` while a program waits for that, else ``""``.
+    :param note: called with ``API credits: more in 41 s`` while a program waits, else with ``""``.
     """
-    places = {place for path in paths if (place := place_of(path)) is not None}
+    places = {place for path in paths if (place := mount_of(path)) is not None}
     ended = threading.Event()
-    noting = threading.Lock()  # so that nothing is noted after the body; an answer may take long
+    noting = threading.Lock()  # no call of `note` after the body: an answer may take long
 
     def watch() -> None:
         rest_s = CREDITS_LOOK_S

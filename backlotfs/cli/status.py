@@ -1,10 +1,12 @@
-"""``backlotfs status`` and ``backlotfs refresh``: ask a running mount."""
+"""``backlotfs status``, ``stats`` and ``refresh``: ask a running mount."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +16,29 @@ from rich.live import Live
 from rich.text import Text
 
 from backlotfs.cli.mountpoints import MOUNTED, the_mount
-from backlotfs.cli.progress import SizesBar, in_a_line
-from backlotfs.cli.status_text import one_line, sizes_left, status_lines
-from backlotfs.log.terminal import field, say, say_json
+from backlotfs.cli.progress import SizesBar, sizes_left, sizes_line
+from backlotfs.export.items import printable
+from backlotfs.log.terminal import field, in_words, say, say_json
 from backlotfs.mount.control.client import AnswerLate, ask
 
 _WATCH_S = 1.0
+#: How many errors and programs ``status`` shows, and processes ``stats``; ``--json`` has all.
+SHOWN_ERRORS, SHOWN_READERS, SHOWN_PROCESSES = 5, 6, 12
+
+#: A label, ``""`` if it is that of the line above, and its text.
+Line = tuple[str, str]
 
 
 @click.command()
 @click.argument("mountpoint", type=MOUNTED, required=False)
-@click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(
     "--watch",
     is_flag=True,
-    help="Again every second, until Ctrl-C; a line each time where there is no terminal.",
+    help="Update every second until Ctrl-C; one line each time if stdout is not a terminal.",
 )
 def status(mountpoint: Path | None, as_json: bool, watch: bool) -> None:
-    """Tell how a mount is: library, sizes, cache, throughput, credits, last errors, readers."""
+    """Show the state of a mount: library, sizes, cache, throughput, credits, errors, readers."""
     place = the_mount(mountpoint)
     if watch and sys.stdout.isatty() and not as_json:
         _redraw(place)
@@ -40,10 +47,10 @@ def status(mountpoint: Path | None, as_json: bool, watch: bool) -> None:
         if as_json:
             say_json(answer)
         elif watch:
-            more = f"; {in_a_line(answer)}" if sizes_left(answer) else ""
+            more = f"; {sizes_line(answer)}" if sizes_left(answer) else ""
             say(one_line(answer) + more)
         else:
-            say("\n".join(_plain(answer)))
+            say("\n".join(_columns(status_lines(answer))))
         if not watch:
             return
         answer = _next_answer(place)
@@ -51,20 +58,32 @@ def status(mountpoint: Path | None, as_json: bool, watch: bool) -> None:
 
 @click.command()
 @click.argument("mountpoint", type=MOUNTED, required=False)
-@click.option("--full", is_flag=True, help="List the whole library, not only what changed.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object; sizes are in bytes.")
+def stats(mountpoint: Path | None, as_json: bool) -> None:
+    """Show what a mount has read since it started: for which programs, from where, at what cost."""
+    answer = ask(the_mount(mountpoint), "stats")
+    if as_json:
+        say_json(answer)
+    else:
+        say("\n".join(_columns(stats_lines(answer)) + process_table(answer["processes"])))
+
+
+@click.command()
+@click.argument("mountpoint", type=MOUNTED, required=False)
+@click.option("--full", is_flag=True, help="List the whole library, not only the changes.")
 def refresh(mountpoint: Path | None, full: bool) -> None:
-    """Have a mount look for news of the library now."""
+    """Make a mount fetch the changes of the library now."""
     place = the_mount(mountpoint)
     ask(place, "refresh", full=full)
-    say(f"{place} looks for news; see: backlotfs status {place}")
+    say(f"{place} is refreshing; see: backlotfs status {place}")
 
 
-def _plain(answer: dict[str, Any]) -> list[str]:
-    return [f"{name:14} {text}" for name, text in status_lines(answer)]
+def _columns(lines: list[Line]) -> list[str]:
+    return [f"{name:14} {text}" for name, text in lines]
 
 
 def _next_answer(place: Path) -> dict[str, Any]:
-    """A second later; a mount that is too busy to answer in time is asked again."""
+    """The answer a second later; a mount that is too busy to answer in time is asked again."""
     while True:
         time.sleep(_WATCH_S)
         with contextlib.suppress(AnswerLate):
@@ -72,9 +91,8 @@ def _next_answer(place: Path) -> dict[str, Any]:
 
 
 def _redraw(place: Path) -> None:
-    """Until Ctrl-C, or until the mount is gone, which is said. ``NO_COLOR`` is rich's to heed."""
-    # Asked once before: what fails at once is told on a clean screen.
-    answer = ask(place, "status")
+    """Redraw the status until Ctrl-C. :raises NoAnswer: the mount is gone."""
+    answer = ask(place, "status")  # before the screen is used: an error is printed on a clean one
     console = Console()
     bar = SizesBar(console)
     with Live(console=console, auto_refresh=False, transient=False) as live:
@@ -86,3 +104,212 @@ def _redraw(place: Path) -> None:
             bar.show(answer)
             live.update(Group(shown, bar.progress) if sizes_left(answer) else shown, refresh=True)
             answer = _next_answer(place)
+
+
+def status_lines(answer: dict[str, Any]) -> list[Line]:
+    """The text of ``status``."""
+    return [
+        ("mounted", _mounted(answer)),
+        *_library(answer),
+        ("cache", _cache(answer["cache"])),
+        *_throughput(answer["throughput"]),
+        *_readers(answer["processes"]),
+        ("API credits", _credits(answer["credits"])),
+        *_waiting(answer["waiting"]),
+        ("URLs fetched", str(answer["url_refreshes"])),
+        *_errors(answer["errors"]),
+        ("log", answer["log"]),
+    ]
+
+
+def one_line(answer: dict[str, Any]) -> str:
+    """What changes from second to second, for ``--watch`` without a terminal."""
+    now, errors = answer["throughput"]["now"], answer["errors"]
+    last = f", last failed {_error(errors[0])}" if errors else ""
+    left = answer["credits"]["credits_left"]
+    calls = "calls not counted" if left is None else f"{left} credits left"
+    return (
+        f"{_moment(datetime.now(UTC).timestamp())} read {_rate(now['read_bytes_per_s'])}, "
+        f"fetched {_rate(now['fetched_bytes_per_s'])}, {answer['assets']} files, "
+        f"{calls}{' STALE' * answer['stale']}{last}"
+    )
+
+
+def _mounted(answer: dict[str, Any]) -> str:
+    return f"{answer['source']} on {answer['mountpoint']} (pid {answer['pid']})"
+
+
+def _library(answer: dict[str, Any]) -> list[Line]:
+    sizes = answer["sizes"]
+    left = sizes_left(answer)
+    lines = [
+        ("assets", f"{answer['assets']}, {in_words(answer['size_bytes'])} as far as known"),
+        ("sizes", f"{sizes['sized']} known, {sizes['missing']} without a source, {left} to go"),
+    ]
+    if left and sizes["seconds_left"] is not None:
+        lines.append(("", f"about {_duration(sizes['seconds_left'])} left"))
+    listed = _moment(answer["synced_at"]) if answer["synced_at"] else "never"
+    if answer["syncing"]:
+        listed += " (refreshing)"
+    if answer["stale"]:
+        listed += " (STALE: the last refresh failed)"
+    lines.append(("listed", listed))
+    if answer["last_error"]:
+        lines.append(("last error", answer["last_error"]))
+    return lines
+
+
+def _cache(cache: dict[str, Any]) -> str:
+    memory = f"memory {_of(cache['memory'], 'budget_bytes')}"
+    disk, pinned = cache["disk"], cache["pinned"]
+    if disk is None or pinned is None:
+        return f"{memory}, no disk cache"
+    return (
+        f"{memory}, disk {_of(disk, 'budget_bytes')}, "
+        f"pinned {_of(pinned, 'needed_bytes')} in {pinned['files']} files"
+    )
+
+
+def _throughput(throughput: dict[str, Any]) -> list[Line]:
+    now, whole = throughput["now"], throughput["since_start"]
+    return [
+        (
+            "now",
+            f"read {_rate(now['read_bytes_per_s'])}, fetched {_rate(now['fetched_bytes_per_s'])}",
+        ),
+        (
+            "since start",
+            f"read {in_words(whole['read_bytes'])} ({_rate(whole['read_bytes_per_s'])}), "
+            f"fetched {in_words(whole['fetched_bytes'])} ({_rate(whole['fetched_bytes_per_s'])})",
+        ),
+    ]
+
+
+def _readers(processes: dict[str, Any]) -> list[Line]:
+    shown = [
+        f"{printable(name)} {in_words(usage['asked_bytes'])}"
+        + (f" ({usage['failed']} reads failed)" if usage["failed"] else "")
+        for name, usage in list(processes.items())[:SHOWN_READERS]
+    ]
+    if len(processes) > SHOWN_READERS:
+        shown.append(f"{len(processes) - SHOWN_READERS} more")
+    return [("readers", ", ".join(shown))] if shown else []
+
+
+def _credits(credits: dict[str, Any]) -> str:
+    if credits["limit"] is None:
+        return "not counted by this API"
+    text = f"{credits['credits_left']} of {credits['limit']}"
+    if credits["more_in_s"] is None:
+        return f"{text} left"
+    # The credits that are left then are reserved: for other tools, and for files being read.
+    return f"{text}, more in {_duration(credits['more_in_s'])}"
+
+
+def _waiting(waiting: list[dict[str, Any]]) -> list[Line]:
+    shown = [
+        f"{printable(entry['program'])} (pid {entry['pid']}) for the "
+        f"{'URL' if entry['for'] == 'url' else 'size'} of {printable(entry['file'])}, "
+        f"about {_duration(entry['seconds'])}"
+        for entry in waiting[:SHOWN_READERS]
+    ]
+    if len(waiting) > SHOWN_READERS:
+        shown.append(f"{len(waiting) - SHOWN_READERS} more")
+    return _under("waiting", shown)
+
+
+def _errors(errors: list[dict[str, Any]]) -> list[Line]:
+    shown = [_error(error) for error in errors[:SHOWN_ERRORS]]
+    if len(errors) > SHOWN_ERRORS:
+        shown.append(f"{len(errors) - SHOWN_ERRORS} more: --json")
+    return _under("failed", shown)
+
+
+def _under(label: str, texts: list[str]) -> list[Line]:
+    return [("" if number else label, text) for number, text in enumerate(texts)]
+
+
+def _error(error: dict[str, Any]) -> str:
+    times = f" ({error['times']} times)" if error["times"] > 1 else ""
+    reason = printable(error["reason"])
+    return f"{_moment(error['at'])} {printable(error['file'])}: {error['errno']}: {reason}{times}"
+
+
+def stats_lines(answer: dict[str, Any]) -> list[Line]:
+    """The text of ``stats``, without the table of processes."""
+    reads, hedges, disk = answer["reads"], answer["hedges"], answer["disk"]
+    memory, blocks = answer["memory"], reads["blocks"]
+    total = sum(blocks.values())
+    parts = {
+        tier: f" ({100 * count / total:.0f} %)" if total else "" for tier, count in blocks.items()
+    }
+    failed = f", {reads['failed']} failed" if reads["failed"] else ""
+    ratio = answer["amplification"]
+    times = "" if ratio is None else f" ({ratio:.2f} for each byte read)"
+    in_use = in_words(memory["leased_bytes"]) if memory["leased_bytes"] else "none"
+    disk_text = "none"
+    if disk:
+        disk_text = (
+            f"{_of(disk, 'budget_bytes')} used, {disk['evicted']} blocks evicted, "
+            f"{disk['turned_away']} rejected, {disk['damaged']} damaged"
+        )
+    return [
+        ("mounted", _mounted(answer)),
+        ("since", _moment(answer["since"])),
+        ("read", f"{in_words(reads['asked_bytes'])} in {reads['reads']} reads{failed}"),
+        ("fetched", in_words(answer["fetched_bytes"]) + times),
+        ("warmed", in_words(answer["warmed_bytes"])),
+        ("never read", in_words(answer["unused_bytes"])),
+        ("blocks from", ", ".join(f"{tier} {n}{parts[tier]}" for tier, n in blocks.items())),
+        ("requests", _requests(answer["requests"])),
+        ("hedges", f"{hedges['made']} made, {hedges['won']} won"),
+        ("URLs fetched", str(answer["url_refreshes"])),
+        (
+            "memory",
+            f"{in_words(memory['cached_bytes'])} of {in_words(memory['budget_bytes'])} cached, "
+            f"{in_use} in use, {in_words(memory['under_way_bytes'])} in flight",
+        ),
+        ("disk cache", disk_text),
+    ]
+
+
+def _requests(requests: dict[str, int]) -> str:
+    odd = [f"{n} {how}" for how, n in requests.items() if n and how not in ("made", "whole")]
+    return f"{requests['made']} made" + (f": {', '.join(odd)}" if odd else "")
+
+
+def process_table(processes: dict[str, Any]) -> list[str]:
+    """The table of ``stats`` with the reads of each process, below an empty line."""
+    if not processes:
+        return []
+    lines = [
+        "",
+        f"{'process':16} {'read':>10} {'reads':>9} {'memory':>9} {'disk':>9} {'network':>9}",
+    ]
+    for name, usage in list(processes.items())[:SHOWN_PROCESSES]:
+        counts = (usage["reads"], *usage["blocks"].values())
+        numbers = " ".join(f"{count:>9}" for count in counts)
+        lines.append(f"{name:16} {in_words(usage['asked_bytes']):>10} {numbers}")
+    if len(processes) > SHOWN_PROCESSES:
+        lines.append(f"and {len(processes) - SHOWN_PROCESSES} more: --json")
+    return lines
+
+
+def _of(part: dict[str, int], whole: str) -> str:
+    return f"{in_words(part['held_bytes'])} of {in_words(part[whole])}"
+
+
+def _rate(bytes_per_s: float) -> str:
+    return f"{in_words(bytes_per_s)}/s"
+
+
+def _moment(epoch_s: float) -> str:
+    return datetime.fromtimestamp(epoch_s, UTC).isoformat(" ", "seconds")
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(math.ceil(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,4 +1,4 @@
-"""``backlotfs thumbnails``: the library's preview images as the user's own thumbnails."""
+"""``backlotfs thumbnails``: write the library's preview images into the thumbnail cache."""
 
 from __future__ import annotations
 
@@ -16,24 +16,22 @@ import click
 import platformdirs
 
 from backlotfs import __version__
-from backlotfs.cli.mounted_files import MountedFile, mounted_files
-from backlotfs.cli.progress import noting_credits
-from backlotfs.cli.transfer_bar import TransferBar
-from backlotfs.errors import BacklotError
+from backlotfs.cli.mountpoints import PATHS, MountedFile, mounted_files
+from backlotfs.cli.progress import TransferBar, credits_shown
+from backlotfs.errors import BacklotError, CommandFailed
 from backlotfs.export.items import printable
 from backlotfs.log.terminal import say, say_json
-from backlotfs.mount.control.client import ask
-from backlotfs.mount.control.thumbnails import IMAGE_S
+from backlotfs.mount.control.client import PREVIEW_S, ask
 from backlotfs.thumbnails.cache import SIZES, Original, ThumbnailCache
 from backlotfs.thumbnails.picture import Picture, check_installed
 
 JOBS = 4
-#: What file managers ask for; `xx-large` only on screens of the highest resolution.
+#: The sizes that file managers use; `xx-large` only on screens with a very high resolution.
 _USUAL = ("normal", "large", "x-large")
 
 
 class Outcome(StrEnum):
-    """What became of a file; the value is the key in ``--json``."""
+    """What was done for a file; the value is the key in ``--json``."""
 
     MADE = "made"
     CURRENT = "current"
@@ -42,26 +40,26 @@ class Outcome(StrEnum):
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, metavar="PATH…", type=click.Path(path_type=Path))
+@PATHS
 @click.option(
     "--size",
     "sizes",
     multiple=True,
     type=click.Choice(list(SIZES)),
-    help="A size to make; may be given several times [normal, large, x-large].",
+    help="Thumbnail size, may be repeated [normal, large, x-large].",
 )
-@click.option("--again", is_flag=True, help="Also where a thumbnail is up to date.")
+@click.option("--again", is_flag=True, help="Replace thumbnails that are up to date, too.")
 @click.option(
-    "--jobs", type=click.IntRange(1, 32), default=JOBS, help=f"So many at a time [{JOBS}]."
+    "--jobs", type=click.IntRange(1, 32), default=JOBS, help=f"Files in parallel [{JOBS}]."
 )
-@click.option("--json", "as_json", is_flag=True, help="The result as one JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def thumbnails(
     paths: tuple[Path, ...], sizes: tuple[str, ...], again: bool, jobs: int, as_json: bool
 ) -> None:
-    """Fill the user's thumbnail cache for files, or all below folders, of a running mount.
+    """Fill your thumbnail cache for files, or all files below folders, of a running mount.
 
-    The pictures are the library's own preview images, so a file manager shows them without a byte
-    of a source. What is up to date is left alone: after an upload the same command goes on.
+    The thumbnails are made from the library's preview images, so file managers read no source.
+    Thumbnails that are up to date are kept: run the same command again after an upload.
     """
     check_installed()
     began_s = time.monotonic()
@@ -73,7 +71,7 @@ def thumbnails(
     files = mounted_files(paths)
     with (
         TransferBar("thumbnails", len(files), of_files=True) as bar,
-        noting_credits({str(file.place) for file in files}, bar.note),
+        credits_shown({str(file.place) for file in files}, bar.note),
     ):
 
         def one(file: MountedFile) -> tuple[Outcome, BacklotError | None]:
@@ -98,7 +96,7 @@ def _all(
     try:
         return list(pool.map(one, files))
     finally:
-        pool.shutdown(cancel_futures=True)  # after a Ctrl-C no further file is begun
+        pool.shutdown(cancel_futures=True)  # after Ctrl-C no further file is started
 
 
 def _thumbnail(file: MountedFile, cache: ThumbnailCache, *, again: bool) -> Outcome:
@@ -111,13 +109,15 @@ def _thumbnail(file: MountedFile, cache: ThumbnailCache, *, again: bool) -> Outc
     original = Original(path, int(status.st_mtime), status.st_size, mime_type)
     if not again and cache.holds(original):
         return Outcome.CURRENT
-    answer = ask(file.place, "preview", timeout_s=IMAGE_S + 15.0, path=file.inner)
+    answer = ask(file.place, "preview", timeout_s=PREVIEW_S + 15.0, path=file.inner)
     if answer["image"] is None:
         return Outcome.WITHOUT
     try:
         image = base64.b64decode(answer["image"], validate=True)
     except ValueError:
-        raise BacklotError(f"{path}: the mount sent no image; is it of another version?") from None
+        raise BacklotError(
+            f"{path}: the mount sent no image; it may be of another version"
+        ) from None
     cache.keep(original, Picture(image))
     return Outcome.MADE
 
@@ -125,7 +125,7 @@ def _thumbnail(file: MountedFile, cache: ThumbnailCache, *, again: bool) -> Outc
 def _report(
     done: Sequence[tuple[Outcome, BacklotError | None]], as_json: bool, took_s: float
 ) -> None:
-    """The result on stdout. :raises BacklotError: a file failed; exits as the first of them."""
+    """Print the result. :raises CommandFailed: a file failed; the exit code of the first."""
     counts = Counter(outcome for outcome, _ in done)
     if as_json:
         summary = {outcome.value: counts[outcome] for outcome in Outcome}
@@ -137,16 +137,8 @@ def _report(
         )
     errors = [error for _, error in done if error is not None]
     if errors:
-        raise NotAllMade(
-            f"{len(errors)} of {len(done)} files have no thumbnail, each is named above; "
-            "run the same command again: what is made stays",
+        raise CommandFailed(
+            f"{len(errors)} of {len(done)} files have no thumbnail; each is named above; "
+            "run the same command again to continue",
             errors[0].exit_code,
         )
-
-
-class NotAllMade(BacklotError):
-    """Some files have no thumbnail; exits as the first of them would."""
-
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code  # type: ignore[misc]  # per instance: it is the first error's

@@ -1,8 +1,8 @@
-"""What the log says: every event that matters, by a name that stays, with the fields it has.
+"""The events of a mount's log: names and fields that programs can rely on.
 
-One line is one event. In a log of text it is a sentence; in one of JSON the name and the fields
-stand beside that, for programs. `docs/logs.md` lists them all, and a test holds the two together.
-What is not an event is a line for those who look for a mistake of ours: level debug, no name.
+One line is one event. The text log has its sentence; the JSON log has its name and fields as well.
+`docs/logs.md` lists all events, and a test compares the two. Other lines have no name and the level
+debug: they are for debugging backlotfs itself.
 """
 
 from __future__ import annotations
@@ -19,20 +19,22 @@ _ERROR, _CRITICAL = logging.ERROR, logging.CRITICAL
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One kind of line.
+    """One kind of log line.
 
-    :ivar name: stays the same in every release.
-    :ivar level: of `logging`; what it mostly is, where `log` may be given another.
-    :ivar text: the sentence, with ``{field}`` where the value of a field goes.
+    :ivar name: stays the same in all releases.
+    :ivar level: the usual level, of `logging`.
+    :ivar text: the sentence, with ``{field}`` for the value of a field.
+    :ivar every_s: equal lines are written once in this time; None: as `output.RepeatFilter` says.
     """
 
     name: str
     level: int
     text: str
+    every_s: float | None = None
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """The names of the fields, in the order of the sentence."""
+        """The field names in the order of the sentence."""
         named = [name for _, name, _, _ in string.Formatter().parse(self.text) if name]
         return tuple(dict.fromkeys(named))
 
@@ -45,22 +47,22 @@ class Event:
         failure: BaseException | None = None,
         **fields: object,
     ) -> None:
-        """Write the line. Any thread may call it.
+        """Write the line. Thread-safe.
 
-        :param log: of the module that saw it happen.
-        :param at: a level other than the usual.
-        :param failure: an exception of which the traceback is to be shown.
-        :param fields: a value for each of `fields`; in the sentence, an object becomes JSON.
+        :param log: logger of the calling module.
+        :param at: another level than the usual one.
+        :param failure: an exception whose traceback is written too.
+        :param fields: a value for each of `fields`; objects become JSON in the sentence.
         """
         level = self.level if at is None else at
         if log.isEnabledFor(level):
-            said = {name: _as_text(value) for name, value in fields.items()}
+            texts = {name: _as_text(value) for name, value in fields.items()}
             log.log(
                 level,
                 "%s",
-                self.text.format(**said),
+                self.text.format(**texts),
                 exc_info=failure,
-                extra={"event": self.name, "fields": fields},
+                extra={"event": self.name, "fields": fields, "every_s": self.every_s},
                 stacklevel=2,
             )
 

@@ -1,10 +1,15 @@
-"""Where log lines go and how they look; no secret ever gets there.
+"""Log lines: their formats, where they go, and the suppression of repeated lines.
 
-Text is for people: a record begins at the margin, and whatever follows on further lines (a
-traceback) is indented, so that no text of a server's can pass for a record; a log is read on
-terminals, so what commands escape (`terminal`) is escaped here too. On stderr that is the
-journal's (``JOURNAL_STREAM``) a line bears its priority in front (sd-daemon(3)) instead of time and
-level, which the journal has of its own. JSON is one object per line; `docs/logs.md` has its fields.
+A text record starts at the margin, and its further lines (a traceback) are indented, so that no
+text from a server can look like a record. Logs are read on terminals, so control characters are
+escaped as in the output of commands (`terminal`). On a stderr that is connected to the journal
+(``JOURNAL_STREAM``) a line starts with its priority (sd-daemon(3)) instead of time and level, which
+the journal adds. JSON is one object per line; `docs/logs.md` lists its fields. Every line is
+redacted.
+
+A program that keeps reading from a host that is down causes one event thousands of times. Such
+lines are written once per `EVERY_S` with a count. Lines are equal if their texts are equal except
+for numbers: the text names the source or the host and the kind of failure.
 """
 
 from __future__ import annotations
@@ -14,16 +19,19 @@ import io
 import logging
 import logging.handlers
 import os
+import re
 import sys
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import platformdirs
+from cachetools import LRUCache
 
 from backlotfs.log import events
-from backlotfs.log.deduplication import RepeatFilter
 from backlotfs.log.redaction import redacted
 from backlotfs.log.terminal import escaped, one_json
 from backlotfs.trusted_paths import open_log
@@ -33,17 +41,23 @@ log = logging.getLogger(__name__)
 _TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _SYSLOG = "%(levelname)s %(name)s: %(message)s"
 _JOURNAL = "%(name)s: %(message)s"
-#: syslog(3)'s, as sd-daemon(3) wants them in front of a line.
+#: Priorities of syslog(3), which sd-daemon(3) expects at the start of a line.
 _PRIORITIES = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
 #: Quietest first.
 LEVELS = ("error", "warning", "info", "debug")
 FORMATS = ("text", "json")
+#: Equal warnings are written once in this time, unless the event says otherwise.
+EVERY_S = 60.0
+#: Number of different lines that are remembered.
+REMEMBERED = 512
+#: A separate number: not a part of an embed code, an address or a file name.
+_NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?![\w.])")
 
 
 class _Text(logging.Formatter):
-    """Formats, then redacts, tracebacks included.
+    """Formats and then redacts a record, with its traceback.
 
-    The last line of defence: no message of ours holds a signature, but a library's might.
+    Messages of backlotfs contain no signature; a message of a library might.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -51,7 +65,7 @@ class _Text(logging.Formatter):
 
 
 class _Json(logging.Formatter):
-    """One JSON object per line, redacted before it is quoted."""
+    """Formats a record as one JSON object; redacts each text before it is quoted."""
 
     def format(self, record: logging.LogRecord) -> str:
         made = datetime.fromtimestamp(record.created, UTC)
@@ -73,15 +87,15 @@ class _Json(logging.Formatter):
 
 
 class _LogFile(logging.handlers.WatchedFileHandler):
-    """A file of ours alone; opened anew, and checked anew, when a log rotation has moved it."""
+    """Appends to a private file; opens and checks it again after a log rotation has moved it."""
 
     def _open(self) -> io.TextIOWrapper:
-        """:raises UntrustedPath: another user could have made or replaced it."""
+        """:raises UntrustedPath: another user could have created or replaced the file."""
         descriptor = open_log(Path(self.baseFilename))
         return open(descriptor, "a", encoding="utf-8")
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a line; without a file it is lost, and whoever logs it goes on."""
+        """Write a line; if the file cannot be opened the line is lost and the caller goes on."""
         try:
             super().emit(record)
         except OSError:
@@ -89,7 +103,7 @@ class _LogFile(logging.handlers.WatchedFileHandler):
 
 
 class _Prioritised(logging.Formatter):
-    """Another formatter's lines, each with its priority in front."""
+    """Puts the priority in front of each line of another formatter."""
 
     def __init__(self, inner: logging.Formatter) -> None:
         super().__init__()
@@ -100,18 +114,55 @@ class _Prioritised(logging.Formatter):
         return mark + self._inner.format(record).replace("\n", f"\n{mark}")
 
 
-def default_place(name: str) -> str:
-    """Where a background mount logs: ``syslog`` (the journal, where there is one) or a file.
+class RepeatFilter(logging.Filter):
+    """A handler's filter that passes equal lines once in a time, the next one with a count.
 
-    :param name: of the mount, for the file's name.
+    The time is the event's ``every_s``; without one it is `EVERY_S` for warnings and errors, and
+    lines below warning always pass. Lines with a traceback always pass. Thread-safe.
+    """
+
+    def __init__(self, timer: Callable[[], float] = time.monotonic) -> None:
+        """:param timer: returns seconds on a monotonic clock."""
+        super().__init__()
+        self._timer = timer
+        self._lock = threading.Lock()
+        self._written: LRUCache[tuple[str, str], tuple[float, int]] = LRUCache(REMEMBERED)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to write the line; adds the number of suppressed ones to its message."""
+        default_s = EVERY_S if record.levelno >= logging.WARNING else 0.0
+        every_s = getattr(record, "every_s", None) or default_s
+        if not every_s or record.exc_info:
+            return True
+        try:
+            message = record.getMessage()
+        except Exception:  # noqa: BLE001  # the handler reports a record that cannot be formatted
+            return True
+        kind = (record.name, _NUMBER.sub("#", message))
+        with self._lock:
+            now_s = self._timer()
+            at_s, more = self._written.get(kind, (now_s - every_s, 0))
+            if now_s - at_s < every_s:
+                self._written[kind] = (at_s, more + 1)
+                return False
+            self._written[kind] = (now_s, 0)
+        if more:
+            record.msg, record.args = f"{message} (and {more} more since the last such line)", ()
+        return True
+
+
+def default_place(name: str) -> str:
+    """Where a background mount logs: ``syslog`` (which the journal reads), else a file.
+
+    :param name: of the mount; becomes the file's name.
     """
     if Path("/dev/log").exists():
         return "syslog"
     return str(Path(platformdirs.user_state_dir("backlotfs")) / f"{name}.log")
 
 
-def stderr_is_the_journals(environ: Mapping[str, str]) -> bool:
-    """Whether stderr is the journal's: systemd.exec(5), ``JOURNAL_STREAM``."""
+def stderr_is_journal(environ: Mapping[str, str]) -> bool:
+    """Whether stderr is connected to the journal (``JOURNAL_STREAM``, systemd.exec(5))."""
     given = environ.get("JOURNAL_STREAM")
     if not given:
         return False
@@ -122,23 +173,23 @@ def stderr_is_the_journals(environ: Mapping[str, str]) -> bool:
 
 
 def people_read_stderr(log_format: str) -> bool:
-    """Whether a bare sentence on stderr is fine, beside a log that goes there too."""
-    return log_format == "text" and not stderr_is_the_journals(os.environ)
+    """Whether people read stderr, so that a plain sentence may stand between log lines."""
+    return log_format == "text" and not stderr_is_journal(os.environ)
 
 
 def configure(*, level: str, log_format: str, place: str) -> None:
-    """Send all log lines to ``place``: ``stderr``, ``syslog`` or the path of a file (made 0600).
+    """Send all log lines to ``place``: ``stderr``, ``syslog`` or the path of a file (mode 0600).
 
     :param level: one of `LEVELS`.
     :param log_format: one of `FORMATS`.
-    :raises UntrustedPath: another user could have made or replaced the file.
+    :raises UntrustedPath: another user could have created or replaced the file.
     :raises OSError: when the file cannot be opened.
     """
     handler: logging.Handler
     pattern, in_journal = _TEXT, False
     if place == "stderr":
         handler = logging.StreamHandler(sys.stderr)
-        in_journal = stderr_is_the_journals(os.environ)
+        in_journal = stderr_is_journal(os.environ)
         pattern = _JOURNAL if in_journal else _TEXT
     elif place == "syslog":
         handler = logging.handlers.SysLogHandler(
@@ -152,30 +203,29 @@ def configure(*, level: str, log_format: str, place: str) -> None:
     handler.setFormatter(_Prioritised(formatter) if in_journal else formatter)
     handler.addFilter(RepeatFilter())
     logging.getLogger().handlers[:] = [handler]
-    # A line that cannot be written is lost: logging's own complaint would quote it raw on stderr.
+    # Without this, logging would print a line that it cannot write, unredacted, on stderr.
     logging.raiseExceptions = False
     set_level(level)
 
 
 def set_level(level: str) -> None:
-    """Say from now on what is of this level (one of `LEVELS`) or above it."""
+    """Set the minimum level to one of `LEVELS`."""
     root = logging.getLogger()
     root.setLevel(level.upper())
-    # The HTTP library's own debug lines name every URL, and fusepy's quote a traceback for every
-    # ENOENT; ours say what matters.
+    # At debug, urllib3 logs every URL and fusepy a traceback for every ENOENT.
     for library in ("urllib3", "fuse"):
         logging.getLogger(library).setLevel(max(logging.INFO, root.level))
 
 
 def next_level(now: str, began: str) -> str:
-    """One step more than ``now``; after ``debug`` it is the level that the mount ``began`` with."""
+    """The level after ``now``; after ``debug`` the level ``began`` that the mount started with."""
     return began if now == LEVELS[-1] else LEVELS[LEVELS.index(now) + 1]
 
 
 def change_verbosity(began: str) -> None:
-    """Take the next of the levels, and say so whatever the level was.
+    """Switch to the next level and log that at any level.
 
-    :param began: what the mount was started with.
+    :param began: the level that the mount started with.
     """
     root = logging.getLogger()
     was = logging.getLevelName(root.level).lower()
@@ -186,7 +236,7 @@ def change_verbosity(began: str) -> None:
 
 
 def _clean(value: Any) -> Any:
-    """``value`` as JSON takes it, every text in it redacted."""
+    """Convert a value to JSON types and redact all its texts."""
     if isinstance(value, Mapping):
         return {str(key): _clean(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

@@ -14,8 +14,7 @@ from pathlib import Path
 import click
 
 from backlotfs import __version__
-from backlotfs.cli import commands
-from backlotfs.cli.completion import script
+from backlotfs.cli import commands, script
 from backlotfs.manual import roff
 from backlotfs.manual.pages import man_pages, site_pages
 

@@ -1,6 +1,6 @@
 """A mount as a process: its parts put together, served, watched and ended.
 
-`stack.build_stack` is the one place that knows every class. `serve` runs a mount, in the foreground
-or in the background (`background`), under systemd or not (`systemd`, `watchdog`, `signals`).
-`control` is the private socket by which commands ask a running mount.
+`stack.build_stack` builds all parts. `serve` runs a mount, in the foreground or in the background
+(`background`), with the service manager (`systemd`) and `signals`. `status` is what a mount reports
+of itself. `control` is the unix socket over which commands ask a running mount.
 """

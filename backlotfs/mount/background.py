@@ -1,7 +1,7 @@
-"""Going to the background once the mount answers, and not before.
+"""A command forks a mount into the background and waits until it answers or has failed.
 
-The fork comes first, while there is one thread; the child does all the work, and tells through a
-pipe how it went. The parent exits with the child's code and prints its one line.
+The fork comes first, while the process has one thread. The child does all the work and reports
+through a pipe; the parent prints the child's line and exits with its code.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ from backlotfs.log import events
 
 log = logging.getLogger(__name__)
 
-#: How a line of the child begins that tells the number of assets.
+#: Start of a line from the child with the number of assets listed so far.
 _LISTED = b"listed "
 
 
 class Ready(Protocol):
-    """Tells whoever started a mount how far it is."""
+    """Receives the progress of a mount that starts."""
 
     def __call__(self, more: str) -> None:
-        """The mount answers; ``more``: a further sentence for the user, or empty."""
+        """The mount answers. ``more`` is one more sentence for the user, or empty."""
 
     def listing(self, assets: int) -> None:
-        """The library is listed for the first time; so many assets by now."""
+        """The first listing of the library has this many assets so far."""
 
 
 class NobodyWaits:
-    """In the foreground the log says how far a mount is."""
+    """No-op implementation of `Ready` for a foreground mount, whose log has the progress."""
 
     def __call__(self, more: str) -> None:
-        """Nothing to tell."""
+        """Do nothing."""
 
     def listing(self, assets: int) -> None:
-        """Nothing to tell."""
+        """Do nothing."""
 
 
 class Outcome(TypedDict):
-    """What the child reports: an exit code, and a line for stdout (0) or stderr."""
+    """How the start of a mount went: an exit code and a line for stdout (0) or stderr."""
 
     code: int
     line: str
@@ -55,11 +55,12 @@ def run_in_background(
     said_when_ready: str,
     progress: Callable[[int], None] = lambda _assets: None,
 ) -> Outcome:
-    """Fork; in the child do ``work``; in the parent wait until it is ready or has failed.
+    """Fork; the child does ``work``, the parent waits until the mount is ready or has failed.
 
-    :param work: calls its argument once ready, and returns how it ended.
+    :param work: calls its argument once the mount answers, and returns how the mount ended.
+    :param said_when_ready: the parent's line on success.
     :param progress: called in the parent with the number of assets listed so far.
-    :returns: in the parent only; a child that ended without a word is a failure.
+    :returns: in the parent only; a child that ends without a report has failed.
     """
     _occupy_standard_streams()
     reading, writing = os.pipe()
@@ -87,29 +88,29 @@ class _Pipe:
     def __init__(self, writing: int, said_when_ready: str) -> None:
         self._writing = writing
         self._said = said_when_ready
-        self._told = False
+        self._sent = False
 
     def __call__(self, more: str) -> None:
-        # Not before: while it mounts, systemd's automount lets only its own process group look at
-        # the mountpoint. All others wait for the mount: we would, for ourselves.
+        # Change the process group only now: while systemd's automount is triggered, it lets only
+        # the original group access the mountpoint, and any other process waits for the mount.
         os.setsid()
         _detach_from_terminal()
-        self.tell({"code": 0, "line": "\n".join(filter(None, (self._said, more)))})
+        self.send({"code": 0, "line": "\n".join(filter(None, (self._said, more)))})
 
     def listing(self, assets: int) -> None:
-        """Tell it, while anybody listens."""
-        if not self._told:
+        """Send the number, unless the parent has its outcome already."""
+        if not self._sent:
             self._write(_LISTED + str(assets).encode())
 
-    def tell(self, outcome: Outcome) -> None:
-        """The last word; what comes after it is not told."""
-        if not self._told:
-            self._told = True
+    def send(self, outcome: Outcome) -> None:
+        """Send the outcome and close the pipe; later calls do nothing."""
+        if not self._sent:
+            self._sent = True
             self._write(json.dumps(outcome).encode())
             os.close(self._writing)
 
     def _write(self, line: bytes) -> None:
-        with contextlib.suppress(OSError):  # the parent may be gone: the mount is not
+        with contextlib.suppress(OSError):  # the parent may have ended; the mount goes on
             os.write(self._writing, line + b"\n")
 
 
@@ -118,17 +119,17 @@ def _child(work: Callable[[Ready], Outcome], said_when_ready: str, writing: int)
     outcome: Outcome = {"code": 1, "line": "the mount failed unexpectedly; see its log"}
     try:
         outcome = work(ready)
-    except Exception as error:  # noqa: BLE001  # the parent has to be told, whatever it is
+    except Exception as error:  # noqa: BLE001  # the parent needs an outcome for every error
         events.MOUNT_FAILED.log(log, exit_code=1, reason="unexpectedly", failure=error)
     finally:
-        ready.tell(outcome)
+        ready.send(outcome)
         if sys.stderr is not None:
             sys.stderr.flush()
         os._exit(outcome["code"])
 
 
 def _occupy_standard_streams() -> None:
-    """Whoever started us may have closed them: then the pipe would be one, and be detached."""
+    """Open descriptors 0 to 2 if they are closed, or the pipe would get one of these numbers."""
     descriptor = 0
     while descriptor <= 2:
         descriptor = os.open(os.devnull, os.O_RDWR)

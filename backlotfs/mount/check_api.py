@@ -1,4 +1,4 @@
-"""The first question to an API: is it there, and does it accept us?"""
+"""The first call of an API: checks that it answers and accepts the credentials."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from backlotfs.errors import (
 from backlotfs.http.backoff import Backoff, RetryPolicy
 from backlotfs.mount.stack import open_api
 
-#: An API that cannot be reached, or that answers 5xx, is asked again for so long.
+#: How long the call is repeated while the API cannot be reached or answers 5xx.
 UNREACHABLE_S = 3.5
 
 
@@ -26,16 +26,16 @@ def check_api(
     session: requests.Session,
     limiter: ApiRateLimiter | None = None,
 ) -> bool:
-    """Ask the API one small question; whether it puts sources into listings that ask for them.
+    """List one asset; return whether the API includes sources in listings on request.
 
-    That is asked along with it. A server that refuses the question because of it is asked again
-    without, and does not put sources into listings.
+    The call requests sources (``include=streams``). If the server refuses that, the call is
+    repeated without it.
 
-    An API that takes the question has the time for an answer that it has for every other one
-    (``--api-timeout``); one that cannot be reached is said to be so within 5 s.
+    The API has as long for its answer as for any other (``--api-timeout``); an API that cannot be
+    reached is reported within 5 s.
 
-    :param limiter: waits for credits where the account has none left; None: hardly any wait.
-    :raises BacklotError: with the reason.
+    :param limiter: waits for API credits; None: waits at most `UNREACHABLE_S`.
+    :raises BacklotError: the API cannot be used; says why.
     """
     limiter = limiter or ApiRateLimiter(clock, credit_wait_s=UNREACHABLE_S)
     api = open_api(
@@ -59,7 +59,7 @@ def check_api(
             include = None
             return ask()
         except RemoteUnavailable:
-            include = None  # perhaps it is the question that the server cannot bear
+            include = None  # the server may fail because of this parameter
             raise
         return page is not None and any(asset.source is not None for asset in page.items)
 

@@ -1,7 +1,7 @@
-"""Signals for a process whose main thread sits in libfuse's C loop.
+"""A thread handles the signals of a mount: libfuse's C loop has the main thread.
 
-Python handlers do not run there, and libfuse's own SIGHUP handler unmounts. So the signals are
-blocked before any thread exists, and one thread waits for them.
+Python's signal handlers do not run there, and libfuse's own SIGHUP handler unmounts. So the signals
+are blocked before any thread starts, and one thread waits for them.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from backlotfs.log import events
 
 log = logging.getLogger(__name__)
 
-#: Everything that is handled; blocked in all threads.
+#: The signals that are handled, and blocked in all threads.
 HANDLED = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2})
 
 
 def block() -> None:
-    """Block the handled signals in this thread and those it will start. Call it first."""
+    """Block the `HANDLED` signals in this thread and in all that it starts later."""
     signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
 
 
 def serve(handlers: Mapping[signal.Signals, Callable[[], None]]) -> None:
-    """Start the thread that waits for `HANDLED` signals and calls what is registered for each."""
+    """Start the thread that waits for `HANDLED` signals and calls their handlers."""
 
     def wait() -> None:
         while True:
@@ -33,7 +33,7 @@ def serve(handlers: Mapping[signal.Signals, Callable[[], None]]) -> None:
             events.SIGNAL.log(log, signal=number.name)
             try:
                 handlers[number]()
-            except Exception as error:  # noqa: BLE001  # the next signal is to be served too
+            except Exception as error:  # noqa: BLE001  # the next signal must be handled too
                 events.SIGNAL_FAILED.log(log, signal=number.name, failure=error)
 
     threading.Thread(target=wait, name="signals", daemon=True).start()

@@ -1,30 +1,45 @@
-"""What a running mount answers to ``status``; `manual/texts/json.md` says what each key means."""
+"""What a mount reports of itself: to ``status``, into the log, and on SIGUSR1.
+
+`manual/texts/json.md` describes each key of the answer to ``status``.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import gc
+import logging
 import os
+import sys
+import threading
 import time
-from collections.abc import Iterable
+import traceback
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import FrameType
 from typing import Any, NamedTuple
 
 from backlotfs.api.rate_limiter import ApiRateLimiter
 from backlotfs.catalog.db.rows import SizedCounts
-from backlotfs.catalog.db.state import sync_state
+from backlotfs.catalog.db.state import sized_counts, sync_state
+from backlotfs.concurrency.clock import Clock
 from backlotfs.config.settings import MountSettings
 from backlotfs.errors import BacklotError
+from backlotfs.log import events
+from backlotfs.mount.control.server import Handler
 from backlotfs.mount.stack import Stack
 from backlotfs.open_files.recent_errors import Failure
 from backlotfs.source.bandwidth import SPAN_S
 
-#: Grows when a key goes or changes its meaning; new keys come without.
+#: Version of the answer: grows when a key is removed or changes its meaning.
 SCHEMA = 1
-#: Programs shown that wait for an API credit.
+#: Largest number of waiting programs in the answer.
 SHOWN_WAITING = 50
+
+log = logging.getLogger(__name__)
 
 
 def mount_head(settings: MountSettings) -> dict[str, Any]:
-    """Which mount it is."""
+    """The keys that identify the mount in an answer."""
     return {
         "source": settings.source,
         "mountpoint": str(settings.mountpoint),
@@ -33,7 +48,7 @@ def mount_head(settings: MountSettings) -> dict[str, Any]:
 
 
 def count_sizes(stack: Stack) -> SizedCounts:
-    """Of the files that are listed, with what is not in the catalog's file yet."""
+    """Count the known, missing and unknown sizes, including those that are not saved yet."""
     sized = missing = 0
     rows = stack.catalog.library.rows
     for row in rows.values():
@@ -45,10 +60,10 @@ def count_sizes(stack: Stack) -> SizedCounts:
 
 
 class WaitingProgram(NamedTuple):
-    """A program that waits.
+    """A program that waits for an operation of the mount.
 
-    :ivar pid: its process id. :ivar name: as ``ps`` shows it.
-    :ivar embed_code: what it waits for. :ivar reads: whether it waits for bytes, not for a size.
+    :ivar pid: process id. :ivar name: as ``ps`` shows it. :ivar embed_code: the asset.
+    :ivar reads: whether it waits for bytes; otherwise for a size.
     """
 
     pid: int
@@ -60,13 +75,13 @@ class WaitingProgram(NamedTuple):
 def status_answer(
     settings: MountSettings, stack: Stack, began_s: float, waiting: Iterable[WaitingProgram]
 ) -> dict[str, Any]:
-    """The answer, from memory and the catalog's file.
+    """Build the answer to ``status`` from memory and the catalog's file.
 
-    :param began_s: when the mount began, in seconds since the epoch.
-    :param waiting: the programs whose operations wait now, for whatever reason.
+    :param began_s: start of the mount in seconds since the epoch.
+    :param waiting: the programs whose operations wait now, for any reason.
     """
     with contextlib.suppress(BacklotError):
-        stack.versions.flush()  # what is told as known is kept, whatever happens next
+        stack.versions.flush()  # save every size that the answer counts as known
     sizes = count_sizes(stack)
     error = stack.catalog.last_error
     return {
@@ -77,7 +92,7 @@ def status_answer(
         "size_bytes": stack.catalog.total_size(),
         "sizes": {
             **sizes._asdict(),
-            # 0.0: the credits are there, so how long it takes depends on what nobody knows.
+            # 0.0 means that there are enough credits; then nothing bounds the time.
             "seconds_left": stack.probes.seconds_for(sizes.to_come) or None,
         },
         "synced_at": stack.db.read(sync_state).synced_at_s,
@@ -99,7 +114,7 @@ def status_answer(
 
 
 def _credits(limiter: ApiRateLimiter) -> dict[str, Any]:
-    """What is left of the account's calls; null where the server does not count them."""
+    """The account's API credits; null where the server does not count calls."""
     credits = limiter.status()._asdict()
     if not limiter.counts_credits:
         credits |= dict.fromkeys(("credits_left", "limit", "resets_in_s", "more_in_s"))
@@ -107,7 +122,7 @@ def _credits(limiter: ApiRateLimiter) -> dict[str, Any]:
 
 
 def _waiting(stack: Stack, waiting: Iterable[WaitingProgram]) -> list[dict[str, Any]]:
-    """Those that wait for an API credit; a program that reads one file twice is shown once."""
+    """The programs that wait for an API credit, each with each file once."""
     probes = stack.probes
     queued = {entry for entry in waiting if probes.is_queued(entry.embed_code)}
     shown = [
@@ -168,3 +183,97 @@ def _failure(failure: Failure) -> dict[str, Any]:
         "reason": failure.reason,
         "times": failure.times,
     }
+
+
+class MinuteReport:
+    """Logs once a minute, in numbers, what happens too often for one line each.
+
+    These are refused signed URLs and newly known sizes. Not thread-safe.
+    """
+
+    def __init__(self, stack: Stack, clock: Clock) -> None:
+        """Start to count."""
+        self._stack = stack
+        self._clock = clock
+        self._logged_s = clock.monotonic()
+        self._renewed = self._refused = 0
+        self._known = -1
+
+    def log(self) -> None:
+        """Log what changed since the last call; nothing if nothing changed.
+
+        :raises BacklotError: the catalog cannot be read.
+        """
+        resolver = self._stack.resolver
+        renewed, refused = resolver.refreshes, resolver.refused
+        now_s = self._clock.monotonic()
+        if refused > self._refused:
+            events.URLS.log(
+                log,
+                refused=refused - self._refused,
+                renewed=renewed - self._renewed,
+                seconds=round(now_s - self._logged_s),
+            )
+        self._renewed, self._refused, self._logged_s = renewed, refused, now_s
+        counts = self._stack.db.read(sized_counts)
+        if self._known not in (-1, counts.sized):
+            events.SIZES.log(log, known=counts.sized, total=counts.total)
+        self._known = counts.sized
+
+
+#: Largest number of open files that the state dump names; it counts all.
+NAMES_SHOWN = 50
+
+
+def dump_state(handlers: Mapping[str, Handler], stack: Stack) -> None:
+    """Log where every thread is, then the answers to ``status`` and ``stats`` (SIGUSR1).
+
+    The threads come first, because they need no lock: they matter most when a mount hangs. For a
+    thread the log has files, lines and functions, never a value. Threads at the same place, such as
+    idle workers of a pool, share a line.
+
+    :param handlers: those of the control socket.
+    :raises BacklotError: the state cannot be read; the threads are logged already.
+    """
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    frames_by_thread = _frames()
+    by_place: dict[str, list[str]] = {}
+    for ident, frame in frames_by_thread.items():
+        place = " > ".join(_place(call) for call in traceback.extract_stack(frame))
+        # threads of libfuse or the interpreter have no name in Python
+        by_place.setdefault(place, []).append(names.get(ident, str(ident)))
+    for frames, threads in by_place.items():
+        events.STACK.log(log, threads=sorted(threads), frames=frames)
+    open_files = stack.reader.open_files()
+    details = {
+        "status": handlers["status"]({}),
+        "stats": handlers["stats"]({}),
+        "open": open_files[:NAMES_SHOWN],
+    }
+    events.STATE.log(
+        log,
+        assets=len(stack.catalog.library.rows),
+        open_files=len(open_files),
+        threads=len(frames_by_thread),
+        details=details,
+    )
+
+
+def _frames() -> dict[int, FrameType]:
+    """The current frame of every thread.
+
+    The garbage collector is off meanwhile: before Python 3.12.1 a finalizer that ran inside
+    `sys._current_frames` could block the whole process for ever (CPython issue 106883).
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return sys._current_frames()
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _place(call: traceback.FrameSummary) -> str:
+    path = Path(call.filename)
+    return f"{path.parent.name}/{path.name}:{call.lineno} {call.name}"

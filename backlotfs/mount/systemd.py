@@ -1,20 +1,33 @@
-"""What a service manager is told: sd_notify(3), without a dependency for four lines."""
+"""What a mount tells systemd: readiness, a request for more start time, and signs of life.
+
+sd_notify(3) needs four lines, so there is no dependency for it.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
-#: More time is asked for this often, and so much of it: a busy machine may be late by half of it.
+from backlotfs.kernel.mount_table import look
+from backlotfs.log import events
+
+#: How often more start time is requested, and how much: a busy machine may be late.
 ASK_EVERY_S = 15.0
 ASK_FOR_S = 60.0
+#: Probes of the mount within the watchdog's timeout: two may fail.
+_PROBES = 3
+
+log = logging.getLogger(__name__)
 
 
 def notify(state: str) -> None:
-    """Send e.g. ``READY=1`` to the manager behind ``NOTIFY_SOCKET``; silent without one."""
+    """Send a state such as ``READY=1`` to ``NOTIFY_SOCKET``; do nothing if it is not set."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
         return
@@ -26,22 +39,17 @@ def notify(state: str) -> None:
 
 
 @contextlib.contextmanager
-def taking_long(every_s: float = ASK_EVERY_S) -> Iterator[None]:
-    """While inside, the manager's start time-out does not end: it is asked for more time.
-
-    Whatever the body waits for, also without any progress to tell; it has a deadline of its own.
-    """
+def more_start_time(every_s: float = ASK_EVERY_S) -> Iterator[None]:
+    """While inside, keep systemd's start timeout from ending; the body has its own deadline."""
     over = threading.Event()
+    request = f"EXTEND_TIMEOUT_USEC={ASK_FOR_S * 1e6:.0f}"
 
-    def ask() -> None:
-        notify(f"EXTEND_TIMEOUT_USEC={ASK_FOR_S * 1e6:.0f}")
-
-    def go_on() -> None:
+    def ask_again() -> None:
         while not over.wait(every_s):
-            ask()
+            notify(request)
 
-    ask()
-    asking = threading.Thread(target=go_on, name="more-time", daemon=True)
+    notify(request)
+    asking = threading.Thread(target=ask_again, name="more-time", daemon=True)
     asking.start()
     try:
         yield
@@ -50,10 +58,38 @@ def taking_long(every_s: float = ASK_EVERY_S) -> Iterator[None]:
         asking.join()
 
 
-def watchdog_patience_s() -> float | None:
-    """Seconds after which the manager takes silence for a hang; None: it does not watch us."""
+def watchdog_timeout_s() -> float | None:
+    """The timeout of the unit's ``WatchdogSec=``; None if systemd does not watch this process."""
     for_another = os.environ.get("WATCHDOG_PID", "") not in ("", str(os.getpid()))
     given = os.environ.get("WATCHDOG_USEC", "")
     if for_another or not (given.isascii() and given.isdigit()) or int(given) == 0:
         return None
     return int(given) / 1e6
+
+
+def start_watchdog(mountpoint: Path) -> None:
+    """Start a thread that tells systemd as long as the mount answers, if systemd asks for that."""
+    timeout_s = watchdog_timeout_s()
+    if timeout_s is None:
+        return
+    interval_s = timeout_s / _PROBES
+
+    def run() -> None:
+        while True:
+            report_alive(mountpoint, interval_s)
+            time.sleep(interval_s)
+
+    threading.Thread(target=run, name="watchdog", daemon=True).start()
+
+
+def report_alive(mountpoint: Path, timeout_s: float) -> None:
+    """Probe the mount from outside, as a program would, and tell systemd if it answers."""
+    try:
+        silent = look(mountpoint, timeout_s=timeout_s).silent
+    except OSError as error:  # no memory or no process: that says nothing of the mount
+        events.WATCHDOG_BLIND.log(log, reason=error.strerror)
+        silent = False
+    if silent:
+        events.WATCHDOG_SILENT.log(log, mountpoint=mountpoint, seconds=timeout_s)
+    else:
+        notify("WATCHDOG=1")

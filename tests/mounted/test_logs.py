@@ -149,7 +149,7 @@ def test_the_state_is_whole(story: Story) -> None:
     stacks = [line for line in story.lines if line.get("event") == "stack"]
     assert sum(len(line["threads"]) for line in stacks) == state["threads"]
     frames = {name: line["frames"] for line in stacks for name in line["threads"]}
-    assert "mount/state_dump.py" in frames["signals"]
+    assert "mount/status.py" in frames["signals"]
     assert "mount/serve.py" in frames["MainThread"]
 
 

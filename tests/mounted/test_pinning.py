@@ -131,7 +131,7 @@ def test_the_listing(mount: Mount) -> None:
     """For people, and for programs the same as the mount says."""
     text = commands.run("pins", mount.path, home=mount.folder)
     assert (text.returncode, text.stderr) == (0, "")
-    assert text.stdout.startswith("2 files pinned, 5.1 MiB of 5.1 MiB on the disk")
+    assert text.stdout.startswith("2 files pinned, 5.1 MiB of 5.1 MiB in the disk cache")
     assert "100 % of    5.0 MiB  /film.mxf\n" in text.stdout
     listed = said(mount, "pins", mount.path)
     del listed["stderr"]

@@ -137,7 +137,7 @@ def test_a_progress_bar_on_a_terminal_only(mount: Mount) -> None:
     """A pipe gets the result alone."""
     done = commands.run("warm", mount / "film.mxf", home=mount.folder)
     assert done.stderr == ""
-    assert done.stdout == "1 files, 20.0 MiB, are on the disk; 0 B fetched for it\n"
+    assert done.stdout == "1 files, 20.0 MiB, are in the disk cache; 0 B fetched\n"
     line = commands.command("warm", mount / "film.mxf")
     shown = subprocess.run(
         ["script", "-qec", " ".join(line), "/dev/null"],
@@ -145,4 +145,4 @@ def test_a_progress_bar_on_a_terminal_only(mount: Mount) -> None:
         cwd=commands.ROOT, capture_output=True, text=True, timeout=30, check=True,
     )  # fmt: skip
     assert "warm" in shown.stdout
-    assert "are on the disk" in shown.stdout
+    assert "are in the disk cache" in shown.stdout

@@ -1,4 +1,4 @@
-"""The private line between a running mount and the commands that ask it something.
+"""The control socket of a running mount: commands ask over it, one JSON object each way.
 
-A unix socket in a folder that only its owner can enter; one JSON object each way per connection.
+The socket is in a folder that only its owner can enter.
 """

@@ -1,37 +1,191 @@
-"""Asks a running mount."""
+"""Commands ask a running mount over its socket, and check each answer before they use it.
+
+A mount of an older or newer version may answer in another form, and any process of the same user
+may listen on the socket: an answer is used only if it has the shape in `_SHAPES`. Additional keys
+are allowed.
+
+A shape is a type (`int`, `float`, `str`, `bool`), `MOMENT`, a list with the shape of its items, a
+dict with the shapes of its keys (``{str: shape}``: any keys), or `Maybe` one of these.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import socket
 import stat
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backlotfs.errors import BacklotError
-from backlotfs.mount.control.answers import problem_of
+from backlotfs.errors import CommandFailed
 from backlotfs.mount.control.unix_socket import peer_uid, socket_path
 from backlotfs.trusted_paths import UntrustedPath, open_private_folder
 
 _TIMEOUT_S = 10.0
-#: An answer names every pinned file at most; a longer one is not read on.
+#: Longest download of one preview image; the command waits a little longer for the answer.
+PREVIEW_S = 30.0
+#: The longest answer that is read: `pins` lists every pinned file.
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
-#: Exit codes are below this.
+#: Valid exit codes are smaller.
 _CODES = 126
+#: The shape of a time in seconds since 1970 that `datetime` can show.
+MOMENT = object()
+_LAST_MOMENT_S = 253_402_300_799
+#: Numbers in an answer must be smaller.
+_LARGEST = 2**63
 
 
-class NoAnswer(BacklotError):
-    """The mount does not answer on its socket, or answers that it could not do it."""
+@dataclass(frozen=True, slots=True)
+class Maybe:
+    """The shape of a value that may also be null."""
 
-    def __init__(self, message: str, exit_code: int = BacklotError.exit_code) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code  # type: ignore[misc]  # per instance: it is that of the error
+    shape: Any
+
+
+_MOUNT = {"source": str, "mountpoint": str, "pid": int}
+_USAGE = {"asked_bytes": int, "reads": int, "failed": int}
+_BY_TIER = {**_USAGE, "blocks": {str: int}}
+_HELD = {"held_bytes": int, "budget_bytes": int}
+_PINS = {"quota_bytes": int, "needed_bytes": int, "held_bytes": int}
+
+_SHAPES: dict[str, dict[Any, Any]] = {
+    "status": {
+        **_MOUNT,
+        "assets": int,
+        "size_bytes": int,
+        "sizes": {"sized": int, "missing": int, "total": int, "seconds_left": Maybe(float)},
+        "synced_at": MOMENT,
+        "syncing": bool,
+        "stale": bool,
+        "last_error": Maybe(str),
+        "cache": {
+            "memory": _HELD,
+            "disk": Maybe(_HELD),
+            "pinned": Maybe({**_PINS, "files": int}),
+        },
+        "throughput": {
+            "now": {"read_bytes_per_s": float, "fetched_bytes_per_s": float},
+            "since_start": {
+                "read_bytes": int,
+                "fetched_bytes": int,
+                "read_bytes_per_s": float,
+                "fetched_bytes_per_s": float,
+            },
+        },
+        "credits": {
+            "credits_left": Maybe(float),
+            "limit": Maybe(float),
+            "more_in_s": Maybe(float),
+            "waiting": [int],
+        },
+        "waiting": [{"pid": int, "program": str, "file": str, "for": str, "seconds": float}],
+        "url_refreshes": int,
+        "errors": [{"at": MOMENT, "file": str, "errno": str, "reason": str, "times": int}],
+        "processes": {str: _USAGE},
+        "log": str,
+    },
+    "stats": {
+        **_MOUNT,
+        "since": MOMENT,
+        "reads": _BY_TIER,
+        "processes": {str: _BY_TIER},
+        "fetched_bytes": int,
+        "amplification": Maybe(float),
+        "warmed_bytes": int,
+        "unused_bytes": int,
+        "requests": {"made": int, str: int},
+        "hedges": {"made": int, "won": int},
+        "url_refreshes": int,
+        "memory": {
+            "budget_bytes": int,
+            "cached_bytes": int,
+            "leased_bytes": int,
+            "under_way_bytes": int,
+        },
+        "disk": Maybe({**_HELD, "damaged": int, "evicted": int, "turned_away": int}),
+    },
+    "unpin": {"files": int, "size": int},
+    "pins": {**_PINS, "files": [{"id": str, "paths": [str], "size": int, "held": int}]},
+    "pins brief": _PINS,
+    "held": {
+        "id": str,
+        "version": str,
+        "size": int,
+        "held": int,
+        "pinned": bool,
+        "room": int,
+        "block": int,
+    },
+    "warm": {"reached": int, "fetched_bytes": int},
+    "preview": {"image": Maybe(str)},
+}
+
+
+def problem_of(answer: Mapping[str, Any], command: str, *, brief: bool = False) -> str | None:
+    """Say what is wrong with an answer, in a few words; None if it can be used.
+
+    :param brief: whether ``pins`` was asked without its files.
+    """
+    if command == "held" and answer.get("made") is True:
+        return None  # a file that the mount generates: the other keys are missing
+    if command in ("held", "warm") and "waiting_s" in answer:
+        return _problem(answer, {"waiting_s": float}, "it")  # the mount waits for an API credit
+    shape = _SHAPES.get(f"{command} brief" if brief else command, {})
+    return _problem(answer, shape, "it")
+
+
+def _problem(value: Any, shape: Any, where: str) -> str | None:
+    if isinstance(shape, Maybe):
+        return None if value is None else _problem(value, shape.shape, where)
+    if isinstance(shape, dict):
+        return _problem_of_object(value, shape, where)
+    if isinstance(shape, list):
+        if not isinstance(value, list):
+            return f"{where} is not a list"
+        found = (_problem(one, shape[0], f"an item of {where}") for one in value)
+        return next((problem for problem in found if problem is not None), None)
+    return None if _fits(value, shape) else f"{where} is not what is expected"
+
+
+def _problem_of_object(value: Any, shape: Mapping[Any, Any], where: str) -> str | None:
+    if not isinstance(value, dict):
+        return f"{where} is not an object"
+    free_shape = shape.get(str)
+    for key in shape:
+        if key is not str and key not in value:
+            return f"{key} is missing"
+    for key, inner in value.items():
+        expected = shape.get(key, free_shape)
+        # free keys are names of programs: never print them
+        named = key if key in shape else f"an entry of {where}"
+        problem = _problem(inner, expected, named) if expected is not None else None
+        if problem is not None:
+            return problem
+    return None
+
+
+def _fits(value: Any, shape: Any) -> bool:
+    if shape is str or shape is bool:
+        return isinstance(value, shape)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    if shape is int and not isinstance(value, int):
+        return False
+    if not math.isfinite(value) or abs(value) >= _LARGEST:
+        return False
+    return shape is not MOMENT or 0 <= value <= _LAST_MOMENT_S
+
+
+class NoAnswer(CommandFailed):
+    """A mount does not answer on its socket, or answers with an error."""
 
 
 class AnswerLate(NoAnswer):
-    """The mount did not answer in time: it is busy, or it hangs."""
+    """A mount did not answer in time, because it is busy or hangs."""
 
 
 def ask(
@@ -39,13 +193,13 @@ def ask(
 ) -> dict[str, Any]:
     """Send one command and return the answer.
 
-    The socket is used only in a folder of ours that nobody else can enter, and only if who listens
-    on it runs as us or as root.
+    The socket is used only in a folder that no other user can enter, and only if the listening
+    process runs as the same user or as root.
 
-    :param timeout_s: from here to the whole answer.
-    :raises AnswerLate: the whole answer did not come in time.
-    :raises NoAnswer: nobody listens, another user does, the answer is an error, or it is not what
-        this version understands; says what to do.
+    :param timeout_s: limit from the call to the end of the answer.
+    :raises AnswerLate: the answer was not complete in time.
+    :raises NoAnswer: no process listens, another user's process does, the answer is an error, or
+        it has an unknown form; the message says what to do.
     """
     request = json.dumps({"command": command, **arguments}).encode() + b"\n"
     try:
@@ -71,7 +225,7 @@ def ask(
         raise _unusable(mountpoint, "it is not an object")
     if "error" in answer:
         code = answer.get("exit_code")
-        if type(code) is not int or not 0 < code < _CODES:  # True is no code
+        if type(code) is not int or not 0 < code < _CODES:  # True is not a code
             code = 1
         raise NoAnswer(str(answer["error"]), code)
     problem = problem_of(answer, command, brief=bool(arguments.get("brief")))
@@ -81,13 +235,11 @@ def ask(
 
 
 def _exchange(path: Path, request: bytes, until_s: float) -> bytes:
-    """Send the request and return the line that comes back; without its end where there is none.
+    """Send the request and return the line that comes back, cut soon after `MAX_ANSWER_BYTES`.
 
-    Of a line that is longer than `MAX_ANSWER_BYTES`, a little more than that.
-
-    :param until_s: on the monotonic clock: all of it ends then.
-    :raises UntrustedPath: the folder, the socket or who listens on it is another user's.
-    :raises OSError: nobody listens, or the answer is not there in time.
+    :param until_s: deadline on the monotonic clock.
+    :raises UntrustedPath: the folder, the socket or the listening process is another user's.
+    :raises OSError: no process listens, or the answer is not complete in time.
     """
     folder = open_private_folder(path.parent, make=False, tighten=True)
     try:
@@ -111,7 +263,7 @@ def _connect(line: socket.socket, address: str, until_s: float) -> None:
         line.settimeout(_left(until_s))
         try:
             line.connect(address)
-        except BlockingIOError:  # more ask at this moment than may wait
+        except BlockingIOError:  # the listen queue is full
             time.sleep(0.05)
         else:
             return
@@ -145,5 +297,5 @@ def _nobody(mountpoint: Path) -> str:
 def _unusable(mountpoint: Path, problem: str) -> NoAnswer:
     return NoAnswer(
         f"the mount on {mountpoint} gave no usable answer ({problem}); it may be of another "
-        f"version: mount it anew, first: backlotfs umount {mountpoint}"
+        f"version: mount it again, after: backlotfs umount {mountpoint}"
     )

@@ -1,31 +1,49 @@
-"""What a running mount answers to the commands that ask it."""
+"""The answers of a running mount to the commands that ask it, one handler for each command.
+
+``warm`` and ``pin`` fetch in steps: the command asks for one step after the other, so a command
+that is interrupted ends the work, and the mount has nothing to keep. The disk cache knows how far
+it came.
+"""
 
 from __future__ import annotations
 
+import base64
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from backlotfs.cache.disk.pin_file import Pin
 from backlotfs.cache.memory import TIERS
+from backlotfs.cache.pins import PinsFull
+from backlotfs.concurrency.clock import Deadline, SystemClock
+from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.config.settings import MountSettings
-from backlotfs.mount.control.pin import pin_handlers
+from backlotfs.errors import BacklotError, ContentChanged, Interrupted, NoSuchEntry
+from backlotfs.log.terminal import in_words
+from backlotfs.mount.control.client import PREVIEW_S
 from backlotfs.mount.control.server import Handler
-from backlotfs.mount.control.thumbnails import preview_handlers
-from backlotfs.mount.control.warm import warm_handlers
 from backlotfs.mount.stack import Stack
 from backlotfs.mount.status import WaitingProgram, mount_head, status_answer
+from backlotfs.namespace.tree import codes_below, paths_of
 from backlotfs.open_files.metrics import Usage
 from backlotfs.source.timed_get import Outcome
+from backlotfs.source.version import SourceVersion
+
+#: Longest time of one step of ``warm``; the command waits a little longer for the answer.
+STEP_S = 60.0
+#: A step that waits longer for an API credit is answered with ``waiting_s``; the command repeats
+#: its question.
+CREDIT_LOOK_S = 2.0
 
 
 def handlers(
     settings: MountSettings, stack: Stack, waiting: Callable[[], Iterable[WaitingProgram]]
 ) -> Mapping[str, Handler]:
-    """By the name of the command; made once, at the start of the mount, whose time they tell.
+    """Map each command's name to its handler; called once, when the mount starts.
 
-    ``warm``, ``held`` and ``preview`` may wait for the network, the others for the disk at most.
+    ``warm``, ``held`` and ``preview`` may wait for the network, the others for the disk only.
 
-    :param waiting: the programs whose operations wait now.
+    :param waiting: returns the programs whose operations wait now.
     """
     began_s = time.time()
 
@@ -37,27 +55,157 @@ def handlers(
         "status": lambda _request: status_answer(settings, stack, began_s, waiting()),
         "stats": lambda _request: mount_head(settings) | {"since": began_s} | _stats(stack),
         "refresh": refresh,
+        "preview": lambda request: _preview(stack, request),
         **warm_handlers(stack),
         **pin_handlers(stack),
-        **preview_handlers(stack),
     }
 
 
+def warm_handlers(stack: Stack) -> Mapping[str, Handler]:
+    """Handlers of ``held`` and ``warm``, each for a ``path`` inside the mount (``/label/a.mov``).
+
+    While a step waits for an API credit, the answer is ``waiting_s``, the seconds until there is
+    one, and the command asks again.
+    """
+
+    def held(request: dict[str, Any]) -> dict[str, Any]:
+        if stack.namespace.is_virtual(str(request["path"])):
+            return {"made": True}  # a file that the mount generates is never fetched
+        version = _version(stack, request, _waiter(stack, request))
+        if request.get("settle"):
+            stack.warmer.settle()
+        return {
+            "id": version.embed_code,
+            "version": version.validator,
+            "size": version.size,
+            "held": stack.warmer.held_bytes(version),
+            "pinned": stack.keeper.pins.of(version.embed_code) is not None,
+            "room": stack.warmer.room_bytes - stack.keeper.pins.needed_bytes,
+            "block": stack.warmer.block_bytes,
+        }
+
+    def warm(request: dict[str, Any]) -> dict[str, Any]:
+        waiter = _waiter(stack, request)
+        version = _version(stack, request, waiter)
+        if version.validator != request["version"]:
+            raise ContentChanged(f"{request['path']} was replaced meanwhile: warm it again")
+        step = stack.warmer.warm(version, int(request["offset"]), int(request["length"]), waiter)
+        return step._asdict()
+
+    def or_waiting(answer: Handler) -> Handler:
+        def answered(request: dict[str, Any]) -> dict[str, Any]:
+            try:
+                return answer(request)
+            except Interrupted:
+                return {"waiting_s": stack.limiter.status().more_in_s or 1.0}
+
+        return answered
+
+    return {"held": or_waiting(held), "warm": or_waiting(warm)}
+
+
+def _version(stack: Stack, request: dict[str, Any], waiter: InterruptibleWait) -> SourceVersion:
+    return stack.namespace.open(str(request["path"]), waiter).version
+
+
+def _waiter(stack: Stack, request: dict[str, Any]) -> InterruptibleWait:
+    """A wait that lasts at most `STEP_S`, and at most `CREDIT_LOOK_S` for an API credit."""
+    clock = SystemClock()
+    codes = codes_below(stack.namespace.root, str(request["path"]))
+    until_s = clock.monotonic() + CREDIT_LOOK_S
+
+    def waits_for_credit() -> bool:
+        late = clock.monotonic() >= until_s
+        return late and any(stack.probes.is_queued(code) for code in codes)
+
+    return InterruptibleWait(Deadline(STEP_S, clock), waits_for_credit)
+
+
+def pin_handlers(stack: Stack) -> Mapping[str, Handler]:
+    """Handlers of ``pin`` (``sources``: [[id, version], …]), ``unpin`` (a ``path``) and ``pins``.
+
+    ``pin`` records all pins or none; the command then asks for the bytes by ``warm``.
+    """
+    pins = stack.keeper.pins
+
+    def pin(request: dict[str, Any]) -> dict[str, Any]:
+        wanted = [Pin(str(code), str(version)) for code, version in request["sources"]]
+        try:
+            if request.get("dry_run"):
+                pins.check(wanted)
+                return {}
+            return {"pinned": len(pins.add(wanted))}
+        except PinsFull as full:
+            raise BacklotError(
+                f"the files need {in_words(full.wanted_bytes)}, and the pin quota of "
+                f"{in_words(pins.quota_bytes)} has {in_words(full.left_bytes)} left: name fewer "
+                "files, unpin others (backlotfs pins), or mount with a larger --cache-size or "
+                "--pin-quota"
+            ) from None
+
+    def unpin(request: dict[str, Any]) -> dict[str, Any]:
+        path = str(request["path"])
+        if path == "/":  # includes pins of assets that are not in the library any more
+            codes = {pin.embed_code for pin in pins.all()}
+        else:
+            codes = codes_below(stack.namespace.root, path)
+        gone = pins.remove(codes)
+        return {"files": len(gone), "size": sum(pin.size for pin in gone)}
+
+    def listing(request: dict[str, Any]) -> dict[str, Any]:
+        totals = {
+            "quota_bytes": pins.quota_bytes,
+            "needed_bytes": pins.needed_bytes,
+            "held_bytes": pins.held_bytes,
+        }
+        if request.get("brief"):
+            return totals
+        every = pins.all()
+        paths = paths_of(stack.namespace.root, {pin.embed_code for pin in every})
+        files = [
+            {
+                "id": pin.embed_code,
+                "paths": paths.get(pin.embed_code, []),
+                "size": pin.size,
+                "held": pins.held(pin),
+            }
+            for pin in every
+        ]
+        return {**totals, "files": files}
+
+    return {"pin": pin, "unpin": unpin, "pins": listing}
+
+
+def _preview(stack: Stack, request: dict[str, Any]) -> dict[str, Any]:
+    """The preview image of a ``path`` in base64, as the server sent it; null if it has none.
+
+    The mount fetches the image, because it has the connection and the address policy. The command
+    decodes it, so that a malformed image cannot harm the mount.
+    """
+    try:
+        asset = stack.namespace.asset(str(request["path"]))
+    except NoSuchEntry:  # a generated file, which belongs to no asset
+        asset = None
+    if asset is None or not asset.preview_image_url:
+        return {"image": None}
+    image = stack.previews.fetch(asset.preview_image_url, Deadline(PREVIEW_S, SystemClock()))
+    return {"image": base64.b64encode(image).decode("ascii")}
+
+
 def _stats(stack: Stack) -> dict[str, Any]:
-    by_name = stack.observed.reads.by_name()
-    used_bytes = (
-        stack.observed.reads.used_bytes + stack.warmer.fetched_bytes
-    )  # before what was fetched, or more may seem used than was
-    totals = stack.gets.totals()
-    everybody = stack.observed.reads.total()
+    reads, warmed_bytes = stack.observed.reads, stack.warmer.fetched_bytes
+    # Read what was used before what was fetched: otherwise more may seem used than fetched.
+    used_bytes = reads.used_bytes + warmed_bytes
+    totals, everybody = stack.gets.totals(), reads.total()
     asked_bytes = everybody.asked_bytes
     made, won = stack.lines.hedges()
+    disk = stack.disk
     return {
         "reads": _usage(everybody),
-        "processes": {name: _usage(usage) for name, usage in by_name.items()},
+        "processes": {name: _usage(usage) for name, usage in reads.by_name().items()},
         "fetched_bytes": totals.fetched_bytes,
         "amplification": round(totals.fetched_bytes / asked_bytes, 4) if asked_bytes else None,
-        "warmed_bytes": stack.warmer.fetched_bytes,
+        "warmed_bytes": warmed_bytes,
         "unused_bytes": max(0, totals.fetched_bytes - used_bytes),
         "requests": {
             "made": totals.begun,
@@ -66,7 +214,12 @@ def _stats(stack: Stack) -> dict[str, Any]:
         "hedges": {"made": made, "won": won},
         "url_refreshes": stack.resolver.refreshes,
         "memory": stack.memory_use()._asdict(),
-        "disk": _disk(stack),
+        "disk": disk
+        and {
+            "held_bytes": disk.held_bytes,
+            "budget_bytes": disk.budget_bytes,
+            **disk.counts._asdict(),
+        },
     }
 
 
@@ -76,15 +229,4 @@ def _usage(usage: Usage) -> dict[str, Any]:
         "reads": usage.reads,
         "failed": usage.failed,
         "blocks": dict(zip(TIERS, usage.blocks, strict=True)),
-    }
-
-
-def _disk(stack: Stack) -> dict[str, Any] | None:
-    disk = stack.disk
-    if disk is None:
-        return None
-    return {
-        "held_bytes": disk.held_bytes,
-        "budget_bytes": disk.budget_bytes,
-        **disk.counts._asdict(),
     }

@@ -1,4 +1,4 @@
-"""Answers commands about a running mount."""
+"""A server thread answers commands about a running mount over its unix socket."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ from backlotfs.trusted_paths import open_private_folder
 
 log = logging.getLogger(__name__)
 
-#: A request is a command's name and a few flags, or one short text for each of 100 000 files.
+#: Longest request: `pin` sends one short text for each file, for 100 000 files and more.
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
 
-_TOO_LONG = {"error": "too much was named at once; name fewer files at a time"}
+_TOO_LONG = {"error": "the request is too long; name fewer files at a time"}
 
-#: An unmount does not wait longer for this thread.
+#: Longest time that an unmount waits for this thread.
 _STOP_WITHIN_S = 0.05
 
-#: Arguments to answer, both as JSON objects. A `BacklotError` is told as it is.
+#: Maps the arguments to the answer, both JSON objects. A `BacklotError` is sent as it is.
 Handler = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 class ControlServer:
-    """Serves handlers by name on a thread of its own until `close`."""
+    """Serves handlers by command name on its own thread until `close`."""
 
     def __init__(self, path: Path, handlers: Mapping[str, Handler]) -> None:
-        """Listen.
+        """Create the socket and listen.
 
-        :raises UntrustedPath: the folder of the socket is not ours alone.
-        :raises OSError: the socket cannot be made; the mount works without.
+        :raises UntrustedPath: another user can enter the folder of the socket.
+        :raises OSError: the socket cannot be created.
         """
-        # Nobody else can enter it, so what is done by name below is done to what is ours.
+        # No other user can enter the folder, so the paths below cannot be replaced by another.
         os.close(open_private_folder(path.parent, make=True, tighten=True))
         with contextlib.suppress(FileNotFoundError):
-            path.unlink()  # of a mount that was killed: its mountpoint is ours now
+            path.unlink()  # left by a killed mount
 
         class Request(socketserver.StreamRequestHandler):
             timeout = 5.0
@@ -64,11 +64,11 @@ class ControlServer:
         ).start()
 
     def close(self) -> None:
-        """Stop listening and take the socket away."""
+        """Stop listening and remove the socket."""
         self._server.shutdown()
         self._server.server_close()
         with contextlib.suppress(FileNotFoundError):
-            # Another mount may have been made here while this one waited for its last files.
+            # A new mount may have replaced the socket while this one waited for open files.
             if self._path.stat().st_ino == self._inode:
                 self._path.unlink()
 
@@ -78,11 +78,11 @@ class _Server(socketserver.ThreadingUnixStreamServer):
     request_queue_size = 128
 
     def verify_request(self, request: object, client_address: object) -> bool:  # noqa: ARG002  # socketserver's names
-        """Only our own user and root are answered."""
+        """Accept only the same user and root."""
         return isinstance(request, socket.socket) and peer_uid(request) in (0, os.geteuid())
 
     def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002  # socketserver's names
-        """A command that went away is no news."""
+        """Ignore a command that closed its connection."""
         log.debug("a control connection broke")
 
 
@@ -92,11 +92,11 @@ def _answer(line: bytes, handlers: Mapping[str, Handler]) -> dict[str, Any]:
         command = request.pop("command")
         handler = handlers[command]
     except (ValueError, KeyError, AttributeError, TypeError):
-        return {"error": "this mount does not know that command: is it another version?"}
+        return {"error": "this mount does not know that command; it may be of another version"}
     try:
         return handler(request)
     except BacklotError as error:
         return {"error": str(error), "exit_code": error.exit_code}
-    except Exception as error:  # noqa: BLE001  # whoever asked gets an answer
+    except Exception as error:  # noqa: BLE001  # every request gets an answer
         events.COMMAND_FAILED.log(log, command=command, failure=error)
         return {"error": f"the mount failed to answer ({type(error).__name__}); see its log"}

@@ -10,9 +10,9 @@ import pytest
 from backlotfs.kernel.mount_table import FUSE_TYPE, MountEntry
 from tests.unit.cli.fake_mount import FakeMount
 
-RUN = import_module("backlotfs.cli.warm_run")
+WARM = import_module("backlotfs.cli.warm")
 PIN = import_module("backlotfs.cli.pin")
-FILES = import_module("backlotfs.cli.mounted_files")
+FILES = import_module("backlotfs.cli.mountpoints")
 
 
 @pytest.fixture
@@ -29,6 +29,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def mount(place: Path, monkeypatch: pytest.MonkeyPatch) -> FakeMount:
     """The mount there."""
     fake = FakeMount(place)
-    for module in (RUN, PIN):
+    for module in (WARM, PIN):
         monkeypatch.setattr(module, "ask", fake.ask)
     return fake

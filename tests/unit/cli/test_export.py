@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from backlotfs.cli.export import ExportIncomplete, NothingThere, export
-from backlotfs.cli.transfer_bar import TransferBar
-from backlotfs.cli.verify import CopyDiffers, verify
+from backlotfs.cli.export import CopyDiffers, ExportIncomplete, NothingThere, export, verify
+from backlotfs.cli.progress import TransferBar
 from backlotfs.errors import SettingsError
 from backlotfs.export.destination import WORKSPACE, Workspace
 from backlotfs.log.terminal import in_words
@@ -54,7 +53,7 @@ def test_an_export_says_what_it_did(library: Path, tmp_path: Path) -> None:
     assert done.stderr == ""
     assert done.stdout.splitlines() == [
         "2 files, 2.0 KiB, copied and verified; 0 unchanged (size and time), 0 failed",
-        f"check them any time: backlotfs verify {tmp_path / 'copy'}",
+        f"check them at any time: backlotfs verify {tmp_path / 'copy'}",
     ]
     assert (tmp_path / "copy" / "library" / "a.mov").is_file()
 
@@ -75,8 +74,8 @@ def test_a_folder_that_hides_files_is_no_complete_copy(library: Path, tmp_path: 
     done = run_export(f"{library}/", tmp_path / "copy")
     assert isinstance(done.exception, ExportIncomplete)
     assert done.stderr == (
-        f"backlotfs: {notice.name}: the mount hides files of unknown size (--unsized hide), as it "
-        "cannot see who asks; run this again when backlotfs status says 0 to go\n"
+        f"backlotfs: {notice.name}: the mount hides files of unknown size (--unsized hide) and "
+        "does not know this program; run this again when backlotfs status says 0 to go\n"
     )
     assert sorted(path.name for path in (tmp_path / "copy").iterdir()) == [
         "MANIFEST.sha256", "NOT ALL FILES ARE LISTED YET (1 to come).txt", "a.mov", "b.mov",
@@ -143,7 +142,7 @@ def test_a_disk_too_small_is_said_before(
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: type("Usage", (), {"free": 1000}))
     done = run_export(f"{library}/", tmp_path / "copy")
     assert isinstance(done.exception, SettingsError)
-    assert "2.0 KiB are to be copied" in str(done.exception)
+    assert "2.0 KiB must be copied" in str(done.exception)
 
 
 def test_a_place_that_cannot_be_written_is_said(library: Path) -> None:

@@ -192,7 +192,7 @@ def test_a_foreground_mount_that_fails(
     bare: bool,
 ) -> None:
     """People get a bare line; what is read by programs gets it as a line of the log."""
-    monkeypatch.setattr(MODULE.output, "stderr_is_the_journals", lambda _environ: in_journal)
+    monkeypatch.setattr(MODULE.output, "stderr_is_journal", lambda _environ: in_journal)
     command.error = CredentialsRefused("the API refuses the key")
     result = command.run("-f", "--log-format", log_format)
     assert result.exception is not None

@@ -29,7 +29,7 @@ def test_pinned_and_fetched(mount: FakeMount) -> None:
     mount.held["b.mov"] = 10
     result = run("pin", mount.place)
     assert result.exit_code == 0, result.output
-    assert result.output == "2 files, 50.0 KiB, are pinned; 50.0 KiB fetched for it\n"
+    assert result.output == "2 files, 50.0 KiB, are pinned; 50.0 KiB fetched\n"
     assert mount.steps == [("pins", 0), ("pin", True), ("pin", False), ("a.mov", 0)]
     assert mount.pinned == {"a.mov": "v1", "b.mov": "v1"}
     again = json.loads(run("pin", mount.place, "--json").output)
@@ -58,7 +58,7 @@ def test_a_file_that_fails(mount: FakeMount) -> None:
     assert "a.mov: source host h answers 503" in result.output
     assert isinstance(result.exception, BacklotError)
     assert result.exception.exit_code == 4
-    assert "1 of 2 files are not held whole" in str(result.exception)
+    assert "1 of 2 files are not completely in the disk cache" in str(result.exception)
     assert mount.held == {"b.mov": 10}
 
 
@@ -71,16 +71,16 @@ def test_interrupted(mount: FakeMount, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(PIN, "fetch", stopped)
     output = run("pin", mount.place).output
-    assert "the same command goes on" in output
+    assert "the same command to continue" in output
     assert "backlotfs unpin" in output
 
 
 def test_unpinned(mount: FakeMount) -> None:
     """How many, for people and for programs; of nothing it is said, too."""
     mount.pinned.update({"a.mov": "v1", "b.mov": "v1"})
-    assert run("unpin", mount.place / "a.mov").output == "1 files, 10 B, are not pinned any more\n"
+    assert run("unpin", mount.place / "a.mov").output == "unpinned 1 files, 10 B\n"
     assert json.loads(run("unpin", mount.place, "--json").output) == {"files": 1, "size": 10}
-    assert run("unpin", mount.place).output == "nothing of it was pinned\n"
+    assert run("unpin", mount.place).output == "no file there was pinned\n"
 
 
 def test_listed(mount: FakeMount) -> None:
@@ -89,7 +89,7 @@ def test_listed(mount: FakeMount) -> None:
     mount.held.update({"a.mov": 10, "x.mov": 5})
     result = run("pins", mount.place)
     assert result.output == (
-        "3 files pinned, 512 B of 1.0 KiB on the disk; all pins may take 2.0 KiB\n"
+        "3 files pinned, 512 B of 1.0 KiB in the disk cache; quota for pins: 2.0 KiB\n"
         "100 % of       10 B  /a.mov\n"
         " 50 % of       10 B  x.mov (not in the library)\n"
         "  0 % of       10 B  /e\\x1b.mov\n"

@@ -20,8 +20,8 @@ from backlotfs.cli.progress import (
     ListingProgress,
     SizesBar,
     credits_note,
-    in_a_line,
-    noting_credits,
+    credits_shown,
+    sizes_line,
     wait_for,
 )
 from backlotfs.mount.control.client import AnswerLate, NoAnswer
@@ -93,9 +93,9 @@ def mounted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Mount]:
         (answer(seconds_left=180.0), "11 of 11 sizes known"),
     ],
 )
-def test_in_a_line(found: dict[str, Any], line: str) -> None:
+def test_sizes_line(found: dict[str, Any], line: str) -> None:
     """As much as is known."""
-    assert in_a_line(found) == line
+    assert sizes_line(found) == line
 
 
 def test_credits_are_of_interest_to_those_who_wait() -> None:
@@ -226,7 +226,7 @@ def test_what_a_copy_waits_for(
     waits = answer(9, more_in_s=41.0, programs=1)
     mount = mounted(waits, NoAnswer("busy"), waits, answer(9, more_in_s=41.0))
     notes: queue.Queue[str] = queue.Queue()
-    with noting_credits([str(place / "a.mov"), str(place)], notes.put):
+    with credits_shown([str(place / "a.mov"), str(place)], notes.put):
         said = [notes.get(timeout=PATIENCE_S) for _ in range(4)]
     assert said == ["API credits: more in 41 s", "", "API credits: more in 41 s", ""]
     assert set(mount.asked) == {(place, "status")}
@@ -247,7 +247,7 @@ def test_a_copy_asks_less_often_where_an_answer_takes_long(
 
     monkeypatch.setattr(MODULE, "ask", ask)
     monkeypatch.setattr(MODULE.time, "monotonic", clock.monotonic)
-    with noting_credits([str(place)], lambda _text: None):
+    with credits_shown([str(place)], lambda _text: None):
         asked.get(timeout=PATIENCE_S)
         time.sleep(0.2)
     assert asked.empty()
@@ -267,7 +267,7 @@ def test_nothing_is_noted_after_a_copy(monkeypatch: pytest.MonkeyPatch, place: P
 
     monkeypatch.setattr(MODULE, "ask", ask)
     notes: list[str] = []
-    with noting_credits([str(place)], notes.append):
+    with credits_shown([str(place)], notes.append):
         assert asked.wait(PATIENCE_S)
     ended.set()
     watchers[0].join(PATIENCE_S)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-MODULE = import_module("backlotfs.cli.stats")
+MODULE = import_module("backlotfs.cli.status")
 
 
 def usage(asked: int, reads: int, failed: int, *blocks: int) -> dict[str, Any]:
@@ -54,18 +54,18 @@ def test_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
         "backlot:main on /mnt/a (pid 7)",
         "2016-03-01 21:43:12+00:00",
         "3.0 MiB in 12 reads, 1 failed",
-        "6.0 MiB (2.00 for each byte asked)",
+        "6.0 MiB (2.00 for each byte read)",
         "5.0 MiB",
         "1.5 KiB",
         "memory 6 (60 %), disk 3 (30 %), network 1 (10 %)",
         "9 made: 2 dropped, 1 cut",
         "2 made, 1 won",
         "3",
-        "64.0 MiB of 256.0 MiB held, 1.0 MiB in use, 4.0 MiB under way",
-        "1.0 GiB of 10.0 GiB held, 5 blocks gone for others, 6 turned away, 0 damaged",
+        "64.0 MiB of 256.0 MiB cached, 1.0 MiB in use, 4.0 MiB in flight",
+        "1.0 GiB of 10.0 GiB used, 5 blocks evicted, 6 rejected, 0 damaged",
     ]
     assert [line.split() for line in lines[13:]] == [
-        ["process", "asked", "reads", "memory", "disk", "network"],
+        ["process", "read", "reads", "memory", "disk", "network"],
         ["cp", "2.0", "MiB", "8", "4", "3", "1"],
         ["ffprobe", "1.0", "MiB", "4", "2", "0", "0"],
     ]
@@ -77,7 +77,7 @@ def test_of_a_mount_that_nobody_used(monkeypatch: pytest.MonkeyPatch) -> None:
     output = said(monkeypatch, idle | {"amplification": None, "fetched_bytes": 0})
     assert "0 B in 0 reads\n" in output
     assert "memory 0, disk 0, network 0\n" in output
-    assert output.endswith("disk tier      none\n")
+    assert output.endswith("disk cache     none\n")
 
 
 def test_many_processes(monkeypatch: pytest.MonkeyPatch) -> None:

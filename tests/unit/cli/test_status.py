@@ -51,7 +51,8 @@ def test_status(asked: list[tuple[str, dict[str, Any]]], monkeypatch: pytest.Mon
     assert result.exit_code == 0, result.output
     for part in (
         "backlot:main on /mnt/a (pid 7)", "4 known, 1 without a source, 5 to go",
-        "about 1 h 6 min left", "never", "10, 3.0 GiB", "memory 1.0 MiB of 256.0 MiB, no disk tier",
+        "about 1 h 6 min left", "never", "10, 3.0 GiB", "memory 1.0 MiB of 256.0 MiB",
+        "no disk cache",
         "read 2.0 KiB/s, fetched 0 B/s", "fetched 8.0 KiB (20 B/s)", "200 of 300 left", "syslog",
     ):  # fmt: skip
         assert part in result.output
@@ -84,7 +85,7 @@ def test_cache_errors_and_readers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MODULE, "ask", lambda *_args, **_more: answer)
     output = CliRunner().invoke(MODULE.status, ["/mnt/a"]).output
     for part in (
-        "disk 10 B of 2.0 KiB, pinned 5 B of 7 B in 2 files", "never (looking for news)",
+        "disk 10 B of 2.0 KiB, pinned 5 B of 7 B in 2 files", "never (refreshing)",
         "failed         2016-03-01 21:43:12+00:00 /a\\x1b.mov: EIO: source host h answers 503 (3",
         "2 more: --json", "p0 9 B, p1 8 B (1 reads failed)", "3 more",
     ):  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,38 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from backlotfs.cli.mounted_files import MountedFile, mounted_files
-from backlotfs.cli.warm_run import Warmed, WarmRun
+from backlotfs.cli.mountpoints import MountedFile, mounted_files
+from backlotfs.cli.progress import TransferBar
+from backlotfs.cli.warm import WarmRun
 from backlotfs.errors import BacklotError, SettingsError
 from backlotfs.mount.control.client import NoAnswer
 from tests.unit.cli.fake_mount import KIB, FakeMount
 from tests.unit.fakes import PATIENCE_S
 
 WARM = import_module("backlotfs.cli.warm")
-FILES = import_module("backlotfs.cli.mounted_files")
-RUN = import_module("backlotfs.cli.warm_run")
+FILES = import_module("backlotfs.cli.mountpoints")
+
+
+class Bar(TransferBar):
+    """Notes what is shown."""
+
+    def __init__(self, on_wait: Callable[[], None] = lambda: None) -> None:
+        super().__init__("warm", 0)
+        self.moves: list[int] = []
+        self.notes: list[str] = []
+        self.lines: list[str] = []
+        self._on_wait = on_wait
+
+    def moved(self, count: int) -> None:
+        self.moves.append(count)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+        if text:
+            self._on_wait()
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
 
 
 def warm(*words: str | Path) -> Result:
@@ -58,7 +81,7 @@ def test_only_what_is_not_held_is_asked_for(mount: FakeMount) -> None:
     result = warm(mount.place, "--jobs", "1")
     assert result.exit_code == 0, result.output
     assert mount.steps == [("a.mov", 0), ("a.mov", 100 * KIB), ("a.mov", 200 * KIB)]
-    assert result.output == "2 files, 300.0 KiB, are on the disk; 250.0 KiB fetched for it\n"
+    assert result.output == "2 files, 300.0 KiB, are in the disk cache; 250.0 KiB fetched\n"
     again = json.loads(warm(mount.place, "--json").output)
     assert (again["fetched_bytes"], again["held_bytes"], again["failed"]) == (0, 300 * KIB, 0)
 
@@ -68,7 +91,7 @@ def test_sidecars_are_left_out(mount: FakeMount) -> None:
     mount.add("a.mov", 10)
     mount.add("a.mov.json", 10)
     result = warm(mount.place)
-    assert result.output == "1 files, 10 B, are on the disk; 10 B fetched for it\n"
+    assert result.output == "1 files, 10 B, are in the disk cache; 10 B fetched\n"
 
 
 def test_more_than_fits(mount: FakeMount) -> None:
@@ -88,7 +111,7 @@ def test_failures_are_named_and_the_others_go_on(mount: FakeMount) -> None:
     mount.broken["a.mov"] = NoAnswer("source host h answers 503", 4)
     result = warm(mount.place)
     assert f"backlotfs: {broken}: source host h answers 503\n" in result.output
-    assert "1 files, 10 B, are on the disk" in result.output
+    assert "1 files, 10 B, are in the disk cache" in result.output
     assert isinstance(result.exception, BacklotError)
     assert result.exception.exit_code == 4
 
@@ -98,7 +121,7 @@ def test_what_was_pushed_out_again(mount: FakeMount) -> None:
     mount.add("a.mov", 10)
     mount.leaky = True
     result = warm(mount.place)
-    assert "10 B of it were let go for other blocks" in result.output
+    assert "10 B of it were evicted for other blocks" in result.output
     assert isinstance(result.exception, BacklotError)
     assert result.exception.exit_code == 1
 
@@ -108,21 +131,19 @@ def test_a_step_that_waits_for_a_credit_is_asked_again(
     mount: FakeMount, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     """Until it goes on; what it waits for is said meanwhile, and not counted as warm."""
-    monkeypatch.setattr(RUN, "CREDIT_LOOK_S", 0.01)
+    monkeypatch.setattr(WARM, "CREDIT_LOOK_S", 0.01)
     path = mount.add("a.mov", 10)
     mount.waiting[command] = [41.0, 3.0]
-    said: list[str] = []
-    moved: list[int] = []
-    failed: list[Warmed] = []
-    run = WarmRun(1, moved=moved.append, failed=failed.append, waits=said.append)
-    files = run.look(mounted_files([path]))
+    bar = Bar()
+    run = WarmRun(1, bar)
+    files = run.inspect(mounted_files([path]))
     run.warm(files)
-    assert [text for text in said if text] == [
+    assert [text for text in bar.notes if text] == [
         "API credits: more in 41 s",
         "API credits: more in 3 s",
     ]
-    assert said[-1] == ""
-    assert (moved, failed, files[0].held) == ([10], [], 10)
+    assert bar.notes[-1] == ""
+    assert (bar.moves, bar.lines, files[0].held) == ([10], [], 10)
 
 
 def test_ctrl_c_ends_a_wait_for_a_credit(mount: FakeMount, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,14 +158,9 @@ def test_ctrl_c_ends_a_wait_for_a_credit(mount: FakeMount, monkeypatch: pytest.M
             raise KeyboardInterrupt
         return mount.ask(place, command, path=path, **more)
 
-    monkeypatch.setattr(RUN, "ask", ask)
-    failed: list[Warmed] = []
-
-    def wait(text: str) -> None:
-        if text:
-            waiting.set()
-
-    run = WarmRun(2, moved=lambda _count: None, failed=failed.append, waits=wait)
+    monkeypatch.setattr(WARM, "ask", ask)
+    bar = Bar(on_wait=waiting.set)
+    run = WarmRun(2, bar)
     with pytest.raises(KeyboardInterrupt):
-        run.warm(run.look(mounted_files(paths)))
-    assert [(one.file.inner, str(one.error)) for one in failed] == [("/b.mov", "stopped")]
+        run.warm(run.inspect(mounted_files(paths)))
+    assert bar.lines == [f"backlotfs: {paths[1]}: stopped"]

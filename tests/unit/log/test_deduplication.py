@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backlotfs.log.deduplication import EVERY_S, REMEMBERED, RepeatFilter
+from backlotfs.log.output import EVERY_S, REMEMBERED, RepeatFilter
 from tests.unit.fakes import ManualClock, in_threads, join_all
 
 RESTING = "read: EIO: source host h:443: it refuses the connection; it is asked again in %.1f s"

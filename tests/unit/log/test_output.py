@@ -196,7 +196,7 @@ def test_another_stderr_than_the_journals(monkeypatch: pytest.MonkeyPatch) -> No
     """A variable inherited from a service does not make a pipe the journal's."""
     for value in ("", "1:2", "nonsense"):
         monkeypatch.setenv("JOURNAL_STREAM", value)
-        assert not output.stderr_is_the_journals(os.environ)
+        assert not output.stderr_is_journal(os.environ)
     assert output.people_read_stderr("text")
     assert not output.people_read_stderr("json")
 

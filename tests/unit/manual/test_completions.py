@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from backlotfs.cli import commands as program
-from backlotfs.cli.completion import script
+from backlotfs.cli import script
 from tests.support import commands
 
 ASK = """

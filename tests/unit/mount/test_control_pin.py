@@ -14,7 +14,7 @@ from backlotfs.cache.disk.tier import DiskTier
 from backlotfs.cache.pins import Pins
 from backlotfs.config.settings import Quota
 from backlotfs.errors import BacklotError
-from backlotfs.mount.control.pin import pin_handlers
+from backlotfs.mount.control.handlers import pin_handlers
 from backlotfs.mount.control.server import Handler
 from backlotfs.namespace.layouts import build
 from backlotfs.namespace.naming import NameMode
@@ -53,7 +53,9 @@ def test_all_or_none(asked: Asked) -> None:
     assert asked.pin(FIRST, SECOND, dry_run=True) == {}
     assert asked.pins.all() == []
     for dry_run in (True, False):
-        with pytest.raises(BacklotError, match=r"12\.0 KiB .* 8\.0 KiB of 8\.0 KiB .* --pin-quota"):
+        with pytest.raises(
+            BacklotError, match=r"12\.0 KiB.* quota of 8\.0 KiB has 8\.0 KiB .* --pin-quota"
+        ):
             asked.pin(FIRST, SECOND, GONE, dry_run=dry_run)
     assert asked.pin(FIRST, SECOND) == {"pinned": 2}
     assert asked.pins.all() == [FIRST, SECOND]

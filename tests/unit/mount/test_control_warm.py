@@ -11,9 +11,9 @@ import pytest
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.errors import ContentChanged
 from backlotfs.fetch.warm import Step
-from backlotfs.mount.control import warm as module
+from backlotfs.mount.control import handlers as module
+from backlotfs.mount.control.handlers import warm_handlers
 from backlotfs.mount.control.server import Handler
-from backlotfs.mount.control.warm import warm_handlers
 from backlotfs.namespace.layouts import build
 from backlotfs.namespace.naming import NameMode
 from backlotfs.source.version import SourceVersion

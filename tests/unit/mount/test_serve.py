@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from backlotfs.cli.status_text import status_lines
+from backlotfs.cli.status import status_lines
 from backlotfs.config.settings import MountSettings
 from backlotfs.errors import (
     BacklotError,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import threading
@@ -10,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from backlotfs.kernel.mount_table import Look
 from backlotfs.mount import systemd
+
+PLACE = Path("/mnt")
 
 
 @pytest.mark.parametrize("abstract", [False, True])
@@ -36,7 +40,7 @@ def test_more_time_is_asked_for_as_long_as_it_takes(
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(address)
         manager.settimeout(30)
-        with contextlib.suppress(KeyError), systemd.taking_long(every_s=0.01):
+        with contextlib.suppress(KeyError), systemd.more_start_time(every_s=0.01):
             for _ in range(3):
                 assert manager.recv(100) == b"EXTEND_TIMEOUT_USEC=60000000"
             raise KeyError
@@ -55,7 +59,7 @@ def test_without_a_manager_nothing_happens(
 
 
 @pytest.mark.parametrize(
-    ("usec", "pid", "patience_s"),
+    ("usec", "pid", "timeout_s"),
     [
         (None, None, None),
         ("60000000", None, 60.0),
@@ -67,12 +71,52 @@ def test_without_a_manager_nothing_happens(
         ("²", None, None),
     ],
 )
-def test_the_watchdogs_patience(
-    usec: str | None, pid: str | None, patience_s: float | None, monkeypatch: pytest.MonkeyPatch
+def test_the_watchdogs_timeout(
+    usec: str | None, pid: str | None, timeout_s: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ours alone: a child inherits the environment, but is not what is watched."""
+    """It holds for this process only: a child inherits the environment but is not watched."""
     for name, value in (("WATCHDOG_USEC", usec), ("WATCHDOG_PID", pid)):
         monkeypatch.delenv(name, raising=False)
         if value is not None:
             monkeypatch.setenv(name, str(os.getpid()) if value == "own" else value)
-    assert systemd.watchdog_patience_s() == patience_s
+    assert systemd.watchdog_timeout_s() == timeout_s
+
+
+@pytest.mark.parametrize(
+    ("found", "sent"),
+    [
+        (Look(5, dead=False), ["WATCHDOG=1"]),
+        (Look(None, dead=False), ["WATCHDOG=1"]),  # an error is an answer
+        (Look(None, dead=False, silent=True), []),
+        # no process for a probe: no reason to kill a mount that may be fine
+        (OSError(errno.EAGAIN, "Resource temporarily unavailable"), ["WATCHDOG=1"]),
+    ],
+)
+def test_report_alive(
+    found: Look | OSError, sent: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer of the mount is passed on to systemd, silence is not."""
+    notified: list[str] = []
+    monkeypatch.setattr(systemd, "notify", notified.append)
+
+    def look(path: Path, *, timeout_s: float) -> Look:
+        assert (path, timeout_s) == (PLACE, 20.0)
+        if isinstance(found, OSError):
+            raise found
+        return found
+
+    monkeypatch.setattr(systemd, "look", look)
+    systemd.report_alive(PLACE, 20.0)
+    assert notified == sent
+
+
+@pytest.mark.parametrize("timeout_s", [None, 30.0])
+def test_the_watchdog_runs_if_systemd_asks(
+    timeout_s: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It runs on its own thread."""
+    started: list[str] = []
+    monkeypatch.setattr(systemd, "watchdog_timeout_s", lambda: timeout_s)
+    monkeypatch.setattr(threading.Thread, "start", lambda thread: started.append(thread.name))
+    systemd.start_watchdog(PLACE)
+    assert started == ([] if timeout_s is None else ["watchdog"])

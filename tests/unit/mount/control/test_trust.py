@@ -16,11 +16,9 @@ from typing import Any
 
 import pytest
 
-from backlotfs.cli.stats import _processes, _summary
-from backlotfs.cli.status_text import one_line, status_lines
-from backlotfs.mount.control import answers, client
-from backlotfs.mount.control.answers import MOMENT, Maybe
-from backlotfs.mount.control.client import NoAnswer, ask
+from backlotfs.cli.status import one_line, process_table, stats_lines, status_lines
+from backlotfs.mount.control import client
+from backlotfs.mount.control.client import MOMENT, Maybe, NoAnswer, ask
 from backlotfs.mount.control.server import ControlServer
 from backlotfs.mount.control.unix_socket import socket_path
 from tests.unit.fakes import PATIENCE_S
@@ -201,15 +199,15 @@ def spoilt(value: Any, shape: Any) -> Iterator[Any]:
             yield 1.5
 
 
-@pytest.mark.parametrize("command", [name for name in answers._SHAPES if name != "pins brief"])
+@pytest.mark.parametrize("command", [name for name in client._SHAPES if name != "pins brief"])
 def test_answers_of_another_form(command: str) -> None:
     """Are refused as such: no traceback, no nonsense."""
-    shape = answers._SHAPES[command]
+    shape = client._SHAPES[command]
     good = example(shape)
-    assert answers.problem_of(good, command) is None
-    assert answers.problem_of({**good, "new": {"key": 1}}, command) is None
+    assert client.problem_of(good, command) is None
+    assert client.problem_of({**good, "new": {"key": 1}}, command) is None
     for bad in spoilt(good, shape):
-        problem = answers._problem(bad, shape, "it")
+        problem = client._problem(bad, shape, "it")
         assert problem is not None, bad
         assert problem.isprintable()
 
@@ -225,10 +223,11 @@ def test_what_was_checked_is_all_that_is_used() -> None:
         return example(shape)
 
     for made in (example, with_nulls):
-        status, stats = made(answers._SHAPES["status"]), made(answers._SHAPES["stats"])
+        status, stats = made(client._SHAPES["status"]), made(client._SHAPES["stats"])
         assert status_lines(status)
         assert one_line(status)
-        assert _summary(stats) + _processes(stats)
+        assert stats_lines(stats)
+        assert process_table(stats["processes"])
 
 
 @pytest.mark.parametrize(

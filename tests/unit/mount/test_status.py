@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[3]
 DUMPS = """
 import gc, os, threading, time
 from types import SimpleNamespace
-from backlotfs.mount.state_dump import dump_state
+from backlotfs.mount.status import (dump_state)
 
 class Cycle:
     def __init__(self):
