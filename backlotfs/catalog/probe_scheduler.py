@@ -26,6 +26,7 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future
+from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
@@ -72,7 +73,7 @@ LISTED_FILES, LISTINGS = 20_000, 64
 LOOK_S, SHORTEST_LOOK_S = 1.0, 0.02
 _MOUNT_ENDS = "waiting for a size: the mount ends"
 
-#: Embed code and deadline to identity: `SourceProbe.probe`.
+#: Embed code and deadline to the version of the source: `SourceProbe.probe`.
 Probe = Callable[[str, Deadline], SourceVersion]
 
 
@@ -308,6 +309,11 @@ class ProbeScheduler:
                 del self._asked[code]
                 late.append(entry)
                 continue
+            known = self._known_by_now(code, now_s - entry.since_s)
+            if known is not None:
+                del self._asked[code]
+                jobs.append(partial(entry.future.set_result, known))
+                continue
             free, turn = self._may_start(code, Priority.WAITING)
             if not free and turn is None:
                 # Those behind it that need no credit do not wait for one.
@@ -328,10 +334,16 @@ class ProbeScheduler:
                 jobs.append(self._start(next_code, priority, turn))
         return None
 
+    def _known_by_now(self, code: str, waited_s: float) -> ProbedSource | None:
+        """What another mount has found out while a source waited here for a credit."""
+        if waited_s < SHORTEST_LOOK_S:
+            return None  # the application has just looked
+        known = self._versions.known(code)
+        return known if known is not None and known.verified else None
+
     def _may_start(self, code: str, priority: Priority) -> tuple[bool, Turn | None]:
         """Whether its probe needs no credit; else a turn for it, if there is one."""
-        known = self._versions.known(code)
-        if (known is not None and known.verified) or self._urls.is_free(code):
+        if self._urls.is_free(code):
             return True, None
         try:
             return False, self._limiter.try_acquire(priority)
@@ -416,9 +428,6 @@ class ProbeScheduler:
         self, code: str, priority: Priority, turn: Turn | None
     ) -> ProbedSource:
         """Probe until nothing changed meanwhile. :raises BacklotError: it cannot be found out."""
-        known = self._versions.known(code)
-        if known is not None and known.verified:
-            return known  # somebody was faster
         deadline = Deadline(self.deadline_s, self._clock)
         probes = 0
         while True:
@@ -426,7 +435,7 @@ class ProbeScheduler:
             epoch = self._versions.epoch(code)
             try:
                 self._urls.prepare(code, deadline, priority=priority, turn=turn)
-                identity = self._probe(code, deadline)
+                version = self._probe(code, deadline)
             except (RateLimited, Interrupted, HostBusy):
                 raise  # says nothing about the source
             except BacklotError as error:
@@ -439,7 +448,7 @@ class ProbeScheduler:
                 self._probed += 1
                 self._probing_s += self._clock.monotonic() - began_s
             probes += 1
-            found = self._versions.record_probe(identity, epoch)
+            found = self._versions.record_probe(version, epoch)
             if found.verified or probes == MOST_PROBES:
                 return found
 

@@ -1,7 +1,8 @@
-"""What probes found out about each source, and which of it is in doubt.
+"""What probes have found out about each source, and which sources may have been replaced since.
 
 The rows of the library hold what earlier probes found; they come from the catalog's file. The cache
-holds what was learned since, and a thread of its own writes it to the file in batches.
+holds what was learned since, and a thread of its own writes it to the file in batches. A source
+that may have been replaced is *in doubt*: not verified until it is probed again.
 """
 
 from __future__ import annotations
@@ -36,12 +37,6 @@ class ProbedSource:
     replaced_at: float = -math.inf
 
 
-def known_from(row: AssetRow) -> ProbedSource:
-    """What a row says of its source, which was probed."""
-    identity = SourceVersion(row.embed_code, row.size, row.etag, row.last_modified)
-    return ProbedSource(identity, row.mtime_s, bool(row.verified))
-
-
 log = logging.getLogger(__name__)
 
 #: A source that cannot be had is asked for again after this long …
@@ -64,16 +59,22 @@ class _Failure:
     until: float  # monotonic
 
 
+def known_from(row: AssetRow) -> ProbedSource:
+    """What a row says of its source, which was probed."""
+    version = SourceVersion(row.embed_code, row.size, row.etag, row.last_modified)
+    return ProbedSource(version, row.mtime_s, bool(row.verified))
+
+
 class VersionListener(Protocol):
     """A part that keeps something of source versions."""
 
-    def superseding(self, embed_code: str, current: SourceVersion) -> None:
+    def on_new_version(self, embed_code: str, current: SourceVersion) -> None:
         """``current`` is about to be shown. Called under the cache's lock: it must not wait."""
 
-    def changed(self, embed_code: str, current: SourceVersion | None) -> None:
+    def on_change(self, embed_code: str, current: SourceVersion | None) -> None:
         """A known source is ``current`` now; None: not what it was, and not yet seen."""
 
-    def outdated(self, version: SourceVersion) -> None:
+    def on_outdated(self, version: SourceVersion) -> None:
         """A transfer asked for ``version`` and met another one."""
 
 
@@ -86,18 +87,18 @@ class SourceVersionCache:
         row_of: Callable[[str], AssetRow | None],
         save: Callable[[list[SourceRecord]], None],
         *,
-        settle_s: float,
+        attr_ttl_s: float,
     ) -> None:
         """Start with what the rows say.
 
         :param row_of: the row of an embed code in the present library.
         :param save: writes a batch to the catalog; called from a thread of the cache's own.
-        :param settle_s: how long the kernel may believe attributes it was given before.
+        :param attr_ttl_s: how long the kernel may believe attributes it was given before.
         """
         self._clock = clock
         self._row_of = row_of
         self._save = save
-        self._settle_s = settle_s
+        self._attr_ttl_s = attr_ttl_s
         self._listeners: list[VersionListener] = []
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
@@ -115,13 +116,14 @@ class SourceVersionCache:
         self._listeners.append(listener)
 
     def known(self, embed_code: str) -> ProbedSource | None:
-        """What is known, verified or not."""
+        """What is known of a source, verified or not; None: it was never probed, or has no file."""
         if embed_code in self._gone:
             return None  # whatever the row still says
         learned = self._learned.get(embed_code)
-        if learned is not None:
-            return learned
-        row = self._row_of(embed_code)
+        return self._said_by(self._row_of(embed_code)) if learned is None else learned
+
+    @staticmethod
+    def _said_by(row: AssetRow | None) -> ProbedSource | None:
         return None if row is None or row.size < 0 else known_from(row)
 
     def is_current(self, row: AssetRow) -> bool:
@@ -131,7 +133,7 @@ class SourceVersionCache:
 
     def within_attr_ttl(self, known: ProbedSource) -> bool:
         """Whether the kernel may still believe the size of the version before this one."""
-        return self._clock.monotonic() - known.replaced_at <= self._settle_s
+        return self._clock.monotonic() - known.replaced_at <= self._attr_ttl_s
 
     def failure(self, embed_code: str) -> BacklotError | None:
         """Why the last probe failed, if that is recent enough not to ask again."""
@@ -148,10 +150,10 @@ class SourceVersionCache:
         return bool(row.missing) and row.embed_code not in self._learned
 
     def epoch(self, embed_code: str) -> int:
-        """How often the source came into doubt: ask before a probe, for `record_probe`."""
+        """How often the source was invalidated: ask before a probe, for `record_probe`."""
         return self._epochs.get(embed_code, 0)
 
-    def record_probe(self, identity: SourceVersion, epoch: int | None = None) -> ProbedSource:
+    def record_probe(self, version: SourceVersion, epoch: int | None = None) -> ProbedSource:
         """Record and publish what a probe found.
 
         The record's ``updated_at`` stands in for the time where ``Last-Modified`` is absent, or
@@ -160,36 +162,36 @@ class SourceVersionCache:
         :param epoch: `epoch` before the probe began. If it has changed, the source stays in doubt:
             the probe may have met the version before.
         """
-        code = identity.embed_code
-        row = self._row_of(code)
-        updated_at_s = row.updated_at_s if row is not None else 0
+        code = version.embed_code
         with self._lock:
-            before = self.known(code)
-            mtime_s = identity.last_modified_s
-            replaced = before is not None and before.version.validator != identity.validator
+            row = self._row_of(code)
+            updated_at_s = row.updated_at_s if row is not None else 0
+            before = None if code in self._gone else self._learned.get(code) or self._said_by(row)
+            mtime_s = version.last_modified_s
+            replaced = before is not None and before.version.validator != version.validator
             replaced_at = -math.inf
             if before is not None and not replaced:
                 mtime_s, replaced_at = before.mtime_s, before.replaced_at
             elif before is not None:
                 replaced_at = self._clock.monotonic()
-                if before.version.last_modified == identity.last_modified:
+                if before.version.last_modified == version.last_modified:
                     mtime_s = None
             verified = epoch is None or epoch == self.epoch(code)
             known = ProbedSource(
-                identity, updated_at_s if mtime_s is None else mtime_s, verified, replaced_at
+                version, updated_at_s if mtime_s is None else mtime_s, verified, replaced_at
             )
             self._failures.pop(code, None)
             self._gone.discard(code)
             if row is not None:  # else it was deleted while the probe was under way
                 if replaced:
-                    self._superseding(code, identity)
+                    self._on_new_version(code, version)
                 self._learn(code, known)
         if replaced:
-            self._changed(code, identity)
+            self._on_change(code, version)
         return known
 
     def failed(self, embed_code: str, error: BacklotError) -> None:
-        """A probe failed: remember it for a while."""
+        """Remember for a while that a probe failed."""
         definite = isinstance(error, _DEFINITE)
         ttl = UNAVAILABLE_TTL_S if definite else FAILED_TTL_S
         with self._lock:
@@ -202,37 +204,37 @@ class SourceVersionCache:
                 self._gone.add(embed_code)
                 self._note(SourceRecord(embed_code, -1, None, None, 0, False, True))
         if gone:
-            self._changed(embed_code, None)
+            self._on_change(embed_code, None)
 
     def invalidate(self, embed_code: str) -> None:
-        """The source may have been replaced: the next open asks before it trusts."""
+        """Mark a source that may have been replaced: the next open probes it."""
         with self._lock:
             self._epochs[embed_code] = self.epoch(embed_code) + 1
             known = self.known(embed_code)
             if known is not None:  # perhaps by another mount's probe, of which nobody was told
-                self._superseding(embed_code, known.version)
+                self._on_new_version(embed_code, known.version)
             if known is not None and known.verified:
                 self._learn(embed_code, replace(known, verified=False))
             self._failures.pop(embed_code, None)
 
-    def on_mismatch(self, identity: SourceVersion) -> None:
-        """The source host has another version than this one: a transfer found out."""
+    def on_mismatch(self, version: SourceVersion) -> None:
+        """Take note that a transfer asked for this version and met another one."""
         for listener in self._listeners:  # first: a program may close before the rest is known
-            listener.outdated(identity)
-        known = self.known(identity.embed_code)
-        if known is not None and known.version.validator == identity.validator:
-            self.invalidate(identity.embed_code)
-            self._changed(identity.embed_code, None)
+            listener.on_outdated(version)
+        known = self.known(version.embed_code)
+        if known is not None and known.version.validator == version.validator:
+            self.invalidate(version.embed_code)
+            self._on_change(version.embed_code, None)
 
     def forget(self, embed_code: str) -> None:
-        """The asset was deleted."""
+        """Forget a source whose asset was deleted."""
         with self._lock:
             self._learned.pop(embed_code, None)
             self._gone.discard(embed_code)
             self._failures.pop(embed_code, None)
             self._epochs.pop(embed_code, None)
             self._unsaved.pop(embed_code, None)
-        self._changed(embed_code, None)
+        self._on_change(embed_code, None)
 
     def published(self, rows: Iterable[AssetRow]) -> None:
         """Forget what the catalog now holds of these rows; doubt the sources that it doubts."""
@@ -251,10 +253,10 @@ class SourceVersionCache:
                     del self._learned[row.embed_code]
 
     def apply_external(self, rows: Iterable[AssetRow]) -> None:
-        """Another mount's probes met these versions: as if ours had, now.
+        """Take over versions that another mount's probes have found, as if found here and now.
 
-        To be told before the rows are seen: handles on the version before are old from then on, and
-        the kernel still believes its size for a while.
+        Call it before the rows are published: open files of the version before are outdated from
+        then on, and the kernel still believes its size for a while.
         """
         replaced: list[SourceVersion] = []
         with self._lock:
@@ -266,8 +268,8 @@ class SourceVersionCache:
                     found = replace(now, replaced_at=self._clock.monotonic())
                     self._learned[row.embed_code] = found
                     replaced.append(now.version)
-        for identity in replaced:
-            self._changed(identity.embed_code, identity)
+        for version in replaced:
+            self._on_change(version.embed_code, version)
 
     def flush(self) -> None:
         """Write what was learned and is not yet in the catalog, now, on the calling thread.
@@ -297,25 +299,25 @@ class SourceVersionCache:
             events.SOURCES_LOST.log(log, reason=error)
         self._wake.set()
 
-    def _superseding(self, embed_code: str, current: SourceVersion) -> None:
+    def _on_new_version(self, embed_code: str, current: SourceVersion) -> None:
         """Call with the lock held."""
         for listener in self._listeners:
-            listener.superseding(embed_code, current)
+            listener.on_new_version(embed_code, current)
 
-    def _changed(self, embed_code: str, current: SourceVersion | None) -> None:
+    def _on_change(self, embed_code: str, current: SourceVersion | None) -> None:
         for listener in self._listeners:
-            listener.changed(embed_code, current)
+            listener.on_change(embed_code, current)
 
     def _learn(self, embed_code: str, known: ProbedSource) -> None:
         """Call with the lock held."""
         self._learned[embed_code] = known
-        identity = known.version
+        version = known.version
         self._note(
             SourceRecord(
                 embed_code,
-                identity.size,
-                identity.etag,
-                identity.last_modified,
+                version.size,
+                version.etag,
+                version.last_modified,
                 known.mtime_s,
                 known.verified,
                 False,
@@ -328,7 +330,7 @@ class SourceVersionCache:
             return
         self._unsaved[record.embed_code] = record
         if self._writing is None:
-            self._writing = threading.Thread(target=self._write, name="source-book", daemon=True)
+            self._writing = threading.Thread(target=self._write, name="versions", daemon=True)
             self._writing.start()
         self._wake.set()
 

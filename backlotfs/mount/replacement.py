@@ -71,15 +71,15 @@ class Replacement:
         self._catalog.subscribe(self.before_publication, beforehand=True)
         self._catalog.subscribe(self.published)
 
-    def superseding(self, embed_code: str, current: SourceVersion) -> None:
+    def on_new_version(self, embed_code: str, current: SourceVersion) -> None:
         """Mark the open files of other versions: nobody has seen ``current`` yet."""
         self._handles.mark_changed(embed_code, current)
 
-    def outdated(self, version: SourceVersion) -> None:
+    def on_outdated(self, version: SourceVersion) -> None:
         """Mark the open files of ``version``: a transfer has met another one."""
         self._handles.mark_replaced(version)
 
-    def changed(self, embed_code: str, current: SourceVersion | None) -> None:
+    def on_change(self, embed_code: str, current: SourceVersion | None) -> None:
         """Pass on that a source is ``current`` now; None: not what it was, and not yet seen."""
         if current is not None:
             events.SOURCE_REPLACED.log(log, embed_code=embed_code, size=current.size)

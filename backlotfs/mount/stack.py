@@ -342,7 +342,7 @@ def build_stack(
     )
     catalog = _open_catalog(settings, api, db, resolver, presented, clock, progress)
     versions = SourceVersionCache(
-        clock, presented.row, lambda records: db.write(save_sources, records), settle_s=settle_s
+        clock, presented.row, lambda records: db.write(save_sources, records), attr_ttl_s=settle_s
     )
     probes = _open_probes(
         settings, transport, resolver, limiter, versions, Backfill(db, presented.admit.types)

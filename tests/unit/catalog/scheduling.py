@@ -60,7 +60,7 @@ class Schedule:
             wait=self._wait,
         )
         self.versions = SourceVersionCache(
-            self.clock, self.rows.get, lambda _records: None, settle_s=2.0
+            self.clock, self.rows.get, lambda _records: None, attr_ttl_s=2.0
         )
         # what is learned is not written in these tests, and no thread is needed for that
         self.versions._writing = threading.current_thread()

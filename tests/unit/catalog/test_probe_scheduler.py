@@ -23,16 +23,26 @@ from tests.unit.fakes import PATIENCE_S, identity
 
 
 def test_request() -> None:
-    """Probed once for all who ask meanwhile, and remembered; the next one knows."""
+    """Probed once for all who ask meanwhile, and remembered."""
     schedule = Schedule("A")
     futures = [schedule.scheduler.request("A") for _ in range(5)]
     schedule.held.run_all()
     assert {future.result(0).version for future in futures} == {identity("A")}
-    again = schedule.scheduler.request("A")
-    schedule.held.run_all()
-    assert again.result(0).verified
+    assert schedule.versions.known("A") == futures[0].result(0)
     assert schedule.probed == ["A"]
     assert schedule.paid == [Priority.WAITING]
+
+
+def test_another_mount_finds_out_while_one_waits_for_a_credit() -> None:
+    """The wait ends with that, at once and without a probe."""
+    schedule = Schedule("A", "B", credits=1)
+    first, waiting = schedule.scheduler.request("B"), schedule.scheduler.request("A")
+    schedule.clock.advance(1.0)
+    schedule.versions.record_probe(identity("A"))
+    schedule.held.run_all()
+    assert first.result(0).version == identity("B")
+    assert waiting.result(0).version == identity("A")
+    assert schedule.probed == ["B"]
 
 
 def test_what_is_doubted_during_a_probe_is_probed_again() -> None:

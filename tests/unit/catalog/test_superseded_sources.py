@@ -26,19 +26,19 @@ class Told:
             ManualClock(),
             rows.get,
             lambda _records: None,
-            settle_s=2.0,
+            attr_ttl_s=2.0,
         )
         self.versions.subscribe(self)
 
-    def superseding(self, code: str, current: SourceVersion) -> None:
+    def on_new_version(self, code: str, current: SourceVersion) -> None:
         """Note it, with what is shown now."""
         shown = self.versions.known(code)
         self.told.append((current, shown.version if shown is not None else None))
 
-    def changed(self, embed_code: str, current: SourceVersion | None) -> None:
+    def on_change(self, embed_code: str, current: SourceVersion | None) -> None:
         """Is of test_versions.py."""
 
-    def outdated(self, version: SourceVersion) -> None:
+    def on_outdated(self, version: SourceVersion) -> None:
         """Is of test_versions.py."""
 
 

@@ -52,19 +52,19 @@ class Kept:
             self.clock,
             self.rows.get,
             self._save,
-            settle_s=2.0,
+            attr_ttl_s=2.0,
         )
         self.outdated_versions: list[SourceVersion] = []
         self.versions.subscribe(self)
 
-    def superseding(self, embed_code: str, current: SourceVersion) -> None:
+    def on_new_version(self, embed_code: str, current: SourceVersion) -> None:
         """Is of test_superseded_sources.py."""
 
-    def changed(self, embed_code: str, current: SourceVersion | None) -> None:
+    def on_change(self, embed_code: str, current: SourceVersion | None) -> None:
         """Note it."""
         self.told.append((embed_code, current))
 
-    def outdated(self, version: SourceVersion) -> None:
+    def on_outdated(self, version: SourceVersion) -> None:
         """Note it."""
         self.outdated_versions.append(version)
 
@@ -299,7 +299,7 @@ def test_close_waits_for_a_batch_that_is_being_written() -> None:
         assert released.wait(PATIENCE_S)
         order.append("saved")
 
-    versions = SourceVersionCache(ManualClock(), {"E1": row()}.get, save, settle_s=2.0)
+    versions = SourceVersionCache(ManualClock(), {"E1": row()}.get, save, attr_ttl_s=2.0)
     versions.record_probe(V1)
     assert begun.wait(PATIENCE_S)
 

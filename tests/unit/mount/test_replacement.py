@@ -35,7 +35,7 @@ class Parts:
         presented = Presented()
         self.rows = {row.embed_code: row for row in rows}
         self.versions = SourceVersionCache(
-            ManualClock(), self.rows.get, lambda _records: None, settle_s=2.0
+            ManualClock(), self.rows.get, lambda _records: None, attr_ttl_s=2.0
         )
         self.urls = create_autospec(UrlResolver, instance=True)
         self.urls.has_fresh.return_value = False
@@ -94,16 +94,16 @@ def test_open_files_are_marked_before_the_new_version_is_shown() -> None:
     seen: list[tuple[SourceVersion, bool]] = []
 
     class Look:
-        def superseding(self, embed_code: str, current: SourceVersion) -> None:
+        def on_new_version(self, embed_code: str, current: SourceVersion) -> None:
             known = parts.versions.known(embed_code)
             assert known is not None
             assert current == V2
             seen.append((known.version, parts.is_marked(old)))
 
-        def changed(self, embed_code: str, current: SourceVersion | None) -> None:
+        def on_change(self, embed_code: str, current: SourceVersion | None) -> None:
             """The other tests look at it."""
 
-        def outdated(self, version: SourceVersion) -> None:
+        def on_outdated(self, version: SourceVersion) -> None:
             """The other tests look at it."""
 
     parts.versions.subscribe(Look())
