@@ -235,7 +235,7 @@ class QuotaWindow:
         return max(start_s, opens_s) + (ahead - max(0, free)) // a_window * self.window_s
 
     def on_sent(self, priority: Priority, now_s: float) -> None:
-        """A call is made now."""
+        """Count a call that is sent now."""
         self._advance(now_s)
         if not self._open:
             self._open, self._told_s, self._ends_s = True, now_s, now_s + self.window_s
@@ -248,7 +248,7 @@ class QuotaWindow:
             self._last_background_s = now_s
 
     def on_returned(self, priority: Priority, now_s: float) -> None:
-        """A call that `on_sent` announced was not made after all."""
+        """Take back a call that `on_sent` counted and that was not made."""
         self._advance(now_s)
         self._trial_s = -math.inf
         if self._in_flight:
@@ -257,7 +257,7 @@ class QuotaWindow:
             self._share_used = max(0, self._share_used - 1)
 
     def on_answer(self, status: RateStatus | None, now_s: float) -> None:
-        """A call has ended; ``status`` None: the answer said nothing, or none came."""
+        """Count the answer to a call; ``status`` None: it said nothing, or none came."""
         self._advance(now_s)
         self._trial_s = -math.inf
         # not before this; answers overtake each other
@@ -285,7 +285,7 @@ class QuotaWindow:
             self._share_used = min(self._share_used, spent)
 
     def on_refused(self, retry_after_s: float | None, now_s: float) -> None:
-        """The answer was a 429: no call for so many seconds; None: it named no time."""
+        """Allow no call for so many seconds after a 429; None: it named no time."""
         self._advance(now_s)
         self._doubtful = True
         if retry_after_s is None:
@@ -298,7 +298,7 @@ class QuotaWindow:
         self._refused_until_s = max(self._refused_until_s, until_s)
 
     def on_accepted(self) -> None:
-        """The answer was no 429: the next pause without a time begins small again."""
+        """Take note of an answer that is no 429: the next pause without a time is short again."""
         self._refusals, self._doubtful = 0, False
 
     @property
@@ -498,7 +498,7 @@ class ApiRateLimiter:
         return Turn(lambda: self.returned(priority))
 
     def answered(self, status: RateStatus | None) -> None:
-        """A call has ended, and was not refused; ``status``: what it said of credits, if any."""
+        """Take note of an answer that is no 429; ``status``: what it says of credits, or None."""
         with self._lock:
             self._speaks |= status is not None
             self._free_of_charge = not self._speaks
@@ -509,21 +509,21 @@ class ApiRateLimiter:
         self._look()
 
     def returned(self, priority: Priority) -> None:
-        """A call whose turn was taken is not made: its credit is for somebody else."""
+        """Give back the credit of a call that is not made after all."""
         with self._lock:
             if not self._free_of_charge:
                 self._window.on_returned(priority, self._clock.monotonic())
             self._wake_first()
 
     def failed(self) -> None:
-        """A call has ended without an answer that could say anything."""
+        """Take note that a call ended without an answer."""
         with self._lock:
             if not self._free_of_charge:
                 self._window.on_answer(None, self._clock.monotonic())
             self._wake_first()
 
     def refused(self, retry_after_s: float | None) -> None:
-        """A call has ended with a 429: no call for anybody for so long.
+        """Take note of a 429: no call is made for so long.
 
         :param retry_after_s: seconds that the answer asked for; None: it named none.
         """
@@ -562,7 +562,7 @@ class ApiRateLimiter:
             self._wake_first()
 
     def status(self) -> QuotaStatus:
-        """For displays."""
+        """The account's credits now, for displays."""
         with self._lock:
             waiting = tuple(len(queue) for queue in self._queues)
             return self._window.status(self._clock.monotonic(), waiting)
@@ -573,7 +573,7 @@ class ApiRateLimiter:
         return not self._free_of_charge
 
     def close(self) -> None:
-        """Every wait, now and later, ends with `Interrupted`: the mount ends."""
+        """End every wait, now and later, with `Interrupted`, because the mount ends."""
         with self._lock:
             self._closed = True
             for queue in self._queues:

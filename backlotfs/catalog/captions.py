@@ -200,7 +200,7 @@ class CaptionBackfill:
         self._skipped: dict[str, int] = {}  # embed code to the ``updated_at`` that was answered so
 
     def published(self, change: CatalogDelta) -> None:
-        """The library changed: new and touched assets are to be asked."""
+        """Ask for the captions of assets that are new or were touched."""
         if change.new or change.updated:
             self.start()
 
@@ -243,7 +243,7 @@ class CaptionBackfill:
             events.CAPTION_BACKFILL_PAUSED.log(log, reason=why)
 
     def _round(self) -> None:
-        """Once through all that are to be asked. :raises BacklotError: it cannot go on."""
+        """Ask for all captions that are due. :raises BacklotError: the round cannot go on."""
         generation = self._db.read(state.generation)
         if generation == self._done_at:
             return
@@ -266,7 +266,7 @@ class CaptionBackfill:
                 self._lease.release()
 
     def _ask_all(self) -> bool:
-        """Whether everybody was asked, and answered. :raises BacklotError: it cannot go on."""
+        """Whether all assets were asked for, and answered. :raises BacklotError: as `_round`."""
         asked = found = failed = in_a_row = 0
         after: PendingCaption | None = None
         forgiven_s = self._clock.monotonic() - REST_S

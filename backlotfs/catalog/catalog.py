@@ -111,7 +111,7 @@ class Catalog:
 
     @property
     def last_error(self) -> BacklotError | None:
-        """Why the last sync failed; None when it did not. Then what is shown may be stale."""
+        """Why the last sync failed, so that what is shown may be stale; None when it did not."""
         return self._last_error
 
     @property
@@ -125,13 +125,13 @@ class Catalog:
     def subscribe(self, listener: Listener, *, beforehand: bool = False) -> None:
         """Have ``listener`` told of each new version from now on.
 
-        :param beforehand: before anybody can see it, so that nobody sees it without what the
+        :param beforehand: before programs can see it, so that none sees it without what the
             listener does; it must not wait.
         """
         (self._before_publish if beforehand else self._listeners).append(listener)
 
     def row(self, embed_code: str) -> AssetRow | None:
-        """A presented asset."""
+        """The row of a presented asset; None: it is not presented."""
         return self.presented.row(embed_code)
 
     def record(self, embed_code: str) -> Asset | None:
@@ -156,7 +156,7 @@ class Catalog:
 
     @property
     def lists_sources(self) -> bool | None:
-        """Whether the server puts sources into listings that ask for them; None: nobody knows.
+        """Whether the server puts sources into listings that ask for them; None: not known.
 
         Each sync then asks for them, until the server refuses it.
         """
@@ -170,7 +170,7 @@ class Catalog:
     def load(self, deadline: Deadline) -> None:
         """Sync now, on this thread, and publish; waits while another mount lists the library.
 
-        :raises BacklotError: it cannot be had.
+        :raises BacklotError: the library cannot be listed.
         """
         while self._sync(deadline, full=False) is Synced.ELSEWHERE:
             if self._state().full_walk_at_s:
@@ -180,7 +180,7 @@ class Catalog:
             self._clock.sleep(LOOK_AGAIN_S)
 
     def used(self, wait_s: float = 0.0) -> None:
-        """Somebody uses the mount: refresh in the background if the TTL has passed.
+        """Take note that a program uses the mount: refresh in the background if the TTL has passed.
 
         :param wait_s: give that refresh so long to bring news, before something old is trusted.
         """
@@ -277,7 +277,7 @@ class Catalog:
     def _rows(
         self, before: Mapping[str, AssetRow], stored: _Stored
     ) -> tuple[dict[str, AssetRow], CatalogDelta]:
-        """The rows now, and in what they differ from those before."""
+        """The rows of the new version, and how they differ from those before."""
         change = CatalogDelta([], [], [], [], [], [])
         if stored.removed is None:
             rows: dict[str, AssetRow] = {}

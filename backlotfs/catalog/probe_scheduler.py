@@ -55,7 +55,7 @@ log = logging.getLogger(__name__)
 BACKGROUND_PROBES = 32
 #: Probes at a time in all; more wait in the pool.
 PROBE_THREADS = 256
-#: A probe ends after this long at the latest; whoever waits has a deadline of its own.
+#: A probe ends after this long at the latest; an application that waits has its own deadline.
 PROBE_DEADLINE_S = 30.0
 #: Of one source in a row, when it may have changed again while a probe is under way.
 MOST_PROBES = 3
@@ -122,11 +122,11 @@ class _Listing:
         return self._codes[self._next]
 
     def put_back(self) -> None:
-        """The file that was taken last cannot be probed yet."""
+        """Undo the last `take`: the file cannot be probed yet."""
         self._taken[self._next] = 0
 
     def go_on_behind(self, place: int) -> None:
-        """An application has asked for the file at this place: those behind it come next."""
+        """Go on behind the file at this place, which an application has asked for."""
         self._taken[place] = 1
         self._next = place
 
@@ -136,7 +136,10 @@ class _Listing:
 
 
 class ProbeScheduler:
-    """Any thread may call it. Probes run on the workers' threads."""
+    """Decides which source is probed next, and when. Any thread may call it.
+
+    Probes run on the workers' threads.
+    """
 
     def __init__(
         self,
@@ -208,7 +211,7 @@ class ProbeScheduler:
         return self._limiter.wait_s(Priority.WAITING, ahead)
 
     def prioritize(self, embed_codes: Iterable[str]) -> None:
-        """A folder is being listed: probe those of its files that are not known, in this order."""
+        """Probe the files of a folder that is being listed, in this order; known ones are left out."""
         wanted = list(islice((code for code in embed_codes if self._wanted(code)), LISTED_FILES))
         if not wanted:
             return
@@ -222,7 +225,7 @@ class ProbeScheduler:
         self._dispatch()
 
     def enqueue_stale(self, embed_codes: Iterable[str]) -> None:
-        """These sources may have been replaced: probe them before somebody opens them."""
+        """Probe sources that may have been replaced, before a program opens them."""
         with self._lock:
             self._stale.update(dict.fromkeys(embed_codes))
         self._dispatch()
@@ -276,7 +279,7 @@ class ProbeScheduler:
         return known is None or not known.verified
 
     def _dispatch(self) -> None:
-        """Start all probes that may start now; see to it that somebody looks again in time."""
+        """Start all probes that may start now; look again when the next credit is due."""
         jobs: list[Callable[[], None]] = []
         late: list[_Asked] = []
         with self._lock:

@@ -14,7 +14,7 @@ import sqlite3
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 from backlotfs.api.records import NO_METADATA, Asset, Label
 from backlotfs.catalog.db.rows import AssetRow, DamagedRecord, SourceRecord
@@ -57,7 +57,7 @@ def changed_since(
 def record(connection: sqlite3.Connection, embed_code: str) -> Asset | None:
     """The whole API record of one asset; None if it is not in the library."""
     row = connection.execute(f"{_RECORDS} WHERE a.embed_code = ?", (embed_code,)).fetchone()
-    return None if row is None else _asset(row)
+    return None if row is None else asset_of(row)
 
 
 def save_sources(connection: sqlite3.Connection, sources: Iterable[SourceRecord]) -> None:
@@ -123,32 +123,14 @@ def _no_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _asset(row: tuple[str, str, str, int, int, str, str | None]) -> Asset:
-    return asset_of(Columns(*row[:5]), Documents(*row[5:]))
-
-
 _encode = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode
 
 
-class Documents(NamedTuple):
-    """The JSON texts of an asset; ``labels`` is None when the API was not asked for them."""
+def documents_of(asset: Asset) -> tuple[str, str | None]:
+    """All of a record that has no column of its own, as JSON: the body, and the labels.
 
-    body: str
-    labels: str | None
-
-
-class Columns(NamedTuple):
-    """The fields of an asset that have columns of their own; see `api.records.Asset`."""
-
-    embed_code: str
-    asset_type: str
-    status: str
-    created_at_s: int
-    updated_at_s: int
-
-
-def documents_of(asset: Asset) -> Documents:
-    """Everything of ``asset`` that is not in `Columns`."""
+    The labels are None when the API was not asked for them.
+    """
     body: dict[str, object] = {}
     if asset.title:
         body["title"] = asset.title
@@ -177,23 +159,24 @@ def documents_of(asset: Asset) -> Documents:
                 for tag in asset.labels
             ]
         )
-    return Documents(_encode(body), labels)
+    return _encode(body), labels
 
 
-def asset_of(columns: Columns, documents: Documents) -> Asset:
-    """The record again. :raises DamagedRecord: the documents are not ours."""
+def asset_of(row: tuple[str, str, str, int, int, str, str | None]) -> Asset:
+    """The record in a row of `_RECORDS`. :raises DamagedRecord: its documents are damaged."""
+    code, asset_type, status, created_at_s, updated_at_s, text, label_text = row
     try:
-        body = json.loads(documents.body)
-        labels = None if documents.labels is None else json.loads(documents.labels)
+        body = json.loads(text)
+        labels = None if label_text is None else json.loads(label_text)
         metadata = body.get("metadata")
         return Asset(
-            embed_code=columns.embed_code,
+            embed_code=code,
             title=body.get("title", ""),
             original_file_name=body.get("original_file_name"),
-            asset_type=columns.asset_type,
-            status=columns.status,
-            created_at_s=columns.created_at_s,
-            updated_at_s=columns.updated_at_s,
+            asset_type=asset_type,
+            status=status,
+            created_at_s=created_at_s,
+            updated_at_s=updated_at_s,
             duration_ms=body.get("duration_ms", 0),
             description=body.get("description"),
             external_id=body.get("external_id"),
@@ -202,7 +185,7 @@ def asset_of(columns: Columns, documents: Documents) -> Asset:
             labels=None if labels is None else tuple(_label(item) for item in labels),
         )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise DamagedRecord(f"malformed record of {columns.embed_code}") from error
+        raise DamagedRecord(f"malformed record of {code}") from error
 
 
 def name_sources(embed_code: str, body: str) -> tuple[str | None, str]:

@@ -431,12 +431,12 @@ def _staged_row(
     asset: Asset,
     known: tuple[str, str, int, int, str, str | None] | None,
 ) -> tuple[object, ...]:
-    body, labels = documents = documents_of(asset)
+    body, labels = documents_of(asset)
     columns = (asset.asset_type, asset.status, asset.created_at_s, asset.updated_at_s)
     # Labels that were not asked for say nothing about those we know.
     if known is not None and known == (*columns, body, known[5] if labels is None else labels):
         return (asset.embed_code, 0, *columns, None, None)
-    return (asset.embed_code, inode_of(asset.embed_code), *columns, *documents)
+    return (asset.embed_code, inode_of(asset.embed_code), *columns, body, labels)
 
 
 def _next_id(connection: sqlite3.Connection) -> int:

@@ -8,8 +8,6 @@ from hypothesis import strategies as st
 
 from backlotfs.api.records import Asset, Label
 from backlotfs.catalog.db.assets import (
-    Columns,
-    Documents,
     asset_of,
     documents_of,
     name_sources,
@@ -37,19 +35,17 @@ assets = st.builds(
 )
 
 
-def columns_of(asset: Asset) -> Columns:
-    """What the store keeps in columns."""
-    return Columns(
-        asset.embed_code, asset.asset_type, asset.status, asset.created_at_s, asset.updated_at_s
-    )
+def stored(asset: Asset) -> tuple[str, str, str, int, int, str, str | None]:
+    """The record as a row of the catalog."""
+    columns = asset.embed_code, asset.asset_type, asset.status
+    return *columns, asset.created_at_s, asset.updated_at_s, *documents_of(asset)
 
 
 @given(assets)
 def test_a_record_survives(asset: Asset) -> None:
     """Whatever texts are in it, and its names can be had without the rest."""
-    documents = documents_of(asset)
-    assert asset_of(columns_of(asset), documents) == asset
-    assert name_sources("E", documents.body) == (asset.original_file_name, asset.title)
+    assert asset_of(stored(asset)) == asset
+    assert name_sources("E", documents_of(asset)[0]) == (asset.original_file_name, asset.title)
 
 
 @given(st.dictionaries(ids, ids, min_size=2, max_size=4))
@@ -67,7 +63,7 @@ def test_the_order_of_metadata_is_no_change(metadata: dict[str, str]) -> None:
 def test_a_damaged_document_is_told(text: str) -> None:
     """As an error of the file, which gets it set aside."""
     with pytest.raises(DamagedRecord, match="malformed record of E"):
-        asset_of(Columns("E", "", "", 0, 0), Documents(text, None))
+        asset_of(("E", "", "", 0, 0, text, None))
     with pytest.raises(DamagedRecord, match="malformed record of E"):
         name_sources("E", text)
 
@@ -75,4 +71,4 @@ def test_a_damaged_document_is_told(text: str) -> None:
 def test_a_damaged_list_of_labels_is_told() -> None:
     """Likewise."""
     with pytest.raises(DamagedRecord):
-        asset_of(Columns("E", "", "", 0, 0), Documents("{}", '[{"id": "x"}]'))
+        asset_of(("E", "", "", 0, 0, "{}", '[{"id": "x"}]'))
