@@ -211,7 +211,7 @@ class ProbeScheduler:
         return self._limiter.wait_s(Priority.WAITING, ahead)
 
     def prioritize(self, embed_codes: Iterable[str]) -> None:
-        """Probe the files of a folder that is being listed, in this order; known ones are left out."""
+        """Probe those files of a listed folder that are not known, in this order."""
         wanted = list(islice((code for code in embed_codes if self._wanted(code)), LISTED_FILES))
         if not wanted:
             return

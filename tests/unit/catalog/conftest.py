@@ -1,4 +1,4 @@
-"""A catalog whose store is closed when the test ends."""
+"""A catalog whose database is closed when the test ends."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.unit.catalog.synced import SyncedCatalog
 
 @pytest.fixture
 def synced(tmp_path: Path) -> Iterator[SyncedCatalog]:
-    """Over a store in a folder of its own."""
+    """Over a database in a folder of its own."""
     found = SyncedCatalog(tmp_path)
     yield found
     found.db.close()

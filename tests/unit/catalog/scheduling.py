@@ -100,7 +100,7 @@ class Schedule:
         self.urls.add(embed_code)
 
     def to_probe(self, limit: int) -> list[str]:
-        """As the store says: also what was probed a moment ago and is not written yet."""
+        """As the database says: also what was probed a moment ago and is not written yet."""
         self.on_store()
         self.limits.append(limit)
         return list(self.rows)[:limit]

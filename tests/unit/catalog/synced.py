@@ -1,4 +1,4 @@
-"""A catalog over a real store and an API that the test fills."""
+"""A catalog over a real database and an API that the test fills."""
 
 # ruff: noqa: ARG002  # the signatures are those of what is stood in for
 

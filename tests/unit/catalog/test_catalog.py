@@ -1,4 +1,4 @@
-"""The library's listing: published from the store, kept fresh, never half changed."""
+"""The library's listing: published from the database, kept fresh, never half changed."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_a_saved_listing_is_not_fresh(
 def test_the_end_of_the_mount_cuts_a_refresh_short(
     synced: SyncedCatalog, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The store is closed under it: nobody has to be warned of that."""
+    """The database is closed under it: nobody has to be warned of that."""
     synced.load()
     synced.catalog.refresh()
     synced.db.close()

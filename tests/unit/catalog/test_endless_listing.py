@@ -61,7 +61,7 @@ class EndlessApi:
 
 
 class Rig:
-    """A synchronizer over such an API and a real store."""
+    """A synchronizer over such an API and a real database."""
 
     def __init__(self, folder: Path) -> None:
         self.api, self.clock = EndlessApi(), ManualClock()
@@ -74,12 +74,12 @@ class Rig:
         return self.syncs.run(Deadline(3600.0, self.clock), full=full)
 
     def listed(self) -> None:
-        """One good asset is in the store."""
+        """One good asset is in the database."""
         self.api.page = lambda n: Page((asset("GOOD"),), (), None) if n == 0 else None
         self.sync()
 
     def known(self) -> list[str]:
-        """What the library in the store holds."""
+        """What the library in the database holds."""
         return [code for code in ("GOOD", "E0-0") if self.db.read(assets.record, code) is not None]
 
 

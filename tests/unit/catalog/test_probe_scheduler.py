@@ -202,7 +202,7 @@ def test_so_many_probes_at_a_time() -> None:
 
 
 def test_the_backfill_goes_over_everything() -> None:
-    """Newest first, each once, and ends when the store has no more."""
+    """Newest first, each once, and ends when the database has no more."""
     schedule = Schedule("A", "B", "C")
     schedule.scheduler.start_backfill()
     assert schedule.scheduler.busy

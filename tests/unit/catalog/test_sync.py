@@ -1,4 +1,4 @@
-"""The library's listing into the store: whole, or only what changed."""
+"""The library's listing into the database: whole, or only what changed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def run(synced: SyncedCatalog, *, full: bool = False) -> Synced:
 
 
 def codes(synced: SyncedCatalog) -> set[str]:
-    """What the store holds."""
+    """What the database holds."""
     return {row.embed_code for row in synced.db.read(assets.rows, "original")}
 
 

@@ -55,10 +55,13 @@ class Kept:
             attr_ttl_s=2.0,
         )
         self.outdated_versions: list[SourceVersion] = []
+        self.announced: list[tuple[SourceVersion, SourceVersion | None]] = []
         self.versions.subscribe(self)
 
     def on_new_version(self, embed_code: str, current: SourceVersion) -> None:
-        """Is of test_superseded_sources.py."""
+        """Note it, with the version that is shown at this moment."""
+        shown = self.versions.known(embed_code)
+        self.announced.append((current, None if shown is None else shown.version))
 
     def on_change(self, embed_code: str, current: SourceVersion | None) -> None:
         """Note it."""
@@ -276,7 +279,7 @@ def test_what_could_not_be_saved_is_saved_later() -> None:
 
 
 def test_close(caplog: pytest.LogCaptureFixture) -> None:
-    """Saves what is left, and nothing after that; a store that fails is only a warning."""
+    """Saves what is left, and nothing after that; a database that fails is only a warning."""
     kept, broken = Kept(row()), Kept(row())
     broken.refuse = CatalogUnavailable("disk full")
     for each in (kept, broken):
@@ -339,3 +342,19 @@ def test_published_rows_older_than_what_was_learned() -> None:
     kept.versions.published([probed_row()._replace(verified=0)])
     assert kept.known().version == V2
     assert kept.known().verified
+
+
+def test_a_new_version_is_announced_while_the_old_one_is_shown() -> None:
+    """Else an open file could have the kernel cut the new size at its own end."""
+    kept = Kept(row())
+    kept.versions.record_probe(V1)
+    assert not kept.announced, "the first version replaces nothing"
+    kept.versions.record_probe(V2)
+    assert kept.announced == [(V2, V1)]
+
+
+def test_a_version_in_doubt_is_announced() -> None:
+    """Another mount may have found it: it comes with the listing, and the touched record."""
+    kept = Kept(probed_row())
+    kept.versions.invalidate("E1")
+    assert kept.announced == [(V1, V1)]

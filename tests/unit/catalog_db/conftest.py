@@ -1,4 +1,4 @@
-"""Fixtures: a clock that stands still, and stores that are closed afterwards."""
+"""Fixtures: a clock that stands still, and databases that are closed afterwards."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 def reopen(tmp_path: Path, clock: ManualClock) -> Iterator[OpenDb]:
-    """Opens the store of ``tmp_path`` as often as wanted: each is another mount of it."""
+    """Opens the database of ``tmp_path`` as often as wanted: each is another mount of it."""
     with ExitStack() as stack:
 
         def again(directory: Path = tmp_path, **library: Any) -> CatalogDb:
@@ -33,5 +33,5 @@ def reopen(tmp_path: Path, clock: ManualClock) -> Iterator[OpenDb]:
 
 @pytest.fixture
 def db(reopen: OpenDb) -> CatalogDb:
-    """An empty store."""
+    """An empty database."""
     return reopen()

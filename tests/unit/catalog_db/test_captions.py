@@ -1,4 +1,4 @@
-"""Caption documents in the store: who is to be asked, what was found, for how long."""
+"""Caption documents in the database: who is to be asked, what was found, for how long."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def spoiled(path: Path, reopen: OpenDb, *, count: int = 3000) -> CatalogDb:
-    """A store that opened well, over a file with damage in the middle."""
+    """A database that opened well, over a file with damage in the middle."""
     with closing(reopen()) as db:
         walk(db, [made(f"E{number:05}") for number in range(count)])
         give_names(

@@ -1,4 +1,4 @@
-"""Any history of syncs, probes, names and restarts: the store beside a dictionary."""
+"""Any history of syncs, probes, names and restarts: the database beside a dictionary."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ records = some_codes.flatmap(
 
 
 class History(RuleBasedStateMachine):
-    """What the store says after each step, against the rules told in a few lines."""
+    """What the database says after each step, against the rules told in a few lines."""
 
     @initialize()
     def begin(self) -> None:

@@ -123,7 +123,7 @@ def test_a_new_name_is_a_change(db: CatalogDb) -> None:
 
 
 def test_an_error_of_assign_undoes_the_call(db: CatalogDb) -> None:
-    """And the store goes on."""
+    """And the database goes on."""
     walk(db, [made("E1")])
 
     def broken(assets: list[NamelessAsset], taken: Container[str]) -> dict[str, str]:

@@ -22,7 +22,7 @@ KILLS = 20
 
 @contextmanager
 def writer(task: str, folder: Path, name: str) -> Iterator[subprocess.Popen[str]]:
-    """A process that has the store open and waits for a line; it is gone afterwards."""
+    """A process that has the database open and waits for a line; it is gone afterwards."""
     command = [sys.executable, "-m", "tests.unit.catalog_db.writer", task, str(folder), name]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
