@@ -21,10 +21,9 @@ from requests.structures import CaseInsensitiveDict
 
 from backlotfs.byterange import ByteRange
 from backlotfs.emulator.api import ApiSide, RateLimiter
-from backlotfs.emulator.fault_effects import rate_limit_message
-from backlotfs.emulator.http_types import Answer, ReceivedRequest
+from backlotfs.emulator.faults import rate_limit_message
+from backlotfs.emulator.http_types import Answer, ReceivedRequest, match_route
 from backlotfs.emulator.library import Library
-from backlotfs.emulator.routes import match_route
 from backlotfs.emulator.settings import EmulatorSettings
 from backlotfs.emulator.sources import Sources
 from backlotfs.http.exchange_deadline import Exchange

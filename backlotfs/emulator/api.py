@@ -17,7 +17,7 @@ from threading import Lock
 from typing import Any
 
 from backlotfs.emulator.assets import SOURCE_TYPES, DeletedAsset, EmulatedAsset, EmulatedLabel
-from backlotfs.emulator.http_types import Answer, ReceivedRequest
+from backlotfs.emulator.http_types import PREVIEW_IMAGE, Answer, ReceivedRequest, RouteMatch
 from backlotfs.emulator.library import Library
 from backlotfs.emulator.listing import (
     BadListing,
@@ -31,7 +31,6 @@ from backlotfs.emulator.listing import (
     parse_where,
 )
 from backlotfs.emulator.numbers_and_dates import iso_time, whole_number
-from backlotfs.emulator.routes import PREVIEW_IMAGE, RouteMatch
 from backlotfs.emulator.settings import EmulatorSettings
 from backlotfs.emulator.sources import Sources
 
@@ -265,8 +264,6 @@ class ApiSide:
 
     def _streams(self, request: ReceivedRequest, asset: EmulatedAsset) -> Answer:
         if asset.content is None and not asset.url_withheld and asset.asset_type != "video":
-            if self._settings.sourceless_streams == "404":
-                return Answer.message(404, f"No streams exist for the asset {asset.embed_code}.")
             return Answer.json([])
         url = self._source_url(request, asset)
         return Answer.json(streams_record(asset, url, dialect=self._settings.dialect))

@@ -11,8 +11,11 @@ from typing import Any
 
 from backlotfs.emulator.content import Content, FileContent, SyntheticContent, seed_of
 
-_NO_METADATA: Mapping[str, str] = MappingProxyType({})
-_NO_EXTRAS: Mapping[str, Any] = MappingProxyType({})
+_NOTHING: Mapping[str, Any] = MappingProxyType({})  # one for all: libraries are large
+_OLDEST = 1_356_998_400  # 2013-01-01T00:00:00Z
+_PER_SECOND = 50  # made-up assets that share one ``created_at``: bulk uploads make ties common
+_DUPLICATE_EVERY = 97
+_BYTES_PER_MS = 1000  # 8 Mbit/s, a usual rate for a source
 
 SOURCE_TYPES = frozenset({"video", "ad", "audio"})
 """Asset types that have a source file."""
@@ -60,19 +63,19 @@ class EmulatedAsset:
     content: Content | None = None
     asset_type: str = "video"
     status: str = "live"
-    created_at: int = 1_356_998_400
+    created_at: int = _OLDEST
     updated_at: int = 0
     duration_ms: int = 0
     description: str | None = None
     external_id: str | None = None
-    metadata: Mapping[str, str] = field(default_factory=lambda: _NO_METADATA)
+    metadata: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     label_ids: tuple[str, ...] = ()
     reported_size: int | None = None
     url_withheld: bool = False
     upload: int = 0
     source_position: int = 0
     preview_image: bytes | None = None
-    extras: Mapping[str, Any] = field(default_factory=lambda: _NO_EXTRAS)
+    extras: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
 
     @property
     def changed_at(self) -> int:
@@ -119,29 +122,18 @@ class DeletedAsset:
     deleted_at: int
 
 
-PER_SECOND = 50
-"""Assets that share one ``created_at``: bulk uploads make ties common."""
-
-DUPLICATE_EVERY = 97
-"""Every so many assets, one carries the file name of the asset before it."""
-
-_OLDEST = 1_356_998_400  # 2013-01-01T00:00:00Z
-_BYTES_PER_MS = 1000  # 8 Mbit/s, a usual rate for a source
-
-
 def invent_assets(
     count: int, *, size_bytes: int | Callable[[int], int] = 5_000_000, seed: int = 0
 ) -> Iterator[EmulatedAsset]:
     """``count`` videos named ``clip-000000.mp4`` and on, the same ones for the same arguments.
 
-    Asset ``i`` was created ``i // PER_SECOND`` seconds after 2013-01-01. When ``i`` is a positive
-    multiple of ``DUPLICATE_EVERY`` it has the file name of asset ``i - 1`` (and bytes of its own).
-    The source stands first, second or third in ``/streams``, in turn.
+    Fifty assets share each second from 2013-01-01 on. Each 97th has the file name of the one before
+    it (and bytes of its own). The source stands first, second or third in ``/streams``, in turn.
     """
     for index in range(count):
-        named = index - 1 if index and index % DUPLICATE_EVERY == 0 else index
+        named = index - 1 if index and index % _DUPLICATE_EVERY == 0 else index
         size = size_bytes(index) if callable(size_bytes) else size_bytes
-        created = _OLDEST + index // PER_SECOND
+        created = _OLDEST + index // _PER_SECOND
         yield EmulatedAsset(
             embed_code=stable_embed_code(f"synthetic:{seed}:{index}"),
             title=f"Clip {index}",

@@ -34,11 +34,11 @@ _MOST_ASSETS = 10_000_000
 _MOST_DESCRIPTORS = 8192
 _SHOWN_NAMES = 3
 _UNITS_S = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)  # all but the last end it
 
 
 class Unusable(click.ClickException):
-    """What was asked for cannot be served: one line, exit code 2."""
+    """The emulator cannot serve what was asked for: one line, exit code 2."""
 
     exit_code = 2
 
@@ -54,10 +54,8 @@ def _duration(_context: click.Context, _option: click.Parameter, text: str) -> f
 
 
 def _rate(_context: click.Context, _option: click.Parameter, text: str) -> int | None:
-    if text == "off":
-        return None
-    calls = whole_number(text)
-    if not calls:
+    calls = None if text == "off" else whole_number(text)
+    if not calls and text != "off":
         raise click.BadParameter(f"{text[:40]!r} is neither a number of calls nor 'off'")
     return calls
 
@@ -197,21 +195,27 @@ def emulator(
         except (ValueError, OSError) as error:
             raise Unusable(str(error)) from error
         _raise_descriptor_limit()
-        stack.enter_context(_blocked_signals())  # before the server's thread, which inherits it
+        # before the server's thread, which inherits it: they wait until sigwait takes them
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        stack.callback(signal.pthread_sigmask, signal.SIG_SETMASK, before)
         server = Emulator(library, settings, faults=plan, requests=log)
         try:
             stack.enter_context(server)
         except (OSError, UnicodeError) as error:  # a name with characters that none may have
             raise click.ClickException(f"cannot listen on {host}:{port}: {error}") from error
+        if config_out is None:
+            prefix = "backlotfs-emulator-"
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=prefix))
+            config_out = Path(folder, "config.toml")
         try:
-            config = stack.enter_context(_profile(config_out, server))
+            _write_profile(config_out, server)
         except OSError as error:
             raise Unusable(f"cannot write the profile: {error}") from error
-        _announce(server, config)
+        _announce(server, config_out)
         if ready_fd is not None:
             with open(ready_fd, "w", encoding="ascii") as ready:
                 ready.write("READY\n")
-        while signal.sigwait({*_ENDING, signal.SIGUSR1}) == signal.SIGUSR1:
+        while signal.sigwait(_SIGNALS) == signal.SIGUSR1:
             server.expire_urls()
 
 
@@ -272,40 +276,22 @@ def _logging_to(path: Path | None) -> Iterator[RequestLog]:
         yield RequestLog(write, kept_entries=KEPT_ENTRIES, kept_bytes=KEPT_BYTES)
 
 
-@contextlib.contextmanager
-def _blocked_signals() -> Iterator[None]:
-    """Signals wait until ``sigwait`` takes them, wherever the main thread is."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {*_ENDING, signal.SIGUSR1})
+def _write_profile(path: Path, server: Emulator) -> None:
+    # a new file takes the place of what is there: a link is not followed, and a file that was
+    # open to others is not written to
+    descriptor, new = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextlib.contextmanager
-def _profile(path: Path | None, server: Emulator) -> Iterator[Path]:
-    """The profile file; without a ``path`` it is a temporary one, gone at the end."""
-    text = (
-        "[profiles.emulator]\n"
-        f"api_url = {json.dumps(server.api_url)}\n"
-        f"api_key = {json.dumps(server.api_key)}\n"
-        f"api_secret = {json.dumps(server.api_secret)}\n"
-    )
-    with contextlib.ExitStack() as stack:
-        if path is None:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="backlotfs-emulator-"))
-            path = Path(folder, "config.toml")
-        # a new file takes the place of what is there: a link is not followed, and a file that was
-        # open to others is not written to
-        descriptor, new = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with open(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-            os.replace(new, path)
-        except BaseException:
-            os.unlink(new)
-            raise
-        yield path
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(
+                "[profiles.emulator]\n"
+                f"api_url = {json.dumps(server.api_url)}\n"
+                f"api_key = {json.dumps(server.api_key)}\n"
+                f"api_secret = {json.dumps(server.api_secret)}\n"
+            )
+        os.replace(new, path)
+    except BaseException:
+        os.unlink(new)
+        raise
 
 
 def _announce(server: Emulator, config: Path) -> None:

@@ -1,4 +1,13 @@
-"""The bytes of a source object: a file, bytes in memory, or bytes that are computed."""
+"""The bytes of a source object: a file, bytes in memory, or bytes that are computed.
+
+A ``Content`` is what an asset holds; ``open()`` gives one *version* of it to serve, so that the
+validator in the headers and the bytes in the body cannot come from two versions of a file.
+
+Computed bytes are f(seed, offset): 10 TB take no disk and every byte is known. A seed gives 64 KiB
+of noise. Chunk ``k`` of an object is that noise rotated by an amount that depends on ``k``, with
+``k`` written over the first 8 bytes of each 4 KiB page: no two pages of an object are equal, and a
+page served from the wrong offset or the wrong asset shows.
+"""
 
 from __future__ import annotations
 
@@ -10,56 +19,49 @@ import struct
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar
 
 from backlotfs.emulator.media_folder import MediaFolder, open_regular_file
 from backlotfs.emulator.numbers_and_dates import FIRST_SECOND, LAST_SECOND
 
+CHUNK_BYTES = 64 * 1024
+_PAGE_BYTES = 4096
+_STAMP = struct.Struct(">Q")
+_STRIDE = 40_503  # odd, so that the rotation visits every value before it repeats
+_FIXED_DATE = 1_356_998_400  # 2013-01-01, so that two runs agree
 
-class OpenContent(Protocol):
+Fixed = TypeVar("Fixed", bound="_FixedContent")
+
+
+class _Version(Protocol):
+    """What a content and its open version both have: length, validator with quotes, date."""
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def etag(self) -> str: ...
+
+    @property
+    def last_modified(self) -> int: ...
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Bytes ``offset`` to ``offset + length``, fewer at the end."""
+
+
+class OpenContent(_Version, Protocol):
     """One version, open for reading. Close it; methods may be called from any thread."""
-
-    @property
-    def size(self) -> int:
-        """Length in bytes."""
-
-    @property
-    def etag(self) -> str:
-        """Strong validator, with its quotes."""
-
-    @property
-    def last_modified(self) -> int:
-        """Seconds since the epoch."""
 
     @property
     def file(self) -> io.FileIO | None:
         """The file these bytes lie in, at the same offsets, for sendfile; else None."""
 
-    def read(self, offset: int, length: int) -> bytes:
-        """Bytes ``offset`` to ``offset + length``, fewer at the end."""
-
     def close(self) -> None:
-        """Give up what is held."""
+        """Give up the descriptor, if there is one."""
 
 
-@runtime_checkable
-class Content(Protocol):
-    """The source object of an asset. Thread-safe."""
-
-    @property
-    def size(self) -> int:
-        """Length in bytes, now."""
-
-    @property
-    def etag(self) -> str:
-        """Strong validator, with its quotes, now."""
-
-    @property
-    def last_modified(self) -> int:
-        """Seconds since the epoch, now."""
-
-    def read(self, offset: int, length: int) -> bytes:
-        """Bytes ``offset`` to ``offset + length``, fewer at the end."""
+class Content(_Version, Protocol):
+    """The source object of an asset, as it is now. Thread-safe."""
 
     def open(self) -> OpenContent:
         """The version of this moment.
@@ -68,16 +70,34 @@ class Content(Protocol):
         """
 
 
+class _FixedContent:
+    """A content that never changes: it is its own open version."""
+
+    __slots__ = ()
+
+    @property
+    def file(self) -> None:
+        """No file."""
+        return
+
+    def open(self: Fixed) -> Fixed:
+        """The content itself."""
+        return self
+
+    def close(self) -> None:
+        """Nothing to give up."""
+
+
 @dataclass(frozen=True, slots=True)
-class BytesContent:
-    """Bytes held in memory.
+class BytesContent(_FixedContent):
+    """Bytes in memory.
 
     :ivar data: the object.
     :ivar last_modified: seconds since the epoch.
     """
 
     data: bytes
-    last_modified: int = 1_356_998_400  # 2013-01-01, so that two runs agree
+    last_modified: int = _FIXED_DATE
 
     @property
     def size(self) -> int:
@@ -86,34 +106,42 @@ class BytesContent:
 
     @property
     def etag(self) -> str:
-        """MD5 of the bytes, as S3 gives for an object uploaded in one part.
-
-        The date takes part: a replacement by equal bytes is a new version all the same.
-        """
+        """MD5 of bytes and date: a replacement by equal bytes is a new version all the same."""
         digest = hashlib.md5(self.data, usedforsecurity=False)
         digest.update(self.last_modified.to_bytes(8, "big", signed=True))
         return f'"{digest.hexdigest()}"'
-
-    @property
-    def file(self) -> None:
-        """No file."""
-        return
 
     def read(self, offset: int, length: int) -> bytes:
         """A slice."""
         return self.data[offset : offset + max(0, length)]
 
-    def open(self) -> BytesContent:
-        """Itself: it never changes."""
-        return self
 
-    def close(self) -> None:
-        """Nothing to give up."""
+@dataclass(frozen=True, slots=True)
+class SyntheticContent(_FixedContent):
+    """An object of any size whose bytes are computed when they are asked for.
+
+    :ivar seed: which bytes; two assets with one seed and size are true duplicates.
+    :ivar size: length in bytes.
+    :ivar last_modified: seconds since the epoch.
+    """
+
+    seed: int
+    size: int
+    last_modified: int = _FIXED_DATE
+
+    @property
+    def etag(self) -> str:
+        """A validator that follows from everything that makes the version."""
+        return _multipart_etag(f"{self.seed}:{self.size}:{self.last_modified}")
+
+    def read(self, offset: int, length: int) -> bytes:
+        """The bytes, computed; hundreds of MB/s."""
+        return synthetic_bytes(self.seed, offset, min(length, self.size - offset))
 
 
 @dataclass(frozen=True, slots=True)
 class FileContent:
-    """A regular file, looked at anew for every request; its ETag follows from size and mtime.
+    """A regular file, looked at again for every request; its ETag follows from size and mtime.
 
     :ivar path: where it is.
     :ivar not_before: ``last_modified`` is never earlier (a replacement has to look younger).
@@ -155,49 +183,40 @@ class FileContent:
             return opened.read(offset, length)
 
     def open(self) -> OpenFile:
-        """The version of this moment, held by a descriptor.
+        """The version of this moment, kept by a descriptor.
 
         :raises OSError: when it cannot be opened, or is no regular file (any more).
         """
         if self.folder is None:
             descriptor = open_regular_file(self.path, follow=True)
         else:
-            descriptor = self.folder.open(self._name)
-        file = io.FileIO(descriptor, "rb")
-        return OpenFile(file, os.fstat(descriptor), self.not_before)
-
-    @property
-    def _name(self) -> str:
-        return self.path.relative_to(self.folder.path).as_posix() if self.folder else ""
+            descriptor = self.folder.open(self.path.relative_to(self.folder.path).as_posix())
+        return OpenFile(io.FileIO(descriptor, "rb"), self.not_before)
 
     def _stat(self) -> os.stat_result | None:
         try:
             if self.folder is not None:
-                return self.folder.stat(self._name)
+                return self.folder.stat(self.path.relative_to(self.folder.path).as_posix())
             status = self.path.stat()
         except OSError:
             return None
         return status if stat.S_ISREG(status.st_mode) else None
 
 
-def modified_at(status: os.stat_result) -> int:
-    """The mtime of a file in whole seconds, within the years that dates are written with."""
-    return min(max(int(status.st_mtime), FIRST_SECOND), LAST_SECOND)
-
-
 class OpenFile:
-    """A file held open, and what its size, ETag and date were at that moment."""
+    """An open file, and what its size, ETag and date were when it was opened."""
 
     __slots__ = ("etag", "file", "last_modified", "size")
 
-    def __init__(self, file: io.FileIO, status: os.stat_result, not_before: int) -> None:
-        """Take over ``file``; ``status`` is its fstat."""
-        identity = f"{status.st_ino}:{status.st_size}:{status.st_mtime_ns}:{not_before}"
-        digest = hashlib.md5(identity.encode(), usedforsecurity=False).hexdigest()
+    def __init__(self, file: io.FileIO, not_before: int) -> None:
+        """Take over ``file``."""
+        status = os.fstat(file.fileno())
         self.file = file
         self.size = status.st_size
         self.last_modified = max(not_before, modified_at(status))
-        self.etag = f'"{digest}-1"'  # the multi-part form: no MD5 of the bytes is claimed
+        self.etag = _multipart_etag(
+            f"{status.st_ino}:{status.st_size}:{status.st_mtime_ns}:{not_before}"
+        )
 
     def __enter__(self) -> OpenFile:
         """For ``with``."""
@@ -228,17 +247,14 @@ class OpenFile:
         self.file.close()
 
 
-CHUNK_BYTES = 64 * 1024
-_PAGE_BYTES = 4096
-_STAMP = struct.Struct(">Q")
-_STRIDE = 40_503  # odd, so that the rotation visits every value before it repeats
+def modified_at(status: os.stat_result) -> int:
+    """The mtime of a file in whole seconds, within the years that dates are written with."""
+    return min(max(int(status.st_mtime), FIRST_SECOND), LAST_SECOND)
 
 
-@lru_cache(maxsize=64)  # 128 KiB each; more would only matter to a reader of 64 assets at once
-def _noise(seed: int) -> bytes:
-    """The noise of ``seed``, twice in a row, so that every rotation is one slice."""
-    once = hashlib.shake_128(b"backlot emulator %d" % seed).digest(CHUNK_BYTES)
-    return once + once
+def _multipart_etag(identity: str) -> str:
+    """An ETag in S3's multi-part form, which does not claim to be an MD5 of the bytes."""
+    return f'"{hashlib.md5(identity.encode(), usedforsecurity=False).hexdigest()}-1"'
 
 
 def seed_of(identity: str) -> int:
@@ -270,37 +286,8 @@ def synthetic_bytes(seed: int, offset: int, length: int) -> bytes:
     return bytes(memoryview(out)[start : start + length])
 
 
-@dataclass(frozen=True, slots=True)
-class SyntheticContent:
-    """An object of any size whose bytes are computed when they are asked for.
-
-    :ivar seed: which bytes; two assets with one seed and size are true duplicates.
-    :ivar size: length in bytes.
-    :ivar last_modified: seconds since the epoch.
-    """
-
-    seed: int
-    size: int
-    last_modified: int = 1_356_998_400  # 2013-01-01, so that two runs agree
-
-    @property
-    def etag(self) -> str:
-        """A validator that follows from everything that makes the version."""
-        identity = f"{self.seed}:{self.size}:{self.last_modified}"
-        return f'"{hashlib.md5(identity.encode(), usedforsecurity=False).hexdigest()}-1"'
-
-    @property
-    def file(self) -> None:
-        """No file."""
-        return
-
-    def read(self, offset: int, length: int) -> bytes:
-        """The bytes, computed; hundreds of MB/s."""
-        return synthetic_bytes(self.seed, offset, min(length, self.size - offset))
-
-    def open(self) -> SyntheticContent:
-        """Itself: it never changes."""
-        return self
-
-    def close(self) -> None:
-        """Nothing to give up."""
+@lru_cache(maxsize=64)  # 128 KiB each; more would only matter to a reader of 64 assets at once
+def _noise(seed: int) -> bytes:
+    """The noise of ``seed``, twice in a row, so that every rotation is one slice."""
+    once = hashlib.shake_128(b"backlot emulator %d" % seed).digest(CHUNK_BYTES)
+    return once + once

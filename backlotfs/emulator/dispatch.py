@@ -8,28 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
+from cachetools import TTLCache
 
 from backlotfs.emulator.api import ApiSide, RateLimiter, rate_limit_message
 from backlotfs.emulator.connections import MAX_BODY_BYTES
-from backlotfs.emulator.fault_effects import altered, replacement
-from backlotfs.emulator.faults import Fault, FaultPlan
-from backlotfs.emulator.http_types import Answer, ReceivedRequest
+from backlotfs.emulator.faults import Fault, FaultPlan, altered, replacement
+from backlotfs.emulator.http_types import Answer, ReceivedRequest, RouteMatch, match_route
 from backlotfs.emulator.library import Library
 from backlotfs.emulator.previews import PreviewImages
 from backlotfs.emulator.request_log import RequestEntry, RequestLog
-from backlotfs.emulator.routes import RouteMatch, match_route
 from backlotfs.emulator.settings import EmulatorSettings
 from backlotfs.emulator.sources import Sources, range_start, source_error
 from backlotfs.emulator.transfer import Transfer
 from backlotfs.emulator.workers import TooManyWaiting, WorkerPool
 
+CDN_CACHE_S = 300.0
 MOST_PARAMETERS = 100
 """In a query; the API knows about ten."""
 
@@ -46,43 +44,10 @@ _MOST_HOST_LENGTH = 255
 _WORKERS = 8
 _MOST_WAITING = 2000  # what a client asks beyond that is answered by 503
 _MOST_WAITING_FOR_IMAGES = 32
-_CACHED_ANSWERS = 1000
 _CACHED_BYTES = 64 * 1024 * 1024
+_CACHED_ENTRY_BYTES = 64 * 1024  # at most, of the URL and the entry: about 1000 entries
 
 Host = Literal["api", "cdn"]
-
-
-class CdnCache:
-    """The CDN host's cache: successful answers by their URL as received. For one thread."""
-
-    def __init__(self, lifetime_s: float, clock: Callable[[], float]) -> None:
-        """Answers younger than ``lifetime_s`` seconds of ``clock`` are given again."""
-        self._lifetime_s = lifetime_s
-        self._clock = clock
-        self._answers: OrderedDict[str, tuple[float, Answer]] = OrderedDict()
-        self._bytes = 0
-
-    def get(self, url: str) -> Answer | None:
-        """The cached answer with its ``Age``; nothing is checked again, ``expires`` neither."""
-        stored, answer = self._answers.get(url, (0.0, None))
-        age = self._clock() - stored
-        if answer is None or not 0 <= age < self._lifetime_s:
-            self._forget(url)
-            return None
-        return answer.with_headers(Age=str(int(age)), X_Cache="HIT")
-
-    def put(self, url: str, answer: Answer) -> None:
-        """Keep an answer, unless it is an error (whether those were kept is unknown)."""
-        if answer.status == 200:
-            self._forget(url)
-            self._answers[url] = (self._clock(), answer)
-            self._bytes += len(url) + answer.length
-            while len(self._answers) > _CACHED_ANSWERS or self._bytes > _CACHED_BYTES:
-                self._forget(next(iter(self._answers)))
-
-    def _forget(self, url: str) -> None:
-        if url in self._answers:
-            self._bytes -= len(url) + self._answers.pop(url)[1].length
 
 
 class Dispatcher:
@@ -105,7 +70,13 @@ class Dispatcher:
         self._log = log
         self._api = ApiSide(settings, library, sources)
         self._previews = PreviewImages(library)
-        self._cdn_cache = CdnCache(settings.cdn_cache_s, settings.clock)
+        # the CDN host's answers, by their URL as received, with the moment they were made
+        self._cdn_answers: TTLCache[str, tuple[float, Answer]] = TTLCache(
+            _CACHED_BYTES,
+            CDN_CACHE_S,
+            timer=settings.clock,
+            getsizeof=lambda made: made[1].length + _CACHED_ENTRY_BYTES,
+        )
         self._limiter: RateLimiter | None = None
         if settings.rate_limit is not None:
             self._limiter = RateLimiter(settings.rate_limit, settings.rate_window_s, settings.clock)
@@ -216,11 +187,14 @@ class Dispatcher:
         if received.method != "GET":
             return Answer.message(405, "The CDN host answers GET only.")
         url = f"{received.base_url}{received.raw_path}?{received.raw_query}"
-        cached = self._cdn_cache.get(url)
-        if cached is not None:
-            return cached
+        now = self._settings.clock()
+        cached = self._cdn_answers.get(url)
+        if cached is not None:  # nothing is checked again, ``expires`` neither
+            return cached[1].with_headers(Age=str(int(now - cached[0])), X_Cache="HIT")
         answer = _with_api_headers(await self._api_answer(received, match))
-        self._cdn_cache.put(url, answer)
+        # whether errors were kept is unknown
+        if answer.status == 200 and answer.length < _CACHED_BYTES // 2:
+            self._cdn_answers[url] = now, answer
         return answer
 
     async def _api_answer(self, received: ReceivedRequest, match: RouteMatch) -> Answer:

@@ -1,85 +1,60 @@
-"""Faults of answers, and the plan that says which requests meet them.
+"""Faults of answers: their kinds, the plan that says which requests meet them, and what they do.
 
-A ``Fault`` is a value: a kind and its parameters. Kinds are factories here and
-``"fault": "<kind>"`` in a JSON plan:
-
-=====================  ================================  =======================================
-kind                   parameters                        what happens
-=====================  ================================  =======================================
-``delay``              seconds                           the answer starts later
-``status``             status, body, content_type,       this answer instead of the real one
-                       headers
-``slow_down``                                            503 ``SlowDown`` (XML)
-``access_denied``                                        403 ``AccessDenied``, not about expiry
-``redirect``           location, status                  a redirect
-``rate_limited``       seconds                           429 with the seconds in the message
-``object_message``     status                            ``message`` is an object
-``html_500``                                             500 with an HTML body
-``empty_json``                                           200, JSON content type, no body
-``invalid_utf8``                                         the real JSON with bytes that are not UTF-8
-``truncated_json``                                       the first half of the real JSON
-``null_url``                                             ``/streams``, info: the URL is null
-``no_source``                                            ``/streams`` without its source entry
-``empty_streams``                                        ``/streams`` is ``[]``
-``wrong_size``         size_delta                        ``file_size`` is off by so many bytes
-``reset``              at_byte                           RST after so many body bytes (-1: none)
-``short_body``         at_byte                           closes early, full ``Content-Length``
-``long_body``          extra_bytes                       further bytes after the body
-``stall``              at_byte, seconds                  nothing more, until released or so long;
-                                                         a body that ends before that is whole
-``trickle``            bytes_per_s                       a slow body
-``wrong_range``        offset                            ``Content-Range`` shifted by so many bytes
-``missing_range``                                        206 without ``Content-Range``
-``whole_object``                                         200 and everything, for a range
-``no_content``                                           204
-``other_length``       size_delta                        206 of another length, honestly labelled
-``gzip``                                                 the body gzipped, though not asked for
-=====================  ================================  =======================================
+A ``Fault`` is a value: a kind and its parameters, made by a factory here or written as
+``"fault": "<kind>"`` in a JSON plan. What happens to a body on its way is in ``transfer``.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from backlotfs.emulator.routes import ROUTES
+from backlotfs.emulator.api import rate_limit_message
+from backlotfs.emulator.http_types import API_CONTENT_TYPE, ROUTES, Answer, ByteSpan
+from backlotfs.emulator.sources import source_error
 
 _NEEDED = object()
 _LARGEST_NUMBER = 2**62
 _NOT_NUMBERS = frozenset({"body", "content_type", "headers", "location"})
 _KINDS: Mapping[str, Mapping[str, Any]] = {
+    # the answer starts later
     "delay": {"seconds": _NEEDED},
+    # another answer instead of the real one
     "status": {"status": _NEEDED, "body": "", "content_type": "text/html", "headers": {}},
-    "slow_down": {},
-    "access_denied": {},
     "redirect": {"location": _NEEDED, "status": 302},
-    "rate_limited": {"seconds": 60},
-    "object_message": {"status": 400},
-    "html_500": {},
-    "empty_json": {},
-    "invalid_utf8": {},
-    "truncated_json": {},
-    "null_url": {},
-    "no_source": {},
-    "empty_streams": {},
-    "wrong_size": {"size_delta": _NEEDED},
-    "reset": {"at_byte": 0},
-    "short_body": {"at_byte": 0},
-    "long_body": {"extra_bytes": 16},
-    "stall": {"at_byte": 0, "seconds": None},
-    "trickle": {"bytes_per_s": _NEEDED},
-    "wrong_range": {"offset": 1},
-    "missing_range": {},
-    "whole_object": {},
-    "no_content": {},
-    "other_length": {"size_delta": -1},
-    "gzip": {},
+    "slow_down": {},  # 503 SlowDown (XML)
+    "access_denied": {},  # 403 AccessDenied, not about expiry
+    "rate_limited": {"seconds": 60},  # 429 with the seconds in the message
+    "object_message": {"status": 400},  # "message" is an object
+    "html_500": {},  # 500 with an HTML body
+    "empty_json": {},  # 200, JSON content type, no body
+    "no_content": {},  # 204
+    # the real answer, changed
+    "invalid_utf8": {},  # JSON with bytes that are not UTF-8
+    "truncated_json": {},  # the first half of the JSON
+    "null_url": {},  # /streams, /source_file_info: the URL is null
+    "no_source": {},  # /streams without its source entry
+    "empty_streams": {},  # /streams is []
+    "wrong_size": {"size_delta": _NEEDED},  # "file_size" is off by so many bytes
+    "wrong_range": {"offset": 1},  # Content-Range shifted by so many bytes
+    "missing_range": {},  # 206 without Content-Range
+    "whole_object": {},  # 200 and everything, for a range
+    "other_length": {"size_delta": -1},  # 206 of another length, honestly labelled
+    "gzip": {},  # the body gzipped, though not asked for
+    # the real answer, sent badly
+    "reset": {"at_byte": 0},  # RST after so many body bytes (-1: before any header)
+    "short_body": {"at_byte": 0},  # closes early, full Content-Length
+    "long_body": {"extra_bytes": 16},  # further bytes after the body
+    "stall": {"at_byte": 0, "seconds": None},  # nothing more until released, or for so long; a
+    # body that ends before that is whole
+    "trickle": {"bytes_per_s": _NEEDED},  # a slow body
 }
 """Kind to its parameters and their defaults; ``_NEEDED``: there is none."""
 
@@ -373,7 +348,7 @@ class FaultPlan:
               {"fault": "stall", "at_byte": 0, "seconds": 5, "offsets": [0, 1048576]},
               {"fault": "delay", "seconds": 0.03}]}
 
-        ``fault`` and its parameters are those of the table above; ``route``, ``embed_code``,
+        ``fault`` and its parameters are those of ``_KINDS``; ``route``, ``embed_code``,
         ``offsets``, ``probability``, ``skip`` and ``times`` those of ``add``.
 
         :raises ValueError: when the file is not such a plan; one sentence.
@@ -393,3 +368,117 @@ class FaultPlan:
         except (AttributeError, KeyError, OverflowError, RecursionError, TypeError) as error:
             raise ValueError(f"{path}: not a fault plan ({error!r})") from error
         return plan
+
+
+def replacement(fault: Fault) -> Answer | None:
+    """The answer given instead of the real one, which is then not worked out; else None."""
+    values = fault.parameters
+    match fault.kind:
+        case "status":
+            body = values.get("body", b"")
+            return Answer(
+                fault.integer("status"),
+                body if isinstance(body, bytes) else str(body).encode(),
+                {"Content-Type": str(values["content_type"]), **values["headers"]},
+            )
+        case "slow_down":
+            return source_error("SlowDown")
+        case "access_denied":
+            return source_error("AccessDenied")
+        case "redirect":
+            return Answer(fault.integer("status"), b"", {"Location": str(values["location"])})
+        case "rate_limited":
+            return rate_limit_message(fault.integer("seconds"))
+        case "object_message":
+            payload = {"message": {"description": ["cannot contain hidden chars"]}}
+            return Answer.json(payload, fault.integer("status"))
+        case "html_500":
+            page = b"<html><body><h1>500 Internal Server Error</h1></body></html>"
+            return Answer(500, page, {"Content-Type": "text/html"})
+        case "empty_json":
+            return Answer(200, b"", {"Content-Type": API_CONTENT_TYPE})
+    return None
+
+
+def altered(fault: Fault, answer: Answer) -> Answer:
+    """The answer as the fault leaves it; the same when it does not apply.
+
+    A fault about ranges leaves everything but a 206 alone.
+    """
+    body = answer.body
+    if fault.kind == "no_content":
+        answer.close()
+        return Answer(204, b"", {n: v for n, v in answer.headers.items() if n != "Content-Type"})
+    if fault.kind == "gzip":
+        if isinstance(body, ByteSpan):
+            plain = body.content.read(body.start, body.length)
+            answer.close()
+            body = plain
+        return replace(
+            answer.with_headers(Content_Encoding="gzip"), body=gzip.compress(body, compresslevel=1)
+        )
+    if isinstance(body, ByteSpan):
+        return _other_range(fault, answer, body) if answer.status == 206 else answer
+    match fault.kind:
+        case "null_url" | "no_source" | "empty_streams" | "wrong_size" if answer.status == 200:
+            body = json.dumps(_edited(fault, json.loads(body)), ensure_ascii=False).encode()
+        case "invalid_utf8":
+            body = body.replace(b'":"', b'":"\xff\xfe', 1)
+        case "truncated_json":
+            body = body[: len(body) // 2]
+    return replace(answer, body=body)
+
+
+def _other_range(fault: Fault, answer: Answer, span: ByteSpan) -> Answer:
+    headers = dict(answer.headers)
+    size = span.content.size
+    match fault.kind:
+        case "missing_range":
+            del headers["Content-Range"]
+        case "wrong_range":
+            shift = fault.integer("offset")
+            first, last = span.start + shift, span.stop - 1 + shift
+            headers["Content-Range"] = f"bytes {first}-{last}/{size}"
+        case "whole_object":
+            del headers["Content-Range"]
+            return Answer(200, ByteSpan(span.content, 0, size), headers)
+        case "other_length":
+            stop = min(max(span.stop + fault.integer("size_delta"), span.start + 1), size)
+            headers["Content-Range"] = f"bytes {span.start}-{stop - 1}/{size}"
+            return Answer(206, ByteSpan(span.content, span.start, stop), headers)
+    return replace(answer, headers=headers)
+
+
+def _edited(fault: Fault, payload: Any) -> Any:
+    """``/streams`` (a list of entries) or ``/source_file_info`` (one object) with the fault."""
+    if not isinstance(payload, list):
+        match fault.kind:
+            case "no_source":
+                return {**payload, "source_file_url": None, "file_size": None}
+            case "null_url" if "source_file_url" in payload:
+                return {**payload, "source_file_url": None}
+            case "wrong_size" if "file_size" in payload:
+                return {**payload, "file_size": _resized(fault, payload["file_size"])}
+        return payload
+    match fault.kind:
+        case "empty_streams":
+            return []
+        case "no_source":
+            return [entry for entry in payload if not _is_source(entry)]
+        case "null_url":
+            return [{**entry, "url": None} if _is_source(entry) else entry for entry in payload]
+    return [
+        {**entry, "file_size": _resized(fault, entry["file_size"])} if _is_source(entry) else entry
+        for entry in payload
+    ]
+
+
+def _is_source(entry: Any) -> bool:
+    return isinstance(entry, dict) and entry.get("is_source") in (True, "true")
+
+
+def _resized(fault: Fault, size: Any) -> Any:
+    delta = fault.integer("size_delta")
+    if size is None:
+        return None
+    return str(int(size) + delta) if isinstance(size, str) else size + delta

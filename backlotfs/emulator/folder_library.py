@@ -1,4 +1,28 @@
-"""A folder of media as a library, and its ``library.json``."""
+"""A folder of media as a library, and the ``library.json`` that may describe it.
+
+Every regular file below the folder, however deep, is an asset. Name, size and date come from the
+file; the type from its extension; the embed code from its path below the folder, so that it stays
+the same from start to start. Hidden files, links and ``library.json`` are left out. Bytes, size and
+date are looked up when they are asked for; new files are seen at the next start.
+
+``library.json`` says what a folder of media cannot say by itself::
+
+    {"labels": [{"name": "Sports", "children": [{"name": "Racing", "key": "racing"}]}],
+     "assets": [
+       {"file": "harbour.mov", "title": "Harbour, take 2", "labels": ["/Sports/Racing"]},
+       {"file": "harbour.mov", "original_file_name": null},
+       {"synthetic": "100G", "original_file_name": "long.mov", "status": "paused"},
+       {"title": "No source", "labels": ["racing"]}]}
+
+The first entry of a file describes it; each further one is another asset with the same bytes.
+``synthetic`` makes bytes up, in a size like ``5000000``, ``5M``, ``100G``. An entry with neither
+is an asset without a source. Files that no entry names stay as they are, unless
+``"only_listed": true`` stands beside ``assets``. Other fields of an entry: ``embed_code``,
+``title``, ``description``, ``original_file_name``, ``asset_type``, ``status``, ``duration_ms``,
+``created_at`` (ISO or seconds), ``external_id``, ``metadata``, ``reported_size``,
+``url_withheld``, ``source_position``, ``extras``.
+Labels are named by ``key``, by ``id`` or by full path; equal names side by side are legal.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +55,52 @@ _MOST_MS = 10**15
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 
 
+@dataclass(frozen=True, slots=True)
+class FolderLibrary:
+    """What a folder of media holds, and what of it is not served.
+
+    :ivar links: paths below the folder of links that were left out.
+    :ivar too_deep: paths of folders that were left out because they are nested too deeply.
+    """
+
+    assets: list[EmulatedAsset]
+    labels: list[EmulatedLabel]
+    links: list[str]
+    too_deep: list[str]
+
+
+def read_folder(path: Path, *, follow_links: bool = False) -> FolderLibrary:
+    """The assets and labels of the folder at ``path``.
+
+    :param follow_links: also serve what links in the folder lead to, inside or outside of it.
+    :raises ValueError: when it is no readable folder, or its ``library.json`` is wrong; one
+        sentence that names the place.
+    """
+    if not path.is_dir():
+        raise ValueError(f"{path} is not a folder")
+    try:
+        folder = MediaFolder(path, follow_links=follow_links)
+        scan = folder.scan()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    files = {
+        name: _file_asset(folder, name, status)
+        for name, status in scan.files.items()
+        if name.rpartition("/")[2] != LIBRARY_FILE
+    }
+    description = path / LIBRARY_FILE
+    if LIBRARY_FILE in scan.files:
+        assets, labels = _described(folder, files)
+    # serving without a description that was meant to be there could show too much
+    elif description.is_symlink():
+        raise ValueError(f"{description} is a link; --follow-links serves what links lead to")
+    elif os.path.lexists(description) and not description.is_dir():
+        raise ValueError(f"{description} is not a regular file")
+    else:
+        assets, labels = list(files.values()), []
+    return FolderLibrary(assets, labels, scan.links, scan.too_deep)
+
+
 def parse_size(text: str | int) -> int:
     """Bytes: ``5000000``, ``"5M"``, ``"100G"`` (powers of 1024), up to 1 EiB.
 
@@ -45,14 +115,26 @@ def parse_size(text: str | int) -> int:
     return size
 
 
-def read_library_file(
+def _file_asset(folder: MediaFolder, name: str, status: os.stat_result) -> EmulatedAsset:
+    """The asset that a file stands for: its path below the folder, its status at the scan."""
+    path = folder.path / name
+    # a name that is not UTF-8 comes with surrogates; JSON gets the replacement character
+    shown = os.fsencode(path.name).decode("utf-8", "replace")
+    kind = mimetypes.guess_type(path.name)[0] or ""
+    return EmulatedAsset(
+        embed_code=stable_embed_code(f"file:{name}"),
+        title=Path(shown).stem or shown,
+        original_file_name=shown,
+        content=FileContent(path, folder=folder),
+        asset_type="audio" if kind.startswith("audio/") else "video",
+        created_at=modified_at(status),
+    )
+
+
+def _described(
     folder: MediaFolder, files: Mapping[str, EmulatedAsset]
 ) -> tuple[list[EmulatedAsset], list[EmulatedLabel]]:
-    """The library that the ``library.json`` of ``folder`` makes of ``files``.
-
-    :param files: the assets of all files, by their path below the folder.
-    :raises ValueError: when it cannot be understood; one sentence that names the place.
-    """
+    """The library that the ``library.json`` of ``folder`` makes of ``files``."""
     path = folder.path / LIBRARY_FILE
     try:
         document: Any = json.loads(_read(folder), parse_int=_number, parse_constant=_refused)
@@ -71,23 +153,12 @@ def read_library_file(
     return assets, labels.all
 
 
-def _read(folder: MediaFolder) -> str:
+def _read(folder: MediaFolder) -> bytes:
     with open(folder.open(LIBRARY_FILE), "rb") as file:
         text = file.read(_MOST_BYTES + 1)
     if len(text) > _MOST_BYTES:
         raise ValueError(f"it is larger than {_MOST_BYTES} bytes")
-    return text.decode("utf-8")
-
-
-def _number(digits: str) -> int:
-    number = whole_number(digits, signed=True)
-    if number is None:
-        raise ValueError(f"a number is too long: {digits[:20]}…")
-    return number
-
-
-def _refused(constant: str) -> None:
-    raise ValueError(f"{constant} is not a number")
+    return text
 
 
 class _Labels:
@@ -103,8 +174,7 @@ class _Labels:
             name = _text("name", entry["name"])
             full_name = f"{above}/{name}"
             # the position takes part: equal names side by side are different labels
-            given_id = entry.get("id")
-            label_id = given_id or stable_label_id(f"{full_name}#{len(self.all)}")
+            label_id = entry.get("id") or stable_label_id(f"{full_name}#{len(self.all)}")
             self.all.append(EmulatedLabel(_text("id", label_id), name, parent_id))
             for reference in (entry.get("key"), label_id, full_name):
                 if reference is not None:
@@ -146,6 +216,17 @@ def _asset(
     return replace(base, label_ids=labels.ids(entry.get("labels", [])), **fields)
 
 
+def _number(digits: str) -> int:
+    number = whole_number(digits, signed=True)
+    if number is None:
+        raise ValueError(f"a number is too long: {digits[:20]}…")
+    return number
+
+
+def _refused(constant: str) -> None:
+    raise ValueError(f"{constant} is not a number")
+
+
 def _text(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name} is not a text: {str(value)[:40]}")
@@ -155,10 +236,6 @@ def _text(name: str, value: Any) -> str:
 def _encodable(text: str) -> str:
     """``text`` without halves of surrogate pairs, which JSON can spell and UTF-8 cannot."""
     return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _text_or_null(name: str, value: Any) -> str | None:
-    return None if value is None else _text(name, value)
 
 
 def _flag(name: str, value: Any) -> bool:
@@ -176,8 +253,8 @@ def _whole(least: int, most: int) -> Callable[[str, Any], int]:
     return read
 
 
-def _size_or_null(name: str, value: Any) -> int | None:
-    return None if value is None else _whole(0, LARGEST_OBJECT)(name, value)
+def _or_null(read: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
+    return lambda name, value: None if value is None else read(name, value)
 
 
 def _moment(name: str, value: Any) -> int:
@@ -200,92 +277,17 @@ def _mapping(name: str, value: Any) -> dict[str, Any]:
 _FIELDS: Mapping[str, Callable[[str, Any], Any]] = {
     "embed_code": _text,
     "title": _text,
-    "description": _text_or_null,
-    "original_file_name": _text_or_null,
+    "description": _or_null(_text),
+    "original_file_name": _or_null(_text),
     "asset_type": _text,
     "status": _text,
     "duration_ms": _whole(0, _MOST_MS),
     "created_at": _moment,
-    "external_id": _text_or_null,
+    "external_id": _or_null(_text),
     "metadata": _mapping,
-    "reported_size": _size_or_null,
+    "reported_size": _or_null(_whole(0, LARGEST_OBJECT)),
     "url_withheld": _flag,
     "source_position": _whole(0, 1000),
     "extras": _mapping,
 }
 """Field of an entry to the function that checks and converts its value."""
-
-
-@dataclass(frozen=True, slots=True)
-class FolderLibrary:
-    """What a folder of media holds, and what of it is not served.
-
-    :ivar links: paths below the folder of links that were left out.
-    :ivar too_deep: paths of folders that were left out because they are nested too deeply.
-    """
-
-    assets: list[EmulatedAsset]
-    labels: list[EmulatedLabel]
-    links: tuple[str, ...] = ()
-    too_deep: tuple[str, ...] = ()
-
-
-def read_folder(path: Path, *, follow_links: bool = False) -> FolderLibrary:
-    """The assets and labels of the folder at ``path``.
-
-    :param follow_links: also serve what links in the folder lead to, inside or outside of it.
-    :raises ValueError: when it is no readable folder, or its ``library.json`` is wrong; one
-        sentence that names the place.
-    """
-    if not path.is_dir():
-        raise ValueError(f"{path} is not a folder")
-    try:
-        folder = MediaFolder(path, follow_links=follow_links)
-        scan = folder.scan()
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
-    described = scan.files.pop(LIBRARY_FILE, None)
-    if described is None and os.path.lexists(path / LIBRARY_FILE):
-        _refuse_other_kind(path / LIBRARY_FILE)
-    files = {
-        name: file_asset(folder, name, status)
-        for name, status in scan.files.items()
-        if name.rpartition("/")[2] != LIBRARY_FILE
-    }
-    if described is not None:
-        assets, labels = read_library_file(folder, files)
-    else:
-        assets, labels = list(files.values()), []
-    return FolderLibrary(assets, labels, tuple(scan.links), tuple(scan.too_deep))
-
-
-def file_asset(folder: MediaFolder, name: str, status: os.stat_result) -> EmulatedAsset:
-    """The asset that a file stands for.
-
-    :param name: the path of the file below the folder.
-    :param status: its status at the scan.
-    """
-    path = folder.path / name
-    # a name that is not UTF-8 comes with surrogates; JSON gets the replacement character
-    shown = os.fsencode(path.name).decode("utf-8", "replace")
-    return EmulatedAsset(
-        embed_code=stable_embed_code(f"file:{name}"),
-        title=Path(shown).stem or shown,
-        original_file_name=shown,
-        content=FileContent(path, folder=folder),
-        asset_type=_asset_type(path),
-        created_at=modified_at(status),
-    )
-
-
-def _refuse_other_kind(path: Path) -> None:
-    """Serving without a description that was meant to be there could show too much."""
-    if path.is_symlink():
-        raise ValueError(f"{path} is a link; --follow-links serves what links lead to")
-    if not path.is_dir():
-        raise ValueError(f"{path} is not a regular file")
-
-
-def _asset_type(path: Path) -> str:
-    kind = mimetypes.guess_type(path.name)[0] or ""
-    return "audio" if kind.startswith("audio/") else "video"

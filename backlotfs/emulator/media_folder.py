@@ -1,9 +1,9 @@
-"""Opening files of the media folder: regular files beneath it, and nothing that they are not.
+"""Opening files of the media folder: regular files beneath it, and nothing else.
 
 Every path is walked from the folder down, one component at a time, each opened relative to the
 descriptor of the one before without following links. So a link never leads outside, also one that
 was put in while the emulator runs, and a FIFO or a device is noticed without waiting for it.
-``follow_links`` gives that up for whoever wants links served.
+With ``follow_links`` links are followed, inside of the folder and outside.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from __future__ import annotations
 import os
 import stat
 from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,7 +61,7 @@ class FolderScan:
 
 
 class MediaFolder:
-    """A folder whose files are served. Thread-safe; holds no descriptor between calls."""
+    """A folder whose files are served. Thread-safe; keeps no descriptor between calls."""
 
     def __init__(self, path: Path, *, follow_links: bool = False) -> None:
         """The folder at ``path``, which may itself be named by a link.
@@ -68,39 +70,27 @@ class MediaFolder:
         """
         self.path = path.absolute()
         self.follow_links = follow_links
-        descriptor = os.open(self.path, _FOLDER)
-        try:
-            self._identity = _identity(os.fstat(descriptor))
-        finally:
-            os.close(descriptor)
+        self._inode: tuple[int, int] | None = None
+        with self._opened([]) as descriptor:
+            self._inode = _inode(descriptor)
 
     def open(self, name: str) -> int:
         """A descriptor of the file ``name`` (a path below the folder, with ``/``), for reading.
 
         :raises OSError: when it is gone, is no regular file, or lies behind a link.
         """
-        if self.follow_links:
-            return open_regular_file(self.path / name, follow=True)
-        parent, last = self._parent(name)
-        try:
-            return open_regular_file(last, dir_fd=parent)
-        finally:
-            os.close(parent)
+        *folders, last = _components(name)
+        with self._opened(folders) as parent:
+            return open_regular_file(last, dir_fd=parent, follow=self.follow_links)
 
     def stat(self, name: str) -> os.stat_result:
         """The status of the file ``name``, without opening it.
 
         :raises OSError: as ``open``.
         """
-        if self.follow_links:
-            status = os.stat(self.path / name)
-            _check_regular(status, name)
-            return status
-        parent, last = self._parent(name)
-        try:
-            status = os.stat(last, dir_fd=parent, follow_symlinks=False)
-        finally:
-            os.close(parent)
+        *folders, last = _components(name)
+        with self._opened(folders) as parent:
+            status = os.stat(last, dir_fd=parent, follow_symlinks=self.follow_links)
         _check_regular(status, name)
         return status
 
@@ -119,17 +109,13 @@ class MediaFolder:
                 found.too_deep.append(name)
                 continue
             try:
-                descriptor = self._folder(name)
+                with self._opened(_components(name) if name else []) as descriptor:
+                    if _inode(descriptor) not in seen:  # links can make circles
+                        seen.add(_inode(descriptor))
+                        inside = self._scan_one(descriptor, name, found, linked_folders)
+                        folders += reversed(inside)
             except (FileNotFoundError, NotADirectoryError):
                 continue  # it went away since its parent was read, or a link took its place
-            try:
-                identity = _identity(os.fstat(descriptor))
-                if identity in seen:  # links can make circles
-                    continue
-                seen.add(identity)
-                folders += reversed(self._scan_one(descriptor, name, found, linked_folders))
-            finally:
-                os.close(descriptor)
         return found
 
     def _scan_one(
@@ -138,8 +124,7 @@ class MediaFolder:
         """Note the files of one folder and the folders that its links lead to; its own folders."""
         folders: list[str] = []
         with os.scandir(descriptor) as entries:
-            inside = sorted(entries, key=lambda entry: entry.name)
-            for entry in inside:
+            for entry in sorted(entries, key=lambda one: one.name):
                 if entry.name.startswith("."):
                     continue
                 path = f"{name}/{entry.name}" if name else entry.name
@@ -156,43 +141,34 @@ class MediaFolder:
                     found.files[path] = status
         return folders
 
-    def _folder(self, name: str) -> int:
-        if self.follow_links and name:
-            return os.open(self.path / name, _FOLDER)
-        if not name:
-            return self._root()
-        parent, last = self._parent(name)
+    @contextmanager
+    def _opened(self, folders: Sequence[str]) -> Iterator[int]:
+        """A descriptor of the folder at the end of these components, closed at the end."""
+        if self.follow_links:
+            descriptor = os.open(self.path.joinpath(*folders), _FOLDER)
+            folders = []
+        else:
+            descriptor = os.open(self.path, _FOLDER)
         try:
-            return _open_folder(last, parent)
-        finally:
-            os.close(parent)
-
-    def _parent(self, name: str) -> tuple[int, str]:
-        """A descriptor of the folder that ``name`` lies in, and the last component of ``name``."""
-        *folders, last = name.split("/")
-        if any(one in ("", ".", "..") for one in (*folders, last)):
-            raise FileNotFoundError(f"{name!r} is not a path below the folder")
-        descriptor = self._root()
-        for folder in folders:
-            try:
-                inner = _open_folder(folder, descriptor)
-            finally:
+            if not self.follow_links and self._inode not in (None, _inode(descriptor)):
+                raise FileNotFoundError(f"{self.path} is not the folder that it was at the start")
+            for one in folders:
+                # ENOTDIR for a link: O_DIRECTORY is looked at first
+                inner = os.open(one, _FOLDER | os.O_NOFOLLOW, dir_fd=descriptor)
                 os.close(descriptor)
-            descriptor = inner
-        return descriptor, last
-
-    def _root(self) -> int:
-        descriptor = os.open(self.path, _FOLDER)
-        if _identity(os.fstat(descriptor)) != self._identity:
+                descriptor = inner
+            yield descriptor
+        finally:
             os.close(descriptor)
-            raise FileNotFoundError(f"{self.path} is not the folder that it was at the start")
-        return descriptor
 
 
-def _open_folder(name: str, parent: int) -> int:
-    # ENOTDIR for a link: O_DIRECTORY is looked at first
-    return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=parent)
+def _components(name: str) -> list[str]:
+    components = name.split("/")
+    if any(one in ("", ".", "..") for one in components):
+        raise FileNotFoundError(f"{name!r} is not a path below the folder")
+    return components
 
 
-def _identity(status: os.stat_result) -> tuple[int, int]:
+def _inode(descriptor: int) -> tuple[int, int]:
+    status = os.fstat(descriptor)
     return status.st_dev, status.st_ino

@@ -34,12 +34,7 @@ def whole_number(text: str, *, signed: bool = False) -> int | None:
 
 
 def saturated(digits: str) -> int:
-    """The number of these ASCII digits; ``BEYOND`` for one that is longer than 18 digits.
-
-    :raises ValueError: when ``digits`` holds anything else.
-    """
-    if not (digits.isascii() and digits.isdigit()):
-        raise ValueError("not a number")
+    """The number of these ASCII digits; ``BEYOND`` for one that is longer than 18 digits."""
     significant = digits.lstrip("0")
     return BEYOND if len(significant) > MOST_DIGITS else int(significant or "0")
 

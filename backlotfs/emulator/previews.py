@@ -11,8 +11,9 @@ import shutil
 import struct
 import subprocess
 import zlib
-from collections import OrderedDict
 from pathlib import Path
+
+from cachetools import LRUCache
 
 from backlotfs.emulator.assets import EmulatedAsset
 from backlotfs.emulator.content import FileContent
@@ -38,8 +39,9 @@ class PreviewImages:
     def __init__(self, library: Library) -> None:
         """Serve the images of ``library``."""
         self._library = library
-        self._frames: OrderedDict[tuple[Path, str], bytes] = OrderedDict()  # empty: there is none
-        self._bytes = 0
+        self._frames: LRUCache[tuple[Path, str], bytes] = LRUCache(  # empty: there is none
+            _KEPT_BYTES, getsizeof=lambda frame: len(frame) + _ENTRY_BYTES
+        )
         self._running: subprocess.Popen[bytes] | None = None
         self._stopped = False
 
@@ -79,17 +81,12 @@ class PreviewImages:
         try:
             with content.open() as opened:
                 key = content.path, opened.etag
-                if key not in self._frames:
-                    self._keep(key, self._first_frame(opened.file.fileno()))
-                return self._frames[key]
+                frame = self._frames.get(key)
+                if frame is None:
+                    frame = self._frames[key] = self._first_frame(opened.file.fileno())
+                return frame
         except OSError:
             return b""
-
-    def _keep(self, key: tuple[Path, str], frame: bytes) -> None:
-        self._bytes += len(frame) + _ENTRY_BYTES
-        while self._frames and self._bytes > _KEPT_BYTES:
-            self._bytes -= len(self._frames.popitem(last=False)[1]) + _ENTRY_BYTES
-        self._frames[key] = frame
 
     def _first_frame(self, descriptor: int) -> bytes:
         ffmpeg = shutil.which("ffmpeg")

@@ -26,7 +26,7 @@ _EMPTY_ENTRY_BYTES = 320  # the object, its numbers, its place in the log
 class RequestEntry:
     """One request. ``RequestLog.entries`` gives copies: they do not change under the reader.
 
-    :ivar route: ``assets``, ``streams``, ``source`` …: see ``routes.ROUTES``.
+    :ivar route: ``assets``, ``streams``, ``source`` …: see ``http_types.ROUTES``.
     :ivar path_without_query: as received, undecoded; cut after 1024 characters, as all texts here.
     :ivar embed_code: the asset it is about, or None.
     :ivar range_header: the ``Range`` header, or None.

@@ -35,23 +35,19 @@ class EmulatorSettings:
     :ivar api_secret: signs API requests; random unless given.
     :ivar url_lifetime_s: how long a signed source URL lives (from 1 s up).
     :ivar dialect: ``"2013"`` writes every value of ``/streams`` as a string, ``"2017"`` natively.
-    :ivar query_order: order of a signed URL's parameters: 2013 Signature, AWSAccessKeyId,
-        Expires; 2016 Signature, Expires, AWSAccessKeyId.
     :ivar rate_limit: API calls per window; None switches the limit off.
     :ivar rate_window_s: length of the window, which opens with its first call.
     :ivar page_cap: most records a page holds, whatever ``limit`` asks for.
     :ivar exact_multiple: a full page that is the last one: ``"absent"`` gives no ``next_page``,
         ``"token_then_404"`` gives one that answers 404.
     :ivar stale_expires_status: what a request with a past ``expires`` gets (400 or 401).
-    :ivar sourceless_streams: what ``/streams`` answers for types without a source.
     :ivar supports_where: False ignores ``where`` and ``orderby``, as the Video Cloud adapter did.
     :ivar lists_sources: ``include=streams`` puts what ``/streams`` answers into each listed record;
         the hosted service did not.
     :ivar source_base_url: sign URLs below this prefix instead of below the emulator's own address.
     :ivar range_error_content_range: whether a 416 carries ``Content-Range: bytes */size``.
     :ivar cdn: also listen on a second port as the CDN host: GETs only, no rate limit, answers
-        kept for ``cdn_cache_s`` by their exact URL.
-    :ivar cdn_cache_s: how old an answer of the CDN host may be.
+        kept for five minutes by their exact URL.
     :ivar head_timeout_s: longest time from the first byte of a request's head to its last.
     :ivar idle_timeout_s: how long a connection may wait for its first or next request.
     :ivar body_timeout_s: longest time for the body of a request.
@@ -67,19 +63,16 @@ class EmulatorSettings:
     api_secret: str = field(default_factory=random_api_secret, repr=False)
     url_lifetime_s: float = 72 * 3600.0
     dialect: Literal["2013", "2017"] = "2017"
-    query_order: Literal["2013", "2016"] = "2016"
     rate_limit: int | None = 300
     rate_window_s: float = 60.0
     page_cap: int = 500
     exact_multiple: Literal["absent", "token_then_404"] = "absent"
     stale_expires_status: int = 400
-    sourceless_streams: Literal["empty", "404"] = "empty"
     supports_where: bool = True
     lists_sources: bool = False
     source_base_url: str | None = None
     range_error_content_range: bool = False
     cdn: bool = True
-    cdn_cache_s: float = 300.0
     head_timeout_s: float = 15.0
     idle_timeout_s: float = 75.0
     body_timeout_s: float = 30.0

@@ -19,7 +19,6 @@ import re
 import secrets
 from collections.abc import Iterable, Mapping
 from threading import Lock
-from typing import Literal
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
@@ -111,7 +110,6 @@ class Sources:
             expires,
             key_id=settings.source_key_id,
             secret=settings.source_secret,
-            order=settings.query_order,
         )
 
     def expire_urls(self) -> None:
@@ -264,15 +262,13 @@ def signed_url(
     *,
     key_id: str,
     secret: str,
-    order: Literal["2013", "2016"] = "2016",
 ) -> str:
     """A URL below ``base_url`` that is good for GET until ``expires``; it ends in ``&``."""
     path = "/" + quote(object_key, safe="")
     text = string_to_sign("GET", f"/{BUCKET}{path}", str(expires), {})
-    signature = f"Signature={quote(source_signature(secret, text), safe='')}"
-    date, key = f"Expires={expires}", f"AWSAccessKeyId={key_id}"
-    parts = (signature, key, date) if order == "2013" else (signature, date, key)
-    return f"{base_url.rstrip('/')}{path}?{'&'.join(parts)}&"
+    signature = quote(source_signature(secret, text), safe="")
+    query = f"Signature={signature}&Expires={expires}&AWSAccessKeyId={key_id}&"
+    return f"{base_url.rstrip('/')}{path}?{query}"
 
 
 def requested_span(header: str | None, size: int) -> tuple[int, int] | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from backlotfs.emulator import Emulator, Fault
-from backlotfs.emulator.routes import ROUTES
+from backlotfs.emulator.http_types import ROUTES
 from tests.conftest import Serve
 from tests.support.made_assets import video
 from tests.support.mounting import Mount
