@@ -36,6 +36,18 @@ from backlotfs.emulator.sources import Sources
 
 SIGNATURE_LENGTH = 43
 
+_STREAM_FIELDS = (
+    "is_source", "file_size", "muxing_format", "stream_type",
+    "profile", "video_codec", "audio_codec", "video_width", "video_height",
+    "average_video_bitrate", "audio_bitrate", "url",
+)  # fmt: skip  # a table
+_RENDITIONS = (
+    (("baseline", "h264", "aac", 240, 136), 150),
+    (("main", "h264", "aac", 1280, 720), 1200),
+)
+"""Profile to height, and kbit/s, of what a player got in place of the source."""
+_SOURCE_FORM = ("na", "h264", "aac", 1920, 1080)
+
 _SIDECARS: Mapping[str, Any] = {
     "generated_preview_images": [],
     "lineup": [],
@@ -357,26 +369,15 @@ def streams_record(asset: EmulatedAsset, url: str | None, *, dialect: str) -> li
 
     :param url: the signed source URL, or None to say ``null``.
     """
-    entries = [
-        _rendition(asset, 240, 136, 150, "baseline"),
-        _rendition(asset, 1280, 720, 1200, "main"),
+    player = f"http://player.ooyala.com/player/iphone/{asset.embed_code}.m3u8"
+    rows: list[tuple[Any, ...]] = [
+        (False, asset.duration_ms * kbit_s // 8, "TS", "abr", *form, kbit_s, 32, player)
+        for form, kbit_s in _RENDITIONS
     ]
     if asset.content is not None or asset.url_withheld:
-        source = {
-            "is_source": True,
-            "file_size": _claimed_size(asset),
-            "muxing_format": "NA",
-            "stream_type": "single",
-            "profile": "na",
-            "video_codec": "h264",
-            "audio_codec": "aac",
-            "video_width": 1920,
-            "video_height": 1080,
-            "average_video_bitrate": 8000,
-            "audio_bitrate": 0,
-            "url": url,
-        }
-        entries.insert(min(asset.source_position, len(entries)), source)
+        source = (True, _claimed_size(asset), "NA", "single", *_SOURCE_FORM, 8000, 0, url)
+        rows.insert(min(asset.source_position, len(rows)), source)
+    entries = [dict(zip(_STREAM_FIELDS, row, strict=True)) for row in rows]
     if dialect == "2013":
         return [{name: _as_string(value) for name, value in one.items()} for one in entries]
     return entries
@@ -417,25 +418,6 @@ def _claimed_size(asset: EmulatedAsset) -> int | None:
     if asset.reported_size is not None:
         return asset.reported_size
     return asset.content.size if asset.content is not None else None
-
-
-def _rendition(
-    asset: EmulatedAsset, width: int, height: int, kbit_s: int, profile: str
-) -> dict[str, Any]:
-    return {
-        "is_source": False,
-        "file_size": asset.duration_ms * kbit_s // 8,
-        "muxing_format": "TS",
-        "stream_type": "abr",
-        "profile": profile,
-        "video_codec": "h264",
-        "audio_codec": "aac",
-        "video_width": width,
-        "video_height": height,
-        "average_video_bitrate": kbit_s,
-        "audio_bitrate": 32,
-        "url": f"http://player.ooyala.com/player/iphone/{asset.embed_code}.m3u8",
-    }
 
 
 def _as_string(value: Any) -> str | None:

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import click
 
@@ -33,6 +33,7 @@ _LONGEST_LIFETIME_S = 100 * 366 * 86400.0
 _MOST_ASSETS = 10_000_000
 _MOST_DESCRIPTORS = 8192
 _SHOWN_NAMES = 3
+_PATH = click.Path(path_type=Path)
 _UNITS_S = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)  # all but the last end it
 
@@ -79,7 +80,7 @@ def _synthetic(
 
 
 @click.command("emulator")
-@click.option("--media", metavar="DIR", type=click.Path(path_type=Path), help="Serve its files.")
+@click.option("--media", metavar="DIR", type=_PATH, help="Serve its files.")
 @click.option(
     "--follow-links",
     is_flag=True,
@@ -103,6 +104,7 @@ def _synthetic(
 @click.option("--cdn", is_flag=True, help="Listen on a second port as the cached CDN host.")
 @click.option(
     "--url-lifetime",
+    "url_lifetime_s",
     default="72h",
     show_default=True,
     callback=_duration,
@@ -129,23 +131,22 @@ def _synthetic(
 )
 @click.option(
     "--list-sources",
+    "lists_sources",
     is_flag=True,
     help="Put sources into listings that ask for them (include=streams).",
 )
 @click.option("--source-base-url", metavar="URL", help="Sign URLs below this one, e.g. an nginx.")
-@click.option(
-    "--faults", metavar="FILE", type=click.Path(path_type=Path), help="A fault plan (JSON)."
-)
+@click.option("--faults", metavar="FILE", type=_PATH, help="A fault plan (JSON).")
 @click.option(
     "--request-log",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=_PATH,
     help="Append one JSON object a request; it holds no signatures.",
 )
 @click.option(
     "--config-out",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=_PATH,
     help="Write the profile 'emulator' there (mode 0600).",
 )
 @click.option("--ready-fd", type=int, metavar="N", help="Write READY to this descriptor.")
@@ -154,19 +155,11 @@ def emulator(
     media: Path | None,
     follow_links: bool,
     synthetic: list[tuple[int, int]],
-    host: str,
-    port: int,
-    cdn: bool,
-    url_lifetime: float,
-    dialect: Literal["2013", "2017"],
-    rate_limit: int | None,
-    page_cap: int,
-    list_sources: bool,
-    source_base_url: str | None,
     faults: Path | None,
     request_log: Path | None,
     config_out: Path | None,
     ready_fd: int | None,
+    **chosen: Any,
 ) -> None:
     """Serve a folder of media, or a made-up library, as Backlot did.
 
@@ -174,19 +167,10 @@ def emulator(
     profile file that is written has them. SIGTERM or Ctrl-C ends it; SIGUSR1 makes every URL signed
     so far count as expired.
     """
-    settings = EmulatorSettings(
-        host=host,
-        port=port,
-        api_key=os.environ.get("BACKLOT_API_KEY") or random_api_key(),
-        api_secret=os.environ.get("BACKLOT_API_SECRET") or random_api_secret(),
-        url_lifetime_s=url_lifetime,
-        dialect=dialect,
-        rate_limit=rate_limit,
-        page_cap=page_cap,
-        lists_sources=list_sources,
-        source_base_url=source_base_url,
-        cdn=cdn,
-    )
+    # the other options have the names of the settings
+    chosen["api_key"] = os.environ.get("BACKLOT_API_KEY") or random_api_key()
+    chosen["api_secret"] = os.environ.get("BACKLOT_API_SECRET") or random_api_secret()
+    settings = EmulatorSettings(**chosen)
     with contextlib.ExitStack() as stack:
         try:
             library = _library(media, synthetic, follow_links=follow_links)
@@ -202,7 +186,8 @@ def emulator(
         try:
             stack.enter_context(server)
         except (OSError, UnicodeError) as error:  # a name with characters that none may have
-            raise click.ClickException(f"cannot listen on {host}:{port}: {error}") from error
+            where = f"{settings.host}:{settings.port}"
+            raise click.ClickException(f"cannot listen on {where}: {error}") from error
         if config_out is None:
             prefix = "backlotfs-emulator-"
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=prefix))

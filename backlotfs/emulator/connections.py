@@ -15,7 +15,6 @@ import resource
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from threading import Lock
 from typing import Any
 
 from aiohttp import web
@@ -54,11 +53,10 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class ThrottledLog:
-    """Writes one warning per kind and minute, so that no client can fill a disk. Thread-safe."""
+    """Writes one warning per kind and minute, so that no client can fill a disk. For one thread."""
 
     def __init__(self) -> None:
         """Nothing was written yet."""
-        self._lock = Lock()
         self._kinds: dict[str, tuple[float, int]] = {}
 
     def warning(self, kind: str, text: str) -> None:
@@ -66,13 +64,12 @@ class ThrottledLog:
 
         :param kind: one of a few fixed words.
         """
-        with self._lock:
-            now = time.monotonic()
-            written, unwritten = self._kinds.get(kind, (now - WARNING_INTERVAL_S, 0))
-            if now - written < WARNING_INTERVAL_S:
-                self._kinds[kind] = (written, unwritten + 1)
-                return
-            self._kinds[kind] = (now, 0)
+        now = time.monotonic()
+        written, unwritten = self._kinds.get(kind, (now - WARNING_INTERVAL_S, 0))
+        if now - written < WARNING_INTERVAL_S:
+            self._kinds[kind] = (written, unwritten + 1)
+            return
+        self._kinds[kind] = (now, 0)
         again = f" ({unwritten} more in the last minute)" if unwritten else ""
         _logger.warning("%s%s", text, again)
 
@@ -109,13 +106,13 @@ class Connection(web.RequestHandler):
         )  # fmt: skip  # aiohttp's options in a few lines
         self.address = ""
         self.waiting_since: float | None = time.monotonic()  # None: busy with a request
+        self.task: asyncio.Task[object] | None = None  # that answers a request
         self._listener = listener
         self._settings = settings
         self._head_timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
         self._body: StreamReader | None = None  # of the last request
         self._socket: asyncio.Transport | None = None  # aiohttp forgets its own early
-        self._task: asyncio.Task[object] | None = None  # that answers a request
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Join the listener's connections, or be turned away where there is no room."""
@@ -158,18 +155,14 @@ class Connection(web.RequestHandler):
         self._end_head()
         self.waiting_since, self._body = None, body
 
-    def answering(self, task: asyncio.Task[object]) -> None:
-        """``task`` works on the answer."""
-        self._task = task
-
     def request_ended(self) -> None:
         """The answer has been sent."""
-        self.waiting_since, self._task = time.monotonic(), None
+        self.waiting_since, self.task = time.monotonic(), None
 
     def abort(self) -> None:
         """End the connection at once, with whatever waits to be sent."""
-        if self._task is not None:  # before its socket is closed, which sendfile may wait for
-            self._task.cancel()
+        if self.task is not None:  # before its socket is closed, which sendfile may wait for
+            self.task.cancel()
         self.force_close()
         if self._socket is not None:
             self._socket.abort()
@@ -218,7 +211,6 @@ class Listener:
         self._limit = limit
         self._per_address = min(settings.max_connections_per_address, max(4, limit // 2))
         self._settings = settings
-        self._running: set[asyncio.Task[object]] = set()
         self._connections: dict[str, set[Connection]] = {}  # by client address
         self._servers: list[asyncio.Server] = []
         # a client that hangs up cancels its request: a stalled one must not outlive it
@@ -255,12 +247,11 @@ class Listener:
         """Stop listening, cancel requests, abort connections."""
         for server in self._servers:
             server.close()
-        running = list(self._running)
-        for task in running:
-            task.cancel()
-        for connection in [one for some in self._connections.values() for one in some]:
+        connections = [one for some in self._connections.values() for one in some]
+        tasks = [one.task for one in connections if one.task is not None]
+        for connection in connections:
             connection.abort()
-        await asyncio.gather(*running, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._server.shutdown(_STOP_GRACE_S)
         await asyncio.sleep(0)  # what was aborted is closed in the loop's next turn
 
@@ -303,19 +294,15 @@ class Listener:
         return Connection(self, self._server, self._settings)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        task = asyncio.current_task()
         connection = request.protocol
-        assert task is not None
         assert isinstance(connection, Connection)
-        self._running.add(task)
-        connection.answering(task)
+        connection.task = asyncio.current_task()
         try:
             return await self._handler(request)
         except (ConnectionError, TimeoutError) as error:
             # a client that went away is no fault of ours; aiohttp would log a traceback
             raise asyncio.CancelledError from error
         finally:
-            self._running.discard(task)
             connection.request_ended()
 
 

@@ -77,7 +77,6 @@ class _FixedContent:
 
     @property
     def file(self) -> None:
-        """No file."""
         return
 
     def open(self: Fixed) -> Fixed:
@@ -101,7 +100,6 @@ class BytesContent(_FixedContent):
 
     @property
     def size(self) -> int:
-        """Length in bytes."""
         return len(self.data)
 
     @property
@@ -112,7 +110,6 @@ class BytesContent(_FixedContent):
         return f'"{digest.hexdigest()}"'
 
     def read(self, offset: int, length: int) -> bytes:
-        """A slice."""
         return self.data[offset : offset + max(0, length)]
 
 
@@ -219,11 +216,9 @@ class OpenFile:
         )
 
     def __enter__(self) -> OpenFile:
-        """For ``with``."""
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        """Close the file."""
         self.close()
 
     def read(self, offset: int, length: int) -> bytes:
@@ -243,7 +238,6 @@ class OpenFile:
         return b"".join(parts)
 
     def close(self) -> None:
-        """Close the file."""
         self.file.close()
 
 

@@ -14,23 +14,19 @@ from backlotfs.emulator.content import OpenContent
 PREVIEW_IMAGE = "promo000000001"
 """How the path of a preview image ends, behind the embed code."""
 
-_PER_ASSET = {
-    "labels": "asset_labels",
-    **{
-        name: name
-        for name in (
-            *("streams", "source_file_info", "metadata", "closed_captions", "lineup", "movie_urls"),
-            *("generated_preview_images", "preview_image_files", "preview_image_urls"),
-            "primary_preview_image",
-        )
-    },
-}
-_PER_LABEL = {"children": "label_children", "assets": "label_assets"}
-_ABOUT_AN_ASSET = frozenset({"asset", "source", "preview_image", *_PER_ASSET.values()})
+_ASSET_RESOURCES = frozenset(
+    {
+        *("streams", "source_file_info", "metadata", "closed_captions", "lineup", "movie_urls"),
+        *("generated_preview_images", "preview_image_files", "preview_image_urls"),
+        "primary_preview_image",
+    }
+)
+_LABEL_RESOURCES = {"children": "label_children", "assets": "label_assets"}
+_ABOUT_AN_ASSET = _ASSET_RESOURCES | {"asset", "asset_labels", "source", "preview_image"}
 
 ROUTES = _ABOUT_AN_ASSET.union(
     ("assets", "deleted_assets", "labels", "label", "labels_by_full_path", "unknown"),
-    _PER_LABEL.values(),
+    _LABEL_RESOURCES.values(),
 )
 """Every route name there is; ``unknown`` is a path under ``/v2`` that nothing serves."""
 
@@ -93,14 +89,16 @@ def match_route(raw_path: str) -> RouteMatch:
             return RouteMatch(name)
         case ["assets", asset_id]:
             return RouteMatch("asset", unquote(asset_id))
-        case ["assets", asset_id, resource] if resource in _PER_ASSET:
-            return RouteMatch(_PER_ASSET[resource], unquote(asset_id))
+        case ["assets", asset_id, "labels"]:
+            return RouteMatch("asset_labels", unquote(asset_id))
+        case ["assets", asset_id, resource] if resource in _ASSET_RESOURCES:
+            return RouteMatch(resource, unquote(asset_id))
         case ["labels", "by_full_path", *rest] if rest:
             return RouteMatch("labels_by_full_path", unquote("/".join(rest)))
         case ["labels", label_id]:
             return RouteMatch("label", unquote(label_id))
-        case ["labels", label_id, resource] if resource in _PER_LABEL:
-            return RouteMatch(_PER_LABEL[resource], unquote(label_id))
+        case ["labels", label_id, resource] if resource in _LABEL_RESOURCES:
+            return RouteMatch(_LABEL_RESOURCES[resource], unquote(label_id))
     return RouteMatch("unknown")
 
 

@@ -57,12 +57,10 @@ class Emulator:
         self._ports: list[int] = []
 
     def __enter__(self) -> Emulator:
-        """Start."""
         self.start()
         return self
 
     def __exit__(self, *_error: object) -> None:
-        """Stop."""
         self.stop()
 
     @property

@@ -1,4 +1,4 @@
-"""API signatures: every published and composed vector, and the form that must not work."""
+"""API signatures by every published vector, and the rate limit's window."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import hashlib
 
 import pytest
 
-from backlotfs.emulator.api import api_signature, signature_matches
+from backlotfs.emulator.api import Charge, RateLimiter, api_signature, signature_matches
+from tests.emulator.conftest import HandClock
 
 SDK_SECRET = "329b5b204d0f11e0a2d060334bfffe90ab18xqh5"
 SDK_PAIRS = [("api_key", "7ab06"), ("expires", "1299991855")]
@@ -73,3 +74,25 @@ def test_non_ascii_values_are_hashed_as_utf8() -> None:
     digest = hashlib.sha256(b"sGET/v2/assetswhere=name='\xc3\xa9'").digest()
     expected = base64.b64encode(digest).decode()[:43]
     assert expected == api_signature("s", "GET", "/v2/assets", [("where", "name='é'")])
+
+
+def test_recorded_pairs() -> None:
+    """299/60, 298/59, then 57 seconds: the pairs of the recorded traffic."""
+    clock = HandClock()
+    limiter = RateLimiter(300, 60.0, clock)
+    assert limiter.charge() == Charge(True, 299, 60)
+    clock.now += 1
+    assert limiter.charge() == Charge(True, 298, 59)
+    clock.now += 2
+    assert limiter.charge() == Charge(True, 297, 57)
+
+
+def test_window_is_fixed() -> None:
+    """Refused calls do not prolong it; the next one opens when the next call comes."""
+    clock = HandClock()
+    limiter = RateLimiter(2, 60.0, clock)
+    assert [limiter.charge().granted for _ in range(3)] == [True, True, False]
+    clock.now += 59.5
+    assert limiter.charge() == Charge(False, 0, 1)
+    clock.now += 100
+    assert limiter.charge() == Charge(True, 1, 60)
