@@ -22,10 +22,10 @@ from backlotfs.export.destination import (
 )
 from backlotfs.export.exporter import Exporter, Outcome, State, planned
 from backlotfs.export.file_copy import written_bytes
-from backlotfs.export.items import Item, Problem, find_items, kept_apart, printable
+from backlotfs.export.items import Item, Problem, find_items, kept_apart
 from backlotfs.export.manifest import read_journal, read_manifest
 from backlotfs.export.verifying import check_files, read_entries, strangers
-from backlotfs.log.terminal import in_words, say, say_json
+from backlotfs.log.terminal import in_words, printable, say, say_json
 from backlotfs.namespace.incomplete_notice import Notice
 
 _NOT_ALL_LISTED = (

@@ -22,7 +22,7 @@ from backlotfs.concurrency.clock import Deadline, SystemClock
 from backlotfs.config.settings import Account, default_cache_dir
 from backlotfs.errors import NoSuchEntry, SourceMissing
 from backlotfs.http.backoff import Backoff, RetryPolicy
-from backlotfs.log.terminal import field, say, say_json
+from backlotfs.log.terminal import printable, say, say_json
 from backlotfs.mount.check_api import check_api
 from backlotfs.mount.stack import open_api, open_api_session
 from backlotfs.namespace.naming import NameMode, names_for
@@ -89,7 +89,7 @@ def list_library(chosen: ChosenAccount, names: str, cache_dir: Path | None, as_j
             say_json(_fields(name, asset))
         else:
             code, kind, status, shown = map(
-                field, (asset.embed_code, asset.asset_type, asset.status, name)
+                printable, (asset.embed_code, asset.asset_type, asset.status, name)
             )
             say(f"{code}  {kind:<6} {status:<10} {shown}")
 

@@ -11,8 +11,7 @@ import click
 
 from backlotfs.cli.mountpoints import MOUNTED, PATHS, mounted_paths, the_mount
 from backlotfs.cli.warm import JOBS_OPTION, Warmed, by_mount, fetch, inspect, report
-from backlotfs.export.items import printable
-from backlotfs.log.terminal import in_words, say, say_json
+from backlotfs.log.terminal import in_words, printable, say, say_json
 from backlotfs.mount.control.client import ask
 
 

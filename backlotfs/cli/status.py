@@ -17,8 +17,7 @@ from rich.text import Text
 
 from backlotfs.cli.mountpoints import MOUNTED, the_mount
 from backlotfs.cli.progress import SizesBar, sizes_left, sizes_line
-from backlotfs.export.items import printable
-from backlotfs.log.terminal import field, in_words, say, say_json
+from backlotfs.log.terminal import in_words, printable, say, say_json
 from backlotfs.mount.control.client import AnswerLate, ask
 
 _WATCH_S = 1.0
@@ -100,7 +99,7 @@ def _redraw(place: Path) -> None:
             shown = Text()
             for name, text in status_lines(answer):
                 shown.append(f"{name:14} ", "bold cyan")
-                shown.append(f"{field(text)}\n", "red" if "STALE" in text else "")
+                shown.append(f"{printable(text)}\n", "red" if "STALE" in text else "")
             bar.show(answer)
             live.update(Group(shown, bar.progress) if sizes_left(answer) else shown, refresh=True)
             answer = _next_answer(place)

@@ -19,8 +19,7 @@ from backlotfs import __version__
 from backlotfs.cli.mountpoints import PATHS, MountedFile, mounted_files
 from backlotfs.cli.progress import TransferBar, credits_shown
 from backlotfs.errors import BacklotError, CommandFailed
-from backlotfs.export.items import printable
-from backlotfs.log.terminal import say, say_json
+from backlotfs.log.terminal import printable, say, say_json
 from backlotfs.mount.control.client import PREVIEW_S, ask
 from backlotfs.thumbnails.cache import SIZES, Original, ThumbnailCache
 from backlotfs.thumbnails.picture import Picture, check_installed

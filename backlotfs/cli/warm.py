@@ -19,8 +19,7 @@ import click
 from backlotfs.cli.mountpoints import PATHS, MountedFile, mounted_files
 from backlotfs.cli.progress import TransferBar
 from backlotfs.errors import BacklotError, CommandFailed, Interrupted
-from backlotfs.export.items import printable
-from backlotfs.log.terminal import in_words, say, say_json
+from backlotfs.log.terminal import in_words, printable, say, say_json
 from backlotfs.mount.control.client import ask
 from backlotfs.namespace.incomplete_notice import about
 

@@ -1,6 +1,6 @@
-"""DEST, opened: what is below it is reached by descriptors, and no link in it is followed.
+"""Opens DEST and everything below it by descriptors, and follows no link in it.
 
-Names come from a library that nobody has checked, and other users may be able to write in DEST. So
+Names come from a library that is not trusted, and other users may be able to write in DEST. So
 every component below DEST is opened by itself, relative to the folder above it, and must be a
 folder there; a symbolic link, a pipe or a device is an error that names it. DEST's own path is what
 the user typed: links in it are followed as usual.
@@ -8,7 +8,7 @@ the user typed: links in it are followed as usual.
 Files that are not finished live in the *workspace*, the folder ``.backlotfs-export`` in DEST, which
 no other user can enter. No exported file may have its name, nor that of the manifest. A finished
 file is *published* from there: the descriptor whose digest was computed gets its name, and the
-result is looked up again from DEST before anybody calls it verified.
+result is looked up again from DEST before the file counts as verified.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from backlotfs.errors import BacklotError, SettingsError
-from backlotfs.export.items import printable
+from backlotfs.log.terminal import printable
 
 WORKSPACE = ".backlotfs-export"
 MANIFEST = "MANIFEST.sha256"
@@ -35,7 +35,7 @@ _RESERVED = frozenset({WORKSPACE.casefold(), MANIFEST.casefold()})
 #: Folders in folders that `Destination.files` looks into: each costs a descriptor meanwhile.
 MOST_DEPTH = 128
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-#: Names in the workspace of what no later export needs.
+#: Names in the workspace that no later export needs.
 _PROBE, _NEW = "probe-", ".new"
 #: Without O_NONBLOCK the open of a pipe that took the place of a file would wait for a writer.
 READ_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -53,7 +53,7 @@ _SOMETHING_CAME = (
 
 
 class UnsafeDestination(BacklotError):
-    """Something below DEST is not what it has to be; the message says what, and what to do."""
+    """Something below DEST is not a plain file or folder; the message says what to do."""
 
 
 def is_reserved(name: str) -> bool:
@@ -79,7 +79,7 @@ def split(name: str) -> tuple[list[str], str]:
 
 
 def kind_of(mode: int) -> str:
-    """What a ``st_mode`` is of, in words."""
+    """The kind of file that a ``st_mode`` is of, in words."""
     kinds = {
         stat.S_IFREG: "a file",
         stat.S_IFDIR: "a folder",
@@ -91,7 +91,7 @@ def kind_of(mode: int) -> str:
 
 
 def same_file(one: os.stat_result | None, other: os.stat_result | None) -> bool:
-    """Whether both are the same file; or both are none."""
+    """Whether both are the same file, or both are None."""
     if one is None or other is None:
         return one is other
     return (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
@@ -103,9 +103,9 @@ def same_state(one: os.stat_result, other: os.stat_result) -> bool:
 
 
 def same_entry(one: os.stat_result | None, other: os.stat_result | None) -> bool:
-    """Whether both are the same, unchanged; or both are none.
+    """Whether both are the same, unchanged, or both are None.
 
-    A number alone does not say so: disks give that of a removed file to the next.
+    An inode number alone does not say so: disks give that of a removed file to the next.
     """
     if one is None or other is None:
         return one is other
@@ -114,7 +114,7 @@ def same_entry(one: os.stat_result | None, other: os.stat_result | None) -> bool
 
 
 def look(name: str, folder: int) -> os.stat_result | None:
-    """The status of an entry of an open folder, of a link itself; None: there is no such entry."""
+    """The status of an entry of an open folder, of a link itself; None if there is none."""
     try:
         return os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
@@ -206,7 +206,7 @@ class Destination:
             )
 
     def look(self, name: str) -> os.stat_result | None:
-        """The status of what has this name, of a link itself; None: nothing has.
+        """The status of what has this name, of a link itself; None if nothing has.
 
         :raises UnsafeDestination: what should be a folder on the way is something else.
         :raises OSError: it cannot be looked at.
@@ -219,7 +219,7 @@ class Destination:
             return None
 
     def look_at_file(self, name: str) -> os.stat_result | None:
-        """As `look`, for what has to be an exported file, or nothing.
+        """As `look`, where only an exported file, or nothing, may be.
 
         :raises UnsafeDestination: it is not a regular file, or is the manifest.
         """
@@ -251,10 +251,10 @@ class Destination:
         return found is not None and same_file(found, status) and same_state(found, status)
 
     def files(self) -> Iterator[str]:
-        """The name of everything below DEST that is no folder; not of what is in the workspace.
+        """The names of everything below DEST that is no folder, without the workspace.
 
-        What cannot be looked into is left out. Of what is below more than `MOST_DEPTH` folders,
-        the outermost folder is named.
+        Folders that cannot be read are left out. Below `MOST_DEPTH` folders, only the folder is
+        named.
         """
         return self._files(self.descriptor, [])
 
@@ -280,9 +280,9 @@ class Destination:
                     os.close(descriptor)
 
     def leftover(self) -> Workspace | None:
-        """The workspace that an unfinished export of ours left, for reading; None: there is none.
+        """The workspace that this user's unfinished export left, for reading; None: there is none.
 
-        The caller closes it. :raises SettingsError: it is not ours, so it proves nothing.
+        The caller closes it. :raises SettingsError: another user may have made it.
         """
         try:
             descriptor = os.open(WORKSPACE, _FOLDER, dir_fd=self.descriptor)
@@ -297,9 +297,9 @@ class Destination:
         return Workspace(self, descriptor, has_links=False)
 
     def claim(self) -> Workspace:
-        """Make the workspace, or take over what an earlier export left, and lock it.
+        """Make the workspace, or take over the one of an earlier export, and lock it.
 
-        :raises SettingsError: another export has it, or it was not made by an export of ours.
+        :raises SettingsError: another export holds it, or another user may have made it.
         :raises OSError: it cannot be made.
         """
         while True:
@@ -323,10 +323,10 @@ class Destination:
             os.close(descriptor)
 
     def _try_out(self, folder: int) -> bool:
-        """Create a file in an open folder, to see what this disk can do; whether it has hard links.
+        """Create a file in an open folder, and tell whether this disk has hard links.
 
-        A new file of ours shows which owner and mode the disk gives to what we make: exFAT and SMB
-        may know neither, and NFS may have another number for root. The folder has to have the same.
+        The new file shows the owner and mode that the disk gives to files of this user: exFAT and
+        SMB may know neither, and NFS may change the number of root. The folder must have the same.
 
         :raises SettingsError: it has not.
         """
@@ -367,9 +367,9 @@ class Destination:
 
 
 class Workspace:
-    """The folder of our own in DEST: files on their way, checkpoints, the journal, a new manifest.
+    """The private folder in DEST: unfinished files, checkpoints, the journal, a new manifest.
 
-    Its names are ours alone. Any thread may use it.
+    Nothing else is in it. Any thread may use it.
 
     :ivar has_links: a file of this disk can have two names, and keeps its inode number.
     """
@@ -389,7 +389,7 @@ class Workspace:
         return self
 
     def __exit__(self, *_failure: object) -> None:
-        """Close it; what is unfinished stays for the next export."""
+        """Close it; unfinished files stay for the next export."""
         try:
             with contextlib.suppress(OSError):
                 os.rmdir(WORKSPACE, dir_fd=self._destination.descriptor)
@@ -401,12 +401,12 @@ class Workspace:
         os.close(self._descriptor)
 
     def folds_case(self) -> bool:
-        """Whether names in DEST that differ in case only are one name: try it with our own."""
+        """Whether names that differ in case only are one name on this disk, by its own name."""
         found = look(WORKSPACE.upper(), self._destination.descriptor)
         return same_file(found, os.fstat(self._descriptor))
 
     def names(self) -> list[str]:
-        """Of all that is in it."""
+        """The names of all files in it."""
         return os.listdir(self._descriptor)
 
     def look(self, name: str) -> os.stat_result | None:
@@ -421,9 +421,9 @@ class Workspace:
             return None
 
     def open(self, name: str) -> int:
-        """Open for reading and writing what an earlier export left, or make an empty file.
+        """Open a file of an earlier export for reading and writing, or make an empty one.
 
-        A file that has another name besides, or was made by somebody else, is not gone on with.
+        A file that has a second name, or belongs to another user, is replaced by an empty one.
 
         :raises OSError: it cannot be made.
         """
@@ -440,7 +440,7 @@ class Workspace:
         return os.open(name, flags | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=self._descriptor)
 
     def replace(self, name: str, data: bytes) -> None:
-        """Put a file with these bytes in, at once and for good, or leave what is there.
+        """Replace a file by these bytes, synced and in one step, or leave it as it is.
 
         :raises OSError: nothing was changed.
         """
@@ -455,7 +455,7 @@ class Workspace:
         os.fsync(self._descriptor)
 
     def remove(self, name: str) -> None:
-        """Remove a file; one that is not there is removed already."""
+        """Remove a file, if it is there."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name, dir_fd=self._descriptor)
 
@@ -467,15 +467,15 @@ class Workspace:
         name: str,
         expected: os.stat_result | None,
     ) -> None:
-        """Give an open file of the workspace its name in DEST, for good.
+        """Give an open file of the workspace its name in DEST, and sync that.
 
-        It is this descriptor's file that gets the name, whatever happened to names meanwhile; and
-        it is there, inside DEST and with no link on the way, when this returns.
+        The file of this descriptor gets the name, whatever happened to names meanwhile. When this
+        returns, it is there, inside DEST and with no link on the way.
 
         :param unfinished: its name in the workspace.
         :param sealed: its status when its digest was compared.
         :param expected: what has the name now and is to be replaced; None: nothing has.
-        :raises UnsafeDestination: something else is there, or happened; the file is not there then.
+        :raises UnsafeDestination: another program was in the way; the file is not there then.
         :raises OSError: of the disk.
         """
         parents, leaf = split(name)
@@ -530,9 +530,9 @@ class Workspace:
         os.rename(unfinished, leaf, src_dir_fd=self._descriptor, dst_dir_fd=folder)
 
     def _exchange(self, unfinished: str, folder: int, leaf: str, expected: os.stat_result) -> None:
-        """Replace what has the name; what comes out has to be that.
+        """Replace what has the name, and check that it was what was expected.
 
-        :raises UnsafeDestination: it is not: it has its name again, or is gone.
+        :raises UnsafeDestination: it was not; it gets its name back where the disk can do that.
         """
         try:
             exchanged = rename_with(_EXCHANGE, unfinished, self._descriptor, leaf, folder)
@@ -550,7 +550,7 @@ class Workspace:
 def open_regular(name: str, folder: int, shown: str) -> int:
     """Open a regular file of an open folder for reading; its descriptor.
 
-    It is looked at before, as opening a device can have effects, and after.
+    Its kind is checked before, as opening a device can have effects, and after.
 
     :raises UnsafeDestination: it is a link or something else. :raises OSError: it cannot be read.
     """
@@ -607,7 +607,7 @@ def rename_with(flags: int, name: str, folder: int, new_name: str, new_folder: i
 
 
 def _remove_remains(folder: int) -> None:
-    """Remove from the workspace what a killed export had not the time to remove or rename."""
+    """Remove from the workspace what a killed export could not remove or rename."""
     for name in os.listdir(folder):
         if name.startswith(_PROBE) or name.endswith(_NEW):
             os.unlink(name, dir_fd=folder)

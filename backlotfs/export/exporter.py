@@ -1,4 +1,4 @@
-"""Many files at once: what is there already stays, a file that fails is named, the others go on."""
+"""Exports many files at once: what is there stays, a file that fails is named, others go on."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from backlotfs.export.file_copy import compare_file, copy_file, discard_part
 from backlotfs.export.items import Item, reason_of, same_name_reason
 from backlotfs.export.manifest import ManifestWriter
 
-#: What may pass: the mount or its host was slow, or the source was replaced under us.
+#: Errors that may pass: the mount or its host was slow, or the source was replaced meanwhile.
 _PASSING = frozenset({errno.ETIMEDOUT, errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EINTR})
 ATTEMPTS = 3
 #: Device and number; and that with the size in bytes and the time of change in ns.
@@ -33,7 +33,7 @@ RETRY_PAUSE_S = 2.0
 
 
 class State(StrEnum):
-    """How it went with one file.
+    """The result of one file.
 
     COPIED and VERIFIED: the bytes in DEST were read from the disk and are those of the source.
     UNCHANGED: DEST has a file of an earlier export with the size and time of the source; nothing
@@ -49,7 +49,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One file of an export.
+    """One file of an export and its result.
 
     :ivar sha256: its digest, if this export computed it.
     :ivar reason: why it failed.
@@ -84,7 +84,7 @@ def planned(
 def settled(
     item: Item, destination: Destination | None, is_known: bool, *, overwrite: bool
 ) -> tuple[Outcome | None, os.stat_result | None]:
-    """How it is with an item that needs, or gets, no copying; else None. And what has its name.
+    """The outcome of an item that is not to be copied, else None; and what has its name now.
 
     :param is_known: the manifest has a digest for it.
     """
@@ -142,10 +142,10 @@ class Exporter:
         self._names: dict[_Inode, str] = {}
 
     def run(self, items: Sequence[Item]) -> list[Outcome]:
-        """Export all; how each went, in the order of ``items``.
+        """Export all items; their outcomes, in the same order.
 
-        In the end each file is looked at again: it has to be there still, with no link on the way.
-        Ctrl-C ends it, with what is complete in the manifest and the rest kept to go on from.
+        In the end each file is looked at again: it must still be there, with no link on the way.
+        Ctrl-C ends the export; complete files are in the manifest, parts stay for the next export.
 
         :raises SettingsError: the manifest is damaged, or another program changed it.
         :raises OSError: the manifest cannot be written.
@@ -169,7 +169,7 @@ class Exporter:
         return [self._looked_at_again(future.result(), manifest) for future in futures]
 
     def _looked_at_again(self, outcome: Outcome, manifest: ManifestWriter) -> Outcome:
-        """The outcome, or, where the file is not there any more, that it failed."""
+        """The outcome, or a failure if the file is not there any more."""
         if outcome.name not in self._kept or self._is_there(outcome.name):
             return outcome
         manifest.forget(outcome.name)
@@ -191,11 +191,11 @@ class Exporter:
         if found is None:
             return False
         kept, state = self._kept[name], _state_of(found)
-        # exFAT gives a file another inode number once it was not used for a while.
+        # exFAT gives a file another inode number when it has not been used for a while
         return state == kept if self._workspace.has_links else state[1:] == kept[1:]
 
     def _keep(self, name: str, status: os.stat_result) -> None:
-        """No other item of this export may replace this file."""
+        """Remember a finished file, which no other item of this export may replace."""
         with self._lock:
             self._kept[name] = state = _state_of(status)
             self._names[state[0]] = name
@@ -204,7 +204,7 @@ class Exporter:
         """:raises UnsafeDestination: the disk takes another item's name for this one."""
         with self._lock:
             first = self._names.get(_state_of(found)[0], name)
-        # With two names it is not lost if one of them is replaced: somebody saved room with links.
+        # a file with two names is not lost when one of them is replaced: it was linked to save room
         if first != name and found.st_nlink == 1:
             raise UnsafeDestination(same_name_reason(first))
 
@@ -212,34 +212,35 @@ class Exporter:
         outcome, found = settled(
             item, self._destination, item.name in manifest.entries, overwrite=self._overwrite
         )
-        compare = False
-        if outcome is not None:
-            if outcome.state is State.UNCHANGED:
-                discard_part(self._workspace, item.name)
-                compare = self._checksum
-            if not compare:
-                if outcome.state is State.UNCHANGED and found is not None:
-                    self._keep(item.name, found)
-                self._moved(item.size_bytes)
-                return outcome
+        if outcome is None:
+            return self._with_retries(item, manifest, found, compare=False)
+        if outcome.state is State.UNCHANGED and found is not None:
+            discard_part(self._workspace, item.name)
+            if self._checksum:
+                return self._with_retries(item, manifest, found, compare=True)
+            self._keep(item.name, found)
+        self._moved(item.size_bytes)
+        return outcome
+
+    def _with_retries(
+        self, item: Item, manifest: ManifestWriter, found: os.stat_result | None, *, compare: bool
+    ) -> Outcome:
+        """Copy an item, or first compare it; what may pass is tried again.
+
+        :param found: what has the item's name in DEST now.
+        """
         for attempt in range(1, ATTEMPTS + 1):
-            moved = 0
-
-            def count(count_bytes: int) -> None:
-                nonlocal moved
-                moved += count_bytes
-                self._moved(count_bytes)
-
+            progress = _Progress(self._moved)
             try:
                 if compare:
-                    same = compare_file(item, self._destination, count, self._stop)
+                    same = compare_file(item, self._destination, progress.add, self._stop)
                     if same is not None:
-                        manifest.record(item.name, *same)
-                        self._keep(item.name, same[1])
-                        return Outcome(item.name, State.VERIFIED, item.size_bytes, same[0])
+                        digest, status = same
+                        manifest.record(item.name, digest, status)
+                        self._keep(item.name, status)
+                        return Outcome(item.name, State.VERIFIED, item.size_bytes, digest)
                     compare = False
-                    self._moved(-moved)
-                    moved = 0
+                    progress.take_back()
                 if found is not None:
                     self._check_alias(item.name, found)
                 sealed, digest = copy_file(
@@ -248,23 +249,39 @@ class Exporter:
                     self._workspace,
                     manifest,
                     expected=found,
-                    moved=count,
+                    moved=progress.add,
                     stop=self._stop,
                 )
                 self._keep(item.name, sealed)
                 return Outcome(item.name, State.COPIED, sealed.st_size, digest)
             except OSError as error:
-                self._moved(-moved)
+                progress.take_back()
                 reason = reason_of(error)
                 if error.errno not in _PASSING:
                     break
             except BacklotError as error:
-                self._moved(-moved)
+                progress.take_back()
                 reason = str(error)
                 break
             if attempt < ATTEMPTS and self._stop.wait(RETRY_PAUSE_S):
                 break
         return _failed(item, reason)
+
+
+class _Progress:
+    """Counts the bytes of one attempt, which are taken back when the attempt fails."""
+
+    def __init__(self, moved: Callable[[int], None]) -> None:
+        self._moved = moved
+        self._count_bytes = 0
+
+    def add(self, count_bytes: int) -> None:
+        self._count_bytes += count_bytes
+        self._moved(count_bytes)
+
+    def take_back(self) -> None:
+        self._moved(-self._count_bytes)
+        self._count_bytes = 0
 
 
 def _state_of(status: os.stat_result) -> _State:

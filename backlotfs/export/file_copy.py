@@ -1,8 +1,8 @@
-"""One file from its source to its name in DEST, by way of a *part* in the workspace.
+"""Copies one file from its source to its name in DEST, through a *part* in the workspace.
 
 A part has a *checkpoint*: how much of it is synced, the digest of that, and the size and time of
-the source. An export that was cut off goes on from there if the part still begins with those bytes
-and the source is the same version; else it begins again.
+the source. An export that was cut off continues there if the part still begins with those bytes and
+the source is the same version; else it starts again.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ from backlotfs.export.items import Item
 from backlotfs.export.manifest import ManifestWriter
 
 PIECE_BYTES: Final = 1024 * 1024
-#: A sync stalls the copy for a moment; what was written since the last is read again after a cut.
+#: A sync stalls the copy for a moment; what was written after the last one is lost by a cut.
 CHECKPOINT_BYTES: Final = 256 * 1024 * 1024
-#: A checkpoint is four short values; more is not read.
+#: A checkpoint has four short values; more is not read.
 _MOST_NOTE_BYTES: Final = 4096
 PART, CHECKPOINT = ".part", ".checkpoint"
 
 
 class ReadBackDiffers(BacklotError):
-    """The disk does not give back what was written to it."""
+    """The disk returns other bytes than were written to it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """The state of a source that the bytes are of."""
+    """The state of a source, which tells its versions apart."""
 
     size_bytes: int
     mtime_ns: int
@@ -78,7 +78,7 @@ def copy_file(
     with _opened(item) as source:
         folders, _ = split(item.name)
         with destination.folder(folders, make=True, for_writing=True):
-            pass  # what is wrong there is said before hours of copying
+            pass  # report what is wrong there before hours of copying
         part = Part(workspace, item.name, source.version, go_on)
         try:
             moved(part.length_bytes)
@@ -161,7 +161,7 @@ def digest_of(descriptor: int, length: int, moved: Callable[[int], None]) -> has
 
 
 def _going_on(stop: threading.Event) -> Callable[[], None]:
-    """What is called between two pieces; it raises `Interrupted` once ``stop`` is set."""
+    """A function to call between two pieces; it raises `Interrupted` once ``stop`` is set."""
 
     def go_on() -> None:
         if stop.is_set():
@@ -171,7 +171,7 @@ def _going_on(stop: threading.Event) -> Callable[[], None]:
 
 
 class _Source:
-    """An opened source, which is read as one version of it."""
+    """An opened source, of which exactly one version is read."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -194,7 +194,7 @@ class _Source:
             raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
 
     def close(self) -> None:
-        """Close it; only when that succeeded was it one version.
+        """Close it; only if that succeeds were all bytes of one version.
 
         :raises OSError: a mount says here that the source was replaced while it was read.
         """
@@ -218,12 +218,12 @@ def _opened(item: Item) -> Iterator[_Source]:
 
 
 class Part:
-    """The part of one file. One thread uses it; `close` in any case."""
+    """The part of one file. One thread uses it, and must `close` it."""
 
     def __init__(
         self, workspace: Workspace, name: str, version: Version, go_on: Callable[[], None]
     ) -> None:
-        """Open what an earlier export left of this version, or begin.
+        """Open the part that an earlier export left of this version, or make a new one.
 
         :param name: of the file, below DEST.
         :param go_on: called between pieces as bytes are read back; what it raises ends that.
@@ -261,7 +261,7 @@ class Part:
             self.keep()
 
     def keep(self) -> None:
-        """Sync it, and note how far it is, so that a later export can go on from here."""
+        """Sync it and write a checkpoint, so that a later export can continue here."""
         if self.length_bytes == self._synced_bytes:
             return
         os.fsync(self._descriptor)
@@ -277,14 +277,14 @@ class Part:
     def seal(self) -> os.stat_result:
         """Sync it, give it the source's time, and read it back; its status.
 
-        :raises ReadBackDiffers: the disk gives back something else; the part is thrown away.
+        :raises ReadBackDiffers: the disk returns other bytes; the part is removed.
         :raises OSError: the disk fails.
         """
         os.fsync(self._descriptor)
         os.utime(self._descriptor, ns=(self._version.mtime_ns, self._version.mtime_ns))
         os.fsync(self._descriptor)
         sealed = os.fstat(self._descriptor)
-        # Without its pages in memory, so that it is the disk that answers.
+        # drop its pages, so that the disk answers and not the page cache
         os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         found = self._read_back(self.length_bytes)
         if (found.hexdigest(), sealed.st_size) != (self.digest, self.length_bytes):
@@ -296,7 +296,7 @@ class Part:
         return sealed
 
     def publish(self, sealed: os.stat_result, expected: os.stat_result | None) -> None:
-        """Give it its name in DEST, for good: see `Workspace.publish`."""
+        """Give it its name in DEST: see `Workspace.publish`."""
         self._workspace.publish(self._part, self._descriptor, sealed, self._name, expected)
         self._published = True
         with contextlib.suppress(OSError):
@@ -309,14 +309,14 @@ class Part:
         self._workspace.remove(self._checkpoint)
 
     def close(self) -> None:
-        """Of what is not published, keep what can be gone on from; never fails."""
+        """Close it; keep what is not published if it can be continued. Never fails."""
         with contextlib.suppress(OSError):
             if not self._published and not self._synced_bytes:
                 self.discard()
         os.close(self._descriptor)
 
     def _resumable(self) -> tuple[int, hashlib._Hash]:
-        """How much of the part is proven to be of this version, and its digest so far."""
+        """The length of the part that is proven to be of this version, and its digest."""
         match self._note():
             case {
                 "size_bytes": int(size_bytes),
@@ -331,7 +331,7 @@ class Part:
         return 0, hashlib.sha256()
 
     def _note(self) -> object:
-        """The JSON of the checkpoint; None: there is none, or something else."""
+        """The JSON of the checkpoint; None if there is none, or it is no JSON."""
         checkpoint = self._workspace.open_for_reading(self._checkpoint)
         if checkpoint is None:
             return None
@@ -347,7 +347,7 @@ class Part:
 
 
 def discard_part(workspace: Workspace, name: str) -> None:
-    """Remove what an export that was killed just after it published a file has left of it."""
+    """Remove the part of a published file: an export may be killed just after the publication."""
     for end in (PART, CHECKPOINT):
         with contextlib.suppress(OSError):
             workspace.remove(part_key(name) + end)
@@ -359,6 +359,6 @@ def part_key(name: str) -> str:
 
 
 def written_bytes(workspace: Workspace, name: str) -> int:
-    """The room that the part of a file takes on the disk already."""
+    """The disk space that the part of a file takes already."""
     found = workspace.look(part_key(name) + PART)
     return 0 if found is None else found.st_blocks * 512  # st_blocks is in units of 512 bytes

@@ -1,4 +1,4 @@
-"""What is to be exported: every file below the sources, and the name it gets in the copy."""
+"""Lists what is to be exported: every file below the sources, and its name in the copy."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from backlotfs.errors import SettingsError
-from backlotfs.log.terminal import field
+from backlotfs.log.terminal import printable
 
-#: A size that the mount does not tell is asked for again after this, and so many times. The mount
-#: waits for API credits itself, but not with --stat-timeout or --unsized fail, nor for a dead API.
+#: Pause before an unknown size is asked for again, and how often. The mount waits for API credits
+#: itself, but not with --stat-timeout or --unsized fail, nor for an API that does not answer.
 SIZE_PAUSE_S = 5.0
 SIZE_ATTEMPTS = 180
 
@@ -34,7 +34,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A file that cannot be had, or is not as it should be, and why."""
+    """A file that cannot be read, or is not as it should be, and why."""
 
     name: str
     reason: str
@@ -43,7 +43,7 @@ class Problem:
 def find_items(
     sources: Sequence[str], pause: Callable[[float], object]
 ) -> tuple[list[Item], list[Problem]]:
-    """All files of ``sources`` in the order of their names, and what could not be looked at.
+    """All files of ``sources`` in the order of their names, and what could not be read.
 
     A source keeps its own name, as with ``cp -r``; of a folder written with a slash at its end
     only the contents are taken, as with rsync.
@@ -75,9 +75,9 @@ def find_items(
 
 
 def kept_apart(items: Iterable[Item]) -> tuple[list[Item], list[Problem]]:
-    """Leave out what would replace another item where ``A.mov`` and ``a.mov`` are one name.
+    """Leave out items that would replace another where ``A.mov`` and ``a.mov`` are one name.
 
-    exFAT, SMB and disks of a Mac are so. Some of them leave out dots and spaces at the end too.
+    exFAT, SMB and Mac disks do that. Some of them ignore dots and spaces at the end too.
 
     :returns: the items that have a name of their own there, the first of several included, and
         what is wrong with the others.
@@ -96,20 +96,15 @@ def kept_apart(items: Iterable[Item]) -> tuple[list[Item], list[Problem]]:
 
 
 def same_name_reason(first: str) -> str:
-    """Why an item is not exported whose name the disk takes for that of another."""
+    """Why an item is not exported: the disk takes its name for that of another."""
     return (
         f"is the same name as {printable(first)} for the disk of the destination; "
         "mount with --names portable, or choose another disk"
     )
 
 
-def printable(name: str) -> str:
-    """A name fit for one line of a terminal, whatever it holds."""
-    return field(name)
-
-
 def reason_of(error: OSError) -> str:
-    """Why, without the path, which is said beside it."""
+    """The reason of an error, without the path."""
     reason = error.strerror or type(error).__name__
     if error.errno == errno.ENOTCONN:
         return f"{reason}: the mount is dead; mount it again, then run this again"

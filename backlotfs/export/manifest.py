@@ -1,12 +1,12 @@
 """``MANIFEST.sha256``: the digest of every exported file, in the form of sha256sum(1).
 
-``sha256sum -c MANIFEST.sha256`` in the folder checks a copy wherever there is a Unix, without us.
+``sha256sum -c MANIFEST.sha256`` in the folder checks a copy on any Unix, without backlotfs.
 While an export runs, digests are appended to a journal in its workspace; the manifest itself is
 only ever replaced as a whole, sorted by name. A line of the journal is JSON: name, digest, and the
 size and time of the file. It counts if DEST has such a file, as a line may be written and the file
 not published. A line without a digest takes back what the journal said of the name before.
 
-Both are bounded as they are read: who can write to DEST can put anything there.
+Reading of both is bounded: other users of DEST can put anything there.
 """
 
 from __future__ import annotations
@@ -31,8 +31,7 @@ from backlotfs.export.destination import (
 
 JOURNAL = "journal"
 _NEW_MANIFEST = "manifest"
-#: As many files as a listing may have assets; and 200 bytes for each, which is far more than names
-#: take.
+#: As many lines as a listing may have assets, and 200 bytes for each: far more than names take.
 MOST_LINES = 5_000_000
 MOST_BYTES = 2**30
 #: The longest path of Linux has 4096 bytes: escaped for sha256sum twice, in JSON six times as many.
@@ -100,7 +99,7 @@ def _inside(name: str) -> str | None:
 
 
 def read_manifest(destination: Destination) -> dict[str, str]:
-    """The entries of the manifest of a copy, name to digest; empty without a manifest.
+    """Read the manifest of a copy, name to digest; empty if there is none.
 
     :raises SettingsError: it is not one, or cannot be read.
     """
@@ -118,7 +117,7 @@ def read_manifest(destination: Destination) -> dict[str, str]:
 
 
 def read_journal(destination: Destination, workspace: Workspace) -> dict[str, str]:
-    """What an export that was cut off has published since the manifest was written."""
+    """Read what an export that was cut off has published since the manifest was written."""
     journal = workspace.open_for_reading(JOURNAL)
     if journal is None:
         return {}
@@ -137,7 +136,7 @@ def read_journal(destination: Destination, workspace: Workspace) -> dict[str, st
 
 
 def _journal_lines(journal: BinaryIO) -> Iterator[tuple[str, str | None, int, int]]:
-    """Its lines, without what a loss of power has torn and what no export wrote."""
+    """The valid lines: a loss of power may have torn the last, others may have written some."""
     for number, line in enumerate(_bounded_lines(journal)):
         if line is None or number >= MOST_LINES:
             return
@@ -165,7 +164,7 @@ class ManifestWriter:
     """Records digests as files are finished. Any thread may record."""
 
     def __init__(self, destination: Destination, workspace: Workspace) -> None:
-        """Read what earlier exports left.
+        """Read the manifest and the journal of earlier exports.
 
         :raises SettingsError: what is there is not a manifest. :raises OSError: no journal.
         """
@@ -196,7 +195,7 @@ class ManifestWriter:
             self._entries[name] = digest
 
     def withdraw(self, name: str) -> None:
-        """Take back what was recorded last, as the file did not get its name."""
+        """Take back the last record of a file that did not get its name."""
         with self._lock:
             before = self._before.pop(name, None)
             if before is None:
@@ -206,7 +205,7 @@ class ManifestWriter:
             self._append([name, None, 0, 0])
 
     def forget(self, name: str) -> None:
-        """Take back what was ever recorded, as the file is not there any more."""
+        """Take back every record of a file that is not there any more."""
         with self._lock:
             self._before.pop(name, None)
             self._entries.pop(name, None)

@@ -1,4 +1,4 @@
-"""Whether a copy still is what was exported, and as large as its sources."""
+"""Checks that a copy still has the exported bytes, and the sizes of its sources."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from backlotfs.export.manifest import read_journal, read_manifest
 
 
 def read_entries(destination: Destination) -> tuple[dict[str, str], int | None]:
-    """What is recorded of a copy, an unfinished export of ours included, and its unfinished files.
+    """Read the digests of a copy, those of an unfinished export included.
 
-    :returns: name to digest, and how many files are half exported; None instead of the count if
+    :returns: name to digest, and the number of unfinished files; None instead of the number if
         another user's export left them, or something else has the name of the workspace.
     :raises SettingsError: the manifest is damaged, or cannot be read.
     """
@@ -47,7 +47,7 @@ def check_file(
     source_bytes: int | None,
     moved: Callable[[int], None],
 ) -> Problem | None:
-    """What is wrong with one file of the manifest; None: nothing.
+    """Check one file of the manifest; None if it is right.
 
     :param source_bytes: the size of its source, when that is known.
     :param moved: gets the count of bytes as they are read; what it raises is raised.
@@ -84,7 +84,7 @@ def check_files(
     jobs: int,
     moved: Callable[[int], None],
 ) -> Iterator[tuple[str, Problem | None]]:
-    """Check every file of the manifest as they are done, and that no source is without a copy.
+    """Check every file of the manifest, and that every source has a copy.
 
     :param entries: name to digest.
     :param sizes: name to size of the sources; empty: they are not asked about.
@@ -92,7 +92,7 @@ def check_files(
     stop = threading.Event()
 
     def count(count_bytes: int) -> None:
-        if stop.is_set():  # else Ctrl-C would wait for files of a hundred gigabytes
+        if stop.is_set():  # or Ctrl-C would wait for files of a hundred gigabytes
             raise Interrupted("stopped")
         moved(count_bytes)
 
@@ -113,7 +113,7 @@ def check_files(
 
 
 def strangers(destination: Destination, entries: Mapping[str, str]) -> list[str]:
-    """What is in a copy and is no folder, and its manifest does not know; links by their names."""
+    """The files and links in a copy that its manifest does not name."""
     return sorted(
         name
         for name in destination.files()

@@ -18,15 +18,15 @@ import click
 def escaped(text: str) -> str:
     """One line, or several, with nothing in them that a terminal obeys: ``\\x1b`` for ESC.
 
-    Line ends stay; whoever puts a text of others into a line takes `field` of it.
+    Line ends stay; whoever puts a text of others into a line takes `printable` of it.
     """
     if text.isascii() and text.isprintable():
         return text
     return "".join(c if c.isprintable() or c == "\n" else _escape(c) for c in text)
 
 
-def field(text: str) -> str:
-    """A text of others as a part of one line: line ends are escaped as well."""
+def printable(text: str) -> str:
+    """Text from outside, fit for one line of a terminal: line ends are escaped as well."""
     return escaped(text).replace("\n", "\\n")
 
 

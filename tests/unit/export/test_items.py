@@ -10,7 +10,7 @@ import pytest
 
 from backlotfs.errors import SettingsError
 from backlotfs.export import items
-from backlotfs.export.items import Item, find_items, kept_apart, printable
+from backlotfs.export.items import Item, find_items, kept_apart
 
 
 def never_paused(seconds: float) -> None:
@@ -93,12 +93,6 @@ def test_a_size_not_known_yet_is_waited_for(
     found, problems = find_items([str(library / "a.mov")], paused.append)
     assert (found[0].size_bytes, problems) == (3, [])
     assert paused == [items.SIZE_PAUSE_S] * 2
-
-
-def test_a_name_cannot_break_its_line() -> None:
-    """Escape sequences and line breaks are shown, not sent to the terminal."""
-    assert printable("a\n\x1b[2J\udc80.mov") == "a\\n\\x1b[2J\\udc80.mov"
-    assert printable("Ärger.mov") == "Ärger.mov"
 
 
 def test_the_first_of_a_clash_stays() -> None:

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backlotfs.log.terminal import escaped, field, say, say_json
+from backlotfs.log.terminal import escaped, printable, say, say_json
 
 HOSTILE = "a\x1b[2Jb\x9b31m\x7f\x00\u202eevil\u200b\u2028\ud800\r"
 
@@ -30,14 +30,14 @@ def shown(write: object) -> Result:
 def test_nothing_but_line_ends_is_left_unprintable(text: str) -> None:
     """Controls, marks of direction, invisible characters, halves of characters."""
     assert all(c.isprintable() or c == "\n" for c in escaped(text))
-    assert field(text).isprintable()
+    assert printable(text).isprintable()
     escaped(text).encode()  # raises for half a character
 
 
 def test_plain_texts_stay() -> None:
     """Other scripts too."""
     assert escaped("Ünïcode 日本語 x\ny") == "Ünïcode 日本語 x\ny"
-    assert field("a\nb") == "a\\nb"
+    assert printable("a\nb") == "a\\nb"
 
 
 @pytest.mark.parametrize("err", [False, True])
