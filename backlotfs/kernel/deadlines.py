@@ -100,10 +100,10 @@ class Wait(NamedTuple):
 class _OperationWaiter(InterruptibleWait):
     """A waiter that `OperationDeadlines` knows of while it waits.
 
-    With a guard it does not wait at all for a process that has run into its deadline a few times.
+    With a `TimeoutCircuit` it does not wait for a process whose last waits all timed out.
     """
 
-    __slots__ = ("_guard", "_pid", "_waits")
+    __slots__ = ("_circuit", "_pid", "_waits")
 
     def __init__(
         self,
@@ -112,12 +112,12 @@ class _OperationWaiter(InterruptibleWait):
         queued: Callable[[str], bool],
         *,
         persistent: bool,
-        guard: TimeoutCircuit | None,
+        circuit: TimeoutCircuit | None,
         pid: int,
         waits: dict[int, Wait],
     ) -> None:
         super().__init__(deadline, interrupted, queued, persistent=persistent)
-        self._guard = guard
+        self._circuit = circuit
         self._pid = pid
         self._waits = waits
 
@@ -125,25 +125,37 @@ class _OperationWaiter(InterruptibleWait):
         """As `InterruptibleWait.result`. :raises FastFail: at once, for such a process."""
         done = future.done()
         answer = super().result(future, doing, key) if done else self._wait(future, doing, key)
-        if self._guard is not None:
-            self._guard.answered(self._pid)
+        if self._circuit is not None:
+            self._circuit.answered(self._pid)
         return answer
 
     def _wait(self, future: Future[T], doing: str, key: str) -> T:
         if len(self._waits) >= MOST_WAITS:
             raise FastFail(f"{doing}: {MOST_WAITS} operations wait already")
-        if self._guard is not None:
-            self._guard.check(self._pid)
+        if self._circuit is not None:
+            self._circuit.check(self._pid)
         here = threading.get_ident()
         self._waits[here] = Wait(self._pid, key)
         try:
             return super().result(future, doing, key)
         except DeadlineExceeded:
-            if self._guard is not None:
-                self._guard.timed_out(self._pid)
+            if self._circuit is not None:
+                self._circuit.timed_out(self._pid)
             raise
         finally:
             del self._waits[here]
+
+
+class OperationTimeouts(NamedTuple):
+    """How long operations may take.
+
+    :ivar limits: how much silence a `stat` and an open bear.
+    :ivar stat_s: what a `stat` may take in all, instead. :ivar read_s: the same for an open.
+    """
+
+    limits: TimeLimits = TimeLimits()
+    stat_s: float | None = None
+    read_s: float | None = None
 
 
 class OperationDeadlines:
@@ -154,32 +166,25 @@ class OperationDeadlines:
         clock: Clock,
         interrupted: Callable[[], bool],
         caller: Callable[[], int],
+        timeouts: OperationTimeouts,
         *,
-        limits: TimeLimits | None = None,
-        stat_timeout_s: float | None = None,
-        read_timeout_s: float | None = None,
         queued: Callable[[str], bool] = lambda _code: False,
         copies: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Put it together.
+        """Start with no process refused.
 
         :param interrupted: whether the caller of the operation is gone, or all must end.
         :param caller: its process id.
-        :param limits: how much silence a `stat` and an open bear; None: the usual.
-        :param stat_timeout_s: what a `stat` may take in all, instead.
-        :param read_timeout_s: the same for an open.
         :param queued: whether the work on a source waits for an API credit.
         :param copies: whether the caller is a program that copies.
         """
-        self._copies = copies
-        self._limits = limits or TimeLimits()
         self._clock = clock
         self._interrupted = interrupted
         self._caller = caller
-        self._stat_timeout_s = stat_timeout_s
-        self._read_timeout_s = read_timeout_s
+        self._timeouts = timeouts
         self._queued = queued
-        self._guard = TimeoutCircuit(clock)
+        self._copies = copies
+        self._circuit = TimeoutCircuit(clock)
         self._waits: dict[int, Wait] = {}  # by the thread that waits
 
     def waits(self) -> list[Wait]:
@@ -187,15 +192,15 @@ class OperationDeadlines:
         return list(self._waits.values())
 
     def for_stat(self) -> InterruptibleWait:
-        """For what file managers do to every file they see."""
-        return self._waiter(self._stat_timeout_s, self._limits.stat_s, self._guard)
+        """The waiter of a `stat`, which file managers do to every file they see."""
+        return self._waiter(self._timeouts.stat_s, self._timeouts.limits.stat_s, self._circuit)
 
-    def for_bytes(self) -> InterruptibleWait:
-        """For open and read."""
-        return self._waiter(self._read_timeout_s, self._limits.read_s, None)
+    def for_open(self) -> InterruptibleWait:
+        """The waiter of an open."""
+        return self._waiter(self._timeouts.read_s, self._timeouts.limits.read_s, None)
 
     def _waiter(
-        self, asked_s: float | None, usual_s: float, guard: TimeoutCircuit | None
+        self, asked_s: float | None, usual_s: float, circuit: TimeoutCircuit | None
     ) -> InterruptibleWait:
         copies = asked_s is None and self._copies()
         silence_s = COPY_DEADLINE_S if copies else usual_s
@@ -204,7 +209,7 @@ class OperationDeadlines:
             self._interrupted,
             self._queued if asked_s is None else lambda _code: False,
             persistent=copies or asked_s is not None,
-            guard=guard if asked_s is None and not copies else None,
+            circuit=circuit if asked_s is None and not copies else None,
             pid=self._caller(),
             waits=self._waits,
         )

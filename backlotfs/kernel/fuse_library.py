@@ -111,8 +111,7 @@ def fuse_class() -> Any:
             st.st_ino = inode
             st.st_mode = mode
             st.st_nlink = nlink
-            st.st_uid = operations.uid
-            st.st_gid = operations.gid
+            st.st_uid, st.st_gid = operations.owner
             st.st_size = file_size
             st.st_blocks = -(-file_size // STAT_BLOCK_BYTES)
             st.st_blksize = IO_BLOCK_BYTES

@@ -3,10 +3,10 @@
 The table is ``/proc/self/mountinfo``, not ``stat``: that hangs on a stalled mount, fails on a dead
 one, and root may not even look at another user's.
 
-Whether a mount answers is asked through a child process (`look`), never by a system call of our
-own. A thread that waits in the kernel for an answer from its own process cannot be killed: if the
-process dies meanwhile, nobody is left to answer, and the mount hangs for ever. A child that asks
-dies with the connection.
+Whether a mount answers is asked through a child process (`probe_mount`), never by a system call of
+our own. A thread that waits in the kernel for an answer from its own process cannot be killed: if
+the process dies meanwhile, nothing is left to answer, and the mount hangs for ever. A child that
+asks dies with the connection.
 """
 
 from __future__ import annotations
@@ -91,10 +91,10 @@ _DEAD = "Transport endpoint is not connected"
 
 _SHELL = "/bin/sh"
 #: `-f` is never answered from the kernel's memory, as plain stat may be for a dead mount.
-_SCRIPT = ("-c", 'stat -f -- "$1" >/dev/null && stat -c %d -- "$1"', "look")
+_SCRIPT = ("-c", 'stat -f -- "$1" >/dev/null && stat -c %d -- "$1"', "probe_mount")
 
 
-class Look(NamedTuple):
+class MountProbe(NamedTuple):
     """What a look at a path brought.
 
     :ivar device: ``st_dev``, or None without an answer.
@@ -107,7 +107,7 @@ class Look(NamedTuple):
     silent: bool = False
 
 
-def look(path: Path, *, timeout_s: float = 5.0) -> Look:
+def probe_mount(path: Path, *, timeout_s: float = 5.0) -> MountProbe:
     """Look at ``path``; without an answer in time neither device nor verdict."""
     child = subprocess.Popen(
         [_SHELL, *_SCRIPT, os.fspath(path)],
@@ -121,10 +121,10 @@ def look(path: Path, *, timeout_s: float = 5.0) -> Look:
     except subprocess.TimeoutExpired:
         child.kill()
         # Waited for aside: in a mount that hangs, it ends when that ends.
-        threading.Thread(target=child.wait, name="look", daemon=True).start()
+        threading.Thread(target=child.wait, name="probe_mount", daemon=True).start()
         for pipe in (child.stdout, child.stderr):
             if pipe is not None:
                 pipe.close()
-        return Look(None, dead=False, silent=True)
+        return MountProbe(None, dead=False, silent=True)
     text = answer.strip()
-    return Look(int(text) if text.isdigit() else None, dead=_DEAD.encode() in complaint)
+    return MountProbe(int(text) if text.isdigit() else None, dead=_DEAD.encode() in complaint)

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from backlotfs.errors import BacklotError, FuseUnusable
-from backlotfs.kernel.mount_table import SHOW_MOUNTS, MountEntry, look, mount_at
+from backlotfs.kernel.mount_table import SHOW_MOUNTS, MountEntry, mount_at, probe_mount
 
 #: As many as the kernel follows.
 _MAX_LINKS = 40
@@ -51,7 +51,7 @@ def resolved(mountpoint: str | Path) -> Path:
 def check_mountpoint(mountpoint: Path) -> None:
     """:raises FuseUnusable: when nothing should be mounted here; the message says what to do."""
     mounted = mount_at(mountpoint)
-    if mounted is not None and look(mountpoint).silent:
+    if mounted is not None and probe_mount(mountpoint).silent:
         raise FuseUnusable(
             f"{mountpoint} holds a mount that does not answer; {_clear(mountpoint, mounted)}"
         )
@@ -233,7 +233,7 @@ def _alone(mountpoint: Path) -> Iterator[None]:
 
 def _is_our_dead(mountpoint: Path) -> bool:
     mounted = mount_at(mountpoint)
-    return mounted is not None and mounted.made_by(os.geteuid()) and look(mountpoint).dead
+    return mounted is not None and mounted.made_by(os.geteuid()) and probe_mount(mountpoint).dead
 
 
 def detach(mountpoint: Path) -> None:
@@ -247,7 +247,7 @@ def detach(mountpoint: Path) -> None:
 
 def is_dead(mountpoint: Path) -> bool:
     """Whether the daemon behind a mount is gone, or does not answer."""
-    seen = look(mountpoint)
+    seen = probe_mount(mountpoint)
     return seen.dead or seen.silent
 
 

@@ -97,6 +97,13 @@ class FileInfo(Protocol):
     direct_io: int
 
 
+class Owner(NamedTuple):
+    """Whom `stat` shows as the owner of every file and folder."""
+
+    uid: int
+    gid: int
+
+
 class BacklotOperations:
     """What fusepy calls. Each method ends in an answer or an OSError with a positive errno.
 
@@ -111,28 +118,26 @@ class BacklotOperations:
         self,
         namespace: Namespace,
         reader: SourceReader,
-        patience: OperationDeadlines,
+        deadlines: OperationDeadlines,
+        owner: Owner,
         *,
-        uid: int,
-        gid: int,
         mounted: Callable[[], None],
-        sparing: Callable[[], bool] = lambda: False,
-        lookups: UnsettledLookups | None = None,
+        no_prefetch: Callable[[], bool],
+        lookups: UnsettledLookups,
     ) -> None:
         """Put them together.
 
         :param mounted: called once, when the kernel has asked for the session to begin.
-        :param sparing: whether the caller of the operation wants little of a file.
+        :param no_prefetch: whether the caller of the operation wants little of a file.
         :param lookups: the LOOKUPs that are served now, which never wait for a size.
         """
         self._namespace = namespace
         self._reader = reader
-        self._patience = patience
-        self.uid = uid
-        self.gid = gid
+        self._deadlines = deadlines
+        self.owner = owner
         self._mounted = mounted
-        self._sparing = sparing
-        self._lookups = lookups or UnsettledLookups()
+        self._no_prefetch = no_prefetch
+        self._lookups = lookups
         self._in_memory = InMemoryFiles()
 
     def __call__(self, operation: str, *args: object) -> object:
@@ -163,7 +168,7 @@ class BacklotOperations:
                 if not found.settled:
                     self._lookups.mark()
                 return found
-        return self._namespace.attributes(path, self._patience.for_stat)
+        return self._namespace.attributes(path, self._deadlines.for_stat)
 
     @errno_boundary
     def opendir(self, path: str) -> int:
@@ -185,15 +190,15 @@ class BacklotOperations:
         """Open for reading; the page cache's use is decided per open."""
         if info.flags & os.O_ACCMODE != os.O_RDONLY or info.flags & os.O_TRUNC:
             self._refuse(path)
-        content = self._namespace.virtual_content(path, self._patience.for_bytes)
+        content = self._namespace.virtual_content(path, self._deadlines.for_open)
         if content is not None:
             info.fh = self._in_memory.open(path, content)
             # The kernel may know the size of another version, and would cut this one there.
             info.direct_io = 1
             return 0
-        target = self._namespace.open(path, self._patience.for_bytes())
+        target = self._namespace.open(path, self._deadlines.for_open())
         opened = self._reader.open(
-            target.version, settling=target.settling, name=path, sparing=self._sparing()
+            target.version, settling=target.settling, name=path, sparing=self._no_prefetch()
         )
         # A replacement that was found between the two has not marked this handle as old.
         code = target.version.embed_code

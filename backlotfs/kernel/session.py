@@ -25,7 +25,7 @@ from backlotfs.kernel.device import Device
 from backlotfs.kernel.device_loop import UnsettledLookups, serve_with
 from backlotfs.kernel.fuse_library import PATH_ENCODING, fuse_class, interruption_check, load_fuse
 from backlotfs.kernel.invalidation import EntryInvalidator
-from backlotfs.kernel.mount_table import look
+from backlotfs.kernel.mount_table import probe_mount
 from backlotfs.kernel.mountpoint import MountpointLock, detach
 from backlotfs.kernel.operations import BacklotOperations
 from backlotfs.kernel.read_requests import Beginning, ReadRequests
@@ -82,7 +82,7 @@ class MountOptions:
     """
 
     source: str
-    memory: KernelTtl
+    kernel_ttl: KernelTtl
     allow_other: bool = False
     subtype: str = "backlotfs"
 
@@ -98,9 +98,9 @@ class MountOptions:
             "subtype": self.subtype,
             "use_ino": True,
             "max_background": MAX_BACKGROUND,
-            "attr_timeout": self.memory.attributes,
-            "entry_timeout": self.memory.entries,
-            "negative_timeout": self.memory.negative,
+            "attr_timeout": self.kernel_ttl.attributes,
+            "entry_timeout": self.kernel_ttl.entries,
+            "negative_timeout": self.kernel_ttl.negative,
         }
         if self.allow_other:
             options |= {"allow_other": True, "default_permissions": True}
@@ -135,7 +135,7 @@ class MountSession:
     def began(self) -> None:
         """For `BacklotOperations`: the kernel's INIT is about to be answered."""
         try:
-            if self._options.memory == KernelTtl.long():
+            if self._options.kernel_ttl == KernelTtl.long():
                 self._invalidator.connect()
         except Exception as error:  # noqa: BLE001  # the mount is the better for it, not dependent on it
             events.INVALIDATION_OFF.log(log, failure=error)
@@ -179,7 +179,7 @@ class MountSession:
             # INIT is answered only after `init` returns, so READY cannot come from there.
             self._began.wait()
             while not self._stopping.is_set():
-                device = look(self._mountpoint).device
+                device = probe_mount(self._mountpoint).device
                 if device is not None and device != parent:
                     raise_read_ahead(device)
                     ready()

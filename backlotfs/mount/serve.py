@@ -19,8 +19,8 @@ from backlotfs.concurrency.clock import Deadline, SystemClock
 from backlotfs.config.settings import MountSettings
 from backlotfs.errors import BacklotError, CredentialsRefused, SettingsError
 from backlotfs.kernel.callers import ProcessNames, ProgramRules
-from backlotfs.kernel.deadlines import OperationDeadlines
-from backlotfs.kernel.operations import BacklotOperations
+from backlotfs.kernel.deadlines import OperationDeadlines, OperationTimeouts
+from backlotfs.kernel.operations import BacklotOperations, Owner
 from backlotfs.kernel.session import SETTLE_S, KernelTtl, MountOptions, MountSession
 from backlotfs.log import events, excepthooks, output
 from backlotfs.mount import signals, systemd
@@ -112,9 +112,9 @@ class _MountProcess:
             clock,
             session.interrupted,
             session.caller,
-            limits=settings.account.limits,
-            stat_timeout_s=settings.stat_timeout_s,
-            read_timeout_s=settings.read_timeout_s,
+            OperationTimeouts(
+                settings.account.limits, settings.stat_timeout_s, settings.read_timeout_s
+            ),
             queued=self._stack.probes.is_queued,
             copies=rules.copies,
         )
@@ -142,10 +142,9 @@ class _MountProcess:
             stack.namespace,
             stack.reader,
             self._deadlines,
-            uid=settings.uid,
-            gid=settings.gid,
+            Owner(settings.uid, settings.gid),
             mounted=session.began,
-            sparing=self._rules.makes_thumbnails,
+            no_prefetch=self._rules.makes_thumbnails,
             lookups=session.lookups,
         )
         control = self._open_control()

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from backlotfs.kernel.mount_table import look
+from backlotfs.kernel.mount_table import probe_mount
 from backlotfs.log import events
 
 #: How often more start time is requested, and how much: a busy machine may be late.
@@ -85,7 +85,7 @@ def start_watchdog(mountpoint: Path) -> None:
 def report_alive(mountpoint: Path, timeout_s: float) -> None:
     """Probe the mount from outside, as a program would, and tell systemd if it answers."""
     try:
-        silent = look(mountpoint, timeout_s=timeout_s).silent
+        silent = probe_mount(mountpoint, timeout_s=timeout_s).silent
     except OSError as error:  # no memory or no process: that says nothing of the mount
         events.WATCHDOG_BLIND.log(log, reason=error.strerror)
         silent = False

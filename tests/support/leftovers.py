@@ -11,7 +11,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from backlotfs.kernel.mount_table import look, our_mounts
+from backlotfs.kernel.mount_table import our_mounts, probe_mount
 from tests.support.mounting import detach
 
 
@@ -25,7 +25,7 @@ def clear_dead_mounts(below: Path | None = None) -> list[Path]:
     cleared = []
     for entry in our_mounts():
         place = Path(entry.mountpoint)
-        if place.is_relative_to(root) and not is_anothers(place) and look(place).dead:
+        if place.is_relative_to(root) and not is_anothers(place) and probe_mount(place).dead:
             detach(place)
             cleared.append(place)
     return cleared

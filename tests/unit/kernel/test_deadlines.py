@@ -1,4 +1,4 @@
-"""How long callers wait, and which of them no longer do."""
+"""How long operations wait, and which processes are refused after many timeouts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ import pytest
 from backlotfs.concurrency import interruptible_wait
 from backlotfs.config.time_limits import TimeLimits
 from backlotfs.errors import DeadlineExceeded, FastFail, Interrupted, SourceGone
-from backlotfs.kernel.deadlines import COPY_DEADLINE_S, MOST_WAITS, OperationDeadlines, Wait
+from backlotfs.kernel.deadlines import (
+    COPY_DEADLINE_S,
+    MOST_WAITS,
+    OperationDeadlines,
+    OperationTimeouts,
+    TimeoutCircuit,
+    Wait,
+)
 from tests.unit.fakes import ManualClock
 
 
@@ -28,15 +35,14 @@ class Caller:
         self.patience = self.patient()
 
     def patient(
-        self, *, stat_timeout_s: float | None = None, read_timeout_s: float | None = None
+        self, *, stat_s: float | None = None, read_s: float | None = None
     ) -> OperationDeadlines:
         """With these options."""
         return OperationDeadlines(
             self.clock,
             self._look,
             lambda: self.pid,
-            stat_timeout_s=stat_timeout_s,
-            read_timeout_s=read_timeout_s,
+            OperationTimeouts(stat_s=stat_s, read_s=read_s),
             queued=lambda code: code == "E1" and self.queued > 0,
             copies=lambda: self.copies,
         )
@@ -119,7 +125,7 @@ def test_a_killed_caller(caller: Caller) -> None:
     with pytest.raises(Interrupted):
         caller.stat(Future())
     with pytest.raises(Interrupted):
-        caller.patience.for_bytes().result(Future(), "reading E1")
+        caller.patience.for_open().result(Future(), "reading E1")
 
 
 def test_time_in_the_queue_for_a_credit_does_not_count(caller: Caller) -> None:
@@ -130,20 +136,20 @@ def test_time_in_the_queue_for_a_credit_does_not_count(caller: Caller) -> None:
     other = caller.patience.for_stat()
     assert caller.took_s(lambda: other.result(Future(), "x", "E2")) == TimeLimits().stat_s
     caller.queued = 1000
-    opening = caller.patience.for_bytes()
+    opening = caller.patience.for_open()
     assert caller.took_s(lambda: opening.result(Future(), "x", "E1")) == 1000 + TimeLimits().read_s
 
 
 @pytest.mark.parametrize("timeout_s", [3.0, 600.0])
 def test_a_timeout_that_was_asked_for_is_meant(caller: Caller, timeout_s: float) -> None:
     """It is the same for every program, whether it waits for a credit or not, and how often."""
-    caller.patience = caller.patient(stat_timeout_s=timeout_s, read_timeout_s=2 * timeout_s)
+    caller.patience = caller.patient(stat_s=timeout_s, read_s=2 * timeout_s)
     for copies in (False, True):
         caller.copies = copies
         for _ in range(5):  # more than the scan guard bears
             caller.queued = 1000
             assert caller.took_s(lambda: caller.stat(Future())) == timeout_s
-        opening = caller.patience.for_bytes()
+        opening = caller.patience.for_open()
         caller.queued = 1000
         assert caller.took_s(lambda o=opening: o.result(Future(), "x", "E1")) == 2 * timeout_s  # type: ignore[misc]  # a default of a lambda
     assert caller.patience.for_stat().persistent
@@ -179,3 +185,99 @@ def test_so_many_operations_wait_at_a_time(caller: Caller, monkeypatch: pytest.M
         caller.stat(Future())
     assert caller.clock.monotonic() == before_s
     assert caller.stat(done(7)) == 7
+
+
+SCANNER, OTHER = 4711, 4712
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def guard(clock: ManualClock) -> TimeoutCircuit:
+    return TimeoutCircuit(clock, strikes=3, forget_s=30.0)
+
+
+def time_out(guard: TimeoutCircuit, pid: int, times: int) -> None:
+    for _ in range(times):
+        guard.check(pid)
+        guard.timed_out(pid)
+
+
+def test_the_third_timeout_in_a_row_is_the_last_wait(guard: TimeoutCircuit) -> None:
+    """Three waits, then every stat of this process fails at once, with ETIMEDOUT."""
+    time_out(guard, SCANNER, 3)
+    for _ in range(100):
+        with pytest.raises(DeadlineExceeded, match="4711"):
+            guard.check(SCANNER)
+
+
+def test_another_process_still_waits(guard: TimeoutCircuit) -> None:
+    """One process's bad luck is its own."""
+    time_out(guard, SCANNER, 3)
+    guard.check(OTHER)
+
+
+def test_an_answer_in_between_starts_afresh(guard: TimeoutCircuit) -> None:
+    """Timeouts count in a row only."""
+    time_out(guard, SCANNER, 2)
+    guard.answered(SCANNER)
+    time_out(guard, SCANNER, 2)
+    guard.check(SCANNER)
+
+
+def test_it_is_forgotten_after_a_while(guard: TimeoutCircuit, clock: ManualClock) -> None:
+    """Half a minute after the last timeout a process may wait again."""
+    time_out(guard, SCANNER, 3)
+    clock.advance(29.0)
+    with pytest.raises(DeadlineExceeded):
+        guard.check(SCANNER)
+    clock.advance(1.5)
+    guard.check(SCANNER)
+
+
+def test_timeouts_far_apart_are_not_in_a_row(guard: TimeoutCircuit, clock: ManualClock) -> None:
+    """A slow minute now and then does not add up."""
+    for _ in range(5):
+        time_out(guard, SCANNER, 1)
+        clock.advance(31.0)
+    guard.check(SCANNER)
+
+
+def test_each_timeout_counts_from_the_last(guard: TimeoutCircuit, clock: ManualClock) -> None:
+    """Three waits of 25 s each are still a row."""
+    for _ in range(3):
+        clock.advance(25.0)
+        time_out(guard, SCANNER, 1)
+    with pytest.raises(DeadlineExceeded):
+        guard.check(SCANNER)
+
+
+def test_callers_without_an_id_are_never_refused(guard: TimeoutCircuit) -> None:
+    """Process 0 is anybody in another process namespace."""
+    time_out(guard, 0, 10)
+    guard.check(0)
+
+
+def test_memory_is_bounded(guard: TimeoutCircuit) -> None:
+    """However many processes time out, some thousand are remembered, the latest among them."""
+    for pid in range(1, 5001):
+        time_out(guard, pid, 3)
+    assert len(guard._timeouts) <= 1024
+    with pytest.raises(DeadlineExceeded):
+        guard.check(5000)
+    guard.check(1)
+
+
+def test_an_answer_to_an_unknown_process_is_fine(guard: TimeoutCircuit) -> None:
+    """Most processes never time out."""
+    guard.answered(SCANNER)
+    guard.check(SCANNER)
+
+
+def test_no_strikes_would_refuse_everybody(clock: ManualClock) -> None:
+    """Refused when it is made."""
+    with pytest.raises(ValueError, match="strikes"):
+        TimeoutCircuit(clock, strikes=0)

@@ -100,7 +100,7 @@ def bound(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, list[str]]:
         asked.append(path)
         return ENTRIES
 
-    operations = types.SimpleNamespace(getattr=getattr_, readdir=readdir, uid=11, gid=12)
+    operations = types.SimpleNamespace(getattr=getattr_, readdir=readdir, owner=(11, 12))
     return fuse_library.fuse_class()(operations), asked
 
 

@@ -10,12 +10,12 @@ import pytest
 
 from backlotfs.kernel import mount_table
 from backlotfs.kernel.mount_table import (
-    Look,
     MountEntry,
-    look,
+    MountProbe,
     mount_at,
     our_mounts,
     parse_mountinfo,
+    probe_mount,
 )
 
 TEXT = """\
@@ -102,17 +102,17 @@ def test_a_path_that_answers(tmp_path: Path) -> None:
     """Its device, as `os.stat` says; odd names are names."""
     odd = tmp_path / "-f a'b $(x)"
     odd.mkdir()
-    assert look(odd) == Look(os.stat(odd).st_dev, dead=False)
+    assert probe_mount(odd) == MountProbe(os.stat(odd).st_dev, dead=False)
 
 
 def test_a_path_that_is_missing(tmp_path: Path) -> None:
     """Neither an answer nor a dead mount."""
-    assert look(tmp_path / "absent") == Look(None, dead=False)
+    assert probe_mount(tmp_path / "absent") == MountProbe(None, dead=False)
 
 
 def test_a_path_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Given up in time, without waiting for the child."""
-    monkeypatch.setattr(mount_table, "_SCRIPT", ("-c", "exec sleep 30", "look"))
+    monkeypatch.setattr(mount_table, "_SCRIPT", ("-c", "exec sleep 30", "probe_mount"))
     start = time.monotonic()
-    assert look(tmp_path, timeout_s=0.2) == Look(None, dead=False, silent=True)
+    assert probe_mount(tmp_path, timeout_s=0.2) == MountProbe(None, dead=False, silent=True)
     assert time.monotonic() - start < 10

@@ -10,7 +10,7 @@ import pytest
 
 from backlotfs.errors import FuseUnusable
 from backlotfs.kernel import mountpoint as mountpoint_module
-from backlotfs.kernel.mount_table import FUSE_TYPE, Look, MountEntry
+from backlotfs.kernel.mount_table import FUSE_TYPE, MountEntry, MountProbe
 from backlotfs.kernel.mountpoint import check_mountpoint, resolved
 
 
@@ -69,7 +69,9 @@ def test_a_remedy_that_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         entry = MountEntry(str(tmp_path), fs_type, "x", frozenset())
         monkeypatch.setattr(mountpoint_module, "mount_at", lambda _path, entry=entry: entry)
         monkeypatch.setattr(
-            mountpoint_module, "look", lambda _path: Look(None, dead=False, silent=True)
+            mountpoint_module,
+            "probe_mount",
+            lambda _path: MountProbe(None, dead=False, silent=True),
         )
         with pytest.raises(FuseUnusable, match=f"does not answer; clear it: {remedy} "):
             check_mountpoint(tmp_path)

@@ -24,9 +24,9 @@ from backlotfs.errors import (
     NotSupported,
     RemoteUnavailable,
 )
-from backlotfs.kernel.deadlines import OperationDeadlines
+from backlotfs.kernel.deadlines import OperationDeadlines, OperationTimeouts
 from backlotfs.kernel.device_loop import UnsettledLookups
-from backlotfs.kernel.operations import BacklotOperations, InMemoryFiles
+from backlotfs.kernel.operations import BacklotOperations, InMemoryFiles, Owner
 from backlotfs.namespace.attributes import Attributes, Totals
 from backlotfs.namespace.namespace import OpenTarget
 from backlotfs.namespace.tree import Entry
@@ -149,12 +149,11 @@ class Adapter:
             self.below,  # type: ignore[arg-type]  # the methods that are called
             self.below,  # type: ignore[arg-type]  # likewise
             OperationDeadlines(
-                clock, lambda: False, lambda: 1, stat_timeout_s=5.0, read_timeout_s=45.0
+                clock, lambda: False, lambda: 1, OperationTimeouts(stat_s=5.0, read_s=45.0)
             ),
-            uid=11,
-            gid=12,
+            Owner(11, 12),
             mounted=lambda: self.mounted.append(True),
-            sparing=lambda: self.sparing,
+            no_prefetch=lambda: self.sparing,
             lookups=self.lookups,
         )
 
@@ -302,10 +301,10 @@ def test_the_rest(adapter: Adapter) -> None:
 def test_a_deadline_that_is_spent() -> None:
     """Waiters count from the moment that the operation came."""
     clock = ManualClock()
-    patience = OperationDeadlines(clock, lambda: False, lambda: 1)
+    patience = OperationDeadlines(clock, lambda: False, lambda: 1, OperationTimeouts())
     clock.advance(1000)
     assert not patience.for_stat().deadline.expired
-    assert patience.for_bytes().deadline.remaining_s() == Deadline(30, clock).remaining_s()
+    assert patience.for_open().deadline.remaining_s() == Deadline(30, clock).remaining_s()
 
 
 def test_a_caller_that_wants_little_opens_sparingly(adapter: Adapter) -> None:

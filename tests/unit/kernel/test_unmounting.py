@@ -17,7 +17,7 @@ import pytest
 
 from backlotfs.errors import FuseUnusable
 from backlotfs.kernel import mountpoint
-from backlotfs.kernel.mount_table import FUSE_TYPE, Look, MountEntry
+from backlotfs.kernel.mount_table import FUSE_TYPE, MountEntry, MountProbe
 from backlotfs.kernel.mountpoint import MountBusy, clear_dead, detach, holders, is_dead, unmount
 
 OURS = MountEntry("/mnt/x", FUSE_TYPE, "backlot:x", frozenset())
@@ -45,7 +45,7 @@ def test_is_dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A look from outside says so; a path that is fine, or missing, is not a dead mount."""
     assert not is_dead(tmp_path)
     assert not is_dead(tmp_path / "absent")
-    monkeypatch.setattr(mountpoint, "look", lambda _path: Look(None, dead=True))
+    monkeypatch.setattr(mountpoint, "probe_mount", lambda _path: MountProbe(None, dead=True))
     assert is_dead(tmp_path)
 
 
@@ -147,24 +147,24 @@ def test_without_fusermount(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("entry", "seen", "cleared"),
     [
-        (made_by(1000), Look(None, dead=True), True),
-        (made_by(1000), Look(7, dead=False), False),
-        (made_by(1000), Look(None, dead=False, silent=True), False),
-        (made_by(100), Look(None, dead=True), False),
-        (made_by(1000, "fuse.sshfs"), Look(None, dead=True), False),
-        (None, Look(None, dead=False), False),
+        (made_by(1000), MountProbe(None, dead=True), True),
+        (made_by(1000), MountProbe(7, dead=False), False),
+        (made_by(1000), MountProbe(None, dead=False, silent=True), False),
+        (made_by(100), MountProbe(None, dead=True), False),
+        (made_by(1000, "fuse.sshfs"), MountProbe(None, dead=True), False),
+        (None, MountProbe(None, dead=False), False),
     ],
     ids=["dead", "alive", "silent", "another user's", "another program's", "nothing"],
 )
 def test_what_mount_may_clear(
-    entry: MountEntry | None, seen: Look, cleared: bool, monkeypatch: pytest.MonkeyPatch
+    entry: MountEntry | None, seen: MountProbe, cleared: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A dead one that this very user made with backlotfs; however many lie on one another."""
     stack = [] if entry is None else [entry, entry]
     before = len(stack)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(mountpoint, "mount_at", lambda _path: stack[-1] if stack else None)
-    monkeypatch.setattr(mountpoint, "look", lambda _path: seen)
+    monkeypatch.setattr(mountpoint, "probe_mount", lambda _path: seen)
     monkeypatch.setattr(mountpoint, "_by_program", lambda _path, _flags: str(stack.pop())[:0])
     assert clear_dead(Path("/mnt/x")) is cleared
     assert len(stack) == (0 if cleared else before)
@@ -175,7 +175,7 @@ def test_what_cannot_be_cleared_is_said(monkeypatch: pytest.MonkeyPatch) -> None
     found = [made_by(1000)]
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(mountpoint, "mount_at", lambda _path: found[-1] if found else None)
-    monkeypatch.setattr(mountpoint, "look", lambda _path: Look(None, dead=True))
+    monkeypatch.setattr(mountpoint, "probe_mount", lambda _path: MountProbe(None, dead=True))
     monkeypatch.setattr(mountpoint, "_by_program", lambda _path, _flags: "no such luck")
     with pytest.raises(FuseUnusable, match="cannot be unmounted: no such luck"):
         clear_dead(Path("/mnt/x"))
@@ -204,8 +204,10 @@ def test_holders(tmp_path: Path) -> None:
 def test_two_that_clear_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second does not take away what the first has mounted: it looks when that has cleared."""
     place = tmp_path / "library"
-    found: list[Look | None] = [Look(None, dead=True)]  # the dead mount, nothing, the live one
-    cleared: list[Look | None] = []
+    found: list[MountProbe | None] = [
+        MountProbe(None, dead=True)
+    ]  # the dead mount, nothing, the live one
+    cleared: list[MountProbe | None] = []
     mounted = threading.Event()
     second = threading.Thread(target=clear_dead, args=(place,))
 
@@ -220,11 +222,13 @@ def test_two_that_clear_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
     ours = made_by(os.geteuid())
     monkeypatch.setattr(mountpoint, "mount_at", lambda _path: ours if found[0] else None)
-    monkeypatch.setattr(mountpoint, "look", lambda _path: found[0] or Look(1, dead=False))
+    monkeypatch.setattr(
+        mountpoint, "probe_mount", lambda _path: found[0] or MountProbe(1, dead=False)
+    )
     monkeypatch.setattr(mountpoint, "_unmount", slow_unmount)
     assert clear_dead(place)
-    found[0] = Look(1, dead=False)
+    found[0] = MountProbe(1, dead=False)
     mounted.set()
     second.join(60)
-    assert cleared == [Look(None, dead=True)]
-    assert found == [Look(1, dead=False)]
+    assert cleared == [MountProbe(None, dead=True)]
+    assert found == [MountProbe(1, dead=False)]

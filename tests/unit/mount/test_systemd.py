@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from backlotfs.kernel.mount_table import Look
+from backlotfs.kernel.mount_table import MountProbe
 from backlotfs.mount import systemd
 
 PLACE = Path("/mnt")
@@ -85,27 +85,27 @@ def test_the_watchdogs_timeout(
 @pytest.mark.parametrize(
     ("found", "sent"),
     [
-        (Look(5, dead=False), ["WATCHDOG=1"]),
-        (Look(None, dead=False), ["WATCHDOG=1"]),  # an error is an answer
-        (Look(None, dead=False, silent=True), []),
+        (MountProbe(5, dead=False), ["WATCHDOG=1"]),
+        (MountProbe(None, dead=False), ["WATCHDOG=1"]),  # an error is an answer
+        (MountProbe(None, dead=False, silent=True), []),
         # no process for a probe: no reason to kill a mount that may be fine
         (OSError(errno.EAGAIN, "Resource temporarily unavailable"), ["WATCHDOG=1"]),
     ],
 )
 def test_report_alive(
-    found: Look | OSError, sent: list[str], monkeypatch: pytest.MonkeyPatch
+    found: MountProbe | OSError, sent: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An answer of the mount is passed on to systemd, silence is not."""
     notified: list[str] = []
     monkeypatch.setattr(systemd, "notify", notified.append)
 
-    def look(path: Path, *, timeout_s: float) -> Look:
+    def probe_mount(path: Path, *, timeout_s: float) -> MountProbe:
         assert (path, timeout_s) == (PLACE, 20.0)
         if isinstance(found, OSError):
             raise found
         return found
 
-    monkeypatch.setattr(systemd, "look", look)
+    monkeypatch.setattr(systemd, "probe_mount", probe_mount)
     systemd.report_alive(PLACE, 20.0)
     assert notified == sent
 
