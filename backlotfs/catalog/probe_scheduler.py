@@ -73,8 +73,8 @@ LISTED_FILES, LISTINGS = 20_000, 64
 LOOK_S, SHORTEST_LOOK_S = 1.0, 0.02
 _MOUNT_ENDS = "waiting for a size: the mount ends"
 
-#: Embed code and deadline to the version of the source: `SourceProbe.probe`.
-Probe = Callable[[str, Deadline], SourceVersion]
+#: Embed code, deadline, priority and turn of the API call to the version: `SourceProbe.probe`.
+Probe = Callable[[str, Deadline, Priority, Turn | None], SourceVersion]
 
 
 class Backfill:
@@ -437,8 +437,7 @@ class ProbeScheduler:
             began_s = self._clock.monotonic()
             epoch = self._versions.epoch(code)
             try:
-                self._urls.prepare(code, deadline, priority=priority, turn=turn)
-                version = self._probe(code, deadline)
+                version = self._probe(code, deadline, priority, turn)
             except (RateLimited, Interrupted, HostBusy):
                 raise  # says nothing about the source
             except BacklotError as error:

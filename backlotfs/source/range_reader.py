@@ -14,6 +14,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from backlotfs.api.rate_limiter import Priority, Turn
 from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.errors import (
@@ -46,13 +47,23 @@ class SourceProbe:
         self._signed_get = signed_get
         self._reported = reported
 
-    def probe(self, embed_code: str, deadline: Deadline) -> SourceVersion:
+    def probe(
+        self,
+        embed_code: str,
+        deadline: Deadline,
+        priority: Priority = Priority.WAITING,
+        turn: Turn | None = None,
+    ) -> SourceVersion:
         """The version of the source as it is now.
 
+        :param priority: of the API call, where a new URL is needed.
+        :param turn: a turn of the rate limiter that was taken for that call already.
         :raises SourceMissing, SourceDenied, SourceGone: there is no source to be had.
         :raises BacklotError: it could not be found out now; see `SignedGet.read`.
         """
-        version = self._signed_get.read(embed_code, _FirstByte(embed_code), deadline)
+        version = self._signed_get.read(
+            embed_code, _FirstByte(embed_code, priority, turn), deadline
+        )
         reported = self._reported(embed_code)
         if reported is not None and reported != version.size:
             events.SIZE_DIFFERS.log(
@@ -68,8 +79,10 @@ class _FirstByte:
     if_match: str | None = None
     reached: int = 0
 
-    def __init__(self, embed_code: str) -> None:
+    def __init__(self, embed_code: str, priority: Priority, turn: Turn | None) -> None:
         self._embed_code = embed_code
+        self.priority: Priority | None = priority
+        self.turn = turn
 
     def wanted(self) -> ByteRange:
         return _FIRST_BYTE
@@ -158,6 +171,8 @@ class _Transfer:
     """
 
     current: bool = False
+    priority: Priority | None = None
+    turn: Turn | None = None
 
     def __init__(
         self,

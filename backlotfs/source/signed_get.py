@@ -32,7 +32,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Generic, Protocol, TypeVar
 from urllib.parse import SplitResult, urljoin, urlsplit
 
-from backlotfs.api.rate_limiter import http_date_s, retry_after_header_s
+from backlotfs.api.rate_limiter import Priority, Turn, http_date_s, retry_after_header_s
 from backlotfs.api.records import SignedUrl
 from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.clock import Clock, Deadline
@@ -78,11 +78,15 @@ class Reading(Protocol[T_co]):
     """What is asked of a source, and what is done with the answer; one operation's.
 
     :ivar current: whether the URL must have been given after the record was last touched.
+    :ivar priority: of the API call that a new URL costs; None: a reader's.
+    :ivar turn: a turn of the rate limiter that was taken for that call already.
     :ivar if_match: a strong ETag that the object must still have.
     :ivar reached: grows with what has come: failures with progress between them do not add up.
     """
 
     current: bool
+    priority: Priority | None
+    turn: Turn | None
     if_match: str | None
     reached: int
 
@@ -163,7 +167,11 @@ class _Operation(Generic[T]):
         owner = self._owner
         wanted = self._reading.wanted()
         url = owner.resolver.resolve(
-            self._embed_code, self._deadline, current=self._reading.current
+            self._embed_code,
+            self._deadline,
+            current=self._reading.current,
+            priority=self._reading.priority,
+            turn=self._reading.turn,
         )
         redirects, self._redirects = self._redirects, None  # only a further redirect keeps them
         target = redirects.url if redirects is not None else url.url

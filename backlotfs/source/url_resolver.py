@@ -31,7 +31,6 @@ from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.concurrency.interruptible_wait import POLL_S
 from backlotfs.concurrency.single_flight import SingleFlight
 from backlotfs.errors import BacklotError, DeadlineExceeded, SourceMissing
-from backlotfs.http.backoff import Backoff, RetryPolicy
 from backlotfs.source.saved_urls import SavedUrls
 
 log = logging.getLogger(__name__)
@@ -156,22 +155,8 @@ class UrlResolver:
             deadline.check(f"renewal of the URL of {embed_code}")  # it may have begun too early
         return known
 
-    def prepare(
-        self, embed_code: str, deadline: Deadline, *, priority: Priority, turn: Turn | None
-    ) -> None:
-        """Have a URL that was given after the record was last touched; see `resolve`.
-
-        What passes is tried again.
-        """
-        backoff = Backoff(
-            RetryPolicy(), deadline, self._clock, f"renewal of the URL of {embed_code}"
-        )
-        backoff.run(
-            lambda: self.resolve(embed_code, deadline, current=True, priority=priority, turn=turn)
-        )
-
     def is_free(self, embed_code: str) -> bool:
-        """Whether `prepare` needs no credit: the URL is known, or the CDN host can give it."""
+        """Whether a current URL needs no credit: it is known, or the CDN host can give it."""
         if not self._limiter.counts_credits:
             return True
         return self.has_fresh(embed_code) or self._cdn_can_tell(embed_code)

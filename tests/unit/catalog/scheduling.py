@@ -86,19 +86,6 @@ class Schedule:
         """As the URL resolver."""
         return embed_code in self.urls
 
-    def prepare(
-        self, embed_code: str, deadline: Deadline, *, priority: Priority, turn: Turn | None
-    ) -> None:
-        """As the URL resolver: a call, unless the URL is known."""
-        self.on_prepare(embed_code)
-        if embed_code in self.urls:
-            return
-        if turn is None or not turn.use():
-            self.limiter.acquire(priority, key=embed_code, deadline=deadline)
-        self.paid.append(priority)
-        self._answer("probes")
-        self.urls.add(embed_code)
-
     def to_probe(self, limit: int) -> list[str]:
         """As the database says: also what was probed a moment ago and is not written yet."""
         self.on_store()
@@ -116,7 +103,17 @@ class Schedule:
         if self.leased_by == "this mount":
             self.leased_by = ""
 
-    def _probe(self, code: str, deadline: Deadline) -> SourceVersion:
+    def _probe(
+        self, code: str, deadline: Deadline, priority: Priority, turn: Turn | None
+    ) -> SourceVersion:
+        """A call of the API, unless the URL is known, and a byte of the source."""
+        self.on_prepare(code)
+        if code not in self.urls:
+            if turn is None or not turn.use():
+                self.limiter.acquire(priority, key=code, deadline=deadline)
+            self.paid.append(priority)
+            self._answer("probes")
+            self.urls.add(code)
         self.probed.append(code)
         self.on_probe(code)
         return identity(code)

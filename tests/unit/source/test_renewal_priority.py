@@ -34,9 +34,9 @@ def test_a_probe_has_the_priority_and_the_turn_that_it_is_given() -> None:
     setup = Setup(life_s=100.0)
     turn = Turn(lambda: None)
     deadline = Deadline(60, setup.clock)
-    setup.resolver.prepare("E1", deadline, priority=Priority.BACKGROUND, turn=turn)
+    setup.resolver.resolve("E1", deadline, current=True, priority=Priority.BACKGROUND, turn=turn)
     assert (setup.api.priorities, setup.api.turns) == ([Priority.BACKGROUND], [turn])
-    setup.resolver.prepare("E1", deadline, priority=Priority.LISTED, turn=None)
+    setup.resolver.resolve("E1", deadline, current=True, priority=Priority.LISTED, turn=None)
     assert len(setup.api.priorities) == 1, "the URL lives"
     setup.clock.advance(100.0)
     setup.url()
@@ -99,7 +99,9 @@ def test_whoever_joins_raises_the_priority() -> None:
     deadline = Deadline(60, queue.clock)
     threads = in_threads(
         1,
-        lambda _: queue.resolver.prepare("E1", deadline, priority=Priority.BACKGROUND, turn=None),
+        lambda _: queue.resolver.resolve(
+            "E1", deadline, current=True, priority=Priority.BACKGROUND, turn=None
+        ),
     )
     queue.waits(0, 0, 0, 1)
     queue.read(30.0)

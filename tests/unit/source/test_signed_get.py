@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from backlotfs.api.rate_limiter import Priority, Turn
 from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.errors import (
@@ -29,6 +30,8 @@ class Head:
     """The `Reading` of a test: `WANTED`, and what the answer says before its body."""
 
     current: bool = False
+    priority: Priority | None = None
+    turn: Turn | None = None
     reached: int = 0
 
     def __init__(self, if_match: str | None) -> None:

@@ -48,7 +48,9 @@ def test_the_cdn_host_is_not_asked_about_what_was_touched_lately(skew_s: float) 
     setup.clock.advance(2.0)
     setup.api.cdn_answer = Source(setup.made("http://o/cdn"), 5)
     assert setup.resolver.is_free("E1")
-    setup.resolver.prepare("E1", Deadline(60, setup.clock), priority=Priority.BACKGROUND, turn=None)
+    setup.resolver.resolve(
+        "E1", Deadline(60, setup.clock), current=True, priority=Priority.BACKGROUND, turn=None
+    )
     assert setup.url() == "http://o/cdn"
     assert setup.api.calls == ["E1"]
 
