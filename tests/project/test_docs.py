@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from backlotfs.manual.pages import site_pages
-from tests.project.source_tree import ROOT
+from tests.project.source_tree import ROOT, source_files
 
 DOCS = ROOT / "docs"
 SITE = tomllib.loads((DOCS / "zensical.toml").read_text("utf-8"))["project"]
@@ -86,6 +87,22 @@ def test_every_file_that_is_named_exists() -> None:
     for page in [*DOCS.rglob("*.md"), ROOT / "README.md", ROOT / "SECURITY.md"]:
         for path in named.findall(page.read_text("utf-8")):
             assert (ROOT / path).exists(), f"{page.name} names {path}, which is not there"
+
+
+def test_every_class_that_the_architecture_names_exists() -> None:
+    """Between backticks and in the picture; a class that is renamed takes its page along."""
+    trees = (ast.parse(path.read_text("utf-8")) for path in source_files("backlotfs"))
+    defined = {
+        node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)
+    }
+    for page in [DOCS / "architecture.md", *(DOCS / "architecture").glob("*.md")]:
+        text = page.read_text("utf-8")
+        picture = "".join(re.findall(r"^```\n.*?^```", text, re.M | re.S))
+        named = re.findall(r"`([A-Z][a-z]\w*)`", text) + re.findall(
+            r"\b[A-Z][a-z]+[A-Z]\w+", picture
+        )
+        gone = sorted(set(named) - defined)
+        assert not gone, f"{page.name} names classes that are not there: {gone}"
 
 
 def test_the_rules_see_something() -> None:
