@@ -12,7 +12,7 @@ import platformdirs
 from backlotfs.cli.account_options import api_timeout_option
 from backlotfs.concurrency.clock import SystemClock
 from backlotfs.config import keyring_store
-from backlotfs.config.profile_file import has_profile, is_profile_name, write_profile
+from backlotfs.config.profile_file import is_profile_name, profile_names, write_profile
 from backlotfs.config.profiles import check_url
 from backlotfs.config.settings import DEFAULT_API_URL, Account, default_cdn_url
 from backlotfs.errors import SettingsError
@@ -63,7 +63,7 @@ def init(
     name = profile or click.prompt("Name of the profile", default="main")
     if not is_profile_name(name):
         raise SettingsError(f"{name!r} is no name for a profile; use letters, digits, - and _")
-    if has_profile(place, name) and not force:
+    if name in profile_names(place) and not force:
         raise SettingsError(
             f"{place} has a profile {name} already; --force replaces it, --profile names another"
         )
@@ -75,7 +75,7 @@ def init(
             check_api(account, SystemClock(), session)
         say("The API accepts them.")
     if in_key_store:
-        keyring_store.keep_secret(keyring_store.SERVICE, account.api_key, account.api_secret)
+        keyring_store.save_secret(keyring_store.SERVICE, account.api_key, account.api_secret)
         say(f"The secret is in the key store ({keyring_store.name()}).")
         secret = {"api_secret_keyring": keyring_store.SERVICE}
     else:

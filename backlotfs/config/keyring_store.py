@@ -1,7 +1,7 @@
-"""The desktop's key store: GNOME Keyring, KWallet and the like, by `keyring`, which is an extra.
+"""Secrets in the desktop's key store (GNOME Keyring, KWallet …), by the extra `keyring`.
 
-A secret lies there under a service's name, `SERVICE` unless the profile says another, and the
-account's key. The store is unlocked by whoever is logged in: it is of no use to a mount at boot.
+A secret is saved under the name of a service (`SERVICE`, or another from the profile) and the API
+key. Logging in unlocks the store, so a mount at boot cannot use it.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from types import ModuleType
 
 from backlotfs.errors import SettingsError
 
-#: Under this name, beside those of other programs.
+#: The default name of the service.
 SERVICE = "backlotfs"
-#: `keyring`'s own measure of a store that deserves the name; files in the clear have less.
+#: Lowest priority of a secure store; `keyring` gives a lower one to files in plain text.
 _SOUND = 1.0
-_ELSEWHERE = "put it into a file: api_secret_file of the profile"
+_ELSEWHERE = "save the secret in a file: api_secret_file of the profile"
 
 
 def secret_of(service: str, api_key: str) -> str:
-    """What is kept there for this key.
+    """The secret that is saved for this key.
 
-    :raises SettingsError: nothing is, or there is no store; names the remedy.
+    :raises SettingsError: there is no secret or no store; says what to do.
     """
     keyring = _keyring()
     try:
@@ -30,20 +30,20 @@ def secret_of(service: str, api_key: str) -> str:
     if not secret:
         raise SettingsError(
             f"the key store ({name()}) has no secret {service!r} for this key; "
-            "put it there: backlotfs config init --keyring --force"
+            "save it there: backlotfs config init --keyring --force"
         )
     return str(secret)
 
 
-def keep_secret(service: str, api_key: str, secret: str) -> None:
-    """Keep it there, in the place of one that was.
+def save_secret(service: str, api_key: str, secret: str) -> None:
+    """Save the secret; replaces an earlier one.
 
-    :raises SettingsError: there is no store, it is locked, or it would keep it in the clear.
+    :raises SettingsError: there is no store, it is locked, or it would save plain text.
     """
     keyring = _keyring()
     store = keyring.get_keyring()
     if store.priority < _SOUND:
-        raise SettingsError(f"{store.name} is no key store that keeps secrets; {_ELSEWHERE}")
+        raise SettingsError(f"{store.name} does not store secrets securely; {_ELSEWHERE}")
     try:
         keyring.set_password(service, api_key, secret)
     except keyring.errors.KeyringError as error:
@@ -51,7 +51,7 @@ def keep_secret(service: str, api_key: str, secret: str) -> None:
 
 
 def name() -> str:
-    """What the store is called, for people. :raises SettingsError: `keyring` is not installed."""
+    """The name of the store, for people. :raises SettingsError: `keyring` is not installed."""
     return str(_keyring().get_keyring().name)
 
 
@@ -67,5 +67,5 @@ def _keyring() -> ModuleType:
 
 
 def _unusable(error: Exception) -> SettingsError:
-    # the kind only: a store's own words may be anything
+    # the type only: the message of a store may contain anything
     return SettingsError(f"the key store cannot be used: {type(error).__name__}; {_ELSEWHERE}")

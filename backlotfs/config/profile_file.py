@@ -1,83 +1,234 @@
-"""Writing a profile into the profile file: private, whole or not at all, the rest untouched."""
+"""The profile file ``config.toml``: what a profile may contain, and how it is read and written.
+
+tomlkit reads and writes the file, so comments and order of everything else in it stay as they are.
+Written files are private (0600) and replaced as a whole. The reference is made from `PROFILE_KEYS`.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
-import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from backlotfs.errors import SettingsError
-from backlotfs.trusted_paths import UntrustedPath, open_place, read_regular
+from backlotfs.trusted_paths import UntrustedPath, open_place, read_regular, read_secret
+
+if TYPE_CHECKING:
+    from tomlkit import TOMLDocument
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+\Z")
-_HEADER = re.compile(r"^[ \t]*\[", re.M)
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileKey:
+    """One key of ``[profiles.NAME]``.
+
+    :ivar kind: of the value: ``text``, ``list of texts``, ``text or list of words``.
+    :ivar default: what applies without it, in words. :ivar meaning: one or two sentences.
+    """
+
+    name: str
+    kind: str
+    default: str
+    meaning: str
+
+
+PROFILE_KEYS = (
+    ProfileKey(
+        "api_url",
+        "text",
+        "`https://api.ooyala.com`",
+        "Address of the API, `http://` or `https://`. `BACKLOT_API_URL` and `--api-url` override "
+        "it.",
+    ),
+    ProfileKey(
+        "cdn_url",
+        "text",
+        "none; `https://cdn-api.ooyala.com` for the API's own default",
+        "Host for GETs whose answer may be five minutes old; they cost no API credits. "
+        "`BACKLOT_CDN_URL` and `--cdn-url` override it.",
+    ),
+    ProfileKey(
+        "api_key",
+        "text",
+        "the credential `api_key` of systemd",
+        "API key of the account. `BACKLOT_API_KEY` overrides it.",
+    ),
+    ProfileKey(
+        "api_secret",
+        "text",
+        "see the next three",
+        "API secret of the account. `BACKLOT_API_SECRET` overrides it.",
+    ),
+    ProfileKey(
+        "api_secret_file",
+        "text",
+        "none",
+        "File that contains only the secret and that only you can read.",
+    ),
+    ProfileKey(
+        "api_secret_command",
+        "text or list of words",
+        "the credential `api_secret` of systemd",
+        "Command that prints the secret within 30 s, such as `pass show backlot`. It is run "
+        "without a shell.",
+    ),
+    ProfileKey(
+        "api_secret_keyring",
+        "text",
+        "none",
+        "Name of the service in the desktop's key store under which the secret for `api_key` is "
+        "saved. `backlotfs config init --keyring` saves it. Needs the extra `keyring`.",
+    ),
+    ProfileKey(
+        "options",
+        "text",
+        "none",
+        "Mount options as for `-o`: `allow_other,uid=1000,log_format=json`. Options on the command "
+        "line override them.",
+    ),
+    ProfileKey(
+        "ca_bundle",
+        "text",
+        "the system's authorities",
+        "PEM file with the authorities to trust instead. `--ca-bundle` overrides it.",
+    ),
+    ProfileKey(
+        "allow_source_hosts",
+        "list of texts",
+        "`[]`",
+        "Hosts, `*.domains` and networks (`10.1.0.0/16`) that sources may be on or be redirected "
+        "to, even with private addresses. `--allow-source-host` adds to them.",
+    ),
+    ProfileKey(
+        "api_timeout",
+        "text",
+        "`25s`",
+        "Longest silence of the API before and within an answer: `60s`, `2m`. `--api-timeout` "
+        "overrides it.",
+    ),
+)
 
 
 def is_profile_name(name: str) -> bool:
-    """Whether it can stand in a table's header, and in a mount's source, as it is."""
+    """Whether the name can be written in a table header and in a mount's source without quotes."""
     return bool(_NAME.match(name))
 
 
-def has_profile(path: Path, name: str) -> bool:
-    """Whether the file is there and has this profile. :raises SettingsError: it is not ours."""
-    return name in _profiles(_text_of(path), path)
+def read_profile(path: Path, name: str | None) -> dict[str, Any]:
+    """The settings of one profile; without a name, of the only profile in the file.
+
+    :raises SettingsError: the file is missing, malformed or readable by others, it has no such
+        profile, or the profile has an unknown key; says what to do.
+    """
+    try:
+        text = read_private(path)
+    except FileNotFoundError:
+        raise SettingsError(f"no profile file {path}; create it: backlotfs config init") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"{path} cannot be read: {type(error).__name__}; see: ls -l {path}"
+        ) from None
+    profiles = _parse(text, path).unwrap().get("profiles")
+    if not isinstance(profiles, dict):
+        raise SettingsError(f"{path} has no [profiles.NAME] table; add one: backlotfs config init")
+    if name is None and len(profiles) == 1:
+        name = next(iter(profiles))
+    entry = profiles.get(name) if name is not None else None
+    if not isinstance(entry, dict):
+        known = ", ".join(sorted(profiles))
+        if name is None:
+            raise SettingsError(f"{path} has several profiles; choose with --profile: {known}")
+        raise SettingsError(f"{path} has no profile {name}; it has: {known}")
+    known_keys = [key.name for key in PROFILE_KEYS]
+    unknown = sorted(set(entry) - set(known_keys))
+    if unknown:
+        raise SettingsError(
+            f"{path}, profile {name}: unknown setting {unknown[0]!r}; known are "
+            + ", ".join(known_keys)
+        )
+    return entry
 
 
 def profile_names(path: Path) -> list[str]:
-    """Names of its profiles, sorted. :raises SettingsError: it cannot be read, or is not TOML."""
-    return sorted(_profiles(_text_of(path), path))
+    """The names of all profiles, sorted; none if there is no file.
+
+    :raises SettingsError: the file cannot be read, or is not valid.
+    """
+    return sorted(_profiles(_parse(_text_of(path), path), path))
 
 
 def write_profile(path: Path, name: str, settings: Mapping[str, str]) -> None:
-    """Put ``[profiles.NAME]`` into the file, in the place of one of that name; others stay.
+    """Write the profile ``[profiles.NAME]``; an existing one is replaced, all others stay.
 
-    The file is made 0600, and its folder, if need be, 0700.
+    The file gets the mode 0600, a folder that is created 0700.
 
-    :raises SettingsError: it cannot be done; nothing was changed.
+    :raises SettingsError: the file cannot be read or written; it is unchanged.
     """
-    old = _text_of(path)
-    before = _profiles(old, path)
-    kept = _without(old, name)
-    table = f"[profiles.{name}]\n" + "".join(
-        f"{key} = {_quoted(value)}\n" for key, value in settings.items()
-    )
-    text = f"{kept.rstrip()}\n\n{table}" if kept.strip() else table
-    if _profiles(text, path) != {**before, name: dict(settings)}:
-        raise SettingsError(f"{path} is written in a way that cannot be added to; edit it by hand")
+    import tomlkit
+
+    document = _parse(_text_of(path), path)
+    wanted = {**_profiles(document, path).copy(), name: dict(settings)}
+    profiles = document.setdefault("profiles", tomlkit.table(is_super_table=True))
+    try:
+        entry = profiles.get(name)
+        if isinstance(entry, MutableMapping):  # comments of the keys that stay are kept
+            for key in entry.keys() - settings.keys():
+                del entry[key]
+            entry.update(settings)
+        else:
+            profiles[name] = tomlkit.item(dict(settings))
+        text = tomlkit.dumps(document)
+        written = _profiles(_parse(text, path), path)
+    except (ValueError, SettingsError):
+        written = {}
+    if written != wanted:
+        raise SettingsError(f"{path} has a form that cannot be edited; edit it by hand")
     try:
         _replace(path, text)
     except UntrustedPath as error:
         raise SettingsError(str(error)) from None
     except OSError as error:
         raise SettingsError(
-            f"{path} cannot be written: {error.strerror}; name another with --config"
+            f"{path} cannot be written: {error.strerror}; choose another file with --config"
         ) from None
 
 
-def _replace(path: Path, text: str) -> None:
-    folder, name = open_place(path, make=True)  # a link stays one
-    made = f".{name}.{os.getpid()}.new"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+def read_private(path: Path) -> str:
+    """The text of a file that no other user can read, replace or have created.
+
+    :raises SettingsError: another user can; the message has the command that repairs it.
+    :raises OSError, UnicodeDecodeError: it cannot be read.
+    """
     try:
-        with os.fdopen(os.open(made, flags, 0o600, dir_fd=folder), "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(made, name, src_dir_fd=folder, dst_dir_fd=folder)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(made, dir_fd=folder)
-        raise
-    finally:
-        os.close(folder)
+        return read_secret(path).decode("utf-8")
+    except UntrustedPath as error:
+        raise SettingsError(str(error)) from None
+
+
+def _parse(text: str, path: Path) -> TOMLDocument:
+    import tomlkit  # not at the top: `backlotfs --help` and completion do not need it
+    from tomlkit.exceptions import TOMLKitError
+
+    try:
+        return tomlkit.parse(text)
+    except (TOMLKitError, ValueError) as error:
+        raise SettingsError(f"{path} is not valid TOML: {error}; correct that line") from None
+
+
+def _profiles(document: TOMLDocument, path: Path) -> dict[str, Any]:
+    profiles = document.unwrap().get("profiles", {})
+    if not isinstance(profiles, dict):
+        raise SettingsError(f"{path} has no [profiles.NAME] table")
+    return profiles
 
 
 def _text_of(path: Path) -> str:
-    """What is there, also where others can read it: `write_profile` closes it."""
+    """The text of the file, even if others can read it: `write_profile` makes it private."""
     try:
         folder, name = open_place(path, make=False)
     except FileNotFoundError:
@@ -96,25 +247,20 @@ def _text_of(path: Path) -> str:
         os.close(folder)
 
 
-def _profiles(text: str, path: Path) -> dict[str, object]:
+def _replace(path: Path, text: str) -> None:
+    """Write a new file beside the old one, sync it, and rename it over the old one."""
+    folder, name = open_place(path, make=True)  # follows a link, so the link stays
+    made = f".{name}.{os.getpid()}.new"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        profiles = tomllib.loads(text).get("profiles", {})
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{path} is not valid TOML: {error}") from None
-    if not isinstance(profiles, dict):
-        raise SettingsError(f"{path} has no [profiles.NAME] table")
-    return profiles
-
-
-def _without(text: str, name: str) -> str:
-    """The text without the lines from this profile's header to the next header."""
-    header = re.search(rf"^[ \t]*\[[ \t]*profiles[ \t]*\.[ \t]*{name}[ \t]*\].*$", text, re.M)
-    if header is None:
-        return text
-    following = _HEADER.search(text, header.end())
-    return text[: header.start()] + (text[following.start() :] if following else "")
-
-
-def _quoted(value: str) -> str:
-    """A basic string of TOML: JSON's, but for DEL."""
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        with os.fdopen(os.open(made, flags, 0o600, dir_fd=folder), "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(made, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(made, dir_fd=folder)
+        raise
+    finally:
+        os.close(folder)

@@ -1,27 +1,26 @@
-"""Who we are for the API: from options, the environment, a profile file, a secret file or command.
+"""The account of a library, from options, the environment, a profile, or other places for secrets.
 
-Never from a command-line option for the secret, which every user of the machine could read.
-
-Precedence: option, environment, profile. Where nothing else says where to and as whom, the only
-profile of the usual file is taken. A profile file that others can read is refused::
+An option overrides the environment, which overrides the profile. Without any of these, the only
+profile of the default file is used. There is no option for the secret: every user of the machine
+could read it. A profile file that other users can read is refused::
 
     [profiles.main]
     api_url = "https://backlot.example"
     api_key = "…"
     api_secret_file = "/run/secrets/backlot"    # or api_secret, or api_secret_command
-    options = "allow_other,uid=1000"            # as -o takes them, which comes after them
+    options = "allow_other,uid=1000"            # mount options; the command line overrides them
     ca_bundle = "/etc/ssl/studio-ca.pem"        # trusted instead of the system's authorities
     allow_source_hosts = ["media.studio.example", "*.cdn.example", "10.1.0.0/16"]
-    api_timeout = "60s"                         # how long the API may be silent
+    api_timeout = "60s"                         # longest silence of the API
 
-systemd's ``LoadCredential=api_key:…`` and ``api_secret:…`` are found by ``CREDENTIALS_DIRECTORY``.
+Credentials of systemd (``LoadCredential=api_key:…``, ``api_secret:…``) are read from
+``CREDENTIALS_DIRECTORY``.
 """
 
 from __future__ import annotations
 
 import shlex
 import subprocess
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,20 +28,20 @@ from typing import Any
 import platformdirs
 
 from backlotfs.config import keyring_store
-from backlotfs.config.profile_keys import PROFILE_KEYS
+from backlotfs.config.profile_file import read_private, read_profile
 from backlotfs.config.settings import DEFAULT_API_URL, Account, SecretOrigin, default_cdn_url
 from backlotfs.config.time_limits import API_TIMEOUT_S, LEAST_API_TIMEOUT_S, parse_duration_s
 from backlotfs.errors import SettingsError
 from backlotfs.log import redaction
-from backlotfs.trusted_paths import UntrustedPath, read_regular, read_secret
+from backlotfs.trusted_paths import read_regular
 
 _SECRET_COMMAND_TIMEOUT_S = 30.0
-#: Where the profiles of system-wide mounts are.
+#: The profile file of system-wide mounts.
 SYSTEM_CONFIG = Path("/etc/backlotfs/config.toml")
 
 
 def config_path() -> Path:
-    """Where the profile file is when no option names it: the user's, else the system's."""
+    """The default profile file: the user's, or if there is none, the system's."""
     own = Path(platformdirs.user_config_dir("backlotfs")) / "config.toml"
     return SYSTEM_CONFIG if not own.exists() and SYSTEM_CONFIG.exists() else own
 
@@ -58,15 +57,13 @@ def load_account(
     allow_source_hosts: Sequence[str] = (),
     api_timeout_s: float | None = None,
 ) -> Account:
-    """Collect what is needed to sign requests, and whom to trust beside.
+    """Collect the account from all places, and redact its key and secret in all later log lines.
 
-    From now on the secret and the key are taken out of every log line of the process.
-
-    :param allow_source_hosts: beside those of the profile.
-    :raises SettingsError: something is missing, malformed or readable by others; says what to do.
+    :param allow_source_hosts: added to those of the profile.
+    :raises SettingsError: a setting is missing, malformed or readable by others; says what to do.
     """
     file = file_to_read(environ, config=config, profile=profile, api_url=api_url)
-    entry = _profile(file, profile) if file is not None else {}
+    entry = read_profile(file, profile) if file is not None else {}
     url = api_url or environ.get("BACKLOT_API_URL") or _text(entry, "api_url") or DEFAULT_API_URL
     check_url(url)
     key = (
@@ -76,7 +73,7 @@ def load_account(
     if not key or not secret:
         missing = "key" if not key else "secret"
         raise SettingsError(
-            f"no API {missing}: set BACKLOT_API_KEY and BACKLOT_API_SECRET, or make a profile: "
+            f"no API {missing}: set BACKLOT_API_KEY and BACKLOT_API_SECRET, or create a profile: "
             "backlotfs config init"
         )
     redaction.hide(key, secret)
@@ -89,7 +86,7 @@ def load_account(
         cdn or default_cdn_url(url),
         profile,
         _text(entry, "options") or "",
-        # absolute, since a mount in the background leaves the folder it was made from
+        # absolute, because a mount in the background changes its working directory
         ca_bundle=str(Path(bundle).expanduser().absolute()) if bundle else None,
         allow_source_hosts=(*allow_source_hosts, *_texts(entry, "allow_source_hosts")),
         secret_origin=origin,
@@ -99,7 +96,7 @@ def load_account(
 
 
 def check_url(url: str) -> None:
-    """:raises SettingsError: it is no address of an API; says how to write one."""
+    """:raises SettingsError: it is not the address of an API; says how to write one."""
     if not url.startswith(("http://", "https://")):
         meant = url.rpartition("://")[2]
         raise SettingsError(
@@ -110,7 +107,7 @@ def check_url(url: str) -> None:
 def file_to_read(
     environ: Mapping[str, str], *, config: Path | None, profile: str | None, api_url: str | None
 ) -> Path | None:
-    """The profile file, when one is asked for, or nothing else says where to and as whom."""
+    """The profile file, if one is named or nothing else identifies the account; else None."""
     path = config or config_path()
     if config or profile:
         return path
@@ -119,43 +116,10 @@ def file_to_read(
     return path if not elsewhere and path.exists() else None
 
 
-def _profile(path: Path, name: str | None) -> dict[str, Any]:
-    try:
-        document = tomllib.loads(_read_private(path))
-    except FileNotFoundError:
-        raise SettingsError(
-            f"no configuration file {path}; make it: backlotfs config init"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(
-            f"{path} cannot be read: {type(error).__name__}; see: ls -l {path}"
-        ) from None
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{path} is not valid TOML: {error}; mend that line") from None
-    profiles = document.get("profiles")
-    if not isinstance(profiles, dict):
-        raise SettingsError(f"{path} has no [profiles.NAME] table; add one: backlotfs config init")
-    if name is None and len(profiles) == 1:
-        name = next(iter(profiles))
-    entry = profiles.get(name) if name is not None else None
-    if not isinstance(entry, dict):
-        known = ", ".join(sorted(profiles))
-        if name is None:
-            raise SettingsError(f"{path} has several profiles; name one with --profile: {known}")
-        raise SettingsError(f"{path} has no profile {name}; it has: {known}")
-    unknown = sorted(set(entry) - {key.name for key in PROFILE_KEYS})
-    if unknown:
-        raise SettingsError(
-            f"{path}, profile {name}: unknown setting {unknown[0]!r}; known are "
-            + ", ".join(key.name for key in PROFILE_KEYS)
-        )
-    return entry
-
-
 def _secret(
     environ: Mapping[str, str], entry: dict[str, Any], api_key: str
 ) -> tuple[str | None, SecretOrigin, str]:
-    """The secret, the kind of place where it was found, and that place in words."""
+    """The secret, the kind of its place, and that place in words."""
     given = environ.get("BACKLOT_API_SECRET")
     if given:
         return given, *_named(SecretOrigin.ENVIRONMENT)
@@ -166,7 +130,7 @@ def _secret(
     if file:
         path = Path(file).expanduser()
         try:
-            return _read_private(path).strip(), _origin_of(environ, path), str(path)
+            return read_private(path).strip(), _origin_of(environ, path), str(path)
         except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(
                 f"the secret file {path} cannot be read: {type(error).__name__}; see: ls -l {path}"
@@ -186,7 +150,7 @@ def _named(origin: SecretOrigin) -> tuple[SecretOrigin, str]:
 
 
 def _origin_of(environ: Mapping[str, str], path: Path) -> SecretOrigin:
-    """What a secret file is: systemd's credentials have paths too, and a pipe holds nothing."""
+    """The kind of a secret file: a credential of systemd, a plain file, or a pipe."""
     directory = environ.get("CREDENTIALS_DIRECTORY")
     if directory and Path(directory) in path.parents:
         return SecretOrigin.CREDENTIALS
@@ -196,7 +160,7 @@ def _origin_of(environ: Mapping[str, str], path: Path) -> SecretOrigin:
 def _run(command: object) -> str:
     words = shlex.split(command) if isinstance(command, str) else command
     if not isinstance(words, list) or not words or not all(isinstance(word, str) for word in words):
-        raise SettingsError("api_secret_command is a command line, or a list of words")
+        raise SettingsError("api_secret_command must be a command line or a list of words")
     try:
         done = subprocess.run(
             words, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, check=False, text=True,
@@ -218,22 +182,10 @@ def _credential(environ: Mapping[str, str], name: str) -> str | None:
     if not directory:
         return None
     try:
-        # systemd lets this unit alone in, by an access control list: the mode says nothing of it
+        # do not check the mode: systemd protects the file by an access control list
         return read_regular(Path(directory) / name).decode("utf-8").strip()
     except (OSError, UnicodeDecodeError):
         return None
-
-
-def _read_private(path: Path) -> str:
-    """A text file that nobody else can read, replace or have made.
-
-    :raises SettingsError: others can; the message has the command that mends it.
-    :raises OSError, UnicodeDecodeError: it cannot be read.
-    """
-    try:
-        return read_secret(path).decode("utf-8")
-    except UntrustedPath as error:
-        raise SettingsError(str(error)) from None
 
 
 def _api_timeout_s(entry: dict[str, Any]) -> float:
@@ -243,7 +195,7 @@ def _api_timeout_s(entry: dict[str, Any]) -> float:
     seconds = parse_duration_s(str(value))
     if seconds is None or seconds < LEAST_API_TIMEOUT_S:
         raise SettingsError(
-            f"setting api_timeout: {value!r} is not a duration of 1s or more; write it like 60s"
+            f"setting api_timeout: {value!r} is not a duration of 1s or more, such as 60s"
         )
     return seconds
 
@@ -251,12 +203,12 @@ def _api_timeout_s(entry: dict[str, Any]) -> float:
 def _text(entry: dict[str, Any], name: str) -> str | None:
     value = entry.get(name)
     if value is not None and not isinstance(value, str):
-        raise SettingsError(f"setting {name} is not a text")
+        raise SettingsError(f"setting {name} must be a text")
     return value
 
 
 def _texts(entry: dict[str, Any], name: str) -> list[str]:
     value = entry.get(name, [])
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise SettingsError(f"setting {name} is not a list of texts")
+        raise SettingsError(f"setting {name} must be a list of texts")
     return value

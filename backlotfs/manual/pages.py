@@ -14,7 +14,7 @@ from pathlib import Path
 from backlotfs.cli.mount import mount
 from backlotfs.cli.mount_helper import NOT_FOR_US, NOT_OPTIONS, helper
 from backlotfs.cli.mount_options import IMPLIED, SETTABLE
-from backlotfs.config.profile_keys import PROFILE_KEYS
+from backlotfs.config.profile_file import PROFILE_KEYS
 from backlotfs.manual.commands import Command, all_commands, command_of
 from backlotfs.manual.roff import ITEM
 

@@ -148,7 +148,7 @@ def test_an_interrupted_pin_goes_on(mount: Mount, emulator: Emulator) -> None:
     wait_until(lambda: pinned(mount).get("/slow.mov", (0, 0))[0] > 0, "a first block", timeout_s=30)
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 130
-    assert "the same command goes on" in output.read_text()
+    assert "the same command to continue" in output.read_text()
     emulator.faults.remove(slow)
     held, size = pinned(mount)["/slow.mov"]
     assert 0 < held < size
@@ -183,7 +183,7 @@ def test_unpinned_files_go_for_others(mount: Mount, emulator: Emulator) -> None:
     """Not at once: when room is needed."""
     done = said(mount, "unpin", mount / "film.mxf")
     assert (done["files"], done["size"]) == (1, 3 * MIB + 1)
-    assert "nothing of it" in commands.run("unpin", mount / "film.mxf", home=mount.folder).stdout
+    assert "no file there" in commands.run("unpin", mount / "film.mxf", home=mount.folder).stdout
     before = sent(emulator, FILM)
     assert said(mount, "warm", mount / "film.mxf")["fetched_bytes"] == 0
     read_others(mount)

@@ -119,6 +119,6 @@ def test_the_command(library_mount: Mount) -> None:
     text = commands.run("stats", library_mount.path, home=library_mount.folder)
     assert (text.returncode, text.stderr) == (0, "")
     assert "blocks from" in text.stdout
-    assert "held, none in use, 0 B under way" in text.stdout
+    assert "cached, none in use, 0 B in flight" in text.stdout
     output = commands.run("stats", library_mount.path, "--json", home=library_mount.folder).stdout
     assert json.loads(output) == stats(library_mount)

@@ -101,7 +101,7 @@ def test_a_source_that_fails(mount: Mount, emulator: Emulator) -> None:
     assert by_path["small.mov"]["error"] is None
     assert "503" in by_path["broken.mov"]["error"]
     assert "broken.mov" in found["stderr"]
-    assert "1 of 2 files are not warm" in found["stderr"]
+    assert "1 of 2 files are not in the disk cache" in found["stderr"]
     again = warm(mount, mount / "broken.mov", "--jobs", "1")
     assert (again["fetched_bytes"], again["failed"]) == (3 * MIB, 0)
 

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from backlotfs.cli import commands
 from backlotfs.cli.mount_helper import helper, known_options
 from backlotfs.cli.mount_options import SETTABLE
-from backlotfs.config.profile_keys import PROFILE_KEYS, ProfileKey
+from backlotfs.config.profile_file import PROFILE_KEYS, ProfileKey
 from backlotfs.manual.__main__ import generated, man, write
 from backlotfs.manual.commands import Command, all_commands, command_of
 from backlotfs.manual.pages import TEXTS, items, section
@@ -129,7 +129,7 @@ def test_every_mount_option_is_shown(place: str, option: str) -> None:
 def test_every_profile_key_is_shown(place: str, key: ProfileKey) -> None:
     """With its meaning."""
     assert key.name in FILES[place]
-    assert key.meaning, f"say in backlotfs/config/profile_keys.py what {key.name} means"
+    assert key.meaning, f"say in backlotfs.config.profile_file.py what {key.name} means"
 
 
 def test_the_exit_codes_and_errnos_are_where_they_are_met_first() -> None:

@@ -114,7 +114,7 @@ def test_a_store_that_cannot_be_used(config: Path, store: Memory, error: Excepti
     store.error = error
     for fail in (
         lambda: load_account({}, config=config, profile="main"),
-        lambda: keyring_store.keep_secret("s", KEY, SECRET),
+        lambda: keyring_store.save_secret("s", KEY, SECRET),
     ):
         with pytest.raises(SettingsError, match="api_secret_file") as caught:
             fail()
@@ -124,8 +124,8 @@ def test_a_store_that_cannot_be_used(config: Path, store: Memory, error: Excepti
 def test_a_store_in_the_clear_is_refused(store: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that anybody can decode is what was to be avoided."""
     monkeypatch.setattr(Memory, "priority", 0.5)
-    with pytest.raises(SettingsError, match="no key store that keeps secrets"):
-        keyring_store.keep_secret(keyring_store.SERVICE, KEY, SECRET)
+    with pytest.raises(SettingsError, match="does not store secrets securely"):
+        keyring_store.save_secret(keyring_store.SERVICE, KEY, SECRET)
     assert store.kept == {}
 
 

@@ -11,21 +11,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backlotfs.config import profile_file
-from backlotfs.config.profile_file import has_profile, write_profile
+from backlotfs.config.profile_file import profile_names, write_profile
 from backlotfs.config.profiles import load_account
 from backlotfs.errors import SettingsError
 
 SETTINGS = {"api_url": "https://backlot.example", "api_key": "k", "api_secret": "s"}
 EXISTING = """# ours
+title = "x" # not about profiles
+
 [profiles.main]
 api_url = "https://old.example"  # the old one
+# by the studio
 api_key = "old"
-api_secret = "old"
+api_secret_file = "/old"
 
 [profiles.archive] # stays
 api_key = "a"
 """
+REPLACED = EXISTING.replace("https://old.example", SETTINGS["api_url"]).replace(
+    'api_key = "old"\napi_secret_file = "/old"', 'api_key = "k"\napi_secret = "s"'
+)
+ADDED = f"{EXISTING}\n[profiles.new]\n" + "".join(f'{k} = "{v}"\n' for k, v in SETTINGS.items())
 
 
 def write(path: Path, name: str, **more: str) -> dict[str, object]:
@@ -45,26 +51,47 @@ def test_a_new_file_is_ours_alone(tmp_path: Path) -> None:
     assert load_account({}, config=path, profile="main").api_secret == "s"
 
 
-@pytest.mark.parametrize("name", ["main", "archive", "new"])
-def test_the_other_profiles_stay(tmp_path: Path, name: str) -> None:
-    """With their comments; and a file that others could read is closed."""
+@pytest.mark.parametrize(("name", "text"), [("main", REPLACED), ("new", ADDED)])
+def test_everything_else_stays(tmp_path: Path, name: str, text: str) -> None:
+    """Comments and order included; and the file becomes private if it was not."""
     path = tmp_path / "config.toml"
     path.write_text(EXISTING)
     path.chmod(0o644)
     before = tomllib.loads(EXISTING)["profiles"]
     assert write(path, name) == {**before, name: SETTINGS}
-    assert path.read_text().startswith("# ours\n")
-    assert ("# stays" in path.read_text()) is (name != "archive")
+    assert path.read_text() == text
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-@pytest.mark.parametrize("text", ['profiles.main.api_key = "x"\n', "[profiles\n", "profiles = 1\n"])
-def test_what_cannot_be_added_to_is_left_alone(tmp_path: Path, text: str) -> None:
-    """Another way to write TOML, or none."""
+@pytest.mark.parametrize("name", ["main", "new"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        'profiles.main.api_key = "x"\n',
+        '[profiles]\nmain = {api_key = "x"}\n',
+        "[profiles.a]\nx = 1\n[other]\ny = 2\n[profiles.main]\nz = 1",
+        '[profiles.main]\r\napi_key = "x"\r\n[[list]]\r\na = 1\r\n',
+    ],
+)
+def test_every_spelling_of_toml_is_edited(tmp_path: Path, text: str, name: str) -> None:
+    """Dotted keys, inline tables, tables apart from each other, line ends of Windows."""
+    path = tmp_path / "config.toml"
+    path.write_text(text, newline="")
+    before = tomllib.loads(text)
+    assert write(path, name) == {**before["profiles"], name: SETTINGS}
+    after = tomllib.loads(path.read_text())
+    assert {**after, "profiles": 0} == {**before, "profiles": 0}
+
+
+@pytest.mark.parametrize(
+    "text", ["profiles = {main = {}}\n", "[profiles\n", "profiles = 1\n", "[a]\nb=1\nb=2\n"]
+)
+def test_a_file_that_cannot_be_edited_stays(tmp_path: Path, text: str) -> None:
+    """One that is not valid, and one whose profiles are a single inline table."""
     path = tmp_path / "config.toml"
     path.write_text(text)
     with pytest.raises(SettingsError):
-        write(path, "main")
+        write(path, "new")
     assert path.read_text() == text
 
 
@@ -86,17 +113,16 @@ def test_a_write_that_fails_changes_nothing(
     ]
 
 
-def test_a_profile_is_found_or_not(tmp_path: Path) -> None:
-    """No file has none."""
+def test_names_of_profiles(tmp_path: Path) -> None:
+    """A missing file has none."""
     path = tmp_path / "config.toml"
-    assert not has_profile(path, "main")
+    assert profile_names(path) == []
     path.write_text(EXISTING)
-    assert has_profile(path, "main")
-    assert not has_profile(path, "new")
+    assert profile_names(path) == ["archive", "main"]
 
 
 @given(st.text(st.characters(codec="utf-8")))
-def test_every_secret_comes_back(secret: str) -> None:
+def test_every_secret_comes_back(tmp_path_factory: pytest.TempPathFactory, secret: str) -> None:
     """Quotes, backslashes, control characters."""
-    text = f"value = {profile_file._quoted(secret)}\n"
-    assert tomllib.loads(text)["value"] == secret
+    path = tmp_path_factory.mktemp("config") / "config.toml"
+    assert write(path, "main", api_secret=secret)["main"] == {**SETTINGS, "api_secret": secret}

@@ -118,9 +118,9 @@ def test_secret_from_a_command(write: Write, command: str) -> None:
         ('["sh", "-c", "echo s3cret; exit 3"]', r"gave no secret \(exit 3\)"),
         ('"/no/such/program s3cret"', "failed: FileNotFoundError"),
         ('["sleep", "30"]', "failed: TimeoutExpired"),
-        ("5", "a command line, or a list of words"),
-        ("[5]", "a command line, or a list of words"),
-        ('" "', "a command line, or a list of words"),
+        ("5", "a command line or a list of words"),
+        ("[5]", "a command line or a list of words"),
+        ('" "', "a command line or a list of words"),
     ],
 )
 def test_a_command_without_a_secret(
@@ -159,10 +159,10 @@ def test_what_is_missing_is_named(environ: dict[str, str], missing: str) -> None
     [
         ("[profiles.a", "not valid TOML"),
         ("x = 1", r"has no \[profiles.NAME\] table"),
-        ("[profiles.a]\n[profiles.b]", "several profiles; name one with --profile: a, b"),
+        ("[profiles.a]\n[profiles.b]", "several profiles; choose with --profile: a, b"),
         ("[profiles]\na = 1", "no profile a; it has: a"),
         ('[profiles.a]\nsecret = "s3cret"', "profile a: unknown setting 'secret'"),
-        ("[profiles.a]\napi_secret = 5", "setting api_secret is not a text"),
+        ("[profiles.a]\napi_secret = 5", "setting api_secret must be a text"),
         ('[profiles.a]\napi_url = "ftp://x"', "is not http:// or https://"),
         ('[profiles.a]\napi_secret_file = "/no/such"', "secret file /no/such cannot be read"),
     ],
@@ -176,7 +176,7 @@ def test_malformed_files(write: Write, text: str, says: str) -> None:
 
 def test_files_that_cannot_be_read(write: Write, tmp_path: Path) -> None:
     """Absent, not text, or no file at all."""
-    with pytest.raises(SettingsError, match="no configuration file"):
+    with pytest.raises(SettingsError, match="no profile file"):
         load_account({}, config=tmp_path / "absent")
     with pytest.raises(SettingsError, match="cannot be read: IsADirectoryError"):
         load_account({}, config=tmp_path)
@@ -210,7 +210,7 @@ def test_the_only_profile_there_is_need_not_be_named(tmp_path: Path) -> None:
         with pytest.raises(SettingsError, match="no API key"):
             load_account(environ, api_url=api_url)
     own.write_text(own.read_text() + "[profiles.b]\n")
-    with pytest.raises(SettingsError, match="name one with --profile: a, b"):
+    with pytest.raises(SettingsError, match="choose with --profile: a, b"):
         load_account({})
 
 
@@ -281,7 +281,7 @@ def test_whom_to_trust(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_hosts_that_are_no_list(write: Write, value: str) -> None:
     """Named."""
     config = write(f'[profiles.a]\napi_key = "k"\napi_secret = "s"\nallow_source_hosts = {value}\n')
-    with pytest.raises(SettingsError, match="allow_source_hosts is not a list of texts"):
+    with pytest.raises(SettingsError, match="allow_source_hosts must be a list of texts"):
         load_account({}, config=config)
 
 
