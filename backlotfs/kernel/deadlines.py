@@ -23,12 +23,12 @@ from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.config.time_limits import TimeLimits
 from backlotfs.errors import DeadlineExceeded, FastFail
 
-#: Processes remembered; beyond it the least recently unlucky is forgotten.
+#: Processes remembered; beyond it the one that timed out longest ago is forgotten.
 _PROCESSES = 1024
 
 
 class TimeoutCircuit:
-    """Timeouts in a row, by process. Any thread may call; no call blocks.
+    """Counts the timeouts in a row of each process. Any thread may call it; no call blocks.
 
     The process id is the one that FUSE gives for a request. It is 0 for callers in another
     process namespace, and those cannot be told apart: they are never refused.
@@ -46,7 +46,7 @@ class TimeoutCircuit:
         self._timeouts: TTLCache[int, int] = TTLCache(_PROCESSES, forget_s, timer=clock.monotonic)
 
     def check(self, pid: int) -> None:
-        """To be asked before a wait on the network; returns when the process may wait.
+        """Check that a process may wait on the network.
 
         :raises FastFail: when its last waits all timed out, and not long ago.
         """
@@ -58,14 +58,14 @@ class TimeoutCircuit:
             )
 
     def timed_out(self, pid: int) -> None:
-        """A wait of this process ended at its deadline."""
+        """Count a wait of this process that ended at its deadline."""
         if pid <= 0:
             return
         with self._lock:
             self._timeouts[pid] = self._timeouts.get(pid, 0) + 1
 
     def answered(self, pid: int) -> None:
-        """A wait of this process was answered, by a result or by any error but a timeout.
+        """Forget the timeouts of a process: a wait was answered, by a result or any other error.
 
         Not for what was known without a wait: half of a folder being known says nothing about
         the other half, and the count would never get anywhere.

@@ -77,7 +77,7 @@ def parse_read(message: bytearray) -> ReadRequest:
 
 
 def parse_interrupt(message: bytearray) -> int:
-    """Which request, by its ``unique``, nobody waits for any more; opcode INTERRUPT."""
+    """The ``unique`` of the request whose caller is gone; of a message with opcode INTERRUPT."""
     return int(_INTERRUPT_IN.unpack_from(message, _HEADER_BYTES)[0])
 
 

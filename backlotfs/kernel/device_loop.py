@@ -78,7 +78,7 @@ class UnsettledLookups:
         self._thread.in_lookup, self._thread.unsettled = True, False
 
     def end(self) -> bool:
-        """It has served the LOOKUP; whether the attributes are not settled."""
+        """This thread has served the LOOKUP; True if the attributes are not settled."""
         self._thread.in_lookup = False
         return bool(self._thread.unsettled)
 
@@ -147,8 +147,9 @@ class DeviceLoop:
                 self._threads.discard(thread)
 
     def _start_thread(self) -> None:
-        """With the lock held: `run` joins what it finds, and who comes counts at once, or all the
-        others would come back meanwhile and stay as well.
+        """Start a thread that receives; call with the lock held.
+
+        It counts as idle at once: else all the others would come back meanwhile and stay as well.
 
         :raises RuntimeError: the system has no thread left.
         """
@@ -186,7 +187,7 @@ class DeviceLoop:
                 self._idle -= idle
 
     def _look_up(self, shared: Any, length: int, captured: _CapturingChannel) -> bool:
-        """LOOKUP: the answer goes through our hands; see `_hand_over`."""
+        """Serve a LOOKUP: libfuse's answer is changed before it is sent; returns as `_stays`."""
         self._have_a_receiver()
         self._lookups.begin()
         self._libfuse.fuse_session_process(self._session, shared, length, captured.address)
@@ -196,13 +197,13 @@ class DeviceLoop:
         return self._stays()
 
     def _hand_over(self, shared: Any, length: int, channel: int) -> bool:
-        """Have libfuse serve a request. Whether this thread is needed, and idle, afterwards."""
+        """Have libfuse serve a request; as `_stays`."""
         self._have_a_receiver()
         self._libfuse.fuse_session_process(self._session, shared, length, channel)
         return self._stays()
 
     def _have_a_receiver(self) -> None:
-        """This thread is idle no longer: another is to receive meanwhile."""
+        """Mark this thread as busy; start another if none is left to receive."""
         with self._lock:
             self._idle -= 1
             if not self._idle and len(self._threads) < MAX_THREADS:
@@ -212,10 +213,10 @@ class DeviceLoop:
                     events.RECEIVER_STARVED.log(log, reason=error)
 
     def _stays(self) -> bool:
-        """Whether this thread, whose request is answered, is needed further, and idle now."""
+        """Whether this thread goes on to receive after its request; then it is idle again."""
         with self._lock:
-            # Who leaves is not idle from here on: were it counted until it has ended, all others
-            # could leave as well, and the session would end under whoever uses it.
+            # A thread that leaves is not idle from here on. If it counted until it has ended, all
+            # others could leave as well, and the session would end while it is in use.
             if self._idle < BASE_THREADS:
                 self._idle += 1
                 return True
@@ -223,7 +224,7 @@ class DeviceLoop:
             return False
 
     def _begin_session(self, shared: Any, length: int, captured: _CapturingChannel) -> None:
-        """INIT: libfuse's answer goes through our hands."""
+        """Serve INIT: libfuse's answer is changed before it is sent."""
         self._libfuse.fuse_session_process(self._session, shared, length, captured.address)
         for answer in captured.take():
             self._device.send(improve_init(answer))

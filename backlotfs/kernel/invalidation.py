@@ -1,4 +1,4 @@
-"""Telling the kernel that names in the root do not mean what it remembers.
+"""Invalidation: the kernel is told to forget directory entries of the root.
 
 libfuse 2's high-level interface has one set of timeouts for the whole mount and knows no inode but
 the root's, so only entries of the root can be taken back; that is what makes long timeouts safe
@@ -6,8 +6,8 @@ there. The kernel takes the folder's lock for it, which a listing or look-up und
 is done on a thread of its own, never from an operation. No look-up in the root waits for the
 network (see `device_loop`), so that lock is never held for long.
 
-The message is written to a descriptor of our own: libfuse destroys its channel as soon as somebody
-unmounts, and its notify function would then follow a dangling pointer.
+The message is written to a descriptor of our own: libfuse destroys its channel as soon as the mount
+is unmounted, and its notify function would then follow a dangling pointer.
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ _MESSAGE = struct.Struct("=IiQQII")
 
 
 class EntryInvalidator:
-    """Takes back entries of the root. `connect` on libfuse's thread, the others from any."""
+    """Sends invalidations of entries of the root.
+
+    `connect` is called on libfuse's thread, the other methods on any.
+    """
 
     def __init__(self) -> None:
         self._names: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -62,7 +65,7 @@ class EntryInvalidator:
                 os.close(device)
 
     def invalidate(self, names: Iterable[str]) -> None:
-        """Have the kernel forget these entries of the root, soon."""
+        """Queue these entries of the root: the kernel forgets them soon."""
         if self._device >= 0:
             for name in names:
                 self._names.put(name)

@@ -97,7 +97,7 @@ def _clear(mountpoint: Path, mounted: MountEntry | None) -> str:
 def already_mounted(mountpoint: Path) -> FuseUnusable:
     """The error for a place that has a mount of ours on it."""
     return FuseUnusable(
-        f"{mountpoint} is already mounted; to mount anew: backlotfs umount {mountpoint}"
+        f"{mountpoint} is already mounted; unmount it first: backlotfs umount {mountpoint}"
     )
 
 
@@ -127,15 +127,15 @@ class MountpointLock:
             ) from None
         try:
             self._lock()
-            # Whoever had the lock before may have mounted meanwhile; and what was opened may be
-            # the root of his mount already.
+            # The process that had the lock before may have mounted meanwhile; and the folder that
+            # was opened may be the root of its mount already.
             self._check()
         except BaseException:
             self.release()
             raise
 
     def release(self) -> None:
-        """Let others look. May be called again."""
+        """Release the lock. May be called again."""
         if self._folder >= 0:
             os.close(self._folder)
         self._folder = -1
@@ -194,11 +194,11 @@ def unmount(mountpoint: Path) -> None:
 
 
 def clear_dead(mountpoint: Path) -> bool:
-    """Take away what a killed mount of this user left here; whether there was anything.
+    """Unmount what a killed mount of this user left here; True if there was anything.
 
-    Nothing else is touched: not a mount that answers, or only hangs, and nobody else's. Between two
-    that clear at once, the look and the unmount are under one lock: else the second would take away
-    what the first has mounted meanwhile.
+    No other mount is touched: neither one that answers or hangs, nor one of another user. Of two
+    processes that clear at once, each probes and unmounts under one lock: else the second would
+    unmount what the first has mounted meanwhile.
 
     :raises FuseUnusable: it is dead and ours, and cannot be taken away.
     """
@@ -206,7 +206,7 @@ def clear_dead(mountpoint: Path) -> bool:
         return False
     cleared = False
     with _alone(mountpoint):
-        # Mounts may lie on one another: whoever mounted over a dead one made a second.
+        # Mounts can lie on one another: a mount over a dead one makes a second.
         while _is_our_dead(mountpoint):
             try:
                 _unmount(mountpoint, _MNT_DETACH | _MNT_FORCE)
@@ -237,7 +237,7 @@ def _is_our_dead(mountpoint: Path) -> bool:
 
 
 def detach(mountpoint: Path) -> None:
-    """Take the mount out of the namespace at once; open files live on until they are closed.
+    """Unmount lazily (umount2(2), MNT_DETACH): open files live on until they are closed.
 
     Does nothing when nothing is mounted there. :raises FuseUnusable: it could not be done.
     """
@@ -280,14 +280,14 @@ def _unmount(mountpoint: Path, flags: int) -> None:
 
 
 def _by_syscall(mountpoint: Path, flags: int) -> str:
-    """Why not; empty when it is done."""
+    """Unmount; the reason why that failed, empty if it is done."""
     libc = ctypes.CDLL(None, use_errno=True)
     answer = libc.umount2(os.fsencode(mountpoint), flags)
     return os.strerror(ctypes.get_errno()) if answer else ""
 
 
 def _by_program(mountpoint: Path, flags: int) -> str:
-    """Why not; empty when it is done."""
+    """Unmount; the reason why that failed, empty if it is done."""
     program = shutil.which("fusermount3") or shutil.which("fusermount")
     if program is None:
         raise FuseUnusable("fusermount is missing; install it: apt-get install fuse3")

@@ -1,7 +1,8 @@
-"""Reads that the kernel waits for: each is answered once, by whoever comes first.
+"""READ requests of the kernel: each is answered exactly once, at the first of four events.
 
-That is the thread which brings the last missing block, the sweeper when the deadline is spent, the
-kernel's INTERRUPT when the reader was killed, or the end of the session. No thread waits with it.
+These are: the last missing block is delivered; the deadline passes (a thread looks every
+`SWEEP_S`); the kernel sends INTERRUPT, because the reader was killed; the session ends. No thread
+waits meanwhile.
 """
 
 from __future__ import annotations
@@ -35,14 +36,14 @@ _FAILED, _FAILED_EACH = 256, 64
 
 
 class Beginning(Protocol):
-    """`SourceReader.begin`."""
+    """The type of `BacklotOperations.begin`."""
 
     def __call__(self, fh: int, offset: int, size: int) -> PendingRead | None:
-        """What is wanted, on its way; None when that is no byte."""
+        """Begin a read; None if it wants no byte."""
 
 
 class _Pending(NamedTuple):
-    demand: PendingRead
+    read: PendingRead
     due_s: float
     request: ReadRequest
     again: bool = False
@@ -60,7 +61,7 @@ class _Failed(NamedTuple):
 
 
 class ReadRequests:
-    """Answers READ requests. Any thread may call it."""
+    """Answers the READ requests of one session. Any thread may call it."""
 
     def __init__(
         self,
@@ -98,7 +99,7 @@ class ReadRequests:
         """Thread id and source of each read that waits."""
         with self._lock:
             entries = list(self._pending.values())
-        return [(entry.request.pid, entry.demand.embed_code) for entry in entries]
+        return [(entry.request.pid, entry.read.embed_code) for entry in entries]
 
     def start(self) -> None:
         """Begin to watch the deadlines."""
@@ -107,40 +108,40 @@ class ReadRequests:
     def serve(self, unique: int, request: ReadRequest) -> None:
         """Answer now if the bytes are here, else when they have come."""
         try:
-            demand = self._begin(request.fh, request.offset, request.size)
-            if demand is None:
+            read = self._begin(request.fh, request.offset, request.size)
+            if read is None:
                 self._device.answer(unique, (), 0)
                 return
-            self._take_up(unique, request, demand)
+            self._take_up(unique, request, read)
         except Exception as error:  # noqa: BLE001  # the kernel must get an answer
             self._counts.failed(request.pid, request.fh, error)
             self._device.refuse(unique, errno_of("read", error))
             return
         try:
-            demand.look_ahead()  # last: the reader goes on meanwhile
+            read.look_ahead()  # last: the reader goes on meanwhile
         except Exception as error:  # noqa: BLE001  # the read itself has been answered
             events.PLAN_FAILED.log(log, failure=error)
 
-    def _take_up(self, unique: int, request: ReadRequest, demand: PendingRead) -> None:
+    def _take_up(self, unique: int, request: ReadRequest, read: PendingRead) -> None:
         now_s = self._clock.monotonic()
-        if demand.complete:  # also of what the kernel asks again, which may go on behind it
-            self._answer(unique, _Pending(demand, now_s + self._deadline_s, request))
+        if read.complete:  # also of what the kernel asks again, which may go on behind it
+            self._answer(unique, _Pending(read, now_s + self._deadline_s, request))
             return
-        pending = self._accept(demand, request, now_s)
+        pending = self._accept(read, request, now_s)
         if pending.due_s <= now_s:
-            self._give_up(unique, pending, self._not_in_time(demand))
+            self._give_up(unique, pending, self._not_in_time(read))
             return
         with self._lock:
             early = self._early.pop(unique, self) is None
             if not early and not self._ended.is_set():
                 self._pending[unique] = pending
         if early or self._ended.is_set():
-            self._give_up(unique, pending, Interrupted("reading: nobody waits for it any more"))
+            self._give_up(unique, pending, Interrupted("reading: the caller is gone"))
             return
-        demand.add_done_callback(lambda: self._arrived(unique))
+        read.add_done_callback(lambda: self._arrived(unique))
 
     def interrupt(self, unique: int) -> bool:
-        """The reader of this request was killed. Whether it was one of ours."""
+        """Refuse the read of a killed program; True if this request is a pending read."""
         with self._lock:
             pending = self._pending.pop(unique, None)
             if pending is None:
@@ -152,7 +153,7 @@ class ReadRequests:
         return True
 
     def end(self) -> None:
-        """Fail what waits, and from now on every read that would have to."""
+        """Fail every pending read, and from now on every read that would have to wait."""
         with self._lock:
             self._ended.set()
             pending, self._pending = self._pending, {}
@@ -166,16 +167,16 @@ class ReadRequests:
             self._answer(unique, pending)
 
     def _answer(self, unique: int, pending: _Pending) -> None:
-        demand, error = pending.demand, pending.demand.error
+        read, error = pending.read, pending.read.error
         if error is None:
-            # first: who has its bytes may ask how many
-            self._counts.answered(pending.request.pid, demand)
-            self._device.answer(unique, demand.views(), demand.wanted.length)
+            # first: a program that has its bytes may ask for the counts
+            self._counts.answered(pending.request.pid, read)
+            self._device.answer(unique, read.views(), read.wanted.length)
         else:
             self._refuse(unique, pending, error)
 
     def _give_up(self, unique: int, pending: _Pending, error: BacklotError) -> None:
-        pending.demand.abandon()
+        pending.read.abandon()
         self._refuse(unique, pending, error)
 
     def _refuse(self, unique: int, pending: _Pending, error: BacklotError) -> None:
@@ -190,14 +191,17 @@ class ReadRequests:
                     self._failed.popitem(last=False)
         self._device.refuse(unique, errno_of("read", error))
 
-    def _accept(self, demand: PendingRead, request: ReadRequest, now_s: float) -> _Pending:
-        """With the time it has: see `_AGAIN_S`. Once only, so that a program may try again too."""
+    def _accept(self, read: PendingRead, request: ReadRequest, now_s: float) -> _Pending:
+        """Give a read its deadline; one that the kernel repeats has what its first try left.
+
+        That counts once (see `_AGAIN_S`), so that a program may try again as well.
+        """
         if self._failed:
             with self._lock:
                 failed = self._first_try(request, now_s)
             if failed is not None:
-                return _Pending(demand, failed.due_s, request, again=True)
-        return _Pending(demand, now_s + self._deadline_s, request)
+                return _Pending(read, failed.due_s, request, again=True)
+        return _Pending(read, now_s + self._deadline_s, request)
 
     def _first_try(self, request: ReadRequest, now_s: float) -> _Failed | None:
         """The failed read that the kernel asks again for; call with the lock held."""
@@ -223,16 +227,19 @@ class ReadRequests:
             looked_s = now_s
 
     def _look(self, now_s: float, passed_s: float) -> None:
-        """Give up what is due; apart from the loop, where a name would hold the last read."""
+        """Refuse the reads whose deadline has passed.
+
+        Not in the loop itself, where a local name would keep the last read alive.
+        """
         with self._lock:
             for unique, entry in self._pending.items():
-                if self._queued(entry.demand.embed_code):
+                if self._queued(entry.read.embed_code):
                     self._pending[unique] = entry._replace(due_s=entry.due_s + passed_s)
             due = {u: entry for u, entry in self._pending.items() if entry.due_s <= now_s}
             for unique in due:
                 del self._pending[unique]
         for unique, entry in due.items():
-            self._give_up(unique, entry, self._not_in_time(entry.demand))
+            self._give_up(unique, entry, self._not_in_time(entry.read))
 
-    def _not_in_time(self, demand: PendingRead) -> DeadlineExceeded:
-        return DeadlineExceeded(f"{demand.doing} timed out after {self._deadline_s:g} s")
+    def _not_in_time(self, read: PendingRead) -> DeadlineExceeded:
+        return DeadlineExceeded(f"{read.doing} timed out after {self._deadline_s:g} s")

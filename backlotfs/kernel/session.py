@@ -125,7 +125,7 @@ class MountSession:
         self._reads: ReadRequests | None = None
 
     def interrupted(self) -> bool:
-        """For `Waiter`: whether the operation on this thread should give up."""
+        """Whether the operation on this thread must end: its caller is gone, or the mount ends."""
         return self._stopping.is_set() or self._caller_killed()
 
     def caller(self) -> int:
@@ -133,7 +133,7 @@ class MountSession:
         return int(self._context().contents.pid)
 
     def began(self) -> None:
-        """For `BacklotOperations`: the kernel's INIT is about to be answered."""
+        """Connect the invalidation; called when the kernel's INIT is about to be answered."""
         try:
             if self._options.kernel_ttl == KernelTtl.long():
                 self._invalidator.connect()
@@ -147,7 +147,7 @@ class MountSession:
         return [] if self._reads is None else self._reads.waiting()
 
     def invalidate(self, names: Iterable[str]) -> None:
-        """These names in the root are new, gone or other than they were."""
+        """Have the kernel forget these names in the root."""
         self._invalidator.invalidate(names)
 
     def run(
@@ -240,12 +240,13 @@ class MountSession:
             os._exit(0)
 
 
-#: One request of the kernel: 1 MiB is the most that it sends untuned.
+#: How much the kernel reads ahead on the mount: one request, 1 MiB, is the most that it sends
+#: untuned. It begins with 128 KiB. Only root may change that, by a file in /sys.
 READ_AHEAD_KB = 1024
 
 
 def raise_read_ahead(device: int) -> bool:
-    """Have the kernel ask for `READ_AHEAD_KB` at once. Whether it will.
+    """Have the kernel ask for `READ_AHEAD_KB` at once; True if it will.
 
     :param device: ``st_dev`` of the mountpoint.
     """

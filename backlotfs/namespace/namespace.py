@@ -99,7 +99,7 @@ class TreeOptions:
 class ReadState:
     """What the read path knows of sources, and is told of them.
 
-    :ivar cached: what is cached of a source, and its last error; asks nobody.
+    :ivar cached: what is cached of a source, and its last error; does not wait.
     :ivar open_failed: is told of each open that failed: embed code, path and error.
     """
 

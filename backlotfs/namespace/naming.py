@@ -168,7 +168,7 @@ def distinct(mode: NameMode, name: str, identifier: str, taken: Container[str]) 
     if key(mode, name) not in taken:
         return name
     suffix = f" [{tag(identifier)}]"
-    # beyond the first: somebody uploaded a file that is called just so
+    # beyond the first: a file of exactly this name was uploaded
     more = itertools.chain(["", "_"], (f"_{number}" for number in itertools.count(2)))
     candidates = (fit(name, suffix + end) for end in more)
     return next(candidate for candidate in candidates if key(mode, candidate) not in taken)

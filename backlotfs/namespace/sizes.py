@@ -114,7 +114,7 @@ class SourceSizes:
             probe = self._request(embed_code)
             if not probe.done() and self._probes.is_queued(embed_code):
                 return known  # no wait for a credit to see a size that is probably the same
-            return waiter.result(probe, f"finding out about {embed_code}")
+            return waiter.result(probe, f"probing {embed_code}")
         except (RemoteUnavailable, DeadlineExceeded):
             return known
 
@@ -138,7 +138,7 @@ class SourceSizes:
         raise SizeUnknown(f"{embed_code} has no known size yet")
 
     def _probe(self, embed_code: str, waiter: InterruptibleWait) -> ProbedSource:
-        doing = f"finding out about {embed_code}"
+        doing = f"probing {embed_code}"
         while True:
             try:
                 return waiter.result(self._request(embed_code), doing, embed_code)

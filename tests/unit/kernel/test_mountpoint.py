@@ -56,7 +56,7 @@ def test_already_mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     """By us; an empty file system of another kind may be mounted over."""
     entry = MountEntry(str(tmp_path), FUSE_TYPE, "backlot:main", frozenset())
     monkeypatch.setattr(mountpoint_module, "mount_at", lambda _path: entry)
-    with pytest.raises(FuseUnusable, match="already mounted; to mount anew: backlotfs umount"):
+    with pytest.raises(FuseUnusable, match="already mounted; unmount it first: backlotfs umount"):
         check_mountpoint(tmp_path)
     other = MountEntry(str(tmp_path), "tmpfs", "tmpfs", frozenset())
     monkeypatch.setattr(mountpoint_module, "mount_at", lambda _path: other)
