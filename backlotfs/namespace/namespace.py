@@ -197,7 +197,7 @@ class Namespace:
             return folder.entries()
         if not isinstance(folder, Folder):
             raise NotADirectory(f"{path!r} is a file")
-        hidden, seconds = self._sizes.list_folder(row for _, row in folder.files())
+        hidden, seconds = self._sizes.list_folder(folder.rows())
         lines = self._lines(folder, hidden)
         if hidden:
             notice = Notice.of(folder.inode, len(hidden), seconds)
@@ -340,7 +340,7 @@ class Namespace:
         """The notice of this path, if it can be one and its folder still lacks sizes."""
         place, _, name = path.rpartition("/")
         folder = self.folder_at(place) if Notice.is_name(name) else None
-        if folder is None or not any(self._sizes.is_unknown(row) for _, row in folder.files()):
+        if folder is None or not any(map(self._sizes.is_unknown, folder.rows())):
             return None
         return Notice(name, folder.inode, now.newest_s, self.options.umask)
 

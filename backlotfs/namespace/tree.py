@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator
 from hashlib import blake2b
 from itertools import islice
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar, cast
 
 from cachetools import LRUCache
 
@@ -53,13 +53,18 @@ class Folder:
 
     def folders(self) -> Iterator[tuple[str, Folder]]:
         """The entries that are folders, without a look at the files."""
-        first = islice(self.entries.items(), self.subfolders)
-        return ((name, entry) for name, entry in first if isinstance(entry, Folder))
+        folders = islice(self.entries.items(), self.subfolders)
+        return cast("Iterator[tuple[str, Folder]]", folders)
 
     def files(self) -> Iterator[tuple[str, AssetRow]]:
         """The entries that are files."""
-        rest = islice(self.entries.items(), self.subfolders, None)
-        return ((name, entry) for name, entry in rest if not isinstance(entry, Folder))
+        files = islice(self.entries.items(), self.subfolders, None)
+        return cast("Iterator[tuple[str, AssetRow]]", files)
+
+    def rows(self) -> Iterator[AssetRow]:
+        """The rows of the files."""
+        rows = islice(self.entries.values(), self.subfolders, None)
+        return cast("Iterator[AssetRow]", rows)
 
     def put_folder(self, name: str, folder: Folder) -> None:
         """Add a folder under a free name; every folder is added before the first file."""
