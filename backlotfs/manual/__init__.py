@@ -10,7 +10,4 @@ keys are read off the program and put into them, so that they cannot be out of d
 ``tests/project/test_manual.py`` fails when the program knows an errno, an exit code, a signal, a
 variable or an attribute that the texts do not explain. ``python -m backlotfs.manual DIR`` writes
 all of it; ``make manual``, ``make install`` and ``make docs`` call that.
-
-click-man was tried first: it does not see commands that are loaded late, and has no examples, exit
-codes, files, environment or mount options.
 """
