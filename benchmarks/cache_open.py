@@ -1,4 +1,4 @@
-"""How long a mount waits for a large disk tier: ``python -m benchmarks.cache_open [--work DIR]``.
+"""How long a mount waits for a large disk cache: ``python -m benchmarks.cache_open [--work DIR]``.
 
 Blocks of 4 KiB stand for those of 64 KiB: what is read at the start are rows and heads, and their
 number counts. Opened by a process of its own each time, as a mount does it, and again after one

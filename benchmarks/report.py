@@ -21,7 +21,7 @@ machine. A ratio compares medians of one run. The spread is the smallest and the
 #: Sections in the order of the page, with the command that writes each.
 _SECTIONS = {
     "read_engine": "## Reading\n\n`make bench`",
-    "cache_open": "## Opening a large disk tier\n\n`make bench-cache`",
+    "cache_open": "## Opening a large disk cache\n\n`make bench-cache`",
     "metadata": "## A hundred thousand files\n\n`make bench-metadata`",
     "credits": "## What a library costs the account\n\n`make bench-credits`",
     "first_day": "## Copies on the first day\n\n`make bench-credits`",

@@ -118,10 +118,3 @@ def _by_hand() -> set[str]:
 def test_no_field_hides_one_that_every_line_has() -> None:
     """Fields stand beside time, level and message."""
     assert not [e.name for e in EVENTS.values() if set(e.fields) & RESERVED]
-
-
-def test_the_document_has_an_example_of_each_form() -> None:
-    """The checks above have something to look at."""
-    assert len(ROWS) > 40
-    for word in ("JOURNAL_STREAM", "SIGUSR1", "SIGUSR2", "--log-format", '"event":'):
-        assert word in TEXT

@@ -19,7 +19,7 @@ class WarmCopy(Case):
     """``cp`` of 1 GiB on a new mount that has an earlier one's cache."""
 
     name = "warm-cp"
-    title = "disk tier warm, `cp` of 1 GiB"
+    title = "disk cache warm, `cp` of 1 GiB"
     sources = LARGE
     profile = LOCAL
     contestants = (OURS, RCLONE_FULL)

@@ -50,7 +50,7 @@ class ProbeAgain(Case):
     """On a second mount that has the first one's cache."""
 
     name = "remote-ffprobe-again"
-    title = "the same after a new mount, with the disk tier"
+    title = "the same after a new mount, with the disk cache"
     sources = FILM
     contestants = (OURS, RCLONE_FULL)
     targets = (Target(metric="fetched_mib", at_most=0, unit="MiB"),)
