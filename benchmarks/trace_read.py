@@ -105,8 +105,8 @@ def trace_cold_read() -> Trace:
 
 def _trace(stack: Stack, clock: SystemClock) -> Trace:
     waiter = InterruptibleWait(Deadline(20.0, clock), lambda: False)
-    version = stack.namespace.open("/film.bin", waiter)
-    fh = stack.reader.open(version.identity, settling=version.settling, name="/film.bin").fh
+    target = stack.namespace.open("/film.bin", waiter)
+    fh = stack.reader.open(target.version, settling=target.settling, name="/film.bin").fh
     sink = os.open("/dev/null", os.O_WRONLY)
     reads = ReadRequests(Device(sink), stack.reader.begin, clock, stack.observed.reads)
     recorder = _Recorder()

@@ -8,27 +8,27 @@ from backlotfs.source.version import SourceVersion
 
 
 class CachedBytes:
-    """Any thread may call it."""
+    """Counts the bytes of a version in memory and on disk. Any thread may call it."""
 
-    def __init__(self, cache: BlockCache, tier: DiskTier | None, block_bytes: int) -> None:
+    def __init__(self, cache: BlockCache, tier: DiskTier | None) -> None:
         self._cache = cache
         self._tier = tier
-        self._block_bytes = block_bytes
+        self._block_bytes = cache.pool.block_bytes
 
-    def bytes_of(self, identity: SourceVersion) -> int:
-        """Of this version; what is in both counts once.
+    def bytes_of(self, version: SourceVersion) -> int:
+        """The bytes of this version that are cached; a block that is in both counts once.
 
-        Takes no look at each block: the tier knows how many it has of a version.
+        The blocks on disk are not looked up one by one: the tier knows how many it has.
         """
-        code, validator = identity.embed_code, identity.validator
+        code, validator = version.embed_code, version.validator
         keys = [
             BlockKey(code, validator, number) for number in self._cache.numbers_of(code, validator)
         ]
-        last = BlockKey(code, validator, (identity.size - 1) // self._block_bytes)
+        last = BlockKey(code, validator, (version.size - 1) // self._block_bytes)
         has_last = last in keys
         count = len(keys)
         if self._tier is not None:
             count = self._tier.held_blocks(code, validator) + len(self._tier.missing(keys))
-            has_last = has_last or (bool(identity.size) and last in self._tier)
-        short = -identity.size % self._block_bytes if has_last else 0
-        return min(identity.size, count * self._block_bytes - short)
+            has_last = has_last or (bool(version.size) and last in self._tier)
+        short = -version.size % self._block_bytes if has_last else 0
+        return min(version.size, count * self._block_bytes - short)

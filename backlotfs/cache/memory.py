@@ -51,21 +51,18 @@ def runs_of(numbers: Iterable[int], longest: int) -> list[range]:
 class Block:
     """The memory of one block; ``view`` is as long as the block.
 
+    :ivar pooled: whether it lies in a slot of the pool, and not in memory of its own.
     :ivar used: whether a read was given the block; guarded by the block loader's lock.
     """
 
-    __slots__ = ("_home", "_slot", "used", "view")
+    __slots__ = ("_home", "_slot", "pooled", "used", "view")
 
     def __init__(self, view: memoryview, slot: int = -1, home: deque[int] | None = None) -> None:
         self.view = view
         self.used = False
+        self.pooled = home is not None
         self._slot = slot
         self._home = home
-
-    @property
-    def pooled(self) -> bool:
-        """Whether it lies in a slot of the pool, and not in memory of its own."""
-        return self._home is not None
 
     def __del__(self) -> None:
         if self._home is not None:
@@ -133,13 +130,15 @@ class MemoryUse(NamedTuple):
 class BlockCache:
     """Blocks by key. The caller holds `lock`, except where a method says otherwise.
 
+    :ivar pool: the memory of the blocks.
     :ivar lock: the block loader's lock, too.
     """
 
-    __slots__ = ("_consumed", "_fresh", "_keep_consumed", "lock")
+    __slots__ = ("_consumed", "_fresh", "_keep_consumed", "lock", "pool")
 
-    def __init__(self, keep_consumed: int) -> None:
+    def __init__(self, pool: BlockPool, keep_consumed: int) -> None:
         """``keep_consumed``: how many blocks read to their end are kept before unused memory is."""
+        self.pool = pool
         self.lock = threading.Lock()
         self._keep_consumed = keep_consumed
         self._fresh: OrderedDict[BlockKey, Block] = OrderedDict()
@@ -188,10 +187,18 @@ class BlockCache:
                 if code == embed_code and version == validator
             ]
 
-    @property
-    def overfull(self) -> bool:
-        """Whether to evict before unused memory is taken."""
-        return len(self._consumed) > self._keep_consumed
+    def allocate(self, lengths: Iterable[int]) -> list[Block]:
+        """Allocate blocks of these lengths; blocks that are worth less are evicted for them."""
+        blocks: list[Block] = []
+        for length in lengths:
+            if len(self._consumed) > self._keep_consumed:
+                self.evict()  # rather than to touch memory that was never used
+            block = self.pool.take(length)
+            while block is None and self.evict():
+                block = self.pool.take(length)
+            # Outside the pool only when every slot is being received into or answered from.
+            blocks.append(block or Block(memoryview(bytearray(length))))
+        return blocks
 
     def evict(self) -> bool:
         """Drop the block that is worth least; False if there is none."""

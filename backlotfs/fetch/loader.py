@@ -12,100 +12,202 @@ before its hedge, the hedge takes over the blocks that are still missing.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from backlotfs.byterange import ByteRange, block_range, block_span
 from backlotfs.cache.admission import DiskAdmission
-from backlotfs.cache.memory import (
-    DISK,
-    MEMORY,
-    Block,
-    BlockCache,
-    BlockKey,
-    BlockPool,
-    MemoryUse,
-    runs_of,
-)
-from backlotfs.concurrency.clock import Clock
-from backlotfs.errors import BacklotError, ContentChanged
-from backlotfs.fetch.block_fetch import FETCH_DEADLINE_S, BlockFetch, RangeGet, StillWanted
-from backlotfs.fetch.hedge_watch import Hedges, HedgeWatch
+from backlotfs.cache.memory import DISK, MEMORY, Block, BlockCache, BlockKey, MemoryUse, runs_of
+from backlotfs.concurrency.clock import Clock, Deadline
+from backlotfs.errors import BacklotError, ContentChanged, Interrupted
+from backlotfs.fetch.hedging import HedgePolicy
 from backlotfs.fetch.pending_read import PendingRead
 from backlotfs.fetch.scheduler import FetchScheduler
+from backlotfs.source.range_reader import BufferSink
 from backlotfs.source.version import SourceVersion
 
+#: A fetch ends after this long; a reader that waits for it has a deadline of its own.
+FETCH_DEADLINE_S = 30.0
+#: Blocks received by one system call, after the first was delivered: at first …
+GROUP_BLOCKS = 8
+#: … and at most, where a group comes within `QUICK_S`, so that no reader waits for the others.
+MOST_GROUP_BLOCKS = 32
+QUICK_S = 0.002
+#: How often fetches are looked at, beside the moment when one becomes late: others may have begun,
+#: or got a waiting reader meanwhile.
+LOOK_S = 0.05
 
-class InFlightBlocks:
-    """The blocks in flight; each belongs to exactly one fetch. Guarded by the block loader's lock.
+#: Gets bytes of a version, in order, into a sink, until a deadline: `RangeReader.fetch`.
+RangeGet = Callable[[SourceVersion, ByteRange, BufferSink, Deadline], None]
 
-    :ivar prefetch_bytes: how many of their bytes belong to prefetches, counted in whole blocks.
+#: Whether any of these bytes is still wanted: asked of a prefetch.
+StillWanted = Callable[[ByteRange], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class FetchSettings:
+    """What every fetch of a loader is made with.
+
+    :ivar get: gets bytes from the source's host.
+    :ivar deadline_s: how long one fetch may take; a reader has its own deadline.
     """
 
-    def __init__(self, block_bytes: int) -> None:
-        self._block_bytes = block_bytes
-        self._owners: dict[BlockKey, BlockFetch] = {}
-        self.prefetch_bytes = 0
+    get: RangeGet
+    clock: Clock
+    deadline_s: float = FETCH_DEADLINE_S
 
-    def __contains__(self, key: BlockKey) -> bool:
-        return key in self._owners
 
-    def __len__(self) -> int:
-        return len(self._owners)
+class BlockFetch:
+    """Gets neighbouring blocks of one version of a source by one GET; runs once, on one thread.
 
-    def add(self, fetch: BlockFetch) -> None:
-        """Make ``fetch`` the owner of all its blocks."""
-        self._owners.update(dict.fromkeys(fetch.keys, fetch))
-        if fetch.is_prefetch:
-            self.prefetch_bytes += self._block_bytes * fetch.count
+    It is the `BufferSink` of that GET: blocks are delivered as they arrive.
 
-    def join(
-        self, identity: SourceVersion, read: PendingRead, absent: list[int]
-    ) -> list[BlockFetch]:
-        """Let ``read`` wait for the blocks in flight, and remove their numbers from ``absent``.
+    :ivar keys: of its blocks, in order.
+    :ivar arrived: how many of its blocks have arrived.
+    :ivar waiters: the reads that wait, by block number; guarded by the loader's lock.
+    :ivar is_prefetch: it began as a prefetch: its failure fails no read.
+    :ivar urgent: a reader waits for it, so it is not dropped any more.
+    :ivar last_progress_s: when it began, or when its last block arrived; None before it begins.
+    :ivar done: it has ended.
+    :ivar hedge_peer: its hedge, or the fetch that it hedges, while both run; guarded by the
+        loader's lock.
+    :ivar was_hedged: it has, or had, a hedge peer: its blocks may have arrived by that.
+    :ivar on_done: of a hedge: called at its end with `contributed`.
+    :ivar contributed: it brought a block before its hedge peer did.
+    """
 
-        :return: the fetches that no reader waited for before.
+    __slots__ = (
+        "_blocks",
+        "_group",
+        "_loader",
+        "_still_wanted",
+        "arrived",
+        "contributed",
+        "done",
+        "embed_code",
+        "first",
+        "hedge_peer",
+        "is_prefetch",
+        "keys",
+        "last_progress_s",
+        "on_done",
+        "urgent",
+        "version",
+        "waiters",
+        "was_hedged",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        loader: BlockLoader,
+        version: SourceVersion,
+        run: range,
+        still_wanted: StillWanted | None = None,
+    ) -> None:
+        """Prepare a fetch; `run` makes it.
+
+        :param run: the numbers of the blocks.
+        :param still_wanted: asked before and during a prefetch; None for what a reader needs.
         """
-        newly_awaited: list[BlockFetch] = []
-        left: list[int] = []
-        for number in absent:
-            fetch = self._owners.get(BlockKey(identity.embed_code, identity.validator, number))
-            if fetch is None:
-                left.append(number)
-                continue
-            fetch.waiters.setdefault(number, []).append(read)
-            if not fetch.is_demand:
-                fetch.is_demand = True
-                newly_awaited.append(fetch)
-        absent[:] = left
-        return newly_awaited
+        self._loader = loader
+        self._still_wanted = still_wanted
+        self._blocks: list[Block] = []
+        self._group = GROUP_BLOCKS
+        self.version = version
+        self.embed_code = version.embed_code
+        self.first = run.start
+        self.keys = [BlockKey(version.embed_code, version.validator, number) for number in run]
+        self.arrived = 0
+        self.waiters: dict[int, list[PendingRead]] = {}
+        self.is_prefetch = still_wanted is not None
+        self.urgent = not self.is_prefetch
+        self.last_progress_s: float | None = None
+        self.done = False
+        self.hedge_peer: BlockFetch | None = None
+        self.was_hedged = False
+        self.on_done: Callable[[bool], None] | None = None
+        self.contributed = False
 
-    def remove(self, key: BlockKey) -> BlockFetch | None:
-        """Remove a delivered block and return the fetch that owned it; None if it had arrived."""
-        fetch = self._owners.pop(key, None)
-        if fetch is not None and fetch.is_prefetch:
-            self.prefetch_bytes -= self._block_bytes
-        return fetch
+    @property
+    def left(self) -> list[BlockKey]:
+        """The keys of the blocks that have not arrived."""
+        return self.keys[self.arrived :]
 
-    def remove_all(self, fetch: BlockFetch) -> None:
-        """Remove every block that ``fetch`` still owns."""
-        for number in fetch.left:
-            key = fetch.key(number)
-            if self._owners.get(key) is fetch:
-                self.remove(key)
+    @property
+    def missing(self) -> ByteRange:
+        """The bytes that have not arrived."""
+        block_bytes = self._loader.block_bytes
+        start = (self.first + self.arrived) * block_bytes
+        stop = (self.first + len(self.keys)) * block_bytes
+        return ByteRange(start, min(stop, self.version.size))
 
-    def misses_any_of(self, fetch: BlockFetch) -> bool:
-        """Whether any block that ``fetch`` has still to bring has not come from elsewhere."""
-        return any(fetch.key(number) in self._owners for number in fetch.left)
+    @property
+    def awaited(self) -> bool:
+        """Whether a read waits for it, and it has no hedge peer."""
+        return bool(self.waiters) and self.hedge_peer is None
 
-    def transfer_ownership(self, fetch: BlockFetch, hedge: BlockFetch) -> None:
-        """Make ``hedge`` the owner of the blocks that both bring, with their waiters."""
-        for number in hedge.left:
-            key = hedge.key(number)
-            if self._owners.get(key) is fetch:
-                self.remove(key)
-                self._owners[key] = hedge
-                if number in fetch.waiters:
-                    hedge.waiters[number] = fetch.waiters.pop(number)
+    @property
+    def awaited_bytes(self) -> int:
+        """How many bytes it brings next, by one system call."""
+        blocks = self._group if self.arrived else 1
+        return min(self.missing.length, self._loader.block_bytes * blocks)
+
+    def waited_for(self, number: int) -> bool:
+        """Whether a read still waits for this block. The caller holds the loader's lock."""
+        return any(not read.abandoned for read in self.waiters.get(number, ()))
+
+    def buffers(self) -> list[memoryview]:
+        """As `BufferSink.buffers`: one block first, so that its reader goes on, then several."""
+        missing = self.missing
+        if not self.urgent and self._still_wanted is not None and not self._still_wanted(missing):
+            raise Interrupted("no reader wants this prefetch any more")
+        if self.was_hedged and not self._loader.misses_any_of(self):
+            raise Interrupted("another GET was faster")
+        if not self._blocks:
+            count = min(self._group, len(self.keys) - self.arrived) if self.arrived else 1
+            size = self._loader.block_bytes
+            last = min(size, missing.length - (count - 1) * size)
+            self._blocks = self._loader.allocate([size] * (count - 1) + [last])
+        return [block.view for block in self._blocks]
+
+    def commit(self, size: int | None = None) -> int:
+        """As `BufferSink.commit`: whole blocks are kept."""
+        whole, kept = 0, 0
+        for block in self._blocks:
+            if size is not None and kept + len(block.view) > size:
+                break
+            kept += len(block.view)
+            whole += 1
+        if whole:
+            blocks, self._blocks = self._blocks[:whole], self._blocks[whole:]
+            now_s = self._loader.settings.clock.monotonic()
+            if self.arrived and self.last_progress_s is not None:
+                # Receive more at once while a group comes quickly, fewer while it does not.
+                took_s = now_s - self.last_progress_s
+                if took_s < QUICK_S:
+                    self._group = min(MOST_GROUP_BLOCKS, 2 * self._group)
+                elif took_s > 2 * QUICK_S:
+                    self._group = max(GROUP_BLOCKS, self._group // 2)
+            self.last_progress_s = now_s
+            self._loader.arrived(self, blocks)
+        return kept
+
+    def run(self) -> None:
+        """Make the GET. In the end every read that waits is completed, failed or fetched again."""
+        error: BacklotError | None = None
+        settings = self._loader.settings
+        self.last_progress_s = settings.clock.monotonic()
+        try:
+            deadline = Deadline(settings.deadline_s, settings.clock)
+            settings.get(self.version, self.missing, self, deadline)
+        except BacklotError as failure:
+            error = failure
+        except Exception as failure:  # noqa: BLE001  # a waiting reader must get an answer
+            error = BacklotError(f"reading {self.embed_code}: {type(failure).__name__}")
+            error.__cause__ = failure
+        self._blocks = []
+        self._loader.ended(self, error)
 
 
 class BlockLoader:
@@ -113,74 +215,71 @@ class BlockLoader:
 
     def __init__(
         self,
-        pool: BlockPool,
         cache: BlockCache,
-        get: RangeGet,
+        settings: FetchSettings,
         scheduler: FetchScheduler,
-        clock: Clock,
         *,
         prefetch_budget_bytes: int,
         changed: Callable[[SourceVersion], None],
         disk: DiskAdmission | None = None,
-        hedges: Hedges | None = None,
-        queued: Callable[[str], bool] = lambda _code: False,
-        fetch_deadline_s: float = FETCH_DEADLINE_S,
+        hedges: HedgePolicy | None = None,
     ) -> None:
         """Put the parts together.
 
-        :param get: gets bytes from the source's host (`RangeReader.fetch`).
         :param prefetch_budget_bytes: of prefetches in flight, for all files together; a prefetch
             that does not fit is dropped.
         :param changed: called on a worker's thread when the host turns out to have another version.
         :param hedges: decides when a GET is late and how often it is hedged; None: never.
-        :param queued: whether the URL of a source waits for an API credit: no GET is late then.
-        :param fetch_deadline_s: how long one fetch may take; a reader has its own deadline.
         """
-        self.block_bytes = pool.block_bytes
-        self._pool = pool
+        self.block_bytes = cache.pool.block_bytes
+        self.settings = settings
         self._cache = cache
-        self._get = get
+        self._lock = cache.lock
         self._scheduler = scheduler
-        self._clock = clock
         self._prefetch_budget = prefetch_budget_bytes
-        self._fetch_deadline_s = fetch_deadline_s
         self._changed = changed
         self._disk = disk
-        self._lock = cache.lock
-        self._in_flight = InFlightBlocks(pool.block_bytes)
-        self._queued = queued
-        self._watch = HedgeWatch(hedges, self._hedge, clock) if hedges is not None else None
-
-    @property
-    def prefetch_bytes(self) -> int:
-        """Bytes of prefetches that are in flight or queued."""
-        return self._in_flight.prefetch_bytes
+        self._watch = None if hedges is None else HedgeWatch(hedges, self._hedge, settings.clock)
+        self._owners: dict[BlockKey, BlockFetch] = {}  # of the blocks in flight
+        #: Bytes of prefetches that are in flight or queued, counted in whole blocks.
+        self.prefetch_bytes = 0
 
     def memory_use(self) -> MemoryUse:
         """How the memory for blocks is used now."""
         with self._lock:
-            return MemoryUse.of(self._pool, len(self._cache), len(self._in_flight))
+            return MemoryUse.of(self._cache.pool, len(self._cache), len(self._owners))
 
-    def demand(self, identity: SourceVersion, wanted: ByteRange) -> PendingRead:
+    def demand(self, version: SourceVersion, wanted: ByteRange) -> PendingRead:
         """Start to load ``wanted`` for a reader. It never waits.
 
         :param wanted: inside the source, not empty.
         """
-        code = identity.embed_code
+        code, validator = version.embed_code, version.validator
         read = PendingRead(wanted, self.block_bytes, self._lock, f"read of {code}", code)
-        numbers: Iterable[int] = block_span(wanted, self.block_bytes)
+        keys = [
+            BlockKey(code, validator, number) for number in block_span(wanted, self.block_bytes)
+        ]
         if self._disk is not None:
-            numbers = self._from_disk(self._disk, identity, read, numbers)
+            keys = self._from_disk(self._disk, version, read, keys)
+        nowhere: dict[int, list[PendingRead]] = {}
+        promoted: list[BlockFetch] = []
+        started: list[BlockFetch] = []
         with self._lock:
-            absent = self._from_memory(identity, read, numbers)
-            joined = self._in_flight.join(identity, read, absent) if absent else []
-            started = self._start(identity, absent, None, len(absent)) if absent else []
-            for fetch in started:
-                fetch.waiters.update((number, [read]) for number in fetch.left)
-            for fetch in joined + started:
-                self._add_watch(fetch)
-            read.missed = bool(started)
-        for fetch in joined:
+            for key in self._from_memory(read, keys):
+                fetch = self._owners.get(key)
+                if fetch is None:
+                    nowhere[key.number] = [read]
+                    continue
+                fetch.waiters.setdefault(key.number, []).append(read)
+                if not fetch.urgent:
+                    fetch.urgent = True
+                    promoted.append(fetch)
+                    if self._watch is not None:
+                        self._watch.add(fetch)
+            if nowhere:
+                read.missed = True
+                started = self._start(version, nowhere)
+        for fetch in promoted:
             self._scheduler.promote(fetch)
         for fetch in started:
             self._scheduler.submit(fetch, urgent=True)
@@ -188,7 +287,7 @@ class BlockLoader:
 
     def prefetch(
         self,
-        identity: SourceVersion,
+        version: SourceVersion,
         ahead: ByteRange,
         request_bytes: int,
         still_wanted: StillWanted,
@@ -198,52 +297,50 @@ class BlockLoader:
         :param request_bytes: of one GET. :param still_wanted: asked before each GET and during it
             whether the bytes that have not arrived are still wanted.
         """
-        code, validator = identity.embed_code, identity.validator
-        numbers = block_span(ahead.clamped(identity.size), self.block_bytes)
-        keys = [BlockKey(code, validator, number) for number in numbers]
+        numbers = block_span(ahead.clamped(version.size), self.block_bytes)
+        keys = [BlockKey(version.embed_code, version.validator, number) for number in numbers]
         if self._disk is not None:
             keys = self._disk.missing(keys)
-        per_request = max(1, request_bytes // self.block_bytes)
         with self._lock:
             absent = [
-                key.number for key in keys if key not in self._cache and key not in self._in_flight
+                key.number for key in keys if key not in self._cache and key not in self._owners
             ]
-            room = (self._prefetch_budget - self._in_flight.prefetch_bytes) // self.block_bytes
+            room = (self._prefetch_budget - self.prefetch_bytes) // self.block_bytes
             del absent[max(0, room) :]
-            started = self._start(identity, absent, still_wanted, per_request)
+            started: list[BlockFetch] = []
+            for run in runs_of(absent, max(1, request_bytes // self.block_bytes)):
+                fetch = BlockFetch(self, version, run, still_wanted)
+                self._owners.update(dict.fromkeys(fetch.keys, fetch))
+                self.prefetch_bytes += self.block_bytes * len(run)
+                started.append(fetch)
         for fetch in started:
             # A reader may have joined between the registration and now.
-            self._scheduler.submit(fetch, urgent=fetch.is_demand)
+            self._scheduler.submit(fetch, urgent=fetch.urgent)
 
-    def memory(self, lengths: Iterable[int]) -> list[Block]:
+    def allocate(self, lengths: Iterable[int]) -> list[Block]:
         """Allocate blocks of these lengths; other blocks are evicted for them."""
-        blocks: list[Block] = []
-        pool, cache = self._pool, self._cache
         with self._lock:
-            for length in lengths:
-                if cache.overfull:
-                    cache.evict()
-                block = pool.take(length)
-                while block is None and cache.evict():
-                    block = pool.take(length)
-                # Outside the pool only when every slot is being received into or answered from.
-                blocks.append(block or Block(memoryview(bytearray(length))))
-        return blocks
+            return self._cache.allocate(lengths)
 
     def arrived(self, fetch: BlockFetch, blocks: list[Block]) -> None:
         """Keep the next blocks of a fetch, and complete the reads that wait for them."""
         complete: list[PendingRead] = []
         kept: list[tuple[BlockKey, Block]] = []
         with self._lock:
-            for key, block in zip(fetch.keys[fetch.arrived :], blocks, strict=False):
-                owner = self._in_flight.remove(key)
+            for key, block in zip(fetch.left, blocks, strict=False):
+                owner = self._disown(key)
                 if owner is None:
                     continue  # the hedge, or the fetch that it hedges, was faster
                 fetch.contributed = True
                 kept.append((key, block))
                 self._cache.put(key, block)
-                if key.number in owner.waiters:
-                    self._deliver(key, block, owner.waiters.pop(key.number), complete)
+                stop = key.number * self.block_bytes + len(block.view)
+                for read in owner.waiters.pop(key.number, ()):
+                    read.deliver(key.number, block)
+                    if read.wanted.stop >= stop:
+                        self._cache.consume(key)
+                    if read.complete:
+                        complete.append(read)
             fetch.arrived += len(blocks)
         for read in complete:
             read.finished()
@@ -253,158 +350,205 @@ class BlockLoader:
 
     def ended(self, fetch: BlockFetch, error: BacklotError | None) -> None:
         """Fail, or fetch again, what a fetch did not bring."""
-        identity = fetch.identity
+        replaced = isinstance(error, ContentChanged)
         failed: list[PendingRead] = []
         again: list[BlockFetch] = []
-        if isinstance(error, ContentChanged):
+        if replaced:
             # Before any read fails: a program may close at once, and close has to fail too.
-            self._changed(identity)
+            self._changed(fetch.version)
         with self._lock:
-            self._discard_watch(fetch)
+            fetch.done = True
             peer, fetch.hedge_peer = fetch.hedge_peer, None
             if peer is not None:
                 peer.hedge_peer = None
-                if not isinstance(error, ContentChanged):
-                    self._in_flight.transfer_ownership(fetch, peer)
-                    self._add_watch(peer)
-            self._in_flight.remove_all(fetch)
+                if not replaced:
+                    self._transfer_ownership(fetch, peer)
+            for key in fetch.left:
+                if self._owners.get(key) is fetch:
+                    self._disown(key)
             waiters, fetch.waiters = fetch.waiters, {}
-            if fetch.is_prefetch and not isinstance(error, ContentChanged):
-                again = self._start(identity, sorted(waiters), None, len(waiters))
-                for fresh in again:
-                    fresh.waiters.update((number, waiters[number]) for number in fresh.left)
-                    self._add_watch(fresh)
-            else:
-                reason = error or BacklotError(f"a fetch of {identity.embed_code} ended early")
+            if fetch.is_prefetch and not replaced:
+                again = self._start(fetch.version, dict(sorted(waiters.items())))
+            elif waiters:
+                reason = error or BacklotError(f"a fetch of {fetch.embed_code} ended early")
                 for read in {id(one): one for reads in waiters.values() for one in reads}.values():
                     if not read.complete:
                         read.fail(reason)
                         failed.append(read)
-        fetch.on_done(fetch.contributed)
+        if fetch.on_done is not None:
+            fetch.on_done(fetch.contributed)
         for read in failed:
             read.finished()
         for fresh in again:
             self._scheduler.submit(fresh, urgent=True)
 
     def misses_any_of(self, fetch: BlockFetch) -> bool:
-        """Whether a fetch that has, or had, a hedge still brings a block that is missing."""
+        """Whether any block that a fetch has still to bring has not come from elsewhere."""
         with self._lock:
-            return self._in_flight.misses_any_of(fetch)
+            return any(key in self._owners for key in fetch.left)
 
-    def _hedge(self, fetch: BlockFetch, hedges: Hedges) -> None:
-        """Make a second GET for the blocks that readers wait for, if ``hedges`` allows it.
+    def _hedge(self, fetch: BlockFetch, policy: HedgePolicy) -> None:
+        """Make a second GET for the blocks that readers wait for, if the policy allows it.
 
         The second hedge of a fetch is for every block that the fetch has still to bring.
         """
-        if self._queued(fetch.embed_code):
-            fetch.last_progress_s = self._clock.monotonic()  # it has not begun
-            return
         with self._lock:
-            numbers = [number for number in fetch.left if fetch.waited_for(number)]
+            numbers = [key.number for key in fetch.left if fetch.waited_for(key.number)]
             if fetch.hedge_peer is not None or not numbers:
                 return
             if fetch.was_hedged:
-                numbers = [n for n in fetch.left if fetch.key(n) in self._in_flight]
+                numbers = [key.number for key in fetch.left if key in self._owners]
             run = runs_of(numbers, len(numbers))[0]
-            size = min(run.stop * self.block_bytes, fetch.identity.size)
-            on_done = hedges.begin_hedge(fetch.embed_code, size - run.start * self.block_bytes)
+            size = min(run.stop * self.block_bytes, fetch.version.size)
+            on_done = policy.begin(fetch.embed_code, size - run.start * self.block_bytes)
             if on_done is None:
                 return
-            hedge = self._new_fetch(fetch.identity, run, None)
+            hedge = BlockFetch(self, fetch.version, run)
             hedge.on_done = on_done
             hedge.hedge_peer, fetch.hedge_peer = fetch, hedge
             hedge.was_hedged = fetch.was_hedged = True
         self._scheduler.submit(hedge, urgent=True)
 
     def _from_disk(
-        self,
-        disk: DiskAdmission,
-        identity: SourceVersion,
-        read: PendingRead,
-        numbers: Iterable[int],
-    ) -> list[int]:
-        """Give ``read`` the blocks in memory and on disk; return the numbers of the others."""
-        code, validator = identity.embed_code, identity.validator
+        self, disk: DiskAdmission, version: SourceVersion, read: PendingRead, keys: list[BlockKey]
+    ) -> list[BlockKey]:
+        """Give ``read`` the blocks in memory and on disk; return the keys of the others."""
         with self._lock:
-            absent = self._from_memory(identity, read, numbers)
-            keys = [BlockKey(code, validator, number) for number in absent]
-            keys = [key for key in keys if key not in self._in_flight]
-        missing = set(disk.missing(keys)) if keys else set()
-        keys = [key for key in keys if key not in missing]
-        if not keys:
+            absent = self._from_memory(read, keys)
+            wanted = [key for key in absent if key not in self._owners]
+        missing = set(disk.missing(wanted)) if wanted else set()
+        wanted = [key for key in wanted if key not in missing]
+        if not wanted:
             return absent
-        lengths = (block_range(key.number, self.block_bytes, identity.size).length for key in keys)
-        blocks = self.memory(lengths)
-        found = disk.get(keys, [block.view for block in blocks])
+        blocks = self.allocate(
+            block_range(key.number, self.block_bytes, version.size).length for key in wanted
+        )
+        found = disk.get(wanted, [block.view for block in blocks])
         with self._lock:
-            for key, block, here in zip(keys, blocks, found, strict=True):
+            for key, block, here in zip(wanted, blocks, found, strict=True):
                 if here:
                     self._cache.put(key, block)
                     read.deliver(key.number, block, DISK)
                     # A read to the end of a block is usually the last read of it.
                     if key.number < read.full_blocks_before:
                         self._cache.consume(key)
-                    absent.remove(key.number)
+                    absent.remove(key)
         return absent
 
-    def _from_memory(
-        self, identity: SourceVersion, read: PendingRead, numbers: Iterable[int]
-    ) -> list[int]:
-        """Give ``read`` the blocks in memory; return the other numbers. The lock is held."""
-        absent: list[int] = []
-        for number in numbers:
-            key = BlockKey(identity.embed_code, identity.validator, number)
-            block = self._cache.get(key, to_its_end=number < read.full_blocks_before)
+    def _from_memory(self, read: PendingRead, keys: list[BlockKey]) -> list[BlockKey]:
+        """Give ``read`` the blocks in memory; return the other keys. The lock is held."""
+        absent: list[BlockKey] = []
+        for key in keys:
+            block = self._cache.get(key, to_its_end=key.number < read.full_blocks_before)
             if block is None:
-                absent.append(number)
+                absent.append(key)
             else:
-                read.deliver(number, block, MEMORY)
+                read.deliver(key.number, block, MEMORY)
         return absent
-
-    def _deliver(
-        self, key: BlockKey, block: Block, waiting: list[PendingRead], complete: list[PendingRead]
-    ) -> None:
-        """Give a block to the reads that wait for it; add those that are whole to ``complete``."""
-        stop = key.number * self.block_bytes + len(block.view)
-        for read in waiting:
-            read.deliver(key.number, block)
-            if read.wanted.stop >= stop:
-                self._cache.consume(key)
-            if read.complete:
-                complete.append(read)
 
     def _start(
-        self,
-        identity: SourceVersion,
-        numbers: list[int],
-        still_wanted: StillWanted | None,
-        per_request: int,
+        self, version: SourceVersion, waiters: dict[int, list[PendingRead]]
     ) -> list[BlockFetch]:
-        """Make fetches for blocks that are nowhere, and own them. The lock is held."""
+        """Make fetches for blocks that are nowhere, by their numbers. The lock is held."""
         started: list[BlockFetch] = []
-        for run in runs_of(numbers, per_request):
-            fetch = self._new_fetch(identity, run, still_wanted)
-            self._in_flight.add(fetch)
+        for run in runs_of(waiters, len(waiters)):
+            fetch = BlockFetch(self, version, run)
+            fetch.waiters = {number: waiters[number] for number in run}
+            self._owners.update(dict.fromkeys(fetch.keys, fetch))
+            if self._watch is not None:
+                self._watch.add(fetch)
             started.append(fetch)
         return started
 
-    def _new_fetch(
-        self, identity: SourceVersion, run: range, still_wanted: StillWanted | None
-    ) -> BlockFetch:
-        return BlockFetch(
-            self,
-            self._get,
-            identity,
-            run,
-            self._clock,
-            still_wanted=still_wanted,
-            deadline_s=self._fetch_deadline_s,
-        )
+    def _disown(self, key: BlockKey) -> BlockFetch | None:
+        """Remove a block in flight; return the fetch that owned it. The lock is held.
 
-    def _add_watch(self, fetch: BlockFetch) -> None:
-        if self._watch is not None:
-            self._watch.add(fetch)
+        None: the block is not in flight, because it has arrived already.
+        """
+        fetch = self._owners.pop(key, None)
+        if fetch is not None and fetch.is_prefetch:
+            self.prefetch_bytes -= self.block_bytes
+        return fetch
 
-    def _discard_watch(self, fetch: BlockFetch) -> None:
+    def _transfer_ownership(self, fetch: BlockFetch, hedge: BlockFetch) -> None:
+        """Make ``hedge`` the owner of the blocks that both bring, with their waiters."""
+        for key in hedge.left:
+            if self._owners.get(key) is fetch:
+                self._disown(key)
+                self._owners[key] = hedge
+                if key.number in fetch.waiters:
+                    hedge.waiters[key.number] = fetch.waiters.pop(key.number)
         if self._watch is not None:
-            self._watch.discard(fetch)
+            self._watch.add(hedge)
+
+
+class HedgeWatch:
+    """Watches the fetches that readers wait for, and asks for a hedge of each that is late.
+
+    One daemon thread starts with the first fetch, and sleeps while there is none to watch. Any
+    thread may call `add`.
+    """
+
+    def __init__(
+        self,
+        policy: HedgePolicy,
+        hedge: Callable[[BlockFetch, HedgePolicy], None],
+        clock: Clock,
+    ) -> None:
+        """``hedge``: makes a second GET for what a fetch does not bring, if that is allowed."""
+        self._policy = policy
+        self._hedge = hedge
+        self._clock = clock
+        self._wake = threading.Condition()
+        self._watched: set[BlockFetch] = set()
+        self._started = False
+        self._asleep = False  # without a time limit
+
+    def add(self, fetch: BlockFetch) -> None:
+        """Watch a fetch until it has ended."""
+        with self._wake:
+            self._watched.add(fetch)
+            if self._asleep:
+                self._asleep = False
+                self._wake.notify()
+            if self._started:
+                return
+            self._started = True
+        try:
+            threading.Thread(target=self._watch, name="hedges", daemon=True).start()
+        except RuntimeError:  # the system has no thread for us now; the next fetch may get one
+            self._started = False
+
+    def look(self, now_s: float) -> float | None:
+        """Hedge what is late. Return when to look again; None while there is nothing to watch."""
+        with self._wake:
+            self._watched = {fetch for fetch in self._watched if not fetch.done}
+            watched = list(self._watched)
+        if not watched:
+            return None
+        next_s = again_s = now_s + LOOK_S
+        for fetch in watched:
+            if fetch.last_progress_s is None or not fetch.awaited:
+                continue
+            if self._policy.queued(fetch.embed_code):
+                fetch.last_progress_s = now_s  # its GET has not been sent
+                continue
+            delay_s = self._policy.delay_s(fetch.embed_code, fetch.awaited_bytes)
+            due_s = fetch.last_progress_s + delay_s
+            if due_s <= now_s:
+                self._hedge(fetch, self._policy)
+                due_s = again_s
+            next_s = min(next_s, due_s)
+        return next_s
+
+    def _watch(self) -> None:
+        while True:
+            with self._wake:
+                while not self._watched:
+                    self._asleep = True
+                    self._wake.wait()
+                next_s: float | None = self._clock.monotonic() + LOOK_S
+            while next_s is not None:
+                with self._wake:
+                    self._wake.wait(max(0.0, next_s - self._clock.monotonic()))
+                next_s = self.look(self._clock.monotonic())

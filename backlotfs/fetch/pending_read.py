@@ -84,11 +84,6 @@ class PendingRead:
         """Whether every block has arrived, or the read has failed."""
         return not self._absent or self.error is not None
 
-    @property
-    def asked_bytes(self) -> int:
-        """How many bytes the read asked for."""
-        return self.wanted.length
-
     def deliver(self, number: int, block: Block, tier: int = NETWORK) -> None:
         """Take block ``number`` of the source. ``tier``: where the block was found."""
         place = number - self._first
@@ -145,11 +140,6 @@ class PendingRead:
         """The blocks that have arrived, with their numbers."""
         numbered = enumerate(self._blocks, self._first)
         return [(number, block) for number, block in numbered if block is not None]
-
-    def result(self, waiter: InterruptibleWait) -> bytes:
-        """Wait for the read and return its bytes. :raises BacklotError: as `wait`."""
-        self.wait(waiter)
-        return b"".join(self.views())
 
     def wait(self, waiter: InterruptibleWait) -> None:
         """Wait for every block. :raises BacklotError: the read failed, or the wait was ended."""

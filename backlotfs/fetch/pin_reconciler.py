@@ -118,14 +118,14 @@ class PinReconciler:
 
         :raises BacklotError: it cannot be had now, or does not fit.
         """
-        identity = self._current(code)
+        version = self._current(code)
         if self.pins.of(code) is None:
             return True
-        if identity is None:
+        if version is None:
             return False
-        pin = Pin(code, identity.validator)
+        pin = Pin(code, version.validator)
         self.pins.follow(pin)
-        if self._warmer.held_bytes(identity) == identity.size:
+        if self._warmer.held_bytes(version) == version.size:
             return True
         if not self.pins.fits(pin):
             raise BacklotError(
@@ -133,14 +133,14 @@ class PinReconciler:
                 "or --pin-quota"
             )
         offset = fetched_bytes = 0
-        while offset < identity.size:
+        while offset < version.size:
             if self._closing or self.pins.of(code) != pin:
                 return self.pins.of(code) is None
             waiter = InterruptibleWait(
                 Deadline(STEP_S, self._clock), lambda: self._closing, self._queued
             )
-            offset, more = self._warmer.warm(identity, offset, STEP_BYTES, waiter)
+            offset, more = self._warmer.warm(version, offset, STEP_BYTES, waiter)
             fetched_bytes += more
         self._warmer.settle()
         events.PINNED.log(log, embed_code=code, fetched_bytes=fetched_bytes)
-        return self._warmer.held_bytes(identity) == identity.size
+        return self._warmer.held_bytes(version) == version.size

@@ -14,24 +14,21 @@ themselves. The last quarter of the workers is for readers of sources that have 
 from __future__ import annotations
 
 import threading
-from collections import deque
-from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Protocol
 
 from backlotfs.byterange import ByteRange
-from backlotfs.concurrency.clock import Clock, SystemClock
+from backlotfs.concurrency.clock import Clock
 from backlotfs.concurrency.workers import Workers
 
-#: Fetches of one source at a time where nobody measures.
-PER_SOURCE = 12
 #: Fetches of one source beyond its part of the limit, for what a reader waits for.
 URGENT_EXTRA = 8
 #: Prefetches of all sources together: more only costs memory and switches of threads.
 PROCESS_WIDTH = 64
 #: A queue in which no fetch ended for this long is stalled, or so slow that it leaves room.
 STALLED_AFTER_S = 2.0
-#: How often stalled queues are looked for, at most.
-_LOOK_S = 0.25
 
 
 class Fetch(Protocol):
@@ -50,59 +47,45 @@ class Fetch(Protocol):
 
 
 class HostLimit(Protocol):
-    """A source host: the same object for all sources that it serves."""
+    """A source host (`hosts.Host`): the same object for all sources that it serves."""
 
     @property
     def concurrency_limit(self) -> int:
         """The number of fetches that run at once. It may change at any time."""
 
 
-class Hosts(Protocol):
-    """Finds the host of a source (`hosts.HostRegistry`)."""
-
-    def host_of(self, embed_code: str) -> HostLimit:
-        """The host of a source. It may become another one once the source has answered."""
-
-
-class FixedLimit(NamedTuple):
-    """One host for all sources, with a fixed limit."""
-
-    concurrency_limit: int = PER_SOURCE
-
-    def host_of(self, embed_code: str) -> HostLimit:  # noqa: ARG002  # as Hosts
-        """Return this object for every source."""
-        return self
-
-
-class _HostLoad:
-    """Counts the queues and the running fetches of one host, without stalled queues."""
-
-    __slots__ = ("host", "queues", "running")
-
-    def __init__(self, host: HostLimit) -> None:
-        self.host = host
-        self.queues = 0
-        self.running = 0
-
-
 class _SourceQueue:
-    """The fetches of one source that have not begun, and how many are running."""
+    """The fetches of one source that have not begun, and how many are running.
 
-    __slots__ = ("last_progress_s", "load", "prefetch", "running", "served", "stalled", "urgent")
+    :ivar served: bytes given to it, from a start that is fair to the other queues.
+    :ivar last_progress_s: when a fetch of it ended last, or began while no other was running.
+    """
 
-    def __init__(self, load: _HostLoad, served: int) -> None:
+    __slots__ = ("host", "last_progress_s", "prefetch", "running", "served", "urgent")
+
+    def __init__(self, host: HostLimit, served: int) -> None:
         self.urgent: deque[Fetch] = deque()
         self.prefetch: deque[Fetch] = deque()
         self.running = 0
-        self.load = load
-        self.served = served  # bytes, from a start that is fair to the other queues
+        self.host = host
+        self.served = served
         self.last_progress_s = 0.0
-        self.stalled = False
 
-    @property
-    def part(self) -> int:
-        """How many fetches of it may run if the other queues of the host use their parts."""
-        return max(1, self.load.host.concurrency_limit // max(1, self.load.queues))
+    def stalled(self, now_s: float) -> bool:
+        """Whether fetches are running and none has ended for a while."""
+        return self.running > 0 and now_s - self.last_progress_s >= STALLED_AFTER_S
+
+
+class _Moving:
+    """What runs now, without the stalled queues."""
+
+    def __init__(self, queues: Iterable[_SourceQueue], now_s: float) -> None:
+        self.queues: Counter[HostLimit] = Counter()
+        self.running: Counter[HostLimit] = Counter()
+        for queue in queues:
+            if not queue.stalled(now_s):
+                self.queues[queue.host] += 1
+                self.running[queue.host] += queue.running
 
 
 class FetchScheduler:
@@ -111,36 +94,34 @@ class FetchScheduler:
     def __init__(
         self,
         workers: Workers,
-        hosts: Hosts | None = None,
-        clock: Clock | None = None,
+        host_of: Callable[[str], HostLimit],
+        clock: Clock,
         *,
         max_jobs: int = 192,
     ) -> None:
-        """``max_jobs``: how many fetches the workers run at once.
+        """Start nothing yet.
 
-        Without ``hosts`` all sources share one host with the limit `PER_SOURCE`.
+        :param host_of: finds the host of a source. It may become another one once the source has
+            answered.
+        :param max_jobs: how many fetches the workers run at once.
         """
         self._workers = workers
-        self._hosts = hosts or FixedLimit()
-        self._clock = clock or SystemClock()
+        self._host_of = host_of
+        self._clock = clock
         self._max_jobs = max_jobs
         self._lock = threading.Lock()
         self._queues: dict[str, _SourceQueue] = {}
         self._waiting: dict[str, _SourceQueue] = {}  # those of them with a fetch that has not begun
-        self._loads: dict[int, _HostLoad] = {}  # by the host's id
         self._running = 0
-        self._moving = 0  # of those, in queues that are not stalled
         self._served = 0  # bytes, of the queue that went last
-        self._looked_s = 0.0
 
     def submit(self, fetch: Fetch, *, urgent: bool) -> None:
         """Queue ``fetch``; it runs when its source and its host have room."""
         with self._lock:
             queue = self._queues.get(fetch.embed_code)
             if queue is None:
-                load = self._load(self._hosts.host_of(fetch.embed_code))
-                load.queues += 1
-                queue = self._queues[fetch.embed_code] = _SourceQueue(load, self._served)
+                queue = _SourceQueue(self._host_of(fetch.embed_code), self._served)
+                self._queues[fetch.embed_code] = queue
             elif fetch.embed_code not in self._waiting:
                 queue.served = max(queue.served, self._served)  # no credit for a time of no need
             (queue.urgent if urgent else queue.prefetch).append(fetch)
@@ -164,100 +145,61 @@ class FetchScheduler:
     def _due(self) -> list[Callable[[], None]]:
         """Return the fetches that may start now, as jobs. The caller holds the lock."""
         jobs: list[Callable[[], None]] = []
+        if not self._waiting:
+            return jobs
         now_s = self._clock.monotonic()
-        if self._waiting and now_s - self._looked_s >= _LOOK_S:
-            self._looked_s = now_s
-            for queue in self._queues.values():
-                if (
-                    queue.running
-                    and not queue.stalled
-                    and now_s - queue.last_progress_s >= STALLED_AFTER_S
-                ):
-                    self._set_stalled(queue, stalled=True)
-        while (embed_code := self._next()) is not None:
+        moving = _Moving(self._queues.values(), now_s)
+        while True:
+            # The next is a queue with a waiting reader, or else the one that was served least.
+            able = [
+                (not queue.urgent, queue.served, embed_code)
+                for embed_code, queue in self._waiting.items()
+                if self._may_start(queue, moving, now_s)
+            ]
+            if not able:
+                return jobs
+            embed_code = min(able, key=lambda rank: rank[:2])[2]
             queue = self._waiting[embed_code]
             fetch = (queue.urgent or queue.prefetch).popleft()
             if not queue.urgent and not queue.prefetch:
                 del self._waiting[embed_code]
+            if not queue.stalled(now_s):
+                moving.running[queue.host] += 1
             if not queue.running:
                 queue.last_progress_s = now_s
+            queue.running += 1
+            self._running += 1
             self._served = queue.served
             queue.served += fetch.missing.length
-            self._add(queue, 1)
-            jobs.append(lambda fetch=fetch: self._run(fetch))  # type: ignore[misc]  # bound now
-        return jobs
+            jobs.append(partial(self._run, fetch))
 
-    def _next(self) -> str | None:
-        """Choose the queue that goes on: one with a waiting reader first, then the least served."""
-        best: str | None = None
-        rank = (True, 0)
-        for embed_code, queue in self._waiting.items():
-            not_urgent = not queue.urgent
-            if (best is None or (not_urgent, queue.served) < rank) and self._may_start(queue):
-                best, rank = embed_code, (not_urgent, queue.served)
-        return best
-
-    def _may_start(self, queue: _SourceQueue) -> bool:
+    def _may_start(self, queue: _SourceQueue, moving: _Moving, now_s: float) -> bool:
+        """Whether a source and its host have room for one more fetch of it."""
         if queue.urgent and not queue.running:  # a source's first waits for no other source
             return True
         if self._running >= self._max_jobs * 3 // 4:
             return False
+        limit = queue.host.concurrency_limit
+        part = max(1, limit // max(1, moving.queues[queue.host]))
         if queue.urgent:
-            return queue.running < queue.part + URGENT_EXTRA
-        if queue.running and self._moving >= PROCESS_WIDTH:
+            return queue.running < part + URGENT_EXTRA
+        if queue.running and moving.running.total() >= PROCESS_WIDTH:
             return False
-        spare = not queue.stalled and queue.load.running < queue.load.host.concurrency_limit
-        return queue.running < queue.part or spare
+        spare = not queue.stalled(now_s) and moving.running[queue.host] < limit
+        return queue.running < part or spare
 
     def _run(self, fetch: Fetch) -> None:
         try:
             fetch.run()
         finally:
             with self._lock:
-                self._ended(fetch.embed_code)
+                queue = self._queues[fetch.embed_code]
+                queue.running -= 1
+                self._running -= 1
+                queue.last_progress_s = self._clock.monotonic()
+                if not queue.running and fetch.embed_code not in self._waiting:
+                    del self._queues[fetch.embed_code]
+                queue.host = self._host_of(fetch.embed_code)  # it has answered, and may be another
                 jobs = self._due()
             for job in jobs:
                 self._workers.submit(job)
-
-    def _ended(self, embed_code: str) -> None:
-        """Count a fetch as ended, and its queue as making progress."""
-        queue = self._queues[embed_code]
-        if queue.stalled:
-            self._set_stalled(queue, stalled=False)
-        self._add(queue, -1)
-        queue.last_progress_s = self._clock.monotonic()
-        host = self._hosts.host_of(embed_code)
-        if host is not queue.load.host:  # its host has answered, and is another
-            self._leave(queue)
-            queue.load = self._load(host)
-            queue.load.queues += 1
-            queue.load.running += queue.running
-        if not queue.running and embed_code not in self._waiting:
-            self._leave(queue)
-            del self._queues[embed_code]
-
-    def _add(self, queue: _SourceQueue, count: int) -> None:
-        queue.running += count
-        self._running += count
-        if not queue.stalled:
-            queue.load.running += count
-            self._moving += count
-
-    def _set_stalled(self, queue: _SourceQueue, *, stalled: bool) -> None:
-        """Count a queue as stalled, or as making progress again."""
-        sign = -1 if stalled else 1
-        queue.stalled = stalled
-        queue.load.queues += sign
-        queue.load.running += sign * queue.running
-        self._moving += sign * queue.running
-
-    def _load(self, host: HostLimit) -> _HostLoad:
-        return self._loads.setdefault(id(host), _HostLoad(host))
-
-    def _leave(self, queue: _SourceQueue) -> None:
-        """Remove a queue that is not stalled from its host; forget a host without queues."""
-        load = queue.load
-        load.queues -= 1
-        load.running -= queue.running
-        if not any(other.load is load for other in self._queues.values() if other is not queue):
-            self._loads.pop(id(load.host), None)

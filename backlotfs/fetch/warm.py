@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from backlotfs.byterange import ByteRange
 from backlotfs.cache.disk.tier import DiskTier, required
 from backlotfs.cache.memory import BlockKey, runs_of
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.errors import CacheUnusable
+from backlotfs.fetch.loader import BlockLoader
 from backlotfs.fetch.pending_read import PendingRead
 from backlotfs.source.version import SourceVersion
 
@@ -24,18 +25,7 @@ GET_BLOCKS = 64
 #: Blocks looked up at once: the tier's lock is held meanwhile.
 LOOK_BLOCKS = 1024
 #: A disk that makes us wait longer for room does not keep up with anything.
-PATIENCE_S = 20.0
-
-
-class Store(Protocol):
-    """Loads blocks (`loader.BlockLoader`)."""
-
-    @property
-    def block_bytes(self) -> int:
-        """Length of every block but the last."""
-
-    def demand(self, identity: SourceVersion, wanted: ByteRange) -> PendingRead:
-        """Start whatever is missing of ``wanted``."""
+DISK_WAIT_S = 20.0
 
 
 class Step(NamedTuple):
@@ -52,11 +42,11 @@ class Step(NamedTuple):
 class Warmer:
     """Any thread may call it."""
 
-    def __init__(self, store: Store, tier: DiskTier | None, *, step_bytes: int) -> None:
+    def __init__(self, loader: BlockLoader, tier: DiskTier | None, *, step_bytes: int) -> None:
         """``step_bytes``: what one step has in memory at most."""
-        self._store = store
+        self._loader = loader
         self._tier = tier
-        self._block_bytes = store.block_bytes
+        self._block_bytes = loader.block_bytes
         self._step_blocks = max(1, step_bytes // self._block_bytes)
         self._lock = threading.Lock()
         self._fetched_bytes = 0
@@ -80,17 +70,17 @@ class Warmer:
         """Wait until what was handed to the tier is written, or its disk takes too long."""
         required(self._tier).drain()
 
-    def held_bytes(self, identity: SourceVersion) -> int:
+    def held_bytes(self, version: SourceVersion) -> int:
         """How much of this version the tier holds.
 
         :raises CacheUnusable: there is no tier, or nothing of this version can be kept.
         """
-        tier = self._keeping(identity)
-        held = sum(len(keys) - len(tier.missing(keys)) for keys in self._looks(identity, 0))
-        return min(identity.size, held * self._block_bytes)
+        tier = self._keeping(version)
+        held = sum(len(keys) - len(tier.missing(keys)) for keys in self._looks(version, 0))
+        return min(version.size, held * self._block_bytes)
 
     def warm(
-        self, identity: SourceVersion, offset: int, length: int, waiter: InterruptibleWait
+        self, version: SourceVersion, offset: int, length: int, waiter: InterruptibleWait
     ) -> Step:
         """Have the tier hold about ``length`` bytes from ``offset`` on; the caller goes on.
 
@@ -100,8 +90,8 @@ class Warmer:
             version can be kept.
         :raises BacklotError: what fetching, or waiting, ends with.
         """
-        tier = self._keeping(identity)
-        keys = next(self._looks(identity, offset), [])
+        tier = self._keeping(version)
+        keys = next(self._looks(version, offset), [])
         absent = [key.number for key in tier.missing(keys) if not tier.accepted(key)]
         first = offset // self._block_bytes
         reached = first + len(keys)
@@ -110,44 +100,44 @@ class Warmer:
             reached = min(reached, absent[0] + blocks)
             absent = [number for number in absent if number < reached]
         runs = runs_of(absent, GET_BLOCKS) if absent else []
-        demands = [self._store.demand(identity, self._range(identity, run)) for run in runs]
+        reads = [self._loader.demand(version, self._range(version, run)) for run in runs]
         fetched_bytes = 0
-        for demand in demands:
-            demand.wait(waiter)
-            fetched_bytes += demand.first_use_bytes
+        for read in reads:
+            read.wait(waiter)
+            fetched_bytes += read.first_use_bytes
         with self._lock:
             self._fetched_bytes += fetched_bytes
-        for demand in demands:
-            self._hand_over(tier, identity, demand)
-        return Step(min(identity.size, reached * self._block_bytes), fetched_bytes)
+        for read in reads:
+            self._put_on_disk(tier, version, read)
+        return Step(min(version.size, reached * self._block_bytes), fetched_bytes)
 
-    def _hand_over(self, tier: DiskTier, identity: SourceVersion, demand: PendingRead) -> None:
-        for number, block in demand.blocks():
-            key = BlockKey(identity.embed_code, identity.validator, number)
-            kept = tier.put(key, block.view, block, wait_s=PATIENCE_S)
+    def _put_on_disk(self, tier: DiskTier, version: SourceVersion, read: PendingRead) -> None:
+        for number, block in read.blocks():
+            key = BlockKey(version.embed_code, version.validator, number)
+            kept = tier.put(key, block.view, block, wait_s=DISK_WAIT_S)
             if not kept and not tier.accepted(key):
                 raise CacheUnusable(
                     "the disk of the block cache does not take what is warmed; see the mount's "
                     "log for the reason, mend it, and warm again"
                 )
 
-    def _looks(self, identity: SourceVersion, offset: int) -> Iterator[list[BlockKey]]:
+    def _looks(self, version: SourceVersion, offset: int) -> Iterator[list[BlockKey]]:
         """The blocks from ``offset`` on, in stretches."""
-        code, validator = identity.embed_code, identity.validator
-        stop = -(-identity.size // self._block_bytes)
+        code, validator = version.embed_code, version.validator
+        stop = -(-version.size // self._block_bytes)
         for first in range(offset // self._block_bytes, stop, LOOK_BLOCKS):
             numbers = range(first, min(first + LOOK_BLOCKS, stop))
             yield [BlockKey(code, validator, number) for number in numbers]
 
-    def _range(self, identity: SourceVersion, run: range) -> ByteRange:
+    def _range(self, version: SourceVersion, run: range) -> ByteRange:
         start, stop = run.start * self._block_bytes, run.stop * self._block_bytes
-        return ByteRange(start, min(stop, identity.size))
+        return ByteRange(start, min(stop, version.size))
 
-    def _keeping(self, identity: SourceVersion) -> DiskTier:
+    def _keeping(self, version: SourceVersion) -> DiskTier:
         tier = required(self._tier)
-        if identity.size and identity.validator.startswith("/"):
+        if version.size and version.validator.startswith("/"):
             raise CacheUnusable(
-                f"the host of {identity.embed_code} gives neither ETag nor Last-Modified: "
+                f"the host of {version.embed_code} gives neither ETag nor Last-Modified: "
                 "nothing of it can be kept over restarts"
             )
         return tier

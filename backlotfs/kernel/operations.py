@@ -198,7 +198,7 @@ class BacklotOperations:
             return 0
         target = self._namespace.open(path, self._deadlines.for_open())
         opened = self._reader.open(
-            target.version, settling=target.settling, name=path, sparing=self._no_prefetch()
+            target.version, settling=target.settling, name=path, no_prefetch=self._no_prefetch()
         )
         # A replacement that was found between the two has not marked this handle as old.
         code = target.version.embed_code

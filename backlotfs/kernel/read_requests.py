@@ -20,7 +20,7 @@ from backlotfs.kernel.deadlines import OPERATION_DEADLINE_S
 from backlotfs.kernel.device import Device, ReadRequest
 from backlotfs.kernel.errno_boundary import errno_of
 from backlotfs.log import events
-from backlotfs.open_files.metrics import NullMetrics, ReadCounts
+from backlotfs.open_files.metrics import ReadCounts
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class ReadRequests:
         device: Device,
         begin: Beginning,
         clock: Clock,
-        counts: ReadCounts | NullMetrics | None = None,
+        counts: ReadCounts,
         *,
         deadline_s: float = OPERATION_DEADLINE_S,
         queued: Callable[[str], bool] = lambda _code: False,
@@ -82,7 +82,7 @@ class ReadRequests:
         """
         self._queued = queued
         self._deadline_s = deadline_s
-        self._counts = counts or NullMetrics()
+        self._counts = counts
         self._device = device
         self._begin = begin
         self._clock = clock

@@ -156,7 +156,7 @@ class MountSession:
         begin: Beginning,
         clock: Clock,
         ready: Callable[[], None],
-        counts: ReadCounts | None = None,
+        counts: ReadCounts,
         *,
         read_deadline_s: float = OPERATION_DEADLINE_S,
         queued: Callable[[str], bool] = lambda _code: False,

@@ -6,8 +6,9 @@ import logging
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 from backlotfs.api.signing import Credentials
 from backlotfs.cache.admission import DiskAdmission
@@ -21,19 +22,18 @@ from backlotfs.concurrency.clock import Clock
 from backlotfs.concurrency.workers import Workers
 from backlotfs.config.settings import GIB, MIB, MountSettings
 from backlotfs.errors import BadHandle, CacheUnusable
-from backlotfs.fetch.block_fetch import FETCH_DEADLINE_S
+from backlotfs.fetch.hedging import HedgePolicy
 from backlotfs.fetch.hosts import HostRegistry
-from backlotfs.fetch.loader import BlockLoader
+from backlotfs.fetch.loader import FETCH_DEADLINE_S, BlockLoader, FetchSettings
 from backlotfs.fetch.pin_reconciler import PinReconciler
 from backlotfs.fetch.scheduler import FetchScheduler
 from backlotfs.fetch.warm import Warmer
 from backlotfs.kernel.callers import ProcessNames
 from backlotfs.log import events
 from backlotfs.namespace.attributes import CacheState
-from backlotfs.open_files.handles import HandleTable
-from backlotfs.open_files.metrics import ReadCounts
-from backlotfs.open_files.reader import SourceReader
-from backlotfs.open_files.recent_errors import RecentErrors
+from backlotfs.open_files.metrics import ReadCounts, RecentErrors
+from backlotfs.open_files.reader import HandleTable, SourceReader
+from backlotfs.prefetch.registry import PrefetcherRegistry
 from backlotfs.source.bandwidth import BandwidthLimit, RecentRate
 from backlotfs.source.range_reader import RangeReader
 from backlotfs.source.signed_get import SignedGet
@@ -57,11 +57,13 @@ QUEUED_PART = 8
 WARM_STEP_BYTES, WARM_STEP_PART = 8 * MIB, 32
 
 
-class Metrics(NamedTuple):
-    """What is noted while bytes pass.
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """What is counted while bytes pass.
 
     :ivar reads: what applications have asked for, and got. :ivar failures: what they did not get.
-    :ivar read_rate: what they get now. :ivar fetch_rate: what comes over the line now.
+    :ivar read_rate: bytes a second that applications get now.
+    :ivar fetch_rate: bytes a second that come from source hosts now.
     """
 
     reads: ReadCounts
@@ -69,19 +71,56 @@ class Metrics(NamedTuple):
     read_rate: RecentRate
     fetch_rate: RecentRate
 
+    @classmethod
+    def of(cls, handles: HandleTable, clock: Clock) -> Metrics:
+        """Count from 0. :param handles: says which file a failed read was of."""
+        failures, rate = RecentErrors(clock), RecentRate(clock)
+        note = partial(_note_failure, handles, failures)
+        reads = ReadCounts(ProcessNames(clock).of, rate=rate, note=note)
+        return cls(reads, failures, rate, RecentRate(clock))
 
-class ReadPath(NamedTuple):
-    """What is put together here.
 
-    :ivar local: what is known of a source without asking anybody.
-    """
+def _note_failure(handles: HandleTable, failures: RecentErrors, fh: int, error: Exception) -> None:
+    with suppress(BadHandle):  # closed meanwhile: nobody waits for its bytes
+        handle = handles.get(fh)
+        failures.note(handle.version.embed_code, handle.name, error)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPath:
+    """What `build_read_path` puts together."""
 
     reader: SourceReader
     warmer: Warmer
     memory_use: Callable[[], MemoryUse]
     keeper: PinReconciler
     observed: Metrics
-    local: Callable[[str], CacheState]
+    versions: SourceVersionCache
+    cached: CachedBytes
+
+    def local(self, embed_code: str) -> CacheState:
+        """What is known of a source without asking a server."""
+        known, failure = self.versions.known(embed_code), self.observed.failures.of(embed_code)
+        return CacheState(
+            self.cached.bytes_of(known.version) if known is not None else 0,
+            self.keeper.pins.of(embed_code) is not None,
+            f"{failure.errno}: {failure.reason}" if failure is not None else "",
+            failure.at_s if failure is not None else 0.0,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SourceParts:
+    """What the read path uses of the parts that know sources and their hosts.
+
+    :ivar get: makes GETs of presigned URLs.
+    :ivar queued: whether the URL of a source waits for an API credit.
+    """
+
+    get: SignedGet
+    versions: SourceVersionCache
+    hosts: HostRegistry
+    queued: Callable[[str], bool]
 
 
 def open_disk_tier(settings: MountSettings, clock: Clock) -> DiskTier | None:
@@ -122,90 +161,77 @@ def default_disk_bytes(folder: Path) -> int:
         return 0
 
 
-def build_reader(
+def build_read_path(
     settings: MountSettings,
     handles: HandleTable,
-    signed_get: SignedGet,
-    book: SourceVersionCache,
-    lines: HostRegistry,
+    sources: SourceParts,
     disk: DiskTier | None,
     clock: Clock,
-    queued: Callable[[str], bool],
 ) -> ReadPath:
-    """Reader, warmer and keeper of pins over memory, disk and GETs.
-
-    :param queued: whether the URL of a source waits for an API credit.
-    """
+    """Reader, warmer and keeper of pins over memory, disk and GETs."""
+    observed = Metrics.of(handles, clock)
     pool = BlockPool(settings.memory_bytes, BLOCK_BYTES)
-    figures = lines.stats if settings.cache_bytes is None else None
-
-    observed = _observed(handles, clock)
-    limit = BandwidthLimit(settings.bandwidth_bytes_s) if settings.bandwidth_bytes_s else None
-    fetcher = RangeReader(signed_get, clock, limit=limit, rate=observed.fetch_rate)
-
-    def current(embed_code: str) -> SourceVersion | None:
-        known = book.known(embed_code)
-        return known.version if known is not None and known.verified else None
-
-    cache = BlockCache(keep_consumed=pool.slots // CONSUMED_PART)
-    # A short --read-timeout does not shorten a fetch: later reads wait for what it brings. The
-    # fetch must also outlast the API's time for a new URL.
-    fetch_deadline_s = max(
-        FETCH_DEADLINE_S, settings.read_timeout_s or 0.0, settings.account.limits.probe_s
-    )
-    store = BlockLoader(
-        pool,
-        cache,
-        fetcher.fetch,
-        FetchScheduler(
-            Workers(TRANSFER_THREADS + URL_WAITERS, "transfer"),
-            lines,
-            clock,
-            max_jobs=TRANSFER_THREADS,
-        ),
+    cache = BlockCache(pool, keep_consumed=pool.slots // CONSUMED_PART)
+    loader = _build_loader(settings, sources, cache, disk, observed.fetch_rate, clock)
+    prefetchers = PrefetcherRegistry(
         clock,
         # Half for what is in flight or not yet read, the rest for what is kept.
-        prefetch_budget_bytes=pool.budget_bytes // 2,
-        changed=book.on_mismatch,
-        # With a bandwidth limit every pause would look like a stalled host.
-        hedges=None if settings.bandwidth_bytes_s else lines,
-        queued=queued,
-        fetch_deadline_s=fetch_deadline_s,
-        disk=None if disk is None else DiskAdmission(disk, clock, figures),
-    )
-    reader = SourceReader(
-        handles,
-        store,
         window_budget_bytes=pool.budget_bytes // 2,
-        clock=clock,
-        line_of=lambda identity: lines.stats(identity.embed_code),
+        block_bytes=BLOCK_BYTES,
+        stats_of=sources.hosts.stats,
     )
     step_bytes = min(WARM_STEP_BYTES, pool.budget_bytes // WARM_STEP_PART)
-    warmer = Warmer(store, disk, step_bytes=step_bytes)
+    warmer = Warmer(loader, disk, step_bytes=step_bytes)
     pins = Pins(disk, settings.pin_quota)
-    held = CachedBytes(cache, disk, BLOCK_BYTES)
-
-    def local(embed_code: str) -> CacheState:
-        known, failure = book.known(embed_code), observed.failures.of(embed_code)
-        return CacheState(
-            held.bytes_of(known.version) if known is not None else 0,
-            pins.of(embed_code) is not None,
-            f"{failure.errno}: {failure.reason}" if failure is not None else "",
-            failure.at_s if failure is not None else 0.0,
-        )
-
-    keeper = PinReconciler(pins, warmer, current, clock, queued)
-    return ReadPath(reader, warmer, store.memory_use, keeper, observed, local)
+    return ReadPath(
+        reader=SourceReader(handles, loader, prefetchers),
+        warmer=warmer,
+        memory_use=loader.memory_use,
+        keeper=PinReconciler(
+            pins, warmer, partial(_verified, sources.versions), clock, sources.queued
+        ),
+        observed=observed,
+        versions=sources.versions,
+        cached=CachedBytes(cache, disk),
+    )
 
 
-def _observed(handles: HandleTable, clock: Clock) -> Metrics:
-    failures = RecentErrors(clock)
+def _build_loader(
+    settings: MountSettings,
+    sources: SourceParts,
+    cache: BlockCache,
+    disk: DiskTier | None,
+    rate: RecentRate,
+    clock: Clock,
+) -> BlockLoader:
+    limit = BandwidthLimit(settings.bandwidth_bytes_s) if settings.bandwidth_bytes_s else None
+    # A short --read-timeout does not shorten a fetch: later reads wait for what it brings. The
+    # fetch must also outlast the API's time for a new URL.
+    deadline_s = max(
+        FETCH_DEADLINE_S, settings.read_timeout_s or 0.0, settings.account.limits.probe_s
+    )
+    range_reader = RangeReader(sources.get, clock, limit=limit, rate=rate)
+    scheduler = FetchScheduler(
+        Workers(TRANSFER_THREADS + URL_WAITERS, "transfer"),
+        sources.hosts.host_of,
+        clock,
+        max_jobs=TRANSFER_THREADS,
+    )
+    # With an explicit cache size every block is written, however fast its host is.
+    stats_of = sources.hosts.stats if settings.cache_bytes is None else None
+    return BlockLoader(
+        cache,
+        FetchSettings(range_reader.fetch, clock, deadline_s),
+        scheduler,
+        prefetch_budget_bytes=cache.pool.budget_bytes // 2,
+        changed=sources.versions.on_mismatch,
+        disk=None if disk is None else DiskAdmission(disk, clock, stats_of),
+        # With a bandwidth limit every pause would look like a stalled host.
+        hedges=None if limit else HedgePolicy(sources.hosts, clock, sources.queued),
+    )
 
-    def note(fh: int, error: Exception) -> None:
-        with suppress(BadHandle):  # closed meanwhile: nobody waits for its bytes
-            handle = handles.get(fh)
-            failures.note(handle.identity.embed_code, handle.name, error)
 
-    read_rate = RecentRate(clock)
-    reads = ReadCounts(ProcessNames(clock).of, rate=read_rate, note=note)
-    return Metrics(reads, failures, read_rate, RecentRate(clock))
+def _verified(versions: SourceVersionCache, embed_code: str) -> SourceVersion | None:
+    """The version that a source is known to have; None: in doubt, or not known."""
+    known = versions.known(embed_code)
+    return known.version if known is not None and known.verified else None

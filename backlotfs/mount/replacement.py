@@ -29,7 +29,7 @@ from backlotfs.catalog.probe_scheduler import ProbeScheduler
 from backlotfs.catalog.versions import SourceVersionCache
 from backlotfs.fetch.pin_reconciler import PinReconciler
 from backlotfs.log import events
-from backlotfs.open_files.handles import HandleTable
+from backlotfs.open_files.reader import HandleTable
 from backlotfs.source.url_resolver import UrlResolver
 from backlotfs.source.version import SourceVersion
 

@@ -282,7 +282,7 @@ class _MountProcess:
             reads=used.reads,
             read_bytes=used.asked_bytes,
             failed=used.failed,
-            fetched_bytes=stack.gets.totals().fetched_bytes,
+            fetched_bytes=stack.lines.totals().fetched_bytes,
         )
         stack.close()
         logging.shutdown()

@@ -34,7 +34,6 @@ from backlotfs.concurrency.clock import Clock
 from backlotfs.concurrency.workers import Workers
 from backlotfs.config.settings import Account, MountSettings
 from backlotfs.errors import BacklotError, SettingsError
-from backlotfs.fetch.get_counts import GetCounts
 from backlotfs.fetch.hosts import HostRegistry
 from backlotfs.fetch.pin_reconciler import PinReconciler
 from backlotfs.fetch.warm import Warmer
@@ -49,7 +48,8 @@ from backlotfs.mount.read_path import (
     URL_WAITERS,
     Metrics,
     ReadPath,
-    build_reader,
+    SourceParts,
+    build_read_path,
 )
 from backlotfs.mount.replacement import Replacement
 from backlotfs.namespace.namespace import Namespace, Provider, ReadState, TreeOptions
@@ -57,8 +57,7 @@ from backlotfs.namespace.naming import NameMode, catalog_naming
 from backlotfs.namespace.providers.sidecars import CaptionSidecars, JsonSidecars
 from backlotfs.namespace.providers.thumbnails import Thumbnails
 from backlotfs.namespace.sizes import UnsizedRules
-from backlotfs.open_files.handles import HandleTable
-from backlotfs.open_files.reader import SourceReader
+from backlotfs.open_files.reader import HandleTable, SourceReader
 from backlotfs.source.host_shares import HostShares
 from backlotfs.source.preview_images import PreviewImages
 from backlotfs.source.range_reader import SourceProbe
@@ -118,7 +117,6 @@ class Stack:
     lines: HostRegistry
     disk: DiskTier | None
     observed: Metrics
-    gets: GetCounts
     warmer: Warmer
     previews: PreviewImages
     memory_use: Callable[[], MemoryUse]
@@ -173,13 +171,12 @@ def open_saved_urls(settings: MountSettings, clock: Clock) -> SavedUrls | None:
 class _Transport:
     """What every GET of a source goes through.
 
-    :ivar gets: counts them, and measures each host.
+    :ivar hosts: counts them, and measures each host.
     """
 
     connections: ConnectionPool
     policy: SourcePolicy
     clock: Clock
-    gets: GetCounts
     hosts: HostRegistry
 
     @classmethod
@@ -187,8 +184,7 @@ class _Transport:
         policy = SourcePolicy.of(account.api_url, account.allow_source_hosts)
         dialer = Dialer(policy, client_context(account.ca_bundle))
         pool = ConnectionPool(dialer, user_agent=USER_AGENT, breakers=Breakers(clock))
-        hosts = HostRegistry(clock)
-        return cls(pool, policy, clock, GetCounts(hosts), hosts)
+        return cls(pool, policy, clock, HostRegistry(clock))
 
     def signed_get(self, urls: UrlResolver, shares: HostShares | None = None) -> SignedGet:
         """GETs of presigned URLs; ``shares`` bounds how many of them one host has at a time."""
@@ -198,7 +194,7 @@ class _Transport:
             self.clock,
             RetryPolicy(),
             policy=self.policy,
-            meter=self.gets,
+            meter=self.hosts,
             shares=shares,
         )
 
@@ -359,16 +355,10 @@ def build_stack(
         )
         catalog.subscribe(captions.published)
     handles = HandleTable()
-    path = build_reader(
-        settings,
-        handles,
-        transport.signed_get(resolver),
-        versions,
-        transport.hosts,
-        disk,
-        clock,
-        probes.is_queued,
+    sources = SourceParts(
+        transport.signed_get(resolver), versions, transport.hosts, probes.is_queued
     )
+    path = build_read_path(settings, handles, sources, disk, clock)
     previews = PreviewImages(transport.connections, clock, transport.policy)
     providers = _providers(settings, catalog, versions, probes, captions, previews, clock)
     namespace = _open_namespace(settings, catalog, versions, probes, path, rules, providers)
@@ -388,7 +378,6 @@ def build_stack(
         lines=transport.hosts,
         disk=disk,
         observed=path.observed,
-        gets=transport.gets,
         warmer=path.warmer,
         previews=previews,
         memory_use=path.memory_use,

@@ -27,7 +27,7 @@ from backlotfs.errors import BacklotError
 from backlotfs.log import events
 from backlotfs.mount.control.server import Handler
 from backlotfs.mount.stack import Stack
-from backlotfs.open_files.recent_errors import Failure
+from backlotfs.open_files.metrics import Failure
 from backlotfs.source.bandwidth import SPAN_S
 
 #: Version of the answer: grows when a key is removed or changes its meaning.
@@ -157,7 +157,7 @@ def _cache(stack: Stack) -> dict[str, Any]:
 def _throughput(stack: Stack, began_s: float) -> dict[str, Any]:
     observed = stack.observed
     read_bytes = observed.reads.total().asked_bytes
-    fetched_bytes = stack.gets.totals().fetched_bytes
+    fetched_bytes = stack.lines.totals().fetched_bytes
     up_s = max(1.0, time.time() - began_s)
     return {
         "now": {

@@ -1,38 +1,32 @@
-"""What applications have read: how much, out of which tier, and who.
+"""What applications have read: how much, out of which tier, by which program; and what failed.
 
-Counted once for each answered read, a few additions under a lock of its own: a thousand times a
+Each read is counted once, when it is answered: a few additions under one lock, a thousand times a
 second where a gigabyte a second is read.
 """
 
 from __future__ import annotations
 
+import errno
 import threading
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple
 
 from backlotfs.cache.memory import TIERS
+from backlotfs.concurrency.clock import Clock
+from backlotfs.errors import BacklotError, Interrupted
+from backlotfs.fetch.pending_read import PendingRead
+from backlotfs.log.redaction import redacted
 from backlotfs.source.bandwidth import RecentRate
 
 #: Names counted apart; whoever comes after so many is one of `OTHERS`.
 NAMES_KEPT = 200
 OTHERS = "(others)"
-
-
-class AnsweredRead(Protocol):
-    """What is counted of a `Demand`."""
-
-    @property
-    def asked_bytes(self) -> int:
-        """Bytes that were asked for and there are."""
-
-    @property
-    def came_from(self) -> list[int]:
-        """Blocks, by tier."""
-
-    @property
-    def first_use_bytes(self) -> int:
-        """Of what was fetched, the bytes of blocks that no read had had before."""
+#: Failures remembered in all, and sources of which the last one is.
+KEPT, SOURCES_KEPT = 20, 1000
+#: Longer reasons are cut: they may quote a server.
+REASON_CHARACTERS = 300
 
 
 @dataclass(slots=True)
@@ -65,7 +59,7 @@ class Usage:
 
 
 class ReadCounts:
-    """Any thread may call it."""
+    """Counts the reads of applications. Any thread may call it."""
 
     def __init__(
         self,
@@ -77,8 +71,8 @@ class ReadCounts:
         """Count from 0.
 
         :param name_of: the name of a process by its id; quick, and raises nothing.
-        :param rate: is told of what is answered.
-        :param note: is told of each read that failed: its file handle, and why.
+        :param rate: counts the bytes that are answered.
+        :param note: is called with each read that failed: its file handle, and why.
         """
         self._name_of = name_of
         self._rate = rate
@@ -87,21 +81,22 @@ class ReadCounts:
         self._by_name: dict[str, Usage] = {}
         self._used_bytes = 0
 
-    def answered(self, pid: int, read: AnsweredRead) -> None:
-        """A read of this process is answered with all it asked for."""
+    def answered(self, pid: int, read: PendingRead) -> None:
+        """Count a read of this process that is answered with all it asked for."""
+        asked_bytes = read.wanted.length
         name = self._name_of(pid)
         with self._lock:
             usage = self._usage(name)
             usage.reads += 1
-            usage.asked_bytes += read.asked_bytes
+            usage.asked_bytes += asked_bytes
             for tier, blocks in enumerate(read.came_from):
                 usage.blocks[tier] += blocks
             self._used_bytes += read.first_use_bytes
         if self._rate is not None:
-            self._rate.add(read.asked_bytes)
+            self._rate.add(asked_bytes)
 
     def failed(self, pid: int, fh: int, error: Exception) -> None:
-        """A read of this process is answered with an errno, or not waited for any more."""
+        """Count a read of this process that is answered with an errno, or not waited for."""
         name = self._name_of(pid)
         with self._lock:
             self._usage(name).failed += 1
@@ -135,11 +130,62 @@ class ReadCounts:
         return usage
 
 
-class NullMetrics:
-    """In the place of `ReadCounts` where nobody asks."""
+class Failure(NamedTuple):
+    """One failure, or several in a row for the same reason.
 
-    def answered(self, pid: int, read: AnsweredRead) -> None:
-        """Nothing."""
+    :ivar at_s: of the last of them, seconds since the epoch. :ivar name: as it was opened.
+    :ivar errno: its name, as ``EIO``. :ivar reason: without secrets. :ivar times: how many.
+    """
 
-    def failed(self, pid: int, fh: int, error: Exception) -> None:
-        """Nothing."""
+    at_s: float
+    embed_code: str
+    name: str
+    errno: str
+    reason: str
+    times: int
+
+
+class RecentErrors:
+    """The last reads and opens that failed: of which file, when and why. Any thread may call it."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._recent: deque[Failure] = deque(maxlen=KEPT)
+        self._by_source: OrderedDict[str, Failure] = OrderedDict()
+
+    def note(self, embed_code: str, name: str, error: Exception) -> None:
+        """Note that reading or opening a file failed. A reader that was killed is no failure."""
+        if isinstance(error, Interrupted):
+            return
+        known = isinstance(error, BacklotError)
+        number = error.errno if isinstance(error, BacklotError) else errno.EIO
+        # The type only: the text of a foreign exception may quote anything.
+        reason = redacted(str(error)) if known else type(error).__name__
+        failure = Failure(
+            self._clock.now(),
+            embed_code,
+            name,
+            errno.errorcode.get(number, str(number)),
+            reason[:REASON_CHARACTERS],
+            1,
+        )
+        with self._lock:
+            last = self._recent[-1] if self._recent else None
+            if last is not None and last[1:5] == failure[1:5]:
+                failure = failure._replace(times=last.times + 1)
+                self._recent.pop()
+            self._recent.append(failure)
+            self._by_source[embed_code] = failure
+            self._by_source.move_to_end(embed_code)
+            if len(self._by_source) > SOURCES_KEPT:
+                self._by_source.popitem(last=False)
+
+    def of(self, embed_code: str) -> Failure | None:
+        """The last of a source; None: none that is remembered."""
+        return self._by_source.get(embed_code)
+
+    def latest(self) -> list[Failure]:
+        """Those of all sources, the latest first."""
+        with self._lock:
+            return list(reversed(self._recent))

@@ -1,27 +1,184 @@
-"""Open, read, flush and release of sources: the face of `reading` towards the kernel adapter."""
+"""Open files, and how a read of one is served.
+
+`SourceReader` is the face towards the kernel: open, read, flush, release. It does no I/O itself:
+the block loader brings the bytes, and the prefetcher of the file's version plans what is fetched
+ahead.
+"""
 
 from __future__ import annotations
 
+import itertools
+import threading
+from collections import Counter
+from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from backlotfs.byterange import ByteRange
-from backlotfs.concurrency.clock import Clock, SystemClock
-from backlotfs.concurrency.interruptible_wait import InterruptibleWait
-from backlotfs.errors import ContentChanged
-from backlotfs.fetch.block_fetch import StillWanted
+from backlotfs.errors import BadHandle, ContentChanged
+from backlotfs.fetch.loader import BlockLoader
 from backlotfs.fetch.pending_read import PendingRead
-from backlotfs.open_files.handles import FileHandle, HandleTable
-from backlotfs.open_files.page_cache_policy import OpenMode
 from backlotfs.prefetch.index_patterns import (
     HEAD_BYTES,
     MIN_FILE_BYTES,
     likely_index,
     next_index_range,
 )
-from backlotfs.prefetch.planner import PlanLimits, ReadPlan
-from backlotfs.prefetch.registry import LineOf, PrefetcherRegistry, unknown_line
+from backlotfs.prefetch.planner import ReadPlan
+from backlotfs.prefetch.registry import Prefetcher, PrefetcherRegistry
 from backlotfs.source.version import SourceVersion
+
+
+class OpenMode(NamedTuple):
+    """The two flags of ``fuse_file_info``."""
+
+    keep_cache: bool
+    direct_io: bool
+
+
+class PageCachePolicy:
+    """Decides what the kernel's page cache may hold, and so how a file may be opened.
+
+    The page cache is per inode, not per open file: an old handle would be given pages that a new
+    handle filled with another version's bytes (measured). So, by `fuse_file_info` of each open:
+
+    - while a handle on another version is open: ``direct_io`` (the new one goes past the cache);
+    - while the kernel may still believe an older version's size: ``direct_io`` too, for a buffered
+      read would be cut at that size;
+    - else, if the cached pages are this version's: ``keep_cache`` (re-reads cost no FUSE call);
+    - else neither: the kernel drops the old pages at this open, and those that follow are this
+      version's.
+
+    One string per file ever opened is remembered: about 150 bytes each. Not thread-safe: its owner
+    locks.
+    """
+
+    def __init__(self) -> None:
+        self._pages: dict[str, str] = {}
+        self._open: dict[str, Counter[str]] = {}
+
+    def open(self, embed_code: str, validator: str, *, direct: bool = False) -> OpenMode:
+        """Decide how this version is opened, and note that it is open.
+
+        :param direct: past the page cache in any case.
+        """
+        open_now = self._open.setdefault(embed_code, Counter())
+        others = open_now.total() - open_now[validator]
+        open_now[validator] += 1
+        if others or direct:
+            # A private mapping of such a file fills pages all the same: the next plain open drops.
+            self._pages.setdefault(embed_code, "")
+            return OpenMode(keep_cache=False, direct_io=True)
+        # An inode never handed out has no pages. Dropping none is not free: the kernel waits for
+        # pages that another reader, who came in between, has locked behind a stalled host.
+        keep = self._pages.get(embed_code, validator) == validator
+        self._pages[embed_code] = validator
+        return OpenMode(keep_cache=keep, direct_io=False)
+
+    def release(self, embed_code: str, validator: str) -> None:
+        """Note that a handle on this version is closed."""
+        open_now = self._open[embed_code]
+        open_now[validator] -= 1
+        if not open_now.total():
+            del self._open[embed_code]
+
+
+@dataclass(slots=True)
+class FileHandle:
+    """One open file, bound to one version of its source.
+
+    :ivar prefetcher: shared with the other handles on this version.
+    :ivar name: of the file, as it was opened.
+    :ivar no_prefetch: nothing is fetched ahead of what is read through it.
+    :ivar changed: the source is known to be another version now; `flush` says so.
+    :ivar replaced_by_larger: that version is larger, and the kernel may have been told its size.
+    """
+
+    fh: int
+    version: SourceVersion
+    prefetcher: Prefetcher
+    name: str
+    no_prefetch: bool = False
+    changed: bool = False
+    replaced_by_larger: bool = False
+
+
+class HandleTable:
+    """The open files, by handle number. Any thread may call it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._numbers = itertools.count(1)
+        self._handles: dict[int, FileHandle] = {}
+        self._pages = PageCachePolicy()
+
+    def __len__(self) -> int:
+        return len(self._handles)
+
+    def open(
+        self,
+        version: SourceVersion,
+        prefetcher: Prefetcher,
+        name: str = "",
+        *,
+        settling: bool = False,
+        no_prefetch: bool = False,
+    ) -> tuple[FileHandle, OpenMode]:
+        """Make a handle on this version, and say how the kernel is to treat it.
+
+        :param settling: the kernel may still believe the size of the version before it.
+        :param no_prefetch: the kernel, too, is to read nothing ahead: it goes past its page cache.
+        """
+        direct = settling or no_prefetch
+        with self._lock:
+            handle = FileHandle(next(self._numbers), version, prefetcher, name, no_prefetch)
+            self._handles[handle.fh] = handle
+            mode = self._pages.open(version.embed_code, version.validator, direct=direct)
+            return handle, mode
+
+    def get(self, fh: int) -> FileHandle:
+        """Return an open file. :raises BadHandle: it is not open."""
+        handle = self._handles.get(fh)
+        if handle is None:
+            raise BadHandle(f"file handle {fh} is not open")
+        return handle
+
+    def names(self) -> list[str]:
+        """The names of the open files, one for each handle."""
+        with self._lock:
+            return [handle.name for handle in self._handles.values()]
+
+    def release(self, fh: int) -> FileHandle:
+        """Close a handle and return it. :raises BadHandle: it is not open."""
+        with self._lock:
+            handle = self._handles.pop(fh, None)
+            if handle is None:
+                raise BadHandle(f"file handle {fh} is not open")
+            self._pages.release(handle.version.embed_code, handle.version.validator)
+        return handle
+
+    def mark_changed(self, embed_code: str, current: SourceVersion | None) -> None:
+        """Mark every handle on another version than ``current`` (None: on any) as changed."""
+        with self._lock:
+            for handle in self._handles.values():
+                version = handle.version
+                if version.embed_code != embed_code:
+                    continue
+                if current is None:
+                    handle.changed = True
+                elif version.validator != current.validator:
+                    handle.changed = True
+                    handle.replaced_by_larger |= version.size < current.size
+
+    def mark_replaced(self, version: SourceVersion) -> None:
+        """Mark every handle on this very version as changed.
+
+        Also one that was opened while its version was found to be replaced: it came too late for
+        `mark_changed`.
+        """
+        with self._lock:
+            for handle in self._handles.values():
+                handle.changed |= handle.version == version
 
 
 class Opened(NamedTuple):
@@ -31,75 +188,38 @@ class Opened(NamedTuple):
     mode: OpenMode
 
 
-class Store(Protocol):
-    """Loads blocks (`fetch.loader.BlockLoader`)."""
-
-    @property
-    def block_bytes(self) -> int:
-        """Length of every block but the last."""
-
-    def demand(self, identity: SourceVersion, wanted: ByteRange) -> PendingRead:
-        """Start whatever is missing of ``wanted``."""
-
-    def prefetch(
-        self,
-        identity: SourceVersion,
-        ahead: ByteRange,
-        request_bytes: int,
-        still_wanted: StillWanted,
-    ) -> None:
-        """Have ``ahead`` fetched if memory allows."""
-
-
 class SourceReader:
     """Serves reads of open files. Any thread may call it; it does no I/O itself."""
 
     def __init__(
-        self,
-        handles: HandleTable,
-        store: Store,
-        window_budget_bytes: int,
-        *,
-        clock: Clock | None = None,
-        line_of: LineOf = unknown_line,
-        limits: PlanLimits | None = None,
+        self, handles: HandleTable, loader: BlockLoader, prefetchers: PrefetcherRegistry
     ) -> None:
-        """Put the parts together.
-
-        :param window_budget_bytes: what the windows of all that is being read may add up to.
-        :param line_of: what is known of the line to a source's host.
-        :param limits: the scale of planning.
-        """
         self._handles = handles
-        self._store = store
-        self._plans = PrefetcherRegistry(
-            clock or SystemClock(),
-            window_budget_bytes=window_budget_bytes,
-            block_bytes=store.block_bytes,
-            line_of=line_of,
-            limits=limits,
-        )
+        self._loader = loader
+        self._prefetchers = prefetchers
 
     def open(
         self,
-        identity: SourceVersion,
+        version: SourceVersion,
         *,
         settling: bool = False,
         name: str = "",
-        sparing: bool = False,
+        no_prefetch: bool = False,
     ) -> Opened:
         """Open this version of a source.
 
         :param settling: the kernel may still believe the size of the version before it.
-        :param name: of the file: says whether its end is likely to be looked at first.
-        :param sparing: whoever reads wants little of it: nothing is fetched ahead.
+        :param name: of the file: says whether its end is likely to be read first.
+        :param no_prefetch: the reader wants little of it: nothing is fetched ahead.
         """
-        plan = self._plans.opened(identity)
-        handle, mode = self._handles.open(identity, plan, name, settling=settling, sparing=sparing)
+        prefetcher = self._prefetchers.opened(version)
+        handle, mode = self._handles.open(
+            version, prefetcher, name, settling=settling, no_prefetch=no_prefetch
+        )
         return Opened(handle.fh, mode)
 
     def begin(self, fh: int, offset: int, size: int) -> PendingRead | None:
-        """Have bytes ``offset`` to ``offset + size`` brought; never waits.
+        """Start to load bytes ``offset`` to ``offset + size``. It never waits.
 
         :return: the read, with its `PendingRead.look_ahead`; None at or beyond the end of the file.
         :raises BadHandle: not open.
@@ -108,30 +228,17 @@ class SourceReader:
             and show everybody that size for as long as it believes what it knows.
         """
         handle = self._handles.get(fh)
-        identity = handle.identity
-        if handle.outgrown and offset + size > identity.size:
-            raise ContentChanged(f"{identity.embed_code} was replaced by a larger source")
-        wanted = ByteRange(offset, min(offset + size, identity.size))
+        version = handle.version
+        if handle.replaced_by_larger and offset + size > version.size:
+            raise ContentChanged(f"{version.embed_code} was replaced by a larger source")
+        wanted = ByteRange(offset, min(offset + size, version.size))
         if wanted.stop <= offset:
             return None
-        demand = self._store.demand(identity, wanted)
-        if not handle.sparing:
-            demand.look_ahead = partial(
-                self._look_ahead, handle, wanted, missed=demand.missed, late=not demand.complete
-            )
-        return demand
-
-    def read(self, fh: int, offset: int, size: int, waiter: InterruptibleWait) -> bytes:
-        """Bytes ``offset`` to ``offset + size``, fewer only at the end of the file.
-
-        :raises BadHandle: not open. :raises ContentChanged: not the version opened any more.
-        :raises BacklotError: the bytes cannot be had; or the wait ended, see `InterruptibleWait`.
-        """
-        demand = self.begin(fh, offset, size)
-        if demand is None:
-            return b""
-        demand.look_ahead()
-        return demand.result(waiter)
+        read = self._loader.demand(version, wanted)
+        if not handle.no_prefetch:
+            late = not read.complete  # now: it may be complete when the prefetch is planned
+            read.look_ahead = partial(self._look_ahead, handle, wanted, read.missed, late)
+        return read
 
     def flush(self, fh: int) -> None:
         """Called at each close: the last chance to tell a copying program.
@@ -141,48 +248,52 @@ class SourceReader:
         """
         handle = self._handles.get(fh)
         if handle.changed:
-            raise ContentChanged(f"{handle.identity.embed_code} was replaced while it was open")
+            raise ContentChanged(f"{handle.version.embed_code} was replaced while it was open")
 
     def open_files(self) -> list[str]:
         """The names of the open files, one for each handle."""
         return self._handles.names()
 
     def release(self, fh: int) -> None:
-        """The last use of a handle."""
+        """Close a handle for good."""
         handle = self._handles.release(fh)
-        self._plans.closed(handle.plan, tells=not handle.sparing)
+        self._prefetchers.closed(handle.prefetcher, tells=not handle.no_prefetch)
 
     def source_changed(self, embed_code: str, current: SourceVersion | None) -> None:
         """The source is now this version (None: not the one that was known, not yet seen)."""
         self._handles.mark_changed(embed_code, current)
 
-    def _look_ahead(self, handle: FileHandle, read: ByteRange, *, missed: bool, late: bool) -> None:
-        plan = handle.plan
-        ahead = plan.observe(read, missed=missed, late=late, reader=handle.fh)
-        if ahead.requests:
-            self._prefetch(handle, ahead)
-        beginning = not read.start and handle.identity.size >= MIN_FILE_BYTES
-        if beginning and missed and not plan.head_awaited:
-            plan.head_awaited = True
+    def _look_ahead(
+        self, handle: FileHandle, read: ByteRange, missed: bool, late: bool
+    ) -> None:  # by partial
+        prefetcher = handle.prefetcher
+        plan = prefetcher.observe(read, missed=missed, late=late, reader=handle.fh)
+        if plan.requests:
+            self._prefetch(handle, plan)
+        beginning = not read.start and handle.version.size >= MIN_FILE_BYTES
+        if beginning and missed and not prefetcher.head_awaited:
+            prefetcher.head_awaited = True
             self._look_for_index(handle, read)
 
     def _prefetch(self, handle: FileHandle, plan: ReadPlan) -> None:
+        wanted = handle.prefetcher.wanted
         for request in plan.requests:
-            self._store.prefetch(handle.identity, request, request.length, handle.plan.wanted)
+            self._loader.prefetch(handle.version, request, request.length, wanted)
 
     def _look_for_index(self, handle: FileHandle, read: ByteRange) -> None:
-        """A file is read from its head, cold: have its index fetched before it is asked for."""
-        identity, plan = handle.identity, handle.plan
-        tail = likely_index(handle.name, identity.size)
+        """A file is read from its head, cold: prefetch its index before it is asked for."""
+        version, prefetcher = handle.version, handle.prefetcher
+        tail = likely_index(handle.name, version.size)
         if tail is not None:
-            self._prefetch(handle, plan.hint(tail))
-        # A demand of its own, as the reader's is the adapter's to wait for; it joins that transfer.
-        head = self._store.demand(identity, ByteRange(0, min(HEAD_BYTES, read.stop)))
+            self._prefetch(handle, prefetcher.hint(tail))
+        # A pending read of its own, as the application's is the kernel's to wait for; it joins the
+        # same fetch.
+        head = self._loader.demand(version, ByteRange(0, min(HEAD_BYTES, read.stop)))
 
         def arrived() -> None:
             if head.error is None:
-                index = next_index_range(b"".join(head.views()), identity.size)
+                index = next_index_range(b"".join(head.views()), version.size)
                 if index is not None:
-                    self._prefetch(handle, plan.hint(index))
+                    self._prefetch(handle, prefetcher.hint(index))
 
         head.add_done_callback(arrived)

@@ -3,7 +3,7 @@
 One planner per version of a source: all its handles feed it, and it outlives the last of them,
 since players close and open again. The window budget is shared by what is being *read*: an open
 file that nobody reads holds none of it. Who needs little leaves the rest to the others
-(`window.fair_cap`).
+(`fair_cap`).
 
 Locks. Each `Prefetcher` has one for its planner; it is held for arithmetic only. The shares are
 settled by whichever reader comes by when they are old, before it takes its own plan's lock.
@@ -14,14 +14,13 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from cachetools import LRUCache
 
 from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.clock import Clock
-from backlotfs.prefetch.planner import PlanLimits, ReadPlan, ReadPlanner
-from backlotfs.prefetch.window import fair_cap, window_target
+from backlotfs.prefetch.planner import PlanLimits, ReadPlan, ReadPlanner, window_target
 from backlotfs.source.timed_get import HostStats
 from backlotfs.source.version import SourceVersion
 
@@ -35,18 +34,32 @@ SOURCES_KEPT = 64
 FILES_REMEMBERED = 3
 #: … so many were read as a whole (`cp -r`, `rsync`): the next is likely to be, too.
 FILES_TRUSTED = 2
-#: Shares and line are looked at anew after this, in seconds.
+#: Shares and the host's speed are looked at again after this, in seconds.
 SETTLE_S = 0.1
 #: What a closed file had on its way is let come for so long: players open it again at once.
 CLOSE_GRACE_S = 0.25
 
-#: Asked for what is known of the line to a source's host; None: nothing yet.
-LineOf = Callable[[SourceVersion], HostStats | None]
+#: Asked for the measured speed of a source's host, by embed code; None: nothing is known yet.
+StatsOf = Callable[[str], HostStats | None]
 
 
-def unknown_line(_identity: SourceVersion) -> HostStats | None:
-    """A `LineOf` that knows nothing."""
+def _unknown(_embed_code: str) -> HostStats | None:
     return None
+
+
+def fair_cap(needs: Iterable[int], budget_bytes: int) -> int:
+    """The largest cap under which windows of these ``needs`` stay within the budget together.
+
+    Who needs less than an equal share leaves the rest to the others. Without anyone in need: all.
+    """
+    rising = sorted(needs)
+    left = budget_bytes
+    for index, need in enumerate(rising):
+        share = left // (len(rising) - index)
+        if need > share:
+            return share
+        left -= need
+    return max(budget_bytes, 0)
 
 
 class WindowBudget:
@@ -82,26 +95,26 @@ class Prefetcher:
     """What is planned for one version of a source. Any thread may call it; it never waits long."""
 
     __slots__ = (
-        "__weakref__", "_clock", "_closed_s", "_identity", "_line_of", "_lined_s", "_lock", "_open",
-        "_planner", "_shares", "head_awaited",
+        "__weakref__", "_clock", "_closed_s", "_embed_code", "_lock", "_open", "_planner",
+        "_shares", "_stats_of", "_stats_s", "head_awaited",
     )  # fmt: skip
 
     def __init__(
         self,
-        identity: SourceVersion,
+        embed_code: str,
         planner: ReadPlanner,
         shares: WindowBudget,
         clock: Clock,
-        line_of: LineOf,
+        stats_of: StatsOf,
     ) -> None:
-        self._identity = identity
+        self._embed_code = embed_code
         self._planner = planner
         self._shares = shares
         self._clock = clock
-        self._line_of = line_of
+        self._stats_of = stats_of
         self._lock = threading.Lock()
         self._open = 0
-        self._closed_s = self._lined_s = float("-inf")
+        self._closed_s = self._stats_s = float("-inf")
         #: Whether somebody has begun to look at the file's head for the place of its index.
         self.head_awaited = False
 
@@ -109,14 +122,14 @@ class Prefetcher:
         """As `ReadPlanner.observe`, now, with this source's share of the memory."""
         now_s = self._clock.monotonic()
         self._shares.settle(self, now_s)
-        line_due = now_s - self._lined_s >= SETTLE_S
-        line = self._line_of(self._identity) if line_due else None
+        stats_due = now_s - self._stats_s >= SETTLE_S
+        stats = self._stats_of(self._embed_code) if stats_due else None
         with self._lock:
             planner = self._planner
-            if line_due:
-                self._lined_s = now_s
-                planner.target = window_target(line)
-                planner.latency_s = line.latency_s if line else 0.0
+            if stats_due:
+                self._stats_s = now_s
+                planner.target = window_target(stats)
+                planner.latency_s = stats.latency_s if stats else 0.0
             planner.max_window_bytes = self._shares.cap_bytes
             return planner.observe(read, missed=missed, late=late, reader=reader, now_s=now_s)
 
@@ -165,13 +178,13 @@ class PrefetcherRegistry:
         *,
         window_budget_bytes: int,
         block_bytes: int,
-        line_of: LineOf = unknown_line,
+        stats_of: StatsOf = _unknown,
         limits: PlanLimits | None = None,
     ) -> None:
         """``window_budget_bytes``: what the windows of all streams may add up to."""
         self._clock = clock
         self._block_bytes = block_bytes
-        self._line_of = line_of
+        self._stats_of = stats_of
         self._limits = limits
         self._lock = threading.Lock()
         self._kept: LRUCache[tuple[str, str], Prefetcher] = LRUCache(SOURCES_KEPT)
@@ -182,9 +195,9 @@ class PrefetcherRegistry:
         self._read_through: deque[bool] = deque(maxlen=FILES_REMEMBERED)
         self.shares = WindowBudget(window_budget_bytes)
 
-    def opened(self, identity: SourceVersion) -> Prefetcher:
+    def opened(self, version: SourceVersion) -> Prefetcher:
         """The plan of this version, for one more handle; `closed` is its counterpart."""
-        plan = self.of(identity)
+        plan = self.of(version)
         plan.expect_sequential(trusted=sum(self._read_through) >= FILES_TRUSTED)
         plan.opened()
         return plan
@@ -198,19 +211,21 @@ class PrefetcherRegistry:
         if tells:
             self._read_through.append(read_through)
 
-    def of(self, identity: SourceVersion) -> Prefetcher:
+    def of(self, version: SourceVersion) -> Prefetcher:
         """The plan of this version, new or as its last reader left it."""
-        key = identity.embed_code, identity.validator
+        key = version.embed_code, version.validator
         with self._lock:
             plan = self._live.get(key)
             if plan is None:
                 planner = ReadPlanner(
-                    identity.size,
+                    version.size,
                     max_window_bytes=self.shares.cap_bytes,
                     block_bytes=self._block_bytes,
                     limits=self._limits,
                 )
-                plan = Prefetcher(identity, planner, self.shares, self._clock, self._line_of)
+                plan = Prefetcher(
+                    version.embed_code, planner, self.shares, self._clock, self._stats_of
+                )
                 self._live[key] = plan
             self._kept[key] = plan
             return plan

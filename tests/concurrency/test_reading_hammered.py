@@ -16,7 +16,7 @@ from tests.unit.fakes import (
     in_threads,
     join_all,
     land,
-    waiter,
+    read_bytes,
 )
 from tests.unit.open_files.stack import ReadingStack
 
@@ -56,7 +56,7 @@ def test_every_byte_is_right() -> None:
             start = at if number % 2 else chance.randrange(SIZE)
             length = chance.randrange(1, 130)
             try:
-                found = stack.reader.read(fh, start, length, waiter())
+                found = read_bytes(stack.reader, fh, start, length)
             except RemoteUnavailable as error:
                 if str(error) != "planned":
                     wrong.append(str(error))

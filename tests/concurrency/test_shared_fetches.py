@@ -9,7 +9,7 @@ import pytest
 from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.workers import Workers
 from backlotfs.errors import BacklotError, RemoteUnavailable
-from backlotfs.fetch.scheduler import PER_SOURCE, URGENT_EXTRA
+from backlotfs.fetch.scheduler import URGENT_EXTRA
 from tests.unit.fakes import (
     PATIENCE_S,
     GatedFetch,
@@ -17,12 +17,14 @@ from tests.unit.fakes import (
     identity,
     in_threads,
     join_all,
-    waiter,
+    result,
 )
 from tests.unit.open_files.stack import ReadingStack
 
 SOURCE = identity(size=100)
 READERS = 32
+#: Fetches of one source at a time.
+PER_SOURCE = 12
 
 
 class Gated:
@@ -39,7 +41,7 @@ class Gated:
         """Demand and wait; bytes or the error are noted."""
         demand = self.stack.store.demand(identity(embed_code, 100), ByteRange(start, stop))
         try:
-            found = demand.result(waiter())
+            found = result(demand)
         except BacklotError as error:
             with self._lock:
                 self.errors.append(error)
@@ -56,7 +58,7 @@ class Gated:
             demand = store.demand(SOURCE, ByteRange(start, stop))
             demanded.wait(PATIENCE_S)
             try:
-                found = demand.result(waiter())
+                found = result(demand)
             except BacklotError as error:
                 with self._lock:
                     self.errors.append(error)
@@ -138,7 +140,7 @@ def test_a_prefetch_whose_handle_is_closed_is_dropped() -> None:
     released.set()
     gated.fetch.gate.set()
     for demand in lane:
-        demand.result(waiter())
+        result(demand)
     gated.read(90, 100)
     assert ("E1", ByteRange(50, 80)) not in gated.fetch.calls
     assert gated.stack.store.prefetch_bytes == 0
@@ -158,7 +160,7 @@ def test_a_stalled_source_does_not_starve_another(stalled: int) -> None:
     assert gated.fetch.calls[-1] == ("E2", ByteRange(0, 10))
     gated.fetch.gate.set()
     for demand in [*slow, healthy]:
-        assert len(demand.result(waiter())) == 10
+        assert len(result(demand)) == 10
 
 
 def test_a_reader_is_served_before_queued_read_ahead() -> None:
@@ -174,5 +176,5 @@ def test_a_reader_is_served_before_queued_read_ahead() -> None:
     gated.fetch.wait_entered()
     assert gated.fetch.calls[-1] == ("E1", ByteRange(900, 910))
     gated.fetch.gate.set()
-    assert demand.result(waiter()) == expected_bytes(source, ByteRange(5000, 5010))
-    assert promoted.result(waiter()) == expected_bytes(source, ByteRange(900, 910))
+    assert result(demand) == expected_bytes(source, ByteRange(5000, 5010))
+    assert result(promoted) == expected_bytes(source, ByteRange(900, 910))

@@ -23,6 +23,7 @@ from tests.conftest import Serve
 from tests.faults.conftest import Unmounted
 from tests.support.made_assets import video
 from tests.support.request_log import ended_requests
+from tests.unit.fakes import read_bytes
 
 REEL = video("reel.mov", 300_000)
 ATTEMPTS = RetryPolicy().max_attempts
@@ -134,6 +135,6 @@ def test_a_killed_caller_is_let_go_at_once(serve: Serve, unmounted: Unmounted) -
     stall = emulator.faults.add(Fault.stall(), route="source")
     began = time.monotonic()
     with pytest.raises(Interrupted) as caught:
-        library.stack.reader.read(fh, 0, 100, library.waiter(lambda: stall.hits > 0))
+        read_bytes(library.stack.reader, fh, 0, 100, library.waiter(lambda: stall.hits > 0))
     assert caught.value.errno == errno.EINTR
     assert time.monotonic() - began < 10

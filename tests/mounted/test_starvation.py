@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from backlotfs.fetch.concurrency_limit import MIN_WIDTH
+from backlotfs.fetch.hosts import MIN_WIDTH
 from backlotfs.fetch.scheduler import URGENT_EXTRA
 from backlotfs.http.pool import STALL_TIMEOUT_S
 from tests.conftest import MountIt, Serve

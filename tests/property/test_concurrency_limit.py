@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backlotfs.fetch.concurrency_limit import (
+from backlotfs.fetch.hosts import (
     FAR_START_WIDTH,
     MAX_WIDTH,
     MIN_WIDTH,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from backlotfs.byterange import ByteRange
 from backlotfs.errors import BacklotError, RemoteUnavailable
 from backlotfs.fetch.pending_read import PendingRead
-from tests.unit.fakes import expected_bytes, identity, waiter
+from tests.unit.fakes import expected_bytes, identity, result
 from tests.unit.fetch.gated_transfers import GatedGet, GatedStore
 
 V1 = identity(size=195)
@@ -85,5 +85,5 @@ def test_right_bytes_or_an_error(steps: list[tuple[str, int, int]]) -> None:
         if not demand.abandoned:
             assert demand.complete
             with contextlib.suppress(RemoteUnavailable):
-                assert demand.result(waiter()) == expected_bytes(V1, demand.wanted)
+                assert result(demand) == expected_bytes(V1, demand.wanted)
     run.gated.check_at_rest()

@@ -15,12 +15,11 @@ from backlotfs.cache.memory import BlockCache, BlockKey, BlockPool
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.errors import BacklotError, ContentChanged, RemoteUnavailable
-from backlotfs.fetch.block_fetch import BlockFetch
-from backlotfs.fetch.loader import BlockLoader
+from backlotfs.fetch.loader import BlockFetch, BlockLoader, FetchSettings
 from backlotfs.fetch.pending_read import PendingRead
 from backlotfs.fetch.scheduler import Fetch, FetchScheduler
 from backlotfs.source.version import SourceVersion
-from tests.unit.fakes import HeldWorkers, ManualClock, expected_bytes, identity
+from tests.unit.fakes import HeldWorkers, ManualClock, OneHost, expected_bytes, identity, result
 from tests.unit.open_files.steps import StepFetch
 
 BLOCK, SIZE, BUDGET, AHEAD = 10, 155, 60, 70
@@ -36,7 +35,7 @@ class PendingQueue(FetchScheduler):
     """Keeps transfers until the machine runs one."""
 
     def __init__(self) -> None:
-        super().__init__(HeldWorkers())
+        super().__init__(HeldWorkers(), OneHost(), ManualClock())
         self.pending: list[BlockFetch] = []
 
     def submit(self, transfer: Fetch, *, urgent: bool) -> None:
@@ -58,14 +57,12 @@ class StoreMachine(RuleBasedStateMachine):
         self.fetch = StepFetch()
         self.fetch.between = self._look
         self.pool = BlockPool(BUDGET, BLOCK)
-        self.cache = BlockCache(keep_consumed=2)
+        self.cache = BlockCache(self.pool, keep_consumed=2)
         self.changed: list[SourceVersion] = []
         self.store = BlockLoader(
-            self.pool,
             self.cache,
-            self.fetch,
+            FetchSettings(self.fetch, ManualClock()),
             self.queue,
-            ManualClock(),
             prefetch_budget_bytes=AHEAD,
             changed=self.changed.append,
         )
@@ -143,7 +140,7 @@ class StoreMachine(RuleBasedStateMachine):
             # a read-ahead that failed is fetched anew: let that finish
             patience = InterruptibleWait(Deadline.never(ManualClock()), self._run_everything)
             try:
-                found = demand.result(patience)
+                found = result(demand, patience)
             except BacklotError as error:
                 if "planned" not in str(error) and "KeyError" not in str(error):
                     raise
@@ -180,7 +177,7 @@ class StoreMachine(RuleBasedStateMachine):
         """Once everything has run, nothing is under way and no room is taken."""
         self._run_everything()
         assert self.store.prefetch_bytes == 0
-        assert not self.store._in_flight._owners
+        assert not self.store._owners
 
     def _run_everything(self) -> bool:
         while self.queue.pending:
@@ -191,7 +188,7 @@ class StoreMachine(RuleBasedStateMachine):
         return self.queue.pending + ([self.running] if self.running is not None else [])
 
     def _outstanding(self, transfer: BlockFetch) -> list[BlockKey]:
-        return [transfer.key(number) for number in transfer.left]
+        return transfer.left
 
     def _under_way(self) -> set[BlockKey]:
         return {key for transfer in self._transfers() for key in self._outstanding(transfer)}

@@ -9,8 +9,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from backlotfs.byterange import ByteRange
-from backlotfs.prefetch.planner import CURSORS, IDLE_S, PlanLimits, ReadPlanner
-from backlotfs.prefetch.window import MAX_REQUEST_BYTES, WindowTarget
+from backlotfs.prefetch.planner import (
+    CURSORS,
+    IDLE_S,
+    MAX_REQUEST_BYTES,
+    PlanLimits,
+    ReadPlanner,
+    WindowTarget,
+)
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 BLOCK = 64 * KIB

@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backlotfs.byterange import ByteRange
-from backlotfs.prefetch.planner import ReadPlanner
-from backlotfs.prefetch.window import window_target
+from backlotfs.prefetch.planner import ReadPlanner, window_target
 from backlotfs.source.timed_get import HostStats
 from tests.unit.open_files.virtual_reading import (
     BLOCK,

@@ -5,15 +5,15 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backlotfs.prefetch.window import (
+from backlotfs.prefetch.planner import (
     MAX_IN_FLIGHT,
     MAX_REQUEST_BYTES,
     MIN_GROWN_REQUEST_BYTES,
-    fair_cap,
     paced_window,
     power_of_two,
     window_target,
 )
+from backlotfs.prefetch.registry import fair_cap
 from backlotfs.source.timed_get import HostStats
 
 figures = st.builds(

@@ -12,11 +12,10 @@ from backlotfs.concurrency import interruptible_wait
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.errors import RemoteUnavailable
-from backlotfs.open_files.reader import SourceReader
 from backlotfs.prefetch import registry
 from backlotfs.prefetch.planner import PlanLimits
 from tests.strategies import FileCase, file_cases, reads
-from tests.unit.fakes import HeldWorkers, ManualClock, expected_bytes, identity
+from tests.unit.fakes import HeldWorkers, ManualClock, expected_bytes, identity, read_bytes
 from tests.unit.open_files.stack import ReadingStack
 from tests.unit.open_files.steps import StepFetch
 
@@ -37,6 +36,7 @@ def test_reads_are_slices(data: st.DataObject, case: FileCase, failing: list[int
         block_bytes=case.block_bytes,
         budget_bytes=case.budget_bytes,
         ahead_bytes=data.draw(st.integers(0, 2 * case.size)),
+        limits=SMALL,
     )
 
     def while_waiting() -> bool:
@@ -52,16 +52,13 @@ def test_reads_are_slices(data: st.DataObject, case: FileCase, failing: list[int
         mock.patch.object(registry, "MIN_WINDOW_BYTES", 1),
         mock.patch.object(interruptible_wait, "POLL_S", 0.0),
     ):
-        stack.reader = SourceReader(
-            stack.handles, stack.store, 1 << 20, clock=stack.clock, limits=SMALL
-        )
         handles = [stack.reader.open(source).fh for _ in range(2)]
         for wanted in data.draw(st.lists(reads(case.size), max_size=12)):
             waiter = InterruptibleWait(Deadline.never(ManualClock()), while_waiting)
             expected = expected_bytes(source, wanted.clamped(case.size))
             fh = data.draw(st.sampled_from(handles))
             try:
-                found = stack.reader.read(fh, wanted.start, wanted.length, waiter)
+                found = read_bytes(stack.reader, fh, wanted.start, wanted.length, waiter)
             except RemoteUnavailable:
                 continue  # a failure that was planned, and reached whoever asked
             assert found == expected
@@ -70,6 +67,6 @@ def test_reads_are_slices(data: st.DataObject, case: FileCase, failing: list[int
         assert stack.store.prefetch_bytes == 0
         for fh in handles:
             whole = InterruptibleWait(Deadline.never(ManualClock()), workers.run_meanwhile)
-            assert stack.reader.read(fh, 0, case.size, whole) == expected_bytes(
+            assert read_bytes(stack.reader, fh, 0, case.size, whole) == expected_bytes(
                 source, ByteRange(0, case.size)
             )

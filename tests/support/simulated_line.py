@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from backlotfs.fetch.concurrency_limit import ConcurrencyController
+from backlotfs.fetch.hosts import ConcurrencyController
 from backlotfs.source.timed_get import GetRecord, Outcome
 
 MB = 1_000_000

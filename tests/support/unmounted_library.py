@@ -15,6 +15,7 @@ from backlotfs.mount.stack import build_stack
 from tests.support.expected_bytes import assert_equal_bytes, len_of, origin_bytes
 from tests.support.manual_time import HurriedClock
 from tests.support.request_log import ended_requests
+from tests.unit.fakes import read_bytes
 
 #: As in a mount: how long the kernel would believe attributes.
 SETTLE_S = 2.0
@@ -89,7 +90,7 @@ class UnmountedLibrary:
 
     def read(self, fh: int, offset: int, length: int) -> bytes:
         """One read."""
-        return self.stack.reader.read(fh, offset, length, self.waiter())
+        return read_bytes(self.stack.reader, fh, offset, length, self.waiter())
 
     def assert_reads(self, fh: int, asset: EmulatedAsset, offset: int, length: int) -> None:
         """One read that gives exactly the bytes of this version of the origin."""

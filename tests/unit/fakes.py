@@ -12,6 +12,9 @@ from backlotfs.catalog.db.rows import AssetRow
 from backlotfs.concurrency.clock import Deadline, SystemClock
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.concurrency.workers import Workers
+from backlotfs.fetch.pending_read import PendingRead
+from backlotfs.fetch.scheduler import HostLimit
+from backlotfs.open_files.reader import SourceReader
 from backlotfs.source.range_reader import BufferSink
 from backlotfs.source.version import SourceVersion
 from tests.unit.api.manual_clock import ManualClock as ManualClock
@@ -57,7 +60,7 @@ def expected_bytes(source: SourceVersion, wanted: ByteRange) -> bytes:
 def fetch_at_once(
     identity: SourceVersion, wanted: ByteRange, landing: BufferSink, deadline: Deadline
 ) -> None:
-    """A `fetch.block_fetch.Fetch` that needs no network."""
+    """A `fetch.loader.RangeGet` that needs no network."""
     reached = wanted.start
     while reached < wanted.stop:
         reached = land(identity, reached, landing.buffers())
@@ -70,6 +73,37 @@ def land(source: SourceVersion, reached: int, views: Sequence[memoryview]) -> in
         view[:] = expected_bytes(source, ByteRange(reached, reached + len(view)))
         reached += len(view)
     return reached
+
+
+def result(read: PendingRead, patience: InterruptibleWait | None = None) -> bytes:
+    """Wait for a read and return its bytes."""
+    read.wait(patience or waiter())
+    return b"".join(read.views())
+
+
+def read_bytes(
+    reader: SourceReader,
+    fh: int,
+    offset: int,
+    size: int,
+    patience: InterruptibleWait | None = None,
+) -> bytes:
+    """Read from an open file as the kernel does, and wait for the bytes."""
+    read = reader.begin(fh, offset, size)
+    if read is None:
+        return b""
+    read.look_ahead()
+    return result(read, patience)
+
+
+class OneHost:
+    """A source host for all sources, with a limit that the test sets."""
+
+    def __init__(self, concurrency_limit: int = 12) -> None:
+        self.concurrency_limit = concurrency_limit
+
+    def __call__(self, _embed_code: str) -> HostLimit:
+        return self
 
 
 def waiter(seconds: float = PATIENCE_S) -> InterruptibleWait:
@@ -109,7 +143,7 @@ class HeldWorkers(Workers):
 
 
 class GatedFetch:
-    """A `fetch.block_fetch.Fetch` that holds each GET until the test opens the gate."""
+    """A `fetch.loader.RangeGet` that holds each GET until the test opens the gate."""
 
     def __init__(self) -> None:
         self.gate = threading.Event()

@@ -196,9 +196,8 @@ def _stats(stack: Stack) -> dict[str, Any]:
     reads, warmed_bytes = stack.observed.reads, stack.warmer.fetched_bytes
     # Read what was used before what was fetched: otherwise more may seem used than fetched.
     used_bytes = reads.used_bytes + warmed_bytes
-    totals, everybody = stack.gets.totals(), reads.total()
+    totals, everybody = stack.lines.totals(), reads.total()
     asked_bytes = everybody.asked_bytes
-    made, won = stack.lines.hedges()
     disk = stack.disk
     return {
         "reads": _usage(everybody),
@@ -211,7 +210,7 @@ def _stats(stack: Stack) -> dict[str, Any]:
             "made": totals.begun,
             **{outcome.value: totals.outcomes.get(outcome, 0) for outcome in Outcome},
         },
-        "hedges": {"made": made, "won": won},
+        "hedges": {"made": totals.hedges, "won": totals.hedges_won},
         "url_refreshes": stack.resolver.refreshes,
         "memory": stack.memory_use()._asdict(),
         "disk": disk

@@ -23,7 +23,8 @@ def key(number: int) -> BlockKey:
 
 def cache_of(*numbers: int) -> BlockCache:
     """Memory that holds these blocks, the first of them read to its end."""
-    pool, cache = BlockPool(10 * BLOCK, BLOCK), BlockCache(keep_consumed=2)
+    pool = BlockPool(10 * BLOCK, BLOCK)
+    cache = BlockCache(pool, keep_consumed=2)
     for number in numbers:
         block = pool.take(BLOCK)
         assert block is not None
@@ -53,15 +54,15 @@ def test_bytes(
         for number in disk:
             tier.put(key(number), block_of(key(number), BLOCK if number < 2 else 10))
         tier.drain()
-        held = CachedBytes(cache_of(*memory), tier, BLOCK)
+        held = CachedBytes(cache_of(*memory), tier)
         assert held.bytes_of(SOURCE) == expected
         assert held.bytes_of(OTHER) == 0
     if not disk:
-        assert CachedBytes(cache_of(*memory), None, BLOCK).bytes_of(SOURCE) == expected
+        assert CachedBytes(cache_of(*memory), None).bytes_of(SOURCE) == expected
 
 
 def test_an_empty_source(tmp_path: Path) -> None:
     """Has nothing to hold."""
     empty = SourceVersion("E1", 0, '"v1"', None)
     with tier_at(tmp_path / "t") as tier:
-        assert CachedBytes(cache_of(), tier, BLOCK).bytes_of(empty) == 0
+        assert CachedBytes(cache_of(), tier).bytes_of(empty) == 0

@@ -15,7 +15,8 @@ def key(number: int, embed_code: str = "E1") -> BlockKey:
 
 def filled(count: int) -> tuple[BlockCache, BlockPool]:
     """A cache of blocks 0 … in a pool of as many slots."""
-    pool, cache = BlockPool(count * 10, 10), BlockCache(keep_consumed=2)
+    pool = BlockPool(count * 10, 10)
+    cache = BlockCache(pool, keep_consumed=2)
     for number in range(count):
         block = pool.take(10)
         assert block is not None
@@ -33,17 +34,15 @@ def test_the_least_recently_used_goes_first() -> None:
 
 
 def test_what_was_read_to_its_end_goes_before_it() -> None:
-    """In the order of its last use; and too much of it is told."""
+    """In the order of its last use."""
     cache, _ = filled(5)
     for number in (3, 4, 2):
         cache.consume(key(number))
-    assert cache.overfull
     assert cache.get(key(3)) is not None
     gone: list[int] = []
     while cache.evict():
         gone.append(next(n for n in range(5) if n not in gone and key(n) not in cache))
     assert gone == [4, 2, 3, 0, 1]
-    assert not cache.overfull
 
 
 def test_a_read_to_the_end_is_a_use_and_the_last() -> None:
@@ -54,6 +53,21 @@ def test_a_read_to_the_end_is_a_use_and_the_last() -> None:
     assert cache.get(key(9), to_its_end=True) is None
     assert cache.evict()
     assert [n for n in range(3) if key(n) in cache] == [1, 2]
+
+
+def test_memory_is_evicted_for_new_blocks() -> None:
+    """Of what was read to its end no more is kept than is allowed, even where slots are free."""
+    cache, pool = filled(5)
+    for number in (3, 4, 2):
+        cache.consume(key(number))
+    (evicting,) = cache.allocate([10])
+    assert key(3) not in cache
+    assert len(cache) == 4
+    blocks = cache.allocate([10] * 5)
+    assert not len(cache)
+    assert [block.pooled for block in blocks] == [True] * 4 + [False]
+    assert evicting.pooled
+    assert pool.free_slots == 0
 
 
 @given(st.lists(st.tuples(st.integers(0, 7), st.booleans()), max_size=60))

@@ -13,13 +13,21 @@ from backlotfs.cache.memory import BlockCache, BlockPool
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.concurrency.workers import Workers
 from backlotfs.errors import BacklotError, Interrupted
-from backlotfs.fetch.block_fetch import BlockFetch
-from backlotfs.fetch.loader import BlockLoader
+from backlotfs.fetch.hedging import HedgePolicy
+from backlotfs.fetch.hosts import HostRegistry
+from backlotfs.fetch.loader import BlockFetch, BlockLoader, FetchSettings
 from backlotfs.fetch.pending_read import PendingRead
 from backlotfs.fetch.scheduler import FetchScheduler
 from backlotfs.source.range_reader import BufferSink
 from backlotfs.source.version import SourceVersion
-from tests.unit.fakes import PATIENCE_S, ManualClock, expected_bytes, identity, waiter
+from tests.unit.fakes import (
+    PATIENCE_S,
+    ManualClock,
+    OneHost,
+    expected_bytes,
+    identity,
+    result,
+)
 
 #: Short, so that ranges are easy to read.
 BLOCK_BYTES = 10
@@ -106,24 +114,25 @@ class GatedGet:
             raise answer
 
 
-class AllowedHedges:
+class AllowedHedges(HedgePolicy):
     """Hedges as the test allows them.
 
     :ivar booked: (embed code, bytes) of each. :ivar won: how those that are over went.
     """
 
     def __init__(self) -> None:
+        super().__init__(HostRegistry(ManualClock()), ManualClock())
         self.allowed = True
-        self.delay_s = LATE_S
+        self.late_s = LATE_S
         self.booked: list[tuple[str, int]] = []
         self.won: list[bool] = []
 
-    def hedge_delay_s(self, embed_code: str, length_bytes: int) -> float:  # noqa: ARG002  # as Hedges
-        """As `Hedges.hedge_delay_s`."""
-        return self.delay_s
+    def delay_s(self, embed_code: str, length_bytes: int) -> float:  # noqa: ARG002  # as HedgePolicy
+        """As `HedgePolicy.delay_s`."""
+        return self.late_s
 
-    def begin_hedge(self, embed_code: str, length_bytes: int) -> Callable[[bool], None] | None:
-        """As `Hedges.begin_hedge`."""
+    def begin(self, embed_code: str, length_bytes: int) -> Callable[[bool], None] | None:
+        """As `HedgePolicy.begin`."""
         if not self.allowed:
             return None
         self.booked.append((embed_code, length_bytes))
@@ -175,15 +184,13 @@ class GatedStore:
         self.hedges = AllowedHedges()
         self.changed: list[SourceVersion] = []
         self.pool = BlockPool(50 * BLOCK_BYTES, BLOCK_BYTES)
-        self.cache = BlockCache(keep_consumed=50)
+        self.cache = BlockCache(self.pool, keep_consumed=50)
         self._workers = _WatchedWorkers()
         self._gets: queue.SimpleQueue[GatedGet] = queue.SimpleQueue()
         self.store = BlockLoader(
-            self.pool,
             self.cache,
-            self._fetch,
-            FetchScheduler(self._workers),
-            self.clock,
+            FetchSettings(self._fetch, self.clock),
+            FetchScheduler(self._workers, OneHost(), self.clock),
             prefetch_budget_bytes=1000,
             changed=self.changed.append,
             hedges=self.hedges,
@@ -220,13 +227,13 @@ class GatedStore:
 
     def transfers(self) -> set[BlockFetch]:
         """Those that are in charge of a block."""
-        return set(self.store._in_flight._owners.values())
+        return set(self.store._owners.values())
 
     def check_at_rest(self) -> None:
         """Nothing is under way, watched or booked any more."""
         assert not self.transfers()
         assert self.store.prefetch_bytes == 0
-        assert not self.watch._watched
+        assert self.watch.look(self.clock.monotonic()) is None
         assert len(self.hedges.won) == len(self.hedges.booked)
         assert self.pool.free_slots == self.pool.slots - len(self.cache)
 
@@ -264,7 +271,7 @@ def ahead(gated: GatedStore, start: int, stop: int) -> GatedGet:
 
 def check(demand: PendingRead) -> None:
     """It was given the right bytes."""
-    assert demand.result(waiter()) == expected_bytes(V1, demand.wanted)
+    assert result(demand) == expected_bytes(V1, demand.wanted)
 
 
 def stopped(get: GatedGet) -> None:

@@ -203,7 +203,7 @@ def test_one_hedge_at_a_time_then_all_the_rest() -> None:
 def test_the_watchs_thread() -> None:
     """It comes with the first transfer, sleeps when there is none, and wakes for the next."""
     gated = GatedStore(watched=False)
-    gated.hedges.delay_s = 0.0
+    gated.hedges.late_s = 0.0
     for start in (0, 50):
         demand, first = begin(gated, start, start + 10)
         hedge = gated.next_get()

@@ -6,7 +6,7 @@ import pytest
 
 from backlotfs.byterange import ByteRange
 from backlotfs.errors import BacklotError, ContentChanged, RemoteUnavailable
-from tests.unit.fakes import waiter
+from tests.unit.fakes import result
 from tests.unit.fetch.gated_transfers import LATE_S, V1, GatedStore, ahead, begin, check
 
 
@@ -46,7 +46,7 @@ def test_what_the_hedge_does_not_bring_fails_with_the_first() -> None:
     assert hedge.wanted == ByteRange(20, 30)
     first.fail(RemoteUnavailable("cut"))
     with pytest.raises(RemoteUnavailable):
-        failing.result(waiter())
+        result(failing)
     hedge.land()
     check(waiting)
     hedge.finish()
@@ -63,7 +63,7 @@ def test_both_fail() -> None:
     assert not demand.complete
     hedge.fail(RemoteUnavailable("second"))
     with pytest.raises(RemoteUnavailable, match="second"):
-        demand.result(waiter())
+        result(demand)
     assert gated.hedges.won == [False]
     gated.check_at_rest()
 
@@ -96,7 +96,7 @@ def test_another_version_is_said_at_once() -> None:
     hedge = gated.next_get()
     first.fail(ContentChanged("replaced"))
     with pytest.raises(ContentChanged):
-        demand.result(waiter())
+        result(demand)
     assert gated.changed == [V1]
     hedge.land()
     hedge.finish()

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from backlotfs.fetch.concurrency_limit import FAR_START_WIDTH
-from backlotfs.fetch.hedging import BLIND_S, ENOUGH_SAMPLES, FLOOR_S
-from backlotfs.fetch.hosts import HostRegistry
+from backlotfs.fetch.hosts import FAR_START_WIDTH, GetTotals, HostRegistry
 from backlotfs.source.timed_get import GetRecord, Outcome
 from tests.unit.fakes import ManualClock, in_threads, join_all
 
@@ -91,26 +89,20 @@ def test_counted_off_where_it_was_counted_on() -> None:
     assert known.lines.host_of("E1").controller._under_way == 1
 
 
-def test_a_hedge_is_booked_and_ended() -> None:
-    """Its delay is learned; it is counted until it is said to be over."""
+def test_gets_are_counted() -> None:
+    """One that goes on has begun and not ended; its bytes count when it ends."""
     known = Known()
-    assert known.lines.hedge_delay_s("E1", 1000) == BLIND_S
-    for _ in range(ENOUGH_SAMPLES):
-        known.get("E1", first_byte_s=0.01)
-    assert known.lines.hedge_delay_s("E1", 1000) == FLOOR_S
-    ends = [known.lines.begin_hedge("E1", 1000) for _ in range(3)]
-    assert ends[2] is None
-    for end in ends[:2]:
-        assert end is not None
-        end(True)
-    assert known.lines.host_of("E1").hedger.won == 2
+    known.get("E1")
+    known.get("E1", outcome=Outcome.CUT)
+    known.lines.began("E2", 1.0)
+    outcomes = {Outcome.WHOLE: 1, Outcome.CUT: 1}
+    assert known.lines.totals() == GetTotals(3, 12 * MB, outcomes, hedges=0, hedges_won=0)
 
 
-def test_a_host_that_refuses_is_not_hedged() -> None:
-    """Nor is its refusal taken for its latency."""
+def test_a_refusal_is_not_taken_for_a_latency() -> None:
+    """Its first byte comes before any work was done."""
     known = Known()
     known.get("E1", first_byte_s=0.001, outcome=Outcome.OVERLOADED)
-    assert known.lines.begin_hedge("E1", 1000) is None
     assert known.lines.stats("E1") is None
 
 

@@ -8,10 +8,10 @@ from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.errors import BacklotError, DeadlineExceeded, Interrupted, RemoteUnavailable
-from backlotfs.fetch.block_fetch import FETCH_DEADLINE_S
+from backlotfs.fetch.loader import FETCH_DEADLINE_S
 from backlotfs.fetch.pending_read import PendingRead
 from backlotfs.source.version import SourceVersion
-from tests.unit.fakes import HeldWorkers, ManualClock, expected_bytes, identity, waiter
+from tests.unit.fakes import HeldWorkers, ManualClock, expected_bytes, identity, result, waiter
 from tests.unit.open_files.stack import ReadingStack
 from tests.unit.open_files.steps import StepFetch
 
@@ -41,7 +41,7 @@ class Held:
         """Run what is queued, and read."""
         demand = self.store.demand(source, ByteRange(start, stop))
         self.workers.run_all()
-        return demand.result(waiter())
+        return result(demand)
 
 
 def test_missing_blocks_come_in_one_request_per_run() -> None:
@@ -64,7 +64,7 @@ def test_missed_says_whether_somebody_had_to_wait_for_a_new_fetch() -> None:
         True, False, False, True,
     ]  # fmt: skip
     held.workers.run_all()
-    assert first.result(waiter()) == joined.result(waiter()) == cached.result(waiter())
+    assert result(first) == result(joined) == result(cached)
 
 
 def test_read_ahead_is_cut_into_requests() -> None:
@@ -155,7 +155,7 @@ def test_a_reader_who_joins_a_failing_read_ahead_fetches_himself() -> None:
     held.workers.run_all()
     # his own fetch starts when he waits, and runs when the workers do
     patience = InterruptibleWait(Deadline.never(ManualClock()), held.workers.run_meanwhile)
-    assert demand.result(patience) == expected_bytes(V1, ByteRange(20, 30))
+    assert result(demand, patience) == expected_bytes(V1, ByteRange(20, 30))
     assert held.fetch.ranges == [ByteRange(0, 50), ByteRange(20, 30)]
 
 
@@ -192,8 +192,8 @@ def test_an_ended_transfer_does_not_end_anothers() -> None:
     joined = held.store.demand(V1, ByteRange(0, 10))
     assert not joined.missed, "the second fetch of block 0 is still under way"
     held.workers.run_all()
-    assert first.result(waiter()) == expected_bytes(V1, ByteRange(0, 30))
-    assert joined.result(waiter()) == expected_bytes(V1, ByteRange(0, 10))
+    assert result(first) == expected_bytes(V1, ByteRange(0, 30))
+    assert result(joined) == expected_bytes(V1, ByteRange(0, 10))
 
 
 def test_waiting_ends_for_the_waiter_alone() -> None:
@@ -201,11 +201,11 @@ def test_waiting_ends_for_the_waiter_alone() -> None:
     held = Held()
     demand = held.store.demand(V1, ByteRange(0, 10))
     with pytest.raises(DeadlineExceeded):
-        demand.result(waiter(0))
+        result(demand, waiter(0))
     with pytest.raises(Interrupted):
-        demand.result(InterruptibleWait(Deadline.never(ManualClock()), lambda: True))
+        result(demand, InterruptibleWait(Deadline.never(ManualClock()), lambda: True))
     held.workers.run_all()
-    assert demand.result(waiter(0)) == expected_bytes(V1, ByteRange(0, 10))
+    assert result(demand, waiter(0)) == expected_bytes(V1, ByteRange(0, 10))
 
 
 def test_each_transfer_has_a_deadline_of_its_own() -> None:
@@ -214,7 +214,7 @@ def test_each_transfer_has_a_deadline_of_its_own() -> None:
     demand = held.store.demand(V1, ByteRange(0, 10))
     held.stack.clock.advance(1000)
     held.workers.run_all()
-    demand.result(waiter())
+    result(demand)
     assert held.fetch.remaining_s == [FETCH_DEADLINE_S]
 
 
@@ -224,7 +224,7 @@ def test_versions_are_fetched_apart() -> None:
     v2 = identity(size=1000, etag='"v2"')
     demands = [held.store.demand(version, ByteRange(0, 10)) for version in (V1, v2)]
     held.workers.run_all()
-    old, new = (demand.result(waiter()) for demand in demands)
+    old, new = (result(demand) for demand in demands)
     assert (old, new) == (
         expected_bytes(V1, ByteRange(0, 10)),
         expected_bytes(v2, ByteRange(0, 10)),
@@ -241,7 +241,7 @@ def test_where_the_memory_is() -> None:
     assert held.store.memory_use() == (50, 0, 0, 30)
     held.workers.run_all()
     assert held.store.memory_use() == (50, 30, 0, 0)
-    lent = held.store.memory([10] * 3)  # two blocks are the demand's still
+    lent = held.store.allocate([10] * 3)  # two blocks are the demand's still
     assert held.store.memory_use() == (50, 0, 50, 0)
     del demand, lent
     assert held.store.memory_use() == (50, 0, 0, 0)

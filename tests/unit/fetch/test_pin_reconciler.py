@@ -16,6 +16,7 @@ from backlotfs.cache.memory import Block
 from backlotfs.cache.pins import Pins
 from backlotfs.config.settings import Quota
 from backlotfs.errors import BacklotError, RemoteUnavailable, SourceGone
+from backlotfs.fetch.loader import BlockLoader
 from backlotfs.fetch.pending_read import PendingRead
 from backlotfs.fetch.pin_reconciler import PinReconciler
 from backlotfs.fetch.warm import Warmer
@@ -25,8 +26,8 @@ from tests.unit.cache.disk_blocks import BLOCK, keep, key, tier_at
 from tests.unit.fakes import ManualClock
 
 
-class Origin:
-    """A block store that has everything at once, or an error."""
+class Origin(BlockLoader):
+    """A loader that has everything at once, or an error."""
 
     block_bytes = BLOCK
 
@@ -34,14 +35,14 @@ class Origin:
         self.asked: list[tuple[str, range]] = []
         self.errors: dict[str, BacklotError] = {}
 
-    def demand(self, identity: SourceVersion, wanted: ByteRange) -> PendingRead:
+    def demand(self, version: SourceVersion, wanted: ByteRange) -> PendingRead:
         numbers = block_span(wanted, BLOCK)
-        self.asked.append((identity.embed_code, numbers))
+        self.asked.append((version.embed_code, numbers))
         demand = PendingRead(wanted, BLOCK, threading.Lock(), "reading")
         for number in numbers:
-            demand.deliver(number, Block(memoryview(bytes(min(BLOCK, identity.size)))))
-        if identity.embed_code in self.errors:
-            demand.fail(self.errors[identity.embed_code])
+            demand.deliver(number, Block(memoryview(bytes(min(BLOCK, version.size)))))
+        if version.embed_code in self.errors:
+            demand.fail(self.errors[version.embed_code])
         return demand
 
 
@@ -162,10 +163,10 @@ def test_one_source_that_fails_in_a_way_nobody_thought_of(
     kept.pin("E1", "E2")
     demand = kept.origin.demand
 
-    def fail(identity: SourceVersion, wanted: ByteRange) -> PendingRead:
-        if identity.embed_code == "E1":
+    def fail(version: SourceVersion, wanted: ByteRange) -> PendingRead:
+        if version.embed_code == "E1":
             raise ZeroDivisionError
-        return demand(identity, wanted)
+        return demand(version, wanted)
 
     kept.origin.demand = fail  # type: ignore[method-assign]  # a mistake of ours
     assert kept.turn("E1", "E2")
@@ -196,9 +197,9 @@ def test_what_is_unpinned_meanwhile_is_not_fetched(kept: Kept) -> None:
     kept.pins.remove(["E1"])
     demand = kept.origin.demand
 
-    def unpin(identity: SourceVersion, wanted: ByteRange) -> PendingRead:
-        kept.pins.remove([identity.embed_code])
-        return demand(identity, wanted)
+    def unpin(version: SourceVersion, wanted: ByteRange) -> PendingRead:
+        kept.pins.remove([version.embed_code])
+        return demand(version, wanted)
 
     kept.origin.demand = unpin  # type: ignore[method-assign]  # as a user would, in between
     assert not kept.keeper.reconcile()

@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 
 from backlotfs.byterange import ByteRange
-from backlotfs.fetch.scheduler import PER_SOURCE, URGENT_EXTRA, FetchScheduler
-from tests.unit.fakes import HeldWorkers
+from backlotfs.fetch.scheduler import URGENT_EXTRA, FetchScheduler
+from tests.unit.fakes import HeldWorkers, ManualClock, OneHost
+
+#: Fetches of one source at a time.
+PER_SOURCE = 12
 
 
 class Named:
@@ -27,7 +30,7 @@ class Lanes:
 
     def __init__(self) -> None:
         self.workers = HeldWorkers()
-        self.queue = FetchScheduler(self.workers)
+        self.queue = FetchScheduler(self.workers, OneHost(PER_SOURCE), ManualClock())
         self.ran: list[str] = []
 
     def submit(self, name: str, *, urgent: bool = False, embed_code: str = "E1") -> Named:
@@ -136,4 +139,3 @@ def test_an_empty_lane_is_forgotten() -> None:
     lanes.workers.run_all()
     assert not lanes.queue._queues
     assert not lanes.queue._waiting
-    assert not lanes.queue._loads

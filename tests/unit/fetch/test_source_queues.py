@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from backlotfs.byterange import ByteRange
 from backlotfs.fetch.scheduler import (
     PROCESS_WIDTH,
@@ -38,11 +40,11 @@ class Lanes:
         self.lines = {letter: Width(width) for letter, width in widths.items()}
         self.workers = HeldWorkers()
         self.clock = ManualClock()
-        self.queue = FetchScheduler(self.workers, self, self.clock, max_jobs=max_jobs)
+        self.queue = FetchScheduler(self.workers, self.host_of, self.clock, max_jobs=max_jobs)
         self.begun: list[str] = []
 
     def host_of(self, embed_code: str) -> HostLimit:
-        """As `Hosts.host_of`."""
+        """The host of a source."""
         return self.lines[embed_code[0]]
 
     def submit(
@@ -63,7 +65,7 @@ class Lanes:
             job = next(
                 job
                 for job in self.workers.jobs
-                if job.__defaults__ and job.__defaults__[0].embed_code == embed_code
+                if isinstance(job, partial) and job.args[0].embed_code == embed_code
             )
             self.workers.jobs.remove(job)
             job()
@@ -178,4 +180,4 @@ def test_a_source_moves_to_its_line() -> None:
     lanes.end("a1", 4)
     assert lanes.running("a1") == 2
     lanes.end("a1", 96)
-    assert not lanes.queue._loads
+    assert lanes.running("a1") == 0

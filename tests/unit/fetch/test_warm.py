@@ -14,6 +14,7 @@ from backlotfs.cache.memory import Block, BlockKey
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.errors import CacheUnusable, RemoteUnavailable
+from backlotfs.fetch.loader import BlockLoader
 from backlotfs.fetch.pending_read import PendingRead
 from backlotfs.fetch.warm import LOOK_BLOCKS, Warmer
 from backlotfs.source.version import SourceVersion
@@ -23,8 +24,8 @@ BLOCK = 4096
 SOURCE = SourceVersion("E1", 10 * BLOCK + 5, '"v1"', None)
 
 
-class Origin:
-    """A block store that has everything at once, or an error."""
+class Origin(BlockLoader):
+    """A loader that has everything at once, or an error."""
 
     block_bytes = BLOCK
 
@@ -32,12 +33,12 @@ class Origin:
         self.asked: list[range] = []
         self.error: RemoteUnavailable | None = None
 
-    def demand(self, identity: SourceVersion, wanted: ByteRange) -> PendingRead:
+    def demand(self, version: SourceVersion, wanted: ByteRange) -> PendingRead:
         numbers = block_span(wanted, BLOCK)
         self.asked.append(numbers)
         demand = PendingRead(wanted, BLOCK, threading.Lock(), "reading E1")
         for number in numbers:
-            length = min(BLOCK, identity.size - number * BLOCK)
+            length = min(BLOCK, version.size - number * BLOCK)
             demand.deliver(number, Block(memoryview(bytes([number % 256]) * length)))
         if self.error is not None:
             demand.fail(self.error)

@@ -30,8 +30,7 @@ from backlotfs.kernel.operations import BacklotOperations, InMemoryFiles, Owner
 from backlotfs.namespace.attributes import Attributes, Totals
 from backlotfs.namespace.namespace import OpenTarget
 from backlotfs.namespace.tree import Entry
-from backlotfs.open_files.page_cache_policy import OpenMode
-from backlotfs.open_files.reader import Opened
+from backlotfs.open_files.reader import Opened, OpenMode
 from backlotfs.source.version import SourceVersion
 from tests.unit.fakes import ManualClock, identity
 
@@ -93,10 +92,10 @@ class Below:
         *args: object,
         settling: bool = False,
         name: str = "",
-        sparing: bool = False,
+        no_prefetch: bool = False,
     ) -> object:
         if isinstance(path, SourceVersion):
-            self.sparing.append(sparing)
+            self.sparing.append(no_prefetch)
             return Opened(42, self.mode)
         assert isinstance(path, str)
         self._check(path)

@@ -16,6 +16,7 @@ from backlotfs.concurrency.clock import SystemClock
 from backlotfs.errors import FuseUnusable
 from backlotfs.kernel import session as session_module
 from backlotfs.kernel.session import MAX_BACKGROUND, KernelTtl, MountOptions, MountSession
+from backlotfs.open_files.metrics import ReadCounts
 from tests.unit.fakes import PATIENCE_S
 from tests.unit.kernel.made_fuse import made_fuse
 
@@ -103,7 +104,7 @@ class Loop:
 
     def run(self, ready: Callable[[], None] = lambda: None) -> None:
         """The loop; ``init`` is the session's own."""
-        self.session.run(self.session.began, _no_reads, SystemClock(), ready)  # type: ignore[arg-type]  # all that is called
+        self.session.run(self.session.began, _no_reads, SystemClock(), ready, ReadCounts(str))  # type: ignore[arg-type]  # all that is called
 
 
 @pytest.fixture

@@ -16,16 +16,14 @@ from backlotfs.catalog.db.rows import SizedCounts, SyncState
 from backlotfs.catalog.db.state import sized_counts, sync_state
 from backlotfs.config.settings import Account, MountSettings
 from backlotfs.errors import BacklotError
-from backlotfs.fetch.get_counts import GetCounts
+from backlotfs.fetch.hosts import GetTotals
 from backlotfs.kernel.device_loop import UnsettledLookups
 from backlotfs.kernel.session import MountOptions
 from backlotfs.mount.background import NobodyWaits
 from backlotfs.mount.control import unix_socket
 from backlotfs.mount.read_path import Metrics
-from backlotfs.open_files.metrics import ReadCounts
-from backlotfs.open_files.recent_errors import RecentErrors
+from backlotfs.open_files.metrics import ReadCounts, RecentErrors
 from backlotfs.source.bandwidth import RecentRate
-from backlotfs.source.timed_get import NoMeter
 from tests.unit.fakes import ManualClock, row
 
 SERVING = import_module("backlotfs.mount.serve")
@@ -112,8 +110,7 @@ class Process:
                 RecentRate(ManualClock()),
                 RecentRate(ManualClock()),
             ),
-            gets=GetCounts(NoMeter()),
-            lines=SimpleNamespace(hedges=lambda: (2, 1)),
+            lines=SimpleNamespace(totals=lambda: GetTotals(0, 0, {}, 2, 1)),
             disk=None,
             warmer=SimpleNamespace(fetched_bytes=0),
             memory_use=lambda: MemoryUse(4, 2, 1, 0),

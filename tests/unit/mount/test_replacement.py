@@ -14,7 +14,7 @@ from backlotfs.catalog.probe_scheduler import ProbeScheduler
 from backlotfs.catalog.versions import SourceVersionCache
 from backlotfs.fetch.pin_reconciler import PinReconciler
 from backlotfs.mount.replacement import Replacement
-from backlotfs.open_files.handles import HandleTable
+from backlotfs.open_files.reader import HandleTable
 from backlotfs.source.url_resolver import UrlResolver
 from backlotfs.source.version import SourceVersion
 from tests.unit.fakes import ManualClock, asset, identity, probed_row

@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 from backlotfs.cache.memory import BlockCache, BlockPool
 from backlotfs.concurrency.workers import Workers
-from backlotfs.fetch.block_fetch import RangeGet
-from backlotfs.fetch.loader import BlockLoader
+from backlotfs.fetch.loader import BlockLoader, FetchSettings, RangeGet
 from backlotfs.fetch.scheduler import FetchScheduler
-from backlotfs.open_files.handles import HandleTable
-from backlotfs.open_files.reader import SourceReader
+from backlotfs.open_files.reader import HandleTable, SourceReader
+from backlotfs.prefetch.planner import PlanLimits
+from backlotfs.prefetch.registry import PrefetcherRegistry
 from backlotfs.source.version import SourceVersion
-from tests.unit.fakes import InlineWorkers, ManualClock, fetch_at_once
+from tests.unit.fakes import InlineWorkers, ManualClock, OneHost, fetch_at_once
 
 
 class ReadingStack:
@@ -29,25 +29,26 @@ class ReadingStack:
         block_bytes: int = 10,
         budget_bytes: int = 10_000,
         ahead_bytes: int = 10_000,
-        window_bytes: int = 1 << 20,
+        limits: PlanLimits | None = None,
         changed: Callable[[SourceVersion], None] | None = None,
     ) -> None:
         self.changed: list[SourceVersion] = []
         self.clock = ManualClock()
         self.pool = BlockPool(budget_bytes, block_bytes)
-        self.cache = BlockCache(keep_consumed=self.pool.slots)
-        self.queue = FetchScheduler(workers or InlineWorkers())
+        self.cache = BlockCache(self.pool, keep_consumed=self.pool.slots)
+        scheduler = FetchScheduler(workers or InlineWorkers(), OneHost(), self.clock)
         self.handles = HandleTable()
         self.store = BlockLoader(
-            self.pool,
             self.cache,
-            fetch,
-            self.queue,
-            self.clock,
+            FetchSettings(fetch, self.clock),
+            scheduler,
             prefetch_budget_bytes=ahead_bytes,
             changed=changed or self.changed.append,
         )
-        self.reader = SourceReader(self.handles, self.store, window_bytes)
+        prefetchers = PrefetcherRegistry(
+            self.clock, window_budget_bytes=1 << 20, block_bytes=block_bytes, limits=limits
+        )
+        self.reader = SourceReader(self.handles, self.store, prefetchers)
 
     @property
     def held_bytes(self) -> int:

@@ -12,7 +12,7 @@ from tests.unit.fakes import land
 
 
 class StepFetch:
-    """A `fetch.block_fetch.Fetch`.
+    """A `fetch.loader.RangeGet`.
 
     :ivar ranges: what was asked for, in order.
     :ivar between: called before each piece is delivered, and once after the last.

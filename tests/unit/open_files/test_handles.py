@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from backlotfs.errors import BadHandle
-from backlotfs.open_files.handles import FileHandle, HandleTable
+from backlotfs.open_files.reader import FileHandle, HandleTable
 from backlotfs.prefetch.registry import PrefetcherRegistry
 from backlotfs.source.version import SourceVersion
 from tests.unit.fakes import ManualClock, identity, in_threads, join_all
@@ -58,17 +58,17 @@ def test_mark_changed() -> None:
     assert [handle.changed for handle in (old, new)] == [True, True], "once old, always old"
 
 
-@pytest.mark.parametrize(("more", "outgrown"), [(1, True), (0, False), (-1, False)])
-def test_outgrown(more: int, outgrown: bool) -> None:
+@pytest.mark.parametrize(("more", "larger"), [(1, True), (0, False), (-1, False)])
+def test_replaced_by_larger(more: int, larger: bool) -> None:
     """By a larger version only, and for ever; never by one of which nothing is known."""
     table = HandleTable()
     handle = opened(table)
     table.mark_changed("E1", None)
-    assert not handle.outgrown
+    assert not handle.replaced_by_larger
     table.mark_changed("E1", identity(etag='"v2"', size=V1.size + more))
-    assert handle.outgrown is outgrown
+    assert handle.replaced_by_larger is larger
     table.mark_changed("E1", identity(etag='"v3"', size=0))
-    assert handle.outgrown is outgrown
+    assert handle.replaced_by_larger is larger
 
 
 def test_mark_changed_to_an_unknown_version() -> None:

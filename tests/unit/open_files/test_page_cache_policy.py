@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from backlotfs.open_files.page_cache_policy import OpenMode, PageCachePolicy
+from backlotfs.open_files.reader import OpenMode, PageCachePolicy
 
 KEEP = OpenMode(keep_cache=True, direct_io=False)
 DROP = OpenMode(keep_cache=False, direct_io=False)
@@ -40,15 +40,15 @@ def test_table(history: str, mode: OpenMode) -> None:
         if step[0] == "-":
             ledger.release("E1", validator)
         else:
-            ledger.open("E1", validator, settling=step[0] == "~")
+            ledger.open("E1", validator, direct=step[0] == "~")
     assert ledger.open("E1", "v1") == mode
 
 
 def test_while_settling_the_cache_is_passed_by() -> None:
     """The kernel may still believe the size of the version before."""
     ledger = PageCachePolicy()
-    assert ledger.open("E1", "v1", settling=True) == PAST
-    assert ledger.open("E1", "v1", settling=True) == PAST
+    assert ledger.open("E1", "v1", direct=True) == PAST
+    assert ledger.open("E1", "v1", direct=True) == PAST
 
 
 def test_files_do_not_mix() -> None:

@@ -7,7 +7,7 @@ import pytest
 from backlotfs.byterange import ByteRange
 from backlotfs.errors import BadHandle, ContentChanged, RemoteUnavailable
 from backlotfs.source.version import SourceVersion
-from tests.unit.fakes import HeldWorkers, expected_bytes, identity, waiter
+from tests.unit.fakes import HeldWorkers, expected_bytes, identity, read_bytes
 from tests.unit.open_files.stack import ReadingStack
 from tests.unit.open_files.steps import StepFetch
 
@@ -32,7 +32,7 @@ def test_reads(offset: int, size: int, found: ByteRange) -> None:
     """Exactly the bytes, fewer only at the end of the file."""
     stack = ReadingStack()
     fh = stack.reader.open(V1).fh
-    assert stack.reader.read(fh, offset, size, waiter()) == expected_bytes(V1, found)
+    assert read_bytes(stack.reader, fh, offset, size) == expected_bytes(V1, found)
 
 
 def test_an_empty_file_needs_no_fetch() -> None:
@@ -41,7 +41,7 @@ def test_an_empty_file_needs_no_fetch() -> None:
     fetch = StepFetch()
     stack = ReadingStack(fetch=fetch)
     fh = stack.reader.open(identity(size=0)).fh
-    assert stack.reader.read(fh, 0, 100, waiter()) == b""
+    assert read_bytes(stack.reader, fh, 0, 100) == b""
     assert fetch.ranges == []
 
 
@@ -51,7 +51,7 @@ def test_bad_handles() -> None:
     fh = stack.reader.open(V1).fh
     stack.reader.release(fh)
     for use in (
-        lambda: stack.reader.read(fh, 0, 1, waiter()),
+        lambda: read_bytes(stack.reader, fh, 0, 1),
         lambda: stack.reader.flush(fh),
         lambda: stack.reader.release(fh),
     ):
@@ -76,11 +76,11 @@ def test_no_read_ends_short_in_a_version_that_was_outgrown(offset: int, size: in
     """The kernel would cut the larger version's size to where this one ends."""
     stack = ReadingStack()
     fh = stack.reader.open(V1).fh
-    assert len(stack.reader.read(fh, 0, 200, waiter())) == 105
+    assert len(read_bytes(stack.reader, fh, 0, 200)) == 105
     stack.reader.source_changed("E1", identity(etag='"v2"', size=106))
     with pytest.raises(ContentChanged, match="larger"):
-        stack.reader.read(fh, offset, size, waiter())
-    assert len(stack.reader.read(fh, 0, 105, waiter())) == 105, "its own bytes are still here"
+        read_bytes(stack.reader, fh, offset, size)
+    assert len(read_bytes(stack.reader, fh, 0, 105)) == 105, "its own bytes are still here"
 
 
 @pytest.mark.parametrize("current", [None, identity(etag='"v2"', size=105)])
@@ -88,30 +88,30 @@ def test_the_end_of_a_version_that_was_not_outgrown(current: SourceVersion | Non
     """Deleted, or replaced by one that ends in the same place: the end is the end."""
     stack = ReadingStack()
     fh = stack.reader.open(V1).fh
-    stack.reader.read(fh, 0, 200, waiter())
+    read_bytes(stack.reader, fh, 0, 200)
     stack.reader.source_changed("E1", current)
-    assert len(stack.reader.read(fh, 100, 50, waiter())) == 5
-    assert stack.reader.read(fh, 105, 50, waiter()) == b""
+    assert len(read_bytes(stack.reader, fh, 100, 50)) == 5
+    assert read_bytes(stack.reader, fh, 105, 50) == b""
 
 
 def test_a_changed_source_is_stale_and_reported() -> None:
     """The read fails with it, cached blocks are still served, and the book is told."""
     fetch = StepFetch()
-    stack = ReadingStack(fetch=fetch, window_bytes=0, ahead_bytes=0)
+    stack = ReadingStack(fetch=fetch, ahead_bytes=0)
     fh = stack.reader.open(V1).fh
-    kept = stack.reader.read(fh, 50, 10, waiter())
+    kept = read_bytes(stack.reader, fh, 50, 10)
     fetch.fail_after(0, ContentChanged("replaced"))
     with pytest.raises(ContentChanged):
-        stack.reader.read(fh, 90, 10, waiter())
+        read_bytes(stack.reader, fh, 90, 10)
     assert stack.changed == [V1]
-    assert stack.reader.read(fh, 50, 10, waiter()) == kept
+    assert read_bytes(stack.reader, fh, 50, 10) == kept
 
 
 def test_a_changed_source_is_reported_before_the_read_fails() -> None:
     """The program may close at once, and its close has to fail too."""
     fetch = StepFetch()
     workers = HeldWorkers()
-    stack = ReadingStack(fetch=fetch, workers=workers, window_bytes=0, ahead_bytes=0)
+    stack = ReadingStack(fetch=fetch, workers=workers, ahead_bytes=0)
     fh = stack.reader.open(V1).fh
     fetch.fail_after(0, ContentChanged("replaced"))
     demand = stack.reader.begin(fh, 90, 10)
@@ -129,8 +129,8 @@ def test_an_error_of_the_network_is_the_reads() -> None:
     fh = stack.reader.open(V1).fh
     fetch.fail_after(0, RemoteUnavailable("down"))
     with pytest.raises(RemoteUnavailable):
-        stack.reader.read(fh, 50, 10, waiter())
-    assert stack.reader.read(fh, 50, 10, waiter()) == expected_bytes(V1, ByteRange(50, 60))
+        read_bytes(stack.reader, fh, 50, 10)
+    assert read_bytes(stack.reader, fh, 50, 10) == expected_bytes(V1, ByteRange(50, 60))
 
 
 def test_begin_never_waits() -> None:

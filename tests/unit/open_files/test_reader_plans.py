@@ -10,12 +10,11 @@ import pytest
 from backlotfs.byterange import ByteRange, block_range, block_span
 from backlotfs.cache.memory import Block
 from backlotfs.errors import BacklotError, RemoteUnavailable
-from backlotfs.fetch.block_fetch import StillWanted
+from backlotfs.fetch.loader import BlockLoader, StillWanted
 from backlotfs.fetch.pending_read import PendingRead
-from backlotfs.open_files.handles import HandleTable
-from backlotfs.open_files.reader import SourceReader
+from backlotfs.open_files.reader import HandleTable, SourceReader
 from backlotfs.prefetch.index_patterns import INDEX_BYTES, TAIL_BYTES
-from backlotfs.prefetch.registry import CLOSE_GRACE_S
+from backlotfs.prefetch.registry import CLOSE_GRACE_S, PrefetcherRegistry
 from backlotfs.source.version import SourceVersion
 from tests.unit.fakes import ManualClock, identity
 
@@ -24,8 +23,8 @@ BLOCK, READ = 64 * KIB, 128 * KIB
 SIZE = 20 * GIB
 
 
-class NotedStore:
-    """A `reader.Store` whose blocks come when the test says so.
+class NotedStore(BlockLoader):
+    """A loader whose blocks come when the test says so.
 
     :ivar ahead: what was prefetched, with the question whether it is wanted still.
     """
@@ -38,8 +37,8 @@ class NotedStore:
         self.cached = False
         self._lock = threading.Lock()
 
-    def demand(self, identity: SourceVersion, wanted: ByteRange) -> PendingRead:
-        assert wanted.stop <= identity.size
+    def demand(self, version: SourceVersion, wanted: ByteRange) -> PendingRead:
+        assert wanted.stop <= version.size
         demand = PendingRead(wanted, BLOCK, self._lock, "reading")
         demand.missed = not self.cached
         self.demands.append(demand)
@@ -47,13 +46,13 @@ class NotedStore:
 
     def prefetch(
         self,
-        identity: SourceVersion,
+        version: SourceVersion,
         ahead: ByteRange,
         request_bytes: int,
         still_wanted: StillWanted,
     ) -> None:
         assert ahead.length <= request_bytes
-        assert ahead.stop <= identity.size
+        assert ahead.stop <= version.size
         self.ahead.append((ahead, still_wanted))
 
     def land(self, head: bytes) -> None:
@@ -74,6 +73,12 @@ class NotedStore:
             demand.finished()
 
 
+def reader_over(store: NotedStore, clock: ManualClock) -> SourceReader:
+    """A reader with memory for every window."""
+    prefetchers = PrefetcherRegistry(clock, window_budget_bytes=96 * MIB, block_bytes=BLOCK)
+    return SourceReader(HandleTable(), store, prefetchers)
+
+
 def begin(reader: SourceReader, fh: int, offset: int, size: int) -> PendingRead | None:
     """A read that is answered, or waited for."""
     demand = reader.begin(fh, offset, size)
@@ -88,7 +93,7 @@ class Reading:
     def __init__(self) -> None:
         self.store = NotedStore()
         self.clock = ManualClock()
-        self.reader = SourceReader(HandleTable(), self.store, 96 * MIB, clock=self.clock)
+        self.reader = reader_over(self.store, self.clock)
 
     def open(self, name: str = "", size: int = SIZE) -> int:
         """A handle."""
@@ -187,8 +192,8 @@ def test_a_head_that_does_not_come_is_no_matter() -> None:
 def test_who_wants_little_gets_nothing_ahead() -> None:
     """Neither from us nor from the kernel; other readers of the file are planned for as ever."""
     store = NotedStore()
-    reader = SourceReader(HandleTable(), store, 64 * MIB, clock=ManualClock())
-    opened = reader.open(identity(size=SIZE), name="a.mov", sparing=True)
+    reader = reader_over(store, ManualClock())
+    opened = reader.open(identity(size=SIZE), name="a.mov", no_prefetch=True)
     assert opened.mode.direct_io
     for offset in range(0, 8 * READ, READ):
         begin(reader, opened.fh, offset, READ)
@@ -203,12 +208,12 @@ def test_who_wants_little_does_not_tell_how_the_next_file_is_read() -> None:
     """Previews of a folder that is being copied do not slow the copy down."""
     store = NotedStore()
     store.cached = True
-    reader = SourceReader(HandleTable(), store, 64 * MIB, clock=ManualClock())
+    reader = reader_over(store, ManualClock())
     for number in range(2):
         whole = reader.open(identity(f"W{number}", size=READ)).fh
         begin(reader, whole, 0, READ)
         reader.release(whole)
     for number in range(3):
-        reader.release(reader.open(identity(f"P{number}", size=SIZE), sparing=True).fh)
+        reader.release(reader.open(identity(f"P{number}", size=SIZE), no_prefetch=True).fh)
     begin(reader, reader.open(identity("N", size=SIZE)).fh, 0, READ)
     assert sum(ahead.length for ahead, _ in store.ahead) > 4 * MIB

@@ -7,8 +7,7 @@ from itertools import pairwise
 import pytest
 
 from backlotfs.byterange import ByteRange
-from backlotfs.prefetch.planner import RUNS_REMEMBERED, PlanLimits
-from backlotfs.prefetch.window import UNKNOWN_LINE
+from backlotfs.prefetch.planner import RUNS_REMEMBERED, UNKNOWN_LINE, PlanLimits
 from tests.unit.prefetch.plans import CAP, GIB, KIB, MIB, READ, ahead, planner, read_on, total
 
 LIMITS = PlanLimits()

@@ -7,8 +7,7 @@ from itertools import pairwise
 import pytest
 
 from backlotfs.byterange import ByteRange
-from backlotfs.prefetch.planner import CURSORS, IDLE_S
-from backlotfs.prefetch.window import UNKNOWN_LINE, WindowTarget
+from backlotfs.prefetch.planner import CURSORS, IDLE_S, UNKNOWN_LINE, WindowTarget
 from tests.unit.prefetch.plans import CAP, GIB, MIB, READ, ahead, planner, read_on, total
 
 

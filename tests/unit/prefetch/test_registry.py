@@ -7,7 +7,7 @@ import gc
 import pytest
 
 from backlotfs.byterange import ByteRange
-from backlotfs.prefetch.planner import IDLE_S
+from backlotfs.prefetch.planner import IDLE_S, UNKNOWN_LINE, window_target
 from backlotfs.prefetch.registry import (
     CLOSE_GRACE_S,
     FILES_REMEMBERED,
@@ -19,7 +19,6 @@ from backlotfs.prefetch.registry import (
     Prefetcher,
     PrefetcherRegistry,
 )
-from backlotfs.prefetch.window import UNKNOWN_LINE, window_target
 from backlotfs.source.timed_get import HostStats
 from backlotfs.source.version import SourceVersion
 from tests.unit.fakes import ManualClock, identity
@@ -37,11 +36,11 @@ class Plans(PrefetcherRegistry):
         self.line: HostStats | None = None
         self.asked = 0
         super().__init__(
-            self.clock, window_budget_bytes=budget, block_bytes=READ // 2, line_of=self._line
+            self.clock, window_budget_bytes=budget, block_bytes=READ // 2, stats_of=self._line
         )
 
-    def _line(self, identity: SourceVersion) -> HostStats | None:
-        self.asked += bool(identity.size)
+    def _line(self, embed_code: str) -> HostStats | None:
+        self.asked += bool(embed_code)
         return self.line
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backlotfs.fetch.link_estimate import KEPT, TOTAL_HALF_LIFE_S, LinkEstimate
+from backlotfs.fetch.hosts import KEPT, TOTAL_HALF_LIFE_S, LinkEstimate
 from backlotfs.source.timed_get import GetRecord, HostStats, Outcome
 
 MB = 1_000_000
@@ -29,7 +29,7 @@ def test_nothing_is_known_at_first() -> None:
     estimate = LinkEstimate()
     assert estimate.first_byte_s() is None
     assert estimate.connection_bytes_per_s() is None
-    assert estimate.total_bytes_per_s(0.0) is None
+    assert estimate.total_bytes_per_s(0.0) == 0.0
     assert estimate.stats(0.0) is None
 
 

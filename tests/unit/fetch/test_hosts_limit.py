@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from backlotfs.fetch.concurrency_limit import (
+from backlotfs.fetch.hosts import (
     BLIND_START_WIDTH,
     CEILING_S,
     FAR_START_WIDTH,
