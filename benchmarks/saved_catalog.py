@@ -18,7 +18,7 @@ from backlotfs.catalog.db.sync import FullSync
 from backlotfs.concurrency.clock import Deadline, SystemClock
 from backlotfs.config.profiles import load_account
 from backlotfs.config.settings import Account
-from backlotfs.emulator.assets import EmulatedAsset, invent_assets
+from backlotfs.emulator.assets import EmulatedAsset, synthetic_assets
 from backlotfs.mount.stack import open_api, open_api_session
 from backlotfs.namespace.naming import NameMode, catalog_naming
 
@@ -49,7 +49,7 @@ def save_catalog(config: Path, cache_dir: Path) -> list[str]:
 def save_made_up(config: Path, cache_dir: Path, assets: int) -> list[str]:
     """The same without the API: a library that the account had at the last listing."""
     account = load_account({}, config=config, profile="emulator")
-    made_up = invent_assets(assets, size_bytes=SOURCE_BYTES)
+    made_up = synthetic_assets(assets, size_bytes=SOURCE_BYTES)
     pages = iter(lambda: tuple(map(_record, itertools.islice(made_up, _PAGE))), ())
     return _save(account, cache_dir, ((page, "more") for page in pages))
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from backlotfs.catalog.db import assets
 from backlotfs.catalog.db.rows import SourceRecord
-from backlotfs.emulator.assets import EmulatedAsset, invent_assets
+from backlotfs.emulator.assets import EmulatedAsset, synthetic_assets
 from backlotfs.emulator.content import SyntheticContent
 from backlotfs.emulator.library import Library
 from benchmarks.virtual_mount import VirtualMount, mounted
@@ -171,7 +171,7 @@ def _over_years(count: int) -> list[EmulatedAsset]:
     first_s, step_s = _START_S - _UPLOADED_OVER_S, (_UPLOADED_OVER_S - 86400) / count
     return [
         replace(asset, created_at=int(first_s + index * step_s))
-        for index, asset in enumerate(invent_assets(count))
+        for index, asset in enumerate(synthetic_assets(count))
     ]
 
 

@@ -122,7 +122,7 @@ class DeletedAsset:
     deleted_at: int
 
 
-def invent_assets(
+def synthetic_assets(
     count: int, *, size_bytes: int | Callable[[int], int] = 5_000_000, seed: int = 0
 ) -> Iterator[EmulatedAsset]:
     """``count`` videos named ``clip-000000.mp4`` and on, the same ones for the same arguments.

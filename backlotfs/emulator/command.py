@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 
-from backlotfs.emulator.assets import invent_assets
+from backlotfs.emulator.assets import synthetic_assets
 from backlotfs.emulator.connections import ThrottledLog
 from backlotfs.emulator.faults import FaultPlan
 from backlotfs.emulator.folder_library import parse_size, read_folder
@@ -28,7 +28,7 @@ from backlotfs.emulator.server import Emulator
 from backlotfs.emulator.settings import EmulatorSettings, random_api_key, random_api_secret
 
 DEFAULT_PORT = 8880
-KEPT_ENTRIES, KEPT_BYTES = 1000, 1024 * 1024  # of the request log: nobody reads it here
+KEPT_ENTRIES, KEPT_BYTES = 1000, 1024 * 1024  # of the request log, which has no reader here
 _LONGEST_LIFETIME_S = 100 * 366 * 86400.0
 _MOST_ASSETS = 10_000_000
 _MOST_DESCRIPTORS = 8192
@@ -220,7 +220,7 @@ def _library(
         if found.too_deep:
             click.echo(f"{_counted(found.too_deep, 'folder')} skipped: nested too deeply")
     for seed, (count, size) in enumerate(synthetic):
-        for asset in invent_assets(count, size_bytes=size, seed=seed):
+        for asset in synthetic_assets(count, size_bytes=size, seed=seed):
             library.add(asset)
     return library
 
@@ -255,7 +255,7 @@ def _logging_to(path: Path | None) -> Iterator[RequestLog]:
             try:
                 lines.write(json.dumps(fields) + "\n")
                 lines.flush()
-            except OSError as error:  # the disk is full: the requests are answered all the same
+            except OSError as error:  # the disk is full: requests are answered still
                 complaints.warning("log", f"cannot write to {path}: {error.strerror}")
 
         yield RequestLog(write, kept_entries=KEPT_ENTRIES, kept_bytes=KEPT_BYTES)

@@ -213,7 +213,7 @@ class Listener:
         self._settings = settings
         self._connections: dict[str, set[Connection]] = {}  # by client address
         self._servers: list[asyncio.Server] = []
-        # a client that hangs up cancels its request: a stalled one must not outlive it
+        # the request of a client that hangs up is cancelled: a stalled one would not end
         self._server = web.Server(
             self._handle, handler_cancellation=True, request_factory=_made_request
         )

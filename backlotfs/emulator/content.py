@@ -57,7 +57,7 @@ class OpenContent(_Version, Protocol):
         """The file these bytes lie in, at the same offsets, for sendfile; else None."""
 
     def close(self) -> None:
-        """Give up the descriptor, if there is one."""
+        """Close the descriptor, if there is one."""
 
 
 class Content(_Version, Protocol):
@@ -84,7 +84,7 @@ class _FixedContent:
         return self
 
     def close(self) -> None:
-        """Nothing to give up."""
+        """Do nothing: there is no descriptor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ class BytesContent(_FixedContent):
 
     @property
     def etag(self) -> str:
-        """MD5 of bytes and date: a replacement by equal bytes is a new version all the same."""
+        """MD5 of bytes and date: equal bytes that are uploaded later are a new version."""
         digest = hashlib.md5(self.data, usedforsecurity=False)
         digest.update(self.last_modified.to_bytes(8, "big", signed=True))
         return f'"{digest.hexdigest()}"'
@@ -230,7 +230,7 @@ class OpenFile:
         parts: list[bytes] = []
         while wanted > 0:
             part = os.pread(self.file.fileno(), wanted, offset)
-            if not part:  # truncated under us: the answer will be short, as it would be anywhere
+            if not part:  # the file was truncated: the answer is short
                 break
             parts.append(part)
             offset += len(part)

@@ -146,7 +146,7 @@ class Fault:
 
     @classmethod
     def stall(cls, at_byte: int = 0, seconds: float | None = None) -> Fault:
-        """Stops after ``at_byte`` body bytes, until released or for ``seconds``; then goes on."""
+        """Stops after ``at_byte`` body bytes until released or for ``seconds``, then sends on."""
         return cls.of("stall", at_byte=at_byte, seconds=seconds)
 
     @classmethod

@@ -1,7 +1,6 @@
 """The emulated library: records in the API's order, and the changes an account would make.
 
-Thread contract: every method may be called from any thread; one lock, never held across I/O.
-Readers get immutable records and tuples.
+Every method may be called from any thread; readers get immutable records and tuples.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from pathlib import Path
 from threading import RLock
 from typing import Any
 
-from backlotfs.emulator.assets import DeletedAsset, EmulatedAsset, EmulatedLabel, invent_assets
+from backlotfs.emulator.assets import DeletedAsset, EmulatedAsset, EmulatedLabel, synthetic_assets
 from backlotfs.emulator.content import BytesContent, Content, FileContent, SyntheticContent, seed_of
 from backlotfs.emulator.folder_library import read_folder
 
@@ -28,7 +27,7 @@ class Library:
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Hold ``assets`` and ``labels``; ``clock`` dates the changes made later.
+        """Start with ``assets`` and ``labels``; ``clock`` dates the changes made later.
 
         :raises ValueError: when two assets have one embed code.
         """
@@ -72,7 +71,7 @@ class Library:
 
         :param size_bytes: size of each, or a function of the index.
         """
-        return cls(invent_assets(count, size_bytes=size_bytes, seed=seed), clock=clock)
+        return cls(synthetic_assets(count, size_bytes=size_bytes, seed=seed), clock=clock)
 
     def __len__(self) -> int:
         """Number of assets."""
@@ -178,7 +177,7 @@ class Library:
             return self._put(replace(old, content=content, updated_at=moment, upload=upload))
 
     def delete(self, embed_code: str) -> None:
-        """Remove an asset; only ``/v2/deleted_assets`` tells of it from now on.
+        """Remove an asset; from now on only ``/v2/deleted_assets`` lists it.
 
         :raises KeyError: when there is no such asset.
         """

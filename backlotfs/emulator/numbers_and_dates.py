@@ -1,4 +1,4 @@
-"""Numbers and dates out of requests and files, with a bound on how long and how large they get.
+"""Numbers and dates of requests and files, with bounds on their length and their size.
 
 Python's ``int`` takes signs, spaces, underscores and the digits of all scripts, and raises an error
 of its own for more than 4300 digits. Everything here takes ASCII digits only. Pure.

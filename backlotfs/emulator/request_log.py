@@ -34,7 +34,7 @@ class RequestEntry:
     :ivar host: ``api`` or ``cdn``.
     :ivar started_s: seconds since the epoch on the emulator's clock.
     :ivar status: status of the answer, set just before its headers go out; None until then, and
-        for ever when the connection was reset before any header.
+        when the connection was reset before any header.
     :ivar bytes_sent: body bytes handed to the kernel so far.
     :ivar duration_s: real seconds from start to end; None while the request goes on.
     :ivar fault: kind of the scripted fault that struck, or None.

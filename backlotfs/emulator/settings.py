@@ -1,4 +1,4 @@
-"""What an emulator is told: credentials, lifetimes, and a switch for each thing nobody knows."""
+"""Settings of one emulator: credentials, limits, switches for what the service may have done."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class EmulatorSettings:
     :ivar page_cap: most records a page holds, whatever ``limit`` asks for.
     :ivar exact_multiple: a full page that is the last one: ``"absent"`` gives no ``next_page``,
         ``"token_then_404"`` gives one that answers 404.
-    :ivar stale_expires_status: what a request with a past ``expires`` gets (400 or 401).
+    :ivar stale_expires_status: status of the answer to a past ``expires`` (400 or 401).
     :ivar supports_where: False ignores ``where`` and ``orderby``, as the Video Cloud adapter did.
     :ivar lists_sources: ``include=streams`` puts what ``/streams`` answers into each listed record;
         the hosted service did not.
@@ -88,6 +88,6 @@ class EmulatorSettings:
 
     @property
     def source_secret(self) -> str:
-        """Secret that signs source URLs; follows from ``api_secret``, so URLs outlive a restart."""
+        """Secret that signs source URLs: made of ``api_secret``, so URLs outlive a restart."""
         digest = hashlib.sha256(b"source side\n" + self.api_secret.encode()).digest()
         return base64.b64encode(digest[:30]).decode("ascii")

@@ -47,7 +47,7 @@ class Transfer:
     async def send(
         self, answer: Answer, *, now: float, rule: FaultRule | None = None
     ) -> web.StreamResponse:
-        """Send it, ill-treated as ``rule`` says; the response is finished when this returns.
+        """Send the answer with the fault of ``rule``; the response is finished when this returns.
 
         :param now: seconds since the epoch for the ``Date`` header.
         :raises ConnectionError: when the client has gone away.
@@ -90,7 +90,7 @@ class Transfer:
             sent = await loop.sendfile(transport, body.content.file, at, count)
             self._log.update(self._entry, sent=sent)
             at += sent
-            if sent < count:  # the file shrank under us: a kept-alive client would wait for ever
+            if sent < count:  # the file shrank: the client would wait for the missing bytes
                 transport.close()
                 break
         return response
@@ -145,7 +145,7 @@ class Transfer:
             self._transport().close()
         elif kind == "long_body":
             self._transport().write(bytes(fault.integer("extra_bytes")))
-        elif stop < total:  # a stall; what is whole holds up nobody's next request
+        elif stop < total:  # a stall; a body that is complete needs no wait
             seconds = fault.parameters.get("seconds")
             await rule.wait(None if seconds is None else float(seconds))
             await self._write(response, answer.body, stop, total)
