@@ -14,8 +14,7 @@ from typing import NamedTuple
 
 from backlotfs.catalog.db import assets
 from backlotfs.catalog.db.rows import SourceRecord
-from backlotfs.emulator.assets import EmulatedAsset, synthetic_assets
-from backlotfs.emulator.content import SyntheticContent
+from backlotfs.emulator.assets import EmulatedAsset, SyntheticContent, synthetic_assets
 from backlotfs.emulator.library import Library
 from benchmarks.virtual_mount import VirtualMount, mounted
 from benchmarks.virtual_service import VirtualService

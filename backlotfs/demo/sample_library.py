@@ -12,8 +12,13 @@ from pathlib import Path
 
 from backlotfs.demo.terminal import Interruption, run
 from backlotfs.emulator import EmulatedAsset, Library
-from backlotfs.emulator.assets import stable_embed_code
-from backlotfs.emulator.content import Content, FileContent, SyntheticContent, seed_of
+from backlotfs.emulator.assets import (
+    Content,
+    FileContent,
+    SyntheticContent,
+    seed_of,
+    stable_embed_code,
+)
 
 #: The size of the one asset that no disk holds: only what is read of it is ever computed.
 ENDLESS_BYTES = 100 * 10**9

@@ -12,8 +12,14 @@ Way of a request: ``connections`` → ``dispatch`` (log, rate limit, faults) →
 ``sources`` (which decide an ``Answer`` and know no socket) → ``transfer``.
 """
 
-from backlotfs.emulator.assets import EmulatedAsset, EmulatedLabel
-from backlotfs.emulator.content import BytesContent, Content, FileContent, SyntheticContent
+from backlotfs.emulator.assets import (
+    BytesContent,
+    Content,
+    EmulatedAsset,
+    EmulatedLabel,
+    FileContent,
+    SyntheticContent,
+)
 from backlotfs.emulator.faults import Fault, FaultPlan, FaultRule
 from backlotfs.emulator.library import Library
 from backlotfs.emulator.request_log import RequestEntry, RequestLog

@@ -1,24 +1,47 @@
-"""The records of a library: assets, labels, deleted assets, and made-up assets."""
+"""What a library is made of: assets, labels, and the bytes of their sources.
+
+A ``Content`` is what an asset holds: a file, bytes in memory, or bytes that are computed.
+``open()`` gives one *version* of it to serve, so that the validator in the headers and the bytes in
+the body cannot come from two versions of a file.
+
+Computed bytes are f(seed, offset): 10 TB take no disk and every byte is known. A seed gives 64 KiB
+of noise. Chunk ``k`` of an object is that noise rotated by an amount that depends on ``k``, with
+``k`` written over the first 8 bytes of each 4 KiB page: no two pages of an object are equal, and a
+page served from the wrong offset or the wrong asset shows.
+"""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import io
+import os
+import stat
+import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
-from backlotfs.emulator.content import Content, FileContent, SyntheticContent, seed_of
+from backlotfs.emulator.media_folder import MediaFolder, open_regular_file
+from backlotfs.emulator.numbers_and_dates import FIRST_SECOND, LAST_SECOND
 
+CHUNK_BYTES = 64 * 1024
+_PAGE_BYTES = 4096
+_STAMP = struct.Struct(">Q")
+_STRIDE = 40_503  # odd, so that the rotation visits every value before it repeats
 _NOTHING: Mapping[str, Any] = MappingProxyType({})  # one for all: libraries are large
-_OLDEST = 1_356_998_400  # 2013-01-01T00:00:00Z
+_OLDEST = 1_356_998_400  # 2013-01-01T00:00:00Z, so that two runs agree
 _PER_SECOND = 50  # made-up assets that share one ``created_at``: bulk uploads make ties common
 _DUPLICATE_EVERY = 97
 _BYTES_PER_MS = 1000  # 8 Mbit/s, a usual rate for a source
 
 SOURCE_TYPES = frozenset({"video", "ad", "audio"})
 """Asset types that have a source file."""
+
+Fixed = TypeVar("Fixed", bound="_FixedContent")
 
 
 def stable_embed_code(identity: str) -> str:
@@ -143,3 +166,257 @@ def synthetic_assets(
             duration_ms=size // _BYTES_PER_MS,
             source_position=index % 3,
         )
+
+
+class _Version(Protocol):
+    """What a content and its open version both have: length, validator with quotes, date."""
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def etag(self) -> str: ...
+
+    @property
+    def last_modified(self) -> int: ...
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Bytes ``offset`` to ``offset + length``, fewer at the end."""
+
+
+class OpenContent(_Version, Protocol):
+    """One version, open for reading. Close it; methods may be called from any thread."""
+
+    @property
+    def file(self) -> io.FileIO | None:
+        """The file these bytes lie in, at the same offsets, for sendfile; else None."""
+
+    def close(self) -> None:
+        """Close the descriptor, if there is one."""
+
+
+class Content(_Version, Protocol):
+    """The source object of an asset, as it is now. Thread-safe."""
+
+    def open(self) -> OpenContent:
+        """The version of this moment.
+
+        :raises OSError: when the bytes are not there any more.
+        """
+
+
+class _FixedContent:
+    """A content that never changes: it is its own open version."""
+
+    __slots__ = ()
+
+    @property
+    def file(self) -> None:
+        return
+
+    def open(self: Fixed) -> Fixed:
+        """The content itself."""
+        return self
+
+    def close(self) -> None:
+        """Do nothing: there is no descriptor."""
+
+
+@dataclass(frozen=True, slots=True)
+class BytesContent(_FixedContent):
+    """Bytes in memory.
+
+    :ivar data: the object.
+    :ivar last_modified: seconds since the epoch.
+    """
+
+    data: bytes
+    last_modified: int = _OLDEST
+
+    @property
+    def size(self) -> int:
+        return len(self.data)
+
+    @property
+    def etag(self) -> str:
+        """MD5 of bytes and date: equal bytes that are uploaded later are a new version."""
+        digest = hashlib.md5(self.data, usedforsecurity=False)
+        digest.update(self.last_modified.to_bytes(8, "big", signed=True))
+        return f'"{digest.hexdigest()}"'
+
+    def read(self, offset: int, length: int) -> bytes:
+        return self.data[offset : offset + max(0, length)]
+
+
+@dataclass(frozen=True, slots=True)
+class SyntheticContent(_FixedContent):
+    """An object of any size whose bytes are computed when they are asked for.
+
+    :ivar seed: which bytes; two assets with one seed and size are true duplicates.
+    :ivar size: length in bytes.
+    :ivar last_modified: seconds since the epoch.
+    """
+
+    seed: int
+    size: int
+    last_modified: int = _OLDEST
+
+    @property
+    def etag(self) -> str:
+        """A validator that follows from everything that makes the version."""
+        return _multipart_etag(f"{self.seed}:{self.size}:{self.last_modified}")
+
+    def read(self, offset: int, length: int) -> bytes:
+        """The bytes, computed; hundreds of MB/s."""
+        return synthetic_bytes(self.seed, offset, min(length, self.size - offset))
+
+
+@dataclass(frozen=True, slots=True)
+class FileContent:
+    """A regular file, looked at again for every request; its ETag follows from size and mtime.
+
+    :ivar path: where it is.
+    :ivar not_before: ``last_modified`` is never earlier (a replacement has to look younger).
+    :ivar folder: the media folder it belongs to: it is opened beneath that folder, so that no link
+        leads outside. None: it is opened at ``path``, and a link there is followed.
+    """
+
+    path: Path
+    not_before: int = 0
+    folder: MediaFolder | None = None
+
+    @property
+    def size(self) -> int:
+        """Length in bytes, now; 0 when the file is gone."""
+        status = self._stat()
+        return status.st_size if status else 0
+
+    @property
+    def etag(self) -> str:
+        """Validator of the file as it is now.
+
+        :raises OSError: when it cannot be opened.
+        """
+        with self.open() as opened:
+            return opened.etag
+
+    @property
+    def last_modified(self) -> int:
+        """The file's mtime in whole seconds; ``not_before`` when the file is gone."""
+        status = self._stat()
+        return max(self.not_before, modified_at(status)) if status else self.not_before
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Bytes of the file as it is now.
+
+        :raises OSError: when it cannot be read.
+        """
+        with self.open() as opened:
+            return opened.read(offset, length)
+
+    def open(self) -> OpenFile:
+        """The version of this moment, kept by a descriptor.
+
+        :raises OSError: when it cannot be opened, or is no regular file (any more).
+        """
+        if self.folder is None:
+            descriptor = open_regular_file(self.path, follow=True)
+        else:
+            descriptor = self.folder.open(self.path.relative_to(self.folder.path).as_posix())
+        return OpenFile(io.FileIO(descriptor, "rb"), self.not_before)
+
+    def _stat(self) -> os.stat_result | None:
+        try:
+            if self.folder is not None:
+                return self.folder.stat(self.path.relative_to(self.folder.path).as_posix())
+            status = self.path.stat()
+        except OSError:
+            return None
+        return status if stat.S_ISREG(status.st_mode) else None
+
+
+class OpenFile:
+    """An open file, and what its size, ETag and date were when it was opened."""
+
+    __slots__ = ("etag", "file", "last_modified", "size")
+
+    def __init__(self, file: io.FileIO, not_before: int) -> None:
+        """Take over ``file``."""
+        status = os.fstat(file.fileno())
+        self.file = file
+        self.size = status.st_size
+        self.last_modified = max(not_before, modified_at(status))
+        self.etag = _multipart_etag(
+            f"{status.st_ino}:{status.st_size}:{status.st_mtime_ns}:{not_before}"
+        )
+
+    def __enter__(self) -> OpenFile:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Bytes of the open file.
+
+        :raises OSError: when it cannot be read.
+        """
+        wanted = min(length, self.size - offset)
+        parts: list[bytes] = []
+        while wanted > 0:
+            part = os.pread(self.file.fileno(), wanted, offset)
+            if not part:  # the file was truncated: the answer is short
+                break
+            parts.append(part)
+            offset += len(part)
+            wanted -= len(part)
+        return b"".join(parts)
+
+    def close(self) -> None:
+        self.file.close()
+
+
+def modified_at(status: os.stat_result) -> int:
+    """The mtime of a file in whole seconds, within the years that dates are written with."""
+    return min(max(int(status.st_mtime), FIRST_SECOND), LAST_SECOND)
+
+
+def _multipart_etag(identity: str) -> str:
+    """An ETag in S3's multi-part form, which does not claim to be an MD5 of the bytes."""
+    return f'"{hashlib.md5(identity.encode(), usedforsecurity=False).hexdigest()}-1"'
+
+
+def seed_of(identity: str) -> int:
+    """A seed that depends on ``identity`` alone."""
+    digest = hashlib.blake2b(identity.encode("utf-8", "surrogateescape"), digest_size=8).digest()
+    return int.from_bytes(digest, "big")
+
+
+def synthetic_bytes(seed: int, offset: int, length: int) -> bytes:
+    """``length`` bytes from ``offset`` of the endless object of ``seed``. Pure.
+
+    :raises ValueError: for a negative offset.
+    """
+    if offset < 0:
+        raise ValueError(f"an offset is not negative: {offset}")
+    if length <= 0:
+        return b""
+    noise = memoryview(_noise(seed))
+    first, last = offset // CHUNK_BYTES, (offset + length - 1) // CHUNK_BYTES
+    base = first * CHUNK_BYTES
+    out = bytearray((last - first + 1) * CHUNK_BYTES)
+    for index in range(first, last + 1):
+        at = index * CHUNK_BYTES - base
+        turn = index * _STRIDE % CHUNK_BYTES
+        out[at : at + CHUNK_BYTES] = noise[turn : turn + CHUNK_BYTES]
+        for page in range(at, at + CHUNK_BYTES, _PAGE_BYTES):
+            _STAMP.pack_into(out, page, index)
+    start = offset - base
+    return bytes(memoryview(out)[start : start + length])
+
+
+@lru_cache(maxsize=64)  # 128 KiB each; more would only matter to a reader of 64 assets at once
+def _noise(seed: int) -> bytes:
+    """The noise of ``seed``, twice in a row, so that every rotation is one slice."""
+    once = hashlib.shake_128(b"backlot emulator %d" % seed).digest(CHUNK_BYTES)
+    return once + once

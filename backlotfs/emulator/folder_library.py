@@ -38,10 +38,13 @@ from typing import Any
 from backlotfs.emulator.assets import (
     EmulatedAsset,
     EmulatedLabel,
+    FileContent,
+    SyntheticContent,
+    modified_at,
+    seed_of,
     stable_embed_code,
     stable_label_id,
 )
-from backlotfs.emulator.content import FileContent, SyntheticContent, modified_at, seed_of
 from backlotfs.emulator.media_folder import MediaFolder
 from backlotfs.emulator.numbers_and_dates import FIRST_SECOND, LAST_SECOND, moment_of, whole_number
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote
 
-from backlotfs.emulator.content import OpenContent
+from backlotfs.emulator.assets import OpenContent
 
 PREVIEW_IMAGE = "promo000000001"
 """How the path of a preview image ends, behind the embed code."""

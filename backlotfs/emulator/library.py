@@ -12,8 +12,17 @@ from pathlib import Path
 from threading import RLock
 from typing import Any
 
-from backlotfs.emulator.assets import DeletedAsset, EmulatedAsset, EmulatedLabel, synthetic_assets
-from backlotfs.emulator.content import BytesContent, Content, FileContent, SyntheticContent, seed_of
+from backlotfs.emulator.assets import (
+    BytesContent,
+    Content,
+    DeletedAsset,
+    EmulatedAsset,
+    EmulatedLabel,
+    FileContent,
+    SyntheticContent,
+    seed_of,
+    synthetic_assets,
+)
 from backlotfs.emulator.folder_library import read_folder
 
 

@@ -15,8 +15,7 @@ from pathlib import Path
 
 from cachetools import LRUCache
 
-from backlotfs.emulator.assets import EmulatedAsset
-from backlotfs.emulator.content import FileContent
+from backlotfs.emulator.assets import EmulatedAsset, FileContent
 from backlotfs.emulator.http_types import Answer, ReceivedRequest
 from backlotfs.emulator.library import Library
 from backlotfs.emulator.sources import RangeNotSatisfiable, requested_span, source_error

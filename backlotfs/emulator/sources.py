@@ -22,8 +22,7 @@ from threading import Lock
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
-from backlotfs.emulator.assets import EmulatedAsset
-from backlotfs.emulator.content import OpenContent
+from backlotfs.emulator.assets import EmulatedAsset, OpenContent
 from backlotfs.emulator.http_types import Answer, ByteSpan, ReceivedRequest
 from backlotfs.emulator.library import Library
 from backlotfs.emulator.numbers_and_dates import (

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable
 
 from backlotfs.emulator import EmulatedAsset, SyntheticContent
-from backlotfs.emulator.content import seed_of
+from backlotfs.emulator.assets import seed_of
 from backlotfs.emulator.library import Library
 from tests.support.made_assets import KIB, MIB, video
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backlotfs.emulator import BytesContent, FileContent, SyntheticContent
-from backlotfs.emulator.content import CHUNK_BYTES, Content, synthetic_bytes
+from backlotfs.emulator.assets import CHUNK_BYTES, Content, synthetic_bytes
 
 THREE_CHUNKS = synthetic_bytes(5, 0, 3 * CHUNK_BYTES)
 

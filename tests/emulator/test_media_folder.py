@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from backlotfs.emulator import EmulatedAsset, Emulator, Library
-from backlotfs.emulator.content import FileContent
+from backlotfs.emulator.assets import FileContent
 from backlotfs.emulator.folder_library import read_folder
 from backlotfs.emulator.media_folder import MOST_LEVELS
 from tests.emulator.probe import call, get

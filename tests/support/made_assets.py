@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from backlotfs.emulator import BytesContent, Content, EmulatedAsset, SyntheticContent
-from backlotfs.emulator.assets import stable_embed_code
-from backlotfs.emulator.content import seed_of
+from backlotfs.emulator.assets import seed_of, stable_embed_code
 
 KIB = 1024
 MIB = 1024 * KIB
