@@ -320,7 +320,7 @@ def check_library(account: Account, clock: Clock) -> Iterator[Finding]:
     with session:
         api = open_api(account, clock, session, page_limit=20)
         try:
-            page = next(api.iter_pages(deadline=Deadline(account.limits.greeting_s, clock)), None)
+            page = next(api.iter_pages(deadline=Deadline(account.limits.first_call_s, clock)), None)
         except ClockSkewed as error:
             yield failed_by("clock", error, _SET_CLOCK)
             return

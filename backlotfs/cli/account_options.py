@@ -1,4 +1,4 @@
-"""The options that say which library, shared by every command that speaks to one."""
+"""The options that identify a library, shared by all commands that use one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ R = TypeVar("R")
 
 
 def _profiles(context: click.Context, begun: str) -> list[str]:
-    """Names of profiles that begin so; none from a file that cannot be used."""
+    """The names of profiles that start with ``begun``; none if the file cannot be used."""
     try:
         names = profile_names(context.params.get("config") or config_path())
     except SettingsError:
@@ -33,33 +33,33 @@ def _profiles(context: click.Context, begun: str) -> list[str]:
 api_timeout_option = click.option(
     "--api-timeout",
     type=Duration(least_s=LEAST_API_TIMEOUT_S),
-    help="How long the API may be silent before an answer [25s].",
+    help="Longest silence of the API before an answer [25s].",
 )
 
 _OPTIONS = (
-    click.option("--api-url", metavar="URL", help="The API's address [BACKLOT_API_URL]."),
-    click.option("--cdn-url", metavar="URL", help="Host for GETs that may be 5 min old."),
+    click.option("--api-url", metavar="URL", help="Address of the API [BACKLOT_API_URL]."),
+    click.option("--cdn-url", metavar="URL", help="Host for GETs whose answer may be 5 min old."),
     click.option(
         "--config",
         type=click.Path(path_type=Path, dir_okay=False),
-        help="Profile file; must be readable by you alone.",
+        help="Profile file that only you can read.",
     ),
     click.option(
         "--profile",
         metavar="NAME",
-        help="Which of its profiles.",
+        help="Name of the profile in the file.",
         shell_complete=lambda context, _option, begun: _profiles(context, begun),
     ),
     click.option(
         "--ca-bundle",
         type=click.Path(path_type=Path, dir_okay=False),
-        help="PEM file of the authorities to trust instead of the system's.",
+        help="PEM file with the authorities to trust instead of the system's.",
     ),
     click.option(
         "--allow-source-host",
         multiple=True,
         metavar="HOST",
-        help="Sources may be here, and redirect here: host, *.domain, 10.1.0.0/16 …",
+        help="Allow sources and redirects on this host, *.domain or network 10.1.0.0/16 …",
     ),
     api_timeout_option,
 )
@@ -67,7 +67,7 @@ _OPTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class ChosenAccount:
-    """What these options were given; each is named as its option."""
+    """The values of these options; each field has the name of its option."""
 
     api_url: str | None
     cdn_url: str | None
@@ -78,7 +78,7 @@ class ChosenAccount:
     api_timeout: float | None
 
     def load(self) -> Account:
-        """The account that options, environment and profile file name.
+        """Load the account from options, environment and profile file.
 
         :raises SettingsError: see `backlotfs.config.profiles`.
         """
@@ -95,7 +95,7 @@ class ChosenAccount:
 
     @property
     def place(self) -> str:
-        """Where the account is described, for people."""
+        """Where the account comes from, for people."""
         if self.profile:
             return f"profile {self.profile} of {self.config or config_path()}"
         file = file_to_read(os.environ, config=self.config, profile=None, api_url=self.api_url)
@@ -103,10 +103,7 @@ class ChosenAccount:
 
 
 def account_options(command: Callable[..., R]) -> Callable[..., R]:
-    """Add ``--api-url``, ``--config``, ``--profile``, whom to trust, how long to wait, and so on.
-
-    The command has one parameter for them all: ``chosen``, a `ChosenAccount`.
-    """
+    """Add the options to a command; its parameter ``chosen`` is a `ChosenAccount`."""
 
     @functools.wraps(command)
     def with_chosen(*arguments: Any, **values: Any) -> R:

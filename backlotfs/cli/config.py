@@ -1,4 +1,4 @@
-"""``backlotfs config init``: asks who we are for the API, tries it, keeps it where only we read."""
+"""``backlotfs config init``: ask for an account, try it, and write it into the profile file."""
 
 from __future__ import annotations
 
@@ -24,48 +24,49 @@ from backlotfs.mount.stack import open_api_session
 
 @click.group()
 def config() -> None:
-    """The profile file: which libraries there are, and who you are for them."""
+    """Create a profile for a library in the profile file."""
 
 
 @config.command()
-@click.option("--profile", metavar="NAME", help="Its name [asked, main].")
-@click.option("--api-url", metavar="URL", help="The API's address [BACKLOT_API_URL, or asked].")
+@click.option("--profile", metavar="NAME", help="Name of the profile [asked, main].")
+@click.option("--api-url", metavar="URL", help="Address of the API [BACKLOT_API_URL, or asked].")
 @click.option(
     "--config",
     "path",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="The file [config.toml in your configuration folder].",
+    help="Profile file [config.toml in your configuration folder].",
 )
 @click.option("--force", is_flag=True, help="Replace a profile of the same name.")
 @click.option(
     "--keyring",
-    "in_key_store",
+    "in_keyring",
     is_flag=True,
-    help="Keep the secret in the desktop's key store, not in the file.",
+    help="Save the secret in the desktop's key store, not in the file.",
 )
 @api_timeout_option
-@click.option("--no-check", is_flag=True, help="Write it without asking the API.")
+@click.option("--no-check", is_flag=True, help="Write the profile without calling the API.")
 def init(
     profile: str | None,
     api_url: str | None,
     path: Path | None,
     force: bool,
-    in_key_store: bool,
+    in_keyring: bool,
     api_timeout: float | None,
     no_check: bool,
 ) -> None:
     """Ask for a library's address, key and secret, try them, and write a profile.
 
-    BACKLOT_API_KEY and BACKLOT_API_SECRET are not asked for when they are set. Other profiles of
-    the file stay as they are. Nothing is written if the API refuses, or cannot be reached.
+    The command does not ask for values that BACKLOT_API_KEY and BACKLOT_API_SECRET give. The rest
+    of the file stays as it is. If the API refuses or cannot be reached, nothing is written.
     """
     place = path or Path(platformdirs.user_config_dir("backlotfs")) / "config.toml"
     name = profile or click.prompt("Name of the profile", default="main")
     if not is_profile_name(name):
-        raise SettingsError(f"{name!r} is no name for a profile; use letters, digits, - and _")
+        raise SettingsError(f"{name!r} is not a valid profile name; use letters, digits, - and _")
     if name in profile_names(place) and not force:
         raise SettingsError(
-            f"{place} has a profile {name} already; --force replaces it, --profile names another"
+            f"{place} already has a profile {name}; replace it with --force, or choose another "
+            "name with --profile"
         )
     account = _ask(name, api_url)
     if api_timeout is not None:
@@ -73,17 +74,17 @@ def init(
     if not no_check:
         with open_api_session(account) as session:
             check_api(account, SystemClock(), session)
-        say("The API accepts them.")
-    if in_key_store:
+        say("The API accepts the key and the secret.")
+    if in_keyring:
         keyring_store.save_secret(keyring_store.SERVICE, account.api_key, account.api_secret)
-        say(f"The secret is in the key store ({keyring_store.name()}).")
+        say(f"Saved the secret in the key store ({keyring_store.name()}).")
         secret = {"api_secret_keyring": keyring_store.SERVICE}
     else:
         secret = {"api_secret": account.api_secret}
     kept = {"api_timeout": f"{api_timeout:g}s"} if api_timeout is not None else {}
     named = {"api_url": account.api_url, "api_key": account.api_key}
     write_profile(place, name, named | secret | kept)
-    say(f"Wrote profile {name} to {place}, for you alone (0600).")
+    say(f"Wrote profile {name} to {place}; only you can read it (0600).")
     option = f" --config {path}" if path else ""
     say(f"Next: backlotfs doctor{option} --profile {name}")
     say(f"Then: backlotfs mount{option} --profile {name} MOUNTPOINT")

@@ -40,9 +40,9 @@ _NO_ACCOUNT = "backlotfs config init"
 @click.option(
     "--cache-dir",
     type=click.Path(path_type=Path),
-    help="The folder that `mount` would be given [your cache folder].",
+    help="Cache folder to check, as for `mount` [your cache folder].",
 )
-@click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def doctor(
     mountpoint: Path | None,
     chosen: ChosenAccount,

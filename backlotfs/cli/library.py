@@ -1,4 +1,4 @@
-"""``backlotfs ls`` and ``backlotfs info``: the library without a mount."""
+"""``backlotfs ls`` and ``backlotfs info`` show the library without a mount."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ _names_option = click.option(
     "--names",
     type=click.Choice([mode.value for mode in NameMode]),
     default=NameMode.ORIGINAL.value,
-    help="As `mount` is told [original].",
+    help="File names as with `mount --names` [original].",
 )
 _cache_dir_option = click.option(
     "--cache-dir",
     type=click.Path(path_type=Path, file_okay=False),
-    help="The folder that `mount` is given: its catalog has the names [your cache folder].",
+    help="Cache folder of the mount, whose catalog has the names [your cache folder].",
 )
 
 
 def _named_assets(
     account: Account, session: requests.Session, mode: NameMode, cache_dir: Path | None
 ) -> list[tuple[str, Asset]]:
-    """Name and asset of everything, as the mount names it, in the order of names."""
+    """The presented assets with their names in the mount, sorted by name."""
     clock = SystemClock()
     limiter = ApiRateLimiter(clock)
     check_api(account, clock, session, limiter)
@@ -64,7 +64,7 @@ def _named_assets(
         account.api_url, Credentials(account.api_key, account.api_secret).account
     )
     folder = cache_dir or default_cache_dir(os.environ)
-    # Names are given to all assets of a library, presented or not.
+    # Names are unique among all assets of a library, not only the presented ones.
     given = given_names(catalog_path(folder, identity), mode)
     names = names_for(mode, everything, given)
     presented = (asset for asset in everything if admit.admits(asset.asset_type, asset.status))
@@ -75,11 +75,11 @@ def _named_assets(
 @account_options
 @_names_option
 @_cache_dir_option
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 def list_library(chosen: ChosenAccount, names: str, cache_dir: Path | None, as_json: bool) -> None:
-    """List the library without mounting it: one asset a line, by the name that the mount shows.
+    """List the library without a mount: one asset per line, with its file name in a mount.
 
-    Sizes are not shown: each would cost a call of the API.
+    Sizes are not shown, because each would cost an API call.
     """
     account = chosen.load()
     with open_api_session(account) as session:
@@ -99,11 +99,11 @@ def list_library(chosen: ChosenAccount, names: str, cache_dir: Path | None, as_j
 @account_options
 @_names_option
 @_cache_dir_option
-@click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def info(
     asset: str, chosen: ChosenAccount, names: str, cache_dir: Path | None, as_json: bool
 ) -> None:
-    """Show all that is known of ASSET, an embed code or a file name of the mount."""
+    """Show all metadata of ASSET, an embed code or a file name in a mount."""
     account = chosen.load()
     with open_api_session(account) as session:
         named = _named_assets(account, session, NameMode(names), cache_dir)
@@ -119,12 +119,12 @@ def info(
 def _found(
     wanted: str, named: list[tuple[str, Asset]], account: Account, session: requests.Session
 ) -> dict[str, object]:
-    """Fields of the asset with this embed code or file name. :raises NoSuchEntry: none has it."""
+    """The fields of an asset by embed code or file name. :raises NoSuchEntry: none has it."""
     for name, asset in named:
         if wanted in (asset.embed_code, name):
             break
     else:
-        raise NoSuchEntry(f"no asset is called {wanted!r}; list them: backlotfs ls")
+        raise NoSuchEntry(f"no asset has the name or embed code {wanted!r}; list all: backlotfs ls")
     fields = _fields(name, asset)
     clock = SystemClock()
     try:

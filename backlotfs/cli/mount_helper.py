@@ -1,11 +1,11 @@
-"""``mount.backlotfs``: what mount(8) runs for ``-t backlotfs`` and for a line of fstab.
+"""``mount.backlotfs``: the program that mount(8) runs for ``-t backlotfs`` and lines of fstab.
 
 ::
 
     mount.backlotfs backlot:PROFILE MOUNTPOINT [-sfnv] [-o OPT[,OPT…]]
 
-It turns these words into those of ``backlotfs mount`` and runs that. `mount.fuse.backlotfs`, for
-``-t fuse.backlotfs``, is the same. Exit codes are mount(8)'s: 1 usage or settings, 32 no mount.
+It translates these arguments to those of ``backlotfs mount`` and runs it. `mount.fuse.backlotfs`,
+for ``-t fuse.backlotfs``, is the same. Exit codes are mount(8)'s: 1 usage or settings, 32 failure.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from backlotfs.log import excepthooks
 from backlotfs.log.terminal import say
 
 _WRONG_USE, _NO_MOUNT = 1, 32
-#: What fstab says to mount(8), systemd or the kernel about any file system. ``defaults`` stands
-#: for ``rw,suid,dev,exec,…``: the mount is read-only, nosuid, nodev and noexec all the same.
+#: Options for mount(8), systemd or the kernel, which are ignored here. ``defaults`` means
+#: ``rw,suid,dev,exec,…``; the mount is read-only, nosuid, nodev and noexec all the same.
 NOT_FOR_US = frozenset(
     {
         *("defaults", "ro", "rw", "suid", "nosuid", "dev", "nodev", "exec", "noexec"),
@@ -39,20 +39,20 @@ NOT_FOR_US = frozenset(
         *("symfollow", "nosymfollow"),
     }
 )
-#: What has no meaning for a mount that mount(8) makes; ``wait`` would hold up a boot for hours.
+#: Parameters that have no meaning under mount(8); ``wait`` would delay a boot for hours.
 NOT_OPTIONS = frozenset({"mountpoint", "foreground", "options", "wait"})
 
 
 def words_for(source: str, mountpoint: str, options: str, *, sloppy: bool) -> list[str]:
-    """The arguments of ``backlotfs mount`` that mean the same.
+    """Translate to the arguments of ``backlotfs mount``.
 
-    The source is shown verbatim in ``df`` and mountinfo: ``mount -a`` looks there for what fstab
-    calls it, and would mount it twice.
+    The source is passed on as ``fsname``: ``mount -a`` compares mountinfo with fstab, and would
+    mount again what has another source there.
 
-    :param source: ``backlot:PROFILE``, or the profile alone; ``backlot:`` is the only one there is.
+    :param source: ``backlot:PROFILE``, or the profile; ``backlot:`` means the only profile.
     :param options: of ``-o``: any long option of ``backlotfs mount``, with ``_`` or ``-``.
-    :param sloppy: leave out what is unknown.
-    :raises SettingsError: an option is unknown, incomplete or a secret, or the source is no name.
+    :param sloppy: ignore unknown options.
+    :raises SettingsError: an option is unknown, incomplete or a secret, or the source is malformed.
     """
     if not source or set(source) & set(',"\\'):
         raise SettingsError(f"{source!r} is not a source; write it as backlot:PROFILE")
@@ -63,16 +63,16 @@ def words_for(source: str, mountpoint: str, options: str, *, sloppy: bool) -> li
             continue
         refuse_secret(name)
         if name == "remount":
-            raise SettingsError("remount is not possible: umount it, then mount it anew")
+            raise SettingsError("remount is not possible: unmount and mount again")
         if name == "wait" and not sloppy:
             raise SettingsError(
                 "wait is not possible in fstab or with mount -o: a boot would wait for hours; "
-                "see how far the mount is: backlotfs status --watch"
+                "watch the progress with: backlotfs status --watch"
             )
         known = name.replace("-", "_")
         parameter = parameters.get(known)
         if known in SETTABLE and known != "fsname":
-            passed.append(f"{known}={value}" if value else known)  # stands above the profile's
+            passed.append(f"{known}={value}" if value else known)  # overrides the profile's
         elif isinstance(parameter, click.Option) and known not in NOT_OPTIONS:
             given.add(known)
             words += _option(parameter, name, value)
@@ -84,13 +84,13 @@ def words_for(source: str, mountpoint: str, options: str, *, sloppy: bool) -> li
     if profile and "profile" not in given:
         words.append(f"--profile={profile}")
     if "config" not in given and os.geteuid() == 0 and SYSTEM_CONFIG.exists():
-        # The same at boot, under sudo and in root's own shell.
+        # Use the same file at boot, under sudo and in a shell of root.
         words.append(f"--config={SYSTEM_CONFIG}")
     return [*words, "-o", ",".join(passed), "--", mountpoint]
 
 
 def known_options() -> list[str]:
-    """Every name that ``-o`` takes here and that means something."""
+    """The names of all options that ``-o`` accepts and uses here."""
     named = {parameter.name for parameter in mount.params if isinstance(parameter, click.Option)}
     return sorted((set(SETTABLE) | {name for name in named - NOT_OPTIONS if name}) - {"fsname"})
 
@@ -102,19 +102,19 @@ def _option(parameter: click.Option, name: str, value: str) -> list[str]:
             raise SettingsError(f"option {name} takes no value")
         return [word]
     if not value:
-        raise SettingsError(f"option {name} wants a value: {name}=…")
+        raise SettingsError(f"option {name} needs a value: {name}=…")
     return [f"{word}={value}"]
 
 
 @click.command()
 @click.argument("source")
 @click.argument("mountpoint")
-@click.option("-o", "options", multiple=True, metavar="OPT[,OPT…]", help="As fstab has them.")
-@click.option("-s", "sloppy", is_flag=True, help="Leave out options that are not known.")
-@click.option("-f", "fake", is_flag=True, help="Look at the options, mount nothing.")
-@click.option("-v", "verbose", is_flag=True, help="Say what is done.")
-@click.option("-n", "_no_mtab", is_flag=True, help="Nothing: there is no mtab to write.")
-@click.option("-t", "_fs_type", metavar="TYPE", help="Nothing: there is one type.")
+@click.option("-o", "options", multiple=True, metavar="OPT[,OPT…]", help="Options as in fstab.")
+@click.option("-s", "sloppy", is_flag=True, help="Ignore unknown options.")
+@click.option("-f", "fake", is_flag=True, help="Check the options and mount nothing.")
+@click.option("-v", "verbose", is_flag=True, help="Print the command that is run.")
+@click.option("-n", "_no_mtab", is_flag=True, help="Ignored: there is no mtab to write.")
+@click.option("-t", "_fs_type", metavar="TYPE", help="Ignored: there is only one type.")
 @click.option("-N", "namespace", metavar="NS", help="Refused; use nsenter.")
 def helper(
     source: str,
@@ -136,7 +136,7 @@ def helper(
     if fake:
         mount.make_context("mount", words)
         return
-    # mount(8) is silent when all went well.
+    # mount(8) prints nothing on success.
     with contextlib.nullcontext() if verbose else contextlib.redirect_stdout(io.StringIO()):
         mount.main(words, prog_name="mount.backlotfs", standalone_mode=False)
 

@@ -1,4 +1,4 @@
-"""``-o``: options as mount(8) and fstab spell them."""
+"""``-o``: options in the form of mount(8) and fstab."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from backlotfs.config.time_limits import LEAST_API_TIMEOUT_S, parse_duration_s
 from backlotfs.errors import SettingsError
 from backlotfs.log import output
 
-#: What is so anyway, or says nothing to a file system.
+#: Options that always apply to the mount, or have no meaning for it.
 IMPLIED = frozenset({"ro", "nosuid", "nodev", "noexec", "noatime", "nodiratime", "relatime"})
-#: What `apply_mount_options` takes beside those, with what the manual says of it: the value's name
-#: (None: it takes none) and the meaning.
+#: Options of `apply_mount_options`, for the manual: the name of the value (None: the option takes
+#: none) and the meaning.
 SETTABLE: dict[str, tuple[str | None, str]] = {
     "allow_other": (
         None,
-        "Let other users in, held to `umask`; needs `user_allow_other` in `/etc/fuse.conf` unless "
-        "root mounts.",
+        "Allow access by other users, within `umask`; needs `user_allow_other` in "
+        "`/etc/fuse.conf` unless root mounts.",
     ),
-    "api_timeout": ("DURATION", "As `--api-timeout`: how long the API may be silent [25s]."),
+    "api_timeout": ("DURATION", "As `--api-timeout`: longest silence of the API [25s]."),
     "captions": (
         None,
-        "Beside each file, its captions: *NAME*`.dfxp`, `.vtt`, `.srt` or `.scc`, once they are "
-        "found; one API call for each asset and each touch of it.",
+        "Add captions beside each file: *NAME*`.dfxp`, `.vtt`, `.srt` or `.scc`; one API call for "
+        "each asset and each change of it.",
     ),
     "credit_wait": ("DURATION", "As `--credit-wait`."),
     "forget_urls": (None, "As `--forget-urls`."),
     "fsname": (
         "NAME",
-        "What `df`, `findmnt` and mountinfo call it [`backlot:`*PROFILE*]; the first field of "
-        "fstab, for `mount -a`.",
+        "Name in `df`, `findmnt` and mountinfo [`backlot:`*PROFILE*]; set to the first field of "
+        "fstab for `mount -a`.",
     ),
-    "gid": ("GID", "Group of all files [that of who mounts]."),
+    "gid": ("GID", "Group of all files [that of the user who mounts]."),
     "keep_urls": ("yes|no", "As `--keep-urls`, or `--no-keep-urls`; without a value: `yes`."),
     "log_file": ("FILE", "As `--log-file`."),
     "log_format": ("text|json", "As `--log-format`."),
@@ -49,31 +49,39 @@ SETTABLE: dict[str, tuple[str | None, str]] = {
         "hidden|listed",
         "As `--shared-thumbnails`; without a value: `hidden`.",
     ),
-    "sidecars": (None, "Beside each file, what the library says of it: *NAME*`.json`."),
+    "sidecars": (None, "Add *NAME*`.json` with the metadata beside each file."),
     "stat_timeout": ("DURATION", "As `--stat-timeout`."),
     "subtype": (
         "backlotfs|sshfs",
-        "As `--subtype`. `sshfs`: for programs that take only known types for remote.",
+        "As `--subtype`. `sshfs`: for programs that know remote file systems only by type.",
     ),
-    "uid": ("UID", "Owner of all files [who mounts]."),
+    "uid": ("UID", "Owner of all files [the user who mounts]."),
     "unsized": ("wait|hide|fail", "As `--unsized`."),
-    "umask": ("OCTAL", "Permissions taken away from 0444 of files and 0555 of folders [022]."),
+    "umask": ("OCTAL", "Permission bits to remove from 0444 of files and 0555 of folders [022]."),
 }
-#: Options that take a duration, by the setting they change.
-_DURATIONS = {
+#: Fields of `MountSettings` for the options of ``mount`` that have another name.
+SETTING_OF = {
+    "layout": "layouts",
+    "memory": "memory_bytes",
+    "cache_size": "cache_bytes",
+    "bwlimit": "bandwidth_bytes_s",
+    "metadata_ttl": "metadata_ttl_s",
     "credit_wait": "credit_wait_s",
     "read_timeout": "read_timeout_s",
     "stat_timeout": "stat_timeout_s",
+    "log_file": "log_place",
+    "include_type": "types",
+    "include_status": "statuses",
 }
-#: (uid_t)-1 means "nobody in particular" to the kernel.
+#: (uid_t)-1 has a special meaning for the kernel.
 _LARGEST_ID = 2**32 - 2
 _SECRETS = ("api_key", "api_secret", "secret", "password", "key", "token")
-#: Up to the next comma that is not between double quotes, as mount(8) splits.
+#: The text up to the next comma that is not between double quotes, as in mount(8).
 _OPTION = re.compile(r'(?:"[^"]*"|[^,])+')
 
 
 def split_options(options: str) -> list[tuple[str, str]]:
-    """Name and value of each option of a comma list; ``a="b,c"`` is one, its value ``b,c``."""
+    """Split a comma list into names and values; the value of ``a="b,c"`` is ``b,c``."""
     found = []
     for option in _OPTION.findall(options):
         name, _, value = option.strip().partition("=")
@@ -93,59 +101,53 @@ def refuse_secret(name: str) -> None:
 def apply_mount_options(
     settings: MountSettings, options: Iterable[str], *, settled: Collection[str] = ()
 ) -> MountSettings:
-    """``settings`` as the comma lists of ``-o`` change them.
+    """Apply the comma lists of ``-o`` to ``settings``.
 
-    :param settled: options that stay as they are, since something stronger has set them.
-    :raises SettingsError: for an unknown option, a secret, or ``rw``.
+    :param settled: options to ignore, because the command line has set them.
+    :raises SettingsError: an option is unknown, a secret, or ``rw``.
     """
-    for name, value in split_options(",".join(options)):
+    for given, value in split_options(",".join(options)):
+        name = "no_wait" if given == "no-wait" else given
         if name in IMPLIED or name in settled:
             continue
         refuse_secret(name)
         if name in ("rw", "suid", "dev", "exec"):
             raise SettingsError(f"option {name} is refused: the library is mounted read-only")
-        if name == "allow_other":
-            settings = replace(settings, allow_other=True)
-        elif name == "api_timeout":
+        if name not in SETTABLE:
+            raise SettingsError(f"unknown mount option {name!r}")
+        if name == "api_timeout":
             account = replace(settings.account, api_timeout_s=_api_timeout_s(name, value))
             settings = replace(settings, account=account)
-        elif name == "shared_thumbnails":
-            chosen = _one_of(name, value or SHARED_THUMBNAILS[0], SHARED_THUMBNAILS)
-            settings = replace(settings, shared_thumbnails=chosen)
-        elif name == "captions":
-            settings = replace(settings, captions=True)
-        elif name == "sidecars":
-            settings = replace(settings, sidecars=True)
-        elif name == "keep_urls":
-            chosen = _one_of(name, value or "yes", ("yes", "no"))
-            settings = replace(settings, keep_urls=chosen == "yes")
-        elif name == "forget_urls":
-            settings = replace(settings, forget_urls=True)
-        elif name == "fsname":
-            settings = replace(settings, fsname=value or None)
-        elif name == "subtype":
-            settings = replace(settings, subtype=_one_of(name, value, SUBTYPES))
-        elif name == "uid":
-            settings = replace(settings, uid=_number(name, value, 10))
-        elif name == "gid":
-            settings = replace(settings, gid=_number(name, value, 10))
-        elif name == "umask":
-            settings = replace(settings, umask=_number(name, value, 8))
-        elif name == "unsized":
-            settings = replace(settings, unsized=_one_of(name, value, UNSIZED))
-        elif name in ("no_wait", "no-wait"):
-            programs = tuple(program for program in value.split(":") if program)
-            settings = replace(settings, no_wait=(*settings.no_wait, *programs))
-        elif name in _DURATIONS:
-            settings = replace(settings, **{_DURATIONS[name]: _duration(name, value)})  # type: ignore[arg-type]  # each of them takes seconds
-        elif name == "log_file":
-            settings = replace(settings, log_place=_file(name, value))
-        elif name == "log_format":
-            settings = replace(settings, log_format=_one_of(name, value, output.FORMATS))
-        elif name == "log_level":
-            settings = replace(settings, log_level=_one_of(name, value.lower(), output.LEVELS))
-        else:
-            raise SettingsError(f"unknown mount option {name!r}")
+            continue
+        changed: object
+        match name:
+            case "allow_other" | "captions" | "forget_urls" | "sidecars":
+                changed = True
+            case "shared_thumbnails":
+                changed = _one_of(name, value or SHARED_THUMBNAILS[0], SHARED_THUMBNAILS)
+            case "keep_urls":
+                changed = _one_of(name, value or "yes", ("yes", "no")) == "yes"
+            case "fsname":
+                changed = value or None
+            case "subtype":
+                changed = _one_of(name, value, SUBTYPES)
+            case "unsized":
+                changed = _one_of(name, value, UNSIZED)
+            case "uid" | "gid":
+                changed = _number(name, value, 10)
+            case "umask":
+                changed = _number(name, value, 8)
+            case "no_wait":
+                changed = (*settings.no_wait, *filter(None, value.split(":")))
+            case "credit_wait" | "read_timeout" | "stat_timeout":
+                changed = _duration(name, value)
+            case "log_file":
+                changed = _file(name, value)
+            case "log_format":
+                changed = _one_of(name, value, output.FORMATS)
+            case _:  # log_level
+                changed = _one_of(name, value.lower(), output.LEVELS)
+        settings = replace(settings, **{SETTING_OF.get(name, name): changed})  # type: ignore[arg-type]  # each case makes the type of its field
     return settings
 
 
@@ -165,20 +167,20 @@ def _api_timeout_s(name: str, value: str) -> float:
 
 def _file(name: str, value: str) -> str:
     if not value:
-        raise SettingsError(f"option {name} wants a file")
-    # absolute, since a mount in the background leaves the folder it was made from
+        raise SettingsError(f"option {name} needs a file")
+    # absolute, because a mount in the background changes its working directory
     return str(Path(value).expanduser().absolute())
 
 
 def _one_of(name: str, value: str, known: Collection[str]) -> str:
     if value not in known:
-        raise SettingsError(f"option {name} is one of {', '.join(known)}, not {value!r}")
+        raise SettingsError(f"option {name} must be one of {', '.join(known)}, not {value!r}")
     return value
 
 
 def _number(name: str, value: str, base: int) -> int:
     if not value.isdigit():
-        raise SettingsError(f"option {name} wants a number, not {value!r}")
+        raise SettingsError(f"option {name} needs a number, not {value!r}")
     try:
         number = int(value, base)
     except ValueError:

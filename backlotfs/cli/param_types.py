@@ -1,4 +1,4 @@
-"""What options take, as people write it on a command line."""
+"""Types of option values: sizes, shares, rates, durations, permission bits, layouts."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
 class Size(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
-    """``64M``, ``1.5GiB``, ``4096``: bytes, in powers of 1024."""
+    """A number of bytes in powers of 1024: ``64M``, ``1.5GiB``, ``4096``."""
 
     name = "SIZE"
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> int:
-        """Bytes."""
+        """Convert to bytes."""
         if isinstance(value, int):
             return value
         match = _SIZE.match(str(value).strip())
@@ -36,33 +36,33 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # not generic before cli
 
 
 class Part(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
-    """``80%``, or a size as `Size` takes it: a part of something."""
+    """A part of something: ``80%``, or a `Size`."""
 
     name = "SIZE|PERCENT"
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> Quota:
-        """The share, or the bytes."""
+        """Convert to a share or to bytes."""
         if isinstance(value, Quota):
             return value
         match = _SHARE.match(str(value).strip())
         if match is None:
             return Quota(size=Size().convert(value, param, ctx))
         if float(match.group(1)) > 100:
-            self.fail(f"{value!r} is more than there is", param, ctx)
+            self.fail(f"{value!r} is more than 100%", param, ctx)
         return Quota(float(match.group(1)) / 100)
 
 
 class Rate(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
-    """``10M``, ``2.5MiB/s``: bytes a second in powers of 1024; ``80Mbit``, ``80Mbps``: of 1000."""
+    """A rate: ``10M``, ``2.5MiB/s`` in bytes and powers of 1024; ``80Mbit``, ``80Mbps`` of 1000."""
 
     name = "RATE"
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        """Bytes a second; 0: no limit."""
+        """Convert to bytes per second; 0 means no limit."""
         if isinstance(value, int | float):
             return float(value)
         match = _RATE.match(str(value).strip())
@@ -75,37 +75,37 @@ class Rate(click.ParamType):  # type: ignore[type-arg]  # not generic before cli
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
-    """``90s``, ``5m``, ``72h``, ``30``: seconds."""
+    """A time in seconds: ``90s``, ``5m``, ``72h``, ``30``."""
 
     name = "DURATION"
 
     def __init__(self, least_s: float = 0.0) -> None:
-        """``least_s``: what is shorter is refused."""
+        """:param least_s: shorter durations are refused."""
         self._least_s = least_s
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        """Seconds."""
+        """Convert to seconds."""
         if isinstance(value, int | float):
             return float(value)
         seconds = parse_duration_s(str(value))
         if seconds is None:
             self.fail(f"{value!r} is not a duration; write it like 30s, 5m or 72h", param, ctx)
         if seconds < self._least_s:
-            self.fail(f"{value!r} is too short; {self._least_s:g}s is the least", param, ctx)
+            self.fail(f"{value!r} is too short; the minimum is {self._least_s:g}s", param, ctx)
         return seconds
 
 
 class Octal(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
-    """``022``: permission bits."""
+    """Permission bits in octal: ``022``."""
 
     name = "OCTAL"
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> int:
-        """Permission bits."""
+        """Convert to a number."""
         if isinstance(value, int):
             return value
         try:
@@ -118,16 +118,16 @@ class Octal(click.ParamType):  # type: ignore[type-arg]  # not generic before cl
 
 
 class Layouts(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
-    """``flat``, ``labels,dates``: one layout, or several."""
+    """One layout or several: ``flat``, ``labels,dates``."""
 
     name = "LAYOUT[,LAYOUT…]"
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[str, ...]:
-        """Names of layouts, each once."""
+        """Convert to the names of layouts, each once."""
         names = value if isinstance(value, tuple) else str(value).split(",")
         for name in names:
             if name not in LAYOUTS:
-                self.fail(f"{name!r} is not a layout; choose of {', '.join(LAYOUTS)}", param, ctx)
+                self.fail(f"{name!r} is not a layout; choose from {', '.join(LAYOUTS)}", param, ctx)
         return tuple(dict.fromkeys(names))

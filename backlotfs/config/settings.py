@@ -1,4 +1,4 @@
-"""What can be set, with its default, as immutable values."""
+"""All settings with their defaults, as immutable values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import platformdirs
 
 from backlotfs.config.time_limits import API_TIMEOUT_S, TimeLimits
 
-#: The hosted service's API; retired, but still the default of everything that spoke to it.
+#: The API of the hosted service: retired, but still the default of its clients.
 DEFAULT_API_URL = "https://api.ooyala.com"
 _HOSTED_CDN_URL = "https://cdn-api.ooyala.com"
 
@@ -21,18 +21,18 @@ GIB = 1024 * MIB
 
 
 def default_cdn_url(api_url: str) -> str | None:
-    """The CDN host that belongs to an API host; only the hosted service had one of its own."""
+    """The CDN host for an API host; only the hosted service has one."""
     return _HOSTED_CDN_URL if urlsplit(api_url).hostname == "api.ooyala.com" else None
 
 
 def default_cache_dir(environ: Mapping[str, str]) -> Path:
-    """Where caches go when no option says so: systemd's ``CacheDirectory=``, else the user's."""
+    """The default cache folder: systemd's ``CacheDirectory=``, else the user's cache folder."""
     given = environ.get("CACHE_DIRECTORY", "").split(":")[0]
     return Path(given or platformdirs.user_cache_dir("backlotfs"))
 
 
 class SecretOrigin(Enum):
-    """Where the API secret was read from; the value is for people."""
+    """The kind of place that the API secret came from; the value is for people."""
 
     ENVIRONMENT = "the environment"
     PROFILE = "the profile"
@@ -43,21 +43,21 @@ class SecretOrigin(Enum):
 
     @property
     def is_file(self) -> bool:
-        """Whether the secret lies in a file on this machine, outside of memory."""
+        """Whether the secret is in a file on this machine."""
         return self in (SecretOrigin.PROFILE, SecretOrigin.FILE)
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Which library, and as whom. Shows no secret.
+    """The API account of a library. The `repr` shows no secret.
 
-    :ivar profile: its name in the configuration file, or None.
-    :ivar secret_origin: the kind of place where the secret was found.
+    :ivar profile: the name of the profile, or None.
+    :ivar secret_origin: the kind of place that the secret came from.
     :ivar secret_place: the place itself (a path, the name of a key store), for people.
-    :ivar mount_options: what the profile gives to ``-o``.
-    :ivar ca_bundle: PEM file of authorities that are trusted instead of the system's.
+    :ivar mount_options: mount options of the profile, as for ``-o``.
+    :ivar ca_bundle: PEM file with the authorities to trust instead of the system's.
     :ivar allow_source_hosts: hosts, ``*.domains`` and networks that sources may be on.
-    :ivar api_timeout_s: the longest silence of the API, in seconds.
+    :ivar api_timeout_s: longest silence of the API in seconds.
     """
 
     api_url: str
@@ -74,72 +74,72 @@ class Account:
 
     @property
     def limits(self) -> TimeLimits:
-        """All limits of time that follow from ``api_timeout_s``."""
+        """The time limits that follow from ``api_timeout_s``."""
         return TimeLimits(self.api_timeout_s)
 
     @property
     def source(self) -> str:
-        """The documented spelling of what is mounted: ``backlot:PROFILE``, or the host's name."""
+        """The name of the mount's source: ``backlot:PROFILE``, or with the API's host."""
         return f"backlot:{self.profile or urlsplit(self.api_url).hostname or 'library'}"
 
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """A part of something that has so many bytes.
+    """A part of a number of bytes.
 
-    :ivar share: of it, from 0 to 1. :ivar size: in bytes, instead of the share; None: the share.
+    :ivar share: from 0 to 1. :ivar size: in bytes, instead of the share; None: use the share.
     """
 
     share: float = 1.0
     size: int | None = None
 
     def of(self, whole_bytes: int) -> int:
-        """In bytes, never more than there are."""
+        """The part of ``whole_bytes`` in bytes, at most all."""
         return int(whole_bytes * self.share) if self.size is None else min(self.size, whole_bytes)
 
 
-#: What pinned files may take of the disk tier: the rest is for what is merely read.
+#: The part of the disk cache for pinned files; the rest is for files that are only read.
 PIN_QUOTA = Quota(0.8)
 
 
-#: What programs get for a file of unknown size: the first is the default.
+#: What a program gets for a file of unknown size; the first is the default.
 UNSIZED = ("wait", "hide", "fail")
-#: What folders do about their ``.sh_thumbnails``: answer who knows its name, or list it as well.
+#: Whether listings of folders contain their ``.sh_thumbnails``.
 SHARED_THUMBNAILS = ("hidden", "listed")
-#: Types a mount may show: its own, and the one that programs know as a network's.
+#: File system types of a mount: its own, and one that programs know as remote.
 SUBTYPES = ("backlotfs", "sshfs")
 
 
 @dataclass(frozen=True, slots=True)
 class MountSettings:
-    """One mount.
+    """The settings of one mount.
 
-    :ivar memory_bytes: budget for blocks, cached and under way, of all files together.
-    :ivar cache_bytes: budget for blocks on disk; 0: none; None: by the free disk.
-    :ivar pin_quota: what pinned files may take of those.
-    :ivar bandwidth_bytes_s: what all transfers together may take; 0: no limit.
-    :ivar cache_dir: where the catalog and the blocks are kept over restarts.
-    :ivar keep_urls: keep presigned URLs over restarts; None: if the secret lies in a file too.
-    :ivar forget_urls: delete those that earlier mounts kept.
-    :ivar layouts: how assets are put into folders; several are top-level folders.
+    :ivar memory_bytes: memory for cached and in-flight blocks of all files together.
+    :ivar cache_bytes: size of the disk cache; 0: none; None: depends on the free disk space.
+    :ivar pin_quota: part of the disk cache for pinned files.
+    :ivar bandwidth_bytes_s: limit for all transfers together; 0: no limit.
+    :ivar cache_dir: folder of the catalog, the blocks and the URLs.
+    :ivar keep_urls: save signed URLs for the next mount; None: if the secret is in a file too.
+    :ivar forget_urls: delete the URLs that earlier mounts saved.
+    :ivar layouts: how assets are arranged in folders; several become top-level folders.
     :ivar names: how files are named: ``original``, ``always-id`` or ``portable``.
-    :ivar stat_timeout_s: what a `stat` may take, waits for API credits included; None: the usual
-        time of silence, and credits as long as they take.
+    :ivar stat_timeout_s: limit for a `stat`, including waits for API credits; None: the default
+        limit for silence, which does not include them.
     :ivar read_timeout_s: the same for an open or a read.
     :ivar credit_wait_s: longest wait for an API credit.
     :ivar unsized: what programs get for a file of unknown size: ``wait``, ``hide`` or ``fail``.
-    :ivar no_wait: names of further programs that are never made to wait for sizes.
-    :ivar metadata_ttl_s: the listing is refreshed when it is older and somebody uses the mount.
-    :ivar max_assets: a listing with more records is given up, as one that does not end.
-    :ivar max_listing_bytes: the same of one whose answers are larger together, unpacked.
-    :ivar types: asset types presented; empty: every type that has a source.
-    :ivar statuses: statuses presented; empty: all.
-    :ivar sidecars: show a ``.json`` beside each source, with what the library says of it.
-    :ivar shared_thumbnails: of `SHARED_THUMBNAILS`; None: there are none.
-    :ivar captions: ask for the captions of each asset, and show them beside its source.
-    :ivar include_unavailable: also list assets whose source cannot be had.
-    :ivar subtype: of `SUBTYPES`: what the kernel shows after ``fuse.``.
-    :ivar fsname: what ``df`` and mountinfo are to call it; None: `Account.source`.
+    :ivar no_wait: names of programs that never wait for sizes.
+    :ivar metadata_ttl_s: an older listing is refreshed when the mount is used.
+    :ivar max_assets: largest number of records in a listing; a longer one is taken as endless.
+    :ivar max_listing_bytes: the same for the total size of its unpacked answers.
+    :ivar types: presented asset types; empty: all types that have a source.
+    :ivar statuses: presented statuses; empty: all.
+    :ivar sidecars: add a ``.json`` with the metadata beside each source.
+    :ivar shared_thumbnails: one of `SHARED_THUMBNAILS`; None: no such folders.
+    :ivar captions: fetch the captions of each asset and add them beside its source.
+    :ivar include_unavailable: list assets without a source too.
+    :ivar subtype: one of `SUBTYPES`, shown by the kernel after ``fuse.``.
+    :ivar fsname: name in ``df`` and mountinfo; None: `Account.source`.
     :ivar log_place: ``stderr``, ``syslog`` or a file.
     """
 
@@ -180,15 +180,15 @@ class MountSettings:
 
     @property
     def keeps_urls(self) -> bool:
-        """Whether presigned URLs are kept over restarts."""
+        """Whether signed URLs are saved for the next mount."""
         return self.account.secret_origin.is_file if self.keep_urls is None else self.keep_urls
 
     @property
     def makes_files(self) -> bool:
-        """Whether it shows files that have no source."""
+        """Whether the mount contains generated files, which have no source."""
         return self.sidecars or self.captions or self.shared_thumbnails is not None
 
     @property
     def source(self) -> str:
-        """What is mounted, as ``df``, mountinfo and the log call it."""
+        """The name of the source in ``df``, mountinfo and the log."""
         return self.fsname or self.account.source

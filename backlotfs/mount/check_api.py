@@ -50,7 +50,7 @@ def check_api(
 
     def ask() -> bool:
         nonlocal include
-        deadline = Deadline(account.limits.greeting_s, clock)
+        deadline = Deadline(account.limits.first_call_s, clock)
         try:
             page = next(api.iter_pages(deadline=deadline, include=include), None)
         except (ProtocolViolation, NoSuchEntry):

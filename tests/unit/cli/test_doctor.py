@@ -115,7 +115,7 @@ def test_a_host_that_does_not_speak_tls(emulator: Emulator) -> None:
         ("keep_urls=no", {}, "not kept over restarts, as the profile says"),
         ("", {"BACKLOT_API_SECRET": "s"}, "the secret is from the environment and in no file"),
         ("keep_urls", {"BACKLOT_API_SECRET": "s"}, "kept in {home}/cache/urls over restarts"),
-        ("keep_urls=maybe", {}, "is one of yes, no, not 'maybe'"),
+        ("keep_urls=maybe", {}, "must be one of yes, no, not 'maybe'"),
     ],
 )
 def test_whether_urls_are_kept(

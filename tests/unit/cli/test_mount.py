@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from backlotfs.config.settings import MIB, MountSettings
-from backlotfs.errors import CredentialsRefused, SettingsError
+from backlotfs.errors import CommandFailed, CredentialsRefused, SettingsError
 from backlotfs.mount import background
 from backlotfs.mount.background import NobodyWaits, Outcome, Ready
 from backlotfs.mount.serve import outcome_of
@@ -141,7 +141,7 @@ def test_a_borrowed_type_wants_our_source(command: Command) -> None:
     """Or no command would find the mount again."""
     result = command.run("-f", "--subtype", "sshfs", "-o", "fsname=films")
     assert isinstance(result.exception, SettingsError)
-    assert "has to begin with backlot:" in str(result.exception)
+    assert "must begin with backlot:" in str(result.exception)
     assert command.settings == []
 
 
@@ -275,7 +275,7 @@ def test_a_background_mount_that_fails(command: Command) -> None:
     """Its exit code and its line are the command's."""
     command.error = CredentialsRefused("the API refuses the key")
     result = command.run()
-    assert isinstance(result.exception, MODULE.MountFailed)
+    assert isinstance(result.exception, CommandFailed)
     assert (result.exception.exit_code, str(result.exception)) == (
         3,
         f"the API refuses the key; {CredentialsRefused.remedy}",

@@ -89,10 +89,10 @@ def test_every_option_of_the_program_is_known() -> None:
         ("fsname=other", "unknown mount option"),
         ("mountpoint=/x", "unknown mount option"),
         ("api-secret=s3cret", "every user could read it"),
-        ("remount,ro", "umount it, then mount it anew"),
+        ("remount,ro", "unmount and mount again"),
         ("wait", "a boot would wait for hours; .*: backlotfs status --watch"),
         ("wait=sizes", "a boot would wait for hours; .*: backlotfs status --watch"),
-        ("cache_size", "wants a value"),
+        ("cache_size", "needs a value"),
         ("include_unavailable=1", "takes no value"),
     ],
 )

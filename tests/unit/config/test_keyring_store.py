@@ -74,7 +74,7 @@ def config(store: Memory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     words = ["config", "init", "--keyring", "--profile", "main", "--config", str(path)]
     done = CliRunner().invoke(commands, words)
     assert done.exit_code == 0, done.output
-    assert "The secret is in the key store (Memory)." in done.output
+    assert "Saved the secret in the key store (Memory)." in done.output
     for name in ("KEY", "SECRET", "URL"):
         monkeypatch.delenv(f"BACKLOT_API_{name}")
     return path
