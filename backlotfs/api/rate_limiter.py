@@ -17,8 +17,7 @@ end. A caller waits as long as that takes, up to the limiter's ``credit_wait_s``
 that it passes does not run meanwhile. A 429 sends the caller back into the queue.
 
 `read_rate` and `retry_after_s` read what an answer says about credits. `QuotaWindow` decides; it is
-a pure state machine that is told the time. `ApiRateLimiter` lets threads wait for it. `QuotaAlerts`
-writes the log lines.
+a pure state machine that is told the time. `ApiRateLimiter` lets threads wait for it.
 """
 
 from __future__ import annotations
@@ -131,6 +130,8 @@ def _number(value: str | None) -> float | None:
     return decimal_number(value, most=_MOST_SECONDS)
 
 
+#: Credits are low below this part of a window. This mount's share alone never gets there.
+LOW_SHARE = 0.1
 #: Longest wait of one operation for a credit, where no option says otherwise.
 CREDIT_WAIT_S = 3600.0
 
@@ -442,7 +443,6 @@ class ApiRateLimiter:
         self._clock = clock
         self._wait = wait
         self._window = QuotaWindow(credits=credits, window_s=window_s, reserve=reserve)
-        self._alerts = QuotaAlerts(clock)
         self._lock = threading.RLock()
         self._queues: tuple[deque[_Place], ...] = tuple(deque() for _ in Priority)
         self._queued_keys: Counter[str] = Counter()
@@ -506,7 +506,7 @@ class ApiRateLimiter:
             if not self._free_of_charge:
                 self._window.on_answer(status, self._clock.monotonic())
             self._wake_first()
-        self._look()
+        self._report()
 
     def returned(self, priority: Priority) -> None:
         """Give back the credit of a call that is not made after all."""
@@ -534,7 +534,7 @@ class ApiRateLimiter:
             self._window.on_answer(status, now_s)
             self._window.on_refused(retry_after_s, now_s)
             self._wake_first()
-        self._look()
+        self._report()
 
     def wait_s(self, priority: Priority, ahead: int = 0) -> float:
         """Seconds until a call can be made after ``ahead`` others of its kind; 0.0: now."""
@@ -603,7 +603,7 @@ class ApiRateLimiter:
                     longest_s = min(_LOOK_S, wait_s) if is_first and wait_s > 0 else _LOOK_S
                     self._wait(place.changed, min(longest_s, left_s))
                 if is_first:
-                    self._look()
+                    self._report()
         finally:
             with self._lock:
                 self._queues[place.priority].remove(place)
@@ -612,10 +612,26 @@ class ApiRateLimiter:
                     del self._queued_keys[place.key]
                 self._wake_first()
 
-    def _look(self) -> None:
-        """Write a line, if one is due. Not to be called with the lock: a log may stand still."""
-        if self.counts_credits:
-            self._alerts.look(self.status())
+    def _report(self) -> None:
+        """Write a line if credits run low or are spent; the log writes it once in a time.
+
+        Call it without the lock: a log may stand still.
+        """
+        if not self.counts_credits:
+            return
+        status = self.status()
+        waiting, more_in_s = sum(status.waiting), status.more_in_s
+        if waiting and more_in_s is not None:
+            events.CREDITS_AWAITED.log(log, waiting=waiting, seconds=math.ceil(more_in_s))
+        elif status.refused_for_s > 0:
+            events.CREDITS_REFUSED.log(log, seconds=math.ceil(status.refused_for_s))
+        elif status.credits_left < status.limit * LOW_SHARE:
+            events.CREDITS_LOW.log(
+                log,
+                left=status.credits_left,
+                limit=status.limit,
+                seconds=math.ceil(status.resets_in_s or 0.0),
+            )
 
     def _first(self) -> _Place | None:
         return next((queue[0] for queue in self._queues if queue), None)
@@ -628,46 +644,3 @@ class ApiRateLimiter:
     def _check_open(self) -> None:
         if self._closed:
             raise Interrupted("waiting for an API credit: the mount ends")
-
-
-class QuotaAlerts:
-    """Writes a line when the account's credits run low or are spent. Any thread may call it."""
-
-    #: Credits are low below this part of a window. Our own share alone never gets there.
-    LOW_SHARE = 0.1
-    #: The line about low credits is not repeated for so many seconds.
-    LOW_EVERY_S = 600.0
-    #: The line about calls that wait, or are refused, is not repeated for so many seconds.
-    WAITING_EVERY_S = 60.0
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._quiet_until_s: dict[events.Event, float] = {}
-
-    def look(self, status: QuotaStatus) -> None:
-        """Write a line, if one is due."""
-        waiting, more_in_s = sum(status.waiting), status.more_in_s
-        if waiting and more_in_s is not None:
-            if self._due(events.CREDITS_AWAITED, self.WAITING_EVERY_S):
-                events.CREDITS_AWAITED.log(log, waiting=waiting, seconds=math.ceil(more_in_s))
-        elif status.refused_for_s > 0:
-            if self._due(events.CREDITS_REFUSED, self.WAITING_EVERY_S):
-                events.CREDITS_REFUSED.log(log, seconds=math.ceil(status.refused_for_s))
-        elif status.credits_left < status.limit * self.LOW_SHARE and self._due(
-            events.CREDITS_LOW, self.LOW_EVERY_S
-        ):
-            events.CREDITS_LOW.log(
-                log,
-                left=status.credits_left,
-                limit=status.limit,
-                seconds=math.ceil(status.resets_in_s or 0.0),
-            )
-
-    def _due(self, event: events.Event, every_s: float) -> bool:
-        now_s = self._clock.monotonic()
-        with self._lock:
-            due = now_s >= self._quiet_until_s.get(event, -math.inf)
-            if due:
-                self._quiet_until_s[event] = now_s + every_s
-        return due

@@ -191,14 +191,16 @@ CREDITS_LOW: Final = Event(
     "credits-low",
     _INFO,
     "the account's API credits run low: {left} of {limit} left, more in {seconds} s",
+    every_s=600.0,
 )
 CREDITS_AWAITED: Final = Event(
     "credits-awaited",
     _INFO,
     "{waiting} calls wait for API credits, more in {seconds} s; no operation fails because of it",
+    every_s=60.0,
 )
 CREDITS_REFUSED: Final = Event(
-    "credits-refused", _WARNING, "the API refuses calls (429) for {seconds} s"
+    "credits-refused", _WARNING, "the API refuses calls (429) for {seconds} s", every_s=60.0
 )
 
 # What is kept on disk.

@@ -7,63 +7,51 @@ import threading
 
 import pytest
 
-from backlotfs.api.rate_limiter import (
-    ApiRateLimiter,
-    Priority,
-    QuotaAlerts,
-    QuotaStatus,
-    RateStatus,
-)
+from backlotfs.api.rate_limiter import ApiRateLimiter, Priority, QuotaStatus, RateStatus
+from backlotfs.log.output import RepeatFilter
 from tests.unit.fakes import ManualClock
 from tests.unit.rate_limiter.virtual_account import VirtualTime
 
 
-def status(left: int, *, refused_for_s: float = 0.0, waiting: int = 0) -> QuotaStatus:
-    """Of a window of 300 that ends in 19.5 s."""
-    more_in_s = 19.5 if waiting else None
-    return QuotaStatus(left, 300, 19.5, refused_for_s, more_in_s, (0, waiting, 0, 0))
+def limiter_with(left: int, time: VirtualTime) -> ApiRateLimiter:
+    """After an answer that says how many of 300 credits are left, for 19.5 s."""
+    limiter = ApiRateLimiter(time, wait=time.wait)
+    limiter.acquire(Priority.WAITING)
+    limiter.answered(RateStatus(left, time.monotonic() + 19.5))
+    return limiter
 
 
 def test_low(caplog: pytest.LogCaptureFixture) -> None:
-    """Said below a tenth, and then not for a while, however often it is looked at."""
-    clock = ManualClock()
-    alerts = QuotaAlerts(clock)
+    """Said below a tenth of the window."""
     with caplog.at_level(logging.INFO):
-        alerts.look(status(30))
+        limiter_with(30, VirtualTime())
         assert caplog.records == []
-        for _ in range(2):
-            alerts.look(status(29))
-        assert "29 of 300 left, more in 20 s" in caplog.text
-        assert len(caplog.records) == 1
-        clock.advance(QuotaAlerts.LOW_EVERY_S)
-        alerts.look(status(5))
-        assert len(caplog.records) == 2
+        limiter_with(29, VirtualTime())
+    (line,) = caplog.records
+    assert line.levelno == logging.INFO
+    assert line.getMessage().endswith("29 of 300 left, more in 20 s")
 
 
 def test_refused(caplog: pytest.LogCaptureFixture) -> None:
-    """A 429 is a warning, whatever is said to be left; it is told apart from being low."""
-    alerts = QuotaAlerts(ManualClock())
-    with caplog.at_level(logging.INFO):
-        alerts.look(status(5))
-        alerts.look(status(200, refused_for_s=41.2))
-        alerts.look(status(200, refused_for_s=40.0))
-    low, refused = caplog.records
-    assert low.levelno == logging.INFO
-    assert refused.levelno == logging.WARNING
-    assert refused.getMessage() == "the API refuses calls (429) for 42 s"
+    """A 429 is a warning, whatever is said to be left."""
+    limiter = limiter_with(200, VirtualTime())
+    limiter.acquire(Priority.WAITING)
+    limiter.refused(41.2)
+    (line,) = caplog.records
+    assert line.levelno == logging.WARNING
+    assert line.getMessage() == "the API refuses calls (429) for 43 s"
 
 
 def test_calls_that_wait(caplog: pytest.LogCaptureFixture) -> None:
-    """One line a minute, whatever the number of calls and of looks."""
-    clock = ManualClock()
-    alerts = QuotaAlerts(clock)
+    """Said with the time until they go on; the log writes one of these lines a minute."""
+    time = VirtualTime()
+    limiter = limiter_with(0, time)
     with caplog.at_level(logging.INFO):
-        for _ in range(119):
-            alerts.look(status(0, waiting=7))
-            clock.advance(1.0)
-    assert [record.getMessage() for record in caplog.records] == [
-        "7 calls wait for API credits, more in 20 s; no operation fails because of it"
-    ] * 2
+        limiter.acquire(Priority.WAITING)
+    once, written = RepeatFilter(time.monotonic), caplog.records
+    assert written[0].getMessage().startswith("1 calls wait for API credits, more in ")
+    assert len(written) > 10
+    assert [once.filter(line) for line in written] == [True] + [False] * (len(written) - 1)
 
 
 def test_a_server_that_counts_no_calls(caplog: pytest.LogCaptureFixture) -> None:
@@ -102,4 +90,4 @@ def test_no_line_is_written_under_the_lock(caplog: pytest.LogCaptureFixture) -> 
         limiter.refused(5.0)
     finally:
         logging.getLogger("backlotfs").removeHandler(log)
-    assert [sum(status.waiting) for status in looked] == [0, 1, 0]
+    assert {sum(status.waiting) for status in looked} == {0, 1}
