@@ -31,7 +31,7 @@ from backlotfs.log import events
 
 log = logging.getLogger(__name__)
 
-#: One sync may take this long; a walk that does not get through goes on where it stopped.
+#: One sync may take this long; a full sync that is cut short goes on where it stopped.
 SYNC_DEADLINE_S = 3600.0
 #: A listing that did not end has cost much: the next one comes so much later.
 AFTER_ENDLESS_S = 3600.0
@@ -145,7 +145,7 @@ class Catalog:
     def open_saved(self) -> bool:
         """Publish what earlier mounts have stored; False when no full sync was ever finished."""
         try:
-            if not self._state().full_walk_at_s:
+            if not self._state().full_sync_at_s:
                 return False
             self.publish()
             self._to_compare = True
@@ -173,7 +173,7 @@ class Catalog:
         :raises BacklotError: the library cannot be listed.
         """
         while self._sync(deadline, full=False) is Synced.ELSEWHERE:
-            if self._state().full_walk_at_s:
+            if self._state().full_sync_at_s:
                 self.publish()
                 return
             deadline.check("the wait for another mount that lists the library")
@@ -241,7 +241,7 @@ class Catalog:
             now = self._state()
             if now.generation == self._generation:
                 return
-            if not now.full_walk_at_s and self._generation < 0:
+            if not now.full_sync_at_s and self._generation < 0:
                 return
             give_names(self._db, self._naming)
             generation = self._db.read(state.generation)  # before the rows: none is missed
@@ -262,7 +262,7 @@ class Catalog:
 
     def _load(self, connection: sqlite3.Connection) -> _Stored:
         """All that a new version is made of, read in one transaction."""
-        if not state.sync_state(connection).full_walk_at_s:
+        if not state.sync_state(connection).full_sync_at_s:
             raise CatalogLost("the saved catalog was damaged; the library is to be listed anew")
         delta = None
         if self._generation >= 0:
@@ -331,7 +331,7 @@ class Catalog:
             self._looked_at = self._clock.monotonic()
             self._to_compare = False
         self._last_error = None
-        self._due_after_s = max(self._ttl_s, self._synchronizer.walk_interval_s())
+        self._due_after_s = max(self._ttl_s, self._synchronizer.full_sync_interval_s())
         if done is Synced.ELSEWHERE:
             log.debug("not refreshed here: %s", done)
         self.publish()

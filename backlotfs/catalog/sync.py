@@ -1,13 +1,14 @@
 """Brings the library's listing into the catalog: whole, or only what changed.
 
-Theory of operation. The *full walk* (pages of 500) is the truth; its pages go to a staging area
-together with the cursor, so an interrupted walk goes on, and the library changes in one step when
-it is complete. Between walks, *incremental* syncs ask for what was updated after the newest
+Theory of operation. The *full sync* (pages of 500) is the truth; its pages go to a staging area
+together with the cursor, so an interrupted one goes on, and the library changes in one step when
+it is complete. Between full syncs, *incremental* syncs ask for what was updated after the newest
 ``updated_at`` seen (less an overlap, since bulk edits share a second and pages are cached) and for
 recent deletions: two calls, whatever the library's size. What is compared are the server's own
-times; a clock of ours that jumps costs one more walk at most. A server that ignores ``where`` (the
-Video Cloud adapter did) shows it by an asset older than was asked for; it gets full walks from then
-on, as seldom as their cost demands. One mount of a library syncs at a time (a lease).
+times; a clock of this machine that jumps costs one more full sync at most. A server that ignores
+``where`` (the Video Cloud adapter did) shows it by an asset older than was asked for; it gets full
+syncs from then on, as seldom as their cost demands. One mount of a library syncs at a time (a
+lease).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from backlotfs.api.records import Asset, DeletedAsset, Page, Source
 from backlotfs.catalog.db import state
 from backlotfs.catalog.db.connection import CatalogDb
 from backlotfs.catalog.db.leases import Lease
-from backlotfs.catalog.db.rows import SyncState, WalkResult
+from backlotfs.catalog.db.rows import SyncResult, SyncState
 from backlotfs.catalog.db.sync import FullSync, apply
 from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.errors import NoSuchEntry, ProtocolViolation
@@ -34,13 +35,13 @@ log = logging.getLogger(__name__)
 
 P = TypeVar("P", Page[Asset], Page[DeletedAsset])
 
-#: A walk of the whole library is due when the last is this old.
-FULL_WALK_S = 24 * 3600.0
+#: A full sync is due when the last is this old.
+FULL_SYNC_S = 24 * 3600.0
 #: Asked for again before the newest update seen: bulk edits share a second, answers are cached.
 OVERLAP_S = 120
 #: … until a sync has come this long after it: the overlap, and the five minutes of a cache.
 SETTLED_AFTER_S = OVERLAP_S + 300
-#: Without ``where``, walks are so seldom that they take a tenth of the credits: seconds per page.
+#: Seconds per page: without ``where``, full syncs take a tenth of the credits.
 PAGE_COST_S = 2.0
 #: The lease on syncing; renewed with each page.
 LEASE_S = 120.0
@@ -52,7 +53,7 @@ MAX_NAMED = 20
 
 
 class _TooMuchChanged(Exception):
-    """More changed than is gathered in memory: a walk of the whole library goes over the disk."""
+    """More changed than is gathered in memory: a full sync goes over the disk."""
 
 
 class Synced(StrEnum):
@@ -83,7 +84,7 @@ class Synchronizer:
             for, since that costs no call: another mount of this library may want it.
         :param limits: a listing beyond them is given up.
         :param on_source: told each source that a listing brings.
-        :param progress: told the number of assets so far, with each page of a walk.
+        :param progress: told the number of assets so far, with each page of a full sync.
         """
         self._api = api
         self._db = db
@@ -99,15 +100,15 @@ class Synchronizer:
     def run(self, deadline: Deadline, *, full: bool = False) -> Synced:
         """Bring the catalog up to date.
 
-        :param full: walk the whole library even if an incremental sync would do.
-        :raises BacklotError: the API's; the stored library is as it was, and a walk that was
+        :param full: list the whole library even if an incremental sync would do.
+        :raises BacklotError: the API's; the stored library is as it was, and a full sync that was
             under way goes on from its cursor the next time.
         """
         if not self._lease.take():
             return Synced.ELSEWHERE
         self._named = self._unnamed = 0
         try:
-            if not full and not self._full_walk_due():
+            if not full and not self._full_sync_due():
                 try:
                     if self._incremental(deadline):
                         return Synced.INCREMENTAL
@@ -117,8 +118,8 @@ class Synchronizer:
                     )
                 except _TooMuchChanged as error:
                     log.debug("%s: the whole library is listed instead", error)
-            if self._walk(deadline):
-                self._incremental(deadline)  # what came since the interrupted walk began
+            if self._run_full_sync(deadline):
+                self._incremental(deadline)  # what came since the interrupted full sync began
         except (NoSuchEntry, ProtocolViolation):
             if self._state().lists_sources:  # perhaps that is what the server cannot bear now
                 self._db.write(state.mark_lists_sources, False)
@@ -129,28 +130,28 @@ class Synchronizer:
                 events.RECORDS_SKIPPED.log(log, count=self._unnamed)
         return Synced.FULL
 
-    def _full_walk_due(self) -> bool:
+    def _full_sync_due(self) -> bool:
         known = self._state()
-        if not known.full_walk_at_s or self._full_sync.cursor() is not None:
+        if not known.full_sync_at_s or self._full_sync.cursor() is not None:
             return True
-        age_s = self._clock.now() - known.full_walk_at_s
-        return not 0 <= age_s < FULL_WALK_S or known.where_works == 0
+        age_s = self._clock.now() - known.full_sync_at_s
+        return not 0 <= age_s < FULL_SYNC_S or known.where_works == 0
 
-    def walk_interval_s(self) -> float:
-        """How far apart walks should be on a server without ``where``; else 0."""
+    def full_sync_interval_s(self) -> float:
+        """How far apart full syncs should be on a server without ``where``; else 0."""
         if self._state().where_works != 0:
             return 0.0
         _, _, total = self._db.read(state.sized_counts)
         return total / 500 * PAGE_COST_S
 
-    def _walk(self, deadline: Deadline) -> bool:
-        """List the whole library; whether that went on with an interrupted walk."""
+    def _run_full_sync(self, deadline: Deadline) -> bool:
+        """List the whole library; whether that went on with an interrupted full sync."""
         cursor = self._full_sync.cursor()
         start = cursor.next_page if cursor is not None else None
         if start is not None:
             events.LISTING_RESUMED.log(log)
         elif cursor is not None:  # only the last step was missing
-            self._finish_walk(deadline)
+            self._finish_full_sync(deadline)
             return True
         assets = 0
         staged, staged_bytes = self._full_sync.staged()
@@ -177,11 +178,11 @@ class Synchronizer:
             # the whole library.
             events.LISTING_RESTARTED.log(log)
             self._full_sync.abandon()
-            return self._walk(deadline)
-        self._finish_walk(deadline)
+            return self._run_full_sync(deadline)
+        self._finish_full_sync(deadline)
         return start is not None
 
-    def _finish_walk(self, deadline: Deadline) -> None:
+    def _finish_full_sync(self, deadline: Deadline) -> None:
         result = self._full_sync.finish(doubt_empty=True)
         self._update_labels(deadline)
         self._mark_synced(full=True)
@@ -236,7 +237,7 @@ class Synchronizer:
                 if any(0 < entry.deleted_at_s < since_s for entry in page.items):
                     break
         except NoSuchEntry:
-            log.debug("this server has no list of deletions; the next walk finds them")
+            log.debug("this server has no list of deletions; the next full sync finds them")
         return found
 
     def _update_labels(self, deadline: Deadline) -> None:
@@ -273,7 +274,7 @@ class Synchronizer:
             yield page
 
 
-def _tell(event: events.Event, result: WalkResult, *, at: int | None = None) -> None:
+def _tell(event: events.Event, result: SyncResult, *, at: int | None = None) -> None:
     event.log(
         log,
         at=at,

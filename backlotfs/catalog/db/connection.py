@@ -6,7 +6,7 @@ functions stand in the other modules of this package; they take a connection fir
 may share the file: the generation (`state.generation`) tells each that another changed something,
 `assets.changed_since` tells what. The file is never needed: a damaged or foreign one is set aside
 and an empty one made, and where none can be written a database in memory stands in, each with one
-WARNING. A catalog without a finished full sync knows nothing: `SyncState.full_walk_at_s` is 0.
+WARNING. A catalog without a finished full sync knows nothing: `SyncState.full_sync_at_s` is 0.
 
 **Never stored**: signed URLs, keys, secrets.
 

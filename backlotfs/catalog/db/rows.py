@@ -31,11 +31,11 @@ class DamagedRecord(sqlite3.DatabaseError):
     """A stored document is not what this program writes: the file is damaged."""
 
 
-class EmptyWalkDoubted(BacklotError):
+class EmptyListingDoubted(BacklotError):
     """A full sync found no asset where there were some: nothing was changed, ask once more."""
 
 
-class WalkLost(BacklotError):
+class FullSyncLost(BacklotError):
     """The file was begun anew since the full sync was: its pages are gone, begin it again."""
 
 
@@ -102,12 +102,12 @@ class SyncState(NamedTuple):
     """How far the catalog follows the library. Wall times, seconds since the epoch.
 
     :ivar generation: grows with every change of rows or labels, by whichever mount.
-    :ivar synced_at_s: the last sync; 0 before the first full walk is finished, in a file begun
+    :ivar synced_at_s: the last sync; 0 before the first full sync is finished, in a file begun
         anew too: the catalog then says nothing, not that the library is empty.
-    :ivar full_walk_at_s: the last full walk; 0 before the first.
+    :ivar full_sync_at_s: the last full sync; 0 before the first.
     :ivar high_water_s: the largest ``updated_at`` seen, but never later than when our clock says
         that the listing began: a record from the future must not hide edits from later syncs, nor
-        a late page of a walk those that its first pages missed.
+        a late page of a full sync those that its first pages missed.
     :ivar deleted_seen_s: the largest ``deleted_at`` seen; 0 for none.
     :ivar where_works: whether the server heeds ``where`` (1 or 0); None while nobody knows.
     :ivar lists_sources: whether the server puts sources into listings that ask for them (1 or 0);
@@ -116,15 +116,15 @@ class SyncState(NamedTuple):
 
     generation: int
     synced_at_s: float
-    full_walk_at_s: float
+    full_sync_at_s: float
     high_water_s: int
     deleted_seen_s: int
     where_works: int | None
     lists_sources: int | None
 
 
-class WalkCursor(NamedTuple):
-    """Where an interrupted walk goes on.
+class FullSyncCursor(NamedTuple):
+    """Where an interrupted full sync goes on.
 
     :ivar next_page: relative URL of the next page; None when all pages are in.
     :ivar started_at_s: wall time of its first page.
@@ -136,7 +136,7 @@ class WalkCursor(NamedTuple):
     pages: int
 
 
-class WalkResult(NamedTuple):
+class SyncResult(NamedTuple):
     """What a sync changed, by embed code.
 
     :ivar changed: records that differ in anything; the ``touched`` are among them.

@@ -10,7 +10,7 @@ Invariants, which every transaction keeps:
 * `tally` equals the sums over `asset`; triggers see to it.
 * No two names of a mode have the same `name_key`.
 * There are `staged` rows only while there is a `walk` row. A staged row without a body stands for
-  an asset that is in the library just as the walk met it.
+  an asset that is in the library just as the full sync met it.
 * No column can hold a signed URL, but for what a caption document itself says.
 """
 

@@ -1,11 +1,11 @@
 """Writes listings into the catalog: the full sync, page by page, and the incremental answer.
 
 Theory of operation. Records are staged in a table, then merged into the library in a few
-statements. The pages of a full sync wait in `WALK`; a page and the cursor after it are stored
+statements. The pages of a full sync wait in `STAGED`; a page and the cursor after it are stored
 together, so a full sync that is killed goes on behind the last page that was stored, and all pages
 become the library in one transaction. An incremental answer passes through `INCOMING` in one
-transaction. What it brings while a full sync is under way is entered in `WALK` as well: it is newer
-than the page that the full sync met.
+transaction. What it brings while a full sync is under way is entered in `STAGED` as well: it is
+newer than the page that the full sync met.
 
 A staged row whose record equals the library's has no body, so a full sync of an unchanged library
 writes little. The merge goes by the staged rows, with ``CROSS JOIN`` where SQLite, which has no
@@ -23,19 +23,19 @@ from backlotfs.api.records import Asset, DeletedAsset
 from backlotfs.catalog.db.assets import documents_of
 from backlotfs.catalog.db.connection import CatalogDb
 from backlotfs.catalog.db.rows import (
-    EmptyWalkDoubted,
-    WalkCursor,
-    WalkLost,
-    WalkResult,
+    EmptyListingDoubted,
+    FullSyncCursor,
+    FullSyncLost,
+    SyncResult,
     inode_of,
 )
 from backlotfs.catalog.db.schema import STAGED_COLUMNS
 from backlotfs.catalog.db.state import generation, set_generation
 
 #: An interrupted full sync is worth going on with for this long.
-WALK_LIFETIME_S = 86_400.0
+FULL_SYNC_LIFETIME_S = 86_400.0
 #: The table in which the pages of a full sync wait …
-WALK = "staged"
+STAGED = "staged"
 #: … and the one an incremental answer passes through; each connection has its own.
 INCOMING = "incoming"
 #: The name mode whose names follow from the record alone (`--names always-id`).
@@ -54,17 +54,17 @@ class FullSync:
         # The epoch of the file in which it was begun or gone on with: pages do not outlive that.
         self._epoch: int | None = None
 
-    def cursor(self) -> WalkCursor | None:
+    def cursor(self) -> FullSyncCursor | None:
         """Where an interrupted full sync goes on; one of more than a day ago is abandoned here."""
 
-        def work(connection: sqlite3.Connection) -> WalkCursor | None:
+        def work(connection: sqlite3.Connection) -> FullSyncCursor | None:
             self._epoch = self._db.epoch
             return _cursor(connection)
 
-        walk = self._db.read(work)
+        cursor = self._db.read(work)
         # one from the future was begun under another clock
-        if walk is None or 0 <= self._db.clock.now() - walk.started_at_s < WALK_LIFETIME_S:
-            return walk
+        if cursor is None or 0 <= self._db.clock.now() - cursor.started_at_s < FULL_SYNC_LIFETIME_S:
+            return cursor
         self.abandon()
         return None
 
@@ -78,7 +78,7 @@ class FullSync:
         The first page begins a full sync; where `cursor` has one, it is gone on with.
 
         :returns: how many of the assets are new to the full sync.
-        :raises WalkLost: the earlier pages are gone; nothing was stored of this one.
+        :raises FullSyncLost: the earlier pages are gone; nothing was stored of this one.
         """
         now_s = self._db.clock.now()
 
@@ -93,26 +93,26 @@ class FullSync:
         self._epoch = None
         self._db.write(_abandon)
 
-    def finish(self, *, doubt_empty: bool) -> WalkResult:
+    def finish(self, *, doubt_empty: bool) -> SyncResult:
         """Make the pages the library; assets that are not on them are removed.
 
         Without a full sync under way (another mount finished it), nothing changes. Records that
         `apply` brought or removed since it began stay so.
 
         :param doubt_empty: do not believe an empty answer after a full one the first time.
-        :raises EmptyWalkDoubted: just that; the pages are forgotten, the library stays.
-        :raises WalkLost: the pages are gone; the library is empty, and says that it knows nothing.
+        :raises EmptyListingDoubted: just that; the pages are forgotten, the library stays.
+        :raises FullSyncLost: the pages are gone, and so is the library: nothing is known of it.
         """
         now_s = self._db.clock.now()
 
-        def work(connection: sqlite3.Connection) -> WalkResult | None:
+        def work(connection: sqlite3.Connection) -> SyncResult | None:
             self._check()
             return _finish(connection, now_s, doubt_empty=doubt_empty)
 
         result = self._db.write(work)
         self._epoch = None
         if result is None:
-            raise EmptyWalkDoubted("the API lists no asset where there were some before")
+            raise EmptyListingDoubted("the API lists no asset where there were some before")
         return result
 
     def _check(self) -> None:
@@ -120,7 +120,7 @@ class FullSync:
         begun_in, self._epoch = self._epoch, self._db.epoch
         if begun_in not in (None, self._epoch):
             self._epoch = None
-            raise WalkLost("the catalog was begun anew during the walk")
+            raise FullSyncLost("the catalog was begun anew during the full sync")
 
 
 def apply(
@@ -129,7 +129,7 @@ def apply(
     deleted: Sequence[DeletedAsset],
     *,
     synced_at_s: float,
-) -> WalkResult:
+) -> SyncResult:
     """Bring in records that are new or changed since the last sync, then deletions.
 
     A deletion counts only if it is later than the record's ``created_at`` and ``updated_at``: a
@@ -166,17 +166,17 @@ def apply(
     return _result(connection, merged, doomed, number)
 
 
-def _cursor(connection: sqlite3.Connection) -> WalkCursor | None:
+def _cursor(connection: sqlite3.Connection) -> FullSyncCursor | None:
     """Where the full sync under way goes on, however old it is."""
     row = connection.execute("SELECT next_page, started_at_s, pages FROM walk").fetchone()
-    return None if row is None else WalkCursor(*row)
+    return None if row is None else FullSyncCursor(*row)
 
 
 def _add_page(
     connection: sqlite3.Connection, assets: Sequence[Asset], next_page: str | None, now_s: float
 ) -> int:
     before = _last_staged(connection)
-    _stage(connection, WALK, assets)
+    _stage(connection, STAGED, assets)
     connection.execute(
         "INSERT INTO walk VALUES (1, ?, ?, 1) ON CONFLICT (only)"
         " DO UPDATE SET next_page = excluded.next_page, pages = pages + 1",
@@ -205,20 +205,20 @@ def _abandon(connection: sqlite3.Connection) -> None:
 
 def _finish(
     connection: sqlite3.Connection, now_s: float, *, doubt_empty: bool
-) -> WalkResult | None:
+) -> SyncResult | None:
     """None when an empty answer was doubted: only the doubt was stored."""
-    walk = _cursor(connection)
-    if walk is None:
+    cursor = _cursor(connection)
+    if cursor is None:
         # Another mount finished it, or it was too old: the library is as it should be.
-        return WalkResult((), (), (), (), generation(connection))
-    vanished = not _exists(connection, WALK) and _exists(connection, "asset")
+        return SyncResult((), (), (), (), generation(connection))
+    vanished = not _exists(connection, STAGED) and _exists(connection, "asset")
     doubted = vanished and doubt_empty and not _doubted_before(connection)
     connection.execute("UPDATE library SET empty_walks = ?", (doubted,))
     if doubted:
         _abandon(connection)
         return None
     number = generation(connection) + 1
-    merged = _merge(connection, WALK, number)
+    merged = _merge(connection, STAGED, number)
     doomed = [
         _Doomed(*row)
         for row in connection.execute(
@@ -230,7 +230,7 @@ def _finish(
     connection.execute(
         "UPDATE library SET synced_at_s = :now, full_walk_at_s = :now, high_water_s ="
         " min((SELECT coalesce(max(updated_at_s), 0) FROM asset), :started)",
-        {"now": now_s, "started": int(walk.started_at_s)},
+        {"now": now_s, "started": int(cursor.started_at_s)},
     )
     _abandon(connection)
     return _result(connection, merged, doomed, number)
@@ -256,8 +256,8 @@ def _deleted(connection: sqlite3.Connection, deleted: Sequence[DeletedAsset]) ->
 
 def _result(
     connection: sqlite3.Connection, merged: _Merged, doomed: Sequence[_Doomed], number: int
-) -> WalkResult:
-    result = WalkResult(*merged, tuple(asset.embed_code for asset in doomed), number)
+) -> SyncResult:
+    result = SyncResult(*merged, tuple(asset.embed_code for asset in doomed), number)
     if result.is_empty:
         # Other mounts have nothing to look for.
         return result._replace(generation=number - 1)
@@ -275,7 +275,7 @@ def _doubted_before(connection: sqlite3.Connection) -> bool:
 
 
 class _Merged(NamedTuple):
-    """Embed codes, as in `rows.WalkResult`."""
+    """Embed codes, as in `rows.SyncResult`."""
 
     added: tuple[str, ...]
     changed: tuple[str, ...]

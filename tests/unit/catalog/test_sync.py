@@ -12,9 +12,9 @@ import pytest
 from backlotfs.api.records import DeletedAsset, Label
 from backlotfs.catalog.db import assets, state
 from backlotfs.catalog.db.leases import Lease
-from backlotfs.catalog.db.rows import EmptyWalkDoubted
+from backlotfs.catalog.db.rows import EmptyListingDoubted
 from backlotfs.catalog.db.sync import FullSync
-from backlotfs.catalog.sync import FULL_WALK_S, OVERLAP_S, Synced
+from backlotfs.catalog.sync import FULL_SYNC_S, OVERLAP_S, Synced
 from backlotfs.errors import NoSuchEntry, ProtocolViolation, RemoteUnavailable
 from tests.unit.catalog.synced import SyncedCatalog
 from tests.unit.fakes import asset
@@ -92,16 +92,16 @@ def test_a_server_that_ignores_where(synced: SyncedCatalog) -> None:
     synced.api.heeds_where = False
     synced.api.assets = [asset("A", updated_at_s=3000), asset("B", updated_at_s=1000)]
     run(synced)
-    assert synced.synchronizer.walk_interval_s() == 0.0
+    assert synced.synchronizer.full_sync_interval_s() == 0.0
     synced.api.assets.append(asset("C", updated_at_s=3100))
     assert run(synced) is Synced.FULL
     assert codes(synced) == set("ABC")
     assert run(synced) is Synced.FULL
     assert synced.api.calls == ["walk"]
-    assert synced.synchronizer.walk_interval_s() > 0.0
+    assert synced.synchronizer.full_sync_interval_s() > 0.0
 
 
-@pytest.mark.parametrize("age_s", [FULL_WALK_S + 1, -3600.0])
+@pytest.mark.parametrize("age_s", [FULL_SYNC_S + 1, -3600.0])
 def test_a_walk_now_and_then(synced: SyncedCatalog, age_s: float) -> None:
     """When the last is a day old, or lies in the future because a clock was set."""
     synced.api.assets = [asset("A")]
@@ -161,7 +161,7 @@ def test_an_empty_answer_is_doubted_once(synced: SyncedCatalog) -> None:
     synced.api.assets = [asset("A")]
     run(synced)
     synced.api.assets = []
-    with pytest.raises(EmptyWalkDoubted):
+    with pytest.raises(EmptyListingDoubted):
         run(synced, full=True)
     assert codes(synced) == {"A"}
     run(synced, full=True)

@@ -10,7 +10,7 @@ from backlotfs.catalog.db import assets
 from backlotfs.catalog.db import names as given
 from backlotfs.catalog.db.connection import CatalogDb
 from backlotfs.catalog.db.names import Assign, Naming
-from backlotfs.catalog.db.rows import NamelessAsset, SourceRecord, WalkResult
+from backlotfs.catalog.db.rows import NamelessAsset, SourceRecord, SyncResult
 from backlotfs.catalog.db.schema import LibraryIdentity
 from backlotfs.catalog.db.sync import FullSync
 from backlotfs.concurrency.clock import Clock
@@ -35,7 +35,7 @@ def made(embed_code: str, *, updated: int = 2000, created: int = 1000, title: st
     return Asset(embed_code, title, f"{embed_code}.mov", "video", "live", created, updated, 61_583)
 
 
-def walk(db: CatalogDb, listed: Iterable[Asset], *, doubt_empty: bool = True) -> WalkResult:
+def walk(db: CatalogDb, listed: Iterable[Asset], *, doubt_empty: bool = True) -> SyncResult:
     """A full walk that finds these, on one page."""
     full_sync = FullSync(db)
     full_sync.add(list(listed), None)

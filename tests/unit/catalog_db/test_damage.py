@@ -16,7 +16,7 @@ import pytest
 from backlotfs.catalog.db import assets, connection, state, sync
 from backlotfs.catalog.db.connection import CatalogDb
 from backlotfs.catalog.db.leases import Lease
-from backlotfs.catalog.db.rows import CatalogUnavailable, WalkLost
+from backlotfs.catalog.db.rows import CatalogUnavailable, FullSyncLost
 from backlotfs.catalog.db.sync import FullSync
 from tests.unit.api.manual_clock import ManualClock
 from tests.unit.catalog_db.catalogs import (
@@ -73,7 +73,7 @@ def test_damage_met_by_a_reader(
     seen = db.read(state.generation)
     assert codes(db) == set()
     assert db.read(assets.changed_since, MODE, seen) is None
-    assert db.read(state.sync_state).full_walk_at_s == 0
+    assert db.read(state.sync_state).full_sync_at_s == 0
     assert len(warnings_in(caplog)) == 1
     assert path.with_name(f"{path.name}.set-aside-1").stat().st_size > 100_000
     assert db.path == path
@@ -92,13 +92,13 @@ def test_damage_met_by_a_writer(
     full_sync = FullSync(db)
     full_sync.add([made("E1")], "/page2")
     full_sync.add([made("E2")], None)
-    with pytest.raises(WalkLost):
+    with pytest.raises(FullSyncLost):
         full_sync.finish(doubt_empty=False)
     assert len(warnings_in(caplog)) == 1
     db.write(sync.apply, [made("E3")], [], synced_at_s=5000.0)
     db.write(state.mark_synced, db.clock.now(), full=True)
     now = db.read(state.sync_state)
-    assert (now.synced_at_s, now.full_walk_at_s) == (0, 0)
+    assert (now.synced_at_s, now.full_sync_at_s) == (0, 0)
     walk(db, [made("E1"), made("E2")])
     assert codes(db) == {"E1", "E2"}
 
@@ -109,7 +109,7 @@ def test_damage_met_beside_a_walk(path: Path, reopen: OpenDb) -> None:
     full_sync = FullSync(db)
     full_sync.add([made("E1")], "/page2")
     assert records(db) == []
-    with pytest.raises(WalkLost):
+    with pytest.raises(FullSyncLost):
         full_sync.add([made("E2")], None)
     assert full_sync.cursor() is None
     walk(db, [made("E1"), made("E2")])
@@ -186,7 +186,7 @@ FULL_DISK = """
 import resource, sys
 from pathlib import Path
 from backlotfs.concurrency.clock import SystemClock
-from backlotfs.catalog.db.rows import CatalogUnavailable, WalkLost
+from backlotfs.catalog.db.rows import CatalogUnavailable, FullSyncLost
 from tests.unit.catalog_db.catalogs import codes, made, open_db, walk
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
 db = open_db(Path(sys.argv[1]), SystemClock())

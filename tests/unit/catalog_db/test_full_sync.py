@@ -7,7 +7,7 @@ import pytest
 from backlotfs.api.records import DeletedAsset
 from backlotfs.catalog.db import assets, state, sync
 from backlotfs.catalog.db.connection import CatalogDb
-from backlotfs.catalog.db.rows import EmptyWalkDoubted, WalkCursor, inode_of
+from backlotfs.catalog.db.rows import EmptyListingDoubted, FullSyncCursor, inode_of
 from backlotfs.catalog.db.sync import FullSync
 from tests.unit.api.manual_clock import ManualClock
 from tests.unit.catalog_db.catalogs import OpenDb, codes, made, probed, walk
@@ -44,7 +44,7 @@ def test_a_walk_goes_on_after_a_restart(db: CatalogDb, reopen: OpenDb, clock: Ma
     db.close()
     clock.advance(60)
     again = reopen()
-    assert FullSync(again).cursor() == WalkCursor("/page3", started_at_s, 2)
+    assert FullSync(again).cursor() == FullSyncCursor("/page3", started_at_s, 2)
     FullSync(again).add([made("E3")], None)
     assert FullSync(again).finish(doubt_empty=True).added == ("E1", "E2", "E3")
 
@@ -114,7 +114,7 @@ def test_an_unchanged_library_has_no_new_generation(db: CatalogDb) -> None:
 def test_an_empty_answer_is_doubted_once(db: CatalogDb) -> None:
     """The first of a row keeps everything, the second is believed."""
     walk(db, [made("E1")])
-    with pytest.raises(EmptyWalkDoubted):
+    with pytest.raises(EmptyListingDoubted):
         walk(db, [])
     assert codes(db) == {"E1"}
     assert FullSync(db).cursor() is None
@@ -126,11 +126,11 @@ def test_only_answers_in_a_row_count(db: CatalogDb) -> None:
     """A full one in between brings the doubt back, and so does a believed one."""
     for _ in range(2):
         walk(db, [made("E1")])
-        with pytest.raises(EmptyWalkDoubted):
+        with pytest.raises(EmptyListingDoubted):
             walk(db, [])
     walk(db, [])
     walk(db, [made("E1")])
-    with pytest.raises(EmptyWalkDoubted):
+    with pytest.raises(EmptyListingDoubted):
         walk(db, [])
 
 

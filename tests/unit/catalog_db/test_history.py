@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from backlotfs.api.records import Asset, DeletedAsset
 from backlotfs.catalog.db import assets, names, state, sync
-from backlotfs.catalog.db.rows import AssetRow, EmptyWalkDoubted
+from backlotfs.catalog.db.rows import AssetRow, EmptyListingDoubted
 from backlotfs.catalog.db.sync import FullSync
 from tests.unit.api.manual_clock import ManualClock
 from tests.unit.catalog_db.catalogs import (
@@ -80,7 +80,7 @@ class History(RuleBasedStateMachine):
                 found[asset.embed_code] = asset
         try:
             FullSync(self.db).finish(doubt_empty=True)
-        except EmptyWalkDoubted:
+        except EmptyListingDoubted:
             assert self.library
             assert not found
             return
