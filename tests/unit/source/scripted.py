@@ -121,12 +121,17 @@ class ScriptedPool(ConnectionPool):
 
 
 class NumberedResolver(UrlResolver):
-    """URLs ``…?n=1``, ``…?n=2``: a new number after each invalidation of the current one."""
+    """URLs ``…?n=1``, ``…?n=2``: a new number after each invalidation of the current one.
+
+    :ivar asked: the options of each `resolve`.
+    """
 
     def __init__(self) -> None:
         self.number = 1
+        self.asked: list[dict[str, object]] = []
 
-    def resolve(self, embed_code: str, deadline: Deadline, **_how: object) -> SignedUrl:
+    def resolve(self, embed_code: str, deadline: Deadline, **how: object) -> SignedUrl:
+        self.asked.append(how)
         return SignedUrl(f"http://{ORIGIN}/{embed_code}?n={self.number}")
 
     def invalidate(self, embed_code: str, url: SignedUrl) -> None:

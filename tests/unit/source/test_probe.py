@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from backlotfs.api.rate_limiter import Priority, Turn
 from backlotfs.byterange import ByteRange
 from backlotfs.errors import ProtocolViolation, RemoteUnavailable, SourceGone
 from backlotfs.source.range_reader import SourceProbe
@@ -25,6 +26,16 @@ def test_identity_of_one_byte() -> None:
     assert probed(source) == SourceVersion("E1", 5_000_000_000, '"v1"', LAST_MODIFIED)
     assert source.pool.asked == [("http://origin.example/E1?n=1", FIRST, None)]
     assert source.all_closed
+
+
+def test_a_probe_asks_for_a_current_url_with_its_priority_and_turn() -> None:
+    """An API call that it needs waits behind those that an application waits for."""
+    source = Source(partial(FIRST, 7, b"a"))
+    turn = Turn(lambda: None)
+    SourceProbe(source.signed_get).probe("E1", source.deadline(), Priority.BACKGROUND, turn)
+    assert source.resolver.asked == [
+        {"current": True, "priority": Priority.BACKGROUND, "turn": turn}
+    ]
 
 
 def test_a_host_without_validators() -> None:
