@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from backlotfs.catalog.captions import CaptionBackfill
-from backlotfs.catalog.db import sync
 from backlotfs.catalog.db.rows import AssetRow
 from backlotfs.catalog.library import AssetFilter
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.errors import NoSuchEntry
-from tests.unit.catalog_db.catalogs import made, open_db, walk
+from tests.unit.catalog_db.catalogs import apply, made, open_db, walk
 from tests.unit.fakes import InlineWorkers, ManualClock, row
 
 
@@ -61,7 +60,7 @@ class Searching:
 
     def touch(self, code: str, updated: int) -> None:
         """A sync brings another ``updated_at``."""
-        self.db.write(sync.apply, [made(code, updated=updated)], [], synced_at_s=1.0)
+        apply(self.db, [made(code, updated=updated)])
 
     def ask_again(self) -> list[str]:
         """Whom one more round asks."""

@@ -22,7 +22,7 @@ from backlotfs.catalog.captions import (
     is_nothing,
     kind_of,
 )
-from backlotfs.catalog.db import assets, captions, sync
+from backlotfs.catalog.db import assets, captions
 from backlotfs.errors import (
     BacklotError,
     CredentialsRefused,
@@ -32,7 +32,7 @@ from backlotfs.errors import (
     RemoteUnavailable,
 )
 from tests.unit.catalog.searching import Searching
-from tests.unit.catalog_db.catalogs import made, missing
+from tests.unit.catalog_db.catalogs import apply, made, missing
 
 TT = b'<tt xmlns="http://www.w3.org/ns/ttml"><body/></tt>'
 SRT = b"1\n00:00:01,000 --> 00:00:02,000\nHello\n"
@@ -98,7 +98,7 @@ def test_a_touched_asset_is_asked_again(search: Searching) -> None:
 def test_what_is_not_presented_is_not_asked(search: Searching) -> None:
     """By type, by what the mount hides, and without a source."""
     channel = replace(made("D"), asset_type="channel")
-    search.db.write(sync.apply, [channel], [], synced_at_s=1.0)
+    apply(search.db, [channel])
     search.hidden.add("A")
     search.db.write(assets.save_sources, [missing("B")])
     search.backfill.start()
@@ -253,7 +253,7 @@ def test_an_asset_that_was_deleted_meanwhile(search: Searching) -> None:
     search.answers["A"] = VTT
 
     def delete(code: str) -> None:
-        search.db.write(sync.apply, [], [DeletedAsset(code, 9000)], synced_at_s=1.0)
+        apply(search.db, [], [DeletedAsset(code, 9000)])
 
     search.on_ask = delete
     search.backfill.start()

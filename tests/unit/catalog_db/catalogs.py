@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Mapping
 from pathlib import Path
 
-from backlotfs.api.records import Asset
-from backlotfs.catalog.db import assets
+from backlotfs.api.records import Asset, DeletedAsset
+from backlotfs.catalog.db import assets, sync
 from backlotfs.catalog.db import names as given
 from backlotfs.catalog.db.connection import CatalogDb
 from backlotfs.catalog.db.names import Assign, Naming
@@ -40,6 +40,17 @@ def walk(db: CatalogDb, listed: Iterable[Asset], *, doubt_empty: bool = True) ->
     full_sync = FullSync(db)
     full_sync.add(list(listed), None)
     return full_sync.finish(doubt_empty=doubt_empty)
+
+
+def apply(
+    db: CatalogDb,
+    listed: Iterable[Asset],
+    deleted: Iterable[DeletedAsset] = (),
+    *,
+    synced_at_s: float = 1.0,
+) -> SyncResult:
+    """An incremental sync that finds these."""
+    return db.write(sync.apply, list(listed), list(deleted), synced_at_s=synced_at_s)
 
 
 def probed(embed_code: str, size: int = 5000, *, verified: bool = True) -> SourceRecord:

@@ -8,10 +8,10 @@ from contextlib import closing
 import pytest
 
 from backlotfs.api.records import DeletedAsset
-from backlotfs.catalog.db import assets, captions, state, sync
+from backlotfs.catalog.db import assets, captions, state
 from backlotfs.catalog.db.captions import Caption, PendingCaption
 from backlotfs.catalog.db.connection import CatalogDb
-from tests.unit.catalog_db.catalogs import OpenDb, made, missing, walk
+from tests.unit.catalog_db.catalogs import OpenDb, apply, made, missing, walk
 
 BODY = b"WEBVTT\n\n" + b"00:01.000 --> 00:02.000\nHello\n\n" * 50
 
@@ -53,11 +53,11 @@ def test_a_touched_record_is_asked_again(db: CatalogDb) -> None:
     """Until then it has what it had, with the time of that."""
     walk(db, [made("A")])
     db.write(captions.save, unasked(db)["A"], "vtt", BODY)
-    db.write(sync.apply, [made("A", updated=3000)], [], synced_at_s=1.0)
+    apply(db, [made("A", updated=3000)])
     assert db.read(captions.all_captions) == {"A": Caption("vtt", len(BODY), 2000)}
     db.write(captions.save, unasked(db)["A"], "srt", b"1")
     assert db.read(captions.document, "A") == (Caption("srt", 1, 3000), b"1")
-    db.write(sync.apply, [made("A", updated=4000)], [], synced_at_s=1.0)
+    apply(db, [made("A", updated=4000)])
     db.write(captions.save, unasked(db)["A"], None)
     assert db.read(captions.all_captions) == {}
     assert unasked(db) == {}
@@ -76,9 +76,9 @@ def test_a_deleted_asset_takes_its_captions_along(db: CatalogDb) -> None:
     walk(db, [made("A"), made("B")])
     asked = unasked(db)
     db.write(captions.save, asked["A"], "vtt", BODY)
-    db.write(sync.apply, [], [DeletedAsset("A", 9000), DeletedAsset("B", 9000)], synced_at_s=1.0)
+    apply(db, [], [DeletedAsset("A", 9000), DeletedAsset("B", 9000)])
     db.write(captions.save, asked["B"], "vtt", BODY)
-    db.write(sync.apply, [made("A"), made("B")], [], synced_at_s=1.0)
+    apply(db, [made("A"), made("B")])
     assert db.read(captions.all_captions) == {}
     assert set(unasked(db)) == {"A", "B"}
 

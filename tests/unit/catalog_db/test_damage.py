@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from backlotfs.catalog.db import assets, connection, state, sync
+from backlotfs.catalog.db import assets, connection, state
 from backlotfs.catalog.db.connection import CatalogDb
 from backlotfs.catalog.db.leases import Lease
 from backlotfs.catalog.db.rows import CatalogUnavailable, FullSyncLost
@@ -22,6 +22,7 @@ from tests.unit.api.manual_clock import ManualClock
 from tests.unit.catalog_db.catalogs import (
     MODE,
     OpenDb,
+    apply,
     codes,
     give_names,
     made,
@@ -95,7 +96,7 @@ def test_damage_met_by_a_writer(
     with pytest.raises(FullSyncLost):
         full_sync.finish(doubt_empty=False)
     assert len(warnings_in(caplog)) == 1
-    db.write(sync.apply, [made("E3")], [], synced_at_s=5000.0)
+    apply(db, [made("E3")], [], synced_at_s=5000.0)
     db.write(state.mark_synced, db.clock.now(), full=True)
     now = db.read(state.sync_state)
     assert (now.synced_at_s, now.full_sync_at_s) == (0, 0)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from backlotfs.api.records import DeletedAsset
-from backlotfs.catalog.db import assets, state, sync
+from backlotfs.catalog.db import assets, state
 from backlotfs.catalog.db.connection import CatalogDb
 from backlotfs.catalog.db.rows import EmptyListingDoubted, FullSyncCursor, inode_of
 from backlotfs.catalog.db.sync import FullSync
 from tests.unit.api.manual_clock import ManualClock
-from tests.unit.catalog_db.catalogs import OpenDb, codes, made, probed, walk
+from tests.unit.catalog_db.catalogs import OpenDb, apply, codes, made, probed, walk
 
 DAY_S = 86_400
 
@@ -153,8 +153,8 @@ def test_what_came_during_a_walk_stays(db: CatalogDb, clock: ManualClock) -> Non
     """An upload the walk was past, an edit of an asset it had met, a deletion of another."""
     walk(db, [made("edited"), made("deleted"), made("first")])
     FullSync(db).add([made("edited", title="Before"), made("deleted"), made("first")], "/page2")
-    db.write(
-        sync.apply,
+    apply(
+        db,
         [made("uploaded"), made("edited", updated=3000, title="After")],
         [DeletedAsset("deleted", 9000)],
         synced_at_s=clock.now(),

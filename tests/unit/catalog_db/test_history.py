@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from backlotfs.api.records import Asset, DeletedAsset
-from backlotfs.catalog.db import assets, names, state, sync
+from backlotfs.catalog.db import assets, names, state
 from backlotfs.catalog.db.rows import AssetRow, EmptyListingDoubted
 from backlotfs.catalog.db.sync import FullSync
 from tests.unit.api.manual_clock import ManualClock
 from tests.unit.catalog_db.catalogs import (
     MODE,
+    apply,
     file_names,
     give_names,
     made,
@@ -90,9 +91,7 @@ class History(RuleBasedStateMachine):
     @rule(listed=records, deleted=some_codes, at=st.integers(2000, 2003))
     def refresh(self, listed: tuple[Asset, ...], deleted: list[str], at: int) -> None:
         """An incremental answer."""
-        self.db.write(
-            sync.apply, listed, [DeletedAsset(code, at) for code in deleted], synced_at_s=1.0
-        )
+        apply(self.db, listed, [DeletedAsset(code, at) for code in deleted])
         self.listed(listed)
         self.gone(
             {

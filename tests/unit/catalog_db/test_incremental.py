@@ -9,13 +9,13 @@ from backlotfs.catalog.db import assets, state, sync
 from backlotfs.catalog.db.connection import CatalogDb
 from backlotfs.catalog.db.rows import SyncState
 from tests.unit.api.manual_clock import ManualClock
-from tests.unit.catalog_db.catalogs import OpenDb, codes, made, missing, probed, walk
+from tests.unit.catalog_db.catalogs import OpenDb, apply, codes, made, missing, probed, walk
 
 
 def test_records_are_added_and_changed(db: CatalogDb) -> None:
     """The rest of the library stays."""
     walk(db, [made("E1"), made("E2")])
-    result = db.write(sync.apply, [made("E2", updated=3000), made("E3")], [], synced_at_s=5000.0)
+    result = apply(db, [made("E2", updated=3000), made("E3")], [], synced_at_s=5000.0)
     assert (result.added, result.changed, result.touched) == (("E3",), ("E2",), ("E2",))
     assert codes(db) == {"E1", "E2", "E3"}
 
@@ -28,7 +28,7 @@ def test_a_deletion_is_believed_unless_the_record_is_later(
 ) -> None:
     """Made again under the same code, it is there; edited and deleted in one second, it is not."""
     walk(db, [made("E1", created=1000, updated=2000)])
-    result = db.write(sync.apply, [], [DeletedAsset("E1", deleted_at_s)] * 2, synced_at_s=5000.0)
+    result = apply(db, [], [DeletedAsset("E1", deleted_at_s)] * 2, synced_at_s=5000.0)
     assert result.removed == (() if stays else ("E1",))
     assert codes(db) == ({"E1"} if stays else set())
 
@@ -36,7 +36,7 @@ def test_a_deletion_is_believed_unless_the_record_is_later(
 def test_a_deletion_is_held_against_the_record_that_came_with_it(db: CatalogDb) -> None:
     """The new record may be what proves that the asset lives."""
     walk(db, [made("E1", updated=2000)])
-    db.write(sync.apply, [made("E1", updated=2500)], [DeletedAsset("E1", 2300)], synced_at_s=5000.0)
+    apply(db, [made("E1", updated=2500)], [DeletedAsset("E1", 2300)], synced_at_s=5000.0)
     assert codes(db) == {"E1"}
 
 
@@ -44,9 +44,9 @@ def test_a_deleted_asset_takes_all_that_was_known_with_it(db: CatalogDb) -> None
     """Made again, it is a stranger."""
     walk(db, [made("E1")])
     db.write(assets.save_sources, [probed("E1")])
-    db.write(sync.apply, [], [DeletedAsset("E1", 9000), DeletedAsset("E9", 9000)], synced_at_s=1.0)
+    apply(db, [], [DeletedAsset("E1", 9000), DeletedAsset("E9", 9000)])
     assert db.read(state.total_size) == 0
-    db.write(sync.apply, [made("E1")], [], synced_at_s=1.0)
+    apply(db, [made("E1")])
     assert [row.size for row in db.read(assets.rows, "original")] == [-1]
 
 
@@ -55,7 +55,7 @@ def test_a_touched_asset_keeps_its_size(db: CatalogDb) -> None:
     walk(db, [made("E1"), made("E2")])
     db.write(assets.save_sources, [probed("E1"), missing("E2")])
     assert db.read(assets.to_probe, 10) == []
-    db.write(sync.apply, [made("E1", updated=3000), made("E2", updated=3000)], [], synced_at_s=1.0)
+    apply(db, [made("E1", updated=3000), made("E2", updated=3000)])
     rows = {row.embed_code: row for row in db.read(assets.rows, "original")}
     assert (rows["E1"].size, rows["E1"].etag, rows["E1"].verified) == (5000, '"5000"', 0)
     assert db.read(assets.to_probe, 10) == ["E2", "E1"]
@@ -69,9 +69,7 @@ def test_the_state_follows(db: CatalogDb, clock: ManualClock, reopen: OpenDb) ->
     db.write(state.mark_synced, db.clock.now(), full=True)
     walked_at_s = clock.now()
     clock.advance(300)
-    db.write(
-        sync.apply, [made("E1", updated=3000)], [DeletedAsset("E7", 4000)], synced_at_s=clock.now()
-    )
+    apply(db, [made("E1", updated=3000)], [DeletedAsset("E7", 4000)], synced_at_s=clock.now())
     db.write(state.mark_synced, db.clock.now(), full=False, where_works=True)
     db.write(state.mark_synced, db.clock.now(), full=False)
     db.write(state.mark_lists_sources, True)
@@ -84,15 +82,15 @@ def test_the_state_follows(db: CatalogDb, clock: ManualClock, reopen: OpenDb) ->
 def test_the_high_water_never_falls_back(db: CatalogDb) -> None:
     """An answer may hold nothing, or nothing new."""
     walk(db, [made("E1")])
-    db.write(sync.apply, [made("E1", updated=3000)], [DeletedAsset("E7", 4000)], synced_at_s=9000.0)
-    db.write(sync.apply, [made("E2", updated=2000)], [], synced_at_s=9001.0)
+    apply(db, [made("E1", updated=3000)], [DeletedAsset("E7", 4000)], synced_at_s=9000.0)
+    apply(db, [made("E2", updated=2000)], [], synced_at_s=9001.0)
     now = db.read(state.sync_state)
     assert (now.high_water_s, now.deleted_seen_s, now.synced_at_s) == (3000, 4000, 9001.0)
 
 
 def test_a_record_from_the_future_hides_nothing(db: CatalogDb) -> None:
     """``updated_at`` is what a server says; the next sync still asks from now on."""
-    db.write(sync.apply, [made("E1", updated=2**40)], [], synced_at_s=9000.5)
+    apply(db, [made("E1", updated=2**40)], [], synced_at_s=9000.5)
     assert db.read(state.sync_state).high_water_s == 9000
 
 
@@ -102,7 +100,7 @@ def test_another_mount_is_told_what_changed(db: CatalogDb, reopen: OpenDb) -> No
     other = reopen()
     seen = other.read(state.generation)
     assert other.read(assets.changed_since, "original", seen) == ([], [])
-    db.write(sync.apply, [made("E2", title="x")], [DeletedAsset("E3", 9000)], synced_at_s=1.0)
+    apply(db, [made("E2", title="x")], [DeletedAsset("E3", 9000)])
     db.write(assets.save_sources, [probed("E1")])
     changed = other.read(assets.changed_since, "original", seen)
     assert changed is not None
@@ -115,8 +113,8 @@ def test_an_asset_that_came_back_is_not_reported_as_gone(db: CatalogDb) -> None:
     """Or it would be taken out by whoever applies the removals last."""
     walk(db, [made("E1")])
     seen = db.read(state.generation)
-    db.write(sync.apply, [], [DeletedAsset("E1", 9000)], synced_at_s=1.0)
-    db.write(sync.apply, [made("E1")], [], synced_at_s=1.0)
+    apply(db, [], [DeletedAsset("E1", 9000)])
+    apply(db, [made("E1")])
     changed = db.read(assets.changed_since, "original", seen)
     assert changed is not None
     assert ([row.embed_code for row in changed[0]], changed[1]) == (["E1"], [])
@@ -129,7 +127,7 @@ def test_who_was_away_too_long_loads_all(db: CatalogDb, monkeypatch: pytest.Monk
     first = db.read(state.generation)
     later = []
     for number in range(5):
-        db.write(sync.apply, [], [DeletedAsset(f"E{number}", 9000)], synced_at_s=1.0)
+        apply(db, [], [DeletedAsset(f"E{number}", 9000)])
         later.append(db.read(state.generation))
     assert db.read(assets.changed_since, "original", first) is None
     assert db.read(assets.changed_since, "original", later[2]) == ([], ["E3", "E4"])

@@ -7,12 +7,12 @@ from contextlib import closing
 from dataclasses import replace
 
 from backlotfs.api.records import Asset, DeletedAsset, Label
-from backlotfs.catalog.db import assets, leases, state, sync
+from backlotfs.catalog.db import assets, leases, state
 from backlotfs.catalog.db.connection import CatalogDb
 from backlotfs.catalog.db.leases import Lease
 from backlotfs.catalog.db.schema import LibraryIdentity, prepare
 from tests.unit.api.manual_clock import ManualClock
-from tests.unit.catalog_db.catalogs import OpenDb, made, walk
+from tests.unit.catalog_db.catalogs import OpenDb, apply, made, walk
 
 SPORTS = Label("l1", "Sports", "/Sports", None)
 RACING = Label("l2", "Racing/Rally", "/Sports/Racing~/Rally", "l1")
@@ -41,12 +41,7 @@ def test_members_follow_the_records(db: CatalogDb) -> None:
     assert db.read(state.label_members) == {"l1": ["E1", "E2"], "l2": ["E1", "E3"]}
     assert db.read(assets.record, "E1") == labelled("E1", SPORTS, RACING)
     seen = db.read(state.generation)
-    db.write(
-        sync.apply,
-        [labelled("E1", RACING), labelled("E2")],
-        [DeletedAsset("E3", 9000)],
-        synced_at_s=1.0,
-    )
+    apply(db, [labelled("E1", RACING), labelled("E2")], [DeletedAsset("E3", 9000)])
     assert db.read(state.label_members) == {"l2": ["E1"]}
     changed = db.read(assets.changed_since, "original", seen)
     assert changed is not None

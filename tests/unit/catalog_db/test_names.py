@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from backlotfs.api.records import DeletedAsset
-from backlotfs.catalog.db import assets, state, sync
+from backlotfs.catalog.db import assets, state
 from backlotfs.catalog.db.connection import CatalogDb
 from backlotfs.catalog.db.names import given_names, nameless
 from backlotfs.catalog.db.rows import NamelessAsset
@@ -17,6 +17,7 @@ from backlotfs.namespace.naming import NameMode, catalog_naming, names_for
 from tests.unit.catalog_db.catalogs import (
     MODE,
     OpenDb,
+    apply,
     file_names,
     give_names,
     giving,
@@ -56,7 +57,7 @@ def test_the_taken_names_are_told(db: CatalogDb) -> None:
     """By key, only those of the mode."""
     walk(db, [made("E1")])
     give_names(db, MODE, giving({"E1": "Clip.mov"}), key_of=str.lower)
-    db.write(sync.apply, [made("E2")], [], synced_at_s=1.0)
+    apply(db, [made("E2")])
     seen: list[bool] = []
 
     def ask(assets: list[NamelessAsset], taken: Container[object]) -> dict[str, str]:
@@ -82,7 +83,7 @@ def test_whom_assign_left_out_is_offered_again(db: CatalogDb) -> None:
     walk(db, [made("E1"), made("E2"), made("E3")])
     assert give_names(db, MODE, giving({"E1": "a", "E3": "c", "E9": "x"})) == 2
     assert [asset.embed_code for asset in db.read(nameless, MODE)] == ["E2"]
-    db.write(sync.apply, [made("E4")], [], synced_at_s=1.0)
+    apply(db, [made("E4")])
     assert [asset.embed_code for asset in db.read(nameless, MODE)] == ["E2", "E4"]
     assert give_names(db, MODE, file_names) == 2
     assert names(db) == {"E1": "a", "E2": "E2.mov", "E3": "c", "E4": "E4.mov"}
@@ -92,10 +93,10 @@ def test_a_deleted_asset_frees_its_name(db: CatalogDb) -> None:
     """Another may have it; the asset itself, made again, gets a new one."""
     walk(db, [made("E1"), made("E2")])
     give_names(db, MODE, file_names)
-    db.write(sync.apply, [], [DeletedAsset("E2", 9000)], synced_at_s=1.0)
-    db.write(sync.apply, [made("E3")], [], synced_at_s=1.0)
+    apply(db, [], [DeletedAsset("E2", 9000)])
+    apply(db, [made("E3")])
     give_names(db, MODE, giving({"E3": "E2.mov"}))
-    db.write(sync.apply, [made("E2")], [], synced_at_s=1.0)
+    apply(db, [made("E2")])
     assert [asset.embed_code for asset in db.read(nameless, MODE)] == ["E2"]
     give_names(db, MODE, file_names)
     assert names(db)["E2"] == "E2.mov [E2]"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from backlotfs.api.records import DeletedAsset
-from backlotfs.catalog.db import assets, state, sync
+from backlotfs.catalog.db import assets, state
 from backlotfs.catalog.db.connection import CatalogDb
-from tests.unit.catalog_db.catalogs import OpenDb, made, missing, probed, walk
+from tests.unit.catalog_db.catalogs import OpenDb, apply, made, missing, probed, walk
 
 
 def test_what_a_probe_found_is_kept(db: CatalogDb, reopen: OpenDb) -> None:
@@ -37,9 +37,7 @@ def test_the_newest_are_probed_first(db: CatalogDb) -> None:
     """Of some types only, where they are named."""
     walk(db, [made("old", created=1), made("new", created=3), made("mid", created=2)])
     assert db.read(assets.to_probe, 2) == ["new", "mid"]
-    db.write(
-        sync.apply, [replace(made("new", created=3), asset_type="channel")], [], synced_at_s=1.0
-    )
+    apply(db, [replace(made("new", created=3), asset_type="channel")])
     assert db.read(assets.to_probe, 1, types={"video", "audio"}) == ["mid"]
 
 
@@ -51,7 +49,7 @@ def test_the_sums_follow_every_change(db: CatalogDb) -> None:
     assert (db.read(state.sized_counts), db.read(state.total_size)) == ((2, 1, 3), 100)
     db.write(assets.save_sources, [probed("E1", 30), probed("E3", 5), missing("E2")])
     assert (db.read(state.sized_counts), db.read(state.total_size)) == ((2, 1, 3), 35)
-    db.write(sync.apply, [], [DeletedAsset("E1", 9000)], synced_at_s=1.0)
+    apply(db, [], [DeletedAsset("E1", 9000)])
     assert (db.read(state.sized_counts), db.read(state.total_size)) == ((1, 1, 2), 5)
     walk(db, [], doubt_empty=False)
     assert (db.read(state.sized_counts), db.read(state.total_size)) == ((0, 0, 0), 0)

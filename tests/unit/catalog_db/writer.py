@@ -10,12 +10,20 @@ from contextlib import closing
 from pathlib import Path
 
 from backlotfs.api.records import DeletedAsset
-from backlotfs.catalog.db import assets, sync
+from backlotfs.catalog.db import assets
 from backlotfs.catalog.db.connection import CatalogDb
 from backlotfs.catalog.db.leases import Lease
 from backlotfs.catalog.db.sync import FullSync
 from backlotfs.concurrency.clock import SystemClock
-from tests.unit.catalog_db.catalogs import MODE, file_names, give_names, made, open_db, probed
+from tests.unit.catalog_db.catalogs import (
+    MODE,
+    apply,
+    file_names,
+    give_names,
+    made,
+    open_db,
+    probed,
+)
 
 STEPS = 40
 #: Assets of each version of the library that `walk_for_ever` lists, and pages it comes in.
@@ -50,7 +58,7 @@ def share(db: CatalogDb, name: str) -> None:
         codes = [f"{name}{number:03}{letter}" for letter in "ab"]
         # All want the same few names.
         uploaded = [made(code, title=code) for code in codes]
-        db.write(sync.apply, uploaded, [], synced_at_s=1.0)
+        apply(db, uploaded)
         give_names(
             db,
             MODE,
@@ -59,7 +67,7 @@ def share(db: CatalogDb, name: str) -> None:
             ),
         )
         db.write(assets.save_sources, [probed(code, 10) for code in codes])
-        db.write(sync.apply, [], [DeletedAsset(codes[1], 9000)], synced_at_s=1.0)
+        apply(db, [], [DeletedAsset(codes[1], 9000)])
         if Lease(db, "sync", 60, name).take():
             Lease(db, "sync", 30, name).release()
 
