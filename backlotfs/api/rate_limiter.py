@@ -50,7 +50,7 @@ _MOST_SECONDS = 1e10  # some servers name a moment since the epoch
 
 @dataclass(frozen=True, slots=True)
 class RateStatus:
-    """What an answer said about the account's credits. Immutable.
+    """The account's credits, as an answer names them. Immutable.
 
     :ivar credits_left: calls that are left in this window.
     :ivar resets_at_s: when the window ends, on the monotonic clock.
@@ -369,7 +369,7 @@ class QuotaWindow:
 
 
 class Purpose(NamedTuple):
-    """What a call is for, as the rate limiter has to know it.
+    """The purpose of a call, as the rate limiter has to know it.
 
     :ivar key: what the call is about, mostly an embed code: see `ApiRateLimiter.is_queued`.
     :ivar turn: a turn that was taken for it already, by `ApiRateLimiter.try_acquire`.
@@ -481,7 +481,7 @@ class ApiRateLimiter:
                 deadline.extend(self._clock.monotonic() - began_s)
 
     def try_acquire(self, priority: Priority) -> Turn | None:
-        """A turn, if a call may be made now and nobody of this or a higher priority waits.
+        """Take a turn, if a call may be made now and none of this or a higher priority waits.
 
         :raises Interrupted: `close` was called.
         """

@@ -263,7 +263,7 @@ class Catalog:
     def _load(self, connection: sqlite3.Connection) -> _Stored:
         """All that a new version is made of, read in one transaction."""
         if not state.sync_state(connection).full_sync_at_s:
-            raise CatalogLost("the saved catalog was damaged; the library is to be listed anew")
+            raise CatalogLost("the saved catalog was damaged; the library has to be listed again")
         delta = None
         if self._generation >= 0:
             delta = assets.changed_since(connection, self._naming.mode, self._generation)

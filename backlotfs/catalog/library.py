@@ -78,7 +78,7 @@ _PROBED_FROM = AssetRow._fields.index("size")
 
 
 class CatalogDelta(NamedTuple):
-    """What a new version brought.
+    """How a new version of the listing differs from the one before.
 
     :ivar new: rows that were not there before.
     :ivar updated: rows of which more than what probes found is different, or that came into doubt.
@@ -114,5 +114,5 @@ def classify(before: AssetRow | None, row: AssetRow, change: CatalogDelta) -> No
 
 
 def _version(row: AssetRow) -> tuple[object, ...]:
-    """What tells a version of a source from others."""
+    """The fields that differ between versions of a source."""
     return row.size, row.etag, row.last_modified

@@ -304,7 +304,7 @@ class ProbeScheduler:
             self._workers.submit(job)
 
     def _take(self, jobs: list[Callable[[], None]], late: list[_Asked]) -> float | None:
-        """Collect what may start; seconds until more may. With the lock held."""
+        """Collect the probes that may start; seconds until more may. Call with the lock held."""
         now_s = self._clock.monotonic()
         while self._asked:
             code, entry = next(iter(self._asked.items()))
@@ -338,7 +338,7 @@ class ProbeScheduler:
         return None
 
     def _known_by_now(self, code: str, waited_s: float) -> ProbedSource | None:
-        """What another mount has found out while a source waited here for a credit."""
+        """The version that another mount has found while a source waited here for a credit."""
         if waited_s < SHORTEST_LOOK_S:
             return None  # the application has just looked
         known = self._versions.known(code)
@@ -354,7 +354,7 @@ class ProbeScheduler:
             return False, None
 
     def _next(self, priority: Priority) -> str | None:
-        """The next source of this priority. With the lock held."""
+        """Take the next source of this priority. Call with the lock held."""
         if priority is Priority.BACKGROUND:
             while self._stale:
                 code, _ = self._stale.popitem(last=False)
@@ -370,7 +370,7 @@ class ProbeScheduler:
         return None
 
     def _put_back(self, code: str, priority: Priority) -> None:
-        """Undo the last `_next`. With the lock held."""
+        """Undo the last `_next`. Call with the lock held."""
         if priority is Priority.LISTED:
             self._listings[0].put_back()
         else:
@@ -383,7 +383,7 @@ class ProbeScheduler:
                 del self._places[code]
 
     def _start(self, code: str, priority: Priority, turn: Turn | None) -> Callable[[], None]:
-        """The job that probes; the source counts as running from here on. With the lock held."""
+        """Make the job that probes; the source counts as running now. Call with the lock held."""
         asked = self._asked.pop(code, None)
         future: Future[ProbedSource] = Future() if asked is None else asked.future
         self._running[code] = future

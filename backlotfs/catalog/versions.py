@@ -60,7 +60,7 @@ class _Failure:
 
 
 def known_from(row: AssetRow) -> ProbedSource:
-    """What a row says of its source, which was probed."""
+    """The source of a row that was probed."""
     version = SourceVersion(row.embed_code, row.size, row.etag, row.last_modified)
     return ProbedSource(version, row.mtime_s, bool(row.verified))
 
@@ -211,7 +211,7 @@ class SourceVersionCache:
         with self._lock:
             self._epochs[embed_code] = self.epoch(embed_code) + 1
             known = self.known(embed_code)
-            if known is not None:  # perhaps by another mount's probe, of which nobody was told
+            if known is not None:  # perhaps by another mount's probe: not announced yet
                 self._on_new_version(embed_code, known.version)
             if known is not None and known.verified:
                 self._learn(embed_code, replace(known, verified=False))

@@ -1,7 +1,7 @@
 """Presigned URLs that survive a restart: one small SQLite file for each library.
 
 A presigned URL costs one API credit and lives for days, so the next mount uses those that the last
-one got. The file stands in a folder of its own, apart from the catalog, because whoever reads it
+one got. The file stands in a folder of its own, apart from the catalog, because a user who reads it
 can download the sources until the URLs expire: 0600 in 0700, with a CACHEDIR.TAG, so that backup
 programs leave it out.
 

@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 P = ParamSpec("P")
 
-#: Files set aside are kept for whoever wants to look into them, but not for ever.
+#: Files that were set aside are kept for a look into them, the last few.
 KEPT_ASIDE = 3
 #: A transaction of another mount may take this long (a million assets change in one), and so may
 #: its opening of the file (a migration, at worst).
@@ -109,7 +109,7 @@ class CatalogDb:
 
     @property
     def epoch(self) -> int:
-        """How often the file was begun anew; inside a transaction: that of its file."""
+        """How often an empty file replaced a damaged one; inside a transaction: of its file."""
         return self._epoch
 
     def close(self) -> None:
@@ -175,7 +175,7 @@ class CatalogDb:
                 self._changed.notify_all()
 
     def _drain(self) -> None:
-        """Wait until nobody reads, and close the readers' connections. With `_changed` held."""
+        """Wait until no thread reads, and close the readers' connections. With `_changed` held."""
         self._changed.wait_for(lambda: self._reading == 0)
         while self._idle:
             self._idle.pop().close()

@@ -1,7 +1,7 @@
 """Leases: of several mounts of one library, one syncs, one probes and one asks for captions.
 
 They expire on the wall clock, the only one that mounts share across a suspend, or at once when the
-process that took them is gone, so a mount that was killed holds up nobody.
+process that took them is gone, so a mount that was killed does not hold up others.
 """
 
 from __future__ import annotations

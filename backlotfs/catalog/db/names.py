@@ -135,7 +135,7 @@ def _give(
         " (SELECT 1 FROM given_name n WHERE n.asset_id = asset.id AND n.mode = ?)",
         (number, start, mode),
     )
-    # Everything up to here has a name, so nobody needs to look through it again.
+    # Everything up to here has a name, so it is not looked through again.
     connection.execute(
         "INSERT INTO naming SELECT :mode, coalesce("
         " (SELECT min(a.id) - 1 FROM asset a WHERE a.id > :start AND NOT EXISTS"

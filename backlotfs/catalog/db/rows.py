@@ -21,7 +21,7 @@ class CatalogClosed(CatalogUnavailable):
 
 
 class CatalogLost(CatalogUnavailable):
-    """The catalog's file was damaged and begun anew while in use; no full sync has finished since.
+    """The catalog's file was damaged and replaced while in use; no full sync has finished since.
 
     A mount goes on showing the library that it has in memory: this is not an empty library.
     """
@@ -36,11 +36,11 @@ class EmptyListingDoubted(BacklotError):
 
 
 class FullSyncLost(BacklotError):
-    """The file was begun anew since the full sync was: its pages are gone, begin it again."""
+    """The file was replaced by an empty one during the full sync: begin it again."""
 
 
 class AssetRow(NamedTuple):
-    """What memory holds of one asset.
+    """One asset as the mount holds it in memory.
 
     :ivar inode: computed once, when the asset was first seen.
     :ivar name: the given name in the mode that was asked for; ``""`` when none was given yet.
@@ -78,7 +78,7 @@ def inode_of(embed_code: str) -> int:
 
 
 class SourceRecord(NamedTuple):
-    """What a probe found out; fields as in `AssetRow`."""
+    """The result of a probe; fields as in `AssetRow`."""
 
     embed_code: str
     size: int
@@ -109,9 +109,9 @@ class SyncState(NamedTuple):
         that the listing began: a record from the future must not hide edits from later syncs, nor
         a late page of a full sync those that its first pages missed.
     :ivar deleted_seen_s: the largest ``deleted_at`` seen; 0 for none.
-    :ivar where_works: whether the server heeds ``where`` (1 or 0); None while nobody knows.
+    :ivar where_works: whether the server heeds ``where`` (1 or 0); None while that is not known.
     :ivar lists_sources: whether the server puts sources into listings that ask for them (1 or 0);
-        None while nobody knows.
+        None while that is not known.
     """
 
     generation: int
@@ -137,7 +137,7 @@ class FullSyncCursor(NamedTuple):
 
 
 class SyncResult(NamedTuple):
-    """What a sync changed, by embed code.
+    """The assets that a sync changed, by embed code.
 
     :ivar changed: records that differ in anything; the ``touched`` are among them.
     :ivar touched: those whose ``updated_at`` moved: their sources are no longer verified.

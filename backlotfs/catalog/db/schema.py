@@ -220,7 +220,7 @@ def prepare(connection: sqlite3.Connection, library: LibraryIdentity, generation
     # Kept in the file, so only after it is known to be ours. (In memory there is no log.)
     connection.execute("PRAGMA journal_mode = WAL").fetchone()
     if version != VERSION:
-        # Two mounts may start at once: whoever is second finds it done.
+        # Two mounts may start at once: the second one finds it done.
         connection.execute("BEGIN IMMEDIATE")
         try:
             _create_or_migrate(connection, library, generation)
@@ -274,7 +274,7 @@ def _check(connection: sqlite3.Connection, library: LibraryIdentity) -> None:
     if row != library:
         raise UnusableFile("it belongs to another library")
     # The ends of each tree, a few pages: what a cut or overwritten file fails on. The rest is
-    # found out by whoever meets it, and handled the same way.
+    # found when it is read, and handled the same way.
     for kind, table in shape:
         if kind == "table" and not table.startswith("sqlite_"):
             connection.execute(f"SELECT * FROM {table} LIMIT 1").fetchall()

@@ -120,7 +120,7 @@ class FullSync:
         begun_in, self._epoch = self._epoch, self._db.epoch
         if begun_in not in (None, self._epoch):
             self._epoch = None
-            raise FullSyncLost("the catalog was begun anew during the full sync")
+            raise FullSyncLost("the catalog was replaced by an empty one during the full sync")
 
 
 def apply(
@@ -237,7 +237,7 @@ def _finish(
 
 
 def _deleted(connection: sqlite3.Connection, deleted: Sequence[DeletedAsset]) -> list[_Doomed]:
-    """Those that are gone for good: a code that was used again since lives on.
+    """The assets that were deleted and not made again since, with the same code.
 
     A change in the very second of the deletion came before it: an edit and a deletion by one
     script are likely, a code that is given again within its second is not.
@@ -390,7 +390,7 @@ def _remove(connection: sqlite3.Connection, doomed: Sequence[_Doomed], number: i
 
 
 def _forget_derived_names(connection: sqlite3.Connection) -> None:
-    """Names of the mode that never depends on history are made anew when a record changes."""
+    """Forget names that follow from the record alone: they are made again when it changes."""
     forgotten = connection.execute(
         "DELETE FROM given_name WHERE mode = ? AND asset_id IN (SELECT id FROM merging)",
         (DERIVED_MODE,),
@@ -400,7 +400,7 @@ def _forget_derived_names(connection: sqlite3.Connection) -> None:
 
 
 def _merge_labels(connection: sqlite3.Connection, table: str, first_new: int) -> None:
-    """What assets were listed with labels now have just those; others keep what they had."""
+    """Store the labels of assets that were listed with them; others keep theirs."""
     listed = f"FROM {table} s CROSS JOIN asset a ON a.embed_code = s.embed_code"
     known = "s.body IS NOT NULL AND s.labels IS NOT NULL"
     connection.execute(
