@@ -199,11 +199,6 @@ def wide(text: str) -> str:
     return text.translate({code: code + 0xFEE0 for code in range(0x21, 0x7F)})
 
 
-def test_modes_are_spelled_as_on_the_command_line() -> None:
-    """The values are a contract."""
-    assert [mode.value for mode in NameMode] == ["original", "always-id", "portable"]
-
-
 def test_the_oldest_keeps_a_contested_name() -> None:
     """The others get the id before the extension; the order they come in does not matter."""
     assets = [
