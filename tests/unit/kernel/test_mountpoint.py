@@ -11,7 +11,7 @@ import pytest
 from backlotfs.errors import FuseUnusable
 from backlotfs.kernel import mountpoint as mountpoint_module
 from backlotfs.kernel.mount_table import FUSE_TYPE, MountEntry, MountProbe
-from backlotfs.kernel.mountpoint import check_mountpoint, resolved
+from backlotfs.kernel.mountpoint import MountpointLock, check_mountpoint, resolved
 
 
 def test_an_empty_folder(tmp_path: Path) -> None:
@@ -122,3 +122,16 @@ def test_the_last_component_is_not_touched(tmp_path: Path, monkeypatch: pytest.M
     for name in ("stat", "listdir", "statvfs"):
         monkeypatch.setattr(os, name, refuse)
     assert resolved(dead).name == "dead"
+
+
+def test_a_lock_that_another_program_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is waited for; if it is not released, the mount fails and says how to find the holder."""
+    monkeypatch.setattr(mountpoint_module, "_LOCK_WAIT_S", 0.05)
+    holder, lock = MountpointLock(tmp_path), MountpointLock(tmp_path)
+    holder.acquire()
+    with pytest.raises(FuseUnusable, match=r"holds a lock on .*lslocks"):
+        lock.acquire()
+    holder.release()
+    lock.acquire()
+    lock.release()
+    lock.release()

@@ -12,6 +12,7 @@ import pytest
 
 from backlotfs.api.records import Label
 from backlotfs.catalog.versions import ProbedSource
+from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.errors import (
     BacklotError,
     DeadlineExceeded,
@@ -235,6 +236,20 @@ def test_xattrs() -> None:
         namespace.xattr("/clip.mov", "user.other")
     with pytest.raises(NotSupported):
         namespace.xattr("/clip.mov", "security.capability")
+
+
+def test_no_stat_waits_for_a_credit_to_see_a_size_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last size is shown; it is probably the same."""
+
+    def wait(*_of: object) -> None:
+        raise AssertionError("nothing to wait for")
+
+    monkeypatch.setattr(InterruptibleWait, "result", wait)
+    around = Around(row("A"))
+    around.learned["A"] = ProbedSource(identity("A", 1), 1, verified=False)
+    around.outcome, around.queued = None, {"A"}
+    assert around.namespace.attributes("/clip.mov", waiter).size == 1
+    assert around.probes == ["A"]
 
 
 class Note(VirtualFile):
