@@ -7,6 +7,7 @@ there is room, and no message or log line of a library shows a URL with its sign
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import http.client
@@ -15,9 +16,10 @@ import socket
 import ssl
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextvars import ContextVar
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import requests
 import urllib3
@@ -31,7 +33,7 @@ from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.config.time_limits import CONNECT_S, TimeLimits
 from backlotfs.errors import AnswerTimedOut, HostUnreachable, ProtocolViolation, RemoteUnavailable
 from backlotfs.http.dialer import client_context, connect_to_any, look_up
-from backlotfs.http.exchange_deadline import ExchangeTimeout, current_exchange, under_way
+from backlotfs.http.exchange_deadline import Exchange, ExchangeTimeout
 from backlotfs.http.response import BoundedResponse
 from backlotfs.log.redaction import RedactingFilter, redacted
 
@@ -62,6 +64,27 @@ EXCHANGE_TIMEOUT_S = 60.0
 _LEAST_TIMEOUT_S = 0.001
 
 
+#: The exchange that this thread makes, for connections that a library makes.
+_current: ContextVar[Exchange | None] = ContextVar("exchange", default=None)
+
+
+@contextlib.contextmanager
+def _current_exchange(total_s: float) -> Iterator[Exchange]:
+    """One exchange, which the connections of a session find by `_exchange_under_way`."""
+    exchange = Exchange(total_s)
+    token = _current.set(exchange)
+    try:
+        yield exchange
+    finally:
+        _current.reset(token)
+        exchange.end()
+
+
+def _exchange_under_way() -> Exchange:
+    """The exchange of this thread; outside of `_current_exchange` one that has no time limit."""
+    return _current.get() or Exchange()
+
+
 class _Limited(HTTPConnection):
     """A connection whose exchanges end with the `exchange_deadline.Exchange` of their thread."""
 
@@ -74,7 +97,7 @@ class _Limited(HTTPConnection):
             super().connect()
         except TimeoutError as error:
             raise ConnectTimeoutError(self, "connecting timed out") from error
-        under_way().watch(cast("socket.socket", self.sock))
+        _exchange_under_way().watch(cast("socket.socket", self.sock))
 
     def _new_conn(self) -> socket.socket:
         """As the base's, but its timeout is for the name and all addresses together, and for TLS.
@@ -95,12 +118,12 @@ class _Limited(HTTPConnection):
     def request(self, *args: Any, **options: Any) -> None:
         """Send a request; a kept-alive connection is watched from here on."""
         if self.sock is not None:
-            under_way().watch(self.sock)
+            _exchange_under_way().watch(self.sock)
         super().request(*args, **options)
 
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as the base itself does
         """Read the head of the answer. :raises ExchangeTimeout: it was not there in time."""
-        make = functools.partial(BoundedResponse, exchange=under_way())
+        make = functools.partial(BoundedResponse, exchange=_exchange_under_way())
         self.response_class = cast("type[http.client.HTTPResponse]", make)
         return super().getresponse()
 
@@ -252,32 +275,82 @@ EXCHANGE_ERRORS = (
     ValueError,  # of URL and host name parsers; UnicodeError is one
     requests.RequestException,
 )
+_UNKNOWN_NAME = (socket.EAI_NONAME, socket.EAI_NODATA)
+_NO_ROUTE = (errno.EHOSTUNREACH, errno.ENETUNREACH)
 
 
-class ConnectionFailure(NamedTuple):
-    """What went wrong.
+class LastingFailure(HostUnreachable):
+    """No connection, and another attempt will not change that: bad certificate, unknown name."""
 
-    :ivar words: one sentence with the host name; no URL.
-    :ivar lasting: whether trying again cannot help.
-    :ivar connected: whether it went wrong over a connection that had come about.
-    :ivar timed_out: whether the other side was silent for too long over such a connection.
+    transient = False
+
+
+#: Exceptions, the error that stands for them, and its words. The first row that fits counts, most
+#: telling first: a refused connection is also an OSError inside a MaxRetryError.
+_FAILURES: tuple[tuple[tuple[type[BaseException], ...], type[RemoteUnavailable], str], ...] = (
+    (
+        (UnicodeError, urllib3.exceptions.LocationParseError, requests.exceptions.InvalidURL),
+        LastingFailure,
+        "{} is not a usable host name",
+    ),
+    ((ConnectionRefusedError,), HostUnreachable, "{} refused the connection"),
+    (
+        (requests.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError),
+        HostUnreachable,
+        "connecting to {} timed out",
+    ),
+    (
+        (TimeoutError, requests.Timeout, urllib3.exceptions.TimeoutError),
+        AnswerTimedOut,
+        "{} did not answer in time",
+    ),
+    (
+        (urllib3.exceptions.DecodeError, zlib.error),
+        RemoteUnavailable,
+        "{} sent a damaged compressed answer",
+    ),
+    (
+        (
+            http.client.RemoteDisconnected,
+            http.client.IncompleteRead,
+            ConnectionError,
+            urllib3.exceptions.IncompleteRead,
+        ),
+        RemoteUnavailable,
+        "{} broke the connection off",
+    ),
+    ((http.client.HTTPException,), RemoteUnavailable, "{} does not speak proper HTTP"),
+    ((urllib3.exceptions.ProtocolError,), RemoteUnavailable, "{} broke the connection off"),
+)
+
+
+def explain(error: BaseException, host: str) -> RemoteUnavailable:
+    """The failure of an exchange with ``host``, by the most telling exception behind ``error``.
+
+    The exceptions of `requests` and urllib3 quote the URL, and with it the signature: they are read
+    here and never shown.
+
+    :returns: a `HostUnreachable` only where no connection had come about.
     """
-
-    words: str
-    lasting: bool = False
-    connected: bool = True
-    timed_out: bool = False
-
-
-def explain(error: BaseException, host: str) -> ConnectionFailure:
-    """Name the failure of an exchange with ``host`` by the most telling exception behind it."""
     causes = list(_causes(error))
-    for test, words, lasting, connected in _CASES:
-        for cause in causes:
-            if test(cause):
-                timed_out = connected and _is_timeout(cause)
-                return ConnectionFailure(words(host, cause), lasting, connected, timed_out)
-    return ConnectionFailure(f"the request to {host} failed ({type(error).__name__})")
+    for cause in causes:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            why = one_line(str(getattr(cause, "verify_message", "")), 120) or "verification failed"
+            return LastingFailure(f"the certificate of {host} is not trusted: {why}")
+    for cause in causes:
+        if isinstance(cause, ssl.SSLError):
+            why = getattr(cause, "reason", None)
+            return HostUnreachable(f"TLS with {host} failed" + (f" ({why})" if why else ""))
+        if isinstance(cause, socket.gaierror):
+            if cause.errno in _UNKNOWN_NAME:
+                return LastingFailure(f"host name {host} does not resolve")
+            return HostUnreachable(f"host name {host} does not resolve at the moment")
+        if isinstance(cause, OSError) and cause.errno in _NO_ROUTE:
+            return HostUnreachable(f"there is no route to {host}")
+    for kinds, failure, words in _FAILURES:
+        if any(isinstance(cause, kinds) for cause in causes):
+            return failure(words.format(host))
+    return RemoteUnavailable(f"the request to {host} failed ({type(error).__name__})")
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -293,72 +366,10 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         waiting.extend(inner for inner in nested if isinstance(inner, BaseException))
 
 
-def _is(*kinds: type[BaseException]) -> Callable[[BaseException], bool]:
-    return lambda cause: isinstance(cause, kinds)
-
-
-_is_timeout = _is(TimeoutError, requests.Timeout, urllib3.exceptions.TimeoutError)
-
-
-def _unknown_name(cause: BaseException) -> bool:
-    return isinstance(cause, socket.gaierror) and cause.errno in (
-        socket.EAI_NONAME,
-        socket.EAI_NODATA,
-    )
-
-
-def _no_route(cause: BaseException) -> bool:
-    return isinstance(cause, OSError) and cause.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH)
-
-
-def _certificate(host: str, cause: BaseException) -> str:
-    detail = one_line(str(getattr(cause, "verify_message", "")), 120) or "verification failed"
-    return f"the certificate of {host} is not trusted: {detail}"
-
-
-def _tls(host: str, cause: BaseException) -> str:
-    detail = getattr(cause, "reason", None)
-    return f"TLS with {host} failed" + (f" ({detail})" if isinstance(detail, str) else "")
-
-
-def _say(template: str) -> Callable[[str, BaseException], str]:
-    return lambda host, _cause: template.format(host)
-
-
-_Case = tuple[Callable[[BaseException], bool], Callable[[str, BaseException], str], bool, bool]
-# then lasting, connected; most telling first: a refused connection is also an OSError inside a
-# MaxRetryError
-_CASES: tuple[_Case, ...] = (
-    (_is(ssl.SSLCertVerificationError), _certificate, True, False),
-    (_is(ssl.SSLError), _tls, False, False),
-    (_unknown_name, _say("host name {} does not resolve"), True, False),
-    (_is(socket.gaierror), _say("host name {} does not resolve at the moment"), False, False),
-    (_is(UnicodeError, urllib3.exceptions.LocationParseError, requests.exceptions.InvalidURL),
-     _say("{} is not a usable host name"), True, False),
-    (_is(ConnectionRefusedError), _say("{} refused the connection"), False, False),
-    (_no_route, _say("there is no route to {}"), False, False),
-    (_is(requests.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError),
-     _say("connecting to {} timed out"), False, False),
-    (_is_timeout, _say("{} did not answer in time"), False, True),
-    (_is(urllib3.exceptions.DecodeError, zlib.error),
-     _say("{} sent a damaged compressed answer"), False, True),
-    (_is(http.client.RemoteDisconnected, http.client.IncompleteRead, ConnectionError,
-         urllib3.exceptions.IncompleteRead), _say("{} broke the connection off"), False, True),
-    (_is(http.client.HTTPException), _say("{} does not speak proper HTTP"), False, True),
-    (_is(urllib3.exceptions.ProtocolError), _say("{} broke the connection off"), False, True),
-)  # fmt: skip
-
-
 # a page of 500 assets with metadata is about 1 MB; this much is a fault or a bomb
 MAX_BODY_BYTES = 32 * 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
 DEFAULT_LIMITS = TimeLimits()
-
-
-class LastingFailure(HostUnreachable):
-    """No connection, and another attempt will not change that: bad certificate, unknown name."""
-
-    transient = False
 
 
 def fetch(
@@ -388,7 +399,7 @@ def fetch(
         was not asked for.
     """
     total_s = exchange_s(deadline, limits)
-    with current_exchange(total_s) as exchange:
+    with _current_exchange(total_s) as exchange:
         try:
             response = session.get(
                 url,
@@ -404,18 +415,9 @@ def fetch(
                 exchange.check()  # a body that our own shutdown cut may look like a whole one
             return Answer(host, route, response.status_code, response.headers, body, arrived_at_s)
         except EXCHANGE_ERRORS as error:
-            cause = ExchangeTimeout() if exchange.over else error
-            failure = explain(cause, host)
+            failure = explain(ExchangeTimeout() if exchange.over else error, host)
     # raised outside of the handler, so that the library's exception is not even our context
-    raise _unreachable(failure)
-
-
-def _unreachable(failure: ConnectionFailure) -> RemoteUnavailable:
-    if failure.lasting:
-        return LastingFailure(failure.words)
-    if failure.timed_out:
-        return AnswerTimedOut(failure.words)
-    return (RemoteUnavailable if failure.connected else HostUnreachable)(failure.words)
+    raise failure
 
 
 def _whole_body(

@@ -17,8 +17,6 @@ import math
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextvars import ContextVar
 
 #: Seconds between two looks at the exchanges under way: an exchange ends at most so much too late.
 LOOK_S = 0.1
@@ -141,22 +139,3 @@ class _Watchdog:
 
 
 _watchdog = _Watchdog()
-#: The exchange that this thread makes, for connections that a library makes.
-_current: ContextVar[Exchange | None] = ContextVar("exchange", default=None)
-
-
-@contextlib.contextmanager
-def current_exchange(total_s: float) -> Iterator[Exchange]:
-    """One exchange over a session of `api.transport`, which asks for it by `under_way`."""
-    exchange = Exchange(total_s)
-    token = _current.set(exchange)
-    try:
-        yield exchange
-    finally:
-        _current.reset(token)
-        exchange.end()
-
-
-def under_way() -> Exchange:
-    """The exchange of this thread; outside of `current_exchange` one that has no time limit."""
-    return _current.get() or Exchange()
