@@ -339,8 +339,8 @@ def explain(error: BaseException, host: str) -> RemoteUnavailable:
             return LastingFailure(f"the certificate of {host} is not trusted: {why}")
     for cause in causes:
         if isinstance(cause, ssl.SSLError):
-            why = getattr(cause, "reason", None)
-            return HostUnreachable(f"TLS with {host} failed" + (f" ({why})" if why else ""))
+            reason = getattr(cause, "reason", None)
+            return HostUnreachable(f"TLS with {host} failed" + (f" ({reason})" if reason else ""))
         if isinstance(cause, socket.gaierror):
             if cause.errno in _UNKNOWN_NAME:
                 return LastingFailure(f"host name {host} does not resolve")
