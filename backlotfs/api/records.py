@@ -53,14 +53,10 @@ class SignedUrl:
             raise ProtocolViolation("a source URL that is not an absolute http or https URL")
         return cls(url, _expires_at_s(url))
 
-    @property
-    def identity(self) -> str:
+    def __str__(self) -> str:
         """``host/path`` as received: equal for two signatures of the same object."""
         parts = urlsplit(self.url)
-        return f"{parts.netloc.lower()}{parts.path}"
-
-    def __str__(self) -> str:
-        return self.identity + _REDACTED
+        return f"{parts.netloc.lower()}{parts.path}{_REDACTED}"
 
     def __repr__(self) -> str:
         return f"SignedUrl({self}, expires_at_s={self.expires_at_s})"

@@ -21,10 +21,10 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Protocol
 
 from cachetools import LRUCache, TLRUCache, TTLCache
 
+from backlotfs.api.client import ApiClient
 from backlotfs.api.rate_limiter import ApiRateLimiter, Priority, Turn
 from backlotfs.api.records import SignedUrl, Source
 from backlotfs.concurrency.clock import Clock, Deadline
@@ -54,31 +54,12 @@ READ_LATELY_S = 120.0
 CHANGE_MARGIN_S = 3.0
 
 
-class SourceLookup(Protocol):
-    """What is needed of the API client."""
-
-    @property
-    def clock_skew_s(self) -> float:
-        """The server's wall clock minus ours, in seconds."""
-
-    def get_source(
-        self,
-        embed_code: str,
-        *,
-        deadline: Deadline,
-        priority: Priority,
-        turn: Turn | None = None,
-        fresh: bool = True,
-    ) -> Source:
-        """The source of an asset, with a newly signed URL; not ``fresh``: by the CDN host."""
-
-
 class UrlResolver:
     """Embed code to a presigned URL with life left in it. Any thread may call it."""
 
     def __init__(
         self,
-        api: SourceLookup,
+        api: ApiClient,
         limiter: ApiRateLimiter,
         clock: Clock,
         *,
@@ -140,15 +121,19 @@ class UrlResolver:
         :raises DeadlineExceeded: somebody else's request takes longer than we have.
         :raises TryAgain, BacklotError: what the API client raises.
         """
-        if priority is None:
-            read_lately = self._note_read(embed_code)
-            priority = Priority.RENEWAL if read_lately else Priority.WAITING
+        asked = self._priority_of_reader(embed_code) if priority is None else priority
         while (known := self._usable(embed_code, current=current)) is None:
             flight, ours = self._flights.join(embed_code)
             if ours:
-                self._fly(embed_code, deadline, current=current, priority=priority, turn=turn)
+                self._flights.fly(
+                    embed_code,
+                    lambda: (
+                        self._usable(embed_code, current=current)  # renewed since our look
+                        or self._renew(embed_code, deadline, asked, turn)
+                    ),
+                )
             else:
-                self._limiter.raise_priority(embed_code, priority)
+                self._limiter.raise_priority(embed_code, asked)
             url = self._result(flight, embed_code, deadline)
             if ours or not current:
                 return url
@@ -242,30 +227,14 @@ class UrlResolver:
         with self._lock:
             return None if current and embed_code in self._touched else self._urls.get(embed_code)
 
-    def _note_read(self, embed_code: str) -> bool:
-        """A reader asks for the URL. Whether one has done so lately."""
+    def _priority_of_reader(self, embed_code: str) -> Priority:
+        """`Priority.RENEWAL` for a file that is being read: a reader has asked lately."""
         now_s = self._clock.monotonic()
         with self._lock:
             before_s = self._read_at_s.get(embed_code)
             self._read_at_s[embed_code] = now_s
-        return before_s is not None and now_s - before_s < READ_LATELY_S
-
-    def _fly(
-        self,
-        embed_code: str,
-        deadline: Deadline,
-        *,
-        current: bool,
-        priority: Priority,
-        turn: Turn | None,
-    ) -> None:
-        def refresh() -> SignedUrl:
-            known = self._usable(embed_code, current=current)
-            if known is not None:  # renewed between our look and our flight
-                return known
-            return self._refresh(embed_code, deadline, priority, turn)
-
-        self._flights.fly(embed_code, refresh)
+        read_lately = before_s is not None and now_s - before_s < READ_LATELY_S
+        return Priority.RENEWAL if read_lately else Priority.WAITING
 
     def _result(self, flight: Future[SignedUrl], embed_code: str, deadline: Deadline) -> SignedUrl:
         """The URL that a flight brings; the deadline stands still while it waits for a credit."""
@@ -281,7 +250,7 @@ class UrlResolver:
             elif deadline.expired:
                 raise DeadlineExceeded(f"renewing the URL of {embed_code} takes too long") from None
 
-    def _refresh(
+    def _renew(
         self, embed_code: str, deadline: Deadline, priority: Priority, turn: Turn | None
     ) -> SignedUrl:
         touched = self._touched.get(embed_code)

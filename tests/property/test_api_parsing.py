@@ -92,8 +92,9 @@ def test_urls_are_kept_whole_or_refused(text: str) -> None:
     except ProtocolViolation:
         return
     assert url.url == text
-    assert str(url) == f"{url.identity}?<redacted>"
-    assert "?" not in url.identity
+    place, mark = str(url).split("?")
+    assert mark == "<redacted>"
+    assert place.lower() in text.lower()
 
 
 @given(texts | st.text("/v2assets?&=%;").map("/v2/assets?".__add__))

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, quote
 import pytest
 
 from backlotfs.api.signing import Credentials, round_expires, sign, signed_query
+from backlotfs.errors import SettingsError
 
 SDK_SECRET = "329b5b204d0f11e0a2d060334bfffe90ab18xqh5"
 SDK_PARAMS = {"api_key": "7ab06", "expires": "1299991855"}
@@ -116,3 +117,32 @@ def test_lone_surrogates_are_signed_as_they_are_sent() -> None:
     decoded = dict(parse_qsl(query))
     signature = decoded.pop("signature")
     assert signature == sign(SECRET, "GET", "/v2/assets", decoded)
+
+
+KEY, SECRET = "AbCdEfGhIjKlMnOpQrStUvWxYz01.KEYid", "0123456789abcdefghijABCDEFGHIJ-_klmnopqr"
+
+
+def test_masked_and_account() -> None:
+    """Neither the secret nor the key's suffix is in any form of display; the account is."""
+    credentials = Credentials(KEY, SECRET)
+    for shown in (repr(credentials), str(credentials), f"{credentials}"):
+        assert SECRET not in shown
+        assert "KEYid" not in shown
+        assert credentials.account in shown
+    assert credentials.account == "AbCdEfGhIjKlMnOpQrStUvWxYz01"
+
+
+def test_key_without_a_dot_is_its_own_account() -> None:
+    """A key of another shape still has an account to name the catalog by."""
+    assert Credentials("7ab06", SECRET).account == "7ab06"
+
+
+@pytest.mark.parametrize("bad", ["", "with space", "newline\n", "nul\0", "\ud800"])
+def test_unusable_values_are_refused_unseen(bad: str) -> None:
+    """An empty or torn value is refused by a message that does not hold it."""
+    with pytest.raises(SettingsError, match="API secret"):
+        Credentials(KEY, bad)
+    with pytest.raises(SettingsError, match="API key") as caught:
+        Credentials(bad, SECRET)
+    assert SECRET not in str(caught.value)
+    assert not bad or bad not in str(caught.value)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import threading
 
+from backlotfs.api.client import ApiClient
 from backlotfs.api.rate_limiter import ApiRateLimiter, Priority, Turn
 from backlotfs.api.records import SignedUrl, Source
 from backlotfs.concurrency.clock import Deadline
@@ -14,7 +15,7 @@ from backlotfs.source.url_resolver import UrlResolver
 from tests.unit.fakes import PATIENCE_S, ManualClock
 
 
-class NumberedApi:
+class NumberedApi(ApiClient):
     """Signs ``…?n=1``, ``…?n=2`` on a server whose clock differs by ``clock_skew_s``."""
 
     def __init__(self, clock: ManualClock, *, life_s: float | None = 3600.0) -> None:
@@ -37,7 +38,7 @@ class NumberedApi:
         embed_code: str,
         *,
         deadline: Deadline,
-        priority: Priority,
+        priority: Priority = Priority.WAITING,
         turn: Turn | None = None,
         fresh: bool = True,
     ) -> Source:

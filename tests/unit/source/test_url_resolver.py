@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import threading
+from concurrent.futures import Future
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backlotfs.api.rate_limiter import ApiRateLimiter, Priority
+from backlotfs.api.rate_limiter import ApiRateLimiter
 from backlotfs.api.records import SignedUrl, Source
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.errors import DeadlineExceeded, RemoteUnavailable, SourceMissing
@@ -173,17 +174,19 @@ def test_32_expired_readers_one_refresh() -> None:
     assert setup.api.calls == ["E1"]
 
 
-def test_renewed_between_the_look_and_the_flight() -> None:
+def test_renewed_between_the_look_and_the_flight(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who comes late for one flight and early for the next does not ask again."""
     setup = Setup()
-    url = setup.resolve()
-    # exactly what a second flight runs after the first has landed
-    assert setup.resolver._flights.join("E1")[1]
-    setup.resolver._fly(
-        "E1", Deadline(60, setup.clock), current=False, priority=Priority.WAITING, turn=None
-    )
-    assert setup.resolve() is url
-    assert setup.api.calls == ["E1"]
+    flights = setup.resolver._flights
+    join = flights.join
+
+    def late(embed_code: str) -> tuple[Future[SignedUrl], bool]:
+        setup.resolver.put_if_absent(embed_code, Source(SignedUrl("http://o/renewed"), 5))
+        return join(embed_code)
+
+    monkeypatch.setattr(flights, "join", late)
+    assert setup.url() == "http://o/renewed"
+    assert setup.api.calls == []
 
 
 def test_a_follower_has_a_deadline_of_its_own() -> None:
