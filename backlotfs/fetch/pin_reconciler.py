@@ -56,7 +56,6 @@ class PinReconciler:
         self._due: set[str] = set()
         self._later: set[str] = set()
         self._closing = False
-        self._told = False
 
     def start(self) -> None:
         """Look at every pin, and from now on at those that change."""
@@ -91,9 +90,7 @@ class PinReconciler:
             try:
                 whole = self._complete(code)
             except BacklotError as error:
-                if not self._told:
-                    self._told = True
-                    events.PIN_INCOMPLETE.log(log, reason=error)
+                events.PIN_INCOMPLETE.log(log, reason=error)
                 whole = False
                 if isinstance(error, RemoteUnavailable | DeadlineExceeded):
                     self._later.update(due)  # the others would fare no better
@@ -103,7 +100,6 @@ class PinReconciler:
                 whole = False
             if not whole:
                 self._later.add(code)
-        self._told = self._told and bool(self._later)
         return bool(self._later)
 
     def _run(self) -> None:

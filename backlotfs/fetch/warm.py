@@ -117,8 +117,8 @@ class Warmer:
             kept = tier.put(key, block.view, block, wait_s=DISK_WAIT_S)
             if not kept and not tier.accepted(key):
                 raise CacheUnusable(
-                    "the disk of the block cache does not take what is warmed; see the mount's "
-                    "log for the reason, mend it, and warm again"
+                    "the disk does not accept the warmed blocks; see the mount's "
+                    "log for the reason, correct it, and warm again"
                 )
 
     def _looks(self, version: SourceVersion, offset: int) -> Iterator[list[BlockKey]]:

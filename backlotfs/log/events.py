@@ -88,17 +88,19 @@ DEAD_MOUNT_CLEARED: Final = Event(
 MOUNT_FAILED: Final = Event(
     "mount-failed", _ERROR, "the mount failed, exit code {exit_code}: {reason}"
 )
-STALE: Final = Event("stale", _WARNING, "what is shown is STALE, from the last listing: {reason}")
+STALE: Final = Event(
+    "stale", _WARNING, "the mount shows the last listing, which is STALE: {reason}"
+)
 SIGNAL: Final = Event("signal", _INFO, "received {signal}")
 SIGNAL_FAILED: Final = Event("signal-failed", _ERROR, "handling {signal} failed")
-VERBOSITY: Final = Event("verbosity", _INFO, "from now on the log's level is {now} (it was {was})")
+VERBOSITY: Final = Event("verbosity", _INFO, "log level changed from {was} to {now}")
 STACK: Final = Event("stack", _INFO, "stack of {threads}: {frames}")
 STATE: Final = Event(
     "state", _INFO, "state: {assets} assets, {open_files} files open, {threads} threads; {details}"
 )
 UNMOUNT_FAILED: Final = Event("unmount-failed", _WARNING, "unmounting: {reason}")
 FILES_OPEN: Final = Event(
-    "files-open", _INFO, "files are still open after {seconds} s: ending all the same"
+    "files-open", _INFO, "files are still open after {seconds} s: ending anyway"
 )
 UNMOUNTED: Final = Event(
     "unmounted",
@@ -110,7 +112,7 @@ WATCHDOG_SILENT: Final = Event(
     "watchdog-silent", _WARNING, "{mountpoint} has not answered for {seconds} s"
 )
 WATCHDOG_BLIND: Final = Event(
-    "watchdog-blind", _WARNING, "the watchdog could not look at the mount: {reason}"
+    "watchdog-blind", _WARNING, "the watchdog could not check the mount: {reason}"
 )
 CONTROL_OFF: Final = Event(
     "control-off", _WARNING, "`status`, `stats` and `refresh` will not work: {reason}"
@@ -136,11 +138,9 @@ SIZE_DIFFERS: Final = Event(
     "the source of {embed_code} has {size} bytes; the API says {api_size}",
 )
 SIZES: Final = Event("sizes", _INFO, "{known} of {total} sizes are known")
-CAPTIONS: Final = Event(
-    "captions", _INFO, "{asked} assets were asked for captions; {found} have some"
-)
+CAPTIONS: Final = Event("captions", _INFO, "searched captions of {asked} assets; {found} have some")
 CAPTIONS_SKIPPED: Final = Event(
-    "captions-skipped", _WARNING, "the captions of {embed_code} are left out: {reason}"
+    "captions-skipped", _WARNING, "skipped the captions of {embed_code}: {reason}"
 )
 CAPTION_BACKFILL_PAUSED: Final = Event(
     "caption-backfill-paused", _WARNING, "caption backfill paused: {reason}"
@@ -148,7 +148,7 @@ CAPTION_BACKFILL_PAUSED: Final = Event(
 URLS: Final = Event(
     "urls", _INFO, "signed URLs: {refused} refused, {renewed} renewed in {seconds} s"
 )
-HOST_DOWN: Final = Event("host-down", _INFO, "{reason}; {host} is tried again every {seconds} s")
+HOST_DOWN: Final = Event("host-down", _INFO, "{reason}; trying {host} again every {seconds} s")
 HOST_UP: Final = Event("host-up", _INFO, "{host} can be reached again")
 
 # The listing.
@@ -158,7 +158,7 @@ LISTED: Final = Event(
 REFRESHED: Final = Event(
     "refreshed",
     _INFO,
-    "the library was brought up to date: {new} new, {changed} changed, {removed} removed",
+    "the library was refreshed: {new} new, {changed} changed, {removed} removed",
 )
 REFRESH_FAILED: Final = Event(
     "refresh-failed",
@@ -166,31 +166,31 @@ REFRESH_FAILED: Final = Event(
     "the library could not be refreshed; the last listing is still shown: {reason}",
 )
 WHERE_IGNORED: Final = Event(
-    "where-ignored", _INFO, "this server ignores `where`: each refresh lists the whole library"
+    "where-ignored", _INFO, "the server ignores `where`: each refresh lists the whole library"
 )
-LISTING_RESUMED: Final = Event("listing-resumed", _INFO, "an interrupted listing is continued")
+LISTING_RESUMED: Final = Event("listing-resumed", _INFO, "continuing an interrupted listing")
 LISTING_RESTARTED: Final = Event(
     "listing-restarted",
     _INFO,
-    "the interrupted listing cannot be continued; it starts again",
+    "the interrupted listing cannot be continued; listing from the start",
 )
 RECORD_SKIPPED: Final = Event(
-    "record-skipped", _WARNING, "a record of the library is left out: {reason}"
+    "record-skipped", _WARNING, "skipped a record of the library: {reason}"
 )
 RECORDS_SKIPPED: Final = Event(
-    "records-skipped", _WARNING, "{count} more records of the library are left out"
+    "records-skipped", _WARNING, "skipped {count} more records of the library"
 )
-LABEL_SKIPPED: Final = Event("label-skipped", _WARNING, "{route}: label skipped: {reason}")
+LABEL_SKIPPED: Final = Event("label-skipped", _WARNING, "skipped a label of {route}: {reason}")
 SIZES_TO_COME: Final = Event(
     "sizes-to-come",
     _INFO,
-    "the sizes of {files} files are not known yet; that takes about {seconds} s, and copies that "
-    "start now wait for the sizes they need",
+    "the sizes of {files} files are not known yet; to find them takes about {seconds} s; copies "
+    "that start now wait for the sizes they need",
 )
 CREDITS_LOW: Final = Event(
     "credits-low",
     _INFO,
-    "the account's API credits run low: {left} of {limit} left, more in {seconds} s",
+    "the account's API credits are low: {left} of {limit} left, more in {seconds} s",
     every_s=600.0,
 )
 CREDITS_AWAITED: Final = Event(
@@ -205,20 +205,26 @@ CREDITS_REFUSED: Final = Event(
 
 # What is kept on disk.
 PINNED: Final = Event(
-    "pinned", _INFO, "pinned {embed_code}: {fetched_bytes} bytes fetched that were missing"
+    "pinned",
+    _INFO,
+    "the pinned {embed_code} is complete on disk; fetched {fetched_bytes} missing bytes",
 )
 PIN_INCOMPLETE: Final = Event(
-    "pin-incomplete", _WARNING, "a pinned file is not complete on disk yet: {reason}"
+    "pin-incomplete",
+    _WARNING,
+    "a pinned file is not complete on disk yet: {reason}",
+    every_s=3600.0,
 )
 PIN_REMOVED: Final = Event("pin-removed", _INFO, "{embed_code} was deleted; its pin was removed")
 DISK_CACHE_OFF: Final = Event("disk-cache-off", _INFO, "{reason}")
 DISK_CACHE_PAUSED: Final = Event(
-    "disk-cache-paused", _WARNING, "the block cache {path}: {reason}; going on without it"
+    "disk-cache-paused", _WARNING, "disk cache {path} paused: {reason}"
 )
 CACHE_CORRUPTION: Final = Event(
     "cache-corruption",
     _INFO,
-    "the block cache {path}: discarded corrupt blocks; fetching them again",
+    "disk cache {path}: discarded corrupt blocks; fetching them again",
+    every_s=3600.0,
 )
 CATALOG_SET_ASIDE: Final = Event(
     "catalog-set-aside",
@@ -244,6 +250,7 @@ URLS_NOT_KEPT: Final = Event(
     "urls-not-kept",
     _WARNING,
     "signed URLs cannot be kept in {path} ({reason}): this mount has them in memory only",
+    every_s=3600.0,
 )
 SOURCES_UNSAVED: Final = Event(
     "sources-unsaved", _WARNING, "sizes that were found are not saved yet: {reason}"

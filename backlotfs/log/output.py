@@ -115,10 +115,11 @@ class _Prioritised(logging.Formatter):
 
 
 class RepeatFilter(logging.Filter):
-    """A handler's filter that passes equal lines once in a time, the next one with a count.
+    """A handler's filter that passes equal lines once in a time.
 
     The time is the event's ``every_s``; without one it is `EVERY_S` for warnings and errors, and
-    lines below warning always pass. Lines with a traceback always pass. Thread-safe.
+    lines below warning always pass. After suppressed warnings, the next one has their count. Lines
+    with a traceback always pass. Thread-safe.
     """
 
     def __init__(self, timer: Callable[[], float] = time.monotonic) -> None:
@@ -146,7 +147,7 @@ class RepeatFilter(logging.Filter):
                 self._written[kind] = (at_s, more + 1)
                 return False
             self._written[kind] = (now_s, 0)
-        if more:
+        if more and record.levelno >= logging.WARNING:
             record.msg, record.args = f"{message} (and {more} more since the last such line)", ()
         return True
 

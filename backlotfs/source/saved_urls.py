@@ -141,7 +141,6 @@ class SavedUrls:
         self._file = _file(path, clock)
         self._connection: sqlite3.Connection | None = None
         self._pruned_at = clock.monotonic()
-        self._told = False
         self._loaded: dict[str, SavedUrl] = {}
         try:
             self._open()
@@ -332,10 +331,8 @@ class SavedUrls:
             self._connection = None
 
     def _tell(self, error: Exception) -> None:
-        """Say once why URLs are not kept."""
-        if not self._told:
-            self._told = True
-            events.URLS_NOT_KEPT.log(log, path=self._path, reason=_reason(error))
+        """Log why URLs are not saved."""
+        events.URLS_NOT_KEPT.log(log, path=self._path, reason=_reason(error))
 
 
 def delete_saved_urls(path: Path) -> None:

@@ -59,7 +59,7 @@ def captioned(emulator: Emulator, folder: Path) -> Iterator[Mount]:
     with Mount(emulator, folder, "-o", "captions") as mount:
         mount.expect_log("captions of .* are left out")
         wait_until(lambda: sorted(os.listdir(mount.path)) == NAMES, "the captions")
-        told = f"{len(ASSETS)} assets were asked for captions; 3 have some"
+        told = f"searched captions of {len(ASSETS)} assets; 3 have some"
         wait_until(lambda: told in mount.log_text(), "all to be asked")
         assert set(questions(emulator).values()) == {1}
         yield mount

@@ -51,7 +51,6 @@ class BlockReader:
         self._lock = lock
         self._tell = tell
         self._path = path
-        self._said = False
 
     def read(self, keys: Sequence[BlockKey], buffers: Sequence[memoryview]) -> list[int | None]:
         """Fill the buffers; returns the blocks' lengths, None for those that are not here."""
@@ -70,8 +69,7 @@ class BlockReader:
                 if here and self._table.row(hit.slot) == hit.row:
                     self._table.drop(hit.slot)
                     self.damaged += 1
-        if self.damaged and not self._said:
-            self._said = True  # once: a kill may have torn a few, and `stats` counts them
+        if damaged:
             events.CACHE_CORRUPTION.log(log, path=self._path)
         return lengths
 

@@ -82,7 +82,7 @@ class LockedDirectory:
             os.close(self._files.pop())
 
     def _unusable(self, reason: str) -> CacheUnusable:
-        return CacheUnusable(f"the block cache {self.path} is not used: {reason}")
+        return CacheUnusable(f"the disk cache {self.path} is not used: {reason}")
 
 
 def _check(found: os.stat_result) -> None:

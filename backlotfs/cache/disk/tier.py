@@ -100,7 +100,7 @@ class DiskTier:
             self._files = SlabFiles(self._folder, budget_bytes, block_bytes, pinned)
         except OSError as error:
             self._folder.close()
-            raise CacheUnusable(f"the block cache {folder} is not used: {error}") from error
+            raise CacheUnusable(f"the disk cache {folder} is not used: {error}") from error
         except BaseException:
             self._folder.close()
             raise

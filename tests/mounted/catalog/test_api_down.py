@@ -48,7 +48,10 @@ def test_a_mount_while_it_is_down(kept: KeptLibrary) -> None:
     mount.expect_log(COMPLAINT)
     assert shown(mount) == before
     assert os.statvfs(mount.path).f_files == len(ASSETS)
-    wait_until(lambda: "what is shown is STALE" in mount.log_text(), "the log to say so")
+    wait_until(
+        lambda: "the mount shows the last listing, which is STALE" in mount.log_text(),
+        "the log to say so",
+    )
     assert status(mount)["stale"]
     text = commands.run("status", mount.path, home=mount.folder).stdout
     assert "STALE" in text

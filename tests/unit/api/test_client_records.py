@@ -87,7 +87,7 @@ def test_labels(caplog: pytest.LogCaptureFixture) -> None:
         labels = rig.client.labels(deadline=rig.deadline())
     assert labels == (Label("1", "A", "/A", None), Label("3", "A", "/A", "1"))
     assert [record.message for record in caplog.records] == [
-        "/v2/labels: label skipped: record 2: id: not usable as an id"
+        "skipped a label of /v2/labels: record 2: id: not usable as an id"
     ]
 
 

@@ -132,7 +132,7 @@ def test_what_is_no_captions_is_left_out(
     """With one line; it is not asked for again before a touch, or another mount."""
     search.answers["B"] = strange
     search.backfill.start()
-    assert caplog.text.count("captions of B are left out") == 1
+    assert caplog.text.count("skipped the captions of B") == 1
     assert search.index.known("B") is None
     search.touch("A", 3000)
     assert search.ask_again() == ["A"]

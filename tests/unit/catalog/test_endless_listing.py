@@ -192,7 +192,7 @@ def test_bad_records_are_named_and_then_counted(rig: Rig, caplog: pytest.LogCapt
         else None
     )
     rig.sync(full=True)
-    lines = [record.getMessage() for record in caplog.records if "left out" in record.getMessage()]
+    lines = [record.getMessage() for record in caplog.records if "skipped" in record.getMessage()]
     assert len(lines) == MAX_NAMED + 1
     assert "1980 more records" in lines[-1]
 

@@ -134,5 +134,5 @@ def test_what_cannot_be_kept_is_refused(tier: DiskTier) -> None:
         Warming(tier).warmer.held_bytes(SourceVersion("E1", 5, None, None))
     warming = Warming(tier)
     tier.close()
-    with pytest.raises(CacheUnusable, match="does not take"):
+    with pytest.raises(CacheUnusable, match="does not accept"):
         warming.step(0)

@@ -81,7 +81,7 @@ def test_the_first_connection_closes_it(caplog: pytest.LogCaptureFixture) -> Non
     breakers.failed(HOST, WHY)
     assert is_asked(breakers)
     assert [record.getMessage() for record in caplog.records] == [
-        f"{WHY}; {HOST} is tried again every 1 s",
+        f"{WHY}; trying {HOST} again every 1 s",
         f"{HOST} can be reached again",
     ]
 

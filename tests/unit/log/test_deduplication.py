@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backlotfs.log.events import Event
 from backlotfs.log.output import EVERY_S, REMEMBERED, RepeatFilter
 from tests.unit.fakes import ManualClock, in_threads, join_all
 
@@ -84,6 +85,16 @@ def test_what_is_quiet_or_a_bug_always_passes(log: Log) -> None:
         log.logger.error("a bug", exc_info=ValueError("x"))
     assert log.lines.count("mounted") == 3
     assert log.lines.count("ValueError: x") == 3
+
+
+def test_an_event_has_its_own_time(log: Log) -> None:
+    """Numbers aside, as for warnings; a line at info gets no count."""
+    low = Event("low", logging.INFO, "{left} calls left", every_s=600.0)
+    for left in (9, 8, 7):
+        low.log(log.logger, left=left)
+        log.clock.advance(299.0)
+    low.log(log.logger, left=6)
+    assert log.lines == ["9 calls left", "6 calls left"]
 
 
 def test_memory_is_bounded_and_many_threads_lose_no_count(log: Log) -> None:

@@ -125,7 +125,7 @@ def test_events_in_json(tmp_path: Path) -> None:
     )
     down, state, mounted = (json.loads(line) for line in path.read_text().splitlines())
     assert (down["event"], down["host"], down["seconds"]) == ("host-down", "h", 1.5)
-    assert down["message"] == "no route; h is tried again every 1.5 s"
+    assert down["message"] == "no route; trying h again every 1.5 s"
     assert state["details"] == {"url": [f"{SIGNED.partition('?')[0]}?{MARK}"], "n": None}
     assert mounted["mountpoint"] == "/m"
     assert not [secret for secret in SECRETS if secret in path.read_text()]

@@ -195,7 +195,7 @@ def test_sizes_to_come_are_told(process: Process, caplog: pytest.LogCaptureFixtu
         "the sizes of 5 files are not known yet; at this account's rate of API calls that takes "
         "about 2 min. Copies may start now: they wait for the sizes they need"
     )
-    assert "the sizes of 5 files are not known yet; that takes about 150 s" in caplog.text
+    assert "the sizes of 5 files are not known yet; to find them takes about 150 s" in caplog.text
     process.seconds_each = 0.1
     process.serve()
     assert process.more == ""

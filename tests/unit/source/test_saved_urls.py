@@ -77,8 +77,10 @@ def kept(path: Path, clock: ManualClock) -> dict[str, str]:
 
 
 def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """The lines that people see."""
-    return [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+    """The lines that people see; the log suppresses repeated ones."""
+    return list(
+        dict.fromkeys(r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING)
+    )
 
 
 def test_a_url_comes_back_with_all_that_is_known_of_it(path: Path, clock: ManualClock) -> None:
