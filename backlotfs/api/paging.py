@@ -55,7 +55,7 @@ class ListingMeter:
     def __init__(
         self, what: str, limits: ListingLimits, *, records: int = 0, size_bytes: int = 0
     ) -> None:
-        """Begin.
+        """Begin to count.
 
         :param what: is listed, for messages: ``"assets"``.
         :param records: that an interrupted part of the listing brought, with ``size_bytes``.
@@ -69,7 +69,7 @@ class ListingMeter:
         self._known: set[str] = set()
 
     def page_in_memory(self, ids: Collection[str], *, size_bytes: int, parts: int = 0) -> None:
-        """As `page`, where nobody else tells which records are new: their ids are remembered.
+        """Count a page as `page` does, and find out by the remembered ids which records are new.
 
         :param parts: labels and custom fields of all the records.
         """
@@ -84,7 +84,7 @@ class ListingMeter:
         self.page(records=len(ids), new=len(self._known) - before, size_bytes=size_bytes)
 
     def page(self, *, records: int, new: int, size_bytes: int) -> None:
-        """A page came.
+        """Count a page.
 
         :param records: on it. :param new: of them, which did not come before.
         :raises EndlessListing: that is too much; the message names the limit.
@@ -141,15 +141,15 @@ class PageSize:
 
     @property
     def is_smaller(self) -> bool:
-        """Whether it is below the largest now."""
+        """Whether fewer records than the largest number are asked for now."""
         return self._index > 0
 
     def is_ours(self, size: int) -> bool:
-        """Whether it is a size that we ask for, and not a server's own."""
+        """Whether ``size`` is one that we ask for, and not a cap of the server."""
         return size in self._sizes
 
     def resume(self, size: int | None) -> None:
-        """Begin with the size that an interrupted listing had come down to, if it is ours."""
+        """Begin with the size that an interrupted listing had come down to, if it is our own."""
         with self._lock:
             if size in self._sizes[self._index + 1 :]:
                 self._index = self._sizes.index(size)
@@ -159,7 +159,7 @@ class PageSize:
         return asked is None or self._sizes[-1] < asked
 
     def timed_out(self, asked: int | None) -> None:
-        """A page of ``asked`` records did not come in time: go down below that."""
+        """Ask for fewer than ``asked`` records from now on: a page of them did not come in time."""
         with self._lock:
             smaller = [n for n, size in enumerate(self._sizes) if asked is None or size < asked]
             if self._tried_larger:
@@ -170,7 +170,7 @@ class PageSize:
             self._index = max(self._index, *smaller[:1])
 
     def in_time(self, seconds: float) -> None:
-        """A page of the size `now` came after so many seconds; perhaps go up."""
+        """Note that a page of the size `now` came after so many seconds; perhaps ask for more."""
         with self._lock:
             if self._index == 0:
                 return
@@ -195,7 +195,7 @@ R = TypeVar("R")
 
 
 def cursor_params(next_page: str, route: str, prefix: str = "") -> dict[str, str]:
-    """The decoded parameters of a ``next_page``, ready to be signed anew. Pure.
+    """The decoded parameters of a ``next_page``, ready to be signed again. Pure.
 
     :param next_page: relative or absolute; only its path and query are used.
     :param route: the route that is being walked; the cursor must stay on it.

@@ -26,7 +26,7 @@ _REDACTED = "?<redacted>"
 
 @dataclass(frozen=True, slots=True, repr=False)
 class SignedUrl:
-    """Whoever holds the URL may read the file until it expires, so it never shows its query.
+    """A signed URL, which gives everybody the file until it expires, so it never shows its query.
 
     Immutable; equal when the URLs are equal.
 

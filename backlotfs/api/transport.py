@@ -129,7 +129,7 @@ class _Limited(HTTPConnection):
 
 
 class _LimitedTls(_Limited, HTTPSConnection):
-    """The same over TLS."""
+    """A connection over TLS whose exchanges end in time."""
 
 
 class _Pool(HTTPConnectionPool):
@@ -166,7 +166,7 @@ class _PlainSession(requests.Session):
     """
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """Never anywhere."""
+        """None: no answer is treated as a redirect."""
         del resp
         return None
 
@@ -216,15 +216,15 @@ _KNOWN = {"": False, "identity": False, "gzip": True, "x-gzip": True}
 
 
 class BodyTooLarge(Exception):
-    """More than the limit, after decompression."""
+    """A body is larger than the limit, after decompression."""
 
 
 class UnknownEncoding(Exception):
-    """An encoding that was not asked for."""
+    """A body has an encoding that was not asked for."""
 
 
 class BoundedBody:
-    """Collects a body piece by piece; one thread's."""
+    """Collects a body piece by piece, in bounded memory; belongs to one thread."""
 
     def __init__(self, content_encoding: str | None, limit_bytes: int) -> None:
         """Nothing is collected yet.
@@ -257,7 +257,7 @@ class BoundedBody:
             raise BodyTooLarge
 
     def whole(self) -> bytes:
-        """What was collected, once no more comes.
+        """The whole body, once no more comes.
 
         :raises zlib.error: it ends in the middle of the compressed data.
         """

@@ -43,7 +43,7 @@ class SystemClock:
 
 
 class Deadline:
-    """A point on the monotonic clock by which an operation has to end. Immutable, thread-safe."""
+    """A point on the monotonic clock by which an operation has to end. Thread-safe."""
 
     __slots__ = ("_at", "_clock", "_seconds")
 
@@ -68,11 +68,11 @@ class Deadline:
         return self.remaining_s() <= 0.0
 
     def extend(self, seconds: float) -> None:
-        """Give it so much more time."""
+        """Move the deadline: waits that do not count are added to it."""
         self._at += seconds
 
     def lasting(self, seconds: float) -> Deadline:
-        """Another on the same clock, ``seconds`` from now."""
+        """A new deadline on the same clock, ``seconds`` from now."""
         return Deadline(seconds, self._clock)
 
     def check(self, doing: str) -> None:

@@ -1,4 +1,4 @@
-"""How an operation waits: until the result, its deadline, or the death of whoever asked.
+"""How an operation waits: until the result, its deadline, or the death of its caller.
 
 A thread that serves the kernel never does network I/O itself; it waits here for a future that some
 worker fills. Each wait looks every `POLL_S` whether the caller was killed or the mount is being
@@ -75,7 +75,7 @@ class InterruptibleWait:
                 self.deadline.check(doing)
 
     def pause(self, seconds: float, doing: str) -> None:
-        """Wait so long before the work is begun again.
+        """Sleep before the work is begun again.
 
         :raises DeadlineExceeded: when the time is spent. :raises Interrupted: the caller is gone.
         """

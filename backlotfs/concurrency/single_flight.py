@@ -1,4 +1,4 @@
-"""One call at a time per key: whoever comes while it runs gets its result, or its error."""
+"""One call at a time per key: callers that come while it runs get its result, or its error."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ K = TypeVar("K", bound=Hashable)
 
 
 class SingleFlight(Generic[K, T]):
-    """Shares a running call among all who ask for the same key; remembers nothing afterwards.
+    """Shares a running call among all callers with the same key; remembers nothing afterwards.
 
     Threads: any. The lock is never held while a call runs.
     """
@@ -31,7 +31,7 @@ class SingleFlight(Generic[K, T]):
             return flight, True
 
     def fly(self, key: K, call: Callable[[], T]) -> None:
-        """Run ``call`` for a key whose `join` said so, and give all who wait what came of it."""
+        """Run ``call`` for a key whose `join` said so; all waiters get its result or error."""
         with self._lock:
             flight = self._flights[key]
         try:

@@ -1,4 +1,4 @@
-"""Threads that come with the work and never keep a process from ending.
+"""Worker threads that start when there is work and never keep a process from ending.
 
 `concurrent.futures.ThreadPoolExecutor` joins its threads when the interpreter exits, and one that
 waits on a stalled host would hold up an unmount; these are daemon threads.

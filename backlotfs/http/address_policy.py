@@ -42,7 +42,7 @@ class AddressScope(StrEnum):
     RESERVED = "reserved"
 
 
-#: Services that hand a machine's own credentials to whoever asks from it: AWS, GCP and Azure; ECS;
+#: Services that hand a machine's own credentials to any program on it: AWS, GCP and Azure; ECS;
 #: AWS by IPv6; Alibaba; Azure's agent.
 _METADATA = frozenset(
     ipaddress.ip_address(text)

@@ -25,7 +25,7 @@ from backlotfs.log import events
 
 log = logging.getLogger(__name__)
 
-#: More than the attempts of one read: what one reader meets, its own backoff deals with.
+#: More than the attempts of one read: a single reader is dealt with by its own backoff.
 LIMIT = 8
 #: Seconds between two attempts while it is open.
 RETRY_INTERVAL_S = 1.0
@@ -53,7 +53,7 @@ class Breakers:
         self._troubled: LRUCache[str, _Trouble] = LRUCache(REMEMBERED_HOSTS)
 
     def check(self, host: str, *, only_look: bool = False) -> None:
-        """Return if a connection may be tried now; `failed` or `reached` should follow.
+        """Return if a connection may be tried now; the caller tells `failed` or `reached` then.
 
         :param only_look: leave the turn to somebody else: no connection is tried yet.
         :raises CircuitOpen: not yet; it says when.
@@ -65,7 +65,7 @@ class Breakers:
             now_s = self._clock.monotonic()
             wait_s = trouble.next_s - now_s
             if wait_s <= 0:
-                if not only_look:  # whoever is let through has this turn, however long he takes
+                if not only_look:  # the caller has this turn, however long it takes
                     trouble.next_s = now_s + RETRY_INTERVAL_S
                 return
         raise CircuitOpen(
@@ -73,7 +73,7 @@ class Breakers:
         )
 
     def failed(self, host: str, why: str) -> None:
-        """No connection came about. ``why``: for whoever is not let through, without a secret."""
+        """Note that no connection came about; later callers are told ``why``: no secret in it."""
         with self._lock:
             trouble = self._troubled.setdefault(host, _Trouble())
             trouble.why = why
@@ -85,7 +85,7 @@ class Breakers:
             events.HOST_DOWN.log(log, host=host, reason=why, seconds=RETRY_INTERVAL_S)
 
     def reached(self, host: str) -> None:
-        """A connection came about."""
+        """Note that a connection came about: the breaker closes."""
         with self._lock:
             trouble = self._troubled.pop(host, None)
         if trouble is not None and trouble.failures >= LIMIT:

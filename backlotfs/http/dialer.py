@@ -201,7 +201,7 @@ class _Connection(http.client.HTTPConnection):
         self._timeout_s = timeout_s
 
     def connect(self) -> None:
-        """Dial, and speak TLS where it was asked for."""
+        """Connect by the dialer, and speak TLS where it was asked for."""
         self.sock = self._dialer.dial(self.host, self.port, self._timeout_s)
         if self._tls is not None:
             name = self.host.removesuffix(".")  # no certificate has the dot of an absolute name

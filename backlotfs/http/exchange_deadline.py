@@ -6,7 +6,7 @@ which it has to end. One thread of the process looks every `LOOK_S` at the excha
 shuts down the socket of each whose time is over: then the blocked call returns, and
 `Exchange.check` says why.
 
-An exchange goes through phases, and each phase sets the time anew with `Exchange.limit`: sending
+An exchange goes through phases, and each phase sets its own time with `Exchange.limit`: sending
 and the silence before the answer; the rest of the answer's head; the body, or each part of it.
 """
 
@@ -45,21 +45,21 @@ class Exchange:
         self.restart(total_s)
 
     def restart(self, total_s: float) -> None:
-        """From now on it has so many seconds in all: for the next part of a body."""
+        """Give the exchange so many seconds in all from now on: for the next part of a body."""
         self._total_at_s = self._at_s = time.monotonic() + total_s
 
     def limit(self, seconds: float) -> None:
-        """The phase that begins now has so many seconds, and never more than the total leaves."""
+        """Give the phase that begins now so many seconds, and never more than the total leaves."""
         self._at_s = min(self._total_at_s, time.monotonic() + seconds)
 
     def limit_head(self) -> None:
-        """The answer's head has begun; it has `HEAD_TIMEOUT_S` from the first such call on."""
+        """Give the answer's head, which has begun, `HEAD_TIMEOUT_S` from the first such call on."""
         if not self._head_began:
             self._head_began = True
             self.limit(HEAD_TIMEOUT_S)
 
     def cut(self) -> None:
-        """End it, as if its time were over; for any thread. A part of a body begins anew."""
+        """End the exchange as if its time were over, from any thread; `restart` undoes that."""
         self._total_at_s = self._at_s = -math.inf
 
     def watch(self, sock: socket.socket) -> None:
@@ -89,7 +89,7 @@ class Exchange:
             raise ExchangeTimeout("the answer did not come in time")
 
     def end(self) -> None:
-        """The exchange is over, or its socket is about to be closed: watch it no more."""
+        """Stop watching: the exchange is over, or its socket is about to be closed."""
         _watchdog.remove(self)
         self._sock = None
 

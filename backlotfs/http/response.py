@@ -74,7 +74,7 @@ class _HeadReader(io.RawIOBase):
         super().close()
 
     def readable(self) -> bool:
-        """It is."""
+        """Whether it can be read: always."""
         return True
 
     def readinto(self, buffer: Any) -> int:
@@ -171,7 +171,7 @@ class RangeResponse(BoundedResponse):
     def fill(self, views: Sequence[memoryview], stall_s: float, deadline_s: float) -> int:
         """Receive the next bytes of the body into ``views``; how many came before it ended or hung.
 
-        Fewer than there is room for are the last: whoever wants more has to ask anew.
+        Fewer than there is room for are the last: a caller that wants more makes a new request.
 
         :param stall_s: the longest wait without a byte.
         :param deadline_s: on the monotonic clock, when it has to end.

@@ -34,7 +34,7 @@ class RecentRate:
         self._bytes = [0] * (SPAN_S + 1)
 
     def add(self, count_bytes: int) -> None:
-        """So many more have passed."""
+        """Count bytes that have passed."""
         second = int(self._clock.monotonic())
         at = second % (SPAN_S + 1)
         with self._lock:
@@ -43,7 +43,7 @@ class RecentRate:
             self._bytes[at] += count_bytes
 
     def bytes_per_s(self) -> float:
-        """Over the last `SPAN_S` seconds, or since it began if that is less (but a second)."""
+        """The mean rate over the last `SPAN_S` seconds, or since the start if that is less."""
         now_s = self._clock.monotonic()
         oldest = int(now_s) - SPAN_S
         with self._lock:

@@ -10,8 +10,8 @@ time limit. So a host has `PLACES` at a time:
   for far longer than this answer took is cut, for a host that is well again has forgotten it; the
   others end by themselves at their time limit. In all, a host never has more than `MOST_PLACES`.
 
-A host is a name and a port. All ports of one name together have `MOST_ON_ALL_PORTS`: who names many
-ports of a slow machine gets no more threads by that.
+A host is a name and a port. All ports of one name together have `MOST_ON_ALL_PORTS`: an API that
+names many ports of a slow machine gets no more threads by that.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ REMEMBERED_HOSTS = 256
 
 
 class _Host:
-    """What is under way at one host, and when it was last heard of; monotonic seconds."""
+    """The probes under way at one host, and when it last answered; monotonic seconds."""
 
     def __init__(self) -> None:
         self.under_way: set[Place] = set()
@@ -58,7 +58,7 @@ class _Host:
         return counted < PLACES or (self.stalled(now_s) and now_s - self.trial_s >= TRIAL_S)
 
     def stalled(self, now_s: float) -> bool:
-        """Whether it has answered nothing for a while, though it was asked."""
+        """Whether the host has answered nothing for a while, though it was asked."""
         since_s = min((place.began_s for place in self.under_way), default=now_s)
         return now_s - max(since_s, self.answered_s) >= STALL_S
 
@@ -80,11 +80,11 @@ class Place:
         self.exchange: Exchange | None = None
 
     def answered(self) -> None:
-        """The host has sent the head of an answer."""
+        """Note that the host has sent the head of an answer."""
         self._owner._answered(self._host, self)
 
     def end(self) -> None:
-        """The probe is over; may be called again."""
+        """Give the place up: the probe is over. May be called again."""
         self._owner._ended(self._host, self)
 
 

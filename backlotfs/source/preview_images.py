@@ -15,13 +15,13 @@ from backlotfs.http.backoff import Backoff, RetryPolicy, TryAgain
 from backlotfs.http.pool import ConnectionPool, RangeAnswer
 from backlotfs.source.signed_get import REDIRECT_STATUSES, RETRIED_STATUSES, RedirectChain
 
-#: More is no preview.
+#: A larger image is no preview.
 MAX_IMAGE_BYTES = 4 * 1024 * 1024
 _STEP_BYTES = 64 * 1024
 
 
 class PreviewImages:
-    """Any thread may call it; the caller's thread does the work."""
+    """Fetches preview images. Any thread may call it; the caller's thread does the work."""
 
     def __init__(
         self,

@@ -56,7 +56,6 @@ from backlotfs.source.host_shares import HostShares, Place
 from backlotfs.source.timed_get import (
     OVERLOADED_STATUSES,
     GetMeter,
-    NoMeter,
     Outcome,
     TimedGet,
     TimedResponse,
@@ -110,13 +109,13 @@ class SignedGet:
         clock: Clock,
         retry: RetryPolicy,
         *,
-        policy: SourcePolicy | None = None,
-        meter: GetMeter | None = None,
+        policy: SourcePolicy,
+        meter: GetMeter,
         shares: HostShares | None = None,
     ) -> None:
         """Put the parts together.
 
-        :param policy: says which other hosts may serve sources by redirects; None: none.
+        :param policy: says which other hosts may serve sources by redirects.
         :param meter: is told of every GET.
         :param shares: bounds how many of its GETs a host may have under way; None: nothing does.
         """
@@ -124,8 +123,8 @@ class SignedGet:
         self.pool = pool
         self.clock = clock
         self.retry = retry
-        self.policy = policy or SourcePolicy("")
-        self.meter = meter or NoMeter()
+        self.policy = policy
+        self.meter = meter
         self.shares = shares
 
     def read(self, embed_code: str, reading: Reading[T], deadline: Deadline) -> T:

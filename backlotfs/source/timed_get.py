@@ -72,16 +72,6 @@ class GetMeter(Protocol):
         """It is over, however it went."""
 
 
-class NoMeter:
-    """For those who do not measure."""
-
-    def began(self, embed_code: str, now_s: float) -> None:
-        """Nothing."""
-
-    def ended(self, record: GetRecord) -> None:
-        """Nothing."""
-
-
 #: Answers by which a host says that it is asked for too much.
 OVERLOADED_STATUSES = frozenset({429, 503})
 

@@ -10,7 +10,7 @@ minutes old, so it is not asked about records that were touched since). A renewa
 limiter's queue as long as that takes; the deadlines of all who wait for it do not run meanwhile.
 
 A URL names one object. When a source is replaced, hosts may keep the old object where it was: then
-the URL in use goes on serving the old version. So whoever has to find out what a source *is* now
+the URL in use goes on serving the old version. So a probe, which finds out what a source *is* now,
 asks for a URL that was given after the record was touched (``current``); readers, who check every
 answer against the version they opened, go on with the one they have until that has come.
 """
@@ -97,7 +97,7 @@ class UrlResolver:
                     self._urls[embed_code] = url
                     self._sizes[embed_code] = file_size
                     self._unchecked[embed_code] = as_of_s
-        self.refreshes = 0  # URLs got anew
+        self.refreshes = 0  # new URLs from the API
         self.refused = 0  # URLs that a source host did not take
 
     def resolve(

@@ -11,10 +11,13 @@ from typing import NamedTuple
 from backlotfs.api.records import SignedUrl
 from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.clock import Deadline
+from backlotfs.http.address_policy import SourcePolicy
 from backlotfs.http.backoff import RetryPolicy
 from backlotfs.http.exchange_deadline import Exchange
 from backlotfs.http.pool import ConnectionPool, RangeAnswer
+from backlotfs.source.host_shares import HostShares
 from backlotfs.source.signed_get import SignedGet
+from backlotfs.source.timed_get import GetRecord
 from backlotfs.source.url_resolver import UrlResolver
 from tests.unit.fakes import LAST_MODIFIED, ManualClock
 
@@ -139,6 +142,20 @@ class NumberedResolver(UrlResolver):
             self.number += 1
 
 
+class Meter:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.begun: list[tuple[str, float]] = []
+        self.records: list[GetRecord] = []
+
+    def began(self, embed_code: str, now_s: float) -> None:
+        self.begun.append((embed_code, now_s))
+
+    def ended(self, record: GetRecord) -> None:
+        self.records.append(record)
+
+
 class Source:
     """A `SignedGet` over a script, with everything a test looks at."""
 
@@ -146,8 +163,21 @@ class Source:
         self.clock = ManualClock()
         self.pool = ScriptedPool(*script)
         self.resolver = NumberedResolver()
-        retry = RetryPolicy(max_attempts=max_attempts, first_delay_s=1.0, jitter=0.0)
-        self.signed_get = SignedGet(self.resolver, self.pool, self.clock, retry)
+        self.meter = Meter()
+        self._retry = RetryPolicy(max_attempts=max_attempts, first_delay_s=1.0, jitter=0.0)
+        self.signed_get = self.get()
+
+    def get(self, *allowed: str, shares: HostShares | None = None) -> SignedGet:
+        """One over the script; ``allowed``: hosts that redirects may lead to."""
+        return SignedGet(
+            self.resolver,
+            self.pool,
+            self.clock,
+            self._retry,
+            policy=SourcePolicy.of("https://api.example", allowed),
+            meter=self.meter,
+            shares=shares,
+        )
 
     def deadline(self, seconds: float = 60.0) -> Deadline:
         """On the script's clock."""

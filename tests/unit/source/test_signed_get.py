@@ -8,6 +8,7 @@ from backlotfs.api.rate_limiter import Priority, Turn
 from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.errors import (
+    CircuitOpen,
     ContentChanged,
     DeadlineExceeded,
     ProtocolViolation,
@@ -15,12 +16,11 @@ from backlotfs.errors import (
     SourceDenied,
     SourceGone,
 )
-from backlotfs.http.address_policy import SourcePolicy, SourceRefused
-from backlotfs.http.backoff import RetryPolicy
+from backlotfs.http.address_policy import SourceRefused
 from backlotfs.source.host_shares import HostShares, Place
 from backlotfs.source.signed_get import MAX_EXPIRED, MAX_REDIRECTS, SignedGet
-from backlotfs.source.timed_get import TimedResponse
-from tests.unit.source.scripted import DENIED, EXPIRED, ScriptedAnswer, Source, partial
+from backlotfs.source.timed_get import Outcome, TimedResponse
+from tests.unit.source.scripted import DENIED, EXPIRED, ScriptedAnswer, Source, Step, partial
 
 WANTED = ByteRange(0, 4)
 FINE = partial(WANTED, 4, b"abcd")
@@ -216,14 +216,7 @@ def test_a_redirect_that_is_not_followed(location: str, error: type[Exception]) 
 def test_a_redirect_to_a_listed_host_is_followed() -> None:
     """The signed URL's query does not go along; range and validator do."""
     source = Source(redirect("https://cdn.example/b?x=1"), FINE)
-    source.signed_get = SignedGet(
-        source.resolver,
-        source.pool,
-        source.clock,
-        RetryPolicy(),
-        policy=SourcePolicy.of("https://api.example", ["*.example"]),
-    )
-    assert opened(got(source.signed_get, source.deadline(), if_match='"v1"'))
+    assert opened(got(source.get("*.example"), source.deadline(), if_match='"v1"'))
     assert source.pool.asked[1] == ("https://cdn.example/b?x=1", WANTED, '"v1"')
 
 
@@ -299,6 +292,23 @@ def test_a_pause_that_makes_no_sense_is_none(asked: str) -> None:
     assert source.clock.slept_s == [1.0]
 
 
+def test_the_meter_is_told_of_every_get_once() -> None:
+    """With how it ended: what the host sent away, what the line cut, and what says nothing."""
+    cut = RemoteUnavailable("source host o: the connection was cut")
+    down = CircuitOpen("source host o: it refuses the connection", retry_after_s=0.5)
+    script: list[Step] = [answer(503), answer(403, EXPIRED), redirect("/moved"), cut, down, FINE]
+    source = Source(*script, max_attempts=9)
+    assert opened(got(source.signed_get, source.deadline()))
+    assert [record.outcome for record in source.meter.records] == [
+        Outcome.OVERLOADED,
+        Outcome.REFUSED,
+        Outcome.REFUSED,
+        Outcome.CUT,
+        Outcome.DROPPED,
+        Outcome.WHOLE,
+    ]
+
+
 def test_an_expired_token_is_400_and_cured_by_a_new_url() -> None:
     """What S3 answers when the session behind the signature is over."""
     body = b"<Error><Code>ExpiredToken</Code><Message>The token has expired.</Message></Error>"
@@ -326,6 +336,5 @@ def test_a_host_has_one_share_however_it_is_spelt() -> None:
     spelt = ["http://ORIGIN.example/a", "http://origin.example:80/b", "http://origin.example./c"]
     source = Source(*map(redirect, spelt), FINE)
     shares = RecordedShares()
-    get = SignedGet(source.resolver, source.pool, source.clock, RetryPolicy(), shares=shares)
-    assert opened(got(get, source.deadline()))
+    assert opened(got(source.get(shares=shares), source.deadline()))
     assert shares.hosts == ["origin.example:80"] * 4

@@ -4,22 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from backlotfs.source.timed_get import GetRecord, NoMeter, Outcome, TimedGet
+from backlotfs.source.timed_get import GetRecord, Outcome, TimedGet
 from tests.unit.fakes import ManualClock
-
-
-class Meter:
-    """Keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.begun: list[tuple[str, float]] = []
-        self.records: list[GetRecord] = []
-
-    def began(self, embed_code: str, now_s: float) -> None:
-        self.begun.append((embed_code, now_s))
-
-    def ended(self, record: GetRecord) -> None:
-        self.records.append(record)
+from tests.unit.source.scripted import Meter
 
 
 def test_a_whole_get() -> None:
@@ -59,8 +46,3 @@ def test_no_answer() -> None:
     TimedGet(meter, ManualClock(), "E1").ended(Outcome.CUT)
     assert meter.records[0].first_byte_s is None
     assert meter.records[0].host == ""
-
-
-def test_nobody_measures() -> None:
-    """Then nothing happens."""
-    TimedGet(NoMeter(), ManualClock(), "E1").ended(Outcome.WHOLE)
