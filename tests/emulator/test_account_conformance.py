@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from backlotfs.emulator import Emulator, EmulatorSettings, Library
+from backlotfs.emulator import EmulatedAsset, Emulator, EmulatorSettings, Library
 from tests.emulator.conftest import CLIP, HandClock
 from tests.emulator.probe import (
     call,
@@ -142,6 +142,10 @@ def test_cdn_host(library: Library, clock: HandClock) -> None:
         assert exchange(cdn, target).json["name"] == "New"
         assert exchange(cdn, "/v2/assets").status == 400
         assert exchange(cdn, target, "POST").status == 405
+        later = signed_target(emulator, f"/v2/assets/{'l' * 32}", expires="1600000000")
+        assert exchange(cdn, later).status == 404
+        emulator.library.add(EmulatedAsset("l" * 32, "Later"))
+        assert exchange(cdn, later).json["name"] == "Later"
         assert call(emulator, "/v2/labels").status == 200
 
 
