@@ -1,1 +1,1 @@
-"""Logging: events, formats, redaction, de-duplication, and errors that nobody caught."""
+"""Logging: events, formats, redaction, suppression of repeats, and uncaught exceptions."""

@@ -1,8 +1,8 @@
-"""What nobody caught: it goes to the log, redacted, and no core file keeps the memory.
+"""Uncaught exceptions are logged redacted, and core files are disabled.
 
-Python's own reports go raw to stderr: the text of a foreign exception may quote a signed URL, and
-a mount in the background has no stderr to read it on. `faulthandler` needs no taming: it writes
-files, lines and function names, never a value.
+Python writes uncaught exceptions unredacted to stderr: the text of a library's exception may
+contain a signed URL, and a mount in the background has no stderr. `faulthandler` is safe: it writes
+files, lines and function names, never values.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def reported(*expected: type[Exception]) -> Iterator[None]:
-    """While inside, whatever nobody catches, on any thread, is one redacted record in the log.
+    """While inside, log each uncaught exception of any thread as one redacted record.
 
-    Around a command: an exception of the body ends it with exit code 1.
+    An exception of the body ends the command with exit code 1.
 
-    :param expected: what the body may raise, for the caller to deal with.
-    :raises SystemExit: for any other exception of the body.
+    :param expected: exceptions of the body that are passed on to the caller.
+    :raises SystemExit: the body raised another exception.
     """
     before = threading.excepthook, sys.unraisablehook
     threading.excepthook, sys.unraisablehook = _of_thread, _unraisable
@@ -38,7 +38,7 @@ def reported(*expected: type[Exception]) -> Iterator[None]:
         yield
     except expected:
         raise
-    except Exception as error:  # noqa: BLE001  # whatever it is, nobody else has caught it
+    except Exception as error:  # noqa: BLE001  # the last place to catch it
         _tell("the command", type(error), error, error.__traceback__)
         raise SystemExit(1) from None
     finally:
@@ -46,7 +46,7 @@ def reported(*expected: type[Exception]) -> Iterator[None]:
 
 
 def keep_no_core() -> None:
-    """No core file of this process and its children: it would hold the secret and cached bytes."""
+    """Disable core files of this process and its children: they would contain the secret."""
     _, hard = resource.getrlimit(resource.RLIMIT_CORE)
     resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
 
@@ -58,7 +58,7 @@ def _of_thread(args: Any) -> None:
 
 
 def _unraisable(args: Any) -> None:
-    # the object's repr is left out: it may be anything
+    # without the object's repr, which may contain anything
     _tell(args.err_msg or "a finaliser", args.exc_type, args.exc_value, args.exc_traceback)
 
 

@@ -1,16 +1,15 @@
-"""What must never be shown, taken out of text: the one place that knows how secrets look. Pure,
-but for the secrets that `hide` was told of.
+"""Secrets are removed from every text on its way to a log, a terminal or an error.
 
-Four rules, applied to text on its way to a log, a terminal or an error:
+Four rules find them:
 
-1. a secret that was named to `hide`, in any encoding a URL gives it;
-2. everything behind the ``?`` of a URL, and the name and password before its ``@``;
-3. the value of a signing parameter or credential wherever else it stands: ``Signature=…``,
+1. a secret that was given to `hide`, in all encodings of a URL;
+2. everything after the ``?`` of a URL, and the name and password before its ``@``;
+3. the value of a signing parameter or credential anywhere else: ``Signature=…``,
    ``Signature%3D…``, ``'token': '…'``, ``<AWSAccessKeyId>…``;
 4. the rest of an ``Authorization`` or ``Cookie`` line.
 
-Hosts and paths stay, and `MARK` says that something was there. To redact twice changes nothing.
-Every rule is linear in the length of the text: it may come from a server.
+`MARK` replaces each secret; hosts and paths stay. Redacting twice changes nothing. Every rule takes
+time linear in the length of the text, because the text may come from a server.
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ import re
 from collections.abc import Iterable
 from urllib.parse import quote, quote_plus
 
-#: Stands for what was taken out.
+#: Replaces a secret.
 MARK = "<redacted>"
-#: Shorter values are words: hiding those would blot out ordinary text.
+#: Shorter values are ignored: they are words of ordinary text.
 SHORTEST_SECRET = 8
 
 _NAME = (
@@ -49,25 +48,25 @@ _HEADER = re.compile(
 _BEARER = re.compile(r"\b(bearer )[a-z0-9+/=._~%-]{8,}", re.IGNORECASE)
 _USER = re.compile(r"(?<=://)[^\s/?#@]+(?=@)")
 _RUN = re.compile(r"\S+")
-#: What may close a sentence, a quotation or a call behind a URL, and so is none of it.
+#: Characters after a URL that close a sentence, a quotation or a call.
 _CLOSERS = "'\")]}>,;:.!"
 
 _hidden: tuple[str, ...] = ()
 
 
 def hide(*secrets: str) -> None:
-    """From now on take these out of everything, for the life of the process. Any thread.
+    """Redact these secrets from now on, in the whole process. Thread-safe.
 
     Values shorter than `SHORTEST_SECRET` are ignored.
     """
-    global _hidden  # a log belongs to the process, and so does what it must not say
+    global _hidden  # one log per process, so one set of secrets
     _hidden = _longest_first((*_hidden, *(form for secret in secrets for form in _forms(secret))))
 
 
 def redacted(text: str, secrets: Iterable[str] = ()) -> str:
-    """``text`` without anything that would let its reader in.
+    """``text`` without secrets.
 
-    :param secrets: values to take out beside those of `hide`, however short.
+    :param secrets: values to remove in addition to those of `hide`, of any length.
     """
     own = _longest_first(form for secret in secrets if secret for form in _encoded(secret))
     for secret in (*own, *_hidden):
@@ -85,10 +84,10 @@ def redacted(text: str, secrets: Iterable[str] = ()) -> str:
 
 
 class RedactingFilter(logging.Filter):
-    """Redacts a record where it is made, for whatever handler comes; lets every record pass."""
+    """A logger's filter that redacts every record, for all handlers, and lets it pass."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Rewrite message and traceback in place; always true."""
+        """Redact message and traceback in place; returns True."""
         try:
             message = record.getMessage()
         except (TypeError, ValueError, KeyError):  # logging itself would print the arguments

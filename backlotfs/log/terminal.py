@@ -1,10 +1,9 @@
-"""The one way of commands to a terminal, and the one way to JSON on standard output.
+"""Output of commands on a terminal, and JSON on standard output.
 
-Texts of the library, of servers and of other processes are hostile until proven otherwise: a name
-with an escape sequence could move the cursor, change the title or answer questions on behalf of
-whoever looks. So whatever is not printable is written as an escape that everybody can read:
-controls (C0, DEL, C1), marks that change the direction of writing, invisible characters, halves of
-characters. JSON is plain ASCII.
+Texts from the library, servers and other processes can be hostile: an escape sequence in a name
+could move the cursor, change the title or type an answer for the user. So every character that is
+not printable is written as a readable escape: controls (C0, DEL, C1), marks that change the
+direction of writing, invisible characters and lone surrogates. JSON is plain ASCII.
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ import click
 
 
 def escaped(text: str) -> str:
-    """One line, or several, with nothing in them that a terminal obeys: ``\\x1b`` for ESC.
+    """Escape everything that a terminal would obey: ``\\x1b`` for ESC.
 
-    Line ends stay; whoever puts a text of others into a line takes `printable` of it.
+    Line ends stay; use `printable` for foreign text inside a line.
     """
     if text.isascii() and text.isprintable():
         return text
@@ -26,7 +25,7 @@ def escaped(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Text from outside, fit for one line of a terminal: line ends are escaped as well."""
+    """Escape foreign text for use inside one line: line ends are escaped as well."""
     return escaped(text).replace("\n", "\\n")
 
 
@@ -36,17 +35,17 @@ def say(text: str = "", *, err: bool = False) -> None:
 
 
 def say_json(value: Any, *, indent: int | None = None) -> None:
-    """Write one JSON value to standard output, in ASCII, without a control character."""
+    """Write one JSON value to standard output, in ASCII, without control characters."""
     click.echo(one_json(value, indent=indent))
 
 
 def one_json(value: Any, *, indent: int | None = None) -> str:
-    """A JSON value in ASCII, without a control character."""
+    """Convert a value to JSON in ASCII, without control characters."""
     return json.dumps(value, indent=indent).replace("\x7f", "\\u007f")
 
 
 def in_words(count_bytes: float) -> str:
-    """``1.5 GiB``."""
+    """Format a number of bytes: ``1.5 GiB``."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if count_bytes < 1024:
             return f"{count_bytes:.{0 if unit == 'B' else 1}f} {unit}"
