@@ -57,7 +57,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def captioned(emulator: Emulator, folder: Path) -> Iterator[Mount]:
     """A mount of it with captions, by ``-o``, when all have been asked for."""
     with Mount(emulator, folder, "-o", "captions") as mount:
-        mount.expect_log("captions of .* are left out")
+        mount.expect_log("skipped the captions of")
         wait_until(lambda: sorted(os.listdir(mount.path)) == NAMES, "the captions")
         told = f"searched captions of {len(ASSETS)} assets; 3 have some"
         wait_until(lambda: told in mount.log_text(), "all to be asked")
@@ -97,7 +97,7 @@ def test_rsync_twice(captioned: Mount, tmp_path: Path) -> None:
 
 def test_what_is_left_out_is_told(captioned: Mount) -> None:
     """One line for each, with the reason; what has none is no news."""
-    lines = [line for line in captioned.log_text().splitlines() if "are left out" in line]
+    lines = [line for line in captioned.log_text().splitlines() if "skipped the captions" in line]
     assert len(lines) == 2
     assert sum("more than 4 MiB" in line for line in lines) == 1
 
@@ -135,7 +135,7 @@ def test_the_next_mount_asks_nobody(emulator: Emulator, captioned: Mount, folder
     other = folder / "other"
     other.mkdir()
     with Mount(emulator, other, "--captions", "--cache-dir", str(catalog.parent.parent)) as mount:
-        mount.expect_log("captions of .* are left out")
+        mount.expect_log("skipped the captions of")
         assert {"a.mov.dfxp", "b.mov.vtt"} <= set(os.listdir(mount.path))
         assert (mount / "b.mov.vtt").read_bytes() == VTT
     with Mount(emulator, other, "--cache-dir", str(catalog.parent.parent)) as plain:

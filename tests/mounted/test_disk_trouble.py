@@ -69,7 +69,7 @@ class Spoilt:
 
     def said(self) -> list[str]:
         """What the log has of the tier."""
-        return [line for line in self.mount.log_text().splitlines() if "block cache" in line]
+        return [line for line in self.mount.log_text().splitlines() if "disk cache" in line]
 
 
 @pytest.fixture
@@ -186,7 +186,7 @@ def test_a_cache_that_may_not_be_read_is_gone_without(
     """Not touched, one warning with the reason; the bytes come from their host."""
     spoil(spoilt.tier)
     before = spoilt.fetched()
-    spoilt.mount.expect_log("block cache .* is not used: ")
+    spoilt.mount.expect_log("disk cache .* is not used: ")
     with spoilt.mount as mount:
         assert_same_bytes(mount.file_of(REEL), REEL)
         assert spoilt.fetched() > before
@@ -212,7 +212,7 @@ def small_disk(folder: Path, options: str) -> Iterator[None]:
 @needs_root
 def test_a_read_only_disk_is_gone_without(spoilt: Spoilt) -> None:
     """Nothing could be kept on it: one warning, right bytes."""
-    spoilt.mount.expect_log("block cache .* Read-only file system")
+    spoilt.mount.expect_log("disk cache .* Read-only file system")
     with small_disk(spoilt.cache / "blocks", "ro"), spoilt.mount as mount:
         assert_same_bytes(mount.file_of(REEL), REEL)
         assert len(spoilt.said()) == 1
@@ -221,7 +221,7 @@ def test_a_read_only_disk_is_gone_without(spoilt: Spoilt) -> None:
 @needs_root
 def test_a_full_disk_is_lived_with(spoilt: Spoilt) -> None:
     """Nothing of the old is left and nothing new fits: one warning, right bytes, twice."""
-    spoilt.mount.expect_log("block cache .* No space left on device")
+    spoilt.mount.expect_log("disk cache .* No space left on device")
     shutil.rmtree(spoilt.tier)
     with small_disk(spoilt.cache / "blocks", "size=1m"), spoilt.mount as mount:
         for _ in range(2):
