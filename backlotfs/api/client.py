@@ -39,7 +39,7 @@ from backlotfs.api.records import (
     parse_streams,
 )
 from backlotfs.api.signing import Credentials, round_expires, signed_query
-from backlotfs.api.transport import MAX_BODY_BYTES, fetch
+from backlotfs.api.transport import MAX_BODY_BYTES, Transport
 from backlotfs.api.untrusted_json import MAX_RECORD_CHARS, read_document
 from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.config.settings import Account
@@ -173,12 +173,11 @@ class ApiClient:
         self._credentials = Credentials(account.api_key, account.api_secret)
         self._api = parse_base(account.api_url, "API URL")
         self._cdn = parse_base(account.cdn_url, "CDN URL") if account.cdn_url else None
-        self._limits = account.limits
-        self._session = session
+        self._transport = Transport(session, clock, account.limits)
         self._clock = clock
         self._limiter = limiter or ApiRateLimiter(clock)
         self._retry = retry or RetryPolicy()
-        self._page_size = PageSize(page_limit, self._limits.answer_s)
+        self._page_size = PageSize(page_limit, account.limits.answer_s)
         self._breakers = Breakers(clock)
 
     def iter_pages(
@@ -377,16 +376,13 @@ class ApiClient:
             self._credentials, "GET", request.route, request.params, expires=expires
         )
         try:
-            answer = fetch(
-                self._session,
+            answer = self._transport.get(
                 f"{base.origin}{base.prefix}{request.route}?{query}",
                 host=base.host,
                 route=request.route,
                 deadline=request.deadline,
-                clock=self._clock,
                 accept=request.accept,
                 limit_bytes=request.limit_bytes,
-                limits=self._limits,
             )
         except BaseException as failure:
             if isinstance(failure, HostUnreachable):

@@ -18,6 +18,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, cast
 
@@ -369,55 +370,62 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 # a page of 500 assets with metadata is about 1 MB; this much is a fault or a bomb
 MAX_BODY_BYTES = 32 * 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
-DEFAULT_LIMITS = TimeLimits()
 
 
-def fetch(
-    session: requests.Session,
-    url: str,
-    *,
-    host: str,
-    route: str,
-    deadline: Deadline,
-    clock: Clock,
-    accept: str = "application/json",
-    limit_bytes: int = MAX_BODY_BYTES,
-    limits: TimeLimits = DEFAULT_LIMITS,
-) -> Answer:
-    """GET ``url`` and read all of the answer, whatever its status; redirects are not followed.
+@dataclass(frozen=True, slots=True)
+class Transport:
+    """Makes whole exchanges over a session of `open_session`. Any thread may call it."""
 
-    :param url: may hold a signature: it is sent, and never shown.
-    :param host: how to name the other side in messages.
-    :param route: the path, for messages.
-    :raises HostUnreachable: no connection.
-    :raises AnswerTimedOut: the other side was silent for longer than ``limits.answer_s``.
-    :raises RemoteUnavailable: no answer, one that broke off, or one that was not whole within
-        `api.transport.exchange_s` or, its head, `http.exchange_deadline.HEAD_TIMEOUT_S`. Neither of
-        them, nor anything in their chains, holds the URL.
-    :raises DeadlineExceeded: the time ended while the answer was arriving.
-    :raises ProtocolViolation: more than ``limit_bytes`` after decompression, or an encoding that
-        was not asked for.
-    """
-    total_s = exchange_s(deadline, limits)
-    with _current_exchange(total_s) as exchange:
-        try:
-            response = session.get(
-                url,
-                headers={"Accept": accept},
-                timeout=timeouts_s(deadline, limits),
-                allow_redirects=False,
-                stream=True,
-            )
-            arrived_at_s = clock.now()
-            exchange.limit(total_s)  # the head's own, shorter time was kept
-            with response:
-                body = _whole_body(response, host, route, deadline, limit_bytes)
-                exchange.check()  # a body that our own shutdown cut may look like a whole one
-            return Answer(host, route, response.status_code, response.headers, body, arrived_at_s)
-        except EXCHANGE_ERRORS as error:
-            failure = explain(ExchangeTimeout() if exchange.over else error, host)
-    # raised outside of the handler, so that the library's exception is not even our context
-    raise failure
+    session: requests.Session
+    clock: Clock
+    limits: TimeLimits = field(default_factory=TimeLimits)
+
+    def get(
+        self,
+        url: str,
+        *,
+        host: str,
+        route: str,
+        deadline: Deadline,
+        accept: str = "application/json",
+        limit_bytes: int = MAX_BODY_BYTES,
+    ) -> Answer:
+        """GET ``url`` and read all of the answer, whatever its status; redirects are not followed.
+
+        :param url: may hold a signature: it is sent, and never shown.
+        :param host: how to name the other side in messages.
+        :param route: the path, for messages.
+        :raises HostUnreachable: no connection.
+        :raises AnswerTimedOut: the other side was silent for longer than ``limits.answer_s``.
+        :raises RemoteUnavailable: no answer, one that broke off, or one that was not whole within
+            `exchange_s` or, its head, `http.exchange_deadline.HEAD_TIMEOUT_S`. Neither of them, nor
+            anything in their chains, holds the URL.
+        :raises DeadlineExceeded: the time ended while the answer was arriving.
+        :raises ProtocolViolation: more than ``limit_bytes`` after decompression, or an encoding
+            that was not asked for.
+        """
+        total_s = exchange_s(deadline, self.limits)
+        with _current_exchange(total_s) as exchange:
+            try:
+                response = self.session.get(
+                    url,
+                    headers={"Accept": accept},
+                    timeout=timeouts_s(deadline, self.limits),
+                    allow_redirects=False,
+                    stream=True,
+                )
+                arrived_at_s = self.clock.now()
+                exchange.limit(total_s)  # the head's own, shorter time was kept
+                with response:
+                    body = _whole_body(response, host, route, deadline, limit_bytes)
+                    exchange.check()  # a body that our own shutdown cut may look like a whole one
+                return Answer(
+                    host, route, response.status_code, response.headers, body, arrived_at_s
+                )
+            except EXCHANGE_ERRORS as error:
+                failure = explain(ExchangeTimeout() if exchange.over else error, host)
+        # raised outside of the handler, so that the library's exception is not even our context
+        raise failure
 
 
 def _whole_body(

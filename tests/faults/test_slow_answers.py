@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from backlotfs.api.transport import fetch, open_session
+from backlotfs.api.transport import Transport, open_session
 from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.clock import Deadline, SystemClock
 from backlotfs.errors import HostUnreachable, RemoteUnavailable
@@ -75,13 +75,11 @@ def api_get(url: str, seconds: float = LIMIT_S) -> None:
     """As the API client does."""
     clock = SystemClock()
     with open_session(user_agent="t", pool_size=1) as session:
-        fetch(
-            session,
+        Transport(session, clock).get(
             f"{url}?signature=SIGN",
             host="h",
             route="/v2/assets",
             deadline=Deadline(seconds, clock),
-            clock=clock,
         )
 
 

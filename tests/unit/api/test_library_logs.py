@@ -8,7 +8,7 @@ import logging
 import pytest
 import requests
 
-from backlotfs.api.transport import fetch, open_session, redact_library_logs
+from backlotfs.api.transport import Transport, open_session, redact_library_logs
 from backlotfs.concurrency.clock import Deadline, SystemClock
 from backlotfs.errors import RemoteUnavailable
 from backlotfs.http.address_policy import SourcePolicy
@@ -79,13 +79,11 @@ def test_a_failure(caplog: pytest.LogCaptureFixture) -> None:
         open_session(user_agent="t", pool_size=1) as session,
         pytest.raises(RemoteUnavailable) as caught,
     ):
-        fetch(
-            session,
+        Transport(session, clock).get(
             f"{server.url}/v2/assets?{QUERY}",
             host="h",
             route="/v2/assets",
             deadline=Deadline(5, clock),
-            clock=clock,
         )
     logging.getLogger("backlotfs").error("failed: %r", caught.value, exc_info=caught.value)
     assert_harmless(caplog, "http.client")

@@ -14,7 +14,7 @@ import requests
 import urllib3
 
 from backlotfs.api.answers import Answer
-from backlotfs.api.transport import LastingFailure, explain, fetch, open_session
+from backlotfs.api.transport import LastingFailure, Transport, explain, open_session
 from backlotfs.concurrency.clock import Deadline, SystemClock
 from backlotfs.errors import BacklotError, DeadlineExceeded, HostUnreachable, RemoteUnavailable
 
@@ -64,8 +64,8 @@ def _play(listener: socket.socket, answers: list[bytes]) -> None:
 def get(session: requests.Session, url: str, seconds: float = 10.0) -> Answer:
     """One fetch with so much time."""
     clock = SystemClock()
-    return fetch(
-        session, url, host="h", route="/v2/assets", deadline=Deadline(seconds, clock), clock=clock
+    return Transport(session, clock).get(
+        url, host="h", route="/v2/assets", deadline=Deadline(seconds, clock)
     )
 
 
