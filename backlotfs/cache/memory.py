@@ -188,16 +188,20 @@ class BlockCache:
             ]
 
     def allocate(self, lengths: Iterable[int]) -> list[Block]:
-        """Allocate blocks of these lengths; blocks that are worth less are evicted for them."""
+        """Allocate blocks of these lengths; blocks that are worth less are evicted for them.
+
+        Takes the lock itself.
+        """
         blocks: list[Block] = []
-        for length in lengths:
-            if len(self._consumed) > self._keep_consumed:
-                self.evict()  # rather than to touch memory that was never used
-            block = self.pool.take(length)
-            while block is None and self.evict():
+        with self.lock:
+            for length in lengths:
+                if len(self._consumed) > self._keep_consumed:
+                    self.evict()  # rather than to touch memory that was never used
                 block = self.pool.take(length)
-            # Outside the pool only when every slot is being received into or answered from.
-            blocks.append(block or Block(memoryview(bytearray(length))))
+                while block is None and self.evict():
+                    block = self.pool.take(length)
+                # Outside the pool only when every slot is being received into or answered from.
+                blocks.append(block or Block(memoryview(bytearray(length))))
         return blocks
 
     def evict(self) -> bool:

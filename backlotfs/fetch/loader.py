@@ -13,7 +13,7 @@ before its hedge, the hedge takes over the blocks that are still missing.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from backlotfs.byterange import ByteRange, block_range, block_span
@@ -168,7 +168,7 @@ class BlockFetch:
             count = min(self._group, len(self.keys) - self.arrived) if self.arrived else 1
             size = self._loader.block_bytes
             last = min(size, missing.length - (count - 1) * size)
-            self._blocks = self._loader.allocate([size] * (count - 1) + [last])
+            self._blocks = self._loader.cache.allocate([size] * (count - 1) + [last])
         return [block.view for block in self._blocks]
 
     def commit(self, size: int | None = None) -> int:
@@ -233,7 +233,7 @@ class BlockLoader:
         """
         self.block_bytes = cache.pool.block_bytes
         self.settings = settings
-        self._cache = cache
+        self.cache = cache
         self._lock = cache.lock
         self._scheduler = scheduler
         self._prefetch_budget = prefetch_budget_bytes
@@ -247,7 +247,7 @@ class BlockLoader:
     def memory_use(self) -> MemoryUse:
         """How the memory for blocks is used now."""
         with self._lock:
-            return MemoryUse.of(self._cache.pool, len(self._cache), len(self._owners))
+            return MemoryUse.of(self.cache.pool, len(self.cache), len(self._owners))
 
     def demand(self, version: SourceVersion, wanted: ByteRange) -> PendingRead:
         """Start to load ``wanted`` for a reader. It never waits.
@@ -303,7 +303,7 @@ class BlockLoader:
             keys = self._disk.missing(keys)
         with self._lock:
             absent = [
-                key.number for key in keys if key not in self._cache and key not in self._owners
+                key.number for key in keys if key not in self.cache and key not in self._owners
             ]
             room = (self._prefetch_budget - self.prefetch_bytes) // self.block_bytes
             del absent[max(0, room) :]
@@ -317,11 +317,6 @@ class BlockLoader:
             # A reader may have joined between the registration and now.
             self._scheduler.submit(fetch, urgent=fetch.urgent)
 
-    def allocate(self, lengths: Iterable[int]) -> list[Block]:
-        """Allocate blocks of these lengths; other blocks are evicted for them."""
-        with self._lock:
-            return self._cache.allocate(lengths)
-
     def arrived(self, fetch: BlockFetch, blocks: list[Block]) -> None:
         """Keep the next blocks of a fetch, and complete the reads that wait for them."""
         complete: list[PendingRead] = []
@@ -333,12 +328,12 @@ class BlockLoader:
                     continue  # the hedge, or the fetch that it hedges, was faster
                 fetch.contributed = True
                 kept.append((key, block))
-                self._cache.put(key, block)
+                self.cache.put(key, block)
                 stop = key.number * self.block_bytes + len(block.view)
                 for read in owner.waiters.pop(key.number, ()):
                     read.deliver(key.number, block)
                     if read.wanted.stop >= stop:
-                        self._cache.consume(key)
+                        self.cache.consume(key)
                     if read.complete:
                         complete.append(read)
             fetch.arrived += len(blocks)
@@ -420,18 +415,18 @@ class BlockLoader:
         wanted = [key for key in wanted if key not in missing]
         if not wanted:
             return absent
-        blocks = self.allocate(
+        blocks = self.cache.allocate(
             block_range(key.number, self.block_bytes, version.size).length for key in wanted
         )
         found = disk.get(wanted, [block.view for block in blocks])
         with self._lock:
             for key, block, here in zip(wanted, blocks, found, strict=True):
                 if here:
-                    self._cache.put(key, block)
+                    self.cache.put(key, block)
                     read.deliver(key.number, block, DISK)
                     # A read to the end of a block is usually the last read of it.
                     if key.number < read.full_blocks_before:
-                        self._cache.consume(key)
+                        self.cache.consume(key)
                     absent.remove(key)
         return absent
 
@@ -439,7 +434,7 @@ class BlockLoader:
         """Give ``read`` the blocks in memory; return the other keys. The lock is held."""
         absent: list[BlockKey] = []
         for key in keys:
-            block = self._cache.get(key, to_its_end=key.number < read.full_blocks_before)
+            block = self.cache.get(key, to_its_end=key.number < read.full_blocks_before)
             if block is None:
                 absent.append(key)
             else:

@@ -424,8 +424,8 @@ class ReadPlanner:
         if missed:
             cursor.planned_to = min(cursor.planned_to, cursor.position)
         self._note_end(cursor)
-        cursor.window_bytes = self._window(cursor)
-        return self._plan(cursor)
+        cursor.window_bytes = min(self._desire(cursor), self.max_window_bytes)
+        return self._plan(cursor) if cursor.window_bytes else _NOTHING
 
     def hint(self, index: ByteRange) -> ReadPlan:
         """Have an index read early that programs will look for; nothing when it was said before."""
@@ -499,9 +499,6 @@ class ReadPlanner:
             if other is not cursor and other.reader == cursor.reader and not other.interleaved:
                 other.abandoned = True
 
-    def _window(self, cursor: Cursor) -> int:
-        return min(self._desire(cursor), self.max_window_bytes)
-
     def _desire(self, cursor: Cursor) -> int:
         """What it would get if there were nobody else."""
         if len(self._runs) == RUNS_REMEMBERED and not cursor.from_the_head:
@@ -530,7 +527,7 @@ class ReadPlanner:
         request = self._request_bytes(window)
         start = max(cursor.planned_to, cursor.position)
         stop = cursor.position + cursor.stride.spread(window)
-        if stop >= self._size and window:
+        if stop >= self._size:
             stop = self._size
             # Nothing comes after it: what is left is spread over as many connections as there are.
             spread = _power_below((stop - start) // PARALLEL)

@@ -241,7 +241,7 @@ def test_where_the_memory_is() -> None:
     assert held.store.memory_use() == (50, 0, 0, 30)
     held.workers.run_all()
     assert held.store.memory_use() == (50, 30, 0, 0)
-    lent = held.store.allocate([10] * 3)  # two blocks are the demand's still
+    lent = held.store.cache.allocate([10] * 3)  # two blocks are the demand's still
     assert held.store.memory_use() == (50, 0, 50, 0)
     del demand, lent
     assert held.store.memory_use() == (50, 0, 0, 0)
