@@ -16,8 +16,7 @@ from backlotfs.cache.disk.tier import DiskTier, required
 from backlotfs.cache.memory import BlockKey, runs_of
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.errors import CacheUnusable
-from backlotfs.fetch.loader import BlockLoader
-from backlotfs.fetch.pending_read import PendingRead
+from backlotfs.fetch.loader import BlockLoader, PendingRead
 from backlotfs.source.version import SourceVersion
 
 #: Blocks of one GET.

@@ -18,7 +18,7 @@ from backlotfs.byterange import ByteRange
 from backlotfs.cache.memory import MEMORY, Block
 from backlotfs.concurrency.interruptible_wait import WouldWait, refuse_to_wait
 from backlotfs.errors import BadHandle, ReadOnlyFilesystem
-from backlotfs.fetch.pending_read import PendingRead
+from backlotfs.fetch.loader import PendingRead
 from backlotfs.kernel.deadlines import OperationDeadlines
 from backlotfs.kernel.device_loop import UnsettledLookups
 from backlotfs.kernel.errno_boundary import errno_boundary, os_error

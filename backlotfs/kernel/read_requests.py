@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 
 from backlotfs.concurrency.clock import Clock
 from backlotfs.errors import BacklotError, DeadlineExceeded, Interrupted
-from backlotfs.fetch.pending_read import PendingRead
+from backlotfs.fetch.loader import PendingRead
 from backlotfs.kernel.deadlines import OPERATION_DEADLINE_S
 from backlotfs.kernel.device import Device, ReadRequest
 from backlotfs.kernel.errno_boundary import errno_of

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from backlotfs.cache.memory import TIERS
 from backlotfs.concurrency.clock import Clock
 from backlotfs.errors import BacklotError, Interrupted
-from backlotfs.fetch.pending_read import PendingRead
+from backlotfs.fetch.loader import PendingRead
 from backlotfs.log.redaction import redacted
 from backlotfs.source.bandwidth import RecentRate
 

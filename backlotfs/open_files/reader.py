@@ -16,8 +16,7 @@ from typing import NamedTuple
 
 from backlotfs.byterange import ByteRange
 from backlotfs.errors import BadHandle, ContentChanged
-from backlotfs.fetch.loader import BlockLoader
-from backlotfs.fetch.pending_read import PendingRead
+from backlotfs.fetch.loader import BlockLoader, PendingRead
 from backlotfs.prefetch.index_patterns import (
     HEAD_BYTES,
     MIN_FILE_BYTES,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from backlotfs.byterange import ByteRange
 from backlotfs.errors import BacklotError, RemoteUnavailable
-from backlotfs.fetch.pending_read import PendingRead
+from backlotfs.fetch.loader import PendingRead
 from tests.unit.fakes import expected_bytes, identity, result
 from tests.unit.fetch.gated_transfers import GatedGet, GatedStore
 

@@ -15,8 +15,7 @@ from backlotfs.cache.memory import BlockCache, BlockKey, BlockPool
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.errors import BacklotError, ContentChanged, RemoteUnavailable
-from backlotfs.fetch.loader import BlockFetch, BlockLoader, FetchSettings
-from backlotfs.fetch.pending_read import PendingRead
+from backlotfs.fetch.loader import BlockFetch, BlockLoader, FetchSettings, PendingRead
 from backlotfs.fetch.scheduler import Fetch, FetchScheduler
 from backlotfs.source.version import SourceVersion
 from tests.unit.fakes import HeldWorkers, ManualClock, OneHost, expected_bytes, identity, result

@@ -12,7 +12,7 @@ from backlotfs.catalog.db.rows import AssetRow
 from backlotfs.concurrency.clock import Deadline, SystemClock
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.concurrency.workers import Workers
-from backlotfs.fetch.pending_read import PendingRead
+from backlotfs.fetch.loader import PendingRead
 from backlotfs.fetch.scheduler import HostLimit
 from backlotfs.open_files.reader import SourceReader
 from backlotfs.source.range_reader import BufferSink

@@ -8,8 +8,7 @@ from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.errors import BacklotError, DeadlineExceeded, Interrupted, RemoteUnavailable
-from backlotfs.fetch.loader import FETCH_DEADLINE_S
-from backlotfs.fetch.pending_read import PendingRead
+from backlotfs.fetch.loader import FETCH_DEADLINE_S, PendingRead
 from backlotfs.source.version import SourceVersion
 from tests.unit.fakes import HeldWorkers, ManualClock, expected_bytes, identity, result, waiter
 from tests.unit.open_files.stack import ReadingStack

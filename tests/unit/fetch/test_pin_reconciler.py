@@ -16,8 +16,7 @@ from backlotfs.cache.memory import Block
 from backlotfs.cache.pins import Pins
 from backlotfs.config.settings import Quota
 from backlotfs.errors import BacklotError, RemoteUnavailable, SourceGone
-from backlotfs.fetch.loader import BlockLoader
-from backlotfs.fetch.pending_read import PendingRead
+from backlotfs.fetch.loader import BlockLoader, PendingRead
 from backlotfs.fetch.pin_reconciler import PinReconciler
 from backlotfs.fetch.warm import Warmer
 from backlotfs.source.version import SourceVersion

@@ -14,8 +14,7 @@ from backlotfs.cache.memory import Block, BlockKey
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.errors import CacheUnusable, RemoteUnavailable
-from backlotfs.fetch.loader import BlockLoader
-from backlotfs.fetch.pending_read import PendingRead
+from backlotfs.fetch.loader import BlockLoader, PendingRead
 from backlotfs.fetch.warm import LOOK_BLOCKS, Warmer
 from backlotfs.source.version import SourceVersion
 from tests.unit.fakes import ManualClock

@@ -12,7 +12,7 @@ import pytest
 from backlotfs.byterange import ByteRange
 from backlotfs.cache.memory import Block, BlockPool
 from backlotfs.errors import BadHandle, ContentChanged
-from backlotfs.fetch.pending_read import PendingRead
+from backlotfs.fetch.loader import PendingRead
 from backlotfs.kernel.device import Device, ReadRequest
 from backlotfs.kernel.read_requests import ReadRequests
 from backlotfs.open_files.metrics import ReadCounts

@@ -7,7 +7,7 @@ import threading
 from backlotfs.byterange import ByteRange
 from backlotfs.cache.memory import DISK, MEMORY, NETWORK, Block
 from backlotfs.errors import RemoteUnavailable
-from backlotfs.fetch.pending_read import PendingRead
+from backlotfs.fetch.loader import PendingRead
 from backlotfs.open_files.metrics import NAMES_KEPT, OTHERS, ReadCounts, Usage
 from backlotfs.source.bandwidth import RecentRate
 from tests.unit.fakes import ManualClock, in_threads, join_all

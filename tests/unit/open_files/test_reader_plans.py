@@ -10,8 +10,7 @@ import pytest
 from backlotfs.byterange import ByteRange, block_range, block_span
 from backlotfs.cache.memory import Block
 from backlotfs.errors import BacklotError, RemoteUnavailable
-from backlotfs.fetch.loader import BlockLoader, StillWanted
-from backlotfs.fetch.pending_read import PendingRead
+from backlotfs.fetch.loader import BlockLoader, PendingRead, StillWanted
 from backlotfs.open_files.reader import HandleTable, SourceReader
 from backlotfs.prefetch.index_patterns import INDEX_BYTES, TAIL_BYTES
 from backlotfs.prefetch.registry import CLOSE_GRACE_S, PrefetcherRegistry
