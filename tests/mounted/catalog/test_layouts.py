@@ -199,7 +199,7 @@ def test_names_for_windows(serve: Serve, mounted: MountIt) -> None:
         ("--layout", "", "layout"),
         ("--names", "short", "always-id"),
         ("--stat-timeout", "soon", "duration"),
-        ("--read-timeout", "500ms", "1s is the least"),
+        ("--read-timeout", "500ms", "the minimum is 1s"),
     ],
 )
 def test_what_there_is_not(tmp_path: Path, option: str, value: str, choices: str) -> None:
