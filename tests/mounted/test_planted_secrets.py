@@ -72,8 +72,8 @@ def signatures() -> Iterator[set[str]]:
         return signed
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(f"{EMULATOR}.api_side.api_signature", noting(api_signature))
-        patch.setattr(f"{EMULATOR}.source_side.source_signature", noting(source_signature))
+        patch.setattr(f"{EMULATOR}.api.api_signature", noting(api_signature))
+        patch.setattr(f"{EMULATOR}.sources.source_signature", noting(source_signature))
         yield seen
 
 
