@@ -45,7 +45,7 @@ from backlotfs.http.pool import ConnectionPool
 from backlotfs.kernel.fuse_library import load_fuse
 from backlotfs.kernel.mountpoint import check_mountpoint, resolved
 from backlotfs.kernel.session import READ_AHEAD_KB
-from backlotfs.mount.stack import USER_AGENT, open_api, open_api_session
+from backlotfs.mount.stack import USER_AGENT, open_api_session
 from backlotfs.source.range_reader import SourceProbe
 from backlotfs.source.signed_get import SignedGet
 from backlotfs.source.url_resolver import UrlResolver
@@ -318,7 +318,7 @@ def check_library(account: Account, clock: Clock) -> Iterator[Finding]:
         yield failed_by("API", error)
         return
     with session:
-        api = open_api(account, clock, session, page_limit=20)
+        api = ApiClient(account, session, clock, page_limit=20)
         try:
             page = next(api.iter_pages(deadline=Deadline(account.limits.first_call_s, clock)), None)
         except ClockSkewed as error:

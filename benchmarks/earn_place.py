@@ -62,12 +62,12 @@ class Reading:
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
         target = stack.namespace.open("/film.mp4", self._waiter())
-        self.fh = stack.reader.open(target.version, name="/film.mp4").fh
+        self.fh = stack.reading.reader.open(target.version, name="/film.mp4").fh
 
     def read(self, offset: int, size: int) -> float:
         """Read; how many seconds it took."""
         began_s = time.perf_counter()
-        read = self.stack.reader.begin(self.fh, offset, size)
+        read = self.stack.reading.reader.begin(self.fh, offset, size)
         if read is None:
             return 0.0
         done = threading.Event()
@@ -203,7 +203,7 @@ def measure(case: Case, emulator: EmulatorProcess, *, on: bool) -> Figure:
             seconds = case.work(Reading(stack))
             # What is in flight counts as well: it was sent for, wanted or not.
             time.sleep(0.3)
-            return Figure(seconds, stack.lines.totals().fetched_bytes)
+            return Figure(seconds, stack.transport.hosts.totals().fetched_bytes)
 
 
 def film(path: Path) -> None:

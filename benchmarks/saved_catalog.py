@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from backlotfs.api.client import ApiClient
 from backlotfs.api.records import Asset
 from backlotfs.api.signing import Credentials
 from backlotfs.catalog.db import assets, state
@@ -19,7 +20,7 @@ from backlotfs.concurrency.clock import Deadline, SystemClock
 from backlotfs.config.profiles import load_account
 from backlotfs.config.settings import Account
 from backlotfs.emulator.assets import EmulatedAsset, synthetic_assets
-from backlotfs.mount.stack import open_api, open_api_session
+from backlotfs.mount.stack import open_api_session
 from backlotfs.namespace.naming import NameMode, catalog_naming
 
 SOURCE_BYTES = 5_000_000
@@ -42,7 +43,7 @@ def save_catalog(config: Path, cache_dir: Path) -> list[str]:
     clock = SystemClock()
     account = load_account({}, config=config, profile="emulator")
     with open_api_session(account) as session:
-        pages = open_api(account, clock, session).iter_pages(deadline=Deadline(600, clock))
+        pages = ApiClient(account, session, clock).iter_pages(deadline=Deadline(600, clock))
         return _save(account, cache_dir, ((page.items, page.next_page) for page in pages))
 
 

@@ -106,9 +106,11 @@ def trace_cold_read() -> Trace:
 def _trace(stack: Stack, clock: SystemClock) -> Trace:
     waiter = InterruptibleWait(Deadline(20.0, clock), lambda: False)
     target = stack.namespace.open("/film.bin", waiter)
-    fh = stack.reader.open(target.version, settling=target.settling, name="/film.bin").fh
+    fh = stack.reading.reader.open(target.version, settling=target.settling, name="/film.bin").fh
     sink = os.open("/dev/null", os.O_WRONLY)
-    reads = ReadRequests(Device(sink), stack.reader.begin, clock, stack.observed.reads)
+    reads = ReadRequests(
+        Device(sink), stack.reading.reader.begin, clock, stack.reading.metrics.reads
+    )
     recorder = _Recorder()
     threading.setprofile(recorder)  # no thread of the read path has started yet
     try:
@@ -124,7 +126,7 @@ def _trace(stack: Stack, clock: SystemClock) -> Trace:
         sys.setprofile(None)
         threading.setprofile(None)
         os.close(sink)
-    if stack.observed.reads.total().asked_bytes != 2 * _READ_BYTES:
+    if stack.reading.metrics.reads.total().asked_bytes != 2 * _READ_BYTES:
         raise RuntimeError("a READ was not answered in time")
     return Trace(recorder.functions, recorder.package_changes)
 

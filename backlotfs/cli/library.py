@@ -10,6 +10,7 @@ import click
 import requests
 
 from backlotfs.api.answers import one_line
+from backlotfs.api.client import ApiClient
 from backlotfs.api.paging import ListingLimits, ListingMeter
 from backlotfs.api.rate_limiter import ApiRateLimiter
 from backlotfs.api.records import Asset
@@ -24,7 +25,7 @@ from backlotfs.errors import NoSuchEntry, SourceMissing
 from backlotfs.http.backoff import Backoff, RetryPolicy
 from backlotfs.log.terminal import printable, say, say_json
 from backlotfs.mount.check_api import check_api
-from backlotfs.mount.stack import open_api, open_api_session
+from backlotfs.mount.stack import open_api_session
 from backlotfs.namespace.naming import NameMode, names_for
 
 _DEADLINE_S = 900.0
@@ -51,7 +52,7 @@ def _named_assets(
     limiter = ApiRateLimiter(clock)
     check_api(account, clock, session, limiter)
     admit = AssetFilter(SOURCE_TYPES)
-    pages = open_api(account, clock, session, limiter=limiter).iter_pages(
+    pages = ApiClient(account, session, clock, limiter=limiter).iter_pages(
         deadline=Deadline(_DEADLINE_S, clock)
     )
     everything: list[Asset] = []
@@ -128,7 +129,7 @@ def _found(
     fields = _fields(name, asset)
     clock = SystemClock()
     try:
-        api, deadline = open_api(account, clock, session), Deadline(_DEADLINE_S, clock)
+        api, deadline = ApiClient(account, session, clock), Deadline(_DEADLINE_S, clock)
         backoff = Backoff(RetryPolicy(), deadline, clock, f"GET the source of {asset.embed_code}")
         source = backoff.run(lambda: api.get_source(asset.embed_code, deadline=deadline))
     except SourceMissing:

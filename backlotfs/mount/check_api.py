@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import requests
 
+from backlotfs.api.client import ApiClient
 from backlotfs.api.rate_limiter import ApiRateLimiter
 from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.config.settings import Account
@@ -14,7 +15,6 @@ from backlotfs.errors import (
     RemoteUnavailable,
 )
 from backlotfs.http.backoff import Backoff, RetryPolicy
-from backlotfs.mount.stack import open_api
 
 #: How long the call is repeated while the API cannot be reached or answers 5xx.
 UNREACHABLE_S = 3.5
@@ -38,10 +38,10 @@ def check_api(
     :raises BacklotError: the API cannot be used; says why.
     """
     limiter = limiter or ApiRateLimiter(clock, credit_wait_s=UNREACHABLE_S)
-    api = open_api(
+    api = ApiClient(
         account,
-        clock,
         session,
+        clock,
         limiter=limiter,
         page_limit=1,
         retry=RetryPolicy(max_attempts=1),

@@ -88,22 +88,27 @@ def _note_failure(handles: HandleTable, failures: RecentErrors, fh: int, error: 
 
 @dataclass(frozen=True, slots=True)
 class ReadPath:
-    """What `build_read_path` puts together."""
+    """What `build_read_path` puts together.
+
+    :ivar disk: the disk cache; None where there is none.
+    :ivar reconciler: keeps pinned files complete.
+    """
 
     reader: SourceReader
     warmer: Warmer
     memory_use: Callable[[], MemoryUse]
-    keeper: PinReconciler
-    observed: Metrics
+    reconciler: PinReconciler
+    metrics: Metrics
+    disk: DiskTier | None
     versions: SourceVersionCache
     cached: CachedBytes
 
     def local(self, embed_code: str) -> CacheState:
         """What is known of a source without asking a server."""
-        known, failure = self.versions.known(embed_code), self.observed.failures.of(embed_code)
+        known, failure = self.versions.known(embed_code), self.metrics.failures.of(embed_code)
         return CacheState(
             self.cached.bytes_of(known.version) if known is not None else 0,
-            self.keeper.pins.of(embed_code) is not None,
+            self.reconciler.pins.of(embed_code) is not None,
             f"{failure.errno}: {failure.reason}" if failure is not None else "",
             failure.at_s if failure is not None else 0.0,
         )
@@ -168,11 +173,11 @@ def build_read_path(
     disk: DiskTier | None,
     clock: Clock,
 ) -> ReadPath:
-    """Reader, warmer and keeper of pins over memory, disk and GETs."""
-    observed = Metrics.of(handles, clock)
+    """The reader, the warmer and the reconciler of pins, over memory, disk and GETs."""
+    metrics = Metrics.of(handles, clock)
     pool = BlockPool(settings.memory_bytes, BLOCK_BYTES)
     cache = BlockCache(pool, keep_consumed=pool.slots // CONSUMED_PART)
-    loader = _build_loader(settings, sources, cache, disk, observed.fetch_rate, clock)
+    loader = _build_loader(settings, sources, cache, disk, metrics.fetch_rate, clock)
     prefetchers = PrefetcherRegistry(
         clock,
         # Half for what is in flight or not yet read, the rest for what is kept.
@@ -187,10 +192,11 @@ def build_read_path(
         reader=SourceReader(handles, loader, prefetchers),
         warmer=warmer,
         memory_use=loader.memory_use,
-        keeper=PinReconciler(
+        reconciler=PinReconciler(
             pins, warmer, partial(_verified, sources.versions), clock, sources.queued
         ),
-        observed=observed,
+        metrics=metrics,
+        disk=disk,
         versions=sources.versions,
         cached=CachedBytes(cache, disk),
     )

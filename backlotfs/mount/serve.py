@@ -140,7 +140,7 @@ class _MountProcess:
             self._list_library()
         operations = BacklotOperations(
             stack.namespace,
-            stack.reader,
+            stack.reading.reader,
             self._deadlines,
             Owner(settings.uid, settings.gid),
             mounted=session.began,
@@ -155,7 +155,7 @@ class _MountProcess:
                 operations.begin,
                 self._clock,
                 lambda: self._on_mounted(saved=saved),
-                stack.observed.reads,
+                stack.reading.metrics.reads,
                 read_deadline_s=settings.read_timeout_s or settings.account.limits.read_s,
                 # An explicit timeout includes waits for API credits.
                 queued=(
@@ -216,7 +216,7 @@ class _MountProcess:
                 return
         stack.catalog.keep_fresh(each_minute=self._each_minute)
         self._start_backfills()
-        stack.keeper.start()
+        stack.reading.reconciler.start()
 
     def _unknown_sizes(self) -> str:
         """A sentence on unknown sizes if it takes long to find them out; else empty."""
@@ -274,7 +274,7 @@ class _MountProcess:
         stack = self._stack
         with contextlib.suppress(BacklotError):
             self._report.log()
-        used = stack.observed.reads.total()
+        used = stack.reading.metrics.reads.total()
         events.UNMOUNTED.log(
             log,
             mountpoint=self._settings.mountpoint,
@@ -282,7 +282,7 @@ class _MountProcess:
             reads=used.reads,
             read_bytes=used.asked_bytes,
             failed=used.failed,
-            fetched_bytes=stack.lines.totals().fetched_bytes,
+            fetched_bytes=stack.transport.hosts.totals().fetched_bytes,
         )
         stack.close()
         logging.shutdown()

@@ -16,7 +16,6 @@ from backlotfs.api.rate_limiter import ApiRateLimiter
 from backlotfs.api.signing import Credentials
 from backlotfs.api.transport import open_session
 from backlotfs.cache.disk.tier import DiskTier
-from backlotfs.cache.memory import MemoryUse
 from backlotfs.catalog.captions import CaptionBackfill
 from backlotfs.catalog.catalog import Catalog
 from backlotfs.catalog.db.assets import save_sources
@@ -35,8 +34,6 @@ from backlotfs.concurrency.workers import Workers
 from backlotfs.config.settings import Account, MountSettings
 from backlotfs.errors import BacklotError, SettingsError
 from backlotfs.fetch.hosts import HostRegistry
-from backlotfs.fetch.pin_reconciler import PinReconciler
-from backlotfs.fetch.warm import Warmer
 from backlotfs.http.address_policy import SourcePolicy
 from backlotfs.http.backoff import RetryPolicy
 from backlotfs.http.circuit_breaker import Breakers
@@ -46,7 +43,6 @@ from backlotfs.log import events
 from backlotfs.mount.read_path import (
     TRANSFER_THREADS,
     URL_WAITERS,
-    Metrics,
     ReadPath,
     SourceParts,
     build_read_path,
@@ -57,7 +53,7 @@ from backlotfs.namespace.naming import NameMode, catalog_naming
 from backlotfs.namespace.providers.sidecars import CaptionSidecars, JsonSidecars
 from backlotfs.namespace.providers.thumbnails import Thumbnails
 from backlotfs.namespace.sizes import UnsizedRules
-from backlotfs.open_files.reader import HandleTable, SourceReader
+from backlotfs.open_files.reader import HandleTable
 from backlotfs.source.host_shares import HostShares
 from backlotfs.source.preview_images import PreviewImages
 from backlotfs.source.range_reader import SourceProbe
@@ -71,24 +67,8 @@ log = logging.getLogger(__name__)
 USER_AGENT = f"backlotfs/{__version__}"
 
 
-def open_api(
-    account: Account,
-    clock: Clock,
-    session: requests.Session,
-    *,
-    limiter: ApiRateLimiter | None = None,
-    page_limit: int = 500,
-    retry: RetryPolicy | None = None,
-) -> ApiClient:
-    """A client of the account's API over ``session``, which stays the caller's to close.
-
-    :param limiter: paces its calls; None: one of its own.
-    """
-    return ApiClient(account, session, clock, limiter=limiter, page_limit=page_limit, retry=retry)
-
-
 def open_api_session(account: Account) -> requests.Session:
-    """A session for `open_api`, fit for as many threads as we start.
+    """A session for an `ApiClient`, fit for as many threads as we start.
 
     :raises SettingsError: the account's ``ca_bundle`` cannot be used.
     """
@@ -100,29 +80,59 @@ def open_api_session(account: Account) -> requests.Session:
 
 
 @dataclass(frozen=True, slots=True)
-class Stack:
-    """The parts that the adapter and the command line speak to."""
+class Transport:
+    """What every GET of a source goes through.
 
-    api: ApiClient
+    :ivar hosts: counts them, and measures each host.
+    """
+
+    connections: ConnectionPool
+    policy: SourcePolicy
+    clock: Clock
+    hosts: HostRegistry
+
+    @classmethod
+    def of(cls, account: Account, clock: Clock) -> Transport:
+        policy = SourcePolicy.of(account.api_url, account.allow_source_hosts)
+        dialer = Dialer(policy, client_context(account.ca_bundle))
+        pool = ConnectionPool(dialer, user_agent=USER_AGENT, breakers=Breakers(clock))
+        return cls(pool, policy, clock, HostRegistry(clock))
+
+    def signed_get(self, urls: UrlResolver, shares: HostShares | None = None) -> SignedGet:
+        """GETs of presigned URLs; ``shares`` bounds how many of them one host has at a time."""
+        return SignedGet(
+            urls,
+            self.connections,
+            self.clock,
+            RetryPolicy(),
+            policy=self.policy,
+            meter=self.hosts,
+            shares=shares,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """The parts of a mount below the kernel adapter.
+
+    :ivar session: of the API's connections.
+    :ivar captions: None where caption files are not shown.
+    :ivar saved_urls: None where presigned URLs are not kept over restarts.
+    """
+
     limiter: ApiRateLimiter
+    session: requests.Session
     db: CatalogDb
     resolver: UrlResolver
+    saved_urls: SavedUrls | None
+    transport: Transport
+    catalog: Catalog
     versions: SourceVersionCache
     probes: ProbeScheduler
-    catalog: Catalog
-    namespace: Namespace
-    reader: SourceReader
-    session: requests.Session
-    connections: ConnectionPool
-    lines: HostRegistry
-    disk: DiskTier | None
-    observed: Metrics
-    warmer: Warmer
-    previews: PreviewImages
-    memory_use: Callable[[], MemoryUse]
-    keeper: PinReconciler
     captions: CaptionBackfill | None
-    saved_urls: SavedUrls | None
+    previews: PreviewImages
+    namespace: Namespace
+    reading: ReadPath
 
     def close(self) -> None:
         """Save what was learned, close idle connections; what is under way ends by itself."""
@@ -133,14 +143,14 @@ class Stack:
                 self.captions.close()
         except BacklotError as error:
             events.BACKFILL_LOCKED.log(log, reason=error)
-        self.keeper.close()
+        self.reading.reconciler.close()
         self.versions.close()
         if self.saved_urls is not None:
             self.saved_urls.close()
-        self.connections.close()
+        self.transport.connections.close()
         self.session.close()
-        if self.disk is not None:
-            self.disk.close()
+        if self.reading.disk is not None:
+            self.reading.disk.close()
         self.db.close()
 
 
@@ -165,38 +175,6 @@ def open_saved_urls(settings: MountSettings, clock: Clock) -> SavedUrls | None:
                 f"the saved URLs cannot be deleted ({reason}); delete {path}"
             ) from None
     return SavedUrls(path, clock) if settings.keeps_urls else None
-
-
-@dataclass(frozen=True, slots=True)
-class _Transport:
-    """What every GET of a source goes through.
-
-    :ivar hosts: counts them, and measures each host.
-    """
-
-    connections: ConnectionPool
-    policy: SourcePolicy
-    clock: Clock
-    hosts: HostRegistry
-
-    @classmethod
-    def of(cls, account: Account, clock: Clock) -> _Transport:
-        policy = SourcePolicy.of(account.api_url, account.allow_source_hosts)
-        dialer = Dialer(policy, client_context(account.ca_bundle))
-        pool = ConnectionPool(dialer, user_agent=USER_AGENT, breakers=Breakers(clock))
-        return cls(pool, policy, clock, HostRegistry(clock))
-
-    def signed_get(self, urls: UrlResolver, shares: HostShares | None = None) -> SignedGet:
-        """GETs of presigned URLs; ``shares`` bounds how many of them one host has at a time."""
-        return SignedGet(
-            urls,
-            self.connections,
-            self.clock,
-            RetryPolicy(),
-            policy=self.policy,
-            meter=self.hosts,
-            shares=shares,
-        )
 
 
 def _open_catalog(
@@ -230,7 +208,7 @@ def _open_catalog(
 
 def _open_probes(
     settings: MountSettings,
-    transport: _Transport,
+    transport: Transport,
     resolver: UrlResolver,
     limiter: ApiRateLimiter,
     versions: SourceVersionCache,
@@ -276,7 +254,7 @@ def _open_namespace(
         ),
         providers=providers,
         rules=rules,
-        read_state=ReadState(path.local, path.observed.failures.note),
+        read_state=ReadState(path.local, path.metrics.failures.note),
     )
 
 
@@ -324,9 +302,9 @@ def build_stack(
     account = settings.account
     session = open_api_session(account)
     limiter = ApiRateLimiter(clock, credit_wait_s=settings.credit_wait_s)
-    api = open_api(account, clock, session, limiter=limiter)
+    api = ApiClient(account, session, clock, limiter=limiter)
     db = CatalogDb(settings.cache_dir, _library(account), clock)
-    transport = _Transport.of(account, clock)
+    transport = Transport.of(account, clock)
     presented = Presented(AssetFilter(settings.types or SOURCE_TYPES, settings.statuses))
     saved_urls = open_saved_urls(settings, clock)
     resolver = UrlResolver(
@@ -362,26 +340,19 @@ def build_stack(
     previews = PreviewImages(transport.connections, clock, transport.policy)
     providers = _providers(settings, catalog, versions, probes, captions, previews, clock)
     namespace = _open_namespace(settings, catalog, versions, probes, path, rules, providers)
-    Replacement(versions, resolver, handles, path.keeper, probes, catalog, invalidate).connect()
+    Replacement(versions, resolver, handles, path.reconciler, probes, catalog, invalidate).connect()
     return Stack(
-        api=api,
         limiter=limiter,
+        session=session,
         db=db,
         resolver=resolver,
+        saved_urls=saved_urls,
+        transport=transport,
+        catalog=catalog,
         versions=versions,
         probes=probes,
-        catalog=catalog,
-        namespace=namespace,
-        reader=path.reader,
-        session=session,
-        connections=transport.connections,
-        lines=transport.hosts,
-        disk=disk,
-        observed=path.observed,
-        warmer=path.warmer,
-        previews=previews,
-        memory_use=path.memory_use,
-        keeper=path.keeper,
         captions=captions,
-        saved_urls=saved_urls,
+        previews=previews,
+        namespace=namespace,
+        reading=path,
     )

@@ -104,10 +104,10 @@ def status_answer(
         "credits": _credits(stack.limiter),
         "waiting": _waiting(stack, waiting),
         "url_refreshes": stack.resolver.refreshes,
-        "errors": [_failure(failure) for failure in stack.observed.failures.latest()],
+        "errors": [_failure(failure) for failure in stack.reading.metrics.failures.latest()],
         "processes": {
             name: {"asked_bytes": usage.asked_bytes, "reads": usage.reads, "failed": usage.failed}
-            for name, usage in stack.observed.reads.by_name().items()
+            for name, usage in stack.reading.metrics.reads.by_name().items()
         },
         "log": settings.log_place,
     }
@@ -140,7 +140,11 @@ def _waiting(stack: Stack, waiting: Iterable[WaitingProgram]) -> list[dict[str, 
 
 
 def _cache(stack: Stack) -> dict[str, Any]:
-    memory, disk, pins = stack.memory_use(), stack.disk, stack.keeper.pins
+    memory, disk, pins = (
+        stack.reading.memory_use(),
+        stack.reading.disk,
+        stack.reading.reconciler.pins,
+    )
     return {
         "memory": {"held_bytes": memory.cached_bytes, "budget_bytes": memory.budget_bytes},
         "disk": disk and {"held_bytes": disk.held_bytes, "budget_bytes": disk.budget_bytes},
@@ -155,9 +159,9 @@ def _cache(stack: Stack) -> dict[str, Any]:
 
 
 def _throughput(stack: Stack, began_s: float) -> dict[str, Any]:
-    observed = stack.observed
+    observed = stack.reading.metrics
     read_bytes = observed.reads.total().asked_bytes
-    fetched_bytes = stack.lines.totals().fetched_bytes
+    fetched_bytes = stack.transport.hosts.totals().fetched_bytes
     up_s = max(1.0, time.time() - began_s)
     return {
         "now": {
@@ -244,7 +248,7 @@ def dump_state(handlers: Mapping[str, Handler], stack: Stack) -> None:
         by_place.setdefault(place, []).append(names.get(ident, str(ident)))
     for frames, threads in by_place.items():
         events.STACK.log(log, threads=sorted(threads), frames=frames)
-    open_files = stack.reader.open_files()
+    open_files = stack.reading.reader.open_files()
     details = {
         "status": handlers["status"]({}),
         "stats": handlers["stats"]({}),

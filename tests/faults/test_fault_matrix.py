@@ -37,7 +37,7 @@ def test_a_fault_that_lasts_ends_the_read_with_its_errno(
     library.clock.jump(10)
     if row.error is ContentChanged:
         with pytest.raises(ContentChanged):
-            library.stack.reader.flush(fh)
+            library.stack.reading.reader.flush(fh)
     library.assert_whole(REEL)
 
 

@@ -56,7 +56,7 @@ def test_an_asset_deleted_while_open_is_estale(serve: Serve, unmounted: Unmounte
         library.read(fh, 0, 100)
     library.refresh()
     with pytest.raises(ContentChanged):
-        library.stack.reader.flush(fh)
+        library.stack.reading.reader.flush(fh)
     with pytest.raises(BacklotError) as absent:
         library.size(REEL)
     assert absent.value.errno == errno.ENOENT
@@ -135,6 +135,6 @@ def test_a_killed_caller_is_let_go_at_once(serve: Serve, unmounted: Unmounted) -
     stall = emulator.faults.add(Fault.stall(), route="source")
     began = time.monotonic()
     with pytest.raises(Interrupted) as caught:
-        read_bytes(library.stack.reader, fh, 0, 100, library.waiter(lambda: stall.hits > 0))
+        read_bytes(library.stack.reading.reader, fh, 0, 100, library.waiter(lambda: stall.hits > 0))
     assert caught.value.errno == errno.EINTR
     assert time.monotonic() - began < 10

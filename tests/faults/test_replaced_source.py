@@ -37,8 +37,8 @@ def test_an_uncached_read_after_the_change_is_estale(
     assert caught.value.errno == errno.ESTALE
     library.assert_reads(fh, REEL, 0, 4096)
     with pytest.raises(ContentChanged):
-        library.stack.reader.flush(fh)
-    library.stack.reader.release(fh)
+        library.stack.reading.reader.flush(fh)
+    library.stack.reading.reader.release(fh)
     new = current(emulator, REEL)
     assert library.size(REEL) == new_size
     library.assert_whole(new)
@@ -51,12 +51,12 @@ def test_a_refresh_marks_the_old_handle(serve: Serve, unmounted: Unmounted, new_
     library = unmounted(emulator)
     old = library.open(REEL)
     library.assert_reads(old, REEL, 0, 4096)
-    library.stack.reader.flush(old)
+    library.stack.reading.reader.flush(old)
     emulator.library.replace(REEL.embed_code, size=new_size)
     library.refresh()
     assert library.size(REEL) == new_size
     with pytest.raises(ContentChanged):
-        library.stack.reader.flush(old)
+        library.stack.reading.reader.flush(old)
     new = current(emulator, REEL)
     library.assert_whole(new)
     library.assert_reads(old, REEL, 0, 4096)
@@ -71,7 +71,7 @@ def test_the_page_cache_is_bypassed_while_versions_are_mixed(
     """direct_io beside an old handle and while sizes settle; then fresh pages; then kept ones."""
     emulator = serve(REEL)
     library = unmounted(emulator)
-    reader, namespace = library.stack.reader, library.stack.namespace
+    reader, namespace = library.stack.reading.reader, library.stack.namespace
 
     def open_mode() -> tuple[bool, bool]:
         target = namespace.open("/reel.mov", library.waiter())
@@ -103,7 +103,7 @@ def test_an_edited_title_changes_nothing_for_readers(serve: Serve, unmounted: Un
     library.refresh()
     library.assert_whole(REEL)
     assert (library.gets(REEL), library.probes(REEL)) == (gets, 2)
-    library.stack.reader.flush(fh)
+    library.stack.reading.reader.flush(fh)
 
 
 @pytest.mark.parametrize("cdn", [False, True], ids=["without CDN", "beside a CDN"])
@@ -123,7 +123,7 @@ def test_an_old_object_that_is_kept_is_not_taken_for_the_source(
     library.assert_whole(current(emulator, REEL))
     assert library.url_requests(REEL) == calls + 1
     with pytest.raises(ContentChanged):
-        library.stack.reader.flush(old)
+        library.stack.reading.reader.flush(old)
 
 
 def test_a_crawl_by_a_cdn_may_not_know_of_a_new_source(serve: Serve, unmounted: Unmounted) -> None:
@@ -161,4 +161,4 @@ def test_a_reader_goes_on_while_a_touched_source_cannot_be_looked_at(
     library.assert_whole(REEL)
     given = len(ended_requests(emulator, route="streams", embed_code=REEL.embed_code, status=200))
     assert given == 2
-    library.stack.reader.flush(fh)
+    library.stack.reading.reader.flush(fh)

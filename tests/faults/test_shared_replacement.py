@@ -43,7 +43,7 @@ def test_what_another_mount_found_marks_old_handles(
         target = second.stack.namespace.open("/reel.mov", second.waiter())
         seen.append((target.version.size, target.settling))
         with pytest.raises(ContentChanged):
-            second.stack.reader.flush(old)
+            second.stack.reading.reader.flush(old)
         handles_marked.append(True)
 
     second.stack.catalog._listeners.insert(0, look)

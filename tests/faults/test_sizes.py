@@ -43,7 +43,7 @@ def test_an_empty_object_is_an_empty_file(
     assert library.size(empty) == 0
     fh = library.open(empty)
     assert library.read(fh, 0, 4096) == b""
-    library.stack.reader.flush(fh)
+    library.stack.reading.reader.flush(fh)
     assert (library.probes(empty), library.gets(empty)) == (1, [])
 
 

@@ -86,11 +86,11 @@ class UnmountedLibrary:
     def open(self, asset: EmulatedAsset) -> int:
         """A file handle."""
         target = self.stack.namespace.open(self._path(asset), self.waiter())
-        return self.stack.reader.open(target.version, settling=target.settling).fh
+        return self.stack.reading.reader.open(target.version, settling=target.settling).fh
 
     def read(self, fh: int, offset: int, length: int) -> bytes:
         """One read."""
-        return read_bytes(self.stack.reader, fh, offset, length, self.waiter())
+        return read_bytes(self.stack.reading.reader, fh, offset, length, self.waiter())
 
     def assert_reads(self, fh: int, asset: EmulatedAsset, offset: int, length: int) -> None:
         """One read that gives exactly the bytes of this version of the origin."""
@@ -102,8 +102,8 @@ class UnmountedLibrary:
         fh = self.open(asset)
         for offset in range(0, len_of(asset) + 1, _STEP_BYTES):
             self.assert_reads(fh, asset, offset, _STEP_BYTES)
-        self.stack.reader.flush(fh)
-        self.stack.reader.release(fh)
+        self.stack.reading.reader.flush(fh)
+        self.stack.reading.reader.release(fh)
 
     def gets(self, asset: EmulatedAsset) -> list[tuple[str | None, int | None]]:
         """Range and status of each GET of the source, oldest first, without the probes."""

@@ -73,15 +73,15 @@ def warm_handlers(stack: Stack) -> Mapping[str, Handler]:
             return {"made": True}  # a file that the mount generates is never fetched
         version = _version(stack, request, _waiter(stack, request))
         if request.get("settle"):
-            stack.warmer.settle()
+            stack.reading.warmer.settle()
         return {
             "id": version.embed_code,
             "version": version.validator,
             "size": version.size,
-            "held": stack.warmer.held_bytes(version),
-            "pinned": stack.keeper.pins.of(version.embed_code) is not None,
-            "room": stack.warmer.room_bytes - stack.keeper.pins.needed_bytes,
-            "block": stack.warmer.block_bytes,
+            "held": stack.reading.warmer.held_bytes(version),
+            "pinned": stack.reading.reconciler.pins.of(version.embed_code) is not None,
+            "room": stack.reading.warmer.room_bytes - stack.reading.reconciler.pins.needed_bytes,
+            "block": stack.reading.warmer.block_bytes,
         }
 
     def warm(request: dict[str, Any]) -> dict[str, Any]:
@@ -89,7 +89,9 @@ def warm_handlers(stack: Stack) -> Mapping[str, Handler]:
         version = _version(stack, request, waiter)
         if version.validator != request["version"]:
             raise ContentChanged(f"{request['path']} was replaced meanwhile: warm it again")
-        step = stack.warmer.warm(version, int(request["offset"]), int(request["length"]), waiter)
+        step = stack.reading.warmer.warm(
+            version, int(request["offset"]), int(request["length"]), waiter
+        )
         return step._asdict()
 
     def or_waiting(answer: Handler) -> Handler:
@@ -126,7 +128,7 @@ def pin_handlers(stack: Stack) -> Mapping[str, Handler]:
 
     ``pin`` records all pins or none; the command then asks for the bytes by ``warm``.
     """
-    pins = stack.keeper.pins
+    pins = stack.reading.reconciler.pins
 
     def pin(request: dict[str, Any]) -> dict[str, Any]:
         wanted = [Pin(str(code), str(version)) for code, version in request["sources"]]
@@ -193,12 +195,12 @@ def _preview(stack: Stack, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _stats(stack: Stack) -> dict[str, Any]:
-    reads, warmed_bytes = stack.observed.reads, stack.warmer.fetched_bytes
+    reads, warmed_bytes = stack.reading.metrics.reads, stack.reading.warmer.fetched_bytes
     # Read what was used before what was fetched: otherwise more may seem used than fetched.
     used_bytes = reads.used_bytes + warmed_bytes
-    totals, everybody = stack.lines.totals(), reads.total()
+    totals, everybody = stack.transport.hosts.totals(), reads.total()
     asked_bytes = everybody.asked_bytes
-    disk = stack.disk
+    disk = stack.reading.disk
     return {
         "reads": _usage(everybody),
         "processes": {name: _usage(usage) for name, usage in reads.by_name().items()},
@@ -212,7 +214,7 @@ def _stats(stack: Stack) -> dict[str, Any]:
         },
         "hedges": {"made": totals.hedges, "won": totals.hedges_won},
         "url_refreshes": stack.resolver.refreshes,
-        "memory": stack.memory_use()._asdict(),
+        "memory": stack.reading.memory_use()._asdict(),
         "disk": disk
         and {
             "held_bytes": disk.held_bytes,

@@ -51,7 +51,7 @@ def api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> MadeApi:
     """In the place of the real one."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     found = MadeApi()
-    monkeypatch.setattr(MODULE, "open_api", lambda *_args, **_more: found)
+    monkeypatch.setattr(MODULE, "ApiClient", lambda *_args, **_more: found)
     monkeypatch.setattr(MODULE, "check_api", lambda *_args, **_more: None)
     return found
 

@@ -80,7 +80,6 @@ class Process:
             captions=None,
             catalog=catalog,
             namespace=SimpleNamespace(name_of=lambda code: f"{code}.mov"),
-            reader=SimpleNamespace(begin=None, open_files=lambda: ["a.mov"]),
             session=None,
             probes=SimpleNamespace(
                 start_backfill=lambda: self._step("crawl"),
@@ -104,17 +103,22 @@ class Process:
                 counts_credits=True,
             ),
             resolver=SimpleNamespace(refreshes=7, refused=0),
-            observed=Metrics(
-                ReadCounts(lambda _pid: "cp"),
-                RecentErrors(ManualClock()),
-                RecentRate(ManualClock()),
-                RecentRate(ManualClock()),
+            transport=SimpleNamespace(
+                hosts=SimpleNamespace(totals=lambda: GetTotals(0, 0, {}, 2, 1))
             ),
-            lines=SimpleNamespace(totals=lambda: GetTotals(0, 0, {}, 2, 1)),
-            disk=None,
-            warmer=SimpleNamespace(fetched_bytes=0),
-            memory_use=lambda: MemoryUse(4, 2, 1, 0),
-            keeper=SimpleNamespace(pins=None, start=lambda: self._step("pins")),
+            reading=SimpleNamespace(
+                reader=SimpleNamespace(begin=None, open_files=lambda: ["a.mov"]),
+                metrics=Metrics(
+                    ReadCounts(lambda _pid: "cp"),
+                    RecentErrors(ManualClock()),
+                    RecentRate(ManualClock()),
+                    RecentRate(ManualClock()),
+                ),
+                disk=None,
+                warmer=SimpleNamespace(fetched_bytes=0),
+                memory_use=lambda: MemoryUse(4, 2, 1, 0),
+                reconciler=SimpleNamespace(pins=None, start=lambda: self._step("pins")),
+            ),
             close=lambda: self._step("closed"),
         )
         for name, value in {

@@ -32,7 +32,8 @@ class Asked:
         self.tier = tier
         self.pins = Pins(tier, Quota(size=2 * BLOCK))
         stack: Any = SimpleNamespace(
-            keeper=SimpleNamespace(pins=self.pins), namespace=SimpleNamespace(root=ROOT.root)
+            reading=SimpleNamespace(reconciler=SimpleNamespace(pins=self.pins)),
+            namespace=SimpleNamespace(root=ROOT.root),
         )
         self.handlers: dict[str, Handler] = dict(pin_handlers(stack))
 

@@ -41,11 +41,11 @@ class Asked:
             root=build(["flat"], [row("E1", "a.mov")], (), {}, names=NameMode.ORIGINAL).root,
         )
         pins = SimpleNamespace(of={"E1": "a pin"}.get, needed_bytes=300)
-        keeper = SimpleNamespace(pins=pins)
+        reading = SimpleNamespace(warmer=warmer, reconciler=SimpleNamespace(pins=pins))
         probes = SimpleNamespace(is_queued=lambda code: code in self.queued)
         limiter = SimpleNamespace(status=lambda: SimpleNamespace(more_in_s=41.0))
         stack: Any = SimpleNamespace(
-            namespace=namespace, warmer=warmer, keeper=keeper, probes=probes, limiter=limiter
+            namespace=namespace, reading=reading, probes=probes, limiter=limiter
         )
         self.handlers: dict[str, Handler] = dict(warm_handlers(stack))
 

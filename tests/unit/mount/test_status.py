@@ -35,7 +35,7 @@ for _ in range(60):
     threading.Thread(target=threading.Event().wait, daemon=True).start()
 gc.set_threshold(50, 2, 2)
 mount = SimpleNamespace(
-    reader=SimpleNamespace(open_files=list),
+    reading=SimpleNamespace(reader=SimpleNamespace(open_files=list)),
     catalog=SimpleNamespace(library=SimpleNamespace(rows=())),
 )
 for _ in range(5):
