@@ -92,8 +92,8 @@ def _open_once(folder: Path, *, die: bool) -> None:
     began_s = time.perf_counter()
     tier = _tier(folder)
     print(round((time.perf_counter() - began_s) * 1000, 1), flush=True)
-    if tier.held_bytes < BLOCKS * _BLOCK_BYTES:
-        raise SystemExit(f"only {tier.held_bytes // _BLOCK_BYTES} of {BLOCKS} blocks were there")
+    if tier.cached_bytes < BLOCKS * _BLOCK_BYTES:
+        raise SystemExit(f"only {tier.cached_bytes // _BLOCK_BYTES} of {BLOCKS} blocks were there")
     if die:
         tier.put(BlockKey("killed", "v", os.getpid()), memoryview(bytes(_BLOCK_BYTES)), wait_s=5)
         tier.drain()

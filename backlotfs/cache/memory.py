@@ -111,13 +111,13 @@ class MemoryUse(NamedTuple):
     :ivar budget_bytes: of all slots together.
     :ivar cached_bytes: kept for later reads; evicted whenever the memory is needed.
     :ivar leased_bytes: being received into, being answered from, or waiting for the disk.
-    :ivar under_way_bytes: blocks in flight, whether their fetch has begun or is queued.
+    :ivar in_flight_bytes: blocks in flight, whether their fetch has begun or is queued.
     """
 
     budget_bytes: int
     cached_bytes: int
     leased_bytes: int
-    under_way_bytes: int
+    in_flight_bytes: int
 
     @classmethod
     def of(cls, pool: BlockPool, cached: int, in_flight: int) -> MemoryUse:

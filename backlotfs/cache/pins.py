@@ -61,7 +61,7 @@ class Pins:
         return sum(map(self.needed, self.all()))
 
     @property
-    def held_bytes(self) -> int:
+    def cached_bytes(self) -> int:
         """What they take now."""
         return sum(map(self._taken, self.all()))
 
@@ -79,7 +79,7 @@ class Pins:
 
         :raises CacheUnusable: there is no disk tier.
         """
-        return self.held_bytes - self._taken(pin) + self.needed(pin) <= self.quota_bytes
+        return self.cached_bytes - self._taken(pin) + self.needed(pin) <= self.quota_bytes
 
     def check(self, wanted: Iterable[Pin]) -> None:
         """:raises PinsFull: they do not fit. :raises CacheUnusable: there is no disk tier."""

@@ -72,7 +72,7 @@ def pins(mountpoint: Path | None, as_json: bool) -> None:
         return
     files = answer["files"]
     say(
-        f"{len(files)} files pinned, {in_words(answer['held_bytes'])} of "
+        f"{len(files)} files pinned, {in_words(answer['cached_bytes'])} of "
         f"{in_words(answer['needed_bytes'])} in the disk cache; quota for pins: "
         f"{in_words(answer['quota_bytes'])}"
     )

@@ -250,7 +250,7 @@ def stats_lines(answer: dict[str, Any]) -> list[Line]:
     if disk:
         disk_text = (
             f"{_of(disk, 'budget_bytes')} used, {disk['evicted']} blocks evicted, "
-            f"{disk['turned_away']} rejected, {disk['damaged']} damaged"
+            f"{disk['rejected']} rejected, {disk['damaged']} damaged"
         )
     return [
         ("mounted", _mounted(answer)),
@@ -266,7 +266,7 @@ def stats_lines(answer: dict[str, Any]) -> list[Line]:
         (
             "memory",
             f"{in_words(memory['cached_bytes'])} of {in_words(memory['budget_bytes'])} cached, "
-            f"{in_use} in use, {in_words(memory['under_way_bytes'])} in flight",
+            f"{in_use} in use, {in_words(memory['in_flight_bytes'])} in flight",
         ),
         ("disk cache", disk_text),
     ]
@@ -295,7 +295,7 @@ def process_table(processes: dict[str, Any]) -> list[str]:
 
 
 def _of(part: dict[str, int], whole: str) -> str:
-    return f"{in_words(part['held_bytes'])} of {in_words(part[whole])}"
+    return f"{in_words(part['cached_bytes'])} of {in_words(part[whole])}"
 
 
 def _rate(bytes_per_s: float) -> str:

@@ -272,7 +272,7 @@ def report(files: Sequence[Warmed], command: str, as_json: bool, took_s: float) 
                 }
                 for warmed in files
             ],
-            "held_bytes": held,
+            "cached_bytes": held,
             "fetched_bytes": fetched,
             "failed": len(errors),
             "seconds": round(took_s, 3),

@@ -121,7 +121,7 @@ class PinReconciler:
             return False
         pin = Pin(code, version.validator)
         self.pins.follow(pin)
-        if self._warmer.held_bytes(version) == version.size:
+        if self._warmer.cached_bytes(version) == version.size:
             return True
         if not self.pins.fits(pin):
             raise BacklotError(
@@ -139,4 +139,4 @@ class PinReconciler:
             fetched_bytes += more
         self._warmer.settle()
         events.PINNED.log(log, embed_code=code, fetched_bytes=fetched_bytes)
-        return self._warmer.held_bytes(version) == version.size
+        return self._warmer.cached_bytes(version) == version.size

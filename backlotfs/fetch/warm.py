@@ -69,7 +69,7 @@ class Warmer:
         """Wait until what was handed to the tier is written, or its disk takes too long."""
         required(self._tier).drain()
 
-    def held_bytes(self, version: SourceVersion) -> int:
+    def cached_bytes(self, version: SourceVersion) -> int:
         """How much of this version the tier holds.
 
         :raises CacheUnusable: there is no tier, or nothing of this version can be kept.

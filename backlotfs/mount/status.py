@@ -146,12 +146,12 @@ def _cache(stack: Stack) -> dict[str, Any]:
         stack.reading.reconciler.pins,
     )
     return {
-        "memory": {"held_bytes": memory.cached_bytes, "budget_bytes": memory.budget_bytes},
-        "disk": disk and {"held_bytes": disk.held_bytes, "budget_bytes": disk.budget_bytes},
+        "memory": {"cached_bytes": memory.cached_bytes, "budget_bytes": memory.budget_bytes},
+        "disk": disk and {"cached_bytes": disk.cached_bytes, "budget_bytes": disk.budget_bytes},
         "pinned": disk
         and {
             "files": len(pins),
-            "held_bytes": pins.held_bytes,
+            "cached_bytes": pins.cached_bytes,
             "needed_bytes": pins.needed_bytes,
             "quota_bytes": pins.quota_bytes,
         },

@@ -62,7 +62,7 @@ def test_threads_get_right_bytes_or_none(tmp_path: Path) -> None:
     ) as tier:
         there = [number for number in range(20) if read(tier, key(number)) is not None]
         there += [number for number in range(20) if read(tier, key(number, "E2")) is not None]
-        assert len(there) * BLOCK == tier.held_bytes
+        assert len(there) * BLOCK == tier.cached_bytes
 
 
 def test_closing_under_readers_harms_none(tmp_path: Path) -> None:

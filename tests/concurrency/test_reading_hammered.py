@@ -68,7 +68,7 @@ def test_every_byte_is_right() -> None:
 
     join_all(in_threads(12, body))
     assert not wrong
-    assert stack.held_bytes <= 800
+    assert stack.cached_bytes <= 800
     assert stack.pool.free_slots == stack.pool.slots - len(stack.cache)
     assert stack.store.prefetch_bytes == 0
     assert len(stack.handles) == 0

@@ -46,16 +46,16 @@ def test_a_full_disk_is_lived_with(small_disk: Path, expected_warnings: list[str
     ballast.write_bytes(bytes(512 * 1024))
     with tier_in(small_disk / "t", clock) as tier:
         keep(tier, *(key(number) for number in range(300)))
-        kept = tier.held_bytes
+        kept = tier.cached_bytes
         assert 40 * BLOCK < kept < 128 * BLOCK
         assert read(tier, key(299)) == block_of(key(299))
         assert read(tier, key(0)) is None
         ballast.unlink()
         keep(tier, key(300))
-        assert tier.held_bytes <= kept
+        assert tier.cached_bytes <= kept
         clock.advance(61)
         keep(tier, *(key(number) for number in range(301, 400)))
-        assert tier.held_bytes > kept
+        assert tier.cached_bytes > kept
     with tier_in(small_disk / "t", clock) as tier:
         assert read(tier, key(399)) == block_of(key(399))
 
@@ -115,7 +115,7 @@ def test_a_limit_on_file_sizes_is_lived_with(tmp_path: Path) -> None:
         "with tier_in(Path(sys.argv[1]), ManualClock()) as tier:\n"
         "    keep(tier, *(key(number) for number in range(100)))\n"
         "    assert read(tier, key(99)) == block_of(key(99))\n"
-        "    assert 40 < tier.held_bytes // BLOCK < 50\n"
+        "    assert 40 < tier.cached_bytes // BLOCK < 50\n"
     )
     ended = subprocess.run(
         [sys.executable, "-c", script, tmp_path / "t"],

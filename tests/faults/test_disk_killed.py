@@ -57,7 +57,7 @@ def test_killed_writers_leave_nothing_wrong(tmp_path: Path) -> None:
                 assert read(tier, wanted) == block_of(wanted)
             # A batch was being written, its rows not yet: nothing else is lost.
             assert tier.counts.damaged <= BATCH + 1
-            assert len(found) >= tier.held_bytes // 4096 - BATCH - 1
+            assert len(found) >= tier.cached_bytes // 4096 - BATCH - 1
             assert kill < 4 or len(found) >= 40
             # As readers do: what they find torn is let go, and then kept anew.
             assert read(tier, key(0, "E3")) in (None, block_of(key(0, "E3")))

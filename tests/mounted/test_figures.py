@@ -99,7 +99,7 @@ def test_a_copy(mount: Mount, emulator: Emulator) -> None:
     assert SIZE <= found["processes"]["cat"]["asked_bytes"] < SIZE + MIB
     assert found["credits"]["credits_left"] < found["credits"]["limit"]
     assert found["url_refreshes"] >= 1
-    wait_until(lambda: status(mount)["cache"]["disk"]["held_bytes"] >= SIZE, "the disk")
+    wait_until(lambda: status(mount)["cache"]["disk"]["cached_bytes"] >= SIZE, "the disk")
     assert attribute(mount, "cached") == str(SIZE)
     assert attribute(mount, "cached", "other.mov") == "0"
 
@@ -132,7 +132,7 @@ def test_pinned(mount: Mount) -> None:
     assert attribute(mount, "pinned") == "1"
     pinned = status(mount)["cache"]["pinned"]
     assert pinned["files"] == 1
-    assert pinned["held_bytes"] == pinned["needed_bytes"] >= SIZE
+    assert pinned["cached_bytes"] == pinned["needed_bytes"] >= SIZE
     commands.run("unpin", mount / "reel.mov", home=mount.folder)
     assert attribute(mount, "pinned") == "0"
 

@@ -94,7 +94,7 @@ def test_pinned_files_are_read_without_the_origin(
     """Though more than the cache holds was read meanwhile, and the mount was made anew."""
     size = len_of(FILM) + len_of(SMALL)
     done = said(mount, "pin", mount / "film.mxf", mount / "small.mov")
-    assert (done["failed"], done["held_bytes"], done["fetched_bytes"]) == (0, size, size)
+    assert (done["failed"], done["cached_bytes"], done["fetched_bytes"]) == (0, size, size)
     assert {file["pinned"] for file in done["files"]} == {True}
     assert sent(emulator, FILM, SMALL) == size
     read_others(mount)
@@ -136,7 +136,7 @@ def test_the_listing(mount: Mount) -> None:
     listed = said(mount, "pins", mount.path)
     del listed["stderr"]
     assert listed == ask(mount.path, "pins")
-    assert listed["needed_bytes"] == listed["held_bytes"] <= listed["quota_bytes"] <= 13 * MIB
+    assert listed["needed_bytes"] == listed["cached_bytes"] <= listed["quota_bytes"] <= 13 * MIB
 
 
 def test_an_interrupted_pin_goes_on(mount: Mount, emulator: Emulator) -> None:
@@ -153,19 +153,19 @@ def test_an_interrupted_pin_goes_on(mount: Mount, emulator: Emulator) -> None:
     held, size = pinned(mount)["/slow.mov"]
     assert 0 < held < size
     done = said(mount, "pin", mount / "slow.mov")
-    assert (done["failed"], done["held_bytes"]) == (0, size)
+    assert (done["failed"], done["cached_bytes"]) == (0, size)
     assert done["fetched_bytes"] < size
     assert_same_bytes(mount.file_of(SLOW), SLOW)
 
 
 def test_a_replaced_source_is_fetched_anew(mount: Mount, emulator: Emulator) -> None:
     """By itself; the blocks of the old version make room."""
-    held_before = ask(mount.path, "pins")["held_bytes"]
+    held_before = ask(mount.path, "pins")["cached_bytes"]
     emulator.library.replace(FILM.embed_code, size=3 * MIB + 1)
     size = 3 * MIB + 1
     commands.run("refresh", mount.path, home=mount.folder)
     wait_until(lambda: pinned(mount).get("/film.mxf") == (size, size), "the pin", timeout_s=30)
-    assert ask(mount.path, "pins")["held_bytes"] == held_before - 2 * MIB
+    assert ask(mount.path, "pins")["cached_bytes"] == held_before - 2 * MIB
     before = sent(emulator, FILM)
     assert_same_bytes(mount.file_of(FILM), current(emulator, FILM))
     assert sent(emulator, FILM) == before

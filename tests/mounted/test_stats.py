@@ -105,7 +105,7 @@ def test_memory_is_given_back(library_mount: Mount) -> None:
 
     def at_rest() -> bool:
         memory = stats(library_mount)["memory"]
-        return not memory["leased_bytes"] and not memory["under_way_bytes"]
+        return not memory["leased_bytes"] and not memory["in_flight_bytes"]
 
     with held_open(library_mount.file_of(POINTS)) as descriptor:
         os.pread(descriptor, MIB, 30 * MIB)

@@ -75,10 +75,10 @@ def test_warmed_read_after_a_restart(mount: Mount, remount: Remount, emulator: E
     The second time, a part of it having been warm, costs nothing either.
     """
     first = warm(mount, *(mount / name for name in NAMES))
-    assert (first["failed"], first["held_bytes"]) == (0, SIZE)
+    assert (first["failed"], first["cached_bytes"]) == (0, SIZE)
     assert first["fetched_bytes"] == sent(emulator, FILM, SMALL) == SIZE
     again = warm(mount, *(mount / name for name in NAMES))
-    assert (again["held_bytes"], again["fetched_bytes"]) == (SIZE, 0)
+    assert (again["cached_bytes"], again["fetched_bytes"]) == (SIZE, 0)
     stats = ask(mount.path, "stats")
     assert (stats["warmed_bytes"], stats["unused_bytes"]) == (SIZE, 0)
     new = remount()

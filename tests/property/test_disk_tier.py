@@ -127,7 +127,7 @@ class TierMachine(RuleBasedStateMachine):
     def agree(self) -> None:
         """The same blocks, the same pins, inside the budget."""
         assert self.tier.missing(self.model) == []
-        assert self.tier.held_bytes == len(self.model) * BLOCK
+        assert self.tier.cached_bytes == len(self.model) * BLOCK
         assert self.tier.disk_bytes <= self.tier.budget_bytes
         assert self.tier.pins() == sorted(Pin(*pin) for pin in self.pins)
         assert self.tier.counts.damaged == 0

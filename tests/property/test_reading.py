@@ -62,7 +62,7 @@ def test_reads_are_slices(data: st.DataObject, case: FileCase, failing: list[int
             except RemoteUnavailable:
                 continue  # a failure that was planned, and reached whoever asked
             assert found == expected
-            assert stack.held_bytes <= max(case.budget_bytes, case.block_bytes)
+            assert stack.cached_bytes <= max(case.budget_bytes, case.block_bytes)
         workers.run_all()
         assert stack.store.prefetch_bytes == 0
         for fh in handles:

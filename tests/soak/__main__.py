@@ -169,7 +169,7 @@ def _settled_memory(mount: Mount) -> dict[str, int]:
 
     def at_rest() -> bool:
         now = memory()
-        return not now["leased_bytes"] + now["under_way_bytes"]
+        return not now["leased_bytes"] + now["in_flight_bytes"]
 
     with contextlib.suppress(AssertionError):  # the judgement will say so
         wait_until(at_rest, "memory that nobody uses", timeout_s=SETTLE_S)

@@ -114,7 +114,7 @@ class Evidence:
         wrong, errors, p99 = self._wrong(), self._errors(), self._latency_s(0.99)
         grown, closest = growth(self.looks), self._shortest_gap_s()
         absent = [kind for kind in KINDS if not self.struck.get(kind)]
-        in_use = self.memory["leased_bytes"] + self.memory["under_way_bytes"]
+        in_use = self.memory["leased_bytes"] + self.memory["in_flight_bytes"]
         verdicts = {
             f"wrong bytes: {wrong[:3]}": not wrong,
             f"errors: {errors}": not errors,

@@ -16,7 +16,7 @@ def evidence(seconds: float = 600.0) -> Evidence:
     """Of a soak in which every promise held, slow for the most part."""
     reader = Reader(Path(), [], 0)
     reader.latencies_s = [0.1] * 100
-    memory = {"cached_bytes": 2**20, "leased_bytes": 0, "under_way_bytes": 0}
+    memory = {"cached_bytes": 2**20, "leased_bytes": 0, "in_flight_bytes": 0}
     struck = dict.fromkeys(KINDS, 1)
     well = Reader(Path(), [], 1)
     well.latencies_s = [0.1] * 100
@@ -40,7 +40,7 @@ def test_each_promise_can_fail() -> None:
     bad.readers[0].latencies_s = [6.0] * 100
     bad.looks = [Figures(20, n * 10, 80.0) for n in range(9)]
     bad.url_gaps_s = [15.0, 12.9, 15.0]
-    bad.memory = {"cached_bytes": 0, "leased_bytes": 65536, "under_way_bytes": 0}
+    bad.memory = {"cached_bytes": 0, "leased_bytes": 65536, "in_flight_bytes": 0}
     bad.struck = {**bad.struck, "stall": 0}
     bad.hostility.healthy[0].latencies_s = [1.5] * 100
     bad.hostility.uploads_s = [11.0]
@@ -78,7 +78,7 @@ def test_a_hostile_host_that_had_nobody_to_harm_proves_nothing() -> None:
 def test_a_transfer_that_never_ends_is_memory_in_use() -> None:
     """Though it may not have been given any yet."""
     bad = evidence()
-    bad.memory = {"cached_bytes": 0, "leased_bytes": 0, "under_way_bytes": 65536}
+    bad.memory = {"cached_bytes": 0, "leased_bytes": 0, "in_flight_bytes": 65536}
     assert bad.failures() == ["memory in use when nobody reads: 65536 bytes"]
 
 

@@ -35,14 +35,14 @@ class DiskCounts(NamedTuple):
     :ivar misses: asked for in vain, those included that did not verify.
     :ivar damaged: did not verify, or had a row that cannot be; their slots were freed.
     :ivar evicted: went for others.
-    :ivar turned_away: not taken because the disk did not keep up, or rested.
+    :ivar rejected: not taken because the disk did not keep up, or rested.
     """
 
     hits: int
     misses: int
     damaged: int
     evicted: int
-    turned_away: int
+    rejected: int
 
 
 def kept_budget(folder: Path, block_bytes: int) -> int:
@@ -124,7 +124,7 @@ class DiskTier:
         )
 
     @property
-    def held_bytes(self) -> int:
+    def cached_bytes(self) -> int:
         """Bytes of the slots in use; slots are whole, however short their blocks."""
         return self._table.held * self._block_bytes
 

@@ -49,8 +49,8 @@ class Maybe:
 _MOUNT = {"source": str, "mountpoint": str, "pid": int}
 _USAGE = {"asked_bytes": int, "reads": int, "failed": int}
 _BY_TIER = {**_USAGE, "blocks": {str: int}}
-_HELD = {"held_bytes": int, "budget_bytes": int}
-_PINS = {"quota_bytes": int, "needed_bytes": int, "held_bytes": int}
+_CACHED = {"cached_bytes": int, "budget_bytes": int}
+_PINS = {"quota_bytes": int, "needed_bytes": int, "cached_bytes": int}
 
 _SHAPES: dict[str, dict[Any, Any]] = {
     "status": {
@@ -63,8 +63,8 @@ _SHAPES: dict[str, dict[Any, Any]] = {
         "stale": bool,
         "last_error": Maybe(str),
         "cache": {
-            "memory": _HELD,
-            "disk": Maybe(_HELD),
+            "memory": _CACHED,
+            "disk": Maybe(_CACHED),
             "pinned": Maybe({**_PINS, "files": int}),
         },
         "throughput": {
@@ -104,9 +104,9 @@ _SHAPES: dict[str, dict[Any, Any]] = {
             "budget_bytes": int,
             "cached_bytes": int,
             "leased_bytes": int,
-            "under_way_bytes": int,
+            "in_flight_bytes": int,
         },
-        "disk": Maybe({**_HELD, "damaged": int, "evicted": int, "turned_away": int}),
+        "disk": Maybe({**_CACHED, "damaged": int, "evicted": int, "rejected": int}),
     },
     "unpin": {"files": int, "size": int},
     "pins": {**_PINS, "files": [{"id": str, "paths": [str], "size": int, "held": int}]},

@@ -78,7 +78,7 @@ def warm_handlers(stack: Stack) -> Mapping[str, Handler]:
             "id": version.embed_code,
             "version": version.validator,
             "size": version.size,
-            "held": stack.reading.warmer.held_bytes(version),
+            "held": stack.reading.warmer.cached_bytes(version),
             "pinned": stack.reading.reconciler.pins.of(version.embed_code) is not None,
             "room": stack.reading.warmer.room_bytes - stack.reading.reconciler.pins.needed_bytes,
             "block": stack.reading.warmer.block_bytes,
@@ -158,7 +158,7 @@ def pin_handlers(stack: Stack) -> Mapping[str, Handler]:
         totals = {
             "quota_bytes": pins.quota_bytes,
             "needed_bytes": pins.needed_bytes,
-            "held_bytes": pins.held_bytes,
+            "cached_bytes": pins.cached_bytes,
         }
         if request.get("brief"):
             return totals
@@ -217,7 +217,7 @@ def _stats(stack: Stack) -> dict[str, Any]:
         "memory": stack.reading.memory_use()._asdict(),
         "disk": disk
         and {
-            "held_bytes": disk.held_bytes,
+            "cached_bytes": disk.cached_bytes,
             "budget_bytes": disk.budget_bytes,
             **disk.counts._asdict(),
         },

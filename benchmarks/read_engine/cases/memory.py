@@ -15,7 +15,7 @@ from benchmarks.read_engine.sources import GIB, MIB, stamp, stamped_folder
 from benchmarks.read_engine.targets import Target
 
 _READ = {f"read-{number:03d}.mov": 256 * MIB for number in range(64)}
-_HELD = {f"held-{number:03d}.mov": 4 * MIB for number in range(436)}
+_CACHED = {f"held-{number:03d}.mov": 4 * MIB for number in range(436)}
 _READ_FOR_S = 8.0
 #: The default of --memory, and what is promised beside it.
 _BUDGET_MB = 256 * MIB / 1e6
@@ -27,7 +27,7 @@ class OpenFiles(Case):
 
     name = "remote-memory"
     title = "remote, 500 open files, 64 readers"
-    sources = Sources("many", lambda folder: stamped_folder(folder, _READ | _HELD), 4 * GIB)
+    sources = Sources("many", lambda folder: stamped_folder(folder, _READ | _CACHED), 4 * GIB)
     contestants = (OURS, RCLONE)
     targets = (Target(metric="pss_mb", at_most=round(_BESIDE_MB + _BUDGET_MB), unit="MB"),)
     shown = "pss_mb"
@@ -37,7 +37,7 @@ class OpenFiles(Case):
         with arena.mount(contestant) as mount, ExitStack() as stack:
             files = {
                 name: stack.enter_context((mount.mountpoint / name).open("rb", buffering=0))
-                for name in _READ | _HELD
+                for name in _READ | _CACHED
             }
             with Meter(mount, arena.origin) as meter, ThreadPoolExecutor(len(_READ)) as threads:
                 list(threads.map(lambda name: os.pread(files[name].fileno(), 4096, 0), files))

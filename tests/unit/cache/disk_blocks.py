@@ -59,8 +59,8 @@ def capacity(tier: DiskTier, folder: Path) -> int:
     """How many blocks it holds, found out by filling it with a source of its own."""
     before = -1
     number = 0
-    while tier.held_bytes > before:
-        before = tier.held_bytes
+    while tier.cached_bytes > before:
+        before = tier.cached_bytes
         keep(tier, *(key(at, "filler") for at in range(number, number + 8)))
         number += 8
-    return tier.held_bytes // BLOCK
+    return tier.cached_bytes // BLOCK

@@ -117,7 +117,7 @@ def test_the_disk_holds_no_more_than_the_budget(tmp_path: Path) -> None:
             assert tier.disk_bytes <= budget
             total = sum(path.stat().st_blocks * 512 for path in (tmp_path / "t").iterdir())
             assert total + 4096 <= budget
-        assert tier.held_bytes >= 64 * BLOCK
+        assert tier.cached_bytes >= 64 * BLOCK
 
 
 def test_a_smaller_budget_holds_at_once(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_a_smaller_budget_holds_at_once(tmp_path: Path) -> None:
         left = [number for number in range(64) if read(tier, key(number)) == block_of(key(number))]
         assert 20 <= len(left) < 64
         assert tier.counts.damaged == 0
-        assert tier.held_bytes == len(left) * BLOCK
+        assert tier.cached_bytes == len(left) * BLOCK
     with tier_at(tmp_path / "t", 128) as tier:
         keep(tier, *(key(number, "E2") for number in range(40)))
         assert [number for number in range(64) if read(tier, key(number))] == left
@@ -148,7 +148,7 @@ def test_another_format_is_begun_anew(tmp_path: Path, at: int, value: int) -> No
         index.write(bytes([value]))
     with tier_at(tmp_path / "t") as tier:
         assert read(tier, key(0)) is None
-        assert tier.held_bytes == 0
+        assert tier.cached_bytes == 0
         keep(tier, key(1))
     with tier_at(tmp_path / "t") as tier:
         assert read(tier, key(1)) == block_of(key(1))
@@ -191,7 +191,7 @@ def test_half_a_million_blocks_are_open_in_no_time(tmp_path: Path) -> None:
         _repeat_rows(tier, slots)
     began = time.monotonic()
     with closing(DiskTier(tmp_path / "t", budget, ManualClock(), block_bytes=block_bytes)) as tier:
-        assert tier.held_bytes == slots * block_bytes
+        assert tier.cached_bytes == slots * block_bytes
         tier.put(key(5), b"y" * block_bytes)
         tier.drain()
         assert key(5) in tier

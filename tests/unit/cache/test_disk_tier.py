@@ -139,7 +139,7 @@ def test_a_discarded_source_is_gone(tmp_path: Path) -> None:
         keep(tier, key(0), key(1), key(0, validator='"v2"/9'), key(0, "E2"))
         tier.pin("E1", '"v1"/9')
         tier.discard_source("E1")
-        assert tier.held_bytes == BLOCK
+        assert tier.cached_bytes == BLOCK
         assert tier.pins() == []
     with tier_at(tmp_path / "t") as tier:
         assert read(tier, key(0)) is None
@@ -159,7 +159,7 @@ def test_a_tier_with_a_stopped_disk_does_not_keep_its_callers(
             assert tier.put(key(0), block_of(key(0)))
             tier.drain()
         assert not tier.put(key(0), block_of(key(0)))
-        assert tier.counts.turned_away == 1
+        assert tier.counts.rejected == 1
         clock.advance(61)
         keep(tier, key(0))
         assert read(tier, key(0)) == block_of(key(0))
@@ -252,10 +252,10 @@ def test_a_full_queue_turns_blocks_away(tmp_path: Path, monkeypatch: pytest.Monk
         assert tier.put(key(1), block_of(key(1)))
         assert not tier.put(key(2), block_of(key(2)))
         tier.discard_source("E1")
-        assert tier.counts.turned_away == 1
+        assert tier.counts.rejected == 1
         gate.set()
         assert tier.drain()
-        assert tier.held_bytes == 0
+        assert tier.cached_bytes == 0
 
 
 def test_what_is_no_block_is_not_kept(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_pinned_and_let_go(tmp_path: Path) -> None:
         assert pins.add([FIRST, SECOND]) == [FIRST, SECOND]
         assert pins.add([SECOND]) == []
         keep(tier, key(0, "E1", FIRST.validator))
-        assert (pins.needed_bytes, pins.held_bytes, pins.quota_bytes) == (
+        assert (pins.needed_bytes, pins.cached_bytes, pins.quota_bytes) == (
             3 * BLOCK, BLOCK, 4 * BLOCK,
         )  # fmt: skip
         assert (pins.held(FIRST), pins.held(SECOND)) == (BLOCK, 0)
@@ -177,7 +177,7 @@ def test_many_are_pinned_at_once(tmp_path: Path) -> None:
 def test_without_a_tier() -> None:
     """Nothing is pinned, and nothing can be: the sentence says what a mount needs."""
     pins = Pins(None, Quota(0.8))
-    assert (pins.all(), pins.of("E1"), pins.held_bytes, pins.needed_bytes) == ([], None, 0, 0)
+    assert (pins.all(), pins.of("E1"), pins.cached_bytes, pins.needed_bytes) == ([], None, 0, 0)
     assert pins.remove(["E1"]) == []
     for refused in (lambda: pins.add([FIRST]), lambda: pins.quota_bytes):
         with pytest.raises(CacheUnusable, match="--cache-dir"):

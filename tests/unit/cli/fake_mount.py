@@ -67,4 +67,4 @@ class FakeMount:
             return {"files": len([self.pinned.pop(code) for code in gone]), "size": 10 * len(gone)}
         files = [{"id": code, "paths": [f"/{code}"] if code[0] != "x" else [], "size": 10,
                   "held": self.held.get(code, 0)} for code in self.pinned]  # fmt: skip
-        return {"quota_bytes": 2048, "needed_bytes": 1024, "held_bytes": 512, "files": files}
+        return {"quota_bytes": 2048, "needed_bytes": 1024, "cached_bytes": 512, "files": files}

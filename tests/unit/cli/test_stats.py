@@ -30,11 +30,11 @@ ANSWER: dict[str, Any] = {
     "hedges": {"made": 2, "won": 1}, "url_refreshes": 3,
     "memory": {
         "budget_bytes": 256 << 20, "cached_bytes": 64 << 20, "leased_bytes": 1 << 20,
-        "under_way_bytes": 4 << 20,
+        "in_flight_bytes": 4 << 20,
     },
     "disk": {
-        "held_bytes": 1 << 30, "budget_bytes": 10 << 30, "hits": 3, "misses": 1, "damaged": 0,
-        "evicted": 5, "turned_away": 6,
+        "cached_bytes": 1 << 30, "budget_bytes": 10 << 30, "hits": 3, "misses": 1, "damaged": 0,
+        "evicted": 5, "rejected": 6,
     },
 }  # fmt: skip
 

@@ -21,7 +21,7 @@ ANSWER: dict[str, Any] = {
     "source": "backlot:main", "mountpoint": "/mnt/a", "pid": 7, "assets": 10, "synced_at": 0.0,
     "sizes": {"sized": 4, "missing": 1, "total": 10, "seconds_left": 4000.0}, "stale": False,
     "last_error": None, "size_bytes": 3 << 30, "syncing": False, "errors": [], "processes": {},
-    "cache": {"memory": {"held_bytes": 1 << 20, "budget_bytes": 1 << 28}, "disk": None,
+    "cache": {"memory": {"cached_bytes": 1 << 20, "budget_bytes": 1 << 28}, "disk": None,
               "pinned": None},
     "throughput": {"now": {"over_s": 5, "read_bytes_per_s": 2048, "fetched_bytes_per_s": 0},
                    "since_start": {"read_bytes": 4096, "fetched_bytes": 8192,
@@ -77,9 +77,9 @@ def test_cache_errors_and_readers(monkeypatch: pytest.MonkeyPatch) -> None:
         "errors": [error] + [error | {"times": 1}] * 6,
         "processes": {f"p{n}": {"asked_bytes": 9 - n, "reads": 1, "failed": n} for n in range(9)},
         "cache": {
-            "memory": {"held_bytes": 0, "budget_bytes": 1024},
-            "disk": {"held_bytes": 10, "budget_bytes": 2048},
-            "pinned": {"files": 2, "held_bytes": 5, "needed_bytes": 7, "quota_bytes": 9},
+            "memory": {"cached_bytes": 0, "budget_bytes": 1024},
+            "disk": {"cached_bytes": 10, "budget_bytes": 2048},
+            "pinned": {"files": 2, "cached_bytes": 5, "needed_bytes": 7, "quota_bytes": 9},
         },
     }
     monkeypatch.setattr(MODULE, "ask", lambda *_args, **_more: answer)

@@ -83,7 +83,7 @@ def test_only_what_is_not_held_is_asked_for(mount: FakeMount) -> None:
     assert mount.steps == [("a.mov", 0), ("a.mov", 100 * KIB), ("a.mov", 200 * KIB)]
     assert result.output == "2 files, 300.0 KiB, are in the disk cache; 250.0 KiB fetched\n"
     again = json.loads(warm(mount.place, "--json").output)
-    assert (again["fetched_bytes"], again["held_bytes"], again["failed"]) == (0, 300 * KIB, 0)
+    assert (again["fetched_bytes"], again["cached_bytes"], again["failed"]) == (0, 300 * KIB, 0)
 
 
 def test_sidecars_are_left_out(mount: FakeMount) -> None:

@@ -122,7 +122,7 @@ def test_a_failed_fetch_leaves_no_trace() -> None:
     held.store.prefetch(V1, ByteRange(0, 50), 50, wanted_always)
     held.workers.run_all()
     assert held.store.prefetch_bytes == 0
-    assert held.stack.held_bytes == 10
+    assert held.stack.cached_bytes == 10
     assert held.read(0, 50) == expected_bytes(V1, ByteRange(0, 50))
     assert held.fetch.ranges == [ByteRange(0, 50), ByteRange(10, 50)]
 
@@ -183,7 +183,7 @@ def test_an_ended_transfer_does_not_end_anothers() -> None:
     again: list[PendingRead] = []
 
     def meanwhile() -> None:
-        if len(again) < 4 and held.stack.held_bytes:
+        if len(again) < 4 and held.stack.cached_bytes:
             again.append(held.store.demand(V1, ByteRange(0, 10)))
 
     held.fetch.between = meanwhile

@@ -94,7 +94,7 @@ def test_at_the_start_every_pin_is_looked_at(kept: Kept) -> None:
     kept.pin("E1", "E2")
     kept.keeper.start()
     pins = kept.pins
-    wait_until(lambda: pins.held_bytes == 6 * BLOCK, "both to be whole")
+    wait_until(lambda: pins.cached_bytes == 6 * BLOCK, "both to be whole")
     new = kept.source("E1", 2, '"v2"')
     kept.keeper.source_changed("E1")
     wait_until(lambda: pins.held(new) == new.size, "the new version")
@@ -115,7 +115,7 @@ def test_a_replaced_source(kept: Kept) -> None:
     new = kept.source("E1", 4, '"v2"')
     assert not kept.turn()
     assert kept.pins.all() == [new]
-    assert kept.pins.held_bytes == 4 * BLOCK
+    assert kept.pins.cached_bytes == 4 * BLOCK
 
 
 def test_a_replacement_that_does_not_fit(kept: Kept, caplog: pytest.LogCaptureFixture) -> None:
@@ -131,7 +131,7 @@ def test_a_replacement_that_does_not_fit(kept: Kept, caplog: pytest.LogCaptureFi
     assert "--pin-quota" in line
     kept.pins.remove(["E2"])
     assert not kept.turn()
-    assert kept.pins.held_bytes == 7 * BLOCK
+    assert kept.pins.cached_bytes == 7 * BLOCK
 
 
 def test_an_origin_that_is_down(kept: Kept, caplog: pytest.LogCaptureFixture) -> None:
@@ -145,7 +145,7 @@ def test_an_origin_that_is_down(kept: Kept, caplog: pytest.LogCaptureFixture) ->
     assert len({record.getMessage() for record in caplog.records}) == 1
     kept.origin.errors.clear()
     assert not kept.turn()
-    assert kept.pins.held_bytes == 6 * BLOCK
+    assert kept.pins.cached_bytes == 6 * BLOCK
 
 
 def test_one_source_that_fails(kept: Kept) -> None:
@@ -153,7 +153,7 @@ def test_one_source_that_fails(kept: Kept) -> None:
     kept.pin("E1", "E2")
     kept.origin.errors["E1"] = SourceGone("no such object")
     assert kept.turn("E1", "E2")
-    assert kept.pins.held_bytes == 3 * BLOCK
+    assert kept.pins.cached_bytes == 3 * BLOCK
 
 
 def test_one_source_that_fails_in_a_way_nobody_thought_of(
@@ -170,11 +170,11 @@ def test_one_source_that_fails_in_a_way_nobody_thought_of(
 
     kept.origin.demand = fail  # type: ignore[method-assign]  # a mistake of ours
     assert kept.turn("E1", "E2")
-    assert kept.pins.held_bytes == 3 * BLOCK
+    assert kept.pins.cached_bytes == 3 * BLOCK
     assert "ZeroDivisionError" in caplog.text
     kept.origin.demand = demand  # type: ignore[method-assign]
     assert not kept.turn()
-    assert kept.pins.held_bytes == 6 * BLOCK
+    assert kept.pins.cached_bytes == 6 * BLOCK
 
 
 def test_a_deleted_source(kept: Kept, caplog: pytest.LogCaptureFixture) -> None:
@@ -185,7 +185,7 @@ def test_a_deleted_source(kept: Kept, caplog: pytest.LogCaptureFixture) -> None:
         kept.keeper.deleted("E1")
         kept.keeper.deleted("E2")
     assert len(kept.pins) == 0
-    assert kept.tier.held_bytes == 0
+    assert kept.tier.cached_bytes == 0
     assert caplog.text.count("was deleted") == 1
 
 

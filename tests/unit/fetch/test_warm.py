@@ -77,10 +77,10 @@ def tier(tmp_path: Path) -> Iterator[DiskTier]:
 def test_a_source_is_held_whole(tier: DiskTier) -> None:
     """Its bytes, the last short block too; in steps that do not take more memory than they may."""
     warming = Warming(tier)
-    assert warming.warmer.held_bytes(SOURCE) == 0
+    assert warming.warmer.cached_bytes(SOURCE) == 0
     assert warming.step(0) == (4 * BLOCK, 4 * BLOCK)
     assert warming.all_of() == 6 * BLOCK + 5
-    assert warming.warmer.held_bytes(SOURCE) == SOURCE.size
+    assert warming.warmer.cached_bytes(SOURCE) == SOURCE.size
     assert warming.warmer.fetched_bytes == SOURCE.size
     buffer = bytearray(BLOCK)
     assert tier.get(BlockKey("E1", SOURCE.validator, 10), memoryview(buffer)) == 5
@@ -106,13 +106,13 @@ def test_a_long_source_is_looked_through_in_stretches(tier: DiskTier) -> None:
     long = SourceVersion("E2", (LOOK_BLOCKS + 3) * BLOCK, '"v1"', None)
     tier.put(BlockKey("E2", long.validator, LOOK_BLOCKS + 1), bytes(BLOCK))
     tier.drain()
-    assert warming.warmer.held_bytes(long) == BLOCK
+    assert warming.warmer.cached_bytes(long) == BLOCK
 
 
 def test_an_empty_source_is_held(tier: DiskTier) -> None:
     """There is nothing to hold, whatever its host says of it."""
     empty = SourceVersion("E3", 0, None, None)
-    assert Warming(tier).warmer.held_bytes(empty) == 0
+    assert Warming(tier).warmer.cached_bytes(empty) == 0
     assert Warming(tier).step(0, empty) == (0, 0)
 
 
@@ -122,7 +122,7 @@ def test_a_failing_origin(tier: DiskTier) -> None:
     warming.origin.error = RemoteUnavailable("down")
     with pytest.raises(RemoteUnavailable, match="down"):
         warming.step(0)
-    assert warming.warmer.held_bytes(SOURCE) == 0
+    assert warming.warmer.cached_bytes(SOURCE) == 0
 
 
 def test_what_cannot_be_kept_is_refused(tier: DiskTier) -> None:
@@ -130,7 +130,7 @@ def test_what_cannot_be_kept_is_refused(tier: DiskTier) -> None:
     with pytest.raises(CacheUnusable, match="--cache-size"):
         Warming(None).step(0)
     with pytest.raises(CacheUnusable, match="neither ETag nor Last-Modified"):
-        Warming(tier).warmer.held_bytes(SourceVersion("E1", 5, None, None))
+        Warming(tier).warmer.cached_bytes(SourceVersion("E1", 5, None, None))
     warming = Warming(tier)
     tier.close()
     with pytest.raises(CacheUnusable, match="does not accept"):

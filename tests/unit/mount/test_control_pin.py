@@ -76,7 +76,7 @@ def test_listed(asked: Asked) -> None:
     """Each with its places; in brief without the files."""
     asked.pin(FIRST, GONE)
     keep(asked.tier, key(0, *FIRST))
-    totals = {"quota_bytes": 2 * BLOCK, "needed_bytes": 2 * BLOCK, "held_bytes": BLOCK}
+    totals = {"quota_bytes": 2 * BLOCK, "needed_bytes": 2 * BLOCK, "cached_bytes": BLOCK}
     assert asked.handlers["pins"]({"brief": True}) == totals
     assert asked.handlers["pins"]({}) == totals | {
         "files": [

@@ -30,7 +30,7 @@ class Asked:
         self.waits: Future[None] | None = None
         warmer = SimpleNamespace(
             settle=lambda: self.told.append("settle"),
-            held_bytes=lambda _identity: 40,
+            cached_bytes=lambda _identity: 40,
             room_bytes=1000,
             block_bytes=10,
             warm=self._warm,

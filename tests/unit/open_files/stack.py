@@ -51,6 +51,6 @@ class ReadingStack:
         self.reader = SourceReader(self.handles, self.store, prefetchers)
 
     @property
-    def held_bytes(self) -> int:
+    def cached_bytes(self) -> int:
         """What the cache keeps, in whole slots."""
         return len(self.cache) * self.pool.block_bytes
