@@ -36,6 +36,11 @@ WARNING_INTERVAL_S = 60.0
 _FEWEST_CONNECTIONS = 8
 _LINGERING_S = 2.0  # reading on after an answer to a body that was not read, so that it arrives
 _STOP_GRACE_S = 0.05  # our requests are cancelled before; this is for aiohttp's own bookkeeping
+_TURNS_TO_ACCEPT = 4
+"""Of the loop, in which asyncio gives its last connection a transport, and the protocol ends it.
+
+Python 3.11 does not close the socket of a connection whose server is closed before that.
+"""
 _BACKLOG = 1024
 _ACCEPTED_AT_ONCE = 16
 _LONGEST_REASON = 200
@@ -118,6 +123,9 @@ class Connection(web.RequestHandler):
         """Join the listener's connections, or be turned away where there is no room."""
         assert isinstance(transport, asyncio.Transport)
         self._socket = transport
+        if self._listener.closing:
+            transport.abort()
+            return
         self.address = str(transport.get_extra_info("peername")[0])
         if not self._listener.join(self):
             transport.write(_BUSY)
@@ -207,6 +215,7 @@ class Listener:
         :param limit: the most connections at once.
         """
         self.log = log
+        self.closing = False
         self._handler = handler
         self._limit = limit
         self._per_address = min(settings.max_connections_per_address, max(4, limit // 2))
@@ -245,6 +254,13 @@ class Listener:
 
     async def close(self) -> None:
         """Stop listening, cancel requests, abort connections."""
+        self.closing = True
+        loop = asyncio.get_running_loop()
+        for server in self._servers:
+            for listening in server.sockets:  # accept no more
+                loop.remove_reader(listening.fileno())
+        for _ in range(_TURNS_TO_ACCEPT):
+            await asyncio.sleep(0)
         for server in self._servers:
             server.close()
         connections = [one for some in self._connections.values() for one in some]

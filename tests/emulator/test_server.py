@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import http.client
 import os
 import socket
 import struct
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -119,6 +122,17 @@ def test_nothing_is_left_open(library: Library) -> None:
         with Emulator(library) as emulator:
             assert call(emulator, "/v2/assets").status == 200
     assert (len(os.listdir("/proc/self/fd")), threading.active_count()) == before
+
+
+def test_a_stop_while_clients_connect(library: Library) -> None:
+    """A connection that is accepted at the moment of the stop is closed too."""
+    for _ in range(20):
+        with ExitStack() as clients:
+            with Emulator(library) as emulator:
+                address = urlsplit(emulator.api_url).hostname, urlsplit(emulator.api_url).port
+                for _ in range(3):
+                    clients.enter_context(socket.create_connection(address))
+            gc.collect()  # pytest turns the warning of a forgotten socket into an error
 
 
 def test_long_query(emulator: Emulator) -> None:
