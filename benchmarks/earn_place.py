@@ -32,7 +32,7 @@ from backlotfs.fetch.hedging import HedgePolicy
 from backlotfs.fetch.hosts import ConcurrencyController
 from backlotfs.mount.stack import Stack, build_stack
 from backlotfs.open_files import reader as reader_module
-from backlotfs.prefetch.planner import Cursor, ReadPlanner, Stride
+from backlotfs.prefetch.planner import ReadPlanner, Stride
 from benchmarks.emulation import EmulatorProcess, emulator_process
 
 KIB, MIB = 2**10, 2**20
@@ -91,6 +91,7 @@ class Case(NamedTuple):
     :ivar off: switches the strategy off.
     :ivar work: reads, and returns the figure to compare, in seconds.
     :ivar hangs: some GETs of the host hang.
+    :ivar limit_bytes_s: of the link that all GETs share; None: only each connection is limited.
     """
 
     name: str
@@ -98,6 +99,7 @@ class Case(NamedTuple):
     off: Callable[[], contextlib.AbstractContextManager[object]]
     work: Callable[[Reading], float]
     hangs: bool = False
+    limit_bytes_s: int | None = None
 
 
 def _copy(reading: Reading) -> float:
@@ -120,15 +122,6 @@ def _seeks(reading: Reading) -> float:
     """Jump, read 2 MiB, jump again: what lies ahead of the last place is not wanted."""
     places = random.Random(1).sample(range(0, FILE_BYTES - 8 * MIB, 8 * MIB), 24)
     return sum(reading.read_through(at, 2 * MIB) for at in places)
-
-
-def _two_places(reading: Reading) -> float:
-    """Sound and picture lie apart: 1 MiB from each in turn."""
-    other = FILE_BYTES // 2
-    return sum(
-        reading.read_through(at, MIB) + reading.read_through(other + at, MIB)
-        for at in range(0, 48 * MIB, MIB)
-    )
 
 
 def _random_p99(reading: Reading) -> float:
@@ -163,18 +156,10 @@ CASES = (
     ),
     Case(
         "cursor abandoned",
-        "24 jumps, 2 MiB each",
+        "24 jumps, 2 MiB each, over a link of 20 MiB/s",
         _replaced(ReadPlanner, "_abandon_others", lambda _planner, _cursor: None),
         _seeks,
-    ),
-    Case(
-        "cursor interleaved",
-        "two places in turn",
-        # a property without effect: no cursor ever counts as interleaved
-        _replaced(
-            Cursor, "interleaved", property(lambda _cursor: False, lambda _cursor, _on: None)
-        ),
-        _two_places,
+        limit_bytes_s=20 * MIB,
     ),
     Case(
         "concurrency controller",
@@ -196,7 +181,13 @@ def measure(case: Case, emulator: EmulatorProcess, *, on: bool) -> Figure:
     """Run a case once over a fresh stack."""
     account = load_account({}, config=emulator.config, profile="emulator")
     with tempfile.TemporaryDirectory(prefix="backlotfs-earn-") as folder:
-        settings = MountSettings(account, Path("/unused"), cache_dir=Path(folder), cache_bytes=0)
+        settings = MountSettings(
+            account,
+            Path("/unused"),
+            cache_dir=Path(folder),
+            cache_bytes=0,
+            bandwidth_bytes_s=case.limit_bytes_s,
+        )
         stack = build_stack(settings, _CLOCK, settle_s=2.0)
         with contextlib.closing(stack), contextlib.nullcontext() if on else case.off():
             stack.catalog.load(Deadline(_PATIENCE_S, _CLOCK))

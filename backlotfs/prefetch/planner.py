@@ -13,8 +13,9 @@ what a reader with a pace of its own takes in the time of a hiccup. If the last 
 short, the next is expected to be as long as they, and gets just that.
 
 A reader that leaves its place and reads on elsewhere is taken to have sought: the bytes ahead of
-the old place are not `wanted` any more. If it comes back, it reads in several places (sound and
-picture), and none of them is abandoned again. Places not read for `IDLE_S` are not wanted either.
+the old place are not `wanted` any more, until it comes back. Only a place that is new to it leaves
+the others, so a reader of two places (sound and picture) keeps both. Places not read for `IDLE_S`
+are not wanted either.
 
 A cursor earns by the bytes it read, less twice the holes it left, so a reader that hops about never
 has much fetched for nothing. Reads of one stream arrive out of order, as the kernel sends its own
@@ -198,7 +199,6 @@ class Cursor:
     :ivar reader: who read last. :ivar touched_s: when.
     :ivar window_bytes: as last planned.
     :ivar abandoned: its reader has gone to read on elsewhere: what was planned is not wanted.
-    :ivar interleaved: its reader has come back from such a trip, so it reads in several places.
     :ivar pace: bytes per second that it takes; None while it takes whatever comes.
     """
 
@@ -211,7 +211,6 @@ class Cursor:
     reads: int = 1
     window_bytes: int = 0
     abandoned: bool = False
-    interleaved: bool = False
     pace: float | None = None
     _read_bytes: int = 0
     _run_read: int = 0
@@ -470,14 +469,13 @@ class ReadPlanner:
             if -near <= distance <= reach and abs(distance) < least:
                 best, least = cursor, abs(distance)
         if best is not None and best is not self._cursors[0]:
-            best.interleaved |= best.reads > 1 and best.reader == reader
             self._cursors.remove(best)
             self._cursors.insert(0, best)
         return best
 
     def _start(self, read: ByteRange, reader: int, now_s: float) -> Cursor:
         left = next((cursor for cursor in self._cursors if cursor.reader == reader), None)
-        if left is not None and not left.interleaved:
+        if left is not None:
             self._runs.append(left.run_bytes)
         if len(self._cursors) >= CURSORS:
             # Those that never went on are the traces of random reads.
@@ -496,7 +494,7 @@ class ReadPlanner:
 
     def _abandon_others(self, cursor: Cursor) -> None:
         for other in self._cursors:
-            if other is not cursor and other.reader == cursor.reader and not other.interleaved:
+            if other is not cursor and other.reader == cursor.reader:
                 other.abandoned = True
 
     def _desire(self, cursor: Cursor) -> int:
