@@ -22,7 +22,7 @@ from backlotfs.fetch.loader import PendingRead
 from backlotfs.kernel.deadlines import OperationDeadlines
 from backlotfs.kernel.device_loop import UnsettledLookups
 from backlotfs.kernel.errno_boundary import errno_boundary, os_error
-from backlotfs.namespace.attributes import Attributes
+from backlotfs.namespace.attributes import Attributes, listed
 from backlotfs.namespace.namespace import Namespace
 from backlotfs.namespace.naming import MAX_NAME_BYTES
 from backlotfs.namespace.tree import Entry
@@ -271,8 +271,8 @@ class BacklotOperations:
 
     @errno_boundary
     def listxattr(self, path: str) -> list[str]:
-        """listxattr(2)."""
-        return list(self._namespace.xattrs(path))
+        """listxattr(2): what a copy of the file may keep; not the mount's own attributes."""
+        return listed(self._namespace.xattrs(path))
 
     @errno_boundary
     def readlink(self, path: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mimetypes
 import stat
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -16,6 +17,15 @@ STAT_BLOCK_BYTES = 512
 IO_BLOCK_BYTES = 128 * 1024
 #: Extended attributes have names that begin so; all others are refused.
 PREFIX = "user."
+#: Those of the mount itself: getxattr answers them, listxattr does not name them. Copies of files
+#: keep what is listed, and would never be up to date with values that change as files are read.
+UNLISTED = "user.backlotfs."
+#: No value is longer, in bytes of UTF-8; the whole text is in the sidecar.
+MAX_VALUE_BYTES = 2048
+#: All listed attributes of a file together: ext4 has room for one block of 4096 bytes, in which
+#: each attribute takes `_ENTRY_BYTES` besides its name and value.
+MAX_LISTED_BYTES = 3840
+_ENTRY_BYTES = 24
 
 
 class Attributes(NamedTuple):
@@ -67,7 +77,10 @@ class CacheState(NamedTuple):
 
 
 def extended_attributes(asset: Asset, file_name: str, local: CacheState) -> dict[str, bytes]:
-    """Name to value, UTF-8; attributes without a value are left out."""
+    """Name to value, UTF-8; attributes without a value are left out.
+
+    Long values are cut between two characters, so that any disk can keep a copy's attributes.
+    """
     mime_type, _ = mimetypes.guess_type(file_name)
     texts = {
         "user.backlot.embed_code": asset.embed_code,
@@ -86,7 +99,30 @@ def extended_attributes(asset: Asset, file_name: str, local: CacheState) -> dict
         "user.backlotfs.pinned": str(int(local.pinned)),
         "user.mime_type": mime_type or "",
     }
-    return {name: text.encode("utf-8", "replace") for name, text in texts.items() if text}
+    values = {name: text.encode("utf-8", "replace") for name, text in texts.items() if text}
+    return _bounded(values)
+
+
+def listed(attributes: Iterable[str]) -> list[str]:
+    """The names of those that listxattr(2) shows."""
+    return [name for name in attributes if not name.startswith(UNLISTED)]
+
+
+def _bounded(values: dict[str, bytes]) -> dict[str, bytes]:
+    """The values, the longest of them cut until the listed ones have room together."""
+    names = sorted(listed(values), key=lambda name: len(values[name]))
+    room = MAX_LISTED_BYTES - sum(_ENTRY_BYTES + len(name) for name in names)
+    longest = dict.fromkeys(values, MAX_VALUE_BYTES)
+    for count, name in zip(range(len(names), 0, -1), names, strict=True):
+        # the short ones first: what they leave is for the long ones, in equal parts
+        longest[name] = min(MAX_VALUE_BYTES, room // count)
+        room -= min(len(values[name]), longest[name])
+    return {name: _cut(value, longest[name]) for name, value in values.items()}
+
+
+def _cut(value: bytes, size: int) -> bytes:
+    """At most so many of the first bytes, all of whole characters."""
+    return value if len(value) <= size else value[:size].decode("utf-8", "ignore").encode()
 
 
 def value_of(attributes: dict[str, bytes], name: str) -> bytes:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import stat
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from backlotfs.errors import NoAttribute, NotSupported
 from backlotfs.namespace.attributes import (
+    MAX_VALUE_BYTES,
     CacheState,
     directory_attributes,
     extended_attributes,
     file_attributes,
+    listed,
     value_of,
 )
 from tests.unit.fakes import asset
@@ -80,6 +83,77 @@ def test_what_is_not_known_is_left_out() -> None:
         "user.backlotfs.cached": b"0",
         "user.backlotfs.pinned": b"0",
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        # what the library says, the same on every host: a copy keeps it
+        ("user.backlot.embed_code", True),
+        ("user.backlot.name", True),
+        ("user.backlot.description", True),
+        ("user.backlot.original_file_name", True),
+        ("user.backlot.asset_type", True),
+        ("user.backlot.status", True),
+        ("user.backlot.external_id", True),
+        ("user.backlot.duration_ms", True),
+        ("user.backlot.created_at", True),
+        ("user.backlot.updated_at", True),
+        ("user.mime_type", True),  # by the name of the file
+        # what this mount knows, which changes as files are read: only getxattr tells
+        ("user.backlotfs.cached", False),
+        ("user.backlotfs.last_error", False),
+        ("user.backlotfs.pinned", False),
+    ],
+)
+def test_which_attributes_are_listed(name: str, shown: bool) -> None:
+    """Every attribute that there is, and whether listxattr(2) names it."""
+    found = extended_attributes(FULL, "clip.mp4", HERE)
+    assert name in found
+    assert (name in listed(found)) == shown
+
+
+def test_no_attribute_is_without_a_decision() -> None:
+    """The table above has them all."""
+    (marker,) = test_which_attributes_are_listed.pytestmark  # type: ignore[attr-defined]
+    assert {name for name, _ in marker.args[1]} == set(extended_attributes(FULL, "a.mp4", HERE))
+
+
+def ext4_bytes(values: dict[str, bytes]) -> int:
+    """What a block of ext4 needs for them: entries of 16 bytes, names and values by fours."""
+    names = (name.removeprefix("user.") for name in values)
+    four = [-(-len(part) // 4) * 4 for part in (*names, *values.values())]
+    return 32 + sum(four) + 16 * len(values) + 4
+
+
+@pytest.mark.parametrize("letter", ["x", "é", "字", "😀"])
+@pytest.mark.parametrize("chars", [200, 2048, 2049, 6000, 70_000])
+@pytest.mark.parametrize(
+    "long",
+    [
+        {"description"}, {"title"}, {"original_file_name"}, {"external_id"},
+        {"description", "title", "original_file_name", "external_id", "status", "asset_type"},
+    ],
+)  # fmt: skip
+def test_values_have_room_on_any_disk(letter: str, chars: int, long: set[str]) -> None:
+    """Cut between two characters where they are too long; the others are whole."""
+    text = letter * chars
+    fields: dict[str, Any] = dict.fromkeys(long, text)
+    record = replace(FULL, **fields)
+    found = extended_attributes(record, "clip.mp4", HERE)
+    plain = extended_attributes(FULL, "clip.mp4", HERE)
+    values = {name: found[name] for name in listed(found)}
+    assert found.keys() == plain.keys()
+    assert ext4_bytes(values) <= 4096
+    cut = {"user.backlot." + {"title": "name"}.get(field, field) for field in long}
+    assert {name: found[name] for name in found.keys() - cut} == {
+        name: plain[name] for name in plain.keys() - cut
+    }
+    for name in cut:
+        assert text.startswith(found[name].decode())
+        assert len(found[name]) <= MAX_VALUE_BYTES
+        if len(long) == 1:
+            assert len(found[name]) > min(len(text.encode()), MAX_VALUE_BYTES) - len("😀".encode())
 
 
 def test_half_characters() -> None:

@@ -1,0 +1,79 @@
+"""Programs that keep extended attributes: they end with 0, and have nothing to do a second time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Serve
+from tests.mounted.test_copying import program
+from tests.support.made_assets import video
+from tests.support.mounting import Mount
+
+pytestmark = pytest.mark.mounted
+
+TEXT = "Über die Stadt. " * 500
+ASSETS = [
+    video("short.mov", 300_000, tag="short", description="Harbour"),
+    video("long.mov", 200_000, tag="long", description=TEXT, title=TEXT, external_id=TEXT),
+    video("endless.mov", 100_000, tag="endless", description=TEXT * 9),
+]
+
+
+@pytest.fixture
+def mount(serve: Serve, tmp_path: Path) -> Iterator[Mount]:
+    """With sidecars, which have attributes too."""
+    with Mount(serve(*ASSETS), tmp_path, "--sidecars") as mount:
+        yield mount
+
+
+@pytest.fixture
+def copies(tmp_path: Path) -> Path:
+    """A folder on a disk that keeps extended attributes."""
+    folder = tmp_path / "copies"
+    folder.mkdir()
+    try:
+        os.setxattr(folder, "user.test", b"1")
+    except OSError:
+        pytest.skip("the disk of temporary files keeps no extended attributes")
+    return folder
+
+
+def kept(file: Path) -> dict[str, bytes]:
+    """All listed attributes of a file."""
+    return {name: os.getxattr(file, name) for name in os.listxattr(file)}
+
+
+def test_programs_that_keep_attributes(mount: Mount, copies: Path) -> None:
+    """``rsync -aX`` twice, ``cp -a`` and ``tar --xattrs``: all attributes that are listed."""
+    command = ("rsync", "-aXi", f"{mount.path}/", f"{copies}/rsync/")
+    assert program(*command).count(">f+++++++++") == 2 * len(ASSETS)
+    assert program(*command) == ""
+    for asset in ASSETS:
+        mount.file_of(asset).read_bytes()  # more of it is cached now
+    assert program(*command) == ""
+
+    program("cp", "-a", mount.path, copies / "cp")
+    program("tar", "-C", mount.path, "--xattrs", "-cf", copies / "all.tar", ".")
+    (copies / "tar").mkdir()
+    program("tar", "-C", copies / "tar", "--xattrs", "-xf", copies / "all.tar")
+    assert program("tar", "-C", mount.path, "--xattrs", "-df", copies / "all.tar") == ""
+    for asset in ASSETS:
+        name = mount.file_of(asset).name
+        expected = kept(mount.path / name)
+        assert expected["user.backlot.embed_code"] == asset.embed_code.encode()
+        assert not any(each.startswith("user.backlotfs.") for each in expected)
+        assert os.getxattr(mount.path / name, "user.backlotfs.pinned") == b"0"
+        for program_name in ("rsync", "cp", "tar"):
+            assert kept(copies / program_name / name) == expected
+
+
+def test_getfattr_shows_every_value_that_is_listed(mount: Mount) -> None:
+    """The longest texts can be read; the whole text is in the sidecar."""
+    path = mount.file_of(ASSETS[2])
+    shown = program("getfattr", "--absolute-names", "-d", path)
+    assert shown.count("user.") == len(os.listxattr(path))
+    assert TEXT * 4 in Path(f"{path}.json").read_text("utf-8")
