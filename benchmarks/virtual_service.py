@@ -10,7 +10,6 @@ import io
 from collections import Counter
 from collections.abc import Mapping
 from email.utils import formatdate
-from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,7 +25,7 @@ from backlotfs.emulator.http_types import Answer, ReceivedRequest, match_route
 from backlotfs.emulator.library import Library
 from backlotfs.emulator.settings import EmulatorSettings
 from backlotfs.emulator.sources import Sources
-from backlotfs.http.exchange_deadline import Exchange
+from backlotfs.http.exchange import Exchange
 from benchmarks.virtual_time import VirtualTime
 
 API_URL = "http://api.virtual"
@@ -107,6 +106,8 @@ class SourceAnswer:
 
     host = "source.virtual"
     new_connection = False
+    received_bytes = 0
+    rested_s = 0.0
 
     def __init__(self, answer: Answer) -> None:
         self.status = answer.status
@@ -120,18 +121,6 @@ class SourceAnswer:
         return body
 
     def close(self) -> None:
-        """Nothing to give up."""
-
-    def __enter__(self) -> SourceAnswer:
-        """Itself."""
-        return self
-
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
         """Nothing to give up."""
 
 

@@ -34,8 +34,7 @@ from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.config.time_limits import CONNECT_S, TimeLimits
 from backlotfs.errors import AnswerTimedOut, HostUnreachable, ProtocolViolation, RemoteUnavailable
 from backlotfs.http.dialer import client_context, connect_to_any, look_up
-from backlotfs.http.exchange_deadline import Exchange, ExchangeTimeout
-from backlotfs.http.response import BoundedResponse
+from backlotfs.http.exchange import BoundedResponse, Exchange, ExchangeTimeout
 from backlotfs.log.redaction import RedactingFilter, redacted
 
 _LIBRARIES = ("urllib3", "requests", "http.client")
@@ -87,7 +86,7 @@ def _exchange_under_way() -> Exchange:
 
 
 class _Limited(HTTPConnection):
-    """A connection whose exchanges end with the `exchange_deadline.Exchange` of their thread."""
+    """A connection whose exchanges end with the `exchange.Exchange` of their thread."""
 
     def connect(self) -> None:
         """Connect, and speak TLS where it is meant; all within the connection's timeout.
@@ -398,7 +397,7 @@ class Transport:
         :raises HostUnreachable: no connection.
         :raises AnswerTimedOut: the other side was silent for longer than ``limits.answer_s``.
         :raises RemoteUnavailable: no answer, one that broke off, or one that was not whole within
-            `exchange_s` or, its head, `http.exchange_deadline.HEAD_TIMEOUT_S`. Neither of them, nor
+            `exchange_s` or, its head, `http.exchange.HEAD_TIMEOUT_S`. Neither of them, nor
             anything in their chains, holds the URL.
         :raises DeadlineExceeded: the time ended while the answer was arriving.
         :raises ProtocolViolation: more than ``limit_bytes`` after decompression, or an encoding

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from backlotfs.cache.memory import BlockKey
 from backlotfs.concurrency.clock import Clock
-from backlotfs.source.timed_get import HostStats
+from backlotfs.source.bandwidth import HostStats
 
 #: The assumed speed of a disk. A host that has lately brought more is not cached on disk.
 DISK_BYTES_S = 200e6

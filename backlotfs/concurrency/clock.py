@@ -29,17 +29,9 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's clocks."""
 
-    def now(self) -> float:
-        """Seconds since the epoch."""
-        return time.time()
-
-    def monotonic(self) -> float:
-        """Seconds on the monotonic clock."""
-        return time.monotonic()
-
-    def sleep(self, seconds: float) -> None:
-        """Block this thread."""
-        time.sleep(seconds)
+    now = staticmethod(time.time)
+    monotonic = staticmethod(time.monotonic)
+    sleep = staticmethod(time.sleep)
 
 
 class Deadline:
@@ -65,7 +57,7 @@ class Deadline:
     @property
     def expired(self) -> bool:
         """Whether no time is left."""
-        return self.remaining_s() <= 0.0
+        return self._at <= self._clock.monotonic()
 
     def extend(self, seconds: float) -> None:
         """Move the deadline: waits that do not count are added to it."""
@@ -81,5 +73,5 @@ class Deadline:
         :param doing: what was going on, for the message: ``"read of <embed code>"``.
         :raises DeadlineExceeded: when the time is spent.
         """
-        if self.expired:
+        if self._at <= self._clock.monotonic():
             raise DeadlineExceeded(f"{doing} timed out after {self._seconds:g} s")

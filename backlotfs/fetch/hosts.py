@@ -1,8 +1,8 @@
 """The source hosts: how fast each is, how many GETs run on it at once, and how its GETs ended.
 
 The host of a source is known only once it has answered. Until then the source is taken to be on the
-host that was used last: an account's sources are nearly always on one host. `HostRegistry`
-implements `source.timed_get.GetMeter`: every GET is reported to it when it begins and when it ends.
+host that was used last: an account's sources are nearly always on one host. `HostRegistry` is the
+`source.signed_get.GetMeter`: every GET is reported to it when it begins and when it ends.
 
 Theory of the concurrency limit. GETs are counted in *rounds*: a round is over when as many GETs as
 the width allows have begun and ended within it (and `ROUND_S` is over). Its throughput is the mean
@@ -33,7 +33,8 @@ from typing import NamedTuple
 from cachetools import LRUCache
 
 from backlotfs.concurrency.clock import Clock
-from backlotfs.source.timed_get import GetRecord, HostStats, Outcome
+from backlotfs.source.bandwidth import HostStats
+from backlotfs.source.signed_get import GetRecord, Outcome
 
 #: Bounds of the width.
 MIN_WIDTH, MAX_WIDTH = 2, 32

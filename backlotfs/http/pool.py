@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import NamedTuple, Protocol, cast
+from typing import NamedTuple, cast
 from urllib.parse import urlsplit
 
 from backlotfs.byterange import ByteRange
@@ -27,8 +27,13 @@ from backlotfs.concurrency.clock import SystemClock
 from backlotfs.errors import HostUnreachable, ProtocolViolation, RemoteUnavailable
 from backlotfs.http.circuit_breaker import Breakers
 from backlotfs.http.dialer import Dialer
-from backlotfs.http.exchange_deadline import HEAD_TIMEOUT_S, Exchange, ExchangeTimeout
-from backlotfs.http.response import RangeResponse, bound_waits
+from backlotfs.http.exchange import (
+    HEAD_TIMEOUT_S,
+    Exchange,
+    ExchangeTimeout,
+    RangeResponse,
+    bound_waits,
+)
 
 #: Seconds to a TCP (and TLS) connection.
 CONNECT_TIMEOUT_S = 4.0
@@ -57,8 +62,12 @@ class _Target(NamedTuple):
     request_target: str
 
 
-#: Since when a connection is idle, on the monotonic clock.
-_Idle = tuple[float, http.client.HTTPConnection]
+class _Idle(NamedTuple):
+    """An idle connection; ``since_s`` is on the monotonic clock."""
+
+    since_s: float
+    origin: Origin
+    connection: http.client.HTTPConnection
 
 
 def _split(url: str) -> _Target:
@@ -88,8 +97,11 @@ def origin_of(url: str) -> Origin:
 class RangeAnswer:
     """Status, headers and the not yet read body of one GET. Close it, or use it as a context.
 
+    :ivar host: host name, for messages.
     :ivar headers: names in lower case; different values of one name are joined by commas
         (RFC 9110 §5.3), so that of two that contradict each other neither is believed.
+    :ivar received_bytes: of the body, by `read_into`.
+    :ivar rested_s: how long the receiver let the host wait on purpose; the receiver counts it.
     :ivar new_connection: whether it came over a connection that was made for it, also because the
         kept-alive one turned out to be dead.
     """
@@ -109,14 +121,12 @@ class RangeAnswer:
         self._origin = origin
         self._connection = connection
         self._response = response
+        self.host = origin.host
         self.new_connection = new_connection
+        self.received_bytes = 0
+        self.rested_s = 0.0
         self.status: int = response.status
         self.headers: Mapping[str, str] = _joined(response.getheaders())
-
-    @property
-    def host(self) -> str:
-        """Host name, for messages."""
-        return self._origin.host
 
     def read(self, size: int) -> bytes:
         """Read exactly ``size`` bytes, or fewer at the end of the body, within `SMALL_BODY_S`.
@@ -149,12 +159,13 @@ class RangeAnswer:
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise self._unavailable(error) from None
         self._exchange.restart(math.inf)  # nobody waits for the host until the next call
+        self.received_bytes += received
         return received
 
     def _unavailable(self, error: Exception) -> RemoteUnavailable:
         if self._exchange.over:  # whatever the shut socket looked like
             error = ExchangeTimeout()
-        return RemoteUnavailable(_words(self._origin.host, error))
+        return RemoteUnavailable(_words(self.host, error))
 
     def close(self) -> None:
         """Give the connection back if the body was read to its end, else close it."""
@@ -195,7 +206,7 @@ class ConnectionPool:
         self._user_agent = user_agent
         self._lock = threading.Lock()
         self._closed = False
-        self._idle: dict[Origin, list[_Idle]] = {}
+        self._idle: list[_Idle] = []  # the longest idle first
 
     def get(
         self,
@@ -212,7 +223,7 @@ class ConnectionPool:
         :param if_match: a strong ETag the object must still have (412 otherwise).
         :param timeout_s: bounds all of it, connecting included. Less is granted to connecting,
             to the silence before the answer (`STALL_TIMEOUT_S`) and to the answer's head once it
-            has begun (`http.exchange_deadline.HEAD_TIMEOUT_S`).
+            has begun (`http.exchange.HEAD_TIMEOUT_S`).
         :param exchange: in the place of ``timeout_s``, so that another thread can cut it.
         :raises HostUnreachable: refused, unresolvable, TLS, no connection in time.
         :raises RemoteUnavailable: reset, timed out.
@@ -231,71 +242,67 @@ class ConnectionPool:
         while True:
             connection, kept_alive = self._take(origin, exchange.left_s)
             try:
-                response = _ask(connection, request_target, headers, exchange)
+                make = functools.partial(RangeResponse, exchange=exchange)
+                connection.response_class = cast("type[RangeResponse]", make)
+                exchange.limit(STALL_TIMEOUT_S)
+                exchange.watch(connection.sock)
+                connection.request("GET", request_target, headers=headers)
+                response = cast("RangeResponse", connection.getresponse())
             except (OSError, http.client.HTTPException, ValueError) as error:
                 exchange.end()
                 connection.close()
                 if exchange.over:  # whatever the shut socket looked like
-                    raise _unavailable(origin.host, ExchangeTimeout()) from None
+                    raise RemoteUnavailable(_words(origin.host, ExchangeTimeout())) from None
                 # A kept-alive connection may have been closed by the host a moment before: free.
                 if kept_alive and not isinstance(error, TimeoutError):
                     continue
-                raise _unavailable(origin.host, error) from None
+                raise RemoteUnavailable(_words(origin.host, error)) from None
             return RangeAnswer(
                 self, origin, connection, response, exchange, new_connection=not kept_alive
             )
 
     def give_back(self, origin: Origin, connection: http.client.HTTPConnection) -> None:
         """Keep a connection whose last answer was read to its end."""
-        now_s = time.monotonic()
         with self._lock:
-            idle = self._idle.setdefault(origin, [])
-            idle.append((now_s, connection))
-            surplus = [idle.pop(0)] if self._closed or len(idle) > IDLE_PER_HOST else []
-            surplus += self._too_old_or_too_many(now_s)
-        for _, old in surplus:
-            old.close()
+            self._idle.append(_Idle(time.monotonic(), origin, connection))
+            surplus = self._expired()
+            of_host = [idle for idle in self._idle if idle.origin == origin]
+            if len(of_host) > (0 if self._closed else IDLE_PER_HOST):
+                self._idle.remove(of_host[0])
+                surplus.append(of_host[0])
+            elif len(self._idle) > IDLE_IN_ALL:
+                surplus.append(self._idle.pop(0))
+        for old in surplus:
+            old.connection.close()
 
-    def _too_old_or_too_many(self, now_s: float) -> list[_Idle]:
-        """Take out what is kept no longer, of all hosts; with the lock held."""
-        since_s = sorted(since for idle in self._idle.values() for since, _ in idle)
-        oldest_s = max([now_s - IDLE_TIMEOUT_S, *since_s[-IDLE_IN_ALL:][:1]])
-        out: list[_Idle] = []
-        for origin, idle in list(self._idle.items()):
-            kept = [entry for entry in idle if entry[0] >= oldest_s]
-            if len(kept) < len(idle):
-                out += [entry for entry in idle if entry[0] < oldest_s]
-                self._idle[origin] = kept
-            if not kept:
-                del self._idle[origin]
-        return out
+    def _expired(self) -> list[_Idle]:
+        """Take out what has been idle for too long, of all hosts; with the lock held."""
+        oldest_s = time.monotonic() - IDLE_TIMEOUT_S
+        expired: list[_Idle] = []
+        while self._idle and self._idle[0].since_s < oldest_s:
+            expired.append(self._idle.pop(0))
+        return expired
 
     def close(self) -> None:
         """Close every idle connection, and from now on each that comes back."""
         with self._lock:
             self._closed = True
-            idle = [entry for entries in self._idle.values() for entry in entries]
-            self._idle.clear()
-        for _, connection in idle:
-            connection.close()
+            idle, self._idle = self._idle, []
+        for each in idle:
+            each.connection.close()
 
     def _take(self, origin: Origin, timeout_s: float) -> tuple[http.client.HTTPConnection, bool]:
-        expired: list[http.client.HTTPConnection] = []
-        found: http.client.HTTPConnection | None = None
-        oldest = time.monotonic() - IDLE_TIMEOUT_S
+        """A connection to ``origin``, and whether it was kept alive: the one used last, or new."""
         with self._lock:
-            idle = self._idle.get(origin, [])
-            while idle and found is None:
-                since, candidate = idle.pop()
-                if since < oldest:
-                    expired.append(candidate)
-                else:
-                    found = candidate
+            expired = self._expired()
+            found = next((idle for idle in reversed(self._idle) if idle.origin == origin), None)
+            if found is not None:
+                self._idle.remove(found)
         for old in expired:
-            old.close()
-        if found is not None and found.sock is not None:
-            bound_waits(found.sock, min(STALL_TIMEOUT_S, timeout_s))
-            return found, True
+            old.connection.close()
+        if found is not None and found.connection.sock is not None:
+            bound_waits(found.connection.sock, min(STALL_TIMEOUT_S, timeout_s))
+            return found.connection, True
         return self._connect(origin, timeout_s), False
 
     def _connect(self, origin: Origin, timeout_s: float) -> http.client.HTTPConnection:
@@ -323,27 +330,7 @@ def _joined(headers: Sequence[tuple[str, str]]) -> dict[str, str]:
     return {name: ", ".join(some) for name, some in values.items()}
 
 
-def _ask(
-    connection: http.client.HTTPConnection,
-    request_target: str,
-    headers: Mapping[str, str],
-    exchange: Exchange,
-) -> RangeResponse:
-    """Send a GET and read the head of its answer. :raises ExchangeTimeout: too slowly."""
-    make = functools.partial(RangeResponse, exchange=exchange)
-    connection.response_class = cast("type[RangeResponse]", make)
-    exchange.limit(STALL_TIMEOUT_S)
-    exchange.watch(connection.sock)
-    connection.request("GET", request_target, headers=dict(headers))
-    return cast("RangeResponse", connection.getresponse())
-
-
-class _Readable(Protocol):
-    def read(self, size: int) -> bytes:
-        """As `RangeAnswer.read`."""
-
-
-def small_body(answer: _Readable, limit_bytes: int) -> bytes:
+def small_body(answer: RangeAnswer, limit_bytes: int) -> bytes:
     """The beginning of a body that says little: a broken one says no less than an empty one.
 
     Read to its end, it lets the answer's connection live.
@@ -352,11 +339,6 @@ def small_body(answer: _Readable, limit_bytes: int) -> bytes:
         return answer.read(limit_bytes)
     except RemoteUnavailable:
         return b""
-
-
-def _unavailable(host: str, error: Exception) -> RemoteUnavailable:
-    """A failure over a connection that had come about."""
-    return RemoteUnavailable(_words(host, error))
 
 
 def _words(host: str, error: Exception) -> str:

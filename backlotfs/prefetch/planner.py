@@ -41,7 +41,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from backlotfs.byterange import ByteRange
-from backlotfs.source.timed_get import HostStats
+from backlotfs.source.bandwidth import HostStats
 
 MIB = 1024 * 1024
 #: One GET of a grown window carries at least this: below, its fixed cost in CPU shows …

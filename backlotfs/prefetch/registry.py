@@ -21,7 +21,7 @@ from cachetools import LRUCache
 from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.clock import Clock
 from backlotfs.prefetch.planner import PlanLimits, ReadPlan, ReadPlanner, window_target
-from backlotfs.source.timed_get import HostStats
+from backlotfs.source.bandwidth import HostStats
 from backlotfs.source.version import SourceVersion
 
 #: No window is larger: at 60 MB/s a connection this is more than 12 connections need.

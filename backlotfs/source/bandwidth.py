@@ -1,4 +1,4 @@
-"""How many bytes a second pass now, and the limit that ``--bwlimit`` sets to them. Pure.
+"""How many bytes a second pass: what a host can bring, what passes now, the limit ``--bwlimit``.
 
 The limit is a token bucket that may be overdrawn, asked between two receives. A thread that has
 received ``n`` bytes takes ``n`` tokens and is told how long to pause. So no thread waits before
@@ -16,8 +16,23 @@ none tells how long to pause for ``n`` bytes that are already here.
 from __future__ import annotations
 
 import threading
+from typing import NamedTuple
 
 from backlotfs.concurrency.clock import Clock
+
+
+class HostStats(NamedTuple):
+    """The latency and the rates measured on the connections to one source host.
+
+    :ivar latency_s: from a request to its first byte, on a connection kept alive.
+    :ivar connection_bytes_per_s: of one connection, while bytes flow.
+    :ivar total_bytes_per_s: of all connections together, as lately achieved.
+    """
+
+    latency_s: float
+    connection_bytes_per_s: float
+    total_bytes_per_s: float
+
 
 #: "Now" is the last so many seconds.
 SPAN_S = 5

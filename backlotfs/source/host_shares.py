@@ -1,7 +1,7 @@
 """How many probes of one source host may be under way, so that a slow host leaves room for others.
 
-Probes run on a few threads. A host that answers none of them would hold them all, each until its
-time limit. So a host has `PLACES` at a time:
+All probes share one pool of threads (`catalog.probe_scheduler.PROBE_THREADS`). A host that answers
+none of them would take them all, each until its time limit. So a host has `PLACES` at a time:
 
 - While it answers, a probe that finds no place waits for one, which is a matter of milliseconds.
 - A host that has answered none of them for `STALL_S` is *stalled*. Then a probe that finds no place
@@ -23,13 +23,13 @@ from collections import Counter
 from cachetools import LRUCache
 
 from backlotfs.errors import HostBusy
-from backlotfs.http.exchange_deadline import Exchange
+from backlotfs.http.exchange import Exchange
 
-#: Probes of one host at a time: half of the threads for them.
+#: Probes of one host at a time: one sixteenth of the threads.
 PLACES = 16
 #: With trials, and with those that take no place any more.
 MOST_PLACES = 24
-#: Of all ports of one host name; a third of the threads.
+#: Of all ports of one host name: three eighths of the threads.
 MOST_ON_ALL_PORTS = 96
 #: Seconds without an answer after which a host with probes under way is stalled.
 STALL_S = 2.0

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from backlotfs.api.rate_limiter import Priority, Turn
@@ -24,12 +25,11 @@ from backlotfs.errors import (
     SourceGone,
     SourceMissing,
 )
-from backlotfs.http.pool import small_body
+from backlotfs.http.pool import RangeAnswer, small_body
 from backlotfs.http.range_checks import ERROR_BODY_BYTES, check_range_answer, parse_s3_error
 from backlotfs.log import events
 from backlotfs.source.bandwidth import BandwidthLimit, RecentRate
 from backlotfs.source.signed_get import SignedGet
-from backlotfs.source.timed_get import TimedResponse
 from backlotfs.source.version import SourceVersion, version_of
 
 log = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ class _FirstByte:
     def wanted(self) -> ByteRange:
         return _FIRST_BYTE
 
-    def take(self, answer: TimedResponse) -> SourceVersion:
+    def take(self, answer: RangeAnswer) -> SourceVersion:
         if answer.status == 416:  # byte 0 does not exist: the object is empty
             error = parse_s3_error(small_body(answer, ERROR_BODY_BYTES))
             if error.actual_size not in (None, 0):
@@ -145,13 +145,15 @@ class RangeReader:
         :raises InvalidRangeResponse: the host keeps answering with something else.
         :raises RemoteUnavailable: retries spent. :raises DeadlineExceeded: time spent.
         """
-        transfer = _Transfer(self, version, wanted, sink, deadline)
+        transfer = _Transfer(
+            self, version, sink, deadline, wanted.start, wanted.stop, version.strong_etag
+        )
         try:
             self._signed_get.read(version.embed_code, transfer, deadline)
         except (SourceGone, SourceMissing) as error:  # it was there when the file was opened
             raise ContentChanged(str(error)) from None
 
-    def received(self, answer: TimedResponse, size: int, urgent: bool, deadline: Deadline) -> None:
+    def received(self, answer: RangeAnswer, size: int, urgent: bool, deadline: Deadline) -> None:
         """Count the bytes and keep to the bandwidth limit; a pause does not make the host slow."""
         if self._rate is not None:
             self._rate.add(size)
@@ -160,42 +162,34 @@ class RangeReader:
         rest_s = self._limit.take(size, self._clock.monotonic(), urgent=urgent)
         if rest_s > 0:
             self._clock.sleep(rest_s)
-            answer.rested(rest_s)
+            answer.rested_s += rest_s
             deadline.extend(rest_s)
 
 
+@dataclass(slots=True)
 class _Transfer:
     """The `Reading` of one `RangeReader.fetch`.
 
     :ivar reached: the first byte that was not delivered.
     """
 
+    _owner: RangeReader
+    _version: SourceVersion
+    _sink: BufferSink
+    _deadline: Deadline
+    reached: int
+    _stop: int
+    if_match: str | None
     current: bool = False
     priority: Priority | None = None
     turn: Turn | None = None
-
-    def __init__(
-        self,
-        owner: RangeReader,
-        version: SourceVersion,
-        wanted: ByteRange,
-        sink: BufferSink,
-        deadline: Deadline,
-    ) -> None:
-        self._owner = owner
-        self._version = version
-        self._stop = wanted.stop
-        self._sink = sink
-        self._deadline = deadline
-        self._views: Sequence[memoryview] = ()
-        self.if_match: str | None = version.strong_etag
-        self.reached = wanted.start
+    _views: Sequence[memoryview] = ()
 
     def wanted(self) -> ByteRange:
         self._views = self._sink.buffers()  # raises if nobody wants them: then no GET is made
         return ByteRange(self.reached, self._stop)
 
-    def take(self, answer: TimedResponse) -> None:
+    def take(self, answer: RangeAnswer) -> None:
         self._validate(answer)
         while True:
             size = sum(map(len, self._views))
@@ -209,7 +203,7 @@ class _Transfer:
             self._deadline.check(f"read of {self._version.embed_code}")
             self._views = self._sink.buffers()
 
-    def _validate(self, answer: TimedResponse) -> None:
+    def _validate(self, answer: RangeAnswer) -> None:
         version, wanted = self._version, ByteRange(self.reached, self._stop)
         if answer.status == 416:  # inside the size we know, so the object has shrunk
             raise ContentChanged(f"the source of {version.embed_code} has shrunk (416)")

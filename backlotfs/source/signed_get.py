@@ -24,12 +24,16 @@ our policy forbids: no other attempt would be let through.
 
 All of it is one loop, `http.backoff.Backoff.run`. A URL can die in a queue (lifetimes of seconds
 exist), so "expired" is normal and cheap; it counts apart from failures.
+
+A `GetMeter` is told of each GET when it goes out, and by one `GetRecord` when it is over.
 """
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from backlotfs.api.rate_limiter import Priority, Turn, http_date_s, retry_after_header_s
@@ -37,10 +41,10 @@ from backlotfs.api.records import SignedUrl
 from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.errors import (
-    BacklotError,
     CircuitOpen,
     ContentChanged,
     DeadlineExceeded,
+    Interrupted,
     InvalidRangeResponse,
     ProtocolViolation,
     RemoteUnavailable,
@@ -49,17 +53,10 @@ from backlotfs.errors import (
 )
 from backlotfs.http.address_policy import SourcePolicy, SourceRefused, plain_host
 from backlotfs.http.backoff import Backoff, RetryPolicy, TryAgain
-from backlotfs.http.exchange_deadline import Exchange
+from backlotfs.http.exchange import Exchange
 from backlotfs.http.pool import ConnectionPool, RangeAnswer, origin_of, small_body
 from backlotfs.http.range_checks import ERROR_BODY_BYTES, S3Error, parse_s3_error
-from backlotfs.source.host_shares import HostShares, Place
-from backlotfs.source.timed_get import (
-    OVERLOADED_STATUSES,
-    GetMeter,
-    Outcome,
-    TimedGet,
-    TimedResponse,
-)
+from backlotfs.source.host_shares import HostShares
 from backlotfs.source.url_resolver import UrlResolver
 
 T = TypeVar("T")
@@ -71,6 +68,66 @@ MAX_REDIRECTS = 5
 REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 #: Answers by which a host says that it cannot do it now.
 RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+class Outcome(enum.Enum):
+    """How a GET ended."""
+
+    #: All that was asked for has come.
+    WHOLE = "whole"
+    #: We stopped it: nobody wanted the rest, or another GET was faster.
+    DROPPED = "dropped"
+    #: The host asked for less: 429, 503.
+    OVERLOADED = "overloaded"
+    #: Reset, ended early, stalled, refused: the line's or the host's trouble.
+    CUT = "cut"
+    #: Answered, and the answer says nothing of the line: expired, gone, changed, false.
+    REFUSED = "refused"
+
+
+class GetRecord(NamedTuple):
+    """One GET, from before its connection was sought until its last byte.
+
+    :ivar host: name of the host that was asked.
+    :ivar embed_code: of the asset whose source it is.
+    :ivar new_connection: whether a connection was made for it.
+    :ivar started_s: on the monotonic clock.
+    :ivar first_byte_s: from ``started_s`` to the head of the answer; None when none came.
+    :ivar seconds: from ``started_s`` to the end, waits for ``--bwlimit`` left out.
+    :ivar received_bytes: of the body.
+    """
+
+    host: str
+    embed_code: str
+    new_connection: bool
+    started_s: float
+    first_byte_s: float | None
+    seconds: float
+    received_bytes: int
+    outcome: Outcome
+
+
+class GetMeter(Protocol):
+    """Is told of every GET, from the thread that makes it; cheap, and raises nothing."""
+
+    def began(self, embed_code: str, now_s: float) -> None:
+        """A GET goes out; exactly one `ended` follows."""
+
+    def ended(self, record: GetRecord) -> None:
+        """It is over, however it went."""
+
+
+#: Answers by which a host says that it is asked for too much.
+OVERLOADED_STATUSES = frozenset({429, 503})
+
+
+def _outcome_of(error: BaseException) -> Outcome:
+    """How a GET ended that was given up with this error."""
+    if isinstance(error, CircuitOpen | Interrupted):
+        return Outcome.DROPPED
+    if isinstance(error, ProtocolViolation | ContentChanged | SourceRefused):
+        return Outcome.REFUSED
+    return Outcome.CUT
 
 
 class Reading(Protocol[T_co]):
@@ -92,7 +149,7 @@ class Reading(Protocol[T_co]):
     def wanted(self) -> ByteRange:
         """The bytes to ask for; called before each GET. An error that it raises ends the read."""
 
-    def take(self, answer: TimedResponse) -> T_co:
+    def take(self, answer: RangeAnswer) -> T_co:
         """Use the open answer, status 206 or 416, body unread.
 
         A transient error that it raises is followed by another GET.
@@ -141,95 +198,97 @@ class SignedGet:
         return backoff.run(_Operation(self, embed_code, reading, deadline, backoff).attempt)
 
 
+@dataclass(slots=True)
 class _Operation(Generic[T]):
     """One `SignedGet.read` over its renewals, redirects and retries; one thread's."""
 
-    def __init__(
-        self,
-        owner: SignedGet,
-        embed_code: str,
-        reading: Reading[T],
-        deadline: Deadline,
-        backoff: Backoff,
-    ) -> None:
-        self._owner = owner
-        self._embed_code = embed_code
-        self._reading = reading
-        self._deadline = deadline
-        self._backoff = backoff
-        self._expired = 0
-        self._refused = 0
-        self._redirects: RedirectChain | None = None
+    _owner: SignedGet
+    _embed_code: str
+    _reading: Reading[T]
+    _deadline: Deadline
+    _backoff: Backoff
+    _expired: int = 0
+    _refused: int = 0
+    _redirects: RedirectChain | None = None
 
     def attempt(self) -> T:
         """Make one GET. :raises TryAgain: another one is to be made at once."""
-        owner = self._owner
-        wanted = self._reading.wanted()
+        owner, reading = self._owner, self._reading
+        wanted = reading.wanted()
         url = owner.resolver.resolve(
             self._embed_code,
             self._deadline,
-            current=self._reading.current,
-            priority=self._reading.priority,
-            turn=self._reading.turn,
+            current=reading.current,
+            priority=reading.priority,
+            turn=reading.turn,
         )
         redirects, self._redirects = self._redirects, None  # only a further redirect keeps them
         target = redirects.url if redirects is not None else url.url
-        place = self._take_place(target)
+        place = None
+        if owner.shares is not None:
+            place = owner.shares.take(_host_and_port(target), self._deadline.remaining_s())
+        exchange = Exchange(self._deadline.remaining_s())
+        if place is not None:
+            place.exchange = exchange
+        answer: RangeAnswer | None = None
+        first_byte_s: float | None = None
+        outcome: Outcome | None = None
+        started_s = owner.clock.monotonic()
+        owner.meter.began(self._embed_code, started_s)
         try:
-            get = TimedGet(owner.meter, owner.clock, self._embed_code)
-            answer = self._send(target, wanted, get, place)
+            answer = owner.pool.get(target, wanted, if_match=reading.if_match, exchange=exchange)
+            first_byte_s = owner.clock.monotonic() - started_s
+            if place is not None:
+                place.answered()
             if answer.status in (206, 416):
-                return self._take(answer, get)
+                result = self._take(answer)
+                outcome = Outcome.WHOLE
+                return result
             overloaded = answer.status in OVERLOADED_STATUSES
-            get.ended(Outcome.OVERLOADED if overloaded else Outcome.REFUSED)
-            with answer:
-                if answer.status in REDIRECT_STATUSES:
-                    redirects = redirects or RedirectChain(url.url, owner.policy)
-                    redirects.follow(answer.headers.get("location", ""))
-                    self._redirects = redirects
-                else:
-                    _ON_STATUS.get(answer.status, _Operation._unexpected)(self, answer, url)
+            outcome = Outcome.OVERLOADED if overloaded else Outcome.REFUSED
+            if answer.status in REDIRECT_STATUSES:
+                redirects = redirects or RedirectChain(url.url, owner.policy)
+                redirects.follow(answer.headers.get("location", ""))
+                self._redirects = redirects
+            else:
+                _ON_STATUS.get(answer.status, _Operation._unexpected)(self, answer, url)
+        except BaseException as error:
+            outcome = outcome or _outcome_of(error)
+            raise
         finally:
+            if answer is not None:
+                answer.close()
+            self._report(answer, started_s, first_byte_s, outcome or Outcome.CUT)
             if place is not None:
                 place.end()
         raise TryAgain
 
-    def _take_place(self, target: str) -> Place | None:
-        """:raises HostBusy: there is none. :raises ProtocolViolation: see `origin_of`."""
-        if self._owner.shares is None:
-            return None
-        origin = origin_of(target)
-        host = f"{plain_host(origin.host)}:{origin.port}"
-        return self._owner.shares.take(host, self._deadline.remaining_s())
+    def _report(
+        self,
+        answer: RangeAnswer | None,
+        started_s: float,
+        first_byte_s: float | None,
+        outcome: Outcome,
+    ) -> None:
+        """Tell the meter of a GET that is over."""
+        seconds = self._owner.clock.monotonic() - started_s
+        record = GetRecord(
+            host="" if answer is None else answer.host,
+            embed_code=self._embed_code,
+            new_connection=answer is None or answer.new_connection,
+            started_s=started_s,
+            first_byte_s=first_byte_s,
+            seconds=max(0.0, seconds - (0.0 if answer is None else answer.rested_s)),
+            received_bytes=0 if answer is None else answer.received_bytes,
+            outcome=outcome,
+        )
+        self._owner.meter.ended(record)
 
-    def _send(
-        self, target: str, wanted: ByteRange, get: TimedGet, place: Place | None
-    ) -> RangeAnswer:
-        exchange = Exchange(self._deadline.remaining_s())
-        if place is not None:
-            place.exchange = exchange
-        try:
-            answer = self._owner.pool.get(
-                target, wanted, if_match=self._reading.if_match, exchange=exchange
-            )
-        except BacklotError as error:
-            if isinstance(error, CircuitOpen):
-                get.ended(Outcome.DROPPED)  # nothing was sent
-            else:
-                cut = isinstance(error, RemoteUnavailable)
-                get.ended(Outcome.CUT if cut else Outcome.REFUSED)
-            raise
-        get.answered(answer.host, new_connection=answer.new_connection)
-        if place is not None:
-            place.answered()
-        return answer
-
-    def _take(self, answer: RangeAnswer, get: TimedGet) -> T:
+    def _take(self, answer: RangeAnswer) -> T:
         self._expired = self._refused = 0
         before = self._reading.reached
         try:
-            with TimedResponse(answer, get) as response:
-                return self._reading.take(response)
+            return self._reading.take(answer)
         finally:
             if self._reading.reached > before:
                 self._backoff.progressed()
@@ -303,6 +362,12 @@ _ON_STATUS: Mapping[int, _Judge] = {
     410: _Operation._gone,
     412: _Operation._replaced,
 }
+
+
+def _host_and_port(url: str) -> str:
+    """:raises ProtocolViolation: the URL is not plain http(s)."""
+    origin = origin_of(url)
+    return f"{plain_host(origin.host)}:{origin.port}"
 
 
 class RedirectChain:

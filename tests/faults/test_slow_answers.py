@@ -15,7 +15,7 @@ from backlotfs.api.transport import Transport, open_session
 from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.clock import Deadline, SystemClock
 from backlotfs.errors import HostUnreachable, RemoteUnavailable
-from backlotfs.http import exchange_deadline
+from backlotfs.http import exchange
 from backlotfs.http.address_policy import SourcePolicy
 from backlotfs.http.backoff import RetryPolicy
 from backlotfs.http.dialer import Dialer, client_context
@@ -159,7 +159,7 @@ def test_a_head_that_began_has_its_own_short_time(
     host: HostileHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where the caller would wait for minutes: the thread is free again soon."""
-    monkeypatch.setattr(exchange_deadline, "HEAD_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(exchange, "HEAD_TIMEOUT_S", 1.0)
     host.torment("head")
     began_s = time.monotonic()
     with (
@@ -176,7 +176,7 @@ def test_a_silent_exchange_can_be_cut(host: HostileHost) -> None:
     """By another thread, long before any time limit."""
     host.torment("silence")
     began_s = time.monotonic()
-    cut = exchange_deadline.Exchange(600.0)
+    cut = exchange.Exchange(600.0)
     threading.Timer(0.5, cut.cut).start()
     with connection_pool() as pool, pytest.raises(RemoteUnavailable, match="did not come in time"):
         pool.get(host.url, ByteRange(0, 1), exchange=cut)

@@ -20,7 +20,7 @@ from backlotfs.fetch.hedging import (
     HedgePolicy,
 )
 from backlotfs.fetch.hosts import LOAD_WINDOW_S, HostRegistry
-from backlotfs.source.timed_get import GetRecord, Outcome
+from backlotfs.source.signed_get import GetRecord, Outcome
 from tests.unit.fakes import ManualClock
 
 MB = 1_000_000

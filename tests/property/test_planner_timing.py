@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from backlotfs.byterange import ByteRange
 from backlotfs.prefetch.planner import ReadPlanner, window_target
-from backlotfs.source.timed_get import HostStats
+from backlotfs.source.bandwidth import HostStats
 from tests.unit.open_files.virtual_reading import (
     BLOCK,
     GIB,

@@ -14,7 +14,7 @@ from backlotfs.prefetch.planner import (
     window_target,
 )
 from backlotfs.prefetch.registry import fair_cap
-from backlotfs.source.timed_get import HostStats
+from backlotfs.source.bandwidth import HostStats
 
 figures = st.builds(
     HostStats,

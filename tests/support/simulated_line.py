@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from backlotfs.fetch.hosts import ConcurrencyController
-from backlotfs.source.timed_get import GetRecord, Outcome
+from backlotfs.source.signed_get import GetRecord, Outcome
 
 MB = 1_000_000
 MIB = 1024 * 1024

@@ -26,7 +26,7 @@ from backlotfs.mount.stack import Stack
 from backlotfs.mount.status import WaitingProgram, mount_head, status_answer
 from backlotfs.namespace.tree import codes_below, paths_of
 from backlotfs.open_files.metrics import Usage
-from backlotfs.source.timed_get import Outcome
+from backlotfs.source.signed_get import Outcome
 from backlotfs.source.version import SourceVersion
 
 #: Longest time of one step of ``warm``; the command waits a little longer for the answer.

@@ -19,7 +19,7 @@ from backlotfs.cache.admission import (
     DiskAdmission,
 )
 from backlotfs.cache.memory import BlockKey
-from backlotfs.source.timed_get import HostStats
+from backlotfs.source.bandwidth import HostStats
 from tests.unit.cache.disk_blocks import block_of, key
 from tests.unit.fakes import ManualClock
 

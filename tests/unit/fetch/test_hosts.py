@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from backlotfs.fetch.hosts import FAR_START_WIDTH, GetTotals, HostRegistry
-from backlotfs.source.timed_get import GetRecord, Outcome
+from backlotfs.source.signed_get import GetRecord, Outcome
 from tests.unit.fakes import ManualClock, in_threads, join_all
 
 MB = 1_000_000

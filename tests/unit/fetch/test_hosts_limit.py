@@ -11,7 +11,7 @@ from backlotfs.fetch.hosts import (
     MIN_WIDTH,
     ConcurrencyController,
 )
-from backlotfs.source.timed_get import GetRecord, Outcome
+from backlotfs.source.signed_get import GetRecord, Outcome
 
 MB = 1_000_000
 

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backlotfs.fetch.hosts import KEPT, TOTAL_HALF_LIFE_S, LinkEstimate
-from backlotfs.source.timed_get import GetRecord, HostStats, Outcome
+from backlotfs.source.bandwidth import HostStats
+from backlotfs.source.signed_get import GetRecord, Outcome
 
 MB = 1_000_000
 

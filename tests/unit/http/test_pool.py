@@ -179,7 +179,7 @@ def test_old_idle_connections_of_other_hosts_are_closed(
         assert len(pool._idle) == 1
         monkeypatch.setattr(pool_module, "IDLE_TIMEOUT_S", -1.0)
         body(pool, second.url + "/a")
-        assert pool._idle == {}
+        assert pool._idle == []
 
 
 def test_a_stalled_answer_is_not_sent_twice(pool: ConnectionPool) -> None:

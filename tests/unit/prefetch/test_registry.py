@@ -19,7 +19,7 @@ from backlotfs.prefetch.registry import (
     Prefetcher,
     PrefetcherRegistry,
 )
-from backlotfs.source.timed_get import HostStats
+from backlotfs.source.bandwidth import HostStats
 from backlotfs.source.version import SourceVersion
 from tests.unit.fakes import ManualClock, identity
 

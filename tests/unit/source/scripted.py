@@ -13,11 +13,10 @@ from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.http.address_policy import SourcePolicy
 from backlotfs.http.backoff import RetryPolicy
-from backlotfs.http.exchange_deadline import Exchange
+from backlotfs.http.exchange import Exchange
 from backlotfs.http.pool import ConnectionPool, RangeAnswer
 from backlotfs.source.host_shares import HostShares
-from backlotfs.source.signed_get import SignedGet
-from backlotfs.source.timed_get import GetRecord
+from backlotfs.source.signed_get import GetRecord, SignedGet
 from backlotfs.source.url_resolver import UrlResolver
 from tests.unit.fakes import LAST_MODIFIED, ManualClock
 
@@ -43,12 +42,11 @@ class ScriptedAnswer(RangeAnswer):
         self.status = status
         self.headers = headers or {}
         self.closed = False
+        self.host = ORIGIN
         self.new_connection = False
+        self.received_bytes = 0
+        self.rested_s = 0.0
         self._body = deque(body)
-
-    @property
-    def host(self) -> str:
-        return ORIGIN
 
     def read(self, size: int) -> bytes:
         found = b""
@@ -71,6 +69,7 @@ class ScriptedAnswer(RangeAnswer):
             found += len(part)
             if len(part) < len(view):
                 break
+        self.received_bytes += found
         return found
 
     def close(self) -> None:

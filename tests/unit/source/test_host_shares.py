@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from backlotfs.errors import HostBusy
-from backlotfs.http.exchange_deadline import Exchange
+from backlotfs.http.exchange import Exchange
 from backlotfs.source import host_shares
 from backlotfs.source.host_shares import MOST_PLACES, PLACES, HostShares, Place
 

@@ -11,16 +11,26 @@ from backlotfs.errors import (
     CircuitOpen,
     ContentChanged,
     DeadlineExceeded,
+    Interrupted,
     ProtocolViolation,
     RemoteUnavailable,
     SourceDenied,
     SourceGone,
 )
 from backlotfs.http.address_policy import SourceRefused
+from backlotfs.http.pool import RangeAnswer
 from backlotfs.source.host_shares import HostShares, Place
-from backlotfs.source.signed_get import MAX_EXPIRED, MAX_REDIRECTS, SignedGet
-from backlotfs.source.timed_get import Outcome, TimedResponse
-from tests.unit.source.scripted import DENIED, EXPIRED, ScriptedAnswer, Source, Step, partial
+from backlotfs.source.signed_get import MAX_EXPIRED, MAX_REDIRECTS, GetRecord, Outcome, SignedGet
+from tests.unit.fakes import ManualClock
+from tests.unit.source.scripted import (
+    DENIED,
+    EXPIRED,
+    ORIGIN,
+    ScriptedAnswer,
+    Source,
+    Step,
+    partial,
+)
 
 WANTED = ByteRange(0, 4)
 FINE = partial(WANTED, 4, b"abcd")
@@ -40,16 +50,16 @@ class Head:
     def wanted(self) -> ByteRange:
         return WANTED
 
-    def take(self, answer: TimedResponse) -> TimedResponse:
+    def take(self, answer: RangeAnswer) -> RangeAnswer:
         return answer
 
 
-def got(get: SignedGet, deadline: Deadline, if_match: str | None = None) -> TimedResponse:
+def got(get: SignedGet, deadline: Deadline, if_match: str | None = None) -> RangeAnswer:
     """The answer to a GET of E1."""
     return get.read("E1", Head(if_match), deadline)
 
 
-def opened(found: TimedResponse) -> bool:
+def opened(found: RangeAnswer) -> bool:
     """Whether it is `FINE` that was opened."""
     return (found.status, found.headers) == (FINE.status, FINE.headers)
 
@@ -307,6 +317,67 @@ def test_the_meter_is_told_of_every_get_once() -> None:
         Outcome.DROPPED,
         Outcome.WHOLE,
     ]
+    assert len(source.meter.begun) == 6
+    unanswered = source.meter.records[3]
+    assert (unanswered.host, unanswered.first_byte_s, unanswered.received_bytes) == ("", None, 0)
+
+
+class _Receiving(Head):
+    """Receives four bytes, and pauses on purpose between them and the end of the GET."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__(if_match=None)
+        self._clock = clock
+
+    def take(self, answer: RangeAnswer) -> RangeAnswer:
+        self._clock.advance(0.1)
+        answer.read_into([memoryview(bytearray(4))], 1.0)
+        self._clock.advance(5.0)
+        answer.rested_s += 5.0
+        return answer
+
+
+def test_the_record_of_a_whole_get() -> None:
+    """Times count from the start of the GET, and a pause that we make is not the host's."""
+
+    def slow(_asked: object) -> ScriptedAnswer:
+        source.clock.advance(0.03)
+        return partial(WANTED, 4, b"abcd")
+
+    source = Source(slow)
+    began_s = source.clock.monotonic()
+    source.signed_get.read("E1", _Receiving(source.clock), source.deadline())
+    (record,) = source.meter.records
+    assert source.meter.begun == [("E1", began_s)]
+    assert record.seconds == pytest.approx(0.13)
+    assert record.first_byte_s == pytest.approx(0.03)
+    assert record._replace(seconds=0.13, first_byte_s=0.03) == GetRecord(
+        ORIGIN, "E1", False, began_s, 0.03, 0.13, 4, Outcome.WHOLE
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (Interrupted("nobody waits"), Outcome.DROPPED),
+        (ContentChanged("replaced"), Outcome.REFUSED),
+        (ProtocolViolation("false"), Outcome.REFUSED),
+        (DeadlineExceeded("too late"), Outcome.CUT),
+        (RuntimeError("a fault of ours"), Outcome.CUT),
+    ],
+)
+def test_the_record_of_a_get_that_its_reading_ends(error: Exception, outcome: Outcome) -> None:
+    """It is told by the error, and the answer is closed."""
+
+    class Ending(Head):
+        def take(self, answer: RangeAnswer) -> RangeAnswer:  # noqa: ARG002
+            raise error
+
+    source = Source(FINE)
+    with pytest.raises(type(error)):
+        source.signed_get.read("E1", Ending(None), source.deadline())
+    assert [record.outcome for record in source.meter.records] == [outcome]
+    assert source.all_closed
 
 
 def test_an_expired_token_is_400_and_cured_by_a_new_url() -> None:

@@ -1,4 +1,12 @@
-"""An `http.client` response whose body can be received straight into the caller's memory.
+"""One HTTP exchange: its time limit, and its response, read without a copy.
+
+A socket's own timeout bounds one wait for bytes. A host that sends one byte every few seconds never
+runs into it, and would hold the thread that reads from it for ever. So each exchange has a time by
+which it has to end. One thread of the process looks every `LOOK_S` at the exchanges under way and
+shuts down the socket of each whose time is over: then the blocked call returns, and
+`Exchange.check` says why. An exchange goes through phases, and each phase sets its own time with
+`Exchange.limit`: sending and the silence before the answer; the rest of the answer's head; the
+body, or each part of it.
 
 `http.client` reads through a buffer, which swallows the beginning of the body together with the
 head, wakes for every segment, and copies. Here the head is read exactly to its end, so that the
@@ -7,16 +15,135 @@ socket stands at the first byte of the body and one system call can fill many vi
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import io
+import math
 import socket
 import ssl
 import struct
+import threading
 import time
 from collections.abc import Sequence
 from typing import IO, Any, cast
 
-from backlotfs.http.exchange_deadline import MAX_HEAD_BYTES, Exchange
+#: Seconds between two looks at the exchanges under way: an exchange ends at most so much too late.
+LOOK_S = 0.1
+#: Seconds from the first byte of an answer's head to its last; a server sends it in one piece.
+HEAD_TIMEOUT_S = 3.0
+#: Bytes of an answer's head, with all ``1xx`` answers before it; real ones have some hundred.
+MAX_HEAD_BYTES = 64 * 1024
+
+
+class ExchangeTimeout(TimeoutError):
+    """The time of an exchange was over before it ended, whatever came meanwhile."""
+
+
+class Exchange:
+    """The time limit of one exchange; belongs to the thread that makes the exchange.
+
+    :ivar over: whether the time was over before `end`; the socket is of no use then.
+    """
+
+    __slots__ = ("_at_s", "_head_began", "_sock", "_total_at_s", "over")
+
+    def __init__(self, total_s: float = math.inf) -> None:
+        """Start counting now.
+
+        :param total_s: seconds for all of it; `limit` can only shorten that.
+        """
+        self._sock: socket.socket | None = None
+        self.over = self._head_began = False
+        self.restart(total_s)
+
+    def restart(self, total_s: float) -> None:
+        """Give the exchange so many seconds in all from now on: for the next part of a body."""
+        self._total_at_s = self._at_s = time.monotonic() + total_s
+
+    def limit(self, seconds: float) -> None:
+        """Give the phase that begins now so many seconds, and never more than the total leaves."""
+        self._at_s = min(self._total_at_s, time.monotonic() + seconds)
+
+    def limit_head(self) -> None:
+        """Give the answer's head, which has begun, `HEAD_TIMEOUT_S` from the first such call on."""
+        if not self._head_began:
+            self._head_began = True
+            self.limit(HEAD_TIMEOUT_S)
+
+    def cut(self) -> None:
+        """End the exchange as if its time were over, from any thread; `restart` undoes that."""
+        self._total_at_s = self._at_s = -math.inf
+
+    def watch(self, sock: socket.socket) -> None:
+        """Shut ``sock`` down when the time is over; it takes the place of the socket before.
+
+        :raises ExchangeTimeout: the time is over already.
+        """
+        self.check()
+        if self._total_at_s < math.inf:
+            self._sock = sock
+            _watchdog.add(self)
+
+    @property
+    def left_s(self) -> float:
+        """Seconds left in this phase, never negative."""
+        return 0.0 if self.over else max(0.0, self._at_s - time.monotonic())
+
+    def check(self) -> None:
+        """:raises ExchangeTimeout: the time is over. What was read from the socket may be cut."""
+        if self.over or self._at_s <= time.monotonic():
+            self.over = True
+            raise ExchangeTimeout("the answer did not come in time")
+
+    def end(self) -> None:
+        """Stop watching: the exchange is over, or its socket is about to be closed."""
+        with _watchdog.wake:  # never while it is shut down: the socket's number may be used again
+            _watchdog.under_way.discard(self)
+        self._sock = None
+
+    def _shut_down_if_due(self, now_s: float) -> bool:
+        """Whether the time was over; called with the watchdog's lock held."""
+        if self._at_s > now_s or self._sock is None:
+            return False
+        self.over = True
+        with contextlib.suppress(OSError):  # closed, or the host was faster
+            # not the method of `ssl.SSLSocket`, which takes the TLS state from under its reader
+            socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
+        return True
+
+
+class _Watchdog:
+    """The thread that ends exchanges, and the exchanges under way."""
+
+    def __init__(self) -> None:
+        self.wake = threading.Condition()
+        self.under_way: set[Exchange] = set()
+        self._thread: threading.Thread | None = None
+
+    def add(self, exchange: Exchange) -> None:
+        with self.wake:
+            if not self.under_way:
+                self.wake.notify()
+            self.under_way.add(exchange)
+            if self._thread is None or not self._thread.is_alive():  # a fork leaves no threads
+                self._thread = threading.Thread(
+                    target=self._run, name="exchange-watchdog", daemon=True
+                )
+                self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            with self.wake:
+                while not self.under_way:
+                    self.wake.wait()
+                now_s = time.monotonic()
+                due = [each for each in self.under_way if each._shut_down_if_due(now_s)]
+                self.under_way.difference_update(due)
+            time.sleep(LOOK_S)
+
+
+_watchdog = _Watchdog()
+
 
 _HEAD_END = b"\r\n\r\n"
 _TIMEVAL = struct.Struct("@ll")
@@ -49,23 +176,20 @@ class _HeadReader(io.RawIOBase):
 
     On a plain socket the first reads stop where the head ends; TLS cannot look ahead.
 
-    :ivar at_body: the head, and nothing beyond it, was read.
+    :ivar in_head: False once what comes is the body, whose time limit is the caller's.
+    :ivar at_body: the head, and nothing beyond it, was read; never of a TLS socket.
     """
 
     def __init__(self, sock: socket.socket, held: IO[bytes], exchange: Exchange) -> None:
         """``held``: what keeps the socket open after its connection was closed; closed with us."""
-        self._sock = sock
+        self.sock = sock
         self._held = held
         self._exchange = exchange
-        self._in_head = True
+        self.in_head = True
         self._head_bytes = 0
         # the last bytes of the head so far; None when it is read, or not looked for
         self._seen: bytes | None = None if isinstance(sock, ssl.SSLSocket) else b""
         self.at_body = False
-
-    def head_ended(self) -> None:
-        """What comes from now on is the body, whose time limit is the caller's."""
-        self._in_head = False
 
     def close(self) -> None:
         """Let go of the socket."""
@@ -82,13 +206,13 @@ class _HeadReader(io.RawIOBase):
 
         :raises TimeoutError: no byte came in time. :raises HeadTooLarge: see there.
         """
-        if self._in_head and self._head_bytes:
+        if self.in_head and self._head_bytes:
             self._check_head()
         try:
             count = self._receive(buffer)
         except BlockingIOError:
             raise TimeoutError("no byte came in time") from None
-        if self._in_head:
+        if self.in_head:
             self._head_bytes += count
         return count
 
@@ -100,8 +224,8 @@ class _HeadReader(io.RawIOBase):
     def _receive(self, buffer: Any) -> int:
         if self._seen is None:
             self.at_body = False
-            return self._sock.recv_into(buffer)
-        count = self._sock.recv_into(buffer, 0, socket.MSG_PEEK)
+            return self.sock.recv_into(buffer)
+        count = self.sock.recv_into(buffer, 0, socket.MSG_PEEK)
         seen = self._seen + bytes(buffer[:count])
         end = seen.find(_HEAD_END)
         if end >= 0:
@@ -109,7 +233,7 @@ class _HeadReader(io.RawIOBase):
             self._seen, self.at_body = None, True
         else:
             self._seen = seen[-(len(_HEAD_END) - 1) :]
-        return self._sock.recv_into(buffer, count) if count else 0
+        return self.sock.recv_into(buffer, count) if count else 0
 
 
 class BoundedResponse(http.client.HTTPResponse):
@@ -145,7 +269,7 @@ class BoundedResponse(http.client.HTTPResponse):
                 self._exchange.check()
             raise
         self._exchange.check()  # a head that our own shutdown cut looks like a whole one
-        self._reader.head_ended()
+        self._reader.in_head = False
 
     def _check_framing(self) -> None:
         """:raises UnclearBody: see there."""
@@ -162,11 +286,7 @@ class BoundedResponse(http.client.HTTPResponse):
 class RangeResponse(BoundedResponse):
     """A response whose body can be received straight into the caller's memory."""
 
-    def __init__(self, sock: socket.socket, *args: Any, exchange: Exchange, **kwargs: Any) -> None:
-        super().__init__(sock, *args, exchange=exchange, **kwargs)
-        self._sock = sock
-        self._bound_s = 0.0
-        self._plain = not isinstance(sock, ssl.SSLSocket)
+    _bound_s = 0.0  # the time limit of a wait that the socket has now
 
     def fill(self, views: Sequence[memoryview], stall_s: float, deadline_s: float) -> int:
         """Receive the next bytes of the body into ``views``; how many came before it ended or hung.
@@ -178,10 +298,10 @@ class RangeResponse(BoundedResponse):
         :raises OSError, http.client.HTTPException: as reading a socket does, before a first byte.
         """
         wanted = sum(map(len, views))
-        whole = self.length is not None and wanted <= self.length and not self.chunked
-        if not self._plain or not self._reader.at_body or not whole:
+        one_call = self._reader.at_body and not self.chunked
+        if not one_call or self.length is None or wanted > self.length:
             return self._fill_slowly(views, stall_s, deadline_s)
-        sock = self._sock
+        sock = self._reader.sock
         received = silent = 0
         while True:
             # Two empty waits are a stall: one that began with a byte would give that byte.
@@ -194,7 +314,7 @@ class RangeResponse(BoundedResponse):
                 self._bound_s = wait_s
                 bound_waits(sock, wait_s)
             try:
-                count = sock.recvmsg_into(_after(views, received), 0, socket.MSG_WAITALL)[0]
+                count = sock.recvmsg_into(views, 0, socket.MSG_WAITALL)[0]
             except BlockingIOError:
                 silent += 1
                 continue
@@ -204,15 +324,12 @@ class RangeResponse(BoundedResponse):
                 raise
             silent = 0
             received += count
-            self._took(count)
+            self.length -= count
+            if not self.length:
+                self.close()
             if not count or received == wanted:
                 return received
-
-    def _took(self, count: int) -> None:
-        assert self.length is not None
-        self.length -= count
-        if not self.length:
-            self.close()
+            views = _after(views, count)
 
     def _fill_slowly(self, views: Sequence[memoryview], stall_s: float, deadline_s: float) -> int:
         received = 0
@@ -224,7 +341,7 @@ class RangeResponse(BoundedResponse):
                     raise TimeoutError("not all came in time")
                 if self.isclosed():
                     return received
-                bound_waits(self._sock, min(stall_s, remaining_s))
+                bound_waits(self._reader.sock, min(stall_s, remaining_s))
                 count = self.readinto(view[filled:])
                 if not count:
                     return received
@@ -235,8 +352,6 @@ class RangeResponse(BoundedResponse):
 
 def _after(views: Sequence[memoryview], count: int) -> Sequence[memoryview]:
     """``views`` without their first ``count`` bytes."""
-    if not count:
-        return views
     left: list[memoryview] = []
     for view in views:
         if count >= len(view):

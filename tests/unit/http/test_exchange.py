@@ -12,7 +12,7 @@ from backlotfs.byterange import ByteRange
 from backlotfs.errors import RemoteUnavailable
 from backlotfs.http.address_policy import SourcePolicy
 from backlotfs.http.dialer import Dialer, client_context
-from backlotfs.http.exchange_deadline import LOOK_S
+from backlotfs.http.exchange import LOOK_S
 from backlotfs.http.pool import ConnectionPool
 from tests.unit.http.raw_server import RawServer, Reply, ok
 
