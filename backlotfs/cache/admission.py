@@ -1,9 +1,9 @@
-"""Admission policy of the disk cache: which blocks are written to the disk.
+"""The admission policy of the disk cache decides which blocks are written to the disk.
 
 With an explicit cache size every block is written. Otherwise blocks of a host that is as fast as a
-disk are not: writing them costs as much time as it could ever save (measured: a copy at 650 MB/s
-falls to 400). Blocks of a version that only its size tells from the next are never written: after a
-restart nobody could tell them apart.
+disk are not written, because that costs as much time as it saves (measured: a copy at 650 MB/s
+falls to 400). Blocks of a version without ETag and Last-Modified are never written: after a restart
+they could be taken for blocks of another version of the same size.
 """
 
 from __future__ import annotations
@@ -15,37 +15,37 @@ from backlotfs.cache.memory import BlockKey
 from backlotfs.concurrency.clock import Clock
 from backlotfs.source.bandwidth import HostStats
 
-#: The assumed speed of a disk. A host that has lately brought more is not cached on disk.
+#: The assumed speed of a disk. A host that was faster recently is not cached on disk.
 DISK_BYTES_S = 200e6
-#: A host whose first byte comes within this, and …
+#: A host is as fast as a disk if its first byte comes within this time, and …
 NEAR_S = 0.003
-#: … whose connections bring this much each, is as near as a disk.
+#: … each of its connections has this throughput.
 NEAR_BYTES_S = 250e6
 #: With an explicit cache size every block is written; longest wait for room in the write queue.
 QUEUE_WAIT_S = 1.0
-#: How long a decision about a source holds.
+#: How long a decision about a source is valid.
 DECISION_TTL_S = 0.05
 #: The number of sources whose decisions are kept.
 DECISIONS_KEPT = 256
 
 
 class Tier(Protocol):
-    """`backlotfs.cache.disk.tier.DiskTier`."""
+    """The methods of `DiskTier` that the policy uses."""
 
     def missing(self, keys: Sequence[BlockKey]) -> list[BlockKey]:
-        """Those of them that are certainly not on disk, in their order."""
+        """The keys that are certainly not on disk, in their order."""
 
     def get_many(self, keys: Sequence[BlockKey], buffers: Sequence[memoryview]) -> list[int | None]:
-        """Fill the buffers and return the lengths; None: the block is not on disk."""
+        """Read blocks into the buffers and return their lengths; None: not on disk."""
 
     def put(
         self, key: BlockKey, block: memoryview, owner: object = None, *, wait_s: float = 0.0
     ) -> bool:
-        """Queue a block to be written; where the queue is full, wait for room for ``wait_s``."""
+        """Queue a block for writing; if the queue is full, wait at most ``wait_s`` for room."""
 
 
 class DiskAdmission:
-    """The block loader's view of the disk cache. Any thread may call it."""
+    """Gives the block loader access to the disk cache, with the policy. Thread-safe."""
 
     __slots__ = ("_clock", "_decisions", "_stats", "_tier")
 
@@ -59,15 +59,15 @@ class DiskAdmission:
         self._decisions: dict[str, tuple[float, bool]] = {}
 
     def missing(self, keys: Sequence[BlockKey]) -> list[BlockKey]:
-        """Those of them that are certainly not on disk, in their order."""
+        """The keys that are certainly not on disk, in their order."""
         return self._tier.missing(keys)
 
     def get(self, keys: Sequence[BlockKey], views: Sequence[memoryview]) -> list[bool]:
-        """Fill each view with its block. False: it is not on disk any more, or does not verify."""
+        """Read each block into its view. False: not on disk any more, or its checksum is wrong."""
         return [length is not None for length in self._tier.get_many(keys, views)]
 
     def put(self, key: BlockKey, view: memoryview, owner: object) -> None:
-        """Queue the block to be written if it is admitted; ``owner`` is referred to until then."""
+        """Queue the block for writing if the policy admits it; keep ``owner`` alive until then."""
         if key.validator.startswith("/"):  # neither ETag nor Last-Modified
             return
         if self._stats is None:

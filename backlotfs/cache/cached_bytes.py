@@ -1,4 +1,4 @@
-"""How much of a source is here, in memory or on disk; without the network, and in no time."""
+"""Counts how many bytes of a source are cached, without the network."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class CachedBytes:
         self._block_bytes = cache.pool.block_bytes
 
     def bytes_of(self, version: SourceVersion) -> int:
-        """The bytes of this version that are cached; a block that is in both counts once.
+        """The cached bytes of this version; a block in both caches counts once.
 
-        The blocks on disk are not looked up one by one: the tier knows how many it has.
+        Blocks on disk are not looked up one by one: the disk cache has their number.
         """
         code, validator = version.embed_code, version.validator
         keys = [

@@ -1,13 +1,13 @@
-"""Blocks in memory: their keys, the memory that they lie in, and which of them are kept.
+"""The memory cache: keys of blocks, a pool of memory for them, and an LRU cache with eviction.
 
-The memory is one mapping of fixed size, cut into slots and used again and again: fresh memory for
-each block would cost a page fault for every 4 KiB (measured: a third of the time of a copy), and
-nothing would bound its peak. A slot is free again when nothing refers to its `Block` any more: the
-cache, a read whose answer is being written, or a fetch. CPython's reference counts see to that.
+The pool is one mapping of fixed size, divided into slots that are reused: fresh memory for each
+block would cost a page fault for every 4 KiB (measured: a third of the time of a copy), and its
+peak would have no limit. A slot is free when nothing refers to its `Block` any more: neither the
+cache, nor a read whose answer is being written, nor a fetch. CPython's reference counts do that.
 
-The cache evicts in two rows. Blocks that a reader has read to their end are evicted first, because
-the kernel's page cache has them and the blocks ahead of the reader are worth more. All others
-follow in the order of their last use.
+The cache has two LRU lists. Blocks that a reader has read to their end are evicted first, because
+the kernel's page cache has them and blocks ahead of the reader are more useful. All other blocks
+are evicted after them.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-#: Where a read found a block: in memory, because it was prefetched or read before;
+#: The tier in which a read found a block: in memory, prefetched or read before;
 MEMORY: Final = 0
 #: in the disk cache;
 DISK: Final = 1
-#: or in neither, so that the read waited for the source host.
+#: or in no cache, so that the read waited for the source host.
 NETWORK: Final = 2
-#: The names of the three, in this order.
+#: The names of these tiers, by their number.
 TIERS: Final = ("memory", "disk", "network")
 
 
 class BlockKey(NamedTuple):
-    """The key of a block: blocks of a replaced source are never found under the new version's."""
+    """The key of a block; the validator makes the keys of two versions of a source differ."""
 
     embed_code: str
     validator: str
@@ -38,7 +38,7 @@ class BlockKey(NamedTuple):
 
 
 def runs_of(numbers: Iterable[int], longest: int) -> list[range]:
-    """Split ascending numbers into runs of neighbours, none longer than ``longest``."""
+    """Split ascending numbers into runs of consecutive ones, at most ``longest`` numbers each."""
     runs: list[range] = []
     for number in numbers:
         if runs and runs[-1].stop == number and len(runs[-1]) < longest:
@@ -51,7 +51,7 @@ def runs_of(numbers: Iterable[int], longest: int) -> list[range]:
 class Block:
     """The memory of one block; ``view`` is as long as the block.
 
-    :ivar pooled: whether it lies in a slot of the pool, and not in memory of its own.
+    :ivar pooled: whether the memory is a slot of the pool.
     :ivar used: whether a read was given the block; guarded by the block loader's lock.
     """
 
@@ -70,19 +70,19 @@ class Block:
 
 
 class BlockPool:
-    """Slots of ``block_bytes``. Any thread may call it."""
+    """A pool of memory slots of ``block_bytes`` each. Any thread may call it."""
 
     def __init__(self, budget_bytes: int, block_bytes: int) -> None:
-        """``budget_bytes``: of all slots together; there is at least one slot."""
+        """Map slots of ``budget_bytes`` in all, at least one slot."""
         self.block_bytes = block_bytes
         self.slots = max(1, budget_bytes // block_bytes)
         self._memory = mmap.mmap(-1, self.slots * block_bytes, flags=mmap.MAP_PRIVATE)
         if hasattr(mmap, "MADV_HUGEPAGE"):
-            # A page fault for every 2 MiB instead of every 4 KiB: half of the time of a first pass.
+            # A page fault for every 2 MiB instead of every 4 KiB halves the time of a first pass.
             with contextlib.suppress(OSError):  # a kernel without huge pages
                 self._memory.madvise(mmap.MADV_HUGEPAGE)
         self._view = memoryview(self._memory)
-        # The lowest first, and the last freed first: memory that is never needed is never touched.
+        # The lowest slot is used first, then the last freed one: unneeded memory stays untouched.
         self._free = deque(range(self.slots - 1, -1, -1))
 
     @property
@@ -96,7 +96,7 @@ class BlockPool:
         return len(self._free)
 
     def take(self, length: int) -> Block | None:
-        """Take a slot for ``length`` bytes (at most a block's); None when all are in use."""
+        """Take a slot for ``length`` bytes, at most `block_bytes`; None if all slots are in use."""
         try:
             slot = self._free.pop()
         except IndexError:
@@ -108,10 +108,10 @@ class BlockPool:
 class MemoryUse(NamedTuple):
     """How the memory is used at one moment, in bytes of whole slots.
 
-    :ivar budget_bytes: of all slots together.
-    :ivar cached_bytes: kept for later reads; evicted whenever the memory is needed.
-    :ivar leased_bytes: being received into, being answered from, or waiting for the disk.
-    :ivar in_flight_bytes: blocks in flight, whether their fetch has begun or is queued.
+    :ivar budget_bytes: all slots.
+    :ivar cached_bytes: cached blocks, which are evicted when memory is needed.
+    :ivar leased_bytes: blocks of running fetches, of answers and of the disk's write queue.
+    :ivar in_flight_bytes: blocks whose fetch runs or is queued.
     """
 
     budget_bytes: int
@@ -121,23 +121,23 @@ class MemoryUse(NamedTuple):
 
     @classmethod
     def of(cls, pool: BlockPool, cached: int, in_flight: int) -> MemoryUse:
-        """Make it from counts of blocks. The caller holds the block loader's lock."""
+        """Convert counts of blocks to bytes. The caller holds the block loader's lock."""
         taken = pool.slots - pool.free_slots
         blocks = (pool.slots, cached, max(0, taken - cached), in_flight)
         return cls(*(count * pool.block_bytes for count in blocks))
 
 
 class BlockCache:
-    """Blocks by key. The caller holds `lock`, except where a method says otherwise.
+    """An LRU cache of blocks. The caller holds `lock` unless a method says otherwise.
 
     :ivar pool: the memory of the blocks.
-    :ivar lock: the block loader's lock, too.
+    :ivar lock: shared with the block loader.
     """
 
     __slots__ = ("_consumed", "_fresh", "_keep_consumed", "lock", "pool")
 
     def __init__(self, pool: BlockPool, keep_consumed: int) -> None:
-        """``keep_consumed``: how many blocks read to their end are kept before unused memory is."""
+        """Keep up to ``keep_consumed`` fully read blocks before free slots are used instead."""
         self.pool = pool
         self.lock = threading.Lock()
         self._keep_consumed = keep_consumed
@@ -148,13 +148,13 @@ class BlockCache:
         return len(self._fresh) + len(self._consumed)
 
     def __contains__(self, key: BlockKey) -> bool:
-        """Whether the block is here; this does not count as a use."""
+        """Whether the block is cached; this does not count as a use."""
         return key in self._fresh or key in self._consumed
 
     def get(self, key: BlockKey, *, to_its_end: bool = False) -> Block | None:
-        """Return the block and note its use; None if it is not here.
+        """Return the block and record its use; None if it is not cached.
 
-        :param to_its_end: do what `consume` does, too.
+        :param to_its_end: also mark it as `consume` does.
         """
         block = self._fresh.pop(key, None)
         if block is not None:
@@ -166,19 +166,19 @@ class BlockCache:
         return block
 
     def put(self, key: BlockKey, block: Block) -> None:
-        """Keep a block, in place of the one with its key; memory outside the pool is not kept."""
+        """Cache a block, or replace the one with its key; only blocks of the pool are cached."""
         if block.pooled:
             self._consumed.pop(key, None)
             self._fresh[key] = block
 
     def consume(self, key: BlockKey) -> None:
-        """Mark a block as read to its end: first candidate for eviction."""
+        """Mark a block as fully read: it is evicted before all others."""
         block = self._fresh.pop(key, None)
         if block is not None:
             self._consumed[key] = block
 
     def numbers_of(self, embed_code: str, validator: str) -> list[int]:
-        """The numbers of the blocks of a version that are here. Takes the lock itself."""
+        """The numbers of the cached blocks of a version. Takes the lock itself."""
         with self.lock:
             return [
                 number
@@ -188,7 +188,7 @@ class BlockCache:
             ]
 
     def allocate(self, lengths: Iterable[int]) -> list[Block]:
-        """Allocate blocks of these lengths; blocks that are worth less are evicted for them.
+        """Allocate blocks of these lengths; evict cached blocks for them if needed.
 
         Takes the lock itself.
         """
@@ -196,16 +196,16 @@ class BlockCache:
         with self.lock:
             for length in lengths:
                 if len(self._consumed) > self._keep_consumed:
-                    self.evict()  # rather than to touch memory that was never used
+                    self.evict()  # instead of using more memory
                 block = self.pool.take(length)
                 while block is None and self.evict():
                     block = self.pool.take(length)
-                # Outside the pool only when every slot is being received into or answered from.
+                # Memory outside the pool is used only if fetches and answers have all slots.
                 blocks.append(block or Block(memoryview(bytearray(length))))
         return blocks
 
     def evict(self) -> bool:
-        """Drop the block that is worth least; False if there is none."""
+        """Evict one block; False if the cache is empty."""
         row = self._consumed or self._fresh
         if not row:
             return False

@@ -1,8 +1,8 @@
-"""Which sources are to stay on the disk whole: a pin for each, all of them within a quota.
+"""Pins mark the sources whose blocks stay in the disk cache, within a quota.
 
-The disk tier keeps the pins of versions and never lets their blocks go. Here a pin is a source's:
-it goes with it from one version to the next, and all pins together may take a part of the tier
-only, so that there is room left for what is merely read.
+The disk cache stores pins of versions and does not evict their blocks. Here a pin belongs to a
+source: it moves to the new version if the source is replaced. All pins together may use only a part
+of the disk cache, so that room is left for other files.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from backlotfs.errors import BacklotError, CacheUnusable
 
 
 class PinsFull(BacklotError):
-    """What is to be pinned does not fit beside what is pinned already; nothing was.
+    """The requested pins do not fit into the quota; none was added.
 
-    :ivar wanted_bytes: by which the pins would grow. :ivar left_bytes: by which they may.
+    :ivar wanted_bytes: the additional bytes requested. :ivar left_bytes: those still allowed.
     """
 
     def __init__(self, wanted_bytes: int, left_bytes: int) -> None:
@@ -29,10 +29,10 @@ class PinsFull(BacklotError):
 
 
 class Pins:
-    """The pins of one mount. Any thread may call it. Bytes are those of whole blocks."""
+    """The pins of one mount. Any thread may call it. Sizes are rounded up to whole blocks."""
 
     def __init__(self, tier: DiskTier | None, quota: Quota) -> None:
-        """Those that the tier has kept; without a tier there are none."""
+        """Load the pins that the disk cache has saved; there are none without a disk cache."""
         self._tier = tier
         self._quota = quota
         self._lock = threading.Lock()
@@ -52,46 +52,46 @@ class Pins:
 
     @property
     def quota_bytes(self) -> int:
-        """What all of them may take. :raises CacheUnusable: there is no disk tier."""
+        """The bytes that all pins may use. :raises CacheUnusable: there is no disk cache."""
         return self._quota.of(required(self._tier).room_bytes)
 
     @property
     def needed_bytes(self) -> int:
-        """What they take once they are whole."""
+        """The bytes of all pins when every block is cached."""
         return sum(map(self.needed, self.all()))
 
     @property
     def cached_bytes(self) -> int:
-        """What they take now."""
+        """The bytes of all pins that are cached now."""
         return sum(map(self._taken, self.all()))
 
     def needed(self, pin: Pin) -> int:
-        """What one takes once it is whole."""
+        """The bytes of one pin when every block is cached."""
         block = self._tier.block_bytes if self._tier is not None else 1
         return -(-pin.size // block) * block
 
     def held(self, pin: Pin) -> int:
-        """How many bytes of the source are held, as far as the tier can tell at once."""
+        """The bytes of a pinned version that are cached now."""
         return min(pin.size, self._taken(pin))
 
     def fits(self, pin: Pin) -> bool:
-        """Whether what one of them lacks may be fetched: others may have grown, or the tier shrunk.
+        """Whether the missing blocks of a pin fit: other pins may have grown, or the cache shrunk.
 
         :raises CacheUnusable: there is no disk tier.
         """
         return self.cached_bytes - self._taken(pin) + self.needed(pin) <= self.quota_bytes
 
     def check(self, wanted: Iterable[Pin]) -> None:
-        """:raises PinsFull: they do not fit. :raises CacheUnusable: there is no disk tier."""
+        """Check the quota. :raises PinsFull: too many. :raises CacheUnusable: no disk cache."""
         quota = self.quota_bytes
         with self._lock:
             self._check(wanted, quota)
 
     def add(self, wanted: Iterable[Pin]) -> list[Pin]:
-        """Pin them, all or none; those that were not pinned before. Nothing is fetched.
+        """Pin all of these or none; return the new pins. Nothing is fetched.
 
         :raises PinsFull: they do not fit.
-        :raises CacheUnusable: there is no disk tier, or it cannot remember them.
+        :raises CacheUnusable: there is no disk cache, or it cannot save them.
         """
         wanted = list(wanted)
         tier, quota = required(self._tier), self.quota_bytes
@@ -106,11 +106,11 @@ class Pins:
         return new
 
     def remove(self, embed_codes: Iterable[str], *, drop: bool = False) -> list[Pin]:
-        """Let go of those that are pinned among these; which they were.
+        """Unpin these sources; return those that were pinned.
 
-        :param drop: their blocks go at once: nobody can read them any more.
-        :raises CacheUnusable: the tier cannot remember that, and nothing was let go. Not with
-            ``drop``: what is gone cannot stay.
+        :param drop: also delete their blocks at once, because nothing can read them any more.
+        :raises CacheUnusable: the disk cache cannot save the change, and nothing was unpinned.
+            Never with ``drop``.
         """
         with self._lock:
             gone = {self._pins[code] for code in set(embed_codes) & set(self._pins)}
@@ -124,9 +124,9 @@ class Pins:
         return sorted(gone)
 
     def follow(self, new: Pin) -> None:
-        """The source was replaced: its pin is this version's, and the old blocks go.
+        """Move the pin of a replaced source to this version and delete the old blocks.
 
-        Where that cannot be saved, the next mount finds the old version's, and follows again.
+        If that cannot be saved, the next mount loads the old pin and moves it again.
         """
         with self._lock:
             old = self._pins.get(new.embed_code)
@@ -136,12 +136,12 @@ class Pins:
             required(self._tier).change_pins(add={new}, remove={old}, drop={old})
 
     def _check(self, wanted: Iterable[Pin], quota_bytes: int) -> None:
-        """With the lock held, so that nobody else's pins come in between."""
+        """Check the quota. The caller holds the lock, so that no other pins are added meanwhile."""
         after = self._pins | {pin.embed_code: pin for pin in wanted}
         before_bytes = sum(map(self.needed, self._pins.values()))
         grown = sum(map(self.needed, after.values())) - before_bytes
         left = quota_bytes - before_bytes
-        if grown > 0 and grown > left:  # who has too many may name those again
+        if grown > 0 and grown > left:  # pins that exist already may be requested again
             raise PinsFull(grown, max(0, left))
 
     def _taken(self, pin: Pin) -> int:

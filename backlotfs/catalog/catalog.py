@@ -1,4 +1,4 @@
-"""The library's listing: published from the catalog's file, kept fresh, never half changed."""
+"""The catalog publishes the library's listing from the database and keeps it fresh by syncs."""
 
 from __future__ import annotations
 
@@ -33,25 +33,25 @@ log = logging.getLogger(__name__)
 
 #: One sync may take this long; a full sync that is cut short goes on where it stopped.
 SYNC_DEADLINE_S = 3600.0
-#: A listing that did not end has cost much: the next one comes so much later.
+#: Shortest time between two syncs after a listing that did not end, because it costs many calls.
 AFTER_ENDLESS_S = 3600.0
-#: An unused mount looks for news this often.
+#: An unused mount is synced this often.
 IDLE_SYNC_S = 3600.0
-#: Another mount of the same library may have synced: its news is shown this much later.
+#: How often the database is checked for a sync by another mount of the same library.
 LOOK_AROUND_S = 5.0
-#: How often a mount that waits for another's first listing looks whether it is done.
+#: How often a mount that waits for another mount's first listing checks whether it is complete.
 LOOK_AGAIN_S = 0.5
 
 
-#: Told of each new version of the listing, on the thread that published it.
+#: Called with the delta of each new version of the listing, on the thread that published it.
 Listener = Callable[[CatalogDelta], None]
 
 
 class _Stored(NamedTuple):
-    """What one transaction found in the catalog.
+    """The rows and labels that one transaction read from the database.
 
-    :ivar rows: all rows, or those that changed since the version before.
-    :ivar removed: codes of assets that are gone since; None: ``rows`` are all.
+    :ivar rows: all rows, or only the rows that changed since the previous version.
+    :ivar removed: embed codes removed since the previous version; None: ``rows`` has all rows.
     """
 
     rows: list[AssetRow]
@@ -61,7 +61,7 @@ class _Stored(NamedTuple):
 
 
 class Catalog:
-    """The listing, published and kept fresh. Any thread may call it; `library` never waits.
+    """Publishes the listing and keeps it fresh. Any thread may call it; `library` never waits.
 
     :ivar presented: the version of the listing that programs see now.
     """
@@ -77,11 +77,11 @@ class Catalog:
         ttl_s: float,
         presented: Presented | None = None,
     ) -> None:
-        """Put it together.
+        """Publish nothing yet: see `open_saved` and `load`.
 
-        :param naming: gives names to assets without one; those of its mode are presented.
+        :param naming: gives names to assets without one; the names of its mode are presented.
         :param ttl_s: a listing older than this is refreshed when a program uses the mount.
-        :param presented: where each new version of the listing is put; None: a place of its own.
+        :param presented: receives each new version of the listing; None: a new `Presented`.
         """
         self.presented = presented or Presented()
         self._db = db
@@ -94,7 +94,7 @@ class Catalog:
         self._before_publish: list[Listener] = []
         self._lock = threading.Lock()
         self._refreshing = False
-        self._to_compare = False  # a saved listing is shown, which the API was not asked about yet
+        self._to_compare = False  # whether a saved listing is shown that was not synced yet
         self._idle = threading.Event()  # set while no refresh is under way
         self._idle.set()
         self._again: bool | None = None
@@ -111,22 +111,18 @@ class Catalog:
 
     @property
     def last_error(self) -> BacklotError | None:
-        """Why the last sync failed, so that what is shown may be stale; None when it did not."""
+        """The error of the last sync, if it failed: the listing may be stale; else None."""
         return self._last_error
 
     @property
     def refreshing(self) -> bool:
-        """Whether a sync is under way in the background, or still due after `open_saved`.
-
-        So a saved listing is not taken for a fresh one in the moment before its first sync begins.
-        """
+        """Whether a sync runs in the background, or the first after `open_saved` is still due."""
         return self._refreshing or self._to_compare
 
     def subscribe(self, listener: Listener, *, beforehand: bool = False) -> None:
-        """Have ``listener`` told of each new version from now on.
+        """Call ``listener`` with each new version from now on.
 
-        :param beforehand: before programs can see it, so that none sees it without what the
-            listener does; it must not wait.
+        :param beforehand: call it before programs can see the version; it must not wait.
         """
         (self._before_publish if beforehand else self._listeners).append(listener)
 
@@ -135,15 +131,15 @@ class Catalog:
         return self.presented.row(embed_code)
 
     def record(self, embed_code: str) -> Asset | None:
-        """All that the API says of an asset, from the catalog's file."""
+        """The complete API record of an asset, from the database."""
         return self._db.read(assets.record, embed_code)
 
     def total_size(self) -> int:
-        """Bytes of all sources whose size is known."""
+        """The total size of all sources whose size is known, in bytes."""
         return self._db.read(state.total_size)
 
     def open_saved(self) -> bool:
-        """Publish what earlier mounts have stored; False when no full sync was ever finished."""
+        """Publish the listing that earlier mounts saved; False if no full sync was finished."""
         try:
             if not self._state().full_sync_at_s:
                 return False
@@ -156,9 +152,9 @@ class Catalog:
 
     @property
     def lists_sources(self) -> bool | None:
-        """Whether the server puts sources into listings that ask for them; None: not known.
+        """Whether the server includes sources in listings on request; None: not known.
 
-        Each sync then asks for them, until the server refuses it.
+        If so, each sync requests them until the server refuses it.
         """
         lists = self._state().lists_sources
         return None if lists is None else bool(lists)
@@ -168,7 +164,7 @@ class Catalog:
         self._db.write(state.mark_lists_sources, lists)
 
     def load(self, deadline: Deadline) -> None:
-        """Sync now, on this thread, and publish; waits while another mount lists the library.
+        """Sync on this thread and publish; wait while another mount syncs the library.
 
         :raises BacklotError: the library cannot be listed.
         """
@@ -180,9 +176,9 @@ class Catalog:
             self._clock.sleep(LOOK_AGAIN_S)
 
     def used(self, wait_s: float = 0.0) -> None:
-        """Take note that a program uses the mount: refresh in the background if the TTL has passed.
+        """Start a background refresh if the TTL has passed; call it when a program uses the mount.
 
-        :param wait_s: give that refresh so long to bring news, before something old is trusted.
+        :param wait_s: longest wait for that refresh to finish.
         """
         if self._clock.monotonic() - self._looked_at < self._due_after_s:
             return
@@ -191,7 +187,7 @@ class Catalog:
             self._idle.wait(wait_s)
 
     def refresh(self, *, full: bool = False) -> None:
-        """Start a sync in the background; one that is asked for while one runs comes after it."""
+        """Start a sync in the background; if one is running, start another when it has ended."""
         with self._lock:
             if self._refreshing:
                 self._again = bool(self._again) or full
@@ -202,9 +198,9 @@ class Catalog:
         self._workers.submit(lambda: self._refresh(full))
 
     def keep_fresh(self, each_minute: Callable[[], None] = lambda: None) -> None:
-        """Start the thread that looks for news of an unused mount, and of other mounts' syncs.
+        """Start the thread that syncs an unused mount and publishes the syncs of other mounts.
 
-        :param each_minute: what else has to be looked at now and then.
+        :param each_minute: called once a minute on this thread.
         """
         threading.Thread(
             target=self._keep, args=(each_minute,), name="catalog-keeper", daemon=True
@@ -227,15 +223,15 @@ class Catalog:
                 return
             except BacklotError as error:
                 events.CATALOG_TROUBLE.log(log, reason=error)
-            except Exception as error:  # noqa: BLE001  # news are looked for all the same
+            except Exception as error:  # noqa: BLE001  # the thread goes on
                 events.JOB_FAILED.log(log, pool="catalog-keeper", failure=error)
 
     def publish(self) -> None:
-        """Make a new version of what the catalog holds, and tell the listeners.
+        """Publish a new version of the listing from the database and call the listeners.
 
-        Nothing happens before a first full sync is finished, here or in another mount.
+        Do nothing before a first full sync is finished, by this mount or another one.
 
-        :raises CatalogLost: the file was lost while in use; the version before stays.
+        :raises CatalogLost: the file was lost while in use; the previous version stays.
         """
         with self._publishing:
             now = self._state()
@@ -244,7 +240,7 @@ class Catalog:
             if not now.full_sync_at_s and self._generation < 0:
                 return
             give_names(self._db, self._naming)
-            generation = self._db.read(state.generation)  # before the rows: none is missed
+            generation = self._db.read(state.generation)  # before the rows: no change is missed
             before = self.presented.library
             stored = self._db.read(self._load)
             rows, change = self._rows(before.rows, stored)
@@ -261,7 +257,7 @@ class Catalog:
             listener(change)
 
     def _load(self, connection: sqlite3.Connection) -> _Stored:
-        """All that a new version is made of, read in one transaction."""
+        """Read everything for a new version in one transaction."""
         if not state.sync_state(connection).full_sync_at_s:
             raise CatalogLost("the saved catalog was damaged; the library has to be listed again")
         delta = None
@@ -277,7 +273,7 @@ class Catalog:
     def _rows(
         self, before: Mapping[str, AssetRow], stored: _Stored
     ) -> tuple[dict[str, AssetRow], CatalogDelta]:
-        """The rows of the new version, and how they differ from those before."""
+        """The rows of the new version, and their difference from ``before``."""
         change = CatalogDelta([], [], [], [], [], [])
         if stored.removed is None:
             rows: dict[str, AssetRow] = {}
@@ -306,7 +302,7 @@ class Catalog:
         try:
             self._sync(Deadline(SYNC_DEADLINE_S, self._clock), full=full)
         except (CatalogClosed, Interrupted):
-            log.debug("a refresh was cut short by the end of the mount")
+            log.debug("refresh interrupted by the end of the mount")
         except BacklotError as error:
             events.REFRESH_FAILED.log(log, reason=error)
         finally:
@@ -320,7 +316,7 @@ class Catalog:
     def _sync(self, deadline: Deadline, *, full: bool) -> Synced:
         try:
             done = self._synchronizer.run(deadline, full=full)
-        except (CatalogClosed, Interrupted):  # the mount ends: the listing is as good as before
+        except (CatalogClosed, Interrupted):  # the mount ends: this is no error of the listing
             raise
         except BacklotError as error:
             self._last_error = error

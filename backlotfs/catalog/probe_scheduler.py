@@ -1,20 +1,20 @@
-"""Schedules probes: which source is probed next, and when its API call may be made.
+"""The probe scheduler decides which source is probed next, and when.
 
-A *probe* finds out what a source is: one API call for a signed URL, then one byte from the source
-host. The API call costs a credit, unless the URL is known already or a CDN host can give it. So
-credits decide the pace, and this module decides the order:
+A *probe* finds the version of a source: one API call for a signed URL, then a GET of one byte from
+the source host. The API call costs a credit, unless the URL is cached or a CDN host can give it.
+The rate limiter decides how many calls are made; this module decides their order:
 
-1. sources that an application waits for, in the order in which they were asked for;
-2. sources of folders that were listed, the folder that was used last first, in the order of its
-   listing, going on behind the name that was asked for last: programs walk folders in that order;
-3. everything that was never probed, newest first, and what may have changed (*backfill*).
+1. sources that an application waits for, first come, first served;
+2. sources of listed folders, the most recently used folder first, in the order of its listing,
+   continuing after the file that was requested last: programs walk folders in that order;
+3. *backfill*: sources that were never probed, newest first, and sources that may have changed.
 
-A turn of the rate limiter is taken first, and then given to the first source in this order, so an
-application never waits behind the background. One probe of a source runs at a time; all who wait
-share it. Of several mounts of one library, one does the backfill (a lease in the catalog).
+A turn of the rate limiter is taken first and then given to the first source in this order, so that
+an application never waits for the backfill. A source has at most one running probe, which all
+callers share. Of several mounts of one library, one does the backfill (a lease in the catalog).
 
-No thread waits for a credit: `_dispatch` starts whatever may start now, whenever something changes,
-and a job that sleeps looks again when the next credit is due.
+No thread waits for a credit. `_dispatch` runs after each change and starts every probe that may
+start; one sleeping job runs it again when the next credit is due.
 """
 
 from __future__ import annotations
@@ -51,25 +51,25 @@ from backlotfs.source.version import SourceVersion
 
 log = logging.getLogger(__name__)
 
-#: Probes at a time that no application waits for: at 30 ms for each of two requests, 500 a second.
+#: Concurrent background probes: with two requests of 30 ms each, 500 probes a second.
 BACKGROUND_PROBES = 32
-#: Probes at a time in all; more wait in the pool.
+#: Concurrent probes in all; others wait in the pool.
 PROBE_THREADS = 256
-#: A probe ends after this long at the latest; an application that waits has its own deadline.
+#: Deadline of one probe; an application that waits for it has its own deadline.
 PROBE_DEADLINE_S = 30.0
-#: Of one source in a row, when it may have changed again while a probe is under way.
+#: Most probes in a row of a source that is invalidated while it is probed.
 MOST_PROBES = 3
-#: A background probe that failed for the moment keeps its place this long: no storm on a dead host.
+#: A failed background probe occupies its place for this long, so that a dead host gets few probes.
 REST_S = 5.0
-#: A background probe whose host has no place for it goes back to its queue after this long.
+#: A background probe of a busy host goes back to its queue after this long.
 BUSY_S = 1.0
-#: The backfill leaves an asset that failed alone for this long, and goes on with the others.
+#: The backfill skips an asset for this long after its probe failed.
 FORGIVEN_AFTER_S = 600.0
-#: Assets taken from the catalog at a time, and how long the lease on the backfill lasts.
+#: Assets read from the database at a time, and the duration of the lease on the backfill.
 BATCH, LEASE_S = 2000, 120.0
-#: Files of one listing that are moved to the front, and listings that are remembered.
+#: Most files of one listing that get priority, and most listings that are remembered.
 LISTED_FILES, LISTINGS = 20_000, 64
-#: Longest and shortest time until the queues are looked at again while a probe needs a credit.
+#: Longest and shortest time until `_dispatch` runs again while a probe needs a credit.
 LOOK_S, SHORTEST_LOOK_S = 1.0, 0.02
 _MOUNT_ENDS = "waiting for a size: the mount ends"
 
@@ -78,31 +78,31 @@ Probe = Callable[[str, Deadline, Priority, Turn | None], SourceVersion]
 
 
 class Backfill:
-    """The assets of the catalog that are to be probed. Any thread may call it.
+    """Reads from the database which assets need a probe. Any thread may call it.
 
-    :ivar lease: of several mounts of one library, the one that has it probes them.
+    :ivar lease: the mount of a library that has this lease does the backfill.
     """
 
     def __init__(self, db: CatalogDb, types: Collection[str]) -> None:
-        """``types``: of assets that are presented; to probe others would waste credits."""
+        """Read only assets of these ``types``: probes of hidden assets would waste credits."""
         self._db = db
         self._types = types
         self.lease = Lease(db, "size", LEASE_S)
 
     def to_probe(self, limit: int) -> list[str]:
-        """Embed codes never probed, then those that may have changed, ``limit`` of each."""
+        """Up to ``limit`` embed codes never probed, then as many that may have changed."""
         return self._db.read(to_probe, limit, self._types)
 
 
 class _Asked(NamedTuple):
-    """A probe that an application waits for and that has not begun. ``since_s``: monotonic."""
+    """A queued probe that an application has waited for since ``since_s`` (monotonic clock)."""
 
     future: Future[ProbedSource]
     since_s: float
 
 
 class _Listing:
-    """The files of one folder that have to be probed, in the order of its listing."""
+    """The files of one folder that need a probe, in the order of its listing."""
 
     __slots__ = ("_codes", "_lowest", "_next", "_taken")
 
@@ -112,7 +112,7 @@ class _Listing:
         self._next = self._lowest = 0
 
     def take(self) -> str | None:
-        """The next file behind the last one, then those before it; None when all were taken."""
+        """Take the next file; start again at the first after the last; None if all were taken."""
         self._next = self._skip(self._next)
         if self._next == len(self._codes):
             self._next = self._lowest = self._skip(self._lowest)
@@ -122,11 +122,11 @@ class _Listing:
         return self._codes[self._next]
 
     def put_back(self) -> None:
-        """Undo the last `take`: the file cannot be probed yet."""
+        """Undo the last `take`, because the file cannot be probed yet."""
         self._taken[self._next] = 0
 
     def go_on_behind(self, place: int) -> None:
-        """Go on behind the file at this place, which an application has asked for."""
+        """Continue after the file at this place, which an application requested."""
         self._taken[place] = 1
         self._next = place
 
@@ -138,7 +138,7 @@ class _Listing:
 class ProbeScheduler:
     """Decides which source is probed next, and when. Any thread may call it.
 
-    Probes run on the workers' threads.
+    Probes run on the worker threads.
     """
 
     def __init__(
@@ -164,15 +164,15 @@ class ProbeScheduler:
         self._running: dict[str, Future[ProbedSource]] = {}
         self._background_running = 0
         self._asked: OrderedDict[str, _Asked] = OrderedDict()
-        self._listings: deque[_Listing] = deque()  # the one that was used last is first
+        self._listings: deque[_Listing] = deque()  # the most recently used first
         self._places: dict[str, tuple[_Listing, int]] = {}
         self._stale: OrderedDict[str, None] = OrderedDict()
         self._backfilling = self._refilling = self._alarm = self._closed = False
         self._failed_at: dict[str, float] = {}
-        self._probed, self._probing_s = 0, 0.0  # probes so far, and how long they took together
+        self._probed, self._probing_s = 0, 0.0  # number of finished probes, and their total time
 
     def request(self, embed_code: str) -> Future[ProbedSource]:
-        """Probe as soon as possible, or join the probe that runs.
+        """Queue a probe with the highest priority, or join the probe that runs.
 
         The future fails with a `BacklotError`: with `RateLimited` when no credit came within the
         limiter's longest wait, with `Interrupted` when the mount ends.
@@ -201,17 +201,17 @@ class ProbeScheduler:
         return asked.future
 
     def is_queued(self, embed_code: str) -> bool:
-        """Whether the probe of a source has not begun, or waits for a further credit."""
+        """Whether the probe of a source waits in the queue, or for another credit."""
         return embed_code in self._asked or self._limiter.is_queued(embed_code)
 
     def seconds_until(self, embed_code: str) -> float:
-        """Seconds until the probe of a source that an application waits for can begin."""
+        """Seconds until the queued probe of a requested source can begin."""
         with self._lock:
             ahead = next((n for n, code in enumerate(self._asked) if code == embed_code), 0)
         return self._limiter.wait_s(Priority.WAITING, ahead)
 
     def prioritize(self, embed_codes: Iterable[str]) -> None:
-        """Probe those files of a listed folder that are not known, in this order."""
+        """Give priority to the files of a listed folder that are not known, in this order."""
         wanted = list(islice((code for code in embed_codes if self._wanted(code)), LISTED_FILES))
         if not wanted:
             return
@@ -225,24 +225,24 @@ class ProbeScheduler:
         self._dispatch()
 
     def enqueue_stale(self, embed_codes: Iterable[str]) -> None:
-        """Probe sources that may have been replaced, before a program opens them."""
+        """Queue background probes of sources that may have been replaced."""
         with self._lock:
             self._stale.update(dict.fromkeys(embed_codes))
         self._dispatch()
 
     def start_backfill(self) -> None:
-        """Go on with everything that was never probed; returns at once."""
+        """Start to probe everything that was never probed; returns at once."""
         with self._lock:
             self._backfilling = not self._closed
         self._dispatch()
 
     @property
     def busy(self) -> bool:
-        """Whether probes run or wait that no application waits for."""
+        """Whether background probes run or are queued."""
         return bool(self._background_running or self._stale or self._listings or self._backfilling)
 
     def close(self) -> None:
-        """End all waits, and leave the backfill to others.
+        """Fail all queued probes and release the lease on the backfill.
 
         :raises CatalogUnavailable: the lease cannot be released.
         """
@@ -259,9 +259,9 @@ class ProbeScheduler:
         self._backfill.lease.release()
 
     def seconds_for(self, assets: int) -> float | None:
-        """Seconds that probes of so many more assets take: by the credits, or by the others so far.
+        """The expected seconds for probes of so many more assets; None if nothing is measured yet.
 
-        None when calls cost nothing and no probe has ended yet.
+        It follows from the API credits, or where calls cost none from the probes so far.
         """
         if not assets:
             return 0.0
@@ -279,7 +279,7 @@ class ProbeScheduler:
         return known is None or not known.verified
 
     def _dispatch(self) -> None:
-        """Start all probes that may start now; look again when the next credit is due."""
+        """Start all probes that may start now; run again when the next credit is due."""
         jobs: list[Callable[[], None]] = []
         late: list[_Asked] = []
         with self._lock:
@@ -304,7 +304,10 @@ class ProbeScheduler:
             self._workers.submit(job)
 
     def _take(self, jobs: list[Callable[[], None]], late: list[_Asked]) -> float | None:
-        """Collect the probes that may start; seconds until more may. Call with the lock held."""
+        """Collect the probes that may start; return the seconds until more may, or None.
+
+        Call it with the lock held.
+        """
         now_s = self._clock.monotonic()
         while self._asked:
             code, entry = next(iter(self._asked.items()))
@@ -319,7 +322,7 @@ class ProbeScheduler:
                 continue
             free, turn = self._may_start(code, Priority.WAITING)
             if not free and turn is None:
-                # Those behind it that need no credit do not wait for one.
+                # Later probes that need no credit do not wait for one.
                 free_ones = [other for other in self._asked if self._urls.is_free(other)]
                 jobs.extend(self._start(other, Priority.WAITING, None) for other in free_ones)
                 return self._limiter.wait_s(Priority.WAITING) if self._asked else None
@@ -331,30 +334,30 @@ class ProbeScheduler:
                     break
                 free, turn = self._may_start(next_code, priority)
                 if not free and turn is None:
-                    # Another may be more urgent when a turn comes: none is chosen before.
+                    # The source is chosen when there is a turn: another may be more urgent by then.
                     self._put_back(next_code, priority)
-                    return self._limiter.wait_s(priority)  # what is less urgent waits behind it
+                    return self._limiter.wait_s(priority)  # lower priorities wait
                 jobs.append(self._start(next_code, priority, turn))
         return None
 
     def _known_by_now(self, code: str, waited_s: float) -> ProbedSource | None:
-        """The version that another mount has found while a source waited here for a credit."""
+        """The version that another mount found while this source waited for a credit."""
         if waited_s < SHORTEST_LOOK_S:
-            return None  # the application has just looked
+            return None  # the caller has just checked
         known = self._versions.known(code)
         return known if known is not None and known.verified else None
 
     def _may_start(self, code: str, priority: Priority) -> tuple[bool, Turn | None]:
-        """Whether its probe needs no credit; else a turn for it, if there is one."""
+        """Whether a probe needs no credit; otherwise a turn for it, or None."""
         if self._urls.is_free(code):
             return True, None
         try:
             return False, self._limiter.try_acquire(priority)
-        except Interrupted:  # the limiter was closed before this was
+        except Interrupted:  # the limiter was closed first
             return False, None
 
     def _next(self, priority: Priority) -> str | None:
-        """Take the next source of this priority. Call with the lock held."""
+        """Take the next source of this priority. Call it with the lock held."""
         if priority is Priority.BACKGROUND:
             while self._stale:
                 code, _ = self._stale.popitem(last=False)
@@ -370,7 +373,7 @@ class ProbeScheduler:
         return None
 
     def _put_back(self, code: str, priority: Priority) -> None:
-        """Undo the last `_next`. Call with the lock held."""
+        """Undo the last `_next`. Call it with the lock held."""
         if priority is Priority.LISTED:
             self._listings[0].put_back()
         else:
@@ -383,7 +386,7 @@ class ProbeScheduler:
                 del self._places[code]
 
     def _start(self, code: str, priority: Priority, turn: Turn | None) -> Callable[[], None]:
-        """Make the job that probes; the source counts as running now. Call with the lock held."""
+        """Make the job that probes; the source counts as running. Call it with the lock held."""
         asked = self._asked.pop(code, None)
         future: Future[ProbedSource] = Future() if asked is None else asked.future
         self._running[code] = future
@@ -430,7 +433,10 @@ class ProbeScheduler:
     def _probe_until_settled(
         self, code: str, priority: Priority, turn: Turn | None
     ) -> ProbedSource:
-        """Probe until nothing changed meanwhile. :raises BacklotError: it cannot be found out."""
+        """Probe again while the source is invalidated during a probe.
+
+        :raises BacklotError: the probe failed.
+        """
         deadline = Deadline(self.deadline_s, self._clock)
         probes = 0
         while True:
@@ -439,9 +445,9 @@ class ProbeScheduler:
             try:
                 version = self._probe(code, deadline, priority, turn)
             except (RateLimited, Interrupted, HostBusy):
-                raise  # says nothing about the source
+                raise  # not a failure of the source
             except BacklotError as error:
-                # what passes is told by host-down or a stat that failed, not once for each asset
+                # temporary failures are logged once per host, not once per asset
                 level = logging.DEBUG if isinstance(error, RemoteUnavailable) else None
                 events.SOURCE_UNKNOWN.log(log, at=level, embed_code=code, reason=error)
                 self._versions.failed(code, error)
@@ -460,7 +466,7 @@ class ProbeScheduler:
         self._dispatch()
 
     def _refill(self) -> None:
-        """Take the next assets of the backfill from the catalog."""
+        """Read the next assets of the backfill from the database."""
         codes: list[str] = []
         try:
             if self._backfill.lease.take():

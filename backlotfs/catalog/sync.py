@@ -1,14 +1,14 @@
-"""Brings the library's listing into the catalog: whole, or only what changed.
+"""Full and incremental syncs copy the library's listing from the API to the database.
 
-Theory of operation. The *full sync* (pages of 500) is the truth; its pages go to a staging area
-together with the cursor, so an interrupted one goes on, and the library changes in one step when
-it is complete. Between full syncs, *incremental* syncs ask for what was updated after the newest
-``updated_at`` seen (less an overlap, since bulk edits share a second and pages are cached) and for
-recent deletions: two calls, whatever the library's size. What is compared are the server's own
-times; a clock of this machine that jumps costs one more full sync at most. A server that ignores
-``where`` (the Video Cloud adapter did) shows it by an asset older than was asked for; it gets full
-syncs from then on, as seldom as their cost demands. One mount of a library syncs at a time (a
-lease).
+Theory of operation. The *full sync* (pages of 500) is authoritative. Its pages are staged together
+with the cursor, so that an interrupted full sync can continue, and the library changes in one step
+when it is complete. Between full syncs, *incremental* syncs request the assets that were updated
+after the newest ``updated_at`` seen, and recent deletions: two calls for a library of any size. The
+requested time overlaps with the last sync, because bulk edits share a second and pages are cached.
+Only times of the server are compared; if this machine's clock jumps, that costs at most one more
+full sync. A server that ignores ``where`` (the Video Cloud adapter did) returns an asset that is
+older than requested; from then on it gets only full syncs, less often for a larger library. One
+mount of a library syncs at a time (a lease).
 """
 
 from __future__ import annotations
@@ -35,25 +35,25 @@ log = logging.getLogger(__name__)
 
 P = TypeVar("P", Page[Asset], Page[DeletedAsset])
 
-#: A full sync is due when the last is this old.
+#: A full sync is due this long after the last one.
 FULL_SYNC_S = 24 * 3600.0
-#: Asked for again before the newest update seen: bulk edits share a second, answers are cached.
+#: Overlap of incremental syncs: bulk edits share a second, and answers are cached.
 OVERLAP_S = 120
-#: … until a sync has come this long after it: the overlap, and the five minutes of a cache.
+#: No overlap is needed if the newest update is this old: the overlap and a cache of five minutes.
 SETTLED_AFTER_S = OVERLAP_S + 300
-#: Seconds per page: without ``where``, full syncs take a tenth of the credits.
+#: Time between full syncs per page, without ``where``: they use about a tenth of the credits.
 PAGE_COST_S = 2.0
 #: The lease on syncing; renewed with each page.
 LEASE_S = 120.0
-#: What comes with each record: labels for folders, custom metadata for sidecars; and from servers
-#: that can do so, the source, which would cost a call for each asset otherwise.
+#: Fields included in each record: labels for folders, metadata for sidecars, and on servers that
+#: allow it the source, which otherwise costs one call per asset.
 _INCLUDED, _WITH_SOURCES = "labels,metadata", "labels,metadata,streams"
-#: Records that are left out, named by one sync; the others it counts.
+#: Number of skipped records that one sync names in the log; it counts the others.
 MAX_NAMED = 20
 
 
 class _TooMuchChanged(Exception):
-    """More changed than is gathered in memory: a full sync goes over the disk."""
+    """More assets changed than fit in memory; a full sync, which uses the disk, is needed."""
 
 
 class Synced(StrEnum):
@@ -65,7 +65,7 @@ class Synced(StrEnum):
 
 
 class Synchronizer:
-    """Runs syncs; one at a time, on whatever thread calls."""
+    """Runs one sync at a time on the calling thread."""
 
     def __init__(
         self,
@@ -78,13 +78,13 @@ class Synchronizer:
         progress: Callable[[int], None] = lambda _assets: None,
         on_source: Callable[[str, Source], None] = lambda _code, _source: None,
     ) -> None:
-        """Put it together.
+        """Send nothing yet.
 
-        :param with_labels: whether labels are presented. `_INCLUDED` of each asset is always asked
-            for, since that costs no call: another mount of this library may want it.
-        :param limits: a listing beyond them is given up.
-        :param on_source: told each source that a listing brings.
-        :param progress: told the number of assets so far, with each page of a full sync.
+        :param with_labels: whether to fetch the labels. The fields in `_INCLUDED` are always
+            requested, because they cost no call and another mount of this library may need them.
+        :param limits: a longer listing fails.
+        :param on_source: called with each source in a listing.
+        :param progress: called with the number of assets so far, after each page of a full sync.
         """
         self._api = api
         self._db = db
@@ -101,8 +101,8 @@ class Synchronizer:
         """Bring the catalog up to date.
 
         :param full: list the whole library even if an incremental sync would do.
-        :raises BacklotError: the API's; the stored library is as it was, and a full sync that was
-            under way goes on from its cursor the next time.
+        :raises BacklotError: the sync failed; the stored library is unchanged, and an interrupted
+            full sync continues from its cursor the next time.
         """
         if not self._lease.take():
             return Synced.ELSEWHERE
@@ -119,9 +119,9 @@ class Synchronizer:
                 except _TooMuchChanged as error:
                     log.debug("%s: the whole library is listed instead", error)
             if self._run_full_sync(deadline):
-                self._incremental(deadline)  # what came since the interrupted full sync began
+                self._incremental(deadline)  # changes since the interrupted full sync began
         except (NoSuchEntry, ProtocolViolation):
-            if self._state().lists_sources:  # perhaps that is what the server cannot bear now
+            if self._state().lists_sources:  # the server may have failed because of them
                 self._db.write(state.mark_lists_sources, False)
             raise
         finally:
@@ -138,14 +138,14 @@ class Synchronizer:
         return not 0 <= age_s < FULL_SYNC_S or known.where_works == 0
 
     def full_sync_interval_s(self) -> float:
-        """How far apart full syncs should be on a server without ``where``; else 0."""
+        """The interval of full syncs on a server that ignores ``where``; else 0."""
         if self._state().where_works != 0:
             return 0.0
         _, _, total = self._db.read(state.sized_counts)
         return total / 500 * PAGE_COST_S
 
     def _run_full_sync(self, deadline: Deadline) -> bool:
-        """List the whole library; whether that went on with an interrupted full sync."""
+        """List the whole library; return whether this continued an interrupted full sync."""
         cursor = self._full_sync.cursor()
         start = cursor.next_page if cursor is not None else None
         if start is not None:
@@ -174,7 +174,7 @@ class Synchronizer:
             if start is None or assets:
                 raise
         if start is not None and not assets:
-            # A cursor that has died looks like the end, or like nonsense: what was staged is not
+            # An expired cursor gives an empty or malformed page, so the staged pages may not be
             # the whole library.
             events.LISTING_RESTARTED.log(log)
             self._full_sync.abandon()
@@ -189,10 +189,10 @@ class Synchronizer:
         _tell(events.LISTED, result)
 
     def _incremental(self, deadline: Deadline) -> bool:
-        """False when the server turns out to ignore ``where``."""
+        """Sync the changes; return False if the server ignores ``where``."""
         known = self._state()
-        # Later than that, nothing can still appear below the mark but ties in its very second; a
-        # bulk edit would otherwise be listed again by every sync until something newer comes.
+        # After that time, new records can only have the same second as the newest one. Without
+        # this, every sync would list a bulk edit again until a newer record comes.
         settled = known.synced_at_s > known.high_water_s + SETTLED_AFTER_S
         since = max(0, known.high_water_s - (1 if settled else OVERLAP_S))
         moment = datetime.fromtimestamp(since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -260,7 +260,7 @@ class Synchronizer:
                 self._on_source(asset.embed_code, asset.source)
 
     def _tell_skipped(self, page: Page[Asset]) -> None:
-        """One line for each of the first records that are left out; `run` counts the others."""
+        """Log the first skipped records, one line each, and count the others."""
         named = page.skipped[: MAX_NAMED - self._named]
         for reason in named:
             events.RECORD_SKIPPED.log(log, reason=reason)
@@ -268,7 +268,7 @@ class Synchronizer:
         self._unnamed += len(page.skipped) - len(named) + page.skipped_more
 
     def _leased(self, pages: Iterator[P]) -> Iterator[P]:
-        """Each page, with the lease renewed."""
+        """Yield each page after renewing the lease."""
         for page in pages:
             self._lease.take()
             yield page

@@ -1,8 +1,8 @@
-"""What probes have found out about each source, and which sources may have been replaced since.
+"""The source version cache: the version that the last probe of each source found.
 
-The rows of the library hold what earlier probes found; they come from the catalog's file. The cache
-holds what was learned since, and a thread of its own writes it to the file in batches. A source
-that may have been replaced is *in doubt*: not verified until it is probed again.
+The rows of the library hold the results of earlier probes; they come from the database. The cache
+holds newer results, and its own thread writes them to the database in batches. A source that may
+have been replaced is *invalidated*: its version is not verified until it is probed again.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from backlotfs.source.version import SourceVersion
 
 @dataclass(frozen=True, slots=True)
 class ProbedSource:
-    """A probed source.
+    """The version of a source that a probe found.
 
-    :ivar mtime_s: what ``stat`` shows, seconds since the epoch.
-    :ivar verified: False once something hints that the source may have been replaced; its size
-        and time are still shown, but no cache is trusted before the next probe.
-    :ivar replaced_at: when this version was found in another's place, on the monotonic clock.
+    :ivar mtime_s: the time that ``stat`` shows, seconds since the epoch.
+    :ivar verified: False once the source may have been replaced; its size and time are still
+        shown, but no cached block is used before the next probe.
+    :ivar replaced_at: when this version was found to replace another, on the monotonic clock.
     """
 
     version: SourceVersion
@@ -39,17 +39,18 @@ class ProbedSource:
 
 log = logging.getLogger(__name__)
 
-#: A source that cannot be had is asked for again after this long …
+#: A negative entry (no source, or access denied) is valid for this long.
 UNAVAILABLE_TTL_S = 60.0
-#: … and one whose probe failed for the moment after this long: no storm from a scanning program.
+#: A temporary failure of a probe is remembered for this long, so that a scanning program does not
+#: repeat it for every file.
 FAILED_TTL_S = 2.0
-#: Failures remembered; beyond that the oldest is asked for again a little early.
+#: Number of failures remembered; beyond it the oldest is forgotten early.
 FAILURES_KEPT = 100_000
-#: What was learned is written at the latest after this long: a crash loses no more.
+#: Longest time until a new result is written; a crash loses no more than that.
 WRITE_AFTER_S = 0.5
-#: A store that could not be written (disk full) is tried again after this long.
+#: Pause after a failed write (disk full).
 RETRY_S = 30.0
-#: Errors that say "there is no such file", not "try again".
+#: Errors after which there is no source, so that another attempt does not help soon.
 _DEFINITE = (SourceMissing, SourceGone, SourceDenied)
 
 
@@ -60,26 +61,26 @@ class _Failure:
 
 
 def known_from(row: AssetRow) -> ProbedSource:
-    """The source of a row that was probed."""
+    """Make a `ProbedSource` from a row that was probed."""
     version = SourceVersion(row.embed_code, row.size, row.etag, row.last_modified)
     return ProbedSource(version, row.mtime_s, bool(row.verified))
 
 
 class VersionListener(Protocol):
-    """A part that keeps something of source versions."""
+    """Receives changes of source versions; a mount has `mount.replacement.Replacement`."""
 
     def on_new_version(self, embed_code: str, current: SourceVersion) -> None:
-        """``current`` is about to be shown. Called under the cache's lock: it must not wait."""
+        """Called just before ``current`` is shown, under the cache's lock: it must not wait."""
 
     def on_change(self, embed_code: str, current: SourceVersion | None) -> None:
-        """A known source is ``current`` now; None: not what it was, and not yet seen."""
+        """Called when a source has changed to ``current``; None: changed, and not yet probed."""
 
     def on_outdated(self, version: SourceVersion) -> None:
-        """A transfer asked for ``version`` and met another one."""
+        """Called when a transfer of ``version`` received another version."""
 
 
 class SourceVersionCache:
-    """Source versions by embed code. Any thread may call it; listeners run on its thread."""
+    """Source versions by embed code. Any thread may call it; listeners run on that thread."""
 
     def __init__(
         self,
@@ -89,11 +90,11 @@ class SourceVersionCache:
         *,
         attr_ttl_s: float,
     ) -> None:
-        """Start with what the rows say.
+        """Start with the versions in the rows.
 
         :param row_of: the row of an embed code in the present library.
-        :param save: writes a batch to the catalog; called from a thread of the cache's own.
-        :param attr_ttl_s: how long the kernel may believe attributes it was given before.
+        :param save: writes a batch to the database; called from the cache's own thread.
+        :param attr_ttl_s: how long the kernel may use attributes that it received earlier.
         """
         self._clock = clock
         self._row_of = row_of
@@ -112,13 +113,13 @@ class SourceVersionCache:
         self._wake = threading.Event()
 
     def subscribe(self, listener: VersionListener) -> None:
-        """Have ``listener`` told from now on. Call before the first probe."""
+        """Add a listener. Call it before the first probe."""
         self._listeners.append(listener)
 
     def known(self, embed_code: str) -> ProbedSource | None:
-        """What is known of a source, verified or not; None: it was never probed, or has no file."""
+        """The known version of a source, verified or not; None: never probed, or no source."""
         if embed_code in self._gone:
-            return None  # whatever the row still says
+            return None  # the row is older
         learned = self._learned.get(embed_code)
         return self._said_by(self._row_of(embed_code)) if learned is None else learned
 
@@ -127,40 +128,40 @@ class SourceVersionCache:
         return None if row is None or row.size < 0 else known_from(row)
 
     def is_current(self, row: AssetRow) -> bool:
-        """Whether ``row`` says all that is known of its source, and nothing is in doubt."""
+        """Whether ``row`` has the verified, newest version of its source."""
         code = row.embed_code
         return bool(row.verified) and code not in self._learned and code not in self._gone
 
     def within_attr_ttl(self, known: ProbedSource) -> bool:
-        """Whether the kernel may still believe the size of the version before this one."""
+        """Whether the kernel may still use the size of the version before this one."""
         return self._clock.monotonic() - known.replaced_at <= self._attr_ttl_s
 
     def failure(self, embed_code: str) -> BacklotError | None:
-        """Why the last probe failed, if that is recent enough not to ask again."""
+        """The error of the last probe while it is remembered; else None."""
         failure = self._failures.get(embed_code)
         if failure is None or failure.until <= self._clock.monotonic():
             return None
         return failure.error
 
     def unavailable(self, row: AssetRow) -> bool:
-        """Whether the last probe said that there is no source to be had."""
+        """Whether the last probe found no source that can be read."""
         failure = self._failures.get(row.embed_code)
         if failure is not None:
             return isinstance(failure.error, _DEFINITE)
         return bool(row.missing) and row.embed_code not in self._learned
 
     def epoch(self, embed_code: str) -> int:
-        """How often the source was invalidated: ask before a probe, for `record_probe`."""
+        """How often the source was invalidated; read it before a probe, for `record_probe`."""
         return self._epochs.get(embed_code, 0)
 
     def record_probe(self, version: SourceVersion, epoch: int | None = None) -> ProbedSource:
-        """Record and publish what a probe found.
+        """Record and publish the version that a probe found.
 
-        The record's ``updated_at`` stands in for the time where ``Last-Modified`` is absent, or
-        did not move although the bytes did.
+        The record's ``updated_at`` is used as time if ``Last-Modified`` is absent, or is unchanged
+        although the source was replaced.
 
-        :param epoch: `epoch` before the probe began. If it has changed, the source stays in doubt:
-            the probe may have met the version before.
+        :param epoch: `epoch` before the probe began. If it has changed, the version is not
+            verified: the probe may have seen the previous version.
         """
         code = version.embed_code
         with self._lock:
@@ -182,7 +183,7 @@ class SourceVersionCache:
             )
             self._failures.pop(code, None)
             self._gone.discard(code)
-            if row is not None:  # else it was deleted while the probe was under way
+            if row is not None:  # else the asset was deleted during the probe
                 if replaced:
                     self._on_new_version(code, version)
                 self._learn(code, known)
@@ -207,19 +208,19 @@ class SourceVersionCache:
             self._on_change(embed_code, None)
 
     def invalidate(self, embed_code: str) -> None:
-        """Mark a source that may have been replaced: the next open probes it."""
+        """Mark a source that may have been replaced, so that the next open probes it."""
         with self._lock:
             self._epochs[embed_code] = self.epoch(embed_code) + 1
             known = self.known(embed_code)
-            if known is not None:  # perhaps by another mount's probe: not announced yet
+            if known is not None:  # it may be from another mount's probe that was not announced yet
                 self._on_new_version(embed_code, known.version)
             if known is not None and known.verified:
                 self._learn(embed_code, replace(known, verified=False))
             self._failures.pop(embed_code, None)
 
     def on_mismatch(self, version: SourceVersion) -> None:
-        """Take note that a transfer asked for this version and met another one."""
-        for listener in self._listeners:  # first: a program may close before the rest is known
+        """Invalidate a version: a transfer of it received another version."""
+        for listener in self._listeners:  # first, because a program may close the file now
             listener.on_outdated(version)
         known = self.known(version.embed_code)
         if known is not None and known.version.validator == version.validator:
@@ -237,7 +238,7 @@ class SourceVersionCache:
         self._on_change(embed_code, None)
 
     def published(self, rows: Iterable[AssetRow]) -> None:
-        """Forget what the catalog now holds of these rows; doubt the sources that it doubts."""
+        """Drop results that the published rows contain; invalidate sources that they invalidate."""
         with self._lock:
             for row in rows:
                 if row.missing and row.embed_code not in self._unsaved:
@@ -253,17 +254,17 @@ class SourceVersionCache:
                     del self._learned[row.embed_code]
 
     def apply_external(self, rows: Iterable[AssetRow]) -> None:
-        """Take over versions that another mount's probes have found, as if found here and now.
+        """Take over versions that other mounts have found, as if this mount had found them now.
 
-        Call it before the rows are published: open files of the version before are outdated from
-        then on, and the kernel still believes its size for a while.
+        Call it before the rows are published: open files of the previous version are outdated from
+        then on, and the kernel may use its size for some time.
         """
         replaced: list[SourceVersion] = []
         with self._lock:
             for row in rows:
                 before, now = self.known(row.embed_code), known_from(row)
                 if row.embed_code in self._unsaved or before is None:
-                    continue  # what we have found ourselves is newer
+                    continue  # this mount's own result is newer
                 if before.version.validator != now.version.validator:
                     found = replace(now, replaced_at=self._clock.monotonic())
                     self._learned[row.embed_code] = found
@@ -272,11 +273,11 @@ class SourceVersionCache:
             self._on_change(version.embed_code, version)
 
     def flush(self) -> None:
-        """Write what was learned and is not yet in the catalog, now, on the calling thread.
+        """Write all results that are not yet in the database, on the calling thread.
 
-        :raises BacklotError: the catalog's; what could not be written is kept for the next time.
+        :raises BacklotError: the write failed; the results are kept for the next one.
         """
-        # One at a time: `close` waits for a batch that is being written, before its file is closed.
+        # One at a time: `close` waits for a batch that is being written before the file is closed.
         with self._flushing:
             with self._lock:
                 batch, self._unsaved = self._unsaved, {}
@@ -285,12 +286,12 @@ class SourceVersionCache:
             try:
                 self._save(list(batch.values()))
             except BacklotError:
-                with self._lock:  # what was learned meanwhile is newer
+                with self._lock:  # results that came meanwhile are newer
                     self._unsaved = batch | self._unsaved
                 raise
 
     def close(self) -> None:
-        """Write what is not yet in the catalog, and nothing after that."""
+        """Write the remaining results; later ones are not written."""
         with self._lock:
             self._closed = True
         try:

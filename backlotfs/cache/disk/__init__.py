@@ -1,34 +1,33 @@
-"""Blocks on disk: what a mount has read is there again after a restart.
+"""The disk cache keeps blocks over restarts.
 
 **On disk.** One folder per library with three files and a lock. `slab` is an array of slots of one
-block each. `index` is a header and an array of 40-byte rows, row *n* describing slot *n*: whose
-block it holds, its length, its checksum, when it was last used, and the next slot of its hash
-chain. `heads` is where the chains begin; it can be made from the rows. `pins` names the sources
-that stay.
+block each. `index` is a header and an array of 40-byte rows. Row *n* describes slot *n*: the source
+of its block, the block's length, checksum and last use, and the next slot of its hash chain.
+`heads` has the first slot of each chain; it can be rebuilt from the rows. `pins` names the versions
+that are not evicted.
 
-**Why this and not a library.** What is asked for at once is a hard limit, LRU by block, checksums,
-an open in no time, and reads at the speed of memory.
+**Why this and not a library.** It needs a hard limit, LRU by block, checksums, a fast start, and
+reads at the speed of memory, all at once.
 
-- *diskcache* keeps a row of SQLite per block and looks into it (and writes it, for LRU) at each
-  read, before the first byte; values come as new bytes objects; its limit is checked after the
-  write and counts values, not what the file system uses; no checksums.
-- *A sparse file per source and an index in SQLite* needs hole punching to let a block go (not every
-  file system has it), two files for each of 100 000 sources, and either SQLite in the way of each
-  read or half a million Python objects at the start (a plain dictionary of 500 000 slots took
-  0.1 s and 100 MB here; the rows as they are take 20 MB).
-- *Fixed slots* make the limit exact: a slab of so many slots can never be larger. A block that goes
-  leaves its place to the one that comes, and what was read in order lies in order, so neighbours
-  come back by one `preadv`. The cost: the short last block of a file takes a whole slot.
+- *diskcache* keeps an SQLite row per block and reads it (and writes it, for LRU) at each read. It
+  returns new bytes objects. It checks its limit after the write and counts the values, not the disk
+  space. It has no checksums.
+- *A sparse file per source and an index in SQLite* needs hole punching to evict a block, which not
+  every file system has, and two files for each of 100 000 sources. Each read either waits for
+  SQLite, or needs half a million Python objects in memory (a dictionary of 500 000 slots took 0.1 s
+  and 100 MB; these rows take 20 MB).
+- *Fixed slots* make the limit exact. A new block takes the slot of an evicted one. Blocks that are
+  read in order are stored in order, so one `preadv` reads several. The cost: the short last block
+  of a file takes a whole slot.
 
-**Why nothing needs repair.** A block is served only if its bytes, hashed with a seed made of the
-source's embed code, its validator and the block's number, give the checksum of its row. So a torn
-block, a torn row, a row that describes another block's slot, a flipped bit anywhere and a chain
-that leads astray all end the same way: a miss. Nothing is believed because a shutdown was clean, so
-there is no mark for that, nothing is synced to the disk, and opening is reading. Rows and heads are
-in ordinary memory, not mapped: a full or failing disk then shows as an `OSError`, where a mapped
-page would end the process by SIGBUS.
+**Why nothing needs repair.** A block is served only if its checksum equals the one in its row. The
+checksum is seeded with the source's embed code, its validator and the block's number. So a torn
+block, a torn row, a row of another block's slot, a flipped bit or a wrong chain are all misses. The
+cache does not depend on a clean shutdown: there is no mark for one, nothing is synced to the disk,
+and to open the cache is to read its files. Rows and heads are in ordinary memory, not mapped: a
+full or failing disk then gives an `OSError`, where a mapped page would end the process by SIGBUS.
 
-**Threads.** `tier.DiskTier` may be called from any thread. One lock guards the rows; it is never
-held while the disk works. One daemon thread, started by the first `put`, writes. A reader checks
-the checksum after it has read without the lock, and so sees when its slot was given away meanwhile.
+**Threads.** Any thread may call `tier.DiskTier`. One lock guards the rows; no disk I/O happens
+under it. One daemon thread, started by the first `put`, writes. A reader reads without the lock and
+then checks the checksum, so it notices if the slot was reused meanwhile.
 """

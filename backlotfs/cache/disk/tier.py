@@ -1,8 +1,8 @@
-"""The disk tier: blocks under one budget in bytes, least recently used out first, over restarts.
+"""The disk cache: an LRU cache of blocks with a limit in bytes that survives restarts.
 
-`get` and `get_many` read in the caller's thread; `put` hands the block to the writing thread or
-lets it be. Trouble with the disk never reaches a caller: it is a miss, or a block not kept, and one
-warning.
+`get` and `get_many` read on the caller's thread; `put` queues the block for the writer thread. An
+error of the disk is never raised to a caller: it is a miss, or the block is not cached, and there
+is one warning.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from backlotfs.trusted_paths import open_private_folder
 
 
 class DiskCounts(NamedTuple):
-    """In blocks.
+    """Counters of the disk cache, in blocks.
 
-    :ivar hits: read and verified.
-    :ivar misses: asked for in vain, those included that did not verify.
-    :ivar damaged: did not verify, or had a row that cannot be; their slots were freed.
-    :ivar evicted: went for others.
-    :ivar rejected: not taken because the disk did not keep up, or rested.
+    :ivar hits: blocks that were read and verified.
+    :ivar misses: blocks that were not found, or damaged.
+    :ivar damaged: blocks with a wrong checksum or an impossible row; their slots were freed.
+    :ivar evicted: blocks that were evicted for others.
+    :ivar rejected: blocks that were not written because the disk was too slow or had failed.
     """
 
     hits: int
@@ -46,7 +46,7 @@ class DiskCounts(NamedTuple):
 
 
 def kept_budget(folder: Path, block_bytes: int) -> int:
-    """The budget that the tier in this folder needs to lose nothing; 0 where nothing is pinned."""
+    """The budget that keeps every block of the cache in this folder; 0 if nothing is pinned."""
     try:
         place = open_private_folder(folder, make=False)
     except OSError:
@@ -70,7 +70,7 @@ T = TypeVar("T")
 class DiskTier:
     """A cache of blocks in a folder. Any thread may call any method; none raises after `__init__`.
 
-    :ivar budget_bytes: the files together never take more.
+    :ivar budget_bytes: the limit for all files together.
     """
 
     def __init__(
@@ -82,13 +82,13 @@ class DiskTier:
         block_bytes: int = 128 * 1024,
         queued_blocks: int = 64,
     ) -> None:
-        """Open the cache, or make it. No thread is started: a fork may follow.
+        """Open or create the cache. No thread is started, because a fork may follow.
 
-        :param folder: of this library alone: name it by API URL and account.
-        :param block_bytes: size of a block; a cache of another size is begun anew.
-        :param queued_blocks: blocks that may wait for the disk; their memory is held so long.
-        :raises CacheUnusable: the folder is another user's, open to others, in use by another
-            mount, cannot be written, or the budget holds no block: go on without a disk tier.
+        :param folder: a folder for this library only, named by API URL and account.
+        :param block_bytes: size of a block; a cache with another block size is emptied.
+        :param queued_blocks: blocks that may wait for the disk; they occupy memory meanwhile.
+        :raises CacheUnusable: the folder belongs to another user, is open to others, is in use by
+            another mount or cannot be written, or the budget is smaller than a block.
         """
         self.budget_bytes = budget_bytes
         self._turned_away = 0
@@ -113,11 +113,11 @@ class DiskTier:
         self._reader = BlockReader(folder, self._files, self._lock, self._writer.tell)
         self._queue = WriteQueue(self._writer.write, queued_blocks)
 
-    # --- what is here
+    # --- state
 
     @property
     def counts(self) -> DiskCounts:
-        """What happened since it was opened."""
+        """The counters since the cache was opened."""
         reader = self._reader
         return DiskCounts(
             reader.hits, reader.misses, reader.damaged, self._writer.evicted, self._turned_away
@@ -125,35 +125,35 @@ class DiskTier:
 
     @property
     def cached_bytes(self) -> int:
-        """Bytes of the slots in use; slots are whole, however short their blocks."""
+        """Bytes of all slots in use; a short block takes a whole slot."""
         return self._table.held * self._block_bytes
 
     @property
     def room_bytes(self) -> int:
-        """Bytes of all the slots that the budget has room for, in use or not."""
+        """Bytes of all slots that fit into the budget, in use or not."""
         return self._table.capacity * self._block_bytes
 
     @property
     def block_bytes(self) -> int:
-        """Size of a slot."""
+        """The size of a slot."""
         return self._block_bytes
 
     def held_blocks(self, embed_code: str, validator: str) -> int:
-        """How many blocks of this version are here, by the rows; costs a look into a dictionary."""
+        """The number of cached blocks of this version; one dictionary lookup."""
         return self._table.blocks.get(source_tag(embed_code, validator).word, 0)
 
     @property
     def disk_bytes(self) -> int:
-        """What the files take by the file system's own count; 0 once closed."""
+        """The disk space of the files, as the file system counts it; 0 once closed."""
         with self._lock:
             return 0 if self._closed else self._files.disk_bytes
 
     def __contains__(self, key: BlockKey) -> bool:
-        """Whether it is here, as far as one can tell without reading it; no use is counted."""
+        """Whether the index has the block; this reads nothing and does not count as a use."""
         return not self.missing((key,))
 
     def missing(self, keys: Iterable[BlockKey]) -> list[BlockKey]:
-        """Those of ``keys`` that are not `in` it, in their order."""
+        """The keys without a block in the index, in their order."""
         with self._lock:
             return [
                 key
@@ -164,16 +164,16 @@ class DiskTier:
     # --- reading
 
     def get(self, key: BlockKey, buffer: memoryview) -> int | None:
-        """Read a block into ``buffer``; returns its length, None when it is not here.
+        """Read a block into ``buffer``; return its length, or None if it is not cached.
 
         After None the buffer may hold anything.
 
-        :param buffer: of the block's length at least; usually of the size of a block.
+        :param buffer: at least as long as the block.
         """
         return self.get_many((key,), (buffer,))[0]
 
     def get_many(self, keys: Sequence[BlockKey], buffers: Sequence[memoryview]) -> list[int | None]:
-        """As `get` for each; blocks that lie side by side are read by one system call."""
+        """Read several blocks like `get`; blocks in adjacent slots are read by one system call."""
         with self._in_use() as usable:
             if not usable:
                 return [None] * len(keys)
@@ -189,13 +189,13 @@ class DiskTier:
         *,
         wait_s: float = 0.0,
     ) -> bool:
-        """Keep a block, letting others go; the caller waits for room in the queue at most.
+        """Queue a block to be written; wait at most ``wait_s`` for room in the queue.
 
-        The block is referred to until it is written and must not change until then (were it to, it
-        would not verify and be lost); so is ``owner``, whose memory it may be a view of.
+        The block must not change until it is written; a changed block fails its checksum later.
+        ``owner``, whose memory the block may be a view of, is kept alive until then.
 
-        :returns: False when it will not be kept: it is no block, waits already, or the disk does
-            not keep up or rests. What is here already is not written again.
+        :returns: False if the block will not be written: its length or number is invalid, it is
+            cached or queued already, or the disk is too slow or has failed.
         """
         if not 0 < len(block) <= self._block_bytes or not 0 <= key.number < 2**32:
             return False
@@ -209,15 +209,15 @@ class DiskTier:
         return self._queue.submit(PendingBlock(key, block, owner, tag.checksum(key.number, block)))
 
     def accepted(self, key: BlockKey) -> bool:
-        """Whether it is here, or waits to be written."""
-        return key in self._queue or key in self  # in this order: it goes from the one to the other
+        """Whether the block is cached or queued."""
+        return key in self._queue or key in self  # in this order: blocks go from queue to disk
 
     def drain(self) -> bool:
-        """Wait until what was put so far is written; False when the disk takes too long."""
+        """Wait until all queued blocks are written; False if the disk takes too long."""
         return self._queue.drain()
 
     def discard_source(self, embed_code: str) -> None:
-        """Let go of every block of this source, whatever its version, and of its pins."""
+        """Delete all blocks and pins of a source, of every version."""
         self._queue.discard(embed_code)
         pinned = frozenset(pin for pin in self._pins.all() if pin.embed_code == embed_code)
         with self._in_use() as usable:
@@ -232,14 +232,14 @@ class DiskTier:
     # --- pins
 
     def pin(self, embed_code: str, validator: str) -> None:
-        """Blocks of this version are not let go for others, now and after restarts.
+        """Pin a version: its blocks are not evicted, now and after restarts.
 
-        They count in the budget: where it is full of them, nothing else is kept.
+        They count in the budget. If they fill it, nothing else is cached.
         """
         self.change_pins(add={Pin(embed_code, validator)})
 
     def unpin(self, embed_code: str, validator: str) -> None:
-        """They are as all others again."""
+        """Unpin a version: its blocks can be evicted again."""
         self.change_pins(remove={Pin(embed_code, validator)})
 
     def change_pins(
@@ -249,10 +249,10 @@ class DiskTier:
         remove: AbstractSet[Pin] = frozenset(),
         drop: AbstractSet[Pin] = frozenset(),
     ) -> bool:
-        """`pin` and `unpin` many at once.
+        """Pin and unpin many versions at once.
 
-        :param drop: of those that are removed, whose blocks are to go now: nobody wants them.
-        :returns: False when it was not saved: it holds until the tier is closed.
+        :param drop: the removed pins whose blocks are deleted at once.
+        :returns: False if the change was not saved: it is valid until the cache is closed.
         """
         with self._in_use() as usable:
             if not usable:
@@ -266,11 +266,11 @@ class DiskTier:
             return self._save_pins(add=add, remove=remove)
 
     def pins(self) -> list[Pin]:
-        """What is pinned, in order."""
+        """All pins, sorted."""
         return self._pins.all()
 
     def close(self) -> None:
-        """Write what waits, save the order of use, let another mount in. May be called again."""
+        """Write all queued blocks, save the LRU order and unlock the folder. Idempotent."""
         ended = self._queue.close()
         with self._lock:
             if self._closed:
@@ -280,13 +280,13 @@ class DiskTier:
         if ended:
             self._writer.save_all()
             self._folder.close()
-        # Otherwise the disk hangs: the descriptors stay open until the process is gone.
+        # Otherwise the disk hangs, and the descriptors stay open until the process ends.
 
-    # --- inside
+    # --- internal
 
     @contextmanager
     def _in_use(self) -> Iterator[bool]:
-        """Keeps `close` from closing the files; False when it has."""
+        """While inside, `close` does not close the files. False: they are closed."""
         with self._lock:
             usable = not self._closed
             self._users += usable
@@ -311,7 +311,7 @@ class DiskTier:
 
 
 def required(tier: T | None) -> T:
-    """Return the disk cache. :raises CacheUnusable: this mount has none."""
+    """Return ``tier``. :raises CacheUnusable: it is None, because the mount has no disk cache."""
     if tier is None:
         raise CacheUnusable(
             "this mount keeps no blocks on disk: give it --cache-size, and a --cache-dir that "

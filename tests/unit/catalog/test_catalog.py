@@ -100,7 +100,7 @@ def test_the_end_of_the_mount_cuts_a_refresh_short(
         synced.workers.run_all()
     assert not synced.catalog.refreshing
     assert synced.catalog.last_error is None
-    assert "cut short by the end of the mount" in caplog.text
+    assert "interrupted by the end of the mount" in caplog.text
     assert max(record.levelno for record in caplog.records) < logging.WARNING
 
 
