@@ -1,12 +1,11 @@
-"""Deadlines of operations: how long each kind of operation waits, and for which process.
+"""Deadlines of operations, and fast failure for processes that keep timing out.
 
-A deadline is for silence: it does not run while the work waits in the queue for an API credit,
-which has a known end. A timeout that was given by an option counts everything.
+A default deadline is a limit for silence: it does not run while the work waits in the queue for an
+API credit, because that wait has a known end. A timeout from an option includes such waits.
 
-A file manager or a scanner that stats ten thousand files of unknown size, while the API is slow or
-down, would wait for a deadline ten thousand times, and look frozen. `TimeoutCircuit` refuses a
-process after a few such waits in a row: every further wait fails at once, until the process has
-asked for nothing for a while.
+A file manager or scanner that stats ten thousand files of unknown size while the API is slow or
+down would wait for ten thousand deadlines and look frozen. After a few timeouts in a row,
+`TimeoutCircuit` makes every wait of that process fail at once, until it has been quiet for a while.
 """
 
 from __future__ import annotations
@@ -23,15 +22,15 @@ from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.config.time_limits import TimeLimits
 from backlotfs.errors import DeadlineExceeded, FastFail
 
-#: Processes remembered; beyond it the one that timed out longest ago is forgotten.
+#: Number of processes remembered; beyond it the one that timed out longest ago is forgotten.
 _PROCESSES = 1024
 
 
 class TimeoutCircuit:
     """Counts the timeouts in a row of each process. Any thread may call it; no call blocks.
 
-    The process id is the one that FUSE gives for a request. It is 0 for callers in another
-    process namespace, and those cannot be told apart: they are never refused.
+    The process id is the one in the FUSE request. It is 0 for all callers in another PID
+    namespace; since they cannot be distinguished, they are never refused.
     """
 
     def __init__(self, clock: Clock, *, strikes: int = 3, forget_s: float = 30.0) -> None:
@@ -48,7 +47,7 @@ class TimeoutCircuit:
     def check(self, pid: int) -> None:
         """Check that a process may wait on the network.
 
-        :raises FastFail: when its last waits all timed out, and not long ago.
+        :raises FastFail: its last waits all timed out, not long ago.
         """
         with self._lock:
             timeouts = self._timeouts.get(pid, 0)
@@ -67,8 +66,8 @@ class TimeoutCircuit:
     def answered(self, pid: int) -> None:
         """Forget the timeouts of a process: a wait was answered, by a result or any other error.
 
-        Not for what was known without a wait: half of a folder being known says nothing about
-        the other half, and the count would never get anywhere.
+        Do not call it for an operation that did not wait: in a folder with some known sizes the
+        count would never reach the limit.
         """
         with self._lock:
             self._timeouts.pop(pid, None)
@@ -76,21 +75,21 @@ class TimeoutCircuit:
 
 T = TypeVar("T")
 
-#: Every operation on an open file, and every open, ends within this where nothing else was asked.
+#: Default limit for an open and for every operation on an open file.
 OPERATION_DEADLINE_S = 30.0
-#: Operations that wait at a time: each holds a thread of the kernel adapter, which has 512, and
-#: those that need no wait must always find one.
+#: Most operations that wait at a time. Each occupies one of the 512 threads of the device loop,
+#: and operations that do not wait always need a free one.
 MOST_WAITS = 384
-#: A `stat` or an open of a program that copies: it would end with an error where it could wait for
-#: an API or a host that is down for a few minutes.
+#: Limit for a `stat` or an open by a program that copies, so that a copy survives an outage of a
+#: few minutes.
 COPY_DEADLINE_S = 300.0
 
 
 class Wait(NamedTuple):
     """One operation that waits.
 
-    :ivar pid: of the thread that called, as the kernel gives it.
-    :ivar embed_code: what it waits for.
+    :ivar pid: id of the calling thread, as the kernel gives it.
+    :ivar embed_code: the asset it waits for.
     """
 
     pid: int
@@ -98,9 +97,9 @@ class Wait(NamedTuple):
 
 
 class _OperationWaiter(InterruptibleWait):
-    """A waiter that `OperationDeadlines` knows of while it waits.
+    """A waiter that is listed in `OperationDeadlines.waits` while it waits.
 
-    With a `TimeoutCircuit` it does not wait for a process whose last waits all timed out.
+    With a `TimeoutCircuit` it fails at once for a process whose last waits all timed out.
     """
 
     __slots__ = ("_circuit", "_pid", "_waits")
@@ -122,7 +121,7 @@ class _OperationWaiter(InterruptibleWait):
         self._waits = waits
 
     def result(self, future: Future[T], doing: str, key: str = "") -> T:
-        """As `InterruptibleWait.result`. :raises FastFail: at once, for such a process."""
+        """See `InterruptibleWait.result`. :raises FastFail: the circuit refuses the process."""
         done = future.done()
         answer = super().result(future, doing, key) if done else self._wait(future, doing, key)
         if self._circuit is not None:
@@ -147,10 +146,10 @@ class _OperationWaiter(InterruptibleWait):
 
 
 class OperationTimeouts(NamedTuple):
-    """How long operations may take.
+    """The timeouts of operations.
 
-    :ivar limits: how much silence a `stat` and an open bear.
-    :ivar stat_s: what a `stat` may take in all, instead. :ivar read_s: the same for an open.
+    :ivar limits: the default limits for silence.
+    :ivar stat_s: limit for a whole `stat` instead. :ivar read_s: the same for an open.
     """
 
     limits: TimeLimits = TimeLimits()
@@ -173,8 +172,8 @@ class OperationDeadlines:
     ) -> None:
         """Start with no process refused.
 
-        :param interrupted: whether the caller of the operation is gone, or all must end.
-        :param caller: its process id.
+        :param interrupted: whether the caller of the operation was killed, or the mount ends.
+        :param caller: returns the caller's process id.
         :param queued: whether the work on a source waits for an API credit.
         :param copies: whether the caller is a program that copies.
         """
@@ -192,11 +191,11 @@ class OperationDeadlines:
         return list(self._waits.values())
 
     def for_stat(self) -> InterruptibleWait:
-        """The waiter of a `stat`, which file managers do to every file they see."""
+        """Make the waiter of a `stat`."""
         return self._waiter(self._timeouts.stat_s, self._timeouts.limits.stat_s, self._circuit)
 
     def for_open(self) -> InterruptibleWait:
-        """The waiter of an open."""
+        """Make the waiter of an open."""
         return self._waiter(self._timeouts.read_s, self._timeouts.limits.read_s, None)
 
     def _waiter(

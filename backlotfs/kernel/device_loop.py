@@ -1,18 +1,18 @@
-"""The loop that receives the kernel's requests, in place of libfuse's own.
+"""The device loop receives the kernel's requests instead of libfuse's own loop.
 
 libfuse 2 copies the bytes of each read once more, walks its tree of paths for it, and calls back
-through ctypes on threads that are not Python's; and it cannot negotiate what younger kernels offer.
-So libfuse only opens and closes the session (`serve_with`). Between the two, requests are received
-here: READ and INTERRUPT are served by `ReadRequests`, everything else is handed to libfuse
-(`fuse_session_process`), which calls back on this very thread.
+through ctypes on threads that are not Python's. It also cannot negotiate features of newer kernels.
+So libfuse only opens and closes the session (`serve_with`). In between, this loop receives all
+requests: `ReadRequests` serves READ and INTERRUPT; all others are passed to libfuse
+(`fuse_session_process`), which calls back on the same thread.
 
-A LOOKUP does not wait for a size: the kernel holds the folder's lock meanwhile, and a `touch` in
-that folder would then stop everybody in it. A file whose size is not known yet is answered with
-attributes that are valid for 0 s (`UnsettledLookups`), so the kernel asks for them by GETATTR,
-which holds no lock, and that waits.
+A LOOKUP does not wait for a size, because the kernel locks the folder meanwhile, and a `touch`
+there would then block all programs in it. A file of unknown size is answered with attributes that
+are valid for 0 s (`UnsettledLookups`). The kernel then asks for them by GETATTR, which takes no
+lock and may wait.
 
-Threads: `BASE_THREADS` receive. A request that libfuse serves may wait for the network, so whenever
-none is left to receive, another is started; it ends when enough others are idle again.
+Threads: `BASE_THREADS` receive requests. A request that libfuse serves may wait for the network, so
+if no thread is left to receive, another is started; it ends when enough others are idle again.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ from backlotfs.log import events
 
 log = logging.getLogger(__name__)
 
-#: Threads that receive while nothing waits.
+#: Number of threads that receive while nothing waits.
 BASE_THREADS = 3
-#: Threads in all: as many operations may wait for the network at a time.
+#: Most threads: as many operations may wait for the network at a time.
 MAX_THREADS = 512
 
 _SEND = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
@@ -70,21 +70,21 @@ class UnsettledLookups:
         return getattr(self._thread, "in_lookup", False)
 
     def mark(self) -> None:
-        """The attributes that this thread answers its LOOKUP with are not settled."""
+        """Record that this thread's LOOKUP is answered with attributes that are not settled."""
         self._thread.unsettled = True
 
     def begin(self) -> None:
-        """This thread begins to serve a LOOKUP."""
+        """Record that this thread begins to serve a LOOKUP."""
         self._thread.in_lookup, self._thread.unsettled = True, False
 
     def end(self) -> bool:
-        """This thread has served the LOOKUP; True if the attributes are not settled."""
+        """Record the end of this thread's LOOKUP; True if its attributes are not settled."""
         self._thread.in_lookup = False
         return bool(self._thread.unsettled)
 
 
 class _CapturingChannel:
-    """A channel of libfuse's on which answers are kept instead of sent. One thread uses it."""
+    """A libfuse channel that keeps answers instead of sending them. One thread uses it."""
 
     def __init__(self, libfuse: Any, buffer_bytes: int) -> None:
         self._libfuse = libfuse
@@ -93,12 +93,12 @@ class _CapturingChannel:
         self.address = libfuse.fuse_chan_new(ctypes.byref(self._operations), -1, buffer_bytes, None)
 
     def take(self) -> list[bytes]:
-        """The answers since the last time."""
+        """Return and remove the answers since the last call."""
         answers, self._answers = self._answers, []
         return answers
 
     def close(self) -> None:
-        """Give libfuse's structure back."""
+        """Free libfuse's structure."""
         self._libfuse.fuse_chan_destroy(self.address)
 
     def _keep(self, _channel: int, vector: int, count: int) -> int:
@@ -119,7 +119,7 @@ class DeviceLoop:
         reads: ReadRequests,
         lookups: UnsettledLookups,
     ) -> None:
-        """``session`` and ``channel``: addresses of libfuse's structures."""
+        """Serve libfuse's structures at the addresses ``session`` and ``channel``."""
         self._lookups = lookups
         self._libfuse = libfuse
         self._session = session
@@ -132,7 +132,7 @@ class DeviceLoop:
         self._threads: set[threading.Thread] = set()
 
     def run(self) -> None:
-        """Serve. Returns when the mount is gone and no operation runs any more."""
+        """Serve requests until the mount is gone and no operation runs any more."""
         self._reads.start()
         with self._lock:
             for _ in range(BASE_THREADS):
@@ -149,7 +149,8 @@ class DeviceLoop:
     def _start_thread(self) -> None:
         """Start a thread that receives; call with the lock held.
 
-        It counts as idle at once: else all the others would come back meanwhile and stay as well.
+        The thread counts as idle at once: otherwise all busy threads that return meanwhile would
+        stay as well.
 
         :raises RuntimeError: the system has no thread left.
         """
@@ -187,7 +188,7 @@ class DeviceLoop:
                 self._idle -= idle
 
     def _look_up(self, shared: Any, length: int, captured: _CapturingChannel) -> bool:
-        """Serve a LOOKUP: libfuse's answer is changed before it is sent; returns as `_stays`."""
+        """Serve a LOOKUP, whose answer is changed before it is sent; return `_stays`."""
         self._have_a_receiver()
         self._lookups.begin()
         self._libfuse.fuse_session_process(self._session, shared, length, captured.address)
@@ -197,7 +198,7 @@ class DeviceLoop:
         return self._stays()
 
     def _hand_over(self, shared: Any, length: int, channel: int) -> bool:
-        """Have libfuse serve a request; as `_stays`."""
+        """Let libfuse serve a request; return `_stays`."""
         self._have_a_receiver()
         self._libfuse.fuse_session_process(self._session, shared, length, channel)
         return self._stays()
@@ -209,14 +210,14 @@ class DeviceLoop:
             if not self._idle and len(self._threads) < MAX_THREADS:
                 try:
                     self._start_thread()
-                except RuntimeError as error:  # then the next request waits until one has ended
+                except RuntimeError as error:  # the next request waits until a thread is free
                     events.RECEIVER_STARVED.log(log, reason=error)
 
     def _stays(self) -> bool:
-        """Whether this thread goes on to receive after its request; then it is idle again."""
+        """Whether this thread continues to receive after its request; then it is idle again."""
         with self._lock:
-            # A thread that leaves is not idle from here on. If it counted until it has ended, all
-            # others could leave as well, and the session would end while it is in use.
+            # A thread that ends is not counted from here on. Otherwise all others could end as
+            # well, and the session would end while it is in use.
             if self._idle < BASE_THREADS:
                 self._idle += 1
                 return True
@@ -231,7 +232,7 @@ class DeviceLoop:
 
 
 _POINTER, _INT, _SIZE = ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t
-#: What is called of libfuse 2.9, with its types.
+#: The functions of libfuse 2.9 that are called, with their types.
 _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "fuse_setup": (_POINTER, [_INT, _POINTER, _POINTER, _SIZE, _POINTER, _POINTER, _POINTER]),
     "fuse_teardown": (None, [_POINTER, _POINTER]),
@@ -244,7 +245,7 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "fuse_chan_destroy": (None, [_POINTER]),
 }
 
-#: Takes fusepy's arguments of ``fuse_main_real``; 0 or what went wrong.
+#: Takes fusepy's arguments of ``fuse_main_real``; returns 0 or an error number.
 Main = Callable[[int, Any, Any, int, Any], int]
 
 
@@ -254,10 +255,10 @@ def serve_with(
     lookups: UnsettledLookups,
     mounted: Callable[[], None] = lambda: None,
 ) -> Main:
-    """A function to stand in the place of libfuse's ``fuse_main_real``.
+    """Make a function that replaces libfuse's ``fuse_main_real``.
 
-    :param mounted: called as soon as the kernel has the mount, or refused it.
-    :param reads: makes what serves the reads of the session, when its device is open.
+    :param mounted: called when the kernel has made or refused the mount.
+    :param reads: makes the `ReadRequests` of the session when its device is open.
     """
     for name, (result, arguments) in _FUNCTIONS.items():
         function = getattr(libfuse, name)

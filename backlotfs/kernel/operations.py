@@ -1,8 +1,8 @@
-"""The FUSE operations: look up, call, translate. They decide nothing.
+"""The FUSE operations translate between the kernel and the namespace or the reader.
 
-Threads: libfuse calls these from as many threads as it has requests. None of them does network
-I/O; those that need the network wait (`concurrency.interruptible_wait`) and look meanwhile whether
-their caller was killed or the mount is being taken down.
+Threads: libfuse calls an operation on the thread that received its request. No operation does
+network I/O; one that needs the network waits for another thread
+(`concurrency.interruptible_wait`), and ends early if its caller was killed or the mount ends.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from backlotfs.open_files.reader import SourceReader
 
 #: The unit in which ``df`` counts.
 _STATFS_BLOCK_BYTES = 4096
-#: Handles of sources are counted from 1: no mount lives long enough to come here.
+#: First handle of a file without a source; handles of sources start at 1 and never get this far.
 _FIRST = 1 << 48
 
 
@@ -42,29 +42,28 @@ class _OpenFile(NamedTuple):
 class InMemoryFiles:
     """Open files that have no source. Any thread may call it.
 
-    A handle keeps its bytes as they were at the open: a reader sees one version from beginning to
-    end.
+    A handle keeps the bytes of the moment of its open, so that a reader sees one version only.
     """
 
     def __init__(self) -> None:
-        """Nothing is open."""
+        """Start without open files."""
         self._numbers = itertools.count(_FIRST)
         self._open: dict[int, _OpenFile] = {}
 
     def __contains__(self, fh: int) -> bool:
-        """Whether a handle is one of these, open or closed."""
+        """Whether a handle, open or closed, was given by `open` of this class."""
         return fh >= _FIRST
 
     def open(self, name: str, content: bytes) -> int:
-        """A handle on these bytes. ``name``: for messages."""
+        """Open a handle on these bytes; ``name`` is for messages."""
         fh = next(self._numbers)
         self._open[fh] = _OpenFile(name, content)
         return fh
 
     def begin(self, fh: int, offset: int, size: int) -> PendingRead | None:
-        """As `SourceReader.begin`: the bytes at ``offset``, fewer at the end; complete at once.
+        """Begin a read that is complete at once; see `SourceReader.begin`.
 
-        :raises BadHandle: not open.
+        :raises BadHandle: the handle is not open.
         """
         name, content = self._get(fh)
         wanted = ByteRange(offset, min(offset + size, len(content)))
@@ -72,12 +71,12 @@ class InMemoryFiles:
             return None
         demand = PendingRead(wanted, len(content), threading.Lock(), f"read of {name}")
         block = Block(memoryview(content))
-        block.used = True  # no host was asked for it
+        block.used = True  # it was not fetched
         demand.deliver(0, block, MEMORY)
         return demand
 
     def release(self, fh: int) -> None:
-        """Let go of the bytes. :raises BadHandle: not open."""
+        """Close a handle. :raises BadHandle: the handle is not open."""
         self._get(fh)
         del self._open[fh]
 
@@ -89,7 +88,7 @@ class InMemoryFiles:
 
 
 class FileInfo(Protocol):
-    """``struct fuse_file_info`` as fusepy hands it over with ``raw_fi``."""
+    """``struct fuse_file_info`` as fusepy passes it with ``raw_fi``."""
 
     flags: int
     fh: int
@@ -98,20 +97,20 @@ class FileInfo(Protocol):
 
 
 class Owner(NamedTuple):
-    """Whom `stat` shows as the owner of every file and folder."""
+    """The owner of every file and folder, for `stat`."""
 
     uid: int
     gid: int
 
 
 class BacklotOperations:
-    """What fusepy calls. Each method ends in an answer or an OSError with a positive errno.
+    """The operations that fusepy calls. Each returns or raises an OSError with a positive errno.
 
-    `getattr` and `readdir` are called by `fuse_library.fuse_class`, which needs no dictionaries.
-    Reads do not come here: `begin` serves those that `ReadRequests` has received.
+    `fuse_library.fuse_class` calls `getattr` and `readdir`. Reads do not come through fusepy:
+    `ReadRequests` receives them and calls `begin`.
     """
 
-    #: Without it, fusepy warns of its old unit of time. No operation here uses a unit.
+    #: Avoids a warning of fusepy about units of time, which no operation here uses.
     use_ns = True
 
     def __init__(
@@ -125,11 +124,11 @@ class BacklotOperations:
         no_prefetch: Callable[[], bool],
         lookups: UnsettledLookups,
     ) -> None:
-        """Put them together.
+        """Build the operations of one mount.
 
-        :param mounted: called once, when the kernel has asked for the session to begin.
-        :param no_prefetch: whether the caller of the operation wants little of a file.
-        :param lookups: the LOOKUPs that are served now, which never wait for a size.
+        :param mounted: called once, when the kernel begins the session.
+        :param no_prefetch: whether the calling program reads only parts of a file.
+        :param lookups: tells whether this thread serves a LOOKUP, which never waits for a size.
         """
         self._namespace = namespace
         self._reader = reader
@@ -141,7 +140,7 @@ class BacklotOperations:
         self._in_memory = InMemoryFiles()
 
     def __call__(self, operation: str, *args: object) -> object:
-        """fusepy's way of calling a method by name."""
+        """Call an operation by its name; fusepy does so."""
         method: Callable[..., object] | None = getattr(self, operation, None)
         if method is None:
             raise os_error(errno.ENOSYS)
@@ -149,12 +148,12 @@ class BacklotOperations:
 
     @errno_boundary
     def init(self, path: str) -> None:
-        """The kernel has opened the session; it is answered when this returns."""
+        """Called when the kernel opens the session; INIT is answered when this returns."""
         self._mounted()
 
     @errno_boundary
     def destroy(self, path: str) -> None:
-        """The session is over; the owner of the loop cleans up."""
+        """Do nothing at the end of the session: `MountSession` cleans up."""
 
     @errno_boundary
     def getattr(self, path: str) -> Attributes:
@@ -162,7 +161,7 @@ class BacklotOperations:
         if self._lookups.in_lookup:
             try:
                 found = self._namespace.attributes(path, refuse_to_wait)
-            except WouldWait:  # a file that is made on demand
+            except WouldWait:  # a virtual file that has to be made first
                 pass
             else:
                 if not found.settled:
@@ -172,35 +171,35 @@ class BacklotOperations:
 
     @errno_boundary
     def opendir(self, path: str) -> int:
-        """No state is kept: the whole listing is built by `readdir`."""
+        """Do nothing: `readdir` builds the whole listing."""
         return 0
 
     @errno_boundary
     def readdir(self, path: str) -> Iterator[Entry]:
-        """getdents(2), without ``.`` and ``..``; of one version of the library."""
+        """getdents(2), without ``.`` and ``..``; all from one version of the library."""
         return self._namespace.entries(path)
 
     @errno_boundary
     def releasedir(self, path: str, fh: int) -> int:
-        """Nothing to release."""
+        """Do nothing: an open folder has no state."""
         return 0
 
     @errno_boundary
     def open(self, path: str, info: FileInfo) -> int:
-        """Open for reading; the page cache's use is decided per open."""
+        """Open a file for reading; decides whether the kernel's page cache is used."""
         if info.flags & os.O_ACCMODE != os.O_RDONLY or info.flags & os.O_TRUNC:
             self._refuse(path)
         content = self._namespace.virtual_content(path, self._deadlines.for_open)
         if content is not None:
             info.fh = self._in_memory.open(path, content)
-            # The kernel may know the size of another version, and would cut this one there.
+            # The kernel may have cached the size of another version, and would cut this one there.
             info.direct_io = 1
             return 0
         target = self._namespace.open(path, self._deadlines.for_open())
         opened = self._reader.open(
             target.version, settling=target.settling, name=path, no_prefetch=self._no_prefetch()
         )
-        # A replacement that was found between the two has not marked this handle as old.
+        # If the source was replaced between the two calls, this handle was not marked yet.
         code = target.version.embed_code
         current = self._namespace.source(code)
         if current is None or current.validator != target.version.validator:
@@ -211,7 +210,7 @@ class BacklotOperations:
         return 0
 
     def begin(self, fh: int, offset: int, size: int) -> PendingRead | None:
-        """`SourceReader.begin`, for files without a source too."""
+        """Begin a read of a source (`SourceReader.begin`) or of a file without a source."""
         owner = self._in_memory if fh in self._in_memory else self._reader
         return owner.begin(fh, offset, size)
 
@@ -224,7 +223,7 @@ class BacklotOperations:
 
     @errno_boundary
     def release(self, path: str | None, info: FileInfo) -> int:
-        """The last descriptor is closed."""
+        """Close a handle after its last descriptor was closed."""
         if info.fh in self._in_memory:
             self._in_memory.release(info.fh)
         else:
@@ -233,17 +232,17 @@ class BacklotOperations:
 
     @errno_boundary
     def fsync(self, path: str | None, datasync: int, info: FileInfo) -> int:
-        """Nothing is ever dirty."""
+        """Do nothing: files are read-only."""
         return 0
 
     @errno_boundary
     def fsyncdir(self, path: str | None, datasync: int, fh: int) -> int:
-        """Nothing is ever dirty."""
+        """Do nothing: folders are read-only."""
         return 0
 
     @errno_boundary
     def statfs(self, path: str) -> dict[str, int]:
-        """df(1): the library's total, nothing free."""
+        """statfs(2): the size of the library, and no free space."""
         totals = self._namespace.totals()
         return {
             "f_bsize": _STATFS_BLOCK_BYTES,
@@ -259,7 +258,7 @@ class BacklotOperations:
 
     @errno_boundary
     def access(self, path: str, mode: int) -> int:
-        """access(2): anything but writing."""
+        """access(2): everything is allowed except writing."""
         if mode & os.W_OK:
             self._refuse(path)
         return 0
@@ -271,20 +270,19 @@ class BacklotOperations:
 
     @errno_boundary
     def listxattr(self, path: str) -> list[str]:
-        """listxattr(2): what a copy of the file may keep; not the mount's own attributes."""
+        """listxattr(2): the attributes that a copy may keep, without the mount's own."""
         return listed(self._namespace.xattrs(path))
 
     @errno_boundary
     def readlink(self, path: str) -> str:
-        """There are no symbolic links."""
+        """Refuse: there are no symbolic links."""
         raise os_error(errno.EINVAL)
 
     @errno_boundary
     def _refuse(self, *args: object) -> NoReturn:
         raise ReadOnlyFilesystem("the library is read-only")
 
-    # Each operation that would write, so that it is refused here also where a mount that is not
-    # `ro` lets it through to us.
+    # All operations that write are refused here too, in case a mount is not `ro`.
     chmod = chown = create = ftruncate = link = mkdir = mknod = removexattr = rename = rmdir = (
         setxattr
     ) = symlink = truncate = unlink = utimens = write = _refuse

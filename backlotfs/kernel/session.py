@@ -1,9 +1,9 @@
-"""One mount from the call of the loop to its end.
+"""A mount session: mounts, serves the kernel's requests and unmounts.
 
-Stopping. A plain unmount is refused while files are open, and a loop whose thread waits for a
-stalled host never ends: libfuse joins it, and meanwhile even ``mountpoint`` hangs. So `stop` first
-takes the mount out of the namespace (lazily), then lets every waiting operation fail, and if
-applications still hold files after `GRACE_S`, ends the process: they see ENOTCONN.
+Stopping. A plain unmount fails while files are open, and a loop with a thread that waits for a
+stalled host does not end: libfuse joins that thread, and meanwhile even ``mountpoint`` hangs. So
+`stop` first unmounts lazily and then lets every waiting operation fail. If applications still have
+open files after `GRACE_S`, it ends the process, and they get ENOTCONN.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ log = logging.getLogger(__name__)
 
 #: Seconds after `stop` in which applications may close their files.
 GRACE_S = 2.0
-#: Seconds, after those, for saving what was learned.
+#: Seconds after `GRACE_S` for saving the state of the mount.
 LAST_S = 5.0
-#: How long, after a file was replaced, the kernel may still believe what it knew: until the entry
-#: is taken back from it, or the timeouts of `KernelTtl.short` end. New opens bypass the page cache.
+#: How long the kernel may use old attributes after a file was replaced: until its entry is
+#: invalidated, or the timeouts of `KernelTtl.short` end. New opens bypass the page cache meanwhile.
 SETTLE_S = 6.0
-#: Asynchronous requests the kernel keeps under way, for the whole mount: with its default of 12,
-#: the read-ahead of a few stalled readers stops everybody else (measured).
+#: Most asynchronous requests of the kernel for the whole mount: with its default of 12, the
+#: read-ahead of a few stalled readers stops all other readers (measured).
 MAX_BACKGROUND = 256
 
 
 class KernelTtl(NamedTuple):
-    """How long the kernel believes what it was told, in seconds; one setting for a whole mount.
+    """How long the kernel caches attributes and names, in seconds; the same for a whole mount.
 
-    :ivar attributes: of files, by inode. :ivar entries: that a name means a file.
-    :ivar negative: that there is no such name.
+    :ivar attributes: TTL of attributes. :ivar entries: TTL of directory entries.
+    :ivar negative: TTL of negative entries (names that do not exist).
     """
 
     attributes: float
@@ -59,26 +59,26 @@ class KernelTtl(NamedTuple):
 
     @classmethod
     def long(cls) -> KernelTtl:
-        """For mounts whose files are all in the root: `EntryInvalidator` takes back what changes.
+        """The TTLs of a mount with all files in the root, where `EntryInvalidator` works.
 
-        So a second ``ls -l`` costs us nothing, and the end of an hour bounds what a lost
-        notification could do. Absent names are not remembered: taking one back takes a moment, and
-        a new upload has to be there as soon as it is listed; "no" is answered from our memory.
+        A second ``ls -l`` is answered by the kernel. If a notification is lost, the effect ends
+        after an hour. There are no negative entries, because a new upload must be visible as soon
+        as it is listed, and an invalidation takes a moment.
         """
         return cls(3600.0, 3600.0, 0.0)
 
     @classmethod
     def short(cls) -> KernelTtl:
-        """For mounts with folders, whose entries cannot be taken back."""
+        """The TTLs of a mount with folders, whose entries cannot be invalidated."""
         return cls(5.0, 5.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class MountOptions:
-    """How the kernel mounts it.
+    """The options of the mount in the kernel.
 
     :ivar source: the first column of ``df`` and mountinfo.
-    :ivar subtype: what follows ``fuse.`` in the type.
+    :ivar subtype: the part of the file system type after ``fuse.``.
     """
 
     source: str
@@ -87,7 +87,7 @@ class MountOptions:
     subtype: str = "backlotfs"
 
     def fuse_options(self) -> dict[str, object]:
-        """Keyword arguments for fusepy. Always read-only, and nothing on it runs or is trusted."""
+        """Keyword arguments for fusepy; always ``ro``, ``nosuid``, ``nodev`` and ``noexec``."""
         options: dict[str, object] = {
             "ro": True,
             "nosuid": True,
@@ -108,10 +108,10 @@ class MountOptions:
 
 
 class MountSession:
-    """Runs libfuse's loop on the calling thread; `stop` may come from any other."""
+    """Runs a mount on the calling thread; another thread may call `stop`."""
 
     def __init__(self, mountpoint: Path, options: MountOptions) -> None:
-        """:raises FuseUnusable: without libfuse 2."""
+        """Load libfuse. :raises FuseUnusable: libfuse 2 is missing."""
         self._fuse = fuse_class()
         self._caller_killed = interruption_check()
         self._context = load_fuse()._libfuse.fuse_get_context
@@ -125,11 +125,11 @@ class MountSession:
         self._reads: ReadRequests | None = None
 
     def interrupted(self) -> bool:
-        """Whether the operation on this thread must end: its caller is gone, or the mount ends."""
+        """Whether this thread's operation must end: its caller was killed, or the mount ends."""
         return self._stopping.is_set() or self._caller_killed()
 
     def caller(self) -> int:
-        """Process id of the caller of the operation on this thread."""
+        """The process id of the caller of the operation on this thread."""
         return int(self._context().contents.pid)
 
     def began(self) -> None:
@@ -143,11 +143,11 @@ class MountSession:
             self._began.set()
 
     def waiting_reads(self) -> list[tuple[int, str]]:
-        """Thread id and source of each read that waits."""
+        """The thread id and embed code of each read that waits."""
         return [] if self._reads is None else self._reads.waiting()
 
     def invalidate(self, names: Iterable[str]) -> None:
-        """Have the kernel forget these names in the root."""
+        """Invalidate the kernel's entries for these names in the root."""
         self._invalidator.invalidate(names)
 
     def run(
@@ -163,13 +163,13 @@ class MountSession:
     ) -> None:
         """Mount, serve until unmounted, return.
 
-        :param begin: serves the reads: `SourceReader.begin`.
-        :param counts: is told of every read.
-        :param read_deadline_s: what a read may take.
+        :param begin: begins each read: `BacklotOperations.begin`.
+        :param counts: counts every read.
+        :param read_deadline_s: time limit of a read.
         :param queued: see `ReadRequests`.
         :param ready: called from another thread once the mountpoint answers.
-        :raises FuseUnusable: when another mount of ours was faster, or libfuse cannot mount; its
-            own reason is on stderr.
+        :raises FuseUnusable: another mount of backlotfs was made there first, or libfuse cannot
+            mount and has written its reason to stderr.
         """
         lock = MountpointLock(self._mountpoint)
         lock.acquire()
@@ -218,7 +218,7 @@ class MountSession:
     def stop(self, last: Callable[[], None]) -> None:
         """Unmount and end; see the module's docstring. Returns when the loop has ended.
 
-        :param last: called before the process is ended the hard way.
+        :param last: called before the process is ended because files are still open.
         """
         if self._stopping.is_set():
             return
@@ -234,19 +234,19 @@ class MountSession:
             closing = threading.Thread(target=last, name="last", daemon=True)
             closing.start()
             closing.join(LAST_S)
-            # Also where the mount was made only after the look above.
+            # The mount may have been made after the call above.
             with contextlib.suppress(BacklotError):
                 detach(self._mountpoint)
             os._exit(0)
 
 
-#: How much the kernel reads ahead on the mount: one request, 1 MiB, is the most that it sends
-#: untuned. It begins with 128 KiB. Only root may change that, by a file in /sys.
+#: The kernel's read-ahead on the mount: 1 MiB, its largest request without tuning. The default is
+#: 128 KiB, and only root may change it, by a file in /sys.
 READ_AHEAD_KB = 1024
 
 
 def raise_read_ahead(device: int) -> bool:
-    """Have the kernel ask for `READ_AHEAD_KB` at once; True if it will.
+    """Set the kernel's read-ahead to `READ_AHEAD_KB`; return whether that succeeded.
 
     :param device: ``st_dev`` of the mountpoint.
     """

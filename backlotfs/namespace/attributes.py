@@ -1,4 +1,4 @@
-"""What ``stat``, ``statfs`` and ``getxattr`` say, before it is in the kernel's structures. Pure."""
+"""The values that ``stat``, ``statfs`` and ``getxattr`` return, as Python tuples. Pure."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from backlotfs.errors import NoAttribute, NotSupported
 
 #: ``st_blocks`` counts these, whatever ``st_blksize`` is (stat(2)).
 STAT_BLOCK_BYTES = 512
-#: The unit programs copy in best: one request of the kernel.
+#: The preferred unit of copies (``st_blksize``): one request of the kernel.
 IO_BLOCK_BYTES = 128 * 1024
-#: Extended attributes have names that begin so; all others are refused.
+#: The start of the names of all extended attributes; others are refused.
 PREFIX = "user."
-#: Those of the mount itself: getxattr answers them, listxattr does not name them. Copies of files
-#: keep what is listed, and would never be up to date with values that change as files are read.
+#: The start of the mount's own attributes: getxattr returns them, listxattr does not list them,
+#: because programs copy listed attributes with a file, and these change while files are read.
 UNLISTED = "user.backlotfs."
 #: No value is longer, in bytes of UTF-8; the whole text is in the sidecar.
 MAX_VALUE_BYTES = 2048
@@ -29,9 +29,9 @@ _ENTRY_BYTES = 24
 
 
 class Attributes(NamedTuple):
-    """Of one file or folder; times in seconds since the epoch, sizes in bytes.
+    """The attributes of a file or folder; times in seconds since the epoch, sizes in bytes.
 
-    :ivar settled: False: the size is not known yet, or may have changed; ask again before use.
+    :ivar settled: False: the size is unknown or may have changed, so the kernel must not cache it.
     """
 
     inode: int
@@ -43,7 +43,7 @@ class Attributes(NamedTuple):
 
 
 class Totals(NamedTuple):
-    """Of the library, for ``statfs``."""
+    """The number of files and total size of the library, for ``statfs``."""
 
     files: int
     size: int
@@ -52,22 +52,22 @@ class Totals(NamedTuple):
 def file_attributes(
     inode: int, size: int, *, mtime_s: int, umask: int, nlink: int = 1
 ) -> Attributes:
-    """A source as a file."""
+    """The attributes of a file."""
     return Attributes(inode, stat.S_IFREG | (0o444 & ~umask), nlink, size, mtime_s)
 
 
 def directory_attributes(inode: int, *, mtime_s: int, umask: int, subdirs: int = 0) -> Attributes:
-    """A folder; ``nlink`` is 2 and one more per sub-folder, as ``find`` expects."""
+    """The attributes of a folder; ``nlink`` is 2 plus one per sub-folder, as ``find`` expects."""
     mode = stat.S_IFDIR | (0o555 & ~umask)
     return Attributes(inode, mode, 2 + subdirs, 0, mtime_s)
 
 
 class CacheState(NamedTuple):
-    """What this mount, not the library, knows of a file.
+    """The state of a file in this mount.
 
-    :ivar cached_bytes: of it in memory or on disk. :ivar pinned: whether it stays there.
-    :ivar last_error: why the last read or open of it that failed did; ``""``: none did.
-    :ivar last_error_at_s: when, seconds since the epoch.
+    :ivar cached_bytes: bytes in memory or on disk. :ivar pinned: whether the file is pinned.
+    :ivar last_error: reason of the last failed read or open; ``""``: none failed.
+    :ivar last_error_at_s: time of that error, seconds since the epoch.
     """
 
     cached_bytes: int = 0
@@ -77,9 +77,9 @@ class CacheState(NamedTuple):
 
 
 def extended_attributes(asset: Asset, file_name: str, local: CacheState) -> dict[str, bytes]:
-    """Name to value, UTF-8; attributes without a value are left out.
+    """The extended attributes as name to UTF-8 value; attributes without a value are left out.
 
-    Long values are cut between two characters, so that any disk can keep a copy's attributes.
+    Long values are cut between two characters, so that any disk can store a copy's attributes.
     """
     mime_type, _ = mimetypes.guess_type(file_name)
     texts = {
@@ -104,32 +104,32 @@ def extended_attributes(asset: Asset, file_name: str, local: CacheState) -> dict
 
 
 def listed(attributes: Iterable[str]) -> list[str]:
-    """The names of those that listxattr(2) shows."""
+    """The names that listxattr(2) returns."""
     return [name for name in attributes if not name.startswith(UNLISTED)]
 
 
 def _bounded(values: dict[str, bytes]) -> dict[str, bytes]:
-    """The values, the longest of them cut until the listed ones have room together."""
+    """The values, the longest ones cut so that all listed attributes fit `MAX_LISTED_BYTES`."""
     names = sorted(listed(values), key=lambda name: len(values[name]))
     room = MAX_LISTED_BYTES - sum(_ENTRY_BYTES + len(name) for name in names)
     longest = dict.fromkeys(values, MAX_VALUE_BYTES)
     for count, name in zip(range(len(names), 0, -1), names, strict=True):
-        # the short ones first: what they leave is for the long ones, in equal parts
+        # short values first: the long ones share the remaining room equally
         longest[name] = min(MAX_VALUE_BYTES, room // count)
         room -= min(len(values[name]), longest[name])
     return {name: _cut(value, longest[name]) for name, value in values.items()}
 
 
 def _cut(value: bytes, size: int) -> bytes:
-    """At most so many of the first bytes, all of whole characters."""
+    """Cut ``value`` to at most ``size`` bytes between two characters."""
     return value if len(value) <= size else value[:size].decode("utf-8", "ignore").encode()
 
 
 def value_of(attributes: dict[str, bytes], name: str) -> bytes:
-    """One value.
+    """The value of one attribute.
 
-    :raises NotSupported: outside ``user.*``: with ENODATA there, ``ls -l`` would ask four times
-        per file, each time. :raises NoAttribute: a ``user.*`` name this file does not have.
+    :raises NotSupported: the name is not ``user.*``. (With ENODATA, ``ls -l`` would ask four
+        times per file.) :raises NoAttribute: the file has no such ``user.*`` attribute.
     """
     if not name.startswith(PREFIX):
         raise NotSupported(f"extended attributes outside {PREFIX}* are not supported")
@@ -140,7 +140,7 @@ def value_of(attributes: dict[str, bytes], name: str) -> bytes:
 
 
 def iso_utc(epoch_s: int) -> str:
-    """A time as text, ``2013-01-31T23:59:59Z``; ``""`` for none, and beyond the year 9999."""
+    """Format a time as ``2013-01-31T23:59:59Z``; ``""`` for 0 and beyond the year 9999."""
     if not epoch_s:
         return ""
     try:

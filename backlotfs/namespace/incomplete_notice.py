@@ -1,8 +1,8 @@
-"""The file that says that a folder's listing is not complete yet.
+"""The notice: a file that says that a folder's listing is not complete yet.
 
-Programs that only look at a folder are not made to wait for sizes: files of unknown size are left
-out. A user may drag such a folder to another disk, so the listing holds one more file, whose name
-says that and how much is missing. What is in it follows from its name.
+Listings for programs that do not wait for sizes leave out files of unknown size. A user may copy
+such a folder to another disk, so the listing has one more file, whose name says how many files are
+missing. Its content follows from its name.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ rsync, tar, find) see all files now and wait for the sizes they need.
 
 @dataclass(frozen=True, slots=True)
 class Notice(VirtualFile):
-    """One such file.
+    """A notice in one folder.
 
-    :ivar folder_inode: of the folder that it is in. :ivar mtime_s, umask: for `attributes`.
+    :ivar folder_inode: inode of its folder. :ivar mtime_s, umask: for `attributes`.
     """
 
     name: str
@@ -38,37 +38,37 @@ class Notice(VirtualFile):
 
     @classmethod
     def of(cls, folder_inode: int, missing: int, seconds: float | None) -> Notice:
-        """The notice for a folder in which so many files are missing for so many seconds."""
+        """Make the notice for a folder from the number of missing files and the seconds to wait."""
         when = "" if seconds is None else f", {about(seconds)}"
         return cls(f"NOT ALL FILES ARE LISTED YET ({missing} to come{when}).txt", folder_inode)
 
     @staticmethod
     def is_name(name: str) -> bool:
-        """Whether a notice can have this name."""
+        """Whether this can be the name of a notice."""
         return _NAME.fullmatch(name) is not None
 
     @property
     def inode(self) -> int:
-        """The same for the same name in the same folder."""
+        """The inode, which depends only on the name and the folder."""
         return hashed_inode(f"{self.folder_inode}/{self.name}".encode(), b"backlotfs notice")
 
     def content(self, start_wait: StartWait) -> bytes:  # noqa: ARG002  # nothing waits
-        """The same for the same name."""
+        """The bytes, which depend only on the name."""
         return self.text
 
     def attributes(self, start_wait: StartWait) -> Attributes:  # noqa: ARG002  # nothing waits
-        """As a file of its own."""
+        """The attributes of a file without other links."""
         size = len(self.text)
         return file_attributes(self.inode, size, mtime_s=self.mtime_s, umask=self.umask)
 
     @property
     def text(self) -> bytes:
-        """All that is in the file, in UTF-8."""
+        """The content of the file in UTF-8."""
         return _TEXT.format(name=self.name.removesuffix(".txt")).encode()
 
 
 def about(seconds: float) -> str:
-    """A duration for people, in one or two units: ``40 s``, ``3 min``, ``2 h 5 min``."""
+    """Format a duration in one or two units: ``40 s``, ``3 min``, ``2 h 5 min``."""
     if seconds < 59.5:
         return f"{max(1, round(seconds))} s"
     hours, minutes = divmod(round(seconds / 60), 60)

@@ -1,11 +1,11 @@
-"""The library as folders: what each path is, and what the kernel is told of it.
+"""The namespace of a mount: it looks up paths and answers stat, readdir, open and getxattr.
 
-A path is looked up in the tree of the newest version of the library (`layouts.build`). Where the
-tree has nothing, the providers are asked: each adds files and folders that have no source
-(sidecars, captions, thumbnails). So a source that is called like a virtual file wins.
+A path is looked up in the tree of the newest version of the library (`layouts.build`). If the tree
+has no such path, the providers look it up: each adds files and folders that have no source
+(sidecars, captions, thumbnails). So a source with the name of a virtual file hides that file.
 
-Only a file of unknown size makes its caller wait (`sizes.SourceSizes`). A program that does not
-wait is shown less, and a notice that says so.
+Only a file of unknown size makes its caller wait (`sizes.SourceSizes`). For a program that does not
+wait, listings leave out such files and contain a notice that says so.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ from backlotfs.namespace.tree import (
 )
 from backlotfs.source.version import SourceVersion
 
-#: An open after a long pause waits this long for news, so that it does not trust an old version.
+#: An open after a long pause waits this long for a refresh of the listing.
 OPEN_WAIT_S = 1.5
 
 
@@ -73,12 +73,12 @@ class Provider(Protocol):
         """How many folders it lists in each folder."""
 
     def find(self, path: str, namespace: Namespace) -> VirtualFile | VirtualFolder | None:
-        """The file or folder at a path where the tree has nothing; None if it is none of these."""
+        """The provider's file or folder at a path that is not in the tree; None if it has none."""
 
     def entries(
         self, folder: Folder, lines: Iterator[Entry], namespace: Namespace
     ) -> Iterator[Entry]:
-        """``lines``, the listing of a folder of the tree, with those of this provider."""
+        """The listing ``lines`` of a folder of the tree, with this provider's entries added."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class TreeOptions:
     """How the library is shown.
 
     :ivar layouts: see `layouts.build`.
-    :ivar include_unavailable: also show files whose source is not to be had.
+    :ivar include_unavailable: also show files whose source cannot be read.
     """
 
     layouts: Sequence[str]
@@ -97,10 +97,10 @@ class TreeOptions:
 
 @dataclass(frozen=True, slots=True)
 class ReadState:
-    """What the read path knows of sources, and is told of them.
+    """Functions of the read path that the namespace calls.
 
-    :ivar cached: what is cached of a source, and its last error; does not wait.
-    :ivar open_failed: is told of each open that failed: embed code, path and error.
+    :ivar cached: returns the cache state of a source; does not wait.
+    :ivar open_failed: called after each failed open with embed code, path and error.
     """
 
     cached: Callable[[str], CacheState] = lambda _code: CacheState()
@@ -110,7 +110,7 @@ class ReadState:
 class OpenTarget(NamedTuple):
     """The version of a source to open.
 
-    :ivar settling: the kernel may still believe the size of the version before it.
+    :ivar settling: the kernel may still use the size of the previous version.
     """
 
     version: SourceVersion
@@ -157,15 +157,15 @@ class Namespace:
         self._lock = threading.Lock()
         self._snapshot = self._build(catalog.library)
 
-    # What the kernel asks.
+    # Calls of the kernel.
 
     def attributes(self, path: str, start_wait: StartWait) -> Attributes:
-        """What ``stat`` says; waits for the probe of a source that is not known yet.
+        """The attributes for ``stat``; waits for the probe of a source that is not known yet.
 
         :param start_wait: if it raises `WouldWait`, the attributes are not `Attributes.settled`.
-        :raises NoSuchEntry: no such path, or there is no source to be had.
-        :raises SizeUnknown: the program is not to wait for the size.
-        :raises BacklotError: the size cannot be found out now: never a guess, never 0.
+        :raises NoSuchEntry: there is no such path, or no source that can be read.
+        :raises SizeUnknown: the program does not wait for the size.
+        :raises BacklotError: the probe failed; the size is never a guess and never 0.
         """
         now = self._current()
         found = self._find(now, path)
@@ -184,12 +184,12 @@ class Namespace:
         return found.attributes(start_wait)
 
     def entries(self, path: str) -> Iterator[Entry]:
-        """The lines of a folder, all of one version of the library.
+        """The entries of a folder, all from one version of the library.
 
-        Programs that only look get no line for a file whose size is not known yet, and one more
-        that says how many are missing.
+        For programs that do not wait for sizes, files of unknown size are left out, and a notice
+        is added that says how many.
 
-        :raises NoSuchEntry, NotADirectory: `path` is no folder.
+        :raises NoSuchEntry, NotADirectory: `path` is not a folder.
         """
         self._catalog.used()
         folder = self._find(self._current(), path)
@@ -207,13 +207,13 @@ class Namespace:
         return lines
 
     def open(self, path: str, waiter: InterruptibleWait) -> OpenTarget:
-        """The version of a source to open: probed again if it may have changed.
+        """The version of a source to open; a source that may have changed is probed first.
 
-        :raises IsADirectory, NoSuchEntry: `path` is no file.
+        :raises IsADirectory, NoSuchEntry: `path` is not a file.
         :raises NotSupported: the file has no source; see `virtual_content`.
-        :raises SizeUnknown: the program is not to wait for the size.
-        :raises SourceMissing, SourceGone, SourceDenied: there is no source to be had.
-        :raises BacklotError: it cannot be found out now.
+        :raises SizeUnknown: the program does not wait for the size.
+        :raises SourceMissing, SourceGone, SourceDenied: there is no source that can be read.
+        :raises BacklotError: the probe failed.
         """
         self._catalog.used(OPEN_WAIT_S)
         row = self._find(self._current(), path)
@@ -230,7 +230,7 @@ class Namespace:
         return OpenTarget(known.version, self._versions.within_attr_ttl(known))
 
     def virtual_content(self, path: str, start_wait: StartWait) -> bytes | None:
-        """All bytes of a file that has no source, as it is now; None for every other path."""
+        """The current bytes of a virtual file; None for every other path."""
         found = self._virtual(path)
         if found is None:
             return None
@@ -238,11 +238,11 @@ class Namespace:
         return found.content(start_wait)
 
     def is_virtual(self, path: str) -> bool:
-        """Whether this is a file that has no source."""
+        """Whether the path is a file without a source."""
         return self._virtual(path) is not None
 
     def xattrs(self, path: str) -> dict[str, bytes]:
-        """All extended attributes of a path; a folder has none."""
+        """All extended attributes of a file; a folder has none."""
         found = self._find(self._current(), path)
         if isinstance(found, VirtualFile):
             return found.xattrs()
@@ -255,42 +255,42 @@ class Namespace:
     def xattr(self, path: str, name: str) -> bytes:
         """One extended attribute. :raises NotSupported, NoAttribute: see `attributes.value_of`."""
         if not name.startswith(PREFIX):
-            return value_of({}, name)  # refused without a look at the asset
+            return value_of({}, name)  # refused without reading the record
         return value_of(self.xattrs(path), name)
 
     def totals(self) -> Totals:
-        """Number and size of all files of the library, for ``statfs``."""
+        """The number and total size of all files of the library, for ``statfs``."""
         return Totals(files=len(self._catalog.library.rows), size=self._catalog.total_size())
 
-    # What the rest of the mount asks.
+    # Calls of the rest of the mount.
 
     def source(self, embed_code: str) -> SourceVersion | None:
-        """The version that the source of an asset is known to have; None if none is known."""
+        """The known version of an asset's source; None if it was not probed yet."""
         known = self._versions.known(embed_code)
         return None if known is None else known.version
 
     def asset(self, path: str) -> Asset | None:
-        """What the API says of a source; None of a folder, and of a file without a source.
+        """The API record of the asset at a path; None for folders and virtual files.
 
         :raises NoSuchEntry: no such path.
         """
         return self._record(self._find(self._current(), path))
 
     def name_of(self, embed_code: str) -> str:
-        """The file name of an asset, for messages; the embed code where it has none."""
+        """The file name of an asset, for messages; its embed code if it has no name."""
         row = self._catalog.library.rows.get(embed_code)
         return row.name if row is not None and row.name else embed_code
 
     @property
     def root(self) -> Folder:
-        """The folders as they are now; see `tree.node_at`."""
+        """The root of the current tree; see `tree.node_at`."""
         return self._current().layout.root
 
-    # What the providers ask.
+    # Calls of the providers.
 
     @property
     def newest_s(self) -> int:
-        """When the newest asset was created: the time of every folder."""
+        """The creation time of the newest asset, which is the mtime of every folder."""
         return self._current().newest_s
 
     def folder_at(self, path: str) -> Folder | None:
@@ -302,21 +302,21 @@ class Namespace:
         return found if isinstance(found, Folder) else None
 
     def links(self, embed_code: str) -> int:
-        """``st_nlink`` of an asset's source: in how many places it is."""
+        """``st_nlink`` of an asset's source: the number of its paths."""
         return self._current().layout.places(embed_code)
 
     def is_listed(self, row: AssetRow) -> bool:
-        """Whether an asset has a file: not while its source is known to be missing."""
+        """Whether an asset is listed; it is not while its source is known to be missing."""
         return self.options.include_unavailable or not self._versions.unavailable(row)
 
     def lacks_size(self, row: AssetRow) -> bool:
-        """Whether it is not known yet how large the source is, nor that there is none."""
+        """Whether the source was not probed yet, so that its size is unknown."""
         return self._sizes.is_unknown(row)
 
     # Look-ups.
 
     def _find(self, now: _Snapshot, path: str) -> Node | VirtualFile | VirtualFolder:
-        """What is at a path. :raises NoSuchEntry, NotADirectory: nothing is."""
+        """The node or virtual file at a path. :raises NoSuchEntry, NotADirectory: there is none."""
         try:
             return node_at(now.layout.root, path)
         except NoSuchEntry:
@@ -337,7 +337,7 @@ class Namespace:
         return found if isinstance(found, VirtualFile) else None
 
     def _notice_at(self, now: _Snapshot, path: str) -> Notice | None:
-        """The notice of this path, if it can be one and its folder still lacks sizes."""
+        """The notice at this path, if its folder still has files of unknown size."""
         place, _, name = path.rpartition("/")
         folder = self.folder_at(place) if Notice.is_name(name) else None
         if folder is None or not any(map(self._sizes.is_unknown, folder.rows())):
@@ -348,7 +348,7 @@ class Namespace:
         return self._catalog.record(found.embed_code) if isinstance(found, AssetRow) else None
 
     def _lines(self, folder: Folder, hidden: Container[str]) -> Iterator[Entry]:
-        """The lines of a folder of the tree, without the files of these embed codes."""
+        """The entries of a folder of the tree, without the assets in ``hidden``."""
         for name, child in folder.folders():
             yield Entry(name, child.inode, True)
         everything, unavailable = self.options.include_unavailable, self._versions.unavailable
@@ -398,5 +398,5 @@ class Namespace:
         layout = build(
             self.options.layouts, rows, library.labels, library.members, names=self.options.names
         )
-        # A folder changes when something comes into it, not when something in it is edited.
+        # A folder's mtime changes when an entry is added, not when an asset is edited.
         return _Snapshot(library, layout, max((row.created_at_s for row in rows), default=0))

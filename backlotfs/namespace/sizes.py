@@ -1,9 +1,9 @@
-"""Sizes of sources: what is known, what is probed, and which program waits for a probe.
+"""Source sizes: which size is shown, when a source is probed, and which program waits for that.
 
-A size costs an API call, and the calls of an account are counted. So a file of unknown size is
-probed when a program asks for it, and `UnsizedRules` say whether the program waits meanwhile. A
-source that may have been replaced since the last probe is probed again; its last size is shown
-where the new one cannot be had at once.
+A size costs an API call, and an account has a limited number of calls. So a file of unknown size is
+probed when a program needs it, and `UnsizedRules` decide whether the program waits. A source that
+may have been replaced since the last probe is probed again; its last size is shown if the new one
+cannot be found at once.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from backlotfs.errors import (
 )
 from backlotfs.namespace.tree import StartWait
 
-#: A program that goes on trying has a source probed again after so many seconds.
+#: Pause between two probes of a source for a program that waits through outages.
 AGAIN_S = 2.0
 
 
 class Treatment(Enum):
-    """What a program gets that asks for a file whose size is not known yet."""
+    """The treatment of a program that uses a file of unknown size."""
 
     WAIT = "wait"  #: it waits for the size
     HIDE = "hide"  #: there is no such file yet
@@ -39,21 +39,21 @@ class Treatment(Enum):
 
 
 class UnsizedRules(Protocol):
-    """Which program gets which treatment; asked on the thread that serves the program.
+    """Decides the treatment of programs; called on the thread that serves the program.
 
-    `kernel.callers.ProgramRules` are those of a mount.
+    A mount uses `kernel.callers.ProgramRules`.
     """
 
     def treatment(self, seconds: Callable[[], float]) -> Treatment:
-        """The treatment of the calling program, for a file that it names.
+        """The treatment of the calling program for one file.
 
-        :param seconds: tells how long it takes until the file's size can be asked for.
+        :param seconds: returns the seconds until the file can be probed.
         """
 
     def hides(self, seconds: float | None) -> bool:
-        """Whether a folder is listed without such files for the calling program.
+        """Whether listings for the calling program leave out files of unknown size.
 
-        :param seconds: until all sizes of the folder are known; None when that cannot be told.
+        :param seconds: seconds until all sizes of the folder are known; None: not predictable.
         """
 
 
@@ -65,30 +65,30 @@ class Hidden(NamedTuple):
 
 
 class SourceSizes:
-    """Finds out sizes for callers. Any thread may call it.
+    """Finds sizes for callers. Any thread may call it.
 
-    Every call that waits raises a `BacklotError` where the size cannot be found out:
-    `SourceMissing`, `SourceGone` or `SourceDenied` where there is no source to be had,
-    `NoSuchEntry` or `SizeUnknown` where the program does not wait for sizes.
+    Every call that waits raises a `BacklotError` if the probe fails: `SourceMissing`, `SourceGone`
+    or `SourceDenied` if there is no source that can be read, `NoSuchEntry` or `SizeUnknown` if the
+    program does not wait for sizes.
     """
 
     def __init__(
         self, versions: SourceVersionCache, probes: ProbeScheduler, rules: UnsizedRules | None
     ) -> None:
-        """``rules``: who waits for a size that is not known yet; None: every program."""
+        """Use ``rules`` to decide which program waits for an unknown size; None: all wait."""
         self._versions = versions
         self._probes = probes
         self._rules = rules
 
     def is_unknown(self, row: AssetRow) -> bool:
-        """Whether it is not known yet how large the source is, nor that there is none."""
+        """Whether the source was not probed yet, so that its size is unknown."""
         if row.size >= 0:
             return False
         return self._versions.known(row.embed_code) is None and not self._versions.unavailable(row)
 
     def list_folder(self, rows: Iterable[AssetRow]) -> Hidden:
-        """Have the sizes of a folder probed first that are not known; which files to leave out."""
-        # Also those without a source: whether they have one now is asked again, in its time.
+        """Prioritize probes of a listed folder; return the files to leave out of the listing."""
+        # Assets without a source are probed again too, but only after some time.
         unsettled = [row for row in rows if row.size < 0 or not row.verified]
         if unsettled:
             self._probes.prioritize(row.embed_code for row in unsettled)
@@ -99,9 +99,9 @@ class SourceSizes:
         return Hidden(frozenset(), seconds)
 
     def for_stat(self, embed_code: str, start_wait: StartWait) -> ProbedSource:
-        """What to show of a source: of one that may have changed the new size, if it comes now.
+        """The version to show; a source that may have changed is probed if that needs no credit.
 
-        :param start_wait: called only where the caller has to wait.
+        :param start_wait: called only if the caller has to wait.
         """
         known = self._versions.known(embed_code)
         if known is None:
@@ -110,23 +110,23 @@ class SourceSizes:
             return known
         waiter = start_wait()
         try:
-            # The kernel keeps what it is told: a size corrected only in `open` comes too late.
+            # The kernel caches the size, so a correction in `open` would come too late.
             probe = self._request(embed_code)
             if not probe.done() and self._probes.is_queued(embed_code):
-                return known  # no wait for a credit to see a size that is probably the same
+                return known  # probably unchanged: not worth a wait for a credit
             return waiter.result(probe, f"probing {embed_code}")
         except (RemoteUnavailable, DeadlineExceeded):
             return known
 
     def for_open(self, embed_code: str, waiter: InterruptibleWait) -> ProbedSource:
-        """The version to open: probed again if it may have changed."""
+        """The version to open; a source that may have changed is probed first."""
         known = self._versions.known(embed_code)
         if known is None:
             return self._first_probe(embed_code, lambda: waiter)
         return known if known.verified else self._probe(embed_code, waiter)
 
     def _first_probe(self, embed_code: str, start_wait: StartWait) -> ProbedSource:
-        """:raises NoSuchEntry, SizeUnknown: the program does not wait for sizes."""
+        """Wait for the first probe. :raises NoSuchEntry, SizeUnknown: the program does not wait."""
         treatment = Treatment.WAIT
         if self._rules is not None:
             treatment = self._rules.treatment(lambda: self._probes.seconds_until(embed_code))
@@ -150,8 +150,8 @@ class SourceSizes:
             waiter.pause(AGAIN_S, doing)
 
     def _request(self, embed_code: str) -> Future[ProbedSource]:
-        """:raises BacklotError: why the last probe failed, not long ago."""
+        """Request a probe. :raises BacklotError: the last probe failed not long ago."""
         failure = self._versions.failure(embed_code)
         if failure is not None:
-            raise failure.with_traceback(None)  # it is kept: it must not collect frames
+            raise failure.with_traceback(None)  # the error is reused and must not collect frames
         return self._probes.request(embed_code)

@@ -1,8 +1,8 @@
-"""The folders of a mount, what is in them, and what a path leads to.
+"""The tree of a mount: folders, their files, and the lookup of paths.
 
-A `Folder` is built whole by `layouts` and then only read, by any thread. A file in it is the
-asset's row itself, the same in each of its places. Files and folders that have no source are not in
-the tree: providers make them on demand (`VirtualFile`, `VirtualFolder`; see `namespace.Provider`).
+`layouts` builds each `Folder` completely; afterwards any thread may read it. A file in it is the
+asset's row; an asset with several paths has the same row in each. Virtual files and folders, which
+have no source, are not in the tree: providers make them on demand (see `namespace.Provider`).
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from backlotfs.errors import NoSuchEntry, NotADirectory
 from backlotfs.namespace.attributes import Attributes
 from backlotfs.namespace.naming import NameMode, age_key, distinct, key
 
-#: The root's inode number, as FUSE has it.
+#: The root's inode number in FUSE.
 ROOT_INODE = 1
-#: Folders for which `PerFolder` remembers what it computed.
+#: Number of folders for which `PerFolder` keeps values.
 _FOLDERS_KEPT = 64
 
-#: Makes the wait of an operation, where one is needed.
+#: Makes the waiter of an operation; called only if the operation has to wait.
 StartWait = Callable[[], InterruptibleWait]
 T = TypeVar("T")
 
 
 class Folder:
-    """Names to folders and files; never changed once the layout is built.
+    """A folder: maps names to folders and files. Immutable once the layout is built.
 
     :ivar inode: see `folder_inode`; `ROOT_INODE` for the root.
-    :ivar entries: the folders first, then the files, which are rows as they are: a library of a
-        million assets has no million nodes besides.
-    :ivar subfolders: how many of the entries are folders.
+    :ivar entries: the folders first, then the files; a file is the asset's row, which saves a
+        million nodes in a library of a million assets.
+    :ivar subfolders: the number of entries that are folders.
     """
 
     __slots__ = ("entries", "inode", "subfolders")
@@ -52,7 +52,7 @@ class Folder:
         return f"<Folder {self.inode}: {self.subfolders} of {len(self.entries)} are folders>"
 
     def folders(self) -> Iterator[tuple[str, Folder]]:
-        """The entries that are folders, without a look at the files."""
+        """The entries that are folders."""
         folders = islice(self.entries.items(), self.subfolders)
         return cast("Iterator[tuple[str, Folder]]", folders)
 
@@ -67,17 +67,17 @@ class Folder:
         return cast("Iterator[AssetRow]", rows)
 
     def put_folder(self, name: str, folder: Folder) -> None:
-        """Add a folder under a free name; every folder is added before the first file."""
+        """Add a folder under a free name. Call it before the first file is added."""
         self.entries[name] = folder
         self.subfolders += 1
 
     def put_files(self, rows: Collection[AssetRow], mode: NameMode) -> None:
-        """Add all files, each under its given name unless a folder is called the same.
+        """Add all files, each under its given name unless a folder has that name.
 
-        Such a file gets `` [embed_code]`` before the extension: the folder's name does not hang
-        on what is in it, and a file called just so keeps its own.
+        Such a file gets `` [embed_code]`` before the extension, so that the names of folders do
+        not depend on files. A file that has this longer name already keeps it.
 
-        :param rows: of different names, as given in this mode.
+        :param rows: rows with different names, as given in this mode.
         """
         if not self.subfolders:
             self.entries = {row.name: row for row in rows}
@@ -96,12 +96,12 @@ class Folder:
             self.entries[name] = row
 
 
-#: What is at a path of the tree.
+#: A folder or file of the tree.
 Node = Folder | AssetRow
 
 
 class Entry(NamedTuple):
-    """One line of a listing."""
+    """One entry of a listing."""
 
     name: str
     inode: int
@@ -109,18 +109,18 @@ class Entry(NamedTuple):
 
 
 class VirtualFile(ABC):
-    """A file that has no source: the mount makes its bytes."""
+    """A file that has no source; the mount makes its bytes."""
 
     @abstractmethod
     def attributes(self, start_wait: StartWait) -> Attributes:
-        """What ``stat`` says. :raises NoSuchEntry: it is gone, or cannot be made now."""
+        """The attributes. :raises NoSuchEntry: the file is gone, or cannot be made now."""
 
     @abstractmethod
     def content(self, start_wait: StartWait) -> bytes:
-        """All bytes of the file. :raises NoSuchEntry: it is gone, or cannot be made now."""
+        """All bytes. :raises NoSuchEntry: the file is gone, or cannot be made now."""
 
     def xattrs(self) -> dict[str, bytes]:
-        """The extended attributes: none, where a provider gives none."""
+        """The extended attributes; none unless a subclass has some."""
         return {}
 
 
@@ -129,15 +129,15 @@ class VirtualFolder(ABC):
 
     @abstractmethod
     def attributes(self) -> Attributes:
-        """What ``stat`` says."""
+        """The attributes."""
 
     @abstractmethod
     def entries(self) -> Iterator[Entry]:
-        """The lines of the folder."""
+        """The entries of the folder."""
 
 
 class PerFolder(Generic[T]):
-    """A value computed once for each version of a folder, for the latest folders. Thread-safe."""
+    """Caches a computed value for each of the most recently used folders. Thread-safe."""
 
     def __init__(self, compute: Callable[[Folder], T]) -> None:
         self._compute = compute
@@ -145,19 +145,19 @@ class PerFolder(Generic[T]):
         self._kept: LRUCache[int, tuple[Folder, T]] = LRUCache(_FOLDERS_KEPT)
 
     def of(self, folder: Folder) -> T:
-        """The value of this folder."""
+        """The value for this folder."""
         with self._lock:
             kept = self._kept.get(folder.inode)
-            if kept is None or kept[0] is not folder:  # of an older version of the library
+            if kept is None or kept[0] is not folder:  # from an older version of the library
                 kept = folder, self._compute(folder)
                 self._kept[folder.inode] = kept
             return kept[1]
 
 
 def node_at(root: Folder, path: str) -> Node:
-    """The folder or file that a path leads to.
+    """The folder or file at a path.
 
-    :raises NoSuchEntry: nothing is there. :raises NotADirectory: the path goes through a file.
+    :raises NoSuchEntry: there is none. :raises NotADirectory: a component is a file.
     """
     direct = root.entries.get(path[1:])
     if direct is not None:
@@ -178,13 +178,13 @@ def node_at(root: Folder, path: str) -> Node:
 def codes_below(root: Folder, path: str) -> set[str]:
     """The embed codes of the file at this path, or of all files below the folder.
 
-    :raises NoSuchEntry, NotADirectory: as `node_at`.
+    :raises NoSuchEntry, NotADirectory: see `node_at`.
     """
     return {row.embed_code for _, row in _files_below("", node_at(root, path))}
 
 
 def paths_of(root: Folder, embed_codes: Collection[str]) -> dict[str, list[str]]:
-    """Every place of these assets; an asset without a place is left out."""
+    """All paths of these assets by embed code; an asset without a path is left out."""
     found: dict[str, list[str]] = {}
     for path, row in _files_below("", root):
         if row.embed_code in embed_codes:
@@ -203,8 +203,8 @@ def _files_below(path: str, node: Node) -> Iterator[tuple[str, AssetRow]]:
 def folder_inode(what: str) -> int:
     """The inode number of a folder.
 
-    :param what: what the folder *is* (``label:<id>``, ``dates:2013/01``), not where or how called:
-        a renamed label keeps its inode.
+    :param what: identifies the folder (``label:<id>``, ``dates:2013/01``) independently of its name
+        and path, so that a renamed label keeps its inode.
     """
     return hashed_inode(what.encode("utf-8", "surrogatepass"), b"backlotfs folder")
 
@@ -212,7 +212,7 @@ def folder_inode(what: str) -> int:
 def hashed_inode(what: bytes, kind: bytes = b"") -> int:
     """A 63-bit inode number, the same on every host and after every restart.
 
-    :param kind: at most 16 bytes; equal ``what`` of different kinds have different numbers.
+    :param kind: at most 16 bytes; the same ``what`` has another number for another kind.
     """
     digest = blake2b(what, digest_size=8, person=kind).digest()
     return max(ROOT_INODE + 1, int.from_bytes(digest, "big") >> 1)
