@@ -1,12 +1,12 @@
-"""Captions (``--captions``): their kinds, which assets have some, and asking the API for them.
+"""Captions (``--captions``): their kinds, the index of known ones, and the backfill from the API.
 
 Theory of operation. The listing does not say which assets have captions, so `CaptionBackfill` asks
-the API for every presented asset, newest first, one call for each asset and for each time that its
-record was touched. One thread does so; it waits while sizes are probed, and the rate limiter lets
-all other calls go first. The answer, also "none", is stored in the catalog; an answer that is not a
-caption document is asked for again only by the next mount. Of several mounts of one library one
-asks (a lease in the catalog); the others look once a minute what it has found. `CaptionIndex` holds
-in memory what was found, so that no directory listing waits for it.
+the API for every presented asset, newest first: one call per asset, and another each time its
+record changes. One thread makes these calls; it waits while sizes are probed, and the rate limiter
+gives all other calls priority. Each answer, including "none", is stored in the database. If an
+answer is not a caption document, only the next mount asks again. Of several mounts of one library,
+one asks (a lease in the catalog); the others read its results once a minute. `CaptionIndex` has the
+results in memory, so that no directory listing waits for them.
 """
 
 from __future__ import annotations
@@ -40,26 +40,26 @@ from backlotfs.log import events
 
 log = logging.getLogger(__name__)
 
-#: Every kind there is, which is what the file's name ends in, with its MIME type.
+#: All kinds of captions, which are also their file extensions, with their MIME types.
 KINDS = {
     "dfxp": "application/ttml+xml",
     "vtt": "text/vtt",
     "srt": "application/x-subrip",
     "scc": "text/x-scc",
 }
-#: Nothing that tells the kind stands later in a document.
+#: The kind of a document can be recognized from this many bytes at its start.
 _HEAD_BYTES = 8192
 
 _WEBVTT = re.compile(r"WEBVTT(?=[ \t\r\n]|$)")
 _SCC = re.compile(r"Scenarist_SCC V\d")
 _SRT = re.compile(r"\d{1,9}[ \t]*\r?\n\d{1,3}:\d\d:\d\d[,.]\d{1,3}[ \t]*-->")
-#: What may stand in front of the first element of XML, one at a time.
+#: One item of those that may precede the first XML element.
 _PROLOGUE = re.compile(r"\s+|<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^\[>]*>", re.DOTALL)
 _TIMED_TEXT = re.compile(r"<(?:[\w.-]{1,40}:)?tt(?=[\s/>])")
 
 
 def is_nothing(body: bytes) -> bool:
-    """Whether an answer says that there are no captions: empty, or JSON with nothing in it."""
+    """Whether an answer means that there are no captions: it is empty, or empty JSON."""
     if not body.strip():
         return True
     try:
@@ -70,7 +70,7 @@ def is_nothing(body: bytes) -> bool:
 
 
 def kind_of(body: bytes) -> str | None:
-    """One of `KINDS`; None for what is none of them, as a page of HTML that a proxy sent."""
+    """The kind of a document, one of `KINDS`; None for others, such as a proxy's HTML page."""
     text = _head(body)
     if _WEBVTT.match(text):
         return "vtt"
@@ -86,7 +86,7 @@ def kind_of(body: bytes) -> str | None:
 
 
 def _head(body: bytes) -> str:
-    """The beginning as text, without the mark of byte order that it may have."""
+    """The start of a document as text, without a byte order mark."""
     head = body[:_HEAD_BYTES]
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return head.decode("utf-16", "replace")
@@ -94,29 +94,29 @@ def _head(body: bytes) -> str:
 
 
 class CaptionIndex:
-    """The captions that were found. Any thread may call it.
+    """The index of the known captions. Any thread may call it.
 
-    Only assets that have captions take memory. Methods raise `CatalogUnavailable` when the catalog
+    Only assets that have captions use memory. Methods raise `CatalogUnavailable` if the database
     cannot be used now.
     """
 
     def __init__(self, db: CatalogDb) -> None:
-        """Begin with what the catalog holds, as far as it can be read."""
+        """Load the captions in the database, if it can be read."""
         self._db = db
         self._known: dict[str, Caption] = {}
         with contextlib.suppress(BacklotError):
             self.reload()
 
     def known(self, embed_code: str) -> Caption | None:
-        """The caption document of an asset; None: it has none, or was not asked for yet."""
+        """The caption document of an asset; None: it has none, or the API was not asked yet."""
         return self._known.get(embed_code)
 
     def total_bytes(self) -> int:
-        """Size of all documents, as they came; the catalog holds them compressed."""
+        """The uncompressed size of all documents; the database has them compressed."""
         return sum(caption.size for caption in list(self._known.values()))
 
     def document(self, embed_code: str) -> bytes | None:
-        """The bytes of a document, from the catalog; None when there are none any more."""
+        """The bytes of a document, from the database; None if it is gone."""
         found = self._db.read(captions.document, embed_code)
         if found is None:
             self._known.pop(embed_code, None)
@@ -130,7 +130,7 @@ class CaptionIndex:
         self._known = self._db.read(captions.all_captions)
 
     def record(self, asked: PendingCaption, kind: str | None, body: bytes) -> None:
-        """Store what an asset was found to have; ``kind`` None: it has no captions."""
+        """Store the captions of an asset; ``kind`` None: it has no captions."""
         self._db.write(captions.save, asked, kind, body)
         if kind is None:
             self._known.pop(asked.embed_code, None)
@@ -139,29 +139,29 @@ class CaptionIndex:
             self._known[asked.embed_code] = Caption(kind, len(body), time_s)
 
 
-#: One question ends after this long; a wait for a credit does not count.
+#: Deadline of one call, without waits for API credits.
 ASK_DEADLINE_S = 60.0
-#: How often it looks whether the probes are done.
+#: How often the backfill checks whether probes still run.
 LOOK_S = 1.0
-#: An asset that failed is asked again this late; after a failure of the catalog, or of so many
-#: assets in a row, the next round comes as late …
+#: Pause before an asset that failed is tried again, and before the next round after an error of the
+#: database or after this many failures in a row …
 REST_S = 600.0
 MOST_FAILURES = 5
-#: … and after a refusal, which a person has to cure, this late.
+#: … and after the API refused the credentials.
 REFUSED_S = 3600.0
-#: The lease, which is renewed with every question after a third of it.
+#: Duration of the lease, which is renewed with calls after a third of it.
 LEASE_S = 300.0
-#: Assets taken from the catalog at a time.
+#: Assets read from the database at a time.
 BATCH = 1000
-#: Of all documents of a library, as they came: a server that has 4 MiB for each of a million assets
-#: would fill the disk. Those of 100 000 films of two hours have a tenth of it.
+#: Limit for the uncompressed size of all documents: a server with 4 MiB for each of a million
+#: assets would fill the disk. The captions of 100 000 two-hour films need a tenth of it.
 MOST_TOTAL_BYTES = 20 * 1024**3
 
 
 class CaptionBackfill:
-    """Asks the API for the captions of every presented asset. Any thread may call it.
+    """Fetches the captions of every presented asset from the API. Any thread may call it.
 
-    :ivar index: what was found.
+    :ivar index: the captions found so far.
     """
 
     def __init__(
@@ -175,10 +175,10 @@ class CaptionBackfill:
         *,
         ask_s: float = ASK_DEADLINE_S,
     ) -> None:
-        """Put it together.
+        """Send nothing yet.
 
-        :param probes: go first.
-        :param ask_s: one question may take so long: longer than an answer of the API.
+        :param probes: the backfill waits while probes run.
+        :param ask_s: deadline of one call; longer than the time limit of the API.
         """
         self._api = api
         self._db = db
@@ -200,12 +200,12 @@ class CaptionBackfill:
         self._skipped: dict[str, int] = {}  # embed code to the ``updated_at`` that was answered so
 
     def published(self, change: CatalogDelta) -> None:
-        """Ask for the captions of assets that are new or were touched."""
+        """Fetch the captions of new and changed assets."""
         if change.new or change.updated:
             self.start()
 
     def start(self) -> None:
-        """Ask for the captions of all assets that were not asked for yet; returns at once."""
+        """Start to fetch all captions that were not fetched yet; returns at once."""
         with self._lock:
             self._again = True
             if self._running or self._closed:
@@ -214,7 +214,7 @@ class CaptionBackfill:
         self._workers.submit(self._run)
 
     def close(self) -> None:
-        """Ask no more. :raises CatalogUnavailable: the lease cannot be released."""
+        """Stop fetching. :raises CatalogUnavailable: the lease cannot be released."""
         self._closed = True
         self._lease.release()
 
@@ -243,7 +243,7 @@ class CaptionBackfill:
             events.CAPTION_BACKFILL_PAUSED.log(log, reason=why)
 
     def _round(self) -> None:
-        """Ask for all captions that are due. :raises BacklotError: the round cannot go on."""
+        """Fetch all captions that are due. :raises BacklotError: the round has to stop."""
         generation = self._db.read(state.generation)
         if generation == self._done_at:
             return
@@ -266,7 +266,7 @@ class CaptionBackfill:
                 self._lease.release()
 
     def _ask_all(self) -> bool:
-        """Whether all assets were asked for, and answered. :raises BacklotError: as `_round`."""
+        """Fetch pending captions; True if all were fetched. :raises BacklotError: see `_round`."""
         asked = found = failed = in_a_row = 0
         after: PendingCaption | None = None
         forgiven_s = self._clock.monotonic() - REST_S
@@ -304,7 +304,7 @@ class CaptionBackfill:
         return not failed
 
     def _may_go_on(self) -> bool:
-        """Wait while sizes are looked for; False when it is over, or another mount has the lease.
+        """Wait while probes run; False if this is closed, or another mount has the lease.
 
         :raises CatalogUnavailable: the lease cannot be renewed.
         """

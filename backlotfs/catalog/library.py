@@ -1,4 +1,4 @@
-"""One version of the listing: which assets it presents, and how it differs from the one before."""
+"""A version of the listing: the presented assets, and the difference from the previous version."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SOURCE_TYPES = frozenset({"video", "audio", "ad"})
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """Immutable; swapped whole.
+    """One version of the listing. Immutable; a new version replaces it as a whole.
 
     :ivar version: grows with each change.
     :ivar rows: the presented assets by embed code.
@@ -48,12 +48,12 @@ class AssetFilter:
 
 
 class Presented:
-    """The version of the listing that programs see now: one reference, which the catalog swaps.
+    """The version of the listing that programs see now; the catalog replaces it.
 
     Any thread may call it; it never waits.
 
-    :ivar admit: which assets are in it.
-    :ivar library: the last good listing; empty before the first.
+    :ivar admit: the filter of presented assets.
+    :ivar library: the last published listing; empty before the first.
     """
 
     def __init__(self, admit: AssetFilter = AssetFilter()) -> None:  # immutable
@@ -65,10 +65,7 @@ class Presented:
         return self.library.rows.get(embed_code)
 
     def updated_at_s(self, embed_code: str) -> float | None:
-        """When the record was last changed, seconds since the epoch by the server's clock.
-
-        None: the asset is not presented.
-        """
+        """The record's ``updated_at`` (seconds since the epoch); None: it is not presented."""
         row = self.row(embed_code)
         return None if row is None else row.updated_at_s
 
@@ -81,11 +78,11 @@ class CatalogDelta(NamedTuple):
     """How a new version of the listing differs from the one before.
 
     :ivar new: rows that were not there before.
-    :ivar updated: rows of which more than what probes found is different, or that came into doubt.
-    :ivar probed: rows of which only what probes found is different.
-    :ivar replaced: of both, those whose source is another version: another mount has found out.
-    :ivar removed: rows that are gone, as they were.
-    :ivar stale_names: names that mean nothing any more: of removed and renamed rows.
+    :ivar updated: rows whose record changed, or whose source version is no longer verified.
+    :ivar probed: rows of which only the probe's results changed.
+    :ivar replaced: rows of both lists whose source version another mount found to be replaced.
+    :ivar removed: the previous rows of removed assets.
+    :ivar stale_names: names of removed and renamed rows.
     """
 
     new: list[AssetRow]
@@ -97,7 +94,7 @@ class CatalogDelta(NamedTuple):
 
 
 def classify(before: AssetRow | None, row: AssetRow, change: CatalogDelta) -> None:
-    """Put ``row`` where it belongs in ``change``."""
+    """Add ``row`` to the right lists of ``change``."""
     if before is None:
         change.new.append(row)
         return

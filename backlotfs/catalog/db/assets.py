@@ -1,4 +1,4 @@
-"""What is read of assets, what probes write about their sources, and how API records are stored.
+"""Assets in the database: reads rows and records, stores the results of probes and API records.
 
 Functions that take a connection run in a transaction of `connection.CatalogDb`. The fields of a
 record that nothing selects by are one JSON text. Fields at their defaults are left out. The same
@@ -33,16 +33,16 @@ _RECORDS = (
 
 
 def rows(connection: sqlite3.Connection, mode: str) -> list[AssetRow]:
-    """Every asset, in the order of storage; names as given in ``mode``."""
+    """All assets in the order of storage, with their names in ``mode``."""
     return _rows_of(connection.execute(_ROWS, (mode,)))
 
 
 def changed_since(
     connection: sqlite3.Connection, mode: str, generation: int
 ) -> tuple[list[AssetRow], list[str]] | None:
-    """Rows that are new or differ since ``generation``, and codes of assets that are gone.
+    """The rows that changed since ``generation``, and the embed codes of removed assets.
 
-    :returns: None when it is too long ago, or of a file that was set aside: load `rows`.
+    :returns: None if ``generation`` is too old or of another file: load `rows` instead.
     """
     now, floor = connection.execute("SELECT generation, tombstone_floor FROM library").fetchone()
     if not floor <= generation <= now:
@@ -55,13 +55,13 @@ def changed_since(
 
 
 def record(connection: sqlite3.Connection, embed_code: str) -> Asset | None:
-    """The whole API record of one asset; None if it is not in the library."""
+    """The complete API record of one asset; None if it is not in the library."""
     row = connection.execute(f"{_RECORDS} WHERE a.embed_code = ?", (embed_code,)).fetchone()
     return None if row is None else asset_of(row)
 
 
 def save_sources(connection: sqlite3.Connection, sources: Iterable[SourceRecord]) -> None:
-    """Store what probes found out; of assets that are gone, nothing."""
+    """Store the results of probes, except those of removed assets."""
     number = generation(connection) + 1
     before = connection.total_changes
     connection.executemany(
@@ -77,11 +77,11 @@ def save_sources(connection: sqlite3.Connection, sources: Iterable[SourceRecord]
 
 
 def to_probe(connection: sqlite3.Connection, limit: int, types: Collection[str] = ()) -> list[str]:
-    """Assets that were never probed, then those whose source may have been replaced.
+    """Up to ``limit`` assets never probed, then as many whose source may have been replaced.
 
-    ``limit`` of each, each newest first; not those that are known to be without a source.
+    Both newest first, without assets that are known to have no source.
 
-    :param types: the asset types of those never probed; empty for all.
+    :param types: the asset types of the assets never probed; empty for all.
     """
     kinds = f" AND asset_type IN ({','.join('?' * len(types))})" if types else ""
     return [
@@ -113,7 +113,7 @@ def _rows_of(found: Iterable[tuple[Any, ...]]) -> list[AssetRow]:
 
 @contextmanager
 def _no_garbage_collection() -> Iterator[None]:
-    """Switch garbage collection off: it would look through all rows again, a fifth of the time."""
+    """While inside, garbage collection is off: it would scan all rows, a fifth of the time."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -127,9 +127,9 @@ _encode = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode
 
 
 def documents_of(asset: Asset) -> tuple[str, str | None]:
-    """All of a record that has no column of its own, as JSON: the body, and the labels.
+    """The fields of a record without their own column, as JSON: the body, and the labels.
 
-    The labels are None when the API was not asked for them.
+    The labels are None if the API was not asked for them.
     """
     body: dict[str, object] = {}
     if asset.title:
@@ -163,7 +163,7 @@ def documents_of(asset: Asset) -> tuple[str, str | None]:
 
 
 def asset_of(row: tuple[str, str, str, int, int, str, str | None]) -> Asset:
-    """The record in a row of `_RECORDS`. :raises DamagedRecord: its documents are damaged."""
+    """Make the record from a row of `_RECORDS`. :raises DamagedRecord: its JSON is damaged."""
     code, asset_type, status, created_at_s, updated_at_s, text, label_text = row
     try:
         body = json.loads(text)

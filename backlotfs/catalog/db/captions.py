@@ -1,8 +1,8 @@
-"""Caption documents in the catalog: which assets were asked for theirs, and what was found.
+"""Caption documents in the database, and the assets whose captions were fetched.
 
-A row says that the asset was asked when its record had this ``updated_at``; a record touched since
-is asked again, and until then what was found stays as it is, with its time. Bodies are compressed,
-which also proves them whole. The functions run in a transaction of `connection.CatalogDb`.
+A row means that the captions were fetched when the record had this ``updated_at``. If the record
+has changed since, they are fetched again, and the row stays until then. Bodies are compressed,
+which also detects damage. The functions run in a transaction of `connection.CatalogDb`.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class Caption(NamedTuple):
     """A caption document, without its bytes.
 
     :ivar kind: one of `captions.KINDS`.
-    :ivar size: bytes, as they came.
-    :ivar mtime_s: the record's ``updated_at`` when it was asked for, or its ``created_at``.
+    :ivar size: uncompressed bytes.
+    :ivar mtime_s: the record's ``updated_at`` at the fetch, or its ``created_at``.
     """
 
     kind: str
@@ -34,7 +34,7 @@ class Caption(NamedTuple):
 
 
 class PendingCaption(NamedTuple):
-    """An asset to ask for its captions, and where to go on after it."""
+    """An asset whose captions have to be fetched, and the position to continue after it."""
 
     id: int
     embed_code: str
@@ -43,12 +43,12 @@ class PendingCaption(NamedTuple):
 
 
 def all_captions(connection: sqlite3.Connection) -> dict[str, Caption]:
-    """Every document that was found, by embed code."""
+    """All documents by embed code."""
     return {code: Caption(*rest) for code, *rest in connection.execute(_FOUND)}
 
 
 def document(connection: sqlite3.Connection, embed_code: str) -> tuple[Caption, bytes] | None:
-    """One of the documents with its bytes; None when there is none."""
+    """A document with its bytes; None if there is none."""
     row = connection.execute(f"{_FOUND} AND a.embed_code = ?", (embed_code,)).fetchone()
     if row is None:
         return None
@@ -66,10 +66,10 @@ def pending(
     types: Sequence[str],
     after: PendingCaption | None = None,
 ) -> list[PendingCaption]:
-    """Assets never asked, or touched since; newest first. Not those without a source.
+    """The assets never fetched, or changed since; newest first, without those without a source.
 
-    :param types: of these asset types only; empty for all.
-    :param after: the last of those before.
+    :param types: only these asset types; empty for all.
+    :param after: the last asset of the previous batch.
     """
     kinds = f" AND a.asset_type IN ({','.join('?' * len(types))})" if types else ""
     later = "" if after is None else " AND (a.created_at_s, a.id) < (?, ?)"
@@ -87,7 +87,7 @@ def pending(
 def save(
     connection: sqlite3.Connection, asked: PendingCaption, kind: str | None, body: bytes = b""
 ) -> None:
-    """Store what an asset was found to have; nothing if it has left the library.
+    """Store the captions of an asset; do nothing if it was removed from the library.
 
     :param kind: None when it has no captions.
     """

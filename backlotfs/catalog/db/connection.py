@@ -1,19 +1,20 @@
-"""The catalog on disk, shared by the threads of a mount and by several mounts of one library.
+"""The catalog's database file, shared by the threads of a mount and by mounts of one library.
 
-**Promises.** `CatalogDb.read` and `CatalogDb.write` run a function in one transaction: it happens
-whole or not at all, also under SIGKILL, and readers see one whole version of the library. The
-functions stand in the other modules of this package; they take a connection first. Several mounts
-may share the file: the generation (`state.generation`) tells each that another changed something,
-`assets.changed_since` tells what. The file is never needed: a damaged or foreign one is set aside
-and an empty one made, and where none can be written a database in memory stands in, each with one
-WARNING. A catalog without a finished full sync knows nothing: `SyncState.full_sync_at_s` is 0.
+**Guarantees.** `CatalogDb.read` and `CatalogDb.write` run a function in one transaction. It is
+atomic, even if the process is killed, and readers see one consistent version of the library. The
+functions are in the other modules of this package; their first parameter is a connection. Several
+mounts may share the file: the generation (`state.generation`) changes when another mount changes
+something, and `assets.changed_since` returns the changes. The file can be lost: a damaged or
+foreign one is set aside and replaced by an empty one; if no file can be written, a database in
+memory is used. Each is logged with one WARNING. Until a full sync has finished, the catalog is
+empty and `SyncState.full_sync_at_s` is 0.
 
 **Never stored**: signed URLs, keys, secrets.
 
-**Threads.** One connection writes, under a lock; others, from a pool, read beside it, so a reader
-never waits for a writer. (Not one connection per thread: under fusepy every callback is a new
-thread to Python.) A write waits for another mount's, up to 30 s. A function may run twice, where
-the first run met damage, so it has no effects but those in the database. Not to be carried across a
+**Threads.** One connection writes, under a lock; a pool of others reads at the same time, so a
+reader never waits for a writer. (Not one connection per thread: with fusepy every callback is a new
+thread for Python.) A write waits up to 30 s for another mount's write. A function runs twice if the
+first run found damage, so it must have no effects outside the database. Do not use it across a
 fork.
 """
 
@@ -39,12 +40,12 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 P = ParamSpec("P")
 
-#: Files that were set aside are kept for a look into them, the last few.
+#: Number of files set aside that are kept for an analysis.
 KEPT_ASIDE = 3
-#: A transaction of another mount may take this long (a million assets change in one), and so may
-#: its opening of the file (a migration, at worst).
+#: Longest wait for a transaction of another mount (which may change a million assets) and for its
+#: migration of the file.
 _TIMEOUT_S = 30.0
-#: The write-ahead log is cut back to this after a large transaction.
+#: The write-ahead log is truncated to this size after a large transaction.
 _WAL_LIMIT_BYTES = 64 * 2**20
 #: Reading connections that are kept; more are opened when more threads read at once.
 _IDLE_READERS = 2
@@ -52,22 +53,22 @@ _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
 class CatalogDb:
-    """One library's catalog. Any thread may call it; a function that it runs must not call it.
+    """The database of one library. Any thread may call it, but not a function that it runs.
 
-    :ivar clock: what leases and the age of a full sync are measured by.
-    :ivar path: the file; None while memory stands in for it.
+    :ivar clock: used for leases and the age of a full sync.
+    :ivar path: the file; None while a database in memory is used.
     """
 
     def __init__(self, directory: Path, library: LibraryIdentity, clock: Clock) -> None:
-        """Open, make, migrate or replace the file. Never fails; at worst memory stands in.
+        """Open, create, migrate or replace the file; if that fails, use a database in memory.
 
-        :param directory: the cache directory; the catalog is in ``catalog/`` in it.
+        :param directory: the cache directory; the file is in its folder ``catalog/``.
         """
         self._file = PrivateSqliteFile(
             catalog_path(directory, library),
             clock,
             timeout_s=_TIMEOUT_S,
-            # a power cut may lose the last transactions, never the file: they are listed again
+            # a power cut may lose the last transactions, not the file: the next sync repeats them
             pragmas=[f"journal_size_limit = {_WAL_LIMIT_BYTES}"],
         )
         self._library = library
@@ -89,7 +90,7 @@ class CatalogDb:
         *args: P.args,
         **options: P.kwargs,
     ) -> T:
-        """Run ``work`` on one consistent version of the library, and return what it returns.
+        """Run ``work`` on one consistent version of the library and return its result.
 
         :raises CatalogUnavailable: the file cannot be read. :raises CatalogClosed: it is.
         """
@@ -109,11 +110,11 @@ class CatalogDb:
 
     @property
     def epoch(self) -> int:
-        """How often an empty file replaced a damaged one; inside a transaction: of its file."""
+        """The number of times that an empty file replaced a damaged one."""
         return self._epoch
 
     def close(self) -> None:
-        """Wait for running transactions, then let go of the file. May be called again."""
+        """Wait for running transactions, then close the file. Idempotent."""
         with self._writing, self._changed:
             if self._closed:
                 return
@@ -175,17 +176,17 @@ class CatalogDb:
                 self._changed.notify_all()
 
     def _drain(self) -> None:
-        """Wait until no thread reads, and close the readers' connections. With `_changed` held."""
+        """Wait until no thread reads and close those connections. The caller holds `_changed`."""
         self._changed.wait_for(lambda: self._reading == 0)
         while self._idle:
             self._idle.pop().close()
 
     def _replace(self, epoch: int, reason: str) -> None:
-        """Put another file in the place of the damaged one that was in use in ``epoch``."""
+        """Replace the damaged file that was used in ``epoch``."""
         with self._writing:
             with self._changed:
                 if self._closed or self._epoch != epoch:
-                    return  # another thread met the damage too, and was faster
+                    return  # another thread found the damage first
                 self._replacing = True
                 self._drain()
             try:

@@ -1,7 +1,7 @@
-"""Leases: of several mounts of one library, one syncs, one probes and one asks for captions.
+"""Leases: of several mounts of one library, one syncs, one probes and one fetches captions.
 
-They expire on the wall clock, the only one that mounts share across a suspend, or at once when the
-process that took them is gone, so a mount that was killed does not hold up others.
+A lease expires by the wall clock, the only one that mounts share across a suspend, or at once if
+its owner's process is gone, so that a killed mount does not block the others.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from backlotfs.catalog.db.connection import CatalogDb
 
 
 def new_owner() -> str:
-    """Make a name for a holder of leases in this process."""
+    """Make a unique name for an owner of leases in this process."""
     return f"{os.getpid()}-{secrets.token_hex(4)}"
 
 
@@ -23,8 +23,8 @@ def new_owner() -> str:
 class Lease:
     """The right to do a job that one mount of a library does at a time. Any thread may call it.
 
-    :ivar name: of the job.
-    :ivar seconds: how long it lasts after each `take`.
+    :ivar name: the name of the job.
+    :ivar seconds: its duration after each `take`.
     """
 
     db: CatalogDb
@@ -33,21 +33,21 @@ class Lease:
     owner: str = field(default_factory=new_owner)
 
     def take(self) -> bool:
-        """Take or prolong the lease; False while another owner has it."""
+        """Take or renew the lease; False while another owner has it."""
         now_s = self.db.clock.now()
         if self.db.read(_held_by_other, self.name, self.owner, now_s):
             return False  # the usual case takes no lock
         return self.db.write(take, self.name, self.owner, self.seconds, now_s)
 
     def release(self) -> None:
-        """Give the lease up before its time; nothing if another owner has it."""
+        """Release the lease; do nothing if another owner has it."""
         self.db.write(_release, self.name, self.owner)
 
 
 def take(
     connection: sqlite3.Connection, name: str, owner: str, seconds: float, now_s: float
 ) -> bool:
-    """Take or prolong a lease, unless another owner has it: it may have been faster."""
+    """Take or renew a lease in a transaction; False if another owner has it."""
     if _held_by_other(connection, name, owner, now_s):
         return False
     connection.execute(
@@ -61,7 +61,7 @@ def _release(connection: sqlite3.Connection, name: str, owner: str) -> None:
 
 
 def _held_by_other(connection: sqlite3.Connection, name: str, owner: str, now_s: float) -> bool:
-    """Whether another owner has it; one taken in the future was taken by another clock."""
+    """Whether another owner has the lease. A lease from the future is ignored."""
     row = connection.execute(
         "SELECT owner FROM lease WHERE name = ? AND owner <> ?"
         " AND taken_at_s <= ? AND taken_at_s + seconds > ?",
@@ -71,9 +71,9 @@ def _held_by_other(connection: sqlite3.Connection, name: str, owner: str, now_s:
 
 
 def _lives(owner: str) -> bool:
-    """Whether the process of an owner may still be there; of another form of owner: yes.
+    """Whether the owner's process may still run; True for an unknown form of owner.
 
-    A process in another container looks dead from here: then two mounts sync, which is safe.
+    A process in another container looks dead from here. Then two mounts sync, which is safe.
     """
     pid, separator, _ = owner.partition("-")
     if not separator or not pid.isdigit():

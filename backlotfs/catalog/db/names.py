@@ -1,8 +1,8 @@
-"""Given names: each stays with its asset while the asset is there, in each mode on its own.
+"""Given names: an asset keeps its name, one for each mode, until it is removed.
 
-`Naming.key_of` says what makes two names of a mode the same; of a key 63 bits of a hash are stored.
-Should two of a million names ever share them (1e-7), one gets its asset's id for no need; two
-assets never get the same name.
+Two names of a mode are the same if `Naming.key_of` gives the same key; 63 bits of its hash are
+stored. If two of a million names share them (probability 1e-7), one gets its asset's id needlessly;
+two assets never get the same name.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from backlotfs.trusted_paths import open_folder, real_path
 
 log = logging.getLogger(__name__)
 
-#: The nameless, and the keys of all names given before, to names by embed code.
+#: Takes assets without a name and the keys of all given names; returns names by embed code.
 Assign = Callable[[list[NamelessAsset], Container[str]], Mapping[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """How the assets of a mode get their names. Immutable.
+    """The naming of assets in one mode. Immutable.
 
-    :ivar mode: under which the names are stored.
-    :ivar assign: names the nameless; it runs inside the transaction, so it must not call the
-        catalog. An asset that it leaves out is offered again.
-    :ivar key_of: name to key; no two names of a mode have the same. The same in every call.
+    :ivar mode: the name of the mode in the database.
+    :ivar assign: names the assets without a name. It runs inside the transaction, so it must not
+        call the catalog. An asset that it leaves out is passed again the next time.
+    :ivar key_of: the key of a name, a pure function; two names of a mode never have the same key.
     """
 
     mode: str
@@ -46,7 +46,7 @@ class Naming:
 
 
 def give_names(db: CatalogDb, naming: Naming) -> int:
-    """Name the assets without a name, so that all mounts agree; returns how many got one.
+    """Name the assets without a name, for all mounts; return how many were named.
 
     :raises ValueError: ``assign`` gave an empty name, or one that is taken.
     """
@@ -66,9 +66,9 @@ def _give_names(connection: sqlite3.Connection, naming: Naming) -> int:
 
 
 class TakenKeys:
-    """The keys of the names given in a mode. Asks the database: copies nothing.
+    """The keys of the given names of a mode, looked up in the database.
 
-    Good inside the transaction that made it, on its thread.
+    Valid only in the transaction that made it, on its thread.
     """
 
     def __init__(self, connection: sqlite3.Connection, mode: str) -> None:
@@ -93,7 +93,7 @@ class TakenKeys:
 
 
 def nameless(connection: sqlite3.Connection, mode: str, limit: int = -1) -> list[NamelessAsset]:
-    """Assets without a given name, in the order they came in."""
+    """The assets without a given name, in the order of storage."""
     found = connection.execute(
         "SELECT a.embed_code, a.created_at_s, r.body FROM asset a JOIN record r ON r.id = a.id"
         " WHERE a.id > ? AND NOT EXISTS"
@@ -110,9 +110,9 @@ def nameless(connection: sqlite3.Connection, mode: str, limit: int = -1) -> list
 def _give(
     connection: sqlite3.Connection, naming: Naming, names: Mapping[str, str], number: int
 ) -> int:
-    """Store names for assets that have none; returns how many assets got one.
+    """Store names for assets that have none; return how many were named.
 
-    :param number: the generation to mark their rows with.
+    :param number: the generation for their rows.
     :raises ValueError: a name is empty, or its key is another asset's.
     """
     mode = naming.mode
@@ -135,7 +135,7 @@ def _give(
         " (SELECT 1 FROM given_name n WHERE n.asset_id = asset.id AND n.mode = ?)",
         (number, start, mode),
     )
-    # Everything up to here has a name, so it is not looked through again.
+    # All assets up to here have a name, so they are skipped next time.
     connection.execute(
         "INSERT INTO naming SELECT :mode, coalesce("
         " (SELECT min(a.id) - 1 FROM asset a WHERE a.id > :start AND NOT EXISTS"
@@ -157,10 +157,10 @@ def _hash(key: str) -> int:
 
 
 def given_names(catalog: Path, mode: str) -> dict[str, str]:
-    """Embed code to name, as a catalog's file has them now; empty where there is no such file.
+    """The given names by embed code in a database file; empty if there is no such file.
 
-    For commands without a mount: nothing in the catalog changes. SQLite may leave its empty log
-    files beside it. A catalog in a folder that others can change is not read.
+    For commands without a mount: the file is not changed, but SQLite may create empty log files
+    beside it. A file in a folder that other users can change is not read.
     """
     try:
         folder = open_folder(catalog.parent, make=False)

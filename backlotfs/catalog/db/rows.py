@@ -1,4 +1,4 @@
-"""What the catalog's file gives and takes: small tuples, and the errors of the catalog."""
+"""The row types and errors of the catalog's database."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ UNKNOWN_SIZE = -1
 
 
 class CatalogUnavailable(BacklotError):
-    """The catalog's file cannot be used now (disk full, busy, closed); nothing was changed."""
+    """The database cannot be used now (disk full, busy, closed); nothing was changed."""
 
 
 class CatalogClosed(CatalogUnavailable):
@@ -21,35 +21,35 @@ class CatalogClosed(CatalogUnavailable):
 
 
 class CatalogLost(CatalogUnavailable):
-    """The catalog's file was damaged and replaced while in use; no full sync has finished since.
+    """The database was damaged and replaced while in use; no full sync has finished since.
 
-    A mount goes on showing the library that it has in memory: this is not an empty library.
+    A mount continues to show the library that it has in memory.
     """
 
 
 class DamagedRecord(sqlite3.DatabaseError):
-    """A stored document is not what this program writes: the file is damaged."""
+    """A stored JSON document is invalid: the file is damaged."""
 
 
 class EmptyListingDoubted(BacklotError):
-    """A full sync found no asset where there were some: nothing was changed, ask once more."""
+    """A full sync found an empty library for the first time; nothing was changed: try again."""
 
 
 class FullSyncLost(BacklotError):
-    """The file was replaced by an empty one during the full sync: begin it again."""
+    """The file was replaced by an empty one during the full sync: start it again."""
 
 
 class AssetRow(NamedTuple):
     """One asset as the mount holds it in memory.
 
     :ivar inode: computed once, when the asset was first seen.
-    :ivar name: the given name in the mode that was asked for; ``""`` when none was given yet.
-    :ivar created_at_s: seconds since the epoch; 0 when the API gave none.
+    :ivar name: the given name in the requested mode; ``""`` if none was given yet.
+    :ivar created_at_s: seconds since the epoch; 0 if the record has none.
     :ivar updated_at_s: likewise.
     :ivar size: bytes; `UNKNOWN_SIZE` while the source was never probed.
-    :ivar mtime_s: what ``stat`` shows, seconds since the epoch; 0 while ``size`` is unknown.
-    :ivar verified: 1 if it was probed and nothing has hinted at a replacement since.
-    :ivar missing: 1 if the last probe said that there is no source to be had.
+    :ivar mtime_s: the time for ``stat``, seconds since the epoch; 0 while ``size`` is unknown.
+    :ivar verified: 1 if it was probed and not invalidated since.
+    :ivar missing: 1 if the last probe found no source that can be read.
     """
 
     embed_code: str
@@ -70,15 +70,15 @@ class AssetRow(NamedTuple):
 def inode_of(embed_code: str) -> int:
     """Make a 63-bit inode number: the same on every host and after every restart.
 
-    Two of a million assets share one with a probability of 5e-8, and then only hard-link detection
-    is fooled.
+    Two of a million assets have the same one with a probability of 5e-8; the only effect is that
+    programs take them for hard links.
     """
     digest = hashlib.blake2b(embed_code.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return max(2, int.from_bytes(digest, "big") >> 1)  # 1 is the root of every file system
 
 
 class SourceRecord(NamedTuple):
-    """The result of a probe; fields as in `AssetRow`."""
+    """The result of a probe; see `AssetRow` for the fields."""
 
     embed_code: str
     size: int
@@ -90,7 +90,7 @@ class SourceRecord(NamedTuple):
 
 
 class NamelessAsset(NamedTuple):
-    """An asset without a given name, with all that names are made from."""
+    """An asset without a given name, with the fields that its name is made from."""
 
     embed_code: str
     original_file_name: str | None
@@ -99,19 +99,19 @@ class NamelessAsset(NamedTuple):
 
 
 class SyncState(NamedTuple):
-    """How far the catalog follows the library. Wall times, seconds since the epoch.
+    """The state of syncs. Times are wall times, seconds since the epoch.
 
-    :ivar generation: grows with every change of rows or labels, by whichever mount.
-    :ivar synced_at_s: the last sync; 0 before the first full sync is finished, in a file begun
-        anew too: the catalog then says nothing, not that the library is empty.
+    :ivar generation: grows with every change of rows or labels by any mount.
+    :ivar synced_at_s: the last sync; 0 before the first full sync of this file is finished. Then
+        the content of the library is unknown, not empty.
     :ivar full_sync_at_s: the last full sync; 0 before the first.
-    :ivar high_water_s: the largest ``updated_at`` seen, but never later than when our clock says
-        that the listing began: a record from the future must not hide edits from later syncs, nor
-        a late page of a full sync those that its first pages missed.
+    :ivar high_water_s: the largest ``updated_at`` seen, but never later than the start of the
+        listing by our clock. So a record from the future does not hide later edits, and a late
+        page of a full sync does not hide edits that its first pages missed.
     :ivar deleted_seen_s: the largest ``deleted_at`` seen; 0 for none.
-    :ivar where_works: whether the server heeds ``where`` (1 or 0); None while that is not known.
-    :ivar lists_sources: whether the server puts sources into listings that ask for them (1 or 0);
-        None while that is not known.
+    :ivar where_works: whether the server supports ``where`` (1 or 0); None: not known.
+    :ivar lists_sources: whether the server includes sources in listings on request (1 or 0);
+        None: not known.
     """
 
     generation: int
@@ -124,11 +124,11 @@ class SyncState(NamedTuple):
 
 
 class FullSyncCursor(NamedTuple):
-    """Where an interrupted full sync goes on.
+    """The position at which an interrupted full sync continues.
 
-    :ivar next_page: relative URL of the next page; None when all pages are in.
-    :ivar started_at_s: wall time of its first page.
-    :ivar pages: how many are in.
+    :ivar next_page: relative URL of the next page; None if all pages are staged.
+    :ivar started_at_s: wall time of the first page.
+    :ivar pages: number of staged pages.
     """
 
     next_page: str | None
@@ -139,9 +139,9 @@ class FullSyncCursor(NamedTuple):
 class SyncResult(NamedTuple):
     """The assets that a sync changed, by embed code.
 
-    :ivar changed: records that differ in anything; the ``touched`` are among them.
-    :ivar touched: those whose ``updated_at`` moved: their sources are no longer verified.
-    :ivar generation: the catalog's, after it.
+    :ivar changed: assets whose record changed, including the ``touched`` ones.
+    :ivar touched: assets whose ``updated_at`` changed, so that their sources are not verified.
+    :ivar generation: the generation after the sync.
     """
 
     added: tuple[str, ...]
@@ -152,15 +152,15 @@ class SyncResult(NamedTuple):
 
     @property
     def is_empty(self) -> bool:
-        """Whether the library is as it was."""
+        """Whether nothing changed."""
         return not (self.added or self.changed or self.removed)
 
 
 class SizedCounts(NamedTuple):
-    """How far the crawl for sizes has come.
+    """The progress of the backfill of sizes.
 
     :ivar sized: assets whose size is known.
-    :ivar missing: assets without a source to be had.
+    :ivar missing: assets without a source that can be read.
     :ivar total: all assets.
     """
 
@@ -170,5 +170,5 @@ class SizedCounts(NamedTuple):
 
     @property
     def to_come(self) -> int:
-        """Assets whose size is not known yet."""
+        """The number of assets whose size is not known yet."""
         return self.total - self.sized - self.missing

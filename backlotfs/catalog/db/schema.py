@@ -1,4 +1,4 @@
-"""The tables of the catalog's file, their versions, and whether a file is one of ours.
+"""The schema of the database, its migrations, and the check that a file is a catalog.
 
 Invariants, which every transaction keeps:
 
@@ -26,8 +26,8 @@ from urllib.parse import urlsplit
 APPLICATION_ID = 0x424C4653
 VERSION = 4
 
-# What rows() reads stands in `asset`, alone and narrow, so that 100 000 are read in a blink; the
-# fields that nothing selects by are one JSON document, so a new API field needs no migration.
+# `asset` has only the columns that rows() reads, so that 100 000 rows are read quickly. Fields
+# that no query selects by are one JSON document, so a new API field needs no migration.
 _ASSET = """CREATE TABLE asset (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     embed_code TEXT NOT NULL UNIQUE,
@@ -164,7 +164,7 @@ _TABLES = (
     _CAPTION,
 )
 
-#: Version to the statements that lead from it to the next one.
+#: The statements that migrate from each version to the next one.
 _MIGRATIONS: dict[int, tuple[str, ...]] = {
     1: (_LEASE, "ALTER TABLE library ADD COLUMN where_works INTEGER"),
     2: (_CAPTION,),
@@ -173,9 +173,9 @@ _MIGRATIONS: dict[int, tuple[str, ...]] = {
 
 
 class LibraryIdentity(NamedTuple):
-    """Whose catalog it is.
+    """Identifies the library of a catalog.
 
-    :ivar api_url: normalised: two spellings of one server are one library.
+    :ivar api_url: normalised, so that two spellings of one server are one library.
     :ivar account: the part of the API key before the dot.
     """
 
@@ -184,7 +184,7 @@ class LibraryIdentity(NamedTuple):
 
     @classmethod
     def of(cls, api_url: str, account: str) -> LibraryIdentity:
-        """Scheme and host in lower case, no default port, no slash at the end, no user part."""
+        """Normalise the URL: lower case, no default port, no slash at the end, no user part."""
         parts = urlsplit(api_url.strip())
         host = (
             (parts.hostname or "") if ":" not in (parts.hostname or "") else f"[{parts.hostname}]"
@@ -196,23 +196,23 @@ class LibraryIdentity(NamedTuple):
 
     @property
     def digest(self) -> str:
-        """Stem of the file's name."""
+        """The stem of the file's name."""
         return sha256(f"{self.api_url}\n{self.account}".encode()).hexdigest()[:24]
 
 
 def catalog_path(directory: Path, library: LibraryIdentity) -> Path:
-    """Where the catalog of a library is; ``directory`` is the cache directory."""
+    """The path of a library's database; ``directory`` is the cache directory."""
     return directory / "catalog" / f"{library.digest}.sqlite3"
 
 
 class UnusableFile(Exception):
-    """The file is whole, but not a catalog of this library that this version can read."""
+    """The file is not damaged, but not a catalog of this library that this version can read."""
 
 
 def prepare(connection: sqlite3.Connection, library: LibraryIdentity, generation: int) -> None:
-    """Make, migrate and check the schema; cheap whatever the size of the file.
+    """Create, migrate and check the schema; fast for any size of the file.
 
-    :param generation: where a new file starts to count.
+    :param generation: the first generation of a new file.
     :raises UnusableFile: the file is another program's, library's or later version's.
     :raises sqlite3.Error: it is damaged, or cannot be read or written.
     """
@@ -233,7 +233,7 @@ def prepare(connection: sqlite3.Connection, library: LibraryIdentity, generation
 
 
 def _version(connection: sqlite3.Connection) -> int:
-    """0 for an empty file. :raises UnusableFile: not ours, or from the future."""
+    """The schema version; 0 for an empty file. :raises UnusableFile: foreign, or newer."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -273,8 +273,8 @@ def _check(connection: sqlite3.Connection, library: LibraryIdentity) -> None:
     row = connection.execute("SELECT api_url, account FROM library").fetchone()
     if row != library:
         raise UnusableFile("it belongs to another library")
-    # The ends of each tree, a few pages: what a cut or overwritten file fails on. The rest is
-    # found when it is read, and handled the same way.
+    # Read a few pages at the ends of each tree, which fails for a truncated or overwritten file.
+    # Other damage is found when it is read, and handled the same way.
     for kind, table in shape:
         if kind == "table" and not table.startswith("sqlite_"):
             connection.execute(f"SELECT * FROM {table} LIMIT 1").fetchall()
@@ -283,7 +283,7 @@ def _check(connection: sqlite3.Connection, library: LibraryIdentity) -> None:
 
 
 def shape_of(connection: sqlite3.Connection) -> dict[tuple[str, str], tuple[str, ...]]:
-    """Kind and name of everything in the schema, with the columns of tables, in order."""
+    """The kind and name of each object of the schema, with the columns of tables, sorted."""
     return {
         (kind, name): tuple(
             column

@@ -1,4 +1,4 @@
-"""What is stored about the library as a whole: how far it is synced, its counts and its labels.
+"""The state of the library as a whole in the database: syncs, counts and labels.
 
 The functions run in a transaction of `connection.CatalogDb`.
 """
@@ -13,7 +13,7 @@ from backlotfs.catalog.db.rows import SizedCounts, SyncState
 
 
 def sync_state(connection: sqlite3.Connection) -> SyncState:
-    """How far the catalog follows the library."""
+    """Read the state of syncs."""
     row = connection.execute(
         "SELECT generation, synced_at_s, full_walk_at_s, high_water_s, deleted_seen_s, where_works,"
         " lists_sources FROM library"
@@ -22,25 +22,25 @@ def sync_state(connection: sqlite3.Connection) -> SyncState:
 
 
 def generation(connection: sqlite3.Connection) -> int:
-    """The number of the last change of rows or labels, by whichever mount; cheap."""
+    """Read the number of the last change of rows or labels by any mount; fast."""
     (number,) = connection.execute("SELECT generation FROM library").fetchone()
     return int(number)
 
 
 def set_generation(connection: sqlite3.Connection, number: int) -> None:
-    """Say that rows or labels changed; the same transaction marked them with ``number``."""
+    """Set the generation to ``number``, which the same transaction put into changed rows."""
     connection.execute("UPDATE library SET generation = ?", (number,))
 
 
 def mark_synced(
     connection: sqlite3.Connection, now_s: float, *, full: bool, where_works: bool | None = None
 ) -> None:
-    """Remember that a sync ended well at ``now_s`` (wall clock).
+    """Record that a sync succeeded at ``now_s`` (wall clock).
 
-    Nothing changes before the first full sync has become the library: a file may be begun anew
-    between the two, and an empty one must not pass for an empty library.
+    Do nothing before the first full sync of this file is finished: the file may have been
+    replaced by an empty one, which must not be taken for an empty library.
 
-    :param where_works: whether the server heeds ``where``; None for no news.
+    :param where_works: whether the server supports ``where``; None: unchanged.
     """
     connection.execute(
         "UPDATE library SET where_works = coalesce(:works, where_works),"
@@ -51,23 +51,23 @@ def mark_synced(
 
 
 def mark_lists_sources(connection: sqlite3.Connection, lists: bool) -> None:
-    """Remember whether the server puts sources into listings that ask for them."""
+    """Record whether the server includes sources in listings on request."""
     connection.execute("UPDATE library SET lists_sources = ?", (lists,))
 
 
 def sized_counts(connection: sqlite3.Connection) -> SizedCounts:
-    """How many assets are probed; from the tally, so cheap at any size."""
+    """Read the number of probed assets from the tally; fast for any size."""
     return SizedCounts(*connection.execute("SELECT sized, missing, total FROM tally").fetchone())
 
 
 def total_size(connection: sqlite3.Connection) -> int:
-    """Bytes of all sources whose size is known; from the tally."""
+    """Read the total size of all sources of known size from the tally."""
     (size,) = connection.execute("SELECT bytes FROM tally").fetchone()
     return int(size)
 
 
 def labels(connection: sqlite3.Connection) -> list[Label]:
-    """All labels, in the order they were set."""
+    """Read all labels in the order in which they were set."""
     found = connection.execute(
         "SELECT id, name, full_name, parent_id FROM label ORDER BY position"
     ).fetchall()
@@ -75,7 +75,7 @@ def labels(connection: sqlite3.Connection) -> list[Label]:
 
 
 def set_labels(connection: sqlite3.Connection, wanted: Sequence[Label]) -> None:
-    """Store all labels of the library; of several with one id the first counts."""
+    """Store all labels of the library; of several with the same id the first is kept."""
     first: dict[str, Label] = {}
     for label in wanted:
         first.setdefault(label.id, label)
@@ -91,7 +91,7 @@ def set_labels(connection: sqlite3.Connection, wanted: Sequence[Label]) -> None:
 
 
 def label_members(connection: sqlite3.Connection) -> dict[str, list[str]]:
-    """Label id to the embed codes of its assets; also ids that are not among the labels (yet)."""
+    """Read the embed codes of each label id, including ids that are not among the labels."""
     members: dict[str, list[str]] = {}
     found = connection.execute(
         "SELECT l.label_id, a.embed_code FROM asset_label l JOIN asset a ON a.id = l.asset_id"

@@ -1,15 +1,15 @@
-"""Writes listings into the catalog: the full sync, page by page, and the incremental answer.
+"""Writes syncs into the database: a full sync page by page, an incremental sync at once.
 
-Theory of operation. Records are staged in a table, then merged into the library in a few
-statements. The pages of a full sync wait in `STAGED`; a page and the cursor after it are stored
-together, so a full sync that is killed goes on behind the last page that was stored, and all pages
-become the library in one transaction. An incremental answer passes through `INCOMING` in one
-transaction. What it brings while a full sync is under way is entered in `STAGED` as well: it is
-newer than the page that the full sync met.
+Theory of operation. Records are staged in a table and then merged into the library with a few
+statements. The pages of a full sync are staged in `STAGED`. Each page is stored together with the
+cursor after it, so an interrupted full sync continues after the last stored page. All pages become
+the library in one transaction. The records of an incremental sync are staged in `INCOMING` and
+merged in one transaction. If a full sync is in progress, they are also written to `STAGED`, because
+they are newer than its pages.
 
-A staged row whose record equals the library's has no body, so a full sync of an unchanged library
-writes little. The merge goes by the staged rows, with ``CROSS JOIN`` where SQLite, which has no
-statistics, might choose to go by the library instead.
+A staged row that equals the library's record has no body, so a full sync of an unchanged library
+writes little. The merge iterates over the staged rows; ``CROSS JOIN`` keeps SQLite, which has no
+statistics, from iterating over the library instead.
 """
 
 from __future__ import annotations
@@ -32,30 +32,30 @@ from backlotfs.catalog.db.rows import (
 from backlotfs.catalog.db.schema import STAGED_COLUMNS
 from backlotfs.catalog.db.state import generation, set_generation
 
-#: An interrupted full sync is worth going on with for this long.
+#: An interrupted full sync can be continued for this long.
 FULL_SYNC_LIFETIME_S = 86_400.0
-#: The table in which the pages of a full sync wait …
+#: The table for the pages of a full sync …
 STAGED = "staged"
-#: … and the one an incremental answer passes through; each connection has its own.
+#: … and the temporary table for the records of an incremental sync.
 INCOMING = "incoming"
-#: The name mode whose names follow from the record alone (`--names always-id`).
+#: The name mode whose names depend only on the record (`--names always-id`).
 DERIVED_MODE = "always-id"
-#: Deletions are remembered for mounts that look in later; beyond these they load all.
+#: Number of deletions kept for other mounts; a mount that missed more loads all rows.
 KEPT_TOMBSTONES = 20_000
 
 _COLUMNS = "embed_code, inode, asset_type, status, created_at_s, updated_at_s"
 
 
 class FullSync:
-    """The full sync under way: one thread, in one mount (a lease), runs it at a time."""
+    """The full sync in progress; one thread of one mount runs it at a time (a lease)."""
 
     def __init__(self, db: CatalogDb) -> None:
         self._db = db
-        # The epoch of the file in which it was begun or gone on with: pages do not outlive that.
+        # The epoch of the file with the staged pages, which are lost with that file.
         self._epoch: int | None = None
 
     def cursor(self) -> FullSyncCursor | None:
-        """Where an interrupted full sync goes on; one of more than a day ago is abandoned here."""
+        """The cursor of an interrupted full sync; one that is over a day old is abandoned."""
 
         def work(connection: sqlite3.Connection) -> FullSyncCursor | None:
             self._epoch = self._db.epoch
@@ -69,16 +69,16 @@ class FullSync:
         return None
 
     def staged(self) -> tuple[int, int]:
-        """Assets on the pages that are stored so far, and about how many bytes they came in."""
+        """The number of staged assets, and about how many bytes their pages had."""
         return self._db.read(_staged)
 
     def add(self, assets: Sequence[Asset], next_page: str | None) -> int:
-        """Store a page, and where the next is, until the full sync is finished.
+        """Stage a page, and the URL of the next one.
 
-        The first page begins a full sync; where `cursor` has one, it is gone on with.
+        The first page begins a full sync, or continues the one of `cursor`.
 
-        :returns: how many of the assets are new to the full sync.
-        :raises FullSyncLost: the earlier pages are gone; nothing was stored of this one.
+        :returns: how many of the assets are new in this full sync.
+        :raises FullSyncLost: the earlier pages are lost; this page was not stored.
         """
         now_s = self._db.clock.now()
 
@@ -89,19 +89,19 @@ class FullSync:
         return self._db.write(work)
 
     def abandon(self) -> None:
-        """Forget the pages; the library stays as it is."""
+        """Delete the staged pages; the library is unchanged."""
         self._epoch = None
         self._db.write(_abandon)
 
     def finish(self, *, doubt_empty: bool) -> SyncResult:
-        """Make the pages the library; assets that are not on them are removed.
+        """Merge the staged pages into the library and remove all other assets.
 
-        Without a full sync under way (another mount finished it), nothing changes. Records that
-        `apply` brought or removed since it began stay so.
+        Do nothing if another mount has finished the full sync. Records that `apply` changed or
+        removed since the full sync began stay so.
 
-        :param doubt_empty: do not believe an empty answer after a full one the first time.
-        :raises EmptyListingDoubted: just that; the pages are forgotten, the library stays.
-        :raises FullSyncLost: the pages are gone, and so is the library: nothing is known of it.
+        :param doubt_empty: do not accept an empty library the first time, if it was not empty.
+        :raises EmptyListingDoubted: the library was not empty; the pages are deleted, it stays.
+        :raises FullSyncLost: the pages and the library are lost.
         """
         now_s = self._db.clock.now()
 
@@ -130,13 +130,13 @@ def apply(
     *,
     synced_at_s: float,
 ) -> SyncResult:
-    """Bring in records that are new or changed since the last sync, then deletions.
+    """Apply an incremental sync: new and changed records, then deletions.
 
-    A deletion counts only if it is later than the record's ``created_at`` and ``updated_at``: a
-    code that was used again stays. A record whose ``updated_at`` moved keeps its size, ETag and
-    mtime, no longer verified.
+    A deletion is applied only if it is later than the record's ``created_at`` and ``updated_at``:
+    an embed code that was used again stays. A record whose ``updated_at`` changed keeps its size,
+    ETag and mtime, but is no longer verified.
 
-    :param synced_at_s: wall time when the first of the answers was asked for.
+    :param synced_at_s: wall time of the sync's first request.
     """
     number = generation(connection) + 1
     _begin_incoming(connection)
@@ -167,7 +167,7 @@ def apply(
 
 
 def _cursor(connection: sqlite3.Connection) -> FullSyncCursor | None:
-    """Where the full sync under way goes on, however old it is."""
+    """The cursor of the full sync in progress, of any age."""
     row = connection.execute("SELECT next_page, started_at_s, pages FROM walk").fetchone()
     return None if row is None else FullSyncCursor(*row)
 
@@ -206,10 +206,10 @@ def _abandon(connection: sqlite3.Connection) -> None:
 def _finish(
     connection: sqlite3.Connection, now_s: float, *, doubt_empty: bool
 ) -> SyncResult | None:
-    """None when an empty answer was doubted: only the doubt was stored."""
+    """Merge the staged pages; None if the library is empty for the first time."""
     cursor = _cursor(connection)
     if cursor is None:
-        # Another mount finished it, or it was too old: the library is as it should be.
+        # Another mount has finished the full sync, or it was too old: nothing to do.
         return SyncResult((), (), (), (), generation(connection))
     vanished = not _exists(connection, STAGED) and _exists(connection, "asset")
     doubted = vanished and doubt_empty and not _doubted_before(connection)
@@ -237,10 +237,10 @@ def _finish(
 
 
 def _deleted(connection: sqlite3.Connection, deleted: Sequence[DeletedAsset]) -> list[_Doomed]:
-    """The assets that were deleted and not made again since, with the same code.
+    """The assets that were deleted and not created again with the same embed code.
 
-    A change in the very second of the deletion came before it: an edit and a deletion by one
-    script are likely, a code that is given again within its second is not.
+    A change in the second of the deletion counts as earlier: one script often edits and then
+    deletes, but an embed code is not used again within a second.
     """
     doomed: dict[int, _Doomed] = {}
     for gone in deleted:
@@ -259,7 +259,7 @@ def _result(
 ) -> SyncResult:
     result = SyncResult(*merged, tuple(asset.embed_code for asset in doomed), number)
     if result.is_empty:
-        # Other mounts have nothing to look for.
+        # Nothing changed for other mounts.
         return result._replace(generation=number - 1)
     set_generation(connection, number)
     return result
@@ -275,7 +275,7 @@ def _doubted_before(connection: sqlite3.Connection) -> bool:
 
 
 class _Merged(NamedTuple):
-    """Embed codes, as in `rows.SyncResult`."""
+    """The embed codes for a `rows.SyncResult`."""
 
     added: tuple[str, ...]
     changed: tuple[str, ...]
@@ -283,14 +283,14 @@ class _Merged(NamedTuple):
 
 
 class _Doomed(NamedTuple):
-    """An asset that leaves the library."""
+    """An asset to remove from the library."""
 
     id: int
     embed_code: str
 
 
 def _begin_incoming(connection: sqlite3.Connection) -> None:
-    """An empty `INCOMING` table."""
+    """Create an empty `INCOMING` table."""
     connection.execute(f"CREATE TEMP TABLE IF NOT EXISTS {INCOMING} {STAGED_COLUMNS}")
     connection.execute(f"DELETE FROM {INCOMING}")
 
@@ -300,7 +300,7 @@ def _stage(
     table: str,
     assets: Iterable[Asset],
 ) -> None:
-    """Put records into ``table``; of two of one asset the one updated later stays."""
+    """Write records into ``table``; of two records of an asset the later one is kept."""
     remaining = iter(assets)
     while batch := list(itertools.islice(remaining, 500)):
         known = _known(connection, [asset.embed_code for asset in batch])
@@ -315,7 +315,7 @@ def _stage(
 
 
 def _merge(connection: sqlite3.Connection, table: str, number: int) -> _Merged:
-    """The records of ``table`` become the library's; nothing is removed."""
+    """Merge the records of ``table`` into the library; remove nothing."""
     connection.execute(
         "CREATE TEMP TABLE IF NOT EXISTS merging (id INTEGER PRIMARY KEY, staged INTEGER NOT NULL,"
         " embed_code TEXT NOT NULL, touched INTEGER NOT NULL)"
@@ -364,7 +364,7 @@ def _merge(connection: sqlite3.Connection, table: str, number: int) -> _Merged:
 
 
 def _remove(connection: sqlite3.Connection, doomed: Sequence[_Doomed], number: int) -> None:
-    """Assets leave the library, and their names become free; tombstones stay for a while."""
+    """Remove assets and their names from the library; keep tombstones for a while."""
     if not doomed:
         return
     ids = [(asset.id,) for asset in doomed]
@@ -390,7 +390,7 @@ def _remove(connection: sqlite3.Connection, doomed: Sequence[_Doomed], number: i
 
 
 def _forget_derived_names(connection: sqlite3.Connection) -> None:
-    """Forget names that follow from the record alone: they are made again when it changes."""
+    """Delete names that depend only on the record, because the record has changed."""
     forgotten = connection.execute(
         "DELETE FROM given_name WHERE mode = ? AND asset_id IN (SELECT id FROM merging)",
         (DERIVED_MODE,),
@@ -400,7 +400,7 @@ def _forget_derived_names(connection: sqlite3.Connection) -> None:
 
 
 def _merge_labels(connection: sqlite3.Connection, table: str, first_new: int) -> None:
-    """Store the labels of assets that were listed with them; others keep theirs."""
+    """Store the labels of assets whose records include them; other assets keep their labels."""
     listed = f"FROM {table} s CROSS JOIN asset a ON a.embed_code = s.embed_code"
     known = "s.body IS NOT NULL AND s.labels IS NOT NULL"
     connection.execute(
@@ -433,7 +433,7 @@ def _staged_row(
 ) -> tuple[object, ...]:
     body, labels = documents_of(asset)
     columns = (asset.asset_type, asset.status, asset.created_at_s, asset.updated_at_s)
-    # Labels that were not asked for say nothing about those we know.
+    # Records without labels do not change the stored labels.
     if known is not None and known == (*columns, body, known[5] if labels is None else labels):
         return (asset.embed_code, 0, *columns, None, None)
     return (asset.embed_code, inode_of(asset.embed_code), *columns, body, labels)
