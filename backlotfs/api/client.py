@@ -117,18 +117,19 @@ class _Request(Generic[T]):
     :ivar read: makes the result of the body; raises `MalformedJson`, after which the call is made
         again, or `ProtocolViolation`.
     :ivar purpose: for the rate limiter.
-    :ivar began_s: on the monotonic clock; waits for credits count from it.
     :ivar limit_bytes: a larger body, decompressed, is a `ProtocolViolation`.
+    :ivar queued_before_s: `Deadline.queued_s` before this call, where the longest wait for credits
+        is that of each call, and not of the operation that the deadline is for.
     """
 
     route: str
     read: Callable[[bytes], T]
     deadline: Deadline
     purpose: Purpose
-    began_s: float
     params: Mapping[str, str] = field(default_factory=dict)
     limit_bytes: int = MAX_BODY_BYTES
     accept: str = "application/json"
+    queued_before_s: float = 0.0
 
 
 class ApiClient:
@@ -242,7 +243,6 @@ class ApiClient:
                 lambda body: parse(read_document(body)),
                 deadline,
                 purpose,
-                self._clock.monotonic(),
                 limit_bytes=MAX_RECORD_CHARS,
             )
             try:
@@ -268,7 +268,6 @@ class ApiClient:
             lambda body: body,
             deadline,
             Purpose(Priority.BACKGROUND),
-            self._clock.monotonic(),
             limit_bytes=MAX_CAPTION_BYTES,
             accept="*/*",
         )
@@ -301,8 +300,8 @@ class ApiClient:
         """Page by page; the parameters are those of `walk`."""
 
         def fetch(params: Mapping[str, str], *, retry_timeouts: bool) -> Page[T]:
-            began_s = self._clock.monotonic()
-            request = _Request(route, parse, deadline, _LISTING, began_s, params)
+            queued_s = deadline.queued_s
+            request = _Request(route, parse, deadline, _LISTING, params, queued_before_s=queued_s)
             return self._call_until_answered(
                 request, but_not=() if retry_timeouts else (AnswerTimedOut,)
             )
@@ -357,7 +356,7 @@ class ApiClient:
                 purpose.priority,
                 key=purpose.key,
                 deadline=request.deadline,
-                waited_s=self._clock.monotonic() - request.began_s,
+                waited_s=request.deadline.queued_s - request.queued_before_s,
             )
         try:
             self._breakers.check(host)
@@ -366,8 +365,8 @@ class ApiClient:
             raise
         try:
             return self._exchange(request, base, margin_s=margin_s)
-        except RateLimited as error:
-            raise TryAgain(error, within_s=self._limiter.credit_wait_s) from None
+        except RateLimited:
+            raise TryAgain from None  # the limiter ends it, when all waits are too long together
 
     def _exchange(self, request: _Request[T], base: Base, *, margin_s: int) -> T:
         counts = base is self._api  # towards the account's credits

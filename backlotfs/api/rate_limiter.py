@@ -462,8 +462,8 @@ class ApiRateLimiter:
 
         :param key: names what the call is about: see `is_queued` and `raise_priority`.
         :param deadline: of the caller's operation; it is extended by the time waited here.
-        :param waited_s: how long the same call has waited before, where it was refused since.
-        :raises RateLimited: no credit came within ``credit_wait_s``.
+        :param waited_s: how long the same operation has waited for credits before.
+        :raises RateLimited: no credit came within ``credit_wait_s``, ``waited_s`` included.
         :raises Interrupted: `close` was called.
         """
         began_s = self._clock.monotonic()
@@ -478,7 +478,7 @@ class ApiRateLimiter:
             self._wait_in_queue(place, began_s - waited_s)
         finally:
             if deadline is not None:
-                deadline.extend(self._clock.monotonic() - began_s)
+                deadline.add_queued(self._clock.monotonic() - began_s)
 
     def try_acquire(self, priority: Priority) -> Turn | None:
         """Take a turn, if a call may be made now and none of this or a higher priority waits.

@@ -35,15 +35,19 @@ class SystemClock:
 
 
 class Deadline:
-    """A point on the monotonic clock by which an operation has to end. Thread-safe."""
+    """A point on the monotonic clock by which an operation has to end. Thread-safe.
 
-    __slots__ = ("_at", "_clock", "_seconds")
+    :ivar queued_s: how long the operation has waited for API credits, which does not count.
+    """
+
+    __slots__ = ("_at", "_clock", "_seconds", "queued_s")
 
     def __init__(self, seconds: float, clock: Clock) -> None:
         """Start counting ``seconds`` (may be ``math.inf``) now."""
         self._clock = clock
         self._seconds = seconds
         self._at = clock.monotonic() + seconds
+        self.queued_s = 0.0
 
     @classmethod
     def never(cls, clock: Clock) -> Deadline:
@@ -61,6 +65,11 @@ class Deadline:
 
     def extend(self, seconds: float) -> None:
         """Move the deadline: waits that do not count are added to it."""
+        self._at += seconds
+
+    def add_queued(self, seconds: float) -> None:
+        """Move the deadline by a wait for an API credit, and add that to `queued_s`."""
+        self.queued_s += seconds
         self._at += seconds
 
     def lasting(self, seconds: float) -> Deadline:

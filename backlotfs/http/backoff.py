@@ -11,7 +11,6 @@ It knows errors and time, nothing of HTTP libraries. The delays are pure arithme
 from __future__ import annotations
 
 import logging
-import math
 import random as random_module
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -66,12 +65,6 @@ class RetryPolicy:
 class TryAgain(Exception):  # no error: `Backoff.run` handles it
     """Another attempt is due at once, and nothing has failed: a redirect, an expired URL, a 429."""
 
-    def __init__(self, error: BacklotError | None = None, *, within_s: float = math.inf) -> None:
-        """Try again, or raise ``error`` if the first attempt began ``within_s`` ago or earlier."""
-        super().__init__()
-        self.error = error
-        self.within_s = within_s
-
 
 class Backoff:
     """Repeats one operation until it succeeds, fails for good, or its deadline ends it.
@@ -112,14 +105,12 @@ class Backoff:
             for a longer pause than there is time.
         :raises BacklotError: else the last error of ``attempt``, as it was.
         """
-        began_s = self._clock.monotonic()
         while True:
             self._deadline.check(self._doing)
             try:
                 return attempt()
-            except TryAgain as again:
-                if again.error and self._clock.monotonic() - began_s >= again.within_s:
-                    raise again.error from None
+            except TryAgain:
+                continue
             except BacklotError as error:
                 if not error.transient or isinstance(error, but_not):
                     raise

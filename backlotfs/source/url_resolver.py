@@ -30,7 +30,7 @@ from backlotfs.api.records import SignedUrl, Source
 from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.concurrency.interruptible_wait import POLL_S
 from backlotfs.concurrency.single_flight import SingleFlight
-from backlotfs.errors import BacklotError, DeadlineExceeded, SourceMissing
+from backlotfs.errors import BacklotError, DeadlineExceeded, RateLimited, SourceMissing
 from backlotfs.source.saved_urls import SavedUrls
 
 log = logging.getLogger(__name__)
@@ -246,7 +246,12 @@ class UrlResolver:
                 if flight.done():  # it has landed meanwhile, or failed with a TimeoutError
                     return flight.result()
             if queued:
-                deadline.extend(self._clock.monotonic() - before_s)
+                deadline.add_queued(self._clock.monotonic() - before_s)
+                if deadline.queued_s >= self._limiter.credit_wait_s:
+                    raise RateLimited(
+                        f"no API credit came within {self._limiter.credit_wait_s:.0f} s",
+                        retry_after_s=None,
+                    ) from None
             elif deadline.expired:
                 raise DeadlineExceeded(f"renewing the URL of {embed_code} takes too long") from None
 

@@ -8,6 +8,7 @@ from email.utils import formatdate
 import pytest
 from requests import ConnectTimeout
 
+from backlotfs.concurrency.clock import Deadline
 from backlotfs.errors import (
     CircuitOpen,
     ClockSkewed,
@@ -15,7 +16,7 @@ from backlotfs.errors import (
     HostUnreachable,
     RateLimited,
 )
-from backlotfs.http.backoff import RetryPolicy
+from backlotfs.http.backoff import Backoff, RetryPolicy
 from backlotfs.http.circuit_breaker import LIMIT, RETRY_INTERVAL_S
 from tests.unit.api.scripted import GOOD, E, ask, good, refused, reply, said, scripted
 
@@ -168,3 +169,14 @@ def test_429_again_and_again_ends_with_the_longest_wait() -> None:
     began_s = rig.clock.monotonic()
     refused(rig, RateLimited)
     assert rig.clock.monotonic() - began_s <= 61.0
+
+
+def test_the_longest_wait_is_that_of_a_renewal_with_all_its_attempts() -> None:
+    """The source path repeats a renewal by its own loop: its waits add up over the attempts."""
+    rig = scripted(*[said(429, "Try again after 25 seconds.")] * 4, credit_wait_s=60.0)
+    deadline = Deadline(30.0, rig.clock)
+    backoff = Backoff(RetryPolicy(), deadline, rig.clock, "reading E")
+    with pytest.raises(RateLimited, match="within 60 s"):
+        backoff.run(lambda: rig.client.get_source("E", deadline=deadline))
+    assert deadline.queued_s == pytest.approx(60.0, abs=1.1)
+    assert deadline.remaining_s() == pytest.approx(30.0, abs=1.0), "it stands still in the queue"

@@ -8,7 +8,7 @@ import pytest
 
 from backlotfs.api.rate_limiter import ApiRateLimiter, Priority, Turn
 from backlotfs.concurrency.clock import Deadline
-from backlotfs.errors import RateLimited
+from backlotfs.errors import BacklotError, RateLimited
 from backlotfs.source.url_resolver import READ_LATELY_S, UrlResolver
 from tests.support.deadlines import wait_until
 from tests.unit.fakes import ManualClock, in_threads, join_all
@@ -91,6 +91,31 @@ def test_the_deadline_stands_still_in_the_queue() -> None:
     join_all(threads + queue.threads)
     assert queue.found == ["http://o/E1?n=1"] * 2
     assert first.remaining_s() == pytest.approx(30.0)
+
+
+def test_who_joins_a_renewal_waits_no_longer_than_the_longest_wait() -> None:
+    """Though the renewal that it joined, and those that follow it, may wait on."""
+    queue = Queue()
+    queue.read(30.0)
+    threads = queue.threads
+    queue.waits(0, 1, 0, 0)
+    deadline = Deadline(30.0, queue.clock)
+    deadline.add_queued(999.0)
+    errors: list[BacklotError] = []
+
+    def join(_number: int) -> None:
+        try:
+            queue.resolver.resolve("E1", deadline)
+        except BacklotError as error:
+            errors.append(error)
+
+    joined = in_threads(1, join)
+    wait_until(lambda: queue.limiter.status().waiting == (1, 0, 0, 0), "the second to have joined")
+    queue.clock.advance(2.0)
+    join_all(joined)
+    assert [type(error) for error in errors] == [RateLimited]
+    queue.give()
+    join_all(threads)
 
 
 def test_whoever_joins_raises_the_priority() -> None:
