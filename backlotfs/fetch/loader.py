@@ -65,6 +65,8 @@ class PendingRead:
     """The blocks of one read. The block loader calls `deliver` and `fail`, under its lock.
 
     :ivar wanted: the bytes asked for, inside the source, not empty.
+    :ivar numbers: of the blocks that hold them.
+    :ivar complete: every block has arrived, or the read has failed.
     :ivar missed: a block was neither cached nor in flight when the read began.
     :ivar error: why the read fails; None while it may still succeed.
     :ivar full_blocks_before: blocks with a lower number are read to their end.
@@ -80,10 +82,10 @@ class PendingRead:
         "_block_bytes",
         "_blocks",
         "_done",
-        "_first",
         "_lock",
         "abandoned",
         "came_from",
+        "complete",
         "doing",
         "embed_code",
         "error",
@@ -91,6 +93,7 @@ class PendingRead:
         "full_blocks_before",
         "look_ahead",
         "missed",
+        "numbers",
         "wanted",
     )  # fmt: skip
 
@@ -109,7 +112,7 @@ class PendingRead:
         self.wanted = wanted
         self.embed_code = embed_code
         self.doing = doing
-        self.missed = False
+        self.complete = self.missed = False
         self.look_ahead: Callable[[], None] = _no_look_ahead
         self.abandoned = False
         self.error: BacklotError | None = None
@@ -118,23 +121,18 @@ class PendingRead:
         self.first_use_bytes = 0
         self._block_bytes = block_bytes
         self._lock = lock
-        self._first = wanted.start // block_bytes
-        count = (wanted.stop - 1) // block_bytes - self._first + 1
-        self._blocks: list[Block | None] = [None] * count
-        self._absent = count
+        self.numbers = block_span(wanted, block_bytes)
+        self._blocks: list[Block | None] = [None] * len(self.numbers)
+        self._absent = len(self.numbers)
         self._done: Callable[[], None] | None = None
-
-    @property
-    def complete(self) -> bool:
-        """Whether every block has arrived, or the read has failed."""
-        return not self._absent or self.error is not None
 
     def deliver(self, number: int, block: Block, tier: int = NETWORK) -> None:
         """Take block ``number`` of the source. ``tier``: where the block was found."""
-        place = number - self._first
+        place = number - self.numbers.start
         if self.error is None and self._blocks[place] is None:
             self._blocks[place] = block
             self._absent -= 1
+            self.complete = not self._absent
             self.came_from[tier] += 1
             if not block.used:
                 block.used = True
@@ -143,6 +141,7 @@ class PendingRead:
     def fail(self, error: BacklotError) -> None:
         """Let the read fail."""
         self.error = error
+        self.complete = True
         # The error's traceback will refer to this read: a cycle must not hold memory.
         self._blocks = []
 
@@ -172,7 +171,7 @@ class PendingRead:
     def views(self) -> list[memoryview]:
         """The wanted bytes, in order, without a copy; valid while the read is referred to."""
         views = [block.view for block in self._blocks if block is not None]
-        start = self.wanted.start - self._first * self._block_bytes
+        start = self.wanted.start - self.numbers.start * self._block_bytes
         surplus = len(self._blocks) * self._block_bytes - start - self.wanted.length
         last = len(views[-1])
         if surplus > self._block_bytes - last:
@@ -183,7 +182,7 @@ class PendingRead:
 
     def blocks(self) -> list[tuple[int, Block]]:
         """The blocks that have arrived, with their numbers."""
-        numbered = enumerate(self._blocks, self._first)
+        numbered = zip(self.numbers, self._blocks, strict=False)
         return [(number, block) for number, block in numbered if block is not None]
 
     def wait(self, waiter: InterruptibleWait) -> None:
@@ -218,8 +217,8 @@ class BlockFetch:
 
     It is the `BufferSink` of that GET: blocks are delivered as they arrive.
 
-    :ivar keys: of its blocks, in order.
-    :ivar arrived: how many of its blocks have arrived.
+    :ivar left: the keys of its blocks that have not arrived, in order.
+    :ivar begun: a block has arrived.
     :ivar waiters: the reads that wait, by block number; guarded by the loader's lock.
     :ivar is_prefetch: it began as a prefetch: its failure fails no read.
     :ivar urgent: a reader waits for it, so it is not dropped any more.
@@ -237,15 +236,14 @@ class BlockFetch:
         "_group",
         "_loader",
         "_still_wanted",
-        "arrived",
+        "begun",
         "contributed",
         "done",
         "embed_code",
-        "first",
         "hedge_peer",
         "is_prefetch",
-        "keys",
         "last_progress_s",
+        "left",
         "on_done",
         "urgent",
         "version",
@@ -271,9 +269,8 @@ class BlockFetch:
         self._group = GROUP_BLOCKS
         self.version = version
         self.embed_code = version.embed_code
-        self.first = run.start
-        self.keys = [BlockKey(version.embed_code, version.validator, number) for number in run]
-        self.arrived = 0
+        self.left = [BlockKey(version.embed_code, version.validator, number) for number in run]
+        self.begun = False
         self.waiters: dict[int, list[PendingRead]] = {}
         self.is_prefetch = still_wanted is not None
         self.urgent = not self.is_prefetch
@@ -285,17 +282,13 @@ class BlockFetch:
         self.contributed = False
 
     @property
-    def left(self) -> list[BlockKey]:
-        """The keys of the blocks that have not arrived."""
-        return self.keys[self.arrived :]
-
-    @property
     def missing(self) -> ByteRange:
         """The bytes that have not arrived."""
-        block_bytes = self._loader.block_bytes
-        start = (self.first + self.arrived) * block_bytes
-        stop = (self.first + len(self.keys)) * block_bytes
-        return ByteRange(start, min(stop, self.version.size))
+        left, block_bytes = self.left, self._loader.block_bytes  # it is replaced by other threads
+        if not left:
+            return ByteRange(0, 0)
+        stop = (left[-1].number + 1) * block_bytes
+        return ByteRange(left[0].number * block_bytes, min(stop, self.version.size))
 
     @property
     def awaited(self) -> bool:
@@ -305,7 +298,7 @@ class BlockFetch:
     @property
     def awaited_bytes(self) -> int:
         """How many bytes it brings next, by one system call."""
-        blocks = self._group if self.arrived else 1
+        blocks = self._group if self.begun else 1
         return min(self.missing.length, self._loader.block_bytes * blocks)
 
     def waited_for(self, number: int) -> bool:
@@ -320,7 +313,7 @@ class BlockFetch:
         if self.was_hedged and not self._loader.misses_any_of(self):
             raise Interrupted("another GET was faster")
         if not self._blocks:
-            count = min(self._group, len(self.keys) - self.arrived) if self.arrived else 1
+            count = min(self._group, len(self.left)) if self.begun else 1
             size = self._loader.block_bytes
             last = min(size, missing.length - (count - 1) * size)
             self._blocks = self._loader.cache.allocate([size] * (count - 1) + [last])
@@ -337,7 +330,7 @@ class BlockFetch:
         if whole:
             blocks, self._blocks = self._blocks[:whole], self._blocks[whole:]
             now_s = self._loader.settings.clock.monotonic()
-            if self.arrived and self.last_progress_s is not None:
+            if self.begun and self.last_progress_s is not None:
                 # Receive more at once while a group comes quickly, fewer while it does not.
                 took_s = now_s - self.last_progress_s
                 if took_s < QUICK_S:
@@ -345,6 +338,7 @@ class BlockFetch:
                 elif took_s > 2 * QUICK_S:
                     self._group = max(GROUP_BLOCKS, self._group // 2)
             self.last_progress_s = now_s
+            self.begun = True
             self._loader.arrived(self, blocks)
         return kept
 
@@ -411,9 +405,7 @@ class BlockLoader:
         """
         code, validator = version.embed_code, version.validator
         read = PendingRead(wanted, self.block_bytes, self._lock, f"read of {code}", code)
-        keys = [
-            BlockKey(code, validator, number) for number in block_span(wanted, self.block_bytes)
-        ]
+        keys = [BlockKey(code, validator, number) for number in read.numbers]
         if self._disk is not None:
             keys = self._from_disk(self._disk, version, read, keys)
         nowhere: dict[int, list[PendingRead]] = {}
@@ -465,7 +457,7 @@ class BlockLoader:
             started: list[BlockFetch] = []
             for run in runs_of(absent, max(1, request_bytes // self.block_bytes)):
                 fetch = BlockFetch(self, version, run, still_wanted)
-                self._owners.update(dict.fromkeys(fetch.keys, fetch))
+                self._owners.update(dict.fromkeys(fetch.left, fetch))
                 self.prefetch_bytes += self.block_bytes * len(run)
                 started.append(fetch)
         for fetch in started:
@@ -491,7 +483,7 @@ class BlockLoader:
                         self.cache.consume(key)
                     if read.complete:
                         complete.append(read)
-            fetch.arrived += len(blocks)
+            fetch.left = fetch.left[len(blocks) :]
         for read in complete:
             read.finished()
         if self._disk is not None:
@@ -604,7 +596,7 @@ class BlockLoader:
         for run in runs_of(waiters, len(waiters)):
             fetch = BlockFetch(self, version, run)
             fetch.waiters = {number: waiters[number] for number in run}
-            self._owners.update(dict.fromkeys(fetch.keys, fetch))
+            self._owners.update(dict.fromkeys(fetch.left, fetch))
             if self._watch is not None:
                 self._watch.add(fetch)
             started.append(fetch)

@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.clock import Clock
@@ -54,6 +55,7 @@ class HostLimit(Protocol):
         """The number of fetches that run at once. It may change at any time."""
 
 
+@dataclass(slots=True)
 class _SourceQueue:
     """The fetches of one source that have not begun, and how many are running.
 
@@ -61,31 +63,23 @@ class _SourceQueue:
     :ivar last_progress_s: when a fetch of it ended last, or began while no other was running.
     """
 
-    __slots__ = ("host", "last_progress_s", "prefetch", "running", "served", "urgent")
-
-    def __init__(self, host: HostLimit, served: int) -> None:
-        self.urgent: deque[Fetch] = deque()
-        self.prefetch: deque[Fetch] = deque()
-        self.running = 0
-        self.host = host
-        self.served = served
-        self.last_progress_s = 0.0
+    host: HostLimit
+    served: int
+    urgent: deque[Fetch] = field(default_factory=deque)
+    prefetch: deque[Fetch] = field(default_factory=deque)
+    running: int = 0
+    last_progress_s: float = 0.0
 
     def stalled(self, now_s: float) -> bool:
         """Whether fetches are running and none has ended for a while."""
         return self.running > 0 and now_s - self.last_progress_s >= STALLED_AFTER_S
 
 
-class _Moving:
-    """What runs now, without the stalled queues."""
+class _Moving(NamedTuple):
+    """What runs now by host, without the stalled queues: how many queues, and how many fetches."""
 
-    def __init__(self, queues: Iterable[_SourceQueue], now_s: float) -> None:
-        self.queues: Counter[HostLimit] = Counter()
-        self.running: Counter[HostLimit] = Counter()
-        for queue in queues:
-            if not queue.stalled(now_s):
-                self.queues[queue.host] += 1
-                self.running[queue.host] += queue.running
+    queues: Counter[HostLimit]
+    running: Counter[HostLimit]
 
 
 class FetchScheduler:
@@ -148,7 +142,11 @@ class FetchScheduler:
         if not self._waiting:
             return jobs
         now_s = self._clock.monotonic()
-        moving = _Moving(self._queues.values(), now_s)
+        moving = _Moving(Counter(), Counter())
+        for queue in self._queues.values():
+            if not queue.stalled(now_s):
+                moving.queues[queue.host] += 1
+                moving.running[queue.host] += queue.running
         while True:
             # The next is a queue with a waiting reader, or else the one that was served least.
             able = [

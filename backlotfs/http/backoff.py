@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import random as random_module
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from backlotfs.concurrency.clock import Clock, Deadline
@@ -66,32 +66,22 @@ class TryAgain(Exception):  # no error: `Backoff.run` handles it
     """Another attempt is due at once, and nothing has failed: a redirect, an expired URL, a 429."""
 
 
+@dataclass(slots=True)
 class Backoff:
     """Repeats one operation until it succeeds, fails for good, or its deadline ends it.
 
     Belongs to the thread that makes it, which sleeps between the attempts.
+
+    :ivar doing: what goes on, for messages: ``"GET /v2/assets from api.example"``. No secrets.
+    :ivar random: gives numbers from 0 to 1.
     """
 
-    def __init__(
-        self,
-        policy: RetryPolicy,
-        deadline: Deadline,
-        clock: Clock,
-        doing: str,
-        *,
-        random: Callable[[], float] = random_module.random,
-    ) -> None:
-        """Begin without a failure.
-
-        :param doing: what goes on, for messages: ``"GET /v2/assets from api.example"``. No secrets.
-        :param random: gives numbers from 0 to 1.
-        """
-        self._policy = policy
-        self._deadline = deadline
-        self._clock = clock
-        self._doing = doing
-        self._random = random
-        self._failures = 0
+    policy: RetryPolicy
+    deadline: Deadline
+    clock: Clock
+    doing: str
+    random: Callable[[], float] = random_module.random
+    _failures: int = field(default=0, init=False)
 
     def progressed(self) -> None:
         """Forget the failures so far: only those without any progress between them add up."""
@@ -106,7 +96,7 @@ class Backoff:
         :raises BacklotError: else the last error of ``attempt``, as it was.
         """
         while True:
-            self._deadline.check(self._doing)
+            self.deadline.check(self.doing)
             try:
                 return attempt()
             except TryAgain:
@@ -124,20 +114,20 @@ class Backoff:
         """
         self._failures += 1
         # an attempt cut short by the deadline is the deadline's failure, not the host's
-        self._deadline.check(f"{self._doing} ({error})")
-        left_s = self._deadline.remaining_s()
+        self.deadline.check(f"{self.doing} ({error})")
+        left_s = self.deadline.remaining_s()
         asked_s = (isinstance(error, RemoteUnavailable) and error.retry_after_s) or 0.0
         if asked_s >= left_s and not isinstance(error, HostUnreachable):
             raise DeadlineExceeded(f"{error}, and asks for a pause of {asked_s:.0f} s")
-        pause_s = max(0.0, asked_s) + self._policy.delay_s(self._failures, self._random())
-        if self._failures >= self._policy.max_attempts or pause_s >= left_s:
+        pause_s = max(0.0, asked_s) + self.policy.delay_s(self._failures, self.random())
+        if self._failures >= self.policy.max_attempts or pause_s >= left_s:
             raise error
         _LOG.debug(
             "%s: trying again in %.2f s (attempt %d of %d failed: %s)",
-            self._doing,
+            self.doing,
             pause_s,
             self._failures,
-            self._policy.max_attempts,
+            self.policy.max_attempts,
             error,
         )
-        self._clock.sleep(pause_s)
+        self.clock.sleep(pause_s)

@@ -127,7 +127,11 @@ class ReadRequests:
         if read.complete:  # also of what the kernel asks again, which may go on behind it
             self._answer(unique, _Pending(read, now_s + self._deadline_s, request))
             return
-        pending = self._accept(read, request, now_s)
+        # What the kernel asks again has what its first try left: once (see `_AGAIN_S`), so that a
+        # program may try again as well.
+        first = self._first_try(request, now_s) if self._failed else None
+        due_s = now_s + self._deadline_s if first is None else first.due_s
+        pending = _Pending(read, due_s, request, again=first is not None)
         if pending.due_s <= now_s:
             self._give_up(unique, pending, self._not_in_time(read))
             return
@@ -191,33 +195,24 @@ class ReadRequests:
                     self._failed.popitem(last=False)
         self._device.refuse(unique, errno_of("read", error))
 
-    def _accept(self, read: PendingRead, request: ReadRequest, now_s: float) -> _Pending:
-        """Give a read its deadline; one that the kernel repeats has what its first try left.
-
-        That counts once (see `_AGAIN_S`), so that a program may try again as well.
-        """
-        if self._failed:
-            with self._lock:
-                failed = self._first_try(request, now_s)
-            if failed is not None:
-                return _Pending(read, failed.due_s, request, again=True)
-        return _Pending(read, now_s + self._deadline_s, request)
-
     def _first_try(self, request: ReadRequest, now_s: float) -> _Failed | None:
-        """The failed read that the kernel asks again for; call with the lock held."""
-        lately = [
-            failed for failed in self._failed.pop(request.fh, ()) if now_s - failed.at_s <= _AGAIN_S
-        ]
-        found = None
-        for failed in lately:
-            first = failed.request
-            if first.offset <= request.offset < first.offset + first.size:
-                found = failed
-        if found is not None:
-            lately.remove(found)
-        if lately:
-            self._failed[request.fh] = lately
-        return found
+        """The failed read that the kernel asks again for."""
+        with self._lock:
+            lately = [
+                failed
+                for failed in self._failed.pop(request.fh, ())
+                if now_s - failed.at_s <= _AGAIN_S
+            ]
+            found = None
+            for failed in lately:
+                first = failed.request
+                if first.offset <= request.offset < first.offset + first.size:
+                    found = failed
+            if found is not None:
+                lately.remove(found)
+            if lately:
+                self._failed[request.fh] = lately
+            return found
 
     def _sweep(self) -> None:
         looked_s = self._clock.monotonic()

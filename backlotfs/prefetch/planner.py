@@ -112,16 +112,14 @@ TOLERANCE_BYTES = 256 * 1024
 MAX_STRETCHES = 32
 
 
+@dataclass(slots=True)
 class Stride:
     """The last skips of one cursor. Not thread-safe: its owner locks."""
 
-    __slots__ = ("_gap", "_rhythm", "_run", "_run_start")
-
-    def __init__(self, start: int) -> None:
-        """``start``: where the first stretch begins."""
-        self._run_start = start
-        self._run = self._gap = 0
-        self._rhythm = False
+    _run_start: int  # where the stretch that is being read begins
+    _run: int = 0
+    _gap: int = 0
+    _rhythm: bool = False
 
     @property
     def learned(self) -> bool:
@@ -408,7 +406,7 @@ class ReadPlanner:
         """
         cursor = self._find(read, reader)
         if cursor is None:
-            cursor = self._start(read, reader, now_s)
+            cursor, advanced = self._start(read, reader, now_s), True
         else:
             self._resume(cursor, now_s)
             advanced = cursor.advance(read)
@@ -416,13 +414,13 @@ class ReadPlanner:
             if cursor.reads == 2:
                 self._abandon_others(cursor)
             cursor.note_pace(now_s, late=late)
-            # Also by a read that was overtaken by the last: the kernel sends several at a time.
-            self._note_end(cursor)
-            if not advanced and not missed:
-                return _NOTHING
+        # Also by a read that was overtaken by the last: the kernel sends several at a time.
+        if cursor.position >= self._size and cursor.from_the_head:
+            self.read_through = True
+        if not advanced and not missed:
+            return _NOTHING
         if missed:
             cursor.planned_to = min(cursor.planned_to, cursor.position)
-        self._note_end(cursor)
         cursor.window_bytes = min(self._desire(cursor), self.max_window_bytes)
         return self._plan(cursor) if cursor.window_bytes else _NOTHING
 
@@ -452,10 +450,6 @@ class ReadPlanner:
             for cursor in self._cursors
             if cursor.window_bytes and not cursor.abandoned and now_s - cursor.touched_s < IDLE_S
         ]
-
-    def _note_end(self, cursor: Cursor) -> None:
-        if cursor.position >= self._size and cursor.from_the_head:
-            self.read_through = True
 
     def _find(self, read: ByteRange, reader: int) -> Cursor | None:
         near = self._limits.near_bytes

@@ -131,9 +131,9 @@ class RangeReader:
     ) -> None:
         """``limit``: of the bandwidth. ``rate``: counts the bytes that come."""
         self._signed_get = signed_get
-        self._clock = clock
-        self._limit = limit
-        self._rate = rate
+        self.clock = clock
+        self.limit = limit
+        self.rate = rate
 
     def fetch(
         self, version: SourceVersion, wanted: ByteRange, sink: BufferSink, deadline: Deadline
@@ -152,18 +152,6 @@ class RangeReader:
             self._signed_get.read(version.embed_code, transfer, deadline)
         except (SourceGone, SourceMissing) as error:  # it was there when the file was opened
             raise ContentChanged(str(error)) from None
-
-    def received(self, answer: RangeAnswer, size: int, urgent: bool, deadline: Deadline) -> None:
-        """Count the bytes and keep to the bandwidth limit; a pause does not make the host slow."""
-        if self._rate is not None:
-            self._rate.add(size)
-        if self._limit is None:
-            return
-        rest_s = self._limit.take(size, self._clock.monotonic(), urgent=urgent)
-        if rest_s > 0:
-            self._clock.sleep(rest_s)
-            answer.rested_s += rest_s
-            deadline.extend(rest_s)
 
 
 @dataclass(slots=True)
@@ -197,11 +185,23 @@ class _Transfer:
             self.reached += self._sink.commit(got)
             if got != size:
                 raise RemoteUnavailable(f"source host {answer.host}: the body ended early")
-            self._owner.received(answer, size, self._sink.urgent, self._deadline)
+            if self._owner.rate is not None:
+                self._owner.rate.add(size)
+            if self._owner.limit is not None:
+                self._keep_to(self._owner.limit, answer, size)
             if self.reached >= self._stop:
                 return
             self._deadline.check(f"read of {self._version.embed_code}")
             self._views = self._sink.buffers()
+
+    def _keep_to(self, limit: BandwidthLimit, answer: RangeAnswer, size: int) -> None:
+        """Pause as the bandwidth limit says; that makes neither the host slow nor the read late."""
+        clock = self._owner.clock
+        rest_s = limit.take(size, clock.monotonic(), urgent=self._sink.urgent)
+        if rest_s > 0:
+            clock.sleep(rest_s)
+            answer.rested_s += rest_s
+            self._deadline.extend(rest_s)
 
     def _validate(self, answer: RangeAnswer) -> None:
         version, wanted = self._version, ByteRange(self.reached, self._stop)
