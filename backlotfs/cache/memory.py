@@ -154,7 +154,7 @@ class BlockCache:
     def get(self, key: BlockKey, *, to_its_end: bool = False) -> Block | None:
         """Return the block and record its use; None if it is not cached.
 
-        :param to_its_end: also mark it as `consume` does.
+        :param to_its_end: also mark it as fully read, as `put` does.
         """
         block = self._fresh.pop(key, None)
         if block is not None:
@@ -165,17 +165,17 @@ class BlockCache:
             self._consumed.move_to_end(key)
         return block
 
-    def put(self, key: BlockKey, block: Block) -> None:
-        """Cache a block, or replace the one with its key; only blocks of the pool are cached."""
-        if block.pooled:
-            self._consumed.pop(key, None)
-            self._fresh[key] = block
+    def put(self, key: BlockKey, block: Block, *, to_its_end: bool = False) -> None:
+        """Cache a block, or replace the one with its key; only blocks of the pool are cached.
 
-    def consume(self, key: BlockKey) -> None:
-        """Mark a block as fully read: it is evicted before all others."""
-        block = self._fresh.pop(key, None)
-        if block is not None:
-            self._consumed[key] = block
+        :param to_its_end: mark it as fully read: it is evicted before all others.
+        """
+        if block.pooled:
+            row, other = self._fresh, self._consumed
+            if to_its_end:
+                row, other = other, row
+            other.pop(key, None)
+            row[key] = block
 
     def numbers_of(self, embed_code: str, validator: str) -> list[int]:
         """The numbers of the cached blocks of a version. Takes the lock itself."""

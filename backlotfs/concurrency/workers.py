@@ -56,21 +56,16 @@ class Workers:
 
     def _work(self) -> None:
         while True:
-            job = self._next()
-            if job is None:
-                return
+            with self._wake:
+                if not self._jobs:
+                    self._idle += 1
+                    self._wake.wait_for(lambda: bool(self._jobs), IDLE_S)
+                    self._idle -= 1
+                if not self._jobs:
+                    self._threads -= 1
+                    return
+                job = self._jobs.popleft()
             try:
                 job()
             except Exception as error:  # noqa: BLE001  # the thread goes on with the next
                 events.JOB_FAILED.log(log, pool=self._name, failure=error)
-
-    def _next(self) -> Callable[[], None] | None:
-        with self._wake:
-            if not self._jobs:
-                self._idle += 1
-                self._wake.wait_for(lambda: bool(self._jobs), IDLE_S)
-                self._idle -= 1
-            if self._jobs:
-                return self._jobs.popleft()
-            self._threads -= 1
-            return None

@@ -475,12 +475,12 @@ class BlockLoader:
                     continue  # the hedge, or the fetch that it hedges, was faster
                 fetch.contributed = True
                 kept.append((key, block))
-                self.cache.put(key, block)
                 stop = key.number * self.block_bytes + len(block.view)
-                for read in owner.waiters.pop(key.number, ()):
+                waiters = owner.waiters.pop(key.number, ())
+                to_its_end = any(read.wanted.stop >= stop for read in waiters)
+                self.cache.put(key, block, to_its_end=to_its_end)
+                for read in waiters:
                     read.deliver(key.number, block)
-                    if read.wanted.stop >= stop:
-                        self.cache.consume(key)
                     if read.complete:
                         complete.append(read)
             fetch.left = fetch.left[len(blocks) :]
@@ -569,11 +569,10 @@ class BlockLoader:
         with self._lock:
             for key, block, here in zip(wanted, blocks, found, strict=True):
                 if here:
-                    self.cache.put(key, block)
-                    read.deliver(key.number, block, DISK)
                     # A read to the end of a block is usually the last read of it.
-                    if key.number < read.full_blocks_before:
-                        self.cache.consume(key)
+                    to_its_end = key.number < read.full_blocks_before
+                    self.cache.put(key, block, to_its_end=to_its_end)
+                    read.deliver(key.number, block, DISK)
                     absent.remove(key)
         return absent
 

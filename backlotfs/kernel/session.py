@@ -28,9 +28,8 @@ from backlotfs.kernel.invalidation import EntryInvalidator
 from backlotfs.kernel.mount_table import probe_mount
 from backlotfs.kernel.mountpoint import MountpointLock, detach
 from backlotfs.kernel.operations import BacklotOperations
-from backlotfs.kernel.read_requests import Beginning, ReadRequests
+from backlotfs.kernel.read_requests import Beginning, ReadCounts, ReadRequests
 from backlotfs.log import events
-from backlotfs.open_files.metrics import ReadCounts
 
 log = logging.getLogger(__name__)
 

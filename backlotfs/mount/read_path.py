@@ -29,10 +29,11 @@ from backlotfs.fetch.pin_reconciler import PinReconciler
 from backlotfs.fetch.scheduler import FetchScheduler
 from backlotfs.fetch.warm import Warmer
 from backlotfs.kernel.callers import ProcessNames
+from backlotfs.kernel.read_requests import ReadCounts
 from backlotfs.log import events
 from backlotfs.namespace.attributes import CacheState
-from backlotfs.open_files.metrics import ReadCounts, RecentErrors
 from backlotfs.open_files.reader import HandleTable, SourceReader
+from backlotfs.open_files.recent_errors import RecentErrors
 from backlotfs.prefetch.registry import PrefetcherRegistry
 from backlotfs.source.bandwidth import BandwidthLimit, RecentRate
 from backlotfs.source.range_reader import RangeReader

@@ -27,7 +27,7 @@ from backlotfs.errors import BacklotError
 from backlotfs.log import events
 from backlotfs.mount.control.server import Handler
 from backlotfs.mount.stack import Stack
-from backlotfs.open_files.metrics import Failure
+from backlotfs.open_files.recent_errors import Failure
 from backlotfs.source.bandwidth import SPAN_S
 
 #: Version of the answer: grows when a key is removed or changes its meaning.

@@ -25,8 +25,13 @@ from backlotfs.errors import (
     SourceGone,
     SourceMissing,
 )
-from backlotfs.http.pool import RangeAnswer, small_body
-from backlotfs.http.range_checks import ERROR_BODY_BYTES, check_range_answer, parse_s3_error
+from backlotfs.http.pool import (
+    ERROR_BODY_BYTES,
+    RangeAnswer,
+    check_range_answer,
+    parse_s3_error,
+    small_body,
+)
 from backlotfs.log import events
 from backlotfs.source.bandwidth import BandwidthLimit, RecentRate
 from backlotfs.source.signed_get import SignedGet
@@ -178,7 +183,13 @@ class _Transfer:
         return ByteRange(self.reached, self._stop)
 
     def take(self, answer: RangeAnswer) -> None:
-        self._validate(answer)
+        version, wanted = self._version, ByteRange(self.reached, self._stop)
+        if answer.status == 416:  # inside the size we know, so the object has shrunk
+            raise ContentChanged(f"the source of {version.embed_code} has shrunk (416)")
+        served = check_range_answer(answer.status, answer.headers, wanted)
+        version.verify(answer.headers, served.total)
+        if served.served != wanted:
+            raise InvalidRangeResponse(f"a cut range for {version.embed_code}")
         while True:
             size = sum(map(len, self._views))
             got = answer.read_into(self._views, self._deadline.remaining_s())
@@ -191,7 +202,7 @@ class _Transfer:
                 self._keep_to(self._owner.limit, answer, size)
             if self.reached >= self._stop:
                 return
-            self._deadline.check(f"read of {self._version.embed_code}")
+            self._deadline.check(f"read of {version.embed_code}")
             self._views = self._sink.buffers()
 
     def _keep_to(self, limit: BandwidthLimit, answer: RangeAnswer, size: int) -> None:
@@ -202,12 +213,3 @@ class _Transfer:
             clock.sleep(rest_s)
             answer.rested_s += rest_s
             self._deadline.extend(rest_s)
-
-    def _validate(self, answer: RangeAnswer) -> None:
-        version, wanted = self._version, ByteRange(self.reached, self._stop)
-        if answer.status == 416:  # inside the size we know, so the object has shrunk
-            raise ContentChanged(f"the source of {version.embed_code} has shrunk (416)")
-        served = check_range_answer(answer.status, answer.headers, wanted)
-        version.verify(answer.headers, served.total)
-        if served.served != wanted:
-            raise InvalidRangeResponse(f"a cut range for {version.embed_code}")

@@ -54,8 +54,15 @@ from backlotfs.errors import (
 from backlotfs.http.address_policy import SourcePolicy, SourceRefused, plain_host
 from backlotfs.http.backoff import Backoff, RetryPolicy, TryAgain
 from backlotfs.http.exchange import Exchange
-from backlotfs.http.pool import ConnectionPool, RangeAnswer, origin_of, small_body
-from backlotfs.http.range_checks import ERROR_BODY_BYTES, S3Error, parse_s3_error
+from backlotfs.http.pool import (
+    ERROR_BODY_BYTES,
+    ConnectionPool,
+    RangeAnswer,
+    S3Error,
+    origin_of,
+    parse_s3_error,
+    small_body,
+)
 from backlotfs.source.host_shares import HostShares
 from backlotfs.source.url_resolver import UrlResolver
 

@@ -26,7 +26,7 @@ from backlotfs.api.transport import BodyTooLarge, BoundedBody, UnknownEncoding
 from backlotfs.byterange import ByteRange
 from backlotfs.config.time_limits import parse_duration_s
 from backlotfs.errors import BacklotError, InvalidRangeResponse, ProtocolViolation
-from backlotfs.http.range_checks import check_range_answer, parse_content_range, parse_s3_error
+from backlotfs.http.pool import check_range_answer, parse_content_range, parse_s3_error
 from backlotfs.untrusted_numbers import decimal_number, whole_number
 
 _PAGE = (

@@ -19,13 +19,13 @@ from backlotfs.concurrency.clock import Deadline, SystemClock
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.config.settings import MountSettings
 from backlotfs.errors import BacklotError, ContentChanged, Interrupted, NoSuchEntry
+from backlotfs.kernel.read_requests import Usage
 from backlotfs.log.terminal import in_words
 from backlotfs.mount.control.client import PREVIEW_S
 from backlotfs.mount.control.server import Handler
 from backlotfs.mount.stack import Stack
 from backlotfs.mount.status import WaitingProgram, mount_head, status_answer
 from backlotfs.namespace.tree import codes_below, paths_of
-from backlotfs.open_files.metrics import Usage
 from backlotfs.source.signed_get import Outcome
 from backlotfs.source.version import SourceVersion
 

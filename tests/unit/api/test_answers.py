@@ -13,7 +13,7 @@ import pytest
 
 from backlotfs.api.answers import MAX_WORDS, Answer, message_of, one_line, plain_words, refusal
 from backlotfs.errors import RateLimited
-from backlotfs.http.range_checks import parse_s3_error
+from backlotfs.http.pool import parse_s3_error
 
 #: As a key of S3 and a signature of ours look.
 SECRET = "abcd-EFGH_ijklmnop0123456789qrstuvWXYZ12"

@@ -30,7 +30,7 @@ def cache_of(*numbers: int) -> BlockCache:
         assert block is not None
         cache.put(key(number), block)
     if numbers:
-        cache.consume(key(numbers[0]))
+        cache.get(key(numbers[0]), to_its_end=True)
     return cache
 
 

@@ -37,7 +37,7 @@ def test_what_was_read_to_its_end_goes_before_it() -> None:
     """In the order of its last use."""
     cache, _ = filled(5)
     for number in (3, 4, 2):
-        cache.consume(key(number))
+        cache.get(key(number), to_its_end=True)
     assert cache.get(key(3)) is not None
     gone: list[int] = []
     while cache.evict():
@@ -59,7 +59,7 @@ def test_memory_is_evicted_for_new_blocks() -> None:
     """Of what was read to its end no more is kept than is allowed, even where slots are free."""
     cache, pool = filled(5)
     for number in (3, 4, 2):
-        cache.consume(key(number))
+        cache.get(key(number), to_its_end=True)
     (evicting,) = cache.allocate([10])
     assert key(3) not in cache
     assert len(cache) == 4

@@ -15,8 +15,7 @@ from backlotfs.errors import InvalidRangeResponse, ProtocolViolation, RemoteUnav
 from backlotfs.http import pool as pool_module
 from backlotfs.http.address_policy import SourcePolicy, SourceRefused
 from backlotfs.http.dialer import Dialer, client_context
-from backlotfs.http.pool import ConnectionPool, small_body
-from backlotfs.http.range_checks import check_range_answer
+from backlotfs.http.pool import ConnectionPool, check_range_answer, small_body
 from tests.unit.http.raw_server import RawServer, Reply, ok
 
 WANTED = ByteRange(0, 4)

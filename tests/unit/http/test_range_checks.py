@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from backlotfs.byterange import ByteRange
 from backlotfs.errors import ProtocolViolation
-from backlotfs.http.range_checks import (
+from backlotfs.http.pool import (
     ERROR_BODY_BYTES,
     ContentRange,
     S3Error,

@@ -14,8 +14,7 @@ from backlotfs.cache.memory import Block, BlockPool
 from backlotfs.errors import BadHandle, ContentChanged
 from backlotfs.fetch.loader import PendingRead
 from backlotfs.kernel.device import Device, ReadRequest
-from backlotfs.kernel.read_requests import ReadRequests
-from backlotfs.open_files.metrics import ReadCounts
+from backlotfs.kernel.read_requests import ReadCounts, ReadRequests
 from tests.support.deadlines import wait_until
 from tests.unit.fakes import ManualClock, in_threads, join_all
 

@@ -18,11 +18,12 @@ from backlotfs.config.settings import Account, MountSettings
 from backlotfs.errors import BacklotError
 from backlotfs.fetch.hosts import GetTotals
 from backlotfs.kernel.device_loop import UnsettledLookups
+from backlotfs.kernel.read_requests import ReadCounts
 from backlotfs.kernel.session import MountOptions
 from backlotfs.mount.background import NobodyWaits
 from backlotfs.mount.control import unix_socket
 from backlotfs.mount.read_path import Metrics
-from backlotfs.open_files.metrics import ReadCounts, RecentErrors
+from backlotfs.open_files.recent_errors import RecentErrors
 from backlotfs.source.bandwidth import RecentRate
 from tests.unit.fakes import ManualClock, row
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backlotfs.errors import ContentChanged, Interrupted, RemoteUnavailable
-from backlotfs.open_files.metrics import (
+from backlotfs.open_files.recent_errors import (
     KEPT,
     REASON_CHARACTERS,
     SOURCES_KEPT,

@@ -8,7 +8,7 @@ from backlotfs.byterange import ByteRange
 from backlotfs.cache.memory import DISK, MEMORY, NETWORK, Block
 from backlotfs.errors import RemoteUnavailable
 from backlotfs.fetch.loader import PendingRead
-from backlotfs.open_files.metrics import NAMES_KEPT, OTHERS, ReadCounts, Usage
+from backlotfs.kernel.read_requests import NAMES_KEPT, OTHERS, ReadCounts, Usage
 from backlotfs.source.bandwidth import RecentRate
 from tests.unit.fakes import ManualClock, in_threads, join_all
 

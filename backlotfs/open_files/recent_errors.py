@@ -1,0 +1,78 @@
+"""The reads and opens that failed lately: of which file, when and why."""
+
+from __future__ import annotations
+
+import errno
+import threading
+from collections import OrderedDict, deque
+from typing import NamedTuple
+
+from backlotfs.concurrency.clock import Clock
+from backlotfs.errors import BacklotError, Interrupted
+from backlotfs.log.redaction import redacted
+
+#: Failures remembered in all, and sources of which the last one is.
+KEPT, SOURCES_KEPT = 20, 1000
+#: Longer reasons are cut: they may quote a server.
+REASON_CHARACTERS = 300
+
+
+class Failure(NamedTuple):
+    """One failure, or several in a row for the same reason.
+
+    :ivar at_s: of the last of them, seconds since the epoch. :ivar name: as it was opened.
+    :ivar errno: its name, as ``EIO``. :ivar reason: without secrets. :ivar times: how many.
+    """
+
+    at_s: float
+    embed_code: str
+    name: str
+    errno: str
+    reason: str
+    times: int
+
+
+class RecentErrors:
+    """The last reads and opens that failed: of which file, when and why. Any thread may call it."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._recent: deque[Failure] = deque(maxlen=KEPT)
+        self._by_source: OrderedDict[str, Failure] = OrderedDict()
+
+    def note(self, embed_code: str, name: str, error: Exception) -> None:
+        """Note that reading or opening a file failed. A reader that was killed is no failure."""
+        if isinstance(error, Interrupted):
+            return
+        known = isinstance(error, BacklotError)
+        number = error.errno if isinstance(error, BacklotError) else errno.EIO
+        # The type only: the text of a foreign exception may quote anything.
+        reason = redacted(str(error)) if known else type(error).__name__
+        failure = Failure(
+            self._clock.now(),
+            embed_code,
+            name,
+            errno.errorcode.get(number, str(number)),
+            reason[:REASON_CHARACTERS],
+            1,
+        )
+        with self._lock:
+            last = self._recent[-1] if self._recent else None
+            if last is not None and last[1:5] == failure[1:5]:
+                failure = failure._replace(times=last.times + 1)
+                self._recent.pop()
+            self._recent.append(failure)
+            self._by_source[embed_code] = failure
+            self._by_source.move_to_end(embed_code)
+            if len(self._by_source) > SOURCES_KEPT:
+                self._by_source.popitem(last=False)
+
+    def of(self, embed_code: str) -> Failure | None:
+        """The last of a source; None: none that is remembered."""
+        return self._by_source.get(embed_code)
+
+    def latest(self) -> list[Failure]:
+        """Those of all sources, the latest first."""
+        with self._lock:
+            return list(reversed(self._recent))
