@@ -1,4 +1,4 @@
-"""Puts the parts together that bytes pass on their way to a reader."""
+"""Builds the read path: reader, prefetch, block loader, caches and pins."""
 
 from __future__ import annotations
 
@@ -42,29 +42,29 @@ from backlotfs.source.version import SourceVersion
 
 log = logging.getLogger(__name__)
 
-#: Small enough for random readers: a read of 4 KiB fetches 64.
+#: Size of a block. It is small for random readers: a read of 4 KiB fetches 64 KiB.
 BLOCK_BYTES = 64 * 1024
-#: Of the memory, what blocks already read to their end may take: the kernel keeps them too.
+#: Fully read blocks may use this part of the memory (1/8), because the kernel caches them too.
 CONSUMED_PART = 8
-#: Threads for transfers: stalled sources may hold many of them without stopping the others.
+#: Threads for transfers; so many that stalled sources do not block the others.
 TRANSFER_THREADS = 192
-#: Threads beside those, for the first transfers of sources whose URLs wait for API credits.
+#: Further threads for transfers of sources whose URLs wait for API credits.
 URL_WAITERS = 512
-#: The disk tier where no option says otherwise: this, or so much of the free disk.
+#: Default size of the disk cache: this, or this part (1/10) of the free disk if that is less.
 DISK_BYTES, DISK_PART = 10 * GIB, 10
-#: Blocks that may wait for the disk, in parts of the memory.
+#: Blocks that wait to be written to disk may use this part of the memory (1/8).
 QUEUED_PART = 8
-#: What one step of warming holds in memory: so much, or this part of it if that is less.
+#: Memory of one step of warming: this, or this part (1/32) of the memory if that is less.
 WARM_STEP_BYTES, WARM_STEP_PART = 8 * MIB, 32
 
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """What is counted while bytes pass.
+    """The counters of the read path.
 
-    :ivar reads: what applications have asked for, and got. :ivar failures: what they did not get.
-    :ivar read_rate: bytes a second that applications get now.
-    :ivar fetch_rate: bytes a second that come from source hosts now.
+    :ivar reads: reads of applications. :ivar failures: their recent errors.
+    :ivar read_rate: bytes per second that applications receive now.
+    :ivar fetch_rate: bytes per second that source hosts send now.
     """
 
     reads: ReadCounts
@@ -74,7 +74,7 @@ class Metrics:
 
     @classmethod
     def of(cls, handles: HandleTable, clock: Clock) -> Metrics:
-        """Count from 0. :param handles: says which file a failed read was of."""
+        """Make counters at 0. :param handles: used to name the file of a failed read."""
         failures, rate = RecentErrors(clock), RecentRate(clock)
         note = partial(_note_failure, handles, failures)
         reads = ReadCounts(ProcessNames(clock).of, rate=rate, note=note)
@@ -89,9 +89,9 @@ def _note_failure(handles: HandleTable, failures: RecentErrors, fh: int, error: 
 
 @dataclass(frozen=True, slots=True)
 class ReadPath:
-    """What `build_read_path` puts together.
+    """The parts of the read path, as `build_read_path` builds them.
 
-    :ivar disk: the disk cache; None where there is none.
+    :ivar disk: the disk cache; None if there is none.
     :ivar reconciler: keeps pinned files complete.
     """
 
@@ -105,7 +105,7 @@ class ReadPath:
     cached: CachedBytes
 
     def local(self, embed_code: str) -> CacheState:
-        """What is known of a source without asking a server."""
+        """The cache state of a source, from this mount only."""
         known, failure = self.versions.known(embed_code), self.metrics.failures.of(embed_code)
         return CacheState(
             self.cached.bytes_of(known.version) if known is not None else 0,
@@ -117,7 +117,7 @@ class ReadPath:
 
 @dataclass(frozen=True, slots=True)
 class SourceParts:
-    """What the read path uses of the parts that know sources and their hosts.
+    """The parts for sources and their hosts that the read path uses.
 
     :ivar get: makes GETs of presigned URLs.
     :ivar queued: whether the URL of a source waits for an API credit.
@@ -130,7 +130,7 @@ class SourceParts:
 
 
 def open_disk_tier(settings: MountSettings, clock: Clock) -> DiskTier | None:
-    """The blocks that earlier mounts have kept; None, with a line in the log, where none can be."""
+    """Open the disk cache; None if there is none, with a line in the log if it failed."""
     account = settings.account
     identity = LibraryIdentity.of(
         account.api_url, Credentials(account.api_key, account.api_secret).account
@@ -138,7 +138,7 @@ def open_disk_tier(settings: MountSettings, clock: Clock) -> DiskTier | None:
     folder = settings.cache_dir / "blocks" / identity.digest
     budget = settings.cache_bytes
     if budget is None:
-        # The disk may be fuller than when files were pinned, not least by them: they stay.
+        # The disk may have less room than when files were pinned; pinned files stay.
         budget = max(default_disk_bytes(settings.cache_dir), kept_budget(folder, BLOCK_BYTES))
     if not budget:
         return None
@@ -151,14 +151,14 @@ def open_disk_tier(settings: MountSettings, clock: Clock) -> DiskTier | None:
             queued_blocks=settings.memory_bytes // BLOCK_BYTES // QUEUED_PART,
         )
     except CacheUnusable as error:
-        # Who has not asked for one is not alarmed that, say, another mount has it.
+        # A warning only if the user asked for a disk cache: another mount may use the folder.
         level = logging.INFO if settings.cache_bytes is None else logging.WARNING
         events.DISK_CACHE_OFF.log(log, at=level, reason=error)
         return None
 
 
 def default_disk_bytes(folder: Path) -> int:
-    """10 GiB, or a tenth of the free disk if that is less; 0 where it cannot be found out."""
+    """10 GiB, or a tenth of the free disk if that is less; 0 if that cannot be read."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     try:
@@ -174,14 +174,14 @@ def build_read_path(
     disk: DiskTier | None,
     clock: Clock,
 ) -> ReadPath:
-    """The reader, the warmer and the reconciler of pins, over memory, disk and GETs."""
+    """Build the read path from the caches and the parts for sources."""
     metrics = Metrics.of(handles, clock)
     pool = BlockPool(settings.memory_bytes, BLOCK_BYTES)
     cache = BlockCache(pool, keep_consumed=pool.slots // CONSUMED_PART)
     loader = _build_loader(settings, sources, cache, disk, metrics.fetch_rate, clock)
     prefetchers = PrefetcherRegistry(
         clock,
-        # Half for what is in flight or not yet read, the rest for what is kept.
+        # Half for blocks that are in flight or not read yet, the rest for cached blocks.
         window_budget_bytes=pool.budget_bytes // 2,
         block_bytes=BLOCK_BYTES,
         stats_of=sources.hosts.stats,
@@ -212,8 +212,8 @@ def _build_loader(
     clock: Clock,
 ) -> BlockLoader:
     limit = BandwidthLimit(settings.bandwidth_bytes_s) if settings.bandwidth_bytes_s else None
-    # A short --read-timeout does not shorten a fetch: later reads wait for what it brings. The
-    # fetch must also outlast the API's time for a new URL.
+    # A short --read-timeout does not shorten a fetch, because later reads use its result. A fetch
+    # must also be longer than the API's time limit for a new URL.
     deadline_s = max(
         FETCH_DEADLINE_S, settings.read_timeout_s or 0.0, settings.account.limits.probe_s
     )
@@ -239,6 +239,6 @@ def _build_loader(
 
 
 def _verified(versions: SourceVersionCache, embed_code: str) -> SourceVersion | None:
-    """The version that a source is known to have; None: in doubt, or not known."""
+    """The verified version of a source; None if it is unknown or may have changed."""
     known = versions.known(embed_code)
     return known.version if known is not None and known.verified else None

@@ -1,21 +1,21 @@
-"""What follows when a source is replaced, touched or deleted, and in which order.
+"""Replacement updates all parts of a mount when a source is replaced, touched or deleted.
 
-**Replaced**: a probe, a transfer or another mount has met another version of a source.
+**Replaced**: a probe, a transfer or another mount has found another version of a source.
 
-1. The open files of the version before are marked, before anybody is shown the new one, so that no
+1. Open files of the previous version are marked before the new version is shown, so that no
    program closes a mixed copy without an error.
-2. The presigned URL is forgotten, unless it was given after the record was touched: it may go on
-   serving the version before.
-3. The open files are marked once more: one may have been opened between 1 and the publication.
-4. The pin follows: the new version is fetched.
-5. The kernel forgets the names in the root, with the size that they had.
+2. The presigned URL is forgotten, unless it was issued after the record changed: an older URL may
+   still serve the previous version.
+3. Open files are marked again: a file may have been opened between step 1 and the publication.
+4. The pin moves to the new version, which is fetched.
+5. The kernel's entries of the names in the root are invalidated, with their old size.
 
 **Touched**: the record of an asset has changed, so its source may have been replaced. The URL is
-marked first and the version put in doubt second, so that a program that meets the doubt probes with
-a URL that was given after the change. Then the source is probed again.
+invalidated first and the version second, so that the next probe uses a URL that was issued after
+the change. Then the source is probed again.
 
-**Deleted**: the version, its URL and its open files go as above; the pin goes only when the API
-knows the asset no longer, not when a filter has stopped presenting it.
+**Deleted**: the version, its URL and its open files are handled as above. The pin is removed only
+if the API does not have the asset any more, not if a filter hides it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 class Replacement:
-    """Tells every part that keeps something of a source. Runs on the thread that found out.
+    """Updates every part with state of a changed source, on the thread that found the change.
 
     It listens to the versions (`SourceVersionCache.subscribe`) and to the catalog
     (`Catalog.subscribe`).
@@ -55,7 +55,7 @@ class Replacement:
     ) -> None:
         """Subscribe to nothing yet: see `connect`.
 
-        :param invalidate: has the kernel forget what these names in the root mean.
+        :param invalidate: invalidates the kernel's entries for these names in the root.
         """
         self._versions = versions
         self._urls = urls
@@ -66,21 +66,21 @@ class Replacement:
         self._invalidate = invalidate
 
     def connect(self) -> None:
-        """Begin to listen. Call once, before the first listing."""
+        """Subscribe to versions and catalog. Call it once, before the first listing."""
         self._versions.subscribe(self)
         self._catalog.subscribe(self.before_publication, beforehand=True)
         self._catalog.subscribe(self.published)
 
     def on_new_version(self, embed_code: str, current: SourceVersion) -> None:
-        """Mark the open files of other versions: nobody has seen ``current`` yet."""
+        """Mark the open files of other versions before ``current`` is shown."""
         self._handles.mark_changed(embed_code, current)
 
     def on_outdated(self, version: SourceVersion) -> None:
-        """Mark the open files of ``version``: a transfer has met another one."""
+        """Mark the open files of ``version``: a transfer received another version."""
         self._handles.mark_replaced(version)
 
     def on_change(self, embed_code: str, current: SourceVersion | None) -> None:
-        """Pass on that a source is ``current`` now; None: not what it was, and not yet seen."""
+        """Update all parts: the source is ``current``; None: it changed and was not probed yet."""
         if current is not None:
             events.SOURCE_REPLACED.log(log, embed_code=embed_code, size=current.size)
         if current is None or not self._urls.has_fresh(embed_code):
@@ -92,11 +92,11 @@ class Replacement:
             self._invalidate([row.name])
 
     def before_publication(self, change: CatalogDelta) -> None:
-        """Take over the versions that other mounts have found, before their rows are shown."""
+        """Take over the versions that other mounts found, before their rows are shown."""
         self._versions.apply_external(change.replaced)
 
     def published(self, change: CatalogDelta) -> None:
-        """Pass on what a new version of the listing has touched and deleted."""
+        """Update all parts for the touched and deleted assets of a new listing."""
         self._urls.check_saved(self._catalog.presented.updated_at_s)
         self._versions.published(change.probed)
         for row in change.removed:

@@ -1,4 +1,4 @@
-"""Puts the layers together; the only module that knows every class."""
+"""Builds all parts of a mount below the kernel; the only module that imports every package."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ USER_AGENT = f"backlotfs/{__version__}"
 
 
 def open_api_session(account: Account) -> requests.Session:
-    """A session for an `ApiClient`, fit for as many threads as we start.
+    """Open an API session with a connection pool large enough for all threads.
 
     :raises SettingsError: the account's ``ca_bundle`` cannot be used.
     """
@@ -81,9 +81,9 @@ def open_api_session(account: Account) -> requests.Session:
 
 @dataclass(frozen=True, slots=True)
 class Transport:
-    """What every GET of a source goes through.
+    """The parts that every GET of a source uses.
 
-    :ivar hosts: counts them, and measures each host.
+    :ivar hosts: counts the GETs, and measures each host.
     """
 
     connections: ConnectionPool
@@ -99,7 +99,7 @@ class Transport:
         return cls(pool, policy, clock, HostRegistry(clock))
 
     def signed_get(self, urls: UrlResolver, shares: HostShares | None = None) -> SignedGet:
-        """GETs of presigned URLs; ``shares`` bounds how many of them one host has at a time."""
+        """Make a `SignedGet`; ``shares`` limits its concurrent requests to each host."""
         return SignedGet(
             urls,
             self.connections,
@@ -115,9 +115,9 @@ class Transport:
 class Stack:
     """The parts of a mount below the kernel adapter.
 
-    :ivar session: of the API's connections.
-    :ivar captions: None where caption files are not shown.
-    :ivar saved_urls: None where presigned URLs are not kept over restarts.
+    :ivar session: has the connections to the API.
+    :ivar captions: None if caption files are not shown.
+    :ivar saved_urls: None if presigned URLs are not kept over restarts.
     """
 
     limiter: ApiRateLimiter
@@ -135,7 +135,7 @@ class Stack:
     reading: ReadPath
 
     def close(self) -> None:
-        """Save what was learned, close idle connections; what is under way ends by itself."""
+        """Save all state and close idle connections; running requests end by themselves."""
         self.limiter.close()
         try:
             self.probes.close()
@@ -160,9 +160,9 @@ def _library(account: Account) -> LibraryIdentity:
 
 
 def open_saved_urls(settings: MountSettings, clock: Clock) -> SavedUrls | None:
-    """The presigned URLs that earlier mounts have kept; None where none are to be kept.
+    """Open the presigned URLs that earlier mounts saved; None if URLs are not saved.
 
-    :raises SettingsError: they were to be deleted, and that cannot be done.
+    :raises SettingsError: with `forget_urls`, if they cannot be deleted.
     """
     account = settings.account
     path = settings.cache_dir / "urls" / f"{_library(account).digest}.sqlite3"
@@ -224,7 +224,7 @@ def _open_probes(
         Workers(PROBE_THREADS, "probe"),
         transport.clock,
     )
-    # At least as long as an application waits: the result serves the next one that asks.
+    # At least as long as an application waits, because the next attempt uses the result.
     probes.deadline_s = max(
         settings.account.limits.probe_s,
         settings.stat_timeout_s or 0.0,
@@ -267,7 +267,7 @@ def _providers(
     previews: PreviewImages,
     clock: Clock,
 ) -> list[Provider]:
-    """What is shown beside the sources, in the order of listings."""
+    """Build the providers of files without a source, in the order of listings."""
     providers: list[Provider] = []
     if settings.sidecars:
         providers.append(JsonSidecars(catalog, versions))
@@ -290,13 +290,13 @@ def build_stack(
     progress: Callable[[int], None] = lambda _assets: None,
     rules: UnsizedRules | None = None,
 ) -> Stack:
-    """Everything below the kernel adapter. Sends nothing yet; threads come with the work.
+    """Build everything below the kernel adapter; send nothing yet.
 
-    :param settle_s: how long the kernel may believe attributes that have since changed.
-    :param disk: keeps blocks over restarts; closed with the stack.
-    :param invalidate: takes back from the kernel what these names in the root mean.
-    :param progress: told the number of assets so far while a whole library is listed.
-    :param rules: who waits for a size that is not known yet; None: everybody.
+    :param settle_s: how long the kernel may use old attributes after a change.
+    :param disk: the disk cache; closed with the stack.
+    :param invalidate: invalidates the kernel's entries for these names in the root.
+    :param progress: called with the number of assets so far during a full sync.
+    :param rules: decides which program waits for an unknown size; None: all wait.
     :raises SettingsError: see `open_api_session` and `open_saved_urls`.
     """
     account = settings.account

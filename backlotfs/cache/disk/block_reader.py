@@ -1,8 +1,8 @@
-"""Blocks out of their slots, into the caller's buffers, verified.
+"""The block reader copies blocks from their slots into buffers and verifies them.
 
-The slots are looked up under the lock and read without it. Where a block does not verify, its row
-is looked at again: if the slot was given to another meanwhile it is a plain miss, otherwise damage,
-and the slot is freed.
+Slots are looked up under the lock and read without it. If the checksum of a block is wrong, its row
+is checked again: if the slot was reused meanwhile, that is a normal miss; otherwise the block is
+damaged, and the slot is freed.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ class _Hit(NamedTuple):
 
 
 class BlockReader:
-    """Reads; any number of threads at a time. The counters are in blocks."""
+    """Reads and verifies blocks on any number of threads. The counters are in blocks."""
 
     def __init__(
         self, path: Path, files: SlabFiles, lock: threading.Lock, tell: Callable[[OSError], None]
     ) -> None:
-        """Put the parts together.
+        """Read from these files.
 
         :param path: of the folder, for the log.
         :param lock: guards the table of ``files``; never held while the disk works.
-        :param tell: told what the disk answered; it is a miss all the same.
+        :param tell: called with each error of the disk; the read is a miss then.
         """
         self.hits = self.misses = self.damaged = 0
         self._files = files
@@ -53,7 +53,7 @@ class BlockReader:
         self._path = path
 
     def read(self, keys: Sequence[BlockKey], buffers: Sequence[memoryview]) -> list[int | None]:
-        """Fill the buffers; returns the blocks' lengths, None for those that are not here."""
+        """Read blocks into the buffers; return their lengths, None for those not cached."""
         lengths: list[int | None] = [None] * len(keys)
         with self._lock:
             hits = self._look_up(keys, buffers)
@@ -94,13 +94,13 @@ class BlockReader:
     def _read_run(
         self, run: list[_Hit], buffers: Sequence[memoryview], lengths: list[int | None]
     ) -> list[_Hit]:
-        """Read neighbours; returns those that do not verify."""
+        """Read adjacent slots; return the blocks with a wrong checksum."""
         into = [buffers[hit.at] for hit in run]
         into[-1] = into[-1][: run[-1].row.length]
         try:
             self._files.read(run[0].slot, into)
         except OSError as error:
-            self._tell(error)  # what was not read does not verify
+            self._tell(error)  # the checksums of blocks that were not read are wrong
         failed = []
         for hit in run:
             length, checksum = hit.row
@@ -114,7 +114,7 @@ class BlockReader:
 def _runs(
     hits: list[_Hit], buffers: Sequence[memoryview], block_bytes: int
 ) -> Iterator[list[_Hit]]:
-    """Hits whose slots follow one another and whose buffers, but for the last, are whole blocks."""
+    """Split hits into runs of adjacent slots with whole-block buffers, except for the last."""
     run: list[_Hit] = []
     for hit in hits:
         if run and (

@@ -1,7 +1,7 @@
-"""Blocks into slots, rows after them, and what to do when the disk will not.
+"""The block writer writes blocks into slots, then their rows, and handles errors of the disk.
 
-A disk without room for a new slot makes the tier live with the slots it has; one that cannot even
-write those, or fails, is left alone for `REST_S`. The log says it once for each kind of trouble.
+If the disk has no room for a new slot, the cache uses only the slots it has. If it cannot write
+those either, or fails, nothing is written for `REST_S`. Each kind of error is logged once.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from backlotfs.log import events
 
 log = logging.getLogger(__name__)
 
-#: Seconds a disk that refused a write is not written to, or not asked for more room.
+#: Pause of writes, or of requests for more room, after the disk refused one.
 REST_S = 60.0
-#: The order of use is saved this often while blocks are written (and at the end).
+#: How often the LRU order is saved while blocks are written; it is also saved at the end.
 _SAVE_EVERY_S = 60.0
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class BlockWriter:
-    """Writes blocks. `write` runs on the queue's thread, the rest on any.
+    """Writes blocks. `write` runs on the queue's thread; any thread may call the other methods.
 
-    :ivar evicted: blocks that went for others.
+    :ivar evicted: number of blocks that were evicted for others.
     """
 
     def __init__(self, path: Path, files: SlabFiles, lock: threading.Lock, clock: Clock) -> None:
-        """Put the parts together.
+        """Write to these files.
 
         :param path: of the folder, for the log.
         :param lock: guards the table of ``files``; never held while the disk works.
@@ -53,11 +53,11 @@ class BlockWriter:
 
     @property
     def resting(self) -> bool:
-        """Whether the disk is left alone for now."""
+        """Whether writes are paused after an error of the disk."""
         return self._clock.monotonic() < self._rest_until_s
 
     def write(self, batch: Sequence[PendingBlock]) -> None:
-        """Give each block a slot and write it; those for which that fails are simply not kept."""
+        """Allocate a slot for each block and write it; a block that fails is not cached."""
         for pending in batch:
             self._write(pending)
         self.save_changes()
@@ -94,7 +94,7 @@ class BlockWriter:
                 table.fill(slot, tag.word, key.number, row)
 
     def save_changes(self) -> None:
-        """Write the rows and heads that were changed since the last time."""
+        """Write the rows and heads that changed since the last call."""
         table = self._table
         with self._lock:
             rows, table.dirty_rows = table.dirty_rows, set()
@@ -105,14 +105,14 @@ class BlockWriter:
             self._rest(error)
 
     def save_all(self) -> None:
-        """Write all rows and heads, and with them the order of use."""
+        """Write all rows and heads, which include the LRU order."""
         try:
             self._files.save_all()
         except OSError as error:
             self._rest(error)
 
     def tell(self, error: OSError) -> None:
-        """One warning for each kind of error."""
+        """Log a warning, once for each kind of error."""
         if error.errno not in self._told:
             self._told.add(error.errno)
             reason = os.strerror(error.errno) if error.errno else str(error)

@@ -1,4 +1,4 @@
-"""What stands in a row for the embed code and the validator of a source's version."""
+"""Hashes of embed code and validator, which identify a source's version in a row."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _SPREAD = 0x9E3779B97F4A7C15
 
 
 class KeyHash(NamedTuple):
-    """One version of one source.
+    """The hashes of one version of one source.
 
-    :ivar embed: 32 bits of the embed code, never 0.
-    :ivar word: those in the low half, 32 bits of the version in the high half.
-    :ivar seed: 64 further bits of the version, for checksums only.
+    :ivar embed: 32 bits of the embed code's hash, never 0.
+    :ivar word: `embed` in the low half, 32 bits of the version's hash in the high half.
+    :ivar seed: 64 other bits of the version's hash, for checksums only.
     """
 
     embed: int
@@ -26,21 +26,21 @@ class KeyHash(NamedTuple):
     seed: int
 
     def checksum(self, number: int, block: bytes | bytearray | memoryview) -> int:
-        """Of a block's bytes and of whose and which block it is: 64 bits, XXH3.
+        """The 64-bit checksum (XXH3) of a block's bytes, its version and its number.
 
-        A block that is found under another's name does not verify.
+        So a block has a wrong checksum under the key of another block.
         """
         return xxh3_64_intdigest(block, seed=(self.seed + number * _SPREAD) & _MASK)
 
 
 def embed_tag(embed_code: str) -> int:
-    """32 bits of the embed code, never 0."""
+    """32 bits of the embed code's hash, never 0."""
     return int.from_bytes(_digest(embed_code)[:4], "little") or 1
 
 
 @lru_cache(maxsize=4096)
 def source_tag(embed_code: str, validator: str) -> KeyHash:
-    """The tag of one version; any thread may call it."""
+    """The `KeyHash` of one version. Thread-safe."""
     embed = embed_tag(embed_code)
     version = _digest(f"{embed_code}\0{validator}")
     word = int.from_bytes(version[:4], "little") << 32 | embed
@@ -48,5 +48,5 @@ def source_tag(embed_code: str, validator: str) -> KeyHash:
 
 
 def _digest(text: str) -> bytes:
-    # Header texts may hold what no encoding of them did: any string has a tag.
+    # A header may contain lone surrogates; any string must have a hash.
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()

@@ -1,4 +1,4 @@
-"""The tier's folder: made, checked, and taken by one mount at a time."""
+"""The folder of the disk cache: checked, and locked by one mount at a time."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 class LockedDirectory:
-    """A folder that is ours until `close`. Its files are opened through it; not thread-safe."""
+    """A folder that this mount has locked until `close`, and its files. Not thread-safe."""
 
     def __init__(self, path: Path) -> None:
-        """Make it where there is none, and lock it.
+        """Create the folder if it is missing, and lock it.
 
-        The lock outlives a fork: who closes it last lets go of it.
+        The lock survives a fork: it is released when both processes have closed it.
 
-        :raises CacheUnusable: it is somebody else's, open to others, in use by another mount, or
-            cannot be written.
+        :raises CacheUnusable: the folder belongs to another user, is open to others, is in use by
+            another mount, or cannot be written.
         """
         self.path = path
         self._files: list[int] = []
@@ -42,9 +42,9 @@ class LockedDirectory:
             raise self._unusable(error.strerror or str(error)) from error
 
     def open(self, name: str) -> int:
-        """A descriptor of a file in it (0600), made where there is none; `close` closes it.
+        """Open or create a file in the folder (0600); `close` closes its descriptor.
 
-        :raises OSError: it cannot be opened for writing, or is no file of ours.
+        :raises OSError: it cannot be opened for writing, or belongs to another user.
         """
         file = os.open(name, _FLAGS, 0o600, dir_fd=self._folder)
         self._files.append(file)
@@ -55,9 +55,9 @@ class LockedDirectory:
         return file
 
     def replace(self, name: str, text: str) -> None:
-        """Put ``text`` into the file, whole or not at all, also where the machine goes down.
+        """Replace the file's content by ``text`` atomically, even if the power fails.
 
-        :raises OSError: it was not done.
+        :raises OSError: nothing was changed.
         """
         new = os.open(f"{name}.new", _FLAGS | os.O_TRUNC, 0o600, dir_fd=self._folder)
         with open(new, "w") as file:
@@ -67,9 +67,9 @@ class LockedDirectory:
         os.rename(f"{name}.new", name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
 
     def text(self, name: str) -> str:
-        """What `replace` put there.
+        """The content that `replace` wrote.
 
-        :raises OSError: nothing, or it cannot be read.
+        :raises OSError: there is no such file, or it cannot be read.
         """
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         with open(os.open(name, flags, dir_fd=self._folder), errors="replace") as text:
@@ -77,7 +77,7 @@ class LockedDirectory:
             return text.read()
 
     def close(self) -> None:
-        """Close the files and let others in. May be called again."""
+        """Close the files and release the lock. Idempotent."""
         while self._files:
             os.close(self._files.pop())
 

@@ -1,4 +1,4 @@
-"""Which versions of which sources stay on the disk, over restarts."""
+"""The pin file stores which versions are pinned in the disk cache, over restarts."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from typing import NamedTuple
 from backlotfs.cache.disk.key_hash import source_tag
 from backlotfs.cache.disk.locked_directory import LockedDirectory
 
-#: Its name in the folder.
+#: The name of the file in the folder.
 PINS_FILE = "pins"
 
 
 class Pin(NamedTuple):
-    """One version of one source."""
+    """A pinned version of a source."""
 
     embed_code: str
     validator: str
 
     @property
     def word(self) -> int:
-        """What stands for it in rows."""
+        """The version's word in rows; see `KeyHash`."""
         return source_tag(*self).word
 
     @property
     def size(self) -> int:
-        """Bytes of the version, which its validator ends with; 0 where it does not."""
+        """The size of the version, from the end of its validator; 0 if it has none."""
         digits = self.validator.rpartition("/")[2]
         return int(digits) if digits.isascii() and digits.isdecimal() else 0
 
@@ -36,7 +36,7 @@ class PinFile:
     """The pins and their file. Thread-safe."""
 
     def __init__(self, folder: LockedDirectory) -> None:
-        """Read what was saved; none where it cannot be understood."""
+        """Read the saved pins; there are none if the file is malformed."""
         self._folder = folder
         self._lock = threading.Lock()
         try:
@@ -46,14 +46,14 @@ class PinFile:
             self._pins = set()
 
     def all(self) -> list[Pin]:
-        """Every pin, in order."""
+        """All pins, sorted."""
         with self._lock:
             return sorted(self._pins)
 
     def change(self, *, add: AbstractSet[Pin], remove: AbstractSet[Pin]) -> None:
-        """Save the pins with these changes, whole or not at all; in memory they hold in any case.
+        """Change the pins and save them atomically; in memory they are changed in any case.
 
-        :raises OSError: they were not saved.
+        :raises OSError: the changes were not saved.
         """
         with self._lock:
             self._pins = (self._pins | add) - remove

@@ -1,4 +1,4 @@
-"""The tier's files: the slab, the index beside it, and the table that is read from them."""
+"""The files of the disk cache: the slab, the index, and the slot table read from the index."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from backlotfs.cache.disk.locked_directory import LockedDirectory
 from backlotfs.cache.disk.slot_table import MOST_SLOTS, ROW_BYTES, SlotTable
 from backlotfs.errors import CacheUnusable
 
-#: Of the index; what was written by any other is begun anew.
+#: Version of the index; a cache in another version is emptied.
 FORMAT_VERSION = 1
 
 _HEADER = struct.Struct("=8sIIQ")  # magic, version, block bytes, checksum of those before
 _MAGIC = b"backlot\n"
 _ROWS_AT = 4096
-#: What a file system needs to know where the bytes are (ext4: 4 KiB for each 340 extents), and the
-#: round-up of the small files.
+#: Allowance for the file system's metadata (ext4: 4 KiB for each 340 extents) and for the partly
+#: used blocks of the small files.
 _OVERHEAD_BYTES = 64 * 1024
 _OVERHEAD_SHARE = 1024
-#: Up to so many slots (4 GiB of blocks) chains are made anew at each start, which takes some 50 ms:
-#: a kill between the writing of rows and of heads hides neighbours of what was being saved.
+#: Up to this many slots (4 GiB of blocks) the chains are rebuilt at each start, which takes about
+#: 50 ms: after a kill between the writes of rows and heads some blocks could not be found.
 RELINKED_SLOTS = 65_536
 
 
 def capacity_of(budget_bytes: int, block_bytes: int) -> int:
-    """Slots that fit, with their rows, heads and what the file system adds; may be 0."""
+    """The number of slots that fit with rows, heads and the file system's overhead; may be 0."""
     room = budget_bytes - budget_bytes // _OVERHEAD_SHARE - _OVERHEAD_BYTES - _ROWS_AT
     slots = max(0, room // (block_bytes + ROW_BYTES + 4))
     while slots and slots * (block_bytes + ROW_BYTES) + 4 * _heads_of(slots) > room:
@@ -38,7 +38,7 @@ def capacity_of(budget_bytes: int, block_bytes: int) -> int:
 
 
 def budget_of(slots: int, block_bytes: int) -> int:
-    """The least budget, but for a few slots, that so many fit into."""
+    """The smallest budget for this many slots, except for a few slots."""
     budget = slots * (block_bytes + ROW_BYTES + 4) + _OVERHEAD_BYTES + _ROWS_AT
     while capacity_of(budget, block_bytes) < min(slots, MOST_SLOTS):
         budget += budget // 512
@@ -46,22 +46,22 @@ def budget_of(slots: int, block_bytes: int) -> int:
 
 
 class SlabFiles:
-    """Slots and rows on disk, in files that the folder closes. Any thread may read and write.
+    """Slots and rows on disk; the folder closes the files. Any thread may read and write.
 
     :ivar block_bytes: size of a slot.
-    :ivar table: what the index says; the caller guards it.
+    :ivar table: the table of the index; the caller locks it.
     """
 
     def __init__(
         self, folder: LockedDirectory, budget_bytes: int, block_bytes: int, pinned: set[int]
     ) -> None:
-        """Open them, or begin anew where they are of another format.
+        """Open the files, or empty them if they have another format.
 
-        Where the budget is smaller than it was, the slots beyond it go.
+        If the budget is smaller than before, the slots beyond it are dropped.
 
-        :param pinned: words of the sources whose blocks stay.
-        :raises CacheUnusable: the budget has no room for a block.
-        :raises OSError: the files cannot be read or made.
+        :param pinned: words of the pinned versions.
+        :raises CacheUnusable: the budget is smaller than a block.
+        :raises OSError: the files cannot be read or created.
         """
         capacity = capacity_of(budget_bytes, block_bytes)
         if not capacity:
@@ -81,12 +81,12 @@ class SlabFiles:
 
     @property
     def disk_bytes(self) -> int:
-        """What the files take by the file system's own count."""
+        """The disk space of the files, as the file system counts it."""
         files = (self._slab, self._index, self._heads)
         return sum(os.fstat(file).st_blocks * 512 for file in files)
 
     def read(self, slot: int, buffers: Sequence[memoryview]) -> int:
-        """Fill ``buffers`` from ``slot`` on; returns how many bytes there were.
+        """Read from ``slot`` on into ``buffers``; return the number of bytes read.
 
         :raises OSError: the disk fails.
         """
@@ -97,7 +97,7 @@ class SlabFiles:
         _write(self._slab, block, slot * self.block_bytes)
 
     def save(self, rows: Sequence[int], heads: Sequence[int]) -> None:
-        """Write these rows and heads as they now are. :raises OSError: as `write`."""
+        """Write these rows and heads. :raises OSError: see `write`."""
         table = self.table
         for slot in rows:
             if slot < table.frontier:
@@ -107,7 +107,7 @@ class SlabFiles:
             _write(self._heads, table.head_bytes[head * 4 : head * 4 + 4], head * 4)
 
     def save_all(self) -> None:
-        """Write all rows and heads. :raises OSError: as `write`."""
+        """Write all rows and heads. :raises OSError: see `write`."""
         table = self.table
         _write(self._index, table.row_bytes[: table.frontier * ROW_BYTES], _ROWS_AT)
         _write(self._heads, table.head_bytes, 0)
@@ -123,7 +123,7 @@ class SlabFiles:
             os.ftruncate(self._index, _ROWS_AT + frontier * ROW_BYTES)
         frontier = _read(self._index, table.row_bytes[: frontier * ROW_BYTES], _ROWS_AT)
         frontier //= ROW_BYTES
-        # Chains of slots that went lead nowhere: they are made anew, and where the table grew too.
+        # Chains are rebuilt if the table shrank (they may lead to dropped slots) or grew.
         size = len(table.head_bytes)
         kept = frontier == rows and os.fstat(self._heads).st_size == size
         kept = kept and frontier > RELINKED_SLOTS
@@ -131,7 +131,7 @@ class SlabFiles:
         table.loaded(frontier, heads=kept)
         if not kept:
             os.ftruncate(self._heads, 0)
-            # A full disk leaves a short file, from which the next start knows to make them again.
+            # After a full disk the file is too short, so the next start rebuilds the chains.
             with contextlib.suppress(OSError):
                 self.save_all()
 
@@ -152,5 +152,5 @@ def _read(file: int, into: memoryview, at: int) -> int:
 
 def _write(file: int, data: bytes | bytearray | memoryview, at: int) -> None:
     count = os.pwrite(file, data, at)
-    while count < len(data):  # a disk that fills up takes a part first
+    while count < len(data):  # a write to an almost full disk may be partial
         count += os.pwrite(file, memoryview(data)[count:], at + count)

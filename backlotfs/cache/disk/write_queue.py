@@ -1,4 +1,4 @@
-"""Blocks that wait for the disk, and the thread that takes them there."""
+"""The write queue: blocks that wait to be written to disk, and the writer thread."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from collections.abc import Callable, Sequence
 
 from backlotfs.cache.memory import BlockKey
 
-#: Longer than a healthy disk takes for a full queue; a dead one does not keep a mount from ending.
+#: Longest wait at the end for a full queue to be written; a hung disk does not block an unmount.
 _CLOSE_TIMEOUT_S = 10.0
-#: Blocks written before their rows are, together.
+#: Most blocks that are written together, before their rows.
 BATCH = 32
 
 
 class PendingBlock:
-    """A block on its way to the disk.
+    """A block in the write queue.
 
-    :ivar checksum: of what the block was when it was handed over: should its memory be used for
-        something else before it is written, it will not verify.
-    :ivar unwanted: its source was discarded meanwhile.
+    :ivar checksum: checksum of the block when it was queued. If its memory changes before it is
+        written, the checksum is wrong when it is read.
+    :ivar unwanted: whether its source was discarded meanwhile.
     """
 
     __slots__ = ("block", "checksum", "key", "owner", "unwanted")
@@ -42,10 +42,10 @@ class WriteQueue:
     """A bounded queue and one daemon thread, started with the first block. Thread-safe."""
 
     def __init__(self, write: Callable[[Sequence[PendingBlock]], None], limit: int) -> None:
-        """Nothing runs yet.
+        """Start no thread yet.
 
-        :param write: called on the thread with all that waits, `BATCH` at most; raises nothing.
-        :param limit: blocks that may wait, those being written among them.
+        :param write: called on the thread with at most `BATCH` blocks; raises nothing.
+        :param limit: most blocks in the queue, including those being written.
         """
         self._write = write
         self._limit = limit
@@ -54,24 +54,24 @@ class WriteQueue:
         self._keys: dict[BlockKey, PendingBlock] = {}
         self._thread: threading.Thread | None = None
         self._closing = False
-        self._idle = False  # whether the thread sleeps until it is told
-        self._batches = 0  # that the disk took
-        self._in_vain_s = 0.0  # the longest wait for room in which it took none; until it does
+        self._idle = False  # whether the thread waits for a block
+        self._batches = 0  # number of batches written
+        self._in_vain_s = 0.0  # longest wait for room since the last batch was written
 
     @property
     def full(self) -> bool:
-        """Whether there is no room; may change at once."""
+        """Whether the queue is full at this moment."""
         return len(self._keys) >= self._limit
 
     def __contains__(self, key: BlockKey) -> bool:
-        """Whether this block waits or is being written; may change at once."""
+        """Whether the queue has this block at this moment."""
         return key in self._keys
 
     def wait_for_room(self, timeout_s: float) -> bool:
-        """Wait until there is some; False when there is none in time.
+        """Wait for room in the queue; False if there is none in time.
 
-        A disk that hangs is waited for once: who comes later has no room at once, until it has
-        taken something. Else every block that a transfer brings would hold up the next.
+        If the disk hangs, only the first caller waits; later calls return False at once until a
+        batch is written. Otherwise each block of a transfer would delay the next one.
         """
         with self._changed:
             if timeout_s <= self._in_vain_s:
@@ -84,7 +84,7 @@ class WriteQueue:
             return False
 
     def submit(self, pending: PendingBlock) -> bool:
-        """Have it written; False when it is here already, when there is no room, or at the end."""
+        """Queue a block; False if it is queued already, the queue is full, or closed."""
         with self._changed:
             if self._closing or self.full or pending.key in self._keys:
                 return False
@@ -99,19 +99,19 @@ class WriteQueue:
         return True
 
     def discard(self, embed_code: str) -> None:
-        """Blocks of this source are not wanted any more, not even the one being written."""
+        """Discard all queued blocks of a source, even those being written."""
         with self._changed:
             for key, pending in self._keys.items():
                 if key.embed_code == embed_code:
                     pending.unwanted = True
 
     def drain(self, timeout_s: float = _CLOSE_TIMEOUT_S) -> bool:
-        """Wait until everything submitted so far is written; False when it takes too long."""
+        """Wait until all queued blocks are written; False if that takes too long."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._keys, timeout_s)
 
     def close(self) -> bool:
-        """Write what waits, then end the thread; False when it does not end. Twice is once."""
+        """Write all queued blocks and end the thread; False if it does not end. Idempotent."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -139,4 +139,4 @@ class WriteQueue:
                     for pending in batch:
                         del self._keys[pending.key]
                     self._changed.notify_all()
-            del batch, pending  # their memory is not held while the next are waited for
+            del batch, pending  # free their memory while the thread waits for more
