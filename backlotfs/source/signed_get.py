@@ -240,6 +240,7 @@ class _Operation(Generic[T]):
         answer: RangeAnswer | None = None
         first_byte_s: float | None = None
         outcome: Outcome | None = None
+        reached_before = reading.reached
         started_s = owner.clock.monotonic()
         owner.meter.began(self._embed_code, started_s)
         try:
@@ -248,7 +249,8 @@ class _Operation(Generic[T]):
             if place is not None:
                 place.answered()
             if answer.status in (206, 416):
-                result = self._take(answer)
+                self._expired = self._refused = 0
+                result = reading.take(answer)
                 outcome = Outcome.WHOLE
                 return result
             overloaded = answer.status in OVERLOADED_STATUSES
@@ -263,6 +265,8 @@ class _Operation(Generic[T]):
             outcome = outcome or _outcome_of(error)
             raise
         finally:
+            if reading.reached > reached_before:
+                self._backoff.progressed()
             if answer is not None:
                 answer.close()
             self._report(answer, started_s, first_byte_s, outcome or Outcome.CUT)
@@ -290,15 +294,6 @@ class _Operation(Generic[T]):
             outcome=outcome,
         )
         self._owner.meter.ended(record)
-
-    def _take(self, answer: RangeAnswer) -> T:
-        self._expired = self._refused = 0
-        before = self._reading.reached
-        try:
-            return self._reading.take(answer)
-        finally:
-            if self._reading.reached > before:
-                self._backoff.progressed()
 
     # What follows judges an answer by its status: it returns to ask again at once, or raises.
 

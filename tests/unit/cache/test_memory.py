@@ -46,7 +46,7 @@ def test_what_was_read_to_its_end_goes_before_it() -> None:
 
 
 def test_a_read_to_the_end_is_a_use_and_the_last() -> None:
-    """As `get` and `consume` in one."""
+    """It is evicted before all others then."""
     cache, _ = filled(3)
     assert cache.get(key(0), to_its_end=True) is not None
     assert cache.get(key(0), to_its_end=True) is not None
