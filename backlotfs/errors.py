@@ -43,13 +43,13 @@ from typing import ClassVar
 
 
 class BacklotError(Exception):
-    """Base of all; ``str()`` is one sentence fit for a terminal or a log line.
+    """The base class; ``str()`` is one sentence for a terminal or a log line.
 
-    :cvar errno: what a FUSE operation answers when this error ends it.
-    :cvar quiet: the log has said why already; one line per occurrence would flood it.
-    :cvar exit_code: what the command line exits with when this error ends it.
-    :cvar remedy: what to do, where the sentence itself does not say it after a semicolon.
-    :cvar transient: whether another attempt may end better; `http.backoff` makes one.
+    :cvar errno: errno of a FUSE operation that ends with this error.
+    :cvar quiet: the reason is in the log already; one line per occurrence would flood it.
+    :cvar exit_code: exit code of a command that ends with this error.
+    :cvar remedy: what to do, unless the sentence itself says it after a semicolon.
+    :cvar transient: whether another attempt may succeed; `http.backoff` makes one.
     """
 
     errno: ClassVar[int] = errno.EIO
@@ -59,7 +59,7 @@ class BacklotError(Exception):
     remedy: ClassVar[str] = ""
 
     def advice(self) -> str:
-        """The line for who typed a command: what happened; what to do."""
+        """The line for the user of a command: what happened; what to do."""
         sentence = str(self)
         if not self.remedy or "; " in sentence:
             return sentence
@@ -73,13 +73,13 @@ class NoSuchEntry(BacklotError):
 
 
 class NotADirectory(BacklotError):
-    """A folder was needed and the path names a file."""
+    """A folder is needed, but the path names a file."""
 
     errno = errno.ENOTDIR
 
 
 class IsADirectory(BacklotError):
-    """A file was needed and the path names a folder."""
+    """A file is needed, but the path names a folder."""
 
     errno = errno.EISDIR
 
@@ -91,25 +91,25 @@ class BadHandle(BacklotError):
 
 
 class ReadOnlyFilesystem(BacklotError):
-    """Something asked to write."""
+    """A program tried to write."""
 
     errno = errno.EROFS
 
 
 class NotSupported(BacklotError):
-    """An extended attribute outside ``user.*``."""
+    """The operation is not supported, such as extended attributes outside ``user.*``."""
 
     errno = errno.ENOTSUP
 
 
 class NoAttribute(BacklotError):
-    """A ``user.*`` attribute this asset does not have."""
+    """The asset does not have this ``user.*`` attribute."""
 
     errno = errno.ENODATA
 
 
 class SizeUnknown(BacklotError):
-    """The size of a file is not known yet, and this program is not to wait for it."""
+    """The size of a file is not known yet, and the program does not wait for it."""
 
     errno = errno.EAGAIN
     quiet = True
@@ -146,14 +146,14 @@ class Interrupted(BacklotError):
 
 
 class DeadlineExceeded(BacklotError):
-    """An operation had so many seconds, and they are spent."""
+    """An operation did not end within its deadline."""
 
     errno = errno.ETIMEDOUT
     exit_code = 4
 
 
 class FastFail(DeadlineExceeded):
-    """A process that has run into its deadline a few times is not kept waiting again."""
+    """A process whose last operations all timed out fails at once."""
 
     quiet = True
 
@@ -192,13 +192,13 @@ class HostBusy(RemoteUnavailable):
 
 
 class AnswerTimedOut(RemoteUnavailable):
-    """The API took the request and did not answer in time, or its gateway says so (504)."""
+    """The API accepted the request and did not answer in time; or a gateway's 504."""
 
     remedy = "is the address right? if this API is slow, raise --api-timeout"
 
 
 class RateLimited(RemoteUnavailable):
-    """The API's credits are spent (429), and waiting for more took too long."""
+    """The API's credits are used up (429), and waiting for more took too long."""
 
     errno = errno.ETIMEDOUT
     remedy = "try again then, or see what else uses the account"
@@ -217,17 +217,17 @@ class CredentialsRefused(BacklotError):
 
 
 class ClockSkewed(CredentialsRefused):
-    """The API calls a fresh request expired: this machine's clock is behind."""
+    """The API takes a new request for expired: this machine's clock is behind."""
 
     remedy = "set it: timedatectl set-ntp true"
 
 
 class ProtocolViolation(BacklotError):
-    """An answer that cannot be what was asked for: nothing of it was kept."""
+    """An answer does not follow the protocol; nothing of it was used."""
 
 
 class InvalidRangeResponse(ProtocolViolation):
-    """A source host answered a ranged GET with something else; one of many servers may lie."""
+    """A source host answered a ranged GET with something else than the range."""
 
     transient = True
 
@@ -240,7 +240,7 @@ class SettingsError(BacklotError):
 
 
 class CacheUnusable(BacklotError):
-    """The folder of the disk cache cannot be used; its text says why and what goes on without."""
+    """The folder of the disk cache cannot be used; the message says why."""
 
     exit_code = 2
 

@@ -1,1 +1,1 @@
-"""The kernel's side: FUSE operations, mounting, signals. The only package that imports fusepy."""
+"""The kernel adapter: FUSE operations and mounting. The only package that imports fusepy."""

@@ -1,31 +1,30 @@
-"""Which program calls, and what follows from its name.
+"""The callers of operations: which program calls, and how its name changes the answer.
 
-A request carries the id of a *thread*, and threads have names of their own ("av:demux"); so the
-process is looked up (`ProcessNames`), by two files of ``/proc`` that wait for no lock of that
-process. Its command line would: a reader that faults on a mapped file of this very mount holds it.
+A request has the id of a *thread*, and threads have their own names ("av:demux"), so the process is
+looked up (`ProcessNames`). This reads two files of ``/proc`` that need no lock of that process. Its
+command line would need one, which a reader that faults on a mapped file of this mount holds.
 
-**Thumbnailers** read a file for its picture only. A file manager has a preview made of every video
-it shows; the program that makes it reads the head, the index and one picture, here and there, and
-prefetching for it fetches ten times as much, two hundred times a folder. So a file that such a
-program opens is read without anything ahead, neither ours nor the kernel's.
+**Thumbnailers** read a file for its picture only. A file manager starts one for every video it
+shows; it reads the head, the index and one picture. Prefetch for it would fetch ten times as much,
+for two hundred files in a folder. So files that such a program opens are read without our prefetch
+and without the kernel's read-ahead.
 
-**Sizes that are not known yet.** A size costs an API call, and the calls of an account are counted,
-so the sizes of a large library take minutes or hours to come. Programs that copy need them all and
-wait. Programs that people look through must not: a file manager shows an empty window, or an error
-for each file.
+**Unknown sizes.** A size costs an API call, and an account has a limited number of calls, so the
+sizes of a large library take minutes or hours. Programs that copy need all sizes and wait. Programs
+that people browse with must not wait: a file manager shows an empty window, or an error per file.
 
 =============================================  ==============================================
 program                                        files whose size is not known yet
 =============================================  ==============================================
-file managers, and ``--no-wait`` programs      are not there yet, if that takes over 1 s
-``ls``, ``tree`` and the like on a terminal    are left out of a listing that would take over 10 s
-shells                                         are always listed: a pattern needs no size
-``backlotfs`` itself, as it exports or warms   waits for them always
+file managers, and ``--no-wait`` programs      hidden if the sizes take over 1 s
+``ls``, ``tree`` and the like on a terminal    hidden if a listing would take over 10 s
+shells                                         always listed: a pattern needs no size
+``backlotfs`` itself, as it exports or warms   always waits for them
 all others                                     as ``--unsized`` says: wait, hide or fail
 =============================================  ==============================================
 
-Programs that copy whole folders wait through an outage of a few minutes as well: they would end
-with an error, and the copy would not be complete.
+Programs that copy whole folders also wait through an outage of a few minutes; otherwise the copy
+would end with an error and be incomplete.
 """
 
 from __future__ import annotations
@@ -41,11 +40,11 @@ from cachetools import TTLCache
 from backlotfs.concurrency.clock import Clock
 from backlotfs.namespace.sizes import Treatment
 
-#: Ids are used again, and a shell becomes another program by exec: an answer holds so long.
+#: How long a name is cached: ids are reused, and a process becomes another program by exec.
 REMEMBERED_S = 5.0
-#: Ids remembered.
+#: Number of names in the cache.
 IDS_KEPT = 1024
-#: The process is gone, or in another namespace of ids; or it is the kernel itself.
+#: The name if the process is gone or in another PID namespace, or if the kernel itself calls.
 UNKNOWN = "(unknown)"
 
 _PROC = Path("/proc")
@@ -55,13 +54,13 @@ class ProcessNames:
     """Names of processes by the ids of their threads. Any thread may call it."""
 
     def __init__(self, clock: Clock, proc: Path = _PROC) -> None:
-        """``proc``: where proc(5) is mounted."""
+        """Read names from ``proc``, where proc(5) is mounted."""
         self._proc = proc
         self._lock = threading.Lock()
         self._names: TTLCache[int, str] = TTLCache(IDS_KEPT, REMEMBERED_S, timer=clock.monotonic)
 
     def of(self, thread_id: int) -> str:
-        """As ``ps -o comm`` shows it, unprintable characters replaced; `UNKNOWN` at worst."""
+        """The name as ``ps -o comm`` shows it, but printable; `UNKNOWN` if there is none."""
         with self._lock:
             name = self._names.get(thread_id)
         if name is None:
@@ -83,7 +82,7 @@ class ProcessNames:
         )
 
 
-#: What the kernel keeps of a process's name.
+#: The kernel cuts a process's name to this length.
 _NAME_BYTES = 15
 #: File managers, desktop searches and file choosers, as ``ps -o comm`` shows them.
 FILE_MANAGERS = (
@@ -96,14 +95,14 @@ FILE_MANAGERS = (
 )  # fmt: skip
 #: Programs that list folders for a person, where their output is a terminal.
 LISTERS = ("ls", "dir", "vdir", "tree", "eza", "exa", "lsd", "broot")
-#: They need names only: a hidden one would make ``cp *`` incomplete.
+#: Programs that need names only; a hidden file would make ``cp *`` incomplete.
 SHELLS = (
     "bash", "sh", "dash", "zsh", "fish", "ksh", "mksh", "tcsh", "csh", "busybox", "ash", "elvish",
     "nu", "xonsh", "pwsh",
 )  # fmt: skip
-#: Ourselves: `export`, `verify`, `warm`, `pin` and `thumbnails` are to be complete in any case.
+#: This program: `export`, `verify`, `warm`, `pin` and `thumbnails` must be complete.
 OURSELVES = "backlotfs"
-#: Programs that copy, or read whole files to keep or compare what is in them.
+#: Programs that copy, back up or compare whole files.
 COPIERS = (
     "cp", "mv", "rsync", "tar", "bsdtar", "cpio", "pax", "rclone", "scp", "sftp-server", "lftp",
     "smbd", "nfsd", "dd", "ddrescue", "install", "zip", "7z", "7zz", "zstd", "gzip", "xz",
@@ -132,7 +131,7 @@ _TERMINALS = frozenset({4, 5, 204, *range(136, 144)})
 
 
 class ProgramRules:
-    """What each program gets from one mount. Any thread may call it, for the program it serves."""
+    """The treatment of each program by one mount. Call it on the thread that serves the program."""
 
     def __init__(
         self,
@@ -143,9 +142,9 @@ class ProgramRules:
         caller: Callable[[], int],
         proc: Path = _PROC,
     ) -> None:
-        """Put it together.
+        """Use the built-in lists of programs.
 
-        :param others: what programs get that are on no list.
+        :param others: treatment of programs that are in no list.
         :param no_wait: further programs that are treated like file managers.
         :param name_of: the name of a process by its id, as ``ps -o comm`` shows it.
         :param caller: the process id of the operation on this thread.
@@ -162,22 +161,22 @@ class ProgramRules:
         self._proc = proc
 
     def treatment(self, seconds: Callable[[], float]) -> Treatment:
-        """For a file of unknown size that the calling program names.
+        """The treatment of the calling program for one file of unknown size.
 
-        :param seconds: tells how long it takes until its size can be asked for.
+        :param seconds: returns the seconds until the file can be probed.
         """
         name = self._name_of(self._caller())
         if name == OURSELVES:
             return Treatment.WAIT
         if name not in self._hidden_from:
             return self._others
-        # Its folder was listed with this file if all sizes come in a moment.
+        # The folder's listing had this file if all sizes were expected soon.
         return Treatment.WAIT if seconds() <= FILE_MANAGER_WAIT_S else Treatment.HIDE
 
     def hides(self, seconds: float | None) -> bool:
-        """Whether the calling program's listing leaves out files of unknown size.
+        """Whether listings for the calling program leave out files of unknown size.
 
-        :param seconds: until all sizes of the folder are known; None when that cannot be told.
+        :param seconds: seconds until all sizes of the folder are known; None: not predictable.
         """
         pid = self._caller()
         name = self._name_of(pid)
@@ -201,7 +200,7 @@ class ProgramRules:
         """Whether the standard output of a process is a terminal."""
         output = self._proc / str(pid) / "fd" / "1"
         try:
-            # a file of a dead network share is not asked: that would hold up the kernel's request
+            # do not stat a file, which may be on a dead network share and block this request
             if not os.readlink(output).startswith("/dev/"):
                 return False
             status = os.stat(output)
@@ -211,7 +210,7 @@ class ProgramRules:
 
 
 def _names(programs: Iterable[str]) -> frozenset[str]:
-    """As the kernel keeps them: cut to 15 bytes."""
+    """Cut the names to 15 bytes, as the kernel does."""
     return frozenset(
         os.fsdecode(os.fsencode(os.path.basename(name))[:_NAME_BYTES]) for name in programs
     )

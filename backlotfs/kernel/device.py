@@ -1,7 +1,7 @@
-"""The messages of ``/dev/fuse`` that we read and write ourselves (<linux/fuse.h>, protocol 7).
+"""The messages of ``/dev/fuse`` that this package parses and writes (<linux/fuse.h>, protocol 7).
 
-Most requests go through libfuse untouched. Reads do not: libfuse 2 would copy every byte once more
-and hold a thread for each read that waits.
+libfuse handles most requests. Reads are handled here, because libfuse 2 would copy every byte once
+more and block a thread for each read that waits.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ _ENTRY_OUT_BYTES: Final = _OUT_HEADER.size + 40
 _SECONDS = struct.Struct("=Q")
 _FLAGS = struct.Struct("=I")
 _PAGES = struct.Struct("=H")
-#: Several look-ups in one folder at a time: else one that waits for the network stops the others.
+#: Allows parallel lookups in one folder; otherwise one that waits blocks the others.
 _PARALLEL_DIROPS: Final = 1 << 18
-#: Reads larger than 128 KiB, of as many pages as we say.
+#: Allows reads larger than 128 KiB, up to a number of pages.
 _MAX_PAGES: Final = 1 << 22
 
-#: One read is at most this many pages (1 MiB), which is the most that Linux 6 allows untuned.
+#: Most pages of one read (1 MiB), the maximum of Linux 6 without tuning.
 READ_PAGES: Final = 256
 
 
 class Request(NamedTuple):
-    """The head of a request. ``unique`` names it in its answer."""
+    """The header of a request; the answer repeats ``unique``."""
 
     opcode: int
     unique: int
@@ -65,26 +65,26 @@ class ReadRequest(NamedTuple):
 
 
 def parse_request(message: bytearray) -> Request:
-    """The head of what was received."""
+    """Parse the header of a message."""
     _, opcode, unique = _IN_HEADER.unpack_from(message)
     return Request(opcode, unique)
 
 
 def parse_read(message: bytearray) -> ReadRequest:
-    """Of a message whose opcode is READ."""
+    """Parse a message with the opcode READ."""
     fh, offset, size = _READ_IN.unpack_from(message, _HEADER_BYTES)
     return ReadRequest(fh, offset, size, _PID.unpack_from(message, _PID_AT)[0])
 
 
 def parse_interrupt(message: bytearray) -> int:
-    """The ``unique`` of the request whose caller is gone; of a message with opcode INTERRUPT."""
+    """Parse a message with the opcode INTERRUPT: the ``unique`` of the interrupted request."""
     return int(_INTERRUPT_IN.unpack_from(message, _HEADER_BYTES)[0])
 
 
 def improve_init(answer: bytes) -> bytes:
-    """libfuse 2's answer to INIT, with what younger kernels offer beyond it.
+    """Add features of newer kernels to libfuse 2's answer to INIT.
 
-    Unchanged when it refuses the session, or is not as libfuse 2.9 writes it.
+    An answer that refuses the session, or is not in the format of libfuse 2.9, is unchanged.
     """
     if len(answer) < _INIT_OUT_FLAGS_AT + _FLAGS.size or _OUT_HEADER.unpack_from(answer)[1]:
         return answer
@@ -117,19 +117,19 @@ class Device:
     __slots__ = ("_descriptor",)
 
     def __init__(self, descriptor: int) -> None:
-        """The descriptor stays its owner's."""
+        """Use this descriptor; its owner closes it."""
         self._descriptor = descriptor
 
     def receive(self, message: bytearray) -> int:
-        """Wait for a request and put it into ``message``; its length, 0 when unmounted.
+        """Wait for a request and write it into ``message``; return its length, 0 if unmounted.
 
-        :raises OSError: what cannot happen to a sane descriptor.
+        :raises OSError: the descriptor is invalid.
         """
         while True:
             try:
                 return os.readv(self._descriptor, (message,))
             except OSError as error:
-                # ECONNABORTED: unmounted, and the kernel is still taking the connection down.
+                # ECONNABORTED: unmounted, and the kernel is closing the connection.
                 if error.errno in (errno.ENODEV, errno.ECONNABORTED):
                     return 0
                 # ENOENT: the request was interrupted before it could be read.
@@ -137,7 +137,7 @@ class Device:
                     raise
 
     def answer(self, unique: int, views: Sequence[memoryview], length: int) -> None:
-        """Answer a READ with ``length`` bytes, straight from where they lie."""
+        """Answer a READ with ``length`` bytes, without copying them."""
         head = _OUT_HEADER.pack(_OUT_HEADER.size + length, 0, unique)
         self._write((head, *views))
 
@@ -146,10 +146,10 @@ class Device:
         self._write((_OUT_HEADER.pack(_OUT_HEADER.size, -number, unique),))
 
     def send(self, message: bytes) -> None:
-        """Write an answer that is complete."""
+        """Send a complete answer."""
         self._write((message,))
 
     def _write(self, parts: Sequence[bytes | memoryview]) -> None:
-        # ENOENT: the request was interrupted meanwhile; ENODEV: unmounted. Nobody is left to tell.
+        # ENOENT: the request was interrupted; ENODEV: unmounted. No caller waits for this answer.
         with contextlib.suppress(FileNotFoundError, OSError):
             os.writev(self._descriptor, parts)

@@ -1,4 +1,4 @@
-"""The one place where errors become errno.
+"""Converts every error of an operation to an errno.
 
 fusepy's wrapper compares ``e.errno > 0`` on every OSError: for a `requests` exception, which *is*
 an OSError with errno None, that kills the callback and the application sees a meaningless value.
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 P = ParamSpec("P")
 R = TypeVar("R")
 
-#: Answers that say nothing is wrong with the mount or the library: not worth a line in the log.
+#: Errors that are normal in use and not logged.
 _ORDINARY = frozenset(
     {
         errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EROFS, errno.ENOTSUP,
@@ -37,7 +37,7 @@ def os_error(number: int) -> OSError:
 
 
 def errno_of(operation: str, error: Exception) -> int:
-    """What the kernel is told of this error; a line in the log where it is worth one."""
+    """The errno for an error; logs the error unless it is an ordinary one."""
     if isinstance(error, BacklotError):
         level = logging.DEBUG if error.quiet or error.errno in _ORDINARY else logging.WARNING
         _tell(operation, error.errno, str(error), level)
@@ -59,7 +59,7 @@ def _tell(operation: str, number: int, reason: str, level: int) -> None:
 
 
 def errno_boundary(operation: Callable[P, R]) -> Callable[P, R]:
-    """Wrap a FUSE operation: whatever it raises leaves as an OSError with a positive errno."""
+    """Wrap a FUSE operation so that it raises only OSErrors with a positive errno."""
 
     @functools.wraps(operation)
     def bounded(*args: P.args, **kwargs: P.kwargs) -> R:

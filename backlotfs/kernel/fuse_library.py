@@ -1,10 +1,10 @@
-"""fusepy, loaded when it is needed, with what it lacks and with its hottest paths made short.
+"""Loads fusepy when it is needed, and replaces its slowest callbacks.
 
-Importing fusepy loads libfuse 2 and fails without it, so only this module imports it, and late: a
-machine without libfuse still gets its sentence, and every command that does not mount works.
+Importing fusepy loads libfuse 2 and fails without it. So only this module imports it, and only when
+a mount is made: without libfuse there is a clear message, and all other commands work.
 
-``ls -l`` of 100 000 files is 100 000 calls of `getattr` and one listing; fusepy builds a dictionary
-and walks over it for each. `fuse_class` sets the fields one by one. Everything else is fusepy's.
+``ls -l`` of 100 000 files makes 100 000 calls of `getattr` and one of `readdir`. fusepy builds a
+dictionary for each; `fuse_class` sets the fields directly. Everything else is fusepy's.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from backlotfs.errors import FuseUnusable
 from backlotfs.log import events
 from backlotfs.namespace.attributes import IO_BLOCK_BYTES, STAT_BLOCK_BYTES
 
-#: The codec of paths: bytes that are not UTF-8 become surrogates, which no entry's name has, so
-#: that such a path is ENOENT and not a traceback in fusepy's own decoding.
+#: The codec of paths. Bytes that are not UTF-8 become surrogates, which no entry's name has, so
+#: such a path gives ENOENT instead of a traceback in fusepy.
 PATH_ENCODING = "backlotfs-path"
 
 _INSTALL = "install it: apt-get install fuse3 libfuse2 (libfuse2t64 on newer systems)"
 
 
 def load_fuse() -> types.ModuleType:
-    """The `fuse` module. :raises FuseUnusable: when libfuse 2 is not there."""
+    """Import the `fuse` module. :raises FuseUnusable: libfuse 2 is missing."""
     try:
         import fuse  # late: see the module's docstring
     except OSError:
@@ -43,7 +43,7 @@ def load_fuse() -> types.ModuleType:
 
 
 def check_usable() -> None:
-    """Whether a mount can be made at all. :raises FuseUnusable: with what to do."""
+    """Check that a mount can be made. :raises FuseUnusable: it cannot; says what to do."""
     load_fuse()
     if not os.path.exists("/dev/fuse"):
         raise FuseUnusable(
@@ -60,7 +60,7 @@ def check_usable() -> None:
 
 
 def interruption_check() -> Callable[[], bool]:
-    """A function that tells, in a FUSE callback, whether the caller of that request was killed."""
+    """Make a function that returns, in a FUSE callback, whether its caller was killed."""
     interrupted: Any = load_fuse()._libfuse.fuse_interrupted
     interrupted.restype = ctypes.c_int
     return lambda: bool(interrupted())
@@ -81,7 +81,7 @@ log = logging.getLogger(__name__)
 
 
 def fuse_class() -> Any:
-    """The class to mount with. :raises FuseUnusable: without libfuse 2."""
+    """Make the class that mounts. :raises FuseUnusable: libfuse 2 is missing."""
     fuse = load_fuse()
     c_stat, memset, size = fuse.c_stat, ctypes.memset, ctypes.sizeof(fuse.c_stat)
 
@@ -90,7 +90,7 @@ def fuse_class() -> Any:
 
         @staticmethod
         def _wrapper(function: Callable[..., int | None], *arguments: Any) -> int:
-            """Around each callback: whatever happens, libfuse gets an answer."""
+            """Call an operation so that libfuse always gets an answer."""
             try:
                 return function(*arguments) or 0
             except OSError as error:
@@ -121,11 +121,11 @@ def fuse_class() -> Any:
             return 0
 
         def fgetattr(self, path: bytes, buffer: Any, _info: Any) -> int:
-            """fstat(2): the same as by path, since a path is never another file's."""
+            """fstat(2): the same as stat(2), because a path never becomes another file's."""
             return self.getattr(path, buffer)
 
         def readdir(self, path: bytes, buffer: Any, filler: Any, _offset: int, _info: Any) -> int:
-            """getdents(2): the whole listing; libfuse hands it to the kernel in pieces."""
+            """getdents(2): the whole listing, which libfuse passes to the kernel in parts."""
             entries = self.operations.readdir(path.decode("utf-8", "surrogateescape"))
             st = c_stat()
             reference = ctypes.pointer(st)

@@ -1,12 +1,11 @@
-"""What is mounted where, and whether it answers.
+"""The mount table, and probes of mounts.
 
-The table is ``/proc/self/mountinfo``, not ``stat``: that hangs on a stalled mount, fails on a dead
-one, and root may not even look at another user's.
+Mounts are looked up in ``/proc/self/mountinfo``, not by ``stat``, which hangs on a stalled mount,
+fails on a dead one, and may be forbidden to root on another user's mount.
 
-Whether a mount answers is asked through a child process (`probe_mount`), never by a system call of
-our own. A thread that waits in the kernel for an answer from its own process cannot be killed: if
-the process dies meanwhile, nothing is left to answer, and the mount hangs for ever. A child that
-asks dies with the connection.
+A child process probes whether a mount answers (`probe_mount`), never this process. A thread that
+waits in the kernel for an answer from its own process cannot be killed: if the process dies
+meanwhile, the mount hangs for ever. A child ends when the connection ends.
 """
 
 from __future__ import annotations
@@ -21,11 +20,11 @@ from typing import NamedTuple
 
 #: The file system type of our mounts, as the kernel shows it.
 FUSE_TYPE = "fuse.backlotfs"
-#: The command that shows them.
+#: The command that lists our mounts.
 SHOW_MOUNTS = f"findmnt -t {FUSE_TYPE}"
-#: The type of mounts that were asked to look like another network file system (``--subtype``).
+#: The type of mounts with ``--subtype sshfs``, which programs know as a network file system.
 BORROWED_TYPE = "fuse.sshfs"
-#: What is ours under that type: real ones are mounts of ``HOST:FOLDER``, seldom with all of these.
+#: The source of our mounts of that type; those of sshfs have ``HOST:FOLDER``.
 OUR_SOURCE = "backlot:"
 _OUR_OPTIONS = frozenset({"ro", "nosuid", "nodev", "noexec"})
 
@@ -46,18 +45,18 @@ class MountEntry:
 
     @property
     def ours(self) -> bool:
-        """Whether backlotfs made it."""
+        """Whether backlotfs made this mount."""
         if self.fs_type != BORROWED_TYPE:
             return self.fs_type == FUSE_TYPE
         return self.source.startswith(OUR_SOURCE) and self.options >= _OUR_OPTIONS
 
     def made_by(self, uid: int) -> bool:
-        """Whether backlotfs made it, run by this user: the kernel notes who opened the device."""
+        """Whether backlotfs, run by this user, made this mount (the kernel records the user)."""
         return self.ours and f"user_id={uid}" in self.options
 
 
 def parse_mountinfo(text: str) -> list[MountEntry]:
-    """Parse proc(5)'s mountinfo; lines of another shape are skipped. Later lines lie on top."""
+    """Parse mountinfo (proc(5)); skip malformed lines. Later lines are mounted on top."""
     entries = []
     for line in text.split("\n"):  # not splitlines: names may hold form feeds
         before, separator, after = line.partition(" - ")
@@ -77,7 +76,7 @@ def mount_at(mountpoint: str | Path) -> MountEntry | None:
 
 
 def our_mounts() -> list[MountEntry]:
-    """Every mount that backlotfs made and this process can see."""
+    """All mounts of backlotfs that this process can see."""
     text = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape")
     return [entry for entry in parse_mountinfo(text) if entry.ours]
 
@@ -86,7 +85,7 @@ def _unescape(field: str) -> str:
     return _OCTAL.sub(lambda match: chr(int(match.group(1), 8)), field)
 
 
-#: What `stat` says of a mount whose daemon is gone.
+#: The message of `stat` for a mount whose daemon is gone.
 _DEAD = "Transport endpoint is not connected"
 
 _SHELL = "/bin/sh"
@@ -95,11 +94,11 @@ _SCRIPT = ("-c", 'stat -f -- "$1" >/dev/null && stat -c %d -- "$1"', "probe_moun
 
 
 class MountProbe(NamedTuple):
-    """What a look at a path brought.
+    """The result of a probe of a path.
 
     :ivar device: ``st_dev``, or None without an answer.
-    :ivar dead: the daemon behind the mount is gone.
-    :ivar silent: there was no answer in time.
+    :ivar dead: whether the daemon of the mount is gone.
+    :ivar silent: whether there was no answer in time.
     """
 
     device: int | None
@@ -108,7 +107,7 @@ class MountProbe(NamedTuple):
 
 
 def probe_mount(path: Path, *, timeout_s: float = 5.0) -> MountProbe:
-    """Look at ``path``; without an answer in time neither device nor verdict."""
+    """Probe ``path`` by a child process; without an answer in time the result is `silent`."""
     child = subprocess.Popen(
         [_SHELL, *_SCRIPT, os.fspath(path)],
         stdin=subprocess.DEVNULL,
@@ -120,7 +119,7 @@ def probe_mount(path: Path, *, timeout_s: float = 5.0) -> MountProbe:
         answer, complaint = child.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired:
         child.kill()
-        # Waited for aside: in a mount that hangs, it ends when that ends.
+        # Another thread waits for the child: on a hung mount it ends only when the mount ends.
         threading.Thread(target=child.wait, name="probe_mount", daemon=True).start()
         for pipe in (child.stdout, child.stderr):
             if pipe is not None:

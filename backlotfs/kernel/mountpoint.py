@@ -1,10 +1,10 @@
-"""A place to mount on: check it, lock it while a mount is made, unmount what is there.
+"""Mountpoints: checks one, locks it while a mount is made, and unmounts.
 
 One mount at a time is made on a mountpoint. The lock is flock(2) on the folder itself, opened
-before anything is mounted on it: so it works between any two users who can open the folder, root
-included, and needs no lock file. It is kept from the last look into the mount table until the
-kernel has the mount, which is a moment. A user who can read a mountpoint can take this lock too,
-and so keep others from mounting there; nothing worse. (See SECURITY.md.)
+before anything is mounted on it. So it works between all users who can open the folder, including
+root, and needs no lock file. It is held from the last check of the mount table until the kernel has
+the mount. A user who can read a mountpoint can take this lock too, and so prevent mounts there, but
+nothing worse. (See SECURITY.md.)
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from pathlib import Path
 from backlotfs.errors import BacklotError, FuseUnusable
 from backlotfs.kernel.mount_table import SHOW_MOUNTS, MountEntry, mount_at, probe_mount
 
-#: As many as the kernel follows.
+#: Most links followed in a path; the kernel has the same limit.
 _MAX_LINKS = 40
-#: Another mount is made within this, on a busy machine too.
+#: Longest wait for another mount that is being made, on a busy machine too.
 _LOCK_WAIT_S = 20.0
-#: A dead mount is cleared within this, also where fusermount does not end.
+#: Longest wait for another process that clears a dead mount.
 _CLEAR_WAIT_S = 30.0
 _LOCK_POLL_S = 0.02
 _FUSERMOUNT_TIMEOUT_S = 20
@@ -36,7 +36,7 @@ _MNT_DETACH = 2
 
 
 def resolved(mountpoint: str | Path) -> Path:
-    """An absolute path without links, without touching the mountpoint itself: it may be dead."""
+    """Resolve a path without access to the mountpoint itself, whose mount may be dead."""
     path = os.path.abspath(mountpoint)
     for _ in range(_MAX_LINKS):
         path = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
@@ -49,7 +49,7 @@ def resolved(mountpoint: str | Path) -> Path:
 
 
 def check_mountpoint(mountpoint: Path) -> None:
-    """:raises FuseUnusable: when nothing should be mounted here; the message says what to do."""
+    """Check a mountpoint. :raises FuseUnusable: it cannot be used; says what to do."""
     mounted = mount_at(mountpoint)
     if mounted is not None and probe_mount(mountpoint).silent:
         raise FuseUnusable(
@@ -84,18 +84,18 @@ def check_mountpoint(mountpoint: Path) -> None:
 
 
 def not_mounted(mountpoint: Path) -> str:
-    """The sentence for a place with no mount on it, and how to find the right one."""
+    """The message that nothing is mounted here, with the command that lists mounts."""
     return f"{mountpoint} is not mounted; see what is: {SHOW_MOUNTS}"
 
 
 def _clear(mountpoint: Path, mounted: MountEntry | None) -> str:
-    """The remedy: our command unmounts only our own."""
+    """The remedy for an existing mount: our own command only for our own mounts."""
     command = "backlotfs umount" if mounted is None or mounted.ours else "umount -l"
     return f"clear it: {command} {mountpoint}"
 
 
 def already_mounted(mountpoint: Path) -> FuseUnusable:
-    """The error for a place that has a mount of ours on it."""
+    """The error for a mountpoint that has a mount of backlotfs."""
     return FuseUnusable(
         f"{mountpoint} is already mounted; unmount it first: backlotfs umount {mountpoint}"
     )
@@ -105,21 +105,22 @@ class MountpointLock:
     """The lock on a mountpoint, from `acquire` to `release`."""
 
     def __init__(self, mountpoint: Path) -> None:
-        """Open nothing yet."""
+        """Lock nothing yet."""
         self._mountpoint = mountpoint
         self._folder = -1
 
     def acquire(self) -> None:
-        """Wait for another mount that is just being made here, then look whether there is one.
+        """Take the lock, then check that there is no mount.
 
-        :raises FuseUnusable: there is; or the folder cannot be opened, or the lock is not let go.
+        :raises FuseUnusable: there is one, the folder cannot be opened, or another program keeps
+            the lock.
         """
         self._check()
         try:
             flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
             self._folder = os.open(self._mountpoint, flags)
         except FileNotFoundError:
-            return  # nothing can be mounted there: libfuse says so
+            return  # nothing can be mounted there: libfuse will report it
         except OSError as error:
             self._check()  # root cannot open another user's mount
             raise FuseUnusable(
@@ -170,7 +171,7 @@ def _flock(folder: int, wait_s: float, blocked: Callable[[], None] = lambda: Non
 
 
 class MountBusy(BacklotError):
-    """Programs have files or their working directory there."""
+    """A mount cannot be unmounted: programs have open files or their working directory there."""
 
     errno = errno.EBUSY
 
@@ -178,7 +179,7 @@ class MountBusy(BacklotError):
 def unmount(mountpoint: Path) -> None:
     """Unmount what backlotfs mounted here; a dead mount is cleared.
 
-    :raises FuseUnusable: nothing of ours is mounted here. :raises MountBusy: with who holds it.
+    :raises FuseUnusable: there is no mount of backlotfs. :raises MountBusy: names the programs.
     """
     mounted = mount_at(mountpoint)
     if mounted is None:
@@ -189,39 +190,40 @@ def unmount(mountpoint: Path) -> None:
             f"if it is to go: umount {mountpoint}"
         )
     dead = is_dead(mountpoint)
-    # Forced as well: that ends what still waits for a daemon that is gone, or answers no more.
+    # Forced as well, which ends requests that wait for a dead or hung daemon.
     _unmount(mountpoint, _MNT_DETACH | _MNT_FORCE if dead else 0)
 
 
 def clear_dead(mountpoint: Path) -> bool:
-    """Unmount what a killed mount of this user left here; True if there was anything.
+    """Unmount a dead mount of this user; True if there was one.
 
-    No other mount is touched: neither one that answers or hangs, nor one of another user. Of two
-    processes that clear at once, each probes and unmounts under one lock: else the second would
-    unmount what the first has mounted meanwhile.
+    A mount that answers or hangs, or is another user's, is not touched. Two processes that
+    clear at the same time probe and unmount under one lock; otherwise the second could unmount
+    a new mount of the first.
 
-    :raises FuseUnusable: it is dead and ours, and cannot be taken away.
+    :raises FuseUnusable: the dead mount cannot be unmounted.
     """
     if not _is_our_dead(mountpoint):
         return False
     cleared = False
     with _alone(mountpoint):
-        # Mounts can lie on one another: a mount over a dead one makes a second.
+        # Mounts can be stacked: there may be another dead mount below this one.
         while _is_our_dead(mountpoint):
             try:
                 _unmount(mountpoint, _MNT_DETACH | _MNT_FORCE)
             except FuseUnusable:
                 if _is_our_dead(mountpoint):
-                    raise  # and else another mount was faster
+                    raise  # otherwise another process has unmounted it
             cleared = True
     return cleared
 
 
 @contextlib.contextmanager
 def _alone(mountpoint: Path) -> Iterator[None]:
-    """Hold a lock on the folder above: a dead mountpoint itself cannot be opened.
+    """While inside, lock the parent folder, because a dead mountpoint cannot be opened.
 
-    Every user who can read that folder can hold this lock: after `_CLEAR_WAIT_S` we go on without.
+    Every user who can read that folder can take this lock, so after `_CLEAR_WAIT_S` the body runs
+    without it.
     """
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):
@@ -237,16 +239,16 @@ def _is_our_dead(mountpoint: Path) -> bool:
 
 
 def detach(mountpoint: Path) -> None:
-    """Unmount lazily (umount2(2), MNT_DETACH): open files live on until they are closed.
+    """Unmount lazily (umount2(2), MNT_DETACH): open files stay usable until they are closed.
 
-    Does nothing when nothing is mounted there. :raises FuseUnusable: it could not be done.
+    Do nothing if there is no mount. :raises FuseUnusable: the unmount failed.
     """
     if mount_at(mountpoint) is not None:
         _unmount(mountpoint, _MNT_DETACH)
 
 
 def is_dead(mountpoint: Path) -> bool:
-    """Whether the daemon behind a mount is gone, or does not answer."""
+    """Whether the daemon of a mount is gone, or does not answer."""
     seen = probe_mount(mountpoint)
     return seen.dead or seen.silent
 
@@ -280,14 +282,14 @@ def _unmount(mountpoint: Path, flags: int) -> None:
 
 
 def _by_syscall(mountpoint: Path, flags: int) -> str:
-    """Unmount; the reason why that failed, empty if it is done."""
+    """Unmount by a system call; return the reason of a failure, else ``""``."""
     libc = ctypes.CDLL(None, use_errno=True)
     answer = libc.umount2(os.fsencode(mountpoint), flags)
     return os.strerror(ctypes.get_errno()) if answer else ""
 
 
 def _by_program(mountpoint: Path, flags: int) -> str:
-    """Unmount; the reason why that failed, empty if it is done."""
+    """Unmount by fusermount; return the reason of a failure, else ``""``."""
     program = shutil.which("fusermount3") or shutil.which("fusermount")
     if program is None:
         raise FuseUnusable("fusermount is missing; install it: apt-get install fuse3")

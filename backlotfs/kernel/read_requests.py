@@ -1,6 +1,6 @@
 """READ requests of the kernel: each is answered exactly once, at the first of four events.
 
-These are: the last missing block is delivered; the deadline passes (a thread looks every
+The events are: the last missing block is delivered; the deadline passes (a thread checks every
 `SWEEP_S`); the kernel sends INTERRUPT, because the reader was killed; the session ends. No thread
 waits meanwhile.
 
@@ -29,14 +29,14 @@ from backlotfs.source.bandwidth import RecentRate
 
 log = logging.getLogger(__name__)
 
-#: How often the deadlines are looked at.
+#: How often the deadlines are checked.
 SWEEP_S = 0.2
-#: Interrupts remembered whose read is not known (yet): their request may be in another's hands.
+#: Number of interrupts remembered whose read is not known: another thread may have its request.
 _EARLY = 256
-#: The kernel asks again for the page that a failed read-ahead was to bring, within this at most:
-#: for the application both are one read, so the second has only what the first left of the time.
+#: The kernel repeats a failed read-ahead for one page within this time. For the application both
+#: are one read, so the second gets only the rest of the first one's time limit.
 _AGAIN_S = 1.0
-#: Handles whose failed reads are remembered for that, and reads of each: more than fail at once.
+#: Number of handles whose failed reads are remembered for that, and of reads for each.
 _FAILED, _FAILED_EACH = 256, 64
 
 
@@ -161,9 +161,9 @@ class _Pending(NamedTuple):
 
 
 class _Failed(NamedTuple):
-    """A read that ended in an error.
+    """A read that failed.
 
-    :ivar due_s: when it would have ended at the latest. :ivar at_s: when it did.
+    :ivar due_s: its deadline. :ivar at_s: the time of the failure.
     """
 
     request: ReadRequest
@@ -184,12 +184,12 @@ class ReadRequests:
         deadline_s: float = OPERATION_DEADLINE_S,
         queued: Callable[[str], bool] = lambda _code: False,
     ) -> None:
-        """The sweeper starts with `start`.
+        """Answer reads; `start` starts the thread for deadlines.
 
-        :param counts: is told of every read.
-        :param deadline_s: what a read may take.
-        :param queued: whether the work on a source waits for an API credit: the time of its reads
-            stands still meanwhile.
+        :param counts: counts every read.
+        :param deadline_s: time limit of a read.
+        :param queued: whether the work on a source waits for an API credit, which does not count
+            for the deadline.
         """
         self._queued = queued
         self._deadline_s = deadline_s
@@ -207,17 +207,17 @@ class ReadRequests:
         return len(self._pending)
 
     def waiting(self) -> list[tuple[int, str]]:
-        """Thread id and source of each read that waits."""
+        """The thread id and embed code of each read that waits."""
         with self._lock:
             entries = list(self._pending.values())
         return [(entry.request.pid, entry.read.embed_code) for entry in entries]
 
     def start(self) -> None:
-        """Begin to watch the deadlines."""
+        """Start the thread that checks the deadlines."""
         threading.Thread(target=self._sweep, name="read-deadlines", daemon=True).start()
 
     def serve(self, unique: int, request: ReadRequest) -> None:
-        """Answer now if the bytes are here, else when they have come."""
+        """Answer a read now if all blocks are cached, otherwise when they have arrived."""
         try:
             read = self._begin(request.fh, request.offset, request.size)
             if read is None:
@@ -229,7 +229,7 @@ class ReadRequests:
             self._device.refuse(unique, errno_of("read", error))
             return
         try:
-            read.look_ahead()  # last: the reader goes on meanwhile
+            read.look_ahead()  # last, because the application continues after the answer
         except Exception as error:  # noqa: BLE001  # the read itself has been answered
             events.PLAN_FAILED.log(log, failure=error)
 
@@ -256,7 +256,7 @@ class ReadRequests:
         read.add_done_callback(lambda: self._arrived(unique))
 
     def interrupt(self, unique: int) -> bool:
-        """Refuse the read of a killed program; True if this request is a pending read."""
+        """Fail the read of a killed program; True if this request is a pending read."""
         with self._lock:
             pending = self._pending.pop(unique, None)
             if pending is None:
@@ -284,7 +284,7 @@ class ReadRequests:
     def _answer(self, unique: int, pending: _Pending) -> None:
         read, error = pending.read, pending.read.error
         if error is None:
-            # first: a program that has its bytes may ask for the counts
+            # first, because a program that has its bytes may read the counters
             self._counts.answered(pending.request.pid, read)
             self._device.answer(unique, read.views(), read.wanted.length)
         else:
@@ -333,7 +333,7 @@ class ReadRequests:
             looked_s = now_s
 
     def _look(self, now_s: float, passed_s: float) -> None:
-        """Refuse the reads whose deadline has passed.
+        """Fail the reads whose deadline has passed.
 
         Not in the loop itself, where a local name would keep the last read alive.
         """
