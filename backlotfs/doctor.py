@@ -95,24 +95,24 @@ class Finding:
 
 
 def fine(check: str, detail: str) -> Finding:
-    """The precondition holds."""
+    """Make a finding that the precondition is met."""
     return Finding(check, Verdict.OK, detail)
 
 
 def note(check: str, detail: str, remedy: str | None = None) -> Finding:
-    """A mount works, but the reader may want to know."""
+    """Make a finding of a limit with which a mount works."""
     return Finding(check, Verdict.NOTE, detail, remedy)
 
 
 def failed(
     check: str, detail: str, remedy: str, error: type[BacklotError] = BacklotError
 ) -> Finding:
-    """A mount does not work, and would fail with this error."""
+    """Make a finding that a mount would fail with this error."""
     return Finding(check, Verdict.FAILED, detail, remedy, error.exit_code)
 
 
 def failed_by(check: str, error: BacklotError, remedy: str | None = None) -> Finding:
-    """What an error says; its sentence names the remedy after a semicolon, if it has one."""
+    """Make a finding from an error, whose message has the remedy after a semicolon."""
     detail, _, said = error.advice().partition("; ")
     return Finding(check, Verdict.FAILED, detail, remedy or said or None, error.exit_code)
 

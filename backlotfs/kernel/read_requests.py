@@ -307,7 +307,7 @@ class ReadRequests:
         self._device.refuse(unique, errno_of("read", error))
 
     def _first_try(self, request: ReadRequest, now_s: float) -> _Failed | None:
-        """The failed read that the kernel asks again for."""
+        """The failed read that the kernel repeats with this request; None if it is a new read."""
         with self._lock:
             lately = [
                 failed

@@ -1,7 +1,7 @@
-"""Which folders there are and which assets are in them (``--layout``). Pure.
+"""Layouts (``--layout``) decide which folders exist and which assets are in them. Pure.
 
 A layout is a function that fills a `Folder` from one version of the library, and a line in
-`_FILLERS`. One layout is the root; several are top-level folders, called like the layouts.
+`_FILLERS`. A single layout is the root; several are top-level folders with the layouts' names.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from backlotfs.namespace.tree import ROOT_INODE, Folder, folder_inode
 UNDATED = "undated"
 UNLABELED = "Unlabeled"
 _DAY_S = 86_400
-#: As `naming.fit` has it: short and plain.
+#: A file extension is short and plain, as in `naming.fit`.
 _EXTENSION = re.compile(r"[A-Za-z0-9_-]{1,16}")
 
-#: Embed code to number of places, of the assets that have more than one.
+#: The number of paths by embed code, for assets with more than one path.
 Places = Mapping[str, int]
-#: Year and month as they are called; None for the undated.
+#: The names of a year's and a month's folder; None for assets without a date.
 Month = tuple[str, str] | None
 
 
 class Contents(NamedTuple):
-    """One version of the library, as layouts need it.
+    """The parts of one version of the library that layouts use.
 
-    :ivar rows: with different embed codes and different names.
+    :ivar rows: rows with different embed codes and different names.
     :ivar members: label id to the embed codes that have the label; unknown ones are ignored.
-    :ivar mode: in which the names of ``rows`` were given; labels are named in it too.
+    :ivar mode: the mode of the names of ``rows``, and of labels.
     """
 
     rows: Sequence[AssetRow]
@@ -46,13 +46,13 @@ class Contents(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """One whole version of the folders. ``nlink``: of the assets that have several places."""
+    """One version of the tree. ``nlink``: the number of paths of assets with several paths."""
 
     root: Folder
     nlink: Places
 
     def places(self, embed_code: str) -> int:
-        """``st_nlink`` of an asset."""
+        """The number of an asset's paths, for ``st_nlink``."""
         return self.nlink.get(embed_code, 1)
 
 
@@ -64,13 +64,13 @@ def build(
     *,
     names: NameMode,
 ) -> Layout:
-    """The folders of one version of the library; the parameters are those of `Contents`.
+    """Build the tree of one version of the library; see `Contents` for the other parameters.
 
-    Nothing hangs on the order of ``rows``, ``labels`` and ``members`` but the order of listings.
+    The order of ``rows``, ``labels`` and ``members`` decides only the order of listings.
 
-    :param layouts: of `LAYOUTS`; one is the root, several are folders in it, called like this.
-    :param rows: an asset that has no name yet is left out.
-    :raises SettingsError: no layout, or one that does not exist.
+    :param layouts: names of `LAYOUTS`; one is the root, several are folders in the root.
+    :param rows: an asset without a name is left out.
+    :raises SettingsError: there is no layout, or an unknown one.
     """
     chosen = tuple(dict.fromkeys(layouts))
     unknown = [name for name in chosen if name not in LAYOUTS]
@@ -92,20 +92,20 @@ def build(
 
 
 def _fill_flat(root: Folder, contents: Contents) -> Places:
-    """``flat``: every asset in one folder."""
+    """Fill the layout ``flat``: every asset in one folder."""
     root.put_files(contents.rows, contents.mode)
     return {}
 
 
 def _fill_by_id(root: Folder, contents: Contents) -> Places:
-    """``by-id``: ``<embed_code><extension>``, for scripts that know the embed code."""
+    """Fill the layout ``by-id``: files are named ``<embed_code><extension>``, for scripts."""
     rows, mode = contents.rows, contents.mode
     names = (tag(row.embed_code) + extension(row.name) for row in rows)
     if mode is not NameMode.PORTABLE:
         root.entries = dict(zip(names, rows, strict=True))
         return {}
     names_of = dict(zip((row.embed_code for row in rows), map(portable, names), strict=True))
-    # ids can be alike but for case
+    # embed codes may differ only in case
     taken: set[str] = set()
     for row in sorted(rows, key=age_key):
         name = distinct(mode, names_of[row.embed_code], row.embed_code, taken)
@@ -115,15 +115,15 @@ def _fill_by_id(root: Folder, contents: Contents) -> Places:
 
 
 def extension(name: str) -> str:
-    """The extension with its dot; ``""`` when the name has none."""
+    """The extension with its dot; ``""`` if the name has none."""
     stem, _, last = name.rpartition(".")
     return f".{last}" if stem and _EXTENSION.fullmatch(last) else ""
 
 
 def _fill_dates(root: Folder, contents: Contents) -> Places:
-    """``dates``: ``2013/01/`` by the time of creation in UTC, ``undated/`` without one."""
+    """Fill the layout ``dates``: ``2013/01/`` by creation time in UTC, or ``undated/``."""
     by_month: dict[Month, list[AssetRow]] = {}
-    # a library has few days, and a calendar is slow to ask
+    # cached, because dates have few different days and the calendar is slow
     by_day: dict[int, list[AssetRow]] = {}
     for row in contents.rows:
         day = row.created_at_s // _DAY_S if row.created_at_s > 0 else -1
@@ -150,7 +150,7 @@ def _fill_dates(root: Folder, contents: Contents) -> Places:
 
 
 def _month_of(day: int) -> Month:
-    """:param day: days since the epoch; negative for no date."""
+    """The month of a day since the epoch; None for a negative number (no date)."""
     if day < 0:
         return None
     try:
@@ -161,10 +161,10 @@ def _month_of(day: int) -> Month:
 
 
 def _fill_labels(root: Folder, contents: Contents) -> Places:
-    """``labels``: the label tree; an asset in each of its labels, the others in ``Unlabeled/``.
+    """Fill the layout ``labels``: the tree of labels, and ``Unlabeled/`` for other assets.
 
-    ``Unlabeled/`` is always there, and so is the folder of a label without assets: a path that a
-    script relies on does not come and go with what is in it.
+    An asset is in the folder of each of its labels. Empty folders are kept, so that paths that
+    scripts use do not depend on the assets.
     """
     mode = contents.mode
     places = label_places(contents.labels, mode, reserved=[UNLABELED])
@@ -179,7 +179,7 @@ def _fill_labels(root: Folder, contents: Contents) -> Places:
     labelled: set[str] = set()
     nlink: dict[str, int] = {}
     for label_id, folder in folders.items():
-        # a dict, not a set: the same order of listing in every process
+        # a dict, not a set, so that listings have the same order in every process
         codes = dict.fromkeys(contents.members.get(label_id, ()))
         folder.put_files([row for row in map(by_code.get, codes) if row is not None], mode)
         for code in labelled.intersection(codes):
@@ -191,10 +191,10 @@ def _fill_labels(root: Folder, contents: Contents) -> Places:
 
 
 class LabelPlace(NamedTuple):
-    """Where the folder of a label is.
+    """The position of a label's folder.
 
-    :ivar parent_id: a label of the same forest; None at the top level.
-    :ivar name: unlike that of any sibling.
+    :ivar parent_id: id of the parent label; None at the top level.
+    :ivar name: the folder's name, unique among its siblings.
     """
 
     label_id: str
@@ -205,17 +205,17 @@ class LabelPlace(NamedTuple):
 def label_places(
     labels: Iterable[Label], mode: NameMode, *, reserved: Iterable[str]
 ) -> list[LabelPlace]:
-    """One place for each label, smallest id first. Without recursion: labels nest as they like.
+    """The position of each label's folder, sorted by id. Not recursive: labels may nest deeply.
 
-    The tree is built from ``parent_id``; ``full_name`` cannot tell a ``/`` in a name from a level.
-    An unknown parent is taken as none, and a cycle is cut at its smallest id, which goes to the top
-    level. Of siblings with the same name the smallest id keeps it, each other gets `` [id]``.
+    The tree is built from ``parent_id``, because a ``/`` in ``full_name`` may be part of a name. An
+    unknown parent counts as none, and a cycle is cut at its smallest id, which becomes a top-level
+    label. Of siblings with the same name the smallest id keeps it; the others get `` [id]``.
 
-    :param reserved: names that no label has at the top level.
+    :param reserved: names that no top-level label may have.
     """
     by_id: dict[str, Label] = {}
     for label in sorted(labels, key=lambda label: (label.id, label.name, label.parent_id or "")):
-        by_id.setdefault(label.id, label)  # a page that moved can show one twice
+        by_id.setdefault(label.id, label)  # a label may be on two pages of a listing
     parents = _acyclic(
         {
             label.id: label.parent_id if label.parent_id in by_id else None
@@ -235,7 +235,7 @@ def label_places(
 
 
 def _acyclic(parents: Mapping[str, str | None]) -> dict[str, str | None]:
-    """``parents``, each cycle cut at its smallest id."""
+    """Cut each cycle in ``parents`` at its smallest id."""
     tree = dict(parents)
     settled: set[str] = set()
     for start in parents:

@@ -1,14 +1,15 @@
-"""Which slot holds which block, and which slot is next to be given away. Pure: no files, no lock.
+"""The slot table maps blocks to slots and chooses the slots to evict. Pure: no files, no lock.
 
-A row is five 64-bit words: the source's word (0: the slot is free); block number and, above it, the
-length; the checksum; the *use*; the next slot of the chain plus one (0: the last). The use is, from
-the top, one bit for pinned, 39 bits of a counter, 24 bits of the slot itself: the smallest uses are
-the least recently used slots, in order, found by one pass without an object per row. A free slot
-was never used (counter 0), so it goes first.
+A row has five 64-bit words: the source's word (0: the slot is free); the block number and, above
+it, the length; the checksum; the *use*; the next slot of the chain plus one (0: the last). The use
+has, from the top, one bit for pinned, 39 bits of a counter, and 24 bits of the slot number. So the
+smallest uses are the least recently used slots, which one pass finds without an object per row. A
+free slot has the counter 0, so it is chosen first.
 
-Rows come from a disk and may hold anything: every number that is followed is checked first, chains
-end after `_LONGEST_CHAIN`, and a slot is given away only if its row says what it said when it was
-chosen. What cannot be found any more is not lost for ever, for giving away does not follow chains.
+Rows come from a disk and may contain anything. Every number is checked before it is followed,
+chains end after `_LONGEST_CHAIN`, and a slot is evicted only if its row is the same as when it was
+chosen. A slot that its chain does not reach any more is still evicted some day, because eviction
+does not follow chains.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from itertools import compress
 from typing import NamedTuple
 
 ROW_BYTES = 40
-#: 24 bits: 2 TiB in blocks of 128 KiB.
+#: Most slots (24 bits): 2 TiB in blocks of 128 KiB.
 MOST_SLOTS = 2**24
 
 _WORDS = ROW_BYTES // 8
@@ -31,16 +32,16 @@ _SLOT = MOST_SLOTS - 1
 _TICK_SHIFT = 24
 _TICK_MASK = 2**39 - 1
 _PINNED = 1 << 63
-#: Chains are one or two slots long; only damage makes one as long as this.
+#: Chains usually have one or two slots; only a damaged one is this long.
 _LONGEST_CHAIN = 256
-#: Slots chosen by one pass over all rows, so that a pass (some 10 ms for 500 000) is rare.
+#: Number of slots that one pass over all rows chooses (10 ms for 500 000 rows).
 _VICTIMS = 4096
-#: So many sources are looked for one by one, more by one pass over all rows.
+#: Up to this many sources are searched one by one, more by one pass over all rows.
 _FEW = 8
 
 
 class Row(NamedTuple):
-    """What a reader needs of a row."""
+    """The fields of a row that a reader needs."""
 
     length: int
     checksum: int
@@ -49,16 +50,16 @@ class Row(NamedTuple):
 class SlotTable:
     """Rows and chains in memory. Not thread-safe.
 
-    :ivar frontier: slots below it were used before, now or in an earlier run.
+    :ivar frontier: the high-water mark: slots from here on were never used.
     :ivar limit: `frontier` may grow up to it; at most `capacity`.
-    :ivar pinned: words of the sources whose blocks stay.
-    :ivar blocks: how many blocks are here of each source, by its word.
-    :ivar dirty_rows: slots whose rows changed and are to be saved; the owner clears it.
+    :ivar pinned: words of the pinned versions.
+    :ivar blocks: the number of cached blocks by a version's word.
+    :ivar dirty_rows: slots whose rows have to be saved; the owner clears it.
     :ivar dirty_heads: chains whose heads changed, likewise.
     """
 
     def __init__(self, capacity: int, pinned: set[int]) -> None:
-        """An empty table for ``capacity`` slots (at least one)."""
+        """Make an empty table for ``capacity`` slots (at least one)."""
         self.capacity = min(capacity, MOST_SLOTS)
         self.limit = self.capacity
         self.frontier = 0
@@ -67,7 +68,7 @@ class SlotTable:
         self.blocks: Counter[int] = Counter()
         self.dirty_rows: set[int] = set()
         self.dirty_heads: set[int] = set()
-        # Anonymous maps, not bytearrays: rows that were never used take no memory.
+        # Anonymous maps, not bytearrays, so that unused rows need no memory.
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
         self._rows = mmap.mmap(-1, self.capacity * ROW_BYTES, flags=flags)
         self.row_bytes = memoryview(self._rows)
@@ -81,9 +82,9 @@ class SlotTable:
         self._exhausted = False
 
     def loaded(self, frontier: int, *, heads: bool) -> None:
-        """``row_bytes`` up to ``frontier`` were filled from a file.
+        """Use ``row_bytes`` up to ``frontier``, which were read from a file.
 
-        :param heads: so was ``head_bytes``; otherwise the chains are made anew.
+        :param heads: whether ``head_bytes`` were read too; otherwise the chains are rebuilt.
         """
         self.frontier = frontier
         if not frontier:
@@ -102,7 +103,7 @@ class SlotTable:
     # --- looking up
 
     def find(self, word: int, number: int) -> int:
-        """The slot of this block, or -1."""
+        """The slot of a block, or -1."""
         words = self._words
         head = (word + number) & (self.head_count - 1)
         after = self._heads[head]
@@ -118,21 +119,21 @@ class SlotTable:
         return -1
 
     def row(self, slot: int) -> Row:
-        """Length (as the row says: check it) and checksum."""
+        """The length, which may be invalid, and the checksum of a slot's block."""
         at = slot * _WORDS
         return Row(self._words[at + _NUMBER] >> 32, self._words[at + _CHECKSUM])
 
     def advance(self) -> None:
-        """What is used from now on was used later than all before."""
+        """Advance the counter, so that later uses are newer than all earlier ones."""
         self._tick += 1
 
     def touch(self, slot: int) -> None:
-        """Count a use of this slot."""
+        """Record a use of a slot."""
         at = slot * _WORDS + _USE
         self._words[at] = self._words[at] & _PINNED | self._tick << _TICK_SHIFT | slot
 
     def slots_of(self, tag: int, tag_bytes: int) -> Iterator[int]:
-        """Slots whose source's word begins with ``tag``: an embed tag (4) or a whole word (8)."""
+        """The slots whose word begins with ``tag``: an embed tag (4 bytes) or a whole word (8)."""
         needle = tag.to_bytes(tag_bytes, "little")
         stop = self.frontier * ROW_BYTES
         at = self._rows.find(needle, 0, stop)
@@ -142,13 +143,13 @@ class SlotTable:
                 yield slot
             at = self._rows.find(needle, at + 1, stop)
 
-    # --- taking and giving back
+    # --- allocation
 
     def allocate(self) -> int | None:
-        """A slot to write into, in nobody's name; None when all are pinned.
+        """Allocate a slot; None if all are pinned.
 
-        A free one, else a new one up to ``limit``, else the least recently used. To be filled,
-        dropped or retracted before the next is asked for.
+        It is a free one, else a new one up to ``limit``, else the least recently used one, which is
+        evicted. Fill, drop or retract it before the next call.
         """
         while self._free:
             slot = self._free.pop()
@@ -170,7 +171,7 @@ class SlotTable:
         return None
 
     def fill(self, slot: int, word: int, number: int, row: Row) -> None:
-        """An allocated slot now holds this block."""
+        """Record that an allocated slot has this block."""
         at = slot * _WORDS
         head = (word + number) & (self.head_count - 1)
         after = self._heads[head]
@@ -187,7 +188,7 @@ class SlotTable:
         self.dirty_heads.add(head)
 
     def drop(self, slot: int) -> None:
-        """The slot is free: its block is not wanted any more, or was not written."""
+        """Free a slot."""
         self._unlink(slot)
         self._clear(slot)
         self._words[slot * _WORDS + _USE] = slot
@@ -196,9 +197,9 @@ class SlotTable:
         self.dirty_rows.add(slot)
 
     def retract(self, slot: int) -> bool:
-        """Give back a new slot that the disk had no room for, and do not grow for now.
+        """Return a new slot for which the disk had no room, and do not grow for now.
 
-        :returns: False when it is not the newest: it was dropped.
+        :returns: False if it is not the newest slot; then it was freed.
         """
         if slot != self.frontier - 1:
             self.drop(slot)
@@ -208,10 +209,10 @@ class SlotTable:
         return True
 
     def pin(self, words: set[int], *, stay: bool = True) -> None:
-        """These sources' blocks stay, those that are here and those that come; or may go again."""
+        """Pin versions: their present and later blocks are not evicted; or unpin them."""
         self.pinned = self.pinned | words if stay else self.pinned - words
         self._exhausted = False
-        self._victims.clear()  # slots that may go again may be older than those chosen
+        self._victims.clear()  # unpinned slots may be older than the chosen ones
         for slot in self._slots_of_any(words):
             at = slot * _WORDS + _USE
             self._words[at] = self._words[at] & ~_PINNED | (_PINNED if stay else 0)
@@ -223,7 +224,7 @@ class SlotTable:
             return [slot for word in here for slot in self.slots_of(word, 8)]
         return [slot for slot, word in enumerate(self._column(_SOURCE)) if word in here]
 
-    # --- inside
+    # --- internal
 
     def _column(self, word: int) -> memoryview:
         return self._words[word : self.frontier * _WORDS : _WORDS]
@@ -275,7 +276,7 @@ class SlotTable:
         return slot < self.frontier and self._words[slot * _WORDS + _USE] == use
 
     def _mend_uses(self) -> None:
-        """Damaged rows name other slots, a far future or no pin: bring them back, as the oldest."""
+        """Repair the use of damaged rows (wrong slot, counter or pin) and make them the oldest."""
         latest = 1
         for slot in range(self.frontier):
             at = slot * _WORDS
