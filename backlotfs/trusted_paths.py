@@ -59,7 +59,7 @@ class UntrustedPath(PermissionError):
         super().__init__(errno.EPERM, sentence)
 
     def __str__(self) -> str:
-        """The sentence alone."""
+        """The message without an errno."""
         return str(self.strerror)
 
 

@@ -1,4 +1,4 @@
-"""Exports many files at once: what is there stays, a file that fails is named, others go on."""
+"""The exporter copies many files at once; it skips unchanged ones and names failed ones."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def planned(
     *,
     overwrite: bool,
 ) -> list[Outcome]:
-    """What an export would do, without doing it.
+    """Plan an export without doing it.
 
     :param destination: None: there is no such folder yet.
     :param entries: of its manifest.
@@ -84,7 +84,7 @@ def planned(
 def settled(
     item: Item, destination: Destination | None, is_known: bool, *, overwrite: bool
 ) -> tuple[Outcome | None, os.stat_result | None]:
-    """The outcome of an item that is not to be copied, else None; and what has its name now.
+    """The outcome of an item that needs no copy, else None; and the file that has its name now.
 
     :param is_known: the manifest has a digest for it.
     """
@@ -169,7 +169,7 @@ class Exporter:
         return [self._looked_at_again(future.result(), manifest) for future in futures]
 
     def _looked_at_again(self, outcome: Outcome, manifest: ManifestWriter) -> Outcome:
-        """The outcome, or a failure if the file is not there any more."""
+        """The outcome, or a failure if the exported file is gone."""
         if outcome.name not in self._kept or self._is_there(outcome.name):
             return outcome
         manifest.forget(outcome.name)
@@ -195,7 +195,7 @@ class Exporter:
         return state == kept if self._workspace.has_links else state[1:] == kept[1:]
 
     def _keep(self, name: str, status: os.stat_result) -> None:
-        """Remember a finished file, which no other item of this export may replace."""
+        """Record a finished file, so that no other item of this export replaces it."""
         with self._lock:
             self._kept[name] = state = _state_of(status)
             self._names[state[0]] = name
@@ -225,9 +225,9 @@ class Exporter:
     def _with_retries(
         self, item: Item, manifest: ManifestWriter, found: os.stat_result | None, *, compare: bool
     ) -> Outcome:
-        """Copy an item, or first compare it; what may pass is tried again.
+        """Copy or compare an item; try again after a temporary error.
 
-        :param found: what has the item's name in DEST now.
+        :param found: the file that has the item's name in DEST now.
         """
         for attempt in range(1, ATTEMPTS + 1):
             progress = _Progress(self._moved)

@@ -1,4 +1,4 @@
-"""Lists what is to be exported: every file below the sources, and its name in the copy."""
+"""Lists the items of an export: every file below the sources, and its name in the copy."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Problem:
 def find_items(
     sources: Sequence[str], pause: Callable[[float], object]
 ) -> tuple[list[Item], list[Problem]]:
-    """All files of ``sources`` in the order of their names, and what could not be read.
+    """Find all files of ``sources``, sorted by name, and the paths that cannot be read.
 
     A source keeps its own name, as with ``cp -r``; of a folder written with a slash at its end
     only the contents are taken, as with rsync.
@@ -96,7 +96,7 @@ def kept_apart(items: Iterable[Item]) -> tuple[list[Item], list[Problem]]:
 
 
 def same_name_reason(first: str) -> str:
-    """Why an item is not exported: the disk takes its name for that of another."""
+    """The reason for an item that is not exported because its name is another's on the disk."""
     return (
         f"is the same name as {printable(first)} for the disk of the destination; "
         "mount with --names portable, or choose another disk"
@@ -104,7 +104,7 @@ def same_name_reason(first: str) -> str:
 
 
 def reason_of(error: OSError) -> str:
-    """The reason of an error, without the path."""
+    """The text of an error without the path."""
     reason = error.strerror or type(error).__name__
     if error.errno == errno.ENOTCONN:
         return f"{reason}: the mount is dead; mount it again, then run this again"
@@ -114,7 +114,7 @@ def reason_of(error: OSError) -> str:
 
 
 def _files(source: str, problems: list[Problem]) -> Iterator[tuple[str, str]]:
-    """Path and name of every file of one source."""
+    """Yield the path and name of every file of one source."""
     root = source.rstrip("/") or "/"
     contents_only = source.endswith("/") or os.path.basename(root) in (".", "..")
     base = "" if contents_only else os.path.basename(root)

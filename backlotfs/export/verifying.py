@@ -1,4 +1,4 @@
-"""Checks that a copy still has the exported bytes, and the sizes of its sources."""
+"""Verifies that a copy has the bytes of its manifest and the sizes of its sources."""
 
 from __future__ import annotations
 

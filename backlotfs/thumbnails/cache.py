@@ -64,7 +64,7 @@ class Original:
         return file_uri(self.path)
 
     def texts(self, software: str) -> dict[str, str]:
-        """The texts that the standard wants in a thumbnail."""
+        """The texts that the standard requires in a thumbnail."""
         said = {
             "Thumb::URI": self.uri,
             "Thumb::MTime": str(self.mtime_s),
@@ -84,7 +84,7 @@ class ThumbnailCache:
         self._software = software
 
     def holds(self, original: Original) -> bool:
-        """Whether every size is there, for this version of the file."""
+        """Whether the cache has every size for this version of the file."""
         return all(self._is_current(size, original) for size in self._sizes)
 
     def keep(self, original: Original, picture: Picture) -> None:

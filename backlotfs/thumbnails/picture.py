@@ -31,10 +31,10 @@ class Picture:
     """A decoded picture, upright; of an animation its first frame."""
 
     def __init__(self, encoded: bytes, *, most_pixels: int = MAX_PIXELS) -> None:
-        """Decode it.
+        """Decode an image.
 
-        :param most_pixels: a larger one is refused.
-        :raises InvalidRangeResponse: it is no picture, damaged, or too large when unpacked.
+        :param most_pixels: a larger image is refused.
+        :raises InvalidRangeResponse: it is not a picture, is damaged, or has too many pixels.
         :raises SettingsError: Pillow is not installed.
         """
         check_installed()
@@ -52,7 +52,7 @@ class Picture:
             self._image = whole.convert("RGBA" if _is_transparent(whole) else "RGB")
 
     def png(self, edge: int, texts: Mapping[str, str]) -> bytes:
-        """As a PNG that fits into a square of ``edge`` pixels; never enlarged.
+        """Make a PNG that fits into a square of ``edge`` pixels; a small picture is not enlarged.
 
         :param texts: keywords and values to write into it.
         """
@@ -69,7 +69,7 @@ class Picture:
 
 
 def png_texts(png: bytes) -> dict[str, str]:
-    """Keywords and values of a PNG, without decoding it; empty if it is no PNG."""
+    """The keywords and texts of a PNG, read without decoding it; empty for other formats."""
     from PIL import Image
 
     try:

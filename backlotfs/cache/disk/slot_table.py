@@ -153,14 +153,14 @@ class SlotTable:
         """
         while self._free:
             slot = self._free.pop()
-            if self._says(slot):  # its use, counter 0, is the slot itself
+            if self._says(slot):  # a free slot has counter 0, so its use is the slot number
                 return self._take(slot)
         if self.frontier < self.limit:
             self.frontier += 1
             return self._take(self.frontier - 1)
         if self._exhausted:
             return None
-        for _ in range(3):  # what was chosen before, a new choice, a choice among mended rows
+        for _ in range(3):  # the earlier choice, a new one, one after a repair of the rows
             while self._victims:
                 use = self._victims.pop()
                 if self._says(use):

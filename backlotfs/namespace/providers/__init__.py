@@ -1,1 +1,1 @@
-"""Providers: what a mount shows beside its sources. Each is a `namespace.Provider`."""
+"""Providers add files and folders without a source. Each is a `namespace.Provider`."""

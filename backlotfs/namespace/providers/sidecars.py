@@ -1,9 +1,8 @@
-"""Files beside each source: the ``.json`` of ``--sidecars``, the captions of ``--captions``.
+"""Sidecars are files beside each source: ``.json`` (``--sidecars``) and captions (``--captions``).
 
-See docs/sidecars.md. The files are made from the catalog when they are looked up, so none of them
-costs a call of the API then, and nothing here waits for the network. A source that is called like a
-sidecar wins: then there is no such sidecar. With ``--names portable`` that is so without regard to
-case.
+See docs/sidecars.md. Sidecars are made from the catalog when they are looked up, so they cost no
+API call and do not wait for the network. A source with the name of a sidecar hides the sidecar;
+with ``--names portable`` case is ignored.
 """
 
 from __future__ import annotations
@@ -33,12 +32,12 @@ from backlotfs.namespace.tree import (
 )
 from backlotfs.source.version import SourceVersion
 
-#: Grows when a reader of the JSON would have to change; docs/sidecars.md describes the format.
+#: Version of the JSON format (docs/sidecars.md); grows with incompatible changes.
 FORMAT = 1
 
 
 class SidecarStat(NamedTuple):
-    """What ``stat`` says of a sidecar. ``mtime_s``: seconds since the epoch."""
+    """The size and time of a sidecar. ``mtime_s``: seconds since the epoch."""
 
     size: int
     mtime_s: int
@@ -47,7 +46,7 @@ class SidecarStat(NamedTuple):
 class Sidecars(ABC):
     """A provider of one file beside each source, or beside some.
 
-    :ivar types: each suffix that the file may have, with its MIME type.
+    :ivar types: the MIME type of each suffix that the file may have.
     """
 
     types: ClassVar[Mapping[str, str]]
@@ -59,18 +58,18 @@ class Sidecars(ABC):
 
     @abstractmethod
     def suffix(self, row: AssetRow) -> str | None:
-        """The suffix behind the whole name of the source; None while there is no sidecar."""
+        """The suffix that is added to the source's whole name; None if there is no sidecar."""
 
     @abstractmethod
     def stat(self, row: AssetRow) -> SidecarStat:
-        """Size and time of the sidecar as it is now. :raises NoSuchEntry: it is gone."""
+        """The current size and time of the sidecar. :raises NoSuchEntry: it is gone."""
 
     @abstractmethod
     def content(self, row: AssetRow) -> bytes:
         """All bytes of the sidecar. :raises NoSuchEntry: it is gone."""
 
     def find(self, path: str, namespace: Namespace) -> VirtualFile | None:
-        """The sidecar at this path; as `Provider.find`."""
+        """The sidecar at a path; see `Provider.find`."""
         if not path.endswith(self._suffixes):
             return None
         place, _, name = path.rpartition("/")
@@ -88,7 +87,7 @@ class Sidecars(ABC):
     def entries(
         self, folder: Folder, lines: Iterator[Entry], namespace: Namespace
     ) -> Iterator[Entry]:
-        """Each sidecar after its source; as `Provider.entries`."""
+        """Add each sidecar after its source; see `Provider.entries`."""
         for line in lines:
             yield line
             row = folder.entries.get(line.name)
@@ -106,14 +105,14 @@ class Sidecars(ABC):
         return key(mode, name) not in taken and len(name.encode()) <= MAX_NAME_BYTES
 
     def _portable_keys(self, folder: Folder) -> frozenset[str]:
-        """The keys of those entries of a folder that a sidecar could be called like."""
+        """The keys of a folder's entries that may have the name of a sidecar."""
         alike = (name for name in folder.entries if name.lower().endswith(self._suffixes))
         return frozenset(key(NameMode.PORTABLE, name) for name in alike)
 
 
 @dataclass(frozen=True, slots=True)
 class _Sidecar(VirtualFile):
-    """One file beside a source, as it is called now."""
+    """A sidecar at a path."""
 
     kind: Sidecars
     suffix: str
@@ -121,7 +120,7 @@ class _Sidecar(VirtualFile):
     namespace: Namespace
 
     def attributes(self, start_wait: StartWait) -> Attributes:  # noqa: ARG002  # nothing waits
-        """As many links as the source has places."""
+        """The attributes, with as many links as the source has paths."""
         size, mtime_s = self.kind.stat(self.row)
         return file_attributes(
             sidecar_inode(self.row.inode, self.suffix),
@@ -132,11 +131,11 @@ class _Sidecar(VirtualFile):
         )
 
     def content(self, start_wait: StartWait) -> bytes:  # noqa: ARG002  # nothing waits
-        """As it is now."""
+        """The current bytes."""
         return self.kind.content(self.row)
 
     def xattrs(self) -> dict[str, bytes]:
-        """What it is, and of which asset."""
+        """The MIME type and the asset's embed code."""
         return {
             "user.backlot.embed_code": self.row.embed_code.encode("utf-8", "replace"),
             "user.mime_type": self.kind.types[self.suffix].encode(),
@@ -144,7 +143,7 @@ class _Sidecar(VirtualFile):
 
 
 class JsonSidecars(Sidecars):
-    """What the library says of each asset."""
+    """The provider of the ``.json`` files with each asset's metadata."""
 
     #: Appended to the whole name of the source, so that ``a.mov`` and ``a.mp4`` have one each.
     types: ClassVar = {".json": "application/json"}
@@ -155,12 +154,12 @@ class JsonSidecars(Sidecars):
         self._versions = versions
 
     def suffix(self, row: AssetRow) -> str | None:  # noqa: ARG002  # each has one
-        """Every source has one."""
+        """The suffix ``.json`` for every source."""
         return ".json"
 
     def stat(self, row: AssetRow) -> SidecarStat:
         """:raises NoSuchEntry: the asset was deleted."""
-        # Not the source's time: an edited title is news here, and no reason to copy a film again.
+        # Not the source's time: an edited title changes the sidecar, but not the source.
         return SidecarStat(len(self.content(row)), row.updated_at_s or row.created_at_s)
 
     def content(self, row: AssetRow) -> bytes:
@@ -173,7 +172,7 @@ class JsonSidecars(Sidecars):
 
 
 class CaptionSidecars(Sidecars):
-    """The captions that were found."""
+    """The provider of caption files."""
 
     types: ClassVar = {f".{kind}": mime_type for kind, mime_type in KINDS.items()}
 
@@ -182,7 +181,7 @@ class CaptionSidecars(Sidecars):
         self._captions = captions
 
     def suffix(self, row: AssetRow) -> str | None:
-        """None also while the captions of the asset were not asked for yet."""
+        """The suffix of the captions' kind; None also if they were not fetched yet."""
         caption = self._captions.known(row.embed_code)
         return None if caption is None else f".{caption.kind}"
 
@@ -191,7 +190,7 @@ class CaptionSidecars(Sidecars):
         caption = self._captions.known(row.embed_code)
         if caption is None:
             raise NoSuchEntry(f"{row.name!r} has no captions")
-        # Not the row's time, which may be that of a change whose captions were not asked for yet.
+        # Not the row's time, because captions may not have been fetched since its last change.
         return SidecarStat(caption.size, caption.mtime_s)
 
     def content(self, row: AssetRow) -> bytes:
@@ -203,11 +202,11 @@ class CaptionSidecars(Sidecars):
 
 
 def sidecar_text(asset: Asset, source: SourceVersion | None) -> bytes:
-    """The JSON of an asset, the same bytes for the same facts.
+    """The JSON of an asset; equal metadata gives equal bytes.
 
     UTF-8, keys sorted, two spaces of indentation, a newline at the end.
 
-    :param source: what the last probe of the source found; None while there was none.
+    :param source: result of the last probe; None if there was none.
     """
     labels = sorted(asset.labels or (), key=lambda label: (label.full_name, label.id))
     facts = {
@@ -240,5 +239,5 @@ def sidecar_text(asset: Asset, source: SourceVersion | None) -> bytes:
 
 
 def sidecar_inode(inode: int, suffix: str = ".json") -> int:
-    """The inode of the sidecar of the source with this inode: the same in every folder."""
+    """The inode of a source's sidecar, which depends only on the source's inode."""
     return hashed_inode(inode.to_bytes(8, "big"), f"backlotfs{suffix.replace('.', ' ')}".encode())

@@ -1,10 +1,10 @@
-"""A shared thumbnail repository in each folder (``--shared-thumbnails``).
+"""The provider of a shared thumbnail repository in each folder (``--shared-thumbnails``).
 
-The freedesktop.org thumbnail standard lets a folder bring pictures of its files along, in
-``.sh_thumbnails/SIZE/``, each called by the md5 of the file's relative URI. Each is made from the
-asset's preview image when it is looked up, and its exact size has to be known by then. A thumbnail
-that cannot be had is not there, whatever the reason: file managers ask for every file in view, and
-a picture is nothing to fail for. A file or folder that is called ``.sh_thumbnails`` itself wins.
+In the freedesktop.org thumbnail standard a folder may contain thumbnails of its files, in
+``.sh_thumbnails/SIZE/``; the name of each is the md5 of the file's relative URI. A thumbnail is
+made from the asset's preview image at its lookup, because then its exact size is needed. If it
+cannot be made, for any reason, it does not exist: file managers ask for the thumbnail of every
+visible file, and need no error. A file or folder of the library named ``.sh_thumbnails`` hides it.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ REPOSITORY = ".sh_thumbnails"
 class Wanted(NamedTuple):
     """A thumbnail of one version of a file.
 
-    :ivar image_url: of the preview image. :ivar uri: the file's, relative to its folder.
-    :ivar size: a name of the standard's: ``normal``. :ivar file_size, mtime_s: as in ``stat``.
+    :ivar image_url: URL of the preview image. :ivar uri: URI of the file, relative to its folder.
+    :ivar size: a size name of the standard: ``normal``. :ivar file_size, mtime_s: as in ``stat``.
     """
 
     image_url: str
@@ -49,26 +49,26 @@ class Wanted(NamedTuple):
 
 
 class Pictures(Protocol):
-    """Makes thumbnails; `thumbnails.shared.SharedPictures` is the one of a mount."""
+    """Makes thumbnails; a mount uses `thumbnails.shared.SharedPictures`."""
 
     @property
     def sizes(self) -> Sequence[str]:
-        """The names of the sizes, each a folder."""
+        """The names of the sizes, which are the folders' names."""
 
     def named(self, name: str) -> Mapping[str, str]:
         """What thumbnails of a file of this name are called → the relative URI that it is from."""
 
     def png(self, wanted: Wanted, waiter: InterruptibleWait) -> bytes:
-        """All of a thumbnail. :raises NoSuchEntry: there is none, or not in time."""
+        """The bytes of a thumbnail. :raises NoSuchEntry: there is none, or not in time."""
 
 
 class Thumbnails:
-    """A provider of the repositories of all folders. Any thread may call it."""
+    """Provides the repositories of all folders. Any thread may call it."""
 
     def __init__(
         self, catalog: Catalog, probes: ProbeScheduler, pictures: Pictures, *, listed: bool
     ) -> None:
-        """``listed``: folders list their repository; else it is found by its name only."""
+        """Make the provider. :param listed: whether listings show the repository."""
         self.subfolders = int(listed)
         self._catalog = catalog
         self._probes = probes
@@ -76,7 +76,7 @@ class Thumbnails:
         self._sources = PerFolder(self._sources_of)
 
     def find(self, path: str, namespace: Namespace) -> VirtualFile | VirtualFolder | None:
-        """A repository, the folder of a size in it, or a thumbnail; as `Provider.find`."""
+        """The repository, size folder or thumbnail at a path; see `Provider.find`."""
         if REPOSITORY not in path:
             return None
         parts = path.split("/")
@@ -105,25 +105,25 @@ class Thumbnails:
     def entries(
         self, folder: Folder, lines: Iterator[Entry], namespace: Namespace
     ) -> Iterator[Entry]:
-        """The repository after all others, where it is listed; as `Provider.entries`."""
+        """Add the repository at the end, if it is listed; see `Provider.entries`."""
         if not self.subfolders or REPOSITORY in folder.entries:
             return lines
         repository = _Repository(self, namespace, folder)
         return chain(lines, (Entry(REPOSITORY, repository.inode, True),))
 
     def png(self, wanted: Wanted, waiter: InterruptibleWait) -> bytes:
-        """As `Pictures.png`."""
+        """Make a thumbnail; see `Pictures.png`."""
         return self._pictures.png(wanted, waiter)
 
     def wanted(self, thumbnail: _Thumbnail, start_wait: StartWait) -> Wanted:
-        """What to make for a thumbnail. :raises NoSuchEntry: it cannot be had now."""
+        """Find the image and file of a thumbnail. :raises NoSuchEntry: it cannot be made now."""
         row, source_path = thumbnail.row, thumbnail.source_path
         image_url = self._image_url(row)
         if image_url is None:
             raise NoSuchEntry(f"{source_path!r} has no preview image")
         code, namespace = row.embed_code, thumbnail.namespace
         if namespace.lacks_size(row) and self._probes.seconds_until(code) > 0:
-            # It may take an hour to come, and the kernel holds the folder's lock meanwhile.
+            # The size may take an hour, and the kernel locks the folder meanwhile.
             self._probes.prioritize([code])
             raise NoSuchEntry(f"the size of {source_path!r} is not known yet")
         try:
@@ -135,20 +135,20 @@ class Thumbnails:
         return Wanted(image_url, thumbnail.uri, thumbnail.size, source.size, source.mtime_s)
 
     def list_size(self, repository: _Repository) -> Iterator[Entry]:
-        """The thumbnails of one size that a folder's files may have."""
+        """List the possible thumbnails of one size in a folder."""
         for name, row in repository.folder.files():
             if repository.namespace.is_listed(row) and self._image_url(row) is not None:
                 for called, uri in self._pictures.named(name).items():
                     yield Entry(called, _inode(row.inode, repository.size, uri), False)
 
     def list_sizes(self, repository: _Repository) -> Iterator[Entry]:
-        """The folders of a repository."""
+        """List the folders of a repository."""
         for size in self._pictures.sizes:
             yield Entry(size, repository.of_size(size).inode, True)
 
     @property
     def sizes(self) -> Sequence[str]:
-        """As `Pictures.sizes`."""
+        """The names of the sizes; see `Pictures.sizes`."""
         return self._pictures.sizes
 
     def _image_url(self, row: AssetRow) -> str | None:
@@ -156,7 +156,7 @@ class Thumbnails:
         return None if asset is None else asset.preview_image_url or None
 
     def _sources_of(self, folder: Folder) -> dict[str, str]:
-        """The names of a folder's thumbnails to the names of their files."""
+        """Map the names of a folder's thumbnails to the names of their files."""
         return {called: name for name, _ in folder.files() for called in self._pictures.named(name)}
 
 
@@ -178,7 +178,7 @@ class _Repository(VirtualFolder):
         return _inode(repository, self.size) if self.size else repository
 
     def attributes(self) -> Attributes:
-        """As other folders: the time is that of the newest asset."""
+        """The attributes, with the time of the newest asset like all folders."""
         return directory_attributes(
             self.inode,
             mtime_s=self.namespace.newest_s,
@@ -187,13 +187,13 @@ class _Repository(VirtualFolder):
         )
 
     def entries(self) -> Iterator[Entry]:
-        """The sizes; in the folder of a size, the thumbnails that may be there."""
+        """The size folders, or the possible thumbnails in a size folder."""
         return self.provider.list_size(self) if self.size else self.provider.list_sizes(self)
 
 
 @dataclass(frozen=True, slots=True)
 class _Thumbnail(VirtualFile):
-    """One picture. ``uri``: of its source, as in `Wanted`."""
+    """A thumbnail at a path. ``uri``: see `Wanted`."""
 
     provider: Thumbnails
     namespace: Namespace
@@ -203,7 +203,7 @@ class _Thumbnail(VirtualFile):
     uri: str
 
     def attributes(self, start_wait: StartWait) -> Attributes:
-        """Makes the picture: its size has to be known."""
+        """The attributes; this makes the picture, because its size is needed."""
         wanted = self.provider.wanted(self, start_wait)
         return file_attributes(
             _inode(self.row.inode, self.size, self.uri),
@@ -213,11 +213,11 @@ class _Thumbnail(VirtualFile):
         )
 
     def content(self, start_wait: StartWait) -> bytes:
-        """The picture, in PNG."""
+        """The picture in PNG format."""
         return self.provider.png(self.provider.wanted(self, start_wait), start_wait())
 
 
 def _inode(of: int, *what: str) -> int:
-    """The inode of what belongs to a file or folder with this inode: the same on every host."""
+    """The inode of a thumbnail or size folder, which is the same on every host."""
     text = "/".join((str(of), *what)).encode("utf-8", "surrogatepass")
     return hashed_inode(text, b"backlotfs thumbs")
