@@ -52,7 +52,7 @@ class DiskAdmission:
     def __init__(
         self, tier: Tier, clock: Clock, stats: Callable[[str], HostStats | None] | None
     ) -> None:
-        """``stats``: the measured speed of a source's host; None: every block is written."""
+        """Use the measured ``stats`` of a source's host; without them every block is written."""
         self._tier = tier
         self._clock = clock
         self._stats = stats

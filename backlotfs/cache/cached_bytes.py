@@ -28,7 +28,7 @@ class CachedBytes:
         has_last = last in keys
         count = len(keys)
         if self._tier is not None:
-            count = self._tier.held_blocks(code, validator) + len(self._tier.missing(keys))
+            count = self._tier.block_count(code, validator) + len(self._tier.missing(keys))
             has_last = has_last or (bool(version.size) and last in self._tier)
         short = -version.size % self._block_bytes if has_last else 0
         return min(version.size, count * self._block_bytes - short)

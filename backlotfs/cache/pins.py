@@ -70,7 +70,7 @@ class Pins:
         block = self._tier.block_bytes if self._tier is not None else 1
         return -(-pin.size // block) * block
 
-    def held(self, pin: Pin) -> int:
+    def cached_bytes_of(self, pin: Pin) -> int:
         """The bytes of a pinned version that are cached now."""
         return min(pin.size, self._taken(pin))
 
@@ -147,7 +147,7 @@ class Pins:
     def _taken(self, pin: Pin) -> int:
         if self._tier is None:
             return 0
-        return self._tier.held_blocks(*pin) * self._tier.block_bytes
+        return self._tier.block_count(*pin) * self._tier.block_bytes
 
 
 def _unsaved(command: str) -> CacheUnusable:

@@ -31,7 +31,7 @@ from backlotfs.log import events
 
 log = logging.getLogger(__name__)
 
-#: One sync may take this long; a full sync that is cut short goes on where it stopped.
+#: Deadline of one sync; an interrupted full sync continues the next time.
 SYNC_DEADLINE_S = 3600.0
 #: Shortest time between two syncs after a listing that did not end, because it costs many calls.
 AFTER_ENDLESS_S = 3600.0

@@ -301,7 +301,7 @@ class SourceVersionCache:
         self._wake.set()
 
     def _on_new_version(self, embed_code: str, current: SourceVersion) -> None:
-        """Call with the lock held."""
+        """Call the listeners before ``current`` is shown. The caller holds the lock."""
         for listener in self._listeners:
             listener.on_new_version(embed_code, current)
 
@@ -310,7 +310,7 @@ class SourceVersionCache:
             listener.on_change(embed_code, current)
 
     def _learn(self, embed_code: str, known: ProbedSource) -> None:
-        """Call with the lock held."""
+        """Store a result and queue it to be written. The caller holds the lock."""
         self._learned[embed_code] = known
         version = known.version
         self._note(
@@ -326,7 +326,7 @@ class SourceVersionCache:
         )
 
     def _note(self, record: SourceRecord) -> None:
-        """Call with the lock held."""
+        """Queue a record to be written. The caller holds the lock."""
         if self._closed:
             return
         self._unsaved[record.embed_code] = record

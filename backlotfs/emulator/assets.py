@@ -1,4 +1,4 @@
-"""What a library is made of: assets, labels, and the bytes of their sources.
+"""The records of a library: assets, labels, and the bytes of their sources.
 
 A ``Content`` is what an asset holds: a file, bytes in memory, or bytes that are computed.
 ``open()`` gives one *version* of it to serve, so that the validator in the headers and the bytes in
@@ -135,7 +135,7 @@ class EmulatedLabel:
 
 @dataclass(frozen=True, slots=True)
 class DeletedAsset:
-    """What ``/v2/deleted_assets`` still knows.
+    """A deleted asset, as ``/v2/deleted_assets`` lists it.
 
     :ivar asset: the record as it was.
     :ivar deleted_at: seconds since the epoch, whole.
@@ -169,7 +169,7 @@ def synthetic_assets(
 
 
 class _Version(Protocol):
-    """What a content and its open version both have: length, validator with quotes, date."""
+    """The common part of a content and its open version: length, quoted validator, date."""
 
     @property
     def size(self) -> int: ...
@@ -199,9 +199,9 @@ class Content(_Version, Protocol):
     """The source object of an asset, as it is now. Thread-safe."""
 
     def open(self) -> OpenContent:
-        """The version of this moment.
+        """Open the current version.
 
-        :raises OSError: when the bytes are not there any more.
+        :raises OSError: the bytes are gone.
         """
 
 
@@ -315,7 +315,7 @@ class FileContent:
             return opened.read(offset, length)
 
     def open(self) -> OpenFile:
-        """The version of this moment, kept by a descriptor.
+        """Open the current version; a descriptor keeps it.
 
         :raises OSError: when it cannot be opened, or is no regular file (any more).
         """

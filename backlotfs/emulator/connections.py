@@ -61,7 +61,7 @@ class ThrottledLog:
     """Writes one warning per kind and minute, so that no client can fill a disk. For one thread."""
 
     def __init__(self) -> None:
-        """Nothing was written yet."""
+        """Start without any warning written."""
         self._kinds: dict[str, tuple[float, int]] = {}
 
     def warning(self, kind: str, text: str) -> None:
@@ -192,7 +192,7 @@ class Connection(web.RequestHandler):
         return response
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
-        """One line instead of a traceback."""
+        """Log an exception in one line, without a traceback."""
         error = kw.get("exc_info")
         if not isinstance(error, BaseException):
             error = RuntimeError(*args[:1])
@@ -296,7 +296,7 @@ class Listener:
             self._connections.pop(connection.address, None)
 
     def _end_longest_waiting(self, clients: Iterable[set[Connection]]) -> bool:
-        """Of the client with most waiting connections, end the one that has waited longest."""
+        """End the connection that has waited longest, of the client with most waiting ones."""
         waiting = [[one for one in some if one.waiting_since is not None] for some in clients]
         most = max(waiting, key=len, default=[])
         if not most:

@@ -61,7 +61,7 @@ _KINDS: Mapping[str, Mapping[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One way to go wrong. Immutable; made by the factories below or ``Fault.of``."""
+    """A fault of an answer. Immutable; made by the factories below or ``Fault.of``."""
 
     kind: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -177,7 +177,7 @@ class Condition:
     times: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be."""
+        """Refuse impossible values."""
         if self.route != "*" and self.route not in ROUTES:
             known = ", ".join(sorted(ROUTES))
             raise ValueError(f"there is no route {self.route!r}; there are: {known}")
@@ -220,7 +220,7 @@ class FaultRule:
         return self._hits
 
     def release(self) -> None:
-        """Strike no more, and let everything that waits in this rule go on at once."""
+        """End the rule, and let all requests that wait in it continue at once."""
         with self._lock:
             self._released = True
             wakes, self._wakes = self._wakes, set()
@@ -266,7 +266,7 @@ class FaultRule:
 
 @dataclass(frozen=True, slots=True)
 class FaultHit:
-    """What the plan has for one request: delays, and at most one other rule."""
+    """The faults for one request: delays, and at most one other rule."""
 
     delays: tuple[FaultRule, ...] = ()
     rule: FaultRule | None = None
@@ -324,7 +324,7 @@ class FaultPlan:
             self.remove(rule)
 
     def strike(self, route: str, embed_code: str | None, start: int | None) -> FaultHit:
-        """What this request meets."""
+        """Find the faults for this request."""
         delays: list[FaultRule] = []
         other: FaultRule | None = None
         for rule in tuple(self._rules):

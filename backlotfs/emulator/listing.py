@@ -237,13 +237,13 @@ def _terms(text: str) -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What ``orderby`` says; ties go by ``embed_code`` ascending."""
+    """The order from ``orderby``; ties are ordered by ``embed_code`` ascending."""
 
     field: str = "created_at"
     descending: bool = True
 
     def value(self, asset: EmulatedAsset) -> Any:
-        """What the asset is ordered by."""
+        """The value by which the asset is ordered."""
         return _ORDERS[self.field].read(asset)
 
     def is_after(self, asset: EmulatedAsset, position: tuple[Any, str]) -> bool:

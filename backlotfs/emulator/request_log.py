@@ -1,4 +1,4 @@
-"""What was asked of the emulator: one entry a request, listed when it starts, filled as it goes.
+"""The log of requests: one entry per request, added at its start and updated until its end.
 
 Entries hold no query string, so no signature and no URL that works.
 """

@@ -43,7 +43,7 @@ class Emulator:
         faults: FaultPlan | None = None,
         requests: RequestLog | None = None,
     ) -> None:
-        """Nothing listens yet."""
+        """Prepare the emulator; nothing listens yet."""
         self.library = library
         self.settings = settings or EmulatorSettings()
         self.faults = faults or FaultPlan()

@@ -1,4 +1,4 @@
-"""Invalidation: the kernel is told to forget directory entries of the root.
+"""Invalidation of the kernel's directory entries of the root.
 
 libfuse 2's high-level interface has one set of timeouts for the whole mount and knows no inode but
 the root's, so only entries of the root can be taken back; that is what makes long timeouts safe
@@ -57,7 +57,7 @@ class EntryInvalidator:
         threading.Thread(target=self._serve, name="invalidation", daemon=True).start()
 
     def disconnect(self) -> None:
-        """The session is over; the kernel is told nothing more."""
+        """Stop at the end of the session; nothing more is sent to the kernel."""
         with self._lock:
             device, self._device = self._device, -1
         if device >= 0:

@@ -2,7 +2,7 @@
 
 One mount at a time is made on a mountpoint. The lock is flock(2) on the folder itself, opened
 before anything is mounted on it. So it works between all users who can open the folder, including
-root, and needs no lock file. It is held from the last check of the mount table until the kernel has
+root, and needs no lock file. It is kept from the last check of the mount table until the kernel has
 the mount. A user who can read a mountpoint can take this lock too, and so prevent mounts there, but
 nothing worse. (See SECURITY.md.)
 """

@@ -76,9 +76,9 @@ class BlockWriter:
             if pending.unwanted or table.find(tag.word, key.number) >= 0:
                 return
             table.advance()
-            held = table.held
+            used = table.used_slots
             slot = table.allocate()
-            self.evicted += held - table.held
+            self.evicted += used - table.used_slots
         if slot is None:
             return
         try:

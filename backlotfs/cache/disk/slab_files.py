@@ -100,7 +100,7 @@ class SlabFiles:
         """Write these rows and heads. :raises OSError: see `write`."""
         table = self.table
         for slot in rows:
-            if slot < table.frontier:
+            if slot < table.high_water_mark:
                 at = slot * ROW_BYTES
                 _write(self._index, table.row_bytes[at : at + ROW_BYTES], _ROWS_AT + at)
         for head in heads:
@@ -109,26 +109,28 @@ class SlabFiles:
     def save_all(self) -> None:
         """Write all rows and heads. :raises OSError: see `write`."""
         table = self.table
-        _write(self._index, table.row_bytes[: table.frontier * ROW_BYTES], _ROWS_AT)
+        _write(self._index, table.row_bytes[: table.high_water_mark * ROW_BYTES], _ROWS_AT)
         _write(self._heads, table.head_bytes, 0)
 
     def _load(self) -> None:
         table, block = self.table, self.block_bytes
         rows = max(0, os.fstat(self._index).st_size - _ROWS_AT) // ROW_BYTES
         slots = -(-os.fstat(self._slab).st_size // block)
-        frontier = min(rows, slots, table.capacity)
-        if slots > frontier:
-            os.ftruncate(self._slab, frontier * block)
-        if rows > frontier:
-            os.ftruncate(self._index, _ROWS_AT + frontier * ROW_BYTES)
-        frontier = _read(self._index, table.row_bytes[: frontier * ROW_BYTES], _ROWS_AT)
-        frontier //= ROW_BYTES
+        high_water_mark = min(rows, slots, table.capacity)
+        if slots > high_water_mark:
+            os.ftruncate(self._slab, high_water_mark * block)
+        if rows > high_water_mark:
+            os.ftruncate(self._index, _ROWS_AT + high_water_mark * ROW_BYTES)
+        high_water_mark = _read(
+            self._index, table.row_bytes[: high_water_mark * ROW_BYTES], _ROWS_AT
+        )
+        high_water_mark //= ROW_BYTES
         # Chains are rebuilt if the table shrank (they may lead to dropped slots) or grew.
         size = len(table.head_bytes)
-        kept = frontier == rows and os.fstat(self._heads).st_size == size
-        kept = kept and frontier > RELINKED_SLOTS
+        kept = high_water_mark == rows and os.fstat(self._heads).st_size == size
+        kept = kept and high_water_mark > RELINKED_SLOTS
         kept = kept and _read(self._heads, table.head_bytes, 0) == size
-        table.loaded(frontier, heads=kept)
+        table.loaded(high_water_mark, heads=kept)
         if not kept:
             os.ftruncate(self._heads, 0)
             # After a full disk the file is too short, so the next start rebuilds the chains.

@@ -50,8 +50,8 @@ class Row(NamedTuple):
 class SlotTable:
     """Rows and chains in memory. Not thread-safe.
 
-    :ivar frontier: the high-water mark: slots from here on were never used.
-    :ivar limit: `frontier` may grow up to it; at most `capacity`.
+    :ivar high_water_mark: the high-water mark: slots from here on were never used.
+    :ivar limit: `high_water_mark` may grow up to it; at most `capacity`.
     :ivar pinned: words of the pinned versions.
     :ivar blocks: the number of cached blocks by a version's word.
     :ivar dirty_rows: slots whose rows have to be saved; the owner clears it.
@@ -62,8 +62,8 @@ class SlotTable:
         """Make an empty table for ``capacity`` slots (at least one)."""
         self.capacity = min(capacity, MOST_SLOTS)
         self.limit = self.capacity
-        self.frontier = 0
-        self.held = 0
+        self.high_water_mark = 0
+        self.used_slots = 0
         self.pinned = pinned
         self.blocks: Counter[int] = Counter()
         self.dirty_rows: set[int] = set()
@@ -81,16 +81,16 @@ class SlotTable:
         self._victims: list[int] = []
         self._exhausted = False
 
-    def loaded(self, frontier: int, *, heads: bool) -> None:
-        """Use ``row_bytes`` up to ``frontier``, which were read from a file.
+    def loaded(self, high_water_mark: int, *, heads: bool) -> None:
+        """Use ``row_bytes`` up to ``high_water_mark``, which were read from a file.
 
         :param heads: whether ``head_bytes`` were read too; otherwise the chains are rebuilt.
         """
-        self.frontier = frontier
-        if not frontier:
+        self.high_water_mark = high_water_mark
+        if not high_water_mark:
             return
         self.blocks.update(compress(self._column(_SOURCE), self._column(_NUMBER)))
-        self.held = self.blocks.total()
+        self.used_slots = self.blocks.total()
         latest = max(self._column(_USE))
         if latest & _PINNED and self.pinned:
             latest = max(use & ~_PINNED for use in self._column(_USE))
@@ -108,7 +108,7 @@ class SlotTable:
         head = (word + number) & (self.head_count - 1)
         after = self._heads[head]
         for _ in range(_LONGEST_CHAIN):
-            if not 0 < after <= self.frontier:
+            if not 0 < after <= self.high_water_mark:
                 return -1
             at = (after - 1) * _WORDS
             if words[at] == word and words[at + _NUMBER] & _LOW == number:
@@ -135,7 +135,7 @@ class SlotTable:
     def slots_of(self, tag: int, tag_bytes: int) -> Iterator[int]:
         """The slots whose word begins with ``tag``: an embed tag (4 bytes) or a whole word (8)."""
         needle = tag.to_bytes(tag_bytes, "little")
-        stop = self.frontier * ROW_BYTES
+        stop = self.high_water_mark * ROW_BYTES
         at = self._rows.find(needle, 0, stop)
         while at >= 0:
             slot, within = divmod(at, ROW_BYTES)
@@ -155,9 +155,9 @@ class SlotTable:
             slot = self._free.pop()
             if self._says(slot):  # a free slot has counter 0, so its use is the slot number
                 return self._take(slot)
-        if self.frontier < self.limit:
-            self.frontier += 1
-            return self._take(self.frontier - 1)
+        if self.high_water_mark < self.limit:
+            self.high_water_mark += 1
+            return self._take(self.high_water_mark - 1)
         if self._exhausted:
             return None
         for _ in range(3):  # the earlier choice, a new one, one after a repair of the rows
@@ -182,7 +182,7 @@ class SlotTable:
         if word in self.pinned:
             self._words[at + _USE] |= _PINNED
         self._heads[head] = slot + 1
-        self.held += 1
+        self.used_slots += 1
         self.blocks[word] += 1
         self.dirty_rows.add(slot)
         self.dirty_heads.add(head)
@@ -201,11 +201,11 @@ class SlotTable:
 
         :returns: False if it is not the newest slot; then it was freed.
         """
-        if slot != self.frontier - 1:
+        if slot != self.high_water_mark - 1:
             self.drop(slot)
             return False
         self._clear(slot)
-        self.frontier = self.limit = slot
+        self.high_water_mark = self.limit = slot
         return True
 
     def pin(self, words: set[int], *, stay: bool = True) -> None:
@@ -227,7 +227,7 @@ class SlotTable:
     # --- internal
 
     def _column(self, word: int) -> memoryview:
-        return self._words[word : self.frontier * _WORDS : _WORDS]
+        return self._words[word : self.high_water_mark * _WORDS : _WORDS]
 
     def _take(self, slot: int) -> int:
         self._clear(slot)
@@ -237,7 +237,7 @@ class SlotTable:
     def _clear(self, slot: int) -> None:
         at = slot * _WORDS
         if self._words[at + _NUMBER]:
-            self.held -= 1
+            self.used_slots -= 1
             self.blocks[self._words[at]] -= 1
         self.row_bytes[slot * ROW_BYTES : (slot + 1) * ROW_BYTES] = bytes(ROW_BYTES)
 
@@ -247,7 +247,7 @@ class SlotTable:
         head = (words[at] + (words[at + _NUMBER] & _LOW)) & (self.head_count - 1)
         before, after = -1, self._heads[head]
         for _ in range(_LONGEST_CHAIN):
-            if not 0 < after <= self.frontier:
+            if not 0 < after <= self.high_water_mark:
                 return
             if after == slot + 1:
                 break
@@ -256,7 +256,7 @@ class SlotTable:
         else:
             return
         beyond = words[at + _NEXT]
-        beyond = beyond if beyond <= self.frontier else 0
+        beyond = beyond if beyond <= self.high_water_mark else 0
         if before < 0:
             self._heads[head] = beyond
             self.dirty_heads.add(head)
@@ -265,7 +265,7 @@ class SlotTable:
             self.dirty_rows.add(before)
 
     def _choose_victims(self) -> None:
-        count = max(1, min(_VICTIMS, self.frontier // 8))
+        count = max(1, min(_VICTIMS, self.high_water_mark // 8))
         oldest = nsmallest(count, self._column(_USE))
         self._victims = [use for use in reversed(oldest) if use < _PINNED]
         if not any(map(self._says, oldest)):
@@ -273,12 +273,12 @@ class SlotTable:
 
     def _says(self, use: int) -> bool:
         slot = use & _SLOT
-        return slot < self.frontier and self._words[slot * _WORDS + _USE] == use
+        return slot < self.high_water_mark and self._words[slot * _WORDS + _USE] == use
 
     def _mend_uses(self) -> None:
         """Repair the use of damaged rows (wrong slot, counter or pin) and make them the oldest."""
         latest = 1
-        for slot in range(self.frontier):
+        for slot in range(self.high_water_mark):
             at = slot * _WORDS
             use = self._words[at + _USE]
             if use == slot:
@@ -293,7 +293,7 @@ class SlotTable:
 
     def _link_all(self) -> None:
         self.head_bytes[:] = bytes(len(self.head_bytes))
-        for slot in range(self.frontier):
+        for slot in range(self.high_water_mark):
             at = slot * _WORDS
             if self._words[at + _NUMBER]:
                 head = (self._words[at] + (self._words[at + _NUMBER] & _LOW)) % self.head_count

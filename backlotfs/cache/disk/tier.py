@@ -91,7 +91,7 @@ class DiskTier:
             another mount or cannot be written, or the budget is smaller than a block.
         """
         self.budget_bytes = budget_bytes
-        self._turned_away = 0
+        self._rejected = 0
         self._block_bytes = block_bytes
         self._folder = LockedDirectory(folder)
         try:
@@ -120,13 +120,13 @@ class DiskTier:
         """The counters since the cache was opened."""
         reader = self._reader
         return DiskCounts(
-            reader.hits, reader.misses, reader.damaged, self._writer.evicted, self._turned_away
+            reader.hits, reader.misses, reader.damaged, self._writer.evicted, self._rejected
         )
 
     @property
     def cached_bytes(self) -> int:
         """Bytes of all slots in use; a short block takes a whole slot."""
-        return self._table.held * self._block_bytes
+        return self._table.used_slots * self._block_bytes
 
     @property
     def room_bytes(self) -> int:
@@ -138,7 +138,7 @@ class DiskTier:
         """The size of a slot."""
         return self._block_bytes
 
-    def held_blocks(self, embed_code: str, validator: str) -> int:
+    def block_count(self, embed_code: str, validator: str) -> int:
         """The number of cached blocks of this version; one dictionary lookup."""
         return self._table.blocks.get(source_tag(embed_code, validator).word, 0)
 
@@ -203,7 +203,7 @@ class DiskTier:
             return False
         full = self._queue.full and not self._queue.wait_for_room(wait_s)
         if self._writer.resting or full:
-            self._turned_away += 1
+            self._rejected += 1
             return False
         tag = source_tag(key.embed_code, key.validator)
         return self._queue.submit(PendingBlock(key, block, owner, tag.checksum(key.number, block)))

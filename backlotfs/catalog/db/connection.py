@@ -74,7 +74,7 @@ class CatalogDb:
         self._library = library
         self.clock = clock
         self._writing = threading.Lock()
-        # Guards what follows. Held for moments only; taken after `_writing`, never before it.
+        # Guards the fields below, for short moments only. Take it after `_writing`, never before.
         self._changed = threading.Condition()
         self._idle: list[sqlite3.Connection] = []
         self._reading = 0
@@ -250,8 +250,8 @@ class CatalogDb:
         return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        # Milliseconds: the generations of a file made anew begin above those of the file before,
-        # so nobody takes one for the other.
+        # Milliseconds, so that the generations of a new file are larger than those of the file
+        # before it, and no mount confuses them.
         prepare(connection, self._library, int(self.clock.now() * 1000))
 
 
@@ -290,7 +290,7 @@ def _is_damage(error: Exception) -> bool:
 
 
 def _as_ours(error: sqlite3.DatabaseError) -> Exception:
-    """A mistake of this program as it is; what the machine does as `CatalogUnavailable`."""
+    """Convert errors of the disk or another mount to `CatalogUnavailable`; keep our own bugs."""
     if isinstance(error, sqlite3.OperationalError) or _is_damage(error):
         return CatalogUnavailable(f"the catalog cannot be used now: {error}")
     return error

@@ -169,7 +169,7 @@ def pin_handlers(stack: Stack) -> Mapping[str, Handler]:
                 "id": pin.embed_code,
                 "paths": paths.get(pin.embed_code, []),
                 "size": pin.size,
-                "held": pins.held(pin),
+                "held": pins.cached_bytes_of(pin),
             }
             for pin in every
         ]

@@ -202,7 +202,7 @@ def _repeat_rows(tier: DiskTier, slots: int) -> None:
     """Fill the table as so many puts would, which take a minute."""
     table = tier._table
     source = table._words[0]
-    while (slot := table.allocate()) is not None and table.held < slots - 1:
+    while (slot := table.allocate()) is not None and table.used_slots < slots - 1:
         table.fill(slot, source, slot, table.row(0)._replace(length=16))
     table.fill(slot or 0, source, slot or 0, table.row(0))
     os.truncate(tier._folder.path / "slab", slots * 16)

@@ -26,7 +26,7 @@ def reloaded(table: SlotTable, pinned: set[int] | None = None) -> SlotTable:
     again = SlotTable(table.capacity, pinned or set())
     again.row_bytes[:] = table.row_bytes
     again.head_bytes[:] = table.head_bytes
-    again.loaded(table.frontier, heads=True)
+    again.loaded(table.high_water_mark, heads=True)
     return again
 
 
@@ -39,7 +39,7 @@ def word(table: SlotTable, slot: int, which: int, value: int) -> None:
 def evict_all(table: SlotTable) -> list[int]:
     """The slots that are given away before one of them comes twice."""
     given = []
-    for number in range(table.frontier):
+    for number in range(table.high_water_mark):
         table.advance()
         slot = table.allocate()
         assert slot is not None
@@ -54,7 +54,7 @@ def test_slots_are_given_away_in_the_order_of_use() -> None:
     assert evict_all(table) == list(range(32))
     assert [table.find(SOURCE, number) for number in range(32)] == [-1] * 32
     assert [table.find(SOURCE + 8, number) for number in range(32)] == list(range(32))
-    assert table.held == 32
+    assert table.used_slots == 32
 
 
 def test_a_ring_is_cut() -> None:
@@ -126,7 +126,7 @@ def test_a_new_slot_without_room_is_taken_back() -> None:
     slots = [table.allocate() for _ in range(3)]
     assert slots == [0, 1, 2]
     assert table.retract(2)
-    assert table.frontier == table.limit == 2
+    assert table.high_water_mark == table.limit == 2
     assert not table.retract(0)
     assert table.allocate() == 0
     table.limit = table.capacity

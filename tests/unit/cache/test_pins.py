@@ -48,13 +48,13 @@ def test_pinned_and_let_go(tmp_path: Path) -> None:
         assert (pins.needed_bytes, pins.cached_bytes, pins.quota_bytes) == (
             3 * BLOCK, BLOCK, 4 * BLOCK,
         )  # fmt: skip
-        assert (pins.held(FIRST), pins.held(SECOND)) == (BLOCK, 0)
+        assert (pins.cached_bytes_of(FIRST), pins.cached_bytes_of(SECOND)) == (BLOCK, 0)
         keep(tier, key(1, "E1", FIRST.validator))
-        assert pins.held(FIRST) == FIRST.size
+        assert pins.cached_bytes_of(FIRST) == FIRST.size
     with tier_at(tmp_path / "t") as tier:
         pins = Pins(tier, quota(4))
         assert (pins.of("E1"), pins.of("E3"), len(pins)) == (FIRST, None, 2)
-        assert pins.held(FIRST) == FIRST.size
+        assert pins.cached_bytes_of(FIRST) == FIRST.size
         assert pins.remove(["E1", "E3"]) == [FIRST]
         assert (pins.all(), tier.pins()) == ([SECOND], [SECOND])
         assert key(0, "E1", FIRST.validator) in tier

@@ -97,7 +97,7 @@ def test_at_the_start_every_pin_is_looked_at(kept: Kept) -> None:
     wait_until(lambda: pins.cached_bytes == 6 * BLOCK, "both to be whole")
     new = kept.source("E1", 2, '"v2"')
     kept.keeper.source_changed("E1")
-    wait_until(lambda: pins.held(new) == new.size, "the new version")
+    wait_until(lambda: pins.cached_bytes_of(new) == new.size, "the new version")
     kept.keeper.close()
     wait_until(
         lambda: all(thread.name != "pin-keeper" for thread in threading.enumerate()), "its end"
