@@ -40,19 +40,19 @@ _AGAIN_S = 1.0
 _FAILED, _FAILED_EACH = 256, 64
 
 
-#: Names counted apart; whoever comes after so many is one of `OTHERS`.
+#: Number of program names with their own counts; further programs are counted as `OTHERS`.
 NAMES_KEPT = 200
 OTHERS = "(others)"
 
 
 @dataclass(slots=True)
 class Usage:
-    """What one name, or all of them, have read since the mount began.
+    """The reads of one program name, or of all, since the mount began.
 
     :ivar reads: requests of the kernel that were answered with bytes.
     :ivar failed: requests that were answered with an errno.
-    :ivar asked_bytes: of all answered requests; the kernel's own read-ahead is among them.
-    :ivar blocks: by tier, see `tiers`.
+    :ivar asked_bytes: bytes of all answered requests, including the kernel's read-ahead.
+    :ivar blocks: number of blocks from each tier, see `TIERS`.
     """
 
     reads: int = 0
@@ -61,16 +61,14 @@ class Usage:
     blocks: list[int] = field(default_factory=lambda: [0] * len(TIERS))
 
     def add(self, other: Usage) -> None:
-        """Sum up."""
+        """Add the counts of ``other``."""
         self.reads += other.reads
         self.failed += other.failed
         self.asked_bytes += other.asked_bytes
-        self.blocks = [
-            mine + theirs for mine, theirs in zip(self.blocks, other.blocks, strict=True)
-        ]
+        self.blocks = [ours + more for ours, more in zip(self.blocks, other.blocks, strict=True)]
 
     def copy(self) -> Usage:
-        """As it is now."""
+        """Copy the current counts."""
         return Usage(self.reads, self.failed, self.asked_bytes, list(self.blocks))
 
 
@@ -88,7 +86,7 @@ class ReadCounts:
 
         :param name_of: the name of a process by its id; quick, and raises nothing.
         :param rate: counts the bytes that are answered.
-        :param note: is called with each read that failed: its file handle, and why.
+        :param note: called after each failed read with its file handle and error.
         """
         self._name_of = name_of
         self._rate = rate
@@ -98,7 +96,7 @@ class ReadCounts:
         self._used_bytes = 0
 
     def answered(self, pid: int, read: PendingRead) -> None:
-        """Count a read of this process that is answered with all it asked for."""
+        """Count a read of this process that was answered with bytes."""
         asked_bytes = read.wanted.length
         name = self._name_of(pid)
         with self._lock:
@@ -112,7 +110,7 @@ class ReadCounts:
             self._rate.add(asked_bytes)
 
     def failed(self, pid: int, fh: int, error: Exception) -> None:
-        """Count a read of this process that is answered with an errno, or not waited for."""
+        """Count a read of this process that failed, or that was interrupted."""
         name = self._name_of(pid)
         with self._lock:
             self._usage(name).failed += 1
@@ -120,24 +118,24 @@ class ReadCounts:
 
     @property
     def used_bytes(self) -> int:
-        """Of what was fetched, what some read has had: each byte once, by whole blocks."""
+        """Fetched bytes that at least one read has used; each byte counts once, in whole blocks."""
         return self._used_bytes
 
     def total(self) -> Usage:
-        """Of all names together."""
-        everybody = Usage()
+        """The counts of all programs together."""
+        total = Usage()
         for usage in self.by_name().values():
-            everybody.add(usage)
-        return everybody
+            total.add(usage)
+        return total
 
     def by_name(self) -> dict[str, Usage]:
-        """Copies, those who asked for most first."""
+        """Copies of the counts by program name, the largest reader first."""
         with self._lock:
             found = {name: usage.copy() for name, usage in self._by_name.items()}
         return dict(sorted(found.items(), key=lambda item: (-item[1].asked_bytes, item[0])))
 
     def _usage(self, name: str) -> Usage:
-        """With the lock held."""
+        """The counts of a name. The caller holds the lock."""
         usage = self._by_name.get(name)
         if usage is None:
             if len(self._by_name) >= NAMES_KEPT:

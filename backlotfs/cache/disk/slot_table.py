@@ -50,7 +50,7 @@ class Row(NamedTuple):
 class SlotTable:
     """Rows and chains in memory. Not thread-safe.
 
-    :ivar high_water_mark: the high-water mark: slots from here on were never used.
+    :ivar high_water_mark: slots from here on were never used.
     :ivar limit: `high_water_mark` may grow up to it; at most `capacity`.
     :ivar pinned: words of the pinned versions.
     :ivar blocks: the number of cached blocks by a version's word.
