@@ -222,8 +222,8 @@ def refusal(answer: Answer, *, expires: int, server_now_s: float) -> BacklotErro
         return RemoteUnavailable(told, status=status)
     if 300 <= status < 400:
         return ProtocolViolation(
-            f"{answer.host} redirects {answer.route} to {_target(answer)}, which is not followed:"
-            " set the API URL to where the API is"
+            f"{answer.host} redirects {answer.route} to {_target(answer)}, and redirects are not"
+            " followed; set the API URL to the address where the API is"
         )
     return ProtocolViolation(told)
 
@@ -236,7 +236,11 @@ def _means_expired(said: str, expires: int, server_now_s: float) -> bool:
 
 def _target(answer: Answer) -> str:
     try:
-        host = urlsplit(answer.headers.get("Location", "")).hostname
+        target = urlsplit(answer.headers.get("Location", ""))
+        host, port = target.hostname, target.port
     except ValueError:
         host = None
-    return one_line(host, 100) if host else "another path of its own"
+    if not host:
+        return "another path of its own"
+    address = f"{target.scheme}://{host}" if target.scheme in ("http", "https") else host
+    return one_line(address + (f":{port}" if port else ""), 120)

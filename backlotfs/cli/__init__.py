@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import importlib
+import io
 import sys
 from pathlib import Path
 
@@ -163,6 +164,9 @@ def main() -> None:
     # The name that `ps` shows, and by which a mount recognizes this program; else "python3".
     with contextlib.suppress(OSError):
         Path("/proc/self/comm").write_text("backlotfs", "ascii")
+    for stream in (sys.stdout, sys.stderr):  # a name may have characters that the locale lacks
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         with excepthooks.reported(click.ClickException, click.Abort, BacklotError):
             code = commands(prog_name="backlotfs", standalone_mode=False)

@@ -76,6 +76,11 @@ class MountedFile(NamedTuple):
     def __str__(self) -> str:
         return f"{self.place}{self.inner}"
 
+    @property
+    def name_in_mount(self) -> str:
+        """``inner`` as the mount decodes it: as UTF-8, whatever the locale of the command is."""
+        return os.fsencode(self.inner).decode("utf-8", "surrogateescape")
+
 
 def mounted_files(paths: Iterable[Path]) -> list[MountedFile]:
     """The named files and all files below the named folders; each once, in order.

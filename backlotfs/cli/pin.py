@@ -51,7 +51,7 @@ def unpin(paths: tuple[Path, ...], as_json: bool) -> None:
 
     For the mountpoint itself, remove all pins of the mount.
     """
-    answers = [ask(path.place, "unpin", path=path.inner) for path in mounted_paths(paths)]
+    answers = [ask(path.place, "unpin", path=path.name_in_mount) for path in mounted_paths(paths)]
     found = {key: sum(answer[key] for answer in answers) for key in ("files", "size")}
     if as_json:
         say_json(found)

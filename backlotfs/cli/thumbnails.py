@@ -108,7 +108,7 @@ def _thumbnail(file: MountedFile, cache: ThumbnailCache, *, again: bool) -> Outc
     original = Original(path, int(status.st_mtime), status.st_size, mime_type)
     if not again and cache.holds(original):
         return Outcome.CURRENT
-    answer = ask(file.place, "preview", timeout_s=PREVIEW_S + 15.0, path=file.inner)
+    answer = ask(file.place, "preview", timeout_s=PREVIEW_S + 15.0, path=file.name_in_mount)
     if answer["image"] is None:
         return Outcome.WITHOUT
     try:

@@ -237,7 +237,9 @@ class WarmRun:
     def _ask(self, file: MountedFile, command: str, **arguments: Any) -> dict[str, Any]:
         """The mount's answer; repeats the question while the mount waits for an API credit."""
         while True:
-            answer = ask(file.place, command, timeout_s=ANSWER_S, path=file.inner, **arguments)
+            answer = ask(
+                file.place, command, timeout_s=ANSWER_S, path=file.name_in_mount, **arguments
+            )
             waiting_s = answer.get("waiting_s")
             if waiting_s is None:
                 self._bar.note("")

@@ -6,6 +6,7 @@ Written files are private (0600) and replaced as a whole. The reference is made 
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import os
 import re
@@ -130,9 +131,7 @@ def read_profile(path: Path, name: str | None) -> dict[str, Any]:
     except FileNotFoundError:
         raise SettingsError(f"no profile file {path}; create it: backlotfs config init") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(
-            f"{path} cannot be read: {type(error).__name__}; see: ls -l {path}"
-        ) from None
+        raise unreadable(path, error) from None
     profiles = _parse(text, path).unwrap().get("profiles")
     if not isinstance(profiles, dict):
         raise SettingsError(f"{path} has no [profiles.NAME] table; add one: backlotfs config init")
@@ -205,9 +204,28 @@ def read_private(path: Path) -> str:
     :raises OSError, UnicodeDecodeError: it cannot be read.
     """
     try:
-        return read_secret(path).decode("utf-8")
+        return decoded(read_secret(path))
     except UntrustedPath as error:
         raise SettingsError(str(error)) from None
+
+
+def unreadable(path: Path, error: OSError | UnicodeDecodeError) -> SettingsError:
+    """Say why a file cannot be read, and what to do."""
+    if isinstance(error, UnicodeDecodeError):
+        return SettingsError(f"{path} is not written in UTF-8; save it as UTF-8")
+    return SettingsError(f"{path} cannot be read: {error.strerror}; see: ls -l {path}")
+
+
+def decoded(data: bytes) -> str:
+    """The text of a file as editors of all systems write it, without a byte order mark.
+
+    UTF-8; or UTF-16, where its byte order mark says so.
+
+    :raises UnicodeDecodeError: it is neither.
+    """
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16")
+    return data.decode("utf-8-sig")
 
 
 def _parse(text: str, path: Path) -> TOMLDocument:
@@ -238,11 +256,11 @@ def _text_of(path: Path) -> str:
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {type(error).__name__}") from None
     try:
-        return read_regular(Path(name), folder=folder).decode("utf-8")
+        return decoded(read_regular(Path(name), folder=folder))
     except FileNotFoundError:
         return ""
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} cannot be read: {type(error).__name__}") from None
+        raise unreadable(path, error) from None
     finally:
         os.close(folder)
 

@@ -28,7 +28,7 @@ from typing import Any
 import platformdirs
 
 from backlotfs.config import keyring_store
-from backlotfs.config.profile_file import read_private, read_profile
+from backlotfs.config.profile_file import decoded, read_private, read_profile, unreadable
 from backlotfs.config.settings import DEFAULT_API_URL, Account, SecretOrigin, default_cdn_url
 from backlotfs.config.time_limits import API_TIMEOUT_S, LEAST_API_TIMEOUT_S, parse_duration_s
 from backlotfs.errors import SettingsError
@@ -64,10 +64,17 @@ def load_account(
     """
     file = file_to_read(environ, config=config, profile=profile, api_url=api_url)
     entry = read_profile(file, profile) if file is not None else {}
-    url = api_url or environ.get("BACKLOT_API_URL") or _text(entry, "api_url") or DEFAULT_API_URL
+    url = (
+        api_url
+        or _variable(environ, "BACKLOT_API_URL")
+        or _text(entry, "api_url")
+        or DEFAULT_API_URL
+    )
     check_url(url)
     key = (
-        environ.get("BACKLOT_API_KEY") or _text(entry, "api_key") or _credential(environ, "api_key")
+        _variable(environ, "BACKLOT_API_KEY")
+        or _text(entry, "api_key")
+        or _credential(environ, "api_key")
     )
     secret, origin, secret_place = _secret(environ, entry, key or "")
     if not key or not secret:
@@ -77,7 +84,9 @@ def load_account(
             "backlotfs config init"
         )
     redaction.hide(key, secret)
-    cdn = cdn_url or environ.get("BACKLOT_CDN_URL") or _text(entry, "cdn_url")
+    cdn = cdn_url or _variable(environ, "BACKLOT_CDN_URL") or _text(entry, "cdn_url")
+    if cdn:
+        check_url(cdn)
     bundle = ca_bundle or _text(entry, "ca_bundle")
     return Account(
         url,
@@ -102,6 +111,11 @@ def check_url(url: str) -> None:
         raise SettingsError(
             f"the API URL {url!r} is not http:// or https://; write it like https://{meant}"
         )
+    base, slash, last = url.rstrip("/").rpartition("/")
+    if slash and last == "v2":
+        raise SettingsError(
+            f"the API URL {url!r} ends with /v2, which every call adds; write it without: {base}"
+        )
 
 
 def file_to_read(
@@ -120,7 +134,7 @@ def _secret(
     environ: Mapping[str, str], entry: dict[str, Any], api_key: str
 ) -> tuple[str | None, SecretOrigin, str]:
     """The secret, the kind of its place, and that place in words."""
-    given = environ.get("BACKLOT_API_SECRET")
+    given = _variable(environ, "BACKLOT_API_SECRET")
     if given:
         return given, *_named(SecretOrigin.ENVIRONMENT)
     given = _text(entry, "api_secret")
@@ -132,9 +146,7 @@ def _secret(
         try:
             return read_private(path).strip(), _origin_of(environ, path), str(path)
         except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(
-                f"the secret file {path} cannot be read: {type(error).__name__}; see: ls -l {path}"
-            ) from None
+            raise unreadable(path, error) from None
     command = entry.get("api_secret_command")
     if command:
         return _run(command), *_named(SecretOrigin.COMMAND)
@@ -163,18 +175,24 @@ def _run(command: object) -> str:
         raise SettingsError("api_secret_command must be a command line or a list of words")
     try:
         done = subprocess.run(
-            words, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, check=False, text=True,
+            words, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, check=False,
             timeout=_SECRET_COMMAND_TIMEOUT_S,
         )  # fmt: skip
+        secret = decoded(done.stdout).strip()
     except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError) as error:
         raise SettingsError(
             f"api_secret_command {words[0]!r} failed: {type(error).__name__}"
         ) from None
-    if done.returncode or not done.stdout.strip():
+    if done.returncode or not secret:
         raise SettingsError(
             f"api_secret_command {words[0]!r} gave no secret (exit {done.returncode})"
         )
-    return done.stdout.strip()
+    return secret
+
+
+def _variable(environ: Mapping[str, str], name: str) -> str | None:
+    """The value of a variable, without the line end that `export X="$(…)"` may leave in it."""
+    return environ.get(name, "").strip() or None
 
 
 def _credential(environ: Mapping[str, str], name: str) -> str | None:
@@ -183,7 +201,7 @@ def _credential(environ: Mapping[str, str], name: str) -> str | None:
         return None
     try:
         # do not check the mode: systemd protects the file by an access control list
-        return read_regular(Path(directory) / name).decode("utf-8").strip()
+        return decoded(read_regular(Path(directory) / name)).strip()
     except (OSError, UnicodeDecodeError):
         return None
 

@@ -158,7 +158,7 @@ LISTED: Final = Event(
 REFRESHED: Final = Event(
     "refreshed",
     _INFO,
-    "the library was refreshed: {new} new, {changed} changed, {removed} removed",
+    "the library was brought up to date: {new} new, {changed} changed, {removed} removed",
 )
 REFRESH_FAILED: Final = Event(
     "refresh-failed",

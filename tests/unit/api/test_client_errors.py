@@ -112,7 +112,10 @@ def test_invalid_utf8_and_a_byte_order_mark_are_survived() -> None:
 @pytest.mark.parametrize(
     ("location", "named"),
     [
-        ("https://new.example/v2?signature=abc", "new.example"),
+        ("https://new.example/v2?signature=abc", "https://new.example,"),
+        ("https://new.example:8443/v2", "https://new.example:8443,"),
+        ("//new.example/v2", "new.example"),
+        ("https://new.example:x/", "another path"),
         ("/login", "another path"),
         ("http://[", "another path"),
         ("", "another path"),

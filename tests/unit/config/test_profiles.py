@@ -164,7 +164,7 @@ def test_what_is_missing_is_named(environ: dict[str, str], missing: str) -> None
         ('[profiles.a]\nsecret = "s3cret"', "profile a: unknown setting 'secret'"),
         ("[profiles.a]\napi_secret = 5", "setting api_secret must be a text"),
         ('[profiles.a]\napi_url = "ftp://x"', "is not http:// or https://"),
-        ('[profiles.a]\napi_secret_file = "/no/such"', "secret file /no/such cannot be read"),
+        ('[profiles.a]\napi_secret_file = "/no/such"', "/no/such cannot be read"),
     ],
 )
 def test_malformed_files(write: Write, text: str, says: str) -> None:
@@ -178,11 +178,11 @@ def test_files_that_cannot_be_read(write: Write, tmp_path: Path) -> None:
     """Absent, not text, or no file at all."""
     with pytest.raises(SettingsError, match="no profile file"):
         load_account({}, config=tmp_path / "absent")
-    with pytest.raises(SettingsError, match="cannot be read: IsADirectoryError"):
+    with pytest.raises(SettingsError, match="cannot be read"):
         load_account({}, config=tmp_path)
     binary = write("", "binary")
     binary.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(SettingsError, match="cannot be read: UnicodeDecodeError"):
+    with pytest.raises(SettingsError, match="UTF-8"):
         load_account({}, config=binary)
 
 
@@ -313,3 +313,61 @@ def test_where_the_secret_is_from(
     account = load_account(environ, config=config)
     assert account.secret_origin is origin
     assert account.secret_place
+
+
+TEXT = '[profiles.main]\napi_key = "key"\napi_secret_file = "{secret}"\n'
+
+
+@pytest.mark.parametrize(
+    "encode",
+    [
+        lambda text: text.encode(),
+        lambda text: b"\xef\xbb\xbf" + text.encode(),
+        lambda text: text.replace("\n", "\r\n").encode(),
+        lambda text: b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode(),
+        lambda text: text.encode("utf-16"),
+        lambda text: b"\xfe\xff" + text.encode("utf-16-be"),
+    ],
+    ids=["UTF-8", "mark", "CR LF", "mark and CR LF", "UTF-16", "UTF-16 BE"],
+)
+def test_files_as_editors_of_all_systems_write_them(
+    tmp_path: Path, encode: Callable[[str], bytes]
+) -> None:
+    """Neither a byte order mark nor a line end belongs to the secret or to the TOML."""
+    secret, config = tmp_path / "secret", tmp_path / "config.toml"
+    for path, text in ((secret, "s3cret\n"), (config, TEXT.format(secret=secret))):
+        path.write_bytes(encode(text))
+        path.chmod(0o600)
+    account = load_account({}, config=config)
+    assert (account.api_key, account.api_secret) == ("key", "s3cret")
+
+
+@pytest.mark.parametrize("which", ["config.toml", "secret"])
+def test_a_file_in_another_encoding(tmp_path: Path, which: str) -> None:
+    """Latin-1, and UTF-16 without a mark, could be read in several ways."""
+    secret = tmp_path / "secret"
+    for path, text in ((secret, "s3cret"), (tmp_path / "config.toml", TEXT.format(secret=secret))):
+        path.write_bytes((f"# Zo\xeb\n{text}" if path.name == which else text).encode("latin-1"))
+        path.chmod(0o600)
+    with pytest.raises(SettingsError, match=f"{which} .*UTF-8"):
+        load_account({}, config=tmp_path / "config.toml")
+
+
+def test_line_ends_in_variables() -> None:
+    """As a file that is read by ``$(cat …)`` on another system leaves them."""
+    environ = {
+        "BACKLOT_API_KEY": "key\r\n",
+        "BACKLOT_API_SECRET": "s3cret\n",
+        "BACKLOT_API_URL": "http://env\n",
+    }
+    account = load_account(environ)
+    assert (account.api_key, account.api_secret, account.api_url) == ("key", "s3cret", "http://env")
+
+
+@pytest.mark.parametrize("url", ["http://host/v2", "https://host:8/v2/", "https://host/api/v2"])
+@pytest.mark.parametrize("name", ["api_url", "cdn_url"])
+def test_an_address_with_the_version(url: str, name: str) -> None:
+    """Each call adds it; the message has the address without it."""
+    with pytest.raises(SettingsError) as caught:
+        load_account(KEY | SECRET, **{name: url})  # type: ignore[arg-type]
+    assert f"without: {url.rstrip('/').removesuffix('/v2')}" in str(caught.value)
