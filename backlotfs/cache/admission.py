@@ -13,13 +13,11 @@ from typing import Protocol
 
 from backlotfs.cache.memory import BlockKey
 from backlotfs.concurrency.clock import Clock
-from backlotfs.source.bandwidth import HostStats
+from backlotfs.source.bandwidth import NEAR_S, HostStats
 
 #: The assumed speed of a disk. A host that was faster recently is not cached on disk.
 DISK_BYTES_S = 200e6
-#: A host is as fast as a disk if its first byte comes within this time, and …
-NEAR_S = 0.003
-#: … each of its connections has this throughput.
+#: A host is as fast as a disk if it is near and each of its connections has this throughput.
 NEAR_BYTES_S = 250e6
 #: With an explicit cache size every block is written; longest wait for room in the write queue.
 QUEUE_WAIT_S = 1.0

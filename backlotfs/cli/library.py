@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -26,6 +25,7 @@ from backlotfs.http.backoff import Backoff, RetryPolicy
 from backlotfs.log.terminal import printable, say, say_json
 from backlotfs.mount.check_api import check_api
 from backlotfs.mount.stack import open_api_session
+from backlotfs.namespace.attributes import iso_utc
 from backlotfs.namespace.naming import NameMode, names_for
 
 _DEADLINE_S = 900.0
@@ -147,12 +147,8 @@ def _fields(name: str, asset: Asset) -> dict[str, object]:
         "asset_type": asset.asset_type,
         "status": asset.status,
         "duration_ms": asset.duration_ms,
-        "created_at": _iso(asset.created_at_s),
-        "updated_at": _iso(asset.updated_at_s),
+        "created_at": iso_utc(asset.created_at_s),
+        "updated_at": iso_utc(asset.updated_at_s),
         "external_id": asset.external_id,
         "description": asset.description,
     }
-
-
-def _iso(epoch_s: int) -> str:
-    return datetime.fromtimestamp(epoch_s, UTC).isoformat() if epoch_s else ""

@@ -12,14 +12,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from backlotfs.config.settings import MIB
 from backlotfs.demo.sample_library import MASTER_NAME, SampleLibrary
 from backlotfs.demo.terminal import Interruption, Narrator, megabytes, rate, run
 from backlotfs.emulator import Emulator
 
-_MIB = 1024 * 1024
-_PIECE_BYTES = 4 * _MIB
+_PIECE_BYTES = 4 * MIB
 _PIECE_S = 0.2  # 21 MB/s, about the bit rate of a mezzanine file being watched
-_TAIL_BYTES = _MIB
+_TAIL_BYTES = MIB
 _LIFETIMES_READ_THROUGH = 4
 _EMBED_CODE_ATTRIBUTE = "user.backlot.embed_code"
 # The two routes that give a signed URL.

@@ -41,9 +41,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from backlotfs.byterange import ByteRange
-from backlotfs.source.bandwidth import HostStats
+from backlotfs.config.settings import MIB
+from backlotfs.source.bandwidth import NEAR_S, HostStats
 
-MIB = 1024 * 1024
 #: One GET of a grown window carries at least this: below, its fixed cost in CPU shows …
 MIN_GROWN_REQUEST_BYTES = 2 * MIB
 #: … and at most this much, so that a connection is soon free for what is more urgent.
@@ -52,10 +52,8 @@ MAX_REQUEST_BYTES = 8 * MIB
 WORTHWHILE_S = 0.016
 #: Requests in a window, whatever the estimate says: it may stem from a time when little was asked …
 MIN_IN_FLIGHT = 22
-#: … but where the latency is below `NEAR_S`, few fill the line, and the processor's cache has more
-#: of a small window.
+#: … but few fill the line to a near host, and the processor's cache has more of a small window.
 MIN_IN_FLIGHT_NEAR = 8
-NEAR_S = 0.003
 #: More connections to one source than this are never needed.
 MAX_IN_FLIGHT = 32
 #: A hiccup of the line that a reader with a pace of its own must not notice, in seconds …

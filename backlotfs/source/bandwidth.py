@@ -20,6 +20,9 @@ from typing import NamedTuple
 
 from backlotfs.concurrency.clock import Clock
 
+#: A host whose first byte comes sooner than this is near: on this machine or the next switch.
+NEAR_S = 0.003
+
 
 class HostStats(NamedTuple):
     """The latency and the rates measured on the connections to one source host.

@@ -14,12 +14,11 @@ from backlotfs.cache.admission import (
     DECISIONS_KEPT,
     DISK_BYTES_S,
     NEAR_BYTES_S,
-    NEAR_S,
     QUEUE_WAIT_S,
     DiskAdmission,
 )
 from backlotfs.cache.memory import BlockKey
-from backlotfs.source.bandwidth import HostStats
+from backlotfs.source.bandwidth import NEAR_S, HostStats
 from tests.unit.cache.disk_blocks import block_of, key
 from tests.unit.fakes import ManualClock
 

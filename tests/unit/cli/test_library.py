@@ -73,7 +73,7 @@ def test_ls() -> None:
     ]
     lines = [json.loads(line) for line in run("list_library", "--json").output.splitlines()]
     assert [line["embed_code"] for line in lines] == ["B", "A"]
-    assert lines[0]["created_at"] == "2016-03-01T21:43:12+00:00"
+    assert lines[0]["created_at"] == "2016-03-01T21:43:12Z"
 
 
 def test_info(api: MadeApi) -> None:
