@@ -28,7 +28,7 @@ from backlotfs.mount.background import Ready
 from backlotfs.mount.check_api import check_api
 from backlotfs.mount.control.handlers import handlers
 from backlotfs.mount.control.server import ControlServer
-from backlotfs.mount.control.unix_socket import socket_path
+from backlotfs.mount.control.unix_socket import socket_paths
 from backlotfs.mount.read_path import open_disk_tier
 from backlotfs.mount.stack import build_stack
 from backlotfs.mount.status import MinuteReport, WaitingProgram, count_sizes, dump_state
@@ -190,11 +190,14 @@ class _MountProcess:
         self._ready.listing(assets)
 
     def _open_control(self) -> ControlServer | None:
-        try:
-            return ControlServer(socket_path(self._settings.mountpoint), self._handlers)
-        except OSError as error:
-            events.CONTROL_OFF.log(log, reason=error.strerror)
-            return None
+        reasons: list[str | None] = []
+        for path in socket_paths(self._settings.mountpoint):
+            try:
+                return ControlServer(path, self._handlers)
+            except OSError as error:
+                reasons.append(error.strerror)
+        events.CONTROL_OFF.log(log, reason=reasons[0])
+        return None
 
     def _on_mounted(self, *, saved: bool) -> None:
         """Announce the mount and start the background work. Runs once the mountpoint answers."""

@@ -22,10 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from backlotfs.errors import CommandFailed
-from backlotfs.mount.control.unix_socket import peer_uid, socket_path
+from backlotfs.kernel.mount_table import mount_at, probe_mount
+from backlotfs.mount.control.unix_socket import peer_uid, socket_paths
 from backlotfs.trusted_paths import UntrustedPath, open_private_folder
 
 _TIMEOUT_S = 10.0
+#: Longest wait for a mountpoint when no process answers for it.
+_PROBE_S = 5.0
 #: Longest download of one preview image; the command waits a little longer for the answer.
 PREVIEW_S = 30.0
 #: The longest answer that is read: `pins` lists every pinned file.
@@ -203,7 +206,7 @@ def ask(
     """
     request = json.dumps({"command": command, **arguments}).encode() + b"\n"
     try:
-        line = _exchange(socket_path(mountpoint), request, time.monotonic() + timeout_s)
+        line = _exchange_with(mountpoint, request, time.monotonic() + timeout_s)
     except UntrustedPath as error:
         raise NoAnswer(f"the mount on {mountpoint} cannot be asked: {error}") from None
     except TimeoutError:
@@ -211,8 +214,6 @@ def ask(
             f"no mount of this user answers on {mountpoint} in {timeout_s:g} s; it may be busy: "
             f"try again, or see its log; clear a dead one: backlotfs umount {mountpoint}"
         ) from None
-    except OSError:
-        raise NoAnswer(_nobody(mountpoint)) from None
     if not line:
         raise NoAnswer(_nobody(mountpoint))
     if len(line) > MAX_ANSWER_BYTES:
@@ -232,6 +233,31 @@ def ask(
     if problem is not None:
         raise _unusable(mountpoint, problem)
     return answer
+
+
+def _exchange_with(mountpoint: Path, request: bytes, until_s: float) -> bytes:
+    """Exchange lines over the first socket on which a process answers; empty: none does.
+
+    :raises UntrustedPath: no process of this user or of root answers, and another user's file or
+        process is in the way.
+    :raises TimeoutError: the answer is not complete in time.
+    """
+    in_the_way: UntrustedPath | None = None
+    for path in socket_paths(mountpoint):
+        try:
+            line = _exchange(path, request, until_s)
+        except UntrustedPath as error:
+            in_the_way = in_the_way or error
+        except TimeoutError:
+            raise
+        except OSError:  # no process listens there
+            continue
+        else:
+            if line:
+                return line
+    if in_the_way is not None:
+        raise in_the_way
+    return b""
 
 
 def _exchange(path: Path, request: bytes, until_s: float) -> bytes:
@@ -288,9 +314,23 @@ def _left(until_s: float) -> float:
 
 
 def _nobody(mountpoint: Path) -> str:
+    """Say why no process answers, by the mount table and a probe of the mountpoint."""
+    found = mount_at(mountpoint)
+    if found is None or not found.ours:
+        return (
+            f"backlotfs is not mounted on {mountpoint}; see what is mounted: "
+            "findmnt -t fuse.backlotfs"
+        )
+    if not found.made_by(os.geteuid()):
+        return (
+            f"the mount on {mountpoint} belongs to another user; only that user can ask it, with "
+            "the same command"
+        )
+    if probe_mount(mountpoint, timeout_s=_PROBE_S).dead:
+        return f"the mount on {mountpoint} is dead; clear it: backlotfs umount {mountpoint}"
     return (
-        f"no mount of this user answers on {mountpoint}; see what is mounted: "
-        f"findmnt -t fuse.backlotfs, and clear a dead one: backlotfs umount {mountpoint}"
+        f"the mount on {mountpoint} is there, but does not answer commands; its log says why, and "
+        "its files can be used all the same"
     )
 
 

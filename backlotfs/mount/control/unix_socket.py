@@ -9,25 +9,26 @@ import struct
 from pathlib import Path
 
 
-def socket_path(mountpoint: Path) -> Path:
-    """The path of the socket for this user's mount on ``mountpoint`` (absolute).
+def socket_paths(mountpoint: Path) -> list[Path]:
+    """The paths where the socket of this user's mount on ``mountpoint`` (absolute) can be.
 
-    The name is a hash because a socket path has at most 107 bytes; a mountpoint may have more.
+    A mount takes the first that it can use; commands look at all of them. The name is a hash
+    because a socket path has at most 107 bytes; a mountpoint may have more.
     """
     digest = hashlib.sha256(os.fsencode(mountpoint)).hexdigest()[:16]
-    return _folder() / f"{digest}.sock"
+    return [folder / f"{digest}.sock" for folder in _folders()]
 
 
-def _folder() -> Path:
-    """The folder of all sockets of this user.
+def _folders() -> tuple[Path, ...]:
+    """The folders for all sockets of this user, the best first.
 
-    It does not depend on ``XDG_RUNTIME_DIR``, which a service lacks.
+    ``/run/user/UID`` comes second: it goes when the user's last login session ends, and a mount may
+    live longer. It serves where another user has taken the name in ``/tmp``.
     """
     uid = os.geteuid()
     if uid == 0:
-        return Path("/run/backlotfs")
-    runtime = Path(f"/run/user/{uid}")
-    return runtime / "backlotfs" if runtime.is_dir() else Path(f"/tmp/backlotfs-{uid}")
+        return (Path("/run/backlotfs"),)
+    return Path(f"/tmp/backlotfs-{uid}"), Path(f"/run/user/{uid}/backlotfs")
 
 
 _CREDENTIALS = struct.Struct("iII")  # struct ucred: pid, uid, gid

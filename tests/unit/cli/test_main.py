@@ -187,7 +187,7 @@ def test_status_of_nothing(
     monkeypatch.setattr("backlotfs.cli.mountpoints.our_mounts", list)
     assert exit_of(monkeypatch, "status") == 5
     assert exit_of(monkeypatch, "refresh", str(tmp_path)) == 1
-    assert f"answers on {tmp_path.resolve()}; see what is mounted" in capsys.readouterr().err
+    assert f"is not mounted on {tmp_path.resolve()}; see what is mounted" in capsys.readouterr().err
 
 
 def test_the_server_commands_need_the_extra(

@@ -135,7 +135,7 @@ class Process:
         monkeypatch.setattr(SERVING.output, "change_verbosity", lambda _began: self._step("louder"))
         monkeypatch.setattr(SERVING.logging, "shutdown", lambda: None)
         monkeypatch.setattr(SERVING.systemd, "notify", lambda state: self._step(state))
-        monkeypatch.setattr(unix_socket, "_folder", lambda: folder / "run")
+        monkeypatch.setattr(unix_socket, "_folders", lambda: (folder / "run",))
 
     def _build_stack(
         self, *_arguments: object, progress: Callable[[int], None], **_more: object

@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 
 from backlotfs.errors import RemoteUnavailable
-from backlotfs.mount.control import unix_socket
+from backlotfs.kernel.mount_table import FUSE_TYPE, MountEntry, MountProbe
+from backlotfs.mount.control import client, unix_socket
 from backlotfs.mount.control.client import NoAnswer, ask
 from backlotfs.mount.control.server import ControlServer
-from backlotfs.mount.control.unix_socket import socket_path
+from backlotfs.mount.control.unix_socket import socket_paths
 
 PLACE = Path("/mnt/" + "long" * 60)
 
@@ -27,7 +28,7 @@ PLACE = Path("/mnt/" + "long" * 60)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where sockets are in this test."""
     found = tmp_path / "run"
-    monkeypatch.setattr(unix_socket, "_folder", lambda: found)
+    monkeypatch.setattr(unix_socket, "_folders", lambda: (found,))
     # how often the server looks whether it is to end
     monkeypatch.setattr(socketserver.BaseServer.serve_forever, "__defaults__", (0.01,))
     return found
@@ -47,7 +48,7 @@ def refuse(request: dict[str, Any]) -> dict[str, Any]:
 def server(folder: Path) -> Iterator[ControlServer]:
     """Echoes, or fails."""
     handlers = {"echo": lambda request: request, "fail": fail, "refuse": refuse}
-    found = ControlServer(socket_path(PLACE), handlers)
+    found = ControlServer(socket_paths(PLACE)[0], handlers)
     yield found
     found.close()
 
@@ -87,7 +88,7 @@ def test_what_is_no_command(server: ControlServer, line: bytes) -> None:
     """Is answered, and the next one too."""
     with socket.socket(socket.AF_UNIX) as raw:
         raw.settimeout(5)
-        raw.connect(str(socket_path(PLACE)))
+        raw.connect(str(socket_paths(PLACE)[0]))
         raw.sendall(line)
         assert b"does not know" in raw.recv(1000)
     assert ask(PLACE, "echo") == {}
@@ -96,21 +97,21 @@ def test_what_is_no_command(server: ControlServer, line: bytes) -> None:
 def test_only_its_owner_can_ask(server: ControlServer, folder: Path) -> None:
     """The folder is 0700, the socket 0600, and both stay within what a socket's path may have."""
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    path = socket_path(PLACE)
+    path = socket_paths(PLACE)[0]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert len(os.fsencode(path.name)) < 30
-    assert socket_path(PLACE) != socket_path(PLACE.parent)
+    assert socket_paths(PLACE)[0] != socket_paths(PLACE.parent)[0]
 
 
 def test_a_socket_left_by_a_killed_mount(folder: Path) -> None:
     """Is replaced; and taken away at the end."""
     folder.mkdir()
-    socket_path(PLACE).touch()
-    server = ControlServer(socket_path(PLACE), {"echo": lambda request: request})
+    socket_paths(PLACE)[0].touch()
+    server = ControlServer(socket_paths(PLACE)[0], {"echo": lambda request: request})
     assert ask(PLACE, "echo") == {}
     server.close()
-    assert not socket_path(PLACE).exists()
-    with pytest.raises(NoAnswer, match="no mount of this user answers on"):
+    assert not socket_paths(PLACE)[0].exists()
+    with pytest.raises(NoAnswer, match="is not mounted on"):
         ask(PLACE, "echo")
 
 
@@ -121,7 +122,7 @@ def test_a_folder_of_somebody_else(folder: Path, monkeypatch: pytest.MonkeyPatch
         "backlotfs.mount.control.server.os.geteuid", lambda: folder.stat().st_uid + 1
     )
     with pytest.raises(PermissionError, match=r"not this user.s own folder"):
-        ControlServer(socket_path(PLACE), {})
+        ControlServer(socket_paths(PLACE)[0], {})
 
 
 def test_an_answer_that_is_none(server: ControlServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,15 +133,58 @@ def test_an_answer_that_is_none(server: ControlServer, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    ("uid", "runtime", "folder"),
+    ("uid", "folders"),
     [
-        (0, True, "/run/backlotfs"),
-        (1000, True, "/run/user/1000/backlotfs"),
-        (1000, False, "/tmp/backlotfs-1000"),
+        (0, ["/run/backlotfs"]),
+        # the first does not go with a login session
+        (1000, ["/tmp/backlotfs-1000", "/run/user/1000/backlotfs"]),
     ],
 )
-def test_where(uid: int, runtime: bool, folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same in every session of a user."""
+def test_where(uid: int, folders: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same in every session of a user, and after the last has ended."""
     monkeypatch.setattr(os, "geteuid", lambda: uid)
-    monkeypatch.setattr(Path, "is_dir", lambda _self: runtime)
-    assert socket_path(PLACE).parent == Path(folder)
+    assert [str(path.parent) for path in socket_paths(PLACE)] == folders
+
+
+def test_the_second_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is used where another user has taken the first; commands look at both."""
+    taken, own = tmp_path / "taken", tmp_path / "own"
+    taken.symlink_to(tmp_path / "elsewhere")
+    monkeypatch.setattr(unix_socket, "_folders", lambda: (taken, own))
+    with pytest.raises(OSError, match="taken"):
+        ControlServer(socket_paths(PLACE)[0], {})
+    with pytest.raises(NoAnswer):
+        ask(PLACE, "echo")
+    server = ControlServer(socket_paths(PLACE)[1], {"echo": lambda _request: {"found": True}})
+    try:
+        assert ask(PLACE, "echo") == {"found": True}
+    finally:
+        server.close()
+
+
+OURS = MountEntry("/m", FUSE_TYPE, "backlot:x", frozenset({f"user_id={os.geteuid()}"}))
+
+
+@pytest.mark.parametrize(
+    ("found", "probe", "words"),
+    [
+        (None, None, "not mounted"),
+        (MountEntry("/m", "ext4", "/dev/sda", frozenset()), None, "not mounted"),
+        (MountEntry("/m", FUSE_TYPE, "backlot:x", frozenset({"user_id=77"})), None, "another user"),
+        (OURS, MountProbe(None, dead=True), "dead; clear it: backlotfs umount"),
+        (OURS, MountProbe(5, dead=False), "does not answer commands"),
+        (OURS, MountProbe(None, dead=False, silent=True), "does not answer commands"),
+    ],
+)
+def test_why_no_process_answers(
+    found: MountEntry | None,
+    probe: MountProbe | None,
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A mount is called dead only after a look at it; a healthy one is never to be unmounted."""
+    monkeypatch.setattr(client, "mount_at", lambda _place: found)
+    monkeypatch.setattr(client, "probe_mount", lambda _place, timeout_s: probe)  # noqa: ARG005
+    with pytest.raises(NoAnswer, match=words) as caught:
+        ask(PLACE, "echo")
+    assert ("umount" in str(caught.value)) is (probe is not None and probe.dead)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from backlotfs.mount.control import unix_socket
-from backlotfs.mount.control.unix_socket import socket_path
+from backlotfs.mount.control.unix_socket import socket_paths
 
 PLACE = Path("/mnt/library")
 
@@ -19,7 +19,7 @@ PLACE = Path("/mnt/library")
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where sockets are in this test; it does not exist yet."""
     found = tmp_path / "run"
-    monkeypatch.setattr(unix_socket, "_folder", lambda: found)
+    monkeypatch.setattr(unix_socket, "_folders", lambda: (found,))
     return found
 
 
@@ -30,7 +30,7 @@ def answering(folder: Path) -> Iterator[Callable[[bytes], None]]:
     with socket.socket(socket.AF_UNIX) as server:
 
         def start(answer: bytes) -> None:
-            server.bind(str(socket_path(PLACE)))
+            server.bind(str(socket_paths(PLACE)[0]))
             server.listen(5)
 
             def serve() -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from backlotfs.mount.control.client import AnswerLate, ask
 from backlotfs.mount.control.server import MAX_REQUEST_BYTES, ControlServer
-from backlotfs.mount.control.unix_socket import socket_path
+from backlotfs.mount.control.unix_socket import socket_paths
 from tests.unit.fakes import PATIENCE_S
 from tests.unit.mount.control.conftest import PLACE
 
@@ -42,7 +42,7 @@ def server(begun: threading.Semaphore, released: threading.Event) -> Iterator[Co
         released.wait(10)
         return {"done": True}
 
-    found = ControlServer(socket_path(PLACE), {"echo": lambda request: request, "slow": slow})
+    found = ControlServer(socket_paths(PLACE)[0], {"echo": lambda request: request, "slow": slow})
     yield found
     found.close()
 
@@ -51,7 +51,7 @@ def connected() -> socket.socket:
     """A line to the server, nothing said yet."""
     line = socket.socket(socket.AF_UNIX)
     line.settimeout(PATIENCE_S)
-    line.connect(str(socket_path(PLACE)))
+    line.connect(str(socket_paths(PLACE)[0]))
     return line
 
 
@@ -110,7 +110,7 @@ def test_a_long_answer() -> None:
 def _roundtrip(text: str) -> str:
     """Through handlers, not as a request: those are short."""
     place = Path("/mnt/other")
-    server = ControlServer(socket_path(place), {"long": lambda _request: {"text": text}})
+    server = ControlServer(socket_paths(place)[0], {"long": lambda _request: {"text": text}})
     try:
         return str(ask(place, "long")["text"])
     finally:
@@ -127,7 +127,7 @@ def test_each_mount_has_its_own() -> None:
     """Two mountpoints, two lines."""
     places = [Path("/mnt/a"), Path("/mnt/b")]
     servers = [
-        ControlServer(socket_path(place), {"who": lambda _r, place=place: {"at": str(place)}})  # type: ignore[misc]  # bound now
+        ControlServer(socket_paths(place)[0], {"who": lambda _r, place=place: {"at": str(place)}})  # type: ignore[misc]  # bound now
         for place in places
     ]
     try:
@@ -139,14 +139,14 @@ def test_each_mount_has_its_own() -> None:
 
 def test_an_old_mount_leaves_the_line_of_the_new_one(server: ControlServer) -> None:
     """Mounted again while the old process still ends: its end does not cut off the new one."""
-    new = ControlServer(socket_path(PLACE), {"who": lambda _request: {"it": "is the new one"}})
+    new = ControlServer(socket_paths(PLACE)[0], {"who": lambda _request: {"it": "is the new one"}})
     try:
         assert ask(PLACE, "who") == {"it": "is the new one"}
         server.close()
         assert ask(PLACE, "who") == {"it": "is the new one"}
     finally:
         new.close()
-    assert not socket_path(PLACE).exists()
+    assert not socket_paths(PLACE)[0].exists()
 
 
 def test_the_end_waits_for_no_answer(

@@ -20,7 +20,7 @@ from backlotfs.cli.status import one_line, process_table, stats_lines, status_li
 from backlotfs.mount.control import client
 from backlotfs.mount.control.client import MOMENT, Maybe, NoAnswer, ask
 from backlotfs.mount.control.server import ControlServer
-from backlotfs.mount.control.unix_socket import socket_path
+from backlotfs.mount.control.unix_socket import socket_paths
 from tests.unit.fakes import PATIENCE_S
 from tests.unit.mount.control.conftest import PLACE
 
@@ -49,13 +49,13 @@ def as_stranger(path: Path) -> None:
 @pytest.mark.parametrize("mode", [0o700, 0o755, 0o777])
 def test_a_folder_that_another_user_made_first(folder: Path, mode: int) -> None:
     """Neither command nor mount uses it; the command says whose it is."""
-    server = ControlServer(socket_path(PLACE), {"echo": lambda _request: {"evil": 1}})
+    server = ControlServer(socket_paths(PLACE)[0], {"echo": lambda _request: {"evil": 1}})
     as_stranger(folder)
     folder.chmod(mode)
     with pytest.raises(NoAnswer, match=f"{folder}: it belongs to another user"):
         ask(PLACE, "echo")
     with pytest.raises(PermissionError, match="another user"):
-        ControlServer(socket_path(PLACE), {})
+        ControlServer(socket_paths(PLACE)[0], {})
     assert folder.stat().st_mode & 0o777 == mode
     server.close()
 
@@ -64,7 +64,7 @@ def test_a_folder_that_all_can_write_to(folder: Path) -> None:
     """Anybody may have put the socket there."""
     folder.mkdir()
     folder.chmod(0o777)
-    for use in (lambda: ask(PLACE, "echo"), lambda: ControlServer(socket_path(PLACE), {})):
+    for use in (lambda: ask(PLACE, "echo"), lambda: ControlServer(socket_paths(PLACE)[0], {})):
         with pytest.raises((NoAnswer, PermissionError), match="open to other users"):
             use()
 
@@ -76,7 +76,7 @@ def test_a_folder_that_is_a_link(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(NoAnswer, match="is a link"):
         ask(PLACE, "echo")
     with pytest.raises(PermissionError, match="is a link"):
-        ControlServer(socket_path(PLACE), {})
+        ControlServer(socket_paths(PLACE)[0], {})
 
 
 @pytest.mark.parametrize("kind", ["link", "file", "fifo", "folder"])
@@ -87,7 +87,7 @@ def test_a_socket_that_is_none(folder: Path, tmp_path: Path, kind: str) -> None:
         server.bind(str(other))
         server.listen(5)
         folder.mkdir(0o700)
-        path = socket_path(PLACE)
+        path = socket_paths(PLACE)[0]
         if kind == "link":
             path.symlink_to(other)
         elif kind == "file":
@@ -105,7 +105,7 @@ def test_another_user_who_listens_on_our_socket(folder: Path) -> None:
     """The kernel says who it is, whatever the path is like."""
     folder.mkdir(0o700)
     server = socket.socket(socket.AF_UNIX)
-    server.bind(str(socket_path(PLACE)))
+    server.bind(str(socket_paths(PLACE)[0]))
     # SO_PEERCRED is of who called listen(2), which the stranger does
     spoof = subprocess.Popen(
         [sys.executable, "-c", SPOOF, str(server.fileno())],
@@ -138,7 +138,7 @@ def test_an_answer_that_drips(folder: Path) -> None:
     folder.mkdir(0o700)
     ended = threading.Event()
     with socket.socket(socket.AF_UNIX) as server:
-        server.bind(str(socket_path(PLACE)))
+        server.bind(str(socket_paths(PLACE)[0]))
         server.listen(5)
 
         def drip() -> None:
@@ -233,7 +233,7 @@ def test_what_was_checked_is_all_that_is_used() -> None:
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
-        (b"", "no mount of this user answers"),
+        (b"", "is not mounted on"),
         (b"{", "it is not JSON"),
         (b"\xff\n", "it is not JSON"),
         (b"[1]\n", "it is not an object"),
