@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from backlotfs.cache.disk.tier import DiskTier
+from tests.fakes.clocks import ManualClock
 from tests.unit.cache.disk_blocks import BLOCK, block_of, budget_for, key, read
-from tests.unit.fakes import ManualClock
 
 
 @pytest.fixture(autouse=True)

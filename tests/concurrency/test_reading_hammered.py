@@ -10,18 +10,13 @@ from backlotfs.concurrency.workers import Workers
 from backlotfs.errors import RemoteUnavailable
 from backlotfs.source.range_reader import BufferSink
 from backlotfs.source.version import SourceVersion
-from tests.unit.fakes import (
-    expected_bytes,
-    identity,
-    in_threads,
-    join_all,
-    land,
-    read_bytes,
-)
+from tests.fakes.records import source_version
+from tests.fakes.sources import expected_bytes, land, read_bytes
+from tests.fakes.workers import in_threads, join_all
 from tests.unit.open_files.stack import ReadingStack
 
 SIZE = 3000
-SOURCES = [identity(f"E{number}", SIZE, etag=f'"v{number}"') for number in range(3)]
+SOURCES = [source_version(f"E{number}", SIZE, etag=f'"v{number}"') for number in range(3)]
 EXPECTED = [expected_bytes(source, ByteRange(0, SIZE)) for source in SOURCES]
 
 

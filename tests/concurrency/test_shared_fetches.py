@@ -3,28 +3,60 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 
 import pytest
 
 from backlotfs.byterange import ByteRange
+from backlotfs.concurrency.clock import Deadline
 from backlotfs.concurrency.workers import Workers
 from backlotfs.errors import BacklotError, RemoteUnavailable
 from backlotfs.fetch.scheduler import URGENT_EXTRA
-from tests.unit.fakes import (
-    PATIENCE_S,
-    GatedFetch,
-    expected_bytes,
-    identity,
-    in_threads,
-    join_all,
-    result,
-)
+from backlotfs.source.range_reader import BufferSink
+from backlotfs.source.version import SourceVersion
+from tests.fakes.records import source_version
+from tests.fakes.sources import expected_bytes, fetch_at_once, result
+from tests.fakes.workers import PATIENCE_S, in_threads, join_all
 from tests.unit.open_files.stack import ReadingStack
 
-SOURCE = identity(size=100)
+SOURCE = source_version(size=100)
 READERS = 32
 #: Fetches of one source at a time.
 PER_SOURCE = 12
+
+
+class GatedFetch:
+    """A `fetch.loader.RangeGet` that holds each GET until the test opens the gate."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.calls: list[tuple[str, ByteRange]] = []
+        self.errors: deque[Exception] = deque()
+        self._entered = threading.Semaphore(0)
+        self._lock = threading.Lock()
+
+    def __call__(
+        self,
+        version: SourceVersion,
+        wanted: ByteRange,
+        landing: BufferSink,
+        deadline: Deadline,
+    ) -> None:
+        landing.buffers()  # as the range fetcher does: raises when nobody wants it any more
+        with self._lock:
+            self.calls.append((version.embed_code, wanted))
+        self._entered.release()
+        assert self.gate.wait(PATIENCE_S), "the test never opened the gate"
+        with self._lock:
+            error = self.errors.popleft() if self.errors else None
+        if error is not None:
+            raise error
+        fetch_at_once(version, wanted, landing, deadline)
+
+    def wait_entered(self, count: int = 1) -> None:
+        """Return once ``count`` more GETs have begun."""
+        for _ in range(count):
+            assert self._entered.acquire(timeout=PATIENCE_S), "no GET was begun"
 
 
 class Gated:
@@ -39,7 +71,7 @@ class Gated:
 
     def read(self, start: int, stop: int, embed_code: str = "E1") -> None:
         """Demand and wait; bytes or the error are noted."""
-        demand = self.stack.store.demand(identity(embed_code, 100), ByteRange(start, stop))
+        demand = self.stack.store.demand(source_version(embed_code, 100), ByteRange(start, stop))
         try:
             found = result(demand)
         except BacklotError as error:
@@ -129,7 +161,7 @@ def test_a_prefetch_whose_handle_is_closed_is_dropped() -> None:
     handle = handles.get(reader.open(SOURCE).fh)
     released = threading.Event()
     lane = [
-        gated.stack.store.demand(identity("E1", 100, etag=f'"{n}"'), ByteRange(0, 1))
+        gated.stack.store.demand(source_version("E1", 100, etag=f'"{n}"'), ByteRange(0, 1))
         for n in range(PER_SOURCE + URGENT_EXTRA)
     ]
     gated.fetch.wait_entered(len(lane))
@@ -151,11 +183,11 @@ def test_a_stalled_source_does_not_starve_another(stalled: int) -> None:
     """However many readers wait for the one, the other is read at once."""
     gated = Gated()
     slow = [
-        gated.stack.store.demand(identity("E1", 10_000), ByteRange(at * 10, at * 10 + 10))
+        gated.stack.store.demand(source_version("E1", 10_000), ByteRange(at * 10, at * 10 + 10))
         for at in range(stalled)
     ]
     gated.fetch.wait_entered(min(stalled, PER_SOURCE + URGENT_EXTRA))
-    healthy = gated.stack.store.demand(identity("E2", 100), ByteRange(0, 10))
+    healthy = gated.stack.store.demand(source_version("E2", 100), ByteRange(0, 10))
     gated.fetch.wait_entered()
     assert gated.fetch.calls[-1] == ("E2", ByteRange(0, 10))
     gated.fetch.gate.set()
@@ -166,7 +198,7 @@ def test_a_stalled_source_does_not_starve_another(stalled: int) -> None:
 def test_a_reader_is_served_before_queued_read_ahead() -> None:
     """With the lane full of read-ahead, a reader's fetch begins all the same."""
     gated = Gated()
-    source = identity("E1", 10_000)
+    source = source_version("E1", 10_000)
     gated.stack.store.prefetch(source, ByteRange(0, 1000), 10, lambda _missing: True)
     gated.fetch.wait_entered(PER_SOURCE)
     demand = gated.stack.store.demand(source, ByteRange(5000, 5010))

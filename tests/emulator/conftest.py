@@ -16,6 +16,7 @@ from backlotfs.emulator import (
     Library,
     SyntheticContent,
 )
+from tests.fakes.clocks import ManualClock
 
 CLIP = "c" * 31 + "1"
 EMPTY = "e" * 31 + "2"
@@ -25,26 +26,14 @@ WITHHELD = "w" * 31 + "5"
 CLIP_SIZE = 700_001
 
 
-class HandClock:
-    """A wall clock under the test's hand."""
-
-    def __init__(self, now: float = 1_500_000_000.0) -> None:
-        """Stand still at ``now``."""
-        self.now = now
-
-    def __call__(self) -> float:
-        """Seconds since the epoch."""
-        return self.now
-
-
 @pytest.fixture
-def clock() -> HandClock:
+def clock() -> ManualClock:
     """The clock of ``library`` and ``emulator``."""
-    return HandClock()
+    return ManualClock(1_500_000_000.0)
 
 
 @pytest.fixture
-def library(clock: HandClock) -> Library:
+def library(clock: ManualClock) -> Library:
     """One asset of each kind that a client has to survive."""
     sports = EmulatedLabel("1" * 32, "Sports")
     racing = EmulatedLabel("2" * 32, "Racing", sports.label_id)
@@ -75,13 +64,13 @@ def library(clock: HandClock) -> Library:
             reported_size=123_456_789, url_withheld=True, status="processing",
         ),
     ]  # fmt: skip  # a record to a paragraph
-    return Library(assets, [sports, racing, second_sports, odd], clock=clock)
+    return Library(assets, [sports, racing, second_sports, odd], clock=clock.now)
 
 
 @pytest.fixture
-def emulator(library: Library, clock: HandClock) -> Iterator[Emulator]:
-    """The library, served; expiry and rate window follow the hand clock."""
-    with Emulator(library, EmulatorSettings(clock=clock)) as running:
+def emulator(library: Library, clock: ManualClock) -> Iterator[Emulator]:
+    """The library, served; expiry and rate window follow the clock."""
+    with Emulator(library, EmulatorSettings(clock=clock.now)) as running:
         yield running
 
 

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 
 from backlotfs.emulator import EmulatedAsset, Emulator, EmulatorSettings, Library
-from tests.emulator.conftest import CLIP, HandClock
+from tests.emulator.conftest import CLIP
 from tests.emulator.probe import (
     call,
     connected,
@@ -17,6 +17,7 @@ from tests.emulator.probe import (
     sign,
     signed_target,
 )
+from tests.fakes.clocks import ManualClock
 
 
 def test_missing_parameters(emulator: Emulator) -> None:
@@ -56,12 +57,12 @@ def test_signature_anywhere_with_a_bare_slash(emulator: Emulator) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 401])
-def test_stale_expires(library: Library, clock: HandClock, status: int) -> None:
+def test_stale_expires(library: Library, clock: ManualClock, status: int) -> None:
     """The status for a past ``expires`` is a switch; nobody knows the text."""
-    settings = EmulatorSettings(clock=clock, stale_expires_status=status)
+    settings = EmulatorSettings(clock=clock.now, stale_expires_status=status)
     with Emulator(library, settings) as emulator:
         target = signed_target(emulator, "/v2/assets")
-        clock.now += 301
+        clock.advance(301)
         reply = exchange(emulator.api_url, target)
         assert (reply.status, reply.json) == (status, {"message": "Request Expired."})
 
@@ -87,7 +88,7 @@ def test_writing_is_refused(emulator: Emulator) -> None:
         assert b"read-only" in response.read()
 
 
-def test_headers_of_every_answer(emulator: Emulator, clock: HandClock) -> None:
+def test_headers_of_every_answer(emulator: Emulator, clock: ManualClock) -> None:
     """Recorded headers, the budget, and ``Date`` by the emulator's clock; no validators."""
     reply = call(emulator, "/v2/labels")
     assert reply.headers["Content-Type"].startswith("application/json")
@@ -101,44 +102,44 @@ def test_headers_of_every_answer(emulator: Emulator, clock: HandClock) -> None:
     assert not {"ETag", "Last-Modified"} & set(reply.headers)
 
 
-def test_rate_limit(library: Library, clock: HandClock) -> None:
+def test_rate_limit(library: Library, clock: ManualClock) -> None:
     """Failed calls are charged; then 429 with the seconds in its text, no ``Retry-After``."""
-    with Emulator(library, EmulatorSettings(clock=clock, rate_limit=2)) as emulator:
+    with Emulator(library, EmulatorSettings(clock=clock.now, rate_limit=2)) as emulator:
         assert exchange(emulator.api_url, "/v2/assets").headers["X-RateLimit-Credits"] == "1"
         assert call(emulator, "/v2/labels").headers["X-RateLimit-Credits"] == "0"
-        clock.now += 5
+        clock.advance(5)
         refused = call(emulator, "/v2/labels")
         assert refused.status == 429
         assert refused.headers["X-RateLimit-Credits"] == "0"
         assert refused.headers["X-RateLimit-Reset"] == "55"
         assert refused.headers["Retry-After"] is None
         assert refused.json["message"].endswith("Try again after 55 seconds.")
-        clock.now += 55
+        clock.advance(55)
         assert call(emulator, "/v2/labels").status == 200
 
 
-def test_rate_limit_off(library: Library, clock: HandClock) -> None:
+def test_rate_limit_off(library: Library, clock: ManualClock) -> None:
     """Without a limit there are no budget headers."""
     with Emulator(library, EmulatorSettings(rate_limit=None)) as emulator:
         assert call(emulator, "/v2/labels").headers["X-RateLimit-Credits"] is None
 
 
-def test_cdn_host(library: Library, clock: HandClock) -> None:
+def test_cdn_host(library: Library, clock: ManualClock) -> None:
     """No budget; an answer is kept five minutes by its exact URL, errors are not."""
-    with Emulator(library, EmulatorSettings(clock=clock, rate_limit=1)) as emulator:
+    with Emulator(library, EmulatorSettings(clock=clock.now, rate_limit=1)) as emulator:
         cdn = emulator.cdn_url
         assert cdn is not None
         target = signed_target(emulator, f"/v2/assets/{CLIP}", expires="1600000000")
         first = exchange(cdn, target)
         emulator.library.edit(CLIP, title="New")
-        clock.now += 299
+        clock.advance(299)
         second = exchange(cdn, target)
         assert second.body == first.body
         assert second.headers["Age"] == "299"
         assert first.headers["X-RateLimit-Credits"] is None
         other = signed_target(emulator, f"/v2/assets/{CLIP}", expires="1600000001")
         assert exchange(cdn, other).json["name"] == "New"
-        clock.now += 1
+        clock.advance(1)
         assert exchange(cdn, target).json["name"] == "New"
         assert exchange(cdn, "/v2/assets").status == 400
         assert exchange(cdn, target, "POST").status == 405

@@ -8,7 +8,7 @@ import hashlib
 import pytest
 
 from backlotfs.emulator.api import Charge, RateLimiter, api_signature, signature_matches
-from tests.emulator.conftest import HandClock
+from tests.fakes.clocks import ManualClock
 
 SDK_SECRET = "329b5b204d0f11e0a2d060334bfffe90ab18xqh5"
 SDK_PAIRS = [("api_key", "7ab06"), ("expires", "1299991855")]
@@ -78,21 +78,21 @@ def test_non_ascii_values_are_hashed_as_utf8() -> None:
 
 def test_recorded_pairs() -> None:
     """299/60, 298/59, then 57 seconds: the pairs of the recorded traffic."""
-    clock = HandClock()
-    limiter = RateLimiter(300, 60.0, clock)
+    clock = ManualClock(1_500_000_000.0)
+    limiter = RateLimiter(300, 60.0, clock.now)
     assert limiter.charge() == Charge(True, 299, 60)
-    clock.now += 1
+    clock.advance(1)
     assert limiter.charge() == Charge(True, 298, 59)
-    clock.now += 2
+    clock.advance(2)
     assert limiter.charge() == Charge(True, 297, 57)
 
 
 def test_window_is_fixed() -> None:
     """Refused calls do not prolong it; the next one opens when the next call comes."""
-    clock = HandClock()
-    limiter = RateLimiter(2, 60.0, clock)
+    clock = ManualClock(1_500_000_000.0)
+    limiter = RateLimiter(2, 60.0, clock.now)
     assert [limiter.charge().granted for _ in range(3)] == [True, True, False]
-    clock.now += 59.5
+    clock.advance(59.5)
     assert limiter.charge() == Charge(False, 0, 1)
-    clock.now += 100
+    clock.advance(100)
     assert limiter.charge() == Charge(True, 1, 60)

@@ -8,12 +8,13 @@ from urllib.parse import quote
 import pytest
 
 from backlotfs.emulator import EmulatedAsset, Emulator, EmulatorSettings, Library
-from tests.emulator.conftest import BARE, CLIP, CLIP_SIZE, EMPTY, HUGE, WITHHELD, HandClock
+from tests.emulator.conftest import BARE, CLIP, CLIP_SIZE, EMPTY, HUGE, WITHHELD
 from tests.emulator.probe import (
     call,
     source_entry,
     walk,
 )
+from tests.fakes.clocks import ManualClock
 
 
 def codes(emulator: Emulator, **values: str) -> list[str]:
@@ -186,7 +187,7 @@ def test_side_cars(emulator: Emulator) -> None:
     assert call(emulator, f"/v2/assets/{CLIP}/closed_captions").body == b"\xff\xfe<\0"
 
 
-def test_replacement_shows(emulator: Emulator, clock: HandClock) -> None:
+def test_replacement_shows(emulator: Emulator, clock: ManualClock) -> None:
     """Same embed code; size, key and updated_at move."""
     before = call(emulator, f"/v2/assets/{CLIP}").json["updated_at"]
     emulator.library.replace(CLIP, size=12)
@@ -197,11 +198,11 @@ def test_replacement_shows(emulator: Emulator, clock: HandClock) -> None:
     assert codes(emulator, where="updated_at>'2017-01-01T00:00:00Z'") == [CLIP]
 
 
-def test_deletion_shows_in_one_place(emulator: Emulator, clock: HandClock) -> None:
+def test_deletion_shows_in_one_place(emulator: Emulator, clock: ManualClock) -> None:
     """Gone from the list and by id; kept in ``deleted_assets``, the newest first, in pages."""
     for code in (CLIP, EMPTY, HUGE):
         emulator.library.delete(code)
-        clock.now += 1
+        clock.advance(1)
     assert codes(emulator) == [WITHHELD, BARE]
     assert call(emulator, f"/v2/assets/{CLIP}").status == 404
     pages = walk(emulator, "/v2/deleted_assets", limit="2")

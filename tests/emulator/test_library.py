@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from backlotfs.emulator import BytesContent, EmulatedAsset, Library, SyntheticContent
-from tests.emulator.conftest import BARE, CLIP, CLIP_SIZE, HandClock
+from tests.emulator.conftest import BARE, CLIP, CLIP_SIZE
+from tests.fakes.clocks import ManualClock
 
 
 def test_replacement_by_another_size(library: Library) -> None:
@@ -70,20 +71,20 @@ def test_replacement_needs_one_source(library: Library) -> None:
         library.replace(CLIP, size=5, content=b"x")
 
 
-def test_edit_moves_updated_at_only(library: Library, clock: HandClock) -> None:
+def test_edit_moves_updated_at_only(library: Library, clock: ManualClock) -> None:
     """A new title is no new source; each edit within one second still shows."""
     first = library.edit(CLIP, title="New")
     second = library.edit(CLIP, title="Newer")
-    assert first.updated_at == int(clock.now)
+    assert first.updated_at == int(clock.now())
     assert second.updated_at == first.updated_at + 1
     assert second.content is library.get(CLIP).content
     assert second.content == SyntheticContent(7, CLIP_SIZE)
 
 
-def test_deletion(library: Library, clock: HandClock) -> None:
+def test_deletion(library: Library, clock: ManualClock) -> None:
     """Only the list of deleted assets still knows it, the newest deletion first."""
     library.delete(CLIP)
-    clock.now += 5
+    clock.advance(5)
     library.delete(BARE)
     assert library.find(CLIP) is None
     assert [one.asset.embed_code for one in library.deleted()] == [BARE, CLIP]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from backlotfs.emulator import Emulator, EmulatorSettings, Library
-from tests.emulator.conftest import CLIP, CLIP_SIZE, HUGE, HandClock
+from tests.emulator.conftest import CLIP, CLIP_SIZE, HUGE
 from tests.emulator.probe import (
     connected,
     error_elements,
@@ -15,14 +15,15 @@ from tests.emulator.probe import (
     target_of,
     true_bytes,
 )
+from tests.fakes.clocks import ManualClock
 
 
-def test_expired(emulator: Emulator, clock: HandClock) -> None:
+def test_expired(emulator: Emulator, clock: ManualClock) -> None:
     """403 ``AccessDenied``, "Request has expired", with both times in ISO."""
     url = emulator.source_url(CLIP)
-    clock.now += 72 * 3600
+    clock.advance(72 * 3600)
     assert get(url, Range="bytes=0-0").status == 206
-    clock.now += 1
+    clock.advance(1)
     reply = get(url, Range="bytes=0-0")
     found = error_elements(reply)
     assert reply.status == 403
@@ -45,10 +46,10 @@ def test_a_url_of_an_object_that_was_kept(emulator: Emulator) -> None:
     assert get(old_url).status == 404
 
 
-def test_each_call_mints_a_new_expires(emulator: Emulator, clock: HandClock) -> None:
+def test_each_call_mints_a_new_expires(emulator: Emulator, clock: ManualClock) -> None:
     """The query changes with time, the path does not."""
     first = source_entry(emulator, CLIP)["url"]
-    clock.now += 1
+    clock.advance(1)
     second = source_entry(emulator, CLIP)["url"]
     assert first != second
     assert first.partition("?")[0] == second.partition("?")[0]
@@ -65,25 +66,25 @@ def test_expire_urls(emulator: Emulator) -> None:
         assert found["Expires"] < found["ServerTime"]
 
 
-def test_lifetime_of_one_second(library: Library, clock: HandClock) -> None:
+def test_lifetime_of_one_second(library: Library, clock: ManualClock) -> None:
     """The shortest lifetime is a second, and it is one."""
-    clock.now += 0.5
-    with Emulator(library, EmulatorSettings(clock=clock, url_lifetime_s=1.0)) as emulator:
+    clock.advance(0.5)
+    with Emulator(library, EmulatorSettings(clock=clock.now, url_lifetime_s=1.0)) as emulator:
         url = emulator.source_url(CLIP)
-        clock.now += 1.5
+        clock.advance(1.5)
         assert get(url, Range="bytes=0-0").status == 206
-        clock.now += 0.1
+        clock.advance(0.1)
         assert get(url, Range="bytes=0-0").status == 403
 
 
-def test_transfer_outlives_its_url(emulator: Emulator, clock: HandClock) -> None:
+def test_transfer_outlives_its_url(emulator: Emulator, clock: ManualClock) -> None:
     """Expiry is judged when a request starts; what runs, runs on."""
     url = emulator.source_url(HUGE)
     with connected(url) as connection:
         connection.request("GET", target_of(url), headers={"Range": "bytes=0-33554431"})
         response = connection.getresponse()
         begun = response.read(1000)
-        clock.now += 100 * 3600
+        clock.advance(100 * 3600)
         assert get(url).status == 403
         assert begun + response.read() == true_bytes(emulator, HUGE, 0, 33_554_432)
 

@@ -19,11 +19,11 @@ from backlotfs.errors import (
 )
 from backlotfs.http.backoff import RetryPolicy
 from tests.conftest import Serve
+from tests.fakes.workers import in_threads, join_all
 from tests.faults.conftest import Unmounted
 from tests.support.deadlines import wait_until
 from tests.support.made_assets import MIB, video
 from tests.support.request_log import ended_requests
-from tests.unit.fakes import in_threads, join_all
 
 REEL = video("reel.mov", 2 * MIB)
 #: One block: nothing is read ahead.

@@ -13,9 +13,9 @@ import pytest
 
 from backlotfs.cache.disk.tier import DiskTier
 from backlotfs.errors import CacheUnusable
+from tests.fakes.clocks import ManualClock
 from tests.project.source_tree import ROOT
 from tests.unit.cache.disk_blocks import BLOCK, block_of, budget_for, keep, key, read
-from tests.unit.fakes import ManualClock
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a small file system")
 

@@ -20,10 +20,10 @@ from backlotfs.errors import (
 from backlotfs.http.address_policy import SourceRefused
 from backlotfs.http.backoff import RetryPolicy
 from tests.conftest import Serve
+from tests.fakes.sources import read_bytes
 from tests.faults.conftest import Unmounted
 from tests.support.made_assets import video
 from tests.support.request_log import ended_requests
-from tests.unit.fakes import read_bytes
 
 REEL = video("reel.mov", 300_000)
 ATTEMPTS = RetryPolicy().max_attempts

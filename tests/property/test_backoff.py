@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.errors import BacklotError, RemoteUnavailable
 from backlotfs.http.backoff import Backoff, RetryPolicy
-from tests.unit.api.manual_clock import ManualClock
+from tests.fakes.clocks import ManualClock
 
 seconds = st.floats(0, 1e4)
 policies = st.builds(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from backlotfs.errors import CircuitOpen
 from backlotfs.http.circuit_breaker import LIMIT, RETRY_INTERVAL_S, Breakers
-from tests.unit.api.manual_clock import ManualClock
+from tests.fakes.clocks import ManualClock
 
 HOST = "h:443"
 #: Seconds until the next caller comes, and whether the host is there then.

@@ -13,8 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from backlotfs.cache.disk.pin_file import Pin
 from backlotfs.cache.disk.tier import DiskTier
 from backlotfs.cache.memory import BlockKey
+from tests.fakes.clocks import ManualClock
 from tests.unit.cache.disk_blocks import BLOCK, block_of, budget_for, read
-from tests.unit.fakes import ManualClock
 
 keys = st.builds(
     BlockKey,

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from backlotfs.byterange import ByteRange
 from backlotfs.errors import BacklotError, RemoteUnavailable
 from backlotfs.fetch.loader import PendingRead
-from tests.unit.fakes import expected_bytes, identity, result
+from tests.fakes.records import source_version
+from tests.fakes.sources import expected_bytes, result
 from tests.unit.fetch.gated_transfers import GatedGet, GatedStore
 
-V1 = identity(size=195)
+V1 = source_version(size=195)
 
 steps = st.lists(
     st.tuples(

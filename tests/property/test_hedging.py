@@ -21,7 +21,7 @@ from backlotfs.fetch.hedging import (
 )
 from backlotfs.fetch.hosts import LOAD_WINDOW_S, HostRegistry
 from backlotfs.source.signed_get import GetRecord, Outcome
-from tests.unit.fakes import ManualClock
+from tests.fakes.clocks import ManualClock
 
 MB = 1_000_000
 BLOCK = 128 * 1024

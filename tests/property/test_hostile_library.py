@@ -24,8 +24,8 @@ from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.config.settings import Account, MountSettings
 from backlotfs.errors import BacklotError, ProtocolViolation
 from backlotfs.mount.stack import Stack, build_stack
+from tests.fakes.clocks import HurriedClock
 from tests.strategies import hostile_text
-from tests.support.manual_time import HurriedClock
 
 names = hostile_text | st.sampled_from(
     ["\u202egpj.mov", "CON", "nul.mov", "a\u200b.mov", "x" * 10_000, "\r\nERROR fake", "\x1b[2J"]

@@ -18,8 +18,10 @@ from backlotfs.errors import BacklotError, ContentChanged, RemoteUnavailable
 from backlotfs.fetch.loader import BlockFetch, BlockLoader, FetchSettings, PendingRead
 from backlotfs.fetch.scheduler import Fetch, FetchScheduler
 from backlotfs.source.version import SourceVersion
-from tests.unit.fakes import HeldWorkers, ManualClock, OneHost, expected_bytes, identity, result
-from tests.unit.open_files.steps import StepFetch
+from tests.fakes.clocks import ManualClock
+from tests.fakes.records import source_version
+from tests.fakes.sources import OneHost, StepFetch, expected_bytes, result
+from tests.fakes.workers import HeldWorkers
 
 BLOCK, SIZE, BUDGET, AHEAD = 10, 155, 60, 70
 BLOCKS = -(-SIZE // BLOCK)
@@ -27,7 +29,7 @@ BLOCKS = -(-SIZE // BLOCK)
 ranges = st.tuples(st.integers(0, SIZE - 1), st.integers(1, SIZE)).map(
     lambda ends: ByteRange(ends[0], max(ends[0] + 1, ends[1]))
 )
-sources = st.sampled_from([identity("E1", SIZE), identity("E2", SIZE)])
+sources = st.sampled_from([source_version("E1", SIZE), source_version("E2", SIZE)])
 
 
 class PendingQueue(FetchScheduler):
@@ -164,7 +166,7 @@ class StoreMachine(RuleBasedStateMachine):
     @invariant()
     def only_expected_bytes_are_kept(self) -> None:
         """Whatever is in the cache is what the source holds there."""
-        for source in (identity("E1", SIZE), identity("E2", SIZE)):
+        for source in (source_version("E1", SIZE), source_version("E2", SIZE)):
             for index in range(BLOCKS):
                 key = BlockKey(source.embed_code, source.validator, index)
                 block = self.cache._fresh.get(key) or self.cache._consumed.get(key)

@@ -14,10 +14,12 @@ from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.errors import RemoteUnavailable
 from backlotfs.prefetch import registry
 from backlotfs.prefetch.planner import PlanLimits
+from tests.fakes.clocks import ManualClock
+from tests.fakes.records import source_version
+from tests.fakes.sources import StepFetch, expected_bytes, read_bytes
+from tests.fakes.workers import HeldWorkers
 from tests.strategies import FileCase, file_cases, reads
-from tests.unit.fakes import HeldWorkers, ManualClock, expected_bytes, identity, read_bytes
 from tests.unit.open_files.stack import ReadingStack
-from tests.unit.open_files.steps import StepFetch
 
 #: Of a scale that files of a few hundred bytes reach.
 SMALL = PlanLimits(
@@ -28,7 +30,7 @@ SMALL = PlanLimits(
 @given(data=st.data(), case=file_cases(), failing=st.lists(st.integers(0, 5), max_size=5))
 def test_reads_are_slices(data: st.DataObject, case: FileCase, failing: list[int]) -> None:
     """Two handles, transfers that run in any order and fail now and then, any memory."""
-    source = identity(size=case.size)
+    source = source_version(size=case.size)
     fetch, workers = StepFetch(), HeldWorkers()
     stack = ReadingStack(
         fetch=fetch,

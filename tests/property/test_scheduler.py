@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from backlotfs.byterange import ByteRange
 from backlotfs.fetch.scheduler import STALLED_AFTER_S, URGENT_EXTRA, FetchScheduler, HostLimit
-from tests.unit.fakes import HeldWorkers, ManualClock
+from tests.fakes.clocks import ManualClock
+from tests.fakes.workers import HeldWorkers
 
 SOURCES = 5
 PLACES = 24

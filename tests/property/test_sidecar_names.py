@@ -9,7 +9,7 @@ from backlotfs.api.records import Asset
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.namespace.naming import MAX_NAME_BYTES, NameMode, assign, key
 from backlotfs.namespace.providers.sidecars import JsonSidecars
-from tests.unit.fakes import asset, row
+from tests.fakes.records import asset, row
 from tests.unit.namespace.around import Around
 
 #: Names that are each other's sidecars, but for case or length.

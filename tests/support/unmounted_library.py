@@ -12,10 +12,10 @@ from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.config.settings import Account, MountSettings
 from backlotfs.emulator import EmulatedAsset, Emulator
 from backlotfs.mount.stack import build_stack
+from tests.fakes.clocks import HurriedClock
+from tests.fakes.sources import read_bytes
 from tests.support.expected_bytes import assert_equal_bytes, len_of, origin_bytes
-from tests.support.manual_time import HurriedClock
 from tests.support.request_log import ended_requests
-from tests.unit.fakes import read_bytes
 
 #: As in a mount: how long the kernel would believe attributes.
 SETTLE_S = 2.0

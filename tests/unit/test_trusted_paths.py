@@ -31,9 +31,9 @@ from backlotfs.trusted_paths import (
     open_private_folder,
     read_secret,
 )
+from tests.fakes.clocks import ManualClock
 from tests.unit.cache.disk_blocks import BLOCK, tier_at
 from tests.unit.catalog_db.catalogs import open_db
-from tests.unit.fakes import ManualClock
 from tests.unit.thumbnails.images import encoded
 
 STRANGER = 45002

@@ -14,10 +14,10 @@ from backlotfs.emulator import EmulatedAsset, Emulator, Fault
 from backlotfs.errors import BacklotError
 from backlotfs.mount.stack import build_stack
 from tests.conftest import Serve
+from tests.fakes.clocks import HurriedClock
 from tests.faults.conftest import Unmounted
 from tests.support.deadlines import wait_until
 from tests.support.made_assets import video
-from tests.support.manual_time import HurriedClock
 from tests.support.request_log import ended_requests
 from tests.support.unmounted_library import UnmountedLibrary
 

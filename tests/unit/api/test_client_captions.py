@@ -14,7 +14,7 @@ from backlotfs.errors import (
     RateLimited,
     RemoteUnavailable,
 )
-from tests.unit.api.scripted import E, Reply, Scripted, Step, said, scripted
+from tests.fakes.api import E, Reply, Scripted, Step, said, scripted
 
 TT = b'\xef\xbb\xbf<?xml version="1.0"?>\r\n<tt/>\n'
 

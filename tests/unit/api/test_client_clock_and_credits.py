@@ -18,7 +18,7 @@ from backlotfs.errors import (
 )
 from backlotfs.http.backoff import Backoff, RetryPolicy
 from backlotfs.http.circuit_breaker import LIMIT, RETRY_INTERVAL_S
-from tests.unit.api.scripted import GOOD, E, ask, good, refused, reply, said, scripted
+from tests.fakes.api import GOOD, E, ask, good, refused, reply, said, scripted
 
 
 @pytest.mark.parametrize("status", [400, 401])

@@ -18,7 +18,7 @@ from backlotfs.errors import (
     RemoteUnavailable,
 )
 from backlotfs.http.backoff import RetryPolicy
-from tests.unit.api.scripted import GOOD, SECRET, E, Reply, Step, ask, refused, said, scripted
+from tests.fakes.api import GOOD, SECRET, E, Reply, Step, ask, refused, said, scripted
 
 HTML = Reply(200, b"<html>oops</html>", {"Content-Type": "text/html"})
 

@@ -8,7 +8,7 @@ import pytest
 
 from backlotfs.api.records import Label, Source
 from backlotfs.errors import NoSuchEntry, ProtocolViolation, SettingsError, SourceMissing
-from tests.unit.api.scripted import E, Reply, reply, said, scripted
+from tests.fakes.api import E, Reply, reply, said, scripted
 
 STREAMS, INFO = f"/v2/assets/{E}/streams", f"/v2/assets/{E}/source_file_info"
 URL = "http://cms.example/x%2F0-1?Signature=S&Expires=1893456000&"

@@ -13,7 +13,7 @@ from backlotfs.api.paging import PageSize, cursor_params
 from backlotfs.api.signing import sign
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.errors import AnswerTimedOut, DeadlineExceeded, NoSuchEntry, ProtocolViolation
-from tests.unit.api.scripted import API, SECRET, E, Reply, reply, said, scripted
+from tests.fakes.api import API, SECRET, E, Reply, reply, said, scripted
 
 ROUTE = "/v2/assets"
 

@@ -10,7 +10,7 @@ from typing import Any
 from backlotfs.cache.disk.tier import DiskTier
 from backlotfs.cache.memory import BlockKey
 from backlotfs.concurrency.clock import Clock
-from tests.unit.fakes import ManualClock
+from tests.fakes.clocks import ManualClock
 
 #: A page, so that slots and what the file system counts agree.
 BLOCK = 4096

@@ -19,8 +19,8 @@ from backlotfs.cache.admission import (
 )
 from backlotfs.cache.memory import BlockKey
 from backlotfs.source.bandwidth import NEAR_S, HostStats
+from tests.fakes.clocks import ManualClock
 from tests.unit.cache.disk_blocks import block_of, key
-from tests.unit.fakes import ManualClock
 
 SLOW = HostStats(0.03, 1e6, 1e6)
 #: As fast as a disk, in all.

@@ -14,6 +14,7 @@ from backlotfs.cache.disk.slab_files import FORMAT_VERSION, capacity_of
 from backlotfs.cache.disk.slot_table import ROW_BYTES
 from backlotfs.cache.disk.tier import DiskTier, kept_budget
 from backlotfs.errors import CacheUnusable
+from tests.fakes.clocks import ManualClock
 from tests.unit.cache.disk_blocks import (
     BLOCK,
     block_of,
@@ -24,7 +25,6 @@ from tests.unit.cache.disk_blocks import (
     read,
     tier_at,
 )
-from tests.unit.fakes import ManualClock
 
 
 def test_nobody_else_can_look_into_it(tmp_path: Path) -> None:

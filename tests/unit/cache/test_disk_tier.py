@@ -9,8 +9,9 @@ import pytest
 
 from backlotfs.cache.disk import write_queue
 from backlotfs.cache.disk.pin_file import Pin
+from tests.fakes.clocks import ManualClock
+from tests.fakes.workers import PATIENCE_S
 from tests.unit.cache.disk_blocks import BLOCK, block_of, capacity, keep, key, read, tier_at
-from tests.unit.fakes import PATIENCE_S, ManualClock
 
 
 def test_blocks_come_back_after_a_restart(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from backlotfs.cache.disk.write_queue import PendingBlock, WriteQueue
+from tests.fakes.workers import PATIENCE_S, in_threads, join_all
 from tests.unit.cache.disk_blocks import key
-from tests.unit.fakes import PATIENCE_S, in_threads, join_all
 
 LIMIT = 3
 #: A wait in vain, and many of them: far more than asking a thousand times takes.

@@ -12,8 +12,8 @@ from backlotfs.cache.disk.pin_file import Pin
 from backlotfs.cache.pins import Pins, PinsFull
 from backlotfs.config.settings import Quota
 from backlotfs.errors import CacheUnusable
+from tests.fakes.workers import in_threads, join_all
 from tests.unit.cache.disk_blocks import BLOCK, keep, key, tier_at
-from tests.unit.fakes import in_threads, join_all
 
 #: Two blocks, the second of them short.
 FIRST = Pin("E1", f'"v1"/{BLOCK + 10}')

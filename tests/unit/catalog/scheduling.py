@@ -16,7 +16,9 @@ from backlotfs.concurrency.clock import Deadline
 from backlotfs.concurrency.workers import Workers
 from backlotfs.errors import RateLimited
 from backlotfs.source.version import SourceVersion
-from tests.unit.fakes import HeldWorkers, ManualClock, identity, row
+from tests.fakes.clocks import ManualClock
+from tests.fakes.records import row, source_version
+from tests.fakes.workers import HeldWorkers
 from tests.unit.rate_limiter.model_server import ModelServer
 
 
@@ -116,7 +118,7 @@ class Schedule:
             self.urls.add(code)
         self.probed.append(code)
         self.on_probe(code)
-        return identity(code)
+        return source_version(code)
 
     def _answer(self, who: str) -> None:
         verdict = self.server.call(who, self.clock.monotonic())

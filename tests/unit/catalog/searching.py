@@ -11,8 +11,10 @@ from backlotfs.catalog.db.rows import AssetRow
 from backlotfs.catalog.library import AssetFilter
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.errors import NoSuchEntry
+from tests.fakes.clocks import ManualClock
+from tests.fakes.records import row
+from tests.fakes.workers import InlineWorkers
 from tests.unit.catalog_db.catalogs import apply, made, open_db, walk
-from tests.unit.fakes import InlineWorkers, ManualClock, row
 
 
 class Searching:

@@ -16,8 +16,9 @@ from backlotfs.catalog.db.leases import Lease
 from backlotfs.catalog.db.rows import CatalogLost, CatalogUnavailable, SourceRecord
 from backlotfs.catalog.db.sync import FullSync
 from backlotfs.errors import CredentialsRefused, Interrupted, RemoteUnavailable
+from tests.fakes.records import asset
+from tests.fakes.workers import PATIENCE_S
 from tests.unit.catalog.synced import SyncedCatalog
-from tests.unit.fakes import PATIENCE_S, asset
 
 
 def test_load(synced: SyncedCatalog) -> None:

@@ -20,8 +20,9 @@ from backlotfs.catalog.db.schema import LibraryIdentity
 from backlotfs.catalog.db.sync import FullSync
 from backlotfs.catalog.sync import MAX_NAMED, Synced, Synchronizer
 from backlotfs.concurrency.clock import Deadline
-from tests.unit.api.scripted import Reply, reply, scripted
-from tests.unit.fakes import ManualClock, asset
+from tests.fakes.api import Reply, reply, scripted
+from tests.fakes.clocks import ManualClock
+from tests.fakes.records import asset
 
 P = TypeVar("P", Page[Asset], Page[DeletedAsset])
 LIMITS = ListingLimits(assets=1000, size_bytes=1_000_000)

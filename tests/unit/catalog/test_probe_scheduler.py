@@ -17,9 +17,10 @@ from backlotfs.errors import (
     RemoteUnavailable,
     SourceMissing,
 )
+from tests.fakes.records import source_version
+from tests.fakes.workers import PATIENCE_S
 from tests.support.deadlines import wait_until
 from tests.unit.catalog.scheduling import Schedule, no_credit
-from tests.unit.fakes import PATIENCE_S, identity
 
 
 def test_request() -> None:
@@ -27,7 +28,7 @@ def test_request() -> None:
     schedule = Schedule("A")
     futures = [schedule.scheduler.request("A") for _ in range(5)]
     schedule.held.run_all()
-    assert {future.result(0).version for future in futures} == {identity("A")}
+    assert {future.result(0).version for future in futures} == {source_version("A")}
     assert schedule.versions.known("A") == futures[0].result(0)
     assert schedule.probed == ["A"]
     assert schedule.paid == [Priority.WAITING]
@@ -38,17 +39,17 @@ def test_another_mount_finds_out_while_one_waits_for_a_credit() -> None:
     schedule = Schedule("A", "B", credits=1)
     first, waiting = schedule.scheduler.request("B"), schedule.scheduler.request("A")
     schedule.clock.advance(1.0)
-    schedule.versions.record_probe(identity("A"))
+    schedule.versions.record_probe(source_version("A"))
     schedule.held.run_all()
-    assert first.result(0).version == identity("B")
-    assert waiting.result(0).version == identity("A")
+    assert first.result(0).version == source_version("B")
+    assert waiting.result(0).version == source_version("A")
     assert schedule.probed == ["B"]
 
 
 def test_what_is_doubted_during_a_probe_is_probed_again() -> None:
     """The probe may have met the version before: what it found is not the last word."""
     schedule = Schedule("A")
-    schedule.versions.record_probe(identity("A"))
+    schedule.versions.record_probe(source_version("A"))
     schedule.versions.invalidate("A")
     doubted = iter([True, False])
 
@@ -179,9 +180,9 @@ def test_many_listings() -> None:
 def test_listing_asks_only_for_what_is_not_known() -> None:
     """Neither for what is, nor for what has just failed; but for what is in doubt."""
     schedule = Schedule("A", "B", "C")
-    schedule.versions.record_probe(identity("A"))
+    schedule.versions.record_probe(source_version("A"))
     schedule.versions.failed("B", SourceMissing("x"))
-    schedule.versions.record_probe(identity("C"))
+    schedule.versions.record_probe(source_version("C"))
     schedule.versions.invalidate("C")
     schedule.scheduler.prioritize(["A", "B", "C"])
     schedule.held.run_all()
@@ -420,7 +421,7 @@ def test_a_probe_that_waits_for_a_further_credit() -> None:
     assert schedule.limiter.status().waiting == (0, 1, 0, 0)
     assert not future.done()
     schedule.clock.advance(100.0)
-    assert future.result(PATIENCE_S).version == identity("A")
+    assert future.result(PATIENCE_S).version == source_version("A")
     assert given.is_set()
     assert schedule.probed == ["A"]
 
@@ -441,6 +442,6 @@ def test_an_application_does_not_wait_for_the_background() -> None:
         schedule.scheduler.prioritize([code for code in schedule.rows if code != "A"])
         for _ in range(BACKGROUND_PROBES):
             assert begun.acquire(timeout=PATIENCE_S)
-        assert schedule.scheduler.request("A").result(PATIENCE_S).version == identity("A")
+        assert schedule.scheduler.request("A").result(PATIENCE_S).version == source_version("A")
     finally:
         gate.set()

@@ -16,8 +16,8 @@ from backlotfs.catalog.db.rows import EmptyListingDoubted
 from backlotfs.catalog.db.sync import FullSync
 from backlotfs.catalog.sync import FULL_SYNC_S, OVERLAP_S, Synced
 from backlotfs.errors import NoSuchEntry, ProtocolViolation, RemoteUnavailable
+from tests.fakes.records import asset
 from tests.unit.catalog.synced import SyncedCatalog
-from tests.unit.fakes import asset
 
 
 def run(synced: SyncedCatalog, *, full: bool = False) -> Synced:

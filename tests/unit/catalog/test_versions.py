@@ -23,17 +23,11 @@ from backlotfs.errors import (
     SourceMissing,
 )
 from backlotfs.source.version import SourceVersion
-from tests.unit.fakes import (
-    LAST_MODIFIED,
-    LAST_MODIFIED_S,
-    PATIENCE_S,
-    ManualClock,
-    identity,
-    probed_row,
-    row,
-)
+from tests.fakes.clocks import ManualClock
+from tests.fakes.records import LAST_MODIFIED, LAST_MODIFIED_S, probed_row, row, source_version
+from tests.fakes.workers import PATIENCE_S
 
-V1, V2 = identity("E1"), identity("E1", etag='"v2"')
+V1, V2 = source_version("E1"), source_version("E1", etag='"v2"')
 LATER = "Wed, 02 Mar 2016 00:00:00 GMT"
 LATER_S = 1_456_876_800
 
@@ -103,13 +97,13 @@ def test_the_first_probe() -> None:
 @pytest.mark.parametrize(
     ("before", "after", "mtime_s"),
     [
-        (None, identity("E1", last_modified=None), 2000),
-        (None, identity("E1", last_modified="yesterday"), 2000),
+        (None, source_version("E1", last_modified=None), 2000),
+        (None, source_version("E1", last_modified="yesterday"), 2000),
         (V1, V1, LAST_MODIFIED_S),
-        (V1, identity("E1", etag='"v2"', last_modified=LATER), LATER_S),
+        (V1, source_version("E1", etag='"v2"', last_modified=LATER), LATER_S),
         (V1, V2, 2000),
-        (V1, identity("E1", size=5, last_modified=LAST_MODIFIED), 2000),
-        (V1, identity("E1", etag='"v2"', last_modified=None), 2000),
+        (V1, source_version("E1", size=5, last_modified=LAST_MODIFIED), 2000),
+        (V1, source_version("E1", etag='"v2"', last_modified=None), 2000),
     ],
 )
 def test_modification_times(
@@ -126,7 +120,7 @@ def test_modification_times(
 def test_a_time_once_shown_stays_with_its_version() -> None:
     """A new title moves ``updated_at``, and must not make rsync copy again."""
     kept = Kept(row(updated_at_s=2000))
-    bare = identity("E1", last_modified=None)
+    bare = source_version("E1", last_modified=None)
     assert kept.versions.record_probe(bare).mtime_s == 2000
     kept.rows["E1"] = row(updated_at_s=3000)
     kept.versions.invalidate("E1")
@@ -166,11 +160,11 @@ def test_contradicted() -> None:
     """A transfer found another version: doubt, and word to the open files."""
     kept = Kept(probed_row())
     kept.versions.on_mismatch(V2)
-    kept.versions.on_mismatch(identity("E9"))
+    kept.versions.on_mismatch(source_version("E9"))
     assert kept.known().verified
     assert not kept.told, "a late word about a version that is known to be old"
     kept.versions.on_mismatch(V1)
-    assert kept.outdated_versions == [V2, identity("E9"), V1]
+    assert kept.outdated_versions == [V2, source_version("E9"), V1]
     assert not kept.known().verified
     assert kept.told == [("E1", None)]
 
@@ -265,7 +259,7 @@ def test_what_could_not_be_saved_is_saved_later() -> None:
     kept = Kept(row(), row("E2"))
     kept.versions._writing = threading.current_thread()  # no other thread saves in this test
     kept.versions.record_probe(V1)
-    kept.versions.record_probe(identity("E2"))
+    kept.versions.record_probe(source_version("E2"))
     kept.refuse = CatalogUnavailable("disk full")
     with pytest.raises(CatalogUnavailable):
         kept.versions.flush()

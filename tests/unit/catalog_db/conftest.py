@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from backlotfs.catalog.db.connection import CatalogDb
-from tests.unit.api.manual_clock import ManualClock
+from tests.fakes.clocks import ManualClock
 from tests.unit.catalog_db.catalogs import OpenDb, open_db
 
 

@@ -18,7 +18,7 @@ from backlotfs.catalog.db.connection import CatalogDb
 from backlotfs.catalog.db.leases import Lease
 from backlotfs.catalog.db.rows import CatalogUnavailable, FullSyncLost
 from backlotfs.catalog.db.sync import FullSync
-from tests.unit.api.manual_clock import ManualClock
+from tests.fakes.clocks import ManualClock
 from tests.unit.catalog_db.catalogs import (
     MODE,
     OpenDb,

@@ -9,7 +9,7 @@ from backlotfs.catalog.db import assets, state
 from backlotfs.catalog.db.connection import CatalogDb
 from backlotfs.catalog.db.rows import EmptyListingDoubted, FullSyncCursor, inode_of
 from backlotfs.catalog.db.sync import FullSync
-from tests.unit.api.manual_clock import ManualClock
+from tests.fakes.clocks import ManualClock
 from tests.unit.catalog_db.catalogs import OpenDb, apply, codes, made, probed, walk
 
 DAY_S = 86_400

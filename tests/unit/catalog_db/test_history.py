@@ -13,7 +13,7 @@ from backlotfs.api.records import Asset, DeletedAsset
 from backlotfs.catalog.db import assets, names, state
 from backlotfs.catalog.db.rows import AssetRow, EmptyListingDoubted
 from backlotfs.catalog.db.sync import FullSync
-from tests.unit.api.manual_clock import ManualClock
+from tests.fakes.clocks import ManualClock
 from tests.unit.catalog_db.catalogs import (
     MODE,
     apply,

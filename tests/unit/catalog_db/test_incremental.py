@@ -8,7 +8,7 @@ from backlotfs.api.records import DeletedAsset
 from backlotfs.catalog.db import assets, state, sync
 from backlotfs.catalog.db.connection import CatalogDb
 from backlotfs.catalog.db.rows import SyncState
-from tests.unit.api.manual_clock import ManualClock
+from tests.fakes.clocks import ManualClock
 from tests.unit.catalog_db.catalogs import OpenDb, apply, codes, made, missing, probed, walk
 
 

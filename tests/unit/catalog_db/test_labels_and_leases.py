@@ -11,7 +11,7 @@ from backlotfs.catalog.db import assets, leases, state
 from backlotfs.catalog.db.connection import CatalogDb
 from backlotfs.catalog.db.leases import Lease
 from backlotfs.catalog.db.schema import LibraryIdentity, prepare
-from tests.unit.api.manual_clock import ManualClock
+from tests.fakes.clocks import ManualClock
 from tests.unit.catalog_db.catalogs import OpenDb, apply, made, walk
 
 SPORTS = Label("l1", "Sports", "/Sports", None)

@@ -17,7 +17,7 @@ from backlotfs.api.paging import EndlessListing
 from backlotfs.api.records import Asset, Page, SignedUrl, Source
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.errors import NoSuchEntry, SourceMissing
-from tests.unit.fakes import asset
+from tests.fakes.records import asset
 
 MODULE = import_module("backlotfs.cli.library")
 

@@ -25,7 +25,8 @@ from backlotfs.cli.progress import (
     wait_for,
 )
 from backlotfs.mount.control.client import AnswerLate, NoAnswer
-from tests.unit.fakes import PATIENCE_S, ManualClock
+from tests.fakes.clocks import ManualClock
+from tests.fakes.workers import PATIENCE_S
 
 MODULE = import_module("backlotfs.cli.progress")
 PLACE = Path("/mnt/library")

@@ -18,8 +18,8 @@ from backlotfs.cli.progress import TransferBar
 from backlotfs.cli.warm import WarmRun
 from backlotfs.errors import BacklotError, SettingsError
 from backlotfs.mount.control.client import NoAnswer
+from tests.fakes.workers import PATIENCE_S
 from tests.unit.cli.fake_mount import KIB, FakeMount
-from tests.unit.fakes import PATIENCE_S
 
 WARM = import_module("backlotfs.cli.warm")
 FILES = import_module("backlotfs.cli.mountpoints")

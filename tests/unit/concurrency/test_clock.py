@@ -9,7 +9,7 @@ import pytest
 
 from backlotfs.concurrency.clock import Deadline, SystemClock
 from backlotfs.errors import DeadlineExceeded
-from tests.unit.fakes import ManualClock
+from tests.fakes.clocks import ManualClock
 
 
 def test_deadline_passes() -> None:

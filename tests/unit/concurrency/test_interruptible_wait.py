@@ -10,7 +10,8 @@ from backlotfs.concurrency import interruptible_wait
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.errors import DeadlineExceeded, Interrupted, SourceGone
-from tests.unit.fakes import ManualClock, waiter
+from tests.fakes.clocks import ManualClock
+from tests.fakes.workers import waiter
 
 
 @pytest.fixture(autouse=True)

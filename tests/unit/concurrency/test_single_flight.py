@@ -8,7 +8,7 @@ import pytest
 
 from backlotfs.concurrency.single_flight import SingleFlight
 from backlotfs.errors import SourceGone
-from tests.unit.fakes import PATIENCE_S, in_threads, join_all
+from tests.fakes.workers import PATIENCE_S, in_threads, join_all
 
 
 def test_calls_again_once_landed() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from backlotfs.concurrency import workers as workers_module
 from backlotfs.concurrency.workers import Workers
-from tests.unit.fakes import PATIENCE_S
+from tests.fakes.workers import PATIENCE_S
 
 
 def test_threads_are_daemons_and_at_most_the_limit() -> None:

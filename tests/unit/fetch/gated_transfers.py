@@ -19,19 +19,15 @@ from backlotfs.fetch.loader import BlockFetch, BlockLoader, FetchSettings, Pendi
 from backlotfs.fetch.scheduler import FetchScheduler
 from backlotfs.source.range_reader import BufferSink
 from backlotfs.source.version import SourceVersion
-from tests.unit.fakes import (
-    PATIENCE_S,
-    ManualClock,
-    OneHost,
-    expected_bytes,
-    identity,
-    result,
-)
+from tests.fakes.clocks import ManualClock
+from tests.fakes.records import source_version
+from tests.fakes.sources import OneHost, expected_bytes, result
+from tests.fakes.workers import PATIENCE_S
 
 #: Short, so that ranges are easy to read.
 BLOCK_BYTES = 10
 #: Twenty blocks, the last one short.
-V1 = identity(size=195)
+V1 = source_version(size=195)
 #: After this much silence a GET is hedged.
 LATE_S = 0.2
 

@@ -8,10 +8,10 @@ import pytest
 
 from backlotfs.concurrency.clock import SystemClock
 from backlotfs.fetch.loader import LOOK_S, BlockFetch, HedgeWatch
-from tests.unit.fakes import identity
+from tests.fakes.records import source_version
 from tests.unit.fetch.gated_transfers import AllowedHedges, GatedStore
 
-V1 = identity(size=195)
+V1 = source_version(size=195)
 
 
 def transfer(gated: GatedStore) -> BlockFetch:

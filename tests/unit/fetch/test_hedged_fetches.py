@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from backlotfs.byterange import ByteRange
-from tests.unit.fakes import identity
+from tests.fakes.records import source_version
 from tests.unit.fetch.gated_transfers import LATE_S, V1, GatedStore, ahead, begin, check, stopped
 
 
@@ -81,7 +81,7 @@ def test_a_hedge_that_begins_too_late_is_not_made() -> None:
     first = gated.next_get()
     # Transfers of other blocks take every place in the lane.
     demands += [gated.store.demand(V1, ByteRange(at, at + 10)) for at in range(10, 190, 10)]
-    gated.store.demand(identity(size=195, etag='"v2"'), ByteRange(0, 10))
+    gated.store.demand(source_version(size=195, etag='"v2"'), ByteRange(0, 10))
     gated.wait_begun()
     others = gated.begun()
     gated.look(LATE_S)

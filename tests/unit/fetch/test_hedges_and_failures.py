@@ -6,7 +6,7 @@ import pytest
 
 from backlotfs.byterange import ByteRange
 from backlotfs.errors import BacklotError, ContentChanged, RemoteUnavailable
-from tests.unit.fakes import result
+from tests.fakes.sources import result
 from tests.unit.fetch.gated_transfers import LATE_S, V1, GatedStore, ahead, begin, check
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from backlotfs.fetch.hosts import FAR_START_WIDTH, GetTotals, HostRegistry
 from backlotfs.source.signed_get import GetRecord, Outcome
-from tests.unit.fakes import ManualClock, in_threads, join_all
+from tests.fakes.clocks import ManualClock
+from tests.fakes.workers import in_threads, join_all
 
 MB = 1_000_000
 

@@ -10,11 +10,13 @@ from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.errors import BacklotError, DeadlineExceeded, Interrupted, RemoteUnavailable
 from backlotfs.fetch.loader import FETCH_DEADLINE_S, PendingRead
 from backlotfs.source.version import SourceVersion
-from tests.unit.fakes import HeldWorkers, ManualClock, expected_bytes, identity, result, waiter
+from tests.fakes.clocks import ManualClock
+from tests.fakes.records import source_version
+from tests.fakes.sources import StepFetch, expected_bytes, result
+from tests.fakes.workers import HeldWorkers, waiter
 from tests.unit.open_files.stack import ReadingStack
-from tests.unit.open_files.steps import StepFetch
 
-V1 = identity(size=1000)
+V1 = source_version(size=1000)
 
 
 def wanted_always(_missing: ByteRange) -> bool:
@@ -70,12 +72,12 @@ def test_read_ahead_is_cut_into_requests() -> None:
     """Of the asked size; the last block of the file is short; no more than once."""
     held = Held()
     for _ in range(2):
-        held.store.prefetch(identity(size=95), ByteRange(0, 1000), 40, wanted_always)
+        held.store.prefetch(source_version(size=95), ByteRange(0, 1000), 40, wanted_always)
     assert held.store.prefetch_bytes == 100
     held.workers.run_all()
     assert held.fetch.ranges == [ByteRange(0, 40), ByteRange(40, 80), ByteRange(80, 95)]
     assert held.store.prefetch_bytes == 0
-    held.store.prefetch(identity(size=95), ByteRange(0, 1000), 40, wanted_always)
+    held.store.prefetch(source_version(size=95), ByteRange(0, 1000), 40, wanted_always)
     assert not held.workers.jobs
 
 
@@ -83,7 +85,7 @@ def test_read_ahead_beyond_the_budget_is_dropped() -> None:
     """It is a hint: what does not fit is nobody's, and a reader gets it all the same."""
     held = Held(ahead_bytes=35)
     held.store.prefetch(V1, ByteRange(0, 100), 10, wanted_always)
-    held.store.prefetch(identity("E2"), ByteRange(0, 100), 10, wanted_always)
+    held.store.prefetch(source_version("E2"), ByteRange(0, 100), 10, wanted_always)
     assert held.store.prefetch_bytes == 30
     assert held.read(50, 60) == expected_bytes(V1, ByteRange(50, 60))
     assert held.store.prefetch_bytes == 0
@@ -220,7 +222,7 @@ def test_each_transfer_has_a_deadline_of_its_own() -> None:
 def test_versions_are_fetched_apart() -> None:
     """A reader of the new version never joins a fetch of the old one."""
     held = Held()
-    v2 = identity(size=1000, etag='"v2"')
+    v2 = source_version(size=1000, etag='"v2"')
     demands = [held.store.demand(version, ByteRange(0, 10)) for version in (V1, v2)]
     held.workers.run_all()
     old, new = (result(demand) for demand in demands)

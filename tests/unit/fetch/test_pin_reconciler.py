@@ -20,9 +20,9 @@ from backlotfs.fetch.loader import BlockLoader, PendingRead
 from backlotfs.fetch.pin_reconciler import PinReconciler
 from backlotfs.fetch.warm import Warmer
 from backlotfs.source.version import SourceVersion
+from tests.fakes.clocks import ManualClock
 from tests.support.deadlines import wait_until
 from tests.unit.cache.disk_blocks import BLOCK, keep, key, tier_at
-from tests.unit.fakes import ManualClock
 
 
 class Origin(BlockLoader):

@@ -6,7 +6,9 @@ import pytest
 
 from backlotfs.byterange import ByteRange
 from backlotfs.fetch.scheduler import URGENT_EXTRA, FetchScheduler
-from tests.unit.fakes import HeldWorkers, ManualClock, OneHost
+from tests.fakes.clocks import ManualClock
+from tests.fakes.sources import OneHost
+from tests.fakes.workers import HeldWorkers
 
 #: Fetches of one source at a time.
 PER_SOURCE = 12

@@ -12,7 +12,8 @@ from backlotfs.fetch.scheduler import (
     FetchScheduler,
     HostLimit,
 )
-from tests.unit.fakes import HeldWorkers, ManualClock
+from tests.fakes.clocks import ManualClock
+from tests.fakes.workers import HeldWorkers
 
 
 class Width:

@@ -17,7 +17,7 @@ from backlotfs.errors import CacheUnusable, RemoteUnavailable
 from backlotfs.fetch.loader import BlockLoader, PendingRead
 from backlotfs.fetch.warm import LOOK_BLOCKS, Warmer
 from backlotfs.source.version import SourceVersion
-from tests.unit.fakes import ManualClock
+from tests.fakes.clocks import ManualClock
 
 BLOCK = 4096
 SOURCE = SourceVersion("E1", 10 * BLOCK + 5, '"v1"', None)

@@ -17,7 +17,7 @@ from backlotfs.errors import (
     RemoteUnavailable,
 )
 from backlotfs.http.backoff import Backoff, RetryPolicy, TryAgain
-from tests.unit.api.manual_clock import ManualClock
+from tests.fakes.clocks import ManualClock
 
 STEADY = RetryPolicy(max_attempts=4, first_delay_s=1.0, max_delay_s=3.0, jitter=0.0)
 

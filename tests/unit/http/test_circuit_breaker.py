@@ -9,8 +9,8 @@ import pytest
 from backlotfs.errors import CircuitOpen
 from backlotfs.http.backoff import RetryPolicy
 from backlotfs.http.circuit_breaker import LIMIT, RETRY_INTERVAL_S, Breakers
-from tests.unit.api.manual_clock import ManualClock
-from tests.unit.fakes import in_threads, join_all
+from tests.fakes.clocks import ManualClock
+from tests.fakes.workers import in_threads, join_all
 
 HOST = "origin.example:443"
 WHY = "source host origin.example: it refuses the connection"

@@ -22,7 +22,7 @@ from backlotfs.kernel.callers import (
     ProgramRules,
 )
 from backlotfs.namespace.sizes import Treatment
-from tests.unit.fakes import ManualClock
+from tests.fakes.clocks import ManualClock
 
 PID = 4711
 LONG_S = TERMINAL_WAIT_S + 1

@@ -18,7 +18,7 @@ from backlotfs.kernel.deadlines import (
     TimeoutCircuit,
     Wait,
 )
-from tests.unit.fakes import ManualClock
+from tests.fakes.clocks import ManualClock
 
 
 class Caller:

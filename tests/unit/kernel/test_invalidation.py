@@ -8,7 +8,7 @@ import pytest
 
 from backlotfs.kernel import fuse_library, invalidation
 from backlotfs.kernel.invalidation import EntryInvalidator
-from tests.unit.fakes import PATIENCE_S
+from tests.fakes.workers import PATIENCE_S
 from tests.unit.kernel.made_fuse import Function, made_fuse
 
 

@@ -32,7 +32,8 @@ from backlotfs.namespace.namespace import OpenTarget
 from backlotfs.namespace.tree import Entry
 from backlotfs.open_files.reader import Opened, OpenMode
 from backlotfs.source.version import SourceVersion
-from tests.unit.fakes import ManualClock, identity
+from tests.fakes.clocks import ManualClock
+from tests.fakes.records import source_version
 
 FILE = Attributes(inode=9, mode=stat.S_IFREG | 0o444, nlink=1, size=513, mtime_s=5)
 WRITING = [
@@ -62,7 +63,7 @@ class Below:
         self.begun: list[tuple[int, int, int]] = []
         self.sparing: list[bool] = []
         self.sized = self.made_on_demand = False
-        self.current: SourceVersion | None = identity("A")
+        self.current: SourceVersion | None = source_version("A")
         self.told: list[tuple[str, SourceVersion | None]] = []
 
     def _check(self, path: str) -> None:
@@ -99,7 +100,7 @@ class Below:
             return Opened(42, self.mode)
         assert isinstance(path, str)
         self._check(path)
-        return OpenTarget(identity("A"), settling=False)
+        return OpenTarget(source_version("A"), settling=False)
 
     def source(self, embed_code: str) -> SourceVersion | None:
         return self.current
@@ -203,14 +204,14 @@ def test_open(adapter: Adapter, mode: OpenMode, flags: tuple[int, int]) -> None:
     assert (info.fh, info.keep_cache, info.direct_io) == (42, *flags)
 
 
-@pytest.mark.parametrize("current", [None, identity("A"), identity("A", etag='"new"')])
+@pytest.mark.parametrize("current", [None, source_version("A"), source_version("A", etag='"new"')])
 def test_open_of_a_source_that_is_replaced_meanwhile(
     adapter: Adapter, current: SourceVersion | None
 ) -> None:
     """The new handle is marked: what told the other handles came too early for it."""
     adapter.below.current = current
     assert adapter.operations("open", "/a.mov", Info()) == 0
-    assert adapter.below.told == ([] if current == identity("A") else [("A", current)])
+    assert adapter.below.told == ([] if current == source_version("A") else [("A", current)])
 
 
 def test_read_flush_release(adapter: Adapter) -> None:

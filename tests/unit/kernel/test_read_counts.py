@@ -10,7 +10,8 @@ from backlotfs.errors import RemoteUnavailable
 from backlotfs.fetch.loader import PendingRead
 from backlotfs.kernel.read_requests import NAMES_KEPT, OTHERS, ReadCounts, Usage
 from backlotfs.source.bandwidth import RecentRate
-from tests.unit.fakes import ManualClock, in_threads, join_all
+from tests.fakes.clocks import ManualClock
+from tests.fakes.workers import in_threads, join_all
 
 
 def demand(*blocks: tuple[Block, int]) -> PendingRead:

@@ -15,8 +15,9 @@ from backlotfs.errors import BadHandle, ContentChanged
 from backlotfs.fetch.loader import PendingRead
 from backlotfs.kernel.device import Device, ReadRequest
 from backlotfs.kernel.read_requests import ReadCounts, ReadRequests
+from tests.fakes.clocks import ManualClock
+from tests.fakes.workers import in_threads, join_all
 from tests.support.deadlines import wait_until
-from tests.unit.fakes import ManualClock, in_threads, join_all
 
 #: What a read may take here.
 DEADLINE_S = 20.0

@@ -17,7 +17,7 @@ from backlotfs.errors import FuseUnusable
 from backlotfs.kernel import session as session_module
 from backlotfs.kernel.read_requests import ReadCounts
 from backlotfs.kernel.session import MAX_BACKGROUND, KernelTtl, MountOptions, MountSession
-from tests.unit.fakes import PATIENCE_S
+from tests.fakes.workers import PATIENCE_S
 from tests.unit.kernel.made_fuse import made_fuse
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from backlotfs.log.events import Event
 from backlotfs.log.output import EVERY_S, REMEMBERED, RepeatFilter
-from tests.unit.fakes import ManualClock, in_threads, join_all
+from tests.fakes.clocks import ManualClock
+from tests.fakes.workers import in_threads, join_all
 
 RESTING = "read: EIO: source host h:443: it refuses the connection; it is asked again in %.1f s"
 

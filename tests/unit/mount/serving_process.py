@@ -25,7 +25,8 @@ from backlotfs.mount.control import unix_socket
 from backlotfs.mount.read_path import Metrics
 from backlotfs.open_files.recent_errors import RecentErrors
 from backlotfs.source.bandwidth import RecentRate
-from tests.unit.fakes import ManualClock, row
+from tests.fakes.clocks import ManualClock
+from tests.fakes.records import row
 
 SERVING = import_module("backlotfs.mount.serve")
 

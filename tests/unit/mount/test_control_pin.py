@@ -18,8 +18,8 @@ from backlotfs.mount.control.handlers import pin_handlers
 from backlotfs.mount.control.server import Handler
 from backlotfs.namespace.layouts import build
 from backlotfs.namespace.naming import NameMode
+from tests.fakes.records import row
 from tests.unit.cache.disk_blocks import BLOCK, keep, key, tier_at
-from tests.unit.fakes import row
 
 FIRST, SECOND, GONE = (Pin(code, f'"v1"/{BLOCK}') for code in ("E1", "E2", "E9"))
 ROOT = build(["flat"], [row("E1", "a.mov"), row("E2", "b.mov")], [], {}, names=NameMode.ORIGINAL)

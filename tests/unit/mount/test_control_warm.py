@@ -17,7 +17,7 @@ from backlotfs.mount.control.server import Handler
 from backlotfs.namespace.layouts import build
 from backlotfs.namespace.naming import NameMode
 from backlotfs.source.version import SourceVersion
-from tests.unit.fakes import row
+from tests.fakes.records import row
 
 
 class Asked:

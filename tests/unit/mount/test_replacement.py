@@ -17,9 +17,10 @@ from backlotfs.mount.replacement import Replacement
 from backlotfs.open_files.reader import HandleTable
 from backlotfs.source.url_resolver import UrlResolver
 from backlotfs.source.version import SourceVersion
-from tests.unit.fakes import ManualClock, asset, identity, probed_row
+from tests.fakes.clocks import ManualClock
+from tests.fakes.records import asset, probed_row, source_version
 
-V1, V2 = identity("E1"), identity("E1", etag='"v2"')
+V1, V2 = source_version("E1"), source_version("E1", etag='"v2"')
 NOTHING = CatalogDelta([], [], [], [], [], [])
 
 

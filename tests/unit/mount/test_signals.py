@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from backlotfs.mount import signals
-from tests.unit.fakes import PATIENCE_S
+from tests.fakes.workers import PATIENCE_S
 
 
 def test_each_signal_has_its_handler(

@@ -17,9 +17,9 @@ from backlotfs.errors import BacklotError
 from backlotfs.namespace.namespace import Namespace, Provider, TreeOptions
 from backlotfs.namespace.naming import NameMode
 from backlotfs.namespace.sizes import UnsizedRules
-from tests.unit.fakes import asset, identity
+from tests.fakes.records import asset, source_version
 
-KNOWN = ProbedSource(identity("A", 700), 1234, verified=True)
+KNOWN = ProbedSource(source_version("A", 700), 1234, verified=True)
 
 
 class Around:

@@ -10,7 +10,7 @@ from backlotfs.catalog.db.rows import AssetRow
 from backlotfs.namespace.layouts import Layout, build
 from backlotfs.namespace.naming import NameMode
 from backlotfs.namespace.tree import Folder
-from tests.unit.fakes import row
+from tests.fakes.records import row
 
 #: 2013-01-31 23:59:59 UTC.
 JANUARY_S = 1_359_676_799

@@ -18,7 +18,7 @@ from backlotfs.namespace.attributes import (
     listed,
     value_of,
 )
-from tests.unit.fakes import asset
+from tests.fakes.records import asset
 
 
 def test_a_file() -> None:

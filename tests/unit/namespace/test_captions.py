@@ -12,7 +12,8 @@ from backlotfs.errors import NoSuchEntry, NotSupported
 from backlotfs.namespace.namespace import Namespace, Provider
 from backlotfs.namespace.naming import NameMode
 from backlotfs.namespace.providers.sidecars import CaptionSidecars, JsonSidecars, sidecar_inode
-from tests.unit.fakes import row, waiter
+from tests.fakes.records import row
+from tests.fakes.workers import waiter
 from tests.unit.namespace.around import Around
 
 VTT = b"WEBVTT\n"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from backlotfs.namespace.incomplete_notice import Notice, about
 from backlotfs.namespace.tree import ROOT_INODE
-from tests.unit.fakes import waiter
+from tests.fakes.workers import waiter
 
 
 @pytest.mark.parametrize(

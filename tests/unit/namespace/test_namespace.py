@@ -30,7 +30,8 @@ from backlotfs.errors import (
 from backlotfs.namespace.attributes import Attributes, file_attributes
 from backlotfs.namespace.namespace import Namespace
 from backlotfs.namespace.tree import ROOT_INODE, Entry, Folder, StartWait, VirtualFile
-from tests.unit.fakes import identity, probed_row, row, waiter
+from tests.fakes.records import probed_row, row, source_version
+from tests.fakes.workers import waiter
 from tests.unit.namespace.around import KNOWN, Around
 
 
@@ -109,7 +110,7 @@ def test_a_recent_failure_is_not_asked_for_again() -> None:
 def test_a_file_in_doubt_is_probed_anew() -> None:
     """The kernel keeps what it is told, so the new size has to come before the open."""
     around = Around(row("A"))
-    around.learned["A"] = ProbedSource(identity("A", 1), 1, verified=False)
+    around.learned["A"] = ProbedSource(source_version("A", 1), 1, verified=False)
     assert around.namespace.attributes("/clip.mov", waiter).size == 700
     assert around.probes == ["A"]
 
@@ -118,7 +119,7 @@ def test_a_file_in_doubt_is_probed_anew() -> None:
 def test_a_file_in_doubt_while_the_network_is_down(error: BacklotError) -> None:
     """The last known size is shown, but nothing is opened on it."""
     around = Around(row("A"))
-    around.learned["A"] = ProbedSource(identity("A", 1), 1, verified=False)
+    around.learned["A"] = ProbedSource(source_version("A", 1), 1, verified=False)
     around.outcome = error
     assert around.namespace.attributes("/clip.mov", waiter).size == 1
     with pytest.raises(type(error)):
@@ -246,7 +247,7 @@ def test_no_stat_waits_for_a_credit_to_see_a_size_again(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(InterruptibleWait, "result", wait)
     around = Around(row("A"))
-    around.learned["A"] = ProbedSource(identity("A", 1), 1, verified=False)
+    around.learned["A"] = ProbedSource(source_version("A", 1), 1, verified=False)
     around.outcome, around.queued = None, {"A"}
     assert around.namespace.attributes("/clip.mov", waiter).size == 1
     assert around.probes == ["A"]

@@ -20,7 +20,7 @@ from backlotfs.namespace.naming import (
     tag,
     wanted,
 )
-from tests.unit.fakes import asset
+from tests.fakes.records import asset
 from tests.unit.namespace.made_rows import MadeAsset
 
 LONG = "x" * 251 + ".mov"

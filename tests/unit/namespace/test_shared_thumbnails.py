@@ -24,7 +24,8 @@ from backlotfs.errors import (
 from backlotfs.namespace.namespace import Namespace, Provider
 from backlotfs.namespace.providers.sidecars import JsonSidecars
 from backlotfs.namespace.providers.thumbnails import Thumbnails, Wanted
-from tests.unit.fakes import asset, probed_row, row, waiter
+from tests.fakes.records import asset, probed_row, row
+from tests.fakes.workers import waiter
 from tests.unit.namespace.around import Around
 
 IMAGE = "https://images/a.jpg"

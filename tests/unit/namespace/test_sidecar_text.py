@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from backlotfs.api.records import Asset, Label
 from backlotfs.namespace.providers.sidecars import sidecar_text
-from tests.unit.fakes import LAST_MODIFIED, asset, identity
+from tests.fakes.records import LAST_MODIFIED, asset, source_version
 
 FULL = Asset(
     "E1",
@@ -34,7 +34,7 @@ FULL = Asset(
 
 def test_all_of_it() -> None:
     """As docs/sidecars.md describes it."""
-    assert json.loads(sidecar_text(FULL, identity("E1", 400_868))) == {
+    assert json.loads(sidecar_text(FULL, source_version("E1", 400_868))) == {
         "sidecar_format": 1,
         "embed_code": "E1",
         "title": "Überschwemmung",

@@ -14,7 +14,8 @@ from backlotfs.errors import NoSuchEntry, NotADirectory, NotSupported
 from backlotfs.namespace.namespace import Namespace
 from backlotfs.namespace.naming import NameMode
 from backlotfs.namespace.providers.sidecars import JsonSidecars, sidecar_inode
-from tests.unit.fakes import probed_row, row, waiter
+from tests.fakes.records import probed_row, row
+from tests.fakes.workers import waiter
 from tests.unit.namespace.around import KNOWN, Around
 
 

@@ -9,7 +9,7 @@ from backlotfs.errors import NoSuchEntry, NotADirectory
 from backlotfs.namespace.layouts import build
 from backlotfs.namespace.naming import NameMode
 from backlotfs.namespace.tree import codes_below, node_at, paths_of
-from tests.unit.fakes import row
+from tests.fakes.records import row
 
 ROWS = [row("E1", "a.mov"), row("E2", "b.mov"), row("E3", "c.mov")]
 LABELS = [Label("L1", "News", "/News", None), Label("L2", "Old", "/News/Old", "L1")]

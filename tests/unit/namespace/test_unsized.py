@@ -13,7 +13,8 @@ from backlotfs.errors import BacklotError, NoSuchEntry, RemoteUnavailable, SizeU
 from backlotfs.namespace.incomplete_notice import Notice
 from backlotfs.namespace.sizes import Treatment
 from backlotfs.namespace.tree import Entry
-from tests.unit.fakes import identity, probed_row, row, waiter
+from tests.fakes.records import probed_row, row, source_version
+from tests.fakes.workers import waiter
 from tests.unit.namespace.around import KNOWN, Around
 
 
@@ -154,7 +155,7 @@ def test_a_look_up_never_waits() -> None:
 def test_a_look_up_of_a_source_in_doubt() -> None:
     """Shows the last size, and is not settled either."""
     around = Around(row("A"))
-    around.learned = {"A": ProbedSource(identity("A", 500), 99, verified=False)}
+    around.learned = {"A": ProbedSource(source_version("A", 500), 99, verified=False)}
     found = around.namespace.attributes("/clip.mov", refuse_to_wait)
     assert (found.settled, found.size, found.mtime_s) == (False, 500, 99)
 
@@ -162,7 +163,7 @@ def test_a_look_up_of_a_source_in_doubt() -> None:
 def test_nobody_waits_for_a_credit_to_see_a_size_again() -> None:
     """A source in doubt shows what was known while its probe waits in the queue."""
     around = Around(row("A"))
-    around.learned = {"A": ProbedSource(identity("A", 500), 99, verified=False)}
+    around.learned = {"A": ProbedSource(source_version("A", 500), 99, verified=False)}
     around.outcome, around.queued = None, {"A"}
     found = around.namespace.attributes("/clip.mov", waiter)
     assert (found.settled, found.size) == (True, 500)

@@ -12,7 +12,9 @@ from backlotfs.open_files.reader import HandleTable, SourceReader
 from backlotfs.prefetch.planner import PlanLimits
 from backlotfs.prefetch.registry import PrefetcherRegistry
 from backlotfs.source.version import SourceVersion
-from tests.unit.fakes import InlineWorkers, ManualClock, OneHost, fetch_at_once
+from tests.fakes.clocks import ManualClock
+from tests.fakes.sources import OneHost, fetch_at_once
+from tests.fakes.workers import InlineWorkers
 
 
 class ReadingStack:

@@ -8,9 +8,11 @@ from backlotfs.errors import BadHandle
 from backlotfs.open_files.reader import FileHandle, HandleTable
 from backlotfs.prefetch.registry import PrefetcherRegistry
 from backlotfs.source.version import SourceVersion
-from tests.unit.fakes import ManualClock, identity, in_threads, join_all
+from tests.fakes.clocks import ManualClock
+from tests.fakes.records import source_version
+from tests.fakes.workers import in_threads, join_all
 
-V1, V2 = identity(), identity(etag='"v2"')
+V1, V2 = source_version(), source_version(etag='"v2"')
 PLANS = PrefetcherRegistry(ManualClock(), window_budget_bytes=0, block_bytes=1)
 
 
@@ -51,7 +53,7 @@ def test_released_twice() -> None:
 def test_mark_changed() -> None:
     """Handles on another version are old; those on the current one, or another file, are not."""
     table = HandleTable()
-    old, new, other = opened(table), opened(table, V2), opened(table, identity("E2"))
+    old, new, other = opened(table), opened(table, V2), opened(table, source_version("E2"))
     table.mark_changed("E1", V2)
     assert [handle.changed for handle in (old, new, other)] == [True, False, False]
     table.mark_changed("E1", V1)
@@ -65,9 +67,9 @@ def test_replaced_by_larger(more: int, larger: bool) -> None:
     handle = opened(table)
     table.mark_changed("E1", None)
     assert not handle.replaced_by_larger
-    table.mark_changed("E1", identity(etag='"v2"', size=V1.size + more))
+    table.mark_changed("E1", source_version(etag='"v2"', size=V1.size + more))
     assert handle.replaced_by_larger is larger
-    table.mark_changed("E1", identity(etag='"v3"', size=0))
+    table.mark_changed("E1", source_version(etag='"v3"', size=0))
     assert handle.replaced_by_larger is larger
 
 

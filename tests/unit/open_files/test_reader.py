@@ -7,11 +7,12 @@ import pytest
 from backlotfs.byterange import ByteRange
 from backlotfs.errors import BadHandle, ContentChanged, RemoteUnavailable
 from backlotfs.source.version import SourceVersion
-from tests.unit.fakes import HeldWorkers, expected_bytes, identity, read_bytes
+from tests.fakes.records import source_version
+from tests.fakes.sources import StepFetch, expected_bytes, read_bytes
+from tests.fakes.workers import HeldWorkers
 from tests.unit.open_files.stack import ReadingStack
-from tests.unit.open_files.steps import StepFetch
 
-V1 = identity(size=105)
+V1 = source_version(size=105)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,7 @@ def test_an_empty_file_needs_no_fetch() -> None:
 
     fetch = StepFetch()
     stack = ReadingStack(fetch=fetch)
-    fh = stack.reader.open(identity(size=0)).fh
+    fh = stack.reader.open(source_version(size=0)).fh
     assert read_bytes(stack.reader, fh, 0, 100) == b""
     assert fetch.ranges == []
 
@@ -65,7 +66,7 @@ def test_flush_tells_a_copying_program() -> None:
     old = stack.reader.open(V1).fh
     stack.reader.flush(old)
     stack.handles.mark_changed("E1", None)
-    new = stack.reader.open(identity(etag='"v2"')).fh
+    new = stack.reader.open(source_version(etag='"v2"')).fh
     with pytest.raises(ContentChanged, match="E1"):
         stack.reader.flush(old)
     stack.reader.flush(new)
@@ -77,13 +78,13 @@ def test_no_read_ends_short_in_a_version_that_was_outgrown(offset: int, size: in
     stack = ReadingStack()
     fh = stack.reader.open(V1).fh
     assert len(read_bytes(stack.reader, fh, 0, 200)) == 105
-    stack.reader.source_changed("E1", identity(etag='"v2"', size=106))
+    stack.reader.source_changed("E1", source_version(etag='"v2"', size=106))
     with pytest.raises(ContentChanged, match="larger"):
         read_bytes(stack.reader, fh, offset, size)
     assert len(read_bytes(stack.reader, fh, 0, 105)) == 105, "its own bytes are still here"
 
 
-@pytest.mark.parametrize("current", [None, identity(etag='"v2"', size=105)])
+@pytest.mark.parametrize("current", [None, source_version(etag='"v2"', size=105)])
 def test_the_end_of_a_version_that_was_not_outgrown(current: SourceVersion | None) -> None:
     """Deleted, or replaced by one that ends in the same place: the end is the end."""
     stack = ReadingStack()

@@ -15,7 +15,8 @@ from backlotfs.open_files.reader import HandleTable, SourceReader
 from backlotfs.prefetch.index_patterns import INDEX_BYTES, TAIL_BYTES
 from backlotfs.prefetch.registry import CLOSE_GRACE_S, PrefetcherRegistry
 from backlotfs.source.version import SourceVersion
-from tests.unit.fakes import ManualClock, identity
+from tests.fakes.clocks import ManualClock
+from tests.fakes.records import source_version
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 BLOCK, READ = 64 * KIB, 128 * KIB
@@ -96,7 +97,7 @@ class Reading:
 
     def open(self, name: str = "", size: int = SIZE) -> int:
         """A handle."""
-        return self.reader.open(identity(size=size), name=name).fh
+        return self.reader.open(source_version(size=size), name=name).fh
 
     def begin(self, fh: int, offset: int, size: int) -> PendingRead | None:
         """A read that is answered, or waited for."""
@@ -192,12 +193,12 @@ def test_who_wants_little_gets_nothing_ahead() -> None:
     """Neither from us nor from the kernel; other readers of the file are planned for as ever."""
     store = NotedStore()
     reader = reader_over(store, ManualClock())
-    opened = reader.open(identity(size=SIZE), name="a.mov", no_prefetch=True)
+    opened = reader.open(source_version(size=SIZE), name="a.mov", no_prefetch=True)
     assert opened.mode.direct_io
     for offset in range(0, 8 * READ, READ):
         begin(reader, opened.fh, offset, READ)
     assert store.ahead == []
-    other = reader.open(identity(size=SIZE), name="a.mov")
+    other = reader.open(source_version(size=SIZE), name="a.mov")
     assert not other.mode.direct_io
     begin(reader, other.fh, 0, READ)
     assert store.ahead
@@ -209,10 +210,10 @@ def test_who_wants_little_does_not_tell_how_the_next_file_is_read() -> None:
     store.cached = True
     reader = reader_over(store, ManualClock())
     for number in range(2):
-        whole = reader.open(identity(f"W{number}", size=READ)).fh
+        whole = reader.open(source_version(f"W{number}", size=READ)).fh
         begin(reader, whole, 0, READ)
         reader.release(whole)
     for number in range(3):
-        reader.release(reader.open(identity(f"P{number}", size=SIZE), no_prefetch=True).fh)
-    begin(reader, reader.open(identity("N", size=SIZE)).fh, 0, READ)
+        reader.release(reader.open(source_version(f"P{number}", size=SIZE), no_prefetch=True).fh)
+    begin(reader, reader.open(source_version("N", size=SIZE)).fh, 0, READ)
     assert sum(ahead.length for ahead, _ in store.ahead) > 4 * MIB

@@ -10,7 +10,7 @@ from backlotfs.open_files.recent_errors import (
     Failure,
     RecentErrors,
 )
-from tests.unit.fakes import ManualClock
+from tests.fakes.clocks import ManualClock
 
 
 def test_when_what_and_why() -> None:

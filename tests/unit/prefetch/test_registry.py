@@ -21,7 +21,8 @@ from backlotfs.prefetch.registry import (
 )
 from backlotfs.source.bandwidth import HostStats
 from backlotfs.source.version import SourceVersion
-from tests.unit.fakes import ManualClock, identity
+from tests.fakes.clocks import ManualClock
+from tests.fakes.records import source_version
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 READ = 128 * KIB
@@ -46,7 +47,7 @@ class Plans(PrefetcherRegistry):
 
 def source(number: int = 0, size: int = 10 * GIB) -> SourceVersion:
     """One of many."""
-    return identity(f"E{number}", size)
+    return source_version(f"E{number}", size)
 
 
 def read_on(plan: Prefetcher, count: int, start: int = 0, reader: int = 1) -> list[ByteRange]:
@@ -75,7 +76,7 @@ def test_versions_are_apart() -> None:
     """Another version of a source begins anew."""
     plans = Plans()
     assert plans.opened(source()) is plans.opened(source())
-    assert plans.opened(source()) is not plans.opened(identity("E0", 10 * GIB, etag='"v2"'))
+    assert plans.opened(source()) is not plans.opened(source_version("E0", 10 * GIB, etag='"v2"'))
 
 
 def test_as_many_as_are_kept() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from backlotfs.api.rate_limiter import ApiRateLimiter, Priority, QuotaStatus, RateStatus
 from backlotfs.log.output import RepeatFilter
-from tests.unit.fakes import ManualClock
+from tests.fakes.clocks import ManualClock
 from tests.unit.rate_limiter.virtual_account import VirtualTime
 
 

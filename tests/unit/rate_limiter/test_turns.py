@@ -11,8 +11,8 @@ import pytest
 from backlotfs.api.rate_limiter import ApiRateLimiter, Priority, RateStatus
 from backlotfs.concurrency.clock import Deadline, SystemClock
 from backlotfs.errors import Interrupted, RateLimited
+from tests.fakes.clocks import ManualClock
 from tests.support.deadlines import wait_until
-from tests.unit.fakes import ManualClock
 from tests.unit.rate_limiter.virtual_account import VirtualTime
 
 RENEWAL, WAITING, LISTED, BACKGROUND = Priority

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backlotfs.source.bandwidth import SPAN_S, RecentRate
-from tests.unit.fakes import ManualClock
+from tests.fakes.clocks import ManualClock
 
 
 def test_the_last_seconds() -> None:

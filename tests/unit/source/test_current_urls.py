@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from backlotfs.errors import RemoteUnavailable, SourceMissing
-from tests.unit.fakes import PATIENCE_S, in_threads, join_all
+from tests.fakes.workers import PATIENCE_S, in_threads, join_all
 from tests.unit.source.numbered_urls import Setup
 
 

@@ -20,8 +20,8 @@ from backlotfs.errors import (
 from backlotfs.http.address_policy import SourcePolicy, SourceRefused
 from backlotfs.http.pool import ConnectionPool
 from backlotfs.source.preview_images import MAX_IMAGE_BYTES, PreviewImages
-from tests.unit.fakes import ManualClock
-from tests.unit.source.scripted import ScriptedAnswer
+from tests.fakes.clocks import ManualClock
+from tests.fakes.source_host import ScriptedAnswer
 
 URL = "http://origin.example/A%2fB/promo"
 

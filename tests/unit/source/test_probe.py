@@ -9,8 +9,8 @@ from backlotfs.byterange import ByteRange
 from backlotfs.errors import ProtocolViolation, RemoteUnavailable, SourceGone
 from backlotfs.source.range_reader import SourceProbe
 from backlotfs.source.version import SourceVersion
-from tests.unit.fakes import LAST_MODIFIED
-from tests.unit.source.scripted import ScriptedAnswer, Source, partial
+from tests.fakes.records import LAST_MODIFIED
+from tests.fakes.source_host import ScriptedAnswer, Source, partial
 
 FIRST = ByteRange(0, 1)
 

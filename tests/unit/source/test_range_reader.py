@@ -18,10 +18,12 @@ from backlotfs.errors import (
 from backlotfs.source.bandwidth import BandwidthLimit, RecentRate
 from backlotfs.source.range_reader import RangeReader
 from backlotfs.source.version import SourceVersion
-from tests.unit.fakes import ManualClock, expected_bytes, identity
-from tests.unit.source.scripted import ScriptedAnswer, Source, partial
+from tests.fakes.clocks import ManualClock
+from tests.fakes.records import source_version
+from tests.fakes.source_host import ScriptedAnswer, Source, partial
+from tests.fakes.sources import expected_bytes
 
-V1 = identity(size=100)
+V1 = source_version(size=100)
 CUT = RemoteUnavailable("source host origin.example: the connection was cut")
 
 
@@ -89,7 +91,7 @@ def test_pieces() -> None:
 @pytest.mark.parametrize("etag", [None, 'W/"v1"'])
 def test_only_a_strong_etag_is_asked_for(etag: str | None) -> None:
     """``If-Match`` never matches a weak one."""
-    version = identity(size=100, etag=etag)
+    version = source_version(size=100, etag=etag)
     source = Source(partial(ByteRange(0, 5), 100, b"abcde", etag=etag))
     assert fetched(source, 0, 5, version=version) == [b"abcde"]
     assert source.pool.asked[0].if_match is None
@@ -175,7 +177,7 @@ def test_another_version_is_stale_at_once(other: ScriptedAnswer) -> None:
 
 def test_without_an_etag_last_modified_tells() -> None:
     """The second-best validator is used when there is no better."""
-    version = identity(size=100, etag=None)
+    version = source_version(size=100, etag=None)
     source = Source(
         partial(ByteRange(0, 5), 100, b"abcde", etag=None, last_modified="Wed, 02 Mar 2016")
     )

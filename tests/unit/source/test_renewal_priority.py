@@ -10,9 +10,11 @@ from backlotfs.api.rate_limiter import ApiRateLimiter, Priority, Turn
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.errors import BacklotError, RateLimited
 from backlotfs.source.url_resolver import READ_LATELY_S, UrlResolver
+from tests.fakes.api import NumberedApi
+from tests.fakes.clocks import ManualClock
+from tests.fakes.workers import in_threads, join_all
 from tests.support.deadlines import wait_until
-from tests.unit.fakes import ManualClock, in_threads, join_all
-from tests.unit.source.numbered_urls import NumberedApi, Setup
+from tests.unit.source.numbered_urls import Setup
 
 
 def test_only_a_file_that_is_being_read_may_take_the_reserve() -> None:

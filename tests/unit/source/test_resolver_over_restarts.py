@@ -14,8 +14,8 @@ from backlotfs.api.records import SignedUrl, Source
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.source.saved_urls import SavedUrls
 from backlotfs.source.url_resolver import CDN_MAX_AGE_S, CHANGE_MARGIN_S, MARGIN_S, UrlResolver
-from tests.unit.fakes import ManualClock
-from tests.unit.source.numbered_urls import NumberedApi
+from tests.fakes.api import NumberedApi
+from tests.fakes.clocks import ManualClock
 
 
 class Mounts:

@@ -23,9 +23,9 @@ from backlotfs.source.saved_urls import (
     SavedUrls,
     delete_saved_urls,
 )
+from tests.fakes.clocks import ManualClock
 from tests.project.source_tree import ROOT
 from tests.support.deadlines import wait_until
-from tests.unit.fakes import ManualClock
 
 LIFE_S = 3600.0
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")

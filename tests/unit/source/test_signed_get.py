@@ -21,16 +21,8 @@ from backlotfs.http.address_policy import SourceRefused
 from backlotfs.http.pool import RangeAnswer
 from backlotfs.source.host_shares import HostShares, Place
 from backlotfs.source.signed_get import MAX_EXPIRED, MAX_REDIRECTS, GetRecord, Outcome, SignedGet
-from tests.unit.fakes import ManualClock
-from tests.unit.source.scripted import (
-    DENIED,
-    EXPIRED,
-    ORIGIN,
-    ScriptedAnswer,
-    Source,
-    Step,
-    partial,
-)
+from tests.fakes.clocks import ManualClock
+from tests.fakes.source_host import DENIED, EXPIRED, ORIGIN, ScriptedAnswer, Source, Step, partial
 
 WANTED = ByteRange(0, 4)
 FINE = partial(WANTED, 4, b"abcd")

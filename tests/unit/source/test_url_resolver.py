@@ -15,8 +15,10 @@ from backlotfs.api.records import SignedUrl, Source
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.errors import DeadlineExceeded, RemoteUnavailable, SourceMissing
 from backlotfs.source.url_resolver import MARGIN_S, MARGIN_SHARE, UNKNOWN_LIFE_S, UrlResolver
-from tests.unit.fakes import PATIENCE_S, ManualClock, in_threads, join_all
-from tests.unit.source.numbered_urls import NumberedApi, Setup
+from tests.fakes.api import NumberedApi
+from tests.fakes.clocks import ManualClock
+from tests.fakes.workers import PATIENCE_S, in_threads, join_all
+from tests.unit.source.numbered_urls import Setup
 
 
 def test_kept_while_it_lives() -> None:

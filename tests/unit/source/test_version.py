@@ -6,31 +6,31 @@ import pytest
 
 from backlotfs.errors import ContentChanged
 from backlotfs.source.version import SourceVersion, version_of
-from tests.unit.fakes import LAST_MODIFIED, LAST_MODIFIED_S, identity
+from tests.fakes.records import LAST_MODIFIED, LAST_MODIFIED_S, source_version
 
 
 @pytest.mark.parametrize(
     ("other", "same"),
     [
-        (identity(), True),
-        (identity(etag='"v2"'), False),
-        (identity(etag='W/"v1"'), False),
-        (identity(size=1001), False),
-        (identity(last_modified="Wed, 02 Mar 2016 00:00:00 GMT"), True),
-        (identity(etag=None), False),
+        (source_version(), True),
+        (source_version(etag='"v2"'), False),
+        (source_version(etag='W/"v1"'), False),
+        (source_version(size=1001), False),
+        (source_version(last_modified="Wed, 02 Mar 2016 00:00:00 GMT"), True),
+        (source_version(etag=None), False),
     ],
 )
 def test_validators_tell_versions_apart(other: SourceVersion, same: bool) -> None:
     """By ETag and size; a touched date alone is no new version."""
-    assert (identity().validator == other.validator) is same
+    assert (source_version().validator == other.validator) is same
 
 
 def test_without_an_etag_the_date_counts() -> None:
     """The second-best is better than nothing; with neither there is still the size."""
-    dated = identity(etag=None)
-    assert dated.validator != identity(etag=None, last_modified="later").validator
-    bare = identity(etag=None, last_modified=None)
-    assert bare.validator != identity(size=5, etag=None, last_modified=None).validator
+    dated = source_version(etag=None)
+    assert dated.validator != source_version(etag=None, last_modified="later").validator
+    bare = source_version(etag=None, last_modified=None)
+    assert bare.validator != source_version(size=5, etag=None, last_modified=None).validator
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_without_an_etag_the_date_counts() -> None:
 )
 def test_strong_etag(etag: str | None, strong: str | None) -> None:
     """Only a quoted one can be a precondition."""
-    assert identity(etag=etag).strong_etag == strong
+    assert source_version(etag=etag).strong_etag == strong
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_strong_etag(etag: str | None, strong: str | None) -> None:
 )
 def test_last_modified_s(text: str | None, seconds: int | None) -> None:
     """Seconds since the epoch in UTC, or None: a hostile date raises nothing."""
-    found = identity(last_modified=text).last_modified_s
+    found = source_version(last_modified=text).last_modified_s
     assert found == seconds or (text is not None and text.endswith("-0000"))
 
 
@@ -82,7 +82,7 @@ def test_validators_that_nobody_can_keep(value: str) -> None:
 def test_confirm() -> None:
     """An answer of the same version passes, any other is named by embed code alone."""
     headers = {"etag": '"v1"', "last-modified": LAST_MODIFIED}
-    identity().verify(headers, 1000)
+    source_version().verify(headers, 1000)
     for total, etag in ((999, '"v1"'), (1000, '"v2"'), (1000, "")):
         with pytest.raises(ContentChanged, match="E1 was replaced"):
-            identity().verify(headers | {"etag": etag}, total)
+            source_version().verify(headers | {"etag": etag}, total)

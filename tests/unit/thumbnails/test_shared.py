@@ -22,7 +22,8 @@ from backlotfs.namespace.providers.thumbnails import Wanted
 from backlotfs.thumbnails import shared
 from backlotfs.thumbnails.picture import png_texts
 from backlotfs.thumbnails.shared import FAILED_S, REFUSED_S, REST_S, SharedPictures
-from tests.unit.fakes import PATIENCE_S, ManualClock
+from tests.fakes.clocks import ManualClock
+from tests.fakes.workers import PATIENCE_S
 from tests.unit.thumbnails.images import encoded, opened
 
 WANTED = Wanted("https://images/a.jpg", "./a%20film.mov", "large", 700, 1234)

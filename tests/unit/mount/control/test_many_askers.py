@@ -15,7 +15,7 @@ import pytest
 from backlotfs.mount.control.client import AnswerLate, ask
 from backlotfs.mount.control.server import MAX_REQUEST_BYTES, ControlServer
 from backlotfs.mount.control.unix_socket import socket_paths
-from tests.unit.fakes import PATIENCE_S
+from tests.fakes.workers import PATIENCE_S
 from tests.unit.mount.control.conftest import PLACE
 
 

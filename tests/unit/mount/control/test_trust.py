@@ -21,7 +21,7 @@ from backlotfs.mount.control import client
 from backlotfs.mount.control.client import MOMENT, Maybe, NoAnswer, ask
 from backlotfs.mount.control.server import ControlServer
 from backlotfs.mount.control.unix_socket import socket_paths
-from tests.unit.fakes import PATIENCE_S
+from tests.fakes.workers import PATIENCE_S
 from tests.unit.mount.control.conftest import PLACE
 
 STRANGER = 45002

@@ -1,10 +1,13 @@
-"""A transport that answers from a script, and a client on it."""
+"""APIs that answer from a script or from lists of the test."""
+
+# ruff: noqa: ARG002  # the signatures are those of what is stood in for
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from typing import Any
@@ -17,17 +20,25 @@ from requests.adapters import BaseAdapter
 from requests.structures import CaseInsensitiveDict
 
 from backlotfs.api.client import ApiClient
-from backlotfs.api.rate_limiter import CREDIT_WAIT_S, ApiRateLimiter
+from backlotfs.api.rate_limiter import CREDIT_WAIT_S, ApiRateLimiter, Priority, Turn
+from backlotfs.api.records import Asset, DeletedAsset, Label, Page, SignedUrl, Source
 from backlotfs.api.transport import open_session
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.config.settings import Account
-from backlotfs.errors import BacklotError
+from backlotfs.errors import BacklotError, RemoteUnavailable
 from backlotfs.http.backoff import RetryPolicy
-from tests.unit.api.manual_clock import ManualClock
+from tests.fakes.clocks import ManualClock
+from tests.fakes.workers import PATIENCE_S
 
 KEY = "AbCdEfGhIjKlMnOpQrStUvWxYz01.KEYid"
+
+
 SECRET = "0123456789abcdefghijABCDEFGHIJ-_klmnopqr"
+
+
 E = "EMBEDCODEexample-000000000000_01"
+
+
 API = "https://api.example"
 
 
@@ -170,3 +181,116 @@ def refused(rig: Scripted, kind: type[BacklotError], seconds: float = 30.0) -> B
         ask(rig, seconds)
     assert not rig.adapter.steps, "the script was not played to its end"
     return caught.value
+
+
+class NumberedApi(ApiClient):
+    """Signs ``…?n=1``, ``…?n=2`` on a server whose clock differs by ``clock_skew_s``."""
+
+    def __init__(self, clock: ManualClock, *, life_s: float | None = 3600.0) -> None:
+        self.clock = clock
+        self.life_s = life_s
+        self.clock_skew_s = 0.0
+        self.calls: list[str] = []
+        self.gate: threading.Event | None = None
+        self.entered = threading.Event()
+        self.error: Exception | None = None
+        self.has_url = True
+        self.priorities: list[Priority] = []
+        self.turns: list[Turn | None] = []
+        self.limiter: ApiRateLimiter | None = None
+        self.cdn_calls: list[str] = []
+        self.cdn_answer: Source | Exception = RemoteUnavailable("no CDN host")
+
+    def get_source(
+        self,
+        embed_code: str,
+        *,
+        deadline: Deadline,
+        priority: Priority = Priority.WAITING,
+        turn: Turn | None = None,
+        fresh: bool = True,
+    ) -> Source:
+        """The next URL; the CDN host gives what the test says. A call waits for `limiter`."""
+        if not fresh:
+            self.cdn_calls.append(embed_code)
+            if isinstance(self.cdn_answer, Exception):
+                raise self.cdn_answer
+            return self.cdn_answer
+        if self.limiter is not None:
+            self.limiter.acquire(priority, key=embed_code, deadline=deadline)
+        self.priorities.append(priority)
+        self.turns.append(turn)
+        self.calls.append(embed_code)
+        self.entered.set()
+        if self.gate is not None:
+            assert self.gate.wait(PATIENCE_S)
+        if self.error is not None:
+            raise self.error
+        if not self.has_url:
+            return Source(None, 5)
+        dies_at = None
+        if self.life_s is not None:
+            dies_at = self.clock.now() + self.clock_skew_s + self.life_s
+        return Source(SignedUrl(f"http://o/{embed_code}?n={len(self.calls)}", dies_at), 5)
+
+
+class ListedApi:
+    """Pages of two assets; filters by ``updated_at`` unless it is told to ignore ``where``.
+
+    :ivar calls: ``walk``, ``walk from <cursor>``, ``since <time>``, ``deleted`` or ``labels``.
+    :ivar fail_at: raise `error` at the so-many-th page of the next listing, from 1.
+    """
+
+    def __init__(self) -> None:
+        self.assets: list[Asset] = []
+        self.deleted: list[DeletedAsset] = []
+        self.all_labels: tuple[Label, ...] = ()
+        self.calls: list[str] = []
+        self.heeds_where = True
+        self.included: set[str | None] = set()
+        self.fail_at = 0
+        self.error: BacklotError | None = None
+        self.deleted_error: BacklotError | None = None
+        self.skipped: tuple[str, ...] = ()
+
+    def iter_pages(
+        self,
+        *,
+        deadline: Deadline,
+        where: str | None = None,
+        include: str | None = None,
+        start: str | None = None,
+    ) -> Iterator[Page[Asset]]:
+        """Newest first."""
+        self.included.add(include)
+        assets = sorted(self.assets, key=lambda asset: (-asset.created_at_s, asset.embed_code))
+        if where is None:
+            self.calls.append("walk" if start is None else f"walk from {start}")
+        else:
+            moment = where.partition("'")[2].rstrip("'")
+            self.calls.append(f"since {moment}")
+            if self.heeds_where:
+                since = int(moment[11:13]) * 3600 + int(moment[14:16]) * 60 + int(moment[17:19])
+                assets = [asset for asset in assets if asset.updated_at_s > since]
+        first = 0 if start is None else int(start)
+        for number, at in enumerate(range(first, max(1, len(assets)), PAGE), 1):
+            if self.error is not None and number == self.fail_at:
+                raise self.error
+            more = at + PAGE < len(assets)
+            skipped = self.skipped if at == 0 else ()
+            yield Page(tuple(assets[at : at + PAGE]), skipped, str(at + PAGE) if more else None)
+
+    def iter_deleted(self, *, deadline: Deadline) -> Iterator[Page[DeletedAsset]]:
+        """Newest deletion first."""
+        self.calls.append("deleted")
+        if self.deleted_error is not None:
+            raise self.deleted_error
+        yield Page(tuple(self.deleted), (), None)
+
+    def labels(self, deadline: Deadline) -> tuple[Label, ...]:
+        """Every label."""
+        self.calls.append("labels")
+        return self.all_labels
+
+
+PAGE = 2

@@ -18,10 +18,15 @@ from backlotfs.http.pool import ConnectionPool, RangeAnswer
 from backlotfs.source.host_shares import HostShares
 from backlotfs.source.signed_get import GetRecord, SignedGet
 from backlotfs.source.url_resolver import UrlResolver
-from tests.unit.fakes import LAST_MODIFIED, ManualClock
+from tests.fakes.clocks import ManualClock
+from tests.fakes.records import LAST_MODIFIED
 
 ORIGIN = "origin.example"
+
+
 EXPIRED = b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"
+
+
 DENIED = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
 
 
