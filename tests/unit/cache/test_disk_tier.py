@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from backlotfs.cache.disk import write_queue
+from backlotfs.cache.disk.key_hash import source_tag
 from backlotfs.cache.disk.pin_file import Pin
 from tests.fakes.clocks import ManualClock
 from tests.fakes.workers import PATIENCE_S
@@ -51,6 +52,13 @@ def test_many_are_read_at_once(tmp_path: Path) -> None:
         for wanted, buffer in zip(keys, buffers, strict=True):
             if wanted.number != 4:
                 assert bytes(buffer) == block_of(wanted, len(buffer))
+
+
+def test_a_checksum_is_of_one_block_of_one_version() -> None:
+    """The same bytes as another block, or of another version, do not verify."""
+    tags = [source_tag("E1", "v1"), source_tag("E1", "v2"), source_tag("E2", "v1")]
+    checksums = {tag.checksum(number, b"bytes") for tag in tags for number in range(3)}
+    assert len(checksums) == 9
 
 
 def test_the_least_recently_used_goes_first(tmp_path: Path) -> None:

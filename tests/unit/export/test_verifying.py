@@ -81,6 +81,18 @@ def verifying(tmp_path: Path) -> Verifying:
     return Verifying(tmp_path)
 
 
+def test_a_copy_of_a_source_with_another_size_now_is_not_right(verifying: Verifying) -> None:
+    """A copy that has the bytes of the manifest is old where its source has another size."""
+    (verifying.copy / "a").write_bytes(b"right")
+    digest = hashlib.sha256(b"right").hexdigest()
+    with Destination.open(verifying.copy) as destination:
+        right, old = (
+            check_file(destination, "a", digest, size, lambda _count: None) for size in (5, 6)
+        )
+    assert right is None
+    assert old is not None
+
+
 @pytest.mark.parametrize("made", ["folder", "link", "pipe", "device"])
 def test_what_stands_in_for_a_file_is_no_copy(verifying: Verifying, made: str) -> None:
     """A link to the right bytes is not the file; and no pipe is waited for."""

@@ -112,6 +112,17 @@ def test_open_files_are_marked_before_the_new_version_is_shown() -> None:
     assert seen == [(V1, True)]
 
 
+def test_a_file_opened_meanwhile_is_marked_before_the_pin_follows() -> None:
+    """The version before may be opened between the first marking and the publication."""
+    parts = Parts(probed_row())
+    late: list[int] = []
+    marked: list[bool] = []
+    parts.urls.forget.side_effect = lambda _code: late.append(parts.open(V1))
+    parts.pins.source_changed.side_effect = lambda _code: marked.append(parts.is_marked(late[0]))
+    parts.versions.record_probe(V2)
+    assert marked == [True]
+
+
 def test_a_url_that_was_given_after_the_change_stays() -> None:
     """It is of the new version; what is not seen yet has no such URL."""
     parts = Parts(probed_row())
