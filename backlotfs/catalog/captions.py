@@ -98,12 +98,15 @@ class CaptionIndex:
 
     Only assets that have captions use memory. Methods raise `CatalogUnavailable` if the database
     cannot be used now.
+
+    :ivar version: grows when an asset gets captions, loses them, or gets some of another kind.
     """
 
     def __init__(self, db: CatalogDb) -> None:
         """Load the captions in the database, if it can be read."""
         self._db = db
         self._known: dict[str, Caption] = {}
+        self.version = 0
         with contextlib.suppress(BacklotError):
             self.reload()
 
@@ -119,24 +122,34 @@ class CaptionIndex:
         """The bytes of a document, from the database; None if it is gone."""
         found = self._db.read(captions.document, embed_code)
         if found is None:
-            self._known.pop(embed_code, None)
+            self._set(embed_code, None)
             return None
         caption, body = found
-        self._known[embed_code] = caption  # another mount may have found a newer one
+        self._set(embed_code, caption)  # another mount may have found a newer one
         return body
 
     def reload(self) -> None:
         """Read the catalog again: another mount may have asked the API."""
-        self._known = self._db.read(captions.all_captions)
+        found = self._db.read(captions.all_captions)
+        if found != self._known:
+            self._known = found
+            self.version += 1
 
     def record(self, asked: PendingCaption, kind: str | None, body: bytes) -> None:
         """Store the captions of an asset; ``kind`` None: it has no captions."""
         self._db.write(captions.save, asked, kind, body)
-        if kind is None:
-            self._known.pop(asked.embed_code, None)
+        time_s = asked.updated_at_s or asked.created_at_s
+        found = None if kind is None else Caption(kind, len(body), time_s)
+        self._set(asked.embed_code, found)
+
+    def _set(self, embed_code: str, caption: Caption | None) -> None:
+        before = self._known.get(embed_code)
+        if caption is None:
+            self._known.pop(embed_code, None)
         else:
-            time_s = asked.updated_at_s or asked.created_at_s
-            self._known[asked.embed_code] = Caption(kind, len(body), time_s)
+            self._known[embed_code] = caption
+        if (before and before.kind) != (caption and caption.kind):
+            self.version += 1
 
 
 #: Deadline of one call, without waits for API credits.

@@ -22,6 +22,7 @@ from backlotfs.catalog.db.rows import (
     CatalogUnavailable,
     SyncState,
 )
+from backlotfs.catalog.folder_times import FolderTimes
 from backlotfs.catalog.library import CatalogDelta, Library, Presented, classify
 from backlotfs.catalog.sync import Synced, Synchronizer
 from backlotfs.concurrency.clock import Clock, Deadline
@@ -64,6 +65,7 @@ class Catalog:
     """Publishes the listing and keeps it fresh. Any thread may call it; `library` never waits.
 
     :ivar presented: the version of the listing that programs see now.
+    :ivar folder_times: when the entries of each folder last changed.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Catalog:
         :param presented: receives each new version of the listing; None: a new `Presented`.
         """
         self.presented = presented or Presented()
+        self.folder_times = FolderTimes(db, clock)
         self._db = db
         self._synchronizer = synchronizer
         self._workers = workers

@@ -1,4 +1,4 @@
-"""Invalidation of the kernel's directory entries of the root.
+"""Invalidation of the kernel's directory entries of the root, and of the root's attributes.
 
 libfuse 2's high-level interface has one set of timeouts for the whole mount and knows no inode but
 the root's, so only entries of the root can be taken back; that is what makes long timeouts safe
@@ -27,11 +27,16 @@ from backlotfs.kernel.fuse_library import load_fuse
 log = logging.getLogger(__name__)
 
 _ROOT_NODE = 1
-#: FUSE_NOTIFY_INVAL_ENTRY of <linux/fuse.h>.
-_INVAL_ENTRY = 3
+#: FUSE_NOTIFY_INVAL_INODE and FUSE_NOTIFY_INVAL_ENTRY of <linux/fuse.h>.
+_INVAL_INODE, _INVAL_ENTRY = 2, 3
 #: ``struct fuse_out_header`` (length, code, unique 0) and ``struct fuse_notify_inval_entry_out``
 #: (parent, length of the name, flags); the name and a NUL follow.
 _MESSAGE = struct.Struct("=IiQQII")
+#: ``struct fuse_out_header`` and ``struct fuse_notify_inval_inode_out`` (node, offset, length); an
+#: offset below 0: the attributes only, as the kernel keeps no pages of a folder.
+_OF_INODE = struct.Struct("=IiQQqq")
+#: The root itself, among names of its entries.
+_ROOT = ""
 
 
 class EntryInvalidator:
@@ -65,21 +70,25 @@ class EntryInvalidator:
                 os.close(device)
 
     def invalidate(self, names: Iterable[str]) -> None:
-        """Queue these entries of the root: the kernel forgets them soon."""
+        """Queue these entries of the root: the kernel forgets them soon, and the root's time."""
         if self._device >= 0:
-            for name in names:
+            for name in (*names, _ROOT):
                 self._names.put(name)
 
     def _serve(self) -> None:
         while True:
             name = self._names.get().encode("utf-8", "surrogateescape")
-            length = _MESSAGE.size + len(name) + 1
-            head = _MESSAGE.pack(length, _INVAL_ENTRY, 0, _ROOT_NODE, len(name), 0)
+            if name:
+                length = _MESSAGE.size + len(name) + 1
+                head = _MESSAGE.pack(length, _INVAL_ENTRY, 0, _ROOT_NODE, len(name), 0)
+                message = head + name + b"\0"
+            else:
+                message = _OF_INODE.pack(_OF_INODE.size, _INVAL_INODE, 0, _ROOT_NODE, -1, 0)
             with self._lock:
                 if self._device < 0:
                     return
                 try:
-                    os.write(self._device, head + name + b"\0")
+                    os.write(self._device, message)
                 except OSError as error:
                     if error.errno == errno.ENODEV:
                         return  # unmounted

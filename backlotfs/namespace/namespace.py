@@ -10,6 +10,7 @@ wait, listings leave out such files and contain a notice that says so.
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,9 @@ from typing import NamedTuple, Protocol
 
 from backlotfs.api.records import Asset
 from backlotfs.catalog.catalog import Catalog
+from backlotfs.catalog.db.folders import FolderTime
 from backlotfs.catalog.db.rows import AssetRow
+from backlotfs.catalog.folder_times import INCOMPLETE
 from backlotfs.catalog.library import Library
 from backlotfs.catalog.probe_scheduler import ProbeScheduler
 from backlotfs.catalog.versions import ProbedSource, SourceVersionCache
@@ -54,6 +57,8 @@ from backlotfs.namespace.tree import (
     StartWait,
     VirtualFile,
     VirtualFolder,
+    entries_digest,
+    folders_below,
     node_at,
 )
 from backlotfs.source.version import SourceVersion
@@ -66,11 +71,19 @@ class Provider(Protocol):
     """Adds files or folders without a source to the folders of a mount. Any thread may call it.
 
     :ivar subfolders: how many folders it lists in each folder.
+    :ivar version: grows when it lists other entries though the library is the same.
     """
 
     @property
     def subfolders(self) -> int:
         """How many folders it lists in each folder."""
+
+    @property
+    def version(self) -> int:
+        """Grows when it lists other entries though the library is the same."""
+
+    def digest(self, folder: Folder) -> int:
+        """A number that tells which entries it lists, beyond those that each file or folder has."""
 
     def find(self, path: str, namespace: Namespace) -> VirtualFile | VirtualFolder | None:
         """The provider's file or folder at a path that is not in the tree; None if it has none."""
@@ -123,6 +136,7 @@ class _Snapshot(NamedTuple):
     library: Library
     layout: Layout
     newest_s: int
+    beside: int  # the version of what the providers list
 
 
 class Namespace:
@@ -154,7 +168,9 @@ class Namespace:
         self._providers = tuple(providers)
         self._subfolders = sum(provider.subfolders for provider in providers)
         self._read_state = read_state or ReadState()
+        self._incomplete: set[int] = set()
         self._lock = threading.Lock()
+        catalog.folder_times.open(self._view())
         self._snapshot = self._build(catalog.library)
 
     # Calls of the kernel.
@@ -175,7 +191,7 @@ class Namespace:
             subfolders = found.subfolders + self._subfolders
             return directory_attributes(
                 found.inode,
-                mtime_s=now.newest_s,
+                mtime_s=self.folder_time(found),
                 umask=self.options.umask,
                 subdirs=subfolders,
             )
@@ -200,6 +216,8 @@ class Namespace:
         hidden, seconds = self._sizes.list_folder(folder.rows())
         lines = self._lines(folder, hidden)
         if hidden:
+            self._incomplete.add(folder.inode)
+            self._catalog.folder_times.incomplete(folder.inode)
             notice = Notice.of(folder.inode, len(hidden), seconds)
             lines = chain(lines, (Entry(notice.name, notice.inode, False),))
         for provider in reversed(self._providers):
@@ -288,10 +306,10 @@ class Namespace:
 
     # Calls of the providers.
 
-    @property
-    def newest_s(self) -> int:
-        """The creation time of the newest asset, which is the mtime of every folder."""
-        return self._current().newest_s
+    def folder_time(self, folder: Folder) -> int:
+        """When the entries of a folder of the tree last changed."""
+        mtime_s = self._catalog.folder_times.of(folder.inode)
+        return self._snapshot.newest_s if mtime_s is None else mtime_s
 
     def folder_at(self, path: str) -> Folder | None:
         """The folder of the tree at a path; None if there is none."""
@@ -324,7 +342,7 @@ class Namespace:
                 found = provider.find(path, self)
                 if found is not None:
                     return found
-            notice = self._notice_at(now, path)
+            notice = self._notice_at(path)
             if notice is None:
                 raise
             return notice
@@ -336,13 +354,13 @@ class Namespace:
             return None
         return found if isinstance(found, VirtualFile) else None
 
-    def _notice_at(self, now: _Snapshot, path: str) -> Notice | None:
+    def _notice_at(self, path: str) -> Notice | None:
         """The notice at this path, if its folder still has files of unknown size."""
         place, _, name = path.rpartition("/")
         folder = self.folder_at(place) if Notice.is_name(name) else None
         if folder is None or not any(map(self._sizes.is_unknown, folder.rows())):
             return None
-        return Notice(name, folder.inode, now.newest_s, self.options.umask)
+        return Notice(name, folder.inode, self.folder_time(folder), self.options.umask)
 
     def _record(self, found: object) -> Asset | None:
         return self._catalog.record(found.embed_code) if isinstance(found, AssetRow) else None
@@ -391,6 +409,10 @@ class Namespace:
                 library = self._catalog.library
                 if library.version != self._snapshot.library.version:
                     self._snapshot = self._build(library)
+        elif self._snapshot.beside != self._beside() and self._catalog.folder_times.rested:
+            with self._lock:
+                self._snapshot = self._snapshot._replace(beside=self._beside())
+                self._update_times(self._snapshot)
         return self._snapshot
 
     def _build(self, library: Library) -> _Snapshot:
@@ -398,5 +420,47 @@ class Namespace:
         layout = build(
             self.options.layouts, rows, library.labels, library.members, names=self.options.names
         )
-        # A folder's mtime changes when an entry is added, not when an asset is edited.
-        return _Snapshot(library, layout, max((row.created_at_s for row in rows), default=0))
+        newest_s = max((row.created_at_s for row in rows), default=0)
+        snapshot = _Snapshot(library, layout, newest_s, self._beside())
+        self._update_times(snapshot)
+        return snapshot
+
+    # Times of folders.
+
+    def _view(self) -> str:
+        """Says which entries the folders of this mount can have."""
+        admit, options = self._catalog.presented.admit, self.options
+        return json.dumps(
+            [
+                list(options.layouts),
+                str(options.names),
+                options.include_unavailable,
+                sorted(admit.types),
+                sorted(admit.statuses),
+                [type(provider).__name__ for provider in self._providers],
+            ]
+        )
+
+    def _beside(self) -> int:
+        return sum(provider.version for provider in self._providers)
+
+    def _update_times(self, now: _Snapshot) -> None:
+        """Compare each folder's entries with those before; see `FolderTimes.update`."""
+        if not now.library.version:
+            return  # nothing was listed yet
+        times = self._catalog.folder_times
+        found = {}
+        for folder in folders_below(now.layout.root):
+            entries, first_s = self._digest(folder), 0
+            if times.of(folder.inode) is None:
+                first_s = max((row.created_at_s for row in folder.rows()), default=now.newest_s)
+            found[folder.inode] = FolderTime(entries, first_s)
+        times.update(found)
+
+    def _digest(self, folder: Folder) -> int:
+        if folder.inode in self._incomplete:
+            if any(map(self._sizes.is_unknown, folder.rows())):
+                return INCOMPLETE
+            self._incomplete.discard(folder.inode)
+        entries = entries_digest(folder, missing=self.options.include_unavailable)
+        return (entries + sum(beside.digest(folder) for beside in self._providers)) % 2**63

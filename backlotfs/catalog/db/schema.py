@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 #: "BLFS": what ``file`` and we tell our databases from others by.
 APPLICATION_ID = 0x424C4653
-VERSION = 4
+VERSION = 5
 
 # `asset` has only the columns that rows() reads, so that 100 000 rows are read quickly. Fields
 # that no query selects by are one JSON document, so a new API field needs no migration.
@@ -75,6 +75,11 @@ _CAPTION = """CREATE TABLE caption (
     size INTEGER NOT NULL,
     body BLOB
 )"""
+
+_FOLDER_TIME = """CREATE TABLE folder_time (
+    view TEXT NOT NULL, inode INTEGER NOT NULL, entries INTEGER NOT NULL, mtime_s INTEGER NOT NULL,
+    PRIMARY KEY (view, inode)
+) WITHOUT ROWID"""
 
 # A tally instead of sums: statfs and the progress display ask often, a million rows take 50 ms.
 _TALLIES = tuple(
@@ -162,6 +167,7 @@ _TABLES = (
     "INSERT INTO tally VALUES (1, 0, 0, 0, 0)",
     _LEASE,
     _CAPTION,
+    _FOLDER_TIME,
 )
 
 #: The statements that migrate from each version to the next one.
@@ -169,6 +175,7 @@ _MIGRATIONS: dict[int, tuple[str, ...]] = {
     1: (_LEASE, "ALTER TABLE library ADD COLUMN where_works INTEGER"),
     2: (_CAPTION,),
     3: ("ALTER TABLE library ADD COLUMN lists_sources INTEGER",),
+    4: (_FOLDER_TIME,),
 }
 
 

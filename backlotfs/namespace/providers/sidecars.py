@@ -68,6 +68,15 @@ class Sidecars(ABC):
     def content(self, row: AssetRow) -> bytes:
         """All bytes of the sidecar. :raises NoSuchEntry: it is gone."""
 
+    @property
+    def version(self) -> int:
+        """Never grows where each source has its sidecar; as `Provider.version`."""
+        return 0
+
+    def digest(self, folder: Folder) -> int:  # noqa: ARG002  # each source has its sidecar
+        """Tells nothing: a sidecar comes and goes with its source; as `Provider.digest`."""
+        return 0
+
     def find(self, path: str, namespace: Namespace) -> VirtualFile | None:
         """The sidecar at a path; see `Provider.find`."""
         if not path.endswith(self._suffixes):
@@ -179,6 +188,20 @@ class CaptionSidecars(Sidecars):
     def __init__(self, captions: CaptionIndex) -> None:
         super().__init__()
         self._captions = captions
+
+    @property
+    def version(self) -> int:
+        """Grows as captions are found and go; as `Provider.version`."""
+        return self._captions.version
+
+    def digest(self, folder: Folder) -> int:
+        """Which files have captions, and of which kind; as `Provider.digest`."""
+        total = 0
+        for row in folder.rows():
+            suffix = self.suffix(row)
+            if suffix is not None:
+                total += sidecar_inode(row.inode, suffix)
+        return total
 
     def suffix(self, row: AssetRow) -> str | None:
         """The suffix of the captions' kind; None also if they were not fetched yet."""

@@ -70,6 +70,7 @@ class Thumbnails:
     ) -> None:
         """Make the provider. :param listed: whether listings show the repository."""
         self.subfolders = int(listed)
+        self.version = 0
         self._catalog = catalog
         self._probes = probes
         self._pictures = pictures
@@ -101,6 +102,10 @@ class Thumbnails:
             return None
         uri = self._pictures.named(name)[names[0]]
         return _Thumbnail(self, namespace, f"{place}/{name}", row, size, uri)
+
+    def digest(self, folder: Folder) -> int:  # noqa: ARG002  # every folder has a repository
+        """Tells nothing: a repository is always there; as `Provider.digest`."""
+        return 0
 
     def entries(
         self, folder: Folder, lines: Iterator[Entry], namespace: Namespace
@@ -178,10 +183,17 @@ class _Repository(VirtualFolder):
         return _inode(repository, self.size) if self.size else repository
 
     def attributes(self) -> Attributes:
-        """The attributes, with the time of the newest asset like all folders."""
+        """The attributes, with the time of the folder whose files it is for.
+
+        A folder of pictures is also as new as the newest record: a first preview image touches it.
+        """
+        mtime_s = self.namespace.folder_time(self.folder)
+        if self.size:
+            mtime_s = max((row.updated_at_s for row in self.folder.rows()), default=mtime_s)
+            mtime_s = max(mtime_s, self.namespace.folder_time(self.folder))
         return directory_attributes(
             self.inode,
-            mtime_s=self.namespace.newest_s,
+            mtime_s=mtime_s,
             umask=self.namespace.options.umask,
             subdirs=0 if self.size else len(self.provider.sizes),
         )

@@ -246,3 +246,25 @@ def test_sighup_and_the_ttl(kept: KeptLibrary) -> None:
     kept.wait_until_checked(hasty)
     newer = kept.emulator.library.add(uploaded("newer.mov"))
     wait_until(lambda: newer.original_file_name in os.listdir(hasty.path), "the TTL to pass")
+
+
+def test_the_time_of_a_folder(kept: KeptLibrary, mount: Mount) -> None:
+    """It moves with an upload and a deletion, though the kernel may remember it for an hour."""
+    times = [mount.path.stat().st_mtime]
+    with mount.file_of(FIRST).open("rb") as file:
+        file.read()
+    kept.emulator.library.edit(FIRST.embed_code, title="Another title")
+    ask_for_refresh(mount)
+    times.append(mount.path.stat().st_mtime)
+    assert times[0] == times[1]
+    kept.emulator.library.add(uploaded("new.mov"))
+    ask_for_refresh(mount)
+    wait_until(lambda: "new.mov" in os.listdir(mount.path), "the upload is listed")
+    wait_until(lambda: mount.path.stat().st_mtime > times[1], "the folder's time moves")
+    times.append(mount.path.stat().st_mtime)
+    kept.emulator.library.delete(FIRST.embed_code)
+    ask_for_refresh(mount)
+    wait_until(lambda: mount.path.stat().st_mtime > times[2], "the folder's time moves")
+    last = mount.path.stat().st_mtime
+    mount.close()
+    assert kept.mount().path.stat().st_mtime == last

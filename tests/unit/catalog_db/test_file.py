@@ -181,6 +181,7 @@ SINCE = {
     1: ("DROP TABLE lease", "ALTER TABLE library DROP COLUMN where_works"),
     2: ("DROP TABLE caption",),
     3: ("ALTER TABLE library DROP COLUMN lists_sources",),
+    4: ("DROP TABLE folder_time",),
 }
 
 

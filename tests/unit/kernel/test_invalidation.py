@@ -18,8 +18,15 @@ def message(name: bytes) -> bytes:
     return (16 + len(body)).to_bytes(4, "little") + (3).to_bytes(4, "little") + bytes(8) + body
 
 
+#: `struct fuse_out_header` and `struct fuse_notify_inval_inode_out`: the root, its attributes only.
+ROOT = (
+    *((40).to_bytes(4, "little"), (2).to_bytes(4, "little"), bytes(8)),
+    *((1).to_bytes(8, "little"), (-1).to_bytes(8, "little", signed=True), bytes(8)),
+)
+
+
 def test_names_are_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In order, as bytes, on the session's device; before it is known and after its end, not."""
+    """In order, as bytes, with the root's time; before the device is known and at its end, not."""
     fuse = made_fuse()
     device, kernel = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with device, kernel:
@@ -31,8 +38,8 @@ def test_names_are_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
         invalidator.connect()
         invalidator.invalidate(["a.mov", "日.mov"])
         invalidator.invalidate(["b\udcff"])
-        for name in (b"a.mov", "日.mov".encode(), b"b\xff"):
-            assert kernel.recv(1000) == message(name)
+        for name in (b"a.mov", "日.mov".encode(), None, b"b\xff", None):
+            assert kernel.recv(1000) == (message(name) if name else b"".join(ROOT))
         device.close()
         invalidator.disconnect()
         invalidator.invalidate(["too late"])

@@ -11,12 +11,14 @@ from typing import Any
 
 from backlotfs.api.records import Asset, Label
 from backlotfs.catalog.db.rows import AssetRow
-from backlotfs.catalog.library import Library
+from backlotfs.catalog.folder_times import FolderTimes
+from backlotfs.catalog.library import Library, Presented
 from backlotfs.catalog.versions import ProbedSource
 from backlotfs.errors import BacklotError
 from backlotfs.namespace.namespace import Namespace, Provider, TreeOptions
 from backlotfs.namespace.naming import NameMode
 from backlotfs.namespace.sizes import UnsizedRules
+from tests.fakes.clocks import ManualClock
 from tests.fakes.records import asset, source_version
 
 KNOWN = ProbedSource(source_version("A", 700), 1234, verified=True)
@@ -35,6 +37,8 @@ class Around:
         rules: UnsizedRules | None = None,
     ) -> None:
         self.labels, self.members = labels, members or {}
+        self.presented = Presented()
+        self.folder_times = FolderTimes(self.parts, ManualClock())
         self.library = Library(0, {}, (), {})
         self.publish(*rows)
         self.uses = 0
@@ -73,6 +77,12 @@ class Around:
         """A new version of the library."""
         by_code = MappingProxyType({found.embed_code: found for found in rows})
         self.library = Library(self.library.version + 1, by_code, self.labels, self.members)
+
+    def read(self, *_of: object) -> Any:
+        return {}
+
+    def write(self, _work: object, _view: str, known: Any) -> Any:
+        return known
 
     def used(self, wait_s: float = 0.0) -> None:
         self.uses += 1

@@ -22,6 +22,8 @@ VTT = b"WEBVTT\n"
 class Found:
     """What captions there are."""
 
+    version = 0
+
     def __init__(self, **captions: Caption) -> None:
         self.captions = captions
         self.body: bytes | None = VTT
