@@ -28,6 +28,11 @@ MAX_LISTED_BYTES = 3840
 _ENTRY_BYTES = 24
 
 
+#: The times that are shown, 1970-01-01 to 2106-02-07 06:28:15, in seconds since the epoch. A disk
+#: that cannot hold a time stores another one, and rsync would copy the file again and again.
+EARLIEST_S, LATEST_S = 0, 2**32 - 1
+
+
 class Attributes(NamedTuple):
     """The attributes of a file or folder; times in seconds since the epoch, sizes in bytes.
 
@@ -53,13 +58,20 @@ def file_attributes(
     inode: int, size: int, *, mtime_s: int, umask: int, nlink: int = 1
 ) -> Attributes:
     """The attributes of a file."""
+    if not EARLIEST_S <= mtime_s <= LATEST_S:
+        mtime_s = storable(mtime_s)
     return Attributes(inode, stat.S_IFREG | (0o444 & ~umask), nlink, size, mtime_s)
 
 
 def directory_attributes(inode: int, *, mtime_s: int, umask: int, subdirs: int = 0) -> Attributes:
     """The attributes of a folder; ``nlink`` is 2 plus one per sub-folder, as ``find`` expects."""
     mode = stat.S_IFDIR | (0o555 & ~umask)
-    return Attributes(inode, mode, 2 + subdirs, 0, mtime_s)
+    return Attributes(inode, mode, 2 + subdirs, 0, storable(mtime_s))
+
+
+def storable(mtime_s: int) -> int:
+    """The nearest time that disks can hold."""
+    return min(max(mtime_s, EARLIEST_S), LATEST_S)
 
 
 class CacheState(NamedTuple):

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Serve
+from backlotfs.emulator import SyntheticContent
+from tests.conftest import MountIt, Serve
 from tests.mounted.test_copying import program
 from tests.support.made_assets import video
 from tests.support.mounting import Mount
@@ -77,3 +78,17 @@ def test_getfattr_shows_every_value_that_is_listed(mount: Mount) -> None:
     shown = program("getfattr", "--absolute-names", "-d", path)
     assert shown.count("user.") == len(os.listxattr(path))
     assert TEXT * 4 in Path(f"{path}.json").read_text("utf-8")
+
+
+def test_times_that_no_disk_holds(serve: Serve, mounted: MountIt, tmp_path: Path) -> None:
+    """Hosts that send Last-Modified of 1601, 1969 and 9999: the second rsync has nothing to do."""
+    contents = [
+        SyntheticContent(n, 5000, last_modified=time)
+        for n, time in enumerate((-11_644_473_600, -1, 2**31, 2**32, 253_402_300_799))
+    ]
+    mount = mounted(serve(*(video(f"{n}.mov", each) for n, each in enumerate(contents))))
+    command = ("rsync", "-ai", f"{mount.path}/", f"{tmp_path}/copy/")
+    assert program(*command).count(">f+++++++++") == len(contents)
+    assert program(*command) == ""
+    times = [(mount.path / f"{n}.mov").stat().st_mtime for n in range(len(contents))]
+    assert times == [0, 0, 2**31, 2**32 - 1, 2**32 - 1]

@@ -45,6 +45,27 @@ def test_links_of_a_folder() -> None:
     assert directory_attributes(1, mtime_s=0, umask=0, subdirs=3).nlink == 5
 
 
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (-11_644_473_600, 0),  # 1601, where Windows begins
+        (-1, 0),
+        (0, 0),
+        (1, 1),
+        (2**31 - 1, 2**31 - 1),  # 2038-01-19
+        (2**31, 2**31),
+        (2**32 - 1, 2**32 - 1),  # 2106-02-07
+        (2**32, 2**32 - 1),
+        (253_402_300_799, 2**32 - 1),  # the end of 9999
+        (2**63, 2**32 - 1),
+    ],
+)
+def test_times_that_disks_can_hold(said: int, shown: int) -> None:
+    """Any other time is the nearest of these, for files and folders alike."""
+    assert file_attributes(9, 1, mtime_s=said, umask=0).mtime_s == shown
+    assert directory_attributes(9, mtime_s=said, umask=0).mtime_s == shown
+
+
 FULL = replace(
     asset("E1", "clip.mov", title="Harbour, take 2", created_at_s=1_456_868_592),
     updated_at_s=1_456_868_965,
