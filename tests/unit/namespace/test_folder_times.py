@@ -22,8 +22,8 @@ from backlotfs.namespace.namespace import Namespace, Provider
 from backlotfs.namespace.providers.sidecars import CaptionSidecars, JsonSidecars
 from backlotfs.namespace.tree import Folder, folders_below
 from tests.fakes.clocks import ManualClock
-from tests.unit.catalog_db.catalogs import open_db
 from tests.fakes.workers import PATIENCE_S, waiter
+from tests.unit.catalog_db.catalogs import open_db
 from tests.unit.namespace.around import Around
 from tests.unit.namespace.made_rows import JANUARY_S, made_label, made_row
 
