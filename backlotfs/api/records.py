@@ -8,11 +8,12 @@ when it makes no sense. On a page, a bad record is skipped with a reason, and th
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Generic, TypeVar
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 from backlotfs.api import untrusted_json as fields
 from backlotfs.api.answers import one_line
@@ -22,6 +23,8 @@ from backlotfs.untrusted_numbers import decimal_number
 
 _MAX_LENGTH = 16_384  # no server or proxy takes a longer request line
 _REDACTED = "?<redacted>"
+#: What `sendable` encodes: what no URL may have and every browser encodes, in a path as in a query.
+_ENCODED = re.compile(r'[ "<>]|[^\x00-\x7f]')
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -30,7 +33,7 @@ class SignedUrl:
 
     Immutable; equal when the URLs are equal.
 
-    :ivar url: as received; it must be sent unchanged, ``%2F`` and stray ``&`` included.
+    :ivar url: as received, but for `sendable`; ``%2F`` and stray ``&`` are sent unchanged.
     :ivar expires_at_s: wall clock, seconds since the epoch; None when the URL does not say.
     """
 
@@ -44,10 +47,9 @@ class SignedUrl:
         :raises ProtocolViolation: not an absolute http(s) URL, or not sendable as it stands.
             The message does not hold the URL.
         """
+        url = sendable(url)
         if len(url) > _MAX_LENGTH:
             raise ProtocolViolation(f"a source URL of {len(url)} characters")
-        if not url.isascii() or not url.isprintable() or " " in url:
-            raise ProtocolViolation("a source URL with characters that no URL may have")
         # the parser's own error would quote the URL, and would stay in our error's context
         if not _has_http_host(url):
             raise ProtocolViolation("a source URL that is not an absolute http or https URL")
@@ -60,6 +62,28 @@ class SignedUrl:
 
     def __repr__(self) -> str:
         return f"SignedUrl({self}, expires_at_s={self.expires_at_s})"
+
+
+def sendable(url: str) -> str:
+    """Percent-encode what a signer left unescaped; every other character stays as it is.
+
+    Blanks, ``"<>`` and characters beyond ASCII are encoded (as UTF-8), as browsers do. Blanks and
+    line ends around the URL are dropped.
+
+    :raises ProtocolViolation: control characters, a lone surrogate, or a host name with any of
+        these. The message does not hold the URL.
+    """
+    url = url.strip(" \t\r\n")
+    try:
+        sent = _ENCODED.sub(lambda found: quote(found[0], safe=""), url)
+    except UnicodeEncodeError:
+        sent = "\0"  # raised below, without the URL in the error's context
+    if not sent.isprintable():
+        raise ProtocolViolation("a source URL with characters that no URL may have")
+    host = re.split(r"[/?#\\]", url.partition("://")[2], maxsplit=1)[0]
+    if _ENCODED.search(host):
+        raise ProtocolViolation("a source URL whose host name is not written in ASCII")
+    return sent
 
 
 def _has_http_host(url: str) -> bool:

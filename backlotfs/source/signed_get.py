@@ -31,10 +31,11 @@ A `GetMeter` is told of each GET when it goes out, and by one `GetRecord` when i
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
-from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from backlotfs.api.rate_limiter import Priority, Turn, http_date_s, retry_after_header_s
 from backlotfs.api.records import SignedUrl
@@ -420,6 +421,10 @@ def _target(current: str, location: str) -> str | None:
     if not location:
         return None
     try:
+        # http.client decodes headers as Latin-1: encode the bytes that the host sent
+        location = re.sub(r"[^\x00-\x7f]", lambda c: quote(c[0].encode("latin-1")), location)
+        if not location.isprintable():  # urljoin would drop line ends in silence
+            return None
         # an absolute one is taken byte for byte, as a signed URL is
         target = location if urlsplit(location).netloc else urljoin(current, location)
         scheme = urlsplit(current).scheme

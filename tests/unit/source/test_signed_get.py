@@ -202,6 +202,14 @@ def test_a_redirect_on_the_same_host_is_followed(status: int, location: str) -> 
     assert source.pool.asked[1].url == "http://origin.example/moved%2Fto?n=x&"
 
 
+@pytest.mark.parametrize("start", ["", "http://origin.example"])
+def test_a_redirect_with_bytes_that_no_url_has(start: str) -> None:
+    """The bytes that the host sent, which http.client decodes as Latin-1, are encoded."""
+    source = Source(redirect(f"{start}/Zo\xc3\xab \xe9?n=%2F"), FINE)
+    assert opened(got(source.signed_get, source.deadline()))
+    assert source.pool.asked[1].url == "http://origin.example/Zo%C3%AB%20%E9?n=%2F"
+
+
 @pytest.mark.parametrize(
     ("location", "error"),
     [("http://elsewhere.example/a", SourceRefused), ("", ProtocolViolation)],
