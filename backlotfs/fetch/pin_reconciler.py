@@ -54,13 +54,23 @@ class PinReconciler:
         self._clock = clock
         self._changed = threading.Condition()
         self._due: set[str] = set()
+        self._all_due = False
         self._later: set[str] = set()
         self._closing = False
 
     def start(self) -> None:
         """Look at every pin, and from now on at those that change."""
-        self._due.update(pin.embed_code for pin in self.pins.all())
+        self.check_all()
         threading.Thread(target=self._run, name="pin-keeper", daemon=True).start()
+
+    def check_all(self) -> None:
+        """Look at every pin, because the disk cache may have lost its blocks.
+
+        The caller may hold the lock of the pins, so they are read later.
+        """
+        with self._changed:
+            self._all_due = True
+            self._changed.notify()
 
     def source_changed(self, embed_code: str) -> None:
         """It has, or may have, another version now."""
@@ -83,8 +93,12 @@ class PinReconciler:
     def reconcile(self) -> bool:
         """Make whole what is due; whether something is left to be looked at later."""
         with self._changed:
-            due, self._due = sorted(self._due | self._later), set()
+            codes, self._due = self._due | self._later, set()
             self._later.clear()
+            all_due, self._all_due = self._all_due, False
+        if all_due:
+            codes.update(pin.embed_code for pin in self.pins.all())
+        due = sorted(codes)
         while due and not self._closing:
             code = due.pop(0)
             try:
@@ -106,7 +120,7 @@ class PinReconciler:
         while not self._closing:
             self.reconcile()
             with self._changed:
-                if not self._due and not self._closing:
+                if not self._due and not self._all_due and not self._closing:
                     self._changed.wait(AGAIN_S if self._later else None)
 
     def _complete(self, code: str) -> bool:

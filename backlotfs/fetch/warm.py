@@ -72,7 +72,8 @@ class Warmer:
     def cached_bytes(self, version: SourceVersion) -> int:
         """How much of this version the tier holds.
 
-        :raises CacheUnusable: there is no tier, or nothing of this version can be kept.
+        :raises CacheUnusable: there is no tier, its folder was removed and cannot be made again,
+            or nothing of this version can be kept.
         """
         tier = self._keeping(version)
         held = sum(len(keys) - len(tier.missing(keys)) for keys in self._looks(version, 0))
@@ -139,4 +140,5 @@ class Warmer:
                 f"the host of {version.embed_code} gives neither ETag nor Last-Modified: "
                 "nothing of it can be kept over restarts"
             )
+        tier.remake_if_removed()
         return tier

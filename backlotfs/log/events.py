@@ -220,6 +220,11 @@ DISK_CACHE_OFF: Final = Event("disk-cache-off", _INFO, "{reason}")
 DISK_CACHE_PAUSED: Final = Event(
     "disk-cache-paused", _WARNING, "disk cache {path} paused: {reason}"
 )
+DISK_CACHE_REMADE: Final = Event(
+    "disk-cache-remade",
+    _WARNING,
+    "disk cache {path} was removed while it was in use; a new, empty one is used from now on",
+)
 CACHE_CORRUPTION: Final = Event(
     "cache-corruption",
     _INFO,

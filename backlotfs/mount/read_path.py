@@ -189,13 +189,16 @@ def build_read_path(
     step_bytes = min(WARM_STEP_BYTES, pool.budget_bytes // WARM_STEP_PART)
     warmer = Warmer(loader, disk, step_bytes=step_bytes)
     pins = Pins(disk, settings.pin_quota)
+    reconciler = PinReconciler(
+        pins, warmer, partial(_verified, sources.versions), clock, sources.queued
+    )
+    if disk is not None:
+        disk.on_remade = reconciler.check_all
     return ReadPath(
         reader=SourceReader(handles, loader, prefetchers),
         warmer=warmer,
         memory_use=loader.memory_use,
-        reconciler=PinReconciler(
-            pins, warmer, partial(_verified, sources.versions), clock, sources.queued
-        ),
+        reconciler=reconciler,
         metrics=metrics,
         disk=disk,
         versions=sources.versions,

@@ -102,14 +102,14 @@ class BlockWriter:
         try:
             self._files.save(sorted(rows), sorted(heads))
         except OSError as error:
-            self._rest(error)
+            self.rest(error)
 
     def save_all(self) -> None:
         """Write all rows and heads, which include the LRU order."""
         try:
             self._files.save_all()
         except OSError as error:
-            self._rest(error)
+            self.rest(error)
 
     def tell(self, error: OSError) -> None:
         """Log a warning, once for each kind of error."""
@@ -118,6 +118,11 @@ class BlockWriter:
             reason = os.strerror(error.errno) if error.errno else str(error)
             events.DISK_CACHE_PAUSED.log(log, path=self._path, reason=reason)
 
+    def rest(self, error: OSError) -> None:
+        """Pause writes for `REST_S`, because of this error."""
+        self._rest_until_s = self._clock.monotonic() + REST_S
+        self.tell(error)
+
     def _give_back(self, slot: int, error: OSError, now_s: float) -> None:
         with self._lock:
             stopped_growing = self._table.retract(slot)
@@ -125,8 +130,4 @@ class BlockWriter:
             self._no_growth_until_s = now_s + REST_S
             self.tell(error)
         else:
-            self._rest(error)
-
-    def _rest(self, error: OSError) -> None:
-        self._rest_until_s = self._clock.monotonic() + REST_S
-        self.tell(error)
+            self.rest(error)

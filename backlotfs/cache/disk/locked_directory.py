@@ -27,6 +27,7 @@ class LockedDirectory:
         """
         self.path = path
         self._files: list[int] = []
+        self._names: dict[str, int] = {}
         try:
             self._folder = open_private_folder(path, make=True)
         except OSError as error:
@@ -52,7 +53,30 @@ class LockedDirectory:
         _check(found)
         if not stat.S_ISREG(found.st_mode):
             raise OSError(None, f"{name} is not a file")
+        self._names[name] = file
         return file
+
+    @property
+    def removed(self) -> bool:
+        """Whether the folder, or an open file of it, is not at its path any more.
+
+        Somebody removed or moved it, or has mounted something over it: what is written to the open
+        files is lost at the end of this mount.
+        """
+        try:
+            gone = not _same(self._folder, os.stat(self.path, follow_symlinks=False))
+            return gone or any(
+                not _same(file, os.stat(name, dir_fd=self._folder, follow_symlinks=False))
+                for name, file in self._names.items()
+            )
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except OSError:
+            return False  # nothing is known of it
+
+    def unlock(self) -> None:
+        """Release the lock, so that this mount can lock the folder again after files were lost."""
+        fcntl.flock(self._names["lock"], fcntl.LOCK_UN)
 
     def replace(self, name: str, text: str) -> None:
         """Replace the file's content by ``text`` atomically, even if the power fails.
@@ -83,6 +107,10 @@ class LockedDirectory:
 
     def _unusable(self, reason: str) -> CacheUnusable:
         return CacheUnusable(f"the disk cache {self.path} is not used: {reason}")
+
+
+def _same(file: int, found: os.stat_result) -> bool:
+    return os.path.samestat(os.fstat(file), found)
 
 
 def _check(found: os.stat_result) -> None:

@@ -3,13 +3,18 @@
 `get` and `get_many` read on the caller's thread; `put` queues the block for the writer thread. An
 error of the disk is never raised to a caller: it is a miss, or the block is not cached, and there
 is one warning.
+
+Somebody may remove the folder while it is in use (``rm -rf ~/.cache``). Open files stay usable, but
+what they hold is lost at the end, so the cache looks before each write and before a promise, and
+goes on in a new, empty folder at the same path.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +30,10 @@ from backlotfs.cache.disk.write_queue import PendingBlock, WriteQueue
 from backlotfs.cache.memory import BlockKey
 from backlotfs.concurrency.clock import Clock
 from backlotfs.errors import CacheUnusable
+from backlotfs.log import events
 from backlotfs.trusted_paths import open_private_folder
+
+log = logging.getLogger(__name__)
 
 
 class DiskCounts(NamedTuple):
@@ -68,9 +76,12 @@ T = TypeVar("T")
 
 
 class DiskTier:
-    """A cache of blocks in a folder. Any thread may call any method; none raises after `__init__`.
+    """A cache of blocks in a folder. Any thread may call any method.
+
+    After `__init__` none but `remake_if_removed` raises.
 
     :ivar budget_bytes: the limit for all files together.
+    :ivar on_remade: called after a removed folder was made again, empty, with the pins it had.
     """
 
     def __init__(
@@ -93,25 +104,67 @@ class DiskTier:
         self.budget_bytes = budget_bytes
         self._rejected = 0
         self._block_bytes = block_bytes
-        self._folder = LockedDirectory(folder)
-        try:
-            self._pins = PinFile(self._folder)
-            pinned = {pin.word for pin in self._pins.all()}
-            self._files = SlabFiles(self._folder, budget_bytes, block_bytes, pinned)
-        except OSError as error:
-            self._folder.close()
-            raise CacheUnusable(f"the disk cache {folder} is not used: {error}") from error
-        except BaseException:
-            self._folder.close()
-            raise
-        self._table = self._files.table
+        self.on_remade: Callable[[], None] = lambda: None
+        self._path = folder
+        self._clock = clock
         self._lock = threading.Lock()
+        self._remaking = threading.Lock()
+        self._retired: list[LockedDirectory] = []
+        self._use(*self._open())
         self._idle = threading.Condition(self._lock)
         self._users = 0
         self._closed = False
-        self._writer = BlockWriter(folder, self._files, self._lock, clock)
-        self._reader = BlockReader(folder, self._files, self._lock, self._writer.tell)
-        self._queue = WriteQueue(self._writer.write, queued_blocks)
+        self._queue = WriteQueue(self._write, queued_blocks)
+
+    def _open(
+        self, pins: AbstractSet[Pin] = frozenset()
+    ) -> tuple[LockedDirectory, PinFile, SlabFiles]:
+        """Open the folder and its files, or make them; ``pins`` are added to the saved ones."""
+        folder = LockedDirectory(self._path)
+        try:
+            file = PinFile(folder)
+            if pins:
+                file.change(add=pins, remove=frozenset())
+            pinned = {pin.word for pin in file.all()}
+            return folder, file, SlabFiles(folder, self.budget_bytes, self._block_bytes, pinned)
+        except OSError as error:
+            folder.close()
+            raise CacheUnusable(f"the disk cache {self._path} is not used: {error}") from error
+        except BaseException:
+            folder.close()
+            raise
+
+    def _use(self, folder: LockedDirectory, pins: PinFile, files: SlabFiles) -> None:
+        self._folder, self._pins, self._files, self._table = folder, pins, files, files.table
+        self._writer = BlockWriter(self._path, files, self._lock, self._clock)
+        self._reader = BlockReader(self._path, files, self._lock, self._writer.tell)
+
+    def remake_if_removed(self) -> None:
+        """Go on in a new, empty folder if somebody removed the folder or a file of it.
+
+        :raises CacheUnusable: it cannot be made again; nothing that is cached now will stay.
+        """
+        with self._remaking, self._in_use() as usable:
+            if not usable or not self._folder.removed:
+                return
+            self._folder.unlock()
+            opened = self._open(frozenset(self._pins.all()))
+            with self._lock:
+                old_folder, reader, writer = self._folder, self._reader, self._writer
+                self._use(*opened)
+                self._reader.hits, self._reader.misses = reader.hits, reader.misses
+                self._reader.damaged, self._writer.evicted = reader.damaged, writer.evicted
+                self._retired.append(old_folder)
+        events.DISK_CACHE_REMADE.log(log, path=self._path)
+        self.on_remade()
+
+    def _write(self, batch: Sequence[PendingBlock]) -> None:
+        try:
+            self.remake_if_removed()
+        except CacheUnusable as error:
+            self._writer.rest(OSError(str(error)))
+        else:
+            self._writer.write(batch)
 
     # --- state
 
@@ -254,6 +307,11 @@ class DiskTier:
         :param drop: the removed pins whose blocks are deleted at once.
         :returns: False if the change was not saved: it is valid until the cache is closed.
         """
+        try:
+            self.remake_if_removed()
+        except CacheUnusable as error:
+            self._writer.tell(OSError(str(error)))
+            return False
         with self._in_use() as usable:
             if not usable:
                 return False
@@ -295,6 +353,9 @@ class DiskTier:
         finally:
             with self._lock:
                 self._users -= usable
+                if not self._users:
+                    while self._retired:  # its disk space is free only when it is closed
+                        self._retired.pop().close()
                 self._idle.notify_all()
 
     def _save_pins(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
+from backlotfs.cache.disk.pin_file import Pin
 from backlotfs.cache.disk.slab_files import FORMAT_VERSION, capacity_of
 from backlotfs.cache.disk.slot_table import ROW_BYTES
 from backlotfs.cache.disk.tier import DiskTier, kept_budget
@@ -78,6 +80,91 @@ def test_a_folder_in_the_place_of_a_file_is_refused(tmp_path: Path, name: str) -
     (tmp_path / "t").chmod(0o700)
     with pytest.raises(CacheUnusable, match=r"is a directory|Is a directory"):
         tier_at(tmp_path / "t").__enter__()
+
+
+def _remove(name: str, folder: Path) -> None:
+    """Remove the folder in one of the ways in which people and programs do."""
+    if name == "folder":
+        shutil.rmtree(folder)
+    elif name == "parents":
+        shutil.rmtree(folder.parent)
+    elif name == "moved":
+        folder.rename(folder.with_name("old"))
+    elif name == "replaced":
+        shutil.rmtree(folder)
+        folder.mkdir(0o700)
+    elif name == "emptied":
+        for file in folder.iterdir():
+            file.unlink()
+    else:
+        (folder / name).unlink()
+
+
+@pytest.mark.parametrize(
+    "what",
+    ["folder", "parents", "moved", "replaced", "emptied", "slab", "index", "heads", "lock"],
+)
+@pytest.mark.parametrize("noticed_by", ["write", "warm", "pin"])
+def test_a_removed_folder_is_made_again(
+    tmp_path: Path, what: str, noticed_by: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is written from then on, and every pin, is there after a restart; it is told once."""
+    folder = tmp_path / "cache" / "t"
+    told: list[str] = []
+    with tier_at(folder) as tier:
+        tier.on_remade = lambda: told.append("remade")
+        tier.pin("E1", "pinned")
+        keep(tier, key(0))
+        _remove(what, folder)
+        if noticed_by == "warm":
+            tier.remake_if_removed()
+        elif noticed_by == "pin":
+            tier.pin("E2", "pinned")
+        keep(tier, key(1), key(2))
+        assert told == ["remade"]
+        assert "was removed while it was in use" in caplog.text
+        assert read(tier, key(1)) == block_of(key(1))
+        assert read(tier, key(0)) in (None, block_of(key(0)))
+        with pytest.raises(CacheUnusable, match="another mount"):
+            tier_at(folder).__enter__()
+    with tier_at(folder) as tier:
+        assert read(tier, key(2)) == block_of(key(2))
+        assert ("E1", "pinned") in tier.pins()
+        assert (("E2", "pinned") in tier.pins()) is (noticed_by == "pin")
+
+
+@pytest.mark.parametrize("why", ["a file is there", "another mount has it"])
+def test_a_folder_that_cannot_be_made_again(
+    tmp_path: Path, why: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is promised and nothing is written, and the reason is told."""
+    folder = tmp_path / "t"
+    with tier_at(folder) as tier, ExitStack() as other:
+        keep(tier, key(0))
+        shutil.rmtree(folder)
+        if why == "a file is there":
+            folder.write_text("")
+        else:
+            other.enter_context(tier_at(folder))
+        with pytest.raises(CacheUnusable, match="is not used"):
+            tier.remake_if_removed()
+        assert not tier.change_pins(add={Pin("E1", "v")})
+        keep(tier, key(1))
+        assert not tier.accepted(key(1))
+        assert "is not used" in caplog.text
+        assert read(tier, key(0)) == block_of(key(0))
+
+
+def test_a_removed_folder_gives_its_disk_space_back(tmp_path: Path) -> None:
+    """Its files are closed as soon as nobody reads them."""
+    with tier_at(tmp_path / "t") as tier:
+        keep(tier, key(0))
+        before = tier.counts
+        shutil.rmtree(tmp_path / "t")
+        tier.remake_if_removed()
+        opened = [os.path.realpath(one) for one in Path("/proc/self/fd").iterdir()]
+        assert not [path for path in opened if str(tmp_path) in path and "(deleted)" in path]
+        assert tier.counts == before
 
 
 def test_one_mount_at_a_time(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,6 +103,18 @@ def test_at_the_start_every_pin_is_looked_at(kept: Kept) -> None:
     wait_until(
         lambda: all(thread.name != "pin-keeper" for thread in threading.enumerate()), "its end"
     )
+
+
+def test_after_the_disk_cache_was_made_again(kept: Kept, tmp_path: Path) -> None:
+    """Every pin is fetched again, also when the loss is noticed while pins change."""
+    kept.tier.on_remade = kept.keeper.check_all
+    kept.pin("E1", "E2")
+    assert not kept.turn("E1", "E2")
+    shutil.rmtree(tmp_path / "t")
+    kept.pins.remove(["E2"])
+    assert kept.pins.cached_bytes == 0
+    assert not kept.turn()
+    assert kept.pins.cached_bytes == 3 * BLOCK
 
 
 def test_a_replaced_source(kept: Kept) -> None:
