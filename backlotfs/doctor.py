@@ -17,7 +17,7 @@ import stat
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -27,7 +27,7 @@ from backlotfs.api.client import ApiClient
 from backlotfs.api.rate_limiter import ApiRateLimiter
 from backlotfs.catalog.library import SOURCE_TYPES, AssetFilter
 from backlotfs.concurrency.clock import Clock, Deadline
-from backlotfs.config.settings import GIB, Account, MountSettings
+from backlotfs.config.settings import GIB, Account, MountSettings, ignored_proxy
 from backlotfs.errors import (
     BacklotError,
     ClockSkewed,
@@ -43,6 +43,7 @@ from backlotfs.http.backoff import RetryPolicy
 from backlotfs.http.dialer import Dialer, client_context
 from backlotfs.http.pool import ConnectionPool
 from backlotfs.kernel.fuse_library import load_fuse
+from backlotfs.kernel.mount_table import FUSE_TYPE
 from backlotfs.kernel.mountpoint import check_mountpoint, resolved
 from backlotfs.kernel.session import READ_AHEAD_KB
 from backlotfs.mount.stack import USER_AGENT, open_api_session
@@ -240,6 +241,35 @@ def check_mount_helper(path: str = _HELPERS) -> Finding:
             "sudo make install, in the checkout",
         )
     return fine("mount(8)", found)
+
+
+def check_updatedb(conf: Path = Path("/etc/updatedb.conf")) -> Finding:
+    """Check that the nightly updatedb(8) does not list the whole library."""
+    try:
+        text = conf.read_text("utf-8", "replace")
+    except OSError:
+        return fine("updatedb", "not set up: nothing walks a mount at night")
+    given = re.search(r'^[ \t]*PRUNEFS[ \t]*=[ \t]*"([^"]*)"', text, re.M)
+    if given is None:
+        remedy = f"echo 'PRUNEFS = \"{FUSE_TYPE}\"' | sudo tee -a {conf}"
+    elif FUSE_TYPE in given[1].lower().split():
+        return fine("updatedb", f"PRUNEFS in {conf} leaves mounts out")
+    else:
+        remedy = f"sudo sed -i 's/^[ \\t]*PRUNEFS[ \\t]*=[ \\t]*\"/&{FUSE_TYPE} /' {conf}"
+    return note("updatedb", f"walks each mount at night: {FUSE_TYPE} is not in PRUNEFS", remedy)
+
+
+def check_proxy(account: Account, environ: Mapping[str, str]) -> Finding:
+    """Check that no variable names a proxy, because a mount connects directly."""
+    host = urlsplit(account.api_url).hostname or ""
+    variable = ignored_proxy(environ, host)
+    if variable is None:
+        return fine("proxy", "none is named for this host, and none is used")
+    return note(
+        "proxy",
+        f"{variable} is set, and is not used: a mount connects directly",
+        f"let this machine connect to {host} and to the hosts of sources directly",
+    )
 
 
 def check_place(mountpoint: Path) -> Finding:

@@ -12,11 +12,12 @@ import errno
 import functools
 import http.client
 import logging
+import os
 import socket
 import ssl
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
@@ -31,6 +32,7 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 
 from backlotfs.api.answers import Answer, one_line
 from backlotfs.concurrency.clock import Clock, Deadline
+from backlotfs.config.settings import ignored_proxy
 from backlotfs.config.time_limits import CONNECT_S, TimeLimits
 from backlotfs.errors import AnswerTimedOut, HostUnreachable, ProtocolViolation, RemoteUnavailable
 from backlotfs.http.dialer import client_context, connect_to_any, look_up
@@ -330,9 +332,24 @@ def explain(error: BaseException, host: str) -> RemoteUnavailable:
     The exceptions of `requests` and urllib3 quote the URL, and with it the signature: they are read
     here and never shown.
 
-    :returns: a `HostUnreachable` only where no connection had come about.
+    :returns: a `HostUnreachable` only where no connection had come about. It names a proxy variable
+        that is set, because nothing here obeys it.
     """
     causes = list(_causes(error))
+    failure = _explained(causes, host, type(error).__name__)
+    by_tls_or_name = any(isinstance(cause, ssl.SSLError | UnicodeError) for cause in causes)
+    if not isinstance(failure, HostUnreachable) or by_tls_or_name:
+        return failure
+    variable = ignored_proxy(os.environ, host.rsplit(":", 1)[0])
+    if variable is not None:
+        return type(failure)(
+            f"{failure}; {variable} is set, but backlotfs uses no proxy: let this machine connect "
+            f"to {host} directly"
+        )
+    return failure
+
+
+def _explained(causes: Sequence[BaseException], host: str, kind: str) -> RemoteUnavailable:
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
             why = one_line(str(getattr(cause, "verify_message", "")), 120) or "verification failed"
@@ -350,7 +367,7 @@ def explain(error: BaseException, host: str) -> RemoteUnavailable:
     for kinds, failure, words in _FAILURES:
         if any(isinstance(cause, kinds) for cause in causes):
             return failure(words.format(host))
-    return RemoteUnavailable(f"the request to {host} failed ({type(error).__name__})")
+    return RemoteUnavailable(f"the request to {host} failed ({kind})")
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

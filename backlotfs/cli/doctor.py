@@ -89,6 +89,7 @@ def _of_machine(account: Account | None, mountpoint: Path | None) -> Iterator[Fi
     yield checks.check_read_ahead(is_root=is_root)
     yield checks.check_open_files()
     yield checks.check_mount_helper()
+    yield checks.check_updatedb()
     if mountpoint is not None:
         yield checks.check_place(mountpoint)
 
@@ -98,6 +99,7 @@ def _of_account(account: Account | None, settings: Finding, cache_dir: Path) -> 
     yield settings
     if account is not None:
         yield _of_saved_urls(account, cache_dir)
+        yield checks.check_proxy(account, os.environ)
         yield from check_library(account, SystemClock())
 
 

@@ -31,6 +31,22 @@ def default_cache_dir(environ: Mapping[str, str]) -> Path:
     return Path(given or platformdirs.user_cache_dir("backlotfs"))
 
 
+def ignored_proxy(environ: Mapping[str, str], host: str) -> str | None:
+    """The name of a proxy variable that curl or `requests` would obey for a host; None without one.
+
+    Its value is never shown, because it may hold a password.
+    """
+    # imported here because it takes 20 ms and few need it; typeshed lacks it
+    from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
+
+    names = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "http_proxy", "HTTP_PROXY")
+    found = next((name for name in names if environ.get(name, "").strip()), None)
+    exempt = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
+    if found is None or proxy_bypass_environment(host, {"no": exempt}):
+        return None
+    return found
+
+
 class SecretOrigin(Enum):
     """The kind of place that the API secret came from; the value is for people."""
 

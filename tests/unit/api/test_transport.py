@@ -222,6 +222,31 @@ def test_words_for_each_failure(cause: Exception, words: str, lasting: bool) -> 
 
 
 @pytest.mark.parametrize(
+    ("cause", "named"),
+    [
+        (socket.gaierror(socket.EAI_NONAME, "SIGN"), True),
+        (ConnectionRefusedError(), True),
+        (OSError(errno.ENETUNREACH, "SIGN"), True),
+        (urllib3.exceptions.ConnectTimeoutError("SIGN"), True),
+        (TimeoutError("SIGN"), False),
+        (ConnectionResetError("SIGN"), False),
+        (_certificate_error(), False),
+        (UnicodeError("SIGN"), False),
+    ],
+)
+def test_an_ignored_proxy_is_named(
+    cause: Exception, named: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its variable only, and where no connection came about."""
+    monkeypatch.setenv("https_proxy", "http://user:SIGN@proxy")
+    monkeypatch.setenv("no_proxy", "i")
+    said = str(explain(_nested(cause), "h:443"))
+    assert ("; https_proxy is set, but backlotfs uses no proxy" in said) is named
+    assert "SIGN" not in said
+    assert "https_proxy" not in str(explain(_nested(cause), "i:443"))
+
+
+@pytest.mark.parametrize(
     ("cause", "connected"),
     [
         (_certificate_error(), False),

@@ -18,8 +18,8 @@ from tests.support.made_assets import video
 
 CHECKS = [
     "python", "libfuse 2", "/dev/fuse", "fusermount", "allow_other", "read-ahead",
-    "open files", "mount(8)", "cache folder", "credentials", "signed URLs",
-    "TLS", "API", "clock", "sources",
+    "open files", "mount(8)", "updatedb", "cache folder", "credentials", "signed URLs",
+    "proxy", "TLS", "API", "clock", "sources",
 ]  # fmt: skip  # in the order of the output
 
 

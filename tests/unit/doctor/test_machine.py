@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import resource
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from backlotfs import doctor
+from backlotfs.config.settings import Account
 from backlotfs.doctor import Verdict, check_cache_folder, failed_by
 from backlotfs.errors import FuseUnusable, SettingsError
 
@@ -17,6 +19,51 @@ def test_an_old_python() -> None:
     """One of today is fine."""
     assert doctor.check_python((3, 9, 2)).verdict is Verdict.FAILED
     assert doctor.check_python().verdict is Verdict.OK
+
+
+@pytest.mark.parametrize(
+    ("conf", "verdict"),
+    [
+        (None, Verdict.OK),
+        ('PRUNEFS="NFS fuse.backlotfs tmpfs"\n', Verdict.OK),
+        ('# PRUNEFS="fuse.backlotfs"\nPRUNEFS = "NFS fuse.sshfs"\n', Verdict.NOTE),
+        ('PRUNEFS="fuse.backlotfs2"\n', Verdict.NOTE),
+        ('PRUNEPATHS="/tmp"\n', Verdict.NOTE),
+        ("", Verdict.NOTE),
+    ],
+)
+def test_updatedb(tmp_path: Path, conf: str | None, verdict: Verdict) -> None:
+    """It walks a mount unless PRUNEFS has its type; the remedy, once run, is enough."""
+    path = tmp_path / "updatedb.conf"
+    if conf is not None:
+        path.write_text(conf)
+    found = doctor.check_updatedb(path)
+    assert found.verdict is verdict
+    if found.remedy is not None:
+        subprocess.run(["sh", "-c", found.remedy.replace("sudo ", "")], check=True)
+        assert doctor.check_updatedb(path).verdict is Verdict.OK
+
+
+@pytest.mark.parametrize(
+    ("environ", "named"),
+    [
+        ({}, None),
+        ({"https_proxy": ""}, None),
+        ({"https_proxy": "http://user:word@p:1"}, "https_proxy"),
+        ({"HTTPS_PROXY": "p:1"}, "HTTPS_PROXY"),
+        ({"all_proxy": "socks5://p"}, "all_proxy"),
+        ({"http_proxy": "p"}, "http_proxy"),
+        ({"https_proxy": "p", "no_proxy": "*"}, None),
+        ({"https_proxy": "p", "no_proxy": "localhost,.example"}, None),
+        ({"https_proxy": "p", "NO_PROXY": "other.example"}, "https_proxy"),
+    ],
+)
+def test_proxy_variables_are_named(environ: dict[str, str], named: str | None) -> None:
+    """Never with their values; not where `no_proxy` has the host."""
+    found = doctor.check_proxy(Account("https://api.example", "key", "secret"), environ)
+    assert found.verdict is (Verdict.NOTE if named else Verdict.OK)
+    assert named is None or found.detail.startswith(f"{named} is set")
+    assert "word" not in found.detail + (found.remedy or "")
 
 
 def test_a_missing_libfuse(monkeypatch: pytest.MonkeyPatch) -> None:
