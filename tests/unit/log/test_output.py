@@ -114,6 +114,36 @@ def test_the_file_is_the_owners_alone(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
+@pytest.mark.parametrize("how", ["moved", "removed", "create 0644", "copytruncate", "folder"])
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_the_mode_holds_over_rotation(tmp_path: Path, how: str, umask: int) -> None:
+    """The next line is in a file of the old name that only its owner can read, every time."""
+    before = os.umask(umask)
+    try:
+        path = written(tmp_path)
+        log = logging.getLogger("backlotfs.test")
+        for turn in ("first", "second"):
+            log.warning("before the %s rotation", turn)
+            if how == "folder":
+                path.parent.rename(path.parent.with_name(f"old-{turn}"))
+            elif how == "copytruncate":
+                os.truncate(path, 0)
+            elif how == "removed":
+                path.unlink()
+            else:
+                path.rename(path.with_name(f"{path.name}.{turn}"))
+            if how == "create 0644":
+                path.touch()
+                path.chmod(0o644)
+            log.warning("after the %s rotation", turn)
+            (line,) = path.read_text().splitlines()
+            assert f"after the {turn} rotation" in line
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+            assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    finally:
+        os.umask(before)
+
+
 def test_events_in_json(tmp_path: Path) -> None:
     """Name and fields stand beside the sentence; numbers stay numbers, secrets go, also inside."""
     path = written(tmp_path, "json")
