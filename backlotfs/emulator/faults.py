@@ -85,6 +85,11 @@ class Fault:
             is_number = is_number and abs(value) <= _LARGEST_NUMBER
             if value is _NEEDED or not (name in _NOT_NUMBERS or optional or is_number):
                 raise ValueError(f"the fault {kind!r} needs a value for {name}")
+        if complete.get("bytes_per_s", 1) <= 0:
+            raise ValueError(f"the fault {kind!r} needs bytes_per_s above 0")
+        if not isinstance(complete.get("headers", {}), Mapping):
+            told = f"the headers of the fault {kind!r} are an object: name to value"
+            raise ValueError(told)  # noqa: TRY004  # as every mistake in a plan
         return cls(kind, complete)
 
     def number(self, name: str) -> float:
@@ -183,6 +188,11 @@ class Condition:
             raise ValueError(f"there is no route {self.route!r}; there are: {known}")
         if not 0 <= self.probability <= 1:
             raise ValueError(f"a probability lies between 0 and 1: {self.probability}")
+        if self.offsets is not None and list(map(type, self.offsets)) != [int, int]:
+            raise ValueError(f"offsets are two whole numbers: {self.offsets}")
+        for count in (self.skip, 0 if self.times is None else self.times):
+            if type(count) is not int or count < 0:
+                raise ValueError(f"skip and times are whole numbers: {count!r}")
 
     def fits(self, route: str, embed_code: str | None, start: int | None) -> bool:
         """Whether a request is one of those by its route, its asset and where its range starts."""

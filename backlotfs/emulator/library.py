@@ -57,7 +57,6 @@ class Library:
         path: str | Path,
         *,
         follow_links: bool = False,
-        clock: Callable[[], float] = time.time,
     ) -> Library:
         """Every regular file below ``path`` as an asset; see ``backlotfs.emulator.folder_library``.
 
@@ -65,7 +64,7 @@ class Library:
         :raises ValueError: when the folder or its ``library.json`` cannot be used; one sentence.
         """
         found = read_folder(Path(path), follow_links=follow_links)
-        return cls(found.assets, found.labels, clock=clock)
+        return cls(found.assets, found.labels)
 
     @classmethod
     def synthetic(
@@ -73,14 +72,12 @@ class Library:
         count: int,
         *,
         size_bytes: int | Callable[[int], int] = 5_000_000,
-        seed: int = 0,
-        clock: Callable[[], float] = time.time,
     ) -> Library:
         """``count`` made-up videos; see ``backlotfs.emulator.assets``.
 
         :param size_bytes: size of each, or a function of the index.
         """
-        return cls(synthetic_assets(count, size_bytes=size_bytes, seed=seed), clock=clock)
+        return cls(synthetic_assets(count, size_bytes=size_bytes))
 
     def __len__(self) -> int:
         """Number of assets."""

@@ -245,7 +245,9 @@ CATALOG_NOT_KEPT: Final = Event(
 CATALOG_UNUSABLE: Final = Event(
     "catalog-unusable", _WARNING, "the saved catalog cannot be used: {reason}"
 )
-CATALOG_TROUBLE: Final = Event("catalog-trouble", _WARNING, "the catalog cannot be read: {reason}")
+CATALOG_TROUBLE: Final = Event(
+    "catalog-trouble", _WARNING, "the catalog cannot be used for now: {reason}"
+)
 SAVED_URLS_REMOVED: Final = Event(
     "saved-urls-removed",
     _WARNING,

@@ -134,7 +134,7 @@ class Prefetcher:
             return planner.observe(read, missed=missed, late=late, reader=reader, now_s=now_s)
 
     def hint(self, index: ByteRange) -> ReadPlan:
-        """As `ReadPlanner.expect`."""
+        """As `ReadPlanner.hint`."""
         with self._lock:
             return self._planner.hint(index)
 

@@ -116,7 +116,12 @@ def test_from_json(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "document",
     ["no json", "[]", "{}", '{"rules": [{}]}', '{"rules": [{"fault": "reset", "at": 5}]}', "5",
-     '{"rules": [{"fault": "reset", "route": "x"}]}', '{"rules": [{"fault": "trickle"}]}'],
+     '{"rules": [{"fault": "reset", "route": "x"}]}', '{"rules": [{"fault": "trickle"}]}',
+     '{"rules": [{"fault": "trickle", "bytes_per_s": 0}]}',
+     '{"rules": [{"fault": "status", "status": 503, "headers": "x"}]}',
+     '{"rules": [{"fault": "reset", "skip": "x"}]}', '{"rules": [{"fault": "reset", "times": -1}]}',
+     '{"rules": [{"fault": "reset", "offsets": [5]}]}',
+     '{"rules": [{"fault": "reset", "offsets": [1, "x"]}]}'],
 )  # fmt: skip  # a line reads better
 def test_bad_plans(tmp_path: Path, document: str) -> None:
     """One sentence that names the file."""

@@ -56,7 +56,7 @@ def row(
 
 
 def probed_row(embed_code: str = "E1", name: str = "clip.mov", size: int = 1000) -> AssetRow:
-    """A row whose source is `identity` of the same code and size."""
+    """A row whose source is `source_version` of the same code and size."""
     return row(
         embed_code, name, size=size, etag='"v1"', mtime_s=LAST_MODIFIED_S, verified=True
     )._replace(last_modified=LAST_MODIFIED)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from backlotfs.emulator import EmulatedAsset, Emulator, Fault
+from backlotfs.emulator import Emulator, Fault
 from backlotfs.mount.control.client import ask
 from tests.conftest import Serve
 from tests.support import commands
@@ -20,7 +20,7 @@ from tests.support.expected_bytes import assert_same_bytes, current, len_of
 from tests.support.made_assets import MIB, video
 from tests.support.mounting import Mount, held_open
 from tests.support.remounting import Remount, remounts
-from tests.support.request_log import ended_requests
+from tests.support.request_log import bytes_sent
 
 pytestmark = pytest.mark.mounted
 
@@ -68,16 +68,6 @@ def pinned(mount: Mount) -> dict[str, tuple[int, int]]:
     return {path: (file["held"], file["size"]) for file in files for path in file["paths"]}
 
 
-def sent(emulator: Emulator, *assets: EmulatedAsset) -> int:
-    """Bytes that the origin has sent of these sources, without the one byte of each probe."""
-    return sum(
-        entry.bytes_sent
-        for asset in assets
-        for entry in ended_requests(emulator, route="source", embed_code=asset.embed_code)
-        if entry.range_header != "bytes=0-0"
-    )
-
-
 def read_others(mount: Mount) -> None:
     """Fill the cache beyond its limit."""
     before = ask(mount.path, "stats")["disk"]["evicted"]
@@ -96,7 +86,7 @@ def test_pinned_files_are_read_without_the_origin(
     done = said(mount, "pin", mount / "film.mxf", mount / "small.mov")
     assert (done["failed"], done["cached_bytes"], done["fetched_bytes"]) == (0, size, size)
     assert {file["pinned"] for file in done["files"]} == {True}
-    assert sent(emulator, FILM, SMALL) == size
+    assert bytes_sent(emulator, FILM, SMALL) == size
     read_others(mount)
     everything_down = emulator.faults.add(Fault.status(503))
     new = remount()
@@ -109,7 +99,7 @@ def test_pinned_files_are_read_without_the_origin(
     assert pinned(new) == {
         f"/{asset.original_file_name}": (len_of(asset), len_of(asset)) for asset in (FILM, SMALL)
     }
-    assert sent(emulator, FILM, SMALL) == size
+    assert bytes_sent(emulator, FILM, SMALL) == size
     mount.path, mount.folder = new.path, new.folder
 
 
@@ -121,7 +111,7 @@ def test_what_does_not_fit_is_refused(mount: Mount, emulator: Emulator) -> None:
         assert stderr.count("\n") == 1
         assert "--pin-quota" in stderr
         assert "unpin" in stderr
-    assert sent(emulator, HUGE, SLOW) == 0
+    assert bytes_sent(emulator, HUGE, SLOW) == 0
     assert pinned(mount) == before
     again = said(mount, "pin", mount / "film.mxf")
     assert (again["fetched_bytes"], again["failed"]) == (0, 0)
@@ -166,9 +156,9 @@ def test_a_replaced_source_is_fetched_anew(mount: Mount, emulator: Emulator) -> 
     commands.run("refresh", mount.path, home=mount.folder)
     wait_until(lambda: pinned(mount).get("/film.mxf") == (size, size), "the pin", timeout_s=30)
     assert ask(mount.path, "pins")["cached_bytes"] == held_before - 2 * MIB
-    before = sent(emulator, FILM)
+    before = bytes_sent(emulator, FILM)
     assert_same_bytes(mount.file_of(FILM), current(emulator, FILM))
-    assert sent(emulator, FILM) == before
+    assert bytes_sent(emulator, FILM) == before
 
 
 def test_a_deleted_source_lets_go_of_its_pin(mount: Mount, emulator: Emulator) -> None:
@@ -184,11 +174,11 @@ def test_unpinned_files_go_for_others(mount: Mount, emulator: Emulator) -> None:
     done = said(mount, "unpin", mount / "film.mxf")
     assert (done["files"], done["size"]) == (1, 3 * MIB + 1)
     assert "no file there" in commands.run("unpin", mount / "film.mxf", home=mount.folder).stdout
-    before = sent(emulator, FILM)
+    before = bytes_sent(emulator, FILM)
     assert said(mount, "warm", mount / "film.mxf")["fetched_bytes"] == 0
     read_others(mount)
     assert said(mount, "warm", mount / "film.mxf")["fetched_bytes"] > 2 * MIB
-    assert sent(emulator, FILM) > before
+    assert bytes_sent(emulator, FILM) > before
     assert said(mount, "unpin", mount.path)["files"] == 1
     assert ask(mount.path, "pins")["files"] == []
 
@@ -201,4 +191,4 @@ def test_a_mount_without_a_disk_tier(emulator: Emulator, tmp_path: Path) -> None
             assert done.returncode == 2
             assert done.stderr.count("\n") == 1
             assert "--cache-dir" in done.stderr
-    assert sent(emulator, HUGE) == 0
+    assert bytes_sent(emulator, HUGE) == 0

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from backlotfs.emulator import EmulatedAsset, Emulator, Fault
+from backlotfs.emulator import Emulator, Fault
 from backlotfs.mount.control.client import ask
 from tests.conftest import Serve
 from tests.support import commands
@@ -18,7 +18,7 @@ from tests.support.expected_bytes import assert_same_bytes
 from tests.support.made_assets import KIB, MIB, video
 from tests.support.mounting import Mount
 from tests.support.remounting import Remount, remounts
-from tests.support.request_log import ended_requests
+from tests.support.request_log import bytes_sent
 
 pytestmark = pytest.mark.mounted
 
@@ -59,16 +59,6 @@ def warm(mount: Mount, *words: str | Path, code: int = 0) -> dict[str, Any]:
     return {**json.loads(done.stdout or "{}"), "stderr": done.stderr}
 
 
-def sent(emulator: Emulator, *assets: EmulatedAsset) -> int:
-    """Bytes that the origin has sent of these sources, without the one byte of each probe."""
-    return sum(
-        entry.bytes_sent
-        for asset in assets
-        for entry in ended_requests(emulator, route="source", embed_code=asset.embed_code)
-        if entry.range_header != "bytes=0-0"
-    )
-
-
 def test_warmed_read_after_a_restart(mount: Mount, remount: Remount, emulator: Emulator) -> None:
     """Though the line is as fast as a disk: on the disk it is, and the origin is not asked again.
 
@@ -76,7 +66,7 @@ def test_warmed_read_after_a_restart(mount: Mount, remount: Remount, emulator: E
     """
     first = warm(mount, *(mount / name for name in NAMES))
     assert (first["failed"], first["cached_bytes"]) == (0, SIZE)
-    assert first["fetched_bytes"] == sent(emulator, FILM, SMALL) == SIZE
+    assert first["fetched_bytes"] == bytes_sent(emulator, FILM, SMALL) == SIZE
     again = warm(mount, *(mount / name for name in NAMES))
     assert (again["cached_bytes"], again["fetched_bytes"]) == (SIZE, 0)
     stats = ask(mount.path, "stats")
@@ -84,7 +74,7 @@ def test_warmed_read_after_a_restart(mount: Mount, remount: Remount, emulator: E
     new = remount()
     for asset in (FILM, SMALL, EMPTY):
         assert_same_bytes(new.file_of(asset), asset)
-    assert sent(emulator, FILM, SMALL) == SIZE
+    assert bytes_sent(emulator, FILM, SMALL) == SIZE
     stats = ask(new.path, "stats")
     assert stats["fetched_bytes"] == 0
     assert stats["reads"]["blocks"]["network"] == 0
@@ -118,7 +108,7 @@ def test_what_does_not_fit(emulator: Emulator, tmp_path: Path) -> None:
         assert words in found.stderr
         assert "--cache-size" in found.stderr
         assert "Traceback" not in found.stderr
-    assert sent(emulator, HUGE) == 0
+    assert bytes_sent(emulator, HUGE) == 0
 
 
 def test_paths_of_no_mount(mount: Mount, tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def test_every_mount_option_is_shown(place: str, option: str) -> None:
 def test_every_profile_key_is_shown(place: str, key: ProfileKey) -> None:
     """With its meaning."""
     assert key.name in FILES[place]
-    assert key.meaning, f"say in backlotfs.config.profile_file.py what {key.name} means"
+    assert key.meaning, f"say in backlotfs/config/profile_file.py what {key.name} means"
 
 
 def test_the_exit_codes_and_errnos_are_where_they_are_met_first() -> None:

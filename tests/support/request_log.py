@@ -8,7 +8,7 @@ end, a test looks at the log itself: it waits with ``emulator.requests.wait_for`
 
 from __future__ import annotations
 
-from backlotfs.emulator import Emulator, RequestEntry, RequestLog
+from backlotfs.emulator import EmulatedAsset, Emulator, RequestEntry, RequestLog
 
 #: For the last request to end, on a machine that does other things too.
 WITHIN_S = 60.0
@@ -17,24 +17,32 @@ WITHIN_S = 60.0
 def ended_requests(
     emulator: Emulator,
     *,
-    at_least: int = 0,
     route: str | None = None,
     embed_code: str | None = None,
     status: int | None = None,
 ) -> list[RequestEntry]:
     """Wait until no request of this route and asset is under way; return those that fit.
 
-    :param at_least: wait also until so many fit: requests that nobody waits for, such as prefetch.
     :param status: only those answered so; requests with other answers are waited for as well.
     :return: copies of the entries, oldest first; all of them have ended.
-    :raises TimeoutError: one does not end, or fewer fit, in `WITHIN_S` seconds.
+    :raises TimeoutError: one does not end in `WITHIN_S` seconds.
     """
     fitting: list[RequestEntry] = []
 
     def ended(log: RequestLog) -> bool:
         begun = log.entries(route=route, embed_code=embed_code)
         fitting[:] = [entry for entry in begun if status is None or entry.status == status]
-        return len(fitting) >= at_least and all(entry.ended for entry in begun)
+        return all(entry.ended for entry in begun)
 
     emulator.requests.wait_for(ended, timeout_s=WITHIN_S)
     return fitting
+
+
+def bytes_sent(emulator: Emulator, *assets: EmulatedAsset) -> int:
+    """Bytes that the origin has sent of these sources, without the one byte of each probe."""
+    return sum(
+        entry.bytes_sent
+        for asset in assets
+        for entry in ended_requests(emulator, route="source", embed_code=asset.embed_code)
+        if entry.range_header != "bytes=0-0"
+    )

@@ -1,4 +1,4 @@
-"""Sessions carry nothing of the user's. (TLS: test_dialing; log lines: test_library_logs.)"""
+"""The sessions of the API send nothing of the user's own: no cookies, no netrc, no proxies."""
 
 from __future__ import annotations
 

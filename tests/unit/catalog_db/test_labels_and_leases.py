@@ -69,7 +69,7 @@ def test_of_two_mounts_one_has_the_lease(db: CatalogDb, reopen: OpenDb) -> None:
 
 
 def test_a_lease_is_looked_at_again_before_it_is_taken() -> None:
-    """`try_lease` looks without a lock first: somebody may be faster in between."""
+    """`Lease.take` looks without a lock first: another process may take it in between."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         prepare(connection, LibraryIdentity("https://x", "A"), 1)
         assert leases.take(connection, "sync", "A", 30.0, 100.0)

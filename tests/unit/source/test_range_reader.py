@@ -38,7 +38,7 @@ def good(start: int, stop: int, *body: bytes | Exception) -> ScriptedAnswer:
 
 
 class Pieces:
-    """A `Landing` that asks for the bytes in pieces of one size."""
+    """A `BufferSink` that asks for the bytes in pieces of one size."""
 
     def __init__(self, wanted: ByteRange, piece_bytes: int) -> None:
         self.landed_pieces: list[bytes] = []
