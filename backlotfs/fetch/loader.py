@@ -105,7 +105,7 @@ class PendingRead:
         doing: str,
         embed_code: str = "",
     ) -> None:
-        """``doing``: what errors say was being done: ``reading <embed code>``.
+        """``doing``: what errors say was being done: ``read of <embed code>``.
 
         :param embed_code: of the source; empty for a file that has none.
         """
@@ -436,13 +436,14 @@ class BlockLoader:
         self,
         version: SourceVersion,
         ahead: ByteRange,
-        request_bytes: int,
         still_wanted: StillWanted,
     ) -> None:
         """Fetch ``ahead`` before anybody reads it; what does not fit into the budget is dropped.
 
-        :param request_bytes: of one GET. :param still_wanted: asked before each GET and during it
-            whether the bytes that have not arrived are still wanted.
+        Its blocks come by one GET, but for those that are here or in flight.
+
+        :param still_wanted: asked before the GET and during it whether the bytes that have not
+            arrived are still wanted.
         """
         numbers = block_span(ahead.clamped(version.size), self.block_bytes)
         keys = [BlockKey(version.embed_code, version.validator, number) for number in numbers]
@@ -455,7 +456,7 @@ class BlockLoader:
             room = (self._prefetch_budget - self.prefetch_bytes) // self.block_bytes
             del absent[max(0, room) :]
             started: list[BlockFetch] = []
-            for run in runs_of(absent, max(1, request_bytes // self.block_bytes)):
+            for run in runs_of(absent, len(absent)):
                 fetch = BlockFetch(self, version, run, still_wanted)
                 self._owners.update(dict.fromkeys(fetch.left, fetch))
                 self.prefetch_bytes += self.block_bytes * len(run)

@@ -277,7 +277,7 @@ class SourceReader:
     def _prefetch(self, handle: FileHandle, plan: ReadPlan) -> None:
         wanted = handle.prefetcher.wanted
         for request in plan.requests:
-            self._loader.prefetch(handle.version, request, request.length, wanted)
+            self._loader.prefetch(handle.version, request, wanted)
 
     def _look_for_index(self, handle: FileHandle, read: ByteRange) -> None:
         """A file is read from its head, cold: prefetch its index before it is asked for."""

@@ -236,8 +236,12 @@ class SavedUrls:
         self._pending.pop(embed_code, None)  # the newest is the last
         self._pending[embed_code] = change
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="saved-urls", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="saved-urls", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the system has no thread now; the next change may get one
+                return
+            self._thread = thread
         self._wake.set()
 
     def _run(self) -> None:

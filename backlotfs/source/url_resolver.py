@@ -97,7 +97,7 @@ class UrlResolver:
                     self._urls[embed_code] = url
                     self._sizes[embed_code] = file_size
                     self._unchecked[embed_code] = as_of_s
-        self.refreshes = 0  # new URLs from the API
+        self.refreshes = 0  # new URLs, from the API or its CDN host
         self.refused = 0  # URLs that a source host did not take
 
     def resolve(
@@ -134,7 +134,12 @@ class UrlResolver:
                 )
             else:
                 self._limiter.raise_priority(embed_code, asked)
-            url = self._result(flight, embed_code, deadline)
+            try:
+                url = self._result(flight, embed_code, deadline)
+            except DeadlineExceeded:
+                if ours or deadline.expired:
+                    raise
+                continue  # the time of the caller that had asked is over, not ours
             if ours or not current:
                 return url
             deadline.check(f"renewal of the URL of {embed_code}")  # it may have begun too early
@@ -184,17 +189,14 @@ class UrlResolver:
             if not renewed and as_of_s < changed_s + CHANGE_MARGIN_S:
                 self.forget(embed_code)
 
-    def put_if_absent(self, embed_code: str, source: Source, *, max_age_s: float = 0.0) -> None:
-        """Take a URL that was got for another purpose, if none is known.
-
-        :param max_age_s: how old the answer may be that it came with.
-        """
+    def put_if_absent(self, embed_code: str, source: Source) -> None:
+        """Take a URL that was got for another purpose, if none is known."""
         if source.url is not None:
             now_s = self._clock.now()
             with self._lock:
                 if embed_code not in self._urls:
                     self._urls[embed_code] = source.url
-                    self._keep(embed_code, source, asked_at_s=now_s - max_age_s)
+                    self._keep(embed_code, source, asked_at_s=now_s)
 
     def has_fresh(self, embed_code: str) -> bool:
         """Whether `resolve` of a current URL would answer without asking the API."""

@@ -143,7 +143,7 @@ def test_an_error_is_shared_once_and_then_tried_again() -> None:
 def test_a_failed_prefetch_is_never_seen_by_readers_who_join_it() -> None:
     """They fetch for themselves, together, and get their bytes."""
     gated = Gated()
-    gated.stack.store.prefetch(SOURCE, ByteRange(0, 50), 50, lambda _missing: True)
+    gated.stack.store.prefetch(SOURCE, ByteRange(0, 50), lambda _missing: True)
     gated.fetch.wait_entered()
     gated.fetch.errors.append(RemoteUnavailable("down"))
     threads = gated.readers(READERS, 10, 20)
@@ -165,9 +165,7 @@ def test_a_prefetch_whose_handle_is_closed_is_dropped() -> None:
         for n in range(PER_SOURCE + URGENT_EXTRA)
     ]
     gated.fetch.wait_entered(len(lane))
-    gated.stack.store.prefetch(
-        SOURCE, ByteRange(50, 80), 30, lambda _missing: not released.is_set()
-    )
+    gated.stack.store.prefetch(SOURCE, ByteRange(50, 80), lambda _missing: not released.is_set())
     reader.release(handle.fh)
     released.set()
     gated.fetch.gate.set()
@@ -199,7 +197,8 @@ def test_a_reader_is_served_before_queued_read_ahead() -> None:
     """With the lane full of read-ahead, a reader's fetch begins all the same."""
     gated = Gated()
     source = source_version("E1", 10_000)
-    gated.stack.store.prefetch(source, ByteRange(0, 1000), 10, lambda _missing: True)
+    for start in range(0, 1000, 10):
+        gated.stack.store.prefetch(source, ByteRange(start, start + 10), lambda _missing: True)
     gated.fetch.wait_entered(PER_SOURCE)
     demand = gated.stack.store.demand(source, ByteRange(5000, 5010))
     gated.fetch.wait_entered()

@@ -40,7 +40,7 @@ class Interleaving:
         if kind == "read":
             self.demands.append(self.gated.store.demand(V1, wanted))
         elif kind == "ahead":
-            self.gated.store.prefetch(V1, wanted, 1000, lambda _missing: True)
+            self.gated.store.prefetch(V1, wanted, lambda _missing: True)
         elif kind == "look":
             self.gated.look(0.2)
         elif kind == "kill" and self.demands:

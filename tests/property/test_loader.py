@@ -95,10 +95,10 @@ class StoreMachine(RuleBasedStateMachine):
             assert [key for key in keys if key not in under_way]
         assert demand.complete or any(key in self._under_way() for key in keys)
 
-    @rule(source=sources, ahead=ranges, request=st.integers(1, 60), wanted=st.booleans())
-    def prefetch(self, source: SourceVersion, ahead: ByteRange, request: int, wanted: bool) -> None:
+    @rule(source=sources, ahead=ranges, wanted=st.booleans())
+    def prefetch(self, source: SourceVersion, ahead: ByteRange, wanted: bool) -> None:
         """Read-ahead, perhaps of a handle that is closed before it runs."""
-        self.store.prefetch(source, ahead, request, lambda _missing: wanted)
+        self.store.prefetch(source, ahead, lambda _missing: wanted)
 
     @precondition(lambda self: self.queue.pending)
     @rule(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import stat
@@ -76,7 +77,8 @@ class LockedDirectory:
 
     def unlock(self) -> None:
         """Release the lock, so that this mount can lock the folder again after files were lost."""
-        fcntl.flock(self._names["lock"], fcntl.LOCK_UN)
+        with contextlib.suppress(OSError):  # the folder is gone: the lock protects nothing
+            fcntl.flock(self._names["lock"], fcntl.LOCK_UN)
 
     def replace(self, name: str, text: str) -> None:
         """Replace the file's content by ``text`` atomically, even if the power fails.

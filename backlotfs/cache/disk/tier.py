@@ -164,7 +164,9 @@ class DiskTier:
         except CacheUnusable as error:
             self._writer.rest(OSError(str(error)))
         else:
-            self._writer.write(batch)
+            with self._in_use() as usable:  # its files stay open if the folder is made again now
+                if usable:
+                    self._writer.write(batch)
 
     # --- state
 
@@ -334,9 +336,11 @@ class DiskTier:
             if self._closed:
                 return
             self._closed = True
-            self._idle.wait_for(lambda: not self._users)
+            if ended:
+                self._idle.wait_for(lambda: not self._users)
         if ended:
-            self._writer.save_all()
+            if not self._folder.removed:  # else another mount may have the new one
+                self._writer.save_all()
             self._folder.close()
         # Otherwise the disk hangs, and the descriptors stay open until the process ends.
 
@@ -344,19 +348,21 @@ class DiskTier:
 
     @contextmanager
     def _in_use(self) -> Iterator[bool]:
-        """While inside, `close` does not close the files. False: they are closed."""
+        """While inside, no file that is in use is closed. False: the files are closed."""
         with self._lock:
             usable = not self._closed
             self._users += usable
+        retired: list[LockedDirectory] = []
         try:
             yield usable
         finally:
             with self._lock:
                 self._users -= usable
                 if not self._users:
-                    while self._retired:  # its disk space is free only when it is closed
-                        self._retired.pop().close()
+                    retired, self._retired = self._retired, []
                 self._idle.notify_all()
+            for folder in retired:  # its disk space is free only when it is closed
+                folder.close()
 
     def _save_pins(
         self, *, add: AbstractSet[Pin] = frozenset(), remove: AbstractSet[Pin] = frozenset()

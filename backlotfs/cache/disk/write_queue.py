@@ -84,15 +84,23 @@ class WriteQueue:
             return False
 
     def submit(self, pending: PendingBlock) -> bool:
-        """Queue a block; False if it is queued already, the queue is full, or closed."""
+        """Queue a block.
+
+        :returns: False if it is queued already, the queue is full or closed, or the system has no
+            thread for it; a later block may get one.
+        """
         with self._changed:
             if self._closing or self.full or pending.key in self._keys:
                 return False
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, name="disk-cache", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:
+                    return False
+                self._thread = thread
             self._keys[pending.key] = pending
             self._waiting.append(pending)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="disk-tier", daemon=True)
-                self._thread.start()
             if self._idle:
                 self._idle = False
                 self._changed.notify_all()

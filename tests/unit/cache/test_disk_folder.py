@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import threading
 import time
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -17,6 +18,7 @@ from backlotfs.cache.disk.slot_table import ROW_BYTES
 from backlotfs.cache.disk.tier import DiskTier, kept_budget
 from backlotfs.errors import CacheUnusable
 from tests.fakes.clocks import ManualClock
+from tests.fakes.workers import PATIENCE_S
 from tests.unit.cache.disk_blocks import (
     BLOCK,
     block_of,
@@ -131,6 +133,57 @@ def test_a_removed_folder_is_made_again(
         assert read(tier, key(2)) == block_of(key(2))
         assert ("E1", "pinned") in tier.pins()
         assert (("E2", "pinned") in tier.pins()) is (noticed_by == "pin")
+
+
+def test_a_folder_that_is_made_again_during_a_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files that the write uses stay open: its bytes reach no file that is opened next."""
+    folder, next_file = tmp_path / "t", tmp_path / "next"
+    writing, go_on = threading.Event(), threading.Event()
+    pwrite = os.pwrite
+
+    def slow(file: int, data: bytes, at: int) -> int:
+        if at == BLOCK and not writing.is_set():
+            writing.set()
+            assert go_on.wait(PATIENCE_S)
+        return pwrite(file, data, at)
+
+    with tier_at(folder) as tier:
+        keep(tier, key(0))
+        monkeypatch.setattr(os, "pwrite", slow)
+        assert tier.put(key(1), block_of(key(1)))
+        assert writing.wait(PATIENCE_S)
+        shutil.rmtree(folder)
+        tier.remake_if_removed()
+        next_file.write_bytes(bytes(4 * BLOCK))
+        opened = [os.open(next_file, os.O_RDWR) for _ in range(8)]
+        go_on.set()
+        assert tier.drain()
+        for file in opened:
+            os.close(file)
+        assert next_file.read_bytes() == bytes(4 * BLOCK)
+        keep(tier, key(2))
+        assert read(tier, key(2)) == block_of(key(2))
+
+
+def test_a_system_without_a_thread_for_the_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The block is not cached; a later one gets a thread, and the cache closes."""
+
+    def start(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with tier_at(tmp_path / "t") as tier:
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", start)
+            assert not tier.put(key(0), block_of(key(0)))
+        assert tier.drain()
+        keep(tier, key(0))
+    with tier_at(tmp_path / "t2") as tier, monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start)
+        assert not tier.put(key(0), block_of(key(0)))
 
 
 @pytest.mark.parametrize("why", ["a file is there", "another mount has it"])

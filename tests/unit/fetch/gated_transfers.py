@@ -260,7 +260,7 @@ def begin(gated: GatedStore, start: int, stop: int) -> tuple[PendingRead, GatedG
 
 def ahead(gated: GatedStore, start: int, stop: int) -> GatedGet:
     """A read-ahead by one GET, which has begun."""
-    gated.store.prefetch(V1, ByteRange(start, stop), 1000, wanted_always)
+    gated.store.prefetch(V1, ByteRange(start, stop), wanted_always)
     return gated.next_get()
 
 

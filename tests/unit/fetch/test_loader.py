@@ -68,24 +68,26 @@ def test_missed_says_whether_somebody_had_to_wait_for_a_new_fetch() -> None:
     assert result(first) == result(joined) == result(cached)
 
 
-def test_read_ahead_is_cut_into_requests() -> None:
-    """Of the asked size; the last block of the file is short; no more than once."""
+def test_read_ahead_is_one_request() -> None:
+    """Also where it begins and ends within blocks; the file's last is short; no more than once."""
     held = Held()
     for _ in range(2):
-        held.store.prefetch(source_version(size=95), ByteRange(0, 1000), 40, wanted_always)
+        held.store.prefetch(source_version(size=95), ByteRange(5, 45), wanted_always)
+        held.store.prefetch(source_version(size=95), ByteRange(50, 1000), wanted_always)
     assert held.store.prefetch_bytes == 100
     held.workers.run_all()
-    assert held.fetch.ranges == [ByteRange(0, 40), ByteRange(40, 80), ByteRange(80, 95)]
+    assert held.fetch.ranges == [ByteRange(0, 50), ByteRange(50, 95)]
     assert held.store.prefetch_bytes == 0
-    held.store.prefetch(source_version(size=95), ByteRange(0, 1000), 40, wanted_always)
+    held.store.prefetch(source_version(size=95), ByteRange(0, 1000), wanted_always)
     assert not held.workers.jobs
 
 
 def test_read_ahead_beyond_the_budget_is_dropped() -> None:
     """It is a hint: what does not fit is nobody's, and a reader gets it all the same."""
     held = Held(ahead_bytes=35)
-    held.store.prefetch(V1, ByteRange(0, 100), 10, wanted_always)
-    held.store.prefetch(source_version("E2"), ByteRange(0, 100), 10, wanted_always)
+    for start in range(0, 100, 10):
+        for source in (V1, source_version("E2")):
+            held.store.prefetch(source, ByteRange(start, start + 10), wanted_always)
     assert held.store.prefetch_bytes == 30
     assert held.read(50, 60) == expected_bytes(V1, ByteRange(50, 60))
     assert held.store.prefetch_bytes == 0
@@ -121,7 +123,7 @@ def test_a_failed_fetch_leaves_no_trace() -> None:
     """What had arrived is kept, the rest can be asked for again, the room is free again."""
     held = Held()
     held.fetch.fail_after(1, RemoteUnavailable("down"))
-    held.store.prefetch(V1, ByteRange(0, 50), 50, wanted_always)
+    held.store.prefetch(V1, ByteRange(0, 50), wanted_always)
     held.workers.run_all()
     assert held.store.prefetch_bytes == 0
     assert held.stack.cached_bytes == 10
@@ -149,7 +151,7 @@ def test_a_fetch_that_ends_early_is_an_error() -> None:
 def test_a_reader_who_joins_a_failing_read_ahead_fetches_himself() -> None:
     """Its failure is not his: he asked for one block, not for what somebody guessed."""
     held = Held()
-    held.store.prefetch(V1, ByteRange(0, 50), 50, wanted_always)
+    held.store.prefetch(V1, ByteRange(0, 50), wanted_always)
     held.fetch.fail_after(1, RemoteUnavailable("down"))
     demand = held.store.demand(V1, ByteRange(20, 30))
     assert not demand.missed
@@ -163,7 +165,7 @@ def test_a_reader_who_joins_a_failing_read_ahead_fetches_himself() -> None:
 def test_dropped_read_ahead_is_never_fetched() -> None:
     """A handle that was closed meanwhile wants nothing more."""
     held = Held()
-    held.store.prefetch(V1, ByteRange(0, 50), 50, lambda _missing: False)
+    held.store.prefetch(V1, ByteRange(0, 50), lambda _missing: False)
     assert held.store.prefetch_bytes == 50
     held.workers.run_all()
     assert held.fetch.ranges == []
@@ -173,7 +175,7 @@ def test_dropped_read_ahead_is_never_fetched() -> None:
 def test_read_ahead_that_a_reader_needs_is_not_dropped() -> None:
     """Somebody else waits for what the closed handle wanted."""
     held = Held()
-    held.store.prefetch(V1, ByteRange(0, 50), 50, lambda _missing: False)
+    held.store.prefetch(V1, ByteRange(0, 50), lambda _missing: False)
     assert held.read(20, 30) == expected_bytes(V1, ByteRange(20, 30))
     assert held.fetch.ranges == [ByteRange(0, 50)]
 
@@ -238,7 +240,7 @@ def test_where_the_memory_is() -> None:
     held = Held(budget_bytes=50)
     assert held.store.memory_use() == (50, 0, 0, 0)
     demand = held.store.demand(V1, ByteRange(0, 20))
-    held.store.prefetch(V1, ByteRange(20, 30), 10, wanted_always)
+    held.store.prefetch(V1, ByteRange(20, 30), wanted_always)
     assert held.store.memory_use() == (50, 0, 0, 30)
     held.workers.run_all()
     assert held.store.memory_use() == (50, 30, 0, 0)

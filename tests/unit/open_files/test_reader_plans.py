@@ -48,10 +48,8 @@ class NotedStore(BlockLoader):
         self,
         version: SourceVersion,
         ahead: ByteRange,
-        request_bytes: int,
         still_wanted: StillWanted,
     ) -> None:
-        assert ahead.length <= request_bytes
         assert ahead.stop <= version.size
         self.ahead.append((ahead, still_wanted))
 

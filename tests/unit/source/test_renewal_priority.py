@@ -7,12 +7,13 @@ import threading
 import pytest
 
 from backlotfs.api.rate_limiter import ApiRateLimiter, Priority, Turn
+from backlotfs.api.records import Source
 from backlotfs.concurrency.clock import Deadline
-from backlotfs.errors import BacklotError, RateLimited
+from backlotfs.errors import BacklotError, DeadlineExceeded, RateLimited
 from backlotfs.source.url_resolver import READ_LATELY_S, UrlResolver
 from tests.fakes.api import NumberedApi
 from tests.fakes.clocks import ManualClock
-from tests.fakes.workers import in_threads, join_all
+from tests.fakes.workers import PATIENCE_S, in_threads, join_all
 from tests.support.deadlines import wait_until
 from tests.unit.source.numbered_urls import Setup
 
@@ -147,3 +148,66 @@ def test_no_credit_within_the_longest_wait() -> None:
         setup.url()
     setup.api.error = None
     assert setup.url() == "http://o/E1?n=2"
+
+
+class SlowApi(NumberedApi):
+    """The first call takes all the time of its caller; the next are answered."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__(clock)
+        self.asked, self.go_on = threading.Event(), threading.Event()
+
+    def get_source(
+        self,
+        embed_code: str,
+        *,
+        deadline: Deadline,
+        priority: Priority = Priority.WAITING,
+        turn: Turn | None = None,
+        fresh: bool = True,
+    ) -> Source:
+        """Take the time."""
+        if not self.asked.is_set():
+            self.asked.set()
+            assert self.go_on.wait(PATIENCE_S)
+            raise DeadlineExceeded("its caller had no more time")
+        return super().get_source(
+            embed_code, deadline=deadline, priority=priority, turn=turn, fresh=fresh
+        )
+
+
+def test_a_reader_outlives_the_deadline_of_the_one_that_had_asked() -> None:
+    """It joined that renewal, and has time left: it asks again."""
+    clock = ManualClock()
+    api = SlowApi(clock)
+    limiter = ApiRateLimiter(clock)
+    resolver = UrlResolver(api, limiter, clock)
+    failures: list[BacklotError] = []
+
+    def first() -> None:
+        try:
+            resolver.resolve("E1", Deadline(1.0, clock))
+        except BacklotError as error:
+            failures.append(error)
+
+    found: list[str] = []
+    joined = threading.Event()
+    raise_priority = limiter.raise_priority
+
+    def note(key: str, priority: Priority) -> None:
+        raise_priority(key, priority)
+        joined.set()
+
+    limiter.raise_priority = note  # type: ignore[method-assign]
+    flyer = threading.Thread(target=first)
+    flyer.start()
+    assert api.asked.wait(PATIENCE_S)
+    joiner = threading.Thread(
+        target=lambda: found.append(resolver.resolve("E1", Deadline(600.0, clock)).url)
+    )
+    joiner.start()
+    assert joined.wait(PATIENCE_S)
+    api.go_on.set()
+    join_all([flyer, joiner])
+    assert [type(error) for error in failures] == [DeadlineExceeded]
+    assert len(found) == 1

@@ -10,6 +10,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -525,3 +526,19 @@ def test_a_killed_writer_leaves_a_sound_file(tmp_path: Path) -> None:
             assert len(saved.load()) == 20 * 40
         with contextlib.closing(sqlite3.connect(path)) as connection:
             assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def test_a_system_without_a_thread_for_the_writer(
+    path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The renewal that brought the URL goes on; what was noted is written at the end."""
+
+    def start(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start)
+        mount = Mount(path, clock)
+        mount.put("E1")
+    mount.close()
+    assert kept(path, clock) == {"E1": "a"}
