@@ -81,7 +81,7 @@ def pins(mountpoint: Path | None, as_json: bool) -> None:
 
 
 def _line(file: dict[str, Any]) -> str:
-    part = 100 * file["held"] // file["size"] if file["size"] else 100
+    part = 100 * file["cached_bytes"] // file["size"] if file["size"] else 100
     name = printable(file["paths"][0]) if file["paths"] else f"{file['id']} (not in the library)"
     return f"{part:3} % of {in_words(file['size']):>10}  {name}"
 

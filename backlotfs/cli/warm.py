@@ -60,8 +60,8 @@ def warm(paths: tuple[Path, ...], jobs: int, as_json: bool) -> None:
 class Warmed:
     """One file and how far it is in the disk cache.
 
-    :ivar size: in bytes. :ivar before: bytes cached before the command.
-    :ivar held: bytes cached now. :ivar fetched: bytes downloaded for it by the command.
+    :ivar size: in bytes. :ivar cached_bytes_before: cached before the command.
+    :ivar cached_bytes: cached now. :ivar fetched: bytes downloaded for it by the command.
     :ivar takes: size of its blocks on disk. :ivar pinned: whether its room is reserved already.
     :ivar room: bytes that the disk cache has for files that are not pinned.
     :ivar error: why it is not cached completely; has the exit code for that.
@@ -71,8 +71,8 @@ class Warmed:
     embed_code: str = ""
     version: str = ""
     size: int = 0
-    before: int = 0
-    held: int = 0
+    cached_bytes_before: int = 0
+    cached_bytes: int = 0
     fetched: int = 0
     takes: int = 0
     pinned: bool = False
@@ -116,7 +116,7 @@ def check_room(files: Sequence[Warmed]) -> None:
 
 def fetch(files: Sequence[Warmed], jobs: int, command: str, *, wanted: bool) -> None:
     """Fetch what is not cached yet, with a bar if it is ``wanted``."""
-    total_bytes = sum(warmed.size for warmed in files if warmed.held < warmed.size)
+    total_bytes = sum(warmed.size for warmed in files if warmed.cached_bytes < warmed.size)
     with TransferBar(command, total_bytes, wanted=wanted) as bar:
         WarmRun(jobs, bar).warm(files)
 
@@ -162,7 +162,7 @@ class WarmRun:
         pieces = [
             _Piece(warmed, start, min(start + PIECE_BYTES, warmed.size))
             for warmed in sound
-            if warmed.held < warmed.size
+            if warmed.cached_bytes < warmed.size
             for start in range(0, warmed.size, PIECE_BYTES)
         ]
         pool = ThreadPoolExecutor(self._jobs)
@@ -178,15 +178,15 @@ class WarmRun:
     def _inspect(self, file: MountedFile) -> Warmed | None:
         warmed = Warmed(file)
         try:
-            answer = self._ask(file, "held")
+            answer = self._ask(file, "cached")
         except BacklotError as error:
             self._fail(warmed, error)
             return warmed
-        if answer.get("made"):
+        if answer.get("virtual"):
             return None
         warmed.embed_code, warmed.version = answer["id"], answer["version"]
-        warmed.size, warmed.before = answer["size"], answer["held"]
-        warmed.held, warmed.pinned = warmed.before, answer["pinned"]
+        warmed.size, warmed.cached_bytes_before = answer["size"], answer["cached_bytes"]
+        warmed.cached_bytes, warmed.pinned = warmed.cached_bytes_before, answer["pinned"]
         block = max(1, answer["block"])
         warmed.takes, warmed.room = -(-warmed.size // block) * block, answer["room"]
         return warmed
@@ -218,14 +218,14 @@ class WarmRun:
 
     def _check(self, warmed: Warmed, *, settle: bool) -> None:
         try:
-            warmed.held = self._ask(warmed.file, "held", settle=settle)["held"]
+            warmed.cached_bytes = self._ask(warmed.file, "cached", settle=settle)["cached_bytes"]
         except BacklotError as error:
             self._fail(warmed, error)
             return
-        if warmed.held < warmed.size:
+        if warmed.cached_bytes < warmed.size:
             evicted = BacklotError(
-                f"{in_words(warmed.size - warmed.held)} of it were evicted for other blocks: "
-                "warm it again, or mount with a larger --cache-size"
+                f"{in_words(warmed.size - warmed.cached_bytes)} of it were evicted for other "
+                "blocks: warm it again, or mount with a larger --cache-size"
             )
             self._fail(warmed, evicted)
 
@@ -259,22 +259,22 @@ def report(files: Sequence[Warmed], command: str, as_json: bool, took_s: float) 
     """Print the result. :raises CommandFailed: a file is not complete; the first error's code."""
     errors = [warmed.error for warmed in files if warmed.error is not None]
     fetched = sum(warmed.fetched for warmed in files)
-    held = sum(warmed.held for warmed in files)
+    cached = sum(warmed.cached_bytes for warmed in files)
     if as_json:
         summary = {
             "files": [
                 {
                     "path": str(warmed.file),
                     "size": warmed.size,
-                    "held_before": warmed.before,
-                    "held": warmed.held,
+                    "cached_bytes_before": warmed.cached_bytes_before,
+                    "cached_bytes": warmed.cached_bytes,
                     "fetched_bytes": warmed.fetched,
                     "pinned": warmed.pinned,
                     "error": None if warmed.error is None else str(warmed.error),
                 }
                 for warmed in files
             ],
-            "cached_bytes": held,
+            "cached_bytes": cached,
             "fetched_bytes": fetched,
             "failed": len(errors),
             "seconds": round(took_s, 3),
@@ -282,7 +282,7 @@ def report(files: Sequence[Warmed], command: str, as_json: bool, took_s: float) 
         say_json(summary)
     else:
         say(
-            f"{len(files) - len(errors)} files, {in_words(held)}, are {_DONE[command]}; "
+            f"{len(files) - len(errors)} files, {in_words(cached)}, are {_DONE[command]}; "
             f"{in_words(fetched)} fetched"
         )
     if errors:

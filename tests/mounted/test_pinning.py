@@ -63,9 +63,9 @@ def said(mount: Mount, *words: str | Path, code: int = 0) -> dict[str, Any]:
 
 
 def pinned(mount: Mount) -> dict[str, tuple[int, int]]:
-    """Path to bytes held and size."""
+    """Map each path to its cached bytes and its size."""
     files = ask(mount.path, "pins")["files"]
-    return {path: (file["held"], file["size"]) for file in files for path in file["paths"]}
+    return {path: (file["cached_bytes"], file["size"]) for file in files for path in file["paths"]}
 
 
 def read_others(mount: Mount) -> None:
@@ -140,8 +140,8 @@ def test_an_interrupted_pin_goes_on(mount: Mount, emulator: Emulator) -> None:
     assert process.wait(30) == 130
     assert "the same command to continue" in output.read_text()
     emulator.faults.remove(slow)
-    held, size = pinned(mount)["/slow.mov"]
-    assert 0 < held < size
+    cached, size = pinned(mount)["/slow.mov"]
+    assert 0 < cached < size
     done = said(mount, "pin", mount / "slow.mov")
     assert (done["failed"], done["cached_bytes"]) == (0, size)
     assert done["fetched_bytes"] < size
@@ -150,12 +150,12 @@ def test_an_interrupted_pin_goes_on(mount: Mount, emulator: Emulator) -> None:
 
 def test_a_replaced_source_is_fetched_anew(mount: Mount, emulator: Emulator) -> None:
     """By itself; the blocks of the old version make room."""
-    held_before = ask(mount.path, "pins")["cached_bytes"]
+    cached_before = ask(mount.path, "pins")["cached_bytes"]
     emulator.library.replace(FILM.embed_code, size=3 * MIB + 1)
     size = 3 * MIB + 1
     commands.run("refresh", mount.path, home=mount.folder)
     wait_until(lambda: pinned(mount).get("/film.mxf") == (size, size), "the pin", timeout_s=30)
-    assert ask(mount.path, "pins")["cached_bytes"] == held_before - 2 * MIB
+    assert ask(mount.path, "pins")["cached_bytes"] == cached_before - 2 * MIB
     before = bytes_sent(emulator, FILM)
     assert_same_bytes(mount.file_of(FILM), current(emulator, FILM))
     assert bytes_sent(emulator, FILM) == before

@@ -9,8 +9,8 @@ Invariants, which every transaction keeps:
   every generation after `library.tombstone_floor`.
 * `tally` equals the sums over `asset`; triggers see to it.
 * No two names of a mode have the same `name_key`.
-* There are `staged` rows only while there is a `walk` row. A staged row without a body stands for
-  an asset that is in the library just as the full sync met it.
+* There are `staged` rows only while there is a `full_sync` row. A staged row without a body stands
+  for an asset that is in the library just as the full sync met it.
 * No column can hold a signed URL, but for what a caption document itself says.
 """
 
@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 #: "BLFS": what ``file`` and we tell our databases from others by.
 APPLICATION_ID = 0x424C4653
-VERSION = 5
+VERSION = 6
 
 # `asset` has only the columns that rows() reads, so that 100 000 rows are read quickly. Fields
 # that no query selects by are one JSON document, so a new API field needs no migration.
@@ -115,10 +115,10 @@ _TABLES = (
     generation INTEGER NOT NULL,
     tombstone_floor INTEGER NOT NULL,
     synced_at_s REAL NOT NULL DEFAULT 0,
-    full_walk_at_s REAL NOT NULL DEFAULT 0,
+    full_sync_at_s REAL NOT NULL DEFAULT 0,
     high_water_s INTEGER NOT NULL DEFAULT 0,
     deleted_seen_s INTEGER NOT NULL DEFAULT 0,
-    empty_walks INTEGER NOT NULL DEFAULT 0,
+    empty_full_syncs INTEGER NOT NULL DEFAULT 0,
     where_works INTEGER,
     lists_sources INTEGER
 )""",
@@ -149,7 +149,7 @@ _TABLES = (
     "CREATE TABLE tombstone (embed_code TEXT PRIMARY KEY, removed_in INTEGER NOT NULL)"
     " WITHOUT ROWID",
     "CREATE INDEX tombstone_removed ON tombstone (removed_in)",
-    """CREATE TABLE walk (
+    """CREATE TABLE full_sync (
     only INTEGER PRIMARY KEY CHECK (only = 1),
     next_page TEXT,
     started_at_s REAL NOT NULL,
@@ -176,6 +176,11 @@ _MIGRATIONS: dict[int, tuple[str, ...]] = {
     2: (_CAPTION,),
     3: ("ALTER TABLE library ADD COLUMN lists_sources INTEGER",),
     4: (_FOLDER_TIME,),
+    5: (
+        "ALTER TABLE walk RENAME TO full_sync",
+        "ALTER TABLE library RENAME COLUMN full_walk_at_s TO full_sync_at_s",
+        "ALTER TABLE library RENAME COLUMN empty_walks TO empty_full_syncs",
+    ),
 }
 
 

@@ -15,7 +15,7 @@ from backlotfs.catalog.db.rows import SizedCounts, SyncState
 def sync_state(connection: sqlite3.Connection) -> SyncState:
     """Read the state of syncs."""
     row = connection.execute(
-        "SELECT generation, synced_at_s, full_walk_at_s, high_water_s, deleted_seen_s, where_works,"
+        "SELECT generation, synced_at_s, full_sync_at_s, high_water_s, deleted_seen_s, where_works,"
         " lists_sources FROM library"
     ).fetchone()
     return SyncState(*row)
@@ -44,8 +44,8 @@ def mark_synced(
     """
     connection.execute(
         "UPDATE library SET where_works = coalesce(:works, where_works),"
-        " synced_at_s = iif(full_walk_at_s > 0, :now, 0),"
-        " full_walk_at_s = iif(full_walk_at_s > 0 AND :full, :now, full_walk_at_s)",
+        " synced_at_s = iif(full_sync_at_s > 0, :now, 0),"
+        " full_sync_at_s = iif(full_sync_at_s > 0 AND :full, :now, full_sync_at_s)",
         {"now": now_s, "full": full, "works": where_works},
     )
 

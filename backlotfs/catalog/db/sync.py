@@ -155,7 +155,7 @@ def apply(
     )
     newest = max((asset.updated_at_s for asset in assets), default=0)
     connection.execute(
-        "UPDATE library SET synced_at_s = iif(full_walk_at_s > 0, ?, 0),"
+        "UPDATE library SET synced_at_s = iif(full_sync_at_s > 0, ?, 0),"
         " high_water_s = max(high_water_s, ?), deleted_seen_s = max(deleted_seen_s, ?)",
         (
             synced_at_s,
@@ -168,7 +168,7 @@ def apply(
 
 def _cursor(connection: sqlite3.Connection) -> FullSyncCursor | None:
     """The cursor of the full sync in progress, of any age."""
-    row = connection.execute("SELECT next_page, started_at_s, pages FROM walk").fetchone()
+    row = connection.execute("SELECT next_page, started_at_s, pages FROM full_sync").fetchone()
     return None if row is None else FullSyncCursor(*row)
 
 
@@ -178,7 +178,7 @@ def _add_page(
     before = _last_staged(connection)
     _stage(connection, STAGED, assets)
     connection.execute(
-        "INSERT INTO walk VALUES (1, ?, ?, 1) ON CONFLICT (only)"
+        "INSERT INTO full_sync VALUES (1, ?, ?, 1) ON CONFLICT (only)"
         " DO UPDATE SET next_page = excluded.next_page, pages = pages + 1",
         (next_page, now_s),
     )
@@ -200,7 +200,7 @@ def _last_staged(connection: sqlite3.Connection) -> int:
 
 def _abandon(connection: sqlite3.Connection) -> None:
     connection.execute("DELETE FROM staged")
-    connection.execute("DELETE FROM walk")
+    connection.execute("DELETE FROM full_sync")
 
 
 def _finish(
@@ -213,7 +213,7 @@ def _finish(
         return SyncResult((), (), (), (), generation(connection))
     vanished = not _exists(connection, STAGED) and _exists(connection, "asset")
     doubted = vanished and doubt_empty and not _doubted_before(connection)
-    connection.execute("UPDATE library SET empty_walks = ?", (doubted,))
+    connection.execute("UPDATE library SET empty_full_syncs = ?", (doubted,))
     if doubted:
         _abandon(connection)
         return None
@@ -228,7 +228,7 @@ def _finish(
     ]
     _remove(connection, doomed, number)
     connection.execute(
-        "UPDATE library SET synced_at_s = :now, full_walk_at_s = :now, high_water_s ="
+        "UPDATE library SET synced_at_s = :now, full_sync_at_s = :now, high_water_s ="
         " min((SELECT coalesce(max(updated_at_s), 0) FROM asset), :started)",
         {"now": now_s, "started": int(cursor.started_at_s)},
     )
@@ -270,7 +270,7 @@ def _exists(connection: sqlite3.Connection, table: str) -> bool:
 
 
 def _doubted_before(connection: sqlite3.Connection) -> bool:
-    (times,) = connection.execute("SELECT empty_walks FROM library").fetchone()
+    (times,) = connection.execute("SELECT empty_full_syncs FROM library").fetchone()
     return bool(times)
 
 

@@ -112,13 +112,13 @@ _SHAPES: dict[str, dict[Any, Any]] = {
         "disk": Maybe({**_CACHED, "damaged": int, "evicted": int, "rejected": int}),
     },
     "unpin": {"files": int, "size": int},
-    "pins": {**_PINS, "files": [{"id": str, "paths": [str], "size": int, "held": int}]},
+    "pins": {**_PINS, "files": [{"id": str, "paths": [str], "size": int, "cached_bytes": int}]},
     "pins brief": _PINS,
-    "held": {
+    "cached": {
         "id": str,
         "version": str,
         "size": int,
-        "held": int,
+        "cached_bytes": int,
         "pinned": bool,
         "room": int,
         "block": int,
@@ -133,9 +133,9 @@ def problem_of(answer: Mapping[str, Any], command: str, *, brief: bool = False) 
 
     :param brief: whether ``pins`` was asked without its files.
     """
-    if command == "held" and answer.get("made") is True:
+    if command == "cached" and answer.get("virtual") is True:
         return None  # a file that the mount generates: the other keys are missing
-    if command in ("held", "warm") and "waiting_s" in answer:
+    if command in ("cached", "warm") and "waiting_s" in answer:
         return _problem(answer, {"waiting_s": float}, "it")  # the mount waits for an API credit
     shape = _SHAPES.get(f"{command} brief" if brief else command, {})
     return _problem(answer, shape, "it")

@@ -41,7 +41,7 @@ def handlers(
 ) -> Mapping[str, Handler]:
     """Map each command's name to its handler; called once, when the mount starts.
 
-    ``warm``, ``held`` and ``preview`` may wait for the network, the others for the disk only.
+    ``warm``, ``cached`` and ``preview`` may wait for the network, the others for the disk only.
 
     :param waiting: returns the programs whose operations wait now.
     """
@@ -62,15 +62,15 @@ def handlers(
 
 
 def warm_handlers(stack: Stack) -> Mapping[str, Handler]:
-    """Handlers of ``held`` and ``warm``, each for a ``path`` inside the mount (``/label/a.mov``).
+    """Handlers of ``cached`` and ``warm``, each for a ``path`` inside the mount (``/label/a.mov``).
 
     While a step waits for an API credit, the answer is ``waiting_s``, the seconds until there is
     one, and the command asks again.
     """
 
-    def held(request: dict[str, Any]) -> dict[str, Any]:
+    def cached(request: dict[str, Any]) -> dict[str, Any]:
         if stack.namespace.is_virtual(str(request["path"])):
-            return {"made": True}  # a file that the mount generates is never fetched
+            return {"virtual": True}  # a file that the mount generates is never fetched
         version = _version(stack, request, _waiter(stack, request))
         if request.get("settle"):
             stack.reading.warmer.settle()
@@ -78,7 +78,7 @@ def warm_handlers(stack: Stack) -> Mapping[str, Handler]:
             "id": version.embed_code,
             "version": version.validator,
             "size": version.size,
-            "held": stack.reading.warmer.cached_bytes(version),
+            "cached_bytes": stack.reading.warmer.cached_bytes(version),
             "pinned": stack.reading.reconciler.pins.of(version.embed_code) is not None,
             "room": stack.reading.warmer.room_bytes - stack.reading.reconciler.pins.needed_bytes,
             "block": stack.reading.warmer.block_bytes,
@@ -103,7 +103,7 @@ def warm_handlers(stack: Stack) -> Mapping[str, Handler]:
 
         return answered
 
-    return {"held": or_waiting(held), "warm": or_waiting(warm)}
+    return {"cached": or_waiting(cached), "warm": or_waiting(warm)}
 
 
 def _version(stack: Stack, request: dict[str, Any], waiter: InterruptibleWait) -> SourceVersion:
@@ -169,7 +169,7 @@ def pin_handlers(stack: Stack) -> Mapping[str, Handler]:
                 "id": pin.embed_code,
                 "paths": paths.get(pin.embed_code, []),
                 "size": pin.size,
-                "held": pins.cached_bytes_of(pin),
+                "cached_bytes": pins.cached_bytes_of(pin),
             }
             for pin in every
         ]

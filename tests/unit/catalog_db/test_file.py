@@ -176,12 +176,17 @@ def test_three_are_kept_aside(
     assert aside == [f"{path.name}.set-aside-{number}" for number in (3, 4, 5)]
 
 
-#: Version to what the file had not yet.
+#: For each version, the statements that take the later changes out of a new file.
 SINCE = {
     1: ("DROP TABLE lease", "ALTER TABLE library DROP COLUMN where_works"),
     2: ("DROP TABLE caption",),
     3: ("ALTER TABLE library DROP COLUMN lists_sources",),
     4: ("DROP TABLE folder_time",),
+    5: (
+        "ALTER TABLE full_sync RENAME TO walk",
+        "ALTER TABLE library RENAME COLUMN full_sync_at_s TO full_walk_at_s",
+        "ALTER TABLE library RENAME COLUMN empty_full_syncs TO empty_walks",
+    ),
 }
 
 
@@ -189,7 +194,7 @@ SINCE = {
 def test_an_older_file_is_migrated(
     db: CatalogDb, reopen: OpenDb, caplog: pytest.LogCaptureFixture, version: int
 ) -> None:
-    """It ends up like a new one, with what it held."""
+    """It ends up with the tables of a new one and the content of the old one."""
     walk(db, [made("E1"), made("E2")])
     give_names(db, MODE, file_names)
     path = file_of(db)

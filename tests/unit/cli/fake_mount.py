@@ -16,7 +16,7 @@ class FakeMount:
     def __init__(self, place: Path) -> None:
         self.place = place
         self.room = 1024 * KIB
-        self.held: dict[str, int] = {}
+        self.cached: dict[str, int] = {}
         self.pinned: dict[str, str] = {}
         self.broken: dict[str, NoAnswer] = {}
         self.leaky = False
@@ -38,20 +38,21 @@ class FakeMount:
         if self.waiting.get(command):
             return {"waiting_s": self.waiting[command].pop(0)}
         if path.endswith(".json"):
-            return {"made": True}
+            return {"virtual": True}
         name = path.removeprefix("/")
         code = name.rpartition("/")[2]  # a file of two folders is one source
         size = (self.place / name).stat().st_size
-        if command == "held":
-            held = self.held.get(code, 0)
-            return {"id": code, "version": "v1", "size": size, "held": held, "room": self.room,
-                    "block": 64 * KIB, "pinned": code in self.pinned}  # fmt: skip
+        if command == "cached":
+            cached = self.cached.get(code, 0)
+            return {"id": code, "version": "v1", "size": size, "cached_bytes": cached,
+                    "pinned": code in self.pinned, "room": self.room,
+                    "block": 64 * KIB}  # fmt: skip
         if code in self.broken:
             raise self.broken[code]
         assert more["version"] == "v1"
         self.steps.append((code, more["offset"]))
         reached = more["offset"] + min(more["length"], 100 * KIB)
-        self.held[code] = 0 if self.leaky else min(reached, size)
+        self.cached[code] = 0 if self.leaky else min(reached, size)
         return {"reached": reached, "fetched_bytes": reached - more["offset"]}
 
     def _pins(self, command: str, path: str, more: dict[str, Any]) -> dict[str, Any]:
@@ -66,5 +67,5 @@ class FakeMount:
             gone = [code for code in self.pinned if f"/{code}".startswith(path)]
             return {"files": len([self.pinned.pop(code) for code in gone]), "size": 10 * len(gone)}
         files = [{"id": code, "paths": [f"/{code}"] if code[0] != "x" else [], "size": 10,
-                  "held": self.held.get(code, 0)} for code in self.pinned]  # fmt: skip
+                  "cached_bytes": self.cached.get(code, 0)} for code in self.pinned]  # fmt: skip
         return {"quota_bytes": 2048, "needed_bytes": 1024, "cached_bytes": 512, "files": files}

@@ -26,7 +26,7 @@ def test_pinned_and_fetched(mount: FakeMount) -> None:
     """Whether they fit is asked first, then all are pinned, then what is missing is fetched."""
     mount.add("a.mov", 50 * KIB)
     mount.add("b.mov", 10)
-    mount.held["b.mov"] = 10
+    mount.cached["b.mov"] = 10
     result = run("pin", mount.place)
     assert result.exit_code == 0, result.output
     assert result.output == "2 files, 50.0 KiB, are pinned; 50.0 KiB fetched\n"
@@ -59,7 +59,7 @@ def test_a_file_that_fails(mount: FakeMount) -> None:
     assert isinstance(result.exception, BacklotError)
     assert result.exception.exit_code == 4
     assert "1 of 2 files are not completely in the disk cache" in str(result.exception)
-    assert mount.held == {"b.mov": 10}
+    assert mount.cached == {"b.mov": 10}
 
 
 def test_interrupted(mount: FakeMount, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,9 +84,9 @@ def test_unpinned(mount: FakeMount) -> None:
 
 
 def test_listed(mount: FakeMount) -> None:
-    """Each with how much of it is held, one that the library has no more by its id."""
+    """Each with its cached part; a file that is no longer in the library by its id."""
     mount.pinned.update({"a.mov": "v1", "x.mov": "v1", "e\x1b.mov": "v1"})
-    mount.held.update({"a.mov": 10, "x.mov": 5})
+    mount.cached.update({"a.mov": 10, "x.mov": 5})
     result = run("pins", mount.place)
     assert result.output == (
         "3 files pinned, 512 B of 1.0 KiB in the disk cache; quota for pins: 2.0 KiB\n"

@@ -77,7 +77,7 @@ def test_only_what_is_not_held_is_asked_for(mount: FakeMount) -> None:
     mount.add("a.mov", 250 * KIB)
     mount.add("x/b.mov", 50 * KIB)
     mount.add("y/b.mov", 50 * KIB)
-    mount.held["b.mov"] = 50 * KIB
+    mount.cached["b.mov"] = 50 * KIB
     result = warm(mount.place, "--jobs", "1")
     assert result.exit_code == 0, result.output
     assert mount.steps == [("a.mov", 0), ("a.mov", 100 * KIB), ("a.mov", 200 * KIB)]
@@ -126,7 +126,7 @@ def test_what_was_pushed_out_again(mount: FakeMount) -> None:
     assert result.exception.exit_code == 1
 
 
-@pytest.mark.parametrize("command", ["held", "warm"])
+@pytest.mark.parametrize("command", ["cached", "warm"])
 def test_a_step_that_waits_for_a_credit_is_asked_again(
     mount: FakeMount, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
@@ -143,7 +143,7 @@ def test_a_step_that_waits_for_a_credit_is_asked_again(
         "API credits: more in 3 s",
     ]
     assert bar.notes[-1] == ""
-    assert (bar.moves, bar.lines, files[0].held) == ([10], [], 10)
+    assert (bar.moves, bar.lines, files[0].cached_bytes) == ([10], [], 10)
 
 
 def test_ctrl_c_ends_a_wait_for_a_credit(mount: FakeMount, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,7 +80,7 @@ def test_listed(asked: Asked) -> None:
     assert asked.handlers["pins"]({"brief": True}) == totals
     assert asked.handlers["pins"]({}) == totals | {
         "files": [
-            {"id": "E1", "paths": ["/a.mov"], "size": BLOCK, "held": BLOCK},
-            {"id": "E9", "paths": [], "size": BLOCK, "held": 0},
+            {"id": "E1", "paths": ["/a.mov"], "size": BLOCK, "cached_bytes": BLOCK},
+            {"id": "E9", "paths": [], "size": BLOCK, "cached_bytes": 0},
         ]
     }

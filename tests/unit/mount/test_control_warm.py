@@ -59,23 +59,23 @@ class Asked:
         return Step(offset + length, 7)
 
 
-def test_how_much_is_held() -> None:
-    """And whether all fits; what is on its way to the disk is waited for, if told."""
+def test_cached_bytes_of_a_file() -> None:
+    """The answer has the room for the file, too; with ``settle`` it waits for pending writes."""
     asked = Asked()
     version = asked.source.validator
     expected = {
-        "id": "E1", "version": version, "size": 100, "held": 40, "pinned": True, "room": 700,
-        "block": 10,
+        "id": "E1", "version": version, "size": 100, "cached_bytes": 40, "pinned": True,
+        "room": 700, "block": 10,
     }  # fmt: skip
-    assert asked.handlers["held"]({"path": "/a.mov"}) == expected
+    assert asked.handlers["cached"]({"path": "/a.mov"}) == expected
     assert asked.told == []
-    assert asked.handlers["held"]({"path": "/a.mov", "settle": True}) == expected
+    assert asked.handlers["cached"]({"path": "/a.mov", "settle": True}) == expected
     assert asked.told == ["settle"]
 
 
 def test_a_file_that_is_never_fetched() -> None:
-    """Is said to be made by the mount."""
-    assert Asked().handlers["held"]({"path": "/a.mov.json"}) == {"made": True}
+    """The mount generates it; the answer says so."""
+    assert Asked().handlers["cached"]({"path": "/a.mov.json"}) == {"virtual": True}
 
 
 def test_one_step() -> None:
@@ -96,7 +96,7 @@ def test_a_step_that_waits_for_a_credit(monkeypatch: pytest.MonkeyPatch) -> None
     asked = Asked()
     asked.waits, asked.queued = Future(), {"E1"}
     request = {"path": "/a.mov", "version": asked.source.validator, "offset": 0, "length": 9}
-    for command in ("held", "warm"):
+    for command in ("cached", "warm"):
         assert asked.handlers[command](request) == {"waiting_s": 41.0}
     asked.waits.set_result(None)
     assert asked.handlers["warm"](request) == {"reached": 9, "fetched_bytes": 7}

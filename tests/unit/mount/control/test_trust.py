@@ -260,7 +260,7 @@ def test_answers_that_are_none(answering: Callable[[bytes], None], answer: bytes
     ],
     ids=range(7),
 )
-@pytest.mark.parametrize("command", ["status", "stats", "pins", "held"])
+@pytest.mark.parametrize("command", ["status", "stats", "pins", "cached"])
 def test_malformed_answers(answering: Callable[[bytes], None], answer: bytes, command: str) -> None:
     """One error in words."""
     answering(answer)
