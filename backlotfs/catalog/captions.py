@@ -155,17 +155,17 @@ class CaptionIndex:
 #: Deadline of one call, without waits for API credits.
 ASK_DEADLINE_S = 60.0
 #: How often the backfill checks whether probes still run.
-LOOK_S = 1.0
+PROBES_CHECK_S = 1.0
 #: Pause before an asset that failed is tried again, and before the next round after an error of the
 #: database or after this many failures in a row …
-REST_S = 600.0
+ASSET_RETRY_S = 600.0
 MOST_FAILURES = 5
 #: … and after the API refused the credentials.
-REFUSED_S = 3600.0
+REFUSED_PAUSE_S = 3600.0
 #: Duration of the lease, which is renewed with calls after a third of it.
-LEASE_S = 300.0
+CAPTION_LEASE_S = 300.0
 #: Assets read from the database at a time.
-BATCH = 1000
+PENDING_BATCH = 1000
 #: Limit for the uncompressed size of all documents: a server with 4 MiB for each of a million
 #: assets would fill the disk. The captions of 100 000 two-hour films need a tenth of it.
 MOST_TOTAL_BYTES = 20 * 1024**3
@@ -202,7 +202,7 @@ class CaptionBackfill:
         self._presented = presented
         self._types = sorted(presented.admit.types)
         self._probes = probes
-        self._lease = Lease(db, "captions", LEASE_S)
+        self._lease = Lease(db, "captions", CAPTION_LEASE_S)
         self._lock = threading.Lock()
         self._running = self._again = self._closed = False
         self._leased_at_s = 0.0
@@ -243,12 +243,12 @@ class CaptionBackfill:
             except (CatalogClosed, Interrupted):  # the mount ends
                 self._closed = True
             except CredentialsRefused as error:
-                self._rest(REFUSED_S, error)
+                self._rest(REFUSED_PAUSE_S, error)
             except BacklotError as error:
-                self._rest(REST_S, error)
+                self._rest(ASSET_RETRY_S, error)
             except Exception as error:  # noqa: BLE001  # the next round goes on
                 events.JOB_FAILED.log(log, pool="captions", failure=error)
-                self._rest(REST_S, None)
+                self._rest(ASSET_RETRY_S, None)
 
     def _rest(self, seconds: float, why: BacklotError | None) -> None:
         self._resting_until_s = self._clock.monotonic() + seconds
@@ -282,9 +282,9 @@ class CaptionBackfill:
         """Fetch pending captions; True if all were fetched. :raises BacklotError: see `_round`."""
         asked = found = failed = in_a_row = 0
         after: PendingCaption | None = None
-        forgiven_s = self._clock.monotonic() - REST_S
+        forgiven_s = self._clock.monotonic() - ASSET_RETRY_S
         try:
-            while batch := self._db.read(captions.pending, BATCH, self._types, after):
+            while batch := self._db.read(captions.pending, PENDING_BATCH, self._types, after):
                 for asset in batch:
                     after = asset
                     if self._skipped.get(asset.embed_code) == asset.updated_at_s:
@@ -322,9 +322,9 @@ class CaptionBackfill:
         :raises CatalogUnavailable: the lease cannot be renewed.
         """
         while self._probes.busy and not self._closed:
-            self._clock.sleep(LOOK_S)
+            self._clock.sleep(PROBES_CHECK_S)
         now_s = self._clock.monotonic()
-        if now_s - self._leased_at_s > LEASE_S / 3 and not self._closed:
+        if now_s - self._leased_at_s > CAPTION_LEASE_S / 3 and not self._closed:
             self._leased_at_s = now_s
             return self._lease.take()
         return not self._closed

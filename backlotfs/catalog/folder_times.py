@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 #: `FolderTime.entries` of a folder whose listing was incomplete: it moves when that is complete.
 INCOMPLETE = -1
 #: Folders are not compared again within this time only because captions were found.
-REST_S = 10.0
+UPDATE_EVERY_S = 10.0
 
 
 class FolderTimes:
@@ -56,9 +56,9 @@ class FolderTimes:
         return None if known is None else known.mtime_s
 
     @property
-    def rested(self) -> bool:
+    def update_due(self) -> bool:
         """Whether the last `update` was some time ago."""
-        return self._clock.monotonic() - self._updated_at >= REST_S
+        return self._clock.monotonic() - self._updated_at >= UPDATE_EVERY_S
 
     def incomplete(self, inode: int) -> None:
         """Take note that a program was shown an incomplete listing of this folder."""

@@ -60,17 +60,17 @@ PROBE_DEADLINE_S = 30.0
 #: Most probes in a row of a source that is invalidated while it is probed.
 MOST_PROBES = 3
 #: A failed background probe occupies its place for this long, so that a dead host gets few probes.
-REST_S = 5.0
+DEAD_HOST_PAUSE_S = 5.0
 #: A background probe of a busy host goes back to its queue after this long.
 BUSY_S = 1.0
 #: The backfill skips an asset for this long after its probe failed.
 FORGIVEN_AFTER_S = 600.0
 #: Assets read from the database at a time, and the duration of the lease on the backfill.
-BATCH, LEASE_S = 2000, 120.0
+BACKFILL_BATCH, BACKFILL_LEASE_S = 2000, 120.0
 #: Most files of one listing that get priority, and most listings that are remembered.
 LISTED_FILES, LISTINGS = 20_000, 64
 #: Longest and shortest time until `_dispatch` runs again while a probe needs a credit.
-LOOK_S, SHORTEST_LOOK_S = 1.0, 0.02
+LONGEST_DISPATCH_S, SHORTEST_DISPATCH_S = 1.0, 0.02
 _MOUNT_ENDS = "waiting for a size: the mount ends"
 
 #: Embed code, deadline, priority and turn of the API call to the version: `SourceProbe.probe`.
@@ -87,7 +87,7 @@ class Backfill:
         """Read only assets of these ``types``: probes of hidden assets would waste credits."""
         self._db = db
         self._types = types
-        self.lease = Lease(db, "size", LEASE_S)
+        self.lease = Lease(db, "size", BACKFILL_LEASE_S)
 
     def to_probe(self, limit: int) -> list[str]:
         """Up to ``limit`` embed codes never probed, then as many that may have changed."""
@@ -288,7 +288,7 @@ class ProbeScheduler:
             wait_s = self._take(jobs, late)
             if wait_s is not None and not self._alarm:
                 self._alarm = True
-                delay_s = min(LOOK_S, max(wait_s, SHORTEST_LOOK_S))
+                delay_s = min(LONGEST_DISPATCH_S, max(wait_s, SHORTEST_DISPATCH_S))
                 jobs.append(lambda: self._look_again(delay_s))
             if not self._refilling and self._backfilling and not self._stale:
                 self._refilling = True
@@ -342,7 +342,7 @@ class ProbeScheduler:
 
     def _known_by_now(self, code: str, waited_s: float) -> ProbedSource | None:
         """The version that another mount found while this source waited for a credit."""
-        if waited_s < SHORTEST_LOOK_S:
+        if waited_s < SHORTEST_DISPATCH_S:
             return None  # the caller has just checked
         known = self._versions.known(code)
         return known if known is not None and known.verified else None
@@ -424,7 +424,7 @@ class ProbeScheduler:
         elif error is not None:
             self._failed_at[code] = self._clock.monotonic()
             if isinstance(error, RemoteUnavailable):
-                self._clock.sleep(REST_S)
+                self._clock.sleep(DEAD_HOST_PAUSE_S)
             elif not isinstance(error, BacklotError):
                 events.JOB_FAILED.log(log, pool="probe", failure=error)
         with self._lock:
@@ -473,7 +473,7 @@ class ProbeScheduler:
                 since = self._clock.monotonic() - FORGIVEN_AFTER_S
                 for code in [code for code, at in list(self._failed_at.items()) if at <= since]:
                     self._failed_at.pop(code, None)
-                waiting = self._backfill.to_probe(BATCH + len(self._failed_at))
+                waiting = self._backfill.to_probe(BACKFILL_BATCH + len(self._failed_at))
                 codes = [c for c in waiting if c not in self._failed_at and self._wanted(c)]
         except CatalogClosed:
             pass

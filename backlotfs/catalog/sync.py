@@ -44,7 +44,7 @@ SETTLED_AFTER_S = OVERLAP_S + 300
 #: Time between full syncs per page, without ``where``: they use about a tenth of the credits.
 PAGE_COST_S = 2.0
 #: The lease on syncing; renewed with each page.
-LEASE_S = 120.0
+SYNC_LEASE_S = 120.0
 #: Fields included in each record: labels for folders, metadata for sidecars, and on servers that
 #: allow it the source, which otherwise costs one call per asset.
 _INCLUDED, _WITH_SOURCES = "labels,metadata", "labels,metadata,streams"
@@ -89,7 +89,7 @@ class Synchronizer:
         self._api = api
         self._db = db
         self._full_sync = FullSync(db)
-        self._lease = Lease(db, "sync", LEASE_S)
+        self._lease = Lease(db, "sync", SYNC_LEASE_S)
         self._clock = clock
         self._with_labels = with_labels
         self._limits = limits

@@ -36,14 +36,14 @@ from backlotfs.namespace.incomplete_notice import about
 #: What ``--wait`` waits for: the listing, or all sizes as well.
 LISTING, SIZES = "listing", "sizes"
 #: Time between two questions to a mount, and between two lines without a terminal.
-LOOK_S, LINE_S = 0.5, 10.0
+STATUS_EVERY_S, LINE_EVERY_S = 0.5, 10.0
 #: The pause after an answer is at least this many times as long as the answer took: to count
 #: 100 000 sizes keeps a mount busy for half a second.
-REST_FACTOR = 10.0
+PAUSE_FACTOR = 10.0
 #: The pause after an answer that did not come in time.
-LATE_REST_S = 30.0
+LATE_PAUSE_S = 30.0
 #: Time between two questions what a program waits for.
-CREDITS_LOOK_S = 2.0
+CREDITS_EVERY_S = 2.0
 #: Without a terminal, one line at most in this time says what the command waits for.
 NOTE_EVERY_S = 60.0
 
@@ -176,7 +176,7 @@ class ListingProgress:
         if self._on_terminal:
             sys.stderr.write(f"\rlisting the library: {assets} assets ")
             sys.stderr.flush()
-        elif time.monotonic() - self._said_s >= LINE_S:
+        elif time.monotonic() - self._said_s >= LINE_EVERY_S:
             self._said_s = time.monotonic()
             say(f"listing the library: {assets} assets", err=True)
 
@@ -210,7 +210,7 @@ def wait_for(
             try:
                 answer = ask(place, "status")
             except AnswerLate:
-                sleep(LATE_REST_S)
+                sleep(LATE_PAUSE_S)
                 continue
             took_s = time.monotonic() - began_s
             listed = answer["synced_at"] and not answer["syncing"]
@@ -218,10 +218,10 @@ def wait_for(
                 return answer
             if bar is not None:
                 bar.show(answer)
-            elif time.monotonic() - said_s >= LINE_S:
+            elif time.monotonic() - said_s >= LINE_EVERY_S:
                 said_s = time.monotonic()
                 say(sizes_line(answer), err=True)
-            sleep(max(LOOK_S, REST_FACTOR * took_s))
+            sleep(max(STATUS_EVERY_S, PAUSE_FACTOR * took_s))
 
 
 @contextlib.contextmanager
@@ -235,11 +235,11 @@ def credits_shown(paths: Iterable[str], note: Callable[[str], None]) -> Iterator
     noting = threading.Lock()  # no call of `note` after the body: an answer may take long
 
     def watch() -> None:
-        rest_s = CREDITS_LOOK_S
-        while not ended.wait(rest_s):
+        pause_s = CREDITS_EVERY_S
+        while not ended.wait(pause_s):
             began_s = time.monotonic()
             text = next(filter(None, map(_waits_for, places)), "")
-            rest_s = max(CREDITS_LOOK_S, REST_FACTOR * (time.monotonic() - began_s))
+            pause_s = max(CREDITS_EVERY_S, PAUSE_FACTOR * (time.monotonic() - began_s))
             with noting:
                 if not ended.is_set():
                     note(text)
@@ -255,7 +255,7 @@ def credits_shown(paths: Iterable[str], note: Callable[[str], None]) -> Iterator
 
 def _waits_for(place: Path) -> str:
     try:
-        answer = ask(place, "status", timeout_s=CREDITS_LOOK_S)
+        answer = ask(place, "status", timeout_s=CREDITS_EVERY_S)
     except NoAnswer:
         return ""
     return credits_note(answer) if answer["waiting"] else ""

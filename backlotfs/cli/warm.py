@@ -32,7 +32,7 @@ QUICK_S, LONG_S = 1.0, 5.0
 #: Longer than a mount takes for a step, successful or not.
 ANSWER_S = 75.0
 #: Longest pause before a mount that waits for an API credit is asked again.
-CREDIT_LOOK_S = 2.0
+CREDIT_PAUSE_S = 2.0
 
 JOBS_OPTION = click.option(
     "--jobs", type=click.IntRange(1, 32), default=JOBS, help=f"Files fetched in parallel [{JOBS}]."
@@ -245,7 +245,7 @@ class WarmRun:
                 self._bar.note("")
                 return answer
             self._bar.note(f"API credits: more in {about(waiting_s)}")
-            self._ended.wait(min(waiting_s, CREDIT_LOOK_S))
+            self._ended.wait(min(waiting_s, CREDIT_PAUSE_S))
             if self._ended.is_set():
                 raise Interrupted("stopped")
 

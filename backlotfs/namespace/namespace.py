@@ -409,7 +409,7 @@ class Namespace:
                 library = self._catalog.library
                 if library.version != self._snapshot.library.version:
                     self._snapshot = self._build(library)
-        elif self._snapshot.beside != self._beside() and self._catalog.folder_times.rested:
+        elif self._snapshot.beside != self._beside() and self._catalog.folder_times.update_due:
             with self._lock:
                 self._snapshot = self._snapshot._replace(beside=self._beside())
                 self._update_times(self._snapshot)

@@ -36,7 +36,7 @@ KEPT_BYTES = 16 * 1024 * 1024
 #: Longest wait of a look-up for its picture, and of a picture for its image.
 LOOK_UP_S, MAKING_S = 3.0, 20.0
 #: No look-up waits for this long after one that was not answered in time.
-REST_S = 20.0
+LOOK_UP_PAUSE_S = 20.0
 #: An image that failed is not asked for again for this long; shorter where the cause may pass.
 REFUSED_S, FAILED_S = 600.0, 30.0
 #: More pixels than any preview image has: the mount itself unpacks them.
@@ -100,7 +100,7 @@ class SharedPictures:
             raise
         except DeadlineExceeded:
             with self._lock:
-                self._resting_until_s = self._clock.monotonic() + REST_S
+                self._resting_until_s = self._clock.monotonic() + LOOK_UP_PAUSE_S
         except BacklotError:
             pass
         raise none

@@ -33,7 +33,7 @@ from backlotfs.source.version import SourceVersion
 STEP_S = 60.0
 #: A step that waits longer for an API credit is answered with ``waiting_s``; the command repeats
 #: its question.
-CREDIT_LOOK_S = 2.0
+CREDIT_STEP_S = 2.0
 
 
 def handlers(
@@ -111,10 +111,10 @@ def _version(stack: Stack, request: dict[str, Any], waiter: InterruptibleWait) -
 
 
 def _waiter(stack: Stack, request: dict[str, Any]) -> InterruptibleWait:
-    """A wait that lasts at most `STEP_S`, and at most `CREDIT_LOOK_S` for an API credit."""
+    """A wait that lasts at most `STEP_S`, and at most `CREDIT_STEP_S` for an API credit."""
     clock = SystemClock()
     codes = codes_below(stack.namespace.root, str(request["path"]))
-    until_s = clock.monotonic() + CREDIT_LOOK_S
+    until_s = clock.monotonic() + CREDIT_STEP_S
 
     def waits_for_credit() -> bool:
         late = clock.monotonic() >= until_s

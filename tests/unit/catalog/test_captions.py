@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from backlotfs.api.records import DeletedAsset
 from backlotfs.catalog import captions as captions_module
 from backlotfs.catalog.captions import (
+    ASSET_RETRY_S,
+    CAPTION_LEASE_S,
     KINDS,
-    LEASE_S,
     MOST_FAILURES,
-    REFUSED_S,
-    REST_S,
+    REFUSED_PAUSE_S,
     is_nothing,
     kind_of,
 )
@@ -171,7 +171,7 @@ def test_one_that_fails_is_asked_later(search: Searching) -> None:
     search.touch("A", 3000)
     assert search.ask_again() == ["A"]
     search.answers["B"] = VTT
-    search.clock.advance(REST_S)
+    search.clock.advance(ASSET_RETRY_S)
     assert search.ask_again() == ["B"]
     assert search.ask_again() == []
 
@@ -188,8 +188,8 @@ def test_credits_that_are_spent(search: Searching) -> None:
 @pytest.mark.parametrize(
     ("error", "rest_s", "questions"),
     [
-        (CredentialsRefused("no right for captions"), REFUSED_S, 1),
-        (RemoteUnavailable("down"), REST_S, MOST_FAILURES),
+        (CredentialsRefused("no right for captions"), REFUSED_PAUSE_S, 1),
+        (RemoteUnavailable("down"), ASSET_RETRY_S, MOST_FAILURES),
     ],
 )
 def test_it_gives_up_for_a_while(
@@ -231,7 +231,7 @@ def test_the_lease_is_kept(search: Searching, tmp_path: Path) -> None:
     with closing(other.db):
 
         def slow(_code: str) -> None:
-            search.clock.advance(LEASE_S / 2)
+            search.clock.advance(CAPTION_LEASE_S / 2)
             other.backfill.start()
 
         search.on_ask = slow

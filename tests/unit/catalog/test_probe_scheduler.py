@@ -9,7 +9,12 @@ import pytest
 from backlotfs.api.rate_limiter import Priority
 from backlotfs.catalog import probe_scheduler
 from backlotfs.catalog.db.rows import CatalogUnavailable
-from backlotfs.catalog.probe_scheduler import BACKGROUND_PROBES, LISTINGS, MOST_PROBES, REST_S
+from backlotfs.catalog.probe_scheduler import (
+    BACKGROUND_PROBES,
+    DEAD_HOST_PAUSE_S,
+    LISTINGS,
+    MOST_PROBES,
+)
 from backlotfs.errors import (
     BacklotError,
     Interrupted,
@@ -219,7 +224,7 @@ def test_the_backfill_goes_over_everything() -> None:
 def test_the_backfill_takes_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """A million assets are not in memory a second time."""
     schedule = Schedule(*[f"X{number}" for number in range(10)])
-    monkeypatch.setattr(probe_scheduler, "BATCH", 4)
+    monkeypatch.setattr(probe_scheduler, "BACKFILL_BATCH", 4)
 
     def unsized(limit: int) -> list[str]:
         schedule.limits.append(limit)
@@ -266,7 +271,7 @@ def test_a_host_that_is_down_is_not_stormed() -> None:
     schedule.on_probe = fail
     schedule.scheduler.prioritize(["A", "B"])
     schedule.held.run_all()
-    assert schedule.clock.slept_s.count(REST_S) == 2
+    assert schedule.clock.slept_s.count(DEAD_HOST_PAUSE_S) == 2
 
 
 def test_a_failed_asset_does_not_stop_the_backfill() -> None:

@@ -124,7 +124,7 @@ def test_waiting(mounted: Callable[..., Mount], what: str, answers: list[dict[st
     assert wait_for(PLACE, what, sleep=slept.append) is answers[-1]
     assert mount.asked == [(PLACE, "status")] * len(answers)
     assert len(slept) == len(answers) - 1
-    assert min(slept) >= MODULE.LOOK_S
+    assert min(slept) >= MODULE.STATUS_EVERY_S
 
 
 def test_a_mount_that_takes_long_to_answer_is_asked_less_often(
@@ -155,7 +155,7 @@ def test_waiting_in_a_pipe(
     wait_for(PLACE, SIZES, sleep=lambda _s: None)
     assert capsys.readouterr() == ("", "")
     mounted(answer(4), answer(9), answer(10))
-    monkeypatch.setattr(MODULE, "LINE_S", 0.0)
+    monkeypatch.setattr(MODULE, "LINE_EVERY_S", 0.0)
     wait_for(PLACE, SIZES, sleep=lambda _s: None)
     assert capsys.readouterr() == ("", "5 of 11 sizes known\n10 of 11 sizes known\n")
 
@@ -194,7 +194,7 @@ def test_the_first_listing_in_a_pipe(
     """A line now and then."""
     with ListingProgress() as progress:
         progress.show(500)
-        monkeypatch.setattr(MODULE, "LINE_S", 0.0)
+        monkeypatch.setattr(MODULE, "LINE_EVERY_S", 0.0)
         progress.show(1000)
     assert capsys.readouterr() == ("", "listing the library: 1000 assets\n")
 
@@ -223,7 +223,7 @@ def test_what_a_copy_waits_for(
     mounted: Callable[..., Mount], monkeypatch: pytest.MonkeyPatch, place: Path
 ) -> None:
     """Is noted while programs wait, and taken back; a mount that does not answer is no reason."""
-    monkeypatch.setattr(MODULE, "CREDITS_LOOK_S", 0.01)
+    monkeypatch.setattr(MODULE, "CREDITS_EVERY_S", 0.01)
     waits = answer(9, more_in_s=41.0, programs=1)
     mount = mounted(waits, NoAnswer("busy"), waits, answer(9, more_in_s=41.0))
     notes: queue.Queue[str] = queue.Queue()
@@ -237,7 +237,7 @@ def test_a_copy_asks_less_often_where_an_answer_takes_long(
     monkeypatch: pytest.MonkeyPatch, place: Path
 ) -> None:
     """A mount that counts a hundred thousand sizes does little else meanwhile."""
-    monkeypatch.setattr(MODULE, "CREDITS_LOOK_S", 0.01)
+    monkeypatch.setattr(MODULE, "CREDITS_EVERY_S", 0.01)
     clock = ManualClock()
     asked: queue.Queue[str] = queue.Queue()
 
@@ -256,7 +256,7 @@ def test_a_copy_asks_less_often_where_an_answer_takes_long(
 
 def test_nothing_is_noted_after_a_copy(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
     """Also where the mount answers when the copy has ended already."""
-    monkeypatch.setattr(MODULE, "CREDITS_LOOK_S", 0.01)
+    monkeypatch.setattr(MODULE, "CREDITS_EVERY_S", 0.01)
     asked, ended = threading.Event(), threading.Event()
     watchers: list[threading.Thread] = []
 

@@ -131,7 +131,7 @@ def test_a_step_that_waits_for_a_credit_is_asked_again(
     mount: FakeMount, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     """Until it goes on; what it waits for is said meanwhile, and not counted as warm."""
-    monkeypatch.setattr(WARM, "CREDIT_LOOK_S", 0.01)
+    monkeypatch.setattr(WARM, "CREDIT_PAUSE_S", 0.01)
     path = mount.add("a.mov", 10)
     mount.waiting[command] = [41.0, 3.0]
     bar = Bar()

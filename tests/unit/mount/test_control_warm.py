@@ -92,7 +92,7 @@ def test_one_step() -> None:
 
 def test_a_step_that_waits_for_a_credit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Is answered with the time that it takes, soon: the command says so, and asks again."""
-    monkeypatch.setattr(module, "CREDIT_LOOK_S", 0.05)
+    monkeypatch.setattr(module, "CREDIT_STEP_S", 0.05)
     asked = Asked()
     asked.waits, asked.queued = Future(), {"E1"}
     request = {"path": "/a.mov", "version": asked.source.validator, "offset": 0, "length": 9}

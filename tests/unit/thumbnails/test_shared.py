@@ -21,7 +21,7 @@ from backlotfs.errors import (
 from backlotfs.namespace.providers.thumbnails import Wanted
 from backlotfs.thumbnails import shared
 from backlotfs.thumbnails.picture import png_texts
-from backlotfs.thumbnails.shared import FAILED_S, REFUSED_S, REST_S, SharedPictures
+from backlotfs.thumbnails.shared import FAILED_S, LOOK_UP_PAUSE_S, REFUSED_S, SharedPictures
 from tests.fakes.clocks import ManualClock
 from tests.fakes.workers import PATIENCE_S
 from tests.unit.thumbnails.images import encoded, opened
@@ -143,7 +143,7 @@ def test_a_late_image(pictures: SharedPictures, host: Host, clock: ManualClock) 
         pictures.png(other, waiter(clock, lambda: pytest.fail("it waited")))
     assert host.fetched == [WANTED.image_url]
     host.gate.set()
-    clock.advance(REST_S + 1)
+    clock.advance(LOOK_UP_PAUSE_S + 1)
     assert pictures.png(other, waiter(clock))
     assert pictures.png(WANTED, waiter(clock))
 
