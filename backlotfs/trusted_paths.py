@@ -1,23 +1,25 @@
-"""Opens folders and files of this program so that no other user can have replaced them.
+"""Opens the folders and files of this program in a way that other users cannot interfere with.
 
-Every path is walked from the root, one component at a time, each opened relative to the one before
-it. The rules are those of sshd's StrictModes:
+Each component of a path is opened in turn, from the root on, relative to the component before it.
+The rules are those of sshd's StrictModes:
 
-* Each folder on the way belongs to root or to this user, and no other user can write to it. A
-  sticky folder (``/tmp``) may be open to all: only the owner of an entry can replace it there.
-* A folder may be writable by its group where nobody else is in the group: it is the private group
-  of the folder's owner and has his name (Debian's and Fedora's way to make users, with umask 002),
-  or root owns the folder, the group belongs to the system, and all members are root and system
-  accounts (``/var/log`` of Ubuntu). An access control list counts as another user. Directories of
-  users (LDAP) may not list their members, so a group of another name or number is not trusted.
-* No part of the way is a FUSE file system that another user has mounted: that user's program
-  invents the owners and modes there.
-* A link on the way is followed when it belongs to root or to this user; its target is checked too.
-* Missing folders are made where the caller asks for it, each with mode 0700.
-* A file is opened relative to its checked folder, never through a link that is not checked. It has
-  to be a regular file of this user with one name: no FIFO, device or second hard link.
+* Each folder of the path belongs to root or to this user, and no other user can write to it. A
+  sticky folder (``/tmp``) may be writable by all, because only the owner of an entry can replace
+  the entry there.
+* A folder may be writable by its group if no other user is in the group. This is so in two cases.
+  The group is the private group of the folder's owner and has the owner's name (Debian and Fedora
+  make users like this, with umask 002). Or root owns the folder, the group is a system group, and
+  all its members are root or system accounts (``/var/log`` of Ubuntu). A folder with an access
+  control list does not count as such. A directory service (LDAP) may not list the members of its
+  groups, so no other group is trusted.
+* No part of the path is a FUSE file system that another user has mounted: the program of that user
+  decides which owners and modes are shown there.
+* A symbolic link is followed if it belongs to root or to this user; its target is checked too.
+* Missing folders are made, with mode 0700, if the caller asks for it.
+* A file is opened relative to its checked folder. It must be a regular file of this user with one
+  name: no FIFO, no device, no second hard link.
 
-Modes are set on the descriptor that was checked, never by path. Any thread may call everything.
+Modes are set on the descriptor that was checked, never by path. Any thread may call any function.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ import stat
 import time
 from pathlib import Path
 
-#: Links followed in one path: as many as the kernel follows.
+#: Most links that are followed in one path; the kernel has the same limit.
 _MAX_LINKS = 40
 #: Larger profiles and secrets are refused.
 _MAX_SECRET_BYTES = 2**20
@@ -45,15 +47,15 @@ _FIRST_PERSON = 1000
 
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
-#: The options of a FUSE mount, of which the kernel notes who opened the device.
+#: The options of a FUSE mount; the kernel itself writes the user that opened the device.
 _FUSE_OPTIONS = r"(?:[^ \n]*,)?user_id=(?P<user>\d+)(?:,|$)"
-#: Names for a descriptor that this process was given open: a walk cannot follow what is behind it.
+#: Paths of descriptors that this process was started with; they have no folder to check.
 _DESCRIPTOR = re.compile(r"(?:/dev/fd|/proc/self/fd)/(\d{1,6})\Z")
 _STANDARD = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
 
 
 class UntrustedPath(PermissionError):
-    """Another user could have made or replaced a path; one sentence: the path, why, what to run."""
+    """Another user could have made or replaced a path; the message says why and what to run."""
 
     def __init__(self, sentence: str) -> None:
         super().__init__(errno.EPERM, sentence)
@@ -64,31 +66,32 @@ class UntrustedPath(PermissionError):
 
 
 def check_folder(path: Path) -> None:
-    """Check the path to a folder, as far as it exists.
+    """Check the path of a folder, as far as it exists.
 
-    :raises UntrustedPath: others can replace something on the way.
-    :raises OSError: it cannot be looked at.
+    :raises UntrustedPath: another user can replace a part of the path.
+    :raises OSError: the path cannot be read.
     """
     with contextlib.suppress(FileNotFoundError):
         os.close(open_folder(path, make=False))
 
 
 def open_folder(path: Path, *, make: bool) -> int:
-    """Open a folder that only root and this user can change; an ``O_PATH`` descriptor.
+    """Open a folder that only root and this user can change; return an ``O_PATH`` descriptor.
 
-    :param make: make it and its missing parents, each with mode 0700.
-    :raises UntrustedPath: others can change it. :raises OSError: it is missing, or cannot be made.
+    :param make: make the folder and its missing parents, with mode 0700.
+    :raises UntrustedPath: another user can change it.
+    :raises OSError: it is missing, or cannot be made.
     """
     folder, _, _ = _walk(path, make=make, whole=True)
     return folder
 
 
 def open_private_folder(path: Path, *, make: bool, tighten: bool = False) -> int:
-    """Open a folder of this user that nobody else can enter, for reading; it must not be a link.
+    """Open a folder of this user that no other user can enter, for reading. It must not be a link.
 
-    :param make: make it and its missing parents, each with mode 0700.
-    :param tighten: take the permissions of others away, where they could only read.
-    :raises UntrustedPath: others can enter it. :raises OSError: as `open_folder`.
+    :param make: make the folder and its missing parents, with mode 0700.
+    :param tighten: remove the permissions of others, if they could only read.
+    :raises UntrustedPath: others can enter it. :raises OSError: see `open_folder`.
     """
     parent, where, name = _walk(path, make=make, whole=False)
     try:
@@ -116,9 +119,9 @@ def open_private_folder(path: Path, *, make: bool, tighten: bool = False) -> int
 
 
 def open_log(path: Path) -> int:
-    """Open a log file for appending; created with mode 0600 if it is missing.
+    """Open a log file for appending; create it with mode 0600 if it is missing.
 
-    Devices (``/dev/null``) and descriptors that are open already (``/dev/stderr``) are accepted.
+    Devices (``/dev/null``) and open descriptors (``/dev/stderr``) are accepted.
 
     :raises UntrustedPath: it is a FIFO, or another user could have made or replaced it.
     :raises OSError: it cannot be opened or made.
@@ -136,13 +139,13 @@ def open_log(path: Path) -> int:
 
 
 def open_own_file(name: str, flags: int, folder: int, whole: str, *, devices: bool = False) -> int:
-    """Open a regular file of this user in a checked folder; created with mode 0600 if missing.
+    """Open a regular file of this user in a checked folder; create it (0600) if it is missing.
 
-    :param flags: how to open it, without ``O_CREAT``.
+    :param flags: flags for open(2), without ``O_CREAT``.
     :param folder: descriptor of the folder.
-    :param whole: its path, for people.
+    :param whole: path of the file, for messages.
     :param devices: accept character devices of root and of this user.
-    :raises UntrustedPath: it is another kind of file, or not this user's alone.
+    :raises UntrustedPath: it is another kind of file, or another user has a part in it.
     """
     while True:
         with contextlib.suppress(FileExistsError):
@@ -165,10 +168,10 @@ def open_own_file(name: str, flags: int, folder: int, whole: str, *, devices: bo
 
 
 def make_private(status: os.stat_result, descriptor: int, whole: str) -> None:
-    """Check that a file is this user's alone, and take the permissions of others away.
+    """Check that a file belongs to this user only, and remove the permissions of others.
 
-    :param descriptor: of the file, ``O_PATH`` is enough. :param status: of the file.
-    :raises UntrustedPath: it is no regular file, belongs to another user, or has a second name.
+    :param status: status of the file. :param descriptor: its descriptor; ``O_PATH`` is enough.
+    :raises UntrustedPath: it is not a regular file, belongs to another user, or has a second name.
     """
     if not stat.S_ISREG(status.st_mode):
         raise UntrustedPath(f"{whole} is not a regular file; remove it: rm {_quoted(whole)}")
@@ -183,12 +186,12 @@ def make_private(status: os.stat_result, descriptor: int, whole: str) -> None:
 
 
 def read_secret(path: Path) -> bytes:
-    """Read a whole file, at most 1 MiB, that nobody else can read, change or replace.
+    """Read a whole file, at most 1 MiB, that no other user can read, change or replace.
 
-    A descriptor that is open already (``/dev/fd/63``, by ``<(…)`` of a shell) may be a pipe: it is
-    read to its end, for at most 30 s.
+    An open descriptor (``/dev/fd/63``, made by ``<(…)`` in a shell) may be a pipe, which is read to
+    its end, for at most 30 s.
 
-    :raises UntrustedPath: others can, or it is no regular file.
+    :raises UntrustedPath: another user can do so, or it is not a regular file.
     :raises OSError: it cannot be read, is too large, or does not end in time.
     """
     given = _given_descriptor(path)
@@ -214,7 +217,7 @@ def read_secret(path: Path) -> bytes:
                     f"{path} belongs to another user; make it yours: "
                     f"chown {os.geteuid()} {_quoted(path)}"
                 )
-            # stricter than on the way: no member of a group may replace a secret
+            # stricter than for the folders above: no member of a group may replace a secret
             _check_writers(os.stat(_proc(folder)), where, group_may=False)
             return _read_all(os.open(_proc(found), os.O_RDONLY | os.O_CLOEXEC))
         finally:
@@ -224,10 +227,10 @@ def read_secret(path: Path) -> bytes:
 
 
 def read_regular(path: Path, *, folder: int | None = None) -> bytes:
-    """Read a whole regular file, at most 1 MiB, that others may read too; it must not be a link.
+    """Read a whole regular file, at most 1 MiB, that others may read too. It must not be a link.
 
-    :param folder: a descriptor that ``path`` is relative to.
-    :raises OSError: it is no regular file, or cannot be read.
+    :param folder: descriptor of the folder that ``path`` is relative to.
+    :raises OSError: it is not a regular file, or cannot be read.
     """
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     descriptor = os.open(path, flags, dir_fd=folder)
@@ -238,12 +241,12 @@ def read_regular(path: Path, *, folder: int | None = None) -> bytes:
 
 
 def open_place(path: Path, *, make: bool) -> tuple[int, str]:
-    """Open the folder that holds a file: an ``O_PATH`` descriptor, and the file's name in it.
+    """Open the folder of a file; return an ``O_PATH`` descriptor, and the name of the file in it.
 
-    Where the file is a link, the folder is that of the file which it leads to.
+    If the path is a link, it is the folder and name of the link's target.
 
-    :param make: make missing folders, each with mode 0700.
-    :raises UntrustedPath: another user could replace the file. :raises OSError: as `open_folder`.
+    :param make: make missing folders, with mode 0700.
+    :raises UntrustedPath: another user could replace the file. :raises OSError: see `open_folder`.
     """
     folder, _, name = _walk(path, make=make, whole=False, follow_last=True)
     return folder, name
@@ -257,10 +260,10 @@ def real_path(folder: int) -> str:
 def _walk(
     path: Path, *, make: bool, whole: bool, follow_last: bool = False
 ) -> tuple[int, str, str]:
-    """Open ``path``, or, unless ``whole``, the folder that holds it, one component at a time.
+    """Open ``path`` (if ``whole``) or its folder, one component at a time.
 
-    :param follow_last: where the last component is a link, follow it.
-    :returns: a descriptor (``O_PATH``), its path without links, and the component left over.
+    :param follow_last: if the last component is a link, follow it.
+    :returns: an ``O_PATH`` descriptor, its path without links, and the name of the file in it.
     """
     todo = [part for part in reversed(os.fspath(path.absolute()).split("/")) if part]
     folder, where, links = os.open("/", _LOOK), "/", 0
@@ -300,7 +303,7 @@ def _walk(
                 where = os.path.dirname(where) if name == ".." else here
             finally:
                 os.close(child)
-        return folder, where, "."  # noqa: TRY300  # nothing of an `else` is left to do
+        return folder, where, "."  # noqa: TRY300  # an `else` would say nothing more
     except BaseException:
         os.close(folder)
         raise
@@ -354,7 +357,7 @@ def _check_private(folder: int, whole: str, *, tighten: bool) -> None:
 
 
 def _check_file_system(status: os.stat_result, where: str) -> None:
-    """Check that no other user's FUSE program invents the owners and modes there."""
+    """Check that a file is not on a FUSE file system that another user has mounted."""
     uid = _fuse_user(status.st_dev)
     if uid not in (None, 0, os.geteuid()):
         raise UntrustedPath(
@@ -364,10 +367,10 @@ def _check_file_system(status: os.stat_result, where: str) -> None:
 
 
 def _fuse_user(device: int) -> int | None:
-    """The user who mounted a FUSE file system; None: it is another kind of file system.
+    """The user who mounted a FUSE file system; None for other file systems.
 
-    The kernel escapes spaces, tabs and line breaks in names, but not form feeds and the like: so a
-    field is whatever has no space and no line break.
+    The kernel escapes spaces, tabs and line breaks in the fields, but no other white space (such as
+    form feeds), so only spaces and line breaks end a field.
     """
     number = f"{os.major(device)}:{os.minor(device)}"
     table = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape")
@@ -394,7 +397,7 @@ def _check_writers(status: os.stat_result, where: str, *, group_may: bool = True
 
 
 def _nobody_else_in_group(status: os.stat_result, where: str) -> bool:
-    """Whether the owner of a folder is alone in its group; for root: whether no person is in it."""
+    """Whether nobody but the folder's owner is in its group; for root: no person at all."""
     with contextlib.suppress(OSError):
         if os.getxattr(where, "system.posix_acl_access"):
             return False

@@ -1,8 +1,8 @@
-"""How an operation waits: until the result, its deadline, or the death of its caller.
+"""Waits of operations: they end with the result, at the deadline, or when the caller is killed.
 
-A thread that serves the kernel never does network I/O itself; it waits here for a future that some
-worker fills. Each wait looks every `POLL_S` whether the caller was killed or the mount is being
-taken down, because a SIGKILLed reader stays in D state until its request is answered.
+A thread that serves the kernel does no network I/O itself; it waits here for a future that a worker
+thread completes. Every `POLL_S` a wait checks whether the caller was killed or the mount ends,
+because a killed process stays in state D until its request is answered.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TypeVar
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.errors import Interrupted
 
-#: Seconds between two looks at "was the caller killed?": far below what a person notices.
+#: Seconds between two checks whether the caller was killed; shorter than a person notices.
 POLL_S = 0.05
 
 T = TypeVar("T")
@@ -38,13 +38,12 @@ class InterruptibleWait:
         *,
         persistent: bool = False,
     ) -> None:
-        """Ask these from the waiting thread only.
+        """Make a waiter; the waiting thread calls the two functions.
 
         :param interrupted: whether the caller is gone.
-        :param queued: whether the work on an asset waits for an API credit: a wait with a known
+        :param queued: whether the work on an asset waits for an API credit. Such a wait has a known
             end, so the deadline does not run meanwhile.
-        :param persistent: whether work that failed for the moment is to be begun again until the
-            deadline.
+        :param persistent: whether temporary failures are tried again until the deadline.
         """
         self.persistent = persistent
         self.deadline = deadline
@@ -52,12 +51,12 @@ class InterruptibleWait:
         self.queued = queued
 
     def result(self, future: Future[T], doing: str, key: str = "") -> T:
-        """The future's result or its error.
+        """Wait for the future's result or its error.
 
-        :param doing: for the message of a deadline: ``"read of <embed code>"``.
+        :param doing: names the operation in errors: ``"read of <embed code>"``.
         :param key: the asset, for `queued`.
-        :raises DeadlineExceeded: when the time is spent.
-        :raises Interrupted: when the caller is gone.
+        :raises DeadlineExceeded: the deadline has passed.
+        :raises Interrupted: the caller is gone.
         """
         while True:
             left_s = self.deadline.remaining_s()
@@ -75,9 +74,9 @@ class InterruptibleWait:
                 self.deadline.check(doing)
 
     def pause(self, seconds: float, doing: str) -> None:
-        """Sleep before the work is begun again.
+        """Sleep before another attempt.
 
-        :raises DeadlineExceeded: when the time is spent. :raises Interrupted: the caller is gone.
+        :raises DeadlineExceeded: the deadline has passed. :raises Interrupted: the caller is gone.
         """
         until_s = self.deadline.remaining_s() - seconds
         while self.deadline.remaining_s() > max(0.0, until_s):
@@ -88,9 +87,9 @@ class InterruptibleWait:
 
 
 class WouldWait(Exception):  # no error: the caller of `refuse_to_wait` handles it
-    """An answer needs a wait, and the caller does not wait."""
+    """The result is not known yet, and the caller does not wait."""
 
 
 def refuse_to_wait() -> InterruptibleWait:
-    """In the place of a function that makes a waiter. :raises WouldWait: always."""
+    """A function that makes a waiter, for callers that never wait. :raises WouldWait: always."""
     raise WouldWait

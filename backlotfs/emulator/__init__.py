@@ -1,15 +1,15 @@
-"""A Backlot-compatible server over a folder of media or a made-up library: API and source side.
+"""A Backlot-compatible server for a folder of media or a synthetic library: API and source host.
 
-It imports nothing from the rest of backlotfs, so that it can disagree with the client. Needs the
-extra ``emulator`` (aiohttp).
+It imports nothing from the rest of backlotfs, so a mistake of the client cannot be in the server
+too. It needs the extra ``emulator`` (aiohttp).
 
 ::
 
     with Emulator(Library.from_folder("/media")) as emulator:
         print(emulator.api_url, emulator.api_key)
 
-Way of a request: ``connections`` → ``dispatch`` (log, rate limit, faults) → ``api`` or
-``sources`` (which decide an ``Answer`` and know no socket) → ``transfer``.
+The path of a request: ``connections`` → ``dispatch`` (log, faults, rate limit) → ``api`` or
+``sources`` (which return an ``Answer`` and know no socket) → ``transfer`` (sends it).
 """
 
 from backlotfs.emulator.assets import (

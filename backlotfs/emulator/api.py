@@ -1,7 +1,7 @@
 """The API host: signatures, the rate limit, and the routes below ``/v2``.
 
-``ApiSide`` decides answers and sends nothing. The functions below it write the JSON of assets,
-``/streams``, labels and deleted assets, in the types of 2013 or 2017.
+``ApiSide`` makes answers but does not send them. The functions below it make the JSON of assets,
+``/streams``, labels and deleted assets, with the types of 2013 or 2017.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _RENDITIONS = (
     (("baseline", "h264", "aac", 240, 136), 150),
     (("main", "h264", "aac", 1280, 720), 1200),
 )
-"""Profile to height, and kbit/s, of what a player got in place of the source."""
+"""Renditions for players: the fields from profile to height, and kbit/s."""
 _SOURCE_FORM = ("na", "h264", "aac", 1920, 1080)
 
 _SIDECARS: Mapping[str, Any] = {
@@ -56,17 +56,17 @@ _SIDECARS: Mapping[str, Any] = {
     "primary_preview_image": {"type": "generated", "time": 0},
     "movie_urls": {},
 }
-"""What a side-car route answers for an asset whose ``extras`` do not hold it (``"/lineup"`` …)."""
+"""Default answers of the side-car routes; ``extras`` of an asset may have another."""
 
 
 def api_signature(
     secret: str, method: str, path: str, parameters: Iterable[tuple[str, str]], body: bytes = b""
 ) -> str:
-    """The signature (V2) this request has to carry, before percent-encoding.
+    """The signature (V2) that this request must have, before percent-encoding.
 
-    Signed text: secret, METHOD, path, then ``name=value`` of every parameter but ``signature``,
-    sorted by name, with nothing in between, then the body. SHA-256 of that, raw, in Base64, 43
-    characters. Written from the reference, not from the client.
+    The signed text is the secret, METHOD, path, then ``name=value`` of every parameter except
+    ``signature``, sorted by name, without separators, then the body. The signature is its SHA-256
+    in Base64, 43 characters. It is written from the API reference, independent of the client.
 
     :param path: the path as received, undecoded, without the query.
     :param parameters: decoded (name, value) pairs.
@@ -78,7 +78,7 @@ def api_signature(
 
 
 def signature_matches(expected: str, given: str) -> bool:
-    """Whether ``given`` is the signature; trailing ``=`` do not matter. Constant time."""
+    """Whether ``given`` is the signature, without regard to trailing ``=``. Constant time."""
     return hmac.compare_digest(
         expected.encode("ascii"), given.rstrip("=").encode("utf-8", "surrogateescape")
     )
@@ -86,7 +86,7 @@ def signature_matches(expected: str, given: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """What one call met: whether it got a credit, the credits left, whole seconds to the reset."""
+    """The result of one call: whether it got a credit, the credits left, seconds to the reset."""
 
     granted: bool
     remaining: int
@@ -94,9 +94,9 @@ class Charge:
 
 
 class RateLimiter:
-    """The account's credits in a fixed window, which opens with the first call after the last one.
+    """The account's credits in a time window. Thread-safe.
 
-    Every call takes a credit, failed calls too. Thread-safe.
+    The first call after the end of a window begins the next one. Failed calls take a credit too.
     """
 
     def __init__(self, limit: int, window_s: float, clock: Callable[[], float]) -> None:
@@ -137,7 +137,7 @@ class ApiSide:
         self._sources = sources
 
     def refusal(self, request: ReceivedRequest) -> Answer | None:
-        """The answer to a request without good credentials, else None. Opens no file."""
+        """The answer to a request with wrong credentials, otherwise None. Opens no file."""
         values = request.values
         missing = [name for name in ("api_key", "signature", "expires") if not values.get(name)]
         if missing:
@@ -161,9 +161,9 @@ class ApiSide:
         return None
 
     def answer(self, request: ReceivedRequest, match: RouteMatch) -> Answer:
-        """The answer to a request that was not refused, the rate limit aside.
+        """The answer to a request with valid credentials, without the rate limit.
 
-        It may look at files and walk the whole library.
+        It may read files and iterate over the whole library.
         """
         route, subject = match
         if route == "unknown":
@@ -231,7 +231,7 @@ class ApiSide:
         return Answer.json({"items": found})
 
     def _listing(self, request: ReceivedRequest, assets: Sequence[EmulatedAsset]) -> Answer:
-        """A page of ``assets`` (in the default order) with the request's filter, order, limit."""
+        """A page of ``assets`` (in the default order) with its filter, order and limit."""
         values, settings = request.values, self._settings
         accepts, order = None, Order()
         try:
@@ -293,7 +293,7 @@ class ApiSide:
         return [label for label in labels if label is not None]
 
     def _asset_record(self, request: ReceivedRequest, asset: EmulatedAsset) -> dict[str, Any]:
-        """An asset object; never a size, a checksum or a MIME type."""
+        """An asset object; the API never includes a size, a checksum or a MIME type."""
         ready = asset.asset_type in SOURCE_TYPES and asset.status in ("live", "paused")
         image = f"{request.base_url}/{asset.embed_code}/{PREVIEW_IMAGE}" if ready else None
         record: dict[str, Any] = {
@@ -326,7 +326,7 @@ class ApiSide:
 
 
 def split_full_paths(text: str) -> list[list[str]]:
-    """``/Sports/Racing,/Other`` as lists of names; ``~`` keeps a ``/``, ``,`` or ``~`` literal."""
+    """Split ``/Sports/Racing,/Other`` into lists of names; ``~`` escapes ``/``, ``,`` and ``~``."""
     paths: list[list[str]] = [[""]]
     for token in re.findall(r"~.|[^~]|~", text, flags=re.DOTALL):
         if token == ",":
@@ -350,7 +350,7 @@ def label_record(label: EmulatedLabel, library: Library) -> dict[str, Any]:
 
 
 def deleted_record(deleted: DeletedAsset) -> dict[str, Any]:
-    """An entry of ``/v2/deleted_assets``; its duration is a string, as in the one sample."""
+    """An entry of ``/v2/deleted_assets``; the duration is a string, as in the known sample."""
     asset = deleted.asset
     return {
         "embed_code": asset.embed_code,
@@ -365,9 +365,9 @@ def deleted_record(deleted: DeletedAsset) -> dict[str, Any]:
 
 
 def streams_record(asset: EmulatedAsset, url: str | None, *, dialect: str) -> list[dict[str, Any]]:
-    """The array of ``/streams``: two renditions, and the source where the asset wants it.
+    """The array of ``/streams``: two renditions, and the source at its ``source_position``.
 
-    :param url: the signed source URL, or None to say ``null``.
+    :param url: the signed source URL; None for ``null``.
     """
     player = f"http://player.ooyala.com/player/iphone/{asset.embed_code}.m3u8"
     rows: list[tuple[Any, ...]] = [
@@ -384,7 +384,7 @@ def streams_record(asset: EmulatedAsset, url: str | None, *, dialect: str) -> li
 
 
 def source_info_record(asset: EmulatedAsset, url: str | None) -> dict[str, Any]:
-    """The five fields of ``/source_file_info``; sizes are integers in every dialect."""
+    """The object of ``/source_file_info``; sizes are integers in both dialects."""
     return {
         "original_file_name": asset.original_file_name,
         "file_size": _claimed_size(asset),
@@ -414,7 +414,7 @@ def _closed_captions(asset: EmulatedAsset) -> Answer:
 
 
 def _claimed_size(asset: EmulatedAsset) -> int | None:
-    """The ``file_size`` the API states: the true size unless the asset says otherwise."""
+    """The ``file_size`` in answers: ``reported_size`` of the asset, or the true size."""
     if asset.reported_size is not None:
         return asset.reported_size
     return asset.content.size if asset.content is not None else None

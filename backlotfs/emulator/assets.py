@@ -1,13 +1,13 @@
 """The records of a library: assets, labels, and the bytes of their sources.
 
-A ``Content`` is what an asset holds: a file, bytes in memory, or bytes that are computed.
-``open()`` gives one *version* of it to serve, so that the validator in the headers and the bytes in
-the body cannot come from two versions of a file.
+A ``Content`` is the source of an asset: a file, bytes in memory, or computed bytes. ``open()``
+opens one *version* of it, so that the validator in the headers and the bytes in the body are always
+of the same version of a file.
 
-Computed bytes are f(seed, offset): 10 TB take no disk and every byte is known. A seed gives 64 KiB
-of noise. Chunk ``k`` of an object is that noise rotated by an amount that depends on ``k``, with
-``k`` written over the first 8 bytes of each 4 KiB page: no two pages of an object are equal, and a
-page served from the wrong offset or the wrong asset shows.
+Computed bytes are f(seed, offset), so 10 TB take no disk space, and a test knows every byte. A seed
+gives 64 KiB of noise. Chunk ``k`` of an object is this noise, rotated by an amount that depends on
+``k``, and with ``k`` written over the first 8 bytes of each 4 KiB page. No two pages of an object
+are equal, so a test notices a page from a wrong offset or a wrong asset.
 """
 
 from __future__ import annotations
@@ -70,14 +70,14 @@ class EmulatedAsset:
     :ivar duration_ms: playing time.
     :ivar metadata: custom key/value pairs.
     :ivar label_ids: ids of the labels it carries.
-    :ivar reported_size: the ``file_size`` the API claims; None for the true size.
-    :ivar url_withheld: the API gives a null URL, though there is a size.
-    :ivar upload: how often its source was replaced under a key of its own; part of the key.
-    :ivar source_position: where the source stands among the entries of ``/streams``.
-    :ivar preview_image: what its preview image is, encoded; None: a frame of its file, or a colour.
-    :ivar extras: further fields of the record as they are (``stream_urls``, ``click_url`` …), and
-        the bodies of side-car routes under ``"/lineup"`` and so on; under ``"/closed_captions"``
-        a document, as text or as bytes.
+    :ivar reported_size: the ``file_size`` in answers of the API; None for the true size.
+    :ivar url_withheld: whether the API answers with a null URL although there is a source.
+    :ivar upload: the number of replacements that left the old object in place; part of the key.
+    :ivar source_position: position of the source among the entries of ``/streams``.
+    :ivar preview_image: its preview image, encoded; None for a frame of its file, or one colour.
+    :ivar extras: other fields of the record (``stream_urls``, ``click_url`` …), and the bodies of
+        side-car routes under ``"/lineup"`` and so on; ``"/closed_captions"`` is a document, as text
+        or bytes.
     """
 
     embed_code: str
@@ -102,7 +102,7 @@ class EmulatedAsset:
 
     @property
     def changed_at(self) -> int:
-        """``updated_at`` as the API tells it: also moved by a change of the file on disk."""
+        """``updated_at`` as the API shows it: a change of the file on disk changes it too."""
         changed = max(self.created_at, self.updated_at)
         if isinstance(self.content, FileContent):
             changed = max(changed, self.content.last_modified)
@@ -112,7 +112,7 @@ class EmulatedAsset:
     def object_key(self) -> str:
         """Key of the source object: ``<embed_code>/<first>-<last>``, 13 digits each.
 
-        A later upload that had to leave the objects before it alone has its number in between.
+        After a replacement that left the old object in place, ``upload`` stands in between.
         """
         size = self.content.size if self.content is not None else 0
         upload = f"{self.upload}/" if self.upload else ""
@@ -148,10 +148,10 @@ class DeletedAsset:
 def synthetic_assets(
     count: int, *, size_bytes: int | Callable[[int], int] = 5_000_000, seed: int = 0
 ) -> Iterator[EmulatedAsset]:
-    """``count`` videos named ``clip-000000.mp4`` and on, the same ones for the same arguments.
+    """``count`` videos named ``clip-000000.mp4`` and so on; equal for equal arguments.
 
-    Fifty assets share each second from 2013-01-01 on. Each 97th has the file name of the one before
-    it (and bytes of its own). The source stands first, second or third in ``/streams``, in turn.
+    Fifty assets share each second from 2013-01-01 on. Each 97th has the file name of the asset
+    before it, with other bytes. The source is the first, second or third entry of ``/streams``.
     """
     for index in range(count):
         named = index - 1 if index and index % _DUPLICATE_EVERY == 0 else index
@@ -189,7 +189,7 @@ class OpenContent(_Version, Protocol):
 
     @property
     def file(self) -> io.FileIO | None:
-        """The file these bytes lie in, at the same offsets, for sendfile; else None."""
+        """The file with these bytes at the same offsets, for sendfile; None if there is none."""
 
     def close(self) -> None:
         """Close the descriptor, if there is one."""
@@ -206,7 +206,7 @@ class Content(_Version, Protocol):
 
 
 class _FixedContent:
-    """A content that never changes: it is its own open version."""
+    """A content that never changes; it is also its open version."""
 
     __slots__ = ()
 
@@ -239,7 +239,7 @@ class BytesContent(_FixedContent):
 
     @property
     def etag(self) -> str:
-        """MD5 of bytes and date: equal bytes that are uploaded later are a new version."""
+        """MD5 of the bytes and the date, so the same bytes uploaded later are a new version."""
         digest = hashlib.md5(self.data, usedforsecurity=False)
         digest.update(self.last_modified.to_bytes(8, "big", signed=True))
         return f'"{digest.hexdigest()}"'
@@ -250,9 +250,9 @@ class BytesContent(_FixedContent):
 
 @dataclass(frozen=True, slots=True)
 class SyntheticContent(_FixedContent):
-    """An object of any size whose bytes are computed when they are asked for.
+    """An object of any size whose bytes are computed when they are read.
 
-    :ivar seed: which bytes; two assets with one seed and size are true duplicates.
+    :ivar seed: decides the bytes; two assets with the same seed and size are duplicates.
     :ivar size: length in bytes.
     :ivar last_modified: seconds since the epoch.
     """
@@ -263,7 +263,7 @@ class SyntheticContent(_FixedContent):
 
     @property
     def etag(self) -> str:
-        """A validator that follows from everything that makes the version."""
+        """A validator computed from seed, size and date."""
         return _multipart_etag(f"{self.seed}:{self.size}:{self.last_modified}")
 
     def read(self, offset: int, length: int) -> bytes:
@@ -273,11 +273,11 @@ class SyntheticContent(_FixedContent):
 
 @dataclass(frozen=True, slots=True)
 class FileContent:
-    """A regular file, looked at again for every request; its ETag follows from size and mtime.
+    """A regular file, opened again for every request; its ETag is computed from size and mtime.
 
-    :ivar path: where it is.
-    :ivar not_before: ``last_modified`` is never earlier (a replacement has to look younger).
-    :ivar folder: the media folder it belongs to: it is opened beneath that folder, so that no link
+    :ivar path: path of the file.
+    :ivar not_before: lower limit of ``last_modified``, because a replacement must be newer.
+    :ivar folder: the media folder of the file. It is opened below this folder, so that no link
         leads outside. None: it is opened at ``path``, and a link there is followed.
     """
 
@@ -287,22 +287,22 @@ class FileContent:
 
     @property
     def size(self) -> int:
-        """Length in bytes, now; 0 when the file is gone."""
+        """The current length in bytes; 0 if the file is gone."""
         status = self._stat()
         return status.st_size if status else 0
 
     @property
     def etag(self) -> str:
-        """Validator of the file as it is now.
+        """The current validator of the file.
 
-        :raises OSError: when it cannot be opened.
+        :raises OSError: the file cannot be opened.
         """
         with self.open() as opened:
             return opened.etag
 
     @property
     def last_modified(self) -> int:
-        """The file's mtime in whole seconds; ``not_before`` when the file is gone."""
+        """The file's mtime in whole seconds; ``not_before`` if the file is gone."""
         status = self._stat()
         return max(self.not_before, modified_at(status)) if status else self.not_before
 
@@ -315,9 +315,9 @@ class FileContent:
             return opened.read(offset, length)
 
     def open(self) -> OpenFile:
-        """Open the current version; a descriptor keeps it.
+        """Open the current version; its descriptor refers to it even if the file is replaced.
 
-        :raises OSError: when it cannot be opened, or is no regular file (any more).
+        :raises OSError: the file cannot be opened, or is not a regular file.
         """
         if self.folder is None:
             descriptor = open_regular_file(self.path, follow=True)
@@ -336,7 +336,7 @@ class FileContent:
 
 
 class OpenFile:
-    """An open file, and what its size, ETag and date were when it was opened."""
+    """An open file, with its size, ETag and date at the time it was opened."""
 
     __slots__ = ("etag", "file", "last_modified", "size")
 
@@ -377,12 +377,12 @@ class OpenFile:
 
 
 def modified_at(status: os.stat_result) -> int:
-    """The mtime of a file in whole seconds, within the years that dates are written with."""
+    """The mtime of a file in whole seconds, limited to the years 1 to 9999."""
     return min(max(int(status.st_mtime), FIRST_SECOND), LAST_SECOND)
 
 
 def _multipart_etag(identity: str) -> str:
-    """An ETag in S3's multi-part form, which does not claim to be an MD5 of the bytes."""
+    """An ETag in the form of S3's multi-part uploads, which is no MD5 of the bytes."""
     return f'"{hashlib.md5(identity.encode(), usedforsecurity=False).hexdigest()}-1"'
 
 
@@ -393,9 +393,9 @@ def seed_of(identity: str) -> int:
 
 
 def synthetic_bytes(seed: int, offset: int, length: int) -> bytes:
-    """``length`` bytes from ``offset`` of the endless object of ``seed``. Pure.
+    """``length`` bytes from ``offset`` of the infinite object of ``seed``. Pure.
 
-    :raises ValueError: for a negative offset.
+    :raises ValueError: the offset is negative.
     """
     if offset < 0:
         raise ValueError(f"an offset is not negative: {offset}")
@@ -415,7 +415,7 @@ def synthetic_bytes(seed: int, offset: int, length: int) -> bytes:
     return bytes(memoryview(out)[start : start + length])
 
 
-@lru_cache(maxsize=64)  # 128 KiB each; more would only matter to a reader of 64 assets at once
+@lru_cache(maxsize=64)  # 128 KiB each; more would only help when 64 assets are read at once
 def _noise(seed: int) -> bytes:
     """The noise of ``seed``, twice in a row, so that every rotation is one slice."""
     once = hashlib.shake_128(b"backlot emulator %d" % seed).digest(CHUNK_BYTES)

@@ -28,7 +28,7 @@ from backlotfs.emulator.server import Emulator
 from backlotfs.emulator.settings import EmulatorSettings, random_api_key, random_api_secret
 
 DEFAULT_PORT = 8880
-KEPT_ENTRIES, KEPT_BYTES = 1000, 1024 * 1024  # of the request log, which has no reader here
+KEPT_ENTRIES, KEPT_BYTES = 1000, 1024 * 1024  # of the request log, which nobody reads here
 _LONGEST_LIFETIME_S = 100 * 366 * 86400.0
 _MOST_ASSETS = 10_000_000
 _MOST_DESCRIPTORS = 8192
@@ -39,7 +39,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)  # all
 
 
 class Unusable(click.ClickException):
-    """The emulator cannot serve what was asked for: one line, exit code 2."""
+    """The emulator cannot serve what the options say: one line, exit code 2."""
 
     exit_code = 2
 
@@ -179,13 +179,13 @@ def emulator(
         except (ValueError, OSError) as error:
             raise Unusable(str(error)) from error
         _raise_descriptor_limit()
-        # before the server's thread, which inherits it: they wait until sigwait takes them
+        # before the server's thread starts, which inherits the mask, so that only sigwait gets them
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         stack.callback(signal.pthread_sigmask, signal.SIG_SETMASK, before)
         server = Emulator(library, settings, faults=plan, requests=log)
         try:
             stack.enter_context(server)
-        except (OSError, UnicodeError) as error:  # a name with characters that none may have
+        except (OSError, UnicodeError) as error:  # UnicodeError: an invalid host name
             where = f"{settings.host}:{settings.port}"
             raise click.ClickException(f"cannot listen on {where}: {error}") from error
         if config_out is None:
@@ -226,7 +226,7 @@ def _library(
 
 
 def _counted(names: Sequence[str], what: str) -> str:
-    """``2 links (a.mov, b.mov) were``: names in ASCII, so that none can command a terminal."""
+    """``2 links (a.mov, b.mov) were``; names in ASCII, without escape sequences for a terminal."""
     shown = ", ".join(ascii(name[:80])[1:-1] for name in names[:_SHOWN_NAMES])
     more = ", …" if len(names) > _SHOWN_NAMES else ""
     ending, verb = ("s", "were") if len(names) > 1 else ("", "was")
@@ -234,7 +234,7 @@ def _counted(names: Sequence[str], what: str) -> str:
 
 
 def _raise_descriptor_limit() -> None:
-    """Each connection takes a descriptor or two, and the usual limit is 1024."""
+    """Raise the limit of 1024 descriptors, because each connection takes one or two."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MOST_DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -255,15 +255,14 @@ def _logging_to(path: Path | None) -> Iterator[RequestLog]:
             try:
                 lines.write(json.dumps(fields) + "\n")
                 lines.flush()
-            except OSError as error:  # the disk is full: requests are answered still
+            except OSError as error:  # the disk is full; requests are still answered
                 complaints.warning("log", f"cannot write to {path}: {error.strerror}")
 
         yield RequestLog(write, kept_entries=KEPT_ENTRIES, kept_bytes=KEPT_BYTES)
 
 
 def _write_profile(path: Path, server: Emulator) -> None:
-    # a new file takes the place of what is there: a link is not followed, and a file that was
-    # open to others is not written to
+    # replace the file: a link is not followed, and a file that others can read is not written to
     descriptor, new = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with open(descriptor, "w", encoding="utf-8") as file:

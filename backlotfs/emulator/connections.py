@@ -1,10 +1,10 @@
-"""Listening ports, their connections, and the limits that keep one client from using them up.
+"""Listening ports, their connections, and limits so that one client cannot use all of them.
 
-A connection *waits* for the head of a request, or is *busy* with one. aiohttp ends one that waits
-too long, and pauses reading where requests are sent ahead of their answers; the kernel ends one
-whose client takes no byte of its answer (``TCP_USER_TIMEOUT``); here a head that is too large or
-takes too long is ended. Where there is no room for a new connection, the one that has waited
-longest is ended for it; only where all are busy is the new one turned away.
+A connection *waits* for the head of a request, or is *busy* with a request. aiohttp closes a
+connection that waits too long, and stops reading while a client sends requests before it has its
+answers. The kernel closes a connection whose client receives nothing (``TCP_USER_TIMEOUT``). This
+module closes a connection whose head is too large or takes too long. If there is no room for a new
+connection, the one that has waited longest is closed. If all are busy, the new one is refused.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ MAX_LINE_BYTES = 64 * 1024  # a where clause with a few hundred embed codes
 MAX_HEAD_BYTES = MAX_LINE_BYTES + 32 * 1024
 MAX_BODY_BYTES = 64 * 1024
 RECEIVE_BUFFER_BYTES = 64 * 1024
-"""The kernel's buffer for what a client sends; requests are small."""
+"""Size of the kernel's receive buffer; requests are small."""
 
 RESERVED_DESCRIPTORS = 64
-"""Left for everything that is no connection, and no file that one is served from."""
+"""Descriptors for everything except connections and the files that they serve."""
 
 WARNING_INTERVAL_S = 60.0
 _FEWEST_CONNECTIONS = 8
-_LINGERING_S = 2.0  # reading on after an answer to a body that was not read, so that it arrives
-_STOP_GRACE_S = 0.05  # our requests are cancelled before; this is for aiohttp's own bookkeeping
+_LINGERING_S = 2.0  # after an answer, an unread body is read for so long: the answer must arrive
+_STOP_GRACE_S = 0.05  # for the internals of aiohttp; the requests are cancelled before
 _TURNS_TO_ACCEPT = 4
-"""Of the loop, in which asyncio gives its last connection a transport, and the protocol ends it.
+"""Turns of the loop in which asyncio makes the transports of accepted connections.
 
-Python 3.11 does not close the socket of a connection whose server is closed before that.
+Python 3.11 does not close the socket of a connection if its server is closed before that.
 """
 _BACKLOG = 1024
 _ACCEPTED_AT_ONCE = 16
@@ -61,11 +61,11 @@ class ThrottledLog:
     """Writes one warning per kind and minute, so that no client can fill a disk. For one thread."""
 
     def __init__(self) -> None:
-        """Start without any warning written."""
+        """Start without a warning."""
         self._kinds: dict[str, tuple[float, int]] = {}
 
     def warning(self, kind: str, text: str) -> None:
-        """Write ``text``; where the kind was written in the last minute, only count it.
+        """Write ``text``, or only count it if the kind was written in the last minute.
 
         :param kind: one of a few fixed words.
         """
@@ -79,7 +79,7 @@ class ThrottledLog:
         _logger.warning("%s%s", text, again)
 
     def unexpected(self, doing: str, error: BaseException | None) -> None:
-        """Write one line about an error that no request should be able to cause."""
+        """Write one line about an internal error."""
         place = ""
         traceback = error.__traceback__ if error is not None else None
         while traceback is not None:
@@ -89,9 +89,9 @@ class ThrottledLog:
 
 
 def connection_limit(wanted: int, *, listeners: int) -> int:
-    """How many connections each listener may have, ``wanted`` at most.
+    """The number of connections of each listener, at most ``wanted``.
 
-    The process has a descriptor for each of them, and for a file that it is served from.
+    Each connection may take two descriptors of the process: its own, and that of a file.
     """
     soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
@@ -111,7 +111,7 @@ class Connection(web.RequestHandler):
         )  # fmt: skip  # aiohttp's options in a few lines
         self.address = ""
         self.waiting_since: float | None = time.monotonic()  # None: busy with a request
-        self.task: asyncio.Task[object] | None = None  # that answers a request
+        self.task: asyncio.Task[object] | None = None  # answers a request
         self._listener = listener
         self._settings = settings
         self._head_timer: asyncio.TimerHandle | None = None
@@ -120,7 +120,7 @@ class Connection(web.RequestHandler):
         self._socket: asyncio.Transport | None = None  # aiohttp forgets its own early
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Join the listener's connections, or be turned away where there is no room."""
+        """Join the listener's connections, or refuse the connection if there is no room."""
         assert isinstance(transport, asyncio.Transport)
         self._socket = transport
         if self._listener.closing:
@@ -143,8 +143,8 @@ class Connection(web.RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Hand bytes on to the parser; a head must come in time and not be too large."""
-        if self.transport is None:  # turned away, or ended
+        """Pass bytes to the parser; limit the time and the size of a head."""
+        if self.transport is None:  # refused or closed
             return
         if data and not self._messages and (self._body is None or self._body.is_eof()):
             self._head_bytes += len(data)
@@ -159,17 +159,17 @@ class Connection(web.RequestHandler):
             self.force_close()
 
     def request_began(self, body: StreamReader) -> None:
-        """A request with this body is about to be answered."""
+        """Note that a request begins; ``body`` is its body."""
         self._end_head()
         self.waiting_since, self._body = None, body
 
     def request_ended(self) -> None:
-        """The answer has been sent."""
+        """Note that the answer was sent."""
         self.waiting_since, self.task = time.monotonic(), None
 
     def abort(self) -> None:
-        """End the connection at once, with whatever waits to be sent."""
-        if self.task is not None:  # before its socket is closed, which sendfile may wait for
+        """Close the connection at once, without sending what is queued."""
+        if self.task is not None:  # before the socket is closed, because sendfile may wait for it
             self.task.cancel()
         self.force_close()
         if self._socket is not None:
@@ -182,7 +182,7 @@ class Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """The answer to what is no HTTP; aiohttp's own would log a traceback for each."""
+        """The answer to invalid HTTP; that of aiohttp would log a traceback each time."""
         response = web.Response(status=status, text=f"{(message or 'error')[:_LONGEST_REASON]}\n")
         response.force_close()
         if status != 400 and exc is not None:
@@ -205,7 +205,7 @@ class Connection(web.RequestHandler):
 
 
 class Listener:
-    """A port that hands its requests to a handler. For one event loop."""
+    """A port that passes its requests to a handler. For one event loop."""
 
     def __init__(
         self, handler: Handler, settings: EmulatorSettings, *, limit: int, log: ThrottledLog
@@ -222,15 +222,15 @@ class Listener:
         self._settings = settings
         self._connections: dict[str, set[Connection]] = {}  # by client address
         self._servers: list[asyncio.Server] = []
-        # the request of a client that hangs up is cancelled: a stalled one would not end
+        # a request is cancelled when its client disconnects, because a stalled one would not end
         self._server = web.Server(
             self._handle, handler_cancellation=True, request_factory=_made_request
         )
 
     async def listen(self, host: str, port: int) -> int:
-        """Accept connections; returns the port (a free one when ``port`` is 0).
+        """Accept connections; return the port (a free one if ``port`` is 0).
 
-        :raises OSError: when the address cannot be bound.
+        :raises OSError: the address cannot be bound.
         """
         infos = socket.getaddrinfo(
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -246,7 +246,7 @@ class Listener:
             raise
         loop = asyncio.get_running_loop()
         for one in sockets:
-            # the backlog here is how many asyncio accepts before it lets others have their turn
+            # this backlog is the number of connections that asyncio accepts in one turn
             server = await loop.create_server(self._connection, sock=one, backlog=_ACCEPTED_AT_ONCE)
             one.listen(_BACKLOG)
             self._servers.append(server)
@@ -269,10 +269,10 @@ class Listener:
             connection.abort()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._server.shutdown(_STOP_GRACE_S)
-        await asyncio.sleep(0)  # what was aborted is closed in the loop's next turn
+        await asyncio.sleep(0)  # aborted connections are closed in the next turn of the loop
 
     def join(self, connection: Connection) -> bool:
-        """Count a new connection; may end a waiting one for it. False: there is no room."""
+        """Count a new connection, and close a waiting one if needed; False if there is no room."""
         address = connection.address
         same = self._connections.get(address, set())
         if len(same) >= self._per_address:
@@ -289,20 +289,20 @@ class Listener:
         return True
 
     def leave(self, connection: Connection) -> None:
-        """A connection is over."""
+        """Remove a connection."""
         same = self._connections.get(connection.address, set())
         same.discard(connection)
         if not same:
             self._connections.pop(connection.address, None)
 
     def _end_longest_waiting(self, clients: Iterable[set[Connection]]) -> bool:
-        """End the connection that has waited longest, of the client with most waiting ones."""
+        """Close the connection that has waited longest, of the client with the most of them."""
         waiting = [[one for one in some if one.waiting_since is not None] for some in clients]
         most = max(waiting, key=len, default=[])
         if not most:
             return False
         longest = min(most, key=lambda one: one.waiting_since or 0.0)
-        self.leave(longest)  # counted no more, though its socket closes in the loop's next turn
+        self.leave(longest)  # now, although its socket is closed in the next turn of the loop
         longest.abort()
         return True
 
@@ -316,7 +316,7 @@ class Listener:
         try:
             return await self._handler(request)
         except (ConnectionError, TimeoutError) as error:
-            # a client that went away is no fault of ours; aiohttp would log a traceback
+            # the client disconnected; aiohttp would log a traceback
             raise asyncio.CancelledError from error
         finally:
             connection.request_ended()

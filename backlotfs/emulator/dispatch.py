@@ -1,7 +1,7 @@
-"""The way of one request: log, faults, rate limit or cache, the side that answers it, the sending.
+"""The steps of one request: log, faults, rate limit or CDN cache, answer, sending.
 
-What looks at files or walks the library runs in threads. Preview images have a thread of their
-own: they need no signature, and a frame of a new file can take seconds.
+Code that reads files or iterates over the library runs in threads. Preview images have a thread of
+their own, because they need no signature, and a frame of a new file can take seconds.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from backlotfs.emulator.workers import TooManyWaiting, WorkerPool
 
 CDN_CACHE_S = 300.0
 MOST_PARAMETERS = 100
-"""In a query; the API knows about ten."""
+"""Most parameters of a query; the API has about ten."""
 
 API_HEADERS = {
     "Cache-Control": "no-cache",
@@ -38,11 +38,11 @@ API_HEADERS = {
 }
 
 _SCANS = frozenset({"assets", "deleted_assets", "label", "label_assets", "labels_by_full_path"})
-"""Routes that may walk the whole library: always worked out in a thread."""
+"""Routes that may iterate over the whole library; they always run in a thread."""
 
 _MOST_HOST_LENGTH = 255
 _WORKERS = 8
-_MOST_WAITING = 2000  # what a client asks beyond that is answered by 503
+_MOST_WAITING = 2000  # further requests are answered by 503
 _MOST_WAITING_FOR_IMAGES = 32
 _CACHED_BYTES = 64 * 1024 * 1024
 _CACHED_ENTRY_BYTES = 64 * 1024  # at most, of the URL and the entry: about 1000 entries
@@ -62,7 +62,7 @@ class Dispatcher:
         faults: FaultPlan,
         log: RequestLog,
     ) -> None:
-        """Serve ``library``, note requests in ``log``, go wrong as ``faults`` says."""
+        """Serve ``library``, log requests in ``log``, apply ``faults``."""
         self._settings = settings
         self._library = library
         self._sources = sources
@@ -70,7 +70,7 @@ class Dispatcher:
         self._log = log
         self._api = ApiSide(settings, library, sources)
         self._previews = PreviewImages(library)
-        # the CDN host's answers, by their URL as received, with the moment they were made
+        # answers of the CDN host and the times they were made, by URL as received
         self._cdn_answers: TTLCache[str, tuple[float, Answer]] = TTLCache(
             _CACHED_BYTES,
             CDN_CACHE_S,
@@ -92,9 +92,9 @@ class Dispatcher:
         self._image_workers.stop()
 
     async def handle(self, host: Host, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request; sources and preview images share both hosts' ports."""
-        # From Python 3.12 on aiohttp begins a request at once: thousands on one connection would
-        # leave no turn to the others.
+        """Answer one request; both hosts also serve sources and preview images."""
+        # With Python 3.12 or later aiohttp starts a request at once, so thousands of them on one
+        # connection would stop all others.
         await asyncio.sleep(0)
         raw_path = request.raw_path.partition("?")[0]
         match = match_route(raw_path)
@@ -133,7 +133,7 @@ class Dispatcher:
     ) -> Answer:
         raw_path, _, raw_query = request.raw_path.partition("?")
         try:
-            # no route needs the body: it only takes part in the signature
+            # the body is only needed for the signature
             async with asyncio.timeout(self._settings.body_timeout_s):
                 body = await request.read()
         except TimeoutError:
@@ -166,7 +166,7 @@ class Dispatcher:
         refusal = self._sources.refusal(received)
         if refusal is not None:
             return refusal
-        if not self._library.has_files:  # no hop between threads, and none to be cancelled in
+        if not self._library.has_files:  # no thread is needed, and no point where it is cancelled
             return self._sources.answer(received)
         return await self._workers.run(self._sources.answer, received)
 
@@ -189,10 +189,10 @@ class Dispatcher:
         url = f"{received.base_url}{received.raw_path}?{received.raw_query}"
         now = self._settings.clock()
         cached = self._cdn_answers.get(url)
-        if cached is not None:  # nothing is checked again, ``expires`` neither
+        if cached is not None:  # nothing is checked again, not even ``expires``
             return cached[1].with_headers(Age=str(int(now - cached[0])), X_Cache="HIT")
         answer = _with_api_headers(await self._api_answer(received, match))
-        # whether errors were kept is unknown
+        # it is not known whether the real CDN cached errors
         if answer.status == 200 and answer.length < _CACHED_BYTES // 2:
             self._cdn_answers[url] = now, answer
         return answer

@@ -1,7 +1,7 @@
-"""Faults of answers: their kinds, the plan that says which requests meet them, and what they do.
+"""Faults: the kinds of wrong answers, and the plan that selects the requests that get them.
 
-A ``Fault`` is a value: a kind and its parameters, made by a factory here or written as
-``"fault": "<kind>"`` in a JSON plan. What happens to a body on its way is in ``transfer``.
+A ``Fault`` is a kind with its parameters, made by a factory here or written as
+``"fault": "<kind>"`` in a JSON plan. Faults of the sending (reset, stall, …) are in ``transfer``.
 """
 
 from __future__ import annotations
@@ -46,17 +46,17 @@ _KINDS: Mapping[str, Mapping[str, Any]] = {
     "wrong_range": {"offset": 1},  # Content-Range shifted by so many bytes
     "missing_range": {},  # 206 without Content-Range
     "whole_object": {},  # 200 and everything, for a range
-    "other_length": {"size_delta": -1},  # 206 of another length, honestly labelled
+    "other_length": {"size_delta": -1},  # 206 of another length, with a matching Content-Range
     "gzip": {},  # the body gzipped, though not asked for
     # the real answer, sent badly
     "reset": {"at_byte": 0},  # RST after so many body bytes (-1: before any header)
     "short_body": {"at_byte": 0},  # closes early, full Content-Length
     "long_body": {"extra_bytes": 16},  # further bytes after the body
-    "stall": {"at_byte": 0, "seconds": None},  # nothing more until released, or for so long; a
-    # body that ends before that is whole
+    # nothing more until the rule is released, or for so many seconds; a shorter body is complete
+    "stall": {"at_byte": 0, "seconds": None},
     "trickle": {"bytes_per_s": _NEEDED},  # a slow body
 }
-"""Kind to its parameters and their defaults; ``_NEEDED``: there is none."""
+"""The parameters of each kind with their defaults; ``_NEEDED``: a parameter without a default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +68,9 @@ class Fault:
 
     @classmethod
     def of(cls, kind: str, **parameters: Any) -> Fault:
-        """A fault by the name of its kind.
+        """Make a fault by the name of its kind.
 
-        :raises ValueError: for an unknown kind, a parameter it does not take, one it lacks, or
-            one that is not a number and should be.
+        :raises ValueError: the kind is unknown, or a parameter is unknown, missing or not a number.
         """
         if kind not in _KINDS:
             raise ValueError(f"there is no fault {kind!r}; there are: {', '.join(sorted(_KINDS))}")
@@ -89,7 +88,7 @@ class Fault:
             raise ValueError(f"the fault {kind!r} needs bytes_per_s above 0")
         if not isinstance(complete.get("headers", {}), Mapping):
             told = f"the headers of the fault {kind!r} are an object: name to value"
-            raise ValueError(told)  # noqa: TRY004  # as every mistake in a plan
+            raise ValueError(told)  # noqa: TRY004  # the same for every mistake in a plan
         return cls(kind, complete)
 
     def number(self, name: str) -> float:
@@ -102,7 +101,7 @@ class Fault:
 
     @classmethod
     def delay(cls, seconds: float) -> Fault:
-        """The answer starts so much later; also when another fault strikes the same request."""
+        """The answer starts later; another fault may apply to the same request."""
         return cls.of("delay", seconds=seconds)
 
     @classmethod
@@ -114,7 +113,7 @@ class Fault:
         content_type: str = "text/html",
         headers: Mapping[str, str] | None = None,
     ) -> Fault:
-        """This answer instead of the real one: 500, 503, anything."""
+        """This answer instead of the real one: 500, 503 or any other."""
         return cls.of(
             "status", status=status, body=body, content_type=content_type, headers=headers or {}
         )
@@ -131,7 +130,7 @@ class Fault:
 
     @classmethod
     def wrong_size(cls, size_delta: int) -> Fault:
-        """``file_size`` differs from the truth by so many bytes."""
+        """``file_size`` differs from the true size by ``size_delta`` bytes."""
         return cls.of("wrong_size", size_delta=size_delta)
 
     @classmethod
@@ -161,18 +160,18 @@ class Fault:
 
     @classmethod
     def wrong_range(cls, offset: int = 1) -> Fault:
-        """``Content-Range`` names a span shifted by ``offset``; the bytes are the right ones."""
+        """``Content-Range`` is shifted by ``offset``; the bytes are correct."""
         return cls.of("wrong_range", offset=offset)
 
     @classmethod
     def other_length(cls, size_delta: int) -> Fault:
-        """A 206 whose span ends ``size_delta`` bytes later (or earlier), and says so."""
+        """A 206 that ends ``size_delta`` bytes later or earlier, with a matching Content-Range."""
         return cls.of("other_length", size_delta=size_delta)
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """Which requests a rule strikes; see ``FaultPlan.add``."""
+    """The condition of a rule: which requests get its fault; see ``FaultPlan.add``."""
 
     route: str = "*"
     embed_code: str | None = None
@@ -195,7 +194,7 @@ class Condition:
                 raise ValueError(f"skip and times are whole numbers: {count!r}")
 
     def fits(self, route: str, embed_code: str | None, start: int | None) -> bool:
-        """Whether a request is one of those by its route, its asset and where its range starts."""
+        """Whether the condition holds for a request's route, asset and start of its range."""
         return (
             self.route in ("*", route)
             and self.embed_code in (None, embed_code)
@@ -207,10 +206,10 @@ class Condition:
 
 
 class FaultRule:
-    """A fault and when it strikes; made by ``FaultPlan.add``. Thread-safe.
+    """A fault and its condition; made by ``FaultPlan.add``. Thread-safe.
 
-    Of the requests that fit, the first ``skip`` are spared; the next are struck with
-    ``probability``; after ``times`` strikes the rule is spent.
+    Of the requests that fit, the first ``skip`` get no fault. The next ones get it with
+    ``probability``, until ``times`` requests have got it.
     """
 
     def __init__(self, fault: Fault, condition: Condition, chance: random.Random) -> None:
@@ -226,7 +225,7 @@ class FaultRule:
 
     @property
     def hits(self) -> int:
-        """How many requests it has struck."""
+        """The number of requests that got the fault."""
         return self._hits
 
     def release(self) -> None:
@@ -238,7 +237,7 @@ class FaultRule:
             wake()
 
     def strikes(self, route: str, embed_code: str | None, start: int | None) -> bool:
-        """Whether the rule takes this request; counts it when it does."""
+        """Whether this request gets the fault; it is counted then."""
         condition = self._condition
         if not condition.fits(route, embed_code, start):
             return False
@@ -253,7 +252,7 @@ class FaultRule:
             return struck
 
     async def wait(self, seconds: float | None) -> None:
-        """Wait ``seconds`` (None: without end), or until the rule is released."""
+        """Wait ``seconds`` (None: without a limit), or until the rule is released."""
         loop = asyncio.get_running_loop()
         released = asyncio.Event()
 
@@ -268,7 +267,7 @@ class FaultRule:
             async with asyncio.timeout(seconds):
                 await released.wait()
         except TimeoutError:
-            pass  # that was the plan
+            pass  # the seconds have passed
         finally:
             with self._lock:
                 self._wakes.discard(wake)
@@ -305,15 +304,15 @@ class FaultPlan:
         skip: int = 0,
         times: int | None = None,
     ) -> FaultRule:
-        """Script a fault. A request meets every delay that fits, and the first other rule.
+        """Add a rule. A request gets every delay that fits, and the first other fault that fits.
 
         :param route: a route name (``source``, ``streams``, ``assets`` …) or ``*``.
         :param embed_code: only requests about this asset.
         :param offsets: only requests whose ``Range`` starts in this half-open span.
-        :param probability: of striking a request that fits.
-        :param skip: spare so many requests that fit, so ``skip=2, times=1`` is the third.
-        :param times: strike so many and no more.
-        :raises ValueError: for a route or probability that cannot be.
+        :param probability: probability that a request that fits gets the fault.
+        :param skip: the first requests that fit get no fault; ``skip=2, times=1`` is the third.
+        :param times: the most requests that get the fault.
+        :raises ValueError: a value is impossible.
         """
         condition = Condition(route, embed_code, offsets, probability, skip, times)
         with self._lock:
@@ -322,14 +321,14 @@ class FaultPlan:
         return rule
 
     def remove(self, rule: FaultRule) -> None:
-        """Release a rule and forget it; nothing happens when it is not in the plan."""
+        """Release a rule and remove it from the plan."""
         with self._lock:
             if rule in self._rules:
                 self._rules.remove(rule)
         rule.release()
 
     def clear(self) -> None:
-        """Release and forget all rules."""
+        """Release and remove all rules."""
         for rule in tuple(self._rules):
             self.remove(rule)
 
@@ -411,9 +410,9 @@ def replacement(fault: Fault) -> Answer | None:
 
 
 def altered(fault: Fault, answer: Answer) -> Answer:
-    """The answer as the fault leaves it; the same when it does not apply.
+    """Change an answer as the fault says; an answer that the fault does not concern is the same.
 
-    A fault about ranges leaves everything but a 206 alone.
+    Faults of ranges change only a 206.
     """
     body = answer.body
     if fault.kind == "no_content":
@@ -460,7 +459,7 @@ def _other_range(fault: Fault, answer: Answer, span: ByteSpan) -> Answer:
 
 
 def _edited(fault: Fault, payload: Any) -> Any:
-    """``/streams`` (a list of entries) or ``/source_file_info`` (one object) with the fault."""
+    """Change the JSON of ``/streams`` (a list) or ``/source_file_info`` (an object)."""
     if not isinstance(payload, list):
         match fault.kind:
             case "no_source":

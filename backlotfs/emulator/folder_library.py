@@ -5,7 +5,7 @@ file; the type from its extension; the embed code from its path below the folder
 the same from start to start. Hidden files, links and ``library.json`` are left out. Bytes, size and
 date are looked up when they are asked for; new files are seen at the next start.
 
-``library.json`` says what a folder of media cannot say by itself::
+``library.json`` describes what the files themselves do not show::
 
     {"labels": [{"name": "Sports", "children": [{"name": "Racing", "key": "racing"}]}],
      "assets": [
@@ -14,14 +14,14 @@ date are looked up when they are asked for; new files are seen at the next start
        {"synthetic": "100G", "original_file_name": "long.mov", "status": "paused"},
        {"title": "No source", "labels": ["racing"]}]}
 
-The first entry of a file describes it; each further one is another asset with the same bytes.
-``synthetic`` makes bytes up, in a size like ``5000000``, ``5M``, ``100G``. An entry with neither
-is an asset without a source. Files that no entry names stay as they are, unless
+The first entry of a file describes it; each further entry is another asset with the same bytes.
+``synthetic`` is an asset of computed bytes, with a size like ``5000000``, ``5M``, ``100G``. An
+entry with neither is an asset without a source. Files without an entry are assets too, unless
 ``"only_listed": true`` stands beside ``assets``. Other fields of an entry: ``embed_code``,
 ``title``, ``description``, ``original_file_name``, ``asset_type``, ``status``, ``duration_ms``,
 ``created_at`` (ISO or seconds), ``external_id``, ``metadata``, ``reported_size``,
 ``url_withheld``, ``source_position``, ``extras``.
-Labels are named by ``key``, by ``id`` or by full path; equal names side by side are legal.
+An entry refers to labels by ``key``, ``id`` or full path; labels may have equal names.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from backlotfs.emulator.numbers_and_dates import FIRST_SECOND, LAST_SECOND, mome
 
 LIBRARY_FILE = "library.json"
 LARGEST_OBJECT = 2**60
-"""Bytes of the largest object that can be made up: 1 EiB."""
+"""Size of the largest synthetic object: 1 EiB."""
 
 _MOST_BYTES = 256 * 2**20  # of a library.json; about a million entries
 _MOST_LABEL_LEVELS = 100
@@ -60,10 +60,10 @@ _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 
 @dataclass(frozen=True, slots=True)
 class FolderLibrary:
-    """What a folder of media holds, and what of it is not served.
+    """The content of a folder of media.
 
-    :ivar links: paths below the folder of links that were left out.
-    :ivar too_deep: paths of folders that were left out because they are nested too deeply.
+    :ivar links: paths of links that are not served.
+    :ivar too_deep: paths of folders that are not served because they are nested too deeply.
     """
 
     assets: list[EmulatedAsset]
@@ -75,9 +75,9 @@ class FolderLibrary:
 def read_folder(path: Path, *, follow_links: bool = False) -> FolderLibrary:
     """The assets and labels of the folder at ``path``.
 
-    :param follow_links: also serve what links in the folder lead to, inside or outside of it.
-    :raises ValueError: when it is no readable folder, or its ``library.json`` is wrong; one
-        sentence that names the place.
+    :param follow_links: also serve the targets of links, inside and outside of the folder.
+    :raises ValueError: the folder cannot be read, or its ``library.json`` is wrong; one sentence
+        that names the place.
     """
     if not path.is_dir():
         raise ValueError(f"{path} is not a folder")
@@ -94,7 +94,7 @@ def read_folder(path: Path, *, follow_links: bool = False) -> FolderLibrary:
     description = path / LIBRARY_FILE
     if LIBRARY_FILE in scan.files:
         assets, labels = _described(folder, files)
-    # serving without a description that was meant to be there could show too much
+    # to ignore a description that cannot be read could show files that it would leave out
     elif description.is_symlink():
         raise ValueError(f"{description} is a link; --follow-links serves what links lead to")
     elif os.path.lexists(description) and not description.is_dir():
@@ -105,9 +105,9 @@ def read_folder(path: Path, *, follow_links: bool = False) -> FolderLibrary:
 
 
 def parse_size(text: str | int) -> int:
-    """Bytes: ``5000000``, ``"5M"``, ``"100G"`` (powers of 1024), up to 1 EiB.
+    """The bytes of a size: ``5000000``, ``"5M"``, ``"100G"`` (powers of 1024), at most 1 EiB.
 
-    :raises ValueError: when it is not a size.
+    :raises ValueError: it is not a size.
     """
     shown = f"{text:d}" if isinstance(text, int) and abs(text) <= LARGEST_OBJECT else str(text)[:40]
     matched = re.fullmatch(r"([0-9]+)([KMGT]?)(?:i?B)?", shown.strip(), re.IGNORECASE)
@@ -119,7 +119,10 @@ def parse_size(text: str | int) -> int:
 
 
 def _file_asset(folder: MediaFolder, name: str, status: os.stat_result) -> EmulatedAsset:
-    """The asset that a file stands for: its path below the folder, its status at the scan."""
+    """The asset of a file.
+
+    :param name: its path below the folder. :param status: its status at the scan.
+    """
     path = folder.path / name
     # a name that is not UTF-8 comes with surrogates; JSON gets the replacement character
     shown = os.fsencode(path.name).decode("utf-8", "replace")
@@ -137,7 +140,7 @@ def _file_asset(folder: MediaFolder, name: str, status: os.stat_result) -> Emula
 def _described(
     folder: MediaFolder, files: Mapping[str, EmulatedAsset]
 ) -> tuple[list[EmulatedAsset], list[EmulatedLabel]]:
-    """The library that the ``library.json`` of ``folder`` makes of ``files``."""
+    """The assets and labels that ``library.json`` describes, with the ``files`` of the folder."""
     path = folder.path / LIBRARY_FILE
     try:
         document: Any = json.loads(_read(folder), parse_int=_number, parse_constant=_refused)
@@ -176,7 +179,7 @@ class _Labels:
         for entry in tree:
             name = _text("name", entry["name"])
             full_name = f"{above}/{name}"
-            # the position takes part: equal names side by side are different labels
+            # the position is part of it, because labels with equal names are different labels
             label_id = entry.get("id") or stable_label_id(f"{full_name}#{len(self.all)}")
             self.all.append(EmulatedLabel(_text("id", label_id), name, parent_id))
             for reference in (entry.get("key"), label_id, full_name):
@@ -237,7 +240,7 @@ def _text(name: str, value: Any) -> str:
 
 
 def _encodable(text: str) -> str:
-    """``text`` without halves of surrogate pairs, which JSON can spell and UTF-8 cannot."""
+    """Replace single surrogates in ``text``, which JSON can write and UTF-8 cannot."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
@@ -272,7 +275,7 @@ def _moment(name: str, value: Any) -> int:
 def _mapping(name: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise TypeError(f"{name} is not an object")
-    # written and read again: what cannot be sent is refused now, not in an answer
+    # refuse values that no JSON answer can contain
     json.dumps(value, allow_nan=False)
     return value
 
@@ -293,4 +296,4 @@ _FIELDS: Mapping[str, Callable[[str, Any], Any]] = {
     "source_position": _whole(0, 1000),
     "extras": _mapping,
 }
-"""Field of an entry to the function that checks and converts its value."""
+"""The function that checks and converts the value of each field of an entry."""

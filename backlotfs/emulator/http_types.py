@@ -1,4 +1,4 @@
-"""A request as received, the route of its path, and an answer as decided: plain values. Pure."""
+"""Plain values: a request as received, the route of its path, and an answer. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, unquote
 from backlotfs.emulator.assets import OpenContent
 
 PREVIEW_IMAGE = "promo000000001"
-"""How the path of a preview image ends, behind the embed code."""
+"""Last component of the path of a preview image, after the embed code."""
 
 _ASSET_RESOURCES = frozenset(
     {
@@ -28,7 +28,7 @@ ROUTES = _ABOUT_AN_ASSET.union(
     ("assets", "deleted_assets", "labels", "label", "labels_by_full_path", "unknown"),
     _LABEL_RESOURCES.values(),
 )
-"""Every route name there is; ``unknown`` is a path under ``/v2`` that nothing serves."""
+"""All names of routes; ``unknown`` is any other path below ``/v2``."""
 
 API_CONTENT_TYPE = "application/json;charset=utf-8"
 
@@ -41,7 +41,7 @@ class ReceivedRequest:
     :ivar raw_path: path as received, undecoded, without the query.
     :ivar raw_query: query as received, without the ``?``.
     :ivar headers: looked up without regard to case.
-    :ivar base_url: how the client reached us: ``http://host:port``.
+    :ivar base_url: address that the client used: ``http://host:port``.
     """
 
     method: str
@@ -68,19 +68,19 @@ class ReceivedRequest:
 
 
 class RouteMatch(NamedTuple):
-    """A route, and the decoded id or path that followed it (``""`` when there is none)."""
+    """A route, and the decoded id or path in it (``""`` if there is none)."""
 
     route: str
     subject: str = ""
 
     @property
     def embed_code(self) -> str | None:
-        """The asset a request is about, as it was named; None for lists and labels."""
+        """The embed code or external id in the path; None for lists and labels."""
         return self.subject if self.route in _ABOUT_AN_ASSET else None
 
 
 def match_route(raw_path: str) -> RouteMatch:
-    """The route of an undecoded path: ``/v2/…`` is the API, all else sources and their images."""
+    """The route of an undecoded path: ``/v2/…`` is the API, all others are sources and images."""
     if raw_path != "/v2" and not raw_path.startswith("/v2/"):
         embed_code, _, name = unquote(raw_path).lstrip("/").partition("/")
         return RouteMatch("preview_image" if name == PREVIEW_IMAGE else "source", embed_code)
@@ -104,7 +104,7 @@ def match_route(raw_path: str) -> RouteMatch:
 
 @dataclass(frozen=True, slots=True)
 class ByteSpan:
-    """Part of an open content, as a body. The sender of the answer closes the content."""
+    """Part of an open content, as a body; `Transfer` closes the content."""
 
     content: OpenContent
     start: int
@@ -120,7 +120,7 @@ class ByteSpan:
 class Answer:
     """One answer, before faults.
 
-    :ivar headers: without ``Content-Length`` and ``Date``, which the sender adds.
+    :ivar headers: without ``Content-Length`` and ``Date``, which `Transfer` adds.
     """
 
     status: int
@@ -133,7 +133,7 @@ class Answer:
         text = json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
         try:
             body = text.encode("utf-8", "surrogateescape")
-        except UnicodeEncodeError:  # half of a surrogate pair, which no encoding can hold
+        except UnicodeEncodeError:  # a single surrogate, which UTF-8 cannot encode
             body = text.encode("utf-8", "replace")
         return cls(status, body, {"Content-Type": API_CONTENT_TYPE})
 

@@ -1,6 +1,6 @@
-"""The emulated library: records in the API's order, and the changes an account would make.
+"""The emulated library: records in the API's order, and methods that change them.
 
-Every method may be called from any thread; readers get immutable records and tuples.
+Any thread may call any method. Records and tuples are immutable.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class Library:
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Start with ``assets`` and ``labels``; ``clock`` dates the changes made later.
+        """Start with ``assets`` and ``labels``; later changes get their times from ``clock``.
 
-        :raises ValueError: when two assets have one embed code.
+        :raises ValueError: two assets have the same embed code.
         """
         self._lock = RLock()
         self._clock = clock
@@ -60,8 +60,8 @@ class Library:
     ) -> Library:
         """Every regular file below ``path`` as an asset; see ``backlotfs.emulator.folder_library``.
 
-        :param follow_links: also serve what links in the folder lead to, inside or outside of it.
-        :raises ValueError: when the folder or its ``library.json`` cannot be used; one sentence.
+        :param follow_links: also serve the targets of links, inside and outside of the folder.
+        :raises ValueError: the folder or its ``library.json`` cannot be used; one sentence.
         """
         found = read_folder(Path(path), follow_links=follow_links)
         return cls(found.assets, found.labels)
@@ -85,7 +85,7 @@ class Library:
 
     @property
     def has_files(self) -> bool:
-        """Whether an asset's source is, or was, a file: to look at it may wait on a disk."""
+        """Whether the source of any asset is, or was, a file, which takes time to open."""
         return self._has_files
 
     def ordered(self) -> tuple[EmulatedAsset, ...]:
@@ -114,20 +114,20 @@ class Library:
             return next((a for a in self._assets.values() if a.external_id == asset_id), None)
 
     def object(self, key: str) -> Content | None:
-        """The source object of this key: an asset's own, or one that a replacement has kept."""
+        """The source object with this key: the current one of an asset, or a kept old one."""
         embed_code = key.partition("/")[0]
         with self._lock:
             asset = self._assets.get(embed_code)
             kept = self._kept.get(embed_code, {}).get(key)
-        # outside of the lock: the key holds the size, for which a file is looked at
+        # without the lock, because the key contains the size, which may be that of a file
         if asset is not None and asset.object_key == key:
             return asset.content
         return kept
 
     def add(self, asset: EmulatedAsset) -> EmulatedAsset:
-        """Put in a new asset.
+        """Add an asset.
 
-        :raises ValueError: when its embed code is taken.
+        :raises ValueError: its embed code is in use.
         """
         with self._lock:
             if asset.embed_code in self._assets:
@@ -136,10 +136,10 @@ class Library:
         return asset
 
     def edit(self, embed_code: str, **fields: Any) -> EmulatedAsset:
-        """Change fields of a record; ``updated_at`` moves, the source stays what it was.
+        """Change fields of a record; ``updated_at`` changes too, the source does not.
 
-        :raises KeyError: when there is no such asset.
-        :raises TypeError: for a field an asset does not have.
+        :raises KeyError: there is no such asset.
+        :raises TypeError: an asset has no such field.
         """
         with self._lock:
             old = self._assets[embed_code]
@@ -157,12 +157,12 @@ class Library:
         """Upload another source for an asset: exactly one of ``content``, ``path`` or ``size``.
 
         ``size`` means new synthetic bytes of that length. ETag, ``Last-Modified`` and
-        ``updated_at`` always move; the object key does when the size differs. With ``keep_old``
-        the key is a new one in any case, and the old object stays where it was: URLs given for it
-        go on serving it, as a host does that never overwrites (until the asset is deleted).
+        ``updated_at`` always change; the object key changes if the size differs. With ``keep_old``
+        the key always changes, and the URLs of the old object remain valid until the asset is
+        deleted, as on a host that never overwrites an object.
 
-        :raises KeyError: when there is no such asset.
-        :raises ValueError: unless exactly one source is named.
+        :raises KeyError: there is no such asset.
+        :raises ValueError: not exactly one source is named.
         """
         if sum(given is not None for given in (content, path, size)) != 1:
             raise ValueError("name exactly one of content, path or size")
@@ -185,12 +185,12 @@ class Library:
     def delete(self, embed_code: str) -> None:
         """Remove an asset; from now on only ``/v2/deleted_assets`` lists it.
 
-        :raises KeyError: when there is no such asset.
+        :raises KeyError: there is no such asset.
         """
         with self._lock:
             asset = self._assets.pop(embed_code)
             self._kept.pop(embed_code, None)
-            # not before its last change, which two changes in a second put into the future
+            # not before its last change, which is in the future after two changes in a second
             moment = max(int(self._clock()), asset.changed_at)
             self._deleted.append(DeletedAsset(asset, moment))
             self._ordered = None
@@ -211,15 +211,15 @@ class Library:
             return self._labels.get(label_id)
 
     def put_label(self, label: EmulatedLabel) -> EmulatedLabel:
-        """Add a label, or put it in the place of the one with its id."""
+        """Add a label, or replace the label with its id."""
         with self._lock:
             self._labels[label.label_id] = label
         return label
 
     def delete_label(self, label_id: str) -> None:
-        """Remove a label; assets that carried it no longer do.
+        """Remove a label, also from its assets.
 
-        :raises KeyError: when there is no such label.
+        :raises KeyError: there is no such label.
         """
         with self._lock:
             del self._labels[label_id]
@@ -246,5 +246,5 @@ class Library:
         return asset
 
     def _later_than(self, asset: EmulatedAsset) -> int:
-        # whole seconds are all the API shows, so two changes within one must not look like none
+        # the API shows whole seconds, so two changes in one second must get different times
         return max(int(self._clock()), asset.changed_at + 1)

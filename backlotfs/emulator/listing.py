@@ -8,9 +8,9 @@ The filter, as far as the reference shows it::
     OP        := = != < <= > >=
     literal   := 'text, with \\' for a quote' | integer
 
-A property that is null matches nothing, ``!=`` included. ``=`` on ``name`` and ``description`` is
-the service's fuzzy match: case, plural and stop words do not count, and every term must occur.
-A page token is ``<value of the order>;<embed_code>`` of the last asset before the page.
+A property that is null matches no filter, not even ``!=``. ``=`` on ``name`` and ``description``
+is the service's fuzzy match: it ignores case, plural and stop words, and every term must occur. A
+page token is ``<value of the order>;<embed_code>`` of the last asset before the page.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ _STOP_WORDS = frozenset(
 
 
 class BadListing(ValueError):
-    """A parameter of a list cannot be used; the API answers 400 with this text."""
+    """A parameter of a list is invalid; the API answers 400 with this text."""
 
 
 class PastTheEnd(Exception):
-    """A page after the last one was asked for; the old dialect answers 404."""
+    """The page is after the last one; the old dialect answers 404."""
 
 
 def _epoch(text: str) -> float:
@@ -72,7 +72,7 @@ def _integer(text: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Field:
-    """A field of a filter or an order: its value of an asset, and how a literal of it is read."""
+    """A field of a filter or an order: functions for an asset's value and for a literal."""
 
     read: Callable[[EmulatedAsset], Any]
     convert: Callable[[str], Any] = str
@@ -122,15 +122,15 @@ def _restriction(asset: EmulatedAsset, part: str) -> float | None:
 
 
 def _shown(text: str) -> str:
-    """``text`` in quotes for a message, cut when it is long."""
+    """``text`` in quotes for a message, cut if it is long."""
     return repr(text if len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}…")
 
 
 def parse_where(text: str, *, label_names: LabelNames) -> Predicate:
-    """The test that a filter describes.
+    """The predicate of a filter.
 
-    :param label_names: names of the labels an asset carries.
-    :raises BadListing: for anything outside the grammar, or an unknown field.
+    :param label_names: returns the names of an asset's labels.
+    :raises BadListing: the filter does not follow the grammar, or a field is unknown.
     """
     return _Parser(text, label_names).filter()
 
@@ -205,7 +205,7 @@ class _Parser:
         return word
 
     def _skip(self, kind: str, text: str) -> bool:
-        """Whether the next token is this one, in any case; it is passed if so."""
+        """Pass the next token if it is this one, in upper or lower case; return whether it was."""
         next_kind, next_text = self._tokens[-1]
         found = next_kind == kind and next_text.upper() == text
         if found:
@@ -247,7 +247,7 @@ class Order:
         return _ORDERS[self.field].read(asset)
 
     def is_after(self, asset: EmulatedAsset, position: tuple[Any, str]) -> bool:
-        """Whether the asset comes behind a position in this order."""
+        """Whether the asset comes after a position in this order."""
         value = self.value(asset)
         if value == position[0]:
             return asset.embed_code > position[1]
@@ -256,16 +256,16 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some assets and, unless they are the last, the token of the following page."""
+    """Some assets and, unless they are the last ones, the token of the next page."""
 
     assets: Sequence[EmulatedAsset]
     next_token: str | None
 
 
 def parse_order(text: str | None) -> Order:
-    """``name``, ``duration ascending``, ``created_at DESCENDING`` …; ascending unless it says so.
+    """Parse ``name``, ``duration ascending``, ``created_at DESCENDING`` …; ascending by default.
 
-    :raises BadListing: for an unknown field or direction.
+    :raises BadListing: the field or the direction is unknown.
     """
     if text is None:
         return Order()
@@ -278,9 +278,9 @@ def parse_order(text: str | None) -> Order:
 
 
 def parse_limit(text: str | None, cap: int) -> int:
-    """Records to a page: 100 unless asked for, at most ``cap``.
+    """The number of records of a page: 100 by default, at most ``cap``.
 
-    :raises BadListing: when it is not a positive number.
+    :raises BadListing: it is not a positive number.
     """
     wanted = DEFAULT_LIMIT if text is None else whole_number(text)
     if not wanted:
@@ -291,7 +291,7 @@ def parse_limit(text: str | None, cap: int) -> int:
 def parse_token(text: str, order: Order) -> tuple[Any, str]:
     """The value of the order and the embed code after which a page begins.
 
-    :raises BadListing: for a token that was not made here.
+    :raises BadListing: the token is invalid.
     """
     value, mark, embed_code = text.rpartition(";")
     try:
@@ -316,8 +316,8 @@ def page_of(
 
     :param assets: in the default order.
     :param accepts: the filter, or None.
-    :raises BadListing: for a token that was not made here.
-    :raises PastTheEnd: in ``token_then_404``, when a token leads to nothing.
+    :raises BadListing: the token is invalid.
+    :raises PastTheEnd: with ``token_then_404``, if no asset comes after the token.
     """
     after = parse_token(token, order) if token is not None else None
     candidates: Iterable[EmulatedAsset] = assets
@@ -344,7 +344,7 @@ def page_of(
 
 
 def next_page_url(path: str, parameters: Iterable[tuple[str, str]], token: str) -> str:
-    """Relative URL of the following page: the same parameters without credentials, the token."""
+    """Relative URL of the next page: the token and the parameters without the credentials."""
     kept = [(n, v) for n, v in parameters if n not in CREDENTIALS and n != "page_token"]
     query = urlencode([*kept, ("page_token", token)], quote_via=quote, errors="surrogateescape")
     return f"{path}?{query}"

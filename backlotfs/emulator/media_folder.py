@@ -1,9 +1,9 @@
-"""Opening files of the media folder: regular files beneath it, and nothing else.
+"""Opens regular files below the media folder, and nothing else.
 
-Every path is walked from the folder down, one component at a time, each opened relative to the
-descriptor of the one before without following links. So a link never leads outside, also one that
-was put in while the emulator runs, and a FIFO or a device is noticed without waiting for it.
-With ``follow_links`` links are followed, inside of the folder and outside.
+Each component of a path is opened in turn, relative to the component before it, without following
+links. So no link leads outside of the folder, even one that is made while the emulator runs. FIFOs
+and devices are refused without being opened. With ``follow_links`` links are followed, inside and
+outside of the folder.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 MOST_LEVELS = 64
-"""Folders inside of each other; what lies deeper is not looked at."""
+"""Most levels of nested folders; deeper folders are not read."""
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 
 def open_regular_file(path: str | Path, *, dir_fd: int | None = None, follow: bool = False) -> int:
-    """A descriptor of a regular file, for reading. Never waits for a writer, as of a FIFO.
+    """Open a regular file for reading, and return its descriptor. It never waits.
 
-    :param dir_fd: the folder that ``path`` starts from.
-    :param follow: whether a link at its end is followed.
-    :raises OSError: when it cannot be opened, or is no regular file.
+    :param dir_fd: the folder that ``path`` is relative to.
+    :param follow: whether to follow a link at the end of ``path``.
+    :raises OSError: the file cannot be opened, or is not a regular file.
     """
-    # looked at before it is opened: opening a device can do something by itself
+    # check before the open, because to open a device can have an effect
     _check_regular(os.stat(path, dir_fd=dir_fd, follow_symlinks=follow), path)
     descriptor = os.open(path, _FILE | (0 if follow else os.O_NOFOLLOW), dir_fd=dir_fd)
     try:
@@ -48,9 +48,9 @@ def _check_regular(status: os.stat_result, path: str | Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class FolderScan:
-    """What a folder holds.
+    """The result of a scan; all paths are relative to the folder.
 
-    :ivar files: path below the folder to status, of each regular file that is not hidden.
+    :ivar files: the status of each regular file that is not hidden, by path.
     :ivar links: paths of links that were left out.
     :ivar too_deep: paths of folders that were left out because they are nested too deeply.
     """
@@ -64,9 +64,9 @@ class MediaFolder:
     """A folder whose files are served. Thread-safe; keeps no descriptor between calls."""
 
     def __init__(self, path: Path, *, follow_links: bool = False) -> None:
-        """The folder at ``path``, which may itself be named by a link.
+        """Serve the folder at ``path``, which may be a link.
 
-        :raises OSError: when it is not there, or is no folder.
+        :raises OSError: it does not exist, or is not a folder.
         """
         self.path = path.absolute()
         self.follow_links = follow_links
@@ -75,9 +75,9 @@ class MediaFolder:
             self._inode = _inode(descriptor)
 
     def open(self, name: str) -> int:
-        """A descriptor of the file ``name`` (a path below the folder, with ``/``), for reading.
+        """Open a file for reading; ``name`` is its path below the folder.
 
-        :raises OSError: when it is gone, is no regular file, or lies behind a link.
+        :raises OSError: it is gone, is not a regular file, or its path has a link.
         """
         *folders, last = _components(name)
         with self._opened(folders) as parent:
@@ -97,13 +97,13 @@ class MediaFolder:
     def scan(self) -> FolderScan:
         """All files below the folder that are not hidden, in the order of their paths.
 
-        :raises OSError: when a folder cannot be read.
+        :raises OSError: a folder cannot be read.
         """
         found = FolderScan()
         seen: set[tuple[int, int]] = set()
         folders, linked_folders = [""], deque[str]()
         while folders or linked_folders:
-            # real folders first: one that is reached both ways keeps its own path
+            # real folders first, so a folder that a link leads to keeps its own path
             name = folders.pop() if folders else linked_folders.popleft()
             if name.count("/") >= MOST_LEVELS:
                 found.too_deep.append(name)
@@ -115,13 +115,13 @@ class MediaFolder:
                         inside = self._scan_one(descriptor, name, found, linked_folders)
                         folders += reversed(inside)
             except (FileNotFoundError, NotADirectoryError):
-                continue  # it went away since its parent was read, or a link took its place
+                continue  # it was removed or replaced by a link since its parent was read
         return found
 
     def _scan_one(
         self, descriptor: int, name: str, found: FolderScan, linked_folders: deque[str]
     ) -> list[str]:
-        """Note the files of one folder and the folders that its links lead to; its own folders."""
+        """Add the files and linked folders of one folder; return the paths of its own folders."""
         folders: list[str] = []
         with os.scandir(descriptor) as entries:
             for entry in sorted(entries, key=lambda one: one.name):
@@ -133,7 +133,7 @@ class MediaFolder:
                     continue
                 try:
                     status = entry.stat(follow_symlinks=self.follow_links)
-                except OSError:  # it went away, or leads nowhere
+                except OSError:  # it was removed, or is a broken link
                     continue
                 if stat.S_ISDIR(status.st_mode):
                     (linked_folders if entry.is_symlink() else folders).append(path)
@@ -143,7 +143,7 @@ class MediaFolder:
 
     @contextmanager
     def _opened(self, folders: Sequence[str]) -> Iterator[int]:
-        """A descriptor of the folder at the end of these components, closed at the end."""
+        """While inside, a descriptor of the folder with these components below the media folder."""
         if self.follow_links:
             descriptor = os.open(self.path.joinpath(*folders), _FOLDER)
             folders = []

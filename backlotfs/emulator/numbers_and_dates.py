@@ -11,10 +11,10 @@ import email.utils
 import re
 
 MOST_DIGITS = 18
-"""Longest number that is one: below 2**63, and enough for any date in microseconds."""
+"""Most digits of a number: its value is below 2**63, and enough for any date in microseconds."""
 
 BEYOND = 10**MOST_DIGITS
-"""Stands for every longer number where only "too large" matters: larger than any object here."""
+"""Used for every longer number where only its excess matters: larger than any object here."""
 
 FIRST_SECOND = -62_135_596_800  # 0001-01-01T00:00:00Z
 LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z
@@ -24,9 +24,9 @@ _HTTP_DATE_LENGTH = 29
 
 
 def whole_number(text: str, *, signed: bool = False) -> int | None:
-    """The number that ``text`` is, or None when it is none or has more than 18 digits.
+    """The value of ``text``; None if it is not a number of at most 18 digits.
 
-    :param signed: whether one ``-`` may stand before the digits.
+    :param signed: whether the number may be negative.
     """
     if not _NUMBER.fullmatch(text):
         return None
@@ -40,7 +40,7 @@ def saturated(digits: str) -> int:
 
 
 def moment_of(text: str) -> float | None:
-    """Seconds since the epoch of an ISO 8601 date, UTC unless it says otherwise; or None."""
+    """Seconds since the epoch of an ISO 8601 date, UTC without an offset; None if it is none."""
     if not text.isascii():
         return None
     try:
@@ -64,13 +64,13 @@ def moment_of_header(text: str | None) -> int | None:
 
 
 def iso_time(seconds: float) -> str:
-    """``2030-01-01T00:00:00Z``; outside of the years 1 to 9999 the nearest second in them."""
+    """``2030-01-01T00:00:00Z``, limited to the years 1 to 9999."""
     moment = datetime.datetime.fromtimestamp(_dated(seconds), datetime.UTC)
     return f"{moment.year:04d}-{moment:%m-%dT%H:%M:%SZ}"
 
 
 def http_date(seconds: float) -> str:
-    """``Tue, 01 Jan 2030 00:00:00 GMT``; bounded as ``iso_time``."""
+    """``Tue, 01 Jan 2030 00:00:00 GMT``, with the limits of ``iso_time``."""
     return email.utils.formatdate(_dated(seconds), usegmt=True)
 
 

@@ -1,7 +1,7 @@
-"""Preview images: what the service made of each video, unsigned, beside the sources.
+"""Preview images of assets, at unsigned URLs on the source host.
 
-The image of an asset is the one that it brings, or a frame of its file (where ffmpeg is installed),
-or a plain colour that follows from its embed code.
+The image of an asset is its ``preview_image``, or a frame of its file (if ffmpeg is installed), or
+one colour computed from its embed code.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from backlotfs.emulator.sources import RangeNotSatisfiable, requested_span, sour
 
 _FFMPEG_S = 20.0
 _KEPT_BYTES = 64 * 1024 * 1024
-_ENTRY_BYTES = 500  # of what is known of a file, beside the frame
-#: Formats that can name other files (playlists, concat, DASH) would show what is not in the folder.
+_ENTRY_BYTES = 500  # memory of a cache entry, without the frame
+#: Formats that cannot refer to other files (as playlists, concat and DASH can).
 _ONLY_THIS_FILE = (
     *("-protocol_whitelist", "file"),
     "-format_whitelist",
@@ -33,7 +33,7 @@ _WIDTH, _HEIGHT = 320, 180
 
 
 class PreviewImages:
-    """Answers requests for preview images. For one thread; may take seconds for a new file."""
+    """Answers requests for preview images. For one thread; a new file may take seconds."""
 
     def __init__(self, library: Library) -> None:
         """Serve the images of ``library``."""
@@ -45,7 +45,7 @@ class PreviewImages:
         self._stopped = False
 
     def stop(self) -> None:
-        """End the program that makes a frame. May be called from any thread."""
+        """Kill a running ffmpeg. Any thread may call it."""
         self._stopped = True
         running = self._running
         if running is not None:
@@ -76,7 +76,7 @@ class PreviewImages:
         return frame or _plain(asset.embed_code)
 
     def _frame(self, content: FileContent) -> bytes:
-        """The first frame, made once for each version of a file; empty where there is none."""
+        """The first frame, made once for each version of a file; empty if there is none."""
         try:
             with content.open() as opened:
                 key = content.path, opened.etag
@@ -91,7 +91,7 @@ class PreviewImages:
         ffmpeg = shutil.which("ffmpeg")
         if ffmpeg is None:
             return b""
-        # by the descriptor, which no link can take the place of
+        # by its descriptor, because its path may be replaced by a link
         command = [
             *(ffmpeg, "-nostdin", "-v", "error", *_ONLY_THIS_FILE),
             *("-i", f"file:/proc/self/fd/{descriptor}", "-frames:v", "1"),

@@ -1,6 +1,6 @@
-"""The log of requests: one entry per request, added at its start and updated until its end.
+"""The log of requests: one entry for each, added at its start and updated until its end.
 
-Entries hold no query string, so no signature and no URL that works.
+Entries have no query string, so they contain no signature and no usable URL.
 """
 
 from __future__ import annotations
@@ -14,30 +14,30 @@ from threading import Condition
 
 KEPT_ENTRIES = 200_000
 KEPT_BYTES = 192 * 1024 * 1024
-"""Entries and bytes of memory kept; older ones are dropped. A usual entry has about 600 bytes."""
+"""Limits of entries and of their memory; older ones are dropped. An entry has about 600 bytes."""
 
 LONGEST_TEXT = 1024
-"""Characters of a path, a name or a header that an entry keeps."""
+"""Most characters of a path, a name or a header in an entry."""
 
 _EMPTY_ENTRY_BYTES = 320  # the object, its numbers, its place in the log
 
 
 @dataclass(slots=True)
 class RequestEntry:
-    """One request. ``RequestLog.entries`` gives copies: they do not change under the reader.
+    """One request. ``RequestLog.entries`` returns copies, which do not change.
 
     :ivar route: ``assets``, ``streams``, ``source`` …: see ``http_types.ROUTES``.
     :ivar path_without_query: as received, undecoded; cut after 1024 characters, as all texts here.
-    :ivar embed_code: the asset it is about, or None.
+    :ivar embed_code: the asset of the request, or None.
     :ivar range_header: the ``Range`` header, or None.
     :ivar connection_id: the client's port: equal for requests on one kept-alive connection.
     :ivar host: ``api`` or ``cdn``.
     :ivar started_s: seconds since the epoch on the emulator's clock.
-    :ivar status: status of the answer, set just before its headers go out; None until then, and
-        when the connection was reset before any header.
-    :ivar bytes_sent: body bytes handed to the kernel so far.
-    :ivar duration_s: real seconds from start to end; None while the request goes on.
-    :ivar fault: kind of the scripted fault that struck, or None.
+    :ivar status: status of the answer, set just before its headers are sent; None until then, and
+        if the connection was reset before any header.
+    :ivar bytes_sent: body bytes passed to the kernel so far.
+    :ivar duration_s: real seconds from start to end; None until it ends.
+    :ivar fault: kind of the fault that the request got, or None.
     """
 
     route: str
@@ -55,7 +55,7 @@ class RequestEntry:
     _began: float = field(default_factory=time.monotonic, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Cut what is too long."""
+        """Cut texts that are too long."""
         self.method = self.method[:LONGEST_TEXT]
         self.path_without_query = self.path_without_query[:LONGEST_TEXT]
         self.embed_code = self.embed_code and self.embed_code[:LONGEST_TEXT]
@@ -63,17 +63,17 @@ class RequestEntry:
 
     @property
     def ended(self) -> bool:
-        """Whether the request is over."""
+        """Whether the request has ended."""
         return self.duration_s is not None
 
     @property
     def memory_bytes(self) -> int:
-        """About the bytes of memory that the entry takes."""
+        """The approximate memory of the entry in bytes."""
         texts = (self.method, self.path_without_query, self.embed_code, self.range_header)
         return _EMPTY_ENTRY_BYTES + sum(sys.getsizeof(text) for text in texts if text is not None)
 
     def fits(self, route: str | None, embed_code: str | None, status: int | None) -> bool:
-        """Whether it has these values; None stands for any."""
+        """Whether the entry has these values; None matches all."""
         return (
             route in (None, self.route)
             and embed_code in (None, self.embed_code)
@@ -93,7 +93,7 @@ class RequestLog:
     ) -> None:
         """Keep the newest entries, within both limits.
 
-        :param on_end: called with each entry that is complete, on the server's thread.
+        :param on_end: called with each entry when its request has ended, on the server's thread.
         """
         self._entries: deque[RequestEntry] = deque()
         self._bytes = 0
@@ -112,27 +112,27 @@ class RequestLog:
     def count(
         self, *, route: str | None = None, embed_code: str | None = None, status: int | None = None
     ) -> int:
-        """How many entries fit."""
+        """The number of entries that fit."""
         with self._changed:
             return sum(one.fits(route, embed_code, status) for one in self._entries)
 
     def clear(self) -> None:
-        """Forget all entries; requests under way stay unlisted."""
+        """Remove all entries, also those of running requests."""
         with self._changed:
             self._entries.clear()
             self._bytes = 0
 
     def wait_for(self, condition: Callable[[RequestLog], bool], *, timeout_s: float = 30.0) -> None:
-        """Return once ``condition(self)`` holds; it is asked again after every change.
+        """Wait until ``condition(self)`` is true; it is called after every change.
 
-        :raises TimeoutError: when it does not come to hold in time.
+        :raises TimeoutError: it did not become true in time.
         """
         with self._changed:
             if not self._changed.wait_for(lambda: condition(self), timeout_s):
                 raise TimeoutError(f"the request log did not get there in {timeout_s:g} s")
 
     def begin(self, entry: RequestEntry) -> RequestEntry:
-        """List a request that starts; the server keeps the entry to fill it."""
+        """Add the entry of a request that starts; the server updates it."""
         with self._changed:
             self._entries.append(entry)
             self._bytes += entry.memory_bytes
@@ -144,7 +144,7 @@ class RequestLog:
     def update(
         self, entry: RequestEntry, *, status: int | None = None, sent: int = 0, fault: str = ""
     ) -> None:
-        """Note a status, further body bytes, or a fault."""
+        """Set the status or the fault of an entry, or add sent bytes."""
         with self._changed:
             entry.status = entry.status if status is None else status
             entry.bytes_sent += sent
@@ -152,7 +152,7 @@ class RequestLog:
             self._changed.notify_all()
 
     def end(self, entry: RequestEntry) -> None:
-        """Note that a request is over."""
+        """Note that a request has ended."""
         with self._changed:
             entry.duration_s = time.monotonic() - entry._began
             self._changed.notify_all()

@@ -1,10 +1,9 @@
-"""The emulator: both sides of a Backlot service on one port, in a thread of its own.
+"""The emulator: API and source host of a Backlot service on one port, in a thread of its own.
 
-One thread runs one asyncio loop; every request is a task there, and what may wait on a disk runs in
-threads beside it (``workers``). ``start`` returns once the ports are bound; ``stop`` cancels the
-requests under way (a stalled one too), aborts their connections and ends the thread. ``library``,
-``faults``, ``requests`` and ``expire_urls`` are thread-safe and may be used before, during and
-after.
+One thread runs one asyncio loop. Every request is a task there; code that may wait for a disk runs
+in other threads (``workers``). ``start`` returns when the ports are bound. ``stop`` cancels running
+requests, even stalled ones, aborts their connections and ends the thread. ``library``, ``faults``,
+``requests`` and ``expire_urls`` are thread-safe and may be used at any time.
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
 
 
 class Emulator:
-    """A Backlot-compatible server over a library; a context manager that can be used once.
+    """A Backlot-compatible server for a library; a context manager that can be used once.
 
-    :ivar library: what it serves; may be changed at any time.
-    :ivar settings: as given.
-    :ivar faults: scripted misbehaviour.
-    :ivar requests: what was asked of it.
+    :ivar library: the library that it serves; it may be changed at any time.
+    :ivar settings: the settings that it was made with.
+    :ivar faults: the faults of its answers.
+    :ivar requests: the log of its requests.
     """
 
     def __init__(
@@ -65,46 +64,46 @@ class Emulator:
 
     @property
     def api_key(self) -> str:
-        """The key this account signs with."""
+        """The API key of the account."""
         return self.settings.api_key
 
     @property
     def api_secret(self) -> str:
-        """The secret this account signs with."""
+        """The API secret of the account."""
         return self.settings.api_secret
 
     @property
     def api_url(self) -> str:
-        """``http://host:port`` of the API and the source side.
+        """``http://host:port`` of the API and the source host.
 
-        :raises RuntimeError: before it was started.
+        :raises RuntimeError: it was not started.
         """
         return self._url(0)
 
     @property
     def cdn_url(self) -> str | None:
-        """``http://host:port`` of the CDN host, or None when the settings want none.
+        """``http://host:port`` of the CDN host; None if the settings have none.
 
-        :raises RuntimeError: before it was started.
+        :raises RuntimeError: it was not started.
         """
         return self._url(1) if self.settings.cdn else None
 
     def source_url(self, embed_code: str) -> str:
-        """A freshly signed URL of an asset's source, as ``/streams`` would give it.
+        """A new signed URL of an asset's source, as in the answer of ``/streams``.
 
-        :raises KeyError: when there is no such asset.
+        :raises KeyError: there is no such asset.
         """
         return self._sources.url(self.library.get(embed_code), self.api_url)
 
     def expire_urls(self) -> None:
-        """Every source URL signed until now counts as expired; later ones are good again."""
+        """Expire every source URL that was signed until now; later URLs are valid."""
         self._sources.expire_urls()
 
     def start(self) -> None:
-        """Bind the ports and serve; returns once connections are accepted.
+        """Bind the ports and serve; return when connections are accepted.
 
-        :raises OSError: when an address cannot be bound.
-        :raises RuntimeError: when it was started before.
+        :raises OSError: an address cannot be bound.
+        :raises RuntimeError: it was started before.
         """
         if self._thread is not None:
             raise RuntimeError("an emulator is started once")
@@ -116,10 +115,10 @@ class Emulator:
             raise self._failure
 
     def stop(self) -> None:
-        """End every request, close every socket, end the thread. May be called again.
+        """End every request, close every socket, end the thread. Idempotent.
 
-        Takes ten seconds at most: a thread that hangs in the kernel is left behind, and does not
-        keep the program from ending.
+        It takes at most ten seconds. A thread that hangs in the kernel keeps running, but does not
+        stop the program from ending.
         """
         if self._thread is not None and self._loop is not None and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stopping.set)

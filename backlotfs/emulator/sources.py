@@ -1,12 +1,12 @@
-"""The source host: S3 as far as a signed GET reaches.
+"""The source host: the part of S3 that signed GETs use.
 
 A URL is signed by S3's query-string authentication, Signature V2. The signed resource is
-``/cms.ooyala.com`` (the bucket's name, whatever address the emulator listens on) and the path as
+``/cms.ooyala.com`` (the bucket's name, independent of the emulator's address) and the path as
 received, undecoded.
 
-A request is checked in this order: one kind of credentials, all three parameters, a readable date,
-expiry, key id, signature; then the object, its validators, the range. Expiry is checked only when
-a request starts: a transfer goes on after its URL has expired.
+A request is checked in this order: one kind of credentials, all three parameters, a valid date,
+expiry, key id, signature; then the object, its validators, the range. Expiry is checked only when a
+request starts, so a running transfer continues after its URL has expired.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ BUCKET = "cms.ooyala.com"
 CONTENT_TYPE = "binary/octet-stream"  # S3's own default; what the real objects had is unknown
 
 MOST_PATH_BYTES = 4096
-"""Of a path; S3's keys have at most 1024 bytes, three times that when percent-encoded."""
+"""Longest path; S3's keys have at most 1024 bytes, three times as many if percent-encoded."""
 
 _ONE_RANGE = re.compile(r"\s*bytes\s*=\s*([0-9]*)\s*-\s*([0-9]*)\s*", re.IGNORECASE | re.ASCII)
 _SUB_RESOURCES = frozenset(
@@ -50,7 +50,7 @@ _SUB_RESOURCES = frozenset(
         "versions", "website",
     }
 )  # fmt: skip  # one name a line would be a page
-"""Query parameters that S3 counts as part of the resource."""
+"""Query parameters that are part of the resource in S3."""
 
 _ERRORS = {
     "AccessDenied": (403, "Access Denied"),
@@ -71,18 +71,18 @@ _ERRORS = {
     "KeyTooLongError": (400, "Your key is too long."),
     "SlowDown": (503, "Please reduce your request rate."),
 }
-"""S3's error codes that clients tell apart, with their status and usual text."""
+"""S3's error codes that matter to clients, with their status and usual text."""
 
 
 class RangeNotSatisfiable(Exception):
-    """The range is well formed and no byte of the object lies in it (416)."""
+    """The range is valid, but the object has no byte in it (416)."""
 
 
 class Sources:
     """Signs source URLs and answers requests for source objects. Thread-safe.
 
-    ``expire_urls`` keeps no list: it remembers the latest ``Expires`` of all URLs, counts
-    everything up to it as past, and later URLs get a later one.
+    ``expire_urls`` stores no list of URLs: all URLs up to the latest ``Expires`` of that time are
+    expired, and later URLs get a later one.
     """
 
     def __init__(self, settings: EmulatorSettings, library: Library) -> None:
@@ -94,9 +94,9 @@ class Sources:
         self._expired_through = 0
 
     def url(self, asset: EmulatedAsset, base_url: str) -> str:
-        """A URL of the asset's source, signed now.
+        """A new signed URL of the asset's source.
 
-        :param base_url: prefix for the URL, unless the settings name another.
+        :param base_url: prefix of the URL, if the settings have none.
         """
         settings = self._settings
         with self._lock:
@@ -112,12 +112,12 @@ class Sources:
         )
 
     def expire_urls(self) -> None:
-        """Every URL signed until now counts as expired."""
+        """Expire every URL that was signed until now."""
         with self._lock:
             self._expired_through = self._latest_expires
 
     def refusal(self, request: ReceivedRequest) -> Answer | None:
-        """The answer to a request without good credentials, else None. Opens no file."""
+        """The answer to a request with wrong credentials, otherwise None. Opens no file."""
         if len(request.raw_path) > MOST_PATH_BYTES:
             return source_error("KeyTooLongError")
         values = request.values
@@ -140,7 +140,7 @@ class Sources:
         now = self._settings.clock()
         if until <= self._expired_through or until < now:
             dates = {
-                "Expires": iso_time(min(until, int(now) - 1)),  # expire_urls: a date to come
+                "Expires": iso_time(min(until, int(now) - 1)),  # after expire_urls it is later
                 "ServerTime": iso_time(now),
             }
             return source_error("AccessDenied", "Request has expired", **dates)
@@ -165,8 +165,8 @@ class Sources:
         return None
 
     def answer(self, request: ReceivedRequest) -> Answer:
-        """The answer to a request that was not refused. It may open a file: close the answer."""
-        if request.method != "GET":  # only our own tests can sign one: URLs are signed for GET
+        """The answer to a request with valid credentials; it may have an open file: close it."""
+        if request.method != "GET":  # URLs are signed for GET, so only tests can send others
             return source_error("MethodNotAllowed")
         key = request.path.lstrip("/")
         content = self._library.object(key)
@@ -229,12 +229,12 @@ def string_to_sign(
     headers: Mapping[str, str],
     query: Iterable[tuple[str, str]] = (),
 ) -> str:
-    """The text that both sides sign.
+    """The text that client and host sign.
 
     :param resource: ``/`` + bucket + the undecoded path.
     :param expires: the ``Expires`` parameter as received.
     :param headers: request headers in any case.
-    :param query: decoded parameters; only S3's sub-resources take part.
+    :param query: decoded parameters; only S3's sub-resources are signed.
     """
     lowered = {name.lower(): value.strip() for name, value in headers.items()}
     amazon = "".join(
@@ -262,7 +262,7 @@ def signed_url(
     key_id: str,
     secret: str,
 ) -> str:
-    """A URL below ``base_url`` that is good for GET until ``expires``; it ends in ``&``."""
+    """A URL below ``base_url`` that is valid for GET until ``expires``; it ends with ``&``."""
     path = "/" + quote(object_key, safe="")
     text = string_to_sign("GET", f"/{BUCKET}{path}", str(expires), {})
     signature = quote(source_signature(secret, text), safe="")
@@ -271,12 +271,12 @@ def signed_url(
 
 
 def requested_span(header: str | None, size: int) -> tuple[int, int] | None:
-    """The half-open span that a ``Range`` header asks for; None: the whole object.
+    """The half-open span that a ``Range`` header asks for; None for the whole object.
 
-    A malformed header and one with several ranges are ignored: that is a 200, not an error. A
-    number of any length is one: it is past the end of every object.
+    An invalid header, or one with several ranges, is ignored: the answer is a 200, not an error.
+    Numbers may have any length; a long one is beyond the end of every object.
 
-    :raises RangeNotSatisfiable: when it starts at or past the end, or ``size`` is 0.
+    :raises RangeNotSatisfiable: the range starts at or beyond the end, or ``size`` is 0.
     """
     matched = _ONE_RANGE.fullmatch(header or "")
     if matched is None or matched.groups() == ("", ""):
@@ -297,7 +297,7 @@ def requested_span(header: str | None, size: int) -> tuple[int, int] | None:
 
 
 def range_start(header: str | None) -> int | None:
-    """Where a ``Range`` header starts, as far as it says so itself."""
+    """The start of a ``Range`` header; None if it has none."""
     matched = _ONE_RANGE.fullmatch(header or "")
     return saturated(matched[1]) if matched and matched[1] else None
 
@@ -319,7 +319,7 @@ def source_error(code: str, message: str | None = None, **elements: str) -> Answ
 
 
 def _amazon_headers() -> dict[str, str]:
-    """The two ids that every S3 answer carries, and the server's name."""
+    """The two ids of every S3 answer, and the server's name."""
     return {
         "x-amz-id-2": base64.b64encode(secrets.token_bytes(48)).decode("ascii"),
         "x-amz-request-id": secrets.token_hex(8).upper(),

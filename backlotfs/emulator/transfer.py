@@ -1,7 +1,7 @@
-"""How an answer goes onto the wire: by sendfile where it can, in steps, or badly as a fault says.
+"""Sends answers: files by sendfile, other bodies in steps, and with the fault of a rule.
 
-Runs on the emulator's event loop. Bodies of a source object go out in steps small enough that the
-loop stays free for other requests; a file without faults goes by sendfile.
+It runs on the emulator's event loop. The steps are so small that the loop has time for other
+requests.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from backlotfs.emulator.request_log import RequestEntry, RequestLog
 from backlotfs.emulator.workers import WorkerPool
 
 STEP_BYTES = 256 * 1024
-"""Most bytes produced in one go: about a third of a millisecond of synthetic content."""
+"""Most bytes of one step: computing them takes about a third of a millisecond."""
 
 SENDFILE_FROM_BYTES = 128 * 1024
-"""Below this, one write of headers and body together is quicker than sendfile's preparations."""
+"""Smaller bodies are sent faster by one write together with the headers."""
 
 SENDFILE_BYTES = 8 * 1024 * 1024
-"""Bytes to one sendfile call: how exactly the log knows what a broken transfer got."""
+"""Bytes of one sendfile call; the log of a broken transfer is that exact."""
 
 _TRICKLE_STEPS_PER_S = 10
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with no time: close sends RST
@@ -47,11 +47,11 @@ class Transfer:
     async def send(
         self, answer: Answer, *, now: float, rule: FaultRule | None = None
     ) -> web.StreamResponse:
-        """Send the answer with the fault of ``rule``; the response is finished when this returns.
+        """Send the whole answer, with the fault of ``rule``.
 
         :param now: seconds since the epoch for the ``Date`` header.
-        :raises ConnectionError: when the client has gone away.
-        :raises TooManyWaiting: nothing was sent, as too many others wait for a thread.
+        :raises ConnectionError: the client has disconnected.
+        :raises TooManyWaiting: nothing was sent, because too many requests wait for a thread.
         """
         answer = Answer(answer.status, answer.body, {"Date": http_date(now), **answer.headers})
         try:
@@ -127,7 +127,7 @@ class Transfer:
             await response.write(part)
             self._log.update(self._entry, sent=len(part))
             start += len(part)
-            # write() waits only when the socket is full: let others have their turn
+            # write() waits only if the socket is full; let other requests run
             await asyncio.sleep(0)
 
     async def _send_broken(self, answer: Answer, rule: FaultRule) -> web.StreamResponse:
@@ -145,7 +145,7 @@ class Transfer:
             self._transport().close()
         elif kind == "long_body":
             self._transport().write(bytes(fault.integer("extra_bytes")))
-        elif stop < total:  # a stall; a body that is complete needs no wait
+        elif stop < total:  # a stall before the end of the body
             seconds = fault.parameters.get("seconds")
             await rule.wait(None if seconds is None else float(seconds))
             await self._write(response, answer.body, stop, total)
@@ -170,7 +170,7 @@ class Transfer:
     def _transport(self) -> asyncio.Transport:
         """The connection.
 
-        :raises ConnectionResetError: when the client has gone away.
+        :raises ConnectionResetError: the client has disconnected.
         """
         transport = self._request.transport
         if transport is None or transport.is_closing():

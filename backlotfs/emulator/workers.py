@@ -1,8 +1,8 @@
-"""Threads for what may wait on a disk or take long, so that the event loop never does.
+"""Threads for functions that wait for a disk or take long, so that the event loop does not.
 
-Not ``concurrent.futures.ThreadPoolExecutor``: its threads are waited for when the interpreter ends,
-and one that hangs in the kernel (a network file system that is gone) would keep the whole program
-from ending.
+It is not a ``concurrent.futures.ThreadPoolExecutor``, because the interpreter waits for the threads
+of that when it ends. A thread that hangs in the kernel (a network file system that is gone) would
+stop the program from ending.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class WorkerPool:
     def __init__(self, name: str, *, threads: int, most_waiting: int) -> None:
         """Start no thread yet.
 
-        :param threads: how many run at once.
-        :param most_waiting: how many further calls may wait for one of them.
+        :param threads: most threads.
+        :param most_waiting: most calls that wait for a thread.
         """
         self._name = name
         self._most_threads = threads
@@ -40,12 +40,12 @@ class WorkerPool:
         self._threads: list[threading.Thread] = []
 
     async def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        """``function(*arguments)`` in a thread; what it raises is raised here.
+        """Call ``function(*arguments)`` in a thread; its exceptions are raised here.
 
-        When the caller is cancelled the function still runs to its end, and a result that can be
-        closed is closed.
+        If the caller is cancelled, the function still runs to its end, and its result is closed if
+        it has a ``close`` method.
 
-        :raises TooManyWaiting: when it would have to wait behind too many others.
+        :raises TooManyWaiting: too many calls wait for a thread.
         """
         if self._calls.qsize() >= self._most_waiting:
             raise TooManyWaiting
@@ -71,7 +71,7 @@ class WorkerPool:
             raise
 
     def stop(self) -> None:
-        """End the threads. Waits a second at most: a thread that hangs does not hold up the end."""
+        """End the threads; wait at most a second, because a thread may hang."""
         for _ in self._threads:
             self._calls.put(None)
         deadline = time.monotonic() + _STOP_S
@@ -84,7 +84,7 @@ class WorkerPool:
         thread = threading.Thread(target=self._work, name=name, daemon=True)
         try:
             thread.start()
-        except RuntimeError:  # the system has no more threads: those that run have to do
+        except RuntimeError:  # the system has no more threads; the running ones must do
             if not self._threads:
                 raise TooManyWaiting from None
         else:

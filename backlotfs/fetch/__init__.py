@@ -1,14 +1,13 @@
 """Brings blocks of sources from their hosts.
 
 `loader.BlockLoader` finds a wanted block in memory or on disk (`cache`), joins a fetch in flight,
-or starts one: a `BlockFetch`, queued in `scheduler.FetchScheduler`, which runs fetches for readers
-before prefetches, and as many at once as the host can use (`hosts`). A fetch that is late is hedged
-as `hedging` allows it. The application's side of a read is a `PendingRead`.
+or starts one: a `BlockFetch`. `scheduler.FetchScheduler` runs fetches that readers wait for before
+prefetches, and as many at once as the host can use (`hosts`). If a fetch is late and `hedging`
+allows it, a second GET asks for the same blocks. A `PendingRead` is one read of an application.
 
-Threads and locks. The kernel's request threads call in and only wait
-(`concurrency.interruptible_wait`); the worker threads of the scheduler do all network I/O. A
-lock is held for dictionary work only, never across I/O or a callback. With the loader's lock held,
-those of the hedge watch and of the hosts may be taken; with the scheduler's, that of the hosts. A
-block is stored before the reads that wait for it are told. A failed prefetch is counted and
-forgotten: a reader that did not ask for that block never sees the failure.
+Threads and locks. The threads that serve the kernel do no network I/O; the worker threads of the
+scheduler do all of it. No lock is held during I/O or a callback. A thread that has the loader's
+lock may take those of the hedge watch and of the hosts; a thread that has the scheduler's lock may
+take that of the hosts. A block is stored before the reads that wait for it are completed. The
+failure of a prefetch fails no read.
 """

@@ -1,18 +1,17 @@
-"""Hedges: when to ask a second time for what a reader waits for, and how often at most.
+"""When a fetch is hedged by a second GET, and how many hedges are made at most.
 
-A fetch is *late* when it has begun and brought nothing for longer than nearly all other GETs took.
-Then a second GET is made on another connection, and the first answer wins. What "longer than nearly
-all" means is learned: `TAIL` of the first bytes came sooner, `TAIL` of the connections were faster.
-Never below `FLOOR_S`, which lies above the handshakes of a new connection to a host 30 ms away:
-below it a hedge gains less than it costs.
+A fetch is *late* when it has begun and has received nothing for longer than nearly all other GETs
+take. Then a second GET is made on another connection, and the first answer is used. The limit is
+measured: the share `TAIL` of all first bytes arrived sooner, and the share `TAIL` of all
+connections was faster. It is never below `FLOOR_S`, which is longer than the handshakes of a new
+connection to a host 30 ms away: a hedge after less time costs more than it brings.
 
-Cost is bounded three ways, so that a host which is slow for everybody is not asked twice for
-everything: by a share of the requests, by a share of the bytes (each over a sliding time, with a
-small allowance, or the first GET that stalls could never be hedged), and by a number at once per
-source. A host that refuses more than `REFUSED` of what it is asked is not helped by being asked
-twice; one that refuses a GET now and then is, for the others it lets hang.
+Three limits keep the cost low when a host is slow for all requests: a share of the requests, a
+share of the bytes, and a number of hedges at once for each source. Both shares are counted over the
+last half minute or so, with a small allowance, because otherwise the first GET that stalls could
+not be hedged. A host that refuses more than the share `REFUSED` of its requests gets no hedges.
 
-The block loader watches the fetches and makes the hedges: it knows which blocks are still missing.
+The block loader watches the fetches and makes the hedges: it knows which blocks are missing.
 """
 
 from __future__ import annotations
@@ -24,23 +23,23 @@ from functools import partial
 from backlotfs.concurrency.clock import Clock
 from backlotfs.fetch.hosts import HostRegistry
 
-#: The part of GETs that is not the slow tail.
+#: The share of GETs that are not in the slow tail.
 TAIL = 0.95
-#: A GET is late after this many times what the tail takes.
+#: A GET is late after this many times the limit of the tail.
 PATIENCE = 1.5
-#: No hedge before this; and before so much while too little is known.
+#: No hedge is made sooner than this, or than the second while too few GETs were measured.
 FLOOR_S = 0.15
 BLIND_S = 1.0
-#: Latencies that make an estimate of a tail.
+#: The tail is estimated from at least this many latencies.
 ENOUGH_SAMPLES = 20
 #: Hedges per request, hedged bytes per byte, over `hosts.LOAD_WINDOW_S` to twice that.
 SHARE = 0.05
-#: The part of the requests over the same time that a host may refuse (429, 503) and be hedged.
+#: A host is hedged if it refused (429, 503) at most this share of its requests over that time.
 REFUSED = 0.05
-#: What is allowed beyond the share.
+#: Hedges, and hedged bytes, that are allowed beyond the share.
 ALLOWED_HEDGES = 2
 ALLOWED_BYTES = 1024 * 1024
-#: Hedges under way for one source.
+#: Hedges of one source that may run at once.
 AT_ONCE = 2
 
 
@@ -54,14 +53,14 @@ class HedgePolicy:
     def __init__(
         self, hosts: HostRegistry, clock: Clock, queued: Callable[[str], bool] = _not_queued
     ) -> None:
-        """``queued``: whether the URL of a source waits for an API credit: no GET is late then."""
+        """``queued``: whether the URL of a source waits for an API credit; then no GET is late."""
         self._hosts = hosts
         self._clock = clock
         self._under_way: Counter[str] = Counter()  # by source
         self.queued = queued
 
     def delay_s(self, embed_code: str, length_bytes: int) -> float:
-        """How long a reader waits for ``length_bytes``, from the GET's start, before a hedge."""
+        """Seconds after which a GET that has not brought ``length_bytes`` is late."""
         with self._hosts.lock:
             estimate = self._hosts.host_of(embed_code).estimate
             latency_s = estimate.first_byte_s(TAIL)
@@ -72,9 +71,9 @@ class HedgePolicy:
         return max(FLOOR_S, PATIENCE * (latency_s + flowing_s))
 
     def begin(self, embed_code: str, length_bytes: int) -> Callable[[bool], None] | None:
-        """Count a hedge and return what to call at its end with whether it brought a block first.
+        """Count a hedge, if one may be made now; otherwise return None.
 
-        None: no hedge may be made now.
+        :returns: to be called when the hedge ends, with whether it brought a block first.
         """
         now_s = self._clock.monotonic()
         with self._hosts.lock:

@@ -1,25 +1,27 @@
 """The source hosts: how fast each is, how many GETs run on it at once, and how its GETs ended.
 
-The host of a source is known only once it has answered. Until then the source is taken to be on the
-host that was used last: an account's sources are nearly always on one host. `HostRegistry` is the
-`source.signed_get.GetMeter`: every GET is reported to it when it begins and when it ends.
+The host of a source is known only after it has answered. Until then the source is assumed to be on
+the host that was used last, because nearly all sources of an account are on one host.
+`HostRegistry` is the `source.signed_get.GetMeter`: every GET is reported to it when it begins and
+when it ends.
 
-Theory of the concurrency limit. GETs are counted in *rounds*: a round is over when as many GETs as
-the width allows have begun and ended within it (and `ROUND_S` is over). Its throughput is the mean
-rate of those GETs, latency included, times the mean number under way: unlike bytes over time, that
-does not jump with the moment at which a large GET happens to end.
+How the concurrency limit (the *width*) is found. GETs are counted in *rounds*. A round ends when as
+many GETs as the width allows have begun and ended in it, and `ROUND_S` has passed. Its throughput
+is the mean rate of these GETs, with their latency, times the mean number of GETs that ran at once.
+(Bytes divided by time would depend on the moment at which the last large GET ends.)
 
-1. *Start* with a width that fits the latency: a near host is saturated by a few GETs.
-2. *Ramp*: double while throughput follows by `WORTH` of what the growth promised; else step back.
-3. *Steady*: after some rounds of rest try a quarter more, or a quarter less, in turn. More stays if
-   throughput follows as above; less stays if it costs under `FREE` of the best seen (which fades),
-   so that small losses do not add up. A trial that failed doubles the rest before the next.
-4. A host that answers 429 or 503, or cuts several connections, takes a quarter off at once, once
-   per load: GETs that began before the cut say nothing of it. The width at which it happened is a
-   ceiling for a while, longer each time.
+1. *Start* with a width for the measured latency: a few GETs use a near host fully.
+2. *Ramp*: double the width while the throughput grows by at least the share `WORTH` of that growth.
+   Otherwise go back to the width before.
+3. *Steady*: after some rounds without a change (`_rest`), try a quarter more or a quarter less, in
+   turn. More is kept if the throughput grows as in 2. Less is kept if it costs less than the share
+   `FREE` of the best throughput, which fades slowly, so that small losses do not add up. A trial
+   that fails doubles the number of rounds before the next.
+4. If the host answers 429 or 503, or cuts several connections, take a quarter off at once. GETs
+   that began before that change the width no more. For a while the width stays below the one that
+   was refused, each time for longer.
 
-A round in which fewer GETs ran than the width allows (a player with a pace of its own) moves
-nothing.
+A round in which fewer GETs ran than the width allows changes nothing: its readers needed no more.
 """
 
 from __future__ import annotations
@@ -38,66 +40,67 @@ from backlotfs.source.signed_get import GetRecord, Outcome
 
 #: Bounds of the width.
 MIN_WIDTH, MAX_WIDTH = 2, 32
-#: Latency up to which a start with the first width fits, and the width beyond the last.
+#: Each latency with the first width up to it; and the first width of hosts that are farther away.
 START_WIDTHS = ((0.003, 4), (0.010, 8))
 FAR_START_WIDTH = 16
-#: While nothing is known of the host.
+#: The width while no latency of the host was measured.
 BLIND_START_WIDTH = 8
-#: A round lasts at least this long: shorter ones measure the scheduler.
+#: A round lasts at least this long, because a shorter one would measure the thread switches.
 ROUND_S = 0.05
-#: A round counts when at least this share of the width was under way.
+#: A round changes the width if at least this share of the width ran at once …
 SATURATED = 0.75
-#: … and at most so many times it: readers' extra places, or GETs left over from a greater width.
+#: … and at most this many times the width: more are GETs of readers beyond the limit, or GETs that
+#: began under a larger width.
 CROWDED = 1.5
 #: Growth by a factor 1 + g must bring a factor 1 + WORTH * g, and `NOTICEABLE` in any case.
 WORTH = 0.3
 NOTICEABLE = 1.04
-#: A smaller width may cost this share of the best throughput.
+#: A smaller width is kept if it costs less than this share of the best throughput.
 FREE = 0.03
-#: Share of the best that each round forgets.
+#: The best throughput fades by this share in each round.
 FADE = 0.003
-#: Rounds of rest before a trial: at first, and at most.
+#: Rounds without a change before a trial: at first, and at most.
 FIRST_REST, LONGEST_REST = 3, 48
-#: What a refusal leaves of the width.
+#: The share of the width that is left after a refusal.
 CUT_TO = 0.75
 #: Connections cut within one round that count as a refusal.
 CUTS = 3
-#: For how long a width that was refused is not tried again, the first time and at most.
+#: Seconds for which a width that was refused is not tried again: the first time, and at most.
 CEILING_S, LONGEST_CEILING_S = 15.0, 240.0
 
-#: Samples of each kind that an estimate is made from.
-KEPT = 64
-#: A body smaller than this comes out of buffers: its rate is no rate of the connection.
+#: An estimate uses this many of the latest samples of each kind.
+SAMPLES_KEPT = 64
+#: A smaller body comes from buffers, so its rate is not that of the connection.
 MEASURABLE_BYTES = 256 * 1024
-#: How fast the greatest total is forgotten.
+#: The highest total throughput fades to a half in this time.
 TOTAL_HALF_LIFE_S = 30.0
 
-#: The load of a host is known for the last so many seconds, up to twice that.
+#: The load of a host covers the last 30 to 60 seconds: this time and the one before it.
 LOAD_WINDOW_S = 30.0
-#: Sources whose host is remembered.
+#: Number of sources whose host is remembered.
 REMEMBERED_SOURCES = 4096
-#: Hosts that are remembered; each takes a few kilobytes.
+#: Number of hosts that are remembered; each takes a few kilobytes.
 REMEMBERED_HOSTS = 16
 
 
 @dataclass(slots=True)
 class _Round:
-    """The GETs since the present width was chosen."""
+    """The GETs since the current width was chosen."""
 
     began_s: float
     ended: int = 0
     cut: int = 0
     received_bytes: int = 0
     get_s: float = 0.0
-    #: Integral of the number under way, in GET seconds, up to ``counted_to_s``.
+    #: The number of running GETs, summed over time up to ``counted_to_s``, in GET seconds.
     load_s: float = 0.0
     counted_to_s: float = 0.0
 
 
 class ConcurrencyController:
-    """Chooses how many GETs run at once on one host. Not thread-safe: its owner locks.
+    """Chooses how many GETs run at once on one host. Not thread-safe: `HostRegistry` locks it.
 
-    :ivar placed: the width was chosen by what was measured.
+    :ivar placed: whether the width was chosen by a measurement.
     """
 
     def __init__(self) -> None:
@@ -106,7 +109,7 @@ class ConcurrencyController:
         self._under_way = 0
         self._round = _Round(0.0)
         self._ramping = True
-        self._before: tuple[int, float] | None = None  # width and throughput a trial goes against
+        self._before: tuple[int, float] | None = None  # a trial: width, throughput before it
         self._best = 0.0
         self._rest = self._rest_length = FIRST_REST
         self._upward = True
@@ -120,7 +123,7 @@ class ConcurrencyController:
         return self._width
 
     def start_for(self, first_byte_s: float, now_s: float) -> None:
-        """Begin with what fits this latency; without effect once the width is `placed`."""
+        """Set the first width by this latency; does nothing if the width is `placed`."""
         if self.placed:
             return
         fitting = (width for limit_s, width in START_WIDTHS if first_byte_s <= limit_s)
@@ -131,7 +134,7 @@ class ConcurrencyController:
 
     def began(self, now_s: float) -> None:
         """Count a GET that is sent."""
-        # After a pause: what came before it was not all there was to ask.
+        # A new round after a pause, because the round before it was not full.
         if not self._under_way and now_s - self._round.counted_to_s > ROUND_S:
             self._round = _Round(now_s, counted_to_s=now_s)
         self._count_load(now_s)
@@ -145,7 +148,7 @@ class ConcurrencyController:
         self._count_load(now_s)
         self._under_way -= 1
         if record.started_s < self._round.began_s:
-            return None  # it ran, at least in part, under another width
+            return None  # it began under another width
         self._round.ended += 1
         self._round.received_bytes += record.received_bytes
         self._round.get_s += record.seconds
@@ -174,7 +177,7 @@ class ConcurrencyController:
         return throughput
 
     def _judge(self, throughput: float, now_s: float) -> None:
-        """Move the width by what a saturated round showed."""
+        """Change the width by the throughput of a round that used it fully."""
         self._best = max(throughput, self._best * (1 - FADE))
         before, self._before = self._before, None
         if before is None:
@@ -201,7 +204,7 @@ class ConcurrencyController:
         return throughput >= (1 - FREE) * self._best
 
     def _try(self, throughput: float, now_s: float) -> None:
-        """Take the next width on trial, if there is one."""
+        """Try the next width, if there is one."""
         if now_s >= self._ceiling_until_s:
             self._ceiling = MAX_WIDTH
         width = self._width
@@ -215,12 +218,12 @@ class ConcurrencyController:
         if self._width != width:
             self._before = (width, throughput)
             return
-        self._ramping = False  # at a bound: the other direction is next
+        self._ramping = False  # the width is at a limit: try the other direction next
         self._upward = not self._upward
         self._rest = self._rest_length
 
     def _refused(self, now_s: float) -> None:
-        """Cut the width: the host refused what was under way (with this GET, which is over)."""
+        """Reduce the width, because the host refused the GETs that ran together with this one."""
         load = max(MIN_WIDTH, min(self._width, self._under_way + 1))
         self._ceiling = max(MIN_WIDTH, load - 1)
         self._ceiling_until_s = now_s + self._ceiling_length_s
@@ -231,12 +234,12 @@ class ConcurrencyController:
         self._before = None
         self._upward = True
         self._rest = self._rest_length = FIRST_REST
-        self._best = 0.0  # what the host gave before it refused is no measure of what it gives
+        self._best = 0.0  # the host may give less now than before it refused
         self._round = _Round(now_s, counted_to_s=now_s)
 
 
 class _Recent:
-    """The last `KEPT` numbers, by age and by size."""
+    """The last `SAMPLES_KEPT` samples, by age and by size."""
 
     __slots__ = ("_by_age", "by_size")
 
@@ -245,26 +248,25 @@ class _Recent:
         self.by_size: list[float] = []
 
     def add(self, number: float) -> None:
-        if len(self._by_age) == KEPT:
+        if len(self._by_age) == SAMPLES_KEPT:
             oldest = self._by_age.popleft()
             del self.by_size[bisect_left(self.by_size, oldest)]
         self._by_age.append(number)
         insort(self.by_size, number)
 
     def quantile(self, share: float) -> float | None:
-        """The number that ``share`` of them do not exceed; None if there are none."""
+        """The quantile of the samples, ``share`` from 0 to 1; None if there are no samples."""
         numbers = self.by_size
         return numbers[min(len(numbers) - 1, int(share * len(numbers)))] if numbers else None
 
 
 class LinkEstimate:
-    """The measured speed of one host, learned from the GETs that it answered.
+    """The measured speed of one host, from the GETs that it answered.
 
-    Latencies and rates are medians and percentiles over the last `KEPT` samples: exact, cheap at
-    this number, and old ones drop out by themselves. What all connections carry together cannot be
-    read off a single GET: `ConcurrencyController` measures it in rounds. Of those the greatest
-    counts, fading by half in `TOTAL_HALF_LIFE_S`, because a round in which little was asked says
-    nothing of what the host could bring. Not thread-safe: its owner locks.
+    Latencies and rates are quantiles of the last `SAMPLES_KEPT` samples. The total throughput of
+    all connections cannot be measured by a single GET: `ConcurrencyController` measures it in
+    rounds. The highest one counts, fading to a half in `TOTAL_HALF_LIFE_S`, because a round with
+    few GETs does not show what the host can do. Not thread-safe: `HostRegistry` locks it.
     """
 
     def __init__(self) -> None:
@@ -275,7 +277,7 @@ class LinkEstimate:
         self._total_at_s = 0.0
 
     def observe(self, record: GetRecord) -> None:
-        """Learn from a GET that has ended, if its answer says something of the host's speed."""
+        """Add the latency and the rate of a GET that has ended, if it shows the host's speed."""
         if record.first_byte_s is None or record.outcome is Outcome.OVERLOADED:
             return
         (self._new if record.new_connection else self._kept_alive).add(record.first_byte_s)
@@ -284,34 +286,34 @@ class LinkEstimate:
             self._rates.add(record.received_bytes / flowing_s)
 
     def observe_total(self, bytes_per_s: float, now_s: float) -> None:
-        """Learn what all connections together carried in a round that ended now."""
+        """Add the throughput of all connections in a round that ended now."""
         if bytes_per_s >= self.total_bytes_per_s(now_s):
             self._total, self._total_at_s = bytes_per_s, now_s
 
     @property
     def latencies_known(self) -> int:
-        """Samples of the first byte on kept-alive connections, `KEPT` at most."""
+        """The number of latencies measured on kept-alive connections, `SAMPLES_KEPT` at most."""
         return len(self._kept_alive.by_size)
 
     def first_byte_s(self, share: float = 0.5) -> float | None:
-        """Seconds to the first byte on a kept-alive connection that ``share`` of GETs keep within.
+        """The time to the first byte on a kept-alive connection; this ``share`` of GETs is faster.
 
-        From new connections while there are no others; None while nothing is known.
+        It is that of new connections if no other was measured; None if nothing was measured.
         """
         known = self._kept_alive.quantile(share)
         return self._new.quantile(share) if known is None else known
 
     def connection_bytes_per_s(self, share: float = 0.5) -> float | None:
-        """Rate of one connection while bytes flow: ``share`` of GETs were not faster."""
+        """The rate of one connection while bytes flow; this ``share`` of GETs is not faster."""
         return self._rates.quantile(share)
 
     def total_bytes_per_s(self, now_s: float) -> float:
-        """What all connections together lately achieved; 0.0 while nothing is known."""
+        """The recent throughput of all connections together; 0.0 if nothing was measured."""
         age_s = max(0.0, now_s - self._total_at_s)
         return float(self._total * 0.5 ** (age_s / TOTAL_HALF_LIFE_S))
 
     def stats(self, now_s: float) -> HostStats | None:
-        """What prefetch and disk admission go by; None until a connection's rate is known."""
+        """The figures for prefetch and disk admission; None until a rate was measured."""
         latency_s, rate = self.first_byte_s(), self._rates.quantile(0.5)
         if latency_s is None or rate is None:
             return None
@@ -320,7 +322,7 @@ class LinkEstimate:
 
 @dataclass(slots=True)
 class Load:
-    """What a host was asked for, and how it took it."""
+    """Counts of the requests to one host over a time."""
 
     gets: int = 0
     refused: int = 0
@@ -342,7 +344,7 @@ class Load:
 class Host:
     """One source host. Guarded by the registry's lock, except `concurrency_limit`.
 
-    :ivar name: of the host; empty while it has not answered.
+    :ivar name: the name of the host; empty until it has answered.
     """
 
     __slots__ = ("_before", "_load", "_since_s", "controller", "estimate", "name")
@@ -355,11 +357,11 @@ class Host:
 
     @property
     def concurrency_limit(self) -> int:
-        """How many GETs may run on the host at once."""
+        """The number of GETs that may run on the host at once."""
         return self.controller.width
 
     def load(self, now_s: float) -> Load:
-        """The load of this moment, to be added to."""
+        """The counts of the current time, to which a caller adds."""
         if now_s - self._since_s >= LOAD_WINDOW_S:
             recent = now_s - self._since_s < 2 * LOAD_WINDOW_S
             self._before, self._load = self._load if recent else Load(), Load()
@@ -367,11 +369,11 @@ class Host:
         return self._load
 
     def recent_load(self, now_s: float) -> Load:
-        """The load over the last `LOAD_WINDOW_S` to twice that."""
+        """The counts of the current time and the one before it."""
         return self.load(now_s) + self._before
 
     def learn(self, record: GetRecord, now_s: float) -> None:
-        """Learn from a GET that the host answered, or that went to no other host."""
+        """Count a GET that has ended: one that this host answered, or that no host answered."""
         self.estimate.observe(record)
         overloaded = record.outcome is Outcome.OVERLOADED
         load = self.load(now_s)
@@ -384,12 +386,12 @@ class Host:
 
 
 class GetTotals(NamedTuple):
-    """What was counted of GETs since the mount began.
+    """Counts of GETs since the mount began.
 
-    :ivar begun: GETs that were sent: reads, probes of sizes, attempts again and hedges.
-    :ivar fetched_bytes: for reads, also by GETs that were cut or given up; not the probes.
-    :ivar outcomes: GETs that have ended, by how they ended.
-    :ivar hedges: how many were hedges. :ivar hedges_won: how many of them brought a block first.
+    :ivar begun: GETs that were sent: for reads, for sizes, repeated ones and hedges.
+    :ivar fetched_bytes: bytes fetched for reads, by broken GETs too; without those for sizes.
+    :ivar outcomes: the number of ended GETs for each outcome.
+    :ivar hedges: the number of hedges. :ivar hedges_won: hedges that brought a block first.
     """
 
     begun: int
@@ -402,8 +404,8 @@ class GetTotals(NamedTuple):
 class HostRegistry:
     """The host of each source. Any thread may call it.
 
-    :ivar lock: guards the hosts, too; it is held for arithmetic only.
-    :ivar hedges: hedges that were made. :ivar hedges_won: those that brought a block first.
+    :ivar lock: guards the registry and the hosts; no I/O happens under it.
+    :ivar hedges: the number of hedges. :ivar hedges_won: hedges that brought a block first.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -418,17 +420,17 @@ class HostRegistry:
         self._outcomes: Counter[Outcome] = Counter()
 
     def host_of(self, embed_code: str) -> Host:
-        """The host of a source; the one that was used last while the source has not answered."""
+        """The host of a source; until the source has answered, the host that was used last."""
         with self.lock:
             return self._of_source.get(embed_code, self._last)
 
     def stats(self, embed_code: str) -> HostStats | None:
-        """The measured speed of a source's host; None while too little is known."""
+        """The measured speed of a source's host; None until a rate was measured."""
         with self.lock:
             return self.host_of(embed_code).estimate.stats(self._clock.monotonic())
 
     def totals(self) -> GetTotals:
-        """All counts, of one moment."""
+        """All counts at this moment."""
         with self.lock:
             return GetTotals(
                 self._begun,
@@ -442,13 +444,13 @@ class HostRegistry:
         """Count a GET that is sent."""
         with self.lock:
             host = self._of_source.get(embed_code, self._last)
-            # It is counted off the host that it was counted on, whichever host answers.
+            # `ended` subtracts the GET from the same host, even if another host answers it.
             self._going.setdefault(embed_code, []).append(host)
             host.controller.began(now_s)
             self._begun += 1
 
     def ended(self, record: GetRecord) -> None:
-        """Learn from a GET that has ended."""
+        """Count a GET that has ended."""
         now_s = self._clock.monotonic()
         with self.lock:
             self._fetched_bytes += record.received_bytes
@@ -463,12 +465,12 @@ class HostRegistry:
                 counted_on.estimate.observe_total(total, now_s)
 
     def _host_of_record(self, record: GetRecord) -> Host:
-        """Find or make the host that answered, and note it for the source. The lock is held."""
-        if not record.host:  # it never answered
+        """Find or make the host that answered a GET. The caller holds the lock."""
+        if not record.host:  # no host answered
             return self._of_source.get(record.embed_code, self._last)
         host = self._hosts.get(record.host)
         if host is None:
-            # The first host takes over what was begun while no host was known.
+            # The first host that answers gets the counts of the GETs before its answer.
             host = self._last if not self._last.name else Host(record.host)
             host.name = record.host
             self._hosts[record.host] = host

@@ -1,13 +1,14 @@
 """Loads blocks: from memory, from disk, by a fetch in flight, or by a new one.
 
 Invariants, under one lock. A block is in memory, or in flight in exactly one fetch, or neither, so
-each block is fetched once, whoever asks. A pending read refers to every block it was given, so the
-memory of a block is used again only after the answer is written. A reader that joined a prefetch
-which failed gets a fetch of its own; an error is shared only among the readers that asked.
+each block is fetched once for all its readers. A pending read refers to every block that it was
+given, so the memory of a block is used again only after the answer is written. If a prefetch fails,
+the blocks that a reader waits for are fetched again; the error of any other fetch fails all reads
+that wait for it.
 
-The exception is a *hedge*: a second GET for blocks that a reader has waited for too long. It owns
-no block in flight. Whichever GET brings a block first brings it for both; if the first fetch ends
-before its hedge, the hedge takes over the blocks that are still missing.
+A *hedge* is an exception: a second GET for blocks that a reader has waited for too long. It owns no
+block in flight. A block is delivered by the GET that brings it first. If the first fetch ends
+before its hedge, the hedge becomes the owner of the missing blocks.
 """
 
 from __future__ import annotations
@@ -39,40 +40,41 @@ from backlotfs.fetch.scheduler import FetchScheduler
 from backlotfs.source.range_reader import BufferSink
 from backlotfs.source.version import SourceVersion
 
-#: A fetch ends after this long; a reader that waits for it has a deadline of its own.
+#: Time limit of one fetch; each reader that waits for it has its own deadline.
 FETCH_DEADLINE_S = 30.0
-#: Blocks received by one system call, after the first was delivered: at first …
+#: Blocks received by one system call, after the first block was delivered alone. The number grows
+#: while such a group arrives within `QUICK_GROUP_S`, so that no reader waits long for a group.
 GROUP_BLOCKS = 8
-#: … and at most, where a group comes within `QUICK_S`, so that no reader waits for the others.
 MOST_GROUP_BLOCKS = 32
-QUICK_S = 0.002
-#: How often fetches are looked at, beside the moment when one becomes late: others may have begun,
-#: or got a waiting reader meanwhile.
-LOOK_S = 0.05
+QUICK_GROUP_S = 0.002
+#: Longest time between two checks for late fetches: meanwhile others may have begun, or readers may
+#: have joined them.
+HEDGE_CHECK_S = 0.05
 
-#: Gets bytes of a version, in order, into a sink, until a deadline: `RangeReader.fetch`.
+#: `RangeReader.fetch`: gets bytes of a version, in order, into a sink, within a deadline.
 RangeGet = Callable[[SourceVersion, ByteRange, BufferSink, Deadline], None]
 
-#: Whether any of these bytes is still wanted: asked of a prefetch.
+#: Whether any of these bytes of a prefetch is still wanted.
 StillWanted = Callable[[ByteRange], bool]
 
 
 def _no_look_ahead() -> None:
-    """Plan nothing."""
+    """Plan no prefetch."""
 
 
 class PendingRead:
     """The blocks of one read. The block loader calls `deliver` and `fail`, under its lock.
 
-    :ivar wanted: the bytes asked for, inside the source, not empty.
-    :ivar numbers: of the blocks that hold them.
-    :ivar complete: every block has arrived, or the read has failed.
-    :ivar missed: a block was neither cached nor in flight when the read began.
-    :ivar error: why the read fails; None while it may still succeed.
+    :ivar wanted: the bytes of the read, inside the source, not empty.
+    :ivar numbers: the numbers of the blocks that contain them.
+    :ivar complete: whether every block has arrived, or the read has failed.
+    :ivar missed: whether a block was neither cached nor in flight when the read began.
+    :ivar abandoned: whether nobody waits for the read any more.
+    :ivar error: the reason of the failure; None if the read has not failed.
     :ivar full_blocks_before: blocks with a lower number are read to their end.
-    :ivar look_ahead: plans the prefetch; to be called after the answer was written, or while the
-        reader waits, so that no reader waits for it.
-    :ivar came_from: how many blocks came from each tier.
+    :ivar look_ahead: plans the prefetch. Call it after the answer was written, or while the reader
+        waits, so that it delays no answer.
+    :ivar came_from: the number of blocks from each tier.
     :ivar first_use_bytes: bytes of the blocks that came from a host, for this read or prefetched,
         and that no other read used before.
     """
@@ -105,9 +107,11 @@ class PendingRead:
         doing: str,
         embed_code: str = "",
     ) -> None:
-        """``doing``: what errors say was being done: ``read of <embed code>``.
+        """Make a read without any block.
 
-        :param embed_code: of the source; empty for a file that has none.
+        :param lock: the lock of the loader.
+        :param doing: names the read in errors: ``read of <embed code>``.
+        :param embed_code: the source; empty for a file that has none.
         """
         self.wanted = wanted
         self.embed_code = embed_code
@@ -127,7 +131,7 @@ class PendingRead:
         self._done: Callable[[], None] | None = None
 
     def deliver(self, number: int, block: Block, tier: int = NETWORK) -> None:
-        """Take block ``number`` of the source. ``tier``: where the block was found."""
+        """Add block ``number`` of the source, which was found in this ``tier``."""
         place = number - self.numbers.start
         if self.error is None and self._blocks[place] is None:
             self._blocks[place] = block
@@ -139,21 +143,21 @@ class PendingRead:
                 self.first_use_bytes += len(block.view) if tier != DISK else 0
 
     def fail(self, error: BacklotError) -> None:
-        """Let the read fail."""
+        """Complete the read with an error."""
         self.error = error
         self.complete = True
         # The error's traceback will refer to this read: a cycle must not hold memory.
         self._blocks = []
 
     def finished(self) -> None:
-        """Call the done callback. Call this without the lock, after the read became complete."""
-        # Drop the callback: it may refer to this read, and so keep its memory.
+        """Call the done callback. Call this without the lock, when the read has become complete."""
+        # The callback may refer to this read, and the cycle would keep the memory.
         done, self._done = self._done, None
         if done is not None:
             done()
 
     def add_done_callback(self, done: Callable[[], None]) -> None:
-        """Call ``done`` when the read is complete, on this thread or on a fetch's.
+        """Have ``done`` called when the read is complete, on this thread or on that of a fetch.
 
         Call this at most once for a read.
         """
@@ -169,7 +173,7 @@ class PendingRead:
         self._done = None
 
     def views(self) -> list[memoryview]:
-        """The wanted bytes, in order, without a copy; valid while the read is referred to."""
+        """The wanted bytes, in order, without a copy; valid as long as this object exists."""
         views = [block.view for block in self._blocks if block is not None]
         start = self.wanted.start - self.numbers.start * self._block_bytes
         surplus = len(self._blocks) * self._block_bytes - start - self.wanted.length
@@ -201,10 +205,10 @@ class PendingRead:
 
 @dataclass(frozen=True, slots=True)
 class FetchSettings:
-    """What every fetch of a loader is made with.
+    """The settings of all fetches of a loader.
 
     :ivar get: gets bytes from the source's host.
-    :ivar deadline_s: how long one fetch may take; a reader has its own deadline.
+    :ivar deadline_s: time limit of one fetch.
     """
 
     get: RangeGet
@@ -213,22 +217,22 @@ class FetchSettings:
 
 
 class BlockFetch:
-    """Gets neighbouring blocks of one version of a source by one GET; runs once, on one thread.
+    """Gets adjacent blocks of one version of a source by one GET. It runs once, on one thread.
 
-    It is the `BufferSink` of that GET: blocks are delivered as they arrive.
+    It is the `BufferSink` of that GET, so blocks are delivered as they arrive.
 
-    :ivar left: the keys of its blocks that have not arrived, in order.
-    :ivar begun: a block has arrived.
-    :ivar waiters: the reads that wait, by block number; guarded by the loader's lock.
-    :ivar is_prefetch: it began as a prefetch: its failure fails no read.
-    :ivar urgent: a reader waits for it, so it is not dropped any more.
+    :ivar left: the keys of the blocks that have not arrived, in order.
+    :ivar begun: whether a block has arrived.
+    :ivar waiters: the reads that wait for each block number; guarded by the loader's lock.
+    :ivar is_prefetch: whether it began as a prefetch; then its failure fails no read.
+    :ivar urgent: whether a reader waits, or waited, for it; then it runs even if it is not wanted.
     :ivar last_progress_s: when it began, or when its last block arrived; None before it begins.
-    :ivar done: it has ended.
-    :ivar hedge_peer: its hedge, or the fetch that it hedges, while both run; guarded by the
-        loader's lock.
-    :ivar was_hedged: it has, or had, a hedge peer: its blocks may have arrived by that.
-    :ivar on_done: of a hedge: called at its end with `contributed`.
-    :ivar contributed: it brought a block before its hedge peer did.
+    :ivar done: whether it has ended.
+    :ivar hedge_peer: while both run: of a fetch its hedge, of a hedge the fetch that it hedges.
+        Guarded by the loader's lock.
+    :ivar was_hedged: whether it has or had a hedge peer, which may have brought its blocks.
+    :ivar on_done: of a hedge: called when it ends, with `contributed`.
+    :ivar contributed: whether it brought a block before its hedge peer did.
     """
 
     __slots__ = (
@@ -258,10 +262,10 @@ class BlockFetch:
         run: range,
         still_wanted: StillWanted | None = None,
     ) -> None:
-        """Prepare a fetch; `run` makes it.
+        """Prepare a fetch; `run` runs it.
 
         :param run: the numbers of the blocks.
-        :param still_wanted: asked before and during a prefetch; None for what a reader needs.
+        :param still_wanted: called before and during a prefetch; None for blocks of a reader.
         """
         self._loader = loader
         self._still_wanted = still_wanted
@@ -284,7 +288,7 @@ class BlockFetch:
     @property
     def missing(self) -> ByteRange:
         """The bytes that have not arrived."""
-        left, block_bytes = self.left, self._loader.block_bytes  # it is replaced by other threads
+        left, block_bytes = self.left, self._loader.block_bytes  # one list: threads replace it
         if not left:
             return ByteRange(0, 0)
         stop = (left[-1].number + 1) * block_bytes
@@ -292,12 +296,12 @@ class BlockFetch:
 
     @property
     def awaited(self) -> bool:
-        """Whether a read waits for it, and it has no hedge peer."""
+        """Whether a read waits for this fetch, and it has no hedge peer."""
         return bool(self.waiters) and self.hedge_peer is None
 
     @property
     def awaited_bytes(self) -> int:
-        """How many bytes it brings next, by one system call."""
+        """The number of bytes that the next system call receives."""
         blocks = self._group if self.begun else 1
         return min(self.missing.length, self._loader.block_bytes * blocks)
 
@@ -306,7 +310,7 @@ class BlockFetch:
         return any(not read.abandoned for read in self.waiters.get(number, ()))
 
     def buffers(self) -> list[memoryview]:
-        """As `BufferSink.buffers`: one block first, so that its reader goes on, then several."""
+        """See `BufferSink.buffers`: first one block, so that its reader continues, then several."""
         missing = self.missing
         if not self.urgent and self._still_wanted is not None and not self._still_wanted(missing):
             raise Interrupted("no reader wants this prefetch any more")
@@ -320,7 +324,7 @@ class BlockFetch:
         return [block.view for block in self._blocks]
 
     def commit(self, size: int | None = None) -> int:
-        """As `BufferSink.commit`: whole blocks are kept."""
+        """See `BufferSink.commit`; whole blocks are kept."""
         whole, kept = 0, 0
         for block in self._blocks:
             if size is not None and kept + len(block.view) > size:
@@ -331,11 +335,11 @@ class BlockFetch:
             blocks, self._blocks = self._blocks[:whole], self._blocks[whole:]
             now_s = self._loader.settings.clock.monotonic()
             if self.begun and self.last_progress_s is not None:
-                # Receive more at once while a group comes quickly, fewer while it does not.
+                # Receive more blocks at once while a group arrives quickly, otherwise fewer.
                 took_s = now_s - self.last_progress_s
-                if took_s < QUICK_S:
+                if took_s < QUICK_GROUP_S:
                     self._group = min(MOST_GROUP_BLOCKS, 2 * self._group)
-                elif took_s > 2 * QUICK_S:
+                elif took_s > 2 * QUICK_GROUP_S:
                     self._group = max(GROUP_BLOCKS, self._group // 2)
             self.last_progress_s = now_s
             self.begun = True
@@ -343,7 +347,7 @@ class BlockFetch:
         return kept
 
     def run(self) -> None:
-        """Make the GET. In the end every read that waits is completed, failed or fetched again."""
+        """Make the GET. At its end no read waits any more, or its blocks are fetched again."""
         error: BacklotError | None = None
         settings = self._loader.settings
         self.last_progress_s = settings.clock.monotonic()
@@ -360,7 +364,7 @@ class BlockFetch:
 
 
 class BlockLoader:
-    """Loads blocks. Any thread may call it; its lock is held for dictionary work only."""
+    """Loads blocks. Any thread may call it; no I/O happens under its lock."""
 
     def __init__(
         self,
@@ -373,12 +377,12 @@ class BlockLoader:
         disk: DiskAdmission | None = None,
         hedges: HedgePolicy | None = None,
     ) -> None:
-        """Put the parts together.
+        """Start no fetch yet.
 
-        :param prefetch_budget_bytes: of prefetches in flight, for all files together; a prefetch
-            that does not fit is dropped.
-        :param changed: called on a worker's thread when the host turns out to have another version.
-        :param hedges: decides when a GET is late and how often it is hedged; None: never.
+        :param prefetch_budget_bytes: most bytes of prefetches in flight, for all files together; a
+            prefetch that does not fit is dropped.
+        :param changed: called on a worker's thread when the host has another version of a source.
+        :param hedges: decides when a GET is late and how often it is hedged; None: no hedges.
         """
         self.block_bytes = cache.pool.block_bytes
         self.settings = settings
@@ -390,16 +394,16 @@ class BlockLoader:
         self._disk = disk
         self._watch = None if hedges is None else HedgeWatch(hedges, self._hedge, settings.clock)
         self._owners: dict[BlockKey, BlockFetch] = {}  # of the blocks in flight
-        #: Bytes of prefetches that are in flight or queued, counted in whole blocks.
+        #: Bytes of prefetches that run or are queued, counted in whole blocks.
         self.prefetch_bytes = 0
 
     def memory_use(self) -> MemoryUse:
-        """How the memory for blocks is used now."""
+        """The current use of the memory for blocks."""
         with self._lock:
             return MemoryUse.of(self.cache.pool, len(self.cache), len(self._owners))
 
     def demand(self, version: SourceVersion, wanted: ByteRange) -> PendingRead:
-        """Start to load ``wanted`` for a reader. It never waits.
+        """Start to load ``wanted`` for a reader, without waiting.
 
         :param wanted: inside the source, not empty.
         """
@@ -438,11 +442,11 @@ class BlockLoader:
         ahead: ByteRange,
         still_wanted: StillWanted,
     ) -> None:
-        """Fetch ``ahead`` before anybody reads it; what does not fit into the budget is dropped.
+        """Fetch ``ahead`` before it is read; blocks that exceed the budget are left out.
 
-        Its blocks come by one GET, but for those that are here or in flight.
+        One GET fetches the blocks, except those that are cached or in flight.
 
-        :param still_wanted: asked before the GET and during it whether the bytes that have not
+        :param still_wanted: called before and during the GET; says whether the bytes that have not
             arrived are still wanted.
         """
         numbers = block_span(ahead.clamped(version.size), self.block_bytes)
@@ -462,11 +466,11 @@ class BlockLoader:
                 self.prefetch_bytes += self.block_bytes * len(run)
                 started.append(fetch)
         for fetch in started:
-            # A reader may have joined between the registration and now.
+            # A reader may have joined the fetch since the lock was released.
             self._scheduler.submit(fetch, urgent=fetch.urgent)
 
     def arrived(self, fetch: BlockFetch, blocks: list[Block]) -> None:
-        """Keep the next blocks of a fetch, and complete the reads that wait for them."""
+        """Cache the next blocks of a fetch, and complete the reads that wait for them."""
         complete: list[PendingRead] = []
         kept: list[tuple[BlockKey, Block]] = []
         with self._lock:
@@ -492,12 +496,12 @@ class BlockLoader:
                 self._disk.put(key, block.view, block)
 
     def ended(self, fetch: BlockFetch, error: BacklotError | None) -> None:
-        """Fail, or fetch again, what a fetch did not bring."""
+        """Fetch the missing blocks of a fetch again, or fail the reads that wait for them."""
         replaced = isinstance(error, ContentChanged)
         failed: list[PendingRead] = []
         again: list[BlockFetch] = []
         if replaced:
-            # Before any read fails: a program may close at once, and close has to fail too.
+            # Before a read fails: its program may then close the file, which must fail too.
             self._changed(fetch.version)
         with self._lock:
             fetch.done = True
@@ -526,14 +530,14 @@ class BlockLoader:
             self._scheduler.submit(fresh, urgent=True)
 
     def misses_any_of(self, fetch: BlockFetch) -> bool:
-        """Whether any block that a fetch has still to bring has not come from elsewhere."""
+        """Whether a fetch still has blocks to bring that its hedge peer has not brought."""
         with self._lock:
             return any(key in self._owners for key in fetch.left)
 
     def _hedge(self, fetch: BlockFetch, policy: HedgePolicy) -> None:
         """Make a second GET for the blocks that readers wait for, if the policy allows it.
 
-        The second hedge of a fetch is for every block that the fetch has still to bring.
+        The second hedge of a fetch is for all blocks that are still missing.
         """
         with self._lock:
             numbers = [key.number for key in fetch.left if fetch.waited_for(key.number)]
@@ -555,7 +559,7 @@ class BlockLoader:
     def _from_disk(
         self, disk: DiskAdmission, version: SourceVersion, read: PendingRead, keys: list[BlockKey]
     ) -> list[BlockKey]:
-        """Give ``read`` the blocks in memory and on disk; return the keys of the others."""
+        """Deliver the blocks in memory and on disk to ``read``; return the keys of the others."""
         with self._lock:
             absent = self._from_memory(read, keys)
             wanted = [key for key in absent if key not in self._owners]
@@ -578,7 +582,7 @@ class BlockLoader:
         return absent
 
     def _from_memory(self, read: PendingRead, keys: list[BlockKey]) -> list[BlockKey]:
-        """Give ``read`` the blocks in memory; return the other keys. The lock is held."""
+        """Deliver the blocks in memory to ``read``; return the other keys. The caller locks."""
         absent: list[BlockKey] = []
         for key in keys:
             block = self.cache.get(key, to_its_end=key.number < read.full_blocks_before)
@@ -591,7 +595,10 @@ class BlockLoader:
     def _start(
         self, version: SourceVersion, waiters: dict[int, list[PendingRead]]
     ) -> list[BlockFetch]:
-        """Make fetches for blocks that are nowhere, by their numbers. The lock is held."""
+        """Make fetches for blocks that are neither cached nor in flight. The caller locks.
+
+        :param waiters: the reads that wait for each block number, in the order of the numbers.
+        """
         started: list[BlockFetch] = []
         for run in runs_of(waiters, len(waiters)):
             fetch = BlockFetch(self, version, run)
@@ -603,9 +610,9 @@ class BlockLoader:
         return started
 
     def _disown(self, key: BlockKey) -> BlockFetch | None:
-        """Remove a block in flight; return the fetch that owned it. The lock is held.
+        """Remove a block in flight; return the fetch that owned it. The caller locks.
 
-        None: the block is not in flight, because it has arrived already.
+        :returns: None if the block is not in flight, because it has arrived already.
         """
         fetch = self._owners.pop(key, None)
         if fetch is not None and fetch.is_prefetch:
@@ -613,7 +620,7 @@ class BlockLoader:
         return fetch
 
     def _transfer_ownership(self, fetch: BlockFetch, hedge: BlockFetch) -> None:
-        """Make ``hedge`` the owner of the blocks that both bring, with their waiters."""
+        """Make ``hedge`` the owner of the blocks that both fetch, with their waiters."""
         for key in hedge.left:
             if self._owners.get(key) is fetch:
                 self._disown(key)
@@ -625,10 +632,10 @@ class BlockLoader:
 
 
 class HedgeWatch:
-    """Watches the fetches that readers wait for, and asks for a hedge of each that is late.
+    """Watches the fetches that readers wait for, and hedges those that are late.
 
-    One daemon thread starts with the first fetch, and sleeps while there is none to watch. Any
-    thread may call `add`.
+    A daemon thread starts with the first fetch, and sleeps while there is none to watch. Any thread
+    may call `add`.
     """
 
     def __init__(
@@ -637,14 +644,14 @@ class HedgeWatch:
         hedge: Callable[[BlockFetch, HedgePolicy], None],
         clock: Clock,
     ) -> None:
-        """``hedge``: makes a second GET for what a fetch does not bring, if that is allowed."""
+        """``hedge``: makes a second GET for the missing blocks of a fetch, if that is allowed."""
         self._policy = policy
         self._hedge = hedge
         self._clock = clock
         self._wake = threading.Condition()
         self._watched: set[BlockFetch] = set()
         self._started = False
-        self._asleep = False  # without a time limit
+        self._asleep = False  # whether the thread waits without a time limit
 
     def add(self, fetch: BlockFetch) -> None:
         """Watch a fetch until it has ended."""
@@ -658,17 +665,17 @@ class HedgeWatch:
             self._started = True
         try:
             threading.Thread(target=self._watch, name="hedges", daemon=True).start()
-        except RuntimeError:  # the system has no thread for us now; the next fetch may get one
+        except RuntimeError:  # the system can start no thread now; the next fetch tries again
             self._started = False
 
     def look(self, now_s: float) -> float | None:
-        """Hedge what is late. Return when to look again; None while there is nothing to watch."""
+        """Hedge the late fetches. Return when to check again; None if there is none to watch."""
         with self._wake:
             self._watched = {fetch for fetch in self._watched if not fetch.done}
             watched = list(self._watched)
         if not watched:
             return None
-        next_s = again_s = now_s + LOOK_S
+        next_s = again_s = now_s + HEDGE_CHECK_S
         for fetch in watched:
             if fetch.last_progress_s is None or not fetch.awaited:
                 continue
@@ -689,7 +696,7 @@ class HedgeWatch:
                 while not self._watched:
                     self._asleep = True
                     self._wake.wait()
-                next_s: float | None = self._clock.monotonic() + LOOK_S
+                next_s: float | None = self._clock.monotonic() + HEDGE_CHECK_S
             while next_s is not None:
                 with self._wake:
                     self._wake.wait(max(0.0, next_s - self._clock.monotonic()))

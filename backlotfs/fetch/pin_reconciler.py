@@ -1,8 +1,9 @@
-"""Keeps pinned sources whole: fetches what a mount finds missing of them, or in a new version.
+"""Keeps pinned sources complete in the disk cache: a mount fetches their missing blocks.
 
-`backlotfs pin` fetches by itself. What is left for the keeper: a source that was replaced, blocks
-that did not verify or had no room any more after a restart, and a pin that was cut short before it.
-One source at a time, one step at a time, so that readers have the line.
+`backlotfs pin` itself fetches the files that it pins. The reconciler fetches what is missing later:
+the new version of a replaced source, blocks that were damaged or had no room after a restart, and
+the rest of a source whose `pin` was interrupted. It fetches one step of one source at a time, so
+that readers have most of the network.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ from backlotfs.source.version import SourceVersion
 
 log = logging.getLogger(__name__)
 
-#: What is not whole yet is looked at again after this long.
-AGAIN_S = 60.0
-#: One step fetches so much, and ends within this.
-STEP_BYTES, STEP_S = 8 * 1024 * 1024, 60.0
+#: Time until incomplete sources are tried again.
+RECONCILE_EVERY_S = 60.0
+#: The bytes of one step, and its time limit.
+PIN_STEP_BYTES, PIN_STEP_S = 8 * 1024 * 1024, 60.0
 
 
 class PinReconciler:
-    """Any thread may call it; `start` starts its own.
+    """Completes pinned sources on a thread of its own, which `start` starts. Thread-safe.
 
-    :ivar pins: what it keeps.
+    :ivar pins: the pins of the mount.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class PinReconciler:
     ) -> None:
         """Fetch nothing yet.
 
-        :param current: the version a source is known to have; None: in doubt, or not known.
+        :param current: returns the version of a source; None if it is unknown or not verified.
         :param queued: whether the URL of a source waits for an API credit.
         """
         self._queued = queued
@@ -59,12 +60,12 @@ class PinReconciler:
         self._closing = False
 
     def start(self) -> None:
-        """Look at every pin, and from now on at those that change."""
+        """Check every pin, and from now on each source that changes."""
         self.check_all()
         threading.Thread(target=self._run, name="pin-keeper", daemon=True).start()
 
     def check_all(self) -> None:
-        """Look at every pin, because the disk cache may have lost its blocks.
+        """Check every pin, because the disk cache may have lost its blocks.
 
         The caller may hold the lock of the pins, so they are read later.
         """
@@ -73,25 +74,25 @@ class PinReconciler:
             self._changed.notify()
 
     def source_changed(self, embed_code: str) -> None:
-        """It has, or may have, another version now."""
+        """Check a source that has, or may have, another version now."""
         if self.pins.of(embed_code) is not None:
             with self._changed:
                 self._due.add(embed_code)
                 self._changed.notify()
 
     def deleted(self, embed_code: str) -> None:
-        """It is gone from the library: so is its pin, and what was held of it."""
+        """Remove the pin of an asset that was deleted from the library, and its blocks."""
         if self.pins.remove((embed_code,), drop=True):
             events.PIN_REMOVED.log(log, embed_code=embed_code)
 
     def close(self) -> None:
-        """Fetch nothing more."""
+        """Stop fetching."""
         with self._changed:
             self._closing = True
             self._changed.notify()
 
     def reconcile(self) -> bool:
-        """Make whole what is due; whether something is left to be looked at later."""
+        """Complete the sources that are due; return whether some are still incomplete."""
         with self._changed:
             codes, self._due = self._due | self._later, set()
             self._later.clear()
@@ -107,9 +108,9 @@ class PinReconciler:
                 events.PIN_INCOMPLETE.log(log, reason=error)
                 whole = False
                 if isinstance(error, RemoteUnavailable | DeadlineExceeded):
-                    self._later.update(due)  # the others would fare no better
+                    self._later.update(due)  # the others would fail too
                     due.clear()
-            except Exception as error:  # noqa: BLE001  # the others are kept, whatever one does
+            except Exception as error:  # noqa: BLE001  # continue with the others
                 events.JOB_FAILED.log(log, pool="pin-keeper", failure=error)
                 whole = False
             if not whole:
@@ -121,12 +122,12 @@ class PinReconciler:
             self.reconcile()
             with self._changed:
                 if not self._due and not self._all_due and not self._closing:
-                    self._changed.wait(AGAIN_S if self._later else None)
+                    self._changed.wait(RECONCILE_EVERY_S if self._later else None)
 
     def _complete(self, code: str) -> bool:
-        """Whether it is, or is none of ours any more.
+        """Complete a pinned source; return whether it is complete or no longer pinned.
 
-        :raises BacklotError: it cannot be had now, or does not fit.
+        :raises BacklotError: the source cannot be fetched now, or does not fit.
         """
         version = self._current(code)
         if self.pins.of(code) is None:
@@ -147,9 +148,9 @@ class PinReconciler:
             if self._closing or self.pins.of(code) != pin:
                 return self.pins.of(code) is None
             waiter = InterruptibleWait(
-                Deadline(STEP_S, self._clock), lambda: self._closing, self._queued
+                Deadline(PIN_STEP_S, self._clock), lambda: self._closing, self._queued
             )
-            offset, more = self._warmer.warm(version, offset, STEP_BYTES, waiter)
+            offset, more = self._warmer.warm(version, offset, PIN_STEP_BYTES, waiter)
             fetched_bytes += more
         self._warmer.settle()
         events.PINNED.log(log, embed_code=code, fetched_bytes=fetched_bytes)

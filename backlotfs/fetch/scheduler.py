@@ -1,14 +1,13 @@
-"""Decides which fetch runs next: a queue per source, readers before prefetch, hosts used fully.
+"""The scheduler decides which fetch runs next. Each source has a queue.
 
-A source host takes as many fetches at once as its concurrency limit says (`hosts`). They are shared
-among the sources on it: each source may use its equal part of the limit, at least one fetch, and
-what the others leave unused. Fetches that a reader waits for go first, and each source may run
-`URGENT_EXTRA` of them beyond its part. Where several queues could go on, the one that was given the
-fewest bytes does.
+As many fetches run on a host at once as its concurrency limit allows (`hosts`). The sources on a
+host share the limit: each may use an equal part of it, at least one fetch, and what the others
+leave unused. Fetches that a reader waits for go first, and each source may run `URGENT_EXTRA` of
+them beyond its part. If several queues could start a fetch, the one with the fewest bytes does.
 
 A stalled source never stops another. A queue in which no fetch has ended for `STALLED_AFTER_S` is
-counted neither against its host nor against the process, so the others have the host for
-themselves. The last quarter of the workers is for readers of sources that have no fetch running.
+not counted in the limits of its host and of the process, so it takes no place from the others. The
+last quarter of the workers is for readers of sources that have no fetch running.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.clock import Clock
 from backlotfs.concurrency.workers import Workers
 
-#: Fetches of one source beyond its part of the limit, for what a reader waits for.
+#: Fetches that readers wait for may exceed the part of their source by this number.
 URGENT_EXTRA = 8
-#: Prefetches of all sources together: more only costs memory and switches of threads.
+#: Most prefetches of all sources at once: more only cost memory and thread switches.
 PROCESS_WIDTH = 64
-#: A queue in which no fetch ended for this long is stalled, or so slow that it leaves room.
+#: A queue in which no fetch ended for this long is stalled, or too slow to be counted.
 STALLED_AFTER_S = 2.0
 
 
@@ -37,30 +36,31 @@ class Fetch(Protocol):
 
     @property
     def embed_code(self) -> str:
-        """The source, and so the queue, that it belongs to."""
+        """The source, which has the queue for this fetch."""
 
     @property
     def missing(self) -> ByteRange:
-        """The bytes that it will bring."""
+        """The bytes that have not arrived."""
 
     def run(self) -> None:
-        """Make the GET, on a worker's thread. It raises nothing."""
+        """Make the GET, on a worker's thread; raise nothing."""
 
 
 class HostLimit(Protocol):
-    """A source host (`hosts.Host`): the same object for all sources that it serves."""
+    """A source host (`hosts.Host`): one object for all sources on it."""
 
     @property
     def concurrency_limit(self) -> int:
-        """The number of fetches that run at once. It may change at any time."""
+        """The number of fetches that may run at once. It may change at any time."""
 
 
 @dataclass(slots=True)
 class _SourceQueue:
-    """The fetches of one source that have not begun, and how many are running.
+    """The queued fetches of one source, and the number of running ones.
 
-    :ivar served: bytes given to it, from a start that is fair to the other queues.
-    :ivar last_progress_s: when a fetch of it ended last, or began while no other was running.
+    :ivar served: bytes of the fetches that were started; a new queue begins with the count of the
+        queue that was served last, so that no queue has to wait for it.
+    :ivar last_progress_s: when a fetch of this queue last ended, or began while none was running.
     """
 
     host: HostLimit
@@ -76,14 +76,14 @@ class _SourceQueue:
 
 
 class _Moving(NamedTuple):
-    """What runs now by host, without the stalled queues: how many queues, and how many fetches."""
+    """The number of queues and of running fetches of each host, without the stalled queues."""
 
     queues: Counter[HostLimit]
     running: Counter[HostLimit]
 
 
 class FetchScheduler:
-    """Starts fetches on the workers, in order of need. Any thread may submit."""
+    """Starts fetches on the workers. Any thread may submit one."""
 
     def __init__(
         self,
@@ -95,9 +95,8 @@ class FetchScheduler:
     ) -> None:
         """Start nothing yet.
 
-        :param host_of: finds the host of a source. It may become another one once the source has
-            answered.
-        :param max_jobs: how many fetches the workers run at once.
+        :param host_of: returns the host of a source; it may change when the source answers.
+        :param max_jobs: the number of fetches that the workers run at once.
         """
         self._workers = workers
         self._host_of = host_of
@@ -105,19 +104,19 @@ class FetchScheduler:
         self._max_jobs = max_jobs
         self._lock = threading.Lock()
         self._queues: dict[str, _SourceQueue] = {}
-        self._waiting: dict[str, _SourceQueue] = {}  # those of them with a fetch that has not begun
+        self._waiting: dict[str, _SourceQueue] = {}  # the queues with a fetch to start
         self._running = 0
-        self._served = 0  # bytes, of the queue that went last
+        self._served = 0  # the count of the queue that was served last
 
     def submit(self, fetch: Fetch, *, urgent: bool) -> None:
-        """Queue ``fetch``; it runs when its source and its host have room."""
+        """Queue a fetch; it starts when the limits allow it."""
         with self._lock:
             queue = self._queues.get(fetch.embed_code)
             if queue is None:
                 queue = _SourceQueue(self._host_of(fetch.embed_code), self._served)
                 self._queues[fetch.embed_code] = queue
             elif fetch.embed_code not in self._waiting:
-                queue.served = max(queue.served, self._served)  # no credit for a time of no need
+                queue.served = max(queue.served, self._served)  # as a new queue
             (queue.urgent if urgent else queue.prefetch).append(fetch)
             self._waiting[fetch.embed_code] = queue
             jobs = self._due()
@@ -125,7 +124,7 @@ class FetchScheduler:
             self._workers.submit(job)
 
     def promote(self, fetch: Fetch) -> None:
-        """Move a fetch that has not begun before all prefetches, because a reader waits for it."""
+        """Move a queued prefetch before all prefetches, because a reader waits for it now."""
         with self._lock:
             queue = self._queues.get(fetch.embed_code)
             if queue is None or fetch not in queue.prefetch:
@@ -137,7 +136,7 @@ class FetchScheduler:
             self._workers.submit(job)
 
     def _due(self) -> list[Callable[[], None]]:
-        """Return the fetches that may start now, as jobs. The caller holds the lock."""
+        """Return the fetches that may start now, as jobs. The caller locks."""
         jobs: list[Callable[[], None]] = []
         if not self._waiting:
             return jobs
@@ -148,7 +147,7 @@ class FetchScheduler:
                 moving.queues[queue.host] += 1
                 moving.running[queue.host] += queue.running
         while True:
-            # The next is a queue with a waiting reader, or else the one that was served least.
+            # Queues with a waiting reader go first, then the one that was served the least.
             able = [
                 (not queue.urgent, queue.served, embed_code)
                 for embed_code, queue in self._waiting.items()
@@ -172,8 +171,8 @@ class FetchScheduler:
             jobs.append(partial(self._run, fetch))
 
     def _may_start(self, queue: _SourceQueue, moving: _Moving, now_s: float) -> bool:
-        """Whether a source and its host have room for one more fetch of it."""
-        if queue.urgent and not queue.running:  # a source's first waits for no other source
+        """Whether the limits allow one more fetch of this queue."""
+        if queue.urgent and not queue.running:  # the first fetch of a source waits for no other
             return True
         if self._running >= self._max_jobs * 3 // 4:
             return False
@@ -197,7 +196,7 @@ class FetchScheduler:
                 queue.last_progress_s = self._clock.monotonic()
                 if not queue.running and fetch.embed_code not in self._waiting:
                     del self._queues[fetch.embed_code]
-                queue.host = self._host_of(fetch.embed_code)  # it has answered, and may be another
+                queue.host = self._host_of(fetch.embed_code)  # it may be known only now
                 jobs = self._due()
             for job in jobs:
                 self._workers.submit(job)

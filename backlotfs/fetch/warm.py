@@ -1,8 +1,8 @@
-"""Has the disk tier hold a source before anybody reads it.
+"""Warming: fetches a source into the disk cache before it is read.
 
-A step looks which blocks of a stretch the tier lacks, has those fetched as a reader would, and
-hands them to the tier, however fast the line is: who warms a file wants it on the disk. What the
-tier holds already costs a look at its table, so warming again goes on where it was cut short.
+A step finds the blocks of a range that are not in the disk cache, fetches them as a reader would,
+and queues them for the disk, even if the network is faster than the disk. Blocks in the cache only
+cost a look-up, so warming a file again continues where it was interrupted.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from backlotfs.source.version import SourceVersion
 
 #: Blocks of one GET.
 GET_BLOCKS = 64
-#: Blocks looked up at once: the tier's lock is held meanwhile.
+#: Blocks looked up at once, under the lock of the disk cache.
 LOOK_BLOCKS = 1024
-#: A disk that makes us wait longer for room does not keep up with anything.
+#: Longest wait for room in the write queue of the disk.
 DISK_WAIT_S = 20.0
 
 
 class Step(NamedTuple):
-    """How far one step came.
+    """The result of one step.
 
-    :ivar reached: the first byte that was not looked at; the size of the source at its end.
-    :ivar fetched_bytes: of what the step waited for, what no read had had before.
+    :ivar reached: the byte at which the next step begins; at the end the size of the source.
+    :ivar fetched_bytes: bytes that came from the host and that no read used before.
     """
 
     reached: int
@@ -39,10 +39,10 @@ class Step(NamedTuple):
 
 
 class Warmer:
-    """Any thread may call it."""
+    """Fetches sources into the disk cache. Any thread may call it."""
 
     def __init__(self, loader: BlockLoader, tier: DiskTier | None, *, step_bytes: int) -> None:
-        """``step_bytes``: what one step has in memory at most."""
+        """``step_bytes``: most bytes that one step has in memory."""
         self._loader = loader
         self._tier = tier
         self._block_bytes = loader.block_bytes
@@ -52,46 +52,45 @@ class Warmer:
 
     @property
     def fetched_bytes(self) -> int:
-        """By all steps since the mount began."""
+        """Bytes that all steps have fetched since the mount began."""
         return self._fetched_bytes
 
     @property
     def room_bytes(self) -> int:
-        """What the tier can hold. :raises CacheUnusable: there is none."""
+        """Bytes that the disk cache has room for. :raises CacheUnusable: the mount has none."""
         return required(self._tier).room_bytes
 
     @property
     def block_bytes(self) -> int:
-        """What every file takes a multiple of."""
+        """The size of a block; every file takes whole blocks on disk."""
         return self._block_bytes
 
     def settle(self) -> None:
-        """Wait until what was handed to the tier is written, or its disk takes too long."""
+        """Wait until all queued blocks are written, or the disk takes too long."""
         required(self._tier).drain()
 
     def cached_bytes(self, version: SourceVersion) -> int:
-        """How much of this version the tier holds.
+        """The bytes of this version that are in the disk cache.
 
-        :raises CacheUnusable: there is no tier, its folder was removed and cannot be made again,
-            or nothing of this version can be kept.
+        :raises CacheUnusable: the mount has no disk cache, its folder was removed and cannot be
+            made again, or this version cannot be cached.
         """
-        tier = self._keeping(version)
-        held = sum(len(keys) - len(tier.missing(keys)) for keys in self._looks(version, 0))
-        return min(version.size, held * self._block_bytes)
+        tier = self._tier_for(version)
+        cached = sum(len(keys) - len(tier.missing(keys)) for keys in self._key_groups(version, 0))
+        return min(version.size, cached * self._block_bytes)
 
     def warm(
         self, version: SourceVersion, offset: int, length: int, waiter: InterruptibleWait
     ) -> Step:
-        """Have the tier hold about ``length`` bytes from ``offset`` on; the caller goes on.
+        """Fetch about ``length`` bytes from ``offset`` on into the disk cache: one step.
 
-        What is accepted is on its way to the disk when this returns.
+        The blocks are queued for the disk when this returns.
 
-        :raises CacheUnusable: there is no tier, it does not take the blocks, or nothing of this
-            version can be kept.
-        :raises BacklotError: what fetching, or waiting, ends with.
+        :raises CacheUnusable: see `cached_bytes`; or the disk cache does not accept the blocks.
+        :raises BacklotError: fetching failed, or the wait ended.
         """
-        tier = self._keeping(version)
-        keys = next(self._looks(version, offset), [])
+        tier = self._tier_for(version)
+        keys = next(self._key_groups(version, offset), [])
         absent = [key.number for key in tier.missing(keys) if not tier.accepted(key)]
         first = offset // self._block_bytes
         reached = first + len(keys)
@@ -121,8 +120,8 @@ class Warmer:
                     "log for the reason, correct it, and warm again"
                 )
 
-    def _looks(self, version: SourceVersion, offset: int) -> Iterator[list[BlockKey]]:
-        """The blocks from ``offset`` on, in stretches."""
+    def _key_groups(self, version: SourceVersion, offset: int) -> Iterator[list[BlockKey]]:
+        """The keys of the blocks from ``offset`` on, `LOOK_BLOCKS` at a time."""
         code, validator = version.embed_code, version.validator
         stop = -(-version.size // self._block_bytes)
         for first in range(offset // self._block_bytes, stop, LOOK_BLOCKS):
@@ -133,7 +132,8 @@ class Warmer:
         start, stop = run.start * self._block_bytes, run.stop * self._block_bytes
         return ByteRange(start, min(stop, version.size))
 
-    def _keeping(self, version: SourceVersion) -> DiskTier:
+    def _tier_for(self, version: SourceVersion) -> DiskTier:
+        """The disk cache. :raises CacheUnusable: see `cached_bytes`."""
         tier = required(self._tier)
         if version.size and version.validator.startswith("/"):
             raise CacheUnusable(

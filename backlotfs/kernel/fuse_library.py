@@ -121,7 +121,7 @@ def fuse_class() -> Any:
             return 0
 
         def fgetattr(self, path: bytes, buffer: Any, _info: Any) -> int:
-            """fstat(2): the same as stat(2), because a path never becomes another file's."""
+            """fstat(2): the same as stat(2), because a path always belongs to the same file."""
             return self.getattr(path, buffer)
 
         def readdir(self, path: bytes, buffer: Any, filler: Any, _offset: int, _info: Any) -> int:

@@ -1,13 +1,13 @@
 """Invalidation of the kernel's directory entries of the root, and of the root's attributes.
 
-libfuse 2's high-level interface has one set of timeouts for the whole mount and knows no inode but
-the root's, so only entries of the root can be taken back; that is what makes long timeouts safe
-there. The kernel takes the folder's lock for it, which a listing or look-up under way holds, so it
-is done on a thread of its own, never from an operation. No look-up in the root waits for the
-network (see `device_loop`), so that lock is never held for long.
+libfuse 2's high-level interface has one set of timeouts for the whole mount, and shows no inode
+but the root's. So only entries of the root can be invalidated, and only a mount with all files in
+the root has long timeouts. The kernel takes the lock of the folder for an invalidation, which a
+running listing or look-up has too. So another thread sends it, never an operation. No look-up in
+the root waits for the network (see `device_loop`), so nothing waits long for that lock.
 
-The message is written to a descriptor of our own: libfuse destroys its channel as soon as the mount
-is unmounted, and its notify function would then follow a dangling pointer.
+The messages are written to a duplicate of libfuse's descriptor: libfuse destroys its channel at the
+unmount, and its notify function would then use freed memory.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _INVAL_INODE, _INVAL_ENTRY = 2, 3
 #: (parent, length of the name, flags); the name and a NUL follow.
 _MESSAGE = struct.Struct("=IiQQII")
 #: ``struct fuse_out_header`` and ``struct fuse_notify_inval_inode_out`` (node, offset, length); an
-#: offset below 0: the attributes only, as the kernel keeps no pages of a folder.
+#: offset below 0 means the attributes only; the kernel has no pages of a folder.
 _OF_INODE = struct.Struct("=IiQQqq")
-#: The root itself, among names of its entries.
+#: Stands for the root itself in the queue of names.
 _ROOT = ""
 
 
@@ -51,18 +51,18 @@ class EntryInvalidator:
         self._device = -1
 
     def connect(self) -> None:
-        """Call in `init`, on libfuse's thread: the session is known from here on."""
+        """Connect to the session. Call this in `init`, on libfuse's thread."""
         libfuse: Any = load_fuse()._libfuse
         session = libfuse.fuse_get_session(libfuse.fuse_get_context().contents.fuse)
         self.attach(os.dup(libfuse.fuse_chan_fd(libfuse.fuse_session_next_chan(session, None))))
 
     def attach(self, device: int) -> None:
-        """Take over a descriptor of ``/dev/fuse`` and start to serve."""
+        """Use a descriptor of ``/dev/fuse``, which `disconnect` closes, and start the thread."""
         self._device = device
         threading.Thread(target=self._serve, name="invalidation", daemon=True).start()
 
     def disconnect(self) -> None:
-        """Stop at the end of the session; nothing more is sent to the kernel."""
+        """Send nothing more, because the session has ended."""
         with self._lock:
             device, self._device = self._device, -1
         if device >= 0:
@@ -70,7 +70,7 @@ class EntryInvalidator:
                 os.close(device)
 
     def invalidate(self, names: Iterable[str]) -> None:
-        """Queue these entries of the root: the kernel forgets them soon, and the root's time."""
+        """Queue the invalidation of these entries of the root, and of the root's attributes."""
         if self._device >= 0:
             for name in (*names, _ROOT):
                 self._names.put(name)
@@ -92,5 +92,5 @@ class EntryInvalidator:
                 except OSError as error:
                     if error.errno == errno.ENODEV:
                         return  # unmounted
-                    if error.errno != errno.ENOENT:  # that only says: it was not remembered
-                        log.debug("an entry is not taken back: %s", error.strerror)
+                    if error.errno != errno.ENOENT:  # the kernel had not cached it
+                        log.debug("an entry was not invalidated: %s", error.strerror)

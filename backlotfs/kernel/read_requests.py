@@ -4,8 +4,8 @@ The events are: the last missing block is delivered; the deadline passes (a thre
 `SWEEP_S`); the kernel sends INTERRUPT, because the reader was killed; the session ends. No thread
 waits meanwhile.
 
-`ReadCounts` counts each read once, when it is answered: a few additions under one lock, a thousand
-times a second where a gigabyte a second is read.
+`ReadCounts` counts each read once, when it is answered. That is a few additions under one lock, at
+most some thousand times a second.
 """
 
 from __future__ import annotations
@@ -233,11 +233,11 @@ class ReadRequests:
 
     def _take_up(self, unique: int, request: ReadRequest, read: PendingRead) -> None:
         now_s = self._clock.monotonic()
-        if read.complete:  # also of what the kernel asks again, which may go on behind it
+        if read.complete:  # a repeated request may also contain bytes after the failed read
             self._answer(unique, _Pending(read, now_s + self._deadline_s, request))
             return
-        # What the kernel asks again has what its first try left: once (see `_AGAIN_S`), so that a
-        # program may try again as well.
+        # A read that the kernel repeats gets the rest of the first one's time limit (`_AGAIN_S`).
+        # This applies once, so that a program can try again.
         first = self._first_try(request, now_s) if self._failed else None
         due_s = now_s + self._deadline_s if first is None else first.due_s
         pending = _Pending(read, due_s, request, again=first is not None)

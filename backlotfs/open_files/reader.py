@@ -1,8 +1,8 @@
-"""Open files, and how a read of one is served.
+"""Open files and their reads.
 
-`SourceReader` is the face towards the kernel: open, read, flush, release. It does no I/O itself:
-the block loader brings the bytes, and the prefetcher of the file's version plans what is fetched
-ahead.
+`SourceReader` serves the kernel's requests on files: open, read, flush, release. It does no I/O
+itself: the block loader loads the bytes, and the prefetcher of the file's version plans what is
+fetched ahead.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ class OpenMode(NamedTuple):
 
 
 class PageCachePolicy:
-    """Decides what the kernel's page cache may hold, and so how a file may be opened.
+    """Decides whether an open file uses the kernel's page cache, and whether old pages are kept.
 
-    The page cache is per inode, not per open file: an old handle would be given pages that a new
-    handle filled with another version's bytes (measured). So, by `fuse_file_info` of each open:
+    The page cache belongs to the inode, not to the open file, so an old handle would get pages that
+    a new handle has filled with the bytes of another version (measured). The flags of each open:
 
-    - while a handle on another version is open: ``direct_io`` (the new one goes past the cache);
-    - while the kernel may still believe an older version's size: ``direct_io`` too, for a buffered
-      read would be cut at that size;
-    - else, if the cached pages are this version's: ``keep_cache`` (re-reads cost no FUSE call);
-    - else neither: the kernel drops the old pages at this open, and those that follow are this
-      version's.
+    - while a handle on another version is open: ``direct_io``, so the new handle bypasses the
+      cache;
+    - while the kernel may still use the size of an older version: ``direct_io`` too, because a
+      buffered read would end at that size;
+    - otherwise, if the pages are of this version: ``keep_cache``, so they are used again;
+    - otherwise none: the kernel drops the old pages at this open.
 
-    One string per file ever opened is remembered: about 150 bytes each. Not thread-safe: its owner
-    locks.
+    It stores one string for each file that was ever opened, about 150 bytes each. Not thread-safe:
+    `HandleTable` locks it.
     """
 
     def __init__(self) -> None:
@@ -57,25 +57,25 @@ class PageCachePolicy:
         self._open: dict[str, Counter[str]] = {}
 
     def open(self, embed_code: str, validator: str, *, direct: bool = False) -> OpenMode:
-        """Decide how this version is opened, and note that it is open.
+        """Decide how this version is opened, and count the open.
 
-        :param direct: past the page cache in any case.
+        :param direct: bypass the page cache in any case.
         """
         open_now = self._open.setdefault(embed_code, Counter())
         others = open_now.total() - open_now[validator]
         open_now[validator] += 1
         if others or direct:
-            # A private mapping of such a file fills pages all the same: the next plain open drops.
+            # A private mapping of the file fills pages all the same; the next open drops them.
             self._pages.setdefault(embed_code, "")
             return OpenMode(keep_cache=False, direct_io=True)
-        # An inode never handed out has no pages. Dropping none is not free: the kernel waits for
-        # pages that another reader, who came in between, has locked behind a stalled host.
+        # A file that was never opened has no pages, but to drop none is not free: the kernel waits
+        # for pages that another reader has locked meanwhile, perhaps behind a stalled host.
         keep = self._pages.get(embed_code, validator) == validator
         self._pages[embed_code] = validator
         return OpenMode(keep_cache=keep, direct_io=False)
 
     def release(self, embed_code: str, validator: str) -> None:
-        """Note that a handle on this version is closed."""
+        """Count a handle on this version that is closed."""
         open_now = self._open[embed_code]
         open_now[validator] -= 1
         if not open_now.total():
@@ -86,11 +86,11 @@ class PageCachePolicy:
 class FileHandle:
     """One open file, bound to one version of its source.
 
-    :ivar prefetcher: shared with the other handles on this version.
-    :ivar name: of the file, as it was opened.
-    :ivar no_prefetch: nothing is fetched ahead of what is read through it.
-    :ivar changed: the source is known to be another version now; `flush` says so.
-    :ivar replaced_by_larger: that version is larger, and the kernel may have been told its size.
+    :ivar prefetcher: the prefetcher of the version, shared by all its handles.
+    :ivar name: path of the file, as it was opened.
+    :ivar no_prefetch: whether nothing is fetched ahead of the reads of this handle.
+    :ivar changed: whether the source has another version now; then `flush` fails.
+    :ivar replaced_by_larger: whether that version is larger; the kernel may have its size.
     """
 
     fh: int
@@ -123,10 +123,10 @@ class HandleTable:
         settling: bool = False,
         no_prefetch: bool = False,
     ) -> tuple[FileHandle, OpenMode]:
-        """Make a handle on this version, and say how the kernel is to treat it.
+        """Make a handle on this version, and decide on its use of the page cache.
 
-        :param settling: the kernel may still believe the size of the version before it.
-        :param no_prefetch: the kernel, too, is to read nothing ahead: it goes past its page cache.
+        :param settling: whether the kernel may still use the size of the version before.
+        :param no_prefetch: bypass the page cache, so that the kernel reads nothing ahead either.
         """
         direct = settling or no_prefetch
         with self._lock:
@@ -170,10 +170,9 @@ class HandleTable:
                     handle.replaced_by_larger |= version.size < current.size
 
     def mark_replaced(self, version: SourceVersion) -> None:
-        """Mark every handle on this very version as changed.
+        """Mark every handle on exactly this version as changed.
 
-        Also one that was opened while its version was found to be replaced: it came too late for
-        `mark_changed`.
+        `mark_changed` may have missed a handle that was opened at the same time.
         """
         with self._lock:
             for handle in self._handles.values():
@@ -181,7 +180,7 @@ class HandleTable:
 
 
 class Opened(NamedTuple):
-    """The answer to an open."""
+    """The result of an open."""
 
     fh: int
     mode: OpenMode
@@ -207,9 +206,9 @@ class SourceReader:
     ) -> Opened:
         """Open this version of a source.
 
-        :param settling: the kernel may still believe the size of the version before it.
-        :param name: of the file: says whether its end is likely to be read first.
-        :param no_prefetch: the reader wants little of it: nothing is fetched ahead.
+        :param settling: whether the kernel may still use the size of the version before.
+        :param name: path of the file; its extension tells whether its end is probably read first.
+        :param no_prefetch: fetch nothing ahead, because the reader needs a small part only.
         """
         prefetcher = self._prefetchers.opened(version)
         handle, mode = self._handles.open(
@@ -218,13 +217,13 @@ class SourceReader:
         return Opened(handle.fh, mode)
 
     def begin(self, fh: int, offset: int, size: int) -> PendingRead | None:
-        """Start to load bytes ``offset`` to ``offset + size``. It never waits.
+        """Start to load bytes ``offset`` to ``offset + size``, without waiting.
 
         :return: the read, with its `PendingRead.look_ahead`; None at or beyond the end of the file.
-        :raises BadHandle: not open.
-        :raises ContentChanged: beyond the end of a version that a larger one has replaced. The
-            kernel would take a short answer for the end of the file, whichever version it is of,
-            and show everybody that size for as long as it believes what it knows.
+        :raises BadHandle: the file is not open.
+        :raises ContentChanged: the read ends beyond the end of a version that a larger one has
+            replaced. After a short answer the kernel would show its end as the size of the new
+            version, to all programs, until its attributes expire.
         """
         handle = self._handles.get(fh)
         version = handle.version
@@ -235,15 +234,15 @@ class SourceReader:
             return None
         read = self._loader.demand(version, wanted)
         if not handle.no_prefetch:
-            late = not read.complete  # now: it may be complete when the prefetch is planned
+            late = not read.complete  # later, when the prefetch is planned, it may be complete
             read.look_ahead = partial(self._look_ahead, handle, wanted, read.missed, late)
         return read
 
     def flush(self, fh: int) -> None:
-        """Called at each close: the last chance to tell a copying program.
+        """Check the version at each close, where a copying program still sees an error.
 
-        :raises ContentChanged: the source was replaced while the file was open; a copy that a
-            shrunk size cut short would otherwise look complete.
+        :raises ContentChanged: the source was replaced while the file was open. Otherwise a copy
+            that ended at the smaller size of the new version would look complete.
         """
         handle = self._handles.get(fh)
         if handle.changed:
@@ -254,12 +253,12 @@ class SourceReader:
         return self._handles.names()
 
     def release(self, fh: int) -> None:
-        """Close a handle for good."""
+        """Close a handle."""
         handle = self._handles.release(fh)
         self._prefetchers.closed(handle.prefetcher, tells=not handle.no_prefetch)
 
     def source_changed(self, embed_code: str, current: SourceVersion | None) -> None:
-        """The source is now this version (None: not the one that was known, not yet seen)."""
+        """Mark the handles on other versions than ``current``; None if it is not known yet."""
         self._handles.mark_changed(embed_code, current)
 
     def _look_ahead(
@@ -280,13 +279,13 @@ class SourceReader:
             self._loader.prefetch(handle.version, request, wanted)
 
     def _look_for_index(self, handle: FileHandle, read: ByteRange) -> None:
-        """A file is read from its head, cold: prefetch its index before it is asked for."""
+        """Prefetch the index of a file whose head is being fetched."""
         version, prefetcher = handle.version, handle.prefetcher
         tail = likely_index(handle.name, version.size)
         if tail is not None:
             self._prefetch(handle, prefetcher.hint(tail))
-        # A pending read of its own, as the application's is the kernel's to wait for; it joins the
-        # same fetch.
+        # Another pending read, because the read of the program has a callback already. It joins
+        # the same fetch.
         head = self._loader.demand(version, ByteRange(0, min(HEAD_BYTES, read.stop)))
 
         def arrived() -> None:

@@ -1,8 +1,9 @@
-"""Where a media file keeps its index, as far as its name or its first bytes tell. Pure.
+"""Finds the index of a media file from its name or its first bytes. Pure.
 
-A program that opens a recording looks at its head, then for its index, which cameras and recorders
-write last: another round trip, and several if it is read piece by piece. What is found here is only
-ever fetched early, so a wrong guess costs little and does no harm; hostile bytes are just wrong.
+A program that opens a recording reads its head and then its index, which cameras and recorders
+write last. That takes one more round trip, or several if it is read in small parts. The index that
+is found here is fetched early, and nothing else depends on it: a wrong guess, or a file that is
+made to mislead, only costs a needless request.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ import struct
 
 from backlotfs.byterange import ByteRange
 
-#: As much of the head as is looked at; the fields in question come first.
+#: The part of the head that is parsed; the fields that matter are near the beginning.
 HEAD_BYTES = 4096
-#: Smaller files are in the first windows as a whole.
+#: Smaller files are fetched completely by the first windows.
 MIN_FILE_BYTES = 64 * 1024 * 1024
-#: Of an index that is known to begin somewhere: the rest follows as it is read.
+#: Bytes fetched early of an index whose start is known; the rest is fetched as it is read.
 INDEX_BYTES = 512 * 1024
-#: Of the end of a file that is likely to have an index there.
+#: Bytes fetched early at the end of a file that probably has an index there.
 TAIL_BYTES = 256 * 1024
 
 _INDEX_LAST = (".mp4", ".mov", ".m4v", ".m4a", ".3gp", ".qt", ".mkv", ".webm", ".mxf", ".avi")
@@ -28,14 +29,14 @@ _SEEK_ID, _SEEK_POSITION, _CUES, _EBML = 0x53AB, 0x53AC, 0x1C53BB6B, 0x1A45DFA3
 
 
 def likely_index(name: str, size: int) -> ByteRange | None:
-    """The end of a file of this name that programs may look at first, or None."""
+    """The end of a file, if programs probably read it first by its name; otherwise None."""
     if size < MIN_FILE_BYTES or not name.lower().endswith(_INDEX_LAST):
         return None
     return ByteRange(size - TAIL_BYTES, size)
 
 
 def next_index_range(head: bytes, size: int) -> ByteRange | None:
-    """The beginning of the index of a file that starts with ``head``, if it is far from there.
+    """The beginning of the index of a file that starts with ``head``, if the index is not in it.
 
     :param head: `HEAD_BYTES` of the file, or fewer. :param size: of the file, in bytes.
     """
@@ -43,7 +44,7 @@ def next_index_range(head: bytes, size: int) -> ByteRange | None:
         return None
     try:
         start = _index_start(head)
-    except (struct.error, IndexError, OverflowError):  # it lies beyond the head
+    except (struct.error, IndexError, OverflowError):  # the fields are beyond the head
         return None
     if start is None or not HEAD_BYTES < start < size:
         return None
@@ -89,7 +90,7 @@ def _behind_movie_list(head: bytes) -> int | None:
 
 
 def _footer_partition(head: bytes) -> int | None:
-    """MXF: what the header partition pack names; 0 while it was not closed."""
+    """MXF: the footer partition that the header partition pack names; 0 in an unfinished file."""
     length = head[16]
     value = 17 + (length & 0x7F if length & 0x80 else 0)
     (footer,) = struct.unpack_from(">Q", head, value + 24)
@@ -97,7 +98,7 @@ def _footer_partition(head: bytes) -> int | None:
 
 
 def _cues(head: bytes) -> int | None:
-    """Matroska: where the seek head of the segment says that the cues are."""
+    """Matroska: the position of the cues, from the seek head of the segment."""
     at = _element(head, 0)[2]  # behind the EBML header
     kind, segment, _ = _element(head, at)
     if kind != _SEGMENT:

@@ -1,37 +1,37 @@
-"""Plans what to fetch ahead of the readers of one source: a pure state machine over their reads.
+"""Plans which bytes of one source to fetch before they are read. Pure: no clock, no I/O, no lock.
 
-Rules. Each place that is being read is a *cursor*, whoever reads there: the planner belongs to the
-version of the source, not to a handle, so a player that closes and opens again keeps its windows. A
-read near a cursor, or in what was planned for it, moves the cursor, so a skip forward keeps what is
-in flight. Any other read starts a new cursor in place of the least recently used one; cursors that
-were read once go first, so random readers do not evict streams.
+Cursors. Each place that is being read is a *cursor*. The planner belongs to the version of the
+source, not to a handle, so all handles share its cursors, and a player that closes and opens the
+file keeps them. A read near a cursor, or in the range that was planned for it, moves the cursor, so
+a skip forward keeps the requests in flight. Any other read starts a new cursor in place of the
+least recently used one. Cursors that were read only once are replaced first, so random reads do not
+replace streams.
 
-A cursor at byte 0 is expected to go on and gets `first_window_bytes` at once. Any other gets
-nothing until a second read continues it. Then its window is `GROWTH` times what it has earned by
-reading on (`Cursor.earned_window`), up to what the host can bring, its share of the memory, and
-what a reader with a pace of its own takes in the time of a hiccup. If the last runs of reading were
-short, the next is expected to be as long as they, and gets just that.
+Windows. The *window* is the range ahead of a cursor that is fetched. A cursor at byte 0 gets
+`first_window_bytes` at once. Any other cursor gets no window until a second read continues it. Then
+its window is `GROWTH` times the bytes it has earned by reading on (`Cursor.earned_window`). The
+limits are the speed of the host, the share of the memory, and the need of a reader that reads at a
+steady rate (a player). If the last runs of reads were short, the next run is expected to be as
+short, and the window is the rest of it.
 
-A reader that leaves its place and reads on elsewhere is taken to have sought: the bytes ahead of
-the old place are not `wanted` any more, until it comes back. Only a place that is new to it leaves
-the others, so a reader of two places (sound and picture) keeps both. Places not read for `IDLE_S`
-are not wanted either.
+A cursor earns the bytes that were read there, minus twice the holes between the reads, so little is
+fetched in vain for a reader that jumps. Reads of one stream arrive out of order, because the kernel
+sends its own read-ahead in parallel. A hole that is filled later is not counted.
 
-A cursor earns by the bytes it read, less twice the holes it left, so a reader that hops about never
-has much fetched for nothing. Reads of one stream arrive out of order, as the kernel sends its own
-readahead in parallel: a hole that is filled later is not counted.
+Seeks. If a reader reads on at a new place, it has left its old places: the bytes planned there are
+not `wanted` any more until it returns. Only a place that is new to the reader does this, so a
+reader that alternates between two places (sound and picture) keeps both. Places that were not read
+for `IDLE_S` are not wanted either.
 
-A *stride* is the rhythm of a reader that reads a stretch, skips one, and so on. To fetch what is
-skipped would cost such a reader its share of the host. Two skips of about the same length after
-about the same stretch make a rhythm; a read where the rhythm expects none ends it.
+Strides. Some readers read a range, skip a range, and so on, in a *stride*. To fetch the skipped
+ranges would waste their share of the host. Two skips of about the same length, after ranges of
+about the same length, are a stride. A read inside a range that should be skipped ends it.
 
-How large a window and its requests are. A connection that makes requests of ``q`` bytes to a host
-of latency ``l`` and rate ``r`` carries ``q / (l + q / r)``. Requests are made so large that latency
-costs about a third of the time, and the window holds as many of them as it takes to carry the
-host's total twice over: one that held just the total would never find out that there is more. A
-reader with a pace of its own needs less: what it reads while a hiccup of the host may last.
-
-No clock, no I/O, no lock.
+Sizes. A connection that makes requests of ``q`` bytes to a host of latency ``l`` and rate ``r``
+carries ``q / (l + q / r)``. Requests are so large that latency takes about a third of the time. The
+window has enough of them to carry twice the measured throughput of the host: with a window for
+exactly that throughput, a higher one would never be measured. A reader at a steady rate needs less:
+the bytes that it reads during a short interruption.
 """
 
 from __future__ import annotations
@@ -44,40 +44,41 @@ from backlotfs.byterange import ByteRange
 from backlotfs.config.settings import MIB
 from backlotfs.source.bandwidth import NEAR_S, HostStats
 
-#: One GET of a grown window carries at least this: below, its fixed cost in CPU shows …
+#: Smallest request of a large window: the CPU time of smaller ones would be noticeable.
 MIN_GROWN_REQUEST_BYTES = 2 * MIB
-#: … and at most this much, so that a connection is soon free for what is more urgent.
+#: Largest request, so that its connection is soon free for an urgent one.
 MAX_REQUEST_BYTES = 8 * MIB
-#: A GET costs a fraction of a millisecond of CPU, so it should last at least this long.
+#: A GET costs a fraction of a millisecond of CPU time, so it should last at least this long.
 WORTHWHILE_S = 0.016
-#: Requests in a window, whatever the estimate says: it may stem from a time when little was asked …
+#: Fewest requests in a window: the measured throughput may be low because few requests were made.
 MIN_IN_FLIGHT = 22
-#: … but few fill the line to a near host, and the processor's cache has more of a small window.
+#: The same for a near host, which a few requests use fully; more of a small window stays in the
+#: cache of the processor.
 MIN_IN_FLIGHT_NEAR = 8
-#: More connections to one source than this are never needed.
+#: Most requests in a window.
 MAX_IN_FLIGHT = 32
-#: A hiccup of the line that a reader with a pace of its own must not notice, in seconds …
+#: A reader at a steady rate must not notice an interruption of this many seconds …
 HICCUP_S = 0.5
-#: … and in latencies.
+#: … and this many latencies.
 HICCUP_LATENCIES = 4.0
 
 
 class WindowTarget(NamedTuple):
-    """What a reader that takes all it can get needs.
+    """The window of a reader that reads as fast as it can.
 
-    :ivar window_bytes: ahead of it. :ivar request_bytes: in each GET, a power of two.
+    :ivar window_bytes: size of the window. :ivar request_bytes: size of a GET, a power of two.
     """
 
     window_bytes: int
     request_bytes: int
 
 
-#: Of a line that nothing is known of: a fast connection with a far end.
+#: For a host that was not measured: a window for a fast host that is far away.
 UNKNOWN_LINE = WindowTarget(64 * MIB, 4 * MIB)
 
 
 def window_target(line: HostStats | None) -> WindowTarget:
-    """What it takes to use ``line`` fully."""
+    """The window that uses a host of these figures fully."""
     if line is None or line.connection_bytes_per_s <= 0:
         return UNKNOWN_LINE
     rate = line.connection_bytes_per_s
@@ -92,78 +93,79 @@ def window_target(line: HostStats | None) -> WindowTarget:
 
 
 def paced_window(bytes_per_s: float, latency_s: float) -> int:
-    """The window of a reader that takes this much, however fast the line is."""
+    """The window of a reader at this steady rate."""
     return int(bytes_per_s * (HICCUP_S + HICCUP_LATENCIES * latency_s))
 
 
 def power_of_two(number: int) -> int:
-    """The smallest power of two that is not less; at least 1."""
+    """The smallest power of two that is not less than ``number``; at least 1."""
     return 1 << max(0, number - 1).bit_length()
 
 
-#: Gaps below this are cheaper fetched than left out: a GET costs about as much by its latency.
+#: Smaller gaps are fetched: they take less time than the latency of another GET.
 MIN_GAP_BYTES = 512 * 1024
-#: Two stretches, or two gaps, are the same up to this: the kernel's own read-ahead makes them vary.
+#: Two ranges, or two gaps, count as equal up to this difference, because the kernel's own
+#: read-ahead makes them vary.
 TOLERANCE_BYTES = 256 * 1024
 
-#: So many stretches are fetched ahead at most, however short they are.
+#: Most ranges of a stride that are fetched ahead.
 MAX_STRETCHES = 32
 
 
 @dataclass(slots=True)
 class Stride:
-    """The last skips of one cursor. Not thread-safe: its owner locks."""
+    """The last skips of one cursor. Not thread-safe: `Prefetcher` locks it."""
 
-    _run_start: int  # where the stretch that is being read begins
+    _run_start: int  # start of the range that is being read
     _run: int = 0
     _gap: int = 0
-    _rhythm: bool = False
+    _learned: bool = False
 
     @property
     def learned(self) -> bool:
-        """Whether it is known what will be skipped."""
-        return self._rhythm
+        """Whether the next skips are known."""
+        return self._learned
 
     def skipped(self, gap: ByteRange) -> None:
-        """The reader went from ``gap.start`` to ``gap.stop`` without reading what lies between."""
+        """Record that the reader skipped ``gap``."""
         if gap.length < MIN_GAP_BYTES:
             return
         run = gap.start - self._run_start
-        self._rhythm = (
+        self._learned = (
             self._gap > 0
             and abs(run - self._run) <= TOLERANCE_BYTES
             and abs(gap.length - self._gap) <= TOLERANCE_BYTES
         )
-        if self._rhythm:
-            # The longer stretch and the earlier return: what is planned is never too little.
+        if self._learned:
+            # The longer range and the shorter gap, so that no needed byte is left out.
             run, length = max(run, self._run), min(gap.length, self._gap)
         else:
             length = gap.length
         self._run, self._gap, self._run_start = run, length, gap.stop
 
     def forget(self, start: int) -> None:
-        """It was no skip, or the reader went another way: begin again at ``start``."""
+        """Forget the stride; the range that is being read begins at ``start``."""
         self._run_start = start
         self._run = self._gap = 0
-        self._rhythm = False
+        self._learned = False
 
     def breaks(self, position: int) -> bool:
-        """Whether reading up to ``position`` goes on where the rhythm says that it skips."""
-        return self._rhythm and position > self._run_start + self._run + TOLERANCE_BYTES
+        """Whether a read up to ``position`` is inside a range that should be skipped."""
+        return self._learned and position > self._run_start + self._run + TOLERANCE_BYTES
 
     def spread(self, window_bytes: int) -> int:
-        """How far ahead a window reaches when what will be skipped does not count."""
-        if not self._rhythm:
+        """How far a window reaches if the ranges that will be skipped are not counted."""
+        if not self._learned:
             return window_bytes
         return min(window_bytes, MAX_STRETCHES * self._run) * (self._run + self._gap) // self._run
 
     def stretches(self, ahead: ByteRange, longest: int) -> list[ByteRange]:
-        """The parts of ``ahead`` that will be read, by a learned rhythm.
+        """The parts of ``ahead`` that will be read, by a learned stride.
 
-        The last is left for later while it is cut short by the end of ``ahead``, unless it is
-        longer than ``longest``: requests should be as large as the stretches allow.
+        If ``ahead`` ends inside the last part, that part is left out until a later call, so that
+        requests are as large as possible; but a part longer than ``longest`` is never left out.
 
-        :param ahead: not before the stretch that is being read.
+        :param ahead: not before the range that is being read.
         """
         period = self._run + self._gap
         start = self._run_start + (ahead.start - self._run_start) // period * period
@@ -177,25 +179,27 @@ class Stride:
         return found
 
 
-#: Bytes and holes older than about this do not count any more.
+#: The counts of read bytes and holes are halved when a cursor has read twice this.
 MEMORY_BYTES = 64 * 1024 * 1024
-#: Gaps of one cursor whose reads may still be noted.
+#: Number of gaps of one cursor for which later reads are expected.
 GAPS_REMEMBERED = 16
-#: A pace is measured over at least this, without a read that had to wait, in seconds.
+#: The rate of a reader is measured over at least this many seconds without a read that waited.
 PACE_S = 0.5
 
 
 @dataclass(slots=True)
 class Cursor:
-    """Mutable; its planner owns it.
+    """One place that is being read. Not thread-safe: `Prefetcher` locks it.
 
-    :ivar start: where its first run began. :ivar position: behind the last byte read.
-    :ivar planned_to: everything before this was handed out, or skipped on purpose.
-    :ivar run_start: of the run being read, since the last skip.
-    :ivar reader: who read last. :ivar touched_s: when.
-    :ivar window_bytes: as last planned.
-    :ivar abandoned: its reader has gone to read on elsewhere: what was planned is not wanted.
-    :ivar pace: bytes per second that it takes; None while it takes whatever comes.
+    A *run* is a range that was read without a skip.
+
+    :ivar start: start of the first run. :ivar position: end of the last byte read.
+    :ivar planned_to: everything before this was planned, or skipped on purpose.
+    :ivar run_start: start of the current run.
+    :ivar reader: the last reader. :ivar touched_s: time of the last read.
+    :ivar window_bytes: the window of the last plan.
+    :ivar abandoned: whether its reader reads elsewhere now, so the planned bytes are not wanted.
+    :ivar pace: bytes per second of a reader at a steady rate; None if it reads as fast as it can.
     """
 
     start: int
@@ -225,30 +229,30 @@ class Cursor:
 
     @property
     def run_bytes(self) -> int:
-        """Length of the run being read."""
+        """Length of the current run."""
         return self.position - self.run_start
 
     @property
     def from_the_head(self) -> bool:
-        """Whether it has read everything from byte 0 on."""
+        """Whether everything from byte 0 on was read."""
         return self.start == 0 and not self._holes
 
     @property
     def earned_window(self) -> int:
-        """What it has earned, by all its runs or by this one, in bytes; never negative."""
+        """Bytes earned by reading on, in all runs or in the current one; never negative."""
         run = 2 * min(self._run_read, self.run_bytes) - self.run_bytes
         return max(0, self._read_bytes - 2 * self._holes, run)
 
     def was_overtaken(self, read: ByteRange) -> bool:
-        """Whether ``read`` lies in a gap that was planned, and that later reads passed over.
+        """Whether ``read`` is in a planned gap that later reads have skipped.
 
-        Reads are noted after they are answered, on several threads: on a busy machine one is noted
-        when its successors are many MiB ahead.
+        Reads are recorded after their answers, on several threads. On a busy machine one may be
+        recorded when the next reads are many MiB ahead.
         """
         return any(_covers(gap, read) for gap in self._overtaken)
 
     def advance(self, read: ByteRange) -> bool:
-        """Take note of a read that belongs here; whether it went further than those before."""
+        """Record a read of this cursor; return whether it ends after all reads before it."""
         self.reads += 1
         if read.stop <= self.position or read.start < self.run_start:
             return self._came_late(read)
@@ -259,7 +263,7 @@ class Cursor:
         if gap.length >= MIN_GAP_BYTES:
             self.stride.skipped(gap)
             if self.stride.learned:
-                self._holes = 0  # what is skipped is known, and was not fetched
+                self._holes = 0  # the skipped ranges were not fetched
             self.run_start, self._run_read = read.start, 0
         elif self.stride.breaks(read.stop):
             self.stride.forget(self.run_start)
@@ -274,7 +278,7 @@ class Cursor:
         return True
 
     def _came_late(self, read: ByteRange) -> bool:
-        """A read behind the position: overtaken by its successors, or repeated."""
+        """Record a read before the position: one that later reads overtook, or a repeated one."""
         if read.start < self.start:
             self._holes += max(0, self.start - read.stop)
             self._read_bytes += min(read.stop, self.start) - read.start
@@ -283,7 +287,7 @@ class Cursor:
             filled = min(read.length, self._holes)
             self._holes -= filled
             self._read_bytes += filled
-        if read.start < self.run_start:  # what looked like a skip was none
+        if read.start < self.run_start:  # it was not a skip
             self.run_start = read.start
             self.stride.forget(read.start)
         self._run_read += read.length
@@ -292,7 +296,10 @@ class Cursor:
         return advanced
 
     def note_pace(self, now_s: float, *, late: bool) -> None:
-        """``late``: the read just noted has to wait, so how much more it would take is unknown."""
+        """Measure the rate of the reader.
+
+        :param late: whether the read has to wait; then the rate is that of the host.
+        """
         elapsed = now_s - self._paced_since_s
         if late:
             self.pace = None
@@ -303,40 +310,38 @@ class Cursor:
         self._paced_from, self._paced_since_s = self.position, now_s
 
     def rewind_plan(self, now_s: float) -> None:
-        """What was planned may have been dropped meanwhile: hand it out again."""
+        """Plan everything ahead again, because requests may have been dropped meanwhile."""
         self.planned_to = self.position
         self._paced_from, self._paced_since_s = self.position, now_s
 
 
-#: Positions followed at once in one source, whoever reads.
+#: Most cursors of one source.
 CURSORS = 16
-#: A window is this many times what the cursor has earned: three round trips to a full one.
+#: A window is this many times the earned bytes, so it is full after three round trips.
 GROWTH = 8
-#: The same for a reader that has left other places soon, until it has read on this far.
+#: The same if the reader left other places after short runs, until its run has this length.
 CAUTIOUS_GROWTH = 2
 CAUTIOUS_BYTES = 2 * MIB
-#: A place not read for this long is not read any more, as far as memory and the line go.
+#: A place that was not read for this long gets no memory and no requests.
 IDLE_S = 2.0
-#: So many runs in a row, each shorter than `SHORT_RUN_BYTES`, tell how long the next will be.
+#: If this many runs in a row were shorter than `SHORT_RUN_BYTES`, the next is expected to be, too.
 RUNS_REMEMBERED = 3
 SHORT_RUN_BYTES = 16 * MIB
-#: The end of a file, and where its head says that an index is.
+#: Two hints of an index: the end of a file, and the place that its head names.
 INDEXES_REMEMBERED = 2
-
-
-#: The end of a file is fetched in about so many parts.
+#: The end of a file is fetched in about this many parts.
 PARALLEL = 16
 
 
 @dataclass(frozen=True, slots=True)
 class PlanLimits:
-    """The scale of planning.
+    """The sizes that plans are made with.
 
-    :ivar first_window_bytes: at the head of a file, before anything is known.
-    :ivar trusted_window_bytes: there, for a file that is likely to be read as a whole.
-    :ivar near_bytes: how far from a cursor a read may begin and still be its continuation: as far
-        as reads that the kernel sends in parallel overtake each other.
-    :ivar min_request_bytes: what one GET carries at least, while the window is young.
+    :ivar first_window_bytes: the first window at the head of a file.
+    :ivar trusted_window_bytes: the same for a file that is probably read completely.
+    :ivar near_bytes: how far from a cursor a read may begin and still continue it; reads that the
+        kernel sends in parallel overtake each other by less.
+    :ivar min_request_bytes: the smallest request, while the window is small.
     """
 
     first_window_bytes: int = 512 * 1024
@@ -346,7 +351,7 @@ class PlanLimits:
 
 
 class ReadPlan(NamedTuple):
-    """What to fetch beyond the read itself: one GET each, ascending, disjoint; often none."""
+    """The ranges to fetch ahead of a read: one GET each, ascending, disjoint; often none."""
 
     requests: tuple[ByteRange, ...]
 
@@ -355,13 +360,13 @@ _NOTHING = ReadPlan(())
 
 
 class ReadPlanner:
-    """Watches the reads of one version of a source. Not thread-safe: its owner locks.
+    """Plans from the reads of one version of a source. Not thread-safe: `Prefetcher` locks it.
 
-    :ivar max_window_bytes: may be changed between reads, as others begin and cease to read.
-    :ivar target: what the line can make use of; may be changed between reads.
-    :ivar latency_s: of the line, for readers with a pace of their own.
-    :ivar likely_sequential: it is likely to be read as a whole, as those opened before it were.
-    :ivar read_through: somebody read it from its head to its end.
+    :ivar max_window_bytes: limit of a window, by the share of the memory; may change.
+    :ivar target: the window that uses the host fully; may change.
+    :ivar latency_s: latency of the host; may change.
+    :ivar likely_sequential: whether the file is probably read completely, as those before it were.
+    :ivar read_through: whether it was read from its head to its end.
     """
 
     def __init__(
@@ -372,7 +377,7 @@ class ReadPlanner:
         block_bytes: int,
         limits: PlanLimits | None = None,
     ) -> None:
-        """``size`` of the file; windows never exceed ``max_window_bytes`` nor leave the file."""
+        """Plan for a file of ``size`` bytes."""
         self.max_window_bytes = max_window_bytes
         self.target: WindowTarget = UNKNOWN_LINE
         self.latency_s = 0.0
@@ -393,13 +398,13 @@ class ReadPlanner:
         reader: int = 0,
         now_s: float = 0.0,
     ) -> ReadPlan:
-        """Take note of a read and say what lies ahead.
+        """Record a read and plan what to fetch ahead of it.
 
-        :param read: the bytes asked for, inside the file, not empty.
-        :param missed: they were neither cached nor on their way, so what this planner believes
-            it has planned was dropped or evicted, and is planned anew.
-        :param late: some of it is not here yet: whoever reads has to wait.
-        :param reader: who reads, by a number of its own (a handle).
+        :param read: the bytes of the read, inside the file, not empty.
+        :param missed: whether a block was neither cached nor in flight; then the planned requests
+            were dropped, or their blocks evicted, and they are planned again.
+        :param late: whether the reader has to wait for a block.
+        :param reader: number of the reader (its file handle).
         :param now_s: on a monotonic clock.
         """
         cursor = self._find(read, reader)
@@ -412,7 +417,7 @@ class ReadPlanner:
             if cursor.reads == 2:
                 self._abandon_others(cursor)
             cursor.note_pace(now_s, late=late)
-        # Also by a read that was overtaken by the last: the kernel sends several at a time.
+        # Even if the last read came earlier: the kernel sends several reads at once.
         if cursor.position >= self._size and cursor.from_the_head:
             self.read_through = True
         if not advanced and not missed:
@@ -423,7 +428,7 @@ class ReadPlanner:
         return self._plan(cursor) if cursor.window_bytes else _NOTHING
 
     def hint(self, index: ByteRange) -> ReadPlan:
-        """Have an index read early that programs will look for; nothing when it was said before."""
+        """Plan an index that programs will probably read; nothing if it was planned before."""
         index = index.clamped(self._size)
         if not index.length or any(_covers(known, index) for known in self._expected):
             return _NOTHING
@@ -431,7 +436,7 @@ class ReadPlanner:
         return ReadPlan(tuple(_pieces(index, MIB)))
 
     def wanted(self, wanted: ByteRange, now_s: float = 0.0) -> bool:
-        """Whether a reader is still on its way to any byte of this range."""
+        """Whether a reader still needs any byte of this range soon."""
         if any(_overlap(wanted, index) for index in self._expected):
             return True
         start, stop = wanted.start, wanted.stop + self._limits.near_bytes
@@ -442,7 +447,7 @@ class ReadPlanner:
         )
 
     def windows(self, now_s: float = 0.0) -> list[int]:
-        """What the cursors that are being read would have ahead of them, in bytes, uncapped."""
+        """The windows that the active cursors need, in bytes, without the memory's limit."""
         return [
             self._desire(cursor)
             for cursor in self._cursors
@@ -470,7 +475,7 @@ class ReadPlanner:
         if left is not None:
             self._runs.append(left.run_bytes)
         if len(self._cursors) >= CURSORS:
-            # Those that never went on are the traces of random reads.
+            # Cursors with one read come from random reads.
             victim = next((one for one in reversed(self._cursors) if one.reads == 1), None)
             self._cursors.remove(victim or self._cursors[-1])
         cursor = Cursor(read.start, read.stop, reader, now_s)
@@ -490,7 +495,7 @@ class ReadPlanner:
                 other.abandoned = True
 
     def _desire(self, cursor: Cursor) -> int:
-        """What it would get if there were nobody else."""
+        """The window that a cursor needs, without the memory's limit."""
         if len(self._runs) == RUNS_REMEMBERED and not cursor.from_the_head:
             usual = max(self._runs)
             if usual < SHORT_RUN_BYTES and 2 * cursor.run_bytes <= 3 * usual:
@@ -519,12 +524,12 @@ class ReadPlanner:
         stop = cursor.position + cursor.stride.spread(window)
         if stop >= self._size:
             stop = self._size
-            # Nothing comes after it: what is left is spread over as many connections as there are.
+            # This is the end of the file: split the rest over many connections.
             spread = _power_below((stop - start) // PARALLEL)
             request = max(min(request, spread), self._limits.min_request_bytes)
         else:
-            # Whole requests only: following every read with its own bytes would make GETs as
-            # small as the reads. A window smaller than a request is a remainder: all of it.
+            # Only whole requests, because otherwise each read would cause a GET of its own size.
+            # A window smaller than a request is fetched completely.
             unit = request if window >= request else min(self._block_bytes, request)
             stop = stop // unit * unit
         if stop <= start or (2 * (stop - start) < min(request, window) and stop < self._size):
@@ -537,13 +542,13 @@ class ReadPlanner:
         return ReadPlan(tuple(part for whole in stretches for part in _parts(whole, request)))
 
     def _request_bytes(self, window: int) -> int:
-        """A power of two, so that windows of all sizes cut the file at the same places."""
+        """The size of a request: a power of two, so that all windows cut at the same places."""
         eighth = _power_below(window // 8)
         return max(min(eighth, self.target.request_bytes), self._limits.min_request_bytes)
 
 
 def _power_below(number: int) -> int:
-    """The largest power of two that is not more; at least 1."""
+    """The largest power of two that is not more than ``number``; at least 1."""
     return 1 << max(0, number.bit_length() - 1)
 
 
@@ -556,14 +561,14 @@ def _covers(one: ByteRange, two: ByteRange) -> bool:
 
 
 def _parts(whole: ByteRange, length: int) -> list[ByteRange]:
-    """Cut into parts of about ``length`` that are all as long, as far as that can be."""
+    """Cut into parts of about ``length`` that are equally long, except for the last."""
     step = -(-whole.length // max(1, round(whole.length / length)))
     starts = range(whole.start, whole.stop, step)
     return [ByteRange(start, min(start + step, whole.stop)) for start in starts]
 
 
 def _pieces(whole: ByteRange, length: int) -> list[ByteRange]:
-    """Cut at the multiples of ``length``."""
+    """Cut a range at the multiples of ``length``."""
     cuts = [whole.start, *range(whole.start // length * length + length, whole.stop, length)]
     return [
         ByteRange(start, min(stop, whole.stop))

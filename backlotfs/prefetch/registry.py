@@ -1,12 +1,12 @@
-"""The planners of the sources that are, or lately were, open, and how they share the memory.
+"""The prefetchers of the open sources, and how they share the memory for windows.
 
-One planner per version of a source: all its handles feed it, and it outlives the last of them,
-since players close and open again. The window budget is shared by what is being *read*: an open
-file that nobody reads holds none of it. Who needs little leaves the rest to the others
-(`fair_cap`).
+There is one prefetcher for each version of a source. All handles on the version use it, and it is
+kept for some time after the last of them is closed, because players close and open files again.
+Files that are being read share the window budget; an open file that is not read gets none of it. A
+window that needs less than an equal share leaves the rest to the others (`fair_cap`).
 
-Locks. Each `Prefetcher` has one for its planner; it is held for arithmetic only. The shares are
-settled by whichever reader comes by when they are old, before it takes its own plan's lock.
+Locks. Each `Prefetcher` has a lock for its planner; no I/O happens under it. The shares are
+computed again by the first read after `SHARES_EVERY_S`, before it takes the lock of its prefetcher.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from backlotfs.prefetch.planner import PlanLimits, ReadPlan, ReadPlanner, window
 from backlotfs.source.bandwidth import HostStats
 from backlotfs.source.version import SourceVersion
 
-#: No window is larger: at 60 MB/s a connection this is more than 12 connections need.
+#: Largest window: more than 12 connections at 60 MB/s each need.
 MAX_WINDOW_BYTES = 96 * 1024 * 1024
-#: Nor smaller, however many files are read.
+#: Smallest limit of a window, even if many files are read.
 MIN_WINDOW_BYTES = 1024 * 1024
-#: Sources whose planners are kept after the last close, at a few KiB each.
+#: Number of sources whose prefetchers are kept after the last close, at a few KiB each.
 SOURCES_KEPT = 64
-#: Of so many files closed last …
+#: If of this many files that were closed last …
 FILES_REMEMBERED = 3
-#: … so many were read as a whole (`cp -r`, `rsync`): the next is likely to be, too.
+#: … this many were read completely (`cp -r`, `rsync`), the next one probably is, too.
 FILES_TRUSTED = 2
-#: Shares and the host's speed are looked at again after this, in seconds.
-SETTLE_S = 0.1
-#: What a closed file had on its way is let come for so long: players open it again at once.
+#: Shares of the memory, and windows for the speed of the host, are computed at most this often.
+SHARES_EVERY_S = 0.1
+#: Prefetch of a closed file continues for this long, because players open files again at once.
 CLOSE_GRACE_S = 0.25
 
-#: Asked for the measured speed of a source's host, by embed code; None: nothing is known yet.
+#: Returns the measured speed of a source's host, by embed code; None if it was not measured.
 StatsOf = Callable[[str], HostStats | None]
 
 
@@ -48,9 +48,10 @@ def _unknown(_embed_code: str) -> HostStats | None:
 
 
 def fair_cap(needs: Iterable[int], budget_bytes: int) -> int:
-    """The largest cap under which windows of these ``needs`` stay within the budget together.
+    """The largest limit with which windows of these ``needs`` together stay within the budget.
 
-    Who needs less than an equal share leaves the rest to the others. Without anyone in need: all.
+    A window that needs less than an equal share leaves the rest to the others. Without any need,
+    the limit is the budget.
     """
     rising = sorted(needs)
     left = budget_bytes
@@ -63,10 +64,10 @@ def fair_cap(needs: Iterable[int], budget_bytes: int) -> int:
 
 
 class WindowBudget:
-    """What each window may grow to, in bytes. Any thread may call it."""
+    """The limit of each window, in bytes. Any thread may call it."""
 
     def __init__(self, budget_bytes: int) -> None:
-        """``budget_bytes``: what the windows of all streams may add up to."""
+        """``budget_bytes``: limit for all windows together."""
         self._budget = budget_bytes
         self._lock = threading.Lock()
         self._settled_s = 0.0
@@ -74,9 +75,12 @@ class WindowBudget:
         self.cap_bytes = _within_limits(budget_bytes)
 
     def settle(self, plan: Prefetcher, now_s: float) -> None:
-        """``plan`` is being read; share anew if that is due. Takes the plans' locks in turn."""
+        """Note that ``plan`` is being read, and compute the shares again if that is due.
+
+        It takes the locks of all active prefetchers, one at a time.
+        """
         self._active.add(plan)
-        if now_s - self._settled_s < SETTLE_S or not self._lock.acquire(blocking=False):
+        if now_s - self._settled_s < SHARES_EVERY_S or not self._lock.acquire(blocking=False):
             return
         try:
             self._settled_s = now_s
@@ -92,7 +96,7 @@ class WindowBudget:
 
 
 class Prefetcher:
-    """What is planned for one version of a source. Any thread may call it; it never waits long."""
+    """Plans the prefetch of one version of a source. Any thread may call it; it does no I/O."""
 
     __slots__ = (
         "__weakref__", "_clock", "_closed_s", "_embed_code", "_lock", "_open", "_planner",
@@ -115,14 +119,14 @@ class Prefetcher:
         self._lock = threading.Lock()
         self._open = 0
         self._closed_s = self._stats_s = float("-inf")
-        #: Whether somebody has begun to look at the file's head for the place of its index.
+        #: Whether a reader has begun to look in the file's head for the place of its index.
         self.head_awaited = False
 
     def observe(self, read: ByteRange, *, missed: bool, late: bool, reader: int) -> ReadPlan:
-        """As `ReadPlanner.observe`, now, with this source's share of the memory."""
+        """See `ReadPlanner.observe`; the time is now, the window has this source's share."""
         now_s = self._clock.monotonic()
         self._shares.settle(self, now_s)
-        stats_due = now_s - self._stats_s >= SETTLE_S
+        stats_due = now_s - self._stats_s >= SHARES_EVERY_S
         stats = self._stats_of(self._embed_code) if stats_due else None
         with self._lock:
             planner = self._planner
@@ -134,12 +138,12 @@ class Prefetcher:
             return planner.observe(read, missed=missed, late=late, reader=reader, now_s=now_s)
 
     def hint(self, index: ByteRange) -> ReadPlan:
-        """As `ReadPlanner.hint`."""
+        """See `ReadPlanner.hint`."""
         with self._lock:
             return self._planner.hint(index)
 
     def wanted(self, wanted: ByteRange) -> bool:
-        """Whether a reader is on its way to any of this; called before and between blocks."""
+        """Whether a reader still needs any byte of this range soon; called before each block."""
         now_s = self._clock.monotonic()
         with self._lock:
             if not self._open and now_s - self._closed_s >= CLOSE_GRACE_S:
@@ -147,24 +151,24 @@ class Prefetcher:
             return self._planner.wanted(wanted, now_s)
 
     def windows(self, now_s: float) -> list[int]:
-        """As `ReadPlanner.windows`; empty once it is closed."""
+        """See `ReadPlanner.windows`; empty if the source is not open."""
         with self._lock:
             return self._planner.windows(now_s) if self._open else []
 
     def opened(self) -> None:
-        """One more handle reads it."""
+        """Count a handle that was opened."""
         with self._lock:
             self._open += 1
 
     def closed(self) -> bool:
-        """One handle less. :return: whether the file was ever read as a whole."""
+        """Count a handle that was closed. :return: whether the file was ever read completely."""
         with self._lock:
             self._open -= 1
             self._closed_s = self._clock.monotonic()
             return self._planner.read_through
 
     def expect_sequential(self, *, trusted: bool) -> None:
-        """Whether it is likely to be read as a whole."""
+        """Set whether the file is probably read completely."""
         with self._lock:
             self._planner.likely_sequential = trusted
 
@@ -181,14 +185,14 @@ class PrefetcherRegistry:
         stats_of: StatsOf = _unknown,
         limits: PlanLimits | None = None,
     ) -> None:
-        """``window_budget_bytes``: what the windows of all streams may add up to."""
+        """``window_budget_bytes``: limit for all windows together."""
         self._clock = clock
         self._block_bytes = block_bytes
         self._stats_of = stats_of
         self._limits = limits
         self._lock = threading.Lock()
         self._kept: LRUCache[tuple[str, str], Prefetcher] = LRUCache(SOURCES_KEPT)
-        # Beyond those, whatever a handle refers to.
+        # Also the prefetchers of open handles, which refer to them.
         self._live: weakref.WeakValueDictionary[tuple[str, str], Prefetcher] = (
             weakref.WeakValueDictionary()
         )
@@ -196,23 +200,23 @@ class PrefetcherRegistry:
         self.shares = WindowBudget(window_budget_bytes)
 
     def opened(self, version: SourceVersion) -> Prefetcher:
-        """The plan of this version, for one more handle; `closed` is its counterpart."""
+        """The prefetcher of this version, for a new handle. Call `closed` when that is closed."""
         plan = self.of(version)
         plan.expect_sequential(trusted=sum(self._read_through) >= FILES_TRUSTED)
         plan.opened()
         return plan
 
     def closed(self, plan: Prefetcher, *, tells: bool = True) -> None:
-        """A handle that `opened` gave it for is released.
+        """Count a handle that is closed.
 
-        :param tells: how it was read says something of how the next file will be.
+        :param tells: whether the next file will probably be read in the same way.
         """
         read_through = plan.closed()
         if tells:
             self._read_through.append(read_through)
 
     def of(self, version: SourceVersion) -> Prefetcher:
-        """The plan of this version, new or as its last reader left it."""
+        """The prefetcher of this version: a kept one, or a new one."""
         key = version.embed_code, version.validator
         with self._lock:
             plan = self._live.get(key)

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from backlotfs.concurrency.clock import SystemClock
-from backlotfs.fetch.loader import LOOK_S, BlockFetch, HedgeWatch
+from backlotfs.fetch.loader import HEDGE_CHECK_S, BlockFetch, HedgeWatch
 from tests.fakes.records import source_version
 from tests.unit.fetch.gated_transfers import AllowedHedges, GatedStore
 
@@ -31,10 +31,10 @@ def test_the_next_look_is_when_the_first_is_due() -> None:
     watch = gated.watch
     watched = transfer(gated)
     watch.add(watched)
-    assert watch.look(100.0) == 100.0 + LOOK_S  # it has not begun
+    assert watch.look(100.0) == 100.0 + HEDGE_CHECK_S  # it has not begun
     watched.last_progress_s = 99.9
     watched.waiters[0] = []
-    assert watch.look(100.0) == 100.0 + LOOK_S  # due at 100.1
+    assert watch.look(100.0) == 100.0 + HEDGE_CHECK_S  # due at 100.1
     assert watch.look(100.09) == pytest.approx(100.1)
     watched.done = True
     assert watch.look(100.0) is None

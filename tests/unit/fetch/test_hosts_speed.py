@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backlotfs.fetch.hosts import KEPT, TOTAL_HALF_LIFE_S, LinkEstimate
+from backlotfs.fetch.hosts import SAMPLES_KEPT, TOTAL_HALF_LIFE_S, LinkEstimate
 from backlotfs.source.bandwidth import HostStats
 from backlotfs.source.signed_get import GetRecord, Outcome
 
@@ -86,7 +86,7 @@ def test_the_greatest_total_fades() -> None:
 
 
 @given(
-    latencies=st.lists(st.floats(0.001, 10), min_size=1, max_size=3 * KEPT),
+    latencies=st.lists(st.floats(0.001, 10), min_size=1, max_size=3 * SAMPLES_KEPT),
     share=st.floats(0, 1),
 )
 def test_quantiles_are_exact_over_the_last(latencies: list[float], share: float) -> None:
@@ -94,5 +94,5 @@ def test_quantiles_are_exact_over_the_last(latencies: list[float], share: float)
     estimate = LinkEstimate()
     for latency in latencies:
         estimate.observe(get(latency))
-    kept = sorted(latencies[-KEPT:])
+    kept = sorted(latencies[-SAMPLES_KEPT:])
     assert estimate.first_byte_s(share) == kept[min(len(kept) - 1, int(share * len(kept)))]

@@ -14,7 +14,7 @@ from backlotfs.prefetch.registry import (
     FILES_TRUSTED,
     MAX_WINDOW_BYTES,
     MIN_WINDOW_BYTES,
-    SETTLE_S,
+    SHARES_EVERY_S,
     SOURCES_KEPT,
     Prefetcher,
     PrefetcherRegistry,
@@ -101,7 +101,7 @@ def test_what_is_read_shares_the_budget() -> None:
     streams = [plans.opened(source(number)) for number in range(4)]
     for plan in streams:
         read_on(plan, 300)
-    plans.clock.advance(SETTLE_S)
+    plans.clock.advance(SHARES_EVERY_S)
     read_on(streams[0], 1, 300 * READ)
     assert plans.shares.cap_bytes == BUDGET // 4
 
@@ -113,7 +113,7 @@ def test_open_files_that_nobody_reads_hold_nothing() -> None:
     closed = [plans.opened(source(1000 + number)) for number in range(8)]
     for plan in [*idle[:100], *closed]:
         read_on(plan, 300)
-    plans.clock.advance(SETTLE_S)
+    plans.clock.advance(SHARES_EVERY_S)
     read_on(idle[200], 1)
     assert plans.shares.cap_bytes == MIN_WINDOW_BYTES
     for plan in closed:
@@ -154,7 +154,7 @@ def test_the_line_is_looked_at_now_and_then() -> None:
     read_on(plan, 400)
     assert plans.asked == 1
     plans.line = HostStats(0.0003, 400e6, 300e6)
-    plans.clock.advance(SETTLE_S)
+    plans.clock.advance(SHARES_EVERY_S)
     read_on(plan, 300, 400 * READ)
     assert plans.asked == 2
     assert plan.windows(plans.clock.monotonic()) == [window_target(plans.line).window_bytes]
