@@ -5,13 +5,10 @@ from __future__ import annotations
 import threading
 from collections import deque
 
-import pytest
-
 from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.concurrency.workers import Workers
 from backlotfs.errors import BacklotError, RemoteUnavailable
-from backlotfs.fetch.scheduler import URGENT_EXTRA
 from backlotfs.source.range_reader import BufferSink
 from backlotfs.source.version import SourceVersion
 from tests.fakes.records import source_version
@@ -152,60 +149,3 @@ def test_a_failed_prefetch_is_never_seen_by_readers_who_join_it() -> None:
     assert not gated.errors
     assert gated.results == [expected_bytes(SOURCE, ByteRange(10, 20))] * READERS
     assert gated.fetch.calls == [("E1", ByteRange(0, 50)), ("E1", ByteRange(10, 20))]
-
-
-def test_a_prefetch_whose_handle_is_closed_is_dropped() -> None:
-    """What waits in the queue when a file is closed is not fetched any more."""
-    gated = Gated()
-    reader, handles = gated.stack.reader, gated.stack.handles
-    handle = handles.get(reader.open(SOURCE).fh)
-    released = threading.Event()
-    lane = [
-        gated.stack.store.demand(source_version("E1", 100, etag=f'"{n}"'), ByteRange(0, 1))
-        for n in range(PER_SOURCE + URGENT_EXTRA)
-    ]
-    gated.fetch.wait_entered(len(lane))
-    gated.stack.store.prefetch(SOURCE, ByteRange(50, 80), lambda _missing: not released.is_set())
-    reader.release(handle.fh)
-    released.set()
-    gated.fetch.gate.set()
-    for demand in lane:
-        result(demand)
-    gated.read(90, 100)
-    assert ("E1", ByteRange(50, 80)) not in gated.fetch.calls
-    assert gated.stack.store.prefetch_bytes == 0
-
-
-@pytest.mark.parametrize("stalled", [16, 64])
-def test_a_stalled_source_does_not_starve_another(stalled: int) -> None:
-    """However many readers wait for the one, the other is read at once."""
-    gated = Gated()
-    slow = [
-        gated.stack.store.demand(source_version("E1", 10_000), ByteRange(at * 10, at * 10 + 10))
-        for at in range(stalled)
-    ]
-    gated.fetch.wait_entered(min(stalled, PER_SOURCE + URGENT_EXTRA))
-    healthy = gated.stack.store.demand(source_version("E2", 100), ByteRange(0, 10))
-    gated.fetch.wait_entered()
-    assert gated.fetch.calls[-1] == ("E2", ByteRange(0, 10))
-    gated.fetch.gate.set()
-    for demand in [*slow, healthy]:
-        assert len(result(demand)) == 10
-
-
-def test_a_reader_is_served_before_queued_read_ahead() -> None:
-    """With the lane full of read-ahead, a reader's fetch begins all the same."""
-    gated = Gated()
-    source = source_version("E1", 10_000)
-    for start in range(0, 1000, 10):
-        gated.stack.store.prefetch(source, ByteRange(start, start + 10), lambda _missing: True)
-    gated.fetch.wait_entered(PER_SOURCE)
-    demand = gated.stack.store.demand(source, ByteRange(5000, 5010))
-    gated.fetch.wait_entered()
-    assert gated.fetch.calls[-1] == ("E1", ByteRange(5000, 5010))
-    promoted = gated.stack.store.demand(source, ByteRange(900, 910))
-    gated.fetch.wait_entered()
-    assert gated.fetch.calls[-1] == ("E1", ByteRange(900, 910))
-    gated.fetch.gate.set()
-    assert result(demand) == expected_bytes(source, ByteRange(5000, 5010))
-    assert result(promoted) == expected_bytes(source, ByteRange(900, 910))
