@@ -12,6 +12,9 @@ from backlotfs.concurrency.workers import Workers
 
 #: More than any step of a test takes; a gate that is not opened by then fails the test.
 PATIENCE_S = 30.0
+#: The time limit of a test that waits on its own thread, and would wait for ever if the deadline
+#: that it tests were missing.
+STUCK_S = 20
 
 
 class InlineWorkers(Workers):
