@@ -1,12 +1,11 @@
-"""Time as a parameter: a wall clock for expiry, a monotonic clock for deadlines, a sleep.
+"""Clocks: a wall clock for expiry, a monotonic clock for deadlines, and a sleep.
 
-Signed URLs die by the wall clock (and go on dying while a laptop is suspended); deadlines are
-counted on the monotonic clock. Tests hand in a clock of their own.
+Signed URLs expire by the wall clock, even while a laptop is suspended. Deadlines use the monotonic
+clock. The clock is a parameter, so that tests can use their own.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from typing import Protocol
 
@@ -14,7 +13,7 @@ from backlotfs.errors import DeadlineExceeded
 
 
 class Clock(Protocol):
-    """What the rest of the package knows of time, in seconds."""
+    """The time, in seconds."""
 
     def now(self) -> float:
         """Seconds since the epoch (wall clock)."""
@@ -43,19 +42,14 @@ class Deadline:
     __slots__ = ("_at", "_clock", "_seconds", "queued_s")
 
     def __init__(self, seconds: float, clock: Clock) -> None:
-        """Start counting ``seconds`` (may be ``math.inf``) now."""
+        """Start counting ``seconds`` now."""
         self._clock = clock
         self._seconds = seconds
         self._at = clock.monotonic() + seconds
         self.queued_s = 0.0
 
-    @classmethod
-    def never(cls, clock: Clock) -> Deadline:
-        """A deadline that does not pass."""
-        return cls(math.inf, clock)
-
     def remaining_s(self) -> float:
-        """Seconds left, never negative; ``math.inf`` for a deadline that does not pass."""
+        """Seconds left, never negative."""
         return max(0.0, self._at - self._clock.monotonic())
 
     @property
@@ -77,10 +71,10 @@ class Deadline:
         return Deadline(seconds, self._clock)
 
     def check(self, doing: str) -> None:
-        """Return while there is time.
+        """Check that the deadline has not passed.
 
-        :param doing: what was going on, for the message: ``"read of <embed code>"``.
-        :raises DeadlineExceeded: when the time is spent.
+        :param doing: names the operation in the error: ``"read of <embed code>"``.
+        :raises DeadlineExceeded: it has passed.
         """
         if self._at <= self._clock.monotonic():
             raise DeadlineExceeded(f"{doing} timed out after {self._seconds:g} s")

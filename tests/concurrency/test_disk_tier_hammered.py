@@ -14,7 +14,17 @@ import pytest
 
 from backlotfs.cache.disk.tier import DiskTier
 from tests.fakes.clocks import ManualClock
-from tests.unit.cache.disk_blocks import BLOCK, block_of, budget_for, key, read
+from tests.unit.cache.disk_blocks import (
+    BLOCK,
+    block_of,
+    budget_for,
+    disk_bytes,
+    drop,
+    key,
+    pin,
+    read,
+    unpin,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -45,17 +55,17 @@ def test_threads_get_right_bytes_or_none(tmp_path: Path) -> None:
                 if got is None:
                     tier.put(wanted, block_of(wanted))
                 if step % 50 == seed:
-                    tier.discard_source("E2")
+                    drop(tier, "E2")
                 if step % 60 == seed:
-                    tier.pin("E1", '"v1"/9')
-                    tier.unpin("E1", '"v1"/9')
+                    pin(tier)
+                    unpin(tier)
             return found
 
         with ThreadPoolExecutor(8) as pool:
             found = list(pool.map(work, range(8)))
         assert sum(found) > 100
         assert tier.counts.damaged == 0
-        assert tier.disk_bytes <= tier.budget_bytes
+        assert disk_bytes(tmp_path / "t") <= tier.budget_bytes
         assert tier.drain()
     with closing(
         DiskTier(tmp_path / "t", budget_for(24), ManualClock(), block_bytes=BLOCK)

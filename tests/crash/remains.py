@@ -87,7 +87,7 @@ def _check_tier(folder: Path, sources: list[tuple[str, str, SyntheticContent]]) 
             validator = SourceVersion(code, content.size, content.etag, None).validator
             keys = [BlockKey(code, validator, n) for n in range(-(-content.size // BLOCK_BYTES))]
             for key in set(keys) - set(tier.missing(keys)):
-                length = tier.get(key, memoryview(buffer))
+                (length,) = tier.get_many([key], [memoryview(buffer)])
                 if length is not None:
                     expected = content.read(key.number * BLOCK_BYTES, BLOCK_BYTES)
                     assert buffer[:length] == expected, f"{name}: block {key.number} is wrong"

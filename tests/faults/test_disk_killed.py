@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from backlotfs.cache.disk.write_queue import BATCH
+from backlotfs.cache.disk.write_queue import WRITE_BATCH
 from tests.project.source_tree import ROOT
 from tests.unit.cache.disk_blocks import block_of, keep, key, read, tier_at
 
@@ -56,8 +56,8 @@ def test_killed_writers_leave_nothing_wrong(tmp_path: Path) -> None:
             for wanted in found:
                 assert read(tier, wanted) == block_of(wanted)
             # A batch was being written, its rows not yet: nothing else is lost.
-            assert tier.counts.damaged <= BATCH + 1
-            assert len(found) >= tier.cached_bytes // 4096 - BATCH - 1
+            assert tier.counts.damaged <= WRITE_BATCH + 1
+            assert len(found) >= tier.cached_bytes // 4096 - WRITE_BATCH - 1
             assert kill < 4 or len(found) >= 40
             # As readers do: what they find torn is let go, and then kept anew.
             assert read(tier, key(0, "E3")) in (None, block_of(key(0, "E3")))

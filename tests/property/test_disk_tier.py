@@ -14,7 +14,16 @@ from backlotfs.cache.disk.pin_file import Pin
 from backlotfs.cache.disk.tier import DiskTier
 from backlotfs.cache.memory import BlockKey
 from tests.fakes.clocks import ManualClock
-from tests.unit.cache.disk_blocks import BLOCK, block_of, budget_for, read
+from tests.unit.cache.disk_blocks import (
+    BLOCK,
+    block_of,
+    budget_for,
+    disk_bytes,
+    drop,
+    pin,
+    read,
+    unpin,
+)
 
 keys = st.builds(
     BlockKey,
@@ -87,23 +96,24 @@ class TierMachine(RuleBasedStateMachine):
             if key in self.model:
                 self.get(key)
 
-    @rule(code=st.sampled_from(["E1", "E2", "E3"]))
-    def discard(self, code: str) -> None:
-        """A source goes, whatever its version."""
-        self.tier.discard_source(code)
-        self.model = {key: None for key in self.model if key.embed_code != code}
-        self.pins = {pin for pin in self.pins if pin[0] != code}
+    @rule(source=keys)
+    def drop(self, source: BlockKey) -> None:
+        """A version is unpinned, and its blocks are deleted."""
+        dropped = source[:2]
+        drop(self.tier, *dropped)
+        self.model = {key: None for key in self.model if key[:2] != dropped}
+        self.pins.discard(dropped)
 
     @rule(source=keys, pinned=st.booleans())
-    def pin(self, source: BlockKey, pinned: bool) -> None:
+    def change_pin(self, source: BlockKey, pinned: bool) -> None:
         """It stays, or it may go again."""
-        pin = source[:2]
+        wanted = source[:2]
         if pinned:
-            self.tier.pin(*pin)
-            self.pins.add(pin)
+            pin(self.tier, *wanted)
+            self.pins.add(wanted)
         else:
-            self.tier.unpin(*pin)
-            self.pins.discard(pin)
+            unpin(self.tier, *wanted)
+            self.pins.discard(wanted)
 
     @rule()
     def restart(self) -> None:
@@ -128,7 +138,7 @@ class TierMachine(RuleBasedStateMachine):
         """The same blocks, the same pins, inside the budget."""
         assert self.tier.missing(self.model) == []
         assert self.tier.cached_bytes == len(self.model) * BLOCK
-        assert self.tier.disk_bytes <= self.tier.budget_bytes
+        assert disk_bytes(self.folder) <= self.tier.budget_bytes
         assert self.tier.pins() == sorted(Pin(*pin) for pin in self.pins)
         assert self.tier.counts.damaged == 0
 
@@ -167,7 +177,7 @@ def _flip_and_read(folder: Path, flips: list[tuple[str, float, int]], more: list
         for number in range(4)
     ]
     tier = DiskTier(folder, budget_for(20), ManualClock(), block_bytes=BLOCK)
-    tier.pin("E1", '"v1"/9')
+    pin(tier)
     for key in every:
         tier.put(key, block_of(key, length_of(key)))
         tier.drain()
@@ -189,5 +199,5 @@ def _flip_and_read(folder: Path, flips: list[tuple[str, float, int]], more: list
             assert read(tier, key) in (None, block_of(key, length_of(key)))
         for key in every + more:
             assert read(tier, key) in (None, block_of(key, length_of(key)))
-        assert tier.disk_bytes <= tier.budget_bytes
+        assert disk_bytes(folder) <= tier.budget_bytes
         tier.close()

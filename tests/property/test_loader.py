@@ -139,7 +139,7 @@ class StoreMachine(RuleBasedStateMachine):
                 self.demands.append((source, wanted, demand))
                 continue
             # a read-ahead that failed is fetched anew: let that finish
-            patience = InterruptibleWait(Deadline.never(ManualClock()), self._run_everything)
+            patience = InterruptibleWait(Deadline(30.0, ManualClock()), self._run_everything)
             try:
                 found = result(demand, patience)
             except BacklotError as error:

@@ -56,7 +56,7 @@ def test_reads_are_slices(data: st.DataObject, case: FileCase, failing: list[int
     ):
         handles = [stack.reader.open(source).fh for _ in range(2)]
         for wanted in data.draw(st.lists(reads(case.size), max_size=12)):
-            waiter = InterruptibleWait(Deadline.never(ManualClock()), while_waiting)
+            waiter = InterruptibleWait(Deadline(30.0, ManualClock()), while_waiting)
             expected = expected_bytes(source, wanted.clamped(case.size))
             fh = data.draw(st.sampled_from(handles))
             try:
@@ -68,7 +68,7 @@ def test_reads_are_slices(data: st.DataObject, case: FileCase, failing: list[int
         workers.run_all()
         assert stack.store.prefetch_bytes == 0
         for fh in handles:
-            whole = InterruptibleWait(Deadline.never(ManualClock()), workers.run_meanwhile)
+            whole = InterruptibleWait(Deadline(30.0, ManualClock()), workers.run_meanwhile)
             assert read_bytes(stack.reader, fh, 0, case.size, whole) == expected_bytes(
                 source, ByteRange(0, case.size)
             )

@@ -32,7 +32,7 @@ from backlotfs.trusted_paths import (
     read_secret,
 )
 from tests.fakes.clocks import ManualClock
-from tests.unit.cache.disk_blocks import BLOCK, tier_at
+from tests.unit.cache.disk_blocks import BLOCK, pin, tier_at
 from tests.unit.catalog_db.catalogs import open_db
 from tests.unit.thumbnails.images import encoded
 
@@ -510,7 +510,7 @@ def test_blocks_that_are_none(kind: Callable[[Path], None], name: str, tmp_path:
     kept_budget(tmp_path / "t", BLOCK)
     if name == "pins":
         with tier_at(tmp_path / "t") as tier:
-            tier.pin("E1", "v")
+            pin(tier)
     else:
         with pytest.raises(CacheUnusable):
             tier_at(tmp_path / "t").__enter__()

@@ -1,7 +1,7 @@
 """The block writer writes blocks into slots, then their rows, and handles errors of the disk.
 
 If the disk has no room for a new slot, the cache uses only the slots it has. If it cannot write
-those either, or fails, nothing is written for `REST_S`. Each kind of error is logged once.
+those either, or fails, nothing is written for `WRITE_PAUSE_S`. Each kind of error is logged once.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from backlotfs.log import events
 log = logging.getLogger(__name__)
 
 #: Pause of writes, or of requests for more room, after the disk refused one.
-REST_S = 60.0
+WRITE_PAUSE_S = 60.0
 #: How often the LRU order is saved while blocks are written; it is also saved at the end.
 _SAVE_EVERY_S = 60.0
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -47,14 +47,14 @@ class BlockWriter:
         self._table = files.table
         self._lock = lock
         self._clock = clock
-        self._rest_until_s = self._no_growth_until_s = -1.0
+        self._paused_until_s = self._no_growth_until_s = -1.0
         self._saved_at_s = clock.monotonic()
         self._told: set[int | None] = set()
 
     @property
-    def resting(self) -> bool:
+    def paused(self) -> bool:
         """Whether writes are paused after an error of the disk."""
-        return self._clock.monotonic() < self._rest_until_s
+        return self._clock.monotonic() < self._paused_until_s
 
     def write(self, batch: Sequence[PendingBlock]) -> None:
         """Allocate a slot for each block and write it; a block that fails is not cached."""
@@ -73,7 +73,7 @@ class BlockWriter:
         with self._lock:
             if now_s >= self._no_growth_until_s:
                 table.limit = table.capacity
-            if pending.unwanted or table.find(tag.word, key.number) >= 0:
+            if table.find(tag.word, key.number) >= 0:
                 return
             table.advance()
             used = table.used_slots
@@ -87,11 +87,8 @@ class BlockWriter:
             self._give_back(slot, error, now_s)
             return
         with self._lock:
-            if pending.unwanted:
-                table.drop(slot)
-            else:
-                row = Row(len(pending.block), pending.checksum)
-                table.fill(slot, tag.word, key.number, row)
+            row = Row(len(pending.block), pending.checksum)
+            table.fill(slot, tag.word, key.number, row)
 
     def save_changes(self) -> None:
         """Write the rows and heads that changed since the last call."""
@@ -102,14 +99,14 @@ class BlockWriter:
         try:
             self._files.save(sorted(rows), sorted(heads))
         except OSError as error:
-            self.rest(error)
+            self.pause(error)
 
     def save_all(self) -> None:
         """Write all rows and heads, which include the LRU order."""
         try:
             self._files.save_all()
         except OSError as error:
-            self.rest(error)
+            self.pause(error)
 
     def tell(self, error: OSError) -> None:
         """Log a warning, once for each kind of error."""
@@ -118,16 +115,16 @@ class BlockWriter:
             reason = os.strerror(error.errno) if error.errno else str(error)
             events.DISK_CACHE_PAUSED.log(log, path=self._path, reason=reason)
 
-    def rest(self, error: OSError) -> None:
-        """Pause writes for `REST_S`, because of this error."""
-        self._rest_until_s = self._clock.monotonic() + REST_S
+    def pause(self, error: OSError) -> None:
+        """Pause writes for `WRITE_PAUSE_S`, because of this error."""
+        self._paused_until_s = self._clock.monotonic() + WRITE_PAUSE_S
         self.tell(error)
 
     def _give_back(self, slot: int, error: OSError, now_s: float) -> None:
         with self._lock:
             stopped_growing = self._table.retract(slot)
         if stopped_growing and error.errno in _NO_ROOM:
-            self._no_growth_until_s = now_s + REST_S
+            self._no_growth_until_s = now_s + WRITE_PAUSE_S
             self.tell(error)
         else:
-            self.rest(error)
+            self.pause(error)

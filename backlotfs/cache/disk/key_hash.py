@@ -16,12 +16,10 @@ _SPREAD = 0x9E3779B97F4A7C15
 class KeyHash(NamedTuple):
     """The hashes of one version of one source.
 
-    :ivar embed: 32 bits of the embed code's hash, never 0.
-    :ivar word: `embed` in the low half, 32 bits of the version's hash in the high half.
-    :ivar seed: 64 other bits of the version's hash, for checksums only.
+    :ivar word: 64 bits of the version's hash, never 0.
+    :ivar seed: 64 other bits of it, for checksums only.
     """
 
-    embed: int
     word: int
     seed: int
 
@@ -33,20 +31,10 @@ class KeyHash(NamedTuple):
         return xxh3_64_intdigest(block, seed=(self.seed + number * _SPREAD) & _MASK)
 
 
-def embed_tag(embed_code: str) -> int:
-    """32 bits of the embed code's hash, never 0."""
-    return int.from_bytes(_digest(embed_code)[:4], "little") or 1
-
-
 @lru_cache(maxsize=4096)
 def source_tag(embed_code: str, validator: str) -> KeyHash:
     """The `KeyHash` of one version. Thread-safe."""
-    embed = embed_tag(embed_code)
-    version = _digest(f"{embed_code}\0{validator}")
-    word = int.from_bytes(version[:4], "little") << 32 | embed
-    return KeyHash(embed, word, int.from_bytes(version[4:12], "little"))
-
-
-def _digest(text: str) -> bytes:
     # A header may contain lone surrogates; any string must have a hash.
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    text = f"{embed_code}\0{validator}".encode("utf-8", "surrogatepass")
+    digest = blake2b(text, digest_size=16).digest()
+    return KeyHash(int.from_bytes(digest[:8], "little") or 1, int.from_bytes(digest[8:], "little"))

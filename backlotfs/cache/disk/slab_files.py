@@ -14,7 +14,7 @@ from backlotfs.cache.disk.slot_table import MOST_SLOTS, ROW_BYTES, SlotTable
 from backlotfs.errors import CacheUnusable
 
 #: Version of the index; a cache in another version is emptied.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 _HEADER = struct.Struct("=8sIIQ")  # magic, version, block bytes, checksum of those before
 _MAGIC = b"backlot\n"
@@ -78,12 +78,6 @@ class SlabFiles:
                 os.ftruncate(file, 0)
             _write(self._index, header, 0)
         self._load()
-
-    @property
-    def disk_bytes(self) -> int:
-        """The disk space of the files, as the file system counts it."""
-        files = (self._slab, self._index, self._heads)
-        return sum(os.fstat(file).st_blocks * 512 for file in files)
 
     def read(self, slot: int, buffers: Sequence[memoryview]) -> int:
         """Read from ``slot`` on into ``buffers``; return the number of bytes read.

@@ -132,9 +132,9 @@ class SlotTable:
         at = slot * _WORDS + _USE
         self._words[at] = self._words[at] & _PINNED | self._tick << _TICK_SHIFT | slot
 
-    def slots_of(self, tag: int, tag_bytes: int) -> Iterator[int]:
-        """The slots whose word begins with ``tag``: an embed tag (4 bytes) or a whole word (8)."""
-        needle = tag.to_bytes(tag_bytes, "little")
+    def slots_of(self, word: int) -> Iterator[int]:
+        """The slots with blocks of the version with this word."""
+        needle = word.to_bytes(8, "little")
         stop = self.high_water_mark * ROW_BYTES
         at = self._rows.find(needle, 0, stop)
         while at >= 0:
@@ -221,7 +221,7 @@ class SlotTable:
     def _slots_of_any(self, words: set[int]) -> list[int]:
         here = {word for word in words if self.blocks.get(word)}
         if len(here) <= _FEW:
-            return [slot for word in here for slot in self.slots_of(word, 8)]
+            return [slot for word in here for slot in self.slots_of(word)]
         return [slot for slot, word in enumerate(self._column(_SOURCE)) if word in here]
 
     # --- internal

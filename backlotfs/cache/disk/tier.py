@@ -1,12 +1,12 @@
 """The disk cache: an LRU cache of blocks with a limit in bytes that survives restarts.
 
-`get` and `get_many` read on the caller's thread; `put` queues the block for the writer thread. An
+`get_many` reads on the caller's thread; `put` queues the block for the writer thread. An
 error of the disk is never raised to a caller: it is a miss, or the block is not cached, and there
 is one warning.
 
-Somebody may remove the folder while it is in use (``rm -rf ~/.cache``). Open files stay usable, but
-what they hold is lost at the end, so the cache looks before each write and before a promise, and
-goes on in a new, empty folder at the same path.
+Another program may remove the folder while it is in use (``rm -rf ~/.cache``). Open files stay
+usable, but their content is lost when the mount ends. So the cache checks the folder before each
+write, each change of pins and each `warm`, and continues in a new, empty folder at the same path.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import NamedTuple, TypeVar
 
 from backlotfs.cache.disk.block_reader import BlockReader
 from backlotfs.cache.disk.block_writer import BlockWriter
-from backlotfs.cache.disk.key_hash import embed_tag, source_tag
+from backlotfs.cache.disk.key_hash import source_tag
 from backlotfs.cache.disk.locked_directory import LockedDirectory
 from backlotfs.cache.disk.pin_file import PINS_FILE, Pin, PinFile
 from backlotfs.cache.disk.slab_files import SlabFiles, budget_of
@@ -140,9 +140,9 @@ class DiskTier:
         self._reader = BlockReader(self._path, files, self._lock, self._writer.tell)
 
     def remake_if_removed(self) -> None:
-        """Go on in a new, empty folder if somebody removed the folder or a file of it.
+        """Continue in a new, empty folder if the folder or a file in it was removed.
 
-        :raises CacheUnusable: it cannot be made again; nothing that is cached now will stay.
+        :raises CacheUnusable: the folder cannot be made again, so no new block will be kept.
         """
         with self._remaking, self._in_use() as usable:
             if not usable or not self._folder.removed:
@@ -162,7 +162,7 @@ class DiskTier:
         try:
             self.remake_if_removed()
         except CacheUnusable as error:
-            self._writer.rest(OSError(str(error)))
+            self._writer.pause(OSError(str(error)))
         else:
             with self._in_use() as usable:  # its files stay open if the folder is made again now
                 if usable:
@@ -197,12 +197,6 @@ class DiskTier:
         """The number of cached blocks of this version; one dictionary lookup."""
         return self._table.blocks.get(source_tag(embed_code, validator).word, 0)
 
-    @property
-    def disk_bytes(self) -> int:
-        """The disk space of the files, as the file system counts it; 0 once closed."""
-        with self._lock:
-            return 0 if self._closed else self._files.disk_bytes
-
     def __contains__(self, key: BlockKey) -> bool:
         """Whether the index has the block; this reads nothing and does not count as a use."""
         return not self.missing((key,))
@@ -218,17 +212,14 @@ class DiskTier:
 
     # --- reading
 
-    def get(self, key: BlockKey, buffer: memoryview) -> int | None:
-        """Read a block into ``buffer``; return its length, or None if it is not cached.
-
-        After None the buffer may hold anything.
-
-        :param buffer: at least as long as the block.
-        """
-        return self.get_many((key,), (buffer,))[0]
-
     def get_many(self, keys: Sequence[BlockKey], buffers: Sequence[memoryview]) -> list[int | None]:
-        """Read several blocks like `get`; blocks in adjacent slots are read by one system call."""
+        """Read blocks into buffers; return their lengths, or None for blocks that are not cached.
+
+        Blocks in adjacent slots are read by one system call. After None the buffer may contain
+        anything.
+
+        :param buffers: each at least as long as its block.
+        """
         with self._in_use() as usable:
             if not usable:
                 return [None] * len(keys)
@@ -257,7 +248,7 @@ class DiskTier:
         if key in self or key in self._queue:
             return False
         full = self._queue.full and not self._queue.wait_for_room(wait_s)
-        if self._writer.resting or full:
+        if self._writer.paused or full:
             self._rejected += 1
             return False
         tag = source_tag(key.embed_code, key.validator)
@@ -271,31 +262,7 @@ class DiskTier:
         """Wait until all queued blocks are written; False if the disk takes too long."""
         return self._queue.drain()
 
-    def discard_source(self, embed_code: str) -> None:
-        """Delete all blocks and pins of a source, of every version."""
-        self._queue.discard(embed_code)
-        pinned = frozenset(pin for pin in self._pins.all() if pin.embed_code == embed_code)
-        with self._in_use() as usable:
-            if not usable:
-                return
-            with self._lock:
-                self._table.pin({pin.word for pin in pinned}, stay=False)
-                for slot in self._table.slots_of(embed_tag(embed_code), 4):
-                    self._table.drop(slot)
-            self._save_pins(remove=pinned)
-
     # --- pins
-
-    def pin(self, embed_code: str, validator: str) -> None:
-        """Pin a version: its blocks are not evicted, now and after restarts.
-
-        They count in the budget. If they fill it, nothing else is cached.
-        """
-        self.change_pins(add={Pin(embed_code, validator)})
-
-    def unpin(self, embed_code: str, validator: str) -> None:
-        """Unpin a version: its blocks can be evicted again."""
-        self.change_pins(remove={Pin(embed_code, validator)})
 
     def change_pins(
         self,
@@ -304,7 +271,9 @@ class DiskTier:
         remove: AbstractSet[Pin] = frozenset(),
         drop: AbstractSet[Pin] = frozenset(),
     ) -> bool:
-        """Pin and unpin many versions at once.
+        """Pin and unpin versions. The blocks of a pinned version are not evicted, even later.
+
+        They count in the budget. If they fill it, nothing else is cached.
 
         :param drop: the removed pins whose blocks are deleted at once.
         :returns: False if the change was not saved: it is valid until the cache is closed.
@@ -321,7 +290,7 @@ class DiskTier:
                 self._table.pin({pin.word for pin in remove}, stay=False)
                 self._table.pin({pin.word for pin in add})
                 for pin in drop:
-                    for slot in self._table.slots_of(pin.word, 8):
+                    for slot in self._table.slots_of(pin.word):
                         self._table.drop(slot)
             return self._save_pins(add=add, remove=remove)
 

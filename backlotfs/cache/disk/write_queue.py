@@ -11,7 +11,7 @@ from backlotfs.cache.memory import BlockKey
 #: Longest wait at the end for a full queue to be written; a hung disk does not block an unmount.
 _CLOSE_TIMEOUT_S = 10.0
 #: Most blocks that are written together, before their rows.
-BATCH = 32
+WRITE_BATCH = 32
 
 
 class PendingBlock:
@@ -19,10 +19,9 @@ class PendingBlock:
 
     :ivar checksum: checksum of the block when it was queued. If its memory changes before it is
         written, the checksum is wrong when it is read.
-    :ivar unwanted: whether its source was discarded meanwhile.
     """
 
-    __slots__ = ("block", "checksum", "key", "owner", "unwanted")
+    __slots__ = ("block", "checksum", "key", "owner")
 
     def __init__(
         self,
@@ -35,7 +34,6 @@ class PendingBlock:
         self.block = block
         self.owner = owner
         self.checksum = checksum
-        self.unwanted = False
 
 
 class WriteQueue:
@@ -44,7 +42,7 @@ class WriteQueue:
     def __init__(self, write: Callable[[Sequence[PendingBlock]], None], limit: int) -> None:
         """Start no thread yet.
 
-        :param write: called on the thread with at most `BATCH` blocks; raises nothing.
+        :param write: called on the thread with at most `WRITE_BATCH` blocks; raises nothing.
         :param limit: most blocks in the queue, including those being written.
         """
         self._write = write
@@ -106,13 +104,6 @@ class WriteQueue:
                 self._changed.notify_all()
         return True
 
-    def discard(self, embed_code: str) -> None:
-        """Discard all queued blocks of a source, even those being written."""
-        with self._changed:
-            for key, pending in self._keys.items():
-                if key.embed_code == embed_code:
-                    pending.unwanted = True
-
     def drain(self, timeout_s: float = _CLOSE_TIMEOUT_S) -> bool:
         """Wait until all queued blocks are written; False if that takes too long."""
         with self._changed:
@@ -136,7 +127,7 @@ class WriteQueue:
                     self._changed.wait()
                 if not self._waiting:
                     return
-                count = min(BATCH, len(self._waiting))
+                count = min(WRITE_BATCH, len(self._waiting))
                 batch = [self._waiting.popleft() for _ in range(count)]
             try:
                 self._write(batch)

@@ -8,9 +8,6 @@ from typing import NamedTuple
 
 from backlotfs.errors import BacklotError
 
-#: `AssetRow.size` and `SourceRecord.size` of a source that was never probed.
-UNKNOWN_SIZE = -1
-
 
 class CatalogUnavailable(BacklotError):
     """The database cannot be used now (disk full, busy, closed); nothing was changed."""
@@ -46,7 +43,7 @@ class AssetRow(NamedTuple):
     :ivar name: the given name in the requested mode; ``""`` if none was given yet.
     :ivar created_at_s: seconds since the epoch; 0 if the record has none.
     :ivar updated_at_s: likewise.
-    :ivar size: bytes; `UNKNOWN_SIZE` while the source was never probed.
+    :ivar size: bytes; -1 while the source was never probed.
     :ivar mtime_s: the time for ``stat``, seconds since the epoch; 0 while ``size`` is unknown.
     :ivar verified: 1 if it was probed and not invalidated since.
     :ivar missing: 1 if the last probe found no source that can be read.

@@ -7,6 +7,7 @@ from hashlib import shake_128
 from pathlib import Path
 from typing import Any
 
+from backlotfs.cache.disk.pin_file import Pin
 from backlotfs.cache.disk.tier import DiskTier
 from backlotfs.cache.memory import BlockKey
 from backlotfs.concurrency.clock import Clock
@@ -51,8 +52,29 @@ def keep(tier: DiskTier, *keys: BlockKey) -> None:
 def read(tier: DiskTier, wanted: BlockKey) -> bytes | None:
     """What the tier has under this name."""
     buffer = bytearray(BLOCK)
-    length = tier.get(wanted, memoryview(buffer))
+    (length,) = tier.get_many([wanted], [memoryview(buffer)])
     return None if length is None else bytes(buffer[:length])
+
+
+def pin(tier: DiskTier, embed_code: str = "E1", validator: str = '"v1"/9') -> None:
+    """Pin a version."""
+    tier.change_pins(add={Pin(embed_code, validator)})
+
+
+def unpin(tier: DiskTier, embed_code: str = "E1", validator: str = '"v1"/9') -> None:
+    """Unpin a version."""
+    tier.change_pins(remove={Pin(embed_code, validator)})
+
+
+def drop(tier: DiskTier, embed_code: str = "E1", validator: str = '"v1"/9') -> None:
+    """Unpin a version and delete its blocks."""
+    pins = {Pin(embed_code, validator)}
+    tier.change_pins(remove=pins, drop=pins)
+
+
+def disk_bytes(folder: Path) -> int:
+    """The disk space of the files of a tier, as the file system counts it."""
+    return sum(path.stat().st_blocks * 512 for path in folder.iterdir())
 
 
 def capacity(tier: DiskTier, folder: Path) -> int:

@@ -24,8 +24,10 @@ from tests.unit.cache.disk_blocks import (
     block_of,
     budget_for,
     capacity,
+    disk_bytes,
     keep,
     key,
+    pin,
     read,
     tier_at,
 )
@@ -36,7 +38,7 @@ def test_nobody_else_can_look_into_it(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         with tier_at(tmp_path / "a" / "t") as tier:
-            tier.pin("E1", "v")
+            pin(tier, "E1", "v")
             keep(tier, key(0))
     finally:
         os.umask(before)
@@ -115,13 +117,13 @@ def test_a_removed_folder_is_made_again(
     told: list[str] = []
     with tier_at(folder) as tier:
         tier.on_remade = lambda: told.append("remade")
-        tier.pin("E1", "pinned")
+        pin(tier, "E1", "pinned")
         keep(tier, key(0))
         _remove(what, folder)
         if noticed_by == "warm":
             tier.remake_if_removed()
         elif noticed_by == "pin":
-            tier.pin("E2", "pinned")
+            pin(tier, "E2", "pinned")
         keep(tier, key(1), key(2))
         assert told == ["remade"]
         assert "was removed while it was in use" in caplog.text
@@ -254,9 +256,7 @@ def test_the_disk_holds_no_more_than_the_budget(tmp_path: Path) -> None:
     with tier_at(tmp_path / "t", 64) as tier:
         for number in range(150):
             keep(tier, key(number))
-            assert tier.disk_bytes <= budget
-            total = sum(path.stat().st_blocks * 512 for path in (tmp_path / "t").iterdir())
-            assert total + 4096 <= budget
+            assert disk_bytes(tmp_path / "t") + 4096 <= budget
         assert tier.cached_bytes >= 64 * BLOCK
 
 
@@ -265,7 +265,7 @@ def test_a_smaller_budget_holds_at_once(tmp_path: Path) -> None:
     with tier_at(tmp_path / "t", 64) as tier:
         keep(tier, *(key(number) for number in range(64)))
     with tier_at(tmp_path / "t", 20) as tier:
-        assert tier.disk_bytes <= budget_for(20)
+        assert disk_bytes(tmp_path / "t") <= budget_for(20)
         left = [number for number in range(64) if read(tier, key(number)) == block_of(key(number))]
         assert 20 <= len(left) < 64
         assert tier.counts.damaged == 0
@@ -299,7 +299,7 @@ def test_another_format_is_begun_anew(tmp_path: Path, at: int, value: int) -> No
 def test_a_file_cut_short_costs_blocks_only(tmp_path: Path, name: str, size: int) -> None:
     """Never a wrong byte, and the tier goes on working."""
     with tier_at(tmp_path / "t") as tier:
-        tier.pin("E9", "v")
+        pin(tier, "E9", "v")
         keep(tier, *(key(number) for number in range(8)))
     os.truncate(tmp_path / "t" / name, size)
     with tier_at(tmp_path / "t") as tier:
@@ -362,7 +362,7 @@ def test_the_budget_that_loses_nothing(tmp_path: Path) -> None:
         tier.close()
         assert kept_budget(tmp_path / "t", BLOCK) == 0
     with tier_at(tmp_path / "t", 40) as tier:
-        tier.pin("E1", '"v1"/9')
+        pin(tier)
     budget = kept_budget(tmp_path / "t", BLOCK)
     assert 0 < budget < budget_for(60)
     with closing(DiskTier(tmp_path / "t", budget, ManualClock(), block_bytes=BLOCK)) as tier:

@@ -12,7 +12,18 @@ from backlotfs.cache.disk.key_hash import source_tag
 from backlotfs.cache.disk.pin_file import Pin
 from tests.fakes.clocks import ManualClock
 from tests.fakes.workers import PATIENCE_S
-from tests.unit.cache.disk_blocks import BLOCK, block_of, capacity, keep, key, read, tier_at
+from tests.unit.cache.disk_blocks import (
+    BLOCK,
+    block_of,
+    capacity,
+    drop,
+    keep,
+    key,
+    pin,
+    read,
+    tier_at,
+    unpin,
+)
 
 
 def test_blocks_come_back_after_a_restart(tmp_path: Path) -> None:
@@ -65,7 +76,7 @@ def test_the_least_recently_used_goes_first(tmp_path: Path) -> None:
     """Reading counts as use, looking does not; a block of the same file goes as any other."""
     with tier_at(tmp_path / "t", 16) as tier:
         slots = capacity(tier, tmp_path / "t")
-        tier.discard_source("filler")
+        drop(tier, "filler")
         keep(tier, *(key(number) for number in range(slots)))
         assert read(tier, key(0)) is not None
         assert key(1) in tier
@@ -79,7 +90,7 @@ def test_the_order_of_use_survives_a_restart(tmp_path: Path) -> None:
     """What was read before the restart outlives what was not."""
     with tier_at(tmp_path / "t", 16) as tier:
         slots = capacity(tier, tmp_path / "t")
-        tier.discard_source("filler")
+        drop(tier, "filler")
         keep(tier, *(key(number) for number in range(slots)))
         read(tier, key(0))
     with tier_at(tmp_path / "t", 16) as tier:
@@ -104,7 +115,7 @@ def test_a_pinned_source_stays(tmp_path: Path) -> None:
     """Its blocks, earlier and later ones, also after a restart; not once it is unpinned."""
     with tier_at(tmp_path / "t", 16) as tier:
         keep(tier, key(0))
-        tier.pin("E1", '"v1"/9')
+        pin(tier)
         keep(tier, key(1))
         slots = capacity(tier, tmp_path / "t")
         assert tier.missing([key(0), key(1)]) == []
@@ -112,7 +123,7 @@ def test_a_pinned_source_stays(tmp_path: Path) -> None:
         assert tier.pins() == [Pin("E1", '"v1"/9')]
         keep(tier, *(key(number, "E2") for number in range(2 * slots)))
         assert tier.missing([key(0), key(1)]) == []
-        tier.unpin("E1", '"v1"/9')
+        unpin(tier)
         keep(tier, *(key(number, "E3") for number in range(slots)))
         assert tier.missing([key(0), key(1)]) == [key(0), key(1)]
         assert tier.pins() == []
@@ -122,10 +133,10 @@ def test_an_unpinned_block_goes_by_its_age(tmp_path: Path) -> None:
     """The next to go is the oldest, though others were chosen while it was pinned."""
     with tier_at(tmp_path / "t") as tier:
         keep(tier, key(0))
-        tier.pin("E1", '"v1"/9')
+        pin(tier)
         capacity(tier, tmp_path / "t")
         keep(tier, key(0, "E2"))  # one goes for it, and those that follow are chosen
-        tier.unpin("E1", '"v1"/9')
+        unpin(tier)
         keep(tier, key(1, "E2"))
         assert tier.missing([key(0), key(0, "E2"), key(1, "E2")]) == [key(0)]
 
@@ -133,26 +144,27 @@ def test_an_unpinned_block_goes_by_its_age(tmp_path: Path) -> None:
 def test_pins_may_fill_the_tier(tmp_path: Path) -> None:
     """Then others are not kept, until a pin goes."""
     with tier_at(tmp_path / "t", 16) as tier:
-        tier.pin("filler", '"v1"/9')
+        pin(tier, "filler")
         capacity(tier, tmp_path / "t")
         keep(tier, key(0))
         assert key(0) not in tier
-        tier.unpin("filler", '"v1"/9')
+        unpin(tier, "filler")
         keep(tier, key(0))
         assert read(tier, key(0)) == block_of(key(0))
 
 
-def test_a_discarded_source_is_gone(tmp_path: Path) -> None:
-    """Every version of it and its pins, and nothing else; its slots serve others."""
+def test_a_dropped_version_is_gone(tmp_path: Path) -> None:
+    """Its blocks and its pin, and nothing else; also after a restart."""
     with tier_at(tmp_path / "t") as tier:
         keep(tier, key(0), key(1), key(0, validator='"v2"/9'), key(0, "E2"))
-        tier.pin("E1", '"v1"/9')
-        tier.discard_source("E1")
-        assert tier.cached_bytes == BLOCK
+        pin(tier)
+        drop(tier)
+        assert tier.cached_bytes == 2 * BLOCK
         assert tier.pins() == []
     with tier_at(tmp_path / "t") as tier:
-        assert read(tier, key(0)) is None
-        assert read(tier, key(0, validator='"v2"/9')) is None
+        assert tier.missing([key(0), key(1)]) == [key(0), key(1)]
+        other = key(0, validator='"v2"/9')
+        assert read(tier, other) == block_of(other)
         assert read(tier, key(0, "E2")) == block_of(key(0, "E2"))
 
 
@@ -260,11 +272,10 @@ def test_a_full_queue_turns_blocks_away(tmp_path: Path, monkeypatch: pytest.Monk
         assert not tier.put(key(0), block_of(key(0)))
         assert tier.put(key(1), block_of(key(1)))
         assert not tier.put(key(2), block_of(key(2)))
-        tier.discard_source("E1")
         assert tier.counts.rejected == 1
         gate.set()
         assert tier.drain()
-        assert tier.cached_bytes == 0
+        assert tier.cached_bytes == 2 * BLOCK
 
 
 def test_what_is_no_block_is_not_kept(tmp_path: Path) -> None:
@@ -283,10 +294,10 @@ def test_a_closed_tier_answers_nothing(tmp_path: Path) -> None:
         tier.close()
         assert read(tier, key(0)) is None
         assert not tier.put(key(1), block_of(key(1)))
-        tier.pin("E1", '"v1"/9')
-        tier.unpin("E1", '"v1"/9')
-        tier.discard_source("E1")
-        assert tier.disk_bytes == 0
+        pin(tier)
+        unpin(tier)
+        drop(tier)
+        assert not tier.change_pins(add={Pin("E1", "v")})
 
 
 def _fails(*_: object) -> int:

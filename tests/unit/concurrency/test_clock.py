@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 
 import pytest
@@ -35,15 +34,6 @@ def test_another_length() -> None:
     clock.advance(2.0)
     assert deadline.lasting(30.0).remaining_s() == 30.0
     assert deadline.remaining_s() == 0.5
-
-
-def test_never() -> None:
-    """A deadline that does not pass."""
-    clock = ManualClock()
-    deadline = Deadline.never(clock)
-    clock.advance(1e12)
-    assert deadline.remaining_s() == math.inf
-    deadline.check("waiting")
 
 
 def test_system_clock_is_the_machines() -> None:

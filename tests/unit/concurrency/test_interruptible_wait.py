@@ -47,7 +47,7 @@ def test_a_timeout_of_the_call_itself_is_its_error() -> None:
 def test_interruption_ends_the_wait() -> None:
     """A caller that was killed is let go at the next look."""
     looks = iter([False, False, True])
-    one = InterruptibleWait(Deadline.never(ManualClock()), lambda: next(looks))
+    one = InterruptibleWait(Deadline(30.0, ManualClock()), lambda: next(looks))
     with pytest.raises(Interrupted, match="reading E1"):
         one.result(Future(), "reading E1")
     assert list(looks) == []
@@ -74,7 +74,7 @@ def test_result_that_comes_between_two_looks() -> None:
         future.set_result(3)
         return False
 
-    assert InterruptibleWait(Deadline.never(ManualClock()), look).result(future, "reading") == 3
+    assert InterruptibleWait(Deadline(30.0, ManualClock()), look).result(future, "reading") == 3
 
 
 def test_time_in_a_queue_does_not_count() -> None:

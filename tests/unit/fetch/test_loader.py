@@ -157,7 +157,7 @@ def test_a_reader_who_joins_a_failing_read_ahead_fetches_himself() -> None:
     assert not demand.missed
     held.workers.run_all()
     # his own fetch starts when he waits, and runs when the workers do
-    patience = InterruptibleWait(Deadline.never(ManualClock()), held.workers.run_meanwhile)
+    patience = InterruptibleWait(Deadline(30.0, ManualClock()), held.workers.run_meanwhile)
     assert result(demand, patience) == expected_bytes(V1, ByteRange(20, 30))
     assert held.fetch.ranges == [ByteRange(0, 50), ByteRange(20, 30)]
 
@@ -206,7 +206,7 @@ def test_waiting_ends_for_the_waiter_alone() -> None:
     with pytest.raises(DeadlineExceeded):
         result(demand, waiter(0))
     with pytest.raises(Interrupted):
-        result(demand, InterruptibleWait(Deadline.never(ManualClock()), lambda: True))
+        result(demand, InterruptibleWait(Deadline(30.0, ManualClock()), lambda: True))
     held.workers.run_all()
     assert result(demand, waiter(0)) == expected_bytes(V1, ByteRange(0, 10))
 

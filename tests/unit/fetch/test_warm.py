@@ -83,7 +83,8 @@ def test_a_source_is_held_whole(tier: DiskTier) -> None:
     assert warming.warmer.cached_bytes(SOURCE) == SOURCE.size
     assert warming.warmer.fetched_bytes == SOURCE.size
     buffer = bytearray(BLOCK)
-    assert tier.get(BlockKey("E1", SOURCE.validator, 10), memoryview(buffer)) == 5
+    last = BlockKey("E1", SOURCE.validator, 10)
+    assert tier.get_many([last], [memoryview(buffer)]) == [5]
     assert buffer[:5] == b"\n" * 5
 
 
