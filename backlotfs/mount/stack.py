@@ -145,6 +145,7 @@ class Stack:
             events.BACKFILL_LOCKED.log(log, reason=error)
         self.reading.reconciler.close()
         self.versions.close()
+        self.catalog.folder_times.close()
         if self.saved_urls is not None:
             self.saved_urls.close()
         self.transport.connections.close()

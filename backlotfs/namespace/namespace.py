@@ -19,9 +19,8 @@ from typing import NamedTuple, Protocol
 
 from backlotfs.api.records import Asset
 from backlotfs.catalog.catalog import Catalog
-from backlotfs.catalog.db.folders import FolderTime
+from backlotfs.catalog.db.folders import FolderTime, shown_in_part
 from backlotfs.catalog.db.rows import AssetRow
-from backlotfs.catalog.folder_times import INCOMPLETE
 from backlotfs.catalog.library import Library
 from backlotfs.catalog.probe_scheduler import ProbeScheduler
 from backlotfs.catalog.versions import ProbedSource, SourceVersionCache
@@ -409,11 +408,16 @@ class Namespace:
                 library = self._catalog.library
                 if library.version != self._snapshot.library.version:
                     self._snapshot = self._build(library)
-        elif self._snapshot.beside != self._beside() and self._catalog.folder_times.update_due:
+        elif self._compare_again():
             with self._lock:
-                self._snapshot = self._snapshot._replace(beside=self._beside())
-                self._update_times(self._snapshot)
+                if self._compare_again():  # otherwise another thread has done it
+                    self._snapshot = self._snapshot._replace(beside=self._beside())
+                    self._update_times(self._snapshot)
         return self._snapshot
+
+    def _compare_again(self) -> bool:
+        """Whether providers list other entries, and folders were not compared a moment ago."""
+        return self._snapshot.beside != self._beside() and self._catalog.folder_times.update_due
 
     def _build(self, library: Library) -> _Snapshot:
         rows = library.rows.values()
@@ -458,9 +462,11 @@ class Namespace:
         times.update(found)
 
     def _digest(self, folder: Folder) -> int:
-        if folder.inode in self._incomplete:
-            if any(map(self._sizes.is_unknown, folder.rows())):
-                return INCOMPLETE
-            self._incomplete.discard(folder.inode)
         entries = entries_digest(folder, missing=self.options.include_unavailable)
-        return (entries + sum(beside.digest(folder) for beside in self._providers)) % 2**63
+        entries = (entries + sum(beside.digest(folder) for beside in self._providers)) % 2**63
+        if folder.inode not in self._incomplete:
+            return entries
+        if any(map(self._sizes.is_unknown, folder.rows())):
+            return shown_in_part(entries)
+        self._incomplete.discard(folder.inode)
+        return entries

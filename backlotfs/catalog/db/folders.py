@@ -7,7 +7,7 @@ so each has times of its own. The functions run in a transaction of `connection.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 #: So many views are kept, those whose folders changed last: nobody uses more options than that.
@@ -17,12 +17,18 @@ KEPT_VIEWS = 8
 class FolderTime(NamedTuple):
     """A folder's entries and its time.
 
-    :ivar entries: a digest of names and inode numbers, in any order; less than 2**63.
+    :ivar entries: a digest of names and inode numbers, in any order; at least 0 and less than
+        2**63. Below 0 (`shown_in_part`): a program was shown a part of these entries.
     :ivar mtime_s: when they last changed, seconds since the epoch.
     """
 
     entries: int
     mtime_s: int
+
+
+def shown_in_part(entries: int) -> int:
+    """The digest of entries of which a program was shown a part, below 0."""
+    return min(entries, ~entries)
 
 
 def folder_times(connection: sqlite3.Connection, view: str) -> dict[int, FolderTime]:
@@ -34,21 +40,30 @@ def folder_times(connection: sqlite3.Connection, view: str) -> dict[int, FolderT
 
 
 def save_folder_times(
-    connection: sqlite3.Connection, view: str, known: Mapping[int, FolderTime]
+    connection: sqlite3.Connection,
+    view: str,
+    known: Mapping[int, FolderTime],
+    changed: Collection[int],
 ) -> dict[int, FolderTime]:
-    """Make these the folders of a view; returns them as they are saved.
+    """Save the folders of a view that have changed; returns them as they are saved.
 
-    Where another mount has saved the same entries with a later time, that time stays.
+    The others stay as another mount may have saved them. A view that is not there is saved whole.
+
+    :param changed: inode numbers; those that are not in ``known`` are removed.
     """
     stored = folder_times(connection, view)
-    merged = {inode: _later(folder, stored.get(inode)) for inode, folder in known.items()}
+    saved = {
+        inode: _never_back(known[inode], stored.get(inode))
+        for inode in (changed if stored else known)
+        if inode in known
+    }
     connection.executemany(
         "DELETE FROM folder_time WHERE view = ? AND inode = ?",
-        [(view, inode) for inode in stored.keys() - merged.keys()],
+        [(view, inode) for inode in changed if inode in stored and inode not in known],
     )
     connection.executemany(
         "INSERT OR REPLACE INTO folder_time (view, inode, entries, mtime_s) VALUES (?, ?, ?, ?)",
-        [(view, inode, *now) for inode, now in merged.items() if now != stored.get(inode)],
+        [(view, inode, *now) for inode, now in saved.items()],
     )
     if not stored:
         connection.execute(
@@ -56,10 +71,13 @@ def save_folder_times(
             " GROUP BY view ORDER BY max(mtime_s) DESC LIMIT -1 OFFSET ?)",
             (view, KEPT_VIEWS - 1),
         )
-    return merged
+    return saved
 
 
-def _later(folder: FolderTime, stored: FolderTime | None) -> FolderTime:
-    if stored is None or stored.entries != folder.entries:
+def _never_back(folder: FolderTime, stored: FolderTime | None) -> FolderTime:
+    """The folder with a time that is not before the one that a mount has saved."""
+    if stored is None or stored.mtime_s <= folder.mtime_s:
         return folder
-    return max(folder, stored)
+    return (
+        stored if stored.entries == folder.entries else folder._replace(mtime_s=stored.mtime_s + 1)
+    )

@@ -81,7 +81,7 @@ class Around:
     def read(self, *_of: object) -> Any:
         return {}
 
-    def write(self, _work: object, _view: str, known: Any) -> Any:
+    def write(self, _work: object, _view: str, known: Any, _changed: object) -> Any:
         return known
 
     def used(self, wait_s: float = 0.0) -> None:

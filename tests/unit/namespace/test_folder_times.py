@@ -402,18 +402,85 @@ def _many_views() -> Iterator[tuple[str, ...]]:
 
 
 def test_two_mounts_of_one_catalog(host: Host) -> None:
-    """What both notice has one time at the next mount: the later of the two."""
+    """What both notice has one time, at the next mount too: that of the first."""
     with closing(host.open()) as db, closing(host.open()) as other_db:
-        mount, other = host.mount("flat", db=db), host.mount("flat", db=other_db)
+        mount, other = host.mount("labels", db=db), host.mount("labels", db=other_db)
         upload(host.library)
+        make_label(host.library)
         host.later()
         mount.sync()
-        mount.times()
-        now = host.later()
+        times = mount.times()
+        host.later(5000)
         other.sync()
-        other.times()
+        assert other.times() == times
+        host.later()
+        host.library.rows.pop("D")
+        other.sync()
+        assert other.times()["/Unlabeled"] > times["/Unlabeled"]
     with closing(host.open()) as db:
-        assert host.mount("flat", db=db).times() == {"/": now}
+        assert host.mount("labels", db=db).times() == {
+            **times,
+            "/Unlabeled": other.times()["/Unlabeled"],
+        }
+
+
+def test_a_mount_that_has_not_heard_of_a_change(host: Host) -> None:
+    """It does not undo what another mount has saved meanwhile, nor forget a folder made since."""
+    with closing(host.open()) as db, closing(host.open()) as other_db:
+        mount, other = host.mount("labels", db=db), host.mount("labels", db=other_db)
+        host.later()
+        remove(host.library)
+        other.sync()  # and is not used yet
+        upload(host.library)
+        make_label(host.library)
+        mount.sync()
+        times = mount.times()
+        host.later()
+        other.times()
+        host.later()
+    with closing(host.open()) as db:
+        again = host.mount("labels", db=db).times()
+        assert again["/New"] == times["/New"]
+        assert again["/"] == times["/"]
+
+
+def test_a_change_that_could_not_be_saved_at_once(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is saved at the end of the mount."""
+
+    def refuse(*_of: object) -> None:
+        raise CatalogUnavailable("locked")
+
+    with closing(host.open()) as db:
+        mount = host.mount("labels", db=db)
+        with monkeypatch.context() as patch:
+            patch.setattr(CatalogDb, "write", refuse)
+            upload(host.library)
+            host.later()
+            mount.sync()
+            times = mount.times()
+        host.later()
+        mount.around.folder_times.close()
+    with closing(host.open()) as db:
+        assert host.mount("labels", db=db).times() == times
+
+
+def test_a_catalog_that_was_lost(host: Host, tmp_path: Path) -> None:
+    """A view that is not in the catalog any more is saved whole with the next change."""
+    with closing(host.open()) as db:
+        mount = host.mount("labels", db=db)
+        host.later()
+        upload(host.library)
+        mount.sync()
+        mount.times()
+        db.write(lambda connection: connection.execute("DELETE FROM folder_time"))
+        host.later()
+        make_label(host.library)
+        mount.sync()
+        times = mount.times()
+    with closing(host.open()) as db:
+        assert host.mount("labels", db=db).times() == times
 
 
 def test_a_catalog_that_cannot_be_written(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -452,19 +519,60 @@ def test_before_the_first_listing(host: Host) -> None:
         assert namespace.attributes("/", waiter).mtime_s == MAY_S
 
 
+class Hides:
+    """--unsized hide."""
+
+    def treatment(self, seconds: Callable[[], float]) -> Any:
+        """Not asked."""
+
+    def hides(self, _seconds: float | None) -> bool:
+        """Every program."""
+        return True
+
+
+def test_an_upload_into_a_folder_that_is_shown_in_part(host: Host) -> None:
+    """Moves it, though there is always a file of unknown size: uploads come one after the other."""
+    rules: Any = Hides()
+    with closing(host.open()) as db:
+        around = Around()
+        around.folder_times = FolderTimes(db, host.clock)
+        around.publish(*host.library.rows.values())
+        namespace = around.shown(rules=rules)
+        seen = [namespace.attributes("/", waiter).mtime_s]
+        for code in "EFGH":
+            for other in host.library.rows:
+                host.library.edit(other, size=700, verified=1)
+            host.library.rows[code] = made_row(code)._replace(size=-1, verified=0)
+            around.publish(*host.library.rows.values())
+            host.later()
+            seen.append(namespace.attributes("/", waiter).mtime_s)
+            assert f"{code}.mov" not in [entry.name for entry in namespace.entries("/")]
+        assert seen == sorted(set(seen))
+
+
+def test_a_folder_is_complete_in_the_next_mount(host: Host) -> None:
+    """A part of it was shown before: it moves."""
+    rules: Any = Hides()
+    host.library.edit("A", size=-1, verified=0)
+    with closing(host.open()) as db:
+        around = Around()
+        around.folder_times = FolderTimes(db, host.clock)
+        around.publish(*host.library.rows.values())
+        namespace = around.shown(rules=rules)
+        before = namespace.attributes("/", waiter).mtime_s
+        assert "A.mov" not in [entry.name for entry in namespace.entries("/")]
+        around.folder_times.close()
+    host.library.edit("A", size=700, verified=1)
+    now = host.later()
+    with closing(host.open()) as db:
+        around = Around()
+        around.folder_times = FolderTimes(db, host.clock)
+        around.publish(*host.library.rows.values())
+        assert before < around.shown(rules=rules).attributes("/", waiter).mtime_s == now
+
+
 def test_a_listing_that_was_incomplete(host: Host) -> None:
     """A folder moves once a program that was shown a part of it can be shown the whole."""
-
-    class Hides:
-        """--unsized hide."""
-
-        def treatment(self, seconds: Callable[[], float]) -> Any:
-            """Not asked."""
-
-        def hides(self, _seconds: float | None) -> bool:
-            """Every program."""
-            return True
-
     with closing(host.open()) as db:
         around = Around()
         around.folder_times = FolderTimes(db, host.clock)
