@@ -8,6 +8,7 @@ deadline of an operation does not run while a call waits in that queue. A CDN ho
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
@@ -48,6 +49,7 @@ from backlotfs.errors import (
     BacklotError,
     CircuitOpen,
     ClockSkewed,
+    CredentialsRefused,
     HostUnreachable,
     NoSuchEntry,
     RateLimited,
@@ -147,6 +149,8 @@ class ApiClient:
 
     No error, log line or exception chain holds the secret, a signature or a signed URL.
 
+    :ivar heard: set once a call of the API's own host has ended in any way other than
+        :class:`CredentialsRefused`: it was answered, or the host cannot be reached.
     :ivar clock_skew_s: server's clock minus ours, by the ``Date`` of the last answer that came
         straight from the API (a cached one is as old as the cache likes); 0.0 until known. Good
         to about a second.
@@ -171,6 +175,7 @@ class ApiClient:
         :raises ValueError: for a page limit below 1.
         """
         self.clock_skew_s = 0.0
+        self.heard = threading.Event()
         self._credentials = Credentials(account.api_key, account.api_secret)
         self._api = parse_base(account.api_url, "API URL")
         self._cdn = parse_base(account.cdn_url, "CDN URL") if account.cdn_url else None
@@ -388,6 +393,7 @@ class ApiClient:
                 self._breakers.failed(base.host, str(failure))
             if counts:
                 self._limiter.failed()
+                self.heard.set()
             raise
         self._breakers.reached(base.host)
         if counts:
@@ -401,6 +407,8 @@ class ApiClient:
             self._limiter.answered(
                 read_rate(answer.headers, monotonic_s=now_s, server_now_s=server_now_s)
             )
+        if counts and not isinstance(error, CredentialsRefused):
+            self.heard.set()
         if error is not None:
             raise error
         return read_body(answer, request.read)

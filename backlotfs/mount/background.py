@@ -27,7 +27,7 @@ class Ready(Protocol):
     """Receives the progress of a mount that starts."""
 
     def __call__(self, more: str) -> None:
-        """The mount answers. ``more`` is one more sentence for the user, or empty."""
+        """The mount answers. ``more`` has more lines for the user, or is empty."""
 
     def listing(self, assets: int) -> None:
         """The first listing of the library has this many assets so far."""

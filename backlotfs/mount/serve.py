@@ -11,7 +11,6 @@ import logging
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 
 from backlotfs import __version__
@@ -37,15 +36,20 @@ from backlotfs.namespace.sizes import Treatment
 
 log = logging.getLogger(__name__)
 
+_UNHEARD = (
+    "the API has not answered yet: the saved listing is shown. If the API refuses the credentials, "
+    "the mount ends and its log says why"
+)
 #: Longest first listing of a library; 1 000 000 assets need 2000 calls.
 FIRST_LISTING_DEADLINE_S = 1800.0
-#: A mount with a saved catalog starts at once, and ends if the API refuses its credentials within
-#: this time.
+#: A mount with a saved catalog starts without the API, and ends if the API refuses its credentials
+#: within this time.
 CHECK_S = 5.0
+#: Such a mount says that it is mounted only when the API has answered, or was silent for this long
+#: since the mount began to start.
+FIRST_ANSWER_S = 1.0
 #: Unknown sizes are announced at the start only if it takes longer than this to find them out.
 NOTED_S = 5.0
-#: Delay of the first refresh after a mount, so that the first `ls` has the machine to itself.
-CHECK_AFTER_S = 0.5
 
 
 def serve_mount(settings: MountSettings, ready: Ready, *, cleared_dead: bool = False) -> None:
@@ -121,6 +125,7 @@ class _MountProcess:
         self._handlers = handlers(settings, self._stack, self._waiting_programs)
         self._report = MinuteReport(self._stack, clock)
         self._mounting = threading.Event()
+        self._control: ControlServer | None = None
         self._refused: BacklotError | None = None
 
     def run(self) -> None:
@@ -136,7 +141,9 @@ class _MountProcess:
             }
         )
         saved = stack.catalog.open_saved()
-        if not saved:
+        if saved:
+            threading.Thread(target=self._refresh_saved, name="first-refresh", daemon=True).start()
+        else:
             self._list_library()
         operations = BacklotOperations(
             stack.namespace,
@@ -147,7 +154,7 @@ class _MountProcess:
             no_prefetch=self._rules.makes_thumbnails,
             lookups=session.lookups,
         )
-        control = self._open_control()
+        self._control = self._open_control()
         self._mounting.set()
         try:
             session.run(
@@ -165,6 +172,7 @@ class _MountProcess:
                 ),
             )
         finally:
+            control, self._control = self._control, None
             if control is not None:
                 control.close()
         self._close()
@@ -202,6 +210,9 @@ class _MountProcess:
     def _on_mounted(self, *, saved: bool) -> None:
         """Announce the mount and start the background work. Runs once the mountpoint answers."""
         settings, stack = self._settings, self._stack
+        if saved and self._is_refused(self._began_s + FIRST_ANSWER_S, heard=stack.api.heard.is_set):
+            self._stop()
+            return
         events.MOUNTED.log(
             log,
             source=settings.source,
@@ -209,14 +220,16 @@ class _MountProcess:
             assets=len(stack.catalog.library.rows),
             version=__version__,
         )
-        self._ready(self._unknown_sizes())
+        unheard = saved and stack.catalog.refreshing and not stack.api.heard.is_set()
+        self._ready("\n".join(filter(None, (_UNHEARD if unheard else "", self._unknown_sizes()))))
         systemd.notify("READY=1\nSTATUS=mounted")
         systemd.start_watchdog(settings.mountpoint)
         if saved:
-            self._refused = self._first_refresh()
-            if self._refused is not None:
+            if self._is_refused(self._clock.monotonic() + CHECK_S):
                 self._stop()
                 return
+            if stack.catalog.last_error is not None:
+                events.STALE.log(log, reason=stack.catalog.last_error)
         stack.catalog.keep_fresh(each_minute=self._each_minute)
         self._start_backfills()
         stack.reading.reconciler.start()
@@ -234,23 +247,31 @@ class _MountProcess:
             "they need"
         )
 
-    def _first_refresh(self) -> BacklotError | None:
-        """Refresh a saved catalog; return the error if the API refuses the credentials."""
+    def _refresh_saved(self) -> None:
+        """Start to refresh a saved catalog."""
         catalog = self._stack.catalog
-        time.sleep(CHECK_AFTER_S)
         if catalog.lists_sources is None:  # the catalog of an earlier version does not say
             with contextlib.suppress(BacklotError):  # the refresh meets the same error
                 self._check_api()
         catalog.refresh()
-        until = time.monotonic() + CHECK_S - CHECK_AFTER_S
-        while time.monotonic() < until and catalog.refreshing:
-            time.sleep(0.05)
+
+    def _is_refused(self, until_s: float, heard: Callable[[], bool] = lambda: False) -> bool:
+        """Wait for the first refresh of a saved catalog; whether the API refuses the credentials.
+
+        :param until_s: end of the wait on the monotonic clock.
+        :param heard: whether there is nothing more to wait for.
+        """
+        catalog = self._stack.catalog
+        while self._clock.monotonic() < until_s and catalog.refreshing and not heard():
+            self._clock.sleep(0.02)
         error = catalog.last_error
-        if error is not None:
-            events.STALE.log(log, reason=error)
-        return error if isinstance(error, CredentialsRefused) else None
+        self._refused = error if isinstance(error, CredentialsRefused) else None
+        return self._refused is not None
 
     def _each_minute(self) -> None:
+        if self._control is not None and self._control.removed:  # by somebody who cleans /tmp
+            self._control.close()
+            self._control = self._open_control()
         self._start_backfills()  # another mount of the library may have stopped its backfill
         self._report.log()
 

@@ -122,6 +122,7 @@ class Stack:
 
     limiter: ApiRateLimiter
     session: requests.Session
+    api: ApiClient
     db: CatalogDb
     resolver: UrlResolver
     saved_urls: SavedUrls | None
@@ -345,6 +346,7 @@ def build_stack(
     return Stack(
         limiter=limiter,
         session=session,
+        api=api,
         db=db,
         resolver=resolver,
         saved_urls=saved_urls,

@@ -329,8 +329,8 @@ def _nobody(mountpoint: Path) -> str:
     if probe_mount(mountpoint, timeout_s=_PROBE_S).dead:
         return f"the mount on {mountpoint} is dead; clear it: backlotfs umount {mountpoint}"
     return (
-        f"the mount on {mountpoint} is there, but does not answer commands; its log says why, and "
-        "its files can be used all the same"
+        f"the mount on {mountpoint} is there, but does not answer commands; try again in a minute, "
+        "or see its log; its files can be used all the same"
     )
 
 

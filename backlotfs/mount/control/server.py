@@ -63,6 +63,11 @@ class ControlServer:
             target=self._server.serve_forever, args=(_STOP_WITHIN_S,), name="control", daemon=True
         ).start()
 
+    @property
+    def removed(self) -> bool:
+        """Whether somebody has removed the socket, so that no command can find it."""
+        return not self._path.exists()
+
     def close(self) -> None:
         """Stop listening and remove the socket."""
         self._server.shutdown()

@@ -148,6 +148,24 @@ def test_a_wrong_secret_ends_a_remount(kept: KeptLibrary) -> None:
     assert "secret" in done.stderr.splitlines()[-1]
 
 
+def test_a_wrong_secret_fails_the_command_itself(kept: KeptLibrary) -> None:
+    """In the background: the command does not say that it mounted, but why it did not."""
+    kept.fill()
+    mount = kept.unstarted()
+    mount.path.mkdir()
+    config = commands.write_config(mount.folder / "config.toml", kept.emulator, api_secret="s" * 40)
+    done = commands.run(
+        *("mount", "--config", config, "--profile", commands.PROFILE),
+        *("--log-file", mount.folder / "log"),
+        *mount.options,
+        mount.path,
+        home=mount.folder,
+    )
+    assert (done.returncode, done.stdout) == (3, ""), done.stderr
+    assert "secret" in done.stderr
+    assert not is_mounted(mount.path)
+
+
 def test_a_secret_that_is_refused_later_does_not_end_the_mount(kept: KeptLibrary) -> None:
     """A mount that was accepted once goes on with what it has: stale, not gone."""
     mount = kept.mount()

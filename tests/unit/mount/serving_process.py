@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -27,6 +28,7 @@ from backlotfs.open_files.recent_errors import RecentErrors
 from backlotfs.source.bandwidth import RecentRate
 from tests.fakes.clocks import ManualClock
 from tests.fakes.records import row
+from tests.fakes.workers import PATIENCE_S
 
 SERVING = import_module("backlotfs.mount.serve")
 
@@ -54,6 +56,7 @@ class Process:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         self.steps: list[str] = []
         self.saved = False
+        self.silent = False  # whether the API answers nothing
         self.error: BacklotError | None = None
         self.queued: set[str] = set()
         self.reading: list[tuple[int, str]] = []
@@ -63,6 +66,7 @@ class Process:
         self.handlers: Mapping[signal.Signals, Callable[[], None]] = {}
         self.options: MountOptions | None = None
         self.during: Callable[[], None] = lambda: None
+        self.each_minute: Callable[[], None] = lambda: None
         self.settings = MountSettings(
             Account("http://api", "k", "s", profile="main"), Path("/mnt/x"), folder
         )
@@ -72,10 +76,10 @@ class Process:
             last_error=None,
             refreshing=False,
             total_size=lambda: 4000,
-            open_saved=lambda: self.saved,
+            open_saved=self._open_saved,
             load=lambda _deadline: self._step("load"),
             refresh=self._refresh,
-            keep_fresh=lambda **_hooks: self._step("keep fresh"),
+            keep_fresh=self._keep_fresh,
         )
         self.catalog = catalog
         self.stack = SimpleNamespace(
@@ -83,6 +87,7 @@ class Process:
             catalog=catalog,
             namespace=SimpleNamespace(name_of=lambda code: f"{code}.mov"),
             session=None,
+            api=SimpleNamespace(heard=threading.Event()),
             probes=SimpleNamespace(
                 start_backfill=lambda: self._step("crawl"),
                 seconds_for=lambda assets: assets * self.seconds_each,
@@ -128,6 +133,7 @@ class Process:
             "check_api": lambda *_args: self._step("check_api"),
             "MountSession": self._session,
             "CHECK_S": 0.2,
+            "FIRST_ANSWER_S": PATIENCE_S,
         }.items():
             monkeypatch.setattr(SERVING, name, value)
         monkeypatch.setattr(SERVING.signals, "block", lambda: self._step("block"))
@@ -152,9 +158,18 @@ class Process:
     def _handle(self, handlers: Mapping[signal.Signals, Callable[[], None]]) -> None:
         self.handlers = handlers
 
+    def _keep_fresh(self, *, each_minute: Callable[[], None]) -> None:
+        self.each_minute = each_minute
+        self._step("keep fresh")
+
+    def _open_saved(self) -> bool:
+        self.catalog.refreshing = self.saved
+        return self.saved
+
     def _refresh(self, *, full: bool = False) -> None:
         self._step("refresh fully" if full else "refresh")
         self.catalog.last_error = self.error
+        self.catalog.refreshing = self.silent
 
     def _session(self, _mountpoint: Path, options: MountOptions) -> SimpleNamespace:
         self.options = options

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from backlotfs.errors import (
 )
 from backlotfs.kernel.session import KernelTtl, MountOptions
 from backlotfs.mount.control.client import ask
+from backlotfs.mount.control.unix_socket import socket_paths
 from tests.unit.mount.serving_process import SERVING, Process
 
 
@@ -41,11 +43,12 @@ def test_a_first_mount(process: Process) -> None:
 
 
 def test_with_a_saved_catalog(process: Process) -> None:
-    """It is mounted at once, and the API is looked at beside."""
+    """It is mounted without a listing; the refresh begins before it is ready."""
     process.saved = True
     steps = process.serve()
     assert "check_api" not in steps
-    assert steps.index("ready") < steps.index("refresh") < steps.index("crawl")
+    assert steps.index("refresh") < steps.index("ready") < steps.index("crawl")
+    assert process.more == ""
 
 
 def test_a_saved_catalog_and_no_api(process: Process, caplog: pytest.LogCaptureFixture) -> None:
@@ -56,12 +59,31 @@ def test_a_saved_catalog_and_no_api(process: Process, caplog: pytest.LogCaptureF
     assert "STALE" in caplog.text
 
 
+def test_a_saved_catalog_and_an_api_that_is_silent(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mount does not wait for it, and says so."""
+    process.saved = process.silent = True
+    monkeypatch.setattr(SERVING, "FIRST_ANSWER_S", 0.0)
+    assert "crawl" in process.serve()
+    assert process.more.startswith("the API has not answered yet")
+
+
+def test_an_answer_is_enough(process: Process) -> None:
+    """The mount is ready when the API has accepted the credentials: a full sync may take long."""
+    process.saved = process.silent = True
+    process.stack.api.heard.set()
+    assert "crawl" in process.serve()
+    assert process.more == ""
+
+
 def test_a_saved_catalog_and_refused_credentials(process: Process) -> None:
-    """End it all the same."""
+    """End it before it is said to be mounted."""
     process.saved, process.error = True, CredentialsRefused("401")
     with pytest.raises(CredentialsRefused):
         process.serve()
-    assert "crawl" not in process.steps
+    assert "ready" not in process.steps
+    assert "READY=1\nSTATUS=mounted" not in process.steps
     assert any(step.startswith("stop") for step in process.steps)
     assert process.steps[-1] == "closed"
 
@@ -158,6 +180,27 @@ def test_questions_are_answered(process: Process) -> None:
     assert (stats["url_refreshes"], stats["disk"], stats["amplification"]) == (7, None, None)
     with pytest.raises(BacklotError):
         ask(Path("/mnt/x"), "status")
+
+
+def test_a_socket_that_somebody_removed(process: Process) -> None:
+    """It is made again within a minute: a cleaner of /tmp may take it away."""
+    (socket,) = socket_paths(Path("/mnt/x"))
+    answers: list[dict[str, Any]] = []
+
+    def during() -> None:
+        for take_away in (os.unlink, lambda path: shutil.rmtree(path.parent)):
+            take_away(socket)
+            with pytest.raises(BacklotError):
+                ask(Path("/mnt/x"), "status")
+            process.each_minute()
+            answers.append(ask(Path("/mnt/x"), "status"))
+
+    process.during = during
+    process.serve()
+    assert len(answers) == 2
+    assert not socket.exists()
+    process.each_minute()
+    assert not socket.exists(), "the mount has ended"
 
 
 def test_a_server_that_does_not_count_calls(process: Process) -> None:
