@@ -214,6 +214,7 @@ class Catalog:
         for turn in itertools.count(1):
             self._clock.sleep(LOOK_AROUND_S)
             try:
+                self._db.keep_file()
                 if turn * LOOK_AROUND_S % 60 == 0:
                     each_minute()
                 now = self._state()[1:]

@@ -47,6 +47,7 @@ class PrivateSqliteFile:
         """
         self.path = path
         self.folder = self._lock = -1
+        self._made: os.stat_result | None = None
         self._clock = clock
         self._timeout_s = timeout_s
         self._pragmas = ("synchronous = NORMAL", *pragmas)
@@ -86,6 +87,54 @@ class PrivateSqliteFile:
                 os.close(found)
         with contextlib.suppress(FileExistsError):
             os.close(os.open(self.path.name, _CREATE, 0o600, dir_fd=self.folder))
+        self._made = os.stat(self.path.name, dir_fd=self.folder, follow_symlinks=False)
+
+    @property
+    def removed(self) -> bool:
+        """Whether the file of the last `make` is not at its path any more.
+
+        Somebody removed or moved it or its folder: what is written to it is lost at the end.
+        """
+        try:
+            found = os.stat(self.path, follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return self._made is not None
+        except OSError:
+            return False  # nothing is known of it
+        return self._made is not None and not os.path.samestat(found, self._made)
+
+    def make_again(self, old: sqlite3.Connection) -> sqlite3.Connection:
+        """Make the file again after somebody removed it; returns a connection to the new one.
+
+        The new file has the content of the removed one. If another mount has made it meanwhile, it
+        stays as it is. Let other mounts in by `share`.
+
+        :param old: the only connection of this process to the removed file; the caller closes it.
+        :raises OSError, sqlite3.Error: the file cannot be made.
+        """
+        self.release()
+        alone = self.acquire()
+        if not self._is_there():
+            if not alone:  # it would be written with the journal of the new file
+                raise OSError(None, "it was removed, and another mount uses it")
+            self.unlink()  # journals that are left: the new file must not be taken for theirs
+        self.make()
+        connection = self.connect()
+        try:
+            (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            if not tables:
+                old.backup(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _is_there(self) -> bool:
+        try:
+            os.stat(self.path.name, dir_fd=self.folder, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return True
 
     def lock_alone(self) -> bool:
         """Take the exclusive lock; False while another mount uses the file."""

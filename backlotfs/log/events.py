@@ -245,6 +245,11 @@ CATALOG_NOT_KEPT: Final = Event(
 CATALOG_UNUSABLE: Final = Event(
     "catalog-unusable", _WARNING, "the saved catalog cannot be used: {reason}"
 )
+CACHE_FILE_REMADE: Final = Event(
+    "cache-file-remade",
+    _WARNING,
+    "somebody removed {path} while it was in use: it was written again, with the same content",
+)
 CATALOG_TROUBLE: Final = Event(
     "catalog-trouble", _WARNING, "the catalog cannot be used for now: {reason}"
 )

@@ -197,6 +197,8 @@ class SavedUrls:
         :returns: False if that failed and has to be tried again.
         """
         with self._io:
+            if self._connection is not None and self._file.removed:
+                self._connection = self._written_again(self._connection)
             if self._connection is None:
                 return True
             with self._lock:
@@ -315,6 +317,27 @@ class SavedUrls:
         self._connection = connection
         with contextlib.suppress(sqlite3.OperationalError):  # a full disk: what is read is good
             _delete_expired(connection, self._clock.now())
+
+    def _written_again(self, old: sqlite3.Connection) -> sqlite3.Connection | None:
+        """Write the file again that somebody removed; None, and no file any more, if that fails.
+
+        Call with the I/O lock held.
+        """
+        new = None
+        try:
+            new = self._file.make_again(old)
+            _prepare(new)
+            _make_tag(self._file.folder, self._path.parent)
+            self._file.share()
+            events.CACHE_FILE_REMADE.log(log, path=self._path)
+        except (OSError, sqlite3.Error, _UnusableFile) as error:
+            if new is not None:
+                new.close()
+                new = None
+            self._file.release()
+            self._tell(error)
+        old.close()
+        return new
 
     def _remove_damaged(self) -> None:
         """Give up on the file; the next mount makes a new one. Call with the I/O lock held."""

@@ -5,8 +5,9 @@ atomic, even if the process is killed, and readers see one consistent version of
 functions are in the other modules of this package; their first parameter is a connection. Several
 mounts may share the file: the generation (`state.generation`) changes when another mount changes
 something, and `assets.changed_since` returns the changes. The file can be lost: a damaged or
-foreign one is set aside and replaced by an empty one; if no file can be written, a database in
-memory is used. Each is logged with one WARNING. Until a full sync has finished, the catalog is
+foreign one is set aside and replaced by an empty one; one that somebody removed while it was in use
+is written again; if no file can be written, a database in memory is used. Each is logged with one
+WARNING. Until a full sync has finished, the catalog is
 empty and `SyncState.full_sync_at_s` is 0.
 
 **Never stored**: signed URLs, keys, secrets.
@@ -113,6 +114,23 @@ class CatalogDb:
         """The number of times that an empty file replaced a damaged one."""
         return self._epoch
 
+    def keep_file(self) -> None:
+        """If somebody has removed the file or its folder, write it again. Call it now and then."""
+        if not self._is_removed():
+            return
+        with self._writing:
+            with self._changed:
+                if self._closed or not self._is_removed():
+                    return  # another thread has written it
+                self._replacing = True
+                self._drain()
+            try:
+                self._writer = self._written_again(self._writer)
+            finally:
+                with self._changed:
+                    self._replacing = False
+                    self._changed.notify_all()
+
     def close(self) -> None:
         """Wait for running transactions, then close the file. Idempotent."""
         with self._writing, self._changed:
@@ -132,29 +150,38 @@ class CatalogDb:
         try:
             return once(work)
         except sqlite3.DatabaseError as error:
-            if not _is_damage(error) or self.path is None:
+            if self._is_removed():
+                self.keep_file()
+            elif _is_damage(error) and self.path is not None:
+                self._replace(epoch, str(error))
+            else:
                 raise _as_ours(error) from error
-            self._replace(epoch, str(error))
         try:
             return once(work)
         except sqlite3.DatabaseError as error:
             raise _as_ours(error) from error
 
-    def _write_once(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def _write_once(
+        self, work: Callable[[sqlite3.Connection], T], begin: str = "BEGIN IMMEDIATE"
+    ) -> T:
         with self._writing:
             if self._closed:
                 raise CatalogClosed("the catalog is closed")
-            with transaction(self._writer):
+            with transaction(self._writer, begin):
                 return work(self._writer)
 
     def _read_once(self, work: Callable[[sqlite3.Connection], T]) -> T:
         if self.path is None:
             return self._write_once(work)
-        with self._reader() as connection, transaction(connection, "BEGIN"):
-            return work(connection)
+        with self._reader() as connection:
+            if connection is not None:
+                with transaction(connection, "BEGIN"):
+                    return work(connection)
+        return self._write_once(work, "BEGIN")
 
     @contextlib.contextmanager
-    def _reader(self) -> Iterator[sqlite3.Connection]:
+    def _reader(self) -> Iterator[sqlite3.Connection | None]:
+        """A connection that reads; None if none can be opened now (no permission or descriptor)."""
         with self._changed:
             self._changed.wait_for(lambda: not self._replacing)
             if self._closed:
@@ -163,8 +190,9 @@ class CatalogDb:
             connection = self._idle.pop() if self._idle else None
         try:
             if connection is None:
-                connection = self._file.connect()
-                connection.execute("PRAGMA query_only = ON")
+                with contextlib.suppress(sqlite3.OperationalError):
+                    connection = self._file.connect()
+                    connection.execute("PRAGMA query_only = ON")
             yield connection
         finally:
             with self._changed:
@@ -240,6 +268,29 @@ class CatalogDb:
             raise
         return connection
 
+    def _is_removed(self) -> bool:
+        return self.path is not None and self._file.removed
+
+    def _written_again(self, old: sqlite3.Connection) -> sqlite3.Connection:
+        """Write the removed file that ``old`` has open again; in memory if that fails."""
+        try:
+            new = self._file.make_again(old)
+            try:
+                before = _generation(old)
+                self._prepare(new)
+                if _generation(new) != before:  # another mount has made it: as after a damage
+                    self._epoch += 1
+            except BaseException:
+                new.close()
+                raise
+            self._file.share()
+            events.CACHE_FILE_REMADE.log(log, path=self._file.path)
+        except (OSError, sqlite3.Error, UnusableFile) as error:
+            new = self._in_memory(error)
+            old.backup(new)
+        old.close()
+        return new
+
     def _in_memory(self, error: Exception) -> sqlite3.Connection:
         events.CATALOG_NOT_KEPT.log(log, path=self._file.path, reason=error)
         self._file.release()
@@ -280,6 +331,11 @@ def _set_aside(file: PrivateSqliteFile) -> Path:
             os.unlink(gone, dir_fd=file.folder)
     file.make()
     return file.path.with_name(target)
+
+
+def _generation(connection: sqlite3.Connection) -> int:
+    (number,) = connection.execute("SELECT generation FROM library").fetchone()
+    return int(number)
 
 
 def _is_damage(error: Exception) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 import signal
 import sqlite3
 import stat
@@ -461,6 +462,45 @@ def test_no_url_is_ever_told(
     again.close()
     assert "planted" not in told
     assert caplog.records
+
+
+@pytest.mark.parametrize("what", ["file", "folder", "cache", "moved"])
+def test_a_file_that_is_removed_under_a_mount(
+    path: Path, clock: ManualClock, what: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is written again with all that was in it, and told once."""
+    with contextlib.closing(Mount(path, clock)) as mount:
+        mount.put("A", "old")
+        assert mount.saved.flush()
+        if what == "file":
+            path.unlink()
+        elif what == "moved":
+            path.parent.rename(path.parent.with_name("elsewhere"))
+        else:
+            shutil.rmtree(path.parent if what == "folder" else path.parent.parent)
+        for name in ("B", "C"):
+            mount.put(name, "new")
+            assert mount.saved.flush()
+    assert kept(path, clock) == {"A": "old", "B": "new", "C": "new"}
+    assert (path.parent / "CACHEDIR.TAG").exists()
+    assert len(warnings_in(caplog)) == 1
+    assert "written again" in caplog.text
+
+
+def test_a_file_that_cannot_be_made_again(
+    path: Path, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """URLs are in memory only; the mount goes on."""
+    with contextlib.closing(Mount(path, clock)) as mount:
+        mount.put("A", "old")
+        assert mount.saved.flush()
+        shutil.rmtree(path.parent)
+        path.parent.touch()
+        mount.put("B", "new")
+        assert mount.saved.flush()
+        mount.put("C", "new")
+        assert mount.saved.flush()
+    assert len(warnings_in(caplog)) == 1
 
 
 def test_deleting(path: Path, clock: ManualClock) -> None:
