@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import difflib
 import importlib
-import io
 import sys
 from pathlib import Path
 
@@ -18,7 +17,7 @@ import click
 from backlotfs import __version__
 from backlotfs.errors import BacklotError
 from backlotfs.log import excepthooks
-from backlotfs.log.terminal import say
+from backlotfs.log.terminal import escape_missing_characters, say
 
 #: Heading of the help, name of the command, where it is: ``module:attribute``.
 _COMMANDS = {
@@ -164,9 +163,7 @@ def main() -> None:
     # The name that `ps` shows, and by which a mount recognizes this program; else "python3".
     with contextlib.suppress(OSError):
         Path("/proc/self/comm").write_text("backlotfs", "ascii")
-    for stream in (sys.stdout, sys.stderr):  # a name may have characters that the locale lacks
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    escape_missing_characters()
     try:
         with excepthooks.reported(click.ClickException, click.Abort, BacklotError):
             code = commands(prog_name="backlotfs", standalone_mode=False)

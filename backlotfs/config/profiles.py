@@ -191,8 +191,8 @@ def _run(command: object) -> str:
 
 
 def _variable(environ: Mapping[str, str], name: str) -> str | None:
-    """The value of a variable, without the line end that `export X="$(…)"` may leave in it."""
-    return environ.get(name, "").strip() or None
+    """The value of a variable, without the mark and line end that `export X="$(cat …)"` leaves."""
+    return environ.get(name, "").removeprefix("\ufeff").strip() or None
 
 
 def _credential(environ: Mapping[str, str], name: str) -> str | None:

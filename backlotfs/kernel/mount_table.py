@@ -70,15 +70,18 @@ def parse_mountinfo(text: str) -> list[MountEntry]:
 
 def mount_at(mountpoint: str | Path) -> MountEntry | None:
     """The topmost mount at exactly this (absolute, resolved) path, or None."""
-    text = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape")
-    found = [entry for entry in parse_mountinfo(text) if entry.mountpoint == str(mountpoint)]
+    found = [entry for entry in _mounts() if entry.mountpoint == str(mountpoint)]
     return found[-1] if found else None
 
 
 def our_mounts() -> list[MountEntry]:
     """All mounts of backlotfs that this process can see."""
-    text = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape")
-    return [entry for entry in parse_mountinfo(text) if entry.ours]
+    return [entry for entry in _mounts() if entry.ours]
+
+
+def _mounts() -> list[MountEntry]:
+    # decoded as the arguments of commands are, whatever the locale is
+    return parse_mountinfo(os.fsdecode(Path("/proc/self/mountinfo").read_bytes()))
 
 
 def _unescape(field: str) -> str:

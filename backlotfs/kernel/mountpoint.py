@@ -296,10 +296,11 @@ def _by_program(mountpoint: Path, flags: int) -> str:
     command = [program, "-u", *(["-z"] if flags & _MNT_DETACH else []), "--", str(mountpoint)]
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_FUSERMOUNT_TIMEOUT_S, check=False
+            command, capture_output=True, timeout=_FUSERMOUNT_TIMEOUT_S, check=False
         )
     except subprocess.TimeoutExpired:
         return f"{program} does not end"
     if done.returncode == 0 or mount_at(mountpoint) is None:
         return ""
-    return done.stderr.strip() or f"{program} failed ({done.returncode})"
+    # it names the mountpoint, whose bytes may be of no encoding
+    return os.fsdecode(done.stderr).strip() or f"{program} failed ({done.returncode})"

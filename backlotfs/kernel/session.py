@@ -178,7 +178,9 @@ class MountSession:
             # INIT is answered only after `init` returns, so READY cannot come from there.
             self._began.wait()
             while not self._stopping.is_set():
-                device = probe_mount(self._mountpoint).device
+                device = None
+                with contextlib.suppress(OSError):  # no process or descriptor is left now
+                    device = probe_mount(self._mountpoint).device
                 if device is not None and device != parent:
                     raise_read_ahead(device)
                     ready()
@@ -198,7 +200,8 @@ class MountSession:
         try:
             self._fuse(
                 operations,
-                os.fspath(self._mountpoint),
+                # decoded as fusepy encodes it again, whatever the locale is
+                os.fsencode(self._mountpoint).decode("utf-8", "surrogateescape"),
                 foreground=True,
                 raw_fi=True,
                 encoding=PATH_ENCODING,

@@ -8,10 +8,19 @@ direction of writing, invisible characters and lone surrogates. JSON is plain AS
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from typing import Any
 
 import click
+
+
+def escape_missing_characters() -> None:
+    """Let both output streams escape characters that the locale lacks, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def escaped(text: str) -> str:

@@ -357,7 +357,7 @@ def test_line_ends_in_variables() -> None:
     """As a file that is read by ``$(cat …)`` on another system leaves them."""
     environ = {
         "BACKLOT_API_KEY": "key\r\n",
-        "BACKLOT_API_SECRET": "s3cret\n",
+        "BACKLOT_API_SECRET": "\ufeffs3cret\n",
         "BACKLOT_API_URL": "http://env\n",
     }
     account = load_account(environ)

@@ -15,6 +15,7 @@ import pytest
 from backlotfs.concurrency.clock import SystemClock
 from backlotfs.errors import FuseUnusable
 from backlotfs.kernel import session as session_module
+from backlotfs.kernel.mount_table import MountProbe, probe_mount
 from backlotfs.kernel.read_requests import ReadCounts
 from backlotfs.kernel.session import MAX_BACKGROUND, KernelTtl, MountOptions, MountSession
 from tests.fakes.workers import PATIENCE_S
@@ -126,6 +127,22 @@ def test_ready_once_the_mountpoint_answers(loop: Loop) -> None:
     assert loop.options["foreground"]
     assert loop.options["raw_fi"]
     assert loop.options["fsname"] == "backlot:x"
+
+
+def test_ready_though_a_process_could_not_be_started(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mountpoint is looked at again: else the command would wait for ever."""
+    failures = [BlockingIOError(11, "no process"), OSError(24, "no descriptor")]
+
+    def probe_later(path: Path) -> MountProbe:
+        if failures:
+            raise failures.pop()
+        return probe_mount(path)
+
+    monkeypatch.setattr(session_module, "probe_mount", probe_later)
+    loop.run(loop.over.set)
+    assert not failures
 
 
 def test_a_mount_that_fails(loop: Loop) -> None:
