@@ -29,6 +29,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import IntEnum
 from typing import NamedTuple
@@ -93,11 +94,18 @@ def retry_after_s(message: str, headers: Mapping[str, str], server_now_s: float)
 
 
 def http_date_s(value: str | None) -> float | None:
-    """A ``Date`` header in seconds since the epoch; None when it is none."""
-    if len(value or "") > 64:
+    """The date of a header, in any form of RFC 9110 §5.6.7, in seconds since the epoch.
+
+    None when it is none, or more than one: of two that differ neither is believed.
+    """
+    # no date is longer, and its parser would read a number of any length
+    if value is None or len(value) > 64 or value.count(":") > 2:
         return None
     try:
-        seconds = parsedate_to_datetime(value or "").timestamp()
+        moment = parsedate_to_datetime(value)
+        if moment.tzinfo is None:  # asctime names no zone
+            moment = moment.replace(tzinfo=UTC)
+        seconds = moment.timestamp()
     except (ValueError, TypeError, OverflowError, IndexError):
         return None
     return seconds if math.isfinite(seconds) else None

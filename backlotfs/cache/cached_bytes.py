@@ -1,14 +1,21 @@
-"""Counts how many bytes of a source are cached, without the network."""
+"""Tells which bytes of a source are cached, without the network."""
 
 from __future__ import annotations
 
+import random
+from collections.abc import Mapping
+
+from backlotfs.byterange import ByteRange, block_range
 from backlotfs.cache.disk.tier import DiskTier
 from backlotfs.cache.memory import BlockCache, BlockKey
 from backlotfs.source.version import SourceVersion
 
+#: Blocks of a large file that are looked for on disk, to find some that are cached.
+LOOKED_FOR = 64
+
 
 class CachedBytes:
-    """Counts the bytes of a version in memory and on disk. Any thread may call it."""
+    """Finds the bytes of a version in memory and on disk. Any thread may call it."""
 
     def __init__(self, cache: BlockCache, tier: DiskTier | None) -> None:
         self._cache = cache
@@ -32,3 +39,40 @@ class CachedBytes:
             has_last = has_last or (bool(version.size) and last in self._tier)
         short = -version.size % self._block_bytes if has_last else 0
         return min(version.size, count * self._block_bytes - short)
+
+    def sample(self, version: SourceVersion, places: int, length: int) -> Mapping[ByteRange, bytes]:
+        """Some cached bytes by their place, to compare them with what the host sends now.
+
+        :param places: how many at most. :param length: of each, at most.
+        """
+        code, validator = version.embed_code, version.validator
+        numbers = set(self._cache.numbers_of(code, validator))
+        if self._tier is not None and self._tier.block_count(code, validator):
+            last = (version.size - 1) // self._block_bytes
+            others = random.sample(range(last + 1), min(LOOKED_FOR, last + 1))
+            numbers.update(
+                n for n in (0, last, *others) if BlockKey(code, validator, n) in self._tier
+            )
+        found: dict[ByteRange, bytes] = {}
+        for number in random.sample(sorted(numbers), len(numbers)):
+            if len(found) == places:
+                break
+            block = self._block(BlockKey(code, validator, number), version.size)
+            if block:
+                skipped = random.randrange(max(1, len(block) - length + 1))
+                piece = block[skipped : skipped + length]
+                start = number * self._block_bytes + skipped
+                found[ByteRange(start, start + len(piece))] = piece
+        return found
+
+    def _block(self, key: BlockKey, size: int) -> bytes | None:
+        """A copy of a cached block; None if it has gone meanwhile."""
+        with self._cache.lock:
+            block = self._cache.get(key)
+            if block is not None:
+                return bytes(block.view)
+        if self._tier is None:
+            return None
+        buffer = memoryview(bytearray(block_range(key.number, self._block_bytes, size).length))
+        (length,) = self._tier.get_many((key,), (buffer,))
+        return None if length is None else bytes(buffer[:length])

@@ -89,17 +89,20 @@ class SourceVersionCache:
         save: Callable[[list[SourceRecord]], None],
         *,
         attr_ttl_s: float,
+        is_alias: Callable[[SourceVersion, SourceVersion], bool] = lambda _one, _other: False,
     ) -> None:
         """Start with the versions in the rows.
 
         :param row_of: the row of an embed code in the present library.
         :param save: writes a batch to the database; called from the cache's own thread.
         :param attr_ttl_s: how long the kernel may use attributes that it received earlier.
+        :param is_alias: whether two versions are known to be one, by different ETags.
         """
         self._clock = clock
         self._row_of = row_of
         self._save = save
         self._attr_ttl_s = attr_ttl_s
+        self._is_alias = is_alias
         self._listeners: list[VersionListener] = []
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
@@ -168,6 +171,8 @@ class SourceVersionCache:
             row = self._row_of(code)
             updated_at_s = row.updated_at_s if row is not None else 0
             before = None if code in self._gone else self._learned.get(code) or self._said_by(row)
+            if before is not None and self._is_alias(before.version, version):
+                version = before.version  # the version that was found first keeps its validator
             mtime_s = version.last_modified_s
             replaced = before is not None and before.version.validator != version.validator
             replaced_at = -math.inf
@@ -265,10 +270,14 @@ class SourceVersionCache:
                 before, now = self.known(row.embed_code), known_from(row)
                 if row.embed_code in self._unsaved or before is None:
                     continue  # this mount's own result is newer
-                if before.version.validator != now.version.validator:
-                    found = replace(now, replaced_at=self._clock.monotonic())
-                    self._learned[row.embed_code] = found
-                    replaced.append(now.version)
+                if before.version.validator == now.version.validator:
+                    continue
+                if self._is_alias(before.version, now.version):
+                    self._learned[row.embed_code] = before
+                    continue
+                found = replace(now, replaced_at=self._clock.monotonic())
+                self._learned[row.embed_code] = found
+                replaced.append(now.version)
         for version in replaced:
             self._on_change(version.embed_code, version)
 

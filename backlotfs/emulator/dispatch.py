@@ -18,7 +18,14 @@ from cachetools import TTLCache
 from backlotfs.emulator.api import ApiSide, RateLimiter, rate_limit_message
 from backlotfs.emulator.connections import MAX_BODY_BYTES
 from backlotfs.emulator.faults import Fault, FaultPlan, altered, replacement
-from backlotfs.emulator.http_types import Answer, ReceivedRequest, RouteMatch, match_route
+from backlotfs.emulator.http_types import (
+    FIRST_NODE,
+    Answer,
+    ReceivedRequest,
+    RouteMatch,
+    SourceNode,
+    match_route,
+)
 from backlotfs.emulator.library import Library
 from backlotfs.emulator.previews import PreviewImages
 from backlotfs.emulator.request_log import RequestEntry, RequestLog
@@ -115,13 +122,16 @@ class Dispatcher:
         try:
             hit = self._faults.strike(match.route, match.embed_code, range_start(wanted_range))
             fault = hit.rule.fault if hit.rule is not None else None
+            node = hit.nodes.node(entry.connection_id) if hit.nodes is not None else FIRST_NODE
             if fault is not None:
                 self._log.update(entry, fault=fault.kind)
+            elif node.number:
+                self._log.update(entry, fault="nodes")
             for delay in hit.delays:
                 await delay.wait(delay.fault.number("seconds"))
             transfer = Transfer(request, entry, self._log, self._workers)
             try:
-                answer = await self._answer(host, request, match, fault)
+                answer = await self._answer(host, request, match, fault, node)
                 return await transfer.send(answer, now=self._settings.clock(), rule=hit.rule)
             except TooManyWaiting:  # nothing was sent yet
                 return await transfer.send(source_error("SlowDown"), now=self._settings.clock())
@@ -129,7 +139,12 @@ class Dispatcher:
             self._log.end(entry)
 
     async def _answer(
-        self, host: Host, request: web.BaseRequest, match: RouteMatch, fault: Fault | None
+        self,
+        host: Host,
+        request: web.BaseRequest,
+        match: RouteMatch,
+        fault: Fault | None,
+        node: SourceNode,
     ) -> Answer:
         raw_path, _, raw_query = request.raw_path.partition("?")
         try:
@@ -146,7 +161,7 @@ class Dispatcher:
             return Answer.message(400, f"A query has at most {MOST_PARAMETERS} parameters.")
         base_url = f"http://{request.headers.get('Host', '')[:_MOST_HOST_LENGTH]}"
         received = ReceivedRequest(
-            request.method, raw_path, raw_query, request.headers, body, base_url
+            request.method, raw_path, raw_query, request.headers, body, base_url, node
         )
         instead = replacement(fault) if fault is not None else None
         if host == "api" and match.route not in ("source", "preview_image"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import itertools
 import json
 import random
 from collections.abc import Callable, Mapping
@@ -17,7 +18,7 @@ from threading import Lock
 from typing import Any
 
 from backlotfs.emulator.api import rate_limit_message
-from backlotfs.emulator.http_types import API_CONTENT_TYPE, ROUTES, Answer, ByteSpan
+from backlotfs.emulator.http_types import API_CONTENT_TYPE, ROUTES, Answer, ByteSpan, SourceNode
 from backlotfs.emulator.sources import source_error
 
 _NEEDED = object()
@@ -55,6 +56,9 @@ _KINDS: Mapping[str, Mapping[str, Any]] = {
     # nothing more until the rule is released, or for so many seconds; a shorter body is complete
     "stall": {"at_byte": 0, "seconds": None},
     "trickle": {"bytes_per_s": _NEEDED},  # a slow body
+    # the real answer of one of several nodes in turn, each with an ETag of its own; also when
+    # another fault strikes the same request
+    "nodes": {"nodes": 2, "by_connection": 0, "weak": 0},  # 1: in turn by connection; W/"e"
 }
 """The parameters of each kind with their defaults; ``_NEEDED``: a parameter without a default."""
 
@@ -84,8 +88,9 @@ class Fault:
             is_number = is_number and abs(value) <= _LARGEST_NUMBER
             if value is _NEEDED or not (name in _NOT_NUMBERS or optional or is_number):
                 raise ValueError(f"the fault {kind!r} needs a value for {name}")
-        if complete.get("bytes_per_s", 1) <= 0:
-            raise ValueError(f"the fault {kind!r} needs bytes_per_s above 0")
+        for name in ("bytes_per_s", "nodes"):
+            if complete.get(name, 1) <= 0:
+                raise ValueError(f"the fault {kind!r} needs {name} above 0")
         if not isinstance(complete.get("headers", {}), Mapping):
             told = f"the headers of the fault {kind!r} are an object: name to value"
             raise ValueError(told)  # noqa: TRY004  # the same for every mistake in a plan
@@ -159,6 +164,15 @@ class Fault:
         return cls.of("trickle", bytes_per_s=bytes_per_s)
 
     @classmethod
+    def nodes(cls, nodes: int = 2, *, by_connection: bool = False, weak: bool = False) -> Fault:
+        """So many nodes serve the sources in turn, and each names versions by its own ETags.
+
+        :param by_connection: the node changes with the connection, not with each request.
+        :param weak: the ETags differ only in ``W/``.
+        """
+        return cls.of("nodes", nodes=nodes, by_connection=int(by_connection), weak=int(weak))
+
+    @classmethod
     def wrong_range(cls, offset: int = 1) -> Fault:
         """``Content-Range`` is shifted by ``offset``; the bytes are correct."""
         return cls.of("wrong_range", offset=offset)
@@ -220,6 +234,8 @@ class FaultRule:
         self._lock = Lock()
         self._spared = 0
         self._hits = 0
+        self._turns = itertools.count()
+        self._turn_of: dict[int, int] = {}
         self._released = False
         self._wakes: set[Callable[[], object]] = set()
 
@@ -251,6 +267,16 @@ class FaultRule:
             self._hits += struck
             return struck
 
+    def node(self, connection_id: int) -> SourceNode:
+        """The node that answers the request that a rule of the kind ``nodes`` has struck."""
+        with self._lock:
+            turn = self._turn_of.get(connection_id)
+            if turn is None:
+                turn = next(self._turns)
+            if self.fault.integer("by_connection"):
+                self._turn_of[connection_id] = turn
+        return SourceNode(turn % self.fault.integer("nodes"), bool(self.fault.integer("weak")))
+
     async def wait(self, seconds: float | None) -> None:
         """Wait ``seconds`` (None: without a limit), or until the rule is released."""
         loop = asyncio.get_running_loop()
@@ -275,10 +301,11 @@ class FaultRule:
 
 @dataclass(frozen=True, slots=True)
 class FaultHit:
-    """The faults for one request: delays, and at most one other rule."""
+    """The faults for one request: delays, nodes, and at most one other rule."""
 
     delays: tuple[FaultRule, ...] = ()
     rule: FaultRule | None = None
+    nodes: FaultRule | None = None
 
 
 class FaultPlan:
@@ -305,6 +332,8 @@ class FaultPlan:
         times: int | None = None,
     ) -> FaultRule:
         """Add a rule. A request gets every delay that fits, and the first other fault that fits.
+
+        And the first rule of the kind ``nodes``.
 
         :param route: a route name (``source``, ``streams``, ``assets`` …) or ``*``.
         :param embed_code: only requests about this asset.
@@ -335,15 +364,16 @@ class FaultPlan:
     def strike(self, route: str, embed_code: str | None, start: int | None) -> FaultHit:
         """Find the faults for this request."""
         delays: list[FaultRule] = []
-        other: FaultRule | None = None
+        first: dict[bool, FaultRule] = {}  # by whether it is of the kind "nodes"
         for rule in tuple(self._rules):
-            is_delay = rule.fault.kind == "delay"
-            if (is_delay or other is None) and rule.strikes(route, embed_code, start):
+            is_delay, is_nodes = rule.fault.kind == "delay", rule.fault.kind == "nodes"
+            wanted = is_delay or is_nodes not in first
+            if wanted and rule.strikes(route, embed_code, start):
                 if is_delay:
                     delays.append(rule)
                 else:
-                    other = rule
-        return FaultHit(tuple(delays), other)
+                    first[is_nodes] = rule
+        return FaultHit(tuple(delays), first.get(False), first.get(True))
 
     @classmethod
     def from_json(cls, path: str | Path) -> FaultPlan:

@@ -33,6 +33,25 @@ ROUTES = _ABOUT_AN_ASSET.union(
 API_CONTENT_TYPE = "application/json;charset=utf-8"
 
 
+class SourceNode(NamedTuple):
+    """One of several nodes that serve the same objects; each but the first has its own ETags.
+
+    :ivar weak: its own ETag is the common one as a weak one, as behind a proxy.
+    """
+
+    number: int = 0
+    weak: bool = False
+
+    def etag(self, common: str) -> str:
+        """The ETag that this node gives to an object."""
+        if not self.number:
+            return common
+        return f"W/{common}" if self.weak else f'{common[:-1]}-node{self.number}"'
+
+
+FIRST_NODE = SourceNode()
+
+
 @dataclass(frozen=True)
 class ReceivedRequest:
     """One request.
@@ -42,6 +61,7 @@ class ReceivedRequest:
     :ivar raw_query: query as received, without the ``?``.
     :ivar headers: looked up without regard to case.
     :ivar base_url: address that the client used: ``http://host:port``.
+    :ivar node: of the source host, which received it.
     """
 
     method: str
@@ -50,6 +70,7 @@ class ReceivedRequest:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     base_url: str = ""
+    node: SourceNode = FIRST_NODE
 
     @cached_property
     def parameters(self) -> list[tuple[str, str]]:

@@ -182,25 +182,26 @@ class Sources:
         return answer
 
     def _object_answer(self, request: ReceivedRequest, opened: OpenContent) -> Answer:
+        etag = request.node.etag(opened.etag)
         headers = {
             **_amazon_headers(),
             "Last-Modified": http_date(opened.last_modified),
-            "ETag": opened.etag,
+            "ETag": etag,
             "Accept-Ranges": "bytes",
         }
         match = request.headers.get("If-Match")
-        if match is not None and not _names(match, opened.etag):
+        if match is not None and not _names(match, etag):
             return source_error("PreconditionFailed", Condition="If-Match")
         since = moment_of_header(request.headers.get("If-Unmodified-Since"))
         if match is None and since is not None and opened.last_modified > since:
             return source_error("PreconditionFailed", Condition="If-Unmodified-Since")
         none_match = request.headers.get("If-None-Match")
-        if none_match is not None and _names(none_match, opened.etag):
+        if none_match is not None and _names(none_match, etag):
             return Answer(304, b"", headers)
         headers["Content-Type"] = CONTENT_TYPE
         wanted = request.headers.get("Range")
-        if_range = request.headers.get("If-Range", opened.etag).strip()
-        if if_range not in (opened.etag, headers["Last-Modified"]):
+        if_range = request.headers.get("If-Range", etag).strip()
+        if if_range not in (etag, headers["Last-Modified"]):
             wanted = None
         try:
             span = requested_span(wanted, opened.size)

@@ -228,6 +228,7 @@ class ConnectionPool:
         wanted: ByteRange,
         *,
         if_match: str | None = None,
+        new_connection: bool = False,
         timeout_s: float = STALL_TIMEOUT_S,
         exchange: Exchange | None = None,
     ) -> RangeAnswer:
@@ -235,6 +236,7 @@ class ConnectionPool:
 
         :param url: sent as it is; never shown in an error.
         :param if_match: a strong ETag the object must still have (412 otherwise).
+        :param new_connection: do not use an idle connection: a new one may lead to another node.
         :param timeout_s: bounds all of it, connecting included. Less is granted to connecting,
             to the silence before the answer (`STALL_TIMEOUT_S`) and to the answer's head once it
             has begun (`http.exchange.HEAD_TIMEOUT_S`).
@@ -254,7 +256,7 @@ class ConnectionPool:
             headers["If-Match"] = if_match
         exchange = exchange or Exchange(timeout_s)
         while True:
-            connection, kept_alive = self._take(origin, exchange.left_s)
+            connection, kept_alive = self._take(origin, exchange.left_s, new=new_connection)
             try:
                 make = functools.partial(RangeResponse, exchange=exchange)
                 connection.response_class = cast("type[RangeResponse]", make)
@@ -305,11 +307,14 @@ class ConnectionPool:
         for each in idle:
             each.connection.close()
 
-    def _take(self, origin: Origin, timeout_s: float) -> tuple[http.client.HTTPConnection, bool]:
+    def _take(
+        self, origin: Origin, timeout_s: float, *, new: bool
+    ) -> tuple[http.client.HTTPConnection, bool]:
         """A connection to ``origin``, and whether it was kept alive: the one used last, or new."""
         with self._lock:
             expired = self._expired()
-            found = next((idle for idle in reversed(self._idle) if idle.origin == origin), None)
+            newest = (idle for idle in reversed(self._idle) if idle.origin == origin)
+            found = None if new else next(newest, None)
             if found is not None:
                 self._idle.remove(found)
         for old in expired:

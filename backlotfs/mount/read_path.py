@@ -36,6 +36,7 @@ from backlotfs.open_files.reader import HandleTable, SourceReader
 from backlotfs.open_files.recent_errors import RecentErrors
 from backlotfs.prefetch.registry import PrefetcherRegistry
 from backlotfs.source.bandwidth import BandwidthLimit, RecentRate
+from backlotfs.source.etag_aliases import EtagAliases
 from backlotfs.source.range_reader import RangeReader
 from backlotfs.source.signed_get import SignedGet
 from backlotfs.source.version import SourceVersion
@@ -120,10 +121,12 @@ class SourceParts:
     """The parts for sources and their hosts that the read path uses.
 
     :ivar get: makes GETs of presigned URLs.
+    :ivar aliases: the ETags that name one version.
     :ivar queued: whether the URL of a source waits for an API credit.
     """
 
     get: SignedGet
+    aliases: EtagAliases
     versions: SourceVersionCache
     hosts: HostRegistry
     queued: Callable[[str], bool]
@@ -194,6 +197,8 @@ def build_read_path(
     )
     if disk is not None:
         disk.on_remade = reconciler.check_all
+    cached = CachedBytes(cache, disk)
+    sources.aliases.cached = cached.sample
     return ReadPath(
         reader=SourceReader(handles, loader, prefetchers),
         warmer=warmer,
@@ -202,7 +207,7 @@ def build_read_path(
         metrics=metrics,
         disk=disk,
         versions=sources.versions,
-        cached=CachedBytes(cache, disk),
+        cached=cached,
     )
 
 
@@ -220,7 +225,7 @@ def _build_loader(
     deadline_s = max(
         FETCH_DEADLINE_S, settings.read_timeout_s or 0.0, settings.account.limits.probe_s
     )
-    range_reader = RangeReader(sources.get, clock, limit=limit, rate=rate)
+    range_reader = RangeReader(sources.get, clock, aliases=sources.aliases, limit=limit, rate=rate)
     scheduler = FetchScheduler(
         Workers(TRANSFER_THREADS + URL_WAITERS, "transfer"),
         sources.hosts.host_of,

@@ -54,12 +54,14 @@ from backlotfs.namespace.providers.sidecars import CaptionSidecars, JsonSidecars
 from backlotfs.namespace.providers.thumbnails import Thumbnails
 from backlotfs.namespace.sizes import UnsizedRules
 from backlotfs.open_files.reader import HandleTable
+from backlotfs.source.etag_aliases import EtagAliases
 from backlotfs.source.host_shares import HostShares
 from backlotfs.source.preview_images import PreviewImages
 from backlotfs.source.range_reader import SourceProbe
 from backlotfs.source.saved_urls import SavedUrls, delete_saved_urls
 from backlotfs.source.signed_get import SignedGet
 from backlotfs.source.url_resolver import UrlResolver
+from backlotfs.source.version import SourceVersion
 from backlotfs.thumbnails.shared import SharedPictures
 
 log = logging.getLogger(__name__)
@@ -214,12 +216,17 @@ def _open_probes(
     resolver: UrlResolver,
     limiter: ApiRateLimiter,
     versions: SourceVersionCache,
+    aliases: EtagAliases,
     backfill: Backfill,
 ) -> ProbeScheduler:
+    def known(embed_code: str) -> SourceVersion | None:
+        source = versions.known(embed_code)
+        return None if source is None else source.version
+
     get = transport.signed_get(resolver, HostShares())
     probes = ProbeScheduler(
         resolver,
-        SourceProbe(get, resolver.reported_size).probe,
+        SourceProbe(get, resolver.reported_size, aliases=aliases, known=known).probe,
         versions,
         backfill,
         limiter,
@@ -317,12 +324,16 @@ def build_stack(
         saved=saved_urls,
     )
     catalog = _open_catalog(settings, api, db, resolver, presented, clock, progress)
+    aliases = EtagAliases(clock)
     versions = SourceVersionCache(
-        clock, presented.row, lambda records: db.write(save_sources, records), attr_ttl_s=settle_s
+        clock,
+        presented.row,
+        lambda records: db.write(save_sources, records),
+        attr_ttl_s=settle_s,
+        is_alias=aliases.are_proven,
     )
-    probes = _open_probes(
-        settings, transport, resolver, limiter, versions, Backfill(db, presented.admit.types)
-    )
+    backfill = Backfill(db, presented.admit.types)
+    probes = _open_probes(settings, transport, resolver, limiter, versions, aliases, backfill)
     captions = None
     if settings.captions:
         captions = CaptionBackfill(
@@ -336,7 +347,7 @@ def build_stack(
         catalog.subscribe(captions.published)
     handles = HandleTable()
     sources = SourceParts(
-        transport.signed_get(resolver), versions, transport.hosts, probes.is_queued
+        transport.signed_get(resolver), aliases, versions, transport.hosts, probes.is_queued
     )
     path = build_read_path(settings, handles, sources, disk, clock)
     previews = PreviewImages(transport.connections, clock, transport.policy)

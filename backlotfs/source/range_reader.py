@@ -11,8 +11,9 @@ that follow.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 from backlotfs.api.rate_limiter import Priority, Turn
@@ -34,6 +35,7 @@ from backlotfs.http.pool import (
 )
 from backlotfs.log import events
 from backlotfs.source.bandwidth import BandwidthLimit, RecentRate
+from backlotfs.source.etag_aliases import EtagAliases, SeenVersion
 from backlotfs.source.signed_get import SignedGet
 from backlotfs.source.version import SourceVersion, version_of
 
@@ -46,11 +48,23 @@ class SourceProbe:
     """Asks source hosts which version of a source they have. Any thread may call it."""
 
     def __init__(
-        self, signed_get: SignedGet, reported: Callable[[str], int | None] = lambda _code: None
+        self,
+        signed_get: SignedGet,
+        reported: Callable[[str], int | None] = lambda _code: None,
+        *,
+        aliases: EtagAliases | None = None,
+        known: Callable[[str], SourceVersion | None] = lambda _code: None,
     ) -> None:
-        """``reported``: the ``file_size`` that the API last gave for an asset."""
+        """Put the parts together.
+
+        :param reported: the ``file_size`` that the API last gave for an asset.
+        :param aliases: ETags that name one version; None: none is known.
+        :param known: the version that was found before; None: none was.
+        """
         self._signed_get = signed_get
         self._reported = reported
+        self._aliases = aliases or EtagAliases(signed_get.clock)
+        self._known = known
 
     def probe(
         self,
@@ -59,16 +73,16 @@ class SourceProbe:
         priority: Priority = Priority.WAITING,
         turn: Turn | None = None,
     ) -> SourceVersion:
-        """The version of the source as it is now.
+        """The version of the source as it is now: the known one, where another ETag names it too.
 
         :param priority: of the API call, where a new URL is needed.
         :param turn: a turn of the rate limiter that was taken for that call already.
         :raises SourceMissing, SourceDenied, SourceGone: there is no source to be had.
         :raises BacklotError: it could not be found out now; see `SignedGet.read`.
         """
-        version = self._signed_get.read(
-            embed_code, _FirstByte(embed_code, priority, turn), deadline
-        )
+        reading = _FirstByte(embed_code, priority, turn)
+        version = self._signed_get.read(embed_code, reading, deadline)
+        version = self._known_or_new(self._aliases.seen(version, reading.headers), deadline)
         reported = self._reported(embed_code)
         if reported is not None and reported != version.size:
             events.SIZE_DIFFERS.log(
@@ -76,13 +90,28 @@ class SourceProbe:
             )
         return version
 
+    def _known_or_new(self, seen: SeenVersion, deadline: Deadline) -> SourceVersion:
+        """The known version if the answer is of it by another ETag, else that of the answer."""
+        found, known = seen.version, self._known(seen.version.embed_code)
+        by_another_etag = known is not None and known.validator != found.validator
+        if (
+            known
+            and by_another_etag
+            and self._aliases.prove(self._signed_get, known, seen, deadline)
+        ):
+            return known
+        self._aliases.found(seen)
+        return found
+
 
 class _FirstByte:
     """The `Reading` of a probe."""
 
     current: bool = True
     if_match: str | None = None
+    new_connection: bool = False
     reached: int = 0
+    headers: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, embed_code: str, priority: Priority, turn: Turn | None) -> None:
         self._embed_code = embed_code
@@ -93,6 +122,7 @@ class _FirstByte:
         return _FIRST_BYTE
 
     def take(self, answer: RangeAnswer) -> SourceVersion:
+        self.headers = answer.headers
         if answer.status == 416:  # byte 0 does not exist: the object is empty
             error = parse_s3_error(small_body(answer, ERROR_BODY_BYTES))
             if error.actual_size not in (None, 0):
@@ -131,12 +161,19 @@ class RangeReader:
         signed_get: SignedGet,
         clock: Clock,
         *,
+        aliases: EtagAliases | None = None,
         limit: BandwidthLimit | None = None,
         rate: RecentRate | None = None,
     ) -> None:
-        """``limit``: of the bandwidth. ``rate``: counts the bytes that come."""
+        """Put the parts together.
+
+        :param aliases: ETags that name one version; None: none is known.
+        :param limit: of the bandwidth.
+        :param rate: counts the bytes that come.
+        """
         self._signed_get = signed_get
         self.clock = clock
+        self.aliases = aliases or EtagAliases(clock)
         self.limit = limit
         self.rate = rate
 
@@ -154,7 +191,15 @@ class RangeReader:
             self, version, sink, deadline, wanted.start, wanted.stop, version.strong_etag
         )
         try:
-            self._signed_get.read(version.embed_code, transfer, deadline)
+            while True:
+                try:
+                    return self._signed_get.read(version.embed_code, transfer, deadline)
+                except ContentChanged:
+                    other, transfer.other = transfer.other, None
+                    if other is None:
+                        raise
+                    if not self.aliases.prove(self._signed_get, version, other, deadline):
+                        raise
         except (SourceGone, SourceMissing) as error:  # it was there when the file was opened
             raise ContentChanged(str(error)) from None
 
@@ -164,6 +209,7 @@ class _Transfer:
     """The `Reading` of one `RangeReader.fetch`.
 
     :ivar reached: the first byte that was not delivered.
+    :ivar other: the version of an answer that is not known to be of this one.
     """
 
     _owner: RangeReader
@@ -174,6 +220,8 @@ class _Transfer:
     _stop: int
     if_match: str | None
     current: bool = False
+    new_connection: bool = False
+    other: SeenVersion | None = None
     priority: Priority | None = None
     turn: Turn | None = None
     _views: Sequence[memoryview] = ()
@@ -187,7 +235,7 @@ class _Transfer:
         if answer.status == 416:  # inside the size we know, so the object has shrunk
             raise ContentChanged(f"the source of {version.embed_code} has shrunk (416)")
         served = check_range_answer(answer.status, answer.headers, wanted)
-        version.verify(answer.headers, served.total)
+        self._check_version(answer, served.total)
         if served.served != wanted:
             raise InvalidRangeResponse(f"a cut range for {version.embed_code}")
         while True:
@@ -204,6 +252,14 @@ class _Transfer:
                 return
             self._deadline.check(f"read of {version.embed_code}")
             self._views = self._sink.buffers()
+
+    def _check_version(self, answer: RangeAnswer, total: int) -> None:
+        """:raises ContentChanged: the answer is not known to be of this version."""
+        code, aliases = self._version.embed_code, self._owner.aliases
+        seen = aliases.seen(version_of(code, answer.headers, total), answer.headers)
+        if not aliases.is_same(self._version, seen):
+            self.other = seen
+            raise ContentChanged(f"the source of {code} was replaced")
 
     def _keep_to(self, limit: BandwidthLimit, answer: RangeAnswer, size: int) -> None:
         """Pause as the bandwidth limit says; that makes neither the host slow nor the read late."""

@@ -9,7 +9,8 @@ Theory of operation. A URL is resolved and sent, and the head of the answer is j
 403 other, 401            resolved again once, then `SourceDenied`; tried again like a 503 where
                           the body, which says why, does not come
 404, 410                  resolved again once, then `SourceGone`
-412                       `ContentChanged`
+412                       asked again without ``If-Match``: the caller compares the versions; a
+                          host that then sends the bytes gets no ``If-Match`` any more
 408, 425, 429, 5xx        tried again after a backoff, while attempts and deadline last; not
                           before ``Retry-After``, and not at all if that is after the deadline
 3xx                       followed where `RedirectChain` lets us, else `SourceRefused`
@@ -33,7 +34,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
@@ -73,6 +74,8 @@ T_co = TypeVar("T_co", covariant=True)
 MAX_EXPIRED = 5
 #: Redirects followed for one GET.
 MAX_REDIRECTS = 5
+#: Hosts without ``If-Match`` that are remembered.
+MOST_HOSTS = 1000
 REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 #: Answers by which a host says that it cannot do it now.
 RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -145,6 +148,7 @@ class Reading(Protocol[T_co]):
     :ivar priority: of the API call that a new URL costs; None: a reader's.
     :ivar turn: a turn of the rate limiter that was taken for that call already.
     :ivar if_match: a strong ETag that the object must still have.
+    :ivar new_connection: whether the next GET goes over a new connection, to another node perhaps.
     :ivar reached: grows with what has come: failures with progress between them do not add up.
     """
 
@@ -152,6 +156,7 @@ class Reading(Protocol[T_co]):
     priority: Priority | None
     turn: Turn | None
     if_match: str | None
+    new_connection: bool
     reached: int
 
     def wanted(self) -> ByteRange:
@@ -191,6 +196,7 @@ class SignedGet:
         self.policy = policy
         self.meter = meter
         self.shares = shares
+        self.without_if_match: set[str] = set()  # hosts and ports that refuse their own ETags
 
     def read(self, embed_code: str, reading: Reading[T], deadline: Deadline) -> T:
         """What ``reading`` makes of the answer to a GET of the bytes that it wants.
@@ -218,6 +224,8 @@ class _Operation(Generic[T]):
     _expired: int = 0
     _refused: int = 0
     _redirects: RedirectChain | None = None
+    _sent_if_match: bool = False
+    _refusing: set[str] = field(default_factory=set)  # hosts that answered 412
 
     def attempt(self) -> T:
         """Make one GET. :raises TryAgain: another one is to be made at once."""
@@ -232,9 +240,9 @@ class _Operation(Generic[T]):
         )
         redirects, self._redirects = self._redirects, None  # only a further redirect keeps them
         target = redirects.url if redirects is not None else url.url
-        place = None
+        host, place = _host_and_port(target), None
         if owner.shares is not None:
-            place = owner.shares.take(_host_and_port(target), self._deadline.remaining_s())
+            place = owner.shares.take(host, self._deadline.remaining_s())
         exchange = Exchange(self._deadline.remaining_s())
         if place is not None:
             place.exchange = exchange
@@ -245,7 +253,16 @@ class _Operation(Generic[T]):
         started_s = owner.clock.monotonic()
         owner.meter.began(self._embed_code, started_s)
         try:
-            answer = owner.pool.get(target, wanted, if_match=reading.if_match, exchange=exchange)
+            unconditional = bool(self._refusing) or host in owner.without_if_match
+            if_match = None if unconditional else reading.if_match
+            self._sent_if_match = if_match is not None
+            answer = owner.pool.get(
+                target,
+                wanted,
+                if_match=if_match,
+                new_connection=reading.new_connection,
+                exchange=exchange,
+            )
             first_byte_s = owner.clock.monotonic() - started_s
             if place is not None:
                 place.answered()
@@ -253,10 +270,14 @@ class _Operation(Generic[T]):
                 self._expired = self._refused = 0
                 result = reading.take(answer)
                 outcome = Outcome.WHOLE
+                self._remember_refusing()
                 return result
             overloaded = answer.status in OVERLOADED_STATUSES
             outcome = Outcome.OVERLOADED if overloaded else Outcome.REFUSED
-            if answer.status in REDIRECT_STATUSES:
+            if answer.status == 412 and self._sent_if_match:
+                small_body(answer, ERROR_BODY_BYTES)
+                self._refusing.add(host)
+            elif answer.status in REDIRECT_STATUSES:
                 redirects = redirects or RedirectChain(url.url, owner.policy)
                 redirects.follow(answer.headers.get("location", ""))
                 self._redirects = redirects
@@ -296,10 +317,13 @@ class _Operation(Generic[T]):
         )
         self._owner.meter.ended(record)
 
-    # What follows judges an answer by its status: it returns to ask again at once, or raises.
+    def _remember_refusing(self) -> None:
+        """Remember hosts whose 412 was wrong: the version was the right one all the same."""
+        known = self._owner.without_if_match
+        if len(known) < MOST_HOSTS:
+            known.update(self._refusing)
 
-    def _replaced(self, _answer: RangeAnswer, _url: SignedUrl) -> None:
-        raise ContentChanged(f"the source of {self._embed_code} was replaced (412)")
+    # What follows judges an answer by its status: it returns to ask again at once, or raises.
 
     def _gone(self, answer: RangeAnswer, url: SignedUrl) -> None:
         self._owner.resolver.invalidate(self._embed_code, url)
@@ -363,7 +387,6 @@ _ON_STATUS: Mapping[int, _Judge] = {
     403: _Operation._denied,
     404: _Operation._gone,
     410: _Operation._gone,
-    412: _Operation._replaced,
 }
 
 

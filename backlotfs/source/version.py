@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 
+from backlotfs.api.rate_limiter import http_date_s
 from backlotfs.errors import ContentChanged
 
 #: Longest ETag and ``Last-Modified`` that are kept as they are; usual ones have 40 characters.
 MAX_VALIDATOR_CHARS = 256
+
+#: One strong ETag in the form of RFC 9110 §8.8.3; of two in one line neither is sent.
+_STRONG_ETAG = re.compile(r'"[!#-~\x80-\xff]*"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,25 +36,26 @@ class SourceVersion:
     validator: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        # Made once: every block's key asks for it.
-        text = f"{self.etag or self.last_modified or ''}/{self.size}"
-        object.__setattr__(self, "validator", text)
+        # Made once: every block's key asks for it. A weak ETag may name several versions.
+        modified, etag = self.last_modified or "", self.etag or ""
+        name = f"{etag} {modified}" if etag.startswith("W/") else etag or modified
+        object.__setattr__(self, "validator", f"{name}/{self.size}")
 
     @property
     def strong_etag(self) -> str | None:
         """The ETag if ``If-Match`` can use it: weak ones never match (RFC 9110 §13.1.1)."""
-        return self.etag if self.etag is not None and self.etag.startswith('"') else None
+        return self.etag if _STRONG_ETAG.fullmatch(self.etag or "") else None
+
+    @property
+    def opaque_tag(self) -> str | None:
+        """The ETag without ``W/`` and quotes, for the weak comparison of RFC 9110 §8.8.3.2."""
+        return None if self.etag is None else self.etag.removeprefix("W/").strip('"')
 
     @property
     def last_modified_s(self) -> int | None:
         """``Last-Modified`` in seconds since the epoch, or None when absent or unparsable."""
-        # no date is longer, and its parser would read a number of any length
-        if self.last_modified is None or len(self.last_modified) > 64:
-            return None
-        try:
-            return int(parsedate_to_datetime(self.last_modified).timestamp())
-        except (ValueError, TypeError, OverflowError):
-            return None
+        seconds = http_date_s(self.last_modified)
+        return None if seconds is None else int(seconds)
 
     def verify(self, headers: Mapping[str, str], total: int) -> None:
         """Check that an answer comes from this very version.
@@ -78,4 +83,5 @@ def _kept(value: str | None) -> str | None:
     if not value or (len(value) <= MAX_VALIDATOR_CHARS and value.isprintable()):
         return value or None
     digest = hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()
-    return f'W/"sha256-{digest}"'  # weak: it differs between versions, and is never sent
+    # without quotes, so that it is never sent
+    return f"W/sha256-{digest}" if value.startswith("W/") else f"sha256-{digest}"

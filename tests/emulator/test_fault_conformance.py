@@ -129,6 +129,20 @@ def test_lying_ranges(emulator: Emulator) -> None:
     assert ranged(Fault.other_length(4)) == (206, f"bytes 10-23/{CLIP_SIZE}", 14)
 
 
+@pytest.mark.parametrize("weak", [False, True])
+def test_nodes(emulator: Emulator, weak: bool) -> None:
+    """Each node names the same bytes by its own ETag, and refuses that of the other."""
+    url = emulator.source_url(CLIP)
+    emulator.faults.add(Fault.nodes(weak=weak), route="source")
+    one, two = (get(url, Range="bytes=10-19") for _ in range(2))
+    assert one.body == two.body == true_bytes(emulator, CLIP, 10, 20)
+    assert one.headers["Last-Modified"] == two.headers["Last-Modified"]
+    etag = str(one.headers["ETag"])
+    assert two.headers["ETag"] == (f"W/{etag}" if weak else etag[:-1] + '-node1"')
+    answers = [get(url, Range="bytes=0-9", If_Match=etag).status for _ in range(2)]
+    assert answers == [206, 412]
+
+
 def test_gzip(emulator: Emulator) -> None:
     """A body nobody asked to have compressed, on either side."""
     emulator.faults.add(Fault.of("gzip"), times=2)

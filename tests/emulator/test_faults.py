@@ -48,6 +48,24 @@ def test_first_rule_wins_and_delays_add_up() -> None:
     assert [strike.rule for strike in strikes] == [first, second, second]
 
 
+def test_nodes_stand_beside_another_fault() -> None:
+    """A broken answer is one of some node too."""
+    plan = FaultPlan()
+    nodes = plan.add(Fault.nodes(3))
+    plan.add(Fault.nodes(2))
+    reset = plan.add(Fault.reset(), times=1)
+    strikes = [plan.strike("source", None, None) for _ in range(2)]
+    assert [strike.nodes for strike in strikes] == [nodes, nodes]
+    assert [strike.rule for strike in strikes] == [reset, None]
+    assert [nodes.node(7).number for _ in range(4)] == [0, 1, 2, 0]
+
+
+def test_nodes_by_connection() -> None:
+    """A connection leads to one node."""
+    rule = FaultPlan().add(Fault.nodes(by_connection=True))
+    assert [rule.node(port).number for port in (5, 5, 6, 5, 8, 6)] == [0, 0, 1, 0, 0, 1]
+
+
 def test_probability_is_seeded() -> None:
     """The same seed strikes the same requests."""
 
@@ -80,6 +98,7 @@ def test_release_and_remove() -> None:
         ("trickle", {}, "needs a value for bytes_per_s"),
         ("delay", {"seconds": "long"}, "needs a value for seconds"),
         ("redirect", {}, "needs a value for location"),
+        ("nodes", {"nodes": 0}, "needs nodes above 0"),
     ],
 )
 def test_mistaken_faults(kind: str, parameters: dict[str, Any], complaint: str) -> None:

@@ -114,6 +114,7 @@ class ScriptedPool(ConnectionPool):
         wanted: ByteRange,
         *,
         if_match: str | None = None,
+        new_connection: bool = False,
         timeout_s: float = 10.0,
         exchange: Exchange | None = None,
     ) -> RangeAnswer:

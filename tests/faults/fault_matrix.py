@@ -75,6 +75,12 @@ def _gone(status: int) -> Row:
     return Row(Fault.status(status), ContentChanged, errno.ESTALE, status, 2, 1, 1)
 
 
+def _refuses_its_etag(status: int) -> Row:
+    """``If-Match`` is left out from then on; without it the answer makes no sense."""
+    fault = Fault.status(status)
+    return Row(fault, InvalidRangeResponse, errno.EIO, status, gets=ATTEMPTS + 1)
+
+
 def _changed(status: int) -> Row:
     """Another version, beyond doubt."""
     return Row(Fault.status(status), ContentChanged, errno.ESTALE, status, 1, 0, None)
@@ -123,7 +129,7 @@ MATRIX: dict[str, Row] = {
     "403 otherwise": _denied(403),
     "404": _gone(404),
     "410": _gone(410),
-    "412": _changed(412),
+    "412": _refuses_its_etag(412),
     "416": _changed(416),
     "408": _failing(408),
     "425": _failing(425),

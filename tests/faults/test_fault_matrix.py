@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from backlotfs.emulator import Fault
 from backlotfs.errors import ContentChanged
 from tests.conftest import Serve
 from tests.faults.conftest import Unmounted
@@ -55,3 +56,21 @@ def test_a_fault_that_passes_is_not_noticed(serve: Serve, unmounted: Unmounted, 
     assert rule.hits == 1
     assert library.gets(REEL) == [(WHOLE, row.status), (WHOLE, 206)]
     assert library.url_requests(REEL) == 1 + (row.renewals_once or 0)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, row in MATRIX.items() if row.renewals_once is not None]
+)
+@pytest.mark.parametrize("weak", [False, True], ids=["own ETags", "weak ETags"])
+def test_a_fault_that_passes_is_not_noticed_behind_nodes(
+    serve: Serve, unmounted: Unmounted, name: str, weak: bool
+) -> None:
+    """Also where each answer may come from another node, with another ETag."""
+    emulator = serve(REEL)
+    emulator.faults.add(Fault.nodes(weak=weak), route="source")
+    library = unmounted(emulator)
+    fh = library.open(REEL)
+    rule = emulator.faults.add(MATRIX[name].fault, route="source", skip=1, times=1)
+    library.assert_reads(fh, REEL, 0, SIZE)
+    assert rule.hits == 1
+    library.assert_whole(REEL)

@@ -9,7 +9,7 @@ import traceback
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from backlotfs.emulator import Fault
+from backlotfs.emulator import Fault, FaultRule
 from tests.model.live_mount import LiveMount
 from tests.model.reference import ModelFile, ModelHandle
 from tests.support.expected_bytes import len_of
@@ -58,6 +58,7 @@ class MountMachine(RuleBasedStateMachine):
         self.prefix = f"run {live.number()} "
         self.files: list[ModelFile] = []
         self.open_files: dict[int, _OpenFile] = {}
+        self.nodes: dict[str, FaultRule] = {}  # by embed code
 
     @initialize(sizes=st.lists(SIZES, min_size=2, max_size=3))
     def begin(self, sizes: list[int]) -> None:
@@ -158,6 +159,9 @@ class MountMachine(RuleBasedStateMachine):
         if not one.deleted:
             self._count("replace")
             library = self.live.emulator.library
+            if one.embed_code in self.nodes:
+                # what changed less than a minute ago is not believed to be one version
+                self.live.emulator.faults.remove(self.nodes.pop(one.embed_code))
             one.replaced(library.replace(one.embed_code, size=size, keep_old=keep_old))
 
     @rule(size=SIZES)
@@ -165,8 +169,15 @@ class MountMachine(RuleBasedStateMachine):
         """A new asset, which the mount need not know yet."""
         if len(self.files) < 6:
             self._count("upload")
-            name = f"{self.prefix}file {len(self.files)}.mov"
-            self.files.append(ModelFile(self.live.upload(name, size)))
+            number = len(self.files)
+            one = ModelFile(self.live.upload(f"{self.prefix}file {number}.mov", size))
+            self.files.append(one)
+            if number % 2 == 0:  # its nodes have an ETag each
+                nodes = Fault.nodes(by_connection=bool(number))
+                faults = self.live.emulator.faults
+                self.nodes[one.embed_code] = faults.add(
+                    nodes, route="source", embed_code=one.embed_code
+                )
 
     @rule(file=FILES)
     def delete(self, file: int) -> None:

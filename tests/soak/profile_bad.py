@@ -21,12 +21,15 @@ SOURCE_FAULTS = (
 #: Of all calls of these routes of the API.
 API_FAULTS = ((Fault.of("html_500"), 0.025), (Fault.rate_limited(RATE_LIMITED_S), 0.025))
 CALLS = ("streams", "assets", "deleted_assets")
+#: All the time.
+NODES = Fault.nodes(3)
 #: All that a run of some length has met.
-KINDS = tuple(fault.kind for fault, _ in SOURCE_FAULTS + API_FAULTS)
+KINDS = (*(fault.kind for fault, _ in SOURCE_FAULTS + API_FAULTS), NODES.kind)
 
 
 def spoil(emulator: Emulator) -> None:
     """From now on."""
+    emulator.faults.add(NODES, route="source")
     for fault, probability in SOURCE_FAULTS:
         emulator.faults.add(fault, route="source", probability=probability)
     for route in CALLS:

@@ -61,6 +61,29 @@ def test_bytes(
         assert CachedBytes(cache_of(*memory), None).bytes_of(SOURCE) == expected
 
 
+def test_a_sample(tmp_path: Path) -> None:
+    """Pieces of cached blocks, wherever these are; never more than asked for."""
+    with tier_at(tmp_path / "t") as tier:
+        for number in (1, 2):
+            tier.put(key(number), block_of(key(number), BLOCK if number < 2 else 10))
+        tier.drain()
+        cache = cache_of(0)
+        block = cache.get(key(0))
+        assert block is not None
+        block.view[:] = block_of(key(0), BLOCK)
+        held = CachedBytes(cache, tier)
+        sample = held.sample(SOURCE, 3, 100)
+        assert sorted(place.start // BLOCK for place in sample) == [0, 1, 2]
+        for place, piece in sample.items():
+            number, skipped = divmod(place.start, BLOCK)
+            whole = block_of(key(number), BLOCK if number < 2 else 10)
+            assert piece == whole[skipped : skipped + place.length]
+            assert len(piece) == place.length == (100 if number < 2 else 10)
+        assert len(held.sample(SOURCE, 1, 100)) == 1
+        assert held.sample(OTHER, 3, 100) == {}
+    assert CachedBytes(cache_of(), None).sample(SOURCE, 3, 100) == {}
+
+
 def test_an_empty_source(tmp_path: Path) -> None:
     """Has nothing to hold."""
     empty = SourceVersion("E1", 0, '"v1"', None)

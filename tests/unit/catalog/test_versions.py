@@ -42,11 +42,13 @@ class Kept:
         self.written = threading.Event()
         self.told: list[tuple[str, SourceVersion | None]] = []
         self.refuse: Exception | None = None
+        self.aliases: list[set[SourceVersion]] = []
         self.versions = SourceVersionCache(
             self.clock,
             self.rows.get,
             self._save,
             attr_ttl_s=2.0,
+            is_alias=lambda one, other: {one, other} in self.aliases,
         )
         self.outdated_versions: list[SourceVersion] = []
         self.announced: list[tuple[SourceVersion, SourceVersion | None]] = []
@@ -125,6 +127,22 @@ def test_a_time_once_shown_stays_with_its_version() -> None:
     kept.rows["E1"] = row(updated_at_s=3000)
     kept.versions.invalidate("E1")
     assert kept.versions.record_probe(bare) == ProbedSource(bare, 2000, verified=True)
+
+
+def test_another_etag_of_the_same_version() -> None:
+    """Neither a probe nor another mount replaces the version that was found first."""
+    kept = Kept(probed_row())
+    kept.aliases = [{V1, V2}]
+    assert kept.versions.record_probe(V2) == ProbedSource(V1, LAST_MODIFIED_S, verified=True)
+    kept = Kept(probed_row())
+    kept.aliases = [{V1, V2}]
+    elsewhere = probed_row()._replace(etag='"v2"')
+    kept.versions.apply_external([elsewhere])
+    kept.rows["E1"] = elsewhere
+    kept.versions.published([elsewhere])
+    assert kept.known().version == V1
+    assert not kept.told
+    assert not kept.announced
 
 
 def test_a_replaced_source() -> None:

@@ -12,6 +12,7 @@ from backlotfs.errors import (
     ContentChanged,
     DeadlineExceeded,
     Interrupted,
+    InvalidRangeResponse,
     ProtocolViolation,
     RemoteUnavailable,
     SourceDenied,
@@ -34,6 +35,7 @@ class Head:
     current: bool = False
     priority: Priority | None = None
     turn: Turn | None = None
+    new_connection: bool = False
     reached: int = 0
 
     def __init__(self, if_match: str | None) -> None:
@@ -122,10 +124,38 @@ def test_refused_once(status: int) -> None:
 
 
 def test_precondition_failed() -> None:
-    """The ETag is not the one asked for: another version, at once."""
-    source = Source(answer(412))
-    with pytest.raises(ContentChanged, match="E1"):
-        got(source.signed_get, source.deadline(), if_match='"v1"')
+    """Asked again without ``If-Match``, at once; a host that then answers gets none any more."""
+    source = Source(answer(412), FINE, FINE)
+    for _ in range(2):
+        assert opened(got(source.signed_get, source.deadline(), if_match='"v1"'))
+    assert [asked.if_match for asked in source.pool.asked] == ['"v1"', None, None]
+    assert source.numbers == ["1"] * 3
+    assert source.clock.slept_s == []
+    assert source.all_closed
+
+
+def test_a_412_that_was_right() -> None:
+    """The version was another one: the host is asked for the next version as every other."""
+
+    class Other(Head):
+        def take(self, answer: RangeAnswer) -> RangeAnswer:
+            raise ContentChanged(f"E1 was replaced ({answer.status})")
+
+    source = Source(answer(412), FINE, FINE)
+    with pytest.raises(ContentChanged):
+        source.signed_get.read("E1", Other('"v1"'), source.deadline())
+    assert opened(got(source.signed_get, source.deadline(), if_match='"v2"'))
+    assert [asked.if_match for asked in source.pool.asked] == ['"v1"', None, '"v2"']
+
+
+def test_a_412_without_a_precondition() -> None:
+    """One node of many may answer it; a host that keeps to it cannot be read."""
+    source = Source(answer(412), answer(412), FINE)
+    assert opened(got(source.signed_get, source.deadline(), if_match='"v1"'))
+    assert source.clock.slept_s == [1.0]
+    source = Source(*[answer(412)] * 3)
+    with pytest.raises(InvalidRangeResponse, match="412"):
+        got(source.signed_get, source.deadline())
     assert source.all_closed
 
 

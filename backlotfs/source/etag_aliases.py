@@ -1,0 +1,322 @@
+"""Decides which ETags of an asset name one version of its source.
+
+Theory of operation. Several nodes behind one name serve the same object, and each may make an ETag
+of its own, from the inode for example. Or one sends ``W/"e"`` and the next ``"e"``. Another ETag
+alone is therefore no proof of another version; but it is never taken for the same one without
+proof either. An answer with a version's size is of that version if
+
+==============================  ==============================================================
+what it says                    and
+==============================  ==============================================================
+the same validator              nothing more (`SourceVersion.validator`)
+the same ETag or date in        its date is *strong*, and so was the date of an earlier answer
+another form (``W/``, quotes)   with the very validator of the version
+another ETag, or none           its date is strong, and a *proof* has succeeded
+==============================  ==============================================================
+
+and else it is of another version. A date is strong (RFC 9110 §8.8.2.2) if ``Last-Modified`` is that
+of the version, and at least 60 s older than the ``Date`` of the answer: so nobody can have replaced
+the object within the second that ``Last-Modified`` names.
+
+A proof is a number of small GETs without ``If-Match``, after an answer with the other ETag. The
+ETag of the version has to come *again*, so the source did not go over to another version for good.
+Answers with either ETag have to send the same bytes at the beginning, in the middle, at the end and
+in two more places, which are places of cached bytes if there are any. All dates have to be strong.
+A file of up to `WHOLE_BYTES` is compared as a whole.
+
+The version that was found first stays what its blocks are keyed by. The other ETags are kept in
+memory only, so each mount proves them again.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from backlotfs.api.rate_limiter import Priority, Turn, http_date_s
+from backlotfs.byterange import ByteRange
+from backlotfs.concurrency.clock import Clock, Deadline
+from backlotfs.concurrency.single_flight import SingleFlight
+from backlotfs.errors import ContentChanged, DeadlineExceeded, RemoteUnavailable
+from backlotfs.http.pool import RangeAnswer, check_range_answer
+from backlotfs.source.signed_get import SignedGet
+from backlotfs.source.version import SourceVersion, version_of
+
+#: How much older than the answer a strong ``Last-Modified`` is.
+STRONG_AFTER_S = 60.0
+#: A file of at most this size is compared as a whole, else `PLACES` of `PLACE_BYTES`.
+WHOLE_BYTES = 64 * 1024
+PLACE_BYTES = 16 * 1024
+PLACES = 5
+#: GETs of a proof, and how many of them may come before the version's ETag comes again.
+MOST_GETS, MOST_BEFORE_AGAIN = 48, 24
+#: ETags of one version; a host that makes one for each answer never sends the same again.
+MOST_NAMES = 8
+#: Longest wait for the proof of another reader.
+LONGEST_PROOF_S = 600.0
+#: A proof that failed is not tried again for so long.
+FAILED_TTL_S = 30.0
+#: Assets with proven ETags, and strongly dated versions, that are remembered.
+MOST_PROVEN, MOST_DATED = 50_000, 10_000
+
+#: What tells answers apart: `SourceVersion.validator`, so an ETag, a date where there is none.
+Validator = str
+#: Bytes of a version that were served before, by their place: at most so many places.
+CachedSample = Callable[[SourceVersion, int, int], Mapping[ByteRange, bytes]]
+
+
+class SeenVersion(NamedTuple):
+    """The version that the headers of one answer describe.
+
+    :ivar strongly_dated: whether its ``Last-Modified`` is strong.
+    """
+
+    version: SourceVersion
+    strongly_dated: bool
+
+
+class _Proven(NamedTuple):
+    """The validators of one asset that name one version, which has this date."""
+
+    modified_s: int | None
+    validators: frozenset[Validator]
+
+
+def _nothing_cached(
+    _version: SourceVersion, _places: int, _length: int
+) -> Mapping[ByteRange, bytes]:
+    return {}
+
+
+class EtagAliases:
+    """Remembers the ETags that name one version. Any thread may call it.
+
+    :ivar cached: gives some cached bytes of a version; set by the mount.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self.cached: CachedSample = _nothing_cached
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._proofs: SingleFlight[tuple[str, Validator, Validator], bool] = SingleFlight()
+        self._proven: OrderedDict[str, _Proven] = OrderedDict()
+        self._dated: OrderedDict[str, Validator] = OrderedDict()
+        self._failed: OrderedDict[tuple[str, Validator, Validator], float] = OrderedDict()
+
+    def seen(self, version: SourceVersion, headers: Mapping[str, str]) -> SeenVersion:
+        """Describe an answer by its version and its headers (names in lower case)."""
+        modified_s, date_s = version.last_modified_s, http_date_s(headers.get("date"))
+        if modified_s is None or date_s is None:
+            return SeenVersion(version, strongly_dated=False)
+        # a host whose clock is ahead dates nothing strongly
+        age_s = min(date_s, self._clock.now()) - modified_s
+        return SeenVersion(version, age_s >= STRONG_AFTER_S)
+
+    def found(self, seen: SeenVersion) -> None:
+        """Remember that an answer with the validator of a version was strongly dated."""
+        if seen.strongly_dated:
+            with self._lock:
+                self._dated[seen.version.embed_code] = seen.version.validator
+                self._dated.move_to_end(seen.version.embed_code)
+                while len(self._dated) > MOST_DATED:
+                    self._dated.popitem(last=False)
+
+    def is_same(self, version: SourceVersion, seen: SeenVersion) -> bool:
+        """Whether an answer is known to be of ``version``; asks nobody."""
+        if seen.version.validator == version.validator:
+            return True
+        if not _comparable(version, seen):
+            return False
+        if seen.version.opaque_tag == version.opaque_tag:
+            with self._lock:
+                if self._dated.get(version.embed_code) == version.validator:
+                    return True
+        return self.are_proven(version, seen.version)
+
+    def are_proven(self, one: SourceVersion, other: SourceVersion) -> bool:
+        """Whether a proof has found that the validators of both name one version."""
+        if one.last_modified_s != other.last_modified_s:
+            return False
+        return other.validator in self._names(one) - {one.validator}
+
+    def prove(
+        self, get: SignedGet, version: SourceVersion, seen: SeenVersion, deadline: Deadline
+    ) -> bool:
+        """Find out whether an answer is of ``version``, by GETs if need be.
+
+        :raises BacklotError: it could not be found out now; see `SignedGet.read`.
+        """
+        key = (version.embed_code, version.validator, seen.version.validator)
+        while not self.is_same(version, seen):
+            if not _comparable(version, seen) or self._has_failed(key):
+                return False
+            flight, ours = self._proofs.join(key)
+            if ours:
+                self._proofs.fly(key, lambda: self._prove(get, version, seen, deadline))
+            try:
+                return flight.result(min(deadline.remaining_s(), LONGEST_PROOF_S))
+            except TimeoutError:
+                raise DeadlineExceeded(
+                    f"the ETags of {version.embed_code} were not compared in time"
+                ) from None
+            except DeadlineExceeded:
+                if ours or deadline.expired:
+                    raise  # else the time of the caller that compares them is over, not ours
+        return True
+
+    def _prove(
+        self, get: SignedGet, version: SourceVersion, seen: SeenVersion, deadline: Deadline
+    ) -> bool:
+        if self.is_same(version, seen) or not version.size:  # by a proof that ended a moment ago
+            return True
+        names = self._names(version)
+        other = seen.version.validator
+        proof = _Proof(version, names, other, self.cached)
+        while proof.open and len(names) < MOST_NAMES:
+            sample = _Sample(self, version.embed_code, *proof.next())
+            proof.add(*get.read(version.embed_code, sample, deadline))
+        with self._lock:
+            if proof.succeeded:
+                proven = _Proven(version.last_modified_s, names | {other})
+                self._proven[version.embed_code] = proven
+                self._proven.move_to_end(version.embed_code)
+                while len(self._proven) > MOST_PROVEN:
+                    self._proven.popitem(last=False)
+            else:
+                key = (version.embed_code, version.validator, other)
+                self._failed[key] = self._clock.monotonic() + FAILED_TTL_S
+                while len(self._failed) > MOST_DATED:
+                    self._failed.popitem(last=False)
+        return proof.succeeded
+
+    def _names(self, version: SourceVersion) -> frozenset[Validator]:
+        """All validators that are known to name ``version``."""
+        with self._lock:
+            proven = self._proven.get(version.embed_code)
+        if proven is None or proven.modified_s != version.last_modified_s:
+            return frozenset({version.validator})
+        known = proven.validators
+        return known if version.validator in known else frozenset({version.validator})
+
+    def _has_failed(self, key: tuple[str, Validator, Validator]) -> bool:
+        with self._lock:
+            return self._failed.get(key, 0.0) > self._clock.monotonic()
+
+
+def _comparable(version: SourceVersion, seen: SeenVersion) -> bool:
+    """Whether size and date allow that an answer is of ``version``."""
+    return (
+        seen.strongly_dated
+        and seen.version.size == version.size
+        and seen.version.last_modified_s == version.last_modified_s
+    )
+
+
+class _Proof:
+    """The samples of one proof, and which answer is to be asked for next; one thread's.
+
+    :ivar open: whether another sample is needed.
+    :ivar succeeded: whether both names have been seen to be of the same bytes.
+    """
+
+    def __init__(
+        self,
+        version: SourceVersion,
+        names: frozenset[Validator],
+        other: Validator,
+        cached: CachedSample,
+    ) -> None:
+        """Compare answers with the validator ``other`` with those of ``names``, one version's."""
+        self.open = True
+        self.succeeded = False
+        self._version = version
+        self._names = names
+        self._other = other
+        self._bytes_at: dict[ByteRange, bytes] = {}
+        if version.size > WHOLE_BYTES:
+            self._bytes_at.update(cached(version, PLACES - 3, PLACE_BYTES))
+        self._ours: set[ByteRange] = set(self._bytes_at)  # places whose bytes have one of our names
+        self._theirs: set[ByteRange] = set()
+        self._places = _places(version.size, self._ours)
+        self._gets = 0
+        self._came_again = False
+        self._expects_ours = True  # the answer before the proof had the other name
+        self._wasted = False
+
+    def next(self) -> tuple[ByteRange, bool]:
+        """The place to ask for next, and whether over a new connection."""
+        expected = self._ours if self._expects_ours else self._theirs
+
+        def need(place: ByteRange) -> tuple[int, bool]:
+            missing = (place not in self._ours) + (place not in self._theirs)
+            return missing, place not in expected
+
+        # nodes may be chosen by connection: one that brings nothing new is left
+        return max(self._places, key=need), self._wasted
+
+    def add(self, place: ByteRange, seen: SeenVersion, data: bytes) -> None:
+        """Compare one answer."""
+        self._gets += 1
+        known = self._bytes_at.setdefault(place, data)
+        if not _comparable(self._version, seen) or known != data:
+            self.open = False
+            return
+        name = seen.version.validator
+        ours, theirs = name in self._names, name == self._other
+        row = self._ours if ours else self._theirs
+        is_new = place not in row or (ours and not self._came_again)
+        self._wasted = not is_new or not (ours or theirs)
+        if ours or theirs:
+            row.add(place)
+        self._came_again |= ours
+        self._expects_ours = not ours
+        everywhere = self._ours.issuperset(self._places) and self._theirs.issuperset(self._places)
+        self.succeeded = self._came_again and everywhere
+        spent = self._gets >= (MOST_GETS if self._came_again else MOST_BEFORE_AGAIN)
+        self.open = not self.succeeded and not spent
+
+
+def _places(size: int, cached: set[ByteRange]) -> list[ByteRange]:
+    """The places to compare: all of a small file, else `PLACES` with those that are cached."""
+    if size <= WHOLE_BYTES:
+        return [ByteRange(0, size)]
+    last = size - PLACE_BYTES
+    starts = [0, last // 2, last]
+    chosen = [ByteRange(start, start + PLACE_BYTES) for start in starts]
+    chosen += cached
+    while len(chosen) < PLACES:
+        start = random.randrange(last + 1)  # nobody gains by guessing it
+        chosen.append(ByteRange(start, start + PLACE_BYTES))
+    return chosen
+
+
+@dataclass(slots=True)
+class _Sample:
+    """The `Reading` of one GET of a proof."""
+
+    _aliases: EtagAliases
+    _embed_code: str
+    _place: ByteRange
+    new_connection: bool
+    current: bool = True  # an object that a replaced one left at an older URL is not asked
+    if_match: str | None = None
+    priority: Priority | None = None
+    turn: Turn | None = None
+    reached: int = 0
+
+    def wanted(self) -> ByteRange:
+        return self._place
+
+    def take(self, answer: RangeAnswer) -> tuple[ByteRange, SeenVersion, bytes]:
+        if answer.status == 416:
+            raise ContentChanged(f"the source of {self._embed_code} has shrunk (416)")
+        served = check_range_answer(answer.status, answer.headers, self._place)
+        seen = version_of(self._embed_code, answer.headers, served.total)
+        data = answer.read(served.served.length)
+        if len(data) < self._place.length and served.total >= self._place.stop:
+            raise RemoteUnavailable(f"source host {answer.host}: the body ended early")
+        return self._place, self._aliases.seen(seen, answer.headers), data
