@@ -62,11 +62,11 @@ class HedgePolicy:
     def delay_s(self, embed_code: str, length_bytes: int) -> float:
         """Seconds after which a GET that has not brought ``length_bytes`` is late."""
         with self._hosts.lock:
-            estimate = self._hosts.host_of(embed_code).estimate
-            latency_s = estimate.first_byte_s(TAIL)
-            if latency_s is None or estimate.latencies_known < ENOUGH_SAMPLES:
+            host = self._hosts.host_of(embed_code)
+            latency_s = host.first_byte_s(TAIL)
+            if latency_s is None or host.latencies_known < ENOUGH_SAMPLES:
                 return BLIND_S
-            slow_bytes_per_s = estimate.connection_bytes_per_s(1 - TAIL)
+            slow_bytes_per_s = host.connection_bytes_per_s(1 - TAIL)
         flowing_s = length_bytes / slow_bytes_per_s if slow_bytes_per_s else 0.0
         return max(FLOOR_S, PATIENCE * (latency_s + flowing_s))
 

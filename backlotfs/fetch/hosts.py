@@ -1,4 +1,4 @@
-"""The source hosts: how fast each is, how many GETs run on it at once, and how its GETs ended.
+"""The source hosts: how fast each is, how many GETs run on it at once, and which GET is next.
 
 The host of a source is known only after it has answered. Until then the source is assumed to be on
 the host that was used last, because nearly all sources of an account are on one host.
@@ -22,6 +22,16 @@ is the mean rate of these GETs, with their latency, times the mean number of GET
    was refused, each time for longer.
 
 A round in which fewer GETs ran than the width allows changes nothing: its readers needed no more.
+
+Which fetch is next. Each source has a queue in `FetchScheduler`. As many fetches run on a host at
+once as its concurrency limit allows. The sources on a host share the limit: each may use an equal
+part of it, at least one fetch, and what the others leave unused. Fetches that a reader waits for go
+first, and each source may run `URGENT_EXTRA` of them beyond its part. If several queues could start
+a fetch, the one with the fewest bytes does.
+
+A stalled source never stops another. A queue in which no fetch has ended for `STALLED_AFTER_S` is
+not counted in the limits of its host and of the process, so it takes no place from the others. The
+last quarter of the workers is for readers of sources that have no fetch running.
 """
 
 from __future__ import annotations
@@ -29,12 +39,16 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left, insort
 from collections import Counter, deque
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple, Protocol
 
 from cachetools import LRUCache
 
+from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.clock import Clock
+from backlotfs.concurrency.workers import Workers
 from backlotfs.source.bandwidth import HostStats
 from backlotfs.source.signed_get import GetRecord, Outcome
 
@@ -81,6 +95,13 @@ LOAD_WINDOW_S = 30.0
 REMEMBERED_SOURCES = 4096
 #: Number of hosts that are remembered; each takes a few kilobytes.
 REMEMBERED_HOSTS = 16
+
+#: Fetches that readers wait for may exceed the part of their source by this number.
+URGENT_EXTRA = 8
+#: Most prefetches of all sources at once: more only cost memory and thread switches.
+PROCESS_WIDTH = 64
+#: A queue in which no fetch ended for this long is stalled, or too slow to be counted.
+STALLED_AFTER_S = 2.0
 
 
 @dataclass(slots=True)
@@ -260,32 +281,67 @@ class _Recent:
         return numbers[min(len(numbers) - 1, int(share * len(numbers)))] if numbers else None
 
 
-class LinkEstimate:
-    """The measured speed of one host, from the GETs that it answered.
+@dataclass(slots=True)
+class Load:
+    """Counts of the requests to one host over a time."""
 
-    Latencies and rates are quantiles of the last `SAMPLES_KEPT` samples. The total throughput of
-    all connections cannot be measured by a single GET: `ConcurrencyController` measures it in
-    rounds. The highest one counts, fading to a half in `TOTAL_HALF_LIFE_S`, because a round with
-    few GETs does not show what the host can do. Not thread-safe: `HostRegistry` locks it.
+    gets: int = 0
+    refused: int = 0
+    received_bytes: int = 0
+    hedges: int = 0
+    hedged_bytes: int = 0
+
+    def __add__(self, other: Load) -> Load:
+        """Add up."""
+        return Load(
+            self.gets + other.gets,
+            self.refused + other.refused,
+            self.received_bytes + other.received_bytes,
+            self.hedges + other.hedges,
+            self.hedged_bytes + other.hedged_bytes,
+        )
+
+
+class Host:
+    """One source host. Guarded by the registry's lock, except `concurrency_limit`.
+
+    Its speed is measured by the GETs that it answered. Latencies and rates are quantiles of the
+    last `SAMPLES_KEPT` samples. The total throughput of all connections cannot be measured by a
+    single GET: `ConcurrencyController` measures it in rounds. The highest one counts, fading to a
+    half in `TOTAL_HALF_LIFE_S`, because a round with few GETs does not show what the host can do.
+
+    :ivar name: the name of the host; empty until it has answered.
     """
 
-    def __init__(self) -> None:
-        self._kept_alive = _Recent()
-        self._new = _Recent()
-        self._rates = _Recent()
-        self._total = 0.0
-        self._total_at_s = 0.0
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.controller = ConcurrencyController()
+        self._kept_alive, self._new, self._rates = _Recent(), _Recent(), _Recent()
+        self._total, self._total_at_s = 0.0, 0.0
+        self._load, self._before, self._since_s = Load(), Load(), 0.0
 
-    def observe(self, record: GetRecord) -> None:
-        """Add the latency and the rate of a GET that has ended, if it shows the host's speed."""
-        if record.first_byte_s is None or record.outcome is Outcome.OVERLOADED:
-            return
+    @property
+    def concurrency_limit(self) -> int:
+        """The number of GETs that may run on the host at once. It may change at any time."""
+        return self.controller.width
+
+    def learn(self, record: GetRecord, now_s: float) -> None:
+        """Count a GET that has ended: one that this host answered, or that no host answered."""
+        overloaded = record.outcome is Outcome.OVERLOADED
+        load = self.load(now_s)
+        load.gets += 1
+        load.refused += overloaded
+        load.received_bytes += record.received_bytes
+        if record.first_byte_s is None or overloaded:
+            return  # it does not show the speed of the host
         (self._new if record.new_connection else self._kept_alive).add(record.first_byte_s)
         flowing_s = record.seconds - record.first_byte_s
         if record.received_bytes >= MEASURABLE_BYTES and flowing_s > 0:
             self._rates.add(record.received_bytes / flowing_s)
+        if not self.controller.placed:
+            self.controller.start_for(self.first_byte_s() or record.first_byte_s, now_s)
 
-    def observe_total(self, bytes_per_s: float, now_s: float) -> None:
+    def learn_total(self, bytes_per_s: float, now_s: float) -> None:
         """Add the throughput of all connections in a round that ended now."""
         if bytes_per_s >= self.total_bytes_per_s(now_s):
             self._total, self._total_at_s = bytes_per_s, now_s
@@ -319,47 +375,6 @@ class LinkEstimate:
             return None
         return HostStats(latency_s, rate, max(rate, self.total_bytes_per_s(now_s)))
 
-
-@dataclass(slots=True)
-class Load:
-    """Counts of the requests to one host over a time."""
-
-    gets: int = 0
-    refused: int = 0
-    received_bytes: int = 0
-    hedges: int = 0
-    hedged_bytes: int = 0
-
-    def __add__(self, other: Load) -> Load:
-        """Add up."""
-        return Load(
-            self.gets + other.gets,
-            self.refused + other.refused,
-            self.received_bytes + other.received_bytes,
-            self.hedges + other.hedges,
-            self.hedged_bytes + other.hedged_bytes,
-        )
-
-
-class Host:
-    """One source host. Guarded by the registry's lock, except `concurrency_limit`.
-
-    :ivar name: the name of the host; empty until it has answered.
-    """
-
-    __slots__ = ("_before", "_load", "_since_s", "controller", "estimate", "name")
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.estimate = LinkEstimate()
-        self.controller = ConcurrencyController()
-        self._load, self._before, self._since_s = Load(), Load(), 0.0
-
-    @property
-    def concurrency_limit(self) -> int:
-        """The number of GETs that may run on the host at once."""
-        return self.controller.width
-
     def load(self, now_s: float) -> Load:
         """The counts of the current time, to which a caller adds."""
         if now_s - self._since_s >= LOAD_WINDOW_S:
@@ -371,18 +386,6 @@ class Host:
     def recent_load(self, now_s: float) -> Load:
         """The counts of the current time and the one before it."""
         return self.load(now_s) + self._before
-
-    def learn(self, record: GetRecord, now_s: float) -> None:
-        """Count a GET that has ended: one that this host answered, or that no host answered."""
-        self.estimate.observe(record)
-        overloaded = record.outcome is Outcome.OVERLOADED
-        load = self.load(now_s)
-        load.gets += 1
-        load.refused += overloaded
-        load.received_bytes += record.received_bytes
-        if not self.controller.placed and record.first_byte_s is not None and not overloaded:
-            first_byte_s = self.estimate.first_byte_s()
-            self.controller.start_for(first_byte_s or record.first_byte_s, now_s)
 
 
 class GetTotals(NamedTuple):
@@ -427,7 +430,7 @@ class HostRegistry:
     def stats(self, embed_code: str) -> HostStats | None:
         """The measured speed of a source's host; None until a rate was measured."""
         with self.lock:
-            return self.host_of(embed_code).estimate.stats(self._clock.monotonic())
+            return self.host_of(embed_code).stats(self._clock.monotonic())
 
     def totals(self) -> GetTotals:
         """All counts at this moment."""
@@ -462,7 +465,7 @@ class HostRegistry:
             self._host_of_record(record).learn(record, now_s)
             total = counted_on.controller.ended(record, now_s)
             if total is not None:
-                counted_on.estimate.observe_total(total, now_s)
+                counted_on.learn_total(total, now_s)
 
     def _host_of_record(self, record: GetRecord) -> Host:
         """Find or make the host that answered a GET. The caller holds the lock."""
@@ -477,3 +480,169 @@ class HostRegistry:
         self._of_source[record.embed_code] = host
         self._last = host
         return host
+
+
+class Fetch(Protocol):
+    """One GET to be made."""
+
+    @property
+    def embed_code(self) -> str:
+        """The source, which has the queue for this fetch."""
+
+    @property
+    def missing(self) -> ByteRange:
+        """The bytes that have not arrived."""
+
+    def run(self) -> None:
+        """Make the GET, on a worker's thread; raise nothing."""
+
+
+@dataclass(slots=True)
+class _SourceQueue:
+    """The queued fetches of one source, and the number of running ones.
+
+    :ivar served: bytes of the fetches that were started; a new queue begins with the count of the
+        queue that was served last, so that no queue has to wait for it.
+    :ivar last_progress_s: when a fetch of this queue last ended, or began while none was running.
+    """
+
+    host: Host
+    served: int
+    urgent: deque[Fetch] = field(default_factory=deque)
+    prefetch: deque[Fetch] = field(default_factory=deque)
+    running: int = 0
+    last_progress_s: float = 0.0
+
+
+class _Moving(NamedTuple):
+    """What is running, without the stalled queues.
+
+    :ivar queues: the number of queues of each host. :ivar running: of their running fetches.
+    :ivar stalled: the embed codes of the stalled queues.
+    """
+
+    queues: Counter[Host]
+    running: Counter[Host]
+    stalled: set[str]
+
+
+class FetchScheduler:
+    """Starts fetches on the workers. Any thread may submit one."""
+
+    def __init__(
+        self,
+        workers: Workers,
+        host_of: Callable[[str], Host],
+        clock: Clock,
+        *,
+        max_jobs: int = 192,
+    ) -> None:
+        """Start nothing yet.
+
+        :param host_of: returns the host of a source; it may change when the source answers.
+        :param max_jobs: the number of fetches that the workers run at once.
+        """
+        self._workers = workers
+        self._host_of = host_of
+        self._clock = clock
+        self._max_jobs = max_jobs
+        self._lock = threading.Lock()
+        self._queues: dict[str, _SourceQueue] = {}
+        self._waiting: dict[str, _SourceQueue] = {}  # the queues with a fetch to start
+        self._running = 0
+        self._served = 0  # the count of the queue that was served last
+
+    def submit(self, fetch: Fetch, *, urgent: bool) -> None:
+        """Queue a fetch; it starts when the limits allow it."""
+        with self._lock:
+            queue = self._queues.get(fetch.embed_code)
+            if queue is None:
+                queue = _SourceQueue(self._host_of(fetch.embed_code), self._served)
+                self._queues[fetch.embed_code] = queue
+            elif fetch.embed_code not in self._waiting:
+                queue.served = max(queue.served, self._served)  # as a new queue
+            (queue.urgent if urgent else queue.prefetch).append(fetch)
+            self._waiting[fetch.embed_code] = queue
+            jobs = self._due()
+        for job in jobs:
+            self._workers.submit(job)
+
+    def promote(self, fetch: Fetch) -> None:
+        """Move a queued prefetch before all prefetches, because a reader waits for it now."""
+        with self._lock:
+            queue = self._queues.get(fetch.embed_code)
+            if queue is None or fetch not in queue.prefetch:
+                return
+            queue.prefetch.remove(fetch)
+            queue.urgent.append(fetch)
+            jobs = self._due()
+        for job in jobs:
+            self._workers.submit(job)
+
+    def _due(self) -> list[Callable[[], None]]:
+        """Return the fetches that may start now, as jobs. The caller locks."""
+        jobs: list[Callable[[], None]] = []
+        if not self._waiting:
+            return jobs
+        now_s = self._clock.monotonic()
+        moving = _Moving(Counter(), Counter(), set())
+        for embed_code, queue in self._queues.items():
+            if queue.running and now_s - queue.last_progress_s >= STALLED_AFTER_S:
+                moving.stalled.add(embed_code)
+            else:
+                moving.queues[queue.host] += 1
+                moving.running[queue.host] += queue.running
+        while True:
+            # Queues with a waiting reader go first, then the one that was served the least.
+            able = [
+                (not queue.urgent, queue.served, embed_code)
+                for embed_code, queue in self._waiting.items()
+                if self._may_start(embed_code, queue, moving)
+            ]
+            if not able:
+                return jobs
+            embed_code = min(able, key=lambda rank: rank[:2])[2]
+            queue = self._waiting[embed_code]
+            fetch = (queue.urgent or queue.prefetch).popleft()
+            if not queue.urgent and not queue.prefetch:
+                del self._waiting[embed_code]
+            if embed_code not in moving.stalled:
+                moving.running[queue.host] += 1
+            if not queue.running:
+                queue.last_progress_s = now_s
+            queue.running += 1
+            self._running += 1
+            self._served = queue.served
+            queue.served += fetch.missing.length
+            jobs.append(partial(self._run, fetch))
+
+    def _may_start(self, embed_code: str, queue: _SourceQueue, moving: _Moving) -> bool:
+        """Whether the limits allow one more fetch of this queue."""
+        if queue.urgent and not queue.running:  # the first fetch of a source waits for no other
+            return True
+        if self._running >= self._max_jobs * 3 // 4:
+            return False
+        limit = queue.host.concurrency_limit
+        part = max(1, limit // max(1, moving.queues[queue.host]))
+        if queue.urgent:
+            return queue.running < part + URGENT_EXTRA
+        if queue.running and moving.running.total() >= PROCESS_WIDTH:
+            return False
+        spare = embed_code not in moving.stalled and moving.running[queue.host] < limit
+        return queue.running < part or spare
+
+    def _run(self, fetch: Fetch) -> None:
+        try:
+            fetch.run()
+        finally:
+            with self._lock:
+                queue = self._queues[fetch.embed_code]
+                queue.running -= 1
+                self._running -= 1
+                queue.last_progress_s = self._clock.monotonic()
+                if not queue.running and fetch.embed_code not in self._waiting:
+                    del self._queues[fetch.embed_code]
+                queue.host = self._host_of(fetch.embed_code)  # it may be known only now
+                jobs = self._due()
+            for job in jobs:
+                self._workers.submit(job)

@@ -36,7 +36,7 @@ from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.errors import BacklotError, ContentChanged, Interrupted
 from backlotfs.fetch.hedging import HedgePolicy
-from backlotfs.fetch.scheduler import FetchScheduler
+from backlotfs.fetch.hosts import FetchScheduler
 from backlotfs.source.range_reader import BufferSink
 from backlotfs.source.version import SourceVersion
 

@@ -23,10 +23,9 @@ from backlotfs.concurrency.workers import Workers
 from backlotfs.config.settings import GIB, MIB, MountSettings
 from backlotfs.errors import BadHandle, CacheUnusable
 from backlotfs.fetch.hedging import HedgePolicy
-from backlotfs.fetch.hosts import HostRegistry
+from backlotfs.fetch.hosts import FetchScheduler, HostRegistry
 from backlotfs.fetch.loader import FETCH_DEADLINE_S, BlockLoader, FetchSettings
 from backlotfs.fetch.pin_reconciler import PinReconciler
-from backlotfs.fetch.scheduler import FetchScheduler
 from backlotfs.fetch.warm import Warmer
 from backlotfs.kernel.callers import ProcessNames
 from backlotfs.kernel.read_requests import ReadCounts

@@ -72,7 +72,7 @@ class WindowBudget:
         self._lock = threading.Lock()
         self._settled_s = 0.0
         self._active: set[Prefetcher] = set()
-        self.cap_bytes = _within_limits(budget_bytes)
+        self.cap_bytes = MIN_WINDOW_BYTES  # until the first read
 
     def settle(self, plan: Prefetcher, now_s: float) -> None:
         """Note that ``plan`` is being read, and compute the shares again if that is due.
@@ -90,7 +90,8 @@ class WindowBudget:
                 needs += windows
                 if not windows:
                     self._active.discard(active)
-            self.cap_bytes = _within_limits(fair_cap(needs, self._budget))
+            cap_bytes = fair_cap(needs, self._budget)
+            self.cap_bytes = max(MIN_WINDOW_BYTES, min(MAX_WINDOW_BYTES, cap_bytes))
         finally:
             self._lock.release()
 
@@ -233,7 +234,3 @@ class PrefetcherRegistry:
                 self._live[key] = plan
             self._kept[key] = plan
             return plan
-
-
-def _within_limits(cap_bytes: int) -> int:
-    return max(MIN_WINDOW_BYTES, min(MAX_WINDOW_BYTES, cap_bytes))

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait
+from backlotfs.fetch.hosts import Host
 from backlotfs.fetch.loader import PendingRead
-from backlotfs.fetch.scheduler import HostLimit
 from backlotfs.open_files.reader import SourceReader
 from backlotfs.source.range_reader import BufferSink
 from backlotfs.source.version import SourceVersion
@@ -81,13 +81,18 @@ class StepFetch:
         self.between()
 
 
-class OneHost:
-    """A source host for all sources, with a limit that the test sets."""
+class OneHost(Host):
+    """A host with a limit that the test sets; when it is called, the host of all sources."""
 
-    def __init__(self, concurrency_limit: int = 12) -> None:
-        self.concurrency_limit = concurrency_limit
+    def __init__(self, limit: int = 12) -> None:
+        super().__init__("")
+        self.limit = limit
 
-    def __call__(self, _embed_code: str) -> HostLimit:
+    @property
+    def concurrency_limit(self) -> int:
+        return self.limit
+
+    def __call__(self, _embed_code: str) -> Host:
         return self
 
 

@@ -6,8 +6,7 @@ import time
 
 import pytest
 
-from backlotfs.fetch.hosts import MIN_WIDTH
-from backlotfs.fetch.scheduler import URGENT_EXTRA
+from backlotfs.fetch.hosts import MIN_WIDTH, URGENT_EXTRA
 from backlotfs.http.pool import STALL_TIMEOUT_S
 from tests.conftest import MountIt, Serve
 from tests.support.expected_bytes import assert_same_bytes

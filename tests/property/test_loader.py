@@ -15,8 +15,8 @@ from backlotfs.cache.memory import BlockCache, BlockKey, BlockPool
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.errors import BacklotError, ContentChanged, RemoteUnavailable
+from backlotfs.fetch.hosts import Fetch, FetchScheduler
 from backlotfs.fetch.loader import BlockFetch, BlockLoader, FetchSettings, PendingRead
-from backlotfs.fetch.scheduler import Fetch, FetchScheduler
 from backlotfs.source.version import SourceVersion
 from tests.fakes.clocks import ManualClock
 from tests.fakes.records import source_version

@@ -6,19 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backlotfs.byterange import ByteRange
-from backlotfs.fetch.scheduler import STALLED_AFTER_S, URGENT_EXTRA, FetchScheduler, HostLimit
+from backlotfs.fetch.hosts import STALLED_AFTER_S, URGENT_EXTRA, FetchScheduler, Host
 from tests.fakes.clocks import ManualClock
+from tests.fakes.sources import OneHost
 from tests.fakes.workers import HeldWorkers
 
 SOURCES = 5
 PLACES = 24
-
-
-class Width:
-    """A line."""
-
-    def __init__(self, width: int) -> None:
-        self.concurrency_limit = width
 
 
 class Piece:
@@ -37,13 +31,13 @@ class Harness:
     """A queue over two lines, driven by numbers."""
 
     def __init__(self, widths: tuple[int, int]) -> None:
-        self.lines = [Width(width) for width in widths]
+        self.lines = [OneHost(width) for width in widths]
         self.workers = HeldWorkers()
         self.clock = ManualClock()
         self.queue = FetchScheduler(self.workers, self.host_of, self.clock, max_jobs=PLACES)
         self.pieces: list[Piece] = []
 
-    def host_of(self, embed_code: str) -> HostLimit:
+    def host_of(self, embed_code: str) -> Host:
         """The host of a source."""
         return self.lines[int(embed_code) % 2]
 
@@ -61,7 +55,7 @@ class Harness:
         elif kind == "pass":
             self.clock.advance(number / 40 * STALLED_AFTER_S)
         elif kind == "width":
-            self.lines[number % 2].concurrency_limit = 1 + number % 16
+            self.lines[number % 2].limit = 1 + number % 16
 
     def check(self) -> None:
         """What must hold at every moment."""

@@ -14,9 +14,8 @@ from backlotfs.concurrency.clock import Deadline
 from backlotfs.concurrency.workers import Workers
 from backlotfs.errors import BacklotError, Interrupted
 from backlotfs.fetch.hedging import HedgePolicy
-from backlotfs.fetch.hosts import HostRegistry
+from backlotfs.fetch.hosts import FetchScheduler, HostRegistry
 from backlotfs.fetch.loader import BlockFetch, BlockLoader, FetchSettings, PendingRead
-from backlotfs.fetch.scheduler import FetchScheduler
 from backlotfs.source.range_reader import BufferSink
 from backlotfs.source.version import SourceVersion
 from tests.fakes.clocks import ManualClock

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backlotfs.fetch.hosts import SAMPLES_KEPT, TOTAL_HALF_LIFE_S, LinkEstimate
+from backlotfs.fetch.hosts import SAMPLES_KEPT, TOTAL_HALF_LIFE_S, Host
 from backlotfs.source.bandwidth import HostStats
 from backlotfs.source.signed_get import GetRecord, Outcome
 
@@ -27,31 +27,31 @@ def get(
 
 def test_nothing_is_known_at_first() -> None:
     """And nothing is made up."""
-    estimate = LinkEstimate()
-    assert estimate.first_byte_s() is None
-    assert estimate.connection_bytes_per_s() is None
-    assert estimate.total_bytes_per_s(0.0) == 0.0
-    assert estimate.stats(0.0) is None
+    host = Host("h")
+    assert host.first_byte_s() is None
+    assert host.connection_bytes_per_s() is None
+    assert host.total_bytes_per_s(0.0) == 0.0
+    assert host.stats(0.0) is None
 
 
 def test_one_get_tells_latency_and_rate() -> None:
     """The rate is that of the body: the wait for its head is latency."""
-    estimate = LinkEstimate()
-    estimate.observe(get())
-    assert estimate.first_byte_s() == 0.03
-    assert estimate.connection_bytes_per_s() == pytest.approx(60 * MB)
-    assert estimate.stats(0.0) == pytest.approx(HostStats(0.03, 60 * MB, 60 * MB))
+    host = Host("h")
+    host.learn(get(), 0.0)
+    assert host.first_byte_s() == 0.03
+    assert host.connection_bytes_per_s() == pytest.approx(60 * MB)
+    assert host.stats(0.0) == pytest.approx(HostStats(0.03, 60 * MB, 60 * MB))
 
 
 def test_new_connections_are_counted_apart() -> None:
     """They stand for the others only while there are none."""
-    estimate = LinkEstimate()
-    estimate.observe(get(0.09, new=True))
-    assert estimate.first_byte_s() == 0.09
-    assert estimate.latencies_known == 0
-    estimate.observe(get(0.03))
-    assert estimate.first_byte_s() == 0.03
-    assert estimate.latencies_known == 1
+    host = Host("h")
+    host.learn(get(0.09, new=True), 0.0)
+    assert host.first_byte_s() == 0.09
+    assert host.latencies_known == 0
+    host.learn(get(0.03), 0.0)
+    assert host.first_byte_s() == 0.03
+    assert host.latencies_known == 1
 
 
 @pytest.mark.parametrize(
@@ -60,29 +60,29 @@ def test_new_connections_are_counted_apart() -> None:
 )
 def test_what_says_nothing_is_not_learned(record: GetRecord) -> None:
     """No answer has no latency; a refusal for load has one, but of another kind."""
-    estimate = LinkEstimate()
-    estimate.observe(record)
-    assert estimate.first_byte_s() is None
+    host = Host("h")
+    host.learn(record, 0.0)
+    assert host.first_byte_s() is None
 
 
 def test_small_bodies_have_no_rate() -> None:
     """They come out of buffers."""
-    estimate = LinkEstimate()
-    estimate.observe(get(size=128 * 1024, seconds=0.0301))
-    assert estimate.connection_bytes_per_s() is None
-    estimate.observe(get(seconds=0.03))  # all of it with the head: no time, no rate
-    assert estimate.connection_bytes_per_s() is None
+    host = Host("h")
+    host.learn(get(size=128 * 1024, seconds=0.0301), 0.0)
+    assert host.connection_bytes_per_s() is None
+    host.learn(get(seconds=0.03), 0.0)  # all of it with the head: no time, no rate
+    assert host.connection_bytes_per_s() is None
 
 
 def test_the_greatest_total_fades() -> None:
     """To half in the half-life; a smaller one does not lower it, a greater one counts."""
-    estimate = LinkEstimate()
-    estimate.observe_total(400 * MB, 0.0)
-    estimate.observe_total(25 * MB, 1.0)
-    assert estimate.total_bytes_per_s(0.0) == pytest.approx(400 * MB)
-    assert estimate.total_bytes_per_s(TOTAL_HALF_LIFE_S) == pytest.approx(200 * MB)
-    estimate.observe_total(250 * MB, TOTAL_HALF_LIFE_S)
-    assert estimate.total_bytes_per_s(TOTAL_HALF_LIFE_S) == pytest.approx(250 * MB)
+    host = Host("h")
+    host.learn_total(400 * MB, 0.0)
+    host.learn_total(25 * MB, 1.0)
+    assert host.total_bytes_per_s(0.0) == pytest.approx(400 * MB)
+    assert host.total_bytes_per_s(TOTAL_HALF_LIFE_S) == pytest.approx(200 * MB)
+    host.learn_total(250 * MB, TOTAL_HALF_LIFE_S)
+    assert host.total_bytes_per_s(TOTAL_HALF_LIFE_S) == pytest.approx(250 * MB)
 
 
 @given(
@@ -91,8 +91,8 @@ def test_the_greatest_total_fades() -> None:
 )
 def test_quantiles_are_exact_over_the_last(latencies: list[float], share: float) -> None:
     """As if all kept samples were sorted each time."""
-    estimate = LinkEstimate()
+    host = Host("h")
     for latency in latencies:
-        estimate.observe(get(latency))
+        host.learn(get(latency), 0.0)
     kept = sorted(latencies[-SAMPLES_KEPT:])
-    assert estimate.first_byte_s(share) == kept[min(len(kept) - 1, int(share * len(kept)))]
+    assert host.first_byte_s(share) == kept[min(len(kept) - 1, int(share * len(kept)))]

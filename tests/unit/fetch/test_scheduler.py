@@ -7,22 +7,16 @@ from functools import partial
 import pytest
 
 from backlotfs.byterange import ByteRange
-from backlotfs.fetch.scheduler import (
+from backlotfs.fetch.hosts import (
     PROCESS_WIDTH,
     STALLED_AFTER_S,
     URGENT_EXTRA,
     FetchScheduler,
-    HostLimit,
+    Host,
 )
 from tests.fakes.clocks import ManualClock
+from tests.fakes.sources import OneHost
 from tests.fakes.workers import HeldWorkers
-
-
-class Limit:
-    """A host whose limit the test sets."""
-
-    def __init__(self, limit: int) -> None:
-        self.concurrency_limit = limit
 
 
 class Piece:
@@ -42,13 +36,13 @@ class Queues:
     """A scheduler; the first letter of an embed code is its host. The clock stands still."""
 
     def __init__(self, *, max_jobs: int = 192, **limits: int) -> None:
-        self.hosts = {letter: Limit(limit) for letter, limit in limits.items()}
+        self.hosts = {letter: OneHost(limit) for letter, limit in limits.items()}
         self.workers = HeldWorkers()
         self.clock = ManualClock()
         self.scheduler = FetchScheduler(self.workers, self.host_of, self.clock, max_jobs=max_jobs)
         self.ran: list[str] = []
 
-    def host_of(self, embed_code: str) -> HostLimit:
+    def host_of(self, embed_code: str) -> Host:
         """The host of a source."""
         return self.hosts[embed_code[0]]
 
@@ -89,10 +83,10 @@ def test_the_limit_of_a_host() -> None:
     queues = Queues(a=3)
     queues.submit("a1", 20)
     assert queues.running("a1") == 3
-    queues.hosts["a"].concurrency_limit = 6
+    queues.hosts["a"].limit = 6
     queues.end("a1")
     assert queues.running("a1") == 6
-    queues.hosts["a"].concurrency_limit = 2
+    queues.hosts["a"].limit = 2
     queues.end("a1", 4)
     assert queues.running("a1") == 2
 
@@ -179,7 +173,7 @@ def test_fair_by_bytes() -> None:
     assert queues.running("c1") == PROCESS_WIDTH
     queues.submit("a1", 200, size=4000)
     queues.submit("b1", 200, size=1000)
-    queues.hosts["c"].concurrency_limit = 0
+    queues.hosts["c"].limit = 0
     queues.end("c1", 50)
     large, small = queues.running("a1"), queues.running("b1")
     assert large + small >= 50

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from backlotfs.cache.memory import BlockCache, BlockPool
 from backlotfs.concurrency.workers import Workers
+from backlotfs.fetch.hosts import FetchScheduler
 from backlotfs.fetch.loader import BlockLoader, FetchSettings, RangeGet
-from backlotfs.fetch.scheduler import FetchScheduler
 from backlotfs.open_files.reader import HandleTable, SourceReader
 from backlotfs.prefetch.planner import PlanLimits
 from backlotfs.prefetch.registry import PrefetcherRegistry

@@ -144,7 +144,9 @@ def test_who_needs_little_leaves_the_rest() -> None:
 )
 def test_within_limits(budget: int, cap: int) -> None:
     """However much or little memory there is."""
-    assert Plans(budget).shares.cap_bytes == cap
+    plans = Plans(budget)
+    read_on(plans.opened(source()), 1)
+    assert plans.shares.cap_bytes == cap
 
 
 def test_the_line_is_looked_at_now_and_then() -> None:
