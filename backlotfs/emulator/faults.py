@@ -18,12 +18,13 @@ from threading import Lock
 from typing import Any
 
 from backlotfs.emulator.api import rate_limit_message
+from backlotfs.emulator.assets import OpenContent
 from backlotfs.emulator.http_types import API_CONTENT_TYPE, ROUTES, Answer, ByteSpan, SourceNode
 from backlotfs.emulator.sources import source_error
 
 _NEEDED = object()
 _LARGEST_NUMBER = 2**62
-_NOT_NUMBERS = frozenset({"body", "content_type", "headers", "location"})
+_NOT_NUMBERS = frozenset({"body", "content_type", "headers", "location", "value"})
 _KINDS: Mapping[str, Mapping[str, Any]] = {
     # the answer starts later
     "delay": {"seconds": _NEEDED},
@@ -48,7 +49,19 @@ _KINDS: Mapping[str, Mapping[str, Any]] = {
     "missing_range": {},  # 206 without Content-Range
     "whole_object": {},  # 200 and everything, for a range
     "other_length": {"size_delta": -1},  # 206 of another length, with a matching Content-Range
+    "short_range": {
+        "most_bytes": 100_000
+    },  # 206 of so many bytes at most, with a matching Content-Range
+    "wide_range": {"step_bytes": 65536},  # 206 from and to multiples of a step, as it says
+    "unknown_total": {},  # "Content-Range: bytes a-b/*"
+    "odd_range": {},  # Content-Range with another case of the unit, blanks and leading zeros
+    "empty_200": {},  # 200 without a byte, for a range of an empty object
+    "empty_206": {},  # the same as 206 with "Content-Range: bytes 0-0/0"
+    "content_encoding": {"value": "aws-chunked"},  # a word, over the bytes as they are
     "gzip": {},  # the body gzipped, though not asked for
+    # the real answer, sent in another form
+    "early_hints": {"count": 1},  # so many 103 before it
+    "no_length": {},  # chunked, without Content-Length
     # the real answer, sent badly
     "reset": {"at_byte": 0},  # RST after so many body bytes (-1: before any header)
     "short_body": {"at_byte": 0},  # closes early, full Content-Length
@@ -88,7 +101,7 @@ class Fault:
             is_number = is_number and abs(value) <= _LARGEST_NUMBER
             if value is _NEEDED or not (name in _NOT_NUMBERS or optional or is_number):
                 raise ValueError(f"the fault {kind!r} needs a value for {name}")
-        for name in ("bytes_per_s", "nodes"):
+        for name in ("bytes_per_s", "nodes", "most_bytes", "step_bytes"):
             if complete.get(name, 1) <= 0:
                 raise ValueError(f"the fault {kind!r} needs {name} above 0")
         if not isinstance(complete.get("headers", {}), Mapping):
@@ -181,6 +194,16 @@ class Fault:
     def other_length(cls, size_delta: int) -> Fault:
         """A 206 that ends ``size_delta`` bytes later or earlier, with a matching Content-Range."""
         return cls.of("other_length", size_delta=size_delta)
+
+    @classmethod
+    def short_range(cls, most_bytes: int = 100_000) -> Fault:
+        """A 206 of at most so many bytes, which says so."""
+        return cls.of("short_range", most_bytes=most_bytes)
+
+    @classmethod
+    def content_encoding(cls, value: str = "aws-chunked") -> Fault:
+        """``Content-Encoding: value`` over the bytes as they are."""
+        return cls.of("content_encoding", value=value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -456,8 +479,16 @@ def altered(fault: Fault, answer: Answer) -> Answer:
         return replace(
             answer.with_headers(Content_Encoding="gzip"), body=gzip.compress(body, compresslevel=1)
         )
+    if fault.kind == "content_encoding":
+        return answer.with_headers(Content_Encoding=str(fault.parameters["value"]))
     if isinstance(body, ByteSpan):
         return _other_range(fault, answer, body) if answer.status == 206 else answer
+    if answer.status == 416 and b"<ActualObjectSize>0<" in body:
+        match fault.kind:
+            case "empty_200":
+                return Answer(200)
+            case "empty_206":
+                return Answer(206, b"", {"Content-Range": "bytes 0-0/0"})
     match fault.kind:
         case "null_url" | "no_source" | "empty_streams" | "wrong_size" if answer.status == 200:
             body = json.dumps(_edited(fault, json.loads(body)), ensure_ascii=False).encode()
@@ -483,9 +514,25 @@ def _other_range(fault: Fault, answer: Answer, span: ByteSpan) -> Answer:
             return Answer(200, ByteSpan(span.content, 0, size), headers)
         case "other_length":
             stop = min(max(span.stop + fault.integer("size_delta"), span.start + 1), size)
-            headers["Content-Range"] = f"bytes {span.start}-{stop - 1}/{size}"
-            return Answer(206, ByteSpan(span.content, span.start, stop), headers)
+            return _partial(headers, span.content, span.start, stop)
+        case "short_range":
+            stop = min(span.stop, span.start + fault.integer("most_bytes"))
+            return _partial(headers, span.content, span.start, stop)
+        case "wide_range":
+            step = fault.integer("step_bytes")
+            start, stop = span.start // step * step, min(size, -(-span.stop // step) * step)
+            return _partial(headers, span.content, start, stop)
+        case "unknown_total":
+            headers["Content-Range"] = f"bytes {span.start}-{span.stop - 1}/*"
+        case "odd_range":
+            headers["Content-Range"] = f"Bytes   0{span.start} - {span.stop - 1} / 00{size} "
     return replace(answer, headers=headers)
+
+
+def _partial(headers: Mapping[str, str], content: OpenContent, start: int, stop: int) -> Answer:
+    """A 206 that says what it holds."""
+    place = {"Content-Range": f"bytes {start}-{stop - 1}/{content.size}"}
+    return Answer(206, ByteSpan(content, start, stop), {**headers, **place})
 
 
 def _edited(fault: Fault, payload: Any) -> Any:

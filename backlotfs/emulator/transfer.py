@@ -55,6 +55,9 @@ class Transfer:
         """
         answer = Answer(answer.status, answer.body, {"Date": http_date(now), **answer.headers})
         try:
+            if rule is not None and rule.fault.kind == "early_hints":
+                hints = b"HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\n\r\n"
+                self._transport().write(hints * rule.fault.integer("count"))
             match rule.fault.kind if rule is not None else "":
                 case "reset" | "short_body" | "long_body" | "stall":
                     assert rule is not None
@@ -62,6 +65,8 @@ class Transfer:
                 case "trickle":
                     assert rule is not None
                     return await self._trickle(answer, rule)
+                case "no_length" if self._request.method != "HEAD":
+                    return await self._send_chunked(answer)
             return await self._send_whole(answer)
         finally:
             answer.close()
@@ -111,6 +116,16 @@ class Transfer:
         response.content_length = answer.length
         self._log.update(self._entry, status=answer.status)
         await response.prepare(self._request)
+        return response
+
+    async def _send_chunked(self, answer: Answer) -> web.StreamResponse:
+        response = web.StreamResponse(
+            status=answer.status, reason=_reason(answer.status), headers=answer.headers
+        )
+        response.enable_chunked_encoding()
+        self._log.update(self._entry, status=answer.status)
+        await response.prepare(self._request)
+        await self._write(response, answer.body, 0, answer.length)
         return response
 
     async def _write(

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from backlotfs.emulator import Emulator, Fault
-from tests.emulator.conftest import CLIP, CLIP_SIZE
+from tests.emulator.conftest import CLIP, CLIP_SIZE, EMPTY
 from tests.emulator.probe import (
     call,
     connected,
@@ -141,6 +141,49 @@ def test_nodes(emulator: Emulator, weak: bool) -> None:
     assert two.headers["ETag"] == (f"W/{etag}" if weak else etag[:-1] + '-node1"')
     answers = [get(url, Range="bytes=0-9", If_Match=etag).status for _ in range(2)]
     assert answers == [206, 412]
+
+
+def test_other_forms(emulator: Emulator) -> None:
+    """The right bytes, honestly labelled, in a form that clients may not expect."""
+
+    def ranged(fault: Fault, asset: str = CLIP) -> tuple[int, str | None, int]:
+        emulator.faults.add(fault, route="source", times=1)
+        reply = get(emulator.source_url(asset), Range="bytes=100-299")
+        range_ = reply.headers["Content-Range"]
+        if asset == CLIP:
+            start = int((range_ or "bytes 100").split()[1].partition("-")[0])
+            assert reply.body == true_bytes(emulator, CLIP, start, start + len(reply.body))
+        return reply.status, range_, len(reply.body)
+
+    assert ranged(Fault.short_range(50)) == (206, f"bytes 100-149/{CLIP_SIZE}", 50)
+    assert ranged(Fault.short_range(500)) == (206, f"bytes 100-299/{CLIP_SIZE}", 200)
+    wide = Fault.of("wide_range", step_bytes=64)
+    assert ranged(wide) == (206, f"bytes 64-319/{CLIP_SIZE}", 256)
+    assert ranged(Fault.of("unknown_total")) == (206, "bytes 100-299/*", 200)
+    assert ranged(Fault.of("odd_range")) == (206, f"Bytes   0100 - 299 / 00{CLIP_SIZE} ", 200)
+    assert ranged(Fault.of("no_length")) == (206, f"bytes 100-299/{CLIP_SIZE}", 200)
+    assert ranged(Fault.of("empty_200"), EMPTY) == (200, None, 0)
+    assert ranged(Fault.of("empty_206"), EMPTY) == (206, "bytes 0-0/0", 0)
+
+
+def test_answers_before_the_answer(emulator: Emulator) -> None:
+    """As many 103 as are asked for, on the same connection."""
+    emulator.faults.add(Fault.of("early_hints", count=2), route="source", times=1)
+    with (
+        raw_request(emulator.source_url(CLIP)) as connection,
+        connection.makefile("rb") as stream,
+    ):
+        heads = [list(iter(stream.readline, b"\r\n")) for _ in range(3)]
+        assert [head[0].split()[1] for head in heads] == [b"103", b"103", b"206"]
+        assert stream.read(300_000) == true_bytes(emulator, CLIP, 0, 300_000)
+
+
+def test_words_for_an_encoding(emulator: Emulator) -> None:
+    """The bytes are as they are."""
+    emulator.faults.add(Fault.content_encoding("utf-8"), route="source", times=1)
+    reply = get(emulator.source_url(CLIP), Range=RANGE)
+    assert reply.headers["Content-Encoding"] == "utf-8"
+    assert reply.body == true_bytes(emulator, CLIP, 0, 300_000)
 
 
 def test_gzip(emulator: Emulator) -> None:
