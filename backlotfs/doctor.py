@@ -421,7 +421,7 @@ def check_source(account: Account, api: ApiClient, clock: Clock, codes: list[str
     signed_get = SignedGet(
         resolver, connections, clock, RetryPolicy(), policy=policy, meter=HostRegistry(clock)
     )
-    probe = SourceProbe(signed_get)
+    probe = SourceProbe(signed_get, resolver.reported_size)
     try:
         for code in codes:
             try:
@@ -433,7 +433,7 @@ def check_source(account: Account, api: ApiClient, clock: Clock, codes: list[str
                     "sources", error, "look at the source host; see also --allow-source-host"
                 )
             kind = "an ETag" if version.etag else "no ETag: replaced sources are seen by time only"
-            return fine("sources", f"{code}: {version.size} bytes, served in ranges, with {kind}")
+            return fine("sources", f"{code}: {version.size} bytes, with {kind}")
     finally:
         connections.close()
     return note("sources", "none was tried: the newest assets have no source file")

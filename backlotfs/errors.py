@@ -27,7 +27,8 @@
     ├── CredentialsRefused        EACCES     3
     │   └── ClockSkewed           EACCES     3   our ``expires`` was already past for the server
     ├── ProtocolViolation         EIO        1   HTML for JSON, a URL that is none …
-    │   └── InvalidRangeResponse  EIO        1   a source host's: 200 for 206, wrong range …
+    │   └── InvalidRangeResponse  EIO        1   a source host's: place, length … are not certain
+    │       └── RangesUnsupported EIO        1   it sends whole sources, and is known for it
     ├── SettingsError             EINVAL     2
     ├── CacheUnusable             EIO        2   the disk cache's folder; the mount goes on without
     ├── FuseUnusable              EIO        5   no libfuse, no /dev/fuse, bad mountpoint …
@@ -227,9 +228,15 @@ class ProtocolViolation(BacklotError):
 
 
 class InvalidRangeResponse(ProtocolViolation):
-    """A source host answered a ranged GET with something else than the range."""
+    """A source host answered a ranged GET, and its bytes are not certain to be the wanted ones."""
 
     transient = True
+
+
+class RangesUnsupported(InvalidRangeResponse):
+    """A source host always answers a range with the whole object, and the range is far inside."""
+
+    transient = False
 
 
 class SettingsError(BacklotError):

@@ -34,9 +34,16 @@ from backlotfs.api.answers import Answer, one_line
 from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.config.settings import ignored_proxy
 from backlotfs.config.time_limits import CONNECT_S, TimeLimits
-from backlotfs.errors import AnswerTimedOut, HostUnreachable, ProtocolViolation, RemoteUnavailable
+from backlotfs.errors import (
+    AnswerTimedOut,
+    HostUnreachable,
+    InvalidRangeResponse,
+    ProtocolViolation,
+    RemoteUnavailable,
+)
 from backlotfs.http.dialer import client_context, connect_to_any, look_up
 from backlotfs.http.exchange import BoundedResponse, Exchange, ExchangeTimeout
+from backlotfs.http.range_checks import doubtful_encoding
 from backlotfs.log.redaction import RedactingFilter, redacted
 
 _LIBRARIES = ("urllib3", "requests", "http.client")
@@ -214,7 +221,13 @@ def exchange_s(deadline: Deadline, limits: TimeLimits) -> float:
 
 
 _GZIP_WBITS = 31
-_KNOWN = {"": False, "identity": False, "gzip": True, "x-gzip": True}
+
+
+def _is_plain(encoding: str) -> bool:
+    try:
+        return not doubtful_encoding({"content-encoding": encoding})
+    except InvalidRangeResponse:
+        return False
 
 
 class BodyTooLarge(Exception):
@@ -231,12 +244,13 @@ class BoundedBody:
     def __init__(self, content_encoding: str | None, limit_bytes: int) -> None:
         """Nothing is collected yet.
 
-        :raises UnknownEncoding: anything but gzip or none, in particular several.
+        :raises UnknownEncoding: anything but gzip or words that mean none, in particular several.
         """
         encoding = (content_encoding or "").strip().lower()
-        if encoding not in _KNOWN:
+        is_gzip = encoding in ("gzip", "x-gzip")
+        if not is_gzip and not _is_plain(encoding):
             raise UnknownEncoding(encoding)
-        self._unzip = zlib.decompressobj(_GZIP_WBITS) if _KNOWN[encoding] else None
+        self._unzip = zlib.decompressobj(_GZIP_WBITS) if is_gzip else None
         self._limit_bytes = limit_bytes
         self._body = bytearray()
         self._begun = False

@@ -49,9 +49,7 @@ _KINDS: Mapping[str, Mapping[str, Any]] = {
     "missing_range": {},  # 206 without Content-Range
     "whole_object": {},  # 200 and everything, for a range
     "other_length": {"size_delta": -1},  # 206 of another length, with a matching Content-Range
-    "short_range": {
-        "most_bytes": 100_000
-    },  # 206 of so many bytes at most, with a matching Content-Range
+    "short_range": {"most_bytes": 100_000},  # 206 of so many bytes at most, as it says
     "wide_range": {"step_bytes": 65536},  # 206 from and to multiples of a step, as it says
     "unknown_total": {},  # "Content-Range: bytes a-b/*"
     "odd_range": {},  # Content-Range with another case of the unit, blanks and leading zeros

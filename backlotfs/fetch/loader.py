@@ -324,7 +324,7 @@ class BlockFetch:
         return [block.view for block in self._blocks]
 
     def commit(self, size: int | None = None) -> int:
-        """See `BufferSink.commit`; whole blocks are kept."""
+        """See `BufferSink.commit`; whole blocks are kept, the others are given again."""
         whole, kept = 0, 0
         for block in self._blocks:
             if size is not None and kept + len(block.view) > size:

@@ -19,6 +19,7 @@ import contextlib
 import http.client
 import io
 import math
+import re
 import socket
 import ssl
 import struct
@@ -145,8 +146,10 @@ class _Watchdog:
 _watchdog = _Watchdog()
 
 
-_HEAD_END = b"\r\n\r\n"
+#: The end of a line and an empty line, each with or without CR (RFC 9112 §2.2).
+_HEAD_END = re.compile(rb"\n\r?\n")
 _TIMEVAL = struct.Struct("@ll")
+_LENGTH = re.compile("[0-9]{1,19}", re.ASCII)
 #: Below this a timeout of 0 would mean none at all.
 _LEAST_S = 0.05
 
@@ -176,7 +179,6 @@ class _HeadReader(io.RawIOBase):
 
     On a plain socket the first reads stop where the head ends; TLS cannot look ahead.
 
-    :ivar in_head: False once what comes is the body, whose time limit is the caller's.
     :ivar at_body: the head, and nothing beyond it, was read; never of a TLS socket.
     """
 
@@ -185,11 +187,15 @@ class _HeadReader(io.RawIOBase):
         self.sock = sock
         self._held = held
         self._exchange = exchange
-        self.in_head = True
+        self._in_head = True
         self._head_bytes = 0
-        # the last bytes of the head so far; None when it is read, or not looked for
-        self._seen: bytes | None = None if isinstance(sock, ssl.SSLSocket) else b""
+        self._is_tls = isinstance(sock, ssl.SSLSocket)
+        self._seen = b""  # the last bytes of the head so far
         self.at_body = False
+
+    def end_head(self) -> None:
+        """What comes from now on is the body, whose time limit is the caller's."""
+        self._in_head = False
 
     def close(self) -> None:
         """Let go of the socket."""
@@ -206,13 +212,13 @@ class _HeadReader(io.RawIOBase):
 
         :raises TimeoutError: no byte came in time. :raises HeadTooLarge: see there.
         """
-        if self.in_head and self._head_bytes:
+        if self._in_head and self._head_bytes:
             self._check_head()
         try:
             count = self._receive(buffer)
         except BlockingIOError:
             raise TimeoutError("no byte came in time") from None
-        if self.in_head:
+        if self._in_head:
             self._head_bytes += count
         return count
 
@@ -222,17 +228,18 @@ class _HeadReader(io.RawIOBase):
         self._exchange.limit_head()
 
     def _receive(self, buffer: Any) -> int:
-        if self._seen is None:
-            self.at_body = False
+        self.at_body = False
+        if self._is_tls or not self._in_head:
             return self.sock.recv_into(buffer)
         count = self.sock.recv_into(buffer, 0, socket.MSG_PEEK)
         seen = self._seen + bytes(buffer[:count])
-        end = seen.find(_HEAD_END)
-        if end >= 0:
-            count = end + len(_HEAD_END) - len(self._seen)
-            self._seen, self.at_body = None, True
+        end = _HEAD_END.search(seen)
+        if end is not None:
+            count = end.end() - len(self._seen)
+            # a further head may follow, if this was that of a 1xx
+            self._seen, self.at_body = b"", True
         else:
-            self._seen = seen[-(len(_HEAD_END) - 1) :]
+            self._seen = seen[-2:]
         return self.sock.recv_into(buffer, count) if count else 0
 
 
@@ -269,18 +276,43 @@ class BoundedResponse(http.client.HTTPResponse):
                 self._exchange.check()
             raise
         self._exchange.check()  # a head that our own shutdown cut looks like a whole one
-        self._reader.in_head = False
+        self._reader.end_head()
 
     def _check_framing(self) -> None:
-        """:raises UnclearBody: see there."""
+        """Say where the body ends, also where the library does not know.
+
+        It knows one spelling of ``chunked``, and takes what it does not know for no encoding; of
+        ``Content-Length: 5, 5`` it makes no length.
+
+        :raises UnclearBody: see there.
+        """
         if self.status == http.client.SWITCHING_PROTOCOLS:
             raise UnclearBody("another protocol, which was not asked for")
-        encodings = self.headers.get_all("transfer-encoding", [])
-        # the library takes what it does not know for a body without an encoding
-        if encodings and (len(encodings) > 1 or not self.chunked):
+        encodings = [one.lower() for one in self._values("transfer-encoding")]
+        encodings = [one for one in encodings if one != "identity"]
+        lengths = set(self._values("content-length"))
+        if encodings and encodings != ["chunked"]:
             raise UnclearBody("a transfer encoding that was not asked for")
-        if len(set(self.headers.get_all("content-length", []))) > 1:
+        if len(lengths) > 1:
             raise UnclearBody("more than one Content-Length")
+        if encodings and not self.chunked:
+            self.chunked, self.chunk_left, self.length = True, None, None
+            self.will_close = self._closes()
+        elif lengths and self.length is None and not self.chunked:
+            (length,) = lengths
+            if not _LENGTH.fullmatch(length):
+                raise UnclearBody("a Content-Length that is no number")
+            self.length = int(length)
+            self.will_close = self._closes()
+
+    def _closes(self) -> bool:
+        """Whether the connection ends with this response, whose end is known."""
+        return bool(self._check_close())  # type: ignore[attr-defined]  # the library's
+
+    def _values(self, name: str) -> list[str]:
+        """The values of a header that is a list, in one line or in several; empty ones left out."""
+        values = ",".join(self.headers.get_all(name, [])).split(",")
+        return [value.strip() for value in values if value.strip()]
 
 
 class RangeResponse(BoundedResponse):

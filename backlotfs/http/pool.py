@@ -4,10 +4,9 @@ The standard library's `http.client` carries these GETs, not `requests`: a presi
 sent byte for byte as it was received (``%2F``, ``%2f``, a stray ``&``), which every URL-normalising
 client breaks for some URL, and a body has to be readable in pieces without further copies.
 
-Nothing of a body is kept before `check_range_answer` has returned: a 200 is not a 206, and a 206
-for another range, another length or another encoding is somebody else's bytes. Of an XML error body
-three tags are read with patterns instead of an XML parser: the body comes from the network, and a
-pattern over a bounded text cannot be made to expand entities or recurse.
+Nothing of a body is kept before its caller has judged the head (`http.range_checks`). Of an XML
+error body three tags are read with patterns instead of an XML parser: the body comes from the
+network, and a pattern over a bounded text cannot be made to expand entities or recurse.
 
 Threads: `ConnectionPool` may be called from any thread; a `RangeAnswer` belongs to the thread that
 asked for it. The pool's lock is never held across I/O.
@@ -32,7 +31,6 @@ from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.clock import SystemClock
 from backlotfs.errors import (
     HostUnreachable,
-    InvalidRangeResponse,
     ProtocolViolation,
     RemoteUnavailable,
 )
@@ -105,12 +103,19 @@ def origin_of(url: str) -> Origin:
     return _split(url).origin
 
 
+#: Bytes that are received for nothing into the same memory.
+_SKIP_BYTES = 256 * 1024
+#: Where a header's value goes on in the next line (RFC 9112 §5.2).
+_FOLD = re.compile(r"[ \t]*\r?\n[ \t]+")
+
+
 class RangeAnswer:
     """Status, headers and the not yet read body of one GET. Close it, or use it as a context.
 
     :ivar host: host name, for messages.
     :ivar headers: names in lower case; different values of one name are joined by commas
-        (RFC 9110 §5.3), so that of two that contradict each other neither is believed.
+        (RFC 9110 §5.3), so that of two that contradict each other neither is believed. Blanks
+        around a value are gone, and a value that goes on in a further line is in one.
     :ivar received_bytes: of the body, by `read_into`.
     :ivar rested_s: how long the receiver let the host wait on purpose; the receiver counts it.
     :ivar new_connection: whether it came over a connection that was made for it, also because the
@@ -139,6 +144,7 @@ class RangeAnswer:
         self.status: int = response.status
         values: dict[str, dict[str, None]] = {}
         for name, value in response.getheaders():
+            value = _FOLD.sub(" ", value).strip(" \t")
             values.setdefault(name.lower(), {})[value] = None
         self.headers: Mapping[str, str] = {name: ", ".join(some) for name, some in values.items()}
 
@@ -175,6 +181,16 @@ class RangeAnswer:
         self._exchange.restart(math.inf)  # nobody waits for the host until the next call
         self.received_bytes += received
         return received
+
+    def skip(self, count: int, timeout_s: float) -> None:
+        """Receive the next ``count`` bytes of the body for nothing, as `read_into` does.
+
+        :raises RemoteUnavailable: the transfer is cut or stalls, or the body ends before.
+        """
+        scratch = memoryview(bytearray(min(count, _SKIP_BYTES)))
+        views = [scratch] * (count // len(scratch)) + [scratch[: count % len(scratch)]]
+        if self.read_into([view for view in views if view], timeout_s) != count:
+            raise RemoteUnavailable(f"source host {self.host}: the body ended early")
 
     def _unavailable(self, error: Exception) -> RemoteUnavailable:
         if self._exchange.over:  # whatever the shut socket looked like
@@ -372,59 +388,6 @@ def _words(host: str, error: Exception) -> str:
     else:
         what = f"it does not speak HTTP ({type(error).__name__})"
     return f"source host {host}: {what}"
-
-
-_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})\Z", re.ASCII)
-
-
-class ContentRange(NamedTuple):
-    """A parsed ``Content-Range``: the bytes served, and the size of the whole object."""
-
-    served: ByteRange
-    total: int
-
-
-def parse_content_range(value: str | None) -> ContentRange:
-    """Parse ``bytes first-last/total`` strictly (RFC 9110 §14.4, without ``*``).
-
-    :raises InvalidRangeResponse: when it is absent, malformed or contradicts itself.
-    """
-    match = _CONTENT_RANGE.match((value or "").strip())
-    if match is None:
-        raise InvalidRangeResponse(f"unusable Content-Range: {(value or 'none')[:80]!r}")
-    first, last, total = (int(group) for group in match.groups())
-    if not first <= last < total:
-        raise InvalidRangeResponse(f"contradictory Content-Range: {value!r}")
-    return ContentRange(ByteRange(first, last + 1), total)
-
-
-def check_range_answer(status: int, headers: Mapping[str, str], wanted: ByteRange) -> ContentRange:
-    """Verify that this is a 206 with exactly ``wanted``, as stored bytes.
-
-    :param headers: names in lower case.
-    :param wanted: not empty, and inside the object as far as the caller knows.
-    :returns: the served range (equal to ``wanted``, or cut at the object's end) and the total.
-    :raises InvalidRangeResponse: for anything else; no byte of the body may be used then.
-    """
-    if status != 206:
-        raise InvalidRangeResponse(f"asked for {wanted.header()}, answered with status {status}")
-    encoding = headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in ("identity", ""):
-        raise InvalidRangeResponse(
-            f"asked for stored bytes, answered with {encoding[:40]!r} encoding"
-        )
-    answer = parse_content_range(headers.get("content-range"))
-    if answer.served != wanted.clamped(answer.total):
-        raise InvalidRangeResponse(
-            f"asked for {wanted.header()}, answered with bytes "
-            f"{answer.served.start}-{answer.served.stop - 1} of {answer.total}"
-        )
-    length = headers.get("content-length")
-    if length is not None and length.strip() != str(answer.served.length):
-        raise InvalidRangeResponse(
-            f"Content-Range names {answer.served.length} bytes, Content-Length {length[:20]!r}"
-        )
-    return answer
 
 
 #: Bytes of an error body that are looked at; real ones have a few hundred.

@@ -41,8 +41,14 @@ from backlotfs.api.rate_limiter import Priority, Turn, http_date_s
 from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.concurrency.single_flight import SingleFlight
-from backlotfs.errors import ContentChanged, DeadlineExceeded, RemoteUnavailable
-from backlotfs.http.pool import RangeAnswer, check_range_answer
+from backlotfs.errors import (
+    ContentChanged,
+    DeadlineExceeded,
+    InvalidRangeResponse,
+    RemoteUnavailable,
+)
+from backlotfs.http.pool import SMALL_BODY_S, RangeAnswer
+from backlotfs.http.range_checks import MAX_SKIP_BYTES, answered_range, bytes_before
 from backlotfs.source.signed_get import SignedGet
 from backlotfs.source.version import SourceVersion, version_of
 
@@ -314,9 +320,14 @@ class _Sample:
     def take(self, answer: RangeAnswer) -> tuple[ByteRange, SeenVersion, bytes]:
         if answer.status == 416:
             raise ContentChanged(f"the source of {self._embed_code} has shrunk (416)")
-        served = check_range_answer(answer.status, answer.headers, self._place)
-        seen = version_of(self._embed_code, answer.headers, served.total)
-        data = answer.read(served.served.length)
-        if len(data) < self._place.length and served.total >= self._place.stop:
+        held = answered_range(answer.status, answer.headers)
+        before = bytes_before(held.place, self._place)
+        if held.total is None or before > MAX_SKIP_BYTES:
+            raise InvalidRangeResponse(f"the ETags of {self._embed_code} cannot be compared")
+        seen = version_of(self._embed_code, answer.headers, held.total)
+        if before:
+            answer.skip(before, SMALL_BODY_S)
+        data = answer.read(min(self._place.stop, held.place.stop) - self._place.start)
+        if len(data) < self._place.length and held.total >= self._place.stop:
             raise RemoteUnavailable(f"source host {answer.host}: the body ended early")
         return self._place, self._aliases.seen(seen, answer.headers), data

@@ -9,10 +9,17 @@ from __future__ import annotations
 from backlotfs.api.records import SignedUrl
 from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.clock import Clock, Deadline
-from backlotfs.errors import ProtocolViolation, RemoteUnavailable, SourceDenied, SourceGone
+from backlotfs.errors import (
+    InvalidRangeResponse,
+    ProtocolViolation,
+    RemoteUnavailable,
+    SourceDenied,
+    SourceGone,
+)
 from backlotfs.http.address_policy import SourcePolicy
 from backlotfs.http.backoff import Backoff, RetryPolicy, TryAgain
 from backlotfs.http.pool import ConnectionPool, RangeAnswer
+from backlotfs.http.range_checks import doubtful_encoding
 from backlotfs.source.signed_get import REDIRECT_STATUSES, RETRIED_STATUSES, RedirectChain
 
 #: A larger image is no preview.
@@ -60,8 +67,10 @@ class PreviewImages:
 def _check(answer: RangeAnswer) -> None:
     status, host = answer.status, answer.host
     if status in (200, 206):
-        if answer.headers.get("content-encoding", "identity") != "identity":
-            raise ProtocolViolation(f"image host {host} encodes what was asked for as it is")
+        try:
+            doubtful_encoding(answer.headers)
+        except InvalidRangeResponse as error:
+            raise ProtocolViolation(f"image host {host}: {error}") from None
         return
     if status in (404, 410):
         raise SourceGone(f"the preview image is gone ({status} of {host})")

@@ -1,37 +1,52 @@
 """Reads a source: its version by one byte, and ranges of a version, each answer validated.
 
 A GET that breaks is resumed at the byte it reached. What was delivered stays delivered, because
-every answer was checked before: its version, its range and its encoding.
+every answer was checked before: its version, its place, its length and its encoding
+(`http.range_checks`).
 
-The API's ``file_size`` may disagree with the object; ``Content-Range`` wins. The GET of one byte
-goes to the source host and costs no API credit; the URL for it does, and is kept for the reads
-that follow.
+An answer need not be the range. It may be shorter: then the rest is asked for. It may begin
+earlier, as that of a host which knows no ranges and sends the whole object (200): what comes before
+the wanted bytes is received for nothing, up to `MAX_SKIP_BYTES`. It may be longer. Nothing is read
+behind the wanted bytes: the connection is closed.
+
+The API's ``file_size`` may disagree with the object; ``Content-Range`` wins. It decides where the
+host does not say the size, or where what it sends may not be the source: a 200, or an unknown word
+for its encoding. The GET of one byte goes to the source host and costs no API credit; the URL for
+it does, and is kept for the reads that follow.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol
+
+from cachetools import LRUCache
 
 from backlotfs.api.rate_limiter import Priority, Turn
 from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.errors import (
+    BacklotError,
     ContentChanged,
     InvalidRangeResponse,
+    RangesUnsupported,
     RemoteUnavailable,
     SourceGone,
     SourceMissing,
 )
-from backlotfs.http.pool import (
-    ERROR_BODY_BYTES,
-    RangeAnswer,
-    check_range_answer,
-    parse_s3_error,
-    small_body,
+from backlotfs.http.backoff import TryAgain
+from backlotfs.http.pool import ERROR_BODY_BYTES, RangeAnswer, parse_s3_error, small_body
+from backlotfs.http.range_checks import (
+    MAX_SKIP_BYTES,
+    AnsweredRange,
+    answered_range,
+    bytes_before,
+    unsatisfied_total,
 )
 from backlotfs.log import events
 from backlotfs.source.bandwidth import BandwidthLimit, RecentRate
@@ -42,6 +57,9 @@ from backlotfs.source.version import SourceVersion, version_of
 log = logging.getLogger(__name__)
 
 _FIRST_BYTE = ByteRange(0, 1)
+_NO_SIZE = "it does not say how long the source is"
+#: The ``file_size`` that the API last gave for an asset, or None.
+Reported = Callable[[str], int | None]
 
 
 class SourceProbe:
@@ -50,14 +68,14 @@ class SourceProbe:
     def __init__(
         self,
         signed_get: SignedGet,
-        reported: Callable[[str], int | None] = lambda _code: None,
+        reported: Reported = lambda _code: None,
         *,
         aliases: EtagAliases | None = None,
         known: Callable[[str], SourceVersion | None] = lambda _code: None,
     ) -> None:
         """Put the parts together.
 
-        :param reported: the ``file_size`` that the API last gave for an asset.
+        :param reported: proves the size where the host does not.
         :param aliases: ETags that name one version; None: none is known.
         :param known: the version that was found before; None: none was.
         """
@@ -80,7 +98,7 @@ class SourceProbe:
         :raises SourceMissing, SourceDenied, SourceGone: there is no source to be had.
         :raises BacklotError: it could not be found out now; see `SignedGet.read`.
         """
-        reading = _FirstByte(embed_code, priority, turn)
+        reading = _SizeAndVersion(embed_code, priority, turn, self._reported)
         version = self._signed_get.read(embed_code, reading, deadline)
         version = self._known_or_new(self._aliases.seen(version, reading.headers), deadline)
         reported = self._reported(embed_code)
@@ -104,8 +122,12 @@ class SourceProbe:
         return found
 
 
-class _FirstByte:
-    """The `Reading` of a probe."""
+class _SizeAndVersion:
+    """The `Reading` of a probe: of the first byte; of three where the host does not say the size.
+
+    Then the byte behind the ``file_size`` of the API has to be missing (416), and the last one to
+    be there, in the same version.
+    """
 
     current: bool = True
     if_match: str | None = None
@@ -113,24 +135,117 @@ class _FirstByte:
     reached: int = 0
     headers: Mapping[str, str] = MappingProxyType({})
 
-    def __init__(self, embed_code: str, priority: Priority, turn: Turn | None) -> None:
+    def __init__(
+        self, embed_code: str, priority: Priority, turn: Turn | None, reported: Reported
+    ) -> None:
         self._embed_code = embed_code
         self.priority: Priority | None = priority
         self.turn = turn
+        self._reported = reported
+        self._asks = _FIRST_BYTE
+        self._unproven: SourceVersion | None = None
 
     def wanted(self) -> ByteRange:
-        return _FIRST_BYTE
+        return self._asks
 
     def take(self, answer: RangeAnswer) -> SourceVersion:
-        self.headers = answer.headers
-        if answer.status == 416:  # byte 0 does not exist: the object is empty
-            error = parse_s3_error(small_body(answer, ERROR_BODY_BYTES))
-            if error.actual_size not in (None, 0):
-                raise InvalidRangeResponse(f"416 for the first byte of {self._embed_code}")
+        version, self.headers = self._unproven, answer.headers
+        try:
+            with _named(answer, self._embed_code):
+                if version is None:
+                    return self._first_byte(answer)
+                if self._asks.start == version.size:
+                    return self._behind_the_end(answer, version)
+                return self._last_byte(answer, version)
+        except BacklotError:
+            self._asks, self._unproven = _FIRST_BYTE, None
+            raise
+
+    def _first_byte(self, answer: RangeAnswer) -> SourceVersion:
+        reported = self._reported(self._embed_code)
+        if answer.status == 416:
+            sizes = _sizes_of_416(answer)
+            if sizes - {0} or (not sizes and reported):
+                raise InvalidRangeResponse(
+                    f"416 for the first of {max(sizes, default=reported)} bytes"
+                )
             return version_of(self._embed_code, answer.headers, 0)
-        served = check_range_answer(answer.status, answer.headers, _FIRST_BYTE)
+        held = answered_range(answer.status, answer.headers)
+        size = held.total
+        if not size and (not held.place.length or answer.status == 200):
+            if answer.read(1):
+                raise InvalidRangeResponse(_NO_SIZE)
+            size = 0
+        if size != reported and (answer.status == 200 or held.doubt):
+            _check_source(answer, size, reported, held.doubt)
+        if size != 0:
+            _leave(answer, held, _FIRST_BYTE)
+        if size is not None:
+            return version_of(self._embed_code, answer.headers, size)
+        if not reported:
+            raise InvalidRangeResponse(_NO_SIZE)
+        self._unproven = version_of(self._embed_code, answer.headers, reported)
+        self._asks = ByteRange(reported, reported + 1)
+        raise TryAgain
+
+    def _behind_the_end(self, answer: RangeAnswer, version: SourceVersion) -> SourceVersion:
+        sizes = _sizes_of_416(answer) if answer.status == 416 else {0}
+        if sizes - {version.size}:
+            raise InvalidRangeResponse(f"{_NO_SIZE}, and not that it has {version.size} bytes")
+        if sizes:
+            return version
+        self._asks = ByteRange(version.size - 1, version.size)
+        raise TryAgain
+
+    def _last_byte(self, answer: RangeAnswer, version: SourceVersion) -> SourceVersion:
+        held = answered_range(answer.status, answer.headers)
+        _leave(answer, held, self._asks)
+        try:
+            version.verify(answer.headers, held.total or version.size)
+        except ContentChanged as error:
+            raise InvalidRangeResponse(str(error)) from None
+        return version
+
+
+def _sizes_of_416(answer: RangeAnswer) -> set[int]:
+    """The sizes that a 416 names in its head and in S3's error document."""
+    named = unsatisfied_total(answer.headers)
+    actual = parse_s3_error(small_body(answer, ERROR_BODY_BYTES)).actual_size
+    return {size for size in (named, actual) if size is not None}
+
+
+def _check_source(answer: RangeAnswer, size: int | None, reported: int | None, doubt: str) -> None:
+    """Refuse what may not be the source: its size is not the API's ``file_size``.
+
+    A 200 may be a page of a proxy. Where the API says no size, a page has no validator or length.
+    """
+    named = answer.headers.keys() & {"etag", "last-modified", "content-length"}
+    if doubt or reported is not None or len(named) < 2 or "content-length" not in named:
+        what = _bytes(size) + (f" in encoding {doubt!r}" if doubt else "")
+        raise InvalidRangeResponse(
+            f"status {answer.status} and {what}, but the API says {_bytes(reported)}"
+        )
+
+
+def _bytes(count: int | None) -> str:
+    return "no size" if count is None else f"{count} bytes"
+
+
+def _leave(answer: RangeAnswer, held: AnsweredRange, asked: ByteRange) -> None:
+    """Check the place of the answer to a probe, and read it if that lets its connection live."""
+    bytes_before(held.place, asked)
+    if held.place.length <= ERROR_BODY_BYTES:
         small_body(answer, ERROR_BODY_BYTES)
-        return version_of(self._embed_code, answer.headers, served.total)
+
+
+@contextlib.contextmanager
+def _named(answer: RangeAnswer, embed_code: str) -> Iterator[None]:
+    """Let errors about an answer say which host it came from, and of which source."""
+    try:
+        yield
+    except InvalidRangeResponse as error:
+        what = f"source host {answer.host} answers a GET of {embed_code} wrongly: {error}"
+        raise type(error)(what) from None
 
 
 class BufferSink(Protocol):
@@ -139,13 +254,14 @@ class BufferSink(Protocol):
     def buffers(self) -> Sequence[memoryview]:
         """Memory for the next bytes, in order, not more than are missing; asked again after a cut.
 
-        It may raise a `BacklotError`, which ends the read.
+        What the last `commit` did not keep is at its beginning. It may raise a `BacklotError`,
+        which ends the read.
         """
 
     def commit(self, size: int | None = None) -> int:
         """Take the first ``size`` bytes of the last `buffers`, which are filled (None: all).
 
-        :return: how many of them are kept; the others are fetched again.
+        :return: how many of them are kept; the others stay in the memory.
         """
 
     @property
@@ -176,6 +292,7 @@ class RangeReader:
         self.aliases = aliases or EtagAliases(clock)
         self.limit = limit
         self.rate = rate
+        self.without_ranges = HostsWithoutRanges()
 
     def fetch(
         self, version: SourceVersion, wanted: ByteRange, sink: BufferSink, deadline: Deadline
@@ -190,6 +307,8 @@ class RangeReader:
         transfer = _Transfer(
             self, version, sink, deadline, wanted.start, wanted.stop, version.strong_etag
         )
+        if wanted.stop > version.size:
+            raise InvalidRangeResponse(f"bytes behind the end of {version.embed_code} are wanted")
         try:
             while True:
                 try:
@@ -204,11 +323,44 @@ class RangeReader:
             raise ContentChanged(str(error)) from None
 
 
+class HostsWithoutRanges:
+    """Hosts that answer every range with the whole object. Any thread may call it.
+
+    One server of many may do that once, so it is asked again. A host that does it `TRIES` times is
+    remembered, so that each further read costs one GET, until it answers a range.
+    """
+
+    #: Answers in a row after which a host is remembered.
+    TRIES = 3
+    _HOSTS = 256
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._answers: LRUCache[str, int] = LRUCache(self._HOSTS)
+
+    def refusal(self, host: str) -> InvalidRangeResponse:
+        """What to raise for the next such answer of a host."""
+        with self._lock:
+            count = self._answers.get(host, 0) + 1
+            self._answers[host] = count
+        limit = f"{MAX_SKIP_BYTES >> 20} MiB"
+        return (InvalidRangeResponse if count < self.TRIES else RangesUnsupported)(
+            f"it does not answer ranges, so that only the first {limit} of a source can be read;"
+            " let it answer them (Accept-Ranges: bytes)"
+        )
+
+    def forget(self, host: str) -> None:
+        """A host has answered a range."""
+        if self._answers:
+            with self._lock:
+                self._answers.pop(host, None)
+
+
 @dataclass(slots=True)
 class _Transfer:
     """The `Reading` of one `RangeReader.fetch`.
 
-    :ivar reached: the first byte that was not delivered.
+    :ivar reached: the first byte that has not come.
     :ivar other: the version of an answer that is not known to be of this one.
     """
 
@@ -225,47 +377,112 @@ class _Transfer:
     priority: Priority | None = None
     turn: Turn | None = None
     _views: Sequence[memoryview] = ()
+    #: Bytes at the beginning of the views that have come, and that the sink did not keep: an answer
+    #: that was shorter than asked for ended there.
+    _uncommitted: int = 0
 
     def wanted(self) -> ByteRange:
         self._views = self._sink.buffers()  # raises if nobody wants them: then no GET is made
         return ByteRange(self.reached, self._stop)
 
     def take(self, answer: RangeAnswer) -> None:
-        version, wanted = self._version, ByteRange(self.reached, self._stop)
-        if answer.status == 416:  # inside the size we know, so the object has shrunk
-            raise ContentChanged(f"the source of {version.embed_code} has shrunk (416)")
-        served = check_range_answer(answer.status, answer.headers, wanted)
-        self._check_version(answer, served.total)
-        if served.served != wanted:
-            raise InvalidRangeResponse(f"a cut range for {version.embed_code}")
+        wanted = ByteRange(self.reached, self._stop)
+        with _named(answer, self._version.embed_code):
+            if answer.status == 416:
+                self._check_416(answer)
+            held = answered_range(answer.status, answer.headers)
+            self._verify(answer, held)
+            before = bytes_before(held.place, wanted)
+            if before > MAX_SKIP_BYTES:
+                raise self._owner.without_ranges.refusal(answer.host)
+        if answer.status == 206:
+            self._owner.without_ranges.forget(answer.host)
+        if before:
+            answer.skip(before, self._deadline.remaining_s())
+            self._count(answer, before)
+        self._receive(answer, min(held.place.stop, self._stop))
+        if self.reached < self._stop:
+            raise TryAgain  # the answer was shorter, as it said: ask for the rest
+
+    def _check_416(self, answer: RangeAnswer) -> None:
+        """:raises ContentChanged: the range was inside the size we know."""
+        if unsatisfied_total(answer.headers) == self._version.size:
+            raise InvalidRangeResponse(f"416 for a range inside {self._version.size} bytes")
+        raise ContentChanged(f"the source of {self._version.embed_code} has shrunk (416)")
+
+    def _verify(self, answer: RangeAnswer, held: AnsweredRange) -> None:
+        """Check that the answer is of our version.
+
+        :raises ContentChanged: it is not known to be of this version.
+        :raises InvalidRangeResponse: it shows no version: a 200 may be a page of a proxy.
+        """
+        version, aliases = self._version, self._owner.aliases
+        total = version.size if held.total is None else held.total
+        found = version_of(version.embed_code, answer.headers, total)
+        if answer.status == 200 or held.total is None:
+            ours, theirs = (
+                one.etag if version.etag else one.last_modified for one in (version, found)
+            )
+            if not theirs and (ours or held.total is None):
+                raise InvalidRangeResponse("nothing in it shows the version of the source")
+            if theirs == ours and total != version.size:
+                raise InvalidRangeResponse(f"{total} bytes in all, of a source of {version.size}")
+            behind = answer.status == 206 and held.place.stop > version.size
+            if held.total is None and (held.doubt or behind):
+                raise InvalidRangeResponse(_NO_SIZE)
+            if held.total is None:  # another ETag needs the same length
+                version.verify(answer.headers, total)
+        seen = aliases.seen(found, answer.headers)
+        if not aliases.is_same(version, seen):
+            self.other = seen
+            raise ContentChanged(f"the source of {version.embed_code} was replaced")
+
+    def _receive(self, answer: RangeAnswer, stop: int) -> None:
+        """Deliver the body of an answer up to ``stop``, and read no further."""
         while True:
-            size = sum(map(len, self._views))
-            got = answer.read_into(self._views, self._deadline.remaining_s())
-            self.reached += self._sink.commit(got)
+            views = _part(self._views, self._uncommitted, stop - self.reached)
+            size = sum(map(len, views))
+            got = answer.read_into(views, self._deadline.remaining_s())
+            kept = self._sink.commit(self._uncommitted + got)
             if got != size:
+                if kept:  # what came with the torn part is asked again
+                    self.reached += kept - self._uncommitted
+                    self._uncommitted = 0
                 raise RemoteUnavailable(f"source host {answer.host}: the body ended early")
-            if self._owner.rate is not None:
-                self._owner.rate.add(size)
-            if self._owner.limit is not None:
-                self._keep_to(self._owner.limit, answer, size)
-            if self.reached >= self._stop:
+            self.reached += got
+            self._uncommitted += got - kept
+            self._count(answer, size)
+            if self.reached >= stop:
                 return
-            self._deadline.check(f"read of {version.embed_code}")
+            self._deadline.check(f"read of {self._version.embed_code}")
             self._views = self._sink.buffers()
 
-    def _check_version(self, answer: RangeAnswer, total: int) -> None:
-        """:raises ContentChanged: the answer is not known to be of this version."""
-        code, aliases = self._version.embed_code, self._owner.aliases
-        seen = aliases.seen(version_of(code, answer.headers, total), answer.headers)
-        if not aliases.is_same(self._version, seen):
-            self.other = seen
-            raise ContentChanged(f"the source of {code} was replaced")
+    def _count(self, answer: RangeAnswer, size: int) -> None:
+        """Count received bytes, and pause as the bandwidth limit says.
 
-    def _keep_to(self, limit: BandwidthLimit, answer: RangeAnswer, size: int) -> None:
-        """Pause as the bandwidth limit says; that makes neither the host slow nor the read late."""
-        clock = self._owner.clock
-        rest_s = limit.take(size, clock.monotonic(), urgent=self._sink.urgent)
+        A pause makes neither the host slow nor the read late.
+        """
+        owner = self._owner
+        if owner.rate is not None:
+            owner.rate.add(size)
+        if owner.limit is None:
+            return
+        rest_s = owner.limit.take(size, owner.clock.monotonic(), urgent=self._sink.urgent)
         if rest_s > 0:
-            clock.sleep(rest_s)
+            owner.clock.sleep(rest_s)
             answer.rested_s += rest_s
             self._deadline.extend(rest_s)
+
+
+def _part(views: Sequence[memoryview], start: int, length: int) -> Sequence[memoryview]:
+    """``length`` bytes of ``views`` from ``start`` on, or as many as there are."""
+    if not start and sum(map(len, views)) <= length:
+        return views
+    part: list[memoryview] = []
+    for view in views:
+        taken = view[start : start + length]
+        start = max(0, start - len(view))
+        length -= len(taken)
+        if taken:
+            part.append(taken)
+    return part

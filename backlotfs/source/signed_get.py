@@ -3,7 +3,7 @@
 Theory of operation. A URL is resolved and sent, and the head of the answer is judged:
 
 ========================  ==========================================================
-206, 416                  given to the caller's `Reading`, which validates them
+200, 206, 416             given to the caller's `Reading`, which validates them
 403 "expired"             the URL is dropped and resolved again, `MAX_EXPIRED` times at most
 400 "expired"             the same: S3 says so of a session's token
 403 other, 401            resolved again once, then `SourceDenied`; tried again like a 503 where
@@ -14,7 +14,7 @@ Theory of operation. A URL is resolved and sent, and the head of the answer is j
 408, 425, 429, 5xx        tried again after a backoff, while attempts and deadline last; not
                           before ``Retry-After``, and not at all if that is after the deadline
 3xx                       followed where `RedirectChain` lets us, else `SourceRefused`
-anything else             `InvalidRangeResponse`: a 200 is never taken for a 206
+anything else             `InvalidRangeResponse`
 ========================  ==========================================================
 
 Tried again like a 503 are also: trouble with the connection, an API that gives no URL now, a body
@@ -134,6 +134,8 @@ OVERLOADED_STATUSES = frozenset({429, 503})
 
 def _outcome_of(error: BaseException) -> Outcome:
     """How a GET ended that was given up with this error."""
+    if isinstance(error, TryAgain):  # its `Reading` asks for more
+        return Outcome.WHOLE
     if isinstance(error, CircuitOpen | Interrupted):
         return Outcome.DROPPED
     if isinstance(error, ProtocolViolation | ContentChanged | SourceRefused):
@@ -163,9 +165,9 @@ class Reading(Protocol[T_co]):
         """The bytes to ask for; called before each GET. An error that it raises ends the read."""
 
     def take(self, answer: RangeAnswer) -> T_co:
-        """Use the open answer, status 206 or 416, body unread.
+        """Use the open answer, status 200, 206 or 416, body unread.
 
-        A transient error that it raises is followed by another GET.
+        A transient error that it raises is followed by another GET, and `TryAgain` by one at once.
         """
 
 
@@ -266,7 +268,7 @@ class _Operation(Generic[T]):
             first_byte_s = owner.clock.monotonic() - started_s
             if place is not None:
                 place.answered()
-            if answer.status in (206, 416):
+            if answer.status in (200, 206, 416):
                 self._expired = self._refused = 0
                 result = reading.take(answer)
                 outcome = Outcome.WHOLE

@@ -1,7 +1,7 @@
 """The fault matrix of one ranged GET: what the origin does, and what a reader and the origin see.
 
 Every row is met twice: once in passing (`test_fault_matrix`: the reader gets the right bytes), and
-for good (the reader gets an errno).
+for good (the reader gets an errno). `FORMS` are no faults: a reader gets the right bytes.
 """
 
 from __future__ import annotations
@@ -98,16 +98,17 @@ MATRIX: dict[str, Row] = {
         Fault.reset(-1), RemoteUnavailable, errno.EIO, None, gets=ATTEMPTS + 1
     ),
     "an empty body": _failing(206, Fault.short_body(0)),
-    "200 for 206": _false(Fault.of("whole_object"), 200),
     "200 with a page": _false(Fault.status(200, "<html>"), 200),
     "204": _false(Fault.of("no_content"), 204),
     "no Content-Range": _false(Fault.of("missing_range"), 206),
     "a Content-Range further on": _false(Fault.wrong_range(5), 206),
     "a Content-Range before": _false(Fault.wrong_range(-1), 206),
     "a garbled Content-Range": _false(
+        Fault.status(206, b"x" * SIZE, headers={"Content-Range": f"bytes 0-{SIZE - 1}"}), 206
+    ),
+    "a 206 without a validator": _false(
         Fault.status(206, b"x" * SIZE, headers={"Content-Range": f"bytes 0-{SIZE - 1}/*"}), 206
     ),
-    "a 206 of another length": _false(Fault.other_length(-7), 206),
     "a 206 with a short Content-Length": _false(
         Fault.status(206, b"x" * 100, headers=_WHOLE_206), 206
     ),
@@ -141,4 +142,20 @@ MATRIX: dict[str, Row] = {
     "503": _failing(503, Fault.of("slow_down")),
     "503 for a minute": _asks_for_a_pause(503),
     "504": _failing(504),
+}
+
+#: Unusual forms of right answers, and how many GETs a read of all bytes is then.
+FORMS: dict[str, tuple[Fault, int]] = {
+    "200 for 206": (Fault.of("whole_object"), 1),
+    "a 206 of nearly all": (Fault.short_range(SIZE - 7), 2),
+    "a 206 of some bytes": (Fault.short_range(100_000), 3),
+    "a 206 of less than a block": (Fault.short_range(30_000), 10),
+    "a longer 206": (Fault.other_length(7), 1),
+    "a 206 of whole pages": (Fault.of("wide_range", step_bytes=4096), 1),
+    "no size in Content-Range": (Fault.of("unknown_total"), 1),
+    "an odd Content-Range": (Fault.of("odd_range"), 1),
+    "aws-chunked": (Fault.content_encoding("aws-chunked"), 1),
+    "utf-8": (Fault.content_encoding("utf-8"), 1),
+    "103 before it": (Fault.of("early_hints", count=3), 1),
+    "chunked": (Fault.of("no_length"), 1),
 }

@@ -8,7 +8,7 @@ from backlotfs.emulator import Fault
 from backlotfs.errors import ContentChanged
 from tests.conftest import Serve
 from tests.faults.conftest import Unmounted
-from tests.faults.fault_matrix import MATRIX, SIZE
+from tests.faults.fault_matrix import FORMS, MATRIX, SIZE
 from tests.support.made_assets import video
 
 REEL = video("reel.mov", SIZE)
@@ -74,3 +74,36 @@ def test_a_fault_that_passes_is_not_noticed_behind_nodes(
     library.assert_reads(fh, REEL, 0, SIZE)
     assert rule.hits == 1
     library.assert_whole(REEL)
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_an_unusual_form_is_read(serve: Serve, unmounted: Unmounted, name: str) -> None:
+    """Probe and reads of a host that always answers so: right bytes, and no GET is made twice."""
+    fault, count = FORMS[name]
+    emulator = serve(REEL)
+    emulator.faults.add(fault, route="source")
+    library = unmounted(emulator)
+    fh = library.open(REEL)
+    library.assert_reads(fh, REEL, 0, SIZE)
+    gets = [wanted for wanted, _ in library.gets(REEL) if wanted not in _BY_A_PROBE]
+    assert len(gets) == count == len(set(gets))
+    assert library.url_requests(REEL) == 1
+    another = unmounted(emulator)
+    another.assert_reads(another.open(REEL), REEL, 140_000, 100_000)
+    another.assert_whole(REEL)
+
+
+#: What a probe asks where the host does not say the size: behind the end, and the last byte.
+_BY_A_PROBE = (f"bytes={SIZE}-{SIZE}", f"bytes={SIZE - 1}-{SIZE - 1}")
+
+
+@pytest.mark.parametrize("kind", ["empty_200", "empty_206"])
+def test_an_empty_object_in_another_form(serve: Serve, unmounted: Unmounted, kind: str) -> None:
+    """By one GET."""
+    empty = video("empty.mov", b"")
+    emulator = serve(empty)
+    emulator.faults.add(Fault.of(kind), route="source")
+    library = unmounted(emulator)
+    assert library.size(empty) == 0
+    assert library.read(library.open(empty), 0, 4096) == b""
+    assert (library.probes(empty), library.gets(empty)) == (1, [])

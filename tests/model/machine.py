@@ -23,7 +23,8 @@ OFFSETS = st.one_of(
 LENGTHS = st.one_of(st.sampled_from([1, 4096, 65536, 131073, 400_000]), st.integers(1, 300_000))
 SLOTS = st.integers(0, 3)
 FILES = st.integers(0, 3)
-#: Trouble that passes: one request each, which no application may notice.
+#: Trouble that passes, and forms of right answers: one request each, which no application may
+#: notice.
 TROUBLE = st.sampled_from(
     [
         Fault.reset(1000),
@@ -32,6 +33,17 @@ TROUBLE = st.sampled_from(
         Fault.of("whole_object"),
         Fault.of("slow_down"),
         Fault.of("missing_range"),
+        Fault.other_length(4097),
+        Fault.short_range(70_000),
+        Fault.short_range(30_000),
+        Fault.of("wide_range", step_bytes=200_000),
+        Fault.of("unknown_total"),
+        Fault.of("odd_range"),
+        Fault.of("no_length"),
+        Fault.of("empty_200"),
+        Fault.of("empty_206"),
+        Fault.content_encoding("aws-chunked"),
+        Fault.of("early_hints"),
     ]
 )
 

@@ -17,6 +17,15 @@ SOURCE_FAULTS = (
     (Fault.stall(1000, STALL_S), 0.005),
     (Fault.of("wrong_range"), 0.005),
     (Fault.of("whole_object"), 0.005),
+    # right answers in other forms
+    (Fault.short_range(200_000), 0.02),
+    (Fault.other_length(5000), 0.01),
+    (Fault.of("wide_range", step_bytes=1_000_000), 0.01),
+    (Fault.of("unknown_total"), 0.01),
+    (Fault.of("odd_range"), 0.01),
+    (Fault.of("no_length"), 0.01),
+    (Fault.content_encoding("aws-chunked"), 0.01),
+    (Fault.of("early_hints"), 0.01),
 )
 #: Of all calls of these routes of the API.
 API_FAULTS = ((Fault.of("html_500"), 0.025), (Fault.rate_limited(RATE_LIMITED_S), 0.025))

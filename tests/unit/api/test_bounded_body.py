@@ -56,7 +56,7 @@ def test_spellings_of_gzip(encoding: str) -> None:
     assert unpacked([gzip.compress(b"abc")], encoding, 10) == b"abc"
 
 
-@pytest.mark.parametrize("encoding", [None, "", "identity"])
+@pytest.mark.parametrize("encoding", [None, "", "identity", "UTF-8", "none", "binary"])
 def test_no_encoding(encoding: str | None) -> None:
     """As it is."""
     assert unpacked([b"a", b"bc"], encoding, 3) == b"abc"

@@ -94,6 +94,7 @@ def test_connection_is_kept_alive(session: requests.Session, serve: Serve) -> No
 def test_an_answer_is_not_taken_for_the_next_one(session: requests.Session, serve: Serve) -> None:
     """What stands in front of an answer (1xx) is passed over: else each call gets another's."""
     early = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n"
+    early += b"HTTP/1.1 100 Continue\r\n\r\n"
     first = early + b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n[1]"
     url = serve([first, b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n[2]"])
     answers = [get(session, url), get(session, url)]

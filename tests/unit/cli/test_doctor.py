@@ -45,7 +45,7 @@ def test_all_is_looked_at(emulator: Emulator, tmp_path: Path) -> None:
     assert [finding["check"] for finding in report["findings"]] == CHECKS
     found = {finding["check"]: finding for finding in report["findings"]}
     assert found["API"]["verdict"] == "ok"
-    assert found["sources"]["detail"].endswith("700 bytes, served in ranges, with an ETag")
+    assert found["sources"]["detail"].endswith("700 bytes, with an ETag")
     assert found["TLS"]["verdict"] == "note", "the emulator speaks plain http"
     assert report["exit_code"] == done.return_value
     assert emulator.api_secret not in done.stdout + done.stderr

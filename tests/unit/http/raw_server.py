@@ -7,7 +7,7 @@ import socket
 import threading
 from collections import deque
 from types import TracebackType
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 
 class Reply(NamedTuple):
@@ -54,6 +54,10 @@ class RawServer:
         """The number of the connection, from 0, per request."""
         return [number for number, _ in self.requests]
 
+    def reply_to(self, _head: bytes) -> Reply:
+        """The next reply of the script."""
+        return self._replies.popleft()
+
     def hang_up(self) -> None:
         """Close every open connection, as a server does with idle ones; wait until it is done."""
         for connection in self._connections:
@@ -62,7 +66,7 @@ class RawServer:
         for thread in self._threads[1:]:
             thread.join(5)
 
-    def __enter__(self) -> RawServer:
+    def __enter__(self) -> Self:
         self._start(self._accept)
         return self
 
@@ -102,7 +106,7 @@ class RawServer:
                         return
                     head += line
                 self.requests.append((number, head))
-                reply = self._replies.popleft()
+                reply = self.reply_to(head)
                 if reply.text is not None:
                     connection.sendall(reply.text)
                 if reply.hang_up:

@@ -15,7 +15,8 @@ from backlotfs.errors import InvalidRangeResponse, ProtocolViolation, RemoteUnav
 from backlotfs.http import pool as pool_module
 from backlotfs.http.address_policy import SourcePolicy, SourceRefused
 from backlotfs.http.dialer import Dialer, client_context
-from backlotfs.http.pool import ConnectionPool, check_range_answer, small_body
+from backlotfs.http.pool import ConnectionPool, small_body
+from backlotfs.http.range_checks import answered_range
 from tests.unit.http.raw_server import RawServer, Reply, ok
 
 WANTED = ByteRange(0, 4)
@@ -237,7 +238,10 @@ def test_an_answer_is_not_taken_for_the_next_one(pool: ConnectionPool, status: b
     "head",
     [
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
-        b"HTTP/1.1 206 OK\r\nTransfer-Encoding: chunked \r\n\r\n",
+        b"HTTP/1.1 206 OK\r\nTransfer-Encoding: chunked, chunked\r\n\r\n",
+        b"HTTP/1.1 206 OK\r\nContent-Length: 4, 9\r\n\r\n",
+        b"HTTP/1.1 206 OK\r\nContent-Length: 0x4\r\n\r\n",
+        b"HTTP/1.1 206 OK\r\nContent-Length: -4\r\n\r\n",
         b"HTTP/1.1 206 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
         b"HTTP/1.1 206 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: gzip\r\n\r\n",
         b"HTTP/1.1 206 OK\r\nContent-Length: 4\r\nContent-Length: 9\r\n\r\n",
@@ -267,7 +271,7 @@ def test_headers_that_contradict_each_other(pool: ConnectionPool) -> None:
         assert answer.headers["content-range"] == "bytes 0-3/10, bytes 0-3/20"
         assert answer.headers["x-twice"] == "a"
         with pytest.raises(InvalidRangeResponse, match="encoding"):
-            check_range_answer(answer.status, answer.headers, WANTED)
+            answered_range(answer.status, answer.headers)
 
 
 def test_a_chunk_of_negative_length(pool: ConnectionPool) -> None:

@@ -106,7 +106,7 @@ def test_passing_failures() -> None:
 
 def test_an_encoding_that_was_not_asked_for() -> None:
     """Nothing is unpacked: what it unpacks to has no limit."""
-    with pytest.raises(ProtocolViolation, match="encodes"):
+    with pytest.raises(ProtocolViolation, match="encoding"):
         Host(ScriptedAnswer(200, {"content-encoding": "gzip"}, b"x")).fetch()
 
 

@@ -66,8 +66,8 @@ def test_a_416_for_an_object_that_has_bytes() -> None:
         probed(source)
 
 
-def test_a_200_is_asked_again() -> None:
-    """It says nothing about ranges; a host that keeps to it cannot be read."""
+def test_a_200_without_a_length_is_asked_again() -> None:
+    """It does not say how long the object is; a host that keeps to it cannot be read."""
     source = Source(ScriptedAnswer(200, {}, b"abc"), partial(FIRST, 3, b"a"))
     assert probed(source).size == 3
     assert source.clock.slept_s == [1.0]

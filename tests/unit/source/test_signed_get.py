@@ -68,9 +68,9 @@ def redirect(location: str, status: int = 302) -> ScriptedAnswer:
     return answer(status, location=location)
 
 
-@pytest.mark.parametrize("status", [206, 416])
+@pytest.mark.parametrize("status", [200, 206, 416])
 def test_what_the_caller_validates(status: int) -> None:
-    """206 and 416 are given to the caller unread, and closed behind it."""
+    """200, 206 and 416 are given to the caller unread, and closed behind it."""
     source = Source(answer(status, b"body"))
     found = got(source.signed_get, source.deadline(), if_match='"v1"')
     assert (found.status, found.read(4)) == (status, b"body")
@@ -294,9 +294,9 @@ def test_after_a_redirect_is_refused_a_fresh_url_is_asked() -> None:
     assert source.numbers == ["1", "", "2"]
 
 
-@pytest.mark.parametrize("status", [200, 204, 304, 400, 405, 501])
+@pytest.mark.parametrize("status", [201, 202, 203, 204, 205, 207, 226, 304, 400, 405, 501])
 def test_anything_else_is_a_violation(status: int) -> None:
-    """A 200 is never taken for a 206."""
+    """No other status says which bytes of the object, as they are, its body holds."""
     source = Source(*[answer(status, b"abcd")] * 3)
     with pytest.raises(ProtocolViolation, match=f"answers {status} to a ranged GET of E1"):
         got(source.signed_get, source.deadline())
