@@ -11,7 +11,6 @@ import platform
 import re
 import resource
 import shutil
-import socket
 import ssl
 import stat
 import sys
@@ -32,6 +31,7 @@ from backlotfs.errors import (
     BacklotError,
     ClockSkewed,
     FuseUnusable,
+    HostUnreachable,
     RemoteUnavailable,
     SettingsError,
     SourceGone,
@@ -42,6 +42,7 @@ from backlotfs.http.address_policy import SourcePolicy
 from backlotfs.http.backoff import RetryPolicy
 from backlotfs.http.dialer import Dialer, client_context
 from backlotfs.http.pool import ConnectionPool
+from backlotfs.http.proxy_tunnel import ProxyFailed, connect_through, dial_for
 from backlotfs.kernel.fuse_library import load_fuse
 from backlotfs.kernel.mount_table import FUSE_TYPE
 from backlotfs.kernel.mountpoint import check_mountpoint, resolved
@@ -68,6 +69,7 @@ CERTIFICATE_DAYS = 14
 #: Assets whose source is tried, should the first have none: each costs a call of the API.
 SOURCES_TRIED = 3
 _SET_CLOCK = "timedatectl set-ntp true"
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class Verdict(StrEnum):
@@ -260,15 +262,23 @@ def check_updatedb(conf: Path = Path("/etc/updatedb.conf")) -> Finding:
 
 
 def check_proxy(account: Account, environ: Mapping[str, str]) -> Finding:
-    """Check that no variable names a proxy, because a mount connects directly."""
-    host = urlsplit(account.api_url).hostname or ""
+    """Check that the proxy connects to the API; without one, that no variable names one."""
+    parts = urlsplit(account.api_url)
+    host = parts.hostname or ""
+    if account.proxy is not None:
+        port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 80)
+        try:
+            connect_through(account.proxy, host, port, ANSWER_S).close()
+        except (ProxyFailed, UnicodeError) as error:
+            return failed_by("proxy", HostUnreachable(str(error)))
+        return fine("proxy", f"{account.proxy} connects to {host}; all connections go through it")
     variable = ignored_proxy(environ, host)
     if variable is None:
         return fine("proxy", "none is named for this host, and none is used")
     return note(
         "proxy",
         f"{variable} is set, and is not used: a mount connects directly",
-        f"let this machine connect to {host} and to the hosts of sources directly",
+        "if it is needed: --proxy http://HOST:PORT, or proxy in the profile",
     )
 
 
@@ -376,7 +386,7 @@ def check_tls(account: Account) -> Finding:
     try:
         context = client_context(account.ca_bundle)
         with (
-            socket.create_connection((host, parts.port or 443), ANSWER_S) as plain,
+            dial_for(account.proxy)(host, parts.port or 443, ANSWER_S) as plain,
             context.wrap_socket(plain, server_hostname=host) as secured,
         ):
             ends = ssl.cert_time_to_seconds(str((secured.getpeercert() or {})["notAfter"]))
@@ -415,7 +425,7 @@ def check_clock(skew_s: float) -> Finding:
 def check_source(account: Account, api: ApiClient, clock: Clock, codes: list[str]) -> Finding:
     """Check that a source host answers ranges, by the first of ``codes`` that has a source."""
     policy = SourcePolicy.of(account.api_url, account.allow_source_hosts)
-    dialer = Dialer(policy, client_context(account.ca_bundle))
+    dialer = Dialer(policy, client_context(account.ca_bundle), proxy=account.proxy)
     connections = ConnectionPool(dialer, user_agent=USER_AGENT)
     resolver = UrlResolver(api, ApiRateLimiter(clock), clock)
     signed_get = SignedGet(

@@ -20,6 +20,7 @@
     │   └── FastFail              ETIMEDOUT  4   at once, for a process that scans
     ├── RemoteUnavailable         EIO        4   reset, silent, 5xx: retries spent
     │   ├── HostUnreachable       EIO        4   no connection: refused, no route, DNS, TLS
+    │   │   ├── LastingFailure    EIO        4   the same, and the next attempt would fail too
     │   │   └── CircuitOpen       EIO        4   the same a moment ago: not tried again yet
     │   ├── AnswerTimedOut        EIO        4   connected, and no answer within the limit; 504
     │   ├── HostBusy              EIO        4   too many requests wait for its answers already
@@ -180,6 +181,12 @@ class RemoteUnavailable(BacklotError):
 
 class HostUnreachable(RemoteUnavailable):
     """No connection to a host: refused, no route, DNS, TLS, or not in time."""
+
+
+class LastingFailure(HostUnreachable):
+    """No connection, and another attempt will not change that: bad certificate, unknown name."""
+
+    transient = False
 
 
 class CircuitOpen(HostUnreachable):

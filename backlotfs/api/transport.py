@@ -1,8 +1,8 @@
 """One GET of the API over `requests`, from a URL to a whole answer, bounded in size and time.
 
 `requests` is held back in five ways: nothing of the user's goes along (no cookies, ``.netrc`` or
-proxy), no redirect is followed, every exchange ends in time, a body is unpacked only as far as
-there is room, and no message or log line of a library shows a URL with its signature.
+proxy variable), no redirect is followed, every exchange ends in time, a body is unpacked only as
+far as there is room, and no message or log line of a library shows a URL with its signature.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import logging
 import os
 import socket
 import ssl
-import time
 import zlib
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
@@ -32,17 +31,21 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 
 from backlotfs.api.answers import Answer, one_line
 from backlotfs.concurrency.clock import Clock, Deadline
-from backlotfs.config.settings import ignored_proxy
+from backlotfs.config.proxy import Proxy
+from backlotfs.config.settings import hint_at_ignored_proxy
 from backlotfs.config.time_limits import CONNECT_S, TimeLimits
 from backlotfs.errors import (
     AnswerTimedOut,
     HostUnreachable,
     InvalidRangeResponse,
+    LastingFailure,
     ProtocolViolation,
     RemoteUnavailable,
 )
-from backlotfs.http.dialer import client_context, connect_to_any, look_up
+from backlotfs.http.connecting import distrust
+from backlotfs.http.dialer import client_context
 from backlotfs.http.exchange import BoundedResponse, Exchange, ExchangeTimeout
+from backlotfs.http.proxy_tunnel import Dial, ProxyFailed, dial_for
 from backlotfs.http.range_checks import doubtful_encoding
 from backlotfs.log.redaction import RedactingFilter, redacted
 
@@ -97,6 +100,11 @@ def _exchange_under_way() -> Exchange:
 class _Limited(HTTPConnection):
     """A connection whose exchanges end with the `exchange.Exchange` of their thread."""
 
+    def __init__(self, *args: Any, dial: Dial, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._dial = dial
+        self._answered = True  # whether anything came over the connection, once there is one
+
     def connect(self) -> None:
         """Connect, and speak TLS where it is meant; all within the connection's timeout.
 
@@ -104,8 +112,11 @@ class _Limited(HTTPConnection):
         """
         try:
             super().connect()
-        except TimeoutError as error:
-            raise ConnectTimeoutError(self, "connecting timed out") from error
+        except OSError as error:
+            self._distrust()
+            if isinstance(error, TimeoutError):
+                raise ConnectTimeoutError(self, "connecting timed out") from error
+            raise
         _exchange_under_way().watch(cast("socket.socket", self.sock))
 
     def _new_conn(self) -> socket.socket:
@@ -113,16 +124,16 @@ class _Limited(HTTPConnection):
 
         :raises NameResolutionError, ConnectTimeoutError, NewConnectionError: as the base does.
         """
-        timeout_s = float(self.timeout or CONNECT_S)
-        until_s = time.monotonic() + timeout_s
         try:
-            return connect_to_any(look_up(self._dns_host, self.port, timeout_s), until_s)
+            opened = self._dial(self._dns_host, self.port, float(self.timeout or CONNECT_S))
         except socket.gaierror as error:
             raise NameResolutionError(self.host, self, error) from error
         except TimeoutError as error:
             raise ConnectTimeoutError(self, "connecting timed out") from error
         except OSError as error:
             raise NewConnectionError(self, "no connection came about") from error
+        self._answered = False
+        return opened
 
     def request(self, *args: Any, **options: Any) -> None:
         """Send a request; a kept-alive connection is watched from here on."""
@@ -134,7 +145,17 @@ class _Limited(HTTPConnection):
         """Read the head of the answer. :raises ExchangeTimeout: it was not there in time."""
         make = functools.partial(BoundedResponse, exchange=_exchange_under_way())
         self.response_class = cast("type[http.client.HTTPResponse]", make)
-        return super().getresponse()
+        try:
+            response = super().getresponse()
+        except (OSError, http.client.HTTPException):
+            self._distrust()
+            raise
+        self._answered = True
+        return response
+
+    def _distrust(self) -> None:
+        if not self._answered:
+            distrust(self._dns_host, self.port)
 
 
 class _LimitedTls(_Limited, HTTPSConnection):
@@ -152,14 +173,17 @@ class _TlsPool(HTTPSConnectionPool):
 class _Adapter(HTTPAdapter):
     """Connections that trust what our TLS context trusts, as those to source hosts do."""
 
-    def __init__(self, context: ssl.SSLContext, pool_size: int) -> None:
-        self._context = context  # the base's constructor makes the pools
+    def __init__(self, context: ssl.SSLContext, pool_size: int, dial: Dial) -> None:
+        self._context, self._dial = context, dial  # the base's constructor makes the pools
         super().__init__(pool_connections=pool_size, pool_maxsize=pool_size, max_retries=0)
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         """Hand the context and our connections to every pool."""
         super().init_poolmanager(*args, ssl_context=self._context, **options)
-        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+        self.poolmanager.pool_classes_by_scheme = {  # what a pool does not know, its connections do
+            "http": functools.partial(_Pool, dial=self._dial),
+            "https": functools.partial(_TlsPool, dial=self._dial),
+        }
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
         """Verify always, and by the context: requests would add its own bundle to each."""
@@ -181,18 +205,19 @@ class _PlainSession(requests.Session):
 
 
 def open_session(
-    *, user_agent: str, pool_size: int, ca_bundle: str | None = None
+    *, user_agent: str, pool_size: int, ca_bundle: str | None = None, proxy: Proxy | None = None
 ) -> requests.Session:
     """A session for many threads; the caller closes it.
 
     No retries of its own, no redirects followed, no cookies kept or sent, and nothing read from
-    the environment: no ``.netrc``, no proxy, no ``REQUESTS_CA_BUNDLE``.
+    the environment: no ``.netrc``, no proxy variable, no ``REQUESTS_CA_BUNDLE``.
 
     :param pool_size: kept-alive connections per host: at least as many as threads that use it.
     :param ca_bundle: PEM file of certificate authorities to trust instead of the system's.
+    :param proxy: all connections go through it; None: they are direct.
     :raises SettingsError: when ``ca_bundle`` cannot be used.
     """
-    adapter = _Adapter(client_context(ca_bundle), pool_size)
+    adapter = _Adapter(client_context(ca_bundle), pool_size, dial_for(proxy))
     redact_library_logs()
     session = _PlainSession()
     session.trust_env = False
@@ -295,12 +320,6 @@ _UNKNOWN_NAME = (socket.EAI_NONAME, socket.EAI_NODATA)
 _NO_ROUTE = (errno.EHOSTUNREACH, errno.ENETUNREACH)
 
 
-class LastingFailure(HostUnreachable):
-    """No connection, and another attempt will not change that: bad certificate, unknown name."""
-
-    transient = False
-
-
 #: Exceptions, the error that stands for them, and its words. The first row that fits counts, most
 #: telling first: a refused connection is also an OSError inside a MaxRetryError.
 _FAILURES: tuple[tuple[tuple[type[BaseException], ...], type[RemoteUnavailable], str], ...] = (
@@ -351,19 +370,17 @@ def explain(error: BaseException, host: str) -> RemoteUnavailable:
     """
     causes = list(_causes(error))
     failure = _explained(causes, host, type(error).__name__)
-    by_tls_or_name = any(isinstance(cause, ssl.SSLError | UnicodeError) for cause in causes)
-    if not isinstance(failure, HostUnreachable) or by_tls_or_name:
+    known = (ssl.SSLError, UnicodeError, ProxyFailed)
+    if not isinstance(failure, HostUnreachable) or any(isinstance(it, known) for it in causes):
         return failure
-    variable = ignored_proxy(os.environ, host.rsplit(":", 1)[0])
-    if variable is not None:
-        return type(failure)(
-            f"{failure}; {variable} is set, but backlotfs uses no proxy: let this machine connect "
-            f"to {host} directly"
-        )
-    return failure
+    hint = hint_at_ignored_proxy(os.environ, host.rsplit(":", 1)[0])
+    return type(failure)(f"{failure}; {hint}") if hint else failure
 
 
 def _explained(causes: Sequence[BaseException], host: str, kind: str) -> RemoteUnavailable:
+    for cause in causes:
+        if isinstance(cause, ProxyFailed):
+            return (LastingFailure if cause.lasting else HostUnreachable)(str(cause))
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
             why = one_line(str(getattr(cause, "verify_message", "")), 120) or "verification failed"

@@ -35,6 +35,11 @@ api_timeout_option = click.option(
     type=Duration(least_s=LEAST_API_TIMEOUT_S),
     help="Longest silence of the API before an answer [25s].",
 )
+proxy_option = click.option(
+    "--proxy",
+    metavar="URL",
+    help="HTTP proxy for API and sources: http://HOST:PORT [BACKLOT_PROXY].",
+)
 
 _OPTIONS = (
     click.option("--api-url", metavar="URL", help="Address of the API [BACKLOT_API_URL]."),
@@ -62,6 +67,7 @@ _OPTIONS = (
         help="Allow sources and redirects on this host, *.domain or network 10.1.0.0/16 …",
     ),
     api_timeout_option,
+    proxy_option,
 )
 
 
@@ -76,6 +82,7 @@ class ChosenAccount:
     ca_bundle: Path | None
     allow_source_host: tuple[str, ...]
     api_timeout: float | None
+    proxy: str | None
 
     def load(self) -> Account:
         """Load the account from options, environment and profile file.
@@ -91,6 +98,7 @@ class ChosenAccount:
             ca_bundle=self.ca_bundle,
             allow_source_hosts=self.allow_source_host,
             api_timeout_s=self.api_timeout,
+            proxy=self.proxy,
         )
 
     @property

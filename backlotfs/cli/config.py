@@ -9,11 +9,11 @@ from pathlib import Path
 import click
 import platformdirs
 
-from backlotfs.cli.account_options import api_timeout_option
+from backlotfs.cli.account_options import api_timeout_option, proxy_option
 from backlotfs.concurrency.clock import SystemClock
 from backlotfs.config import keyring_store
 from backlotfs.config.profile_file import is_profile_name, profile_names, write_profile
-from backlotfs.config.profiles import check_url
+from backlotfs.config.profiles import check_url, find_proxy
 from backlotfs.config.settings import DEFAULT_API_URL, Account, default_cdn_url
 from backlotfs.errors import SettingsError
 from backlotfs.log import redaction
@@ -44,6 +44,7 @@ def config() -> None:
     help="Save the secret in the desktop's key store, not in the file.",
 )
 @api_timeout_option
+@proxy_option
 @click.option("--no-check", is_flag=True, help="Write the profile without calling the API.")
 def init(
     profile: str | None,
@@ -52,13 +53,16 @@ def init(
     force: bool,
     in_keyring: bool,
     api_timeout: float | None,
+    proxy: str | None,
     no_check: bool,
 ) -> None:
     """Ask for a library's address, key and secret, try them, and write a profile.
 
-    The command does not ask for values that BACKLOT_API_KEY and BACKLOT_API_SECRET give. The rest
-    of the file stays as it is. If the API refuses or cannot be reached, nothing is written.
+    The command does not ask for values that BACKLOT_API_KEY and BACKLOT_API_SECRET give. A proxy of
+    BACKLOT_PROXY is written to the profile, with its password. The rest of the file stays as it is.
+    If the API refuses or cannot be reached, nothing is written.
     """
+    through = find_proxy(os.environ, proxy)
     place = path or Path(platformdirs.user_config_dir("backlotfs")) / "config.toml"
     name = profile or click.prompt("Name of the profile", default="main")
     if not is_profile_name(name):
@@ -68,7 +72,7 @@ def init(
             f"{place} already has a profile {name}; replace it with --force, or choose another "
             "name with --profile"
         )
-    account = _ask(name, api_url)
+    account = replace(_ask(name, api_url), proxy=through)
     if api_timeout is not None:
         account = replace(account, api_timeout_s=api_timeout)
     if not no_check:
@@ -82,6 +86,8 @@ def init(
     else:
         secret = {"api_secret": account.api_secret}
     kept = {"api_timeout": f"{api_timeout:g}s"} if api_timeout is not None else {}
+    if through is not None:  # with its password, if it is from the environment
+        kept["proxy"] = through.url
     named = {"api_url": account.api_url, "api_key": account.api_key}
     write_profile(place, name, named | secret | kept)
     say(f"Wrote profile {name} to {place}; only you can read it (0600).")

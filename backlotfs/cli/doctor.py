@@ -97,19 +97,18 @@ def _of_machine(account: Account | None, mountpoint: Path | None) -> Iterator[Fi
 def _of_account(account: Account | None, settings: Finding, cache_dir: Path) -> Iterator[Finding]:
     yield check_cache_folder(cache_dir.absolute())
     yield settings
-    if account is not None:
-        yield _of_saved_urls(account, cache_dir)
-        yield checks.check_proxy(account, os.environ)
-        yield from check_library(account, SystemClock())
-
-
-def _of_saved_urls(account: Account, cache_dir: Path) -> Finding:
+    if account is None:
+        return
     mount = MountSettings(account, Path("/"), cache_dir.absolute())
     try:
         mount = apply_mount_options(mount, [account.mount_options])
+        yield check_saved_urls(mount)
     except SettingsError as error:
-        return failed_by("signed URLs", error)
-    return check_saved_urls(mount)
+        yield failed_by("signed URLs", error)
+    proxy = checks.check_proxy(mount.account, os.environ)
+    yield proxy
+    if not proxy.exit_code:
+        yield from check_library(mount.account, SystemClock())
 
 
 def _say(finding: Finding) -> None:

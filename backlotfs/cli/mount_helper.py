@@ -61,7 +61,7 @@ def words_for(source: str, mountpoint: str, options: str, *, sloppy: bool) -> li
     for name, value in split_options(options):
         if name in NOT_FOR_US or name.lower().startswith("x-"):
             continue
-        refuse_secret(name)
+        refuse_secret(name, value)
         if name == "remount":
             raise SettingsError("remount is not possible: unmount and mount again")
         if name == "wait" and not sloppy:

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from backlotfs.cli.param_types import Duration
+from backlotfs.config.proxy import parse_proxy
 from backlotfs.config.settings import SHARED_THUMBNAILS, SUBTYPES, UNSIZED, MountSettings
 from backlotfs.config.time_limits import LEAST_API_TIMEOUT_S, parse_duration_s
 from backlotfs.errors import SettingsError
@@ -44,6 +45,7 @@ SETTABLE: dict[str, tuple[str | None, str]] = {
     "log_format": ("text|json", "As `--log-format`."),
     "log_level": ("LEVEL", "As `--log-level`."),
     "no_wait": ("PROGRAM[:PROGRAM…]", "As `--no-wait`; `no-wait` is the same."),
+    "proxy": ("URL", "As `--proxy`, without a name and password: `http://HOST:PORT`."),
     "read_timeout": ("DURATION", "As `--read-timeout`."),
     "shared_thumbnails": (
         "hidden|listed",
@@ -90,8 +92,10 @@ def split_options(options: str) -> list[tuple[str, str]]:
     return found
 
 
-def refuse_secret(name: str) -> None:
-    """:raises SettingsError: an option of this name would show a secret to every user."""
+def refuse_secret(name: str, value: str) -> None:
+    """:raises SettingsError: this option would show a secret to every user."""
+    if name == "proxy" and "@" in value:
+        parse_proxy(value, "option proxy", public=True)
     if name.replace("-", "_") in _SECRETS:
         raise SettingsError(
             f"option {name} is refused: every user could read it; use the environment or a profile"
@@ -110,13 +114,17 @@ def apply_mount_options(
         name = "no_wait" if given == "no-wait" else given
         if name in IMPLIED or name in settled:
             continue
-        refuse_secret(name)
+        refuse_secret(name, value)
         if name in ("rw", "suid", "dev", "exec"):
             raise SettingsError(f"option {name} is refused: the library is mounted read-only")
         if name not in SETTABLE:
             raise SettingsError(f"unknown mount option {name!r}")
         if name == "api_timeout":
             account = replace(settings.account, api_timeout_s=_api_timeout_s(name, value))
+            settings = replace(settings, account=account)
+            continue
+        if name == "proxy":
+            account = replace(settings.account, proxy=parse_proxy(value, "option proxy"))
             settings = replace(settings, account=account)
             continue
         changed: object

@@ -112,6 +112,14 @@ PROFILE_KEYS = (
         "Longest silence of the API before and within an answer: `60s`, `2m`. `--api-timeout` "
         "overrides it.",
     ),
+    ProfileKey(
+        "proxy",
+        "text",
+        "none: connections are direct",
+        "HTTP proxy for all connections to the API and to source hosts: `http://HOST:PORT`, or "
+        "`http://NAME:PASSWORD@HOST:PORT`, percent-encoded. `BACKLOT_PROXY` and `--proxy` override "
+        "it.",
+    ),
 )
 
 

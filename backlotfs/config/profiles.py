@@ -12,6 +12,7 @@ could read it. A profile file that other users can read is refused::
     ca_bundle = "/etc/ssl/studio-ca.pem"        # trusted instead of the system's authorities
     allow_source_hosts = ["media.studio.example", "*.cdn.example", "10.1.0.0/16"]
     api_timeout = "60s"                         # longest silence of the API
+    proxy = "http://proxy.example:3128"         # HTTP proxy for the API and the sources
 
 Credentials of systemd (``LoadCredential=api_key:…``, ``api_secret:…``) are read from
 ``CREDENTIALS_DIRECTORY``.
@@ -29,6 +30,7 @@ import platformdirs
 
 from backlotfs.config import keyring_store
 from backlotfs.config.profile_file import decoded, read_private, read_profile, unreadable
+from backlotfs.config.proxy import Proxy, parse_proxy
 from backlotfs.config.settings import DEFAULT_API_URL, Account, SecretOrigin, default_cdn_url
 from backlotfs.config.time_limits import API_TIMEOUT_S, LEAST_API_TIMEOUT_S, parse_duration_s
 from backlotfs.errors import SettingsError
@@ -56,10 +58,12 @@ def load_account(
     ca_bundle: Path | None = None,
     allow_source_hosts: Sequence[str] = (),
     api_timeout_s: float | None = None,
+    proxy: str | None = None,
 ) -> Account:
     """Collect the account from all places, and redact its key and secret in all later log lines.
 
     :param allow_source_hosts: added to those of the profile.
+    :param proxy: from the command line, so it may hold no password.
     :raises SettingsError: a setting is missing, malformed or readable by others; says what to do.
     """
     file = file_to_read(environ, config=config, profile=profile, api_url=api_url)
@@ -101,7 +105,30 @@ def load_account(
         secret_origin=origin,
         secret_place=secret_place,
         api_timeout_s=api_timeout_s or _api_timeout_s(entry),
+        proxy=find_proxy(environ, proxy, _text(entry, "proxy")),
     )
+
+
+def find_proxy(
+    environ: Mapping[str, str], option: str | None, setting: str | None = None
+) -> Proxy | None:
+    """The proxy of an option, else of the environment, else of a profile; None without one.
+
+    Its password is redacted in all later log lines.
+
+    :raises SettingsError: see `backlotfs.config.proxy.parse_proxy`.
+    """
+    variable = _variable(environ, "BACKLOT_PROXY")
+    if option:
+        found = parse_proxy(option, "--proxy", public=True)
+    elif variable:
+        found = parse_proxy(variable, "BACKLOT_PROXY")
+    elif setting:
+        found = parse_proxy(setting, "setting proxy")
+    else:
+        return None
+    redaction.hide(*found.secrets)
+    return found
 
 
 def check_url(url: str) -> None:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import platformdirs
 
+from backlotfs.config.proxy import Proxy
 from backlotfs.config.time_limits import API_TIMEOUT_S, TimeLimits
 
 #: The API of the hosted service: retired, but still the default of its clients.
@@ -47,6 +48,17 @@ def ignored_proxy(environ: Mapping[str, str], host: str) -> str | None:
     return found
 
 
+def hint_at_ignored_proxy(environ: Mapping[str, str], host: str) -> str:
+    """What to do if a host is only reached through the proxy of a variable; empty without one."""
+    variable = ignored_proxy(environ, host)
+    if variable is None:
+        return ""
+    return (
+        f"{variable} is set, but is not used: if {host} is behind that proxy, name it with --proxy "
+        "or `proxy` of the profile"
+    )
+
+
 class SecretOrigin(Enum):
     """The kind of place that the API secret came from; the value is for people."""
 
@@ -74,6 +86,7 @@ class Account:
     :ivar ca_bundle: PEM file with the authorities to trust instead of the system's.
     :ivar allow_source_hosts: hosts, ``*.domains`` and networks that sources may be on.
     :ivar api_timeout_s: longest silence of the API in seconds.
+    :ivar proxy: all connections to the API and to sources go through it; None: directly.
     """
 
     api_url: str
@@ -87,6 +100,7 @@ class Account:
     secret_origin: SecretOrigin = SecretOrigin.ENVIRONMENT
     secret_place: str = ""
     api_timeout_s: float = API_TIMEOUT_S
+    proxy: Proxy | None = None
 
     @property
     def limits(self) -> TimeLimits:

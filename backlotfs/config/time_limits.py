@@ -21,6 +21,8 @@ LEAST_API_TIMEOUT_S = 1.0
 
 #: A TCP and TLS handshake takes three round trips: 4 s leaves room for one lost packet.
 CONNECT_S = 4.0
+#: An attempt to connect that takes longer gets company by one to the host's next address.
+ATTEMPT_DELAY_S = 0.25
 #: Time for everything else in an operation: connections, one byte of the source.
 _BESIDE_S = 5.0
 #: The defaults of ``--stat-timeout`` and ``--read-timeout``.

@@ -14,11 +14,16 @@ be able to send us to services that only we can reach. So:
 What counts is the address that is connected to (`backlotfs.http.dialer`), not the name: so
 ``2130706433``, ``0177.1``, ``localhost.`` and names that resolve to other addresses the second
 time are no way around it.
+
+Where a proxy connects, nobody here sees the address: then a literal address, in whatever spelling,
+and the names that always mean this machine or a metadata service are checked. What any other name
+resolves to is for the proxy to allow.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -177,6 +182,16 @@ class SourcePolicy:
                 f" {self.api_host} must not send us to; {_REMEDY}"
             )
 
+    def check_name(self, host: str) -> None:
+        """Refuse a host that a proxy will look up and connect to, by what its name says.
+
+        :raises SourceRefused: with what to set, if it is meant to be.
+        """
+        address = _address_in_name(host)
+        if address is not None:
+            own = _address_in_name(self.api_host)
+            self.check(host, address, lambda: () if own is None else (own,))
+
     def refused_redirect(self, here: str, there: str | None) -> SourceRefused:
         """The error for a redirect to a host that is not listed."""
         return SourceRefused(
@@ -191,6 +206,29 @@ class SourcePolicy:
             each in network for each in (address, inner) if each is not None
             for network in self.networks
         )  # fmt: skip
+
+
+#: Names whose address is known without a look-up.
+_NAMED_ADDRESSES = {
+    "localhost": "127.0.0.1",
+    "localhost.localdomain": "127.0.0.1",
+    "ip6-localhost": "::1",
+    "ip6-loopback": "::1",
+    "metadata.google.internal": "169.254.169.254",
+}
+
+
+def _address_in_name(host: str) -> str | None:
+    """The address that a host has for certain, before any look-up; None for other names."""
+    name = plain_host(host)
+    if name.endswith(".localhost"):  # RFC 6761 §6.3
+        name = "localhost"
+    if name in _NAMED_ADDRESSES or parse_address(name) is not None:
+        return _NAMED_ADDRESSES.get(name, name)
+    try:
+        return socket.inet_ntoa(socket.inet_aton(name))  # 2130706433, 0177.1, 0x7f.1
+    except OSError:
+        return None
 
 
 def plain_host(host: str | None) -> str:

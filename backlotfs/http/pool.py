@@ -14,9 +14,11 @@ asked for it. The pool's lock is never held across I/O.
 
 from __future__ import annotations
 
+import errno
 import functools
 import http.client
 import math
+import os
 import re
 import socket
 import ssl
@@ -29,13 +31,16 @@ from urllib.parse import urlsplit
 
 from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.clock import SystemClock
+from backlotfs.config.proxy import Proxy
+from backlotfs.config.settings import hint_at_ignored_proxy
 from backlotfs.errors import (
     HostUnreachable,
+    LastingFailure,
     ProtocolViolation,
     RemoteUnavailable,
 )
 from backlotfs.http.circuit_breaker import Breakers
-from backlotfs.http.dialer import Dialer
+from backlotfs.http.dialer import Dialer, SourceConnection
 from backlotfs.http.exchange import (
     HEAD_TIMEOUT_S,
     Exchange,
@@ -43,6 +48,7 @@ from backlotfs.http.exchange import (
     RangeResponse,
     bound_waits,
 )
+from backlotfs.http.proxy_tunnel import ProxyFailed
 
 #: Seconds to a TCP (and TLS) connection.
 CONNECT_TIMEOUT_S = 4.0
@@ -76,7 +82,7 @@ class _Idle(NamedTuple):
 
     since_s: float
     origin: Origin
-    connection: http.client.HTTPConnection
+    connection: SourceConnection
 
 
 def _split(url: str) -> _Target:
@@ -126,7 +132,7 @@ class RangeAnswer:
         self,
         pool: ConnectionPool,
         origin: Origin,
-        connection: http.client.HTTPConnection,
+        connection: SourceConnection,
         response: RangeResponse,
         exchange: Exchange,
         *,
@@ -283,6 +289,8 @@ class ConnectionPool:
             except (OSError, http.client.HTTPException, ValueError) as error:
                 exchange.end()
                 connection.close()
+                if not kept_alive:
+                    connection.distrust()
                 if exchange.over:  # whatever the shut socket looked like
                     raise RemoteUnavailable(_words(origin.host, ExchangeTimeout())) from None
                 # A kept-alive connection may have been closed by the host a moment before: free.
@@ -293,7 +301,7 @@ class ConnectionPool:
                 self, origin, connection, response, exchange, new_connection=not kept_alive
             )
 
-    def give_back(self, origin: Origin, connection: http.client.HTTPConnection) -> None:
+    def give_back(self, origin: Origin, connection: SourceConnection) -> None:
         """Keep a connection whose last answer was read to its end."""
         with self._lock:
             self._idle.append(_Idle(time.monotonic(), origin, connection))
@@ -325,7 +333,7 @@ class ConnectionPool:
 
     def _take(
         self, origin: Origin, timeout_s: float, *, new: bool
-    ) -> tuple[http.client.HTTPConnection, bool]:
+    ) -> tuple[SourceConnection, bool]:
         """A connection to ``origin``, and whether it was kept alive: the one used last, or new."""
         with self._lock:
             expired = self._expired()
@@ -340,19 +348,26 @@ class ConnectionPool:
             return found.connection, True
         return self._connect(origin, timeout_s), False
 
-    def _connect(self, origin: Origin, timeout_s: float) -> http.client.HTTPConnection:
+    def _connect(self, origin: Origin, timeout_s: float) -> SourceConnection:
         timeout = max(0.05, min(CONNECT_TIMEOUT_S, timeout_s))
         place = f"source host {origin.host}:{origin.port}"
         self._breakers.check(place)
+        proxy = self._dialer.proxy
+        proxy_place = f"proxy {proxy}"
+        if proxy is not None:
+            self._breakers.check(proxy_place)
         try:
             connection = self._dialer.connect(
                 origin.scheme, origin.host, origin.port, timeout_s=timeout
             )
         except (OSError, ValueError) as error:
-            failure = HostUnreachable(_words(origin.host, error))
-            self._breakers.failed(place, str(failure))
+            failure = _no_connection(origin.host, proxy, error)
+            by_proxy = isinstance(error, ProxyFailed) and error.at_proxy
+            self._breakers.failed(proxy_place if by_proxy else place, str(failure))
             raise failure from None
         self._breakers.reached(place)
+        if proxy is not None:
+            self._breakers.reached(proxy_place)
         connection.sock.settimeout(None)  # from here on the kernel's own timeouts bound each wait
         bound_waits(connection.sock, min(STALL_TIMEOUT_S, timeout_s))
         return connection
@@ -369,10 +384,27 @@ def small_body(answer: RangeAnswer, limit_bytes: int) -> bytes:
         return b""
 
 
-def _words(host: str, error: Exception) -> str:
+def _no_connection(host: str, proxy: Proxy | None, error: Exception) -> HostUnreachable:
+    if isinstance(error, ProxyFailed):
+        return (LastingFailure if error.lasting else HostUnreachable)(str(error))
+    words = _words(host, error, connecting=True)
+    if proxy is not None:
+        return HostUnreachable(f"{words} (through proxy {proxy})")
+    hint = "" if isinstance(error, ssl.SSLError) else hint_at_ignored_proxy(os.environ, host)
+    return HostUnreachable(f"{words}; {hint}" if hint else words)
+
+
+_NO_ROUTE = (errno.EHOSTUNREACH, errno.ENETUNREACH)
+
+
+def _words(host: str, error: Exception, *, connecting: bool = False) -> str:
     """Our own words for a transport failure: the library's may quote the signed URL."""
     if isinstance(error, socket.gaierror | UnicodeError):
         what = "its name does not resolve"
+    elif connecting and isinstance(error, TimeoutError):
+        what = "no connection came about in time"
+    elif isinstance(error, OSError) and error.errno in _NO_ROUTE:
+        what = "there is no route to it"
     elif isinstance(error, ExchangeTimeout):
         what = "its answer did not come in time"
     elif isinstance(error, TimeoutError):

@@ -78,6 +78,7 @@ def open_api_session(account: Account) -> requests.Session:
         user_agent=USER_AGENT,
         pool_size=1 + PROBE_THREADS + TRANSFER_THREADS + URL_WAITERS,
         ca_bundle=account.ca_bundle,
+        proxy=account.proxy,
     )
 
 
@@ -96,7 +97,7 @@ class Transport:
     @classmethod
     def of(cls, account: Account, clock: Clock) -> Transport:
         policy = SourcePolicy.of(account.api_url, account.allow_source_hosts)
-        dialer = Dialer(policy, client_context(account.ca_bundle))
+        dialer = Dialer(policy, client_context(account.ca_bundle), proxy=account.proxy)
         pool = ConnectionPool(dialer, user_agent=USER_AGENT, breakers=Breakers(clock))
         return cls(pool, policy, clock, HostRegistry(clock))
 

@@ -19,18 +19,15 @@ class Relay:
     What is behind it may change between connections.
     """
 
-    def __init__(self, host: str = "127.0.0.1") -> None:
-        """Nothing is behind it yet."""
-        self._listener = socket.create_server((host, 0), backlog=256)
+    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
+        """Nothing is behind it yet. ``port``: 0: any that is free."""
+        self._listener = socket.create_server((host, port), backlog=256)
+        #: Host and port; known also after the end.
+        self.address: tuple[str, int] = (host, int(self._listener.getsockname()[1]))
         self._behind = (host, 0)
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """Host and port."""
-        host, port = self._listener.getsockname()[:2]
-        return str(host), int(port)
+        self._ended = False
 
     def stand_before(self, url: str) -> None:
         """Pass on to this host and port from now on."""
@@ -54,15 +51,21 @@ class Relay:
         :param begun: what the client has sent already.
         """
         with socket.create_connection(self._behind) as server:
-            with self._lock:
-                self._open |= {client, server}
             server.sendall(begun)
-            back = threading.Thread(target=_copy, args=(server, client), daemon=True)
-            back.start()
-            _copy(client, server)
-            back.join()
-            with self._lock:
-                self._open -= {client, server}
+            self.join(client, server)
+
+    def join(self, client: socket.socket, server: socket.socket) -> None:
+        """Let both talk until either ends."""
+        with self._lock:
+            if self._ended:
+                return
+            self._open |= {client, server}
+        back = threading.Thread(target=_copy, args=(server, client), daemon=True)
+        back.start()
+        _copy(client, server)
+        back.join()
+        with self._lock:
+            self._open -= {client, server}
 
     def __enter__(self) -> Self:
         """Begin to answer."""
@@ -76,6 +79,8 @@ class Relay:
         trace: TracebackType | None,
     ) -> None:
         """Answer no more."""
+        with self._lock:
+            self._ended = True
         _shut_down(self._listener)
         self._listener.close()
         self.hang_up()

@@ -8,10 +8,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import requests
 
-from backlotfs.api.transport import open_session, timeouts_s
+from backlotfs.api.transport import explain, open_session, timeouts_s
 from backlotfs.concurrency.clock import Deadline, SystemClock
+from backlotfs.config.proxy import parse_proxy
 from backlotfs.config.time_limits import TimeLimits
+from backlotfs.errors import HostUnreachable, LastingFailure
+from tests.support.connect_proxy import ConnectProxy
 
 
 class _Echo(BaseHTTPRequestHandler):
@@ -65,6 +69,50 @@ def test_nothing_of_the_users_is_sent(
     for headers in handler.seen:
         assert not {"Authorization", "Cookie"} & headers.keys()
     assert len(set(handler.clients)) == 1, "the connection is kept alive"
+
+
+def test_through_a_proxy(echo: tuple[str, type[_Echo]]) -> None:
+    """The API's host gets the same as without one; the proxy gets the name, and its password."""
+    url, handler = echo
+    with ConnectProxy(
+        places={"api.example:80": url.removeprefix("http://")}, credentials="name:word"
+    ) as proxy:
+        chosen = parse_proxy(f"http://name:word@{proxy}", "x")
+        with open_session(user_agent="t", pool_size=1, proxy=chosen) as session:
+            for _ in range(2):
+                assert session.get("http://api.example/x", allow_redirects=False).text == "ok"
+        assert proxy.asked == ["api.example:80"]
+    for headers in handler.seen:
+        assert headers["Host"] == "api.example"
+        assert not {"Proxy-Authorization", "Authorization", "Proxy-Connection"} & headers.keys()
+
+
+@pytest.mark.parametrize(
+    ("reply", "said", "lasting"),
+    [
+        (b"HTTP/1.1 407 No\r\n\r\n", "it wants a name and a password (407)", True),
+        (b"HTTP/1.1 403 No\r\n\r\n", "it does not allow a connection to api.example:443", True),
+        (b"HTTP/1.1 503 No\r\n\r\n", "it cannot reach api.example:443 (503)", False),
+    ],
+)
+def test_what_a_proxy_answers_is_said(
+    reply: bytes, said: str, lasting: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is named, not the API; a variable that is not used is no news then."""
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    with ConnectProxy() as proxy:
+        proxy.reply = reply
+        chosen = parse_proxy(proxy.url, "x")
+        with (
+            open_session(user_agent="t", pool_size=1, proxy=chosen) as session,
+            pytest.raises(requests.RequestException) as caught,
+        ):
+            session.get("https://api.example/?SIGN")
+    failure = explain(caught.value, "api.example")
+    assert str(failure).startswith(f"proxy {proxy}: {said}")
+    assert isinstance(failure, LastingFailure) is lasting
+    assert isinstance(failure, HostUnreachable)
+    assert "https_proxy" not in str(failure)
 
 
 def test_timeouts() -> None:

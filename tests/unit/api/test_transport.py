@@ -14,9 +14,15 @@ import requests
 import urllib3
 
 from backlotfs.api.answers import Answer
-from backlotfs.api.transport import LastingFailure, Transport, explain, open_session
+from backlotfs.api.transport import Transport, explain, open_session
 from backlotfs.concurrency.clock import Deadline, SystemClock
-from backlotfs.errors import BacklotError, DeadlineExceeded, HostUnreachable, RemoteUnavailable
+from backlotfs.errors import (
+    BacklotError,
+    DeadlineExceeded,
+    HostUnreachable,
+    LastingFailure,
+    RemoteUnavailable,
+)
 
 Serve = Callable[[list[bytes]], str]
 
@@ -242,7 +248,7 @@ def test_an_ignored_proxy_is_named(
     monkeypatch.setenv("https_proxy", "http://user:SIGN@proxy")
     monkeypatch.setenv("no_proxy", "i")
     said = str(explain(_nested(cause), "h:443"))
-    assert ("; https_proxy is set, but backlotfs uses no proxy" in said) is named
+    assert ("; https_proxy is set, but is not used: if h is behind that proxy" in said) is named
     assert "SIGN" not in said
     assert "https_proxy" not in str(explain(_nested(cause), "i:443"))
 

@@ -14,8 +14,14 @@ from backlotfs.cli import commands as backlotfs
 from backlotfs.cli.config import config
 from backlotfs.config.profiles import load_account
 from backlotfs.emulator import Emulator
-from backlotfs.errors import CredentialsRefused, RemoteUnavailable, SettingsError
+from backlotfs.errors import (
+    CredentialsRefused,
+    HostUnreachable,
+    RemoteUnavailable,
+    SettingsError,
+)
 from tests.conftest import Serve
+from tests.support.connect_proxy import ConnectProxy
 from tests.support.made_assets import video
 
 
@@ -32,7 +38,8 @@ def init(
     environ: Mapping[str, str] | None = None,
 ) -> Result:
     """Run it with these lines typed in."""
-    unset = {f"BACKLOT_API_{name}": None for name in ("URL", "KEY", "SECRET")}
+    names = ("API_URL", "API_KEY", "API_SECRET", "PROXY")
+    unset = {f"BACKLOT_{name}": None for name in names}
     typed = "".join(f"{answer}\n" for answer in answers)
     return CliRunner(env={**unset, **(environ or {})}).invoke(
         config, ["init", "--config", str(path), *arguments], input=typed
@@ -126,3 +133,23 @@ def test_bash_completes_a_command(tmp_path: Path) -> None:
     }
     done = CliRunner(env=asked).invoke(backlotfs, prog_name="backlotfs")
     assert done.stdout.splitlines() == ["plain,verify"]
+
+
+def test_behind_a_proxy(emulator: Emulator, tmp_path: Path) -> None:
+    """The API is tried through it, and the profile keeps it, with a password of the environment."""
+    path = tmp_path / "config.toml"
+    with ConnectProxy(credentials="me:pass/word") as proxy:
+        typed = answers(emulator)
+        wrong = init(path, "--proxy", proxy.url, answers=typed)
+        assert isinstance(wrong.exception, HostUnreachable)
+        assert not path.exists()
+        url = f"http://me:pass%2Fword@{proxy}"
+        done = init(path, answers=typed, environ={"BACKLOT_PROXY": url})
+        assert done.exit_code == 0, done.output
+        assert "word" not in done.output
+        assert proxy.asked
+    assert f'proxy = "{url}"' in path.read_text()
+    assert path.stat().st_mode & 0o777 == 0o600
+    refused = init(tmp_path / "new.toml", "--proxy", url)
+    assert isinstance(refused.exception, SettingsError)
+    assert "pass%2F" not in str(refused.exception) + refused.output

@@ -52,6 +52,7 @@ def words(options: str, source: str = "backlot:main", *, sloppy: bool = False) -
         ),
         ("sidecars,uid=5", ["--profile=main", "-o", "sidecars,uid=5"]),
         ("bwlimit=-1", ["--bwlimit=-1", "--profile=main", "-o", ""]),
+        ("proxy=http://proxy:1", ["--profile=main", "-o", "proxy=http://proxy:1"]),
     ],
 )
 def test_words(options: str, expected: list[str]) -> None:
@@ -177,3 +178,10 @@ _VALUE = st.text(st.characters(exclude_characters='"', exclude_categories=["Cs"]
 def test_quoted_values_survive(options: list[tuple[str, str]]) -> None:
     """Any value, commas and equals signs included."""
     assert split_options(",".join(f'{name}="{value}"' for name, value in options)) == options
+
+
+def test_a_password_of_a_proxy_is_refused() -> None:
+    """Before it is printed by ``-v``, or stands in the process list of a mount."""
+    with pytest.raises(SettingsError, match="takes no name and password") as caught:
+        words("proxy=http://me:s3cret@proxy:1")
+    assert "s3cret" not in str(caught.value)

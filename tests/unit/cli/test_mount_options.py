@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from backlotfs.cli.mount_options import apply_mount_options
+from backlotfs.config.proxy import Proxy
 from backlotfs.config.settings import Account, MountSettings
 from backlotfs.errors import SettingsError
 
@@ -34,6 +35,10 @@ BASE = MountSettings(Account("http://api", "k", "s"), Path("/mnt"), Path("/cache
         (("keep_urls=no,forget_urls",), replace(BASE, keep_urls=False, forget_urls=True)),
         (("subtype=sshfs",), replace(BASE, subtype="sshfs")),
         (("log_file=/a/b",), replace(BASE, log_place="/a/b")),
+        (
+            ("proxy=http://proxy:1",),
+            replace(BASE, account=replace(BASE.account, proxy=Proxy("proxy", 1))),
+        ),
     ],
 )
 def test_options(options: tuple[str, ...], settings: MountSettings) -> None:
@@ -48,6 +53,9 @@ def test_options(options: tuple[str, ...], settings: MountSettings) -> None:
         ("exec", "mounted read-only"),
         ("api_secret=s3cret", "every user could read it"),
         ("password=s3cret", "every user could read it"),
+        ("proxy=http://me:s3cret@proxy:1", "every user could read them"),
+        ("proxy=socks5://proxy:1", "only HTTP proxies"),
+        ("proxy", "has no host"),
         ("color=blue", "unknown mount option 'color'"),
         ("UID=5", "unknown"),
         ("log_format=xml", "must be one of text, json, not 'xml'"),

@@ -371,3 +371,39 @@ def test_an_address_with_the_version(url: str, name: str) -> None:
     with pytest.raises(SettingsError) as caught:
         load_account(KEY | SECRET, **{name: url})  # type: ignore[arg-type]
     assert f"without: {url.rstrip('/').removesuffix('/v2')}" in str(caught.value)
+
+
+def test_the_proxy_of_an_option_the_environment_or_the_profile(write: Write) -> None:
+    """In this order; only a profile and the environment may hold a password."""
+    config = write(
+        '[profiles.a]\napi_key = "k"\napi_secret = "s"\nproxy = "http://me:pass-word@file:1"\n'
+    )
+    environ = {"BACKLOT_PROXY": "http://me:pass-word@env:2"}
+    found = [
+        load_account({}, config=config).proxy,
+        load_account(environ, config=config).proxy,
+        load_account(environ, config=config, proxy="http://option:3").proxy,
+        load_account(KEY | SECRET).proxy,
+    ]
+    assert [str(proxy) for proxy in found] == ["file:1", "env:2", "option:3", "None"]
+    assert "pass-word" not in repr(load_account({}, config=config))
+    with pytest.raises(SettingsError, match="--proxy takes no name and password"):
+        load_account(environ, config=config, proxy="http://me:pass-word@option:3")
+    with pytest.raises(SettingsError, match="setting proxy must be a text"):
+        load_account({}, config=write('[profiles.a]\napi_key = "k"\napi_secret = "s"\nproxy = 1\n'))
+
+
+def test_the_password_of_a_proxy_is_redacted(write: Write) -> None:
+    """In every form: a proxy may send it back."""
+    config = write(
+        '[profiles.a]\napi_key = "k"\napi_secret = "s"\n'
+        'proxy = "http://robot:planted%2Fword@file:1"\n'
+    )
+    load_account({}, config=config)
+    for text in (
+        "planted/word",
+        "planted%2Fword",
+        "robot:planted/word",
+        "cm9ib3Q6cGxhbnRlZC93b3Jk",
+    ):
+        assert redaction.redacted(f"say {text} now") == f"say {redaction.MARK} now"

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from backlotfs import doctor
+from backlotfs.config.proxy import parse_proxy
 from backlotfs.config.settings import Account
 from backlotfs.doctor import Verdict, check_cache_folder, failed_by
 from backlotfs.errors import FuseUnusable, SettingsError
+from tests.support.connect_proxy import ConnectProxy
 
 
 def test_an_old_python() -> None:
@@ -64,6 +66,26 @@ def test_proxy_variables_are_named(environ: dict[str, str], named: str | None) -
     assert found.verdict is (Verdict.NOTE if named else Verdict.OK)
     assert named is None or found.detail.startswith(f"{named} is set")
     assert "word" not in found.detail + (found.remedy or "")
+
+
+def test_a_proxy_of_ones_own() -> None:
+    """It is asked for the API's host; no variable matters then."""
+    with ConnectProxy(credentials="me:word") as proxy:
+        proxy.reply = b"HTTP/1.1 200 OK\r\n\r\n"
+        account = Account(
+            "https://api.example", "k", "s", proxy=parse_proxy(f"http://me:word@{proxy}", "x")
+        )
+        found = doctor.check_proxy(account, {"https_proxy": "http://other:1"})
+        assert (found.verdict, found.detail) == (
+            Verdict.OK,
+            f"{proxy} connects to api.example; all connections go through it",
+        )
+        assert proxy.asked == ["api.example:443"]
+        proxy.reply = b"HTTP/1.1 407 No\r\n\r\n"
+        found = doctor.check_proxy(account, {})
+    assert (found.verdict, found.exit_code) == (Verdict.FAILED, 4)
+    assert found.detail == f"proxy {proxy}: it refuses the name and the password (407)"
+    assert found.remedy == "correct them in `proxy` of the profile, or in BACKLOT_PROXY"
 
 
 def test_a_missing_libfuse(monkeypatch: pytest.MonkeyPatch) -> None:

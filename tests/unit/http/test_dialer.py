@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,7 +14,8 @@ import trustme
 from backlotfs.api.transport import open_session
 from backlotfs.errors import SettingsError
 from backlotfs.http.address_policy import SourcePolicy, SourceRefused
-from backlotfs.http.dialer import Dialer, Resolve, client_context, connect_to_any
+from backlotfs.http.connecting import Resolve
+from backlotfs.http.dialer import Dialer, client_context
 from tests.unit.http.raw_server import RawServer, ok
 
 API = "https://api.example"
@@ -145,34 +144,6 @@ def test_the_next_address_is_tried() -> None:
         dialer(resolve, "127.0.0.0/8").connect("http", "h", port, timeout_s=2).close()
     with pytest.raises(ConnectionRefusedError):
         dialer(resolve, "127.0.0.0/8").connect("http", "h", port, timeout_s=2)
-
-
-def test_an_address_of_a_family_that_the_kernel_does_not_know() -> None:
-    """As an IPv6 address is where IPv6 is switched off: the next is tried."""
-    with RawServer(ok(b"abcd")) as server:
-        good = socket.getaddrinfo("127.0.0.1", int(server.url.rpartition(":")[2]))[0]
-        odd = (9999, *good[1:])
-        connect_to_any([odd, good], time.monotonic() + 5).close()
-    with pytest.raises(OSError, match="not supported"):
-        connect_to_any([odd], time.monotonic() + 5)
-
-
-def test_a_silent_address_leaves_time_for_the_next() -> None:
-    """As IPv6 without a way out is silent: a name with both kinds of address works."""
-    with contextlib.ExitStack() as opened, RawServer(ok(b"abcd")) as server:
-        # a full backlog: the kernel answers no further connection
-        silent = opened.enter_context(socket.create_server(("127.0.0.2", 0), backlog=0))
-        for _ in range(2):
-            waiting = opened.enter_context(socket.socket())
-            waiting.setblocking(False)
-            waiting.connect_ex(silent.getsockname())
-        found = [
-            socket.getaddrinfo("127.0.0.2", silent.getsockname()[1])[0],
-            socket.getaddrinfo("127.0.0.1", int(server.url.rpartition(":")[2]))[0],
-        ]
-        with connect_to_any(found, time.monotonic() + 6) as connected:
-            assert connected.getpeername()[0] == "127.0.0.1"
-            assert 0 < (connected.gettimeout() or 0) <= 3, "what is left is for TLS"
 
 
 def test_the_time_is_for_all_addresses_together() -> None:

@@ -312,10 +312,11 @@ def test_refused(pool: ConnectionPool) -> None:
     [
         (socket.gaierror(-2, "Name or service not known"), "its name does not resolve"),
         (UnicodeError("label too long"), "its name does not resolve"),
-        (TimeoutError("timed out"), "no byte came in time"),
+        (TimeoutError("timed out"), "no connection came about in time"),
         (ConnectionRefusedError(111, "refused"), "it refuses the connection"),
         (ssl.SSLError(1, "wrong version"), "TLS failed"),
-        (OSError(101, f"unreachable {SECRET}"), "the connection was cut"),
+        (OSError(101, f"unreachable {SECRET}"), "there is no route to it"),
+        (OSError(5, f"odd {SECRET}"), "the connection was cut"),
     ],
 )
 def test_words_for_failures_to_connect(
