@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from backlotfs.emulator import EmulatedAsset, Emulator, EmulatorSettings, Library
 from tests.support.fuse_presence import OPT_OUT, missing_piece, skipping_is_allowed
@@ -19,6 +20,11 @@ from tests.support.mounting import Mount, renew_all
 Serve = Callable[..., Emulator]
 #: An emulator and options of ``backlotfs mount`` in, running mount out.
 MountIt = Callable[..., Mount]
+
+
+# A busy machine makes any example of a property test slow: pytest's own timeout is the limit.
+settings.register_profile("backlotfs", deadline=None)
+settings.load_profile("backlotfs")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
