@@ -17,7 +17,7 @@ import click
 from backlotfs import __version__
 from backlotfs.errors import BacklotError
 from backlotfs.log import excepthooks
-from backlotfs.log.terminal import escape_missing_characters, say
+from backlotfs.log.terminal import prepare_streams, say, write
 
 #: Heading of the help, name of the command, where it is: ``module:attribute``.
 _COMMANDS = {
@@ -130,7 +130,7 @@ def completion(context: click.Context, shell: str) -> None:
     zsh:  backlotfs completion zsh > ~/.zfunc/_backlotfs   (with fpath+=~/.zfunc before compinit)
     fish: backlotfs completion fish > ~/.config/fish/completions/backlotfs.fish
     """  # click keeps the lines after \b as they are
-    click.echo(script(shell, context.find_root().command))
+    write(script(shell, context.find_root().command))
 
 
 def script(shell: str, program: click.Command) -> str:
@@ -163,7 +163,7 @@ def main() -> None:
     # The name that `ps` shows, and by which a mount recognizes this program; else "python3".
     with contextlib.suppress(OSError):
         Path("/proc/self/comm").write_text("backlotfs", "ascii")
-    escape_missing_characters()
+    prepare_streams()
     try:
         with excepthooks.reported(click.ClickException, click.Abort, BacklotError):
             code = commands(prog_name="backlotfs", standalone_mode=False)

@@ -27,7 +27,7 @@ from backlotfs.doctor import (
     fine,
 )
 from backlotfs.errors import SettingsError
-from backlotfs.log.terminal import escaped, say, say_json
+from backlotfs.log.terminal import escaped, say, say_json, write
 
 _COLOURS = {Verdict.OK: "green", Verdict.NOTE: "yellow", Verdict.FAILED: "red"}
 
@@ -115,6 +115,6 @@ def _say(finding: Finding) -> None:
     word = f"{finding.verdict.value:7}"
     if sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
         word = click.style(word, fg=_COLOURS[finding.verdict])
-    click.echo(f"{word} {escaped(f'{finding.check:13} {finding.detail}')}")
+    write(f"{word} {escaped(f'{finding.check:13} {finding.detail}')}")
     if finding.remedy:
         say(f"{'':21} → {finding.remedy}")

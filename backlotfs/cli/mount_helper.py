@@ -24,7 +24,7 @@ from backlotfs.cli.mount_options import SETTABLE, refuse_secret, split_options
 from backlotfs.config.profiles import SYSTEM_CONFIG
 from backlotfs.errors import BacklotError, SettingsError
 from backlotfs.log import excepthooks
-from backlotfs.log.terminal import escape_missing_characters, say
+from backlotfs.log.terminal import prepare_streams, say
 
 _WRONG_USE, _NO_MOUNT = 1, 32
 #: Options for mount(8), systemd or the kernel, which are ignored here. ``defaults`` means
@@ -144,7 +144,7 @@ def helper(
 def main() -> None:
     """The entry point of ``mount.backlotfs`` and ``mount.fuse.backlotfs``."""
     name = Path(sys.argv[0]).name
-    escape_missing_characters()
+    prepare_streams()
     try:
         with excepthooks.reported(click.ClickException, click.Abort, BacklotError):
             helper.main(prog_name=name, standalone_mode=False)

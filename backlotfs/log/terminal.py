@@ -10,14 +10,25 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from typing import Any
 
 import click
 
+from backlotfs.errors import CommandFailed
 
-def escape_missing_characters() -> None:
-    """Let both output streams escape characters that the locale lacks, instead of failing."""
+
+def prepare_streams() -> None:
+    """Make the standard streams safe to use; call it before a command runs.
+
+    A closed one (``2>&-``) becomes ``/dev/null``, and characters that the locale lacks are escaped.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            stream = open(nowhere, mode, encoding="utf-8", closefd=False)  # noqa: SIM115  # for good
+            setattr(sys, name, stream)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -40,12 +51,33 @@ def printable(text: str) -> str:
 
 def say(text: str = "", *, err: bool = False) -> None:
     """Write lines to standard output, or to standard error."""
-    click.echo(escaped(text), err=err)
+    write(escaped(text), err=err)
 
 
 def say_json(value: Any, *, indent: int | None = None) -> None:
     """Write one JSON value to standard output, in ASCII, without control characters."""
-    click.echo(one_json(value, indent=indent))
+    write(one_json(value, indent=indent))
+
+
+def write(text: str, *, err: bool = False) -> None:
+    """Write lines that need no escapes to standard output, or to standard error.
+
+    :raises CommandFailed: the output cannot be written, because its disk is full for one.
+    """
+    try:
+        click.echo(text, err=err)
+    except BrokenPipeError:  # the reader wants no more: click ends the command
+        raise
+    except OSError as error:
+        if err:
+            return  # there is nowhere to say so
+        # what is left in the buffer could not be written at the end either
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+        raise CommandFailed(
+            f"the output cannot be written: {error.strerror}; write it to another place"
+        ) from None
 
 
 def one_json(value: Any, *, indent: int | None = None) -> str:

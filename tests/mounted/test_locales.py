@@ -89,3 +89,27 @@ def test_every_command(
     assert "Traceback" not in log.read_text("utf-8", "replace")
     copied = [found for found in os.listdir(copies) if found.endswith(".mov")]
     assert copied == [ASSET.original_file_name]
+
+
+@pytest.mark.parametrize("place", [UTF_8], indirect=True, ids=["utf-8"])
+def test_closed_streams(emulator: Emulator, place: Path, tmp_path: Path) -> None:
+    """A command that shows its progress works without a place to show it, as in a cron job."""
+    config = commands.write_config(tmp_path / "config.toml", emulator)
+    account = ("--config", config, "--profile", commands.PROFILE)
+    file = place / str(ASSET.original_file_name)
+    for words in (
+        ("mount", *account, "--cache-dir", tmp_path / "cache", "--log-file", tmp_path / "l", place),
+        ("warm", file),
+        ("pin", file),
+        ("export", file, tmp_path / "copies"),
+        ("umount", place),
+    ):
+        done = subprocess.run(
+            ["bash", "-c", '"$0" "$@" <&- >&- 2>&-', *commands.command(*words)],
+            cwd=commands.ROOT,
+            env=commands.environment(tmp_path),
+            timeout=80,
+            check=False,
+        )
+        assert done.returncode == 0, words
+    assert (tmp_path / "copies" / file.name).stat().st_size == 5000

@@ -20,6 +20,7 @@ from backlotfs.errors import (
     RemoteUnavailable,
     SettingsError,
 )
+from tests.support import commands
 
 #: The package has a command of the same name in the module's place.
 MOUNT_MODULE = import_module("backlotfs.cli.mount")
@@ -204,3 +205,36 @@ def test_the_server_commands_need_the_extra(
     assert "backlotfs[emulator]" in capsys.readouterr().err
     missing = "backlotfs.nonsense"
     assert exit_of(monkeypatch, "emulator") == 1
+
+
+@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
+def test_closed_streams(tmp_path: Path, closed: str) -> None:
+    """The command ends as it would otherwise."""
+    codes = [
+        subprocess.run(
+            ["bash", "-c", f'"$0" -m backlotfs doctor {redirected}', sys.executable],
+            env=commands.environment(tmp_path),
+            cwd=commands.ROOT,
+            capture_output=True,
+            check=False,
+        ).returncode
+        for redirected in ("", closed)
+    ]
+    assert codes[0] == codes[1]
+
+
+@pytest.mark.parametrize("words", [["completion", "bash"], ["doctor"], ["doctor", "--json"]])
+def test_a_full_disk_under_the_output(tmp_path: Path, words: list[str]) -> None:
+    """One line says so."""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            commands.command(*words),
+            env=commands.environment(tmp_path),
+            cwd=commands.ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert "cannot be written" in done.stderr
