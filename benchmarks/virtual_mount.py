@@ -23,7 +23,6 @@ from backlotfs.config.time_limits import TimeLimits
 from backlotfs.kernel.session import SETTLE_S
 from backlotfs.mount import stack as stack_module
 from backlotfs.mount.check_api import check_api
-from backlotfs.mount.serve import FIRST_LISTING_DEADLINE_S
 from backlotfs.mount.stack import Stack, build_stack
 from benchmarks.virtual_service import API_URL, ServiceAdapter, SourceConnections, VirtualService
 from benchmarks.virtual_time import (
@@ -83,7 +82,7 @@ def mounted(service: VirtualService, time: VirtualTime, cache_dir: Path) -> Iter
             stack.catalog.refresh()  # the check beside
         else:
             lists_sources = check_api(account, time, stack.session, stack.limiter)
-            deadline = Deadline(FIRST_LISTING_DEADLINE_S, time)
+            deadline = Deadline(account.limits.first_listing_s, time)
             stack.catalog.load(deadline, lists_sources=lists_sources)
         stack.catalog.keep_fresh(each_minute=stack.probes.start_backfill)
         stack.probes.start_backfill()

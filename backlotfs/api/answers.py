@@ -221,9 +221,13 @@ def refusal(answer: Answer, *, expires: int, server_now_s: float) -> BacklotErro
     if status >= 500 or status == 408:
         return RemoteUnavailable(told, status=status)
     if 300 <= status < 400:
+        target = _target(answer)
+        remedy = "set the API URL to the address where the API is"
+        if target is not None:
+            remedy = f"if the API is there, write {target} in the API URL"
         return ProtocolViolation(
-            f"{answer.host} redirects {answer.route} to {_target(answer)}, and redirects are not"
-            " followed; set the API URL to the address where the API is"
+            f"{answer.host} redirects {answer.route} to {target or 'another path of its own'}, and"
+            f" redirects are not followed; {remedy}"
         )
     return ProtocolViolation(told)
 
@@ -234,13 +238,14 @@ def _means_expired(said: str, expires: int, server_now_s: float) -> bool:
     return _SAYS_EXPIRED.search(said) is not None or (bare and expires <= server_now_s)
 
 
-def _target(answer: Answer) -> str:
+def _target(answer: Answer) -> str | None:
+    """Scheme and host that a redirect leads to; None if it stays on its host."""
     try:
         target = urlsplit(answer.headers.get("Location", ""))
         host, port = target.hostname, target.port
     except ValueError:
         host = None
     if not host:
-        return "another path of its own"
+        return None
     address = f"{target.scheme}://{host}" if target.scheme in ("http", "https") else host
     return one_line(address + (f":{port}" if port else ""), 120)

@@ -70,8 +70,6 @@ def _debug_line(*words: object, **_how: object) -> None:
     _HTTP_LOG.debug("%s", redacted(" ".join(str(word) for word in words)))
 
 
-# one exchange in all: 64 KiB/s bring a page of 500 assets in 16 s
-EXCHANGE_TIMEOUT_S = 60.0
 # sockets refuse a timeout of 0
 _LEAST_TIMEOUT_S = 0.001
 
@@ -237,12 +235,8 @@ def timeouts_s(deadline: Deadline, limits: TimeLimits) -> tuple[float, float]:
 
 
 def exchange_s(deadline: Deadline, limits: TimeLimits) -> float:
-    """The total time of one attempt, in seconds, or what the deadline leaves of it.
-
-    An API that takes its whole time before it answers has as much again for the answer.
-    """
-    total_s = max(EXCHANGE_TIMEOUT_S, 2 * limits.answer_s)
-    return min(total_s, max(_LEAST_TIMEOUT_S, deadline.remaining_s()))
+    """The total time of one attempt, in seconds, or what the deadline leaves of it."""
+    return min(limits.exchange_s, max(_LEAST_TIMEOUT_S, deadline.remaining_s()))
 
 
 _GZIP_WBITS = 31

@@ -28,6 +28,7 @@ from backlotfs.catalog.library import CatalogDelta, Presented
 from backlotfs.catalog.probe_scheduler import ProbeScheduler
 from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.concurrency.workers import Workers
+from backlotfs.config.time_limits import TimeLimits
 from backlotfs.errors import (
     BacklotError,
     CredentialsRefused,
@@ -153,7 +154,7 @@ class CaptionIndex:
 
 
 #: Deadline of one call, without waits for API credits.
-ASK_DEADLINE_S = 60.0
+ASK_DEADLINE_S = TimeLimits().captions_s
 #: How often the backfill checks whether probes still run.
 PROBES_CHECK_S = 1.0
 #: Pause before an asset that failed is tried again, and before the next round after an error of the

@@ -27,13 +27,12 @@ from backlotfs.catalog.library import CatalogDelta, Library, Presented, classify
 from backlotfs.catalog.sync import Synced, Synchronizer
 from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.concurrency.workers import Workers
+from backlotfs.config.time_limits import TimeLimits
 from backlotfs.errors import BacklotError, Interrupted
 from backlotfs.log import events
 
 log = logging.getLogger(__name__)
 
-#: Deadline of one sync; an interrupted full sync continues the next time.
-SYNC_DEADLINE_S = 3600.0
 #: Shortest time between two syncs after a listing that did not end, because it costs many calls.
 AFTER_ENDLESS_S = 3600.0
 #: An unused mount is synced this often.
@@ -66,6 +65,7 @@ class Catalog:
 
     :ivar presented: the version of the listing that programs see now.
     :ivar folder_times: when the entries of each folder last changed.
+    :ivar sync_deadline_s: time limit of one sync; an interrupted full sync continues the next time.
     """
 
     def __init__(
@@ -93,6 +93,7 @@ class Catalog:
         self._clock = clock
         self._naming = naming
         self._ttl_s = ttl_s
+        self.sync_deadline_s = TimeLimits().sync_s
         self._listeners: list[Listener] = []
         self._before_publish: list[Listener] = []
         self._lock = threading.Lock()
@@ -304,7 +305,7 @@ class Catalog:
 
     def _refresh(self, full: bool) -> None:
         try:
-            self._sync(Deadline(SYNC_DEADLINE_S, self._clock), full=full)
+            self._sync(Deadline(self.sync_deadline_s, self._clock), full=full)
         except (CatalogClosed, Interrupted):
             log.debug("refresh interrupted by the end of the mount")
         except BacklotError as error:

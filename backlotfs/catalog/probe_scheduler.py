@@ -38,6 +38,7 @@ from backlotfs.catalog.db.rows import CatalogClosed
 from backlotfs.catalog.versions import ProbedSource, SourceVersionCache
 from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.concurrency.workers import Workers
+from backlotfs.config.time_limits import TimeLimits
 from backlotfs.errors import (
     BacklotError,
     HostBusy,
@@ -56,7 +57,7 @@ BACKGROUND_PROBES = 32
 #: Concurrent probes in all; others wait in the pool.
 PROBE_THREADS = 256
 #: Deadline of one probe; an application that waits for it has its own deadline.
-PROBE_DEADLINE_S = 30.0
+PROBE_DEADLINE_S = TimeLimits().source_s
 #: Most probes in a row of a source that is invalidated while it is probed.
 MOST_PROBES = 3
 #: A failed background probe occupies its place for this long, so that a dead host gets few probes.

@@ -15,7 +15,7 @@ from backlotfs.cli.param_types import Duration
 from backlotfs.config.profile_file import profile_names
 from backlotfs.config.profiles import config_path, file_to_read, load_account
 from backlotfs.config.settings import Account
-from backlotfs.config.time_limits import LEAST_API_TIMEOUT_S
+from backlotfs.config.time_limits import LEAST_API_TIMEOUT_S, MOST_TIMEOUT_S
 from backlotfs.errors import SettingsError
 
 R = TypeVar("R")
@@ -32,7 +32,7 @@ def _profiles(context: click.Context, begun: str) -> list[str]:
 
 api_timeout_option = click.option(
     "--api-timeout",
-    type=Duration(least_s=LEAST_API_TIMEOUT_S),
+    type=Duration(LEAST_API_TIMEOUT_S, MOST_TIMEOUT_S),
     help="Longest silence of the API before an answer [25s].",
 )
 proxy_option = click.option(

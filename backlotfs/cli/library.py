@@ -28,9 +28,6 @@ from backlotfs.mount.stack import open_api_session
 from backlotfs.namespace.attributes import iso_utc
 from backlotfs.namespace.naming import NameMode, names_for
 
-_DEADLINE_S = 900.0
-
-
 _names_option = click.option(
     "--names",
     type=click.Choice([mode.value for mode in NameMode]),
@@ -53,7 +50,7 @@ def _named_assets(
     check_api(account, clock, session, limiter)
     admit = AssetFilter(SOURCE_TYPES)
     pages = ApiClient(account, session, clock, limiter=limiter).iter_pages(
-        deadline=Deadline(_DEADLINE_S, clock)
+        deadline=Deadline(account.limits.command_s, clock)
     )
     everything: list[Asset] = []
     meter = ListingMeter("assets", ListingLimits())
@@ -129,7 +126,10 @@ def _found(
     fields = _fields(name, asset)
     clock = SystemClock()
     try:
-        api, deadline = ApiClient(account, session, clock), Deadline(_DEADLINE_S, clock)
+        api, deadline = (
+            ApiClient(account, session, clock),
+            Deadline(account.limits.command_s, clock),
+        )
         backoff = Backoff(RetryPolicy(), deadline, clock, f"GET the source of {asset.embed_code}")
         source = backoff.run(lambda: api.get_source(asset.embed_code, deadline=deadline))
     except SourceMissing:

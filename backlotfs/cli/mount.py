@@ -25,6 +25,7 @@ from backlotfs.config.settings import (
     MountSettings,
     default_cache_dir,
 )
+from backlotfs.config.time_limits import LEAST_READ_TIMEOUT_S, MOST_TIMEOUT_S
 from backlotfs.errors import BacklotError, CommandFailed, SettingsError
 from backlotfs.kernel.fuse_library import check_usable
 from backlotfs.kernel.mount_table import OUR_SOURCE
@@ -102,12 +103,12 @@ def _set(
 )
 @click.option(
     "--stat-timeout",
-    type=Duration(),
+    type=Duration(most_s=MOST_TIMEOUT_S),
     help="Limit for a stat, including waits for API credits [5s of silence].",
 )
 @click.option(
     "--read-timeout",
-    type=Duration(least_s=1.0),
+    type=Duration(LEAST_READ_TIMEOUT_S, MOST_TIMEOUT_S),
     help="Limit for an open or a read, including waits for API credits [30s of silence].",
 )
 @click.option(

@@ -12,7 +12,11 @@ import click
 from backlotfs.cli.param_types import Duration
 from backlotfs.config.proxy import parse_proxy
 from backlotfs.config.settings import SHARED_THUMBNAILS, SUBTYPES, UNSIZED, MountSettings
-from backlotfs.config.time_limits import LEAST_API_TIMEOUT_S, parse_duration_s
+from backlotfs.config.time_limits import (
+    LEAST_API_TIMEOUT_S,
+    LEAST_READ_TIMEOUT_S,
+    MOST_TIMEOUT_S,
+)
 from backlotfs.errors import SettingsError
 from backlotfs.log import output
 
@@ -75,6 +79,12 @@ SETTING_OF = {
     "include_type": "types",
     "include_status": "statuses",
 }
+_DURATIONS = {
+    "api_timeout": Duration(LEAST_API_TIMEOUT_S, MOST_TIMEOUT_S),
+    "credit_wait": Duration(),
+    "read_timeout": Duration(LEAST_READ_TIMEOUT_S, MOST_TIMEOUT_S),
+    "stat_timeout": Duration(most_s=MOST_TIMEOUT_S),
+}
 #: (uid_t)-1 has a special meaning for the kernel.
 _LARGEST_ID = 2**32 - 2
 _SECRETS = ("api_key", "api_secret", "secret", "password", "key", "token")
@@ -120,7 +130,7 @@ def apply_mount_options(
         if name not in SETTABLE:
             raise SettingsError(f"unknown mount option {name!r}")
         if name == "api_timeout":
-            account = replace(settings.account, api_timeout_s=_api_timeout_s(name, value))
+            account = replace(settings.account, api_timeout_s=_duration(name, value))
             settings = replace(settings, account=account)
             continue
         if name == "proxy":
@@ -161,16 +171,9 @@ def apply_mount_options(
 
 def _duration(name: str, value: str) -> float:
     try:
-        return float(Duration().convert(value, None, None))
+        return float(_DURATIONS[name].convert(value, None, None))
     except click.BadParameter as error:
         raise SettingsError(f"option {name}: {error.message}") from None
-
-
-def _api_timeout_s(name: str, value: str) -> float:
-    seconds = parse_duration_s(value)
-    if seconds is None or seconds < LEAST_API_TIMEOUT_S:
-        raise SettingsError(f"option {name}={value} is not a duration of 1s or more, such as 60s")
-    return seconds
 
 
 def _file(name: str, value: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import click
@@ -79,9 +80,10 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # not generic before
 
     name = "DURATION"
 
-    def __init__(self, least_s: float = 0.0) -> None:
-        """:param least_s: shorter durations are refused."""
+    def __init__(self, least_s: float = 0.0, most_s: float = math.inf) -> None:
+        """:param least_s: shorter durations are refused. :param most_s: longer ones too."""
         self._least_s = least_s
+        self._most_s = most_s
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
@@ -94,6 +96,8 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # not generic before
             self.fail(f"{value!r} is not a duration; write it like 30s, 5m or 72h", param, ctx)
         if seconds < self._least_s:
             self.fail(f"{value!r} is too short; the minimum is {self._least_s:g}s", param, ctx)
+        if seconds > self._most_s:
+            self.fail(f"{value!r} is too long; the maximum is {self._most_s / 3600:g}h", param, ctx)
         return seconds
 
 

@@ -18,9 +18,10 @@ import platformdirs
 from backlotfs import __version__
 from backlotfs.cli.mountpoints import PATHS, MountedFile, mounted_files
 from backlotfs.cli.progress import TransferBar, credits_shown
+from backlotfs.config.time_limits import PREVIEW_ANSWER_S
 from backlotfs.errors import BacklotError, CommandFailed
 from backlotfs.log.terminal import printable, say, say_json
-from backlotfs.mount.control.client import PREVIEW_S, ask
+from backlotfs.mount.control.client import ask
 from backlotfs.thumbnails.cache import SIZES, Original, ThumbnailCache
 from backlotfs.thumbnails.picture import Picture, check_installed
 
@@ -108,7 +109,7 @@ def _thumbnail(file: MountedFile, cache: ThumbnailCache, *, again: bool) -> Outc
     original = Original(path, int(status.st_mtime), status.st_size, mime_type)
     if not again and cache.holds(original):
         return Outcome.CURRENT
-    answer = ask(file.place, "preview", timeout_s=PREVIEW_S + 15.0, path=file.name_in_mount)
+    answer = ask(file.place, "preview", timeout_s=PREVIEW_ANSWER_S, path=file.name_in_mount)
     if answer["image"] is None:
         return Outcome.WITHOUT
     try:

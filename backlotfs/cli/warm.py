@@ -18,6 +18,7 @@ import click
 
 from backlotfs.cli.mountpoints import PATHS, MountedFile, mounted_files
 from backlotfs.cli.progress import TransferBar
+from backlotfs.config.time_limits import WARM_ANSWER_S
 from backlotfs.errors import BacklotError, CommandFailed, Interrupted
 from backlotfs.log.terminal import in_words, printable, say, say_json
 from backlotfs.mount.control.client import ask
@@ -29,8 +30,6 @@ PIECE_BYTES = 64 * 1024 * 1024
 #: Bytes of one step: halved if it takes longer than `LONG_S`, doubled if shorter than `QUICK_S`.
 LEAST_STEP_BYTES, FIRST_STEP_BYTES, MOST_STEP_BYTES = 64 * 1024, 1024 * 1024, 8 * 1024 * 1024
 QUICK_S, LONG_S = 1.0, 5.0
-#: Longer than a mount takes for a step, successful or not.
-ANSWER_S = 75.0
 #: Longest pause before a mount that waits for an API credit is asked again.
 CREDIT_PAUSE_S = 2.0
 
@@ -238,7 +237,7 @@ class WarmRun:
         """The mount's answer; repeats the question while the mount waits for an API credit."""
         while True:
             answer = ask(
-                file.place, command, timeout_s=ANSWER_S, path=file.name_in_mount, **arguments
+                file.place, command, timeout_s=WARM_ANSWER_S, path=file.name_in_mount, **arguments
             )
             waiting_s = answer.get("waiting_s")
             if waiting_s is None:

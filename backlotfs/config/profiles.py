@@ -20,6 +20,7 @@ Credentials of systemd (``LoadCredential=api_key:…``, ``api_secret:…``) are 
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -32,7 +33,12 @@ from backlotfs.config import keyring_store
 from backlotfs.config.profile_file import decoded, read_private, read_profile, unreadable
 from backlotfs.config.proxy import Proxy, parse_proxy
 from backlotfs.config.settings import DEFAULT_API_URL, Account, SecretOrigin, default_cdn_url
-from backlotfs.config.time_limits import API_TIMEOUT_S, LEAST_API_TIMEOUT_S, parse_duration_s
+from backlotfs.config.time_limits import (
+    API_TIMEOUT_S,
+    LEAST_API_TIMEOUT_S,
+    MOST_TIMEOUT_S,
+    parse_duration_s,
+)
 from backlotfs.errors import SettingsError
 from backlotfs.log import redaction
 from backlotfs.trusted_paths import read_regular
@@ -138,10 +144,11 @@ def check_url(url: str) -> None:
         raise SettingsError(
             f"the API URL {url!r} is not http:// or https://; write it like https://{meant}"
         )
-    base, slash, last = url.rstrip("/").rpartition("/")
-    if slash and last == "v2":
+    version = re.search(r"/v2(?:/(?:assets|labels|deleted_assets)[^?#]*)?/*\Z", url)
+    if version is not None:
         raise SettingsError(
-            f"the API URL {url!r} ends with /v2, which every call adds; write it without: {base}"
+            f"the API URL {url!r} ends with {version[0].rstrip('/')}, which every call adds; "
+            f"write it without: {url[: version.start()]}"
         )
 
 
@@ -238,9 +245,9 @@ def _api_timeout_s(entry: dict[str, Any]) -> float:
     if value is None:
         return API_TIMEOUT_S
     seconds = parse_duration_s(str(value))
-    if seconds is None or seconds < LEAST_API_TIMEOUT_S:
+    if seconds is None or not LEAST_API_TIMEOUT_S <= seconds <= MOST_TIMEOUT_S:
         raise SettingsError(
-            f"setting api_timeout: {value!r} is not a duration of 1s or more, such as 60s"
+            f"setting api_timeout: {value!r} is not a duration from 1s to 24h, such as 60s"
         )
     return seconds
 

@@ -209,6 +209,11 @@ class MountSettings:
     log_place: str = "stderr"
 
     @property
+    def limits(self) -> TimeLimits:
+        """The time limits of the mount."""
+        return TimeLimits(self.account.api_timeout_s, self.stat_timeout_s, self.read_timeout_s)
+
+    @property
     def keeps_urls(self) -> bool:
         """Whether signed URLs are saved for the next mount."""
         return self.account.secret_origin.is_file if self.keep_urls is None else self.keep_urls

@@ -1,10 +1,13 @@
-"""The time limit for answers of the API and all limits that depend on it.
+"""All time limits of the network: of hosts, of the API, and of the work and waits around them.
 
-An outer limit is longer than the limits inside it for every ``--api-timeout``: otherwise a slow API
-would be waited for in one place and given up in another. `TimeLimits.nested` lists the pairs.
+An outer limit is longer than each limit inside it, for every ``--api-timeout``, ``--stat-timeout``
+and ``--read-timeout``: otherwise a slow part would be waited for in one place and given up in
+another, or the first of several ways would use up the time of all. `TimeLimits.nested` lists the
+pairs.
 
-When a program's wait for a `stat` or a read ends, the API call goes on: its answer is kept, and the
-next attempt finds it.
+When a program's wait for a `stat` or a read ends, the work goes on: its result is kept, and the
+next attempt finds it. So these waits may be shorter than the work, and a longer one makes the limit
+of the work longer.
 """
 
 from __future__ import annotations
@@ -18,15 +21,56 @@ from backlotfs.untrusted_numbers import decimal_number
 API_TIMEOUT_S = 25.0
 #: The minimum: a request to the other side of the world takes parts of a second.
 LEAST_API_TIMEOUT_S = 1.0
+#: The minimum of ``--read-timeout``.
+LEAST_READ_TIMEOUT_S = 1.0
+#: The maximum of ``--api-timeout``, ``--stat-timeout`` and ``--read-timeout``.
+MOST_TIMEOUT_S = 86_400.0
 
-#: A TCP and TLS handshake takes three round trips: 4 s leaves room for one lost packet.
+# One host.
+#: Look-up of the name, all addresses, a proxy's answer, TLS. A TCP and TLS handshake takes three
+#: round trips: 4 s leaves room for one lost packet.
 CONNECT_S = 4.0
 #: An attempt to connect that takes longer gets company by one to the host's next address.
 ATTEMPT_DELAY_S = 0.25
+#: Look-up of the API host's name, when its addresses are to vouch for a source.
+API_LOOK_UP_S = 2.0
+#: Between two looks at the exchanges under way: one ends at most so much too late.
+WATCHDOG_S = 0.1
+#: From the first byte of an answer's head to its last; a server sends it in one piece.
+HEAD_TIMEOUT_S = 3.0
+#: A body of a few kilobytes: one byte of a source, or what an error says.
+SMALL_BODY_S = 3.0
+#: Without a byte for so long, a transfer from a source host counts as stalled.
+STALL_TIMEOUT_S = 10.0
+#: The longest pause between two attempts at one request.
+MAX_RETRY_DELAY_S = 8.0
+
+# The API.
+#: A whole exchange: 64 KiB/s bring a page of 500 assets in 16 s.
+EXCHANGE_TIMEOUT_S = 60.0
+#: The CDN host's answer: the API's own host can be asked instead.
+CDN_PATIENCE_S = 10.0
+#: No new attempt at the first call of a command begins later. It is no limit of an attempt.
+UNREACHABLE_S = 3.5
 #: Time for everything else in an operation: connections, one byte of the source.
 _BESIDE_S = 5.0
+
+# Work and waits.
 #: The defaults of ``--stat-timeout`` and ``--read-timeout``.
 _STAT_S, _READ_S = 5.0, 30.0
+#: A program that copies waits so long for a `stat` or an open, so that a copy survives an outage of
+#: a few minutes.
+COPY_S = 300.0
+#: The first listing of a library: 1 000 000 assets need 2000 calls. And each later one.
+_FIRST_LISTING_S, _SYNC_S = 1800.0, 3600.0
+#: A command that lists a library, such as `ls`.
+_COMMAND_S = 900.0
+#: One preview image, and the command's wait for it.
+PREVIEW_S, PREVIEW_ANSWER_S = 30.0, 45.0
+#: One step of `warm`, after which the command asks again, and the command's wait for its answer.
+WARM_STEP_S, WARM_ANSWER_S = 60.0, 75.0
+#: How often systemd is asked for more start time, and how much: a busy machine may be late.
+START_ASK_EVERY_S, START_ASK_FOR_S = 15.0, 60.0
 
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d)?", re.IGNORECASE)
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -43,17 +87,28 @@ def parse_duration_s(text: str) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class TimeLimits:
-    """Time limits in seconds.
+    """Time limits in seconds that follow from what the user asked for.
 
     :ivar answer_s: the longest silence of the API before and within an answer.
+    :ivar asked_stat_s: ``--stat-timeout``; None: not given. :ivar asked_read_s: ``--read-timeout``.
     """
 
     answer_s: float = API_TIMEOUT_S
+    asked_stat_s: float | None = None
+    asked_read_s: float | None = None
 
     @property
     def connect_s(self) -> float:
         """Limit for one attempt to connect to the API."""
         return min(CONNECT_S, self.answer_s)
+
+    @property
+    def exchange_s(self) -> float:
+        """Limit for one whole exchange with the API.
+
+        An API that takes its whole time before it answers has as much again for the answer.
+        """
+        return max(EXCHANGE_TIMEOUT_S, 2 * self.answer_s)
 
     @property
     def first_call_s(self) -> float:
@@ -64,6 +119,14 @@ class TimeLimits:
     def probe_s(self) -> float:
         """Limit for a probe of one source: an answer of the API and one byte of the source."""
         return max(_READ_S, self.answer_s + _BESIDE_S)
+
+    @property
+    def source_s(self) -> float:
+        """Limit for a probe or a fetch that a mount makes, whoever waits for it.
+
+        At least as long as a program waits, because the next attempt uses the result.
+        """
+        return max(self.probe_s, self.asked_stat_s or 0.0, self.asked_read_s or 0.0)
 
     @property
     def captions_s(self) -> float:
@@ -80,12 +143,63 @@ class TimeLimits:
         """Default of ``--stat-timeout``; a raised ``--api-timeout`` raises it as well."""
         return _STAT_S if self.answer_s <= API_TIMEOUT_S else self.probe_s
 
+    @property
+    def copy_s(self) -> float:
+        """The same for a program that copies: long enough for a second attempt."""
+        return max(COPY_S, 2 * self.source_s)
+
+    @property
+    def first_listing_s(self) -> float:
+        """Limit for the first listing of a library."""
+        return max(_FIRST_LISTING_S, 2 * self.exchange_s)
+
+    @property
+    def sync_s(self) -> float:
+        """Limit for each later listing of a library."""
+        return max(_SYNC_S, 2 * self.exchange_s)
+
+    @property
+    def command_s(self) -> float:
+        """Limit for the calls of a command that lists a library."""
+        return max(_COMMAND_S, 2 * self.exchange_s)
+
     def nested(self) -> tuple[tuple[str, float, str, float], ...]:
         """Each inner limit with its outer limit: the names and seconds of both."""
-        return (
-            ("connect", self.connect_s, "first call", self.first_call_s),
-            ("answer", self.answer_s, "first call", self.first_call_s),
-            ("answer", self.answer_s, "probe", self.probe_s),
-            ("answer", self.answer_s, "read", self.read_s),
-            ("answer", self.answer_s, "captions", self.captions_s),
+        source = ("probe or fetch", self.source_s)
+        listings = (
+            ("first listing", self.first_listing_s),
+            ("sync", self.sync_s),
+            ("command", self.command_s),
         )
+        connect, stall = ("connect", CONNECT_S), ("stall", STALL_TIMEOUT_S)
+        head, body = ("head of an answer", HEAD_TIMEOUT_S), ("small body", SMALL_BODY_S)
+        api_connect, answer = ("connect to the API", self.connect_s), ("API answer", self.answer_s)
+        exchange, preview = ("API exchange", self.exchange_s), ("preview image", PREVIEW_S)
+        pairs = (
+            (("attempt delay", ATTEMPT_DELAY_S), connect),
+            (("attempt delay", ATTEMPT_DELAY_S), api_connect),
+            (("look-up of the API", API_LOOK_UP_S), connect),
+            (("watchdog", WATCHDOG_S), head),
+            (("watchdog", WATCHDOG_S), body),
+            *((each, stall) for each in (connect, head, body)),
+            *((each, source) for each in (connect, stall, head, body)),
+            *((each, preview) for each in (connect, stall, head, body)),
+            (("retry delay", MAX_RETRY_DELAY_S), source),
+            (api_connect, ("first call", self.first_call_s)),
+            (answer, ("first call", self.first_call_s)),
+            (("both", self.connect_s + self.answer_s), ("first call", self.first_call_s)),
+            (("last attempt begins", UNREACHABLE_S), ("first call", self.first_call_s)),
+            (connect, ("CDN patience", CDN_PATIENCE_S)),
+            (("CDN patience", CDN_PATIENCE_S), source),
+            (answer, exchange),
+            (answer, source),
+            (answer, ("captions", self.captions_s)),
+            (api_connect, ("stat", self.stat_s)),
+            (answer, ("read", self.read_s)),
+            (source, ("copy", self.copy_s)),
+            *((exchange, listing) for listing in listings),
+            (preview, ("preview answer", PREVIEW_ANSWER_S)),
+            (("warm step", WARM_STEP_S), ("warm answer", WARM_ANSWER_S)),
+            (("start time asked", START_ASK_EVERY_S), ("start time given", START_ASK_FOR_S)),
+        )
+        return tuple((*inner, *outer) for inner, outer in pairs)

@@ -34,6 +34,7 @@ from backlotfs.cache.memory import (
 )
 from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait
+from backlotfs.config.time_limits import TimeLimits
 from backlotfs.errors import BacklotError, ContentChanged, Interrupted
 from backlotfs.fetch.hedging import HedgePolicy
 from backlotfs.fetch.hosts import FetchScheduler
@@ -41,7 +42,7 @@ from backlotfs.source.range_reader import BufferSink
 from backlotfs.source.version import SourceVersion
 
 #: Time limit of one fetch; each reader that waits for it has its own deadline.
-FETCH_DEADLINE_S = 30.0
+FETCH_DEADLINE_S = TimeLimits().source_s
 #: Blocks received by one system call, after the first block was delivered alone. The number grows
 #: while such a group arrives within `QUICK_GROUP_S`, so that no reader waits long for a group.
 GROUP_BLOCKS = 8

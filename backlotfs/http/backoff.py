@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from backlotfs.concurrency.clock import Clock, Deadline
+from backlotfs.config.time_limits import MAX_RETRY_DELAY_S
 from backlotfs.errors import BacklotError, DeadlineExceeded, HostUnreachable, RemoteUnavailable
 
 T = TypeVar("T")
@@ -37,7 +38,7 @@ class RetryPolicy:
 
     max_attempts: int = 5
     first_delay_s: float = 0.25
-    max_delay_s: float = 8.0
+    max_delay_s: float = MAX_RETRY_DELAY_S
     jitter: float = 1.0
 
     def __post_init__(self) -> None:

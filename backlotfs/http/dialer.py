@@ -18,6 +18,7 @@ import time
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from backlotfs.config.proxy import Proxy
+from backlotfs.config.time_limits import API_LOOK_UP_S
 from backlotfs.errors import SettingsError
 from backlotfs.http.address_policy import SourcePolicy, SourceRefused
 from backlotfs.http.connecting import AddressInfo, Resolve, connect_to_any, distrust, look_up
@@ -51,10 +52,6 @@ def _has_authorities() -> bool:
     # a folder of certificates is read name by name, when one is needed: no counting beforehand
     paths = ssl.get_default_verify_paths()
     return any(path is not None and os.path.exists(path) for path in (paths.cafile, paths.capath))
-
-
-#: Seconds for the look-up of the API host's name, when its addresses are to vouch for a source.
-API_LOOK_UP_S = 2.0
 
 
 class Dialer:

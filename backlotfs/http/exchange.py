@@ -2,8 +2,8 @@
 
 A socket's own timeout bounds one wait for bytes. A host that sends one byte every few seconds never
 runs into it, and would hold the thread that reads from it for ever. So each exchange has a time by
-which it has to end. One thread of the process looks every `LOOK_S` at the exchanges under way and
-shuts down the socket of each whose time is over: then the blocked call returns, and
+which it has to end. One thread of the process looks every `WATCHDOG_S` at the exchanges under way
+and shuts down the socket of each whose time is over: then the blocked call returns, and
 `Exchange.check` says why. An exchange goes through phases, and each phase sets its own time with
 `Exchange.limit`: sending and the silence before the answer; the rest of the answer's head; the
 body, or each part of it.
@@ -28,10 +28,8 @@ import time
 from collections.abc import Sequence
 from typing import IO, Any, cast
 
-#: Seconds between two looks at the exchanges under way: an exchange ends at most so much too late.
-LOOK_S = 0.1
-#: Seconds from the first byte of an answer's head to its last; a server sends it in one piece.
-HEAD_TIMEOUT_S = 3.0
+from backlotfs.config.time_limits import HEAD_TIMEOUT_S, WATCHDOG_S
+
 #: Bytes of an answer's head, with all ``1xx`` answers before it; real ones have some hundred.
 MAX_HEAD_BYTES = 64 * 1024
 
@@ -140,7 +138,7 @@ class _Watchdog:
                 now_s = time.monotonic()
                 due = [each for each in self.under_way if each._shut_down_if_due(now_s)]
                 self.under_way.difference_update(due)
-            time.sleep(LOOK_S)
+            time.sleep(WATCHDOG_S)
 
 
 _watchdog = _Watchdog()

@@ -33,6 +33,7 @@ from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.clock import SystemClock
 from backlotfs.config.proxy import Proxy
 from backlotfs.config.settings import hint_at_ignored_proxy
+from backlotfs.config.time_limits import CONNECT_S, SMALL_BODY_S, STALL_TIMEOUT_S
 from backlotfs.errors import (
     HostUnreachable,
     LastingFailure,
@@ -42,7 +43,6 @@ from backlotfs.errors import (
 from backlotfs.http.circuit_breaker import Breakers
 from backlotfs.http.dialer import Dialer, SourceConnection
 from backlotfs.http.exchange import (
-    HEAD_TIMEOUT_S,
     Exchange,
     ExchangeTimeout,
     RangeResponse,
@@ -50,12 +50,6 @@ from backlotfs.http.exchange import (
 )
 from backlotfs.http.proxy_tunnel import ProxyFailed
 
-#: Seconds to a TCP (and TLS) connection.
-CONNECT_TIMEOUT_S = 4.0
-#: Seconds without a byte after which a transfer counts as stalled.
-STALL_TIMEOUT_S = 10.0
-#: Seconds for a body of a few kilobytes: one byte of a source, or what an error says.
-SMALL_BODY_S = HEAD_TIMEOUT_S
 #: Idle connections older than this are closed instead of used: most servers drop them after 60 s.
 IDLE_TIMEOUT_S = 45.0
 #: Idle connections kept per host; more are closed when they come back.
@@ -261,7 +255,7 @@ class ConnectionPool:
         :param new_connection: do not use an idle connection: a new one may lead to another node.
         :param timeout_s: bounds all of it, connecting included. Less is granted to connecting,
             to the silence before the answer (`STALL_TIMEOUT_S`) and to the answer's head once it
-            has begun (`http.exchange.HEAD_TIMEOUT_S`).
+            has begun (`HEAD_TIMEOUT_S`).
         :param exchange: in the place of ``timeout_s``, so that another thread can cut it.
         :raises HostUnreachable: refused, unresolvable, TLS, no connection in time.
         :raises RemoteUnavailable: reset, timed out.
@@ -349,7 +343,7 @@ class ConnectionPool:
         return self._connect(origin, timeout_s), False
 
     def _connect(self, origin: Origin, timeout_s: float) -> SourceConnection:
-        timeout = max(0.05, min(CONNECT_TIMEOUT_S, timeout_s))
+        timeout = max(0.05, min(CONNECT_S, timeout_s))
         place = f"source host {origin.host}:{origin.port}"
         self._breakers.check(place)
         proxy = self._dialer.proxy

@@ -76,13 +76,10 @@ class TimeoutCircuit:
 T = TypeVar("T")
 
 #: Default limit for an open and for every operation on an open file.
-OPERATION_DEADLINE_S = 30.0
+OPERATION_DEADLINE_S = TimeLimits().read_s
 #: Most operations that wait at a time. Each occupies one of the 512 threads of the device loop,
 #: and operations that do not wait always need a free one.
 MOST_WAITS = 384
-#: Limit for a `stat` or an open by a program that copies, so that a copy survives an outage of a
-#: few minutes.
-COPY_DEADLINE_S = 300.0
 
 
 class Wait(NamedTuple):
@@ -145,18 +142,6 @@ class _OperationWaiter(InterruptibleWait):
             del self._waits[here]
 
 
-class OperationTimeouts(NamedTuple):
-    """The timeouts of operations.
-
-    :ivar limits: the default limits for silence.
-    :ivar stat_s: limit for a whole `stat` instead. :ivar read_s: the same for an open.
-    """
-
-    limits: TimeLimits = TimeLimits()
-    stat_s: float | None = None
-    read_s: float | None = None
-
-
 class OperationDeadlines:
     """Makes the waiters of operations. Call it on the thread that serves the operation."""
 
@@ -165,7 +150,7 @@ class OperationDeadlines:
         clock: Clock,
         interrupted: Callable[[], bool],
         caller: Callable[[], int],
-        timeouts: OperationTimeouts,
+        limits: TimeLimits,
         *,
         queued: Callable[[str], bool] = lambda _code: False,
         copies: Callable[[], bool] = lambda: False,
@@ -180,7 +165,7 @@ class OperationDeadlines:
         self._clock = clock
         self._interrupted = interrupted
         self._caller = caller
-        self._timeouts = timeouts
+        self._limits = limits
         self._queued = queued
         self._copies = copies
         self._circuit = TimeoutCircuit(clock)
@@ -192,17 +177,17 @@ class OperationDeadlines:
 
     def for_stat(self) -> InterruptibleWait:
         """Make the waiter of a `stat`."""
-        return self._waiter(self._timeouts.stat_s, self._timeouts.limits.stat_s, self._circuit)
+        return self._waiter(self._limits.asked_stat_s, self._limits.stat_s, self._circuit)
 
     def for_open(self) -> InterruptibleWait:
         """Make the waiter of an open."""
-        return self._waiter(self._timeouts.read_s, self._timeouts.limits.read_s, None)
+        return self._waiter(self._limits.asked_read_s, self._limits.read_s, None)
 
     def _waiter(
         self, asked_s: float | None, usual_s: float, circuit: TimeoutCircuit | None
     ) -> InterruptibleWait:
         copies = asked_s is None and self._copies()
-        silence_s = COPY_DEADLINE_S if copies else usual_s
+        silence_s = self._limits.copy_s if copies else usual_s
         return _OperationWaiter(
             Deadline(silence_s if asked_s is None else asked_s, self._clock),
             self._interrupted,

@@ -8,6 +8,7 @@ from backlotfs.api.client import ApiClient
 from backlotfs.api.rate_limiter import ApiRateLimiter
 from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.config.settings import Account
+from backlotfs.config.time_limits import UNREACHABLE_S
 from backlotfs.errors import (
     AnswerTimedOut,
     NoSuchEntry,
@@ -15,9 +16,6 @@ from backlotfs.errors import (
     RemoteUnavailable,
 )
 from backlotfs.http.backoff import Backoff, RetryPolicy
-
-#: How long the call is repeated while the API cannot be reached or answers 5xx.
-UNREACHABLE_S = 3.5
 
 
 def check_api(

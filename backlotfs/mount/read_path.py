@@ -24,7 +24,7 @@ from backlotfs.config.settings import GIB, MIB, MountSettings
 from backlotfs.errors import BadHandle, CacheUnusable
 from backlotfs.fetch.hedging import HedgePolicy
 from backlotfs.fetch.hosts import FetchScheduler, HostRegistry
-from backlotfs.fetch.loader import FETCH_DEADLINE_S, BlockLoader, FetchSettings
+from backlotfs.fetch.loader import BlockLoader, FetchSettings
 from backlotfs.fetch.pin_reconciler import PinReconciler
 from backlotfs.fetch.warm import Warmer
 from backlotfs.kernel.callers import ProcessNames
@@ -219,11 +219,6 @@ def _build_loader(
     clock: Clock,
 ) -> BlockLoader:
     limit = BandwidthLimit(settings.bandwidth_bytes_s) if settings.bandwidth_bytes_s else None
-    # A short --read-timeout does not shorten a fetch, because later reads use its result. A fetch
-    # must also be longer than the API's time limit for a new URL.
-    deadline_s = max(
-        FETCH_DEADLINE_S, settings.read_timeout_s or 0.0, settings.account.limits.probe_s
-    )
     range_reader = RangeReader(sources.get, clock, aliases=sources.aliases, limit=limit, rate=rate)
     scheduler = FetchScheduler(
         Workers(TRANSFER_THREADS + URL_WAITERS, "transfer"),
@@ -235,7 +230,7 @@ def _build_loader(
     stats_of = sources.hosts.stats if settings.cache_bytes is None else None
     return BlockLoader(
         cache,
-        FetchSettings(range_reader.fetch, clock, deadline_s),
+        FetchSettings(range_reader.fetch, clock, settings.limits.source_s),
         scheduler,
         prefetch_budget_bytes=cache.pool.budget_bytes // 2,
         changed=sources.versions.on_mismatch,

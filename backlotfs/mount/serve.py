@@ -18,7 +18,7 @@ from backlotfs.concurrency.clock import Deadline, SystemClock
 from backlotfs.config.settings import MountSettings
 from backlotfs.errors import BacklotError, CredentialsRefused, SettingsError
 from backlotfs.kernel.callers import ProcessNames, ProgramRules
-from backlotfs.kernel.deadlines import OperationDeadlines, OperationTimeouts
+from backlotfs.kernel.deadlines import OperationDeadlines
 from backlotfs.kernel.operations import BacklotOperations, Owner
 from backlotfs.kernel.session import SETTLE_S, KernelTtl, MountOptions, MountSession
 from backlotfs.log import events, excepthooks, output
@@ -40,8 +40,6 @@ _UNHEARD = (
     "the API has not answered yet: the saved listing is shown. If the API refuses the credentials, "
     "the mount ends and its log says why"
 )
-#: Longest first listing of a library; 1 000 000 assets need 2000 calls.
-FIRST_LISTING_DEADLINE_S = 1800.0
 #: A mount with a saved catalog starts without the API, and ends if the API refuses its credentials
 #: within this time.
 CHECK_S = 5.0
@@ -116,9 +114,7 @@ class _MountProcess:
             clock,
             session.interrupted,
             session.caller,
-            OperationTimeouts(
-                settings.account.limits, settings.stat_timeout_s, settings.read_timeout_s
-            ),
+            settings.limits,
             queued=self._stack.probes.is_queued,
             copies=rules.copies,
         )
@@ -163,7 +159,7 @@ class _MountProcess:
                 self._clock,
                 lambda: self._on_mounted(saved=saved),
                 stack.reading.metrics.reads,
-                read_deadline_s=settings.read_timeout_s or settings.account.limits.read_s,
+                read_deadline_s=settings.read_timeout_s or settings.limits.read_s,
                 # An explicit timeout includes waits for API credits.
                 queued=(
                     stack.probes.is_queued
@@ -181,11 +177,12 @@ class _MountProcess:
 
     def _list_library(self) -> None:
         """List a library that no mount has saved. :raises BacklotError: that failed."""
-        self._check_api()
-        events.LISTING.log(log, source=self._settings.source)
-        systemd.notify("STATUS=listing the library")
-        with systemd.more_start_time():
-            self._stack.catalog.load(Deadline(FIRST_LISTING_DEADLINE_S, self._clock))
+        with systemd.more_start_time():  # a slow API may need it for its first answer
+            self._check_api()
+            events.LISTING.log(log, source=self._settings.source)
+            systemd.notify("STATUS=listing the library")
+            deadline = Deadline(self._settings.limits.first_listing_s, self._clock)
+            self._stack.catalog.load(deadline)
 
     def _check_api(self) -> None:
         stack = self._stack

@@ -200,7 +200,7 @@ def _open_catalog(
         progress=progress,
         on_source=resolver.put_if_absent,
     )
-    return Catalog(
+    catalog = Catalog(
         db,
         synchronizer,
         Workers(1, "catalog"),
@@ -209,6 +209,8 @@ def _open_catalog(
         ttl_s=settings.metadata_ttl_s,
         presented=presented,
     )
+    catalog.sync_deadline_s = settings.limits.sync_s
+    return catalog
 
 
 def _open_probes(
@@ -234,12 +236,7 @@ def _open_probes(
         Workers(PROBE_THREADS, "probe"),
         transport.clock,
     )
-    # At least as long as an application waits, because the next attempt uses the result.
-    probes.deadline_s = max(
-        settings.account.limits.probe_s,
-        settings.stat_timeout_s or 0.0,
-        settings.read_timeout_s or 0.0,
-    )
+    probes.deadline_s = settings.limits.source_s
     return probes
 
 

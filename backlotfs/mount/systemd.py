@@ -14,12 +14,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from backlotfs.config.time_limits import START_ASK_EVERY_S, START_ASK_FOR_S
 from backlotfs.kernel.mount_table import probe_mount
 from backlotfs.log import events
 
-#: How often more start time is requested, and how much: a busy machine may be late.
-ASK_EVERY_S = 15.0
-ASK_FOR_S = 60.0
 #: Probes of the mount within the watchdog's timeout: two may fail.
 _PROBES = 3
 
@@ -39,10 +37,10 @@ def notify(state: str) -> None:
 
 
 @contextlib.contextmanager
-def more_start_time(every_s: float = ASK_EVERY_S) -> Iterator[None]:
+def more_start_time(every_s: float = START_ASK_EVERY_S) -> Iterator[None]:
     """While inside, keep systemd's start timeout from ending; the body has its own deadline."""
     over = threading.Event()
-    request = f"EXTEND_TIMEOUT_USEC={ASK_FOR_S * 1e6:.0f}"
+    request = f"EXTEND_TIMEOUT_USEC={START_ASK_FOR_S * 1e6:.0f}"
 
     def ask_again() -> None:
         while not over.wait(every_s):

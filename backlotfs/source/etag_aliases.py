@@ -41,13 +41,14 @@ from backlotfs.api.rate_limiter import Priority, Turn, http_date_s
 from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.concurrency.single_flight import SingleFlight
+from backlotfs.config.time_limits import SMALL_BODY_S
 from backlotfs.errors import (
     ContentChanged,
     DeadlineExceeded,
     InvalidRangeResponse,
     RemoteUnavailable,
 )
-from backlotfs.http.pool import SMALL_BODY_S, RangeAnswer
+from backlotfs.http.pool import RangeAnswer
 from backlotfs.http.range_checks import MAX_SKIP_BYTES, answered_range, bytes_before
 from backlotfs.source.signed_get import SignedGet
 from backlotfs.source.version import SourceVersion, version_of

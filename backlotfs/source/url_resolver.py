@@ -30,6 +30,7 @@ from backlotfs.api.records import SignedUrl, Source
 from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.concurrency.interruptible_wait import POLL_S
 from backlotfs.concurrency.single_flight import SingleFlight
+from backlotfs.config.time_limits import CDN_PATIENCE_S
 from backlotfs.errors import BacklotError, DeadlineExceeded, RateLimited, SourceMissing
 from backlotfs.source.saved_urls import SavedUrls
 
@@ -45,8 +46,6 @@ UNKNOWN_LIFE_S = 300.0
 URLS_KEPT = 50_000
 #: How old an answer of the CDN host may be, with some room for times in whole seconds.
 CDN_MAX_AGE_S = 330.0
-#: Longest time for the CDN host to answer: the API's own host can be asked instead.
-CDN_PATIENCE_S = 10.0
 #: A file counts as being read for so long after a reader last asked for its URL.
 READ_LATELY_S = 120.0
 #: A kept URL counts as older than a change of its record up to this much after that: records have

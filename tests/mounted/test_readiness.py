@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from backlotfs.config.time_limits import START_ASK_EVERY_S
 from backlotfs.emulator import Fault
-from backlotfs.mount import systemd
 from tests.conftest import Serve
 from tests.support.made_assets import video
 from tests.support.mounting import START_S, Mount, is_mounted
@@ -81,7 +81,7 @@ def test_a_slow_first_listing_is_given_time(
     assert progress == [f"STATUS=listing the library: {number} assets" for number in range(1, 6)]
     extended = [line for line in lines if line.startswith("EXTEND_TIMEOUT_USEC=")]
     assert lines.index(extended[0]) < lines.index(progress[-1])
-    assert float(extended[0].partition("=")[2]) / 1e6 > 2 * systemd.ASK_EVERY_S
+    assert float(extended[0].partition("=")[2]) / 1e6 > 2 * START_ASK_EVERY_S
     assert lines.index("READY=1") > lines.index(progress[-1])
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from backlotfs.config.time_limits import STALL_TIMEOUT_S
 from backlotfs.emulator import Fault
-from backlotfs.http.pool import STALL_TIMEOUT_S
 from tests.conftest import MountIt, Serve
 from tests.support.deadlines import wait_until
 from tests.support.expected_bytes import assert_pread, assert_same_bytes

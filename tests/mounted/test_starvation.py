@@ -6,8 +6,8 @@ import time
 
 import pytest
 
+from backlotfs.config.time_limits import STALL_TIMEOUT_S
 from backlotfs.fetch.hosts import MIN_WIDTH, URGENT_EXTRA
-from backlotfs.http.pool import STALL_TIMEOUT_S
 from tests.conftest import MountIt, Serve
 from tests.support.expected_bytes import assert_same_bytes
 from tests.support.made_assets import MIB, video

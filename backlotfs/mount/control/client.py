@@ -29,8 +29,6 @@ from backlotfs.trusted_paths import UntrustedPath, open_private_folder
 _TIMEOUT_S = 10.0
 #: Longest wait for a mountpoint when no process answers for it.
 _PROBE_S = 5.0
-#: Longest download of one preview image; the command waits a little longer for the answer.
-PREVIEW_S = 30.0
 #: The longest answer that is read: `pins` lists every pinned file.
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 #: Valid exit codes are smaller.

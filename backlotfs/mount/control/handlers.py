@@ -18,10 +18,10 @@ from backlotfs.cache.pins import PinsFull
 from backlotfs.concurrency.clock import Deadline, SystemClock
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.config.settings import MountSettings
+from backlotfs.config.time_limits import PREVIEW_S, WARM_STEP_S
 from backlotfs.errors import BacklotError, ContentChanged, Interrupted, NoSuchEntry
 from backlotfs.kernel.read_requests import Usage
 from backlotfs.log.terminal import in_words
-from backlotfs.mount.control.client import PREVIEW_S
 from backlotfs.mount.control.server import Handler
 from backlotfs.mount.stack import Stack
 from backlotfs.mount.status import WaitingProgram, mount_head, status_answer
@@ -29,8 +29,6 @@ from backlotfs.namespace.tree import codes_below, paths_of
 from backlotfs.source.signed_get import Outcome
 from backlotfs.source.version import SourceVersion
 
-#: Longest time of one step of ``warm``; the command waits a little longer for the answer.
-STEP_S = 60.0
 #: A step that waits longer for an API credit is answered with ``waiting_s``; the command repeats
 #: its question.
 CREDIT_STEP_S = 2.0
@@ -111,7 +109,7 @@ def _version(stack: Stack, request: dict[str, Any], waiter: InterruptibleWait) -
 
 
 def _waiter(stack: Stack, request: dict[str, Any]) -> InterruptibleWait:
-    """A wait that lasts at most `STEP_S`, and at most `CREDIT_STEP_S` for an API credit."""
+    """A wait that lasts at most `WARM_STEP_S`, and at most `CREDIT_STEP_S` for an API credit."""
     clock = SystemClock()
     codes = codes_below(stack.namespace.root, str(request["path"]))
     until_s = clock.monotonic() + CREDIT_STEP_S
@@ -120,7 +118,7 @@ def _waiter(stack: Stack, request: dict[str, Any]) -> InterruptibleWait:
         late = clock.monotonic() >= until_s
         return late and any(stack.probes.is_queued(code) for code in codes)
 
-    return InterruptibleWait(Deadline(STEP_S, clock), waits_for_credit)
+    return InterruptibleWait(Deadline(WARM_STEP_S, clock), waits_for_credit)
 
 
 def pin_handlers(stack: Stack) -> Mapping[str, Handler]:

@@ -125,6 +125,9 @@ def test_redirects_are_not_followed(location: str, named: str) -> None:
     """The host it points to is named; nothing is sent there."""
     error = refused(scripted(Reply(302, b"", {"Location": location})), ProtocolViolation)
     assert named in str(error)
+    where = named.rstrip(",")
+    remedy = "set the API URL to the address" if "another" in named else f"write {where} in the API"
+    assert remedy in str(error)
     assert "signature" not in str(error)
 
 

@@ -81,6 +81,15 @@ def test_what_is_none(kind: click.ParamType, texts: list[str]) -> None:  # type:
             kind.convert(text, None, None)
 
 
+def test_durations_beyond_their_limits() -> None:
+    """The message has the limit."""
+    kind = Duration(1.0, 86_400.0)
+    assert kind.convert("24h", None, None) == 86_400.0
+    for text, limit in (("0.9s", "the minimum is 1s"), ("25h", "the maximum is 24h")):
+        with pytest.raises(click.BadParameter, match=limit):
+            kind.convert(text, None, None)
+
+
 def test_defaults_pass_through() -> None:
     """As click hands them over."""
     assert Size().convert(5, None, None) == 5

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import pytest
 
 from backlotfs.byterange import ByteRange
+from backlotfs.config.time_limits import WATCHDOG_S
 from backlotfs.errors import RemoteUnavailable
 from backlotfs.http.address_policy import SourcePolicy
 from backlotfs.http.dialer import Dialer, client_context
-from backlotfs.http.exchange import LOOK_S
 from backlotfs.http.pool import ConnectionPool
 from tests.unit.http.raw_server import RawServer, Reply, ok
 
@@ -43,7 +43,7 @@ def test_a_pause_of_ours_is_no_silence_of_the_host(pool: ConnectionPool) -> None
         room = bytearray(4)
         with pool.get(server.url + "/a", WANTED, timeout_s=5) as answer:
             answer.read_into([memoryview(room)], 1.0)
-            time.sleep(1.0 + 3 * LOOK_S)
+            time.sleep(1.0 + 3 * WATCHDOG_S)
             assert answer.read_into([memoryview(room)], 5.0) == 4
         assert room == b"efgh"
         with pool.get(server.url + "/a", WANTED, timeout_s=5) as answer:

@@ -8,13 +8,11 @@ from concurrent.futures import Future
 import pytest
 
 from backlotfs.concurrency import interruptible_wait
-from backlotfs.config.time_limits import TimeLimits
+from backlotfs.config.time_limits import COPY_S, TimeLimits
 from backlotfs.errors import DeadlineExceeded, FastFail, Interrupted, SourceGone
 from backlotfs.kernel.deadlines import (
-    COPY_DEADLINE_S,
     MOST_WAITS,
     OperationDeadlines,
-    OperationTimeouts,
     TimeoutCircuit,
     Wait,
 )
@@ -42,7 +40,7 @@ class Caller:
             self.clock,
             self._look,
             lambda: self.pid,
-            OperationTimeouts(stat_s=stat_s, read_s=read_s),
+            TimeLimits(asked_stat_s=stat_s, asked_read_s=read_s),
             queued=lambda code: code == "E1" and self.queued > 0,
             copies=lambda: self.copies,
         )
@@ -160,7 +158,7 @@ def test_a_copy_waits_through_an_outage(caller: Caller) -> None:
     caller.copies = True
     assert caller.patience.for_stat().persistent
     for _ in range(5):
-        assert caller.took_s(lambda: caller.stat(Future())) == COPY_DEADLINE_S
+        assert caller.took_s(lambda: caller.stat(Future())) == COPY_S
     caller.copies = False
     assert not caller.patience.for_stat().persistent
 

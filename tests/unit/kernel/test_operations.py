@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait, WouldWait
+from backlotfs.config.time_limits import TimeLimits
 from backlotfs.errors import (
     BadHandle,
     ContentChanged,
@@ -24,7 +25,7 @@ from backlotfs.errors import (
     NotSupported,
     RemoteUnavailable,
 )
-from backlotfs.kernel.deadlines import OperationDeadlines, OperationTimeouts
+from backlotfs.kernel.deadlines import OperationDeadlines
 from backlotfs.kernel.device_loop import UnsettledLookups
 from backlotfs.kernel.operations import BacklotOperations, InMemoryFiles, Owner
 from backlotfs.namespace.attributes import Attributes, Totals
@@ -149,7 +150,7 @@ class Adapter:
             self.below,  # type: ignore[arg-type]  # the methods that are called
             self.below,  # type: ignore[arg-type]  # likewise
             OperationDeadlines(
-                clock, lambda: False, lambda: 1, OperationTimeouts(stat_s=5.0, read_s=45.0)
+                clock, lambda: False, lambda: 1, TimeLimits(asked_stat_s=5.0, asked_read_s=45.0)
             ),
             Owner(11, 12),
             mounted=lambda: self.mounted.append(True),
@@ -301,7 +302,7 @@ def test_the_rest(adapter: Adapter) -> None:
 def test_a_deadline_that_is_spent() -> None:
     """Waiters count from the moment that the operation came."""
     clock = ManualClock()
-    patience = OperationDeadlines(clock, lambda: False, lambda: 1, OperationTimeouts())
+    patience = OperationDeadlines(clock, lambda: False, lambda: 1, TimeLimits())
     clock.advance(1000)
     assert not patience.for_stat().deadline.expired
     assert patience.for_open().deadline.remaining_s() == Deadline(30, clock).remaining_s()

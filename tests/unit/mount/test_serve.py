@@ -36,8 +36,8 @@ def process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Process:
 def test_a_first_mount(process: Process) -> None:
     """Signals are blocked before anything else; the library is listed before it is mounted."""
     assert process.serve() == [
-        "block", "logs", "check_api", "STATUS=listing the library",
-        "EXTEND_TIMEOUT_USEC=60000000", "load", "run", "ready",
+        "block", "logs", "EXTEND_TIMEOUT_USEC=60000000", "check_api", "STATUS=listing the library",
+        "load", "run", "ready",
         "READY=1\nSTATUS=mounted", "keep fresh", "crawl", "pins", "closed",
     ]  # fmt: skip
 
