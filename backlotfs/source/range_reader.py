@@ -56,7 +56,7 @@ from backlotfs.source.version import SourceVersion, version_of
 
 log = logging.getLogger(__name__)
 
-_FIRST_BYTE = ByteRange(0, 1)
+_FIRST_BYTE, _NO_BYTES = ByteRange(0, 1), ByteRange(0, 0)
 _NO_SIZE = "it does not say how long the source is"
 #: The ``file_size`` that the API last gave for an asset, or None.
 Reported = Callable[[str], int | None]
@@ -176,7 +176,8 @@ class _SizeAndVersion:
             if answer.read(1):
                 raise InvalidRangeResponse(_NO_SIZE)
             size = 0
-        if size != reported and (answer.status == 200 or held.doubt):
+        is_usual = answer.status == 206 and held.place in (_FIRST_BYTE, _NO_BYTES)
+        if size != reported and (not is_usual or held.doubt):
             _check_source(answer, size, reported, held.doubt)
         if size != 0:
             _leave(answer, held, _FIRST_BYTE)
@@ -215,7 +216,7 @@ def _sizes_of_416(answer: RangeAnswer) -> set[int]:
 
 
 def _check_source(answer: RangeAnswer, size: int | None, reported: int | None, doubt: str) -> None:
-    """Refuse what may not be the source: its size is not the API's ``file_size``.
+    """Refuse what may not be the source: it is unusual, and its size is not the API's.
 
     A 200 may be a page of a proxy. Where the API says no size, a page has no validator or length.
     """
@@ -317,10 +318,17 @@ class RangeReader:
                     other, transfer.other = transfer.other, None
                     if other is None:
                         raise
-                    if not self.aliases.prove(self._signed_get, version, other, deadline):
+                    if not self._prove(version, other, deadline):
                         raise
         except (SourceGone, SourceMissing) as error:  # it was there when the file was opened
             raise ContentChanged(str(error)) from None
+
+    def _prove(self, version: SourceVersion, other: SeenVersion, deadline: Deadline) -> bool:
+        """Whether an answer with another ETag is of ``version``; not if that cannot be compared."""
+        try:
+            return self.aliases.prove(self._signed_get, version, other, deadline)
+        except InvalidRangeResponse:
+            return False
 
 
 class HostsWithoutRanges:
@@ -391,7 +399,7 @@ class _Transfer:
             if answer.status == 416:
                 self._check_416(answer)
             held = answered_range(answer.status, answer.headers)
-            self._verify(answer, held)
+            self._verify(answer, held, wanted)
             before = bytes_before(held.place, wanted)
             if before > MAX_SKIP_BYTES:
                 raise self._owner.without_ranges.refusal(answer.host)
@@ -410,8 +418,10 @@ class _Transfer:
             raise InvalidRangeResponse(f"416 for a range inside {self._version.size} bytes")
         raise ContentChanged(f"the source of {self._version.embed_code} has shrunk (416)")
 
-    def _verify(self, answer: RangeAnswer, held: AnsweredRange) -> None:
+    def _verify(self, answer: RangeAnswer, held: AnsweredRange, wanted: ByteRange) -> None:
         """Check that the answer is of our version.
+
+        Any other than a 206 with all that the object has of the range has to show its version.
 
         :raises ContentChanged: it is not known to be of this version.
         :raises InvalidRangeResponse: it shows no version: a 200 may be a page of a proxy.
@@ -419,7 +429,8 @@ class _Transfer:
         version, aliases = self._version, self._owner.aliases
         total = version.size if held.total is None else held.total
         found = version_of(version.embed_code, answer.headers, total)
-        if answer.status == 200 or held.total is None:
+        is_usual = answer.status == 206 and held.place == wanted.clamped(total)
+        if not is_usual or held.total is None:
             ours, theirs = (
                 one.etag if version.etag else one.last_modified for one in (version, found)
             )
@@ -430,8 +441,6 @@ class _Transfer:
             behind = answer.status == 206 and held.place.stop > version.size
             if held.total is None and (held.doubt or behind):
                 raise InvalidRangeResponse(_NO_SIZE)
-            if held.total is None:  # another ETag needs the same length
-                version.verify(answer.headers, total)
         seen = aliases.seen(found, answer.headers)
         if not aliases.is_same(version, seen):
             self.other = seen

@@ -93,6 +93,20 @@ def test_an_unusual_form_is_read(serve: Serve, unmounted: Unmounted, name: str) 
     another.assert_whole(REEL)
 
 
+@pytest.mark.parametrize("name", sorted(FORMS.keys() - {"no size in Content-Range"}))
+def test_an_unusual_form_is_read_behind_nodes(
+    serve: Serve, unmounted: Unmounted, name: str
+) -> None:
+    """Also where the nodes have ETags of their own, which are compared in this form."""
+    emulator = serve(REEL)
+    emulator.faults.add(Fault.nodes(), route="source")
+    emulator.faults.add(FORMS[name][0], route="source")
+    library = unmounted(emulator)
+    library.assert_whole(REEL)
+    another = unmounted(emulator)
+    another.assert_reads(another.open(REEL), REEL, 140_000, 100_000)
+
+
 #: What a probe asks where the host does not say the size: behind the end, and the last byte.
 _BY_A_PROBE = (f"bytes={SIZE}-{SIZE}", f"bytes={SIZE - 1}-{SIZE - 1}")
 

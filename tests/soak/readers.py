@@ -71,5 +71,7 @@ class Reader(threading.Thread):
         data = os.pread(descriptor, step, offset)
         self.latencies_s.append(time.monotonic() - began)
         self.read_bytes += len(data)
-        if data != origin_bytes(asset, offset, step):
-            self.wrong.append(f"{asset.original_file_name}: pread({step}, {offset})")
+        expected = origin_bytes(asset, offset, step)
+        if data != expected:
+            how = "short" if expected.startswith(data) else "other bytes"
+            self.wrong.append(f"{asset.original_file_name}: pread({step}, {offset}): {how}")
