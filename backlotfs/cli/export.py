@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from backlotfs.cli.mountpoints import mount_of
 from backlotfs.cli.progress import TransferBar, credits_shown
 from backlotfs.errors import BacklotError, SettingsError
 from backlotfs.export.destination import (
@@ -23,8 +24,8 @@ from backlotfs.export.destination import (
 from backlotfs.export.exporter import Exporter, Outcome, State, planned
 from backlotfs.export.file_copy import written_bytes
 from backlotfs.export.items import Item, Problem, find_items, kept_apart
-from backlotfs.export.manifest import read_journal, read_manifest
-from backlotfs.export.verifying import check_files, read_entries, strangers
+from backlotfs.export.manifest import Records, read_records
+from backlotfs.export.verifying import check_files, read_all_records, strangers
 from backlotfs.log.terminal import in_words, printable, say, say_json
 from backlotfs.namespace.incomplete_notice import Notice
 
@@ -85,6 +86,7 @@ def export(
         raise SettingsError(
             "--dry-run reads no file and --checksum reads all; use only one of them"
         )
+    _say_other_sources(sources)
     started_s = time.monotonic()
     items, problems = find_files(sources, as_json)
     lost = _lost(problems)
@@ -95,8 +97,8 @@ def export(
             _report([*lost, *plan], destination, as_json, 0.0)
             return
         with Destination.open(destination, make=True) as opened, opened.claim() as workspace:
-            entries = read_manifest(opened) | read_journal(opened, workspace)
-            plan = planned(items, opened, entries, overwrite=overwrite)
+            records = read_records(opened, workspace)
+            plan = planned(items, opened, records, overwrite=overwrite)
             _check_room(opened, workspace, plan)
             if workspace.folds_case():
                 items, clashing = kept_apart(items)
@@ -120,6 +122,18 @@ def export(
             "choose a folder that you can write to, with enough room"
         ) from None
     _report(outcomes, destination, as_json, time.monotonic() - started_s)
+
+
+def _say_other_sources(sources: Sequence[str]) -> None:
+    """Say which sources are in no mount: where one is missing, its folder may hold other files."""
+    others = [source for source in sources if mount_of(source) is None]
+    if others:
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+        say(
+            f"backlotfs: note: {printable(others[0])}{more}: in no mount of backlotfs, copied as "
+            "any folder; to see the mounts: backlotfs status",
+            err=True,
+        )
 
 
 def find_files(sources: Sequence[str], as_json: bool) -> tuple[list[Item], list[Problem]]:
@@ -157,10 +171,10 @@ def _plan(items: Sequence[Item], path: Path, overwrite: bool) -> list[Outcome]:
     try:
         opened = Destination.open(path)
     except (FileNotFoundError, NotADirectoryError):
-        return planned(items, None, {}, overwrite=overwrite)
+        return planned(items, None, Records({}, {}), overwrite=overwrite)
     with opened:
-        entries, _ = read_entries(opened)
-        return planned(items, opened, entries, overwrite=overwrite)
+        records, _ = read_all_records(opened)
+        return planned(items, opened, records, overwrite=overwrite)
 
 
 def _total_bytes(items: Sequence[Item]) -> int:
@@ -264,7 +278,8 @@ def verify(destination: Path, sources: tuple[str, ...], jobs: int, as_json: bool
 
 def _verify(destination: Destination, sources: Sequence[str], jobs: int, as_json: bool) -> None:
     """:raises SettingsError: there is no manifest. :raises CopyDiffers: a file is wrong."""
-    entries, unfinished = read_entries(destination)
+    records, unfinished = read_all_records(destination)
+    entries = records.digests
     if not entries:
         raise SettingsError(
             f"there is no {MANIFEST} in {destination.path}; name the DEST of an export"

@@ -27,11 +27,14 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from backlotfs.errors import BacklotError, SettingsError
+from backlotfs.export.times import times_of
 from backlotfs.log.terminal import printable
 
 WORKSPACE = ".backlotfs-export"
 MANIFEST = "MANIFEST.sha256"
-_RESERVED = frozenset({WORKSPACE.casefold(), MANIFEST.casefold()})
+#: The times of sources, where the disk may not keep them.
+TIMES = ".backlotfs-export.times"
+_RESERVED = frozenset({WORKSPACE.casefold(), MANIFEST.casefold(), TIMES.casefold()})
 #: Folders in folders that `Destination.files` looks into: each costs a descriptor meanwhile.
 MOST_DEPTH = 128
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -57,7 +60,7 @@ class UnsafeDestination(BacklotError):
 
 
 def is_reserved(name: str) -> bool:
-    """Whether some disk could take ``name`` for the workspace or the manifest.
+    """Whether some disk could take ``name`` for the workspace, the manifest or the times.
 
     Disks exist that ignore case, invisible characters, spaces and dots at the end, or what comes
     after a colon. Only the first component counts: ``News/MANIFEST.sha256`` is an ordinary file.
@@ -97,22 +100,6 @@ def same_file(one: os.stat_result | None, other: os.stat_result | None) -> bool:
     return (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
 
 
-def same_state(one: os.stat_result, other: os.stat_result) -> bool:
-    """Whether nothing was written to a file between two looks at it."""
-    return (one.st_size, one.st_mtime_ns) == (other.st_size, other.st_mtime_ns)
-
-
-def same_entry(one: os.stat_result | None, other: os.stat_result | None) -> bool:
-    """Whether both are the same, unchanged, or both are None.
-
-    An inode number alone does not say so: disks give that of a removed file to the next.
-    """
-    if one is None or other is None:
-        return one is other
-    same_kind = stat.S_IFMT(one.st_mode) == stat.S_IFMT(other.st_mode)
-    return same_kind and same_file(one, other) and same_state(one, other)
-
-
 def look(name: str, folder: int) -> os.stat_result | None:
     """The status of an entry of an open folder, of a link itself; None if there is none."""
     try:
@@ -128,12 +115,16 @@ def write_all(descriptor: int, data: memoryview) -> None:
 
 
 class Destination:
-    """An opened DEST. Any thread may use it; names are paths below DEST, with ``/``."""
+    """An opened DEST. Any thread may use it; names are paths below DEST, with ``/``.
+
+    :ivar times: how exactly its disk keeps times.
+    """
 
     def __init__(self, descriptor: int, path: Path) -> None:
         """Take over ``descriptor``; ``path`` is for messages. `open` makes one."""
         self.descriptor = descriptor
         self.path = path
+        self.times = times_of(descriptor)
         self._device = os.fstat(descriptor).st_dev
 
     @classmethod
@@ -198,12 +189,28 @@ class Destination:
         status = os.fstat(folder)
         if len(names) == 1 and same_file(status, look(WORKSPACE, self.descriptor)):
             shown = printable(names[0])
-            raise UnsafeDestination(f"{shown} is the folder that export keeps for itself")
+            raise UnsafeDestination(
+                f"{shown} is the folder that export keeps for itself; export into another folder"
+            )
         if for_writing and status.st_dev != self._device:
             shown = printable("/".join(names))
             raise UnsafeDestination(
                 f"{shown} is on another disk than the destination; export into {shown} by itself"
             )
+
+    def same_state(self, one: os.stat_result, other: os.stat_result) -> bool:
+        """Whether nothing was written to a file between two looks at it."""
+        return one.st_size == other.st_size and self.times.same(one.st_mtime_ns, other.st_mtime_ns)
+
+    def same_entry(self, one: os.stat_result | None, other: os.stat_result | None) -> bool:
+        """Whether both are the same, unchanged, or both are None.
+
+        An inode number alone does not say so: disks give that of a removed file to the next.
+        """
+        if one is None or other is None:
+            return one is other
+        same_kind = stat.S_IFMT(one.st_mode) == stat.S_IFMT(other.st_mode)
+        return same_kind and same_file(one, other) and self.same_state(one, other)
 
     def look(self, name: str) -> os.stat_result | None:
         """The status of what has this name, of a link itself; None if nothing has.
@@ -221,14 +228,15 @@ class Destination:
     def look_at_file(self, name: str) -> os.stat_result | None:
         """As `look`, where only an exported file, or nothing, may be.
 
-        :raises UnsafeDestination: it is not a regular file, or is the manifest.
+        :raises UnsafeDestination: it is not a regular file, or is one of export's own.
         """
         found = self.look(name)
         if found is None:
             return None
         if not stat.S_ISREG(found.st_mode):
             raise UnsafeDestination(_in_the_way(printable(name), found, "a file"))
-        if "/" not in name and same_file(found, look(MANIFEST, self.descriptor)):
+        own = (look(one, self.descriptor) for one in (MANIFEST, TIMES) if "/" not in name)
+        if any(same_file(found, one) for one in own):
             raise UnsafeDestination(reserved_reason())
         return found
 
@@ -248,7 +256,7 @@ class Destination:
             found = self.look(name)
         except (UnsafeDestination, OSError):
             return False
-        return found is not None and same_file(found, status) and same_state(found, status)
+        return self.same_entry(found, status)
 
     def files(self) -> Iterator[str]:
         """The names of everything below DEST that is no folder, without the workspace.
@@ -500,12 +508,12 @@ class Workspace:
         leaf: str,
         expected: os.stat_result | None,
     ) -> None:
-        if not same_state(os.fstat(descriptor), sealed):
+        if not self._destination.same_state(os.fstat(descriptor), sealed):
             raise UnsafeDestination(
                 "another program wrote to it before it was finished; run this again"
             )
         found = look(leaf, folder)
-        if not same_entry(found, expected):
+        if not self._destination.same_entry(found, expected):
             raise UnsafeDestination(_SOMETHING_CAME)
         if expected is None and self.has_links and _link(descriptor, folder, leaf):
             with contextlib.suppress(OSError):  # `open` knows it by its two names
@@ -541,7 +549,7 @@ class Workspace:
         if not exchanged:
             os.rename(unfinished, leaf, src_dir_fd=self._descriptor, dst_dir_fd=folder)
             return
-        if not same_entry(self.look(unfinished), expected):
+        if not self._destination.same_entry(self.look(unfinished), expected):
             rename_with(_EXCHANGE, unfinished, self._descriptor, leaf, folder)
             raise UnsafeDestination(_SOMETHING_CAME)
         self.remove(unfinished)
@@ -565,10 +573,10 @@ def open_regular(name: str, folder: int, shown: str) -> int:
 
 
 def reserved_reason() -> str:
-    """Why a file with the name of the workspace or the manifest is not exported."""
+    """Why a file with a name of export's own is not exported."""
     return (
-        f"{WORKSPACE} and {MANIFEST} in the destination are export's own; to export a file of "
-        "such a name, name its folder without a slash at the end, or another destination"
+        f"{WORKSPACE}, {MANIFEST} and {TIMES} in the destination are export's own; to export a "
+        "file of such a name, name its folder without a slash at the end, or another destination"
     )
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from backlotfs.errors import BacklotError
 from backlotfs.export.destination import (
@@ -18,17 +18,18 @@ from backlotfs.export.destination import (
     Workspace,
     is_reserved,
     reserved_reason,
+    same_file,
 )
 from backlotfs.export.file_copy import compare_file, copy_file, discard_part
 from backlotfs.export.items import Item, reason_of, same_name_reason
-from backlotfs.export.manifest import ManifestWriter
+from backlotfs.export.manifest import ManifestWriter, Records
+from backlotfs.export.times import Comparison
 
 #: Errors that may pass: the mount or its host was slow, or the source was replaced meanwhile.
 _PASSING = frozenset({errno.ETIMEDOUT, errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EINTR})
 ATTEMPTS = 3
-#: Device and number; and that with the size in bytes and the time of change in ns.
+#: Device and number.
 _Inode: TypeAlias = tuple[int, int]
-_State: TypeAlias = tuple[_Inode, int, int]
 RETRY_PAUSE_S = 2.0
 
 
@@ -36,8 +37,8 @@ class State(StrEnum):
     """The result of one file.
 
     COPIED and VERIFIED: the bytes in DEST were read from the disk and are those of the source.
-    UNCHANGED: DEST has a file of an earlier export with the size and time of the source; nothing
-    was read.
+    UNCHANGED: DEST has a file of an earlier export with the size and time of the source, as far as
+    its disk keeps times; nothing was read.
     """
 
     COPIED = "copied"
@@ -65,45 +66,66 @@ class Outcome:
 def planned(
     items: Sequence[Item],
     destination: Destination | None,
-    entries: Mapping[str, str],
+    records: Records,
     *,
     overwrite: bool,
 ) -> list[Outcome]:
     """Plan an export without doing it.
 
     :param destination: None: there is no such folder yet.
-    :param entries: of its manifest.
+    :param records: of its earlier exports.
     """
     plan = []
     for item in items:
-        outcome, _ = settled(item, destination, item.name in entries, overwrite=overwrite)
+        outcome = settled(item, destination, records, overwrite=overwrite).outcome
         plan.append(outcome or Outcome(item.name, State.PLANNED, item.size_bytes))
     return plan
 
 
-def settled(
-    item: Item, destination: Destination | None, is_known: bool, *, overwrite: bool
-) -> tuple[Outcome | None, os.stat_result | None]:
-    """The outcome of an item that needs no copy, else None; and the file that has its name now.
+class Settled(NamedTuple):
+    """What is known of an item before anything is read.
 
-    :param is_known: the manifest has a digest for it.
+    :ivar outcome: None: it has to be copied.
+    :ivar found: the file that has its name now.
+    :ivar is_certain: False: an outcome of UNCHANGED has to be checked by reading both files.
+    """
+
+    outcome: Outcome | None
+    found: os.stat_result | None = None
+    is_certain: bool = True
+
+
+def settled(
+    item: Item, destination: Destination | None, records: Records, *, overwrite: bool
+) -> Settled:
+    """Decide whether an item has to be copied.
+
+    :param records: of earlier exports into this destination.
     """
     if is_reserved(item.name):
-        return _failed(item, reserved_reason()), None
+        return Settled(_failed(item, reserved_reason()))
+    if destination is None:
+        return Settled(None)
     try:
-        found = destination.look_at_file(item.name) if destination else None
+        found = destination.look_at_file(item.name)
     except UnsafeDestination as error:
-        return _failed(item, str(error)), None
+        return Settled(_failed(item, str(error)))
     except OSError as error:
-        return _failed(item, reason_of(error)), None
+        return Settled(_failed(item, reason_of(error)))
     if found is None:
-        return None, None
+        return Settled(None)
+    is_known = item.name in records.digests
     if not is_known and not overwrite:
-        return _failed(item, "is there, but not from an export; --overwrite replaces it"), found
-    same = (found.st_size, found.st_mtime_ns) == (item.size_bytes, item.mtime_ns)
-    if is_known and same:
-        return Outcome(item.name, State.UNCHANGED, item.size_bytes), found
-    return None, found
+        reason = "is there, but not from an export; --overwrite replaces it"
+        return Settled(_failed(item, reason), found)
+    if not is_known or found.st_size != item.size_bytes:
+        return Settled(None, found)
+    written = records.times.get(item.name)
+    comparison = destination.times.compare(found.st_mtime_ns, item.mtime_ns, written)
+    if comparison is Comparison.CHANGED:
+        return Settled(None, found)
+    unchanged = Outcome(item.name, State.UNCHANGED, item.size_bytes)
+    return Settled(unchanged, found, is_certain=comparison is Comparison.UNCHANGED)
 
 
 class Exporter:
@@ -138,7 +160,7 @@ class Exporter:
         self._finished = finished
         self._stop = threading.Event()
         self._lock = threading.Lock()  # guards what follows
-        self._kept: dict[str, _State] = {}
+        self._kept: dict[str, os.stat_result] = {}
         self._names: dict[_Inode, str] = {}
 
     def run(self, items: Sequence[Item]) -> list[Outcome]:
@@ -190,33 +212,34 @@ class Exporter:
             return False
         if found is None:
             return False
-        kept, state = self._kept[name], _state_of(found)
+        kept = self._kept[name]
         # exFAT gives a file another inode number when it has not been used for a while
-        return state == kept if self._workspace.has_links else state[1:] == kept[1:]
+        is_same = same_file(found, kept) or not self._workspace.has_links
+        return is_same and self._destination.same_state(found, kept)
 
     def _keep(self, name: str, status: os.stat_result) -> None:
         """Record a finished file, so that no other item of this export replaces it."""
         with self._lock:
-            self._kept[name] = state = _state_of(status)
-            self._names[state[0]] = name
+            self._kept[name] = status
+            self._names[_inode_of(status)] = name
 
     def _check_alias(self, name: str, found: os.stat_result) -> None:
         """:raises UnsafeDestination: the disk takes another item's name for this one."""
         with self._lock:
-            first = self._names.get(_state_of(found)[0], name)
+            first = self._names.get(_inode_of(found), name)
         # a file with two names is not lost when one of them is replaced: it was linked to save room
         if first != name and found.st_nlink == 1:
             raise UnsafeDestination(same_name_reason(first))
 
     def _export(self, item: Item, manifest: ManifestWriter) -> Outcome:
-        outcome, found = settled(
-            item, self._destination, item.name in manifest.entries, overwrite=self._overwrite
+        outcome, found, is_certain = settled(
+            item, self._destination, manifest.records, overwrite=self._overwrite
         )
         if outcome is None:
             return self._with_retries(item, manifest, found, compare=False)
         if outcome.state is State.UNCHANGED and found is not None:
             discard_part(self._workspace, item.name)
-            if self._checksum:
+            if self._checksum or not is_certain:
                 return self._with_retries(item, manifest, found, compare=True)
             self._keep(item.name, found)
         self._moved(item.size_bytes)
@@ -235,10 +258,9 @@ class Exporter:
                 if compare:
                     same = compare_file(item, self._destination, progress.add, self._stop)
                     if same is not None:
-                        digest, status = same
-                        manifest.record(item.name, digest, status)
-                        self._keep(item.name, status)
-                        return Outcome(item.name, State.VERIFIED, item.size_bytes, digest)
+                        manifest.record(item.name, *same)
+                        self._keep(item.name, same.status)
+                        return Outcome(item.name, State.VERIFIED, item.size_bytes, same.digest)
                     compare = False
                     progress.take_back()
                 if found is not None:
@@ -284,8 +306,8 @@ class _Progress:
         self._count_bytes = 0
 
 
-def _state_of(status: os.stat_result) -> _State:
-    return (status.st_dev, status.st_ino), status.st_size, status.st_mtime_ns
+def _inode_of(status: os.stat_result) -> _Inode:
+    return status.st_dev, status.st_ino
 
 
 def _failed(item: Item, reason: str) -> Outcome:

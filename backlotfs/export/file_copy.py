@@ -16,7 +16,7 @@ import stat
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from backlotfs.errors import BacklotError, Interrupted
 from backlotfs.export.destination import (
@@ -24,7 +24,6 @@ from backlotfs.export.destination import (
     Destination,
     UnsafeDestination,
     Workspace,
-    same_state,
     split,
     write_all,
 )
@@ -49,6 +48,18 @@ class Version:
 
     size_bytes: int
     mtime_ns: int
+
+
+class Compared(NamedTuple):
+    """A copy that has the bytes of its source.
+
+    :ivar status: of the copy.
+    :ivar source_ns: the modification time of the source that was read.
+    """
+
+    digest: str
+    status: os.stat_result
+    source_ns: int
 
 
 def copy_file(
@@ -87,7 +98,7 @@ def copy_file(
                 moved(len(data))
             source.close()
             sealed = part.seal()
-            manifest.record(item.name, part.digest, sealed)
+            manifest.record(item.name, part.digest, sealed, source.version.mtime_ns)
             try:
                 part.publish(sealed, expected)
             except BaseException:
@@ -105,8 +116,8 @@ def copy_file(
 
 def compare_file(
     item: Item, destination: Destination, moved: Callable[[int], None], stop: threading.Event
-) -> tuple[str, os.stat_result] | None:
-    """Read a source and its copy, from the disk; digest and status of a copy that is the same.
+) -> Compared | None:
+    """Read a source and its copy, from the disk, and compare them.
 
     :param moved: gets the count of bytes as the source is read.
     :returns: None: the copy has other bytes.
@@ -121,7 +132,9 @@ def compare_file(
             digest.update(data)
             moved(len(data))
         source.close()
-    return (found, status) if found == digest.hexdigest() else None
+    if found != digest.hexdigest():
+        return None
+    return Compared(found, status, source.version.mtime_ns)
 
 
 def digest_in(
@@ -138,7 +151,8 @@ def digest_in(
         status = os.fstat(descriptor)
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         found = digest_of(descriptor, status.st_size, moved)
-        if not same_state(os.fstat(descriptor), status) or not destination.holds(name, status):
+        now = os.fstat(descriptor)
+        if not destination.same_state(now, status) or not destination.holds(name, status):
             raise UnsafeDestination("was changed while it was read; run this again")
         return found.hexdigest(), status
     finally:
@@ -277,11 +291,14 @@ class Part:
     def seal(self) -> os.stat_result:
         """Sync it, give it the source's time, and read it back; its status.
 
+        The disk may keep another time, or none: see `times`.
+
         :raises ReadBackDiffers: the disk returns other bytes; the part is removed.
         :raises OSError: the disk fails.
         """
         os.fsync(self._descriptor)
-        os.utime(self._descriptor, ns=(self._version.mtime_ns, self._version.mtime_ns))
+        with contextlib.suppress(OSError):  # some disks refuse it, or times that they cannot hold
+            os.utime(self._descriptor, ns=(self._version.mtime_ns, self._version.mtime_ns))
         os.fsync(self._descriptor)
         sealed = os.fstat(self._descriptor)
         # drop its pages, so that the disk answers and not the page cache

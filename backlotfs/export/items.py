@@ -70,7 +70,7 @@ def find_items(
         if stat.S_ISREG(status.st_mode):
             items.append(Item(path, name, status.st_size, status.st_mtime_ns))
         else:
-            problems.append(Problem(name, "is neither a file nor a folder"))
+            problems.append(Problem(name, "is neither a file nor a folder; name other sources"))
     return items, problems
 
 

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from backlotfs.errors import Interrupted, SettingsError
 from backlotfs.export.destination import (
     MANIFEST,
+    TIMES,
     WORKSPACE,
     Destination,
     UnsafeDestination,
@@ -18,26 +19,25 @@ from backlotfs.export.destination import (
 )
 from backlotfs.export.file_copy import PART, digest_in
 from backlotfs.export.items import Problem, reason_of
-from backlotfs.export.manifest import read_journal, read_manifest
+from backlotfs.export.manifest import Records, read_records
 
 
-def read_entries(destination: Destination) -> tuple[dict[str, str], int | None]:
-    """Read the digests of a copy, those of an unfinished export included.
+def read_all_records(destination: Destination) -> tuple[Records, int | None]:
+    """Read the records of a copy, those of an unfinished export included.
 
-    :returns: name to digest, and the number of unfinished files; None instead of the number if
+    :returns: the records, and the number of unfinished files; None instead of the number if
         another user's export left them, or something else has the name of the workspace.
     :raises SettingsError: the manifest is damaged, or cannot be read.
     """
-    entries = read_manifest(destination)
     try:
         workspace = destination.leftover()
     except SettingsError:
-        return entries, None
+        return read_records(destination, None), None
     if workspace is None:
-        return entries, 0
+        return read_records(destination, None), 0
     with contextlib.closing(workspace):
-        entries |= read_journal(destination, workspace)
-        return entries, sum(name.endswith(PART) for name in workspace.names())
+        records = read_records(destination, workspace)
+        return records, sum(name.endswith(PART) for name in workspace.names())
 
 
 def check_file(
@@ -117,5 +117,5 @@ def strangers(destination: Destination, entries: Mapping[str, str]) -> list[str]
     return sorted(
         name
         for name in destination.files()
-        if name not in entries and name not in (MANIFEST, WORKSPACE)
+        if name not in entries and name not in (MANIFEST, TIMES, WORKSPACE)
     )

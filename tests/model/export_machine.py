@@ -23,11 +23,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from backlotfs.errors import SettingsError
-from backlotfs.export.destination import MANIFEST, WORKSPACE, Destination, is_reserved
+from backlotfs.export.destination import MANIFEST, TIMES, WORKSPACE, Destination, is_reserved
 from backlotfs.export.exporter import Exporter, Outcome, State
 from backlotfs.export.items import find_items
 from backlotfs.export.manifest import format_line
-from backlotfs.export.verifying import check_files, read_entries
+from backlotfs.export.verifying import check_files, read_all_records
 from tests.model.interference import Interference, Killed
 
 _KEY = hashlib.sha256(b"a.mov").hexdigest()
@@ -35,7 +35,7 @@ FOLDERS = ("News", "News/today", "b")
 LEAVES = (
     "a.mov", "b", "A.mov", "line\nbreak\\.mov", "\udcff.mov", f"{_KEY}.part", f"{_KEY}.checkpoint",
     f".backlotfs-{_KEY[:24]}.part", "MANIFEST.sha256.new", MANIFEST, "manifest.SHA256", WORKSPACE,
-    "journal", "manifest",
+    TIMES, "journal", "manifest",
 )  # fmt: skip  # a list
 names = st.builds(
     lambda folder, leaf: f"{folder}/{leaf}" if folder else leaf,
@@ -274,7 +274,7 @@ class ExportMachine(RuleBasedStateMachine):
             is_in_the_way = stat.S_ISDIR(mode) and (self.library / name).is_file()
             if name == WORKSPACE and stat.S_ISDIR(mode) and stat.S_IMODE(mode) == 0o700:
                 continue
-            if name in (WORKSPACE, MANIFEST) and stat.S_ISDIR(mode):
+            if name in (WORKSPACE, MANIFEST, TIMES) and stat.S_ISDIR(mode):
                 shutil.rmtree(path)
             elif stat.S_ISREG(mode):
                 if name == WORKSPACE or (self.library / name).is_dir():
@@ -285,7 +285,7 @@ class ExportMachine(RuleBasedStateMachine):
                 shutil.rmtree(path)
         try:
             with Destination.open(self.copy) as destination:
-                read_entries(destination)
+                read_all_records(destination)
         except SettingsError:
             (self.copy / MANIFEST).unlink()
 
@@ -331,7 +331,7 @@ class ExportMachine(RuleBasedStateMachine):
         wrong: dict[str, str] = {}
         try:
             with interference.active(), Destination.open(self.copy) as destination:
-                entries, _ = read_entries(destination)
+                entries = read_all_records(destination)[0].digests
                 before = {name for name, digest in entries.items() if self._has(name, digest)}
                 for name, problem in check_files(
                     destination, entries, {}, jobs=1, moved=lambda _count: None
@@ -384,7 +384,7 @@ class ExportMachine(RuleBasedStateMachine):
         """What an export without --overwrite has to leave as it is."""
         try:
             with Destination.open(self.copy) as destination:
-                entries, _ = read_entries(destination)
+                entries = read_all_records(destination)[0].digests
         except SettingsError:
             entries = {}
         return {
@@ -405,7 +405,7 @@ class ExportMachine(RuleBasedStateMachine):
         if path.is_symlink() or not path.is_file():
             return
         with contextlib.suppress(SettingsError), Destination.open(self.copy) as destination:
-            for name, digest in read_entries(destination)[0].items():
+            for name, digest in read_all_records(destination)[0].digests.items():
                 versions = self.versions.get(name, {}).values()
                 known = {hashlib.sha256(version).hexdigest() for version in versions}
                 assert digest in known or (name, digest) in self.planted_lines, name

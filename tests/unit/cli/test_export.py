@@ -20,13 +20,11 @@ from backlotfs.namespace.incomplete_notice import Notice
 
 
 @pytest.fixture
-def library(tmp_path: Path) -> Path:
-    """Two files."""
-    root = tmp_path / "library"
-    root.mkdir()
-    (root / "a.mov").write_bytes(b"a" * 2000)
-    (root / "b.mov").write_bytes(b"b")
-    return root
+def library(place: Path) -> Path:
+    """Two files in a mount."""
+    (place / "a.mov").write_bytes(b"a" * 2000)
+    (place / "b.mov").write_bytes(b"b")
+    return place
 
 
 @pytest.fixture
@@ -56,6 +54,18 @@ def test_an_export_says_what_it_did(library: Path, tmp_path: Path) -> None:
         f"check them at any time: backlotfs verify {tmp_path / 'copy'}",
     ]
     assert (tmp_path / "copy" / "library" / "a.mov").is_file()
+
+
+def test_a_folder_in_no_mount_is_named(library: Path, tmp_path: Path) -> None:
+    """It may be the mountpoint of a mount that is missing, or a share of another machine."""
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "c.mov").write_bytes(b"c")
+    done = run_export(library, other, other / "c.mov", tmp_path / "copy")
+    assert done.exit_code == 0
+    assert done.stderr.startswith(f"backlotfs: note: {other} and 1 more: in no mount of backlotfs")
+    assert "backlotfs status" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_sha256sum_checks_the_copy(copy: Path) -> None:

@@ -15,6 +15,7 @@ from backlotfs.errors import SettingsError
 from backlotfs.export import destination as module
 from backlotfs.export.destination import (
     MANIFEST,
+    TIMES,
     WORKSPACE,
     Destination,
     UnsafeDestination,
@@ -401,6 +402,8 @@ def test_a_workspace_moved_away_is_written_to_no_more_by_name(publishing: Publis
         (WORKSPACE, True),
         (f"{WORKSPACE}/a.mov", True),
         (".Backlotfs-EXPORT", True),
+        (TIMES, True),
+        (f"{TIMES.upper()}.", True),
         ("MANIFEST.sha256.new", False),
         (f"News/{MANIFEST}", False),
         (f"News/{WORKSPACE}", False),

@@ -12,10 +12,11 @@ import pytest
 
 from backlotfs.errors import SettingsError
 from backlotfs.export import exporter as module
-from backlotfs.export.destination import MANIFEST, WORKSPACE, Destination
+from backlotfs.export.destination import MANIFEST, TIMES, WORKSPACE, Destination
 from backlotfs.export.exporter import ATTEMPTS, Exporter, Outcome, State, planned
 from backlotfs.export.items import Item, find_items
-from backlotfs.export.verifying import read_entries
+from backlotfs.export.manifest import Records
+from backlotfs.export.verifying import read_all_records
 from tests.unit.export.entries import make_entry
 
 
@@ -73,7 +74,7 @@ class Exporting:
     def manifest(self) -> dict[str, str]:
         """Name to digest."""
         with Destination.open(self.copy) as destination:
-            return read_entries(destination)[0]
+            return read_all_records(destination)[0].digests
 
     def _move(self, count_bytes: int) -> None:
         self.total_moved += count_bytes
@@ -160,7 +161,7 @@ def test_ctrl_c_keeps_what_is_complete(exporting: Exporting) -> None:
     assert sorted(exporting.manifest()) == whole
 
 
-OURS = [MANIFEST, WORKSPACE, "Manifest.SHA256", f"{WORKSPACE}. ", f"{MANIFEST}::$DATA"]
+OURS = [MANIFEST, WORKSPACE, TIMES, "Manifest.SHA256", f"{WORKSPACE}. ", f"{MANIFEST}::$DATA"]
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -205,7 +206,7 @@ def test_names_like_those_of_temporary_files_are_names(exporting: Exporting) -> 
 
 def test_a_plan_changes_nothing(exporting: Exporting) -> None:
     """Also where there is no folder yet."""
-    found = planned(exporting.items(), None, {}, overwrite=False)
+    found = planned(exporting.items(), None, Records({}, {}), overwrite=False)
     assert [outcome.state for outcome in found] == [State.PLANNED] * 3
 
 

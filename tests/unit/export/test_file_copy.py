@@ -86,9 +86,9 @@ class _Recorded(ManifestWriter):
         super().__init__(destination, workspace)
         self._told = told
 
-    def record(self, name: str, digest: str, status: os.stat_result) -> None:
+    def record(self, name: str, digest: str, status: os.stat_result, source_ns: int) -> None:
         """Record and tell."""
-        super().record(name, digest, status)
+        super().record(name, digest, status, source_ns)
         self._told(digest)
 
 

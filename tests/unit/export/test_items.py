@@ -69,8 +69,8 @@ def test_what_is_no_file_is_said_and_the_others_go_on(library: Path) -> None:
     found, problems = find_items([f"{library}/", "/nowhere.mov"], never_paused)
     assert [item.name for item in found] == ["News/b.mov", "a.mov"]
     assert {problem.name: problem.reason for problem in problems} == {
-        "link": "is neither a file nor a folder",
-        "News/other": "is neither a file nor a folder",
+        "link": "is neither a file nor a folder; name other sources",
+        "News/other": "is neither a file nor a folder; name other sources",
         "nowhere.mov": "No such file or directory",
     }
 

@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 
 from backlotfs.errors import SettingsError
 from backlotfs.export import manifest
-from backlotfs.export.destination import MANIFEST, WORKSPACE, Destination
+from backlotfs.export.destination import MANIFEST, TIMES, WORKSPACE, Destination
 from backlotfs.export.manifest import JOURNAL, ManifestWriter, format_line, parse_lines
-from backlotfs.export.verifying import read_entries
+from backlotfs.export.times import ROUNDED, TimePair
+from backlotfs.export.verifying import read_all_records, strangers
 from tests.unit.export.entries import make_entry
 
 A, B = hashlib.sha256(b"a").hexdigest(), hashlib.sha256(b"b").hexdigest()
@@ -99,7 +100,7 @@ def test_a_manifest_that_is_none_is_not_read_to_its_end(tmp_path: Path) -> None:
         limited_memory(200 * 2**20),
         pytest.raises(SettingsError, match="line 2, is not as sha256sum writes it"),
     ):
-        read_entries(destination)
+        read_all_records(destination)
 
 
 def test_a_manifest_has_so_many_lines_and_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,9 +142,14 @@ class Recording:
         (self.folder / name).write_bytes(name.encode())
         return (self.folder / name).stat()
 
+    def record(self, writer: ManifestWriter, name: str, digest: str) -> None:
+        """Make one and record it; its source has its time."""
+        status = self.file(name)
+        writer.record(name, digest, status, status.st_mtime_ns)
+
     def entries(self) -> dict[str, str]:
         """As another process reads them."""
-        return read_entries(self.destination)[0]
+        return read_all_records(self.destination)[0].digests
 
 
 @pytest.fixture
@@ -158,12 +164,12 @@ def test_the_journal_counts_until_the_manifest_is_written(recording: Recording) 
     """What was recorded survives an end without `close`; the next export keeps it."""
     (recording.folder / MANIFEST).write_bytes(format_line("a", A))
     killed = ManifestWriter(recording.destination, recording.workspace)
-    killed.record("b", B, recording.file("b"))
+    recording.record(killed, "b", B)
     with (recording.folder / WORKSPACE / JOURNAL).open("ab") as journal:
         journal.write(b'\0\0\n["torn')
     assert recording.entries() == {"a": A, "b": B}
     second = ManifestWriter(recording.destination, recording.workspace)
-    second.record("a", B, recording.file("a"))
+    recording.record(second, "a", B)
     second.close()
     written = (recording.folder / MANIFEST).read_bytes()
     assert written == format_line("a", B) + format_line("b", B)
@@ -175,10 +181,9 @@ def test_a_line_of_the_journal_counts_for_its_file_alone(recording: Recording) -
     (recording.folder / MANIFEST).write_bytes(format_line("a", A))
     killed = ManifestWriter(recording.destination, recording.workspace)
     for name in ("a", "b"):
-        status = recording.file(name)
-        killed.record(name, B, status)
+        recording.record(killed, name, B)
         (recording.folder / name).write_bytes(b"another size")
-    killed.record("c", B, recording.file("c"))
+    recording.record(killed, "c", B)
     killed.withdraw("c")
     assert recording.entries() == {"a": A}
 
@@ -188,24 +193,24 @@ def test_a_line_of_the_journal_counts_for_its_file_alone(recording: Recording) -
     [
         b"5",
         b'{"a": 1, "b": 2, "c": 3, "d": 4}',
-        b'["a", "x", 1, 1]',
-        b'["a", 7, 1, 1]',
-        b'[["a"], null, 1, 1]',
-        b'["\\ud800", null, 1, 1]',
-        b'["\\u0000", null, 1, 1]',
-        b'["../a", null, 1, 1]',
+        b'["a", "x", 1, 1, 1]',
+        b'["a", 7, 1, 1, 1]',
+        b'[["a"], null, 1, 1, 1]',
+        b'["\\ud800", null, 1, 1, 1]',
+        b'["\\u0000", null, 1, 1, 1]',
+        b'["../a", null, 1, 1, 1]',
         b"[" * 30_000,
         b"[" * 300_000,
-        b'["' + b"a" * 2**20 + b'", null, 1, 1]',
+        b'["' + b"a" * 2**20 + b'", null, 1, 1, 1]',
         b"\0" * 2**20,
-        b'["a", null, Infinity, 1]',
-        b'["a", null, ' + b"9" * 10_000 + b", 1]",
+        b'["a", null, Infinity, 1, 1]',
+        b'["a", null, ' + b"9" * 10_000 + b", 1, 1]",
     ],
 )
 def test_a_line_of_the_journal_that_no_export_wrote(recording: Recording, line: bytes) -> None:
     """Counts for nothing, and the others count: on a disk without modes anybody can add to it."""
     status = recording.file("a")
-    good = json.dumps(["a", A, status.st_size, status.st_mtime_ns]).encode()
+    good = json.dumps(["a", A, status.st_size, status.st_mtime_ns, status.st_mtime_ns]).encode()
     (recording.folder / WORKSPACE / JOURNAL).write_bytes(good + b"\n" + line + b"\n")
     assert recording.entries() == {"a": A}
     (recording.folder / WORKSPACE / JOURNAL).write_bytes(line + b"\n" + good + b"\n")
@@ -219,7 +224,10 @@ def test_a_journal_without_end_is_not_read_to_its_end(
     status = recording.file("a")
     monkeypatch.setattr(manifest, "MOST_BYTES", 2**24)
     with (recording.folder / WORKSPACE / JOURNAL).open("wb") as journal:
-        journal.write(json.dumps(["a", A, status.st_size, status.st_mtime_ns]).encode() + b"\n")
+        journal.write(
+            json.dumps(["a", A, status.st_size, status.st_mtime_ns, status.st_mtime_ns]).encode()
+            + b"\n"
+        )
         journal.truncate(2**40)
     with limited_memory(200 * 2**20):
         assert recording.entries() == {"a": A}
@@ -229,9 +237,9 @@ def test_what_is_withdrawn_has_its_digest_of_before(recording: Recording) -> Non
     """A new version that could not be published leaves the old one there."""
     (recording.folder / MANIFEST).write_bytes(format_line("a", A))
     writer = ManifestWriter(recording.destination, recording.workspace)
-    writer.record("a", B, recording.file("a"))
+    recording.record(writer, "a", B)
     writer.withdraw("a")
-    writer.record("b", B, recording.file("b"))
+    recording.record(writer, "b", B)
     writer.withdraw("b")
     writer.close()
     assert (recording.folder / MANIFEST).read_bytes() == format_line("a", A)
@@ -244,11 +252,12 @@ def test_nothing_exported_leaves_no_manifest(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", [MANIFEST, TIMES])
 @pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
-def test_a_manifest_that_is_no_file_is_refused(recording: Recording, kind: str) -> None:
+def test_a_manifest_that_is_no_file_is_refused(recording: Recording, kind: str, name: str) -> None:
     """Nor is a link to one read: what it leads to is not in the folder."""
     (recording.folder / "other").write_bytes(format_line("a", A))
-    make_entry(recording.folder / MANIFEST, kind, target="other")
+    make_entry(recording.folder / name, kind, target="other")
     with pytest.raises(SettingsError, match="remove it or move it away"):
         recording.entries()
     with pytest.raises(SettingsError, match="remove it or move it away"):
@@ -258,9 +267,55 @@ def test_a_manifest_that_is_no_file_is_refused(recording: Recording, kind: str) 
 def test_a_manifest_of_somebody_else_is_not_replaced(recording: Recording) -> None:
     """One that was put there while the export ran; what was recorded is kept for the next."""
     writer = ManifestWriter(recording.destination, recording.workspace)
-    writer.record("a", A, recording.file("a"))
+    recording.record(writer, "a", A)
     (recording.folder / MANIFEST).write_bytes(format_line("b", B))
     with pytest.raises(SettingsError, match="another program"):
         writer.close()
     assert (recording.folder / MANIFEST).read_bytes() == format_line("b", B)
     assert recording.entries() == {"a": A, "b": B}
+
+
+ODD, EVEN = 1_400_000_001 * 10**9, 1_400_000_000 * 10**9
+
+
+def rounded(recording: Recording, name: str) -> os.stat_result:
+    """Make a file on a disk that shows the exact time until the system has forgotten it."""
+    recording.destination.times = ROUNDED
+    recording.file(name)
+    os.utime(recording.folder / name, ns=(ODD, ODD))
+    status = (recording.folder / name).stat()
+    os.utime(recording.folder / name, ns=(EVEN, EVEN))
+    return status
+
+
+def test_the_times_on_a_disk_that_rounds(recording: Recording) -> None:
+    """They are kept over a kill, and taken back with the digest; one that stays is not written."""
+    status = rounded(recording, "a")
+    killed = ManifestWriter(recording.destination, recording.workspace)
+    killed.record("a", A, status, ODD)
+    killed.record("b", B, recording.file("b"), EVEN)
+    found = read_all_records(recording.destination)[0]
+    assert found.digests == {"a": A, "b": B}
+    assert found.times["a"] == TimePair(ODD, ODD)
+    writer = ManifestWriter(recording.destination, recording.workspace)
+    writer.record("a", B, rounded(recording, "a"), EVEN + 1)
+    writer.withdraw("a")
+    writer.record("c", B, rounded(recording, "c"), ODD)
+    writer.forget("c")
+    os.utime(recording.folder / "b", ns=(EVEN, EVEN))
+    writer.record("b", B, (recording.folder / "b").stat(), EVEN)
+    writer.close()
+    found = read_all_records(recording.destination)[0]
+    assert found == ({"a": A, "b": B}, {"a": TimePair(ODD, ODD)})
+    assert (recording.folder / TIMES).read_text() == f'["a", {ODD}, {ODD}]\n'
+    assert strangers(recording.destination, found.digests) == ["c"]
+
+
+@pytest.mark.parametrize(
+    "line", [b"", b"[", b'["a", 1]', b'["a", "1", 2]', b'["a", 1, 2, 3]', b"5"]
+)
+def test_lines_of_times_that_no_export_wrote(recording: Recording, line: bytes) -> None:
+    """They count for nothing, and the others count."""
+    (recording.folder / TIMES).write_bytes(b'%s\n["b", 1, 2]\n%s' % (line, line))
+    found = read_all_records(recording.destination)[0]
+    assert found.times == {"b": TimePair(1, 2)}

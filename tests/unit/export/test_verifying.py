@@ -14,7 +14,7 @@ import pytest
 
 from backlotfs.export.destination import MANIFEST, MOST_DEPTH, WORKSPACE, Destination
 from backlotfs.export.manifest import JOURNAL
-from backlotfs.export.verifying import check_file, check_files, read_entries, strangers
+from backlotfs.export.verifying import check_file, check_files, read_all_records, strangers
 from tests.unit.export.entries import make_entry
 
 LARGE = b"x" * (4 * 1024 * 1024)
@@ -158,7 +158,7 @@ def test_strangers_and_parts(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     (tmp_path / "link").symlink_to("/etc")
     with Destination.open(tmp_path) as destination:
-        assert read_entries(destination) == ({}, 1)
+        assert read_all_records(destination) == (({}, {}), 1)
         assert strangers(destination, {"a": ""}) == ["News/notes.txt", "link"]
 
 
@@ -197,9 +197,9 @@ def test_a_workspace_that_others_can_enter_proves_nothing(tmp_path: Path) -> Non
     workspace.chmod(0o755)
     (tmp_path / "a").write_bytes(b"")
     status = (tmp_path / "a").stat()
-    line = ["a", hashlib.sha256().hexdigest(), 0, status.st_mtime_ns]
+    line = ["a", hashlib.sha256().hexdigest(), 0, status.st_mtime_ns, status.st_mtime_ns]
     (workspace / JOURNAL).write_text(json.dumps(line) + "\n")
     with Destination.open(tmp_path) as destination:
-        assert read_entries(destination) == ({}, None)
+        assert read_all_records(destination) == (({}, {}), None)
         workspace.chmod(0o700)
-        assert read_entries(destination) == ({"a": line[1]}, 0)
+        assert read_all_records(destination) == (({"a": line[1]}, {}), 0)
