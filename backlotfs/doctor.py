@@ -154,7 +154,8 @@ def check_device(device: Path = Path("/dev/fuse")) -> Finding:
         return failed(
             "/dev/fuse",
             "may not be opened by this user",
-            f"chmod 666 {device}; for a container: --device /dev/fuse --cap-add SYS_ADMIN",
+            f"sudo chmod 666 {device} (see /etc/udev/rules.d if it does not stay so); "
+            "for a container: --device /dev/fuse --cap-add SYS_ADMIN",
             FuseUnusable,
         )
     except OSError as error:

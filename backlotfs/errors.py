@@ -271,3 +271,8 @@ class CommandFailed(BacklotError):
     def __init__(self, message: str, exit_code: int = BacklotError.exit_code) -> None:
         super().__init__(message)
         self.exit_code = exit_code  # type: ignore[misc]  # per instance, unlike its siblings
+
+
+def install_extra(name: str) -> str:
+    """How to install an optional part, for both ways of installing backlotfs."""
+    return f"pip install 'backlotfs[{name}]', or in the checkout: sudo make install EXTRAS={name}"

@@ -34,9 +34,11 @@ class Credentials:
         """
         for name, value in (("API key", self.api_key), ("API secret", self.api_secret)):
             if not value:
-                raise SettingsError(f"the {name} is empty")
+                raise SettingsError(f"the {name} is empty; give it by the environment or a profile")
             if not value.isprintable() or any(letter.isspace() for letter in value):
-                raise SettingsError(f"the {name} holds a space or a control character")
+                raise SettingsError(
+                    f"the {name} holds a space or a control character; copy it again, without"
+                )
 
     @property
     def account(self) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 
 from backlotfs import __version__
-from backlotfs.errors import BacklotError
+from backlotfs.errors import BacklotError, install_extra
 from backlotfs.log import excepthooks
 from backlotfs.log.terminal import prepare_streams, say, write
 
@@ -102,13 +102,15 @@ class _LazyGroup(click.Group):
 
 
 def _not_installed(name: str) -> click.Command:
+    how = install_extra("emulator")
+
     def refuse() -> None:
-        raise click.UsageError("this command needs an extra: pip install 'backlotfs[emulator]'")
+        raise click.UsageError(f"this command needs an extra; install it: {how}")
 
     return click.Command(
         name,
         callback=refuse,
-        help="Needs: pip install 'backlotfs[emulator]'",
+        help=f"Needs an extra: {how}",
         context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
     )
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 import platformdirs
@@ -64,7 +66,7 @@ def init(
     """
     through = find_proxy(os.environ, proxy)
     place = path or Path(platformdirs.user_config_dir("backlotfs")) / "config.toml"
-    name = profile or click.prompt("Name of the profile", default="main")
+    name = profile or _prompt("Name of the profile", default="main")
     if not is_profile_name(name):
         raise SettingsError(f"{name!r} is not a valid profile name; use letters, digits, - and _")
     if name in profile_names(place) and not force:
@@ -99,11 +101,24 @@ def init(
 def _ask(name: str, api_url: str | None) -> Account:
     environ = os.environ
     url = api_url or environ.get("BACKLOT_API_URL")
-    url = url or click.prompt("Address of the API", default=DEFAULT_API_URL)
+    url = url or _prompt("Address of the API", default=DEFAULT_API_URL)
     check_url(url)
-    key = environ.get("BACKLOT_API_KEY") or click.prompt("API key")
-    secret = environ.get("BACKLOT_API_SECRET") or click.prompt(
-        "API secret (not shown)", hide_input=True
-    )
+    key = environ.get("BACKLOT_API_KEY") or _prompt("API key")
+    secret = environ.get("BACKLOT_API_SECRET") or _prompt("API secret (not shown)", hide_input=True)
     redaction.hide(key.strip(), secret.strip())
     return Account(url, key.strip(), secret.strip(), default_cdn_url(url), name)
+
+
+def _prompt(text: str, **options: Any) -> str:
+    """Ask for a value. :raises SettingsError: nobody can answer."""
+    try:
+        # None: it is closed, and input() would end with a traceback
+        if sys.stdin is not None:
+            return str(click.prompt(text, **options))
+    except click.Abort as error:
+        if not isinstance(error.__context__, EOFError):
+            raise  # Ctrl-C
+    raise SettingsError(
+        "standard input has no answer; run this on a terminal, or give every value: --profile, "
+        "--api-url, and BACKLOT_API_KEY and BACKLOT_API_SECRET in the environment"
+    )

@@ -20,7 +20,7 @@ from pathlib import Path
 import click
 
 from backlotfs.cli.mount import mount
-from backlotfs.cli.mount_options import SETTABLE, refuse_secret, split_options
+from backlotfs.cli.mount_options import SETTABLE, refuse_secret, split_options, unknown_option
 from backlotfs.config.profiles import SYSTEM_CONFIG
 from backlotfs.errors import BacklotError, SettingsError
 from backlotfs.log import excepthooks
@@ -77,9 +77,7 @@ def words_for(source: str, mountpoint: str, options: str, *, sloppy: bool) -> li
             given.add(known)
             words += _option(parameter, name, value)
         elif not sloppy:
-            raise SettingsError(
-                f"unknown mount option {name!r}; known: {', '.join(known_options())}"
-            )
+            raise unknown_option(name, known_options())
     profile = source.removeprefix("backlot:")
     if profile and "profile" not in given:
         words.append(f"--profile={profile}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import replace
@@ -112,6 +113,18 @@ def refuse_secret(name: str, value: str) -> None:
         )
 
 
+def unknown_option(name: str, known: Collection[str], others: str = "") -> SettingsError:
+    """The error for an option that is not known, with those that are, and the most similar one.
+
+    :param others: where to find options that are given in another way.
+    """
+    near = difflib.get_close_matches(name.replace("-", "_"), known, 1)
+    guess = f"did you mean {near[0]}? " if near else ""
+    return SettingsError(
+        f"unknown mount option {name!r}; {guess}known: {', '.join(sorted(known))}{others}"
+    )
+
+
 def apply_mount_options(
     settings: MountSettings, options: Iterable[str], *, settled: Collection[str] = ()
 ) -> MountSettings:
@@ -128,7 +141,7 @@ def apply_mount_options(
         if name in ("rw", "suid", "dev", "exec"):
             raise SettingsError(f"option {name} is refused: the library is mounted read-only")
         if name not in SETTABLE:
-            raise SettingsError(f"unknown mount option {name!r}")
+            raise unknown_option(name, SETTABLE, "; for the others: backlotfs mount --help")
         if name == "api_timeout":
             account = replace(settings.account, api_timeout_s=_duration(name, value))
             settings = replace(settings, account=account)
@@ -178,7 +191,7 @@ def _duration(name: str, value: str) -> float:
 
 def _file(name: str, value: str) -> str:
     if not value:
-        raise SettingsError(f"option {name} needs a file")
+        raise SettingsError(f"option {name} needs a file: {name}=FILE")
     # absolute, because a mount in the background changes its working directory
     return str(Path(value).expanduser().absolute())
 
@@ -196,6 +209,8 @@ def _number(name: str, value: str, base: int) -> int:
         number = int(value, base)
     except ValueError:
         number = -1
-    if not 0 <= number <= (0o777 if base == 8 else _LARGEST_ID):
-        raise SettingsError(f"option {name}={value} is out of range")
+    most = 0o777 if base == 8 else _LARGEST_ID
+    if not 0 <= number <= most:
+        shown = f"{most:o} (octal)" if base == 8 else f"{most}"
+        raise SettingsError(f"option {name}={value} is out of range; give 0 to {shown}")
     return number

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from backlotfs.errors import SettingsError
+from backlotfs.errors import SettingsError, install_extra
 
 #: The default name of the service.
 SERVICE = "backlotfs"
@@ -60,9 +60,8 @@ def _keyring() -> ModuleType:
         import keyring
         import keyring.errors
     except ImportError:
-        raise SettingsError(
-            "the key store needs an extra: pip install 'backlotfs[keyring]'"
-        ) from None
+        how = install_extra("keyring")
+        raise SettingsError(f"the key store needs an extra; install it: {how}") from None
     return keyring
 
 

@@ -249,7 +249,9 @@ def _parse(text: str, path: Path) -> TOMLDocument:
 def _profiles(document: TOMLDocument, path: Path) -> dict[str, Any]:
     profiles = document.unwrap().get("profiles", {})
     if not isinstance(profiles, dict):
-        raise SettingsError(f"{path} has no [profiles.NAME] table")
+        raise SettingsError(
+            f"{path} has no [profiles.NAME] table; edit it by hand, or choose another with --config"
+        )
     return profiles
 
 
@@ -262,7 +264,10 @@ def _text_of(path: Path) -> str:
     except UntrustedPath as error:
         raise SettingsError(str(error)) from None
     except OSError as error:
-        raise SettingsError(f"{path} cannot be read: {type(error).__name__}") from None
+        raise SettingsError(
+            f"{path} cannot be read: {error.strerror or type(error).__name__}; "
+            "choose another file with --config"
+        ) from None
     try:
         return decoded(read_regular(Path(name), folder=folder))
     except FileNotFoundError:

@@ -215,11 +215,12 @@ def _run(command: object) -> str:
         secret = decoded(done.stdout).strip()
     except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError) as error:
         raise SettingsError(
-            f"api_secret_command {words[0]!r} failed: {type(error).__name__}"
+            f"api_secret_command {words[0]!r} failed: {type(error).__name__}; try it in a shell"
         ) from None
     if done.returncode or not secret:
         raise SettingsError(
-            f"api_secret_command {words[0]!r} gave no secret (exit {done.returncode})"
+            f"api_secret_command {words[0]!r} gave no secret (exit {done.returncode}); "
+            "try it in a shell: it must print the secret and end with 0"
         )
     return secret
 
@@ -255,12 +256,12 @@ def _api_timeout_s(entry: dict[str, Any]) -> float:
 def _text(entry: dict[str, Any], name: str) -> str | None:
     value = entry.get(name)
     if value is not None and not isinstance(value, str):
-        raise SettingsError(f"setting {name} must be a text")
+        raise SettingsError(f"setting {name} must be a text, in quotes")
     return value
 
 
 def _texts(entry: dict[str, Any], name: str) -> list[str]:
     value = entry.get(name, [])
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise SettingsError(f"setting {name} must be a list of texts")
+        raise SettingsError(f'setting {name} must be a list of texts: {name} = ["…"]')
     return value

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from backlotfs.errors import SettingsError
+from backlotfs.errors import SettingsError, install_extra
 
 
 @click.command("demo", short_help="Sample library, mount and guided tour; cleans up.")
@@ -21,7 +21,7 @@ def demo(mountpoint: Path | None) -> None:
     removed at the end, also after Ctrl-C.
     """
     if importlib.util.find_spec("aiohttp") is None:
-        raise SettingsError("the demo needs the emulator: pip install 'backlotfs[emulator]'")
+        raise SettingsError(f"the demo needs an extra; install it: {install_extra('emulator')}")
     # late, so that the other commands do not wait for the emulator's server to be imported
     from backlotfs.demo.session import Session
 

@@ -177,7 +177,7 @@ def emulator(
             plan = FaultPlan.from_json(faults) if faults else FaultPlan()
             log = stack.enter_context(_logging_to(request_log))
         except (ValueError, OSError) as error:
-            raise Unusable(str(error)) from error
+            raise Unusable(_in_words(error)) from error
         _raise_descriptor_limit()
         # before the server's thread starts, which inherits the mask, so that only sigwait gets them
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
@@ -187,7 +187,10 @@ def emulator(
             stack.enter_context(server)
         except (OSError, UnicodeError) as error:  # UnicodeError: an invalid host name
             where = f"{settings.host}:{settings.port}"
-            raise click.ClickException(f"cannot listen on {where}: {error}") from error
+            reason = getattr(error, "strerror", None) or error
+            raise click.ClickException(
+                f"cannot listen on {where}: {reason}; choose another --host or --port"
+            ) from error
         if config_out is None:
             prefix = "backlotfs-emulator-"
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=prefix))
@@ -195,13 +198,23 @@ def emulator(
         try:
             _write_profile(config_out, server)
         except OSError as error:
-            raise Unusable(f"cannot write the profile: {error}") from error
+            raise Unusable(
+                f"cannot write the profile {config_out}: {error.strerror}; "
+                "name a file in a folder of yours"
+            ) from error
         _announce(server, config_out)
         if ready_fd is not None:
             with open(ready_fd, "w", encoding="ascii") as ready:
                 ready.write("READY\n")
         while signal.sigwait(_SIGNALS) == signal.SIGUSR1:
             server.expire_urls()
+
+
+def _in_words(error: Exception) -> str:
+    """The text of an error, of the system without its number."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}; name another file"
+    return str(error)
 
 
 def _library(

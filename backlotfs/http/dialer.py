@@ -43,7 +43,10 @@ def client_context(ca_bundle: str | None = None) -> ssl.SSLContext:
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
             why = getattr(error, "strerror", None)
             reason = "holds no certificate" if isinstance(error, ssl.SSLError) else why
-            raise SettingsError(f"the CA file {ca_bundle} {reason or 'cannot be read'}") from None
+            raise SettingsError(
+                f"the CA file {ca_bundle}: {reason or 'cannot be read'}; name a PEM file with the "
+                "certificates of authorities"
+            ) from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
 

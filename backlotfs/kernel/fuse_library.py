@@ -47,15 +47,16 @@ def check_usable() -> None:
     load_fuse()
     if not os.path.exists("/dev/fuse"):
         raise FuseUnusable(
-            "/dev/fuse is missing: load the module (modprobe fuse), "
-            "or give the container the device"
+            "/dev/fuse is missing; load the module: modprobe fuse; "
+            "or start the container with --device /dev/fuse --cap-add SYS_ADMIN"
         )
     if os.geteuid() != 0:
         if shutil.which("fusermount") is None:
             raise FuseUnusable(f"fusermount is missing, which an ordinary user needs; {_INSTALL}")
         if not os.access("/dev/fuse", os.R_OK | os.W_OK):
             raise FuseUnusable(
-                "/dev/fuse may not be opened by this user: chmod 666 /dev/fuse, or join its group"
+                "/dev/fuse may not be opened by this user; its usual mode is 0666: "
+                "sudo chmod 666 /dev/fuse, and look for a rule in /etc/udev/rules.d"
             )
 
 

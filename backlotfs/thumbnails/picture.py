@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from backlotfs.errors import InvalidRangeResponse, SettingsError
+from backlotfs.errors import InvalidRangeResponse, SettingsError, install_extra
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -88,7 +88,8 @@ def check_installed(what: str = "this command") -> None:
     try:
         import PIL  # noqa: F401  # whether it is there is all that matters
     except ModuleNotFoundError:
-        raise SettingsError(f"{what} needs an extra: pip install 'backlotfs[thumbnails]'") from None
+        how = install_extra("thumbnails")
+        raise SettingsError(f"{what} needs an extra; install it: {how}") from None
 
 
 @contextlib.contextmanager

@@ -144,9 +144,12 @@ def test_ends_in_this_process_too(tmp_path: Path) -> None:
         (["--synthetic", "1", "--url-lifetime", "0.5s"], "at least 1s"),
         (["--synthetic", "1", "--rate-limit", "none"], "'off'"),
         (["--synthetic", "1", "--rate-limit", "0"], "'off'"),
-        (["--synthetic", "1", "--faults", "/nonexistent"], "/nonexistent"),
-        (["--synthetic", "1", "--request-log", "/nonexistent/log"], "/nonexistent/log"),
-        (["--synthetic", "1", "--port", "0", "--config-out", "/nonexistent/c"], "profile"),
+        (["--synthetic", "1", "--faults", "/nonexistent"], "/nonexistent: No such file"),
+        (["--synthetic", "1", "--request-log", "/nonexistent/log"], "/nonexistent/log: No such"),
+        (
+            ["--synthetic", "1", "--port", "0", "--config-out", "/nonexistent/c"],
+            "cannot write the profile /nonexistent/c: No such file or directory; name a file",
+        ),
     ],
 )
 def test_refusals(options: list[str], complaint: str) -> None:
@@ -155,6 +158,7 @@ def test_refusals(options: list[str], complaint: str) -> None:
     assert result.exit_code == 2
     assert complaint in result.output
     assert "Traceback" not in result.output
+    assert "Errno" not in result.output
 
 
 def test_port_in_use(tmp_path: Path) -> None:

@@ -65,7 +65,10 @@ class SlabFiles:
         """
         capacity = capacity_of(budget_bytes, block_bytes)
         if not capacity:
-            raise CacheUnusable(f"a block cache of {budget_bytes} bytes has no room for a block")
+            raise CacheUnusable(
+                f"a block cache of {budget_bytes} bytes has no room for a block; "
+                "raise --cache-size, or set it to 0"
+            )
         self.block_bytes = block_bytes
         self._slab = folder.open("slab")
         self._index = folder.open("index")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -60,6 +61,26 @@ def test_what_is_typed_is_tried_and_kept(emulator: Emulator, tmp_path: Path) -> 
     assert f"backlotfs mount --config {path} --profile main MOUNTPOINT" in done.output
     account = load_account({}, config=path, profile="main")
     assert (account.api_url, account.api_secret) == (emulator.api_url, emulator.api_secret)
+
+
+@pytest.mark.parametrize("count", range(4))
+def test_answers_that_end_too_soon(emulator: Emulator, tmp_path: Path, count: int) -> None:
+    """In a script, whose standard input is empty: it says how to give each value."""
+    done = init(tmp_path / "config.toml", answers=answers(emulator)[:count])
+    assert isinstance(done.exception, SettingsError)
+    assert "--profile, --api-url, and BACKLOT_API_KEY and BACKLOT_API_SECRET" in str(done.exception)
+    assert not (tmp_path / "config.toml").exists()
+
+
+def test_a_standard_input_that_is_closed(tmp_path: Path) -> None:
+    """As a service may have it: one line, no traceback."""
+    done = subprocess.run(
+        ["sh", "-c", f"exec {sys.executable} -m backlotfs config init --config c.toml <&-"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip  # one program's arguments
+    assert done.returncode == 2
+    assert "standard input has no answer; run this on a terminal" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
 
 
 def test_nothing_is_written_when_the_api_refuses(emulator: Emulator, tmp_path: Path) -> None:

@@ -49,10 +49,10 @@ def test_without_libfuse(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("uid", "device", "fusermount", "open_to_user", "says"),
     [
-        (0, False, True, True, "/dev/fuse is missing: .*modprobe fuse"),
+        (0, False, True, True, "/dev/fuse is missing; .*modprobe fuse"),
         (0, True, False, False, None),
         (1000, True, False, True, "fusermount is missing, .*apt-get install"),
-        (1000, True, True, False, "/dev/fuse may not be opened by this user"),
+        (1000, True, True, False, "may not be opened by this user; .*chmod 666 /dev/fuse"),
         (1000, True, True, True, None),
     ],
 )
