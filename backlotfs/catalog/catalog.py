@@ -20,6 +20,7 @@ from backlotfs.catalog.db.rows import (
     CatalogClosed,
     CatalogLost,
     CatalogUnavailable,
+    FullSyncLost,
     SyncState,
 )
 from backlotfs.catalog.folder_times import FolderTimes
@@ -192,6 +193,9 @@ class Catalog:
 
     def refresh(self, *, full: bool = False) -> None:
         """Start a sync in the background; if one is running, start another when it has ended."""
+        self._start_refresh(full=full, repairs=False)
+
+    def _start_refresh(self, *, full: bool, repairs: bool) -> None:
         with self._lock:
             if self._refreshing:
                 self._again = bool(self._again) or full
@@ -199,7 +203,7 @@ class Catalog:
             self._refreshing = True
             self._idle.clear()
         self._looked_at = self._clock.monotonic()
-        self._workers.submit(lambda: self._refresh(full))
+        self._workers.submit(lambda: self._refresh(full=full, repairs=repairs))
 
     def keep_fresh(self, each_minute: Callable[[], None] = lambda: None) -> None:
         """Start the thread that syncs an unused mount and publishes the syncs of other mounts.
@@ -226,6 +230,9 @@ class Catalog:
                     self.refresh()
             except CatalogClosed:
                 return
+            except CatalogLost as error:
+                events.CATALOG_TROUBLE.log(log, reason=error)
+                self.refresh()
             except BacklotError as error:
                 events.CATALOG_TROUBLE.log(log, reason=error)
             except Exception as error:  # noqa: BLE001  # the thread goes on
@@ -303,11 +310,19 @@ class Catalog:
     def _state(self) -> SyncState:
         return self._db.read(state.sync_state)
 
-    def _refresh(self, full: bool) -> None:
+    def _refresh(self, *, full: bool, repairs: bool) -> None:
+        """Sync; if the catalog is lost meanwhile, list the library again, once.
+
+        :param repairs: whether this is done because the catalog was lost.
+        """
+        lost = False
         try:
             self._sync(Deadline(self.sync_deadline_s, self._clock), full=full)
         except (CatalogClosed, Interrupted):
             log.debug("refresh interrupted by the end of the mount")
+        except (CatalogLost, FullSyncLost) as error:
+            events.REFRESH_FAILED.log(log, reason=error)
+            lost = True
         except BacklotError as error:
             events.REFRESH_FAILED.log(log, reason=error)
         finally:
@@ -315,8 +330,8 @@ class Catalog:
                 self._refreshing = False
                 self._idle.set()
                 again, self._again = self._again, None
-            if again is not None:
-                self.refresh(full=again)
+            if again is not None or (lost and not repairs):
+                self._start_refresh(full=bool(again), repairs=lost)
 
     def _sync(self, deadline: Deadline, *, full: bool) -> Synced:
         try:

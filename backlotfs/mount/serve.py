@@ -247,8 +247,8 @@ class _MountProcess:
     def _refresh_saved(self) -> None:
         """Start to refresh a saved catalog."""
         catalog = self._stack.catalog
-        if catalog.lists_sources is None:  # the catalog of an earlier version does not say
-            with contextlib.suppress(BacklotError):  # the refresh meets the same error
+        with contextlib.suppress(BacklotError):  # the refresh meets the same error
+            if catalog.lists_sources is None:  # the catalog of an earlier version does not say
                 self._check_api()
         catalog.refresh()
 

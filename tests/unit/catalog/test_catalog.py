@@ -293,17 +293,28 @@ def test_a_mistake_of_ours_does_not_end_the_look_for_news(
     assert len(synced.workers.jobs) == 1
 
 
-def test_a_catalog_that_is_lost_in_use_hides_nothing(synced: SyncedCatalog) -> None:
-    """The file is damaged and begun anew: the library stays until it was listed again."""
-    synced.api.assets = [asset(f"{number:04}") for number in range(400)]
-    synced.load()
-    path, before = synced.db.path, synced.names
+def damaged(synced: SyncedCatalog) -> None:
+    """Overwrite half of the file of 400 assets."""
+    path = synced.db.path
     assert path is not None
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     with path.open("r+b") as file:
         file.seek(path.stat().st_size // 4)
         file.write(b"\xaa" * (path.stat().st_size // 2))
+
+
+def many_assets(synced: SyncedCatalog) -> None:
+    """Load so many that their file can be damaged in the middle."""
+    synced.api.assets = [asset(f"{number:04}") for number in range(400)]
+    synced.load()
+
+
+def test_a_catalog_that_is_lost_in_use_hides_nothing(synced: SyncedCatalog) -> None:
+    """The file is damaged and begun anew: the library stays until it was listed again."""
+    many_assets(synced)
+    before = synced.names
+    damaged(synced)
     synced.clock.advance(60)
     synced.db.write(state.set_generation, 1)  # as another mount does with news
     with pytest.raises(CatalogLost):
@@ -312,6 +323,46 @@ def test_a_catalog_that_is_lost_in_use_hides_nothing(synced: SyncedCatalog) -> N
     synced.api.assets.pop()
     synced.load()
     assert len(synced.names) == 399
+
+
+def test_a_catalog_that_is_lost_is_listed_again_at_once(synced: SyncedCatalog) -> None:
+    """Whichever finds the damage: a sync, or the look for the news of other mounts."""
+    many_assets(synced)
+    damaged(synced)
+    synced.clock.advance(60)
+    synced.catalog.refresh()
+    synced.workers.run_all()
+    assert synced.db.read(state.sync_state).full_sync_at_s == synced.clock.now()
+    assert len(synced.names) == 400
+
+    rounds = Rounds(synced)
+    synced.catalog.keep_fresh()
+    rounds.next()
+    rounds.over()
+    damaged(synced)
+    synced.db.write(state.set_generation, 1)
+    synced.db.write(state.mark_synced, synced.clock.now() + 1, full=False)
+    rounds.begin()
+    rounds.over()
+    assert len(synced.workers.jobs) == 1
+    synced.workers.run_all()
+    assert synced.db.read(state.sync_state).full_sync_at_s == synced.clock.now()
+
+
+def test_a_catalog_that_is_lost_again_and_again(
+    synced: SyncedCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library is listed again once, not for ever: each time costs calls."""
+    synced.load()
+
+    def lose() -> None:
+        raise CatalogLost("lost")
+
+    monkeypatch.setattr(synced.catalog, "publish", lose)
+    synced.catalog.refresh()
+    for _ in range(2):
+        synced.workers.jobs.popleft()()
+    assert not synced.workers.jobs
 
 
 def test_a_first_listing_by_another_mount_is_waited_for(
