@@ -43,6 +43,7 @@ SIZE = 300_000
 DATA = random.Random(13).randbytes(SIZE)
 STEP = 60_000
 CLOCK = SystemClock()
+NOW_S = time.time()
 
 
 def changed_at(*places: int) -> bytes:
@@ -192,12 +193,12 @@ ROWS: dict[str, Row] = {
         after(1, replace(WEAK, date=SAME_SECOND), replace(V2, etags=('"e"',)))
     ),
     "a date to come": stale(
-        by_request(*(replace(n, modified=http_date(time.time() + 86_400)) for n in (A, B)))
+        by_request(*(replace(n, modified=http_date(NOW_S + 86_400)) for n in (A, B)))
     ),
     "a host whose clock is ahead": stale(
         by_request(
             *(
-                replace(n, modified=http_date(time.time()), date=http_date(time.time() + 86_400))
+                replace(n, modified=http_date(NOW_S + 3600), date=http_date(NOW_S + 86_400))
                 for n in (A, B)
             )
         )
