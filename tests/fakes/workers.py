@@ -12,9 +12,9 @@ from backlotfs.concurrency.workers import Workers
 
 #: More than any step of a test takes; a gate that is not opened by then fails the test.
 PATIENCE_S = 30.0
-#: The time limit of a test that waits on its own thread, and would wait for ever if the deadline
-#: that it tests were missing.
-STUCK_S = 20
+#: Time limit of tests of waits, in seconds: without the deadline that they test, they would wait
+#: for ever.
+STUCK_S = 60
 
 
 class InlineWorkers(Workers):
@@ -61,7 +61,10 @@ def in_threads(count: int, call: Callable[[int], object]) -> list[threading.Thre
         barrier.wait(PATIENCE_S)
         call(number)
 
-    threads = [threading.Thread(target=body, args=(number,)) for number in range(count)]
+    # A thread that is stuck fails its test, and must not keep the process from ending.
+    threads = [
+        threading.Thread(target=body, args=(number,), daemon=True) for number in range(count)
+    ]
     for thread in threads:
         thread.start()
     return threads

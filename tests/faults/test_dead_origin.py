@@ -55,7 +55,7 @@ def read_all(library: UnmountedLibrary, fh: int) -> list[int | None]:
         except BacklotError as error:
             found.append(error.errno)
 
-    threads = [threading.Thread(target=read, args=(offset,)) for offset in OFFSETS]
+    threads = [threading.Thread(target=read, args=(offset,), daemon=True) for offset in OFFSETS]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -591,7 +591,7 @@ def test_a_secret_from_a_pipe_of_the_shell(tmp_path: Path) -> None:
         os.write(writing, b"s3cret")
         os.close(writing)
 
-    thread = threading.Thread(target=feed)
+    thread = threading.Thread(target=feed, daemon=True)
     thread.start()
     assert read_secret(Path(f"/dev/fd/{reading}")) == b"s3cret"
     thread.join()

@@ -44,7 +44,7 @@ def echo() -> Iterator[tuple[str, type[_Echo]]]:
     """A server's URL and its handler, which remembers."""
     handler = type("Handler", (_Echo,), {"seen": [], "clients": []})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}", handler
     server.shutdown()

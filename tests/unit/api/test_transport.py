@@ -41,7 +41,7 @@ def serve() -> Iterator[Serve]:
 
     def start(answers: list[bytes]) -> str:
         listener = socket.create_server(("127.0.0.1", 0))
-        thread = threading.Thread(target=_play, args=(listener, answers))
+        thread = threading.Thread(target=_play, args=(listener, answers), daemon=True)
         thread.start()
         threads.append(thread)
         return f"http://127.0.0.1:{listener.getsockname()[1]}/v2/assets?signature=SIGN"
@@ -167,7 +167,7 @@ def test_a_trickle_cannot_outlast_the_deadline(session: requests.Session) -> Non
                     return
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=drip, args=(listener,))
+        thread = threading.Thread(target=drip, args=(listener,), daemon=True)
         thread.start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
         with pytest.raises(DeadlineExceeded, match="the answer of h"):

@@ -322,7 +322,7 @@ def test_close_waits_for_a_batch_that_is_being_written() -> None:
         versions.close()
         order.append("closed")
 
-    closer = threading.Thread(target=close)
+    closer = threading.Thread(target=close, daemon=True)
     closer.start()
     closer.join(0.2)
     released.set()

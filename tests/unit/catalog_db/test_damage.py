@@ -129,7 +129,7 @@ def test_damage_met_by_many_at_once(
         barrier.wait()
         found.append(records(db))
 
-    threads = [threading.Thread(target=read) for _ in range(8)]
+    threads = [threading.Thread(target=read, daemon=True) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -250,7 +250,9 @@ def test_readers_do_not_wait_for_a_writer(db: CatalogDb) -> None:
     seen: list[object] = []
 
     def assign(assets: object, taken: object) -> dict[str, str]:
-        threads = [threading.Thread(target=lambda: seen.append(codes(db))) for _ in range(6)]
+        threads = [
+            threading.Thread(target=lambda: seen.append(codes(db)), daemon=True) for _ in range(6)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:

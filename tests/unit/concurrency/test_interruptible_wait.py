@@ -11,7 +11,9 @@ from backlotfs.concurrency.clock import Deadline
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.errors import DeadlineExceeded, Interrupted, SourceGone
 from tests.fakes.clocks import ManualClock
-from tests.fakes.workers import waiter
+from tests.fakes.workers import STUCK_S, waiter
+
+pytestmark = pytest.mark.timeout(STUCK_S)
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,9 @@ import pytest
 
 from backlotfs.concurrency.single_flight import SingleFlight
 from backlotfs.errors import SourceGone
-from tests.fakes.workers import PATIENCE_S, in_threads, join_all
+from tests.fakes.workers import PATIENCE_S, STUCK_S, in_threads, join_all
+
+pytestmark = pytest.mark.timeout(STUCK_S)
 
 
 def test_calls_again_once_landed() -> None:

@@ -30,7 +30,7 @@ def tls_host(authority: trustme.CA, *, days: int) -> Iterator[int]:
             with connection, contextlib.suppress(OSError):  # a client that trusts us not hangs up
                 context.wrap_socket(connection, server_side=True).close()
 
-        thread = threading.Thread(target=answer)
+        thread = threading.Thread(target=answer, daemon=True)
         thread.start()
         yield listener.getsockname()[1]
         thread.join(10)

@@ -83,7 +83,7 @@ class RawServer:
 
     def _start(self, work: object, *args: object) -> None:
         assert callable(work)
-        thread = threading.Thread(target=work, args=args)
+        thread = threading.Thread(target=work, args=args, daemon=True)
         self._threads.append(thread)
         thread.start()
 

@@ -85,7 +85,7 @@ def tls_server(authority: trustme.CA) -> Iterator[TlsServer]:
                 except OSError:
                     return  # the client did not like us
 
-        threads.append(threading.Thread(target=serve))
+        threads.append(threading.Thread(target=serve, daemon=True))
         threads[-1].start()
         return int(listener.getsockname()[1])
 

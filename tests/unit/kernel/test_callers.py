@@ -220,7 +220,9 @@ def test_the_real_thing() -> None:
     """This process, by its main thread and by another."""
     found: list[str] = []
     names = ProcessNames(ManualClock())
-    other = threading.Thread(target=lambda: found.append(names.of(threading.get_native_id())))
+    other = threading.Thread(
+        target=lambda: found.append(names.of(threading.get_native_id())), daemon=True
+    )
     other.start()
     other.join()
     assert [names.of(os.getpid())] == found == [Path("/proc/self/comm").read_text().strip()]

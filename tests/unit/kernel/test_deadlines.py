@@ -17,6 +17,9 @@ from backlotfs.kernel.deadlines import (
     Wait,
 )
 from tests.fakes.clocks import ManualClock
+from tests.fakes.workers import STUCK_S
+
+pytestmark = pytest.mark.timeout(STUCK_S)
 
 
 class Caller:

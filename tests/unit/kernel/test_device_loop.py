@@ -102,7 +102,7 @@ def test_bursts_leave_enough_threads() -> None:
     reads: Any = Reads()
     device: Any = kernel
     loop = DeviceLoop(kernel, 1, 2, device, reads, UnsettledLookups())
-    running = threading.Thread(target=loop.run)
+    running = threading.Thread(target=loop.run, daemon=True)
     running.start()
     try:
         for burst in range(1, _BURSTS + 1):
@@ -128,7 +128,7 @@ def test_where_no_thread_can_be_started_requests_wait_their_turn(
     reads: Any = Reads()
     device: Any = kernel
     loop = DeviceLoop(kernel, 1, 2, device, reads, UnsettledLookups())
-    running = threading.Thread(target=loop.run)
+    running = threading.Thread(target=loop.run, daemon=True)
     running.start()
     try:
         kernel.ask(1)
@@ -181,7 +181,7 @@ def test_a_look_up_without_a_size_is_answered_with_attributes_that_are_not_valid
     kernel: Any = LookingUp()
     reads: Any = Reads()
     loop = DeviceLoop(kernel, 1, 2, kernel, reads, lookups)
-    running = threading.Thread(target=loop.run)
+    running = threading.Thread(target=loop.run, daemon=True)
     running.start()
     try:
         kernel._requests.put(_LOOKUP)
@@ -202,7 +202,7 @@ def test_only_the_thread_of_a_look_up_serves_one() -> None:
     assert not lookups.in_lookup
     lookups.begin()
     seen: list[bool] = []
-    other = threading.Thread(target=lambda: seen.append(lookups.in_lookup))
+    other = threading.Thread(target=lambda: seen.append(lookups.in_lookup), daemon=True)
     other.start()
     other.join(60)
     lookups.mark()

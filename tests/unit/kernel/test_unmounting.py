@@ -209,7 +209,7 @@ def test_two_that_clear_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     ]  # the dead mount, nothing, the live one
     cleared: list[MountProbe | None] = []
     mounted = threading.Event()
-    second = threading.Thread(target=clear_dead, args=(place,))
+    second = threading.Thread(target=clear_dead, args=(place,), daemon=True)
 
     def slow_unmount(_mountpoint: Path, _flags: int) -> None:
         if threading.current_thread() is second:

@@ -77,7 +77,7 @@ def test_no_line_is_written_under_the_lock(caplog: pytest.LogCaptureFixture) -> 
 
     class Log(logging.Handler):
         def emit(self, _record: logging.LogRecord) -> None:
-            other = threading.Thread(target=lambda: looked.append(limiter.status()))
+            other = threading.Thread(target=lambda: looked.append(limiter.status()), daemon=True)
             other.start()
             other.join(10.0)
 

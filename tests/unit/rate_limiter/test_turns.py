@@ -192,7 +192,7 @@ def test_the_end_of_the_mount_ends_every_wait(time: VirtualTime) -> None:
         except Interrupted as error:
             failures.append(error)
 
-    thread = threading.Thread(target=call)
+    thread = threading.Thread(target=call, daemon=True)
     thread.start()
     wait_until(lambda: budget.is_queued("E1"), "the thread to queue")
     budget.close()
@@ -216,7 +216,7 @@ def test_good_news_wakes_a_waiting_thread() -> None:
     clock = SystemClock()
     budget = ApiRateLimiter(clock, credits=1)
     budget.acquire(RENEWAL)
-    thread = threading.Thread(target=budget.acquire, args=(RENEWAL,))
+    thread = threading.Thread(target=budget.acquire, args=(RENEWAL,), daemon=True)
     thread.start()
     wait_until(lambda: budget.status().waiting == (1, 0, 0, 0), "the thread to queue")
     budget.answered(RateStatus(1, clock.monotonic() + 60.0))
@@ -246,7 +246,7 @@ def queued(order: list[Priority], raised: int | None = None) -> list[str]:
     threads = []
     for number, priority in enumerate(order):
         name = f"{priority.name}{number}"
-        threads.append(threading.Thread(target=caller(priority, name)))
+        threads.append(threading.Thread(target=caller(priority, name), daemon=True))
         threads[-1].start()
         wait_until(lambda name=name: budget.is_queued(name), "the thread to queue")  # type: ignore[misc]
         if number == raised:

@@ -7,8 +7,10 @@ import threading
 import pytest
 
 from backlotfs.errors import RemoteUnavailable, SourceMissing
-from tests.fakes.workers import PATIENCE_S, in_threads, join_all
+from tests.fakes.workers import PATIENCE_S, STUCK_S, in_threads, join_all
 from tests.unit.source.numbered_urls import Setup
+
+pytestmark = pytest.mark.timeout(STUCK_S)
 
 
 def test_readers_keep_their_url_of_a_touched_record() -> None:

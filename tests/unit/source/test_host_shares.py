@@ -30,7 +30,7 @@ def test_a_host_that_answers_has_places_again_as_probes_end() -> None:
     shares = HostShares()
     places = filled(shares)
     got: list[Place] = []
-    waiting = threading.Thread(target=lambda: got.append(shares.take("a:80", 60.0)))
+    waiting = threading.Thread(target=lambda: got.append(shares.take("a:80", 60.0)), daemon=True)
     waiting.start()
     places[0].answered()
     places[0].end()
@@ -130,7 +130,7 @@ def test_time_alone_ends_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
         except HostBusy:
             found.append("busy")
 
-    waiting = [threading.Thread(target=take) for _ in range(4)]
+    waiting = [threading.Thread(target=take, daemon=True) for _ in range(4)]
     for thread in waiting:
         thread.start()
     for thread in waiting:

@@ -13,9 +13,11 @@ from backlotfs.errors import BacklotError, DeadlineExceeded, RateLimited
 from backlotfs.source.url_resolver import READ_LATELY_S, UrlResolver
 from tests.fakes.api import NumberedApi
 from tests.fakes.clocks import ManualClock
-from tests.fakes.workers import PATIENCE_S, in_threads, join_all
+from tests.fakes.workers import PATIENCE_S, STUCK_S, in_threads, join_all
 from tests.support.deadlines import wait_until
 from tests.unit.source.numbered_urls import Setup
+
+pytestmark = pytest.mark.timeout(STUCK_S)
 
 
 def test_only_a_file_that_is_being_read_may_take_the_reserve() -> None:
@@ -87,6 +89,12 @@ def test_the_deadline_stands_still_in_the_queue() -> None:
     threads = queue.threads
     queue.waits(0, 1, 0, 0)
     second = queue.read(20.0)
+
+    def waits_too() -> bool:
+        queue.clock.advance(0.001)
+        return second.queued_s > 0
+
+    wait_until(waits_too, "the second to wait")
     for _ in range(3):
         queue.clock.advance(100.0)
         wait_until(lambda: second.remaining_s() > 0, "the second deadline to be extended")
@@ -199,11 +207,11 @@ def test_a_reader_outlives_the_deadline_of_the_one_that_had_asked() -> None:
         joined.set()
 
     limiter.raise_priority = note  # type: ignore[method-assign]
-    flyer = threading.Thread(target=first)
+    flyer = threading.Thread(target=first, daemon=True)
     flyer.start()
     assert api.asked.wait(PATIENCE_S)
     joiner = threading.Thread(
-        target=lambda: found.append(resolver.resolve("E1", Deadline(600.0, clock)).url)
+        target=lambda: found.append(resolver.resolve("E1", Deadline(600.0, clock)).url), daemon=True
     )
     joiner.start()
     assert joined.wait(PATIENCE_S)

@@ -20,6 +20,8 @@ from tests.fakes.clocks import ManualClock
 from tests.fakes.workers import PATIENCE_S, STUCK_S, in_threads, join_all
 from tests.unit.source.numbered_urls import Setup
 
+pytestmark = pytest.mark.timeout(STUCK_S)
+
 
 def test_kept_while_it_lives() -> None:
     """One call of the API per asset and life."""
@@ -191,7 +193,6 @@ def test_renewed_between_the_look_and_the_flight(monkeypatch: pytest.MonkeyPatch
     assert setup.api.calls == []
 
 
-@pytest.mark.timeout(STUCK_S)
 def test_a_follower_has_a_deadline_of_its_own() -> None:
     """It does not wait longer for the slow request of another caller."""
     setup = Setup()

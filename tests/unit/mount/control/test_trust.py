@@ -150,7 +150,7 @@ def test_an_answer_that_drips(folder: Path) -> None:
                     except OSError:
                         return
 
-        thread = threading.Thread(target=drip)
+        thread = threading.Thread(target=drip, daemon=True)
         thread.start()
         began_s = time.monotonic()
         try:
