@@ -210,7 +210,8 @@ class ProgramRules:
 
 
 def _names(programs: Iterable[str]) -> frozenset[str]:
-    """Cut the names to 15 bytes, as the kernel does."""
+    """Cut the names to 15 bytes, as the kernel does, and decode them as `ProcessNames` does."""
     return frozenset(
-        os.fsdecode(os.fsencode(os.path.basename(name))[:_NAME_BYTES]) for name in programs
+        os.fsencode(os.path.basename(name))[:_NAME_BYTES].decode("utf-8", "replace")
+        for name in programs
     )

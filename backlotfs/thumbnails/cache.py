@@ -37,7 +37,8 @@ def relative_uris(name: str) -> tuple[str, str]:
 
     Version 0.8.0 of the standard, and Xfce 4.18, have the name alone; since then it follows ``./``.
     """
-    quoted = quote_from_bytes(os.fsencode(name), safe=_PLAIN)
+    # a mount's names are in UTF-8, whatever its locale is
+    quoted = quote_from_bytes(name.encode("utf-8", "surrogateescape"), safe=_PLAIN)
     return f"./{quoted}", quoted
 
 

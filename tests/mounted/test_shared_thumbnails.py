@@ -78,3 +78,16 @@ def test_listed(serve: Serve, mounted: MountIt, tmp_path: Path) -> None:
             assert picture.size == (128, 72)
     found = run_program("find", str(mount.path), "-name", "*.png")
     assert len(found.splitlines()) == 8
+
+
+def test_in_another_locale(serve: Serve, mounted: MountIt) -> None:
+    """Names of files are in UTF-8, whatever the locale of the mount is."""
+    mount = mounted(
+        serve(video("Zoë 🎬.mov"), FILM),
+        *OPTIONS,
+        extra={"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    )
+    assert len(os.listdir(mount / ".sh_thumbnails" / "normal")) == 4  # of two, twice
+    for uri in ("./Zo%C3%AB%20%F0%9F%8E%AC.mov", "./a%20film%20%5B1%5D.mov"):
+        with Image.open(mount / thumbnail(uri)) as picture:
+            assert picture.size == (128, 72)

@@ -68,9 +68,10 @@ def test_file_managers_are_not_made_to_wait(tmp_path: Path, name: str) -> None:
 
 
 def test_further_programs_are_not_made_to_wait(tmp_path: Path) -> None:
-    """By their names, also with a path before it, and long ones."""
-    names = ("/usr/bin/my-own-file-browser", "vlc")
-    for name in ("my-own-file-bro", "vlc"):
+    """By their names, also with a path before it, and long ones, cut within a character."""
+    names = ("/usr/bin/my-own-file-browser", "vlc", "Dateien-für-müde")
+    cut = "Dateien-für-müde".encode()[:15].decode("utf-8", "replace")
+    for name in ("my-own-file-bro", "vlc", cut):
         program = Program(tmp_path, name, no_wait=names)
         assert program.rules.hides(LONG_S)
         assert program.treatment() is Treatment.HIDE
