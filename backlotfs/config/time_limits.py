@@ -48,8 +48,8 @@ MAX_RETRY_DELAY_S = 8.0
 # The API.
 #: A whole exchange: 64 KiB/s bring a page of 500 assets in 16 s.
 EXCHANGE_TIMEOUT_S = 60.0
-#: The CDN host's answer: the API's own host can be asked instead.
-CDN_PATIENCE_S = 10.0
+#: The CDN host's answer, connecting included: the API's own host can be asked instead.
+CDN_PATIENCE_S = 3.0
 #: No new attempt at the first call of a command begins later. It is no limit of an attempt.
 UNREACHABLE_S = 3.5
 #: Time for everything else in an operation: connections, one byte of the source.
@@ -189,7 +189,7 @@ class TimeLimits:
             (answer, ("first call", self.first_call_s)),
             (("both", self.connect_s + self.answer_s), ("first call", self.first_call_s)),
             (("last attempt begins", UNREACHABLE_S), ("first call", self.first_call_s)),
-            (connect, ("CDN patience", CDN_PATIENCE_S)),
+            (("CDN patience", CDN_PATIENCE_S), ("stat", self.stat_s)),
             (("CDN patience", CDN_PATIENCE_S), source),
             (answer, exchange),
             (answer, source),

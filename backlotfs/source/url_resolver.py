@@ -31,7 +31,13 @@ from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.concurrency.interruptible_wait import POLL_S
 from backlotfs.concurrency.single_flight import SingleFlight
 from backlotfs.config.time_limits import CDN_PATIENCE_S
-from backlotfs.errors import BacklotError, DeadlineExceeded, RateLimited, SourceMissing
+from backlotfs.errors import (
+    BacklotError,
+    DeadlineExceeded,
+    RateLimited,
+    RemoteUnavailable,
+    SourceMissing,
+)
 from backlotfs.source.saved_urls import SavedUrls
 
 log = logging.getLogger(__name__)
@@ -46,6 +52,9 @@ UNKNOWN_LIFE_S = 300.0
 URLS_KEPT = 50_000
 #: How old an answer of the CDN host may be, with some room for times in whole seconds.
 CDN_MAX_AGE_S = 330.0
+#: A CDN host that cannot be reached, or answers too late, is not asked for so long: else each URL
+#: would first wait for it.
+CDN_REST_S = 60.0
 #: A file counts as being read for so long after a reader last asked for its URL.
 READ_LATELY_S = 120.0
 #: A kept URL counts as older than a change of its record up to this much after that: records have
@@ -87,6 +96,7 @@ class UrlResolver:
         self._no_cdn: TTLCache[str, bool] = TTLCache(
             URLS_KEPT, CDN_MAX_AGE_S, timer=clock.monotonic
         )
+        self._cdn_rests_until_s = 0.0  # monotonic
         self._touched: dict[str, int] = {}
         self._saved = saved
         self._unchecked: dict[str, float] = {}  # of earlier mounts: when the URL was given
@@ -286,6 +296,8 @@ class UrlResolver:
         updated_at_s = self._updated_at_s(embed_code)
         if updated_at_s is None or embed_code in self._no_cdn:
             return False
+        if self._clock.monotonic() < self._cdn_rests_until_s:
+            return False
         return self._clock.now() + self._api.clock_skew_s - updated_at_s > CDN_MAX_AGE_S
 
     def _from_cdn(self, embed_code: str, deadline: Deadline) -> Source | None:
@@ -303,6 +315,8 @@ class UrlResolver:
         except BacklotError as error:
             log.debug("the CDN host does not tell of %s: %s", embed_code, error)
             source = None
+            if isinstance(error, RemoteUnavailable | DeadlineExceeded):
+                self._cdn_rests_until_s = self._clock.monotonic() + CDN_REST_S
         url = None if source is None else source.url
         with self._lock:
             refused = self._refused_urls.get(embed_code)

@@ -14,6 +14,7 @@ import pytest
 from backlotfs.kernel.mount_table import MountEntry, mount_at, our_mounts
 from tests.conftest import Serve
 from tests.support import commands, installing
+from tests.support.connect_proxy import ConnectProxy
 from tests.support.deadlines import wait_until
 from tests.support.expected_bytes import assert_same_bytes
 from tests.support.installing import Installation
@@ -120,6 +121,21 @@ def test_the_type_as_the_kernel_shows_it(machine: Machine) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert sorted(os.listdir(machine.mountpoint)) == ["by-id", "flat"]
     assert_same_bytes(machine.mountpoint / "flat" / "reel.mov", REEL)
+
+
+def test_through_a_proxy(machine: Machine) -> None:
+    """As an option; a password in it is refused, because a line of fstab is public."""
+    with ConnectProxy() as proxy:
+        done = machine.mount(f"proxy=http://name:planted@{proxy}", "-v")
+        assert done.returncode == 1
+        assert "option proxy takes no name and password" in done.stderr
+        assert "planted" not in done.stdout + done.stderr
+        assert not proxy.asked
+        done = machine.mount(f"proxy=http://{proxy}")
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        assert_same_bytes(machine.mountpoint / "reel.mov", REEL)
+        assert proxy.asked
+        assert machine.run("umount", machine.mountpoint).returncode == 0
 
 
 def mounted_twice(machine: Machine, source: str, options: str) -> Iterator[MountEntry]:

@@ -7,8 +7,13 @@ import pytest
 from backlotfs.api.rate_limiter import Priority
 from backlotfs.api.records import SignedUrl, Source
 from backlotfs.concurrency.clock import Deadline
-from backlotfs.errors import ProtocolViolation, RemoteUnavailable, SourceMissing
-from backlotfs.source.url_resolver import CDN_MAX_AGE_S
+from backlotfs.errors import (
+    DeadlineExceeded,
+    ProtocolViolation,
+    RemoteUnavailable,
+    SourceMissing,
+)
+from backlotfs.source.url_resolver import CDN_MAX_AGE_S, CDN_REST_S
 from tests.unit.source.numbered_urls import Setup
 
 
@@ -82,6 +87,25 @@ def test_a_cdn_host_that_fails_is_no_failure(failure: Exception | None) -> None:
     setup.api.cdn_answer = Source(setup.made("http://o/cdn"), 5)
     setup.resolver.forget("E1")
     assert setup.url() == "http://o/cdn"
+
+
+@pytest.mark.parametrize(
+    ("failure", "rests"),
+    [
+        (RemoteUnavailable("down"), True),
+        (DeadlineExceeded("silent"), True),
+        (SourceMissing("not yet"), False),
+    ],
+)
+def test_a_cdn_host_that_does_not_answer_rests(failure: Exception, rests: bool) -> None:
+    """Else every file would wait for it first, and a `stat` has no time for both."""
+    setup = CdnSetup()
+    setup.updated_at_s["E2"] = setup.updated_at_s["E1"]
+    setup.api.cdn_answer = failure
+    setup.url()
+    assert setup.resolver.is_free("E2") is not rests
+    setup.clock.advance(CDN_REST_S)
+    assert setup.resolver.is_free("E2")
 
 
 @pytest.mark.parametrize("skew_s", [0.0, 7200.0, -7200.0])
