@@ -202,6 +202,10 @@ class _PlainSession(requests.Session):
         return None
 
 
+class _ProxiedSession(_PlainSession):
+    """A session whose connections go through a proxy."""
+
+
 def open_session(
     *, user_agent: str, pool_size: int, ca_bundle: str | None = None, proxy: Proxy | None = None
 ) -> requests.Session:
@@ -217,7 +221,7 @@ def open_session(
     """
     adapter = _Adapter(client_context(ca_bundle), pool_size, dial_for(proxy))
     redact_library_logs()
-    session = _PlainSession()
+    session = _PlainSession() if proxy is None else _ProxiedSession()
     session.trust_env = False
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     session.headers.clear()
@@ -353,19 +357,21 @@ _FAILURES: tuple[tuple[tuple[type[BaseException], ...], type[RemoteUnavailable],
 )
 
 
-def explain(error: BaseException, host: str) -> RemoteUnavailable:
+def explain(error: BaseException, host: str, *, proxied: bool = False) -> RemoteUnavailable:
     """The failure of an exchange with ``host``, by the most telling exception behind ``error``.
 
     The exceptions of `requests` and urllib3 quote the URL, and with it the signature: they are read
     here and never shown.
 
+    :param proxied: whether a proxy is used, so that no variable is missed.
     :returns: a `HostUnreachable` only where no connection had come about. It names a proxy variable
         that is set, because nothing here obeys it.
     """
     causes = list(_causes(error))
     failure = _explained(causes, host, type(error).__name__)
     known = (ssl.SSLError, UnicodeError, ProxyFailed)
-    if not isinstance(failure, HostUnreachable) or any(isinstance(it, known) for it in causes):
+    unclear = isinstance(failure, HostUnreachable) and not proxied
+    if not unclear or any(isinstance(it, known) for it in causes):
         return failure
     hint = hint_at_ignored_proxy(os.environ, host.rsplit(":", 1)[0])
     return type(failure)(f"{failure}; {hint}") if hint else failure
@@ -464,7 +470,8 @@ class Transport:
                     host, route, response.status_code, response.headers, body, arrived_at_s
                 )
             except EXCHANGE_ERRORS as error:
-                failure = explain(ExchangeTimeout() if exchange.over else error, host)
+                cause = ExchangeTimeout() if exchange.over else error
+                failure = explain(cause, host, proxied=isinstance(self.session, _ProxiedSession))
         # raised outside of the handler, so that the library's exception is not even our context
         raise failure
 

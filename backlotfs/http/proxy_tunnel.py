@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 
 from backlotfs.config.proxy import Proxy, host_and_port
-from backlotfs.http.connecting import Resolve, connect_directly
+from backlotfs.http.connecting import Resolve, connect_directly, distrust
 
 #: Bytes of the proxy's answer with all ``1xx`` before it; real ones have some hundred.
 MAX_HEAD_BYTES = 16 * 1024
@@ -67,13 +67,18 @@ def connect_through(
     until_s = time.monotonic() + timeout_s
     target = host_and_port(ascii_host(host), port)
     sock = _connect_to(proxy, timeout_s, resolve)
+    answered = False
     try:
         _ask(sock, proxy, target)
-        _judge(_read_head(sock, proxy, target, until_s), proxy, target)
+        head = _read_head(sock, proxy, target, until_s)
+        answered = True
+        _judge(head, proxy, target)
         _check_silent(sock, proxy)
         sock.settimeout(max(_LEAST_TIMEOUT_S, until_s - time.monotonic()))
     except BaseException:
         sock.close()
+        if not answered:
+            distrust(proxy.host, proxy.port)
         raise
     return sock
 

@@ -275,3 +275,11 @@ def test_a_circle_of_causes_ends() -> None:
     first, second = OSError(), OSError()
     first.__cause__, second.__cause__ = second, first
     assert str(explain(first, "h")) == "the request to h failed (OSError)"
+
+
+def test_with_a_proxy_no_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another proxy is in use, on purpose."""
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    error = _nested(ConnectionRefusedError())
+    assert "https_proxy" in str(explain(error, "h"))
+    assert "https_proxy" not in str(explain(error, "h", proxied=True))

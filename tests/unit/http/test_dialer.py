@@ -218,9 +218,9 @@ def test_bundles_that_are_none(tmp_path: Path) -> None:
     """A settings error now, not an odd failure at the first request."""
     empty = tmp_path / "empty.pem"
     empty.touch()
-    with pytest.raises(SettingsError, match=r"absent\.pem No such file"):
+    with pytest.raises(SettingsError, match=r"absent\.pem: No such file"):
         client_context(str(tmp_path / "absent.pem"))
-    with pytest.raises(SettingsError, match=r"empty\.pem holds no certificate"):
+    with pytest.raises(SettingsError, match=r"empty\.pem: holds no certificate"):
         client_context(str(empty))
 
 

@@ -323,3 +323,19 @@ def test_which_hosts_a_proxy_is_asked_for(
         with pytest.raises(SourceRefused, match="allow_source_hosts"):
             door.connect("http", host, 80, timeout_s=AMPLE_S)
     assert len(proxy.asked) == allowed
+
+
+def test_an_address_of_the_proxy_that_hangs_is_tried_last(proxy: ConnectProxy) -> None:
+    """It takes connections, and answers none."""
+    proxy.reply = b"HTTP/1.1 200 OK\r\n\r\n"
+    port = proxy.address[1]
+
+    def resolve(*_: object) -> list[tuple[int, int, int, str, tuple[str, int]]]:
+        hosts = ("127.0.0.2", "127.0.0.1")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port)) for host in hosts]
+
+    with socket.create_server(("127.0.0.2", port)):
+        at = parse_proxy(f"hanging.example:{port}", "x")
+        with pytest.raises(ProxyFailed, match="did not come in time"):
+            connect_through(at, "h", 443, 0.5, resolve=resolve)
+        connect_through(at, "h", 443, AMPLE_S, resolve=resolve).close()
