@@ -9,6 +9,7 @@ from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.concurrency.workers import Workers
 from backlotfs.errors import BacklotError, RemoteUnavailable
+from backlotfs.fetch.loader import PendingRead
 from backlotfs.source.range_reader import BufferSink
 from backlotfs.source.version import SourceVersion
 from tests.fakes.records import source_version
@@ -66,9 +67,24 @@ class Gated:
         self.errors: list[BacklotError] = []
         self._lock = threading.Lock()
 
-    def read(self, start: int, stop: int, embed_code: str = "E1") -> None:
+    def read(self, start: int, stop: int) -> None:
         """Demand and wait; bytes or the error are noted."""
-        demand = self.stack.store.demand(source_version(embed_code, 100), ByteRange(start, stop))
+        self._wait(self.stack.store.demand(SOURCE, ByteRange(start, stop)))
+
+    def readers(self, count: int, start: int, stop: int) -> list[threading.Thread]:
+        """As many readers of the same bytes, at once; returns when each has demanded."""
+        demanded = threading.Barrier(count + 1)
+
+        def read(_: int) -> None:
+            demand = self.stack.store.demand(SOURCE, ByteRange(start, stop))
+            demanded.wait(PATIENCE_S)
+            self._wait(demand)
+
+        threads = in_threads(count, read)
+        demanded.wait(PATIENCE_S)
+        return threads
+
+    def _wait(self, demand: PendingRead) -> None:
         try:
             found = result(demand)
         except BacklotError as error:
@@ -77,27 +93,6 @@ class Gated:
         else:
             with self._lock:
                 self.results.append(found)
-
-    def readers(self, count: int, start: int, stop: int) -> list[threading.Thread]:
-        """As many readers of the same bytes, at once; returns when each has demanded."""
-        demanded = threading.Barrier(count + 1)
-        store = self.stack.store
-
-        def read(_: int) -> None:
-            demand = store.demand(SOURCE, ByteRange(start, stop))
-            demanded.wait(PATIENCE_S)
-            try:
-                found = result(demand)
-            except BacklotError as error:
-                with self._lock:
-                    self.errors.append(error)
-            else:
-                with self._lock:
-                    self.results.append(found)
-
-        threads = in_threads(count, read)
-        demanded.wait(PATIENCE_S)
-        return threads
 
 
 def test_32_readers_of_one_block_are_one_fetch() -> None:

@@ -100,13 +100,6 @@ def test_gets_are_counted() -> None:
     assert known.lines.totals() == GetTotals(3, 12 * MB, outcomes, hedges=0, hedges_won=0)
 
 
-def test_a_refusal_is_not_taken_for_a_latency() -> None:
-    """Its first byte comes before any work was done."""
-    known = Known()
-    known.get("E1", first_byte_s=0.001, outcome=Outcome.OVERLOADED)
-    assert known.lines.stats("E1") is None
-
-
 def test_many_threads() -> None:
     """Counts come out even."""
     lines = HostRegistry(ManualClock())

@@ -32,13 +32,6 @@ def test_sequential_reading_grows_to_the_cap() -> None:
     assert max(windows[: 8 * MIB // READ]) > 50 * MIB
 
 
-def test_plans_of_one_stream_are_seamless() -> None:
-    """Each begins where the last ended: nothing twice, nothing left out."""
-    found = ahead(read_on(planner(), 0, 500))
-    assert found[0].start == READ
-    assert all(one.stop == two.start for one, two in pairwise(found))
-
-
 def test_a_read_elsewhere_gets_nothing_until_it_goes_on() -> None:
     """A single read in the middle pays for itself alone; a second one makes it a stream."""
     first, second, *_ = read_on(planner(), GIB, 3)
