@@ -1,4 +1,4 @@
-"""Numbers from text that somebody else wrote, read without surprises.
+"""Reads numbers from untrusted text.
 
 ``int()`` raises ValueError beyond 4300 digits, takes time that grows with the square of their
 number below that, and accepts signs, underscores, white space and digits of any script. What comes

@@ -96,7 +96,7 @@ def retry_after_s(message: str, headers: Mapping[str, str], server_now_s: float)
 def http_date_s(value: str | None) -> float | None:
     """The date of a header, in any form of RFC 9110 §5.6.7, in seconds since the epoch.
 
-    None when it is none, or more than one: of two that differ neither is believed.
+    None if it is not a date, or there are two different ones.
     """
     # no date is longer, and its parser would read a number of any length
     if value is None or len(value) > 64 or value.count(":") > 2:
@@ -158,7 +158,7 @@ class Priority(IntEnum):
     RENEWAL = 0  #: the URL of a file died while the file is being read
     WAITING = 1  #: an application waits for a size, or for the first bytes of a file
     LISTED = 2  #: a folder is being listed; its files will be asked for next
-    BACKGROUND = 3  #: nobody waits
+    BACKGROUND = 3  #: no program waits
 
 
 class QuotaStatus(NamedTuple):
@@ -427,8 +427,8 @@ class _Place:
 class ApiRateLimiter:
     """Makes callers wait for their turn. Any thread may call it; one private lock.
 
-    A server whose answers say nothing of credits has none to spend (an archive, an emulator
-    without a limit): then nobody waits, unless a 429 says otherwise.
+    A server whose answers do not name credits has no limit (an archive, an emulator without one):
+    then no call waits, except after a 429.
     """
 
     def __init__(

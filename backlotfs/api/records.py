@@ -198,7 +198,7 @@ class Source:
     """Where an asset's original file is.
 
     :ivar url: None when the API names a source and gives no URL for it.
-    :ivar file_size: bytes, as the API believes; ``Content-Range`` of the source knows better.
+    :ivar file_size: bytes, as the API says; ``Content-Range`` of the source overrides it.
     :ivar original_file_name: only from ``source_file_info``.
     """
 

@@ -93,7 +93,7 @@ class PrivateSqliteFile:
     def removed(self) -> bool:
         """Whether the file of the last `make` is not at its path any more.
 
-        Somebody removed or moved it or its folder: what is written to it is lost at the end.
+        It or its folder was removed or moved: what is written to it is lost at the end.
         """
         try:
             found = os.stat(self.path, follow_symlinks=False)
@@ -104,7 +104,7 @@ class PrivateSqliteFile:
         return self._made is not None and not os.path.samestat(found, self._made)
 
     def make_again(self, old: sqlite3.Connection) -> sqlite3.Connection:
-        """Make the file again after somebody removed it; returns a connection to the new one.
+        """Make the file again after it was removed; return a connection to the new one.
 
         The new file has the content of the removed one. If another mount has made it meanwhile, it
         stays as it is. Let other mounts in by `share`.
@@ -202,7 +202,7 @@ class PrivateSqliteFile:
 
 def harden(connection: sqlite3.Connection) -> None:
     """Set what holds for every connection, also for one to a database in memory."""
-    # The schema of a file that somebody else wrote may not run anything.
+    # The schema of a file from elsewhere may not run anything.
     connection.execute("PRAGMA trusted_schema = OFF")
     connection.execute("PRAGMA cell_size_check = ON")
     # Sorting and statements' journals leave no copies of the data in /tmp.

@@ -26,7 +26,7 @@ from backlotfs.fetch.hosts import HostRegistry
 #: The share of GETs that are not in the slow tail.
 TAIL = 0.95
 #: A GET is late after this many times the limit of the tail.
-PATIENCE = 1.5
+LATE_FACTOR = 1.5
 #: No hedge is made sooner than this, or than the second while too few GETs were measured.
 FLOOR_S = 0.15
 BLIND_S = 1.0
@@ -68,7 +68,7 @@ class HedgePolicy:
                 return BLIND_S
             slow_bytes_per_s = host.connection_bytes_per_s(1 - TAIL)
         flowing_s = length_bytes / slow_bytes_per_s if slow_bytes_per_s else 0.0
-        return max(FLOOR_S, PATIENCE * (latency_s + flowing_s))
+        return max(FLOOR_S, LATE_FACTOR * (latency_s + flowing_s))
 
     def begin(self, embed_code: str, length_bytes: int) -> Callable[[bool], None] | None:
         """Count a hedge, if one may be made now; otherwise return None.

@@ -248,7 +248,7 @@ CATALOG_UNUSABLE: Final = Event(
 CACHE_FILE_REMADE: Final = Event(
     "cache-file-remade",
     _WARNING,
-    "somebody removed {path} while it was in use: it was written again, with the same content",
+    "{path} was removed while it was in use: it was written again, with the same content",
 )
 CATALOG_TROUBLE: Final = Event(
     "catalog-trouble", _WARNING, "the catalog cannot be used for now: {reason}"

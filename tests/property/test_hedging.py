@@ -15,7 +15,7 @@ from backlotfs.fetch.hedging import (
     BLIND_S,
     ENOUGH_SAMPLES,
     FLOOR_S,
-    PATIENCE,
+    LATE_FACTOR,
     SHARE,
     HedgePolicy,
 )
@@ -78,14 +78,14 @@ def test_never_below_the_floor() -> None:
 
 def test_the_delay_follows_the_tail() -> None:
     """One in ten takes half a second: then half a second is not late."""
-    expected = PATIENCE * (0.5 + BLOCK / (60 * MB))
+    expected = LATE_FACTOR * (0.5 + BLOCK / (60 * MB))
     assert Taught(*[0.03] * 45, *[0.5] * 5).delay_s(BLOCK) == pytest.approx(expected)
 
 
 def test_large_blocks_take_their_time() -> None:
     """What is large arrives later, and is not late for it."""
     taught = Taught(*[0.03] * 50, flowing_s=1.0)  # 6 MB/s
-    assert taught.delay_s(12 * MB) == pytest.approx(PATIENCE * 2.03)
+    assert taught.delay_s(12 * MB) == pytest.approx(LATE_FACTOR * 2.03)
 
 
 def test_so_many_at_once() -> None:

@@ -61,8 +61,8 @@ class LockedDirectory:
     def removed(self) -> bool:
         """Whether the folder, or an open file of it, is not at its path any more.
 
-        Somebody removed or moved it, or has mounted something over it: what is written to the open
-        files is lost at the end of this mount.
+        It was removed or moved, or something was mounted over it: what is written to the open files
+        is lost at the end of this mount.
         """
         try:
             gone = not _same(self._folder, os.stat(self.path, follow_symlinks=False))

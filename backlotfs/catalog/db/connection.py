@@ -5,8 +5,8 @@ atomic, even if the process is killed, and readers see one consistent version of
 functions are in the other modules of this package; their first parameter is a connection. Several
 mounts may share the file: the generation (`state.generation`) changes when another mount changes
 something, and `assets.changed_since` returns the changes. The file can be lost: a damaged or
-foreign one is set aside and replaced by an empty one; one that somebody removed while it was in use
-is written again; if no file can be written, a database in memory is used. Each is logged with one
+foreign one is set aside and replaced by an empty one; one that was removed while it was in use is
+written again; if no file can be written, a database in memory is used. Each is logged with one
 WARNING. Until a full sync has finished, the catalog is
 empty and `SyncState.full_sync_at_s` is 0.
 
@@ -115,7 +115,7 @@ class CatalogDb:
         return self._epoch
 
     def keep_file(self) -> None:
-        """If somebody has removed the file or its folder, write it again. Call it now and then."""
+        """Write the file again if it or its folder was removed. Call this now and then."""
         if not self._is_removed():
             return
         with self._writing:
@@ -249,7 +249,7 @@ class CatalogDb:
         return connection
 
     def _begin_anew(self, reason: str) -> sqlite3.Connection:
-        """Make an empty catalog in place of the file, which nobody of this process has open.
+        """Make an empty catalog in place of the file, which no thread of this process has open.
 
         :raises OSError: another mount uses it, or it cannot be renamed.
         """
@@ -307,7 +307,7 @@ class CatalogDb:
 
 
 def _set_aside(file: PrivateSqliteFile) -> Path:
-    """Rename the file and its log, which nobody has open, and leave an empty one; the new path.
+    """Rename the file and its log, which no process has open, and leave an empty one; the new path.
 
     :raises OSError: it cannot be renamed.
     """

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-#: So many views are kept, those whose folders changed last: nobody uses more options than that.
+#: Most views that are kept, those whose folders changed last; more are hardly ever used.
 KEPT_VIEWS = 8
 
 

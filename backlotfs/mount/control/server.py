@@ -65,7 +65,7 @@ class ControlServer:
 
     @property
     def removed(self) -> bool:
-        """Whether somebody has removed the socket, so that no command can find it."""
+        """Whether the socket was removed, so that no command can find it."""
         return not self._path.exists()
 
     def close(self) -> None:
