@@ -123,8 +123,8 @@ class EtagAliases:
         age_s = min(date_s, self._clock.now()) - modified_s
         return SeenVersion(version, age_s >= STRONG_AFTER_S)
 
-    def found(self, seen: SeenVersion) -> None:
-        """Remember that an answer with the validator of a version was strongly dated."""
+    def record_probe(self, seen: SeenVersion) -> None:
+        """Remember that the answer by which a version was found was strongly dated."""
         if seen.strongly_dated:
             with self._lock:
                 self._dated[seen.version.embed_code] = seen.version.validator

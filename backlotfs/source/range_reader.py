@@ -118,7 +118,7 @@ class SourceProbe:
             and self._aliases.prove(self._signed_get, known, seen, deadline)
         ):
             return known
-        self._aliases.found(seen)
+        self._aliases.record_probe(seen)
         return found
 
 
