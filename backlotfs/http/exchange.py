@@ -303,6 +303,21 @@ class BoundedResponse(http.client.HTTPResponse):
             self.length = int(length)
             self.will_close = self._closes()
 
+    def _get_chunk_left(self) -> int | None:
+        """As the library does, which takes any two bytes for the line end behind a chunk.
+
+        :raises UnclearBody: there is none, so that what follows is not the size of a chunk.
+        """
+        if self.chunk_left == 0:
+            end = self.fp.readline(2)
+            if not end:
+                raise http.client.IncompleteRead(b"")
+            if end not in (b"\r\n", b"\n"):
+                raise UnclearBody("no line end behind a chunk")
+            self.chunk_left = None
+        left: int | None = super()._get_chunk_left()  # type: ignore[misc]  # the library's
+        return left
+
     def _closes(self) -> bool:
         """Whether the connection ends with this response, whose end is known."""
         return bool(self._check_close())  # type: ignore[attr-defined]  # the library's

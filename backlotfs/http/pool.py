@@ -116,7 +116,8 @@ class RangeAnswer:
     :ivar headers: names in lower case; different values of one name are joined by commas
         (RFC 9110 §5.3), so that of two that contradict each other neither is believed. Blanks
         around a value are gone, and a value that goes on in a further line is in one.
-    :ivar received_bytes: of the body, by `read_into`.
+    :ivar received_bytes: of the body, by `read_into`, without those that were skipped.
+    :ivar skipped_s: how long it took to skip bytes.
     :ivar rested_s: how long the receiver let the host wait on purpose; the receiver counts it.
     :ivar new_connection: whether it came over a connection that was made for it, also because the
         kept-alive one turned out to be dead.
@@ -140,6 +141,7 @@ class RangeAnswer:
         self.host = origin.host
         self.new_connection = new_connection
         self.received_bytes = 0
+        self.skipped_s = 0.0
         self.rested_s = 0.0
         self.status: int = response.status
         values: dict[str, dict[str, None]] = {}
@@ -187,10 +189,13 @@ class RangeAnswer:
 
         :raises RemoteUnavailable: the transfer is cut or stalls, or the body ends before.
         """
+        began_s = time.monotonic()
         scratch = memoryview(bytearray(min(count, _SKIP_BYTES)))
         views = [scratch] * (count // len(scratch)) + [scratch[: count % len(scratch)]]
         if self.read_into([view for view in views if view], timeout_s) != count:
             raise RemoteUnavailable(f"source host {self.host}: the body ended early")
+        self.received_bytes -= count
+        self.skipped_s += time.monotonic() - began_s
 
     def _unavailable(self, error: Exception) -> RemoteUnavailable:
         if self._exchange.over:  # whatever the shut socket looked like

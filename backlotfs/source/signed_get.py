@@ -103,9 +103,10 @@ class GetRecord(NamedTuple):
     :ivar embed_code: of the asset whose source it is.
     :ivar new_connection: whether a connection was made for it.
     :ivar started_s: on the monotonic clock.
-    :ivar first_byte_s: from ``started_s`` to the head of the answer; None when none came.
+    :ivar first_byte_s: from ``started_s`` to the head of the answer, and past the bytes before the
+        wanted ones; None when none came.
     :ivar seconds: from ``started_s`` to the end, waits for ``--bwlimit`` left out.
-    :ivar received_bytes: of the body.
+    :ivar received_bytes: of the body, from the wanted ones on.
     """
 
     host: str
@@ -307,6 +308,8 @@ class _Operation(Generic[T]):
     ) -> None:
         """Tell the meter of a GET that is over."""
         seconds = self._owner.clock.monotonic() - started_s
+        if answer is not None and first_byte_s is not None:
+            first_byte_s += answer.skipped_s
         record = GetRecord(
             host="" if answer is None else answer.host,
             embed_code=self._embed_code,

@@ -50,7 +50,7 @@ class ScriptedAnswer(RangeAnswer):
         self.host = ORIGIN
         self.new_connection = False
         self.received_bytes = 0
-        self.rested_s = 0.0
+        self.skipped_s = self.rested_s = 0.0
         self._body = deque(body)
 
     def read(self, size: int) -> bytes:

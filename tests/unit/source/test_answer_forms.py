@@ -352,6 +352,20 @@ READS: dict[str, Form] = {
     "chunked, in capitals, with blanks": Form(
         lambda start, stop: in_chunks(start, stop, Transfer_Encoding="  Chunked \t")
     ),
+    "chunked, lines that end with LF": Form(
+        lambda start, stop: in_chunks(start, stop).replace(
+            chunked(DATA[start:stop]),
+            b"64\n%s\n%x\n%s\n0\n\n"
+            % (DATA[start : start + 100], stop - start - 100, DATA[start + 100 : stop]),
+        )
+    ),
+    "chunked, a chunk that is longer than it says": Form(
+        lambda start, stop: in_chunks(start, stop).replace(
+            chunked(DATA[start:stop]),
+            b"%x\r\n%s\r\n0\r\n\r\n" % (stop - start - 1, DATA[start:stop]),
+        ),
+        RemoteUnavailable,
+    ),
     "identity and chunked": Form(
         lambda start, stop: in_chunks(start, stop, Transfer_Encoding="identity, chunked")
     ),
