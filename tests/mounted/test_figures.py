@@ -116,7 +116,7 @@ def test_now(mount: Mount) -> None:
             now = status(mount)["throughput"]["now"]
             return bool(now["read_bytes_per_s"] and now["fetched_bytes_per_s"])
 
-        wait_until(seen, "a rate", timeout_s=30)
+        wait_until(seen, "a rate", timeout_s=90)
 
 
 def test_a_part(mount: Mount) -> None:

@@ -40,11 +40,11 @@ def overlay(library: Mount, tmp_path: Path) -> Iterator[Path]:
         folder.mkdir()
     options = f"lowerdir={library.path},upperdir={folders['upper']},workdir={folders['work']}"
     made = ["mount", "-t", "overlay", "overlay", "-o", options, str(folders["merged"])]
-    done = subprocess.run(made, check=False, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(made, check=False, capture_output=True, text=True, timeout=90)
     if done.returncode:
         pytest.skip(f"no overlay over this file system's folders: {done.stderr.strip()}")
     yield folders["merged"]
-    subprocess.run(["umount", "-l", folders["merged"]], check=True, timeout=30)
+    subprocess.run(["umount", "-l", folders["merged"]], check=True, timeout=90)
 
 
 def test_what_is_written_goes_beside_the_library(library: Mount, overlay: Path) -> None:

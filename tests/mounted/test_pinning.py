@@ -135,7 +135,7 @@ def test_an_interrupted_pin_goes_on(mount: Mount, emulator: Emulator) -> None:
     output = mount.folder / "pin.log"
     with output.open("w") as log:
         process = commands.start("pin", mount / "slow.mov", home=mount.folder, log=log)
-    wait_until(lambda: pinned(mount).get("/slow.mov", (0, 0))[0] > 0, "a first block", timeout_s=30)
+    wait_until(lambda: pinned(mount).get("/slow.mov", (0, 0))[0] > 0, "a first block", timeout_s=90)
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 130
     assert "the same command to continue" in output.read_text()
@@ -154,7 +154,7 @@ def test_a_replaced_source_is_fetched_anew(mount: Mount, emulator: Emulator) -> 
     emulator.library.replace(FILM.embed_code, size=3 * MIB + 1)
     size = 3 * MIB + 1
     commands.run("refresh", mount.path, home=mount.folder)
-    wait_until(lambda: pinned(mount).get("/film.mxf") == (size, size), "the pin", timeout_s=30)
+    wait_until(lambda: pinned(mount).get("/film.mxf") == (size, size), "the pin", timeout_s=90)
     assert ask(mount.path, "pins")["cached_bytes"] == cached_before - 2 * MIB
     before = bytes_sent(emulator, FILM)
     assert_same_bytes(mount.file_of(FILM), current(emulator, FILM))
@@ -165,7 +165,7 @@ def test_a_deleted_source_lets_go_of_its_pin(mount: Mount, emulator: Emulator) -
     """Nobody could read it any more."""
     emulator.library.delete(SLOW.embed_code)
     commands.run("refresh", mount.path, home=mount.folder)
-    wait_until(lambda: len(ask(mount.path, "pins")["files"]) == 2, "its end", timeout_s=30)
+    wait_until(lambda: len(ask(mount.path, "pins")["files"]) == 2, "its end", timeout_s=90)
     assert set(pinned(mount)) == {"/film.mxf", "/small.mov"}
 
 

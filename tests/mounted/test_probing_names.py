@@ -43,5 +43,5 @@ def test_it_counts_as_remote(library_mount: Mount) -> None:
     """By the colon in its source, which gnulib's programs go by: ``df --local`` leaves it out."""
     for options, listed in (((), True), (("--local",), False)):
         command = ["df", *options, "--output=source", str(library_mount.path)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
         assert ("backlot:" in done.stdout) is listed, done

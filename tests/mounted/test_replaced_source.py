@@ -144,7 +144,7 @@ def test_cp_of_a_shrunk_source_fails(mount: Mount, tmp_path: Path) -> None:
     emulator.requests.wait_for(lambda _log: stall.hits > 0)
     emulator.library.replace(REEL.embed_code, size=MIB)
     stall.release()
-    _, complaint = copying.communicate(timeout=40)
+    _, complaint = copying.communicate(timeout=90)
     assert copying.returncode != 0
     assert "Stale file handle" in complaint
 

@@ -106,11 +106,11 @@ def test_an_edited_title(emulator: Emulator, beside: Mount) -> None:
         wait_until(
             lambda: json.loads(path.read_bytes())["title"] == "Ein anderer, längerer Titel",
             "the new title",
-            timeout_s=30,
+            timeout_s=90,
         )
         old += os.pread(descriptor, 1 << 20, 10)
     assert json.loads(old)["title"] == "Überschwemmung"
-    wait_until(lambda: path.stat().st_size == len(path.read_bytes()), "the new size", timeout_s=30)
+    wait_until(lambda: path.stat().st_size == len(path.read_bytes()), "the new size", timeout_s=90)
     assert path.stat().st_mtime > before.st_mtime
     assert path.stat().st_ino == before.st_ino
 
@@ -140,4 +140,4 @@ def _wait_until_sizes_are_settled(mount: Mount) -> None:
 
     for name in NAMES:
         (mount / name).stat()
-    wait_until(settled, "the sizes of the sidecars", timeout_s=30)
+    wait_until(settled, "the sizes of the sidecars", timeout_s=90)

@@ -132,7 +132,7 @@ def test_a_progress_bar_on_a_terminal_only(mount: Mount) -> None:
     shown = subprocess.run(
         ["script", "-qec", " ".join(line), "/dev/null"],
         env=commands.environment(mount.folder, {"TERM": "xterm"}),
-        cwd=commands.ROOT, capture_output=True, text=True, timeout=30, check=True,
+        cwd=commands.ROOT, capture_output=True, text=True, timeout=90, check=True,
     )  # fmt: skip
     assert "warm" in shown.stdout
     assert "are in the disk cache" in shown.stdout

@@ -96,7 +96,7 @@ def helpers_in_sbin(installation: Installation) -> Iterator[None]:
 
 
 def run(
-    *words: str | os.PathLike[str], environment: Mapping[str, str], timeout_s: float = 30.0
+    *words: str | os.PathLike[str], environment: Mapping[str, str], timeout_s: float = 120.0
 ) -> subprocess.CompletedProcess[str]:
     """A system command, to its end."""
     return subprocess.run(

@@ -61,5 +61,5 @@ def wait_until_stalled(emulator: Emulator, asset: EmulatedAsset, count: int = 1)
         lambda log: (
             sum(e.fault == "stall" for e in log.entries(embed_code=asset.embed_code)) >= count
         ),
-        timeout_s=30,
+        timeout_s=90,
     )

@@ -167,5 +167,5 @@ class KeptLibrary:
         wait_until(
             lambda: sign.original_file_name in os.listdir(mount.path),
             "the new listing",
-            timeout_s=30,
+            timeout_s=90,
         )

@@ -138,14 +138,14 @@ def test_a_source_replaced_while_its_asset_was_not_presented(
         mount = kept.mount("--no-keep-urls", "--include-status", "live", *UNCACHED)
     kept.emulator.library.edit(reel.embed_code, status="paused")
     kept.refresh(mount)
-    wait_until(lambda: not mount.file_of(reel).exists(), "the asset to go", timeout_s=20)
+    wait_until(lambda: not mount.file_of(reel).exists(), "the asset to go", timeout_s=90)
     if seen_by_another:
         mount.close()
         mount = kept.mount("--include-status", "live", *UNCACHED)
     replaced = kept.emulator.library.replace(reel.embed_code, size=9 * KIB, keep_old=True)
     kept.emulator.library.edit(reel.embed_code, status="live")
     kept.refresh(mount)
-    wait_until(lambda: mount.file_of(reel).exists(), "the asset to come back", timeout_s=20)
+    wait_until(lambda: mount.file_of(reel).exists(), "the asset to come back", timeout_s=90)
     assert_same_bytes(mount.file_of(reel), replaced)
 
 

@@ -59,7 +59,7 @@ def scanning(mount: Mount, names: list[str]) -> subprocess.Popen[str]:
 
 def scanned(process: subprocess.Popen[str]) -> list[Stat]:
     """What it met."""
-    output, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=90)
     return [Stat(*line) for line in json.loads(output)]
 
 
@@ -140,7 +140,7 @@ def test_a_crawl_leaves_the_reserve(serve: Serve, mounted: MountIt) -> None:
     assert len(api_calls(emulator)) <= 48 + 1
     assert ended_requests(emulator, status=429) == []
     waiting.kill()
-    waiting.communicate(timeout=30)
+    waiting.communicate(timeout=90)
 
 
 def test_spent_credits_fail_a_stat_in_time(serve: Serve, mounted: MountIt) -> None:

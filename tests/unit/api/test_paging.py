@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 
 import pytest
 import requests
@@ -11,7 +10,6 @@ import requests
 from backlotfs.api.client import ApiClient
 from backlotfs.api.paging import PageSize, cursor_params
 from backlotfs.api.signing import sign
-from backlotfs.concurrency.clock import Deadline
 from backlotfs.errors import AnswerTimedOut, DeadlineExceeded, NoSuchEntry, ProtocolViolation
 from tests.fakes.api import API, SECRET, E, Reply, reply, said, scripted
 
@@ -161,14 +159,6 @@ def test_a_wait_for_credits_is_no_slowness() -> None:
     assert deadline.remaining_s() == pytest.approx(100.0)
     limits = [rig.adapter.params(n).get("limit") for n in (0, 2, 4, 6, 8)]
     assert limits == ["500", "100", "100", "100", None], "a larger page is tried after three"
-
-
-def test_a_listing_without_a_deadline() -> None:
-    """It has none after its first page either."""
-    api = SlowApi(1200, 0.04)
-    deadline = Deadline(1e9, api.rig.clock)
-    assert len(list(api.rig.client.iter_pages(deadline=deadline))) == 3
-    assert deadline.remaining_s() == math.inf
 
 
 def test_an_interrupted_listing_goes_on_with_its_size() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import sqlite3
 import stat
@@ -195,16 +194,6 @@ def test_it_cannot_be_written_again(
     walk(db, [made("E3")])
     assert (codes(db), db.path) == ({"E3"}, None)
     assert "cannot be kept" in caplog.text
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_folder_that_may_not_be_entered_any_more(db: CatalogDb, cache: Path) -> None:
-    """What is open stays open: it is read, by one after the other."""
-    os.chmod(cache, 0)
-    try:
-        assert all(len(records(db)) == 2 for _ in range(3))
-    finally:
-        os.chmod(cache, 0o700)
 
 
 def test_no_connection_can_be_opened(db: CatalogDb, monkeypatch: pytest.MonkeyPatch) -> None:
