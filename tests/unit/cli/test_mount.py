@@ -151,7 +151,8 @@ def test_thumbnails_want_pillow(command: Command, monkeypatch: pytest.MonkeyPatc
     result = command.run("-f", "-o", "shared_thumbnails")
     assert isinstance(result.exception, SettingsError)
     assert str(result.exception) == (
-        "--shared-thumbnails needs an extra: pip install 'backlotfs[thumbnails]'"
+        "--shared-thumbnails needs an extra; install it: pip install 'backlotfs[thumbnails]', "
+        "or in the checkout: sudo make install EXTRAS=thumbnails"
     )
     assert command.run("-f").exit_code == 0
     assert len(command.settings) == 1
