@@ -65,7 +65,7 @@ def answered_range(status: int, headers: Mapping[str, str]) -> AnsweredRange:
         raise InvalidRangeResponse(f"asked for a range, answered with status {status}")
     if headers.get("content-type", "").lower().startswith("multipart/byteranges"):
         raise InvalidRangeResponse("asked for one range, answered in several parts")
-    doubt = doubtful_encoding(headers)
+    doubt = doubtful_encoding(headers) if "content-encoding" in headers else ""
     length, value = content_length(headers), headers.get("content-range")
     if status == 200 and value is None:
         stop = MAX_OBJECT_BYTES if length is None else length

@@ -441,6 +441,8 @@ class _Transfer:
             behind = answer.status == 206 and held.place.stop > version.size
             if held.total is None and (held.doubt or behind):
                 raise InvalidRangeResponse(_NO_SIZE)
+        if found.validator == version.validator:
+            return
         seen = aliases.seen(found, answer.headers)
         if not aliases.is_same(version, seen):
             self.other = seen

@@ -243,9 +243,9 @@ class _Operation(Generic[T]):
         )
         redirects, self._redirects = self._redirects, None  # only a further redirect keeps them
         target = redirects.url if redirects is not None else url.url
-        host, place = _host_and_port(target), None
+        place = None
         if owner.shares is not None:
-            place = owner.shares.take(host, self._deadline.remaining_s())
+            place = owner.shares.take(_host_and_port(target), self._deadline.remaining_s())
         exchange = Exchange(self._deadline.remaining_s())
         if place is not None:
             place.exchange = exchange
@@ -256,8 +256,11 @@ class _Operation(Generic[T]):
         started_s = owner.clock.monotonic()
         owner.meter.began(self._embed_code, started_s)
         try:
-            unconditional = bool(self._refusing) or host in owner.without_if_match
-            if_match = None if unconditional else reading.if_match
+            if_match = reading.if_match
+            if self._refusing or (
+                owner.without_if_match and _host_and_port(target) in owner.without_if_match
+            ):
+                if_match = None
             self._sent_if_match = if_match is not None
             answer = owner.pool.get(
                 target,
@@ -273,13 +276,15 @@ class _Operation(Generic[T]):
                 self._expired = self._refused = 0
                 result = reading.take(answer)
                 outcome = Outcome.WHOLE
-                self._remember_refusing()
+                if self._refusing and len(owner.without_if_match) < MOST_HOSTS:
+                    # their 412 was wrong: the version was the right one all the same
+                    owner.without_if_match.update(self._refusing)
                 return result
             overloaded = answer.status in OVERLOADED_STATUSES
             outcome = Outcome.OVERLOADED if overloaded else Outcome.REFUSED
             if answer.status == 412 and self._sent_if_match:
                 small_body(answer, ERROR_BODY_BYTES)
-                self._refusing.add(host)
+                self._refusing.add(_host_and_port(target))
             elif answer.status in REDIRECT_STATUSES:
                 redirects = redirects or RedirectChain(url.url, owner.policy)
                 redirects.follow(answer.headers.get("location", ""))
@@ -321,12 +326,6 @@ class _Operation(Generic[T]):
             outcome=outcome,
         )
         self._owner.meter.ended(record)
-
-    def _remember_refusing(self) -> None:
-        """Remember hosts whose 412 was wrong: the version was the right one all the same."""
-        known = self._owner.without_if_match
-        if len(known) < MOST_HOSTS:
-            known.update(self._refusing)
 
     # What follows judges an answer by its status: it returns to ask again at once, or raises.
 
