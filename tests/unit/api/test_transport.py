@@ -171,7 +171,7 @@ def test_a_trickle_cannot_outlast_the_deadline(session: requests.Session) -> Non
         thread.start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
         with pytest.raises(DeadlineExceeded, match="the answer of h"):
-            get(session, url, seconds=3.0)
+            get(session, url, seconds=2.0)
         stop.set()
         thread.join(10)
         assert not thread.is_alive()
