@@ -33,7 +33,7 @@ from backlotfs.api.answers import Answer, one_line
 from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.config.proxy import Proxy
 from backlotfs.config.settings import hint_at_ignored_proxy
-from backlotfs.config.time_limits import CONNECT_S, TimeLimits
+from backlotfs.config.time_limits import CONNECT_S, UNPROVEN_S, TimeLimits
 from backlotfs.errors import (
     AnswerTimedOut,
     HostUnreachable,
@@ -42,7 +42,7 @@ from backlotfs.errors import (
     ProtocolViolation,
     RemoteUnavailable,
 )
-from backlotfs.http.connecting import distrust
+from backlotfs.http.connecting import answered, distrust, may_hang
 from backlotfs.http.dialer import client_context
 from backlotfs.http.exchange import BoundedResponse, Exchange, ExchangeTimeout
 from backlotfs.http.proxy_tunnel import Dial, ProxyFailed, dial_for
@@ -77,22 +77,30 @@ _LEAST_TIMEOUT_S = 0.001
 #: The exchange that this thread makes, for connections that a library makes.
 _current: ContextVar[Exchange | None] = ContextVar("exchange", default=None)
 
+#: How long it waits for the answer of an address that may hang: `TimeLimits.unproven_s`.
+_unproven_s: ContextVar[float] = ContextVar("unproven_s", default=UNPROVEN_S)
+
 
 @contextlib.contextmanager
-def _current_exchange(total_s: float) -> Iterator[Exchange]:
+def _current_exchange(total_s: float, unproven_s: float) -> Iterator[Exchange]:
     """One exchange, which the connections of a session find by `_exchange_under_way`."""
     exchange = Exchange(total_s)
-    token = _current.set(exchange)
+    token, unproven = _current.set(exchange), _unproven_s.set(unproven_s)
     try:
         yield exchange
     finally:
         _current.reset(token)
+        _unproven_s.reset(unproven)
         exchange.end()
 
 
 def _exchange_under_way() -> Exchange:
     """The exchange of this thread; outside of `_current_exchange` one that has no time limit."""
     return _current.get() or Exchange()
+
+
+class _AddressHangs(Exception):
+    """An address took the connection and did not answer; the host has another one."""
 
 
 class _Limited(HTTPConnection):
@@ -107,12 +115,16 @@ class _Limited(HTTPConnection):
         """Connect, and speak TLS where it is meant; all within the connection's timeout.
 
         :raises ConnectTimeoutError: not in time; a TLS handshake belongs to it.
+        :raises _AddressHangs: the same in the handshake, and the next address may do it.
         """
         try:
             super().connect()
         except OSError as error:
+            hangs = self._may_hang()
             self._distrust()
             if isinstance(error, TimeoutError):
+                if hangs:
+                    raise _AddressHangs from None
                 raise ConnectTimeoutError(self, "connecting timed out") from error
             raise
         _exchange_under_way().watch(cast("socket.socket", self.sock))
@@ -140,16 +152,31 @@ class _Limited(HTTPConnection):
         super().request(*args, **options)
 
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as the base itself does
-        """Read the head of the answer. :raises ExchangeTimeout: it was not there in time."""
-        make = functools.partial(BoundedResponse, exchange=_exchange_under_way())
+        """Read the head of the answer.
+
+        :raises ExchangeTimeout: it was not there in time.
+        :raises _AddressHangs: the same, and the next address may answer within the same call.
+        """
+        exchange = _exchange_under_way()
+        make = functools.partial(BoundedResponse, exchange=exchange)
         self.response_class = cast("type[http.client.HTTPResponse]", make)
+        hangs = self._may_hang()
+        if hangs:
+            exchange.limit(_unproven_s.get())
         try:
             response = super().getresponse()
         except (OSError, http.client.HTTPException):
             self._distrust()
+            if hangs and exchange.over:
+                raise _AddressHangs from None
             raise
+        if not self._answered:
+            answered(self._dns_host, self.port)
         self._answered = True
         return response
+
+    def _may_hang(self) -> bool:
+        return not self._answered and may_hang(self._dns_host, self.port)
 
     def _distrust(self) -> None:
         if not self._answered:
@@ -451,8 +478,17 @@ class Transport:
         :raises ProtocolViolation: more than ``limit_bytes`` after decompression, or an encoding
             that was not asked for.
         """
+        while True:
+            try:
+                return self._get_once(url, host, route, deadline, accept, limit_bytes)
+            except _AddressHangs:  # tried last from now on, so this ends
+                deadline.check(f"the answer of {host} for {route}")
+
+    def _get_once(
+        self, url: str, host: str, route: str, deadline: Deadline, accept: str, limit_bytes: int
+    ) -> Answer:
         total_s = exchange_s(deadline, self.limits)
-        with _current_exchange(total_s) as exchange:
+        with _current_exchange(total_s, self.limits.unproven_s) as exchange:
             try:
                 response = self.session.get(
                     url,

@@ -50,6 +50,9 @@ MAX_RETRY_DELAY_S = 8.0
 EXCHANGE_TIMEOUT_S = 60.0
 #: The CDN host's answer, connecting included: the API's own host can be asked instead.
 CDN_PATIENCE_S = 3.0
+#: The answer of an address that never answered, where the API's name has another one. A page of
+#: one asset, which is the first call, takes parts of a second.
+UNPROVEN_S = 5.0
 #: No new attempt at the first call of a command begins later. It is no limit of an attempt.
 UNREACHABLE_S = 3.5
 #: Time for everything else in an operation: connections, one byte of the source.
@@ -101,6 +104,11 @@ class TimeLimits:
     def connect_s(self) -> float:
         """Limit for one attempt to connect to the API."""
         return min(CONNECT_S, self.answer_s)
+
+    @property
+    def unproven_s(self) -> float:
+        """Limit for the answer of an address that never answered, where there is another one."""
+        return min(UNPROVEN_S, self.answer_s / 2)
 
     @property
     def exchange_s(self) -> float:
@@ -191,6 +199,7 @@ class TimeLimits:
             (("last attempt begins", UNREACHABLE_S), ("first call", self.first_call_s)),
             (("CDN patience", CDN_PATIENCE_S), ("stat", self.stat_s)),
             (("CDN patience", CDN_PATIENCE_S), source),
+            (("answer of an unproven address", self.unproven_s), answer),
             (answer, exchange),
             (answer, source),
             (answer, ("captions", self.captions_s)),

@@ -5,7 +5,7 @@ So the addresses are tried as RFC 8305 says ("happy eyeballs"). One attempt star
 `ATTEMPT_DELAY_S` apart, or at once when one is refused; the families take turns, the system's first
 address comes first. The first connection that is made wins, and the other attempts are closed. The
 winner is tried first the next time. An address that took a connection and then did not answer is
-tried last (`distrust`).
+tried last (`distrust`). Until one has answered a request, nobody knows that it does (`may_hang`).
 
 `socket.getaddrinfo` cannot be interrupted and takes as long as the system's resolver likes: half a
 minute and more, where a name server is silent. So it runs on threads of its own, one look-up of a
@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import zip_longest
 from typing import Any, cast
 
-from cachetools import TTLCache
+from cachetools import LRUCache, TTLCache
 
 from backlotfs.concurrency.single_flight import SingleFlight
 from backlotfs.concurrency.workers import Workers
@@ -88,6 +88,8 @@ class _Memory:
         self._distrusted: TTLCache[tuple[str, Any], bool] = TTLCache(
             _REMEMBERED_HOSTS, REMEMBERED_S
         )
+        self._answered: LRUCache[tuple[str, Any], bool] = LRUCache(_REMEMBERED_HOSTS)
+        self._others: LRUCache[tuple[str, int], frozenset[Any]] = LRUCache(_REMEMBERED_HOSTS)
 
     def in_order(self, host: str, addresses: Iterable[AddressInfo]) -> list[AddressInfo]:
         """The addresses in the order in which they are tried, each once."""
@@ -99,9 +101,24 @@ class _Memory:
         trusted.sort(key=lambda info: info[4] != won)  # stable: the system's order behind it
         return [*_families_in_turn(trusted), *_families_in_turn(distrusted)]
 
-    def won(self, host: str, address: Any) -> None:
+    def won(self, host: str, address: Any, order: Iterable[AddressInfo]) -> None:
         with self._lock:
             self._won[host, address[1]] = address
+            self._others[host, address[1]] = frozenset(info[4] for info in order) - {address}
+
+    def answered(self, host: str, port: int) -> None:
+        with self._lock:
+            address = self._won.get((host, port))
+            if address is not None:
+                self._answered[host, address] = True
+
+    def may_hang(self, host: str, port: int) -> bool:
+        with self._lock:
+            address = self._won.get((host, port))
+            if address is None or (host, address) in self._answered:
+                return False
+            others = self._others.get((host, port), frozenset())
+            return any((host, other) not in self._distrusted for other in others)
 
     def none_won(self, host: str, port: int) -> None:
         with self._lock:
@@ -112,6 +129,7 @@ class _Memory:
             address = self._won.pop((host, port), None)
             if address is not None:
                 self._distrusted[host, address] = True
+                self._answered.pop((host, address), None)
 
 
 def _families_in_turn(addresses: Iterable[AddressInfo]) -> list[AddressInfo]:
@@ -131,6 +149,16 @@ def distrust(host: str, port: int) -> None:
     Of a host with one address nothing is remembered.
     """
     _memory.distrust(host, port)
+
+
+def answered(host: str, port: int) -> None:
+    """The address that took the last connection has answered a request."""
+    _memory.answered(host, port)
+
+
+def may_hang(host: str, port: int) -> bool:
+    """Whether the address that took the last connection never answered, and another one might."""
+    return _memory.may_hang(host, port)
 
 
 def connect_directly(
@@ -163,7 +191,7 @@ def connect_to_any(host: str, addresses: Sequence[AddressInfo], until_s: float) 
         _memory.none_won(host, order[0][4][1])
         raise
     if len(order) > 1:
-        _memory.won(host, address)
+        _memory.won(host, address, order)
     winner.settimeout(max(_LEAST_TIMEOUT_S, until_s - time.monotonic()))  # TLS has what is left
     return winner
 

@@ -82,3 +82,18 @@ def test_a_source_host_that_hangs_at_one_address(
         extra = resolving_to(tmp_path, ["127.0.0.2", "127.0.0.1"])
         mount = mounted(emulator, extra=extra)
         assert_same_bytes(mount.file_of(REEL), REEL)
+
+
+@pytest.mark.parametrize("hanging_ones", [1, 3])
+def test_an_api_that_hangs_at_its_first_addresses(
+    emulator: Emulator, mounted: MountIt, tmp_path: Path, hanging_ones: int
+) -> None:
+    """They take connections and never answer: the first call goes on to the next address."""
+    port = int(emulator.api_url.rpartition(":")[2])
+    hosts = [f"127.0.2.{number + 1}" for number in range(hanging_ones)]
+    with contextlib.ExitStack() as opened:
+        for host in hosts:
+            opened.enter_context(hanging(host, port))
+        extra = resolving_to(tmp_path, [*hosts, "127.0.0.1"])
+        mount = mounted(emulator, "--api-url", url_of(emulator), extra=extra)
+        assert_same_bytes(mount.file_of(REEL), REEL)

@@ -283,3 +283,29 @@ def test_with_a_proxy_no_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     error = _nested(ConnectionRefusedError())
     assert "https_proxy" in str(explain(error, "h"))
     assert "https_proxy" not in str(explain(error, "h", proxied=True))
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_an_address_that_hangs_leaves_time_for_the_next(
+    session: requests.Session, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    """It takes the connection, and neither speaks TLS nor answers; the next one refuses."""
+    look_up = socket.getaddrinfo
+
+    def both(_host: str, *rest: int) -> object:
+        return [*look_up("127.0.0.2", *rest), *look_up("127.0.0.1", *rest)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", both)
+    with socket.create_server(("127.0.0.2", 0)) as hangs:
+        port = hangs.getsockname()[1]
+        # sends no HTTP and no TLS
+        with socket.create_server(("127.0.0.1", port)) as other:
+            threading.Thread(target=_hang_up, args=(other,), daemon=True).start()
+            url = f"{scheme}://{scheme}.hangs.example:{port}/"
+            with pytest.raises(RemoteUnavailable, match=r"broke the connection off|TLS with"):
+                get(session, url, seconds=60.0)
+
+
+def _hang_up(listener: socket.socket) -> None:
+    with listener.accept()[0] as peer:
+        peer.recv(65536)

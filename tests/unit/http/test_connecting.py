@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from backlotfs.http import connecting
-from backlotfs.http.connecting import AddressInfo, connect_to_any, distrust
+from backlotfs.http.connecting import AddressInfo, answered, connect_to_any, distrust, may_hang
 from tests.support.silent_address import silent_address
 
 #: For all addresses together: far more than any test needs.
@@ -176,6 +176,30 @@ def test_what_took_a_connection_and_did_not_answer_is_tried_last(
         distrust(host, good[4][1])
         assert peer(host, refused, good) == "127.0.0.3"
         assert tried == ["127.0.0.1", "127.0.0.3"]
+
+
+def test_who_may_hang(host: str, good: AddressInfo) -> None:
+    """An address that has not answered, while another one is not known to hang."""
+    port = good[4][1]
+    with socket.create_server(("127.0.0.3", port)):
+        both = [info("127.0.0.3", port), good]
+        assert not may_hang(host, port)
+        assert peer(host, *both) == "127.0.0.3"
+        assert may_hang(host, port)
+        distrust(host, port)
+        assert peer(host, *both) == "127.0.0.1"
+        assert not may_hang(host, port)
+    other = f"other.{host}"
+    with socket.create_server(("127.0.0.3", port)):
+        assert peer(other, *both) == "127.0.0.3"
+        answered(other, port)
+        assert not may_hang(other, port)
+        distrust(other, port)
+        assert peer(other, *both) == "127.0.0.1"
+        assert not may_hang(other, port)
+    alone = f"alone.{host}"
+    assert peer(alone, good) == "127.0.0.1"
+    assert not may_hang(alone, port)
 
 
 @pytest.mark.parametrize("count", [1, 40])
