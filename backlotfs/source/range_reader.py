@@ -30,6 +30,7 @@ from cachetools import LRUCache
 from backlotfs.api.rate_limiter import Priority, Turn
 from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.clock import Clock, Deadline
+from backlotfs.config.time_limits import STALL_TIMEOUT_S
 from backlotfs.errors import (
     BacklotError,
     ContentChanged,
@@ -42,6 +43,7 @@ from backlotfs.errors import (
 from backlotfs.http.backoff import TryAgain
 from backlotfs.http.pool import ERROR_BODY_BYTES, RangeAnswer, parse_s3_error, small_body
 from backlotfs.http.range_checks import (
+    MAX_OBJECT_BYTES,
     MAX_SKIP_BYTES,
     AnsweredRange,
     answered_range,
@@ -173,9 +175,7 @@ class _SizeAndVersion:
         held = answered_range(answer.status, answer.headers)
         size = held.total
         if not size and (not held.place.length or answer.status == 200):
-            if answer.read(1):
-                raise InvalidRangeResponse(_NO_SIZE)
-            size = 0
+            size = _counted(answer, held, reported)
         is_usual = answer.status == 206 and held.place in (_FIRST_BYTE, _NO_BYTES)
         if size != reported and (not is_usual or held.doubt):
             _check_source(answer, size, reported, held.doubt)
@@ -206,6 +206,27 @@ class _SizeAndVersion:
         except ContentChanged as error:
             raise InvalidRangeResponse(str(error)) from None
         return version
+
+
+def _counted(answer: RangeAnswer, held: AnsweredRange, reported: int | None) -> int:
+    """The size of a source whose host sends all of it, and does not say how long it is.
+
+    Where it may be the ``file_size`` of the API, its bytes are counted. None are needed if it is
+    longer than a host without ranges can serve.
+
+    :raises InvalidRangeResponse: it is not certain. :raises RemoteUnavailable: it is shorter.
+    """
+    if not answer.read(1):
+        return 0
+    is_all = answer.status == 200 and held.place.stop == MAX_OBJECT_BYTES
+    named = answer.headers.keys() & {"etag", "last-modified"}
+    if not (is_all and named and reported and reported <= MAX_SKIP_BYTES):
+        raise InvalidRangeResponse(_NO_SIZE)
+    if reported > 1:
+        answer.skip(reported - 1, STALL_TIMEOUT_S)
+    if answer.read(1):
+        raise InvalidRangeResponse(f"status 200 and more bytes than the API says ({reported})")
+    return reported
 
 
 def _sizes_of_416(answer: RangeAnswer) -> set[int]:

@@ -104,6 +104,12 @@ def whole(**more: str | None) -> Respond:
     return lambda _start, _stop: reply("200 OK", DATA, **more)
 
 
+def all_in_chunks(data: bytes = DATA, **more: str | None) -> Respond:
+    """A chunked 200 with all of it."""
+    head: dict[str, str | None] = {"Content_Length": None, "Transfer_Encoding": "chunked"}
+    return lambda _start, _stop: reply("200 OK", chunked(data), **(head | more))
+
+
 #: No validators.
 NONE: dict[str, str | None] = {"ETag": None, "Last_Modified": None}
 
@@ -236,11 +242,7 @@ READS: dict[str, Form] = {
     "206 of what is behind": refused(lambda _, stop: part(stop, SIZE)),
     # 200
     "200 with the whole object": Form(whole()),
-    "200, chunked": Form(
-        lambda _start, _stop: reply(
-            "200 OK", chunked(DATA), Content_Length=None, Transfer_Encoding="chunked"
-        )
-    ),
+    "200, chunked": Form(all_in_chunks()),
     "200 up to the end of the connection": Form(whole(Content_Length=None)),
     "200 without an ETag, of a source that has none": Form(whole(ETag=None), version=DATE_ONLY),
     "200 of a source without validators": Form(whole(**NONE), version=NO_VALIDATORS),
@@ -554,12 +556,15 @@ PROBES: dict[str, Probed] = {
     "200 with a page, the API says no size": Probed(
         lambda _start, _stop: reply("200 OK", b"<html>", **NONE), None, reported=None
     ),
-    "200, chunked": Probed(
-        lambda _start, _stop: reply(
-            "200 OK", chunked(DATA), Content_Length=None, Transfer_Encoding="chunked"
-        ),
-        None,
+    "200, chunked": Probed(all_in_chunks(), SIZE),
+    "200, chunked, of one byte": Probed(all_in_chunks(DATA[:1]), 1, reported=1),
+    "200, chunked, more bytes": Probed(all_in_chunks(), None, reported=SIZE - 1),
+    "200, chunked, the API says none": Probed(all_in_chunks(), None, reported=None),
+    "200, chunked, without validators": Probed(all_in_chunks(ETag=None, Last_Modified=None), None),
+    "200, chunked, of what nobody would skip": Probed(
+        all_in_chunks(), None, reported=MAX_SKIP_BYTES + 1
     ),
+    "200 up to the end of the connection": Probed(whole(Content_Length=None), SIZE),
     "200 of a part, with Content-Range": Probed(
         lambda start, stop: part(start, stop).replace(b"206 Partial Content", b"200 OK"), SIZE
     ),
@@ -643,6 +648,15 @@ PROBES: dict[str, Probed] = {
     "empty? 206 without Content-Range": Probed(empty("206 Partial Content"), None, reported=0),
     "empty? 204": Probed(empty("204 No Content", Content_Length=None), None, reported=0),
 }
+
+
+@pytest.mark.parametrize("respond", [all_in_chunks(), whole(Content_Length=None)])
+def test_a_probe_that_counts_too_few_bytes(pool: ConnectionPool, respond: Respond) -> None:
+    """Whether it was cut or is another source: its size is not certain."""
+    with Host(respond) as host:
+        probe = SourceProbe(signed_get(pool, host), lambda _code: SIZE + 1)
+        with pytest.raises(RemoteUnavailable, match="ended early"):
+            probe.probe("E1", Deadline(20.0, ManualClock()))
 
 
 @pytest.mark.parametrize("name", PROBES)
