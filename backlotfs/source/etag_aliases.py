@@ -109,10 +109,11 @@ class EtagAliases:
         self.cached: CachedSample = _nothing_cached
         self._clock = clock
         self._lock = threading.Lock()
-        self._proofs: SingleFlight[tuple[str, Validator, Validator], bool] = SingleFlight()
+        self._proofs: SingleFlight[tuple[str, Validator], bool] = SingleFlight()
         self._proven: OrderedDict[str, _Proven] = OrderedDict()
         self._dated: OrderedDict[str, Validator] = OrderedDict()
-        self._failed: OrderedDict[tuple[str, Validator, Validator], float] = OrderedDict()
+        # with None: no other validator is compared with the version either
+        self._failed: OrderedDict[tuple[str, Validator, Validator | None], float] = OrderedDict()
 
     def seen(self, version: SourceVersion, headers: Mapping[str, str]) -> SeenVersion:
         """Describe an answer by its version and its headers (names in lower case)."""
@@ -157,15 +158,17 @@ class EtagAliases:
 
         :raises BacklotError: it could not be found out now; see `SignedGet.read`.
         """
-        key = (version.embed_code, version.validator, seen.version.validator)
+        key = (version.embed_code, version.validator)
         while not self.is_same(version, seen):
-            if not _comparable(version, seen) or self._has_failed(key):
+            if not _comparable(version, seen) or self._has_failed(version, seen):
                 return False
             flight, ours = self._proofs.join(key)
             if ours:
                 self._proofs.fly(key, lambda: self._prove(get, version, seen, deadline))
             try:
-                return flight.result(min(deadline.remaining_s(), LONGEST_PROOF_S))
+                found = flight.result(min(deadline.remaining_s(), LONGEST_PROOF_S))
+                if ours:
+                    return found  # else it may have been about another ETag
             except TimeoutError:
                 raise DeadlineExceeded(
                     f"the ETags of {version.embed_code} were not compared in time"
@@ -180,6 +183,8 @@ class EtagAliases:
     ) -> bool:
         if self.is_same(version, seen) or not version.size:  # by a proof that ended a moment ago
             return True
+        if self._has_failed(version, seen):
+            return False
         names = self._names(version)
         other = seen.version.validator
         proof = _Proof(version, names, other, self.cached)
@@ -194,7 +199,7 @@ class EtagAliases:
                 while len(self._proven) > MOST_PROVEN:
                     self._proven.popitem(last=False)
             else:
-                key = (version.embed_code, version.validator, other)
+                key = (version.embed_code, version.validator, None if proof.endless else other)
                 self._failed[key] = self._clock.monotonic() + FAILED_TTL_S
                 while len(self._failed) > MOST_DATED:
                     self._failed.popitem(last=False)
@@ -209,9 +214,13 @@ class EtagAliases:
         known = proven.validators
         return known if version.validator in known else frozenset({version.validator})
 
-    def _has_failed(self, key: tuple[str, Validator, Validator]) -> bool:
+    def _has_failed(self, version: SourceVersion, seen: SeenVersion) -> bool:
+        now_s, key = self._clock.monotonic(), (version.embed_code, version.validator)
         with self._lock:
-            return self._failed.get(key, 0.0) > self._clock.monotonic()
+            return any(
+                self._failed.get((*key, other), 0.0) > now_s
+                for other in (seen.version.validator, None)
+            )
 
 
 def _comparable(version: SourceVersion, seen: SeenVersion) -> bool:
@@ -228,6 +237,7 @@ class _Proof:
 
     :ivar open: whether another sample is needed.
     :ivar succeeded: whether both names have been seen to be of the same bytes.
+    :ivar endless: whether it was ended by ever new names: the host makes one for each answer.
     """
 
     def __init__(
@@ -239,7 +249,7 @@ class _Proof:
     ) -> None:
         """Compare answers with the validator ``other`` with those of ``names``, one version's."""
         self.open = True
-        self.succeeded = False
+        self.succeeded = self.endless = False
         self._version = version
         self._names = names
         self._other = other
@@ -250,6 +260,7 @@ class _Proof:
         self._theirs: set[ByteRange] = set()
         self._places = _places(version.size, self._ours)
         self._gets = 0
+        self._strangers: set[Validator] = set()
         self._came_again = False
         self._expects_ours = True  # the answer before the proof had the other name
         self._wasted = False
@@ -279,12 +290,15 @@ class _Proof:
         self._wasted = not is_new or not (ours or theirs)
         if ours or theirs:
             row.add(place)
+        else:
+            self._strangers.add(name)
         self._came_again |= ours
         self._expects_ours = not ours
         everywhere = self._ours.issuperset(self._places) and self._theirs.issuperset(self._places)
         self.succeeded = self._came_again and everywhere
         spent = self._gets >= (MOST_GETS if self._came_again else MOST_BEFORE_AGAIN)
-        self.open = not self.succeeded and not spent
+        self.endless = len(self._strangers) >= MOST_NAMES and not self._came_again
+        self.open = not (self.succeeded or spent or self.endless)
 
 
 def _places(size: int, cached: set[ByteRange]) -> list[ByteRange]:

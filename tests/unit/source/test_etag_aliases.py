@@ -326,6 +326,25 @@ def test_a_proof_that_fails_is_not_repeated_at_once() -> None:
         assert source.read_all(source.probe()) == DATA
 
 
+def test_a_host_that_makes_an_etag_for_each_answer_is_given_up_soon() -> None:
+    """By all readers, whichever ETag each of them has got."""
+    choose: Choice = lambda request, _connection: replace(A, etags=(f'"{request}"',))  # noqa: E731
+    with NodeHost(choose) as host, closing(Source(host)) as source:
+        version = source.probe()
+        errors: list[BacklotError | None] = []
+
+        def read() -> None:
+            errors.append(source.read_until_error(version)[1])
+
+        readers = [threading.Thread(target=read) for _ in range(8)]
+        for reader in readers:
+            reader.start()
+        for reader in readers:
+            reader.join(60)
+        assert [type(error) for error in errors] == [ContentChanged] * 8
+        assert len(host.asked) < MOST_BEFORE_AGAIN + 8
+
+
 def test_readers_share_a_proof() -> None:
     """Of many at once only one asks for samples."""
     with NodeHost(by_request(A, B)) as host, closing(Source(host)) as source:
