@@ -9,8 +9,8 @@ Theory of operation. A URL is resolved and sent, and the head of the answer is j
 403 other, 401            resolved again once, then `SourceDenied`; tried again like a 503 where
                           the body, which says why, does not come
 404, 410                  resolved again once, then `SourceGone`
-412                       asked again without ``If-Match``: the caller compares the versions; a
-                          host that then sends the bytes gets no ``If-Match`` any more
+412; 400 other and 501    asked again without ``If-Match``: the caller compares the versions; a
+to ``If-Match``           host that then sends the bytes gets no ``If-Match`` any more
 408, 425, 429, 5xx        tried again after a backoff, while attempts and deadline last; not
                           before ``Retry-After``, and not at all if that is after the deadline
 3xx                       followed where `RedirectChain` lets us, else `SourceRefused`
@@ -77,6 +77,8 @@ MAX_REDIRECTS = 5
 #: Hosts without ``If-Match`` that are remembered.
 MOST_HOSTS = 1000
 REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
+#: Answers by which a host refuses ``If-Match``, as S3-compatible ones do: the ETag, or the header.
+_REFUSED_IF_MATCH = frozenset({412, 501})
 #: Answers by which a host says that it cannot do it now.
 RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 
@@ -227,8 +229,9 @@ class _Operation(Generic[T]):
     _expired: int = 0
     _refused: int = 0
     _redirects: RedirectChain | None = None
+    _target: str = ""  # the URL of the last GET
     _sent_if_match: bool = False
-    _refusing: set[str] = field(default_factory=set)  # hosts that answered 412
+    _refusing: set[str] = field(default_factory=set)  # hosts that refused `If-Match`
 
     def attempt(self) -> T:
         """Make one GET. :raises TryAgain: another one is to be made at once."""
@@ -261,7 +264,7 @@ class _Operation(Generic[T]):
                 owner.without_if_match and _host_and_port(target) in owner.without_if_match
             ):
                 if_match = None
-            self._sent_if_match = if_match is not None
+            self._target, self._sent_if_match = target, if_match is not None
             answer = owner.pool.get(
                 target,
                 wanted,
@@ -277,12 +280,12 @@ class _Operation(Generic[T]):
                 result = reading.take(answer)
                 outcome = Outcome.WHOLE
                 if self._refusing and len(owner.without_if_match) < MOST_HOSTS:
-                    # their 412 was wrong: the version was the right one all the same
+                    # they were wrong: the version was the right one all the same
                     owner.without_if_match.update(self._refusing)
                 return result
             overloaded = answer.status in OVERLOADED_STATUSES
             outcome = Outcome.OVERLOADED if overloaded else Outcome.REFUSED
-            if answer.status == 412 and self._sent_if_match:
+            if answer.status in _REFUSED_IF_MATCH and self._sent_if_match:
                 small_body(answer, ERROR_BODY_BYTES)
                 self._refusing.add(_host_and_port(target))
             elif answer.status in REDIRECT_STATUSES:
@@ -360,9 +363,12 @@ class _Operation(Generic[T]):
 
     def _bad_request(self, answer: RangeAnswer, url: SignedUrl) -> None:
         error = parse_s3_error(small_body(answer, ERROR_BODY_BYTES))
-        if not error.expired:
+        if error.expired:
+            self._refused_with(error, url)
+        elif self._sent_if_match:
+            self._refusing.add(_host_and_port(self._target))
+        else:
             self._unexpected(answer, url)
-        self._refused_with(error, url)
 
     def _unexpected(self, answer: RangeAnswer, _url: SignedUrl) -> None:
         raise InvalidRangeResponse(

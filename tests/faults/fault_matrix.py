@@ -75,7 +75,7 @@ def _gone(status: int) -> Row:
     return Row(Fault.status(status), ContentChanged, errno.ESTALE, status, 2, 1, 1)
 
 
-def _refuses_its_etag(status: int) -> Row:
+def _refuses_if_match(status: int) -> Row:
     """``If-Match`` is left out from then on; without it the answer makes no sense."""
     fault = Fault.status(status)
     return Row(fault, InvalidRangeResponse, errno.EIO, status, gets=ATTEMPTS + 1)
@@ -118,7 +118,7 @@ MATRIX: dict[str, Row] = {
     "gzip, not asked for": _false(Fault.of("gzip"), 206),
     "a redirect to nowhere": _false(Fault.redirect(""), 302),
     "304": _false(Fault.status(304), 304),
-    "400": _false(Fault.status(400), 400),
+    "400": _refuses_if_match(400),
     "402": _false(Fault.status(402), 402),
     "405": _false(Fault.status(405), 405),
     "407": _false(Fault.status(407, headers={"Proxy-Authenticate": "Basic"}), 407),
@@ -130,7 +130,8 @@ MATRIX: dict[str, Row] = {
     "403 otherwise": _denied(403),
     "404": _gone(404),
     "410": _gone(410),
-    "412": _refuses_its_etag(412),
+    "412": _refuses_if_match(412),
+    "501": _refuses_if_match(501),
     "416": _changed(416),
     "408": _failing(408),
     "425": _failing(425),
