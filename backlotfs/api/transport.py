@@ -33,7 +33,7 @@ from backlotfs.api.answers import Answer, one_line
 from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.config.proxy import Proxy
 from backlotfs.config.settings import hint_at_ignored_proxy
-from backlotfs.config.time_limits import CONNECT_S, UNPROVEN_S, TimeLimits
+from backlotfs.config.time_limits import CONNECT_S, TimeLimits
 from backlotfs.errors import (
     AnswerTimedOut,
     HostUnreachable,
@@ -77,26 +77,29 @@ _LEAST_TIMEOUT_S = 0.001
 #: The exchange that this thread makes, for connections that a library makes.
 _current: ContextVar[Exchange | None] = ContextVar("exchange", default=None)
 
-#: How long it waits for the answer of an address that may hang: `TimeLimits.unproven_s`.
-_unproven_s: ContextVar[float] = ContextVar("unproven_s", default=UNPROVEN_S)
+#: How long it waits for the answer of an address that may hang; None: as for every other.
+_unproven_s: ContextVar[float | None] = ContextVar("unproven_s", default=None)
 
 
 @contextlib.contextmanager
-def _current_exchange(total_s: float, unproven_s: float) -> Iterator[Exchange]:
+def _current_exchange(total_s: float) -> Iterator[Exchange]:
     """One exchange, which the connections of a session find by `_exchange_under_way`."""
     exchange = Exchange(total_s)
-    token, unproven = _current.set(exchange), _unproven_s.set(unproven_s)
+    token = _current.set(exchange)
     try:
         yield exchange
     finally:
         _current.reset(token)
-        _unproven_s.reset(unproven)
         exchange.end()
 
 
 def _exchange_under_way() -> Exchange:
     """The exchange of this thread; outside of `_current_exchange` one that has no time limit."""
     return _current.get() or Exchange()
+
+
+#: Addresses of one call that may hang: a slow API has several, too, and needs most of the time.
+MOST_HANGING = 4
 
 
 class _AddressHangs(Exception):
@@ -162,7 +165,7 @@ class _Limited(HTTPConnection):
         self.response_class = cast("type[http.client.HTTPResponse]", make)
         hangs = self._may_hang()
         if hangs:
-            exchange.limit(_unproven_s.get())
+            exchange.limit(_unproven_s.get() or 0.0)
         try:
             response = super().getresponse()
         except (OSError, http.client.HTTPException):
@@ -176,7 +179,8 @@ class _Limited(HTTPConnection):
         return response
 
     def _may_hang(self) -> bool:
-        return not self._answered and may_hang(self._dns_host, self.port)
+        unproven = not self._answered and _unproven_s.get() is not None
+        return unproven and may_hang(self._dns_host, self.port)
 
     def _distrust(self) -> None:
         if not self._answered:
@@ -478,17 +482,22 @@ class Transport:
         :raises ProtocolViolation: more than ``limit_bytes`` after decompression, or an encoding
             that was not asked for.
         """
-        while True:
+        for _ in range(MOST_HANGING):
+            token = _unproven_s.set(self.limits.unproven_s)
             try:
                 return self._get_once(url, host, route, deadline, accept, limit_bytes)
-            except _AddressHangs:  # tried last from now on, so this ends
+            except _AddressHangs:  # it is tried last from now on
                 deadline.check(f"the answer of {host} for {route}")
+            finally:
+                _unproven_s.reset(token)
+        # it is slow, perhaps: now it has all the time that is left
+        return self._get_once(url, host, route, deadline, accept, limit_bytes)
 
     def _get_once(
         self, url: str, host: str, route: str, deadline: Deadline, accept: str, limit_bytes: int
     ) -> Answer:
         total_s = exchange_s(deadline, self.limits)
-        with _current_exchange(total_s, self.limits.unproven_s) as exchange:
+        with _current_exchange(total_s) as exchange:
             try:
                 response = self.session.get(
                     url,

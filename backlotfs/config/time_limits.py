@@ -52,7 +52,7 @@ EXCHANGE_TIMEOUT_S = 60.0
 CDN_PATIENCE_S = 3.0
 #: The answer of an address that never answered, where the API's name has another one. A page of
 #: one asset, which is the first call, takes parts of a second.
-UNPROVEN_S = 5.0
+UNPROVEN_S = 3.0
 #: No new attempt at the first call of a command begins later. It is no limit of an attempt.
 UNREACHABLE_S = 3.5
 #: Time for everything else in an operation: connections, one byte of the source.
@@ -107,8 +107,11 @@ class TimeLimits:
 
     @property
     def unproven_s(self) -> float:
-        """Limit for the answer of an address that never answered, where there is another one."""
-        return min(UNPROVEN_S, self.answer_s / 2)
+        """Limit for the answer of an address that never answered, where there is another one.
+
+        Four of them leave half of the time to a host that is slow at all of them.
+        """
+        return min(UNPROVEN_S, self.answer_s / 8)
 
     @property
     def exchange_s(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import http.client
 import socket
@@ -14,8 +15,9 @@ import requests
 import urllib3
 
 from backlotfs.api.answers import Answer
-from backlotfs.api.transport import Transport, explain, open_session
+from backlotfs.api.transport import MOST_HANGING, Transport, explain, open_session
 from backlotfs.concurrency.clock import Deadline, SystemClock
+from backlotfs.config.time_limits import TimeLimits
 from backlotfs.errors import (
     BacklotError,
     DeadlineExceeded,
@@ -309,3 +311,36 @@ def test_an_address_that_hangs_leaves_time_for_the_next(
 def _hang_up(listener: socket.socket) -> None:
     with listener.accept()[0] as peer:
         peer.recv(65536)
+
+
+def test_a_slow_host_with_many_addresses_has_time(
+    session: requests.Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The address after some that seem to hang is waited for until the call's time is over."""
+    look_up = socket.getaddrinfo
+    places = [f"127.0.0.{number}" for number in range(2, 10)]
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda _, *rest: [i for at in places for i in look_up(at, *rest)]
+    )
+    with contextlib.ExitStack() as opened:
+        first = opened.enter_context(socket.create_server((places[0], 0)))
+        port = first.getsockname()[1]
+        others = [socket.create_server((place, port)) for place in places[1:]]
+        all_of_them = [first, *map(opened.enter_context, others)]
+        clock = SystemClock()
+        with pytest.raises((RemoteUnavailable, DeadlineExceeded)):
+            Transport(session, clock, TimeLimits(2.0)).get(
+                f"http://slow.example:{port}/", host="h", route="/", deadline=Deadline(30, clock)
+            )
+        for listener in all_of_them:
+            listener.setblocking(False)
+        asked = [listener for listener in all_of_them if _was_connected_to(listener)]
+        assert len(asked) == MOST_HANGING + 1
+
+
+def _was_connected_to(listener: socket.socket) -> bool:
+    try:
+        listener.accept()[0].close()
+    except BlockingIOError:
+        return False
+    return True
