@@ -24,6 +24,7 @@ PAGES = {
     **COPIED,
 }
 _LINK = re.compile(r"!?\[[^][]*\]\(([^()\s]+)\)")
+_NAMED_SECTION = re.compile(r'`docs/([^`]+\.md)`, "([^"]+)"')
 _CODE = re.compile(r"^ *```.*?^ *```|`[^`\n]*`", re.M | re.S)
 
 
@@ -79,6 +80,14 @@ def test_every_link_of_the_project_leads_somewhere(name: str) -> None:
         assert (ROOT / path).exists(), f"{name}: {link} leads nowhere"
         if anchor:
             assert anchor in anchors((ROOT / path).read_text("utf-8")), f"{name}: {link}"
+
+
+@pytest.mark.parametrize("page", sorted(PAGES))
+def test_every_section_that_is_named_in_words_exists(page: str) -> None:
+    """SECURITY.md is read outside of the site too, so it names a heading without a link."""
+    for path, heading in _NAMED_SECTION.findall(PAGES[page]):
+        titles = re.findall(r"^#+ +(.+)$", PAGES[path], re.M)
+        assert heading in titles, f"{page}: docs/{path} has no section {heading!r}"
 
 
 def test_every_file_that_is_named_exists() -> None:
