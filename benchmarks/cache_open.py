@@ -20,7 +20,7 @@ from pathlib import Path
 from backlotfs.cache.disk.tier import DiskTier
 from backlotfs.cache.memory import BlockKey
 from backlotfs.concurrency.clock import SystemClock
-from benchmarks.report import machine, spread, table, write_section
+from benchmarks.report import spread, table, write_section
 
 BLOCKS = 500_000
 _BLOCK_BYTES = 4096
@@ -53,7 +53,7 @@ def main() -> None:
     ]
     text = table(("the mount before it was", "target", "ms to open it", ""), rows)
     print(text)
-    write_section("cache_open", f"{machine()}. {BLOCKS} blocks of {_SOURCES} sources.\n\n{text}")
+    write_section("cache_open", f"{BLOCKS} blocks of {_SOURCES} sources.\n\n{text}")
 
 
 def _verdict(values: list[float]) -> str:

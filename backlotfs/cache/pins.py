@@ -77,7 +77,7 @@ class Pins:
     def fits(self, pin: Pin) -> bool:
         """Whether the missing blocks of a pin fit: other pins may have grown, or the cache shrunk.
 
-        :raises CacheUnusable: there is no disk tier.
+        :raises CacheUnusable: there is no disk cache.
         """
         return self.cached_bytes - self._taken(pin) + self.needed(pin) <= self.quota_bytes
 

@@ -352,9 +352,10 @@ class FaultPlan:
         skip: int = 0,
         times: int | None = None,
     ) -> FaultRule:
-        """Add a rule. A request gets every delay that fits, and the first other fault that fits.
+        """Add a rule.
 
-        And the first rule of the kind ``nodes``.
+        A request gets every delay that fits, the first fault ``nodes`` that fits, and the first
+        other fault that fits.
 
         :param route: a route name (``source``, ``streams``, ``assets`` …) or ``*``.
         :param embed_code: only requests about this asset.
@@ -385,16 +386,20 @@ class FaultPlan:
     def strike(self, route: str, embed_code: str | None, start: int | None) -> FaultHit:
         """Find the faults for this request."""
         delays: list[FaultRule] = []
-        first: dict[bool, FaultRule] = {}  # by whether it is of the kind "nodes"
+        nodes: FaultRule | None = None
+        other: FaultRule | None = None
         for rule in tuple(self._rules):
-            is_delay, is_nodes = rule.fault.kind == "delay", rule.fault.kind == "nodes"
-            wanted = is_delay or is_nodes not in first
-            if wanted and rule.strikes(route, embed_code, start):
-                if is_delay:
-                    delays.append(rule)
-                else:
-                    first[is_nodes] = rule
-        return FaultHit(tuple(delays), first.get(False), first.get(True))
+            match rule.fault.kind:
+                case "delay":
+                    if rule.strikes(route, embed_code, start):
+                        delays.append(rule)
+                case "nodes":
+                    if nodes is None and rule.strikes(route, embed_code, start):
+                        nodes = rule
+                case _:
+                    if other is None and rule.strikes(route, embed_code, start):
+                        other = rule
+        return FaultHit(tuple(delays), other, nodes)
 
     @classmethod
     def from_json(cls, path: str | Path) -> FaultPlan:

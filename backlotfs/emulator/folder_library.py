@@ -94,7 +94,7 @@ def read_folder(path: Path, *, follow_links: bool = False) -> FolderLibrary:
     description = path / LIBRARY_FILE
     if LIBRARY_FILE in scan.files:
         assets, labels = _described(folder, files)
-    # to ignore a description that cannot be read could show files that it would leave out
+    # ignoring a description that cannot be read could show files that it would leave out
     elif description.is_symlink():
         raise ValueError(f"{description} is a link; --follow-links serves what links lead to")
     elif os.path.lexists(description) and not description.is_dir():

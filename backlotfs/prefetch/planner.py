@@ -74,20 +74,20 @@ class WindowTarget(NamedTuple):
 
 
 #: For a host that was not measured: a window for a fast host that is far away.
-UNKNOWN_LINE = WindowTarget(64 * MIB, 4 * MIB)
+UNKNOWN_HOST = WindowTarget(64 * MIB, 4 * MIB)
 
 
-def window_target(line: HostStats | None) -> WindowTarget:
-    """The window that uses a host of these figures fully."""
-    if line is None or line.connection_bytes_per_s <= 0:
-        return UNKNOWN_LINE
-    rate = line.connection_bytes_per_s
-    request = power_of_two(int(2 * line.latency_s * rate / 2**0.5))
+def window_target(host: HostStats | None) -> WindowTarget:
+    """The window that uses a host with these figures fully."""
+    if host is None or host.connection_bytes_per_s <= 0:
+        return UNKNOWN_HOST
+    rate = host.connection_bytes_per_s
+    request = power_of_two(int(2 * host.latency_s * rate / 2**0.5))
     request = max(request, power_of_two(int(rate * WORTHWHILE_S / 2**0.5)))
     request = max(MIN_GROWN_REQUEST_BYTES, min(MAX_REQUEST_BYTES, request))
-    carried = request / (line.latency_s + request / rate)
-    wanted = round(2 * line.total_bytes_per_s / carried)
-    least = MIN_IN_FLIGHT if line.latency_s > NEAR_S else MIN_IN_FLIGHT_NEAR
+    carried = request / (host.latency_s + request / rate)
+    wanted = round(2 * host.total_bytes_per_s / carried)
+    least = MIN_IN_FLIGHT if host.latency_s > NEAR_S else MIN_IN_FLIGHT_NEAR
     in_flight = max(least, min(MAX_IN_FLIGHT, wanted))
     return WindowTarget((in_flight + 1) * request, request)
 
@@ -379,7 +379,7 @@ class ReadPlanner:
     ) -> None:
         """Plan for a file of ``size`` bytes."""
         self.max_window_bytes = max_window_bytes
-        self.target: WindowTarget = UNKNOWN_LINE
+        self.target: WindowTarget = UNKNOWN_HOST
         self.latency_s = 0.0
         self.likely_sequential = self.read_through = False
         self._size = size

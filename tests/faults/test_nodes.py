@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from backlotfs.emulator import Fault
+from backlotfs.emulator import Fault, SyntheticContent
+from backlotfs.emulator.assets import seed_of
+from backlotfs.errors import ContentChanged
 from tests.conftest import Serve
 from tests.faults.conftest import Unmounted
 from tests.support.expected_bytes import current
@@ -53,11 +55,14 @@ def test_a_replaced_source_is_noticed_behind_nodes(
     library = unmounted(emulator)
     old = library.open(REEL)
     library.assert_reads(old, REEL, 0, 4096)
-    emulator.library.replace(REEL.embed_code, size=5 * MIB)
-    emulator.faults.clear()
+    assert REEL.content is not None
+    newer = SyntheticContent(seed_of("newer"), 5 * MIB, REEL.content.last_modified + 3600)
+    emulator.library.replace(REEL.embed_code, content=newer)
     library.refresh()
     library.assert_whole(current(emulator, REEL))
     assert library.size(REEL) == 5 * MIB
+    with pytest.raises(ContentChanged):
+        library.stack.reading.reader.flush(old)
 
 
 def test_two_mounts_of_one_catalog(serve: Serve, unmounted: Unmounted, tmp_path: Path) -> None:

@@ -276,7 +276,8 @@ class DiskTier:
         They count in the budget. If they fill it, nothing else is cached.
 
         :param drop: the removed pins whose blocks are deleted at once.
-        :returns: False if the change was not saved: it is valid until the cache is closed.
+        :returns: False if the change was not saved: it is valid until the cache is closed. If the
+            folder was removed and cannot be made again, nothing was changed.
         """
         try:
             self.remake_if_removed()

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from backlotfs.byterange import ByteRange
-from backlotfs.prefetch.planner import RUNS_REMEMBERED, UNKNOWN_LINE, PlanLimits
+from backlotfs.prefetch.planner import RUNS_REMEMBERED, UNKNOWN_HOST, PlanLimits
 from tests.unit.prefetch.plans import CAP, GIB, KIB, MIB, READ, ahead, planner, read_on, total
 
 LIMITS = PlanLimits()
@@ -26,9 +26,9 @@ def test_sequential_reading_grows_to_the_cap() -> None:
     plan = planner()
     plans = read_on(plan, 0, 2000)
     windows = [one.requests[-1].stop - at * READ for at, one in enumerate(plans) if one.requests]
-    assert CAP - UNKNOWN_LINE.request_bytes < max(windows) <= CAP + READ
+    assert CAP - UNKNOWN_HOST.request_bytes < max(windows) <= CAP + READ
     lengths = [request.length for request in ahead(plans)]
-    assert max(lengths) == lengths[-1] == UNKNOWN_LINE.request_bytes
+    assert max(lengths) == lengths[-1] == UNKNOWN_HOST.request_bytes
     assert max(windows[: 8 * MIB // READ]) > 50 * MIB
 
 

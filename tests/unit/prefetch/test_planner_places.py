@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from backlotfs.byterange import ByteRange
-from backlotfs.prefetch.planner import CURSORS, IDLE_S, UNKNOWN_LINE, WindowTarget
+from backlotfs.prefetch.planner import CURSORS, IDLE_S, UNKNOWN_HOST, WindowTarget
 from tests.unit.prefetch.plans import CAP, GIB, MIB, READ, ahead, planner, read_on, total
 
 
@@ -17,7 +17,7 @@ def test_random_reads_do_not_evict_a_stream() -> None:
     read_on(plan, 0, 400)
     for at in range(3 * CURSORS):
         plan.observe(ByteRange(GIB * (at + 1), GIB * (at + 1) + READ), reader=1)
-    assert plan.windows() == [UNKNOWN_LINE.window_bytes]
+    assert plan.windows() == [UNKNOWN_HOST.window_bytes]
     assert total(read_on(plan, 400 * READ, 100)) == pytest.approx(100 * READ, abs=4 * MIB)
 
 
@@ -159,7 +159,7 @@ def test_a_reader_that_takes_its_time_gets_less() -> None:
         plan.observe(ByteRange(at, at + READ), late=step < 20, now_s=step * READ / 2e6)
     assert plan.windows(200 * READ / 2e6) == [pytest.approx(1e6, rel=0.1)]
     plan.observe(ByteRange(200 * READ, 201 * READ), late=True, now_s=200 * READ / 2e6)
-    assert plan.windows(200 * READ / 2e6) == [UNKNOWN_LINE.window_bytes]
+    assert plan.windows(200 * READ / 2e6) == [UNKNOWN_HOST.window_bytes]
 
 
 def test_probing_starts_no_large_windows() -> None:

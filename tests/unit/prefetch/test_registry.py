@@ -7,7 +7,7 @@ import gc
 import pytest
 
 from backlotfs.byterange import ByteRange
-from backlotfs.prefetch.planner import IDLE_S, UNKNOWN_LINE, window_target
+from backlotfs.prefetch.planner import IDLE_S, UNKNOWN_HOST, window_target
 from backlotfs.prefetch.registry import (
     CLOSE_GRACE_S,
     FILES_REMEMBERED,
@@ -136,7 +136,7 @@ def test_who_needs_little_leaves_the_rest() -> None:
         read_on(copy, 8, step * 8 * READ)
     needs = [window for plan in players for window in plan.windows(plans.clock.monotonic())]
     assert len(needs) == 8
-    assert plans.shares.cap_bytes >= min(BUDGET - sum(needs), UNKNOWN_LINE.window_bytes)
+    assert plans.shares.cap_bytes >= min(BUDGET - sum(needs), UNKNOWN_HOST.window_bytes)
 
 
 @pytest.mark.parametrize(

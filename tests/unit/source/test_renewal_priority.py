@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 
@@ -165,23 +166,13 @@ class SlowApi(NumberedApi):
         super().__init__(clock)
         self.asked, self.go_on = threading.Event(), threading.Event()
 
-    def get_source(
-        self,
-        embed_code: str,
-        *,
-        deadline: Deadline,
-        priority: Priority = Priority.WAITING,
-        turn: Turn | None = None,
-        fresh: bool = True,
-    ) -> Source:
+    def get_source(self, embed_code: str, **call: Any) -> Source:
         """Take the time."""
         if not self.asked.is_set():
             self.asked.set()
             assert self.go_on.wait(PATIENCE_S)
             raise DeadlineExceeded("its caller had no more time")
-        return super().get_source(
-            embed_code, deadline=deadline, priority=priority, turn=turn, fresh=fresh
-        )
+        return super().get_source(embed_code, **call)
 
 
 def test_a_reader_outlives_the_deadline_of_the_one_that_had_asked() -> None:
