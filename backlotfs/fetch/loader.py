@@ -324,11 +324,11 @@ class BlockFetch:
             self._blocks = self._loader.cache.allocate([size] * (count - 1) + [last])
         return [block.view for block in self._blocks]
 
-    def commit(self, size: int | None = None) -> int:
+    def commit(self, size: int) -> int:
         """See `BufferSink.commit`; whole blocks are kept, the others are given again."""
         whole, kept = 0, 0
         for block in self._blocks:
-            if size is not None and kept + len(block.view) > size:
+            if kept + len(block.view) > size:
                 break
             kept += len(block.view)
             whole += 1

@@ -32,10 +32,11 @@ from __future__ import annotations
 
 import random
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
+
+from cachetools import LRUCache, TTLCache
 
 from backlotfs.api.rate_limiter import Priority, Turn, http_date_s
 from backlotfs.byterange import ByteRange
@@ -110,10 +111,12 @@ class EtagAliases:
         self._clock = clock
         self._lock = threading.Lock()
         self._proofs: SingleFlight[tuple[str, Validator], bool] = SingleFlight()
-        self._proven: OrderedDict[str, _Proven] = OrderedDict()
-        self._dated: OrderedDict[str, Validator] = OrderedDict()
+        self._proven: LRUCache[str, _Proven] = LRUCache(MOST_PROVEN)
+        self._dated: LRUCache[str, Validator] = LRUCache(MOST_DATED)
         # with None: no other validator is compared with the version either
-        self._failed: OrderedDict[tuple[str, Validator, Validator | None], float] = OrderedDict()
+        self._failed: TTLCache[tuple[str, Validator, Validator | None], bool] = TTLCache(
+            MOST_DATED, FAILED_TTL_S, timer=clock.monotonic
+        )
 
     def seen(self, version: SourceVersion, headers: Mapping[str, str]) -> SeenVersion:
         """Describe an answer by its version and its headers (names in lower case)."""
@@ -129,12 +132,9 @@ class EtagAliases:
         if seen.strongly_dated:
             with self._lock:
                 self._dated[seen.version.embed_code] = seen.version.validator
-                self._dated.move_to_end(seen.version.embed_code)
-                while len(self._dated) > MOST_DATED:
-                    self._dated.popitem(last=False)
 
     def is_same(self, version: SourceVersion, seen: SeenVersion) -> bool:
-        """Whether an answer is known to be of ``version``; asks nobody."""
+        """Whether an answer is known to be of ``version``; makes no GET."""
         if seen.version.validator == version.validator:
             return True
         if not _comparable(version, seen):
@@ -195,14 +195,9 @@ class EtagAliases:
             if proof.succeeded:
                 proven = _Proven(version.last_modified_s, names | {other})
                 self._proven[version.embed_code] = proven
-                self._proven.move_to_end(version.embed_code)
-                while len(self._proven) > MOST_PROVEN:
-                    self._proven.popitem(last=False)
             else:
                 key = (version.embed_code, version.validator, None if proof.endless else other)
-                self._failed[key] = self._clock.monotonic() + FAILED_TTL_S
-                while len(self._failed) > MOST_DATED:
-                    self._failed.popitem(last=False)
+                self._failed[key] = True
         return proof.succeeded
 
     def _names(self, version: SourceVersion) -> frozenset[Validator]:
@@ -215,12 +210,9 @@ class EtagAliases:
         return known if version.validator in known else frozenset({version.validator})
 
     def _has_failed(self, version: SourceVersion, seen: SeenVersion) -> bool:
-        now_s, key = self._clock.monotonic(), (version.embed_code, version.validator)
+        key = version.embed_code, version.validator
         with self._lock:
-            return any(
-                self._failed.get((*key, other), 0.0) > now_s
-                for other in (seen.version.validator, None)
-            )
+            return (*key, seen.version.validator) in self._failed or (*key, None) in self._failed
 
 
 def _comparable(version: SourceVersion, seen: SeenVersion) -> bool:

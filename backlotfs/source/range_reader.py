@@ -113,12 +113,8 @@ class SourceProbe:
     def _known_or_new(self, seen: SeenVersion, deadline: Deadline) -> SourceVersion:
         """The known version if the answer is of it by another ETag, else that of the answer."""
         found, known = seen.version, self._known(seen.version.embed_code)
-        by_another_etag = known is not None and known.validator != found.validator
-        if (
-            known
-            and by_another_etag
-            and self._aliases.prove(self._signed_get, known, seen, deadline)
-        ):
+        is_other = known is not None and known.validator != found.validator
+        if known and is_other and self._aliases.prove(self._signed_get, known, seen, deadline):
             return known
         self._aliases.record_probe(seen)
         return found
@@ -280,8 +276,8 @@ class BufferSink(Protocol):
         which ends the read.
         """
 
-    def commit(self, size: int | None = None) -> int:
-        """Take the first ``size`` bytes of the last `buffers`, which are filled (None: all).
+    def commit(self, size: int) -> int:
+        """Take the first ``size`` bytes of the last `buffers`, which are filled.
 
         :return: how many of them are kept; the others stay in the memory.
         """

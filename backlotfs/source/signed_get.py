@@ -77,8 +77,6 @@ MAX_REDIRECTS = 5
 #: Hosts without ``If-Match`` that are remembered.
 MOST_HOSTS = 1000
 REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
-#: Answers by which a host refuses ``If-Match``, as S3-compatible ones do: the ETag, or the header.
-_REFUSED_IF_MATCH = frozenset({412, 501})
 #: Answers by which a host says that it cannot do it now.
 RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 
@@ -285,10 +283,7 @@ class _Operation(Generic[T]):
                 return result
             overloaded = answer.status in OVERLOADED_STATUSES
             outcome = Outcome.OVERLOADED if overloaded else Outcome.REFUSED
-            if answer.status in _REFUSED_IF_MATCH and self._sent_if_match:
-                small_body(answer, ERROR_BODY_BYTES)
-                self._refusing.add(_host_and_port(target))
-            elif answer.status in REDIRECT_STATUSES:
+            if answer.status in REDIRECT_STATUSES:
                 redirects = redirects or RedirectChain(url.url, owner.policy)
                 redirects.follow(answer.headers.get("location", ""))
                 self._redirects = redirects
@@ -365,10 +360,15 @@ class _Operation(Generic[T]):
         error = parse_s3_error(small_body(answer, ERROR_BODY_BYTES))
         if error.expired:
             self._refused_with(error, url)
-        elif self._sent_if_match:
-            self._refusing.add(_host_and_port(self._target))
         else:
+            self._refused_if_match(answer, url)
+
+    def _refused_if_match(self, answer: RangeAnswer, url: SignedUrl) -> None:
+        """The ETag, or the header, which S3-compatible hosts may not know."""
+        if not self._sent_if_match:
             self._unexpected(answer, url)
+        small_body(answer, ERROR_BODY_BYTES)
+        self._refusing.add(_host_and_port(self._target))
 
     def _unexpected(self, answer: RangeAnswer, _url: SignedUrl) -> None:
         raise InvalidRangeResponse(
@@ -397,6 +397,8 @@ _ON_STATUS: Mapping[int, _Judge] = {
     403: _Operation._denied,
     404: _Operation._gone,
     410: _Operation._gone,
+    412: _Operation._refused_if_match,
+    501: _Operation._refused_if_match,
 }
 
 

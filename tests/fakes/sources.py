@@ -35,8 +35,8 @@ def fetch_at_once(
     """A `fetch.loader.RangeGet` that needs no network."""
     reached = wanted.start
     while reached < wanted.stop:
-        reached = land(version, reached, landing.buffers())
-        landing.commit()
+        begins, reached = reached, land(version, reached, landing.buffers())
+        landing.commit(reached - begins)
 
 
 class StepFetch:
@@ -74,8 +74,8 @@ class StepFetch:
                 if failure[1] is not None:
                     raise failure[1]
                 return
-            reached = land(version, reached, views)
-            landing.commit()
+            begins, reached = reached, land(version, reached, views)
+            landing.commit(reached - begins)
             number += 1
             views = landing.buffers() if reached < wanted.stop else []
         self.between()

@@ -97,8 +97,9 @@ class GatedGet:
             stop = self._reached + len(view)
             view[:] = expected_bytes(self._identity, ByteRange(self._reached, stop))
             self._reached = stop
+        size = sum(map(len, self._room))
         self._room = ()
-        self._landing.commit()
+        self._landing.commit(size)
         if not self.whole:
             self.begin()
 

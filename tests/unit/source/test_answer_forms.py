@@ -161,9 +161,9 @@ class Sink:
         self._memory = self._memory or bytearray(min(256, self._left))
         return [memoryview(self._memory)]
 
-    def commit(self, size: int | None = None) -> int:
+    def commit(self, size: int) -> int:
         """Keep it if it is full."""
-        if size is not None and size < len(self._memory):
+        if size < len(self._memory):
             return 0
         piece, self._memory = bytes(self._memory), bytearray()
         self.delivered += piece

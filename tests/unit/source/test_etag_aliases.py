@@ -128,10 +128,9 @@ class Bytes:
     def buffers(self) -> list[memoryview]:
         return [memoryview(self.data)[self._reached :]]
 
-    def commit(self, size: int | None = None) -> int:
-        kept = len(self.data) - self._reached if size is None else size
-        self._reached += kept
-        return kept
+    def commit(self, size: int) -> int:
+        self._reached += size
+        return size
 
 
 class Row(NamedTuple):

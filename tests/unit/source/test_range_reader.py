@@ -55,9 +55,9 @@ class Pieces:
             self._memory = bytearray(min(self._piece_bytes, self._left))
         return [memoryview(self._memory)]
 
-    def commit(self, size: int | None = None) -> int:
+    def commit(self, size: int) -> int:
         """Keep it if it is whole."""
-        if size is not None and size < len(self._memory):
+        if size < len(self._memory):
             return 0
         piece, self._memory = bytes(self._memory), bytearray()
         self.landed_pieces.append(piece)
