@@ -115,7 +115,10 @@ WATCHDOG_BLIND: Final = Event(
     "watchdog-blind", _WARNING, "the watchdog could not check the mount: {reason}"
 )
 CONTROL_OFF: Final = Event(
-    "control-off", _WARNING, "`status`, `stats` and `refresh` will not work: {reason}"
+    "control-off",
+    _WARNING,
+    "`status`, `stats` and `refresh` do not work for now: {reason}",
+    every_s=3600.0,
 )
 COMMAND_FAILED: Final = Event("command-failed", _ERROR, "a control command failed: {command}")
 

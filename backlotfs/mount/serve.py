@@ -121,7 +121,9 @@ class _MountProcess:
         self._handlers = handlers(settings, self._stack, self._waiting_programs)
         self._report = MinuteReport(self._stack, clock)
         self._mounting = threading.Event()
+        self._controlling = threading.Lock()  # guards the two fields below
         self._control: ControlServer | None = None
+        self._ended = False
         self._refused: BacklotError | None = None
 
     def run(self) -> None:
@@ -150,7 +152,7 @@ class _MountProcess:
             no_prefetch=self._rules.makes_thumbnails,
             lookups=session.lookups,
         )
-        self._control = self._open_control()
+        self._keep_control()
         self._mounting.set()
         try:
             session.run(
@@ -168,9 +170,7 @@ class _MountProcess:
                 ),
             )
         finally:
-            control, self._control = self._control, None
-            if control is not None:
-                control.close()
+            self._end_control()
         self._close()
         if self._refused is not None:
             raise self._refused
@@ -193,6 +193,24 @@ class _MountProcess:
     def _on_listing_progress(self, assets: int) -> None:
         systemd.notify(f"STATUS=listing the library: {assets} assets")
         self._ready.listing(assets)
+
+    def _keep_control(self) -> None:
+        """Open the control socket if there is none: a cleaner of ``/tmp`` may have removed it.
+
+        Where there was no place for one, a login of this user may have made one since.
+        """
+        with self._controlling:
+            if self._ended or (self._control is not None and not self._control.removed):
+                return
+            if self._control is not None:
+                self._control.close()
+            self._control = self._open_control()
+
+    def _end_control(self) -> None:
+        with self._controlling:
+            self._ended = True
+            if self._control is not None:
+                self._control.close()
 
     def _open_control(self) -> ControlServer | None:
         reasons: list[str | None] = []
@@ -266,9 +284,7 @@ class _MountProcess:
         return self._refused is not None
 
     def _each_minute(self) -> None:
-        if self._control is not None and self._control.removed:  # by somebody who cleans /tmp
-            self._control.close()
-            self._control = self._open_control()
+        self._keep_control()
         self._start_backfills()  # another mount of the library may have stopped its backfill
         self._report.log()
 

@@ -209,8 +209,8 @@ def ask(
         raise NoAnswer(f"the mount on {mountpoint} cannot be asked: {error}") from None
     except TimeoutError:
         raise AnswerLate(
-            f"no mount of this user answers on {mountpoint} in {timeout_s:g} s; it may be busy: "
-            f"try again, or see its log; clear a dead one: backlotfs umount {mountpoint}"
+            f"the mount on {mountpoint} did not answer in {timeout_s:g} s; it may be busy: try "
+            "again, or see its log"
         ) from None
     if not line:
         raise NoAnswer(_nobody(mountpoint))

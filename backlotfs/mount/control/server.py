@@ -65,14 +65,20 @@ class ControlServer:
 
     @property
     def removed(self) -> bool:
-        """Whether the socket was removed, so that no command can find it."""
-        return not self._path.exists()
+        """Whether the socket was removed, so that no command can find it.
+
+        What this user has at its path may be the socket of a new mount, which replaced this one.
+        """
+        try:
+            return self._path.lstat().st_uid != os.geteuid()
+        except OSError:  # also where another user has taken the name of the folder
+            return True
 
     def close(self) -> None:
         """Stop listening and remove the socket."""
         self._server.shutdown()
         self._server.server_close()
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             # A new mount may have replaced the socket while this one waited for open files.
             if self._path.stat().st_ino == self._inode:
                 self._path.unlink()

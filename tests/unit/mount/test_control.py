@@ -15,8 +15,7 @@ from typing import Any
 import pytest
 
 from backlotfs.errors import RemoteUnavailable
-from backlotfs.kernel.mount_table import FUSE_TYPE, MountEntry, MountProbe
-from backlotfs.mount.control import client, unix_socket
+from backlotfs.mount.control import unix_socket
 from backlotfs.mount.control.client import NoAnswer, ask
 from backlotfs.mount.control.server import ControlServer
 from backlotfs.mount.control.unix_socket import socket_paths
@@ -130,61 +129,3 @@ def test_an_answer_that_is_none(server: ControlServer, monkeypatch: pytest.Monke
     monkeypatch.setattr(json, "loads", lambda _text: [])
     with pytest.raises(NoAnswer, match="no usable answer"):
         ask(PLACE, "echo")
-
-
-@pytest.mark.parametrize(
-    ("uid", "folders"),
-    [
-        (0, ["/run/backlotfs"]),
-        # the first does not go with a login session
-        (1000, ["/tmp/backlotfs-1000", "/run/user/1000/backlotfs"]),
-    ],
-)
-def test_where(uid: int, folders: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same in every session of a user, and after the last has ended."""
-    monkeypatch.setattr(os, "geteuid", lambda: uid)
-    assert [str(path.parent) for path in socket_paths(PLACE)] == folders
-
-
-def test_the_second_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is used where another user has taken the first; commands look at both."""
-    taken, own = tmp_path / "taken", tmp_path / "own"
-    taken.symlink_to(tmp_path / "elsewhere")
-    monkeypatch.setattr(unix_socket, "_folders", lambda: (taken, own))
-    with pytest.raises(OSError, match="taken"):
-        ControlServer(socket_paths(PLACE)[0], {})
-    with pytest.raises(NoAnswer):
-        ask(PLACE, "echo")
-    server = ControlServer(socket_paths(PLACE)[1], {"echo": lambda _request: {"found": True}})
-    try:
-        assert ask(PLACE, "echo") == {"found": True}
-    finally:
-        server.close()
-
-
-OURS = MountEntry("/m", FUSE_TYPE, "backlot:x", frozenset({f"user_id={os.geteuid()}"}))
-
-
-@pytest.mark.parametrize(
-    ("found", "probe", "words"),
-    [
-        (None, None, "not mounted"),
-        (MountEntry("/m", "ext4", "/dev/sda", frozenset()), None, "not mounted"),
-        (MountEntry("/m", FUSE_TYPE, "backlot:x", frozenset({"user_id=77"})), None, "another user"),
-        (OURS, MountProbe(None, dead=True), "dead; clear it: backlotfs umount"),
-        (OURS, MountProbe(5, dead=False), "does not answer commands"),
-        (OURS, MountProbe(None, dead=False, silent=True), "does not answer commands"),
-    ],
-)
-def test_why_no_process_answers(
-    found: MountEntry | None,
-    probe: MountProbe | None,
-    words: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A mount is called dead only after a look at it; a healthy one is never to be unmounted."""
-    monkeypatch.setattr(client, "mount_at", lambda _place: found)
-    monkeypatch.setattr(client, "probe_mount", lambda _place, timeout_s: probe)  # noqa: ARG005
-    with pytest.raises(NoAnswer, match=words) as caught:
-        ask(PLACE, "echo")
-    assert ("umount" in str(caught.value)) is (probe is not None and probe.dead)

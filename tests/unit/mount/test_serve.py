@@ -265,7 +265,7 @@ def test_without_a_control_socket(
     monkeypatch.setattr(SERVING, "ControlServer", fail)
     with caplog.at_level(logging.WARNING):
         assert "ready" in process.serve()
-    assert "`status`, `stats` and `refresh` will not work: not ours" in caplog.text
+    assert "`status`, `stats` and `refresh` do not work for now: not ours" in caplog.text
 
 
 def test_a_session_that_cannot_mount(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import stat
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from backlotfs.api.records import Asset
+from backlotfs.catalog.db.captions import Caption
 from backlotfs.errors import NoAttribute, NotSupported
 from backlotfs.namespace.attributes import (
     MAX_VALUE_BYTES,
@@ -18,7 +21,11 @@ from backlotfs.namespace.attributes import (
     listed,
     value_of,
 )
-from tests.fakes.records import asset
+from backlotfs.namespace.providers.sidecars import CaptionSidecars, JsonSidecars
+from backlotfs.namespace.providers.thumbnails import Thumbnails
+from tests.fakes.records import asset, row
+from tests.fakes.workers import waiter
+from tests.unit.namespace.around import Around
 
 
 def test_a_file() -> None:
@@ -138,6 +145,77 @@ def test_no_attribute_is_without_a_decision() -> None:
     """The table above has them all."""
     (marker,) = test_which_attributes_are_listed.pytestmark  # type: ignore[attr-defined]
     assert {name for name, _ in marker.args[1]} == set(extended_attributes(FULL, "a.mp4", HERE))
+
+
+class Described(Around):
+    """An `Around` whose asset ``A`` has a value for every attribute, as long as there can be."""
+
+    def record(self, embed_code: str) -> Asset | None:
+        text = "字" * 70_000
+        full = replace(FULL, title=text, description=text, external_id=text)
+        return replace(full, preview_image_url="https://i/a.jpg") if embed_code == "A" else None
+
+
+OF_A_SIDECAR = {"user.backlot.embed_code", "user.mime_type"}
+
+
+@pytest.mark.parametrize(
+    ("path", "shown", "by_name"),
+    [
+        ("/", set(), set()),
+        ("/flat", set(), set()),
+        ("/dates/2016/03", set(), set()),
+        ("/flat/.sh_thumbnails", set(), set()),
+        ("/flat/.sh_thumbnails/large", set(), set()),
+        *[
+            (
+                f"{folder}/clip.mov",
+                {*OF_A_SIDECAR, "user.backlot.name", "user.backlot.description",
+                 "user.backlot.original_file_name", "user.backlot.asset_type",
+                 "user.backlot.status", "user.backlot.external_id", "user.backlot.duration_ms",
+                 "user.backlot.created_at", "user.backlot.updated_at"},
+                {"user.backlotfs.cached", "user.backlotfs.pinned"},
+            )
+            for folder in ("/flat", "/dates/2016/03")
+        ],
+        ("/flat/deleted.mov", set(), set()),  # still listed; its record has gone
+        ("/flat/clip.mov.json", OF_A_SIDECAR, set()),
+        ("/flat/clip.mov.vtt", OF_A_SIDECAR, set()),
+        ("/flat/.sh_thumbnails/large/clip.mov.png", set(), set()),
+    ],
+)  # fmt: skip
+def test_what_has_which_attributes(path: str, shown: set[str], by_name: set[str]) -> None:
+    """Every kind of folder and file: what listxattr(2) names, and what getxattr(2) knows beside."""
+    march_s = FULL.created_at_s
+    around = Described(
+        row("A", created_at_s=march_s), row("B", "deleted.mov", created_at_s=march_s)
+    )
+    captions: Any = SimpleNamespace(
+        version=0, known=lambda code: Caption("vtt", 7, 1500) if code == "A" else None
+    )
+    pictures: Any = SimpleNamespace(
+        sizes=("large",),
+        named=lambda name: {f"{name}.png": f"./{name}"},
+        png=lambda _wanted, _waiter: b"",
+    )
+    parts = around.parts
+    namespace = around.shown(
+        JsonSidecars(parts, parts),
+        CaptionSidecars(captions),
+        Thumbnails(parts, parts, pictures, listed=False),
+        layouts=("flat", "dates"),
+    )
+    namespace.attributes(path, waiter)  # it is there
+    found = namespace.xattrs(path)
+    assert set(listed(found)) == shown
+    for name in shown | by_name:
+        assert namespace.xattr(path, name) == found[name]
+        assert 0 < len(found[name]) <= MAX_VALUE_BYTES
+    every = extended_attributes(FULL, "clip.mov", HERE)
+    for name in every.keys() - shown - by_name:
+        with pytest.raises(NoAttribute):
+            namespace.xattr(path, name)
+    assert ext4_bytes({name: found[name] for name in shown}) <= 4096
 
 
 def ext4_bytes(values: dict[str, bytes]) -> int:

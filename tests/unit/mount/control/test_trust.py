@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -39,6 +41,28 @@ while True:
     line.sendall(b'{"source": "curl evil"}\\n')
     line.close()
 """
+
+#: Says of its own socket whether it was removed: at once, and as a user whose folder it is not.
+SERVER = """
+import os, sys
+from pathlib import Path
+from backlotfs.mount.control.server import ControlServer
+server = ControlServer(Path(sys.argv[1]), {})
+print(server.removed, flush=True)
+sys.stdin.readline()
+os.setegid(45002); os.seteuid(45002)
+print(server.removed, flush=True)
+server.close()
+print("closed")
+"""
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A folder as ``/tmp`` is."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        Path(folder).chmod(0o1777)
+        yield Path(folder)
 
 
 def as_stranger(path: Path) -> None:
@@ -98,6 +122,32 @@ def test_a_socket_that_is_none(folder: Path, tmp_path: Path, kind: str) -> None:
             path.mkdir()
         with pytest.raises(NoAnswer, match="is not a socket"):
             ask(PLACE, "echo")
+
+
+@AS_ROOT
+@pytest.mark.parametrize("kind", ["nothing", "file", "link"])
+def test_a_folder_that_another_user_put_in_place_of_ours(shared: Path, kind: str) -> None:
+    """A cleaner of ``/tmp`` has removed ours: the mount notices that, and ends all the same."""
+    folder = shared / "run"
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVER, str(folder / "x.sock")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as server:
+        assert server.stdout is not None
+        assert server.stdout.readline() == "False\n"
+        shutil.rmtree(folder)
+        if kind == "link":
+            folder.symlink_to("elsewhere")
+        else:
+            folder.mkdir(0o700)
+        if kind == "file":
+            (folder / "x.sock").touch()
+            folder.chmod(0o755)
+        found, _ = server.communicate("look\n", PATIENCE_S)
+    assert (found, server.returncode) == ("True\nclosed\n", 0)
+    assert (folder / "x.sock").exists() is (kind == "file")
 
 
 @AS_ROOT
