@@ -41,6 +41,7 @@ class FolderTimes:
         self._view = ""
         self._known: dict[int, FolderTime] = {}
         self._unsaved: set[int] = set()  # also folders that are gone
+        self._save_due = False  # a thread is about to save what is unsaved
         self._updated_at = -math.inf  # monotonic
         self._lock = threading.Lock()
         self._saving = threading.Lock()
@@ -122,16 +123,21 @@ class FolderTimes:
             return {}
 
     def _save_soon(self) -> None:
+        with self._lock:
+            if self._save_due:
+                return
+            self._save_due = True
         try:
             threading.Thread(target=self._save, name="folder-times", daemon=True).start()
         except RuntimeError:  # the system has no thread left: saved with the next change
+            self._save_due = False
             events.NO_THREAD.log(log, pool="folder-times")
 
     def _save(self) -> None:
         with self._saving:
             with self._lock:
                 known, unsaved = self._known.copy(), self._unsaved
-                self._unsaved = set()
+                self._unsaved, self._save_due = set(), False
             if not unsaved:
                 return
             try:

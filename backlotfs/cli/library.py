@@ -126,10 +126,8 @@ def _found(
     fields = _fields(name, asset)
     clock = SystemClock()
     try:
-        api, deadline = (
-            ApiClient(account, session, clock),
-            Deadline(account.limits.command_s, clock),
-        )
+        api = ApiClient(account, session, clock)
+        deadline = Deadline(account.limits.command_s, clock)
         backoff = Backoff(RetryPolicy(), deadline, clock, f"GET the source of {asset.embed_code}")
         source = backoff.run(lambda: api.get_source(asset.embed_code, deadline=deadline))
     except SourceMissing:

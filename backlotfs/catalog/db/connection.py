@@ -7,8 +7,7 @@ mounts may share the file: the generation (`state.generation`) changes when anot
 something, and `assets.changed_since` returns the changes. The file can be lost: a damaged or
 foreign one is set aside and replaced by an empty one; one that was removed while it was in use is
 written again; if no file can be written, a database in memory is used. Each is logged with one
-WARNING. Until a full sync has finished, the catalog is
-empty and `SyncState.full_sync_at_s` is 0.
+WARNING. Until a full sync has finished, the catalog is empty and `SyncState.full_sync_at_s` is 0.
 
 **Never stored**: signed URLs, keys, secrets.
 
@@ -181,7 +180,10 @@ class CatalogDb:
 
     @contextlib.contextmanager
     def _reader(self) -> Iterator[sqlite3.Connection | None]:
-        """A connection that reads; None if none can be opened now (no permission or descriptor)."""
+        """A connection that reads; None if none can be opened now.
+
+        There may be no permission or descriptor, or the file was given up a moment ago.
+        """
         with self._changed:
             self._changed.wait_for(lambda: not self._replacing)
             if self._closed:
@@ -190,7 +192,7 @@ class CatalogDb:
             connection = self._idle.pop() if self._idle else None
         try:
             if connection is None:
-                with contextlib.suppress(sqlite3.OperationalError):
+                with contextlib.suppress(sqlite3.OperationalError, OSError):
                     connection = self._file.connect()
                     connection.execute("PRAGMA query_only = ON")
             yield connection

@@ -20,6 +20,9 @@ from backlotfs.catalog.db.sync import FullSync
 from tests.fakes.workers import PATIENCE_S
 from tests.unit.catalog_db.catalogs import OpenDb, codes, made, records, walk
 
+CANNOT_OPEN = sqlite3.OperationalError("unable to open database file")
+CANNOT_OPEN.sqlite_errorcode = sqlite3.SQLITE_CANTOPEN
+
 
 def remove_cache(cache: Path) -> None:
     """What users do who want room."""
@@ -196,12 +199,16 @@ def test_it_cannot_be_written_again(
     assert "cannot be kept" in caplog.text
 
 
-def test_no_connection_can_be_opened(db: CatalogDb, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Readers take turns on the one that is open (as when the process has no descriptor left)."""
+@pytest.mark.parametrize("error", [CANNOT_OPEN, FileNotFoundError(2, "/proc/self/fd/-1")])
+def test_no_connection_can_be_opened(
+    db: CatalogDb, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Readers take turns on the one that is open.
+
+    So it is when the process has no descriptor left, or when the file is given up meanwhile.
+    """
 
     def fail() -> None:
-        error = sqlite3.OperationalError("unable to open database file")
-        error.sqlite_errorcode = sqlite3.SQLITE_CANTOPEN
         raise error
 
     monkeypatch.setattr(db._file, "connect", fail)

@@ -241,6 +241,7 @@ def test_a_live_mount(
         (OURS, ALIVE, [Host.killed], NO_ANSWER),
         (OURS, ALIVE, [], NO_ANSWER),
     ],
+    ids=itertools.count(),
 )
 def test_no_process_answers(
     host: Host,

@@ -15,7 +15,7 @@ from backlotfs.api.records import Label
 from backlotfs.catalog import library as listing
 from backlotfs.catalog.db.captions import Caption
 from backlotfs.catalog.db.connection import CatalogDb
-from backlotfs.catalog.db.folders import KEPT_VIEWS
+from backlotfs.catalog.db.folders import KEPT_VIEWS, FolderTime, folder_times
 from backlotfs.catalog.db.rows import AssetRow, CatalogUnavailable
 from backlotfs.catalog.folder_times import FolderTimes
 from backlotfs.namespace.namespace import Namespace, Provider
@@ -444,28 +444,6 @@ def test_a_mount_that_has_not_heard_of_a_change(host: Host) -> None:
         assert again["/"] == times["/"]
 
 
-def test_a_change_that_could_not_be_saved_at_once(
-    host: Host, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is saved at the end of the mount."""
-
-    def refuse(*_of: object) -> None:
-        raise CatalogUnavailable("locked")
-
-    with closing(host.open()) as db:
-        mount = host.mount("labels", db=db)
-        with monkeypatch.context() as patch:
-            patch.setattr(CatalogDb, "write", refuse)
-            upload(host.library)
-            host.later()
-            mount.sync()
-            times = mount.times()
-        host.later()
-        mount.around.folder_times.close()
-    with closing(host.open()) as db:
-        assert host.mount("labels", db=db).times() == times
-
-
 def test_a_catalog_that_was_lost(host: Host, tmp_path: Path) -> None:
     """A view that is not in the catalog any more is saved whole with the next change."""
     with closing(host.open()) as db:
@@ -483,8 +461,11 @@ def test_a_catalog_that_was_lost(host: Host, tmp_path: Path) -> None:
         assert host.mount("labels", db=db).times() == times
 
 
-def test_a_catalog_that_cannot_be_written(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The mount goes on with times in memory; they are saved with the next change."""
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_catalog_that_cannot_be_written(
+    host: Host, ends: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The times are in memory; they are saved with the next change, or as the mount ends."""
 
     def refuse(*_of: object) -> None:
         raise CatalogUnavailable("disk full")
@@ -498,12 +479,43 @@ def test_a_catalog_that_cannot_be_written(host: Host, monkeypatch: pytest.Monkey
             mount.sync()
             assert mount.times()["/Racing"] == first
         host.later()
-        make_label(host.library)
-        mount.sync()
+        if ends:
+            mount.around.folder_times.close()
+        else:
+            make_label(host.library)
+            mount.sync()
         times = mount.times()
     with closing(host.open()) as db:
         assert host.mount("labels", db=db).times() == times
         assert times["/Racing"] == first
+
+
+def test_many_folders_that_change_while_the_catalog_is_slow(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They do not have a thread each: one saves, and one waits to save the rest."""
+    released = threading.Event()
+    write: Any = CatalogDb.write
+
+    def slow(*of: Any) -> Any:
+        released.wait(PATIENCE_S)
+        return write(*of)
+
+    with closing(host.open()) as db:
+        times = FolderTimes(db, host.clock)
+        times.update({inode: FolderTime(inode, MAY_S) for inode in range(300)})
+        times.close()
+        with monkeypatch.context() as patch:
+            patch.setattr(CatalogDb, "write", slow)
+            for inode in range(300):
+                times.incomplete(inode)
+            threads = [one for one in threading.enumerate() if one.name == "folder-times"]
+            released.set()
+            for thread in threads:
+                thread.join(PATIENCE_S)
+        assert len(threads) <= 2
+        saved = db.read(folder_times, "")
+    assert [folder.entries < 0 for folder in saved.values()] == [True] * 300
 
 
 def test_before_the_first_listing(host: Host) -> None:
@@ -530,14 +542,19 @@ class Hides:
         return True
 
 
+def hiding(host: Host, db: CatalogDb) -> tuple[Around, Namespace]:
+    """A mount that does not list files of unknown size."""
+    rules: Any = Hides()
+    around = Around()
+    around.folder_times = FolderTimes(db, host.clock)
+    around.publish(*host.library.rows.values())
+    return around, around.shown(rules=rules)
+
+
 def test_an_upload_into_a_folder_that_is_shown_in_part(host: Host) -> None:
     """Moves it, though there is always a file of unknown size: uploads come one after the other."""
-    rules: Any = Hides()
     with closing(host.open()) as db:
-        around = Around()
-        around.folder_times = FolderTimes(db, host.clock)
-        around.publish(*host.library.rows.values())
-        namespace = around.shown(rules=rules)
+        around, namespace = hiding(host, db)
         seen = [namespace.attributes("/", waiter).mtime_s]
         for code in "EFGH":
             for other in host.library.rows:
@@ -552,34 +569,24 @@ def test_an_upload_into_a_folder_that_is_shown_in_part(host: Host) -> None:
 
 def test_a_folder_is_complete_in_the_next_mount(host: Host) -> None:
     """A part of it was shown before: it moves."""
-    rules: Any = Hides()
     host.library.edit("A", size=-1, verified=0)
     with closing(host.open()) as db:
-        around = Around()
-        around.folder_times = FolderTimes(db, host.clock)
-        around.publish(*host.library.rows.values())
-        namespace = around.shown(rules=rules)
+        around, namespace = hiding(host, db)
         before = namespace.attributes("/", waiter).mtime_s
         assert "A.mov" not in [entry.name for entry in namespace.entries("/")]
         around.folder_times.close()
     host.library.edit("A", size=700, verified=1)
     now = host.later()
     with closing(host.open()) as db:
-        around = Around()
-        around.folder_times = FolderTimes(db, host.clock)
-        around.publish(*host.library.rows.values())
-        assert before < around.shown(rules=rules).attributes("/", waiter).mtime_s == now
+        _, namespace = hiding(host, db)
+        assert before < namespace.attributes("/", waiter).mtime_s == now
 
 
 def test_a_listing_that_was_incomplete(host: Host) -> None:
     """A folder moves once a program that was shown a part of it can be shown the whole."""
+    host.library.edit("A", size=-1, verified=0)
     with closing(host.open()) as db:
-        around = Around()
-        around.folder_times = FolderTimes(db, host.clock)
-        rules: Any = Hides()
-        host.library.edit("A", size=-1, verified=0)
-        around.publish(*host.library.rows.values())
-        namespace = around.shown(rules=rules)
+        around, namespace = hiding(host, db)
         before = namespace.attributes("/", waiter).mtime_s
         host.later()
         assert "A.mov" not in [entry.name for entry in namespace.entries("/")]
