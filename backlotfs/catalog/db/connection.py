@@ -110,7 +110,7 @@ class CatalogDb:
 
     @property
     def epoch(self) -> int:
-        """The number of times that an empty file replaced a damaged one."""
+        """The number of times that another content replaced one that was lost."""
         return self._epoch
 
     def keep_file(self) -> None:
@@ -289,7 +289,10 @@ class CatalogDb:
             events.CACHE_FILE_REMADE.log(log, path=self._file.path)
         except (OSError, sqlite3.Error, UnusableFile) as error:
             new = self._in_memory(error)
-            old.backup(new)
+            try:
+                old.backup(new)
+            except sqlite3.Error:  # its disk was taken away, or fails: as after a damage
+                self._epoch += 1
         old.close()
         return new
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import sqlite3
 import stat
@@ -180,6 +181,21 @@ def test_a_file_that_two_mounts_use(
     assert "another mount uses it" in caplog.text
     walk(other, [made("E3")])
     assert codes(other) == {"E3"}
+
+
+def test_its_disk_was_taken_away(db: CatalogDb, cache: Path, reopen: OpenDb) -> None:
+    """Nothing of it can be read any more: it is as after a damage, and the library listed again."""
+    db.close()
+    db = reopen(cache)  # which has read little of the file so far
+    path = db.path
+    assert path is not None
+    os.truncate(path, 100)
+    remove_cache(cache)
+    epoch = db.epoch
+    db.keep_file()
+    assert (codes(db), db.epoch) == (set(), epoch + 1)
+    walk(db, [made("E3")])
+    assert (codes(db), db.path) == ({"E3"}, None)
 
 
 @pytest.mark.parametrize("kind", ["file", "link", "dangling"])
