@@ -387,7 +387,7 @@ def check_tls(account: Account) -> Finding:
     try:
         context = client_context(account.ca_bundle)
         with (
-            dial_for(account.proxy)(host, parts.port or 443, ANSWER_S) as plain,
+            dial_for(account.proxy)(host, parts.port or 443, ANSWER_S).sock as plain,
             context.wrap_socket(plain, server_hostname=host) as secured,
         ):
             ends = ssl.cert_time_to_seconds(str((secured.getpeercert() or {})["notAfter"]))

@@ -42,7 +42,7 @@ from backlotfs.errors import (
     ProtocolViolation,
     RemoteUnavailable,
 )
-from backlotfs.http.connecting import answered, distrust, may_hang
+from backlotfs.http.connecting import Peer
 from backlotfs.http.dialer import client_context
 from backlotfs.http.exchange import BoundedResponse, Exchange, ExchangeTimeout
 from backlotfs.http.proxy_tunnel import Dial, ProxyFailed, dial_for
@@ -112,7 +112,7 @@ class _Limited(HTTPConnection):
     def __init__(self, *args: Any, dial: Dial, **options: Any) -> None:
         super().__init__(*args, **options)
         self._dial = dial
-        self._answered = True  # whether anything came over the connection, once there is one
+        self._peer: Peer | None = None  # until it has answered over this connection
 
     def connect(self) -> None:
         """Connect, and speak TLS where it is meant; all within the connection's timeout.
@@ -137,6 +137,7 @@ class _Limited(HTTPConnection):
 
         :raises NameResolutionError, ConnectTimeoutError, NewConnectionError: as the base does.
         """
+        self._peer = None
         try:
             opened = self._dial(self._dns_host, self.port, float(self.timeout or CONNECT_S))
         except socket.gaierror as error:
@@ -145,8 +146,8 @@ class _Limited(HTTPConnection):
             raise ConnectTimeoutError(self, "connecting timed out") from error
         except OSError as error:
             raise NewConnectionError(self, "no connection came about") from error
-        self._answered = False
-        return opened
+        self._peer = opened.peer
+        return opened.sock
 
     def request(self, *args: Any, **options: Any) -> None:
         """Send a request; a kept-alive connection is watched from here on."""
@@ -173,18 +174,18 @@ class _Limited(HTTPConnection):
             if hangs and exchange.over:
                 raise _AddressHangs from None
             raise
-        if not self._answered:
-            answered(self._dns_host, self.port)
-        self._answered = True
+        if self._peer is not None:
+            self._peer.answered()
+            self._peer = None
         return response
 
     def _may_hang(self) -> bool:
-        unproven = not self._answered and _unproven_s.get() is not None
-        return unproven and may_hang(self._dns_host, self.port)
+        limited = _unproven_s.get() is not None
+        return limited and self._peer is not None and self._peer.may_hang()
 
     def _distrust(self) -> None:
-        if not self._answered:
-            distrust(self._dns_host, self.port)
+        if self._peer is not None:
+            self._peer.distrust()
 
 
 class _LimitedTls(_Limited, HTTPSConnection):

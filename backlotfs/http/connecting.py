@@ -5,7 +5,8 @@ So the addresses are tried as RFC 8305 says ("happy eyeballs"). One attempt star
 `ATTEMPT_DELAY_S` apart, or at once when one is refused; the families take turns, the system's first
 address comes first. The first connection that is made wins, and the other attempts are closed. The
 winner is tried first the next time. An address that took a connection and then did not answer is
-tried last (`distrust`). Until one has answered a request, nobody knows that it does (`may_hang`).
+tried last (`Peer.distrust`). Until one has answered a request, nobody knows that it does
+(`Peer.may_hang`).
 
 `socket.getaddrinfo` cannot be interrupted and takes as long as the system's resolver likes: half a
 minute and more, where a name server is silent. So it runs on threads of its own, one look-up of a
@@ -22,8 +23,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from cachetools import LRUCache, TTLCache
 
@@ -89,47 +91,48 @@ class _Memory:
             _REMEMBERED_HOSTS, REMEMBERED_S
         )
         self._answered: LRUCache[tuple[str, Any], bool] = LRUCache(_REMEMBERED_HOSTS)
-        self._others: LRUCache[tuple[str, int], frozenset[Any]] = LRUCache(_REMEMBERED_HOSTS)
 
-    def in_order(self, host: str, addresses: Iterable[AddressInfo]) -> list[AddressInfo]:
-        """The addresses in the order in which they are tried, each once."""
+    def in_order(
+        self, host: str, addresses: Iterable[AddressInfo], *, another: bool
+    ) -> list[AddressInfo]:
+        """The addresses in the order in which they are tried, each once.
+
+        :param another: the last winner comes behind the others, and the one behind it first.
+        """
         found = list(dict.fromkeys(addresses))
         with self._lock:
             distrusted = [info for info in found if (host, info[4]) in self._distrusted]
             won = self._won.get((host, found[0][4][1])) if found else None
         trusted = [info for info in found if info not in distrusted]
-        trusted.sort(key=lambda info: info[4] != won)  # stable: the system's order behind it
+        if another:
+            behind = next((at + 1 for at, info in enumerate(trusted) if info[4] == won), 0)
+            trusted = trusted[behind:] + trusted[:behind]
+        else:
+            trusted.sort(key=lambda info: info[4] != won)  # stable: the system's order behind it
         return [*_families_in_turn(trusted), *_families_in_turn(distrusted)]
 
-    def won(self, host: str, address: Any, order: Iterable[AddressInfo]) -> None:
+    def won(self, host: str, address: Any) -> None:
         with self._lock:
             self._won[host, address[1]] = address
-            self._others[host, address[1]] = frozenset(info[4] for info in order) - {address}
-
-    def answered(self, host: str, port: int) -> None:
-        with self._lock:
-            address = self._won.get((host, port))
-            if address is not None:
-                self._answered[host, address] = True
-
-    def may_hang(self, host: str, port: int) -> bool:
-        with self._lock:
-            address = self._won.get((host, port))
-            if address is None or (host, address) in self._answered:
-                return False
-            others = self._others.get((host, port), frozenset())
-            return any((host, other) not in self._distrusted for other in others)
 
     def none_won(self, host: str, port: int) -> None:
         with self._lock:
             self._won.pop((host, port), None)
 
-    def distrust(self, host: str, port: int) -> None:
+    def answered(self, host: str, address: Any) -> None:
         with self._lock:
-            address = self._won.pop((host, port), None)
-            if address is not None:
-                self._distrusted[host, address] = True
-                self._answered.pop((host, address), None)
+            self._answered[host, address] = True
+
+    def may_hang(self, host: str, address: Any, others: Iterable[Any]) -> bool:
+        with self._lock:
+            if (host, address) in self._answered:
+                return False
+            return any((host, other) not in self._distrusted for other in others)
+
+    def distrust(self, host: str, address: Any) -> None:
+        with self._lock:
+            self._distrusted[host, address] = True
+            self._answered.pop((host, address), None)
 
 
 def _families_in_turn(addresses: Iterable[AddressInfo]) -> list[AddressInfo]:
@@ -140,30 +143,44 @@ def _families_in_turn(addresses: Iterable[AddressInfo]) -> list[AddressInfo]:
     return [info for turn in turns for info in turn if info is not None]
 
 
+#: One per process: which machine answers is the same for the API and the sources of each mount.
 _memory = _Memory()
 
 
-def distrust(host: str, port: int) -> None:
-    """The address that took the last connection did not answer: from now on it is tried last.
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The address that a connection was made to, of a host that has several.
 
-    Of a host with one address nothing is remembered.
+    What becomes of the connection is told here, because another one may lead to another address.
     """
-    _memory.distrust(host, port)
+
+    host: str
+    address: Any
+    others: frozenset[Any]
+
+    def distrust(self) -> None:
+        """It did not answer: from now on it is tried last."""
+        _memory.distrust(self.host, self.address)
+
+    def answered(self) -> None:
+        """It has answered a request."""
+        _memory.answered(self.host, self.address)
+
+    def may_hang(self) -> bool:
+        """Whether it never answered, and another address might."""
+        return _memory.may_hang(self.host, self.address, self.others)
 
 
-def answered(host: str, port: int) -> None:
-    """The address that took the last connection has answered a request."""
-    _memory.answered(host, port)
+class Connected(NamedTuple):
+    """A TCP socket, and what it leads to; None: the host's only address, or a proxy chose it."""
 
-
-def may_hang(host: str, port: int) -> bool:
-    """Whether the address that took the last connection never answered, and another one might."""
-    return _memory.may_hang(host, port)
+    sock: socket.socket
+    peer: Peer | None
 
 
 def connect_directly(
     host: str, port: int, timeout_s: float, *, resolve: Resolve | None = None
-) -> socket.socket:
+) -> Connected:
     """A TCP socket to one of the addresses of ``host``; errors of `look_up` and `connect_to_any`.
 
     :param timeout_s: for the look-up and all addresses together.
@@ -172,17 +189,20 @@ def connect_directly(
     return connect_to_any(host, look_up(host, port, timeout_s, resolve=resolve), until_s)
 
 
-def connect_to_any(host: str, addresses: Sequence[AddressInfo], until_s: float) -> socket.socket:
+def connect_to_any(
+    host: str, addresses: Sequence[AddressInfo], until_s: float, *, another: bool = False
+) -> Connected:
     """A TCP socket, connected to the first address that answers; its timeout is what time is left.
 
     :param host: under this name it is remembered which address answered.
     :param addresses: of the host; no other is connected to.
     :param until_s: on the monotonic clock, for all addresses together.
+    :param another: rather not to the address that answered last.
     :raises ConnectionRefusedError: an address refused, and no other answered: the host is there.
     :raises TimeoutError: no address refused, and at least one was silent until the end.
     :raises OSError: else the error of the first address that was tried.
     """
-    order = _memory.in_order(host, addresses)
+    order = _memory.in_order(host, addresses, another=another)
     if not order:
         raise OSError("the host has no address")
     try:
@@ -190,10 +210,12 @@ def connect_to_any(host: str, addresses: Sequence[AddressInfo], until_s: float) 
     except OSError:
         _memory.none_won(host, order[0][4][1])
         raise
-    if len(order) > 1:
-        _memory.won(host, address, order)
     winner.settimeout(max(_LEAST_TIMEOUT_S, until_s - time.monotonic()))  # TLS has what is left
-    return winner
+    others = frozenset(info[4] for info in order) - {address}
+    if not others:
+        return Connected(winner, None)
+    _memory.won(host, address)
+    return Connected(winner, Peer(host, address, others))
 
 
 class _Race:

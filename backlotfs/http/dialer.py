@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import http.client
 import os
-import socket
 import ssl
 import time
 
@@ -21,7 +20,14 @@ from backlotfs.config.proxy import Proxy
 from backlotfs.config.time_limits import API_LOOK_UP_S
 from backlotfs.errors import SettingsError
 from backlotfs.http.address_policy import SourcePolicy, SourceRefused
-from backlotfs.http.connecting import AddressInfo, Resolve, connect_to_any, distrust, look_up
+from backlotfs.http.connecting import (
+    AddressInfo,
+    Connected,
+    Peer,
+    Resolve,
+    connect_to_any,
+    look_up,
+)
 from backlotfs.http.proxy_tunnel import ascii_host, connect_through
 
 
@@ -78,10 +84,13 @@ class Dialer:
         self._resolve = resolve
         self._api_addresses: frozenset[str] = frozenset()
 
-    def connect(self, scheme: str, host: str, port: int, *, timeout_s: float) -> SourceConnection:
+    def connect(
+        self, scheme: str, host: str, port: int, *, timeout_s: float, another: bool = False
+    ) -> SourceConnection:
         """A new connection, TLS spoken and the host name verified if ``scheme`` is ``https``.
 
         :param timeout_s: for the look-up of the name, all addresses of the host and TLS together.
+        :param another: rather not to the address that the last connection led to.
         :raises SourceRefused: the policy allows none of its addresses; nothing was sent.
         :raises ProxyFailed: the proxy did not connect; an `OSError`.
         :raises OSError, ValueError: unresolvable, refused, unreachable, too slow, not trusted.
@@ -89,17 +98,18 @@ class Dialer:
         tls = self._tls if scheme == "https" else None
         connection = SourceConnection(self, host, port, tls, timeout_s)
         try:
-            connection.connect()
+            connection.connect(another=another)
         except BaseException:
             connection.close()
             raise
         return connection
 
-    def dial(self, host: str, port: int, timeout_s: float) -> socket.socket:
+    def dial(self, host: str, port: int, timeout_s: float, *, another: bool = False) -> Connected:
         """A connected TCP socket; errors as for `connect`."""
         if self.proxy is not None:
             self._policy.check_name(ascii_host(host))
-            return connect_through(self.proxy, host, port, timeout_s, resolve=self._resolve)
+            sock = connect_through(self.proxy, host, port, timeout_s, resolve=self._resolve)
+            return Connected(sock, None)
         until = time.monotonic() + timeout_s
         refused: SourceRefused | None = None
         allowed: list[AddressInfo] = []
@@ -112,7 +122,7 @@ class Dialer:
                 allowed.append(found)
         if refused is not None and not allowed:
             raise refused
-        return connect_to_any(host, allowed, until)
+        return connect_to_any(host, allowed, until, another=another)
 
     def _api(self) -> frozenset[str]:
         """The API host's addresses; looked up at the first source that needs it to vouch."""
@@ -137,10 +147,13 @@ class SourceConnection(http.client.HTTPConnection):
         self._dialer = dialer
         self._tls = tls
         self._timeout_s = timeout_s
+        self._peer: Peer | None = None
 
-    def connect(self) -> None:
+    def connect(self, *, another: bool = False) -> None:
         """Connect by the dialer, and speak TLS where it was asked for."""
-        self.sock = self._dialer.dial(self.host, self.port, self._timeout_s)
+        self.sock, self._peer = self._dialer.dial(
+            self.host, self.port, self._timeout_s, another=another
+        )
         if self._tls is None:
             return
         name = self.host.removesuffix(".")  # no certificate has the dot of an absolute name
@@ -152,4 +165,5 @@ class SourceConnection(http.client.HTTPConnection):
 
     def distrust(self) -> None:
         """Try the host's other addresses first from now on: this one did not answer."""
-        distrust(self.host, self.port)
+        if self._peer is not None:
+            self._peer.distrust()

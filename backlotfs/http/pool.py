@@ -257,7 +257,8 @@ class ConnectionPool:
 
         :param url: sent as it is; never shown in an error.
         :param if_match: a strong ETag the object must still have (412 otherwise).
-        :param new_connection: do not use an idle connection: a new one may lead to another node.
+        :param new_connection: do not use an idle connection: a new one may lead to another node,
+            and leads to another address of the host, if it has several.
         :param timeout_s: bounds all of it, connecting included. Less is granted to connecting,
             to the silence before the answer (`STALL_TIMEOUT_S`) and to the answer's head once it
             has begun (`HEAD_TIMEOUT_S`).
@@ -345,9 +346,9 @@ class ConnectionPool:
         if found is not None and found.connection.sock is not None:
             bound_waits(found.connection.sock, min(STALL_TIMEOUT_S, timeout_s))
             return found.connection, True
-        return self._connect(origin, timeout_s), False
+        return self._connect(origin, timeout_s, another=new), False
 
-    def _connect(self, origin: Origin, timeout_s: float) -> SourceConnection:
+    def _connect(self, origin: Origin, timeout_s: float, *, another: bool) -> SourceConnection:
         timeout = max(0.05, min(CONNECT_S, timeout_s))
         place = f"source host {origin.host}:{origin.port}"
         self._breakers.check(place)
@@ -357,7 +358,7 @@ class ConnectionPool:
             self._breakers.check(proxy_place)
         try:
             connection = self._dialer.connect(
-                origin.scheme, origin.host, origin.port, timeout_s=timeout
+                origin.scheme, origin.host, origin.port, timeout_s=timeout, another=another
             )
         except (OSError, ValueError) as error:
             failure = _no_connection(origin.host, proxy, error)

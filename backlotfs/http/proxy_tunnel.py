@@ -10,14 +10,13 @@ behind it. Nothing that the proxy sends is shown but its status.
 
 from __future__ import annotations
 
-import functools
 import re
 import socket
 import time
 from collections.abc import Callable
 
 from backlotfs.config.proxy import Proxy, host_and_port
-from backlotfs.http.connecting import Resolve, connect_directly, distrust
+from backlotfs.http.connecting import Connected, Resolve, connect_directly
 
 #: Bytes of the proxy's answer with all ``1xx`` before it; real ones have some hundred.
 MAX_HEAD_BYTES = 16 * 1024
@@ -66,7 +65,7 @@ def connect_through(
     """
     until_s = time.monotonic() + timeout_s
     target = host_and_port(ascii_host(host), port)
-    sock = _connect_to(proxy, timeout_s, resolve)
+    sock, peer = _connect_to(proxy, timeout_s, resolve)
     answered = False
     try:
         _ask(sock, proxy, target)
@@ -77,19 +76,23 @@ def connect_through(
         sock.settimeout(max(_LEAST_TIMEOUT_S, until_s - time.monotonic()))
     except BaseException:
         sock.close()
-        if not answered:
-            distrust(proxy.host, proxy.port)
+        if peer is not None and not answered:
+            peer.distrust()
         raise
     return sock
 
 
-#: Opens a socket to a host and port, within so many seconds.
-Dial = Callable[[str, int, float], socket.socket]
+#: Connects to a host and port, within so many seconds.
+Dial = Callable[[str, int, float], Connected]
 
 
 def dial_for(proxy: Proxy | None) -> Dial:
-    """What opens connections: through ``proxy``, or directly without one."""
-    return connect_directly if proxy is None else functools.partial(connect_through, proxy)
+    """What makes connections: through ``proxy``, or directly without one."""
+    if proxy is None:
+        return connect_directly
+    return lambda host, port, timeout_s: Connected(
+        connect_through(proxy, host, port, timeout_s), None
+    )
 
 
 def _failed(
@@ -106,7 +109,7 @@ def _no_proxy(proxy: Proxy) -> ProxyFailed:
     return _failed(proxy, "it does not answer as an HTTP proxy", "is its address right?")
 
 
-def _connect_to(proxy: Proxy, timeout_s: float, resolve: Resolve | None) -> socket.socket:
+def _connect_to(proxy: Proxy, timeout_s: float, resolve: Resolve | None) -> Connected:
     try:
         return connect_directly(proxy.host, proxy.port, timeout_s, resolve=resolve)
     except (OSError, UnicodeError) as error:

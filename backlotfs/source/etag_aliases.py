@@ -265,7 +265,7 @@ class _Proof:
             missing = (place not in self._ours) + (place not in self._theirs)
             return missing, place not in expected
 
-        # nodes may be chosen by connection: one that brings nothing new is left
+        # nodes may be chosen by connection, or be addresses: one that brings nothing new is left
         return max(self._places, key=need), self._wasted
 
     def add(self, place: ByteRange, seen: SeenVersion, data: bytes) -> None:

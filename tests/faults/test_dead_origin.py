@@ -6,6 +6,7 @@ import errno
 import socket
 import threading
 import time
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from backlotfs.emulator import Emulator
 from backlotfs.errors import BacklotError, HostUnreachable
 from backlotfs.http.circuit_breaker import LIMIT, RETRY_INTERVAL_S
+from backlotfs.http.connecting import Connected
 from backlotfs.http.dialer import Dialer
 from tests.conftest import Serve
 from tests.faults.conftest import Unmounted
@@ -31,9 +33,9 @@ class CountedDials:
         self.count = 0
         dial = Dialer.dial
 
-        def counting(dialer: Dialer, host: str, port: int, timeout_s: float) -> socket.socket:
+        def counting(dialer: Dialer, *place: Any, **options: Any) -> Connected:
             self.count += 1
-            return dial(dialer, host, port, timeout_s)
+            return dial(dialer, *place, **options)
 
         monkeypatch.setattr(Dialer, "dial", counting)
 

@@ -31,18 +31,19 @@ def ok(body: bytes, *, promised: int | None = None, hang_up: bool = False) -> Re
 class RawServer:
     """Answers each request, on whatever connection it comes, with the next reply of the script."""
 
-    def __init__(self, *replies: Reply) -> None:
+    def __init__(self, *replies: Reply, host: str = "127.0.0.1", port: int = 0) -> None:
         self._replies = deque(replies)
         #: Heads of the requests, byte for byte, with the number of the connection they came on.
         self.requests: list[tuple[int, bytes]] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server((host, port))
         self._connections: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
 
     @property
     def url(self) -> str:
         """Scheme, host and port."""
-        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        host, port = self._listener.getsockname()
+        return f"http://{host}:{port}"
 
     @property
     def targets(self) -> list[bytes]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from backlotfs.http import connecting
-from backlotfs.http.connecting import AddressInfo, answered, connect_to_any, distrust, may_hang
+from backlotfs.http.connecting import AddressInfo, Peer, connect_to_any
 from tests.support.silent_address import silent_address
 
 #: For all addresses together: far more than any test needs.
@@ -72,7 +72,7 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def peer(host: str, *addresses: AddressInfo, seconds: float = AMPLE_S) -> str:
     """Connect; the address that won."""
-    with connect_to_any(host, addresses, time.monotonic() + seconds) as connected:
+    with connect_to_any(host, addresses, time.monotonic() + seconds).sock as connected:
         assert connected.getblocking() or connected.gettimeout()
         return str(connected.getpeername()[0])
 
@@ -83,7 +83,7 @@ def test_dead_addresses_before_a_good_one(host: str, good: AddressInfo, dead: in
     with contextlib.ExitStack() as opened:
         places = [f"127.0.1.{number + 1}" for number in range(dead)]
         found = [info(*opened.enter_context(silent_address(at, good[4][1]))) for at in places]
-        with connect_to_any(host, [*found, good], time.monotonic() + 16.0) as connected:
+        with connect_to_any(host, [*found, good], time.monotonic() + 16.0).sock as connected:
             assert connected.getpeername()[0] == "127.0.0.1"
             assert (connected.gettimeout() or 0) > 1.0, "what is left is for TLS"
 
@@ -164,42 +164,53 @@ def test_a_winner_that_fails_is_forgotten(
         assert tried == order
 
 
+def met(host: str, *addresses: AddressInfo) -> Peer:
+    """Connect to the first of several addresses that answers; which one it is."""
+    sock, found = connect_to_any(host, addresses, time.monotonic() + AMPLE_S)
+    sock.close()
+    assert found is not None
+    return found
+
+
 def test_what_took_a_connection_and_did_not_answer_is_tried_last(
     host: str, good: AddressInfo, refused: AddressInfo, tried: list[str]
 ) -> None:
     """A machine whose server hangs is behind all others, until it alone is left."""
     with socket.create_server(("127.0.0.3", good[4][1])):
-        assert peer(host, refused, good) == "127.0.0.3"
-        distrust(host, good[4][1])
+        hangs = met(host, refused, good)
+        assert hangs.address[0] == "127.0.0.3"
+        hangs.distrust()
         tried.clear()
-        assert peer(host, refused, good) == "127.0.0.1"
-        distrust(host, good[4][1])
+        other = met(host, refused, good)
+        assert other.address[0] == "127.0.0.1"
+        hangs.distrust()
+        assert peer(host, refused, good) == "127.0.0.1", "a second connection says no more"
+        other.distrust()
+        tried.clear()
         assert peer(host, refused, good) == "127.0.0.3"
-        assert tried == ["127.0.0.1", "127.0.0.3"]
+        assert tried == ["127.0.0.3"]
 
 
 def test_who_may_hang(host: str, good: AddressInfo) -> None:
     """An address that has not answered, while another one is not known to hang."""
-    port = good[4][1]
-    with socket.create_server(("127.0.0.3", port)):
-        both = [info("127.0.0.3", port), good]
-        assert not may_hang(host, port)
-        assert peer(host, *both) == "127.0.0.3"
-        assert may_hang(host, port)
-        distrust(host, port)
-        assert peer(host, *both) == "127.0.0.1"
-        assert not may_hang(host, port)
-    other = f"other.{host}"
-    with socket.create_server(("127.0.0.3", port)):
-        assert peer(other, *both) == "127.0.0.3"
-        answered(other, port)
-        assert not may_hang(other, port)
-        distrust(other, port)
-        assert peer(other, *both) == "127.0.0.1"
-        assert not may_hang(other, port)
-    alone = f"alone.{host}"
-    assert peer(alone, good) == "127.0.0.1"
-    assert not may_hang(alone, port)
+    with socket.create_server(("127.0.0.3", good[4][1])):
+        both = [info("127.0.0.3", good[4][1]), good]
+        hangs = met(host, *both)
+        assert hangs.may_hang()
+        hangs.distrust()
+        other = met(host, *both)
+        assert not other.may_hang()
+        other.answered()
+        hangs = met(f"other.{host}", *both)
+        hangs.distrust()
+        other = met(f"other.{host}", *both)
+        other.answered()
+        assert hangs.may_hang(), "it is another address that has answered"
+        hangs.answered()
+        assert not hangs.may_hang()
+    sock, alone = connect_to_any(host, [good], time.monotonic() + AMPLE_S)
+    sock.close()
+    assert alone is None, "there is no other address"
 
 
 @pytest.mark.parametrize("count", [1, 40])

@@ -1,0 +1,90 @@
+"""GETs of a source host that has several addresses: which of them is asked."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from backlotfs.byterange import ByteRange
+from backlotfs.errors import RemoteUnavailable
+from backlotfs.http.address_policy import SourcePolicy
+from backlotfs.http.dialer import Dialer, client_context
+from backlotfs.http.pool import ConnectionPool
+from tests.unit.http.raw_server import RawServer, ok
+
+WANTED = ByteRange(0, 4)
+
+
+@contextlib.contextmanager
+def pool_of(*hosts: str) -> Iterator[ConnectionPool]:
+    """A pool for which every name has these addresses, in this order."""
+
+    def resolve(_host: str, port: int, *rest: int) -> object:
+        return [info for host in hosts for info in socket.getaddrinfo(host, port, *rest)]
+
+    policy = SourcePolicy.of("https://api.example", ["*.example"])
+    door = Dialer(policy, client_context(), resolve=resolve)  # type: ignore[arg-type]
+    with contextlib.closing(ConnectionPool(door, user_agent="t")) as pool:
+        yield pool
+
+
+@pytest.fixture
+def name(request: pytest.FixtureRequest) -> str:
+    """A name of which nothing is remembered yet."""
+    return f"{request.node.name.replace('_', '-')}.example"
+
+
+def port_of(server: RawServer) -> int:
+    """Where it listens."""
+    return int(server.url.rpartition(":")[2])
+
+
+def head(pool: ConnectionPool, url: str, *, new: bool = False) -> None:
+    """A GET over a new connection, which is not kept alive."""
+    pool.get(url, WANTED, timeout_s=30, new_connection=new).close()
+
+
+def test_each_connection_distrusts_its_own_address(name: str) -> None:
+    """The second one that hangs ends when another address has already answered."""
+    with (
+        RawServer(ok(b"abcd"), ok(b"abcd")) as good,
+        socket.create_server(("127.0.0.2", port_of(good))) as hanging,
+        pool_of("127.0.0.2", "127.0.0.1") as pool,
+    ):
+        url = f"http://{name}:{port_of(good)}/a"
+
+        def fail() -> None:
+            with pytest.raises(RemoteUnavailable):
+                head(pool, url)
+
+        ended = []
+        for _ in range(2):
+            thread = threading.Thread(target=fail)
+            thread.start()
+            ended.append((hanging.accept()[0], thread))
+        for taken, thread in ended:
+            taken.close()
+            thread.join()
+            head(pool, url)
+        assert len(good.requests) == 2
+
+
+def test_a_new_connection_leads_to_the_next_address(name: str) -> None:
+    """So the proof that two ETags name one version finds the node that sent the first."""
+    hosts = ["127.0.0.1", "127.0.0.2", "127.0.0.3"]
+    with contextlib.ExitStack() as opened:
+        first = opened.enter_context(RawServer(*[ok(b"abcd")] * 5))
+        more = [RawServer(*[ok(b"abcd")] * 5, host=host, port=port_of(first)) for host in hosts[1:]]
+        nodes = [first, *map(opened.enter_context, more)]
+        pool = opened.enter_context(pool_of(*hosts))
+        url = f"http://{name}:{port_of(first)}/a"
+        for _ in range(2):
+            head(pool, url)
+        assert [len(node.requests) for node in nodes] == [2, 0, 0]
+        for _ in range(3):
+            head(pool, url, new=True)
+        assert [len(node.requests) for node in nodes] == [3, 1, 1]
