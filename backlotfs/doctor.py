@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 
 from backlotfs.api.client import ApiClient
 from backlotfs.api.rate_limiter import ApiRateLimiter
+from backlotfs.api.transport import explain
 from backlotfs.catalog.library import SOURCE_TYPES, AssetFilter
 from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.config.settings import GIB, Account, MountSettings, ignored_proxy
@@ -31,7 +32,6 @@ from backlotfs.errors import (
     BacklotError,
     ClockSkewed,
     FuseUnusable,
-    HostUnreachable,
     RemoteUnavailable,
     SettingsError,
     SourceGone,
@@ -42,7 +42,7 @@ from backlotfs.http.address_policy import SourcePolicy
 from backlotfs.http.backoff import RetryPolicy
 from backlotfs.http.dialer import Dialer, client_context
 from backlotfs.http.pool import ConnectionPool
-from backlotfs.http.proxy_tunnel import ProxyFailed, connect_through, dial_for
+from backlotfs.http.proxy_tunnel import connect_through, dial_for
 from backlotfs.kernel.fuse_library import load_fuse
 from backlotfs.kernel.mount_table import FUSE_TYPE
 from backlotfs.kernel.mountpoint import check_mountpoint, resolved
@@ -270,8 +270,8 @@ def check_proxy(account: Account, environ: Mapping[str, str]) -> Finding:
         port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 80)
         try:
             connect_through(account.proxy, host, port, ANSWER_S).close()
-        except (ProxyFailed, UnicodeError) as error:
-            return failed_by("proxy", HostUnreachable(str(error)))
+        except (OSError, UnicodeError) as error:
+            return failed_by("proxy", explain(error, host, proxied=True))
         return fine("proxy", f"{account.proxy} connects to {host}; all connections go through it")
     variable = ignored_proxy(environ, host)
     if variable is None:
@@ -401,14 +401,8 @@ def check_tls(account: Account) -> Finding:
             "apt-get install ca-certificates, or name the authority: --ca-bundle FILE",
             RemoteUnavailable,
         )
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        return failed(
-            "TLS",
-            f"{host}: {reason}",
-            f"try: curl -I https://{host}/",
-            RemoteUnavailable,
-        )
+    except (OSError, UnicodeError) as error:
+        return failed_by("TLS", explain(error, host, proxied=account.proxy is not None))
     days = int((ends - time.time()) // 86400)
     if days < CERTIFICATE_DAYS:
         return note("TLS", f"the certificate of {host} ends in {days} days", "tell its owner")

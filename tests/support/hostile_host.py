@@ -6,7 +6,6 @@ import itertools
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from types import TracebackType
 
 from backlotfs.emulator import EmulatedAsset, Emulator
 from tests.support.relay import PIECE, Relay
@@ -80,15 +79,10 @@ class HostileHost(Relay):
         if kinds:
             self.hang_up()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Answer no more, and end the torments."""
         self._over.set()
-        super().__exit__(kind, error, trace)
+        super().__exit__(*error)
 
     def serve(self, client: socket.socket) -> None:
         """Torment the first request of a connection, or pass everything on."""

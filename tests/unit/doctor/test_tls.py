@@ -7,12 +7,14 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import trustme
 
+from backlotfs.config.proxy import parse_proxy
 from backlotfs.config.settings import Account
 from backlotfs.doctor import CERTIFICATE_DAYS, Verdict, check_tls
 
@@ -77,3 +79,19 @@ def test_one_that_nobody_trusts(authority: trustme.CA) -> None:
         found = check_tls(account(port))
     assert (found.verdict, found.exit_code) == (Verdict.FAILED, 4)
     assert "--ca-bundle" in (found.remedy or "")
+
+
+def test_a_host_that_is_not_reached() -> None:
+    """Each reason has its words; a name that cannot be one is no crash."""
+    with socket.create_server(("localhost", 0)) as listener:
+        port = listener.getsockname()[1]
+    proxied = replace(account(443), proxy=parse_proxy(f"127.0.0.1:{port}", "x"))
+    for chosen, said in (
+        (Account("https://a..b", "key", "secret"), "a..b is not a usable host name"),
+        (account(port), "localhost refused the connection"),
+        (proxied, f"proxy 127.0.0.1:{port}: it refuses the connection"),
+    ):
+        found = check_tls(chosen)
+        assert (found.verdict, found.exit_code) == (Verdict.FAILED, 4)
+        assert found.detail == said
+        assert found.remedy
