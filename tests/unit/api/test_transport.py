@@ -25,6 +25,7 @@ from backlotfs.errors import (
     LastingFailure,
     RemoteUnavailable,
 )
+from tests.fakes.clocks import ManualClock
 
 Serve = Callable[[list[bytes]], str]
 
@@ -156,6 +157,7 @@ def test_a_silent_server_costs_the_deadline_and_no_more(session: requests.Sessio
 def test_a_trickle_cannot_outlast_the_deadline(session: requests.Session) -> None:
     """Bytes that keep coming reset the read timeout; the deadline still ends it."""
     stop = threading.Event()
+    clock = ManualClock()
 
     def drip(listener: socket.socket) -> None:
         peer, _ = listener.accept()
@@ -163,6 +165,7 @@ def test_a_trickle_cannot_outlast_the_deadline(session: requests.Session) -> Non
             peer.recv(65536)
             peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
             while not stop.wait(0.01):
+                clock.sleep(0.5)
                 try:
                     peer.sendall(b" ")
                 except OSError:
@@ -173,7 +176,7 @@ def test_a_trickle_cannot_outlast_the_deadline(session: requests.Session) -> Non
         thread.start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
         with pytest.raises(DeadlineExceeded, match="the answer of h"):
-            get(session, url, seconds=2.0)
+            Transport(session, clock).get(url, host="h", route="/", deadline=Deadline(20.0, clock))
         stop.set()
         thread.join(10)
         assert not thread.is_alive()
