@@ -26,7 +26,7 @@ from backlotfs.demo.terminal import (
 from backlotfs.demo.tour import CheckFailed, Tour
 from backlotfs.emulator import Emulator, EmulatorSettings
 from backlotfs.errors import FuseUnusable
-from backlotfs.kernel.mount_table import mount_at, parse_mountinfo
+from backlotfs.kernel.mount_table import mount_at, mounts
 
 # Short enough to expire several times within a tour; no account in the field has less.
 _URL_LIFETIME_S = 2.0
@@ -277,8 +277,7 @@ def mounted_at_or_below(path: Path) -> list[Path]:
 
     Read from the kernel's table: to touch a dead or a stalled mount would hang or fail.
     """
-    table = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape")
-    mountpoints = (Path(entry.mountpoint) for entry in parse_mountinfo(table))
+    mountpoints = (Path(entry.mountpoint) for entry in mounts())
     return [mountpoint for mountpoint in mountpoints if mountpoint.is_relative_to(path)]
 
 

@@ -130,7 +130,7 @@ def _file_system_type(descriptor: int) -> str | None:
     except OSError:
         return None
     mount_id = _MOUNT_ID.search(info)
-    for line in table.splitlines():
+    for line in table.split("\n"):  # not splitlines: names may hold form feeds
         before, _, after = line.partition(" - ")
         if mount_id and before.startswith(f"{mount_id[1]} "):
             return after.partition(" ")[0]

@@ -70,16 +70,17 @@ def parse_mountinfo(text: str) -> list[MountEntry]:
 
 def mount_at(mountpoint: str | Path) -> MountEntry | None:
     """The topmost mount at exactly this (absolute, resolved) path, or None."""
-    found = [entry for entry in _mounts() if entry.mountpoint == str(mountpoint)]
+    found = [entry for entry in mounts() if entry.mountpoint == str(mountpoint)]
     return found[-1] if found else None
 
 
 def our_mounts() -> list[MountEntry]:
     """All mounts of backlotfs that this process can see."""
-    return [entry for entry in _mounts() if entry.ours]
+    return [entry for entry in mounts() if entry.ours]
 
 
-def _mounts() -> list[MountEntry]:
+def mounts() -> list[MountEntry]:
+    """All mounts that this process can see."""
     # decoded as the arguments of commands are, whatever the locale is
     return parse_mountinfo(os.fsdecode(Path("/proc/self/mountinfo").read_bytes()))
 
