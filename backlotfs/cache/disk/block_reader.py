@@ -1,8 +1,9 @@
 """The block reader copies blocks from their slots into buffers and verifies them.
 
-Slots are looked up under the lock and read without it. If the checksum of a block is wrong, its row
-is checked again: if the slot was reused meanwhile, that is a normal miss; otherwise the block is
-damaged, and the slot is freed.
+Slots are looked up under the lock and read without it. If the checksum of a block is wrong, its
+slot is looked at again: if its last use is still this read, the block is damaged, and the slot is
+freed. Otherwise it was reused meanwhile, maybe for the same block again, or another thread reads
+it too: that is a normal miss.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class _Hit(NamedTuple):
     number: int
     slot: int
     row: Row
+    use: int
 
 
 class BlockReader:
@@ -65,8 +67,7 @@ class BlockReader:
             self.hits += found
             self.misses += len(keys) - found
             for hit in damaged:
-                here = self._table.find(hit.tag.word, hit.number) == hit.slot
-                if here and self._table.row(hit.slot) == hit.row:
+                if self._table.use(hit.slot) == hit.use:
                     self._table.drop(hit.slot)
                     self.damaged += 1
         if damaged:
@@ -84,8 +85,7 @@ class BlockReader:
                 continue
             row = table.row(slot)
             if 0 < row.length <= min(self._files.block_bytes, len(buffers[at])):
-                table.touch(slot)
-                hits.append(_Hit(at, tag, number, slot, row))
+                hits.append(_Hit(at, tag, number, slot, row, table.touch(slot)))
             else:
                 table.drop(slot)
                 self.damaged += 1

@@ -127,10 +127,16 @@ class SlotTable:
         """Advance the counter, so that later uses are newer than all earlier ones."""
         self._tick += 1
 
-    def touch(self, slot: int) -> None:
-        """Record a use of a slot."""
+    def touch(self, slot: int) -> int:
+        """Record a use of a slot and return it."""
         at = slot * _WORDS + _USE
-        self._words[at] = self._words[at] & _PINNED | self._tick << _TICK_SHIFT | slot
+        use = self._words[at] & _PINNED | self._tick << _TICK_SHIFT | slot
+        self._words[at] = use
+        return use
+
+    def use(self, slot: int) -> int:
+        """The last use of a slot; `touch`, `allocate` and `drop` change it."""
+        return self._words[slot * _WORDS + _USE]
 
     def slots_of(self, word: int) -> Iterator[int]:
         """The slots with blocks of the version with this word."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -234,6 +235,29 @@ def test_a_disk_that_cannot_be_read_is_a_miss(
             assert read(tier, key(0)) is None
         assert key(0) not in tier
         assert tier.counts.damaged == 1
+
+
+def test_a_slot_that_got_its_block_back_while_it_was_read_is_not_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reader sees another block, although the slot has its own before and after."""
+    with tier_at(tmp_path / "t") as tier:
+        keep(tier, key(0))
+        read_slot = tier._files.read
+
+        def overtaken(slot: int, buffers: Sequence[memoryview]) -> int:
+            drop(tier)
+            keep(tier, key(0, "E2"))
+            count = read_slot(slot, buffers)
+            drop(tier, "E2")
+            keep(tier, key(0))
+            return count
+
+        with monkeypatch.context() as patched:
+            patched.setattr(tier._files, "read", overtaken)
+            assert read(tier, key(0)) is None
+        assert tier.counts.damaged == 0
+        assert read(tier, key(0)) == block_of(key(0))
 
 
 def test_memory_that_is_used_again_too_early_is_not_believed(
