@@ -177,6 +177,7 @@ class _HeadReader(io.RawIOBase):
 
     On a plain socket the first reads stop where the head ends; TLS cannot look ahead.
 
+    :ivar in_head: whether the next bytes are of a head; what follows is the caller's to bound.
     :ivar at_body: the head, and nothing beyond it, was read; never of a TLS socket.
     """
 
@@ -185,15 +186,11 @@ class _HeadReader(io.RawIOBase):
         self.sock = sock
         self._held = held
         self._exchange = exchange
-        self._in_head = True
+        self.in_head = True
         self._head_bytes = 0
         self._is_tls = isinstance(sock, ssl.SSLSocket)
         self._seen = b""  # the last bytes of the head so far
         self.at_body = False
-
-    def end_head(self) -> None:
-        """What comes from now on is the body, whose time limit is the caller's."""
-        self._in_head = False
 
     def close(self) -> None:
         """Let go of the socket."""
@@ -210,13 +207,13 @@ class _HeadReader(io.RawIOBase):
 
         :raises TimeoutError: no byte came in time. :raises HeadTooLarge: see there.
         """
-        if self._in_head and self._head_bytes:
+        if self.in_head and self._head_bytes:
             self._check_head()
         try:
             count = self._receive(buffer)
         except BlockingIOError:
             raise TimeoutError("no byte came in time") from None
-        if self._in_head:
+        if self.in_head:
             self._head_bytes += count
         return count
 
@@ -227,7 +224,7 @@ class _HeadReader(io.RawIOBase):
 
     def _receive(self, buffer: Any) -> int:
         self.at_body = False
-        if self._is_tls or not self._in_head:
+        if self._is_tls or not self.in_head:
             return self.sock.recv_into(buffer)
         count = self.sock.recv_into(buffer, 0, socket.MSG_PEEK)
         seen = self._seen + bytes(buffer[:count])
@@ -274,7 +271,7 @@ class BoundedResponse(http.client.HTTPResponse):
                 self._exchange.check()
             raise
         self._exchange.check()  # a head that our own shutdown cut looks like a whole one
-        self._reader.end_head()
+        self._reader.in_head = False
 
     def _check_framing(self) -> None:
         """Say where the body ends, also where the library does not know.
@@ -286,6 +283,9 @@ class BoundedResponse(http.client.HTTPResponse):
         """
         if self.status == http.client.SWITCHING_PROTOCOLS:
             raise UnclearBody("another protocol, which was not asked for")
+        plain = "transfer-encoding" not in self.headers and self.length is not None
+        if plain and len(self.headers.get_all("content-length", [])) == 1:
+            return  # nearly always
         encodings = [one.lower() for one in self._values("transfer-encoding")]
         encodings = [one for one in encodings if one != "identity"]
         lengths = set(self._values("content-length"))

@@ -86,7 +86,7 @@ def parse_content_range(value: str | None) -> tuple[ByteRange, int | None]:
     :raises InvalidRangeResponse: it is absent, malformed or contradicts itself.
     """
     unusable = InvalidRangeResponse(f"unusable Content-Range: {(value or 'none')[:80]!r}")
-    match = _CONTENT_RANGE.match(_only(value or ""))
+    match = _CONTENT_RANGE.match(value or "") or _CONTENT_RANGE.match(_only(value or ""))
     if match is None:
         raise unusable
     first, last, any_place, before_0, size = match.groups()
@@ -115,7 +115,9 @@ def content_length(headers: Mapping[str, str]) -> int | None:
 
     :raises InvalidRangeResponse: it is no number, or several different ones.
     """
-    value = _only(headers.get("content-length", ""))
+    value = headers.get("content-length", "")
+    if "," in value:
+        value = _only(value)
     if not value:
         return None
     if _DIGITS.fullmatch(value) and int(value) <= MAX_OBJECT_BYTES:

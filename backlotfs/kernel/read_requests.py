@@ -100,7 +100,7 @@ class ReadCounts:
         asked_bytes = read.wanted.length
         name = self._name_of(pid)
         with self._lock:
-            usage = self._usage(name)
+            usage = self._by_name.get(name) or self._begin_usage(name)
             usage.reads += 1
             usage.asked_bytes += asked_bytes
             for tier, blocks in enumerate(read.came_from):
@@ -113,7 +113,8 @@ class ReadCounts:
         """Count a read of this process that failed, or that was interrupted."""
         name = self._name_of(pid)
         with self._lock:
-            self._usage(name).failed += 1
+            usage = self._by_name.get(name) or self._begin_usage(name)
+            usage.failed += 1
         self._note(fh, error)
 
     @property
@@ -134,14 +135,11 @@ class ReadCounts:
             found = {name: usage.copy() for name, usage in self._by_name.items()}
         return dict(sorted(found.items(), key=lambda item: (-item[1].asked_bytes, item[0])))
 
-    def _usage(self, name: str) -> Usage:
-        """The counts of a name. The caller holds the lock."""
-        usage = self._by_name.get(name)
-        if usage is None:
-            if len(self._by_name) >= NAMES_KEPT:
-                name = OTHERS
-            usage = self._by_name.setdefault(name, Usage())
-        return usage
+    def _begin_usage(self, name: str) -> Usage:
+        """Counts for a name that has none yet. The caller holds the lock."""
+        if len(self._by_name) >= NAMES_KEPT:
+            name = OTHERS
+        return self._by_name.setdefault(name, Usage())
 
 
 class Beginning(Protocol):

@@ -330,7 +330,7 @@ class _Sample:
         held = answered_range(answer.status, answer.headers)
         before = bytes_before(held.place, self._place)
         if held.total is None or before > MAX_SKIP_BYTES:
-            raise InvalidRangeResponse(f"the ETags of {self._embed_code} cannot be compared")
+            raise InvalidRangeResponse("its ETags cannot be compared")
         seen = version_of(self._embed_code, answer.headers, held.total)
         if before:
             answer.skip(before, SMALL_BODY_S)

@@ -17,10 +17,9 @@ it does, and is kept for the reads that follow.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol
@@ -149,12 +148,11 @@ class _SizeAndVersion:
     def take(self, answer: RangeAnswer) -> SourceVersion:
         version, self.headers = self._unproven, answer.headers
         try:
-            with _named(answer, self._embed_code):
-                if version is None:
-                    return self._first_byte(answer)
-                if self._asks.start == version.size:
-                    return self._behind_the_end(answer, version)
-                return self._last_byte(answer, version)
+            if version is None:
+                return self._first_byte(answer)
+            if self._asks.start == version.size:
+                return self._behind_the_end(answer, version)
+            return self._last_byte(answer, version)
         except BacklotError:
             self._asks, self._unproven = _FIRST_BYTE, None
             raise
@@ -254,16 +252,6 @@ def _leave(answer: RangeAnswer, held: AnsweredRange, asked: ByteRange) -> None:
     bytes_before(held.place, asked)
     if held.place.length <= ERROR_BODY_BYTES:
         small_body(answer, ERROR_BODY_BYTES)
-
-
-@contextlib.contextmanager
-def _named(answer: RangeAnswer, embed_code: str) -> Iterator[None]:
-    """Let errors about an answer say which host it came from, and of which source."""
-    try:
-        yield
-    except InvalidRangeResponse as error:
-        what = f"source host {answer.host} answers a GET of {embed_code} wrongly: {error}"
-        raise type(error)(what) from None
 
 
 class BufferSink(Protocol):
@@ -412,14 +400,13 @@ class _Transfer:
 
     def take(self, answer: RangeAnswer) -> None:
         wanted = ByteRange(self.reached, self._stop)
-        with _named(answer, self._version.embed_code):
-            if answer.status == 416:
-                self._check_416(answer)
-            held = answered_range(answer.status, answer.headers)
-            self._verify(answer, held, wanted)
-            before = bytes_before(held.place, wanted)
-            if before > MAX_SKIP_BYTES:
-                raise self._owner.without_ranges.refusal(answer.host)
+        if answer.status == 416:
+            self._check_416(answer)
+        held = answered_range(answer.status, answer.headers)
+        self._verify(answer, held, wanted)
+        before = bytes_before(held.place, wanted)
+        if before > MAX_SKIP_BYTES:
+            raise self._owner.without_ranges.refusal(answer.host)
         if answer.status == 206:
             self._owner.without_ranges.forget(answer.host)
         if before:
@@ -443,9 +430,17 @@ class _Transfer:
         :raises ContentChanged: it is not known to be of this version.
         :raises InvalidRangeResponse: it shows no version: a 200 may be a page of a proxy.
         """
-        version, aliases = self._version, self._owner.aliases
+        version, aliases, headers = self._version, self._owner.aliases, answer.headers
+        if (
+            answer.status == 206
+            and held.place == wanted
+            and held.total == version.size
+            and headers.get("etag") == version.etag
+            and headers.get("last-modified") == version.last_modified
+        ):
+            return  # nearly always
         total = version.size if held.total is None else held.total
-        found = version_of(version.embed_code, answer.headers, total)
+        found = version_of(version.embed_code, headers, total)
         is_usual = answer.status == 206 and held.place == wanted.clamped(total)
         if not is_usual or held.total is None:
             ours, theirs = (
@@ -460,7 +455,7 @@ class _Transfer:
                 raise InvalidRangeResponse(_NO_SIZE)
         if found.validator == version.validator:
             return
-        seen = aliases.seen(found, answer.headers)
+        seen = aliases.seen(found, headers)
         if not aliases.is_same(version, seen):
             self.other = seen
             raise ContentChanged(f"the source of {version.embed_code} was replaced")
@@ -468,7 +463,9 @@ class _Transfer:
     def _receive(self, answer: RangeAnswer, stop: int) -> None:
         """Deliver the body of an answer up to ``stop``, and read no further."""
         while True:
-            views = _part(self._views, self._uncommitted, stop - self.reached)
+            views = self._views
+            if self._uncommitted or stop < self._stop:
+                views = _part(views, self._uncommitted, stop - self.reached)
             size = sum(map(len, views))
             got = answer.read_into(views, self._deadline.remaining_s())
             kept = self._sink.commit(self._uncommitted + got)
@@ -504,8 +501,6 @@ class _Transfer:
 
 def _part(views: Sequence[memoryview], start: int, length: int) -> Sequence[memoryview]:
     """``length`` bytes of ``views`` from ``start`` on, or as many as there are."""
-    if not start and sum(map(len, views)) <= length:
-        return views
     part: list[memoryview] = []
     for view in views:
         taken = view[start : start + length]

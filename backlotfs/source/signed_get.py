@@ -169,6 +169,7 @@ class Reading(Protocol[T_co]):
         """Use the open answer, status 200, 206 or 416, body unread.
 
         A transient error that it raises is followed by another GET, and `TryAgain` by one at once.
+        An `InvalidRangeResponse` needs to say only what is wrong: host and source are added.
         """
 
 
@@ -275,7 +276,13 @@ class _Operation(Generic[T]):
                 place.answered()
             if answer.status in (200, 206, 416):
                 self._expired = self._refused = 0
-                result = reading.take(answer)
+                try:
+                    result = reading.take(answer)
+                except InvalidRangeResponse as error:
+                    raise type(error)(
+                        f"source host {answer.host} answers a GET of {self._embed_code} wrongly: "
+                        f"{error}"
+                    ) from None
                 outcome = Outcome.WHOLE
                 if self._refusing and len(owner.without_if_match) < MOST_HOSTS:
                     # they were wrong: the version was the right one all the same

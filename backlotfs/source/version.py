@@ -27,6 +27,8 @@ class SourceVersion:
     :ivar last_modified: the ``Last-Modified`` text, likewise, or None.
     :ivar validator: part of every cache key; differs between versions as far as the host lets one
         tell.
+    :ivar strong_etag: the ETag if ``If-Match`` can use it, or None: weak ones never match (RFC 9110
+        §13.1.1).
     """
 
     embed_code: str
@@ -34,17 +36,16 @@ class SourceVersion:
     etag: str | None
     last_modified: str | None
     validator: str = field(init=False, repr=False, compare=False)
+    strong_etag: str | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        # Made once: every block's key asks for it. A weak ETag may name several versions.
+        # Made once: each block's key and each GET ask for them. A weak ETag may name several
+        # versions.
         modified, etag = self.last_modified or "", self.etag or ""
         name = f"{etag} {modified}" if etag.startswith("W/") else etag or modified
         object.__setattr__(self, "validator", f"{name}/{self.size}")
-
-    @property
-    def strong_etag(self) -> str | None:
-        """The ETag if ``If-Match`` can use it: weak ones never match (RFC 9110 §13.1.1)."""
-        return self.etag if _STRONG_ETAG.fullmatch(self.etag or "") else None
+        strong = self.etag if _STRONG_ETAG.fullmatch(etag) else None
+        object.__setattr__(self, "strong_etag", strong)
 
     @property
     def opaque_tag(self) -> str | None:
