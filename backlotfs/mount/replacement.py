@@ -111,7 +111,7 @@ class Replacement:
         self._probes.enqueue_stale(code for code in touched if self._versions.known(code))
         self._invalidate(change.stale_names)
         self._invalidate(row.name for row in change.new + change.updated)
-        if change.new:
+        if change.new or any(row.size < 0 for row in change.updated):  # a lost catalog had sizes
             self._probes.start_backfill()
         for row in change.removed:
             code = row.embed_code

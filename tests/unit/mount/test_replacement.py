@@ -200,3 +200,14 @@ def test_new_ones_are_probed() -> None:
     parts.probes.start_backfill.assert_called_once_with()
     assert call(["new.mov"]) in parts.calls.kernel.mock_calls
     parts.urls.invalidate_on_change.assert_not_called()
+
+
+def test_sizes_that_were_lost_with_the_catalog_are_probed_again() -> None:
+    """At once, not with the next minute; a change of a record alone starts no backfill."""
+    parts = Parts(probed_row())
+    parts.replacement.published(NOTHING._replace(updated=[probed_row()._replace(verified=False)]))
+    parts.probes.start_backfill.assert_not_called()
+    parts.replacement.published(
+        NOTHING._replace(updated=[probed_row(size=-1)._replace(verified=False)])
+    )
+    parts.probes.start_backfill.assert_called_once_with()
