@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
@@ -24,6 +25,16 @@ from tests.support import commands
 
 #: The package has a command of the same name in the module's place.
 MOUNT_MODULE = import_module("backlotfs.cli.mount")
+
+
+@pytest.fixture(autouse=True)
+def same_name() -> Iterator[None]:
+    """`main` gives the process its name, by which mounts of later tests would know this process."""
+    file = Path("/proc/self/comm")
+    name = file.read_text() if file.exists() else ""
+    yield
+    if name:
+        file.write_text(name.removesuffix("\n"))
 
 
 def exit_of(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> object:
