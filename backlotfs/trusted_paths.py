@@ -53,6 +53,12 @@ _FUSE_OPTIONS = r"(?:[^ \n]*,)?user_id=(?P<user>\d+)(?:,|$)"
 _DESCRIPTOR = re.compile(r"(?:/dev/fd|/proc/self/fd)/(\d{1,6})\Z")
 _STANDARD = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
 
+_CACHEDIR_TAG = (
+    b"Signature: 8a477f597d28d172789f06886806bc55\n"
+    b"# This file is a cache directory tag created by backlotfs.\n"
+    b"# For information about cache directory tags, see https://bford.info/cachedir/\n"
+)
+
 
 class UntrustedPath(PermissionError):
     """Another user could have made or replaced a path; the message says why and what to run."""
@@ -136,6 +142,16 @@ def open_log(path: Path) -> int:
         )
     finally:
         os.close(folder)
+
+
+def make_cache_tag(folder: int, path: Path) -> None:
+    """Write the tag that keeps backup programs out. :raises OSError: it cannot be written."""
+    name = "CACHEDIR.TAG"
+    with open(open_own_file(name, os.O_RDWR, folder, str(path / name)), "r+b") as tag:
+        if tag.read() != _CACHEDIR_TAG:
+            tag.seek(0)
+            tag.write(_CACHEDIR_TAG)
+            tag.truncate()
 
 
 def open_own_file(name: str, flags: int, folder: int, whole: str, *, devices: bool = False) -> int:

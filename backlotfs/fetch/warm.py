@@ -141,4 +141,5 @@ class Warmer:
                 "nothing of it can be kept over restarts"
             )
         tier.remake_if_removed()
+        tier.check_complete(version.embed_code, version.validator)
         return tier

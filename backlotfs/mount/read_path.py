@@ -195,7 +195,7 @@ def build_read_path(
         pins, warmer, partial(_verified, sources.versions), clock, sources.queued
     )
     if disk is not None:
-        disk.on_remade = reconciler.check_all
+        disk.on_loss = reconciler.check_all
     cached = CachedBytes(cache, disk)
     sources.aliases.cached = cached.sample
     return ReadPath(

@@ -352,6 +352,8 @@ def build_stack(
     providers = _providers(settings, catalog, versions, probes, captions, previews, clock)
     namespace = _open_namespace(settings, catalog, versions, probes, path, rules, providers)
     Replacement(versions, resolver, handles, path.reconciler, probes, catalog, invalidate).connect()
+    if disk is not None:
+        disk.name_of = namespace.name_of
     return Stack(
         limiter=limiter,
         session=session,

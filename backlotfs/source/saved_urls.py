@@ -37,7 +37,7 @@ from backlotfs.api.records import SignedUrl
 from backlotfs.concurrency.clock import Clock, SystemClock
 from backlotfs.concurrency.private_sqlite import PrivateSqliteFile, transaction
 from backlotfs.log import events
-from backlotfs.trusted_paths import UntrustedPath, open_own_file
+from backlotfs.trusted_paths import UntrustedPath, make_cache_tag
 
 log = logging.getLogger(__name__)
 
@@ -80,11 +80,6 @@ _DROP_GIVEN = """UPDATE presigned_url SET url = NULL, expires_at_s = ?, file_siz
 _TIMEOUT_S = 5.0
 _END_S = 10.0
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
-_CACHEDIR_TAG = (
-    b"Signature: 8a477f597d28d172789f06886806bc55\n"
-    b"# This file is a cache directory tag created by backlotfs.\n"
-    b"# For information about cache directory tags, see https://bford.info/cachedir/\n"
-)
 #: `SignedUrl.parse` in short: that takes too long for ten thousand URLs at once.
 _SENDABLE = re.compile(r"https?://[!-~]+")
 
@@ -293,7 +288,7 @@ class SavedUrls:
     def _open(self) -> None:
         """:raises OSError, sqlite3.Error, _UnusableFile: it cannot be used."""
         alone = self._file.acquire()
-        _make_tag(self._file.folder, self._path.parent)
+        make_cache_tag(self._file.folder, self._path.parent)
         try:
             self._connect()
         except (sqlite3.Error, _UnusableFile, UntrustedPath) as error:
@@ -327,7 +322,7 @@ class SavedUrls:
         try:
             new = self._file.make_again(old)
             _prepare(new)
-            _make_tag(self._file.folder, self._path.parent)
+            make_cache_tag(self._file.folder, self._path.parent)
             self._file.share()
             events.CACHE_FILE_REMADE.log(log, path=self._path)
         except (OSError, sqlite3.Error, _UnusableFile) as error:
@@ -384,16 +379,6 @@ def delete_saved_urls(path: Path) -> None:
 def _file(path: Path, clock: Clock) -> PrivateSqliteFile:
     # Dropped URLs are overwritten; the journal is removed after each transaction.
     return PrivateSqliteFile(path, clock, timeout_s=_TIMEOUT_S, pragmas=["secure_delete = ON"])
-
-
-def _make_tag(folder: int, path: Path) -> None:
-    """Write the tag that keeps backup programs out. :raises OSError: it cannot be written."""
-    name = "CACHEDIR.TAG"
-    with open(open_own_file(name, os.O_RDWR, folder, str(path / name)), "r+b") as tag:
-        if tag.read() != _CACHEDIR_TAG:
-            tag.seek(0)
-            tag.write(_CACHEDIR_TAG)
-            tag.truncate()
 
 
 def _prepare(connection: sqlite3.Connection) -> None:

@@ -13,7 +13,9 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from backlotfs.cache.disk.complete_files import CompleteFiles
 from backlotfs.cache.disk.key_hash import source_tag
+from backlotfs.cache.disk.room import Room
 from backlotfs.cache.disk.slab_files import SlabFiles
 from backlotfs.cache.disk.slot_table import Row
 from backlotfs.cache.disk.write_queue import PendingBlock
@@ -30,20 +32,26 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class BlockWriter:
-    """Writes blocks. `write` runs on the queue's thread; any thread may call the other methods.
+    """Writes blocks. `write` runs on the queue's thread; any thread may call the other methods."""
 
-    :ivar evicted: number of blocks that were evicted for others.
-    """
-
-    def __init__(self, path: Path, files: SlabFiles, lock: threading.Lock, clock: Clock) -> None:
+    def __init__(
+        self,
+        path: Path,
+        files: SlabFiles,
+        complete: CompleteFiles,
+        room: Room,
+        lock: threading.Lock,
+        clock: Clock,
+    ) -> None:
         """Write to these files.
 
         :param path: of the folder, for the log.
         :param lock: guards the table of ``files``; never held while the disk works.
         """
-        self.evicted = 0
         self._path = path
         self._files = files
+        self._complete = complete
+        self._room = room
         self._table = files.table
         self._lock = lock
         self._clock = clock
@@ -73,12 +81,10 @@ class BlockWriter:
         with self._lock:
             if now_s >= self._no_growth_until_s:
                 table.limit = table.capacity
-            if table.find(tag.word, key.number) >= 0:
+            if self._complete.has(tag.word, key.number) or table.find(tag.word, key.number) >= 0:
                 return
             table.advance()
-            used = table.used_slots
-            slot = table.allocate()
-            self.evicted += used - table.used_slots
+        slot = self._room.slot()
         if slot is None:
             return
         try:
@@ -105,6 +111,15 @@ class BlockWriter:
         """Write all rows and heads, which include the LRU order."""
         try:
             self._files.save_all()
+            self._complete.save()
+        except OSError as error:
+            self.pause(error)
+
+    def close(self) -> None:
+        """Write everything that `save_all` writes, and that the cache was closed."""
+        try:
+            self._files.save_all()
+            self._complete.close()
         except OSError as error:
             self.pause(error)
 

@@ -9,7 +9,7 @@ import stat
 from pathlib import Path
 
 from backlotfs.errors import CacheUnusable
-from backlotfs.trusted_paths import open_private_folder
+from backlotfs.trusted_paths import make_cache_tag, open_private_folder
 
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -42,6 +42,8 @@ class LockedDirectory:
         except OSError as error:
             self.close()
             raise self._unusable(error.strerror or str(error)) from error
+        with contextlib.suppress(OSError):  # only backup programs miss it
+            make_cache_tag(self._folder, path)
 
     def open(self, name: str) -> int:
         """Open or create a file in the folder (0600); `close` closes its descriptor.
@@ -56,6 +58,24 @@ class LockedDirectory:
             raise OSError(None, f"{name} is not a file")
         self._names[name] = file
         return file
+
+    def open_folder(self, name: str) -> tuple[int, bool]:
+        """Open or make a folder in the folder (0700); `close` closes its descriptor.
+
+        :returns: the descriptor, and whether the folder was made.
+        :raises OSError: it cannot be made or opened, belongs to another user, or is open to others.
+        """
+        made = True
+        try:
+            os.mkdir(name, 0o700, dir_fd=self._folder)
+        except FileExistsError:
+            made = False
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
+        folder = os.open(name, flags, dir_fd=self._folder)
+        self._files.append(folder)
+        _check(os.fstat(folder))
+        self._names[name] = folder
+        return folder, made
 
     @property
     def removed(self) -> bool:

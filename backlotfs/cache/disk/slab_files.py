@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import struct
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from xxhash import xxh3_64_intdigest
 
 from backlotfs.cache.disk.locked_directory import LockedDirectory
 from backlotfs.cache.disk.slot_table import MOST_SLOTS, ROW_BYTES, SlotTable
+from backlotfs.cache.memory import runs_of
 from backlotfs.errors import CacheUnusable
 
 #: Version of the index; a cache in another version is emptied.
@@ -26,6 +28,8 @@ _OVERHEAD_SHARE = 1024
 #: Up to this many slots (4 GiB of blocks) the chains are rebuilt at each start, which takes about
 #: 50 ms: after a kill between the writes of rows and heads some blocks could not be found.
 RELINKED_SLOTS = 65_536
+
+_KEEP_SIZE, _PUNCH_HOLE = 1, 2  # <linux/falloc.h>
 
 
 def capacity_of(budget_bytes: int, block_bytes: int) -> int:
@@ -93,6 +97,13 @@ class SlabFiles:
         """Write a block into its slot. :raises OSError: the disk is full or fails."""
         _write(self._slab, block, slot * self.block_bytes)
 
+    def punch(self, slots: Sequence[int]) -> bool:
+        """Give the disk space of these ascending slots back; False if the disk cannot do that."""
+        return all(
+            punch_hole(self._slab, run.start * self.block_bytes, len(run) * self.block_bytes)
+            for run in runs_of(slots, len(slots))
+        )
+
     def save(self, rows: Sequence[int], heads: Sequence[int]) -> None:
         """Write these rows and heads. :raises OSError: see `write`."""
         table = self.table
@@ -127,12 +138,22 @@ class SlabFiles:
         kept = high_water_mark == rows and os.fstat(self._heads).st_size == size
         kept = kept and high_water_mark > RELINKED_SLOTS
         kept = kept and _read(self._heads, table.head_bytes, 0) == size
-        table.loaded(high_water_mark, heads=kept)
+        on_disk = -(-os.fstat(self._slab).st_blocks * 512 // block)
+        table.loaded(high_water_mark, heads=kept, on_disk=on_disk)
         if not kept:
             os.ftruncate(self._heads, 0)
             # After a full disk the file is too short, so the next start rebuilds the chains.
             with contextlib.suppress(OSError):
                 self.save_all()
+
+
+def punch_hole(file: int, at: int, length: int) -> bool:
+    """Give a part of a file's disk space back; it reads as zeros then. False: not possible."""
+    fallocate = getattr(ctypes.CDLL(None, use_errno=True), "fallocate", None)
+    if fallocate is None:
+        return False
+    offset = ctypes.c_int64 if ctypes.sizeof(ctypes.c_long) == 8 else ctypes.c_long
+    return not fallocate(file, _PUNCH_HOLE | _KEEP_SIZE, offset(at), offset(length))
 
 
 def _heads_of(slots: int) -> int:

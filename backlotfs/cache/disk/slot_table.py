@@ -4,7 +4,10 @@ A row has five 64-bit words: the source's word (0: the slot is free); the block 
 it, the length; the checksum; the *use*; the next slot of the chain plus one (0: the last). The use
 has, from the top, one bit for pinned, 39 bits of a counter, and 24 bits of the slot number. So the
 smallest uses are the least recently used slots, which one pass finds without an object per row. A
-free slot has the counter 0, so it is chosen first.
+free slot has the counter 0.
+
+Free slots take disk space until they are punched; then they are *holes*.
+Slots that take space and the complete files (``reserved``) together are at most ``capacity``.
 
 Rows come from a disk and may contain anything. Every number is checked before it is followed,
 chains end after `_LONGEST_CHAIN`, and a slot is evicted only if its row is the same as when it was
@@ -19,6 +22,7 @@ from collections import Counter
 from collections.abc import Iterator
 from heapq import nsmallest
 from itertools import compress
+from operator import not_
 from typing import NamedTuple
 
 ROW_BYTES = 40
@@ -51,7 +55,8 @@ class SlotTable:
     """Rows and chains in memory. Not thread-safe.
 
     :ivar high_water_mark: slots from here on were never used.
-    :ivar limit: `high_water_mark` may grow up to it; at most `capacity`.
+    :ivar limit: the number of slots that take disk space may grow up to it; at most `capacity`.
+    :ivar reserved: slots of the capacity whose room is taken by complete files.
     :ivar pinned: words of the pinned versions.
     :ivar blocks: the number of cached blocks by a version's word.
     :ivar dirty_rows: slots whose rows have to be saved; the owner clears it.
@@ -77,20 +82,32 @@ class SlotTable:
         self.head_bytes = memoryview(mmap.mmap(-1, self.head_count * 4, flags=flags))
         self._heads = self.head_bytes.cast("I")
         self._tick = 1
+        self.reserved = 0
         self._free: list[int] = []
+        self._holes: list[int] = []
+        self._given = -1  # allocated, but not filled, dropped or retracted yet
+        self._grown = -1  # the last slot for which the disk space grew
         self._victims: list[int] = []
-        self._exhausted = False
+        self._stuck = -1  # with so many slots in use, all of them were pinned
 
-    def loaded(self, high_water_mark: int, *, heads: bool) -> None:
+    def loaded(self, high_water_mark: int, *, heads: bool, on_disk: int) -> None:
         """Use ``row_bytes`` up to ``high_water_mark``, which were read from a file.
 
         :param heads: whether ``head_bytes`` were read too; otherwise the chains are rebuilt.
+        :param on_disk: the number of slots for which the file takes disk space.
         """
         self.high_water_mark = high_water_mark
         if not high_water_mark:
             return
         self.blocks.update(compress(self._column(_SOURCE), self._column(_NUMBER)))
         self.used_slots = self.blocks.total()
+        if self.used_slots < high_water_mark:
+            vacant = list(compress(range(high_water_mark), map(not_, self._column(_NUMBER))))
+            vacant.reverse()
+            if on_disk <= self.used_slots:
+                self._holes = vacant
+            else:
+                self._free = vacant
         latest = max(self._column(_USE))
         if latest & _PINNED and self.pinned:
             latest = max(use & ~_PINNED for use in self._column(_USE))
@@ -127,6 +144,15 @@ class SlotTable:
         """Advance the counter, so that later uses are newer than all earlier ones."""
         self._tick += 1
 
+    @property
+    def now(self) -> int:
+        """The counter, by which uses are ordered; complete files use it too."""
+        return self._tick
+
+    def seen(self, tick: int) -> None:
+        """Let the counter be larger than this use of a complete file."""
+        self._tick = max(self._tick, min(tick, _TICK_MASK // 2) + 1)
+
     def touch(self, slot: int) -> int:
         """Record a use of a slot and return it."""
         at = slot * _WORDS + _USE
@@ -151,30 +177,69 @@ class SlotTable:
 
     # --- allocation
 
-    def allocate(self) -> int | None:
-        """Allocate a slot; None if all are pinned.
+    @property
+    def on_disk(self) -> int:
+        """The number of slots that take disk space."""
+        return self.high_water_mark - len(self._holes)
 
-        It is a free one, else a new one up to ``limit``, else the least recently used one, which is
-        evicted. Fill, drop or retract it before the next call.
+    def allocate(self) -> int | None:
+        """Allocate a slot, if needed the least recently used one; None if all are pinned."""
+        slot = self.vacant()
+        if slot is None and self.oldest() is not None:
+            slot = self._victims.pop() & _SLOT
+            self._unlink(slot)
+            self._take(slot)
+        return slot
+
+    def vacant(self) -> int | None:
+        """Allocate a slot without evicting another: a free one, or more disk space; else None.
+
+        Fill, drop or retract it before the next call.
         """
         while self._free:
             slot = self._free.pop()
-            if self._says(slot):  # a free slot has counter 0, so its use is the slot number
+            if self._is_free(slot):
                 return self._take(slot)
-        if self.high_water_mark < self.limit:
-            self.high_water_mark += 1
-            return self._take(self.high_water_mark - 1)
-        if self._exhausted:
+        if self.on_disk >= min(self.limit, self.capacity - self.reserved):
             return None
+        while self._holes:
+            slot = self._holes.pop()
+            if self._is_free(slot):
+                self._grown = slot
+                return self._take(slot)
+        if self.high_water_mark == self.capacity:
+            return None
+        self._grown = self.high_water_mark
+        self.high_water_mark += 1
+        return self._take(self._grown)
+
+    def oldest(self) -> int | None:
+        """The time of the least recently used slot that is not pinned, as `now` counts it."""
         for _ in range(3):  # the earlier choice, a new one, one after a repair of the rows
             while self._victims:
-                use = self._victims.pop()
+                use = self._victims[-1]
                 if self._says(use):
-                    self._unlink(use & _SLOT)
-                    return self._take(use & _SLOT)
+                    return (use >> _TICK_SHIFT) & _TICK_MASK
+                self._victims.pop()
+            if self.used_slots <= self._stuck:
+                return None
             self._choose_victims()
-        self._exhausted = True
+        self._stuck = self.used_slots
         return None
+
+    def drop_oldest(self) -> None:
+        """Evict the slot of which `oldest` told."""
+        self.drop(self._victims.pop() & _SLOT)
+
+    def take_free(self) -> list[int]:
+        """Take all free slots out, ascending. Nothing else uses them until `punched` is called."""
+        slots = sorted(set(filter(self._is_free, self._free)))
+        self._free.clear()
+        return slots
+
+    def punched(self, slots: list[int], *, done: bool) -> None:
+        """Give slots back that `take_free` returned: as holes, or (not ``done``) as free ones."""
+        (self._holes if done else self._free).extend(reversed(slots))
 
     def fill(self, slot: int, word: int, number: int, row: Row) -> None:
         """Record that an allocated slot has this block."""
@@ -188,6 +253,7 @@ class SlotTable:
         if word in self.pinned:
             self._words[at + _USE] |= _PINNED
         self._heads[head] = slot + 1
+        self._given = -1
         self.used_slots += 1
         self.blocks[word] += 1
         self.dirty_rows.add(slot)
@@ -195,29 +261,38 @@ class SlotTable:
 
     def drop(self, slot: int) -> None:
         """Free a slot."""
+        if slot == self._given:
+            self._given = -1
         self._unlink(slot)
         self._clear(slot)
         self._words[slot * _WORDS + _USE] = slot
         self._free.append(slot)
-        self._exhausted = False
+        self._stuck = -1
         self.dirty_rows.add(slot)
 
     def retract(self, slot: int) -> bool:
         """Return a new slot for which the disk had no room, and do not grow for now.
 
-        :returns: False if it is not the newest slot; then it was freed.
+        :returns: False if the slot took disk space before; then it was freed.
         """
-        if slot != self.high_water_mark - 1:
+        if slot != self._grown:
             self.drop(slot)
             return False
+        self._given = -1
         self._clear(slot)
-        self.high_water_mark = self.limit = slot
+        if slot == self.high_water_mark - 1:
+            self.high_water_mark = slot
+        else:
+            self._words[slot * _WORDS + _USE] = slot
+            self._holes.append(slot)
+        self._grown = -1
+        self.limit = self.on_disk
         return True
 
     def pin(self, words: set[int], *, stay: bool = True) -> None:
         """Pin versions: their present and later blocks are not evicted; or unpin them."""
         self.pinned = self.pinned | words if stay else self.pinned - words
-        self._exhausted = False
+        self._stuck = -1
         self._victims.clear()  # unpinned slots may be older than the chosen ones
         for slot in self._slots_of_any(words):
             at = slot * _WORDS + _USE
@@ -238,6 +313,7 @@ class SlotTable:
     def _take(self, slot: int) -> int:
         self._clear(slot)
         self._words[slot * _WORDS + _USE] = self._tick << _TICK_SHIFT | slot
+        self._given = slot
         return slot
 
     def _clear(self, slot: int) -> None:
@@ -272,10 +348,14 @@ class SlotTable:
 
     def _choose_victims(self) -> None:
         count = max(1, min(_VICTIMS, self.high_water_mark // 8))
-        oldest = nsmallest(count, self._column(_USE))
+        oldest = nsmallest(count, compress(self._column(_USE), self._column(_NUMBER)))
         self._victims = [use for use in reversed(oldest) if use < _PINNED]
-        if not any(map(self._says, oldest)):
+        if oldest and not any(map(self._says, oldest)):
             self._mend_uses()
+
+    def _is_free(self, slot: int) -> bool:
+        at = slot * _WORDS
+        return slot < self.high_water_mark and slot != self._given and not self._words[at + _NUMBER]
 
     def _says(self, use: int) -> bool:
         slot = use & _SLOT
@@ -287,7 +367,7 @@ class SlotTable:
         for slot in range(self.high_water_mark):
             at = slot * _WORDS
             use = self._words[at + _USE]
-            if use == slot:
+            if not self._words[at + _NUMBER]:
                 continue  # free
             tick = (use >> _TICK_SHIFT) & _TICK_MASK
             if use & _SLOT != slot or tick > _TICK_MASK // 2:

@@ -7,6 +7,9 @@ is one warning.
 Another program may remove the folder while it is in use (``rm -rf ~/.cache``). Open files stay
 usable, but their content is lost when the mount ends. So the cache checks the folder before each
 write, each change of pins and each `warm`, and continues in a new, empty folder at the same path.
+
+When every block of a version is in the slab, the version is moved to a file of its own in the
+background (`file_maker`). `open_complete` gives such a file to the kernel adapter.
 """
 
 from __future__ import annotations
@@ -21,10 +24,13 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from backlotfs.cache.disk.block_reader import BlockReader
-from backlotfs.cache.disk.block_writer import BlockWriter
+from backlotfs.cache.disk.block_writer import WRITE_PAUSE_S, BlockWriter
+from backlotfs.cache.disk.complete_files import CompleteFile, CompleteFiles, saved_bytes
+from backlotfs.cache.disk.file_maker import FileJobs, FileMaker
 from backlotfs.cache.disk.key_hash import source_tag
 from backlotfs.cache.disk.locked_directory import LockedDirectory
 from backlotfs.cache.disk.pin_file import PINS_FILE, Pin, PinFile
+from backlotfs.cache.disk.room import Room
 from backlotfs.cache.disk.slab_files import SlabFiles, budget_of
 from backlotfs.cache.disk.write_queue import PendingBlock, WriteQueue
 from backlotfs.cache.memory import BlockKey
@@ -41,7 +47,8 @@ class DiskCounts(NamedTuple):
 
     :ivar hits: blocks that were read and verified.
     :ivar misses: blocks that were not found, or damaged.
-    :ivar damaged: blocks with a wrong checksum or an impossible row; their slots were freed.
+    :ivar damaged: blocks with a wrong checksum or an impossible row, and complete files with such a
+        block or that were removed; each was deleted.
     :ivar evicted: blocks that were evicted for others.
     :ivar rejected: blocks that were not written because the disk was too slow or had failed.
     """
@@ -64,7 +71,8 @@ def kept_budget(folder: Path, block_bytes: int) -> int:
             os.stat(name, dir_fd=place, follow_symlinks=False) for name in (PINS_FILE, "slab")
         )
         pinned = pins.st_size > len("[]")
-        slots = -(-slab.st_size // block_bytes)
+        slots = -(-min(slab.st_size, slab.st_blocks * 512) // block_bytes)
+        slots += -(-saved_bytes(place, block_bytes) // block_bytes)
     except OSError:
         return 0
     finally:
@@ -81,7 +89,9 @@ class DiskTier:
     After `__init__` none but `remake_if_removed` raises.
 
     :ivar budget_bytes: the limit for all files together.
-    :ivar on_remade: called after a removed folder was made again, empty, with the pins it had.
+    :ivar on_loss: called after blocks of pinned versions may have been lost: a removed folder was
+        made again, empty, with the pins it had; or a complete file was damaged or removed.
+    :ivar name_of: returns the file name of an asset by its embed code, to name complete files.
     """
 
     def __init__(
@@ -102,23 +112,27 @@ class DiskTier:
             another mount or cannot be written, or the budget is smaller than a block.
         """
         self.budget_bytes = budget_bytes
-        self._rejected = 0
+        self._rejected = self._hits = self._misses = 0
         self._block_bytes = block_bytes
-        self.on_remade: Callable[[], None] = lambda: None
+        self.on_loss: Callable[[], None] = lambda: None
+        self.name_of: Callable[[str], str] = lambda embed_code: embed_code
         self._path = folder
         self._clock = clock
         self._lock = threading.Lock()
         self._remaking = threading.Lock()
         self._retired: list[LockedDirectory] = []
+        self._no_files_until_s = -1.0
+        self._jobs = FileJobs(self._make_file, lambda: self._complete.sweep())
         self._use(*self._open())
         self._idle = threading.Condition(self._lock)
         self._users = 0
         self._closed = False
         self._queue = WriteQueue(self._write, queued_blocks)
+        self._room.shrink()
 
     def _open(
         self, pins: AbstractSet[Pin] = frozenset()
-    ) -> tuple[LockedDirectory, PinFile, SlabFiles]:
+    ) -> tuple[LockedDirectory, PinFile, SlabFiles, CompleteFiles]:
         """Open the folder and its files, or make them; ``pins`` are added to the saved ones."""
         folder = LockedDirectory(self._path)
         try:
@@ -126,18 +140,29 @@ class DiskTier:
             if pins:
                 file.change(add=pins, remove=frozenset())
             pinned = {pin.word for pin in file.all()}
-            return folder, file, SlabFiles(folder, self.budget_bytes, self._block_bytes, pinned)
+            slab = SlabFiles(folder, self.budget_bytes, self._block_bytes, pinned)
+            complete = CompleteFiles(folder, self._block_bytes, slab.table, self._lock)
         except OSError as error:
             folder.close()
             raise CacheUnusable(f"the disk cache {self._path} is not used: {error}") from error
         except BaseException:
             folder.close()
             raise
+        return folder, file, slab, complete
 
-    def _use(self, folder: LockedDirectory, pins: PinFile, files: SlabFiles) -> None:
+    def _use(
+        self, folder: LockedDirectory, pins: PinFile, files: SlabFiles, complete: CompleteFiles
+    ) -> None:
+        lock = self._lock
         self._folder, self._pins, self._files, self._table = folder, pins, files, files.table
-        self._writer = BlockWriter(self._path, files, self._lock, self._clock)
-        self._reader = BlockReader(self._path, files, self._lock, self._writer.tell)
+        self._complete = complete
+        self._room = room = Room(files, complete, lock)
+        self._writer = BlockWriter(self._path, files, complete, room, lock, self._clock)
+        self._reader = BlockReader(self._path, files, complete, lock, self._writer.tell)
+        self._reader.on_loss = lambda: self.on_loss()
+        self._maker = FileMaker(
+            files, complete, self._reader, room, lock, lambda: self._jobs.closing
+        )
 
     def remake_if_removed(self) -> None:
         """Continue in a new, empty folder if the folder or a file in it was removed.
@@ -150,13 +175,13 @@ class DiskTier:
             self._folder.unlock()
             opened = self._open(frozenset(self._pins.all()))
             with self._lock:
-                old_folder, reader, writer = self._folder, self._reader, self._writer
+                old_folder, reader, room = self._folder, self._reader, self._room
                 self._use(*opened)
-                self._reader.hits, self._reader.misses = reader.hits, reader.misses
-                self._reader.damaged, self._writer.evicted = reader.damaged, writer.evicted
+                self._reader.damaged, self._room.evicted = reader.damaged, room.evicted
                 self._retired.append(old_folder)
+            self._room.shrink()
         events.DISK_CACHE_REMADE.log(log, path=self._path)
-        self.on_remade()
+        self.on_loss()
 
     def _write(self, batch: Sequence[PendingBlock]) -> None:
         try:
@@ -167,21 +192,53 @@ class DiskTier:
             with self._in_use() as usable:  # its files stay open if the folder is made again now
                 if usable:
                     self._writer.write(batch)
+            for pin in {Pin(*pending.key[:2]) for pending in batch}:
+                if self._is_convertible(pin):
+                    self._jobs.submit(pin)
+
+    def _is_convertible(self, pin: Pin) -> bool:
+        """Whether the slab has as many blocks of a version as the version has."""
+        count = self._table.blocks.get(pin.word, 0)
+        return count > 0 and count == -(-pin.size // self._block_bytes)
+
+    def _make_file(self, pin: Pin) -> None:
+        """Move a version to a file of its own, or verify its file, on the thread of the jobs."""
+        if self._clock.monotonic() < self._no_files_until_s:
+            return
+        with self._in_use() as usable:
+            if not usable:
+                return
+            maker, writer = self._maker, self._writer
+            try:
+                maker.run(pin, self.name_of(pin.embed_code))
+            except FileNotFoundError:
+                pass  # the folder was removed; the next write notices it
+            except OSError as error:
+                self._no_files_until_s = self._clock.monotonic() + WRITE_PAUSE_S
+                writer.tell(error)
+            except Exception as error:  # noqa: BLE001  # continue with the others
+                events.JOB_FAILED.log(log, pool="cached-files", failure=error)
+            writer.save_changes()
 
     # --- state
 
     @property
     def counts(self) -> DiskCounts:
         """The counters since the cache was opened."""
-        reader = self._reader
-        return DiskCounts(
-            reader.hits, reader.misses, reader.damaged, self._writer.evicted, self._rejected
-        )
+        damaged, evicted = self._reader.damaged, self._room.evicted
+        return DiskCounts(self._hits, self._misses, damaged, evicted, self._rejected)
 
     @property
     def cached_bytes(self) -> int:
-        """Bytes of all slots in use; a short block takes a whole slot."""
-        return self._table.used_slots * self._block_bytes
+        """Bytes of all slots in use and of all complete files; a short block counts as a whole one.
+
+        A version whose slots are being freed after it got its file counts once.
+        """
+        with self._lock:
+            blocks = self._table.used_slots + self._complete.blocks
+            if self._complete.get(self._maker.freeing) is not None:
+                blocks -= self._table.blocks.get(self._maker.freeing, 0)
+            return blocks * self._block_bytes
 
     @property
     def room_bytes(self) -> int:
@@ -194,8 +251,10 @@ class DiskTier:
         return self._block_bytes
 
     def block_count(self, embed_code: str, validator: str) -> int:
-        """The number of cached blocks of this version; one dictionary lookup."""
-        return self._table.blocks.get(source_tag(embed_code, validator).word, 0)
+        """The number of cached blocks of this version; a dictionary lookup."""
+        word = source_tag(embed_code, validator).word
+        entry = self._complete.get(word)
+        return self._table.blocks.get(word, 0) if entry is None else self._complete.blocks_of(entry)
 
     def __contains__(self, key: BlockKey) -> bool:
         """Whether the index has the block; this reads nothing and does not count as a use."""
@@ -203,11 +262,13 @@ class DiskTier:
 
     def missing(self, keys: Iterable[BlockKey]) -> list[BlockKey]:
         """The keys without a block in the index, in their order."""
+        find, has = self._table.find, self._complete.has
         with self._lock:
             return [
                 key
                 for key in keys
-                if self._table.find(source_tag(key.embed_code, key.validator).word, key.number) < 0
+                if not has(word := source_tag(key.embed_code, key.validator).word, key.number)
+                and find(word, key.number) < 0
             ]
 
     # --- reading
@@ -223,7 +284,68 @@ class DiskTier:
         with self._in_use() as usable:
             if not usable:
                 return [None] * len(keys)
-            return self._reader.read(keys, buffers)
+            lengths = self._reader.read(keys, buffers)
+        missed = lengths.count(None)
+        with self._lock:
+            self._misses += missed
+            self._hits += len(keys) - missed
+        return lengths
+
+    def open_complete(self, embed_code: str, validator: str) -> int | None:
+        """Open the file of a complete version, and record a use; the caller closes it.
+
+        The descriptor is for reading. The file has exactly the version's length, and its bytes were
+        verified and have not been changed since. Eviction unlinks it, which does not disturb the
+        descriptor or a mapping of it: the file is never written again.
+
+        :returns: None if the version has no such file now. If it is complete, its file is made, or
+            verified again, in the background: a later call may return it.
+        """
+        pin = Pin(embed_code, validator)
+        with self._in_use() as usable:
+            if not usable:
+                return None
+            with self._lock:
+                entry = self._complete.get(pin.word)
+            if entry is None:
+                if self._is_convertible(pin):
+                    self._jobs.submit(pin)
+                return None
+            file = self._open_file(pin, entry)
+            if file is None:
+                return None
+            if not self._complete.is_proven(entry, os.fstat(file)):
+                os.close(file)
+                self._jobs.submit(pin)
+                return None
+            with self._lock:
+                self._table.advance()
+                self._complete.touch(entry)
+            return file
+
+    def check_complete(self, embed_code: str, validator: str) -> None:
+        """Forget the file of a version if another program removed it or changed its length."""
+        pin = Pin(embed_code, validator)
+        with self._in_use() as usable:
+            entry = self._complete.get(pin.word) if usable else None
+            if entry is not None:
+                file = self._open_file(pin, entry)
+                if file is not None:
+                    found = os.fstat(file)
+                    os.close(file)
+                    if found.st_size != entry.size:
+                        self._reader.lost(entry)
+
+    def _open_file(self, pin: Pin, entry: CompleteFile) -> int | None:
+        try:
+            opened = self._complete.open(pin)
+        except OSError as error:
+            self._writer.tell(error)
+            return None
+        if opened is None:
+            self._reader.lost(entry)
+            return None
+        return opened[0]
 
     # --- writing
 
@@ -262,6 +384,10 @@ class DiskTier:
         """Wait until all queued blocks are written; False if the disk takes too long."""
         return self._queue.drain()
 
+    def drain_files(self, timeout_s: float = 10.0) -> bool:
+        """Wait until the versions that are complete now have their files; False if not in time."""
+        return self._queue.drain() and self._jobs.drain(timeout_s)
+
     # --- pins
 
     def change_pins(
@@ -293,6 +419,11 @@ class DiskTier:
                 for pin in drop:
                     for slot in self._table.slots_of(pin.word):
                         self._table.drop(slot)
+                self._complete.pins_changed()
+                found = map(self._complete.get, (pin.word for pin in drop))
+                dropped = [entry for entry in found if entry is not None]
+            for entry in dropped:
+                self._complete.remove(entry)
             return self._save_pins(add=add, remove=remove)
 
     def pins(self) -> list[Pin]:
@@ -301,7 +432,8 @@ class DiskTier:
 
     def close(self) -> None:
         """Write all queued blocks, save the LRU order and unlock the folder. Idempotent."""
-        ended = self._queue.close()
+        ended = self._jobs.close()
+        ended = self._queue.close() and ended
         with self._lock:
             if self._closed:
                 return
@@ -310,7 +442,7 @@ class DiskTier:
                 self._idle.wait_for(lambda: not self._users)
         if ended:
             if not self._folder.removed:  # else another mount may have the new one
-                self._writer.save_all()
+                self._writer.close()
             self._folder.close()
         # Otherwise the disk hangs, and the descriptors stay open until the process ends.
 

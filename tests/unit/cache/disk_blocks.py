@@ -43,10 +43,11 @@ def tier_at(
 
 
 def keep(tier: DiskTier, *keys: BlockKey) -> None:
-    """Put these blocks and wait until they are written."""
+    """Put these blocks and wait until they are written, and until complete versions are files."""
     for wanted in keys:
         tier.put(wanted, block_of(wanted))
         assert tier.drain()
+    assert tier.drain_files()
 
 
 def read(tier: DiskTier, wanted: BlockKey) -> bytes | None:
@@ -54,6 +55,28 @@ def read(tier: DiskTier, wanted: BlockKey) -> bytes | None:
     buffer = bytearray(BLOCK)
     (length,) = tier.get_many([wanted], [memoryview(buffer)])
     return None if length is None else bytes(buffer[:length])
+
+
+def keep_whole(tier: DiskTier, blocks: int, embed_code: str = "E1", short: int = 10) -> Pin:
+    """Put all blocks of a version, the last one of ``short`` bytes, and wait for its file."""
+    version = Pin(embed_code, f'"v1"/{(blocks - 1) * BLOCK + short}')
+    for number in range(blocks):
+        wanted = key(number, *version)
+        tier.put(wanted, block_of(wanted, BLOCK if number < blocks - 1 else short))
+        assert tier.drain()
+    assert tier.drain_files()
+    return version
+
+
+def bytes_of(version: Pin) -> bytes:
+    """All bytes of a version of `keep_whole`."""
+    numbers = range(-(-version.size // BLOCK))
+    return b"".join(block_of(key(number, *version)) for number in numbers)[: version.size]
+
+
+def files_in(folder: Path) -> list[Path]:
+    """The complete files of a tier."""
+    return sorted((folder / "files").iterdir())
 
 
 def pin(tier: DiskTier, embed_code: str = "E1", validator: str = '"v1"/9') -> None:
@@ -74,7 +97,7 @@ def drop(tier: DiskTier, embed_code: str = "E1", validator: str = '"v1"/9') -> N
 
 def disk_bytes(folder: Path) -> int:
     """The disk space of the files of a tier, as the file system counts it."""
-    return sum(path.stat().st_blocks * 512 for path in folder.iterdir())
+    return sum(path.stat().st_blocks * 512 for path in folder.rglob("*"))
 
 
 def capacity(tier: DiskTier, folder: Path) -> int:

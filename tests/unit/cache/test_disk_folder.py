@@ -26,6 +26,7 @@ from tests.unit.cache.disk_blocks import (
     capacity,
     disk_bytes,
     keep,
+    keep_whole,
     key,
     pin,
     read,
@@ -40,11 +41,18 @@ def test_nobody_else_can_look_into_it(tmp_path: Path) -> None:
         with tier_at(tmp_path / "a" / "t") as tier:
             pin(tier, "E1", "v")
             keep(tier, key(0))
+            keep_whole(tier, 2)
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "a" / "t").stat().st_mode) == 0o700
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "a/t").iterdir()}
-    assert modes == dict.fromkeys(("heads", "index", "lock", "pins", "slab"), 0o600)
+    folders = {name: modes.pop(name) for name in ("files", "checksums")}
+    assert folders == dict.fromkeys(folders, 0o700)
+    names = ("CACHEDIR.TAG", "complete", "heads", "index", "lock", "pins", "slab")
+    assert modes == dict.fromkeys(names, 0o600)
+    for name in folders:
+        (file,) = (tmp_path / "a/t" / name).iterdir()
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
 @pytest.mark.parametrize("open_one", ["", "index"])
@@ -77,7 +85,7 @@ def test_a_link_is_refused(tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize("name", ["lock", "slab", "index", "heads"])
+@pytest.mark.parametrize("name", ["lock", "slab", "index", "heads", "complete"])
 def test_a_folder_in_the_place_of_a_file_is_refused(tmp_path: Path, name: str) -> None:
     """With a sentence, not with an error of the system."""
     (tmp_path / "t" / name).mkdir(0o700, parents=True)
@@ -99,14 +107,19 @@ def _remove(name: str, folder: Path) -> None:
         folder.mkdir(0o700)
     elif name == "emptied":
         for file in folder.iterdir():
-            file.unlink()
+            shutil.rmtree(file) if file.is_dir() else file.unlink()
+    elif (folder / name).is_dir():
+        shutil.rmtree(folder / name)
     else:
         (folder / name).unlink()
 
 
 @pytest.mark.parametrize(
     "what",
-    ["folder", "parents", "moved", "replaced", "emptied", "slab", "index", "heads", "lock"],
+    [
+        *("folder", "parents", "moved", "replaced", "emptied"),
+        *("slab", "index", "heads", "lock", "complete", "files", "checksums"),
+    ],
 )
 @pytest.mark.parametrize("noticed_by", ["write", "warm", "pin"])
 def test_a_removed_folder_is_made_again(
@@ -116,7 +129,7 @@ def test_a_removed_folder_is_made_again(
     folder = tmp_path / "cache" / "t"
     told: list[str] = []
     with tier_at(folder) as tier:
-        tier.on_remade = lambda: told.append("remade")
+        tier.on_loss = lambda: told.append("remade")
         pin(tier, "E1", "pinned")
         keep(tier, key(0))
         _remove(what, folder)

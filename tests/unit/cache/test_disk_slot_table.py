@@ -26,7 +26,7 @@ def reloaded(table: SlotTable, pinned: set[int] | None = None) -> SlotTable:
     again = SlotTable(table.capacity, pinned or set())
     again.row_bytes[:] = table.row_bytes
     again.head_bytes[:] = table.head_bytes
-    again.loaded(table.high_water_mark, heads=True)
+    again.loaded(table.high_water_mark, heads=True, on_disk=table.high_water_mark)
     return again
 
 

@@ -107,7 +107,7 @@ def test_at_the_start_every_pin_is_looked_at(kept: Kept) -> None:
 
 def test_after_the_disk_cache_was_made_again(kept: Kept, tmp_path: Path) -> None:
     """Every pin is fetched again, also when the loss is noticed while pins change."""
-    kept.tier.on_remade = kept.keeper.check_all
+    kept.tier.on_loss = kept.keeper.check_all
     kept.pin("E1", "E2")
     assert not kept.turn("E1", "E2")
     shutil.rmtree(tmp_path / "t")

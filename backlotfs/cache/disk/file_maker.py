@@ -1,0 +1,247 @@
+"""The file maker moves complete versions from the slab into files, on a thread of its own.
+
+It reads the blocks from their slots, verified, into a file under another name, waits until the disk
+has it, gives it its name, records it in the index, and frees the slots. A kill between any two of
+these steps leaves the blocks in their slots, or the file in the index; what else it leaves is
+removed at the next start. It also verifies files again that cannot be trusted after a start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from array import array
+from collections import OrderedDict
+from collections.abc import Callable
+
+from backlotfs.cache.disk.block_reader import BlockReader
+from backlotfs.cache.disk.complete_files import MADE_NS, CompleteFile, CompleteFiles
+from backlotfs.cache.disk.key_hash import source_tag
+from backlotfs.cache.disk.pin_file import Pin
+from backlotfs.cache.disk.room import Room
+from backlotfs.cache.disk.slab_files import SlabFiles
+from backlotfs.cache.memory import BlockKey
+
+#: Blocks that are copied or verified together, and slots that are freed under one lock.
+_GROUP = 16
+_FREED = 512
+#: Longest wait at the end for the thread.
+_CLOSE_TIMEOUT_S = 10.0
+#: Most versions in the queue; others are queued again when they are opened.
+_MOST_JOBS = 4096
+
+
+class FileJobs:
+    """A queue of versions and one daemon thread, started with the first. Thread-safe."""
+
+    def __init__(self, run: Callable[[Pin], None], first: Callable[[], None]) -> None:
+        """Start no thread yet. :param first: called on the thread before all others."""
+        self._run, self._first = run, first
+        self._changed = threading.Condition()
+        self._waiting: OrderedDict[Pin, None] = OrderedDict()
+        self._current: Pin | None = None
+        self._thread: threading.Thread | None = None
+        self.closing = False
+
+    def submit(self, pin: Pin) -> None:
+        """Queue a version, if it is not queued and the queue is not full."""
+        with self._changed:
+            if self.closing or len(self._waiting) >= _MOST_JOBS or pin in self._waiting:
+                return
+            if self._thread is None:
+                thread = threading.Thread(target=self._serve, name="cached-files", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:  # no thread for it: a later one may get one
+                    return
+                self._thread = thread
+            self._waiting[pin] = None
+            self._changed.notify_all()
+
+    def drain(self, timeout_s: float) -> bool:
+        """Wait until the queue is empty; False if that takes too long."""
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: not self._waiting and not self._current, timeout_s
+            )
+
+    def close(self) -> bool:
+        """End the thread, after the step that it is in; False if the disk hangs. Idempotent."""
+        with self._changed:
+            self.closing = True
+            self._waiting.clear()
+            self._changed.notify_all()
+        if self._thread is None:
+            return True
+        self._thread.join(_CLOSE_TIMEOUT_S)
+        return not self._thread.is_alive()
+
+    def _serve(self) -> None:
+        self._first()
+        while True:
+            with self._changed:
+                self._current = None
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._waiting or self.closing)
+                if self.closing:
+                    return
+                self._current, _ = self._waiting.popitem(last=False)
+            self._run(self._current)
+
+
+class FileMaker:
+    """Makes and verifies the files of one open cache. Only the thread of the jobs calls it.
+
+    :ivar freeing: the word of the version whose slots are being freed, else 0.
+    """
+
+    def __init__(
+        self,
+        slab: SlabFiles,
+        complete: CompleteFiles,
+        reader: BlockReader,
+        room: Room,
+        lock: threading.Lock,
+        stopped: Callable[[], bool],
+    ) -> None:
+        """Use the files of this cache.
+
+        :param lock: guards them; not held while the disk works.
+        :param stopped: whether the cache is being closed: then what is begun is left.
+        """
+        self.freeing = 0
+        self._slab = slab
+        self._complete = complete
+        self._reader = reader
+        self._room = room
+        self._lock = lock
+        self._stopped = stopped
+        self._buffer = memoryview(bytearray(_GROUP * slab.block_bytes))
+
+    def run(self, pin: Pin, name: str) -> None:
+        """Make a version's file, or verify it again if there is one.
+
+        :param name: of the asset.
+        :raises OSError: the disk is full or fails; nothing was changed.
+        """
+        with self._lock:
+            entry = self._complete.get(pin.word)
+        if entry is not None:
+            self._verify(pin, entry)
+            return
+        with self._lock:
+            self._slab.table.advance()
+            began = self._slab.table.now
+        if not self._is_whole(pin) or not self._room.for_file(pin, began):
+            return
+        added = False
+        self.freeing = pin.word
+        try:
+            added = self._make(pin, name)
+            if added:
+                self._free_slots(pin)
+                self._room.punch()
+        finally:
+            self.freeing = 0
+            if not added:
+                self._complete.discard_new()
+                self._room.release(pin)
+
+    def _is_whole(self, pin: Pin) -> bool:
+        """Whether every block has a slot; their use is recorded, so that they stay meanwhile."""
+        table, block_bytes = self._slab.table, self._slab.block_bytes
+        count = -(-pin.size // block_bytes)
+        for first in range(0, count, _FREED):
+            with self._lock:
+                for number in range(first, min(first + _FREED, count)):
+                    slot = table.find(pin.word, number)
+                    length = min(block_bytes, pin.size - number * block_bytes)
+                    if slot < 0 or table.row(slot).length != length:
+                        return False
+                    table.touch(slot)
+        return count > 0
+
+    def _make(self, pin: Pin, name: str) -> bool:
+        """Copy the blocks into a file and record it; False if one of them is gone."""
+        file = self._complete.create()
+        try:
+            checksums = array("Q")
+            block_bytes, tag = self._slab.block_bytes, source_tag(*pin)
+            count = -(-pin.size // block_bytes)
+            for first in range(0, count, _GROUP):
+                numbers = range(first, min(first + _GROUP, count))
+                views = self._views(pin, numbers)
+                keys = [BlockKey(*pin, number) for number in numbers]
+                if self._stopped() or self._reader.read(keys, views) != list(map(len, views)):
+                    return False
+                checksums.extend(map(tag.checksum, numbers, views))
+                self._write(file, first * block_bytes, sum(map(len, views)))
+            os.fdatasync(file)
+            with contextlib.suppress(OSError):  # without a proof it is read block by block
+                os.utime(file, ns=(MADE_NS, MADE_NS))
+            self._complete.publish(pin, name, checksums)
+            self._complete.add(pin, os.fstat(file))
+        finally:
+            os.close(file)
+        return True
+
+    def _verify(self, pin: Pin, entry: CompleteFile) -> None:
+        """Read a whole file; record a new proof if every block is right, else remove the file."""
+        opened = self._complete.open(pin)
+        if opened is None:
+            self._reader.lost(entry)
+            return
+        file, listed = opened
+        try:
+            if self._complete.is_proven(entry, os.fstat(file)):
+                return
+            try:
+                os.utime(file, ns=(MADE_NS, MADE_NS))
+            except OSError:
+                return  # there is no proof against later writes
+            before = os.fstat(file)
+            block_bytes, tag = self._slab.block_bytes, source_tag(*pin)
+            right = before.st_size == pin.size
+            for first in range(0, len(listed.checksums) if right else 0, _GROUP):
+                numbers = range(first, min(first + _GROUP, len(listed.checksums)))
+                views = self._views(pin, numbers)
+                if self._stopped():
+                    return
+                count = os.preadv(file, views, first * block_bytes)
+                found = list(map(tag.checksum, numbers, views))
+                right = count == sum(map(len, views)) and found == [
+                    listed.checksums[number] for number in numbers
+                ]
+                if not right:
+                    break
+            after = os.fstat(file)
+        finally:
+            os.close(file)
+        if not right:
+            self._reader.lost(entry)
+        elif (before.st_mtime_ns, before.st_ctime_ns) == (after.st_mtime_ns, after.st_ctime_ns):
+            self._complete.prove(entry, after)
+
+    def _free_slots(self, pin: Pin) -> None:
+        table = self._slab.table
+        count = -(-pin.size // self._slab.block_bytes)
+        for first in range(0, count, _FREED):
+            with self._lock:
+                for number in range(first, min(first + _FREED, count)):
+                    slot = table.find(pin.word, number)
+                    if slot >= 0:
+                        table.drop(slot)
+
+    def _views(self, pin: Pin, numbers: range) -> list[memoryview]:
+        """A part of the buffer for each block, as long as the block."""
+        block_bytes = self._slab.block_bytes
+        return [
+            self._buffer[at * block_bytes :][: min(block_bytes, pin.size - number * block_bytes)]
+            for at, number in enumerate(numbers)
+        ]
+
+    def _write(self, file: int, at: int, length: int) -> None:
+        done = 0
+        while done < length:  # a write to an almost full disk may be partial
+            done += os.pwrite(file, self._buffer[done:length], at + done)
