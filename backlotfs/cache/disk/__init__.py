@@ -1,10 +1,11 @@
 """The disk cache keeps blocks over restarts.
 
-**On disk.** One folder per library with three files and a lock. `slab` is an array of slots of one
-block each. `index` is a header and an array of 40-byte rows. Row *n* describes slot *n*: the source
-of its block, the block's length, checksum and last use, and the next slot of its hash chain.
-`heads` has the first slot of each chain; it can be rebuilt from the rows. `pins` names the versions
-that are not evicted.
+**On disk.** One folder per library. The blocks of partial versions are in three files. `slab` is an
+array of slots of one block each. `index` is a header and an array of 40-byte rows. Row *n*
+describes slot *n*: the source of its block, the block's length, checksum and last use, and the next
+slot of its hash chain. `heads` has the first slot of each chain; it can be rebuilt from the rows. A
+complete version has a file of its own (`complete_files`). `pins` names the versions that are not
+evicted.
 
 **Why this and not a library.** It needs a hard limit, LRU by block, checksums, a fast start, and
 reads at the speed of memory, all at once.
@@ -23,11 +24,12 @@ reads at the speed of memory, all at once.
 **Why nothing needs repair.** A block is served only if its checksum equals the one in its row. The
 checksum is seeded with the source's embed code, its validator and the block's number. So a torn
 block, a torn row, a row of another block's slot, a flipped bit or a wrong chain are all misses. The
-cache does not depend on a clean shutdown: there is no mark for one, nothing is synced to the disk,
-and to open the cache is to read its files. Rows and heads are in ordinary memory, not mapped: a
+slab does not depend on a clean shutdown: there is no mark for one, nothing is synced to the disk,
+and to open it is to read its files. Rows and heads are in ordinary memory, not mapped: a
 full or failing disk then gives an `OSError`, where a mapped page would end the process by SIGBUS.
 
 **Threads.** Any thread may call `tier.DiskTier`. One lock guards the rows; no disk I/O happens
-under it. One daemon thread, started by the first `put`, writes. A reader reads without the lock and
-then checks the checksum, so it notices if the slot was reused meanwhile.
+under it. One daemon thread, started by the first `put`, writes blocks, and another one makes the
+files of complete versions. A reader reads without the lock and then checks the checksum, so it
+notices if the slot was reused meanwhile.
 """
