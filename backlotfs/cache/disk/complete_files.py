@@ -143,7 +143,8 @@ class CompleteFiles:
         self._files, made = folder.open_folder(FILES_FOLDER)
         self._lists, _ = folder.open_folder("checksums")
         self._index = folder.open(INDEX_FILE)
-        self._entries: dict[int, CompleteFile] = {}
+        self._entries: dict[int, CompleteFile] = {}  # after `_all`
+        self._unread: memoryview | None = None
         self._order: OrderedDict[int, CompleteFile] = OrderedDict()  # not pinned, by last use
         self._free_rows: list[int] = []
         self._dirty: set[int] = set()
@@ -161,11 +162,11 @@ class CompleteFiles:
 
     def get(self, word: int) -> CompleteFile | None:
         """The complete file of a version."""
-        return self._entries.get(word)
+        return self._all().get(word)
 
     def has(self, word: int, number: int) -> bool:
         """Whether a version is complete and has a block of this number."""
-        entry = self._entries.get(word)
+        entry = self._all().get(word)
         return entry is not None and number * self._block_bytes < entry.size
 
     def blocks_of(self, entry: CompleteFile) -> int:
@@ -181,16 +182,17 @@ class CompleteFiles:
 
     def oldest(self) -> CompleteFile | None:
         """The least recently used file that is not pinned."""
+        self._all()
         return next(iter(self._order.values()), None)
 
     def any(self) -> CompleteFile | None:
         """A file, pinned or not."""
-        return self.oldest() or next(iter(self._entries.values()), None)
+        return self.oldest() or next(iter(self._all().values()), None)
 
     def pins_changed(self) -> None:
         """Follow the pins of the slot table."""
         pinned = self._table.pinned
-        loose = [entry for word, entry in self._entries.items() if word not in pinned]
+        loose = [entry for word, entry in self._all().items() if word not in pinned]
         loose.sort(key=lambda entry: entry.used)
         self._order = OrderedDict((entry.word, entry) for entry in loose)
 
@@ -202,6 +204,7 @@ class CompleteFiles:
     @property
     def pinned_bytes(self) -> int:
         """The disk space of the files that are not evicted."""
+        self._all()
         loose = sum(cost_of(entry.size, self._block_bytes) for entry in self._order.values())
         return self._bytes - loose
 
@@ -247,7 +250,7 @@ class CompleteFiles:
     def remove(self, entry: CompleteFile) -> bool:
         """Unlink a file and forget it; False if that was done already."""
         with self._lock:
-            if self._entries.get(entry.word) is not entry:
+            if self._all().get(entry.word) is not entry:
                 return False
             self._forget(entry)
         with contextlib.suppress(OSError):  # what stays is removed at the next start
@@ -264,7 +267,9 @@ class CompleteFiles:
         """Write the rows that changed. :raises OSError: the disk is full or fails."""
         with self._lock:
             dirty, self._dirty = self._dirty, set()
-            entries = {entry.row: entry for entry in self._entries.values() if entry.row in dirty}
+            if not dirty:
+                return
+            entries = {entry.row: entry for entry in self._all().values() if entry.row in dirty}
             rows = [
                 (row, _packed(entries[row]) if row in entries else bytes(_ROW.size))
                 for row in sorted(dirty)
@@ -285,8 +290,8 @@ class CompleteFiles:
     def sweep(self) -> None:
         """Remove files that a killed mount left. Not while a file is made; it uses the disk."""
         with self._lock:
-            parts = {f"{word >> 32:08x}" for word in self._entries}
-            lists = set(map(_list_name, self._entries))
+            parts = {f"{word >> 32:08x}" for word in self._all()}
+            lists = set(map(_list_name, self._all()))
         self.discard_new()
         with contextlib.suppress(OSError):
             for name in os.listdir(self._files):
@@ -401,21 +406,37 @@ class CompleteFiles:
         _write(self._index, header + xxh3_64_intdigest(header).to_bytes(8, "little"), 0)
 
     def _load(self) -> None:
-        rows = bytearray(max(0, os.fstat(self._index).st_size - _ROWS_AT))
-        count = os.preadv(self._index, [rows], _ROWS_AT) if rows else 0
-        self._rows = count // _ROW.size
-        for row, (word, size, used, device, inode, mtime, ctime, stamp, _) in _rows_of(rows):
-            if word not in self._entries:
-                proof = (device, inode, mtime, ctime, stamp)
-                self._entries[word] = CompleteFile(word, size, used, proof, row)
-                self.blocks += -(-size // self._block_bytes)
-                self._bytes += cost_of(size, self._block_bytes)
-        taken = {entry.row for entry in self._entries.values()}
-        self._free_rows = [row for row in range(self._rows) if row not in taken]
-        self._dirty.update(self._free_rows)
+        """Read the rows and count their sizes; they are checked at the first use (`_all`)."""
+        self._rows = max(0, os.fstat(self._index).st_size - _ROWS_AT) // _ROW.size
+        self._unread = memoryview(bytearray(self._rows * _ROW.size))
+        if self._rows:
+            os.preadv(self._index, [self._unread], _ROWS_AT)
+        words = self._unread.cast("Q")
+        self._count(size for size in words[1 :: _ROW.size // 8].tolist() if size)
+        self._table.seen(max(words[2 :: _ROW.size // 8].tolist(), default=0))
+
+    def _count(self, sizes: Iterable[int]) -> None:
+        block_bytes, self.blocks, self._bytes = self._block_bytes, 0, 0
+        for size in sizes:
+            blocks = -(-size // block_bytes)
+            self.blocks += blocks
+            listed = 8 * blocks + _NAMES_BYTES
+            self._bytes += -(-size // _PAGE) * _PAGE + -(-listed // _PAGE) * _PAGE  # `cost_of`
         self.reserve(0)
-        self._table.seen(max((entry.used for entry in self._entries.values()), default=0))
-        self.pins_changed()
+
+    def _all(self) -> dict[int, CompleteFile]:
+        """All files by their words; makes them of the rows that were read, at the first call."""
+        if self._unread is not None:
+            rows, self._unread = self._unread, None
+            for row, (word, size, used, device, inode, mtime, ctime, stamp, _) in _rows_of(rows):
+                proof = (device, inode, mtime, ctime, stamp)
+                self._entries.setdefault(word, CompleteFile(word, size, used, proof, row))
+            taken = {entry.row for entry in self._entries.values()}
+            self._free_rows = [row for row in range(self._rows) if row not in taken]
+            self._dirty.update(self._free_rows)
+            self._count(entry.size for entry in self._entries.values())
+            self.pins_changed()
+        return self._entries
 
     def _read_list(self, word: int) -> ChecksumList | None:
         try:
@@ -467,7 +488,7 @@ def _packed(entry: CompleteFile) -> bytes:
     return row + xxh3_64_intdigest(row).to_bytes(8, "little")
 
 
-def _rows_of(rows: bytes | bytearray) -> Iterator[tuple[int, tuple[int, ...]]]:
+def _rows_of(rows: bytes | memoryview) -> Iterator[tuple[int, tuple[int, ...]]]:
     """The number and the fields of each valid row."""
     view = memoryview(rows)
     view = view[: len(view) // _ROW.size * _ROW.size]

@@ -85,6 +85,8 @@ class SlotTable:
         self.reserved = 0
         self._free: list[int] = []
         self._holes: list[int] = []
+        #: The list that all unused slots belong to; they are found at the first change.
+        self._unlisted: list[int] | None = None
         self._given = -1  # allocated, but not filled, dropped or retracted yet
         self._grown = -1  # the last slot for which the disk space grew
         self._victims: list[int] = []
@@ -101,13 +103,7 @@ class SlotTable:
             return
         self.blocks.update(compress(self._column(_SOURCE), self._column(_NUMBER)))
         self.used_slots = self.blocks.total()
-        if self.used_slots < high_water_mark:
-            vacant = list(compress(range(high_water_mark), map(not_, self._column(_NUMBER))))
-            vacant.reverse()
-            if on_disk <= self.used_slots:
-                self._holes = vacant
-            else:
-                self._free = vacant
+        self._unlisted = self._holes if on_disk <= self.used_slots else self._free
         latest = max(self._column(_USE))
         if latest & _PINNED and self.pinned:
             latest = max(use & ~_PINNED for use in self._column(_USE))
@@ -180,6 +176,8 @@ class SlotTable:
     @property
     def on_disk(self) -> int:
         """The number of slots that take disk space."""
+        if self._unlisted is self._holes:
+            return self.used_slots
         return self.high_water_mark - len(self._holes)
 
     def allocate(self) -> int | None:
@@ -196,6 +194,7 @@ class SlotTable:
 
         Fill, drop or retract it before the next call.
         """
+        self._list_vacant()
         while self._free:
             slot = self._free.pop()
             if self._is_free(slot):
@@ -233,6 +232,7 @@ class SlotTable:
 
     def take_free(self) -> list[int]:
         """Take all free slots out, ascending. Nothing else uses them until `punched` is called."""
+        self._list_vacant()
         slots = sorted(set(filter(self._is_free, self._free)))
         self._free.clear()
         return slots
@@ -261,6 +261,7 @@ class SlotTable:
 
     def drop(self, slot: int) -> None:
         """Free a slot."""
+        self._list_vacant()
         if slot == self._given:
             self._given = -1
         self._unlink(slot)
@@ -352,6 +353,12 @@ class SlotTable:
         self._victims = [use for use in reversed(oldest) if use < _PINNED]
         if oldest and not any(map(self._says, oldest)):
             self._mend_uses()
+
+    def _list_vacant(self) -> None:
+        if self._unlisted is not None and self.used_slots < self.high_water_mark:
+            vacant = compress(range(self.high_water_mark), map(not_, self._column(_NUMBER)))
+            self._unlisted += reversed(list(vacant))
+        self._unlisted = None
 
     def _is_free(self, slot: int) -> bool:
         at = slot * _WORDS

@@ -253,8 +253,11 @@ class DiskTier:
     def block_count(self, embed_code: str, validator: str) -> int:
         """The number of cached blocks of this version; a dictionary lookup."""
         word = source_tag(embed_code, validator).word
-        entry = self._complete.get(word)
-        return self._table.blocks.get(word, 0) if entry is None else self._complete.blocks_of(entry)
+        with self._lock:
+            entry = self._complete.get(word)
+            if entry is not None:
+                return self._complete.blocks_of(entry)
+            return self._table.blocks.get(word, 0)
 
     def __contains__(self, key: BlockKey) -> bool:
         """Whether the index has the block; this reads nothing and does not count as a use."""
@@ -327,7 +330,8 @@ class DiskTier:
         """Forget the file of a version if another program removed it or changed its length."""
         pin = Pin(embed_code, validator)
         with self._in_use() as usable:
-            entry = self._complete.get(pin.word) if usable else None
+            with self._lock:
+                entry = self._complete.get(pin.word) if usable else None
             if entry is not None:
                 file = self._open_file(pin, entry)
                 if file is not None:
