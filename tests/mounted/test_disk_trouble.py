@@ -11,13 +11,21 @@ import random
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from backlotfs.cache.disk.pin_file import Pin
+from backlotfs.cache.disk.tier import DiskTier
+from backlotfs.cache.memory import BlockKey
+from backlotfs.concurrency.clock import SystemClock
 from backlotfs.emulator import Emulator
+from backlotfs.mount.read_path import BLOCK_BYTES
+from backlotfs.source.version import SourceVersion
 from tests.conftest import Serve
+from tests.support.deadlines import wait_until
 from tests.support.expected_bytes import assert_same_bytes
 from tests.support.made_assets import MIB, video
 from tests.support.mounting import Mount
@@ -44,6 +52,7 @@ def filled(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Filled:
     cache = folder / "cache"
     with Mount(emulator, folder, CACHE_SIZE, f"--cache-dir={cache}") as mount:
         assert_same_bytes(mount.file_of(REEL), REEL)
+        wait_until(lambda: any(cache.glob("blocks/*/files/reel*")), "the file of the version")
     return Filled(emulator, cache)
 
 
@@ -61,6 +70,25 @@ class Spoilt:
         """The folder of its blocks."""
         (found,) = (self.cache / "blocks").iterdir()
         return found
+
+    @property
+    def file(self) -> Path:
+        """The file of the whole version."""
+        (found,) = (self.tier / "files").iterdir()
+        return found
+
+    def put_into_slab(self) -> None:
+        """Move the version back into the slab, as it was before its file was made."""
+        with closing(DiskTier(self.tier, 32 * MIB, SystemClock(), block_bytes=BLOCK_BYTES)) as tier:
+            tier._jobs.close()
+            assert REEL.content is not None
+            version = SourceVersion(REEL.embed_code, REEL.content.size, REEL.content.etag, None)
+            pin = Pin(REEL.embed_code, version.validator)
+            data = self.file.read_bytes()
+            tier.change_pins(remove={pin}, drop={pin})
+            for number in range(-(-len(data) // BLOCK_BYTES)):
+                block = data[number * BLOCK_BYTES :][:BLOCK_BYTES]
+                assert tier.put(BlockKey(*pin, number), block, wait_s=10.0)
 
     def fetched(self) -> int:
         """GETs of the source, probes left out."""
@@ -135,6 +163,7 @@ def test_a_corrupt_cache_is_fetched_anew(
     spoilt: Spoilt, spoil: Callable[[Path], None], lines: int
 ) -> None:
     """Nothing of it is believed, and it is said once."""
+    spoilt.put_into_slab()
     spoil(spoilt.tier)
     before = spoilt.fetched()
     with spoilt.mount as mount:
@@ -147,12 +176,37 @@ def test_a_corrupt_cache_is_fetched_anew(
 
 def test_a_slab_that_is_cut_under_a_mount_is_fetched_anew(spoilt: Spoilt) -> None:
     """Its end cannot be read any more, though it could when the mount began."""
+    spoilt.put_into_slab()
     before = spoilt.fetched()
     with spoilt.mount as mount:
         os.truncate(spoilt.tier / "slab", 20 * 65536 + 100)
         assert_same_bytes(mount.file_of(REEL), REEL)
         assert spoilt.fetched() > before
         assert len(spoilt.said()) == 1
+
+
+def one_bit(file: Path) -> None:
+    """In the middle."""
+    rewritten(file, lambda data: data.__setitem__(len(data) // 2, data[len(data) // 2] ^ 1))
+
+
+@pytest.mark.parametrize("spoil", [one_bit, Path.unlink, lambda file: os.truncate(file, 1000)])
+@pytest.mark.parametrize("when", ["before", "under"])
+def test_a_complete_file_that_is_changed_is_fetched_anew(
+    spoilt: Spoilt, spoil: Callable[[Path], None], when: str
+) -> None:
+    """Before the mount or under it: right bytes, and it is said once."""
+    if when == "before":
+        spoil(spoilt.file)
+    before = spoilt.fetched()
+    with spoilt.mount as mount:
+        if when == "under":
+            spoil(spoilt.file)
+        assert_same_bytes(mount.file_of(REEL), REEL)
+        assert spoilt.fetched() > before
+        assert len(spoilt.said()) == 1
+    for file in spoilt.tier.glob("files/reel*"):
+        assert_same_bytes(file, REEL)
 
 
 def given_away(tier: Path) -> None:
@@ -200,7 +254,7 @@ def small_disk(folder: Path, options: str) -> Iterator[None]:
     kept = folder.with_name("kept")
     folder.rename(kept)
     folder.mkdir(mode=0o700)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=5m", "none", folder], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=10m", "none", folder], check=True)
     try:
         shutil.copytree(kept, folder, dirs_exist_ok=True)
         subprocess.run(["mount", "-o", f"remount,{options}", folder], check=True)
