@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sys
 import threading
@@ -12,12 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from backlotfs.cache.disk.pin_file import Pin
 from backlotfs.cache.disk.tier import DiskTier
 from tests.fakes.clocks import ManualClock
 from tests.unit.cache.disk_blocks import (
     BLOCK,
     block_of,
     budget_for,
+    bytes_of,
     disk_bytes,
     drop,
     key,
@@ -73,6 +76,45 @@ def test_threads_get_right_bytes_or_none(tmp_path: Path) -> None:
         there = [number for number in range(20) if read(tier, key(number)) is not None]
         there += [number for number in range(20) if read(tier, key(number, "E2")) is not None]
         assert len(there) * BLOCK == tier.cached_bytes
+
+
+def test_threads_at_complete_versions(tmp_path: Path) -> None:
+    """Files are made, opened, read, evicted and dropped at once: right bytes, no false damage."""
+    versions = [Pin(f"E{number}", f'"v1"/{3 * BLOCK - 9}') for number in range(8)]
+    with closing(
+        DiskTier(tmp_path / "t", budget_for(32), ManualClock(), block_bytes=BLOCK)
+    ) as tier:
+        start = threading.Barrier(6)
+
+        def work(seed: int) -> int:
+            dice = random.Random(seed)
+            start.wait(10)
+            opened = 0
+            for step in range(150):
+                version = dice.choice(versions)
+                whole = bytes_of(version)
+                for number in range(3):
+                    expected = whole[number * BLOCK : (number + 1) * BLOCK]
+                    got = read(tier, key(number, *version))
+                    assert got in (None, expected)
+                    if got is None:
+                        tier.put(key(number, *version), expected, wait_s=1.0)
+                file = tier.open_complete(*version)
+                if file is not None:
+                    opened += 1
+                    assert os.pread(file, 10**6, 0) == whole
+                    os.close(file)
+                if step % 40 == seed:
+                    tier.change_pins(remove={version}, drop={version})
+                assert 0 <= tier.cached_bytes <= tier.budget_bytes
+            return opened
+
+        with ThreadPoolExecutor(6) as pool:
+            opened = list(pool.map(work, range(6)))
+        assert tier.drain_files()
+        assert tier.counts.damaged == 0
+        assert sum(opened) > 0
+        assert disk_bytes(tmp_path / "t") <= tier.budget_bytes
 
 
 def test_closing_under_readers_harms_none(tmp_path: Path) -> None:

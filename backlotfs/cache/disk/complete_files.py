@@ -146,6 +146,7 @@ class CompleteFiles:
         self._entries: dict[int, CompleteFile] = {}  # after `_all`
         self._unread: memoryview | None = None
         self._order: OrderedDict[int, CompleteFile] = OrderedDict()  # not pinned, by last use
+        self._leaving: set[int] = set()
         self._free_rows: list[int] = []
         self._dirty: set[int] = set()
         self.blocks = self._bytes = 0
@@ -163,6 +164,10 @@ class CompleteFiles:
     def get(self, word: int) -> CompleteFile | None:
         """The complete file of a version."""
         return self._all().get(word)
+
+    def is_leaving(self, word: int) -> bool:
+        """Whether a version's file is being unlinked. A new one would have the same name."""
+        return word in self._leaving
 
     def has(self, word: int, number: int) -> bool:
         """Whether a version is complete and has a block of this number."""
@@ -253,9 +258,11 @@ class CompleteFiles:
             if self._all().get(entry.word) is not entry:
                 return False
             self._forget(entry)
+            self._leaving.add(entry.word)
         with contextlib.suppress(OSError):  # what stays is removed at the next start
             self._unlink(entry.word)
         with self._lock:
+            self._leaving.discard(entry.word)
             self.reserve(-cost_of(entry.size, self._block_bytes))
         with contextlib.suppress(OSError):  # a row without a file is dropped when it is used
             self.save()

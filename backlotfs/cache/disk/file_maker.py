@@ -127,6 +127,8 @@ class FileMaker:
         """
         with self._lock:
             entry = self._complete.get(pin.word)
+            if self._complete.is_leaving(pin.word):
+                return
         if entry is not None:
             self._verify(pin, entry)
             return

@@ -6,7 +6,9 @@ import errno
 import mmap
 import os
 import shutil
+import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from backlotfs.cache.disk.complete_files import file_name
 from backlotfs.cache.disk.pin_file import Pin
 from backlotfs.cache.disk.tier import DiskTier, kept_budget
 from tests.fakes.clocks import ManualClock
+from tests.fakes.workers import PATIENCE_S, in_threads, join_all
 from tests.unit.cache.disk_blocks import (
     BLOCK,
     block_of,
@@ -459,3 +462,31 @@ def test_a_closed_tier_gives_no_file(tmp_path: Path) -> None:
         tier.close()
         assert tier.open_complete(*version) is None
         tier.check_complete(*version)
+
+
+def test_a_file_is_not_made_while_the_one_of_that_name_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The late removal would take the new file."""
+    removing, go_on, unlink = threading.Event(), threading.Event(), os.unlink
+
+    def slow(path: str, *, dir_fd: int) -> None:
+        if path.startswith("E1 ["):
+            removing.set()
+            assert go_on.wait(PATIENCE_S)
+        unlink(path, dir_fd=dir_fd)
+
+    with tier_at(tmp_path / "t") as tier:
+        version = keep_whole(tier, 3)
+        monkeypatch.setattr(os, "unlink", slow)
+        drop = partial(tier.change_pins, remove={version}, drop={version})
+        (thread,) = in_threads(1, lambda _: drop())
+        assert removing.wait(PATIENCE_S)
+        keep_whole(tier, 3)
+        assert blocks(tier, version) == bytes_of(version)
+        go_on.set()
+        join_all([thread])
+        assert tier.open_complete(*version) is None
+        assert tier.drain_files()
+        assert content(tier, version) == bytes_of(version)
+        assert tier.counts.damaged == 0
