@@ -187,15 +187,21 @@ class Catalog:
         """
         if self._clock.monotonic() - self._looked_at < self._due_after_s:
             return
-        self.refresh()
+        self._start_refresh()
         if wait_s:
             self._idle.wait(wait_s)
 
-    def refresh(self, *, full: bool = False) -> None:
-        """Start a sync in the background; if one is running, start another when it has ended."""
-        self._start_refresh(full=full, repairs=False)
+    def refresh(self, *, full: bool = False, insists: bool = True) -> None:
+        """Start a sync in the background; if one is running, start another when it has ended.
 
-    def _start_refresh(self, *, full: bool, repairs: bool) -> None:
+        :param insists: whether another mount's sync that is running is not enough, because it may
+            have begun before the change that the caller knows of.
+        """
+        self._start_refresh(full=full, insists=insists)
+
+    def _start_refresh(
+        self, *, full: bool = False, repairs: bool = False, insists: bool = False
+    ) -> None:
         with self._lock:
             if self._refreshing:
                 self._again = bool(self._again) or full
@@ -203,7 +209,7 @@ class Catalog:
             self._refreshing = True
             self._idle.clear()
         self._looked_at = self._clock.monotonic()
-        self._workers.submit(lambda: self._refresh(full=full, repairs=repairs))
+        self._workers.submit(lambda: self._refresh(full=full, repairs=repairs, insists=insists))
 
     def keep_fresh(self, each_minute: Callable[[], None] = lambda: None) -> None:
         """Start the thread that syncs an unused mount and publishes the syncs of other mounts.
@@ -227,7 +233,7 @@ class Catalog:
                     seen = now
                     self.publish()
                 if self._clock.monotonic() - self._looked_at >= IDLE_SYNC_S:
-                    self.refresh()
+                    self._start_refresh()
             except CatalogClosed:
                 return
             except CatalogLost as error:
@@ -310,14 +316,18 @@ class Catalog:
     def _state(self) -> SyncState:
         return self._db.read(state.sync_state)
 
-    def _refresh(self, *, full: bool, repairs: bool) -> None:
+    def _refresh(self, *, full: bool, repairs: bool, insists: bool) -> None:
         """Sync; if the catalog is lost meanwhile, list the library again, once.
 
         :param repairs: whether this is done because the catalog was lost.
+        :param insists: whether to wait while another mount syncs, which may have begun too early.
         """
         lost = False
         try:
-            self._sync(Deadline(self.sync_deadline_s, self._clock), full=full)
+            deadline = Deadline(self.sync_deadline_s, self._clock)
+            while self._sync(deadline, full=full) is Synced.ELSEWHERE and insists:
+                deadline.check("the wait for another mount that lists the library")
+                self._clock.sleep(LOOK_AGAIN_S)
         except (CatalogClosed, Interrupted):
             log.debug("refresh interrupted by the end of the mount")
         except (CatalogLost, FullSyncLost) as error:
@@ -331,7 +341,7 @@ class Catalog:
                 self._idle.set()
                 again, self._again = self._again, None
             if again is not None or (lost and not repairs):
-                self._start_refresh(full=bool(again), repairs=lost)
+                self._start_refresh(full=bool(again), repairs=lost, insists=again is not None)
 
     def _sync(self, deadline: Deadline, *, full: bool) -> Synced:
         try:
