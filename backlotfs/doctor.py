@@ -27,7 +27,7 @@ from backlotfs.api.rate_limiter import ApiRateLimiter
 from backlotfs.api.transport import explain
 from backlotfs.catalog.library import SOURCE_TYPES, AssetFilter
 from backlotfs.concurrency.clock import Clock, Deadline
-from backlotfs.config.settings import GIB, Account, MountSettings, ignored_proxy
+from backlotfs.config.settings import FUSE_BINDINGS, GIB, Account, MountSettings, ignored_proxy
 from backlotfs.errors import (
     BacklotError,
     ClockSkewed,
@@ -43,10 +43,10 @@ from backlotfs.http.backoff import RetryPolicy
 from backlotfs.http.dialer import Dialer, client_context
 from backlotfs.http.pool import ConnectionPool
 from backlotfs.http.proxy_tunnel import connect_through, dial_for
-from backlotfs.kernel.fuse_library import load_fuse
+from backlotfs.kernel.fusepy_adapter import load_fuse
+from backlotfs.kernel.lifecycle import READ_AHEAD_KB, uses_session
 from backlotfs.kernel.mount_table import FUSE_TYPE
 from backlotfs.kernel.mountpoint import check_mountpoint, resolved
-from backlotfs.kernel.session import READ_AHEAD_KB
 from backlotfs.mount.stack import USER_AGENT, open_api_session
 from backlotfs.source.range_reader import SourceProbe
 from backlotfs.source.signed_get import SignedGet
@@ -129,13 +129,14 @@ def check_python(version: tuple[int, ...] = sys.version_info[:3]) -> Finding:
 
 
 def check_libfuse() -> Finding:
-    """Check that libfuse 2 can be loaded."""
+    """Check that libfuse 2 can be loaded, which only ``--fuse-binding fusepy`` needs."""
+    remedy = "apt-get install libfuse2 || apt-get install libfuse2t64"
     try:
         load_fuse()
     except FuseUnusable as error:
-        return failed_by(
-            "libfuse 2", error, "apt-get install libfuse2 || apt-get install libfuse2t64"
-        )
+        if uses_session(FUSE_BINDINGS[0]):
+            return note("libfuse 2", "missing; only --fuse-binding fusepy needs it", remedy)
+        return failed_by("libfuse 2", error, remedy)
     return fine("libfuse 2", "found")
 
 
@@ -168,7 +169,7 @@ def check_fusermount(*, is_root: bool, path: str | None = None) -> Finding:
 
     :param path: where to look instead of ``PATH``.
     """
-    found = shutil.which("fusermount", path=path)
+    found = shutil.which("fusermount3", path=path) or shutil.which("fusermount", path=path)
     if found is None:
         remedy = "apt-get install fuse3"
         if is_root:

@@ -61,8 +61,8 @@ class Reading:
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
-        target = stack.namespace.open("/film.mp4", self._waiter())
-        self.fh = stack.reading.reader.open(target.version, name="/film.mp4").fh
+        version = stack.namespace.open(stack.namespace.find("/film.mp4"), self._waiter())
+        self.fh = stack.reading.reader.open(version, name="film.mp4")
 
     def read(self, offset: int, size: int) -> float:
         """Read; how many seconds it took."""
@@ -188,7 +188,7 @@ def measure(case: Case, emulator: EmulatorProcess, *, on: bool) -> Figure:
             cache_bytes=0,
             bandwidth_bytes_s=case.limit_bytes_s,
         )
-        stack = build_stack(settings, _CLOCK, settle_s=2.0)
+        stack = build_stack(settings, _CLOCK)
         with contextlib.closing(stack), contextlib.nullcontext() if on else case.off():
             stack.catalog.load(Deadline(_PATIENCE_S, _CLOCK))
             seconds = case.work(Reading(stack))

@@ -31,7 +31,7 @@ from backlotfs.concurrency.clock import Deadline, SystemClock
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.config.settings import Account, MountSettings
 from backlotfs.emulator import EmulatedAsset, Emulator, Library, SyntheticContent
-from backlotfs.kernel.device import Device, ReadRequest
+from backlotfs.kernel.protocol import Device, ReadRequest
 from backlotfs.kernel.read_requests import ReadRequests
 from backlotfs.mount.stack import Stack, build_stack
 
@@ -101,8 +101,8 @@ def _waiter() -> InterruptibleWait:
 def cold_read(stack: Stack, recorder: Recorder) -> None:
     """Serve a READ at a place that was not read before."""
     reading = stack.reading
-    target = stack.namespace.open("/film.bin", _waiter())
-    fh = reading.reader.open(target.version, settling=target.settling, name="/film.bin").fh
+    version = stack.namespace.open(stack.namespace.find("/film.bin"), _waiter())
+    fh = reading.reader.open(version, name="film.bin")
     sink = os.open("/dev/null", os.O_WRONLY)
     reads = ReadRequests(Device(sink), reading.reader.begin, _CLOCK, reading.metrics.reads)
     recorder.active = False
@@ -126,7 +126,7 @@ def first_stat(stack: Stack, recorder: Recorder) -> None:
     """Ask for the size of a file that was never probed."""
     threading.setprofile(recorder)  # for the threads of probes, none of which runs yet
     sys.setprofile(recorder)
-    size = stack.namespace.attributes("/film.bin", _waiter).size
+    size = stack.namespace.attributes(stack.namespace.find("/film.bin"), _waiter).size
     sys.setprofile(None)  # only this thread, which waits from here on
     time.sleep(_SETTLE_S)
     if size != _FILE_BYTES:
@@ -144,7 +144,7 @@ def trace(operation: Callable[[Stack, Recorder], None]) -> Recorder:
     ):
         account = Account(emulator.api_url, emulator.api_key, emulator.api_secret)
         settings = MountSettings(account, Path("/unused"), cache_dir=Path(folder))
-        with closing(build_stack(settings, _CLOCK, settle_s=2.0)) as stack:
+        with closing(build_stack(settings, _CLOCK)) as stack:
             stack.catalog.load(Deadline(20.0, _CLOCK))
             try:
                 operation(stack, recorder)

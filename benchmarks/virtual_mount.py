@@ -20,7 +20,6 @@ from backlotfs.concurrency.clock import Deadline
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.config.settings import Account, MountSettings
 from backlotfs.config.time_limits import TimeLimits
-from backlotfs.kernel.session import SETTLE_S
 from backlotfs.mount import stack as stack_module
 from backlotfs.mount.check_api import check_api
 from backlotfs.mount.stack import Stack, build_stack
@@ -43,15 +42,16 @@ class VirtualMount:
 
     def list_names(self) -> list[str]:
         """``ls -f``."""
-        return [entry.name for entry in self.stack.namespace.entries("/")]
+        return [entry.name for entry in self.stack.namespace.entries(self.stack.namespace.root)]
 
     def use(self) -> None:
         """Somebody lists the folder and looks at its first line only."""
-        next(self.stack.namespace.entries("/"), None)
+        next(self.stack.namespace.entries(self.stack.namespace.root), None)
 
     def size(self, name: str) -> int:
         """``stat``, as patient as the adapter. :raises BacklotError: see `Namespace.attributes`."""
-        return self.stack.namespace.attributes(f"/{name}", self._waiter).size
+        namespace = self.stack.namespace
+        return namespace.attributes(namespace.find(f"/{name}"), self._waiter).size
 
     def list_sizes(self) -> int:
         """``ls -l``; how many names had a size."""
@@ -77,7 +77,7 @@ def mounted(service: VirtualService, time: VirtualTime, cache_dir: Path) -> Iter
     account = Account(API_URL, service.settings.api_key, service.settings.api_secret)
     settings = MountSettings(account, Path("/virtual"), cache_dir)
     with _stood_in(service, time):
-        stack = build_stack(settings, time, settle_s=SETTLE_S)
+        stack = build_stack(settings, time)
         if stack.catalog.open_saved():
             stack.catalog.refresh()  # the check beside
         else:

@@ -88,8 +88,21 @@ def serve() -> Iterator[Serve]:
         yield start
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests with the marker ``both_bindings`` run on the session and on fusepy."""
+    both = metafunc.definition.get_closest_marker("both_bindings") is not None
+    if both and "fuse_binding" in metafunc.fixturenames:
+        metafunc.parametrize("fuse_binding", ["session", "fusepy"], indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
+def fuse_binding(request: pytest.FixtureRequest) -> str:
+    """How mounts speak to the kernel."""
+    return str(getattr(request, "param", "auto"))
+
+
 @pytest.fixture
-def mounted(tmp_path: Path) -> Iterator[MountIt]:
+def mounted(tmp_path: Path, fuse_binding: str) -> Iterator[MountIt]:
     """Mounts libraries, each in a folder of its own; afterwards every mount must end cleanly.
 
     See `Mount.close` for what "cleanly" is, and for how a test expects something else.
@@ -99,6 +112,7 @@ def mounted(tmp_path: Path) -> Iterator[MountIt]:
         def start(emulator: Emulator, *options: str, **more: Any) -> Mount:
             folder = tmp_path / f"mount-{len(list(tmp_path.glob('mount-*')))}"
             folder.mkdir(mode=0o700)
-            return stack.enter_context(Mount(emulator, folder, *options, **more))
+            chosen = ("--fuse-binding", fuse_binding, *options)
+            return stack.enter_context(Mount(emulator, folder, *chosen, **more))
 
         yield start

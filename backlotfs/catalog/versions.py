@@ -8,7 +8,6 @@ have been replaced is *invalidated*: its version is not verified until it is pro
 from __future__ import annotations
 
 import logging
-import math
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -28,13 +27,11 @@ class ProbedSource:
     :ivar mtime_s: the time that ``stat`` shows, seconds since the epoch.
     :ivar verified: False once the source may have been replaced; its size and time are still
         shown, but no cached block is used before the next probe.
-    :ivar replaced_at: when this version was found to replace another, on the monotonic clock.
     """
 
     version: SourceVersion
     mtime_s: int
     verified: bool
-    replaced_at: float = -math.inf
 
 
 log = logging.getLogger(__name__)
@@ -69,14 +66,14 @@ def known_from(row: AssetRow) -> ProbedSource:
 class VersionListener(Protocol):
     """Receives changes of source versions; a mount has `mount.replacement.Replacement`."""
 
-    def on_new_version(self, embed_code: str, current: SourceVersion) -> None:
-        """Called just before ``current`` is shown, under the cache's lock: it must not wait."""
+    def on_replaced(self, embed_code: str, before: ProbedSource) -> None:
+        """Called just before ``before`` is not shown any more, under the cache's lock.
+
+        It must not wait, and call no method of the cache.
+        """
 
     def on_change(self, embed_code: str, current: SourceVersion | None) -> None:
         """Called when a source has changed to ``current``; None: changed, and not yet probed."""
-
-    def on_outdated(self, version: SourceVersion) -> None:
-        """Called when a transfer of ``version`` received another version."""
 
 
 class SourceVersionCache:
@@ -88,20 +85,17 @@ class SourceVersionCache:
         row_of: Callable[[str], AssetRow | None],
         save: Callable[[list[SourceRecord]], None],
         *,
-        attr_ttl_s: float,
         is_alias: Callable[[SourceVersion, SourceVersion], bool] = lambda _one, _other: False,
     ) -> None:
         """Start with the versions in the rows.
 
         :param row_of: the row of an embed code in the present library.
         :param save: writes a batch to the database; called from the cache's own thread.
-        :param attr_ttl_s: how long the kernel may use attributes that it received earlier.
         :param is_alias: whether two versions are known to be one, by different ETags.
         """
         self._clock = clock
         self._row_of = row_of
         self._save = save
-        self._attr_ttl_s = attr_ttl_s
         self._is_alias = is_alias
         self._listeners: list[VersionListener] = []
         self._lock = threading.Lock()
@@ -134,10 +128,6 @@ class SourceVersionCache:
         """Whether ``row`` has the verified, newest version of its source."""
         code = row.embed_code
         return bool(row.verified) and code not in self._learned and code not in self._gone
-
-    def within_attr_ttl(self, known: ProbedSource) -> bool:
-        """Whether the kernel may still use the size of the version before this one."""
-        return self._clock.monotonic() - known.replaced_at <= self._attr_ttl_s
 
     def failure(self, embed_code: str) -> BacklotError | None:
         """The error of the last probe while it is remembered; else None."""
@@ -175,22 +165,17 @@ class SourceVersionCache:
                 version = before.version  # the version that was found first keeps its validator
             mtime_s = version.last_modified_s
             replaced = before is not None and before.version.validator != version.validator
-            replaced_at = -math.inf
             if before is not None and not replaced:
-                mtime_s, replaced_at = before.mtime_s, before.replaced_at
-            elif before is not None:
-                replaced_at = self._clock.monotonic()
-                if before.version.last_modified == version.last_modified:
-                    mtime_s = None
+                mtime_s = before.mtime_s
+            elif before is not None and before.version.last_modified == version.last_modified:
+                mtime_s = None
             verified = epoch is None or epoch == self.epoch(code)
-            known = ProbedSource(
-                version, updated_at_s if mtime_s is None else mtime_s, verified, replaced_at
-            )
+            known = ProbedSource(version, updated_at_s if mtime_s is None else mtime_s, verified)
             self._failures.pop(code, None)
             self._gone.discard(code)
             if row is not None:  # else the asset was deleted during the probe
-                if replaced:
-                    self._on_new_version(code, version)
+                if before is not None and replaced:
+                    self._on_replaced(code, before)
                 self._learn(code, known)
         if replaced:
             self._on_change(code, version)
@@ -204,12 +189,14 @@ class SourceVersionCache:
             self._failures[embed_code] = _Failure(error, self._clock.monotonic() + ttl)
             if len(self._failures) > FAILURES_KEPT:
                 del self._failures[next(iter(self._failures))]
-            gone = definite and self.known(embed_code) is not None
+            before = self.known(embed_code) if definite else None
+            if before is not None:
+                self._on_replaced(embed_code, before)
             if definite and self._row_of(embed_code) is not None:
                 self._learned.pop(embed_code, None)
                 self._gone.add(embed_code)
                 self._note(SourceRecord(embed_code, -1, None, None, 0, False, True))
-        if gone:
+        if before is not None:
             self._on_change(embed_code, None)
 
     def invalidate(self, embed_code: str) -> None:
@@ -217,24 +204,24 @@ class SourceVersionCache:
         with self._lock:
             self._epochs[embed_code] = self.epoch(embed_code) + 1
             known = self.known(embed_code)
-            if known is not None:  # it may be from another mount's probe that was not announced yet
-                self._on_new_version(embed_code, known.version)
             if known is not None and known.verified:
                 self._learn(embed_code, replace(known, verified=False))
             self._failures.pop(embed_code, None)
 
     def on_mismatch(self, version: SourceVersion) -> None:
         """Invalidate a version: a transfer of it received another version."""
-        for listener in self._listeners:  # first, because a program may close the file now
-            listener.on_outdated(version)
         known = self.known(version.embed_code)
         if known is not None and known.version.validator == version.validator:
             self.invalidate(version.embed_code)
             self._on_change(version.embed_code, None)
 
-    def forget(self, embed_code: str) -> None:
-        """Forget a source whose asset was deleted."""
+    def forget(self, row: AssetRow) -> None:
+        """Forget a source whose asset was deleted; ``row`` is its last row."""
+        embed_code = row.embed_code
         with self._lock:
+            before = self._learned.get(embed_code) or self._said_by(row)
+            if before is not None:
+                self._on_replaced(embed_code, before)
             self._learned.pop(embed_code, None)
             self._gone.discard(embed_code)
             self._failures.pop(embed_code, None)
@@ -253,16 +240,13 @@ class SourceVersionCache:
                     continue
                 if learned.verified and not row.verified:
                     self._learned[row.embed_code] = replace(learned, verified=False)
-                elif not self.within_attr_ttl(learned) and known_from(row) == replace(
-                    learned, replaced_at=-math.inf
-                ):
+                elif known_from(row) == learned:
                     del self._learned[row.embed_code]
 
     def apply_external(self, rows: Iterable[AssetRow]) -> None:
         """Take over versions that other mounts have found, as if this mount had found them now.
 
-        Call it before the rows are published: open files of the previous version are outdated from
-        then on, and the kernel may use its size for some time.
+        Call it before the rows are published.
         """
         replaced: list[SourceVersion] = []
         with self._lock:
@@ -275,8 +259,8 @@ class SourceVersionCache:
                 if self._is_alias(before.version, now.version):
                     self._learned[row.embed_code] = before
                     continue
-                found = replace(now, replaced_at=self._clock.monotonic())
-                self._learned[row.embed_code] = found
+                self._on_replaced(row.embed_code, before)
+                self._learned[row.embed_code] = now
                 replaced.append(now.version)
         for version in replaced:
             self._on_change(version.embed_code, version)
@@ -309,10 +293,10 @@ class SourceVersionCache:
             events.SOURCES_LOST.log(log, reason=error)
         self._wake.set()
 
-    def _on_new_version(self, embed_code: str, current: SourceVersion) -> None:
-        """Call the listeners before ``current`` is shown. The caller holds the lock."""
+    def _on_replaced(self, embed_code: str, before: ProbedSource) -> None:
+        """Call the listeners before another version is shown. The caller holds the lock."""
         for listener in self._listeners:
-            listener.on_new_version(embed_code, current)
+            listener.on_replaced(embed_code, before)
 
     def _on_change(self, embed_code: str, current: SourceVersion | None) -> None:
         for listener in self._listeners:

@@ -16,6 +16,7 @@ from backlotfs.cli.mountpoints import MOUNTED, MOUNTPOINT
 from backlotfs.cli.param_types import Duration, Layouts, Octal, Part, Rate, Size
 from backlotfs.cli.progress import LISTING, SIZES, ListingProgress, sizes_line, wait_for
 from backlotfs.config.settings import (
+    FUSE_BINDINGS,
     GIB,
     MIB,
     PIN_QUOTA,
@@ -27,8 +28,8 @@ from backlotfs.config.settings import (
 )
 from backlotfs.config.time_limits import LEAST_READ_TIMEOUT_S, MOST_TIMEOUT_S
 from backlotfs.errors import BacklotError, CommandFailed, SettingsError
-from backlotfs.kernel.fuse_library import check_usable
 from backlotfs.kernel.mount_table import OUR_SOURCE
+from backlotfs.kernel.mounting import check_usable
 from backlotfs.kernel.mountpoint import check_mountpoint, clear_dead, resolved, unmount
 from backlotfs.log import output
 from backlotfs.log.terminal import say
@@ -122,6 +123,12 @@ def _set(
     type=click.Choice(UNSIZED),
     default=UNSIZED[0],
     help="What a program gets for a file of unknown size [wait].",
+)
+@click.option(
+    "--fuse-binding",
+    type=click.Choice(FUSE_BINDINGS),
+    default=FUSE_BINDINGS[0],
+    help="How the mount speaks to the kernel: itself (session) or by fusepy [auto].",
 )
 @click.option(
     "--no-wait",

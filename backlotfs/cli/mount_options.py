@@ -12,7 +12,13 @@ import click
 
 from backlotfs.cli.param_types import Duration
 from backlotfs.config.proxy import parse_proxy
-from backlotfs.config.settings import SHARED_THUMBNAILS, SUBTYPES, UNSIZED, MountSettings
+from backlotfs.config.settings import (
+    FUSE_BINDINGS,
+    SHARED_THUMBNAILS,
+    SUBTYPES,
+    UNSIZED,
+    MountSettings,
+)
 from backlotfs.config.time_limits import (
     LEAST_API_TIMEOUT_S,
     LEAST_READ_TIMEOUT_S,
@@ -44,6 +50,7 @@ SETTABLE: dict[str, tuple[str | None, str]] = {
         "Name in `df`, `findmnt` and mountinfo [`backlot:`*PROFILE*]; set to the first field of "
         "fstab for `mount -a`.",
     ),
+    "fuse_binding": ("auto|session|fusepy", "As `--fuse-binding`."),
     "gid": ("GID", "Group of all files [that of the user who mounts]."),
     "keep_urls": ("yes|no", "As `--keep-urls`, or `--no-keep-urls`; without a value: `yes`."),
     "log_file": ("FILE", "As `--log-file`."),
@@ -164,6 +171,8 @@ def apply_mount_options(
                 changed = _one_of(name, value, SUBTYPES)
             case "unsized":
                 changed = _one_of(name, value, UNSIZED)
+            case "fuse_binding":
+                changed = _one_of(name, value, FUSE_BINDINGS)
             case "uid" | "gid":
                 changed = _number(name, value, 10)
             case "umask":

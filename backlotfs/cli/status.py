@@ -109,6 +109,7 @@ def status_lines(answer: dict[str, Any]) -> list[Line]:
     """The text of ``status``."""
     return [
         ("mounted", _mounted(answer)),
+        ("kernel", _KERNEL.get(answer["fuse_binding"], answer["fuse_binding"])),
         *_library(answer),
         ("cache", _cache(answer["cache"])),
         *_throughput(answer["throughput"]),
@@ -132,6 +133,10 @@ def one_line(answer: dict[str, Any]) -> str:
         f"fetched {_rate(now['fetched_bytes_per_s'])}, {answer['assets']} files, "
         f"{calls}{' STALE' * answer['stale']}{last}"
     )
+
+
+#: How the mount speaks to the kernel.
+_KERNEL = {"session": "session, without libfuse", "fusepy": "fusepy and libfuse 2"}
 
 
 def _mounted(answer: dict[str, Any]) -> str:

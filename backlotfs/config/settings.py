@@ -134,6 +134,8 @@ PIN_QUOTA = Quota(0.8)
 
 #: What a program gets for a file of unknown size; the first is the default.
 UNSIZED = ("wait", "hide", "fail")
+#: How the mount speaks to the kernel; ``auto`` is the session on Linux, else fusepy.
+FUSE_BINDINGS = ("auto", "session", "fusepy")
 #: Whether listings of folders contain their ``.sh_thumbnails``.
 SHARED_THUMBNAILS = ("hidden", "listed")
 #: File system types of a mount: its own, and one that programs know as remote.
@@ -158,6 +160,7 @@ class MountSettings:
     :ivar read_timeout_s: the same for an open or a read.
     :ivar credit_wait_s: longest wait for an API credit.
     :ivar unsized: what programs get for a file of unknown size: ``wait``, ``hide`` or ``fail``.
+    :ivar fuse_binding: one of `FUSE_BINDINGS`.
     :ivar no_wait: names of programs that never wait for sizes.
     :ivar metadata_ttl_s: an older listing is refreshed when the mount is used.
     :ivar max_assets: largest number of records in a listing; a longer one is taken as endless.
@@ -184,6 +187,7 @@ class MountSettings:
     read_timeout_s: float | None = None
     credit_wait_s: float = 3600.0
     unsized: str = UNSIZED[0]
+    fuse_binding: str = FUSE_BINDINGS[0]
     no_wait: tuple[str, ...] = ()
     memory_bytes: int = 256 * MIB
     cache_bytes: int | None = None

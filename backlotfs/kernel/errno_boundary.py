@@ -26,7 +26,7 @@ R = TypeVar("R")
 _ORDINARY = frozenset(
     {
         errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EROFS, errno.ENOTSUP,
-        errno.ENODATA, errno.EINTR, errno.EBADF, errno.EINVAL, errno.ENOTTY,
+        errno.ENODATA, errno.EINTR, errno.EBADF, errno.EINVAL, errno.ENOTTY, errno.ERANGE,
     }
 )  # fmt: skip
 

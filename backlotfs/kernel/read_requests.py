@@ -22,8 +22,8 @@ from backlotfs.concurrency.clock import Clock
 from backlotfs.errors import BacklotError, DeadlineExceeded, Interrupted
 from backlotfs.fetch.loader import PendingRead
 from backlotfs.kernel.deadlines import OPERATION_DEADLINE_S
-from backlotfs.kernel.device import Device, ReadRequest
 from backlotfs.kernel.errno_boundary import errno_of
+from backlotfs.kernel.protocol import Device, ReadRequest
 from backlotfs.log import events
 from backlotfs.source.bandwidth import RecentRate
 
@@ -142,8 +142,19 @@ class ReadCounts:
         return self._by_name.setdefault(name, Usage())
 
 
+class ReadLimits(NamedTuple):
+    """The time limit of a read.
+
+    :ivar queued: whether the work on a source waits for an API credit, which does not count for the
+        deadline.
+    """
+
+    deadline_s: float = OPERATION_DEADLINE_S
+    queued: Callable[[str], bool] = lambda _code: False
+
+
 class Beginning(Protocol):
-    """The type of `BacklotOperations.begin`."""
+    """The type of `Operations.begin`."""
 
     def __call__(self, fh: int, offset: int, size: int) -> PendingRead | None:
         """Begin a read; None if it wants no byte."""
@@ -176,19 +187,13 @@ class ReadRequests:
         begin: Beginning,
         clock: Clock,
         counts: ReadCounts,
-        *,
-        deadline_s: float = OPERATION_DEADLINE_S,
-        queued: Callable[[str], bool] = lambda _code: False,
+        limits: ReadLimits | None = None,
     ) -> None:
         """Answer reads; `start` starts the thread for deadlines.
 
         :param counts: counts every read.
-        :param deadline_s: time limit of a read.
-        :param queued: whether the work on a source waits for an API credit, which does not count
-            for the deadline.
         """
-        self._queued = queued
-        self._deadline_s = deadline_s
+        self._deadline_s, self._queued = limits or ReadLimits()
         self._counts = counts
         self._device = device
         self._begin = begin

@@ -1,262 +1,625 @@
-"""A mount session: mounts, serves the kernel's requests and unmounts.
+"""The FUSE session: speaks the kernel's protocol itself, without libfuse.
 
-Stopping. A plain unmount fails while files are open, and a loop with a thread that waits for a
-stalled host does not end: libfuse joins that thread, and meanwhile even ``mountpoint`` hangs. So
-`stop` first unmounts lazily and then lets every waiting operation fail. If applications still have
-open files after `GRACE_S`, it ends the process, and they get ENOTCONN.
+It receives requests (`serve`), looks up what they are about (`kernel.nodes`), calls the operations
+(`kernel.operations`) and sends the answers (`kernel.protocol`).
+
+Who waits. LOOKUP and READDIRPLUS never wait: the kernel holds the lock of the folder until they are
+answered. A file of unknown size gets its node at once, and attributes that are valid for 0 s. The
+kernel asks for them by GETATTR, which holds no lock, is asked by each process for itself, and ends
+when its caller is killed (INTERRUPT). OPEN waits too. A READ holds no thread (`read_requests`).
+
+Threads: `BASE_THREADS` receive. An operation that may wait keeps its thread, so if no thread is
+left to receive, another is started; it ends when enough others are idle again.
+
+How long the kernel may use an answer. Names, absent names and attributes are good for `LONG_TTL_S`,
+because `kernel.notifier` takes back each that changes. Virtual files and names that may become
+virtual files change without notice, so they are looked up again.
 """
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import logging
-import os
+import stat
 import threading
-import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain, islice
 from pathlib import Path
-from typing import NamedTuple
 
+from backlotfs.catalog.db.rows import AssetRow
 from backlotfs.concurrency.clock import Clock
-from backlotfs.errors import BacklotError, FuseUnusable
-from backlotfs.kernel.deadlines import OPERATION_DEADLINE_S
-from backlotfs.kernel.device import Device
-from backlotfs.kernel.device_loop import UnsettledLookups, serve_with
-from backlotfs.kernel.fuse_library import PATH_ENCODING, fuse_class, interruption_check, load_fuse
-from backlotfs.kernel.invalidation import EntryInvalidator
-from backlotfs.kernel.mount_table import probe_mount
-from backlotfs.kernel.mountpoint import MountpointLock, detach
-from backlotfs.kernel.operations import BacklotOperations
-from backlotfs.kernel.read_requests import Beginning, ReadCounts, ReadRequests
+from backlotfs.errors import BacklotError, BadHandle, NoSuchEntry
+from backlotfs.kernel import mounting, protocol
+from backlotfs.kernel.errno_boundary import errno_of, os_error
+from backlotfs.kernel.mounting import MountOptions
+from backlotfs.kernel.nodes import NodeTable, StaleNode
+from backlotfs.kernel.notifier import Notifier
+from backlotfs.kernel.operations import STATFS_BLOCK_BYTES, Operations
+from backlotfs.kernel.protocol import Attr, Device, Header, MalformedRequest
+from backlotfs.kernel.read_requests import ReadCounts, ReadLimits, ReadRequests
 from backlotfs.log import events
+from backlotfs.namespace.attributes import IO_BLOCK_BYTES, Attributes
+from backlotfs.namespace.namespace import Found
+from backlotfs.namespace.naming import MAX_NAME_BYTES
+from backlotfs.namespace.tree import Entry, Folder, VirtualFolder
 
 log = logging.getLogger(__name__)
 
-#: Seconds after `stop` in which applications may close their files.
-GRACE_S = 2.0
-#: Seconds after `GRACE_S` for saving the state of the mount.
-LAST_S = 5.0
-#: How long the kernel may use old attributes after a file was replaced: until its entry is
-#: invalidated, or the timeouts of `KernelTtl.short` end. New opens bypass the page cache meanwhile.
-SETTLE_S = 6.0
+#: Number of threads that receive while nothing waits.
+BASE_THREADS = 3
+#: Most threads: as many operations may wait for the network at a time.
+MAX_THREADS = 512
 #: Most asynchronous requests of the kernel for the whole mount: with its default of 12, the
 #: read-ahead of a few stalled readers stops all other readers (measured).
 MAX_BACKGROUND = 256
+#: How long the kernel may use names, absent names and attributes, in seconds.
+LONG_TTL_S = 3600
+#: The same for the entries of folders where the kernel cannot let them expire (before Linux 6.2),
+#: and for attributes of folders and entries that change without notice.
+SHORT_TTL_S = 1
+#: Number of interrupts remembered whose request is not known: another thread may have it.
+_EARLY = 256
 
 
-class KernelTtl(NamedTuple):
-    """How long the kernel caches attributes and names, in seconds; the same for a whole mount.
+class _OpenFolder:
+    """An open folder: one listing, which the kernel reads piece by piece."""
 
-    :ivar attributes: TTL of attributes. :ivar entries: TTL of directory entries.
-    :ivar negative: TTL of negative entries (names that do not exist).
+    def __init__(self, entries: Callable[[], Iterator[Entry]]) -> None:
+        """``entries`` makes the listing from its beginning."""
+        self.lock = threading.Lock()
+        self._make = entries
+        self._entries: Iterator[Entry] = iter(())
+        self._offset = -1
+        self._held: Entry | None = None
+
+    def from_offset(self, offset: int) -> Iterator[tuple[int, Entry]]:
+        """The entries from ``offset`` on, each with the offset of the one after it."""
+        if offset != self._offset:
+            self._entries, self._held = islice(self._make(), offset, None), None
+        at = offset
+        while True:
+            entry = self._held if self._held is not None else next(self._entries, None)
+            self._held = entry
+            self._offset = at
+            if entry is None:
+                return
+            at += 1
+            yield at, entry
+            self._held, self._offset = None, at  # it was taken
+
+
+class _Operation:
+    """An operation that runs on a thread.
+
+    :ivar interrupted: whether its caller was killed.
     """
 
-    attributes: float
-    entries: float
-    negative: float
+    __slots__ = ("interrupted", "pid")
 
-    @classmethod
-    def long(cls) -> KernelTtl:
-        """The TTLs of a mount with all files in the root, where `EntryInvalidator` works.
-
-        A second ``ls -l`` is answered by the kernel. If a notification is lost, the effect ends
-        after an hour. There are no negative entries, because a new upload must be visible as soon
-        as it is listed, and an invalidation takes a moment.
-        """
-        return cls(3600.0, 3600.0, 0.0)
-
-    @classmethod
-    def short(cls) -> KernelTtl:
-        """The TTLs of a mount with folders, whose entries cannot be invalidated."""
-        return cls(5.0, 5.0, 0.0)
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.interrupted = False
 
 
-@dataclass(frozen=True, slots=True)
-class MountOptions:
-    """The options of the mount in the kernel.
+class FuseSession:
+    """A session with the kernel. `serve` runs on one thread; any thread may call the others.
 
-    :ivar source: the first column of ``df`` and mountinfo.
-    :ivar subtype: the part of the file system type after ``fuse.``.
+    :ivar notifier: tells the kernel what has changed.
     """
 
-    source: str
-    kernel_ttl: KernelTtl
-    allow_other: bool = False
-    subtype: str = "backlotfs"
-
-    def fuse_options(self) -> dict[str, object]:
-        """Keyword arguments for fusepy; always ``ro``, ``nosuid``, ``nodev`` and ``noexec``."""
-        options: dict[str, object] = {
-            "ro": True,
-            "nosuid": True,
-            "nodev": True,
-            "noexec": True,
-            # A comma would begin the next option, a backslash would escape it.
-            "fsname": self.source.replace("\\", "_").replace(",", "_"),
-            "subtype": self.subtype,
-            "use_ino": True,
-            "max_background": MAX_BACKGROUND,
-            "attr_timeout": self.kernel_ttl.attributes,
-            "entry_timeout": self.kernel_ttl.entries,
-            "negative_timeout": self.kernel_ttl.negative,
-        }
-        if self.allow_other:
-            options |= {"allow_other": True, "default_permissions": True}
-        return options
-
-
-class MountSession:
-    """Runs a mount on the calling thread; another thread may call `stop`."""
-
-    def __init__(self, mountpoint: Path, options: MountOptions) -> None:
-        """Load libfuse. :raises FuseUnusable: libfuse 2 is missing."""
-        self._fuse = fuse_class()
-        self._caller_killed = interruption_check()
-        self._context = load_fuse()._libfuse.fuse_get_context
-        self._mountpoint = mountpoint
-        self._options = options
-        self._invalidator = EntryInvalidator()
-        self.lookups = UnsettledLookups()
-        self._stopping = threading.Event()
-        self._ended = threading.Event()
-        self._began = threading.Event()
+    def __init__(self) -> None:
+        """Open nothing yet."""
+        self.notifier = Notifier()
+        self.began = threading.Event()
+        self._here = threading.local()
+        self._ending = threading.Event()
+        self._lock = threading.Lock()
+        self._idle = 0
+        self._threads: set[threading.Thread] = set()
+        self._running: dict[int, _Operation] = {}
+        self._early: OrderedDict[int, None] = OrderedDict()
+        self._folders: dict[int, _OpenFolder] = {}
+        self._next_folder = 1
         self._reads: ReadRequests | None = None
+
+    # --- for the waits of operations
 
     def interrupted(self) -> bool:
         """Whether this thread's operation must end: its caller was killed, or the mount ends."""
-        return self._stopping.is_set() or self._caller_killed()
+        operation: _Operation | None = getattr(self._here, "operation", None)
+        return self._ending.is_set() or (operation is not None and operation.interrupted)
 
     def caller(self) -> int:
         """The process id of the caller of the operation on this thread."""
-        return int(self._context().contents.pid)
-
-    def began(self) -> None:
-        """Connect the invalidation; called when the kernel's INIT is about to be answered."""
-        try:
-            if self._options.kernel_ttl == KernelTtl.long():
-                self._invalidator.connect()
-        except Exception as error:  # noqa: BLE001  # the mount is the better for it, not dependent on it
-            events.INVALIDATION_OFF.log(log, failure=error)
-        finally:
-            self._began.set()
+        operation: _Operation | None = getattr(self._here, "operation", None)
+        return 0 if operation is None else operation.pid
 
     def waiting_reads(self) -> list[tuple[int, str]]:
         """The thread id and embed code of each read that waits."""
         return [] if self._reads is None else self._reads.waiting()
 
-    def invalidate(self, names: Iterable[str]) -> None:
-        """Invalidate the kernel's entries for these names in the root."""
-        self._invalidator.invalidate(names)
-
-    def run(
-        self,
-        operations: BacklotOperations,
-        begin: Beginning,
-        clock: Clock,
-        ready: Callable[[], None],
-        counts: ReadCounts,
-        *,
-        read_deadline_s: float = OPERATION_DEADLINE_S,
-        queued: Callable[[str], bool] = lambda _code: False,
-    ) -> None:
-        """Mount, serve until unmounted, return.
-
-        :param begin: begins each read: `BacklotOperations.begin`.
-        :param counts: counts every read.
-        :param read_deadline_s: time limit of a read.
-        :param queued: see `ReadRequests`.
-        :param ready: called from another thread once the mountpoint answers.
-        :raises FuseUnusable: another mount of backlotfs was made there first, or libfuse cannot
-            mount and has written its reason to stderr.
-        """
-        lock = MountpointLock(self._mountpoint)
-        lock.acquire()
-        parent = os.stat(self._mountpoint.parent).st_dev
-
-        def announce() -> None:
-            # INIT is answered only after `init` returns, so READY cannot come from there.
-            self._began.wait()
-            while not self._stopping.is_set():
-                device = None
-                with contextlib.suppress(OSError):  # no process or descriptor is left now
-                    device = probe_mount(self._mountpoint).device
-                if device is not None and device != parent:
-                    raise_read_ahead(device)
-                    ready()
-                    return
-                time.sleep(0.01)
-
-        threading.Thread(target=announce, name="ready", daemon=True).start()
-
-        def reads(device: Device) -> ReadRequests:
-            self._reads = ReadRequests(
-                device, begin, clock, counts, deadline_s=read_deadline_s, queued=queued
-            )
-            return self._reads
-
-        libfuse = load_fuse()._libfuse
-        libfuse.fuse_main_real = serve_with(libfuse, reads, self.lookups, lock.release)
-        try:
-            self._fuse(
-                operations,
-                # decoded as fusepy encodes it again, whatever the locale is
-                os.fsencode(self._mountpoint).decode("utf-8", "surrogateescape"),
-                foreground=True,
-                raw_fi=True,
-                encoding=PATH_ENCODING,
-                **self._options.fuse_options(),
-            )
-        except RuntimeError:
-            if not self._stopping.is_set():
-                raise FuseUnusable(
-                    f"libfuse could not mount on {self._mountpoint}; see its message above"
-                ) from None
-        finally:
-            lock.release()
-            self._invalidator.disconnect()
-            self._ended.set()
-
-    def stop(self, last: Callable[[], None]) -> None:
-        """Unmount and end; see the module's docstring. Returns when the loop has ended.
-
-        :param last: called before the process is ended because files are still open.
-        """
-        if self._stopping.is_set():
-            return
-        try:
-            detach(self._mountpoint)
-        except BacklotError as error:
-            events.UNMOUNT_FAILED.log(log, reason=error)
-        self._stopping.set()
+    def end(self) -> None:
+        """Let every operation that waits fail now, and later ones that would wait."""
+        self._ending.set()
         if self._reads is not None:
             self._reads.end()
-        if not self._ended.wait(GRACE_S):
-            events.FILES_OPEN.log(log, seconds=GRACE_S)
-            closing = threading.Thread(target=last, name="last", daemon=True)
-            closing.start()
-            closing.join(LAST_S)
-            # The mount may have been made after the call above.
-            with contextlib.suppress(BacklotError):
-                detach(self._mountpoint)
-            os._exit(0)
+
+    # --- the session
+
+    def serve(
+        self,
+        mountpoint: Path,
+        options: MountOptions,
+        operations: Operations,
+        clock: Clock,
+        counts: ReadCounts,
+        limits: ReadLimits,
+        mounted: Callable[[], None],
+    ) -> None:
+        """Mount, and serve until the mount is gone and no operation runs any more.
+
+        :param counts: counts every read. :param limits: time limit of a read.
+        :param mounted: called when the kernel has the mount.
+        :raises FuseUnusable: it cannot be mounted.
+        """
+        descriptor = mounting.mount(mountpoint, options)
+        mounted()
+        self._device = device = Device(descriptor)
+        try:
+            self._operations = operations
+            self._namespace = operations.namespace
+            self._nodes = NodeTable(operations.namespace)
+            self._expires = False
+            self._reads = ReadRequests(device, operations.begin, clock, counts, limits)
+            self._reads.start()
+            self._receive_on_threads()
+        finally:
+            self.end()
+            if self.notifier.detach():
+                device.close()
+
+    def _receive_on_threads(self) -> None:
+        with self._lock:
+            for _ in range(BASE_THREADS):
+                self._start_thread()
+        while True:
+            with self._lock:
+                thread = next(iter(self._threads), None)
+            if thread is None:
+                return
+            thread.join()
+            with self._lock:
+                self._threads.discard(thread)
+
+    def _start_thread(self) -> None:
+        """Start a thread that receives; call with the lock held.
+
+        The thread counts as idle at once: otherwise all busy threads that return meanwhile would
+        stay as well.
+
+        :raises RuntimeError: the system has no thread left.
+        """
+        thread = threading.Thread(target=self._receive, name="fuse", daemon=True)
+        thread.start()
+        self._idle += 1
+        self._threads.add(thread)
+
+    def _receive(self) -> None:
+        buffer = bytearray(protocol.REQUEST_BYTES)
+        received = memoryview(buffer)
+        idle = True
+        try:
+            while length := self._device.receive(buffer):
+                idle = self._dispatch(bytes(received[:length]))
+                if not idle:
+                    break
+        except OSError as error:
+            events.DEVICE_LOST.log(log, reason=error.strerror)
+        finally:
+            with self._lock:
+                self._idle -= idle
+
+    def _dispatch(self, message: bytes) -> bool:
+        """Serve one request; return whether this thread continues to receive."""
+        try:
+            request = protocol.parse_header(message)
+        except MalformedRequest as error:  # it has no number that could be answered
+            events.REQUEST_MALFORMED.log(log, reason=error)
+            return True
+        if request.opcode == protocol.READ:
+            try:
+                read = protocol.parse_read(message, request.pid)
+            except MalformedRequest as error:
+                events.REQUEST_MALFORMED.log(log, reason=error)
+                self._device.refuse(request.unique, errno.EINVAL)
+                return True
+            assert self._reads is not None
+            self._reads.serve(request.unique, read)
+            return True
+        if request.opcode in _AT_ONCE:
+            self._answer(request, message)
+            return True
+        self._have_a_receiver()
+        self._answer(request, message)
+        return self._stays()
+
+    def _have_a_receiver(self) -> None:
+        """Mark this thread as busy; start another if none is left to receive."""
+        with self._lock:
+            self._idle -= 1
+            if not self._idle and len(self._threads) < MAX_THREADS:
+                try:
+                    self._start_thread()
+                except RuntimeError as error:  # the next request waits until a thread is free
+                    events.RECEIVER_STARVED.log(log, reason=error)
+
+    def _stays(self) -> bool:
+        """Whether this thread continues to receive after its request; then it is idle again."""
+        with self._lock:
+            # A thread that ends is not counted from here on. Otherwise all others could end as
+            # well, and the session would end while it is in use.
+            if self._idle < BASE_THREADS:
+                self._idle += 1
+                return True
+            self._threads.discard(threading.current_thread())
+            return False
+
+    def _answer(self, request: Header, message: bytes) -> None:
+        """Call the operation of a request, and answer it exactly once if it wants an answer."""
+        unique, opcode = request.unique, request.opcode
+        serve = _OPERATIONS.get(opcode)
+        if serve is None:
+            self._device.refuse(unique, _refusal(opcode))
+            return
+        self._begin(unique, request.pid)
+        try:
+            answer = serve(self, request, message)
+        except MalformedRequest as error:
+            events.REQUEST_MALFORMED.log(log, reason=error)
+            if opcode not in _AT_ONCE:  # those have no answer
+                self._device.refuse(unique, errno.EINVAL)
+        except Exception as error:  # noqa: BLE001  # the kernel must get an answer
+            self._device.refuse(unique, errno_of(serve.__name__.strip("_"), error))
+        else:
+            if answer is not None:
+                self._device.reply(unique, (answer,))
+        finally:
+            self._end(unique)
+
+    def _begin(self, unique: int, pid: int) -> None:
+        operation = self._here.operation = _Operation(pid)
+        with self._lock:
+            self._running[unique] = operation
+            operation.interrupted = self._early.pop(unique, self) is None
+
+    def _end(self, unique: int) -> None:
+        self._here.operation = None
+        with self._lock:
+            self._running.pop(unique, None)
+
+    # --- operations: each returns its answer, or None if the request has none
+
+    def _init(self, request: Header, message: bytes) -> bytes | None:
+        offer = protocol.parse_init(message)
+        if offer.major > protocol.MAJOR:
+            return protocol.version_out()
+        if offer.major < protocol.MAJOR:
+            raise os_error(errno.EINVAL)
+        features = offer.features & protocol.WANTED
+        self._expires = bool(features & protocol.HAS_EXPIRE_ONLY)
+        self.notifier.attach(
+            self._namespace,
+            self._nodes,
+            self._device,
+            expires=self._expires,
+            epochs=offer.minor >= protocol.HAS_INC_EPOCH,
+        )
+        answer = protocol.init_out(offer.minor, offer.readahead_bytes, features, MAX_BACKGROUND)
+        self._device.reply(request.unique, (answer,))
+        self.began.set()
+        return None
+
+    def _lookup(self, request: Header, message: bytes) -> bytes | None:
+        name = protocol.parse_name(message).decode("utf-8", "surrogateescape")
+        parent = request.node
+        try:
+            found = self._nodes.child(parent, name)
+        except NoSuchEntry:
+            if self._namespace.may_appear(name) or self._namespace.place(parent) is None:
+                raise
+            return protocol.absent_out(LONG_TTL_S)
+        entry = _entry_of(name, found)
+        while True:
+            # first, so that a replacement from here on retires the node
+            (node,) = self._nodes.refer(parent, [(name, entry.inode, entry.node)])
+            try:
+                attr, valid_s = self._attr_now(node, entry)
+            except BaseException:
+                self._nodes.forget(node, 1)
+                raise
+            if not self._nodes.is_retired(node):
+                break
+            self._nodes.forget(node, 1)
+        answer = protocol.entry_out(node, attr, self._entry_ttl_s(entry), valid_s)
+        if not self._device.reply(request.unique, (answer,)):
+            self._nodes.forget(node, 1)
+        return None
+
+    def _forget(self, request: Header, message: bytes) -> None:
+        self._nodes.forget(request.node, protocol.parse_handle(message))
+
+    def _batch_forget(self, _request: Header, message: bytes) -> None:
+        for node, count in protocol.parse_forgets(message):
+            self._nodes.forget(node, count)
+
+    def _getattr(self, request: Header, message: bytes) -> bytes:
+        return protocol.attr_out(*self._attr_of(request.node, message))
+
+    def _statx(self, request: Header, message: bytes) -> bytes:
+        return protocol.statx_out(*self._attr_of(request.node, message))
+
+    def _attr_of(self, node: int, message: bytes) -> tuple[Attr, float]:
+        """The attributes of a node, and how long they are valid; waits for them."""
+        fh = protocol.parse_getattr_handle(message)
+        retired = self._nodes.retired(node)
+        if retired is None:
+            found = self._nodes.found(node)
+            attributes = self._operations.attributes(found)
+            retired = self._nodes.retired(node)  # the wait may have found another version
+        if retired is not None:
+            return self._attr(self._namespace.attributes_of_version(retired)), LONG_TTL_S
+        if isinstance(found, AssetRow):
+            attr = self._attr(attributes, born_s=found.created_at_s)
+            return attr, LONG_TTL_S if attributes.settled else 0
+        if isinstance(found, Folder | VirtualFolder):
+            return self._attr(attributes), self._folder_ttl_s
+        size = None if fh is None else self._operations.size_of_handle(fh)
+        return self._attr(attributes if size is None else attributes._replace(size=size)), 0
+
+    def _open(self, request: Header, message: bytes) -> bytes | None:
+        node, flags = request.node, protocol.parse_number(message)
+        found = self._nodes.found(node)
+        name = found.name if isinstance(found, AssetRow) else f"node {node}"
+        fh, version, no_prefetch = self._operations.open(found, name, flags)
+        if version is None:
+            self._nodes.open_virtual(node, self._operations.size_of_handle(fh) or 0)
+            how = protocol.FOPEN_DIRECT_IO  # its bytes may change, and the kernel is not told
+        elif self._nodes.bind(node, version):
+            # A node has one version, so its pages are good for every open.
+            how = protocol.FOPEN_DIRECT_IO if no_prefetch else protocol.FOPEN_KEEP_CACHE
+        else:
+            self._operations.release(fh)
+            self.notifier.names_changed(version.embed_code)
+            raise StaleNode(f"{version.embed_code} was replaced")
+        if not self._device.reply(request.unique, (protocol.open_out(fh, how),)):
+            self._close(node, fh)
+        return None
+
+    def _close(self, node: int, fh: int) -> None:
+        self._operations.release(fh)
+        self._nodes.closed(node)
+
+    def _flush(self, _request: Header, message: bytes) -> bytes:
+        self._operations.flush(protocol.parse_handle(message))
+        return b""
+
+    def _release(self, request: Header, message: bytes) -> bytes:
+        self._close(request.node, protocol.parse_handle(message))
+        return b""
+
+    def _opendir(self, request: Header, _message: bytes) -> bytes | None:
+        node = request.node
+        found = self._nodes.found(node)
+        if not isinstance(found, Folder | VirtualFolder):
+            raise os_error(errno.ENOTDIR)
+
+        def entries() -> Iterator[Entry]:
+            here = self._nodes.found(node)
+            dots = (Entry(".", node, True), Entry("..", protocol.ROOT_NODE, True))
+            return chain(dots, self._operations.entries(here))
+
+        with self._lock:
+            self._next_folder += 1
+            fh = self._next_folder
+            self._folders[fh] = _OpenFolder(entries)
+        if not self._device.reply(request.unique, (protocol.open_out(fh),)):
+            self._folders.pop(fh, None)
+        return None
+
+    def _releasedir(self, _request: Header, message: bytes) -> bytes:
+        self._folders.pop(protocol.parse_handle(message), None)
+        return b""
+
+    def _readdir(self, _request: Header, message: bytes) -> bytes:
+        fh, offset, size, _ = protocol.parse_read(message)
+        folder = self._open_folder(fh)
+        parts: list[bytes] = []
+        with folder.lock:
+            for after, entry in folder.from_offset(offset):
+                name = entry.name.encode("utf-8", "surrogateescape")
+                size -= protocol.dirent_bytes(name, plus=False)
+                if size < 0:
+                    break
+                parts.append(
+                    protocol.dirent(entry.inode, name, after, is_directory=entry.is_directory)
+                )
+        return b"".join(parts)
+
+    def _readdirplus(self, request: Header, message: bytes) -> bytes | None:
+        fh, offset, size, _ = protocol.parse_read(message)
+        folder = self._open_folder(fh)
+        lines: list[tuple[int, Entry, bytes]] = []
+        with folder.lock:
+            for after, entry in folder.from_offset(offset):
+                name = entry.name.encode("utf-8", "surrogateescape")
+                size -= protocol.dirent_bytes(name, plus=True)
+                if size < 0:
+                    break
+                lines.append((after, entry, name))
+        entries = [
+            (entry.name, entry.inode, entry.node) for after, entry, _ in lines if after > _DOTS
+        ]
+        # first, so that a replacement from here on retires the node
+        nodes = self._nodes.refer(request.node, entries)
+        try:
+            parts = self._plus_lines(lines, nodes)
+        except BaseException:
+            self._forget_all(nodes)
+            raise
+        if not self._device.reply(request.unique, parts):
+            self._forget_all(nodes)
+        return None
+
+    def _plus_lines(self, lines: list[tuple[int, Entry, bytes]], nodes: list[int]) -> list[bytes]:
+        """The entries of READDIRPLUS; takes out of ``nodes`` those that are not given."""
+        numbers = iter([*nodes])
+        parts: list[bytes] = []
+        for after, entry, name in lines:
+            node = next(numbers) if after > _DOTS else 0
+            try:
+                attr, valid_s = self._attr_now(node, entry)
+            except BacklotError:  # the source went a moment ago, or the program may not wait
+                nodes.remove(node)
+                self._nodes.forget(node, 1)
+                node = 0  # only its name is listed
+                attr, valid_s = self._attr_now(node, entry._replace(node=None))
+            ttl_s = self._entry_ttl_s(entry)
+            parts.append(protocol.direntplus(node, attr, name, after, ttl_s, valid_s))
+        return parts
+
+    def _forget_all(self, nodes: list[int]) -> None:
+        for node in nodes:
+            self._nodes.forget(node, 1)
+
+    def _open_folder(self, fh: int) -> _OpenFolder:
+        folder = self._folders.get(fh)
+        if folder is None:
+            raise BadHandle(f"folder handle {fh} is not open")
+        return folder
+
+    def _statfs(self, _request: Header, _message: bytes) -> bytes:
+        totals = self._operations.totals()
+        return protocol.statfs_out(totals.size, totals.files, STATFS_BLOCK_BYTES, MAX_NAME_BYTES)
+
+    def _access(self, _request: Header, message: bytes) -> bytes:
+        self._operations.access(protocol.parse_number(message))
+        return b""
+
+    def _getxattr(self, request: Header, message: bytes) -> bytes:
+        room = protocol.parse_number(message)
+        name = protocol.parse_name(message, after=8).decode("utf-8", "surrogateescape")
+        value = self._operations.xattr(self._nodes.found(request.node), name)
+        return protocol.xattr_out(value, room)
+
+    def _listxattr(self, request: Header, message: bytes) -> bytes:
+        names = self._operations.xattr_names(self._nodes.found(request.node))
+        return protocol.xattr_out(
+            b"".join(name.encode() + b"\0" for name in names), protocol.parse_number(message)
+        )
+
+    def _nothing(self, _request: Header, _message: bytes) -> bytes:
+        return b""
+
+    def _interrupt(self, _request: Header, message: bytes) -> None:
+        unique = protocol.parse_handle(message)
+        with self._lock:
+            operation = self._running.get(unique)
+            if operation is not None:
+                operation.interrupted = True
+                return
+            self._early[unique] = None
+            while len(self._early) > _EARLY:
+                self._early.popitem(last=False)
+        assert self._reads is not None
+        self._reads.interrupt(unique)
+
+    def _ignore(self, _request: Header, _message: bytes) -> None:
+        """NOTIFY_REPLY has no answer, and nothing is asked for."""
+
+    # --- attributes
+
+    def _attr(self, attributes: Attributes, *, born_s: int = 0) -> Attr:
+        inode, mode, nlink, size, mtime_s, _ = attributes
+        uid, gid = self._operations.owner
+        return Attr(inode, size, mtime_s, mode, nlink, uid, gid, IO_BLOCK_BYTES, born_s)
+
+    def _attr_now(self, node: int, entry: Entry) -> tuple[Attr, int]:
+        """The attributes of an entry as they are known now, and how long they are valid.
+
+        Those of a node are always of its own version: with another size the kernel would cut off
+        the pages of programs that have it open or mapped.
+        """
+        if entry.node is None:
+            # of a virtual file, which is made when somebody asks for its size
+            kind = stat.S_IFDIR | 0o555 if entry.is_directory else stat.S_IFREG | 0o444
+            mode = kind & ~self._namespace.options.umask
+            size = self._nodes.virtual_size(node)
+            return self._attr(Attributes(entry.inode, mode, 1, size, 0)), 0
+        attributes = self._operations.attributes_now(entry.node)
+        if entry.is_directory:
+            return self._attr(attributes), self._folder_ttl_s
+        before = self._nodes.version_before(node, attributes)
+        if before is not None:
+            return self._attr(self._namespace.attributes_of_version(before)), 0
+        return self._attr(attributes), LONG_TTL_S if attributes.settled else 0
+
+    def _entry_ttl_s(self, entry: Entry) -> int:
+        is_steady = entry.node is not None and (self._expires or not entry.is_directory)
+        return LONG_TTL_S if is_steady else SHORT_TTL_S
+
+    @property
+    def _folder_ttl_s(self) -> int:
+        """How long attributes of folders are valid; virtual files come and go without notice."""
+        return SHORT_TTL_S if self._namespace.has_providers else LONG_TTL_S
 
 
-#: The kernel's read-ahead on the mount: 1 MiB, its largest request without tuning. The default is
-#: 128 KiB, and only root may change it, by a file in /sys.
-READ_AHEAD_KB = 1024
+#: The first entries of a listing, ``.`` and ``..``, which give no reference.
+_DOTS = 2
 
 
-def raise_read_ahead(device: int) -> bool:
-    """Set the kernel's read-ahead to `READ_AHEAD_KB`; return whether that succeeded.
+def _entry_of(name: str, found: Found) -> Entry:
+    """What a listing has for it."""
+    if isinstance(found, Folder | AssetRow):
+        return Entry(name, found.inode, isinstance(found, Folder), found)
+    return Entry(name, found.inode, isinstance(found, VirtualFolder))
 
-    :param device: ``st_dev`` of the mountpoint.
-    """
-    setting = Path(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb")
-    try:
-        if int(setting.read_text()) < READ_AHEAD_KB:
-            setting.write_text(str(READ_AHEAD_KB))
-    except (OSError, ValueError) as error:
-        log.debug("the kernel's read-ahead stays as it is: %s", error)
-        return False
-    return True
+
+def _refusal(opcode: int) -> int:
+    """The errno for an operation that is not served."""
+    if opcode in protocol.WRITING:
+        return errno.EROFS
+    if opcode == protocol.READLINK:
+        return errno.EINVAL
+    return errno.ENOTTY if opcode == protocol.IOCTL else errno.ENOSYS
+
+
+_Serve = Callable[[FuseSession, Header, bytes], bytes | None]
+_OPERATIONS: Mapping[int, _Serve] = {
+    protocol.INIT: FuseSession._init,
+    protocol.LOOKUP: FuseSession._lookup,
+    protocol.FORGET: FuseSession._forget,
+    protocol.BATCH_FORGET: FuseSession._batch_forget,
+    protocol.GETATTR: FuseSession._getattr,
+    protocol.STATX: FuseSession._statx,
+    protocol.OPEN: FuseSession._open,
+    protocol.FLUSH: FuseSession._flush,
+    protocol.RELEASE: FuseSession._release,
+    protocol.FSYNC: FuseSession._nothing,
+    protocol.OPENDIR: FuseSession._opendir,
+    protocol.READDIR: FuseSession._readdir,
+    protocol.READDIRPLUS: FuseSession._readdirplus,
+    protocol.RELEASEDIR: FuseSession._releasedir,
+    protocol.FSYNCDIR: FuseSession._nothing,
+    protocol.STATFS: FuseSession._statfs,
+    protocol.ACCESS: FuseSession._access,
+    protocol.GETXATTR: FuseSession._getxattr,
+    protocol.LISTXATTR: FuseSession._listxattr,
+    protocol.INTERRUPT: FuseSession._interrupt,
+    protocol.DESTROY: FuseSession._nothing,
+    protocol.NOTIFY_REPLY: FuseSession._ignore,
+}
+#: Requests that are served at once, on a thread that still counts as idle.
+_AT_ONCE = frozenset(
+    {protocol.FORGET, protocol.BATCH_FORGET, protocol.INTERRUPT, protocol.NOTIFY_REPLY}
+)

@@ -288,11 +288,13 @@ NO_THREAD: Final = Event("no-thread", _WARNING, "no new thread can be started fo
 RECEIVER_STARVED: Final = Event(
     "receiver-starved", _WARNING, "no thread receives requests while others wait: {reason}"
 )
-CALLBACK_FAILED: Final = Event("callback-failed", _ERROR, "a FUSE callback failed: {kind}")
-INVALIDATION_OFF: Final = Event(
-    "invalidation-off",
+NOTIFICATION_LOST: Final = Event(
+    "notification-lost",
     _ERROR,
-    "changed names are shown late: the kernel cannot be told to forget them",
+    "a change may be shown late: the kernel could not be told to forget a name: {reason}",
+)
+REQUEST_MALFORMED: Final = Event(
+    "request-malformed", _ERROR, "the kernel sent a request that cannot be read: {reason}"
 )
 DEVICE_LOST: Final = Event(
     "device-lost", _ERROR, "requests of the kernel cannot be received any more: {reason}"

@@ -21,7 +21,7 @@ from backlotfs.catalog.versions import SourceVersionCache
 from backlotfs.concurrency.clock import Clock
 from backlotfs.concurrency.workers import Workers
 from backlotfs.config.settings import GIB, MIB, MountSettings
-from backlotfs.errors import BadHandle, CacheUnusable
+from backlotfs.errors import BadHandle, CacheUnusable, ContentChanged
 from backlotfs.fetch.hedging import HedgePolicy
 from backlotfs.fetch.hosts import FetchScheduler, HostRegistry
 from backlotfs.fetch.loader import BlockLoader, FetchSettings
@@ -84,6 +84,7 @@ class Metrics:
 def _note_failure(handles: HandleTable, failures: RecentErrors, fh: int, error: Exception) -> None:
     with suppress(BadHandle):  # closed meanwhile: nobody waits for its bytes
         handle = handles.get(fh)
+        handle.stale |= isinstance(error, ContentChanged)
         failures.note(handle.version.embed_code, handle.name, error)
 
 

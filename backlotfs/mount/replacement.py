@@ -2,34 +2,31 @@
 
 **Replaced**: a probe, a transfer or another mount has found another version of a source.
 
-1. Open files of the previous version are marked before the new version is shown, so that no
-   program closes a mixed copy without an error.
+1. Before the new version is shown, the kernel's node of the file keeps the previous one, and the
+   kernel is told to look its names up again (`kernel.nodes`).
 2. The presigned URL is forgotten, unless it was issued after the record changed: an older URL may
    still serve the previous version.
-3. Open files are marked again: a file may have been opened between step 1 and the publication.
-4. The pin moves to the new version, which is fetched.
-5. The kernel's entries of the names in the root are invalidated, with their old size.
+3. The pin moves to the new version, which is fetched.
 
 **Touched**: the record of an asset has changed, so its source may have been replaced. The URL is
 invalidated first and the version second, so that the next probe uses a URL that was issued after
 the change. Then the source is probed again.
 
-**Deleted**: the version, its URL and its open files are handled as above. The pin is removed only
+**Deleted**: the version and its URL are handled as above. The pin is removed only
 if the API does not have the asset any more, not if a filter hides it.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
 
 from backlotfs.catalog.catalog import Catalog
 from backlotfs.catalog.library import CatalogDelta
 from backlotfs.catalog.probe_scheduler import ProbeScheduler
-from backlotfs.catalog.versions import SourceVersionCache
+from backlotfs.catalog.versions import ProbedSource, SourceVersionCache
 from backlotfs.fetch.pin_reconciler import PinReconciler
+from backlotfs.kernel.notifier import Notifier
 from backlotfs.log import events
-from backlotfs.open_files.reader import HandleTable
 from backlotfs.source.url_resolver import UrlResolver
 from backlotfs.source.version import SourceVersion
 
@@ -47,23 +44,21 @@ class Replacement:
         self,
         versions: SourceVersionCache,
         urls: UrlResolver,
-        handles: HandleTable,
         pins: PinReconciler,
         probes: ProbeScheduler,
         catalog: Catalog,
-        invalidate: Callable[[Iterable[str]], None],
+        kernel: Notifier,
     ) -> None:
         """Subscribe to nothing yet: see `connect`.
 
-        :param invalidate: invalidates the kernel's entries for these names in the root.
+        :param kernel: is told of changed names and attributes.
         """
         self._versions = versions
         self._urls = urls
-        self._handles = handles
         self._pins = pins
         self._probes = probes
         self._catalog = catalog
-        self._invalidate = invalidate
+        self._kernel = kernel
 
     def connect(self) -> None:
         """Subscribe to versions and catalog. Call it once, before the first listing."""
@@ -71,13 +66,9 @@ class Replacement:
         self._catalog.subscribe(self.before_publication, beforehand=True)
         self._catalog.subscribe(self.published)
 
-    def on_new_version(self, embed_code: str, current: SourceVersion) -> None:
-        """Mark the open files of other versions before ``current`` is shown."""
-        self._handles.mark_changed(embed_code, current)
-
-    def on_outdated(self, version: SourceVersion) -> None:
-        """Mark the open files of ``version``: a transfer received another version."""
-        self._handles.mark_replaced(version)
+    def on_replaced(self, embed_code: str, before: ProbedSource) -> None:
+        """Let the kernel's node keep the version ``before`` another one is shown."""
+        self._kernel.retire(embed_code, before)
 
     def on_change(self, embed_code: str, current: SourceVersion | None) -> None:
         """Update all parts: the source is ``current``; None: it changed and was not probed yet."""
@@ -85,32 +76,33 @@ class Replacement:
             events.SOURCE_REPLACED.log(log, embed_code=embed_code, size=current.size)
         if current is None or not self._urls.has_fresh(embed_code):
             self._urls.forget(embed_code)
-        self._handles.mark_changed(embed_code, current)
         self._pins.source_changed(embed_code)
-        row = self._catalog.row(embed_code)
-        if row is not None:
-            self._invalidate([row.name])
+        self._kernel.attributes_changed([embed_code])
 
     def before_publication(self, change: CatalogDelta) -> None:
-        """Take over the versions that other mounts found, before their rows are shown."""
+        """Take over the versions that other mounts found, before their rows are shown.
+
+        And doubt the URLs of touched records: an open just after the publication probes its source,
+        by a URL that was given after the change.
+        """
         self._versions.apply_external(change.replaced)
+        for row in change.updated:
+            self._urls.invalidate_on_change(row.embed_code)
+        for row in change.new:
+            if row.size >= 0 and not row.verified:  # touched while it was not presented
+                self._urls.invalidate_on_change(row.embed_code)
 
     def published(self, change: CatalogDelta) -> None:
         """Update all parts for the touched and deleted assets of a new listing."""
         self._urls.check_saved(self._catalog.presented.updated_at_s)
         self._versions.published(change.probed)
         for row in change.removed:
-            self._versions.forget(row.embed_code)
+            self._versions.forget(row)
         touched = [row.embed_code for row in change.updated]
         for code in touched:
-            self._urls.invalidate_on_change(code)
             self._versions.invalidate(code)
-        for row in change.new:
-            if row.size >= 0 and not row.verified:  # touched while it was not presented
-                self._urls.invalidate_on_change(row.embed_code)
         self._probes.enqueue_stale(code for code in touched if self._versions.known(code))
-        self._invalidate(change.stale_names)
-        self._invalidate(row.name for row in change.new + change.updated)
+        self._kernel.listing_changed(touched)
         if change.new or any(row.size < 0 for row in change.updated):  # a lost catalog had sizes
             self._probes.start_backfill()
         for row in change.removed:

@@ -19,8 +19,10 @@ from backlotfs.config.settings import MountSettings
 from backlotfs.errors import BacklotError, CredentialsRefused, SettingsError
 from backlotfs.kernel.callers import ProcessNames, ProgramRules
 from backlotfs.kernel.deadlines import OperationDeadlines
-from backlotfs.kernel.operations import BacklotOperations, Owner
-from backlotfs.kernel.session import SETTLE_S, KernelTtl, MountOptions, MountSession
+from backlotfs.kernel.lifecycle import KernelMount, Reading
+from backlotfs.kernel.mounting import MountOptions
+from backlotfs.kernel.operations import Operations, Owner
+from backlotfs.kernel.read_requests import ReadLimits
 from backlotfs.log import events, excepthooks, output
 from backlotfs.mount import signals, systemd
 from backlotfs.mount.background import Ready
@@ -89,31 +91,28 @@ class _MountProcess:
         self._ready = ready
         self._clock = clock = SystemClock()
         self._began_s = clock.monotonic()
-        # Generated files change too often to be invalidated in the kernel each time.
-        flat = settings.layouts == ("flat",) and not settings.makes_files
-        ttl = KernelTtl.long() if flat else KernelTtl.short()
-        options = MountOptions(settings.source, ttl, settings.allow_other, settings.subtype)
-        self._session = session = MountSession(settings.mountpoint, options)
+        options = MountOptions(settings.source, settings.allow_other, settings.subtype)
+        self._kernel = KernelMount(settings.mountpoint, options, settings.fuse_binding)
+        self._adapter = adapter = self._kernel.adapter
         self._names = ProcessNames(clock)
         self._rules = rules = ProgramRules(
             Treatment(settings.unsized),
             settings.no_wait,
             name_of=self._names.of,
-            caller=session.caller,
+            caller=adapter.caller,
         )
         self._stack = build_stack(
             settings,
             clock,
-            settle_s=SETTLE_S,
+            notifier=adapter.notifier,
             disk=open_disk_tier(settings, clock),
-            invalidate=session.invalidate,
             progress=self._on_listing_progress,
             rules=rules,
         )
         self._deadlines = OperationDeadlines(
             clock,
-            session.interrupted,
-            session.caller,
+            adapter.interrupted,
+            adapter.caller,
             settings.limits,
             queued=self._stack.probes.is_queued,
             copies=rules.copies,
@@ -128,7 +127,7 @@ class _MountProcess:
 
     def run(self) -> None:
         """Serve until the end. :raises BacklotError: the mount failed, or was refused."""
-        settings, stack, session = self._settings, self._stack, self._session
+        settings, stack = self._settings, self._stack
         signals.serve(
             {
                 signal.SIGTERM: self._stop,
@@ -143,31 +142,24 @@ class _MountProcess:
             threading.Thread(target=self._refresh_saved, name="first-refresh", daemon=True).start()
         else:
             self._list_library()
-        operations = BacklotOperations(
+        operations = Operations(
             stack.namespace,
             stack.reading.reader,
             self._deadlines,
             Owner(settings.uid, settings.gid),
-            mounted=session.began,
             no_prefetch=self._rules.makes_thumbnails,
-            lookups=session.lookups,
         )
         self._keep_control()
         self._mounting.set()
         try:
-            session.run(
+            limits = ReadLimits(settings.limits.read_s, stack.probes.is_queued)
+            if settings.read_timeout_s is not None:  # it includes waits for API credits
+                limits = ReadLimits(settings.read_timeout_s)
+            self._kernel.run(
                 operations,
-                operations.begin,
                 self._clock,
+                Reading(stack.reading.metrics.reads, limits),
                 lambda: self._on_mounted(saved=saved),
-                stack.reading.metrics.reads,
-                read_deadline_s=settings.read_timeout_s or settings.limits.read_s,
-                # An explicit timeout includes waits for API credits.
-                queued=(
-                    stack.probes.is_queued
-                    if settings.read_timeout_s is None
-                    else lambda _code: False
-                ),
             )
         finally:
             self._end_control()
@@ -268,7 +260,7 @@ class _MountProcess:
         with contextlib.suppress(BacklotError):  # the refresh meets the same error
             if catalog.lists_sources is None:  # the catalog of an earlier version does not say
                 self._check_api()
-        catalog.refresh()
+        catalog.refresh(insists=False)
 
     def _is_refused(self, until_s: float, heard: Callable[[], bool] = lambda: False) -> bool:
         """Wait for the first refresh of a saved catalog; whether the API refuses the credentials.
@@ -297,14 +289,14 @@ class _MountProcess:
         """The programs whose operations wait now, for any reason."""
         for wait in self._deadlines.waits():
             yield WaitingProgram(wait.pid, self._names.of(wait.pid), wait.embed_code, reads=False)
-        for pid, embed_code in self._session.waiting_reads():
+        for pid, embed_code in self._adapter.waiting_reads():
             yield WaitingProgram(pid, self._names.of(pid), embed_code, reads=True)
 
     def _stop(self) -> None:
         systemd.notify("STOPPING=1")
         if not self._mounting.is_set():
             os._exit(128 + signal.SIGTERM)  # nothing is mounted yet
-        self._session.stop(self._close)
+        self._kernel.stop(self._close)
 
     def _close(self) -> None:
         """Log the totals and close everything."""

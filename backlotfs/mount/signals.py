@@ -1,7 +1,8 @@
-"""A thread handles the signals of a mount: libfuse's C loop has the main thread.
+"""A thread handles the signals of a mount, because the main thread serves the session.
 
-Python's signal handlers do not run there, and libfuse's own SIGHUP handler unmounts. So the signals
-are blocked before any thread starts, and one thread waits for them.
+With fusepy that is a loop in C, where Python's signal handlers do not run and libfuse's own SIGHUP
+handler unmounts. So the signals are blocked before any thread starts, and one thread waits for
+them.
 """
 
 from __future__ import annotations

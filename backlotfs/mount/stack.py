@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import requests
@@ -39,6 +39,7 @@ from backlotfs.http.backoff import RetryPolicy
 from backlotfs.http.circuit_breaker import Breakers
 from backlotfs.http.dialer import Dialer, client_context
 from backlotfs.http.pool import ConnectionPool
+from backlotfs.kernel.notifier import Notifier
 from backlotfs.log import events
 from backlotfs.mount.read_path import (
     TRANSFER_THREADS,
@@ -291,17 +292,15 @@ def build_stack(
     settings: MountSettings,
     clock: Clock,
     *,
-    settle_s: float,
+    notifier: Notifier | None = None,
     disk: DiskTier | None = None,
-    invalidate: Callable[[Iterable[str]], None] = lambda _names: None,
     progress: Callable[[int], None] = lambda _assets: None,
     rules: UnsizedRules | None = None,
 ) -> Stack:
     """Build everything below the kernel adapter; send nothing yet.
 
-    :param settle_s: how long the kernel may use old attributes after a change.
+    :param notifier: tells the kernel of changes; None: there is no kernel.
     :param disk: the disk cache; closed with the stack.
-    :param invalidate: invalidates the kernel's entries for these names in the root.
     :param progress: called with the number of assets so far during a full sync.
     :param rules: decides which program waits for an unknown size; None: all wait.
     :raises SettingsError: see `open_api_session` and `open_saved_urls`.
@@ -327,7 +326,6 @@ def build_stack(
         clock,
         presented.row,
         lambda records: db.write(save_sources, records),
-        attr_ttl_s=settle_s,
         is_alias=aliases.are_proven,
     )
     backfill = Backfill(db, presented.admit.types)
@@ -351,7 +349,8 @@ def build_stack(
     previews = PreviewImages(transport.connections, clock, transport.policy)
     providers = _providers(settings, catalog, versions, probes, captions, previews, clock)
     namespace = _open_namespace(settings, catalog, versions, probes, path, rules, providers)
-    Replacement(versions, resolver, handles, path.reconciler, probes, catalog, invalidate).connect()
+    kernel = notifier or Notifier()
+    Replacement(versions, resolver, path.reconciler, probes, catalog, kernel).connect()
     if disk is not None:
         disk.name_of = namespace.name_of
     return Stack(

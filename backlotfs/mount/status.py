@@ -24,6 +24,7 @@ from backlotfs.catalog.db.state import sized_counts, sync_state
 from backlotfs.concurrency.clock import Clock
 from backlotfs.config.settings import MountSettings
 from backlotfs.errors import BacklotError
+from backlotfs.kernel.lifecycle import uses_session
 from backlotfs.log import events
 from backlotfs.mount.control.server import Handler
 from backlotfs.mount.stack import Stack
@@ -88,6 +89,7 @@ def status_answer(
         "schema": SCHEMA,
         **mount_head(settings),
         "since": began_s,
+        "fuse_binding": "session" if uses_session(settings.fuse_binding) else "fusepy",
         "assets": sizes.total,
         "size_bytes": stack.catalog.total_size(),
         "sizes": {

@@ -1,8 +1,9 @@
-"""The namespace of a mount: it looks up paths and answers stat, readdir, open and getxattr.
+"""The namespace of a mount: it looks up files and folders and answers stat, readdir and getxattr.
 
-A path is looked up in the tree of the newest version of the library (`layouts.build`). If the tree
-has no such path, the providers look it up: each adds files and folders that have no source
-(sidecars, captions, thumbnails). So a source with the name of a virtual file hides that file.
+A path or a name is looked up in the tree of the newest version of the library (`layouts.build`). If
+the tree does not have it, the providers look it up: each adds files and folders that have no source
+(sidecars, captions, thumbnails). So a source with the name of a virtual file hides that file. What
+a look-up finds (`Found`) is good for one operation; a later one looks it up again.
 
 Only a file of unknown size makes its caller wait (`sizes.SourceSizes`). For a program that does not
 wait, listings leave out such files and contain a notice that says so.
@@ -20,7 +21,7 @@ from typing import NamedTuple, Protocol
 from backlotfs.api.records import Asset
 from backlotfs.catalog.catalog import Catalog
 from backlotfs.catalog.db.folders import FolderTime, shown_in_part
-from backlotfs.catalog.db.rows import AssetRow
+from backlotfs.catalog.db.rows import AssetRow, inode_of
 from backlotfs.catalog.library import Library
 from backlotfs.catalog.probe_scheduler import ProbeScheduler
 from backlotfs.catalog.versions import ProbedSource, SourceVersionCache
@@ -81,6 +82,9 @@ class Provider(Protocol):
     def version(self) -> int:
         """Grows when it lists other entries though the library is the same."""
 
+    def may_add(self, name: str) -> bool:
+        """Whether a file of this name may come or go without a new version of the library."""
+
     def digest(self, folder: Folder) -> int:
         """A number that tells which entries it lists, beyond those that each file or folder has."""
 
@@ -119,23 +123,30 @@ class ReadState:
     open_failed: Callable[[str, str, BacklotError], None] = lambda _code, _path, _error: None
 
 
-class OpenTarget(NamedTuple):
-    """The version of a source to open.
+class Place(NamedTuple):
+    """A folder of the tree. ``path``: ``""`` for the root."""
 
-    :ivar settling: the kernel may still use the size of the previous version.
+    folder: Folder
+    path: str
+
+
+class Snapshot(NamedTuple):
+    """One version of the library with its folders.
+
+    :ivar places: the folders by inode number.
+    :ivar newest_s: when the newest asset was made, seconds since the epoch.
+    :ivar beside: the version of what the providers list.
     """
-
-    version: SourceVersion
-    settling: bool
-
-
-class _Snapshot(NamedTuple):
-    """One version of the library with its folders."""
 
     library: Library
     layout: Layout
+    places: dict[int, Place]
     newest_s: int
-    beside: int  # the version of what the providers list
+    beside: int
+
+
+#: What a look-up finds: a folder of the tree, the row of an asset, a virtual file or folder.
+Found = Node | VirtualFile | VirtualFolder
 
 
 class Namespace:
@@ -172,20 +183,60 @@ class Namespace:
         catalog.folder_times.open(self._view())
         self._snapshot = self._build(catalog.library)
 
-    # Calls of the kernel.
+    # Look-ups.
 
-    def attributes(self, path: str, start_wait: StartWait) -> Attributes:
+    def find(self, path: str) -> Found:
+        """Look up a path. :raises NoSuchEntry, NotADirectory: there is none."""
+        now = self._current()
+        try:
+            return node_at(now.layout.root, path)
+        except NoSuchEntry:
+            return self._beside_the_tree(path)
+
+    def child(self, place: Place, name: str) -> Found:
+        """Look up a name in a folder of the tree. :raises NoSuchEntry: there is none."""
+        found = place.folder.entries.get(name)
+        return self._beside_the_tree(f"{place.path}/{name}") if found is None else found
+
+    def place(self, inode: int) -> Place | None:
+        """The folder of the tree with this inode number; None if there is none now."""
+        return self._current().places.get(inode)
+
+    def row(self, embed_code: str) -> AssetRow | None:
+        """The row of an asset; None if it is not presented now."""
+        return self._catalog.row(embed_code)
+
+    def _beside_the_tree(self, path: str) -> Found:
+        for provider in self._providers:
+            found = provider.find(path, self)
+            if found is not None:
+                return found
+        notice = self._notice_at(path)
+        if notice is None:
+            raise NoSuchEntry(f"no such file or folder: {path!r}")
+        return notice
+
+    @property
+    def has_providers(self) -> bool:
+        """Whether virtual files may come and go without a new version of the library."""
+        return bool(self._providers)
+
+    def may_appear(self, name: str) -> bool:
+        """Whether a virtual file of this name may come without a new version of the library."""
+        return Notice.is_name(name) or any(beside.may_add(name) for beside in self._providers)
+
+    # Operations.
+
+    def attributes(self, found: Found, start_wait: StartWait) -> Attributes:
         """The attributes for ``stat``; waits for the probe of a source that is not known yet.
 
         :param start_wait: if it raises `WouldWait`, the attributes are not `Attributes.settled`.
-        :raises NoSuchEntry: there is no such path, or no source that can be read.
+        :raises NoSuchEntry: there is no source that can be read.
         :raises SizeUnknown: the program does not wait for the size.
         :raises BacklotError: the probe failed; the size is never a guess and never 0.
         """
-        now = self._current()
-        found = self._find(now, path)
         if isinstance(found, AssetRow):
-            return self._file_attributes(now, found, path, start_wait)
+            return self._file_attributes(found, start_wait)
         if isinstance(found, Folder):
             subfolders = found.subfolders + self._subfolders
             return directory_attributes(
@@ -198,82 +249,81 @@ class Namespace:
             return found.attributes()
         return found.attributes(start_wait)
 
-    def entries(self, path: str) -> Iterator[Entry]:
+    def attributes_of_version(self, source: ProbedSource) -> Attributes:
+        """The attributes of a version that another one has replaced."""
+        code, size = source.version.embed_code, source.version.size
+        return file_attributes(
+            inode_of(code),
+            size,
+            mtime_s=source.mtime_s,
+            umask=self.options.umask,
+            nlink=self.links(code),
+        )
+
+    def entries(self, found: Found) -> Iterator[Entry]:
         """The entries of a folder, all from one version of the library.
 
         For programs that do not wait for sizes, files of unknown size are left out, and a notice
         is added that says how many.
 
-        :raises NoSuchEntry, NotADirectory: `path` is not a folder.
+        :raises NotADirectory: it is a file.
         """
         self._catalog.used()
-        folder = self._find(self._current(), path)
-        if isinstance(folder, VirtualFolder):
-            return folder.entries()
-        if not isinstance(folder, Folder):
-            raise NotADirectory(f"{path!r} is a file")
-        hidden, seconds = self._sizes.list_folder(folder.rows())
-        lines = self._lines(folder, hidden)
+        if isinstance(found, VirtualFolder):
+            return found.entries()
+        if not isinstance(found, Folder):
+            raise NotADirectory("a file has no entries")
+        hidden, seconds = self._sizes.list_folder(found.rows())
+        lines = self._lines(found, hidden)
         if hidden:
-            self._incomplete.add(folder.inode)
-            self._catalog.folder_times.incomplete(folder.inode)
-            notice = Notice.of(folder.inode, len(hidden), seconds)
+            self._incomplete.add(found.inode)
+            self._catalog.folder_times.incomplete(found.inode)
+            notice = Notice.of(found.inode, len(hidden), seconds)
             lines = chain(lines, (Entry(notice.name, notice.inode, False),))
         for provider in reversed(self._providers):
-            lines = provider.entries(folder, lines, self)
+            lines = provider.entries(found, lines, self)
         return lines
 
-    def open(self, path: str, waiter: InterruptibleWait) -> OpenTarget:
+    def open(self, found: Found, waiter: InterruptibleWait) -> SourceVersion:
         """The version of a source to open; a source that may have changed is probed first.
 
-        :raises IsADirectory, NoSuchEntry: `path` is not a file.
-        :raises NotSupported: the file has no source; see `virtual_content`.
+        :raises IsADirectory: it is a folder.
+        :raises NotSupported: the file has no source; see `content`.
         :raises SizeUnknown: the program does not wait for the size.
         :raises SourceMissing, SourceGone, SourceDenied: there is no source that can be read.
         :raises BacklotError: the probe failed.
         """
+        if isinstance(found, Folder | VirtualFolder):
+            raise IsADirectory("a folder cannot be opened as a file")
+        if isinstance(found, VirtualFile):
+            raise NotSupported("the file is made by the mount: it has no source")
         self._catalog.used(OPEN_WAIT_S)
-        row = self._find(self._current(), path)
-        if isinstance(row, Folder | VirtualFolder):
-            raise IsADirectory(f"{path!r} is a folder")
-        if isinstance(row, VirtualFile):
-            raise NotSupported(f"{path!r} is made by the mount: it has no source")
-        code = row.embed_code
+        code = found.embed_code
         try:
-            known = self._sizes.for_open(code, waiter)
+            return self._sizes.for_open(code, waiter).version
         except BacklotError as error:
-            self._read_state.open_failed(code, path, error)
+            self._read_state.open_failed(code, found.name, error)
             raise
-        return OpenTarget(known.version, self._versions.within_attr_ttl(known))
 
-    def virtual_content(self, path: str, start_wait: StartWait) -> bytes | None:
-        """The current bytes of a virtual file; None for every other path."""
-        found = self._virtual(path)
-        if found is None:
-            return None
+    def content(self, found: VirtualFile, start_wait: StartWait) -> bytes:
+        """The current bytes of a virtual file."""
         self._catalog.used()
         return found.content(start_wait)
 
-    def is_virtual(self, path: str) -> bool:
-        """Whether the path is a file without a source."""
-        return self._virtual(path) is not None
-
-    def xattrs(self, path: str) -> dict[str, bytes]:
+    def xattrs(self, found: Found) -> dict[str, bytes]:
         """All extended attributes of a file; a folder has none."""
-        found = self._find(self._current(), path)
         if isinstance(found, VirtualFile):
             return found.xattrs()
-        asset = self._record(found)
-        if asset is None:
+        asset = self.asset(found)
+        if asset is None or not isinstance(found, AssetRow):
             return {}
-        state = self._read_state.cached(asset.embed_code)
-        return extended_attributes(asset, path.rpartition("/")[2], state)
+        return extended_attributes(asset, found.name, self._read_state.cached(found.embed_code))
 
-    def xattr(self, path: str, name: str) -> bytes:
+    def xattr(self, found: Found, name: str) -> bytes:
         """One extended attribute. :raises NotSupported, NoAttribute: see `attributes.value_of`."""
         if not name.startswith(PREFIX):
             return value_of({}, name)  # refused without reading the record
-        return value_of(self.xattrs(path), name)
+        return value_of(self.xattrs(found), name)
 
     def totals(self) -> Totals:
         """The number and total size of all files of the library, for ``statfs``."""
@@ -286,12 +336,9 @@ class Namespace:
         known = self._versions.known(embed_code)
         return None if known is None else known.version
 
-    def asset(self, path: str) -> Asset | None:
-        """The API record of the asset at a path; None for folders and virtual files.
-
-        :raises NoSuchEntry: no such path.
-        """
-        return self._record(self._find(self._current(), path))
+    def asset(self, found: Found) -> Asset | None:
+        """The API record of an asset; None for folders and virtual files."""
+        return self._catalog.record(found.embed_code) if isinstance(found, AssetRow) else None
 
     def name_of(self, embed_code: str) -> str:
         """The file name of an asset, for messages; its embed code if it has no name."""
@@ -330,29 +377,6 @@ class Namespace:
         """Whether the source was not probed yet, so that its size is unknown."""
         return self._sizes.is_unknown(row)
 
-    # Look-ups.
-
-    def _find(self, now: _Snapshot, path: str) -> Node | VirtualFile | VirtualFolder:
-        """The node or virtual file at a path. :raises NoSuchEntry, NotADirectory: there is none."""
-        try:
-            return node_at(now.layout.root, path)
-        except NoSuchEntry:
-            for provider in self._providers:
-                found = provider.find(path, self)
-                if found is not None:
-                    return found
-            notice = self._notice_at(path)
-            if notice is None:
-                raise
-            return notice
-
-    def _virtual(self, path: str) -> VirtualFile | None:
-        try:
-            found = self._find(self._current(), path)
-        except (NoSuchEntry, NotADirectory):
-            return None
-        return found if isinstance(found, VirtualFile) else None
-
     def _notice_at(self, path: str) -> Notice | None:
         """The notice at this path, if its folder still has files of unknown size."""
         place, _, name = path.rpartition("/")
@@ -361,24 +385,20 @@ class Namespace:
             return None
         return Notice(name, folder.inode, self.folder_time(folder), self.options.umask)
 
-    def _record(self, found: object) -> Asset | None:
-        return self._catalog.record(found.embed_code) if isinstance(found, AssetRow) else None
-
     def _lines(self, folder: Folder, hidden: Container[str]) -> Iterator[Entry]:
         """The entries of a folder of the tree, without the assets in ``hidden``."""
         for name, child in folder.folders():
-            yield Entry(name, child.inode, True)
+            yield Entry(name, child.inode, True, child)
         everything, unavailable = self.options.include_unavailable, self._versions.unavailable
         for name, row in folder.files():
             if row.embed_code not in hidden and (everything or not unavailable(row)):
-                yield Entry(name, row.inode, False)
+                yield Entry(name, row.inode, False, row)
 
     # Sizes.
 
-    def _file_attributes(
-        self, now: _Snapshot, row: AssetRow, path: str, start_wait: StartWait
-    ) -> Attributes:
-        code, umask, nlink = row.embed_code, self.options.umask, now.layout.places(row.embed_code)
+    def _file_attributes(self, row: AssetRow, start_wait: StartWait) -> Attributes:
+        code, umask = row.embed_code, self.options.umask
+        nlink = self._snapshot.layout.places(code)
         if self._versions.is_current(row):  # nearly always, and 100 000 times in an `ls -l`
             return file_attributes(
                 row.inode, row.size, mtime_s=row.mtime_s, umask=umask, nlink=nlink
@@ -391,7 +411,7 @@ class Namespace:
             known, settled = self._versions.known(code), False
         except (SourceMissing, SourceGone, SourceDenied) as error:
             if not self.options.include_unavailable:
-                raise NoSuchEntry(f"{path!r} has no source file") from error
+                raise NoSuchEntry(f"{row.name!r} has no source file") from error
             known = None
         size, mtime_s = (
             (0, row.updated_at_s) if known is None else (known.version.size, known.mtime_s)
@@ -402,7 +422,11 @@ class Namespace:
 
     # Versions of the library.
 
-    def _current(self) -> _Snapshot:
+    def snapshot(self) -> Snapshot:
+        """The newest version of the library with its folders."""
+        return self._current()
+
+    def _current(self) -> Snapshot:
         if self._catalog.library.version != self._snapshot.library.version:
             with self._lock:
                 library = self._catalog.library
@@ -419,13 +443,14 @@ class Namespace:
         """Whether providers list other entries, and folders were not compared a moment ago."""
         return self._snapshot.beside != self._beside() and self._catalog.folder_times.update_due
 
-    def _build(self, library: Library) -> _Snapshot:
+    def _build(self, library: Library) -> Snapshot:
         rows = library.rows.values()
         layout = build(
             self.options.layouts, rows, library.labels, library.members, names=self.options.names
         )
         newest_s = max((row.created_at_s for row in rows), default=0)
-        snapshot = _Snapshot(library, layout, newest_s, self._beside())
+        places = {folder.inode: Place(folder, path) for path, folder in folders_below(layout.root)}
+        snapshot = Snapshot(library, layout, places, newest_s, self._beside())
         self._update_times(snapshot)
         return snapshot
 
@@ -448,13 +473,13 @@ class Namespace:
     def _beside(self) -> int:
         return sum(provider.version for provider in self._providers)
 
-    def _update_times(self, now: _Snapshot) -> None:
+    def _update_times(self, now: Snapshot) -> None:
         """Compare each folder's entries with those before; see `FolderTimes.update`."""
         if not now.library.version:
             return  # nothing was listed yet
         times = self._catalog.folder_times
         found = {}
-        for folder in folders_below(now.layout.root):
+        for folder, _ in now.places.values():
             entries, first_s = self._digest(folder), 0
             if times.of(folder.inode) is None:
                 first_s = max((row.created_at_s for row in folder.rows()), default=now.newest_s)

@@ -123,15 +123,21 @@ Node = Folder | AssetRow
 
 
 class Entry(NamedTuple):
-    """One entry of a listing."""
+    """One entry of a listing. ``node``: None for a virtual file or folder."""
 
     name: str
     inode: int
     is_directory: bool
+    node: Node | None = None
 
 
 class VirtualFile(ABC):
     """A file that has no source; the mount makes its bytes."""
+
+    @property
+    @abstractmethod
+    def inode(self) -> int:
+        """The inode number, which is the same on every host."""
 
     @abstractmethod
     def attributes(self, start_wait: StartWait) -> Attributes:
@@ -148,6 +154,11 @@ class VirtualFile(ABC):
 
 class VirtualFolder(ABC):
     """A folder that holds virtual files only."""
+
+    @property
+    @abstractmethod
+    def inode(self) -> int:
+        """The inode number, which is the same on every host."""
 
     @abstractmethod
     def attributes(self) -> Attributes:
@@ -197,13 +208,16 @@ def node_at(root: Folder, path: str) -> Node:
     return node
 
 
-def folders_below(folder: Folder) -> Iterator[Folder]:
-    """A folder and every folder below it. Without recursion: labels nest as they like."""
-    waiting = [folder]
+def folders_below(root: Folder) -> Iterator[tuple[str, Folder]]:
+    """The paths of the root (``""``) and of every folder below it, with the folders.
+
+    Without recursion: labels nest as they like.
+    """
+    waiting = [("", root)]
     while waiting:
-        folder = waiting.pop()
-        yield folder
-        waiting += (below for _, below in folder.folders())
+        path, folder = waiting.pop()
+        yield path, folder
+        waiting += ((f"{path}/{name}", below) for name, below in folder.folders())
 
 
 def codes_below(root: Folder, path: str) -> set[str]:

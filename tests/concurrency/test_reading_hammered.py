@@ -45,7 +45,7 @@ def test_every_byte_is_right() -> None:
     def body(number: int) -> None:
         chance = random.Random(number)
         which = number % len(SOURCES)
-        fh = stack.reader.open(SOURCES[which]).fh
+        fh = stack.reader.open(SOURCES[which])
         at = 0
         for _ in range(60):
             start = at if number % 2 else chance.randrange(SIZE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backlotfs.api.records import Asset
-from backlotfs.catalog.db.rows import AssetRow
+from backlotfs.catalog.db.rows import AssetRow, inode_of
 from backlotfs.source.version import SourceVersion
 
 LAST_MODIFIED = "Tue, 01 Mar 2016 21:49:25 GMT"
@@ -50,9 +50,10 @@ def row(
     updated_at_s: int = 2000,
 ) -> AssetRow:
     """A presented asset; probed if it has a size."""
-    inode = 1000 + sum(embed_code.encode())
     source = (size, etag, None, mtime_s, int(verified), int(missing))
-    return AssetRow(embed_code, inode, name, "video", "live", created_at_s, updated_at_s, *source)
+    return AssetRow(
+        embed_code, inode_of(embed_code), name, "video", "live", created_at_s, updated_at_s, *source
+    )
 
 
 def probed_row(embed_code: str = "E1", name: str = "clip.mov", size: int = 1000) -> AssetRow:

@@ -62,7 +62,7 @@ def test_a_replaced_source_is_noticed_behind_nodes(
     library.assert_whole(current(emulator, REEL))
     assert library.size(REEL) == 5 * MIB
     with pytest.raises(ContentChanged):
-        library.stack.reading.reader.flush(old)
+        library.read(old, 3 * MIB, 4096)
 
 
 def test_two_mounts_of_one_catalog(serve: Serve, unmounted: Unmounted, tmp_path: Path) -> None:

@@ -45,8 +45,10 @@ def test_an_uncached_read_after_the_change_is_estale(
 
 
 @NEW_SIZES
-def test_a_refresh_marks_the_old_handle(serve: Serve, unmounted: Unmounted, new_size: int) -> None:
-    """``updated_at`` moved: the next stat settles it, old handles are told at close."""
+def test_a_refresh_leaves_the_old_handle_its_version(
+    serve: Serve, unmounted: Unmounted, new_size: int
+) -> None:
+    """``updated_at`` moved: the next stat settles it; an old handle has its own bytes or ESTALE."""
     emulator = serve(REEL)
     library = unmounted(emulator)
     old = library.open(REEL)
@@ -55,41 +57,15 @@ def test_a_refresh_marks_the_old_handle(serve: Serve, unmounted: Unmounted, new_
     emulator.library.replace(REEL.embed_code, size=new_size)
     library.refresh()
     assert library.size(REEL) == new_size
-    with pytest.raises(ContentChanged):
-        library.stack.reading.reader.flush(old)
+    library.stack.reading.reader.flush(old)
     new = current(emulator, REEL)
     library.assert_whole(new)
     library.assert_reads(old, REEL, 0, 4096)
     with pytest.raises(ContentChanged):
         library.read(old, 2 * MIB + 77, 4096)
+    with pytest.raises(ContentChanged):
+        library.stack.reading.reader.flush(old)
     library.assert_whole(new)
-
-
-def test_the_page_cache_is_bypassed_while_versions_are_mixed(
-    serve: Serve, unmounted: Unmounted
-) -> None:
-    """direct_io beside an old handle and while sizes settle; then fresh pages; then kept ones."""
-    emulator = serve(REEL)
-    library = unmounted(emulator)
-    reader, namespace = library.stack.reading.reader, library.stack.namespace
-
-    def open_mode() -> tuple[bool, bool]:
-        target = namespace.open("/reel.mov", library.waiter())
-        fh, mode = reader.open(target.version, settling=target.settling)
-        reader.release(fh)
-        return mode.keep_cache, mode.direct_io
-
-    assert not open_mode()[1]  # nothing is cached yet, so whether it is kept does not matter
-    assert open_mode() == (True, False)
-    old = library.open(REEL)
-    emulator.library.replace(REEL.embed_code, size=SIZE)
-    library.refresh()
-    assert open_mode() == (False, True)
-    library.clock.jump(10)
-    assert open_mode() == (False, True)
-    reader.release(old)
-    assert open_mode() == (False, False)
-    assert open_mode() == (True, False)
 
 
 def test_an_edited_title_changes_nothing_for_readers(serve: Serve, unmounted: Unmounted) -> None:
@@ -122,8 +98,8 @@ def test_an_old_object_that_is_kept_is_not_taken_for_the_source(
     assert library.size(REEL) == new_size
     library.assert_whole(current(emulator, REEL))
     assert library.url_requests(REEL) == calls + 1
-    with pytest.raises(ContentChanged):
-        library.stack.reading.reader.flush(old)
+    library.assert_reads(old, REEL, 0, 4 * MIB)  # from the cache
+    library.stack.reading.reader.flush(old)
 
 
 def test_a_crawl_by_a_cdn_may_not_know_of_a_new_source(serve: Serve, unmounted: Unmounted) -> None:

@@ -13,10 +13,14 @@ from tests.support.mounting import Mount
 
 @pytest.fixture(scope="module")
 def library_mount(
-    request: pytest.FixtureRequest, serve: Serve, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    serve: Serve,
+    tmp_path_factory: pytest.TempPathFactory,
+    fuse_binding: str,
 ) -> Iterator[Mount]:
     """A mount of the module's ``ASSETS`` with its ``OPTIONS``, if any, shared by its tests."""
     emulator: Emulator = serve(*request.module.ASSETS)
     options: tuple[str, ...] = getattr(request.module, "OPTIONS", ())
-    with Mount(emulator, tmp_path_factory.mktemp("shared"), *options) as mount:
+    chosen = ("--fuse-binding", fuse_binding, *options)
+    with Mount(emulator, tmp_path_factory.mktemp("shared"), *chosen) as mount:
         yield mount

@@ -16,7 +16,7 @@ from tests.support.expected_bytes import len_of
 from tests.support.made_assets import KIB, MIB, video
 from tests.support.mounting import Mount
 
-pytestmark = pytest.mark.mounted
+pytestmark = [pytest.mark.mounted, pytest.mark.both_bindings]
 
 REEL = video(
     "reel.mov",

@@ -14,7 +14,7 @@ from tests.mounted.test_copying import program
 from tests.support.made_assets import video
 from tests.support.mounting import Mount
 
-pytestmark = pytest.mark.mounted
+pytestmark = [pytest.mark.mounted, pytest.mark.both_bindings]
 
 TEXT = "Über die Stadt. " * 500
 ASSETS = [

@@ -240,7 +240,7 @@ def test_a_background_mounts_state_is_in_its_log(
     assert {"listed", "mounted", "signal", "stack", "state"} <= {line["event"] for line in lines}
     (state,) = [line for line in lines if line["event"] == "state"]
     assert state["open_files"] == 1
-    assert state["details"]["open"] == ["/reel.mov"]
+    assert state["details"]["open"] == ["reel.mov"]
     secret = (tmp_path / "config.toml").read_text().partition('api_secret = "')[2].split('"')[0]
     assert len(secret) > 20
     assert secret not in log.read_text()

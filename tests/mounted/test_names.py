@@ -12,7 +12,7 @@ from tests.support.expected_bytes import assert_same_bytes
 from tests.support.made_assets import video
 from tests.support.mounting import Mount
 
-pytestmark = pytest.mark.mounted
+pytestmark = [pytest.mark.mounted, pytest.mark.both_bindings]
 
 #: What was uploaded, and the file name it must have.
 ODD = {

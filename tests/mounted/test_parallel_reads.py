@@ -20,7 +20,7 @@ from tests.support.made_assets import MIB, video
 from tests.support.mounting import Mount
 from tests.support.request_log import ended_requests
 
-pytestmark = pytest.mark.mounted
+pytestmark = [pytest.mark.mounted, pytest.mark.both_bindings]
 
 SHARED = video("shared.mxf", 12 * MIB + 99)
 MANY = [video(f"reel-{number}.mov", 2 * MIB + number) for number in range(12)]

@@ -21,7 +21,7 @@ from tests.support.expected_bytes import assert_same_bytes
 from tests.support.made_assets import MIB, video
 from tests.support.mounting import Mount
 
-pytestmark = pytest.mark.mounted
+pytestmark = [pytest.mark.mounted, pytest.mark.both_bindings]
 
 #: The kernel asks again for a page that failed: together they must not take twice as long. Long
 #: enough for a busy machine to be seconds late.

@@ -9,27 +9,29 @@ from pathlib import Path
 
 import pytest
 
-from backlotfs.kernel.fuse_library import load_fuse
+from backlotfs.kernel.fusepy_adapter import PathOperations, load_fuse
 from backlotfs.kernel.mount_table import mount_at
-from backlotfs.kernel.operations import BacklotOperations
 from tests.conftest import MountIt, Serve
 from tests.support.expected_bytes import assert_same_bytes
 from tests.support.made_assets import video
 from tests.support.mounting import Mount
-from tests.unit.kernel.test_operations import WRITING
 
-pytestmark = pytest.mark.mounted
+pytestmark = [pytest.mark.mounted, pytest.mark.both_bindings]
 
 REEL = video("reel.mov", 300_000)
 ASSETS = [REEL]
-#: What the adapter answers.
+#: What the fusepy adapter refuses.
+WRITING = {
+    "chmod", "chown", "create", "ftruncate", "link", "mkdir", "mknod", "removexattr", "rename",
+    "rmdir", "setxattr", "symlink", "truncate", "unlink", "utimens", "write",
+}  # fmt: skip
+#: What it answers.
 READING = {
     "access", "destroy", "flush", "fsync", "fsyncdir", "getattr", "getxattr", "init", "listxattr",
-    "open", "opendir", "readdir", "readlink", "release", "releasedir", "statfs",
+    "open", "opendir", "read", "readdir", "release", "releasedir", "statfs",
 }  # fmt: skip
-#: Locks are the kernel's own, reads are answered by `ReadRequests`, the rest is of other ages or
-#: needs a block device.
-NOT_THERE = {"bmap", "fgetattr", "getdir", "ioctl", "lock", "read", "utime"}
+#: There are no links, locks are the kernel's own, the rest is old or needs a block device.
+NOT_THERE = {"bmap", "fgetattr", "getdir", "ioctl", "lock", "readlink", "utime"}
 
 
 def beside(file: Path) -> Path:
@@ -82,9 +84,9 @@ def test_no_operation_of_the_binding_is_forgotten() -> None:
     fuse = load_fuse()
     known = {name for name in dir(fuse.Operations) if not name.startswith("_")}
     known |= {field[0] for field in fuse.fuse_operations._fields_ if "flag_" not in field[0]}
-    there = {name for name in known if hasattr(BacklotOperations, name)}
-    refused = {name for name in there if "_refuse" in getattr(BacklotOperations, name).__qualname__}
-    assert refused == set(WRITING)
+    there = {name for name in known if hasattr(PathOperations, name)}
+    refused = {name for name in there if "_refuse" in getattr(PathOperations, name).__qualname__}
+    assert refused == WRITING
     assert there - refused == READING
     assert known - there == NOT_THERE
 

@@ -94,6 +94,7 @@ def running_mount(attempt: Attempt) -> Mount:
 
 
 def without_libfuse(attempt: Attempt) -> None:
+    attempt.arguments += ["--fuse-binding", "fusepy"]
     attempt.environment["FUSE_LIBRARY_PATH"] = "/nonexistent"
 
 

@@ -13,7 +13,7 @@ from tests.support.made_assets import KIB, MIB, video
 from tests.support.mounting import Mount
 from tests.support.request_log import ended_requests
 
-pytestmark = pytest.mark.mounted
+pytestmark = [pytest.mark.mounted, pytest.mark.both_bindings]
 
 BLOCK = 128 * KIB
 LONG = video("long.mxf", 40 * MIB + 12_345)

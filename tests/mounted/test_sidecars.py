@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,6 +47,15 @@ def beside(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iter
     """A mount of it with sidecars, by ``-o``, as fstab would ask for them."""
     with Mount(emulator, tmp_path_factory.mktemp("sidecars"), "-o", "sidecars") as mount:
         yield mount
+
+
+@pytest.mark.parametrize("flags", [mmap.MAP_SHARED, mmap.MAP_PRIVATE])
+def test_a_mapping(beside: Mount, flags: int) -> None:
+    """Of the bytes that a read gives."""
+    with (beside / "Fluß.mov.json").open("rb") as file:
+        said = file.read()
+        with mmap.mmap(file.fileno(), 0, flags=flags, prot=mmap.PROT_READ) as mapped:
+            assert mapped[:] == said
 
 
 def test_they_say_what_the_library_says(beside: Mount) -> None:

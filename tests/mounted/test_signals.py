@@ -17,7 +17,7 @@ from tests.support.made_assets import MIB, video
 from tests.support.mounting import Mount, held_open, is_mounted
 from tests.support.stalled_readers import readers, stall_source, wait_until_stalled
 
-pytestmark = pytest.mark.mounted
+pytestmark = [pytest.mark.mounted, pytest.mark.both_bindings]
 
 REEL = video("reel.mov", 30 * MIB)
 OTHER = video("other.mov", 2 * MIB)

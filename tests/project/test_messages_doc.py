@@ -26,7 +26,7 @@ ERRNO_ONLY = {
     "NotSupported", "NoAttribute", "SizeUnknown", "Interrupted", "FastFail", "CommandFailed",
 }  # fmt: skip  # a list
 #: Messages that never reach a user: the mount or the command treats them itself.
-INTERNAL = {"CatalogClosed", "EmptyListingDoubted", "FullSyncLost"}
+INTERNAL = {"CatalogClosed", "EmptyListingDoubted", "FullSyncLost", "StaleNode"}
 #: No subclasses of `BacklotError`, but with messages for users.
 OTHERS = {"UntrustedPath", "Problem"}
 

@@ -100,7 +100,7 @@ def library(documents: dict[str, object], *layouts: str) -> Iterator[tuple[Stack
         given_settings = MountSettings(
             account, Path("/unused"), Path(cache), layouts=layouts or ("flat",)
         )
-        stack = build_stack(given_settings, clock, settle_s=2.0)
+        stack = build_stack(given_settings, clock)
         with closing(stack):
             stack.session.mount("http://", HostileApi(documents))
             stack.catalog.load(Deadline(600.0, clock))
@@ -121,18 +121,18 @@ def test_any_page_gives_a_listing(items: list[object], named: list[object]) -> N
     """Legal, distinct names in every layout, at most one for each record, walked to the end."""
     documents: dict[str, object] = {"assets": {"items": items}, "labels": {"items": named}}
     with library(documents, "flat", "labels", "dates", "by-id") as (stack, _):
-        flat = [entry.name for entry in stack.namespace.entries("/flat")]
+        flat = [entry.name for entry in stack.namespace.entries(stack.namespace.find("/flat"))]
         assert len(flat) <= len(items)
         waiting = ["/"]
         while waiting:
             folder = waiting.pop()
-            entries = list(stack.namespace.entries(folder))
+            entries = list(stack.namespace.entries(stack.namespace.find(folder)))
             seen = [entry.name for entry in entries]
             assert len(set(seen)) == len(seen)
             for entry in entries:
                 assert_legal(entry.name)
                 path = f"{folder.rstrip('/')}/{entry.name}"
-                stack.namespace.xattrs(path)
+                stack.namespace.xattrs(stack.namespace.find(path))
                 if entry.is_directory:
                     waiting.append(path)
             assert len(folder) < 10_000, "folders that hold themselves"
@@ -148,9 +148,14 @@ def test_any_source_gives_attributes_or_an_error(found: object) -> None:
     documents["source_file_info"] = {"file_size": "-1"}
     with library(documents) as (stack, deadline):
         with pytest.raises(BacklotError) as caught:
-            stack.namespace.open("/a.mov", InterruptibleWait(deadline, lambda: False))
+            stack.namespace.open(
+                stack.namespace.find("/a.mov"), InterruptibleWait(deadline, lambda: False)
+            )
         assert caught.value.errno > 0
-        assert [entry.name for entry in stack.namespace.entries("/")] in (["a.mov"], [])
+        assert [entry.name for entry in stack.namespace.entries(stack.namespace.find("/"))] in (
+            ["a.mov"],
+            [],
+        )
 
 
 def test_what_is_left_out_is_said(caplog: pytest.LogCaptureFixture) -> None:
@@ -164,7 +169,9 @@ def test_what_is_left_out_is_said(caplog: pytest.LogCaptureFixture) -> None:
     ]
     good = {"embed_code": "GOOD", "original_file_name": "good.mov", "asset_type": "video"}
     with library({"assets": {"items": [*bad, good]}}) as (stack, _):
-        assert [entry.name for entry in stack.namespace.entries("/")] == ["good.mov"]
+        assert [entry.name for entry in stack.namespace.entries(stack.namespace.find("/"))] == [
+            "good.mov"
+        ]
     lines = [line.getMessage() for line in caplog.records if line.name == "backlotfs.catalog.sync"]
     assert len(lines) == len(bad)
     assert "BAD1" in lines[0]
@@ -190,7 +197,9 @@ def test_pages_beyond_reason(body: bytes, says: str) -> None:
         documents["assets"] = body
         with pytest.raises(ProtocolViolation, match=says):
             stack.catalog.load(deadline)
-        assert [entry.name for entry in stack.namespace.entries("/")] == ["a.mov"]
+        assert [entry.name for entry in stack.namespace.entries(stack.namespace.find("/"))] == [
+            "a.mov"
+        ]
 
 
 def test_many_records_are_listed_within_bounds(caplog: pytest.LogCaptureFixture) -> None:
@@ -201,7 +210,7 @@ def test_many_records_are_listed_within_bounds(caplog: pytest.LogCaptureFixture)
         for number in range(20_000)
     ]
     with library({"assets": {"items": items}}) as (stack, _):
-        seen = [entry.name for entry in stack.namespace.entries("/")]
+        seen = [entry.name for entry in stack.namespace.entries(stack.namespace.find("/"))]
     assert len(set(seen)) == len(items)
 
 
@@ -213,7 +222,9 @@ def test_a_size_that_cannot_be_is_said(size: object) -> None:
     documents: dict[str, object] = {"assets": {"items": [item]}, "streams": [entry]}
     documents["source_file_info"] = {"file_size": size}
     with library(documents) as (stack, deadline), pytest.raises(BacklotError) as caught:
-        stack.namespace.attributes("/a.mov", lambda: InterruptibleWait(deadline, lambda: False))
+        stack.namespace.attributes(
+            stack.namespace.find("/a.mov"), lambda: InterruptibleWait(deadline, lambda: False)
+        )
     line = str(caught.value)
     assert "/HOSTILE1/" in line
     assert "file_size: expected a whole number from 0 to 2^53, got " in line

@@ -54,7 +54,7 @@ def test_reads_are_slices(data: st.DataObject, case: FileCase, failing: list[int
         mock.patch.object(registry, "MIN_WINDOW_BYTES", 1),
         mock.patch.object(interruptible_wait, "POLL_S", 0.0),
     ):
-        handles = [stack.reader.open(source).fh for _ in range(2)]
+        handles = [stack.reader.open(source) for _ in range(2)]
         for wanted in data.draw(st.lists(reads(case.size), max_size=12)):
             waiter = InterruptibleWait(Deadline(30.0, ManualClock()), while_waiting)
             expected = expected_bytes(source, wanted.clamped(case.size))

@@ -10,7 +10,7 @@ from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.namespace.naming import MAX_NAME_BYTES, NameMode, assign, key
 from backlotfs.namespace.providers.sidecars import JsonSidecars
 from tests.fakes.records import asset, row
-from tests.unit.namespace.around import Around
+from tests.unit.namespace.around import Around, content_at
 
 #: Names that are each other's sidecars, but for case or length.
 LIKELY = ["a", "A", "a.json", "A.JSON", "a.json.json", "a.Json", "İ", "b.mov", "x" * 250, "x" * 251]
@@ -42,19 +42,21 @@ def test_sidecars_of_any_library(
     sidecars = JsonSidecars(around.parts, around.parts)
     namespace = around.shown(sidecars, layouts=layouts, names=mode)
     place = "/" if layouts == ("flat",) or not assets else "/1970/01/"
-    listed = [entry.name for entry in namespace.entries(place)]
+    listed = [entry.name for entry in namespace.entries(namespace.find(place))]
     sources = set(given_names.values())
 
     assert len({key(mode, name) for name in listed}) == len(listed)
     assert sources <= set(listed)
     assert all(len(name.encode()) <= MAX_NAME_BYTES for name in listed)
     for name in listed:
-        content = namespace.virtual_content(place + name, impatient)
+        content = content_at(namespace, place + name, impatient)
         assert (content is None) == (name in sources)
         if content is not None:
             assert name.removesuffix(".json") in sources
-            assert namespace.attributes(place + name, impatient).size == len(content)
+            assert namespace.attributes(namespace.find(place + name), impatient).size == len(
+                content
+            )
     for name in sources - {
         listed_name.removesuffix(".json") for listed_name in set(listed) - sources
     }:
-        assert namespace.virtual_content(f"{place}{name}.json", impatient) is None
+        assert content_at(namespace, f"{place}{name}.json", impatient) is None

@@ -11,6 +11,7 @@ from backlotfs.concurrency.clock import Deadline
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.config.settings import Account, MountSettings
 from backlotfs.emulator import EmulatedAsset, Emulator
+from backlotfs.errors import BacklotError
 from backlotfs.mount.stack import build_stack
 from tests.fakes.clocks import HurriedClock
 from tests.fakes.sources import read_bytes
@@ -18,7 +19,6 @@ from tests.support.expected_bytes import assert_equal_bytes, len_of, origin_byte
 from tests.support.request_log import ended_requests
 
 #: As in a mount: how long the kernel would believe attributes.
-SETTLE_S = 2.0
 _PROBE = "bytes=0-0"
 _STEP_BYTES = 128 * 1024
 
@@ -54,9 +54,7 @@ class UnmountedLibrary:
         )
         self._cache = tempfile.TemporaryDirectory(prefix="backlotfs-test-")
         settings = {"cache_dir": Path(self._cache.name), **settings}
-        self.stack = build_stack(
-            MountSettings(account, Path("/unused"), **settings), self.clock, settle_s=SETTLE_S
-        )
+        self.stack = build_stack(MountSettings(account, Path("/unused"), **settings), self.clock)
         self.stack.catalog.load(Deadline(20.0, self.clock))
 
     def close(self) -> None:
@@ -73,7 +71,8 @@ class UnmountedLibrary:
 
     def names(self) -> list[str]:
         """The listing of the root."""
-        return [entry.name for entry in self.stack.namespace.entries("/")]
+        namespace = self.stack.namespace
+        return [entry.name for entry in namespace.entries(namespace.root)]
 
     def refresh(self) -> None:
         """List the library anew and wait for it."""
@@ -81,16 +80,22 @@ class UnmountedLibrary:
 
     def size(self, asset: EmulatedAsset) -> int:
         """What stat would say."""
-        return self.stack.namespace.attributes(self._path(asset), self.waiter).size
+        namespace = self.stack.namespace
+        return namespace.attributes(namespace.find(self._path(asset)), self.waiter).size
 
     def open(self, asset: EmulatedAsset) -> int:
         """A file handle."""
-        target = self.stack.namespace.open(self._path(asset), self.waiter())
-        return self.stack.reading.reader.open(target.version, settling=target.settling).fh
+        namespace = self.stack.namespace
+        version = namespace.open(namespace.find(self._path(asset)), self.waiter())
+        return self.stack.reading.reader.open(version)
 
     def read(self, fh: int, offset: int, length: int) -> bytes:
         """One read."""
-        return read_bytes(self.stack.reading.reader, fh, offset, length, self.waiter())
+        try:
+            return read_bytes(self.stack.reading.reader, fh, offset, length, self.waiter())
+        except BacklotError as error:
+            self.stack.reading.metrics.reads.failed(0, fh, error)
+            raise
 
     def assert_reads(self, fh: int, asset: EmulatedAsset, offset: int, length: int) -> None:
         """One read that gives exactly the bytes of this version of the origin."""

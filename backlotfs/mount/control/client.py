@@ -58,6 +58,7 @@ _SHAPES: dict[str, dict[Any, Any]] = {
         **_MOUNT,
         "assets": int,
         "size_bytes": int,
+        "fuse_binding": str,
         "sizes": {"sized": int, "missing": int, "total": int, "seconds_left": Maybe(float)},
         "synced_at": MOMENT,
         "syncing": bool,

@@ -25,7 +25,7 @@ from backlotfs.log.terminal import in_words
 from backlotfs.mount.control.server import Handler
 from backlotfs.mount.stack import Stack
 from backlotfs.mount.status import WaitingProgram, mount_head, status_answer
-from backlotfs.namespace.tree import codes_below, paths_of
+from backlotfs.namespace.tree import VirtualFile, codes_below, paths_of
 from backlotfs.source.signed_get import Outcome
 from backlotfs.source.version import SourceVersion
 
@@ -67,7 +67,7 @@ def warm_handlers(stack: Stack) -> Mapping[str, Handler]:
     """
 
     def cached(request: dict[str, Any]) -> dict[str, Any]:
-        if stack.namespace.is_virtual(str(request["path"])):
+        if isinstance(stack.namespace.find(str(request["path"])), VirtualFile):
             return {"virtual": True}  # a file that the mount generates is never fetched
         version = _version(stack, request, _waiter(stack, request))
         if request.get("settle"):
@@ -105,7 +105,7 @@ def warm_handlers(stack: Stack) -> Mapping[str, Handler]:
 
 
 def _version(stack: Stack, request: dict[str, Any], waiter: InterruptibleWait) -> SourceVersion:
-    return stack.namespace.open(str(request["path"]), waiter).version
+    return stack.namespace.open(stack.namespace.find(str(request["path"])), waiter)
 
 
 def _waiter(stack: Stack, request: dict[str, Any]) -> InterruptibleWait:
@@ -183,7 +183,7 @@ def _preview(stack: Stack, request: dict[str, Any]) -> dict[str, Any]:
     decodes it, so that a malformed image cannot harm the mount.
     """
     try:
-        asset = stack.namespace.asset(str(request["path"]))
+        asset = stack.namespace.asset(stack.namespace.find(str(request["path"])))
     except NoSuchEntry:  # a generated file, which belongs to no asset
         asset = None
     if asset is None or not asset.preview_image_url:

@@ -73,6 +73,10 @@ class Sidecars(ABC):
         """Never grows where each source has its sidecar; as `Provider.version`."""
         return 0
 
+    def may_add(self, name: str) -> bool:
+        """Each name with one of the suffixes; as `Provider.may_add`."""
+        return name.endswith(self._suffixes)
+
     def digest(self, folder: Folder) -> int:  # noqa: ARG002  # each source has its sidecar
         """Tells nothing: a sidecar comes and goes with its source; as `Provider.digest`."""
         return 0
@@ -128,11 +132,16 @@ class _Sidecar(VirtualFile):
     row: AssetRow
     namespace: Namespace
 
+    @property
+    def inode(self) -> int:
+        """The inode number, which depends only on the source's."""
+        return sidecar_inode(self.row.inode, self.suffix)
+
     def attributes(self, start_wait: StartWait) -> Attributes:  # noqa: ARG002  # nothing waits
         """The attributes, with as many links as the source has paths."""
         size, mtime_s = self.kind.stat(self.row)
         return file_attributes(
-            sidecar_inode(self.row.inode, self.suffix),
+            self.inode,
             size,
             mtime_s=mtime_s,
             umask=self.namespace.options.umask,

@@ -103,6 +103,10 @@ class Thumbnails:
         uri = self._pictures.named(name)[names[0]]
         return _Thumbnail(self, namespace, f"{place}/{name}", row, size, uri)
 
+    def may_add(self, name: str) -> bool:
+        """Pictures come as files get preview images; as `Provider.may_add`."""
+        return name.endswith(".png")
+
     def digest(self, folder: Folder) -> int:  # noqa: ARG002  # every folder has a repository
         """Tells nothing: a repository is always there; as `Provider.digest`."""
         return 0
@@ -132,7 +136,7 @@ class Thumbnails:
             self._probes.prioritize([code])
             raise NoSuchEntry(f"the size of {source_path!r} is not known yet")
         try:
-            source = namespace.attributes(source_path, start_wait)
+            source = namespace.attributes(row, start_wait)
         except Interrupted:
             raise
         except BacklotError as error:
@@ -214,11 +218,15 @@ class _Thumbnail(VirtualFile):
     size: str
     uri: str
 
+    @property
+    def inode(self) -> int:
+        return _inode(self.row.inode, self.size, self.uri)
+
     def attributes(self, start_wait: StartWait) -> Attributes:
         """The attributes; this makes the picture, because its size is needed."""
         wanted = self.provider.wanted(self, start_wait)
         return file_attributes(
-            _inode(self.row.inode, self.size, self.uri),
+            self.inode,
             len(self.provider.png(wanted, start_wait())),
             mtime_s=wanted.mtime_s,
             umask=self.namespace.options.umask,

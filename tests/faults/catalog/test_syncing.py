@@ -119,7 +119,7 @@ def first_listing(emulator: Emulator, cache: Path) -> None:
     account = Account(emulator.api_url, emulator.api_key, emulator.api_secret)
     settings = MountSettings(account, Path("/unused"), cache_dir=cache)
     clock = HurriedClock()
-    with closing(build_stack(settings, clock, settle_s=0.0)) as stack:
+    with closing(build_stack(settings, clock)) as stack:
         stack.catalog.load(Deadline(20.0, clock))
 
 

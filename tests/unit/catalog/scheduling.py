@@ -61,9 +61,7 @@ class Schedule:
             credit_wait_s=credit_wait_s,
             wait=self._wait,
         )
-        self.versions = SourceVersionCache(
-            self.clock, self.rows.get, lambda _records: None, attr_ttl_s=2.0
-        )
+        self.versions = SourceVersionCache(self.clock, self.rows.get, lambda _records: None)
         # what is learned is not written in these tests, and no thread is needed for that
         self.versions._writing = threading.current_thread()
         fake: Any = self

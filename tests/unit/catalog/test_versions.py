@@ -47,25 +47,20 @@ class Kept:
             self.clock,
             self.rows.get,
             self._save,
-            attr_ttl_s=2.0,
             is_alias=lambda one, other: {one, other} in self.aliases,
         )
-        self.outdated_versions: list[SourceVersion] = []
-        self.announced: list[tuple[SourceVersion, SourceVersion | None]] = []
+        self.replaced: list[SourceVersion] = []
         self.versions.subscribe(self)
 
-    def on_new_version(self, embed_code: str, current: SourceVersion) -> None:
-        """Note it, with the version that is shown at this moment."""
+    def on_replaced(self, embed_code: str, before: ProbedSource) -> None:
+        """Note it; at this moment it is still shown, unless its asset is gone."""
         shown = self.versions.known(embed_code)
-        self.announced.append((current, None if shown is None else shown.version))
+        assert shown == before or embed_code not in self.rows
+        self.replaced.append(before.version)
 
     def on_change(self, embed_code: str, current: SourceVersion | None) -> None:
         """Note it."""
         self.told.append((embed_code, current))
-
-    def on_outdated(self, version: SourceVersion) -> None:
-        """Note it."""
-        self.outdated_versions.append(version)
 
     def _save(self, records: list[SourceRecord]) -> None:
         if self.refuse is not None:
@@ -93,7 +88,7 @@ def test_the_first_probe() -> None:
     kept = Kept(row())
     assert kept.versions.record_probe(V1) == kept.known() == ProbedSource(V1, LAST_MODIFIED_S, True)
     assert not kept.told
-    assert not kept.versions.within_attr_ttl(kept.known())
+    assert not kept.replaced
 
 
 @pytest.mark.parametrize(
@@ -142,23 +137,18 @@ def test_another_etag_of_the_same_version() -> None:
     kept.versions.published([elsewhere])
     assert kept.known().version == V1
     assert not kept.told
-    assert not kept.announced
+    assert not kept.replaced
 
 
 def test_a_replaced_source() -> None:
-    """Whoever listens is told, and for a while the kernel may believe the old size."""
+    """Whoever listens is told before and after; the same version, found again, is no news."""
     kept = Kept(row())
     kept.versions.record_probe(V1)
-    known = kept.versions.record_probe(V2)
-    assert kept.told == [("E1", V2)]
-    assert kept.versions.within_attr_ttl(known)
-    kept.clock.advance(1.0)
+    kept.versions.record_probe(V2)
     kept.versions.invalidate("E1")
-    assert kept.versions.within_attr_ttl(kept.versions.record_probe(V2)), (
-        "the same version, found again"
-    )
-    kept.clock.advance(1.5)
-    assert not kept.versions.within_attr_ttl(kept.known())
+    kept.versions.record_probe(V2)
+    assert kept.replaced == [V1]
+    assert kept.told == [("E1", V2)]
 
 
 def test_doubt() -> None:
@@ -182,7 +172,7 @@ def test_contradicted() -> None:
     assert kept.known().verified
     assert not kept.told, "a late word about a version that is known to be old"
     kept.versions.on_mismatch(V1)
-    assert kept.outdated_versions == [V2, source_version("E9"), V1]
+    assert not kept.replaced
     assert not kept.known().verified
     assert kept.told == [("E1", None)]
 
@@ -241,10 +231,11 @@ def test_a_known_source_that_cannot_be_asked_now() -> None:
 
 
 def test_forget() -> None:
-    """A deleted asset leaves nothing; open files are told."""
+    """A deleted asset leaves nothing; open files are told of the version they had."""
     kept = Kept(row())
     kept.versions.record_probe(V1)
-    kept.versions.forget("E1")
+    kept.versions.forget(kept.rows.pop("E1"))
+    assert kept.replaced == [V1]
     assert kept.versions.known("E1") is None
     assert kept.told == [("E1", None)]
 
@@ -314,7 +305,7 @@ def test_close_waits_for_a_batch_that_is_being_written() -> None:
         assert released.wait(PATIENCE_S)
         order.append("saved")
 
-    versions = SourceVersionCache(ManualClock(), {"E1": row()}.get, save, attr_ttl_s=2.0)
+    versions = SourceVersionCache(ManualClock(), {"E1": row()}.get, save)
     versions.record_probe(V1)
     assert begun.wait(PATIENCE_S)
 
@@ -356,17 +347,21 @@ def test_published_rows_older_than_what_was_learned() -> None:
     assert kept.known().verified
 
 
-def test_a_new_version_is_announced_while_the_old_one_is_shown() -> None:
-    """Else an open file could have the kernel cut the new size at its own end."""
-    kept = Kept(row())
-    kept.versions.record_probe(V1)
-    assert not kept.announced, "the first version replaces nothing"
-    kept.versions.record_probe(V2)
-    assert kept.announced == [(V2, V1)]
-
-
-def test_a_version_in_doubt_is_announced() -> None:
-    """Another mount may have found it: it comes with the listing, and the touched record."""
+def test_a_version_in_doubt_is_not_replaced() -> None:
+    """It is usually the same, found again; another mount may also have found a new one."""
     kept = Kept(probed_row())
     kept.versions.invalidate("E1")
-    assert kept.announced == [(V1, V1)]
+    assert kept.replaced == []
+    kept.versions.flush()
+    kept.versions.apply_external([probed_row()._replace(etag='"v2"')])
+    assert kept.replaced == [V1]
+    assert kept.known().version == V2
+
+
+@pytest.mark.parametrize("error", [SourceMissing("x"), SourceGone("x"), SourceDenied("x")])
+def test_a_source_that_is_gone_was_replaced_by_none(error: BacklotError) -> None:
+    """What is open keeps its version."""
+    kept = Kept(probed_row())
+    kept.versions.failed("E1", error)
+    kept.versions.failed("E1", error)
+    assert kept.replaced == [V1]

@@ -13,8 +13,8 @@ from backlotfs.byterange import ByteRange
 from backlotfs.cache.memory import Block, BlockPool
 from backlotfs.errors import BadHandle, ContentChanged
 from backlotfs.fetch.loader import PendingRead
-from backlotfs.kernel.device import Device, ReadRequest
-from backlotfs.kernel.read_requests import ReadCounts, ReadRequests
+from backlotfs.kernel.protocol import Device, ReadRequest
+from backlotfs.kernel.read_requests import ReadCounts, ReadLimits, ReadRequests
 from tests.fakes.clocks import ManualClock
 from tests.fakes.workers import in_threads, join_all
 from tests.support.deadlines import wait_until
@@ -56,8 +56,7 @@ class Reading:
             self._begin,
             self.clock,
             self.counts,
-            deadline_s=DEADLINE_S,
-            queued=self.queued.__contains__,
+            ReadLimits(DEADLINE_S, self.queued.__contains__),
         )
 
     def _begin(self, fh: int, offset: int, size: int) -> PendingRead | None:  # noqa: ARG002  # as Beginning

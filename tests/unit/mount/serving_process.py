@@ -18,9 +18,10 @@ from backlotfs.catalog.db.state import sized_counts, sync_state
 from backlotfs.config.settings import Account, MountSettings
 from backlotfs.errors import BacklotError
 from backlotfs.fetch.hosts import GetTotals
-from backlotfs.kernel.device_loop import UnsettledLookups
+from backlotfs.kernel.lifecycle import Reading
+from backlotfs.kernel.mounting import MountOptions
+from backlotfs.kernel.notifier import Notifier
 from backlotfs.kernel.read_requests import ReadCounts
-from backlotfs.kernel.session import MountOptions
 from backlotfs.mount.background import NobodyWaits
 from backlotfs.mount.control import unix_socket
 from backlotfs.mount.read_path import Metrics
@@ -131,7 +132,7 @@ class Process:
         for name, value in {
             "build_stack": self._build_stack,
             "check_api": lambda *_args: self._step("check_api"),
-            "MountSession": self._session,
+            "KernelMount": self._kernel_mount,
             "CHECK_S": 0.2,
             "FIRST_ANSWER_S": PATIENCE_S,
         }.items():
@@ -166,38 +167,32 @@ class Process:
         self.catalog.refreshing = self.saved
         return self.saved
 
-    def _refresh(self, *, full: bool = False) -> None:
+    def _refresh(self, *, full: bool = False, **_more: object) -> None:
         self._step("refresh fully" if full else "refresh")
         self.catalog.last_error = self.error
         self.catalog.refreshing = self.silent
 
-    def _session(self, _mountpoint: Path, options: MountOptions) -> SimpleNamespace:
-        self.options = options
+    def _kernel_mount(
+        self, _mountpoint: Path, options: MountOptions, binding: str
+    ) -> SimpleNamespace:
+        self.options, self.binding = options, binding
 
         def run(
-            _operations: object,
-            _begin: object,
-            _clock: object,
-            announce: Callable[[], None],
-            _counts: object,
-            *,
-            read_deadline_s: float,
-            queued: Callable[[str], bool],
+            _operations: object, _clock: object, reading: Reading, announce: Callable[[], None]
         ) -> None:
-            self.read_deadline_s, self.read_queued = read_deadline_s, queued
+            self.read_deadline_s, self.read_queued = reading.limits
             self._step("run")
             announce()
             self.during()
 
-        return SimpleNamespace(
-            run=run,
-            stop=lambda last: self._step(f"stop {last.__name__}"),
+        adapter = SimpleNamespace(
+            notifier=Notifier(),
             interrupted=lambda: False,
             caller=lambda: 1,
-            began=lambda: None,
-            invalidate=lambda _names: None,
-            lookups=UnsettledLookups(),
             waiting_reads=lambda: self.reading,
+        )
+        return SimpleNamespace(
+            adapter=adapter, run=run, stop=lambda last: self._step(f"stop {last.__name__}")
         )
 
     def serve(self) -> list[str]:

@@ -15,9 +15,12 @@ from backlotfs.mount.control import handlers as module
 from backlotfs.mount.control.handlers import warm_handlers
 from backlotfs.mount.control.server import Handler
 from backlotfs.namespace.layouts import build
+from backlotfs.namespace.namespace import Found
 from backlotfs.namespace.naming import NameMode
+from backlotfs.namespace.tree import node_at
 from backlotfs.source.version import SourceVersion
 from tests.fakes.records import row
+from tests.unit.namespace.test_namespace import Note
 
 
 class Asked:
@@ -35,10 +38,11 @@ class Asked:
             block_bytes=10,
             warm=self._warm,
         )
+        root = build(["flat"], [row("E1", "a.mov")], (), {}, names=NameMode.ORIGINAL).root
         namespace = SimpleNamespace(
-            is_virtual=lambda path: path == "/a.mov.json",
+            find=lambda path: Note() if path == "/a.mov.json" else node_at(root, path),
             open=self._open,
-            root=build(["flat"], [row("E1", "a.mov")], (), {}, names=NameMode.ORIGINAL).root,
+            root=root,
         )
         pins = SimpleNamespace(of={"E1": "a pin"}.get, needed_bytes=300)
         reading = SimpleNamespace(warmer=warmer, reconciler=SimpleNamespace(pins=pins))
@@ -49,10 +53,11 @@ class Asked:
         )
         self.handlers: dict[str, Handler] = dict(warm_handlers(stack))
 
-    def _open(self, path: str, waiter: InterruptibleWait) -> SimpleNamespace:
+    def _open(self, found: Found, waiter: InterruptibleWait) -> SourceVersion:
         if self.waits is not None:
             waiter.result(self.waits, "finding out", "E1")
-        return SimpleNamespace(version={"/a.mov": self.source}[path])
+        assert found == row("E1", "a.mov")
+        return self.source
 
     def _warm(self, identity: SourceVersion, offset: int, length: int, _waiter: object) -> Step:
         self.told.append((identity.embed_code, offset, length))

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from backlotfs.cli.status import status_lines
-from backlotfs.config.settings import MountSettings
 from backlotfs.errors import (
     BacklotError,
     CredentialsRefused,
@@ -21,7 +20,7 @@ from backlotfs.errors import (
     RemoteUnavailable,
     SettingsError,
 )
-from backlotfs.kernel.session import KernelTtl, MountOptions
+from backlotfs.kernel.mounting import MountOptions
 from backlotfs.mount.control.client import ask
 from backlotfs.mount.control.unix_socket import socket_paths
 from tests.unit.mount.serving_process import SERVING, Process
@@ -108,18 +107,12 @@ def test_a_log_that_cannot_be_written(process: Process, monkeypatch: pytest.Monk
         process.serve()
 
 
-@pytest.mark.parametrize(
-    ("layouts", "memory"), [(("flat",), KernelTtl.long()), (("flat", "dates"), KernelTtl.short())]
-)
-def test_what_the_kernel_remembers(
-    process: Process, layouts: tuple[str, ...], memory: KernelTtl, tmp_path: Path
-) -> None:
-    """Long only where every file is in the root."""
-    process.settings = MountSettings(
-        process.settings.account, Path("/mnt/x"), tmp_path, layouts=layouts
-    )
+def test_how_it_is_mounted(process: Process) -> None:
+    """By the binding, type and options of the settings."""
+    process.settings = replace(process.settings, fuse_binding="fusepy", allow_other=True)
     process.serve()
-    assert process.options == MountOptions("backlot:main", memory)
+    assert process.options == MountOptions("backlot:main", allow_other=True)
+    assert process.binding == "fusepy"
 
 
 def test_signals(

@@ -14,14 +14,32 @@ from backlotfs.catalog.db.rows import AssetRow
 from backlotfs.catalog.folder_times import FolderTimes
 from backlotfs.catalog.library import Library, Presented
 from backlotfs.catalog.versions import ProbedSource
-from backlotfs.errors import BacklotError
+from backlotfs.errors import BacklotError, NoSuchEntry, NotADirectory
 from backlotfs.namespace.namespace import Namespace, Provider, TreeOptions
 from backlotfs.namespace.naming import NameMode
 from backlotfs.namespace.sizes import UnsizedRules
+from backlotfs.namespace.tree import StartWait, VirtualFile
 from tests.fakes.clocks import ManualClock
 from tests.fakes.records import asset, source_version
 
 KNOWN = ProbedSource(source_version("A", 700), 1234, verified=True)
+
+
+def content_at(namespace: Namespace, path: str, start_wait: StartWait) -> bytes | None:
+    """The bytes of the virtual file at a path; None: there is something else, or nothing."""
+    try:
+        found = namespace.find(path)
+    except (NoSuchEntry, NotADirectory):
+        return None
+    return namespace.content(found, start_wait) if isinstance(found, VirtualFile) else None
+
+
+def is_virtual(namespace: Namespace, path: str) -> bool:
+    """Whether there is a virtual file at a path."""
+    try:
+        return isinstance(namespace.find(path), VirtualFile)
+    except (NoSuchEntry, NotADirectory):
+        return False
 
 
 class Around:
@@ -48,7 +66,6 @@ class Around:
         self.learned: dict[str, ProbedSource] = {}
         self.failures: dict[str, BacklotError] = {}
         self.hidden: set[str] = set()
-        self.settles = False
         self.queued: set[str] = set()
         self.seconds: float | None = 0.0
         self.namespace = self.shown(
@@ -90,6 +107,9 @@ class Around:
     def record(self, embed_code: str) -> Asset | None:
         return asset(embed_code, title="Title") if embed_code == "A" else None
 
+    def row(self, embed_code: str) -> AssetRow | None:
+        return self.library.rows.get(embed_code)
+
     def total_size(self) -> int:
         return 12345
 
@@ -98,9 +118,6 @@ class Around:
 
     def is_current(self, row: AssetRow) -> bool:
         return bool(row.verified) and row.embed_code not in self.learned
-
-    def within_attr_ttl(self, known: ProbedSource) -> bool:
-        return self.settles
 
     def failure(self, embed_code: str) -> BacklotError | None:
         return self.failures.get(embed_code)

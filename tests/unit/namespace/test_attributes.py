@@ -205,16 +205,16 @@ def test_what_has_which_attributes(path: str, shown: set[str], by_name: set[str]
         Thumbnails(parts, parts, pictures, listed=False),
         layouts=("flat", "dates"),
     )
-    namespace.attributes(path, waiter)  # it is there
-    found = namespace.xattrs(path)
+    namespace.attributes(namespace.find(path), waiter)  # it is there
+    found = namespace.xattrs(namespace.find(path))
     assert set(listed(found)) == shown
     for name in shown | by_name:
-        assert namespace.xattr(path, name) == found[name]
+        assert namespace.xattr(namespace.find(path), name) == found[name]
         assert 0 < len(found[name]) <= MAX_VALUE_BYTES
     every = extended_attributes(FULL, "clip.mov", HERE)
     for name in every.keys() - shown - by_name:
         with pytest.raises(NoAttribute):
-            namespace.xattr(path, name)
+            namespace.xattr(namespace.find(path), name)
     assert ext4_bytes({name: found[name] for name in shown}) <= 4096
 
 

@@ -14,7 +14,7 @@ from backlotfs.namespace.naming import NameMode
 from backlotfs.namespace.providers.sidecars import CaptionSidecars, JsonSidecars, sidecar_inode
 from tests.fakes.records import row
 from tests.fakes.workers import waiter
-from tests.unit.namespace.around import Around
+from tests.unit.namespace.around import Around, content_at
 
 VTT = b"WEBVTT\n"
 
@@ -59,7 +59,7 @@ def impatient() -> InterruptibleWait:
 
 def names(namespace: Namespace) -> list[str]:
     """The root."""
-    return [entry.name for entry in namespace.entries("/")]
+    return [entry.name for entry in namespace.entries(namespace.find("/"))]
 
 
 def test_where_there_are_any() -> None:
@@ -68,11 +68,11 @@ def test_where_there_are_any() -> None:
     assert names(beside(around, vtt())) == ["clip.mov", "clip.mov.vtt", "b.mov"]
     both = beside(around, vtt(), json=True)
     assert names(both)[:3] == ["clip.mov", "clip.mov.json", "clip.mov.vtt"]
-    assert both.virtual_content("/clip.mov.json", impatient) is not None
-    assert beside(around, vtt()).virtual_content("/clip.mov.vtt", impatient) == VTT
+    assert content_at(both, "/clip.mov.json", impatient) is not None
+    assert content_at(beside(around, vtt()), "/clip.mov.vtt", impatient) == VTT
     for path in ("/b.mov.vtt", "/clip.mov.srt", "/clip.mov.json", "/none.vtt"):
         with pytest.raises(NoSuchEntry):
-            beside(around, vtt()).attributes(path, impatient)
+            beside(around, vtt()).find(path)
     assert not around.probes
 
 
@@ -80,17 +80,17 @@ def test_their_attributes() -> None:
     """The size that is known, the time at which they were asked for, an inode of their own."""
     around = Around(row("A", updated_at_s=2000))
     namespace = beside(around, vtt(), json=True)
-    found = namespace.attributes("/clip.mov.vtt", impatient)
+    found = namespace.attributes(namespace.find("/clip.mov.vtt"), impatient)
     assert (found.size, found.mtime_s, found.nlink) == (len(VTT), 1500, 1)
-    inodes = {entry.name: entry.inode for entry in namespace.entries("/")}
+    inodes = {entry.name: entry.inode for entry in namespace.entries(namespace.find("/"))}
     assert len(set(inodes.values())) == 3
     assert found.inode == inodes["clip.mov.vtt"] == sidecar_inode(row("A").inode, ".vtt")
-    assert namespace.xattrs("/clip.mov.vtt") == {
+    assert namespace.xattrs(namespace.find("/clip.mov.vtt")) == {
         "user.backlot.embed_code": b"A",
         "user.mime_type": b"text/vtt",
     }
     with pytest.raises(NotSupported):
-        namespace.open("/clip.mov.vtt", waiter())
+        namespace.open(namespace.find("/clip.mov.vtt"), waiter())
 
 
 def test_captions_that_come_and_go() -> None:
@@ -105,7 +105,7 @@ def test_captions_that_come_and_go() -> None:
     assert names(namespace) == ["clip.mov", "clip.mov.srt"]
     found.body = None  # another mount knows that there are none any more
     with pytest.raises(NoSuchEntry):
-        namespace.virtual_content("/clip.mov.srt", impatient)
+        content_at(namespace, "/clip.mov.srt", impatient)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_source_that_is_called_so_wins(mode: NameMode, name: str, taken: bool)
     assert names(namespace).count("clip.mov.vtt") == (
         1 if name == "clip.mov.vtt" or not taken else 0
     )
-    assert (namespace.virtual_content("/clip.mov.vtt", impatient) is None) == taken
+    assert (content_at(namespace, "/clip.mov.vtt", impatient) is None) == taken
 
 
 def test_no_room_and_no_source() -> None:
@@ -133,4 +133,4 @@ def test_no_room_and_no_source() -> None:
     around.publish(row("A"))
     around.hidden.add("A")
     assert names(beside(around, vtt())) == []
-    assert beside(around, vtt()).virtual_content("/clip.mov.vtt", impatient) is None
+    assert content_at(beside(around, vtt()), "/clip.mov.vtt", impatient) is None

@@ -146,7 +146,7 @@ class Mount:
         """Path to time, of every folder; a folder that was seen before is called as then."""
         found = {}
         for path in self._paths("", self.namespace.root):
-            folder = self.namespace.attributes(path, waiter)
+            folder = self.namespace.attributes(self.namespace.find(path), waiter)
             found[self.library.called.setdefault(folder.inode, path)] = folder.mtime_s
         self.saved()
         return found
@@ -525,10 +525,10 @@ def test_before_the_first_listing(host: Host) -> None:
         around.folder_times = FolderTimes(db, host.clock)
         around.library = listing.Library(0, {}, (), {})
         namespace = around.shown()
-        assert namespace.attributes("/", waiter).mtime_s == 0
+        assert namespace.attributes(namespace.find("/"), waiter).mtime_s == 0
         host.later()
         around.publish(*host.library.rows.values())
-        assert namespace.attributes("/", waiter).mtime_s == MAY_S
+        assert namespace.attributes(namespace.find("/"), waiter).mtime_s == MAY_S
 
 
 class Hides:
@@ -555,15 +555,17 @@ def test_an_upload_into_a_folder_that_is_shown_in_part(host: Host) -> None:
     """Moves it, though there is always a file of unknown size: uploads come one after the other."""
     with closing(host.open()) as db:
         around, namespace = hiding(host, db)
-        seen = [namespace.attributes("/", waiter).mtime_s]
+        seen = [namespace.attributes(namespace.find("/"), waiter).mtime_s]
         for code in "EFGH":
             for other in host.library.rows:
                 host.library.edit(other, size=700, verified=1)
             host.library.rows[code] = made_row(code)._replace(size=-1, verified=0)
             around.publish(*host.library.rows.values())
             host.later()
-            seen.append(namespace.attributes("/", waiter).mtime_s)
-            assert f"{code}.mov" not in [entry.name for entry in namespace.entries("/")]
+            seen.append(namespace.attributes(namespace.find("/"), waiter).mtime_s)
+            assert f"{code}.mov" not in [
+                entry.name for entry in namespace.entries(namespace.find("/"))
+            ]
         assert seen == sorted(set(seen))
 
 
@@ -572,14 +574,14 @@ def test_a_folder_is_complete_in_the_next_mount(host: Host) -> None:
     host.library.edit("A", size=-1, verified=0)
     with closing(host.open()) as db:
         around, namespace = hiding(host, db)
-        before = namespace.attributes("/", waiter).mtime_s
-        assert "A.mov" not in [entry.name for entry in namespace.entries("/")]
+        before = namespace.attributes(namespace.find("/"), waiter).mtime_s
+        assert "A.mov" not in [entry.name for entry in namespace.entries(namespace.find("/"))]
         around.folder_times.close()
     host.library.edit("A", size=700, verified=1)
     now = host.later()
     with closing(host.open()) as db:
         _, namespace = hiding(host, db)
-        assert before < namespace.attributes("/", waiter).mtime_s == now
+        assert before < namespace.attributes(namespace.find("/"), waiter).mtime_s == now
 
 
 def test_a_listing_that_was_incomplete(host: Host) -> None:
@@ -587,17 +589,17 @@ def test_a_listing_that_was_incomplete(host: Host) -> None:
     host.library.edit("A", size=-1, verified=0)
     with closing(host.open()) as db:
         around, namespace = hiding(host, db)
-        before = namespace.attributes("/", waiter).mtime_s
+        before = namespace.attributes(namespace.find("/"), waiter).mtime_s
         host.later()
-        assert "A.mov" not in [entry.name for entry in namespace.entries("/")]
+        assert "A.mov" not in [entry.name for entry in namespace.entries(namespace.find("/"))]
         around.publish(*host.library.rows.values())
-        assert namespace.attributes("/", waiter).mtime_s == before
+        assert namespace.attributes(namespace.find("/"), waiter).mtime_s == before
         for code in host.library.rows:
             host.library.edit(code, size=700, verified=1)
         around.publish(*host.library.rows.values())
         now = host.later()
-        assert namespace.attributes("/", waiter).mtime_s == now
-        assert "A.mov" in [entry.name for entry in namespace.entries("/")]
+        assert namespace.attributes(namespace.find("/"), waiter).mtime_s == now
+        assert "A.mov" in [entry.name for entry in namespace.entries(namespace.find("/"))]
 
 
 def test_folders_in_folders_without_end() -> None:

@@ -26,7 +26,7 @@ from backlotfs.namespace.providers.sidecars import JsonSidecars
 from backlotfs.namespace.providers.thumbnails import Thumbnails, Wanted
 from tests.fakes.records import asset, probed_row, row
 from tests.fakes.workers import waiter
-from tests.unit.namespace.around import Around
+from tests.unit.namespace.around import Around, content_at, is_virtual
 
 IMAGE = "https://images/a.jpg"
 
@@ -78,7 +78,7 @@ def with_thumbnails(
 
 def names(namespace: Namespace, path: str) -> list[str]:
     """A listing."""
-    return [entry.name for entry in namespace.entries(path)]
+    return [entry.name for entry in namespace.entries(namespace.find(path))]
 
 
 def test_it_answers_and_is_not_listed() -> None:
@@ -87,21 +87,21 @@ def test_it_answers_and_is_not_listed() -> None:
     namespace = with_thumbnails(Illustrated(probed_row("A")), pictures)
     assert names(namespace, "/") == ["clip.mov"]
     for folder in ("/.sh_thumbnails", "/.sh_thumbnails/large"):
-        assert stat.S_ISDIR(namespace.attributes(folder, waiter).mode)
-        assert namespace.virtual_content(folder, waiter) is None
-    source = namespace.attributes("/clip.mov", waiter)
+        assert stat.S_ISDIR(namespace.attributes(namespace.find(folder), waiter).mode)
+        assert content_at(namespace, folder, waiter) is None
+    source = namespace.attributes(namespace.find("/clip.mov"), waiter)
     path = "/.sh_thumbnails/large/new clip.mov.png"
-    found = namespace.attributes(path, waiter)
-    content = namespace.virtual_content(path, waiter)
+    found = namespace.attributes(namespace.find(path), waiter)
+    content = content_at(namespace, path, waiter)
     assert content is not None
     assert (found.size, found.mtime_s) == (len(content), source.mtime_s)
     assert found.mode == stat.S_IFREG | 0o444
     assert set(pictures.asked) == {
         Wanted(IMAGE, "./clip.mov", "large", source.size, source.mtime_s)
     }
-    assert namespace.is_virtual(path)
-    assert not namespace.is_virtual("/clip.mov")
-    assert namespace.xattrs(path) == {}
+    assert is_virtual(namespace, path)
+    assert not is_virtual(namespace, "/clip.mov")
+    assert namespace.xattrs(namespace.find(path)) == {}
 
 
 def test_what_is_in_a_repository() -> None:
@@ -110,13 +110,13 @@ def test_what_is_in_a_repository() -> None:
     around.bare, around.hidden = ("B",), {"C"}
     namespace = with_thumbnails(around, Painted())
     assert names(namespace, "/.sh_thumbnails") == ["normal", "large"]
-    lines = list(namespace.entries("/.sh_thumbnails/normal"))
+    lines = list(namespace.entries(namespace.find("/.sh_thumbnails/normal")))
     assert [line.name for line in lines] == ["new clip.mov.png", "old clip.mov.png"]
     for line in lines:
         path = f"/.sh_thumbnails/normal/{line.name}"
-        assert namespace.attributes(path, waiter).inode == line.inode
+        assert namespace.attributes(namespace.find(path), waiter).inode == line.inode
     inodes = {line.inode for size in ("normal", "large")
-              for line in namespace.entries(f"/.sh_thumbnails/{size}")}  # fmt: skip
+              for line in namespace.entries(namespace.find(f"/.sh_thumbnails/{size}"))}  # fmt: skip
     assert len(inodes) == 4
 
 
@@ -130,12 +130,16 @@ def test_listed() -> None:
     assert names(namespace, "/")[-1] == ".sh_thumbnails" not in names(hidden, "/")
     assert names(namespace, "/Racing") == ["clip.mov", ".sh_thumbnails"]
     assert names(hidden, "/Racing") == ["clip.mov"]
-    [line] = [line for line in namespace.entries("/Racing") if line.is_directory]
-    assert namespace.attributes("/Racing/.sh_thumbnails", waiter).inode == line.inode
-    assert namespace.attributes("/Racing/.sh_thumbnails/normal/old clip.mov.png", waiter).size
-    assert namespace.attributes("/.sh_thumbnails", waiter).inode != line.inode
+    [line] = [line for line in namespace.entries(namespace.find("/Racing")) if line.is_directory]
+    assert (
+        namespace.attributes(namespace.find("/Racing/.sh_thumbnails"), waiter).inode == line.inode
+    )
+    assert namespace.attributes(
+        namespace.find("/Racing/.sh_thumbnails/normal/old clip.mov.png"), waiter
+    ).size
+    assert namespace.attributes(namespace.find("/.sh_thumbnails"), waiter).inode != line.inode
     for path in ("/", "/Racing"):
-        links = [each.attributes(path, waiter).nlink for each in (hidden, namespace)]
+        links = [each.attributes(each.find(path), waiter).nlink for each in (hidden, namespace)]
         assert links[1] == links[0] + 1
 
 
@@ -158,9 +162,9 @@ def test_what_is_not_there(path: str) -> None:
     around.bare, around.hidden = ("B",), {"C"}
     namespace = with_thumbnails(around, Painted())
     with pytest.raises(NoSuchEntry):
-        namespace.attributes(path, waiter)
+        namespace.attributes(namespace.find(path), waiter)
     with contextlib.suppress(NoSuchEntry):
-        assert namespace.virtual_content(path, waiter) is None
+        assert content_at(namespace, path, waiter) is None
 
 
 def test_trouble_is_no_picture() -> None:
@@ -170,11 +174,11 @@ def test_trouble_is_no_picture() -> None:
     path = "/.sh_thumbnails/normal/new clip.mov.png"
     around.outcome = RemoteUnavailable("down")
     with pytest.raises(NoSuchEntry):
-        namespace.attributes(path, waiter)
+        namespace.attributes(namespace.find(path), waiter)
     assert not pictures.asked
     around.outcome = Interrupted("gone")
     with pytest.raises(Interrupted):
-        namespace.attributes(path, waiter)
+        namespace.attributes(namespace.find(path), waiter)
 
 
 def test_wrong_ways_to_ask() -> None:
@@ -182,10 +186,13 @@ def test_wrong_ways_to_ask() -> None:
     namespace = with_thumbnails(Illustrated(probed_row("A")), Painted())
     picture = "/.sh_thumbnails/normal/new clip.mov.png"
     wrong: list[tuple[type[BacklotError], Callable[[], object]]] = [
-        (IsADirectory, lambda: namespace.open("/.sh_thumbnails", waiter())),
-        (NotSupported, lambda: namespace.open(picture, waiter())),
-        (NotADirectory, lambda: namespace.entries(picture)),
-        (NotADirectory, lambda: namespace.attributes("/clip.mov/.sh_thumbnails", waiter)),
+        (IsADirectory, lambda: namespace.open(namespace.find("/.sh_thumbnails"), waiter())),
+        (NotSupported, lambda: namespace.open(namespace.find(picture), waiter())),
+        (NotADirectory, lambda: namespace.entries(namespace.find(picture))),
+        (
+            NotADirectory,
+            lambda: namespace.attributes(namespace.find("/clip.mov/.sh_thumbnails"), waiter),
+        ),
     ]
     for error, ask in wrong:
         with pytest.raises(error):
@@ -197,7 +204,7 @@ def test_a_source_that_is_called_so_wins() -> None:
     around = Illustrated(probed_row("A", ".sh_thumbnails"))
     namespace = with_thumbnails(around, Painted(), listed=True)
     assert names(namespace, "/") == [".sh_thumbnails"]
-    assert stat.S_ISREG(namespace.attributes("/.sh_thumbnails", waiter).mode)
+    assert stat.S_ISREG(namespace.attributes(namespace.find("/.sh_thumbnails"), waiter).mode)
 
 
 def test_a_new_file_has_one() -> None:
@@ -205,11 +212,11 @@ def test_a_new_file_has_one() -> None:
     around, pictures = Illustrated(probed_row("A")), Painted()
     namespace = with_thumbnails(around, pictures)
     old, new = (f"/.sh_thumbnails/normal/old {name}.png" for name in ("clip.mov", "b.mov"))
-    assert namespace.attributes(old, waiter).size
+    assert namespace.attributes(namespace.find(old), waiter).size
     around.publish(probed_row("B", "b.mov"))
-    assert namespace.attributes(new, waiter).size
+    assert namespace.attributes(namespace.find(new), waiter).size
     with pytest.raises(NoSuchEntry):
-        namespace.attributes(old, waiter)
+        namespace.attributes(namespace.find(old), waiter)
 
 
 def test_with_sidecars() -> None:
@@ -218,11 +225,11 @@ def test_with_sidecars() -> None:
     namespace = with_thumbnails(Illustrated(*rows), Painted(), listed=True, sidecars=True)
     assert names(namespace, "/") == ["clip.mov", "clip.mov.json", ".sh_thumbnails"]
     assert names(namespace, "/.sh_thumbnails/large") == ["new clip.mov.png", "old clip.mov.png"]
-    assert namespace.virtual_content("/clip.mov.json", waiter) is not None
-    assert namespace.is_virtual("/clip.mov.json")
+    assert content_at(namespace, "/clip.mov.json", waiter) is not None
+    assert is_virtual(namespace, "/clip.mov.json")
     for path in ("/.sh_thumbnails/large/new clip.mov.json.png", "/.sh_thumbnails.json"):
         with pytest.raises(NoSuchEntry):
-            namespace.attributes(path, waiter)
+            namespace.attributes(namespace.find(path), waiter)
 
 
 def test_a_file_whose_size_waits_for_a_credit_has_no_picture_yet() -> None:
@@ -231,6 +238,6 @@ def test_a_file_whose_size_waits_for_a_credit_has_no_picture_yet() -> None:
     around.queued = {"A"}
     namespace = with_thumbnails(around, Painted())
     with pytest.raises(NoSuchEntry, match="size"):
-        namespace.attributes("/.sh_thumbnails/normal/new clip.mov.png", waiter)
+        namespace.attributes(namespace.find("/.sh_thumbnails/normal/new clip.mov.png"), waiter)
     assert around.probes == []
     assert around.listings == [["A"]], "it is asked for before the background"

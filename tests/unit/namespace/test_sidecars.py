@@ -16,7 +16,7 @@ from backlotfs.namespace.naming import NameMode
 from backlotfs.namespace.providers.sidecars import JsonSidecars, sidecar_inode
 from tests.fakes.records import probed_row, row
 from tests.fakes.workers import waiter
-from tests.unit.namespace.around import KNOWN, Around
+from tests.unit.namespace.around import KNOWN, Around, content_at
 
 
 def beside(around: Around, names: NameMode = NameMode.ORIGINAL, **more: Any) -> Namespace:
@@ -32,12 +32,12 @@ def impatient() -> InterruptibleWait:
 
 def names(namespace: Namespace, path: str = "/") -> list[str]:
     """A listing."""
-    return [entry.name for entry in namespace.entries(path)]
+    return [entry.name for entry in namespace.entries(namespace.find(path))]
 
 
 def text(namespace: Namespace, path: str) -> bytes:
     """A sidecar that is there."""
-    content = namespace.virtual_content(path, impatient)
+    content = content_at(namespace, path, impatient)
     assert content is not None
     return content
 
@@ -47,17 +47,19 @@ def test_each_source_has_one() -> None:
     around = Around(row("A"), row("B", "b.json"))
     namespace = beside(around)
     assert names(namespace) == ["clip.mov", "clip.mov.json", "b.json", "b.json.json"]
-    assert namespace.virtual_content("/", impatient) is None
-    assert namespace.virtual_content("/clip.mov", impatient) is None
-    assert around.namespace.virtual_content("/clip.mov.json", impatient) is None, "off by default"
+    assert content_at(namespace, "/", impatient) is None
+    assert content_at(namespace, "/clip.mov", impatient) is None
+    assert content_at(around.namespace, "/clip.mov.json", impatient) is None, "off by default"
 
 
 def test_its_attributes() -> None:
     """The size of what is in it, the record's time, an inode of its own, no probe, no wait."""
     around = Around(row("A", updated_at_s=77))
     namespace = beside(around)
-    found = namespace.attributes("/clip.mov.json", impatient)
-    [listed] = [entry for entry in namespace.entries("/") if entry.name == "clip.mov.json"]
+    found = namespace.attributes(namespace.find("/clip.mov.json"), impatient)
+    [listed] = [
+        entry for entry in namespace.entries(namespace.find("/")) if entry.name == "clip.mov.json"
+    ]
     assert found.size == len(text(namespace, "/clip.mov.json"))
     assert (found.mtime_s, found.mode, found.nlink) == (77, stat.S_IFREG | 0o444, 1)
     assert found.inode == listed.inode == sidecar_inode(row("A").inode) != row("A").inode
@@ -71,7 +73,7 @@ def test_the_size_of_the_source_comes_with_its_probe() -> None:
     assert json.loads(text(namespace, "/clip.mov.json"))["source"] is None
     around.learned["A"] = KNOWN
     assert json.loads(text(namespace, "/clip.mov.json"))["source"]["size"] == 700
-    assert namespace.attributes("/clip.mov.json", impatient).size == len(
+    assert namespace.attributes(namespace.find("/clip.mov.json"), impatient).size == len(
         text(namespace, "/clip.mov.json")
     )
 
@@ -81,8 +83,8 @@ def test_a_source_that_is_called_so_wins() -> None:
     around = Around(probed_row("A"), probed_row("B", "clip.mov.json"))
     namespace = beside(around)
     assert names(namespace) == ["clip.mov", "clip.mov.json", "clip.mov.json.json"]
-    assert namespace.virtual_content("/clip.mov.json", impatient) is None
-    assert namespace.attributes("/clip.mov.json", impatient).inode == row("B").inode
+    assert content_at(namespace, "/clip.mov.json", impatient) is None
+    assert namespace.attributes(namespace.find("/clip.mov.json"), impatient).inode == row("B").inode
 
 
 @pytest.mark.parametrize(
@@ -94,12 +96,11 @@ def test_letter_case(mode: NameMode, listed: int) -> None:
     around = Around(row("A"))
     namespace = beside(around, mode)
     assert (
-        namespace.virtual_content("/clip.mov.json", impatient) is not None
-        or mode is NameMode.ORIGINAL
+        content_at(namespace, "/clip.mov.json", impatient) is not None or mode is NameMode.ORIGINAL
     )
     around.publish(row("A"), row("B", "CLIP.mov.JSON"))
     assert len(names(namespace)) == listed
-    assert (namespace.virtual_content("/clip.mov.json", impatient) is None) is (
+    assert (content_at(namespace, "/clip.mov.json", impatient) is None) is (
         mode is NameMode.PORTABLE
     )
 
@@ -118,14 +119,14 @@ def test_in_folders() -> None:
     assert names(namespace) == ["labels", "dates"]
     assert names(namespace, "/labels/Racing") == ["clip.mov", "clip.mov.json"]
     places = ["/labels/Racing/clip.mov.json", "/dates/1970/01/clip.mov.json"]
-    found = {namespace.attributes(place, impatient) for place in places}
+    found = {namespace.attributes(namespace.find(place), impatient) for place in places}
     assert len(found) == 1
     assert found.pop().nlink == 2
     for path in ("/labels.json", "/none/clip.mov.json"):
         with pytest.raises(NoSuchEntry):
-            namespace.attributes(path, impatient)
+            namespace.attributes(namespace.find(path), impatient)
     with pytest.raises(NotADirectory):
-        namespace.attributes("/labels/Racing/clip.mov/x/y.json", impatient)
+        namespace.attributes(namespace.find("/labels/Racing/clip.mov/x/y.json"), impatient)
 
 
 def test_what_is_hidden_has_none() -> None:
@@ -133,7 +134,7 @@ def test_what_is_hidden_has_none() -> None:
     around = Around(row("A"))
     around.hidden.add("A")
     assert names(beside(around)) == []
-    assert beside(around).virtual_content("/clip.mov.json", impatient) is None
+    assert content_at(beside(around), "/clip.mov.json", impatient) is None
     everything = beside(around, include_unavailable=True)
     assert names(everything) == ["clip.mov", "clip.mov.json"]
 
@@ -141,18 +142,20 @@ def test_what_is_hidden_has_none() -> None:
 def test_a_deleted_asset() -> None:
     """Whose row is still shown: there is nothing to tell any more."""
     with pytest.raises(NoSuchEntry):
-        beside(Around(row("gone"))).virtual_content("/clip.mov.json", impatient)
+        content_at(beside(Around(row("gone"))), "/clip.mov.json", impatient)
 
 
 def test_other_uses() -> None:
     """It has no source to open; its extended attributes say what it is."""
     namespace = beside(Around(row("A")))
     with pytest.raises(NotSupported):
-        namespace.open("/clip.mov.json", waiter())
-    assert namespace.xattrs("/clip.mov.json") == {
+        namespace.open(namespace.find("/clip.mov.json"), waiter())
+    assert namespace.xattrs(namespace.find("/clip.mov.json")) == {
         "user.backlot.embed_code": b"A",
         "user.mime_type": b"application/json",
     }
-    assert namespace.xattr("/clip.mov.json", "user.mime_type") == b"application/json"
-    assert "user.backlot.name" in namespace.xattrs("/clip.mov")
-    assert namespace.open("/clip.mov", waiter()).version == KNOWN.version
+    assert (
+        namespace.xattr(namespace.find("/clip.mov.json"), "user.mime_type") == b"application/json"
+    )
+    assert "user.backlot.name" in namespace.xattrs(namespace.find("/clip.mov"))
+    assert namespace.open(namespace.find("/clip.mov"), waiter()) == KNOWN.version

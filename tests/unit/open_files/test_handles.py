@@ -12,13 +12,13 @@ from tests.fakes.clocks import ManualClock
 from tests.fakes.records import source_version
 from tests.fakes.workers import in_threads, join_all
 
-V1, V2 = source_version(), source_version(etag='"v2"')
+V1 = source_version()
 PLANS = PrefetcherRegistry(ManualClock(), window_budget_bytes=0, block_bytes=1)
 
 
 def opened(table: HandleTable, version: SourceVersion = V1) -> FileHandle:
     """A new handle."""
-    return table.open(version, PLANS.of(version))[0]
+    return table.open(version, PLANS.of(version))
 
 
 def test_numbers_are_never_used_twice() -> None:
@@ -50,48 +50,9 @@ def test_released_twice() -> None:
         table.release(handle.fh)
 
 
-def test_mark_changed() -> None:
-    """Handles on another version are old; those on the current one, or another file, are not."""
-    table = HandleTable()
-    old, new, other = opened(table), opened(table, V2), opened(table, source_version("E2"))
-    table.mark_changed("E1", V2)
-    assert [handle.changed for handle in (old, new, other)] == [True, False, False]
-    table.mark_changed("E1", V1)
-    assert [handle.changed for handle in (old, new)] == [True, True], "once old, always old"
-
-
-@pytest.mark.parametrize(("more", "larger"), [(1, True), (0, False), (-1, False)])
-def test_replaced_by_larger(more: int, larger: bool) -> None:
-    """By a larger version only, and for ever; never by one of which nothing is known."""
-    table = HandleTable()
-    handle = opened(table)
-    table.mark_changed("E1", None)
-    assert not handle.replaced_by_larger
-    table.mark_changed("E1", source_version(etag='"v2"', size=V1.size + more))
-    assert handle.replaced_by_larger is larger
-    table.mark_changed("E1", source_version(etag='"v3"', size=0))
-    assert handle.replaced_by_larger is larger
-
-
-def test_mark_changed_to_an_unknown_version() -> None:
-    """Every handle on it is old then."""
-    table = HandleTable()
-    handles = [opened(table), opened(table, V2)]
-    table.mark_changed("E1", None)
-    assert all(handle.changed for handle in handles)
-
-
 def test_opened_from_many_threads() -> None:
     """Each gets a handle of its own."""
     table = HandleTable()
     numbers: list[int] = []
     join_all(in_threads(16, lambda _: numbers.append(opened(table).fh)))
     assert len(set(numbers)) == len(table) == 16
-
-
-def test_a_handle_that_came_too_late_for_the_news_is_told_when_its_read_fails() -> None:
-    """Opened on a version just after it was found replaced; others stay as they are."""
-    table = HandleTable()
-    old, new = opened(table, V1), opened(table, V2)
-    table.mark_replaced(V1)
-    assert (old.changed, new.changed) == (True, False)

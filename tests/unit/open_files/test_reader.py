@@ -6,13 +6,12 @@ import pytest
 
 from backlotfs.byterange import ByteRange
 from backlotfs.errors import BadHandle, ContentChanged, RemoteUnavailable
-from backlotfs.source.version import SourceVersion
 from tests.fakes.records import source_version
 from tests.fakes.sources import StepFetch, expected_bytes, read_bytes
 from tests.fakes.workers import HeldWorkers
 from tests.unit.open_files.stack import ReadingStack
 
-V1 = source_version(size=105)
+V1, V2 = source_version(size=105), source_version(etag='"v2"')
 
 
 @pytest.mark.parametrize(
@@ -32,7 +31,7 @@ V1 = source_version(size=105)
 def test_reads(offset: int, size: int, found: ByteRange) -> None:
     """Exactly the bytes, fewer only at the end of the file."""
     stack = ReadingStack()
-    fh = stack.reader.open(V1).fh
+    fh = stack.reader.open(V1)
     assert read_bytes(stack.reader, fh, offset, size) == expected_bytes(V1, found)
 
 
@@ -41,7 +40,7 @@ def test_an_empty_file_needs_no_fetch() -> None:
 
     fetch = StepFetch()
     stack = ReadingStack(fetch=fetch)
-    fh = stack.reader.open(source_version(size=0)).fh
+    fh = stack.reader.open(source_version(size=0))
     assert read_bytes(stack.reader, fh, 0, 100) == b""
     assert fetch.ranges == []
 
@@ -49,7 +48,7 @@ def test_an_empty_file_needs_no_fetch() -> None:
 def test_bad_handles() -> None:
     """EBADF for whatever is not open."""
     stack = ReadingStack()
-    fh = stack.reader.open(V1).fh
+    fh = stack.reader.open(V1)
     stack.reader.release(fh)
     for use in (
         lambda: read_bytes(stack.reader, fh, 0, 1),
@@ -61,45 +60,21 @@ def test_bad_handles() -> None:
 
 
 def test_flush_tells_a_copying_program() -> None:
-    """Once the source is another version; a handle on the new one is fine."""
+    """Once a read failed for good; other handles on the version, and on the new one, are fine."""
     stack = ReadingStack()
-    old = stack.reader.open(V1).fh
-    stack.reader.flush(old)
-    stack.handles.mark_changed("E1", None)
-    new = stack.reader.open(source_version(etag='"v2"')).fh
+    failed, fine, new = (stack.reader.open(version) for version in (V1, V1, V2))
+    stack.handles.get(failed).stale = True
     with pytest.raises(ContentChanged, match="E1"):
-        stack.reader.flush(old)
+        stack.reader.flush(failed)
+    stack.reader.flush(fine)
     stack.reader.flush(new)
-
-
-@pytest.mark.parametrize(("offset", "size"), [(0, 106), (100, 6), (104, 2), (105, 1), (200, 1)])
-def test_no_read_ends_short_in_a_version_that_was_outgrown(offset: int, size: int) -> None:
-    """The kernel would cut the larger version's size to where this one ends."""
-    stack = ReadingStack()
-    fh = stack.reader.open(V1).fh
-    assert len(read_bytes(stack.reader, fh, 0, 200)) == 105
-    stack.reader.source_changed("E1", source_version(etag='"v2"', size=106))
-    with pytest.raises(ContentChanged, match="larger"):
-        read_bytes(stack.reader, fh, offset, size)
-    assert len(read_bytes(stack.reader, fh, 0, 105)) == 105, "its own bytes are still here"
-
-
-@pytest.mark.parametrize("current", [None, source_version(etag='"v2"', size=105)])
-def test_the_end_of_a_version_that_was_not_outgrown(current: SourceVersion | None) -> None:
-    """Deleted, or replaced by one that ends in the same place: the end is the end."""
-    stack = ReadingStack()
-    fh = stack.reader.open(V1).fh
-    read_bytes(stack.reader, fh, 0, 200)
-    stack.reader.source_changed("E1", current)
-    assert len(read_bytes(stack.reader, fh, 100, 50)) == 5
-    assert read_bytes(stack.reader, fh, 105, 50) == b""
 
 
 def test_a_changed_source_is_stale_and_reported() -> None:
     """The read fails with it, cached blocks are still served, and the book is told."""
     fetch = StepFetch()
     stack = ReadingStack(fetch=fetch, ahead_bytes=0)
-    fh = stack.reader.open(V1).fh
+    fh = stack.reader.open(V1)
     kept = read_bytes(stack.reader, fh, 50, 10)
     fetch.fail_after(0, ContentChanged("replaced"))
     with pytest.raises(ContentChanged):
@@ -113,7 +88,7 @@ def test_a_changed_source_is_reported_before_the_read_fails() -> None:
     fetch = StepFetch()
     workers = HeldWorkers()
     stack = ReadingStack(fetch=fetch, workers=workers, ahead_bytes=0)
-    fh = stack.reader.open(V1).fh
+    fh = stack.reader.open(V1)
     fetch.fail_after(0, ContentChanged("replaced"))
     demand = stack.reader.begin(fh, 90, 10)
     assert demand is not None
@@ -127,7 +102,7 @@ def test_an_error_of_the_network_is_the_reads() -> None:
     """And the next read tries again."""
     fetch = StepFetch()
     stack = ReadingStack(fetch=fetch)
-    fh = stack.reader.open(V1).fh
+    fh = stack.reader.open(V1)
     fetch.fail_after(0, RemoteUnavailable("down"))
     with pytest.raises(RemoteUnavailable):
         read_bytes(stack.reader, fh, 50, 10)
@@ -138,7 +113,7 @@ def test_begin_never_waits() -> None:
     """What is to be waited for is handed over; beyond the end there is nothing."""
     workers = HeldWorkers()
     stack = ReadingStack(workers=workers)
-    fh = stack.reader.open(V1).fh
+    fh = stack.reader.open(V1)
     demand = stack.reader.begin(fh, 20, 10)
     assert demand is not None
     assert not demand.complete
@@ -146,10 +121,3 @@ def test_begin_never_waits() -> None:
     assert demand.complete
     assert b"".join(demand.views()) == expected_bytes(V1, ByteRange(20, 30))
     assert stack.reader.begin(fh, 105, 10) is None
-
-
-def test_settling_opens_past_the_page_cache() -> None:
-    """As the page cache's rules say."""
-    stack = ReadingStack()
-    assert stack.reader.open(V1, settling=True).mode.direct_io
-    assert not stack.reader.open(V1).mode.direct_io

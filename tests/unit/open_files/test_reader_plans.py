@@ -95,7 +95,7 @@ class Reading:
 
     def open(self, name: str = "", size: int = SIZE) -> int:
         """A handle."""
-        return self.reader.open(source_version(size=size), name=name).fh
+        return self.reader.open(source_version(size=size), name=name)
 
     def begin(self, fh: int, offset: int, size: int) -> PendingRead | None:
         """A read that is answered, or waited for."""
@@ -188,17 +188,15 @@ def test_a_head_that_does_not_come_is_no_matter() -> None:
 
 
 def test_who_wants_little_gets_nothing_ahead() -> None:
-    """Neither from us nor from the kernel; other readers of the file are planned for as ever."""
+    """Other readers of the file are planned for as ever."""
     store = NotedStore()
     reader = reader_over(store, ManualClock())
     opened = reader.open(source_version(size=SIZE), name="a.mov", no_prefetch=True)
-    assert opened.mode.direct_io
     for offset in range(0, 8 * READ, READ):
-        begin(reader, opened.fh, offset, READ)
+        begin(reader, opened, offset, READ)
     assert store.ahead == []
     other = reader.open(source_version(size=SIZE), name="a.mov")
-    assert not other.mode.direct_io
-    begin(reader, other.fh, 0, READ)
+    begin(reader, other, 0, READ)
     assert store.ahead
 
 
@@ -208,10 +206,10 @@ def test_who_wants_little_does_not_tell_how_the_next_file_is_read() -> None:
     store.cached = True
     reader = reader_over(store, ManualClock())
     for number in range(2):
-        whole = reader.open(source_version(f"W{number}", size=READ)).fh
+        whole = reader.open(source_version(f"W{number}", size=READ))
         begin(reader, whole, 0, READ)
         reader.release(whole)
     for number in range(3):
-        reader.release(reader.open(source_version(f"P{number}", size=SIZE), no_prefetch=True).fh)
-    begin(reader, reader.open(source_version("N", size=SIZE)).fh, 0, READ)
+        reader.release(reader.open(source_version(f"P{number}", size=SIZE), no_prefetch=True))
+    begin(reader, reader.open(source_version("N", size=SIZE)), 0, READ)
     assert sum(ahead.length for ahead, _ in store.ahead) > 4 * MIB

@@ -1,0 +1,150 @@
+"""The life of a mount in the kernel: makes it, announces it, and ends it.
+
+Stopping. A plain unmount fails while files are open, and a session with an operation that waits for
+a stalled host does not end: meanwhile even ``mountpoint`` hangs. So `KernelMount.stop` first
+unmounts lazily and then lets every waiting operation fail. If applications still have open files
+after `GRACE_S`, it ends the process, and they get ENOTCONN.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from backlotfs.concurrency.clock import Clock
+from backlotfs.errors import BacklotError
+from backlotfs.kernel.fusepy_adapter import FusepyAdapter
+from backlotfs.kernel.mount_table import probe_mount
+from backlotfs.kernel.mounting import MountOptions
+from backlotfs.kernel.mountpoint import MountpointLock, detach
+from backlotfs.kernel.operations import Operations
+from backlotfs.kernel.read_requests import ReadCounts, ReadLimits
+from backlotfs.kernel.session import FuseSession
+from backlotfs.log import events
+
+log = logging.getLogger(__name__)
+
+#: Seconds after `stop` in which applications may close their files.
+GRACE_S = 2.0
+#: Seconds after `GRACE_S` for saving the state of the mount.
+LAST_S = 5.0
+#: The kernel's read-ahead on the mount: 1 MiB, its largest request without tuning. The default is
+#: 128 KiB, and only root may change it, by a file in /sys.
+READ_AHEAD_KB = 1024
+
+
+def uses_session(binding: str) -> bool:
+    """Whether this choice of `FUSE_BINDINGS` is the session: ``auto`` is, on Linux."""
+    return binding == "session" or (binding == "auto" and sys.platform == "linux")
+
+
+class Reading(NamedTuple):
+    """What an adapter needs to serve reads: the counters, and the time limit of a read."""
+
+    counts: ReadCounts
+    limits: ReadLimits
+
+
+class KernelMount:
+    """Runs a mount on the calling thread; another thread may call `stop`.
+
+    ``binding`` is one of `FUSE_BINDINGS`.
+
+    :ivar adapter: speaks to the kernel.
+    """
+
+    def __init__(self, mountpoint: Path, options: MountOptions, binding: str = "auto") -> None:
+        """Mount nothing yet. :raises FuseUnusable: fusepy is asked for, and libfuse is missing."""
+        self.adapter: FuseSession | FusepyAdapter = (
+            FuseSession() if uses_session(binding) else FusepyAdapter()
+        )
+        self._mountpoint = mountpoint
+        self._options = options
+        self._stopping = threading.Event()
+        self._ended = threading.Event()
+
+    def run(
+        self, operations: Operations, clock: Clock, reading: Reading, ready: Callable[[], None]
+    ) -> None:
+        """Mount, serve until unmounted, return.
+
+        :param ready: called from another thread once the mountpoint answers.
+        :raises FuseUnusable: another mount of backlotfs was made there first, or the kernel does
+            not mount.
+        """
+        lock = MountpointLock(self._mountpoint)
+        lock.acquire()
+        parent = os.stat(self._mountpoint.parent).st_dev
+
+        def announce() -> None:
+            # INIT is answered a moment later.
+            self.adapter.began.wait()
+            while not self._stopping.is_set():
+                device = None
+                with contextlib.suppress(OSError):  # no process or descriptor is left now
+                    device = probe_mount(self._mountpoint).device
+                if device is not None and device != parent:
+                    raise_read_ahead(device)
+                    ready()
+                    return
+                time.sleep(0.01)
+
+        threading.Thread(target=announce, name="ready", daemon=True).start()
+        try:
+            self.adapter.serve(
+                self._mountpoint,
+                self._options,
+                operations,
+                clock,
+                reading.counts,
+                reading.limits,
+                lock.release,
+            )
+        finally:
+            lock.release()
+            self._ended.set()
+
+    def stop(self, last: Callable[[], None]) -> None:
+        """Unmount and end; see the module's docstring. Returns when the session has ended.
+
+        :param last: called before the process is ended because files are still open.
+        """
+        if self._stopping.is_set():
+            return
+        try:
+            detach(self._mountpoint)
+        except BacklotError as error:
+            events.UNMOUNT_FAILED.log(log, reason=error)
+        self._stopping.set()
+        self.adapter.end()
+        if not self._ended.wait(GRACE_S):
+            events.FILES_OPEN.log(log, seconds=GRACE_S)
+            closing = threading.Thread(target=last, name="last", daemon=True)
+            closing.start()
+            closing.join(LAST_S)
+            # The mount may have been made after the call above.
+            with contextlib.suppress(BacklotError):
+                detach(self._mountpoint)
+            os._exit(0)
+
+
+def raise_read_ahead(device: int) -> bool:
+    """Set the kernel's read-ahead to `READ_AHEAD_KB`; return whether that succeeded.
+
+    :param device: ``st_dev`` of the mountpoint.
+    """
+    setting = Path(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb")
+    try:
+        if int(setting.read_text()) < READ_AHEAD_KB:
+            setting.write_text(str(READ_AHEAD_KB))
+    except (OSError, ValueError) as error:
+        log.debug("the kernel's read-ahead stays as it is: %s", error)
+        return False
+    return True

@@ -1,0 +1,232 @@
+"""The nodes of the session: which number the kernel has for which folder, file and version.
+
+**A version is a node.** The kernel keeps pages, size and mappings by node. So another version of a
+source gets another node number, and the pages of two versions never mix. ``st_ino`` is the asset's
+inode number in both.
+
+Numbers. A folder's node is its inode number, always. A file's node is its inode number too, until
+its source is replaced while the kernel knows the node: then the node is *retired*. It keeps the
+version that it had, for the open files and mappings that use it, and the next look-up gives the
+file a new number, above `_FIRST_NUMBER`. An open of a retired node fails with ESTALE, so the kernel
+looks the name up again and opens the new node.
+
+References. The kernel counts the look-ups of each node, and forgets them some time later. A node
+is kept until all are forgotten; then its number is free again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import threading
+from collections import Counter
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from backlotfs.catalog.db.rows import AssetRow, inode_of
+from backlotfs.catalog.versions import ProbedSource
+from backlotfs.errors import ContentChanged, NoSuchEntry
+from backlotfs.namespace.attributes import Attributes
+from backlotfs.namespace.namespace import Found, Namespace, Place
+from backlotfs.namespace.tree import Folder
+from backlotfs.source.version import SourceVersion
+
+#: Numbers of nodes that are not inode numbers, which have 63 bits.
+_FIRST_NUMBER = 1 << 63
+
+
+class StaleNode(ContentChanged):
+    """A node of a replaced version is opened: the kernel looks the name up again."""
+
+    quiet = True
+
+
+class _Virtual(NamedTuple):
+    """The place of a virtual file or folder: its folder's node, and its name there."""
+
+    parent: int
+    name: str
+
+
+class NodeTable:
+    """The nodes that the kernel knows. Any thread may call it; no call waits."""
+
+    def __init__(self, namespace: Namespace) -> None:
+        """Start with the root only."""
+        self._namespace = namespace
+        self._lock = threading.Lock()
+        self._lookups: dict[int, int] = {}
+        self._codes: dict[int, str] = {}  # nodes of assets
+        # a sidecar is beside its source in each folder that has the source
+        self._virtual: dict[int, tuple[_Virtual, ...]] = {}
+        self._opened: dict[int, SourceVersion] = {}  # nodes that may have pages
+        self._open: Counter[int] = Counter()  # how many handles are open on a node
+        self._sizes: dict[int, int] = {}  # of virtual files that are open
+        self._retired: dict[int, ProbedSource] = {}
+        self._numbered: dict[int, int] = {}  # inode numbers of assets whose node is another number
+        self._numbers = itertools.count(_FIRST_NUMBER)
+
+    def __len__(self) -> int:
+        return len(self._lookups)
+
+    # --- from a node
+
+    def found(self, node: int) -> Found:
+        """What a node is now. :raises StaleNode: it is retired. :raises NoSuchEntry: gone."""
+        code = self._codes.get(node)
+        if code is not None:
+            if node in self._retired:
+                raise StaleNode(f"{code} was replaced")
+            row = self._namespace.row(code)
+            if row is None:
+                raise NoSuchEntry(f"{code} was deleted")
+            return row
+        place = self._namespace.place(node)
+        if place is not None:
+            return place.folder
+        for parent, name in self._virtual.get(node, ()):
+            with contextlib.suppress(NoSuchEntry):
+                return self.child(parent, name)
+        raise NoSuchEntry(f"node {node} is not there any more")
+
+    def retired(self, node: int) -> ProbedSource | None:
+        """The version of a retired node that is open; None for a node that is not retired.
+
+        :raises StaleNode: it is retired and not open.
+        """
+        source = self._retired.get(node)
+        if source is not None and not self._open[node]:
+            raise StaleNode(f"{source.version.embed_code} was replaced")
+        return source
+
+    def version_before(self, node: int, now: Attributes) -> ProbedSource | None:
+        """The version of a node that does not have the attributes of its asset ``now``; else None.
+
+        It is retired, or was opened before the size of its source was forgotten.
+        """
+        retired = self._retired.get(node)
+        if retired is not None or now.settled:
+            return retired
+        opened = self._opened.get(node)
+        if opened is None or opened.size == now.size:
+            return None
+        return ProbedSource(opened, opened.last_modified_s or 0, verified=False)
+
+    def is_retired(self, node: int) -> bool:
+        """Whether another version has followed that of the node."""
+        return node in self._retired
+
+    def child(self, parent: int, name: str) -> Found:
+        """Look up a name in a folder. :raises NoSuchEntry: there is none, or no such folder."""
+        place = self._namespace.place(parent)
+        if place is not None:
+            return self._namespace.child(place, name)
+        return self._namespace.find(f"{self._path(parent)}/{name}")
+
+    def _path(self, folder: int) -> str:
+        place: Place | None = self._namespace.place(folder)
+        if place is not None:
+            return place.path
+        for parent, name in self._virtual.get(folder, ()):
+            return f"{self._path(parent)}/{name}"
+        raise NoSuchEntry(f"node {folder} is not known any more")
+
+    # --- to a node
+
+    def refer(self, parent: int, names: Iterable[tuple[str, int, Found | None]]) -> list[int]:
+        """Give the kernel one reference to each of these entries of a folder; return the nodes.
+
+        :param names: each with its inode number, and None for what is virtual.
+        """
+        nodes: list[int] = []
+        with self._lock:
+            for name, inode, found in names:
+                node = inode
+                if isinstance(found, AssetRow):
+                    node = self._numbered.get(inode, inode)
+                    self._codes[node] = found.embed_code
+                elif not isinstance(found, Folder):
+                    here, known = _Virtual(parent, name), self._virtual.get(node, ())
+                    if here not in known:
+                        self._virtual[node] = (*known, here)
+                self._lookups[node] = self._lookups.get(node, 0) + 1
+                nodes.append(node)
+        return nodes
+
+    def forget(self, node: int, count: int) -> None:
+        """Take back so many references of the kernel."""
+        with self._lock:
+            left = self._lookups.get(node, 0) - count
+            if left > 0:
+                self._lookups[node] = left
+                return
+            self._lookups.pop(node, None)
+            code = self._codes.pop(node, None)
+            self._virtual.pop(node, None)
+            self._opened.pop(node, None)
+            self._retired.pop(node, None)
+            if code is not None and self._numbered:
+                inode = inode_of(code)
+                if inode not in self._lookups and self._numbered.get(inode) not in self._lookups:
+                    self._numbered.pop(inode, None)
+
+    def node_of(self, row: AssetRow) -> int | None:
+        """The node of an asset, if the kernel knows it."""
+        node = self._numbered.get(row.inode, row.inode)
+        return node if node in self._lookups else None
+
+    # --- versions
+
+    def bind(self, node: int, version: SourceVersion) -> bool:
+        """Count an open of a node with this version; False if the node has another one.
+
+        Then it is retired: the kernel has to look the name up again.
+        """
+        with self._lock:
+            if node in self._retired:
+                return False
+            before = self._opened.setdefault(node, version)
+            if before.validator == version.validator:
+                self._open[node] += 1
+                return True
+            self._retire(node, ProbedSource(before, before.last_modified_s or 0, verified=False))
+            return False
+
+    def open_virtual(self, node: int, size: int) -> None:
+        """Count an open of a virtual file, which has so many bytes now."""
+        with self._lock:
+            self._open[node] += 1
+            self._sizes[node] = size
+
+    def virtual_size(self, node: int) -> int:
+        """The size of a virtual file as it was opened last; 0 if it is not open."""
+        return self._sizes.get(node, 0)
+
+    def closed(self, node: int) -> None:
+        """Count the release of a handle that `bind` or `open_virtual` counted."""
+        with self._lock:
+            self._open[node] -= 1
+            if self._open[node] <= 0:
+                del self._open[node]
+                self._sizes.pop(node, None)
+
+    def retire(self, embed_code: str, before: ProbedSource) -> bool:
+        """Let the node of an asset keep the version ``before``, because another one follows.
+
+        :return: whether the kernel knows the node, so that the asset's names have to be
+            invalidated.
+        """
+        inode = inode_of(embed_code)
+        with self._lock:
+            node = self._numbered.get(inode, inode)
+            if node not in self._lookups:
+                return False
+            self._retire(node, before)
+            return True
+
+    def _retire(self, node: int, before: ProbedSource) -> None:
+        opened = self._opened.get(node)
+        if opened is not None and opened.validator != before.version.validator:
+            before = ProbedSource(opened, opened.last_modified_s or 0, verified=False)
+        self._retired[node] = before
+        self._numbered[inode_of(self._codes[node])] = next(self._numbers)

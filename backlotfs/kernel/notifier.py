@@ -1,0 +1,234 @@
+"""Tells the kernel which names and attributes it must not use any more.
+
+The kernel remembers names, their absence, and attributes for an hour, in every folder. So each
+change is sent to it: a name that came, went or means another node, a folder whose time moved, a
+file whose attributes changed. The tree is changed first and the kernel is told afterwards, so that
+what it asks then is new.
+
+One thread sends everything. The kernel takes the lock of the folder for a name, which a look-up and
+a listing have too; so this thread never serves requests. Entries that are folders only expire: to
+invalidate one would break a shell that is in it, and unmount what is mounted below it.
+
+Many names at once are sent as one message, where the kernel has it (`protocol.inc_epoch`): then all
+names are looked up again, in listings at no cost.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from backlotfs.catalog.versions import ProbedSource
+from backlotfs.kernel import protocol
+from backlotfs.kernel.nodes import NodeTable
+from backlotfs.kernel.protocol import Device
+from backlotfs.log import events
+from backlotfs.namespace.namespace import Namespace, Snapshot
+from backlotfs.namespace.tree import Folder
+
+log = logging.getLogger(__name__)
+
+#: Longest wait for the last notification at the end.
+_DETACH_S = 5.0
+#: More names than this are sent as one message; each costs about 20 µs.
+MOST_NAMES = 5000
+
+
+class _Name(NamedTuple):
+    """A name in a folder, by the folder's node."""
+
+    parent: int
+    name: str
+    is_folder: bool
+
+
+class _Change(NamedTuple):
+    """What to look at: the assets with these codes, and a new version of the library.
+
+    :ivar replaced: whether the assets have other nodes now, so that their names are invalid.
+    :ivar snapshot: each version is compared with the one before it, because the kernel may have
+        seen a name that was there, or absent, in one of them only.
+    """
+
+    codes: tuple[str, ...]
+    replaced: bool = False
+    snapshot: Snapshot | None = None
+
+
+class Notifier:
+    """Sends notifications to the kernel of one mount. Any thread may call it; no call waits.
+
+    Before `attach` and after `detach` nothing is sent.
+    """
+
+    def __init__(self) -> None:
+        """Start no thread yet, because a fork may follow."""
+        self._changes: queue.SimpleQueue[_Change | None] = queue.SimpleQueue()
+        self._namespace: Namespace | None = None
+        self._nodes: NodeTable | None = None
+        self._thread: threading.Thread | None = None
+
+    def attach(
+        self, namespace: Namespace, nodes: NodeTable, device: Device, *, expires: bool, epochs: bool
+    ) -> None:
+        """Send from now on. Call it before INIT is answered.
+
+        :param expires: whether the kernel lets entries expire. :param epochs: see `inc_epoch`.
+        """
+        self._namespace, self._nodes = namespace, nodes
+        thread = _Thread(self._changes, namespace, nodes, device, expires=expires, epochs=epochs)
+        self._thread = threading.Thread(target=thread.run, name="notifier", daemon=True)
+        self._thread.start()
+
+    def detach(self) -> bool:
+        """Send nothing more, because the session has ended.
+
+        :returns: False if a notification still hangs in the kernel, so that the device must not be
+            closed.
+        """
+        self._nodes = None
+        self._changes.put(None)
+        if self._thread is None:
+            return True
+        self._thread.join(_DETACH_S)
+        return not self._thread.is_alive()
+
+    def retire(self, embed_code: str, before: ProbedSource) -> None:
+        """Another version than ``before`` is shown from now on; see `NodeTable.retire`."""
+        if self._nodes is not None and self._nodes.retire(embed_code, before):
+            self._changes.put(_Change((embed_code,), replaced=True))
+
+    def names_changed(self, embed_code: str) -> None:
+        """The names of an asset mean another node now."""
+        if self._nodes is not None:
+            self._changes.put(_Change((embed_code,), replaced=True))
+
+    def attributes_changed(self, embed_codes: Iterable[str]) -> None:
+        """Assets have other attributes, or none."""
+        if self._nodes is not None:
+            self._changes.put(_Change(tuple(embed_codes)))
+
+    def listing_changed(self, embed_codes: Iterable[str]) -> None:
+        """A new version of the library is shown, in which these assets were touched."""
+        if self._nodes is not None and self._namespace is not None:
+            self._changes.put(_Change(tuple(embed_codes), snapshot=self._namespace.snapshot()))
+
+
+class _Thread:
+    """The thread of a `Notifier`."""
+
+    def __init__(
+        self,
+        changes: queue.SimpleQueue[_Change | None],
+        namespace: Namespace,
+        nodes: NodeTable,
+        device: Device,
+        *,
+        expires: bool,
+        epochs: bool,
+    ) -> None:
+        self._changes = changes
+        self._namespace = namespace
+        self._nodes = nodes
+        self._device = device
+        self._expires = expires
+        self._epochs = epochs
+        # what the kernel may have of each folder; also of one that is gone, and may come back
+        self._told = {inode: folder for inode, (folder, _) in namespace.snapshot().places.items()}
+        self._times = self._folder_times(namespace.snapshot())
+
+    def run(self) -> None:
+        """Send notifications until the session has ended."""
+        while True:
+            changes = [self._changes.get()]
+            while not self._changes.empty():
+                changes.append(self._changes.get())
+            if None in changes:
+                return
+            try:
+                self._tell([change for change in changes if change is not None])
+            except OSError as error:
+                if error.errno in (errno.ENODEV, errno.EBADF):
+                    return  # unmounted
+                events.NOTIFICATION_LOST.log(log, reason=error.strerror)
+            except Exception as error:  # noqa: BLE001  # the thread goes on
+                events.JOB_FAILED.log(log, pool="notifier", failure=error)
+
+    def _tell(self, changes: list[_Change]) -> None:
+        names: list[_Name] = []
+        nodes = self._nodes_of(code for change in changes for code in change.codes)
+        for change in changes:
+            if change.snapshot is not None:
+                names += self._changed_names(change.snapshot)
+                times = self._folder_times(change.snapshot)
+                nodes |= {node for node, time_s in times.items() if self._times.get(node) != time_s}
+                self._times |= times
+        replaced = {code for change in changes if change.replaced for code in change.codes}
+        if replaced:
+            names += _names_of(replaced, self._namespace.snapshot())
+        if len(names) > MOST_NAMES and self._epochs:
+            self._send(protocol.inc_epoch())
+        else:
+            for parent, name, is_folder in names:
+                self._send_name(parent, name, is_folder=is_folder)
+        for node in nodes:
+            self._send(protocol.inval_attributes(node))
+
+    def _changed_names(self, now: Snapshot) -> list[_Name]:
+        """The names that came, went or mean another node; the kernel has none of a new folder."""
+        names: list[_Name] = []
+        for inode, (folder, _) in now.places.items():
+            before = self._told.get(inode)
+            if before is not None and before is not folder:
+                names += [_Name(inode, *changed) for changed in _differences(before, folder)]
+            self._told[inode] = folder
+        return names
+
+    def _folder_times(self, now: Snapshot) -> dict[int, int]:
+        return {
+            inode: self._namespace.folder_time(folder) for inode, (folder, _) in now.places.items()
+        }
+
+    def _nodes_of(self, codes: Iterable[str]) -> set[int]:
+        rows = (self._namespace.row(code) for code in codes)
+        nodes = (self._nodes.node_of(row) for row in rows if row is not None)
+        return {node for node in nodes if node is not None}
+
+    def _send_name(self, parent: int, name: str, *, is_folder: bool) -> None:
+        if is_folder and not self._expires:
+            return  # its entry has a short TTL
+        raw = name.encode("utf-8", "surrogateescape")
+        self._send(protocol.inval_entry(parent, raw, expire_only=is_folder))
+
+    def _send(self, message: bytes) -> None:
+        try:
+            self._device.notify(message)
+        except OSError as error:
+            # ENOENT: the kernel had not cached it; ENOTDIR, ENOTEMPTY: it is in use as a mountpoint
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ENOTEMPTY, errno.EBUSY):
+                raise
+
+
+def _differences(before: Folder, now: Folder) -> Iterator[tuple[str, bool]]:
+    old, new = before.entries, now.entries
+    for name, node in new.items():
+        was = old.get(name)
+        if was is not node and (was is None or was.inode != node.inode):
+            yield name, isinstance(was, Folder) or isinstance(node, Folder)
+    for name, was in old.items():
+        if name not in new:
+            yield name, isinstance(was, Folder)
+
+
+def _names_of(codes: set[str], now: Snapshot) -> list[_Name]:
+    """All names of these assets."""
+    return [
+        _Name(inode, name, is_folder=False)
+        for inode, (folder, _) in now.places.items()
+        for name, row in folder.files()
+        if row.embed_code in codes
+    ]
