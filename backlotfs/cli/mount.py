@@ -131,6 +131,11 @@ def _set(
     help="How the mount speaks to the kernel: itself (session) or by fusepy [auto].",
 )
 @click.option(
+    "--passthrough/--no-passthrough",
+    default=True,
+    help="Let the kernel read files that are wholly in the disk cache itself, as root [yes].",
+)
+@click.option(
     "--no-wait",
     multiple=True,
     metavar="PROGRAM",

@@ -57,6 +57,7 @@ SETTABLE: dict[str, tuple[str | None, str]] = {
     "log_format": ("text|json", "As `--log-format`."),
     "log_level": ("LEVEL", "As `--log-level`."),
     "no_wait": ("PROGRAM[:PROGRAM…]", "As `--no-wait`; `no-wait` is the same."),
+    "passthrough": ("yes|no", "As `--passthrough`, or `--no-passthrough`; without a value: `yes`."),
     "proxy": ("URL", "As `--proxy`, without a name and password: `http://HOST:PORT`."),
     "read_timeout": ("DURATION", "As `--read-timeout`."),
     "shared_thumbnails": (
@@ -163,6 +164,8 @@ def apply_mount_options(
                 changed = True
             case "shared_thumbnails":
                 changed = _one_of(name, value or SHARED_THUMBNAILS[0], SHARED_THUMBNAILS)
+            case "passthrough":
+                changed = _one_of(name, value or "yes", ("yes", "no")) == "yes"
             case "keep_urls":
                 changed = _one_of(name, value or "yes", ("yes", "no")) == "yes"
             case "fsname":

@@ -109,7 +109,7 @@ def status_lines(answer: dict[str, Any]) -> list[Line]:
     """The text of ``status``."""
     return [
         ("mounted", _mounted(answer)),
-        ("kernel", _KERNEL.get(answer["fuse_binding"], answer["fuse_binding"])),
+        ("kernel", _kernel(answer)),
         *_library(answer),
         ("cache", _cache(answer["cache"])),
         *_throughput(answer["throughput"]),
@@ -133,6 +133,13 @@ def one_line(answer: dict[str, Any]) -> str:
         f"fetched {_rate(now['fetched_bytes_per_s'])}, {answer['assets']} files, "
         f"{calls}{' STALE' * answer['stale']}{last}"
     )
+
+
+def _kernel(answer: dict[str, Any]) -> str:
+    binding = _KERNEL.get(answer["fuse_binding"], answer["fuse_binding"])
+    off, opens, files = (answer["passthrough"][key] for key in ("off", "opens", "files"))
+    through = f"off: {off}" if off else f"{files} files open, {opens} opens so far"
+    return f"{binding}; passthrough of cached files: {through}"
 
 
 #: How the mount speaks to the kernel.

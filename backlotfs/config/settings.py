@@ -161,6 +161,7 @@ class MountSettings:
     :ivar credit_wait_s: longest wait for an API credit.
     :ivar unsized: what programs get for a file of unknown size: ``wait``, ``hide`` or ``fail``.
     :ivar fuse_binding: one of `FUSE_BINDINGS`.
+    :ivar passthrough: whether the kernel may read complete files of the disk cache itself.
     :ivar no_wait: names of programs that never wait for sizes.
     :ivar metadata_ttl_s: an older listing is refreshed when the mount is used.
     :ivar max_assets: largest number of records in a listing; a longer one is taken as endless.
@@ -188,6 +189,7 @@ class MountSettings:
     credit_wait_s: float = 3600.0
     unsized: str = UNSIZED[0]
     fuse_binding: str = FUSE_BINDINGS[0]
+    passthrough: bool = True
     no_wait: tuple[str, ...] = ()
     memory_bytes: int = 256 * MIB
     cache_bytes: int | None = None

@@ -27,6 +27,7 @@ from backlotfs.kernel.errno_boundary import errno_boundary, os_error
 from backlotfs.kernel.mounting import MountOptions
 from backlotfs.kernel.notifier import Notifier
 from backlotfs.kernel.operations import STATFS_BLOCK_BYTES, Operations
+from backlotfs.kernel.passthrough import FUSEPY, Passthrough
 from backlotfs.kernel.read_requests import ReadCounts, ReadLimits
 from backlotfs.log import events
 from backlotfs.namespace.attributes import IO_BLOCK_BYTES, STAT_BLOCK_BYTES
@@ -76,6 +77,7 @@ class FusepyAdapter:
         self._fuse = load_fuse()
         self._killed: Any = self._fuse._libfuse.fuse_interrupted
         self._killed.restype = ctypes.c_int
+        self.passthrough = Passthrough(off=FUSEPY)
         self.notifier = Notifier()  # never attached: what the kernel has is good for a second
         self._ending = threading.Event()
         self.began = threading.Event()

@@ -25,6 +25,7 @@ from backlotfs.kernel.mount_table import probe_mount
 from backlotfs.kernel.mounting import MountOptions
 from backlotfs.kernel.mountpoint import MountpointLock, detach
 from backlotfs.kernel.operations import Operations
+from backlotfs.kernel.passthrough import Passthrough
 from backlotfs.kernel.read_requests import ReadCounts, ReadLimits
 from backlotfs.kernel.session import FuseSession
 from backlotfs.log import events
@@ -60,10 +61,16 @@ class KernelMount:
     :ivar adapter: speaks to the kernel.
     """
 
-    def __init__(self, mountpoint: Path, options: MountOptions, binding: str = "auto") -> None:
+    def __init__(
+        self,
+        mountpoint: Path,
+        options: MountOptions,
+        binding: str = "auto",
+        passthrough: Passthrough | None = None,
+    ) -> None:
         """Mount nothing yet. :raises FuseUnusable: fusepy is asked for, and libfuse is missing."""
         self.adapter: FuseSession | FusepyAdapter = (
-            FuseSession() if uses_session(binding) else FusepyAdapter()
+            FuseSession(passthrough) if uses_session(binding) else FusepyAdapter()
         )
         self._mountpoint = mountpoint
         self._options = options

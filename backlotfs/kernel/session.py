@@ -36,6 +36,7 @@ from backlotfs.kernel.mounting import MountOptions
 from backlotfs.kernel.nodes import NodeTable, StaleNode
 from backlotfs.kernel.notifier import Notifier
 from backlotfs.kernel.operations import STATFS_BLOCK_BYTES, Operations
+from backlotfs.kernel.passthrough import Passthrough
 from backlotfs.kernel.protocol import Attr, Device, Header, MalformedRequest
 from backlotfs.kernel.read_requests import ReadCounts, ReadLimits, ReadRequests
 from backlotfs.log import events
@@ -106,11 +107,16 @@ class FuseSession:
     """A session with the kernel. `serve` runs on one thread; any thread may call the others.
 
     :ivar notifier: tells the kernel what has changed.
+    :ivar passthrough: decides which files the kernel reads itself.
     """
 
-    def __init__(self) -> None:
-        """Open nothing yet."""
+    def __init__(self, passthrough: Passthrough | None = None) -> None:
+        """Open nothing yet.
+
+        :param passthrough: decides which files the kernel reads itself; None: none.
+        """
         self.notifier = Notifier()
+        self.passthrough = passthrough or Passthrough()
         self.began = threading.Event()
         self._here = threading.local()
         self._ending = threading.Event()
@@ -306,7 +312,9 @@ class FuseSession:
             return protocol.version_out()
         if offer.major < protocol.MAJOR:
             raise os_error(errno.EINVAL)
-        features = offer.features & protocol.WANTED
+        wanted = protocol.WANTED | (protocol.PASSTHROUGH if self.passthrough.wanted else 0)
+        features = offer.features & wanted
+        self.passthrough.begin(self._device, offered=bool(features & protocol.PASSTHROUGH))
         self._expires = bool(features & protocol.HAS_EXPIRE_ONLY)
         self.notifier.attach(
             self._namespace,
@@ -382,23 +390,28 @@ class FuseSession:
         found = self._nodes.found(node)
         name = found.name if isinstance(found, AssetRow) else f"node {node}"
         fh, version, no_prefetch = self._operations.open(found, name, flags)
+        backing_id = 0
         if version is None:
             self._nodes.open_virtual(node, self._operations.size_of_handle(fh) or 0)
             how = protocol.FOPEN_DIRECT_IO  # its bytes may change, and the kernel is not told
         elif self._nodes.bind(node, version):
+            backing_id = self.passthrough.opened(node, version)
             # A node has one version, so its pages are good for every open.
             how = protocol.FOPEN_DIRECT_IO if no_prefetch else protocol.FOPEN_KEEP_CACHE
+            if backing_id:
+                how = protocol.FOPEN_PASSTHROUGH
         else:
             self._operations.release(fh)
             self.notifier.names_changed(version.embed_code)
             raise StaleNode(f"{version.embed_code} was replaced")
-        if not self._device.reply(request.unique, (protocol.open_out(fh, how),)):
+        if not self._device.reply(request.unique, (protocol.open_out(fh, how, backing_id),)):
             self._close(node, fh)
         return None
 
     def _close(self, node: int, fh: int) -> None:
         self._operations.release(fh)
         self._nodes.closed(node)
+        self.passthrough.closed(node)
 
     def _flush(self, _request: Header, message: bytes) -> bytes:
         self._operations.flush(protocol.parse_handle(message))

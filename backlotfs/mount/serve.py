@@ -22,6 +22,7 @@ from backlotfs.kernel.deadlines import OperationDeadlines
 from backlotfs.kernel.lifecycle import KernelMount, Reading
 from backlotfs.kernel.mounting import MountOptions
 from backlotfs.kernel.operations import Operations, Owner
+from backlotfs.kernel.passthrough import OFF, Passthrough
 from backlotfs.kernel.read_requests import ReadLimits
 from backlotfs.log import events, excepthooks, output
 from backlotfs.mount import signals, systemd
@@ -92,7 +93,16 @@ class _MountProcess:
         self._clock = clock = SystemClock()
         self._began_s = clock.monotonic()
         options = MountOptions(settings.source, settings.allow_other, settings.subtype)
-        self._kernel = KernelMount(settings.mountpoint, options, settings.fuse_binding)
+        disk = open_disk_tier(settings, clock)
+        self._kernel = KernelMount(
+            settings.mountpoint,
+            options,
+            settings.fuse_binding,
+            Passthrough(
+                None if disk is None else disk.open_complete,
+                "" if settings.passthrough else OFF,
+            ),
+        )
         self._adapter = adapter = self._kernel.adapter
         self._names = ProcessNames(clock)
         self._rules = rules = ProgramRules(
@@ -105,7 +115,7 @@ class _MountProcess:
             settings,
             clock,
             notifier=adapter.notifier,
-            disk=open_disk_tier(settings, clock),
+            disk=disk,
             progress=self._on_listing_progress,
             rules=rules,
         )
@@ -117,7 +127,9 @@ class _MountProcess:
             queued=self._stack.probes.is_queued,
             copies=rules.copies,
         )
-        self._handlers = handlers(settings, self._stack, self._waiting_programs)
+        self._handlers = handlers(
+            settings, self._stack, self._waiting_programs, adapter.passthrough.state
+        )
         self._report = MinuteReport(self._stack, clock)
         self._mounting = threading.Event()
         self._controlling = threading.Lock()  # guards the two fields below

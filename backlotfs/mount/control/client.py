@@ -51,6 +51,7 @@ _MOUNT = {"source": str, "mountpoint": str, "pid": int}
 _USAGE = {"asked_bytes": int, "reads": int, "failed": int}
 _BY_TIER = {**_USAGE, "blocks": {str: int}}
 _CACHED = {"cached_bytes": int, "budget_bytes": int}
+_PASSTHROUGH = {"off": str, "opens": int, "files": int}
 _PINS = {"quota_bytes": int, "needed_bytes": int, "cached_bytes": int}
 
 _SHAPES: dict[str, dict[Any, Any]] = {
@@ -59,6 +60,7 @@ _SHAPES: dict[str, dict[Any, Any]] = {
         "assets": int,
         "size_bytes": int,
         "fuse_binding": str,
+        "passthrough": _PASSTHROUGH,
         "sizes": {"sized": int, "missing": int, "total": int, "seconds_left": Maybe(float)},
         "synced_at": MOMENT,
         "syncing": bool,
@@ -93,6 +95,7 @@ _SHAPES: dict[str, dict[Any, Any]] = {
     "stats": {
         **_MOUNT,
         "since": MOMENT,
+        "passthrough": _PASSTHROUGH,
         "reads": _BY_TIER,
         "processes": {str: _BY_TIER},
         "fetched_bytes": int,

@@ -20,6 +20,7 @@ from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.config.settings import MountSettings
 from backlotfs.config.time_limits import PREVIEW_S, WARM_STEP_S
 from backlotfs.errors import BacklotError, ContentChanged, Interrupted, NoSuchEntry
+from backlotfs.kernel.passthrough import OFF, PassthroughState
 from backlotfs.kernel.read_requests import Usage
 from backlotfs.log.terminal import in_words
 from backlotfs.mount.control.server import Handler
@@ -35,13 +36,17 @@ CREDIT_STEP_S = 2.0
 
 
 def handlers(
-    settings: MountSettings, stack: Stack, waiting: Callable[[], Iterable[WaitingProgram]]
+    settings: MountSettings,
+    stack: Stack,
+    waiting: Callable[[], Iterable[WaitingProgram]],
+    passthrough: Callable[[], PassthroughState] = lambda: PassthroughState(OFF, 0, 0),
 ) -> Mapping[str, Handler]:
     """Map each command's name to its handler; called once, when the mount starts.
 
     ``warm``, ``cached`` and ``preview`` may wait for the network, the others for the disk only.
 
     :param waiting: returns the programs whose operations wait now.
+    :param passthrough: returns which files the kernel reads itself.
     """
     began_s = time.time()
 
@@ -50,8 +55,15 @@ def handlers(
         return {}
 
     return {
-        "status": lambda _request: status_answer(settings, stack, began_s, waiting()),
-        "stats": lambda _request: mount_head(settings) | {"since": began_s} | _stats(stack),
+        "status": lambda _request: (
+            status_answer(settings, stack, began_s, waiting())
+            | {"passthrough": passthrough()._asdict()}
+        ),
+        "stats": lambda _request: (
+            mount_head(settings)
+            | {"since": began_s, "passthrough": passthrough()._asdict()}
+            | _stats(stack)
+        ),
         "refresh": refresh,
         "preview": lambda request: _preview(stack, request),
         **warm_handlers(stack),

@@ -28,7 +28,7 @@ ANSWER: dict[str, Any] = {
                                    "read_bytes_per_s": 10, "fetched_bytes_per_s": 20}},
     "credits": {"credits_left": 200, "limit": 300, "more_in_s": None}, "waiting": [],
     "url_refreshes": 3,
-    "fuse_binding": "session",
+    "fuse_binding": "session", "passthrough": {"off": "", "opens": 0, "files": 0},
     "log": "syslog",
 }  # fmt: skip
 

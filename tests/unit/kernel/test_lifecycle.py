@@ -69,7 +69,7 @@ class Mount:
         self.loop = Loop()
         self.exits: list[int] = []
         self.detached: list[Path] = []
-        monkeypatch.setattr(lifecycle, "FuseSession", lambda: self.loop)
+        monkeypatch.setattr(lifecycle, "FuseSession", lambda _passthrough: self.loop)
         # other runs of the tests use /proc too
         monkeypatch.setattr(lifecycle, "MountpointLock", lambda _path: MountpointLock(folder))
         monkeypatch.setattr(lifecycle, "detach", self.detached.append)

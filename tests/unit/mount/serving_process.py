@@ -21,6 +21,7 @@ from backlotfs.fetch.hosts import GetTotals
 from backlotfs.kernel.lifecycle import Reading
 from backlotfs.kernel.mounting import MountOptions
 from backlotfs.kernel.notifier import Notifier
+from backlotfs.kernel.passthrough import Passthrough
 from backlotfs.kernel.read_requests import ReadCounts
 from backlotfs.mount.background import NobodyWaits
 from backlotfs.mount.control import unix_socket
@@ -173,7 +174,7 @@ class Process:
         self.catalog.refreshing = self.silent
 
     def _kernel_mount(
-        self, _mountpoint: Path, options: MountOptions, binding: str
+        self, _mountpoint: Path, options: MountOptions, binding: str, passthrough: Passthrough
     ) -> SimpleNamespace:
         self.options, self.binding = options, binding
 
@@ -187,6 +188,7 @@ class Process:
 
         adapter = SimpleNamespace(
             notifier=Notifier(),
+            passthrough=passthrough,
             interrupted=lambda: False,
             caller=lambda: 1,
             waiting_reads=lambda: self.reading,

@@ -1,0 +1,149 @@
+"""Passthrough: the kernel reads a file of the disk cache itself, without asking the mount.
+
+A version that is complete on disk is one file of exactly its length (`cache.disk`). When the first
+program opens the node of this version, the kernel can be given that file as *backing file*: reads
+and mappings then cost this process nothing, and are as fast as the disk.
+
+All open files of a node have to agree, so it is decided at the node's first open and kept until its
+last release. Until then the backing file is registered under an id. What reads are made then is not
+seen here; opens are counted.
+
+Linux 6.9 or newer has it, for mounts with CAP_SYS_ADMIN in the initial user namespace, and not for
+a disk cache on a stacked file system such as overlayfs. Otherwise reads go through the mount, and
+`Passthrough.state` says why.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import struct
+import threading
+from collections.abc import Callable
+from typing import NamedTuple
+
+from backlotfs.kernel.protocol import Device
+from backlotfs.source.version import SourceVersion
+
+_BACKING_OPEN = (1 << 30) | (16 << 16) | (229 << 8) | 1
+_BACKING_CLOSE = (1 << 30) | (4 << 16) | (229 << 8) | 2
+_BACKING_MAP = struct.Struct("=iIQ")  # descriptor, flags, padding
+_ID = struct.Struct("=I")
+
+OFF = "switched off"
+NO_DISK = "there is no disk cache"
+OLD_KERNEL = "the kernel does not have it; Linux 6.9 does"
+FUSEPY = "not with fusepy"
+_REASONS = {
+    errno.EPERM: "this mount may not: it needs CAP_SYS_ADMIN in the initial user namespace",
+    errno.ELOOP: "the disk cache is on a stacked file system, such as a container's own disk",
+}
+
+#: Opens the complete file of a version: `DiskTier.open_complete`.
+OpenComplete = Callable[[str, str], int | None]
+
+
+class PassthroughState(NamedTuple):
+    """The state for ``status``.
+
+    :ivar off: why the kernel does not read files itself; ``""`` if it does.
+    :ivar opens: opens that were passed through. :ivar files: files that are open so now.
+    """
+
+    off: str
+    opens: int
+    files: int
+
+
+class _Node:
+    """An open node. ``backing_id``: 0 if its reads go through the mount."""
+
+    __slots__ = ("backing_id", "opens")
+
+    def __init__(self, backing_id: int) -> None:
+        self.backing_id = backing_id
+        self.opens = 0
+
+
+class Passthrough:
+    """Decides which nodes are passed through. Any thread may call it; it waits for no host."""
+
+    def __init__(self, open_complete: OpenComplete | None = None, off: str = "") -> None:
+        """Decide nothing before `begin`.
+
+        :param open_complete: None: there is no disk cache. :param off: why it must not be used.
+        """
+        self._open_complete = open_complete
+        self._off = off or ("" if open_complete is not None else NO_DISK)
+        self._lock = threading.Lock()
+        self._device: Device | None = None
+        self._nodes: dict[int, _Node] = {}
+        self._opens = 0
+
+    @property
+    def wanted(self) -> bool:
+        """Whether to ask the kernel for it."""
+        return not self._off
+
+    def begin(self, device: Device, *, offered: bool) -> None:
+        """Use this session. :param offered: whether the kernel has passthrough."""
+        if not offered:
+            self._off = self._off or OLD_KERNEL
+        self._device = device
+
+    def state(self) -> PassthroughState:
+        """The state now."""
+        with self._lock:
+            files = sum(bool(node.backing_id) for node in self._nodes.values())
+            return PassthroughState(self._off, self._opens, files)
+
+    def opened(self, node: int, version: SourceVersion) -> int:
+        """Count an open of a node; the id of its backing file, or 0.
+
+        Each call wants one of `closed`.
+        """
+        with self._lock:
+            found = self._nodes.get(node)
+            if found is None:
+                found = self._nodes[node] = _Node(self._register(version))
+            found.opens += 1
+            self._opens += bool(found.backing_id)
+            return found.backing_id
+
+    def closed(self, node: int) -> None:
+        """Count a release of a node, of any kind."""
+        with self._lock:
+            found = self._nodes.get(node)
+            if found is None:
+                return
+            found.opens -= 1
+            if not found.opens:
+                del self._nodes[node]
+                if found.backing_id:
+                    self._call(_BACKING_CLOSE, bytearray(_ID.pack(found.backing_id)))
+
+    def _register(self, version: SourceVersion) -> int:
+        if self._off or self._open_complete is None or not version.size:
+            return 0
+        file = self._open_complete(version.embed_code, version.validator)
+        if file is None:
+            return 0
+        try:
+            if os.fstat(file).st_size != version.size:
+                return 0
+            return self._call(_BACKING_OPEN, bytearray(_BACKING_MAP.pack(file, 0, 0)))
+        finally:
+            os.close(file)
+
+    def _call(self, request: int, argument: bytearray) -> int:
+        """Call the device; 0 if it refuses, and from then on it is not asked again."""
+        if self._device is None:
+            return 0
+        try:
+            return int(fcntl.ioctl(self._device.descriptor, request, argument, True))
+        except OSError as error:
+            if request == _BACKING_OPEN:
+                number = error.errno or 0
+                self._off = _REASONS.get(number, error.strerror or "the kernel refuses it")
+            return 0
