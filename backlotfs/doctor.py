@@ -46,7 +46,9 @@ from backlotfs.http.proxy_tunnel import connect_through, dial_for
 from backlotfs.kernel.fusepy_adapter import load_fuse
 from backlotfs.kernel.lifecycle import READ_AHEAD_KB, uses_session
 from backlotfs.kernel.mount_table import FUSE_TYPE
+from backlotfs.kernel.mounting import may_pass_through
 from backlotfs.kernel.mountpoint import check_mountpoint, resolved
+from backlotfs.kernel.passthrough import OLD_KERNEL
 from backlotfs.mount.stack import USER_AGENT, open_api_session
 from backlotfs.source.range_reader import SourceProbe
 from backlotfs.source.signed_get import SignedGet
@@ -216,6 +218,25 @@ def check_read_ahead(*, is_root: bool) -> Finding:
         "stays at the kernel's 128 KiB: copies cost more CPU",
         "mount as root (systemd/ has a unit), with allow_other and uid=",
     )
+
+
+def check_passthrough(*, may: bool | None = None, release: str | None = None) -> Finding:
+    """Check whether the kernel can read files of the disk cache itself.
+
+    :param may: whether this process may ask for it; found out unless given.
+    :param release: the kernel's, as ``uname -r`` shows it; this machine's unless given.
+    """
+    found = re.match(r"(\d+)\.(\d+)", platform.release() if release is None else release)
+    if found is None or (int(found[1]), int(found[2])) < (6, 9):
+        return note("passthrough", f"off: {OLD_KERNEL}; cached files are read through the mount")
+    if not (may_pass_through() if may is None else may):
+        return note(
+            "passthrough",
+            "off: it needs CAP_SYS_ADMIN in the initial user namespace; cached files are read "
+            "through the mount",
+            "mount as root (systemd/ has a unit), with allow_other and uid=",
+        )
+    return fine("passthrough", "the kernel reads files that are wholly in the disk cache itself")
 
 
 def check_open_files(limit: int | None = None) -> Finding:

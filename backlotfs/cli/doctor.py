@@ -87,6 +87,7 @@ def _of_machine(account: Account | None, mountpoint: Path | None) -> Iterator[Fi
     yield checks.check_fusermount(is_root=is_root)
     yield checks.check_allow_other(is_root=is_root, wanted=allow_other)
     yield checks.check_read_ahead(is_root=is_root)
+    yield checks.check_passthrough()
     yield checks.check_open_files()
     yield checks.check_mount_helper()
     yield checks.check_updatedb()

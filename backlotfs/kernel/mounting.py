@@ -54,6 +54,15 @@ def may_mount() -> bool:
     return bool(effective >> _SYS_ADMIN & 1)
 
 
+def may_pass_through() -> bool:
+    """Whether this process may mount, and that in the initial user namespace."""
+    try:
+        users = Path("/proc/self/uid_map").read_text("ascii").split()
+    except OSError:
+        return False
+    return may_mount() and users == ["0", "0", "4294967295"]
+
+
 def fusermount() -> str | None:
     """The path of the helper for ordinary users, of libfuse 3 or 2; None: it is missing."""
     return shutil.which("fusermount3") or shutil.which("fusermount")
