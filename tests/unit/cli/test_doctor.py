@@ -17,7 +17,7 @@ from tests.support import commands
 from tests.support.made_assets import video
 
 CHECKS = [
-    "python", "libfuse 2", "/dev/fuse", "fusermount", "allow_other", "read-ahead",
+    "python", "libfuse 2", "/dev/fuse", "fusermount", "allow_other", "read-ahead", "passthrough",
     "open files", "mount(8)", "updatedb", "cache folder", "credentials", "signed URLs",
     "proxy", "TLS", "API", "clock", "sources",
 ]  # fmt: skip  # in the order of the output
