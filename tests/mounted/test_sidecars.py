@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import mmap
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,6 +58,26 @@ def test_a_mapping(beside: Mount, flags: int) -> None:
         said = file.read()
         with mmap.mmap(file.fileno(), 0, flags=flags, prot=mmap.PROT_READ) as mapped:
             assert mapped[:] == said
+
+
+_LISTS_WHILE_MAPPED = """
+import mmap, os, sys
+folder, name = sys.argv[1:]
+with open(f"{folder}/{name}", "rb") as file:
+    said = file.read()
+    with mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
+        assert mapped[:] == said
+        for _ in range(3):
+            os.listdir(folder)
+            assert name in {entry.name for entry in os.scandir(folder) if entry.stat()}
+        assert mapped[:] == said
+"""
+
+
+def test_a_listing_does_not_cut_a_mapping(beside: Mount) -> None:
+    """Of a file whose size is not known until somebody asks: the program would get SIGBUS."""
+    program = (sys.executable, "-c", _LISTS_WHILE_MAPPED, str(beside.path), "Fluß.mov.json")
+    assert subprocess.run(program, timeout=60, check=False).returncode == 0
 
 
 def test_they_say_what_the_library_says(beside: Mount) -> None:
