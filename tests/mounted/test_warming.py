@@ -78,7 +78,8 @@ def test_warmed_read_after_a_restart(mount: Mount, remount: Remount, emulator: E
     stats = ask(new.path, "stats")
     assert stats["fetched_bytes"] == 0
     assert stats["reads"]["blocks"]["network"] == 0
-    assert stats["reads"]["blocks"]["disk"] >= SIZE // (64 * KIB)
+    passed_through = stats["passthrough"]["opens"] >= 2  # the kernel has read the files itself
+    assert passed_through or stats["reads"]["blocks"]["disk"] >= SIZE // (64 * KIB)
     mount.path, mount.folder = new.path, new.folder
 
 
