@@ -16,7 +16,7 @@ def outcome(**environment: str) -> tuple[int, str]:
     """Exit code and output of one mounted test's run, on a PATH where nothing is found."""
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-k", "access"),
+            *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-k", "access and session"),
             "tests/mounted/test_read_only.py",
         ],
         cwd=ROOT,

@@ -338,7 +338,8 @@ class CompleteFiles:
             os.close(file)
         with self._lock:
             self._read_lists.pop(pin.word, None)
-        os.rename(_NEW_NAME, name, src_dir_fd=self._files, dst_dir_fd=self._files)
+        # names are UTF-8 on disk, whatever the locale is
+        os.rename(_NEW_NAME, name.encode(), src_dir_fd=self._files, dst_dir_fd=self._files)
 
     def checksums(self, pin: Pin) -> ChecksumList | None:
         """The list of checksums of a version's file; None if it is lost."""
@@ -367,7 +368,7 @@ class CompleteFiles:
         if listed is None:
             return None
         try:
-            file = os.open(listed.name, _READ, dir_fd=self._files)
+            file = os.open(listed.name.encode(), _READ, dir_fd=self._files)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):
                 return None
@@ -464,17 +465,17 @@ class CompleteFiles:
         with self._lock:
             found = self._read_lists.pop(word, None)
         found = found or self._read_list(word)
-        names = [found.name] if found is not None else self._names_of(word)
+        names = [found.name.encode()] if found is not None else self._names_of(word)
         for name in names:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=self._files)
         os.unlink(_list_name(word), dir_fd=self._lists)
 
-    def _names_of(self, word: int) -> list[str]:
+    def _names_of(self, word: int) -> list[bytes]:
         """The files of a version whose list of checksums is lost."""
         part = f"{word >> 32:08x}"
         found = ((name, _OURS.search(name)) for name in os.listdir(self._files))
-        return [name for name, ours in found if ours and ours[1] == part]
+        return [os.fsencode(name) for name, ours in found if ours and ours[1] == part]
 
 
 def _list_name(word: int) -> str:

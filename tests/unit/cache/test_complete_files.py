@@ -470,8 +470,8 @@ def test_a_file_is_not_made_while_the_one_of_that_name_is_removed(
     """The late removal would take the new file."""
     removing, go_on, unlink = threading.Event(), threading.Event(), os.unlink
 
-    def slow(path: str, *, dir_fd: int) -> None:
-        if path.startswith("E1 ["):
+    def slow(path: str | bytes, *, dir_fd: int) -> None:
+        if os.fsencode(path).startswith(b"E1 ["):
             removing.set()
             assert go_on.wait(PATIENCE_S)
         unlink(path, dir_fd=dir_fd)
