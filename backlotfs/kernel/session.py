@@ -369,7 +369,7 @@ class FuseSession:
 
     def _attr_of(self, node: int, message: bytes) -> tuple[Attr, float]:
         """The attributes of a node, and how long they are valid; waits for them."""
-        fh = protocol.parse_getattr_handle(message)
+        protocol.parse_getattr_handle(message)  # refuses a request that is cut off
         retired = self._nodes.retired(node)
         if retired is None:
             found = self._nodes.found(node)
@@ -382,8 +382,9 @@ class FuseSession:
             return attr, LONG_TTL_S if attributes.settled else 0
         if isinstance(found, Folder | VirtualFolder):
             return self._attr(attributes), self._folder_ttl_s
-        size = None if fh is None else self._operations.size_of_handle(fh)
-        return self._attr(attributes if size is None else attributes._replace(size=size)), 0
+        # an open file keeps its size, by which programs read and map it
+        size = self._nodes.virtual_size(node) or attributes.size
+        return self._attr(attributes._replace(size=size)), 0
 
     def _open(self, request: Header, message: bytes) -> bytes | None:
         node, flags = request.node, protocol.parse_number(message)
