@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import importlib
+import os
 import sys
 from pathlib import Path
 
@@ -160,6 +161,10 @@ def usage_line(error: click.ClickException) -> str:
     return f"{said}; see: {context.command_path} --help"
 
 
+class MountEnded(SystemExit):
+    """A mount in the foreground has ended; its threads may still run, or be about to start."""
+
+
 def main() -> None:
     """The entry point of ``backlotfs``."""
     # The name that `ps` shows, and by which a mount recognizes this program; else "python3".
@@ -169,6 +174,11 @@ def main() -> None:
     try:
         with excepthooks.reported(click.ClickException, click.Abort, BacklotError):
             code = commands(prog_name="backlotfs", standalone_mode=False)
+    except MountEnded:
+        # Python's own end would crash if a thread of the mount starts during it.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
     except click.ClickException as error:
         if "\n" in error.format_message():
             error.show()  # the help of a group that was used without a command

@@ -10,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from backlotfs.api.rate_limiter import CREDIT_WAIT_S
+from backlotfs.cli import MountEnded
 from backlotfs.cli.account_options import ChosenAccount, account_options
 from backlotfs.cli.mount_options import SETTING_OF, apply_mount_options
 from backlotfs.cli.mountpoints import MOUNTED, MOUNTPOINT
@@ -324,6 +325,7 @@ def _stay(settings: MountSettings, *, cleared_dead: bool) -> None:
         if settings.log_place != "stderr" or output.people_read_stderr(settings.log_format):
             raise
         raise SystemExit(error.exit_code) from None
+    raise MountEnded(0)
 
 
 @click.command()
