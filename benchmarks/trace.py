@@ -32,7 +32,7 @@ from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.config.settings import Account, MountSettings
 from backlotfs.emulator import EmulatedAsset, Emulator, Library, SyntheticContent
 from backlotfs.kernel.protocol import Device, ReadRequest
-from backlotfs.kernel.read_requests import ReadRequests
+from backlotfs.kernel.read_requests import ReadContext, ReadRequests
 from backlotfs.mount.stack import Stack, build_stack
 
 _PACKAGE = Path(backlotfs.__file__).parent
@@ -104,7 +104,8 @@ def cold_read(stack: Stack, recorder: Recorder) -> None:
     version = stack.namespace.open(stack.namespace.find("/film.bin"), _waiter())
     fh = reading.reader.open(version, name="film.bin")
     sink = os.open("/dev/null", os.O_WRONLY)
-    reads = ReadRequests(Device(sink), reading.reader.begin, _CLOCK, reading.metrics.reads)
+    context = ReadContext(_CLOCK, reading.metrics.reads)
+    reads = ReadRequests(Device(sink), reading.reader.begin, context)
     recorder.active = False
     threading.setprofile(recorder)  # no thread of the read path has started yet
     try:

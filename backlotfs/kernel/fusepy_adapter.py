@@ -17,18 +17,20 @@ import os
 import threading
 import types
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from backlotfs.concurrency.clock import Clock
-from backlotfs.errors import DeadlineExceeded, FuseUnusable, Interrupted
+from backlotfs.concurrency.clock import Deadline
+from backlotfs.concurrency.interruptible_wait import InterruptibleWait
+from backlotfs.errors import BacklotError, FuseUnusable
 from backlotfs.fetch.loader import PendingRead
 from backlotfs.kernel.errno_boundary import errno_boundary, os_error
 from backlotfs.kernel.mounting import MountOptions
 from backlotfs.kernel.notifier import Notifier
 from backlotfs.kernel.operations import STATFS_BLOCK_BYTES, Operations
 from backlotfs.kernel.passthrough import FUSEPY, Passthrough
-from backlotfs.kernel.read_requests import ReadCounts, ReadLimits
+from backlotfs.kernel.read_requests import ReadContext
 from backlotfs.log import events
 from backlotfs.namespace.attributes import IO_BLOCK_BYTES, STAT_BLOCK_BYTES
 from backlotfs.namespace.namespace import Found
@@ -40,8 +42,6 @@ log = logging.getLogger(__name__)
 TTL_S = 1.0
 #: fusepy decodes and encodes paths with it: unlike UTF-8 it can decode any bytes.
 _ENCODING = "latin-1"
-#: How often a read that waits looks whether its caller was killed.
-_POLL_S = 0.1
 
 NO_LIBFUSE = (
     "libfuse 2 is missing, which --fuse-binding fusepy needs; install it: apt-get install libfuse2 "
@@ -103,9 +103,7 @@ class FusepyAdapter:
         mountpoint: Path,
         options: MountOptions,
         operations: Operations,
-        clock: Clock,
-        counts: ReadCounts,
-        limits: ReadLimits,
+        context: ReadContext,
         mounted: Callable[[], None],
     ) -> None:
         """Mount, and serve until the mount is gone; see `FuseSession.serve`.
@@ -117,7 +115,7 @@ class FusepyAdapter:
             mounted()
             self.began.set()
 
-        calls = PathOperations(self, operations, clock, counts, limits, began)
+        calls = PathOperations(self, operations, context, began)
         more = {"allow_other": True, "default_permissions": True} if options.allow_other else {}
         try:
             self._fuse.FUSE(
@@ -156,16 +154,13 @@ class PathOperations:
         self,
         adapter: FusepyAdapter,
         operations: Operations,
-        clock: Clock,
-        counts: ReadCounts,
-        limits: ReadLimits,
+        context: ReadContext,
         began: Callable[[], None],
     ) -> None:
         self._adapter = adapter
         self._operations = operations
-        self._clock = clock
-        self._counts = counts
-        self._limits = limits
+        self._namespace = operations.namespace
+        self._clock, self._counts, self._limits = context
         self._began = began
 
     def __call__(self, operation: str, *args: Any) -> Any:
@@ -203,7 +198,7 @@ class PathOperations:
     def readdir(self, path: str, _fh: int) -> list[tuple[str, dict[str, int], int]]:
         """getdents(2)."""
         lines: list[tuple[str, dict[str, int], int]] = [(".", {}, 0), ("..", {}, 0)]
-        for entry in self._operations.entries(self._find(path)):
+        for entry in self._namespace.entries(self._find(path)):
             kind = 0o040000 if entry.is_directory else 0o100000
             lines.append((_latin(entry.name), {"st_ino": entry.inode, "st_mode": kind}, 0))
         return lines
@@ -235,20 +230,15 @@ class PathOperations:
         return data
 
     def _wait_for(self, read: PendingRead) -> None:
-        arrived = threading.Event()
-        read.add_done_callback(arrived.set)
-        left_s = self._limits.deadline_s
-        while not arrived.wait(_POLL_S):
-            if self._adapter.interrupted():
-                read.abandon()
-                raise Interrupted("reading: the caller is gone")
-            if not self._limits.queued(read.embed_code):
-                left_s -= _POLL_S
-            if left_s <= 0:
-                read.abandon()
-                raise DeadlineExceeded(
-                    f"{read.doing} timed out after {self._limits.deadline_s:g} s"
-                )
+        arrived: Future[None] = Future()
+        read.add_done_callback(lambda: arrived.set_result(None))
+        deadline = Deadline(self._limits.deadline_s, self._clock)
+        waiter = InterruptibleWait(deadline, self._adapter.interrupted, self._limits.queued)
+        try:
+            waiter.result(arrived, read.doing, read.embed_code)
+        except BacklotError:
+            read.abandon()
+            raise
         if read.error is not None:
             raise read.error
 
@@ -267,7 +257,7 @@ class PathOperations:
     @errno_boundary
     def statfs(self, _path: str) -> dict[str, int]:
         """statfs(2)."""
-        totals = self._operations.totals()
+        totals = self._namespace.totals()
         return {
             "f_bsize": STATFS_BLOCK_BYTES,
             "f_frsize": STATFS_BLOCK_BYTES,
@@ -285,7 +275,7 @@ class PathOperations:
     @errno_boundary
     def getxattr(self, path: str, name: str, _position: int = 0) -> bytes:
         """getxattr(2)."""
-        return self._operations.xattr(self._find(path), _text(name))
+        return self._namespace.xattr(self._find(path), _text(name))
 
     @errno_boundary
     def listxattr(self, path: str) -> list[str]:
@@ -293,7 +283,7 @@ class PathOperations:
         return self._operations.xattr_names(self._find(path))
 
     def _find(self, path: str) -> Found:
-        return self._operations.namespace.find(_text(path))
+        return self._namespace.find(_text(path))
 
     def _nothing(self, *_args: object) -> int:
         return 0

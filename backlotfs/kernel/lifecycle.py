@@ -16,9 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
-from backlotfs.concurrency.clock import Clock
 from backlotfs.errors import BacklotError
 from backlotfs.kernel.fusepy_adapter import FusepyAdapter
 from backlotfs.kernel.mount_table import probe_mount
@@ -26,7 +24,7 @@ from backlotfs.kernel.mounting import MountOptions
 from backlotfs.kernel.mountpoint import MountpointLock, detach
 from backlotfs.kernel.operations import Operations
 from backlotfs.kernel.passthrough import Passthrough
-from backlotfs.kernel.read_requests import ReadCounts, ReadLimits
+from backlotfs.kernel.read_requests import ReadContext
 from backlotfs.kernel.session import FuseSession
 from backlotfs.log import events
 
@@ -44,13 +42,6 @@ READ_AHEAD_KB = 1024
 def uses_session(binding: str) -> bool:
     """Whether this choice of `FUSE_BINDINGS` is the session: ``auto`` is, on Linux."""
     return binding == "session" or (binding == "auto" and sys.platform == "linux")
-
-
-class Reading(NamedTuple):
-    """What an adapter needs to serve reads: the counters, and the time limit of a read."""
-
-    counts: ReadCounts
-    limits: ReadLimits
 
 
 class KernelMount:
@@ -77,9 +68,7 @@ class KernelMount:
         self._stopping = threading.Event()
         self._ended = threading.Event()
 
-    def run(
-        self, operations: Operations, clock: Clock, reading: Reading, ready: Callable[[], None]
-    ) -> None:
+    def run(self, operations: Operations, context: ReadContext, ready: Callable[[], None]) -> None:
         """Mount, serve until unmounted, return.
 
         :param ready: called from another thread once the mountpoint answers.
@@ -105,15 +94,7 @@ class KernelMount:
 
         threading.Thread(target=announce, name="ready", daemon=True).start()
         try:
-            self.adapter.serve(
-                self._mountpoint,
-                self._options,
-                operations,
-                clock,
-                reading.counts,
-                reading.limits,
-                lock.release,
-            )
+            self.adapter.serve(self._mountpoint, self._options, operations, context, lock.release)
         finally:
             lock.release()
             self._ended.set()

@@ -120,7 +120,7 @@ class MountpointLock:
             flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
             self._folder = os.open(self._mountpoint, flags)
         except FileNotFoundError:
-            return  # nothing can be mounted there: libfuse will report it
+            return  # nothing can be mounted there: mounting will report it
         except OSError as error:
             self._check()  # root cannot open another user's mount
             raise FuseUnusable(

@@ -80,8 +80,8 @@ class Notifier:
         :param expires: whether the kernel lets entries expire. :param epochs: see `inc_epoch`.
         """
         self._namespace, self._nodes = namespace, nodes
-        thread = _Thread(self._changes, namespace, nodes, device, expires=expires, epochs=epochs)
-        self._thread = threading.Thread(target=thread.run, name="notifier", daemon=True)
+        sender = _Sender(self._changes, namespace, nodes, device, expires=expires, epochs=epochs)
+        self._thread = threading.Thread(target=sender.run, name="notifier", daemon=True)
         self._thread.start()
 
     def detach(self) -> bool:
@@ -118,8 +118,8 @@ class Notifier:
             self._changes.put(_Change(tuple(embed_codes), snapshot=self._namespace.snapshot()))
 
 
-class _Thread:
-    """The thread of a `Notifier`."""
+class _Sender:
+    """Sends the notifications of a `Notifier`, on its thread."""
 
     def __init__(
         self,

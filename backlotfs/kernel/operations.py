@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 from backlotfs.byterange import ByteRange
@@ -22,9 +22,9 @@ from backlotfs.concurrency.interruptible_wait import refuse_to_wait
 from backlotfs.errors import BadHandle, ReadOnlyFilesystem
 from backlotfs.fetch.loader import PendingRead
 from backlotfs.kernel.deadlines import OperationDeadlines
-from backlotfs.namespace.attributes import Attributes, Totals, listed
+from backlotfs.namespace.attributes import Attributes, listed
 from backlotfs.namespace.namespace import Found, Namespace
-from backlotfs.namespace.tree import Entry, Node, VirtualFile
+from backlotfs.namespace.tree import Node, VirtualFile
 from backlotfs.open_files.reader import SourceReader
 from backlotfs.source.version import SourceVersion
 
@@ -148,10 +148,6 @@ class Operations:
         """
         return self.namespace.attributes(node, refuse_to_wait)
 
-    def entries(self, found: Found) -> Iterator[Entry]:
-        """getdents(2), without ``.`` and ``..``; all from one version of the library."""
-        return self.namespace.entries(found)
-
     def open(self, found: Found, name: str, flags: int) -> Opened:
         """Open a file for reading; waits for a version that is not known yet.
 
@@ -189,18 +185,10 @@ class Operations:
         else:
             self._reader.release(fh)
 
-    def totals(self) -> Totals:
-        """The size of the library, for statfs(2)."""
-        return self.namespace.totals()
-
     def access(self, mode: int) -> None:
         """access(2): everything is allowed except writing."""
         if mode & os.W_OK:
             self.refuse_to_write()
-
-    def xattr(self, found: Found, name: str) -> bytes:
-        """getxattr(2); ENOTSUP outside ``user.*``."""
-        return self.namespace.xattr(found, name)
 
     def xattr_names(self, found: Found) -> list[str]:
         """listxattr(2): the attributes that a copy may keep, without the mount's own."""

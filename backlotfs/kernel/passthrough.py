@@ -35,10 +35,9 @@ OFF = "switched off"
 NO_DISK = "there is no disk cache"
 OLD_KERNEL = "the kernel does not have it; Linux 6.9 does"
 FUSEPY = "not with fusepy"
-_REASONS = {
-    errno.EPERM: "this mount may not: it needs CAP_SYS_ADMIN in the initial user namespace",
-    errno.ELOOP: "the disk cache is on a stacked file system, such as a container's own disk",
-}
+NOT_ALLOWED = "this mount may not: it needs CAP_SYS_ADMIN in the initial user namespace"
+STACKED = "the disk cache is on a stacked file system, such as a container's own disk"
+_REASONS = {errno.EPERM: NOT_ALLOWED, errno.ELOOP: STACKED}
 
 #: Opens the complete file of a version: `DiskTier.open_complete`.
 OpenComplete = Callable[[str, str], int | None]
@@ -57,12 +56,17 @@ class PassthroughState(NamedTuple):
 
 
 class _Node:
-    """An open node. ``backing_id``: 0 if its reads go through the mount."""
+    """An open node.
 
-    __slots__ = ("backing_id", "opens")
+    :ivar backing_id: None until it is decided; 0 if its reads go through the mount.
+    :ivar deciding: held while it is decided, which uses the disk.
+    """
 
-    def __init__(self, backing_id: int) -> None:
-        self.backing_id = backing_id
+    __slots__ = ("backing_id", "deciding", "opens")
+
+    def __init__(self) -> None:
+        self.backing_id: int | None = None
+        self.deciding = threading.Lock()
         self.opens = 0
 
 
@@ -106,10 +110,15 @@ class Passthrough:
         with self._lock:
             found = self._nodes.get(node)
             if found is None:
-                found = self._nodes[node] = _Node(self._register(version))
+                found = self._nodes[node] = _Node()
             found.opens += 1
-            self._opens += bool(found.backing_id)
-            return found.backing_id
+        with found.deciding:  # other opens of this node have to agree; other nodes do not wait
+            if found.backing_id is None:
+                found.backing_id = self._register(version)
+        if found.backing_id:
+            with self._lock:
+                self._opens += 1
+        return found.backing_id
 
     def closed(self, node: int) -> None:
         """Count a release of a node, of any kind."""
@@ -118,10 +127,11 @@ class Passthrough:
             if found is None:
                 return
             found.opens -= 1
-            if not found.opens:
-                del self._nodes[node]
-                if found.backing_id:
-                    self._call(_BACKING_CLOSE, bytearray(_ID.pack(found.backing_id)))
+            if found.opens:
+                return
+            del self._nodes[node]
+        if found.backing_id:
+            self._call(_BACKING_CLOSE, bytearray(_ID.pack(found.backing_id)))
 
     def _register(self, version: SourceVersion) -> int:
         if self._off or self._open_complete is None or not version.size:

@@ -15,6 +15,8 @@ import struct
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
+from backlotfs.namespace.attributes import STAT_BLOCK_BYTES
+
 # Operation codes.
 LOOKUP: Final = 1
 FORGET: Final = 2
@@ -103,10 +105,6 @@ _DIRENT = struct.Struct("=QQII")  # inode, offset of the next, length of the nam
 _STATX_OUT = struct.Struct("=QI4x16xIIQIIIH2xQQQQqI4xqI4xqI4xqI4x16x112x")
 #: ``STATX_BASIC_STATS`` and ``STATX_BTIME``.
 _STATX_BASIC, _STATX_BTIME = 0x7FF, 0x800
-_GETATTR_HAS_HANDLE = 1
-
-#: ``st_blocks`` counts these, whatever ``st_blksize`` is (stat(2)).
-_STAT_BLOCK_BYTES = 512
 
 
 class MalformedRequest(ValueError):
@@ -202,10 +200,9 @@ def parse_handle(message: bytes | bytearray) -> int:
     return _unpack(_NUMBER_64, message)[0]
 
 
-def parse_getattr_handle(message: bytes | bytearray) -> int | None:
-    """The open file that a GETATTR or STATX is about; None: only the node."""
-    flags, fh = _unpack(_GETATTR_IN, message)
-    return fh if flags & _GETATTR_HAS_HANDLE else None
+def check_getattr(message: bytes | bytearray) -> None:
+    """Check that a GETATTR or STATX is whole. Its arguments are not used: the node is enough."""
+    _unpack(_GETATTR_IN, message)
 
 
 def parse_forgets(message: bytes | bytearray) -> list[tuple[int, int]]:
@@ -237,16 +234,11 @@ class Attr(NamedTuple):
 
 def _packed(attr: Attr) -> tuple[int, ...]:
     inode, size, mtime_s, mode, nlink, uid, gid, block_bytes, _ = attr
-    blocks = -(-size // _STAT_BLOCK_BYTES)
+    blocks = -(-size // STAT_BLOCK_BYTES)
     return (
         inode, size, blocks, mtime_s, mtime_s, mtime_s,
         0, 0, 0, mode, nlink, uid, gid, 0, block_bytes, 0,
     )  # fmt: skip
-
-
-def _split(seconds: float) -> tuple[int, int]:
-    whole = int(seconds)
-    return whole, int((seconds - whole) * 1e9)
 
 
 def init_out(minor: int, readahead_bytes: int, features: int, background: int) -> bytes:
@@ -268,55 +260,48 @@ def version_out() -> bytes:
     return _INIT_OUT.pack(MAJOR, MINOR, *(11 * [0]))
 
 
-def attr_out(attr: Attr, valid_s: float) -> bytes:
+def attr_out(attr: Attr, valid_s: int) -> bytes:
     """The answer to GETATTR. :param valid_s: how long the kernel may use the attributes."""
-    return _ATTR_OUT_HEAD.pack(*_split(valid_s)) + _ATTR.pack(*_packed(attr))
+    return _ATTR_OUT_HEAD.pack(valid_s, 0) + _ATTR.pack(*_packed(attr))
 
 
-def statx_out(attr: Attr, valid_s: float) -> bytes:
+def statx_out(attr: Attr, valid_s: int) -> bytes:
     """The answer to STATX: with the time of birth, if there is one."""
     inode, size, mtime_s, mode, nlink, uid, gid, block_bytes, born_s = attr
     mask = _STATX_BASIC | (_STATX_BTIME if born_s else 0)
-    blocks = -(-size // _STAT_BLOCK_BYTES)
+    blocks = -(-size // STAT_BLOCK_BYTES)
     return _STATX_OUT.pack(
-        *_split(valid_s), mask, block_bytes, 0, nlink, uid, gid, mode, inode, size, blocks, 0,
+        valid_s, 0, mask, block_bytes, 0, nlink, uid, gid, mode, inode, size, blocks, 0,
         mtime_s, 0, born_s, 0, mtime_s, 0, mtime_s, 0,
     )  # fmt: skip
 
 
-def entry_out(node: int, attr: Attr, entry_valid_s: float, attr_valid_s: float) -> bytes:
+def entry_out(node: int, attr: Attr, entry_valid_s: int, attr_valid_s: int) -> bytes:
     """The answer to LOOKUP. It gives the kernel one reference to the node."""
-    entry_s, entry_ns = _split(entry_valid_s)
-    attr_s, attr_ns = _split(attr_valid_s)
-    head = _ENTRY_OUT_HEAD.pack(node, 0, entry_s, attr_s, entry_ns, attr_ns)
+    head = _ENTRY_OUT_HEAD.pack(node, 0, entry_valid_s, attr_valid_s, 0, 0)
     return head + _ATTR.pack(*_packed(attr))
 
 
-def absent_out(valid_s: float) -> bytes:
+def absent_out(valid_s: int) -> bytes:
     """The answer to LOOKUP for a name that the kernel may remember as absent."""
-    seconds, nanoseconds = _split(valid_s)
-    return _ENTRY_OUT_HEAD.pack(0, 0, seconds, 0, nanoseconds, 0) + bytes(_ATTR.size)
+    return _ENTRY_OUT_HEAD.pack(0, 0, valid_s, 0, 0, 0) + bytes(_ATTR.size)
 
 
-#: Bytes of an entry of READDIRPLUS before its name.
-_PLUS_BYTES = _ENTRY_OUT_HEAD.size + _ATTR.size + _DIRENT.size
+#: An entry of READDIRPLUS before its name: ``_ENTRY_OUT_HEAD``, ``_ATTR`` and ``_DIRENT``.
+_PLUS = struct.Struct("=QQQQIIQQQQQQIIIIIIIIIIQQII")
+_PADDING = tuple(bytes(count) for count in range(8))
 _DIRECTORY, _FILE = stat.S_IFDIR >> 12, stat.S_IFREG >> 12
 
 
 def dirent_bytes(name: bytes, *, plus: bool) -> int:
     """The room that an entry takes in an answer to READDIR or READDIRPLUS."""
-    return (_PLUS_BYTES if plus else _DIRENT.size) + (len(name) + 7) // 8 * 8
+    return (_PLUS.size if plus else _DIRENT.size) + (len(name) + 7) // 8 * 8
 
 
 def dirent(inode: int, name: bytes, offset: int, *, is_directory: bool) -> bytes:
     """An entry of READDIR. :param offset: where a listing continues after this entry."""
     kind = _DIRECTORY if is_directory else _FILE
-    padding = -len(name) % 8
-    return _DIRENT.pack(inode, offset, len(name), kind) + name + bytes(padding)
-
-
-_PLUS = struct.Struct("=QQQQIIQQQQQQIIIIIIIIIIQQII")
-_PADDING = tuple(bytes(count) for count in range(8))
+    return _DIRENT.pack(inode, offset, len(name), kind) + name + _PADDING[-len(name) % 8]
 
 
 def direntplus(
@@ -327,7 +312,7 @@ def direntplus(
     # In one piece, because a listing of 100 000 files makes 100 000 of these.
     return _PLUS.pack(
         node, 0, entry_valid_s, attr_valid_s, 0, 0,
-        inode, size, -(-size // _STAT_BLOCK_BYTES), mtime_s, mtime_s, mtime_s,
+        inode, size, -(-size // STAT_BLOCK_BYTES), mtime_s, mtime_s, mtime_s,
         0, 0, 0, mode, nlink, uid, gid, 0, block_bytes, 0,
         inode, offset, len(name), mode >> 12,
     ) + name + _PADDING[-len(name) % 8]  # fmt: skip

@@ -153,6 +153,14 @@ class ReadLimits(NamedTuple):
     queued: Callable[[str], bool] = lambda _code: False
 
 
+class ReadContext(NamedTuple):
+    """What an adapter serves reads with, besides the operations."""
+
+    clock: Clock
+    counts: ReadCounts
+    limits: ReadLimits = ReadLimits()
+
+
 class Beginning(Protocol):
     """The type of `Operations.begin`."""
 
@@ -181,23 +189,11 @@ class _Failed(NamedTuple):
 class ReadRequests:
     """Answers the READ requests of one session. Any thread may call it."""
 
-    def __init__(
-        self,
-        device: Device,
-        begin: Beginning,
-        clock: Clock,
-        counts: ReadCounts,
-        limits: ReadLimits | None = None,
-    ) -> None:
-        """Answer reads; `start` starts the thread for deadlines.
-
-        :param counts: counts every read.
-        """
-        self._deadline_s, self._queued = limits or ReadLimits()
-        self._counts = counts
+    def __init__(self, device: Device, begin: Beginning, context: ReadContext) -> None:
+        """Answer reads; `start` starts the thread for deadlines."""
         self._device = device
         self._begin = begin
-        self._clock = clock
+        self._clock, self._counts, (self._deadline_s, self._queued) = context
         self._lock = threading.Lock()
         self._pending: dict[int, _Pending] = {}
         self._early: OrderedDict[int, None] = OrderedDict()

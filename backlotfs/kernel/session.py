@@ -28,7 +28,6 @@ from itertools import chain, islice
 from pathlib import Path
 
 from backlotfs.catalog.db.rows import AssetRow
-from backlotfs.concurrency.clock import Clock
 from backlotfs.errors import BacklotError, BadHandle, NoSuchEntry
 from backlotfs.kernel import mounting, protocol
 from backlotfs.kernel.errno_boundary import errno_of, os_error
@@ -38,7 +37,7 @@ from backlotfs.kernel.notifier import Notifier
 from backlotfs.kernel.operations import STATFS_BLOCK_BYTES, Operations
 from backlotfs.kernel.passthrough import Passthrough
 from backlotfs.kernel.protocol import Attr, Device, Header, MalformedRequest
-from backlotfs.kernel.read_requests import ReadCounts, ReadLimits, ReadRequests
+from backlotfs.kernel.read_requests import ReadContext, ReadRequests
 from backlotfs.log import events
 from backlotfs.namespace.attributes import IO_BLOCK_BYTES, Attributes
 from backlotfs.namespace.namespace import Found
@@ -158,14 +157,11 @@ class FuseSession:
         mountpoint: Path,
         options: MountOptions,
         operations: Operations,
-        clock: Clock,
-        counts: ReadCounts,
-        limits: ReadLimits,
+        context: ReadContext,
         mounted: Callable[[], None],
     ) -> None:
         """Mount, and serve until the mount is gone and no operation runs any more.
 
-        :param counts: counts every read. :param limits: time limit of a read.
         :param mounted: called when the kernel has the mount.
         :raises FuseUnusable: it cannot be mounted.
         """
@@ -177,7 +173,7 @@ class FuseSession:
             self._namespace = operations.namespace
             self._nodes = NodeTable(operations.namespace)
             self._expires = False
-            self._reads = ReadRequests(device, operations.begin, clock, counts, limits)
+            self._reads = ReadRequests(device, operations.begin, context)
             self._reads.start()
             self._receive_on_threads()
         finally:
@@ -234,14 +230,7 @@ class FuseSession:
             events.REQUEST_MALFORMED.log(log, reason=error)
             return True
         if request.opcode == protocol.READ:
-            try:
-                read = protocol.parse_read(message, request.pid)
-            except MalformedRequest as error:
-                events.REQUEST_MALFORMED.log(log, reason=error)
-                self._device.refuse(request.unique, errno.EINVAL)
-                return True
-            assert self._reads is not None
-            self._reads.serve(request.unique, read)
+            self._read(request, message)
             return True
         if request.opcode in _AT_ONCE:
             self._answer(request, message)
@@ -249,6 +238,21 @@ class FuseSession:
         self._have_a_receiver()
         self._answer(request, message)
         return self._stays()
+
+    def _read(self, request: Header, message: bytes) -> None:
+        """Begin a READ, which this thread does not wait for."""
+        try:
+            read = protocol.parse_read(message, request.pid)
+        except MalformedRequest as error:
+            self._refuse_malformed(request, error)
+            return
+        assert self._reads is not None
+        self._reads.serve(request.unique, read)
+
+    def _refuse_malformed(self, request: Header, error: MalformedRequest) -> None:
+        events.REQUEST_MALFORMED.log(log, reason=error)
+        if request.opcode not in _AT_ONCE:  # those have no answer
+            self._device.refuse(request.unique, errno.EINVAL)
 
     def _have_a_receiver(self) -> None:
         """Mark this thread as busy; start another if none is left to receive."""
@@ -282,9 +286,7 @@ class FuseSession:
         try:
             answer = serve(self, request, message)
         except MalformedRequest as error:
-            events.REQUEST_MALFORMED.log(log, reason=error)
-            if opcode not in _AT_ONCE:  # those have no answer
-                self._device.refuse(unique, errno.EINVAL)
+            self._refuse_malformed(request, error)
         except Exception as error:  # noqa: BLE001  # the kernel must get an answer
             self._device.refuse(unique, errno_of(serve.__name__.strip("_"), error))
         else:
@@ -367,9 +369,9 @@ class FuseSession:
     def _statx(self, request: Header, message: bytes) -> bytes:
         return protocol.statx_out(*self._attr_of(request.node, message))
 
-    def _attr_of(self, node: int, message: bytes) -> tuple[Attr, float]:
+    def _attr_of(self, node: int, message: bytes) -> tuple[Attr, int]:
         """The attributes of a node, and how long they are valid; waits for them."""
-        protocol.parse_getattr_handle(message)  # refuses a request that is cut off
+        protocol.check_getattr(message)
         retired = self._nodes.retired(node)
         if retired is None:
             found = self._nodes.found(node)
@@ -431,7 +433,7 @@ class FuseSession:
         def entries() -> Iterator[Entry]:
             here = self._nodes.found(node)
             dots = (Entry(".", node, True), Entry("..", protocol.ROOT_NODE, True))
-            return chain(dots, self._operations.entries(here))
+            return chain(dots, self._namespace.entries(here))
 
         with self._lock:
             self._next_folder += 1
@@ -513,7 +515,7 @@ class FuseSession:
         return folder
 
     def _statfs(self, _request: Header, _message: bytes) -> bytes:
-        totals = self._operations.totals()
+        totals = self._namespace.totals()
         return protocol.statfs_out(totals.size, totals.files, STATFS_BLOCK_BYTES, MAX_NAME_BYTES)
 
     def _access(self, _request: Header, message: bytes) -> bytes:
@@ -523,7 +525,7 @@ class FuseSession:
     def _getxattr(self, request: Header, message: bytes) -> bytes:
         room = protocol.parse_number(message)
         name = protocol.parse_name(message, after=8).decode("utf-8", "surrogateescape")
-        value = self._operations.xattr(self._nodes.found(request.node), name)
+        value = self._namespace.xattr(self._nodes.found(request.node), name)
         return protocol.xattr_out(value, room)
 
     def _listxattr(self, request: Header, message: bytes) -> bytes:

@@ -19,11 +19,11 @@ from backlotfs.config.settings import MountSettings
 from backlotfs.errors import BacklotError, CredentialsRefused, SettingsError
 from backlotfs.kernel.callers import ProcessNames, ProgramRules
 from backlotfs.kernel.deadlines import OperationDeadlines
-from backlotfs.kernel.lifecycle import KernelMount, Reading
+from backlotfs.kernel.lifecycle import KernelMount
 from backlotfs.kernel.mounting import MountOptions
 from backlotfs.kernel.operations import Operations, Owner
 from backlotfs.kernel.passthrough import OFF, Passthrough
-from backlotfs.kernel.read_requests import ReadLimits
+from backlotfs.kernel.read_requests import ReadContext, ReadLimits
 from backlotfs.log import events, excepthooks, output
 from backlotfs.mount import signals, systemd
 from backlotfs.mount.background import Ready
@@ -169,8 +169,7 @@ class _MountProcess:
                 limits = ReadLimits(settings.read_timeout_s)
             self._kernel.run(
                 operations,
-                self._clock,
-                Reading(stack.reading.metrics.reads, limits),
+                ReadContext(self._clock, stack.reading.metrics.reads, limits),
                 lambda: self._on_mounted(saved=saved),
             )
         finally:

@@ -187,7 +187,7 @@ class Namespace:
 
     def find(self, path: str) -> Found:
         """Look up a path. :raises NoSuchEntry, NotADirectory: there is none."""
-        now = self._current()
+        now = self.snapshot()
         try:
             return node_at(now.layout.root, path)
         except NoSuchEntry:
@@ -200,7 +200,7 @@ class Namespace:
 
     def place(self, inode: int) -> Place | None:
         """The folder of the tree with this inode number; None if there is none now."""
-        return self._current().places.get(inode)
+        return self.snapshot().places.get(inode)
 
     def row(self, embed_code: str) -> AssetRow | None:
         """The row of an asset; None if it is not presented now."""
@@ -314,8 +314,10 @@ class Namespace:
         """All extended attributes of a file; a folder has none."""
         if isinstance(found, VirtualFile):
             return found.xattrs()
-        asset = self.asset(found)
-        if asset is None or not isinstance(found, AssetRow):
+        if not isinstance(found, AssetRow):
+            return {}
+        asset = self._catalog.record(found.embed_code)
+        if asset is None:
             return {}
         return extended_attributes(asset, found.name, self._read_state.cached(found.embed_code))
 
@@ -348,7 +350,7 @@ class Namespace:
     @property
     def root(self) -> Folder:
         """The root of the current tree; see `tree.node_at`."""
-        return self._current().layout.root
+        return self.snapshot().layout.root
 
     # Calls of the providers.
 
@@ -367,7 +369,7 @@ class Namespace:
 
     def links(self, embed_code: str) -> int:
         """``st_nlink`` of an asset's source: the number of its paths."""
-        return self._current().layout.places(embed_code)
+        return self.snapshot().layout.places(embed_code)
 
     def is_listed(self, row: AssetRow) -> bool:
         """Whether an asset is listed; it is not while its source is known to be missing."""
@@ -424,9 +426,6 @@ class Namespace:
 
     def snapshot(self) -> Snapshot:
         """The newest version of the library with its folders."""
-        return self._current()
-
-    def _current(self) -> Snapshot:
         if self._catalog.library.version != self._snapshot.library.version:
             with self._lock:
                 library = self._catalog.library

@@ -106,14 +106,24 @@ def test_an_old_python_is_said(tmp_path: Path) -> None:
     assert "3.9.2" in refused.stderr
 
 
-def test_missing_packages_without_a_way_to_install_are_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("purpose", "packages"),
+    [
+        ("install", "python3-venv fuse3"),
+        ("demo", "python3-venv fuse3 rsync"),
+        ("test", "python3-venv fuse3 libfuse2 rsync ffmpeg attr mandoc systemd"),
+    ],
+)
+def test_missing_packages_without_a_way_to_install_are_named(
+    tmp_path: Path, purpose: str, packages: str
+) -> None:
     """On a system without apt the reader gets the names, and nothing is tried."""
     bare = tmp_path / "python3"
     bare.write_text('#!/bin/sh\ncase "$2" in *version_info*) exit 0 ;; *) exit 1 ;; esac\n')
     bare.chmod(0o755)
-    refused = run([ROOT / ".ci" / "system-packages", "test"], PATH=str(tmp_path))
+    refused = run([ROOT / ".ci" / "system-packages", purpose], PATH=str(tmp_path))
     assert refused.returncode == 1
-    assert refused.stderr.endswith("python3-venv fuse3 libfuse2 rsync ffmpeg attr mandoc systemd\n")
+    assert refused.stderr.endswith(f"try again: {packages}\n")
 
 
 def test_what_a_desktop_needs_is_not_installed_by_make_test() -> None:

@@ -13,7 +13,10 @@ OPT_OUT = "BACKLOTFS_NO_FUSE"
 
 
 def missing_piece() -> str | None:
-    """What a mount needs and this machine lacks; None when nothing."""
+    """What the mounted tests need and this machine lacks; None when nothing.
+
+    libfuse 2 is for the tests of ``--fuse-binding fusepy`` only.
+    """
     if not sys.platform.startswith("linux"):
         return f"mounted tests need Linux, this is {sys.platform}"
     if not Path("/dev/fuse").exists():

@@ -185,12 +185,16 @@ class BlockReader:
         return failed
 
     def _drop(self, damaged: list[_Hit]) -> None:
+        """Free the slots of damaged blocks, except those that were reused meanwhile."""
+        dropped = 0
         with self._lock:
             for hit in damaged:
                 if self._table.use(hit.place) == hit.use:
                     self._table.drop(hit.place)
-                    self.damaged += 1
-        events.CACHE_CORRUPTION.log(log, path=self._path)
+                    dropped += 1
+            self.damaged += dropped
+        if dropped:
+            events.CACHE_CORRUPTION.log(log, path=self._path)
 
 
 def _runs(

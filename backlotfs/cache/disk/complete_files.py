@@ -35,6 +35,7 @@ from xxhash import xxh3_64_intdigest
 
 from backlotfs.cache.disk.locked_directory import LockedDirectory
 from backlotfs.cache.disk.pin_file import Pin
+from backlotfs.cache.disk.slab_files import write_at
 from backlotfs.cache.disk.slot_table import SlotTable
 
 #: The name of the index, and of the folder that people copy from.
@@ -283,7 +284,7 @@ class CompleteFiles:
             ]
         try:
             for row, packed in rows:
-                _write(self._index, packed, _ROWS_AT + row * _ROW.size)
+                write_at(self._index, packed, _ROWS_AT + row * _ROW.size)
         except OSError:
             with self._lock:
                 self._dirty |= dirty
@@ -332,7 +333,7 @@ class CompleteFiles:
         body += b"".join(one.to_bytes(8, "little") for one in checksums)
         file = os.open(_list_name(pin.word), _CREATE | os.O_TRUNC, 0o600, dir_fd=self._lists)
         try:
-            _write(file, struct.pack("=Q", xxh3_64_intdigest(body)) + body, 0)
+            write_at(file, struct.pack("=Q", xxh3_64_intdigest(body)) + body, 0)
             os.fdatasync(file)
         finally:
             os.close(file)
@@ -411,7 +412,7 @@ class CompleteFiles:
         header = _HEADER.pack(
             _MAGIC, _VERSION, self._block_bytes, self._boot, self._stamp, closed, 0
         )[:-8]
-        _write(self._index, header + xxh3_64_intdigest(header).to_bytes(8, "little"), 0)
+        write_at(self._index, header + xxh3_64_intdigest(header).to_bytes(8, "little"), 0)
 
     def _load(self) -> None:
         """Read the rows and count their sizes; they are checked at the first use (`_all`)."""
@@ -426,10 +427,8 @@ class CompleteFiles:
     def _count(self, sizes: Iterable[int]) -> None:
         block_bytes, self.blocks, self._bytes = self._block_bytes, 0, 0
         for size in sizes:
-            blocks = -(-size // block_bytes)
-            self.blocks += blocks
-            listed = 8 * blocks + _NAMES_BYTES
-            self._bytes += -(-size // _PAGE) * _PAGE + -(-listed // _PAGE) * _PAGE  # `cost_of`
+            self.blocks += -(-size // block_bytes)
+            self._bytes += cost_of(size, block_bytes)
         self.reserve(0)
 
     def _all(self) -> dict[int, CompleteFile]:
@@ -512,9 +511,3 @@ def _rows_of(rows: bytes | memoryview) -> Iterator[tuple[int, tuple[int, ...]]]:
 
 def _last_word(data: bytes) -> int:
     return int.from_bytes(data[-8:], "little")
-
-
-def _write(file: int, data: bytes | memoryview, at: int) -> None:
-    done = 0
-    while done < len(data):  # a write to an almost full disk may be partial
-        done += os.pwrite(file, memoryview(data)[done:], at + done)

@@ -20,7 +20,7 @@ from backlotfs.cache.disk.complete_files import MADE_NS, CompleteFile, CompleteF
 from backlotfs.cache.disk.key_hash import source_tag
 from backlotfs.cache.disk.pin_file import Pin
 from backlotfs.cache.disk.room import Room
-from backlotfs.cache.disk.slab_files import SlabFiles
+from backlotfs.cache.disk.slab_files import SlabFiles, write_at
 from backlotfs.cache.memory import BlockKey
 
 #: Blocks that are copied or verified together, and slots that are freed under one lock.
@@ -178,7 +178,7 @@ class FileMaker:
                 if self._stopped() or self._reader.read(keys, views) != list(map(len, views)):
                     return False
                 checksums.extend(map(tag.checksum, numbers, views))
-                self._write(file, first * block_bytes, sum(map(len, views)))
+                write_at(file, self._buffer[: sum(map(len, views))], first * block_bytes)
             os.fdatasync(file)
             with contextlib.suppress(OSError):  # without a proof it is read block by block
                 os.utime(file, ns=(MADE_NS, MADE_NS))
@@ -242,8 +242,3 @@ class FileMaker:
             self._buffer[at * block_bytes :][: min(block_bytes, pin.size - number * block_bytes)]
             for at, number in enumerate(numbers)
         ]
-
-    def _write(self, file: int, at: int, length: int) -> None:
-        done = 0
-        while done < length:  # a write to an almost full disk may be partial
-            done += os.pwrite(file, self._buffer[done:length], at + done)

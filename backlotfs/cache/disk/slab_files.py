@@ -83,7 +83,7 @@ class SlabFiles:
         if os.pread(self._index, len(header), 0) != header:
             for file in (self._slab, self._index, self._heads):
                 os.ftruncate(file, 0)
-            _write(self._index, header, 0)
+            write_at(self._index, header, 0)
         self._load()
 
     def read(self, slot: int, buffers: Sequence[memoryview]) -> int:
@@ -95,7 +95,7 @@ class SlabFiles:
 
     def write(self, slot: int, block: bytes | bytearray | memoryview) -> None:
         """Write a block into its slot. :raises OSError: the disk is full or fails."""
-        _write(self._slab, block, slot * self.block_bytes)
+        write_at(self._slab, block, slot * self.block_bytes)
 
     def punch(self, slots: Sequence[int]) -> bool:
         """Give the disk space of these ascending slots back; False if the disk cannot do that."""
@@ -110,15 +110,15 @@ class SlabFiles:
         for slot in rows:
             if slot < table.high_water_mark:
                 at = slot * ROW_BYTES
-                _write(self._index, table.row_bytes[at : at + ROW_BYTES], _ROWS_AT + at)
+                write_at(self._index, table.row_bytes[at : at + ROW_BYTES], _ROWS_AT + at)
         for head in heads:
-            _write(self._heads, table.head_bytes[head * 4 : head * 4 + 4], head * 4)
+            write_at(self._heads, table.head_bytes[head * 4 : head * 4 + 4], head * 4)
 
     def save_all(self) -> None:
         """Write all rows and heads. :raises OSError: see `write`."""
         table = self.table
-        _write(self._index, table.row_bytes[: table.high_water_mark * ROW_BYTES], _ROWS_AT)
-        _write(self._heads, table.head_bytes, 0)
+        write_at(self._index, table.row_bytes[: table.high_water_mark * ROW_BYTES], _ROWS_AT)
+        write_at(self._heads, table.head_bytes, 0)
 
     def _load(self) -> None:
         table, block = self.table, self.block_bytes
@@ -170,7 +170,8 @@ def _read(file: int, into: memoryview, at: int) -> int:
     return done
 
 
-def _write(file: int, data: bytes | bytearray | memoryview, at: int) -> None:
+def write_at(file: int, data: bytes | bytearray | memoryview, at: int) -> None:
+    """Write all of ``data`` at this place of a file. :raises OSError: the disk is full or fails."""
     count = os.pwrite(file, data, at)
     while count < len(data):  # a write to an almost full disk may be partial
         count += os.pwrite(file, memoryview(data)[count:], at + count)

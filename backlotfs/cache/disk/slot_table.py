@@ -6,8 +6,8 @@ has, from the top, one bit for pinned, 39 bits of a counter, and 24 bits of the 
 smallest uses are the least recently used slots, which one pass finds without an object per row. A
 free slot has the counter 0.
 
-Free slots take disk space until they are punched; then they are *holes*.
-Slots that take space and the complete files (``reserved``) together are at most ``capacity``.
+Free slots take disk space until they are punched; then they are *holes*. Slots that take space and
+the complete files (``reserved``) together are at most ``capacity``.
 
 Rows come from a disk and may contain anything. Every number is checked before it is followed,
 chains end after `_LONGEST_CHAIN`, and a slot is evicted only if its row is the same as when it was

@@ -22,7 +22,7 @@ from backlotfs.kernel import protocol
 from backlotfs.kernel.deadlines import OperationDeadlines
 from backlotfs.kernel.mounting import MountOptions
 from backlotfs.kernel.operations import Operations, Owner
-from backlotfs.kernel.read_requests import ReadCounts, ReadLimits
+from backlotfs.kernel.read_requests import ReadContext, ReadCounts, ReadLimits
 from backlotfs.kernel.session import FuseSession
 from backlotfs.namespace.namespace import Namespace
 from tests.fakes.workers import PATIENCE_S
@@ -287,9 +287,7 @@ def served(
             Path("/mnt/x"),
             MountOptions("backlot:x"),
             operations,
-            clock,
-            counts,
-            ReadLimits(PATIENCE_S),
+            ReadContext(clock, counts, ReadLimits(PATIENCE_S)),
             mounted.set,
         )
 

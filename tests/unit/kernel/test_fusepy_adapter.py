@@ -23,7 +23,7 @@ from backlotfs.kernel.deadlines import OperationDeadlines
 from backlotfs.kernel.fusepy_adapter import TTL_S, FusepyAdapter, load_fuse
 from backlotfs.kernel.mounting import MountOptions
 from backlotfs.kernel.operations import Operations, Owner
-from backlotfs.kernel.read_requests import ReadCounts, ReadLimits, Usage
+from backlotfs.kernel.read_requests import ReadContext, ReadCounts, ReadLimits, Usage
 from tests.fakes.records import probed_row, row, source_version
 from tests.fakes.sources import StepFetch, expected_bytes
 from tests.fakes.workers import PATIENCE_S, HeldWorkers
@@ -85,9 +85,7 @@ class Mount:
             Path("/mnt/é,x"),
             options or MountOptions("backlot:x"),
             self.operations,
-            SystemClock(),
-            self.counts,
-            self.limits,
+            ReadContext(SystemClock(), self.counts, self.limits),
             lambda: self.mounted.append(True),
         )
 

@@ -13,20 +13,20 @@ from typing import Any
 
 import pytest
 
-from backlotfs.concurrency.clock import Clock, SystemClock
+from backlotfs.concurrency.clock import SystemClock
 from backlotfs.errors import FuseUnusable
 from backlotfs.kernel import lifecycle
 from backlotfs.kernel.fusepy_adapter import FusepyAdapter
-from backlotfs.kernel.lifecycle import KernelMount, Reading, raise_read_ahead, uses_session
+from backlotfs.kernel.lifecycle import KernelMount, raise_read_ahead, uses_session
 from backlotfs.kernel.mount_table import MountProbe, probe_mount
 from backlotfs.kernel.mounting import MountOptions
 from backlotfs.kernel.mountpoint import MountpointLock
 from backlotfs.kernel.operations import Operations
-from backlotfs.kernel.read_requests import ReadCounts, ReadLimits
+from backlotfs.kernel.read_requests import ReadContext, ReadCounts, ReadLimits
 from backlotfs.kernel.session import FuseSession
 from tests.fakes.workers import PATIENCE_S
 
-READING = Reading(ReadCounts(str), ReadLimits(7.0))
+CONTEXT = ReadContext(SystemClock(), ReadCounts(str), ReadLimits(7.0))
 
 
 class Loop(FuseSession):
@@ -48,13 +48,11 @@ class Loop(FuseSession):
         mountpoint: Path,
         options: MountOptions,
         operations: Operations,
-        clock: Clock,
-        counts: ReadCounts,
-        limits: ReadLimits,
+        context: ReadContext,
         mounted: Callable[[], None],
     ) -> None:
         """Mount nothing."""
-        self.served += [mountpoint, options, counts, limits]
+        self.served += [mountpoint, options, context]
         if self.error is not None:
             raise self.error
         mounted()
@@ -81,7 +79,7 @@ class Mount:
     def run(self, ready: Callable[[], None] = lambda: None) -> None:
         """Until the loop ends."""
         operations: Any = None
-        self.kernel.run(operations, SystemClock(), READING, ready)
+        self.kernel.run(operations, CONTEXT, ready)
 
 
 @pytest.fixture
@@ -103,8 +101,7 @@ def test_ready_once_the_mountpoint_answers(mount: Mount) -> None:
     assert mount.loop.served == [
         Path("/proc"),
         MountOptions("backlot:x"),
-        READING.counts,
-        READING.limits,
+        CONTEXT,
     ]
 
 

@@ -66,9 +66,6 @@ def test_arguments() -> None:
     assert protocol.parse_name(message) == b"\xff a.mov"
     message = request(protocol.GETXATTR, 4, body=struct.pack("=II", 100, 0) + b"user.a\0")
     assert (protocol.parse_number(message), protocol.parse_name(message, 8)) == (100, b"user.a")
-    for flags, fh in ((0, None), (1, 9), (2, None), (3, 9)):
-        message = request(protocol.GETATTR, 4, body=struct.pack("=IIQ", flags, 0, 9))
-        assert protocol.parse_getattr_handle(message) == fh
 
 
 @given(nodes=st.lists(st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1)), max_size=50))
@@ -105,7 +102,7 @@ PARSERS: list[Callable[[bytes | bytearray], object]] = [
     lambda message: protocol.parse_name(message, after=8),
     protocol.parse_number,
     protocol.parse_handle,
-    protocol.parse_getattr_handle,
+    protocol.check_getattr,
     lambda message: protocol.parse_forgets(message),
 ]
 
@@ -138,7 +135,6 @@ def test_init_out() -> None:
 def test_attr_out() -> None:
     """``struct fuse_attr_out``."""
     assert protocol.attr_out(FILE, 3600) == struct.pack("=QII", 3600, 0, 0) + FILE_BYTES
-    assert protocol.attr_out(FILE, 1.5)[:16] == struct.pack("=QII", 1, 500_000_000, 0)
 
 
 @pytest.mark.parametrize("born_s", [0, 77])

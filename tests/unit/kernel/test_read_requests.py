@@ -14,7 +14,7 @@ from backlotfs.cache.memory import Block, BlockPool
 from backlotfs.errors import BadHandle, ContentChanged
 from backlotfs.fetch.loader import PendingRead
 from backlotfs.kernel.protocol import Device, ReadRequest
-from backlotfs.kernel.read_requests import ReadCounts, ReadLimits, ReadRequests
+from backlotfs.kernel.read_requests import ReadContext, ReadCounts, ReadLimits, ReadRequests
 from tests.fakes.clocks import ManualClock
 from tests.fakes.workers import in_threads, join_all
 from tests.support.deadlines import wait_until
@@ -54,9 +54,7 @@ class Reading:
         self.requests = ReadRequests(
             self.device,
             self._begin,
-            self.clock,
-            self.counts,
-            ReadLimits(DEADLINE_S, self.queued.__contains__),
+            ReadContext(self.clock, self.counts, ReadLimits(DEADLINE_S, self.queued.__contains__)),
         )
 
     def _begin(self, fh: int, offset: int, size: int) -> PendingRead | None:  # noqa: ARG002  # as Beginning

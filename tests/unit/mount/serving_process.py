@@ -18,11 +18,10 @@ from backlotfs.catalog.db.state import sized_counts, sync_state
 from backlotfs.config.settings import Account, MountSettings
 from backlotfs.errors import BacklotError
 from backlotfs.fetch.hosts import GetTotals
-from backlotfs.kernel.lifecycle import Reading
 from backlotfs.kernel.mounting import MountOptions
 from backlotfs.kernel.notifier import Notifier
 from backlotfs.kernel.passthrough import Passthrough
-from backlotfs.kernel.read_requests import ReadCounts
+from backlotfs.kernel.read_requests import ReadContext, ReadCounts
 from backlotfs.mount.background import NobodyWaits
 from backlotfs.mount.control import unix_socket
 from backlotfs.mount.read_path import Metrics
@@ -178,10 +177,8 @@ class Process:
     ) -> SimpleNamespace:
         self.options, self.binding = options, binding
 
-        def run(
-            _operations: object, _clock: object, reading: Reading, announce: Callable[[], None]
-        ) -> None:
-            self.read_deadline_s, self.read_queued = reading.limits
+        def run(_operations: object, context: ReadContext, announce: Callable[[], None]) -> None:
+            self.read_deadline_s, self.read_queued = context.limits
             self._step("run")
             announce()
             self.during()
