@@ -14,6 +14,7 @@ import threading
 from array import array
 from collections import OrderedDict
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 
 from backlotfs.cache.disk.block_reader import BlockReader
 from backlotfs.cache.disk.complete_files import MADE_NS, CompleteFile, CompleteFiles
@@ -111,6 +112,7 @@ class FileMaker:
         :param stopped: whether the cache is being closed: then what is begun is left.
         """
         self.freeing = 0
+        self._dropped = False
         self._slab = slab
         self._complete = complete
         self._reader = reader
@@ -138,17 +140,30 @@ class FileMaker:
         if not self._is_whole(pin) or not self._room.for_file(pin, began):
             return
         added = False
-        self.freeing = pin.word
+        with self._lock:
+            self.freeing, self._dropped = pin.word, False
         try:
             added = self._make(pin, name)
             if added:
                 self._free_slots(pin)
+                self._remove_dropped(pin)
                 self._room.punch()
         finally:
             self.freeing = 0
             if not added:
                 self._complete.discard_new()
                 self._room.release(pin)
+
+    def dropped(self, words: AbstractSet[int]) -> None:
+        """Let the file of a version go whose blocks are deleted now. The caller holds the lock."""
+        self._dropped |= self.freeing in words
+
+    def _remove_dropped(self, pin: Pin) -> None:
+        """Remove the new file if its version was dropped after its blocks were read."""
+        with self._lock:
+            entry = self._complete.get(pin.word) if self._dropped else None
+        if entry is not None:
+            self._complete.remove(entry)
 
     def _is_whole(self, pin: Pin) -> bool:
         """Whether every block has a slot; their use is recorded, so that they stay meanwhile."""

@@ -423,6 +423,7 @@ class DiskTier:
                 for pin in drop:
                     for slot in self._table.slots_of(pin.word):
                         self._table.drop(slot)
+                self._maker.dropped({pin.word for pin in drop})
                 self._complete.pins_changed()
                 found = map(self._complete.get, (pin.word for pin in drop))
                 dropped = [entry for entry in found if entry is not None]

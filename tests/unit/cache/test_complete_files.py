@@ -324,6 +324,30 @@ def test_a_dropped_version_loses_its_file(tmp_path: Path) -> None:
         assert tier.cached_bytes == 0
 
 
+@pytest.mark.parametrize("call", ["fdatasync", "utime", "rename"])
+def test_a_version_that_is_dropped_while_its_file_is_made(
+    tmp_path: Path, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loses the file too, at whichever step it is; the next one of this version gets a file."""
+    with tier_at(tmp_path / "t") as tier:
+        version = Pin("E1", f'"v1"/{2 * BLOCK + 10}')
+        pin(tier, *version)
+        original = getattr(os, call)
+
+        def drop_first(*arguments: object, **named: object) -> object:
+            dropping.undo()
+            tier.change_pins(remove={version}, drop={version})
+            return original(*arguments, **named)
+
+        with monkeypatch.context() as dropping:
+            dropping.setattr(os, call, drop_first)
+            keep_whole(tier, 3)
+        assert tier.cached_bytes == 0
+        assert files_in(tmp_path / "t") == []
+        assert keep_whole(tier, 3) == version
+        assert content(tier, version) == bytes_of(version)
+
+
 def test_a_version_that_was_complete_before_the_start(tmp_path: Path) -> None:
     """Gets its file when it is opened."""
     with tier_at(tmp_path / "t") as tier:
