@@ -186,7 +186,7 @@ def measure(case: Case, emulator: EmulatorProcess, *, on: bool) -> Figure:
             Path("/unused"),
             cache_dir=Path(folder),
             cache_bytes=0,
-            bandwidth_bytes_s=case.limit_bytes_s,
+            bandwidth_bytes_s=case.limit_bytes_s or 0,
         )
         stack = build_stack(settings, _CLOCK)
         with contextlib.closing(stack), contextlib.nullcontext() if on else case.off():

@@ -22,6 +22,7 @@ machine. A ratio compares medians of one run. The spread is the smallest and the
 _SECTIONS = {
     "read_engine": "## Reading\n\n`make bench`",
     "cache_open": "## Opening a large disk cache\n\n`make bench-cache`",
+    "cached_files": "## Files in the disk cache\n\n`make bench-cache`",
     "metadata": "## A hundred thousand files\n\n`make bench-metadata`",
     "credits": "## What a library costs the account\n\n`make bench-credits`",
     "first_day": "## Copies on the first day\n\n`make bench-credits`",
@@ -54,7 +55,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def write_section(name: str, body: str, *, page: Path = PAGE) -> None:
     """Put ``body`` in the place of what the section held; the rest of the page stays.
 
-    :param name: one of ``read_engine``, ``cache_open``, ``metadata``, ``credits``, ``first_day``.
+    :param name: a key of `_SECTIONS`.
     """
     before = page.read_text("utf-8") if page.exists() else ""
     parts = []

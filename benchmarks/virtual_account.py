@@ -159,7 +159,7 @@ class VirtualAccount:
         for asset in self.library.ordered():
             known = mount.stack.versions.known(asset.embed_code)
             size = asset.content.size if asset.content is not None else None
-            if known is None or not known.verified or known.identity.size != size:
+            if known is None or not known.verified or known.version.size != size:
                 raise SystemExit(f"{asset.embed_code} has {size} bytes, the mount says {known}")
         if self.service.refused:
             raise SystemExit(f"{self.service.refused} calls were refused with a 429")

@@ -81,9 +81,8 @@ def mounted(service: VirtualService, time: VirtualTime, cache_dir: Path) -> Iter
         if stack.catalog.open_saved():
             stack.catalog.refresh()  # the check beside
         else:
-            lists_sources = check_api(account, time, stack.session, stack.limiter)
-            deadline = Deadline(account.limits.first_listing_s, time)
-            stack.catalog.load(deadline, lists_sources=lists_sources)
+            stack.catalog.lists_sources = check_api(account, time, stack.session, stack.limiter)
+            stack.catalog.load(Deadline(account.limits.first_listing_s, time))
         stack.catalog.keep_fresh(each_minute=stack.probes.start_backfill)
         stack.probes.start_backfill()
         try:

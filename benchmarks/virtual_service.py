@@ -19,8 +19,7 @@ from requests.adapters import BaseAdapter
 from requests.structures import CaseInsensitiveDict
 
 from backlotfs.byterange import ByteRange
-from backlotfs.emulator.api import ApiSide, RateLimiter
-from backlotfs.emulator.faults import rate_limit_message
+from backlotfs.emulator.api import ApiSide, RateLimiter, rate_limit_message
 from backlotfs.emulator.http_types import Answer, ReceivedRequest, match_route
 from backlotfs.emulator.library import Library
 from backlotfs.emulator.settings import EmulatorSettings

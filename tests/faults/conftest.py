@@ -13,6 +13,7 @@ from backlotfs.emulator import Emulator
 from tests.support.unmounted_library import UnmountedLibrary
 
 #: An emulator in, its library through the whole stack out; keywords as `UnmountedLibrary` has.
+#: Its line has a limit, far off: nothing is hedged on a busy machine, where GETs are counted.
 Unmounted = Callable[..., UnmountedLibrary]
 
 
@@ -22,6 +23,7 @@ def unmounted() -> Iterator[Unmounted]:
     with ExitStack() as resources:
 
         def build(emulator: Emulator, **more: Any) -> UnmountedLibrary:
+            more = {"bandwidth_bytes_s": 10e9, **more}
             return resources.enter_context(closing(UnmountedLibrary(emulator, **more)))
 
         yield build

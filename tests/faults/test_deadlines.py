@@ -48,7 +48,7 @@ def test_a_read_that_gets_nowhere_ends_with_its_deadline(
 ) -> None:
     """ETIMEDOUT when the time is spent; the same bytes are right once the origin is."""
     emulator = serve(REEL)
-    library = unmounted(emulator)
+    library = unmounted(emulator, bandwidth_bytes_s=0.0)
     fh = library.open(REEL)
     emulator.faults.add(NEVER_ENDING[name], route="source")
     library.patience_s = PATIENCE_S
@@ -71,7 +71,7 @@ def test_a_source_that_gets_nowhere_does_not_stop_another(
     """Sixteen places of one source hang; another source of the same host is read at once."""
     bad, good = video("bad.mov", 64 * MIB), video("good.mov", 4 * MIB)
     emulator = serve(bad, good)
-    library = unmounted(emulator)
+    library = unmounted(emulator, bandwidth_bytes_s=0.0)
     fh = library.open(bad)
     rule = emulator.faults.add(NEVER_ENDING[name], route="source", embed_code=bad.embed_code)
     library.patience_s = 0.05
@@ -102,7 +102,7 @@ def test_a_url_that_cannot_be_renewed_ends_the_read(
     """One GET that is refused as expired, bounded calls of the API; then everything as before."""
     fault, error, code, calls = RENEWALS[name]
     emulator = serve(CLIP)
-    library = unmounted(emulator)
+    library = unmounted(emulator, bandwidth_bytes_s=0.0)
     fh = library.open(CLIP)
     emulator.expire_urls()
     rule = emulator.faults.add(fault, route="streams")
@@ -124,7 +124,7 @@ def test_a_url_whose_renewal_is_refused_for_a_minute(
     """429: the read waits for the credit, as long as that takes, and is not refused again."""
     expected_warnings.append("(429)")
     emulator = serve(CLIP)
-    library = unmounted(emulator)
+    library = unmounted(emulator, bandwidth_bytes_s=0.0)
     fh = library.open(CLIP)
     emulator.expire_urls()
     rule = emulator.faults.add(Fault.rate_limited(60), route="streams")
@@ -180,7 +180,7 @@ def test_a_wall_clock_that_jumps_changes_no_byte(
 ) -> None:
     """A day ahead or back: at most one new URL, and every byte of the open file."""
     emulator = serve(REEL)
-    library = unmounted(emulator)
+    library = unmounted(emulator, bandwidth_bytes_s=0.0)
     fh = library.open(REEL)
     library.assert_reads(fh, REEL, 0, 65_536)
     library.clock.set_wall(seconds)
