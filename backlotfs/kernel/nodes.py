@@ -8,7 +8,8 @@ Numbers. A folder's node is its inode number, always. A file's node is its inode
 its source is replaced while the kernel knows the node: then the node is *retired*. It keeps the
 version that it had, for the open files and mappings that use it, and the next look-up gives the
 file a new number, above `_FIRST_NUMBER`. An open of a retired node fails with ESTALE, so the kernel
-looks the name up again and opens the new node.
+looks the name up again and opens the new node. The same is true of a virtual file that is open and
+has other bytes now: who has it open or mapped keeps what was opened, until the last release.
 
 References. The kernel counts the look-ups of each node, and forgets them some time later. A node
 is kept until all are forgotten; then its number is free again.
@@ -20,7 +21,7 @@ import contextlib
 import itertools
 import threading
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from backlotfs.catalog.db.rows import AssetRow, inode_of
@@ -41,11 +42,25 @@ class StaleNode(ContentChanged):
     quiet = True
 
 
-class _Virtual(NamedTuple):
+class _Place(NamedTuple):
     """The place of a virtual file or folder: its folder's node, and its name there."""
 
     parent: int
     name: str
+
+
+class _Virtual(NamedTuple):
+    """A virtual file or folder. A sidecar is beside its source in each folder with the source."""
+
+    inode: int
+    places: tuple[_Place, ...] = ()
+
+
+class VirtualVersion(NamedTuple):
+    """What a virtual file was when it was opened."""
+
+    content: bytes
+    attributes: Attributes
 
 
 class NodeTable:
@@ -57,13 +72,12 @@ class NodeTable:
         self._lock = threading.Lock()
         self._lookups: dict[int, int] = {}
         self._codes: dict[int, str] = {}  # nodes of assets
-        # a sidecar is beside its source in each folder that has the source
-        self._virtual: dict[int, tuple[_Virtual, ...]] = {}
+        self._virtual: dict[int, _Virtual] = {}
         self._opened: dict[int, SourceVersion] = {}  # nodes that may have pages
         self._open: Counter[int] = Counter()  # how many handles are open on a node
-        self._sizes: dict[int, int] = {}  # of virtual files that are open
-        self._retired: dict[int, ProbedSource] = {}
-        self._numbered: dict[int, int] = {}  # inode numbers of assets whose node is another number
+        self._shown: dict[int, VirtualVersion] = {}  # of virtual files that are open
+        self._retired: dict[int, ProbedSource | None] = {}  # None: a virtual file
+        self._numbered: dict[int, int] = {}  # inode numbers of files whose node is another number
         self._numbers = itertools.count(_FIRST_NUMBER)
 
     def __len__(self) -> int:
@@ -73,10 +87,10 @@ class NodeTable:
 
     def found(self, node: int) -> Found:
         """What a node is now. :raises StaleNode: it is retired. :raises NoSuchEntry: gone."""
+        if node in self._retired:
+            raise StaleNode(f"node {node} was replaced")
         code = self._codes.get(node)
         if code is not None:
-            if node in self._retired:
-                raise StaleNode(f"{code} was replaced")
             row = self._namespace.row(code)
             if row is None:
                 raise NoSuchEntry(f"{code} was deleted")
@@ -84,20 +98,19 @@ class NodeTable:
         place = self._namespace.place(node)
         if place is not None:
             return place.folder
-        for parent, name in self._virtual.get(node, ()):
+        for parent, name in self._places(node):
             with contextlib.suppress(NoSuchEntry):
                 return self.child(parent, name)
         raise NoSuchEntry(f"node {node} is not there any more")
 
     def retired(self, node: int) -> ProbedSource | None:
-        """The version of a retired node that is open; None for a node that is not retired.
+        """The version of a source whose retired node is open; None for a node that is not retired.
 
         :raises StaleNode: it is retired and not open.
         """
-        source = self._retired.get(node)
-        if source is not None and not self._open[node]:
-            raise StaleNode(f"{source.version.embed_code} was replaced")
-        return source
+        if node in self._retired and not self._open[node]:
+            raise StaleNode(f"node {node} was replaced")
+        return self._retired.get(node)
 
     def version_before(self, node: int, now: Attributes) -> ProbedSource | None:
         """The version of a node that does not have the attributes of its asset ``now``; else None.
@@ -127,9 +140,13 @@ class NodeTable:
         place: Place | None = self._namespace.place(folder)
         if place is not None:
             return place.path
-        for parent, name in self._virtual.get(folder, ()):
+        for parent, name in self._places(folder):
             return f"{self._path(parent)}/{name}"
         raise NoSuchEntry(f"node {folder} is not known any more")
+
+    def _places(self, node: int) -> tuple[_Place, ...]:
+        virtual = self._virtual.get(node)
+        return () if virtual is None else virtual.places
 
     # --- to a node
 
@@ -141,14 +158,13 @@ class NodeTable:
         nodes: list[int] = []
         with self._lock:
             for name, inode, found in names:
-                node = inode
+                node = self._numbered.get(inode, inode)
                 if isinstance(found, AssetRow):
-                    node = self._numbered.get(inode, inode)
                     self._codes[node] = found.embed_code
                 elif not isinstance(found, Folder):
-                    here, known = _Virtual(parent, name), self._virtual.get(node, ())
+                    here, known = _Place(parent, name), self._places(node)
                     if here not in known:
-                        self._virtual[node] = (*known, here)
+                        self._virtual[node] = _Virtual(inode, (*known, here))
                 self._lookups[node] = self._lookups.get(node, 0) + 1
                 nodes.append(node)
         return nodes
@@ -161,14 +177,23 @@ class NodeTable:
                 self._lookups[node] = left
                 return
             self._lookups.pop(node, None)
-            code = self._codes.pop(node, None)
+            inode = self._inode_of(node)
+            self._codes.pop(node, None)
             self._virtual.pop(node, None)
             self._opened.pop(node, None)
             self._retired.pop(node, None)
-            if code is not None and self._numbered:
-                inode = inode_of(code)
-                if inode not in self._lookups and self._numbered.get(inode) not in self._lookups:
-                    self._numbered.pop(inode, None)
+            if inode not in self._lookups and self._numbered.get(inode) not in self._lookups:
+                self._numbered.pop(inode, None)
+
+    def is_known(self, node: int) -> bool:
+        """Whether the kernel has references to a node."""
+        return node in self._lookups
+
+    def _inode_of(self, node: int) -> int:
+        virtual, code = self._virtual.get(node), self._codes.get(node)
+        if virtual is not None:
+            return virtual.inode
+        return node if code is None else inode_of(code)
 
     def node_of(self, row: AssetRow) -> int | None:
         """The node of an asset, if the kernel knows it."""
@@ -192,23 +217,41 @@ class NodeTable:
             self._retire(node, ProbedSource(before, before.last_modified_s or 0, verified=False))
             return False
 
-    def open_virtual(self, node: int, size: int) -> None:
-        """Count an open of a virtual file, which has so many bytes now."""
-        with self._lock:
-            self._open[node] += 1
-            self._sizes[node] = size
+    def bind_virtual(self, node: int, version: VirtualVersion) -> bool:
+        """Count an open of a virtual file; False if the node is open with other bytes.
 
-    def virtual_size(self, node: int) -> int:
-        """The size of a virtual file as it was opened last; 0 if it is not open."""
-        return self._sizes.get(node, 0)
+        Then it is retired: the kernel has to look the name up again.
+        """
+        with self._lock:
+            if node in self._retired:
+                return False
+            if self._shown.setdefault(node, version).content == version.content:
+                self._open[node] += 1
+                return True
+            self._renumber(node, None)
+            return False
+
+    def opened_virtual(self, node: int) -> Attributes | None:
+        """The attributes that a virtual file was opened with; None if it is not open."""
+        shown = self._shown.get(node)
+        return None if shown is None else shown.attributes
+
+    def follow_virtual(self, inode: int, now: Callable[[], Attributes]) -> None:
+        """Retire the node of a virtual file that is open with other attributes than it has now."""
+        node = self._numbered.get(inode, inode)
+        opened = self.opened_virtual(node)
+        if opened is not None and now() != opened:
+            with self._lock:
+                if node in self._shown and node not in self._retired:
+                    self._renumber(node, None)
 
     def closed(self, node: int) -> None:
-        """Count the release of a handle that `bind` or `open_virtual` counted."""
+        """Count the release of a handle that `bind` or `bind_virtual` counted."""
         with self._lock:
             self._open[node] -= 1
             if self._open[node] <= 0:
                 del self._open[node]
-                self._sizes.pop(node, None)
+                self._shown.pop(node, None)
 
     def retire(self, embed_code: str, before: ProbedSource) -> bool:
         """Let the node of an asset keep the version ``before``, because another one follows.
@@ -228,5 +271,9 @@ class NodeTable:
         opened = self._opened.get(node)
         if opened is not None and opened.validator != before.version.validator:
             before = ProbedSource(opened, opened.last_modified_s or 0, verified=False)
+        self._renumber(node, before)
+
+    def _renumber(self, node: int, before: ProbedSource | None) -> None:
+        """Retire a node; the next look-up gives its file a new one. Call with the lock held."""
         self._retired[node] = before
-        self._numbered[inode_of(self._codes[node])] = next(self._numbers)
+        self._numbered[self._inode_of(node)] = next(self._numbers)

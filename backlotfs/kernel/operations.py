@@ -22,9 +22,10 @@ from backlotfs.concurrency.interruptible_wait import refuse_to_wait
 from backlotfs.errors import BadHandle, ReadOnlyFilesystem
 from backlotfs.fetch.loader import PendingRead
 from backlotfs.kernel.deadlines import OperationDeadlines
+from backlotfs.kernel.nodes import VirtualVersion
 from backlotfs.namespace.attributes import Attributes, listed
 from backlotfs.namespace.namespace import Found, Namespace
-from backlotfs.namespace.tree import Node, VirtualFile
+from backlotfs.namespace.tree import VirtualFile
 from backlotfs.open_files.reader import SourceReader
 from backlotfs.source.version import SourceVersion
 
@@ -59,10 +60,6 @@ class InMemoryFiles:
         fh = next(self._numbers)
         self._open[fh] = _OpenFile(name, content)
         return fh
-
-    def size_of(self, fh: int) -> int:
-        """The number of bytes. :raises BadHandle: the handle is not open."""
-        return len(self._get(fh).content)
 
     def begin(self, fh: int, offset: int, size: int) -> PendingRead | None:
         """Begin a read that is complete at once; see `SourceReader.begin`.
@@ -101,13 +98,13 @@ class Owner(NamedTuple):
 class Opened(NamedTuple):
     """An open file.
 
-    :ivar version: the version of its source; None if it has no source.
+    :ivar version: the version of its source; what it was when it was opened, if it has no source.
     :ivar no_prefetch: whether the program reads a small part only, so that nothing is fetched or
         read ahead for it.
     """
 
     fh: int
-    version: SourceVersion | None
+    version: SourceVersion | VirtualVersion
     no_prefetch: bool = False
 
 
@@ -141,10 +138,11 @@ class Operations:
         """
         return self.namespace.attributes(found, self._deadlines.for_stat)
 
-    def attributes_now(self, node: Node) -> Attributes:
-        """The attributes of a folder or source without a wait, perhaps not `settled`.
+    def attributes_now(self, node: Found) -> Attributes:
+        """The attributes without a wait, of a source perhaps not `settled`.
 
         :raises NoSuchEntry: there is no source that can be read, or it is hidden from the program.
+        :raises WouldWait: of a virtual file that has to be made first.
         """
         return self.namespace.attributes(node, refuse_to_wait)
 
@@ -157,16 +155,14 @@ class Operations:
         if flags & os.O_ACCMODE != os.O_RDONLY or flags & os.O_TRUNC:
             self.refuse_to_write()
         if isinstance(found, VirtualFile):
+            attributes = self.namespace.attributes(found, self._deadlines.for_open)
             content = self.namespace.content(found, self._deadlines.for_open)
-            return Opened(self._in_memory.open(name, content), None)
+            shown = VirtualVersion(content, attributes._replace(size=len(content)))
+            return Opened(self._in_memory.open(name, content), shown)
         version = self.namespace.open(found, self._deadlines.for_open())
         no_prefetch = self._no_prefetch()
         fh = self._reader.open(version, name=name, no_prefetch=no_prefetch)
         return Opened(fh, version, no_prefetch)
-
-    def size_of_handle(self, fh: int) -> int | None:
-        """The size of an open file without a source, as it was opened; None for all others."""
-        return self._in_memory.size_of(fh) if fh in self._in_memory else None
 
     def begin(self, fh: int, offset: int, size: int) -> PendingRead | None:
         """Begin a read of a source (`SourceReader.begin`) or of a file without a source."""

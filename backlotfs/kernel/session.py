@@ -18,6 +18,7 @@ virtual files change without notice, so they are looked up again.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import stat
@@ -28,11 +29,12 @@ from itertools import chain, islice
 from pathlib import Path
 
 from backlotfs.catalog.db.rows import AssetRow
+from backlotfs.concurrency.interruptible_wait import WouldWait
 from backlotfs.errors import BacklotError, BadHandle, NoSuchEntry
 from backlotfs.kernel import mounting, protocol
 from backlotfs.kernel.errno_boundary import errno_of, os_error
 from backlotfs.kernel.mounting import MountOptions
-from backlotfs.kernel.nodes import NodeTable, StaleNode
+from backlotfs.kernel.nodes import NodeTable, StaleNode, VirtualVersion
 from backlotfs.kernel.notifier import Notifier
 from backlotfs.kernel.operations import STATFS_BLOCK_BYTES, Operations
 from backlotfs.kernel.passthrough import Passthrough
@@ -42,7 +44,7 @@ from backlotfs.log import events
 from backlotfs.namespace.attributes import IO_BLOCK_BYTES, Attributes
 from backlotfs.namespace.namespace import Found
 from backlotfs.namespace.naming import MAX_NAME_BYTES
-from backlotfs.namespace.tree import Entry, Folder, VirtualFolder
+from backlotfs.namespace.tree import Entry, Folder, VirtualFile, VirtualFolder
 
 log = logging.getLogger(__name__)
 
@@ -340,6 +342,11 @@ class FuseSession:
                 raise
             return protocol.absent_out(LONG_TTL_S)
         entry = _entry_of(name, found)
+        if isinstance(found, VirtualFile):
+            with contextlib.suppress(BacklotError, WouldWait):
+                self._nodes.follow_virtual(
+                    entry.inode, lambda: self._operations.attributes_now(found)
+                )
         while True:
             # first, so that a replacement from here on retires the node
             (node,) = self._nodes.refer(parent, [(name, entry.inode, entry.node)])
@@ -372,6 +379,9 @@ class FuseSession:
     def _attr_of(self, node: int, message: bytes) -> tuple[Attr, int]:
         """The attributes of a node, and how long they are valid; waits for them."""
         protocol.check_getattr(message)
+        opened = self._nodes.opened_virtual(node)
+        if opened is not None:  # an open file keeps its size, by which programs read and map it
+            return self._attr(opened), 0
         retired = self._nodes.retired(node)
         if retired is None:
             found = self._nodes.found(node)
@@ -384,9 +394,7 @@ class FuseSession:
             return attr, LONG_TTL_S if attributes.settled else 0
         if isinstance(found, Folder | VirtualFolder):
             return self._attr(attributes), self._folder_ttl_s
-        # an open file keeps its size, by which programs read and map it
-        size = self._nodes.virtual_size(node) or attributes.size
-        return self._attr(attributes._replace(size=size)), 0
+        return self._attr(attributes), 0
 
     def _open(self, request: Header, message: bytes) -> bytes | None:
         node, flags = request.node, protocol.parse_number(message)
@@ -394,8 +402,10 @@ class FuseSession:
         name = found.name if isinstance(found, AssetRow) else f"node {node}"
         fh, version, no_prefetch = self._operations.open(found, name, flags)
         backing_id = 0
-        if version is None:
-            self._nodes.open_virtual(node, self._operations.size_of_handle(fh) or 0)
+        if isinstance(version, VirtualVersion):
+            if not self._nodes.bind_virtual(node, version):
+                self._operations.release(fh)
+                raise StaleNode(f"node {node} was replaced")
             how = protocol.FOPEN_DIRECT_IO  # its bytes may change, and the kernel is not told
         elif self._nodes.bind(node, version):
             backing_id = self.passthrough.opened(node, version)
@@ -494,6 +504,8 @@ class FuseSession:
         for after, entry, name in lines:
             node = next(numbers) if after > _DOTS else 0
             try:
+                if self._nodes.opened_virtual(node) is not None:
+                    raise StaleNode("only a look-up says whether it is what was opened")
                 attr, valid_s = self._attr_now(node, entry)
             except BacklotError:  # the source went a moment ago, or the program may not wait
                 nodes.remove(node)
@@ -570,8 +582,8 @@ class FuseSession:
             # of a virtual file, which is made when somebody asks for its size
             kind = stat.S_IFDIR | 0o555 if entry.is_directory else stat.S_IFREG | 0o444
             mode = kind & ~self._namespace.options.umask
-            size = self._nodes.virtual_size(node)
-            return self._attr(Attributes(entry.inode, mode, 1, size, 0)), 0
+            made = self._nodes.opened_virtual(node) or Attributes(entry.inode, mode, 1, 0, 0)
+            return self._attr(made), 0
         attributes = self._operations.attributes_now(entry.node)
         if entry.is_directory:
             return self._attr(attributes), self._folder_ttl_s

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import mmap
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -32,7 +33,11 @@ FILM = video(
     metadata={"shoot": "7"},
     label_ids=(RACING.label_id,),
 )
-ASSETS = [FILM, video("b.mp4", 70_000), video("b.mp4.json", b"a source", tag="called so")]
+ASSETS = [
+    FILM,
+    video("b.mp4", 70_000),
+    video("b.mp4.json", b"a source", tag="called so", description="Long." * 50),
+]
 NAMES = ["Fluß.mov", "Fluß.mov.json", "b.mp4", "b.mp4.json", "b.mp4.json.json"]
 
 
@@ -145,6 +150,39 @@ def test_an_edited_title(emulator: Emulator, beside: Mount) -> None:
     wait_until(lambda: path.stat().st_size == len(path.read_bytes()), "the new size", timeout_s=90)
     assert path.stat().st_mtime > before.st_mtime
     assert path.stat().st_ino == before.st_ino
+
+
+_KEEPS = """
+import mmap, os, sys
+with open(sys.argv[1], "rb") as file:
+    said, before = file.read(), os.fstat(file.fileno())
+    with mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
+        print("open", flush=True)
+        sys.stdin.read()
+        assert os.fstat(file.fileno()) == before
+        assert os.pread(file.fileno(), 1 << 20, 0) == said == mapped[:]
+"""
+
+
+def test_who_has_one_open_keeps_it(emulator: Emulator, beside: Mount) -> None:
+    """Size, bytes and mapping, while it gets shorter, is opened by others, and goes."""
+    path = beside / "b.mp4.json.json"
+    _wait_until_sizes_are_settled(beside)
+    before = len(path.read_bytes())
+    with subprocess.Popen(
+        (sys.executable, "-c", _KEEPS, str(path)), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == b"open\n"
+        emulator.library.edit(ASSETS[2].embed_code, description=None)
+        beside.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: len(path.read_bytes()) < before, "the shorter one")
+        wait_until(lambda: path.stat().st_size < before, "its size")
+        emulator.library.delete(ASSETS[2].embed_code)
+        beside.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: not path.exists(), "its end")
+        program.communicate(timeout=90)
+    assert program.returncode == 0
 
 
 def test_no_sidecar_waits_for_the_network(serve: Serve, mounted: MountIt) -> None:

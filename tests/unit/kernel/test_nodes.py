@@ -14,7 +14,8 @@ from backlotfs.api.records import Label
 from backlotfs.catalog.db.rows import AssetRow, inode_of
 from backlotfs.catalog.versions import ProbedSource
 from backlotfs.errors import BacklotError, NoSuchEntry
-from backlotfs.kernel.nodes import NodeTable, StaleNode
+from backlotfs.kernel.nodes import NodeTable, StaleNode, VirtualVersion
+from backlotfs.namespace.attributes import file_attributes
 from backlotfs.namespace.tree import Folder, VirtualFile
 from tests.fakes.records import row, source_version
 from tests.unit.namespace.around import Around
@@ -35,10 +36,17 @@ def version(code: str, number: int) -> ProbedSource:
     return ProbedSource(source_version(code, number, etag=f'"v{number}"'), number, verified=True)
 
 
+def note(number: int, mtime_s: int = 7) -> VirtualVersion:
+    """One version of the virtual file."""
+    content = f"{number}".encode()
+    return VirtualVersion(content, file_attributes(99, len(content), mtime_s=mtime_s, umask=0o022))
+
+
 class Library:
     """A library of three files that come, go and are replaced, with its nodes.
 
     :ivar current: the version that is shown of each file; None: not known.
+    :ivar note: what the virtual file is now.
     """
 
     def __init__(self) -> None:
@@ -46,6 +54,7 @@ class Library:
         self.around.members = {name: list(CODES) for name in FOLDERS}
         self.present = set(CODES)
         self.current: dict[str, ProbedSource | None] = {code: version(code, 1) for code in CODES}
+        self.note = note(1)
         self._last = 1
         self.publish()
         self.namespace = self.around.shown(Notes(), layouts=("labels",))
@@ -64,6 +73,8 @@ class Library:
     def look_up(self, parent: int, *names: str) -> list[int]:
         """As LOOKUP of one name, and READDIRPLUS of many."""
         found = [(name, self.table.child(parent, name)) for name in names]
+        if "note" in names:
+            self.table.follow_virtual(99, lambda: self.note.attributes)
         return self.table.refer(
             parent,
             [
@@ -81,6 +92,7 @@ class Kernel(RuleBasedStateMachine):
     :ivar things: what each known node is: an embed code, or the name of a folder or virtual file.
     :ivar shown: the version of each known node of a file.
     :ivar retired: the nodes whose file has another node now.
+    :ivar notes: what the virtual file was when a node of it was opened, until it is closed.
     """
 
     def __init__(self) -> None:
@@ -93,6 +105,7 @@ class Kernel(RuleBasedStateMachine):
         self.retired: set[int] = set()
         self.open: list[int] = []
         self.opened: set[int] = set()
+        self.notes: dict[int, VirtualVersion] = {}
 
     # --- what the kernel asks
 
@@ -111,6 +124,8 @@ class Kernel(RuleBasedStateMachine):
     def lists(self, parent: int) -> None:
         """All files of a folder, and a virtual one."""
         folder, there = _one(self.library.parents, parent), sorted(self.library.present)
+        attributes = self.library.note.attributes
+        self.retired |= {node for node, was in self.notes.items() if was.attributes != attributes}
         nodes = self.library.look_up(folder, *(f"{code}.mov" for code in there), "note")
         for node, thing in zip(nodes, (*there, "note"), strict=True):
             self._refer(node, thing)
@@ -176,8 +191,29 @@ class Kernel(RuleBasedStateMachine):
         node = _one(self.open, which)
         self.open.remove(node)
         self.table.closed(node)
+        if node not in self.open:
+            self.notes.pop(node, None)
+
+    @precondition(lambda self: "note" in self.things.values())
+    @rule(which=PICK)
+    def opens_the_virtual_file(self, which: int) -> None:
+        """Only a node that is not open with other bytes."""
+        nodes = sorted(node for node, thing in self.things.items() if thing == "note")
+        node, now = _one(nodes, which), self.library.note
+        fits = node not in self.retired and self.notes.get(node, now).content == now.content
+        assert self.table.bind_virtual(node, now) is fits
+        if fits:
+            self.notes.setdefault(node, now)
+            self.open.append(node)
+        else:
+            self.retired.add(node)
 
     # --- what happens meanwhile
+
+    @rule(number=st.integers(1, 3), mtime_s=st.integers(1, 2))
+    def edits_the_virtual_file(self, number: int, mtime_s: int) -> None:
+        """With or without another time."""
+        self.library.note = note(number, mtime_s)
 
     @rule(code=st.sampled_from(CODES), gone=st.booleans())
     def is_replaced(self, code: str, gone: bool) -> None:
@@ -236,7 +272,11 @@ class Kernel(RuleBasedStateMachine):
     def a_node_is_what_it_was(self) -> None:
         """And a replaced one keeps its version while it is open."""
         for node, thing in self.things.items():
-            if thing not in CODES:
+            if node in self.notes:
+                assert self.table.opened_virtual(node) == self.notes[node].attributes
+            else:
+                assert self.table.opened_virtual(node) is None
+            if thing not in CODES and node not in self.retired:
                 found = self.table.found(node)
                 assert isinstance(found, Folder if thing in FOLDERS else VirtualFile)
             elif node in self.retired:
@@ -247,6 +287,9 @@ class Kernel(RuleBasedStateMachine):
                         self.table.retired(node)
                     continue
                 kept = self.table.retired(node)
+                if thing == "note":
+                    assert kept is None
+                    continue
                 shown = self.shown[node]
                 assert kept is not None
                 assert shown is not None

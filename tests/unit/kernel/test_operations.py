@@ -19,6 +19,7 @@ from backlotfs.errors import (
     ReadOnlyFilesystem,
 )
 from backlotfs.kernel.deadlines import OperationDeadlines
+from backlotfs.kernel.nodes import VirtualVersion
 from backlotfs.kernel.operations import InMemoryFiles, Operations, Owner
 from backlotfs.namespace.tree import VirtualFile
 from tests.fakes.clocks import ManualClock
@@ -113,17 +114,15 @@ def test_a_file_without_a_source(mount: Mount) -> None:
     found = mount.namespace.find("/note")
     assert isinstance(found, VirtualFile)
     opened = mount.operations.open(found, "note", os.O_RDONLY)
-    assert opened.version is None
-    assert mount.operations.size_of_handle(opened.fh) == 3
+    assert isinstance(opened.version, VirtualVersion)
+    assert (opened.version.content, opened.version.attributes.size) == (b"abc", 3)
     read = mount.operations.begin(opened.fh, 1, 4096)
     assert read is not None
     assert b"".join(read.views()) == b"bc"
     mount.operations.flush(opened.fh)
     mount.operations.release(opened.fh)
     with pytest.raises(BadHandle):
-        mount.operations.size_of_handle(opened.fh)
-    source = mount.operations.open(mount.namespace.find("/a.mov"), "a.mov", os.O_RDONLY)
-    assert mount.operations.size_of_handle(source.fh) is None
+        mount.operations.begin(opened.fh, 0, 1)
 
 
 def test_access(mount: Mount) -> None:
@@ -163,7 +162,6 @@ def test_a_file_in_memory(content: bytes, offset: int, size: int) -> None:
     demand = files.begin(fh, offset, size)
     seen = b"" if demand is None else b"".join(demand.views())
     assert seen == content[offset : offset + size]
-    assert files.size_of(fh) == len(content)
     assert demand is None or (demand.complete and not demand.missed and not demand.first_use_bytes)
 
 

@@ -15,14 +15,14 @@ from backlotfs.errors import RemoteUnavailable
 from backlotfs.kernel import protocol
 from backlotfs.kernel.operations import Operations
 from backlotfs.kernel.read_requests import ReadRequests
-from backlotfs.namespace.attributes import Attributes
+from backlotfs.namespace.attributes import Attributes, file_attributes
 from backlotfs.namespace.namespace import Namespace
 from backlotfs.namespace.tree import Entry, Folder, Node
 from tests.fakes.workers import HeldWorkers
 from tests.support.deadlines import wait_until
 from tests.unit.kernel.kernel_end import lines_of, read_body, served
-from tests.unit.kernel.test_session import NEW, library
-from tests.unit.namespace.test_namespace import Notes
+from tests.unit.kernel.test_session import NEW, Sometimes, library
+from tests.unit.namespace.test_namespace import Note, Notes
 from tests.unit.open_files.stack import ReadingStack
 
 
@@ -139,6 +139,39 @@ def test_a_virtual_file_that_is_open_keeps_its_size() -> None:
         assert entry is not None
         assert not entry.node or entry.attributes.size == 3
         kernel.close(fh, note)
+
+
+def test_a_virtual_file_that_changes_while_it_is_open() -> None:
+    """The open node stays what it is, even when its file is gone; a new look-up gives another."""
+    provider = Sometimes()
+    with served(library().shown(provider, layouts=("labels",))) as found:
+        kernel = found.kernel
+        one = kernel.walk("One")
+        old = kernel.lookup(one, "note").node
+        fh, _ = kernel.open(old)
+        before = kernel.getattr(old)
+        assert kernel.lookup(one, "note").node == old
+        with (
+            mock.patch.object(Note, "content", return_value=b"longer"),
+            mock.patch.object(
+                Note, "attributes", return_value=file_attributes(99, 6, mtime_s=8, umask=0)
+            ),
+        ):
+            assert kernel.ask(protocol.OPEN, old, bytes(8)).error == errno.ESTALE
+            new = kernel.lookup(one, "note")
+            assert new.node != old
+            newer, _ = kernel.open(new.node)
+            assert kernel.getattr(new.node)[1].size == 6
+            assert kernel.getattr(new.node)[1].ino == before[1].ino
+            assert kernel.read(newer, 0, 10) == b"longer"
+            provider.there = False
+            assert kernel.getattr(new.node)[1].size == 6
+            assert kernel.getattr(old) == before
+            assert kernel.read(fh, 0, 10) == b"abc"
+            kernel.close(newer, new.node)
+            kernel.close(fh, old)
+        assert kernel.ask(protocol.GETATTR, old, bytes(16)).error == errno.ESTALE
+        assert kernel.ask(protocol.GETATTR, new.node, bytes(16)).error == errno.ENOENT
 
 
 class FailsOnce(Notes):
