@@ -137,7 +137,8 @@ class _Sender:
         self._device = device
         self._expires = expires
         self._epochs = epochs
-        # what the kernel may have of each folder; also of one that is gone, and may come back
+        # what the kernel may have of each folder; also of one that is gone, and may come back while
+        # the kernel still knows it
         self._told = {inode: folder for inode, (folder, _) in namespace.snapshot().places.items()}
         self._times = self._folder_times(namespace.snapshot())
 
@@ -166,7 +167,7 @@ class _Sender:
                 names += self._changed_names(change.snapshot)
                 times = self._folder_times(change.snapshot)
                 nodes |= {node for node, time_s in times.items() if self._times.get(node) != time_s}
-                self._times |= times
+                self._times = times
         replaced = {code for change in changes if change.replaced for code in change.codes}
         if replaced:
             names += _names_of(replaced, self._namespace.snapshot())
@@ -181,6 +182,9 @@ class _Sender:
     def _changed_names(self, now: Snapshot) -> list[_Name]:
         """The names that came, went or mean another node; the kernel has none of a new folder."""
         names: list[_Name] = []
+        for inode in self._told.keys() - now.places.keys():
+            if not self._nodes.is_known(inode):
+                del self._told[inode]
         for inode, (folder, _) in now.places.items():
             before = self._told.get(inode)
             if before is not None and before is not folder:

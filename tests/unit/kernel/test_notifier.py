@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import struct
 import threading
@@ -283,6 +284,25 @@ def test_a_folder_that_went_and_came_back() -> None:
     told.publish(A, B)
     # a.mov is not in it any more, b.mov may be remembered as absent
     assert {("name", one, "a.mov"), ("name", one, "b.mov")} <= set(told.told("name"))
+
+
+def test_a_folder_that_is_gone_is_forgotten_when_the_kernel_has_forgotten_it() -> None:
+    """Else labels that come and go, each with all its files, would fill the memory."""
+    told = labelled()
+    one = told.folder("/One")
+
+    def kept() -> int:
+        gc.collect()
+        return sum(isinstance(found, Folder) and found.inode == one for found in gc.get_objects())
+
+    told.around.labels, told.around.members = (TWO,), {"2": ["B"]}
+    told.publish(A, B)
+    told.settle()
+    assert kept() == 1
+    told.nodes.forget(one, 1)
+    told.publish(B)
+    told.settle()
+    assert kept() == 0
 
 
 def test_two_listings_while_the_kernel_is_slow() -> None:
