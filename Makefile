@@ -24,7 +24,7 @@ test: ## Everything that has to hold: format, lint, types, all tests: make test 
 	@PYTHON='$(PYTHON)' .ci/python-environment emulator,dev
 	@exec $(VENV_PYTHON) -m tests $(ARGS)
 
-test-long: ## The coverage of the tests that do not mount, and its gates, after make test
+test-long: ## The tests that take long, coverage and its gates, after make test
 	@PYTHON='$(PYTHON)' .ci/system-packages test
 	@PYTHON='$(PYTHON)' .ci/python-environment emulator,dev
 	@exec $(VENV_PYTHON) -m tests --long

@@ -1,7 +1,8 @@
 """The one command: ``python -m tests [--fast|--lint|--long|--desktop] [--fix] [-- FOR PYTEST]``.
 
 Format, lint, types, tests: in this order, and the first that fails ends it with the command that
-fixes it or shows more. ``--long`` measures the branch coverage of the tests that do not mount.
+fixes it or shows more. ``--long`` runs what these leave out because it takes long, and measures the
+branch coverage of the tests that do not mount.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from tests.support.long_runs import LONG_RUNS
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -39,7 +42,8 @@ DESKTOP_TESTS = "tests/desktop"
 SIDE_BY_SIDE = ("--dist=loadfile", "--no-loadscope-reorder")
 #: It doubles the processor time of the tests that compute, so `make test` goes without.
 WITH_COVERAGE = ("--cov=backlotfs", "--cov-branch", "--cov-report=")
-NOT_MOUNTED = ("-m", "not mounted")
+ALL, NOT_MOUNTED = ("-m", "not long"), ("-m", "not mounted and not long")
+LONG_NOT_MOUNTED, LONG_MOUNTED = ("-m", "not mounted"), ("-m", "mounted and long")
 
 #: A file system in memory, and what of it has to be free: the tests take 1 GiB.
 IN_MEMORY = "/dev/shm"
@@ -58,19 +62,21 @@ class Step:
         module: the tool, run as ``python -m``, so that it is the one of this environment.
         arguments: what the tool is given.
         remedy: what to run, or do, when it fails.
+        environment: more variables for the tool.
     """
 
     name: str
     module: str
     arguments: tuple[str, ...]
     remedy: str
+    environment: dict[str, str] = field(default_factory=dict)
 
     def run(self) -> bool:
         """Run it from the root of the checkout, its output passing through; whether it passed."""
         print(f"── {self.name}: {shlex.join((self.module, *self.arguments))}", flush=True)
         started_s = time.monotonic()
         command = [sys.executable, "-m", self.module, *self.arguments]
-        environment = os.environ | temporary_folder() | BYTECODE
+        environment = os.environ | temporary_folder() | BYTECODE | self.environment
         passed = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == 0
         verdict = "passed" if passed else "FAILED"
         print(f"   {self.name} {verdict} in {time.monotonic() - started_s:.1f} s", flush=True)
@@ -106,7 +112,7 @@ def suite_steps(pytest_arguments: Sequence[str], *, fast: bool) -> list[Step]:
     """
     chosen = (*(NOT_MOUNTED if fast else ()), *pytest_arguments)
     if not pytest_arguments:
-        chosen = (*chosen, *SIDE_BY_SIDE, f"--numprocesses={workers()}")
+        chosen = (*(NOT_MOUNTED if fast else ALL), *SIDE_BY_SIDE, f"--numprocesses={workers()}")
     return [
         Step(
             "tests",
@@ -118,15 +124,23 @@ def suite_steps(pytest_arguments: Sequence[str], *, fast: bool) -> list[Step]:
 
 
 def long_steps() -> list[Step]:
-    """The branch coverage of the tests that do not mount, and the gates that it has to pass."""
+    """The long tests, and the branch coverage of those that do not mount with its gates."""
     remedy = "python -m coverage html; then see htmlcov/index.html for the lines no test reaches"
     report = ("report", "--skip-covered", "--skip-empty", "--show-missing")
     return [
         Step(
             "tests under coverage",
             "pytest",
-            (*NOT_MOUNTED, *WITH_COVERAGE, *SIDE_BY_SIDE, f"--numprocesses={workers()}"),
+            (*LONG_NOT_MOUNTED, *WITH_COVERAGE, *SIDE_BY_SIDE, f"--numprocesses={workers()}"),
             "make test shows whether they fail without coverage too",
+            {LONG_RUNS: "1"},
+        ),
+        Step(
+            "long tests that mount",
+            "pytest",
+            (*LONG_MOUNTED, *SIDE_BY_SIDE, f"--numprocesses={workers()}"),
+            "python -m tests -- --last-failed -x shows the first failure alone",
+            {LONG_RUNS: "1"},
         ),
         Step("coverage", "coverage", (*report, f"--fail-under={TOTAL_COVERAGE_PERCENT}"), remedy),
         Step(
@@ -177,7 +191,7 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     scope = parser.add_mutually_exclusive_group()
     scope.add_argument("--fast", action="store_true", help="leave out the tests that mount")
     scope.add_argument("--lint", action="store_true", help="run no tests at all")
-    scope.add_argument("--long", action="store_true", help="coverage of the tests without a mount")
+    scope.add_argument("--long", action="store_true", help="the long tests, and coverage")
     scope.add_argument("--desktop", action="store_true", help="only what needs screen or server")
     parser.add_argument("--fix", action="store_true", help="let ruff mend what it can")
     return parser.parse_args(ours), pytest_arguments

@@ -14,6 +14,7 @@ from backlotfs.emulator import EmulatedAsset, Emulator, EmulatorSettings, Librar
 from tests.support.fuse_presence import OPT_OUT, missing_piece, skipping_is_allowed
 from tests.support.inherited_signals import give_children_default_signals
 from tests.support.leftovers import clear_dead_mounts
+from tests.support.long_runs import runs
 from tests.support.mounting import Mount, renew_all
 
 #: Assets in, running emulator out; keywords are fields of `EmulatorSettings`.
@@ -23,7 +24,7 @@ MountIt = Callable[..., Mount]
 
 
 # A busy machine makes any example of a property test slow: pytest's own timeout is the limit.
-settings.register_profile("backlotfs", deadline=None)
+settings.register_profile("backlotfs", deadline=None, max_examples=runs(100))
 settings.load_profile("backlotfs")
 
 

@@ -67,10 +67,15 @@ class Notifier:
 
     def __init__(self) -> None:
         """Start no thread yet, because a fork may follow."""
-        self._changes: queue.SimpleQueue[_Change | None] = queue.SimpleQueue()
+        self._changes: queue.Queue[_Change | None] = queue.Queue()
         self._namespace: Namespace | None = None
         self._nodes: NodeTable | None = None
         self._thread: threading.Thread | None = None
+
+    @property
+    def pending(self) -> bool:
+        """Whether the kernel has still to be told of a change, and may show what was before."""
+        return self._nodes is not None and self._changes.unfinished_tasks > 0
 
     def attach(
         self, namespace: Namespace, nodes: NodeTable, device: Device, *, expires: bool, epochs: bool
@@ -123,7 +128,7 @@ class _Sender:
 
     def __init__(
         self,
-        changes: queue.SimpleQueue[_Change | None],
+        changes: queue.Queue[_Change | None],
         namespace: Namespace,
         nodes: NodeTable,
         device: Device,
@@ -158,6 +163,8 @@ class _Sender:
                 events.NOTIFICATION_LOST.log(log, reason=error.strerror)
             except Exception as error:  # noqa: BLE001  # the thread goes on
                 events.JOB_FAILED.log(log, pool="notifier", failure=error)
+            for _ in changes:
+                self._changes.task_done()
 
     def _tell(self, changes: list[_Change]) -> None:
         names: list[_Name] = []

@@ -122,6 +122,7 @@ class Stack:
     :ivar session: has the connections to the API.
     :ivar captions: None if caption files are not shown.
     :ivar saved_urls: None if presigned URLs are not kept over restarts.
+    :ivar notifier: of the kernel adapter.
     """
 
     limiter: ApiRateLimiter
@@ -138,6 +139,7 @@ class Stack:
     previews: PreviewImages
     namespace: Namespace
     reading: ReadPath
+    notifier: Notifier
 
     def close(self) -> None:
         """Save all state and close idle connections; running requests end by themselves."""
@@ -368,4 +370,5 @@ def build_stack(
         previews=previews,
         namespace=namespace,
         reading=path,
+        notifier=kernel,
     )

@@ -98,7 +98,7 @@ def status_answer(
             "seconds_left": stack.probes.seconds_for(sizes.to_come) or None,
         },
         "synced_at": stack.db.read(sync_state).synced_at_s,
-        "syncing": stack.catalog.refreshing,
+        "syncing": stack.catalog.refreshing or stack.notifier.pending,
         "stale": error is not None,
         "last_error": str(error) if error is not None else None,
         "cache": _cache(stack),

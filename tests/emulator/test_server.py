@@ -124,6 +124,7 @@ def test_nothing_is_left_open(library: Library) -> None:
     assert (len(os.listdir("/proc/self/fd")), threading.active_count()) == before
 
 
+@pytest.mark.long
 def test_a_stop_while_clients_connect(library: Library) -> None:
     """A connection that is accepted at the moment of the stop is closed too."""
     for _ in range(20):

@@ -22,6 +22,7 @@ from tests.conftest import Serve
 from tests.fakes.workers import in_threads, join_all
 from tests.faults.conftest import Unmounted
 from tests.support.deadlines import wait_until
+from tests.support.long_runs import few_of
 from tests.support.made_assets import MIB, video
 from tests.support.request_log import ended_requests
 
@@ -64,7 +65,7 @@ def test_a_read_that_gets_nowhere_ends_with_its_deadline(
     library.assert_whole(REEL)
 
 
-@pytest.mark.parametrize("name", NEVER_ENDING)
+@pytest.mark.parametrize("name", few_of(NEVER_ENDING, "no head", "a stall in a block"))
 def test_a_source_that_gets_nowhere_does_not_stop_another(
     serve: Serve, unmounted: Unmounted, name: str
 ) -> None:

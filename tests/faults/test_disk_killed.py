@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from backlotfs.cache.disk.write_queue import WRITE_BATCH
 from tests.project.source_tree import ROOT
 from tests.unit.cache.disk_blocks import block_of, keep, key, read, tier_at
@@ -33,6 +35,7 @@ with tier_at(Path(sys.argv[1]), 100) as tier:
 _KILLS = 20
 
 
+@pytest.mark.long
 def test_killed_writers_leave_nothing_wrong(tmp_path: Path) -> None:
     """Again and again on the same files: every block is right or absent, and most are there."""
     folder = tmp_path / "t"

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from tests.fuzz.__main__ import main
 from tests.fuzz.targets import LONG_PAGES, TARGETS
 from tests.project.source_tree import ROOT
+from tests.support.long_runs import runs
 
 
 @pytest.mark.parametrize("name", sorted(TARGETS.keys() - {"long page"}))
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=runs(300), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_target(name: str, data: Any) -> None:
     """A record or one of our errors, whatever comes."""

@@ -24,6 +24,7 @@ SEED = int(os.environ.get("BACKLOTFS_MODEL_SEED", "5"))
 RUNS = int(os.environ.get("BACKLOTFS_EXPORT_MODEL_RUNS", "130"))
 
 
+@pytest.mark.long
 def test_what_is_verified_is_right_and_inside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Names like ours, anything in DEST, kills, replaced sources, links swapped in: always."""
     monkeypatch.setattr(exporter, "RETRY_PAUSE_S", 0.0)

@@ -42,7 +42,11 @@ def emulator(serve: Serve) -> Emulator:
 
 @pytest.mark.parametrize(
     ("place", "locale"),
-    [(UTF_8, ASCII), (BYTES, {}), (BYTES, LATIN_1_OUTPUT)],
+    [
+        (UTF_8, ASCII),
+        pytest.param(BYTES, {}, marks=pytest.mark.long),
+        pytest.param(BYTES, LATIN_1_OUTPUT, marks=pytest.mark.long),
+    ],
     indirect=["place"],
     ids=["ascii", "bytes", "latin-1 output"],
 )

@@ -21,6 +21,7 @@ ROUNDS, AT_ONCE = 4, 4
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.long
 def test_mounts_that_are_made_at_once(tmp_path: Path) -> None:
     """Beside a load, in the background and with a saved catalog, which is fastest."""
     place = tmp_path / "library"

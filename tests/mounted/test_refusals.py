@@ -17,6 +17,7 @@ import pytest
 from backlotfs.emulator import Emulator
 from tests.conftest import Serve
 from tests.support import commands
+from tests.support.long_runs import few_of
 from tests.support.made_assets import video
 from tests.support.mount_log import parse_log
 from tests.support.mounting import Mount, is_mounted
@@ -188,7 +189,7 @@ def refusal(attempt: Attempt, *, foreground: bool) -> tuple[int, str]:
     return done.returncode, line
 
 
-@pytest.mark.parametrize("foreground", [True, False], ids=["foreground", "background"])
+@pytest.mark.parametrize("foreground", few_of([True, False], False))
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
 def test_a_failure_has_its_code_and_its_line(
     attempt: Attempt, case: Callable[[Attempt], None], foreground: bool

@@ -108,6 +108,7 @@ def test_a_dead_mount_that_somebody_still_holds_is_cleared_too(mount: Mount) -> 
             os.pread(descriptor, 10, 2 * MIB)
 
 
+@pytest.mark.long
 def test_a_daemon_killed_at_any_moment_of_its_start_dies(serve: Serve, tmp_path: Path) -> None:
     """SIGKILL as soon as the mount appears: no thread of its own waits in it, so it can die."""
     emulator = serve(REEL)

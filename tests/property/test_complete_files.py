@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from backlotfs.cache.disk.pin_file import Pin
 from backlotfs.cache.disk.tier import DiskTier
 from tests.fakes.clocks import ManualClock
+from tests.support.long_runs import runs
 from tests.unit.cache.disk_blocks import (
     BLOCK,
     block_of,
@@ -32,6 +33,7 @@ versions = st.builds(
     st.sampled_from(['"v1"', '"v2"']),
     st.integers(1, 4),
 )
+
 sizes = st.sampled_from([24, 40])
 
 
@@ -164,4 +166,4 @@ class FilesMachine(RuleBasedStateMachine):
 
 
 TestFilesMachine = FilesMachine.TestCase
-TestFilesMachine.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
+TestFilesMachine.settings = settings(max_examples=runs(60), stateful_step_count=50, deadline=None)

@@ -14,6 +14,7 @@ from backlotfs.cache.disk.pin_file import Pin
 from backlotfs.cache.disk.tier import DiskTier
 from backlotfs.cache.memory import BlockKey
 from tests.fakes.clocks import ManualClock
+from tests.support.long_runs import runs
 from tests.unit.cache.disk_blocks import (
     BLOCK,
     block_of,
@@ -31,6 +32,7 @@ keys = st.builds(
     st.sampled_from(['"v1"/9', '"v2"/9']),
     st.integers(0, 11),
 )
+
 FILES = ("slab", "index", "heads", "pins")
 
 
@@ -149,7 +151,7 @@ class TierMachine(RuleBasedStateMachine):
 
 
 TestTierMachine = TierMachine.TestCase
-TestTierMachine.settings = settings(max_examples=60, stateful_step_count=60)
+TestTierMachine.settings = settings(max_examples=runs(60), stateful_step_count=60)
 
 flips = st.lists(
     st.tuples(st.sampled_from(FILES), st.floats(0, 1, exclude_max=True), st.integers(1, 255)),
@@ -158,7 +160,7 @@ flips = st.lists(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=runs(150))
 @given(flips=flips, more=st.lists(keys, max_size=30))
 def test_flipped_bits_are_misses(flips: list[tuple[str, float, int]], more: list[BlockKey]) -> None:
     """Anywhere in any file: never a wrong byte, never an error, and the tier goes on working."""

@@ -26,6 +26,7 @@ from backlotfs.errors import BacklotError, ProtocolViolation
 from backlotfs.mount.stack import Stack, build_stack
 from tests.fakes.clocks import HurriedClock
 from tests.strategies import hostile_text
+from tests.support.long_runs import runs
 
 names = hostile_text | st.sampled_from(
     ["\u202egpj.mov", "CON", "nul.mov", "a\u200b.mov", "x" * 10_000, "\r\nERROR fake", "\x1b[2J"]
@@ -58,6 +59,7 @@ labels = st.fixed_dictionaries(
     {"id": st.sampled_from(["a", "b", "c"]) | names},
     optional={"name": names | anything, "parent_id": st.sampled_from(["a", "b", "c"]) | anything},
 )
+
 streams = st.lists(
     st.fixed_dictionaries(
         {"is_source": st.sampled_from([True, "true", 1, "no"]), "file_size": sizes | anything},
@@ -65,7 +67,7 @@ streams = st.lists(
     ),
     max_size=2,
 )
-quickly = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+quickly = settings(max_examples=runs(40), deadline=None, suppress_health_check=list(HealthCheck))
 
 
 class HostileApi(BaseAdapter):

@@ -22,6 +22,7 @@ from tests.fakes.clocks import ManualClock
 from tests.fakes.records import source_version
 from tests.fakes.sources import OneHost, StepFetch, expected_bytes, result
 from tests.fakes.workers import HeldWorkers
+from tests.support.long_runs import runs
 
 BLOCK, SIZE, BUDGET, AHEAD = 10, 155, 60, 70
 BLOCKS = -(-SIZE // BLOCK)
@@ -29,6 +30,7 @@ BLOCKS = -(-SIZE // BLOCK)
 ranges = st.tuples(st.integers(0, SIZE - 1), st.integers(1, SIZE)).map(
     lambda ends: ByteRange(ends[0], max(ends[0] + 1, ends[1]))
 )
+
 sources = st.sampled_from([source_version("E1", SIZE), source_version("E2", SIZE)])
 
 
@@ -200,5 +202,7 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("backlotfs.concurrency.interruptible_wait.POLL_S", 0.0)
 
 
-StoreMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+StoreMachine.TestCase.settings = settings(
+    max_examples=runs(60), stateful_step_count=40, deadline=None
+)
 TestStoreMachine = StoreMachine.TestCase

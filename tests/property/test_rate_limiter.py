@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backlotfs.api.rate_limiter import Priority, QuotaWindow, RateStatus
+from tests.support.long_runs import runs
 from tests.unit.rate_limiter.model_server import ModelServer, Verdict
 from tests.unit.rate_limiter.virtual_account import VirtualTime
 
@@ -77,7 +78,7 @@ class History:
             self.pace.on_refused(verdict.reset_s, now_s)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=runs(300), deadline=None)
 @given(bursts(*Priority), roundings)
 def test_alone_we_are_never_refused(history: list[Burst], whole_s: type[int]) -> None:
     """Without other tools no answer is a 429, and the crawl keeps to its share of each window."""
@@ -89,7 +90,7 @@ def test_alone_we_are_never_refused(history: list[Burst], whole_s: type[int]) ->
     assert played.server.most_in_a_window("LISTED", "BACKGROUND") <= SHARE
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=runs(300), deadline=None)
 @given(bursts(*Priority, None), roundings)
 def test_beside_others_the_crawl_keeps_to_its_share(
     history: list[Burst], whole_s: type[int]

@@ -169,3 +169,4 @@ class KeptLibrary:
             "the new listing",
             timeout_s=90,
         )
+        wait_until(lambda: not status(mount)["syncing"], "the kernel to be told", timeout_s=90)

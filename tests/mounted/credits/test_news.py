@@ -15,6 +15,7 @@ from tests.support.mounting import Mount
 pytestmark = [pytest.mark.mounted, pytest.mark.timeout(240)]
 
 
+@pytest.mark.long
 def test_an_upload_is_seen_during_a_copy_that_spends_all_credits(
     serve: Serve, tmp_path: Path
 ) -> None:

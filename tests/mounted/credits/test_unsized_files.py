@@ -19,6 +19,7 @@ from tests.mounted.credits.named_program import ran
 from tests.support import commands
 from tests.support.deadlines import wait_until
 from tests.support.expected_bytes import assert_same_bytes
+from tests.support.long_runs import few_of
 from tests.support.made_assets import video
 from tests.support.mounting import Mount
 
@@ -197,7 +198,7 @@ def test_unsized(serve: Serve, mounted: MountIt, what: str) -> None:
     assert sum(each in pattern.stdout for each in NAMES) == len(NAMES)
 
 
-@pytest.mark.parametrize("what", ["hide", "fail"])
+@pytest.mark.parametrize("what", few_of(["hide", "fail"], "hide"))
 def test_our_own_commands_are_complete(
     serve: Serve, mounted: MountIt, tmp_path: Path, what: str
 ) -> None:

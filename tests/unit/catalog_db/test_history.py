@@ -14,6 +14,7 @@ from backlotfs.catalog.db import assets, names, state
 from backlotfs.catalog.db.rows import AssetRow, EmptyListingDoubted
 from backlotfs.catalog.db.sync import FullSync
 from tests.fakes.clocks import ManualClock
+from tests.support.long_runs import runs
 from tests.unit.catalog_db.catalogs import (
     MODE,
     apply,
@@ -147,4 +148,4 @@ class History(RuleBasedStateMachine):
 
 TestHistory = History.TestCase
 # Each step is a few transactions: these take three seconds and meet every pair of rules.
-TestHistory.settings = settings(max_examples=30, stateful_step_count=20, deadline=None)
+TestHistory.settings = settings(max_examples=runs(30), stateful_step_count=20, deadline=None)

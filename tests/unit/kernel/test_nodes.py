@@ -18,6 +18,7 @@ from backlotfs.kernel.nodes import NodeTable, StaleNode, VirtualVersion
 from backlotfs.namespace.attributes import file_attributes
 from backlotfs.namespace.tree import Folder, VirtualFile
 from tests.fakes.records import row, source_version
+from tests.support.long_runs import runs
 from tests.unit.namespace.around import Around
 from tests.unit.namespace.test_namespace import Notes
 
@@ -84,7 +85,7 @@ class Library:
         )
 
 
-@settings(max_examples=150, stateful_step_count=50)
+@settings(max_examples=runs(150), stateful_step_count=50)
 class Kernel(RuleBasedStateMachine):
     """What a kernel would keep of the answers.
 

@@ -78,6 +78,7 @@ def test_named_secrets() -> None:
     assert redacted("xx a+b/c-d=e9 xx") == MARK, "the outer one first"
 
 
+@pytest.mark.long
 def test_a_long_text_is_no_trouble() -> None:
     """Megabytes that match a rule nearly everywhere are gone through once."""
     for unit in ("?", "token", "_", "x-amz-", "a=b?", "'token': ", "signature: ", "://a", "<"):

@@ -86,6 +86,7 @@ class Process:
         self.stack = SimpleNamespace(
             captions=None,
             catalog=catalog,
+            notifier=Notifier(),
             namespace=SimpleNamespace(name_of=lambda code: f"{code}.mov"),
             session=None,
             api=SimpleNamespace(heard=threading.Event()),

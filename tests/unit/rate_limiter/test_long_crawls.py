@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from backlotfs.api.rate_limiter import Priority
+from tests.support.long_runs import few_of
 from tests.unit.rate_limiter.model_server import ModelServer
 from tests.unit.rate_limiter.virtual_account import VirtualAccount
 
@@ -28,7 +29,7 @@ def others_at_once(account: VirtualAccount) -> None:
 
 
 @ROUNDINGS
-@pytest.mark.parametrize("others", [others_evenly, others_at_once])
+@pytest.mark.parametrize("others", few_of([others_evenly, others_at_once], others_at_once))
 def test_ten_thousand_sizes_beside_everyone_else(
     whole_s: Callable[[float], int], others: Callable[[VirtualAccount], None]
 ) -> None:
@@ -79,7 +80,7 @@ def test_greedy_others_are_made_room_for() -> None:
     assert took_s <= 1.05 * 2_000 / 200 * 60
 
 
-@pytest.mark.parametrize("limit", [5, 50, 5_000])
+@pytest.mark.parametrize("limit", few_of([5, 50, 5_000], 5, 50))
 def test_another_limit_is_learned(limit: int) -> None:
     """From the first answers: its share is used, and not more, once the server has spoken."""
     account = VirtualAccount(ModelServer(limit), latency_s=0.02)
