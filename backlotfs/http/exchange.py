@@ -20,18 +20,22 @@ import http.client
 import io
 import math
 import re
+import select
 import socket
 import ssl
 import struct
 import threading
 import time
 from collections.abc import Sequence
+from email.errors import MissingHeaderBodySeparatorDefect
 from typing import IO, Any, cast
 
 from backlotfs.config.time_limits import HEAD_TIMEOUT_S, WATCHDOG_S
 
 #: Bytes of an answer's head, with all ``1xx`` answers before it; real ones have some hundred.
 MAX_HEAD_BYTES = 64 * 1024
+#: The library allows 100, and an object's metadata can be more; `MAX_HEAD_BYTES` bounds them too.
+http.client._MAXHEADERS = 1000  # type: ignore[attr-defined]  # the name is the library's
 
 
 class ExchangeTimeout(TimeoutError):
@@ -164,6 +168,18 @@ def bound_waits(sock: socket.socket, seconds: float) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, packed)
 
 
+def is_silent(sock: socket.socket) -> bool:
+    """Whether an idle connection has nothing to say: the host neither closed it nor sent a byte.
+
+    What a host sends behind an answer would be taken for the answer to the next request.
+    """
+    if isinstance(sock, ssl.SSLSocket) and sock.pending():
+        return False
+    poller = select.poll()
+    poller.register(sock, select.POLLIN)
+    return not poller.poll(0)
+
+
 class HeadTooLarge(http.client.HTTPException):
     """More bytes than `MAX_HEAD_BYTES` before the end of the head."""
 
@@ -283,6 +299,9 @@ class BoundedResponse(http.client.HTTPResponse):
         """
         if self.status == http.client.SWITCHING_PROTOCOLS:
             raise UnclearBody("another protocol, which was not asked for")
+        lost = MissingHeaderBodySeparatorDefect  # the library drops the line and all behind it
+        if any(isinstance(defect, lost) for defect in self.headers.defects):
+            raise UnclearBody("a line of its head is no header")
         plain = "transfer-encoding" not in self.headers and self.length is not None
         if plain and len(self.headers.get_all("content-length", [])) == 1:
             return  # nearly always

@@ -46,7 +46,9 @@ from backlotfs.http.exchange import (
     Exchange,
     ExchangeTimeout,
     RangeResponse,
+    UnclearBody,
     bound_waits,
+    is_silent,
 )
 from backlotfs.http.proxy_tunnel import ProxyFailed
 
@@ -336,16 +338,19 @@ class ConnectionPool:
     ) -> tuple[SourceConnection, bool]:
         """A connection to ``origin``, and whether it was kept alive: the one used last, or new."""
         with self._lock:
-            expired = self._expired()
-            newest = (idle for idle in reversed(self._idle) if idle.origin == origin)
-            found = None if new else next(newest, None)
-            if found is not None:
-                self._idle.remove(found)
-        for old in expired:
+            closed = self._expired()
+            found = None
+            for idle in [] if new else [one for one in self._idle[::-1] if one.origin == origin]:
+                self._idle.remove(idle)
+                if idle.connection.sock is not None and is_silent(idle.connection.sock):
+                    found = idle.connection
+                    break
+                closed.append(idle)
+        for old in closed:
             old.connection.close()
-        if found is not None and found.connection.sock is not None:
-            bound_waits(found.connection.sock, min(STALL_TIMEOUT_S, timeout_s))
-            return found.connection, True
+        if found is not None:
+            bound_waits(found.sock, min(STALL_TIMEOUT_S, timeout_s))
+            return found, True
         return self._connect(origin, timeout_s, another=new), False
 
     def _connect(self, origin: Origin, timeout_s: float, *, another: bool) -> SourceConnection:
@@ -418,7 +423,8 @@ def _words(host: str, error: Exception, *, connecting: bool = False) -> str:
     elif isinstance(error, OSError | http.client.RemoteDisconnected | http.client.IncompleteRead):
         what = "the connection was cut"
     else:
-        what = f"it does not speak HTTP ({type(error).__name__})"
+        why = error if isinstance(error, UnclearBody) else type(error).__name__
+        what = f"it does not speak HTTP ({why})"
     return f"source host {host}: {what}"
 
 

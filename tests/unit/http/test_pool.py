@@ -245,6 +245,10 @@ def test_an_answer_is_not_taken_for_the_next_one(pool: ConnectionPool, status: b
         b"HTTP/1.1 206 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
         b"HTTP/1.1 206 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: gzip\r\n\r\n",
         b"HTTP/1.1 206 OK\r\nContent-Length: 4\r\nContent-Length: 9\r\n\r\n",
+        # lines behind which the library sees no header any more
+        b"HTTP/1.1 206 OK\r\nContent-Length: 9\r\nnone\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 206 OK\r\nContent-Length: 9\r\nTransfer-Encoding : chunked\r\n\r\n",
+        b"HTTP/1.1 206 OK\r\nContent-Length: 9\r\nX: a\rb\r\nTransfer-Encoding: chunked\r\n\r\n",
     ],
 )
 def test_a_body_whose_end_is_unclear(pool: ConnectionPool, head: bytes) -> None:
@@ -254,6 +258,26 @@ def test_a_body_whose_end_is_unclear(pool: ConnectionPool, head: bytes) -> None:
         pytest.raises(RemoteUnavailable, match="does not speak HTTP"),
     ):
         pool.get(server.url + "/a", WANTED, timeout_s=5)
+
+
+def test_many_headers(pool: ConnectionPool) -> None:
+    """As of an object with much metadata: more than the library allows by itself."""
+    many = b"".join(b"x-amz-meta-%d: x\r\n" % number for number in range(900))
+    head = b"HTTP/1.1 206 OK\r\n" + many + b"Content-Length: 4\r\n\r\n"
+    with RawServer(Reply(head + b"abcd")) as server:
+        assert body(pool, server.url + "/a") == b"abcd"
+
+
+def test_what_comes_behind_an_answer_is_not_the_next_one(pool: ConnectionPool) -> None:
+    """As of a host or proxy that answers twice: the next GET goes over another connection."""
+    more = ok(b"abcd").text or b""
+    with RawServer(Reply(more + more), Reply(more + b"\r\n"), ok(b"efgh"), ok(b"ijkl")) as server:
+        for sent in (b"abcd", b"abcd", b"efgh", b"ijkl"):
+            found = bytearray(4)
+            with pool.get(server.url + "/a", WANTED, timeout_s=5) as answer:
+                assert answer.read_into([memoryview(found)], 5.0) == 4
+            assert found == sent
+        assert server.connections == [0, 1, 2, 2]
 
 
 def test_headers_that_contradict_each_other(pool: ConnectionPool) -> None:
