@@ -52,7 +52,9 @@ class SignedUrl:
             raise ProtocolViolation(f"a source URL of {len(url)} characters")
         # the parser's own error would quote the URL, and would stay in our error's context
         if not _has_http_host(url):
-            raise ProtocolViolation("a source URL that is not an absolute http or https URL")
+            raise ProtocolViolation(
+                "a source URL that is not an absolute http or https URL, or has a password in it"
+            )
         return cls(url, _expires_at_s(url))
 
     def __str__(self) -> str:

@@ -15,7 +15,7 @@ from backlotfs.cli.account_options import api_timeout_option, proxy_option
 from backlotfs.concurrency.clock import SystemClock
 from backlotfs.config import keyring_store
 from backlotfs.config.profile_file import is_profile_name, profile_names, write_profile
-from backlotfs.config.profiles import check_url, find_proxy
+from backlotfs.config.profiles import checked_url, find_proxy
 from backlotfs.config.settings import DEFAULT_API_URL, Account, default_cdn_url
 from backlotfs.errors import SettingsError
 from backlotfs.log import redaction
@@ -102,7 +102,7 @@ def _ask(name: str, api_url: str | None) -> Account:
     environ = os.environ
     url = api_url or environ.get("BACKLOT_API_URL")
     url = url or _prompt("Address of the API", default=DEFAULT_API_URL)
-    check_url(url)
+    url = checked_url(url)
     key = environ.get("BACKLOT_API_KEY") or _prompt("API key")
     secret = environ.get("BACKLOT_API_SECRET") or _prompt("API secret (not shown)", hide_input=True)
     redaction.hide(key.strip(), secret.strip())

@@ -80,7 +80,7 @@ def load_account(
         or _text(entry, "api_url")
         or DEFAULT_API_URL
     )
-    check_url(url)
+    url = checked_url(url)
     key = (
         _variable(environ, "BACKLOT_API_KEY")
         or _text(entry, "api_key")
@@ -95,8 +95,7 @@ def load_account(
         )
     redaction.hide(key, secret)
     cdn = cdn_url or _variable(environ, "BACKLOT_CDN_URL") or _text(entry, "cdn_url")
-    if cdn:
-        check_url(cdn)
+    cdn = checked_url(cdn) if cdn else None
     bundle = ca_bundle or _text(entry, "ca_bundle")
     return Account(
         url,
@@ -137,19 +136,26 @@ def find_proxy(
     return found
 
 
-def check_url(url: str) -> None:
-    """:raises SettingsError: it is not the address of an API; says how to write one."""
-    if not url.startswith(("http://", "https://")):
-        meant = url.rpartition("://")[2]
+def checked_url(url: str) -> str:
+    """The address of an API, without blanks around it and with its scheme in lower case.
+
+    :raises SettingsError: it is none; says how to write one.
+    """
+    url = url.strip()
+    scheme, mark, rest = url.partition("://")
+    if not mark or scheme.lower() not in ("http", "https"):
+        meant = url.rpartition(":/")[2].strip("/<>\"' ")
         raise SettingsError(
             f"the API URL {url!r} is not http:// or https://; write it like https://{meant}"
         )
+    url = f"{scheme.lower()}://{rest}"
     version = re.search(r"/v2(?:/(?:assets|labels|deleted_assets)[^?#]*)?/*\Z", url)
     if version is not None:
         raise SettingsError(
             f"the API URL {url!r} ends with {version[0].rstrip('/')}, which every call adds; "
             f"write it without: {url[: version.start()]}"
         )
+    return url
 
 
 def file_to_read(

@@ -22,7 +22,8 @@ A proof is a number of small GETs without ``If-Match``, after an answer with the
 ETag of the version has to come *again*, so the source did not go over to another version for good.
 Answers with either ETag have to send the same bytes at the beginning, in the middle, at the end and
 in two more places, which are places of cached bytes if there are any. All dates have to be strong.
-A file of up to `WHOLE_BYTES` is compared as a whole.
+A file of up to `WHOLE_BYTES` is compared as a whole. Further ETags that come meanwhile are proven
+with it, so that a host of many nodes needs one proof.
 
 The version that was found first stays what its blocks are keyed by. The other ETags are kept in
 memory only, so each mount proves them again.
@@ -60,8 +61,8 @@ STRONG_AFTER_S = 60.0
 WHOLE_BYTES = 64 * 1024
 PLACE_BYTES = 16 * 1024
 PLACES = 5
-#: GETs of a proof, and how many of them may come before the version's ETag comes again.
-MOST_GETS, MOST_BEFORE_AGAIN = 48, 24
+#: GETs of a proof, for each ETag that has come: eight by chance need about 110, 190 at most.
+GETS_PER_NAME = 24
 #: ETags of one version; a host that makes one for each answer never sends the same again.
 MOST_NAMES = 8
 #: Longest wait for the proof of another reader.
@@ -192,13 +193,13 @@ class EtagAliases:
             sample = _Sample(self, version.embed_code, *proof.next())
             proof.add(*get.read(version.embed_code, sample, deadline))
         with self._lock:
-            if proof.succeeded:
-                proven = _Proven(version.last_modified_s, names | {other})
+            if proof.proven:
+                proven = _Proven(version.last_modified_s, names | proof.proven)
                 self._proven[version.embed_code] = proven
-            else:
+            if other not in proof.proven:
                 key = (version.embed_code, version.validator, None if proof.endless else other)
                 self._failed[key] = True
-        return proof.succeeded
+        return other in proof.proven
 
     def _names(self, version: SourceVersion) -> frozenset[Validator]:
         """All validators that are known to name ``version``."""
@@ -224,11 +225,15 @@ def _comparable(version: SourceVersion, seen: SeenVersion) -> bool:
     )
 
 
+#: Stands for all names that are known to be the version's, in the rows of a proof.
+_OURS: Validator = ""
+
+
 class _Proof:
     """The samples of one proof, and which answer is to be asked for next; one thread's.
 
     :ivar open: whether another sample is needed.
-    :ivar succeeded: whether both names have been seen to be of the same bytes.
+    :ivar proven: the other names that have been seen to be of the same bytes.
     :ivar endless: whether it was ended by ever new names: the host makes one for each answer.
     """
 
@@ -241,29 +246,28 @@ class _Proof:
     ) -> None:
         """Compare answers with the validator ``other`` with those of ``names``, one version's."""
         self.open = True
-        self.succeeded = self.endless = False
+        self.endless = False
+        self.proven: frozenset[Validator] = frozenset()
         self._version = version
         self._names = names
-        self._other = other
         self._bytes_at: dict[ByteRange, bytes] = {}
         if version.size > WHOLE_BYTES:
             self._bytes_at.update(cached(version, PLACES - 3, PLACE_BYTES))
-        self._ours: set[ByteRange] = set(self._bytes_at)  # places whose bytes have one of our names
-        self._theirs: set[ByteRange] = set()
-        self._places = _places(version.size, self._ours)
+        self._places = _places(version.size, set(self._bytes_at))
+        #: The places whose bytes have come under each name.
+        self._rows: dict[Validator, set[ByteRange]] = {_OURS: set(self._bytes_at), other: set()}
+        self._before_ours: set[Validator] = set()  # names after which one of ours came
         self._gets = 0
-        self._strangers: set[Validator] = set()
-        self._came_again = False
-        self._expects_ours = True  # the answer before the proof had the other name
+        self._last = other
+        self._follows: dict[Validator, Validator] = {}  # nodes often take turns
         self._wasted = False
 
     def next(self) -> tuple[ByteRange, bool]:
         """The place to ask for next, and whether over a new connection."""
-        expected = self._ours if self._expects_ours else self._theirs
+        expected = self._rows[self._follows.get(self._last, _OURS)]
 
-        def need(place: ByteRange) -> tuple[int, bool]:
-            missing = (place not in self._ours) + (place not in self._theirs)
-            return missing, place not in expected
+        def need(place: ByteRange) -> tuple[bool, int]:
+            return place not in expected, sum(place not in row for row in self._rows.values())
 
         # nodes may be chosen by connection, or be addresses: one that brings nothing new is left
         return max(self._places, key=need), self._wasted
@@ -275,22 +279,22 @@ class _Proof:
         if not _comparable(self._version, seen) or known != data:
             self.open = False
             return
-        name = seen.version.validator
-        ours, theirs = name in self._names, name == self._other
-        row = self._ours if ours else self._theirs
-        is_new = place not in row or (ours and not self._came_again)
-        self._wasted = not is_new or not (ours or theirs)
-        if ours or theirs:
-            row.add(place)
-        else:
-            self._strangers.add(name)
-        self._came_again |= ours
-        self._expects_ours = not ours
-        everywhere = self._ours.issuperset(self._places) and self._theirs.issuperset(self._places)
-        self.succeeded = self._came_again and everywhere
-        spent = self._gets >= (MOST_GETS if self._came_again else MOST_BEFORE_AGAIN)
-        self.endless = len(self._strangers) >= MOST_NAMES and not self._came_again
-        self.open = not (self.succeeded or spent or self.endless)
+        name = _OURS if seen.version.validator in self._names else seen.version.validator
+        row = self._rows.setdefault(name, set())
+        self._wasted = place in row and not (name == _OURS and not self._before_ours)
+        row.add(place)
+        self._follows[self._last] = name
+        self._last = name
+        if name == _OURS:
+            self._before_ours.update(self._rows)
+        complete = {one for one, row in self._rows.items() if row.issuperset(self._places)}
+        others = len(self._rows) - 1
+        self.endless = len(self._names) + others > MOST_NAMES
+        spent = self._gets >= GETS_PER_NAME * (others + bool(self._before_ours))
+        complete &= self._before_ours
+        self.open = not (complete.issuperset(self._rows) or spent or self.endless)
+        if not self.open and _OURS in complete:
+            self.proven = frozenset(complete - {_OURS})
 
 
 def _places(size: int, cached: set[ByteRange]) -> list[ByteRange]:

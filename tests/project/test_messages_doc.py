@@ -15,6 +15,7 @@ from pathlib import Path
 
 import backlotfs
 from backlotfs import errors
+from backlotfs.api import transport
 from backlotfs.errors import BacklotError, ProtocolViolation, RemoteUnavailable
 from backlotfs.log.events import EVENTS
 from tests.project.source_tree import PACKAGE, source_files
@@ -133,6 +134,20 @@ def test_every_message_is_explained() -> None:
         if not by_class(name) and not is_explained(pattern)
     ]
     assert missing == [], "add rows to docs/messages.md that begin with a part of each"
+
+
+def test_every_failure_of_a_connection_is_explained() -> None:
+    """Those that everybody meets: each in our words for it, at the API and at a source host."""
+    words = [words for *_, words in transport._FAILURES]
+    (function,) = (
+        node
+        for node in trees()[PACKAGE / "http" / "pool.py"].body
+        if isinstance(node, ast.FunctionDef) and node.name == "_words"
+    )
+    assigned = [node.value for node in ast.walk(function) if isinstance(node, ast.Assign)]
+    words += [text for text in (pattern_of(value, {}) for value in assigned) if " " in text]
+    assert len(words) > 15
+    assert [text for text in words if not is_explained(text)] == []
 
 
 def test_every_class_of_answers_is_explained() -> None:

@@ -365,6 +365,29 @@ def test_line_ends_in_variables() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("HTTP://Host:8/Api", "http://Host:8/Api"),
+        ("Https://host", "https://host"),
+        (" http://host\r\n", "http://host"),
+    ],
+)
+def test_spellings_of_the_api_address(text: str, url: str) -> None:
+    """A scheme is the same in every case (RFC 3986 §3.1); what a copy brings along is dropped."""
+    found = load_account(KEY | SECRET, api_url=text, cdn_url=text)
+    assert (found.api_url, found.cdn_url) == (url, url)
+
+
+@pytest.mark.parametrize(
+    "text", ["host:8", "//host:8", "https:/host:8", "ftp://host:8", '"http://host:8"', "<host:8>"]
+)
+def test_no_address_of_an_api(text: str) -> None:
+    """The message says what to write."""
+    with pytest.raises(SettingsError, match=r"; write it like https://host:8$"):
+        load_account(KEY | SECRET, api_url=text)
+
+
+@pytest.mark.parametrize(
     "url",
     ["http://host/v2", "https://host:8/v2/", "https://host/api/v2", "https://host/v2/assets",
      "https://host/api/v2/assets/abc/streams", "https://host/v2/labels/"],

@@ -276,7 +276,7 @@ def test_what_comes_behind_an_answer_is_not_the_next_one(pool: ConnectionPool) -
             found = bytearray(4)
             with pool.get(server.url + "/a", WANTED, timeout_s=5) as answer:
                 assert answer.read_into([memoryview(found)], 5.0) == 4
-            assert found == sent
+            assert bytes(found) == sent
         assert server.connections == [0, 1, 2, 2]
 
 

@@ -21,7 +21,7 @@ from backlotfs.http.address_policy import SourcePolicy
 from backlotfs.http.backoff import RetryPolicy
 from backlotfs.http.dialer import Dialer, client_context
 from backlotfs.http.pool import ConnectionPool
-from backlotfs.source.etag_aliases import MOST_BEFORE_AGAIN, EtagAliases
+from backlotfs.source.etag_aliases import GETS_PER_NAME, EtagAliases
 from backlotfs.source.range_reader import RangeReader, SourceProbe
 from backlotfs.source.signed_get import SignedGet
 from backlotfs.source.url_resolver import UrlResolver
@@ -57,6 +57,7 @@ def changed_at(*places: int) -> bytes:
 A = Node(DATA, ('"inode-a"',))
 B = Node(DATA, ('"inode-b"',))
 C = Node(DATA, ('"inode-c"',))
+EIGHT = [Node(DATA, (f'"inode-{number}"',)) for number in range(8)]
 STRONG, WEAK = Node(DATA, ('"e"',)), Node(DATA, ('W/"e"',))
 BARE = Node(DATA)
 SAME_SECOND = http_date(OLD_S + 59)
@@ -145,6 +146,12 @@ def same(*nodes: Node) -> Row:
     return Row(by_request(*nodes))
 
 
+def by_chance(*nodes: Node) -> Choice:
+    """Any of the nodes answers."""
+    choice = random.Random(5)
+    return lambda _request, _connection: choice.choice(nodes)
+
+
 def stale(choose: Choice) -> Row:
     """The read fails, at the latest when another node has answered."""
     return Row(choose, ContentChanged)
@@ -154,6 +161,10 @@ ROWS: dict[str, Row] = {
     # one version, by several ETags
     "an ETag for each node": same(A, B),
     "an ETag for each of three nodes": same(A, B, C),
+    "an ETag for each of five nodes, by chance": Row(by_chance(*EIGHT[:5])),
+    "an ETag for each of eight nodes": same(*EIGHT),
+    "an ETag for each of eight nodes, by chance": Row(by_chance(*EIGHT)),
+    "eight nodes by connection": Row(by_connection(*EIGHT)),
     "a node for each connection": Row(by_connection(A, B)),
     "three nodes by connection": Row(by_connection(A, B, C)),
     "weak and strong": same(WEAK, STRONG),
@@ -213,6 +224,15 @@ ROWS: dict[str, Row] = {
         by_request(WEAK, replace(WEAK, modified=LATER))
     ),
     "a new version on one node": stale(by_request(A, replace(V2, modified=LATER))),
+    "a new version on one of eight nodes": stale(
+        by_request(*EIGHT[:7], replace(V2, modified=LATER))
+    ),
+    "other bytes on one of eight nodes": stale(
+        by_request(*EIGHT[:7], replace(B, data=changed_at(0)))
+    ),
+    "an ETag for each of many nodes": stale(
+        lambda request, _connection: replace(A, etags=(f'"{request % 50}"',))
+    ),
     "another size": stale(by_request(A, replace(B, data=DATA[:-1]))),
     "a new ETag for each answer": stale(
         lambda request, _connection: replace(A, etags=(f'"{request}"',))
@@ -294,6 +314,17 @@ def test_what_was_proven_costs_nothing_afterwards() -> None:
         assert asked < 30
 
 
+@pytest.mark.parametrize(
+    ("choose", "most"), [(by_request(*EIGHT), 60), (by_chance(*EIGHT), 8 * GETS_PER_NAME)]
+)
+def test_one_proof_for_all_nodes(choose: Choice, most: int) -> None:
+    """It grows with the number of nodes, not with its square."""
+    with NodeHost(choose) as host, closing(Source(host)) as source:
+        version = source.probe()
+        source.read_all(version)
+        assert len(host.asked) < most
+
+
 def test_a_host_that_answers_right_is_asked_for_its_etag() -> None:
     """`If-Match` is left out only where it does not work."""
     with NodeHost(by_request(A)) as host, closing(Source(host)) as source:
@@ -321,7 +352,7 @@ def test_a_proof_that_fails_is_not_repeated_at_once() -> None:
         for _ in range(5):
             with pytest.raises(ContentChanged):
                 source.read(version, 0, STEP)
-        assert len(host.asked) < MOST_BEFORE_AGAIN + 15
+        assert len(host.asked) < GETS_PER_NAME + 15
         assert source.read_all(source.probe()) == DATA
 
 
@@ -341,7 +372,7 @@ def test_a_host_that_makes_an_etag_for_each_answer_is_given_up_soon() -> None:
         for reader in readers:
             reader.join(60)
         assert [type(error) for error in errors] == [ContentChanged] * 8
-        assert len(host.asked) < MOST_BEFORE_AGAIN + 8
+        assert len(host.asked) < GETS_PER_NAME + 8
 
 
 def test_readers_share_a_proof() -> None:
