@@ -45,10 +45,10 @@ from backlotfs.http.pool import ConnectionPool
 from backlotfs.http.proxy_tunnel import connect_through, dial_for
 from backlotfs.kernel.fusepy_adapter import load_fuse
 from backlotfs.kernel.lifecycle import READ_AHEAD_KB, uses_session
-from backlotfs.kernel.mount_table import FUSE_TYPE
+from backlotfs.kernel.mount_table import FUSE_TYPE, mount_of
 from backlotfs.kernel.mounting import may_pass_through
 from backlotfs.kernel.mountpoint import check_mountpoint, resolved
-from backlotfs.kernel.passthrough import OLD_KERNEL
+from backlotfs.kernel.passthrough import OLD_KERNEL, STACKED, STACKED_TYPES
 from backlotfs.mount.stack import USER_AGENT, open_api_session
 from backlotfs.source.range_reader import SourceProbe
 from backlotfs.source.signed_get import SignedGet
@@ -220,9 +220,12 @@ def check_read_ahead(*, is_root: bool) -> Finding:
     )
 
 
-def check_passthrough(*, may: bool | None = None, release: str | None = None) -> Finding:
+def check_passthrough(
+    cache_dir: Path | None = None, *, may: bool | None = None, release: str | None = None
+) -> Finding:
     """Check whether the kernel can read files of the disk cache itself.
 
+    :param cache_dir: the folder of the cache; None: it is not known.
     :param may: whether this process may ask for it; found out unless given.
     :param release: the kernel's, as ``uname -r`` shows it; this machine's unless given.
     """
@@ -235,6 +238,13 @@ def check_passthrough(*, may: bool | None = None, release: str | None = None) ->
             "off: it needs CAP_SYS_ADMIN in the initial user namespace; cached files are read "
             "through the mount",
             "mount as root (systemd/ has a unit), with allow_other and uid=",
+        )
+    disk = None if cache_dir is None else mount_of(Path(os.path.realpath(cache_dir)))
+    if disk is not None and disk.fs_type in STACKED_TYPES:
+        return note(
+            "passthrough",
+            f"off: {STACKED} ({disk.fs_type}); cached files are read through the mount",
+            "name a folder on another disk with --cache-dir; in a container: a volume",
         )
     return fine("passthrough", "the kernel reads files that are wholly in the disk cache itself")
 

@@ -66,7 +66,9 @@ def doctor(
         settings = failed_by("credentials", error, None if "; " in str(error) else _NO_ACCOUNT)
     findings = []
     cache = cache_dir or default_cache_dir(os.environ)
-    for finding in chain(_of_machine(account, mountpoint), _of_account(account, settings, cache)):
+    for finding in chain(
+        _of_machine(account, mountpoint, cache), _of_account(account, settings, cache)
+    ):
         findings.append(finding)
         if not as_json:
             _say(finding)
@@ -77,7 +79,9 @@ def doctor(
     return code
 
 
-def _of_machine(account: Account | None, mountpoint: Path | None) -> Iterator[Finding]:
+def _of_machine(
+    account: Account | None, mountpoint: Path | None, cache_dir: Path
+) -> Iterator[Finding]:
     is_root = os.geteuid() == 0
     options = split_options(account.mount_options) if account is not None else []
     allow_other = any(name == "allow_other" for name, _ in options)
@@ -87,7 +91,7 @@ def _of_machine(account: Account | None, mountpoint: Path | None) -> Iterator[Fi
     yield checks.check_fusermount(is_root=is_root)
     yield checks.check_allow_other(is_root=is_root, wanted=allow_other)
     yield checks.check_read_ahead(is_root=is_root)
-    yield checks.check_passthrough()
+    yield checks.check_passthrough(cache_dir)
     yield checks.check_open_files()
     yield checks.check_mount_helper()
     yield checks.check_updatedb()

@@ -137,9 +137,12 @@ def one_line(answer: dict[str, Any]) -> str:
 
 def _kernel(answer: dict[str, Any]) -> str:
     binding = _KERNEL.get(answer["fuse_binding"], answer["fuse_binding"])
-    off, opens, files = (answer["passthrough"][key] for key in ("off", "opens", "files"))
-    through = f"off: {off}" if off else f"{files} files open, {opens} opens so far"
-    return f"{binding}; passthrough of cached files: {through}"
+    return f"{binding}; passthrough of cached files: {_passthrough(answer['passthrough'])}"
+
+
+def _passthrough(state: dict[str, Any]) -> str:
+    off, opens, files = (state[key] for key in ("off", "opens", "files"))
+    return f"off: {off}" if off else f"{files} files open, {opens} opens so far"
 
 
 #: How the mount speaks to the kernel.
@@ -281,6 +284,7 @@ def stats_lines(answer: dict[str, Any]) -> list[Line]:
             f"{in_use} in use, {in_words(memory['in_flight_bytes'])} in flight",
         ),
         ("disk cache", disk_text),
+        ("passthrough", _passthrough(answer["passthrough"])),
     ]
 
 

@@ -74,6 +74,13 @@ def mount_at(mountpoint: str | Path) -> MountEntry | None:
     return found[-1] if found else None
 
 
+def mount_of(path: Path) -> MountEntry | None:
+    """The mount that has this (absolute, resolved) path; None if the table is incomplete."""
+    found = [entry for entry in mounts() if path.is_relative_to(entry.mountpoint)]
+    # of two mounts on one mountpoint the later one is on top
+    return max(reversed(found), key=lambda entry: len(entry.mountpoint), default=None)
+
+
 def our_mounts() -> list[MountEntry]:
     """All mounts of backlotfs that this process can see."""
     return [entry for entry in mounts() if entry.ours]

@@ -37,6 +37,8 @@ OLD_KERNEL = "the kernel does not have it; Linux 6.9 does"
 FUSEPY = "not with fusepy"
 NOT_ALLOWED = "this mount may not: it needs CAP_SYS_ADMIN in the initial user namespace"
 STACKED = "the disk cache is on a stacked file system, such as a container's own disk"
+#: File systems that show files of another one, on which the kernel does not allow it (ELOOP).
+STACKED_TYPES = frozenset({"overlay", "ecryptfs"})
 _REASONS = {errno.EPERM: NOT_ALLOWED, errno.ELOOP: STACKED}
 
 #: Opens the complete file of a version: `DiskTier.open_complete`.
@@ -58,13 +60,15 @@ class PassthroughState(NamedTuple):
 class _Node:
     """An open node.
 
+    :ivar version: the version that it shows.
     :ivar backing_id: None until it is decided; 0 if its reads go through the mount.
     :ivar deciding: held while it is decided, which uses the disk.
     """
 
-    __slots__ = ("backing_id", "deciding", "opens")
+    __slots__ = ("backing_id", "deciding", "opens", "version")
 
-    def __init__(self) -> None:
+    def __init__(self, version: SourceVersion) -> None:
+        self.version = version
         self.backing_id: int | None = None
         self.deciding = threading.Lock()
         self.opens = 0
@@ -102,6 +106,16 @@ class Passthrough:
             files = sum(bool(node.backing_id) for node in self._nodes.values())
             return PassthroughState(self._off, self._opens, files)
 
+    def is_used(self, version: SourceVersion) -> bool:
+        """Whether a version is open now and the kernel reads it itself."""
+        with self._lock:
+            return any(
+                node.backing_id
+                and node.version.embed_code == version.embed_code
+                and node.version.validator == version.validator
+                for node in self._nodes.values()
+            )
+
     def opened(self, node: int, version: SourceVersion) -> int:
         """Count an open of a node; the id of its backing file, or 0.
 
@@ -110,7 +124,7 @@ class Passthrough:
         with self._lock:
             found = self._nodes.get(node)
             if found is None:
-                found = self._nodes[node] = _Node()
+                found = self._nodes[node] = _Node(version)
             found.opens += 1
         with found.deciding:  # other opens of this node have to agree; other nodes do not wait
             if found.backing_id is None:

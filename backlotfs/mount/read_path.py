@@ -57,6 +57,9 @@ QUEUED_PART = 8
 #: Memory of one step of warming: this, or this part (1/32) of the memory if that is less.
 WARM_STEP_BYTES, WARM_STEP_PART = 8 * MIB, 32
 
+#: Whether the kernel reads an open version itself: `Passthrough.is_used`.
+PassesThrough = Callable[[SourceVersion], bool]
+
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
@@ -104,15 +107,18 @@ class ReadPath:
     disk: DiskTier | None
     versions: SourceVersionCache
     cached: CachedBytes
+    passes_through: PassesThrough
 
     def local(self, embed_code: str) -> CacheState:
         """The cache state of a source, from this mount only."""
-        known, failure = self.versions.known(embed_code), self.metrics.failures.of(embed_code)
+        source, failure = self.versions.known(embed_code), self.metrics.failures.of(embed_code)
+        version = None if source is None else source.version
         return CacheState(
-            self.cached.bytes_of(known.version) if known is not None else 0,
+            0 if version is None else self.cached.bytes_of(version),
             self.reconciler.pins.of(embed_code) is not None,
             f"{failure.errno}: {failure.reason}" if failure is not None else "",
             failure.at_s if failure is not None else 0.0,
+            version is not None and self.passes_through(version),
         )
 
 
@@ -176,6 +182,7 @@ def build_read_path(
     sources: SourceParts,
     disk: DiskTier | None,
     clock: Clock,
+    passes_through: PassesThrough,
 ) -> ReadPath:
     """Build the read path from the caches and the parts for sources."""
     metrics = Metrics.of(handles, clock)
@@ -208,6 +215,7 @@ def build_read_path(
         disk=disk,
         versions=sources.versions,
         cached=cached,
+        passes_through=passes_through,
     )
 
 

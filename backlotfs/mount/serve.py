@@ -118,6 +118,7 @@ class _MountProcess:
             disk=disk,
             progress=self._on_listing_progress,
             rules=rules,
+            passes_through=adapter.passthrough.is_used,
         )
         self._deadlines = OperationDeadlines(
             clock,

@@ -44,6 +44,7 @@ from backlotfs.log import events
 from backlotfs.mount.read_path import (
     TRANSFER_THREADS,
     URL_WAITERS,
+    PassesThrough,
     ReadPath,
     SourceParts,
     build_read_path,
@@ -298,6 +299,7 @@ def build_stack(
     disk: DiskTier | None = None,
     progress: Callable[[int], None] = lambda _assets: None,
     rules: UnsizedRules | None = None,
+    passes_through: PassesThrough = lambda _version: False,
 ) -> Stack:
     """Build everything below the kernel adapter; send nothing yet.
 
@@ -305,6 +307,7 @@ def build_stack(
     :param disk: the disk cache; closed with the stack.
     :param progress: called with the number of assets so far during a full sync.
     :param rules: decides which program waits for an unknown size; None: all wait.
+    :param passes_through: whether the kernel reads an open version itself.
     :raises SettingsError: see `open_api_session` and `open_saved_urls`.
     """
     account = settings.account
@@ -347,7 +350,7 @@ def build_stack(
     sources = SourceParts(
         transport.signed_get(resolver), aliases, versions, transport.hosts, probes.is_queued
     )
-    path = build_read_path(settings, handles, sources, disk, clock)
+    path = build_read_path(settings, handles, sources, disk, clock, passes_through)
     previews = PreviewImages(transport.connections, clock, transport.policy)
     providers = _providers(settings, catalog, versions, probes, captions, previews, clock)
     namespace = _open_namespace(settings, catalog, versions, probes, path, rules, providers)

@@ -78,6 +78,7 @@ class CacheState(NamedTuple):
     """The state of a file in this mount.
 
     :ivar cached_bytes: bytes in memory or on disk. :ivar pinned: whether the file is pinned.
+    :ivar passthrough: whether the file is open and the kernel reads it itself.
     :ivar last_error: reason of the last failed read or open; ``""``: none failed.
     :ivar last_error_at_s: time of that error, seconds since the epoch.
     """
@@ -86,6 +87,7 @@ class CacheState(NamedTuple):
     pinned: bool = False
     last_error: str = ""
     last_error_at_s: float = 0.0
+    passthrough: bool = False
 
 
 def extended_attributes(asset: Asset, file_name: str, local: CacheState) -> dict[str, bytes]:
@@ -108,6 +110,7 @@ def extended_attributes(asset: Asset, file_name: str, local: CacheState) -> dict
         "user.backlotfs.cached": str(local.cached_bytes),
         "user.backlotfs.last_error": local.last_error
         and f"{iso_utc(int(local.last_error_at_s))} {local.last_error}",
+        "user.backlotfs.passthrough": str(int(local.passthrough)),
         "user.backlotfs.pinned": str(int(local.pinned)),
         "user.mime_type": mime_type or "",
     }

@@ -37,6 +37,11 @@ def reads(mount: Mount) -> int:
     return sum(usage["reads"] for usage in ask(mount.path, "status")["processes"].values())
 
 
+def in_use(mount: Mount, asset: EmulatedAsset) -> bool:
+    """What the attribute of the file says."""
+    return os.getxattr(mount.file_of(asset), "user.backlotfs.passthrough") == b"1"
+
+
 def make_complete(mount: Mount, asset: EmulatedAsset) -> None:
     """Warm a file, and wait until the kernel is given its file; skip where it may not be."""
     done = commands.run("warm", mount.file_of(asset), home=mount.path.parent)
@@ -71,8 +76,14 @@ def test_the_mount_sees_no_read(mount: Mount) -> None:
     ):
         assert mapped[:] == origin_bytes(REEL, 0, len(mapped))
         assert state(mount)["files"] == 1
+        assert in_use(mount, REEL)
     assert reads(mount) == before
     wait_until(lambda: state(mount)["files"] == 0, "the release")
+    assert not in_use(mount, REEL)
+    assert "user.backlotfs.passthrough" not in os.listxattr(mount.file_of(REEL))
+    for command in ("status", "stats"):
+        said = commands.run(command, mount.path, home=mount.folder).stdout
+        assert f"0 files open, {state(mount)['opens']} opens so far" in said
 
 
 def test_open_files_agree(mount: Mount) -> None:
@@ -82,6 +93,7 @@ def test_open_files_agree(mount: Mount) -> None:
         assert done.returncode == 0, done.stderr
         assert_same_bytes(mount.file_of(REEL), REEL)
         assert os.pread(early, 4096, MIB) == origin_bytes(REEL, MIB, 4096)
+        assert not in_use(mount, REEL)
     make_complete(mount, REEL)
     with held_open(mount.file_of(REEL)) as one, held_open(mount.file_of(REEL)) as two:
         for descriptor in (one, two):
@@ -126,3 +138,6 @@ def test_switched_off(serve: Serve, mounted: MountIt, options: list[str], reason
     mount = mounted(serve(OTHER), *options)
     assert state(mount) == {"off": reason, "opens": 0, "files": 0}
     assert_same_bytes(mount.file_of(OTHER), OTHER)
+    assert not in_use(mount, OTHER)
+    for command in ("status", "stats"):
+        assert f"off: {reason}" in commands.run(command, mount.path, home=mount.folder).stdout

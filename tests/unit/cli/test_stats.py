@@ -36,6 +36,7 @@ ANSWER: dict[str, Any] = {
         "cached_bytes": 1 << 30, "budget_bytes": 10 << 30, "hits": 3, "misses": 1, "damaged": 0,
         "evicted": 5, "rejected": 6,
     },
+    "passthrough": {"off": "", "opens": 7, "files": 1},
 }  # fmt: skip
 
 
@@ -50,7 +51,7 @@ def said(monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any], *arguments: st
 def test_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every number, with its unit; what went wrong only where something did."""
     lines = said(monkeypatch, ANSWER).splitlines()
-    assert [line[15:] for line in lines[:12]] == [
+    assert [line[15:] for line in lines[:13]] == [
         "backlot:main on /mnt/a (pid 7)",
         "2016-03-01 21:43:12+00:00",
         "3.0 MiB in 12 reads, 1 failed",
@@ -63,8 +64,9 @@ def test_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
         "3",
         "64.0 MiB of 256.0 MiB cached, 1.0 MiB in use, 4.0 MiB in flight",
         "1.0 GiB of 10.0 GiB used, 5 blocks evicted, 6 rejected, 0 damaged",
+        "1 files open, 7 opens so far",
     ]
-    assert [line.split() for line in lines[13:]] == [
+    assert [line.split() for line in lines[14:]] == [
         ["process", "read", "reads", "memory", "disk", "network"],
         ["cp", "2.0", "MiB", "8", "4", "3", "1"],
         ["ffprobe", "1.0", "MiB", "4", "2", "0", "0"],
@@ -74,10 +76,11 @@ def test_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_of_a_mount_that_nobody_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """No division by nothing, no empty table."""
     idle = ANSWER | {"reads": usage(0, 0, 0, 0, 0, 0), "processes": {}, "disk": None}
+    idle["passthrough"] = {"off": "there is no disk cache", "opens": 0, "files": 0}
     output = said(monkeypatch, idle | {"amplification": None, "fetched_bytes": 0})
     assert "0 B in 0 reads\n" in output
     assert "memory 0, disk 0, network 0\n" in output
-    assert output.endswith("disk cache     none\n")
+    assert output.endswith("disk cache     none\npassthrough    off: there is no disk cache\n")
 
 
 def test_many_processes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,6 +82,8 @@ def test_open_files_of_a_node_share_its_backing_file(
         1, 1, 2,
     ]  # fmt: skip
     assert passthrough.state() == ("", 3, 2)
+    assert passthrough.is_used(A)
+    assert not passthrough.is_used(source_version("A", 700, etag='"v2"'))
     passthrough.closed(5)
     assert kernel.registered == [1, 2]
     passthrough.closed(5)
@@ -91,6 +93,7 @@ def test_open_files_of_a_node_share_its_backing_file(
         passthrough.closed(node)
     assert kernel.registered == []
     assert passthrough.state() == ("", 4, 0)
+    assert not passthrough.is_used(A)
     assert descriptors() == before
 
 
@@ -103,6 +106,7 @@ def test_a_node_stays_as_it_was_decided(
     assert passthrough.opened(5, A) == 0
     there = True
     assert passthrough.opened(5, A) == 0
+    assert not passthrough.is_used(A)
     passthrough.closed(5)
     assert passthrough.opened(5, A) == 0
     passthrough.closed(5)

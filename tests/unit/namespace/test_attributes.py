@@ -80,7 +80,7 @@ FULL = replace(
     description="dés",
     external_id="x-1",
 )
-HERE = CacheState(65536, True, "EIO: source host h answers 503", 1_456_868_592.5)
+HERE = CacheState(65536, True, "EIO: source host h answers 503", 1_456_868_592.5, True)
 
 
 def test_all_of_them() -> None:
@@ -98,6 +98,7 @@ def test_all_of_them() -> None:
         "user.backlot.updated_at": b"2016-03-01T21:49:25Z",
         "user.backlotfs.cached": b"65536",
         "user.backlotfs.last_error": b"2016-03-01T21:43:12Z EIO: source host h answers 503",
+        "user.backlotfs.passthrough": b"1",
         "user.backlotfs.pinned": b"1",
         "user.mime_type": b"video/mp4",
     }
@@ -109,6 +110,7 @@ def test_what_is_not_known_is_left_out() -> None:
     assert extended_attributes(bare, "clip", CacheState()) == {
         "user.backlot.embed_code": b"E1",
         "user.backlotfs.cached": b"0",
+        "user.backlotfs.passthrough": b"0",
         "user.backlotfs.pinned": b"0",
     }
 
@@ -131,6 +133,7 @@ def test_what_is_not_known_is_left_out() -> None:
         # what this mount knows, which changes as files are read: only getxattr tells
         ("user.backlotfs.cached", False),
         ("user.backlotfs.last_error", False),
+        ("user.backlotfs.passthrough", False),
         ("user.backlotfs.pinned", False),
     ],
 )
@@ -174,7 +177,7 @@ OF_A_SIDECAR = {"user.backlot.embed_code", "user.mime_type"}
                  "user.backlot.original_file_name", "user.backlot.asset_type",
                  "user.backlot.status", "user.backlot.external_id", "user.backlot.duration_ms",
                  "user.backlot.created_at", "user.backlot.updated_at"},
-                {"user.backlotfs.cached", "user.backlotfs.pinned"},
+                {f"user.backlotfs.{name}" for name in ("cached", "passthrough", "pinned")},
             )
             for folder in ("/flat", "/dates/2016/03")
         ],
