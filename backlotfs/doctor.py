@@ -46,7 +46,7 @@ from backlotfs.http.proxy_tunnel import connect_through, dial_for
 from backlotfs.kernel.fusepy_adapter import load_fuse
 from backlotfs.kernel.lifecycle import READ_AHEAD_KB, uses_session
 from backlotfs.kernel.mount_table import FUSE_TYPE, mount_of
-from backlotfs.kernel.mounting import may_pass_through
+from backlotfs.kernel.mounting import may_ever_mount, may_pass_through
 from backlotfs.kernel.mountpoint import check_mountpoint, resolved
 from backlotfs.kernel.passthrough import OLD_KERNEL, STACKED, STACKED_TYPES
 from backlotfs.mount.stack import USER_AGENT, open_api_session
@@ -163,6 +163,13 @@ def check_device(device: Path = Path("/dev/fuse")) -> Finding:
         )
     except OSError as error:
         return failed("/dev/fuse", error.strerror or "unusable", "modprobe fuse", FuseUnusable)
+    if not may_ever_mount():
+        return failed(
+            "/dev/fuse",
+            "can be opened, but nothing can be mounted: CAP_SYS_ADMIN is not allowed here",
+            "for a container: --device /dev/fuse --cap-add SYS_ADMIN",
+            FuseUnusable,
+        )
     return fine("/dev/fuse", "can be opened")
 
 

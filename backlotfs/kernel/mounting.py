@@ -29,6 +29,10 @@ NO_DEVICE = (
     "/dev/fuse is missing; load the module: modprobe fuse; "
     "or start the container with --device /dev/fuse --cap-add SYS_ADMIN"
 )
+NO_RIGHT = (
+    "neither this process nor fusermount3 may mount, because CAP_SYS_ADMIN is not allowed here; "
+    "start the container with --device /dev/fuse --cap-add SYS_ADMIN"
+)
 NO_FUSERMOUNT = "fusermount3 is missing, which an ordinary user needs: apt-get install fuse3"
 
 
@@ -46,12 +50,22 @@ class MountOptions(NamedTuple):
 
 def may_mount() -> bool:
     """Whether this process may call mount(2): it has CAP_SYS_ADMIN in its user namespace."""
+    return _has_sys_admin("CapEff", unknown=os.geteuid() == 0)
+
+
+def may_ever_mount() -> bool:
+    """Whether this process, or a program that it starts (fusermount3), may call mount(2)."""
+    return _has_sys_admin("CapBnd", unknown=True)
+
+
+def _has_sys_admin(which: str, *, unknown: bool) -> bool:
+    """Whether a set of capabilities of proc(5) has CAP_SYS_ADMIN; ``unknown`` without /proc."""
     try:
         status = Path("/proc/self/status").read_text("ascii", "replace")
-        effective = int(status.partition("\nCapEff:")[2].split(None, 1)[0], 16)
+        capabilities = int(status.partition(f"\n{which}:")[2].split(None, 1)[0], 16)
     except (OSError, ValueError, IndexError):
-        return os.geteuid() == 0
-    return bool(effective >> _SYS_ADMIN & 1)
+        return unknown
+    return bool(capabilities >> _SYS_ADMIN & 1)
 
 
 def may_pass_through() -> bool:
@@ -74,6 +88,8 @@ def check_usable() -> None:
         raise FuseUnusable(NO_DEVICE)
     if may_mount():
         return
+    if not may_ever_mount():
+        raise FuseUnusable(NO_RIGHT)
     if fusermount() is None:
         raise FuseUnusable(NO_FUSERMOUNT)
     if not os.access(_DEVICE, os.R_OK | os.W_OK):

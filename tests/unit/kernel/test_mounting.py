@@ -18,7 +18,14 @@ import pytest
 
 from backlotfs.errors import FuseUnusable
 from backlotfs.kernel import mounting
-from backlotfs.kernel.mounting import MountOptions, check_usable, fusermount, may_mount, mount
+from backlotfs.kernel.mounting import (
+    MountOptions,
+    check_usable,
+    fusermount,
+    may_ever_mount,
+    may_mount,
+    mount,
+)
 
 #: A program that sends a descriptor through ``_FUSE_COMMFD``, as fusermount3 does.
 SENDS = """
@@ -58,6 +65,7 @@ def test_who_may_mount(
     monkeypatch.setattr(Path, "read_text", read_text)
     monkeypatch.setattr(os, "geteuid", lambda: uid)
     assert may_mount() is may
+    assert may_ever_mount()
 
 
 @pytest.mark.parametrize(
@@ -77,6 +85,7 @@ def test_the_helper(found: set[str], expected: str | None, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("may", "device", "helper", "open_to_user", "says"),
     [
+        (None, True, True, True, "CAP_SYS_ADMIN is not allowed here; .*--cap-add SYS_ADMIN"),
         (True, False, True, True, "/dev/fuse is missing; .*modprobe fuse"),
         (True, True, False, False, None),
         (False, True, False, True, "fusermount3 is missing, .*apt-get install fuse3"),
@@ -85,15 +94,16 @@ def test_the_helper(found: set[str], expected: str | None, monkeypatch: pytest.M
     ],
 )
 def test_check_usable(
-    may: bool,
+    may: bool | None,
     device: bool,
     helper: bool,
     open_to_user: bool,
     says: str | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Each missing piece with its remedy; whoever may mount needs no helper."""
-    monkeypatch.setattr(mounting, "may_mount", lambda: may)
+    """Each missing piece with its remedy; whoever may mount needs no helper. None: nobody may."""
+    monkeypatch.setattr(mounting, "may_mount", lambda: bool(may))
+    monkeypatch.setattr(mounting, "may_ever_mount", lambda: may is not None)
     monkeypatch.setattr(os.path, "exists", lambda _path: device)
     monkeypatch.setattr(os, "access", lambda _path, _mode: open_to_user)
     monkeypatch.setattr(shutil, "which", lambda _name: "/bin/fusermount3" if helper else None)
