@@ -15,6 +15,7 @@ a disk cache on a stacked file system such as overlayfs. Otherwise reads go thro
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -157,8 +158,11 @@ class Passthrough:
             if os.fstat(file).st_size != version.size:
                 return 0
             return self._call(_BACKING_OPEN, bytearray(_BACKING_MAP.pack(file, 0, 0)))
+        except OSError:
+            return 0  # the disk fails; a read through the mount does without it
         finally:
-            os.close(file)
+            with contextlib.suppress(OSError):
+                os.close(file)
 
     def _call(self, request: int, argument: bytearray) -> int:
         """Call the device; 0 if it refuses, and from then on it is not asked again."""

@@ -106,6 +106,41 @@ def test_a_disk_with_coarse_times(tmp_path: Path, times: dict[str, int]) -> None
             assert read(tier, key(1, *version)) == block_of(key(1, *version))
 
 
+@pytest.mark.mounted
+def test_a_server_that_does_not_know_the_disk_any_more(
+    tmp_path: Path, expected_warnings: list[str]
+) -> None:
+    """As NFS: every call fails. No error for a reader; complete files are used again later."""
+    expected_warnings.append("Stale file handle")
+    place, gone = tmp_path / "place", tmp_path / "root.gone"
+    for folder in (tmp_path / "root", place):
+        folder.mkdir(mode=0o700)
+    clock, part = ManualClock(), key(0, "part", '"v1"/9')
+    with odd_disk(place, tmp_path / "root", {"direct": 1}):
+        with tier_at(place / "t", clock=clock) as tier:
+            keep(tier, part)
+            version = keep_whole(tier, 3)
+            gone.touch()
+            for _ in range(2):
+                assert read(tier, part) is None
+                assert read(tier, key(1, *version)) is None
+                assert tier.open_complete(*version) is None
+            tier.check_complete(*version)
+            keep(tier, key(0, "new"))
+            assert read(tier, key(0, "new")) is None
+            assert not tier.change_pins(add={version})
+            gone.unlink()
+            clock.advance(61)
+            keep(tier, key(0, "new"))
+            assert read(tier, key(0, "new")) == block_of(key(0, "new"))
+            assert read(tier, part) in (None, block_of(part))
+            assert opened(tier, version) == bytes_of(version)
+            gone.touch()
+        gone.unlink()
+        with tier_at(place / "t", clock=clock) as tier:
+            assert opened(tier, version) == bytes_of(version)
+
+
 @needs_root
 def test_a_full_disk(tmp_path: Path, expected_warnings: list[str]) -> None:
     """No room for a second copy: the version stays in the slab, and gets its file later."""

@@ -28,6 +28,8 @@ class Disk(Operations):
         return found
 
     def __call__(self, operation, *arguments):
+        if os.path.exists(self.root + ".gone") and operation not in ("init", "release"):
+            raise FuseOSError(errno.ESTALE)
         try:
             return super().__call__(operation, *arguments)
         except FuseOSError:
@@ -101,7 +103,7 @@ class Disk(Operations):
 
 FUSE(
     Disk(sys.argv[1], sys.argv[3]), sys.argv[2], foreground=True, nothreads=True,
-    use_ino=True, attr_timeout=0, entry_timeout=0,
+    use_ino=True, attr_timeout=0, entry_timeout=0, direct_io="'direct'" in sys.argv[3],
 )
 """
 
@@ -113,7 +115,10 @@ def odd_disk(place: Path, root: Path, kind: str | dict[str, int]) -> Iterator[No
     It leaves out dots at the end of names, and with "fold" ignores case too. A dict says what it
     makes of modification times: ``step`` (rounded down to a multiple; less than 0: up), ``first``
     and ``last`` of its range, all in ns; ``exact_looks``, how often a file shows the exact time
-    after one was set; ``refuses``: no time can be set.
+    after one was set; ``refuses``: no time can be set. With ``direct`` the kernel caches no bytes.
+
+    While there is a file ``{root}.gone``, every operation fails with ESTALE, as on NFS whose server
+    does not know the file system any more.
     """
     with served_by(_PROGRAM, place, root, place, str(kind)):
         yield

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from backlotfs.cache.disk.complete_files import CompleteFile, CompleteFiles
 from backlotfs.cache.disk.key_hash import KeyHash, source_tag
+from backlotfs.cache.disk.locked_directory import close_file
 from backlotfs.cache.disk.pin_file import Pin
 from backlotfs.cache.disk.slab_files import SlabFiles
 from backlotfs.cache.disk.slot_table import Row
@@ -142,7 +143,7 @@ class BlockReader:
         if opened is None:
             self.lost(entry)
             return
-        file, listed = opened
+        file, listed, _ = opened
         try:
             tag, hits = source_tag(*pin), []
             for at in ats:
@@ -156,7 +157,7 @@ class BlockReader:
 
             damaged = self._read(hits, buffers, lengths, read)
         finally:
-            os.close(file)
+            close_file(file)
         if damaged:
             self.lost(entry)
 

@@ -33,7 +33,7 @@ from typing import NamedTuple
 
 from xxhash import xxh3_64_intdigest
 
-from backlotfs.cache.disk.locked_directory import LockedDirectory
+from backlotfs.cache.disk.locked_directory import LockedDirectory, close_file
 from backlotfs.cache.disk.pin_file import Pin
 from backlotfs.cache.disk.slab_files import write_at
 from backlotfs.cache.disk.slot_table import SlotTable
@@ -87,6 +87,17 @@ class ChecksumList(NamedTuple):
     validator: str
     name: str
     checksums: memoryview
+
+
+class OpenedFile(NamedTuple):
+    """A complete file that is open for reading.
+
+    :ivar found: what the disk says of it.
+    """
+
+    file: int
+    listed: ChecksumList
+    found: os.stat_result
 
 
 def file_name(name: str, embed_code: str, word: int) -> str:
@@ -360,7 +371,7 @@ class CompleteFiles:
                 self._read_lists.popitem(last=False)
         return found
 
-    def open(self, pin: Pin) -> tuple[int, ChecksumList] | None:
+    def open(self, pin: Pin) -> OpenedFile | None:
         """Open a version's file for reading; None if it or its list of checksums is lost.
 
         :raises OSError: the disk fails, or there are too many open files.
@@ -374,10 +385,15 @@ class CompleteFiles:
             if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):
                 return None
             raise
-        if not stat.S_ISREG(os.fstat(file).st_mode):
-            os.close(file)
+        try:
+            found = os.fstat(file)
+        except OSError:
+            close_file(file)
+            raise
+        if not stat.S_ISREG(found.st_mode):
+            close_file(file)
             return None
-        return file, listed
+        return OpenedFile(file, listed, found)
 
     # --- internal
 

@@ -209,9 +209,9 @@ class FileMaker:
         if opened is None:
             self._reader.lost(entry)
             return
-        file, listed = opened
+        file, listed, _ = opened
         try:
-            if self._complete.is_proven(entry, os.fstat(file)):
+            if self._complete.is_proven(entry, opened.found):
                 return
             try:
                 os.utime(file, ns=(MADE_NS, MADE_NS))

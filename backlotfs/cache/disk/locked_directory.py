@@ -125,10 +125,19 @@ class LockedDirectory:
     def close(self) -> None:
         """Close the files and release the lock. Idempotent."""
         while self._files:
-            os.close(self._files.pop())
+            close_file(self._files.pop())
 
     def _unusable(self, reason: str) -> CacheUnusable:
         return CacheUnusable(f"the disk cache {self.path} is not used: {reason}")
+
+
+def close_file(file: int) -> None:
+    """Close a descriptor to which nothing has to be written any more.
+
+    On NFS and FUSE this may fail, although the descriptor is closed and everything was read.
+    """
+    with contextlib.suppress(OSError):
+        os.close(file)
 
 
 def _same(file: int, found: os.stat_result) -> bool:

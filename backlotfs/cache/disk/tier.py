@@ -25,10 +25,10 @@ from typing import NamedTuple, TypeVar
 
 from backlotfs.cache.disk.block_reader import BlockReader
 from backlotfs.cache.disk.block_writer import WRITE_PAUSE_S, BlockWriter
-from backlotfs.cache.disk.complete_files import CompleteFile, CompleteFiles, saved_bytes
+from backlotfs.cache.disk.complete_files import CompleteFile, CompleteFiles, OpenedFile, saved_bytes
 from backlotfs.cache.disk.file_maker import FileJobs, FileMaker
 from backlotfs.cache.disk.key_hash import source_tag
-from backlotfs.cache.disk.locked_directory import LockedDirectory
+from backlotfs.cache.disk.locked_directory import LockedDirectory, close_file
 from backlotfs.cache.disk.pin_file import PINS_FILE, Pin, PinFile
 from backlotfs.cache.disk.room import Room
 from backlotfs.cache.disk.slab_files import SlabFiles, budget_of
@@ -314,17 +314,17 @@ class DiskTier:
                 if self._is_convertible(pin):
                     self._jobs.submit(pin)
                 return None
-            file = self._open_file(pin, entry)
-            if file is None:
+            opened = self._open_file(pin, entry)
+            if opened is None:
                 return None
-            if not self._complete.is_proven(entry, os.fstat(file)):
-                os.close(file)
+            if not self._complete.is_proven(entry, opened.found):
+                close_file(opened.file)
                 self._jobs.submit(pin)
                 return None
             with self._lock:
                 self._table.advance()
                 self._complete.touch(entry)
-            return file
+            return opened.file
 
     def check_complete(self, embed_code: str, validator: str) -> None:
         """Forget the file of a version if another program removed it or changed its length."""
@@ -333,14 +333,13 @@ class DiskTier:
             with self._lock:
                 entry = self._complete.get(pin.word) if usable else None
             if entry is not None:
-                file = self._open_file(pin, entry)
-                if file is not None:
-                    found = os.fstat(file)
-                    os.close(file)
-                    if found.st_size != entry.size:
+                opened = self._open_file(pin, entry)
+                if opened is not None:
+                    close_file(opened.file)
+                    if opened.found.st_size != entry.size:
                         self._reader.lost(entry)
 
-    def _open_file(self, pin: Pin, entry: CompleteFile) -> int | None:
+    def _open_file(self, pin: Pin, entry: CompleteFile) -> OpenedFile | None:
         try:
             opened = self._complete.open(pin)
         except OSError as error:
@@ -349,7 +348,7 @@ class DiskTier:
         if opened is None:
             self._reader.lost(entry)
             return None
-        return opened[0]
+        return opened
 
     # --- writing
 

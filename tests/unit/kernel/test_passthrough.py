@@ -177,6 +177,20 @@ def test_not_this_file(kernel: Kernel, complete: Callable[[str, str], int]) -> N
     assert descriptors() == before
 
 
+def test_a_disk_that_fails(kernel: Kernel) -> None:
+    """The open goes through the mount, and the next file is asked for again."""
+
+    def fails(_code: str, _validator: str) -> int:
+        file = os.open(os.devnull, os.O_RDONLY)
+        os.close(file)
+        return file
+
+    passthrough = begun(fails)
+    assert passthrough.opened(5, A) == 0
+    assert passthrough.state() == ("", 0, 0)
+    assert kernel.registered == []
+
+
 def test_why_it_is_not_wanted(kernel: Kernel, complete: Callable[[str, str], int]) -> None:
     """The setting, no disk, an old kernel: each is told, and nothing is registered."""
     assert Passthrough(complete).wanted
