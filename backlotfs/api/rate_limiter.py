@@ -93,6 +93,10 @@ def retry_after_s(message: str, headers: Mapping[str, str], server_now_s: float)
     return None if said_s is None else min(max(0.0, said_s), _LONGEST_WAIT_S)
 
 
+#: A year of four digits, as of a server whose "no date" is the first day of year 1.
+_FIRST_CENTURY = re.compile(r"(?<![0-9+-])00[0-9]{2}(?![0-9])", re.ASCII)
+
+
 def http_date_s(value: str | None) -> float | None:
     """The date of a header, in any form of RFC 9110 §5.6.7, in seconds since the epoch.
 
@@ -103,6 +107,9 @@ def http_date_s(value: str | None) -> float | None:
         return None
     try:
         moment = parsedate_to_datetime(value)
+        year = _FIRST_CENTURY.search(value)
+        if year is not None:  # the parser makes 2001 of it
+            moment = moment.replace(year=int(year[0]))
         if moment.tzinfo is None:  # asctime names no zone
             moment = moment.replace(tzinfo=UTC)
         seconds = moment.timestamp()

@@ -38,6 +38,9 @@ API_LOOK_UP_S = 2.0
 WATCHDOG_S = 0.1
 #: From the first byte of an answer's head to its last; a server sends it in one piece.
 HEAD_TIMEOUT_S = 3.0
+#: The answer of an address that never answered, where the host has another one. A page of one
+#: asset, which is the first call of the API, and a byte of a source take parts of a second.
+UNPROVEN_S = 3.0
 #: A body of a few kilobytes: one byte of a source, or what an error says.
 SMALL_BODY_S = 3.0
 #: Without a byte for so long, a transfer from a source host counts as stalled.
@@ -50,9 +53,6 @@ MAX_RETRY_DELAY_S = 8.0
 EXCHANGE_TIMEOUT_S = 60.0
 #: The CDN host's answer, connecting included: the API's own host can be asked instead.
 CDN_PATIENCE_S = 3.0
-#: The answer of an address that never answered, where the API's name has another one. A page of
-#: one asset, which is the first call, takes parts of a second.
-UNPROVEN_S = 3.0
 #: No new attempt at the first call of a command begins later. It is no limit of an attempt.
 UNREACHABLE_S = 3.5
 #: Time for everything else in an operation: connections, one byte of the source.
@@ -203,6 +203,8 @@ class TimeLimits:
             (("CDN patience", CDN_PATIENCE_S), ("stat", self.stat_s)),
             (("CDN patience", CDN_PATIENCE_S), source),
             (("answer of an unproven address", self.unproven_s), answer),
+            (("answer of an unproven source host", UNPROVEN_S), stall),
+            (("answer of an unproven source host", UNPROVEN_S), ("stat", self.stat_s)),
             (answer, exchange),
             (answer, source),
             (answer, ("captions", self.captions_s)),

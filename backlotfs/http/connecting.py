@@ -123,11 +123,12 @@ class _Memory:
         with self._lock:
             self._answered[host, address] = True
 
-    def may_hang(self, host: str, address: Any, others: Iterable[Any]) -> bool:
+    def may_hang(self, host: str, address: Any, others: Iterable[Any], *, first: bool) -> bool:
         with self._lock:
             if (host, address) in self._answered:
                 return False
-            return any((host, other) not in self._distrusted for other in others)
+            trusted = [(host, other) not in self._distrusted for other in others]
+        return all(trusted) if first else any(trusted)
 
     def distrust(self, host: str, address: Any) -> None:
         with self._lock:
@@ -166,9 +167,12 @@ class Peer:
         """It has answered a request."""
         _memory.answered(self.host, self.address)
 
-    def may_hang(self) -> bool:
-        """Whether it never answered, and another address might."""
-        return _memory.may_hang(self.host, self.address, self.others)
+    def may_hang(self, *, first: bool = False) -> bool:
+        """Whether it never answered, and another address might.
+
+        :param first: and no other one is known not to: else the host is slow, perhaps.
+        """
+        return _memory.may_hang(self.host, self.address, self.others, first=first)
 
 
 class Connected(NamedTuple):

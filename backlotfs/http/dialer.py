@@ -167,3 +167,14 @@ class SourceConnection(http.client.HTTPConnection):
         """Try the host's other addresses first from now on: this one did not answer."""
         if self._peer is not None:
             self._peer.distrust()
+
+    def answered(self) -> None:
+        """It has answered a request."""
+        if self._peer is not None:
+            self._peer.answered()
+            self._peer = None
+
+    @property
+    def may_hang(self) -> bool:
+        """Whether this address of the host never answered, and every other one might."""
+        return self._peer is not None and self._peer.may_hang(first=True)

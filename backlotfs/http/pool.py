@@ -33,7 +33,12 @@ from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.clock import SystemClock
 from backlotfs.config.proxy import Proxy
 from backlotfs.config.settings import hint_at_ignored_proxy
-from backlotfs.config.time_limits import CONNECT_S, SMALL_BODY_S, STALL_TIMEOUT_S
+from backlotfs.config.time_limits import (
+    CONNECT_S,
+    SMALL_BODY_S,
+    STALL_TIMEOUT_S,
+    UNPROVEN_S,
+)
 from backlotfs.errors import (
     HostUnreachable,
     LastingFailure,
@@ -262,8 +267,8 @@ class ConnectionPool:
         :param new_connection: do not use an idle connection: a new one may lead to another node,
             and leads to another address of the host, if it has several.
         :param timeout_s: bounds all of it, connecting included. Less is granted to connecting,
-            to the silence before the answer (`STALL_TIMEOUT_S`) and to the answer's head once it
-            has begun (`HEAD_TIMEOUT_S`).
+            to the silence before the answer (`STALL_TIMEOUT_S`; `UNPROVEN_S` at the first address
+            of several) and to the answer's head once it has begun (`HEAD_TIMEOUT_S`).
         :param exchange: in the place of ``timeout_s``, so that another thread can cut it.
         :raises HostUnreachable: refused, unresolvable, TLS, no connection in time.
         :raises RemoteUnavailable: reset, timed out.
@@ -284,10 +289,11 @@ class ConnectionPool:
             try:
                 make = functools.partial(RangeResponse, exchange=exchange)
                 connection.response_class = cast("type[RangeResponse]", make)
-                exchange.limit(STALL_TIMEOUT_S)
+                exchange.limit(UNPROVEN_S if connection.may_hang else STALL_TIMEOUT_S)
                 exchange.watch(connection.sock)
                 connection.request("GET", request_target, headers=headers)
                 response = cast("RangeResponse", connection.getresponse())
+                connection.answered()
             except (OSError, http.client.HTTPException, ValueError) as error:
                 exchange.end()
                 connection.close()

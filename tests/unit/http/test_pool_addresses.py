@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from backlotfs.byterange import ByteRange
 from backlotfs.errors import RemoteUnavailable
+from backlotfs.http import pool as pool_module
 from backlotfs.http.address_policy import SourcePolicy
 from backlotfs.http.dialer import Dialer, client_context
 from backlotfs.http.pool import ConnectionPool
@@ -88,3 +90,28 @@ def test_a_new_connection_leads_to_the_next_address(name: str) -> None:
         for _ in range(3):
             head(pool, url, new=True)
         assert [len(node.requests) for node in nodes] == [3, 1, 1]
+
+
+def test_the_first_address_that_hangs_is_left_soon(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where two hang, the host is slow, perhaps: the second one has the usual time."""
+    monkeypatch.setattr(pool_module, "UNPROVEN_S", 0.2)
+    monkeypatch.setattr(pool_module, "STALL_TIMEOUT_S", 1.0)
+    with (
+        RawServer(ok(b"abcd"), ok(b"abcd")) as good,
+        socket.create_server(("127.0.0.2", port_of(good))),
+        socket.create_server(("127.0.0.3", port_of(good))),
+        pool_of("127.0.0.2", "127.0.0.3", "127.0.0.1") as pool,
+    ):
+        url = f"http://{name}:{port_of(good)}/a"
+        took = []
+        for _ in range(2):
+            began = time.monotonic()
+            with pytest.raises(RemoteUnavailable):
+                head(pool, url)
+            took.append(time.monotonic() - began)
+        assert took[0] < took[1]
+        assert took[1] >= 1.0
+        head(pool, url)
+        assert len(good.requests) == 1

@@ -82,6 +82,11 @@ def test_strong_etag(etag: str | None, strong: str | None) -> None:
         ("yesterday", None),
         ("Tue, 99 Mar 2016 21:49:25 GMT", None),
         ("Tue, 01 Mar 99999999999 21:49:25 GMT", None),
+        # what some servers send of no date; year 0 is none
+        ("Mon, 01 Jan 0001 00:00:00 GMT", -62_135_596_800),
+        ("Mon Jan  1 00:00:00 0001", -62_135_596_800),
+        ("Sat, 01 Jan 0000 00:00:00 GMT", None),
+        ("Tue, 01 Mar 2016 21:49:25 +0000", LAST_MODIFIED_S),
     ],
 )
 def test_last_modified_s(text: str | None, seconds: int | None) -> None:
