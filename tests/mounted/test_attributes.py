@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 import subprocess
 
@@ -41,6 +42,16 @@ def test_stat_tells_the_truth(library_mount: Mount) -> None:
     assert stat.S_IFMT(seen.st_mode) == stat.S_IFREG
     assert stat.S_IMODE(seen.st_mode) == 0o444
     assert (seen.st_uid, seen.st_gid) == (os.getuid(), os.getgid())
+
+
+def test_the_time_of_birth(library_mount: Mount, fuse_binding: str) -> None:
+    """When the asset was made, on Linux 6.6; fusepy has none."""
+    release = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    if release is None or (int(release[1]), int(release[2])) < (6, 6):
+        pytest.skip("this kernel does not ask FUSE for it; Linux 6.6 does")
+    command = ["stat", "--format=%W", str(library_mount.file_of(REEL))]
+    born_s = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert born_s == (0 if fuse_binding == "fusepy" else 1_399_999_999)
 
 
 def test_the_root_is_a_folder_that_nobody_writes(library_mount: Mount) -> None:
