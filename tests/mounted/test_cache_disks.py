@@ -80,7 +80,7 @@ def remove(disk: Path) -> None:
     shutil.rmtree(disk / "cache" / "blocks")
 
 
-@pytest.mark.parametrize("take_away", [unmount, remove])
+@pytest.mark.parametrize("take_away", [unmount, pytest.param(remove, marks=pytest.mark.long)])
 def test_a_disk_that_is_taken_away(
     serve: Serve, mounted: MountIt, disk: Path, take_away: Callable[[Path], None]
 ) -> None:

@@ -79,7 +79,13 @@ def folder() -> Iterator[Path]:
         yield Path(folder)
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=name, marks=[pytest.mark.long] if name.startswith("no ") else [])
+        for name, case in CASES.items()
+    ],
+)
 def test_the_reason_and_its_remedy(serve: Serve, folder: Path, case: Case) -> None:
     """Of ``mount`` and ``doctor``: exit code 5, and nothing is mounted."""
     config = commands.write_config(folder / "config.toml", serve(video("reel.mov", 1000)))
