@@ -57,10 +57,8 @@ def main() -> None:
         for number in range(_PARALLEL):
             _make(media / f"take-{number}.mov")
         with emulator_process(folder, ["--rate-limit", "off", "--media", str(media)]) as emulator:
-            command = backlotfs_command(
-                emulator.config, folder / "m", cache_dir=folder / "cache", keep_all=True
-            )
-            command[4:4] = ["--cache-size", "12G"]
+            command = backlotfs_command(emulator.config, folder / "m", cache_dir=folder / "cache")
+            command[4:4] = ["--cache-size", "24G"]
             with mounted("backlotfs", command, folder / "m", log=folder / "log") as mount:
                 write_section("cached_files", _measured(mount, media))
 
