@@ -170,7 +170,7 @@ class Peer:
     def may_hang(self, *, first: bool = False) -> bool:
         """Whether it never answered, and another address might.
 
-        :param first: and no other one is known not to: else the host is slow, perhaps.
+        :param first: only while no other address has failed: if one has, the host may be slow.
         """
         return _memory.may_hang(self.host, self.address, self.others, first=first)
 

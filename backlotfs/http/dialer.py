@@ -176,5 +176,5 @@ class SourceConnection(http.client.HTTPConnection):
 
     @property
     def may_hang(self) -> bool:
-        """Whether this address of the host never answered, and every other one might."""
+        """Whether this address never answered, and no other address of the host failed yet."""
         return self._peer is not None and self._peer.may_hang(first=True)

@@ -89,6 +89,15 @@ class NodeTable:
         """What a node is now. :raises StaleNode: it is retired. :raises NoSuchEntry: gone."""
         if node in self._retired:
             raise StaleNode(f"node {node} was replaced")
+        return self.successor(node)
+
+    def successor(self, node: int) -> Found:
+        """What a node is now, or what has followed it while it is open.
+
+        :raises StaleNode: it is retired and not open. :raises NoSuchEntry: gone.
+        """
+        if node in self._retired and not self._open[node]:
+            raise StaleNode(f"node {node} was replaced")
         code = self._codes.get(node)
         if code is not None:
             row = self._namespace.row(code)

@@ -75,7 +75,8 @@ class Notifier:
     @property
     def pending(self) -> bool:
         """Whether the kernel has still to be told of a change, and may show what was before."""
-        return self._nodes is not None and self._changes.unfinished_tasks > 0
+        is_sending = self._thread is not None and self._thread.is_alive()
+        return is_sending and self._changes.unfinished_tasks > 0
 
     def attach(
         self, namespace: Namespace, nodes: NodeTable, device: Device, *, expires: bool, epochs: bool

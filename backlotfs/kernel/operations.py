@@ -155,8 +155,9 @@ class Operations:
         if flags & os.O_ACCMODE != os.O_RDONLY or flags & os.O_TRUNC:
             self.refuse_to_write()
         if isinstance(found, VirtualFile):
-            attributes = self.namespace.attributes(found, self._deadlines.for_open)
-            content = self.namespace.content(found, self._deadlines.for_open)
+            waiter = self._deadlines.for_open()  # one for both: the first may wait all its time
+            attributes = self.namespace.attributes(found, lambda: waiter)
+            content = self.namespace.content(found, lambda: waiter)
             shown = VirtualVersion(content, attributes._replace(size=len(content)))
             return Opened(self._in_memory.open(name, content), shown)
         version = self.namespace.open(found, self._deadlines.for_open())

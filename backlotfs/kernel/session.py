@@ -537,11 +537,11 @@ class FuseSession:
     def _getxattr(self, request: Header, message: bytes) -> bytes:
         room = protocol.parse_number(message)
         name = protocol.parse_name(message, after=8).decode("utf-8", "surrogateescape")
-        value = self._namespace.xattr(self._nodes.found(request.node), name)
+        value = self._namespace.xattr(self._nodes.successor(request.node), name)
         return protocol.xattr_out(value, room)
 
     def _listxattr(self, request: Header, message: bytes) -> bytes:
-        names = self._operations.xattr_names(self._nodes.found(request.node))
+        names = self._operations.xattr_names(self._nodes.successor(request.node))
         return protocol.xattr_out(
             b"".join(name.encode() + b"\0" for name in names), protocol.parse_number(message)
         )

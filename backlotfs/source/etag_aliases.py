@@ -61,7 +61,8 @@ STRONG_AFTER_S = 60.0
 WHOLE_BYTES = 64 * 1024
 PLACE_BYTES = 16 * 1024
 PLACES = 5
-#: GETs of a proof, for each ETag that has come: eight by chance need about 110, 190 at most.
+#: GETs of a proof, for each ETag that has come. Where a host answers with any of eight, a proof of
+#: all takes about 110 GETs, and 190 at most.
 GETS_PER_NAME = 24
 #: ETags of one version; a host that makes one for each answer never sends the same again.
 MOST_NAMES = 8
@@ -189,15 +190,18 @@ class EtagAliases:
         names = self._names(version)
         other = seen.version.validator
         proof = _Proof(version, names, other, self.cached)
-        while proof.open and len(names) < MOST_NAMES:
-            sample = _Sample(self, version.embed_code, *proof.next())
-            proof.add(*get.read(version.embed_code, sample, deadline))
-        with self._lock:
+        try:
+            while proof.open and len(names) < MOST_NAMES:
+                sample = _Sample(self, version.embed_code, *proof.next())
+                proof.add(*get.read(version.embed_code, sample, deadline))
+        finally:  # what was found before a time limit needs no other proof
             if proof.proven:
-                proven = _Proven(version.last_modified_s, names | proof.proven)
-                self._proven[version.embed_code] = proven
-            if other not in proof.proven:
-                key = (version.embed_code, version.validator, None if proof.endless else other)
+                with self._lock:
+                    proven = _Proven(version.last_modified_s, names | proof.proven)
+                    self._proven[version.embed_code] = proven
+        if other not in proof.proven:
+            key = (version.embed_code, version.validator, None if proof.endless else other)
+            with self._lock:
                 self._failed[key] = True
         return other in proof.proven
 
@@ -233,7 +237,7 @@ class _Proof:
     """The samples of one proof, and which answer is to be asked for next; one thread's.
 
     :ivar open: whether another sample is needed.
-    :ivar proven: the other names that have been seen to be of the same bytes.
+    :ivar proven: the other names that have been seen to be of the same bytes until now.
     :ivar endless: whether it was ended by ever new names: the host makes one for each answer.
     """
 
@@ -277,7 +281,7 @@ class _Proof:
         self._gets += 1
         known = self._bytes_at.setdefault(place, data)
         if not _comparable(self._version, seen) or known != data:
-            self.open = False
+            self.open, self.proven = False, frozenset()
             return
         name = _OURS if seen.version.validator in self._names else seen.version.validator
         row = self._rows.setdefault(name, set())
@@ -293,8 +297,7 @@ class _Proof:
         spent = self._gets >= GETS_PER_NAME * (others + bool(self._before_ours))
         complete &= self._before_ours
         self.open = not (complete.issuperset(self._rows) or spent or self.endless)
-        if not self.open and _OURS in complete:
-            self.proven = frozenset(complete - {_OURS})
+        self.proven = frozenset(complete - {_OURS} if _OURS in complete else ())
 
 
 def _places(size: int, cached: set[ByteRange]) -> list[ByteRange]:

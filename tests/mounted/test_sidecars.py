@@ -169,15 +169,19 @@ def test_who_has_one_open_keeps_it(emulator: Emulator, beside: Mount) -> None:
     path = beside / "b.mp4.json.json"
     _wait_until_sizes_are_settled(beside)
     before = len(path.read_bytes())
-    with subprocess.Popen(
-        (sys.executable, "-c", _KEEPS, str(path)), stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as program:
+    with (
+        path.open("rb") as file,
+        subprocess.Popen(
+            (sys.executable, "-c", _KEEPS, str(path)), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as program,
+    ):
         assert program.stdout is not None
         assert program.stdout.readline() == b"open\n"
         emulator.library.edit(ASSETS[2].embed_code, description=None)
         beside.process.send_signal(signal.SIGHUP)
         wait_until(lambda: len(path.read_bytes()) < before, "the shorter one")
         wait_until(lambda: path.stat().st_size < before, "its size")
+        assert os.listxattr(file.fileno()) == os.listxattr(path)
         emulator.library.delete(ASSETS[2].embed_code)
         beside.process.send_signal(signal.SIGHUP)
         wait_until(lambda: not path.exists(), "its end")

@@ -347,7 +347,7 @@ class CompleteFiles:
             write_at(file, struct.pack("=Q", xxh3_64_intdigest(body)) + body, 0)
             os.fdatasync(file)
         finally:
-            os.close(file)
+            close_file(file)
         with self._lock:
             self._read_lists.pop(pin.word, None)
         # names are UTF-8 on disk, whatever the locale is

@@ -19,6 +19,7 @@ from collections.abc import Set as AbstractSet
 from backlotfs.cache.disk.block_reader import BlockReader
 from backlotfs.cache.disk.complete_files import MADE_NS, CompleteFile, CompleteFiles
 from backlotfs.cache.disk.key_hash import source_tag
+from backlotfs.cache.disk.locked_directory import close_file
 from backlotfs.cache.disk.pin_file import Pin
 from backlotfs.cache.disk.room import Room
 from backlotfs.cache.disk.slab_files import SlabFiles, write_at
@@ -92,9 +93,9 @@ class FileJobs:
 
 
 class FileMaker:
-    """Makes and verifies the files of one open cache. Only the thread of the jobs calls it.
+    """Makes and verifies the files of one open cache, on the thread of the jobs.
 
-    :ivar freeing: the word of the version whose slots are being freed, else 0.
+    :ivar making: the word of the version that gets a file or whose slots are freed then, else 0.
     """
 
     def __init__(
@@ -111,7 +112,7 @@ class FileMaker:
         :param lock: guards them; not held while the disk works.
         :param stopped: whether the cache is being closed: then what is begun is left.
         """
-        self.freeing = 0
+        self.making = 0
         self._dropped = False
         self._slab = slab
         self._complete = complete
@@ -141,7 +142,7 @@ class FileMaker:
             return
         added = False
         with self._lock:
-            self.freeing, self._dropped = pin.word, False
+            self.making, self._dropped = pin.word, False
         try:
             added = self._make(pin, name)
             if added:
@@ -149,19 +150,20 @@ class FileMaker:
                 self._remove_dropped(pin)
                 self._room.punch()
         finally:
-            self.freeing = 0
+            self.making = 0
             if not added:
                 self._complete.discard_new()
                 self._room.release(pin)
 
-    def dropped(self, words: AbstractSet[int]) -> None:
-        """Let the file of a version go whose blocks are deleted now. The caller holds the lock."""
-        self._dropped |= self.freeing in words
+    def versions_dropped(self, words: AbstractSet[int]) -> None:
+        """Remember that the blocks of these are deleted; any thread, which holds the lock."""
+        self._dropped |= self.making in words
 
     def _remove_dropped(self, pin: Pin) -> None:
-        """Remove the new file if its version was dropped after its blocks were read."""
+        """Remove the new file if its version was dropped meanwhile, and not pinned again."""
         with self._lock:
-            entry = self._complete.get(pin.word) if self._dropped else None
+            dropped = self._dropped and pin.word not in self._slab.table.pinned
+            entry = self._complete.get(pin.word) if dropped else None
         if entry is not None:
             self._complete.remove(entry)
 
@@ -200,7 +202,7 @@ class FileMaker:
             self._complete.publish(pin, name, checksums)
             self._complete.add(pin, os.fstat(file))
         finally:
-            os.close(file)
+            close_file(file)
         return True
 
     def _verify(self, pin: Pin, entry: CompleteFile) -> None:
@@ -234,7 +236,7 @@ class FileMaker:
                     break
             after = os.fstat(file)
         finally:
-            os.close(file)
+            close_file(file)
         if not right:
             self._reader.lost(entry)
         elif (before.st_mtime_ns, before.st_ctime_ns) == (after.st_mtime_ns, after.st_ctime_ns):

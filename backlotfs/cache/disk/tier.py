@@ -236,8 +236,8 @@ class DiskTier:
         """
         with self._lock:
             blocks = self._table.used_slots + self._complete.blocks
-            if self._complete.get(self._maker.freeing) is not None:
-                blocks -= self._table.blocks.get(self._maker.freeing, 0)
+            if self._complete.get(self._maker.making) is not None:
+                blocks -= self._table.blocks.get(self._maker.making, 0)
             return blocks * self._block_bytes
 
     @property
@@ -422,7 +422,7 @@ class DiskTier:
                 for pin in drop:
                     for slot in self._table.slots_of(pin.word):
                         self._table.drop(slot)
-                self._maker.dropped({pin.word for pin in drop})
+                self._maker.versions_dropped({pin.word for pin in drop})
                 self._complete.pins_changed()
                 found = map(self._complete.get, (pin.word for pin in drop))
                 dropped = [entry for entry in found if entry is not None]

@@ -348,6 +348,50 @@ def test_a_version_that_is_dropped_while_its_file_is_made(
         assert content(tier, version) == bytes_of(version)
 
 
+def test_a_version_that_is_pinned_again_while_its_file_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A source was replaced, and then the old one came back: its file is right, and stays."""
+    with tier_at(tmp_path / "t") as tier:
+        version = Pin("E1", f'"v1"/{2 * BLOCK + 10}')
+        pin(tier, *version)
+        original = os.fdatasync
+
+        def drop_first(file: int) -> None:
+            replacing.undo()
+            tier.change_pins(remove={version}, drop={version})
+            tier.change_pins(add={version})
+            original(file)
+
+        with monkeypatch.context() as replacing:
+            replacing.setattr(os, "fdatasync", drop_first)
+            keep_whole(tier, 3)
+        assert content(tier, version) == bytes_of(version)
+        assert tier.cached_bytes == 3 * BLOCK
+
+
+def test_a_disk_that_refuses_to_close_a_new_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything is on it already: the file counts, once."""
+    with tier_at(tmp_path / "t") as tier:
+        original, closed = os.close, 0
+
+        def refuse(file: int) -> None:
+            nonlocal closed
+            original(file)
+            if threading.current_thread().name == "cached-files":
+                closed += 1
+                raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+        with monkeypatch.context() as failing:
+            failing.setattr(os, "close", refuse)
+            version = keep_whole(tier, 3)
+        assert closed
+        assert tier.cached_bytes == 3 * BLOCK
+        assert content(tier, version) == bytes_of(version)
+
+
 def test_a_version_that_was_complete_before_the_start(tmp_path: Path) -> None:
     """Gets its file when it is opened."""
     with tier_at(tmp_path / "t") as tier:

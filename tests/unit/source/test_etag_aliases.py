@@ -7,21 +7,21 @@ from __future__ import annotations
 import random
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
 from backlotfs.api.records import SignedUrl
 from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.clock import Deadline, SystemClock
-from backlotfs.errors import BacklotError, ContentChanged, InvalidRangeResponse
+from backlotfs.errors import BacklotError, ContentChanged, DeadlineExceeded, InvalidRangeResponse
 from backlotfs.http.address_policy import SourcePolicy
 from backlotfs.http.backoff import RetryPolicy
 from backlotfs.http.dialer import Dialer, client_context
 from backlotfs.http.pool import ConnectionPool
-from backlotfs.source.etag_aliases import GETS_PER_NAME, EtagAliases
+from backlotfs.source.etag_aliases import GETS_PER_NAME, EtagAliases, SeenVersion
 from backlotfs.source.range_reader import RangeReader, SourceProbe
 from backlotfs.source.signed_get import SignedGet
 from backlotfs.source.url_resolver import UrlResolver
@@ -323,6 +323,34 @@ def test_one_proof_for_all_nodes(choose: Choice, most: int) -> None:
         version = source.probe()
         source.read_all(version)
         assert len(host.asked) < most
+
+
+def test_a_proof_that_runs_out_of_time_keeps_what_it_found() -> None:
+    """So that the next one ends, however slow the host is."""
+    chance, aliases = random.Random(5), EtagAliases(CLOCK)
+    versions = [SourceVersion(CODE, SIZE, tag, http_date(OLD_S)) for tag in ("a", *"bcdefgh")]
+    seen = [SeenVersion(version, strongly_dated=True) for version in versions]
+
+    class SlowHost:
+        """Answers so many GETs within the time limit of one proof, each by any node."""
+
+        left = 0
+
+        def read(
+            self, _code: str, reading: Any, _deadline: Deadline
+        ) -> tuple[ByteRange, SeenVersion, bytes]:
+            if not self.left:
+                raise DeadlineExceeded("too slow")
+            self.left -= 1
+            place = reading.wanted()
+            return place, chance.choice(seen), DATA[place.start : place.stop]
+
+    host: Any = SlowHost()
+    for _ in range(30):
+        host.left = 60
+        with suppress(DeadlineExceeded):
+            aliases.prove(host, versions[0], seen[1], Deadline(30, CLOCK))
+    assert all(aliases.is_same(versions[0], one) for one in seen)
 
 
 def test_a_host_that_answers_right_is_asked_for_its_etag() -> None:
