@@ -19,7 +19,7 @@ demo: ## A sample library served, mounted, copied and verified: make demo [MOUNT
 	@PYTHON='$(PYTHON)' .ci/python-environment emulator
 	@exec $(VENV_PYTHON) -m backlotfs demo $(MOUNTPOINT)
 
-test: ## Everything that has to hold: format, lint, types, all tests: make test [ARGS=--fast]
+test: ## What has to hold at each change: format, lint, types, tests: make test [ARGS=--fast]
 	@PYTHON='$(PYTHON)' .ci/system-packages test
 	@PYTHON='$(PYTHON)' .ci/python-environment emulator,dev
 	@exec $(VENV_PYTHON) -m tests $(ARGS)
