@@ -81,6 +81,8 @@ def status_answer(
     :param began_s: start of the mount in seconds since the epoch.
     :param waiting: the programs whose operations wait now, for any reason.
     """
+    # before the sizes are counted: a sync that ends now has to be among them
+    syncing = stack.catalog.refreshing or stack.notifier.pending
     with contextlib.suppress(BacklotError):
         stack.versions.flush()  # save every size that the answer counts as known
     sizes = count_sizes(stack)
@@ -98,7 +100,7 @@ def status_answer(
             "seconds_left": stack.probes.seconds_for(sizes.to_come) or None,
         },
         "synced_at": stack.db.read(sync_state).synced_at_s,
-        "syncing": stack.catalog.refreshing or stack.notifier.pending,
+        "syncing": syncing,
         "stale": error is not None,
         "last_error": str(error) if error is not None else None,
         "cache": _cache(stack),

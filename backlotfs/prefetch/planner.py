@@ -163,16 +163,19 @@ class Stride:
         """The parts of ``ahead`` that will be read, by a learned stride.
 
         If ``ahead`` ends inside the last part, that part is left out until a later call, so that
-        requests are as large as possible; but a part longer than ``longest`` is never left out.
+        requests are as large as possible; but a part longer than ``longest`` is never left out, and
+        is cut so that all parts together are no longer.
 
         :param ahead: not before the range that is being read.
         """
         period = self._run + self._gap
         start = self._run_start + (ahead.start - self._run_start) // period * period
+        left = longest if self._run > longest else ahead.length
         found = []
-        while start < ahead.stop:
-            stop = start + self._run
-            stretch = ByteRange(max(start, ahead.start), min(stop, ahead.stop))
+        while start < ahead.stop and left:
+            stop, begin = start + self._run, max(start, ahead.start)
+            stretch = ByteRange(begin, max(begin, min(stop, ahead.stop, begin + left)))
+            left -= stretch.length
             if stretch.length and (stop <= ahead.stop or self._run > longest):
                 found.append(stretch)
             start += period

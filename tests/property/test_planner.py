@@ -40,6 +40,12 @@ def planner(size: int, cap: int) -> ReadPlanner:
     return ReadPlanner(size, max_window_bytes=cap, block_bytes=BLOCK)
 
 
+@example(  # a learned stride whose parts are longer than the window
+    size=2 * MIB,
+    cap=1,
+    need=WindowTarget(1, 2 * MIB),
+    steps=[(None, 1, False, 0, 0.0)] * 3 + [(at, 1, False, 0, 0.0) for at in (524_291, 1_048_869)],
+)
 @given(size=st.integers(1, 300 * MIB), cap=st.integers(0, 80 * MIB), need=needs, steps=steps)
 def test_inside_the_file_and_under_the_cap(
     size: int,
