@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import subprocess
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from backlotfs.kernel.mount_table import mount_of
 from benchmarks.emulation import EmulatorProcess, emulator_process
 from benchmarks.listing import (
     ABSENT_NAMES,
@@ -29,7 +29,7 @@ from benchmarks.listing import (
     measure,
 )
 from benchmarks.mounts import backlotfs_command, mounted, rclone_folder_command
-from benchmarks.report import spread, table, write_section
+from benchmarks.report import met, spread, table, write_section
 from benchmarks.saved_catalog import SOURCE_BYTES, make_copies, save_catalog, save_made_up
 
 #: What is promised: seconds, or as a part of rclone's time in the same run.
@@ -116,23 +116,15 @@ def _table(ours: list[Round], theirs: list[Round]) -> str:
 
 
 def _beside_local(ours: list[Round], local_s: list[float], copy: Path) -> str:
+    mount = mount_of(copy.resolve())
+    fs_type = mount.fs_type if mount is not None else "the disk"
     mine_s = statistics.median(one.taken["ls_l_cold"].wall_s for one in ours)
     ratio = mine_s / statistics.median(local_s)
     verdict = "." if ratio <= _LS_L_OF_LOCAL else ": **missed**."
     return (
-        f"`ls -l`, cold, of the copy on {_file_system(copy)} itself: {spread(local_s)} s. "
+        f"`ls -l`, cold, of the copy on {fs_type} itself: {spread(local_s)} s. "
         f"backlotfs takes {ratio:.2f} of that. Promised: ≤ {_LS_L_OF_LOCAL}{verdict}"
     )
-
-
-def _file_system(folder: Path) -> str:
-    told = subprocess.run(
-        ["stat", "--file-system", "--format=%T", str(folder)],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    ).stdout.strip()
-    return "ext4" if told == "ext2/ext3" else told
 
 
 def _memory(ours: list[Round], theirs: list[Round]) -> str:
@@ -183,18 +175,14 @@ def _alone(folder: Path, assets: int) -> str:
         raise SystemExit(f"{by_name.names} and {by_size.names} names were listed of {len(names)}")
     taken_s = dict(zip(_MILLION_S, (answered_s, by_name.wall_s, by_size.wall_s), strict=True))
     rows = [
-        [name, f"≤ {_MILLION_S[name]:.0f} s", f"{seconds:.1f} s", _met(seconds, _MILLION_S[name])]
+        [name, f"≤ {_MILLION_S[name]:.0f} s", f"{seconds:.1f} s", met(seconds <= _MILLION_S[name])]
         for name, seconds in taken_s.items()
     ]
     rows.append(["CPU of all that", "", f"{cpu_s:.1f} s", ""])
-    pss = [f"≤ {_MILLION_PSS_MB} MB", f"{pss_mb:.0f} MB", _met(pss_mb, _MILLION_PSS_MB)]
+    pss = [f"≤ {_MILLION_PSS_MB} MB", f"{pss_mb:.0f} MB", met(pss_mb <= _MILLION_PSS_MB)]
     return f"{assets} assets, one mount:\n\n" + table(
         ["", "promised", "backlotfs", ""], [*rows, ["PSS", *pss]]
     )
-
-
-def _met(value: float, promised: float) -> str:
-    return "met" if value <= promised else "**missed**"
 
 
 if __name__ == "__main__":

@@ -95,17 +95,17 @@ def backlotfs_command(
     *,
     cache_dir: Path | None = None,
     cdn_url: str | None = None,
-    keep_all: bool = False,
+    cache_size: str | None = None,
 ) -> list[str]:
     """Ours, with defaults.
 
     :param cache_dir: where the catalog is; the user's by default.
-    :param keep_all: whether every block goes to disk, however fast it came.
+    :param cache_size: of the disk cache; with it every block goes to disk, however fast it came.
     """
     program = [sys.executable, "-m", "backlotfs", "mount", "-f"]
     where = ["--cache-dir", str(cache_dir)] if cache_dir is not None else []
-    if keep_all:
-        where += ["--cache-size", "8G"]
+    if cache_size is not None:
+        where += ["--cache-size", cache_size]
     cdn = ["--cdn-url", cdn_url] if cdn_url is not None else []
     account = ["--config", str(config), "--profile", "emulator"]
     return [*program, *account, *where, *cdn, str(mountpoint)]

@@ -42,7 +42,7 @@ DESKTOP_TESTS = "tests/desktop"
 SIDE_BY_SIDE = ("--dist=loadfile", "--no-loadscope-reorder")
 #: It doubles the processor time of the tests that compute, so `make test` goes without.
 WITH_COVERAGE = ("--cov=backlotfs", "--cov-branch", "--cov-report=")
-ALL, NOT_MOUNTED = ("-m", "not long"), ("-m", "not mounted and not long")
+NOT_LONG, NOT_MOUNTED = ("-m", "not long"), ("-m", "not mounted and not long")
 LONG_NOT_MOUNTED, LONG_MOUNTED = ("-m", "not mounted"), ("-m", "mounted and long")
 
 #: A file system in memory, and what of it has to be free: the tests take 1 GiB.
@@ -110,9 +110,11 @@ def suite_steps(pytest_arguments: Sequence[str], *, fast: bool) -> list[Step]:
 
     Chosen ones are run one after another in one process, as a debugger wants it.
     """
-    chosen = (*(NOT_MOUNTED if fast else ()), *pytest_arguments)
-    if not pytest_arguments:
-        chosen = (*(NOT_MOUNTED if fast else ALL), *SIDE_BY_SIDE, f"--numprocesses={workers()}")
+    if pytest_arguments:
+        chosen = (*(NOT_MOUNTED if fast else ()), *pytest_arguments)
+    else:
+        kind = NOT_MOUNTED if fast else NOT_LONG
+        chosen = (*kind, *SIDE_BY_SIDE, f"--numprocesses={workers()}")
     return [
         Step(
             "tests",

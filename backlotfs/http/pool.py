@@ -346,7 +346,8 @@ class ConnectionPool:
         with self._lock:
             closed = self._expired()
             found = None
-            for idle in [] if new else [one for one in self._idle[::-1] if one.origin == origin]:
+            usable = [] if new else [idle for idle in self._idle if idle.origin == origin]
+            for idle in reversed(usable):
                 self._idle.remove(idle)
                 if idle.connection.sock is not None and is_silent(idle.connection.sock):
                     found = idle.connection

@@ -29,7 +29,7 @@ from backlotfs.catalog.versions import ProbedSource
 from backlotfs.errors import ContentChanged, NoSuchEntry
 from backlotfs.namespace.attributes import Attributes
 from backlotfs.namespace.namespace import Found, Namespace, Place
-from backlotfs.namespace.tree import Folder
+from backlotfs.namespace.tree import Folder, VirtualVersion
 from backlotfs.source.version import SourceVersion
 
 #: Numbers of nodes that are not inode numbers, which have 63 bits.
@@ -54,13 +54,6 @@ class _Virtual(NamedTuple):
 
     inode: int
     places: tuple[_Place, ...] = ()
-
-
-class VirtualVersion(NamedTuple):
-    """What a virtual file was when it was opened."""
-
-    content: bytes
-    attributes: Attributes
 
 
 class NodeTable:
@@ -186,13 +179,14 @@ class NodeTable:
                 self._lookups[node] = left
                 return
             self._lookups.pop(node, None)
-            inode = self._inode_of(node)
+            if self._numbered:  # hardly ever; `_inode_of` has to hash an embed code
+                inode = self._inode_of(node)
+                if inode not in self._lookups and self._numbered.get(inode) not in self._lookups:
+                    self._numbered.pop(inode, None)
             self._codes.pop(node, None)
             self._virtual.pop(node, None)
             self._opened.pop(node, None)
             self._retired.pop(node, None)
-            if inode not in self._lookups and self._numbered.get(inode) not in self._lookups:
-                self._numbered.pop(inode, None)
 
     def is_known(self, node: int) -> bool:
         """Whether the kernel has references to a node."""

@@ -22,10 +22,9 @@ from backlotfs.concurrency.interruptible_wait import refuse_to_wait
 from backlotfs.errors import BadHandle, ReadOnlyFilesystem
 from backlotfs.fetch.loader import PendingRead
 from backlotfs.kernel.deadlines import OperationDeadlines
-from backlotfs.kernel.nodes import VirtualVersion
 from backlotfs.namespace.attributes import Attributes, listed
 from backlotfs.namespace.namespace import Found, Namespace
-from backlotfs.namespace.tree import VirtualFile
+from backlotfs.namespace.tree import VirtualFile, VirtualVersion
 from backlotfs.open_files.reader import SourceReader
 from backlotfs.source.version import SourceVersion
 

@@ -34,7 +34,7 @@ from backlotfs.errors import BacklotError, BadHandle, NoSuchEntry
 from backlotfs.kernel import mounting, protocol
 from backlotfs.kernel.errno_boundary import errno_of, os_error
 from backlotfs.kernel.mounting import MountOptions
-from backlotfs.kernel.nodes import NodeTable, StaleNode, VirtualVersion
+from backlotfs.kernel.nodes import NodeTable, StaleNode
 from backlotfs.kernel.notifier import Notifier
 from backlotfs.kernel.operations import STATFS_BLOCK_BYTES, Operations
 from backlotfs.kernel.passthrough import Passthrough
@@ -44,7 +44,7 @@ from backlotfs.log import events
 from backlotfs.namespace.attributes import IO_BLOCK_BYTES, Attributes
 from backlotfs.namespace.namespace import Found
 from backlotfs.namespace.naming import MAX_NAME_BYTES
-from backlotfs.namespace.tree import Entry, Folder, VirtualFile, VirtualFolder
+from backlotfs.namespace.tree import Entry, Folder, VirtualFile, VirtualFolder, VirtualVersion
 
 log = logging.getLogger(__name__)
 
@@ -503,18 +503,25 @@ class FuseSession:
         parts: list[bytes] = []
         for after, entry, name in lines:
             node = next(numbers) if after > _DOTS else 0
-            try:
-                if self._nodes.opened_virtual(node) is not None:
-                    raise StaleNode("only a look-up says whether it is what was opened")
-                attr, valid_s = self._attr_now(node, entry)
-            except BacklotError:  # the source went a moment ago, or the program may not wait
+            known = self._attr_listed(node, entry)
+            if known is None:
                 nodes.remove(node)
                 self._nodes.forget(node, 1)
                 node = 0  # only its name is listed
-                attr, valid_s = self._attr_now(node, entry._replace(node=None))
+                known = self._attr_now(node, entry._replace(node=None))
+            attr, valid_s = known
             ttl_s = self._entry_ttl_s(entry)
             parts.append(protocol.direntplus(node, attr, name, after, ttl_s, valid_s))
         return parts
+
+    def _attr_listed(self, node: int, entry: Entry) -> tuple[Attr, int] | None:
+        """`_attr_now`; None: the entry is listed without them, and a look-up finds them out."""
+        if self._nodes.opened_virtual(node) is not None:
+            return None  # it may have other bytes now than it was opened with
+        try:
+            return self._attr_now(node, entry)
+        except BacklotError:
+            return None  # the source went a moment ago, or the program may not wait
 
     def _forget_all(self, nodes: list[int]) -> None:
         for node in nodes:

@@ -152,6 +152,13 @@ class VirtualFile(ABC):
         return {}
 
 
+class VirtualVersion(NamedTuple):
+    """What a virtual file was when it was opened."""
+
+    content: bytes
+    attributes: Attributes
+
+
 class VirtualFolder(ABC):
     """A folder that holds virtual files only."""
 

@@ -49,7 +49,8 @@ class Arena:
         number = next(self._number)
         mountpoint = self.folder / f"mount-{number}"
         own = self.folder / f"cache-{number}"
-        command = self._command(contestant, mountpoint, cache or own, keep_all=cache is not None)
+        size = None if cache is None else "8G"
+        command = self._command(contestant, mountpoint, cache or own, size)
         log = self.folder / f"{contestant.name.replace(' ', '-')}.log"
         try:
             with mounted(contestant.name, command, mountpoint, log=log) as mount:
@@ -66,10 +67,12 @@ class Arena:
                 mountpoint.rmdir()
 
     def _command(
-        self, contestant: Contestant, mountpoint: Path, cache: Path, *, keep_all: bool
+        self, contestant: Contestant, mountpoint: Path, cache: Path, cache_size: str | None
     ) -> list[str]:
         if contestant.name == OURS.name:
-            return backlotfs_command(self._config, mountpoint, cache_dir=cache, keep_all=keep_all)
+            return backlotfs_command(
+                self._config, mountpoint, cache_dir=cache, cache_size=cache_size
+            )
         flags = [*contestant.flags, f"--cache-dir={cache}"]
         return rclone_command(f"{self.origin.url}/plain/", mountpoint, flags)
 

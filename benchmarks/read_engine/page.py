@@ -10,7 +10,7 @@ from benchmarks.read_engine.contestants import OURS, PEERS
 from benchmarks.read_engine.metrics import METRICS
 from benchmarks.read_engine.results import CaseResults
 from benchmarks.read_engine.targets import NotMeasured, Target
-from benchmarks.report import spread, table
+from benchmarks.report import met, spread, table
 
 _INTRODUCTION = """\
 nginx serves the files from tmpfs. The emulator signs URLs that point to nginx. *Local* is
@@ -42,7 +42,7 @@ def verdicts(found: Sequence[CaseResults]) -> list[tuple[Case, Target, str, str]
         for target in case.targets:
             try:
                 value = f"{target.value(one.values):.{2 if target.of else _digits(target)}f}"
-                verdict = "met" if target.met(one.values) else "**missed**"
+                verdict = met(target.met(one.values))
             except NotMeasured:
                 value, verdict = "", "not measured"
             rows.append((case, target, value, verdict))

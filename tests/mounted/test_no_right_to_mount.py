@@ -79,15 +79,10 @@ def folder() -> Iterator[Path]:
         yield Path(folder)
 
 
-@pytest.mark.parametrize(
-    "case",
-    [
-        pytest.param(case, id=name, marks=[pytest.mark.long] if name.startswith("no ") else [])
-        for name, case in CASES.items()
-    ],
-)
-def test_the_reason_and_its_remedy(serve: Serve, folder: Path, case: Case) -> None:
+@pytest.mark.parametrize("name", CASES)
+def test_the_reason_and_its_remedy(serve: Serve, folder: Path, name: str) -> None:
     """Of ``mount`` and ``doctor``: exit code 5, and nothing is mounted."""
+    case = CASES[name]
     config = commands.write_config(folder / "config.toml", serve(video("reel.mov", 1000)))
     place = folder / "library"
     for made in (place, folder / "dev"):

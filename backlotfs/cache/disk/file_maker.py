@@ -211,9 +211,9 @@ class FileMaker:
         if opened is None:
             self._reader.lost(entry)
             return
-        file, listed, _ = opened
+        file, listed, seen = opened
         try:
-            if self._complete.is_proven(entry, opened.found):
+            if self._complete.is_proven(entry, seen):
                 return
             try:
                 os.utime(file, ns=(MADE_NS, MADE_NS))

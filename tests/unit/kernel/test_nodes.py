@@ -14,9 +14,9 @@ from backlotfs.api.records import Label
 from backlotfs.catalog.db.rows import AssetRow, inode_of
 from backlotfs.catalog.versions import ProbedSource
 from backlotfs.errors import BacklotError, NoSuchEntry
-from backlotfs.kernel.nodes import NodeTable, StaleNode, VirtualVersion
+from backlotfs.kernel.nodes import NodeTable, StaleNode
 from backlotfs.namespace.attributes import file_attributes
-from backlotfs.namespace.tree import Folder, VirtualFile
+from backlotfs.namespace.tree import Folder, VirtualFile, VirtualVersion
 from tests.fakes.records import row, source_version
 from tests.support.long_runs import runs
 from tests.unit.namespace.around import Around

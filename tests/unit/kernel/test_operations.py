@@ -19,9 +19,8 @@ from backlotfs.errors import (
     ReadOnlyFilesystem,
 )
 from backlotfs.kernel.deadlines import OperationDeadlines
-from backlotfs.kernel.nodes import VirtualVersion
 from backlotfs.kernel.operations import InMemoryFiles, Operations, Owner
-from backlotfs.namespace.tree import VirtualFile
+from backlotfs.namespace.tree import VirtualFile, VirtualVersion
 from tests.fakes.clocks import ManualClock
 from tests.fakes.records import probed_row, row, source_version
 from tests.unit.namespace.around import KNOWN, Around
