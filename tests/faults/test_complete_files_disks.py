@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +12,7 @@ import pytest
 from backlotfs.cache.disk.pin_file import Pin
 from backlotfs.cache.disk.tier import DiskTier
 from tests.fakes.clocks import ManualClock
-from tests.support.odd_disk import odd_disk
+from tests.support.odd_disk import mounted_disk, needs_root, odd_disk
 from tests.unit.cache.disk_blocks import (
     BLOCK,
     block_of,
@@ -26,22 +24,6 @@ from tests.unit.cache.disk_blocks import (
     read,
     tier_at,
 )
-
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts file systems")
-
-
-@contextlib.contextmanager
-def mounted(place: Path, kind: str, options: str) -> Iterator[None]:
-    """A file system of the kernel there."""
-    place.mkdir(mode=0o700, exist_ok=True)
-    command = ["mount", "-t", kind, "-o", options, kind, str(place)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=90)
-    if done.returncode:
-        pytest.skip(f"no {kind} here: {done.stderr.strip()}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", place], check=False, timeout=90)
 
 
 def opened(tier: DiskTier, version: Pin) -> bytes | None:
@@ -75,14 +57,14 @@ def check_use(folder: Path) -> None:
 @needs_root
 def test_overlayfs(tmp_path: Path) -> None:
     """A container's own disk; also with a cache that is in a lower layer, as in an image."""
-    with mounted(tmp_path / "disk", "tmpfs", "size=16m"):
+    with mounted_disk(tmp_path / "disk", "tmpfs", "size=16m"):
         layers = {name: tmp_path / "disk" / name for name in ("lower", "upper", "work")}
         for layer in layers.values():
             layer.mkdir(mode=0o700)
         with tier_at(layers["lower"] / "old") as tier:
             version = keep_whole(tier, 3)
         options = ",".join(f"{name}dir={layer}" for name, layer in layers.items())
-        with mounted(tmp_path / "merged", "overlay", options):
+        with mounted_disk(tmp_path / "merged", "overlay", options):
             check_use(tmp_path / "merged" / "new")
             with tier_at(tmp_path / "merged" / "old") as tier:
                 assert opened(tier, version) == bytes_of(version)
@@ -146,7 +128,7 @@ def test_a_full_disk(tmp_path: Path, expected_warnings: list[str]) -> None:
     """No room for a second copy: the version stays in the slab, and gets its file later."""
     expected_warnings.append("No space left on device")
     clock = ManualClock()
-    with mounted(tmp_path / "disk", "tmpfs", "size=1m"):
+    with mounted_disk(tmp_path / "disk", "tmpfs", "size=1m"):
         folder, ballast = tmp_path / "disk" / "t", tmp_path / "disk" / "ballast"
         with tier_at(folder, 1000, clock=clock) as tier:
             keep(tier, key(0, "other"))
@@ -166,7 +148,7 @@ def test_a_disk_that_is_unmounted(tmp_path: Path, expected_warnings: list[str]) 
     """What is open stays right; the cache goes on at its path, empty, with its pins."""
     expected_warnings.append("was removed while it was in use")
     folder = tmp_path / "disk" / "t"
-    with mounted(tmp_path / "disk", "tmpfs", "size=1m,mode=700"), tier_at(folder) as tier:
+    with mounted_disk(tmp_path / "disk", "tmpfs", "size=1m,mode=700"), tier_at(folder) as tier:
         version = keep_whole(tier, 3)
         tier.change_pins(add={version})
         file = tier.open_complete(*version)

@@ -13,14 +13,13 @@ import pytest
 
 from backlotfs.kernel import passthrough
 from tests.conftest import MountIt, Serve
-from tests.faults.test_complete_files_disks import mounted as mounted_disk
-from tests.faults.test_complete_files_disks import needs_root
-from tests.mounted.test_passthrough import in_use, make_complete, state
 from tests.support import commands
 from tests.support.deadlines import wait_until
 from tests.support.expected_bytes import assert_same_bytes, origin_bytes
 from tests.support.made_assets import MIB, video
 from tests.support.mounting import held_open
+from tests.support.odd_disk import mounted_disk, needs_root
+from tests.support.passed_through import in_use, make_complete, state
 from tests.support.request_log import ended_requests
 
 pytestmark = [pytest.mark.mounted, needs_root]

@@ -10,9 +10,9 @@ import pytest
 
 from backlotfs.emulator import SyntheticContent
 from tests.conftest import MountIt, Serve
-from tests.mounted.test_copying import program
 from tests.support.made_assets import video
 from tests.support.mounting import Mount
+from tests.support.programs import run_program
 
 pytestmark = [pytest.mark.mounted, pytest.mark.both_bindings]
 
@@ -53,18 +53,18 @@ def test_programs_that_keep_attributes(serve: Serve, mounted: MountIt, copies: P
     mount = mounted(serve(*ASSETS), "--sidecars", "--layout", "dates")
     found = [path.relative_to(mount.path) for path in mount.path.rglob("*")]
     command = ("rsync", "-aXi", f"{mount.path}/", f"{copies}/rsync/")
-    assert program(*command).count(">f+++++++++") == 2 * len(ASSETS)
-    assert program(*command) == ""
+    assert run_program(*command).count(">f+++++++++") == 2 * len(ASSETS)
+    assert run_program(*command) == ""
     for name in found:
         if (mount.path / name).is_file():
             (mount.path / name).read_bytes()  # more of it is cached now
-    assert program(*command) == ""
+    assert run_program(*command) == ""
 
-    program("cp", "-a", mount.path, copies / "cp")
-    program("tar", "-C", mount.path, "--xattrs", "-cf", copies / "all.tar", ".")
+    run_program("cp", "-a", mount.path, copies / "cp")
+    run_program("tar", "-C", mount.path, "--xattrs", "-cf", copies / "all.tar", ".")
     (copies / "tar").mkdir()
-    program("tar", "-C", copies / "tar", "--xattrs", "-xf", copies / "all.tar")
-    assert program("tar", "-C", mount.path, "--xattrs", "-df", copies / "all.tar") == ""
+    run_program("tar", "-C", copies / "tar", "--xattrs", "-xf", copies / "all.tar")
+    assert run_program("tar", "-C", mount.path, "--xattrs", "-df", copies / "all.tar") == ""
     codes = {asset.embed_code.encode() for asset in ASSETS}
     for name in found:
         expected = kept(mount.path / name)
@@ -82,7 +82,7 @@ def test_programs_that_keep_attributes(serve: Serve, mounted: MountIt, copies: P
 def test_getfattr_shows_every_value_that_is_listed(mount: Mount) -> None:
     """The longest texts can be read; the whole text is in the sidecar."""
     path = mount.file_of(ASSETS[2])
-    shown = program("getfattr", "--absolute-names", "-d", path)
+    shown = run_program("getfattr", "--absolute-names", "-d", path)
     assert shown.count("user.") == len(os.listxattr(path))
     assert TEXT * 4 in Path(f"{path}.json").read_text("utf-8")
 
@@ -95,7 +95,7 @@ def test_times_that_no_disk_holds(serve: Serve, mounted: MountIt, tmp_path: Path
     ]
     mount = mounted(serve(*(video(f"{n}.mov", each) for n, each in enumerate(contents))))
     command = ("rsync", "-ai", f"{mount.path}/", f"{tmp_path}/copy/")
-    assert program(*command).count(">f+++++++++") == len(contents)
-    assert program(*command) == ""
+    assert run_program(*command).count(">f+++++++++") == len(contents)
+    assert run_program(*command) == ""
     times = [(mount.path / f"{n}.mov").stat().st_mtime for n in range(len(contents))]
     assert times == [0, 0, 2**31, 2**32 - 1, 2**32 - 1]

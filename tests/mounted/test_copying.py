@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,16 +11,9 @@ from backlotfs.emulator import FileContent
 from tests.conftest import MountIt, Serve
 from tests.support.expected_bytes import assert_same_bytes
 from tests.support.made_assets import MIB, video
+from tests.support.programs import run_program
 
 pytestmark = pytest.mark.mounted
-
-
-def program(name: str, *arguments: str | Path) -> str:
-    """Run a program that has to be there and to succeed; what it printed."""
-    assert shutil.which(name), f"this test needs {name} (apt-get install {name})"
-    done = subprocess.run([name, *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_cp_copies_every_byte_and_the_time(serve: Serve, mounted: MountIt, tmp_path: Path) -> None:
@@ -30,7 +21,7 @@ def test_cp_copies_every_byte_and_the_time(serve: Serve, mounted: MountIt, tmp_p
     asset = video("reel.mov", 20 * MIB + 3)
     mount = mounted(serve(asset))
     copy = tmp_path / "copy.mov"
-    program("cp", "-p", mount.file_of(asset), copy)
+    run_program("cp", "-p", mount.file_of(asset), copy)
     assert_same_bytes(copy, asset)
     assert asset.content is not None
     assert copy.stat().st_mtime == asset.content.last_modified
@@ -43,19 +34,19 @@ def test_the_second_rsync_copies_nothing(serve: Serve, mounted: MountIt, tmp_pat
     emulator = serve(*assets)
     mount = mounted(emulator, "--metadata-ttl", "0s")
     command = ("rsync", "-a", "--itemize-changes", f"{mount.path}/", f"{tmp_path}/copy/")
-    assert program(*command).count(">f+++++++++") == len(assets)
+    assert run_program(*command).count(">f+++++++++") == len(assets)
     for asset in assets[:1] + assets[2:5]:
         assert_same_bytes(tmp_path / "copy" / str(asset.original_file_name), asset)
     emulator.library.edit(assets[2].embed_code, title="Another title")
-    assert program(*command) == ""
-    assert program(*command) == ""
-    assert program(*command, "--checksum") == ""
+    assert run_program(*command) == ""
+    assert run_program(*command) == ""
+    assert run_program(*command, "--checksum") == ""
 
 
 def test_ffprobe_finds_the_index_at_the_end(serve: Serve, mounted: MountIt, tmp_path: Path) -> None:
     """A real MP4, its index behind the media: ffprobe and ffmpeg see what they see on disk."""
     original = tmp_path / "bars.mp4"
-    program(
+    run_program(
         "ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=640x360:rate=25:duration=4",
         "-f", "lavfi", "-i", "sine=frequency=440:duration=4", "-c:v", "mpeg4", "-q:v", "2",
         "-c:a", "aac", "-shortest", original,
@@ -65,10 +56,10 @@ def test_ffprobe_finds_the_index_at_the_end(serve: Serve, mounted: MountIt, tmp_
     asset = video("bars.mp4", FileContent(original))
     path = mounted(serve(asset)).file_of(asset)
     probe = ("ffprobe", "-v", "error", "-show_format", "-show_streams", "-of", "json")
-    seen, expected = (json.loads(program(*probe, file)) for file in (path, original))
+    seen, expected = (json.loads(run_program(*probe, file)) for file in (path, original))
     del seen["format"]["filename"], expected["format"]["filename"]
     assert seen == expected
     assert {stream["codec_type"] for stream in seen["streams"]} == {"video", "audio"}
     frames = ("ffmpeg", "-v", "error", "-ss", "2", "-i")
     hashed = ("-map", "0:v", "-f", "framemd5", "-")
-    assert program(*frames, path, *hashed) == program(*frames, original, *hashed)
+    assert run_program(*frames, path, *hashed) == run_program(*frames, original, *hashed)

@@ -1,12 +1,18 @@
-"""A folder as a disk of another kind than ours, by FUSE: it changes names, or times."""
+"""Disks of another kind than ours, by the kernel, or by FUSE, which changes names or times."""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from tests.support.mounting import served_by
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts file systems")
 
 _PROGRAM = """
 import ast, errno, os, sys
@@ -122,3 +128,17 @@ def odd_disk(place: Path, root: Path, kind: str | dict[str, int]) -> Iterator[No
     """
     with served_by(_PROGRAM, place, root, place, str(kind)):
         yield
+
+
+@contextlib.contextmanager
+def mounted_disk(place: Path, kind: str, options: str) -> Iterator[None]:
+    """A file system of the kernel at ``place``, for as long as the context lasts."""
+    place.mkdir(mode=0o700, exist_ok=True)
+    command = ["mount", "-t", kind, "-o", options, kind, str(place)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=90)
+    if done.returncode:
+        pytest.skip(f"no {kind} here: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", place], check=False, timeout=90)

@@ -29,8 +29,7 @@ from tests.fakes.sources import StepFetch, expected_bytes
 from tests.fakes.workers import PATIENCE_S, HeldWorkers
 from tests.support.deadlines import wait_until
 from tests.unit.kernel.made_fuse import MadeFuse
-from tests.unit.namespace.around import KNOWN, Around
-from tests.unit.namespace.test_namespace import Notes
+from tests.unit.namespace.around import KNOWN, Around, Notes
 from tests.unit.open_files.stack import ReadingStack
 
 WRITING = [

@@ -19,8 +19,7 @@ from backlotfs.namespace.attributes import file_attributes
 from backlotfs.namespace.tree import Folder, VirtualFile, VirtualVersion
 from tests.fakes.records import row, source_version
 from tests.support.long_runs import runs
-from tests.unit.namespace.around import Around
-from tests.unit.namespace.test_namespace import Notes
+from tests.unit.namespace.around import Around, Notes
 
 T = TypeVar("T")
 

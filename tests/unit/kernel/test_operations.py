@@ -23,8 +23,7 @@ from backlotfs.kernel.operations import InMemoryFiles, Operations, Owner
 from backlotfs.namespace.tree import VirtualFile, VirtualVersion
 from tests.fakes.clocks import ManualClock
 from tests.fakes.records import probed_row, row, source_version
-from tests.unit.namespace.around import KNOWN, Around
-from tests.unit.namespace.test_namespace import Notes
+from tests.unit.namespace.around import KNOWN, Around, Notes
 from tests.unit.open_files.stack import ReadingStack
 
 

@@ -43,8 +43,7 @@ from tests.unit.kernel.kernel_end import (
     read_body,
     served,
 )
-from tests.unit.namespace.around import Around
-from tests.unit.namespace.test_namespace import Note, Notes
+from tests.unit.namespace.around import Around, Note, Notes
 from tests.unit.open_files.stack import ReadingStack
 
 OLD = ProbedSource(source_version("A", 1000), 1234, verified=True)

@@ -22,7 +22,7 @@ from tests.fakes.workers import HeldWorkers
 from tests.support.deadlines import wait_until
 from tests.unit.kernel.kernel_end import lines_of, read_body, served
 from tests.unit.kernel.test_session import NEW, Sometimes, library
-from tests.unit.namespace.test_namespace import Note, Notes
+from tests.unit.namespace.around import Note, Notes
 from tests.unit.open_files.stack import ReadingStack
 
 

@@ -20,7 +20,7 @@ from backlotfs.namespace.naming import NameMode
 from backlotfs.namespace.tree import node_at
 from backlotfs.source.version import SourceVersion
 from tests.fakes.records import row
-from tests.unit.namespace.test_namespace import Note
+from tests.unit.namespace.around import Note
 
 
 class Asked:

@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
+from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
@@ -15,10 +16,11 @@ from backlotfs.catalog.folder_times import FolderTimes
 from backlotfs.catalog.library import Library, Presented
 from backlotfs.catalog.versions import ProbedSource
 from backlotfs.errors import BacklotError, NoSuchEntry, NotADirectory
+from backlotfs.namespace.attributes import Attributes, file_attributes
 from backlotfs.namespace.namespace import Namespace, Provider, TreeOptions
 from backlotfs.namespace.naming import NameMode
 from backlotfs.namespace.sizes import UnsizedRules
-from backlotfs.namespace.tree import StartWait, VirtualFile
+from backlotfs.namespace.tree import Entry, Folder, StartWait, VirtualFile
 from tests.fakes.clocks import ManualClock
 from tests.fakes.records import asset, source_version
 
@@ -40,6 +42,49 @@ def is_virtual(namespace: Namespace, path: str) -> bool:
         return isinstance(namespace.find(path), VirtualFile)
     except (NoSuchEntry, NotADirectory):
         return False
+
+
+class Note(VirtualFile):
+    """A file of three bytes."""
+
+    @property
+    def inode(self) -> int:
+        """The same in every folder."""
+        return 99
+
+    def attributes(self, start_wait: StartWait) -> Attributes:
+        """With an inode of its own."""
+        return file_attributes(99, 3, mtime_s=7, umask=0o022)
+
+    def content(self, start_wait: StartWait) -> bytes:
+        """Always the same."""
+        return b"abc"
+
+
+class Notes:
+    """A provider of a file called ``note`` in every folder, or in none."""
+
+    subfolders = 0
+    version = 0
+
+    def may_add(self, name: str) -> bool:
+        """By its name."""
+        return name == "note"
+
+    def digest(self, folder: Folder) -> int:
+        """One more entry after each change."""
+        return self.version
+
+    def find(self, path: str, namespace: Namespace) -> VirtualFile | None:
+        """By its name, in a folder of the tree."""
+        place, _, name = path.rpartition("/")
+        return Note() if name == "note" and namespace.folder_at(place) is not None else None
+
+    def entries(
+        self, folder: Folder, lines: Iterator[Entry], namespace: Namespace
+    ) -> Iterator[Entry]:
+        """Behind all others."""
+        return chain(lines, [Entry("note", 99, False)])
 
 
 class Around:

@@ -1,12 +1,10 @@
 """The library as folders, over a catalog, a book and a probe scheduler that the test holds."""
 
-# ruff: noqa: ARG002  # the signatures are those of a provider
+# the signatures are those of a provider
 
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
-from itertools import chain
 
 import pytest
 
@@ -27,12 +25,10 @@ from backlotfs.errors import (
     SourceGone,
     SourceMissing,
 )
-from backlotfs.namespace.attributes import Attributes, file_attributes
-from backlotfs.namespace.namespace import Namespace
-from backlotfs.namespace.tree import ROOT_INODE, Entry, Folder, StartWait, VirtualFile
+from backlotfs.namespace.tree import ROOT_INODE, Entry
 from tests.fakes.records import probed_row, row, source_version
 from tests.fakes.workers import waiter
-from tests.unit.namespace.around import KNOWN, Around, content_at, is_virtual
+from tests.unit.namespace.around import KNOWN, Around, Notes, content_at, is_virtual
 
 
 def test_the_root() -> None:
@@ -261,49 +257,6 @@ def test_no_stat_waits_for_a_credit_to_see_a_size_again(monkeypatch: pytest.Monk
     around.outcome, around.queued = None, {"A"}
     assert around.namespace.attributes(around.namespace.find("/clip.mov"), waiter).size == 1
     assert around.probes == ["A"]
-
-
-class Note(VirtualFile):
-    """A file of three bytes."""
-
-    @property
-    def inode(self) -> int:
-        """The same in every folder."""
-        return 99
-
-    def attributes(self, start_wait: StartWait) -> Attributes:
-        """With an inode of its own."""
-        return file_attributes(99, 3, mtime_s=7, umask=0o022)
-
-    def content(self, start_wait: StartWait) -> bytes:
-        """Always the same."""
-        return b"abc"
-
-
-class Notes:
-    """A provider of a file called ``note`` in every folder, or in none."""
-
-    subfolders = 0
-    version = 0
-
-    def may_add(self, name: str) -> bool:
-        """By its name."""
-        return name == "note"
-
-    def digest(self, folder: Folder) -> int:
-        """One more entry after each change."""
-        return self.version
-
-    def find(self, path: str, namespace: Namespace) -> VirtualFile | None:
-        """By its name, in a folder of the tree."""
-        place, _, name = path.rpartition("/")
-        return Note() if name == "note" and namespace.folder_at(place) is not None else None
-
-    def entries(
-        self, folder: Folder, lines: Iterator[Entry], namespace: Namespace
-    ) -> Iterator[Entry]:
-        """Behind all others."""
-        return chain(lines, [Entry("note", 99, False)])
 
 
 def test_a_provider() -> None:
