@@ -19,12 +19,14 @@ from requests.adapters import BaseAdapter
 from requests.structures import CaseInsensitiveDict
 
 from backlotfs.byterange import ByteRange
+from backlotfs.config.time_limits import STALL_TIMEOUT_S
 from backlotfs.emulator.api import ApiSide, RateLimiter, rate_limit_message
 from backlotfs.emulator.http_types import Answer, ReceivedRequest, match_route
 from backlotfs.emulator.library import Library
 from backlotfs.emulator.settings import EmulatorSettings
 from backlotfs.emulator.sources import Sources
 from backlotfs.http.exchange import Exchange
+from backlotfs.http.pool import ConnectionPool, RangeAnswer
 from benchmarks.virtual_time import VirtualTime
 
 API_URL = "http://api.virtual"
@@ -100,42 +102,47 @@ class ServiceAdapter(BaseAdapter):
         """Nothing to give up."""
 
 
-class SourceAnswer:
-    """In place of a `backlotfs.http.pool.RangeAnswer`."""
-
-    host = "source.virtual"
-    new_connection = False
-    received_bytes = 0
-    rested_s = 0.0
+class SourceAnswer(RangeAnswer):
+    """An answer that needs no connection."""
 
     def __init__(self, answer: Answer) -> None:
+        self.host = "source.virtual"
+        self.new_connection = False
+        self.received_bytes = 0
+        self.skipped_s = self.rested_s = 0.0
         self.status = answer.status
         self.headers = {name.lower(): value for name, value in answer.headers.items()}
         self._body = answer.body if isinstance(answer.body, bytes) else b"\0" * answer.length
         answer.close()
 
-    def read(self, _limit: int) -> bytes:
-        """The body; of a source, as many zeros."""
-        body, self._body = self._body, b""
-        return body
+    def read(self, size: int) -> bytes:
+        """The next bytes of the body; of a source, as many zeros."""
+        found, self._body = self._body[:size], self._body[size:]
+        return found
 
     def close(self) -> None:
         """Nothing to give up."""
 
 
-class SourceConnections:
-    """In place of a `backlotfs.http.pool.ConnectionPool`."""
+class SourceConnections(ConnectionPool):
+    """Connections that lead to the service."""
 
     def __init__(self, service: VirtualService) -> None:
         self._service = service
 
     def get(
-        self, url: str, wanted: ByteRange, *, if_match: str | None, exchange: Exchange
-    ) -> SourceAnswer:
+        self,
+        url: str,
+        wanted: ByteRange,
+        *,
+        if_match: str | None = None,
+        new_connection: bool = False,
+        timeout_s: float = STALL_TIMEOUT_S,
+        exchange: Exchange | None = None,
+    ) -> RangeAnswer:
         """One exchange."""
-        del if_match, exchange
-        range_header = {"Range": f"bytes={wanted.start}-{wanted.stop - 1}"}
-        return SourceAnswer(self._service.exchange(url, range_header))
+        del if_match, new_connection, timeout_s, exchange
+        return SourceAnswer(self._service.exchange(url, {"Range": wanted.header()}))
 
     def close(self) -> None:
         """Nothing to give up."""
