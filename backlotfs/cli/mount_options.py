@@ -72,7 +72,7 @@ SETTABLE: dict[str, tuple[str | None, str]] = {
     ),
     "uid": ("UID", "Owner of all files [the user who mounts]."),
     "unsized": ("wait|hide|fail", "As `--unsized`."),
-    "umask": ("OCTAL", "Permission bits to remove from 0444 of files and 0555 of folders [022]."),
+    "umask": ("OCTAL", "Permission bits to remove from 0666 of files and 0777 of folders [022]."),
 }
 #: Fields of `MountSettings` for the options of ``mount`` that have another name.
 SETTING_OF = {

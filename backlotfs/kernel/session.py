@@ -21,7 +21,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-import stat
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
@@ -41,7 +40,7 @@ from backlotfs.kernel.passthrough import Passthrough
 from backlotfs.kernel.protocol import Attr, Device, Header, MalformedRequest
 from backlotfs.kernel.read_requests import ReadContext, ReadRequests
 from backlotfs.log import events
-from backlotfs.namespace.attributes import IO_BLOCK_BYTES, Attributes
+from backlotfs.namespace.attributes import FILE_MODE, FOLDER_MODE, IO_BLOCK_BYTES, Attributes
 from backlotfs.namespace.namespace import Found
 from backlotfs.namespace.naming import MAX_NAME_BYTES
 from backlotfs.namespace.tree import Entry, Folder, VirtualFile, VirtualFolder, VirtualVersion
@@ -587,7 +586,7 @@ class FuseSession:
         """
         if entry.node is None:
             # of a virtual file, which is made when somebody asks for its size
-            kind = stat.S_IFDIR | 0o555 if entry.is_directory else stat.S_IFREG | 0o444
+            kind = FOLDER_MODE if entry.is_directory else FILE_MODE
             mode = kind & ~self._namespace.options.umask
             made = self._nodes.opened_virtual(node) or Attributes(entry.inode, mode, 1, 0, 0)
             return self._attr(made), 0

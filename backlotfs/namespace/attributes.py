@@ -26,6 +26,9 @@ MAX_VALUE_BYTES = 2048
 #: each attribute takes `_ENTRY_BYTES` besides its name and value.
 MAX_LISTED_BYTES = 3840
 _ENTRY_BYTES = 24
+#: Modes before the umask. The owner may write, although no write succeeds (EROFS): copies keep the
+#: mode, and what is in a copied folder could not be deleted without it.
+FILE_MODE, FOLDER_MODE = stat.S_IFREG | 0o666, stat.S_IFDIR | 0o777
 
 
 #: The times that are shown, 1970-01-01 to 2106-02-07 06:28:15, in seconds since the epoch. A disk
@@ -60,13 +63,12 @@ def file_attributes(
     """The attributes of a file."""
     if not EARLIEST_S <= mtime_s <= LATEST_S:
         mtime_s = storable(mtime_s)
-    return Attributes(inode, stat.S_IFREG | (0o444 & ~umask), nlink, size, mtime_s)
+    return Attributes(inode, FILE_MODE & ~umask, nlink, size, mtime_s)
 
 
 def directory_attributes(inode: int, *, mtime_s: int, umask: int, subdirs: int = 0) -> Attributes:
     """The attributes of a folder; ``nlink`` is 2 plus one per sub-folder, as ``find`` expects."""
-    mode = stat.S_IFDIR | (0o555 & ~umask)
-    return Attributes(inode, mode, 2 + subdirs, 0, storable(mtime_s))
+    return Attributes(inode, FOLDER_MODE & ~umask, 2 + subdirs, 0, storable(mtime_s))
 
 
 def storable(mtime_s: int) -> int:

@@ -40,7 +40,7 @@ def test_stat_tells_the_truth(library_mount: Mount) -> None:
     assert seen.st_nlink == 1
     assert seen.st_mtime_ns == 1_400_000_123 * 10**9
     assert stat.S_IFMT(seen.st_mode) == stat.S_IFREG
-    assert stat.S_IMODE(seen.st_mode) == 0o444
+    assert stat.S_IMODE(seen.st_mode) == 0o644
     assert (seen.st_uid, seen.st_gid) == (os.getuid(), os.getgid())
 
 
@@ -54,11 +54,11 @@ def test_the_time_of_birth(library_mount: Mount, fuse_binding: str) -> None:
     assert born_s == (0 if fuse_binding == "fusepy" else 1_399_999_999)
 
 
-def test_the_root_is_a_folder_that_nobody_writes(library_mount: Mount) -> None:
-    """Mode 0555, two links, inode 1, and only the assets that have a source."""
+def test_the_root_is_a_folder(library_mount: Mount) -> None:
+    """Mode 0755, two links, inode 1, and only the assets that have a source."""
     seen = library_mount.path.stat()
     assert stat.S_IFMT(seen.st_mode) == stat.S_IFDIR
-    assert stat.S_IMODE(seen.st_mode) == 0o555
+    assert stat.S_IMODE(seen.st_mode) == 0o755
     assert (seen.st_nlink, seen.st_ino) == (2, 1)
     assert sorted(os.listdir(library_mount.path)) == ["empty.mov", "reel.mov"]
 
@@ -82,15 +82,15 @@ def test_options_change_owner_and_mode_and_inodes_stay(serve: Serve, mounted: Mo
     emulator = serve(REEL, video("another.mov"))
     first = mounted(emulator, "--umask", "077", "--uid", "1234", "--gid", "4321")
     seen = first.file_of(REEL).stat()
-    assert stat.S_IMODE(seen.st_mode) == 0o400
-    assert stat.S_IMODE(first.path.stat().st_mode) == 0o500
+    assert stat.S_IMODE(seen.st_mode) == 0o600
+    assert stat.S_IMODE(first.path.stat().st_mode) == 0o700
     assert (seen.st_uid, seen.st_gid) == (1234, 4321)
     first.close()
     emulator.library.add(video("uploaded meanwhile.mov"))
     second = mounted(emulator, "-o", "umask=027")
     again = second.file_of(REEL).stat()
     assert again.st_ino == seen.st_ino
-    assert stat.S_IMODE(again.st_mode) == 0o440
+    assert stat.S_IMODE(again.st_mode) == 0o640
 
 
 def test_statfs_gives_the_total_of_the_library(library_mount: Mount) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,19 @@ def test_the_second_rsync_copies_nothing(serve: Serve, mounted: MountIt, tmp_pat
     assert run_program(*command) == ""
     assert run_program(*command) == ""
     assert run_program(*command, "--checksum") == ""
+
+
+def test_a_copy_of_folders_can_be_deleted(serve: Serve, mounted: MountIt, tmp_path: Path) -> None:
+    """The copy has modes 0755 and 0644, so its owner changes and deletes it, also without root."""
+    mount = mounted(serve(video("reel.mov", 1000)), "--layout", "flat,dates")
+    copy = tmp_path / "copy"
+    run_program("rsync", "-a", f"{mount.path}/", str(copy))
+    modes = {(path.is_dir(), stat.S_IMODE(path.stat().st_mode)) for path in copy.rglob("*")}
+    assert modes == {(True, 0o755), (False, 0o644)}
+    # root may delete everything; a process without its capabilities asks the modes
+    without = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
+    run_program(*(without if os.geteuid() == 0 else ()), "rm", "-r", str(copy))
+    assert not copy.exists()
 
 
 def test_ffprobe_finds_the_index_at_the_end(serve: Serve, mounted: MountIt, tmp_path: Path) -> None:

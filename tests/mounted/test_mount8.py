@@ -107,7 +107,7 @@ def test_mount_and_umount(machine: Machine) -> None:
     assert entry is not None
     assert (entry.source, entry.fs_type) == ("backlot:test", "fuse.backlotfs")
     status = (machine.mountpoint / "reel.mov").stat()
-    assert (status.st_uid, status.st_mode & 0o777) == (1234, 0o400)
+    assert (status.st_uid, status.st_mode & 0o777) == (1234, 0o600)
     assert_same_bytes(machine.mountpoint / "reel.mov", REEL)
     done = machine.run("umount", machine.mountpoint)
     assert (done.returncode, done.stderr) == (0, "")

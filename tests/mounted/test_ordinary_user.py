@@ -135,7 +135,7 @@ def test_an_ordinary_user_mounts_repairs_and_unmounts(serve: Serve, home: Path) 
     options = set(line.replace(" ", ",").split(","))
     assert {"ro", "nosuid", "nodev", "noexec", f"user_id={NOBODY}"} <= options
     assert not {"allow_other", "default_permissions"} & options
-    assert seen["owner"] == [NOBODY, 0o444]
+    assert seen["owner"] == [NOBODY, 0o644]
     digest = hashlib.sha256(origin_bytes(REEL)).hexdigest()
     assert (seen["sha"], seen["sha again"]) == (digest, digest)
     assert seen["busy"][0] == 1

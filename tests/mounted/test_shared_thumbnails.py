@@ -39,7 +39,7 @@ def test_a_picture_of_a_film(library_mount: Mount, uri: str) -> None:
     path = library_mount / thumbnail(uri, "large")
     status = path.stat()
     assert path.stat().st_size == len(path.read_bytes())
-    assert (int(status.st_mtime), status.st_mode & 0o777) == (mtime_s, 0o444)
+    assert (int(status.st_mtime), status.st_mode & 0o777) == (mtime_s, 0o644)
     with Image.open(path) as picture:
         assert picture.size == (256, 144)
         assert picture.info["Thumb::URI"] == uri

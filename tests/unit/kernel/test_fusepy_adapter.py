@@ -201,11 +201,11 @@ def test_getattr(mount: Mount) -> None:
     """All of ``struct stat``, with times in nanoseconds; names are of any bytes."""
     found = mount.call("getattr", "/a.mov")
     assert found == {
-        "st_ino": row("A").inode, "st_mode": stat.S_IFREG | 0o444, "st_nlink": 1, "st_size": 700,
+        "st_ino": row("A").inode, "st_mode": stat.S_IFREG | 0o644, "st_nlink": 1, "st_size": 700,
         "st_blocks": 2, "st_blksize": 128 << 10, "st_uid": 11, "st_gid": 12,
         "st_atime": 1234 * 10**9, "st_mtime": 1234 * 10**9, "st_ctime": 1234 * 10**9,
     }  # fmt: skip
-    assert mount.call("getattr", "/")["st_mode"] == stat.S_IFDIR | 0o555
+    assert mount.call("getattr", "/")["st_mode"] == stat.S_IFDIR | 0o755
     assert mount.call("getattr", latin("/bé.mov"))["st_size"] == 700
     for absent in ("/none", latin("/\udcff"), "/bé.mov"):
         assert mount.refused("getattr", absent) == errno.ENOENT

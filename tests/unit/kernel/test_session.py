@@ -166,7 +166,7 @@ def test_lookups() -> None:
     with served(around.namespace) as found:
         one = found.kernel.lookup(ROOT, "One")
         assert (one.entry_s, one.attr_s) == (LONG_TTL_S, LONG_TTL_S)
-        assert one.attributes.mode == stat.S_IFDIR | 0o555
+        assert one.attributes.mode == stat.S_IFDIR | 0o755
         a = found.kernel.lookup(one.node, "a.mov")
         assert (a.node, a.entry_s, a.attr_s) == (row("A").inode, LONG_TTL_S, LONG_TTL_S)
         attr = a.attributes

@@ -36,10 +36,10 @@ def test_a_file() -> None:
 
 @pytest.mark.parametrize(
     ("umask", "file_mode", "dir_mode"),
-    [(0o022, 0o444, 0o555), (0, 0o444, 0o555), (0o077, 0o400, 0o500), (0o777, 0, 0)],
+    [(0o022, 0o644, 0o755), (0, 0o666, 0o777), (0o077, 0o600, 0o700), (0o777, 0, 0)],
 )
 def test_modes(umask: int, file_mode: int, dir_mode: int) -> None:
-    """Nothing is ever writable; the umask takes the rest."""
+    """Those of new files and folders, from which the umask takes bits; nothing is executable."""
     as_file = file_attributes(1, 1000, mtime_s=0, umask=umask)
     as_dir = directory_attributes(1, mtime_s=0, umask=umask)
     assert as_file.mode == stat.S_IFREG | file_mode

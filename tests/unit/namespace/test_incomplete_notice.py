@@ -44,7 +44,7 @@ def test_its_text() -> None:
     assert max(map(len, text.splitlines())) <= 100
     attributes = notice.attributes(waiter)
     assert attributes.size == len(notice.content(waiter))
-    assert attributes.mode == stat.S_IFREG | 0o440
+    assert attributes.mode == stat.S_IFREG | 0o640
     assert (attributes.mtime_s, attributes.inode) == (77, notice.inode)
 
 

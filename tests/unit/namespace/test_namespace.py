@@ -35,7 +35,7 @@ def test_the_root() -> None:
     """A folder whose time is that of the newest asset; it needs no probe."""
     around = Around(row("A", created_at_s=5), row("B", "b.mov", created_at_s=9))
     found = around.namespace.attributes(around.namespace.find("/"), waiter)
-    assert (found.inode, found.mode, found.mtime_s) == (ROOT_INODE, stat.S_IFDIR | 0o555, 9)
+    assert (found.inode, found.mode, found.mtime_s) == (ROOT_INODE, stat.S_IFDIR | 0o755, 9)
     assert not around.probes
 
 
@@ -55,7 +55,7 @@ def test_a_known_file() -> None:
         raise AssertionError("nothing to wait for")
 
     found = around.namespace.attributes(row("A"), impatient)  # type: ignore[arg-type]  # see its name
-    assert (found.size, found.mtime_s, found.mode) == (700, 1234, stat.S_IFREG | 0o444)
+    assert (found.size, found.mtime_s, found.mode) == (700, 1234, stat.S_IFREG | 0o644)
     assert found.inode == row("A").inode
     assert not around.probes
 
@@ -182,7 +182,7 @@ def test_folders() -> None:
     assert around.namespace.attributes(around.namespace.find("/"), waiter).nlink == 2 + len(found)
     assert (
         around.namespace.attributes(around.namespace.find("/One"), waiter).mode
-        == stat.S_IFDIR | 0o555
+        == stat.S_IFDIR | 0o755
     )
     for path in ("/One/a.mov", "/Two/a.mov"):
         attributes = around.namespace.attributes(around.namespace.find(path), waiter)

@@ -95,7 +95,7 @@ def test_it_answers_and_is_not_listed() -> None:
     content = content_at(namespace, path, waiter)
     assert content is not None
     assert (found.size, found.mtime_s) == (len(content), source.mtime_s)
-    assert found.mode == stat.S_IFREG | 0o444
+    assert found.mode == stat.S_IFREG | 0o644
     assert set(pictures.asked) == {
         Wanted(IMAGE, "./clip.mov", "large", source.size, source.mtime_s)
     }

@@ -61,7 +61,7 @@ def test_its_attributes() -> None:
         entry for entry in namespace.entries(namespace.find("/")) if entry.name == "clip.mov.json"
     ]
     assert found.size == len(text(namespace, "/clip.mov.json"))
-    assert (found.mtime_s, found.mode, found.nlink) == (77, stat.S_IFREG | 0o444, 1)
+    assert (found.mtime_s, found.mode, found.nlink) == (77, stat.S_IFREG | 0o644, 1)
     assert found.inode == listed.inode == sidecar_inode(row("A").inode) != row("A").inode
     assert not around.probes
 
