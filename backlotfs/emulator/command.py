@@ -20,12 +20,13 @@ import click
 from backlotfs.emulator.assets import synthetic_assets
 from backlotfs.emulator.connections import ThrottledLog
 from backlotfs.emulator.faults import FaultPlan
-from backlotfs.emulator.folder_library import parse_size, read_folder
+from backlotfs.emulator.folder_library import FolderLibrary, parse_size, read_folder
 from backlotfs.emulator.library import Library
 from backlotfs.emulator.numbers_and_dates import whole_number
 from backlotfs.emulator.request_log import RequestEntry, RequestLog
 from backlotfs.emulator.server import Emulator
 from backlotfs.emulator.settings import EmulatorSettings, random_api_key, random_api_secret
+from backlotfs.emulator.watching import following
 
 DEFAULT_PORT = 8880
 KEPT_ENTRIES, KEPT_BYTES = 1000, 1024 * 1024  # of the request log, which nobody reads here
@@ -164,8 +165,8 @@ def emulator(
     """Serve a folder of media, or a made-up library, as Backlot did.
 
     Key and secret come from BACKLOT_API_KEY and BACKLOT_API_SECRET, else they are random; the
-    profile file that is written has them. SIGTERM or Ctrl-C ends it; SIGUSR1 makes every URL signed
-    so far count as expired.
+    profile file that is written has them. What changes in DIR is seen while it runs. SIGTERM or
+    Ctrl-C ends it; SIGUSR1 makes every URL signed so far count as expired.
     """
     # the other options have the names of the settings
     chosen["api_key"] = os.environ.get("BACKLOT_API_KEY") or random_api_key()
@@ -173,7 +174,7 @@ def emulator(
     settings = EmulatorSettings(**chosen)
     with contextlib.ExitStack() as stack:
         try:
-            library = _library(media, synthetic, follow_links=follow_links)
+            library, found = _library(media, synthetic, follow_links=follow_links)
             plan = FaultPlan.from_json(faults) if faults else FaultPlan()
             log = stack.enter_context(_logging_to(request_log))
         except (ValueError, OSError) as error:
@@ -202,6 +203,8 @@ def emulator(
                 f"cannot write the profile {config_out}: {error.strerror}; "
                 "name a file in a folder of yours"
             ) from error
+        if found is not None:
+            stack.enter_context(following(library, found, click.echo))
         _announce(server, config_out)
         if ready_fd is not None:
             with open(ready_fd, "w", encoding="ascii") as ready:
@@ -219,23 +222,27 @@ def _in_words(error: Exception) -> str:
 
 def _library(
     media: Path | None, synthetic: list[tuple[int, int]], *, follow_links: bool
-) -> Library:
+) -> tuple[Library, FolderLibrary | None]:
+    """The library to serve, and what was found in its media folder."""
     if media is None and not synthetic:
         raise ValueError("nothing to serve: give --media DIR, --synthetic COUNT, or both")
-    library = Library()
+    library, found = Library(), None
     if media is not None:
         found = read_folder(media, follow_links=follow_links)
         library = Library(found.assets, found.labels)
-        if found.links:
-            click.echo(
-                f"{_counted(found.links, 'link')} skipped; --follow-links serves what they lead to"
-            )
-        if found.too_deep:
-            click.echo(f"{_counted(found.too_deep, 'folder')} skipped: nested too deeply")
+        for names, what, why in (
+            (found.scan.links, "link", "; --follow-links serves what they lead to"),
+            (found.scan.hidden, "hidden file", ""),
+            (found.scan.special, "special file", ": a FIFO, device or socket"),
+            (found.scan.unreadable, "path", ": this user may not read it"),
+            (found.scan.too_deep, "folder", ": nested too deeply"),
+        ):
+            if names:
+                click.echo(f"{_counted(names, what)} skipped{why}")
     for seed, (count, size) in enumerate(synthetic):
         for asset in synthetic_assets(count, size_bytes=size, seed=seed):
             library.add(asset)
-    return library
+    return library, found
 
 
 def _counted(names: Sequence[str], what: str) -> str:

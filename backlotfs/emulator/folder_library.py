@@ -1,11 +1,11 @@
 """A folder of media as a library, and the ``library.json`` that may describe it.
 
 Every regular file below the folder, however deep, is an asset. Name, size and date come from the
-file; the type from its extension; the embed code from its path below the folder, so that it stays
-the same from start to start. Hidden files, links and ``library.json`` are left out. Bytes, size and
-date are looked up when they are asked for; new files are seen at the next start.
+file; the type from its extension; the label from its folder; the embed code from its path below the
+media folder, so that it stays the same from start to start. Hidden files, links and
+``library.json`` are left out. Bytes, size and date are looked up when they are asked for.
 
-``library.json`` describes what the files themselves do not show::
+``library.json`` describes what the files themselves do not show (docs/library-json.md)::
 
     {"labels": [{"name": "Sports", "children": [{"name": "Racing", "key": "racing"}]}],
      "assets": [
@@ -21,7 +21,9 @@ entry with neither is an asset without a source. Files without an entry are asse
 ``title``, ``description``, ``original_file_name``, ``asset_type``, ``status``, ``duration_ms``,
 ``created_at`` (ISO or seconds), ``external_id``, ``metadata``, ``reported_size``,
 ``url_withheld``, ``source_position``, ``extras``.
-An entry refers to labels by ``key``, ``id`` or full path; labels may have equal names.
+An entry refers to labels by ``key``, ``id`` or full path; labels may have equal names. A file has
+the label of its folder (``/Sports/Racing``) unless its entry has ``labels``, or ``"folder_labels":
+false`` stands beside ``assets``.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ import json
 import mimetypes
 import os
 import re
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -45,7 +48,7 @@ from backlotfs.emulator.assets import (
     stable_embed_code,
     stable_label_id,
 )
-from backlotfs.emulator.media_folder import MediaFolder
+from backlotfs.emulator.media_folder import FolderScan, MediaFolder
 from backlotfs.emulator.numbers_and_dates import FIRST_SECOND, LAST_SECOND, moment_of, whole_number
 
 LIBRARY_FILE = "library.json"
@@ -55,6 +58,7 @@ LARGEST_OBJECT = 2**60
 _MOST_BYTES = 256 * 2**20  # of a library.json; about a million entries
 _MOST_LABEL_LEVELS = 100
 _MOST_MS = 10**15
+_SETTLED_S = 2.0  # a file that was not written to for so long is complete
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 
 
@@ -62,46 +66,74 @@ _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 class FolderLibrary:
     """The content of a folder of media.
 
-    :ivar links: paths of links that are not served.
-    :ivar too_deep: paths of folders that are not served because they are nested too deeply.
+    :ivar scan: the files of the folder, and what is left out.
+    :ivar created: when each file was created, by path: its date when it was first seen.
+    :ivar waiting: paths of new files that were written to in the last two seconds.
     """
 
     assets: list[EmulatedAsset]
     labels: list[EmulatedLabel]
-    links: list[str]
-    too_deep: list[str]
+    folder: MediaFolder
+    scan: FolderScan
+    created: Mapping[str, int]
+    waiting: Collection[str]
+
+    def touched(self, after: FolderLibrary) -> set[str]:
+        """Embed codes of assets whose file changed until ``after`` without a later date."""
+        before, now = self.scan.files, after.scan.files
+        return {
+            asset.embed_code
+            for asset in after.assets
+            if isinstance(asset.content, FileContent)
+            and (name := asset.content.path.relative_to(self.folder.path).as_posix()) in before
+            and name in now
+            and _identity(before[name]) != _identity(now[name])
+            and modified_at(now[name]) <= modified_at(before[name])
+        }
 
 
-def read_folder(path: Path, *, follow_links: bool = False) -> FolderLibrary:
+def read_folder(
+    path: Path,
+    *,
+    follow_links: bool = False,
+    before: FolderLibrary | None = None,
+) -> FolderLibrary:
     """The assets and labels of the folder at ``path``.
 
     :param follow_links: also serve the targets of links, inside and outside of the folder.
+    :param before: the result of an earlier call for this folder. Dates of creation stay, and new
+        files are left out while they are being written.
     :raises ValueError: the folder cannot be read, or its ``library.json`` is wrong; one sentence
         that names the place.
     """
     if not path.is_dir():
         raise ValueError(f"{path} is not a folder")
     try:
-        folder = MediaFolder(path, follow_links=follow_links)
+        folder = before.folder if before else MediaFolder(path, follow_links=follow_links)
         scan = folder.scan()
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
+    known = before.created if before else {}
+    created = {name: known.get(name, modified_at(one)) for name, one in scan.files.items()}
+    waiting = _being_written(scan, before) if before else frozenset()
     files = {
-        name: _file_asset(folder, name, status)
-        for name, status in scan.files.items()
-        if name.rpartition("/")[2] != LIBRARY_FILE
+        name: _file_asset(folder, name, created[name])
+        for name in scan.files
+        if not _is_description(name) and name not in waiting
     }
     description = path / LIBRARY_FILE
     if LIBRARY_FILE in scan.files:
-        assets, labels = _described(folder, files)
+        assets, labels = _described(folder, files, waiting)
     # ignoring a description that cannot be read could show files that it would leave out
     elif description.is_symlink():
         raise ValueError(f"{description} is a link; --follow-links serves what links lead to")
     elif os.path.lexists(description) and not description.is_dir():
         raise ValueError(f"{description} is not a regular file")
     else:
-        assets, labels = list(files.values()), []
-    return FolderLibrary(assets, labels, scan.links, scan.too_deep)
+        folders = _Labels([])
+        assets = [folders.of_folder(name, asset) for name, asset in files.items()]
+        labels = folders.all
+    return FolderLibrary(assets, labels, folder, scan, created, waiting)
 
 
 def parse_size(text: str | int) -> int:
@@ -118,11 +150,28 @@ def parse_size(text: str | int) -> int:
     return size
 
 
-def _file_asset(folder: MediaFolder, name: str, status: os.stat_result) -> EmulatedAsset:
-    """The asset of a file.
+def _is_description(name: str) -> bool:
+    return name.rpartition("/")[2] == LIBRARY_FILE
 
-    :param name: its path below the folder. :param status: its status at the scan.
-    """
+
+def _identity(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _being_written(scan: FolderScan, before: FolderLibrary) -> frozenset[str]:
+    """Paths of the files of ``scan`` that are not served yet and were written to just now."""
+    now = time.time()
+    return frozenset(
+        name
+        for name, status in scan.files.items()
+        if not _is_description(name)
+        and (name in before.waiting or name not in before.scan.files)
+        and 0 <= now - status.st_mtime < _SETTLED_S
+    )
+
+
+def _file_asset(folder: MediaFolder, name: str, created_at: int) -> EmulatedAsset:
+    """The asset of the file at the path ``name`` below the folder."""
     path = folder.path / name
     # a name that is not UTF-8 comes with surrogates; JSON gets the replacement character
     shown = os.fsencode(path.name).decode("utf-8", "replace")
@@ -133,30 +182,43 @@ def _file_asset(folder: MediaFolder, name: str, status: os.stat_result) -> Emula
         original_file_name=shown,
         content=FileContent(path, folder=folder),
         asset_type="audio" if kind.startswith("audio/") else "video",
-        created_at=modified_at(status),
+        created_at=created_at,
     )
 
 
 def _described(
-    folder: MediaFolder, files: Mapping[str, EmulatedAsset]
+    folder: MediaFolder, files: Mapping[str, EmulatedAsset], waiting: Collection[str]
 ) -> tuple[list[EmulatedAsset], list[EmulatedLabel]]:
-    """The assets and labels that ``library.json`` describes, with the ``files`` of the folder."""
+    """The assets and labels that ``library.json`` describes, with the ``files`` of the folder.
+
+    :param waiting: paths of files that are there and have no asset yet.
+    """
     path = folder.path / LIBRARY_FILE
     try:
         document: Any = json.loads(_read(folder), parse_int=_number, parse_constant=_refused)
+        _refuse_unknown("it", document, TOP_FIELDS)
         labels = _Labels(document.get("labels", []))
+        label_of = labels.of_folder if document.get("folder_labels", True) else _without_label
         assets, described = [], set()
         for index, entry in enumerate(document.get("assets", [])):
             name = entry.get("file")
-            assets.append(_asset(index, entry, files, labels, again=name in described))
+            if name in waiting:
+                continue
+            asset = _asset(index, entry, files, labels, again=name in described)
+            assets.append(label_of(name, asset) if name and "labels" not in entry else asset)
             described.add(name)
         if not document.get("only_listed", False):
-            assets += [asset for name, asset in files.items() if name not in described]
+            rest = files.keys() - described
+            assets += [label_of(name, files[name]) for name in sorted(rest)]
     except RecursionError:
         raise ValueError(f"{path} cannot be used: it is nested too deeply") from None
     except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         raise ValueError(f"{path} cannot be used: {error}") from error
     return assets, labels.all
+
+
+def _without_label(_name: str, asset: EmulatedAsset) -> EmulatedAsset:
+    return asset
 
 
 def _read(folder: MediaFolder) -> bytes:
@@ -187,6 +249,19 @@ class _Labels:
                     self._by_reference.setdefault(reference, label_id)
             self._grow(entry.get("children", []), label_id, full_name, level + 1)
 
+    def of_folder(self, name: str, asset: EmulatedAsset) -> EmulatedAsset:
+        """The asset of the file at the path ``name``, with the label of its folder."""
+        parent_id, above = None, ""
+        for part in name.split("/")[:-1]:
+            shown = os.fsencode(part).decode("utf-8", "replace")
+            above = f"{above}/{shown}"
+            label_id = self._by_reference.get(above)
+            if label_id is None:
+                label_id = self._by_reference[above] = stable_label_id(f"folder:{above}")
+                self.all.append(EmulatedLabel(label_id, shown, parent_id))
+            parent_id = label_id
+        return asset if parent_id is None else replace(asset, label_ids=(parent_id,))
+
     def ids(self, references: list[str]) -> tuple[str, ...]:
         unknown = [one for one in references if one not in self._by_reference]
         if unknown:
@@ -202,9 +277,7 @@ def _asset(
     *,
     again: bool,
 ) -> EmulatedAsset:
-    unknown = sorted(set(entry) - set(_FIELDS) - {"file", "synthetic", "labels"})
-    if unknown:
-        raise ValueError(f"assets[{index}] has unknown fields: {', '.join(unknown)}")
+    _refuse_unknown(f"assets[{index}]", entry, {*ASSET_FIELDS, "file", "synthetic", "labels"})
     identity = f"entry:{index}:{entry.get('file') or entry.get('title')}"
     own_code = stable_embed_code(_encodable(identity))
     if "file" in entry:
@@ -218,8 +291,16 @@ def _asset(
     if "synthetic" in entry:
         size = parse_size(entry["synthetic"])
         base = replace(base, content=SyntheticContent(seed_of(own_code), size))
-    fields = {name: read(name, entry[name]) for name, read in _FIELDS.items() if name in entry}
-    return replace(base, label_ids=labels.ids(entry.get("labels", [])), **fields)
+    fields = {name: read(name, entry[name]) for name, read in ASSET_FIELDS.items() if name in entry}
+    if "labels" in entry:
+        base = replace(base, label_ids=labels.ids(entry["labels"]))
+    return replace(base, **fields)
+
+
+def _refuse_unknown(what: str, given: Iterable[str], known: Collection[str]) -> None:
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise ValueError(f"{what} has unknown fields: {', '.join(unknown)}")
 
 
 def _number(digits: str) -> int:
@@ -280,7 +361,8 @@ def _mapping(name: str, value: Any) -> dict[str, Any]:
     return value
 
 
-_FIELDS: Mapping[str, Callable[[str, Any], Any]] = {
+TOP_FIELDS = frozenset({"assets", "labels", "only_listed", "folder_labels", "$schema"})
+ASSET_FIELDS: Mapping[str, Callable[[str, Any], Any]] = {
     "embed_code": _text,
     "title": _text,
     "description": _or_null(_text),

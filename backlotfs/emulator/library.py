@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -23,7 +23,7 @@ from backlotfs.emulator.assets import (
     seed_of,
     synthetic_assets,
 )
-from backlotfs.emulator.folder_library import read_folder
+from backlotfs.emulator.folder_library import FolderLibrary, read_folder
 
 
 class Library:
@@ -181,6 +181,37 @@ class Library:
                 self._kept.setdefault(embed_code, {})[old.object_key] = old.content
             upload = old.upload + keep_old
             return self._put(replace(old, content=content, updated_at=moment, upload=upload))
+
+    def follow(self, before: FolderLibrary, after: FolderLibrary) -> None:
+        """Take over what changed in a media folder between two calls of ``read_folder``.
+
+        A changed file shows by its date; a record changes too if the date does not move forward.
+        """
+        old = {asset.embed_code: asset for asset in before.assets}
+        new = {asset.embed_code: asset for asset in after.assets}
+        old_labels = {label.label_id: label for label in before.labels}
+        touched = before.touched(after)
+        with self._lock:
+            self._labels |= {label.label_id: label for label in after.labels}
+            for code in old.keys() - new.keys() & self._assets.keys():
+                self.delete(code)
+            for code, asset in new.items():
+                if code not in old:
+                    # a file with an old date is news all the same
+                    moment = max(int(self._clock()), asset.changed_at)
+                    self._assets.setdefault(code, replace(asset, updated_at=moment))
+                    self._deleted = [one for one in self._deleted if one.asset.embed_code != code]
+                    self._ordered, self._has_files = None, True
+                    continue
+                changed = {
+                    one.name: getattr(asset, one.name)
+                    for one in fields(asset)
+                    if getattr(asset, one.name) != getattr(old[code], one.name)
+                }
+                if changed or code in touched:
+                    self.edit(code, **changed)
+            for label_id in old_labels.keys() - {label.label_id for label in after.labels}:
+                self.delete_label(label_id)
 
     def delete(self, embed_code: str) -> None:
         """Remove an asset; from now on only ``/v2/deleted_assets`` lists it.

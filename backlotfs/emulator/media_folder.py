@@ -52,11 +52,17 @@ class FolderScan:
 
     :ivar files: the status of each regular file that is not hidden, by path.
     :ivar links: paths of links that were left out.
+    :ivar hidden: paths of hidden files and folders, which were left out.
+    :ivar special: paths of FIFOs, devices and sockets, which were left out.
+    :ivar unreadable: paths of files and folders that this process may not read.
     :ivar too_deep: paths of folders that were left out because they are nested too deeply.
     """
 
     files: dict[str, os.stat_result] = field(default_factory=dict)
     links: list[str] = field(default_factory=list)
+    hidden: list[str] = field(default_factory=list)
+    special: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
     too_deep: list[str] = field(default_factory=list)
 
 
@@ -97,7 +103,7 @@ class MediaFolder:
     def scan(self) -> FolderScan:
         """All files below the folder that are not hidden, in the order of their paths.
 
-        :raises OSError: a folder cannot be read.
+        :raises OSError: the folder itself cannot be read.
         """
         found = FolderScan()
         seen: set[tuple[int, int]] = set()
@@ -116,6 +122,10 @@ class MediaFolder:
                         folders += reversed(inside)
             except (FileNotFoundError, NotADirectoryError):
                 continue  # it was removed or replaced by a link since its parent was read
+            except PermissionError:
+                if not name:
+                    raise
+                found.unreadable.append(name)
         return found
 
     def _scan_one(
@@ -125,9 +135,10 @@ class MediaFolder:
         folders: list[str] = []
         with os.scandir(descriptor) as entries:
             for entry in sorted(entries, key=lambda one: one.name):
-                if entry.name.startswith("."):
-                    continue
                 path = f"{name}/{entry.name}" if name else entry.name
+                if entry.name.startswith("."):
+                    found.hidden.append(path)
+                    continue
                 if entry.is_symlink() and not self.follow_links:
                     found.links.append(path)
                     continue
@@ -137,8 +148,12 @@ class MediaFolder:
                     continue
                 if stat.S_ISDIR(status.st_mode):
                     (linked_folders if entry.is_symlink() else folders).append(path)
-                elif stat.S_ISREG(status.st_mode):
+                elif not stat.S_ISREG(status.st_mode):
+                    found.special.append(path)
+                elif os.access(entry.name, os.R_OK, dir_fd=descriptor, effective_ids=True):
                     found.files[path] = status
+                else:
+                    found.unreadable.append(path)
         return folders
 
     @contextmanager

@@ -21,6 +21,7 @@ from click.testing import CliRunner
 
 from backlotfs.emulator.command import emulator as command
 from tests.emulator.probe import exchange, get, signed_target
+from tests.support.deadlines import wait_until
 
 PROGRAM = [sys.executable, "-c", "from backlotfs.emulator.command import emulator; emulator()"]
 
@@ -92,6 +93,33 @@ def test_serves_a_folder(tmp_path: Path) -> None:
     assert [entry["route"] for entry in entries] == ["assets", "source_file_info", "source"]
     assert "ignature" not in log.read_text(encoding="utf-8")
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
+
+
+def test_changes_of_the_folder_are_seen(tmp_path: Path) -> None:
+    """New and deleted files without a restart; a wrong library.json changes nothing."""
+    media, profile = tmp_path / "media", tmp_path / "config.toml"
+    media.mkdir()
+    (media / "a.mov").write_bytes(b"hello")
+    with running("--media", str(media), "--config-out", str(profile), "--rate-limit", "off") as one:
+        user = account(profile)
+
+        def names() -> list[str]:
+            items = exchange(user.api_url, signed_target(user, "/v2/assets")).json["items"]
+            return sorted(item["original_file_name"] for item in items)
+
+        assert names() == ["a.mov"]
+        (media / "News").mkdir()
+        (media / "News" / "b.mov").write_bytes(b"more")
+        wait_until(lambda: names() == ["a.mov", "b.mov"], "the new file")
+        (media / "library.json").write_text("{")
+        (media / "a.mov").unlink()
+        assert one.stdout is not None
+        while "the library stays as it was" not in one.stdout.readline():
+            pass
+        assert names() == ["a.mov", "b.mov"]
+        (media / "library.json").unlink()
+        wait_until(lambda: names() == ["b.mov"], "the deletion")
+        finish(one, signal.SIGTERM)
 
 
 def test_temporary_profile_and_expiry(tmp_path: Path) -> None:

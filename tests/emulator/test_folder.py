@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from backlotfs.emulator import EmulatedAsset, Library
-from backlotfs.emulator.folder_library import parse_size
+from backlotfs.emulator import EmulatedAsset, FileContent, Library
+from backlotfs.emulator.folder_library import ASSET_FIELDS, TOP_FIELDS, parse_size, read_folder
 
 
 @pytest.fixture
@@ -93,7 +94,7 @@ def test_library_file(folder: Path) -> None:
         ],
     )  # fmt: skip  # a line to an entry
     assert len(library) == 6
-    assert len(library.labels()) == 3
+    assert len(library.labels()) == 5  # and those of the folders
     first, second = by_title(library, "First"), by_title(library, "Second")
     assert first.embed_code != second.embed_code
     assert first.content == second.content
@@ -105,6 +106,105 @@ def test_library_file(folder: Path) -> None:
     assert long.content is not None
     assert long.content.size == 100 * 2**30
     assert by_title(library, "Bare").content is None
+
+
+def labels_of(library: Library) -> dict[str, list[str]]:
+    """The full names of the labels of each asset that is a file, by its path."""
+    return {
+        str(one.content.path).rpartition("/media/")[2]: [
+            library.full_name(label)
+            for label in map(library.label, one.label_ids)
+            if label is not None
+        ]
+        for one in library.ordered()
+        if isinstance(one.content, FileContent)
+    }
+
+
+def test_folders_are_labels(tmp_path: Path) -> None:
+    """A file has the label of its folder, the label that library.json describes if there is one."""
+    media = tmp_path / "media"
+    (media / "Sports" / "Racing").mkdir(parents=True)
+    (media / "News").mkdir()
+    for name in ("top.mov", "Sports/a.mov", "Sports/Racing/b.mov", "News/c.mov"):
+        (media / name).write_bytes(b"x")
+    assert labels_of(Library.from_folder(media)) == {
+        "top.mov": [],
+        "Sports/a.mov": ["/Sports"],
+        "Sports/Racing/b.mov": ["/Sports/Racing"],
+        "News/c.mov": ["/News"],
+    }
+    tree = [{"name": "Sports", "children": [{"name": "Racing", "id": "r1"}]}, {"name": "Own"}]
+    entries = [{"file": "News/c.mov", "labels": ["/Own"]}, {"file": "Sports/a.mov", "title": "A"}]
+    library = described(media, labels=tree, assets=entries)
+    assert labels_of(library)["News/c.mov"] == ["/Own"]
+    assert labels_of(library)["Sports/a.mov"] == ["/Sports"]
+    assert len(library.labels()) == 3
+    assert next(one for one in library.labels() if one.name == "Racing").label_id == "r1"
+    library = described(media, folder_labels=False)
+    assert set(map(tuple, labels_of(library).values())) == {()}
+    assert library.labels() == []
+
+
+def test_what_is_skipped_is_known(folder: Path) -> None:
+    """Hidden, special and linked files, each by its path."""
+    os.mkfifo(folder / "pipe.mov")
+    (folder / "link.mov").symlink_to("a.mov")
+    scan = read_folder(folder).scan
+    assert (scan.special, scan.links) == (["pipe.mov"], ["link.mov"])
+    assert sorted(scan.hidden) == [".git", ".hidden"]
+
+
+def test_a_library_follows_its_folder(folder: Path) -> None:
+    """New, deleted, changed and described files; what did not change keeps its record."""
+    before = read_folder(folder)
+    library = Library(before.assets, before.labels, clock=lambda: 1_800_000_000.0)
+    kept = by_title(library, "b")
+    os.utime(folder / "a.mov", (1_300_000_000, 1_300_000_000))
+    (folder / "deep" / "er" / "a.mov").unlink()
+    (folder / "new").mkdir()
+    (folder / "new" / "n.mov").write_bytes(b"n")
+    os.utime(folder / "new" / "n.mov", (1_400_000_000, 1_400_000_000))
+    after = read_folder(folder, before=before)
+    library.follow(before, after)
+    assert sorted(one.title for one in library.ordered()) == ["a", "b", "n"]
+    assert by_title(library, "b") == kept
+    assert by_title(library, "a").changed_at >= 1_800_000_000
+    assert by_title(library, "a").created_at == 1_400_000_000
+    new = by_title(library, "n")
+    assert (new.created_at, new.changed_at) == (1_400_000_000, 1_800_000_000)
+    assert [library.full_name(one) for one in library.labels()] == ["/new"]
+    assert [one.asset.title for one in library.deleted()] == ["a"]
+    (folder / "library.json").write_text('{"assets": [{"file": "b.mp3", "title": "Told"}]}')
+    library.follow(after, read_folder(folder, before=after))
+    assert by_title(library, "Told").embed_code == kept.embed_code
+
+
+def test_a_new_file_waits_until_it_is_written(folder: Path) -> None:
+    """It has no asset while it is fresh, also if library.json describes it."""
+    before = read_folder(folder)
+    (folder / "new.mov").write_bytes(b"n")
+    (folder / "library.json").write_text('{"assets": [{"file": "new.mov", "title": "N"}]}')
+    os.utime(folder / "new.mov")
+    fresh = read_folder(folder, before=before)
+    assert list(fresh.waiting) == ["new.mov"]
+    assert "N" not in [one.title for one in fresh.assets]
+    os.utime(folder / "new.mov", (1_400_000_000, 1_400_000_000))
+    assert "N" in [one.title for one in read_folder(folder, before=fresh).assets]
+
+
+def test_the_page_and_the_schema_describe_it(folder: Path) -> None:
+    """The example of docs/library-json.md is read; the schema has the fields that are read."""
+    docs = Path(__file__).parents[2] / "docs"
+    example = re.findall(r"```json\n(.*?)```", (docs / "library-json.md").read_text("utf-8"), re.S)
+    (folder / "harbour.mov").write_bytes(b"h")
+    assert len(described(folder, **json.loads(example[0]))) == 7
+    schema = json.loads((docs / "library.schema.json").read_text("utf-8"))
+    entry = schema["$defs"]["asset"]["properties"]
+    assert set(entry) == {*ASSET_FIELDS, "file", "synthetic", "labels"}
+    assert set(schema["properties"]) == TOP_FIELDS
+    page = (docs / "library-json.md").read_text("utf-8")
+    assert [name for name in (*entry, *TOP_FIELDS - {"$schema"}) if f"`{name}`" not in page] == []
 
 
 def test_only_listed(folder: Path) -> None:

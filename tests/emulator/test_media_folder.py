@@ -59,7 +59,7 @@ def test_links_are_left_out_and_named(media: Path, outside: Path) -> None:
     (media / "inner" / "up").symlink_to("..")
     found = read_folder(media)
     assert sorted(one.original_file_name or "" for one in found.assets) == ["a.mov", "secret.mov"]
-    assert sorted(found.links) == [
+    assert sorted(found.scan.links) == [
         *("absolute.mov", "dangling.mov", "folder", "inner/up", "inside.mov", "relative.mov"),
     ]
 
@@ -239,7 +239,7 @@ def test_folders_nested_without_end(media: Path) -> None:
     os.close(descriptor)
     found = read_folder(media)
     assert "deep.mov" in {one.original_file_name for one in found.assets}
-    assert [name.count("/") for name in found.too_deep] == [MOST_LEVELS]
+    assert [name.count("/") for name in found.scan.too_deep] == [MOST_LEVELS]
 
 
 def test_a_swap_in_the_middle_of_requests(media: Path, outside: Path) -> None:

@@ -1,0 +1,81 @@
+"""Takes over changes of the media folder while the emulator runs.
+
+A thread waits for changes of the folder, reads it again and changes the library. A new file appears
+when it has not been written to for two seconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from threading import Event, Thread
+
+from watchfiles import watch
+
+from backlotfs.emulator.folder_library import FolderLibrary, read_folder
+from backlotfs.emulator.library import Library
+
+_STEP_MS = 200  # without a change for so long, the changes before are taken over
+_DEBOUNCE_MS = 5000  # after so long they are taken over in any case
+_AGAIN_MS = 1000  # until the next look at files that are being written
+
+
+@contextlib.contextmanager
+def following(library: Library, found: FolderLibrary, say: Callable[[str], None]) -> Iterator[None]:
+    """While inside, ``library`` follows the media folder that ``found`` was read from.
+
+    :param say: called from a thread with a line of text for each reading that failed.
+    """
+    ended = Event()
+    thread = Thread(target=_follow, args=(library, found, say, ended), name="media", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _follow(
+    library: Library, found: FolderLibrary, say: Callable[[str], None], ended: Event
+) -> None:
+    folder = found.folder.path
+    complaint = ""
+    is_first = True
+    try:
+        for changes in watch(
+            folder,
+            watch_filter=lambda _change, path: _is_served(folder, path),
+            step=_STEP_MS,
+            debounce=_DEBOUNCE_MS,
+            rust_timeout=_AGAIN_MS,
+            yield_on_timeout=True,
+            stop_event=ended,
+            raise_interrupt=False,
+            ignore_permission_denied=True,
+        ):
+            # also once at the start, for changes between the first reading and the first watch
+            if not (changes or found.waiting or is_first):
+                continue
+            is_first = False
+            try:
+                again = read_folder(folder, before=found)
+            except ValueError as error:
+                if str(error) != complaint:
+                    complaint = str(error)
+                    say(f"the library stays as it was: {complaint}")
+                continue
+            complaint = ""
+            library.follow(found, again)
+            found = again
+    except OSError as error:  # of the system's limit of watches
+        say(f"changes of {folder} are seen at the next start only: {error}")
+
+
+def _is_served(folder: Path, path: str) -> bool:
+    try:
+        parts = Path(path).relative_to(folder).parts
+    except ValueError:  # a link leads outside of the folder
+        return True
+    return not any(part.startswith(".") for part in parts)
