@@ -409,6 +409,10 @@ def explain(error: BaseException, host: str, *, proxied: bool = False) -> Remote
     return type(failure)(f"{failure}; {hint}") if hint else failure
 
 
+#: OpenSSL's reasons for a server that answers a TLS greeting with plain text.
+_NO_TLS = ("WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "HTTP_REQUEST")
+
+
 def _explained(causes: Sequence[BaseException], host: str, kind: str) -> RemoteUnavailable:
     for cause in causes:
         if isinstance(cause, ProxyFailed):
@@ -420,6 +424,11 @@ def _explained(causes: Sequence[BaseException], host: str, kind: str) -> RemoteU
     for cause in causes:
         if isinstance(cause, ssl.SSLError):
             reason = getattr(cause, "reason", None)
+            if reason in _NO_TLS:
+                return LastingFailure(
+                    f"{host} answers without TLS: this port speaks plain http; write its address "
+                    "with http:// if it is on this machine or your own network"
+                )
             return HostUnreachable(f"TLS with {host} failed" + (f" ({reason})" if reason else ""))
         if isinstance(cause, socket.gaierror):
             if cause.errno in _UNKNOWN_NAME:

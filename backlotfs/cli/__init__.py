@@ -44,6 +44,7 @@ _COMMANDS = {
         "unpin": "backlotfs.cli.pin:unpin",
         "pins": "backlotfs.cli.pin:pins",
         "thumbnails": "backlotfs.cli.thumbnails:thumbnails",
+        "cache": "backlotfs.cli.cache:cache",
     },
     "Without a mount": {
         "ls": "backlotfs.cli.library:list_library",

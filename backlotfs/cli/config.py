@@ -1,43 +1,62 @@
-"""``backlotfs config init``: ask for an account, try it, and write it into the profile file."""
+"""``backlotfs config``: profiles are made, listed, shown without their secrets, and removed.
+
+On a terminal, ``init`` asks again after a wrong answer. Elsewhere a wrong answer ends it.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Collection
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
-import platformdirs
 
 from backlotfs.cli.account_options import api_timeout_option, proxy_option
+from backlotfs.cli.confirming import confirm, on_terminal
 from backlotfs.concurrency.clock import SystemClock
 from backlotfs.config import keyring_store
-from backlotfs.config.profile_file import is_profile_name, profile_names, write_profile
-from backlotfs.config.profiles import checked_url, find_proxy
+from backlotfs.config.profile_file import (
+    is_profile_name,
+    profile_names,
+    read_profile,
+    remove_profile,
+    write_profile,
+)
+from backlotfs.config.profiles import (
+    checked_url,
+    config_path,
+    find_proxy,
+    is_local,
+    own_config_path,
+)
 from backlotfs.config.settings import DEFAULT_API_URL, Account, default_cdn_url
-from backlotfs.errors import SettingsError
+from backlotfs.errors import BacklotError, SettingsError
 from backlotfs.log import redaction
-from backlotfs.log.terminal import say
+from backlotfs.log.terminal import one_json, say
 from backlotfs.mount.check_api import check_api
 from backlotfs.mount.stack import open_api_session
 
-
-@click.group()
-def config() -> None:
-    """Create a profile for a library in the profile file."""
-
-
-@config.command()
-@click.option("--profile", metavar="NAME", help="Name of the profile [asked, main].")
-@click.option("--api-url", metavar="URL", help="Address of the API [BACKLOT_API_URL, or asked].")
-@click.option(
+_config_option = click.option(
     "--config",
     "path",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Profile file [config.toml in your configuration folder].",
 )
+
+
+@click.group()
+def config() -> None:
+    """Create, list, show and remove the profiles of libraries."""
+
+
+@config.command()
+@click.option("--profile", metavar="NAME", help="Name of the profile [asked, main].")
+@click.option("--api-url", metavar="URL", help="Address of the API [BACKLOT_API_URL, or asked].")
+@_config_option
 @click.option("--force", is_flag=True, help="Replace a profile of the same name.")
 @click.option(
     "--keyring",
@@ -65,22 +84,31 @@ def init(
     If the API refuses or cannot be reached, nothing is written.
     """
     through = find_proxy(os.environ, proxy)
-    place = path or Path(platformdirs.user_config_dir("backlotfs")) / "config.toml"
-    name = profile or _prompt("Name of the profile", default="main")
-    if not is_profile_name(name):
-        raise SettingsError(f"{name!r} is not a valid profile name; use letters, digits, - and _")
-    if name in profile_names(place) and not force:
-        raise SettingsError(
-            f"{place} already has a profile {name}; replace it with --force, or choose another "
-            "name with --profile"
-        )
-    account = replace(_ask(name, api_url), proxy=through)
-    if api_timeout is not None:
-        account = replace(account, api_timeout_s=api_timeout)
-    if not no_check:
-        with open_api_session(account) as session:
-            check_api(account, SystemClock(), session)
-        say("The API accepts the key and the secret.")
+    place = path or own_config_path()
+    known = profile_names(place)
+    name = _again(lambda: _profile_name(profile, place, () if force else known), fixed=profile)
+    given = api_url or _environ("URL")
+    url = DEFAULT_API_URL
+    while True:
+        url = _again(partial(_api_url, given, url), fixed=given)
+        account = replace(_ask(name, url), proxy=through)
+        if api_timeout is not None:
+            account = replace(account, api_timeout_s=api_timeout)
+        if no_check:
+            break
+        try:
+            with open_api_session(account) as session:
+                check_api(account, SystemClock(), session)
+        except BacklotError as error:
+            everything = given and _environ("KEY") and _environ("SECRET")
+            if everything or not on_terminal():
+                raise
+            if is_local(url):  # a server on this machine has no certificate
+                url = url.replace("https://", "http://", 1)
+            say(f"{error}. Nothing was written; please answer again, or press Ctrl-C.")
+        else:
+            say("The API accepts the key and the secret.")
+            break
     if in_keyring:
         keyring_store.save_secret(keyring_store.SERVICE, account.api_key, account.api_secret)
         say(f"Saved the secret in the key store ({keyring_store.name()}).")
@@ -98,13 +126,92 @@ def init(
     say(f"Then: backlotfs mount{option} --profile {name} MOUNTPOINT")
 
 
-def _ask(name: str, api_url: str | None) -> Account:
-    environ = os.environ
-    url = api_url or environ.get("BACKLOT_API_URL")
-    url = url or _prompt("Address of the API", default=DEFAULT_API_URL)
-    url = checked_url(url)
-    key = environ.get("BACKLOT_API_KEY") or _prompt("API key")
-    secret = environ.get("BACKLOT_API_SECRET") or _prompt("API secret (not shown)", hide_input=True)
+@config.command("list")
+@_config_option
+def list_profiles(path: Path | None) -> None:
+    """List the profiles, one per line: its name, and the address of its library."""
+    place = path or config_path()
+    names = profile_names(place)
+    width = max(map(len, names), default=0)
+    for name in names:
+        say(f"{name:{width}}  {read_profile(place, name).get('api_url', DEFAULT_API_URL)}")
+
+
+@config.command()
+@click.argument("name", required=False)
+@_config_option
+def show(name: str | None, path: Path | None) -> None:
+    """Show the profile NAME, by default the only one, without its secret."""
+    place = path or config_path()
+    say(f"# {place}")
+    for key, value in read_profile(place, name).items():
+        say(f"{key} = {_without_secret(key, value)}")
+
+
+@config.command()
+@click.argument("name")
+@_config_option
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def remove(name: str, path: Path | None, yes: bool) -> None:
+    """Remove the profile NAME, with the secret in it.
+
+    Its cache stays: see `backlotfs cache`. A secret in a file of its own or in the key store stays.
+    """
+    place = path or config_path()
+    read_profile(place, name)
+    if not yes:
+        confirm(f"Remove profile {name}, and the secret in it, from {place}?")
+    remove_profile(place, name)
+    say(f"Removed profile {name} from {place}.")
+
+
+def _without_secret(key: str, value: object) -> str:
+    """The value of a setting as it may be shown."""
+    if key == "api_secret":
+        return "… (set; not shown)"
+    if key == "api_secret_command":  # the rest of the command may have a password
+        words = value.split() if isinstance(value, str) else list(value)  # type: ignore[call-overload]
+        return f"{words[0]} … (not shown)" if words else "[]"
+    if key == "proxy":
+        text = str(value)
+        return f"{text.partition('://')[0]}://…@{text.rpartition('@')[2]}" if "@" in text else text
+    return one_json(value)
+
+
+def _environ(what: str) -> str | None:
+    return os.environ.get(f"BACKLOT_API_{what}")
+
+
+def _again(ask: Callable[[], str], *, fixed: object) -> str:
+    """The result of ``ask``; on a terminal, asked again until it is right, unless it is fixed."""
+    while True:
+        try:
+            return ask()
+        except SettingsError as error:
+            if fixed or not on_terminal():
+                raise
+            say(str(error))
+
+
+def _profile_name(given: str | None, place: Path, taken: Collection[str]) -> str:
+    name = given or _prompt("Name of the profile", default="main")
+    if not is_profile_name(name):
+        raise SettingsError(f"{name!r} is not a valid profile name; use letters, digits, - and _")
+    if name in taken:
+        raise SettingsError(
+            f"{place} already has a profile {name}; replace it with --force, or choose another "
+            "name with --profile"
+        )
+    return name
+
+
+def _api_url(given: str | None, default: str) -> str:
+    return checked_url(given or _prompt("Address of the API", default=default))
+
+
+def _ask(name: str, url: str) -> Account:
+    key = _environ("KEY") or _prompt("API key")
+    secret = _environ("SECRET") or _prompt("API secret (not shown)", hide_input=True)
     redaction.hide(key.strip(), secret.strip())
     return Account(url, key.strip(), secret.strip(), default_cdn_url(url), name)
 

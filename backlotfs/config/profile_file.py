@@ -195,6 +195,10 @@ def write_profile(path: Path, name: str, settings: Mapping[str, str]) -> None:
         written = {}
     if written != wanted:
         raise SettingsError(f"{path} has a form that cannot be edited; edit it by hand")
+    _write(path, text)
+
+
+def _write(path: Path, text: str) -> None:
     try:
         _replace(path, text)
     except UntrustedPath as error:
@@ -203,6 +207,24 @@ def write_profile(path: Path, name: str, settings: Mapping[str, str]) -> None:
         raise SettingsError(
             f"{path} cannot be written: {error.strerror}; choose another file with --config"
         ) from None
+
+
+def remove_profile(path: Path, name: str) -> None:
+    """Remove the profile ``[profiles.NAME]``; the rest of the file stays as it is.
+
+    :raises SettingsError: the file cannot be read or written; it is unchanged.
+    """
+    import tomlkit
+
+    document = _parse(_text_of(path), path)
+    wanted = {one: entry for one, entry in _profiles(document, path).items() if one != name}
+    profiles = document.get("profiles")
+    if isinstance(profiles, MutableMapping) and name in profiles:
+        del profiles[name]
+    text = tomlkit.dumps(document)
+    if _profiles(_parse(text, path), path) != wanted:
+        raise SettingsError(f"{path} has a form that cannot be edited; edit it by hand")
+    _write(path, text)
 
 
 def read_private(path: Path) -> str:

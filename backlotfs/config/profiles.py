@@ -50,8 +50,18 @@ SYSTEM_CONFIG = Path("/etc/backlotfs/config.toml")
 
 def config_path() -> Path:
     """The default profile file: the user's, or if there is none, the system's."""
-    own = Path(platformdirs.user_config_dir("backlotfs")) / "config.toml"
+    own = own_config_path()
     return SYSTEM_CONFIG if not own.exists() and SYSTEM_CONFIG.exists() else own
+
+
+def own_config_path() -> Path:
+    """The profile file of this user, also if there is none yet."""
+    return Path(platformdirs.user_config_dir("backlotfs")) / "config.toml"
+
+
+def is_local(url: str) -> bool:
+    """Whether an address, with or without its scheme, is of this machine."""
+    return re.match(r"(https?://)?(localhost|127\.[0-9.]+|\[::1\])(:|/|\Z)", url) is not None
 
 
 def load_account(
@@ -145,8 +155,10 @@ def checked_url(url: str) -> str:
     scheme, mark, rest = url.partition("://")
     if not mark or scheme.lower() not in ("http", "https"):
         meant = url.rpartition(":/")[2].strip("/<>\"' ")
+        # a server on this machine, such as the emulator, has no certificate
         raise SettingsError(
-            f"the API URL {url!r} is not http:// or https://; write it like https://{meant}"
+            f"the API URL {url!r} is not http:// or https://; "
+            f"write it like {'http' if is_local(meant) else 'https'}://{meant}"
         )
     url = f"{scheme.lower()}://{rest}"
     version = re.search(r"/v2(?:/(?:assets|labels|deleted_assets)[^?#]*)?/*\Z", url)

@@ -143,7 +143,9 @@ def test_refused_connection(session: requests.Session) -> None:
 def test_plain_http_where_tls_was_meant(session: requests.Session, serve: Serve) -> None:
     """TLS against a server without it is named as such."""
     url = serve([b"HTTP/1.1 400 Bad Request\r\n\r\n"]).replace("http://", "https://")
-    assert str(failure(session, url)).startswith("TLS with h failed (")
+    assert str(failure(session, url)).startswith(
+        "h answers without TLS: this port speaks plain http"
+    )
 
 
 def test_a_silent_server_costs_the_deadline_and_no_more(session: requests.Session) -> None:

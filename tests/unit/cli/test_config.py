@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -131,6 +132,66 @@ def test_a_script_is_asked_nothing(emulator: Emulator, tmp_path: Path) -> None:
 def test_a_slip_is_said_at_once(tmp_path: Path, typed: tuple[str, ...]) -> None:
     """Before the secret is asked for."""
     assert isinstance(init(tmp_path / "c.toml", answers=typed).exception, SettingsError)
+
+
+def test_a_slip_on_a_terminal_is_asked_again(emulator: Emulator, tmp_path: Path) -> None:
+    """A name, an address without scheme, https for a server of plain http: then it is right."""
+    path, (master, slave) = tmp_path / "config.toml", os.openpty()
+    address = emulator.api_url.removeprefix("http://")
+    typed = ("a name", "main", address, f"https://{address}", "")  # Enter: the one it proposes
+    os.write(master, "".join(f"{line}\n" for line in typed).encode())
+    done = subprocess.run(
+        [sys.executable, "-m", "backlotfs", "config", "init", "--config", path],
+        stdin=slave,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=60,
+        env={
+            **os.environ,
+            "BACKLOT_API_KEY": emulator.api_key,
+            "BACKLOT_API_SECRET": emulator.api_secret,
+        },
+    )
+    os.close(master)
+    os.close(slave)
+    assert done.returncode == 0, done.stdout
+    assert f"write it like http://{address}" in done.stdout
+    assert "this port speaks plain http" in done.stdout
+    assert load_account({}, config=path, profile="main").api_url == emulator.api_url
+
+
+def run_config(*arguments: str | Path) -> Result:
+    """A command of the group."""
+    return CliRunner().invoke(config, [str(one) for one in arguments])
+
+
+def test_profiles_are_listed_shown_and_removed(tmp_path: Path) -> None:
+    """No secret is shown, of whatever kind; the rest of the file stays."""
+    path = tmp_path / "config.toml"
+    path.write_text(
+        "# mine\n"
+        '[profiles.one]\napi_key = "k"\napi_secret = "hush"\nproxy = "http://u:hush@host:1"\n'
+        '[profiles.two]\napi_url = "http://two"\napi_secret_command = "echo hush"\n'
+    )
+    path.chmod(0o600)
+    listed = run_config("list", "--config", path)
+    assert listed.output.splitlines() == ["one  https://api.ooyala.com", "two  http://two"]
+    shown = [run_config("show", name, "--config", path).output for name in ("one", "two")]
+    assert 'api_key = "k"' in shown[0]
+    assert "http://…@host:1" in shown[0]
+    assert "echo … (not shown)" in shown[1]
+    assert "hush" not in "".join(shown)
+    assert "--yes" in str(run_config("remove", "one", "--config", path).exception)
+    assert run_config("remove", "one", "--config", path, "--yes").exit_code == 0
+    assert path.read_text().startswith("# mine\n")
+    assert "hush@" not in path.read_text()
+    assert run_config("list", "--config", path).output == "two  http://two\n"
+    assert run_config("remove", "two", "--config", path, "--yes").exit_code == 0
+    assert run_config("list", "--config", path).output == ""
+    gone = run_config("show", "two", "--config", path)
+    assert isinstance(gone.exception, SettingsError)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
