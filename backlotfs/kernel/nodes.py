@@ -29,7 +29,7 @@ from backlotfs.catalog.versions import ProbedSource
 from backlotfs.errors import ContentChanged, NoSuchEntry
 from backlotfs.namespace.attributes import Attributes
 from backlotfs.namespace.namespace import Found, Namespace, Place
-from backlotfs.namespace.tree import Folder, VirtualVersion
+from backlotfs.namespace.tree import Entry, Folder, VirtualVersion
 from backlotfs.source.version import SourceVersion
 
 #: Numbers of nodes that are not inode numbers, which have 63 bits.
@@ -152,22 +152,20 @@ class NodeTable:
 
     # --- to a node
 
-    def refer(self, parent: int, names: Iterable[tuple[str, int, Found | None]]) -> list[int]:
-        """Give the kernel one reference to each of these entries of a folder; return the nodes.
-
-        :param names: each with its inode number, and None for what is virtual.
-        """
+    def refer(self, parent: int, entries: Iterable[Entry]) -> list[int]:
+        """Give the kernel one reference to each of these entries of a folder; return the nodes."""
         nodes: list[int] = []
         with self._lock:
-            for name, inode, found in names:
-                node = self._numbered.get(inode, inode)
+            numbered, lookups, codes = self._numbered, self._lookups, self._codes
+            for name, inode, _, found in entries:
+                node = numbered.get(inode, inode) if numbered else inode
                 if isinstance(found, AssetRow):
-                    self._codes[node] = found.embed_code
+                    codes[node] = found.embed_code
                 elif not isinstance(found, Folder):
                     here, known = _Place(parent, name), self._places(node)
                     if here not in known:
                         self._virtual[node] = _Virtual(inode, (*known, here))
-                self._lookups[node] = self._lookups.get(node, 0) + 1
+                lookups[node] = lookups.get(node, 0) + 1
                 nodes.append(node)
         return nodes
 

@@ -12,7 +12,7 @@ import errno
 import os
 import stat
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from backlotfs.namespace.attributes import STAT_BLOCK_BYTES
@@ -316,6 +316,35 @@ def direntplus(
         0, 0, 0, mode, nlink, uid, gid, 0, block_bytes, 0,
         inode, offset, len(name), mode >> 12,
     ) + name + _PADDING[-len(name) % 8]  # fmt: skip
+
+
+#: The same with what is alike for all files of a mount as bytes: the times for which the kernel may
+#: use it, what follows the times up to the number of links, and what follows that up to the inode.
+_PLUS_FILE = struct.Struct("=Q32sQQQQQQ16sI20sQQII")
+
+#: Makes the entry of a file; called with node, inode, size, time, links, name and offset.
+FilePlus = Callable[[int, int, int, int, int, bytes, int], bytes]
+
+
+def file_plus(mode: int, uid: int, gid: int, block_bytes: int, valid_s: int) -> FilePlus:
+    """Make a function that is `direntplus` for the files of a mount, in half the time.
+
+    :param valid_s: how long the kernel may use names and attributes.
+    """
+    pack = _PLUS_FILE.pack
+    valid = struct.pack("=QQQII", 0, valid_s, valid_s, 0, 0)
+    before_links = struct.pack("=IIII", 0, 0, 0, mode)
+    after_links = struct.pack("=IIIII", uid, gid, 0, block_bytes, 0)
+
+    def make(
+        node: int, inode: int, size: int, mtime_s: int, nlink: int, name: bytes, offset: int
+    ) -> bytes:
+        return pack(
+            node, valid, inode, size, -(-size // STAT_BLOCK_BYTES), mtime_s, mtime_s, mtime_s,
+            before_links, nlink, after_links, inode, offset, len(name), _FILE,
+        ) + name + _PADDING[-len(name) % 8]  # fmt: skip
+
+    return make
 
 
 def open_out(fh: int, flags: int = 0, backing_id: int = 0) -> bytes:

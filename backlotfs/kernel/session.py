@@ -26,6 +26,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain, islice
 from pathlib import Path
+from typing import cast
 
 from backlotfs.catalog.db.rows import AssetRow
 from backlotfs.concurrency.interruptible_wait import WouldWait
@@ -71,23 +72,30 @@ class _OpenFolder:
         self.lock = threading.Lock()
         self._make = entries
         self._entries: Iterator[Entry] = iter(())
+        self._next: list[Entry] = []  # did not fit any more
         self._offset = -1
-        self._held: Entry | None = None
 
-    def from_offset(self, offset: int) -> Iterator[tuple[int, Entry]]:
-        """The entries from ``offset`` on, each with the offset of the one after it."""
+    def take(self, offset: int, room: int, *, plus: bool) -> list[tuple[Entry, bytes]]:
+        """The entries from ``offset`` on that fit into an answer, with their names in bytes.
+
+        :param room: bytes of the answer. :param plus: it is one to READDIRPLUS.
+        """
         if offset != self._offset:
-            self._entries, self._held = islice(self._make(), offset, None), None
-        at = offset
-        while True:
-            entry = self._held if self._held is not None else next(self._entries, None)
-            self._held = entry
-            self._offset = at
-            if entry is None:
-                return
-            at += 1
-            yield at, entry
-            self._held, self._offset = None, at  # it was taken
+            self._entries, self._next = islice(self._make(), offset, None), []
+        self._offset = -1  # if the listing fails, it is made again
+        head = protocol.dirent_bytes(b"", plus=plus)
+        taken: list[tuple[Entry, bytes]] = []
+        for entry in chain(self._next, self._entries):
+            name = entry[0].encode("utf-8", "surrogateescape")
+            room -= head + (len(name) + 7 & ~7)
+            if room < 0:
+                self._next = [entry]
+                break
+            taken.append((entry, name))
+        else:
+            self._next = []
+        self._offset = offset + len(taken)
+        return taken
 
 
 class _Operation:
@@ -173,6 +181,9 @@ class FuseSession:
             self._operations = operations
             self._namespace = operations.namespace
             self._nodes = NodeTable(operations.namespace)
+            mode = FILE_MODE & ~self._namespace.options.umask
+            uid, gid = operations.owner
+            self._file_plus = protocol.file_plus(mode, uid, gid, IO_BLOCK_BYTES, LONG_TTL_S)
             self._expires = False
             self._reads = ReadRequests(device, operations.begin, context)
             self._reads.start()
@@ -348,7 +359,7 @@ class FuseSession:
                 )
         while True:
             # first, so that a replacement from here on retires the node
-            (node,) = self._nodes.refer(parent, [(name, entry.inode, entry.node)])
+            (node,) = self._nodes.refer(parent, [entry])
             try:
                 attr, valid_s = self._attr_now(node, entry)
             except BaseException:
@@ -459,36 +470,23 @@ class FuseSession:
     def _readdir(self, _request: Header, message: bytes) -> bytes:
         fh, offset, size, _ = protocol.parse_read(message)
         folder = self._open_folder(fh)
-        parts: list[bytes] = []
         with folder.lock:
-            for after, entry in folder.from_offset(offset):
-                name = entry.name.encode("utf-8", "surrogateescape")
-                size -= protocol.dirent_bytes(name, plus=False)
-                if size < 0:
-                    break
-                parts.append(
-                    protocol.dirent(entry.inode, name, after, is_directory=entry.is_directory)
-                )
-        return b"".join(parts)
+            taken = folder.take(offset, size, plus=False)
+        return b"".join(
+            protocol.dirent(entry.inode, name, after, is_directory=entry.is_directory)
+            for after, (entry, name) in enumerate(taken, offset + 1)
+        )
 
     def _readdirplus(self, request: Header, message: bytes) -> bytes | None:
         fh, offset, size, _ = protocol.parse_read(message)
         folder = self._open_folder(fh)
-        lines: list[tuple[int, Entry, bytes]] = []
         with folder.lock:
-            for after, entry in folder.from_offset(offset):
-                name = entry.name.encode("utf-8", "surrogateescape")
-                size -= protocol.dirent_bytes(name, plus=True)
-                if size < 0:
-                    break
-                lines.append((after, entry, name))
-        entries = [
-            (entry.name, entry.inode, entry.node) for after, entry, _ in lines if after > _DOTS
-        ]
+            taken = folder.take(offset, size, plus=True)
+        dots = max(0, min(_DOTS - offset, len(taken)))
         # first, so that a replacement from here on retires the node
-        nodes = self._nodes.refer(request.node, entries)
+        nodes = self._nodes.refer(request.node, [entry for entry, _ in taken[dots:]])
         try:
-            parts = self._plus_lines(lines, nodes)
+            parts = self._plus_lines(offset, taken, [0] * dots + nodes, nodes)
         except BaseException:
             self._forget_all(nodes)
             raise
@@ -496,12 +494,25 @@ class FuseSession:
             self._forget_all(nodes)
         return None
 
-    def _plus_lines(self, lines: list[tuple[int, Entry, bytes]], nodes: list[int]) -> list[bytes]:
-        """The entries of READDIRPLUS; takes out of ``nodes`` those that are not given."""
-        numbers = iter([*nodes])
+    def _plus_lines(
+        self, offset: int, taken: list[tuple[Entry, bytes]], numbers: list[int], nodes: list[int]
+    ) -> list[bytes]:
+        """The entries of READDIRPLUS from ``offset`` on.
+
+        :param numbers: the node of each, 0 for one that gives no reference.
+        :param nodes: the references; those that are not given are taken out.
+        """
+        file_plus, is_retired = self._file_plus, self._nodes.is_retired
+        links = self._namespace.current_links(entry.node for entry, _ in taken)
         parts: list[bytes] = []
-        for after, entry, name in lines:
-            node = next(numbers) if after > _DOTS else 0
+        lines = zip(taken, numbers, links, strict=True)
+        for after, ((entry, name), node, nlink) in enumerate(lines, offset + 1):
+            # after `current_links`, so that the attributes are those of the node's version
+            if nlink and not is_retired(node):
+                row = cast("AssetRow", entry.node)
+                inode, size, mtime_s = row.inode, row.size, row.mtime_s
+                parts.append(file_plus(node, inode, size, mtime_s, nlink, name, after))
+                continue
             known = self._attr_listed(node, entry)
             if known is None:
                 nodes.remove(node)

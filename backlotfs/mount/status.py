@@ -50,14 +50,7 @@ def mount_head(settings: MountSettings) -> dict[str, Any]:
 
 def count_sizes(stack: Stack) -> SizedCounts:
     """Count the known, missing and unknown sizes, including those that are not saved yet."""
-    sized = missing = 0
-    rows = stack.catalog.library.rows
-    for row in rows.values():
-        if stack.versions.known(row.embed_code) is not None:
-            sized += 1
-        elif stack.versions.unavailable(row):
-            missing += 1
-    return SizedCounts(sized, missing, len(rows))
+    return stack.versions.count(stack.catalog.library.rows)
 
 
 class WaitingProgram(NamedTuple):

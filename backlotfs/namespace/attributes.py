@@ -61,7 +61,7 @@ def file_attributes(
     inode: int, size: int, *, mtime_s: int, umask: int, nlink: int = 1
 ) -> Attributes:
     """The attributes of a file."""
-    if not EARLIEST_S <= mtime_s <= LATEST_S:
+    if not is_storable(mtime_s):
         mtime_s = storable(mtime_s)
     return Attributes(inode, FILE_MODE & ~umask, nlink, size, mtime_s)
 
@@ -69,6 +69,11 @@ def file_attributes(
 def directory_attributes(inode: int, *, mtime_s: int, umask: int, subdirs: int = 0) -> Attributes:
     """The attributes of a folder; ``nlink`` is 2 plus one per sub-folder, as ``find`` expects."""
     return Attributes(inode, FOLDER_MODE & ~umask, 2 + subdirs, 0, storable(mtime_s))
+
+
+def is_storable(mtime_s: int) -> bool:
+    """Whether disks can hold this time."""
+    return EARLIEST_S <= mtime_s <= LATEST_S
 
 
 def storable(mtime_s: int) -> int:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import chain
 from typing import NamedTuple, Protocol
@@ -44,6 +44,7 @@ from backlotfs.namespace.attributes import (
     directory_attributes,
     extended_attributes,
     file_attributes,
+    is_storable,
     value_of,
 )
 from backlotfs.namespace.incomplete_notice import Notice
@@ -260,6 +261,19 @@ class Namespace:
             nlink=self.links(code),
         )
 
+    def current_links(self, found: Iterable[Found | None]) -> list[int]:
+        """For each, ``st_nlink`` if it is a file whose row has its present size and time; else 0.
+
+        For listings: nearly all of 100 000 files are such, and need no call of their own.
+        """
+        places, is_current = self._snapshot.layout.places, self._versions.is_current
+        return [
+            places(one.embed_code)
+            if isinstance(one, AssetRow) and is_storable(one.mtime_s) and is_current(one)
+            else 0
+            for one in found
+        ]
+
     def entries(self, found: Found) -> Iterator[Entry]:
         """The entries of a folder, all from one version of the library.
 
@@ -274,7 +288,10 @@ class Namespace:
         if not isinstance(found, Folder):
             raise NotADirectory("a file has no entries")
         hidden, seconds = self._sizes.list_folder(found.rows())
-        lines = self._lines(found, hidden)
+        left_out: Set[str] = hidden
+        if not self.options.include_unavailable:
+            left_out = hidden | self._versions.unavailable_among(found.rows())
+        lines = _lines(found, left_out)
         if hidden:
             self._incomplete.add(found.inode)
             self._catalog.folder_times.incomplete(found.inode)
@@ -387,15 +404,6 @@ class Namespace:
             return None
         return Notice(name, folder.inode, self.folder_time(folder), self.options.umask)
 
-    def _lines(self, folder: Folder, hidden: Container[str]) -> Iterator[Entry]:
-        """The entries of a folder of the tree, without the assets in ``hidden``."""
-        for name, child in folder.folders():
-            yield Entry(name, child.inode, True, child)
-        everything, unavailable = self.options.include_unavailable, self._versions.unavailable
-        for name, row in folder.files():
-            if row.embed_code not in hidden and (everything or not unavailable(row)):
-                yield Entry(name, row.inode, False, row)
-
     # Sizes.
 
     def _file_attributes(self, row: AssetRow, start_wait: StartWait) -> Attributes:
@@ -494,3 +502,13 @@ class Namespace:
             return shown_in_part(entries)
         self._incomplete.discard(folder.inode)
         return entries
+
+
+def _lines(folder: Folder, left_out: Set[str]) -> Iterator[Entry]:
+    """The entries of a folder of the tree, without the assets in ``left_out``."""
+    for name, child in folder.folders():
+        yield Entry(name, child.inode, True, child)
+    make = tuple.__new__  # a third of the cost of calling the class
+    for name, row in folder.files():
+        if not left_out or row.embed_code not in left_out:
+            yield make(Entry, (name, row.inode, False, row))

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from backlotfs.catalog.db.rows import AssetRow, CatalogUnavailable, SourceRecord
+from backlotfs.catalog.db.rows import AssetRow, CatalogUnavailable, SizedCounts, SourceRecord
 from backlotfs.catalog.versions import (
     FAILED_TTL_S,
     UNAVAILABLE_TTL_S,
@@ -207,6 +207,30 @@ def test_missing_before_the_restart() -> None:
     assert kept.versions.unavailable(kept.rows["E1"])
     kept.versions.record_probe(V1)
     assert not kept.versions.unavailable(kept.rows["E1"])
+
+
+def test_all_together_as_one_by_one() -> None:
+    """Counts and the unavailable of many rows are what each says, after whatever has happened."""
+    states = [
+        (before, event)
+        for before in (row(), row(missing=True), probed_row())
+        for event in ("nothing", "found", "gone", "failed")
+    ]
+    rows = [before._replace(embed_code=f"E{at}") for at, (before, _) in enumerate(states)]
+    kept = Kept(*rows)
+    for one, (_, event) in zip(rows, states, strict=True):
+        if event == "found":
+            kept.versions.record_probe(source_version(one.embed_code))
+        elif event == "gone":
+            kept.versions.failed(one.embed_code, SourceGone("x"))
+        elif event == "failed":
+            kept.versions.failed(one.embed_code, RemoteUnavailable("x"))
+    sized = {one.embed_code for one in rows if kept.versions.known(one.embed_code) is not None}
+    unavailable = {one.embed_code for one in rows if kept.versions.unavailable(one)}
+    assert kept.versions.unavailable_among(rows) == unavailable
+    counted = SizedCounts(len(sized), len(unavailable - sized), len(rows))
+    assert kept.versions.count(kept.rows) == counted
+    assert (len(sized), len(unavailable - sized)) == (5, 4)
 
 
 @pytest.mark.parametrize("error", [SourceGone("x"), SourceMissing("x"), SourceDenied("x")])

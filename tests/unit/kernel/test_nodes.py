@@ -16,7 +16,7 @@ from backlotfs.catalog.versions import ProbedSource
 from backlotfs.errors import BacklotError, NoSuchEntry
 from backlotfs.kernel.nodes import NodeTable, StaleNode
 from backlotfs.namespace.attributes import file_attributes
-from backlotfs.namespace.tree import Folder, VirtualFile, VirtualVersion
+from backlotfs.namespace.tree import Entry, Folder, VirtualFile, VirtualVersion
 from tests.fakes.records import row, source_version
 from tests.support.long_runs import runs
 from tests.unit.namespace.around import Around, Notes
@@ -78,7 +78,12 @@ class Library:
         return self.table.refer(
             parent,
             [
-                (name, entry.inode, entry if isinstance(entry, Folder | AssetRow) else None)
+                Entry(
+                    name,
+                    entry.inode,
+                    isinstance(entry, Folder),
+                    entry if isinstance(entry, Folder | AssetRow) else None,
+                )
                 for name, entry in found
             ],
         )

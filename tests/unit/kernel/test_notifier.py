@@ -22,7 +22,7 @@ from backlotfs.kernel.nodes import NodeTable
 from backlotfs.kernel.notifier import Notifier
 from backlotfs.kernel.protocol import Device
 from backlotfs.namespace.namespace import Namespace
-from backlotfs.namespace.tree import ROOT_INODE, Folder
+from backlotfs.namespace.tree import ROOT_INODE, Entry, Folder
 from tests.fakes.records import probed_row, row, source_version
 from tests.fakes.workers import PATIENCE_S
 from tests.support.deadlines import wait_until
@@ -91,7 +91,10 @@ class Told:
     def know_all(self) -> None:
         """The kernel has looked up every file."""
         for place in self.namespace.snapshot().places.values():
-            names = [(name, node.inode, node) for name, node in place.folder.entries.items()]
+            names = [
+                Entry(name, node.inode, isinstance(node, Folder), node)
+                for name, node in place.folder.entries.items()
+            ]
             self.nodes.refer(place.folder.inode, names)
 
     def settle(self) -> None:

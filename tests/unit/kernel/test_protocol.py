@@ -184,6 +184,20 @@ def test_direntplus_is_an_entry_and_a_dirent() -> None:
     assert (line.name, line.entry.node) == ("a", 9)
 
 
+@given(
+    node=st.integers(1, 2**64 - 1),
+    size=st.integers(0, 2**63 - 1),
+    nlink=st.integers(1, 2**32 - 1),
+    name=st.binary(min_size=1, max_size=255),
+)
+def test_the_entry_of_a_file(node: int, size: int, nlink: int, name: bytes) -> None:
+    """The faster way to make it gives the same bytes."""
+    make = protocol.file_plus(FILE.mode, FILE.uid, FILE.gid, FILE.block_bytes, 3600)
+    attr = FILE._replace(size=size, nlink=nlink)
+    expected = protocol.direntplus(node, attr, name, 7, 3600, 3600)
+    assert make(node, FILE.inode, size, FILE.mtime_s, nlink, name, 7) == expected
+
+
 def test_small_answers() -> None:
     """OPEN and STATFS."""
     assert protocol.open_out(5, 2, 3) == struct.pack("=QIi", 5, 2, 3)

@@ -99,7 +99,7 @@ class Process:
             versions=SimpleNamespace(
                 flush=lambda: self._step("flush"),
                 known=lambda code: code if code in "ABCD" else None,
-                unavailable=lambda found: found.embed_code == "E",
+                count=lambda rows: SizedCounts(4, 1, len(rows)),
             ),
             db=SimpleNamespace(
                 read={

@@ -170,6 +170,9 @@ class Around:
     def unavailable(self, row: AssetRow) -> bool:
         return row.embed_code in self.hidden
 
+    def unavailable_among(self, _rows: Iterable[AssetRow]) -> set[str]:
+        return set(self.hidden)
+
     def request(self, embed_code: str) -> Future[ProbedSource]:
         self.probes.append(embed_code)
         future: Future[ProbedSource] = Future()
