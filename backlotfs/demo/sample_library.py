@@ -14,6 +14,7 @@ from backlotfs.demo.terminal import Interruption, run
 from backlotfs.emulator import EmulatedAsset, Library
 from backlotfs.emulator.assets import (
     Content,
+    EmulatedLabel,
     FileContent,
     SyntheticContent,
     seed_of,
@@ -56,6 +57,21 @@ class SampleLibrary:
     first_film: str
 
 
+_LABELS = (
+    EmulatedLabel("festival", "Festival", None),
+    EmulatedLabel("interviews", "Interviews", "festival"),
+    EmulatedLabel("harbour", "Harbour", None),
+)
+
+
+def _labels_of(name: str | None) -> tuple[str, ...]:
+    if name is None:
+        return ()
+    if name.lower().startswith("interview"):
+        return ("interviews",)
+    return ("harbour",) if name.startswith("Harbour") else ("festival",)
+
+
 def build_library(media: Sequence[Path]) -> SampleLibrary:
     """Assets for the eleven files of `make_media`, and one of 100 GB that no disk holds."""
     names = (
@@ -80,12 +96,14 @@ def build_library(media: Sequence[Path]) -> SampleLibrary:
             original_file_name=name,
             content=content,
             created_at=_FIRST_UPLOAD_S + number * _DAY_S,
+            description="Made by backlotfs demo",
+            label_ids=_labels_of(name),
         )
         for number, (name, content) in enumerate(zip((*names, ENDLESS_NAME), contents, strict=True))
     ]
     codes = [asset.embed_code for asset in assets]
     return SampleLibrary(
-        library=Library(assets),
+        library=Library(assets, _LABELS),
         files=dict(zip(codes[:-1], media, strict=True)),
         endless=codes[-1],
         endless_content=endless_content,

@@ -121,12 +121,37 @@ class Session:
             narrator=self._narrator,
             interruption=self._interruption,
         ).walk()
+        self.show_labels(workspace, stack, emulator)
 
+        self._narrator.step("Three things to try")
+        self._narrator.say(
+            "A folder of your own as a library; docs/tutorial.md goes on from there:"
+        )
+        self._narrator.typed("backlotfs emulator --media DIR --config-out library.toml")
+        self._narrator.say("Your own library; it asks for address, key and secret:")
+        self._narrator.typed("backlotfs config init")
+        self._narrator.say("What a mount does right now, every second:")
+        self._narrator.typed("backlotfs status --watch MOUNTPOINT")
         if sys.stdin.isatty() and sys.stdout.isatty():
-            self._narrator.step("Yours to look around")
-            self._narrator.say(f"The mount is at {mountpoint}; press Enter to end it.")
+            self._narrator.say(f"\nThe mount is at {mountpoint}; press Enter to end it.")
             sys.stdin.readline()
         self._narrator.step("The end")
+
+    def show_labels(self, workspace: Path, stack: ExitStack, emulator: Emulator) -> None:
+        """Mount the library a second time, with folders by labels."""
+        self._narrator.step("The same library by labels, in a second mount")
+        files = _folder(workspace, "labels-files")
+        write_profile(files / "config.toml", emulator)
+        folder = _folder(workspace, "labels")
+        mount = BackgroundMount(folder, files, self._narrator, self._interruption, layout="labels")
+        stack.callback(mount.stop)
+        mount.start()
+        command = ["find", str(folder), "-name", "*nterview*"]
+        self._narrator.command(command)
+        finished = run(command, self._interruption)
+        if finished.status != 0 or "Festival/Interviews" not in finished.output:
+            raise CheckFailed(f"the labels are not shown as folders:\n{finished.output}")
+        self._narrator.say(finished.output)
 
     def _prepare_mountpoint(self, workspace: Path, stack: ExitStack) -> Path:
         if self._mountpoint is None:
@@ -174,9 +199,16 @@ class BackgroundMount:
     """
 
     def __init__(
-        self, mountpoint: Path, files: Path, narrator: Narrator, interruption: Interruption
+        self,
+        mountpoint: Path,
+        files: Path,
+        narrator: Narrator,
+        interruption: Interruption,
+        *,
+        layout: str | None = None,
     ) -> None:
         """:param files: a folder with ``config.toml``, for the log and the cache too."""
+        self._options = ["--layout", layout] if layout is not None else []
         self.mountpoint = mountpoint
         self._files = files
         self._narrator = narrator
@@ -198,7 +230,7 @@ class BackgroundMount:
         command = [
             *(*BACKLOTFS, "mount", "--config", str(self._files / "config.toml")),
             *("--profile", "demo", "--cache-dir", str(self._files / "cache")),
-            *("--log-file", str(log), str(self.mountpoint)),
+            *("--log-file", str(log), *self._options, str(self.mountpoint)),
         ]
         self._narrator.command(command)
         said = self._files / "mount.said"
@@ -294,7 +326,7 @@ def remove(workspace: Path) -> str | None:
             f"To end it: fusermount3 -u -z {paths}; rm -r {workspace}"
         )
     for _ in range(_REMOVAL_TRIES):
-        # rsync -a copies the mode of the mount's folders, out of which only root may delete
+        # a folder without permissions is in the way of everybody but root
         for folder, _, _ in os.walk(workspace):
             with suppress(OSError):
                 os.chmod(folder, 0o700)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from backlotfs.config.settings import MIB
 from backlotfs.demo.sample_library import MASTER_NAME, SampleLibrary
-from backlotfs.demo.terminal import Interruption, Narrator, megabytes, rate, run
+from backlotfs.demo.terminal import BACKLOTFS, Interruption, Narrator, megabytes, rate, run
 from backlotfs.emulator import Emulator
 
 _PIECE_BYTES = 4 * MIB
@@ -92,8 +92,11 @@ class Tour:
         paths = self.listing()
         self.copy_of_one_file(paths)
         self.media_probe(paths)
+        self.metadata(paths)
         self.read_through_expiry(paths)
         self.copy_of_the_tree(paths)
+        self.verified_copy(paths)
+        self.status()
         self.account()
 
     def listing(self) -> dict[str, Path]:
@@ -114,7 +117,11 @@ class Tour:
             content = assets[embed_code].content
             if content is not None and path.stat().st_size != content.size:
                 raise CheckFailed(f"{path}: {path.stat().st_size} bytes instead of {content.size}")
-        self.narrator.say(f"{len(paths)} files in {elapsed_s:.2f} s, every size the true one.")
+        self.narrator.say(
+            f"{len(paths)} files in {elapsed_s:.2f} s, every size the true one.\n"
+            "The names are those of the uploads, as far as a file system can hold them:\n"
+            "/ and line feeds are replaced, long names cut, and of two equal names one gets an id."
+        )
         return paths
 
     def copy_of_one_file(self, paths: dict[str, Path]) -> None:
@@ -161,11 +168,13 @@ class Tour:
         read_s = _LIFETIMES_READ_THROUGH * self.url_lifetime_s
         pieces = int(read_s / _PIECE_S) + 1
         speed = round(_PIECE_BYTES / _PIECE_S)
-        self.narrator.typed(f"pv -L {speed} {quoted} | head -c {pieces * _PIECE_BYTES} >/dev/null")
-        self.narrator.say(f"(The demo reads it itself for {read_s:g} s, and compares every byte.)")
+        self.narrator.say(
+            f"Now its beginning for {read_s:g} s, as fast as a player reads it "
+            f"({speed / 1e6:.0f} MB/s). Each byte is compared."
+        )
         refreshes = self._urls_given(self.sample.endless)
         started_s = time.monotonic()
-        longest_s = self._read_paced(path, pieces)
+        longest_s = self._read_paced(path, pieces, refreshes)
         elapsed_s = time.monotonic() - started_s
         refreshes = self._urls_given(self.sample.endless) - refreshes
         if refreshes < 2:
@@ -216,8 +225,32 @@ class Tour:
             f"{' and went again with a new one' if expired else ''}."
         )
 
-    def _read_paced(self, path: Path, pieces: int) -> float:
-        """The longest time a piece took, in seconds."""
+    def metadata(self, paths: dict[str, Path]) -> None:
+        """The extended attributes of a film."""
+        self.narrator.step("Metadata, as extended attributes")
+        path = paths[self.sample.first_film]
+        if shutil.which("getfattr") is None:
+            self.narrator.say("getfattr is not installed (package attr), so they are not shown.")
+            return
+        output = self._run(["getfattr", "--absolute-names", "-d", path], show_output=True)
+        if self.sample.first_film not in output:
+            raise CheckFailed("the embed code is not among the attributes")
+
+    def verified_copy(self, paths: dict[str, Path]) -> None:
+        """``export`` of two files, and the manifest that it writes."""
+        self.narrator.step("A verified copy, with export")
+        archive = self.copies / "archive"
+        files = [paths[code] for code in list(self.sample.files)[1:3]]
+        self._run([*BACKLOTFS, "export", *files, archive], show_output=True)
+        self._run([*BACKLOTFS, "verify", archive], show_output=True)
+
+    def status(self) -> None:
+        """``status`` of the mount."""
+        self.narrator.step("The state of the mount")
+        self._run([*BACKLOTFS, "status", self.mountpoint], show_output=True)
+
+    def _read_paced(self, path: Path, pieces: int, urls_before: int) -> float:
+        """The longest time a piece took, in seconds. Says how far it is, four times."""
         content = self.sample.endless_content
         longest_s = 0.0
         with path.open("rb", buffering=0) as file:
@@ -233,6 +266,10 @@ class Tour:
                 longest_s = max(longest_s, time.monotonic() - asked_s)
                 if data != content.read(piece * _PIECE_BYTES, _PIECE_BYTES):
                     raise CheckFailed(f"{path}: wrong bytes after byte {piece * _PIECE_BYTES}")
+                if (piece + 1) % max(1, pieces // _LIFETIMES_READ_THROUGH) == 0:
+                    urls = self._urls_given(self.sample.endless) - urls_before
+                    done = megabytes((piece + 1) * _PIECE_BYTES)
+                    self.narrator.say(f"… {done} read, all equal; URLs renewed so far: {urls}")
                 time.sleep(max(0.0, started_s + (piece + 1) * _PIECE_S - time.monotonic()))
         return longest_s
 

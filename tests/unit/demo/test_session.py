@@ -33,6 +33,7 @@ def temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(session_module, "make_media", lambda path, _interruption: tiny_media(path))
     monkeypatch.setattr(BackgroundMount, "start", lambda _self: None)
     monkeypatch.setattr(Tour, "walk", lambda _self: None)
+    monkeypatch.setattr(Session, "show_labels", lambda _self, *_arguments: None)
     return folder
 
 

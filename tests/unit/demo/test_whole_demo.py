@@ -50,6 +50,10 @@ def test_it_ends_by_itself_in_a_pipe(tmp_path: Path) -> None:
     assert process.returncode == 0, out + err
     assert "all equal" in out
     assert "got a new one" in out
+    for command in ("getfattr", "backlotfs export", "backlotfs verify", "backlotfs status"):
+        assert f"$ {command}" in out
+    assert "/Festival/Interviews/interview.wav" in out
+    assert "Three things to try" in out
     assert_nothing_left(tmp_path)
 
 
@@ -64,7 +68,7 @@ def test_it_ends_by_itself_in_a_pipe(tmp_path: Path) -> None:
                 ("Sample media", signal.SIGINT),
                 ("$ backlotfs mount", signal.SIGINT),
                 ("$ cp", signal.SIGTERM),
-                ("$ pv", signal.SIGINT),
+                ("Now its beginning", signal.SIGINT),
                 ("$ rsync", signal.SIGTERM),
                 ("$ backlotfs umount", signal.SIGINT),
             )
