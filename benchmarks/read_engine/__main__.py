@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.read_engine.cases import CASES
-from benchmarks.read_engine.contestants import OURS, PEERS
+from benchmarks.read_engine.contestants import DOWNLOADERS, OURS, PEERS
 from benchmarks.read_engine.metrics import METRICS
 from benchmarks.read_engine.page import section, verdicts
 from benchmarks.read_engine.plots import draw
@@ -47,7 +47,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks.read_engine")
     parser.add_argument("--cases", nargs="*", choices=list(CASES), metavar="CASE", default=[])
     parser.add_argument("--rounds", type=int, default=_ROUNDS, help="0: only what was saved")
-    everyone = [OURS.name, *(peer.name for peer in PEERS)]
+    everyone = [OURS.name, *(peer.name for peer in (*PEERS, *DOWNLOADERS))]
     parser.add_argument("--only", nargs="*", choices=everyone, metavar="CONTESTANT", default=[])
     parser.add_argument("--work", type=Path, default=Path("/dev/shm"), help="on tmpfs")
     parser.add_argument("--page", action="store_true", help="write the page, whatever was run")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from benchmarks.read_engine.cases import (
     caching,
     copying,
+    exporting,
     first_byte,
     memory,
     patterns,
@@ -16,6 +17,7 @@ from benchmarks.read_engine.cases.case import Case
 
 _IN_ORDER: tuple[Case, ...] = (
     *copying.CASES,
+    *exporting.CASES,
     first_byte.FirstByte(),
     *random_reads.CASES,
     *patterns.CASES,
