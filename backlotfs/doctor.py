@@ -49,7 +49,8 @@ from backlotfs.kernel.mount_table import FUSE_TYPE, mount_of
 from backlotfs.kernel.mounting import may_ever_mount, may_pass_through
 from backlotfs.kernel.mountpoint import check_mountpoint, resolved
 from backlotfs.kernel.passthrough import OLD_KERNEL, STACKED, STACKED_TYPES
-from backlotfs.mount.stack import USER_AGENT, open_api_session
+from backlotfs.mount.stack import open_api_session
+from backlotfs.mount.transport import USER_AGENT
 from backlotfs.source.range_reader import SourceProbe
 from backlotfs.source.signed_get import SignedGet
 from backlotfs.source.url_resolver import UrlResolver

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from backlotfs.cli.mountpoints import mount_of
+from backlotfs.cli.mountpoints import MountedFile, mount_of, mounted_paths
 from backlotfs.cli.progress import TransferBar, credits_shown
 from backlotfs.errors import BacklotError, SettingsError
 from backlotfs.export.destination import (
@@ -21,8 +22,8 @@ from backlotfs.export.destination import (
     UnsafeDestination,
     Workspace,
 )
-from backlotfs.export.exporter import Exporter, Outcome, State, planned
-from backlotfs.export.file_copy import written_bytes
+from backlotfs.export.exporter import ROOM_BYTES, Exporter, Outcome, State, planned
+from backlotfs.export.file_copy import Pieces, written_bytes
 from backlotfs.export.items import Item, Problem, find_items, kept_apart
 from backlotfs.export.manifest import Records, read_records
 from backlotfs.export.verifying import check_files, read_all_records, strangers
@@ -35,6 +36,8 @@ _NOT_ALL_LISTED = (
 )
 
 
+#: How many files a mount is asked for at once.
+_AT_ONCE = 64
 #: How many files outside the manifest are named; the others are counted.
 _STRANGERS_SHOWN = 10
 
@@ -54,7 +57,9 @@ class CopyDiffers(BacklotError):
 @click.command()
 @click.argument("sources", nargs=-1, required=True, metavar="SRC…")
 @click.argument("destination", type=click.Path(path_type=Path, file_okay=False), metavar="DEST")
-@click.option("-j", "--jobs", type=click.IntRange(1, 64), default=4, help="Files in parallel [4].")
+@click.option(
+    "-j", "--jobs", type=click.IntRange(1, 64), default=32, help="Most files in parallel [32]."
+)
 @click.option("-n", "--dry-run", is_flag=True, help="Print what would be copied; write nothing.")
 @click.option(
     "--overwrite", is_flag=True, help="Replace files in DEST that are not from an export."
@@ -105,6 +110,7 @@ def export(
                 lost += _lost(clashing)
             with TransferBar("export", _total_bytes(items), wanted=not as_json) as bar:
                 _say_failures(lost, bar)
+                stop = threading.Event()
                 exporter = Exporter(
                     opened,
                     workspace,
@@ -113,6 +119,8 @@ def export(
                     checksum=checksum,
                     moved=bar.moved,
                     finished=lambda outcome: _say_failures([outcome], bar),
+                    direct=_Direct(items, stop).open,
+                    stop=stop,
                 )
                 with credits_shown(sources, bar.note):
                     outcomes = [*lost, *exporter.run(items)]
@@ -134,6 +142,43 @@ def _say_other_sources(sources: Sequence[str]) -> None:
             "any folder; to see the mounts: backlotfs status",
             err=True,
         )
+
+
+class _Direct:
+    """Opens items that are in mounts of this user for reading without the kernel."""
+
+    def __init__(self, items: Sequence[Item], stop: threading.Event) -> None:
+        # imported here, because only an export that copies needs the parts of a mount
+        from backlotfs.mount.direct import DirectReader
+
+        self._reader = DirectReader(ROOM_BYTES, stop.is_set)
+        self._items = items
+        self._numbers = {item.name: number for number, item in enumerate(items)}
+        self._folders: dict[str, MountedFile | None] = {}
+
+    def open(self, item: Item) -> Pieces | None:
+        """Open an item; None: it is to be read by its path."""
+        place = self._place_of(item)
+        if place is None:
+            return None
+        first = self._numbers[item.name] + 1
+        following = (self._place_of(other) for other in self._items[first : first + _AT_ONCE])
+        names = (  # lazy: mostly the mount was asked already
+            other.name_in_mount for other in following if other and other.place == place.place
+        )
+        opened = self._reader.open(place.place, place.name_in_mount, names)
+        # another size: it was replaced meanwhile, and the next attempt finds that
+        return None if opened is None or opened.size_bytes != item.size_bytes else opened.pieces
+
+    def _place_of(self, item: Item) -> MountedFile | None:
+        folder, name = os.path.split(item.source)
+        if folder not in self._folders:
+            try:
+                self._folders[folder] = mounted_paths([Path(folder or ".")])[0]
+            except SettingsError:  # it is in no mount
+                self._folders[folder] = None
+        found = self._folders[folder]
+        return found and MountedFile(found.place, os.path.join(found.inner, name))
 
 
 def find_files(sources: Sequence[str], as_json: bool) -> tuple[list[Item], list[Problem]]:

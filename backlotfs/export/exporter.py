@@ -20,9 +20,10 @@ from backlotfs.export.destination import (
     reserved_reason,
     same_file,
 )
-from backlotfs.export.file_copy import compare_file, copy_file, discard_part
+from backlotfs.export.file_copy import Pieces, compare_file, copy_file, discard_part
 from backlotfs.export.items import Item, reason_of, same_name_reason
 from backlotfs.export.manifest import ManifestWriter, Records
+from backlotfs.export.room import Room
 from backlotfs.export.times import Comparison
 
 #: Errors that may pass: the mount or its host was slow, or the source was replaced meanwhile.
@@ -31,6 +32,11 @@ ATTEMPTS = 3
 #: Device and number.
 _Inode: TypeAlias = tuple[int, int]
 RETRY_PAUSE_S = 2.0
+#: Bytes that are read at once, in flight or in memory; and of one file.
+ROOM_BYTES, MOST_OF_ONE_BYTES = 256 * 1024 * 1024, 128 * 1024 * 1024
+#: Opens a source for reading without its path; None: it can only be read by its path. What it
+#: returns raises EAGAIN where it cannot go on.
+OpenDirect = Callable[[Item], Pieces | None]
 
 
 class State(StrEnum):
@@ -141,15 +147,20 @@ class Exporter:
         checksum: bool,
         moved: Callable[[int], None],
         finished: Callable[[Outcome], None],
+        direct: OpenDirect = lambda _item: None,
+        stop: threading.Event | None = None,
     ) -> None:
         """Do nothing yet.
 
-        :param jobs: files at a time.
+        :param jobs: most files at a time. Of large files fewer are read at a time.
         :param overwrite: replace files that no export made.
         :param checksum: compare what looks unchanged byte by byte, and copy it if it differs.
         :param moved: gets the count of bytes written, from any thread; less than 0 for what has
             to be written again.
         :param finished: gets each outcome as it is known, on the thread of `run`.
+        :param direct: opens a source for reading without its path. It is used for the first attempt
+            at a file.
+        :param stop: set at Ctrl-C, so that ``direct`` stops waiting; None: it need not know.
         """
         self._destination = destination
         self._workspace = workspace
@@ -158,7 +169,9 @@ class Exporter:
         self._checksum = checksum
         self._moved = moved
         self._finished = finished
-        self._stop = threading.Event()
+        self._direct = direct
+        self._room = Room(ROOM_BYTES, MOST_OF_ONE_BYTES)
+        self._stop = stop or threading.Event()
         self._lock = threading.Lock()  # guards what follows
         self._kept: dict[str, os.stat_result] = {}
         self._names: dict[_Inode, str] = {}
@@ -252,7 +265,10 @@ class Exporter:
 
         :param found: the file that has the item's name in DEST now.
         """
-        for attempt in range(1, ATTEMPTS + 1):
+        pieces = None
+        attempt = 0
+        while attempt < ATTEMPTS:
+            attempt += 1
             progress = _Progress(self._moved)
             try:
                 if compare:
@@ -265,6 +281,7 @@ class Exporter:
                     progress.take_back()
                 if found is not None:
                     self._check_alias(item.name, found)
+                pieces = self._direct(item) if attempt == 1 else None
                 sealed, digest = copy_file(
                     item,
                     self._destination,
@@ -273,12 +290,16 @@ class Exporter:
                     expected=found,
                     moved=progress.add,
                     stop=self._stop,
+                    pieces=pieces,
+                    room=self._room,
                 )
                 self._keep(item.name, sealed)
                 return Outcome(item.name, State.COPIED, sealed.st_size, digest)
             except OSError as error:
                 progress.take_back()
                 reason = reason_of(error)
+                if pieces is not None and error.errno == errno.EAGAIN:
+                    continue  # what came is kept; the rest comes by its path
                 if error.errno not in _PASSING:
                     break
             except BacklotError as error:

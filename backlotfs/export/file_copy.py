@@ -14,9 +14,12 @@ import json
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
+
+import xxhash
 
 from backlotfs.errors import BacklotError, Interrupted
 from backlotfs.export.destination import (
@@ -29,13 +32,21 @@ from backlotfs.export.destination import (
 )
 from backlotfs.export.items import Item
 from backlotfs.export.manifest import ManifestWriter
+from backlotfs.export.room import UNLIMITED, Room
 
 PIECE_BYTES: Final = 1024 * 1024
 #: A sync stalls the copy for a moment; what was written after the last one is lost by a cut.
 CHECKPOINT_BYTES: Final = 256 * 1024 * 1024
+#: A longer file is read back in steps while the rest of it is written: at its end little is left.
+BEHIND_BYTES: Final = 32 * 1024 * 1024
 #: A checkpoint has four short values; more is not read.
 _MOST_NOTE_BYTES: Final = 4096
 PART, CHECKPOINT = ".part", ".checkpoint"
+
+
+Hash: TypeAlias = "hashlib._Hash | xxhash.xxh3_128"
+#: Reads the bytes of a source from an offset to the end, so many of them ahead.
+Pieces = Callable[[int, int], Iterator[memoryview]]
 
 
 class ReadBackDiffers(BacklotError):
@@ -71,6 +82,8 @@ def copy_file(
     expected: os.stat_result | None,
     moved: Callable[[int], None],
     stop: threading.Event,
+    pieces: Pieces | None = None,
+    room: Room = UNLIMITED,
 ) -> tuple[os.stat_result, str]:
     """Copy ``item`` to its name below DEST; the status of the copy and its digest.
 
@@ -80,6 +93,8 @@ def copy_file(
     :param moved: gets the count of bytes as they are written; at first of those an earlier export
         left.
     :param stop: set: give up, keeping what is there for the next export.
+    :param pieces: reads the source without its path; None: it is read by its path.
+    :param room: holds back while too much is being read for other files.
     :raises ReadBackDiffers: see `Part.seal`.
     :raises UnsafeDestination: see `Workspace.publish`.
     :raises Interrupted: ``stop`` was set.
@@ -93,10 +108,11 @@ def copy_file(
         part = Part(workspace, item.name, source.version, go_on)
         try:
             moved(part.length_bytes)
-            for data in source.pieces(part.length_bytes, go_on):
-                part.write(data)
-                moved(len(data))
-            source.close()
+            with room.taken(source.version.size_bytes - part.length_bytes, go_on) as window_bytes:
+                for data in source.pieces(part.length_bytes, go_on, pieces, window_bytes):
+                    part.write(data)
+                    moved(len(data))
+                source.close()
             sealed = part.seal()
             manifest.record(item.name, part.digest, sealed, source.version.mtime_ns)
             try:
@@ -162,16 +178,21 @@ def digest_in(
 def digest_of(descriptor: int, length: int, moved: Callable[[int], None]) -> hashlib._Hash:
     """The digest of the first ``length`` bytes; of fewer where the file ends before."""
     found = hashlib.sha256()
-    buffer = bytearray(PIECE_BYTES)
-    view, offset = memoryview(buffer), 0
-    while offset < length:
-        count = os.preadv(descriptor, [view[: min(PIECE_BYTES, length - offset)]], offset)
-        if count == 0:
-            break
-        found.update(view[:count])
-        offset += count
-        moved(count)
+    for data in pieces_of(descriptor, 0, length):
+        found.update(data)
+        moved(len(data))
     return found
+
+
+def pieces_of(descriptor: int, start: int, stop: int) -> Iterator[memoryview]:
+    """The bytes from ``start`` to ``stop``, or to the end; each piece is valid until the next."""
+    view = memoryview(bytearray(min(PIECE_BYTES, max(1, stop - start))))
+    while start < stop:
+        count = os.preadv(descriptor, [view[: stop - start]], start)
+        if count == 0:
+            return
+        yield view[:count]
+        start += count
 
 
 def _going_on(stop: threading.Event) -> Callable[[], None]:
@@ -192,20 +213,32 @@ class _Source:
         status = os.fstat(descriptor)
         self.version = Version(status.st_size, status.st_mtime_ns)
 
-    def pieces(self, offset: int, go_on: Callable[[], None]) -> Iterator[memoryview]:
+    def pieces(
+        self,
+        offset: int,
+        go_on: Callable[[], None],
+        pieces: Pieces | None = None,
+        window_bytes: int = PIECE_BYTES,
+    ) -> Iterator[memoryview]:
         """The bytes from ``offset`` to the end.
 
+        :param pieces: reads them without the descriptor; None: they are read with it.
         :raises OSError: it cannot be read, or is not the version that was opened any more.
         """
-        buffer = memoryview(bytearray(PIECE_BYTES))
-        while count := os.preadv(self._descriptor, [buffer], offset):
+        for data in (pieces or self._read)(offset, window_bytes):
             go_on()
-            yield buffer[:count]
-            offset += count
+            yield data
+            offset += len(data)
         status = os.fstat(self._descriptor)
         now = Version(status.st_size, status.st_mtime_ns)
         if (offset, now) != (self.version.size_bytes, self.version):
             raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    def _read(self, offset: int, _window_bytes: int) -> Iterator[memoryview]:
+        buffer = memoryview(bytearray(PIECE_BYTES))
+        while count := os.preadv(self._descriptor, [buffer], offset):
+            yield buffer[:count]
+            offset += count
 
     def close(self) -> None:
         """Close it; only if that succeeds were all bytes of one version.
@@ -250,6 +283,13 @@ class Part:
         self._version = version
         self._go_on = go_on
         self._descriptor = workspace.open(self._part)
+        # SHA-256 is for the manifest. Whether the disk has the bytes is told by XXH3, of 128 bits
+        # too, which takes a tenth of the time.
+        self._checksum = xxhash.xxh3_128()  # of what was written
+        self._found = xxhash.xxh3_128()  # of what was read back
+        self._found_bytes = 0
+        self._behind: Future[None] | None = None  # reads back meanwhile, on a thread of `_reader`
+        self._reader: ThreadPoolExecutor | None = None
         self._published = False
         self._synced_bytes = 0
         try:
@@ -270,7 +310,10 @@ class Part:
         """Append. :raises OSError: the disk is full, or fails."""
         write_all(self._descriptor, data)
         self._hash.update(data)
+        self._checksum.update(data)
         self.length_bytes += len(data)
+        if self.length_bytes - self._found_bytes >= BEHIND_BYTES:
+            self._read_behind()
         if self.length_bytes - self._synced_bytes >= CHECKPOINT_BYTES:
             self.keep()
 
@@ -301,10 +344,11 @@ class Part:
             os.utime(self._descriptor, ns=(self._version.mtime_ns, self._version.mtime_ns))
         os.fsync(self._descriptor)
         sealed = os.fstat(self._descriptor)
-        # drop its pages, so that the disk answers and not the page cache
-        os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-        found = self._read_back(self.length_bytes)
-        if (found.hexdigest(), sealed.st_size) != (self.digest, self.length_bytes):
+        if self._behind is not None:
+            self._behind.result()
+        self._read_back(self.length_bytes)
+        found, written = self._found.digest(), self._checksum.digest()
+        if (found, sealed.st_size) != (written, self.length_bytes):
             self.discard()
             raise ReadBackDiffers(
                 "reading it back gave other bytes than were written: check the disk or cable of "
@@ -327,6 +371,8 @@ class Part:
 
     def close(self) -> None:
         """Close it; keep what is not published if it can be continued. Never fails."""
+        if self._reader is not None:
+            self._reader.shutdown()  # its thread uses the descriptor
         with contextlib.suppress(OSError):
             if not self._published and not self._synced_bytes:
                 self.discard()
@@ -341,10 +387,12 @@ class Part:
                 "length_bytes": int(length_bytes),
                 "sha256": str(noted),
             } if Version(size_bytes, mtime_ns) == self._version and 0 < length_bytes <= size_bytes:
-                digest = self._read_back(length_bytes)
+                digest = hashlib.sha256()
+                self._read([digest, self._checksum], 0, length_bytes)
                 if digest.hexdigest() == noted:
                     return length_bytes, digest
         self._workspace.remove(self._checkpoint)
+        self._checksum = xxhash.xxh3_128()
         return 0, hashlib.sha256()
 
     def _note(self) -> object:
@@ -359,8 +407,33 @@ class Part:
         except (ValueError, RecursionError):
             return None
 
-    def _read_back(self, length_bytes: int) -> hashlib._Hash:
-        return digest_of(self._descriptor, length_bytes, lambda _count: self._go_on())
+    def _read_behind(self) -> None:
+        """Have what is written so far synced and read back, unless that is being done already."""
+        if self._behind is not None:
+            if not self._behind.done():
+                return
+            self._behind.result()
+        if self._reader is None:
+            self._reader = ThreadPoolExecutor(1, "read-back")
+        self._behind = self._reader.submit(self._sync_and_read_back, self.length_bytes)
+
+    def _sync_and_read_back(self, length_bytes: int) -> None:
+        os.fdatasync(self._descriptor)
+        self._read_back(length_bytes)
+
+    def _read_back(self, length_bytes: int) -> None:
+        """Read on from the disk up to there. It must be synced."""
+        # drop the pages, so that the disk answers and not the page cache
+        start, count = self._found_bytes, length_bytes - self._found_bytes
+        os.posix_fadvise(self._descriptor, start, count, os.POSIX_FADV_DONTNEED)
+        self._read([self._found], start, length_bytes)
+        self._found_bytes = length_bytes
+
+    def _read(self, hashes: Sequence[Hash], start: int, stop: int) -> None:
+        for data in pieces_of(self._descriptor, start, stop):
+            for one in hashes:
+                one.update(data)
+            self._go_on()
 
 
 def discard_part(workspace: Workspace, name: str) -> None:

@@ -255,6 +255,8 @@ class ManifestWriter:
         self._written_times = dict(self.records.times)
         self._before: dict[str, tuple[str | None, TimePair | None]] = {}
         self._lock = threading.Lock()
+        self._syncing = threading.Lock()
+        self._written = self._synced = 0  # lines of the journal
         _add_journal(self.records, destination, workspace)
         if self.records != (written, self._written_times):  # what a cut-off export published
             self._write()
@@ -267,12 +269,14 @@ class ManifestWriter:
         :param status: of the file. :param source_ns: the modification time of its source.
         :raises OSError: it is not kept.
         """
+        copy_ns = status.st_mtime_ns
         with self._lock:
-            copy_ns = status.st_mtime_ns
             self._append(name, digest, status.st_size, copy_ns, source_ns)
             self._before[name] = self.records.digests.get(name), self.records.times.get(name)
             self.records.digests[name] = digest
             _put(self.records.times, name, self._destination.times.pair(copy_ns, source_ns))
+            written = self._written
+        self._sync(written)
 
     def withdraw(self, name: str) -> None:
         """Take back the last record of a file that did not get its name."""
@@ -284,6 +288,8 @@ class ManifestWriter:
                 self.records.digests[name] = digest
             _put(self.records.times, name, pair)
             self._append(name, None, 0, 0, 0)
+            written = self._written
+        self._sync(written)
 
     def forget(self, name: str) -> None:
         """Take back every record of a file that is not there any more."""
@@ -292,10 +298,20 @@ class ManifestWriter:
             self.records.digests.pop(name, None)
             self.records.times.pop(name, None)
             self._append(name, None, 0, 0, 0)
+            written = self._written
+        self._sync(written)
 
     def _append(self, *entry: str | int | None) -> None:
         write_all(self._journal, memoryview(json.dumps(entry).encode() + b"\n"))
-        os.fsync(self._journal)
+        self._written += 1
+
+    def _sync(self, written: int) -> None:
+        """Sync the first ``written`` lines of the journal. One sync serves all who wait for it."""
+        with self._syncing:
+            if self._synced < written:
+                written = self._written
+                os.fsync(self._journal)
+                self._synced = written
 
     def close(self) -> None:
         """Write the manifest, with all that was recorded.

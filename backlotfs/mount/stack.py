@@ -33,12 +33,6 @@ from backlotfs.concurrency.clock import Clock
 from backlotfs.concurrency.workers import Workers
 from backlotfs.config.settings import Account, MountSettings
 from backlotfs.errors import BacklotError, SettingsError
-from backlotfs.fetch.hosts import HostRegistry
-from backlotfs.http.address_policy import SourcePolicy
-from backlotfs.http.backoff import RetryPolicy
-from backlotfs.http.circuit_breaker import Breakers
-from backlotfs.http.dialer import Dialer, client_context
-from backlotfs.http.pool import ConnectionPool
 from backlotfs.kernel.notifier import Notifier
 from backlotfs.log import events
 from backlotfs.mount.read_path import (
@@ -50,6 +44,7 @@ from backlotfs.mount.read_path import (
     build_read_path,
 )
 from backlotfs.mount.replacement import Replacement
+from backlotfs.mount.transport import USER_AGENT, Transport
 from backlotfs.namespace.namespace import Namespace, Provider, ReadState, TreeOptions
 from backlotfs.namespace.naming import NameMode, catalog_naming
 from backlotfs.namespace.providers.sidecars import CaptionSidecars, JsonSidecars
@@ -61,14 +56,11 @@ from backlotfs.source.host_shares import HostShares
 from backlotfs.source.preview_images import PreviewImages
 from backlotfs.source.range_reader import SourceProbe
 from backlotfs.source.saved_urls import SavedUrls, delete_saved_urls
-from backlotfs.source.signed_get import SignedGet
 from backlotfs.source.url_resolver import UrlResolver
 from backlotfs.source.version import SourceVersion
 from backlotfs.thumbnails.shared import SharedPictures
 
 log = logging.getLogger(__name__)
-
-USER_AGENT = f"backlotfs/{__version__}"
 
 
 def open_api_session(account: Account) -> requests.Session:
@@ -82,38 +74,6 @@ def open_api_session(account: Account) -> requests.Session:
         ca_bundle=account.ca_bundle,
         proxy=account.proxy,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Transport:
-    """The parts that every GET of a source uses.
-
-    :ivar hosts: counts the GETs, and measures each host.
-    """
-
-    connections: ConnectionPool
-    policy: SourcePolicy
-    clock: Clock
-    hosts: HostRegistry
-
-    @classmethod
-    def of(cls, account: Account, clock: Clock) -> Transport:
-        policy = SourcePolicy.of(account.api_url, account.allow_source_hosts)
-        dialer = Dialer(policy, client_context(account.ca_bundle), proxy=account.proxy)
-        pool = ConnectionPool(dialer, user_agent=USER_AGENT, breakers=Breakers(clock))
-        return cls(pool, policy, clock, HostRegistry(clock))
-
-    def signed_get(self, urls: UrlResolver, shares: HostShares | None = None) -> SignedGet:
-        """Make a `SignedGet`; ``shares`` limits its concurrent requests to each host."""
-        return SignedGet(
-            urls,
-            self.connections,
-            self.clock,
-            RetryPolicy(),
-            policy=self.policy,
-            meter=self.hosts,
-            shares=shares,
-        )
 
 
 @dataclass(frozen=True, slots=True)

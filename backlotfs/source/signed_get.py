@@ -66,7 +66,6 @@ from backlotfs.http.pool import (
     small_body,
 )
 from backlotfs.source.host_shares import HostShares
-from backlotfs.source.url_resolver import UrlResolver
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -129,6 +128,24 @@ class GetMeter(Protocol):
         """It is over, however it went."""
 
 
+class UrlSource(Protocol):
+    """Gives the signed URLs of sources: `UrlResolver` in a mount, else the mount itself."""
+
+    def resolve(
+        self,
+        embed_code: str,
+        deadline: Deadline,
+        *,
+        current: bool = False,
+        priority: Priority | None = None,
+        turn: Turn | None = None,
+    ) -> SignedUrl:
+        """A URL with life left in it. :raises BacklotError: there is none now."""
+
+    def invalidate(self, embed_code: str, url: SignedUrl) -> None:
+        """Forget ``url`` if it is still the one in use, because a host did not take it."""
+
+
 #: Answers by which a host says that it is asked for too much.
 OVERLOADED_STATUSES = frozenset({429, 503})
 
@@ -178,7 +195,7 @@ class SignedGet:
 
     def __init__(
         self,
-        resolver: UrlResolver,
+        resolver: UrlSource,
         pool: ConnectionPool,
         clock: Clock,
         retry: RetryPolicy,

@@ -31,8 +31,10 @@ TUNED = (RCLONE_8X16, RCLONE_16X4)
 #: Programs that are given every URL or name in advance, and copy without a mount.
 ARIA2C = Contestant(
     "aria2c x16",
-    ("--max-concurrent-downloads=16", "--max-connection-per-server=16", "--split=16")
-    + ("--min-split-size=1M", "--file-allocation=none", "--quiet"),
+    (
+        *("--max-concurrent-downloads=16", "--max-connection-per-server=16", "--split=16"),
+        *("--min-split-size=1M", "--file-allocation=none", "--quiet"),
+    ),
 )
 RCLONE_COPY = Contestant(
     "rclone copy",

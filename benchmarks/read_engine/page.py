@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from benchmarks.read_engine.cases import CASES
 from benchmarks.read_engine.cases.case import Case
-from benchmarks.read_engine.contestants import OURS, PEERS
+from benchmarks.read_engine.contestants import DOWNLOADERS, OURS, PEERS
 from benchmarks.read_engine.metrics import METRICS
 from benchmarks.read_engine.results import CaseResults
 from benchmarks.read_engine.targets import NotMeasured, Target
@@ -50,7 +50,8 @@ def verdicts(found: Sequence[CaseResults]) -> list[tuple[Case, Target, str, str]
 
 
 def _contestants() -> str:
-    lines = [f"- {peer.name}: `{' '.join(peer.flags)}`" for peer in PEERS if peer.flags]
+    known = (*PEERS, *DOWNLOADERS)
+    lines = [f"- {peer.name}: `{' '.join(peer.flags)}`" for peer in known if peer.flags]
     return "\n".join([f"- {OURS.name}, rclone: no flags", *lines])
 
 

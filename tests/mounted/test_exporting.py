@@ -15,13 +15,16 @@ from typing import Any
 
 import pytest
 
+from backlotfs.emulator import Fault
 from backlotfs.export.destination import WORKSPACE
+from backlotfs.mount.control.client import ask
 from tests.conftest import MountIt, Serve
 from tests.support import commands
 from tests.support.deadlines import wait_until
 from tests.support.expected_bytes import assert_same_bytes
 from tests.support.made_assets import MIB, video
 from tests.support.mounting import Mount
+from tests.support.request_log import bytes_sent
 
 pytestmark = pytest.mark.mounted
 
@@ -189,3 +192,83 @@ def test_folders_swapped_for_links_while_it_runs(mount: Mount, tmp_path: Path) -
         assert found or places[0].name not in copied
         for path in found:
             assert_same_bytes(path, asset)
+
+
+def read_bytes(mount: Mount) -> int:
+    """What programs read through the mount."""
+    asked: int = ask(mount.path, "stats")["reads"]["asked_bytes"]
+    return asked
+
+
+def exported(mount: Mount, folder: Path) -> int:
+    """Export all; check every byte. What was read through the mount for it."""
+    before = read_bytes(mount)
+    done = backlotfs(folder, "export", f"{mount.path}/", folder / "copy")
+    assert done.returncode == 0, done.stderr
+    for asset in (REEL, LARGE):
+        assert_same_bytes(folder / "copy" / mount.file_of(asset).name, asset)
+    assert backlotfs(folder, "verify", folder / "copy").returncode == 0
+    return read_bytes(mount) - before
+
+
+def test_bytes_come_from_the_host_without_the_kernel(
+    serve: Serve, mounted: MountIt, tmp_path: Path
+) -> None:
+    """The mount gives versions and URLs, and nothing is read through it."""
+    mount = mounted(serve(REEL, LARGE))
+    assert exported(mount, tmp_path) == 0
+
+
+def test_cached_files_are_read_through_the_mount(
+    serve: Serve, mounted: MountIt, tmp_path: Path
+) -> None:
+    """What the mount has is not fetched again."""
+    emulator = serve(REEL, LARGE)
+    mount = mounted(emulator)
+    mount.file_of(REEL).read_bytes()
+    before = bytes_sent(emulator, REEL)
+    exported(mount, tmp_path)
+    assert bytes_sent(emulator, REEL) == before
+
+
+def test_a_bandwidth_limit_holds_for_exports(
+    serve: Serve, mounted: MountIt, tmp_path: Path
+) -> None:
+    """All is read through the mount, which has the limit."""
+    mount = mounted(serve(REEL, LARGE), "--bwlimit", "100M")
+    assert exported(mount, tmp_path) >= 49 * MIB
+
+
+def test_urls_that_expire_are_renewed_by_the_mount(
+    serve: Serve, mounted: MountIt, tmp_path: Path
+) -> None:
+    """Refused by the host: the mount is asked for another, or reads the file itself."""
+    emulator = serve(REEL, LARGE)
+    mount = mounted(emulator)
+    for asset in (REEL, LARGE):
+        mount.file_of(asset).stat()
+    emulator.expire_urls()
+    exported(mount, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("fault", "times"),
+    [
+        (Fault.of("slow_down"), 10),
+        (Fault.short_body(1_000_000), 20),
+        (Fault.reset(1_000_000), 20),
+        (Fault.of("access_denied"), 5),
+        (Fault.wrong_range(), 5),
+    ],
+    ids=lambda value: getattr(value, "kind", str(value)),
+)
+def test_trouble_of_the_host_passes(
+    serve: Serve, mounted: MountIt, tmp_path: Path, fault: Fault, times: int
+) -> None:
+    """The bytes are right in the end."""
+    emulator = serve(REEL, LARGE)
+    mount = mounted(emulator)
+    for asset in (REEL, LARGE):
+        mount.file_of(asset).stat()
+    emulator.faults.add(fault, route="source", times=times)
+    exported(mount, tmp_path)

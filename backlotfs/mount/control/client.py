@@ -127,6 +127,27 @@ _SHAPES: dict[str, dict[Any, Any]] = {
     },
     "warm": {"reached": int, "fetched_bytes": int},
     "preview": {"image": Maybe(str)},
+    "transport": {
+        "api_url": str,
+        "allow_source_hosts": [str],
+        "ca_bundle": Maybe(str),
+        "proxy": Maybe(str),
+        "limited": bool,
+    },
+    "sources": {
+        "files": [
+            Maybe(
+                {
+                    "path": str,
+                    "id": str,
+                    "size": int,
+                    "etag": Maybe(str),
+                    "last_modified": Maybe(str),
+                    "url": str,
+                }
+            )
+        ]
+    },
 }
 
 

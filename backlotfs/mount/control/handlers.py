@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from backlotfs.api.records import SignedUrl
 from backlotfs.cache.disk.pin_file import Pin
 from backlotfs.cache.memory import TIERS
 from backlotfs.cache.pins import PinsFull
@@ -66,8 +67,79 @@ def handlers(
         ),
         "refresh": refresh,
         "preview": lambda request: _preview(stack, request),
+        **direct_handlers(settings, stack),
         **warm_handlers(stack),
         **pin_handlers(stack),
+    }
+
+
+def direct_handlers(settings: MountSettings, stack: Stack) -> Mapping[str, Handler]:
+    """Handlers for a process of this user that reads sources itself: ``transport``, ``sources``.
+
+    ``transport`` says how hosts are reached. ``sources`` gives, for each of the ``paths``, the
+    version of the file and a signed URL; or null where the file is to be read through the mount.
+    Files whose version or URL is not known yet are left out, except the first. ``refused`` is a URL
+    of the first file that its host did not take.
+    """
+    account = settings.account
+
+    def transport(_request: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "api_url": account.api_url,
+            "allow_source_hosts": list(account.allow_source_hosts),
+            "ca_bundle": account.ca_bundle,
+            "proxy": None if account.proxy is None else account.proxy.url,
+            "limited": settings.bandwidth_bytes_s > 0,
+        }
+
+    def sources(request: dict[str, Any]) -> dict[str, Any]:
+        first, *others = map(str, request["paths"])
+        refused = request.get("refused")
+        found = [_direct(stack, first, str(refused) if refused else None)]
+        # what has to be asked of the API or a host would hold up the others
+        found += [_direct(stack, path) for path in others if _is_known(stack, path)]
+        return {"files": found}
+
+    return {"transport": transport, "sources": sources}
+
+
+def _is_known(stack: Stack, path: str) -> bool:
+    """Whether version and URL of a file are known now."""
+    try:
+        codes = codes_below(stack.namespace.root, path)
+    except BacklotError:  # no asset's, or gone meanwhile
+        return False
+    known = [stack.versions.known(code) for code in codes if stack.resolver.has_fresh(code)]
+    return len(codes) == 1 == len(known) and known[0] is not None and known[0].verified
+
+
+def _direct(stack: Stack, path: str, refused: str | None = None) -> dict[str, Any] | None:
+    """The version and a URL of a file; None: it is to be read through the mount.
+
+    That is where it has no source, most of it is cached, or it would wait for an API credit.
+    """
+    try:
+        found = stack.namespace.find(path)
+        if isinstance(found, VirtualFile):
+            return None
+        waiter = _waiter(stack, {"path": path})
+        version = stack.namespace.open(found, waiter)
+        if 2 * stack.reading.cached.bytes_of(version) >= version.size:
+            return None
+        if refused is not None:
+            stack.resolver.invalidate(version.embed_code, SignedUrl.parse(refused))
+        if not stack.resolver.is_free(version.embed_code):
+            return None
+        url = stack.resolver.resolve(version.embed_code, waiter.deadline)
+    except BacklotError:  # a read through the mount says what is wrong
+        return None
+    return {
+        "path": path,
+        "id": version.embed_code,
+        "size": version.size,
+        "etag": version.etag,
+        "last_modified": version.last_modified,
+        "url": url.url,
     }
 
 

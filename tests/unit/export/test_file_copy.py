@@ -6,7 +6,7 @@ import errno
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ import pytest
 from backlotfs.errors import Interrupted
 from backlotfs.export import file_copy
 from backlotfs.export.destination import WORKSPACE, Destination, Workspace
-from backlotfs.export.file_copy import PIECE_BYTES, Part, ReadBackDiffers, copy_file
+from backlotfs.export.file_copy import PIECE_BYTES, Part, Pieces, ReadBackDiffers, copy_file
 from backlotfs.export.items import Item
 from backlotfs.export.manifest import ManifestWriter
 
@@ -34,6 +34,7 @@ class Copying:
         self.stop = threading.Event()
         self.recorded: list[str] = []
         self.moved: list[int] = []
+        self.pieces: Pieces | None = None
 
     def replace(self, data: bytes, mtime_ns: int = MTIME_NS) -> None:
         """Another source."""
@@ -58,6 +59,7 @@ class Copying:
                     expected=destination.look_at_file(item.name),
                     moved=self._move,
                     stop=self.stop,
+                    pieces=self.pieces,
                 )
             finally:
                 manifest.close()
@@ -247,15 +249,69 @@ def test_an_error_at_close_is_one_of_the_copy(
     assert not copying.target.exists()
 
 
+@pytest.mark.parametrize("behind_bytes", [PIECE_BYTES, 10 * PIECE_BYTES])
+@pytest.mark.parametrize("place", [0, len(DATA) - 1])
 def test_a_disk_that_gives_back_other_bytes_is_found_out(
-    copying: Copying, monkeypatch: pytest.MonkeyPatch
+    copying: Copying, monkeypatch: pytest.MonkeyPatch, place: int, behind_bytes: int
 ) -> None:
-    """Before the file has its name; and nothing of it is kept to go on from."""
-    monkeypatch.setattr(file_copy, "digest_of", lambda *_arguments: hashlib.sha256(b"rot"))
+    """Before the file has its name; and nothing of it is kept to go on from.
+
+    It is read back at the end, or while it is written.
+    """
+    real = os.posix_fadvise
+
+    def rot(descriptor: int, start: int, length: int, advice: int) -> None:
+        real(descriptor, start, length, advice)
+        if start <= place < start + length:
+            os.pwrite(descriptor, bytes([DATA[place] ^ 1]), place)
+
+    monkeypatch.setattr(file_copy, "BEHIND_BYTES", behind_bytes)
+    monkeypatch.setattr(os, "posix_fadvise", rot)
     with pytest.raises(ReadBackDiffers, match="check the disk"):
         copying.run()
     assert copying.left() == []
     assert copying.recorded == []
+
+
+def test_a_file_that_is_read_back_while_it_is_written(
+    copying: Copying, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every byte is read back from the disk once, in order."""
+    read: list[tuple[int, int]] = []
+    real = os.posix_fadvise
+
+    def fadvise(descriptor: int, start: int, length: int, advice: int) -> None:
+        real(descriptor, start, length, advice)
+        read.append((start, length))
+
+    monkeypatch.setattr(file_copy, "BEHIND_BYTES", PIECE_BYTES)
+    monkeypatch.setattr(os, "posix_fadvise", fadvise)
+    _, found = copying.run()
+    assert found == hashlib.sha256(DATA).hexdigest()
+    assert [start for start, _ in read] == [0, *(start + length for start, length in read[:-1])]
+    assert sum(length for _, length in read) == len(DATA)
+
+
+def test_bytes_that_come_without_the_path(copying: Copying) -> None:
+    """Another reader brings them; the version is still that of the path."""
+    asked: list[int] = []
+
+    def pieces(offset: int, _window_bytes: int) -> Iterator[memoryview]:
+        asked.append(offset)
+        yield memoryview(DATA)[offset:]
+
+    copying.pieces = pieces
+    _, found = copying.run()
+    assert (found, asked) == (hashlib.sha256(DATA).hexdigest(), [0])
+    assert copying.target.read_bytes() == DATA
+
+
+def test_too_few_bytes_without_the_path(copying: Copying) -> None:
+    """They are not taken for the file."""
+    copying.pieces = lambda _offset, _window_bytes: iter([memoryview(DATA)[:-1]])
+    with pytest.raises(OSError, match="Stale"):
+        copying.run()
+    assert not copying.target.exists()
 
 
 def test_a_stopped_copy_keeps_what_it_has(copying: Copying) -> None:

@@ -1,0 +1,56 @@
+"""Reads a source in order to its end, with many GETs ahead: for copies of whole files.
+
+A mount has to guess what is read next. Here all bytes are wanted: each GET is one large range, and
+as many are in flight as the window holds.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from backlotfs.byterange import ByteRange
+from backlotfs.concurrency.interruptible_wait import InterruptibleWait
+from backlotfs.fetch.loader import BlockLoader, PendingRead
+from backlotfs.source.version import SourceVersion
+
+MIB = 1024 * 1024
+#: Bytes of one GET. Longer ones cost less; of a small window they would leave connections unused.
+LEAST_GET_BYTES, MOST_GET_BYTES = 4 * MIB, 8 * MIB
+#: A window has room for so many GETs, or their size is reduced.
+GETS_AHEAD = 16
+
+
+def stream(
+    loader: BlockLoader,
+    version: SourceVersion,
+    offset: int,
+    window_bytes: int,
+    waiter: Callable[[], InterruptibleWait],
+) -> Iterator[memoryview]:
+    """The bytes from ``offset`` to the end, without a copy; each view is valid until the next.
+
+    :param window_bytes: most bytes in flight and in memory for this stream.
+    :param waiter: makes the wait for one GET.
+    :raises BacklotError: a GET failed, or its wait ended.
+    """
+    get_bytes = max(LEAST_GET_BYTES, min(MOST_GET_BYTES, window_bytes // GETS_AHEAD))
+    get_bytes -= get_bytes % loader.block_bytes
+    ahead: deque[PendingRead] = deque()
+    start, ahead_bytes = offset, 0
+    try:
+        while True:
+            while start < version.size and (not ahead or ahead_bytes < window_bytes):
+                stop = min(start - start % loader.block_bytes + get_bytes, version.size)
+                ahead.append(loader.demand(version, ByteRange(start, stop)))
+                ahead_bytes += stop - start
+                start = stop
+            if not ahead:
+                return
+            read = ahead.popleft()
+            read.wait(waiter())
+            yield from read.views()
+            ahead_bytes -= read.wanted.length
+    finally:
+        for read in ahead:
+            read.abandon()

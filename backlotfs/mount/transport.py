@@ -1,0 +1,51 @@
+"""Builds what every GET of a source uses: connections, address policy, counts of hosts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from backlotfs import __version__
+from backlotfs.concurrency.clock import Clock
+from backlotfs.config.settings import Account
+from backlotfs.fetch.hosts import HostRegistry
+from backlotfs.http.address_policy import SourcePolicy
+from backlotfs.http.backoff import RetryPolicy
+from backlotfs.http.circuit_breaker import Breakers
+from backlotfs.http.dialer import Dialer, client_context
+from backlotfs.http.pool import ConnectionPool
+from backlotfs.source.host_shares import HostShares
+from backlotfs.source.signed_get import SignedGet, UrlSource
+
+USER_AGENT = f"backlotfs/{__version__}"
+
+
+@dataclass(frozen=True, slots=True)
+class Transport:
+    """The parts that every GET of a source uses.
+
+    :ivar hosts: counts the GETs, and measures each host.
+    """
+
+    connections: ConnectionPool
+    policy: SourcePolicy
+    clock: Clock
+    hosts: HostRegistry
+
+    @classmethod
+    def of(cls, account: Account, clock: Clock) -> Transport:
+        policy = SourcePolicy.of(account.api_url, account.allow_source_hosts)
+        dialer = Dialer(policy, client_context(account.ca_bundle), proxy=account.proxy)
+        pool = ConnectionPool(dialer, user_agent=USER_AGENT, breakers=Breakers(clock))
+        return cls(pool, policy, clock, HostRegistry(clock))
+
+    def signed_get(self, urls: UrlSource, shares: HostShares | None = None) -> SignedGet:
+        """Make a `SignedGet`; ``shares`` limits its concurrent requests to each host."""
+        return SignedGet(
+            urls,
+            self.connections,
+            self.clock,
+            RetryPolicy(),
+            policy=self.policy,
+            meter=self.hosts,
+            shares=shares,
+        )
