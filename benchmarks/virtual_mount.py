@@ -21,6 +21,7 @@ from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.config.settings import Account, MountSettings
 from backlotfs.config.time_limits import TimeLimits
 from backlotfs.mount import stack as stack_module
+from backlotfs.mount import transport
 from backlotfs.mount.check_api import check_api
 from backlotfs.mount.stack import Stack, build_stack
 from benchmarks.virtual_service import API_URL, ServiceAdapter, SourceConnections, VirtualService
@@ -110,8 +111,10 @@ def _stood_in(service: VirtualService, time: VirtualTime) -> Iterator[None]:
             mock.patch.multiple(
                 stack_module,
                 ApiRateLimiter=functools.partial(ApiRateLimiter, wait=wait),
-                ConnectionPool=lambda *_dialer, **_options: SourceConnections(service),
                 open_api_session=session,
             )
+        )
+        stack.enter_context(
+            mock.patch.object(transport, "ConnectionPool", return_value=SourceConnections(service))
         )
         yield
