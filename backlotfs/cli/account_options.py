@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -100,6 +101,13 @@ class ChosenAccount:
             api_timeout_s=self.api_timeout,
             proxy=self.proxy,
         )
+
+    def mount_command(self, mountpoint: Path | None) -> str:
+        """The command that mounts with the same file and profile."""
+        words = ["backlotfs", "mount"]
+        words += ["--config", str(self.config)] if self.config else []
+        words += ["--profile", self.profile] if self.profile else []
+        return f"{shlex.join(words)} {shlex.quote(str(mountpoint)) if mountpoint else 'DIR'}"
 
     @property
     def place(self) -> str:

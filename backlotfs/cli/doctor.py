@@ -76,6 +76,12 @@ def doctor(
     if as_json:
         report = {"exit_code": code, "findings": [asdict(finding) for finding in findings]}
         say_json(report)
+        return code
+    if code:
+        first = next(finding for finding in findings if finding.exit_code)
+        say(f"You cannot mount yet: {first.check} failed. Follow its arrow, then run this again.")
+    else:
+        say(f"You can mount: {chosen.mount_command(mountpoint)}")
     return code
 
 

@@ -259,7 +259,7 @@ def mount(
     elif foreground:
         log_place = "stderr"
     else:
-        log_place = output.default_place(chosen.profile or place.name)
+        log_place = output.default_place(account.source.removeprefix("backlot:"), place)
     settings = MountSettings(
         account=account,
         mountpoint=place,

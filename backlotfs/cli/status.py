@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import sys
+import textwrap
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +27,11 @@ SHOWN_ERRORS, SHOWN_READERS, SHOWN_PROCESSES = 5, 6, 12
 
 #: A label, ``""`` if it is that of the line above, and its text.
 Line = tuple[str, str]
+
+_COLUMNS = 80
+_WRAPPER = textwrap.TextWrapper(
+    _COLUMNS - 15, break_long_words=False, break_on_hyphens=False, replace_whitespace=False
+)
 
 
 @click.command()
@@ -78,7 +84,19 @@ def refresh(mountpoint: Path | None, full: bool) -> None:
 
 
 def _columns(lines: list[Line]) -> list[str]:
-    return [f"{name:14} {text}" for name, text in lines]
+    return [f"{name:14} {text}".rstrip() for name, text in lines]
+
+
+def _wrapped(lines: list[Line]) -> list[Line]:
+    """The lines, with what does not fit into `_COLUMNS` on lines of its own.
+
+    Words stay whole, and so do the paths of the mount and of its log.
+    """
+    return [
+        ("" if number else name, part)
+        for name, text in lines
+        for number, part in enumerate([text] if name in ("mounted", "log") else _WRAPPER.wrap(text))
+    ]
 
 
 def _next_answer(place: Path) -> dict[str, Any]:
@@ -106,20 +124,21 @@ def _redraw(place: Path) -> None:
 
 
 def status_lines(answer: dict[str, Any]) -> list[Line]:
-    """The text of ``status``."""
-    return [
+    """The text of ``status``, 80 columns wide unless a word is longer."""
+    lines = [
         ("mounted", _mounted(answer)),
-        ("kernel", _kernel(answer)),
         *_library(answer),
-        ("cache", _cache(answer["cache"])),
+        *_cache(answer["cache"]),
         *_throughput(answer["throughput"]),
         *_readers(answer["processes"]),
         ("API credits", _credits(answer["credits"])),
         *_waiting(answer["waiting"]),
-        ("URLs fetched", str(answer["url_refreshes"])),
+        ("signed URLs", f"{answer['url_refreshes']} fetched"),
+        ("kernel", _kernel(answer)),
         *_errors(answer["errors"]),
-        ("log", answer["log"]),
+        ("log", "the journal (or syslog)" if answer["log"] == "syslog" else answer["log"]),
     ]
+    return _wrapped(lines)
 
 
 def one_line(answer: dict[str, Any]) -> str:
@@ -157,12 +176,17 @@ def _library(answer: dict[str, Any]) -> list[Line]:
     sizes = answer["sizes"]
     left = sizes_left(answer)
     lines = [
-        ("assets", f"{answer['assets']}, {in_words(answer['size_bytes'])} as far as known"),
-        ("sizes", f"{sizes['sized']} known, {sizes['missing']} without a source, {left} to go"),
+        ("files", f"{answer['assets']}, {in_words(answer['size_bytes'])} as far as known"),
     ]
-    if left and sizes["seconds_left"] is not None:
-        lines.append(("", f"about {_duration(sizes['seconds_left'])} left"))
-    listed = _moment(answer["synced_at"]) if answer["synced_at"] else "never"
+    if left:
+        time_left = sizes["seconds_left"]
+        about = "" if time_left is None else f", about {_duration(time_left)} left"
+        lines.append(("sizes", f"{sizes['sized']} known, {left} pending{about}"))
+    else:
+        lines.append(("sizes", "all known"))
+    if sizes["missing"]:
+        lines.append(("", f"{sizes['missing']} files have no source"))
+    listed = _ago(answer["synced_at"]) if answer["synced_at"] else "never"
     if answer["syncing"]:
         listed += " (refreshing)"
     if answer["stale"]:
@@ -173,15 +197,16 @@ def _library(answer: dict[str, Any]) -> list[Line]:
     return lines
 
 
-def _cache(cache: dict[str, Any]) -> str:
+def _cache(cache: dict[str, Any]) -> list[Line]:
     memory = f"memory {_of(cache['memory'], 'budget_bytes')}"
     disk, pinned = cache["disk"], cache["pinned"]
     if disk is None or pinned is None:
-        return f"{memory}, no disk cache"
-    return (
-        f"{memory}, disk {_of(disk, 'budget_bytes')}, "
-        f"pinned {_of(pinned, 'needed_bytes')} in {pinned['files']} files"
-    )
+        return [("cache", f"{memory}, no disk cache")]
+    lines = [("cache", f"{memory}, disk {_of(disk, 'budget_bytes')}")]
+    if pinned["files"]:
+        size = _of(pinned, "needed_bytes")
+        lines.append(("pinned", f"{pinned['files']} files, {size} in the disk cache"))
+    return lines
 
 
 def _throughput(throughput: dict[str, Any]) -> list[Line]:
@@ -212,7 +237,7 @@ def _readers(processes: dict[str, Any]) -> list[Line]:
 
 def _credits(credits: dict[str, Any]) -> str:
     if credits["limit"] is None:
-        return "not counted by this API"
+        return "no limit known: this API does not count calls"
     text = f"{credits['credits_left']} of {credits['limit']}"
     if credits["more_in_s"] is None:
         return f"{text} left"
@@ -246,7 +271,7 @@ def _under(label: str, texts: list[str]) -> list[Line]:
 def _error(error: dict[str, Any]) -> str:
     times = f" ({error['times']} times)" if error["times"] > 1 else ""
     reason = printable(error["reason"])
-    return f"{_moment(error['at'])} {printable(error['file'])}: {error['errno']}: {reason}{times}"
+    return f"{_ago(error['at'])} {printable(error['file'])}: {error['errno']}: {reason}{times}"
 
 
 def stats_lines(answer: dict[str, Any]) -> list[Line]:
@@ -320,6 +345,16 @@ def _rate(bytes_per_s: float) -> str:
 
 def _moment(epoch_s: float) -> str:
     return datetime.fromtimestamp(epoch_s, UTC).isoformat(" ", "seconds")
+
+
+def _ago(epoch_s: float) -> str:
+    """``3 min ago``; a date if that is more than two days."""
+    passed_s = max(0.0, time.time() - epoch_s)
+    if passed_s >= 2 * 86400:
+        return time.strftime("%Y-%m-%d %H:%M", time.localtime(epoch_s))
+    if passed_s >= 3600:
+        return f"{passed_s // 3600:.0f} h ago"
+    return f"{passed_s // 60:.0f} min ago" if passed_s >= 60 else f"{passed_s:.0f} s ago"
 
 
 def _duration(seconds: float) -> str:

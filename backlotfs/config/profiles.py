@@ -30,7 +30,13 @@ from typing import Any
 import platformdirs
 
 from backlotfs.config import keyring_store
-from backlotfs.config.profile_file import decoded, read_private, read_profile, unreadable
+from backlotfs.config.profile_file import (
+    decoded,
+    profile_names,
+    read_private,
+    read_profile,
+    unreadable,
+)
 from backlotfs.config.proxy import Proxy, parse_proxy
 from backlotfs.config.settings import DEFAULT_API_URL, Account, SecretOrigin, default_cdn_url
 from backlotfs.config.time_limits import (
@@ -104,6 +110,8 @@ def load_account(
             "backlotfs config init"
         )
     redaction.hide(key, secret)
+    if profile is None and file is not None:  # the only one of the file, else it is not readable
+        (profile,) = profile_names(file)
     cdn = cdn_url or _variable(environ, "BACKLOT_CDN_URL") or _text(entry, "cdn_url")
     cdn = checked_url(cdn) if cdn else None
     bundle = ca_bundle or _text(entry, "ca_bundle")

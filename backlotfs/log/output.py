@@ -15,6 +15,7 @@ for numbers: the text names the source or the host and the kind of failure.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import logging
 import logging.handlers
@@ -39,6 +40,7 @@ from backlotfs.trusted_paths import open_log
 log = logging.getLogger(__name__)
 
 _TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_LONGEST_NAME = 255
 _SYSLOG = "%(levelname)s %(name)s: %(message)s"
 _JOURNAL = "%(name)s: %(message)s"
 #: Priorities of syslog(3), which sd-daemon(3) expects at the start of a line.
@@ -152,14 +154,20 @@ class RepeatFilter(logging.Filter):
         return True
 
 
-def default_place(name: str) -> str:
+def default_place(name: str, mountpoint: Path) -> str:
     """Where a background mount logs: ``syslog`` (which the journal reads), else a file.
 
-    :param name: of the mount; becomes the file's name.
+    :param name: of the library. With the path of the mountpoint it becomes the file's name, so that
+        two mounts never share a file.
     """
     if Path("/dev/log").exists():
         return "syslog"
-    return str(Path(platformdirs.user_state_dir("backlotfs")) / f"{name}.log")
+    # as systemd escapes paths: no other path gives this name
+    path = str(mountpoint).strip("/").replace("-", r"\x2d").replace("/", "-")
+    file = f"{name}@{path}.log"
+    if len(os.fsencode(file)) > _LONGEST_NAME:
+        file = f"{name}@{hashlib.sha256(os.fsencode(path)).hexdigest()[:32]}.log"
+    return str(Path(platformdirs.user_state_dir("backlotfs")) / file)
 
 
 def stderr_is_journal(environ: Mapping[str, str]) -> bool:

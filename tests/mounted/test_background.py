@@ -59,7 +59,8 @@ def test_it_returns_once_the_mount_answers(serve: Serve, mountpoint: Path, tmp_p
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert_same_bytes(mountpoint / "reel.mov", REEL)
-    log = tmp_path / ".local/state/backlotfs/test.log"
+    escaped = str(mountpoint).strip("/").replace("-", r"\x2d").replace("/", "-")
+    log = tmp_path / ".local/state/backlotfs" / f"test@{escaped}.log"
     place = "the journal (or syslog)" if Path("/dev/log").exists() else str(log)
     assert done.stdout == f"mounted backlot:test on {mountpoint}; its log is in {place}\n"
     if not Path("/dev/log").exists():

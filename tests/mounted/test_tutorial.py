@@ -48,7 +48,7 @@ def test_what_the_commands_show(entered: list[Entered]) -> None:
     assert "duration=5.0" in output_of(entered, "ffprobe ")
     assert 'user.backlot.name="interview"' in output_of(entered, "getfattr ")
     assert "; 0 wrong" in output_of(entered, "backlotfs verify ")
-    assert "assets         2" in output_of(entered, "backlotfs status ")
+    assert "files          2" in output_of(entered, "backlotfs status ")
 
 
 def test_nothing_secret_is_shown(entered: list[Entered]) -> None:

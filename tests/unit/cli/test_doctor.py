@@ -57,6 +57,8 @@ def test_without_a_terminal_there_are_no_colours(emulator: Emulator, tmp_path: P
     done = doctor(tmp_path, config)
     assert "\x1b" not in done.stdout
     assert "→ use https:// if it can" in done.stdout
+    command = f"backlotfs mount --config {config} --profile test DIR"
+    assert done.stdout.splitlines()[-1] == f"You can mount: {command}"
 
 
 def test_refused_credentials_are_exit_3(emulator: Emulator, tmp_path: Path) -> None:
@@ -80,6 +82,7 @@ def test_a_profile_open_to_others_is_exit_2(emulator: Emulator, tmp_path: Path) 
     done = doctor(tmp_path, config)
     assert done.return_value == 2
     assert f"chmod 600 {config}" in done.stdout
+    assert "You cannot mount yet: credentials failed." in done.stdout.splitlines()[-1]
 
 
 def test_a_mountpoint_is_looked_at_when_it_is_named(emulator: Emulator, tmp_path: Path) -> None:

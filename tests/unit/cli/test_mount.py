@@ -203,14 +203,16 @@ def test_a_foreground_mount_that_fails(
 
 def test_in_the_background(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is mounted where, and where its log is; no secret."""
-    monkeypatch.setattr(MODULE.output, "default_place", lambda name: f"/state/{name}.log")
+    monkeypatch.setattr(
+        MODULE.output, "default_place", lambda name, place: f"/state/{name}@{place.name}.log"
+    )
     result = command.run("--api-url", "http://api")
     assert result.output == (
-        f"mounted backlot:api on {command.place.resolve()}; its log is in /state/mnt.log\n"
+        f"mounted backlot:api on {command.place.resolve()}; its log is in /state/api@mnt.log\n"
     )
     command.more = "the sizes of 703 files are not known yet"
-    assert command.run().output.endswith("mnt.log\nthe sizes of 703 files are not known yet\n")
-    monkeypatch.setattr(MODULE.output, "default_place", lambda _name: "syslog")
+    assert command.run().output.endswith("@mnt.log\nthe sizes of 703 files are not known yet\n")
+    monkeypatch.setattr(MODULE.output, "default_place", lambda *_names: "syslog")
     assert "the journal (or syslog)" in command.run().output
 
 

@@ -51,10 +51,11 @@ def test_status(asked: list[tuple[str, dict[str, Any]]], monkeypatch: pytest.Mon
     result = CliRunner().invoke(MODULE.status, ["/mnt/a"])
     assert result.exit_code == 0, result.output
     for part in (
-        "backlot:main on /mnt/a (pid 7)", "4 known, 1 without a source, 5 to go",
-        "about 1 h 6 min left", "never", "10, 3.0 GiB", "memory 1.0 MiB of 256.0 MiB",
+        "backlot:main on /mnt/a (pid 7)", "4 known, 5 pending, about 1 h 6 min left",
+        "1 files have no source", "never", "10, 3.0 GiB", "memory 1.0 MiB of 256.0 MiB",
         "no disk cache",
-        "read 2.0 KiB/s, fetched 0 B/s", "fetched 8.0 KiB (20 B/s)", "200 of 300 left", "syslog",
+        "read 2.0 KiB/s, fetched 0 B/s", "fetched 8.0 KiB (20 B/s)", "200 of 300 left",
+        "signed URLs    3 fetched", "syslog",
     ):  # fmt: skip
         assert part in result.output
     for part in ("STALE", "failed", "readers"):
@@ -63,7 +64,7 @@ def test_status(asked: list[tuple[str, dict[str, Any]]], monkeypatch: pytest.Mon
     stale["sizes"] = {"sized": 9, "missing": 0, "total": 10, "seconds_left": 90.0}
     monkeypatch.setattr(MODULE, "ask", lambda *_args, **_more: stale)
     output = CliRunner().invoke(MODULE.status, ["/mnt/a"]).output
-    for part in ("2016-03-01 21:43:12", "STALE", "last error", "down", "1 min 30 s left"):
+    for part in ("2016-03-01 ", "STALE", "last error", "down", "1 min 30 s left"):
         assert part in output
     as_json = CliRunner().invoke(MODULE.status, ["/mnt/a", "--json"]).output
     assert json.loads(as_json) == stale
@@ -86,11 +87,21 @@ def test_cache_errors_and_readers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MODULE, "ask", lambda *_args, **_more: answer)
     output = CliRunner().invoke(MODULE.status, ["/mnt/a"]).output
     for part in (
-        "disk 10 B of 2.0 KiB, pinned 5 B of 7 B in 2 files", "never (refreshing)",
-        "failed         2016-03-01 21:43:12+00:00 /a\\x1b.mov: EIO: source host h answers 503 (3",
+        "disk 10 B of 2.0 KiB\n", "2 files, 5 B of 7 B in the disk cache", "never (refreshing)",
+        "failed         2016-03-01 ", "/a\\x1b.mov: EIO: source host h answers 503 (3",
         "2 more: --json", "p0 9 B, p1 8 B (1 reads failed)", "3 more",
     ):  # fmt: skip
         assert part in output
+    assert max(map(len, output.splitlines())) <= 80
+
+
+def test_recent_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As people say them."""
+    now_s = 1_456_868_592.0
+    monkeypatch.setattr(MODULE.time, "time", lambda: now_s)
+    for seconds, words in ((3, "3 s ago"), (200, "3 min ago"), (90_000, "25 h ago")):
+        answer = ANSWER | {"synced_at": now_s - seconds}
+        assert dict(MODULE.status_lines(answer))["listed"] == words
 
 
 def test_watch(asked: list[tuple[str, dict[str, Any]]], monkeypatch: pytest.MonkeyPatch) -> None:

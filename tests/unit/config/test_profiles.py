@@ -47,6 +47,13 @@ def test_environment_alone() -> None:
     assert account.profile is None
 
 
+def test_the_only_profile_has_its_name(write: Write) -> None:
+    """In the mount's source, in the log's name, in status."""
+    path = write('[profiles.studio]\napi_key = "k"\napi_secret = "s"\n')
+    account = load_account({}, config=path)
+    assert (account.profile, account.source) == ("studio", "backlot:studio")
+
+
 def test_option_beats_environment_beats_profile(write: Write) -> None:
     """Each source stands in where the one before it is silent."""
     config = write(

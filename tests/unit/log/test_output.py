@@ -304,6 +304,12 @@ def test_default_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The system's log where there is one, else a file named after the mount."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.setattr(Path, "exists", lambda self: str(self) == "/dev/log")
-    assert output.default_place("main") == "syslog"
+    assert output.default_place("main", Path("/mnt/a")) == "syslog"
     monkeypatch.setattr(Path, "exists", lambda _self: False)
-    assert output.default_place("main") == str(tmp_path / "backlotfs" / "main.log")
+    places = [
+        output.default_place("main", Path(path)) for path in ("/mnt/a", "/mnt-a", "/" + 300 * "b")
+    ]
+    assert places[:2] == [
+        str(tmp_path / "backlotfs" / name) for name in ("main@mnt-a.log", r"main@mnt\x2da.log")
+    ]
+    assert len(Path(places[2]).name) < 255

@@ -204,7 +204,7 @@ def test_a_server_that_does_not_count_calls(process: Process) -> None:
     process.serve()
     credits = answers[0]["credits"]
     assert [credits[key] for key in ("credits_left", "limit", "more_in_s")] == [None] * 3
-    assert "not counted by this API" in dict(status_lines(answers[0]))["API credits"]
+    assert "no limit known" in dict(status_lines(answers[0]))["API credits"]
 
 
 def test_who_waits_is_told(process: Process) -> None:
