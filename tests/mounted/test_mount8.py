@@ -239,6 +239,7 @@ def test_uninstalling_leaves_nothing(installation: Installation, tmp_path: Path)
     installation.run("uninstall", destdir=str(tmp_path))
     left = [path for path in tmp_path.rglob("*") if not path.is_dir() or path.is_symlink()]
     assert left == [theirs]
+    assert [path for path in tmp_path.rglob("*") if path.is_dir() and not any(path.iterdir())] == []
 
 
 def test_options_for_others_and_a_borrowed_type(machine: Machine) -> None:

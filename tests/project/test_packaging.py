@@ -41,6 +41,7 @@ def test_the_wheel_holds_the_whole_package() -> None:
 def test_the_licence_is_the_one_named() -> None:
     """The Apache License 2.0, whole."""
     text = (ROOT / "LICENSE").read_text()
-    assert PROJECT["project"]["license"] == {"text": "Apache-2.0"}
+    assert PROJECT["project"]["license"] == "Apache-2.0"  # SPDX
+    assert PROJECT["project"]["license-files"] == ["LICENSE"]
     assert "Apache License\n                           Version 2.0, January 2004" in text
     assert "END OF TERMS AND CONDITIONS" in text
