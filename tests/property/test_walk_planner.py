@@ -1,0 +1,217 @@
+"""The next files of a walk are planned before they are opened, and little is planned in vain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backlotfs.prefetch.walk_planner import (
+    FIRST_WINDOW_BYTES,
+    MAX_HEAD_BYTES,
+    WASTE_BYTES,
+    FileUse,
+    FolderFile,
+    FolderOrders,
+    WalkPlanner,
+)
+
+KIB, MIB = 1 << 10, 1 << 20
+CAP = 64 * MIB
+#: Opens until a pattern is known: two files for a step of one, three for a longer one.
+LEARNED = 3
+
+
+class Walker:
+    """A program that opens files of a folder, and what was planned for it."""
+
+    def __init__(self, folder: FolderOrders, sizes: dict[str, int]) -> None:
+        self.folder, self.sizes = folder, sizes
+        self.planner = WalkPlanner()
+        self.planned: dict[str, int] = {}
+        self.planned_before: list[bool] = []
+        self.read_bytes = 0
+        self.unread_bytes = 0
+
+    def open(self, key: str, read_to: int | None = None) -> None:
+        """Open a file, and read it up to ``read_to``; None: completely."""
+        size = self.sizes[key]
+        stop = size if read_to is None else min(size, read_to)
+        use = FileUse(key, size)
+        self.planned_before.append(key in self.planned)
+        self.unread_bytes += max(0, self.planned.pop(key, 0) - stop)
+        self.planner.begun(use)
+        self.planner.opened(use, self.folder)
+        for gone in self.planner.withdrawn():
+            self.unread_bytes += self.planned.pop(gone, 0)
+        for planned in self.planner.plan(self.folder, self.sizes.get, max_window_bytes=CAP):
+            assert planned.key in self.folder
+            assert planned.part.start == self.planned.get(planned.key, 0)
+            assert planned.part.length > 0
+            assert planned.part.stop <= self.sizes[planned.key]
+            self.planned[planned.key] = planned.part.stop
+        use.read_bytes, use.read_to = stop, stop
+        self.planner.ended(use)
+        self.read_bytes += stop
+
+    @property
+    def in_vain_bytes(self) -> int:
+        """What was planned and not read so far."""
+        return self.unread_bytes + sum(self.planned.values())
+
+
+def folder_of(count: int, seed: int, suffixes: Sequence[str] = ("mov",)) -> FolderOrders:
+    """Files whose names, inode numbers and places in the listing have nothing in common."""
+    random = Random(seed)
+    numbers = random.sample(range(10 * count), count)
+    inodes = random.sample(range(1 << 40), count)
+    return FolderOrders(
+        seed,
+        [
+            FolderFile(f"key{at}", f"clip{number:06}.{random.choice(suffixes)}", inode)
+            for at, (number, inode) in enumerate(zip(numbers, inodes, strict=True))
+        ],
+    )
+
+
+def ordered(folder: FolderOrders, order: str) -> list[str]:
+    """The keys in this order."""
+    files = list(folder.files)
+    if order == "name":
+        files.sort(key=lambda file: file.name)
+    elif order == "inode":
+        files.sort(key=lambda file: file.inode)
+    return [file.key for file in files]
+
+
+orders = st.sampled_from(["listing", "name", "inode"])
+seeds = st.integers(0, 1 << 32)
+counts = st.integers(4, 60)
+sizes = st.sampled_from([1, 100 * KIB, MIB, 5 * MIB])
+
+
+@given(count=counts, seed=seeds, order=orders, backwards=st.booleans(), size=sizes)
+def test_each_file_is_planned_before_it_is_opened(
+    count: int, seed: int, order: str, backwards: bool, size: int
+) -> None:
+    """In each order, forwards and backwards: from the third file on; nothing in vain."""
+    folder = folder_of(count, seed)
+    walker = Walker(folder, dict.fromkeys((file.key for file in folder.files), size))
+    keys = ordered(folder, order)
+    for key in keys[::-1] if backwards else keys:
+        walker.open(key)
+    # Two orders may agree in the first files and then differ.
+    assert sum(walker.planned_before) >= count - LEARNED - 3
+    assert all(walker.planned_before[8:])
+    assert walker.in_vain_bytes <= FIRST_WINDOW_BYTES
+
+
+@given(count=st.integers(20, 80), seed=seeds, order=orders)
+def test_files_with_one_suffix_are_followed(count: int, seed: int, order: str) -> None:
+    """``cp *.mov``: the files with other suffixes are not fetched once the pattern is known."""
+    folder = folder_of(count, seed, ("mov", "mov", "jpg", "xml"))
+    names = {file.key: file.name for file in folder.files}
+    walker = Walker(folder, dict.fromkeys(names, MIB))
+    for key in ordered(folder, order):
+        if names[key].endswith(".mov"):
+            walker.open(key)
+    assert sum(walker.planned_before[8:]) >= 0.7 * len(walker.planned_before[8:])
+    assert walker.in_vain_bytes <= WASTE_BYTES
+
+
+@given(count=st.integers(30, 120), seed=seeds, order=orders, step=st.integers(2, 8))
+def test_every_nth_file(count: int, seed: int, order: str, step: int) -> None:
+    """Every n-th file: the others are not fetched."""
+    folder = folder_of(count, seed)
+    walker = Walker(folder, dict.fromkeys((file.key for file in folder.files), MIB))
+    for key in ordered(folder, order)[::step]:
+        walker.open(key)
+    assert walker.in_vain_bytes <= WASTE_BYTES
+
+
+@given(count=st.integers(40, 200), seed=seeds, order=orders)
+def test_files_that_are_skipped(count: int, seed: int, order: str) -> None:
+    """`rsync` skips what is copied already: stretches are found again, waste is bounded."""
+    folder = folder_of(count, seed)
+    random = Random(seed)
+    walker = Walker(folder, dict.fromkeys((file.key for file in folder.files), MIB))
+    skipped = False
+    for key in ordered(folder, order):
+        skipped ^= random.random() < 0.1
+        if not skipped:
+            walker.open(key)
+    # Two patterns are proven and fail; then a proof takes more files than any stretch has.
+    assert walker.in_vain_bytes <= WASTE_BYTES + 2 * CAP + walker.read_bytes // 20
+
+
+@given(
+    count=st.integers(3, 400), seed=seeds, opens=st.integers(1, 300), size=st.integers(1, 40 * MIB)
+)
+def test_random_opens_cost_little(count: int, seed: int, opens: int, size: int) -> None:
+    """A program without a pattern: at most 5 % of what it read, or 32 MiB."""
+    folder = folder_of(count, seed)
+    random = Random(seed)
+    walker = Walker(folder, dict.fromkeys((file.key for file in folder.files), size))
+    for _ in range(opens):
+        walker.open(f"key{random.randrange(count)}")
+    assert walker.in_vain_bytes <= max(32 * MIB, 0.05 * walker.read_bytes + WASTE_BYTES)
+
+
+@given(
+    seed=seeds, order=orders, size=st.integers(1, 40 * MIB), head=st.integers(1, 2 * MAX_HEAD_BYTES)
+)
+def test_heads_only(seed: int, order: str, size: int, head: int) -> None:
+    """``head``, ``file``: no more than the same part of the next heads is fetched."""
+    folder = folder_of(100, seed)
+    walker = Walker(folder, dict.fromkeys((file.key for file in folder.files), size))
+    for key in ordered(folder, order):
+        walker.open(key, head)
+    if head < size:
+        assert all(stop <= min(head, MAX_HEAD_BYTES) for stop in walker.planned.values())
+    assert walker.in_vain_bytes <= 32 * MIB
+
+
+@given(seed=seeds, first=orders, second=orders)
+def test_two_programs_do_not_disturb_each_other(seed: int, first: str, second: str) -> None:
+    """Each has a planner of its own, over the same folder."""
+    folder = folder_of(40, seed)
+    all_sizes = dict.fromkeys((file.key for file in folder.files), MIB)
+    walkers = [Walker(folder, all_sizes), Walker(folder, all_sizes)]
+    for one, other in zip(ordered(folder, first), ordered(folder, second)[::-1], strict=True):
+        walkers[0].open(one)
+        walkers[1].open(other)
+    for walker in walkers:
+        assert all(walker.planned_before[8:])
+
+
+@given(seed=seeds, order=orders, jobs=st.integers(2, 4))
+def test_several_files_opened_at_once(seed: int, order: str, jobs: int) -> None:
+    """``xargs -P``: neighbours change places; most files are planned all the same."""
+    folder = folder_of(120, seed)
+    random = Random(seed)
+    walker = Walker(folder, dict.fromkeys((file.key for file in folder.files), 100 * KIB))
+    running: list[str] = []
+    for key in ordered(folder, order):
+        running.append(key)
+        if len(running) == jobs:
+            walker.open(running.pop(random.random() < 0.15))
+    assert sum(walker.planned_before[20:]) >= 0.6 * len(walker.planned_before[20:])
+
+
+@given(seed=seeds, order=orders, folders=st.integers(2, 6))
+def test_the_pattern_is_kept_in_the_next_folder(seed: int, order: str, folders: int) -> None:
+    """`cp -r` of a tree: from the second file of each later folder on."""
+    planner_of: Walker | None = None
+    for number in range(folders):
+        folder = folder_of(12, seed + number)
+        all_sizes = dict.fromkeys((file.key for file in folder.files), MIB)
+        walker = Walker(folder, all_sizes)
+        if planner_of is not None:
+            walker.planner = planner_of.planner
+        for key in ordered(folder, order):
+            walker.open(key)
+        if planner_of is not None:
+            assert all(walker.planned_before[1:])
+        planner_of = walker
