@@ -53,13 +53,14 @@ class Block:
 
     :ivar pooled: whether the memory is a slot of the pool.
     :ivar used: whether a read was given the block; guarded by the block loader's lock.
+    :ivar before_open: whether it was fetched for a file that was not open yet.
     """
 
-    __slots__ = ("_home", "_slot", "pooled", "used", "view")
+    __slots__ = ("_home", "_slot", "before_open", "pooled", "used", "view")
 
     def __init__(self, view: memoryview, slot: int = -1, home: deque[int] | None = None) -> None:
         self.view = view
-        self.used = False
+        self.used = self.before_open = False
         self.pooled = home is not None
         self._slot = slot
         self._home = home

@@ -274,6 +274,11 @@ def _error(error: dict[str, Any]) -> str:
     return f"{_ago(error['at'])} {printable(error['file'])}: {error['errno']}: {reason}{times}"
 
 
+def _next_files(counts: dict[str, int]) -> str:
+    fetched, read = in_words(counts["fetched_bytes"]), in_words(counts["read_bytes"])
+    return f"{fetched} fetched before an open, {read} of them read"
+
+
 def stats_lines(answer: dict[str, Any]) -> list[Line]:
     """The text of ``stats``, without the table of processes."""
     reads, hedges, disk = answer["reads"], answer["hedges"], answer["disk"]
@@ -299,6 +304,7 @@ def stats_lines(answer: dict[str, Any]) -> list[Line]:
         ("fetched", in_words(answer["fetched_bytes"]) + times),
         ("warmed", in_words(answer["warmed_bytes"])),
         ("never read", in_words(answer["unused_bytes"])),
+        ("next files", _next_files(answer["next_files"])),
         ("blocks from", ", ".join(f"{tier} {n}{parts[tier]}" for tier, n in blocks.items())),
         ("requests", _requests(answer["requests"])),
         ("hedges", f"{hedges['made']} made, {hedges['won']} won"),

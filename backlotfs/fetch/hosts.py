@@ -27,7 +27,8 @@ Which fetch is next. Each source has a queue in `FetchScheduler`. As many fetche
 once as its concurrency limit allows. The sources on a host share the limit: each may use an equal
 part of it, at least one fetch, and what the others leave unused. Fetches that a reader waits for go
 first, and each source may run `URGENT_EXTRA` of them beyond its part. If several queues could start
-a fetch, the one with the fewest bytes does.
+a fetch, the one with the fewest bytes does. Fetches for files that are not open wait in a queue of
+their own, in the order in which the files are expected, and start when nothing else could.
 
 A stalled source never stops another. A queue in which no fetch has ended for `STALLED_AFTER_S` is
 not counted in the limits of its host and of the process, so it takes no place from the others. The
@@ -549,32 +550,47 @@ class FetchScheduler:
         self._lock = threading.Lock()
         self._queues: dict[str, _SourceQueue] = {}
         self._waiting: dict[str, _SourceQueue] = {}  # the queues with a fetch to start
+        self._before_open: dict[Fetch, None] = {}  # for files that are not open, in their order
         self._running = 0
         self._served = 0  # the count of the queue that was served last
 
-    def submit(self, fetch: Fetch, *, urgent: bool) -> None:
-        """Queue a fetch; it starts when the limits allow it."""
+    def submit(self, fetch: Fetch, *, urgent: bool, before_open: bool = False) -> None:
+        """Queue a fetch; it starts when the limits allow it.
+
+        :param before_open: it is for a file that is not open; ignored if it is urgent.
+        """
         with self._lock:
-            queue = self._queues.get(fetch.embed_code)
-            if queue is None:
-                queue = _SourceQueue(self._host_of(fetch.embed_code), self._served)
-                self._queues[fetch.embed_code] = queue
-            elif fetch.embed_code not in self._waiting:
-                queue.served = max(queue.served, self._served)  # as a new queue
-            (queue.urgent if urgent else queue.prefetch).append(fetch)
-            self._waiting[fetch.embed_code] = queue
+            if before_open and not urgent:
+                self._before_open[fetch] = None
+            else:
+                self._enqueue(fetch, urgent=urgent)
             jobs = self._due()
         for job in jobs:
             self._workers.submit(job)
+
+    def _enqueue(self, fetch: Fetch, *, urgent: bool) -> None:
+        """Add a fetch to the queue of its source. The caller locks."""
+        queue = self._queues.get(fetch.embed_code)
+        if queue is None:
+            queue = _SourceQueue(self._host_of(fetch.embed_code), self._served)
+            self._queues[fetch.embed_code] = queue
+        elif fetch.embed_code not in self._waiting:
+            queue.served = max(queue.served, self._served)  # as a new queue
+        (queue.urgent if urgent else queue.prefetch).append(fetch)
+        self._waiting[fetch.embed_code] = queue
 
     def promote(self, fetch: Fetch) -> None:
         """Move a queued prefetch before all prefetches, because a reader waits for it now."""
         with self._lock:
             queue = self._queues.get(fetch.embed_code)
-            if queue is None or fetch not in queue.prefetch:
+            if fetch in self._before_open:
+                del self._before_open[fetch]
+                self._enqueue(fetch, urgent=True)
+            elif queue is None or fetch not in queue.prefetch:
                 return
-            queue.prefetch.remove(fetch)
-            queue.urgent.append(fetch)
+            else:
+                queue.prefetch.remove(fetch)
+                queue.urgent.append(fetch)
             jobs = self._due()
         for job in jobs:
             self._workers.submit(job)
@@ -582,7 +598,7 @@ class FetchScheduler:
     def _due(self) -> list[Callable[[], None]]:
         """Return the fetches that may start now, as jobs. The caller locks."""
         jobs: list[Callable[[], None]] = []
-        if not self._waiting:
+        if not self._waiting and not self._before_open:
             return jobs
         now_s = self._clock.monotonic()
         moving = _Moving(Counter(), Counter(), set())
@@ -599,13 +615,22 @@ class FetchScheduler:
                 for embed_code, queue in self._waiting.items()
                 if self._may_start(embed_code, queue, moving)
             ]
-            if not able:
-                return jobs
-            embed_code = min(able, key=lambda rank: rank[:2])[2]
-            queue = self._waiting[embed_code]
-            fetch = (queue.urgent or queue.prefetch).popleft()
-            if not queue.urgent and not queue.prefetch:
-                del self._waiting[embed_code]
+            if able:
+                embed_code = min(able, key=lambda rank: rank[:2])[2]
+                queue = self._waiting[embed_code]
+                fetch = (queue.urgent or queue.prefetch).popleft()
+                if not queue.urgent and not queue.prefetch:
+                    del self._waiting[embed_code]
+            else:
+                next_file = next(iter(self._before_open), None)
+                if next_file is None or not self._may_start_before_open(next_file, moving):
+                    return jobs
+                fetch, embed_code = next_file, next_file.embed_code
+                del self._before_open[fetch]
+                if embed_code not in self._queues:
+                    host = self._host_of(embed_code)
+                    self._queues[embed_code] = _SourceQueue(host, self._served)
+                queue = self._queues[embed_code]
             if embed_code not in moving.stalled:
                 moving.running[queue.host] += 1
             if not queue.running:
@@ -630,6 +655,13 @@ class FetchScheduler:
             return False
         spare = embed_code not in moving.stalled and moving.running[queue.host] < limit
         return queue.running < part or spare
+
+    def _may_start_before_open(self, fetch: Fetch, moving: _Moving) -> bool:
+        """Whether the limits allow one more fetch for a file that is not open."""
+        if self._running >= self._max_jobs * 3 // 4 or moving.running.total() >= PROCESS_WIDTH:
+            return False
+        host = self._host_of(fetch.embed_code)
+        return moving.running[host] < host.concurrency_limit
 
     def _run(self, fetch: Fetch) -> None:
         try:

@@ -78,6 +78,7 @@ class PendingRead:
     :ivar came_from: the number of blocks from each tier.
     :ivar first_use_bytes: bytes of the blocks that came from a host, for this read or prefetched,
         and that no other read used before.
+    :ivar before_open_bytes: the part of them that was fetched before the file was opened.
     """
 
     __slots__ = (
@@ -87,6 +88,7 @@ class PendingRead:
         "_done",
         "_lock",
         "abandoned",
+        "before_open_bytes",
         "came_from",
         "complete",
         "doing",
@@ -123,7 +125,7 @@ class PendingRead:
         self.error: BacklotError | None = None
         self.full_blocks_before = wanted.stop // block_bytes
         self.came_from = [0] * len(TIERS)
-        self.first_use_bytes = 0
+        self.first_use_bytes = self.before_open_bytes = 0
         self._block_bytes = block_bytes
         self._lock = lock
         self.numbers = block_span(wanted, block_bytes)
@@ -142,6 +144,7 @@ class PendingRead:
             if not block.used:
                 block.used = True
                 self.first_use_bytes += len(block.view) if tier != DISK else 0
+                self.before_open_bytes += len(block.view) if block.before_open else 0
 
     def fail(self, error: BacklotError) -> None:
         """Complete the read with an error."""
@@ -225,6 +228,7 @@ class BlockFetch:
     :ivar left: the keys of the blocks that have not arrived, in order.
     :ivar begun: whether a block has arrived.
     :ivar waiters: the reads that wait for each block number; guarded by the loader's lock.
+    :ivar before_open: whether it began as a prefetch of a file that was not open.
     :ivar is_prefetch: whether it began as a prefetch; then its failure fails no read.
     :ivar urgent: whether a reader waits, or waited, for it; then it runs even if it is not wanted.
     :ivar last_progress_s: when it began, or when its last block arrived; None before it begins.
@@ -241,6 +245,7 @@ class BlockFetch:
         "_group",
         "_loader",
         "_still_wanted",
+        "before_open",
         "begun",
         "contributed",
         "done",
@@ -277,6 +282,7 @@ class BlockFetch:
         self.left = [BlockKey(version.embed_code, version.validator, number) for number in run]
         self.begun = False
         self.waiters: dict[int, list[PendingRead]] = {}
+        self.before_open = False
         self.is_prefetch = still_wanted is not None
         self.urgent = not self.is_prefetch
         self.last_progress_s: float | None = None
@@ -397,6 +403,8 @@ class BlockLoader:
         self._owners: dict[BlockKey, BlockFetch] = {}  # of the blocks in flight
         #: Bytes of prefetches that run or are queued, counted in whole blocks.
         self.prefetch_bytes = 0
+        #: Bytes that prefetches for files that were not open have fetched.
+        self.before_open_bytes = 0
 
     def memory_use(self) -> MemoryUse:
         """The current use of the memory for blocks."""
@@ -442,6 +450,8 @@ class BlockLoader:
         version: SourceVersion,
         ahead: ByteRange,
         still_wanted: StillWanted,
+        *,
+        before_open: bool = False,
     ) -> None:
         """Fetch ``ahead`` before it is read; blocks that exceed the budget are left out.
 
@@ -449,6 +459,8 @@ class BlockLoader:
 
         :param still_wanted: called before and during the GET; says whether the bytes that have not
             arrived are still wanted.
+        :param before_open: the file is not open; its fetches come after all others, and leave half
+            of the budget to open files.
         """
         numbers = block_span(ahead.clamped(version.size), self.block_bytes)
         keys = [BlockKey(version.embed_code, version.validator, number) for number in numbers]
@@ -458,17 +470,19 @@ class BlockLoader:
             absent = [
                 key.number for key in keys if key not in self.cache and key not in self._owners
             ]
-            room = (self._prefetch_budget - self.prefetch_bytes) // self.block_bytes
+            budget = self._prefetch_budget // 2 if before_open else self._prefetch_budget
+            room = (budget - self.prefetch_bytes) // self.block_bytes
             del absent[max(0, room) :]
             started: list[BlockFetch] = []
             for run in runs_of(absent, len(absent)):
                 fetch = BlockFetch(self, version, run, still_wanted)
+                fetch.before_open = before_open
                 self._owners.update(dict.fromkeys(fetch.left, fetch))
                 self.prefetch_bytes += self.block_bytes * len(run)
                 started.append(fetch)
         for fetch in started:
             # A reader may have joined the fetch since the lock was released.
-            self._scheduler.submit(fetch, urgent=fetch.urgent)
+            self._scheduler.submit(fetch, urgent=fetch.urgent, before_open=before_open)
 
     def arrived(self, fetch: BlockFetch, blocks: list[Block]) -> None:
         """Cache the next blocks of a fetch, and complete the reads that wait for them."""
@@ -480,6 +494,9 @@ class BlockLoader:
                 if owner is None:
                     continue  # the hedge, or the fetch that it hedges, was faster
                 fetch.contributed = True
+                if fetch.before_open:
+                    block.before_open = True
+                    self.before_open_bytes += len(block.view)
                 kept.append((key, block))
                 stop = key.number * self.block_bytes + len(block.view)
                 waiters = owner.waiters.pop(key.number, ())

@@ -34,6 +34,7 @@ import stat
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from cachetools import TTLCache
 
@@ -50,6 +51,21 @@ UNKNOWN = "(unknown)"
 _PROC = Path("/proc")
 
 
+class Program(NamedTuple):
+    """A program in a session of processes (a terminal, a service).
+
+    :ivar session: the session; without one the parent process, or the user.
+    """
+
+    session: int
+    name: str
+
+
+class _Process(NamedTuple):
+    name: str
+    program: Program
+
+
 class ProcessNames:
     """Names of processes by the ids of their threads. Any thread may call it."""
 
@@ -57,29 +73,48 @@ class ProcessNames:
         """Read names from ``proc``, where proc(5) is mounted."""
         self._proc = proc
         self._lock = threading.Lock()
-        self._names: TTLCache[int, str] = TTLCache(IDS_KEPT, REMEMBERED_S, timer=clock.monotonic)
+        self._processes: TTLCache[int, _Process] = TTLCache(
+            IDS_KEPT, REMEMBERED_S, timer=clock.monotonic
+        )
 
     def of(self, thread_id: int) -> str:
         """The name as ``ps -o comm`` shows it, but printable; `UNKNOWN` if there is none."""
-        with self._lock:
-            name = self._names.get(thread_id)
-        if name is None:
-            name = self._look_up(thread_id)
-            with self._lock:
-                self._names[thread_id] = name
-        return name
+        return self._of(thread_id).name
 
-    def _look_up(self, thread_id: int) -> str:
+    def program(self, thread_id: int) -> Program:
+        """The program that a process runs, the same for all its processes in a session.
+
+        ``find -exec``, ``xargs`` and loops of a shell start a process for each file.
+        """
+        return self._of(thread_id).program
+
+    def _of(self, thread_id: int) -> _Process:
+        with self._lock:
+            process = self._processes.get(thread_id)
+        if process is None:
+            process = self._look_up(thread_id)
+            with self._lock:
+                self._processes[thread_id] = process
+        return process
+
+    def _look_up(self, thread_id: int) -> _Process:
         try:
             status = (self._proc / str(thread_id) / "status").read_bytes()
-            process_id = int(status.partition(b"\nTgid:")[2].split(None, 1)[0])
+            process_id = _field(status, b"Tgid")
             name = (self._proc / str(process_id) / "comm").read_bytes()
+            # The session of a process in another PID namespace is 0.
+            together = _field(status, b"NSsid") or _field(status, b"PPid") or _field(status, b"Uid")
         except (OSError, ValueError, IndexError):
-            return UNKNOWN
+            return _Process(UNKNOWN, Program(0, UNKNOWN))
         text = name.removesuffix(b"\n").decode("utf-8", "replace")
-        return (
-            "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text) or UNKNOWN
-        )
+        text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+        return _Process(text or UNKNOWN, Program(together, text or UNKNOWN))
+
+
+def _field(status: bytes, name: bytes) -> int:
+    """The first number of a field of ``/proc/PID/status``; 0 if the kernel does not name it."""
+    found = status.partition(b"\n" + name + b":")[2].split(None, 1)
+    return int(found[0]) if found else 0
 
 
 #: The kernel cuts a process's name to this length.

@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import NamedTuple
 
 from backlotfs.byterange import ByteRange
@@ -118,16 +118,19 @@ class Operations:
         owner: Owner,
         *,
         no_prefetch: Callable[[], bool],
+        program: Callable[[], Hashable] = str,
     ) -> None:
         """Build the operations of one mount.
 
         :param no_prefetch: whether the calling program reads only parts of a file.
+        :param program: identifies the calling program over all its processes.
         """
         self.namespace = namespace
         self.owner = owner
         self._reader = reader
         self._deadlines = deadlines
         self._no_prefetch = no_prefetch
+        self._program = program
         self._in_memory = InMemoryFiles()
 
     def attributes(self, found: Found) -> Attributes:
@@ -161,7 +164,7 @@ class Operations:
             return Opened(self._in_memory.open(name, content), shown)
         version = self.namespace.open(found, self._deadlines.for_open())
         no_prefetch = self._no_prefetch()
-        fh = self._reader.open(version, name=name, no_prefetch=no_prefetch)
+        fh = self._reader.open(version, name=name, program=self._program(), no_prefetch=no_prefetch)
         return Opened(fh, version, no_prefetch)
 
     def begin(self, fh: int, offset: int, size: int) -> PendingRead | None:

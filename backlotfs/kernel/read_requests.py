@@ -93,7 +93,7 @@ class ReadCounts:
         self._note = note
         self._lock = threading.Lock()
         self._by_name: dict[str, Usage] = {}
-        self._used_bytes = 0
+        self._used_bytes = self._before_open_bytes = 0
 
     def answered(self, pid: int, read: PendingRead) -> None:
         """Count a read of this process that was answered with bytes."""
@@ -106,6 +106,7 @@ class ReadCounts:
             for tier, blocks in enumerate(read.came_from):
                 usage.blocks[tier] += blocks
             self._used_bytes += read.first_use_bytes
+            self._before_open_bytes += read.before_open_bytes
         if self._rate is not None:
             self._rate.add(asked_bytes)
 
@@ -121,6 +122,11 @@ class ReadCounts:
     def used_bytes(self) -> int:
         """Fetched bytes that at least one read has used; each byte counts once, in whole blocks."""
         return self._used_bytes
+
+    @property
+    def before_open_bytes(self) -> int:
+        """Those of the used bytes that were fetched before their file was opened."""
+        return self._before_open_bytes
 
     def total(self) -> Usage:
         """The counts of all programs together."""

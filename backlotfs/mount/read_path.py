@@ -33,11 +33,13 @@ from backlotfs.log import events
 from backlotfs.namespace.attributes import CacheState
 from backlotfs.open_files.reader import HandleTable, SourceReader
 from backlotfs.open_files.recent_errors import RecentErrors
+from backlotfs.open_files.walk_prefetch import WalkPrefetcher
 from backlotfs.prefetch.registry import PrefetcherRegistry
 from backlotfs.source.bandwidth import BandwidthLimit, RecentRate
 from backlotfs.source.etag_aliases import EtagAliases
 from backlotfs.source.range_reader import RangeReader
 from backlotfs.source.signed_get import SignedGet
+from backlotfs.source.url_resolver import UrlResolver
 from backlotfs.source.version import SourceVersion
 
 log = logging.getLogger(__name__)
@@ -95,11 +97,14 @@ def _note_failure(handles: HandleTable, failures: RecentErrors, fh: int, error: 
 class ReadPath:
     """The parts of the read path, as `build_read_path` builds them.
 
+    :ivar walks: the prefetch across files.
     :ivar disk: the disk cache; None if there is none.
     :ivar reconciler: keeps pinned files complete.
     """
 
     reader: SourceReader
+    walks: WalkPrefetcher
+    loader: BlockLoader
     warmer: Warmer
     memory_use: Callable[[], MemoryUse]
     reconciler: PinReconciler
@@ -127,11 +132,13 @@ class SourceParts:
     """The parts for sources and their hosts that the read path uses.
 
     :ivar get: makes GETs of presigned URLs.
+    :ivar urls: the presigned URLs.
     :ivar aliases: the ETags that name one version.
     :ivar queued: whether the URL of a source waits for an API credit.
     """
 
     get: SignedGet
+    urls: UrlResolver
     aliases: EtagAliases
     versions: SourceVersionCache
     hosts: HostRegistry
@@ -196,6 +203,14 @@ def build_read_path(
         block_bytes=BLOCK_BYTES,
         stats_of=sources.hosts.stats,
     )
+    walks = WalkPrefetcher(
+        loader,
+        prefetchers.shares,
+        clock,
+        version_of=partial(_verified, sources.versions),
+        stats_of=sources.hosts.stats,
+        urls=sources.urls,
+    )
     step_bytes = min(WARM_STEP_BYTES, pool.budget_bytes // WARM_STEP_PART)
     warmer = Warmer(loader, disk, step_bytes=step_bytes)
     pins = Pins(disk, settings.pin_quota)
@@ -207,7 +222,9 @@ def build_read_path(
     cached = CachedBytes(cache, disk)
     sources.aliases.cached = cached.sample
     return ReadPath(
-        reader=SourceReader(handles, loader, prefetchers),
+        reader=SourceReader(handles, loader, prefetchers, walks),
+        walks=walks,
+        loader=loader,
         warmer=warmer,
         memory_use=loader.memory_use,
         reconciler=reconciler,

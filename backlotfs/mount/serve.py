@@ -161,6 +161,7 @@ class _MountProcess:
             self._deadlines,
             Owner(settings.uid, settings.gid),
             no_prefetch=self._rules.makes_thumbnails,
+            program=lambda: self._names.program(self._adapter.caller()),
         )
         self._keep_control()
         self._mounting.set()

@@ -45,6 +45,7 @@ from backlotfs.mount.read_path import (
 )
 from backlotfs.mount.replacement import Replacement
 from backlotfs.mount.transport import USER_AGENT, Transport
+from backlotfs.mount.walk_folders import WalkFolders
 from backlotfs.namespace.namespace import Namespace, Provider, ReadState, TreeOptions
 from backlotfs.namespace.naming import NameMode, catalog_naming
 from backlotfs.namespace.providers.sidecars import CaptionSidecars, JsonSidecars
@@ -308,12 +309,18 @@ def build_stack(
         catalog.subscribe(captions.published)
     handles = HandleTable()
     sources = SourceParts(
-        transport.signed_get(resolver), aliases, versions, transport.hosts, probes.is_queued
+        transport.signed_get(resolver),
+        resolver,
+        aliases,
+        versions,
+        transport.hosts,
+        probes.is_queued,
     )
     path = build_read_path(settings, handles, sources, disk, clock, passes_through)
     previews = PreviewImages(transport.connections, clock, transport.policy)
     providers = _providers(settings, catalog, versions, probes, captions, previews, clock)
     namespace = _open_namespace(settings, catalog, versions, probes, path, rules, providers)
+    path.walks.folder_of = WalkFolders(namespace).folder_of
     kernel = notifier or Notifier()
     Replacement(versions, resolver, path.reconciler, probes, catalog, kernel).connect()
     if disk is not None:

@@ -98,6 +98,7 @@ def status_answer(
         "last_error": str(error) if error is not None else None,
         "cache": _cache(stack),
         "throughput": _throughput(stack, began_s),
+        "next_files": next_files(stack),
         "credits": _credits(stack.limiter),
         "waiting": _waiting(stack, waiting),
         "url_refreshes": stack.resolver.refreshes,
@@ -172,6 +173,17 @@ def _throughput(stack: Stack, began_s: float) -> dict[str, Any]:
             "read_bytes_per_s": round(read_bytes / up_s),
             "fetched_bytes_per_s": round(fetched_bytes / up_s),
         },
+    }
+
+
+def next_files(stack: Stack) -> dict[str, int]:
+    """What the prefetch across files has fetched, and how much of it was read and was not."""
+    read_bytes = stack.reading.metrics.reads.before_open_bytes  # first: more is fetched meanwhile
+    fetched_bytes = stack.reading.loader.before_open_bytes
+    return {
+        "fetched_bytes": fetched_bytes,
+        "read_bytes": read_bytes,
+        "unread_bytes": max(0, fetched_bytes - read_bytes),
     }
 
 

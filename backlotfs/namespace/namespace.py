@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import chain
@@ -52,6 +53,7 @@ from backlotfs.namespace.layouts import Layout, build
 from backlotfs.namespace.naming import NameMode
 from backlotfs.namespace.sizes import SourceSizes, UnsizedRules
 from backlotfs.namespace.tree import (
+    ROOT_INODE,
     Entry,
     Folder,
     Node,
@@ -66,6 +68,8 @@ from backlotfs.source.version import SourceVersion
 
 #: An open after a long pause waits this long for a refresh of the listing.
 OPEN_WAIT_S = 1.5
+#: Number of folders that were listed last, in which the place of an opened file is looked for.
+LISTED_REMEMBERED = 16
 
 
 class Provider(Protocol):
@@ -180,6 +184,7 @@ class Namespace:
         self._subfolders = sum(provider.subfolders for provider in providers)
         self._read_state = read_state or ReadState()
         self._incomplete: set[int] = set()
+        self._listed: OrderedDict[int, None] = OrderedDict()
         self._lock = threading.Lock()
         catalog.folder_times.open(self._view())
         self._snapshot = self._build(catalog.library)
@@ -287,6 +292,11 @@ class Namespace:
             return found.entries()
         if not isinstance(found, Folder):
             raise NotADirectory("a file has no entries")
+        with self._lock:
+            self._listed[found.inode] = None
+            self._listed.move_to_end(found.inode)
+            if len(self._listed) > LISTED_REMEMBERED:
+                self._listed.popitem(last=False)
         hidden, seconds = self._sizes.list_folder(found.rows())
         left_out: Set[str] = hidden
         if not self.options.include_unavailable:
@@ -354,6 +364,25 @@ class Namespace:
         """The known version of an asset's source; None if it was not probed yet."""
         known = self._versions.known(embed_code)
         return None if known is None else known.version
+
+    def folder_with(self, embed_code: str, near: int | None) -> Folder | None:
+        """A folder that shows an asset under its own name: the likeliest, if there are several.
+
+        :param near: the inode number of the folder that is looked in first; then in those that were
+            listed last, then in the root.
+        """
+        row = self.row(embed_code)
+        if row is None:
+            return None
+        with self._lock:
+            listed = list(reversed(self._listed))
+        places = self.snapshot().places
+        for inode in ([] if near is None else [near]) + listed + [ROOT_INODE]:
+            place = places.get(inode)
+            entry = None if place is None else place.folder.entries.get(row.name)
+            if place is not None and isinstance(entry, AssetRow) and entry.embed_code == embed_code:
+                return place.folder
+        return None
 
     def asset(self, found: Found) -> Asset | None:
         """The API record of an asset; None for folders and virtual files."""

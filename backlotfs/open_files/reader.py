@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import partial
 
 from backlotfs.byterange import ByteRange
 from backlotfs.errors import BadHandle, ContentChanged
 from backlotfs.fetch.loader import BlockLoader, PendingRead
+from backlotfs.open_files.walk_prefetch import OpenedFile, WalkPrefetcher
 from backlotfs.prefetch.index_patterns import (
     HEAD_BYTES,
     MIN_FILE_BYTES,
@@ -32,7 +34,8 @@ class FileHandle:
 
     :ivar prefetcher: the prefetcher of the version, shared by all its handles.
     :ivar name: path of the file, as it was opened.
-    :ivar no_prefetch: whether nothing is fetched ahead of the reads of this handle.
+    :ivar opened: what the prefetch across files knows of it; None: nothing is fetched ahead of the
+        reads of this handle.
     :ivar stale: whether a read failed because nobody has its bytes any more.
     """
 
@@ -40,7 +43,7 @@ class FileHandle:
     version: SourceVersion
     prefetcher: Prefetcher
     name: str
-    no_prefetch: bool = False
+    opened: OpenedFile | None = None
     stale: bool = False
 
 
@@ -60,12 +63,11 @@ class HandleTable:
         version: SourceVersion,
         prefetcher: Prefetcher,
         name: str = "",
-        *,
-        no_prefetch: bool = False,
+        opened: OpenedFile | None = None,
     ) -> FileHandle:
         """Make a handle on this version."""
         with self._lock:
-            handle = FileHandle(next(self._numbers), version, prefetcher, name, no_prefetch)
+            handle = FileHandle(next(self._numbers), version, prefetcher, name, opened)
             self._handles[handle.fh] = handle
         return handle
 
@@ -94,26 +96,35 @@ class SourceReader:
     """Serves reads of open files. Any thread may call it; it does no I/O itself."""
 
     def __init__(
-        self, handles: HandleTable, loader: BlockLoader, prefetchers: PrefetcherRegistry
+        self,
+        handles: HandleTable,
+        loader: BlockLoader,
+        prefetchers: PrefetcherRegistry,
+        walks: WalkPrefetcher,
     ) -> None:
         self._handles = handles
         self._loader = loader
         self._prefetchers = prefetchers
+        self._walks = walks
 
     def open(
         self,
         version: SourceVersion,
         *,
         name: str = "",
+        program: Hashable = "",
         no_prefetch: bool = False,
     ) -> int:
         """Open this version of a source and return the handle.
 
         :param name: name of the file; its extension tells whether its end is probably read first.
+        :param program: identifies the program that reads, over all its processes.
         :param no_prefetch: fetch nothing ahead, because the reader needs a small part only.
         """
-        prefetcher = self._prefetchers.opened(version)
-        return self._handles.open(version, prefetcher, name, no_prefetch=no_prefetch).fh
+        opened = None if no_prefetch else self._walks.opened(program, version)
+        expected = None if opened is None else opened.expected_bytes
+        prefetcher = self._prefetchers.opened(version, expected)
+        return self._handles.open(version, prefetcher, name, opened).fh
 
     def begin(self, fh: int, offset: int, size: int) -> PendingRead | None:
         """Start to load bytes ``offset`` to ``offset + size``, without waiting.
@@ -127,7 +138,8 @@ class SourceReader:
         if wanted.stop <= offset:
             return None
         read = self._loader.demand(version, wanted)
-        if not handle.no_prefetch:
+        if handle.opened is not None:
+            self._walks.read(handle.opened, wanted)
             late = not read.complete  # later, when the prefetch is planned, it may be complete
             read.look_ahead = partial(self._look_ahead, handle, wanted, read.missed, late)
         return read
@@ -148,7 +160,9 @@ class SourceReader:
     def release(self, fh: int) -> None:
         """Close a handle."""
         handle = self._handles.release(fh)
-        self._prefetchers.closed(handle.prefetcher, tells=not handle.no_prefetch)
+        handle.prefetcher.closed()
+        if handle.opened is not None:
+            self._walks.closed(handle.opened)
 
     def _look_ahead(
         self, handle: FileHandle, read: ByteRange, missed: bool, late: bool

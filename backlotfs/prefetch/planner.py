@@ -368,7 +368,8 @@ class ReadPlanner:
     :ivar max_window_bytes: limit of a window, by the share of the memory; may change.
     :ivar target: the window that uses the host fully; may change.
     :ivar latency_s: latency of the host; may change.
-    :ivar likely_sequential: whether the file is probably read completely, as those before it were.
+    :ivar expected_bytes: how much of the file is probably read, from its head, because the program
+        read the files before it so; None: not known.
     :ivar read_through: whether it was read from its head to its end.
     """
 
@@ -384,7 +385,8 @@ class ReadPlanner:
         self.max_window_bytes = max_window_bytes
         self.target: WindowTarget = UNKNOWN_HOST
         self.latency_s = 0.0
-        self.likely_sequential = self.read_through = False
+        self.expected_bytes: int | None = None
+        self.read_through = False
         self._size = size
         self._block_bytes = block_bytes
         self._limits = limits or PlanLimits()
@@ -506,9 +508,13 @@ class ReadPlanner:
                 return max(0, usual - cursor.run_bytes) if even or cursor.reads > 1 else 0
         grown = self._growth(cursor) * cursor.earned_window if cursor.reads > 1 else 0
         if cursor.from_the_head:
-            trusted = self.likely_sequential or self.read_through
-            limits = self._limits
-            head = limits.trusted_window_bytes if trusted else limits.first_window_bytes
+            limits, expected = self._limits, self.expected_bytes
+            if self.read_through or expected == self._size:
+                head = limits.trusted_window_bytes
+            elif expected is None:
+                head = limits.first_window_bytes
+            else:
+                head = min(limits.first_window_bytes, max(0, expected - cursor.position))
             grown = max(grown, head)
         grown = min(grown, self.target.window_bytes)
         if cursor.pace is not None:

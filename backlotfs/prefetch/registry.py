@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections import deque
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from cachetools import LRUCache
 
@@ -30,10 +30,6 @@ MAX_WINDOW_BYTES = 96 * 1024 * 1024
 MIN_WINDOW_BYTES = 1024 * 1024
 #: Number of sources whose prefetchers are kept after the last close, at a few KiB each.
 SOURCES_KEPT = 64
-#: If of this many files that were closed last …
-FILES_REMEMBERED = 3
-#: … this many were read completely (`cp -r`, `rsync`), the next one probably is, too.
-FILES_TRUSTED = 2
 #: Shares of the memory, and windows for the speed of the host, are computed at most this often.
 SHARES_EVERY_S = 0.1
 #: Prefetch of a closed file continues for this long, because players open files again at once.
@@ -63,6 +59,13 @@ def fair_cap(needs: Iterable[int], budget_bytes: int) -> int:
     return max(budget_bytes, 0)
 
 
+class HasWindows(Protocol):
+    """Something that fetches ahead: a `Prefetcher`, or the prefetch across files."""
+
+    def windows(self, now_s: float) -> list[int]:
+        """The bytes that each of its windows needs now; empty: it needs no memory."""
+
+
 class WindowBudget:
     """The limit of each window, in bytes. Any thread may call it."""
 
@@ -71,10 +74,10 @@ class WindowBudget:
         self._budget = budget_bytes
         self._lock = threading.Lock()
         self._settled_s = 0.0
-        self._active: set[Prefetcher] = set()
+        self._active: set[HasWindows] = set()
         self.cap_bytes = MIN_WINDOW_BYTES  # until the first read
 
-    def settle(self, plan: Prefetcher, now_s: float) -> None:
+    def settle(self, plan: HasWindows, now_s: float) -> None:
         """Note that ``plan`` is being read, and compute the shares again if that is due.
 
         It takes the locks of all active prefetchers, one at a time.
@@ -161,17 +164,16 @@ class Prefetcher:
         with self._lock:
             self._open += 1
 
-    def closed(self) -> bool:
-        """Count a handle that was closed. :return: whether the file was ever read completely."""
+    def closed(self) -> None:
+        """Count a handle that was closed."""
         with self._lock:
             self._open -= 1
             self._closed_s = self._clock.monotonic()
-            return self._planner.read_through
 
-    def expect_sequential(self, *, trusted: bool) -> None:
-        """Set whether the file is probably read completely."""
+    def expect(self, expected_bytes: int | None) -> None:
+        """Set how much of the file is probably read, from its head; None: not known."""
         with self._lock:
-            self._planner.likely_sequential = trusted
+            self._planner.expected_bytes = expected_bytes
 
 
 class PrefetcherRegistry:
@@ -197,24 +199,19 @@ class PrefetcherRegistry:
         self._live: weakref.WeakValueDictionary[tuple[str, str], Prefetcher] = (
             weakref.WeakValueDictionary()
         )
-        self._read_through: deque[bool] = deque(maxlen=FILES_REMEMBERED)
         self.shares = WindowBudget(window_budget_bytes)
 
-    def opened(self, version: SourceVersion) -> Prefetcher:
-        """The prefetcher of this version, for a new handle. Call `closed` when that is closed."""
+    def opened(self, version: SourceVersion, expected_bytes: int | None = None) -> Prefetcher:
+        """The prefetcher of this version, for a new handle.
+
+        Call `Prefetcher.closed` when the handle is closed.
+
+        :param expected_bytes: how much is probably read, from the head; None: not known.
+        """
         plan = self.of(version)
-        plan.expect_sequential(trusted=sum(self._read_through) >= FILES_TRUSTED)
+        plan.expect(expected_bytes)
         plan.opened()
         return plan
-
-    def closed(self, plan: Prefetcher, *, tells: bool = True) -> None:
-        """Count a handle that is closed.
-
-        :param tells: whether the next file will probably be read in the same way.
-        """
-        read_through = plan.closed()
-        if tells:
-            self._read_through.append(read_through)
 
     def of(self, version: SourceVersion) -> Prefetcher:
         """The prefetcher of this version: a kept one, or a new one."""

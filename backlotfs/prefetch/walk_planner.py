@@ -27,7 +27,7 @@ from array import array
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from backlotfs.byterange import ByteRange
 from backlotfs.config.settings import MIB
@@ -67,12 +67,20 @@ OPENS_BEHIND = 4
 FOLDERS_REMEMBERED = 4
 
 
-class FolderFile(NamedTuple):
-    """A file of a folder; ``key`` identifies it."""
+class FolderFile(Protocol):
+    """A file of a folder: the row of an asset."""
 
-    key: str
-    name: str
-    inode: int
+    @property
+    def embed_code(self) -> str:
+        """The key of the file."""
+
+    @property
+    def name(self) -> str:
+        """The name of the file."""
+
+    @property
+    def inode(self) -> int:
+        """The inode number of the file."""
 
 
 class _Order(NamedTuple):
@@ -108,7 +116,7 @@ class FolderOrders:
         """``files``: in the order of the listing."""
         self.identity = identity
         self.files = files
-        self._index = {file.key: index for index, file in enumerate(files)}
+        self._index = {file.embed_code: index for index, file in enumerate(files)}
         listing = range(len(files))
         by_name = sorted(listing, key=lambda index: files[index].name.encode("utf-8", "replace"))
         by_inode = sorted(listing, key=lambda index: files[index].inode)
@@ -139,7 +147,7 @@ class FolderOrders:
                 return None
             file = self.files[order.files[at]]
             if pattern.suffix is None or _suffix(file.name) == pattern.suffix:
-                return file.key
+                return file.embed_code
         return None
 
     def passed(self, key: str, to: str, pattern: Pattern) -> list[str] | None:
@@ -207,7 +215,7 @@ class FileUse:
     @property
     def head_bytes(self) -> int | None:
         """How much of the head was read; None if other places were read, too."""
-        if self.read_bytes and 2 * self.read_bytes >= self.read_to <= MAX_HEAD_BYTES:
+        if 2 * self.read_bytes >= self.read_to <= MAX_HEAD_BYTES:
             return self.read_to
         return None
 
@@ -256,10 +264,13 @@ class WalkPlanner:
         self._withdrawn: list[str] = []
 
     def expected_bytes(self, size: int) -> int | None:
-        """How much will be read of a file of this size, from its head; None if it is not known."""
+        """How much will be read of a file of this size, from its head; None if it is not known.
+
+        Files without a read say nothing: the kernel may have had their bytes.
+        """
         judged: list[FileUse] = []
         for use in reversed(self._uses):
-            if (use.closed or use.whole) and use.size:
+            if use.read_bytes and (use.closed or use.whole):
                 judged.append(use)
                 if len(judged) == FILES_JUDGED:
                     break
@@ -268,7 +279,7 @@ class WalkPlanner:
         if all(use.whole for use in judged):
             return size
         heads = [use.head_bytes for use in judged]
-        if None in heads:
+        if None in heads or any(use.whole for use in judged):
             return None
         return min(size, max(head or 0 for head in heads))
 
@@ -280,7 +291,8 @@ class WalkPlanner:
         """Record that a file was closed."""
         use.closed = True
         self._read_bytes += use.read_bytes
-        self.wasted_bytes += max(0, use.ahead_bytes - use.read_bytes)
+        if use.read_bytes:
+            self.wasted_bytes += max(0, use.ahead_bytes - use.read_bytes)
 
     def opened(self, use: FileUse, folder: FolderOrders) -> None:
         """Record the place of an opened file in its folder, and learn the pattern of the walk."""

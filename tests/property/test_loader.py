@@ -41,10 +41,11 @@ class PendingQueue(FetchScheduler):
         super().__init__(HeldWorkers(), OneHost(), ManualClock())
         self.pending: list[BlockFetch] = []
 
-    def submit(self, transfer: Fetch, *, urgent: bool) -> None:
+    def submit(self, transfer: Fetch, *, urgent: bool, before_open: bool = False) -> None:
         """Keep it."""
         found = cast(BlockFetch, transfer)
         assert urgent or found.is_prefetch
+        assert found.before_open is before_open
         self.pending.append(found)
 
     def promote(self, transfer: Fetch) -> None:

@@ -84,7 +84,7 @@ def test_a_sequential_reader_is_planned_for_once(
 ) -> None:
     """Reads of any size that overtake each other by 1 MiB: each byte is planned once, or read."""
     plan = planner(size, cap)
-    plan.likely_sequential = trusted
+    plan.expected_bytes = size if trusted else None
     at_once = max(1, MIB // length)
     reads = [ByteRange(at, at + length).clamped(size) for at in range(0, size, length)]
     planned: list[ByteRange] = []

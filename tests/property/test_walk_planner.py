@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from random import Random
+from typing import NamedTuple
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +14,6 @@ from backlotfs.prefetch.walk_planner import (
     MAX_HEAD_BYTES,
     WASTE_BYTES,
     FileUse,
-    FolderFile,
     FolderOrders,
     WalkPlanner,
 )
@@ -22,6 +22,14 @@ KIB, MIB = 1 << 10, 1 << 20
 CAP = 64 * MIB
 #: Opens until a pattern is known: two files for a step of one, three for a longer one.
 LEARNED = 3
+
+
+class File(NamedTuple):
+    """A file of a folder."""
+
+    embed_code: str
+    name: str
+    inode: int
 
 
 class Walker:
@@ -70,7 +78,7 @@ def folder_of(count: int, seed: int, suffixes: Sequence[str] = ("mov",)) -> Fold
     return FolderOrders(
         seed,
         [
-            FolderFile(f"key{at}", f"clip{number:06}.{random.choice(suffixes)}", inode)
+            File(f"key{at}", f"clip{number:06}.{random.choice(suffixes)}", inode)
             for at, (number, inode) in enumerate(zip(numbers, inodes, strict=True))
         ],
     )
@@ -83,7 +91,7 @@ def ordered(folder: FolderOrders, order: str) -> list[str]:
         files.sort(key=lambda file: file.name)
     elif order == "inode":
         files.sort(key=lambda file: file.inode)
-    return [file.key for file in files]
+    return [file.embed_code for file in files]
 
 
 orders = st.sampled_from(["listing", "name", "inode"])
@@ -98,7 +106,7 @@ def test_each_file_is_planned_before_it_is_opened(
 ) -> None:
     """In each order, forwards and backwards: from the third file on; nothing in vain."""
     folder = folder_of(count, seed)
-    walker = Walker(folder, dict.fromkeys((file.key for file in folder.files), size))
+    walker = Walker(folder, dict.fromkeys((file.embed_code for file in folder.files), size))
     keys = ordered(folder, order)
     for key in keys[::-1] if backwards else keys:
         walker.open(key)
@@ -112,7 +120,7 @@ def test_each_file_is_planned_before_it_is_opened(
 def test_files_with_one_suffix_are_followed(count: int, seed: int, order: str) -> None:
     """``cp *.mov``: the files with other suffixes are not fetched once the pattern is known."""
     folder = folder_of(count, seed, ("mov", "mov", "jpg", "xml"))
-    names = {file.key: file.name for file in folder.files}
+    names = {file.embed_code: file.name for file in folder.files}
     walker = Walker(folder, dict.fromkeys(names, MIB))
     for key in ordered(folder, order):
         if names[key].endswith(".mov"):
@@ -125,7 +133,7 @@ def test_files_with_one_suffix_are_followed(count: int, seed: int, order: str) -
 def test_every_nth_file(count: int, seed: int, order: str, step: int) -> None:
     """Every n-th file: the others are not fetched."""
     folder = folder_of(count, seed)
-    walker = Walker(folder, dict.fromkeys((file.key for file in folder.files), MIB))
+    walker = Walker(folder, dict.fromkeys((file.embed_code for file in folder.files), MIB))
     for key in ordered(folder, order)[::step]:
         walker.open(key)
     assert walker.in_vain_bytes <= WASTE_BYTES
@@ -136,7 +144,7 @@ def test_files_that_are_skipped(count: int, seed: int, order: str) -> None:
     """`rsync` skips what is copied already: stretches are found again, waste is bounded."""
     folder = folder_of(count, seed)
     random = Random(seed)
-    walker = Walker(folder, dict.fromkeys((file.key for file in folder.files), MIB))
+    walker = Walker(folder, dict.fromkeys((file.embed_code for file in folder.files), MIB))
     skipped = False
     for key in ordered(folder, order):
         skipped ^= random.random() < 0.1
@@ -153,7 +161,7 @@ def test_random_opens_cost_little(count: int, seed: int, opens: int, size: int) 
     """A program without a pattern: at most 5 % of what it read, or 32 MiB."""
     folder = folder_of(count, seed)
     random = Random(seed)
-    walker = Walker(folder, dict.fromkeys((file.key for file in folder.files), size))
+    walker = Walker(folder, dict.fromkeys((file.embed_code for file in folder.files), size))
     for _ in range(opens):
         walker.open(f"key{random.randrange(count)}")
     assert walker.in_vain_bytes <= max(32 * MIB, 0.05 * walker.read_bytes + WASTE_BYTES)
@@ -165,7 +173,7 @@ def test_random_opens_cost_little(count: int, seed: int, opens: int, size: int) 
 def test_heads_only(seed: int, order: str, size: int, head: int) -> None:
     """``head``, ``file``: no more than the same part of the next heads is fetched."""
     folder = folder_of(100, seed)
-    walker = Walker(folder, dict.fromkeys((file.key for file in folder.files), size))
+    walker = Walker(folder, dict.fromkeys((file.embed_code for file in folder.files), size))
     for key in ordered(folder, order):
         walker.open(key, head)
     if head < size:
@@ -177,7 +185,7 @@ def test_heads_only(seed: int, order: str, size: int, head: int) -> None:
 def test_two_programs_do_not_disturb_each_other(seed: int, first: str, second: str) -> None:
     """Each has a planner of its own, over the same folder."""
     folder = folder_of(40, seed)
-    all_sizes = dict.fromkeys((file.key for file in folder.files), MIB)
+    all_sizes = dict.fromkeys((file.embed_code for file in folder.files), MIB)
     walkers = [Walker(folder, all_sizes), Walker(folder, all_sizes)]
     for one, other in zip(ordered(folder, first), ordered(folder, second)[::-1], strict=True):
         walkers[0].open(one)
@@ -191,7 +199,7 @@ def test_several_files_opened_at_once(seed: int, order: str, jobs: int) -> None:
     """``xargs -P``: neighbours change places; most files are planned all the same."""
     folder = folder_of(120, seed)
     random = Random(seed)
-    walker = Walker(folder, dict.fromkeys((file.key for file in folder.files), 100 * KIB))
+    walker = Walker(folder, dict.fromkeys((file.embed_code for file in folder.files), 100 * KIB))
     running: list[str] = []
     for key in ordered(folder, order):
         running.append(key)
@@ -206,7 +214,7 @@ def test_the_pattern_is_kept_in_the_next_folder(seed: int, order: str, folders: 
     planner_of: Walker | None = None
     for number in range(folders):
         folder = folder_of(12, seed + number)
-        all_sizes = dict.fromkeys((file.key for file in folder.files), MIB)
+        all_sizes = dict.fromkeys((file.embed_code for file in folder.files), MIB)
         walker = Walker(folder, all_sizes)
         if planner_of is not None:
             walker.planner = planner_of.planner

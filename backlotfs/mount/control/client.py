@@ -49,6 +49,7 @@ class Maybe:
 
 _MOUNT = {"source": str, "mountpoint": str, "pid": int}
 _USAGE = {"asked_bytes": int, "reads": int, "failed": int}
+_NEXT_FILES = {"fetched_bytes": int, "read_bytes": int, "unread_bytes": int}
 _BY_TIER = {**_USAGE, "blocks": {str: int}}
 _CACHED = {"cached_bytes": int, "budget_bytes": int}
 _PASSTHROUGH = {"off": str, "opens": int, "files": int}
@@ -86,6 +87,7 @@ _SHAPES: dict[str, dict[Any, Any]] = {
             "more_in_s": Maybe(float),
             "waiting": [int],
         },
+        "next_files": _NEXT_FILES,
         "waiting": [{"pid": int, "program": str, "file": str, "for": str, "seconds": float}],
         "url_refreshes": int,
         "errors": [{"at": MOMENT, "file": str, "errno": str, "reason": str, "times": int}],
@@ -102,6 +104,7 @@ _SHAPES: dict[str, dict[Any, Any]] = {
         "amplification": Maybe(float),
         "warmed_bytes": int,
         "unused_bytes": int,
+        "next_files": _NEXT_FILES,
         "requests": {"made": int, str: int},
         "hedges": {"made": int, "won": int},
         "url_refreshes": int,

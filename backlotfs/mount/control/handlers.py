@@ -26,7 +26,7 @@ from backlotfs.kernel.read_requests import Usage
 from backlotfs.log.terminal import in_words
 from backlotfs.mount.control.server import Handler
 from backlotfs.mount.stack import Stack
-from backlotfs.mount.status import WaitingProgram, mount_head, status_answer
+from backlotfs.mount.status import WaitingProgram, mount_head, next_files, status_answer
 from backlotfs.namespace.tree import VirtualFile, codes_below, paths_of
 from backlotfs.source.signed_get import Outcome
 from backlotfs.source.version import SourceVersion
@@ -290,6 +290,7 @@ def _stats(stack: Stack) -> dict[str, Any]:
         "amplification": round(totals.fetched_bytes / asked_bytes, 4) if asked_bytes else None,
         "warmed_bytes": warmed_bytes,
         "unused_bytes": max(0, totals.fetched_bytes - used_bytes),
+        "next_files": next_files(stack),
         "requests": {
             "made": totals.begun,
             **{outcome.value: totals.outcomes.get(outcome, 0) for outcome in Outcome},

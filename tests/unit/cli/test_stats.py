@@ -24,6 +24,7 @@ ANSWER: dict[str, Any] = {
     "processes": {"cp": usage(2 << 20, 8, 0, 4, 3, 1), "ffprobe": usage(1 << 20, 4, 1, 2, 0, 0)},
     "fetched_bytes": 6 << 20, "amplification": 2.0, "unused_bytes": 1536,
     "warmed_bytes": 5 << 20,
+    "next_files": {"fetched_bytes": 3 << 20, "read_bytes": 2 << 20, "unread_bytes": 1 << 20},
     "requests": {
         "made": 9, "whole": 6, "dropped": 2, "overloaded": 0, "cut": 1, "refused": 0,
     },
@@ -51,13 +52,14 @@ def said(monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any], *arguments: st
 def test_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every number, with its unit; what went wrong only where something did."""
     lines = said(monkeypatch, ANSWER).splitlines()
-    assert [line[15:] for line in lines[:13]] == [
+    assert [line[15:] for line in lines[:14]] == [
         "backlot:main on /mnt/a (pid 7)",
         "2016-03-01 21:43:12+00:00",
         "3.0 MiB in 12 reads, 1 failed",
         "6.0 MiB (2.00 for each byte read)",
         "5.0 MiB",
         "1.5 KiB",
+        "3.0 MiB fetched before an open, 2.0 MiB of them read",
         "memory 6 (60 %), disk 3 (30 %), network 1 (10 %)",
         "9 made: 2 dropped, 1 cut",
         "2 made, 1 won",
@@ -66,7 +68,7 @@ def test_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
         "1.0 GiB of 10.0 GiB used, 5 blocks evicted, 6 rejected, 0 damaged",
         "1 files open, 7 opens so far",
     ]
-    assert [line.split() for line in lines[14:]] == [
+    assert [line.split() for line in lines[15:]] == [
         ["process", "read", "reads", "memory", "disk", "network"],
         ["cp", "2.0", "MiB", "8", "4", "3", "1"],
         ["ffprobe", "1.0", "MiB", "4", "2", "0", "0"],

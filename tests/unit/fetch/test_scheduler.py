@@ -54,11 +54,12 @@ class Queues:
         name: str = "",
         size: int = 1000,
         urgent: bool = False,
+        before_open: bool = False,
     ) -> Piece:
         """Submit so many fetches of one source; return the last."""
         for _ in range(count):
             piece = Piece(name or embed_code, embed_code, size, self.ran)
-            self.scheduler.submit(piece, urgent=urgent)
+            self.scheduler.submit(piece, urgent=urgent, before_open=before_open)
         return piece
 
     def running(self, embed_code: str) -> int:
@@ -225,6 +226,30 @@ def test_a_source_moves_to_its_host() -> None:
     assert queues.running("a1") == 2
     queues.end("a1", 96)
     assert queues.running("a1") == 0
+
+
+def test_files_that_are_not_open_come_last() -> None:
+    """In their order, as far as the limit of the host allows; open files go first."""
+    queues = Queues(a=2)
+    for number in range(4):
+        queues.submit(f"a{number}", before_open=True)
+    queues.submit("a-open")
+    running = ("a0", "a1", "a2", "a3", "a-open")
+    assert [queues.running(code) for code in running] == [1, 1, 0, 0, 1]
+    queues.end("a0")
+    assert [queues.running(code) for code in running] == [0, 1, 0, 0, 1]
+    queues.end("a1")
+    assert [queues.running(code) for code in running] == [0, 0, 1, 0, 1]
+
+
+def test_a_file_that_is_opened_does_not_wait_for_those_before_it() -> None:
+    """A reader waits for a fetch that was queued behind others."""
+    queues = Queues(a=1)
+    pieces = [queues.submit(f"a{number}", before_open=True) for number in range(4)]
+    queues.scheduler.promote(pieces[3])
+    assert [queues.running(f"a{number}") for number in range(4)] == [1, 0, 0, 1]
+    assert queues.submit("a9", urgent=True, before_open=True)
+    assert queues.running("a9") == 1
 
 
 def test_a_fetch_that_raises() -> None:

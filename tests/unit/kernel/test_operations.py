@@ -83,7 +83,7 @@ def test_open(mount: Mount) -> None:
         assert opened.no_prefetch is mount.sparing
         handle = mount.reading.handles.get(opened.fh)
         assert (handle.version, handle.name) == (KNOWN.version, "a.mov")
-        assert handle.no_prefetch is mount.sparing
+        assert (handle.opened is None) is mount.sparing
     with pytest.raises(IsADirectory):
         mount.operations.open(mount.namespace.find("/"), "", os.O_RDONLY)
 

@@ -124,6 +124,7 @@ class Process:
                     RecentRate(ManualClock()),
                 ),
                 disk=None,
+                loader=SimpleNamespace(before_open_bytes=5),
                 warmer=SimpleNamespace(fetched_bytes=0),
                 memory_use=lambda: MemoryUse(4, 2, 1, 0),
                 reconciler=SimpleNamespace(pins=None, start=lambda: self._step("pins")),

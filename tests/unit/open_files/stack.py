@@ -9,6 +9,7 @@ from backlotfs.concurrency.workers import Workers
 from backlotfs.fetch.hosts import FetchScheduler
 from backlotfs.fetch.loader import BlockLoader, FetchSettings, RangeGet
 from backlotfs.open_files.reader import HandleTable, SourceReader
+from backlotfs.open_files.walk_prefetch import WalkPrefetcher
 from backlotfs.prefetch.planner import PlanLimits
 from backlotfs.prefetch.registry import PrefetcherRegistry
 from backlotfs.source.version import SourceVersion
@@ -50,7 +51,15 @@ class ReadingStack:
         prefetchers = PrefetcherRegistry(
             self.clock, window_budget_bytes=1 << 20, block_bytes=block_bytes, limits=limits
         )
-        self.reader = SourceReader(self.handles, self.store, prefetchers)
+        walks = WalkPrefetcher(
+            self.store,
+            prefetchers.shares,
+            self.clock,
+            version_of=lambda _code: None,
+            stats_of=lambda _code: None,
+            workers=InlineWorkers(),
+        )
+        self.reader = SourceReader(self.handles, self.store, prefetchers, walks)
 
     @property
     def cached_bytes(self) -> int:

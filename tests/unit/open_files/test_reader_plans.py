@@ -12,11 +12,13 @@ from backlotfs.cache.memory import Block
 from backlotfs.errors import BacklotError, RemoteUnavailable
 from backlotfs.fetch.loader import BlockLoader, PendingRead, StillWanted
 from backlotfs.open_files.reader import HandleTable, SourceReader
+from backlotfs.open_files.walk_prefetch import WalkPrefetcher
 from backlotfs.prefetch.index_patterns import INDEX_BYTES, TAIL_BYTES
 from backlotfs.prefetch.registry import CLOSE_GRACE_S, PrefetcherRegistry
 from backlotfs.source.version import SourceVersion
 from tests.fakes.clocks import ManualClock
 from tests.fakes.records import source_version
+from tests.fakes.workers import InlineWorkers
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 BLOCK, READ = 64 * KIB, 128 * KIB
@@ -49,8 +51,11 @@ class NotedStore(BlockLoader):
         version: SourceVersion,
         ahead: ByteRange,
         still_wanted: StillWanted,
+        *,
+        before_open: bool = False,
     ) -> None:
         assert ahead.stop <= version.size
+        assert not before_open  # no other file is known
         self.ahead.append((ahead, still_wanted))
 
     def land(self, head: bytes) -> None:
@@ -74,7 +79,15 @@ class NotedStore(BlockLoader):
 def reader_over(store: NotedStore, clock: ManualClock) -> SourceReader:
     """A reader with memory for every window."""
     prefetchers = PrefetcherRegistry(clock, window_budget_bytes=96 * MIB, block_bytes=BLOCK)
-    return SourceReader(HandleTable(), store, prefetchers)
+    walks = WalkPrefetcher(
+        store,
+        prefetchers.shares,
+        clock,
+        version_of=lambda _code: None,
+        stats_of=lambda _code: None,
+        workers=InlineWorkers(),
+    )
+    return SourceReader(HandleTable(), store, prefetchers, walks)
 
 
 def begin(reader: SourceReader, fh: int, offset: int, size: int) -> PendingRead | None:

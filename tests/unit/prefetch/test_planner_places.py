@@ -123,7 +123,7 @@ def test_a_stream_too_many() -> None:
 def test_a_trusted_file_is_fetched_from_the_first_read_on() -> None:
     """After a row of files that were read as a whole."""
     plan = planner(20 * MIB)
-    plan.likely_sequential = True
+    plan.expected_bytes = 20 * MIB
     assert total(read_on(plan, 0, 1)) == 20 * MIB - READ
 
 

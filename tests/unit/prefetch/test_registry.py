@@ -10,8 +10,6 @@ from backlotfs.byterange import ByteRange
 from backlotfs.prefetch.planner import IDLE_S, UNKNOWN_HOST, window_target
 from backlotfs.prefetch.registry import (
     CLOSE_GRACE_S,
-    FILES_REMEMBERED,
-    FILES_TRUSTED,
     MAX_WINDOW_BYTES,
     MIN_WINDOW_BYTES,
     SHARES_EVERY_S,
@@ -66,7 +64,7 @@ def test_closed_and_opened_again_keeps_the_window() -> None:
     plans = Plans()
     first = plans.opened(source())
     planned = read_on(first, 300)[-1].stop
-    plans.closed(first)
+    first.closed()
     again = plans.opened(source())
     found = read_on(again, 40, 300 * READ, reader=2)
     assert found[0].start == planned
@@ -88,7 +86,7 @@ def test_as_many_as_are_kept() -> None:
     for number in range(SOURCES_KEPT):
         plan = plans.opened(source(number + 2))
         read_on(plan, 1)
-        plans.closed(plan)
+        plan.closed()
     del plan
     gc.collect()
     assert plans.opened(source(0)) is opened
@@ -117,7 +115,7 @@ def test_open_files_that_nobody_reads_hold_nothing() -> None:
     read_on(idle[200], 1)
     assert plans.shares.cap_bytes == MIN_WINDOW_BYTES
     for plan in closed:
-        plans.closed(plan)
+        plan.closed()
     plans.clock.advance(IDLE_S)
     read_on(idle[200], 2)
     assert plans.shares.cap_bytes == MAX_WINDOW_BYTES
@@ -168,27 +166,22 @@ def test_what_a_closed_file_had_on_its_way() -> None:
     plan = plans.opened(source())
     ahead = read_on(plan, 50)[-1]
     assert plan.wanted(ahead)
-    plans.closed(plan)
+    plan.closed()
     assert plan.wanted(ahead)
     plans.clock.advance(CLOSE_GRACE_S)
     assert not plan.wanted(ahead)
 
 
-def test_files_read_as_a_whole_in_a_row_are_trusted() -> None:
-    """`cp -r`: the next is fetched from its first read on, until most are left early."""
+def test_what_is_expected_bounds_the_first_window() -> None:
+    """A file that is probably read completely is fetched at once; of a head, no more than that."""
     plans = Plans()
     size = 20 * MIB
-    for number in range(FILES_TRUSTED):
-        plan = plans.opened(source(number, size))
-        assert sum(request.length for request in read_on(plan, 1)) < MIB
-        read_on(plan, size // READ - 1, READ)
-        plans.closed(plan)
-    trusted = plans.opened(source(50, size))
-    assert sum(request.length for request in read_on(trusted, 1)) == size - READ
-    plans.closed(trusted)
-    for number in range(FILES_REMEMBERED - 1):
-        plans.closed(plans.opened(source(60 + number, size)))
-    assert sum(one.length for one in read_on(plans.opened(source(51, size)), 1)) < MIB
+    for number, (expected, planned) in enumerate(
+        [(size, size - READ), (READ, 0), (4 * READ, 3 * READ), (0, 0)]
+    ):
+        plan = plans.opened(source(number, size), expected)
+        assert sum(request.length for request in read_on(plan, 1)) == planned
+    assert 0 < sum(one.length for one in read_on(plans.opened(source(9, size)), 1)) < MIB
 
 
 def test_an_index_is_expected() -> None:

@@ -1,0 +1,32 @@
+"""Finds the folder of an opened file and the orders of its files, for prefetch across files."""
+
+from __future__ import annotations
+
+from backlotfs.namespace.namespace import Namespace
+from backlotfs.namespace.tree import Folder, PerFolder
+from backlotfs.prefetch.walk_planner import FolderOrders
+
+#: A folder with more files has no prefetch across files: sorting it would take too long.
+MAX_FILES = 200_000
+
+
+class WalkFolders:
+    """The folders of a mount, with the orders of their files. Any thread may call it."""
+
+    def __init__(self, namespace: Namespace) -> None:
+        self._namespace = namespace
+        self._orders = PerFolder(_orders)
+
+    def folder_of(self, embed_code: str, near: int | None) -> FolderOrders | None:
+        """The folder that an asset was probably opened in; None if it is too large.
+
+        :param near: the inode number of the folder that the program used before.
+        """
+        folder = self._namespace.folder_with(embed_code, near)
+        if folder is None or len(folder.entries) > MAX_FILES:
+            return None
+        return self._orders.of(folder)
+
+
+def _orders(folder: Folder) -> FolderOrders:
+    return FolderOrders(folder.inode, list(folder.rows()))

@@ -1,0 +1,239 @@
+"""Prefetch across files: fetches the next files of a folder before a program opens them.
+
+`WalkPlanner` predicts which files a program opens next. `WalkPrefetcher` keeps one planner for each
+program, tells it of opens, reads and closes, and fetches what it plans by the block loader, behind
+everything that open files need. If a prediction proves wrong, fetches that have not ended are
+dropped.
+
+A file is fetched ahead only if its version is known and verified, so that its blocks are those that
+an open finds. If the version changes before the open, the open has another key and fetches again. A
+signed URL that costs an API credit is asked for at background priority, a few at a time.
+
+Threads. Operations record what happened; the plans are made on a thread of their own, because
+sorting a large folder takes a while.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+
+from cachetools import LRUCache
+
+from backlotfs.api.rate_limiter import Priority
+from backlotfs.byterange import ByteRange
+from backlotfs.concurrency.clock import Clock, Deadline
+from backlotfs.concurrency.workers import Workers
+from backlotfs.config.settings import MIB
+from backlotfs.config.time_limits import TimeLimits
+from backlotfs.errors import BacklotError
+from backlotfs.fetch.loader import BlockLoader
+from backlotfs.prefetch.planner import window_target
+from backlotfs.prefetch.registry import StatsOf, WindowBudget
+from backlotfs.prefetch.walk_planner import (
+    LEAD_BYTES,
+    AheadFile,
+    FileUse,
+    FolderOrders,
+    WalkPlanner,
+)
+from backlotfs.source.url_resolver import UrlResolver
+from backlotfs.source.version import SourceVersion
+
+#: Largest window of one program; more than 32 connections of 60 MB/s need.
+MAX_AHEAD_BYTES = 64 * MIB
+#: Number of programs that are remembered, and seconds after its last open for which a program
+#: counts as active in the share of the memory.
+PROGRAMS_REMEMBERED, ACTIVE_S = 64, 2.0
+#: Signed URLs for files ahead that are asked for at a time.
+URLS_AT_ONCE = 4
+
+#: The folder that an asset was opened in, as far as that can be told: by its embed code, and by the
+#: identity of the folder that the program used before.
+FolderOf = Callable[[str, int | None], FolderOrders | None]
+
+
+@dataclass(slots=True)
+class _Program:
+    """A program that opens files. ``lock`` guards its planner.
+
+    :ivar wanted: the embed codes of files that it is expected to open, or has open.
+    :ivar folder: the identity of the folder that it used last.
+    :ivar first: the first file that it opened, while it is the only one.
+    """
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    planner: WalkPlanner = field(default_factory=WalkPlanner)
+    wanted: set[str] = field(default_factory=set)
+    folder: int | None = None
+    first: FileUse | None = None
+    opened_s: float = 0.0
+
+
+@dataclass(slots=True, eq=False)
+class OpenedFile:
+    """One open file of a program.
+
+    :ivar expected_bytes: how much of it is probably read, from its head; None: not known.
+    """
+
+    _program: _Program
+    version: SourceVersion
+    use: FileUse
+    expected_bytes: int | None
+    leads: bool = False
+
+
+class WalkPrefetcher:
+    """Fetches the next files of each program. Any thread may call it; no call waits.
+
+    :ivar folder_of: finds the folders; without it nothing is fetched.
+    """
+
+    def __init__(
+        self,
+        loader: BlockLoader,
+        shares: WindowBudget,
+        clock: Clock,
+        *,
+        version_of: Callable[[str], SourceVersion | None],
+        stats_of: StatsOf,
+        urls: UrlResolver | None = None,
+        workers: Workers | None = None,
+    ) -> None:
+        """Fetch nothing yet.
+
+        :param shares: of the memory for windows.
+        :param version_of: the verified version of a source by its embed code; None: there is none.
+        :param urls: tells which URLs cost a credit; None: none does.
+        :param workers: one thread, which makes the plans.
+        """
+        self._loader = loader
+        self._shares = shares
+        self._clock = clock
+        self.folder_of: FolderOf = lambda _code, _near: None
+        self._version_of = version_of
+        self._stats_of = stats_of
+        self._urls = urls
+        self._workers = workers or Workers(1, "walks")
+        self._url_workers = Workers(URLS_AT_ONCE, "walk-urls")
+        self._asking = threading.Semaphore(URLS_AT_ONCE)
+        self._lock = threading.Lock()
+        self._programs: LRUCache[Hashable, _Program] = LRUCache(PROGRAMS_REMEMBERED)
+
+    def opened(self, program: Hashable, version: SourceVersion) -> OpenedFile:
+        """Record that a program opens a file.
+
+        :param program: identifies a program over all its processes.
+        """
+        with self._lock:
+            known = self._programs.get(program)
+            if known is None:
+                known = self._programs[program] = _Program()
+        use = FileUse(version.embed_code, version.size)
+        known.opened_s = self._clock.monotonic()
+        with known.lock:
+            expected = known.planner.expected_bytes(version.size)
+            known.planner.begun(use)
+        opened = OpenedFile(known, version, use, expected)
+        opened.leads = version.size <= LEAD_BYTES
+        self._workers.submit(lambda: self._on_open(opened))
+        return opened
+
+    def read(self, opened: OpenedFile, read: ByteRange) -> None:
+        """Record a read of an open file."""
+        use = opened.use
+        use.read_bytes += read.length
+        use.read_to = max(use.read_to, read.stop)
+        if not opened.leads and use.size - use.read_to <= LEAD_BYTES and not use.closed:
+            opened.leads = True
+            self._workers.submit(lambda: self._on_lead(opened))
+
+    def closed(self, opened: OpenedFile) -> None:
+        """Record that an open file is closed."""
+        program = opened._program
+        with program.lock:
+            program.planner.ended(opened.use)
+            program.wanted.discard(opened.use.key)
+
+    def windows(self, now_s: float) -> list[int]:
+        """The bytes that each active program may have fetched ahead, for `WindowBudget`."""
+        with self._lock:
+            programs = list(self._programs.values())
+        return [
+            MAX_AHEAD_BYTES
+            for program in programs
+            if program.wanted and now_s - program.opened_s < ACTIVE_S
+        ]
+
+    def _on_open(self, opened: OpenedFile) -> None:
+        program = opened._program
+        if program.folder is None and program.first is None:
+            program.first = opened.use  # one file is no walk: do not sort its folder
+            return
+        folder = self.folder_of(opened.use.key, program.folder)
+        if folder is None:
+            return
+        first, program.first = program.first, None
+        program.folder = folder.identity
+        with program.lock:
+            if first is not None and first.key in folder:
+                program.planner.opened(first, folder)
+            program.planner.opened(opened.use, folder)
+            if not opened.use.closed and opened.use.ahead_bytes:
+                program.wanted.add(opened.use.key)
+            program.wanted.difference_update(program.planner.withdrawn())
+        if opened.leads:
+            self._plan(program, folder)
+
+    def _on_lead(self, opened: OpenedFile) -> None:
+        folder = self.folder_of(opened.use.key, opened._program.folder)
+        if folder is not None:
+            self._plan(opened._program, folder)
+
+    def _plan(self, program: _Program, folder: FolderOrders) -> None:
+        now_s = self._clock.monotonic()
+        self._shares.settle(self, now_s)
+        window = min(MAX_AHEAD_BYTES, self._shares.cap_bytes)
+        versions: dict[str, SourceVersion] = {}
+
+        def size_of(embed_code: str) -> int | None:
+            version = self._version_of(embed_code)
+            if version is None:
+                return None
+            versions[embed_code] = version
+            return version.size
+
+        with program.lock:
+            planned = program.planner.plan(folder, size_of, max_window_bytes=window)
+            program.wanted.update(ahead.key for ahead in planned)
+        for ahead in planned:
+            self._fetch(program, versions[ahead.key], ahead)
+
+    def _fetch(self, program: _Program, version: SourceVersion, ahead: AheadFile) -> None:
+        if self._urls is None or self._urls.is_free(ahead.key):
+            self._prefetch(program, version, ahead.part)
+        elif self._asking.acquire(blocking=False):
+            self._url_workers.submit(lambda: self._ask(program, version, ahead.part))
+
+    def _ask(self, program: _Program, version: SourceVersion, part: ByteRange) -> None:
+        """Ask for a signed URL, by a credit that no program waits for, and fetch."""
+        assert self._urls is not None
+        code = version.embed_code
+        try:
+            if code in program.wanted:
+                deadline = Deadline(TimeLimits().source_s, self._clock)
+                self._urls.resolve(code, deadline, priority=Priority.BACKGROUND)
+                self._prefetch(program, version, part)
+        except BacklotError:
+            pass  # the open of the file asks again, and tells its program
+        finally:
+            self._asking.release()
+
+    def _prefetch(self, program: _Program, version: SourceVersion, part: ByteRange) -> None:
+        code, wanted = version.embed_code, program.wanted
+        request = window_target(self._stats_of(code)).request_bytes
+        for start in range(part.start, part.stop, request):
+            piece = ByteRange(start, min(start + request, part.stop))
+            self._loader.prefetch(version, piece, lambda _left: code in wanted, before_open=True)

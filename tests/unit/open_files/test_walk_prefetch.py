@@ -1,0 +1,165 @@
+"""Files are fetched before they are opened, behind open files, and dropped if that was wrong."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import NamedTuple, cast
+
+from backlotfs.api.rate_limiter import Priority
+from backlotfs.byterange import ByteRange
+from backlotfs.cache.memory import BlockCache, BlockPool
+from backlotfs.fetch.hosts import FetchScheduler
+from backlotfs.fetch.loader import BlockLoader, FetchSettings, StillWanted
+from backlotfs.open_files.walk_prefetch import URLS_AT_ONCE, WalkPrefetcher
+from backlotfs.prefetch.registry import WindowBudget
+from backlotfs.prefetch.walk_planner import FolderOrders
+from backlotfs.source.url_resolver import UrlResolver
+from backlotfs.source.version import SourceVersion
+from tests.fakes.clocks import ManualClock
+from tests.fakes.records import source_version
+from tests.fakes.sources import OneHost, fetch_at_once
+from tests.fakes.workers import InlineWorkers
+from tests.support.deadlines import wait_until
+
+MIB = 1 << 20
+COUNT = 30
+
+
+class File(NamedTuple):
+    """A file of the folder."""
+
+    embed_code: str
+    name: str
+    inode: int
+
+
+class NotedLoader(BlockLoader):
+    """Notes what is fetched ahead, and fetches nothing."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__(
+            BlockCache(BlockPool(MIB, 1024), keep_consumed=1),
+            FetchSettings(fetch_at_once, clock),
+            FetchScheduler(InlineWorkers(), OneHost(), clock),
+            prefetch_budget_bytes=MIB,
+            changed=lambda _version: None,
+        )
+        self.ahead: dict[str, StillWanted] = {}
+
+    def prefetch(
+        self,
+        version: SourceVersion,
+        ahead: ByteRange,
+        still_wanted: StillWanted,
+        *,
+        before_open: bool = False,
+    ) -> None:
+        assert before_open
+        assert 0 <= ahead.start < ahead.stop <= version.size
+        self.ahead[version.embed_code] = still_wanted
+
+    @property
+    def wanted(self) -> set[str]:
+        """The files whose fetches would go on."""
+        whole = ByteRange(0, MIB)
+        return {code for code, still_wanted in self.ahead.items() if still_wanted(whole)}
+
+
+class Walk:
+    """A folder, and programs that open its files.
+
+    :ivar versions: the verified versions.
+    :ivar asked: the priorities of the URLs that were asked for.
+    """
+
+    def __init__(self, *, free: bool = True) -> None:
+        self.versions = {f"E{n}": source_version(f"E{n}", MIB) for n in range(COUNT)}
+        self.asked: list[Priority] = []
+        self.clock = ManualClock()
+        self.loader = NotedLoader(self.clock)
+        self.walks = WalkPrefetcher(
+            self.loader,
+            WindowBudget(96 * MIB),
+            self.clock,
+            version_of=self.versions.get,
+            stats_of=lambda _code: None,
+            urls=cast(
+                UrlResolver, SimpleNamespace(is_free=lambda _code: free, resolve=self._resolve)
+            ),
+            workers=InlineWorkers(),
+        )
+        files = [File(f"E{n}", f"{n:02}.mov", n * 7919 % 1009) for n in range(COUNT)]
+        self.walks.folder_of = lambda _code, _near: FolderOrders(1, files)
+
+    def _resolve(self, _code: str, _deadline: object, *, priority: Priority) -> None:
+        self.asked.append(priority)
+
+    def read(self, number: int, program: str = "cp", *, part: int = MIB) -> int | None:
+        """A program opens a file, reads and closes it; how much of it was expected to be read."""
+        version = source_version(f"E{number}", MIB)
+        opened = self.walks.opened(program, version)
+        self.walks.read(opened, ByteRange(0, part))
+        self.walks.closed(opened)
+        return opened.expected_bytes
+
+
+def test_the_next_files_are_fetched() -> None:
+    """After two files in a row; of each program by itself."""
+    walk = Walk()
+    walk.read(0)
+    walk.read(20, "rsync")
+    assert not walk.loader.ahead
+    walk.read(1)
+    assert "E2" in walk.loader.wanted
+    assert "E21" not in walk.loader.ahead
+
+
+def test_a_wrong_guess_is_dropped() -> None:
+    """The fetches end when the program opens something else."""
+    walk = Walk()
+    for number in (0, 1):
+        walk.read(number)
+    assert "E3" in walk.loader.wanted
+    walk.read(25)
+    assert not walk.loader.wanted
+
+
+def test_what_the_last_files_say_of_the_next() -> None:
+    """How much of it is read: all, the same head, or nobody knows."""
+    walk = Walk()
+    assert walk.read(0) is None
+    assert walk.read(1) == MIB
+    assert walk.read(2, part=1000) == MIB
+    assert walk.read(3, part=1000) is None
+    assert walk.read(4, part=1000) == 1000
+
+
+def test_a_version_that_is_not_verified() -> None:
+    """It is not fetched ahead: the open may find another one."""
+    walk = Walk()
+    del walk.versions["E3"]
+    for number in (0, 1):
+        walk.read(number)
+    assert {"E2", "E4"} <= walk.loader.wanted
+    assert "E3" not in walk.loader.ahead
+
+
+def test_urls_that_cost_a_credit() -> None:
+    """They are asked for when nobody waits for a credit, and a few at a time."""
+    walk = Walk(free=False)
+    for number in (0, 1):
+        walk.read(number)
+    wait_until(lambda: bool(walk.loader.ahead), "a file ahead")
+    assert 1 <= len(walk.asked) <= 2 * URLS_AT_ONCE
+    assert set(walk.asked) == {Priority.BACKGROUND}
+
+
+def test_the_share_of_the_memory() -> None:
+    """A program with files ahead has one window; a while after its last open it has none."""
+    walk = Walk()
+    assert walk.walks.windows(walk.clock.monotonic()) == []
+    for number in (0, 1):
+        walk.read(number)
+    assert len(walk.walks.windows(walk.clock.monotonic())) == 1
+    walk.clock.advance(60)
+    assert walk.walks.windows(walk.clock.monotonic()) == []
