@@ -334,6 +334,8 @@ SHORT_RUN_BYTES = 16 * MIB
 INDEXES_REMEMBERED = 2
 #: The end of a file is fetched in about this many parts.
 PARALLEL = 16
+#: A window is fetched by about this many requests, if few files are read.
+WINDOW_REQUESTS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,6 +370,7 @@ class ReadPlanner:
     :ivar max_window_bytes: limit of a window, by the share of the memory; may change.
     :ivar target: the window that uses the host fully; may change.
     :ivar latency_s: latency of the host; may change.
+    :ivar window_requests: requests of a window; fewer if other files are read too; may change.
     :ivar expected_bytes: how much of the file is probably read, from its head, because the program
         read the files before it so; None: not known.
     :ivar read_through: whether it was read from its head to its end.
@@ -385,6 +388,7 @@ class ReadPlanner:
         self.max_window_bytes = max_window_bytes
         self.target: WindowTarget = UNKNOWN_HOST
         self.latency_s = 0.0
+        self.window_requests = WINDOW_REQUESTS
         self.expected_bytes: int | None = None
         self.read_through = False
         self._size = size
@@ -552,8 +556,8 @@ class ReadPlanner:
 
     def _request_bytes(self, window: int) -> int:
         """The size of a request: a power of two, so that all windows cut at the same places."""
-        eighth = _power_below(window // 8)
-        return max(min(eighth, self.target.request_bytes), self._limits.min_request_bytes)
+        part = _power_below(window // self.window_requests)
+        return max(min(part, self.target.request_bytes), self._limits.min_request_bytes)
 
 
 def _power_below(number: int) -> int:

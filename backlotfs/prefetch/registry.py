@@ -20,10 +20,19 @@ from cachetools import LRUCache
 
 from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.clock import Clock
-from backlotfs.prefetch.planner import PlanLimits, ReadPlan, ReadPlanner, window_target
+from backlotfs.prefetch.planner import (
+    WINDOW_REQUESTS,
+    PlanLimits,
+    ReadPlan,
+    ReadPlanner,
+    window_target,
+)
 from backlotfs.source.bandwidth import HostStats
 from backlotfs.source.version import SourceVersion
 
+#: All windows together have about this many requests: twice as many as a host gets at once. So the
+#: windows of many readers have few large requests, which cost less.
+ALL_REQUESTS, LEAST_REQUESTS = 64, 2
 #: Largest window: more than 12 connections at 60 MB/s each need.
 MAX_WINDOW_BYTES = 96 * 1024 * 1024
 #: Smallest limit of a window, even if many files are read.
@@ -67,7 +76,7 @@ class HasWindows(Protocol):
 
 
 class WindowBudget:
-    """The limit of each window, in bytes. Any thread may call it."""
+    """The limit of each window, in bytes and in requests. Any thread may call it."""
 
     def __init__(self, budget_bytes: int) -> None:
         """``budget_bytes``: limit for all windows together."""
@@ -76,6 +85,7 @@ class WindowBudget:
         self._settled_s = 0.0
         self._active: set[HasWindows] = set()
         self.cap_bytes = MIN_WINDOW_BYTES  # until the first read
+        self.window_requests = WINDOW_REQUESTS
 
     def settle(self, plan: HasWindows, now_s: float) -> None:
         """Note that ``plan`` is being read, and compute the shares again if that is due.
@@ -93,6 +103,8 @@ class WindowBudget:
                 needs += windows
                 if not windows:
                     self._active.discard(active)
+            each = -(-ALL_REQUESTS // max(1, len(needs)))
+            self.window_requests = max(LEAST_REQUESTS, min(WINDOW_REQUESTS, each))
             cap_bytes = fair_cap(needs, self._budget)
             self.cap_bytes = max(MIN_WINDOW_BYTES, min(MAX_WINDOW_BYTES, cap_bytes))
         finally:
@@ -139,6 +151,7 @@ class Prefetcher:
                 planner.target = window_target(stats)
                 planner.latency_s = stats.latency_s if stats else 0.0
             planner.max_window_bytes = self._shares.cap_bytes
+            planner.window_requests = self._shares.window_requests
             return planner.observe(read, missed=missed, late=late, reader=reader, now_s=now_s)
 
     def hint(self, index: ByteRange) -> ReadPlan:

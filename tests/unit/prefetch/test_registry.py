@@ -104,6 +104,23 @@ def test_what_is_read_shares_the_budget() -> None:
     assert plans.shares.cap_bytes == BUDGET // 4
 
 
+@pytest.mark.parametrize(("readers", "parts"), [(1, 8), (8, 8), (16, 4), (32, 2), (64, 2)])
+def test_many_readers_make_large_requests(readers: int, parts: int) -> None:
+    """Together they fill the line; each window has the fewer requests, the more there are."""
+    plans = Plans(readers * 2 * MIB)
+    streams = [plans.opened(source(number)) for number in range(readers)]
+    for plan in streams:
+        read_on(plan, 300)
+    plans.clock.advance(SHARES_EVERY_S)
+    read_on(streams[0], 1, 300 * READ)
+    assert plans.shares.cap_bytes == 2 * MIB
+    for plan in streams:
+        plan.observe(ByteRange(301 * READ, 302 * READ), missed=True, late=True, reader=1)
+        read_on(plan, 32, 302 * READ)
+    later = [request for plan in streams for request in read_on(plan, 64, 334 * READ)]
+    assert {request.length for request in later} == {2 * MIB // parts}
+
+
 def test_open_files_that_nobody_reads_hold_nothing() -> None:
     """500 of them leave a reader its whole window; so do readers that stopped, and closed ones."""
     plans = Plans()
