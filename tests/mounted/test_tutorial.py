@@ -41,10 +41,11 @@ def test_every_command_succeeds(entered: list[Entered]) -> None:
 
 def test_what_the_commands_show(entered: list[Entered]) -> None:
     """Both files, their length, what the library says of one, and a verified copy."""
-    assert re.findall(r"\S+$", output_of(entered, "ls "), re.M)[1:] == [
+    assert re.findall(r"\S+$", output_of(entered, "ls -l "), re.M)[1:] == [
         "drone.mov",
         "interview.mp4",
     ]
+    assert output_of(entered, "ls by-label") == "drone.mov\n"
     assert "duration=5.0" in output_of(entered, "ffprobe ")
     assert 'user.backlot.name="interview"' in output_of(entered, "getfattr ")
     assert "; 0 wrong" in output_of(entered, "backlotfs verify ")

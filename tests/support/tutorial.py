@@ -62,7 +62,8 @@ def run_all(folder: Path) -> list[Entered]:
     )
     done = []
     with contextlib.ExitStack() as stack:
-        stack.callback(detach, home / "library")
+        for mountpoint in ("library", "by-label"):
+            stack.callback(detach, home / mountpoint)
         for command in written():
             if command.startswith(_SERVER):
                 stack.enter_context(_server(command, home, variables))
@@ -78,7 +79,10 @@ def run_all(folder: Path) -> list[Entered]:
                 timeout=_COMMAND_S,
                 check=False,
             )
-            done.append(Entered(command, ended.returncode, ended.stdout.replace(str(home), "~")))
+            # the name of the log's file has the path of the mountpoint, escaped
+            escaped = str(home).strip("/").replace("-", r"\x2d").replace("/", "-")
+            shown = ended.stdout.replace(str(home), "~").replace(escaped, "home-you")
+            done.append(Entered(command, ended.returncode, shown))
     return done
 
 
