@@ -79,7 +79,7 @@ def mounted(service: VirtualService, time: VirtualTime, cache_dir: Path) -> Iter
     settings = MountSettings(account, Path("/virtual"), cache_dir)
     with _stood_in(service, time):
         stack = build_stack(settings, time)
-        if stack.catalog.open_saved():
+        if stack.catalog.open_saved() and stack.catalog.show_saved():
             stack.catalog.refresh()  # the check beside
         else:
             stack.catalog.lists_sources = check_api(account, time, stack.session, stack.limiter)

@@ -21,6 +21,7 @@ from backlotfs.catalog.db.rows import (
     CatalogLost,
     CatalogUnavailable,
     FullSyncLost,
+    SizedCounts,
     SyncState,
 )
 from backlotfs.catalog.folder_times import FolderTimes
@@ -62,7 +63,7 @@ class _Stored(NamedTuple):
 
 
 class Catalog:
-    """Publishes the listing and keeps it fresh. Any thread may call it; `library` never waits.
+    """Publishes the listing and keeps it fresh. Any thread may call it.
 
     :ivar presented: the version of the listing that programs see now.
     :ivar folder_times: when the entries of each folder last changed.
@@ -111,7 +112,7 @@ class Catalog:
 
     @property
     def library(self) -> Library:
-        """The last good listing."""
+        """The last good listing; see `Presented.library`."""
         return self.presented.library
 
     @property
@@ -139,21 +140,47 @@ class Catalog:
         """The complete API record of an asset, from the database."""
         return self._db.read(assets.record, embed_code)
 
+    def assets(self) -> int:
+        """The number of presented assets; does not wait, as `df` and health checks must not."""
+        if self.presented.expected:
+            return self.counted().total
+        return len(self.library.rows)
+
     def total_size(self) -> int:
         """The total size of all sources whose size is known, in bytes."""
         return self._db.read(state.total_size)
 
     def open_saved(self) -> bool:
-        """Publish the listing that earlier mounts saved; False if no full sync was finished."""
+        """Promise the listing that earlier mounts saved; False if no full sync was finished.
+
+        Who needs the library waits from now on, until `show_saved` has read it.
+        """
         try:
             if not self._state().full_sync_at_s:
                 return False
+        except CatalogUnavailable as error:
+            events.CATALOG_UNUSABLE.log(log, reason=error)
+            return False
+        self._to_compare = True
+        self.presented.expect()
+        return True
+
+    def show_saved(self) -> bool:
+        """Publish the saved listing; False if it cannot be read, so that `load` is needed."""
+        try:
             self.publish()
-            self._to_compare = True
+        except CatalogClosed:  # the mount ends
+            return True
         except CatalogUnavailable as error:
             events.CATALOG_UNUSABLE.log(log, reason=error)
             return False
         return True
+
+    def counted(self) -> SizedCounts:
+        """The presented assets and their sizes as the database has them; reads no row."""
+        return self._db.read(
+            assets.counts, self.presented.admit.types, self.presented.admit.statuses
+        )
 
     @property
     def lists_sources(self) -> bool | None:
@@ -259,17 +286,19 @@ class Catalog:
                 return
             give_names(self._db, self._naming)
             generation = self._db.read(state.generation)  # before the rows: no change is missed
-            before = self.presented.library
+            before = self.presented.current
             stored = self._db.read(self._load)
             rows, change = self._rows(before.rows, stored)
             for listener in self._before_publish:
                 listener(change)
             self._generation = generation
-            self.presented.library = Library(
-                before.version + 1,
-                MappingProxyType(rows),
-                stored.labels,
-                MappingProxyType(stored.members),
+            self.presented.show(
+                Library(
+                    before.version + 1,
+                    MappingProxyType(rows),
+                    stored.labels,
+                    MappingProxyType(stored.members),
+                )
             )
         for listener in self._listeners:
             listener(change)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -50,15 +51,39 @@ class AssetFilter:
 class Presented:
     """The version of the listing that programs see now; the catalog replaces it.
 
-    Any thread may call it; it never waits.
+    Any thread may call it. Only a saved listing that is still being read is waited for: a name that
+    exists is never absent meanwhile.
 
     :ivar admit: the filter of presented assets.
-    :ivar library: the last published listing; empty before the first.
+    :ivar current: the last published listing, without a wait; empty before the first.
     """
 
     def __init__(self, admit: AssetFilter = AssetFilter()) -> None:  # immutable
         self.admit = admit
-        self.library = Library(0, MappingProxyType({}), (), MappingProxyType({}))
+        self.current = Library(0, MappingProxyType({}), (), MappingProxyType({}))
+        self._shown = threading.Event()
+        self._shown.set()
+
+    @property
+    def library(self) -> Library:
+        """The last published listing; waits for one that is `expected`."""
+        if not self.current.version:
+            self._shown.wait()
+        return self.current
+
+    @property
+    def expected(self) -> bool:
+        """Whether the first listing is still being read."""
+        return not self._shown.is_set()
+
+    def expect(self) -> None:
+        """Let everybody wait for the first listing from now on, which is saved."""
+        self._shown.clear()
+
+    def show(self, library: Library) -> None:
+        """Replace the listing."""
+        self.current = library
+        self._shown.set()
 
     def row(self, embed_code: str) -> AssetRow | None:
         """The row of a presented asset; None: it is not presented."""

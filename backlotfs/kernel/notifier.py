@@ -86,6 +86,9 @@ class Notifier:
         :param expires: whether the kernel lets entries expire. :param epochs: see `inc_epoch`.
         """
         self._namespace, self._nodes = namespace, nodes
+        # A saved listing may still be read: then `listing_changed` tells of it.
+        if namespace.has_listing and self._changes.empty():
+            self._changes.put(_Change((), snapshot=namespace.snapshot()))
         sender = _Sender(self._changes, namespace, nodes, device, expires=expires, epochs=epochs)
         self._thread = threading.Thread(target=sender.run, name="notifier", daemon=True)
         self._thread.start()
@@ -145,8 +148,8 @@ class _Sender:
         self._epochs = epochs
         # what the kernel may have of each folder; also of one that is gone, and may come back while
         # the kernel still knows it
-        self._told = {inode: folder for inode, (folder, _) in namespace.snapshot().places.items()}
-        self._times = self._folder_times(namespace.snapshot())
+        self._told: dict[int, Folder] = {}
+        self._times: dict[int, int] = {}
 
     def run(self) -> None:
         """Send notifications until the session has ended."""
@@ -172,9 +175,13 @@ class _Sender:
         nodes = self._nodes_of(code for change in changes for code in change.codes)
         for change in changes:
             if change.snapshot is not None:
+                is_first = not self._told
                 names += self._changed_names(change.snapshot)
                 times = self._folder_times(change.snapshot)
-                nodes |= {node for node, time_s in times.items() if self._times.get(node) != time_s}
+                if not is_first:
+                    nodes |= {
+                        one for one, time_s in times.items() if self._times.get(one) != time_s
+                    }
                 self._times = times
         replaced = {code for change in changes if change.replaced for code in change.codes}
         if replaced:

@@ -389,6 +389,10 @@ class FuseSession:
     def _attr_of(self, node: int, message: bytes) -> tuple[Attr, int]:
         """The attributes of a node, and how long they are valid; waits for them."""
         protocol.check_getattr(message)
+        if node == protocol.ROOT_NODE:
+            beforehand = self._namespace.root_beforehand()
+            if beforehand is not None:
+                return self._attr(beforehand), 0
         opened = self._nodes.opened_virtual(node)
         if opened is not None:  # an open file keeps its size, by which programs read and map it
             return self._attr(opened), 0

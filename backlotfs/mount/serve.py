@@ -33,7 +33,7 @@ from backlotfs.mount.control.server import ControlServer
 from backlotfs.mount.control.unix_socket import socket_paths
 from backlotfs.mount.read_path import open_disk_tier
 from backlotfs.mount.stack import build_stack
-from backlotfs.mount.status import MinuteReport, WaitingProgram, count_sizes, dump_state
+from backlotfs.mount.status import MinuteReport, WaitingProgram, dump_state
 from backlotfs.namespace.incomplete_notice import about
 from backlotfs.namespace.sizes import Treatment
 
@@ -152,6 +152,7 @@ class _MountProcess:
         )
         saved = stack.catalog.open_saved()
         if saved:
+            threading.Thread(target=self._show_saved, name="saved-listing", daemon=True).start()
             threading.Thread(target=self._refresh_saved, name="first-refresh", daemon=True).start()
         else:
             self._list_library()
@@ -179,6 +180,20 @@ class _MountProcess:
         self._close()
         if self._refused is not None:
             raise self._refused
+
+    def _show_saved(self) -> None:
+        """Read the saved listing while the mount is made; without it, list the library.
+
+        If that fails too, the mount ends, as it does without a saved listing.
+        """
+        if self._stack.catalog.show_saved():
+            return
+        try:
+            self._list_library()
+        except BacklotError as error:
+            self._refused = error
+            self._adapter.began.wait()  # only then can it be ended in order
+            self._stop()
 
     def _list_library(self) -> None:
         """List a library that no mount has saved. :raises BacklotError: that failed."""
@@ -237,7 +252,7 @@ class _MountProcess:
             log,
             source=settings.source,
             mountpoint=settings.mountpoint,
-            assets=len(stack.catalog.library.rows),
+            assets=stack.catalog.counted().total,
             version=__version__,
         )
         unheard = saved and stack.catalog.refreshing and not stack.api.heard.is_set()
@@ -256,7 +271,7 @@ class _MountProcess:
 
     def _unknown_sizes(self) -> str:
         """A sentence on unknown sizes if it takes long to find them out; else empty."""
-        files = count_sizes(self._stack).to_come
+        files = self._stack.catalog.counted().to_come
         seconds = self._stack.probes.seconds_for(files)
         if not files or seconds is None or seconds < NOTED_S:
             return ""
@@ -285,7 +300,8 @@ class _MountProcess:
         while self._clock.monotonic() < until_s and catalog.refreshing and not heard():
             self._clock.sleep(0.02)
         error = catalog.last_error
-        self._refused = error if isinstance(error, CredentialsRefused) else None
+        if isinstance(error, CredentialsRefused):
+            self._refused = error
         return self._refused is not None
 
     def _each_minute(self) -> None:

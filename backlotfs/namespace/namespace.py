@@ -255,6 +255,19 @@ class Namespace:
             return found.attributes()
         return found.attributes(start_wait)
 
+    def root_beforehand(self) -> Attributes | None:
+        """The attributes of the root while a saved listing is still being read; else None.
+
+        None too if nothing is known of it. ``st_nlink`` is 1: how many folders there are is not
+        known yet (as in btrfs and overlayfs).
+        """
+        if not self._catalog.presented.expected:
+            return None
+        mtime_s, umask = self._catalog.folder_times.of(ROOT_INODE), self.options.umask
+        if mtime_s is None:
+            return None
+        return directory_attributes(ROOT_INODE, mtime_s=mtime_s, umask=umask)._replace(nlink=1)
+
     def attributes_of_version(self, source: ProbedSource) -> Attributes:
         """The attributes of a version that another one has replaced."""
         code, size = source.version.embed_code, source.version.size
@@ -356,7 +369,7 @@ class Namespace:
 
     def totals(self) -> Totals:
         """The number and total size of all files of the library, for ``statfs``."""
-        return Totals(files=len(self._catalog.library.rows), size=self._catalog.total_size())
+        return Totals(files=self._catalog.assets(), size=self._catalog.total_size())
 
     # Calls of the rest of the mount.
 
@@ -397,6 +410,11 @@ class Namespace:
     def root(self) -> Folder:
         """The root of the current tree; see `tree.node_at`."""
         return self.snapshot().layout.root
+
+    @property
+    def has_listing(self) -> bool:
+        """Whether a look-up needs to wait for no saved listing."""
+        return not self._catalog.presented.expected
 
     # Calls of the providers.
 

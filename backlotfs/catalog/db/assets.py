@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 from backlotfs.api.records import NO_METADATA, Asset, Label
-from backlotfs.catalog.db.rows import AssetRow, DamagedRecord, SourceRecord
+from backlotfs.catalog.db.rows import AssetRow, DamagedRecord, SizedCounts, SourceRecord
 from backlotfs.catalog.db.schema import UNSIZED, UNVERIFIED
 from backlotfs.catalog.db.state import generation, set_generation
 
@@ -52,6 +52,25 @@ def changed_since(
         "SELECT embed_code FROM tombstone WHERE removed_in > ?", (generation,)
     )
     return changed, [code for (code,) in gone]
+
+
+def counts(
+    connection: sqlite3.Connection, types: Collection[str], statuses: Collection[str]
+) -> SizedCounts:
+    """The assets of these types and statuses, and how many have a size, or no source.
+
+    :param types: empty for all. :param statuses: likewise.
+    """
+    wanted = [(column, sorted(values)) for column, values in
+              (("asset_type", types), ("status", statuses)) if values]  # fmt: skip
+    where = " AND ".join(f"{column} IN ({','.join('?' * len(some))})" for column, some in wanted)
+    return SizedCounts(
+        *connection.execute(
+            "SELECT coalesce(sum(size >= 0), 0), coalesce(sum(size < 0 AND missing), 0), count(*)"
+            f" FROM asset WHERE {where or 'true'}",
+            [value for _, some in wanted for value in some],
+        ).fetchone()
+    )
 
 
 def record(connection: sqlite3.Connection, embed_code: str) -> Asset | None:

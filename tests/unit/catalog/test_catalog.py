@@ -13,8 +13,9 @@ import pytest
 from backlotfs.catalog import catalog as catalog_module
 from backlotfs.catalog.db import assets, state
 from backlotfs.catalog.db.leases import Lease
-from backlotfs.catalog.db.rows import CatalogLost, CatalogUnavailable, SourceRecord
+from backlotfs.catalog.db.rows import CatalogLost, CatalogUnavailable, SizedCounts, SourceRecord
 from backlotfs.catalog.db.sync import FullSync
+from backlotfs.catalog.library import Library
 from backlotfs.errors import CredentialsRefused, Interrupted, RemoteUnavailable
 from tests.fakes.records import asset
 from tests.fakes.workers import PATIENCE_S
@@ -63,7 +64,17 @@ def test_open_saved(tmp_path: Path, synced: SyncedCatalog) -> None:
     again = SyncedCatalog(tmp_path)
     try:
         assert again.catalog.open_saved()
+        shown: list[Library] = []
+        waiting = threading.Thread(target=lambda: shown.append(again.catalog.library))
+        waiting.start()
+        waiting.join(0.05)
+        assert not shown, "who looks before it is read waits for it"
+        assert again.catalog.counted() == SizedCounts(0, 0, 3)
+        assert again.catalog.assets() == 3, "df does not wait"
+        assert again.catalog.show_saved()
+        waiting.join(PATIENCE_S)
         assert again.names == synced.names
+        assert shown == [again.catalog.library]
         assert again.api.calls == []
         assert again.changes[0].new == [], "nothing is new to whoever has just come"
     finally:

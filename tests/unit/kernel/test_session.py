@@ -423,6 +423,19 @@ def test_readdir() -> None:
         wait_until(lambda: not len(found.session._nodes), "the folder to be forgotten")
 
 
+def test_the_root_while_the_saved_listing_is_read() -> None:
+    """It answers at once, so that the mount does; what has to be looked up waits."""
+    around = library()
+    with served(around.namespace) as found:
+        kernel = found.kernel
+        valid_s, known = kernel.getattr(protocol.ROOT_NODE)
+        around.presented.expect()
+        beforehand_s, beforehand = kernel.getattr(protocol.ROOT_NODE)
+        assert (beforehand_s, beforehand) == (0, known._replace(nlink=1))
+        around.presented.show(around.library)
+        assert kernel.getattr(protocol.ROOT_NODE) == (valid_s, known)
+
+
 def test_readdirplus() -> None:
     """Each entry is a look-up, without a wait; ``.`` and ``..`` are none."""
     around = library()

@@ -57,6 +57,7 @@ class Process:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         self.steps: list[str] = []
         self.saved = False
+        self.unreadable = False  # whether what is saved cannot be read
         self.silent = False  # whether the API answers nothing
         self.error: BacklotError | None = None
         self.queued: set[str] = set()
@@ -78,6 +79,8 @@ class Process:
             refreshing=False,
             total_size=lambda: 4000,
             open_saved=self._open_saved,
+            show_saved=self._show_saved,
+            counted=lambda: SizedCounts(4, 1, 10),
             load=lambda _deadline: self._step("load"),
             refresh=self._refresh,
             keep_fresh=self._keep_fresh,
@@ -169,6 +172,11 @@ class Process:
         self.catalog.refreshing = self.saved
         return self.saved
 
+    def _show_saved(self) -> bool:
+        if self.unreadable:
+            self._step("unreadable")
+        return not self.unreadable
+
     def _refresh(self, *, full: bool = False, **_more: object) -> None:
         self._step("refresh fully" if full else "refresh")
         self.catalog.last_error = self.error
@@ -182,11 +190,13 @@ class Process:
         def run(_operations: object, context: ReadContext, announce: Callable[[], None]) -> None:
             self.read_deadline_s, self.read_queued = context.limits
             self._step("run")
+            adapter.began.set()
             announce()
             self.during()
 
         adapter = SimpleNamespace(
             notifier=Notifier(),
+            began=threading.Event(),
             passthrough=passthrough,
             interrupted=lambda: False,
             caller=lambda: 1,

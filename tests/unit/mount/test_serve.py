@@ -23,6 +23,7 @@ from backlotfs.errors import (
 from backlotfs.kernel.mounting import MountOptions
 from backlotfs.mount.control.client import ask
 from backlotfs.mount.control.unix_socket import socket_paths
+from tests.support.deadlines import wait_until
 from tests.unit.mount.serving_process import SERVING, Process
 
 
@@ -48,6 +49,26 @@ def test_with_a_saved_catalog(process: Process) -> None:
     assert "check_api" not in steps
     assert steps.index("refresh") < steps.index("ready") < steps.index("crawl")
     assert process.more == ""
+
+
+def test_a_saved_catalog_that_cannot_be_read(process: Process) -> None:
+    """The library is listed while the mount is there already; who looks waits for it."""
+    process.saved = process.unreadable = True
+    process.during = lambda: wait_until(lambda: "load" in process.steps, "the listing")
+    steps = process.serve()
+    assert steps[-1] == "closed"
+    assert steps.index("unreadable") < steps.index("load")
+
+
+def test_a_saved_catalog_that_cannot_be_read_and_no_api(process: Process) -> None:
+    """The mount ends, and says why."""
+    process.saved = process.unreadable = True
+    process.error = RemoteUnavailable("down")
+    process.during = lambda: wait_until(
+        lambda: any(step.startswith("stop") for step in process.steps), "the end"
+    )
+    with pytest.raises(RemoteUnavailable):
+        process.serve()
 
 
 def test_a_saved_catalog_and_no_api(process: Process, caplog: pytest.LogCaptureFixture) -> None:

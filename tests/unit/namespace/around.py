@@ -155,6 +155,9 @@ class Around:
     def row(self, embed_code: str) -> AssetRow | None:
         return self.library.rows.get(embed_code)
 
+    def assets(self) -> int:
+        return len(self.library.rows)
+
     def total_size(self) -> int:
         return 12345
 
