@@ -68,6 +68,8 @@ BUSY_S = 1.0
 FORGIVEN_AFTER_S = 600.0
 #: Assets read from the database at a time, and the duration of the lease on the backfill.
 BACKFILL_BATCH, BACKFILL_LEASE_S = 2000, 120.0
+#: So many of the next probes say which share of all of them needs a credit.
+PAID_SAMPLE = 100
 #: Most files of one listing that get priority, and most listings that are remembered.
 LISTED_FILES, LISTINGS = 20_000, 64
 #: Longest and shortest time until `_dispatch` runs again while a probe needs a credit.
@@ -267,11 +269,23 @@ class ProbeScheduler:
         if not assets:
             return 0.0
         if self._limiter.counts_credits:
-            return self._limiter.wait_s(Priority.LISTED, assets - 1)
+            paid = math.ceil(assets * self._paid_share())
+            if paid:
+                return self._limiter.wait_s(Priority.LISTED, paid - 1)
         with self._lock:
             if not self._probed:
                 return None
             return math.ceil(assets / BACKGROUND_PROBES) * self._probing_s / self._probed
+
+    def _paid_share(self) -> float:
+        """The share of the probes to come that need a credit, by those that come next."""
+        with self._lock:
+            sample = list(islice(self._stale, PAID_SAMPLE))
+        try:
+            sample = sample or self._backfill.to_probe(PAID_SAMPLE)
+        except BacklotError:  # the backfill says so in the log
+            return 1.0
+        return sum(not self._urls.is_free(code) for code in sample) / len(sample) if sample else 1.0
 
     def _wanted(self, code: str) -> bool:
         if self._versions.failure(code) is not None:

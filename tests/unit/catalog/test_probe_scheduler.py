@@ -358,6 +358,16 @@ def test_seconds_left_by_credits() -> None:
     assert schedule.scheduler.seconds_for(79 + 80 * 9) == pytest.approx(9 * 60.0, abs=2.0)
 
 
+def test_seconds_left_where_a_cdn_host_saves_credits() -> None:
+    """Only the share of the probes that costs a call waits for credits."""
+    schedule = Schedule(*[f"X{number}" for number in range(10)], credits=100, window_s=60.0)
+    schedule.spend(1)
+    schedule.urls = {f"X{number}" for number in range(9)}
+    assert schedule.scheduler.seconds_for(10 * (79 + 80 * 9)) == pytest.approx(9 * 60.0, abs=2.0)
+    schedule.urls.add("X9")
+    assert schedule.scheduler.seconds_for(10_000) is None, "nothing is measured yet"
+
+
 def test_seconds_left_without_a_limit() -> None:
     """From what the probes so far took, however long ago that was."""
     schedule = Schedule(*[f"X{number}" for number in range(40)])
