@@ -27,6 +27,7 @@ METRICS = {
     "again_mb_s": Metric("re-read, MB/s", 0),
     "again_served_mib": Metric("answered to the kernel for the re-read, MiB", 1),
     "fetched_mib": Metric("MiB fetched", 1),
+    "wasted_mib": Metric("MiB fetched for nothing", 1),
     "fetched_ratio": Metric("fetched / asked", 2),
     "requests": Metric("requests", 0),
     "cpu_s_per_gb": Metric("CPU s per GB", 2),

@@ -62,4 +62,4 @@ def test_a_section_leaves_the_others(tmp_path: Path) -> None:
 def test_cases_have_names_of_their_own() -> None:
     """Results are files by the case's name: no two cases share one."""
     assert all(case.name == name for name, case in CASES.items())
-    assert len(CASES) == 17
+    assert len(CASES) == 28

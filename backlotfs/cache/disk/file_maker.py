@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from array import array
 from collections import OrderedDict
 from collections.abc import Callable
@@ -32,14 +33,24 @@ _FREED = 512
 _CLOSE_TIMEOUT_S = 10.0
 #: Most versions in the queue; others are queued again when they are opened.
 _MOST_JOBS = 4096
+#: While blocks arrive, the thread rests this many times as long as it has worked: a file that is
+#: made at once takes processor time from the copy that brings its blocks.
+_REST = 4
 
 
 class FileJobs:
     """A queue of versions and one daemon thread, started with the first. Thread-safe."""
 
-    def __init__(self, run: Callable[[Pin], None], first: Callable[[], None]) -> None:
-        """Start no thread yet. :param first: called on the thread before all others."""
-        self._run, self._first = run, first
+    def __init__(
+        self, run: Callable[[Pin], None], first: Callable[[], None], busy: Callable[[], bool]
+    ) -> None:
+        """Start no thread yet.
+
+        :param first: called on the thread before all others.
+        :param busy: whether blocks arrive now.
+        """
+        self._run, self._first, self._busy = run, first, busy
+        self._draining = 0
         self._changed = threading.Condition()
         self._waiting: OrderedDict[Pin, None] = OrderedDict()
         self._current: Pin | None = None
@@ -64,9 +75,14 @@ class FileJobs:
     def drain(self, timeout_s: float) -> bool:
         """Wait until the queue is empty; False if that takes too long."""
         with self._changed:
-            return self._changed.wait_for(
-                lambda: not self._waiting and not self._current, timeout_s
-            )
+            self._draining += 1
+            self._changed.notify_all()
+            try:
+                return self._changed.wait_for(
+                    lambda: not self._waiting and not self._current, timeout_s
+                )
+            finally:
+                self._draining -= 1
 
     def close(self) -> bool:
         """End the thread, after the step that it is in; False if the disk hangs. Idempotent."""
@@ -81,15 +97,21 @@ class FileJobs:
 
     def _serve(self) -> None:
         self._first()
+        worked_s = 0.0
         while True:
             with self._changed:
                 self._current = None
                 self._changed.notify_all()
+                if self._busy():
+                    rest_s = _REST * worked_s
+                    self._changed.wait_for(lambda: self._draining or self.closing, rest_s)
                 self._changed.wait_for(lambda: self._waiting or self.closing)
                 if self.closing:
                     return
                 self._current, _ = self._waiting.popitem(last=False)
+            began_s = time.monotonic()
             self._run(self._current)
+            worked_s = time.monotonic() - began_s
 
 
 class FileMaker:

@@ -80,6 +80,9 @@ def kept_budget(folder: Path, block_bytes: int) -> int:
     return budget_of(slots, block_bytes) if pinned else 0
 
 
+#: Blocks that arrived within this many seconds: a program is reading.
+BUSY_S = 1.0
+
 T = TypeVar("T")
 
 
@@ -122,7 +125,8 @@ class DiskTier:
         self._remaking = threading.Lock()
         self._retired: list[LockedDirectory] = []
         self._no_files_until_s = -1.0
-        self._jobs = FileJobs(self._make_file, lambda: self._complete.sweep())
+        self._arrived_s = float("-inf")
+        self._jobs = FileJobs(self._make_file, lambda: self._complete.sweep(), self._is_busy)
         self._use(*self._open())
         self._idle = threading.Condition(self._lock)
         self._users = 0
@@ -372,6 +376,7 @@ class DiskTier:
             return False
         if key in self or key in self._queue:
             return False
+        self._arrived_s = self._clock.monotonic()
         full = self._queue.full and not self._queue.wait_for_room(wait_s)
         if self._writer.paused or full:
             self._rejected += 1
@@ -382,6 +387,10 @@ class DiskTier:
     def accepted(self, key: BlockKey) -> bool:
         """Whether the block is cached or queued."""
         return key in self._queue or key in self  # in this order: blocks go from queue to disk
+
+    def _is_busy(self) -> bool:
+        """Whether blocks have arrived lately."""
+        return self._clock.monotonic() - self._arrived_s < BUSY_S
 
     def drain(self) -> bool:
         """Wait until all queued blocks are written; False if the disk takes too long."""

@@ -7,6 +7,7 @@ from benchmarks.read_engine.cases import (
     copying,
     exporting,
     first_byte,
+    folders,
     memory,
     patterns,
     players,
@@ -18,6 +19,7 @@ from benchmarks.read_engine.cases.case import Case
 _IN_ORDER: tuple[Case, ...] = (
     *copying.CASES,
     *exporting.CASES,
+    *folders.CASES,
     first_byte.FirstByte(),
     *random_reads.CASES,
     *patterns.CASES,

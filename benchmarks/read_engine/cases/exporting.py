@@ -46,7 +46,7 @@ class Export(Case):
             if contestant == OURS:
                 values = _exported(arena, copy, size)
             else:
-                values = _downloaded(arena, contestant, copy, names, size)
+                values = downloaded(arena, contestant, copy, names, size)
             for name in names:
                 subprocess.run(["cmp", str(arena.sources / name), str(copy / name)], check=True)
         finally:
@@ -63,9 +63,10 @@ def _exported(arena: Arena, copy: Path, size: int) -> dict[str, float]:
     return {**values, "cpu_s_per_gb": (meter.cpu_s + own_s) / (size / 1e9)}
 
 
-def _downloaded(
+def downloaded(
     arena: Arena, contestant: Contestant, copy: Path, names: list[str], size: int
 ) -> dict[str, float]:
+    """The numbers of a downloader that copies these files of the origin."""
     copy.mkdir()
     listing = arena.folder / "names"
     url = f"{arena.origin.url}/plain/"

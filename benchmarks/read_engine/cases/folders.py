@@ -1,0 +1,139 @@
+"""Folders of many files: copied through mounts beside downloaders, and read in other ways."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+from benchmarks.read_engine.arena import Arena, Sources
+from benchmarks.read_engine.cases.case import Case
+from benchmarks.read_engine.cases.exporting import STILLS, TAKES, downloaded
+from benchmarks.read_engine.contestants import DOWNLOADERS, OURS, RCLONE, TUNED, Contestant
+from benchmarks.read_engine.metering import Meter
+from benchmarks.read_engine.targets import Target
+
+#: Shell commands that read the folder ``$1``; a copy goes to ``$2``.
+_READERS = {
+    "cp -r": 'cp -r "$1" "$2"',
+    "rsync -a": 'rsync -a "$1/" "$2"',
+    "tar c": 'tar cf - -C "$1" . | cat > /dev/null',
+    "find -exec md5sum": r'find "$1" -type f -exec md5sum {} \; > /dev/null',
+}
+_MOUNTS = (RCLONE, *TUNED)
+_DOWNLOADERS = tuple(one.name for one in DOWNLOADERS)
+_MOUNT_NAMES = tuple(one.name for one in _MOUNTS)
+
+
+class FolderRead(Case):
+    """A program that reads all files of a folder."""
+
+    shown = "rate_mb_s"
+
+    def __init__(
+        self,
+        program: str,
+        sources: Sources,
+        text: str,
+        mounts: Iterable[Contestant],
+        targets: tuple[Target, ...],
+    ) -> None:
+        """``text``: the files in words."""
+        self.name = f"remote-{program.replace(' ', '-')}-{sources.name}"
+        self.title = f"remote, {text} by `{program}`"
+        self.sources = sources
+        self.contestants = (OURS, *DOWNLOADERS, *mounts)
+        self.targets = targets
+        self._command = _READERS[program]
+
+    def run(self, arena: Arena, contestant: Contestant) -> dict[str, float]:
+        """One pass, on a new mount or by a downloader; a copy is compared."""
+        names = _names(arena)
+        size = sum((arena.sources / name).stat().st_size for name in names)
+        copy = arena.folder / "copies"
+        try:
+            if contestant in DOWNLOADERS:
+                values = downloaded(arena, contestant, copy, names, size)
+            else:
+                with arena.mount(contestant) as mount:
+                    with Meter(mount, arena.origin) as meter:
+                        _shell(self._command, mount.mountpoint, copy)
+                    values = meter.values(size)
+            for name in names if copy.exists() else []:
+                subprocess.run(["cmp", str(arena.sources / name), str(copy / name)], check=True)
+        finally:
+            shutil.rmtree(copy, ignore_errors=True)
+        return values
+
+
+class Waste(Case):
+    """A program that reads files otherwise than a copy: what is fetched for nothing."""
+
+    sources = STILLS
+    contestants = (OURS,)
+    shown = "wasted_mib"
+    targets = (Target(metric="wasted_mib", at_most=32, unit="MiB"),)
+
+    def __init__(self, name: str, title: str, command: str, *, files: int, whole: bool) -> None:
+        """Read so many files.
+
+        :param whole: whether they are read completely; else only their first pages.
+        """
+        self.name = f"remote-waste-{name}"
+        self.title = f"remote, {title}"
+        self._command = command
+        self._files, self._whole = files, whole
+
+    def run(self, arena: Arena, contestant: Contestant) -> dict[str, float]:
+        """One pass on a new mount."""
+        with arena.mount(contestant) as mount, Meter(mount, arena.origin) as meter:
+            _shell(self._command, mount.mountpoint)
+        read_bytes = self._files * 1_000_000 if self._whole else 0
+        return {
+            "wasted_mib": max(0, meter.fetched_bytes - read_bytes) / 2**20,
+            "fetched_mib": meter.fetched_bytes / 2**20,
+        }
+
+
+def _names(arena: Arena) -> list[str]:
+    return sorted(path.name for path in arena.sources.iterdir() if path.name[0] != ".")
+
+
+def _shell(command: str, *arguments: Path) -> None:
+    subprocess.run(["sh", "-c", command, "sh", *map(str, arguments)], check=True)
+
+
+def _reads(sources: Sources, text: str, of_downloader: float, of_mount: float) -> list[Case]:
+    copies = (
+        Target(metric="rate_mb_s", at_least=of_downloader, of=_DOWNLOADERS),
+        Target(metric="rate_mb_s", at_least=of_mount, of=_MOUNT_NAMES),
+    )
+    others = (Target(metric="rate_mb_s", at_least=0.6, of=_DOWNLOADERS),)
+    return [
+        FolderRead("cp -r", sources, text, _MOUNTS, copies),
+        FolderRead("rsync -a", sources, text, _MOUNTS, copies),
+        FolderRead("tar c", sources, text, (), others),
+        FolderRead("find -exec md5sum", sources, text, (), others),
+    ]
+
+
+CASES: tuple[Case, ...] = (
+    *_reads(STILLS, "400 files of 1 MB", 1.0, 10),
+    *_reads(TAKES, "30 files of 20 MB", 0.9, 3),
+    Waste("heads", "`head -c1 *`", 'cd "$1"; head -qc1 * > /dev/null', files=400, whole=False),
+    Waste(
+        "third",
+        "`md5sum` of every third file",
+        'cd "$1"; ls | awk "NR % 3 == 1" | xargs -n1 md5sum > /dev/null',
+        files=134,
+        whole=True,
+    ),
+    Waste(
+        "random",
+        "`md5sum` of 60 files in random order",
+        'cd "$1"; ls | shuf -n 60 | xargs -n1 md5sum > /dev/null',
+        files=60,
+        whole=True,
+    ),
+)
