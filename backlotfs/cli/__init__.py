@@ -7,11 +7,12 @@ Exit codes: 0 success, 1 failure, 2 usage or settings, 3 credentials refused, 4 
 from __future__ import annotations
 
 import contextlib
-import difflib
 import importlib
+import importlib.util
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -20,42 +21,114 @@ from backlotfs.errors import BacklotError, install_extra
 from backlotfs.log import excepthooks
 from backlotfs.log.terminal import prepare_streams, say, write
 
-#: Heading of the help, name of the command, where it is: ``module:attribute``.
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+
+class _Command(NamedTuple):
+    """A command that is not imported yet.
+
+    :ivar place: where it is: ``module:attribute``. :ivar purpose: its short help.
+    """
+
+    place: str
+    purpose: str
+
+
+#: Heading of the help, then the names of its commands.
 _COMMANDS = {
     "Start": {
-        "demo": "backlotfs.demo.command:demo",
-        "config": "backlotfs.cli.config:config",
-        "doctor": "backlotfs.cli.doctor:doctor",
+        "demo": _Command(
+            "backlotfs.demo.command:demo", "Sample library, mount and guided tour; cleans up."
+        ),
+        "config": _Command(
+            "backlotfs.cli.config:config",
+            "Create, list, show and remove the profiles of libraries.",
+        ),
+        "doctor": _Command(
+            "backlotfs.cli.doctor:doctor", "Check the prerequisites of a mount and suggest fixes."
+        ),
     },
     "Mount": {
-        "mount": "backlotfs.cli.mount:mount",
-        "umount": "backlotfs.cli.mount:umount",
-        "status": "backlotfs.cli.status:status",
-        "stats": "backlotfs.cli.status:stats",
-        "refresh": "backlotfs.cli.status:refresh",
+        "mount": _Command(
+            "backlotfs.cli.mount:mount", "Mount the library on MOUNTPOINT, read-only."
+        ),
+        "umount": _Command(
+            "backlotfs.cli.umount:umount", "Unmount MOUNTPOINT, even if its mount is dead."
+        ),
+        "status": _Command(
+            "backlotfs.cli.status:status",
+            "Show the state of a mount: library, sizes, cache, throughput, credits, errors, "
+            "readers.",
+        ),
+        "stats": _Command(
+            "backlotfs.cli.status:stats",
+            "Show what a mount has read since it started: for which programs, from where, at "
+            "what cost.",
+        ),
+        "refresh": _Command(
+            "backlotfs.cli.status:refresh", "Make a mount fetch the changes of the library now."
+        ),
     },
     "Verified copies": {
-        "export": "backlotfs.cli.export:export",
-        "verify": "backlotfs.cli.export:verify",
+        "export": _Command(
+            "backlotfs.cli.export:export",
+            "Copy files and folders SRC of a mount into the folder DEST, verified, with a "
+            "manifest.",
+        ),
+        "verify": _Command(
+            "backlotfs.cli.export:verify",
+            "Check every file in DEST against the manifest that `export` wrote there.",
+        ),
     },
     "Local files": {
-        "warm": "backlotfs.cli.warm:warm",
-        "pin": "backlotfs.cli.pin:pin",
-        "unpin": "backlotfs.cli.pin:unpin",
-        "pins": "backlotfs.cli.pin:pins",
-        "thumbnails": "backlotfs.cli.thumbnails:thumbnails",
-        "cache": "backlotfs.cli.cache:cache",
+        "warm": _Command(
+            "backlotfs.cli.warm:warm",
+            "Fetch files, or all files below folders, of a running mount into its disk cache.",
+        ),
+        "pin": _Command(
+            "backlotfs.cli.pin:pin",
+            "Fetch files, or all files that are below folders now, and keep them in the disk "
+            "cache.",
+        ),
+        "unpin": _Command(
+            "backlotfs.cli.pin:unpin",
+            "Unpin files, or all files below folders; their blocks are evicted when room is "
+            "needed.",
+        ),
+        "pins": _Command(
+            "backlotfs.cli.pin:pins",
+            "List the pinned files of a mount, and how much of each is in the disk cache.",
+        ),
+        "thumbnails": _Command(
+            "backlotfs.cli.thumbnails:thumbnails",
+            "Fill your thumbnail cache for files, or all files below folders, of a running mount.",
+        ),
+        "cache": _Command(
+            "backlotfs.cli.cache:cache", "List or clear what mounts keep on this disk."
+        ),
     },
     "Without a mount": {
-        "ls": "backlotfs.cli.library:list_library",
-        "info": "backlotfs.cli.library:info",
-        "emulator": "backlotfs.emulator.command:emulator",
-        "completion": "backlotfs.cli:completion",
+        "ls": _Command(
+            "backlotfs.cli.library:list_library",
+            "List the library without a mount: one asset per line, with its file name in a mount.",
+        ),
+        "info": _Command(
+            "backlotfs.cli.library:info",
+            "Show all metadata of ASSET, an embed code or a file name in a mount.",
+        ),
+        "emulator": _Command(
+            "backlotfs.emulator.command:emulator",
+            "Serve a folder of media, or a made-up library, as Backlot did.",
+        ),
+        "completion": _Command(
+            "backlotfs.cli:completion", "Print the completion script for SHELL."
+        ),
     },
 }
-_PLACES = {name: place for part in _COMMANDS.values() for name, place in part.items()}
-#: Longest description of a command in the help, which wraps it; click would cut it to one line.
-_HELP_CHARACTERS = 200
+#: What the extra ``emulator`` brings.
+_SERVER_LIBRARIES = ("aiohttp", "watchfiles")
+_ALL = {name: command for part in _COMMANDS.values() for name, command in part.items()}
 
 
 class _LazyGroup(click.Group):
@@ -63,17 +136,17 @@ class _LazyGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
         """The names in alphabetical order."""
-        return sorted(_PLACES)
+        return sorted(_ALL)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the command."""
-        if cmd_name not in _PLACES:
+        if cmd_name not in _ALL:
             return super().get_command(ctx, cmd_name)
-        module, _, name = _PLACES[cmd_name].partition(":")
+        module, _, name = _ALL[cmd_name].place.partition(":")
         try:
             command: click.Command = getattr(importlib.import_module(module), name)
         except ModuleNotFoundError as error:
-            if error.name != "aiohttp":
+            if error.name not in _SERVER_LIBRARIES:
                 raise
             return _not_installed(cmd_name)
         return command
@@ -84,23 +157,44 @@ class _LazyGroup(click.Group):
         """:raises click.UsageError: there is no such command; suggests a similar one."""
         name = args[0]
         if not name.startswith("-") and self.get_command(ctx, name) is None:
-            near = difflib.get_close_matches(name, _PLACES, 1)
+            import difflib  # late: only a slip needs it
+
+            near = difflib.get_close_matches(name, _ALL, 1)
             guess = f"; did you mean: {ctx.command_path} {near[0]}" if near else ""
             raise click.UsageError(f"No such command {name!r}{guess}", ctx)
         return super().resolve_command(ctx, args)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(
+        self,
+        ctx: click.Context,  # noqa: ARG002  # click's signature
+        formatter: click.HelpFormatter,
+    ) -> None:
         """Write the commands under their headings, the names in one column."""
-        width = max(map(len, _PLACES))
+        width = max(map(len, _ALL))
         for heading, part in _COMMANDS.items():
-            rows = []
-            for name in part:
-                command = self.get_command(ctx, name)
-                if command is not None:
-                    text = command.get_short_help_str(_HELP_CHARACTERS)
-                    rows.append((f"{name:{width}}", text))
             with formatter.section(heading):
-                formatter.write_dl(rows)
+                formatter.write_dl([(f"{name:{width}}", _purpose(name)) for name in part])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Offer the commands that start so, and the options."""
+        from click.shell_completion import CompletionItem  # late: only a shell needs it
+
+        names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
+        return [
+            *(CompletionItem(name, help=_purpose(name)) for name in names),
+            *click.Command.shell_complete(self, ctx, incomplete),
+        ]
+
+
+def _purpose(name: str) -> str:
+    """The short help of a command, or what it needs first."""
+    if name == "emulator" and not all(map(importlib.util.find_spec, _SERVER_LIBRARIES)):
+        return _needs_extra()
+    return _ALL[name].purpose
+
+
+def _needs_extra() -> str:
+    return f"Needs an extra: {install_extra('emulator')}"
 
 
 def _not_installed(name: str) -> click.Command:
@@ -112,7 +206,7 @@ def _not_installed(name: str) -> click.Command:
     return click.Command(
         name,
         callback=refuse,
-        help=f"Needs an extra: {how}",
+        help=_needs_extra(),
         context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
     )
 

@@ -1,4 +1,4 @@
-"""``backlotfs mount`` and ``backlotfs umount``."""
+"""``backlotfs mount``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from backlotfs.api.rate_limiter import CREDIT_WAIT_S
 from backlotfs.cli import MountEnded
 from backlotfs.cli.account_options import ChosenAccount, account_options
 from backlotfs.cli.mount_options import SETTING_OF, apply_mount_options
-from backlotfs.cli.mountpoints import MOUNTED, MOUNTPOINT
+from backlotfs.cli.mountpoints import MOUNTPOINT
 from backlotfs.cli.param_types import Duration, Layouts, Octal, Part, Rate, Size
 from backlotfs.cli.progress import LISTING, SIZES, ListingProgress, sizes_line, wait_for
 from backlotfs.config.settings import (
@@ -31,7 +31,7 @@ from backlotfs.config.time_limits import LEAST_READ_TIMEOUT_S, MOST_TIMEOUT_S
 from backlotfs.errors import BacklotError, CommandFailed, SettingsError
 from backlotfs.kernel.mount_table import OUR_SOURCE
 from backlotfs.kernel.mounting import check_usable
-from backlotfs.kernel.mountpoint import check_mountpoint, clear_dead, resolved, unmount
+from backlotfs.kernel.mountpoint import check_mountpoint, clear_dead, resolved
 from backlotfs.log import output
 from backlotfs.log.terminal import say
 from backlotfs.mount.background import NobodyWaits, Outcome, Ready, run_in_background
@@ -326,10 +326,3 @@ def _stay(settings: MountSettings, *, cleared_dead: bool) -> None:
             raise
         raise SystemExit(error.exit_code) from None
     raise MountEnded(0)
-
-
-@click.command()
-@click.argument("mountpoint", type=MOUNTED)
-def umount(mountpoint: Path) -> None:
-    """Unmount MOUNTPOINT, even if its mount is dead."""
-    unmount(resolved(mountpoint))

@@ -2,7 +2,8 @@
 
 `TransferBar` shows what a command has done. `wait_for` and `SizesBar` show the sizes that a mount
 still has to find out, for ``mount --wait`` and ``status --watch``. `credits_shown` adds what a
-mount waits for. Colours follow ``NO_COLOR`` (rich reads it).
+mount waits for. Colours follow ``NO_COLOR`` (rich reads it). rich is imported when something is
+drawn, as that takes longer than all else that these commands import.
 """
 
 from __future__ import annotations
@@ -14,24 +15,16 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Self
-
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
+from typing import TYPE_CHECKING, Any, Self
 
 from backlotfs.cli.mountpoints import mount_of
 from backlotfs.log.terminal import escaped, say
 from backlotfs.mount.control.client import AnswerLate, NoAnswer, ask
 from backlotfs.namespace.incomplete_notice import about
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
 
 #: What ``--wait`` waits for: the listing, or all sizes as well.
 LISTING, SIZES = "listing", "sizes"
@@ -60,52 +53,76 @@ class TransferBar:
         :param wanted: False: show no bar, only lines given to `say`.
         """
         self._wanted = wanted
-        amounts: list[ProgressColumn] = [MofNCompleteColumn()]
-        if not of_files:
-            amounts = [DownloadColumn(binary_units=True), TransferSpeedColumn()]
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            *amounts,
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
-            console=Console(stderr=True),
-            disable=not (wanted and sys.stderr.isatty()),
-        )
-        self._task = self._progress.add_task(what, total=total, note="")
+        self._drawn: tuple[Progress, TaskID] | None = None
+        if wanted and sys.stderr.isatty():
+            progress = _transfer_bar(of_files=of_files)
+            self._drawn = progress, progress.add_task(what, total=total, note="")
         self._lock = threading.Lock()
         self._noted_s = -math.inf
 
     def moved(self, count: int) -> None:
         """Advance by ``count``; a negative count takes progress back."""
-        self._progress.advance(self._task, count)
+        if self._drawn is not None:
+            progress, task = self._drawn
+            progress.advance(task, count)
 
     def note(self, text: str) -> None:
         """Show what the command waits for: beside the bar, else in one line a minute."""
+        if self._drawn is not None:
+            progress, task = self._drawn
+            progress.update(task, note=text)
+            return
         with self._lock:
             due = text != "" and time.monotonic() - self._noted_s >= NOTE_EVERY_S
-            if self._progress.disable and due and self._wanted:
+            if due and self._wanted:
                 self._noted_s = time.monotonic()
                 say(f"waiting for {text}", err=True)
-        self._progress.update(self._task, note=text)
 
     def say(self, line: str) -> None:
         """Write a line to stderr, above the bar if there is one."""
-        if self._progress.disable:
+        if self._drawn is None:
             say(line, err=True)
         else:  # a file name may look like rich's markup
-            self._progress.console.print(
+            self._drawn[0].console.print(
                 escaped(line), markup=False, emoji=False, highlight=False, soft_wrap=True
             )
 
     def __enter__(self) -> TransferBar:
         """Draw the bar."""
-        self._progress.start()
+        if self._drawn is not None:
+            self._drawn[0].start()
         return self
 
     def __exit__(self, *_failure: object) -> None:
         """Leave the bar on the terminal as it is."""
-        self._progress.stop()
+        if self._drawn is not None:
+            self._drawn[0].stop()
+
+
+def _transfer_bar(*, of_files: bool) -> Progress:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    amounts: list[ProgressColumn] = [MofNCompleteColumn()]
+    if not of_files:
+        amounts = [DownloadColumn(binary_units=True), TransferSpeedColumn()]
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        *amounts,
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", markup=False),
+        console=Console(stderr=True),
+    )
 
 
 def sizes_left(answer: dict[str, Any]) -> int:
@@ -140,6 +157,8 @@ class SizesBar:
 
     def __init__(self, console: Console) -> None:
         """Draw nothing: the owner starts `progress` or renders it itself."""
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
         self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -159,6 +178,12 @@ class SizesBar:
             completed=total - sizes_left(answer),
             left=_time_left(answer),
         )
+
+
+def _sizes_bar_on_stderr() -> SizesBar:
+    from rich.console import Console
+
+    return SizesBar(Console(stderr=True))
 
 
 class ListingProgress:
@@ -201,8 +226,7 @@ def wait_for(
     :param what: `LISTING` or `SIZES`.
     :raises NoAnswer: the mount is gone.
     """
-    console = Console(stderr=True)
-    bar = SizesBar(console) if console.is_terminal else None
+    bar = _sizes_bar_on_stderr() if sys.stderr.isatty() else None
     said_s = time.monotonic()
     with bar.progress if bar is not None else contextlib.nullcontext():
         while True:

@@ -12,9 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console, Group
-from rich.live import Live
-from rich.text import Text
 
 from backlotfs.cli.mountpoints import MOUNTED, the_mount
 from backlotfs.cli.progress import SizesBar, sizes_left, sizes_line
@@ -109,6 +106,11 @@ def _next_answer(place: Path) -> dict[str, Any]:
 
 def _redraw(place: Path) -> None:
     """Redraw the status until Ctrl-C. :raises NoAnswer: the mount is gone."""
+    # late: only this draws
+    from rich.console import Console, Group
+    from rich.live import Live
+    from rich.text import Text
+
     answer = ask(place, "status")  # before the screen is used: an error is printed on a clean one
     console = Console()
     bar = SizesBar(console)

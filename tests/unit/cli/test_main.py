@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import subprocess
 import sys
@@ -160,6 +161,33 @@ def test_the_list_of_commands_has_each_once(
     assert "..." not in shown.partition("Begin:")[2]
     for name in cli.commands.list_commands(click.Context(cli.commands)):
         assert len(re.findall(rf"^  {name} ", shown, re.M)) == 1
+
+
+def test_the_list_and_a_shell_show_each_short_help() -> None:
+    """The program has its own copy, so that it imports no command to show it."""
+    context = click.Context(cli.commands)
+    names = cli.commands.list_commands(context)
+    shown = {item.value: item.help for item in cli.commands.shell_complete(context, "")}
+    assert list(shown) == names
+    for name in names:
+        command = cli.commands.get_command(context, name)
+        assert command is not None
+        assert shown[name] == command.get_short_help_str(200)
+    listed = " ".join(cli.commands.get_help(context).split())
+    for text in shown.values():
+        assert text is not None
+        assert text in listed
+
+
+@pytest.mark.parametrize("library", ["aiohttp", "watchfiles"])
+def test_the_list_says_which_command_needs_the_extra(
+    library: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the place of its short help."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == library else True)
+    assert exit_of(monkeypatch, "--help") == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "emulator Needs an extra: pip install 'backlotfs[emulator]'" in shown
 
 
 def test_no_credentials(
