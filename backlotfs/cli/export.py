@@ -32,7 +32,7 @@ from backlotfs.namespace.incomplete_notice import Notice
 
 _NOT_ALL_LISTED = (
     "the mount hides files of unknown size (--unsized hide) and does not know this program; "
-    "run this again when backlotfs status says 0 to go"
+    "run this again when backlotfs status says: sizes all known"
 )
 
 

@@ -52,7 +52,8 @@ def status(mountpoint: Path | None, as_json: bool, watch: bool) -> None:
             more = f"; {sizes_line(answer)}" if sizes_left(answer) else ""
             say(one_line(answer) + more)
         else:
-            say("\n".join(_columns(status_lines(answer))))
+            lines = status_lines(answer)
+            say("\n".join(_columns(wrapped(lines) if sys.stdout.isatty() else lines)))
         if not watch:
             return
         answer = _next_answer(place)
@@ -84,10 +85,11 @@ def _columns(lines: list[Line]) -> list[str]:
     return [f"{name:14} {text}".rstrip() for name, text in lines]
 
 
-def _wrapped(lines: list[Line]) -> list[Line]:
+def wrapped(lines: list[Line]) -> list[Line]:
     """The lines, with what does not fit into `_COLUMNS` on lines of its own.
 
-    Words stay whole, and so do the paths of the mount and of its log.
+    Words stay whole, and so do the paths of the mount and of its log. This is for a terminal: a
+    program that reads the text from a pipe gets each line whole.
     """
     return [
         ("" if number else name, part)
@@ -117,7 +119,7 @@ def _redraw(place: Path) -> None:
     with Live(console=console, auto_refresh=False, transient=False) as live:
         while True:
             shown = Text()
-            for name, text in status_lines(answer):
+            for name, text in wrapped(status_lines(answer)):
                 shown.append(f"{name:14} ", "bold cyan")
                 shown.append(f"{printable(text)}\n", "red" if "STALE" in text else "")
             bar.show(answer)
@@ -126,8 +128,8 @@ def _redraw(place: Path) -> None:
 
 
 def status_lines(answer: dict[str, Any]) -> list[Line]:
-    """The text of ``status``, 80 columns wide unless a word is longer."""
-    lines = [
+    """The text of ``status``."""
+    return [
         ("mounted", _mounted(answer)),
         *_library(answer),
         *_cache(answer["cache"]),
@@ -140,7 +142,6 @@ def status_lines(answer: dict[str, Any]) -> list[Line]:
         *_errors(answer["errors"]),
         ("log", "the journal (or syslog)" if answer["log"] == "syslog" else answer["log"]),
     ]
-    return _wrapped(lines)
 
 
 def one_line(answer: dict[str, Any]) -> str:

@@ -53,7 +53,10 @@ UNSIZED = video(f"unsized{EVIL}.mov", 2 * KIB, label_ids=(LABEL.label_id,))
 ASSETS = [FULL, BY_TITLE, BROKEN, UNSIZED]
 
 #: Commands that print nothing of a library, a server or a process.
-OF_NOBODY_ELSE = {"completion", "config init", "demo"}
+OF_NOBODY_ELSE = {
+    "completion", "demo", "config init", "config list", "config show", "config remove",
+    "cache list", "cache clear",
+}  # fmt: skip
 COPIES, MEDIA = "copies", "media"
 #: These tell of numbers, or that all is well, alone.
 WITHOUT_TEXTS = ("refresh", "unpin", "pin FILE", "doctor", "mount", "umount")

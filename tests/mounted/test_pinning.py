@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ from tests.support import commands
 from tests.support.deadlines import wait_until
 from tests.support.expected_bytes import assert_same_bytes, current, len_of
 from tests.support.made_assets import MIB, video
-from tests.support.mounting import Mount, held_open
+from tests.support.mounting import Mount
 from tests.support.remounting import Remount, remounts
 from tests.support.request_log import bytes_sent
 
@@ -68,26 +67,24 @@ def pinned(mount: Mount) -> dict[str, tuple[int, int]]:
     return {path: (file["cached_bytes"], file["size"]) for file in files for path in file["paths"]}
 
 
-def read_others(mount: Mount) -> None:
-    """Fill the cache beyond its limit."""
+def fill_cache(mount: Mount) -> None:
+    """Fill the cache beyond its limit, without a walk whose next files the mount would fetch."""
     before = ask(mount.path, "stats")["disk"]["evicted"]
     for asset in OTHERS:
-        assert_same_bytes(mount.file_of(asset), asset)
-        with held_open(mount.file_of(asset)) as descriptor:  # the kernel keeps nothing of it
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        said(mount, "warm", mount.file_of(asset))
     assert ask(mount.path, "stats")["disk"]["evicted"] > before
 
 
 def test_pinned_files_are_read_without_the_origin(
     mount: Mount, remount: Remount, emulator: Emulator
 ) -> None:
-    """Though more than the cache holds was read meanwhile, and the mount was made anew."""
+    """Though more than the cache holds was fetched meanwhile, and the mount was made anew."""
     size = len_of(FILM) + len_of(SMALL)
     done = said(mount, "pin", mount / "film.mxf", mount / "small.mov")
     assert (done["failed"], done["cached_bytes"], done["fetched_bytes"]) == (0, size, size)
     assert {file["pinned"] for file in done["files"]} == {True}
     assert bytes_sent(emulator, FILM, SMALL) == size
-    read_others(mount)
+    fill_cache(mount)
     everything_down = emulator.faults.add(Fault.status(503))
     new = remount()
     new.expect_log("STALE|could not be refreshed")
@@ -95,7 +92,7 @@ def test_pinned_files_are_read_without_the_origin(
         assert_same_bytes(new.file_of(asset), asset)
     assert ask(new.path, "stats")["fetched_bytes"] == 0
     emulator.faults.remove(everything_down)
-    read_others(new)
+    fill_cache(new)
     assert pinned(new) == {
         f"/{asset.original_file_name}": (len_of(asset), len_of(asset)) for asset in (FILM, SMALL)
     }
@@ -176,7 +173,7 @@ def test_unpinned_files_go_for_others(mount: Mount, emulator: Emulator) -> None:
     assert "no file there" in commands.run("unpin", mount / "film.mxf", home=mount.folder).stdout
     before = bytes_sent(emulator, FILM)
     assert said(mount, "warm", mount / "film.mxf")["fetched_bytes"] == 0
-    read_others(mount)
+    fill_cache(mount)
     assert said(mount, "warm", mount / "film.mxf")["fetched_bytes"] > 2 * MIB
     assert bytes_sent(emulator, FILM) > before
     assert said(mount, "unpin", mount.path)["files"] == 1

@@ -36,11 +36,15 @@ def test_a_file_of_an_awkward_size_is_whole(library_mount: Mount, asset: Emulate
 
 
 def test_a_long_file_is_whole_and_fetched_about_once(library_mount: Mount) -> None:
-    """40 MiB in order: the origin's bytes, and the origin sends no byte twice (but the probe's)."""
+    """40 MiB in order: the origin's bytes, and the origin sends hardly a byte twice.
+
+    A byte is the probe's. The file may have been fetched as the next one of a walk, until another
+    file was opened: the GET that was ended then has sent bytes that nobody received.
+    """
     assert_same_bytes(library_mount.file_of(LONG), LONG)
     entries = ended_requests(library_mount.emulator, route="source", embed_code=LONG.embed_code)
     sent = sum(entry.bytes_sent for entry in entries)
-    assert sent == 40 * MIB + 12_345 + 1
+    assert 40 * MIB + 12_345 < sent <= 44 * MIB
 
 
 @pytest.mark.parametrize("step", [1000, 4096, 65_537, 3 * MIB])

@@ -74,7 +74,7 @@ def test_as_text(mount: Mount) -> None:
     text = said(mount)
     for part in (
         f"backlot:{commands.PROFILE} on {mount.path} (pid {mount.process.pid})",
-        "5 known, 1 without a source, 0 to go",
+        "sizes          all known",
         "API credits",
         "stderr",
     ):
@@ -87,7 +87,7 @@ def test_while_sizes_are_missing(kept: KeptLibrary) -> None:
     """What is still to be done, and no time for it while none is known."""
     with kept.hanging("streams", "source_file_info"):
         mount = kept.mount()
-        assert "0 known, 0 without a source, 6 to go" in said(mount)
+        assert "0 known, 6 pending" in said(mount)
         assert json.loads(said(mount, "--json"))["sizes"]["seconds_left"] is None
 
 

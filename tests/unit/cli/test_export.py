@@ -85,7 +85,7 @@ def test_a_folder_that_hides_files_is_no_complete_copy(library: Path, tmp_path: 
     assert isinstance(done.exception, ExportIncomplete)
     assert done.stderr == (
         f"backlotfs: {notice.name}: the mount hides files of unknown size (--unsized hide) and "
-        "does not know this program; run this again when backlotfs status says 0 to go\n"
+        "does not know this program; run this again when backlotfs status says: sizes all known\n"
     )
     assert sorted(path.name for path in (tmp_path / "copy").iterdir()) == [
         "MANIFEST.sha256", "NOT ALL FILES ARE LISTED YET (1 to come).txt", "a.mov", "b.mov",
