@@ -18,10 +18,10 @@ from backlotfs.catalog.db.schema import LibraryIdentity
 from backlotfs.catalog.db.sync import FullSync
 from backlotfs.concurrency.clock import Deadline, SystemClock
 from backlotfs.config.profiles import load_account
-from backlotfs.config.settings import Account
+from backlotfs.config.settings import Account, NameMode
 from backlotfs.emulator.assets import EmulatedAsset, synthetic_assets
 from backlotfs.mount.stack import open_api_session
-from backlotfs.namespace.naming import NameMode, catalog_naming
+from backlotfs.namespace.naming import catalog_naming
 
 SOURCE_BYTES = 5_000_000
 #: One time for all: the copies that rsync compares with have it too.

@@ -35,6 +35,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from backlotfs.concurrency.clock import Clock, Deadline
+from backlotfs.config.time_limits import CREDIT_WAIT_S
 from backlotfs.errors import Interrupted, RateLimited
 from backlotfs.log import events
 from backlotfs.untrusted_numbers import decimal_number
@@ -147,8 +148,6 @@ def _number(value: str | None) -> float | None:
 
 #: Credits are low below this part of a window. This mount's share alone never gets there.
 LOW_SHARE = 0.1
-#: Longest wait of one operation for a credit, where no option says otherwise.
-CREDIT_WAIT_S = 3600.0
 
 _REMEMBERED_WINDOWS = 3  # the limit is the most that these have shown
 _MUCH_LESS = 0.75

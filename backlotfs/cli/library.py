@@ -19,14 +19,14 @@ from backlotfs.catalog.db.schema import LibraryIdentity, catalog_path
 from backlotfs.catalog.library import SOURCE_TYPES, AssetFilter
 from backlotfs.cli.account_options import ChosenAccount, account_options
 from backlotfs.concurrency.clock import Deadline, SystemClock
-from backlotfs.config.settings import Account, default_cache_dir
+from backlotfs.config.settings import Account, NameMode, default_cache_dir
 from backlotfs.errors import NoSuchEntry, SourceMissing
 from backlotfs.http.backoff import Backoff, RetryPolicy
 from backlotfs.log.terminal import printable, say, say_json
 from backlotfs.mount.check_api import check_api
 from backlotfs.mount.stack import open_api_session
 from backlotfs.namespace.attributes import iso_utc
-from backlotfs.namespace.naming import NameMode, names_for
+from backlotfs.namespace.naming import names_for
 
 _names_option = click.option(
     "--names",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from backlotfs.api.rate_limiter import CREDIT_WAIT_S
 from backlotfs.cli import MountEnded
 from backlotfs.cli.account_options import ChosenAccount, account_options
 from backlotfs.cli.mount_options import SETTING_OF, apply_mount_options
@@ -25,9 +25,10 @@ from backlotfs.config.settings import (
     SUBTYPES,
     UNSIZED,
     MountSettings,
+    NameMode,
     default_cache_dir,
 )
-from backlotfs.config.time_limits import LEAST_READ_TIMEOUT_S, MOST_TIMEOUT_S
+from backlotfs.config.time_limits import CREDIT_WAIT_S, LEAST_READ_TIMEOUT_S, MOST_TIMEOUT_S
 from backlotfs.errors import BacklotError, CommandFailed, SettingsError
 from backlotfs.kernel.mount_table import OUR_SOURCE
 from backlotfs.kernel.mounting import check_usable
@@ -35,8 +36,6 @@ from backlotfs.kernel.mountpoint import check_mountpoint, clear_dead, resolved
 from backlotfs.log import output
 from backlotfs.log.terminal import say
 from backlotfs.mount.background import NobodyWaits, Outcome, Ready, run_in_background
-from backlotfs.mount.serve import outcome_of, serve_mount
-from backlotfs.namespace.naming import NameMode
 from backlotfs.thumbnails.picture import check_installed
 
 
@@ -272,12 +271,18 @@ def mount(
     _check_subtype(settings)
     if settings.shared_thumbnails is not None:
         check_installed("--shared-thumbnails")
+    # late: the help, completion and refusals need nothing of what a mount is made of
+    from backlotfs.mount.serve import outcome_of, serve_mount
+
+    def serve(ready: Ready) -> None:
+        serve_mount(settings, ready, cleared_dead=cleared_dead)
+
     if foreground:
-        _stay(settings, cleared_dead=cleared_dead)
+        _stay(settings, serve)
         return
 
     def work(ready: Ready) -> Outcome:
-        code, line = outcome_of(lambda: serve_mount(settings, ready, cleared_dead=cleared_dead))
+        code, line = outcome_of(lambda: serve(ready))
         return {"code": code, "line": line}
 
     where = settings.log_place
@@ -317,10 +322,10 @@ def _check_subtype(settings: MountSettings) -> None:
         )
 
 
-def _stay(settings: MountSettings, *, cleared_dead: bool) -> None:
+def _stay(settings: MountSettings, serve: Callable[[Ready], None]) -> None:
     """:raises SystemExit: the mount failed, and the log on stderr says why."""
     try:
-        serve_mount(settings, NobodyWaits(), cleared_dead=cleared_dead)
+        serve(NobodyWaits())
     except BacklotError as error:
         if settings.log_place != "stderr" or output.people_read_stderr(settings.log_format):
             raise

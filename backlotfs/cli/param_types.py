@@ -7,9 +7,8 @@ import re
 
 import click
 
-from backlotfs.config.settings import Quota
+from backlotfs.config.settings import LAYOUTS, Quota
 from backlotfs.config.time_limits import parse_duration_s
-from backlotfs.namespace.layouts import LAYOUTS
 
 _RATE = re.compile(
     r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(?:(bits?|b(?:it)?ps)|i?B)?(?:/s)?\Z", re.IGNORECASE

@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from backlotfs.cli.mountpoints import mount_of
-from backlotfs.log.terminal import escaped, say
+from backlotfs.log.terminal import about, escaped, say
 from backlotfs.mount.control.client import AnswerLate, NoAnswer, ask
-from backlotfs.namespace.incomplete_notice import about
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -20,9 +20,8 @@ from backlotfs.cli.mountpoints import PATHS, MountedFile, mounted_files
 from backlotfs.cli.progress import TransferBar
 from backlotfs.config.time_limits import WARM_ANSWER_S
 from backlotfs.errors import BacklotError, CommandFailed, Interrupted
-from backlotfs.log.terminal import in_words, printable, say, say_json
+from backlotfs.log.terminal import about, in_words, printable, say, say_json
 from backlotfs.mount.control.client import ask
-from backlotfs.namespace.incomplete_notice import about
 
 JOBS = 4
 #: The part of a file that one job fetches before it takes the next.

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import Enum, StrEnum
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import platformdirs
 
 from backlotfs.config.proxy import Proxy
-from backlotfs.config.time_limits import API_TIMEOUT_S, TimeLimits
+from backlotfs.config.time_limits import API_TIMEOUT_S, CREDIT_WAIT_S, TimeLimits
 
 #: The API of the hosted service: retired, but still the default of its clients.
 DEFAULT_API_URL = "https://api.ooyala.com"
@@ -132,6 +132,16 @@ class Quota:
 PIN_QUOTA = Quota(0.8)
 
 
+class NameMode(StrEnum):
+    """The modes of names, as ``--names`` accepts them."""
+
+    ORIGINAL = "original"
+    ALWAYS_ID = "always-id"
+    PORTABLE = "portable"
+
+
+#: How assets are arranged in folders; the first is the default.
+LAYOUTS = ("flat", "labels", "dates", "by-id")
 #: What a program gets for a file of unknown size; the first is the default.
 UNSIZED = ("wait", "hide", "fail")
 #: How the mount speaks to the kernel; ``auto`` is the session on Linux, else fusepy.
@@ -186,7 +196,7 @@ class MountSettings:
     names: str = "original"
     stat_timeout_s: float | None = None
     read_timeout_s: float | None = None
-    credit_wait_s: float = 3600.0
+    credit_wait_s: float = CREDIT_WAIT_S
     unsized: str = UNSIZED[0]
     fuse_binding: str = FUSE_BINDINGS[0]
     passthrough: bool = True

@@ -61,6 +61,8 @@ _BESIDE_S = 5.0
 # Work and waits.
 #: The defaults of ``--stat-timeout`` and ``--read-timeout``.
 _STAT_S, _READ_S = 5.0, 30.0
+#: Longest wait of one operation for an API credit: the default of ``--credit-wait``.
+CREDIT_WAIT_S = 3600.0
 #: A program that copies waits so long for a `stat` or an open, so that a copy survives an outage of
 #: a few minutes.
 COPY_S = 300.0

@@ -94,6 +94,14 @@ def in_words(count_bytes: float) -> str:
     return f"{count_bytes:.1f} TiB"
 
 
+def about(seconds: float) -> str:
+    """Format a duration in one or two units: ``40 s``, ``3 min``, ``2 h 5 min``."""
+    if seconds < 59.5:
+        return f"{max(1, round(seconds))} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
 def _escape(character: str) -> str:
     code = ord(character)
     if code < 0x100:

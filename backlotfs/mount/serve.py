@@ -25,6 +25,7 @@ from backlotfs.kernel.operations import Operations, Owner
 from backlotfs.kernel.passthrough import OFF, Passthrough
 from backlotfs.kernel.read_requests import ReadContext, ReadLimits
 from backlotfs.log import events, excepthooks, output
+from backlotfs.log.terminal import about
 from backlotfs.mount import signals, systemd
 from backlotfs.mount.background import Ready
 from backlotfs.mount.check_api import check_api
@@ -34,7 +35,6 @@ from backlotfs.mount.control.unix_socket import socket_paths
 from backlotfs.mount.read_path import open_disk_tier
 from backlotfs.mount.stack import build_stack
 from backlotfs.mount.status import MinuteReport, WaitingProgram, dump_state
-from backlotfs.namespace.incomplete_notice import about
 from backlotfs.namespace.sizes import Treatment
 
 log = logging.getLogger(__name__)

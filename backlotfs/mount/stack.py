@@ -31,7 +31,7 @@ from backlotfs.catalog.sync import Synchronizer
 from backlotfs.catalog.versions import SourceVersionCache
 from backlotfs.concurrency.clock import Clock
 from backlotfs.concurrency.workers import Workers
-from backlotfs.config.settings import Account, MountSettings
+from backlotfs.config.settings import Account, MountSettings, NameMode
 from backlotfs.errors import BacklotError, SettingsError
 from backlotfs.kernel.notifier import Notifier
 from backlotfs.log import events
@@ -47,7 +47,7 @@ from backlotfs.mount.replacement import Replacement
 from backlotfs.mount.transport import USER_AGENT, Transport
 from backlotfs.mount.walk_folders import WalkFolders
 from backlotfs.namespace.namespace import Namespace, Provider, ReadState, TreeOptions
-from backlotfs.namespace.naming import NameMode, catalog_naming
+from backlotfs.namespace.naming import catalog_naming
 from backlotfs.namespace.providers.sidecars import CaptionSidecars, JsonSidecars
 from backlotfs.namespace.providers.thumbnails import Thumbnails
 from backlotfs.namespace.sizes import UnsizedRules

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from backlotfs.log.terminal import about
 from backlotfs.namespace.attributes import Attributes, file_attributes
 from backlotfs.namespace.tree import StartWait, VirtualFile, hashed_inode
 
@@ -65,11 +66,3 @@ class Notice(VirtualFile):
     def text(self) -> bytes:
         """The content of the file in UTF-8."""
         return _TEXT.format(name=self.name.removesuffix(".txt")).encode()
-
-
-def about(seconds: float) -> str:
-    """Format a duration in one or two units: ``40 s``, ``3 min``, ``2 h 5 min``."""
-    if seconds < 59.5:
-        return f"{max(1, round(seconds))} s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min"

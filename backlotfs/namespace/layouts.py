@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 from backlotfs.api.records import Label
 from backlotfs.catalog.db.rows import AssetRow
+from backlotfs.config.settings import LAYOUTS, NameMode
 from backlotfs.errors import SettingsError
-from backlotfs.namespace.naming import NameMode, age_key, distinct, key, legal, portable, tag
+from backlotfs.namespace.naming import age_key, distinct, key, legal, portable, tag
 from backlotfs.namespace.tree import ROOT_INODE, Folder, folder_inode
 
 UNDATED = "undated"
@@ -252,11 +253,10 @@ def _acyclic(parents: Mapping[str, str | None]) -> dict[str, str | None]:
     return tree
 
 
+#: One for each of `LAYOUTS`.
 _FILLERS: Mapping[str, Callable[[Folder, Contents], Places]] = {
     "flat": _fill_flat,
     "labels": _fill_labels,
     "dates": _fill_dates,
     "by-id": _fill_by_id,
 }
-#: What ``--layout`` accepts.
-LAYOUTS = tuple(_FILLERS)

@@ -27,6 +27,7 @@ from backlotfs.catalog.library import Library
 from backlotfs.catalog.probe_scheduler import ProbeScheduler
 from backlotfs.catalog.versions import ProbedSource, SourceVersionCache
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait, WouldWait
+from backlotfs.config.settings import NameMode
 from backlotfs.errors import (
     BacklotError,
     IsADirectory,
@@ -50,7 +51,6 @@ from backlotfs.namespace.attributes import (
 )
 from backlotfs.namespace.incomplete_notice import Notice
 from backlotfs.namespace.layouts import Layout, build
-from backlotfs.namespace.naming import NameMode
 from backlotfs.namespace.sizes import SourceSizes, UnsizedRules
 from backlotfs.namespace.tree import (
     ROOT_INODE,

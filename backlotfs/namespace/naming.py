@@ -24,13 +24,13 @@ import itertools
 import re
 import unicodedata
 from collections.abc import Container, Iterable, Mapping
-from enum import StrEnum
 from hashlib import blake2b
 from typing import Protocol
 from urllib.parse import quote_from_bytes
 
 from backlotfs.catalog.db.names import Naming
 from backlotfs.catalog.db.rows import AssetRow
+from backlotfs.config.settings import NameMode
 
 #: The longest file name of the kernel, ext4, XFS and APFS, in bytes of UTF-8.
 MAX_NAME_BYTES = 255
@@ -64,14 +64,6 @@ _DEVICE = re.compile(
 )
 #: One expression for all rules, because nearly every name is portable already.
 _NOT_PORTABLE = re.compile(rf'[<>:"|?*\\]|[. ]\Z|{_DEVICE.pattern}', re.IGNORECASE)
-
-
-class NameMode(StrEnum):
-    """The modes of names, as ``--names`` accepts them."""
-
-    ORIGINAL = "original"
-    ALWAYS_ID = "always-id"
-    PORTABLE = "portable"
 
 
 class Named(Protocol):

@@ -20,9 +20,10 @@ from cachetools import LRUCache
 
 from backlotfs.catalog.db.rows import AssetRow
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait
+from backlotfs.config.settings import NameMode
 from backlotfs.errors import NoSuchEntry, NotADirectory
 from backlotfs.namespace.attributes import Attributes
-from backlotfs.namespace.naming import NameMode, age_key, distinct, key
+from backlotfs.namespace.naming import age_key, distinct, key
 
 #: The root's inode number in FUSE.
 ROOT_INODE = 1

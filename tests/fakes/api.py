@@ -20,11 +20,12 @@ from requests.adapters import BaseAdapter
 from requests.structures import CaseInsensitiveDict
 
 from backlotfs.api.client import ApiClient
-from backlotfs.api.rate_limiter import CREDIT_WAIT_S, ApiRateLimiter, Priority, Turn
+from backlotfs.api.rate_limiter import ApiRateLimiter, Priority, Turn
 from backlotfs.api.records import Asset, DeletedAsset, Label, Page, SignedUrl, Source
 from backlotfs.api.transport import open_session
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.config.settings import Account
+from backlotfs.config.time_limits import CREDIT_WAIT_S
 from backlotfs.errors import BacklotError, RemoteUnavailable
 from backlotfs.http.backoff import RetryPolicy
 from tests.fakes.clocks import ManualClock

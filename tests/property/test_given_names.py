@@ -18,16 +18,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from backlotfs.namespace.naming import (
-    NameMode,
-    assign,
-    base_name,
-    key,
-    legal,
-    names_for,
-    tag,
-    wanted,
-)
+from backlotfs.config.settings import NameMode
+from backlotfs.namespace.naming import assign, base_name, key, legal, names_for, tag, wanted
 from tests.unit.namespace.made_rows import MadeAsset
 
 # short codes that are alike but for case or that look like parts of names

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from backlotfs.api.records import Label
 from backlotfs.catalog.db.rows import AssetRow
-from backlotfs.namespace.layouts import LAYOUTS, Layout
-from backlotfs.namespace.naming import NameMode, assign, key
+from backlotfs.config.settings import LAYOUTS, NameMode
+from backlotfs.namespace.layouts import Layout
+from backlotfs.namespace.naming import assign, key
 from backlotfs.namespace.tree import ROOT_INODE, Folder
 from tests.unit.namespace.made_rows import (
     MadeAsset,

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backlotfs.api.records import Asset
-from backlotfs.namespace.naming import MAX_NAME_BYTES, NameMode, fit, legal_name, names_for
+from backlotfs.config.settings import NameMode
+from backlotfs.namespace.naming import MAX_NAME_BYTES, fit, legal_name, names_for
 from tests.strategies import hostile_text, libraries
 
 

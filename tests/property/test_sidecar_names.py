@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from backlotfs.api.records import Asset
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait
-from backlotfs.namespace.naming import MAX_NAME_BYTES, NameMode, assign, key
+from backlotfs.config.settings import NameMode
+from backlotfs.namespace.naming import MAX_NAME_BYTES, assign, key
 from backlotfs.namespace.providers.sidecars import JsonSidecars
 from tests.fakes.records import asset, row
 from tests.unit.namespace.around import Around, content_at

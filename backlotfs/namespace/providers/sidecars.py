@@ -18,10 +18,11 @@ from backlotfs.catalog.captions import KINDS, CaptionIndex
 from backlotfs.catalog.catalog import Catalog
 from backlotfs.catalog.db.rows import AssetRow
 from backlotfs.catalog.versions import SourceVersionCache
+from backlotfs.config.settings import NameMode
 from backlotfs.errors import NoSuchEntry
 from backlotfs.namespace.attributes import Attributes, file_attributes, iso_utc
 from backlotfs.namespace.namespace import Namespace
-from backlotfs.namespace.naming import MAX_NAME_BYTES, NameMode, key
+from backlotfs.namespace.naming import MAX_NAME_BYTES, key
 from backlotfs.namespace.tree import (
     Entry,
     Folder,

@@ -13,7 +13,8 @@ from backlotfs.catalog.db.schema import LibraryIdentity
 from backlotfs.catalog.library import CatalogDelta
 from backlotfs.catalog.sync import Synchronizer
 from backlotfs.concurrency.clock import Deadline
-from backlotfs.namespace.naming import NameMode, catalog_naming
+from backlotfs.config.settings import NameMode
+from backlotfs.namespace.naming import catalog_naming
 from tests.fakes.api import ListedApi
 from tests.fakes.clocks import ManualClock
 from tests.fakes.workers import HeldWorkers

@@ -13,7 +13,8 @@ from backlotfs.catalog.db import assets, state
 from backlotfs.catalog.db.connection import CatalogDb
 from backlotfs.catalog.db.names import given_names, nameless
 from backlotfs.catalog.db.rows import NamelessAsset
-from backlotfs.namespace.naming import NameMode, catalog_naming, names_for
+from backlotfs.config.settings import NameMode
+from backlotfs.namespace.naming import catalog_naming, names_for
 from tests.unit.catalog_db.catalogs import (
     MODE,
     OpenDb,

@@ -41,7 +41,7 @@ class Command:
         self.more = ""
         self.words: tuple[str, ...] = (str(place),)
         monkeypatch.setattr(MODULE, "check_usable", lambda: None)
-        monkeypatch.setattr(MODULE, "serve_mount", self._serve)
+        monkeypatch.setattr("backlotfs.mount.serve.serve_mount", self._serve)
         monkeypatch.setattr(MODULE, "run_in_background", self._background)
 
     def _serve(self, settings: MountSettings, ready: Ready, **_more: object) -> None:

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backlotfs.log.terminal import escaped, printable, say, say_json
+from backlotfs.log.terminal import about, escaped, printable, say, say_json
 
 HOSTILE = "a\x1b[2Jb\x9b31m\x7f\x00\u202eevil\u200b\u2028\ud800\r"
 
@@ -53,3 +53,17 @@ def test_json() -> None:
     assert said.isascii()
     assert all(" " <= c < "\x7f" for c in said.rstrip("\n"))
     assert json.loads(said) == {"name": HOSTILE}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "1 s"), (0.4, "1 s"), (1.0, "1 s"), (29.4, "29 s"), (41.0, "41 s"),
+        (59.4, "59 s"), (59.5, "1 min"), (60.0, "1 min"), (89.0, "1 min"), (91.0, "2 min"),
+        (180.0, "3 min"), (3570.0, "1 h 0 min"), (7500.0, "2 h 5 min"),
+        (100 * 3600.0, "100 h 0 min"),
+    ],
+)  # fmt: skip
+def test_durations_for_people(seconds: float, text: str) -> None:
+    """In the units that somebody would say it in."""
+    assert about(seconds) == text

@@ -10,12 +10,11 @@ import pytest
 
 from backlotfs.api.records import SignedUrl
 from backlotfs.config.proxy import Proxy
-from backlotfs.config.settings import Account, MountSettings
+from backlotfs.config.settings import Account, MountSettings, NameMode
 from backlotfs.errors import NoSuchEntry, SourceMissing
 from backlotfs.mount.control.client import problem_of
 from backlotfs.mount.control.handlers import direct_handlers
 from backlotfs.namespace.layouts import build
-from backlotfs.namespace.naming import NameMode
 from backlotfs.namespace.tree import node_at
 from backlotfs.source.version import SourceVersion
 from tests.fakes.records import row

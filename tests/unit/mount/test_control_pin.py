@@ -12,12 +12,11 @@ import pytest
 from backlotfs.cache.disk.pin_file import Pin
 from backlotfs.cache.disk.tier import DiskTier
 from backlotfs.cache.pins import Pins
-from backlotfs.config.settings import Quota
+from backlotfs.config.settings import NameMode, Quota
 from backlotfs.errors import BacklotError
 from backlotfs.mount.control.handlers import pin_handlers
 from backlotfs.mount.control.server import Handler
 from backlotfs.namespace.layouts import build
-from backlotfs.namespace.naming import NameMode
 from tests.fakes.records import row
 from tests.unit.cache.disk_blocks import BLOCK, keep, key, tier_at
 

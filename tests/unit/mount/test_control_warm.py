@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait
+from backlotfs.config.settings import NameMode
 from backlotfs.errors import ContentChanged
 from backlotfs.fetch.warm import Step
 from backlotfs.mount.control import handlers as module
@@ -16,7 +17,6 @@ from backlotfs.mount.control.handlers import warm_handlers
 from backlotfs.mount.control.server import Handler
 from backlotfs.namespace.layouts import build
 from backlotfs.namespace.namespace import Found
-from backlotfs.namespace.naming import NameMode
 from backlotfs.namespace.tree import node_at
 from backlotfs.source.version import SourceVersion
 from tests.fakes.records import row

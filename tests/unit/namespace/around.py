@@ -15,10 +15,10 @@ from backlotfs.catalog.db.rows import AssetRow
 from backlotfs.catalog.folder_times import FolderTimes
 from backlotfs.catalog.library import Library, Presented
 from backlotfs.catalog.versions import ProbedSource
+from backlotfs.config.settings import NameMode
 from backlotfs.errors import BacklotError, NoSuchEntry, NotADirectory
 from backlotfs.namespace.attributes import Attributes, file_attributes
 from backlotfs.namespace.namespace import Namespace, Provider, TreeOptions
-from backlotfs.namespace.naming import NameMode
 from backlotfs.namespace.sizes import UnsizedRules
 from backlotfs.namespace.tree import Entry, Folder, StartWait, VirtualFile
 from tests.fakes.clocks import ManualClock

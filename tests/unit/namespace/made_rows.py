@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from backlotfs.api.records import Label
 from backlotfs.catalog.db.rows import AssetRow
+from backlotfs.config.settings import NameMode
 from backlotfs.namespace.layouts import Layout, build
-from backlotfs.namespace.naming import NameMode
 from backlotfs.namespace.tree import Folder
 from tests.fakes.records import row
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from backlotfs.api.records import Label
 from backlotfs.catalog.db.rows import AssetRow
-from backlotfs.namespace.naming import NameMode, distinct, key, legal, tag
+from backlotfs.config.settings import NameMode
+from backlotfs.namespace.naming import distinct, key, legal, tag
 
 Path = tuple[str, ...]
 

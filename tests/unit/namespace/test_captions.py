@@ -8,9 +8,9 @@ import pytest
 
 from backlotfs.catalog.db.captions import Caption
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait
+from backlotfs.config.settings import NameMode
 from backlotfs.errors import NoSuchEntry, NotSupported
 from backlotfs.namespace.namespace import Namespace, Provider
-from backlotfs.namespace.naming import NameMode
 from backlotfs.namespace.providers.sidecars import CaptionSidecars, JsonSidecars, sidecar_inode
 from tests.fakes.records import row
 from tests.fakes.workers import waiter

@@ -8,23 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backlotfs.namespace.incomplete_notice import Notice, about
+from backlotfs.namespace.incomplete_notice import Notice
 from backlotfs.namespace.tree import ROOT_INODE
 from tests.fakes.workers import waiter
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.0, "1 s"), (0.4, "1 s"), (1.0, "1 s"), (29.4, "29 s"), (41.0, "41 s"),
-        (59.4, "59 s"), (59.5, "1 min"), (60.0, "1 min"), (89.0, "1 min"), (91.0, "2 min"),
-        (180.0, "3 min"), (3570.0, "1 h 0 min"), (7500.0, "2 h 5 min"),
-        (100 * 3600.0, "100 h 0 min"),
-    ],
-)  # fmt: skip
-def test_durations_for_people(seconds: float, text: str) -> None:
-    """In the units that somebody would say it in."""
-    assert about(seconds) == text
 
 
 def test_its_name_says_what_is_missing() -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from backlotfs.api.records import Label
 from backlotfs.catalog.db.rows import AssetRow
+from backlotfs.config.settings import NameMode
 from backlotfs.namespace.layouts import label_places
-from backlotfs.namespace.naming import NameMode
 from tests.unit.namespace.made_rows import (
     built,
     files,

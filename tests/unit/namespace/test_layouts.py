@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from backlotfs.catalog.db.rows import inode_of
+from backlotfs.config.settings import LAYOUTS, NameMode
 from backlotfs.errors import SettingsError
-from backlotfs.namespace.layouts import LAYOUTS, extension
-from backlotfs.namespace.naming import NameMode, fit
+from backlotfs.namespace.layouts import extension
+from backlotfs.namespace.naming import fit
 from backlotfs.namespace.tree import ROOT_INODE, folder_inode
 from tests.unit.namespace.made_rows import (
     JANUARY_S,

@@ -6,9 +6,9 @@ import unicodedata
 
 import pytest
 
+from backlotfs.config.settings import NameMode
 from backlotfs.namespace.naming import (
     MAX_NAME_BYTES,
-    NameMode,
     assign,
     base_name,
     distinct,

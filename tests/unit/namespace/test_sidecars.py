@@ -10,9 +10,9 @@ import pytest
 
 from backlotfs.api.records import Label
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait
+from backlotfs.config.settings import NameMode
 from backlotfs.errors import NoSuchEntry, NotADirectory, NotSupported
 from backlotfs.namespace.namespace import Namespace
-from backlotfs.namespace.naming import NameMode
 from backlotfs.namespace.providers.sidecars import JsonSidecars, sidecar_inode
 from tests.fakes.records import probed_row, row
 from tests.fakes.workers import waiter

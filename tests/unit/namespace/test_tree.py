@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from backlotfs.api.records import Label
+from backlotfs.config.settings import NameMode
 from backlotfs.errors import NoSuchEntry, NotADirectory
 from backlotfs.namespace.layouts import build
-from backlotfs.namespace.naming import NameMode
 from backlotfs.namespace.tree import codes_below, node_at, paths_of
 from tests.fakes.records import row
 
