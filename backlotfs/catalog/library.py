@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from backlotfs.api.records import Label
-from backlotfs.catalog.db.rows import AssetRow
+from backlotfs.catalog.db.rows import AssetRow, CatalogClosed
 
 #: Types that are uploaded, and so have a source file (API reference §4).
 SOURCE_TYPES = frozenset({"video", "audio", "ad"})
@@ -63,12 +63,18 @@ class Presented:
         self.current = Library(0, MappingProxyType({}), (), MappingProxyType({}))
         self._shown = threading.Event()
         self._shown.set()
+        self._ended = False
 
     @property
     def library(self) -> Library:
-        """The last published listing; waits for one that is `expected`."""
+        """The last published listing; waits for one that is `expected`.
+
+        :raises CatalogClosed: the mount ends before that one was read.
+        """
         if not self.current.version:
             self._shown.wait()
+            if self._ended and not self.current.version:
+                raise CatalogClosed("the mount ends before the saved listing was read")
         return self.current
 
     @property
@@ -83,6 +89,11 @@ class Presented:
     def show(self, library: Library) -> None:
         """Replace the listing."""
         self.current = library
+        self._shown.set()
+
+    def end(self) -> None:
+        """Let nobody wait any more: whoever does gets an error, since no listing will come."""
+        self._ended = True
         self._shown.set()
 
     def row(self, embed_code: str) -> AssetRow | None:

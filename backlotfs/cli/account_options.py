@@ -103,10 +103,19 @@ class ChosenAccount:
         )
 
     def mount_command(self, mountpoint: Path | None) -> str:
-        """The command that mounts with the same file and profile."""
-        words = ["backlotfs", "mount"]
-        words += ["--config", str(self.config)] if self.config else []
-        words += ["--profile", self.profile] if self.profile else []
+        """The command that mounts with the same options, without a proxy's password."""
+        options = {
+            "--config": self.config,
+            "--profile": self.profile,
+            "--api-url": self.api_url,
+            "--cdn-url": self.cdn_url,
+            "--ca-bundle": self.ca_bundle,
+            "--api-timeout": self.api_timeout and f"{self.api_timeout:g}s",
+            "--proxy": self.proxy and "PROXY",
+        }
+        given = [(name, str(value)) for name, value in options.items() if value]
+        given += [("--allow-source-host", host) for host in self.allow_source_host]
+        words = ["backlotfs", "mount", *(word for pair in given for word in pair)]
         return f"{shlex.join(words)} {shlex.quote(str(mountpoint)) if mountpoint else 'DIR'}"
 
     @property

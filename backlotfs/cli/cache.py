@@ -1,15 +1,16 @@
 """``backlotfs cache``: what mounts keep on this disk, by library, and how to delete it.
 
-A library has a catalog, blocks and saved URLs in the cache folder, each under the library's digest.
-A mount with a disk cache holds a lock on its blocks. A mount without one makes its files again.
+A library has a catalog, saved URLs and blocks in the cache folder, each under the library's digest.
+Whatever uses one of them has locked it, so `clear` locks all three before it deletes a file. The
+empty lock files of the catalog and of the URLs stay: a mount that starts may be waiting for one,
+and would hold a lock that nobody else can see. `list` takes no lock, and changes nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import shutil
+import re
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -19,16 +20,21 @@ from pathlib import Path
 import click
 
 from backlotfs.api.signing import Credentials
+from backlotfs.cache.disk.locked_directory import LockedDirectory
 from backlotfs.catalog.db.schema import LibraryIdentity
 from backlotfs.cli.confirming import confirm
+from backlotfs.concurrency.clock import SystemClock
+from backlotfs.concurrency.private_sqlite import PrivateSqliteFile
 from backlotfs.config.profile_file import profile_names, read_profile
 from backlotfs.config.profiles import config_path
 from backlotfs.config.settings import DEFAULT_API_URL, default_cache_dir
-from backlotfs.errors import BacklotError, CommandFailed, SettingsError
+from backlotfs.errors import BacklotError, CacheUnusable, CommandFailed, SettingsError
 from backlotfs.log.terminal import in_words, say
 from backlotfs.trusted_paths import check_folder
 
-_PARTS = ("catalog", "blocks", "urls")
+_DATABASES = ("catalog", "urls")
+_BLOCKS = "blocks"
+_DIGEST = re.compile("[0-9a-f]{24}")
 _ID_CHARACTERS = 8
 
 _cache_dir_option = click.option(
@@ -42,13 +48,11 @@ _cache_dir_option = click.option(
 class KeptLibrary:
     """What the cache folder holds of one library.
 
-    :ivar digest: names its files. :ivar paths: its files and folders.
-    :ivar size: bytes on the disk. :ivar used_at_s: the last change.
+    :ivar digest: names its files. :ivar size: bytes on the disk. :ivar used_at_s: the last change.
     :ivar address: of its API; empty if its catalog cannot be read.
     """
 
     digest: str
-    paths: tuple[Path, ...]
     size: int
     used_at_s: float
     address: str
@@ -57,18 +61,6 @@ class KeptLibrary:
     def short(self) -> str:
         """The beginning of the digest, which names it on the command line."""
         return self.digest[:_ID_CHARACTERS]
-
-    def is_mounted(self) -> bool:
-        """Whether a mount with a disk cache uses it."""
-        for path in self.paths:
-            try:
-                with open(path / "lock", "rb") as lock:
-                    fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-        return False
 
 
 @click.group()
@@ -85,10 +77,9 @@ def list_libraries(cache_dir: Path | None) -> None:
     profiles = _profiles()
     for one in kept:
         day = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.used_at_s))
-        name = profiles.get(one.digest, "-")
-        state = "  mounted" if one.is_mounted() else ""
+        name = ",".join(profiles.get(one.digest, ["-"]))
         size = in_words(one.size)
-        say(f"{one.short}  {size:>10}  {day}  {name}  {one.address or '(no catalog)'}{state}")
+        say(f"{one.short}  {size:>10}  {day}  {name}  {one.address or '(no catalog)'}")
     total = in_words(sum(one.size for one in kept))
     say(
         f"{total} in {folder}; delete with: backlotfs cache clear ID"
@@ -99,7 +90,7 @@ def list_libraries(cache_dir: Path | None) -> None:
 
 @cache.command()
 @click.argument("libraries", nargs=-1, metavar="[ID|PROFILE]...")
-@click.option("--all", "everything", is_flag=True, help="Clear every library that is not mounted.")
+@click.option("--all", "everything", is_flag=True, help="Clear every library that is not in use.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_cache_dir_option
 def clear(libraries: tuple[str, ...], everything: bool, yes: bool, cache_dir: Path | None) -> None:
@@ -108,42 +99,97 @@ def clear(libraries: tuple[str, ...], everything: bool, yes: bool, cache_dir: Pa
     A library is named by its id in `backlotfs cache list`, or by a profile. The next mount lists
     the library again and asks for the sizes again, which costs API calls.
     """
+    if everything and libraries:
+        raise SettingsError("name libraries, or give --all, but not both")
+    if not everything and not libraries:
+        raise SettingsError("name a library (see: backlotfs cache list), or give --all")
     folder = cache_dir or default_cache_dir(os.environ)
     kept = _kept(folder)
-    if everything:
-        chosen = [one for one in kept if not one.is_mounted()]
-    else:
-        chosen = [_named(name, kept) for name in libraries]
+    chosen = kept if everything else _named(libraries, kept)
     if not chosen:
-        if everything:
-            say("There is nothing to clear.")
-            return
-        raise SettingsError("name a library (see: backlotfs cache list), or give --all")
-    for one in chosen:
-        if one.is_mounted():
-            raise CommandFailed(f"library {one.short} is mounted; unmount it first")
-    size = in_words(sum(one.size for one in chosen))
+        say("There is nothing to clear.")
+        return
     if not yes:
+        size = in_words(sum(one.size for one in chosen))
         confirm(f"Delete {size} of {len(chosen)} libraries, pinned files too?")
-    for one in chosen:
-        for path in one.paths:
-            try:
-                if path.is_dir() and not path.is_symlink():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink(missing_ok=True)
-            except OSError as error:
-                raise CommandFailed(f"{path} cannot be deleted: {error.strerror}") from None
-    say(f"Deleted {size}.")
+    # only now, so that a mount which starts during the question is neither hindered nor harmed
+    with contextlib.ExitStack() as locks:
+        locked = []
+        for one in chosen:
+            lock = _lock(folder, one)
+            if lock is not None:
+                locks.enter_context(lock)
+                locked.append(one)
+            elif everything:
+                say(f"library {one.short} is in use and stays")
+            else:
+                raise CommandFailed(f"library {one.short} is in use; unmount it first")
+        paths = _paths(folder)
+        for one in locked:
+            for path in paths.get(one.digest, []):
+                _delete(path)
+    say(f"Deleted {in_words(sum(one.size for one in locked))}.")
 
 
-def _named(name: str, kept: list[KeptLibrary]) -> KeptLibrary:
+def _named(names: tuple[str, ...], kept: list[KeptLibrary]) -> list[KeptLibrary]:
+    """The libraries that are named by profiles or ids, each once."""
     profiles = _profiles()
-    found = [one for one in kept if one.digest.startswith(name) or profiles.get(one.digest) == name]
-    if len(found) != 1:
-        many = "more than one library" if found else "no library"
-        raise SettingsError(f"{many} in the cache is named {name!r}; see: backlotfs cache list")
-    return found[0]
+    chosen: dict[str, KeptLibrary] = {}
+    for name in names:
+        is_id = len(name) >= _ID_CHARACTERS
+        found = [
+            one
+            for one in kept
+            if (is_id and one.digest.startswith(name)) or name in profiles.get(one.digest, [])
+        ]
+        if len(found) != 1:
+            many = "more than one library" if found else "no library"
+            raise SettingsError(f"{many} in the cache is named {name!r}; see: backlotfs cache list")
+        chosen[found[0].digest] = found[0]
+    return list(chosen.values())
+
+
+def _lock(folder: Path, library: KeptLibrary) -> contextlib.ExitStack | None:
+    """Keep mounts and commands from a library, also from parts that it has not yet; None if in use.
+
+    :raises CommandFailed, CacheUnusable: it cannot be locked.
+    """
+    try:
+        with contextlib.ExitStack() as locks:
+            for part in _DATABASES:
+                path = folder / part / f"{library.digest}.sqlite3"
+                file = PrivateSqliteFile(path, SystemClock(), timeout_s=0)
+                alone = file.acquire()
+                locks.callback(file.release)
+                if not alone:
+                    return None
+            locks.callback(LockedDirectory(folder / _BLOCKS / library.digest).close)
+            return locks.pop_all()
+    except TimeoutError:  # a mount or a command that is starting
+        return None
+    except CacheUnusable as error:
+        if isinstance(error.__cause__, BlockingIOError):
+            return None
+        raise
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise CommandFailed(f"library {library.short} cannot be locked: {why}") from None
+
+
+def _delete(path: Path) -> None:
+    """Delete a file, or a folder with its lock as the last file.
+
+    :raises CommandFailed: it cannot be deleted.
+    """
+    try:
+        if path.is_dir() and not path.is_symlink():
+            for inner in sorted(path.iterdir(), key=lambda one: one.name == "lock"):
+                _delete(inner)
+            path.rmdir()
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise CommandFailed(f"{path} cannot be deleted: {error.strerror}") from None
 
 
 def _kept(folder: Path) -> list[KeptLibrary]:
@@ -151,35 +197,49 @@ def _kept(folder: Path) -> list[KeptLibrary]:
 
     :raises CommandFailed: it cannot be read.
     """
-    paths: dict[str, list[Path]] = {}
-    try:
-        check_folder(folder)
-        for part in _PARTS:
-            with contextlib.suppress(FileNotFoundError):
-                for path in (folder / part).iterdir():
-                    digest = path.name.partition(".")[0]
-                    if len(digest) == 24:
-                        paths.setdefault(digest, []).append(path)
-        libraries = [_library(digest, found) for digest, found in paths.items()]
-    except OSError as error:
-        why = error.strerror or str(error)
-        raise CommandFailed(f"the cache folder {folder} cannot be read: {why}") from None
+    libraries = [_library(digest, paths) for digest, paths in _paths(folder).items()]
     return sorted(libraries, key=lambda one: -one.used_at_s)
 
 
+def _paths(folder: Path) -> dict[str, list[Path]]:
+    """The files and folders of each digest, without lock files.
+
+    :raises CommandFailed: the folder cannot be read.
+    """
+    paths: dict[str, list[Path]] = {}
+    try:
+        check_folder(folder)
+        for part in (*_DATABASES, _BLOCKS):
+            with contextlib.suppress(FileNotFoundError):
+                for path in (folder / part).iterdir():
+                    digest = path.name.partition(".")[0]
+                    if _DIGEST.fullmatch(digest) and path.suffix != ".lock":
+                        paths.setdefault(digest, []).append(path)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise CommandFailed(f"the cache folder {folder} cannot be read: {why}") from None
+    return paths
+
+
 def _library(digest: str, paths: list[Path]) -> KeptLibrary:
-    states = [status for path in paths for status in _states(path)]
+    states = {path: list(_states(path)) for path in paths}
+    changes = [
+        status.st_mtime
+        for path, found in states.items()
+        if not path.name.endswith("-shm")  # reading the address changes it
+        for status in found
+    ]
     return KeptLibrary(
         digest,
-        tuple(paths),
-        sum(status.st_blocks * 512 for status in states),
-        max((status.st_mtime for status in states), default=0.0),
+        sum(status.st_blocks * 512 for found in states.values() for status in found),
+        max(changes, default=0.0),
         next((found for path in paths if (found := _address(path))), ""),
     )
 
 
 def _states(path: Path) -> Iterator[os.stat_result]:
-    with contextlib.suppress(FileNotFoundError):
+    """Of a path and all below it, as far as they can be read."""
+    with contextlib.suppress(OSError):
         yield path.stat(follow_symlinks=False)
         if path.is_dir() and not path.is_symlink():
             for inner in path.iterdir():
@@ -190,22 +250,26 @@ def _address(path: Path) -> str:
     """The address of the API in a catalog; empty if the path is none, or cannot be read."""
     if path.parent.name != "catalog" or path.suffix != ".sqlite3":
         return ""
+    # SQLite would make the files that are missing, unless it takes the catalog for unchangeable
+    has_log = all(os.path.lexists(f"{path}{suffix}") for suffix in ("-wal", "-shm"))
+    uri = f"{path.absolute().as_uri()}?mode=ro{'' if has_log else '&immutable=1'}"
     with (
         contextlib.suppress(sqlite3.Error, ValueError),
-        contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db,
+        contextlib.closing(sqlite3.connect(uri, uri=True)) as db,
     ):
         return str(db.execute("SELECT api_url FROM library").fetchone()[0])
     return ""
 
 
-def _profiles() -> dict[str, str]:
-    """The names of profiles by the digest of their library; none if they cannot be read."""
-    names: dict[str, str] = {}
+def _profiles() -> dict[str, list[str]]:
+    """The names of profiles by the digest of their library, without those that cannot be read."""
+    names: dict[str, list[str]] = {}
+    path = config_path()
     with contextlib.suppress(BacklotError):
-        path = config_path()
         for name in profile_names(path):
-            entry = read_profile(path, name)
-            account = Credentials(str(entry.get("api_key") or "-"), "-").account
-            digest = LibraryIdentity.of(str(entry.get("api_url", DEFAULT_API_URL)), account).digest
-            names[digest] = f"{names[digest]},{name}" if digest in names else name
+            with contextlib.suppress(BacklotError, ValueError):
+                _, entry = read_profile(path, name)
+                account = Credentials(str(entry.get("api_key") or "-"), "-").account
+                url = str(entry.get("api_url", DEFAULT_API_URL))
+                names.setdefault(LibraryIdentity.of(url, account).digest, []).append(name)
     return names

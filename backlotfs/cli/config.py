@@ -23,6 +23,7 @@ from backlotfs.config.profile_file import (
     is_profile_name,
     profile_names,
     read_profile,
+    read_profiles,
     remove_profile,
     write_profile,
 )
@@ -34,7 +35,7 @@ from backlotfs.config.profiles import (
     own_config_path,
 )
 from backlotfs.config.settings import DEFAULT_API_URL, Account, default_cdn_url
-from backlotfs.errors import BacklotError, SettingsError
+from backlotfs.errors import BacklotError, CredentialsRefused, SettingsError
 from backlotfs.log import redaction
 from backlotfs.log.terminal import one_json, say
 from backlotfs.mount.check_api import check_api
@@ -100,8 +101,9 @@ def init(
             with open_api_session(account) as session:
                 check_api(account, SystemClock(), session)
         except BacklotError as error:
-            everything = given and _environ("KEY") and _environ("SECRET")
-            if everything or not on_terminal():
+            refused = isinstance(error, CredentialsRefused)
+            hopeless = _environ("KEY") and _environ("SECRET") if refused else given
+            if hopeless or not on_terminal():  # no other answer would help
                 raise
             if is_local(url):  # a server on this machine has no certificate
                 url = url.replace("https://", "http://", 1)
@@ -131,10 +133,11 @@ def init(
 def list_profiles(path: Path | None) -> None:
     """List the profiles, one per line: its name, and the address of its library."""
     place = path or config_path()
-    names = profile_names(place)
-    width = max(map(len, names), default=0)
-    for name in names:
-        say(f"{name:{width}}  {read_profile(place, name).get('api_url', DEFAULT_API_URL)}")
+    profiles = read_profiles(place)
+    width = max(map(len, profiles), default=0)
+    for name, entry in sorted(profiles.items()):
+        address = entry.get("api_url", DEFAULT_API_URL) if isinstance(entry, dict) else "(no table)"
+        say(f"{name:{width}}  {address}")
 
 
 @config.command()
@@ -144,7 +147,8 @@ def show(name: str | None, path: Path | None) -> None:
     """Show the profile NAME, by default the only one, without its secret."""
     place = path or config_path()
     say(f"# {place}")
-    for key, value in read_profile(place, name).items():
+    _, entry = read_profile(place, name)
+    for key, value in entry.items():
         say(f"{key} = {_without_secret(key, value)}")
 
 
@@ -158,7 +162,9 @@ def remove(name: str, path: Path | None, yes: bool) -> None:
     Its cache stays: see `backlotfs cache`. A secret in a file of its own or in the key store stays.
     """
     place = path or config_path()
-    read_profile(place, name)
+    known = profile_names(place)
+    if name not in known:
+        raise SettingsError(f"{place} has no profile {name}; it has: {', '.join(known) or 'none'}")
     if not yes:
         confirm(f"Remove profile {name}, and the secret in it, from {place}?")
     remove_profile(place, name)
@@ -170,11 +176,12 @@ def _without_secret(key: str, value: object) -> str:
     if key == "api_secret":
         return "… (set; not shown)"
     if key == "api_secret_command":  # the rest of the command may have a password
-        words = value.split() if isinstance(value, str) else list(value)  # type: ignore[call-overload]
-        return f"{words[0]} … (not shown)" if words else "[]"
-    if key == "proxy":
-        text = str(value)
-        return f"{text.partition('://')[0]}://…@{text.rpartition('@')[2]}" if "@" in text else text
+        words = value.split() if isinstance(value, str) else value
+        first = words[0] if isinstance(words, list) and words else ""
+        return f"{first} … (not shown)".lstrip()
+    if key == "proxy" and "@" in str(value):
+        scheme = "http://" if str(value).startswith("http://") else ""
+        return f"{scheme}…@{str(value).rpartition('@')[2]}"
     return one_json(value)
 
 

@@ -23,7 +23,7 @@ from backlotfs.export.destination import (
     Workspace,
 )
 from backlotfs.export.exporter import ROOM_BYTES, Exporter, Outcome, State, planned
-from backlotfs.export.file_copy import Pieces, written_bytes
+from backlotfs.export.file_copy import DirectSource, Version, written_bytes
 from backlotfs.export.items import Item, Problem, find_items, kept_apart
 from backlotfs.export.manifest import Records, read_records
 from backlotfs.export.verifying import check_files, read_all_records, strangers
@@ -156,7 +156,7 @@ class _Direct:
         self._numbers = {item.name: number for number, item in enumerate(items)}
         self._folders: dict[str, MountedFile | None] = {}
 
-    def open(self, item: Item) -> Pieces | None:
+    def open(self, item: Item) -> DirectSource | None:
         """Open an item; None: it is to be read by its path."""
         place = self._place_of(item)
         if place is None:
@@ -167,8 +167,9 @@ class _Direct:
             other.name_in_mount for other in following if other and other.place == place.place
         )
         opened = self._reader.open(place.place, place.name_in_mount, names)
-        # another size: it was replaced meanwhile, and the next attempt finds that
-        return None if opened is None or opened.size_bytes != item.size_bytes else opened.pieces
+        if opened is None:
+            return None
+        return DirectSource(Version(opened.size_bytes, opened.mtime_s * 10**9), opened.pieces)
 
     def _place_of(self, item: Item) -> MountedFile | None:
         folder, name = os.path.split(item.source)

@@ -128,8 +128,8 @@ def is_profile_name(name: str) -> bool:
     return bool(_NAME.match(name))
 
 
-def read_profile(path: Path, name: str | None) -> dict[str, Any]:
-    """The settings of one profile; without a name, of the only profile in the file.
+def read_profile(path: Path, name: str | None) -> tuple[str, dict[str, Any]]:
+    """The name and the settings of one profile; without a name, of the only one in the file.
 
     :raises SettingsError: the file is missing, malformed or readable by others, it has no such
         profile, or the profile has an unknown key; says what to do.
@@ -141,12 +141,12 @@ def read_profile(path: Path, name: str | None) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise unreadable(path, error) from None
     profiles = _parse(text, path).unwrap().get("profiles")
-    if not isinstance(profiles, dict):
+    if not profiles or not isinstance(profiles, dict):
         raise SettingsError(f"{path} has no [profiles.NAME] table; add one: backlotfs config init")
     if name is None and len(profiles) == 1:
         name = next(iter(profiles))
     entry = profiles.get(name) if name is not None else None
-    if not isinstance(entry, dict):
+    if name is None or not isinstance(entry, dict):
         known = ", ".join(sorted(profiles))
         if name is None:
             raise SettingsError(f"{path} has several profiles; choose with --profile: {known}")
@@ -158,7 +158,7 @@ def read_profile(path: Path, name: str | None) -> dict[str, Any]:
             f"{path}, profile {name}: unknown setting {unknown[0]!r}; known are "
             + ", ".join(known_keys)
         )
-    return entry
+    return name, entry
 
 
 def profile_names(path: Path) -> list[str]:
@@ -166,7 +166,15 @@ def profile_names(path: Path) -> list[str]:
 
     :raises SettingsError: the file cannot be read, or is not valid.
     """
-    return sorted(_profiles(_parse(_text_of(path), path), path))
+    return sorted(read_profiles(path))
+
+
+def read_profiles(path: Path) -> dict[str, Any]:
+    """All profiles by name, whatever they hold; none if there is no file.
+
+    :raises SettingsError: the file cannot be read, or is not valid.
+    """
+    return dict(_profiles(_parse(_text_of(path), path), path))
 
 
 def write_profile(path: Path, name: str, settings: Mapping[str, str]) -> None:

@@ -32,7 +32,6 @@ import platformdirs
 from backlotfs.config import keyring_store
 from backlotfs.config.profile_file import (
     decoded,
-    profile_names,
     read_private,
     read_profile,
     unreadable,
@@ -89,7 +88,9 @@ def load_account(
     :raises SettingsError: a setting is missing, malformed or readable by others; says what to do.
     """
     file = file_to_read(environ, config=config, profile=profile, api_url=api_url)
-    entry = read_profile(file, profile) if file is not None else {}
+    entry: dict[str, Any] = {}
+    if file is not None:
+        profile, entry = read_profile(file, profile)
     url = (
         api_url
         or _variable(environ, "BACKLOT_API_URL")
@@ -110,8 +111,6 @@ def load_account(
             "backlotfs config init"
         )
     redaction.hide(key, secret)
-    if profile is None and file is not None:  # the only one of the file, else it is not readable
-        (profile,) = profile_names(file)
     cdn = cdn_url or _variable(environ, "BACKLOT_CDN_URL") or _text(entry, "cdn_url")
     cdn = checked_url(cdn) if cdn else None
     bundle = ca_bundle or _text(entry, "ca_bundle")

@@ -5,25 +5,7 @@ file; the type from its extension; the label from its folder; the embed code fro
 media folder, so that it stays the same from start to start. Hidden files, links and
 ``library.json`` are left out. Bytes, size and date are looked up when they are asked for.
 
-``library.json`` describes what the files themselves do not show (docs/library-json.md)::
-
-    {"labels": [{"name": "Sports", "children": [{"name": "Racing", "key": "racing"}]}],
-     "assets": [
-       {"file": "harbour.mov", "title": "Harbour, take 2", "labels": ["/Sports/Racing"]},
-       {"file": "harbour.mov", "original_file_name": null},
-       {"synthetic": "100G", "original_file_name": "long.mov", "status": "paused"},
-       {"title": "No source", "labels": ["racing"]}]}
-
-The first entry of a file describes it; each further entry is another asset with the same bytes.
-``synthetic`` is an asset of computed bytes, with a size like ``5000000``, ``5M``, ``100G``. An
-entry with neither is an asset without a source. Files without an entry are assets too, unless
-``"only_listed": true`` stands beside ``assets``. Other fields of an entry: ``embed_code``,
-``title``, ``description``, ``original_file_name``, ``asset_type``, ``status``, ``duration_ms``,
-``created_at`` (ISO or seconds), ``external_id``, ``metadata``, ``reported_size``,
-``url_withheld``, ``source_position``, ``extras``.
-An entry refers to labels by ``key``, ``id`` or full path; labels may have equal names. A file has
-the label of its folder (``/Sports/Racing``) unless its entry has ``labels``, or ``"folder_labels":
-false`` stands beside ``assets``.
+``library.json`` describes what the files themselves do not show; docs/library-json.md has its form.
 """
 
 from __future__ import annotations
@@ -69,6 +51,8 @@ class FolderLibrary:
     :ivar scan: the files of the folder, and what is left out.
     :ivar created: when each file was created, by path: its date when it was first seen.
     :ivar waiting: paths of new files that were written to in the last two seconds.
+    :ivar gone: paths of files that were there in an earlier reading; ``library.json`` may still
+        name them.
     """
 
     assets: list[EmulatedAsset]
@@ -77,6 +61,7 @@ class FolderLibrary:
     scan: FolderScan
     created: Mapping[str, int]
     waiting: Collection[str]
+    gone: Collection[str]
 
     def touched(self, after: FolderLibrary) -> set[str]:
         """Embed codes of assets whose file changed until ``after`` without a later date."""
@@ -116,6 +101,7 @@ def read_folder(
     known = before.created if before else {}
     created = {name: known.get(name, modified_at(one)) for name, one in scan.files.items()}
     waiting = _being_written(scan, before) if before else frozenset()
+    gone = {*before.gone, *before.scan.files} - scan.files.keys() if before else set()
     files = {
         name: _file_asset(folder, name, created[name])
         for name in scan.files
@@ -123,17 +109,17 @@ def read_folder(
     }
     description = path / LIBRARY_FILE
     if LIBRARY_FILE in scan.files:
-        assets, labels = _described(folder, files, waiting)
+        assets, labels = _described(folder, files, {*waiting, *gone})
     # ignoring a description that cannot be read could show files that it would leave out
     elif description.is_symlink():
         raise ValueError(f"{description} is a link; --follow-links serves what links lead to")
     elif os.path.lexists(description) and not description.is_dir():
         raise ValueError(f"{description} is not a regular file")
     else:
-        folders = _Labels([])
+        folders = _Labels([], files)
         assets = [folders.of_folder(name, asset) for name, asset in files.items()]
         labels = folders.all
-    return FolderLibrary(assets, labels, folder, scan, created, waiting)
+    return FolderLibrary(assets, labels, folder, scan, created, waiting, gone)
 
 
 def parse_size(text: str | int) -> int:
@@ -173,8 +159,7 @@ def _being_written(scan: FolderScan, before: FolderLibrary) -> frozenset[str]:
 def _file_asset(folder: MediaFolder, name: str, created_at: int) -> EmulatedAsset:
     """The asset of the file at the path ``name`` below the folder."""
     path = folder.path / name
-    # a name that is not UTF-8 comes with surrogates; JSON gets the replacement character
-    shown = os.fsencode(path.name).decode("utf-8", "replace")
+    shown = _shown(path.name)
     kind = mimetypes.guess_type(path.name)[0] or ""
     return EmulatedAsset(
         embed_code=stable_embed_code(f"file:{name}"),
@@ -187,22 +172,24 @@ def _file_asset(folder: MediaFolder, name: str, created_at: int) -> EmulatedAsse
 
 
 def _described(
-    folder: MediaFolder, files: Mapping[str, EmulatedAsset], waiting: Collection[str]
+    folder: MediaFolder, files: Mapping[str, EmulatedAsset], without_asset: Collection[str]
 ) -> tuple[list[EmulatedAsset], list[EmulatedLabel]]:
     """The assets and labels that ``library.json`` describes, with the ``files`` of the folder.
 
-    :param waiting: paths of files that are there and have no asset yet.
+    :param without_asset: paths of files that have no asset yet, or none any more.
     """
     path = folder.path / LIBRARY_FILE
     try:
         document: Any = json.loads(_read(folder), parse_int=_number, parse_constant=_refused)
         _refuse_unknown("it", document, TOP_FIELDS)
-        labels = _Labels(document.get("labels", []))
-        label_of = labels.of_folder if document.get("folder_labels", True) else _without_label
+        entries = document.get("assets", [])
+        has_folder_labels = document.get("folder_labels", True)
+        labels = _Labels(document.get("labels", []), files if has_folder_labels else ())
+        label_of = labels.of_folder if has_folder_labels else _without_label
         assets, described = [], set()
-        for index, entry in enumerate(document.get("assets", [])):
+        for index, entry in enumerate(entries):
             name = entry.get("file")
-            if name in waiting:
+            if name in without_asset:
                 continue
             asset = _asset(index, entry, files, labels, again=name in described)
             assets.append(label_of(name, asset) if name and "labels" not in entry else asset)
@@ -230,10 +217,17 @@ def _read(folder: MediaFolder) -> bytes:
 
 
 class _Labels:
-    def __init__(self, tree: Any) -> None:
+    def __init__(self, tree: Any, files: Iterable[str]) -> None:
+        """``files``: paths of files, whose folders are labels as soon as an asset has them."""
         self.all: list[EmulatedLabel] = []
         self._by_reference: dict[str, str] = {}
         self._grow(tree, None, "", 1)
+        self._folders: set[str] = set()
+        for name in files:
+            folder = _shown(name).rpartition("/")[0]
+            while folder and f"/{folder}" not in self._folders:
+                self._folders.add(f"/{folder}")
+                folder = folder.rpartition("/")[0]
 
     def _grow(self, tree: Any, parent_id: str | None, above: str, level: int) -> None:
         if level > _MOST_LABEL_LEVELS:
@@ -251,22 +245,34 @@ class _Labels:
 
     def of_folder(self, name: str, asset: EmulatedAsset) -> EmulatedAsset:
         """The asset of the file at the path ``name``, with the label of its folder."""
-        parent_id, above = None, ""
-        for part in name.split("/")[:-1]:
-            shown = os.fsencode(part).decode("utf-8", "replace")
-            above = f"{above}/{shown}"
-            label_id = self._by_reference.get(above)
-            if label_id is None:
-                label_id = self._by_reference[above] = stable_label_id(f"folder:{above}")
-                self.all.append(EmulatedLabel(label_id, shown, parent_id))
-            parent_id = label_id
-        return asset if parent_id is None else replace(asset, label_ids=(parent_id,))
+        label_id = self._at(_shown(name).split("/")[:-1])
+        return asset if label_id is None else replace(asset, label_ids=(label_id,))
 
     def ids(self, references: list[str]) -> tuple[str, ...]:
+        for one in references:
+            if one not in self._by_reference and one in self._folders:
+                self._at(one.split("/")[1:])
         unknown = [one for one in references if one not in self._by_reference]
         if unknown:
             raise ValueError(f"there is no label {unknown[0]!r}")
         return tuple(self._by_reference[one] for one in references)
+
+    def _at(self, folders: Iterable[str]) -> str | None:
+        """The label of a folder, which is made if there is none; None: of the media folder."""
+        parent_id, above = None, ""
+        for folder in folders:
+            above = f"{above}/{folder}"
+            label_id = self._by_reference.get(above)
+            if label_id is None:
+                label_id = self._by_reference[above] = stable_label_id(f"folder:{above}")
+                self.all.append(EmulatedLabel(label_id, folder, parent_id))
+            parent_id = label_id
+        return parent_id
+
+
+def _shown(path: str) -> str:
+    """The path as JSON can have it: a name that is not UTF-8 gets the replacement character."""
+    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def _asset(

@@ -20,7 +20,7 @@ from backlotfs.export.destination import (
     reserved_reason,
     same_file,
 )
-from backlotfs.export.file_copy import Pieces, compare_file, copy_file, discard_part
+from backlotfs.export.file_copy import DirectSource, compare_file, copy_file, discard_part
 from backlotfs.export.items import Item, reason_of, same_name_reason
 from backlotfs.export.manifest import ManifestWriter, Records
 from backlotfs.export.room import Room
@@ -34,9 +34,8 @@ _Inode: TypeAlias = tuple[int, int]
 RETRY_PAUSE_S = 2.0
 #: Bytes that are read at once, in flight or in memory; and of one file.
 ROOM_BYTES, MOST_OF_ONE_BYTES = 256 * 1024 * 1024, 128 * 1024 * 1024
-#: Opens a source for reading without its path; None: it can only be read by its path. What it
-#: returns raises EAGAIN where it cannot go on.
-OpenDirect = Callable[[Item], Pieces | None]
+#: Opens a source for reading without its path; None: it can only be read by its path.
+OpenDirect = Callable[[Item], DirectSource | None]
 
 
 class State(StrEnum):
@@ -265,10 +264,8 @@ class Exporter:
 
         :param found: the file that has the item's name in DEST now.
         """
-        pieces = None
-        attempt = 0
-        while attempt < ATTEMPTS:
-            attempt += 1
+        for attempt in range(1, ATTEMPTS + 1):
+            direct = None
             progress = _Progress(self._moved)
             try:
                 if compare:
@@ -281,7 +278,7 @@ class Exporter:
                     progress.take_back()
                 if found is not None:
                     self._check_alias(item.name, found)
-                pieces = self._direct(item) if attempt == 1 else None
+                direct = self._direct(item) if attempt == 1 else None
                 sealed, digest = copy_file(
                     item,
                     self._destination,
@@ -290,7 +287,7 @@ class Exporter:
                     expected=found,
                     moved=progress.add,
                     stop=self._stop,
-                    pieces=pieces,
+                    direct=direct,
                     room=self._room,
                 )
                 self._keep(item.name, sealed)
@@ -298,7 +295,7 @@ class Exporter:
             except OSError as error:
                 progress.take_back()
                 reason = reason_of(error)
-                if pieces is not None and error.errno == errno.EAGAIN:
+                if direct is not None and error.errno == errno.EAGAIN:
                     continue  # what came is kept; the rest comes by its path
                 if error.errno not in _PASSING:
                     break

@@ -61,6 +61,16 @@ class Version:
     mtime_ns: int
 
 
+class DirectSource(NamedTuple):
+    """A source that can be read without its path.
+
+    :ivar pieces: raises EAGAIN where it cannot go on.
+    """
+
+    version: Version
+    pieces: Pieces
+
+
 class Compared(NamedTuple):
     """A copy that has the bytes of its source.
 
@@ -82,7 +92,7 @@ def copy_file(
     expected: os.stat_result | None,
     moved: Callable[[int], None],
     stop: threading.Event,
-    pieces: Pieces | None = None,
+    direct: DirectSource | None = None,
     room: Room = UNLIMITED,
 ) -> tuple[os.stat_result, str]:
     """Copy ``item`` to its name below DEST; the status of the copy and its digest.
@@ -93,8 +103,9 @@ def copy_file(
     :param moved: gets the count of bytes as they are written; at first of those an earlier export
         left.
     :param stop: set: give up, keeping what is there for the next export.
-    :param pieces: reads the source without its path; None: it is read by its path.
-    :param room: holds back while too much is being read for other files.
+    :param direct: the source, to be read without its path if it is the version that is there; None:
+        it is read by its path.
+    :param room: holds back while too much is being read in this way for other files.
     :raises ReadBackDiffers: see `Part.seal`.
     :raises UnsafeDestination: see `Workspace.publish`.
     :raises Interrupted: ``stop`` was set.
@@ -108,7 +119,11 @@ def copy_file(
         part = Part(workspace, item.name, source.version, go_on)
         try:
             moved(part.length_bytes)
-            with room.taken(source.version.size_bytes - part.length_bytes, go_on) as window_bytes:
+            pieces, ahead_bytes = None, PIECE_BYTES
+            # The mount was asked before the source was opened: it may be replaced since.
+            if direct is not None and direct.version == source.version:
+                pieces, ahead_bytes = direct.pieces, source.version.size_bytes - part.length_bytes
+            with room.taken(ahead_bytes, go_on) as window_bytes:
                 for data in source.pieces(part.length_bytes, go_on, pieces, window_bytes):
                     part.write(data)
                     moved(len(data))
@@ -283,8 +298,8 @@ class Part:
         self._version = version
         self._go_on = go_on
         self._descriptor = workspace.open(self._part)
-        # SHA-256 is for the manifest. Whether the disk has the bytes is told by XXH3, of 128 bits
-        # too, which takes a tenth of the time.
+        # SHA-256 is for the manifest. Whether the disk has the bytes is told by XXH3 of 128 bits,
+        # which takes a tenth of the time.
         self._checksum = xxhash.xxh3_128()  # of what was written
         self._found = xxhash.xxh3_128()  # of what was read back
         self._found_bytes = 0

@@ -14,6 +14,7 @@ Reading of all three is bounded: other users of DEST can put anything there.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -257,6 +258,7 @@ class ManifestWriter:
         self._lock = threading.Lock()
         self._syncing = threading.Lock()
         self._written = self._synced = 0  # lines of the journal
+        self._sync_failed: OSError | None = None
         _add_journal(self.records, destination, workspace)
         if self.records != (written, self._written_times):  # what a cut-off export published
             self._write()
@@ -276,7 +278,12 @@ class ManifestWriter:
             self.records.digests[name] = digest
             _put(self.records.times, name, self._destination.times.pair(copy_ns, source_ns))
             written = self._written
-        self._sync(written)
+        try:
+            self._sync(written)
+        except OSError:
+            with contextlib.suppress(OSError):  # of the journal again; the record goes first
+                self.withdraw(name)
+            raise
 
     def withdraw(self, name: str) -> None:
         """Take back the last record of a file that did not get its name."""
@@ -306,12 +313,22 @@ class ManifestWriter:
         self._written += 1
 
     def _sync(self, written: int) -> None:
-        """Sync the first ``written`` lines of the journal. One sync serves all who wait for it."""
+        """Sync the first ``written`` lines of the journal. One sync serves all who wait for it.
+
+        :raises OSError: that failed, or a sync before it: the system tells of lost lines once.
+        """
         with self._syncing:
-            if self._synced < written:
-                written = self._written
+            if self._synced >= written:
+                return
+            if self._sync_failed is not None:
+                raise OSError(*self._sync_failed.args)
+            written = self._written
+            try:
                 os.fsync(self._journal)
-                self._synced = written
+            except OSError as error:
+                self._sync_failed = error
+                raise
+            self._synced = written
 
     def close(self) -> None:
         """Write the manifest, with all that was recorded.

@@ -570,14 +570,19 @@ class FetchScheduler:
 
     def _enqueue(self, fetch: Fetch, *, urgent: bool) -> None:
         """Add a fetch to the queue of its source. The caller locks."""
-        queue = self._queues.get(fetch.embed_code)
-        if queue is None:
-            queue = _SourceQueue(self._host_of(fetch.embed_code), self._served)
-            self._queues[fetch.embed_code] = queue
-        elif fetch.embed_code not in self._waiting:
+        queue = self._queue_of(fetch.embed_code)
+        if fetch.embed_code not in self._waiting:
             queue.served = max(queue.served, self._served)  # as a new queue
         (queue.urgent if urgent else queue.prefetch).append(fetch)
         self._waiting[fetch.embed_code] = queue
+
+    def _queue_of(self, embed_code: str) -> _SourceQueue:
+        """The queue of a source: the one there is, or a new one. The caller locks."""
+        queue = self._queues.get(embed_code)
+        if queue is None:
+            queue = _SourceQueue(self._host_of(embed_code), self._served)
+            self._queues[embed_code] = queue
+        return queue
 
     def promote(self, fetch: Fetch) -> None:
         """Move a queued prefetch before all prefetches, because a reader waits for it now."""
@@ -627,10 +632,7 @@ class FetchScheduler:
                     return jobs
                 fetch, embed_code = next_file, next_file.embed_code
                 del self._before_open[fetch]
-                if embed_code not in self._queues:
-                    host = self._host_of(embed_code)
-                    self._queues[embed_code] = _SourceQueue(host, self._served)
-                queue = self._queues[embed_code]
+                queue = self._queue_of(embed_code)
             if embed_code not in moving.stalled:
                 moving.running[queue.host] += 1
             if not queue.running:

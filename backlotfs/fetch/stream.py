@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 
 from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait
+from backlotfs.config.settings import MIB
 from backlotfs.fetch.loader import BlockLoader, PendingRead
 from backlotfs.source.version import SourceVersion
 
-MIB = 1024 * 1024
 #: Bytes of one GET. Longer ones cost less; of a small window they would leave connections unused.
 LEAST_GET_BYTES, MOST_GET_BYTES = 4 * MIB, 8 * MIB
 #: A window has room for so many GETs, or their size is reduced.

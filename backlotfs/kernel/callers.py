@@ -55,15 +55,11 @@ class Program(NamedTuple):
     """A program in a session of processes (a terminal, a service).
 
     :ivar session: the session; without one the parent process, or the user.
+    :ivar name: as ``ps -o comm`` shows it, but printable.
     """
 
     session: int
     name: str
-
-
-class _Process(NamedTuple):
-    name: str
-    program: Program
 
 
 class ProcessNames:
@@ -73,31 +69,28 @@ class ProcessNames:
         """Read names from ``proc``, where proc(5) is mounted."""
         self._proc = proc
         self._lock = threading.Lock()
-        self._processes: TTLCache[int, _Process] = TTLCache(
+        self._programs: TTLCache[int, Program] = TTLCache(
             IDS_KEPT, REMEMBERED_S, timer=clock.monotonic
         )
 
     def of(self, thread_id: int) -> str:
         """The name as ``ps -o comm`` shows it, but printable; `UNKNOWN` if there is none."""
-        return self._of(thread_id).name
+        return self.program(thread_id).name
 
     def program(self, thread_id: int) -> Program:
         """The program that a process runs, the same for all its processes in a session.
 
         ``find -exec``, ``xargs`` and loops of a shell start a process for each file.
         """
-        return self._of(thread_id).program
-
-    def _of(self, thread_id: int) -> _Process:
         with self._lock:
-            process = self._processes.get(thread_id)
-        if process is None:
-            process = self._look_up(thread_id)
+            program = self._programs.get(thread_id)
+        if program is None:
+            program = self._look_up(thread_id)
             with self._lock:
-                self._processes[thread_id] = process
-        return process
+                self._programs[thread_id] = program
+        return program
 
-    def _look_up(self, thread_id: int) -> _Process:
+    def _look_up(self, thread_id: int) -> Program:
         try:
             status = (self._proc / str(thread_id) / "status").read_bytes()
             process_id = _field(status, b"Tgid")
@@ -105,10 +98,10 @@ class ProcessNames:
             # The session of a process in another PID namespace is 0.
             together = _field(status, b"NSsid") or _field(status, b"PPid") or _field(status, b"Uid")
         except (OSError, ValueError, IndexError):
-            return _Process(UNKNOWN, Program(0, UNKNOWN))
+            return Program(0, UNKNOWN)
         text = name.removesuffix(b"\n").decode("utf-8", "replace")
         text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-        return _Process(text or UNKNOWN, Program(together, text or UNKNOWN))
+        return Program(together, text or UNKNOWN)
 
 
 def _field(status: bytes, name: bytes) -> int:

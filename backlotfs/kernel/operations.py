@@ -118,7 +118,7 @@ class Operations:
         owner: Owner,
         *,
         no_prefetch: Callable[[], bool],
-        program: Callable[[], Hashable] = str,
+        program: Callable[[], Hashable],
     ) -> None:
         """Build the operations of one mount.
 

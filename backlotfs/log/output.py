@@ -163,7 +163,8 @@ def default_place(name: str, mountpoint: Path) -> str:
     if Path("/dev/log").exists():
         return "syslog"
     # as systemd escapes paths: no other path gives this name
-    path = str(mountpoint).strip("/").replace("-", r"\x2d").replace("/", "-")
+    path = str(mountpoint).strip("/").replace("\\", r"\x5c").replace("-", r"\x2d")
+    path = path.replace("/", "-")
     file = f"{name}@{path}.log"
     if len(os.fsencode(file)) > _LONGEST_NAME:
         file = f"{name}@{hashlib.sha256(os.fsencode(path)).hexdigest()[:32]}.log"

@@ -205,7 +205,7 @@ def build_read_path(
     )
     walks = WalkPrefetcher(
         loader,
-        prefetchers.shares,
+        prefetchers,
         clock,
         version_of=partial(_verified, sources.versions),
         stats_of=sources.hosts.stats,

@@ -186,14 +186,17 @@ class _MountProcess:
 
         If that fails too, the mount ends, as it does without a saved listing.
         """
-        if self._stack.catalog.show_saved():
-            return
+        catalog = self._stack.catalog
         try:
-            self._list_library()
+            if not catalog.show_saved():
+                self._list_library()
         except BacklotError as error:
             self._refused = error
+            catalog.presented.end()  # or an operation that waits would keep the mount from ending
             self._adapter.began.wait()  # only then can it be ended in order
             self._stop()
+        finally:
+            catalog.presented.end()
 
     def _list_library(self) -> None:
         """List a library that no mount has saved. :raises BacklotError: that failed."""

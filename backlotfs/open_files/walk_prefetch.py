@@ -30,7 +30,7 @@ from backlotfs.config.time_limits import TimeLimits
 from backlotfs.errors import BacklotError
 from backlotfs.fetch.loader import BlockLoader
 from backlotfs.prefetch.planner import window_target
-from backlotfs.prefetch.registry import StatsOf, WindowBudget
+from backlotfs.prefetch.registry import PrefetcherRegistry, StatsOf
 from backlotfs.prefetch.walk_planner import (
     LEAD_BYTES,
     AheadFile,
@@ -94,7 +94,7 @@ class WalkPrefetcher:
     def __init__(
         self,
         loader: BlockLoader,
-        shares: WindowBudget,
+        prefetchers: PrefetcherRegistry,
         clock: Clock,
         *,
         version_of: Callable[[str], SourceVersion | None],
@@ -104,13 +104,13 @@ class WalkPrefetcher:
     ) -> None:
         """Fetch nothing yet.
 
-        :param shares: of the memory for windows.
+        :param prefetchers: of the open files, which share the memory for windows.
         :param version_of: the verified version of a source by its embed code; None: there is none.
         :param urls: tells which URLs cost a credit; None: none does.
         :param workers: one thread, which makes the plans.
         """
         self._loader = loader
-        self._shares = shares
+        self._prefetchers = prefetchers
         self._clock = clock
         self.folder_of: FolderOf = lambda _code, _near: None
         self._version_of = version_of
@@ -194,8 +194,9 @@ class WalkPrefetcher:
 
     def _plan(self, program: _Program, folder: FolderOrders) -> None:
         now_s = self._clock.monotonic()
-        self._shares.settle(self, now_s)
-        window = min(MAX_AHEAD_BYTES, self._shares.cap_bytes)
+        shares = self._prefetchers.shares
+        shares.settle(self, now_s)
+        window = min(MAX_AHEAD_BYTES, shares.cap_bytes)
         versions: dict[str, SourceVersion] = {}
 
         def size_of(embed_code: str) -> int | None:
@@ -232,8 +233,13 @@ class WalkPrefetcher:
             self._asking.release()
 
     def _prefetch(self, program: _Program, version: SourceVersion, part: ByteRange) -> None:
-        code, wanted = version.embed_code, program.wanted
+        code, expected = version.embed_code, program.wanted
+
+        def wanted(left: ByteRange) -> bool:
+            # Of a file that is open meanwhile its readers decide, whichever program they are.
+            return code in expected or self._prefetchers.wanted(version, left)
+
         request = window_target(self._stats_of(code)).request_bytes
         for start in range(part.start, part.stop, request):
             piece = ByteRange(start, min(start + request, part.stop))
-            self._loader.prefetch(version, piece, lambda _left: code in wanted, before_open=True)
+            self._loader.prefetch(version, piece, wanted, before_open=True)

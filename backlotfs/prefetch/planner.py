@@ -162,22 +162,22 @@ class Stride:
     def stretches(self, ahead: ByteRange, longest: int) -> list[ByteRange]:
         """The parts of ``ahead`` that will be read, by a learned stride.
 
-        If ``ahead`` ends inside the last part, that part is left out until a later call, so that
-        requests are as large as possible; but a part longer than ``longest`` is never left out, and
-        is cut so that all parts together are no longer.
+        All parts together are no longer than ``longest``. A part that does not fit, or in which
+        ``ahead`` ends, is left out until a later call, so that requests are as large as possible;
+        but if each part is longer than ``longest``, one is cut.
 
         :param ahead: not before the range that is being read.
         """
         period = self._run + self._gap
         start = self._run_start + (ahead.start - self._run_start) // period * period
-        left = longest if self._run > longest else ahead.length
+        left, cut = longest, self._run > longest
         found = []
         while start < ahead.stop and left:
             stop, begin = start + self._run, max(start, ahead.start)
-            stretch = ByteRange(begin, max(begin, min(stop, ahead.stop, begin + left)))
-            left -= stretch.length
-            if stretch.length and (stop <= ahead.stop or self._run > longest):
-                found.append(stretch)
+            wanted = max(0, min(stop, ahead.stop) - begin)
+            if wanted and (cut or (stop <= ahead.stop and wanted <= left)):
+                found.append(ByteRange(begin, begin + min(wanted, left)))
+            left -= min(wanted, left)
             start += period
         return found
 

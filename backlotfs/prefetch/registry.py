@@ -226,6 +226,12 @@ class PrefetcherRegistry:
         plan.opened()
         return plan
 
+    def wanted(self, version: SourceVersion, wanted: ByteRange) -> bool:
+        """Whether a reader of an open file still needs any byte of this range soon."""
+        with self._lock:
+            plan = self._live.get((version.embed_code, version.validator))
+        return plan is not None and plan.wanted(wanted)
+
     def of(self, version: SourceVersion) -> Prefetcher:
         """The prefetcher of this version: a kept one, or a new one."""
         key = version.embed_code, version.validator

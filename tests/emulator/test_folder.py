@@ -141,6 +141,10 @@ def test_folders_are_labels(tmp_path: Path) -> None:
     assert labels_of(library)["Sports/a.mov"] == ["/Sports"]
     assert len(library.labels()) == 3
     assert next(one for one in library.labels() if one.name == "Racing").label_id == "r1"
+    entries = [{"file": "top.mov", "labels": ["/Sports/Racing", "/News"]}]
+    assert labels_of(described(media, assets=entries))["top.mov"] == ["/Sports/Racing", "/News"]
+    with pytest.raises(ValueError, match="no label"):
+        described(media, assets=entries, folder_labels=False)
     library = described(media, folder_labels=False)
     assert set(map(tuple, labels_of(library).values())) == {()}
     assert library.labels() == []
@@ -178,6 +182,19 @@ def test_a_library_follows_its_folder(folder: Path) -> None:
     (folder / "library.json").write_text('{"assets": [{"file": "b.mp3", "title": "Told"}]}')
     library.follow(after, read_folder(folder, before=after))
     assert by_title(library, "Told").embed_code == kept.embed_code
+
+
+def test_a_described_file_that_is_deleted(folder: Path) -> None:
+    """The rest is served on; a name that never was a file's is a mistake all the same."""
+    (folder / "library.json").write_text('{"assets": [{"file": "b.mp3", "title": "Told"}]}')
+    found = read_folder(folder)
+    (folder / "b.mp3").unlink()
+    for _ in range(2):
+        found = read_folder(folder, before=found)
+        assert "Told" not in [one.title for one in found.assets]
+        assert "a" in [one.title for one in found.assets]
+    with pytest.raises(ValueError, match="not in the folder"):
+        read_folder(folder)
 
 
 def test_a_new_file_waits_until_it_is_written(folder: Path) -> None:

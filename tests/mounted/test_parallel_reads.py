@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.conftest import MountIt, Serve
 from tests.support.expected_bytes import (
     assert_pread,
     assert_same_bytes,
@@ -25,7 +26,7 @@ pytestmark = [pytest.mark.mounted, pytest.mark.both_bindings]
 SHARED = video("shared.mxf", 12 * MIB + 99)
 MANY = [video(f"reel-{number}.mov", 2 * MIB + number) for number in range(12)]
 TOUCHED = video("touched.mxf", 8 * MIB)
-ASSETS = [SHARED, TOUCHED, *MANY]
+ASSETS = [SHARED, *MANY]
 #: A limit far off, with which nothing is hedged: bytes are counted here.
 OPTIONS = ("--bwlimit", "10G")
 
@@ -52,13 +53,14 @@ def test_threads_read_different_files(library_mount: Mount) -> None:
         list(pool.map(lambda a: assert_same_bytes(library_mount.file_of(a), a), MANY))
 
 
-def test_processes_read_one_file(library_mount: Mount) -> None:
+def test_processes_read_one_file(serve: Serve, mounted: MountIt) -> None:
     """8 processes hash one file that nobody has read: one sum, and each byte fetched once."""
-    path = library_mount.file_of(TOUCHED)
+    emulator = serve(TOUCHED)  # alone: no part of it was fetched as the next file of a walk
+    path = mounted(emulator, *OPTIONS).file_of(TOUCHED)
     readers = [
         subprocess.Popen(["sha256sum", path], stdout=subprocess.PIPE, text=True) for _ in range(8)
     ]
     sums = {reader.communicate(timeout=60)[0].split()[0] for reader in readers}
     assert sums == {hashlib.sha256(origin_bytes(TOUCHED)).hexdigest()}
-    entries = ended_requests(library_mount.emulator, route="source", embed_code=TOUCHED.embed_code)
+    entries = ended_requests(emulator, route="source", embed_code=TOUCHED.embed_code)
     assert sum(entry.bytes_sent for entry in entries) == len_of(TOUCHED) + 1

@@ -46,6 +46,15 @@ def planner(size: int, cap: int) -> ReadPlanner:
     need=WindowTarget(1, 2 * MIB),
     steps=[(None, 1, False, 0, 0.0)] * 3 + [(at, 1, False, 0, 0.0) for at in (524_291, 1_048_869)],
 )
+@example(  # the rest of a part, and a whole one, are longer than the window
+    size=1_572_877,
+    cap=5,
+    need=WindowTarget(5, 2 * MIB),
+    steps=[
+        *((None, length, False, 0, 0.0) for length in (1, 1, 2)),
+        *((at, 1, False, 0, 0.0) for at in (524_292, 1_048_581)),
+    ],
+)
 @given(size=st.integers(1, 300 * MIB), cap=st.integers(0, 80 * MIB), need=needs, steps=steps)
 def test_inside_the_file_and_under_the_cap(
     size: int,

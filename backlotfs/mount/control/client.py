@@ -146,6 +146,7 @@ _SHAPES: dict[str, dict[Any, Any]] = {
                     "size": int,
                     "etag": Maybe(str),
                     "last_modified": Maybe(str),
+                    "mtime_s": int,
                     "url": str,
                 }
             )

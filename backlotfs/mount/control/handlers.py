@@ -124,6 +124,9 @@ def _direct(stack: Stack, path: str, refused: str | None = None) -> dict[str, An
             return None
         waiter = _waiter(stack, {"path": path})
         version = stack.namespace.open(found, waiter)
+        known = stack.versions.known(version.embed_code)
+        if known is None or known.version != version:  # it is replaced just now
+            return None
         if 2 * stack.reading.cached.bytes_of(version) >= version.size:
             return None
         if refused is not None:
@@ -139,6 +142,7 @@ def _direct(stack: Stack, path: str, refused: str | None = None) -> dict[str, An
         "size": version.size,
         "etag": version.etag,
         "last_modified": version.last_modified,
+        "mtime_s": stack.namespace.attributes_of_version(known).mtime_s,
         "url": url.url,
     }
 

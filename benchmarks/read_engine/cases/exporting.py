@@ -40,7 +40,7 @@ class Export(Case):
     def run(self, arena: Arena, contestant: Contestant) -> dict[str, float]:
         """One copy of everything: ours from a new mount."""
         copy = arena.folder / "copies"
-        names = sorted(path.name for path in arena.sources.iterdir() if path.name[0] != ".")
+        names = names_in(arena.sources)
         size = sum((arena.sources / name).stat().st_size for name in names)
         try:
             if contestant == OURS:
@@ -52,6 +52,11 @@ class Export(Case):
         finally:
             shutil.rmtree(copy, ignore_errors=True)
         return values
+
+
+def names_in(folder: Path) -> list[str]:
+    """The names of the files in a folder, without those that the origin hides."""
+    return sorted(path.name for path in folder.iterdir() if path.name[0] != ".")
 
 
 def _exported(arena: Arena, copy: Path, size: int) -> dict[str, float]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.read_engine.arena import Arena, Sources
 from benchmarks.read_engine.cases.case import Case
-from benchmarks.read_engine.cases.exporting import STILLS, TAKES, downloaded
+from benchmarks.read_engine.cases.exporting import STILLS, TAKES, downloaded, names_in
 from benchmarks.read_engine.contestants import DOWNLOADERS, OURS, RCLONE, TUNED, Contestant
 from benchmarks.read_engine.metering import Meter
 from benchmarks.read_engine.targets import Target
@@ -19,7 +19,9 @@ _READERS = {
     "cp -r": 'cp -r "$1" "$2"',
     "rsync -a": 'rsync -a "$1/" "$2"',
     "tar c": 'tar cf - -C "$1" . | cat > /dev/null',
-    "find -exec md5sum": r'find "$1" -type f -exec md5sum {} \; > /dev/null',
+    # find forgets the exit code of md5sum, which prints no line for a file that it cannot read
+    "find -exec md5sum": r'sums=$(find "$1" -type f -exec md5sum {} \; | wc -l)'
+    '; test "$sums" = "$(ls "$1" | wc -l)"',
 }
 _MOUNTS = (RCLONE, *TUNED)
 _DOWNLOADERS = tuple(one.name for one in DOWNLOADERS)
@@ -49,7 +51,7 @@ class FolderRead(Case):
 
     def run(self, arena: Arena, contestant: Contestant) -> dict[str, float]:
         """One pass, on a new mount or by a downloader; a copy is compared."""
-        names = _names(arena)
+        names = names_in(arena.sources)
         size = sum((arena.sources / name).stat().st_size for name in names)
         copy = arena.folder / "copies"
         try:
@@ -96,12 +98,9 @@ class Waste(Case):
         }
 
 
-def _names(arena: Arena) -> list[str]:
-    return sorted(path.name for path in arena.sources.iterdir() if path.name[0] != ".")
-
-
 def _shell(command: str, *arguments: Path) -> None:
-    subprocess.run(["sh", "-c", command, "sh", *map(str, arguments)], check=True)
+    shell = ["bash", "-euo", "pipefail", "-c", command, "bash"]
+    subprocess.run([*shell, *map(str, arguments)], check=True)
 
 
 def _reads(sources: Sources, text: str, of_downloader: float, of_mount: float) -> list[Case]:
@@ -132,7 +131,7 @@ CASES: tuple[Case, ...] = (
     Waste(
         "random",
         "`md5sum` of 60 files in random order",
-        'cd "$1"; ls | shuf -n 60 | xargs -n1 md5sum > /dev/null',
+        'cd "$1"; ls | shuf -n 60 --random-source=<(yes) | xargs -n1 md5sum > /dev/null',
         files=60,
         whole=True,
     ),

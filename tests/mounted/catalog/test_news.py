@@ -88,17 +88,6 @@ def test_an_upload_costs_one_call(kept: KeptLibrary, mount: Mount) -> None:
     assert_same_bytes(mount.file_of(new), new)
 
 
-def _is_absent(path: Path) -> bool:
-    """Whether an open says so. Until the kernel is told of the deletion, it may say ESTALE."""
-    try:
-        path.open("rb").close()
-    except FileNotFoundError:
-        return True
-    except OSError as error:
-        assert error.errno == errno.ESTALE  # noqa: PT017  # another errno is a fault
-    return False
-
-
 def test_a_deleted_asset_is_gone(kept: KeptLibrary, mount: Mount) -> None:
     """From the listing and from ``stat``; who has it open gets the old bytes or ESTALE."""
     mount.expect_log("ESTALE|source|ENO")
@@ -108,8 +97,12 @@ def test_a_deleted_asset_is_gone(kept: KeptLibrary, mount: Mount) -> None:
         assert os.pread(descriptor, 4 * KIB, 0) == origin_bytes(LARGE, 0, 4 * KIB)
         kept.emulator.library.delete(LARGE.embed_code)
         ask_for_refresh(mount)
-        wait_until(lambda: path.name not in os.listdir(mount.path), "the deletion")
-        wait_until(lambda: _is_absent(path), "the name to mean nothing")
+        wait_until(lambda: status(mount)["assets"] < len(ASSETS), "the deletion")
+        wait_until(lambda: not status(mount)["syncing"], "the kernel to be told")
+        assert path.name not in os.listdir(mount.path)
+        assert not path.exists()
+        with pytest.raises(FileNotFoundError):
+            path.open("rb")
         for offset in (0, 2 * MIB):
             try:
                 seen = os.pread(descriptor, 4 * KIB, offset)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -13,7 +14,13 @@ import pytest
 from backlotfs.catalog import catalog as catalog_module
 from backlotfs.catalog.db import assets, state
 from backlotfs.catalog.db.leases import Lease
-from backlotfs.catalog.db.rows import CatalogLost, CatalogUnavailable, SizedCounts, SourceRecord
+from backlotfs.catalog.db.rows import (
+    CatalogClosed,
+    CatalogLost,
+    CatalogUnavailable,
+    SizedCounts,
+    SourceRecord,
+)
 from backlotfs.catalog.db.sync import FullSync
 from backlotfs.catalog.library import Library
 from backlotfs.errors import CredentialsRefused, Interrupted, RemoteUnavailable
@@ -79,6 +86,18 @@ def test_open_saved(tmp_path: Path, synced: SyncedCatalog) -> None:
         assert again.changes[0].new == [], "nothing is new to whoever has just come"
     finally:
         again.db.close()
+
+
+def test_a_saved_listing_that_is_never_read(synced: SyncedCatalog) -> None:
+    """Whoever waits for it gets an error when the mount ends, and so does who comes later."""
+    presented = synced.catalog.presented
+    presented.expect()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(lambda: presented.library)
+        presented.end()
+        assert isinstance(waiting.exception(PATIENCE_S), CatalogClosed)
+    with pytest.raises(CatalogClosed):
+        _ = presented.library
 
 
 @pytest.mark.parametrize("error", [None, RemoteUnavailable("down")])

@@ -167,6 +167,39 @@ def run_config(*arguments: str | Path) -> Result:
     return CliRunner().invoke(config, [str(one) for one in arguments])
 
 
+@pytest.mark.parametrize(
+    "proxy", ["bob:hush@host:1", "http://bob:hu@sh@host:1", "HTTP://b:hush@host:1"]
+)
+def test_no_password_of_a_proxy_is_shown(tmp_path: Path, proxy: str) -> None:
+    """However it is written."""
+    path = tmp_path / "config.toml"
+    path.write_text(f'[profiles.one]\nproxy = "{proxy}"\n')
+    path.chmod(0o600)
+    output = run_config("show", "one", "--config", path).output
+    assert "…@host:1\n" in output
+    assert "hu" not in output.partition("proxy")[2]
+
+
+def test_a_profile_with_mistakes_is_listed_and_removed(tmp_path: Path) -> None:
+    """It is one that somebody wants to look for; the command of its secret is not shown."""
+    path = tmp_path / "config.toml"
+    path.write_text('[profiles.one]\napi_kee = "k"\n[profiles.two]\napi_secret_command = 5\n')
+    path.chmod(0o600)
+    listed = run_config("list", "--config", path)
+    assert listed.output.splitlines() == [
+        f"{name}  https://api.ooyala.com" for name in ("one", "two")
+    ]
+    assert (
+        "api_secret_command = … (not shown)\n" in run_config("show", "two", "--config", path).output
+    )
+    for name in ("one", "two"):
+        assert run_config("remove", name, "--config", path, "--yes").exit_code == 0
+    for words in (["show"], ["remove", "one"]):
+        gone = run_config(*words, "--config", path)
+        assert isinstance(gone.exception, SettingsError)
+        assert "several" not in str(gone.exception)
+
+
 def test_profiles_are_listed_shown_and_removed(tmp_path: Path) -> None:
     """No secret is shown, of whatever kind; the rest of the file stays."""
     path = tmp_path / "config.toml"

@@ -14,7 +14,15 @@ import pytest
 from backlotfs.errors import Interrupted
 from backlotfs.export import file_copy
 from backlotfs.export.destination import WORKSPACE, Destination, Workspace
-from backlotfs.export.file_copy import PIECE_BYTES, Part, Pieces, ReadBackDiffers, copy_file
+from backlotfs.export.file_copy import (
+    PIECE_BYTES,
+    DirectSource,
+    Part,
+    Pieces,
+    ReadBackDiffers,
+    Version,
+    copy_file,
+)
 from backlotfs.export.items import Item
 from backlotfs.export.manifest import ManifestWriter
 
@@ -35,6 +43,7 @@ class Copying:
         self.recorded: list[str] = []
         self.moved: list[int] = []
         self.pieces: Pieces | None = None
+        self.direct_version = Version(len(DATA), MTIME_NS)
 
     def replace(self, data: bytes, mtime_ns: int = MTIME_NS) -> None:
         """Another source."""
@@ -44,6 +53,8 @@ class Copying:
     def run(self) -> tuple[os.stat_result, str]:
         """Copy it."""
         item = Item(str(self.source), "News/a.mov", len(DATA), MTIME_NS)
+        pieces = self.pieces
+        direct = None if pieces is None else DirectSource(self.direct_version, pieces)
         self.moved.clear()
         with (
             Destination.open(self.copy, make=True) as destination,
@@ -59,7 +70,7 @@ class Copying:
                     expected=destination.look_at_file(item.name),
                     moved=self._move,
                     stop=self.stop,
-                    pieces=self.pieces,
+                    direct=direct,
                 )
             finally:
                 manifest.close()
@@ -303,6 +314,14 @@ def test_bytes_that_come_without_the_path(copying: Copying) -> None:
     copying.pieces = pieces
     _, found = copying.run()
     assert (found, asked) == (hashlib.sha256(DATA).hexdigest(), [0])
+    assert copying.target.read_bytes() == DATA
+
+
+def test_a_source_that_was_replaced_before_it_was_opened(copying: Copying) -> None:
+    """Its other bytes are not taken for those of the version that is there, of the same size."""
+    copying.pieces = lambda _offset, _window_bytes: iter([memoryview(bytes(len(DATA)))])
+    copying.direct_version = Version(len(DATA), MTIME_NS - 10**9)
+    copying.run()
     assert copying.target.read_bytes() == DATA
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
 import json
@@ -241,6 +242,27 @@ def test_what_is_withdrawn_has_its_digest_of_before(recording: Recording) -> Non
     writer.withdraw("a")
     recording.record(writer, "b", B)
     writer.withdraw("b")
+    writer.close()
+    assert (recording.folder / MANIFEST).read_bytes() == format_line("a", A)
+
+
+def test_a_disk_that_loses_lines_of_the_journal(
+    recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is not on the disk is not recorded; the system tells of the loss once, we always."""
+    (recording.folder / MANIFEST).write_bytes(format_line("a", A))
+    writer = ManifestWriter(recording.destination, recording.workspace)
+
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space"):
+            recording.record(writer, "a", B)
+    with pytest.raises(OSError, match="No space"):
+        recording.record(writer, "b", B)
+    assert writer.records.digests == {"a": A}
     writer.close()
     assert (recording.folder / MANIFEST).read_bytes() == format_line("a", A)
 

@@ -276,7 +276,12 @@ def served(
     limits = TimeLimits(asked_stat_s=PATIENCE_S, asked_read_s=PATIENCE_S)
     deadlines = OperationDeadlines(clock, session.interrupted, session.caller, limits)
     operations = Operations(
-        namespace, reading.reader, deadlines, Owner(11, 12), no_prefetch=no_prefetch
+        namespace,
+        reading.reader,
+        deadlines,
+        Owner(11, 12),
+        no_prefetch=no_prefetch,
+        program=str,
     )
     counts = ReadCounts(str)
     ours, kernels = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -73,6 +73,7 @@ class Mount:
             deadlines,
             Owner(11, 12),
             no_prefetch=lambda: False,
+            program=str,
         )
         self.counts = ReadCounts(str)
         self.limits = limits or ReadLimits(PATIENCE_S)

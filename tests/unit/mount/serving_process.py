@@ -15,6 +15,7 @@ from backlotfs.api.rate_limiter import QuotaStatus
 from backlotfs.cache.memory import MemoryUse
 from backlotfs.catalog.db.rows import SizedCounts, SyncState
 from backlotfs.catalog.db.state import sized_counts, sync_state
+from backlotfs.catalog.library import Presented
 from backlotfs.config.settings import Account, MountSettings
 from backlotfs.errors import BacklotError
 from backlotfs.fetch.hosts import GetTotals
@@ -80,6 +81,7 @@ class Process:
             total_size=lambda: 4000,
             open_saved=self._open_saved,
             show_saved=self._show_saved,
+            presented=Presented(),
             counted=lambda: SizedCounts(4, 1, 10),
             load=lambda _deadline: self._step("load"),
             refresh=self._refresh,

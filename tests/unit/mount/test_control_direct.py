@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from backlotfs.api.records import SignedUrl
+from backlotfs.catalog.versions import ProbedSource
 from backlotfs.config.proxy import Proxy
 from backlotfs.config.settings import Account, MountSettings, NameMode
 from backlotfs.errors import NoSuchEntry, SourceMissing
@@ -43,12 +45,17 @@ class Asked:
             resolve=self._resolve,
             invalidate=lambda _code, url: self.refused.append(url.url),
         )
-        known = SimpleNamespace(verified=True)
+        self.version = SourceVersion("E1", 100, '"v1"', None)
         stack: Any = SimpleNamespace(
-            namespace=SimpleNamespace(find=find, open=self._open, root=root),
+            namespace=SimpleNamespace(
+                find=find,
+                open=self._open,
+                root=root,
+                attributes_of_version=lambda known: SimpleNamespace(mtime_s=known.mtime_s),
+            ),
             reading=SimpleNamespace(cached=SimpleNamespace(bytes_of=lambda _v: self.cached_bytes)),
             resolver=resolver,
-            versions=SimpleNamespace(known=lambda _code: known),
+            versions=SimpleNamespace(known=self._known),
             probes=SimpleNamespace(is_queued=lambda _code: False),
         )
         settings = MountSettings(
@@ -62,6 +69,9 @@ class Asked:
         assert problem_of(answer, "sources") is None
         found: list[Any] = answer["files"]
         return found
+
+    def _known(self, code: str) -> ProbedSource:
+        return ProbedSource(replace(self.version, embed_code=code), 1234, verified=True)
 
     @staticmethod
     def _open(found: Any, _waiter: object) -> SourceVersion:
@@ -79,7 +89,7 @@ def test_versions_and_urls() -> None:
     first, second = Asked().sources("/a.mov", "/b.mov")
     assert first == {
         "path": "/a.mov", "id": "E1", "size": 100, "etag": '"v1"', "last_modified": None,
-        "url": "https://host.example/E1?Signature=s",
+        "mtime_s": 1234, "url": "https://host.example/E1?Signature=s",
     }  # fmt: skip
     assert second["id"] == "E2"
 
@@ -95,6 +105,13 @@ def test_files_that_are_read_through_the_mount() -> None:
     assert asked.sources("/a.mov") == [None]
     asked.cached_bytes = 49
     assert asked.sources("/a.mov") != [None]
+
+
+def test_a_file_that_is_replaced_just_now() -> None:
+    """Its time would be that of another version."""
+    asked = Asked()
+    asked.version = SourceVersion("E1", 100, '"v2"', None)
+    assert asked.sources("/a.mov") == [None]
 
 
 def test_a_file_without_a_source(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from backlotfs.catalog.db.rows import CatalogClosed
 from backlotfs.cli.status import status_lines
 from backlotfs.errors import (
     BacklotError,
@@ -61,14 +62,17 @@ def test_a_saved_catalog_that_cannot_be_read(process: Process) -> None:
 
 
 def test_a_saved_catalog_that_cannot_be_read_and_no_api(process: Process) -> None:
-    """The mount ends, and says why."""
+    """The mount ends, and says why; an operation that waits for the listing does not keep it."""
     process.saved = process.unreadable = True
     process.error = RemoteUnavailable("down")
+    process.catalog.presented.expect()
     process.during = lambda: wait_until(
         lambda: any(step.startswith("stop") for step in process.steps), "the end"
     )
     with pytest.raises(RemoteUnavailable):
         process.serve()
+    with pytest.raises(CatalogClosed):
+        _ = process.catalog.presented.library
 
 
 def test_a_saved_catalog_and_no_api(process: Process, caplog: pytest.LogCaptureFixture) -> None:

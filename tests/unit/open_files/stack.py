@@ -53,7 +53,7 @@ class ReadingStack:
         )
         walks = WalkPrefetcher(
             self.store,
-            prefetchers.shares,
+            prefetchers,
             self.clock,
             version_of=lambda _code: None,
             stats_of=lambda _code: None,

@@ -81,7 +81,7 @@ def reader_over(store: NotedStore, clock: ManualClock) -> SourceReader:
     prefetchers = PrefetcherRegistry(clock, window_budget_bytes=96 * MIB, block_bytes=BLOCK)
     walks = WalkPrefetcher(
         store,
-        prefetchers.shares,
+        prefetchers,
         clock,
         version_of=lambda _code: None,
         stats_of=lambda _code: None,

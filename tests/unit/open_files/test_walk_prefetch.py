@@ -11,7 +11,7 @@ from backlotfs.cache.memory import BlockCache, BlockPool
 from backlotfs.fetch.hosts import FetchScheduler
 from backlotfs.fetch.loader import BlockLoader, FetchSettings, StillWanted
 from backlotfs.open_files.walk_prefetch import URLS_AT_ONCE, WalkPrefetcher
-from backlotfs.prefetch.registry import WindowBudget
+from backlotfs.prefetch.registry import PrefetcherRegistry
 from backlotfs.prefetch.walk_planner import FolderOrders
 from backlotfs.source.url_resolver import UrlResolver
 from backlotfs.source.version import SourceVersion
@@ -77,9 +77,12 @@ class Walk:
         self.asked: list[Priority] = []
         self.clock = ManualClock()
         self.loader = NotedLoader(self.clock)
+        self.prefetchers = PrefetcherRegistry(
+            self.clock, window_budget_bytes=96 * MIB, block_bytes=64 * 1024
+        )
         self.walks = WalkPrefetcher(
             self.loader,
-            WindowBudget(96 * MIB),
+            self.prefetchers,
             self.clock,
             version_of=self.versions.get,
             stats_of=lambda _code: None,
@@ -121,6 +124,20 @@ def test_a_wrong_guess_is_dropped() -> None:
         walk.read(number)
     assert "E3" in walk.loader.wanted
     walk.read(25)
+    assert not walk.loader.wanted
+
+
+def test_a_wrong_guess_that_another_program_reads() -> None:
+    """Its fetch goes on as long as a reader needs it: the bytes would be fetched again."""
+    walk = Walk()
+    for number in (0, 1):
+        walk.read(number)
+    reader = walk.prefetchers.opened(walk.versions["E3"])
+    reader.observe(ByteRange(0, 64 * 1024), missed=False, late=True, reader=1)
+    walk.read(25)
+    assert walk.loader.wanted == {"E3"}
+    reader.closed()
+    walk.clock.advance(60)
     assert not walk.loader.wanted
 
 

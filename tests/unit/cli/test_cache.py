@@ -1,0 +1,178 @@
+"""``cache list`` and ``cache clear``: what they name, lock, change and leave."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from backlotfs.cache.disk.locked_directory import LockedDirectory
+from backlotfs.catalog.db.connection import CatalogDb
+from backlotfs.catalog.db.schema import LibraryIdentity
+from backlotfs.cli.cache import cache
+from backlotfs.concurrency.clock import SystemClock
+from backlotfs.concurrency.private_sqlite import PrivateSqliteFile
+from backlotfs.errors import CommandFailed, SettingsError
+from backlotfs.source.saved_urls import SavedUrls
+
+CACHE = import_module("backlotfs.cli.cache")
+ONE = LibraryIdentity.of("http://one.example", "account")
+OTHER = LibraryIdentity.of("http://other.example", "account")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder with what mounts of two libraries left."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    for library in (ONE, OTHER):
+        CatalogDb(tmp_path / "cache", library, SystemClock()).close()
+        SavedUrls(database(tmp_path / "cache", "urls", library), SystemClock()).close()
+        LockedDirectory(tmp_path / "cache" / "blocks" / library.digest).close()
+    return tmp_path / "cache"
+
+
+def database(folder: Path, part: str, library: LibraryIdentity) -> Path:
+    """The path of a database of a library."""
+    return folder / part / f"{library.digest}.sqlite3"
+
+
+def run(folder: Path, *arguments: str) -> Result:
+    """A command of the group."""
+    return CliRunner().invoke(cache, [*arguments, "--cache-dir", str(folder)])
+
+
+def write_profiles(folder: Path, **addresses: str) -> None:
+    """A profile file with these profiles of the same account, for the commands."""
+    path = folder.parent / "backlotfs" / "config.toml"
+    path.parent.mkdir(mode=0o700)
+    path.write_text(
+        "".join(
+            f'[profiles.{name}]\napi_url = "{address}"\napi_key = "account.key"\n'
+            for name, address in addresses.items()
+        )
+    )
+    path.chmod(0o600)
+
+
+def kept(folder: Path) -> dict[Path, tuple[int, int]]:
+    """The files but for locks and tags, with their sizes and times."""
+    return {
+        path: (path.stat().st_size, path.stat().st_mtime_ns)
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix != ".lock" and path.name not in ("lock", "CACHEDIR.TAG")
+    }
+
+
+def use(stack: ExitStack, folder: Path, part: str) -> None:
+    """Use a part of `ONE` as a mount does, until the stack ends."""
+    if part == "blocks":
+        stack.callback(LockedDirectory(folder / part / ONE.digest).close)
+        return
+    file = PrivateSqliteFile(database(folder, part, ONE), SystemClock(), timeout_s=0)
+    file.acquire()
+    stack.callback(file.release)
+    assert file.share()
+
+
+@pytest.mark.parametrize("part", ["catalog", "urls", "blocks"])
+def test_a_part_in_use_keeps_its_library(folder: Path, part: str) -> None:
+    """The whole of it, and no other; named, it refuses, and nothing of the others is deleted."""
+    before = kept(folder)
+    with ExitStack() as stack:
+        use(stack, folder, part)
+        refused = run(folder, "clear", OTHER.digest, ONE.digest, "--yes")
+        assert isinstance(refused.exception, CommandFailed)
+        assert str(refused.exception) == f"library {ONE.digest[:8]} is in use; unmount it first"
+        assert kept(folder) == before
+        done = run(folder, "clear", "--all", "--yes")
+    assert f"library {ONE.digest[:8]} is in use and stays" in done.stdout
+    assert kept(folder) == {
+        path: state for path, state in before.items() if ONE.digest in str(path)
+    }
+
+
+def test_a_mount_that_starts_during_the_question(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It gets its locks, and keeps its files."""
+    before = kept(folder)
+    with ExitStack() as stack:
+
+        def answer(_question: str) -> None:
+            for part in ("catalog", "urls", "blocks"):
+                use(stack, folder, part)
+
+        monkeypatch.setattr(CACHE, "confirm", answer)
+        assert "is in use" in str(run(folder, "clear", ONE.digest).exception)
+    assert kept(folder) == before
+
+
+@pytest.mark.parametrize(
+    "names", [(), ("",), (ONE.digest[:7],), ("0" * 24,), ("other",), ("--all", ONE.digest)]
+)
+def test_what_names_no_library(folder: Path, names: tuple[str, ...]) -> None:
+    """Nor may a library be named beside --all: nothing is deleted."""
+    before = kept(folder)
+    assert isinstance(run(folder, "clear", "--yes", *names).exception, SettingsError)
+    assert kept(folder) == before
+
+
+def test_a_library_that_is_named_twice(folder: Path) -> None:
+    """It is deleted once."""
+    write_profiles(folder, studio=ONE.api_url)
+    done = run(folder, "clear", ONE.digest[:8], ONE.digest, "studio", "--yes")
+    assert done.exit_code == 0, done.output
+    assert {path.name[:24] for path in kept(folder)} == {OTHER.digest}
+
+
+@pytest.mark.parametrize("name", ["first", "second"])
+def test_two_profiles_of_one_library(folder: Path, name: str) -> None:
+    """Each names it, also beside a profile whose address is none."""
+    write_profiles(folder, broken="http://[", first=ONE.api_url, second=ONE.api_url)
+    assert "  first,second  " in run(folder, "list").stdout
+    assert run(folder, "clear", name, "--yes").exit_code == 0
+    assert {path.name[:24] for path in kept(folder)} == {OTHER.digest}
+
+
+def test_files_of_others_are_not_listed(folder: Path) -> None:
+    """A name of 24 characters need not be a digest."""
+    stray = folder / "catalog" / f"{'notes-of-somebody-else.':_<24}.txt"
+    stray.write_text("mine")
+    other = folder / "blocks" / ("G" * 24)
+    other.mkdir()
+    assert len(run(folder, "list").stdout.splitlines()) == 3
+    assert run(folder, "clear", "--all", "--yes").exit_code == 0
+    assert stray.exists()
+    assert other.exists()
+
+
+@pytest.mark.parametrize("in_use", [False, True])
+def test_a_list_changes_nothing(folder: Path, in_use: bool) -> None:
+    """Nor does it hinder a mount that starts; what it reports is the same again."""
+    with ExitStack() as stack:
+        if in_use:
+            db = CatalogDb(folder, ONE, SystemClock())
+            stack.callback(db.close)
+        before = kept(folder)
+        first = run(folder, "list")
+        assert ONE.api_url in first.stdout
+        assert OTHER.api_url in first.stdout
+        assert set(kept(folder)) == set(before)
+        assert run(folder, "list").stdout == first.stdout
+
+
+def test_the_last_use_is_not_that_of_the_list(folder: Path) -> None:
+    """Reading the address of a catalog that a mount uses is no use of it."""
+    db = CatalogDb(folder, ONE, SystemClock())
+    try:
+        for path in folder.rglob("*"):
+            os.utime(path, (0, 86400 * 400))
+        for _ in range(2):
+            (line,) = (one for one in run(folder, "list").stdout.splitlines() if ONE.api_url in one)
+            assert "1971-02-0" in line
+    finally:
+        db.close()
