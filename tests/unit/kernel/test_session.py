@@ -764,7 +764,7 @@ def test_a_lookup_that_nobody_takes_gives_its_reference_back() -> None:
             wait_until(lambda: forget.call_count == 1, "the reference to come back")
             kernel.send(protocol.READDIRPLUS, one, read_body(fh, 0, 4096))
             wait_until(lambda: forget.call_count == 4, "the references to come back")
-        assert len(nodes) == 1
+            wait_until(lambda: len(nodes) == 1, "the last of these calls to end")
 
 
 def test_an_open_that_nobody_takes_is_closed() -> None:
@@ -778,7 +778,7 @@ def test_an_open_that_nobody_takes_is_closed() -> None:
             kernel.end.shutdown(socket.SHUT_RD)
             kernel.send(protocol.OPEN, a, bytes(8))
             wait_until(lambda: release.call_count == 1, "the handle to be closed")
-        assert len(found.reading.handles) == 0
+            wait_until(lambda: not len(found.reading.handles), "this call to end")
         kernel.send(protocol.OPENDIR, ROOT, bytes(8))
         wait_until(
             lambda: found.session._next_folder > 1 and not found.session._folders,
