@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from backlotfs.errors import BacklotError
-from tests.project.source_tree import PACKAGE, modules, source_files
+from tests.project.source_tree import PACKAGE, modules, parsed, source_files
 
 _XATTR = re.compile(r"user\.[a-z_]+(\.[a-z_]+)*")
 #: The daemon's; what tools of ours answer to themselves is no errno of the mount.
@@ -102,4 +102,4 @@ def _nodes(*folders: str) -> Iterator[ast.AST]:
 
 @functools.cache
 def _nodes_of(path: Path) -> tuple[ast.AST, ...]:
-    return tuple(ast.walk(ast.parse(path.read_text("utf-8"))))
+    return tuple(ast.walk(parsed(path)))
