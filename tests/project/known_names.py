@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import ast
 import errno
-import functools
 import importlib
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 from backlotfs.errors import BacklotError
 from tests.project.source_tree import PACKAGE, modules, parsed, source_files
@@ -97,9 +95,4 @@ def _is_environment(node: ast.expr) -> bool:
 def _nodes(*folders: str) -> Iterator[ast.AST]:
     files = [*source_files(*folders), *(PACKAGE / f for f in folders if f.endswith(".py"))]
     for path in files:
-        yield from _nodes_of(path)
-
-
-@functools.cache
-def _nodes_of(path: Path) -> tuple[ast.AST, ...]:
-    return tuple(ast.walk(parsed(path)))
+        yield from ast.walk(parsed(path))

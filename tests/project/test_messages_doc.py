@@ -89,7 +89,6 @@ def constants_of(tree: ast.Module) -> dict[str, str]:
     }
 
 
-@functools.cache
 def trees() -> dict[Path, ast.Module]:
     """The modules whose messages the page explains."""
     return {
