@@ -12,6 +12,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from backlotfs import __version__
 from backlotfs.concurrency.clock import Deadline, SystemClock
@@ -32,9 +33,10 @@ from backlotfs.mount.check_api import check_api
 from backlotfs.mount.control.handlers import handlers
 from backlotfs.mount.control.server import ControlServer
 from backlotfs.mount.control.unix_socket import socket_paths
+from backlotfs.mount.history import History
 from backlotfs.mount.read_path import open_disk_tier
 from backlotfs.mount.stack import build_stack
-from backlotfs.mount.status import MinuteReport, WaitingProgram, dump_state
+from backlotfs.mount.status import MinuteReport, WaitingProgram, dump_state, read_totals
 from backlotfs.namespace.sizes import Treatment
 
 log = logging.getLogger(__name__)
@@ -128,8 +130,13 @@ class _MountProcess:
             queued=self._stack.probes.is_queued,
             copies=rules.copies,
         )
+        self._history = History(partial(read_totals, self._stack), clock)
         self._handlers = handlers(
-            settings, self._stack, self._waiting_programs, adapter.passthrough.state
+            settings,
+            self._stack,
+            self._waiting_programs,
+            self._history,
+            adapter.passthrough.state,
         )
         self._report = MinuteReport(self._stack, clock)
         self._mounting = threading.Event()
@@ -271,6 +278,7 @@ class _MountProcess:
         stack.catalog.keep_fresh(each_minute=self._each_minute)
         self._start_backfills()
         stack.reading.reconciler.start()
+        self._history.start()
 
     def _unknown_sizes(self) -> str:
         """A sentence on unknown sizes if it takes long to find them out; else empty."""

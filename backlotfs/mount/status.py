@@ -19,14 +19,17 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 from backlotfs.api.rate_limiter import ApiRateLimiter
+from backlotfs.cache.memory import TIERS
 from backlotfs.catalog.db.rows import SizedCounts
 from backlotfs.catalog.db.state import sized_counts, sync_state
 from backlotfs.concurrency.clock import Clock
 from backlotfs.config.settings import MountSettings
 from backlotfs.errors import BacklotError
 from backlotfs.kernel.lifecycle import uses_session
+from backlotfs.kernel.read_requests import Usage
 from backlotfs.log import events
 from backlotfs.mount.control.server import Handler
+from backlotfs.mount.history import Totals
 from backlotfs.mount.stack import Stack
 from backlotfs.open_files.recent_errors import Failure
 from backlotfs.source.bandwidth import SPAN_S
@@ -98,6 +101,7 @@ def status_answer(
         "last_error": str(error) if error is not None else None,
         "cache": _cache(stack),
         "throughput": _throughput(stack, began_s),
+        "reads": usage_answer(stack.reading.metrics.reads.total()),
         "next_files": next_files(stack),
         "credits": _credits(stack.limiter),
         "waiting": _waiting(stack, waiting),
@@ -159,7 +163,7 @@ def _cache(stack: Stack) -> dict[str, Any]:
 def _throughput(stack: Stack, began_s: float) -> dict[str, Any]:
     observed = stack.reading.metrics
     read_bytes = observed.reads.total().asked_bytes
-    fetched_bytes = stack.transport.hosts.totals().fetched_bytes
+    fetched_bytes = observed.fetch_rate.total_bytes  # of GETs that still run as well
     up_s = max(1.0, time.time() - began_s)
     return {
         "now": {
@@ -173,6 +177,23 @@ def _throughput(stack: Stack, began_s: float) -> dict[str, Any]:
             "read_bytes_per_s": round(read_bytes / up_s),
             "fetched_bytes_per_s": round(fetched_bytes / up_s),
         },
+    }
+
+
+def read_totals(stack: Stack) -> Totals:
+    """What has been read until now, for the history."""
+    observed = stack.reading.metrics
+    reads = observed.reads.total()
+    return Totals(reads.asked_bytes, observed.fetch_rate.total_bytes, tuple(reads.blocks))
+
+
+def usage_answer(usage: Usage) -> dict[str, Any]:
+    """The reads of one program name, or of all."""
+    return {
+        "asked_bytes": usage.asked_bytes,
+        "reads": usage.reads,
+        "failed": usage.failed,
+        "blocks": dict(zip(TIERS, usage.blocks, strict=True)),
     }
 
 
@@ -258,9 +279,10 @@ def dump_state(handlers: Mapping[str, Handler], stack: Stack) -> None:
     for frames, threads in by_place.items():
         events.STACK.log(log, threads=sorted(threads), frames=frames)
     open_files = stack.reading.reader.open_files()
+    stats = handlers["stats"]({})
     details = {
         "status": handlers["status"]({}),
-        "stats": handlers["stats"]({}),
+        "stats": {key: value for key, value in stats.items() if key != "history"},
         "open": open_files[:NAMES_SHOWN],
     }
     events.STATE.log(

@@ -42,9 +42,13 @@ SPAN_S = 5
 
 
 class RecentRate:
-    """Bytes by the second they passed in. Any thread may call it."""
+    """Bytes by the second they passed in. Any thread may call it.
+
+    :ivar total_bytes: all bytes that have passed.
+    """
 
     def __init__(self, clock: Clock) -> None:
+        self.total_bytes = 0
         self._clock = clock
         self._began_s = clock.monotonic()
         self._lock = threading.Lock()
@@ -59,6 +63,7 @@ class RecentRate:
             if self._seconds[at] != second:
                 self._seconds[at], self._bytes[at] = second, 0
             self._bytes[at] += count_bytes
+            self.total_bytes += count_bytes
 
     def bytes_per_s(self) -> float:
         """The mean rate over the last `SPAN_S` seconds, or since the start if that is less."""

@@ -58,6 +58,7 @@ _PINS = {"quota_bytes": int, "needed_bytes": int, "cached_bytes": int}
 _SHAPES: dict[str, dict[Any, Any]] = {
     "status": {
         **_MOUNT,
+        "since": MOMENT,
         "assets": int,
         "size_bytes": int,
         "fuse_binding": str,
@@ -87,6 +88,7 @@ _SHAPES: dict[str, dict[Any, Any]] = {
             "more_in_s": Maybe(float),
             "waiting": [int],
         },
+        "reads": _BY_TIER,
         "next_files": _NEXT_FILES,
         "waiting": [{"pid": int, "program": str, "file": str, "for": str, "seconds": float}],
         "url_refreshes": int,
@@ -115,6 +117,7 @@ _SHAPES: dict[str, dict[Any, Any]] = {
             "in_flight_bytes": int,
         },
         "disk": Maybe({**_CACHED, "damaged": int, "evicted": int, "rejected": int}),
+        "history": [{"at": MOMENT, "read_bytes": int, "fetched_bytes": int, "blocks": {str: int}}],
     },
     "unpin": {"files": int, "size": int},
     "pins": {**_PINS, "files": [{"id": str, "paths": [str], "size": int, "cached_bytes": int}]},

@@ -22,11 +22,17 @@ from backlotfs.config.settings import MountSettings
 from backlotfs.config.time_limits import PREVIEW_S, WARM_STEP_S
 from backlotfs.errors import BacklotError, ContentChanged, Interrupted, NoSuchEntry
 from backlotfs.kernel.passthrough import OFF, PassthroughState
-from backlotfs.kernel.read_requests import Usage
 from backlotfs.log.terminal import in_words
 from backlotfs.mount.control.server import Handler
+from backlotfs.mount.history import History, Point
 from backlotfs.mount.stack import Stack
-from backlotfs.mount.status import WaitingProgram, mount_head, next_files, status_answer
+from backlotfs.mount.status import (
+    WaitingProgram,
+    mount_head,
+    next_files,
+    status_answer,
+    usage_answer,
+)
 from backlotfs.namespace.tree import VirtualFile, codes_below, paths_of
 from backlotfs.source.signed_get import Outcome
 from backlotfs.source.version import SourceVersion
@@ -40,6 +46,7 @@ def handlers(
     settings: MountSettings,
     stack: Stack,
     waiting: Callable[[], Iterable[WaitingProgram]],
+    history: History,
     passthrough: Callable[[], PassthroughState] = lambda: PassthroughState(OFF, 0, 0),
 ) -> Mapping[str, Handler]:
     """Map each command's name to its handler; called once, when the mount starts.
@@ -47,6 +54,7 @@ def handlers(
     ``warm``, ``cached`` and ``preview`` may wait for the network, the others for the disk only.
 
     :param waiting: returns the programs whose operations wait now.
+    :param history: what was read over time.
     :param passthrough: returns which files the kernel reads itself.
     """
     began_s = time.time()
@@ -64,6 +72,7 @@ def handlers(
             mount_head(settings)
             | {"since": began_s, "passthrough": passthrough()._asdict()}
             | _stats(stack)
+            | {"history": [_point(point) for point in history.points()]}
         ),
         "refresh": refresh,
         "preview": lambda request: _preview(stack, request),
@@ -288,8 +297,8 @@ def _stats(stack: Stack) -> dict[str, Any]:
     asked_bytes = everybody.asked_bytes
     disk = stack.reading.disk
     return {
-        "reads": _usage(everybody),
-        "processes": {name: _usage(usage) for name, usage in reads.by_name().items()},
+        "reads": usage_answer(everybody),
+        "processes": {name: usage_answer(usage) for name, usage in reads.by_name().items()},
         "fetched_bytes": totals.fetched_bytes,
         "amplification": round(totals.fetched_bytes / asked_bytes, 4) if asked_bytes else None,
         "warmed_bytes": warmed_bytes,
@@ -311,10 +320,11 @@ def _stats(stack: Stack) -> dict[str, Any]:
     }
 
 
-def _usage(usage: Usage) -> dict[str, Any]:
+def _point(point: Point) -> dict[str, Any]:
+    totals = point.totals
     return {
-        "asked_bytes": usage.asked_bytes,
-        "reads": usage.reads,
-        "failed": usage.failed,
-        "blocks": dict(zip(TIERS, usage.blocks, strict=True)),
+        "at": round(point.at_s, 1),
+        "read_bytes": totals.read_bytes,
+        "fetched_bytes": totals.fetched_bytes,
+        "blocks": dict(zip(TIERS, totals.blocks, strict=True)),
     }

@@ -1,0 +1,83 @@
+"""What a mount has read over time, in a bounded number of points, for pictures.
+
+Each point has the totals since the mount started. So the rate between any two points is known,
+whichever points between them are left out. The last ten minutes have a point each 10 s. Of the
+whole time there are at most `WHOLE` points: when there are more, every second one is left out, and
+from then on twice the time passes between two points.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+from backlotfs.concurrency.clock import Clock
+
+#: Time between two points.
+EVERY_S = 10.0
+#: Number of points at that distance, and largest number of points of the whole time.
+RECENT, WHOLE = 60, 240
+
+
+class Totals(NamedTuple):
+    """What has been read since the mount started.
+
+    :ivar blocks: blocks of reads from each tier, see `cache.memory.TIERS`.
+    """
+
+    read_bytes: int
+    fetched_bytes: int
+    blocks: tuple[int, ...]
+
+
+class Point(NamedTuple):
+    """The totals at one time. :ivar at_s: seconds since the epoch."""
+
+    at_s: float
+    totals: Totals
+
+
+class History:
+    """The points of one mount. Any thread may call it."""
+
+    def __init__(self, look: Callable[[], Totals], clock: Clock) -> None:
+        """Keep the first point. :param look: returns the totals now."""
+        self._look = look
+        self._clock = clock
+        self._lock = threading.Lock()
+        first = Point(clock.now(), look())
+        self._whole = [first]
+        self._recent = deque([first], maxlen=RECENT)
+        self._distance_s = EVERY_S
+
+    def start(self) -> None:
+        """Start the thread that keeps a point each `EVERY_S`."""
+        threading.Thread(target=self._keep, name="history", daemon=True).start()
+
+    def note(self) -> None:
+        """Keep a point of now."""
+        with self._lock:
+            point = self._now()
+            self._recent.append(point)
+            if point.at_s - self._whole[-1].at_s >= self._distance_s - EVERY_S / 2:
+                self._whole.append(point)
+            if len(self._whole) > WHOLE:
+                del self._whole[1::2]
+                self._distance_s *= 2
+
+    def points(self) -> list[Point]:
+        """All points, the oldest first; the last one is of now."""
+        with self._lock:
+            older = [point for point in self._whole if point.at_s < self._recent[0].at_s]
+            return [*older, *self._recent, self._now()]
+
+    def _now(self) -> Point:
+        """The totals now; the time never goes back, even if the clock is set."""
+        return Point(max(self._recent[-1].at_s, self._clock.now()), self._look())
+
+    def _keep(self) -> None:
+        while True:
+            self._clock.sleep(EVERY_S)
+            self.note()
