@@ -131,7 +131,7 @@ class VirtualAccount:
         if not codes:
             return 0.0
         began_s = self.time.monotonic()
-        mount.size(mount.stack.catalog.library.rows[codes[-1]].name)
+        mount.size(mount.stack.namespace.name_of(codes[-1]))
         return self.time.monotonic() - began_s
 
     def _save_sizes(self, mount: VirtualMount) -> None:

@@ -6,7 +6,7 @@ import itertools
 import logging
 import sqlite3
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -24,6 +24,7 @@ from backlotfs.catalog.db.rows import (
     SizedCounts,
     SyncState,
 )
+from backlotfs.catalog.db.table import AssetTable
 from backlotfs.catalog.folder_times import FolderTimes
 from backlotfs.catalog.library import CatalogDelta, Library, Presented, classify
 from backlotfs.catalog.sync import Synced, Synchronizer
@@ -56,7 +57,7 @@ class _Stored(NamedTuple):
     :ivar removed: embed codes removed since the previous version; None: ``rows`` has all rows.
     """
 
-    rows: list[AssetRow]
+    rows: AssetTable
     removed: list[str] | None
     labels: list[Label]
     members: dict[str, list[str]]
@@ -295,7 +296,7 @@ class Catalog:
             self.presented.show(
                 Library(
                     before.version + 1,
-                    MappingProxyType(rows),
+                    rows,
                     stored.labels,
                     MappingProxyType(stored.members),
                 )
@@ -310,36 +311,36 @@ class Catalog:
         delta = None
         if self._generation >= 0:
             delta = assets.changed_since(connection, self._naming.mode, self._generation)
+        admit, mode = self.presented.admit, self._naming.mode
         return _Stored(
-            assets.rows(connection, self._naming.mode) if delta is None else delta[0],
+            assets.rows(connection, mode, admit.types, admit.statuses)
+            if delta is None
+            else delta[0],
             None if delta is None else delta[1],
             state.labels(connection),
             state.label_members(connection),
         )
 
-    def _rows(
-        self, before: Mapping[str, AssetRow], stored: _Stored
-    ) -> tuple[dict[str, AssetRow], CatalogDelta]:
+    def _rows(self, before: AssetTable, stored: _Stored) -> tuple[AssetTable, CatalogDelta]:
         """The rows of the new version, and their difference from ``before``."""
         change = CatalogDelta([], [], [], [], [], [])
+        shown: Iterable[AssetRow]
         if stored.removed is None:
-            rows: dict[str, AssetRow] = {}
-            gone = set(before)
+            rows, shown = stored.rows, stored.rows
+            gone = [row for row in before if row.embed_code not in rows]
         else:
-            rows, gone = dict(before), set(stored.removed) & set(before)
-        for row in stored.rows:
-            code = row.embed_code
-            if not self.presented.admit.admits(row.asset_type, row.status):
-                gone.add(code)
-                continue
-            gone.discard(code)
-            rows[code] = row
-            if before:
-                classify(before.get(code), row, change)
-        for code in gone & set(before):
-            rows.pop(code, None)
-            change.removed.append(before[code])
-            change.stale_names.append(before[code].name)
+            admits = self.presented.admit.admits
+            changed = {row.embed_code: row for row in stored.rows}
+            shown = [row for row in changed.values() if admits(row.asset_type, row.status)]
+            codes = {*stored.removed, *changed} - {row.embed_code for row in shown}
+            gone = [row for row in map(before.get, codes) if row is not None]
+            rows = before.updated(shown, [row.embed_code for row in gone])
+        if before:
+            for row in shown:
+                classify(before.get(row.embed_code), row, change)
+        for row in gone:
+            change.removed.append(row)
+            change.stale_names.append(row.name)
         return rows, change
 
     def _state(self) -> SyncState:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from backlotfs.api.records import Label
 from backlotfs.catalog.db.rows import AssetRow, CatalogClosed
+from backlotfs.catalog.db.table import AssetTable
 
 #: Types that are uploaded, and so have a source file (API reference §4).
 SOURCE_TYPES = frozenset({"video", "audio", "ad"})
@@ -20,13 +21,13 @@ class Library:
     """One version of the listing. Immutable; a new version replaces it as a whole.
 
     :ivar version: grows with each change.
-    :ivar rows: the presented assets by embed code.
+    :ivar rows: the presented assets.
     :ivar labels: every label; empty unless a layout needs them.
     :ivar members: label id to the embed codes that have it.
     """
 
     version: int
-    rows: Mapping[str, AssetRow]
+    rows: AssetTable
     labels: Sequence[Label]
     members: Mapping[str, Sequence[str]]
 
@@ -60,7 +61,7 @@ class Presented:
 
     def __init__(self, admit: AssetFilter = AssetFilter()) -> None:  # immutable
         self.admit = admit
-        self.current = Library(0, MappingProxyType({}), (), MappingProxyType({}))
+        self.current = Library(0, AssetTable(), (), MappingProxyType({}))
         self._shown = threading.Event()
         self._shown.set()
         self._ended = False

@@ -29,7 +29,7 @@ from backlotfs.catalog.versions import ProbedSource
 from backlotfs.errors import ContentChanged, NoSuchEntry
 from backlotfs.namespace.attributes import Attributes
 from backlotfs.namespace.namespace import Found, Namespace, Place
-from backlotfs.namespace.tree import Entry, Folder, VirtualVersion
+from backlotfs.namespace.tree import Entry, VirtualVersion
 from backlotfs.source.version import SourceVersion
 
 #: Numbers of nodes that are not inode numbers, which have 63 bits.
@@ -49,13 +49,6 @@ class _Place(NamedTuple):
     name: str
 
 
-class _Virtual(NamedTuple):
-    """A virtual file or folder. A sidecar is beside its source in each folder with the source."""
-
-    inode: int
-    places: tuple[_Place, ...] = ()
-
-
 class NodeTable:
     """The nodes that the kernel knows. Any thread may call it; no call waits."""
 
@@ -64,13 +57,13 @@ class NodeTable:
         self._namespace = namespace
         self._lock = threading.Lock()
         self._lookups: dict[int, int] = {}
-        self._codes: dict[int, str] = {}  # nodes of assets
-        self._virtual: dict[int, _Virtual] = {}
+        self._virtual: dict[int, tuple[_Place, ...]] = {}  # of virtual files and folders
         self._opened: dict[int, SourceVersion] = {}  # nodes that may have pages
         self._open: Counter[int] = Counter()  # how many handles are open on a node
         self._shown: dict[int, VirtualVersion] = {}  # of virtual files that are open
         self._retired: dict[int, ProbedSource | None] = {}  # None: a virtual file
         self._numbered: dict[int, int] = {}  # inode numbers of files whose node is another number
+        self._inodes: dict[int, int] = {}  # and the inode numbers of those other numbers
         self._numbers = itertools.count(_FIRST_NUMBER)
 
     def __len__(self) -> int:
@@ -91,15 +84,9 @@ class NodeTable:
         """
         if node in self._retired and not self._open[node]:
             raise StaleNode(f"node {node} was replaced")
-        code = self._codes.get(node)
-        if code is not None:
-            row = self._namespace.row(code)
-            if row is None:
-                raise NoSuchEntry(f"{code} was deleted")
-            return row
-        place = self._namespace.place(node)
-        if place is not None:
-            return place.folder
+        found = self._namespace.in_tree(self._inodes.get(node, node))
+        if found is not None:
+            return found
         for parent, name in self._places(node):
             with contextlib.suppress(NoSuchEntry):
                 return self.child(parent, name)
@@ -147,8 +134,7 @@ class NodeTable:
         raise NoSuchEntry(f"node {folder} is not known any more")
 
     def _places(self, node: int) -> tuple[_Place, ...]:
-        virtual = self._virtual.get(node)
-        return () if virtual is None else virtual.places
+        return self._virtual.get(node, ())
 
     # --- to a node
 
@@ -156,15 +142,13 @@ class NodeTable:
         """Give the kernel one reference to each of these entries of a folder; return the nodes."""
         nodes: list[int] = []
         with self._lock:
-            numbered, lookups, codes = self._numbered, self._lookups, self._codes
-            for name, inode, _, found in entries:
+            numbered, lookups = self._numbered, self._lookups
+            for name, inode, _, in_tree in entries:
                 node = numbered.get(inode, inode) if numbered else inode
-                if isinstance(found, AssetRow):
-                    codes[node] = found.embed_code
-                elif not isinstance(found, Folder):
+                if not in_tree:  # a sidecar is beside its source in each folder with the source
                     here, known = _Place(parent, name), self._places(node)
                     if here not in known:
-                        self._virtual[node] = _Virtual(inode, (*known, here))
+                        self._virtual[node] = (*known, here)
                 lookups[node] = lookups.get(node, 0) + 1
                 nodes.append(node)
         return nodes
@@ -177,11 +161,14 @@ class NodeTable:
                 self._lookups[node] = left
                 return
             self._lookups.pop(node, None)
-            if self._numbered:  # hardly ever; `_inode_of` has to hash an embed code
-                inode = self._inode_of(node)
-                if inode not in self._lookups and self._numbered.get(inode) not in self._lookups:
-                    self._numbered.pop(inode, None)
-            self._codes.pop(node, None)
+            inode = self._inodes.pop(node, node)
+            number = self._numbered.get(inode)
+            if number is not None:
+                if inode in self._lookups or number in self._lookups:
+                    self._inodes[number] = inode
+                else:
+                    del self._numbered[inode]
+                    self._inodes.pop(number, None)
             self._virtual.pop(node, None)
             self._opened.pop(node, None)
             self._retired.pop(node, None)
@@ -189,12 +176,6 @@ class NodeTable:
     def is_known(self, node: int) -> bool:
         """Whether the kernel has references to a node."""
         return node in self._lookups
-
-    def _inode_of(self, node: int) -> int:
-        virtual, code = self._virtual.get(node), self._codes.get(node)
-        if virtual is not None:
-            return virtual.inode
-        return node if code is None else inode_of(code)
 
     def node_of(self, row: AssetRow) -> int | None:
         """The node of an asset, if the kernel knows it."""
@@ -260,7 +241,8 @@ class NodeTable:
         :return: whether the kernel knows the node, so that the asset's names have to be
             invalidated.
         """
-        inode = inode_of(embed_code)
+        row = self._namespace.row(embed_code)
+        inode = inode_of(embed_code) if row is None else row.inode
         with self._lock:
             node = self._numbered.get(inode, inode)
             if node not in self._lookups:
@@ -277,4 +259,5 @@ class NodeTable:
     def _renumber(self, node: int, before: ProbedSource | None) -> None:
         """Retire a node; the next look-up gives its file a new one. Call with the lock held."""
         self._retired[node] = before
-        self._numbered[self._inode_of(node)] = next(self._numbers)
+        inode, number = self._inodes.get(node, node), next(self._numbers)
+        self._numbered[inode], self._inodes[number] = number, inode

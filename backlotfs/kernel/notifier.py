@@ -236,18 +236,23 @@ def _differences(before: Folder, now: Folder) -> Iterator[tuple[str, bool]]:
     old, new = before.entries, now.entries
     for name, node in new.items():
         was = old.get(name)
-        if was is not node and (was is None or was.inode != node.inode):
+        if was is not node and (was is None or _inode(was) != _inode(node)):
             yield name, isinstance(was, Folder) or isinstance(node, Folder)
     for name, was in old.items():
         if name not in new:
             yield name, isinstance(was, Folder)
 
 
+def _inode(entry: Folder | int) -> int:
+    return entry if isinstance(entry, int) else entry.inode
+
+
 def _names_of(codes: set[str], now: Snapshot) -> list[_Name]:
     """All names of these assets."""
+    wanted = set(map(now.library.rows.inode, codes))
     return [
         _Name(inode, name, is_folder=False)
         for inode, (folder, _) in now.places.items()
-        for name, row in folder.files()
-        if row.embed_code in codes
+        for name, file in folder.files()
+        if file in wanted
     ]

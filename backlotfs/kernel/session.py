@@ -26,7 +26,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain, islice
 from pathlib import Path
-from typing import cast
 
 from backlotfs.catalog.db.rows import AssetRow
 from backlotfs.concurrency.interruptible_wait import WouldWait
@@ -507,22 +506,20 @@ class FuseSession:
         :param nodes: the references; those that are not given are taken out.
         """
         file_plus, is_retired = self._file_plus, self._nodes.is_retired
-        links = self._namespace.current_links(entry.node for entry, _ in taken)
+        plain = self._namespace.plain_files(entry.inode for entry, _ in taken)
         parts: list[bytes] = []
-        lines = zip(taken, numbers, links, strict=True)
-        for after, ((entry, name), node, nlink) in enumerate(lines, offset + 1):
-            # after `current_links`, so that the attributes are those of the node's version
-            if nlink and not is_retired(node):
-                row = cast("AssetRow", entry.node)
-                inode, size, mtime_s = row.inode, row.size, row.mtime_s
-                parts.append(file_plus(node, inode, size, mtime_s, nlink, name, after))
+        lines = zip(taken, numbers, plain, strict=True)
+        for after, ((entry, name), node, file) in enumerate(lines, offset + 1):
+            # after `plain_files`, so that the attributes are those of the node's version
+            if file is not None and not is_retired(node):
+                parts.append(file_plus(node, entry.inode, *file, name, after))
                 continue
             known = self._attr_listed(node, entry)
             if known is None:
                 nodes.remove(node)
                 self._nodes.forget(node, 1)
                 node = 0  # only its name is listed
-                known = self._attr_now(node, entry._replace(node=None))
+                known = self._attr_now(node, entry._replace(in_tree=False))
             attr, valid_s = known
             ttl_s = self._entry_ttl_s(entry)
             parts.append(protocol.direntplus(node, attr, name, after, ttl_s, valid_s))
@@ -599,13 +596,16 @@ class FuseSession:
         Those of a node are always of its own version: with another size the kernel would cut off
         the pages of programs that have it open or mapped.
         """
-        if entry.node is None:
+        if not entry.in_tree:
             # of a virtual file, which is made when somebody asks for its size
             kind = FOLDER_MODE if entry.is_directory else FILE_MODE
             mode = kind & ~self._namespace.options.umask
             made = self._nodes.opened_virtual(node) or Attributes(entry.inode, mode, 1, 0, 0)
             return self._attr(made), 0
-        attributes = self._operations.attributes_now(entry.node)
+        found = self._namespace.in_tree(entry.inode)
+        if found is None:
+            raise NoSuchEntry(f"{entry.name!r} went a moment ago")
+        attributes = self._operations.attributes_now(found)
         if entry.is_directory:
             return self._attr(attributes), self._folder_ttl_s
         before = self._nodes.version_before(node, attributes)
@@ -614,7 +614,7 @@ class FuseSession:
         return self._attr(attributes), LONG_TTL_S if attributes.settled else 0
 
     def _entry_ttl_s(self, entry: Entry) -> int:
-        is_steady = entry.node is not None and (self._expires or not entry.is_directory)
+        is_steady = entry.in_tree and (self._expires or not entry.is_directory)
         return LONG_TTL_S if is_steady else SHORT_TTL_S
 
     @property
@@ -630,7 +630,7 @@ _DOTS = 2
 def _entry_of(name: str, found: Found) -> Entry:
     """What a listing has for it."""
     if isinstance(found, Folder | AssetRow):
-        return Entry(name, found.inode, isinstance(found, Folder), found)
+        return Entry(name, found.inode, isinstance(found, Folder), True)
     return Entry(name, found.inode, isinstance(found, VirtualFolder))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from backlotfs.namespace.namespace import Namespace
 from backlotfs.namespace.tree import Folder, PerFolder
 from backlotfs.prefetch.walk_planner import FolderOrders
@@ -28,5 +30,14 @@ class WalkFolders:
         return self._orders.of(folder)
 
 
+class _File(NamedTuple):
+    """A file of a folder; see `FolderFile`."""
+
+    embed_code: str
+    name: str
+    inode: int
+
+
 def _orders(folder: Folder) -> FolderOrders:
-    return FolderOrders(folder.inode, list(folder.rows()))
+    files = [_File(row.embed_code, row.name, row.inode) for row in folder.rows()]
+    return FolderOrders(folder.inode, files)

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from backlotfs.api.records import Label
-from backlotfs.catalog.db.rows import AssetRow
+from backlotfs.catalog.db.table import AssetTable
 from backlotfs.config.settings import LAYOUTS, NameMode
 from backlotfs.errors import SettingsError
 from backlotfs.namespace.naming import age_key, distinct, key, legal, portable, tag
@@ -25,8 +25,8 @@ _DAY_S = 86_400
 #: A file extension is short and plain, as in `naming.fit`.
 _EXTENSION = re.compile(r"[A-Za-z0-9_-]{1,16}")
 
-#: The number of paths by embed code, for assets with more than one path.
-Places = Mapping[str, int]
+#: The number of paths by inode number, for assets with more than one path.
+Places = Mapping[int, int]
 #: The names of a year's and a month's folder; None for assets without a date.
 Month = tuple[str, str] | None
 
@@ -34,12 +34,15 @@ Month = tuple[str, str] | None
 class Contents(NamedTuple):
     """The parts of one version of the library that layouts use.
 
-    :ivar rows: rows with different embed codes and different names.
+    :ivar assets: the library. :ivar names: of the assets with a name; they differ.
+    :ivar inodes: of the same assets.
     :ivar members: label id to the embed codes that have the label; unknown ones are ignored.
-    :ivar mode: the mode of the names of ``rows``, and of labels.
+    :ivar mode: the mode of the names of ``assets``, and of labels.
     """
 
-    rows: Sequence[AssetRow]
+    assets: AssetTable
+    names: Sequence[str]
+    inodes: Sequence[int]
     labels: Iterable[Label]
     members: Mapping[str, Sequence[str]]
     mode: NameMode
@@ -52,14 +55,14 @@ class Layout:
     root: Folder
     nlink: Places
 
-    def places(self, embed_code: str) -> int:
+    def places(self, inode: int) -> int:
         """The number of an asset's paths, for ``st_nlink``."""
-        return self.nlink.get(embed_code, 1)
+        return self.nlink.get(inode, 1)
 
 
 def build(
     layouts: Sequence[str],
-    rows: Iterable[AssetRow],
+    assets: AssetTable,
     labels: Iterable[Label],
     members: Mapping[str, Sequence[str]],
     *,
@@ -67,7 +70,7 @@ def build(
 ) -> Layout:
     """Build the tree of one version of the library; see `Contents` for the other parameters.
 
-    The order of ``rows``, ``labels`` and ``members`` decides only the order of listings.
+    The order of ``assets``, ``labels`` and ``members`` decides only the order of listings.
 
     :param layouts: names of `LAYOUTS`; one is the root, several are folders in the root.
     :param rows: an asset without a name is left out.
@@ -79,39 +82,41 @@ def build(
         asked = f"no layout is called {unknown[0]!r}" if unknown else "no layout is asked for"
         raise SettingsError(f"{asked}: choose of {', '.join(LAYOUTS)}")
 
-    contents = Contents([row for row in rows if row.name], labels, members, names)
-    root = Folder(ROOT_INODE)
+    given, inodes = assets.named()
+    contents = Contents(assets, given, inodes, labels, members, names)
+    root = Folder(ROOT_INODE, assets)
     if len(chosen) == 1:
         return Layout(root, _FILLERS[chosen[0]](root, contents))
-    nlink = dict.fromkeys((row.embed_code for row in contents.rows), len(chosen))
+    nlink = dict.fromkeys(inodes, len(chosen))
     for layout in chosen:
-        folder = Folder(folder_inode(f"layout:{layout}"))
+        folder = Folder(folder_inode(f"layout:{layout}"), assets)
         root.put_folder(layout, folder)
-        for code, places in _FILLERS[layout](folder, contents).items():
-            nlink[code] += places - 1
+        for inode, places in _FILLERS[layout](folder, contents).items():
+            nlink[inode] += places - 1
     return Layout(root, nlink)
 
 
 def _fill_flat(root: Folder, contents: Contents) -> Places:
     """Fill the layout ``flat``: every asset in one folder."""
-    root.put_files(contents.rows, contents.mode)
+    root.put_files(contents.names, contents.inodes, contents.mode)
     return {}
 
 
 def _fill_by_id(root: Folder, contents: Contents) -> Places:
     """Fill the layout ``by-id``: files are named ``<embed_code><extension>``, for scripts."""
-    rows, mode = contents.rows, contents.mode
-    names = (tag(row.embed_code) + extension(row.name) for row in rows)
+    assets, inodes, mode = contents.assets, contents.inodes, contents.mode
+    given = zip(assets.codes(inodes), contents.names, strict=True)
+    names = (tag(code) + extension(name) for code, name in given)
     if mode is not NameMode.PORTABLE:
-        root.entries = dict(zip(names, rows, strict=True))
+        root.entries = dict(zip(names, inodes, strict=True))
         return {}
-    names_of = dict(zip((row.embed_code for row in rows), map(portable, names), strict=True))
+    wanted = dict(zip(inodes, map(portable, names), strict=True))
     # embed codes may differ only in case
     taken: set[str] = set()
-    for row in sorted(rows, key=age_key):
-        name = distinct(mode, names_of[row.embed_code], row.embed_code, taken)
+    for row in sorted(filter(None, map(assets.at, inodes)), key=age_key):
+        name = distinct(mode, wanted[row.inode], row.embed_code, taken)
         taken.add(key(mode, name))
-        root.entries[name] = row
+        root.entries[name] = row.inode
     return {}
 
 
@@ -123,29 +128,30 @@ def extension(name: str) -> str:
 
 def _fill_dates(root: Folder, contents: Contents) -> Places:
     """Fill the layout ``dates``: ``2013/01/`` by creation time in UTC, or ``undated/``."""
-    by_month: dict[Month, list[AssetRow]] = {}
+    by_month: dict[Month, list[int]] = {}
     # cached, because dates have few different days and the calendar is slow
-    by_day: dict[int, list[AssetRow]] = {}
-    for row in contents.rows:
-        day = row.created_at_s // _DAY_S if row.created_at_s > 0 else -1
+    by_day: dict[int, list[int]] = {}
+    assets, inodes = contents.assets, contents.inodes
+    for inode, created_at_s in zip(inodes, assets.creation_times(inodes), strict=True):
+        day = created_at_s // _DAY_S if created_at_s > 0 else -1
         members = by_day.get(day)
         if members is None:
             members = by_day[day] = by_month.setdefault(_month_of(day), [])
-        members.append(row)
+        members.append(inode)
 
     undated = by_month.pop(None, None)
     years: dict[str, Folder] = {}
     for month in sorted(month for month in by_month if month):
         year, number = month
         if year not in years:
-            years[year] = Folder(folder_inode(f"dates:{year}"))
+            years[year] = Folder(folder_inode(f"dates:{year}"), assets)
             root.put_folder(year, years[year])
-        folder = Folder(folder_inode(f"dates:{year}/{number}"))
-        folder.put_files(by_month[month], contents.mode)
+        folder = Folder(folder_inode(f"dates:{year}/{number}"), assets)
+        folder.put_files(assets.names(by_month[month]), by_month[month], contents.mode)
         years[year].put_folder(number, folder)
     if undated is not None:
-        folder = Folder(folder_inode(f"dates:{UNDATED}"))
-        folder.put_files(undated, contents.mode)
+        folder = Folder(folder_inode(f"dates:{UNDATED}"), assets)
+        folder.put_files(assets.names(undated), undated, contents.mode)
         root.put_folder(UNDATED, folder)
     return {}
 
@@ -167,27 +173,30 @@ def _fill_labels(root: Folder, contents: Contents) -> Places:
     An asset is in the folder of each of its labels. Empty folders are kept, so that paths that
     scripts use do not depend on the assets.
     """
-    mode = contents.mode
+    assets, mode = contents.assets, contents.mode
     places = label_places(contents.labels, mode, reserved=[UNLABELED])
-    folders = {place.label_id: Folder(folder_inode(f"label:{place.label_id}")) for place in places}
+    folders = {
+        place.label_id: Folder(folder_inode(f"label:{place.label_id}"), assets) for place in places
+    }
     for place in places:
         parent = root if place.parent_id is None else folders[place.parent_id]
         parent.put_folder(place.name, folders[place.label_id])
-    unlabeled = Folder(folder_inode("labels:unlabeled"))
+    unlabeled = Folder(folder_inode("labels:unlabeled"), assets)
     root.put_folder(UNLABELED, unlabeled)
 
-    by_code = {row.embed_code: row for row in contents.rows}
-    labelled: set[str] = set()
-    nlink: dict[str, int] = {}
+    by_code = dict(zip(assets.codes(contents.inodes), contents.inodes, strict=True))
+    labelled: set[int] = set()
+    nlink: dict[int, int] = {}
     for label_id, folder in folders.items():
         # a dict, not a set, so that listings have the same order in every process
         codes = dict.fromkeys(contents.members.get(label_id, ()))
-        folder.put_files([row for row in map(by_code.get, codes) if row is not None], mode)
-        for code in labelled.intersection(codes):
-            if code in by_code:
-                nlink[code] = nlink.get(code, 1) + 1
-        labelled.update(codes)
-    unlabeled.put_files([row for code, row in by_code.items() if code not in labelled], mode)
+        inodes = [by_code[code] for code in codes if code in by_code]
+        folder.put_files(assets.names(inodes), inodes, mode)
+        for inode in labelled.intersection(inodes):
+            nlink[inode] = nlink.get(inode, 1) + 1
+        labelled.update(inodes)
+    others = [inode for inode in contents.inodes if inode not in labelled]
+    unlabeled.put_files(assets.names(others), others, mode)
     return nlink
 
 

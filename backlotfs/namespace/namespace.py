@@ -39,6 +39,8 @@ from backlotfs.errors import (
     SourceMissing,
 )
 from backlotfs.namespace.attributes import (
+    EARLIEST_S,
+    LATEST_S,
     PREFIX,
     Attributes,
     CacheState,
@@ -46,7 +48,6 @@ from backlotfs.namespace.attributes import (
     directory_attributes,
     extended_attributes,
     file_attributes,
-    is_storable,
     value_of,
 )
 from backlotfs.namespace.incomplete_notice import Notice
@@ -150,6 +151,8 @@ class Snapshot(NamedTuple):
     beside: int
 
 
+#: Size, time and ``st_nlink`` of a file in a listing.
+PlainFile = tuple[int, int, int]
 #: What a look-up finds: a folder of the tree, the row of an asset, a virtual file or folder.
 Found = Node | VirtualFile | VirtualFolder
 
@@ -201,7 +204,7 @@ class Namespace:
 
     def child(self, place: Place, name: str) -> Found:
         """Look up a name in a folder of the tree. :raises NoSuchEntry: there is none."""
-        found = place.folder.entries.get(name)
+        found = place.folder.get(name)
         return self._beside_the_tree(f"{place.path}/{name}") if found is None else found
 
     def place(self, inode: int) -> Place | None:
@@ -211,6 +214,14 @@ class Namespace:
     def row(self, embed_code: str) -> AssetRow | None:
         """The row of an asset; None if it is not presented now."""
         return self._catalog.row(embed_code)
+
+    def in_tree(self, inode: int) -> Node | None:
+        """The folder or asset with this inode number; None if it is not presented now."""
+        row = self._catalog.library.rows.at(inode)
+        if row is not None:
+            return row
+        place = self.place(inode)
+        return None if place is None else place.folder
 
     def _beside_the_tree(self, path: str) -> Found:
         for provider in self._providers:
@@ -271,26 +282,38 @@ class Namespace:
     def attributes_of_version(self, source: ProbedSource) -> Attributes:
         """The attributes of a version that another one has replaced."""
         code, size = source.version.embed_code, source.version.size
+        inode = self._catalog.library.rows.inode(code) or inode_of(code)
         return file_attributes(
-            inode_of(code),
+            inode,
             size,
             mtime_s=source.mtime_s,
             umask=self.options.umask,
-            nlink=self.links(code),
+            nlink=self.links(inode),
         )
 
-    def current_links(self, found: Iterable[Found | None]) -> list[int]:
-        """For each, ``st_nlink`` if it is a file whose row has its present size and time; else 0.
+    def plain_files(self, inodes: Iterable[int]) -> list[PlainFile | None]:
+        """What a listing says of these, if it is known without a look at each; else None.
 
-        For listings: nearly all of 100 000 files are such, and need no call of their own.
+        It is of nearly all files: those whose row has their present size and time. 100 000 files
+        need no call of their own, and no row.
         """
-        places, is_current = self._snapshot.layout.places, self._versions.is_current
-        return [
-            places(one.embed_code)
-            if isinstance(one, AssetRow) and is_storable(one.mtime_s) and is_current(one)
-            else 0
-            for one in found
-        ]
+        newer = self._versions.newer()  # first: what is not there any more is in the rows
+        nlink, assets = self._snapshot.layout.nlink, self._catalog.library.rows
+        numbers, unsettled = assets.numbers, assets.unsettled
+        sizes, mtimes_s = assets.sizes, assets.mtimes_s
+        found: list[PlainFile | None] = []
+        for inode in inodes:
+            number = numbers.get(inode)
+            if (
+                number is None
+                or inode in unsettled
+                or (newer and assets.code(number) in newer)
+                or not EARLIEST_S <= (mtime_s := mtimes_s[number]) <= LATEST_S
+            ):
+                found.append(None)
+            else:
+                found.append((sizes[number], mtime_s, nlink.get(inode, 1) if nlink else 1))
+        return found
 
     def entries(self, found: Found) -> Iterator[Entry]:
         """The entries of a folder, all from one version of the library.
@@ -310,10 +333,11 @@ class Namespace:
             self._listed.move_to_end(found.inode)
             if len(self._listed) > LISTED_REMEMBERED:
                 self._listed.popitem(last=False)
-        hidden, seconds = self._sizes.list_folder(found.rows())
+        assets = found.assets
+        hidden, seconds = self._sizes.list_folder(found.rows(assets.unsettled))
         left_out: Set[str] = hidden
         if not self.options.include_unavailable:
-            left_out = hidden | self._versions.unavailable_among(found.rows())
+            left_out = hidden | self._versions.unavailable_among(found.rows(assets.missing))
         lines = _lines(found, left_out)
         if hidden:
             self._incomplete.add(found.inode)
@@ -392,8 +416,7 @@ class Namespace:
         places = self.snapshot().places
         for inode in ([] if near is None else [near]) + listed + [ROOT_INODE]:
             place = places.get(inode)
-            entry = None if place is None else place.folder.entries.get(row.name)
-            if place is not None and isinstance(entry, AssetRow) and entry.embed_code == embed_code:
+            if place is not None and place.folder.entries.get(row.name) == row.inode:
                 return place.folder
         return None
 
@@ -403,7 +426,7 @@ class Namespace:
 
     def name_of(self, embed_code: str) -> str:
         """The file name of an asset, for messages; its embed code if it has no name."""
-        row = self._catalog.library.rows.get(embed_code)
+        row = self.row(embed_code)
         return row.name if row is not None and row.name else embed_code
 
     @property
@@ -431,9 +454,9 @@ class Namespace:
             return None
         return found if isinstance(found, Folder) else None
 
-    def links(self, embed_code: str) -> int:
+    def links(self, inode: int) -> int:
         """``st_nlink`` of an asset's source: the number of its paths."""
-        return self.snapshot().layout.places(embed_code)
+        return self.snapshot().layout.places(inode)
 
     def is_listed(self, row: AssetRow) -> bool:
         """Whether an asset is listed; it is not while its source is known to be missing."""
@@ -447,7 +470,9 @@ class Namespace:
         """The notice at this path, if its folder still has files of unknown size."""
         place, _, name = path.rpartition("/")
         folder = self.folder_at(place) if Notice.is_name(name) else None
-        if folder is None or not any(map(self._sizes.is_unknown, folder.rows())):
+        if folder is None or not any(
+            map(self._sizes.is_unknown, folder.rows(folder.assets.unsettled))
+        ):
             return None
         return Notice(name, folder.inode, self.folder_time(folder), self.options.umask)
 
@@ -455,7 +480,7 @@ class Namespace:
 
     def _file_attributes(self, row: AssetRow, start_wait: StartWait) -> Attributes:
         code, umask = row.embed_code, self.options.umask
-        nlink = self._snapshot.layout.places(code)
+        nlink = self._snapshot.layout.places(row.inode)
         if self._versions.is_current(row):  # nearly always, and 100 000 times in an `ls -l`
             return file_attributes(
                 row.inode, row.size, mtime_s=row.mtime_s, umask=umask, nlink=nlink
@@ -498,11 +523,11 @@ class Namespace:
         return self._snapshot.beside != self._beside() and self._catalog.folder_times.update_due
 
     def _build(self, library: Library) -> Snapshot:
-        rows = library.rows.values()
+        assets, options = library.rows, self.options
         layout = build(
-            self.options.layouts, rows, library.labels, library.members, names=self.options.names
+            options.layouts, assets, library.labels, library.members, names=options.names
         )
-        newest_s = max((row.created_at_s for row in rows), default=0)
+        newest_s = max(assets.creation_times(assets.numbers), default=0)
         places = {folder.inode: Place(folder, path) for path, folder in folders_below(layout.root)}
         snapshot = Snapshot(library, layout, places, newest_s, self._beside())
         self._update_times(snapshot)
@@ -536,7 +561,8 @@ class Namespace:
         for folder, _ in now.places.values():
             entries, first_s = self._digest(folder), 0
             if times.of(folder.inode) is None:
-                first_s = max((row.created_at_s for row in folder.rows()), default=now.newest_s)
+                created_at_s = folder.assets.creation_times(folder.inodes())
+                first_s = max(created_at_s, default=now.newest_s)
             found[folder.inode] = FolderTime(entries, first_s)
         times.update(found)
 
@@ -545,7 +571,7 @@ class Namespace:
         entries = (entries + sum(beside.digest(folder) for beside in self._providers)) % 2**63
         if folder.inode not in self._incomplete:
             return entries
-        if any(map(self._sizes.is_unknown, folder.rows())):
+        if any(map(self._sizes.is_unknown, folder.rows(folder.assets.unsettled))):
             return shown_in_part(entries)
         self._incomplete.discard(folder.inode)
         return entries
@@ -554,8 +580,9 @@ class Namespace:
 def _lines(folder: Folder, left_out: Set[str]) -> Iterator[Entry]:
     """The entries of a folder of the tree, without the assets in ``left_out``."""
     for name, child in folder.folders():
-        yield Entry(name, child.inode, True, child)
+        yield Entry(name, child.inode, True, True)
+    absent = {folder.assets.inode(code) for code in left_out}
     make = tuple.__new__  # a third of the cost of calling the class
-    for name, row in folder.files():
-        if not left_out or row.embed_code not in left_out:
-            yield make(Entry, (name, row.inode, False, row))
+    for name, inode in folder.files():
+        if inode not in absent:
+            yield make(Entry, (name, inode, False, True))

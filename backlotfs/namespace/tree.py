@@ -1,24 +1,26 @@
 """The tree of a mount: folders, their files, and the lookup of paths.
 
 `layouts` builds each `Folder` completely; afterwards any thread may read it. A file in it is the
-asset's row; an asset with several paths has the same row in each. Virtual files and folders, which
-have no source, are not in the tree: providers make them on demand (see `namespace.Provider`).
+inode number of its asset, whose row is made by the `AssetTable` when it is needed. Virtual files
+and folders, which have no source, are not in the tree: providers make them on demand (see
+`namespace.Provider`).
 """
 
 from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from hashlib import blake2b
 from itertools import compress, islice
-from operator import itemgetter, mul
+from operator import mul
 from typing import Generic, NamedTuple, TypeVar, cast
 from zlib import crc32
 
 from cachetools import LRUCache
 
 from backlotfs.catalog.db.rows import AssetRow
+from backlotfs.catalog.db.table import AssetTable
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.config.settings import NameMode
 from backlotfs.errors import NoSuchEntry, NotADirectory
@@ -33,72 +35,84 @@ _FOLDERS_KEPT = 64
 #: Makes the waiter of an operation; called only if the operation has to wait.
 StartWait = Callable[[], InterruptibleWait]
 T = TypeVar("T")
-_missing_of: Callable[[AssetRow], int] = itemgetter(AssetRow._fields.index("missing"))
-_inode_of: Callable[[AssetRow], int] = itemgetter(AssetRow._fields.index("inode"))
 
 
 class Folder:
     """A folder: maps names to folders and files. Immutable once the layout is built.
 
     :ivar inode: see `folder_inode`; `ROOT_INODE` for the root.
-    :ivar entries: the folders first, then the files; a file is the asset's row, which saves a
-        million nodes in a library of a million assets.
+    :ivar assets: the version of the library that its files are of.
+    :ivar entries: the folders first, then the files; a file is the inode number of its asset, so
+        a million files have no objects.
     :ivar subfolders: the number of entries that are folders.
     """
 
-    __slots__ = ("entries", "inode", "subfolders")
+    __slots__ = ("assets", "entries", "inode", "subfolders")
 
-    def __init__(self, inode: int) -> None:
+    def __init__(self, inode: int, assets: AssetTable) -> None:
         self.inode = inode
-        self.entries: dict[str, Folder | AssetRow] = {}
+        self.assets = assets
+        self.entries: dict[str, Folder | int] = {}
         self.subfolders = 0
 
     def __repr__(self) -> str:
         return f"<Folder {self.inode}: {self.subfolders} of {len(self.entries)} are folders>"
+
+    def get(self, name: str) -> Node | None:
+        """The folder or file of this name; None if there is none."""
+        found = self.entries.get(name)
+        return self.assets.at(found) if isinstance(found, int) else found
 
     def folders(self) -> Iterator[tuple[str, Folder]]:
         """The entries that are folders."""
         folders = islice(self.entries.items(), self.subfolders)
         return cast("Iterator[tuple[str, Folder]]", folders)
 
-    def files(self) -> Iterator[tuple[str, AssetRow]]:
+    def files(self) -> Iterator[tuple[str, int]]:
         """The entries that are files."""
         files = islice(self.entries.items(), self.subfolders, None)
-        return cast("Iterator[tuple[str, AssetRow]]", files)
+        return cast("Iterator[tuple[str, int]]", files)
 
-    def rows(self) -> Iterator[AssetRow]:
-        """The rows of the files."""
-        rows = islice(self.entries.values(), self.subfolders, None)
-        return cast("Iterator[AssetRow]", rows)
+    def inodes(self) -> Iterator[int]:
+        """The inode numbers of the files."""
+        return cast("Iterator[int]", islice(self.entries.values(), self.subfolders, None))
+
+    def rows(self, among: Container[int] | None = None) -> Iterator[AssetRow]:
+        """The rows of the files; only of those with these inode numbers, if given."""
+        inodes = self.inodes() if among is None else filter(among.__contains__, self.inodes())
+        return (row for row in map(self.assets.at, inodes) if row is not None)
 
     def put_folder(self, name: str, folder: Folder) -> None:
         """Add a folder under a free name. Call it before the first file is added."""
         self.entries[name] = folder
         self.subfolders += 1
 
-    def put_files(self, rows: Collection[AssetRow], mode: NameMode) -> None:
+    def put_files(self, names: Iterable[str], inodes: Iterable[int], mode: NameMode) -> None:
         """Add all files, each under its given name unless a folder has that name.
 
         Such a file gets `` [embed_code]`` before the extension, so that the names of folders do
         not depend on files. A file that has this longer name already keeps it.
 
-        :param rows: rows with different names, as given in this mode.
+        :param names: different ones, as given in this mode. :param inodes: of the same assets.
         """
+        files = zip(names, inodes, strict=True)
         if not self.subfolders:
-            self.entries = {row.name: row for row in rows}
+            self.entries = dict(files)
             return
         folder_keys = {key(mode, name) for name, _ in self.folders()}
-        displaced = [row for row in rows if key(mode, row.name) in folder_keys]
+        displaced: list[int] = []
+        for name, inode in files:
+            if key(mode, name) in folder_keys:
+                displaced.append(inode)
+            else:
+                self.entries[name] = inode
         if not displaced:
-            self.entries.update({row.name: row for row in rows})
             return
-        others = [row for row in rows if key(mode, row.name) not in folder_keys]
-        self.entries.update({row.name: row for row in others})
-        taken = folder_keys.union(key(mode, row.name) for row in others)
-        for row in sorted(displaced, key=age_key):
+        taken = folder_keys.union(key(mode, name) for name in self.entries)
+        for row in sorted(filter(None, map(self.assets.at, displaced)), key=age_key):
             name = distinct(mode, row.name, row.embed_code, taken)
             taken.add(key(mode, name))
-            self.entries[name] = row
+            self.entries[name] = row.inode
 
 
 def entries_digest(folder: Folder, *, missing: bool) -> int:
@@ -109,12 +123,13 @@ def entries_digest(folder: Folder, *, missing: bool) -> int:
     :param missing: files whose source is missing are listed too.
     """
     names: Iterable[str] = islice(folder.entries, folder.subfolders, None)
-    rows = list(folder.rows())
-    if not missing and any(map(_missing_of, rows)):
-        listed = [not row.missing for row in rows]
-        names, rows = compress(names, listed), list(compress(rows, listed))
-    total: int = sum(map(mul, map(crc32, map(str.encode, names)), map(_inode_of, rows)))
-    total += sum(map(_inode_of, rows))
+    inodes = list(folder.inodes())
+    absent = folder.assets.missing
+    if absent and not missing:
+        listed = [inode not in absent for inode in inodes]
+        names, inodes = compress(names, listed), list(compress(inodes, listed))
+    total: int = sum(map(mul, map(crc32, map(str.encode, names)), inodes))
+    total += sum(inodes)
     total += sum((crc32(name.encode()) + 1) * below.inode for name, below in folder.folders())
     return total % 2**63
 
@@ -124,12 +139,12 @@ Node = Folder | AssetRow
 
 
 class Entry(NamedTuple):
-    """One entry of a listing. ``node``: None for a virtual file or folder."""
+    """One entry of a listing. ``in_tree``: False for a virtual file or folder."""
 
     name: str
     inode: int
     is_directory: bool
-    node: Node | None = None
+    in_tree: bool = False
 
 
 class VirtualFile(ABC):
@@ -200,7 +215,7 @@ def node_at(root: Folder, path: str) -> Node:
 
     :raises NoSuchEntry: there is none. :raises NotADirectory: a component is a file.
     """
-    direct = root.entries.get(path[1:])
+    direct = root.get(path[1:])
     if direct is not None:
         return direct
     node: Node = root
@@ -209,7 +224,7 @@ def node_at(root: Folder, path: str) -> Node:
             continue
         if not isinstance(node, Folder):
             raise NotADirectory(f"{path!r}: a file has no entries")
-        found = node.entries.get(name)
+        found = node.get(name)
         if found is None:
             raise NoSuchEntry(f"no such file or folder: {path!r}")
         node = found
@@ -233,24 +248,22 @@ def codes_below(root: Folder, path: str) -> set[str]:
 
     :raises NoSuchEntry, NotADirectory: see `node_at`.
     """
-    return {row.embed_code for _, row in _files_below("", node_at(root, path))}
+    found = node_at(root, path)
+    if isinstance(found, AssetRow):
+        return {found.embed_code}
+    inodes = {inode for _, folder in folders_below(found) for inode in folder.inodes()}
+    return set(root.assets.codes(inodes))
 
 
 def paths_of(root: Folder, embed_codes: Collection[str]) -> dict[str, list[str]]:
-    """All paths of these assets by embed code; an asset without a path is left out."""
+    """All paths of these assets by embed code, sorted; an asset without a path is left out."""
+    codes = {root.assets.inode(code): code for code in embed_codes}
     found: dict[str, list[str]] = {}
-    for path, row in _files_below("", root):
-        if row.embed_code in embed_codes:
-            found.setdefault(row.embed_code, []).append(path)
-    return found
-
-
-def _files_below(path: str, node: Node) -> Iterator[tuple[str, AssetRow]]:
-    if not isinstance(node, Folder):
-        yield path, node
-        return
-    for name, entry in node.entries.items():
-        yield from _files_below(f"{path}/{name}", entry)
+    for path, folder in folders_below(root):
+        for name, inode in folder.files():
+            if inode in codes:
+                found.setdefault(codes[inode], []).append(f"{path}/{name}")
+    return {code: sorted(paths) for code, paths in found.items()}
 
 
 def folder_inode(what: str) -> int:

@@ -22,6 +22,7 @@ from tests.unit.namespace.made_rows import (
     built,
     files,
     folders,
+    links,
     made_label,
     made_row,
     walked,
@@ -89,8 +90,9 @@ def test_every_asset_is_exactly_where_it_should_be(case: Case) -> None:
     assert files(layout) == expected_files
     assert folders(layout) == expected_folders
     places = Counter(expected_files.values())
-    assert dict(layout.nlink) == {code: number for code, number in places.items() if number > 1}
-    assert {code: layout.places(code) for code in places} == places
+    assert links(layout) == {code: number for code, number in places.items() if number > 1}
+    inodes = {row.embed_code: row.inode for row in case.rows}
+    assert {code: layout.places(inodes[code]) for code in places} == places
 
 
 @given(cases)
@@ -119,8 +121,8 @@ def test_inodes_tell_what_is_the_same(case: Case) -> None:
     assert len(set(inodes)) == len(inodes) == len(folders(layout)) + 1
     by_code = {row.embed_code: row for row in case.rows}
     for _, folder in walked(layout):
-        for entry in folder.entries.values():
-            assert isinstance(entry, Folder) or entry is by_code[entry.embed_code]
+        for row in folder.rows():
+            assert row == by_code[row.embed_code]
 
 
 @given(cases, st.randoms(use_true_random=False))
@@ -138,4 +140,4 @@ def test_the_order_of_the_input_does_not_matter(case: Case, order: Random) -> No
     assert files(one) == files(other)
     inodes = [{path: folder.inode for path, folder in walked(layout)} for layout in (one, other)]
     assert inodes[0] == inodes[1]
-    assert dict(one.nlink) == dict(other.nlink)
+    assert links(one) == links(other)

@@ -8,38 +8,44 @@ so half a surrogate pair in a title survives.
 
 from __future__ import annotations
 
-import gc
 import json
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable
 from types import MappingProxyType
 from typing import Any
 
 from backlotfs.api.records import NO_METADATA, Asset, Label
-from backlotfs.catalog.db.rows import AssetRow, DamagedRecord, SizedCounts, SourceRecord
+from backlotfs.catalog.db.rows import DamagedRecord, SizedCounts, SourceRecord
 from backlotfs.catalog.db.schema import UNSIZED, UNVERIFIED
 from backlotfs.catalog.db.state import generation, set_generation
+from backlotfs.catalog.db.table import COLUMNS, AssetTable
 
-_ROWS = (
-    "SELECT embed_code, inode, coalesce(name, ''), asset_type, status, created_at_s, updated_at_s,"
-    " size, etag, last_modified, mtime_s, verified, missing"
-    " FROM asset a LEFT JOIN given_name n ON n.asset_id = a.id AND n.mode = ?"
-)
+_ROWS = f"SELECT {COLUMNS} FROM asset a LEFT JOIN given_name n ON n.asset_id = a.id AND n.mode = ?"
+#: This many rows are read at a time: more do not fit the caches of a processor.
+_BATCH = 250
 _RECORDS = (
     "SELECT a.embed_code, a.asset_type, a.status, a.created_at_s, a.updated_at_s, r.body, r.labels"
     " FROM asset a JOIN record r ON r.id = a.id"
 )
 
 
-def rows(connection: sqlite3.Connection, mode: str) -> list[AssetRow]:
-    """All assets in the order of storage, with their names in ``mode``."""
-    return _rows_of(connection.execute(_ROWS, (mode,)))
+def rows(
+    connection: sqlite3.Connection,
+    mode: str,
+    types: Collection[str] = (),
+    statuses: Collection[str] = (),
+) -> AssetTable:
+    """The assets of these types and statuses with their names in ``mode``, as they are stored.
+
+    :param types: empty for all. :param statuses: likewise.
+    """
+    where, values = _of_kinds(types, statuses)
+    return _table(connection.execute(f"{_ROWS} WHERE {where}", (mode, *values)))
 
 
 def changed_since(
     connection: sqlite3.Connection, mode: str, generation: int
-) -> tuple[list[AssetRow], list[str]] | None:
+) -> tuple[AssetTable, list[str]] | None:
     """The rows that changed since ``generation``, and the embed codes of removed assets.
 
     :returns: None if ``generation`` is too old or of another file: load `rows` instead.
@@ -47,7 +53,7 @@ def changed_since(
     now, floor = connection.execute("SELECT generation, tombstone_floor FROM library").fetchone()
     if not floor <= generation <= now:
         return None
-    changed = _rows_of(connection.execute(f"{_ROWS} WHERE changed_in > ?", (mode, generation)))
+    changed = _table(connection.execute(f"{_ROWS} WHERE changed_in > ?", (mode, generation)))
     gone = connection.execute(
         "SELECT embed_code FROM tombstone WHERE removed_in > ?", (generation,)
     )
@@ -61,16 +67,22 @@ def counts(
 
     :param types: empty for all. :param statuses: likewise.
     """
-    wanted = [(column, sorted(values)) for column, values in
-              (("asset_type", types), ("status", statuses)) if values]  # fmt: skip
-    where = " AND ".join(f"{column} IN ({','.join('?' * len(some))})" for column, some in wanted)
+    where, values = _of_kinds(types, statuses)
     return SizedCounts(
         *connection.execute(
             "SELECT coalesce(sum(size >= 0), 0), coalesce(sum(size < 0 AND missing), 0), count(*)"
-            f" FROM asset WHERE {where or 'true'}",
-            [value for _, some in wanted for value in some],
+            f" FROM asset WHERE {where}",
+            values,
         ).fetchone()
     )
+
+
+def _of_kinds(types: Collection[str], statuses: Collection[str]) -> tuple[str, list[str]]:
+    """The condition for assets of these types and statuses, and its values; empty for all."""
+    wanted = [(column, sorted(values)) for column, values in
+              (("asset_type", types), ("status", statuses)) if values]  # fmt: skip
+    where = " AND ".join(f"{column} IN ({','.join('?' * len(some))})" for column, some in wanted)
+    return where or "true", [value for _, some in wanted for value in some]
 
 
 def record(connection: sqlite3.Connection, embed_code: str) -> Asset | None:
@@ -113,33 +125,11 @@ def to_probe(connection: sqlite3.Connection, limit: int, types: Collection[str] 
     ]
 
 
-def _rows_of(found: Iterable[tuple[Any, ...]]) -> list[AssetRow]:
-    # A million rows have a handful of types and states: one object for each, not one per row.
-    # The bare tuple.__new__ is half the cost of calling the class.
-    same: dict[str, str] = {}
-    once, new = same.setdefault, tuple.__new__
-    with _no_garbage_collection():
-        return [
-            new(
-                AssetRow,
-                (code, inode, name, once(kind, kind), once(status, status), created_at_s,
-                 updated_at_s, size, etag, last_modified, mtime_s, verified, missing),
-            )
-            for code, inode, name, kind, status, created_at_s, updated_at_s, size, etag,
-                last_modified, mtime_s, verified, missing in found
-        ]  # fmt: skip
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """While inside, garbage collection is off: it would scan all rows, a fifth of the time."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
+def _table(cursor: sqlite3.Cursor) -> AssetTable:
+    found = AssetTable()
+    while batch := cursor.fetchmany(_BATCH):
+        found.extend(batch)
+    return found
 
 
 _encode = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode

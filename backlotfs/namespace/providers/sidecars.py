@@ -91,7 +91,7 @@ class Sidecars(ABC):
         if folder is None:
             return None
         stem, _, suffix = name.rpartition(".")
-        row = folder.entries.get(stem)
+        row = folder.get(stem)
         if row is None or isinstance(row, Folder) or not namespace.is_listed(row):
             return None
         if self.suffix(row) != f".{suffix}" or not self._is_free(name, folder, namespace):
@@ -104,7 +104,7 @@ class Sidecars(ABC):
         """Add each sidecar after its source; see `Provider.entries`."""
         for line in lines:
             yield line
-            row = folder.entries.get(line.name)
+            row = folder.get(line.name)
             if row is None or isinstance(row, Folder):  # None: a sidecar of another kind
                 continue
             suffix = self.suffix(row)
@@ -146,7 +146,7 @@ class _Sidecar(VirtualFile):
             size,
             mtime_s=mtime_s,
             umask=self.namespace.options.umask,
-            nlink=self.namespace.links(self.row.embed_code),
+            nlink=self.namespace.links(self.row.inode),
         )
 
     def content(self, start_wait: StartWait) -> bytes:  # noqa: ARG002  # nothing waits

@@ -97,7 +97,7 @@ class Thumbnails:
         if not names:
             return repository.of_size(size)
         name = self._sources.of(folder).get(names[0])
-        row = None if name is None else folder.entries[name]
+        row = None if name is None else folder.get(name)
         if name is None or not isinstance(row, AssetRow) or not namespace.is_listed(row):
             return None
         uri = self._pictures.named(name)[names[0]]
@@ -145,7 +145,10 @@ class Thumbnails:
 
     def list_size(self, repository: _Repository) -> Iterator[Entry]:
         """List the possible thumbnails of one size in a folder."""
-        for name, row in repository.folder.files():
+        for name, _ in repository.folder.files():
+            row = repository.folder.get(name)
+            if not isinstance(row, AssetRow):
+                continue
             if repository.namespace.is_listed(row) and self._image_url(row) is not None:
                 for called, uri in self._pictures.named(name).items():
                     yield Entry(called, _inode(row.inode, repository.size, uri), False)

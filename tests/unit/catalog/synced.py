@@ -59,4 +59,4 @@ class SyncedCatalog:
     @property
     def names(self) -> dict[str, str]:
         """Embed code to name, as presented."""
-        return {code: row.name for code, row in self.catalog.library.rows.items()}
+        return {row.embed_code: row.name for row in self.catalog.library.rows}

@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from backlotfs.catalog.db.rows import AssetRow, CatalogUnavailable, SizedCounts, SourceRecord
+from backlotfs.catalog.db.table import AssetTable
 from backlotfs.catalog.versions import (
     FAILED_TTL_S,
     UNAVAILABLE_TTL_S,
@@ -229,7 +230,7 @@ def test_all_together_as_one_by_one() -> None:
     unavailable = {one.embed_code for one in rows if kept.versions.unavailable(one)}
     assert kept.versions.unavailable_among(rows) == unavailable
     counted = SizedCounts(len(sized), len(unavailable - sized), len(rows))
-    assert kept.versions.count(kept.rows) == counted
+    assert kept.versions.count(AssetTable(rows)) == counted
     assert (len(sized), len(unavailable - sized)) == (5, 4)
 
 

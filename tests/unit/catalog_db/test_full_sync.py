@@ -19,7 +19,7 @@ def test_pages_are_not_the_library_before_the_walk_is_finished(db: CatalogDb) ->
     """A reader sees the old library, then the new one."""
     FullSync(db).add([made("E1"), made("E2")], "/v2/assets?page_token=2")
     FullSync(db).add([made("E3")], None)
-    assert db.read(assets.rows, "original") == []
+    assert list(db.read(assets.rows, "original")) == []
     result = FullSync(db).finish(doubt_empty=True)
     assert result.added == ("E1", "E2", "E3")
     assert codes(db) == {"E1", "E2", "E3"}

@@ -120,7 +120,7 @@ def test_many_read_before_that_is_noticed(
 
     def read(_number: int) -> object:
         def work(connection: sqlite3.Connection) -> object:
-            return assets.rows(connection, "original")
+            return list(assets.rows(connection, "original"))
 
         at_once.wait(PATIENCE_S)
         return db.read(work)

@@ -63,4 +63,5 @@ def test_a_source_without_headers_is_kept(db: CatalogDb) -> None:
     before = db.read(state.generation)
     db.write(assets.save_sources, [bare])
     assert db.read(state.generation) == before
-    assert db.read(assets.rows, "original")[0].etag is None
+    (row,) = db.read(assets.rows, "original")
+    assert row.etag is None

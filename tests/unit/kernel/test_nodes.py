@@ -59,7 +59,8 @@ class Library:
         self.publish()
         self.namespace = self.around.shown(Notes(), layouts=("labels",))
         self.table = NodeTable(self.namespace)
-        self.parents = [self.namespace.root.entries[name].inode for name in FOLDERS]
+        folders = dict(self.namespace.root.folders())
+        self.parents = [folders[name].inode for name in FOLDERS]
 
     def publish(self) -> None:
         """The files that are there now."""
@@ -82,7 +83,7 @@ class Library:
                     name,
                     entry.inode,
                     isinstance(entry, Folder),
-                    entry if isinstance(entry, Folder | AssetRow) else None,
+                    isinstance(entry, Folder | AssetRow),
                 )
                 for name, entry in found
             ],

@@ -92,8 +92,8 @@ class Told:
         """The kernel has looked up every file."""
         for place in self.namespace.snapshot().places.values():
             names = [
-                Entry(name, node.inode, isinstance(node, Folder), node)
-                for name, node in place.folder.entries.items()
+                *(Entry(name, below.inode, True, True) for name, below in place.folder.folders()),
+                *(Entry(name, inode, False, True) for name, inode in place.folder.files()),
             ]
             self.nodes.refer(place.folder.inode, names)
 

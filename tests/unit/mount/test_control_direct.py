@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from backlotfs.api.records import SignedUrl
+from backlotfs.catalog.db.table import AssetTable
 from backlotfs.catalog.versions import ProbedSource
 from backlotfs.config.proxy import Proxy
 from backlotfs.config.settings import Account, MountSettings, NameMode
@@ -33,7 +34,7 @@ class Asked:
         self.free = {"E1", "E2"}
         self.fresh = {"E1", "E2"}
         self.refused: list[str] = []
-        rows = [row("E1", "a.mov"), row("E2", "b.mov")]
+        rows = AssetTable([row("E1", "a.mov"), row("E2", "b.mov")])
         root = build(["flat"], rows, (), {}, names=NameMode.ORIGINAL).root
 
         def find(path: str) -> object:

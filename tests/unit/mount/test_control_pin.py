@@ -12,6 +12,7 @@ import pytest
 from backlotfs.cache.disk.pin_file import Pin
 from backlotfs.cache.disk.tier import DiskTier
 from backlotfs.cache.pins import Pins
+from backlotfs.catalog.db.table import AssetTable
 from backlotfs.config.settings import NameMode, Quota
 from backlotfs.errors import BacklotError
 from backlotfs.mount.control.handlers import pin_handlers
@@ -21,7 +22,9 @@ from tests.fakes.records import row
 from tests.unit.cache.disk_blocks import BLOCK, keep, key, tier_at
 
 FIRST, SECOND, GONE = (Pin(code, f'"v1"/{BLOCK}') for code in ("E1", "E2", "E9"))
-ROOT = build(["flat"], [row("E1", "a.mov"), row("E2", "b.mov")], [], {}, names=NameMode.ORIGINAL)
+ROOT = build(
+    ["flat"], AssetTable([row("E1", "a.mov"), row("E2", "b.mov")]), [], {}, names=NameMode.ORIGINAL
+)
 
 
 class Asked:

@@ -14,6 +14,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from backlotfs.catalog.db.table import AssetTable
 from backlotfs.cli.pin import pins
 from backlotfs.cli.status import refresh, status
 from backlotfs.kernel.mount_table import FUSE_TYPE, MountEntry, MountProbe
@@ -120,7 +121,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     found.process.stack.reading.reconciler.pins = SimpleNamespace(
         quota_bytes=2048, needed_bytes=0, cached_bytes=0, all=list
     )
-    found.process.stack.namespace.root = Folder(1)
+    found.process.stack.namespace.root = Folder(1, AssetTable())
     return found
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from backlotfs.catalog.db.table import AssetTable
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.config.settings import NameMode
 from backlotfs.errors import ContentChanged
@@ -38,7 +39,9 @@ class Asked:
             block_bytes=10,
             warm=self._warm,
         )
-        root = build(["flat"], [row("E1", "a.mov")], (), {}, names=NameMode.ORIGINAL).root
+        root = build(
+            ["flat"], AssetTable([row("E1", "a.mov")]), (), {}, names=NameMode.ORIGINAL
+        ).root
         namespace = SimpleNamespace(
             find=lambda path: Note() if path == "/a.mov.json" else node_at(root, path),
             open=self._open,

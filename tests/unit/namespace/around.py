@@ -4,14 +4,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from concurrent.futures import Future
 from itertools import chain
-from types import MappingProxyType
 from typing import Any
 
 from backlotfs.api.records import Asset, Label
 from backlotfs.catalog.db.rows import AssetRow
+from backlotfs.catalog.db.table import AssetTable
 from backlotfs.catalog.folder_times import FolderTimes
 from backlotfs.catalog.library import Library, Presented
 from backlotfs.catalog.versions import ProbedSource
@@ -102,7 +102,7 @@ class Around:
         self.labels, self.members = labels, members or {}
         self.presented = Presented()
         self.folder_times = FolderTimes(self.parts, ManualClock())
-        self.library = Library(0, {}, (), {})
+        self.library = Library(0, AssetTable(), (), {})
         self.publish(*rows)
         self.uses = 0
         self.probes: list[str] = []
@@ -137,8 +137,8 @@ class Around:
 
     def publish(self, *rows: AssetRow) -> None:
         """A new version of the library."""
-        by_code = MappingProxyType({found.embed_code: found for found in rows})
-        self.library = Library(self.library.version + 1, by_code, self.labels, self.members)
+        version = self.library.version + 1
+        self.library = Library(version, AssetTable(rows), self.labels, self.members)
 
     def read(self, *_of: object) -> Any:
         return {}
@@ -166,6 +166,9 @@ class Around:
 
     def is_current(self, row: AssetRow) -> bool:
         return bool(row.verified) and row.embed_code not in self.learned
+
+    def newer(self) -> Set[str]:
+        return self.learned.keys()
 
     def failure(self, embed_code: str) -> BacklotError | None:
         return self.failures.get(embed_code)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from backlotfs.api.records import Label
 from backlotfs.catalog.db.rows import AssetRow
+from backlotfs.catalog.db.table import AssetTable
 from backlotfs.config.settings import NameMode
 from backlotfs.namespace.layouts import Layout, build
 from backlotfs.namespace.tree import Folder
@@ -26,10 +27,9 @@ class MadeAsset(NamedTuple):
 
 
 def made_row(embed_code: str, name: str | None = None, created_at_s: int = JANUARY_S) -> AssetRow:
-    """A row with an inode of its own."""
+    """A row that is called like its embed code."""
     name = f"{embed_code}.mov" if name is None else name
-    inode = int.from_bytes(embed_code.encode(), "big") + 2
-    return row(embed_code, name, created_at_s=created_at_s)._replace(inode=inode)
+    return row(embed_code, name, created_at_s=created_at_s)
 
 
 def made_label(id: str, name: str, parent_id: str | None = None) -> Label:
@@ -46,17 +46,27 @@ def built(
 ) -> Layout:
     """`build` with less to write."""
     chosen = [layouts] if isinstance(layouts, str) else layouts
-    return build(chosen, rows, labels, members or {}, names=names)
+    return build(chosen, AssetTable(rows), labels, members or {}, names=names)
 
 
 def files(layout: Layout) -> dict[tuple[str, ...], str]:
     """Path to embed code, of every file."""
     return {
-        (*path, name): entry.embed_code
+        (*path, name): code
         for path, folder in walked(layout)
-        for name, entry in folder.entries.items()
-        if not isinstance(entry, Folder)
+        for (name, _), code in zip(folder.files(), codes(folder), strict=True)
     }
+
+
+def codes(folder: Folder) -> list[str]:
+    """The embed codes of the files of a folder."""
+    return list(folder.assets.codes(folder.inodes()))
+
+
+def links(layout: Layout) -> dict[str, int]:
+    """Embed code to the number of paths, of assets with several."""
+    codes = layout.root.assets.codes(layout.nlink)
+    return dict(zip(codes, layout.nlink.values(), strict=True))
 
 
 def folders(layout: Layout) -> set[tuple[str, ...]]:

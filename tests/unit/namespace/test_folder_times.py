@@ -17,6 +17,7 @@ from backlotfs.catalog.db.captions import Caption
 from backlotfs.catalog.db.connection import CatalogDb
 from backlotfs.catalog.db.folders import KEPT_VIEWS, FolderTime, folder_times
 from backlotfs.catalog.db.rows import AssetRow, CatalogUnavailable
+from backlotfs.catalog.db.table import AssetTable
 from backlotfs.catalog.folder_times import FolderTimes
 from backlotfs.namespace.namespace import Namespace, Provider
 from backlotfs.namespace.providers.sidecars import CaptionSidecars, JsonSidecars
@@ -523,7 +524,7 @@ def test_before_the_first_listing(host: Host) -> None:
     with closing(host.open()) as db:
         around = Around()
         around.folder_times = FolderTimes(db, host.clock)
-        around.library = listing.Library(0, {}, (), {})
+        around.library = listing.Library(0, AssetTable(), (), {})
         namespace = around.shown()
         assert namespace.attributes(namespace.find("/"), waiter).mtime_s == 0
         host.later()

@@ -15,6 +15,7 @@ from tests.unit.namespace.made_rows import (
     files,
     folder_at,
     folders,
+    links,
     made_label,
     made_row,
     walked,
@@ -49,9 +50,9 @@ def test_an_asset_is_in_each_of_its_labels() -> None:
         ("New", "A.mov"): "A",
         ("Unlabeled", "C.mov"): "C",
     }
-    assert folder_at(layout, "New").entries["A.mov"] is A
-    assert dict(layout.nlink) == {"A": 2}
-    assert (layout.places("A"), layout.places("B")) == (2, 1)
+    assert folder_at(layout, "New").get("A.mov") == A
+    assert links(layout) == {"A": 2}
+    assert (layout.places(A.inode), layout.places(B.inode)) == (2, 1)
 
 
 def test_an_asset_in_a_label_and_its_parent_is_in_both() -> None:
@@ -59,7 +60,7 @@ def test_an_asset_in_a_label_and_its_parent_is_in_both() -> None:
     labels = [made_label("1", "Sports"), made_label("2", "Racing", "1")]
     layout = built("labels", [A], labels, {"1": ["A"], "2": ["A"]})
     assert set(files(layout)) == {("Sports", "A.mov"), ("Sports", "Racing", "A.mov")}
-    assert dict(layout.nlink) == {"A": 2}
+    assert links(layout) == {"A": 2}
 
 
 def test_unknown_members_do_nothing() -> None:
@@ -67,7 +68,7 @@ def test_unknown_members_do_nothing() -> None:
     members = {"1": ["A", "gone", "A"], "gone": ["B"]}
     layout = built("labels", [A, B], [made_label("1", "Sports")], members)
     assert files(layout) == {("Sports", "A.mov"): "A", ("Unlabeled", "B.mov"): "B"}
-    assert dict(layout.nlink) == {}
+    assert links(layout) == {}
 
 
 def test_a_missing_parent_is_none() -> None:
@@ -110,7 +111,7 @@ def test_a_merged_name_is_still_two_folders() -> None:
     labels = [made_label("1", "X"), made_label("2", "X")]
     layout = built("labels", [A], labels, {"1": ["A"], "2": ["A"]})
     assert set(files(layout)) == {("X", "A.mov"), ("X [2]", "A.mov")}
-    assert dict(layout.nlink) == {"A": 2}
+    assert links(layout) == {"A": 2}
 
 
 def test_a_label_called_like_a_contested_one() -> None:
@@ -183,7 +184,7 @@ def test_an_asset_displaced_in_one_label_keeps_its_name_in_another() -> None:
     labels = [made_label("1", "a"), made_label("2", "x", "1"), made_label("3", "b")]
     layout = built("labels", [row], labels, {"1": ["A"], "3": ["A"]})
     assert set(files(layout)) == {("a", "x [A]"), ("b", "x")}
-    assert dict(layout.nlink) == {"A": 2}
+    assert links(layout) == {"A": 2}
 
 
 def test_ten_thousand_levels() -> None:
@@ -195,7 +196,7 @@ def test_ten_thousand_levels() -> None:
     folder = layout.root
     for id in ids:
         folder = dict(folder.folders())[id]
-    assert folder.entries == {"A.mov": A}
+    assert folder.entries == {"A.mov": A.inode}
 
 
 def test_ten_thousand_in_a_ring() -> None:

@@ -16,6 +16,7 @@ from tests.unit.namespace.made_rows import (
     files,
     folder_at,
     folders,
+    links,
     made_label,
     made_row,
 )
@@ -42,13 +43,13 @@ def test_several_are_folders() -> None:
         below = {path[1:]: code for path, code in files(layout).items() if path[0] == name}
         assert below == files(alone)
     assert layout.root.inode == ROOT_INODE
-    assert dict(layout.nlink) == {"A": 5, "B": 4}
+    assert links(layout) == {"A": 5, "B": 4}
 
 
 def test_links_without_labels() -> None:
     """One place in each."""
-    assert dict(built(["flat", "dates"], ROWS).nlink) == {"A": 2, "B": 2}
-    assert dict(built(["labels", "flat"], ROWS, LABELS, MEMBERS).nlink) == {"A": 3, "B": 2}
+    assert links(built(["flat", "dates"], ROWS)) == {"A": 2, "B": 2}
+    assert links(built(["labels", "flat"], ROWS, LABELS, MEMBERS)) == {"A": 3, "B": 2}
 
 
 def test_inodes_do_not_hang_on_what_is_beside() -> None:
@@ -77,12 +78,12 @@ def test_a_folder_shows_what_it_is() -> None:
 
 
 def test_flat_has_everything_in_the_root() -> None:
-    """Each under its name, and the row itself is the file."""
+    """Each under its name, and its row is found by it."""
     row = made_row("A", "clip.mov")
     layout = built("flat", [row, made_row("B")])
     assert files(layout) == {("clip.mov",): "A", ("B.mov",): "B"}
-    assert layout.root.entries["clip.mov"] is row
-    assert (layout.root.subfolders, dict(layout.nlink)) == (0, {})
+    assert layout.root.get("clip.mov") == row
+    assert (layout.root.subfolders, links(layout)) == (0, {})
 
 
 def test_an_empty_library_is_an_empty_folder() -> None:
@@ -104,7 +105,7 @@ def test_dates_are_in_utc() -> None:
     assert len(folders(layout)) == 3
 
 
-@pytest.mark.parametrize("created_at_s", [0, -1, -(10**12), 10**12, 2**63 - 1, 10**30])
+@pytest.mark.parametrize("created_at_s", [0, -1, -(10**12), 10**12, 2**63 - 1])
 def test_without_a_date_it_is_undated(created_at_s: int) -> None:
     """Unparsable, before the epoch, after the year 9999."""
     layout = built("dates", [made_row("A", created_at_s=created_at_s)])

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from backlotfs.api.records import Label
+from backlotfs.catalog.db.table import AssetTable
 from backlotfs.config.settings import NameMode
 from backlotfs.errors import NoSuchEntry, NotADirectory
 from backlotfs.namespace.layouts import build
 from backlotfs.namespace.tree import codes_below, node_at, paths_of
 from tests.fakes.records import row
 
-ROWS = [row("E1", "a.mov"), row("E2", "b.mov"), row("E3", "c.mov")]
+ROWS = AssetTable([row("E1", "a.mov"), row("E2", "b.mov"), row("E3", "c.mov")])
 LABELS = [Label("L1", "News", "/News", None), Label("L2", "Old", "/News/Old", "L1")]
 MEMBERS = {"L1": ["E1"], "L2": ["E1", "E2"]}
 ROOT = build(["labels"], ROWS, LABELS, MEMBERS, names=NameMode.ORIGINAL).root

@@ -96,7 +96,7 @@ def test_who_waits_is_shown_every_name() -> None:
     """A listing needs no size."""
     around = Around(row("A"), rules=Rules(Treatment.WAIT, hides=False))
     assert list(around.namespace.entries(around.namespace.find("/"))) == [
-        Entry("clip.mov", row("A").inode, False, row("A"))
+        Entry("clip.mov", row("A").inode, False, True)
     ]
     assert around.probes == []
 
