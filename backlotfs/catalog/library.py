@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
@@ -11,6 +11,8 @@ from typing import NamedTuple
 from backlotfs.api.records import Label
 from backlotfs.catalog.db.rows import AssetRow, CatalogClosed
 from backlotfs.catalog.db.table import AssetTable
+from backlotfs.concurrency.interruptible_wait import POLL_S
+from backlotfs.errors import Interrupted
 
 #: Types that are uploaded, and so have a source file (API reference §4).
 SOURCE_TYPES = frozenset({"video", "audio", "ad"})
@@ -57,11 +59,13 @@ class Presented:
 
     :ivar admit: the filter of presented assets.
     :ivar current: the last published listing, without a wait; empty before the first.
+    :ivar interrupted: whether the caller of the operation that waits is gone.
     """
 
     def __init__(self, admit: AssetFilter = AssetFilter()) -> None:  # immutable
         self.admit = admit
         self.current = Library(0, AssetTable(), (), MappingProxyType({}))
+        self.interrupted: Callable[[], bool] = lambda: False
         self._shown = threading.Event()
         self._shown.set()
         self._ended = False
@@ -71,9 +75,12 @@ class Presented:
         """The last published listing; waits for one that is `expected`.
 
         :raises CatalogClosed: the mount ends before that one was read.
+        :raises Interrupted: the caller is gone.
         """
         if not self.current.version:
-            self._shown.wait()
+            while not self._shown.wait(POLL_S):
+                if self.interrupted():
+                    raise Interrupted("the wait for the saved listing: the caller is gone")
             if self._ended and not self.current.version:
                 raise CatalogClosed("the mount ends before the saved listing was read")
         return self.current

@@ -122,6 +122,7 @@ class _MountProcess:
             rules=rules,
             passes_through=adapter.passthrough.is_used,
         )
+        self._stack.catalog.presented.interrupted = adapter.interrupted
         self._deadlines = OperationDeadlines(
             clock,
             adapter.interrupted,

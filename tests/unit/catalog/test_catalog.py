@@ -100,6 +100,26 @@ def test_a_saved_listing_that_is_never_read(synced: SyncedCatalog) -> None:
         _ = presented.library
 
 
+def test_who_is_killed_does_not_wait_for_a_saved_listing(synced: SyncedCatalog) -> None:
+    """Others wait on."""
+    presented = synced.catalog.presented
+    presented.expect()
+    killed = threading.local()
+    presented.interrupted = lambda: getattr(killed, "here", False)
+
+    def wait(*, is_killed: bool) -> object:
+        killed.here = is_killed
+        return presented.library
+
+    with ThreadPoolExecutor(2) as pool:
+        other = pool.submit(wait, is_killed=False)
+        gone = pool.submit(wait, is_killed=True)
+        assert isinstance(gone.exception(PATIENCE_S), Interrupted)
+        assert not other.done()
+        presented.show(presented.current)
+        assert other.result(PATIENCE_S) is presented.current
+
+
 @pytest.mark.parametrize("error", [None, RemoteUnavailable("down")])
 def test_a_saved_listing_is_not_fresh(
     tmp_path: Path, synced: SyncedCatalog, error: RemoteUnavailable | None
