@@ -1,9 +1,9 @@
 """Progress on stderr: a bar on a terminal, otherwise only lines that matter.
 
 `TransferBar` shows what a command has done. `wait_for` and `SizesBar` show the sizes that a mount
-still has to find out, for ``mount --wait`` and ``status --watch``. `credits_shown` adds what a
-mount waits for. Colours follow ``NO_COLOR`` (rich reads it). rich is imported when something is
-drawn, as that takes longer than all else that these commands import.
+still has to find out, for ``mount --wait``. `credits_shown` adds what a mount waits for. Colours
+follow ``NO_COLOR`` (rich reads it). rich is imported when something is drawn, as that takes longer
+than all else that these commands import.
 """
 
 from __future__ import annotations
@@ -138,17 +138,20 @@ def credits_note(answer: dict[str, Any]) -> str:
     return f"API credits: more in {about(credits['more_in_s'])}"
 
 
-def sizes_line(answer: dict[str, Any]) -> str:
-    """``5 of 11 sizes known, about 3 min left, API credits: more in 41 s``, as far as known."""
+def sizes_line(answer: dict[str, Any], *, credits: bool = True) -> str:
+    """``5 of 11 sizes known, about 3 min left, API credits: more in 41 s``, as far as known.
+
+    :param credits: whether to say when there are more credits.
+    """
     total = answer["sizes"]["total"]
     known = f"{total - sizes_left(answer)} of {total} sizes known"
-    return ", ".join(filter(None, (known, _time_left(answer))))
+    note = credits_note(answer) if credits else ""
+    return ", ".join(filter(None, (known, _time_left(answer), note)))
 
 
 def _time_left(answer: dict[str, Any]) -> str:
     seconds = answer["sizes"]["seconds_left"]
-    time_left = f"about {about(seconds)} left" if seconds and sizes_left(answer) else ""
-    return ", ".join(filter(None, (time_left, credits_note(answer))))
+    return f"about {about(seconds)} left" if seconds and sizes_left(answer) else ""
 
 
 class SizesBar:
@@ -175,7 +178,7 @@ class SizesBar:
             self._task,
             total=total,
             completed=total - sizes_left(answer),
-            left=_time_left(answer),
+            left=", ".join(filter(None, (_time_left(answer), credits_note(answer)))),
         )
 
 

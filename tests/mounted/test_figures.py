@@ -171,25 +171,6 @@ def test_attributes_ask_nobody(mount: Mount, emulator: Emulator) -> None:
     assert len(ended_requests(emulator)) == before
 
 
-@pytest.mark.parametrize(("more", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
-def test_watched_on_a_terminal(mount: Mount, more: dict[str, str], coloured: bool) -> None:
-    """Redrawn, without colours where those are not wanted; Ctrl-C ends it."""
-    ours, theirs = os.openpty()
-    process = subprocess.Popen(
-        commands.command("status", "--watch", mount.path),
-        env=commands.environment(mount.folder, {"TERM": "xterm-256color", **more}),
-        cwd=commands.ROOT, stdin=theirs, stdout=theirs, stderr=theirs,
-    )  # fmt: skip
-    os.close(theirs)
-    shown = b""
-    while shown.count(b"since start") < 2:
-        shown += os.read(ours, 65536)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 130
-    os.close(ours)
-    assert (b"\x1b[1;36m" in shown) == coloured
-
-
 def test_watched_elsewhere(mount: Mount) -> None:
     """A plain line each second."""
     with subprocess.Popen(

@@ -21,6 +21,7 @@ from tests.mounted.credits.named_program import ran
 from tests.support import commands
 from tests.support.made_assets import KIB, video
 from tests.support.mounting import Mount
+from tests.support.watching_terminal import watching
 
 pytestmark = pytest.mark.mounted
 
@@ -167,6 +168,14 @@ def _run_for_a_while(line: str, mount: Mount) -> subprocess.CompletedProcess[str
 def test_onto_a_terminal(mount: Mount, line: str) -> None:
     """Bars draw with sequences of their own; those of others are not among them."""
     assert obeyed(_on_terminal(_arguments(line, mount), mount.folder)) == []
+
+
+def test_watched_on_a_terminal(mount: Mount) -> None:
+    """A picture has the texts, and obeys none."""
+    with watching(mount, size=(250, 60)) as terminal:
+        terminal.wait_for("failed ")
+        terminal.wait_for("owned")
+    assert obeyed(terminal.written) == []
 
 
 def _on_terminal(arguments: list[str], home: Path) -> str:

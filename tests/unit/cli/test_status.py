@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from backlotfs.kernel.mount_table import FUSE_TYPE, MountEntry
 from backlotfs.mount.control.client import AnswerLate, NoAnswer
 
 MODULE = import_module("backlotfs.cli.status")
+TEXT = import_module("backlotfs.cli.status_text")
 MOUNTPOINTS = import_module("backlotfs.cli.mountpoints")
 ANSWER: dict[str, Any] = {
     "source": "backlot:main", "mountpoint": "/mnt/a", "pid": 7, "assets": 10, "synced_at": 0.0,
@@ -92,8 +95,8 @@ def test_cache_errors_and_readers(monkeypatch: pytest.MonkeyPatch) -> None:
         "2 more: --json", "p0 9 B, p1 8 B (1 reads failed)", "3 more",
     ):  # fmt: skip
         assert part in output
-    lines = MODULE.status_lines(answer)
-    for_people = MODULE.wrapped(lines)
+    lines = TEXT.status_lines(answer)
+    for_people = TEXT.wrapped(lines)
     assert max(len(text) for _, text in for_people) <= 80 - 15
     assert " ".join(text for _, text in for_people) == " ".join(text for _, text in lines)
 
@@ -101,10 +104,10 @@ def test_cache_errors_and_readers(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_recent_times(monkeypatch: pytest.MonkeyPatch) -> None:
     """As people say them."""
     now_s = 1_456_868_592.0
-    monkeypatch.setattr(MODULE.time, "time", lambda: now_s)
+    monkeypatch.setattr(TEXT.time, "time", lambda: now_s)
     for seconds, words in ((3, "3 s ago"), (200, "3 min ago"), (90_000, "25 h ago")):
         answer = ANSWER | {"synced_at": now_s - seconds}
-        assert dict(MODULE.status_lines(answer))["listed"] == words
+        assert dict(TEXT.status_lines(answer))["listed"] == words
 
 
 def test_watch(asked: list[tuple[str, dict[str, Any]]], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,20 +148,6 @@ def test_watching_a_mount_that_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
     assert done.output.count(" read 2.0 KiB/s") == 2
 
 
-def test_watch_on_a_terminal(
-    asked: list[tuple[str, dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Redrawn until it is interrupted."""
-
-    def stop(_seconds: float) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(MODULE.time, "sleep", stop)
-    with pytest.raises(KeyboardInterrupt):
-        MODULE._redraw(Path("/mnt/a"))
-    assert asked == [("/mnt/a status", {})]
-
-
 def test_refresh(asked: list[tuple[str, dict[str, Any]]]) -> None:
     """Passed on."""
     for arguments in ([], ["--full"]):
@@ -179,3 +168,10 @@ def test_which_mount(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SettingsError, match="/mnt/a, /mnt/b"):
         the_mount(None)
     assert the_mount(Path("/mnt/c")) == Path("/mnt/c")
+
+
+def test_only_a_picture_imports_what_draws() -> None:
+    """The command starts fast."""
+    asked = "import sys, backlotfs.cli.status; print({'rich', 'matplotlib'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

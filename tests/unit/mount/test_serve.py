@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from backlotfs.catalog.db.rows import CatalogClosed
-from backlotfs.cli.status import status_lines
+from backlotfs.cli.status_text import status_lines
 from backlotfs.errors import (
     BacklotError,
     CredentialsRefused,

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from backlotfs.cli.status import one_line, process_table, stats_lines, status_lines
+from backlotfs.cli.status_text import one_line, process_table, stats_lines, status_lines
 from backlotfs.mount.control import client
 from backlotfs.mount.control.client import MOMENT, Maybe, NoAnswer, ask
 from backlotfs.mount.control.server import ControlServer

@@ -1,0 +1,307 @@
+"""``status --watch`` on a terminal: the whole screen, drawn anew each second.
+
+A thread asks the mount, so that neither a slow nor a silent mount keeps the screen from being drawn
+or the command from being ended. Signals and answers come to one queue: nothing is drawn inside of a
+signal handler.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from types import FrameType
+from typing import Any, NamedTuple
+
+from rich.console import Console, ConsoleDimensions
+from rich.live import Live
+from rich.text import Text
+
+from backlotfs.cli.progress import PAUSE_FACTOR, sizes_left, sizes_line
+from backlotfs.cli.read_rates import Reader, Watched, totals_of
+from backlotfs.cli.status_text import (
+    SHOWN_ERRORS,
+    SHOWN_READERS,
+    Line,
+    cache_lines,
+    credits_text,
+    duration,
+    error_lines,
+    listed_lines,
+    passthrough_text,
+    rate,
+    waiting_lines,
+)
+from backlotfs.errors import BacklotError
+from backlotfs.kernel.mount_table import mount_at
+from backlotfs.log.terminal import in_words, printable
+from backlotfs.mount.control.client import AnswerLate, NoAnswer, ask
+
+_EVERY_S = 1.0
+#: An answer that is older than this is said to be old.
+_OLD_S = 5.0
+#: How long to wait until a mount that ends is gone from the mount table.
+_ENDING_S = 3.0
+#: Rows of a plot at least, and at most.
+_PLOT_ROWS = 2, 8
+#: Programs that read, at most.
+_LINES = 12
+_LABEL = 14
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGTSTP, signal.SIGWINCH)
+_EIGHTHS = " ▁▂▃▄▅▆▇█"
+
+#: An answer, why there is none any more, or a signal.
+Event = dict[str, Any] | BacklotError | signal.Signals
+
+
+def show_live(place: Path) -> None:
+    """Draw until Ctrl-C. :raises BacklotError: the mount has ended or cannot be asked."""
+    answer = ask(place, "status")  # before the screen is used: an error is printed on a clean one
+    watched = Watched(totals_of(ask(place, "stats")["history"], time.time() - time.monotonic()))
+    watched.add(time.monotonic(), answer)
+    console = Console()
+    events: SimpleQueue[Event] = SimpleQueue()
+    asking = threading.Thread(target=_keep_asking, args=(place, events), daemon=True)
+    with _signals_to(events), Live(console=console, screen=True, auto_refresh=False) as live:
+        asking.start()
+        while True:
+            console.size = _terminal_size()
+            live.update(frame(watched, time.monotonic(), console), refresh=True)
+            try:
+                event = events.get(timeout=_EVERY_S)
+            except Empty:
+                continue
+            if isinstance(event, dict):
+                watched.add(time.monotonic(), event)
+            elif isinstance(event, BacklotError):
+                raise event
+            elif event == signal.SIGTSTP:
+                live.stop()
+                os.kill(os.getpid(), signal.SIGSTOP)
+                live.start()
+            elif event != signal.SIGWINCH:
+                break
+    if event == signal.SIGINT:
+        raise KeyboardInterrupt
+    os.kill(os.getpid(), event)
+
+
+def _terminal_size() -> ConsoleDimensions:
+    """The size of the terminal now: rich would trust ``COLUMNS``, which no resize changes."""
+    size = os.get_terminal_size(sys.stdout.fileno())
+    return ConsoleDimensions(size.columns or 80, size.lines or 24)
+
+
+@contextlib.contextmanager
+def _signals_to(events: SimpleQueue[Event]) -> Iterator[None]:
+    """Put the signals that end, stop or resize the picture into the queue."""
+
+    def put(number: int, _frame: FrameType | None) -> None:
+        events.put(signal.Signals(number))
+
+    before = {number: signal.signal(number, put) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _keep_asking(place: Path, events: SimpleQueue[Event]) -> None:
+    """Ask each second; a mount for which an answer is much work, less often."""
+    took_s = 0.0
+    while True:
+        time.sleep(max(_EVERY_S, PAUSE_FACTOR * took_s))
+        began_s = time.monotonic()
+        try:
+            events.put(ask(place, "status"))
+        except AnswerLate:
+            continue  # the age of the last answer is shown
+        except BacklotError as error:
+            events.put(_why_it_ended(place, error))
+            return
+        took_s = time.monotonic() - began_s
+
+
+def _why_it_ended(place: Path, error: BacklotError) -> BacklotError:
+    """The reason in one line: a mount that is unmounted is soon gone from the mount table."""
+    for _ in range(round(_ENDING_S / 0.1)):
+        if mount_at(place) is None:
+            return NoAnswer(f"the mount on {place} has ended; see its log")
+        time.sleep(0.1)
+    return error
+
+
+class _Section(NamedTuple):
+    """Lines of which some may be left out where there is no room; at least one is shown.
+
+    :ivar total: how many there are; it stands beside the label if not all are shown.
+    """
+
+    label: str
+    total: int
+    texts: list[str]
+    style: str = ""
+
+
+def frame(watched: Watched, now_s: float, console: Console) -> Text:
+    """The picture as text that fits the terminal as it is now."""
+    width, height = console.size
+    plain = not (console.encoding or "").startswith("utf")
+    answer = dict(watched.latest)
+    head = [_head(answer), *_silence(now_s - watched.at_s)]
+    facts = _facts(watched, answer, width, plain=plain)
+    sections = _sections(watched.now().readers, answer)
+    rest = max(0, height - len(head) - len(facts))
+    rows, kept = _shared(rest, [len(section.texts) for section in sections])
+    lines = [*head, *_plots(watched, answer["throughput"]["now"], width, rows, plain=plain), *facts]
+    for section, count in zip(sections, kept, strict=True):
+        lines += _shown(section, count)
+    for line in lines:
+        line.truncate(width, overflow="ellipsis" if not plain else "crop")
+    return Text("\n").join(lines[:height])
+
+
+def _shared(rest: int, wanted: Sequence[int]) -> tuple[int, list[int]]:
+    """Share the lines that are left: rows of each of the two plots, lines of each section.
+
+    The plots have their titles and an axis besides; without room for the least rows there are only
+    the titles.
+    """
+    least, most = _PLOT_ROWS
+    for_sections = max(len(wanted), min(sum(wanted), rest - 3 - 2 * least))
+    kept = [min(1, one) for one in wanted]
+    while sum(kept) < min(for_sections, sum(wanted)):
+        # of the sections that lack lines, the one with the fewest gets the next
+        lacking = [at for at, one in enumerate(wanted) if kept[at] < one]
+        kept[min(lacking, key=kept.__getitem__)] += 1
+    rows = (rest - sum(kept) - 3) // 2
+    return (min(most, rows) if rows >= least else 0), kept
+
+
+def _shown(section: _Section, count: int) -> list[Text]:
+    """The first lines of a section."""
+    label = section.label + (f" ({section.total})" if count < section.total else "")
+    return [
+        _line("" if number else label, text, section.style)
+        for number, text in enumerate(section.texts[:count])
+    ]
+
+
+def _line(label: str, text: str, style: str = "") -> Text:
+    """Foreign text is escaped and is never markup."""
+    return Text(f"{label:{_LABEL}} ", "bold cyan").append(printable(text), style or "not bold")
+
+
+def _head(answer: dict[str, Any]) -> Text:
+    up = duration(max(0.0, time.time() - answer["since"]))
+    shown = Text(printable(f"{answer['source']} on {answer['mountpoint']}"), "bold")
+    size = in_words(answer["size_bytes"])
+    return shown.append(f", up {up}, {answer['assets']} files, {size}", "not bold")
+
+
+def _silence(age_s: float) -> list[Text]:
+    if age_s < _OLD_S:
+        return []
+    text = f"no answer for {duration(age_s)}: the mount is busy, or hangs; what is below is old"
+    return [Text(text, "bold red")]
+
+
+def _facts(watched: Watched, answer: dict[str, Any], width: int, *, plain: bool) -> list[Text]:
+    lines: list[Line] = [
+        ("blocks now", _shares(watched.now().blocks)),
+        ("blocks so far", _shares(answer["reads"]["blocks"])),
+        *cache_lines(answer["cache"]),
+        ("next files", _next_files(answer["next_files"])),
+        ("API credits", credits_text(answer["credits"])),
+    ]
+    if sizes_left(answer):
+        bar = _bar(answer, max(10, width // 4), plain=plain)
+        lines.append(("sizes", f"{bar} {sizes_line(answer, credits=False)}"))
+    lines += listed_lines(answer)
+    passthrough = answer["passthrough"]
+    if passthrough["opens"]:
+        lines.append(("passthrough", f"{passthrough_text(passthrough)}; the kernel reads these"))
+    return [_line(name, text, "red" if "STALE" in text else "") for name, text in lines]
+
+
+def _next_files(counts: dict[str, int]) -> str:
+    fetched, read, unread = (
+        in_words(counts[f"{name}_bytes"]) for name in ("fetched", "read", "unread")
+    )
+    return f"{fetched} fetched before an open: {read} read, {unread} not"
+
+
+def _bar(answer: dict[str, Any], width: int, *, plain: bool) -> str:
+    total: int = answer["sizes"]["total"]
+    full = width * (total - sizes_left(answer)) // max(1, total)
+    done, to_come = ("#", ".") if plain else ("━", "─")
+    return done * full + to_come * (width - full)
+
+
+def _shares(blocks: dict[str, int]) -> str:
+    total = sum(blocks.values())
+    if not total:
+        return "none"
+    return ", ".join(f"{tier} {100 * count / total:.0f} %" for tier, count in blocks.items())
+
+
+def _sections(readers: list[Reader], answer: dict[str, Any]) -> list[_Section]:
+    programs = [
+        f"{printable(one.name)} {rate(one.bytes_per_s)}, {in_words(one.asked_bytes)} in all"
+        + (f", {one.failed} reads failed" if one.failed else "")
+        for one in readers[:_LINES]
+    ]
+    waiting, errors = answer["waiting"], answer["errors"]
+    waits = [text for _, text in waiting_lines(waiting[:SHOWN_READERS])]
+    failures = [text for _, text in error_lines(errors[:SHOWN_ERRORS])]
+    sections = [
+        _Section("readers", len(readers), programs),
+        _Section("waiting", len(waiting), waits, "yellow"),
+        _Section("failed", len(errors), failures, "red"),
+    ]
+    return [section for section in sections if section.texts]
+
+
+def _plots(
+    watched: Watched, now: dict[str, float], width: int, rows: int, *, plain: bool
+) -> list[Text]:
+    """Both plots under their titles, and their common axis; the titles alone if ``rows`` is 0."""
+    lines: list[Text] = []
+    read, fetched = watched.columns(width)
+    for name, values, style in (("read", read, "green"), ("fetched", fetched, "blue")):
+        highest = max((value for value in values if value is not None), default=0.0)
+        title = f"{rate(now[f'{name}_bytes_per_s'])}, highest {rate(highest)}"
+        lines.append(_line(name, title, "bold"))
+        drawn = plot(values, rows, highest, plain=plain)
+        lines += [Text(row, style) for row in drawn]
+    if rows:
+        ago = f"{watched.back_s / 60:.0f} min ago"
+        lines.append(Text(f"{ago}{'now':>{max(0, width - len(ago))}}", "dim"))
+    return lines
+
+
+def plot(
+    values: Sequence[float | None], rows: int, highest: float, *, plain: bool = False
+) -> list[str]:
+    """A column for each value, from the bottom; the highest value fills all rows.
+
+    A value above 0 is seen, however small it is; an unknown one is an empty column. Columns are
+    drawn in eighths of a row, or in whole rows if ``plain``.
+    """
+    parts = 1 if plain else 8
+    marks = " #" if plain else _EIGHTHS
+    heights = [
+        max(1, round(value / highest * rows * parts)) if value and highest else 0
+        for value in values
+    ]
+    return [
+        "".join(marks[min(parts, max(0, height - row * parts))] for height in heights)
+        for row in reversed(range(rows))
+    ]

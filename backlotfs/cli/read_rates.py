@@ -1,0 +1,195 @@
+"""What successive answers of a mount say together: rates over time, and who reads now.
+
+Pure: an answer to ``status`` has totals since the mount started, and so has each point of the
+``history`` of ``stats``. Rates are the differences.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+#: An answer to ``status``.
+Answer = Mapping[str, Any]
+
+
+class Totals(NamedTuple):
+    """What a mount had read and fetched at one time.
+
+    :ivar at_s: seconds on any clock that does not go back.
+    """
+
+    at_s: float
+    read_bytes: float
+    fetched_bytes: float
+
+
+def rates(points: Sequence[tuple[float, float]], edges: Sequence[float]) -> list[float | None]:
+    """The mean rate between each edge and the next, from totals at other times.
+
+    Between two points the total grows evenly. Where a span has no point around it, its rate is that
+    of the part that is known; None if no part is.
+
+    :param points: time and total; neither goes back. :param edges: times that grow.
+    """
+    if not points:
+        return [None] * max(0, len(edges) - 1)
+    times = [time for time, _ in points]
+    first_s, last_s = times[0], times[-1]
+    found: list[float | None] = []
+    for begin_s, end_s in itertools.pairwise(edges):
+        known_s = min(end_s, last_s) - max(begin_s, first_s)
+        if known_s <= 0:
+            found.append(None)
+            continue
+        passed = _total_at(points, times, min(end_s, last_s)) - _total_at(
+            points, times, max(begin_s, first_s)
+        )
+        found.append(max(0.0, passed) / known_s)
+    return found
+
+
+def _total_at(points: Sequence[tuple[float, float]], times: Sequence[float], at_s: float) -> float:
+    """The total at a time from the first to the last point."""
+    after = bisect_right(times, at_s)
+    if after == len(points):
+        return points[-1][1]
+    (begin_s, begin), (end_s, end) = points[after - 1], points[after]
+    return begin + (end - begin) * (at_s - begin_s) / (end_s - begin_s)
+
+
+class Reader(NamedTuple):
+    """A program that reads, or has read.
+
+    :ivar bytes_per_s: what it reads now. :ivar asked_bytes: what it has read in all.
+    """
+
+    name: str
+    bytes_per_s: float
+    asked_bytes: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What happened between two answers of a mount.
+
+    :ivar blocks: the blocks of the reads between, by tier.
+    :ivar readers: those that read now first, the fastest before the others; then by bytes.
+    """
+
+    blocks: dict[str, int]
+    readers: list[Reader]
+
+
+def change(older: Answer, newer: Answer, seconds: float) -> Change:
+    """Compare two answers of the same mount process, ``seconds`` apart."""
+
+    def per_second(after: float, before: float) -> float:
+        return max(0.0, after - before) / seconds if seconds > 0 else 0.0
+
+    before, after = (answer["reads"]["blocks"] for answer in (older, newer))
+    earlier = older["processes"]
+    readers = [
+        Reader(
+            name,
+            per_second(usage["asked_bytes"], earlier.get(name, {"asked_bytes": 0})["asked_bytes"]),
+            usage["asked_bytes"],
+            usage["failed"],
+        )
+        for name, usage in newer["processes"].items()
+    ]
+    readers.sort(key=lambda one: (-one.bytes_per_s, -one.asked_bytes, one.name))
+    return Change(
+        {tier: max(0, count - before.get(tier, 0)) for tier, count in after.items()},
+        readers,
+    )
+
+
+class Watched:
+    """The answers of one mountpoint, as far as pictures and rates need them.
+
+    When another mount process answers there, what the earlier one said is dropped.
+    """
+
+    #: Rates of now are means over this time.
+    NOW_S = 5.0
+    #: How far pictures reach back: the first that holds what is known, else the last.
+    BACK_S = (60.0, 120.0, 300.0)
+
+    def __init__(self, history: Iterable[Totals] = ()) -> None:
+        """Begin with what the mount knows of the time before."""
+        self._totals = list(history)
+        self._answers: list[tuple[float, Answer]] = []
+
+    @property
+    def latest(self) -> Answer:
+        """The last answer. There is one."""
+        return self._answers[-1][1]
+
+    @property
+    def at_s(self) -> float:
+        """When it came."""
+        return self._answers[-1][0]
+
+    def add(self, at_s: float, answer: Answer) -> None:
+        """Take the answer that came at this time."""
+        if self._answers and answer["since"] != self.latest["since"]:
+            self._answers, self._totals = [], []
+        self._answers.append((at_s, answer))
+        # one that is old enough to compare with stays
+        while len(self._answers) > 2 and self._answers[1][0] <= at_s - self.NOW_S:
+            del self._answers[0]
+        whole = answer["throughput"]["since_start"]
+        last = self._totals[-1] if self._totals else Totals(-math.inf, 0, 0)
+        if at_s > last.at_s:
+            self._totals.append(
+                Totals(
+                    at_s,
+                    max(last.read_bytes, whole["read_bytes"]),
+                    max(last.fetched_bytes, whole["fetched_bytes"]),
+                )
+            )
+        while len(self._totals) > 2 and self._totals[1].at_s <= at_s - self.BACK_S[-1]:
+            del self._totals[0]
+
+    @property
+    def back_s(self) -> float:
+        """How far a picture reaches back now."""
+        known_s = self.at_s - self._totals[0].at_s
+        return next((back_s for back_s in self.BACK_S if back_s >= known_s), self.BACK_S[-1])
+
+    def now(self) -> Change:
+        """What happens now: in the last `NOW_S`, or since the first answer."""
+        (older_s, older), (newer_s, newer) = self._answers[0], self._answers[-1]
+        return change(older, newer, newer_s - older_s)
+
+    def columns(self, count: int) -> tuple[list[float | None], list[float | None]]:
+        """The rates of reads and of fetches in so many equal parts of the last `back_s`.
+
+        The parts begin at multiples of their length, so that a picture of them moves column by
+        column.
+        """
+        each_s = self.back_s / count
+        end = math.floor(self.at_s / each_s) + 1
+        edges = [(end - count + number) * each_s for number in range(count + 1)]
+        read = rates([(one.at_s, one.read_bytes) for one in self._totals], edges)
+        fetched = rates([(one.at_s, one.fetched_bytes) for one in self._totals], edges)
+        return read, fetched
+
+
+def totals_of(history: Iterable[Mapping[str, Any]], ahead_s: float = 0.0) -> list[Totals]:
+    """The points of ``history`` in an answer to ``stats``, each later than the one before.
+
+    :param ahead_s: what the times have more than those of the clock that is wanted.
+    """
+    found: list[Totals] = []
+    for point in history:
+        at_s = point["at"] - ahead_s
+        if not found or at_s > found[-1].at_s:
+            found.append(Totals(at_s, point["read_bytes"], point["fetched_bytes"]))
+    return found
