@@ -51,16 +51,20 @@ class OriginProfile(NamedTuple):
     :ivar first_byte_s: from a request to the first byte of its answer.
     :ivar first_request_s: the same for a connection's first request, which stands for its set-up.
     :ivar rate_bytes_s: what one connection carries; None: what the machine does.
+    :ivar line_bytes_s: what all connections carry together; None: what the machine does.
     """
 
     name: str
     first_byte_s: float
     first_request_s: float
     rate_bytes_s: float | None
+    line_bytes_s: float | None = None
 
 
 LOCAL = OriginProfile("local", 0.0, 0.0, None)
 REMOTE = OriginProfile("remote", 0.03, 0.09, 60 * 2**20)
+#: A server in the house, behind a line of one gigabit.
+NEARBY = OriginProfile("nearby", 0.002, 0.002, None, 110e6)
 
 
 class Answer(NamedTuple):

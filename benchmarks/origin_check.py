@@ -51,14 +51,14 @@ def complaints(seen: Seen, profile: OriginProfile) -> list[str]:
         ("a new connection's first byte", seen.first_request_s, profile.first_request_s),
         ("a kept-alive connection's first byte", seen.first_byte_s, profile.first_byte_s),
     ]
-    if profile.rate_bytes_s is not None:
-        carried_s = _SMALL_RANGE_BYTES / profile.rate_bytes_s
+    if (rate_bytes_s := profile.rate_bytes_s or profile.line_bytes_s) is not None:
+        carried_s = _SMALL_RANGE_BYTES / rate_bytes_s
         waits.append(("1 MiB", seen.small_range_s, profile.first_byte_s + carried_s))
-        off = seen.rate_bytes_s / profile.rate_bytes_s - 1
+        off = seen.rate_bytes_s / rate_bytes_s - 1
         if abs(off) > _RATE_TOLERANCE:
             found.append(
                 f"a connection carries {seen.rate_bytes_s / 1e6:.0f} MB/s instead of "
-                f"{profile.rate_bytes_s / 1e6:.0f}"
+                f"{rate_bytes_s / 1e6:.0f}"
             )
     for what, took_s, wanted_s in waits:
         if not wanted_s * 0.8 - _EARLY_S <= took_s <= wanted_s + _LATE_S:

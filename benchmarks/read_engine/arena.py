@@ -18,6 +18,7 @@ from benchmarks.mounts import MountProcess, backlotfs_command, mounted, rclone_c
 from benchmarks.origin import Origin, OriginProfile, nginx, publish
 from benchmarks.read_engine.contestants import OURS, Contestant
 from benchmarks.read_engine.sources import MIB, stamped_file
+from benchmarks.shared_line import shared_line
 
 _CHECK_FILE = ".check"
 
@@ -99,6 +100,8 @@ def arena(work: Path, profile: OriginProfile, sources: Path) -> Iterator[Arena]:
     with contextlib.ExitStack() as stack:
         name = stack.enter_context(tempfile.TemporaryDirectory(prefix="arena-", dir=work))
         folder = Path(name)
+        if profile.line_bytes_s is not None:
+            stack.enter_context(shared_line(profile.line_bytes_s))
         folder.chmod(0o755)  # nginx's worker is nobody
         if not (sources / _CHECK_FILE).exists():
             stamped_file(sources / _CHECK_FILE, 64 * MIB)

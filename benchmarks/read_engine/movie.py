@@ -28,8 +28,8 @@ class Box(NamedTuple):
     stop: int
 
 
-def make_film(path: Path, size: int = _FILM_BYTES) -> None:
-    """Write the film, ``size`` bytes and the index.
+def make_film(path: Path, size: int = _FILM_BYTES, minutes: int = _MINUTES) -> None:
+    """Write a film of so many minutes: ``size`` bytes and the index.
 
     :raises SystemExit: ffmpeg is missing.
     :raises subprocess.CalledProcessError: ffmpeg fails.
@@ -38,7 +38,7 @@ def make_film(path: Path, size: int = _FILM_BYTES) -> None:
     picture = ["-f", "lavfi", "-i", "testsrc2=size=64x36:rate=25:duration=60"]
     sound = ["-f", "lavfi", "-i", "sine=sample_rate=48000:duration=60"]
     _ffmpeg(*picture, *sound, "-c:v", "libx264", "-preset", "ultrafast", "-c:a", "aac", str(short))
-    _ffmpeg("-stream_loop", str(_MINUTES - 1), "-i", str(short), "-c", "copy", str(long))
+    _ffmpeg("-stream_loop", str(minutes - 1), "-i", str(short), "-c", "copy", str(long))
     stretch(long, path, size)
     short.unlink()
     long.unlink()

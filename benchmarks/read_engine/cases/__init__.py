@@ -16,7 +16,7 @@ from benchmarks.read_engine.cases import (
 )
 from benchmarks.read_engine.cases.case import Case
 
-_IN_ORDER: tuple[Case, ...] = (
+IN_ORDER: tuple[Case, ...] = (
     *copying.CASES,
     *exporting.CASES,
     *folders.CASES,
@@ -28,4 +28,4 @@ _IN_ORDER: tuple[Case, ...] = (
     *caching.CASES,
     *memory.CASES,
 )
-CASES: dict[str, Case] = {case.name: case for case in _IN_ORDER}
+CASES: dict[str, Case] = {case.name: case for case in IN_ORDER}

@@ -7,11 +7,14 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
+from benchmarks.origin import NEARBY, REMOTE, OriginProfile
 from benchmarks.read_engine.arena import Arena, Sources
 from benchmarks.read_engine.cases.case import Case
 from benchmarks.read_engine.cases.exporting import STILLS, TAKES, downloaded, names_in
 from benchmarks.read_engine.contestants import DOWNLOADERS, OURS, RCLONE, TUNED, Contestant
 from benchmarks.read_engine.metering import Meter
+from benchmarks.read_engine.movie import make_film
+from benchmarks.read_engine.sources import GIB
 from benchmarks.read_engine.targets import Target
 
 #: Shell commands that read the folder ``$1``; a copy goes to ``$2``.
@@ -23,6 +26,19 @@ _READERS = {
     "find -exec md5sum": r'sums=$(find "$1" -type f -exec md5sum {} \; | wc -l)'
     '; test "$sums" = "$(ls "$1" | wc -l)"',
 }
+_CLIPS, _CLIP_BYTES = 60, 20_000_000
+
+
+def _make_clips(folder: Path) -> None:
+    """Clips as cameras write them."""
+    film = folder / ".film.mp4"
+    make_film(film, _CLIP_BYTES, minutes=1)
+    for number in range(_CLIPS):
+        shutil.copyfile(film, folder / f"clip-{number:02d}.mp4")
+    film.unlink()
+
+
+CLIPS = Sources("clips", _make_clips, 3 * GIB)
 _MOUNTS = (RCLONE, *TUNED)
 _DOWNLOADERS = tuple(one.name for one in DOWNLOADERS)
 _MOUNT_NAMES = tuple(one.name for one in _MOUNTS)
@@ -40,11 +56,13 @@ class FolderRead(Case):
         text: str,
         mounts: Iterable[Contestant],
         targets: tuple[Target, ...],
+        profile: OriginProfile = REMOTE,
     ) -> None:
         """``text``: the files in words."""
-        self.name = f"remote-{program.replace(' ', '-')}-{sources.name}"
-        self.title = f"remote, {text} by `{program}`"
+        self.name = f"{profile.name}-{program.replace(' ', '-')}-{sources.name}"
+        self.title = f"{profile.name}, {text} by `{program}`"
         self.sources = sources
+        self.profile = profile
         self.contestants = (OURS, *DOWNLOADERS, *mounts)
         self.targets = targets
         self._command = _READERS[program]
@@ -72,16 +90,25 @@ class FolderRead(Case):
 class Waste(Case):
     """A program that reads files otherwise than a copy: what is fetched for nothing."""
 
-    sources = STILLS
     contestants = (OURS,)
     shown = "wasted_mib"
     targets = (Target(metric="wasted_mib", at_most=32, unit="MiB"),)
 
-    def __init__(self, name: str, title: str, command: str, *, files: int, whole: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        title: str,
+        command: str,
+        *,
+        files: int,
+        whole: bool,
+        sources: Sources = STILLS,
+    ) -> None:
         """Read so many files.
 
-        :param whole: whether they are read completely; else only their first pages.
+        :param whole: whether they are read completely; else only a few pages of each.
         """
+        self.sources = sources
         self.name = f"remote-waste-{name}"
         self.title = f"remote, {title}"
         self._command = command
@@ -109,9 +136,14 @@ def _reads(sources: Sources, text: str, of_downloader: float, of_mount: float) -
         Target(metric="rate_mb_s", at_least=of_mount, of=_MOUNT_NAMES),
     )
     others = (Target(metric="rate_mb_s", at_least=0.6, of=_DOWNLOADERS),)
+    line = (
+        Target(metric="rate_mb_s", at_least=0.95 * (NEARBY.line_bytes_s or 0) / 1e6, unit="MB/s"),
+    )
     return [
         FolderRead("cp -r", sources, text, _MOUNTS, copies),
         FolderRead("rsync -a", sources, text, _MOUNTS, copies),
+        FolderRead("cp -r", sources, text, (), line, NEARBY),
+        FolderRead("rsync -a", sources, text, (), line, NEARBY),
         FolderRead("tar c", sources, text, (), others),
         FolderRead("find -exec md5sum", sources, text, (), others),
     ]
@@ -134,5 +166,13 @@ CASES: tuple[Case, ...] = (
         'cd "$1"; ls | shuf -n 60 --random-source=<(yes) | xargs -n1 md5sum > /dev/null',
         files=60,
         whole=True,
+    ),
+    Waste(
+        "ffprobe",
+        "`ffprobe` of each of 60 clips of 20 MB with their index at the end",
+        'cd "$1"; for clip in *; do ffprobe -v error -show_format "$clip" > /dev/null; done',
+        files=60,
+        whole=False,
+        sources=CLIPS,
     ),
 )
