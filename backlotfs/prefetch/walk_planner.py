@@ -3,10 +3,11 @@
 A *walk* is a program that opens one file of a folder after the other: `cp -r`, `rsync`, `tar`,
 ``find -exec``. The next file of a walk is as predictable as the next block of a file.
 
-Orders. Programs open files in the order of the listing, by name, or by inode number (`cp -r`), from
-the first to the last or backwards. They open all files, those with one suffix (``*.mov``), or every
-n-th. A `Pattern` says which. It is learned from the last opens: an open that follows the one before
-it is a *hit*. Of several patterns, the one with the longest run of hits counts.
+Orders. Programs open files in the order of the listing, by name, by inode number (`cp -r`), or by
+the low 31 bits of it (file managers that use GIO), from the first to the last or backwards. They
+open all files, those with one suffix (``*.mov``), or every n-th. A `Pattern` says which. It is
+learned from the last opens: an open that follows the one before it is a *hit*. Of several patterns,
+the one with the longest run of hits counts.
 
 Windows. The files that come next are fetched, up to a number of files and of bytes (the *window*).
 It begins small and grows with each hit. A file that was passed over makes it smaller; if it is
@@ -121,7 +122,8 @@ class FolderOrders:
         by_name = sorted(listing, key=lambda index: files[index].name.encode("utf-8", "replace"))
         by_inode = sorted(listing, key=lambda index: files[index].inode)
         self._orders: list[_Order] = []
-        for order in (by_name, list(listing), by_inode):
+        by_low_inode = sorted(listing, key=lambda index: files[index].inode & 0x7FFFFFFF)
+        for order in (by_name, list(listing), by_inode, by_low_inode):
             if all(order != [*known.files] for known in self._orders):
                 place = array("I", bytes(4 * len(order)))
                 for at, index in enumerate(order):

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from backlotfs.prefetch.walk_planner import (
     MAX_HEAD_BYTES,
     WASTE_BYTES,
+    WASTE_PART,
     FileUse,
     FolderOrders,
     WalkPlanner,
@@ -92,6 +93,8 @@ def ordered(folder: FolderOrders, order: str) -> list[str]:
         files.sort(key=lambda file: file.name)
     elif order == "inode":
         files.sort(key=lambda file: file.inode)
+    elif order == "low inode":
+        files.sort(key=lambda file: file.inode % 2**31)
     return [file.embed_code for file in files]
 
 
@@ -105,7 +108,7 @@ def folders_of(least: int, most: int, suffixes: Sequence[str] = ("mov",)) -> Ite
         yield folder_of(least + seed * (most - least) // (FOLDERS - 1), seed, suffixes)
 
 
-ORDERS = ("listing", "name", "inode")
+ORDERS = ("listing", "name", "inode", "low inode")
 orders = st.sampled_from(ORDERS)
 seeds = st.integers(0, 1 << 32)
 
@@ -123,7 +126,7 @@ def test_each_file_is_planned_before_it_is_opened(order: str, backwards: bool, s
             walker.open(key)
         planned += sum(walker.planned_before[LEARNED:])
         opened += len(walker.planned_before[LEARNED:])
-        assert walker.in_vain_bytes <= WASTE_BYTES
+        assert walker.in_vain_bytes <= WASTE_BYTES + walker.read_bytes // WASTE_PART
     assert planned >= 0.95 * opened
 
 

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 #: "BLFS": what ``file`` and we tell our databases from others by.
 APPLICATION_ID = 0x424C4653
-VERSION = 6
+VERSION = 7
 
 # `asset` has only the columns that rows() reads, so that 100 000 rows are read quickly. Fields
 # that no query selects by are one JSON document, so a new API field needs no migration.
@@ -181,6 +181,8 @@ _MIGRATIONS: dict[int, tuple[str, ...]] = {
         "ALTER TABLE library RENAME COLUMN full_walk_at_s TO full_sync_at_s",
         "ALTER TABLE library RENAME COLUMN empty_walks TO empty_full_syncs",
     ),
+    # Bit 31 of an inode number is 0 now, see `inode_of`.
+    6: tuple(f"UPDATE {table} SET inode = inode & ~(1 << 31)" for table in ("asset", "staged")),
 }
 
 

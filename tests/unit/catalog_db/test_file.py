@@ -16,6 +16,7 @@ import pytest
 from backlotfs.catalog.db import captions, state
 from backlotfs.catalog.db.connection import CatalogDb
 from backlotfs.catalog.db.leases import Lease
+from backlotfs.catalog.db.rows import inode_of
 from backlotfs.catalog.db.schema import VERSION, LibraryIdentity, shape_of
 from tests.unit.catalog_db.catalogs import (
     ACCOUNT,
@@ -187,6 +188,7 @@ SINCE = {
         "ALTER TABLE library RENAME COLUMN full_sync_at_s TO full_walk_at_s",
         "ALTER TABLE library RENAME COLUMN empty_full_syncs TO empty_walks",
     ),
+    6: ("UPDATE asset SET inode = inode | (1 << 31)",),
 }
 
 
@@ -216,6 +218,8 @@ def test_an_older_file_is_migrated(
     with closing(sqlite3.connect(path)) as connection:
         assert shape_of(connection) == fresh
         assert connection.execute("PRAGMA user_version").fetchone() == (VERSION,)
+        for code, inode in connection.execute("SELECT embed_code, inode FROM asset"):
+            assert inode == inode_of(code)
     assert warnings_in(caplog) == []
 
 
