@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from backlotfs.api.paging import EndlessListing
 from backlotfs.api.records import Asset, Label
+from backlotfs.catalog.choice import Chosen
 from backlotfs.catalog.db import assets, state
 from backlotfs.catalog.db.connection import CatalogDb
 from backlotfs.catalog.db.names import Naming, give_names
@@ -55,12 +56,25 @@ class _Stored(NamedTuple):
 
     :ivar rows: all rows, or only the rows that changed since the previous version.
     :ivar removed: embed codes removed since the previous version; None: ``rows`` has all rows.
+    :ivar chosen: what the rules of the mount show; None without rules.
     """
 
     rows: AssetTable
     removed: list[str] | None
     labels: list[Label]
     members: dict[str, list[str]]
+    chosen: Chosen | None
+
+    def shown(self) -> _Stored:
+        """The same without the rows that the rules hide: to a mount these are removed."""
+        if self.chosen is None:
+            return self
+        shows = self.chosen.shows
+        hidden = [row.embed_code for row in self.rows if not shows(row)]
+        if not hidden:
+            return self
+        removed = None if self.removed is None else self.removed + hidden
+        return self._replace(rows=self.rows.updated((), hidden), removed=removed)
 
 
 class Catalog:
@@ -107,6 +121,8 @@ class Catalog:
         self._again: bool | None = None
         self._publishing = threading.Lock()
         self._generation = -1
+        self._chosen: Chosen | None = None
+        self._told: tuple[tuple[str, ...], bool] = (), False  # what the log says of the rules
         self._looked_at = clock.monotonic()
         self._due_after_s = ttl_s
         self._last_error: BacklotError | None = None
@@ -157,7 +173,7 @@ class Catalog:
         Who needs the library waits from now on, until `show_saved` has read it.
         """
         try:
-            if not self._state().full_sync_at_s:
+            if not self._state().full_sync_at_s or self._lacks_labels():
                 return False
         except CatalogUnavailable as error:
             events.CATALOG_UNUSABLE.log(log, reason=error)
@@ -178,10 +194,25 @@ class Catalog:
         return True
 
     def counted(self) -> SizedCounts:
-        """The presented assets and their sizes as the database has them; reads no row."""
+        """The assets of the presented types and statuses as the database has them; reads no row.
+
+        With rules (`AssetFilter.choice`) these are more than the presented ones.
+        """
         return self._db.read(
             assets.counts, self.presented.admit.types, self.presented.admit.statuses
         )
+
+    def _lacks_labels(self) -> bool:
+        """Whether the rules need labels, and no mount that needs them has saved them."""
+        choice = self.presented.admit.choice
+        if choice is None or not choice.needs_labels or self._db.read(state.labels):
+            return False
+        return bool(self._db.read(state.label_members))
+
+    @property
+    def unknown_labels(self) -> tuple[str, ...]:
+        """The rules whose label is not in the library."""
+        return () if self._chosen is None else self._chosen.unknown
 
     @property
     def lists_sources(self) -> bool | None:
@@ -288,11 +319,11 @@ class Catalog:
             give_names(self._db, self._naming)
             generation = self._db.read(state.generation)  # before the rows: no change is missed
             before = self.presented.current
-            stored = self._db.read(self._load)
+            stored = self._db.read(self._load).shown()
             rows, change = self._rows(before.rows, stored)
             for listener in self._before_publish:
                 listener(change)
-            self._generation = generation
+            self._generation, self._chosen = generation, stored.chosen
             self.presented.show(
                 Library(
                     before.version + 1,
@@ -303,13 +334,32 @@ class Catalog:
             )
         for listener in self._listeners:
             listener(change)
+        if stored.chosen is not None:
+            self._tell_chosen(stored.chosen, is_empty=not rows)
+
+    def _tell_chosen(self, chosen: Chosen, *, is_empty: bool) -> None:
+        """Log, once, which rules name an unknown label, and that no asset is shown."""
+        nothing = is_empty and self.counted().total > 0
+        (unknown_before, nothing_before), self._told = self._told, (chosen.unknown, nothing)
+        for rule in chosen.unknown:
+            if rule not in unknown_before:
+                events.LABEL_UNKNOWN.log(log, rule=rule)
+        if nothing and not nothing_before:
+            events.NOTHING_SHOWN.log(log)
 
     def _load(self, connection: sqlite3.Connection) -> _Stored:
         """Read everything for a new version in one transaction."""
         if not state.sync_state(connection).full_sync_at_s:
             raise CatalogLost("the saved catalog was damaged; the library has to be listed again")
-        delta = None
-        if self._generation >= 0:
+        labels, members = state.labels(connection), state.label_members(connection)
+        choice, chosen, delta = self.presented.admit.choice, None, None
+        if choice is not None:
+            chosen = choice.among(labels, members)
+        # with other labels, rules may match assets that did not change
+        is_same = (
+            chosen is None or self._chosen is None or chosen.label_ids == self._chosen.label_ids
+        )
+        if self._generation >= 0 and is_same:
             delta = assets.changed_since(connection, self._naming.mode, self._generation)
         admit, mode = self.presented.admit, self._naming.mode
         return _Stored(
@@ -317,8 +367,9 @@ class Catalog:
             if delta is None
             else delta[0],
             None if delta is None else delta[1],
-            state.labels(connection),
-            state.label_members(connection),
+            labels,
+            members,
+            chosen,
         )
 
     def _rows(self, before: AssetTable, stored: _Stored) -> tuple[AssetTable, CatalogDelta]:

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from backlotfs.api.records import Label
+from backlotfs.catalog.choice import Choice
 from backlotfs.catalog.db.rows import AssetRow, CatalogClosed
 from backlotfs.catalog.db.table import AssetTable
 from backlotfs.concurrency.interruptible_wait import POLL_S
@@ -24,7 +25,7 @@ class Library:
 
     :ivar version: grows with each change.
     :ivar rows: the presented assets.
-    :ivar labels: every label; empty unless a layout needs them.
+    :ivar labels: every label; empty unless a layout or a rule needs them.
     :ivar members: label id to the embed codes that have it.
     """
 
@@ -40,10 +41,12 @@ class AssetFilter:
 
     :ivar types: asset types; empty for all.
     :ivar statuses: statuses; empty for all.
+    :ivar choice: the rules of the mount, which the catalog applies to what `admits`; None: none.
     """
 
     types: frozenset[str] = SOURCE_TYPES
     statuses: frozenset[str] = frozenset()
+    choice: Choice | None = None
 
     def admits(self, asset_type: str, status: str) -> bool:
         """Whether an asset of this type and status is presented."""

@@ -24,7 +24,7 @@ import logging
 import math
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from functools import partial
 from itertools import islice
@@ -35,6 +35,7 @@ from backlotfs.catalog.db.assets import to_probe
 from backlotfs.catalog.db.connection import CatalogDb
 from backlotfs.catalog.db.leases import Lease
 from backlotfs.catalog.db.rows import CatalogClosed
+from backlotfs.catalog.library import Presented
 from backlotfs.catalog.versions import ProbedSource, SourceVersionCache
 from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.concurrency.workers import Workers
@@ -86,15 +87,19 @@ class Backfill:
     :ivar lease: the mount of a library that has this lease does the backfill.
     """
 
-    def __init__(self, db: CatalogDb, types: Collection[str]) -> None:
-        """Read only assets of these ``types``: probes of hidden assets would waste credits."""
+    def __init__(self, db: CatalogDb, presented: Presented) -> None:
+        """Read only ``presented`` assets: probes of hidden ones would waste credits."""
         self._db = db
-        self._types = types
+        self._presented = presented
         self.lease = Lease(db, "size", BACKFILL_LEASE_S)
 
     def to_probe(self, limit: int) -> list[str]:
         """Up to ``limit`` embed codes never probed, then as many that may have changed."""
-        return self._db.read(to_probe, limit, self._types)
+        admit = self._presented.admit
+        among = None
+        if admit.choice is not None or admit.statuses:
+            among = self._presented.library.rows
+        return self._db.read(to_probe, limit, admit.types, among)
 
 
 class _Asked(NamedTuple):
@@ -490,6 +495,8 @@ class ProbeScheduler:
                     self._failed_at.pop(code, None)
                 waiting = self._backfill.to_probe(BACKFILL_BATCH + len(self._failed_at))
                 codes = [c for c in waiting if c not in self._failed_at and self._wanted(c)]
+                if not codes:  # a mount that shows other assets may have some to probe
+                    self._backfill.lease.release()
         except CatalogClosed:
             pass
         except BacklotError as error:

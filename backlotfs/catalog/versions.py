@@ -161,6 +161,16 @@ class SourceVersionCache:
                 )
         return SizedCounts(sized, missing, len(rows))
 
+    def total_size(self, rows: AssetTable) -> int:
+        """The total size of these assets as far as it is known, in bytes."""
+        total = sum(filter((0).__lt__, rows.sizes))
+        with self._lock:
+            for row in map(rows.get, {*self._learned, *self._gone}):
+                if row is not None:
+                    known = self.known(row.embed_code)
+                    total += (0 if known is None else known.version.size) - max(0, row.size)
+        return total
+
     def unavailable_among(self, rows: Iterable[AssetRow]) -> set[str]:
         """The embed codes of all `unavailable` assets of ``rows``, and perhaps of others."""
         missing = [row for row in rows if row.missing]

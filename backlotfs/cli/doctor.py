@@ -115,7 +115,7 @@ def _of_account(account: Account | None, settings: Finding, cache_dir: Path) -> 
         mount = apply_mount_options(mount, [account.mount_options])
         yield check_saved_urls(mount)
     except SettingsError as error:
-        yield failed_by("signed URLs", error)
+        yield failed_by("options", error)
     proxy = checks.check_proxy(mount.account, os.environ)
     yield proxy
     if not proxy.exit_code:

@@ -14,7 +14,7 @@ from backlotfs.cli import MountEnded
 from backlotfs.cli.account_options import ChosenAccount, account_options
 from backlotfs.cli.mount_options import SETTING_OF, apply_mount_options
 from backlotfs.cli.mountpoints import MOUNTPOINT
-from backlotfs.cli.param_types import Duration, Layouts, Octal, Part, Rate, Size
+from backlotfs.cli.param_types import Duration, Layouts, Octal, Part, Rate, Rule, Size
 from backlotfs.cli.progress import LISTING, SIZES, ListingProgress, sizes_line, wait_for
 from backlotfs.config.settings import (
     FUSE_BINDINGS,
@@ -165,6 +165,18 @@ def _set(
     type=Size(),
     default=20 * GIB,
     help="Largest total size of the answers of a listing [20G].",
+)
+@click.option(
+    "--include",
+    type=Rule(),
+    multiple=True,
+    help="Show only assets that match this or another RULE: '*.mov', label:News, date:2024 …",
+)
+@click.option(
+    "--exclude",
+    type=Rule(),
+    multiple=True,
+    help="Do not show assets that match this RULE …",
 )
 @click.option(
     "--include-type",

@@ -72,6 +72,7 @@ def words_for(source: str, mountpoint: str, options: str, *, sloppy: bool) -> li
         known = name.replace("-", "_")
         parameter = parameters.get(known)
         if known in SETTABLE and known != "fsname":
+            value = f'"{value}"' if "," in value else value
             passed.append(f"{known}={value}" if value else known)  # overrides the profile's
         elif isinstance(parameter, click.Option) and known not in NOT_OPTIONS:
             given.add(known)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from backlotfs.catalog.choice import parse_rule
 from backlotfs.cli.param_types import Duration
 from backlotfs.config.proxy import parse_proxy
 from backlotfs.config.settings import (
@@ -44,6 +45,7 @@ SETTABLE: dict[str, tuple[str | None, str]] = {
         "each asset and each change of it.",
     ),
     "credit_wait": ("DURATION", "As `--credit-wait`."),
+    "exclude": ("RULE", "As `--exclude`; may be given several times."),
     "forget_urls": (None, "As `--forget-urls`."),
     "fsname": (
         "NAME",
@@ -52,6 +54,7 @@ SETTABLE: dict[str, tuple[str | None, str]] = {
     ),
     "fuse_binding": ("auto|session|fusepy", "As `--fuse-binding`."),
     "gid": ("GID", "Group of all files [that of the user who mounts]."),
+    "include": ("RULE", "As `--include`; may be given several times."),
     "keep_urls": ("yes|no", "As `--keep-urls`, or `--no-keep-urls`; without a value: `yes`."),
     "log_file": ("FILE", "As `--log-file`."),
     "log_format": ("text|json", "As `--log-format`."),
@@ -182,6 +185,10 @@ def apply_mount_options(
                 changed = _number(name, value, 8)
             case "no_wait":
                 changed = (*settings.no_wait, *filter(None, value.split(":")))
+            case "include":
+                changed = (*settings.include, _rule(name, value))
+            case "exclude":
+                changed = (*settings.exclude, _rule(name, value))
             case "credit_wait" | "read_timeout" | "stat_timeout":
                 changed = _duration(name, value)
             case "log_file":
@@ -199,6 +206,13 @@ def _duration(name: str, value: str) -> float:
         return float(_DURATIONS[name].convert(value, None, None))
     except click.BadParameter as error:
         raise SettingsError(f"option {name}: {error.message}") from None
+
+
+def _rule(name: str, value: str) -> str:
+    try:
+        return parse_rule(value).text
+    except SettingsError as error:
+        raise SettingsError(f"option {name}: {error}") from None
 
 
 def _file(name: str, value: str) -> str:

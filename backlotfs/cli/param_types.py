@@ -1,4 +1,4 @@
-"""Types of option values: sizes, shares, rates, durations, permission bits, layouts."""
+"""Types of option values: sizes, shares, rates, durations, permission bits, layouts, rules."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import re
 
 import click
 
+from backlotfs.catalog.choice import parse_rule
 from backlotfs.config.settings import LAYOUTS, Quota
 from backlotfs.config.time_limits import parse_duration_s
+from backlotfs.errors import SettingsError
 
 _RATE = re.compile(
     r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(?:(bits?|b(?:it)?ps)|i?B)?(?:/s)?\Z", re.IGNORECASE
@@ -118,6 +120,21 @@ class Octal(click.ParamType):  # type: ignore[type-arg]  # not generic before cl
         if not 0 <= bits <= 0o777:
             self.fail(f"{value!r} is not a umask; write it like 022", param, ctx)
         return bits
+
+
+class Rule(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
+    """A rule that chooses assets: ``*.mov``, ``label:News`` …; see `catalog.choice`."""
+
+    name = "RULE"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        """Check the rule; it stays a text."""
+        try:
+            return parse_rule(str(value)).text
+        except SettingsError as error:
+            self.fail(str(error), param, ctx)
 
 
 class Layouts(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4

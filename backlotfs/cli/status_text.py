@@ -96,6 +96,8 @@ def _library(answer: dict[str, Any]) -> list[Line]:
     lines = [
         ("files", f"{answer['assets']}, {in_words(answer['size_bytes'])} as far as known"),
     ]
+    if answer.get("choice"):  # a mount of an earlier version does not say
+        lines.append(("chosen", _choice(answer)))
     if left:
         time_left = sizes["seconds_left"]
         about = "" if time_left is None else f", about {duration(time_left)} left"
@@ -105,6 +107,17 @@ def _library(answer: dict[str, Any]) -> list[Line]:
     if sizes["missing"]:
         lines.append(("", f"{sizes['missing']} files have no source"))
     return [*lines, *listed_lines(answer)]
+
+
+def _choice(answer: dict[str, Any]) -> str:
+    """``12 of 340 assets: include label:News``."""
+    choice = answer["choice"]
+    rules = [
+        f"{word} {printable(rule)}" + " (no such label)" * (rule in choice["unknown_labels"])
+        for word in ("include", "exclude")
+        for rule in choice[word]
+    ]
+    return f"{answer['assets']} of {choice['of_assets']} assets: {', '.join(rules)}"
 
 
 def listed_lines(answer: dict[str, Any]) -> list[Line]:

@@ -178,6 +178,8 @@ class MountSettings:
     :ivar max_listing_bytes: the same for the total size of its unpacked answers.
     :ivar types: presented asset types; empty: all types that have a source.
     :ivar statuses: presented statuses; empty: all.
+    :ivar include: rules of the assets that are shown; none: all. See `catalog.choice`.
+    :ivar exclude: rules of the assets that are not.
     :ivar sidecars: add a ``.json`` with the metadata beside each source.
     :ivar shared_thumbnails: one of `SHARED_THUMBNAILS`; None: no such folders.
     :ivar captions: fetch the captions of each asset and add them beside its source.
@@ -210,6 +212,8 @@ class MountSettings:
     max_listing_bytes: int = 20 * GIB
     types: frozenset[str] = frozenset()
     statuses: frozenset[str] = frozenset()
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
     include_unavailable: bool = False
     sidecars: bool = False
     shared_thumbnails: str | None = None

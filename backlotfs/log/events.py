@@ -184,6 +184,16 @@ RECORDS_SKIPPED: Final = Event(
     "records-skipped", _WARNING, "skipped {count} more records of the library"
 )
 LABEL_SKIPPED: Final = Event("label-skipped", _WARNING, "skipped a label of {route}: {reason}")
+LABEL_UNKNOWN: Final = Event(
+    "label-unknown",
+    _WARNING,
+    "the rule {rule} matches nothing: the library has no such label",
+)
+NOTHING_SHOWN: Final = Event(
+    "nothing-shown",
+    _WARNING,
+    "no asset of the library is shown: none passes the rules of --include and --exclude",
+)
 SIZES_TO_COME: Final = Event(
     "sizes-to-come",
     _INFO,

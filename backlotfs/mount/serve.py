@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from backlotfs import __version__
+from backlotfs.catalog.db.rows import SizedCounts
 from backlotfs.concurrency.clock import Deadline, SystemClock
 from backlotfs.config.settings import MountSettings
 from backlotfs.errors import BacklotError, CredentialsRefused, SettingsError
@@ -36,7 +37,13 @@ from backlotfs.mount.control.unix_socket import socket_paths
 from backlotfs.mount.history import History
 from backlotfs.mount.read_path import open_disk_tier
 from backlotfs.mount.stack import build_stack
-from backlotfs.mount.status import MinuteReport, WaitingProgram, dump_state, read_totals
+from backlotfs.mount.status import (
+    MinuteReport,
+    WaitingProgram,
+    count_sizes,
+    dump_state,
+    read_totals,
+)
 from backlotfs.namespace.sizes import Treatment
 
 log = logging.getLogger(__name__)
@@ -263,11 +270,12 @@ class _MountProcess:
             log,
             source=settings.source,
             mountpoint=settings.mountpoint,
-            assets=stack.catalog.counted().total,
+            assets=self._counted().total,
             version=__version__,
         )
         unheard = saved and stack.catalog.refreshing and not stack.api.heard.is_set()
-        self._ready("\n".join(filter(None, (_UNHEARD if unheard else "", self._unknown_sizes()))))
+        said = (_UNHEARD if unheard else "", self._part(), self._unknown_sizes())
+        self._ready("\n".join(filter(None, said)))
         systemd.notify("READY=1\nSTATUS=mounted")
         systemd.start_watchdog(settings.mountpoint)
         if saved:
@@ -281,9 +289,27 @@ class _MountProcess:
         stack.reading.reconciler.start()
         self._history.start()
 
+    def _counted(self) -> SizedCounts:
+        """Count the assets that are shown; with rules that takes a listing that is read."""
+        stack = self._stack
+        if stack.catalog.presented.admit.choice is None:
+            return stack.catalog.counted()
+        return count_sizes(stack)
+
+    def _part(self) -> str:
+        """A sentence on the part of the library that is shown; empty if that is all of it."""
+        catalog = self._stack.catalog
+        if catalog.presented.admit.choice is None:
+            return ""
+        said = f"{self._counted().total} of {catalog.counted().total} assets are shown"
+        unknown = [
+            f"the rule {rule} matches nothing: no such label" for rule in catalog.unknown_labels
+        ]
+        return "; ".join([said, *unknown])
+
     def _unknown_sizes(self) -> str:
         """A sentence on unknown sizes if it takes long to find them out; else empty."""
-        files = self._stack.catalog.counted().to_come
+        files = self._counted().to_come
         seconds = self._stack.probes.seconds_for(files)
         if not files or seconds is None or seconds < NOTED_S:
             return ""

@@ -18,6 +18,7 @@ from backlotfs.api.transport import open_session
 from backlotfs.cache.disk.tier import DiskTier
 from backlotfs.catalog.captions import CaptionBackfill
 from backlotfs.catalog.catalog import Catalog
+from backlotfs.catalog.choice import Choice
 from backlotfs.catalog.db.assets import save_sources
 from backlotfs.catalog.db.connection import CatalogDb
 from backlotfs.catalog.db.schema import LibraryIdentity
@@ -147,6 +148,11 @@ def open_saved_urls(settings: MountSettings, clock: Clock) -> SavedUrls | None:
     return SavedUrls(path, clock) if settings.keeps_urls else None
 
 
+def _needs_labels(presented: Presented) -> bool:
+    choice = presented.admit.choice
+    return choice is not None and choice.needs_labels
+
+
 def _open_catalog(
     settings: MountSettings,
     api: ApiClient,
@@ -160,7 +166,7 @@ def _open_catalog(
         api,
         db,
         clock,
-        with_labels="labels" in settings.layouts,
+        with_labels="labels" in settings.layouts or _needs_labels(presented),
         limits=ListingLimits(settings.max_assets, settings.max_listing_bytes),
         progress=progress,
         on_source=resolver.put_if_absent,
@@ -269,7 +275,7 @@ def build_stack(
     :param progress: called with the number of assets so far during a full sync.
     :param rules: decides which program waits for an unknown size; None: all wait.
     :param passes_through: whether the kernel reads an open version itself.
-    :raises SettingsError: see `open_api_session` and `open_saved_urls`.
+    :raises SettingsError: see `open_api_session`, `open_saved_urls` and `parse_rule`.
     """
     account = settings.account
     session = open_api_session(account)
@@ -277,7 +283,8 @@ def build_stack(
     api = ApiClient(account, session, clock, limiter=limiter)
     db = CatalogDb(settings.cache_dir, _library(account), clock)
     transport = Transport.of(account, clock)
-    presented = Presented(AssetFilter(settings.types or SOURCE_TYPES, settings.statuses))
+    choice = Choice.of(settings.include, settings.exclude)
+    presented = Presented(AssetFilter(settings.types or SOURCE_TYPES, settings.statuses, choice))
     saved_urls = open_saved_urls(settings, clock)
     resolver = UrlResolver(
         api,
@@ -294,7 +301,7 @@ def build_stack(
         lambda records: db.write(save_sources, records),
         is_alias=aliases.are_proven,
     )
-    backfill = Backfill(db, presented.admit.types)
+    backfill = Backfill(db, presented)
     probes = _open_probes(settings, transport, resolver, limiter, versions, aliases, backfill)
     captions = None
     if settings.captions:

@@ -89,7 +89,8 @@ def status_answer(
         "since": began_s,
         "fuse_binding": "session" if uses_session(settings.fuse_binding) else "fusepy",
         "assets": sizes.total,
-        "size_bytes": stack.catalog.total_size(),
+        "size_bytes": stack.namespace.totals().size,
+        "choice": _choice(stack),
         "sizes": {
             **sizes._asdict(),
             # 0.0 means that there are enough credits; then nothing bounds the time.
@@ -112,6 +113,18 @@ def status_answer(
             for name, usage in stack.reading.metrics.reads.by_name().items()
         },
         "log": settings.log_place,
+    }
+
+
+def _choice(stack: Stack) -> dict[str, Any] | None:
+    """The rules of the mount, and of how many assets they choose; None without rules."""
+    choice = stack.catalog.presented.admit.choice
+    if choice is None:
+        return None
+    return {
+        **choice.texts,
+        "unknown_labels": list(stack.catalog.unknown_labels),
+        "of_assets": stack.catalog.counted().total,
     }
 
 
@@ -249,7 +262,10 @@ class MinuteReport:
                 seconds=round(now_s - self._logged_s),
             )
         self._renewed, self._refused, self._logged_s = renewed, refused, now_s
-        counts = self._stack.db.read(sized_counts)
+        if self._stack.catalog.presented.admit.choice is None:
+            counts = self._stack.db.read(sized_counts)
+        else:
+            counts = count_sizes(self._stack)
         if self._known not in (-1, counts.sized):
             events.SIZES.log(log, known=counts.sized, total=counts.total)
         self._known = counts.sized

@@ -38,6 +38,7 @@ class Contents(NamedTuple):
     :ivar inodes: of the same assets.
     :ivar members: label id to the embed codes that have the label; unknown ones are ignored.
     :ivar mode: the mode of the names of ``assets``, and of labels.
+    :ivar empty_labels: whether there are folders of labels without a file in or below them.
     """
 
     assets: AssetTable
@@ -46,6 +47,7 @@ class Contents(NamedTuple):
     labels: Iterable[Label]
     members: Mapping[str, Sequence[str]]
     mode: NameMode
+    empty_labels: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ def build(
     members: Mapping[str, Sequence[str]],
     *,
     names: NameMode,
+    empty_labels: bool = True,
 ) -> Layout:
     """Build the tree of one version of the library; see `Contents` for the other parameters.
 
@@ -83,7 +86,7 @@ def build(
         raise SettingsError(f"{asked}: choose of {', '.join(LAYOUTS)}")
 
     given, inodes = assets.named()
-    contents = Contents(assets, given, inodes, labels, members, names)
+    contents = Contents(assets, given, inodes, labels, members, names, empty_labels)
     root = Folder(ROOT_INODE, assets)
     if len(chosen) == 1:
         return Layout(root, _FILLERS[chosen[0]](root, contents))
@@ -171,19 +174,18 @@ def _fill_labels(root: Folder, contents: Contents) -> Places:
     """Fill the layout ``labels``: the tree of labels, and ``Unlabeled/`` for other assets.
 
     An asset is in the folder of each of its labels. Empty folders are kept, so that paths that
-    scripts use do not depend on the assets.
+    scripts use do not depend on the assets; not if only a part of the library is shown.
     """
     assets, mode = contents.assets, contents.mode
     places = label_places(contents.labels, mode, reserved=[UNLABELED])
+    if not contents.empty_labels:
+        places = _used_places(places, contents)
     folders = {
         place.label_id: Folder(folder_inode(f"label:{place.label_id}"), assets) for place in places
     }
     for place in places:
         parent = root if place.parent_id is None else folders[place.parent_id]
         parent.put_folder(place.name, folders[place.label_id])
-    unlabeled = Folder(folder_inode("labels:unlabeled"), assets)
-    root.put_folder(UNLABELED, unlabeled)
-
     by_code = dict(zip(assets.codes(contents.inodes), contents.inodes, strict=True))
     labelled: set[int] = set()
     nlink: dict[int, int] = {}
@@ -196,8 +198,25 @@ def _fill_labels(root: Folder, contents: Contents) -> Places:
             nlink[inode] = nlink.get(inode, 1) + 1
         labelled.update(inodes)
     others = [inode for inode in contents.inodes if inode not in labelled]
-    unlabeled.put_files(assets.names(others), others, mode)
+    if others or contents.empty_labels:
+        unlabeled = Folder(folder_inode("labels:unlabeled"), assets)
+        unlabeled.put_files(assets.names(others), others, mode)
+        root.put_folder(UNLABELED, unlabeled)
     return nlink
+
+
+def _used_places(places: list[LabelPlace], contents: Contents) -> list[LabelPlace]:
+    """The folders with a file in or below them; they keep the names that they have among all."""
+    shown = set(contents.assets.codes(contents.inodes))
+    parents = {place.label_id: place.parent_id for place in places}
+    used: set[str] = set()
+    for label_id in parents:
+        if not shown.isdisjoint(contents.members.get(label_id, ())):
+            at: str | None = label_id
+            while at is not None and at not in used:
+                used.add(at)
+                at = parents[at]
+    return [place for place in places if place.label_id in used]
 
 
 class LabelPlace(NamedTuple):

@@ -392,8 +392,14 @@ class Namespace:
         return value_of(self.xattrs(found), name)
 
     def totals(self) -> Totals:
-        """The number and total size of all files of the library, for ``statfs``."""
-        return Totals(files=self._catalog.assets(), size=self._catalog.total_size())
+        """The number and total size of all files, for ``statfs``; does not wait.
+
+        With rules (`AssetFilter.choice`) of those that are shown: none before they are listed.
+        """
+        if self._catalog.presented.admit.choice is None:
+            return Totals(files=self._catalog.assets(), size=self._catalog.total_size())
+        rows = self._catalog.presented.current.rows
+        return Totals(files=len(rows), size=self._versions.total_size(rows))
 
     # Calls of the rest of the mount.
 
@@ -525,7 +531,13 @@ class Namespace:
     def _build(self, library: Library) -> Snapshot:
         assets, options = library.rows, self.options
         layout = build(
-            options.layouts, assets, library.labels, library.members, names=options.names
+            options.layouts,
+            assets,
+            library.labels,
+            library.members,
+            names=options.names,
+            # a part of the library has no folders of labels that it has nothing of
+            empty_labels=self._catalog.presented.admit.choice is None,
         )
         newest_s = max(assets.creation_times(assets.numbers), default=0)
         places = {folder.inode: Place(folder, path) for path, folder in folders_below(layout.root)}
@@ -538,16 +550,17 @@ class Namespace:
     def _view(self) -> str:
         """Says which entries the folders of this mount can have."""
         admit, options = self._catalog.presented.admit, self.options
-        return json.dumps(
-            [
-                list(options.layouts),
-                str(options.names),
-                options.include_unavailable,
-                sorted(admit.types),
-                sorted(admit.statuses),
-                [type(provider).__name__ for provider in self._providers],
-            ]
-        )
+        view: list[object] = [
+            list(options.layouts),
+            str(options.names),
+            options.include_unavailable,
+            sorted(admit.types),
+            sorted(admit.statuses),
+            [type(provider).__name__ for provider in self._providers],
+        ]
+        if admit.choice is not None:
+            view.append(admit.choice.texts)
+        return json.dumps(view)
 
     def _beside(self) -> int:
         return sum(provider.version for provider in self._providers)

@@ -51,6 +51,26 @@ def daemons_of(mountpoint: Path) -> list[int]:
     return found
 
 
+def test_it_says_what_part_of_the_library_is_shown(
+    serve: Serve, mountpoint: Path, tmp_path: Path
+) -> None:
+    """Also when it starts from a saved catalog; a rule of an unknown label is named."""
+    config = commands.write_config(tmp_path / "config.toml", serve(REEL, video("a.mp4")))
+    config.write_text(f'{config.read_text()}options = "include=*.mov"\n')
+    words = ("mount", "--config", config, "--profile", commands.PROFILE)
+    for options, says in (
+        ((), "1 of 2 assets are shown"),
+        (
+            ("--include", "label:Nwes", "--exclude", "*.x"),
+            "0 of 2 assets are shown; the rule label:Nwes matches nothing: no such label",
+        ),
+    ):
+        done = commands.run(*words, *options, mountpoint, home=tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.splitlines()[1:] == [says]
+        assert commands.run("umount", mountpoint, home=tmp_path).returncode == 0
+
+
 def test_it_returns_once_the_mount_answers(serve: Serve, mountpoint: Path, tmp_path: Path) -> None:
     """Exit code 0, one line that says where the log is, the mount usable at once, log 0600."""
     config = commands.write_config(tmp_path / "config.toml", serve(REEL))

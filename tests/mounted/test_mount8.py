@@ -123,6 +123,19 @@ def test_the_type_as_the_kernel_shows_it(machine: Machine) -> None:
     assert_same_bytes(machine.mountpoint / "flat" / "reel.mov", REEL)
 
 
+def test_a_part_of_the_library(machine: Machine) -> None:
+    """By several rules, and with a comma in one; a rule that is none is refused in one line."""
+    done = machine.mount('include=type:audio,include="name:a,b*",include=r*,exclude=*.tmp')
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert os.listdir(machine.mountpoint) == ["reel.mov"]
+    assert machine.run("umount", machine.mountpoint).returncode == 0
+    wait_until(lambda: not machine.daemons(), "the daemon's end", timeout_s=END_S)
+    done = machine.mount("include=reel/*")
+    assert done.returncode == 1
+    assert "mount.backlotfs: option include: the rule 'reel/*' matches nothing" in done.stderr
+    assert "write label:reel" in done.stderr
+
+
 def test_through_a_proxy(machine: Machine) -> None:
     """As an option; a password in it is refused, because a line of fstab is public."""
     with ConnectProxy() as proxy:

@@ -184,10 +184,10 @@ def test_every_errno_is_explained() -> None:
 
 def checks() -> set[str]:
     """The names of the checks of `doctor`."""
-    tree = trees()[PACKAGE / "doctor.py"]
     return {
         str(node.args[0].value)
-        for node in ast.walk(tree)
+        for path in (PACKAGE / "doctor.py", PACKAGE / "cli" / "doctor.py")
+        for node in ast.walk(trees()[path])
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)
         and node.func.id in ("fine", "note", "failed", "failed_by")

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from backlotfs.catalog.catalog import Catalog
+from backlotfs.catalog.choice import Choice
 from backlotfs.catalog.db.connection import CatalogDb
 from backlotfs.catalog.db.schema import LibraryIdentity
-from backlotfs.catalog.library import CatalogDelta
+from backlotfs.catalog.library import AssetFilter, CatalogDelta, Presented
 from backlotfs.catalog.sync import Synchronizer
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.config.settings import NameMode
@@ -23,7 +24,9 @@ from tests.fakes.workers import HeldWorkers
 class SyncedCatalog:
     """A catalog and all around it; its first second is an hour after the epoch."""
 
-    def __init__(self, directory: Path, *, with_labels: bool = False) -> None:
+    def __init__(
+        self, directory: Path, *, with_labels: bool = False, choice: Choice | None = None
+    ) -> None:
         self.clock = ManualClock(3600.0)
         self.api = ListedApi()
         self.db = CatalogDb(directory, LibraryIdentity("http://api", "a"), self.clock)
@@ -44,6 +47,7 @@ class SyncedCatalog:
             self.clock,
             naming=catalog_naming(NameMode.ORIGINAL),
             ttl_s=300.0,
+            presented=Presented(AssetFilter(choice=choice)),
         )
         self.changes: list[CatalogDelta] = []
         self.catalog.subscribe(self.changes.append)

@@ -251,6 +251,17 @@ def test_of_several_mounts_one_does_the_backfill() -> None:
     assert schedule.leased_by == "another mount"
 
 
+def test_a_mount_that_has_probed_all_leaves_the_backfill_to_others() -> None:
+    """They may show assets that this one does not."""
+    schedule = Schedule("A", "B")
+    schedule.scheduler.start_backfill()
+    schedule.held.run_all()
+    schedule.scheduler.start_backfill()
+    schedule.held.run_all()
+    assert sorted(schedule.probed) == ["A", "B"]
+    assert schedule.leased_by == ""
+
+
 def test_what_needs_no_credit_does_not_spend_the_backgrounds() -> None:
     """With a CDN host, only what changed lately costs a call."""
     schedule = Schedule("A", "B", "C")

@@ -118,7 +118,6 @@ def test_a_host_that_does_not_speak_tls(emulator: Emulator) -> None:
         ("keep_urls=no", {}, "not kept over restarts, as the profile says"),
         ("", {"BACKLOT_API_SECRET": "s"}, "the secret is from the environment and in no file"),
         ("keep_urls", {"BACKLOT_API_SECRET": "s"}, "kept in {home}/cache/urls over restarts"),
-        ("keep_urls=maybe", {}, "must be one of yes, no, not 'maybe'"),
     ],
 )
 def test_whether_urls_are_kept(
@@ -134,3 +133,15 @@ def test_whether_urls_are_kept(
     done = runner.invoke(command, [*words, *cache, "--json"], standalone_mode=False)
     found = {finding["check"]: finding for finding in json.loads(done.stdout)["findings"]}
     assert says.format(home=tmp_path) in found["signed URLs"]["detail"]
+
+
+def test_options_of_the_profile(emulator: Emulator, tmp_path: Path) -> None:
+    """What a mount would refuse."""
+    config = commands.write_config(tmp_path / "config.toml", emulator)
+    config.write_text(f'{config.read_text()}options = "include=date:24"\n')
+    words = ("--config", str(config), "--profile", commands.PROFILE, "--json")
+    done = CliRunner().invoke(command, words, standalone_mode=False)
+    found = {finding["check"]: finding for finding in json.loads(done.stdout)["findings"]}
+    assert found["options"]["detail"] == "option include: the rule 'date:24' has no date"
+    assert "write it like date:2024" in found["options"]["remedy"]
+    assert found["options"]["exit_code"] == 2

@@ -110,6 +110,7 @@ def test_all_options(command: Command, tmp_path: Path) -> None:
         "--include-type", "ad", "--include-status", "live", "--include-unavailable",
         "--sidecars", "--shared-thumbnails", "listed", "--subtype", "sshfs",
         "-o", "fsname=backlot:x",
+        "--include", "*.mov", "-o", "include=label:News,exclude=date:2024", "--include", "type:ad",
         "--captions", "--no-keep-urls", "--forget-urls",
         "--uid", "1", "--gid", "2", "--umask", "077", "--allow-other", "-o", "ro,uid=9",
         "--log-level", "DEBUG", "--log-format", "json", "--log-file", str(tmp_path / "log"),
@@ -126,6 +127,8 @@ def test_all_options(command: Command, tmp_path: Path) -> None:
     assert settings.memory_bytes == 1 << 30
     assert settings.types == {"video", "ad"}
     assert settings.statuses == {"live"}
+    assert settings.include == ("*.mov", "type:ad", "label:News")
+    assert settings.exclude == ("date:2024",)
     assert settings.include_unavailable
     assert settings.sidecars
     assert (settings.shared_thumbnails, settings.subtype) == ("listed", "sshfs")

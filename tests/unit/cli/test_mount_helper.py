@@ -50,6 +50,10 @@ def words(options: str, source: str = "backlot:main", *, sloppy: bool = False) -
             "shared-thumbnails,subtype=sshfs",
             ["--profile=main", "-o", "shared_thumbnails,subtype=sshfs"],
         ),
+        (
+            'include=label:News,include="name:a,b*",exclude=*.tmp',
+            ["--profile=main", "-o", 'include=label:News,include="name:a,b*",exclude=*.tmp'],
+        ),
         ("sidecars,uid=5", ["--profile=main", "-o", "sidecars,uid=5"]),
         ("bwlimit=-1", ["--bwlimit=-1", "--profile=main", "-o", ""]),
         ("proxy=http://proxy:1", ["--profile=main", "-o", "proxy=http://proxy:1"]),

@@ -62,6 +62,8 @@ def test_options(options: tuple[str, ...], settings: MountSettings) -> None:
         ("sidecar", "did you mean sidecars\\?"),
         ("log-format=json", "did you mean log_format\\?"),
         ("log_format=xml", "must be one of text, json, not 'xml'"),
+        ("include=", "option include: the rule '' is empty; write it like"),
+        ("exclude=lable:a", "option exclude: the rule 'lable:a' begins with none of name:"),
         ("log_level=loud", "must be one of error, warning, info, debug, not 'loud'"),
         ("log_file=", "needs a file: log_file=FILE"),
         ("shared_thumbnails=yes", "must be one of hidden, listed, not 'yes'"),

@@ -30,7 +30,7 @@ ANSWER: dict[str, Any] = {
                    "since_start": {"read_bytes": 4096, "fetched_bytes": 8192,
                                    "read_bytes_per_s": 10, "fetched_bytes_per_s": 20}},
     "credits": {"credits_left": 200, "limit": 300, "more_in_s": None}, "waiting": [],
-    "url_refreshes": 3,
+    "url_refreshes": 3, "choice": None,
     "fuse_binding": "session", "passthrough": {"off": "", "opens": 0, "files": 0},
     "log": "syslog",
 }  # fmt: skip
@@ -71,6 +71,17 @@ def test_status(asked: list[tuple[str, dict[str, Any]]], monkeypatch: pytest.Mon
         assert part in output
     as_json = CliRunner().invoke(MODULE.status, ["/mnt/a", "--json"]).output
     assert json.loads(as_json) == stale
+
+
+def test_a_part_of_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How much of it, by which rules, and which of them name no label."""
+    choice = {"include": ["*.mov", "label:Nwes"], "exclude": ["type:ad"],
+              "unknown_labels": ["label:Nwes"], "of_assets": 340}  # fmt: skip
+    monkeypatch.setattr(MODULE, "ask", lambda *_args, **_more: ANSWER | {"choice": choice})
+    assert (
+        "chosen         10 of 340 assets: include *.mov, include label:Nwes (no such label), "
+        "exclude type:ad\n"
+    ) in CliRunner().invoke(MODULE.status, ["/mnt/a"]).output
 
 
 def test_cache_errors_and_readers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ from backlotfs.kernel.read_requests import ReadContext, ReadCounts
 from backlotfs.mount.background import NobodyWaits
 from backlotfs.mount.control import unix_socket
 from backlotfs.mount.read_path import Metrics
+from backlotfs.namespace.attributes import Totals
 from backlotfs.open_files.recent_errors import RecentErrors
 from backlotfs.source.bandwidth import RecentRate
 from tests.fakes.clocks import ManualClock
@@ -78,7 +79,6 @@ class Process:
             lists_sources=False,
             last_error=None,
             refreshing=False,
-            total_size=lambda: 4000,
             open_saved=self._open_saved,
             show_saved=self._show_saved,
             presented=Presented(),
@@ -92,7 +92,9 @@ class Process:
             captions=None,
             catalog=catalog,
             notifier=Notifier(),
-            namespace=SimpleNamespace(name_of=lambda code: f"{code}.mov"),
+            namespace=SimpleNamespace(
+                name_of=lambda code: f"{code}.mov", totals=lambda: Totals(10, 4000)
+            ),
             session=None,
             api=SimpleNamespace(heard=threading.Event()),
             probes=SimpleNamespace(

@@ -43,10 +43,13 @@ def built(
     labels: Sequence[Label] = (),
     members: Mapping[str, Sequence[str]] | None = None,
     names: NameMode = NameMode.ORIGINAL,
+    *,
+    empty_labels: bool = True,
 ) -> Layout:
     """`build` with less to write."""
     chosen = [layouts] if isinstance(layouts, str) else layouts
-    return build(chosen, AssetTable(rows), labels, members or {}, names=names)
+    table = AssetTable(rows)
+    return build(chosen, table, labels, members or {}, names=names, empty_labels=empty_labels)
 
 
 def files(layout: Layout) -> dict[tuple[str, ...], str]:

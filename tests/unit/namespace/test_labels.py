@@ -224,3 +224,20 @@ def test_a_label_listed_twice_is_one_folder() -> None:
         ("new",),
         ("new", "x"),
     }
+
+
+def test_a_part_of_the_library_has_no_empty_folders() -> None:
+    """The others are called as among all labels; ``Unlabeled`` is there if it has a file."""
+    labels = [
+        made_label("1", "Sports"),
+        made_label("2", "Racing", "1"),
+        made_label("3", "Sports"),
+        made_label("4", "New", "3"),
+        made_label("5", "Old"),
+    ]
+    members = {"4": ["A"], "5": ["hidden"]}
+    layout = built("labels", [A], labels, members, empty_labels=False)
+    assert folders(layout) == {("Sports [3]",), ("Sports [3]", "New")}
+    assert files(layout) == {("Sports [3]", "New", "A.mov"): "A"}
+    layout = built("labels", [A, B], labels, members, empty_labels=False)
+    assert files(layout)[("Unlabeled", "B.mov")] == "B"
