@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import ast
 import errno
-import functools
 import importlib
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 from backlotfs.errors import BacklotError
-from tests.project.source_tree import PACKAGE, modules, source_files
+from tests.project.source_tree import PACKAGE, modules, parsed, source_files
 
 _XATTR = re.compile(r"user\.[a-z_]+(\.[a-z_]+)*")
 #: The daemon's; what tools of ours answer to themselves is no errno of the mount.
@@ -97,9 +95,4 @@ def _is_environment(node: ast.expr) -> bool:
 def _nodes(*folders: str) -> Iterator[ast.AST]:
     files = [*source_files(*folders), *(PACKAGE / f for f in folders if f.endswith(".py"))]
     for path in files:
-        yield from _nodes_of(path)
-
-
-@functools.cache
-def _nodes_of(path: Path) -> tuple[ast.AST, ...]:
-    return tuple(ast.walk(ast.parse(path.read_text("utf-8"))))
+        yield from ast.walk(parsed(path))

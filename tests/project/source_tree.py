@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,22 +62,28 @@ def source_files(*folders: str) -> list[Path]:
     return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
 
 
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    """The syntax tree of a source file, parsed once for all tests."""
+    return ast.parse(path.read_text("utf-8"))
+
+
 def modules() -> Iterator[Module]:
     """Every module of the package."""
     for path in source_files("backlotfs"):
         parts = path.relative_to(ROOT).with_suffix("").parts
         is_package = parts[-1] == "__init__"
         name = ".".join(parts[:-1] if is_package else parts)
-        yield Module(name, imported_names(path.read_text(), name, is_package=is_package))
+        yield Module(name, imported_names(parsed(path), name, is_package=is_package))
 
 
-def imported_names(source: str, name: str, *, is_package: bool) -> tuple[str, ...]:
-    """What the source of module ``name`` imports, also in functions and under TYPE_CHECKING.
+def imported_names(tree: ast.Module, name: str, *, is_package: bool) -> tuple[str, ...]:
+    """What module ``name`` imports, also in functions and under TYPE_CHECKING.
 
     ``from backlotfs import errors`` counts as ``backlotfs.errors``, and so do relative imports.
     """
     found: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from backlotfs.manual.pages import site_pages
-from tests.project.source_tree import ROOT, source_files
+from tests.project.source_tree import ROOT, parsed, source_files
 
 DOCS = ROOT / "docs"
 SITE = tomllib.loads((DOCS / "zensical.toml").read_text("utf-8"))["project"]
@@ -100,7 +100,7 @@ def test_every_file_that_is_named_exists() -> None:
 
 def test_every_class_that_the_architecture_names_exists() -> None:
     """Between backticks and in the picture; a class that is renamed takes its page along."""
-    trees = (ast.parse(path.read_text("utf-8")) for path in source_files("backlotfs"))
+    trees = (parsed(path) for path in source_files("backlotfs"))
     defined = {
         node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)
     }

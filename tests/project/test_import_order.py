@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+
 import pytest
 
 from tests.project.source_tree import Module, cycles, imported_names, modules, violation
@@ -69,7 +71,7 @@ def test_every_kind_of_import_is_read() -> None:
         "if TYPE_CHECKING:\n    from backlotfs.cli import main\n"
         "def late():\n    import backlotfs.emulator\n"
     )
-    assert imported_names(source, "backlotfs.open_files.reader", is_package=False) == (
+    assert imported_names(ast.parse(source), "backlotfs.open_files.reader", is_package=False) == (
         "backlotfs.api.records",
         "backlotfs.cli",
         "backlotfs.emulator",

@@ -13,7 +13,7 @@ import pytest
 
 from backlotfs.log import events
 from backlotfs.log.events import EVENTS, Event
-from tests.project.source_tree import PACKAGE, ROOT, source_files
+from tests.project.source_tree import PACKAGE, ROOT, parsed, source_files
 
 TEXT = (ROOT / "docs" / "logs.md").read_text("utf-8")
 ROWS = {
@@ -31,7 +31,7 @@ LOUD = {"info", "warning", "error", "exception", "critical", "log"}
 
 def calls(path: Path) -> Iterator[ast.Call]:
     """Every call of a method in the file."""
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             yield node
 
@@ -105,7 +105,7 @@ def _by_hand() -> set[str]:
     """Events that are handed on to a function, which writes them."""
     found = set()
     for path in ours():
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.Call):
                 for argument in node.args:
                     if isinstance(argument, ast.Attribute) and ast.unparse(argument.value) == (

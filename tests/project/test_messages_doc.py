@@ -18,7 +18,7 @@ from backlotfs import errors
 from backlotfs.api import transport
 from backlotfs.errors import BacklotError, ProtocolViolation, RemoteUnavailable
 from backlotfs.log.events import EVENTS
-from tests.project.source_tree import PACKAGE, source_files
+from tests.project.source_tree import PACKAGE, parsed, source_files
 
 PAGE = (PACKAGE.parent / "docs" / "messages.md").read_text("utf-8")
 #: A program sees the errno of these, and no sentence.
@@ -89,11 +89,10 @@ def constants_of(tree: ast.Module) -> dict[str, str]:
     }
 
 
-@functools.cache
 def trees() -> dict[Path, ast.Module]:
     """The modules whose messages the page explains."""
     return {
-        path: ast.parse(path.read_text("utf-8"))
+        path: parsed(path)
         for path in source_files("backlotfs")
         if path.relative_to(PACKAGE).parts[0] not in ("emulator", "demo", "manual")
     }

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.project.source_tree import ROOT
+from tests.project.source_tree import ROOT, parsed
 
 SEMANTICS, TESTS = ROOT / "docs" / "semantics.md", ROOT / "docs" / "tests.md"
 #: The sections of docs/semantics.md whose lines need no test.
@@ -33,7 +33,7 @@ def quoted(document: Path) -> list[tuple[str, str]]:
 )
 def test_a_quoted_test_exists(path: str, name: str) -> None:
     """A test that is renamed takes its promise along."""
-    tree = ast.parse((ROOT / path).read_text("utf-8"))
+    tree = parsed(ROOT / path)
     assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 

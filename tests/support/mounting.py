@@ -22,6 +22,7 @@ from backlotfs.emulator import EmulatedAsset, Emulator
 from backlotfs.kernel.mount_table import mount_at
 from tests.support import commands, mount_log
 from tests.support.deadlines import wait_until
+from tests.support.preloaded import PreloadedProgram
 
 #: No mount serves one test for longer, unless it says so; below pytest's timeout, so that it fails.
 WATCHDOG_S = 100.0
@@ -95,7 +96,7 @@ class Mount:
 
         :param folder: for the mountpoint, profile file and log; may be shared in succession.
         :param options: of ``backlotfs mount``.
-        :param extra: environment variables.
+        :param extra: environment variables; with any, a new interpreter starts.
         :param life_s: that it may serve one test; for a test with a longer time limit: below that.
         """
         self.emulator = emulator
@@ -107,11 +108,11 @@ class Mount:
         self._log_path = folder / f"mount-{len(list(folder.glob('mount-*.log')))}.log"
         self._claimed: list[re.Pattern[str]] = []
         self._exit_code = 0
-        self._process: subprocess.Popen[str] | None = None
+        self._process: subprocess.Popen[str] | PreloadedProgram | None = None
         self._watchdog: threading.Timer | None = None
 
     @property
-    def process(self) -> subprocess.Popen[str]:
+    def process(self) -> subprocess.Popen[str] | PreloadedProgram:
         """The mount's process."""
         assert self._process is not None, "the mount has not been started"
         return self._process
@@ -160,15 +161,27 @@ class Mount:
         """Start the process and wait for nothing."""
         self.path.mkdir(exist_ok=True)
         config = commands.write_config(self.folder / "config.toml", self.emulator)
+        words: list[str | Path] = [
+            "mount",
+            "-f",
+            "--config",
+            config,
+            "--profile",
+            commands.PROFILE,
+            *self.options,
+        ]
         with self._log_path.open("w", encoding="utf-8") as log:
-            self._process = commands.start(
-                *("mount", "-f", "--config", config, "--profile", commands.PROFILE),
-                *self.options,
-                self.path,
-                home=self.folder,
-                log=log,
-                extra=self._extra,
-            )
+            if self._extra:
+                self._process = commands.start(
+                    *words, self.path, home=self.folder, log=log, extra=self._extra
+                )
+            else:
+                self._process = PreloadedProgram(
+                    [*map(str, words), str(self.path)],
+                    cwd=commands.ROOT,
+                    environment=commands.environment(self.folder),
+                    log=self._log_path,
+                )
         self._watch()
         _LAUNCHED.add(self)
         return self
