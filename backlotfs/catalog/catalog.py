@@ -7,6 +7,7 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable
+from operator import not_
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -70,11 +71,14 @@ class _Stored(NamedTuple):
         if self.chosen is None:
             return self
         shows = self.chosen.shows
-        hidden = [row.embed_code for row in self.rows if not shows(row)]
-        if not hidden:
+        kept = [shows(row) for row in self.rows]
+        if all(kept):
             return self
-        removed = None if self.removed is None else self.removed + hidden
-        return self._replace(rows=self.rows.updated((), hidden), removed=removed)
+        removed = self.removed
+        if removed is not None:
+            hidden = itertools.compress(self.rows, map(not_, kept))
+            removed = removed + [row.embed_code for row in hidden]
+        return self._replace(rows=self.rows.copy(kept), removed=removed)
 
 
 class Catalog:

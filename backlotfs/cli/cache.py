@@ -29,7 +29,7 @@ from backlotfs.config.profile_file import profile_names, read_profile
 from backlotfs.config.profiles import config_path
 from backlotfs.config.settings import DEFAULT_API_URL, default_cache_dir
 from backlotfs.errors import BacklotError, CacheUnusable, CommandFailed, SettingsError
-from backlotfs.log.terminal import in_words, say
+from backlotfs.log.terminal import in_words, say, say_json
 from backlotfs.trusted_paths import check_folder
 
 _DATABASES = ("catalog", "urls")
@@ -70,11 +70,25 @@ def cache() -> None:
 
 @cache.command("list")
 @_cache_dir_option
-def list_libraries(cache_dir: Path | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def list_libraries(cache_dir: Path | None, as_json: bool) -> None:
     """List the libraries in the cache folder: id, size, last use, profile and address."""
     folder = cache_dir or default_cache_dir(os.environ)
     kept = _kept(folder)
     profiles = _profiles()
+    if as_json:
+        libraries = [
+            {
+                "id": one.short,
+                "size_bytes": one.size,
+                "used_at": one.used_at_s,
+                "profiles": profiles.get(one.digest, []),
+                "address": one.address or None,
+            }
+            for one in kept
+        ]
+        say_json({"folder": str(folder), "libraries": libraries})
+        return
     for one in kept:
         day = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.used_at_s))
         name = ",".join(profiles.get(one.digest, ["-"]))

@@ -87,14 +87,8 @@ class AssetTable:
 
     def updated(self, rows: Iterable[AssetRow], removed: Collection[str] = ()) -> AssetTable:
         """Make a table in which these rows are changed or new, and these assets are removed."""
-        now, gone = AssetTable(), set(map(self.inode, removed))
-        kept = [inode not in gone for inode in self.numbers] if gone else []
-        remaining = zip(compress(self.numbers, kept), count(), strict=False)
-        now.numbers = dict(remaining) if gone else self.numbers.copy()
-        now._kinds_known.update(self._kinds_known)
-        now._moved = {code: at for code, at in self._moved.items() if at in now.numbers}
-        for column, copy in zip(self._columns, now._columns, strict=True):
-            copy.extend(compress(column, kept) if gone else column)
+        gone = set(map(self.inode, removed))
+        now = self.copy([inode not in gone for inode in self.numbers] if gone else None)
         for row in rows:
             inode, values = now.inode(row.embed_code), _values(row)
             if inode is None:
@@ -103,6 +97,19 @@ class AssetTable:
             now._append(*([value] for value in values[1:]))
             for column in now._columns:
                 column[now.numbers[inode]] = column.pop()
+        return now
+
+    def copy(self, kept: Sequence[bool] | None = None) -> AssetTable:
+        """Copy the table, or of it the assets at the positions where ``kept`` is true."""
+        now = AssetTable()
+        if kept is None:
+            now.numbers = self.numbers.copy()
+        else:
+            now.numbers = dict(zip(compress(self.numbers, kept), count(), strict=False))
+        now._kinds_known.update(self._kinds_known)
+        now._moved = {code: at for code, at in self._moved.items() if at in now.numbers}
+        for column, copy in zip(self._columns, now._columns, strict=True):
+            copy.extend(column if kept is None else compress(column, kept))
         return now
 
     def __len__(self) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import time
 from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
@@ -76,6 +78,23 @@ def use(stack: ExitStack, folder: Path, part: str) -> None:
     file.acquire()
     stack.callback(file.release)
     assert file.share()
+
+
+def test_the_list_for_scripts(folder: Path) -> None:
+    """One object; an id in it is one for `clear`."""
+    write_profiles(folder, main="http://one.example", again="http://one.example")
+    database(folder, "catalog", OTHER).unlink()
+    answer = json.loads(run(folder, "list", "--json").stdout)
+    assert answer["folder"] == str(folder)
+    by_id = {one["id"]: one for one in answer["libraries"]}
+    one, other = by_id[ONE.digest[:8]], by_id[OTHER.digest[:8]]
+    assert (one["profiles"], one["address"]) == (["again", "main"], "http://one.example")
+    assert (other["profiles"], other["address"]) == ([], None)
+    assert one["size_bytes"] >= other["size_bytes"] >= 0
+    assert 0 < one["used_at"] <= time.time() + 1
+    assert run(folder, "clear", one["id"], "--yes").exit_code == 0
+    left = json.loads(run(folder, "list", "--json").stdout)["libraries"]
+    assert [one["id"] for one in left] == [OTHER.digest[:8]]
 
 
 @pytest.mark.parametrize("part", ["catalog", "urls", "blocks"])
