@@ -21,7 +21,7 @@ from backlotfs.cli.status_text import (
     status_lines,
     wrapped,
 )
-from backlotfs.log.terminal import say, say_json
+from backlotfs.log.terminal import printable, say, say_json
 from backlotfs.mount.control.client import AnswerLate, ask
 
 _WATCH_S = 1.0
@@ -61,11 +61,26 @@ def status(mountpoint: Path | None, as_json: bool, watch: bool) -> None:
 @click.command()
 @click.argument("mountpoint", type=MOUNTED, required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; sizes are in bytes.")
-def stats(mountpoint: Path | None, as_json: bool) -> None:
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Draw it into a file, .svg or .png: over time, by program, from where.",
+)
+def stats(mountpoint: Path | None, as_json: bool, plot: Path | None) -> None:
     """Show what a mount has read since it started: for which programs, from where, at what cost."""
-    answer = ask(the_mount(mountpoint), "stats")
+    if plot is not None:
+        from backlotfs.cli.stats_plot import check_file, write_plot  # late: only a plot needs it
+
+        check_file(plot)
+    place = the_mount(mountpoint)
+    answer = ask(place, "stats")
+    if plot is not None:
+        write_plot(answer, plot)
     if as_json:
         say_json(answer)
+    elif plot is not None:
+        say(f"{printable(str(plot))} shows what {place} has read")
     else:
         say("\n".join(columns(stats_lines(answer)) + process_table(answer["processes"])))
 

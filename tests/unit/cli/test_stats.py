@@ -38,6 +38,11 @@ ANSWER: dict[str, Any] = {
         "evicted": 5, "rejected": 6,
     },
     "passthrough": {"off": "", "opens": 7, "files": 1},
+    "history": [
+        {"at": 1_456_868_592.0 + 10 * n, "read_bytes": n << 20, "fetched_bytes": 2 * n << 20,
+         "blocks": {"memory": 2 * n, "disk": n, "network": n}}
+        for n in range(4)
+    ],
 }  # fmt: skip
 
 

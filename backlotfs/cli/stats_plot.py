@@ -1,0 +1,172 @@
+"""``stats --plot FILE``: what a mount has read, as a picture for a report, drawn by matplotlib.
+
+Names of programs are foreign text: they are escaped, and matplotlib must not take them for
+formulas.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from backlotfs.cache.memory import TIERS
+from backlotfs.cli.read_rates import rates, totals_of
+from backlotfs.cli.status_text import rate, stats_lines
+from backlotfs.errors import CommandFailed, SettingsError, install_extra
+from backlotfs.log.terminal import in_words, printable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_FORMATS = {".svg": "svg", ".png": "png"}
+#: Stands near the head of each picture, by which `check_file` knows them.
+_MARK = "backlotfs stats"
+_HEAD_BYTES = 4096
+_BLOCK_BYTES = 64 * 1024
+#: Parts of the time that the picture shows, and programs; the others are one bar.
+_PARTS, _PROGRAMS = 240, 10
+_COLOURS = {"memory": "#8ecae6", "disk": "#219ebc", "network": "#fb8500"}
+_FETCHED_COLOUR = "#1b263b"
+#: Lines of ``stats`` that stand in the picture.
+_FACTS = ("read", "fetched", "warmed", "never read", "next files", "requests", "passthrough")
+
+
+def check_file(path: Path) -> None:
+    """Check that a picture can be written there.
+
+    :raises SettingsError: the suffix is not known, matplotlib is missing, or the file is there and
+        is no picture of this command.
+    """
+    if path.suffix.lower() not in _FORMATS:
+        raise SettingsError(f"{path} ends neither in .svg nor in .png; name the plot so")
+    try:
+        import matplotlib  # noqa: F401  # whether it is there is all that matters
+    except ModuleNotFoundError:
+        how = install_extra("plot")
+        raise SettingsError(f"--plot needs an extra; install it: {how}") from None
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _cannot_be_written(path, error) from None
+    if head and _MARK.encode() not in head:
+        raise SettingsError(f"{path} is there, and is no plot of this command; name another file")
+
+
+def write_plot(answer: Mapping[str, Any], path: Path) -> None:
+    """Draw an answer to ``stats`` into a file, which is there completely or stays as it was.
+
+    :raises CommandFailed: the file cannot be written.
+    """
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with contextlib.ExitStack() as cleaning:
+            with new.open("xb") as file:
+                cleaning.callback(new.unlink, missing_ok=True)
+                _draw(answer, file, _FORMATS[path.suffix.lower()])
+            new.replace(path)
+    except OSError as error:
+        raise _cannot_be_written(path, error) from None
+
+
+def _cannot_be_written(path: Path, error: OSError) -> CommandFailed:
+    return CommandFailed(f"{path} cannot be written: {error.strerror}; name another file")
+
+
+def _draw(answer: Mapping[str, Any], file: Any, kind: str) -> None:
+    import matplotlib as mpl  # late: it takes longer than all else
+    from matplotlib.figure import Figure
+
+    metadata = {"Title": _MARK} | ({"Date": None} if kind == "svg" else {})
+    with (
+        mpl.rc_context(
+            {
+                "text.parse_math": False,
+                "svg.fonttype": "none",
+                "font.size": 8,
+                "date.converter": "concise",
+            }
+        ),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")  # a font that lacks a character of a name
+        figure = Figure(figsize=(10, 6), layout="constrained")
+        panels = figure.subplot_mosaic([["time", "time"], ["programs", "facts"]])
+        figure.suptitle(printable(f"{answer['source']} on {answer['mountpoint']}"))
+        _over_time(panels["time"], answer["history"])
+        _by_program(panels["programs"], answer["processes"])
+        _facts(panels["facts"], dict(answer))
+        for axes in (panels["time"], panels["programs"]):
+            axes.spines[["top", "right"]].set_visible(False)
+        figure.savefig(file, format=kind, dpi=150, metadata=metadata)
+
+
+def _over_time(axes: Axes, history: Sequence[Mapping[str, Any]]) -> None:
+    """Where the bytes of reads came from, and what came over the network."""
+    first_s, last_s = history[0]["at"], history[-1]["at"]
+    each_s = max(1.0, last_s - first_s) / _PARTS
+    edges = [first_s + number * each_s for number in range(_PARTS + 1)]
+    times: list[Any] = [datetime.fromtimestamp(edge) for edge in edges[1:]]
+
+    def per_second(points: list[tuple[float, float]]) -> list[float]:
+        return [value or 0.0 for value in rates(points, edges)]
+
+    tiers = [
+        per_second(
+            [(point["at"], point["blocks"].get(tier, 0) * _BLOCK_BYTES) for point in history]
+        )
+        for tier in TIERS
+    ]
+    axes.stackplot(
+        times, *tiers, labels=[f"read from {tier}" for tier in TIERS],
+        colors=[_COLOURS[tier] for tier in TIERS],
+    )  # fmt: skip
+    fetched = per_second([(one.at_s, one.fetched_bytes) for one in totals_of(history)])
+    axes.plot(times, fetched, color=_FETCHED_COLOUR, linewidth=1, label="fetched")
+    highest = max(*map(sum, zip(*tiers, strict=True)), *fetched)
+    axes.margins(x=0)
+    axes.set_ylim(0, 1.2 * highest or 1)  # the legend is above all curves
+    axes.set_yticks(_ticks(highest))
+    axes.yaxis.set_major_formatter(lambda value, _: rate(value))
+    axes.set_title(f"{times[0]:%Y-%m-%d %H:%M} to {times[-1]:%Y-%m-%d %H:%M}")
+    axes.legend(loc="upper left", frameon=False, ncols=4)
+
+
+def _by_program(axes: Axes, processes: Mapping[str, Mapping[str, Any]]) -> None:
+    """A bar for each program, the largest reader on top, by where its bytes came from."""
+    every = [(printable(name), usage["blocks"]) for name, usage in processes.items()]
+    shown = every[:_PROGRAMS]
+    if others := every[_PROGRAMS:]:
+        sums = {tier: sum(blocks.get(tier, 0) for _, blocks in others) for tier in TIERS}
+        shown.append((f"{len(others)} others", sums))
+    heights = range(len(shown) - 1, -1, -1)
+    begun = [0.0] * len(shown)
+    for tier in TIERS:
+        widths = [blocks.get(tier, 0) * _BLOCK_BYTES for _, blocks in shown]
+        axes.barh(list(heights), widths, left=begun, color=_COLOURS[tier])
+        begun = [left + width for left, width in zip(begun, widths, strict=True)]
+    axes.set_yticks(list(heights), [name for name, _ in shown])
+    axes.xaxis.set_major_formatter(lambda value, _: in_words(value))
+    axes.set_xticks(_ticks(max(begun, default=0.0)))
+    axes.set_title("by program" if shown else "no program has read anything")
+
+
+def _ticks(highest: float) -> list[float]:
+    """Four to eight round numbers of bytes up to ``highest``."""
+    step = 2.0 ** max(0, math.floor(math.log2(max(1.0, highest))) - 2)
+    return [number * step for number in range(math.floor(highest / step) + 1)]
+
+
+def _facts(axes: Axes, answer: dict[str, Any]) -> None:
+    axes.axis("off")
+    known = dict(stats_lines(answer))
+    texts = [f"{name}: {printable(known[name])}" for name in _FACTS]
+    axes.text(0, 1, "\n\n".join(texts), va="top", transform=axes.transAxes, wrap=True)
