@@ -51,10 +51,12 @@ manual: ## Man pages, completions and the reference of docs/, in build/manual: m
 	@rm -rf build/manual && exec $(VENV_PYTHON) -m backlotfs.manual build/manual
 
 .PHONY: screenshot
-screenshot: ## docs/images/first-contact.svg anew: the tutorial, run for real, and what it printed
+screenshot: ## The pictures of docs/images anew: the tutorial and status --watch, run for real; when sizes are known
 	@PYTHON='$(PYTHON)' .ci/system-packages test
 	@PYTHON='$(PYTHON)' .ci/python-environment emulator,dev
-	@exec $(VENV_PYTHON) -m tests.first_contact
+	@$(VENV_PYTHON) -m tests.first_contact
+	@$(VENV_PYTHON) -m tests.live_picture
+	@exec $(VENV_PYTHON) -m tests.sizes_picture
 
 .PHONY: docs
 docs: ## The site of docs/, in build/site: tutorial, how-to, reference, explanation

@@ -6,7 +6,6 @@ Nothing in the picture is typed by hand. ``make screenshot`` is the same with wh
 from __future__ import annotations
 
 import io
-import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,14 +14,13 @@ from rich.console import Console
 from rich.text import Text
 
 from tests.support.commands import ROOT
+from tests.support.terminal_svg import svg_of
 from tests.support.tutorial import Entered, run_all
 
 PICTURE = ROOT / "docs" / "images" / "first-contact.svg"
 #: How the commands that only prepare begin.
 _NOT_SHOWN = ("mkdir ", "ffmpeg ")
 _WIDTH = 104
-#: Fonts that rich would have every reader fetch from somebody's server.
-_FONTS = re.compile(r"\s*@font-face \{.*?\}", re.S)
 
 
 def drawn(entered: Sequence[Entered]) -> str:
@@ -34,8 +32,7 @@ def drawn(entered: Sequence[Entered]) -> str:
         console.print(Text("$ ", "green").append(one.command, "bold"), soft_wrap=False)
         if one.output:
             console.print(Text(one.output.rstrip("\n")))
-    svg = console.export_svg(title="backlotfs", unique_id="first-contact")
-    return "\n".join(line.rstrip() for line in _FONTS.sub("", svg).splitlines()) + "\n"
+    return svg_of(console, "backlotfs", "first-contact")
 
 
 def main() -> None:

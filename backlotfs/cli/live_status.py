@@ -196,14 +196,14 @@ def _shown(section: _Section, count: int) -> list[Text]:
 
 def _line(label: str, text: str, style: str = "") -> Text:
     """Foreign text is escaped and is never markup."""
-    return Text(f"{label:{_LABEL}} ", "bold cyan").append(printable(text), style or "not bold")
+    return Text().append(f"{label:{_LABEL}} ", "bold cyan").append(printable(text), style)
 
 
 def _head(answer: dict[str, Any]) -> Text:
     up = duration(max(0.0, time.time() - answer["since"]))
-    shown = Text(printable(f"{answer['source']} on {answer['mountpoint']}"), "bold")
+    shown = Text().append(printable(f"{answer['source']} on {answer['mountpoint']}"), "bold")
     size = in_words(answer["size_bytes"])
-    return shown.append(f", up {up}, {answer['assets']} files, {size}", "not bold")
+    return shown.append(f", up {up}, {answer['assets']} files, {size}")
 
 
 def _silence(age_s: float) -> list[Text]:
