@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
+from backlotfs.mount.control.client import ask
 from benchmarks.origin import NEARBY, REMOTE, OriginProfile
 from benchmarks.read_engine.arena import Arena, Sources
 from benchmarks.read_engine.cases.case import Case
@@ -100,29 +101,38 @@ class Waste(Case):
         title: str,
         command: str,
         *,
-        files: int,
-        whole: bool,
+        whole_files: int | None,
         sources: Sources = STILLS,
     ) -> None:
-        """Read so many files.
+        """``whole_files``: how many are read completely, and no other; None: parts of files.
 
-        :param whole: whether they are read completely; else only a few pages of each.
+        Then what the kernel asked the mount for counts as read.
         """
         self.sources = sources
         self.name = f"remote-waste-{name}"
         self.title = f"remote, {title}"
         self._command = command
-        self._files, self._whole = files, whole
+        self._whole_files = whole_files
 
     def run(self, arena: Arena, contestant: Contestant) -> dict[str, float]:
         """One pass on a new mount."""
-        with arena.mount(contestant) as mount, Meter(mount, arena.origin) as meter:
-            _shell(self._command, mount.mountpoint)
-        read_bytes = self._files * 1_000_000 if self._whole else 0
+        with arena.mount(contestant) as mount:
+            before = _asked_bytes(mount.mountpoint)
+            with Meter(mount, arena.origin) as meter:
+                _shell(self._command, mount.mountpoint)
+            if self._whole_files is None:
+                read_bytes = _asked_bytes(mount.mountpoint) - before
+            else:
+                read_bytes = self._whole_files * 1_000_000
         return {
             "wasted_mib": max(0, meter.fetched_bytes - read_bytes) / 2**20,
             "fetched_mib": meter.fetched_bytes / 2**20,
         }
+
+
+def _asked_bytes(mountpoint: Path) -> int:
+    throughput = ask(mountpoint, "status")["throughput"]
+    return int(throughput["since_start"]["read_bytes"])
 
 
 def _shell(command: str, *arguments: Path) -> None:
@@ -152,27 +162,24 @@ def _reads(sources: Sources, text: str, of_downloader: float, of_mount: float) -
 CASES: tuple[Case, ...] = (
     *_reads(STILLS, "400 files of 1 MB", 1.0, 10),
     *_reads(TAKES, "30 files of 20 MB", 0.9, 3),
-    Waste("heads", "`head -c1 *`", 'cd "$1"; head -qc1 * > /dev/null', files=400, whole=False),
+    Waste("heads", "`head -c1 *`", 'cd "$1"; head -qc1 * > /dev/null', whole_files=0),
     Waste(
         "third",
         "`md5sum` of every third file",
         'cd "$1"; ls | awk "NR % 3 == 1" | xargs -n1 md5sum > /dev/null',
-        files=134,
-        whole=True,
+        whole_files=134,
     ),
     Waste(
         "random",
         "`md5sum` of 60 files in random order",
         'cd "$1"; ls | shuf -n 60 --random-source=<(yes) | xargs -n1 md5sum > /dev/null',
-        files=60,
-        whole=True,
+        whole_files=60,
     ),
     Waste(
         "ffprobe",
         "`ffprobe` of each of 60 clips of 20 MB with their index at the end",
         'cd "$1"; for clip in *; do ffprobe -v error -show_format "$clip" > /dev/null; done',
-        files=60,
-        whole=False,
+        whole_files=None,
         sources=CLIPS,
     ),
 )
