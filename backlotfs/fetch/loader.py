@@ -34,6 +34,7 @@ from backlotfs.cache.memory import (
 )
 from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait
+from backlotfs.config.settings import MIB
 from backlotfs.config.time_limits import TimeLimits
 from backlotfs.errors import BacklotError, ContentChanged, Interrupted
 from backlotfs.fetch.hedging import HedgePolicy
@@ -48,6 +49,9 @@ FETCH_DEADLINE_S = TimeLimits().source_s
 GROUP_BLOCKS = 8
 MOST_GROUP_BLOCKS = 32
 QUICK_GROUP_S = 0.002
+#: With no more than this left, a GET for a file that is not open is finished though nobody expects
+#: the file any more: its bytes are on their way, and dropping it would cost the connection.
+FINISHED_BYTES = MIB
 #: Longest time between two checks for late fetches: meanwhile others may have begun, or readers may
 #: have joined them.
 HEDGE_CHECK_S = 0.05
@@ -319,7 +323,7 @@ class BlockFetch:
     def buffers(self) -> list[memoryview]:
         """See `BufferSink.buffers`: first one block, so that its reader continues, then several."""
         missing = self.missing
-        if not self.urgent and self._still_wanted is not None and not self._still_wanted(missing):
+        if not self._goes_on(missing):
             raise Interrupted("no reader wants this prefetch any more")
         if self.was_hedged and not self._loader.misses_any_of(self):
             raise Interrupted("another GET was faster")
@@ -329,6 +333,11 @@ class BlockFetch:
             last = min(size, missing.length - (count - 1) * size)
             self._blocks = self._loader.cache.allocate([size] * (count - 1) + [last])
         return [block.view for block in self._blocks]
+
+    def _goes_on(self, missing: ByteRange) -> bool:
+        if self.urgent or self._still_wanted is None or self._still_wanted(missing):
+            return True
+        return self.before_open and self.begun and missing.length <= FINISHED_BYTES
 
     def commit(self, size: int) -> int:
         """See `BufferSink.commit`; whole blocks are kept, the others are given again."""
@@ -458,7 +467,7 @@ class BlockLoader:
         One GET fetches the blocks, except those that are cached or in flight.
 
         :param still_wanted: called before and during the GET; says whether the bytes that have not
-            arrived are still wanted.
+            arrived are still wanted. If not, the GET is dropped, but see `FINISHED_BYTES`.
         :param before_open: the file is not open; its fetches come after all others, and leave half
             of the budget to open files.
         """

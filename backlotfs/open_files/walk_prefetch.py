@@ -2,8 +2,8 @@
 
 `WalkPlanner` predicts which files a program opens next. `WalkPrefetcher` keeps one planner for each
 program, tells it of opens, reads and closes, and fetches what it plans by the block loader, behind
-everything that open files need. If a prediction proves wrong, fetches that have not ended are
-dropped.
+everything that open files need. If a prediction proves wrong, fetches are dropped that have not
+begun or have more than `FINISHED_BYTES` left.
 
 A file is fetched ahead only if its version is known and verified, so that its blocks are those that
 an open finds. If the version changes before the open, the open has another key and fetches again. A

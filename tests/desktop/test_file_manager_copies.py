@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from backlotfs.emulator import Fault
 from backlotfs.mount.control.client import ask
 from tests.conftest import MountIt, Serve
 from tests.support.deadlines import wait_until
@@ -32,6 +33,8 @@ def test_thunar_copies_a_folder(serve: Serve, mounted: MountIt, tmp_path: Path) 
     mount = mounted(emulator, "--bwlimit", "10G", "--no-passthrough")
     for asset in assets:
         mount.file_of(asset).stat()
+    # As far away as real hosts are. One at hand may have answered Thunar before a plan is made.
+    emulator.faults.add(Fault.delay(0.03), route="source")
     home, copies = tmp_path / "home", tmp_path / "copies"
     home.mkdir(mode=0o700)
     copies.mkdir()

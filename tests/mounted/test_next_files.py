@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from backlotfs.emulator import EmulatedAsset, Emulator
+from backlotfs.emulator import EmulatedAsset, Emulator, Fault
 from backlotfs.mount.control.client import ask
 from tests.conftest import MountIt, Serve
 from tests.support.deadlines import wait_until
@@ -88,6 +88,8 @@ def test_a_folder_is_copied(
     mount: Mount, emulator: Emulator, assets: list[EmulatedAsset], command: str, tmp_path: Path
 ) -> None:
     """Right bytes, each fetched once, most of them before their file was opened."""
+    # As far away as real hosts are. One at hand may have answered a program before a plan is made.
+    emulator.faults.add(Fault.delay(0.03), route="source")
     copy = tmp_path / "copy"
     subprocess.run(["sh", "-c", command, "sh", str(mount.path), str(copy)], check=True)
     for asset in assets:

@@ -8,6 +8,7 @@ from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.errors import BacklotError, DeadlineExceeded, Interrupted, RemoteUnavailable
+from backlotfs.fetch import loader
 from backlotfs.fetch.loader import FETCH_DEADLINE_S, PendingRead
 from backlotfs.source.version import SourceVersion
 from tests.fakes.clocks import ManualClock
@@ -170,6 +171,26 @@ def test_dropped_read_ahead_is_never_fetched() -> None:
     held.workers.run_all()
     assert held.fetch.ranges == []
     assert held.store.prefetch_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("left_bytes", "before_open", "fetched_bytes"),
+    [(40, True, 50), (30, True, 10), (40, False, 10)],
+    ids=["little is left", "more is left", "of an open file"],
+)
+def test_read_ahead_that_is_dropped_meanwhile(
+    monkeypatch: pytest.MonkeyPatch, left_bytes: int, before_open: bool, fetched_bytes: int
+) -> None:
+    """A GET for a file that is not open is finished when little is left; its bytes are kept."""
+    monkeypatch.setattr(loader, "FINISHED_BYTES", left_bytes)
+    held = Held()
+    wanted = iter([True])
+    held.store.prefetch(
+        V1, ByteRange(0, 50), lambda _missing: next(wanted, False), before_open=before_open
+    )
+    held.workers.run_all()
+    assert held.fetch.ranges == [ByteRange(0, 50)]
+    assert held.stack.cached_bytes == fetched_bytes
 
 
 def test_read_ahead_that_a_reader_needs_is_not_dropped() -> None:
