@@ -159,6 +159,15 @@ def folded(text: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
 
 
+def _folded_singly(text: str) -> str:
+    """As `folded`, but each character stays one: ``ß`` is not ``ss``."""
+    single = (
+        next(one for one in (character.casefold(), character.lower(), character) if len(one) == 1)
+        for character in unicodedata.normalize("NFC", text)
+    )
+    return unicodedata.normalize("NFC", "".join(single))
+
+
 def _test(rule: Rule, codes: Mapping[str, frozenset[str]]) -> Test:
     if rule.test is not None:
         return rule.test
@@ -173,8 +182,10 @@ def _name_test(text: str, pattern: str) -> Test:
             f"the rule {text!r} matches nothing, because no file name contains a slash; "
             f"for a label and all below it write label:{label}"
         )
-    matches = re.compile(fnmatch.translate(folded(pattern))).match
-    return lambda row: matches(folded(row.name)) is not None
+    # ? and [ count characters
+    fold = _folded_singly if "?" in pattern or "[" in pattern else folded
+    matches = re.compile(fnmatch.translate(fold(pattern))).match
+    return lambda row: matches(fold(row.name)) is not None
 
 
 def _type_test(text: str, value: str) -> Test:
