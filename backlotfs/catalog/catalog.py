@@ -211,7 +211,7 @@ class Catalog:
         choice = self.presented.admit.choice
         if choice is None or not choice.needs_labels or self._db.read(state.labels):
             return False
-        return bool(self._db.read(state.label_members))
+        return self._db.read(state.has_label_members)
 
     @property
     def unknown_labels(self) -> tuple[str, ...]:
@@ -236,10 +236,7 @@ class Catalog:
 
         :raises BacklotError: the library cannot be listed.
         """
-        while self._sync(deadline, full=False) is Synced.ELSEWHERE:
-            if self._state().full_sync_at_s:
-                self.publish()
-                return
+        while self._sync(deadline, full=False) is Synced.ELSEWHERE and self._generation < 0:
             deadline.check("the wait for another mount that lists the library")
             self._clock.sleep(LOOK_AGAIN_S)
 
@@ -355,7 +352,10 @@ class Catalog:
         """Read everything for a new version in one transaction."""
         if not state.sync_state(connection).full_sync_at_s:
             raise CatalogLost("the saved catalog was damaged; the library has to be listed again")
-        labels, members = state.labels(connection), state.label_members(connection)
+        labels: list[Label] = []
+        members: dict[str, list[str]] = {}
+        if self._synchronizer.with_labels:
+            labels, members = state.labels(connection), state.label_members(connection)
         choice, chosen, delta = self.presented.admit.choice, None, None
         if choice is not None:
             chosen = choice.among(labels, members)
@@ -445,5 +445,7 @@ class Catalog:
         self._due_after_s = max(self._ttl_s, self._synchronizer.full_sync_interval_s())
         if done is Synced.ELSEWHERE:
             log.debug("not refreshed here: %s", done)
-        self.publish()
+        # a mount that needs no labels may be the one that lists the library
+        if done is not Synced.ELSEWHERE or not self._lacks_labels():
+            self.publish()
         return done

@@ -26,7 +26,7 @@ class Library:
     :ivar version: grows with each change.
     :ivar rows: the presented assets.
     :ivar labels: every label; empty unless a layout or a rule needs them.
-    :ivar members: label id to the embed codes that have it.
+    :ivar members: label id to the embed codes that have it; empty likewise.
     """
 
     version: int

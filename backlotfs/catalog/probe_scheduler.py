@@ -34,7 +34,7 @@ from backlotfs.api.rate_limiter import ApiRateLimiter, Priority, Turn
 from backlotfs.catalog.db.assets import to_probe
 from backlotfs.catalog.db.connection import CatalogDb
 from backlotfs.catalog.db.leases import Lease
-from backlotfs.catalog.db.rows import CatalogClosed
+from backlotfs.catalog.db.rows import AssetRow, CatalogClosed
 from backlotfs.catalog.library import Presented
 from backlotfs.catalog.versions import ProbedSource, SourceVersionCache
 from backlotfs.concurrency.clock import Clock, Deadline
@@ -82,24 +82,31 @@ Probe = Callable[[str, Deadline, Priority, Turn | None], SourceVersion]
 
 
 class Backfill:
-    """Reads from the database which assets need a probe. Any thread may call it.
+    """Finds out which presented assets need a probe. Any thread may call it.
 
     :ivar lease: the mount of a library that has this lease does the backfill.
     """
 
-    def __init__(self, db: CatalogDb, presented: Presented) -> None:
-        """Read only ``presented`` assets: probes of hidden ones would waste credits."""
+    def __init__(self, db: CatalogDb, presented: Presented, versions: SourceVersionCache) -> None:
+        """Only ``presented`` assets: probes of hidden ones would waste credits."""
         self._db = db
         self._presented = presented
+        self._versions = versions
         self.lease = Lease(db, "size", BACKFILL_LEASE_S)
 
     def to_probe(self, limit: int) -> list[str]:
         """Up to ``limit`` embed codes never probed, then as many that may have changed."""
         admit = self._presented.admit
-        among = None
-        if admit.choice is not None or admit.statuses:
-            among = self._presented.library.rows
-        return self._db.read(to_probe, limit, admit.types, among)
+        if admit.choice is None and not admit.statuses:
+            return self._db.read(to_probe, limit, admit.types)
+        newer = self._versions.newer()  # first: what is not there any more is in the rows
+        assets = self._presented.library.rows
+        found: list[str] = []
+        for positions in assets.to_probe:
+            found += islice(
+                (code for code in map(assets.code, positions) if code not in newer), limit
+            )
+        return found
 
 
 class _Asked(NamedTuple):
@@ -218,9 +225,9 @@ class ProbeScheduler:
             ahead = next((n for n, code in enumerate(self._asked) if code == embed_code), 0)
         return self._limiter.wait_s(Priority.WAITING, ahead)
 
-    def prioritize(self, embed_codes: Iterable[str]) -> None:
+    def prioritize(self, rows: Iterable[AssetRow]) -> None:
         """Give priority to the files of a listed folder that are not known, in this order."""
-        wanted = list(islice((code for code in embed_codes if self._wanted(code)), LISTED_FILES))
+        wanted = [row.embed_code for row in islice(filter(self._needs_probe, rows), LISTED_FILES)]
         if not wanted:
             return
         listing = _Listing(wanted)
@@ -293,9 +300,13 @@ class ProbeScheduler:
         return sum(not self._urls.is_free(code) for code in sample) / len(sample) if sample else 1.0
 
     def _wanted(self, code: str) -> bool:
-        if self._versions.failure(code) is not None:
+        row = self._versions.row_of(code)
+        return row is not None and self._needs_probe(row)  # None: hidden or deleted since
+
+    def _needs_probe(self, row: AssetRow) -> bool:
+        if self._versions.failure(row.embed_code) is not None:
             return False
-        known = self._versions.known(code)
+        known = self._versions.known(row.embed_code, row)
         return known is None or not known.verified
 
     def _dispatch(self) -> None:
@@ -486,7 +497,7 @@ class ProbeScheduler:
         self._dispatch()
 
     def _refill(self) -> None:
-        """Read the next assets of the backfill from the database."""
+        """Find out the next assets of the backfill."""
         codes: list[str] = []
         try:
             if self._backfill.lease.take():

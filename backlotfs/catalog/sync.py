@@ -65,7 +65,10 @@ class Synced(StrEnum):
 
 
 class Synchronizer:
-    """Runs one sync at a time on the calling thread."""
+    """Runs one sync at a time on the calling thread.
+
+    :ivar with_labels: whether labels are fetched, because a layout or a rule needs them.
+    """
 
     def __init__(
         self,
@@ -80,8 +83,9 @@ class Synchronizer:
     ) -> None:
         """Send nothing yet.
 
-        :param with_labels: whether to fetch the labels. The fields in `_INCLUDED` are always
-            requested, because they cost no call and another mount of this library may need them.
+        The fields in `_INCLUDED` are requested also without ``with_labels``, because they cost no
+        call and another mount of this library may need them.
+
         :param limits: a longer listing fails.
         :param on_source: called with each source in a listing.
         :param progress: called with the number of assets so far, after each page of a full sync.
@@ -91,7 +95,7 @@ class Synchronizer:
         self._full_sync = FullSync(db)
         self._lease = Lease(db, "sync", SYNC_LEASE_S)
         self._clock = clock
-        self._with_labels = with_labels
+        self.with_labels = with_labels
         self._limits = limits
         self._named = self._unnamed = 0  # records left out in this sync
         self._on_source = on_source
@@ -241,7 +245,7 @@ class Synchronizer:
         return found
 
     def _update_labels(self, deadline: Deadline) -> None:
-        if self._with_labels:
+        if self.with_labels:
             self._db.write(state.set_labels, self._api.labels(deadline))
 
     def _mark_synced(self, *, full: bool, where_works: bool | None = None) -> None:

@@ -78,7 +78,10 @@ class VersionListener(Protocol):
 
 
 class SourceVersionCache:
-    """Source versions by embed code. Any thread may call it; listeners run on that thread."""
+    """Source versions by embed code. Any thread may call it; listeners run on that thread.
+
+    :ivar row_of: the row of an embed code in the present library; None: it is not in it.
+    """
 
     def __init__(
         self,
@@ -90,12 +93,11 @@ class SourceVersionCache:
     ) -> None:
         """Start with the versions in the rows.
 
-        :param row_of: the row of an embed code in the present library.
         :param save: writes a batch to the database; called from the cache's own thread.
         :param is_alias: whether two versions are known to be one, by different ETags.
         """
         self._clock = clock
-        self._row_of = row_of
+        self.row_of = row_of
         self._save = save
         self._is_alias = is_alias
         self._listeners: list[VersionListener] = []
@@ -114,12 +116,15 @@ class SourceVersionCache:
         """Add a listener. Call it before the first probe."""
         self._listeners.append(listener)
 
-    def known(self, embed_code: str) -> ProbedSource | None:
-        """The known version of a source, verified or not; None: never probed, or no source."""
+    def known(self, embed_code: str, row: AssetRow | None = None) -> ProbedSource | None:
+        """The known version of a source, verified or not; None: never probed, or no source.
+
+        :param row: the asset's row, if the caller has it.
+        """
         if embed_code in self._gone:
             return None  # the row is older
         learned = self._learned.get(embed_code)
-        return self._said_by(self._row_of(embed_code)) if learned is None else learned
+        return self._said_by(row or self.row_of(embed_code)) if learned is None else learned
 
     @staticmethod
     def _said_by(row: AssetRow | None) -> ProbedSource | None:
@@ -163,7 +168,7 @@ class SourceVersionCache:
 
     def total_size(self, rows: AssetTable) -> int:
         """The total size of these assets as far as it is known, in bytes."""
-        total = sum(filter((0).__lt__, rows.sizes))
+        total = rows.total_size
         with self._lock:
             for row in map(rows.get, {*self._learned, *self._gone}):
                 if row is not None:
@@ -201,7 +206,7 @@ class SourceVersionCache:
         """
         code = version.embed_code
         with self._lock:
-            row = self._row_of(code)
+            row = self.row_of(code)
             updated_at_s = row.updated_at_s if row is not None else 0
             before = None if code in self._gone else self._learned.get(code) or self._said_by(row)
             if before is not None and self._is_alias(before.version, version):
@@ -235,7 +240,7 @@ class SourceVersionCache:
             before = self.known(embed_code) if definite else None
             if before is not None:
                 self._on_replaced(embed_code, before)
-            if definite and self._row_of(embed_code) is not None:
+            if definite and self.row_of(embed_code) is not None:
                 self._learned.pop(embed_code, None)
                 self._gone.add(embed_code)
                 self._note(SourceRecord(embed_code, -1, None, None, 0, False, True))

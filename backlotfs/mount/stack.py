@@ -301,7 +301,7 @@ def build_stack(
         lambda records: db.write(save_sources, records),
         is_alias=aliases.are_proven,
     )
-    backfill = Backfill(db, presented)
+    backfill = Backfill(db, presented, versions)
     probes = _open_probes(settings, transport, resolver, limiter, versions, aliases, backfill)
     captions = None
     if settings.captions:

@@ -39,5 +39,6 @@ class _File(NamedTuple):
 
 
 def _orders(folder: Folder) -> FolderOrders:
-    files = [_File(row.embed_code, row.name, row.inode) for row in folder.rows()]
+    assets, inodes = folder.assets, list(folder.inodes())
+    files = list(map(_File, assets.codes(inodes), assets.names(inodes), inodes))
     return FolderOrders(folder.inode, files)

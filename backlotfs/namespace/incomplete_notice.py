@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from backlotfs.catalog.db.rows import hashed_inode
 from backlotfs.log.terminal import about
 from backlotfs.namespace.attributes import Attributes, file_attributes
-from backlotfs.namespace.tree import StartWait, VirtualFile, hashed_inode
+from backlotfs.namespace.tree import StartWait, VirtualFile
 
 _NAME = re.compile(r"NOT ALL FILES ARE LISTED YET \(\d{1,9} to come(, [0-9a-z ]{1,20})?\)\.txt")
 _TEXT = """{name}

@@ -76,7 +76,7 @@ def build(
     The order of ``assets``, ``labels`` and ``members`` decides only the order of listings.
 
     :param layouts: names of `LAYOUTS`; one is the root, several are folders in the root.
-    :param rows: an asset without a name is left out.
+    :param assets: one without a name is left out.
     :raises SettingsError: there is no layout, or an unknown one.
     """
     chosen = tuple(dict.fromkeys(layouts))

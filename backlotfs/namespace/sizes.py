@@ -84,14 +84,15 @@ class SourceSizes:
         """Whether the source was not probed yet, so that its size is unknown."""
         if row.size >= 0:
             return False
-        return self._versions.known(row.embed_code) is None and not self._versions.unavailable(row)
+        known = self._versions.known(row.embed_code, row)
+        return known is None and not self._versions.unavailable(row)
 
     def list_folder(self, rows: Iterable[AssetRow]) -> Hidden:
         """Prioritize probes of a listed folder; return the files to leave out of the listing."""
         # Assets without a source are probed again too, but only after some time.
         unsettled = [row for row in rows if row.size < 0 or not row.verified]
         if unsettled:
-            self._probes.prioritize(row.embed_code for row in unsettled)
+            self._probes.prioritize(unsettled)
         unknown = frozenset(row.embed_code for row in unsettled if self.is_unknown(row))
         seconds = self._probes.seconds_for(len(unknown)) if unknown else 0.0
         if unknown and self._rules is not None and self._rules.hides(seconds):

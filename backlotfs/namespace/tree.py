@@ -11,7 +11,6 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Container, Iterable, Iterator
-from hashlib import blake2b
 from itertools import compress, islice
 from operator import mul
 from typing import Generic, NamedTuple, TypeVar, cast
@@ -19,7 +18,7 @@ from zlib import crc32
 
 from cachetools import LRUCache
 
-from backlotfs.catalog.db.rows import AssetRow
+from backlotfs.catalog.db.rows import AssetRow, hashed_inode
 from backlotfs.catalog.db.table import AssetTable
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.config.settings import NameMode
@@ -273,12 +272,3 @@ def folder_inode(what: str) -> int:
         and path, so that a renamed label keeps its inode.
     """
     return hashed_inode(what.encode("utf-8", "surrogatepass"), b"backlotfs folder")
-
-
-def hashed_inode(what: bytes, kind: bytes = b"") -> int:
-    """A 63-bit inode number, the same on every host and after every restart.
-
-    :param kind: at most 16 bytes; the same ``what`` has another number for another kind.
-    """
-    digest = blake2b(what, digest_size=8, person=kind).digest()
-    return max(ROOT_INODE + 1, int.from_bytes(digest, "big") >> 1)

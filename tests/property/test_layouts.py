@@ -119,10 +119,11 @@ def test_inodes_tell_what_is_the_same(case: Case) -> None:
     inodes = [folder.inode for _, folder in walked(layout)]
     assert inodes[0] == ROOT_INODE
     assert len(set(inodes)) == len(inodes) == len(folders(layout)) + 1
-    by_code = {row.embed_code: row for row in case.rows}
-    for _, folder in walked(layout):
-        for row in folder.rows():
-            assert row == by_code[row.embed_code]
+    by_code = {row.embed_code: row.inode for row in case.rows}
+    expected_files, _ = reference(*case)
+    for path, folder in walked(layout):
+        for name, inode in folder.files():
+            assert inode == by_code[expected_files[*path, name]]
 
 
 @given(cases, st.randoms(use_true_random=False))

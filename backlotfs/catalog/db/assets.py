@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Container, Iterable
-from itertools import islice
+from collections.abc import Collection, Iterable
 from types import MappingProxyType
 from typing import Any
 
@@ -112,24 +111,21 @@ def to_probe(
     connection: sqlite3.Connection,
     limit: int,
     types: Collection[str] = (),
-    among: Container[str] | None = None,
 ) -> list[str]:
     """Up to ``limit`` assets never probed, then as many whose source may have been replaced.
 
     Both newest first, without assets that are known to have no source.
 
     :param types: the asset types of the assets never probed; empty for all.
-    :param among: only these embed codes; None for all.
     """
     kinds = f" AND asset_type IN ({','.join('?' * len(types))})" if types else ""
     codes: list[str] = []
     for where, parameters in ((f"{UNSIZED}{kinds}", sorted(types)), (UNVERIFIED, [])):
         found = connection.execute(
             f"SELECT embed_code FROM asset WHERE {where} ORDER BY created_at_s DESC LIMIT ?",
-            (*parameters, limit if among is None else -1),
+            (*parameters, limit),
         )
-        listed = (code for (code,) in found if among is None or code in among)
-        codes += islice(listed, limit)  # the rest is not read
+        codes += [code for (code,) in found]
     return codes
 
 

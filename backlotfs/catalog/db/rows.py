@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
+from hashlib import blake2b
 from typing import NamedTuple
 
 from backlotfs.errors import BacklotError
@@ -25,7 +25,7 @@ class CatalogLost(CatalogUnavailable):
 
 
 class DamagedRecord(sqlite3.DatabaseError):
-    """A stored JSON document is invalid: the file is damaged."""
+    """A stored document, text or number is invalid: the file is damaged."""
 
 
 class EmptyListingDoubted(BacklotError):
@@ -65,13 +65,23 @@ class AssetRow(NamedTuple):
 
 
 def inode_of(embed_code: str) -> int:
+    """The inode number of an asset.
+
+    Two of a million assets have the same number with a probability of 1e-7; then `AssetTable` gives
+    the second one another.
+    """
+    return hashed_inode(embed_code.encode("utf-8", "surrogatepass"))
+
+
+def hashed_inode(what: bytes, kind: bytes = b"") -> int:
     """Make a 63-bit inode number: the same on every host and after every restart.
 
     Bit 31 is 0: file managers that use GIO sort a folder by the difference of two inode numbers as
-    a C ``int``, which is an order only then. Two of a million assets have the same number with a
-    probability of 1e-7; the only effect is that programs take them for hard links.
+    a C ``int``, which is an order only then.
+
+    :param kind: at most 16 bytes; the same ``what`` has another number for another kind.
     """
-    digest = hashlib.blake2b(embed_code.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    digest = blake2b(what, digest_size=8, person=kind).digest()
     number = int.from_bytes(digest, "big") >> 1 & ~(1 << 31)
     return max(2, number)  # 1 is the root of every file system
 

@@ -181,8 +181,11 @@ _MIGRATIONS: dict[int, tuple[str, ...]] = {
         "ALTER TABLE library RENAME COLUMN full_walk_at_s TO full_sync_at_s",
         "ALTER TABLE library RENAME COLUMN empty_walks TO empty_full_syncs",
     ),
-    # Bit 31 of an inode number is 0 now, see `inode_of`.
-    6: tuple(f"UPDATE {table} SET inode = inode & ~(1 << 31)" for table in ("asset", "staged")),
+    # Bit 31 of an inode number is 0 now, see `hashed_inode`. The times of folders are kept by them.
+    6: (
+        *(f"UPDATE {table} SET inode = inode & ~(1 << 31)" for table in ("asset", "staged")),
+        "DELETE FROM folder_time",
+    ),
 }
 
 

@@ -90,6 +90,12 @@ def set_labels(connection: sqlite3.Connection, wanted: Sequence[Label]) -> None:
     set_generation(connection, generation(connection) + 1)
 
 
+def has_label_members(connection: sqlite3.Connection) -> bool:
+    """Whether any asset has a label."""
+    (has,) = connection.execute("SELECT EXISTS (SELECT 1 FROM asset_label)").fetchone()
+    return bool(has)
+
+
 def label_members(connection: sqlite3.Connection) -> dict[str, list[str]]:
     """Read the embed codes of each label id, including ids that are not among the labels."""
     members: dict[str, list[str]] = {}

@@ -16,7 +16,7 @@ from typing import ClassVar, NamedTuple
 from backlotfs.api.records import Asset
 from backlotfs.catalog.captions import KINDS, CaptionIndex
 from backlotfs.catalog.catalog import Catalog
-from backlotfs.catalog.db.rows import AssetRow
+from backlotfs.catalog.db.rows import AssetRow, hashed_inode
 from backlotfs.catalog.versions import SourceVersionCache
 from backlotfs.config.settings import NameMode
 from backlotfs.errors import NoSuchEntry
@@ -29,7 +29,6 @@ from backlotfs.namespace.tree import (
     PerFolder,
     StartWait,
     VirtualFile,
-    hashed_inode,
 )
 from backlotfs.source.version import SourceVersion
 
@@ -58,7 +57,7 @@ class Sidecars(ABC):
         self._alike = PerFolder(self._portable_keys)
 
     @abstractmethod
-    def suffix(self, row: AssetRow) -> str | None:
+    def suffix(self, embed_code: str) -> str | None:
         """The suffix that is added to the source's whole name; None if there is no sidecar."""
 
     @abstractmethod
@@ -94,7 +93,9 @@ class Sidecars(ABC):
         row = folder.get(stem)
         if row is None or isinstance(row, Folder) or not namespace.is_listed(row):
             return None
-        if self.suffix(row) != f".{suffix}" or not self._is_free(name, folder, namespace):
+        if self.suffix(row.embed_code) != f".{suffix}" or not self._is_free(
+            name, folder, namespace
+        ):
             return None
         return _Sidecar(self, f".{suffix}", row, namespace)
 
@@ -102,14 +103,14 @@ class Sidecars(ABC):
         self, folder: Folder, lines: Iterator[Entry], namespace: Namespace
     ) -> Iterator[Entry]:
         """Add each sidecar after its source; see `Provider.entries`."""
+        assets = folder.assets
         for line in lines:
             yield line
-            row = folder.get(line.name)
-            if row is None or isinstance(row, Folder):  # None: a sidecar of another kind
+            if line.is_directory or not line.in_tree:  # a sidecar of another kind
                 continue
-            suffix = self.suffix(row)
+            suffix = self.suffix(assets.code(assets.numbers[line.inode]))
             if suffix is not None and self._is_free(line.name + suffix, folder, namespace):
-                yield Entry(line.name + suffix, sidecar_inode(row.inode, suffix), False)
+                yield Entry(line.name + suffix, sidecar_inode(line.inode, suffix), False)
 
     def _is_free(self, name: str, folder: Folder, namespace: Namespace) -> bool:
         mode = namespace.options.names
@@ -172,7 +173,7 @@ class JsonSidecars(Sidecars):
         self._catalog = catalog
         self._versions = versions
 
-    def suffix(self, row: AssetRow) -> str | None:  # noqa: ARG002  # each has one
+    def suffix(self, embed_code: str) -> str | None:  # noqa: ARG002  # each has one
         """The suffix ``.json`` for every source."""
         return ".json"
 
@@ -207,15 +208,16 @@ class CaptionSidecars(Sidecars):
     def digest(self, folder: Folder) -> int:
         """Which files have captions, and of which kind; as `Provider.digest`."""
         total = 0
-        for row in folder.rows():
-            suffix = self.suffix(row)
+        inodes = list(folder.inodes())
+        for code, inode in zip(folder.assets.codes(inodes), inodes, strict=True):
+            suffix = self.suffix(code)
             if suffix is not None:
-                total += sidecar_inode(row.inode, suffix)
+                total += sidecar_inode(inode, suffix)
         return total
 
-    def suffix(self, row: AssetRow) -> str | None:
+    def suffix(self, embed_code: str) -> str | None:
         """The suffix of the captions' kind; None also if they were not fetched yet."""
-        caption = self._captions.known(row.embed_code)
+        caption = self._captions.known(embed_code)
         return None if caption is None else f".{caption.kind}"
 
     def stat(self, row: AssetRow) -> SidecarStat:

@@ -15,7 +15,7 @@ from itertools import chain
 from typing import NamedTuple, Protocol
 
 from backlotfs.catalog.catalog import Catalog
-from backlotfs.catalog.db.rows import AssetRow
+from backlotfs.catalog.db.rows import AssetRow, hashed_inode
 from backlotfs.catalog.probe_scheduler import ProbeScheduler
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.errors import BacklotError, Interrupted, NoSuchEntry
@@ -28,7 +28,6 @@ from backlotfs.namespace.tree import (
     StartWait,
     VirtualFile,
     VirtualFolder,
-    hashed_inode,
 )
 
 REPOSITORY = ".sh_thumbnails"
@@ -133,7 +132,7 @@ class Thumbnails:
         code, namespace = row.embed_code, thumbnail.namespace
         if namespace.lacks_size(row) and self._probes.seconds_until(code) > 0:
             # The size may take an hour, and the kernel locks the folder meanwhile.
-            self._probes.prioritize([code])
+            self._probes.prioritize([row])
             raise NoSuchEntry(f"the size of {source_path!r} is not known yet")
         try:
             source = namespace.attributes(row, start_wait)
@@ -145,11 +144,9 @@ class Thumbnails:
 
     def list_size(self, repository: _Repository) -> Iterator[Entry]:
         """List the possible thumbnails of one size in a folder."""
-        for name, _ in repository.folder.files():
-            row = repository.folder.get(name)
-            if not isinstance(row, AssetRow):
-                continue
-            if repository.namespace.is_listed(row) and self._image_url(row) is not None:
+        folder, is_listed = repository.folder, repository.namespace.is_listed
+        for (name, _), row in zip(folder.files(), folder.rows(), strict=True):
+            if is_listed(row) and self._image_url(row) is not None:
                 for called, uri in self._pictures.named(name).items():
                     yield Entry(called, _inode(row.inode, repository.size, uri), False)
 
@@ -196,8 +193,8 @@ class _Repository(VirtualFolder):
         """
         mtime_s = self.namespace.folder_time(self.folder)
         if self.size:
-            mtime_s = max((row.updated_at_s for row in self.folder.rows()), default=mtime_s)
-            mtime_s = max(mtime_s, self.namespace.folder_time(self.folder))
+            updated_at_s = self.folder.assets.update_times(self.folder.inodes())
+            mtime_s = max(mtime_s, max(updated_at_s, default=0))
         return directory_attributes(
             self.inode,
             mtime_s=mtime_s,

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from backlotfs.api.rate_limiter import ApiRateLimiter, Priority, RateStatus, Turn
@@ -81,6 +81,10 @@ class Schedule:
         for _ in range(calls):
             self.limiter.acquire(Priority.WAITING)
             self._answer("others")
+
+    def list_folder(self, codes: Iterable[str]) -> None:
+        """Somebody lists a folder of these."""
+        self.scheduler.prioritize([self.rows[code] for code in codes])
 
     def is_free(self, embed_code: str) -> bool:
         """As the URL resolver."""

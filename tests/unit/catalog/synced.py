@@ -40,7 +40,13 @@ class SyncedCatalog:
             progress=self.progress.append,
         )
         self.workers = HeldWorkers()
-        self.catalog = Catalog(
+        self.catalog = self.of(choice)
+        self.changes: list[CatalogDelta] = []
+        self.catalog.subscribe(self.changes.append)
+
+    def of(self, choice: Choice | None) -> Catalog:
+        """A catalog of what these rules show."""
+        return Catalog(
             self.db,
             self.synchronizer,
             self.workers,
@@ -49,8 +55,6 @@ class SyncedCatalog:
             ttl_s=300.0,
             presented=Presented(AssetFilter(choice=choice)),
         )
-        self.changes: list[CatalogDelta] = []
-        self.catalog.subscribe(self.changes.append)
 
     def load(self) -> None:
         """Sync on this thread."""

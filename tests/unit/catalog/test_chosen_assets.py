@@ -9,15 +9,14 @@ from pathlib import Path
 import pytest
 
 from backlotfs.api.records import DeletedAsset, Label
-from backlotfs.catalog.catalog import Catalog
 from backlotfs.catalog.choice import Choice
 from backlotfs.catalog.db.assets import save_sources
+from backlotfs.catalog.db.leases import Lease
 from backlotfs.catalog.db.rows import SourceRecord
-from backlotfs.catalog.library import AssetFilter, Presented
+from backlotfs.catalog.library import Presented
 from backlotfs.catalog.probe_scheduler import Backfill
-from backlotfs.config.settings import NameMode
-from backlotfs.namespace.naming import catalog_naming
-from tests.fakes.records import asset
+from backlotfs.catalog.versions import SourceVersionCache
+from tests.fakes.records import asset, source_version
 from tests.unit.catalog.synced import SyncedCatalog
 
 NEWS = Label("1", "News", "/News", None)
@@ -152,33 +151,45 @@ def test_no_probe_of_what_is_hidden(tmp_path: Path) -> None:
     """However many hidden assets are newer; neither a first probe nor a second one."""
     made = synced(tmp_path, "label:News")
     made.load()
-    everything = Backfill(made.db, Presented())
-    chosen = Backfill(made.db, made.catalog.presented)
+    versions = SourceVersionCache(made.clock, made.catalog.row, lambda _records: None)
+    everything = Backfill(made.db, Presented(), versions)
+    chosen = Backfill(made.db, made.catalog.presented, versions)
     assert everything.to_probe(1) == ["C"]
     assert chosen.to_probe(1) == ["A"]
     touched = [SourceRecord(code, 5, None, None, 5, verified=False, missing=False) for code in "AB"]
     made.db.write(save_sources, touched)
     assert everything.to_probe(9) == ["C", "B", "A"]
     assert chosen.to_probe(9) == ["A"]
+    versions.record_probe(source_version("A"))
+    assert chosen.to_probe(9) == []
+    versions.close()
 
 
 def test_a_catalog_without_labels_is_not_enough(tmp_path: Path) -> None:
     """A mount that needed none saved it: the library is listed before anything is shown."""
     plain = synced(tmp_path)
-    plain.synchronizer._with_labels = False
+    plain.synchronizer.with_labels = False
     plain.load()
     assert plain.catalog.open_saved()
-    choosing = Catalog(
-        plain.db,
-        plain.synchronizer,
-        plain.workers,
-        plain.clock,
-        naming=catalog_naming(NameMode.ORIGINAL),
-        ttl_s=300.0,
-        presented=Presented(AssetFilter(choice=Choice.of(["label:News"], []))),
-    )
+    choosing = plain.of(Choice.of([], ["label:News"]))
+    shown: list[list[str]] = []
+    choosing.subscribe(lambda _: shown.append([row.embed_code for row in choosing.library.rows]))
     assert not choosing.open_saved()
-    plain.synchronizer._with_labels = True
+    plain.synchronizer.with_labels = True
+    assert Lease(plain.db, "sync", 60.0).take()  # another mount that needs none syncs again
     choosing.load(plain.deadline())
-    assert [row.embed_code for row in choosing.library.rows] == ["A"]
+    assert shown == [["C", "B"]]
     assert choosing.open_saved()
+
+
+def test_labels_that_no_layout_and_no_rule_needs(tmp_path: Path) -> None:
+    """They are not read, though another mount of the library has fetched them."""
+    made = synced(tmp_path)
+    made.load()
+    assert made.catalog.library.members == {"2": ["A"], "3": ["B"]}
+    made.synchronizer.with_labels = False
+    plain = made.of(Choice.of(["*.mov"], []))
+    plain.load(made.deadline())
+    assert len(plain.library.rows) == 3
+    assert not plain.library.labels
+    assert not plain.library.members

@@ -136,8 +136,8 @@ def test_listing_moves_a_folder_to_the_front() -> None:
     schedule = Schedule("A", "B", "C", "D", "E", credits=5)
     schedule.spend(4)
     schedule.scheduler.enqueue_stale(["E", "A"])
-    schedule.scheduler.prioritize(["A", "B"])
-    schedule.scheduler.prioritize(["C", "D"])
+    schedule.list_folder(["A", "B"])
+    schedule.list_folder(["C", "D"])
     schedule.held.run_all()
     assert schedule.probed == ["C", "D", "A", "B", "E"]
     assert schedule.paid == [Priority.LISTED] * 4 + [Priority.BACKGROUND]
@@ -148,7 +148,7 @@ def test_an_application_goes_before_everything() -> None:
     schedule = Schedule("A", "B", "C", credits=5)
     schedule.spend(4)
     schedule.scheduler.enqueue_stale(["A"])
-    schedule.scheduler.prioritize(["B"])
+    schedule.list_folder(["B"])
     asked = [schedule.scheduler.request(code) for code in "CA"]
     schedule.held.run_all()
     assert schedule.probed == ["C", "A", "B"]
@@ -160,8 +160,8 @@ def test_programs_walk_folders() -> None:
     """What lies behind the name that was asked for comes next, and then what is before it."""
     schedule = Schedule(*"ABCDEFXY", credits=5)
     schedule.spend(4)
-    schedule.scheduler.prioritize("ABCDEF")
-    schedule.scheduler.prioritize("XY")
+    schedule.list_folder("ABCDEF")
+    schedule.list_folder("XY")
     schedule.scheduler.request("D")
     schedule.held.run_all()
     assert schedule.probed == list("DEFABCXY"), "the folder that was used last is first"
@@ -169,11 +169,11 @@ def test_programs_walk_folders() -> None:
 
 def test_many_listings() -> None:
     """The oldest of too many are forgotten, also as places to go on behind."""
-    schedule = Schedule("A", "B", credits=5)
+    schedule = Schedule("A", "B", *[f"X{number}" for number in range(LISTINGS)], credits=5)
     schedule.spend(4)
-    schedule.scheduler.prioritize("AB")
+    schedule.list_folder("AB")
     for number in range(LISTINGS):
-        schedule.scheduler.prioritize([f"X{number}"])
+        schedule.list_folder([f"X{number}"])
     assert not set("AB") & set(schedule.scheduler._places)
     schedule.scheduler.request("A")
     schedule.held.run_all()
@@ -189,9 +189,21 @@ def test_listing_asks_only_for_what_is_not_known() -> None:
     schedule.versions.failed("B", SourceMissing("x"))
     schedule.versions.record_probe(source_version("C"))
     schedule.versions.invalidate("C")
-    schedule.scheduler.prioritize(["A", "B", "C"])
+    schedule.list_folder(["A", "B", "C"])
     schedule.held.run_all()
     assert schedule.probed == ["C"]
+
+
+def test_what_is_hidden_or_deleted_meanwhile_is_not_probed() -> None:
+    """Whether it was listed or is in doubt: a probe of it would waste a credit."""
+    schedule = Schedule(*"ABCD", credits=5)
+    schedule.spend(4)
+    schedule.list_folder("AB")
+    schedule.scheduler.enqueue_stale("CD")
+    for code in "AC":
+        schedule.versions.forget(schedule.rows.pop(code))
+    schedule.held.run_all()
+    assert schedule.probed == ["B", "D"]
 
 
 def test_so_many_probes_at_a_time() -> None:
@@ -200,7 +212,7 @@ def test_so_many_probes_at_a_time() -> None:
     schedule = Schedule(*names)
     schedule.urls = set(names)
     for _ in range(3):
-        schedule.scheduler.prioritize(names)
+        schedule.list_folder(names)
     assert len(schedule.held.jobs) == BACKGROUND_PROBES
     schedule.held.run_all()
     assert sorted(schedule.probed) == sorted(names)
@@ -244,7 +256,7 @@ def test_of_several_mounts_one_does_the_backfill() -> None:
     schedule.scheduler.start_backfill()
     schedule.held.run_all()
     assert schedule.probed == []
-    schedule.scheduler.prioritize(["B"])
+    schedule.list_folder(["B"])
     schedule.held.run_all()
     assert schedule.probed == ["B"]
     schedule.scheduler.close()
@@ -280,7 +292,7 @@ def test_a_host_that_is_down_is_not_stormed() -> None:
         raise RemoteUnavailable("down")
 
     schedule.on_probe = fail
-    schedule.scheduler.prioritize(["A", "B"])
+    schedule.list_folder(["A", "B"])
     schedule.held.run_all()
     assert schedule.clock.slept_s.count(DEAD_HOST_PAUSE_S) == 2
 
@@ -308,7 +320,7 @@ def test_a_background_probe_without_a_credit_is_put_back() -> None:
     """It says nothing about the source: nothing is noted, and it is asked for again."""
     schedule = Schedule("A")
     schedule.on_prepare = no_credit
-    schedule.scheduler.prioritize(["A"])
+    schedule.list_folder(["A"])
     schedule.held.jobs.popleft()()
     assert schedule.versions.failure("A") is None
     schedule.on_prepare = lambda _code: None
@@ -411,7 +423,7 @@ def test_the_end_of_the_mount() -> None:
     schedule = Schedule("A", "B", "C", credits=5)
     schedule.spend(4)
     waiting = schedule.scheduler.request("A")
-    schedule.scheduler.prioritize(["B"])
+    schedule.list_folder(["B"])
     schedule.scheduler.start_backfill()
     schedule.limiter.close()
     schedule.scheduler.close()
@@ -420,7 +432,7 @@ def test_the_end_of_the_mount() -> None:
     schedule.clock.advance(1000.0)
     schedule.held.run_all()
     schedule.scheduler.start_backfill()
-    schedule.scheduler.prioritize(["C"])
+    schedule.list_folder(["C"])
     assert isinstance(schedule.scheduler.request("C").exception(0), Interrupted)
     schedule.held.run_all()
     assert schedule.probed == []
@@ -465,7 +477,7 @@ def test_an_application_does_not_wait_for_the_background() -> None:
     schedule.on_probe = hang
     schedule.urls = set(schedule.rows)
     try:
-        schedule.scheduler.prioritize([code for code in schedule.rows if code != "A"])
+        schedule.list_folder([code for code in schedule.rows if code != "A"])
         for _ in range(BACKGROUND_PROBES):
             assert begun.acquire(timeout=PATIENCE_S)
         assert schedule.scheduler.request("A").result(PATIENCE_S).version == source_version("A")

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from backlotfs.catalog.db import captions, state
+from backlotfs.catalog.db import assets, captions, state
 from backlotfs.catalog.db.connection import CatalogDb
+from backlotfs.catalog.db.folders import FolderTime, save_folder_times
 from backlotfs.catalog.db.leases import Lease
 from backlotfs.catalog.db.rows import inode_of
 from backlotfs.catalog.db.schema import VERSION, LibraryIdentity, shape_of
@@ -164,6 +165,28 @@ def test_an_unusable_file_is_set_aside(
     assert codes(reopen()) == {"E2"}
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "embed_code = CAST(x'ff41' AS TEXT)",
+        "last_modified = CAST(x'ff' AS TEXT)",
+        "etag = CAST(x'ff' AS TEXT)",
+        "inode = 'abc'",
+        "created_at_s = 'long ago'",
+    ],
+)
+def test_a_damaged_row(db: CatalogDb, reopen: OpenDb, value: str) -> None:
+    """It is noticed as the rows are read, and then the file is set aside too."""
+    walk(db, [made(f"E{number}") for number in range(600)])
+    path = file_of(db)
+    db.close()
+    change(path, f"UPDATE asset SET {value} WHERE embed_code = 'E300'")
+    spoilt = path.read_bytes()
+    again = reopen()
+    assert not list(again.read(assets.rows, MODE))
+    assert (path.parent / f"{path.name}.set-aside-1").read_bytes() == spoilt
+
+
 def test_three_are_kept_aside(
     db: CatalogDb, reopen: OpenDb, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -199,6 +222,7 @@ def test_an_older_file_is_migrated(
     """It ends up with the tables of a new one and the content of the old one."""
     walk(db, [made("E1"), made("E2")])
     give_names(db, MODE, file_names)
+    db.write(save_folder_times, "flat", {1: FolderTime(5, 6)}, ())
     path = file_of(db)
     db.close()
     with closing(sqlite3.connect(path)) as connection:
@@ -220,6 +244,7 @@ def test_an_older_file_is_migrated(
         assert connection.execute("PRAGMA user_version").fetchone() == (VERSION,)
         for code, inode in connection.execute("SELECT embed_code, inode FROM asset"):
             assert inode == inode_of(code)
+        assert not connection.execute("SELECT * FROM folder_time").fetchall()
     assert warnings_in(caplog) == []
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 from backlotfs.api.records import DeletedAsset
 from backlotfs.catalog.db import assets, state
 from backlotfs.catalog.db.connection import CatalogDb
-from tests.unit.catalog_db.catalogs import OpenDb, apply, made, missing, probed, walk
+from backlotfs.catalog.db.rows import SourceRecord
+from tests.unit.catalog_db.catalogs import MODE, OpenDb, apply, made, missing, probed, walk
 
 
 def test_what_a_probe_found_is_kept(db: CatalogDb, reopen: OpenDb) -> None:
@@ -39,6 +41,22 @@ def test_the_newest_are_probed_first(db: CatalogDb) -> None:
     assert db.read(assets.to_probe, 2) == ["new", "mid"]
     apply(db, [replace(made("new", created=3), asset_type="channel")])
     assert db.read(assets.to_probe, 1, types={"video", "audio"}) == ["mid"]
+
+
+def test_a_table_says_the_same_of_what_is_left(db: CatalogDb) -> None:
+    """In the same order, also of those that were made in the same second."""
+    kinds = list(itertools.product([-1, 5], [False, True], [False, True]))
+    walk(db, [made(f"E{number}", created=number // 3) for number in range(2 * len(kinds))])
+    found = [
+        SourceRecord(f"E{number}", size, None, None, 0, verified, missing)
+        for number, (size, verified, missing) in enumerate([*kinds, *kinds])
+    ]
+    db.write(assets.save_sources, found)
+    table = db.read(assets.rows, MODE)
+    left = [list(map(table.code, positions)) for positions in table.to_probe]
+    assert left[0] == ["E10", "E9", "E8", "E2", "E1", "E0"]
+    assert left[1] == ["E13", "E12", "E5", "E4"]
+    assert db.read(assets.to_probe, 99) == left[0] + left[1]
 
 
 def test_the_sums_follow_every_change(db: CatalogDb) -> None:

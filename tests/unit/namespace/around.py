@@ -161,7 +161,7 @@ class Around:
     def total_size(self) -> int:
         return 12345
 
-    def known(self, embed_code: str) -> ProbedSource | None:
+    def known(self, embed_code: str, _row: AssetRow | None = None) -> ProbedSource | None:
         return self.learned.get(embed_code)
 
     def is_current(self, row: AssetRow) -> bool:
@@ -197,5 +197,5 @@ class Around:
     def seconds_for(self, assets: int) -> float | None:
         return self.seconds
 
-    def prioritize(self, embed_codes: Iterable[str]) -> None:
-        self.listings.append(list(embed_codes))
+    def prioritize(self, rows: Iterable[AssetRow]) -> None:
+        self.listings.append([row.embed_code for row in rows])
