@@ -411,7 +411,8 @@ class _Transfer:
             self._owner.without_ranges.forget(answer.host)
         if before:
             answer.skip(before, self._deadline.remaining_s())
-            self._count(answer, before)
+            self._count(before)
+            self._pause(answer, before)
         self._receive(answer, min(held.place.stop, self._stop))
         if self.reached < self._stop:
             raise TryAgain  # the answer was shorter, as it said: ask for the rest
@@ -468,6 +469,7 @@ class _Transfer:
                 views = _part(views, self._uncommitted, stop - self.reached)
             size = sum(map(len, views))
             got = answer.read_into(views, self._deadline.remaining_s())
+            self._count(got)  # before a reader is told that its bytes are here
             kept = self._sink.commit(self._uncommitted + got)
             if got != size:
                 if kept:  # what came with the torn part is asked again
@@ -476,20 +478,22 @@ class _Transfer:
                 raise RemoteUnavailable(f"source host {answer.host}: the body ended early")
             self.reached += got
             self._uncommitted += got - kept
-            self._count(answer, size)
+            self._pause(answer, size)
             if self.reached >= stop:
                 return
             self._deadline.check(f"read of {self._version.embed_code}")
             self._views = self._sink.buffers()
 
-    def _count(self, answer: RangeAnswer, size: int) -> None:
-        """Count received bytes, and pause as the bandwidth limit says.
+    def _count(self, received_bytes: int) -> None:
+        if self._owner.rate is not None:
+            self._owner.rate.add(received_bytes)
+
+    def _pause(self, answer: RangeAnswer, size: int) -> None:
+        """Pause after ``size`` received bytes as the bandwidth limit says.
 
         A pause makes neither the host slow nor the read late.
         """
         owner = self._owner
-        if owner.rate is not None:
-            owner.rate.add(size)
         if owner.limit is None:
             return
         rest_s = owner.limit.take(size, owner.clock.monotonic(), urgent=self._sink.urgent)

@@ -74,7 +74,7 @@ def attacked(tmp_path: Path) -> Iterator[Attacked]:
 @pytest.fixture(scope="module")
 def attacked_again(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
     """An emulator for all strange requests."""
-    with under_attack(tmp_path_factory.mktemp("attacked"), lines=40) as one:
+    with under_attack(tmp_path_factory.mktemp("attacked"), lines=12) as one:
         yield one
 
 

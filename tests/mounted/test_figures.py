@@ -91,7 +91,10 @@ def test_a_copy(mount: Mount, emulator: Emulator) -> None:
     """Every byte is told, as the origin sent it and as the program asked for it."""
     subprocess.run(["cat", mount / "reel.mov"], check=True, stdout=subprocess.DEVNULL)
     # The origin logs a GET when it is over, which is after its last reader has gone on.
-    wait_until(lambda: source_bytes(emulator) >= SIZE, "the last GET to be over")
+    wait_until(
+        lambda: source_bytes(emulator) >= SIZE and whole(mount)["fetched_bytes"] >= SIZE,
+        "the last GET to be over",
+    )
     assert source_bytes(emulator) == SIZE
     assert whole(mount)["fetched_bytes"] == SIZE
     # A page that the kernel drops before the program has it is asked for again.

@@ -114,7 +114,8 @@ def test_the_password_is_sent_and_nowhere_shown(
     """Not in the log at debug, the process list, `status`, `stats`, `doctor`; not in its errors."""
     with proxy_of(emulator, credentials=CREDENTIALS) as proxy:
         chosen = profile(tmp_path, emulator, f"http://{USERINFO}@{proxy}")
-        mount = mounted(emulator, *chosen, "--log-level", "debug")
+        # With a variable of its own it has a command line of its own, see `Mount`.
+        mount = mounted(emulator, *chosen, "--log-level", "debug", extra={"LANG": "C.UTF-8"})
         assert_same_bytes(mount.file_of(REEL), REEL)
         said = mount.log_text() + Path(f"/proc/{mount.process.pid}/cmdline").read_text()
         for words in (
@@ -126,6 +127,7 @@ def test_the_password_is_sent_and_nowhere_shown(
             done = commands.run(*words, home=mount.folder)
             assert done.returncode == 0, done.stderr
             said += done.stdout + done.stderr
+        assert str(mount.path) in said
         assert f"{proxy} connects to {API}; all connections go through it" in said
         wrong = profile(tmp_path, emulator, f"http://{USERINFO}x@{proxy}")
         for words in (["ls", *wrong], ["doctor", *wrong]):

@@ -173,7 +173,7 @@ for parse in (records.parse_asset_page, records.parse_deleted_page, records.pars
 """
 
 
-@pytest.mark.parametrize("name", few_of(BOMBS, "numbers", "labels"))
+@pytest.mark.parametrize("name", few_of(BOMBS, "numbers", "arrays in a record", "labels"))
 def test_memory_is_bounded(name: str) -> None:
     """A child that may have only so much more memory reads it to a page or to an error of ours."""
     body = BOMBS[name](BODY_BYTES)
