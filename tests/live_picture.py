@@ -70,7 +70,7 @@ def drawn(seen: Watched) -> str:
         record=True, width=_COLUMNS, height=_ROWS, file=io.TextIOWrapper(io.BytesIO(), "utf-8"),
         force_terminal=True, color_system="truecolor",
     )  # fmt: skip
-    console.print(frame(seen, seen.at_s, console))
+    console.print(frame(seen, console))
     return svg_of(console, "backlotfs status --watch", "status-watch")
 
 

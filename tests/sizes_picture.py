@@ -35,7 +35,14 @@ def known_after_s(files: int, of: int, calls: int = CALLS_A_MINUTE) -> float:
 
 def draw(path: Path, libraries: Sequence[int] = LIBRARIES) -> None:
     """Write the picture; the same numbers give the same file."""
-    with mpl.rc_context({"svg.hashsalt": "backlotfs", "svg.fonttype": "none", "font.size": 9}):
+    with mpl.rc_context(
+        {
+            **mpl.rcParamsDefault,  # whatever a matplotlibrc says
+            "svg.hashsalt": "backlotfs",
+            "svg.fonttype": "none",
+            "font.size": 9,
+        }
+    ):
         figure = Figure(figsize=(8, 3.6), layout="constrained")
         axes = figure.subplots()
         for of in libraries:

@@ -23,8 +23,8 @@ from rich.console import Console, ConsoleDimensions
 from rich.live import Live
 from rich.text import Text
 
-from backlotfs.cli.progress import PAUSE_FACTOR, sizes_left, sizes_line
-from backlotfs.cli.read_rates import Reader, Watched, totals_of
+from backlotfs.cli.progress import LATE_PAUSE_S, PAUSE_FACTOR, sizes_left, sizes_line
+from backlotfs.cli.read_rates import Reader, Watched, samples_of
 from backlotfs.cli.status_text import (
     SHOWN_ERRORS,
     SHOWN_READERS,
@@ -32,20 +32,22 @@ from backlotfs.cli.status_text import (
     cache_lines,
     credits_text,
     duration,
-    error_lines,
+    error_text,
     listed_lines,
+    next_files_text,
     passthrough_text,
     rate,
-    waiting_lines,
+    waiting_text,
 )
+from backlotfs.concurrency.clock import Clock, SystemClock
 from backlotfs.errors import BacklotError
 from backlotfs.kernel.mount_table import mount_at
 from backlotfs.log.terminal import in_words, printable
 from backlotfs.mount.control.client import AnswerLate, NoAnswer, ask
 
 _EVERY_S = 1.0
-#: An answer that is older than this is said to be old.
-_OLD_S = 5.0
+#: After this time without an answer the picture says so.
+_SILENT_S = 5.0
 #: How long to wait until a mount that ends is gone from the mount table.
 _ENDING_S = 3.0
 #: Rows of a plot at least, and at most.
@@ -53,7 +55,7 @@ _PLOT_ROWS = 2, 8
 #: Programs that read, at most.
 _LINES = 12
 _LABEL = 14
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGTSTP, signal.SIGWINCH)
+_SIGNALS = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGTSTP, signal.SIGWINCH)
 _EIGHTHS = " ▁▂▃▄▅▆▇█"
 
 #: An answer, why there is none any more, or a signal.
@@ -63,16 +65,17 @@ Event = dict[str, Any] | BacklotError | signal.Signals
 def show_live(place: Path) -> None:
     """Draw until Ctrl-C. :raises BacklotError: the mount has ended or cannot be asked."""
     answer = ask(place, "status")  # before the screen is used: an error is printed on a clean one
-    watched = Watched(totals_of(ask(place, "stats")["history"], time.time() - time.monotonic()))
+    history = ask(place, "stats")["history"]
+    watched = Watched(samples_of(history, history[-1]["at"] - time.monotonic()))  # the last is now
     watched.add(time.monotonic(), answer)
     console = Console()
     events: SimpleQueue[Event] = SimpleQueue()
-    asking = threading.Thread(target=_keep_asking, args=(place, events), daemon=True)
+    questions = Questions(place, events, threading.Event(), SystemClock())
     with _signals_to(events), Live(console=console, screen=True, auto_refresh=False) as live:
-        asking.start()
+        threading.Thread(target=questions.keep_asking, name="questions", daemon=True).start()
         while True:
             console.size = _terminal_size()
-            live.update(frame(watched, time.monotonic(), console), refresh=True)
+            live.update(frame(watched, console, questions.silent_s()), refresh=True)
             try:
                 event = events.get(timeout=_EVERY_S)
             except Empty:
@@ -83,7 +86,8 @@ def show_live(place: Path) -> None:
                 raise event
             elif event == signal.SIGTSTP:
                 live.stop()
-                os.kill(os.getpid(), signal.SIGSTOP)
+                _stop()
+                questions.hurry()
                 live.start()
             elif event != signal.SIGWINCH:
                 break
@@ -113,20 +117,59 @@ def _signals_to(events: SimpleQueue[Event]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _keep_asking(place: Path, events: SimpleQueue[Event]) -> None:
-    """Ask each second; a mount for which an answer is much work, less often."""
-    took_s = 0.0
-    while True:
-        time.sleep(max(_EVERY_S, PAUSE_FACTOR * took_s))
-        began_s = time.monotonic()
-        try:
-            events.put(ask(place, "status"))
-        except AnswerLate:
-            continue  # the age of the last answer is shown
-        except BacklotError as error:
-            events.put(_why_it_ended(place, error))
-            return
-        took_s = time.monotonic() - began_s
+def _stop() -> None:
+    """Stop as programs do on Ctrl-Z: the kernel ignores it where no shell could continue them."""
+    handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+    signal.raise_signal(signal.SIGTSTP)
+    signal.signal(signal.SIGTSTP, handler)
+
+
+class Questions:
+    """Asks a mount for its status each second; if an answer is much work for it, less often."""
+
+    def __init__(
+        self, place: Path, events: SimpleQueue[Event], hurried: threading.Event, clock: Clock
+    ) -> None:
+        """Ask nothing yet. :param hurried: set to end a pause."""
+        self._place = place
+        self._events = events
+        self._hurried = hurried
+        self._clock = clock
+        self._unanswered_since_s: float | None = None
+
+    def silent_s(self) -> float:
+        """How long the mount has not answered what it was asked."""
+        since_s = self._unanswered_since_s
+        return 0.0 if since_s is None else self._clock.monotonic() - since_s
+
+    def hurry(self) -> None:
+        """Ask at once, as this process was stopped: what it waited meanwhile says nothing."""
+        if self._unanswered_since_s is not None:
+            self._unanswered_since_s = self._clock.monotonic()
+        self._hurried.set()
+
+    def keep_asking(self) -> None:
+        """Put the answers into the queue until the mount has ended, and then the reason."""
+        pause_s = _EVERY_S
+        while True:
+            self._hurried.wait(pause_s)
+            self._hurried.clear()
+            began_s = self._clock.monotonic()
+            if self._unanswered_since_s is None:
+                self._unanswered_since_s = began_s
+            try:
+                answer = ask(self._place, "status")
+            except AnswerLate:
+                pause_s = LATE_PAUSE_S
+                continue
+            except BacklotError as error:
+                self._events.put(_why_it_ended(self._place, error))
+                return
+            self._unanswered_since_s = None
+            self._events.put(answer)
+            pause_s = min(
+                LATE_PAUSE_S, max(_EVERY_S, PAUSE_FACTOR * (self._clock.monotonic() - began_s))
+            )
 
 
 def _why_it_ended(place: Path, error: BacklotError) -> BacklotError:
@@ -150,22 +193,45 @@ class _Section(NamedTuple):
     style: str = ""
 
 
-def frame(watched: Watched, now_s: float, console: Console) -> Text:
-    """The picture as text that fits the terminal as it is now."""
-    width, height = console.size
-    plain = not (console.encoding or "").startswith("utf")
+class _Screen(NamedTuple):
+    """What is drawn on. :ivar encoding: of the terminal, in lower case."""
+
+    width: int
+    height: int
+    encoding: str
+
+    @property
+    def plain(self) -> bool:
+        """Whether only ASCII is sure to be shown."""
+        return not self.encoding.startswith("utf")
+
+    def text(self, foreign: str) -> str:
+        """Foreign text as it is shown: without what a terminal obeys or its encoding lacks."""
+        return printable(foreign).encode(self.encoding, "backslashreplace").decode(self.encoding)
+
+    def line(self, label: str, text: str, style: str = "") -> Text:
+        """Foreign text is never markup."""
+        return Text().append(f"{label:{_LABEL}} ", "bold cyan").append(self.text(text), style)
+
+
+def frame(watched: Watched, console: Console, silent_s: float = 0.0) -> Text:
+    """The picture as text that fits the terminal as it is now.
+
+    :param silent_s: how long the mount has not answered.
+    """
+    screen = _Screen(*console.size, console.encoding)
     answer = dict(watched.latest)
-    head = [_head(answer), *_silence(now_s - watched.at_s)]
-    facts = _facts(watched, answer, width, plain=plain)
+    head = [_head(answer, screen), *_silence(silent_s)]
+    facts = _facts(watched, answer, screen)
     sections = _sections(watched.now().readers, answer)
-    rest = max(0, height - len(head) - len(facts))
+    rest = max(0, screen.height - len(head) - len(facts))
     rows, kept = _shared(rest, [len(section.texts) for section in sections])
-    lines = [*head, *_plots(watched, answer["throughput"]["now"], width, rows, plain=plain), *facts]
+    lines = [*head, *_plots(watched, answer["throughput"]["now"], rows, screen), *facts]
     for section, count in zip(sections, kept, strict=True):
-        lines += _shown(section, count)
+        lines += _shown(section, count, screen)
     for line in lines:
-        line.truncate(width, overflow="ellipsis" if not plain else "crop")
-    return Text("\n").join(lines[:height])
+        line.truncate(screen.width, overflow="crop" if screen.plain else "ellipsis")
+    return Text("\n").join(lines[: screen.height])
 
 
 def _shared(rest: int, wanted: Sequence[int]) -> tuple[int, list[int]]:
@@ -185,62 +251,51 @@ def _shared(rest: int, wanted: Sequence[int]) -> tuple[int, list[int]]:
     return (min(most, rows) if rows >= least else 0), kept
 
 
-def _shown(section: _Section, count: int) -> list[Text]:
+def _shown(section: _Section, count: int, screen: _Screen) -> list[Text]:
     """The first lines of a section."""
     label = section.label + (f" ({section.total})" if count < section.total else "")
     return [
-        _line("" if number else label, text, section.style)
+        screen.line("" if number else label, text, section.style)
         for number, text in enumerate(section.texts[:count])
     ]
 
 
-def _line(label: str, text: str, style: str = "") -> Text:
-    """Foreign text is escaped and is never markup."""
-    return Text().append(f"{label:{_LABEL}} ", "bold cyan").append(printable(text), style)
-
-
-def _head(answer: dict[str, Any]) -> Text:
+def _head(answer: dict[str, Any], screen: _Screen) -> Text:
     up = duration(max(0.0, time.time() - answer["since"]))
-    shown = Text().append(printable(f"{answer['source']} on {answer['mountpoint']}"), "bold")
+    shown = Text().append(screen.text(f"{answer['source']} on {answer['mountpoint']}"), "bold")
     size = in_words(answer["size_bytes"])
     return shown.append(f", up {up}, {answer['assets']} files, {size}")
 
 
-def _silence(age_s: float) -> list[Text]:
-    if age_s < _OLD_S:
+def _silence(silent_s: float) -> list[Text]:
+    if silent_s < _SILENT_S:
         return []
-    text = f"no answer for {duration(age_s)}: the mount is busy, or hangs; what is below is old"
+    text = f"no answer for {duration(silent_s)}: the mount is busy, or hangs; what is below is old"
     return [Text(text, "bold red")]
 
 
-def _facts(watched: Watched, answer: dict[str, Any], width: int, *, plain: bool) -> list[Text]:
+def _facts(watched: Watched, answer: dict[str, Any], screen: _Screen) -> list[Text]:
     lines: list[Line] = [
         ("blocks now", _shares(watched.now().blocks)),
         ("blocks so far", _shares(answer["reads"]["blocks"])),
         *cache_lines(answer["cache"]),
-        ("next files", _next_files(answer["next_files"])),
+        ("next files", next_files_text(answer["next_files"])),
         ("API credits", credits_text(answer["credits"])),
     ]
     if sizes_left(answer):
-        bar = _bar(answer, max(10, width // 4), plain=plain)
+        bar = _bar(answer, max(10, screen.width // 4), plain=screen.plain)
         lines.append(("sizes", f"{bar} {sizes_line(answer, credits=False)}"))
     lines += listed_lines(answer)
     passthrough = answer["passthrough"]
     if passthrough["opens"]:
         lines.append(("passthrough", f"{passthrough_text(passthrough)}; the kernel reads these"))
-    return [_line(name, text, "red" if "STALE" in text else "") for name, text in lines]
-
-
-def _next_files(counts: dict[str, int]) -> str:
-    fetched, read, unread = (
-        in_words(counts[f"{name}_bytes"]) for name in ("fetched", "read", "unread")
-    )
-    return f"{fetched} fetched before an open: {read} read, {unread} not"
+    stale = "listed" if answer["stale"] else None
+    return [screen.line(name, text, "red" if name == stale else "") for name, text in lines]
 
 
 def _bar(answer: dict[str, Any], width: int, *, plain: bool) -> str:
     total: int = answer["sizes"]["total"]
-    full = width * (total - sizes_left(answer)) // max(1, total)
+    full = min(width, max(0, width * (total - sizes_left(answer)) // max(1, total)))
     done, to_come = ("#", ".") if plain else ("━", "─")
     return done * full + to_come * (width - full)
 
@@ -259,8 +314,8 @@ def _sections(readers: list[Reader], answer: dict[str, Any]) -> list[_Section]:
         for one in readers[:_LINES]
     ]
     waiting, errors = answer["waiting"], answer["errors"]
-    waits = [text for _, text in waiting_lines(waiting[:SHOWN_READERS])]
-    failures = [text for _, text in error_lines(errors[:SHOWN_ERRORS])]
+    waits = [waiting_text(entry) for entry in waiting[:SHOWN_READERS]]
+    failures = [error_text(error) for error in errors[:SHOWN_ERRORS]]
     sections = [
         _Section("readers", len(readers), programs),
         _Section("waiting", len(waiting), waits, "yellow"),
@@ -269,21 +324,19 @@ def _sections(readers: list[Reader], answer: dict[str, Any]) -> list[_Section]:
     return [section for section in sections if section.texts]
 
 
-def _plots(
-    watched: Watched, now: dict[str, float], width: int, rows: int, *, plain: bool
-) -> list[Text]:
+def _plots(watched: Watched, now: dict[str, float], rows: int, screen: _Screen) -> list[Text]:
     """Both plots under their titles, and their common axis; the titles alone if ``rows`` is 0."""
     lines: list[Text] = []
-    read, fetched = watched.columns(width)
+    read, fetched = watched.columns(screen.width)
     for name, values, style in (("read", read, "green"), ("fetched", fetched, "blue")):
         highest = max((value for value in values if value is not None), default=0.0)
         title = f"{rate(now[f'{name}_bytes_per_s'])}, highest {rate(highest)}"
-        lines.append(_line(name, title, "bold"))
-        drawn = plot(values, rows, highest, plain=plain)
+        lines.append(screen.line(name, title, "bold"))
+        drawn = plot(values, rows, highest, plain=screen.plain)
         lines += [Text(row, style) for row in drawn]
     if rows:
         ago = f"{watched.back_s / 60:.0f} min ago"
-        lines.append(Text(f"{ago}{'now':>{max(0, width - len(ago))}}", "dim"))
+        lines.append(Text(f"{ago}{'now':>{max(0, screen.width - len(ago))}}", "dim"))
     return lines
 
 

@@ -1,9 +1,9 @@
 """Progress on stderr: a bar on a terminal, otherwise only lines that matter.
 
-`TransferBar` shows what a command has done. `wait_for` and `SizesBar` show the sizes that a mount
-still has to find out, for ``mount --wait``. `credits_shown` adds what a mount waits for. Colours
-follow ``NO_COLOR`` (rich reads it). rich is imported when something is drawn, as that takes longer
-than all else that these commands import.
+`TransferBar` shows what a command has done. `wait_for` shows the sizes that a mount still has to
+find out, for ``mount --wait``. `credits_shown` adds what a mount waits for. Colours follow
+``NO_COLOR`` (rich reads it). rich is imported when something is drawn, as that takes longer than
+all else that these commands import.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from backlotfs.log.terminal import about, escaped, say
 from backlotfs.mount.control.client import AnswerLate, NoAnswer, ask
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.progress import Progress, TaskID
 
 #: What ``--wait`` waits for: the listing, or all sizes as well.
@@ -155,10 +154,11 @@ def _time_left(answer: dict[str, Any]) -> str:
 
 
 class SizesBar:
-    """A bar over the known sizes, for a terminal."""
+    """A bar over the known sizes, on stderr."""
 
-    def __init__(self, console: Console) -> None:
-        """Draw nothing: the owner starts `progress` or renders it itself."""
+    def __init__(self) -> None:
+        """Draw nothing: the owner starts `progress`."""
+        from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
         self.progress = Progress(
@@ -166,7 +166,7 @@ class SizesBar:
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[left]}", markup=False),
-            console=console,
+            console=Console(stderr=True),
             transient=True,
         )
         self._task = self.progress.add_task("sizes", total=None, left="")
@@ -180,12 +180,6 @@ class SizesBar:
             completed=total - sizes_left(answer),
             left=", ".join(filter(None, (_time_left(answer), credits_note(answer)))),
         )
-
-
-def _sizes_bar_on_stderr() -> SizesBar:
-    from rich.console import Console
-
-    return SizesBar(Console(stderr=True))
 
 
 class ListingProgress:
@@ -228,7 +222,7 @@ def wait_for(
     :param what: `LISTING` or `SIZES`.
     :raises NoAnswer: the mount is gone.
     """
-    bar = _sizes_bar_on_stderr() if sys.stderr.isatty() else None
+    bar = SizesBar() if sys.stderr.isatty() else None
     said_s = time.monotonic()
     with bar.progress if bar is not None else contextlib.nullcontext():
         while True:

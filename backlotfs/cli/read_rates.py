@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 Answer = Mapping[str, Any]
 
 
-class Totals(NamedTuple):
+class Sample(NamedTuple):
     """What a mount had read and fetched at one time.
 
     :ivar at_s: seconds on any clock that does not go back.
@@ -121,9 +121,9 @@ class Watched:
     #: How far pictures reach back: the first that holds what is known, else the last.
     BACK_S = (60.0, 120.0, 300.0)
 
-    def __init__(self, history: Iterable[Totals] = ()) -> None:
+    def __init__(self, history: Iterable[Sample] = ()) -> None:
         """Begin with what the mount knows of the time before."""
-        self._totals = list(history)
+        self._samples = list(history)
         self._answers: list[tuple[float, Answer]] = []
 
     @property
@@ -139,28 +139,28 @@ class Watched:
     def add(self, at_s: float, answer: Answer) -> None:
         """Take the answer that came at this time."""
         if self._answers and answer["since"] != self.latest["since"]:
-            self._answers, self._totals = [], []
+            self._answers, self._samples = [], []
         self._answers.append((at_s, answer))
         # one that is old enough to compare with stays
         while len(self._answers) > 2 and self._answers[1][0] <= at_s - self.NOW_S:
             del self._answers[0]
         whole = answer["throughput"]["since_start"]
-        last = self._totals[-1] if self._totals else Totals(-math.inf, 0, 0)
+        last = self._samples[-1] if self._samples else Sample(-math.inf, 0, 0)
         if at_s > last.at_s:
-            self._totals.append(
-                Totals(
+            self._samples.append(
+                Sample(
                     at_s,
                     max(last.read_bytes, whole["read_bytes"]),
                     max(last.fetched_bytes, whole["fetched_bytes"]),
                 )
             )
-        while len(self._totals) > 2 and self._totals[1].at_s <= at_s - self.BACK_S[-1]:
-            del self._totals[0]
+        while len(self._samples) > 2 and self._samples[1].at_s <= at_s - self.BACK_S[-1]:
+            del self._samples[0]
 
     @property
     def back_s(self) -> float:
         """How far a picture reaches back now."""
-        known_s = self.at_s - self._totals[0].at_s
+        known_s = self.at_s - self._samples[0].at_s
         return next((back_s for back_s in self.BACK_S if back_s >= known_s), self.BACK_S[-1])
 
     def now(self) -> Change:
@@ -177,19 +177,19 @@ class Watched:
         each_s = self.back_s / count
         end = math.floor(self.at_s / each_s) + 1
         edges = [(end - count + number) * each_s for number in range(count + 1)]
-        read = rates([(one.at_s, one.read_bytes) for one in self._totals], edges)
-        fetched = rates([(one.at_s, one.fetched_bytes) for one in self._totals], edges)
+        read = rates([(one.at_s, one.read_bytes) for one in self._samples], edges)
+        fetched = rates([(one.at_s, one.fetched_bytes) for one in self._samples], edges)
         return read, fetched
 
 
-def totals_of(history: Iterable[Mapping[str, Any]], ahead_s: float = 0.0) -> list[Totals]:
+def samples_of(history: Iterable[Mapping[str, Any]], ahead_s: float = 0.0) -> list[Sample]:
     """The points of ``history`` in an answer to ``stats``, each later than the one before.
 
     :param ahead_s: what the times have more than those of the clock that is wanted.
     """
-    found: list[Totals] = []
+    found: list[Sample] = []
     for point in history:
         at_s = point["at"] - ahead_s
         if not found or at_s > found[-1].at_s:
-            found.append(Totals(at_s, point["read_bytes"], point["fetched_bytes"]))
+            found.append(Sample(at_s, point["read_bytes"], point["fetched_bytes"]))
     return found

@@ -9,14 +9,15 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import stat
 import warnings
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backlotfs.cache.memory import TIERS
-from backlotfs.cli.read_rates import rates, totals_of
+from backlotfs.cli.read_rates import rates
 from backlotfs.cli.status_text import rate, stats_lines
 from backlotfs.errors import CommandFailed, SettingsError, install_extra
 from backlotfs.log.terminal import in_words, printable
@@ -28,7 +29,6 @@ _FORMATS = {".svg": "svg", ".png": "png"}
 #: Stands near the head of each picture, by which `check_file` knows them.
 _MARK = "backlotfs stats"
 _HEAD_BYTES = 4096
-_BLOCK_BYTES = 64 * 1024
 #: Parts of the time that the picture shows, and programs; the others are one bar.
 _PARTS, _PROGRAMS = 240, 10
 _COLOURS = {"memory": "#8ecae6", "disk": "#219ebc", "network": "#fb8500"}
@@ -51,14 +51,20 @@ def check_file(path: Path) -> None:
         how = install_extra("plot")
         raise SettingsError(f"--plot needs an extra; install it: {how}") from None
     try:
-        with path.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
+        with open(path, "rb", opener=_open_at_once) as file:
+            regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+            head = file.read(_HEAD_BYTES) if regular else b""
     except FileNotFoundError:
         return
     except OSError as error:
         raise _cannot_be_written(path, error) from None
-    if head and _MARK.encode() not in head:
+    if not regular or (head and _MARK.encode() not in head):
         raise SettingsError(f"{path} is there, and is no plot of this command; name another file")
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Without waiting for a program that writes into a FIFO."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def write_plot(answer: Mapping[str, Any], path: Path) -> None:
@@ -89,6 +95,7 @@ def _draw(answer: Mapping[str, Any], file: Any, kind: str) -> None:
     with (
         mpl.rc_context(
             {
+                **mpl.rcParamsDefault,  # whatever a matplotlibrc says
                 "text.parse_math": False,
                 "svg.fonttype": "none",
                 "font.size": 8,
@@ -114,49 +121,61 @@ def _over_time(axes: Axes, history: Sequence[Mapping[str, Any]]) -> None:
     first_s, last_s = history[0]["at"], history[-1]["at"]
     each_s = max(1.0, last_s - first_s) / _PARTS
     edges = [first_s + number * each_s for number in range(_PARTS + 1)]
-    times: list[Any] = [datetime.fromtimestamp(edge) for edge in edges[1:]]
+    # one zone for all times: where summer time ends, times without a zone go back
+    zone = datetime.fromtimestamp(last_s, UTC).astimezone().tzinfo
+    times: list[Any] = [datetime.fromtimestamp(edge, zone) for edge in edges[1:]]
 
-    def per_second(points: list[tuple[float, float]]) -> list[float]:
-        return [value or 0.0 for value in rates(points, edges)]
+    def per_second(totals: Iterable[float]) -> list[float]:
+        points = zip((point["at"] for point in history), totals, strict=True)
+        return [value or 0.0 for value in rates(list(points), edges)]
 
-    tiers = [
-        per_second(
-            [(point["at"], point["blocks"].get(tier, 0) * _BLOCK_BYTES) for point in history]
-        )
-        for tier in TIERS
-    ]
+    read = per_second(point["read_bytes"] for point in history)
+    blocks = [per_second(point["blocks"].get(tier, 0) for point in history) for tier in TIERS]
+    tiers = list(zip(*map(_by_tier, read, zip(*blocks, strict=True)), strict=True))
     axes.stackplot(
         times, *tiers, labels=[f"read from {tier}" for tier in TIERS],
         colors=[_COLOURS[tier] for tier in TIERS],
     )  # fmt: skip
-    fetched = per_second([(one.at_s, one.fetched_bytes) for one in totals_of(history)])
+    fetched = per_second(point["fetched_bytes"] for point in history)
     axes.plot(times, fetched, color=_FETCHED_COLOUR, linewidth=1, label="fetched")
     highest = max(*map(sum, zip(*tiers, strict=True)), *fetched)
     axes.margins(x=0)
     axes.set_ylim(0, 1.2 * highest or 1)  # the legend is above all curves
     axes.set_yticks(_ticks(highest))
     axes.yaxis.set_major_formatter(lambda value, _: rate(value))
-    axes.set_title(f"{times[0]:%Y-%m-%d %H:%M} to {times[-1]:%Y-%m-%d %H:%M}")
+    axes.set_title(f"{times[0]:%Y-%m-%d %H:%M} to {times[-1]:%Y-%m-%d %H:%M %Z}")
     axes.legend(loc="upper left", frameon=False, ncols=4)
 
 
 def _by_program(axes: Axes, processes: Mapping[str, Mapping[str, Any]]) -> None:
     """A bar for each program, the largest reader on top, by where its bytes came from."""
-    every = [(printable(name), usage["blocks"]) for name, usage in processes.items()]
+    every = [
+        (
+            printable(name),
+            _by_tier(usage["asked_bytes"], [usage["blocks"].get(tier, 0) for tier in TIERS]),
+        )
+        for name, usage in processes.items()
+    ]
     shown = every[:_PROGRAMS]
     if others := every[_PROGRAMS:]:
-        sums = {tier: sum(blocks.get(tier, 0) for _, blocks in others) for tier in TIERS}
+        sums = [sum(column) for column in zip(*(tiers for _, tiers in others), strict=True)]
         shown.append((f"{len(others)} others", sums))
     heights = range(len(shown) - 1, -1, -1)
     begun = [0.0] * len(shown)
-    for tier in TIERS:
-        widths = [blocks.get(tier, 0) * _BLOCK_BYTES for _, blocks in shown]
+    for number, tier in enumerate(TIERS):
+        widths = [tiers[number] for _, tiers in shown]
         axes.barh(list(heights), widths, left=begun, color=_COLOURS[tier])
         begun = [left + width for left, width in zip(begun, widths, strict=True)]
     axes.set_yticks(list(heights), [name for name, _ in shown])
     axes.xaxis.set_major_formatter(lambda value, _: in_words(value))
     axes.set_xticks(_ticks(max(begun, default=0.0)))
     axes.set_title("by program" if shown else "no program has read anything")
+
+
+def _by_tier(read: float, blocks: Sequence[float]) -> list[float]:
+    """What was read, shared out as its blocks are; nothing if it has none."""
+    total = sum(blocks)
+    return [read * count / total if total > 0 else 0.0 for count in blocks]
 
 
 def _ticks(highest: float) -> list[float]:

@@ -50,10 +50,10 @@ def status_lines(answer: dict[str, Any]) -> list[Line]:
         *_throughput(answer["throughput"]),
         *_readers(answer["processes"]),
         ("API credits", credits_text(answer["credits"])),
-        *waiting_lines(answer["waiting"]),
+        *_waiting(answer["waiting"]),
         ("signed URLs", f"{answer['url_refreshes']} fetched"),
         ("kernel", _kernel(answer)),
-        *error_lines(answer["errors"]),
+        *_errors(answer["errors"]),
         ("log", "the journal (or syslog)" if answer["log"] == "syslog" else answer["log"]),
     ]
 
@@ -61,7 +61,7 @@ def status_lines(answer: dict[str, Any]) -> list[Line]:
 def one_line(answer: dict[str, Any]) -> str:
     """What changes from second to second, for ``--watch`` without a terminal."""
     now, errors = answer["throughput"]["now"], answer["errors"]
-    last = f", last failed {_error(errors[0])}" if errors else ""
+    last = f", last failed {error_text(errors[0])}" if errors else ""
     left = answer["credits"]["credits_left"]
     calls = "calls not counted" if left is None else f"{left} credits left"
     return (
@@ -96,7 +96,7 @@ def _library(answer: dict[str, Any]) -> list[Line]:
     lines = [
         ("files", f"{answer['assets']}, {in_words(answer['size_bytes'])} as far as known"),
     ]
-    if answer.get("choice"):  # a mount of an earlier version does not say
+    if answer["choice"]:
         lines.append(("chosen", _choice(answer)))
     if left:
         time_left = sizes["seconds_left"]
@@ -183,22 +183,24 @@ def credits_text(credits: dict[str, Any]) -> str:
     return f"{text}, more in {duration(credits['more_in_s'])}"
 
 
-def waiting_lines(waiting: list[dict[str, Any]]) -> list[Line]:
-    """The programs that wait for an API credit."""
-    shown = [
+def waiting_text(entry: dict[str, Any]) -> str:
+    """A program that waits for an API credit."""
+    return (
         f"{printable(entry['program'])} (pid {entry['pid']}) for the "
         f"{'URL' if entry['for'] == 'url' else 'size'} of {printable(entry['file'])}, "
         f"about {duration(entry['seconds'])}"
-        for entry in waiting[:SHOWN_READERS]
-    ]
+    )
+
+
+def _waiting(waiting: list[dict[str, Any]]) -> list[Line]:
+    shown = [waiting_text(entry) for entry in waiting[:SHOWN_READERS]]
     if len(waiting) > SHOWN_READERS:
         shown.append(f"{len(waiting) - SHOWN_READERS} more")
     return _under("waiting", shown)
 
 
-def error_lines(errors: list[dict[str, Any]]) -> list[Line]:
-    """The last reads and opens that failed."""
-    shown = [_error(error) for error in errors[:SHOWN_ERRORS]]
+def _errors(errors: list[dict[str, Any]]) -> list[Line]:
+    shown = [error_text(error) for error in errors[:SHOWN_ERRORS]]
     if len(errors) > SHOWN_ERRORS:
         shown.append(f"{len(errors) - SHOWN_ERRORS} more: --json")
     return _under("failed", shown)
@@ -208,16 +210,19 @@ def _under(label: str, texts: list[str]) -> list[Line]:
     return [("" if number else label, text) for number, text in enumerate(texts)]
 
 
-def _error(error: dict[str, Any]) -> str:
+def error_text(error: dict[str, Any]) -> str:
+    """A read or an open that failed."""
     times = f" ({error['times']} times)" if error["times"] > 1 else ""
     reason = printable(error["reason"])
     return f"{_ago(error['at'])} {printable(error['file'])}: {error['errno']}: {reason}{times}"
 
 
 def next_files_text(counts: dict[str, int]) -> str:
-    """What was fetched before an open, and how much of it was read."""
-    fetched, read = in_words(counts["fetched_bytes"]), in_words(counts["read_bytes"])
-    return f"{fetched} fetched before an open, {read} of them read"
+    """What was fetched before an open, and how much of it was read and was not."""
+    fetched, read, unread = (
+        in_words(counts[f"{name}_bytes"]) for name in ("fetched", "read", "unread")
+    )
+    return f"{fetched} fetched before an open: {read} read, {unread} not"
 
 
 def stats_lines(answer: dict[str, Any]) -> list[Line]:

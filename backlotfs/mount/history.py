@@ -33,7 +33,7 @@ class Totals(NamedTuple):
 
 
 class Point(NamedTuple):
-    """The totals at one time. :ivar at_s: seconds since the epoch."""
+    """The totals at one time. :ivar at_s: seconds since the epoch; monotonic within `History`."""
 
     at_s: float
     totals: Totals
@@ -47,7 +47,8 @@ class History:
         self._look = look
         self._clock = clock
         self._lock = threading.Lock()
-        first = Point(clock.now(), look())
+        # on the monotonic clock: the wall clock may be set
+        first = self._now()
         self._whole = [first]
         self._recent = deque([first], maxlen=RECENT)
         self._distance_s = EVERY_S
@@ -68,14 +69,15 @@ class History:
                 self._distance_s *= 2
 
     def points(self) -> list[Point]:
-        """All points, the oldest first; the last one is of now."""
+        """All points in seconds since the epoch, the oldest first; the last one is of now."""
         with self._lock:
             older = [point for point in self._whole if point.at_s < self._recent[0].at_s]
-            return [*older, *self._recent, self._now()]
+            points = [*older, *self._recent, self._now()]
+        now_s = self._clock.now()
+        return [Point(now_s - (points[-1].at_s - at_s), totals) for at_s, totals in points]
 
     def _now(self) -> Point:
-        """The totals now; the time never goes back, even if the clock is set."""
-        return Point(max(self._recent[-1].at_s, self._clock.now()), self._look())
+        return Point(self._clock.monotonic(), self._look())
 
     def _keep(self) -> None:
         while True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import resource
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -103,6 +104,28 @@ def test_stopped_and_continued(mount: Mount) -> None:
         wait_until(lambda: terminal.written.count(BEGUN) == 2, "the picture again")
         terminal.process.send_signal(signal.SIGINT)
         assert terminal.process.wait(20) == 130
+
+
+def test_where_no_shell_could_continue_it(mount: Mount) -> None:
+    """Ctrl-Z draws anew, and nothing stops for good: as in ``ssh -t host backlotfs ...``."""
+    with watching(mount, orphaned=True) as terminal:
+        terminal.wait_for("API credits")
+        terminal.process.send_signal(signal.SIGTSTP)
+        wait_until(lambda: terminal.written.count(BEGUN) == 2, "the picture again")
+        terminal.process.send_signal(signal.SIGINT)
+        assert terminal.process.wait(20) == 130
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
+def test_signals_that_end_it(mount: Mount, number: signal.Signals) -> None:
+    """The user's own screen and the cursor come back; the signal is what it ended by."""
+    with watching(mount) as terminal:
+        terminal.wait_for("API credits")
+        resource.prlimit(terminal.process.pid, resource.RLIMIT_CORE, (0, 0))
+        terminal.process.send_signal(number)
+        assert terminal.process.wait(20) == -number
+    assert terminal.written.rindex(ENDED) > terminal.written.rindex(BEGUN)
+    assert terminal.written.rindex(SHOWN) > terminal.written.rindex(HIDDEN)
 
 
 def test_the_mount_ends(mount: Mount) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backlotfs.cli.read_rates import Totals, Watched, change, rates, totals_of
+from backlotfs.cli.read_rates import Sample, Watched, change, rates, samples_of
 
 STEPS = st.lists(st.tuples(st.floats(0.1, 1000), st.integers(0, 1 << 40)), min_size=1, max_size=30)
 GAPS = st.lists(st.floats(0.1, 1000), min_size=1, max_size=30)
@@ -73,11 +73,11 @@ def test_columns(steps: list[tuple[float, int]], count: int) -> None:
 
 def test_history_before_the_first_answer() -> None:
     """What the mount knows of the time before is in the picture, and no dip between."""
-    history = totals_of(
+    history = samples_of(
         [{"at": 1000.0 + 10 * n, "read_bytes": 50 * n, "fetched_bytes": 0} for n in range(3)] * 2,
         ahead_s=500.0,
     )
-    assert history == [Totals(500.0 + 10 * n, 50 * n, 0) for n in range(3)]
+    assert history == [Sample(500.0 + 10 * n, 50 * n, 0) for n in range(3)]
     watched = Watched(history)
     watched.add(522.0, answer(110))
     read, _ = watched.columns(60)

@@ -26,13 +26,16 @@ SEQUENCE = re.compile(r"\x1b\[[?0-9;]*[a-zA-Z]")
 class Terminal:
     """A pty on which ``status --watch`` runs; what it writes is gathered by a thread."""
 
-    def __init__(self, mount: Mount, size: tuple[int, int], more: Mapping[str, str]) -> None:
+    def __init__(
+        self, mount: Mount, size: tuple[int, int], more: Mapping[str, str], *, orphaned: bool
+    ) -> None:
         self._ours, theirs = os.openpty()
         self.resize(*size)
         self.process = subprocess.Popen(
             commands.command("status", "--watch", mount.path),
             env=commands.environment(mount.folder, {"TERM": "xterm-256color", **more}),
-            cwd=commands.ROOT, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+            cwd=commands.ROOT, stdin=theirs, stdout=theirs, stderr=theirs,
+            start_new_session=orphaned, process_group=None if orphaned else 0,
         )  # fmt: skip
         os.close(theirs)
         self.written = ""
@@ -71,9 +74,15 @@ class Terminal:
 
 
 @contextlib.contextmanager
-def watching(mount: Mount, *, size: tuple[int, int] = (80, 24), **more: str) -> Iterator[Terminal]:
-    """A terminal of this size that shows the mount."""
-    terminal = Terminal(mount, size, more)
+def watching(
+    mount: Mount, *, size: tuple[int, int] = (80, 24), orphaned: bool = False, **more: str
+) -> Iterator[Terminal]:
+    """A terminal of this size that shows the mount.
+
+    :param orphaned: whether the program has a session of its own, without a shell; else it has a
+        process group of its own in the session of this process, as a shell starts it.
+    """
+    terminal = Terminal(mount, size, more, orphaned=orphaned)
     try:
         yield terminal
     finally:

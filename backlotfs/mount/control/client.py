@@ -4,8 +4,9 @@ A mount of an older or newer version may answer in another form, and any process
 may listen on the socket: an answer is used only if it has the shape in `_SHAPES`. Additional keys
 are allowed.
 
-A shape is a type (`int`, `float`, `str`, `bool`), `MOMENT`, a list with the shape of its items, a
-dict with the shapes of its keys (``{str: shape}``: any keys), or `Maybe` one of these.
+A shape is a type (`int`, `float`, `str`, `bool`), `MOMENT`, a list with the shape of its items
+(``[shape, ...]``: at least one), a dict with the shapes of its keys (``{str: shape}``: any keys),
+or `Maybe` one of these.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ _PROBE_S = 5.0
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 #: Valid exit codes are smaller.
 _CODES = 126
-#: The shape of a time in seconds since 1970 that `datetime` can show.
+#: The shape of a time in seconds since 1970 that `datetime` can show in every zone: until 9998.
 MOMENT = object()
-_LAST_MOMENT_S = 253_402_300_799
+_LAST_MOMENT_S = 253_370_764_799
 #: Numbers in an answer must be smaller.
 _LARGEST = 2**63
 
@@ -61,6 +62,9 @@ _SHAPES: dict[str, dict[Any, Any]] = {
         "since": MOMENT,
         "assets": int,
         "size_bytes": int,
+        "choice": Maybe(
+            {"include": [str], "exclude": [str], "unknown_labels": [str], "of_assets": int}
+        ),
         "fuse_binding": str,
         "passthrough": _PASSTHROUGH,
         "sizes": {"sized": int, "missing": int, "total": int, "seconds_left": Maybe(float)},
@@ -117,7 +121,10 @@ _SHAPES: dict[str, dict[Any, Any]] = {
             "in_flight_bytes": int,
         },
         "disk": Maybe({**_CACHED, "damaged": int, "evicted": int, "rejected": int}),
-        "history": [{"at": MOMENT, "read_bytes": int, "fetched_bytes": int, "blocks": {str: int}}],
+        "history": [
+            {"at": MOMENT, "read_bytes": int, "fetched_bytes": int, "blocks": {str: int}},
+            ...,
+        ],
     },
     "unpin": {"files": int, "size": int},
     "pins": {**_PINS, "files": [{"id": str, "paths": [str], "size": int, "cached_bytes": int}]},
@@ -179,6 +186,8 @@ def _problem(value: Any, shape: Any, where: str) -> str | None:
     if isinstance(shape, list):
         if not isinstance(value, list):
             return f"{where} is not a list"
+        if not value and len(shape) > 1:
+            return f"{where} is empty"
         found = (_problem(one, shape[0], f"an item of {where}") for one in value)
         return next((problem for problem in found if problem is not None), None)
     return None if _fits(value, shape) else f"{where} is not what is expected"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import queue
+import threading
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -11,71 +11,21 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.console import Console
 
-from backlotfs.cli.live_status import frame, plot
-from backlotfs.cli.read_rates import Totals, Watched
+from backlotfs.cli.live_status import Event, Questions, plot
+from backlotfs.cli.progress import LATE_PAUSE_S
 from backlotfs.mount.control.client import AnswerLate, NoAnswer, problem_of
+from tests.fakes.answers import AnswersInTurn
+from tests.fakes.clocks import ManualClock
 from tests.fakes.workers import PATIENCE_S
+from tests.unit.cli.made_answers import ERROR, MIB, WAITING, drawn, status, watched
 
 MODULE = import_module("backlotfs.cli.live_status")
-MIB = 1 << 20
-ERROR = {"at": 1_456_868_592.5, "file": "/clip.mov", "embed_code": "E1", "errno": "EIO",
-         "reason": "source host h answers 503", "times": 3}  # fmt: skip
-WAITING = {"pid": 71, "program": "mpv", "file": "late.mov", "for": "url", "seconds": 12.0}
-
-
-def answer(read: int = 0, **more: Any) -> dict[str, Any]:
-    """An answer to ``status`` of a busy mount."""
-    programs = {
-        f"prog{n}": {"asked_bytes": read // (n + 1), "reads": 1, "failed": n} for n in range(20)
-    }
-    whole = {"read_bytes": read, "fetched_bytes": read // 2}
-    return {
-        "source": "backlot:main", "mountpoint": "/mnt/a", "pid": 7, "since": 1_456_868_592.0,
-        "assets": 10, "synced_at": 0.0, "stale": False, "last_error": None, "size_bytes": 3 << 30,
-        "sizes": {"sized": 4, "missing": 1, "total": 10, "seconds_left": 4000.0},
-        "syncing": False, "errors": [ERROR] * 9, "processes": programs,
-        "cache": {"memory": {"cached_bytes": MIB, "budget_bytes": 1 << 28}, "disk": None,
-                  "pinned": None},
-        "throughput": {"now": {"read_bytes_per_s": 2048, "fetched_bytes_per_s": 1024},
-                       "since_start": whole | {"read_bytes_per_s": 10, "fetched_bytes_per_s": 20}},
-        "reads": {"asked_bytes": read, "reads": 3, "failed": 0,
-                  "blocks": {"memory": 6 * read // MIB, "disk": 0, "network": 2 * read // MIB}},
-        "next_files": {"fetched_bytes": 3 * MIB, "read_bytes": 2 * MIB, "unread_bytes": MIB},
-        "credits": {"credits_left": 200, "limit": 300, "more_in_s": 41.0, "waiting": [0, 1, 0, 0]},
-        "waiting": [WAITING] * 9, "url_refreshes": 3, "fuse_binding": "session",
-        "passthrough": {"off": "", "opens": 5, "files": 2}, "log": "syslog",
-        **more,
-    }  # fmt: skip
-
-
-def watched(**more: Any) -> Watched:
-    """A mount that has read a MiB in the last second, and as much each 10 s before."""
-    seen = Watched(Totals(900.0 + 10 * n, n * MIB, n * MIB // 2) for n in range(10))
-    for second in range(3):
-        seen.add(1000.0 + second, answer((10 + second) * MIB, **more))
-    return seen
-
-
-def drawn(
-    seen: Watched,
-    width: int = 80,
-    height: int = 24,
-    *,
-    silent_s: float = 0.0,
-    encoding: str = "utf-8",
-) -> str:
-    """The picture on a terminal of this size, without colours."""
-    written = io.BytesIO()
-    file = io.TextIOWrapper(written, encoding)
-    console = Console(file=file, width=width, height=height, no_color=True, force_terminal=False)
-    return frame(seen, seen.at_s + silent_s, console).plain
 
 
 def test_the_answer_is_one() -> None:
     """What these tests draw has the form that a mount's answer has."""
-    assert problem_of(answer(), "status") is None
+    assert problem_of(status(), "status") is None
 
 
 def test_everything_on_80_columns() -> None:
@@ -164,21 +114,91 @@ def test_a_plot(plain: bool, full: str) -> None:
     assert plot([0.0, None], 1, 0.0) == ["  "]
 
 
-def test_a_mount_that_is_busy_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is asked again after a late answer; that it is gone is one sentence."""
-    answers: list[dict[str, Any] | NoAnswer] = [
-        AnswerLate("busy"), answer(MIB), NoAnswer("it does not answer"),
-    ]  # fmt: skip
+class Pauses(threading.Event):
+    """An event for which nobody waits; it writes down how long they would, and if it was set."""
 
-    def ask(_place: Path, _command: str) -> dict[str, Any]:
-        found = answers.pop(0)
-        if isinstance(found, NoAnswer):
-            raise found
-        return found
+    def __init__(self) -> None:
+        super().__init__()
+        self.noted: list[tuple[float | None, bool]] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.noted.append((timeout, self.is_set()))
+        return self.is_set()
+
+
+def test_a_mount_that_is_busy_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked again after a late answer, but not soon; that it is gone is one sentence."""
+    answers = AnswersInTurn(AnswerLate("busy"), status(MIB), NoAnswer("it does not answer"))
+    monkeypatch.setattr(MODULE, "ask", answers)
+    events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+    pauses = Pauses()
+    Questions(Path("/nowhere"), events, pauses, ManualClock()).keep_asking()
+    assert events.get(timeout=PATIENCE_S) == status(MIB)
+    assert str(events.get(timeout=PATIENCE_S)) == "the mount on /nowhere has ended; see its log"
+    assert [seconds for seconds, _ in pauses.noted][:2] == [1.0, LATE_PAUSE_S]
+
+
+def test_pauses_and_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pause grows with the answer, to a bound; only an open question counts as silence."""
+    clock, pauses = ManualClock(), Pauses()
+    questions = Questions(Path("/nowhere"), queue.SimpleQueue(), pauses, clock)
+    answers = AnswersInTurn(
+        status(), status(), AnswerLate("busy"), AnswerLate("busy"), status(), NoAnswer("gone")
+    )
+    took_s = iter([0.7, 8.0, 10.0, 10.0, 0.0, 0.0])
+    silent_s: list[tuple[float, float]] = []
+
+    def ask(place: Path, command: str) -> dict[str, Any]:
+        before_s = questions.silent_s()
+        clock.advance(next(took_s))
+        silent_s.append((before_s, questions.silent_s()))
+        return answers(place, command)
 
     monkeypatch.setattr(MODULE, "ask", ask)
-    monkeypatch.setattr(MODULE.time, "sleep", lambda _seconds: None)
-    events: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    MODULE._keep_asking(Path("/nowhere"), events)
-    assert events.get(timeout=PATIENCE_S) == answer(MIB)
-    assert str(events.get(timeout=PATIENCE_S)) == "the mount on /nowhere has ended; see its log"
+    questions.keep_asking()
+    assert [seconds for seconds, _ in pauses.noted] == [
+        1.0, pytest.approx(7.0), LATE_PAUSE_S, LATE_PAUSE_S, LATE_PAUSE_S, 1.0,
+    ]  # fmt: skip
+    assert silent_s == [
+        (0.0, pytest.approx(0.7)), (0.0, 8.0), (0.0, 10.0), (10.0, 20.0), (20.0, 20.0), (0.0, 0.0),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_stop_during_an_answer(monkeypatch: pytest.MonkeyPatch, late: bool) -> None:
+    """The next question follows at once, and the mount was not silent all the time."""
+    clock, pauses = ManualClock(), Pauses()
+    questions = Questions(Path("/nowhere"), queue.SimpleQueue(), pauses, clock)
+    answers = AnswersInTurn(AnswerLate("busy") if late else status(), NoAnswer("gone"))
+
+    def ask(place: Path, command: str) -> dict[str, Any]:
+        clock.advance(3600.0)
+        questions.hurry()
+        assert questions.silent_s() == 0.0
+        return answers(place, command)
+
+    monkeypatch.setattr(MODULE, "ask", ask)
+    questions.keep_asking()
+    assert [hurried for _, hurried in pauses.noted] == [False, True]
+
+
+def test_a_locale_that_lacks_a_name() -> None:
+    """Its escapes count: no line of what is written is longer than the terminal."""
+    name = "\u4e2d\u6587\u00e9"
+    seen = watched(
+        source=name * 9,
+        processes={name: {"asked_bytes": MIB, "reads": 1, "failed": 0}},
+        errors=[ERROR | {"file": name * 9}],
+    )
+    picture = drawn(seen, encoding="latin-1")
+    assert "readers        \\u4e2d\\u6587\u00e9 " in picture
+    written = picture.encode("latin-1", "backslashreplace").decode("latin-1")
+    assert max(map(len, written.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("sized", [-(2**62), -1, 2**62])
+def test_sizes_that_cannot_be(sized: int) -> None:
+    """The bar is never longer than it is."""
+    for total in (0, 1, -5, 2**62):
+        sizes = {"sized": sized, "missing": 0, "total": total, "seconds_left": None}
+        assert len(drawn(watched(sizes=sizes), 100, 60).replace(" ", "")) < 6000

@@ -180,7 +180,7 @@ def test_waiting_for_a_mount_that_is_busy(mounted: Callable[..., Mount]) -> None
 def test_a_bar() -> None:
     """How many of how many, and what is waited for."""
     console = Console(width=200, record=True, force_terminal=True)
-    bar = SizesBar(console)
+    bar = SizesBar()
     bar.show(answer(4, seconds_left=180.0, more_in_s=41.0))
     console.print(bar.progress)
     shown = console.export_text()

@@ -9,41 +9,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from tests.unit.cli.made_answers import STATS, usage
+
 MODULE = import_module("backlotfs.cli.status")
-
-
-def usage(asked: int, reads: int, failed: int, *blocks: int) -> dict[str, Any]:
-    """One name's part of the answer."""
-    tiers = dict(zip(("memory", "disk", "network"), blocks, strict=True))
-    return {"asked_bytes": asked, "reads": reads, "failed": failed, "blocks": tiers}
-
-
-ANSWER: dict[str, Any] = {
-    "source": "backlot:main", "mountpoint": "/mnt/a", "pid": 7, "since": 1_456_868_592.0,
-    "reads": usage(3 << 20, 12, 1, 6, 3, 1),
-    "processes": {"cp": usage(2 << 20, 8, 0, 4, 3, 1), "ffprobe": usage(1 << 20, 4, 1, 2, 0, 0)},
-    "fetched_bytes": 6 << 20, "amplification": 2.0, "unused_bytes": 1536,
-    "warmed_bytes": 5 << 20,
-    "next_files": {"fetched_bytes": 3 << 20, "read_bytes": 2 << 20, "unread_bytes": 1 << 20},
-    "requests": {
-        "made": 9, "whole": 6, "dropped": 2, "overloaded": 0, "cut": 1, "refused": 0,
-    },
-    "hedges": {"made": 2, "won": 1}, "url_refreshes": 3,
-    "memory": {
-        "budget_bytes": 256 << 20, "cached_bytes": 64 << 20, "leased_bytes": 1 << 20,
-        "in_flight_bytes": 4 << 20,
-    },
-    "disk": {
-        "cached_bytes": 1 << 30, "budget_bytes": 10 << 30, "hits": 3, "misses": 1, "damaged": 0,
-        "evicted": 5, "rejected": 6,
-    },
-    "passthrough": {"off": "", "opens": 7, "files": 1},
-    "history": [
-        {"at": 1_456_868_592.0 + 10 * n, "read_bytes": n << 20, "fetched_bytes": 2 * n << 20,
-         "blocks": {"memory": 2 * n, "disk": n, "network": n}}
-        for n in range(4)
-    ],
-}  # fmt: skip
 
 
 def said(monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any], *arguments: str) -> str:
@@ -56,7 +24,7 @@ def said(monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any], *arguments: st
 
 def test_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every number, with its unit; what went wrong only where something did."""
-    lines = said(monkeypatch, ANSWER).splitlines()
+    lines = said(monkeypatch, STATS).splitlines()
     assert [line[15:] for line in lines[:14]] == [
         "backlot:main on /mnt/a (pid 7)",
         "2016-03-01 21:43:12+00:00",
@@ -64,7 +32,7 @@ def test_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
         "6.0 MiB (2.00 for each byte read)",
         "5.0 MiB",
         "1.5 KiB",
-        "3.0 MiB fetched before an open, 2.0 MiB of them read",
+        "3.0 MiB fetched before an open: 2.0 MiB read, 1.0 MiB not",
         "memory 6 (60 %), disk 3 (30 %), network 1 (10 %)",
         "9 made: 2 dropped, 1 cut",
         "2 made, 1 won",
@@ -82,7 +50,7 @@ def test_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_of_a_mount_that_nobody_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """No division by nothing, no empty table."""
-    idle = ANSWER | {"reads": usage(0, 0, 0, 0, 0, 0), "processes": {}, "disk": None}
+    idle = STATS | {"reads": usage(0, 0, 0, 0, 0, 0), "processes": {}, "disk": None}
     idle["passthrough"] = {"off": "there is no disk cache", "opens": 0, "files": 0}
     output = said(monkeypatch, idle | {"amplification": None, "fetched_bytes": 0})
     assert "0 B in 0 reads\n" in output
@@ -93,7 +61,7 @@ def test_of_a_mount_that_nobody_used(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_many_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first dozen, and where the others are."""
     many = {f"p{n}": usage(20 - n, 1, 0, 1, 0, 0) for n in range(20)}
-    output = said(monkeypatch, ANSWER | {"processes": many})
+    output = said(monkeypatch, STATS | {"processes": many})
     assert "p11 " in output
     assert "p12 " not in output
     assert output.endswith("and 8 more: --json\n")
@@ -101,6 +69,6 @@ def test_many_processes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_for_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     """All of it, on one line."""
-    output = said(monkeypatch, ANSWER, "--json")
-    assert json.loads(output) == ANSWER
+    output = said(monkeypatch, STATS, "--json")
+    assert json.loads(output) == STATS
     assert output.count("\n") == 1

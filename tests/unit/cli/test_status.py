@@ -16,6 +16,7 @@ from backlotfs.cli.mountpoints import the_mount
 from backlotfs.errors import FuseUnusable, SettingsError
 from backlotfs.kernel.mount_table import FUSE_TYPE, MountEntry
 from backlotfs.mount.control.client import AnswerLate, NoAnswer
+from tests.fakes.answers import AnswersInTurn
 
 MODULE = import_module("backlotfs.cli.status")
 TEXT = import_module("backlotfs.cli.status_text")
@@ -139,20 +140,8 @@ def test_watch(asked: list[tuple[str, dict[str, Any]]], monkeypatch: pytest.Monk
 
 def test_watching_a_mount_that_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Goes on after an answer that did not come in time, and ends with the mount."""
-    answers: list[dict[str, Any] | NoAnswer] = [
-        ANSWER,
-        AnswerLate("busy"),
-        ANSWER,
-        NoAnswer("gone"),
-    ]
-
-    def ask(_place: Path, _command: str) -> dict[str, Any]:
-        found = answers.pop(0)
-        if isinstance(found, NoAnswer):
-            raise found
-        return found
-
-    monkeypatch.setattr(MODULE, "ask", ask)
+    answers = AnswersInTurn(ANSWER, AnswerLate("busy"), ANSWER, NoAnswer("gone"))
+    monkeypatch.setattr(MODULE, "ask", answers)
     monkeypatch.setattr(MODULE.time, "sleep", lambda _seconds: None)
     done = CliRunner().invoke(MODULE.status, ["/mnt/a", "--watch"])
     assert str(done.exception) == "gone"

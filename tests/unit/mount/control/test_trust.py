@@ -17,7 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from backlotfs.cli.live_status import frame
+from backlotfs.cli.read_rates import Watched, samples_of
+from backlotfs.cli.stats_plot import write_plot
 from backlotfs.cli.status_text import one_line, process_table, stats_lines, status_lines
 from backlotfs.mount.control import client
 from backlotfs.mount.control.client import MOMENT, Maybe, NoAnswer, ask
@@ -236,6 +240,8 @@ def spoilt(value: Any, shape: Any) -> Iterator[Any]:
             yield from ({**value, name: bad} for bad in spoilt(value[name], inner))
     elif isinstance(shape, list):
         yield from ({}, "x", 3)
+        if len(shape) > 1:
+            yield []
         yield from ([bad] for bad in spoilt(value[0], shape[0]))
     elif shape is str:
         yield from (3, [], {}, True)
@@ -262,8 +268,8 @@ def test_answers_of_another_form(command: str) -> None:
         assert problem.isprintable()
 
 
-def test_what_was_checked_is_all_that_is_used() -> None:
-    """The texts of `status` and `stats` need no other keys, and take every null."""
+def test_what_was_checked_is_all_that_is_used(tmp_path: Path) -> None:
+    """The texts and pictures of `status` and `stats` need no other keys, and take every null."""
 
     def with_nulls(shape: Any) -> Any:
         if isinstance(shape, Maybe):
@@ -278,6 +284,11 @@ def test_what_was_checked_is_all_that_is_used() -> None:
         assert one_line(status)
         assert stats_lines(stats)
         assert process_table(stats["processes"])
+        watched = Watched(samples_of(stats["history"]))
+        watched.add(0.0, status)
+        watched.add(100.0, status)
+        assert frame(watched, Console(width=100, height=60)).plain
+        write_plot(stats, tmp_path / "x.svg")
 
 
 @pytest.mark.parametrize(
