@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
-from backlotfs.cli.live_status import Event, Questions, plot
+from backlotfs.cli.live_status import Event, Questions, frame, plot
 from backlotfs.cli.progress import LATE_PAUSE_S
 from backlotfs.mount.control.client import AnswerLate, NoAnswer, problem_of
 from tests.fakes.answers import AnswersInTurn
@@ -75,6 +76,15 @@ def test_what_is_wrong_is_said() -> None:
     assert "no answer" not in drawn(watched())
 
 
+@pytest.mark.parametrize("stale", [False, True])
+def test_what_is_red(stale: bool) -> None:
+    """A listing that was not refreshed, and no text that only says so."""
+    seen = watched(stale=stale, last_error="STALE", errors=[])
+    picture = frame(seen, Console(width=80, height=40))
+    red = [picture.plain[span.start : span.end] for span in picture.spans if span.style == "red"]
+    assert red == (["never (STALE: the last refresh failed)"] if stale else [])
+
+
 def test_foreign_texts() -> None:
     """Neither a terminal nor rich obeys them."""
     evil = "\x1b[31m[bold red]x[/bold red]\x9b2J\n:warning:"
@@ -115,14 +125,17 @@ def test_a_plot(plain: bool, full: str) -> None:
 
 
 class Pauses(threading.Event):
-    """An event for which nobody waits; it writes down how long they would, and if it was set."""
+    """An event that waits by a clock; it writes down how long it was to, and if it was set."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: ManualClock) -> None:
         super().__init__()
+        self._clock = clock
         self.noted: list[tuple[float | None, bool]] = []
 
     def wait(self, timeout: float | None = None) -> bool:
         self.noted.append((timeout, self.is_set()))
+        if not self.is_set():
+            self._clock.advance(timeout or 0.0)
         return self.is_set()
 
 
@@ -131,8 +144,9 @@ def test_a_mount_that_is_busy_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = AnswersInTurn(AnswerLate("busy"), status(MIB), NoAnswer("it does not answer"))
     monkeypatch.setattr(MODULE, "ask", answers)
     events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-    pauses = Pauses()
-    Questions(Path("/nowhere"), events, pauses, ManualClock()).keep_asking()
+    clock = ManualClock()
+    pauses = Pauses(clock)
+    Questions(Path("/nowhere"), events, pauses, clock).keep_asking()
     assert events.get(timeout=PATIENCE_S) == status(MIB)
     assert str(events.get(timeout=PATIENCE_S)) == "the mount on /nowhere has ended; see its log"
     assert [seconds for seconds, _ in pauses.noted][:2] == [1.0, LATE_PAUSE_S]
@@ -140,7 +154,8 @@ def test_a_mount_that_is_busy_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_pauses_and_silence(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pause grows with the answer, to a bound; only an open question counts as silence."""
-    clock, pauses = ManualClock(), Pauses()
+    clock = ManualClock()
+    pauses = Pauses(clock)
     questions = Questions(Path("/nowhere"), queue.SimpleQueue(), pauses, clock)
     answers = AnswersInTurn(
         status(), status(), AnswerLate("busy"), AnswerLate("busy"), status(), NoAnswer("gone")
@@ -160,14 +175,15 @@ def test_pauses_and_silence(monkeypatch: pytest.MonkeyPatch) -> None:
         1.0, pytest.approx(7.0), LATE_PAUSE_S, LATE_PAUSE_S, LATE_PAUSE_S, 1.0,
     ]  # fmt: skip
     assert silent_s == [
-        (0.0, pytest.approx(0.7)), (0.0, 8.0), (0.0, 10.0), (10.0, 20.0), (20.0, 20.0), (0.0, 0.0),
+        (0.0, pytest.approx(0.7)), (0.0, 8.0), (0.0, 10.0), (40.0, 50.0), (80.0, 80.0), (0.0, 0.0),
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize("late", [False, True])
 def test_a_stop_during_an_answer(monkeypatch: pytest.MonkeyPatch, late: bool) -> None:
     """The next question follows at once, and the mount was not silent all the time."""
-    clock, pauses = ManualClock(), Pauses()
+    clock = ManualClock()
+    pauses = Pauses(clock)
     questions = Questions(Path("/nowhere"), queue.SimpleQueue(), pauses, clock)
     answers = AnswersInTurn(AnswerLate("busy") if late else status(), NoAnswer("gone"))
 

@@ -254,3 +254,14 @@ def test_the_limit_of_the_bandwidth_is_kept() -> None:
     assert sum(source.clock.slept_s) >= 30.0
     assert rate.bytes_per_s() == 30
     assert source.all_closed
+
+
+def test_bytes_are_counted_before_they_are_delivered() -> None:
+    """A reader that has them finds them counted; what came of a torn piece counts as well."""
+    source = Source(good(0, 30, held(0, 25)), good(20, 30))
+    pieces, rate = Pieces(ByteRange(0, 30), 10), RecentRate(ManualClock())
+    counted: list[float] = []
+    pieces.after_each = lambda: counted.append(rate.bytes_per_s())
+    reader = RangeReader(source.signed_get, source.clock, rate=rate)
+    reader.fetch(V1, ByteRange(0, 30), pieces, source.deadline())
+    assert counted == [10, 20, 35]
