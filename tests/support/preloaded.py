@@ -1,8 +1,8 @@
 """Mounts started by fork, in an interpreter that has imported the program already.
 
 A start of the program is half a second of processor time, nearly all of it imports, and the tests
-start hundreds of mounts. The process is one of its own in any other way: its environment, folder,
-output and signals are its own, and it ends as the program does.
+start hundreds of mounts. The process has the command line of the fork server. Its environment,
+folder, output and signals are its own, and it ends as the program does.
 """
 
 from __future__ import annotations
