@@ -73,6 +73,7 @@ def _beside_rclone(folder: Path, assets: int, rounds: int) -> list[str]:
             ),
             "rclone": (rclone_folder_command(copy, theirs), theirs),
         }
+        _mount_once(*commands["backlotfs"])
         results: dict[str, list[Round]] = {name: [] for name in commands}
         local_s: list[float] = []
         for number in range(rounds):
@@ -159,11 +160,18 @@ def _in_words(calls: Counter[str]) -> str:
     return ", ".join(f"{count} `{route}`" for route, count in sorted(calls.items())) or "none"
 
 
+def _mount_once(command: Sequence[str], mountpoint: Path) -> None:
+    """Mount, list and unmount: later mounts find the times of folders in the catalog."""
+    with mounted("backlotfs", command, mountpoint) as mount:
+        list_names(mount.mountpoint)
+
+
 def _alone(folder: Path, assets: int) -> str:
     # what the emulator has does not matter: asked for news, it has none
     with emulator_process(folder, ["--synthetic=1"]) as emulator:
         names = save_made_up(emulator.config, folder / "cache", assets)
         command = backlotfs_command(emulator.config, folder / "m", cache_dir=folder / "cache")
+        _mount_once(command, folder / "m")
         drop_caches()
         with mounted("backlotfs", command, folder / "m", log=folder / "log") as mount:
             answered_s = mount.answered_s - mount.started_s
