@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``python -m backlotfs``."""
 
 from backlotfs.cli import main

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Half-open byte ranges and block arithmetic. Pure."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every error of backlotfs; each class knows the errno an application sees and the exit code.
 
 ::

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Opens the folders and files of this program in a way that other users cannot interfere with.
 
 Each component of a path is opened in turn, from the root on, relative to the component before it.

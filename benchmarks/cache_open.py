@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How long a mount waits for a large disk cache: ``python -m benchmarks.cache_open [--work DIR]``.
 
 Blocks of 4 KiB stand for those of 64 KiB: what is read at the start are rows and heads, and their

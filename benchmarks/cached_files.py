@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files that are wholly in the disk cache, beside the same files on that disk.
 
 Run as root, because FUSE passthrough needs it: ``python -m benchmarks.cached_files [--work DIR]``.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A first mount beside a CDN host, in real time: how long until every size is known."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """API calls, and what they make of time: first mounts, further mounts, a day of work.
 
 Run: ``python -m benchmarks.credits [--without-cdn]``, the part with the CDN host as root. The rest

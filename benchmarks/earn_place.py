@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What each strategy of reading is worth: the same work with and without it, in turn, in one run.
 
 A strategy is switched off by replacing one function of the package in this process; the product has

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The emulator as a process of its own, so that its work is not counted as ours."""
 
 from __future__ import annotations

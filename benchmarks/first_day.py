@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Copies on the first day of a mount, by real programs on a real mount, under a limit of API calls.
 
 Run as root: ``python -m benchmarks.first_day [--without-storm]``. It takes about 20 minutes.

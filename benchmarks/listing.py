@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What programs do to a large folder, timed: one fresh mount, one round of all of it."""
 
 from __future__ import annotations

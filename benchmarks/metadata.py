@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A hundred thousand files with known sizes: backlotfs beside ``rclone mount`` of a local folder.
 
 Run as root: ``python -m benchmarks.metadata [--rounds N] [--assets N] [--without-million]``. Both

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The source host of the benchmarks: nginx over a folder, addressed as signed URLs address it.
 
 The API is the emulator's, told to sign URLs that point here; nginx does not check signatures. A

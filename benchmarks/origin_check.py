@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether an origin is as far away as its profile says: what a plain client sees of it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A catalog as an earlier mount would have left it: the library listed, every size known."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A line that all connections share: the loopback of a network namespace, limited by the kernel.
 
 The process that opens it, and what it starts meanwhile, live in that namespace. Needs root and tc.

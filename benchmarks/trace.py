@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Count what one operation passes: functions, calls and files of the package, on all threads.
 
 ``read``: a READ of 128 KiB in the middle of a file. The file is open, its URL is known, one READ at

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What mounts of one library cost its account: a first mount, another one, a day of work."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A mount in virtual time: the stack as shipped, over a `VirtualService`, without a kernel."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The emulator's two sides and its rate limiter, without sockets and in virtual time.
 
 What goes between them and the client is what would go over the wire: signed requests, status,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hours in seconds: threads that take turns, on a clock that jumps from one to the next.
 
 Theory of operation. Threads are real, but only one of them runs at a time: whoever waits (sleeps,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The one command: ``python -m tests [--fast|--lint|--long|--desktop] [--fix] [-- FOR PYTEST]``.
 
 Format, lint, types, tests: in this order, and the first that fails ends it with the command that

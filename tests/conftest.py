@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fixtures of all tests: an emulator, a mount in its own process, and the rule about FUSE."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``python -m tests.live_picture``: draw what ``status --watch`` shows of a real mount, for docs.
 
 Three programs read from a mount for a minute; the picture is the last one of that minute. Only the

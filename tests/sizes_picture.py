@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``python -m tests.sizes_picture``: draw when the sizes of a new library are known, for the docs.
 
 The times are those that ``status`` computes for "about … left": the rate limiter's own, for an

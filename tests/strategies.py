@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the property tests draw from."""
 
 from __future__ import annotations

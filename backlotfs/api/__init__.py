@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The library's JSON API: signed requests, listing, records.
 
 One call goes ``client`` (routes; signature, retries, the server's clock) → ``rate_limiter`` (wait

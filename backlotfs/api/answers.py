@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What an answer of the API means: its JSON, or the error it stands for, and the server's words.
 
 Pure. Text that a server sent is made fit for one line of a terminal or a log, and holds no secret.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Listings page by page: where the next page is, how large it is, and where a listing is given up.
 
 An API may need a fixed time for each record, so that a page of 500 takes longer than anybody waits,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the API answers, as immutable records, and how they are read from JSON.
 
 Parsing is pure and raises nothing but :class:`ProtocolViolation` and `MalformedJson`. What a file's

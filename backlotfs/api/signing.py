@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The API key with its secret, and the signatures of Backlot V2 requests. Pure.
 
 A signature is the first 43 characters of Base64 over the *raw* SHA-256 digest of secret, method,

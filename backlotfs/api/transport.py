@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One GET of the API over `requests`, from a URL to a whole answer, bounded in size and time.
 
 `requests` is held back in five ways: nothing of the user's goes along (no cookies, ``.netrc`` or

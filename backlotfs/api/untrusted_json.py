@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """JSON of unknown honesty: read in bounded memory, with typed access to its fields. Pure.
 
 A few kilobytes of gzip can be ten million numbers, and each of them an object in memory: what a

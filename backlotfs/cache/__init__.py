@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The caches of fetched blocks: in memory (`memory`) and on disk (`disk`).
 
 The key of a block contains the version of its source, so a replaced source needs no invalidation.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The admission policy of the disk cache decides which blocks are written to the disk.
 
 With an explicit cache size every block is written. Otherwise blocks of a host that is as fast as a

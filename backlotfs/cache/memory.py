@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The memory cache: keys of blocks, a pool of memory for them, and an LRU cache with eviction.
 
 The pool is one mapping of fixed size, divided into slots that are reused: fresh memory for each

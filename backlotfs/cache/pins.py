@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pins mark the sources whose blocks stay in the disk cache, within a quota.
 
 The disk cache stores pins of versions and does not evict their blocks. Here a pin belongs to a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The catalog: the library's assets, the versions of their sources, and their captions.
 
 `sync.Synchronizer` copies the listing from the API to the `db.connection.CatalogDb` (SQLite, kept

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Captions (``--captions``): their kinds, the index of known ones, and the backfill from the API.
 
 Theory of operation. The listing does not say which assets have captions, so `CaptionBackfill` asks

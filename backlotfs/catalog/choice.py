@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The choice of assets that a mount shows (``--include RULE``, ``--exclude RULE``). Pure.
 
 =====================================  ===========================================================

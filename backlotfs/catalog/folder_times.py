@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Folder times: when the entries of each folder last changed, the same after a re-mount.
 
 The library says when assets were made and edited, not when one came into a folder or left it. So a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A version of the listing: the presented assets, and the difference from the previous version."""
 
 from __future__ import annotations

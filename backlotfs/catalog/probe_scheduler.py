@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The probe scheduler decides which source is probed next, and when.
 
 A *probe* finds the version of a source: one API call for a signed URL, then a GET of one byte from

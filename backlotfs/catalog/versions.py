@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The source version cache: the version that the last probe of each source found.
 
 The rows of the library hold the results of earlier probes; they come from the database. The cache

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Questions before something is deleted."""
 
 from __future__ import annotations

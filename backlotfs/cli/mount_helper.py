@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``mount.backlotfs``: the program that mount(8) runs for ``-t backlotfs`` and lines of fstab.
 
 ::

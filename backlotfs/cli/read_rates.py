@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What successive answers of a mount say together: rates over time, and who reads now.
 
 Pure: an answer to ``status`` has totals since the mount started, and so has each point of the

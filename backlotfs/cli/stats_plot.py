@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``stats --plot FILE``: what a mount has read, as a picture for a report, drawn by matplotlib.
 
 Names of programs are foreign text: they are escaped, and matplotlib must not take them for

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Clocks: a wall clock for expiry, a monotonic clock for deadlines, and a sleep.
 
 Signed URLs expire by the wall clock, even while a laptop is suspended. Deadlines use the monotonic

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Waits of operations: they end with the result, at the deadline, or when the caller is killed.
 
 A thread that serves the kernel does no network I/O itself; it waits here for a future that a worker

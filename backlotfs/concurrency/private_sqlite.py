@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A SQLite file that is private to one user and may be shared by several mounts (processes).
 
 The file stands in a folder of its own with mode 0700 and has mode 0600. A lock file beside it says

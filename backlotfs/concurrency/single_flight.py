@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One call at a time per key: callers that come while it runs get its result, or its error."""
 
 from __future__ import annotations

@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """Settings of a mount: profiles, secrets, defaults and time limits."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Secrets in the desktop's key store (GNOME Keyring, KWallet …), by the extra `keyring`.
 
 A secret is saved under the name of a service (`SERVICE`, or another from the profile) and the API

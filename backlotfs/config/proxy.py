@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The HTTP proxy through which the API and the source hosts are reached: ``http://HOST:PORT``.
 
 It may hold a name and a password, which are secrets like the API's. So they may be in a profile and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """All time limits of the network: of hosts, of the API, and of the work and waits around them.
 
 An outer limit is longer than each limit inside it, for every ``--api-timeout``, ``--stat-timeout``

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A guided tour: the emulator with sample media, a real mount of it, and what one does with it.
 
 ::

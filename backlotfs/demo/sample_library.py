@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The library of the demo: playable sample files, under the odd names of real libraries."""
 
 from __future__ import annotations

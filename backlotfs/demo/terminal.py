@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The demo on a terminal: what it says, the programs it runs, and the signals that end it."""
 
 from __future__ import annotations

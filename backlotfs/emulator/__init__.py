@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A Backlot-compatible server for a folder of media or a synthetic library: API and source host.
 
 It imports nothing from the rest of backlotfs, so a mistake of the client cannot be in the server

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The API host: signatures, the rate limit, and the routes below ``/v2``.
 
 ``ApiSide`` makes answers but does not send them. The functions below it make the JSON of assets,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The records of a library: assets, labels, and the bytes of their sources.
 
 A ``Content`` is the source of an asset: a file, bytes in memory, or computed bytes. ``open()``

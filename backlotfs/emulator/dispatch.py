@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The steps of one request: log, faults, rate limit or CDN cache, answer, sending.
 
 Code that reads files or iterates over the library runs in threads. Preview images have a thread of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Faults: the kinds of wrong answers, and the plan that selects the requests that get them.
 
 A ``Fault`` is a kind with its parameters, made by a factory here or written as

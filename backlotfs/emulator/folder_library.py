@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A folder of media as a library, and the ``library.json`` that may describe it.
 
 Every regular file below the folder, however deep, is an asset. Name, size and date come from the

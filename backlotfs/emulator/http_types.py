@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Plain values: a request as received, the route of its path, and an answer. Pure."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The emulated library: records in the API's order, and methods that change them.
 
 Any thread may call any method. Records and tuples are immutable.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lists of assets: the ``where`` filter, the order, and pages by a key-set cursor. Pure.
 
 The filter, as far as the reference shows it::

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Opens regular files below the media folder, and nothing else.
 
 Each component of a path is opened in turn, relative to the component before it, without following

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Numbers and dates of requests and files, with bounds on their length and their size.
 
 Python's ``int`` takes signs, spaces, underscores and the digits of all scripts, and raises an error

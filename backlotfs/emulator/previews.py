@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Preview images of assets, at unsigned URLs on the source host.
 
 The image of an asset is its ``preview_image``, or a frame of its file (if ffmpeg is installed), or

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The log of requests: one entry for each, added at its start and updated until its end.
 
 Entries have no query string, so they contain no signature and no usable URL.

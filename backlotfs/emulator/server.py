@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The emulator: API and source host of a Backlot service on one port, in a thread of its own.
 
 One thread runs one asyncio loop. Every request is a task there; code that may wait for a disk runs

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Settings of an emulator: credentials, limits, and variants of what the real service did."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The source host: the part of S3 that signed GETs use.
 
 A URL is signed by S3's query-string authentication, Signature V2. The signed resource is

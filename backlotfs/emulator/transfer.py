@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sends answers: files by sendfile, other bodies in steps, and with the fault of a rule.
 
 It runs on the emulator's event loop. The steps are so small that the loop has time for other

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Takes over changes of the media folder while the emulator runs.
 
 A thread waits for changes of the folder, reads it again and changes the library. A new file appears

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Threads for functions that wait for a disk or take long, so that the event loop does not.
 
 It is not a ``concurrent.futures.ThreadPoolExecutor``, because the interpreter waits for the threads

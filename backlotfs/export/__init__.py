@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Exports files of a mount into a folder: each is complete and verified, or not there at all.
 
 `destination` opens DEST and everything below it, and follows no link; it also has the workspace, a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``MANIFEST.sha256``: the digest of every exported file, in the form of sha256sum(1).
 
 ``sha256sum -c MANIFEST.sha256`` in the folder checks a copy on any Unix, without backlotfs.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How much is read at once: many small files, or a few large ones."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tells whether a copy is of the present version of its source, on disks that round times too.
 
 Many disks do not keep the time that a file is given: FAT keeps every second second, ext3 and HFS+

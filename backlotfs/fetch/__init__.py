@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Brings blocks of sources from their hosts.
 
 `loader.BlockLoader` finds a wanted block in memory or on disk (`cache`), joins a fetch in flight,

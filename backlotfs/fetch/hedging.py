@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """When a fetch is hedged by a second GET, and how many hedges are made at most.
 
 A fetch is *late* when it has begun and has received nothing for longer than nearly all other GETs

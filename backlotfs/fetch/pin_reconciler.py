@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Keeps pinned sources complete in the disk cache: a mount fetches their missing blocks.
 
 `backlotfs pin` itself fetches the files that it pins. The reconciler fetches what is missing later:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Warming: fetches a source into the disk cache before it is read.
 
 A step finds the blocks of a range that are not in the disk cache, fetches them as a reader would,

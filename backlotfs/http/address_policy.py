@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which hosts sources may be on. Pure: names and addresses in, verdict out.
 
 Source URLs come from the API, and the API may be compromised, or its records may be: it must not

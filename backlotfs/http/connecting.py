@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A TCP connection to a host: its name is looked up, and its addresses are tried side by side.
 
 A name may have an address at which nobody answers: IPv6 without a way out, a machine that is down.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Connections to source hosts, whose addresses are checked at the moment they are connected to.
 
 A name is resolved once; each address that came out is put to the `SourcePolicy`, and only those

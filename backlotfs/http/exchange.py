@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One HTTP exchange: its time limit, and its response, read without a copy.
 
 A socket's own timeout bounds one wait for bytes. A host that sends one byte every few seconds never

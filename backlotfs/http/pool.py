@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Kept-alive connections to source hosts, one ranged GET over them, and what its answer says.
 
 The standard library's `http.client` carries these GETs, not `requests`: a presigned URL has to be

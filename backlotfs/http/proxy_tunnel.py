@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A connection through an HTTP proxy, by CONNECT (RFC 9110 §9.3.6).
 
 The proxy gets host and port, the name as it is: it looks it up itself. After its answer every byte

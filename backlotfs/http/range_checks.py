@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What an answer to a ranged GET holds: which bytes of the object, of how many, and in no coding.
 
 RFC 9110 lets a server answer ``Range: bytes=a-b`` in many forms, and real servers know more. The

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The callers of operations: which program calls, and how its name changes the answer.
 
 A request has the id of a *thread*, and threads have their own names ("av:demux"), so the process is

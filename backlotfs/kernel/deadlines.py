@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Deadlines of operations, and fast failure for processes that keep timing out.
 
 A default deadline is a limit for silence: it does not run while the work waits in the queue for an

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Converts every error of an operation to an errno.
 
 fusepy's wrapper compares ``e.errno > 0`` on every OSError: for a `requests` exception, which *is*

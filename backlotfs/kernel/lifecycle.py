@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The life of a mount in the kernel: makes it, announces it, and ends it.
 
 Stopping. A plain unmount fails while files are open, and a session with an operation that waits for

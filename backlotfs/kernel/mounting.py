@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Makes the mount in the kernel, by mount(2) or by fusermount3, without libfuse.
 
 A process with CAP_SYS_ADMIN in its user namespace calls mount(2) itself. All others need

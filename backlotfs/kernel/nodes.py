@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The nodes of the session: which number the kernel has for which folder, file and version.
 
 **A version is a node.** The kernel keeps pages, size and mappings by node. So another version of a

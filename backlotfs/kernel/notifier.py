@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tells the kernel which names and attributes it must not use any more.
 
 The kernel remembers names, their absence, and attributes for an hour, in every folder. So each

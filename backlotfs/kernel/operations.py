@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The operations of a mount, for both adapters: `kernel.session` and `kernel.fusepy_adapter`.
 
 An adapter translates between the kernel and these operations. It looks up what an operation is

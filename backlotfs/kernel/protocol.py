@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The messages of ``/dev/fuse`` (<linux/fuse.h>, protocol 7): parses requests, makes answers.
 
 The functions are pure; `Device` is the descriptor that the messages go through. A request is a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The FUSE session: speaks the kernel's protocol itself, without libfuse.
 
 It receives requests (`serve`), looks up what they are about (`kernel.nodes`), calls the operations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Uncaught exceptions are logged redacted, and core files are disabled.
 
 Python writes uncaught exceptions unredacted to stderr: the text of a library's exception may

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Secrets are removed from every text on its way to a log, a terminal or an error.
 
 Four rules find them:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The manual: man pages, shell completions, and the reference of ``docs/``.
 
 The texts are Markdown, kept by hand in ``texts/``. Commands, options, mount options and profile

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``python -m backlotfs.manual DIR``: write man pages, completions and reference below DIR.
 
 DIR is laid out as ``share`` is: after ``pip install``, ``~/.local/share`` is right, and ``make

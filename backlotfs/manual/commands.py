@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The commands and options as click knows them, as Markdown."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The pages of the manual as Markdown: the texts of ``texts/``, completed from the program.
 
 In a text, ``{{NAME}}`` stands for something read off the program (`_from_program`), and

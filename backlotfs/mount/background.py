@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A command forks a mount into the background and waits until it answers or has failed.
 
 The fork comes first, while the process has one thread. The child does all the work and reports

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The first call of an API: checks that it answers and accepts the credentials."""
 
 from __future__ import annotations

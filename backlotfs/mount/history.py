@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a mount has read over time, in a bounded number of points, for pictures.
 
 Each point has the totals since the mount started. So the rate between any two points is known,

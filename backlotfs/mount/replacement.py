@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Replacement updates all parts of a mount when a source is replaced, touched or deleted.
 
 **Replaced**: a probe, a transfer or another mount has found another version of a source.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A thread handles the signals of a mount, because the main thread serves the session.
 
 With fusepy that is a loop in C, where Python's signal handlers do not run and libfuse's own SIGHUP

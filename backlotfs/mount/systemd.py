@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a mount tells systemd: readiness, a request for more start time, and signs of life.
 
 sd_notify(3) needs four lines, so there is no dependency for it.

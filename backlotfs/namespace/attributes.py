@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The values that ``stat``, ``statfs`` and ``getxattr`` return, as Python tuples. Pure."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The notice: a file that says that a folder's listing is not complete yet.
 
 Listings for programs that do not wait for sizes leave out files of unknown size. A user may copy

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Layouts (``--layout``) decide which folders exist and which assets are in them. Pure.
 
 A layout is a function that fills a `Folder` from one version of the library, and a line in

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The namespace of a mount: it looks up files and folders and answers stat, readdir and getxattr.
 
 A path or a name is looked up in the tree of the newest version of the library (`layouts.build`). If

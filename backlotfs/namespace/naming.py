@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Naming gives each asset a unique, legal file name, for the mount, ``ls`` and ``info``.
 
 The name is ``original_file_name``, of which only the last component is used if it is a path on a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Source sizes: which size is shown, when a source is probed, and which program waits for that.
 
 A size costs an API call, and an account has a limited number of calls. So a file of unknown size is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tree of a mount: folders, their files, and the lookup of paths.
 
 `layouts` builds each `Folder` completely; afterwards any thread may read it. A file in it is the

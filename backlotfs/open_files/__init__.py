@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Open files: what each handle was opened on, how a read of it is served (`reader`), and which
 reads failed lately (`recent_errors`).
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Prefetch across files: fetches the next files of a folder before a program opens them.
 
 `WalkPlanner` predicts which files a program opens next. `WalkPrefetcher` keeps one planner for each

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Prefetch: what to fetch before the readers of a source need it. Pure; the clock is passed in.
 
 `registry.PrefetcherRegistry` keeps one `planner.ReadPlanner` for each version of a source that is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Finds the index of a media file from its name or its first bytes. Pure.
 
 A program that opens a recording reads its head and then its index, which cameras and recorders

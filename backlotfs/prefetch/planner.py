@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Plans which bytes of one source to fetch before they are read. Pure: no clock, no I/O, no lock.
 
 Cursors. Each place that is being read is a *cursor*. The planner belongs to the version of the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The prefetchers of the open sources, and how they share the memory for windows.
 
 There is one prefetcher for each version of a source. All handles on the version use it, and it is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bytes of source files from their hosts, by signed URLs.
 
 One read of a range goes `range_reader` (validate, resume) → `signed_get` (retries, by a table over

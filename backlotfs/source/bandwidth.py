@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How many bytes a second pass: what a host can bring, what passes now, the limit ``--bwlimit``.
 
 The limit is a token bucket that may be overdrawn, asked between two receives. A thread that has

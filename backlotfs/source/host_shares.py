@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How many probes of one source host may be under way, so that a slow host leaves room for others.
 
 All probes share one pool of threads (`catalog.probe_scheduler.PROBE_THREADS`). A host that answers

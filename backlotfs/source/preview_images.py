@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fetches the preview image of an asset: a small, unsigned object on a host that the API names.
 
 The host is as little trusted as a source host: the same policy says which addresses are connected

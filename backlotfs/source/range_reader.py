@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads a source: its version by one byte, and ranges of a version, each answer validated.
 
 A GET that breaks is resumed at the byte it reached. What was delivered stays delivered, because

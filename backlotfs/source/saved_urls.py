@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Presigned URLs that survive a restart: one small SQLite file for each library.
 
 A presigned URL costs one API credit and lives for days, so the next mount uses those that the last

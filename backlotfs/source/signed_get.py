@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """GETs on an asset's source by embed code, whatever its signature and its host go through.
 
 Theory of operation. A URL is resolved and sent, and the head of the answer is judged:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Presigned source URLs: kept while they live, renewed before they die, one renewal at a time.
 
 URLs live in memory, and `saved_urls.SavedUrls` keeps them over a restart where it is given. Their

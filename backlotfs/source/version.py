@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which version of which object: what every byte that is kept or served belongs to."""
 
 from __future__ import annotations

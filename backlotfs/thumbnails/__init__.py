@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Thumbnails as the freedesktop.org standard has them: in the user's own cache, and shared ones.
 
 `picture` decodes and shrinks an image; it alone imports Pillow (the extra ``thumbnails``), and only

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The thumbnails of a user: ``~/.cache/thumbnails``, by size and by the md5 of the file's URI.
 
 A thumbnail is valid for one modification time of its file: as long as the ``Thumb::MTime`` in it is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Makes small pictures of images from a host that is not trusted.
 
 A decoder is given few formats, few bytes, few pixels and few scans: the header is looked at first,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Thumbnails for the folders of a mount, made in memory when a program looks one up.
 
 Pictures must not slow a mount down: few are made at a time, of small images only. A look-up waits

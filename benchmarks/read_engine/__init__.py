@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The read engine beside its peers: what a mount's reads cost, near a host and far from it.
 
 Theory of operation. A `case` is one thing an application does. For each case an `Arena` is set up:

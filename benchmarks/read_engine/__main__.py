@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command: measures cases, saves raw values, writes the page."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where a case takes place: an origin with its files, an API that points to it, fresh mounts."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who is compared: backlotfs without flags, rclone as it comes and as its manual tunes it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a stretch of work costs: time, the mount's CPU and memory, and bytes of the origin."""
 
 from __future__ import annotations

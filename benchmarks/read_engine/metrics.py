@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The numbers by name: what a table calls each, and how many of its digits mean something."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A film of 20 GB whose index lies at its end, as cameras and editors write them; sparse on disk.
 
 ffmpeg makes two hours of a small picture with sound. Its ``mdat`` is then stretched: each chunk of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The section of the page: what was promised and what was measured, then each case in full."""
 
 from __future__ import annotations

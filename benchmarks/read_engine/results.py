@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a run found, as a file per case: raw values, and when and where they were measured."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rounds of a case: the contestants one after the other, in an order that rotates."""
 
 from __future__ import annotations

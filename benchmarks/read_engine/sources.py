@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The files that are read, on tmpfs: a disk would be the slowest part of every measurement."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is promised of a case, and whether the numbers keep it. Pure."""
 
 from __future__ import annotations

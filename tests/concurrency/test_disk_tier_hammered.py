@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Many threads at one disk tier that evicts all the time."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Many threads, many handles, little memory: every byte as expected."""
 
 from __future__ import annotations

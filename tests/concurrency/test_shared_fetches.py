@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Readers of the same block share one fetch, its bytes or its error; with gates, not sleeps."""
 
 from __future__ import annotations

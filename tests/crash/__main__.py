@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``python -m tests.crash [--kills N] [--seed N] [--readers N]``: kill mounts, print figures."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One campaign: mount, load, kill, look at what is left, mount again; to the last kill."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The library that is read while its mounts are killed: every file's bytes follow from its name.
 
 So a reader in another process, and whoever looks into a disk tier afterwards, knows what is right.

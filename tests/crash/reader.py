@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``python -m tests.crash.reader FOLDER SEED``: read files of a mount that dies and comes back.
 
 Lists, opens, reads here and there, compares every byte; until its stdin is closed. Then it prints

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a killed mount has left on disk, looked at in a copy: is it all right, or gone?"""
 
 from __future__ import annotations

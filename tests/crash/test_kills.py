@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A few kills, at each point of a mount's life; ``make crash`` does a hundred."""
 
 from __future__ import annotations

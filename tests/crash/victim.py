@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A mount that will be killed, and what may not be left of it."""
 
 from __future__ import annotations

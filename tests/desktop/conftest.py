@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Films on a mount, for programs that need a screen, a server or a player.
 
 A test here fails, in a sentence, where a program that it names is missing.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """cp, rsync, tar and md5sum over a whole tree: every byte, and nothing a second time."""
 
 from __future__ import annotations

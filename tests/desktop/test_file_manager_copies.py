@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A file manager that copies a folder: the next files are fetched before it opens them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A file manager over two hundred videos: what it shows, and what that costs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """mediainfo and exiftool over a tree of videos: right answers, and little fetched for them."""
 
 from __future__ import annotations

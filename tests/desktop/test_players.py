@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ffmpeg, mpv and VLC in the middle of a film: the right frame, without fetching the whole film."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A mount shared again by Samba, read back over SMB: names, sizes, every byte."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fixtures: a small library, an emulator over it, a clock that moves when it is told to."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A plain client for the emulator's tests: ``http.client``, and a signer written out longhand."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who may call the API, how often, and by which host: over real sockets."""
 
 from __future__ import annotations

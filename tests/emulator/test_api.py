@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """API signatures by every published vector, and the rate limit's window."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The API side over real sockets, checked against the reference with the standard library."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Numbers and dates that are none, or without end: a 4xx or a line, never an error of ours."""
 
 from __future__ import annotations

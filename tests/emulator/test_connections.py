@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Connections of clients that send slowly, never read, or come in masses: others are served."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Contents: slices equal the whole, versions have validators, chunks differ."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Each fault over real sockets: what a client sees, and what the log says of it."""
 
 from __future__ import annotations

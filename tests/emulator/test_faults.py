@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fault rules: which requests they strike, what they may say, how they are written down."""
 
 from __future__ import annotations

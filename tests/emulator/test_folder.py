@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A folder as a library, with and without a ``library.json``."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The library as an account changes it: every change shows where a client would look."""
 
 from __future__ import annotations

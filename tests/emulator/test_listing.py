@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lists: what a filter lets through, and pages that show every asset once, in order."""
 
 from __future__ import annotations

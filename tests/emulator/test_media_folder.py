@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a media folder may hold besides files: links, FIFOs, devices, sockets, hard links, depth."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Preview images: where the records say they are, unsigned."""
 
 from __future__ import annotations

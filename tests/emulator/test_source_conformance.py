@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The source side over real sockets: every row of the reference's table of answers."""
 
 from __future__ import annotations

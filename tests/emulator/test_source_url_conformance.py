@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Signed source URLs over real sockets: how they live, die, and break when they are touched."""
 
 from __future__ import annotations

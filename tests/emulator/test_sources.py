@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Source URLs by AWS's vector and the reference's, and ``Range`` headers as S3 reads them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Worker threads: results, errors, callers that are cancelled, and the bound on what waits."""
 
 from __future__ import annotations

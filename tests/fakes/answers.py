@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Answers of a mount, one after the other."""
 
 from __future__ import annotations

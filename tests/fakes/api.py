@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """APIs that answer from a script or from lists of the test."""
 
 # ruff: noqa: ARG002  # the signatures are those of what is stood in for

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Clocks that a test moves."""
 
 from __future__ import annotations

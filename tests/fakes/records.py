@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Records of assets, rows of the catalog and versions of sources."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A source host by script: what it answers, and what it was asked."""
 
 # ruff: noqa: ARG002  # the signatures are those of what is stood in for

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sources whose bytes prove their offset and their version, and GETs that need no network."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The stack without a mount, and the guard: no warning in its log unless a test expects one."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The fault matrix of one ranged GET: what the origin does, and what a reader and the origin see.
 
 Every row is met twice: once in passing (`test_fault_matrix`: the reader gets the right bytes), and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The API misbehaves: reads with a live URL go on, listings stay, nobody storms it."""
 
 from __future__ import annotations

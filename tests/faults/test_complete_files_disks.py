@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Complete files on disks of other kinds: full, overlayfs, without modes and fine times, gone."""
 
 from __future__ import annotations

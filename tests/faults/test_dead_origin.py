@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Nobody listens where the sources or the API were: rarely asked, and used once it is back."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A disk that is full, read-only or at a limit: the tier keeps less, and says so once."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """kill -9 while blocks are written and evicted: what is found afterwards is right."""
 
 from __future__ import annotations

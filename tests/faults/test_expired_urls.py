@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """URLs that die: in the middle of a stream, for many at once, on arrival."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The origin does not recover: what the fault matrix has no row for."""
 
 from __future__ import annotations

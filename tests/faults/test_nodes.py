@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Nodes that name the same bytes by ETags of their own, seen by the whole stack."""
 
 from __future__ import annotations

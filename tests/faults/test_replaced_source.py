@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A source that changes under an open handle, without the kernel's page cache in between."""
 
 from __future__ import annotations

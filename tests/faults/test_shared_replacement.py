@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Two mounts on one catalog: what one finds out about a replaced source, the other knows at once.
 
 The other has not met the new version itself; it only reads what the first has written down.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the API says of a size and what the object says: the object is right."""
 
 from __future__ import annotations

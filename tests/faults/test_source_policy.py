@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where sources may be and where they may send us: the whole stack, and what each host heard."""
 
 from __future__ import annotations

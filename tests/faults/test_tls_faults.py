@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A source host that cannot prove who it is: EIO, and not one request reaches it."""
 
 from __future__ import annotations

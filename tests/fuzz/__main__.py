@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``python -m tests.fuzz [--seconds N] [--target NAME]``: fuzz for as long as you like."""
 
 from __future__ import annotations

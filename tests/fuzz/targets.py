@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is fuzzed: from bytes or headers to a record or one of our own errors, never anything else.
 
 A target takes one input and asserts what must hold of whatever comes out. Inputs are either

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A system call of an export, chosen by its number, at which something else happens."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The mount and the emulator that all runs of the model share."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The state machine: what an application, a library's owner and time may do, in any order."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """mmap in a process of its own: a page that cannot be had is a SIGBUS, which no test survives."""
 
 from __future__ import annotations

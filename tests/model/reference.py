@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a file of the mount may show, decided from the origin alone. Pure.
 
 The model knows every version that each source ever had. It does not predict which one an open file

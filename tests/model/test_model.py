@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A real mount and a plain model of it, driven by the same operations in any order.
 
 Seeded, so that every run of ``make test`` does the same; ``BACKLOTFS_MODEL_SEED=N`` chooses others.

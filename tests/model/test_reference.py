@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The model itself: what is wrong does not get past it."""
 
 from __future__ import annotations

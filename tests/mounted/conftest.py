@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One emulator and one mount for all tests of a module that only look."""
 
 from __future__ import annotations

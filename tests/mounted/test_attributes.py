@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What stat, statfs, mountinfo and the extended attributes say."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``--subtype sshfs``: another type in the kernel's table, and still a mount of ours."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The disk cache of a mount on other file systems, and taken away beneath it."""
 
 from __future__ import annotations

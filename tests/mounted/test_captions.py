@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``--captions`` on a real mount: the documents of the API as files beside the sources."""
 
 from __future__ import annotations

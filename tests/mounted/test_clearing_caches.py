@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``backlotfs cache``: the caches of real mounts, listed and deleted."""
 
 from __future__ import annotations

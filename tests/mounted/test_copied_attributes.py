@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Programs that keep extended attributes: they end with 0, and have nothing to do a second time."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The programs people use: cp, rsync, ffprobe."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A disk tier that cannot be used, or lies: right bytes, no error for a reader, one line of log.
 
 One filled cache for all tests; each spoils a copy of it.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a mount tells of itself: ``status`` and the attributes of files, beside the origin's log."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A FUSE file system of another user says that its files are ours: it is not believed."""
 
 from __future__ import annotations

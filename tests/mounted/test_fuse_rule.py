@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A machine that cannot mount: the mounted tests fail by name, unless somebody opted out."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What ``--json`` prints has the keys that the manual says, and no other."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Dead mounts of a killed run are cleared; live ones stay."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Names: odd ones, contested ones, and ones that are not there."""
 
 from __future__ import annotations

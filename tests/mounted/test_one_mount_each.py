@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Mounts that are made on one mountpoint at once: one is there in the end, never two."""
 
 from __future__ import annotations

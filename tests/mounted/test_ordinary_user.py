@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A mount as an ordinary user: through fusermount, with no right over anything, and its repair.
 
 Run by root it is done as `nobody`, in a mount namespace with a ``/dev/fuse`` that all may open; the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """docs/how-to/overlay.md: an overlay takes what programs write beside the media."""
 
 from __future__ import annotations

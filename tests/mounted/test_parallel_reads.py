@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Many readers at once, in threads and in processes."""
 
 from __future__ import annotations

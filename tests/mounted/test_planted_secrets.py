@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One planted key and secret, and every signature made of them: nowhere that others may look.
 
 A real mount with everything turned on that talks: our log at debug, `http.client`'s prints and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A program that makes previews is given what it asks for, and nothing ahead of it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What desktops look for beside files, on every folder they meet, costs nothing here."""
 
 from __future__ import annotations

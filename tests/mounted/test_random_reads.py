@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads at any place, in any order."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Nothing can be written, by any system call."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whole files from front to back."""
 
 from __future__ import annotations

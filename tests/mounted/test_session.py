@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the session does at the worst moments: forced unmounts, kills, upgrades, other kernels."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``--shared-thumbnails`` on a real mount: pictures beside the files, from the library's own."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``--sidecars`` on a real mount: what programs see beside the sources."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Signals to the daemon, also while the origin keeps somebody waiting."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One bad source does not spoil the others."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``backlotfs thumbnails``: from the library's preview images to the user's cache."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A mount in a user namespace, as in a container without rights: by mount(2), without a helper.
 
 The kernel offers passthrough there, and refuses it when it is used.

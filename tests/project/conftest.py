@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The syntax trees of the package are kept for a module of tests, and no longer."""
 
 from __future__ import annotations

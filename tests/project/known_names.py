@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the program's source says of its own outside: exit codes, errno, variables, attributes.
 
 Read from the source, not from a list, so that a new one is seen by the tests of the manual.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The simulation behind `make bench-credits`: the whole stack but the kernel, in virtual time."""
 
 from __future__ import annotations

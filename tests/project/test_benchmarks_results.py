@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Results of the benchmarks: saved, and shown as a page."""
 
 from __future__ import annotations

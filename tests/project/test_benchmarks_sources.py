@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files that the benchmarks read: stamped ones, and a film with its index at the end."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the benchmarks promise, and how they judge it."""
 
 from __future__ import annotations

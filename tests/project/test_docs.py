@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The documents: each page is in the site's navigation, and every link leads somewhere."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The table in the docstring of ``errors`` is the code's own."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The layers of the package: imports go one way."""
 
 from __future__ import annotations

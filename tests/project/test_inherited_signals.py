@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the tests start gets default signal handlers, however the tests themselves were started."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Events: all that the code logs is one, and docs/logs.md lists exactly those."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The manual says all there is to say: nothing the program knows is without a word to its user."""
 
 from __future__ import annotations

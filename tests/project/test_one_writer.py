@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Commands write by `log.terminal` alone: no text of others reaches a terminal as it is."""
 
 from __future__ import annotations

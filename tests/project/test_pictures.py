@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The pictures of docs/images that ``make screenshot`` draws: they show what the program is now."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Each promise of docs/semantics.md and row of docs/tests.md names tests, and each test exists."""
 
 from __future__ import annotations

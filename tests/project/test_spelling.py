@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Usual misspellings in what users read, by codespell."""
 
 from __future__ import annotations

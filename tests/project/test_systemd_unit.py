@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The systemd units: valid, and without what would hide the mount or stop it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Property tests run without garbage collection, whose moments Hypothesis does not know."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """No JSON, however hostile, gets anything but a record or a ProtocolViolation out of the parser."""
 
 from __future__ import annotations

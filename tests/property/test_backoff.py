@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Retry delays against the deadline, whatever the policy and the errors."""
 
 from __future__ import annotations

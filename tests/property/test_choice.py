@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rules for random libraries, beside a slow and simple reference."""
 
 from __future__ import annotations

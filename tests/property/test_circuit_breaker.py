@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whatever goes on, a dead host is asked rarely, and one that is back is found soon."""
 
 from __future__ import annotations

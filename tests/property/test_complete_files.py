@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Complete versions beside a model of real bytes, over restarts, kills, edits and evictions."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The disk tier beside a dictionary, over restarts and crashes, and on damaged files."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Given names through random histories: uploads, deletions, renames, swaps, restarts."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Any interleaving of GETs, hedges, failures and readers: right bytes or an error, and all even."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hedges stay within their bounds, whatever happens, and come when they should."""
 
 from __future__ import annotations

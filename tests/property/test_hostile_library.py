@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whatever JSON an API answers with: the listing lives, is bounded, and says what it left out."""
 
 from __future__ import annotations

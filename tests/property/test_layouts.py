@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Layouts of hostile libraries, beside a slow and simple reference."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The block store beside a dictionary: whatever is asked, run, dropped or fails in between."""
 
 from __future__ import annotations

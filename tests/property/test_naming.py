@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Names are unique, legal, stable and independent of the order of a listing."""
 
 from __future__ import annotations

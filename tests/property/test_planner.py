@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Plans stay inside the file and under the cap, and hand nothing out twice."""
 
 from __future__ import annotations

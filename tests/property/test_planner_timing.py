@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whole programs over a simulated line, in virtual time: near what the line could do at best."""
 
 from __future__ import annotations

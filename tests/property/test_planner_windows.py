@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a line needs, and how windows share the memory, for any figures."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Any interleaving of calls, answers, other tools and pauses: the account is never overdrawn by us.
 
 Requests and answers overtake each other; the server cuts its seconds up or down.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rates from totals: nothing that was read is lost or told twice."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Any reads over any file, block size and budget are the slice of the expected bytes."""
 
 from __future__ import annotations

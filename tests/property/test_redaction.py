@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """No URL, whatever it is made of and wherever it stands, shows its query."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whatever is submitted, promoted and ended, in whatever order: bounds hold and nothing is lost."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sidecars beside any sources, in any mode: no name twice, no source lost, every size true."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The limit holds for any number of connections, is used up, and is shared between the classes."""
 
 from __future__ import annotations

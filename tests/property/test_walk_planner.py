@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The next files of a walk are planned before they are opened, and little is planned in vain."""
 
 from __future__ import annotations

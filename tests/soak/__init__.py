@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hours of bad luck in minutes: ``python -m tests.soak``, or ``make soak``."""

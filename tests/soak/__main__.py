@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``python -m tests.soak [--minutes 10]``: readers of three hosts, one of which is well.
 
 One host of sources goes wrong all the time, one is hostile: it answers byte by byte, never ends a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a soak has shown, and what is to be said of it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The origin of the soak: what goes wrong, how often."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Readers that compare every byte, and note how long each read took and what failed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Two hundred playable videos: five real ones, each served under forty names."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``backlotfs`` as a user runs it: another process, an environment of its own, a profile file."""
 
 from __future__ import annotations

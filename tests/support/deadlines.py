@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Waiting for a condition with a deadline, instead of sleeping and hoping."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a file of the mount must hold, taken from the origin and never from the client."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """File managers of today, and how each is told to make no previews."""
 
 from __future__ import annotations

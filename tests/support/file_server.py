@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A Samba server of the tests' own: a folder of its own, a high port on the loopback, no root's.
 
 Debian's own services and their files are not touched; nothing of it stays after `close`.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A mounted library of real films, with the files that they were made from and what was fetched."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Can this machine mount? If not: which piece is missing."""
 
 from __future__ import annotations

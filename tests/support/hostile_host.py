@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A host before an emulator: it passes everything on, or torments its clients in some way."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Signals that the caller ignores must still reach the programs that tests start.
 
 ``make test &`` in a shell without job control ignores SIGINT and SIGQUIT, ``nohup`` ignores SIGHUP.

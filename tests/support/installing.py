@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``make install`` without the network, and mount(8)'s helpers in /sbin for the time of a test."""
 
 from __future__ import annotations

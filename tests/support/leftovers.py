@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Mounts that an earlier, killed run of the tests left behind.
 
 pytest removes the folders of earlier runs; a dead mount in one of them makes that fail, long after

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How much a test does in `make test`, which people run often, and in `make test-long`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Assets for emulated libraries: a name, a size, and bytes that show where they came from."""
 
 from __future__ import annotations

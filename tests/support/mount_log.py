@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The log of a mount as records, and the guard: a warning that no test claimed fails the test."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A source host of several nodes, each with headers, bytes and manners of its own."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files that the kernel reads itself: whether they are, and until they are."""
 
 from __future__ import annotations

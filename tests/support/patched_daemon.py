@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A mount whose process runs some Python first, to watch it or to show it another kernel."""
 
 from __future__ import annotations

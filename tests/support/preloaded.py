@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Mounts started by fork, in an interpreter that has imported the program already.
 
 A start of the program is half a second of processor time, nearly all of it imports, and the tests

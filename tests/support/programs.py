@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Programs of the system that tests run beside a mount."""
 
 from __future__ import annotations

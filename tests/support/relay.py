@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A listening port of this machine before a server: what a client sends there is passed on."""
 
 from __future__ import annotations

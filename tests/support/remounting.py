@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Mounts one after the other over the same disk tier."""
 
 from __future__ import annotations

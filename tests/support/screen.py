@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A screen that nobody looks at, with a session of its own: Xvfb, a bus, a home folder."""
 
 from __future__ import annotations

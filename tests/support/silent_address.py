@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An address of this machine at which nobody answers, not even with a refusal."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Readers that hang: processes that ask for bytes the origin does not send."""
 
 from __future__ import annotations

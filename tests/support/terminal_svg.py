@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a console has recorded, as SVG that fetches nothing from anybody."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TLS before an emulator, which speaks none: whatever certificate a test wants is shown."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``status --watch`` on a pty, and the pictures that it draws."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Half-open ranges and block arithmetic."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One check for every folder and file of ours: who could have made or replaced it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The disk cache keeps blocks over restarts.
 
 **On disk.** One folder per library. The blocks of partial versions are in three files. `slab` is an

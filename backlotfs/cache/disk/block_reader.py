@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The block reader copies blocks from their slots or complete files into buffers and verifies them.
 
 Blocks are looked up under the lock and read without it. If the checksum of a block in a slot is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The block writer writes blocks into slots, then their rows, and handles errors of the disk.
 
 If the disk has no room for a new slot, the cache uses only the slots it has. If it cannot write

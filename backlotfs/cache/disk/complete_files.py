@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Complete versions: one ordinary file each, and the index of these files.
 
 **On disk.** `files` has the files. The name of each is the name of its asset with the embed code

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The file maker moves complete versions from the slab into files, on a thread of its own.
 
 It reads the blocks from their slots, verified, into a file under another name, waits until the disk

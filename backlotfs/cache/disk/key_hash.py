@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hashes of embed code and validator, which identify a source's version in a row."""
 
 from __future__ import annotations

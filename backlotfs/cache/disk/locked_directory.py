@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The folder of the disk cache: checked, and locked by one mount at a time."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The pin file stores which versions are pinned in the disk cache, over restarts."""
 
 from __future__ import annotations

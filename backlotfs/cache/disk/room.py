@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Makes room in the disk cache: the least recently used block or complete file goes.
 
 Slots that take disk space and complete files together stay within the capacity of the slot table.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The files of the disk cache: the slab, the index, and the slot table read from the index."""
 
 from __future__ import annotations

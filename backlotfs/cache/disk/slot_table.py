@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The slot table maps blocks to slots and chooses the slots to evict. Pure: no files, no lock.
 
 A row has five 64-bit words: the source's word (0: the slot is free); the block number and, above

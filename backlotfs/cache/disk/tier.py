@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The disk cache: an LRU cache of blocks with a limit in bytes that survives restarts.
 
 `get_many` reads on the caller's thread; `put` queues the block for the writer thread. An

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The write queue: blocks that wait to be written to disk, and the writer thread."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Assets in the database: reads rows and records, stores the results of probes and API records.
 
 Functions that take a connection run in a transaction of `connection.CatalogDb`. The fields of a

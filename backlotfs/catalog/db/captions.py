@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Caption documents in the database, and the assets whose captions were fetched.
 
 A row means that the captions were fetched when the record had this ``updated_at``. If the record

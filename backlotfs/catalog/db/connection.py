@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The catalog's database file, shared by the threads of a mount and by mounts of one library.
 
 **Guarantees.** `CatalogDb.read` and `CatalogDb.write` run a function in one transaction. It is

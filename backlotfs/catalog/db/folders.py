@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """When the entries of each folder last changed, as the mounts of a library have shown it.
 
 A *view* is a way to show the library: layouts, names and filters. Two views have different folders,

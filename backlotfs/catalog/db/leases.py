@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Leases: of several mounts of one library, one syncs, one probes and one fetches captions.
 
 A lease expires by the wall clock, the only one that mounts share across a suspend, or at once if

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The assets of a library by columns: a million of them as objects would take twice the memory.
 
 A row is made (`AssetRow`) when somebody asks for one. The folders of a mount, its listings and the

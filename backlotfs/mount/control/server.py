@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A server thread answers commands about a running mount over its unix socket."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The path of a mount's unix socket, and the user at the other end of a connection."""
 
 from __future__ import annotations

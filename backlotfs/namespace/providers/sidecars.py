@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sidecars are files beside each source: ``.json`` (``--sidecars``) and captions (``--captions``).
 
 See docs/sidecars.md. Sidecars are made from the catalog when they are looked up, so they cost no

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The provider of a shared thumbnail repository in each folder (``--shared-thumbnails``).
 
 In the freedesktop.org thumbnail standard a folder may contain thumbnails of its files, in

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every case by its name, in the order of the page."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What was read before: by an earlier mount, and by an earlier open."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Copies as programs make them: one large file, and a folder of smaller ones."""
 
 from __future__ import annotations

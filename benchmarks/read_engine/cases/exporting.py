@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Copies of whole folders by programs that know all the files: our export and two downloaders."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How long the first byte of a file takes when its URL is known."""
 
 from __future__ import annotations

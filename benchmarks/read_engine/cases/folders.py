@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Folders of many files: copied through mounts beside downloaders, and read in other ways."""
 
 from __future__ import annotations

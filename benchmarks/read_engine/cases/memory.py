@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Memory with hundreds of open files, of which many are read."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads that go forward, but not one after the other: with gaps, or in two places at once."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Eight players at once, each jumping about: who has to wait for its picture?"""
 
 from __future__ import annotations

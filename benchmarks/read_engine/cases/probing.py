@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``ffprobe`` of a film whose index lies at its end: what a media library does to each new file."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Small reads all over a file, as databases and project files make them."""
 
 from __future__ import annotations

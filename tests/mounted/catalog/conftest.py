@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A library of a few files whose mounts share one cache folder."""
 
 from __future__ import annotations

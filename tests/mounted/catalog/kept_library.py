@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A library whose catalog outlives its mounts: all of them share one cache folder."""
 
 from __future__ import annotations

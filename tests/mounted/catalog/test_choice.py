@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Mounts that show a part of the library: what is there, what is asked for, and what changes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the kernel remembers of a mount, and what is taken back from it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Layouts and ways of naming over a real mount."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a running mount shows of uploads, deletions, replacements and edits after a sync."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``backlotfs status`` and ``backlotfs refresh`` on a real mount."""
 
 from __future__ import annotations

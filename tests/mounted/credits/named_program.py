@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A small program under a name of its own, which lists, stats and opens files of a mount."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A long wait for API credits holds up those who wait, and nobody else.
 
 The server refuses all calls for URLs with a 429 that names no time, until the test takes that back:

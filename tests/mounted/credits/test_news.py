@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """News of the library under a limit of API calls: a long copy does not hide them."""
 
 from __future__ import annotations

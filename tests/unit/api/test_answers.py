@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Messages of servers: read for their meaning, shown only as far as they cannot be a secret."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A body unpacks to what was packed, or is refused, and never takes more room than was given."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The caption document of an asset: its bytes, whatever they are, and not too many of them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What each refusal becomes, what is retried, and what is learnt on the way."""
 
 from __future__ import annotations

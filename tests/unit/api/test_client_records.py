@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The client's routes: one asset, its source, labels, and which host answers."""
 
 from __future__ import annotations

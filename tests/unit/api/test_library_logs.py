@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """With everything the HTTP libraries can say turned on, hosts and paths are there, no secret is."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How many records of a listing are asked for, and how pages are walked."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Records from JSON of unknown honesty, and the signed URLs in them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The sessions of the API send nothing of the user's own: no cookies, no netrc, no proxies."""
 
 from __future__ import annotations

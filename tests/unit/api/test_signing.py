@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Signatures against the vendor's published vectors and ones composed by hand."""
 
 from __future__ import annotations

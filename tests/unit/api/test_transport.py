@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One exchange over real sockets: keep-alive, broken and slow answers, words for each failure."""
 
 from __future__ import annotations

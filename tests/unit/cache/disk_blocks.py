@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Disk tiers of small blocks, whose bytes prove whose they are."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which blocks go to the disk tier: all, or those that come slower than a disk brings them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How much of a source is in memory or on disk."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Complete versions in files of their own: who gets one, what is believed of it, when it goes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The slot table on rows that nobody wrote so: it ends, and goes on giving slots away."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The disk tier: what comes back, what goes first, what stays."""
 
 from __future__ import annotations

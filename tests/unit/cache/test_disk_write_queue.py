@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Blocks that wait for the disk."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Two rows: what is read to its end goes first; memory is used again only when nobody holds it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which sources are pinned, and whether they fit."""
 
 from __future__ import annotations

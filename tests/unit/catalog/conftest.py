@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A catalog whose database is closed when the test ends."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A probe scheduler with everything it asks, held by the test."""
 
 # ruff: noqa: ARG002  # the signatures are those of what is stood in for

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A search for captions over a real catalog; all else that it asks is held by the test."""
 
 from __future__ import annotations

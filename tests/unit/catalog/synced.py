@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A catalog over a real database and an API that the test fills."""
 
 # the signatures are those of what is stood in for

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Captions: which assets are asked for them, when, and what becomes of each answer."""
 
 from __future__ import annotations

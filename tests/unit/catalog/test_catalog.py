@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The library's listing: published from the database, kept fresh, never half changed."""
 
 from __future__ import annotations

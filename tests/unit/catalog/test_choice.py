@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rules that choose assets: what each kind matches, and what is no rule."""
 
 from __future__ import annotations

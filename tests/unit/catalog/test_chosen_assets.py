@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The listing of a mount that shows a part of the library, while assets and labels change."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Listings that do not end: given up, said, and nothing of them stays."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which assets are presented."""
 
 from __future__ import annotations

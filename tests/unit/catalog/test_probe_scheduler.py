@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which source is probed next, when its call may be made, and who waits for it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The library's listing into the database: whole, or only what changed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What probes found out, and what has since come into doubt."""
 
 from __future__ import annotations

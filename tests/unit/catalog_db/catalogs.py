@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Catalogs of one made-up account, and what they are filled with."""
 
 from __future__ import annotations

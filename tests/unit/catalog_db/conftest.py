@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fixtures: a clock that stands still, and databases that are closed afterwards."""
 
 from __future__ import annotations

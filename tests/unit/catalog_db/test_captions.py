@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Caption documents in the database: who is to be asked, what was found, for how long."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Damage that is met later, disks that are full or cannot be written, and other mounts beside."""
 
 from __future__ import annotations

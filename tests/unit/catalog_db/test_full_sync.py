@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The full walk: resumable, whole or not at all, and doubted when it finds nothing."""
 
 from __future__ import annotations

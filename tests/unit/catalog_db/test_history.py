@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Any history of syncs, probes, names and restarts: the database beside a dictionary."""
 
 from __future__ import annotations

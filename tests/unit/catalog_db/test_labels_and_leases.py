@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Labels with their members, and leases between mounts."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Given names: they stay, they are unique, and all mounts agree on them."""
 
 from __future__ import annotations

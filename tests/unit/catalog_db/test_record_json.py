@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Records come back from their documents as they went in."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The file, or its folder, is removed, moved or replaced while mounts use it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sources: what probes found out, what is left to probe, and the sums over it."""
 
 from __future__ import annotations

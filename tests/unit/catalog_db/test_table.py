@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The table of assets: what it holds, and its next version."""
 
 from __future__ import annotations

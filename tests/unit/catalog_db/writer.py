@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A mount in a process of its own: ``python -m tests.unit.catalog_db.writer TASK FOLDER NAME``.
 
 It prints a line when it is ready, waits for one, and prints one after each step.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A mount for the commands that ask one."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A mount that answers `warm` and `pin` from a dictionary."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``cache list`` and ``cache clear``: what they name, lock, change and leave."""
 
 from __future__ import annotations

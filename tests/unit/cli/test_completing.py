@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a shell is offered for values: profiles of the file, mounts that are there."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``ls`` and ``info``: the library without a mount."""
 
 # ruff: noqa: ARG002  # the signatures are those of what is stood in for

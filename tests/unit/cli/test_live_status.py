@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The picture of ``status --watch``: it fits, says everything, and passes no foreign text on."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The entry point: exit codes and one line on stderr."""
 
 from __future__ import annotations

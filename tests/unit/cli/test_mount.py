@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``mount``: options into settings, up to the point where a kernel is needed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """mount(8)'s words into those of ``backlotfs mount``, without mounting."""
 
 from __future__ import annotations

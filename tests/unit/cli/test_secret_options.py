@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The process list shows every argument to every user of the machine."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Deadlines count on the clock they are given."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One call at a time per key."""
 
 from __future__ import annotations

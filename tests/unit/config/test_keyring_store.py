@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The desktop's key store, through `keyring`'s own interface, with one in memory."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A profile is put into the file, and nothing else of it changes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who we are for the API, from wherever it may be said."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The address of a proxy, and that nothing shows its password."""
 
 from __future__ import annotations

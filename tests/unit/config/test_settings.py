@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Settings are values that show no secret."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Limits of time: one table, in which every inner limit is below its outer one."""
 
 from __future__ import annotations

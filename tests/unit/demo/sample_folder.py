@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A plain folder in the place of the mount, so that the tour's checks can be seen to fail."""
 
 from __future__ import annotations

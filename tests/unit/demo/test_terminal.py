@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A signal ends the demo at once, except where something is being acquired or cleaned up."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Each station of the tour passes when all is right, and fails when something is not."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The API's certificate: trusted, not trusted, ending soon."""
 
 from __future__ import annotations

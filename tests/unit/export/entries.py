@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What may stand where a file or folder of a copy is to be."""
 
 from __future__ import annotations

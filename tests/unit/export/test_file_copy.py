@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One file: whole under its name, or not there."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The manifest: as sha256sum writes and reads it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Room for files that are read at once."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Times on disks that round them: what each kind of disk makes of a time, and what is decided."""
 
 from __future__ import annotations

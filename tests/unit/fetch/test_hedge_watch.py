@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """When the watch looks, and when it sleeps."""
 
 from __future__ import annotations

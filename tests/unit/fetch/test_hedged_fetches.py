@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A second GET for what a reader waits for: whoever brings a block first wins, and all is even."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The first GET fails, the hedge fails, both fail: who is told what."""
 
 from __future__ import annotations

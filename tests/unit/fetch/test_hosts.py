@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which line a source is on, and what its GETs do to it."""
 
 from __future__ import annotations

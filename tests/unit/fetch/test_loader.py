@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Each block fetched once; a failed fetch leaves no trace."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which fetch runs next: limits of hosts, fair shares, readers first, stalled sources."""
 
 from __future__ import annotations

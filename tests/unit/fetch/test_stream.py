@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A source read to its end by large ranges."""
 
 from __future__ import annotations

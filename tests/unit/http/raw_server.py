@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A server that sends scripted bytes over real sockets and keeps what it was sent."""
 
 from __future__ import annotations

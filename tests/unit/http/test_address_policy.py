@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which addresses a source may have, and which hosts the settings allow."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Retries: pure delays, and a loop that obeys the policy and the deadline."""
 
 from __future__ import annotations

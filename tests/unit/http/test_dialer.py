@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is checked is what is connected to, whatever a name says the next time."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bodies received straight into the caller's memory, in each way a server may send them."""
 
 from __future__ import annotations

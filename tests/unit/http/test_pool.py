@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ranged GETs over kept-alive connections, against a server of raw sockets."""
 
 from __future__ import annotations

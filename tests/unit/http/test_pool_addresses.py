@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """GETs of a source host that has several addresses: which of them is asked."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """GETs of sources through a proxy, which host is to blame for a failure, and hints at variables."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What proxies answer to CONNECT, and what a user is told of it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What an answer to a ranged GET says: which bytes it holds, or an S3 error.
 
 The forms, with what becomes of each over HTTP: `tests.unit.source.test_answer_forms`.

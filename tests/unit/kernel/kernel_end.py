@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The kernel's end of a session: requests and answers as <linux/fuse.h> lays them out.
 
 The layouts are written down here once more, so that a mistake in `backlotfs.kernel.protocol` does

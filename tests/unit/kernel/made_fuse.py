@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is needed of fusepy and libfuse, without either."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What each program gets, by its name, and how its name is found."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How long operations wait, and which processes are refused after many timeouts."""
 
 from __future__ import annotations

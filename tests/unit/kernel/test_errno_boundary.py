@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Nothing but an OSError with a positive errno leaves an operation."""
 
 from __future__ import annotations

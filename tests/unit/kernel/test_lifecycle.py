@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One mount from its beginning to its end, over an adapter that mounts nothing."""
 
 # ruff: noqa: ARG002  # the signatures are those of what is stood in for

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is mounted where, from mountinfo."""
 
 from __future__ import annotations

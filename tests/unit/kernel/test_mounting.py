@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How the mount is made in the kernel, by the system call or by fusermount3."""
 
 # the signatures are those of what is stood in for

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Is this a place to mount on? If not, why not, and what to do."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The nodes that the kernel knows, against a model of what the kernel keeps."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the kernel is told when the library changes, by a device that takes notes."""
 
 # the signatures are those of what is stood in for

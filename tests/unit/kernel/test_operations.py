@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The operations of a mount against a namespace and a reader that need no mount."""
 
 # the signatures are those of what is stood in for

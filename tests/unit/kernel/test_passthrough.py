@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which opens are passed through, against a kernel that is stood in for."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The messages of /dev/fuse byte for byte, against the layouts of <linux/fuse.h>."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What applications have read: how much, out of which tier, and who."""
 
 from __future__ import annotations

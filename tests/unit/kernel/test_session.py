@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The session with a socket in the place of /dev/fuse: the test is the kernel."""
 
 # ruff: noqa: ARG002  # the signatures are those of what is stood in for

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What happens at a bad moment: the end of a session, an interrupt, a replacement, a mistake."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A flood of the same trouble is a line and a count."""
 
 from __future__ import annotations

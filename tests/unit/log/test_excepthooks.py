@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What nobody caught is one redacted record, from whichever thread it came."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is taken out of text, what stays, and that a mark says so."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Commands as click has them, in the words of a manual."""
 
 from __future__ import annotations

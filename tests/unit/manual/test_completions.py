@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Completions do complete, by the shell itself where it is here anyway."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The private line between a mount and the commands that ask it."""
 
 from __future__ import annotations

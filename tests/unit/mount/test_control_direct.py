@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a mount answers to a process that reads sources itself."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a mount answers to ``pin``, ``unpin`` and ``pins``."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the control socket is in each session of a user; what commands say that do not find it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The versions and URLs that a mount gives to a process that reads sources itself."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What was read over time: bounded points from which every rate follows."""
 
 from __future__ import annotations

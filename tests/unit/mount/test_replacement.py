@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tests for the order of what follows when a source is replaced, touched or deleted."""
 
 from __future__ import annotations

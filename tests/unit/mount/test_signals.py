@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Signals, waited for by a thread."""
 
 from __future__ import annotations

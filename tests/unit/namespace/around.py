@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A namespace over a catalog, a version cache and a probe scheduler that the test controls."""
 
 # ruff: noqa: ARG002  # the signatures are those of what is stood in for

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rows and labels made for tests, and a layout as a dict of paths."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The layouts once more, as short and as slow as they can be said."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What ``stat``, ``statfs`` and ``getxattr`` say of a file or folder."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Captions beside the sources of a library, over a catalog and a book that the test holds."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The file that says that a listing is not complete: its name, its text, its attributes."""
 
 from __future__ import annotations

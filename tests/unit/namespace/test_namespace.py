@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The library as folders, over a catalog, a book and a probe scheduler that the test holds."""
 
 # the signatures are those of a provider

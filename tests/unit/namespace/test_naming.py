@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Assets to unique, legal file names: the rules, one by one, in each mode."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Shared thumbnail repositories of a library, over a catalog and pictures that the test holds."""
 
 from __future__ import annotations

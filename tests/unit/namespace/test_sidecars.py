@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sidecars beside the sources of a library, over a catalog that the test holds."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is at a path, and at which paths an asset is."""
 
 from __future__ import annotations

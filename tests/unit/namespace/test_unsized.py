@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files whose size is not known yet: who waits, who is shown less, and the notice that says so."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The inner layers of reading put together over a fetch that needs no network."""
 
 from __future__ import annotations

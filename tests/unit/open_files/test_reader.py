@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Open, read, flush and release."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files are fetched before they are opened, behind open files, and dropped if that was wrong."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A planner for large files, and what it says to reads one after another."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where a file's index is, by its name and by its head."""
 
 from __future__ import annotations

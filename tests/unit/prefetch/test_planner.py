@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What to fetch ahead of one stream, rule by rule."""
 
 from __future__ import annotations

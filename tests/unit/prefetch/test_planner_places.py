@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Several places and readers, what is wanted still, and what bounds a window."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Planners that outlive handles, and how what is being read shares the memory."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The account's limiter as the API has it, in virtual time."""
 
 from __future__ import annotations

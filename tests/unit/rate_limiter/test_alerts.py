@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the log says of an account that runs out of credits."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What answers say of credits, by the headers that servers use, and how long a 429 asks to wait."""
 
 from __future__ import annotations

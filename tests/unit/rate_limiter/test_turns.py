@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who goes first, who gives up, and what one answer changes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `QuotaWindow` makes of answers near the end of a window, late ones, and silent ones.
 
 20 credits, of which 16 are for the crawl; times are seconds on a clock that starts at 0.

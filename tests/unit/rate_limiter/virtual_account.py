@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One account in virtual time: a budget under test, a model server, events. One thread, no sleep.
 
 A caller that waits for its turn lets the events of that time happen, and these may call in turn.

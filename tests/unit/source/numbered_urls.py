@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A resolver before an API that numbers the URLs it signs, and a CDN host that keeps answers."""
 
 # the signatures are those of what is stood in for

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Each form in which a host may answer a range, over real HTTP, with our decision for it.
 
 The forms are those of RFC 9110 and 9112, and of what servers send, browsers show, and curl and

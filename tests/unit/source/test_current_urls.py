@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Signed URLs of records that were touched: a new one for who probes, the old one for who reads."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which answers of which hosts are of one version: each row over real connections."""
 
 # ruff: noqa: ARG002  # the signatures are those of what is stood in for

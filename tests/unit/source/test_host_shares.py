@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Places for probes at a host: many while it answers, few while it does not."""
 
 from __future__ import annotations

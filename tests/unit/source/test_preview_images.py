@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Preview images: whom they are fetched from, and what is refused."""
 
 # ruff: noqa: ARG002  # the signatures are those of what is stood in for

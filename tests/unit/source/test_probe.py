@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a source really is, from one byte of it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bytes of one version, validated and resumed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where a redirect is followed to, and where it is not."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a renewal is for, in the queue for API credits, and how long those wait who need it."""
 
 from __future__ import annotations

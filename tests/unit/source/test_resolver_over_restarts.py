@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A resolver that begins with the URLs of earlier mounts: which it uses, and which it does not."""
 
 from __future__ import annotations

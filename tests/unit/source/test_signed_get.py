@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The table in `backlotfs.source.signed_get`, row by row."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Signed URLs: kept while they live, renewed before they die, one renewal at a time."""
 
 from __future__ import annotations

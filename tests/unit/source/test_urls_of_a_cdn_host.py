@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """URLs that a CDN host gives: when it is asked, and when the API's own host is asked after it."""
 
 from __future__ import annotations

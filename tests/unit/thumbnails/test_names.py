@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """URIs as file managers spell them, and the names made of them."""
 
 from __future__ import annotations

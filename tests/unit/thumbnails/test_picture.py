@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pictures of hosts that are not trusted."""
 
 from __future__ import annotations

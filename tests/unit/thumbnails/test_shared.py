@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Thumbnails that a mount makes when they are looked up."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Several who ask at once, and some who do not behave."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whose answers are believed, how long and how large they may be, and in which form."""
 
 from __future__ import annotations
