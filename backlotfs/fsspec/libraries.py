@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The opened libraries of this process: one for each different set of settings.
+
+File systems are made in each thread and sent to other processes; a library is opened when the first
+of them needs it, and all with these settings share it: its memory, connections and API credits. A
+forked process opens its own, since neither threads nor SQLite connections survive a fork. All are
+closed when the process ends.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+
+from backlotfs.config.settings import MountSettings
+from backlotfs.mount.unmounted import OpenedLibrary, open_library
+
+
+class _Place:
+    """Room for one library. ``lock`` is held while it is opened."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.library: OpenedLibrary | None = None
+
+
+_lock = threading.Lock()
+_places: dict[MountSettings, _Place] = {}
+#: Of the process that this one was forked from: never used, nor closed, as that is its business.
+_inherited: list[dict[MountSettings, _Place]] = []
+
+
+def opened_library(settings: MountSettings) -> OpenedLibrary:
+    """The library with these settings, opened if it is not yet. Any thread may call it.
+
+    :raises BacklotError: it cannot be opened; the next call tries again.
+    """
+    with _lock:
+        place = _places.setdefault(settings, _Place())
+    with place.lock:
+        if place.library is None:
+            place.library = open_library(settings)
+        return place.library
+
+
+def close_libraries() -> None:
+    """Close all opened libraries; they are opened again when they are needed."""
+    with _lock:
+        places = list(_places.values())
+        _places.clear()
+    for place in places:
+        with place.lock:
+            library, place.library = place.library, None
+        if library is not None:
+            library.close()
+
+
+def _begin_anew() -> None:
+    global _lock, _places
+    _inherited.append(_places)
+    _lock, _places = threading.Lock(), {}
+
+
+atexit.register(close_libraries)
+os.register_at_fork(after_in_child=_begin_anew)
