@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The catalog publishes the library's listing from the database and keeps it fresh by syncs."""
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ log = logging.getLogger(__name__)
 
 #: Shortest time between two syncs after a listing that did not end, because it costs many calls.
 AFTER_ENDLESS_S = 3600.0
-#: An unused mount is synced this often.
+#: An unused mount is synced this often, or as often as a longer TTL says.
 IDLE_SYNC_S = 3600.0
 #: How often the database is checked for a sync by another mount of the same library.
 LOOK_AROUND_S = 5.0
@@ -174,7 +175,8 @@ class Catalog:
     def open_saved(self) -> bool:
         """Promise the listing that earlier mounts saved; False if no full sync was finished.
 
-        Who needs the library waits from now on, until `show_saved` has read it.
+        Who needs the library waits from now on, until `show_saved` has read it. It is to be synced
+        (`refreshing`), unless it was imported and is younger than the TTL.
         """
         try:
             if not self._state().full_sync_at_s or self._lacks_labels():
@@ -182,8 +184,17 @@ class Catalog:
         except CatalogUnavailable as error:
             events.CATALOG_UNUSABLE.log(log, reason=error)
             return False
-        self._to_compare = True
+        self._to_compare = not self._adopt_import()
         self.presented.expect()
+        return True
+
+    def _adopt_import(self) -> bool:
+        """Whether the listing is a snapshot's that is not due for a refresh yet; note its age."""
+        known = self._state()
+        age_s = self._clock.now() - known.synced_at_s
+        if not known.is_imported or not 0 <= age_s < self._ttl_s:
+            return False
+        self._looked_at = self._clock.monotonic() - age_s
         return True
 
     def show_saved(self) -> bool:
@@ -291,8 +302,9 @@ class Catalog:
                 now = self._state()[1:]
                 if now != seen:
                     seen = now
+                    self._adopt_import()
                     self.publish()
-                if self._clock.monotonic() - self._looked_at >= IDLE_SYNC_S:
+                if self._clock.monotonic() - self._looked_at >= max(IDLE_SYNC_S, self._ttl_s):
                     self._start_refresh()
             except CatalogClosed:
                 return

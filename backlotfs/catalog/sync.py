@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Full and incremental syncs copy the library's listing from the API to the database.
 
 Theory of operation. The *full sync* (pages of 500) is authoritative. Its pages are staged together
@@ -25,7 +26,7 @@ from backlotfs.api.records import Asset, DeletedAsset, Page, Source
 from backlotfs.catalog.db import state
 from backlotfs.catalog.db.connection import CatalogDb
 from backlotfs.catalog.db.leases import Lease
-from backlotfs.catalog.db.rows import SyncResult, SyncState
+from backlotfs.catalog.db.rows import FullSyncTaken, SyncResult, SyncState
 from backlotfs.catalog.db.sync import FullSync, apply
 from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.errors import NoSuchEntry, ProtocolViolation
@@ -43,7 +44,8 @@ OVERLAP_S = 120
 SETTLED_AFTER_S = OVERLAP_S + 300
 #: Time between full syncs per page, without ``where``: they use about a tenth of the credits.
 PAGE_COST_S = 2.0
-#: The lease on syncing; renewed with each page.
+#: The lease on syncing: its name, and its duration; renewed with each page.
+SYNC_LEASE = "sync"
 SYNC_LEASE_S = 120.0
 #: Fields included in each record: labels for folders, metadata for sidecars, and on servers that
 #: allow it the source, which otherwise costs one call per asset.
@@ -93,7 +95,7 @@ class Synchronizer:
         self._api = api
         self._db = db
         self._full_sync = FullSync(db)
-        self._lease = Lease(db, "sync", SYNC_LEASE_S)
+        self._lease = Lease(db, SYNC_LEASE, SYNC_LEASE_S)
         self._clock = clock
         self.with_labels = with_labels
         self._limits = limits
@@ -124,6 +126,9 @@ class Synchronizer:
                     log.debug("%s: the whole library is listed instead", error)
             if self._run_full_sync(deadline):
                 self._incremental(deadline)  # changes since the interrupted full sync began
+        except FullSyncTaken as error:  # what the other process has stored is to be shown
+            log.debug("%s", error)
+            return Synced.ELSEWHERE
         except (NoSuchEntry, ProtocolViolation):
             if self._state().lists_sources:  # the server may have failed because of them
                 self._db.write(state.mark_lists_sources, False)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Given names: an asset keeps its name, one for each mode, until it is removed.
 
 Two names of a mode are the same if `Naming.key_of` gives the same key; 63 bits of its hash are
@@ -129,22 +130,25 @@ def _give(
     except sqlite3.IntegrityError as error:
         raise ValueError(f"two assets were given the same {mode} name") from error
     given = connection.total_changes - before
-    start = _named_up_to(connection, mode)
     connection.execute(
         "UPDATE asset SET changed_in = ? WHERE id > ? AND EXISTS"
         " (SELECT 1 FROM given_name n WHERE n.asset_id = asset.id AND n.mode = ?)",
-        (number, start, mode),
+        (number, _named_up_to(connection, mode), mode),
     )
-    # All assets up to here have a name, so they are skipped next time.
+    mark_named(connection, mode)
+    return given
+
+
+def mark_named(connection: sqlite3.Connection, mode: str) -> None:
+    """Note up to which asset all have a name, so that they are skipped next time."""
     connection.execute(
         "INSERT INTO naming SELECT :mode, coalesce("
         " (SELECT min(a.id) - 1 FROM asset a WHERE a.id > :start AND NOT EXISTS"
         "  (SELECT 1 FROM given_name n WHERE n.asset_id = a.id AND n.mode = :mode)),"
         " (SELECT max(id) FROM asset), :start) WHERE true"
         " ON CONFLICT (mode) DO UPDATE SET named_up_to = excluded.named_up_to",
-        {"mode": mode, "start": start},
+        {"mode": mode, "start": _named_up_to(connection, mode)},
     )
-    return given
 
 
 def _named_up_to(connection: sqlite3.Connection, mode: str) -> int:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The row types and errors of the catalog's database."""
 
 from __future__ import annotations
@@ -34,6 +35,10 @@ class EmptyListingDoubted(BacklotError):
 
 class FullSyncLost(BacklotError):
     """The file was replaced by an empty one during the full sync: start it again."""
+
+
+class FullSyncTaken(BacklotError):
+    """Another process has finished or replaced the full sync that this one had begun."""
 
 
 class AssetRow(NamedTuple):
@@ -121,6 +126,7 @@ class SyncState(NamedTuple):
     :ivar where_works: whether the server supports ``where`` (1 or 0); None: not known.
     :ivar lists_sources: whether the server includes sources in listings on request (1 or 0);
         None: not known.
+    :ivar imported_sync_s: the ``synced_at_s`` of the last snapshot that was imported; 0: none was.
     """
 
     generation: int
@@ -130,6 +136,12 @@ class SyncState(NamedTuple):
     deleted_seen_s: int
     where_works: int | None
     lists_sources: int | None
+    imported_sync_s: float
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether the listing is that of a snapshot: no mount here has synced it since."""
+        return 0 < self.synced_at_s == self.imported_sync_s
 
 
 class FullSyncCursor(NamedTuple):

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The schema of the database, its migrations, and the check that a file is a catalog.
 
 Invariants, which every transaction keeps:
@@ -24,7 +25,7 @@ from urllib.parse import urlsplit
 
 #: "BLFS": what ``file`` and we tell our databases from others by.
 APPLICATION_ID = 0x424C4653
-VERSION = 7
+VERSION = 8
 
 # `asset` has only the columns that rows() reads, so that 100 000 rows are read quickly. Fields
 # that no query selects by are one JSON document, so a new API field needs no migration.
@@ -120,7 +121,8 @@ _TABLES = (
     deleted_seen_s INTEGER NOT NULL DEFAULT 0,
     empty_full_syncs INTEGER NOT NULL DEFAULT 0,
     where_works INTEGER,
-    lists_sources INTEGER
+    lists_sources INTEGER,
+    imported_sync_s REAL NOT NULL DEFAULT 0
 )""",
     _ASSET,
     f"CREATE INDEX asset_unsized ON asset (created_at_s) WHERE {UNSIZED}",
@@ -186,6 +188,8 @@ _MIGRATIONS: dict[int, tuple[str, ...]] = {
         *(f"UPDATE {table} SET inode = inode & ~(1 << 31)" for table in ("asset", "staged")),
         "DELETE FROM folder_time",
     ),
+    # The `synced_at_s` of the last snapshot that was imported.
+    7: ("ALTER TABLE library ADD COLUMN imported_sync_s REAL NOT NULL DEFAULT 0",),
 }
 
 

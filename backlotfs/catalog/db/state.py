@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The state of the library as a whole in the database: syncs, counts and labels.
 
 The functions run in a transaction of `connection.CatalogDb`.
@@ -16,7 +17,7 @@ def sync_state(connection: sqlite3.Connection) -> SyncState:
     """Read the state of syncs."""
     row = connection.execute(
         "SELECT generation, synced_at_s, full_sync_at_s, high_water_s, deleted_seen_s, where_works,"
-        " lists_sources FROM library"
+        " lists_sources, imported_sync_s FROM library"
     ).fetchone()
     return SyncState(*row)
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writes syncs into the database: a full sync page by page, an incremental sync at once.
 
 Theory of operation. Records are staged in a table and then merged into the library with a few
@@ -26,6 +27,7 @@ from backlotfs.catalog.db.rows import (
     EmptyListingDoubted,
     FullSyncCursor,
     FullSyncLost,
+    FullSyncTaken,
     SyncResult,
     inode_of,
 )
@@ -53,6 +55,8 @@ class FullSync:
         self._db = db
         # The epoch of the file with the staged pages, which are lost with that file.
         self._epoch: int | None = None
+        # When the full sync began that the next page belongs to; None: the page begins one.
+        self._started_at_s: float | None = None
 
     def cursor(self) -> FullSyncCursor | None:
         """The cursor of an interrupted full sync; one that is over a day old is abandoned."""
@@ -62,6 +66,7 @@ class FullSync:
             return _cursor(connection)
 
         cursor = self._db.read(work)
+        self._started_at_s = None if cursor is None else cursor.started_at_s
         # one from the future was begun under another clock
         if cursor is None or 0 <= self._db.clock.now() - cursor.started_at_s < FULL_SYNC_LIFETIME_S:
             return cursor
@@ -79,19 +84,26 @@ class FullSync:
 
         :returns: how many of the assets are new in this full sync.
         :raises FullSyncLost: the earlier pages are lost; this page was not stored.
+        :raises FullSyncTaken: likewise, because another process has finished or replaced it: its
+            lease ended while a page was awaited.
         """
         now_s = self._db.clock.now()
 
-        def work(connection: sqlite3.Connection) -> int:
+        def work(connection: sqlite3.Connection) -> tuple[int, float]:
             self._check()
-            return _add_page(connection, assets, next_page, now_s)
+            started_at_s = _started_at_s(connection)
+            if self._started_at_s not in (None, started_at_s):
+                raise FullSyncTaken("another mount has finished this listing meanwhile")
+            new = _add_page(connection, assets, next_page, now_s)
+            return new, now_s if started_at_s is None else started_at_s
 
-        return self._db.write(work)
+        new, self._started_at_s = self._db.write(work)
+        return new
 
     def abandon(self) -> None:
         """Delete the staged pages; the library is unchanged."""
-        self._epoch = None
-        self._db.write(_abandon)
+        self._epoch = self._started_at_s = None
+        self._db.write(abandon)
 
     def finish(self, *, doubt_empty: bool) -> SyncResult:
         """Merge the staged pages into the library and remove all other assets.
@@ -102,15 +114,20 @@ class FullSync:
         :param doubt_empty: do not accept an empty library the first time, if it was not empty.
         :raises EmptyListingDoubted: the library was not empty; the pages are deleted, it stays.
         :raises FullSyncLost: the pages and the library are lost.
+        :raises FullSyncTaken: the staged pages are those of another process.
         """
         now_s = self._db.clock.now()
 
         def work(connection: sqlite3.Connection) -> SyncResult | None:
             self._check()
+            if self._started_at_s is not None:
+                started_at_s = _started_at_s(connection)
+                if started_at_s not in (None, self._started_at_s):
+                    raise FullSyncTaken("another mount lists the library anew meanwhile")
             return _finish(connection, now_s, doubt_empty=doubt_empty)
 
         result = self._db.write(work)
-        self._epoch = None
+        self._epoch = self._started_at_s = None
         if result is None:
             raise EmptyListingDoubted("the API lists no asset where there were some before")
         return result
@@ -172,6 +189,11 @@ def _cursor(connection: sqlite3.Connection) -> FullSyncCursor | None:
     return None if row is None else FullSyncCursor(*row)
 
 
+def _started_at_s(connection: sqlite3.Connection) -> float | None:
+    cursor = _cursor(connection)
+    return None if cursor is None else cursor.started_at_s
+
+
 def _add_page(
     connection: sqlite3.Connection, assets: Sequence[Asset], next_page: str | None, now_s: float
 ) -> int:
@@ -198,7 +220,8 @@ def _last_staged(connection: sqlite3.Connection) -> int:
     return int(last)
 
 
-def _abandon(connection: sqlite3.Connection) -> None:
+def abandon(connection: sqlite3.Connection) -> None:
+    """Delete the pages of the full sync in progress."""
     connection.execute("DELETE FROM staged")
     connection.execute("DELETE FROM full_sync")
 
@@ -215,8 +238,19 @@ def _finish(
     doubted = vanished and doubt_empty and not _doubted_before(connection)
     connection.execute("UPDATE library SET empty_full_syncs = ?", (doubted,))
     if doubted:
-        _abandon(connection)
+        abandon(connection)
         return None
+    result = replace_by_staged(connection)
+    connection.execute(
+        "UPDATE library SET synced_at_s = :now, full_sync_at_s = :now, high_water_s ="
+        " min((SELECT coalesce(max(updated_at_s), 0) FROM asset), :started)",
+        {"now": now_s, "started": int(cursor.started_at_s)},
+    )
+    return result
+
+
+def replace_by_staged(connection: sqlite3.Connection) -> SyncResult:
+    """Make the staged records the library: merge them, remove all other assets and the stage."""
     number = generation(connection) + 1
     merged = _merge(connection, STAGED, number)
     doomed = [
@@ -227,12 +261,7 @@ def _finish(
         )
     ]
     _remove(connection, doomed, number)
-    connection.execute(
-        "UPDATE library SET synced_at_s = :now, full_sync_at_s = :now, high_water_s ="
-        " min((SELECT coalesce(max(updated_at_s), 0) FROM asset), :started)",
-        {"now": now_s, "started": int(cursor.started_at_s)},
-    )
-    _abandon(connection)
+    abandon(connection)
     return _result(connection, merged, doomed, number)
 
 

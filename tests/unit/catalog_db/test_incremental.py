@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Incremental answers: what changed, what was deleted, and how far the catalog follows."""
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def test_a_touched_asset_keeps_its_size(db: CatalogDb) -> None:
 def test_the_state_follows(db: CatalogDb, clock: ManualClock, reopen: OpenDb) -> None:
     """Through answers and syncs, and it is there after a restart."""
     fresh = db.read(state.sync_state)
-    assert fresh == SyncState(fresh.generation, 0, 0, 0, 0, None, None)
+    assert fresh == SyncState(fresh.generation, 0, 0, 0, 0, None, None, 0)
     walk(db, [made("E1")])
     db.write(state.mark_synced, db.clock.now(), full=True)
     walked_at_s = clock.now()
@@ -75,7 +76,7 @@ def test_the_state_follows(db: CatalogDb, clock: ManualClock, reopen: OpenDb) ->
     db.write(state.mark_lists_sources, True)
     db.close()
     assert reopen().read(state.sync_state) == SyncState(
-        fresh.generation + 2, walked_at_s + 300, walked_at_s, 3000, 4000, 1, 1
+        fresh.generation + 2, walked_at_s + 300, walked_at_s, 3000, 4000, 1, 1, 0
     )
 
 

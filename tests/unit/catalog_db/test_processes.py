@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Several processes on one file: at once, and killed in the middle."""
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+
+import pytest
 
 from backlotfs.catalog.db import assets, state
 from backlotfs.catalog.db.sync import FullSync
@@ -71,6 +74,7 @@ def test_mounts_share_a_file(tmp_path: Path) -> None:
     assert all(row.name.startswith("clip.mov") and row.size == 10 for row in rows)
 
 
+@pytest.mark.long
 def test_a_killed_mount_leaves_a_whole_library(tmp_path: Path) -> None:
     """At any moment of a walk: the file is sound, and holds one version, the last or the next."""
     chance = random.Random(20)
