@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The profile file ``config.toml``: what a profile may contain, and how it is read and written.
 
 tomlkit reads and writes the file, so comments and order of everything else in it stay as they are.
@@ -28,7 +29,8 @@ _NAME = re.compile(r"[A-Za-z0-9_-]+\Z")
 class ProfileKey:
     """One key of ``[profiles.NAME]``.
 
-    :ivar kind: of the value: ``text``, ``list of texts``, ``text or list of words``.
+    :ivar kind: of the value: ``text``, ``list of texts``, ``text or list of words``, ``table of
+        texts``.
     :ivar default: what applies without it, in words. :ivar meaning: one or two sentences.
     """
 
@@ -120,6 +122,13 @@ PROFILE_KEYS = (
         "`http://NAME:PASSWORD@HOST:PORT`, percent-encoded. `BACKLOT_PROXY` and `--proxy` override "
         "it.",
     ),
+    ProfileKey(
+        "api_shares",
+        "table of texts",
+        "`{}`",
+        'Names for shares of the account\'s API calls: `{ farm = "1/100", edit = "20%" }`. '
+        "`--api-share farm` uses one.",
+    ),
 )
 
 
@@ -128,8 +137,12 @@ def is_profile_name(name: str) -> bool:
     return bool(_NAME.match(name))
 
 
-def read_profile(path: Path, name: str | None) -> tuple[str, dict[str, Any]]:
+def read_profile(
+    path: Path, name: str | None, *, remedy: str = "create it: backlotfs config init"
+) -> tuple[str, dict[str, Any]]:
     """The name and the settings of one profile; without a name, of the only one in the file.
+
+    :param remedy: what to do if there is no such file.
 
     :raises SettingsError: the file is missing, malformed or readable by others, it has no such
         profile, or the profile has an unknown key; says what to do.
@@ -137,7 +150,7 @@ def read_profile(path: Path, name: str | None) -> tuple[str, dict[str, Any]]:
     try:
         text = read_private(path)
     except FileNotFoundError:
-        raise SettingsError(f"no profile file {path}; create it: backlotfs config init") from None
+        raise SettingsError(f"no profile file {path}; {remedy}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise unreadable(path, error) from None
     profiles = _parse(text, path).unwrap().get("profiles")

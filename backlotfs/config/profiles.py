@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The account of a library, from options, the environment, a profile, or other places for secrets.
 
 An option overrides the environment, which overrides the profile. Without any of these, the only
@@ -13,6 +14,7 @@ could read it. A profile file that other users can read is refused::
     allow_source_hosts = ["media.studio.example", "*.cdn.example", "10.1.0.0/16"]
     api_timeout = "60s"                         # longest silence of the API
     proxy = "http://proxy.example:3128"         # HTTP proxy for the API and the sources
+    api_shares = { farm = "1/100" }             # names for --api-share
 
 Credentials of systemd (``LoadCredential=api_key:…``, ``api_secret:…``) are read from
 ``CREDENTIALS_DIRECTORY``.
@@ -20,6 +22,7 @@ Credentials of systemd (``LoadCredential=api_key:…``, ``api_secret:…``) are 
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -30,6 +33,7 @@ from typing import Any
 import platformdirs
 
 from backlotfs.config import keyring_store
+from backlotfs.config.api_share import parse_named_shares
 from backlotfs.config.profile_file import (
     decoded,
     read_private,
@@ -64,9 +68,31 @@ def own_config_path() -> Path:
     return Path(platformdirs.user_config_dir("backlotfs")) / "config.toml"
 
 
+def init_command(config: Path | None) -> str:
+    """The command that makes a profile. :param config: the file, if it is not the default one."""
+    return "backlotfs config init" + (f" --config {shlex.quote(str(config))}" if config else "")
+
+
 def is_local(url: str) -> bool:
     """Whether an address, with or without its scheme, is of this machine."""
     return re.match(r"(https?://)?(localhost|127\.[0-9.]+|\[::1\])(:|/|\Z)", url) is not None
+
+
+#: The variables that say which library is meant, and whose.
+_OF_LIBRARY = frozenset(
+    {"BACKLOT_API_URL", "BACKLOT_API_KEY", "BACKLOT_API_SECRET", "BACKLOT_CDN_URL"}
+)
+
+
+def environ_for(profile: str | None, environ: Mapping[str, str]) -> Mapping[str, str]:
+    """The variables that count for a URL ``backlot://PROFILE/PATH``.
+
+    On a command line they override a profile. A URL names its library: they count only for one
+    without a profile.
+    """
+    if profile is None:
+        return environ
+    return {name: value for name, value in environ.items() if name not in _OF_LIBRARY}
 
 
 def load_account(
@@ -75,6 +101,8 @@ def load_account(
     config: Path | None = None,
     profile: str | None = None,
     api_url: str | None = None,
+    api_key: str | None = None,
+    api_secret: str | None = None,
     cdn_url: str | None = None,
     ca_bundle: Path | None = None,
     allow_source_hosts: Sequence[str] = (),
@@ -83,14 +111,15 @@ def load_account(
 ) -> Account:
     """Collect the account from all places, and redact its key and secret in all later log lines.
 
+    :param api_key: of a program that has it, as `api_secret`; no option of a command.
     :param allow_source_hosts: added to those of the profile.
     :param proxy: from the command line, so it may hold no password.
     :raises SettingsError: a setting is missing, malformed or readable by others; says what to do.
     """
-    file = file_to_read(environ, config=config, profile=profile, api_url=api_url)
+    file = file_to_read(environ, config=config, profile=profile, api_url=api_url or api_key)
     entry: dict[str, Any] = {}
     if file is not None:
-        profile, entry = read_profile(file, profile)
+        profile, entry = read_profile(file, profile, remedy=_to_have_profiles(config))
     url = (
         api_url
         or _variable(environ, "BACKLOT_API_URL")
@@ -99,11 +128,16 @@ def load_account(
     )
     url = checked_url(url)
     key = (
-        _variable(environ, "BACKLOT_API_KEY")
+        api_key
+        or _variable(environ, "BACKLOT_API_KEY")
         or _text(entry, "api_key")
         or _credential(environ, "api_key")
     )
-    secret, origin, secret_place = _secret(environ, entry, key or "")
+    secret, origin, secret_place = (
+        (api_secret, *_named(SecretOrigin.PROGRAM))
+        if api_secret
+        else _secret(environ, entry, key or "")
+    )
     if not key or not secret:
         missing = "key" if not key else "secret"
         raise SettingsError(
@@ -128,6 +162,7 @@ def load_account(
         secret_place=secret_place,
         api_timeout_s=api_timeout_s or _api_timeout_s(entry),
         proxy=find_proxy(environ, proxy, _text(entry, "proxy")),
+        api_shares=tuple(parse_named_shares(entry.get("api_shares", {})).items()),
     )
 
 
@@ -187,6 +222,16 @@ def file_to_read(
     names = ("BACKLOT_API_URL", "BACKLOT_API_KEY", "BACKLOT_API_SECRET", "CREDENTIALS_DIRECTORY")
     elsewhere = api_url or any(environ.get(name) for name in names)
     return path if not elsewhere and path.exists() else None
+
+
+def _to_have_profiles(config: Path | None) -> str:
+    """What to do where there is no profile file."""
+    if config is not None:
+        return f"is its path right? create it: {init_command(config)}"
+    if os.geteuid() == 0:  # by sudo or mount(8), where the user's own is not read
+        copied = f"install -D -m 600 ~USER/.config/backlotfs/config.toml {SYSTEM_CONFIG}"
+        return f"as root, create it: {init_command(None)}; or copy a user's: {copied}"
+    return f"create it: {init_command(None)}"
 
 
 def _secret(

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """All settings with their defaults, as immutable values."""
 
 from __future__ import annotations
@@ -5,11 +6,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
+from fractions import Fraction
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import platformdirs
 
+from backlotfs.config.api_share import WHOLE
+from backlotfs.config.listen_address import ListenAddress
 from backlotfs.config.proxy import Proxy
 from backlotfs.config.time_limits import API_TIMEOUT_S, CREDIT_WAIT_S, TimeLimits
 
@@ -63,6 +67,7 @@ class SecretOrigin(Enum):
     """The kind of place that the API secret came from; the value is for people."""
 
     ENVIRONMENT = "the environment"
+    PROGRAM = "the program"
     PROFILE = "the profile"
     FILE = "a secret file"
     COMMAND = "api_secret_command"
@@ -87,6 +92,7 @@ class Account:
     :ivar allow_source_hosts: hosts, ``*.domains`` and networks that sources may be on.
     :ivar api_timeout_s: longest silence of the API in seconds.
     :ivar proxy: all connections to the API and to sources go through it; None: directly.
+    :ivar api_shares: the profile's names for shares of the account's API credits.
     """
 
     api_url: str
@@ -101,6 +107,7 @@ class Account:
     secret_place: str = ""
     api_timeout_s: float = API_TIMEOUT_S
     proxy: Proxy | None = None
+    api_shares: tuple[tuple[str, Fraction], ...] = ()
 
     @property
     def limits(self) -> TimeLimits:
@@ -169,6 +176,7 @@ class MountSettings:
         limit for silence, which does not include them.
     :ivar read_timeout_s: the same for an open or a read.
     :ivar credit_wait_s: longest wait for an API credit.
+    :ivar api_share: part of the account's API credits that this process may use.
     :ivar unsized: what programs get for a file of unknown size: ``wait``, ``hide`` or ``fail``.
     :ivar fuse_binding: one of `FUSE_BINDINGS`.
     :ivar passthrough: whether the kernel may read complete files of the disk cache itself.
@@ -187,6 +195,8 @@ class MountSettings:
     :ivar subtype: one of `SUBTYPES`, shown by the kernel after ``fuse.``.
     :ivar fsname: name in ``df`` and mountinfo; None: `Account.source`.
     :ivar log_place: ``stderr``, ``syslog`` or a file.
+    :ivar metrics: where scrapes of Prometheus are answered; None: nowhere.
+    :ivar traces: send spans of reads by OpenTelemetry.
     """
 
     account: Account
@@ -199,6 +209,7 @@ class MountSettings:
     stat_timeout_s: float | None = None
     read_timeout_s: float | None = None
     credit_wait_s: float = CREDIT_WAIT_S
+    api_share: Fraction = WHOLE
     unsized: str = UNSIZED[0]
     fuse_binding: str = FUSE_BINDINGS[0]
     passthrough: bool = True
@@ -227,6 +238,8 @@ class MountSettings:
     log_level: str = "info"
     log_format: str = "text"
     log_place: str = "stderr"
+    metrics: ListenAddress | None = None
+    traces: bool = False
 
     @property
     def limits(self) -> TimeLimits:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The events of a mount's log: names and fields that programs can rely on.
 
 One line is one event. The text log has its sentence; the JSON log has its name and fields as well.
@@ -81,6 +82,9 @@ def _as_text(value: object) -> object:
 LISTING: Final = Event("listing", _INFO, "listing the library {source} for the first time")
 MOUNTED: Final = Event(
     "mounted", _INFO, "mounted {source} on {mountpoint}: {assets} assets (backlotfs {version})"
+)
+METRICS: Final = Event(
+    "metrics", _INFO, "scrapes of Prometheus are answered at http://{address}/metrics"
 )
 DEAD_MOUNT_CLEARED: Final = Event(
     "dead-mount-cleared", _INFO, "cleared the dead mount on {mountpoint}"

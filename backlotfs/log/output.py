@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Log lines: their formats, where they go, and the suppression of repeated lines.
 
 A text record starts at the margin, and its further lines (a traceback) are indented, so that no
@@ -162,13 +163,16 @@ def default_place(name: str, mountpoint: Path) -> str:
     """
     if Path("/dev/log").exists():
         return "syslog"
-    # as systemd escapes paths: no other path gives this name
-    path = str(mountpoint).strip("/").replace("\\", r"\x5c").replace("-", r"\x2d")
-    path = path.replace("/", "-")
+    # no other path gives this name, and a shell takes it as it is
+    path = re.sub(r"[^\w./]", _percent_encoded, str(mountpoint).strip("/")).replace("/", "-")
     file = f"{name}@{path}.log"
     if len(os.fsencode(file)) > _LONGEST_NAME:
         file = f"{name}@{hashlib.sha256(os.fsencode(path)).hexdigest()[:32]}.log"
     return str(Path(platformdirs.user_state_dir("backlotfs")) / file)
+
+
+def _percent_encoded(found: re.Match[str]) -> str:
+    return "".join(f"%{byte:02x}" for byte in os.fsencode(found[0]))
 
 
 def stderr_is_journal(environ: Mapping[str, str]) -> bool:

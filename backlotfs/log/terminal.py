@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Output of commands on a terminal, and JSON on standard output.
 
 Texts from the library, servers and other processes can be hostile: an escape sequence in a name
@@ -92,6 +93,11 @@ def in_words(count_bytes: float) -> str:
             return f"{count_bytes:.{0 if unit == 'B' else 1}f} {unit}"
         count_bytes /= 1024
     return f"{count_bytes:.1f} TiB"
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """A number and what it counts: ``1 file``, ``2 files``."""
+    return f"{count} {noun if count == 1 else plural or f'{noun}s'}"
 
 
 def about(seconds: float) -> str:

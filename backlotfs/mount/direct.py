@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads files of a running mount in this process, without the kernel.
 
 The mount gives the version of each file and a signed URL, over its control socket; the bytes come
@@ -21,31 +22,22 @@ from cachetools import LRUCache
 
 from backlotfs.api.rate_limiter import Priority, Turn
 from backlotfs.api.records import SignedUrl
-from backlotfs.cache.memory import BlockCache, BlockPool
+from backlotfs.cache.memory import BlockPool
 from backlotfs.concurrency.clock import Deadline, SystemClock
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait
-from backlotfs.concurrency.workers import Workers
 from backlotfs.config.proxy import parse_proxy
-from backlotfs.config.settings import MIB, Account
+from backlotfs.config.settings import Account
 from backlotfs.config.time_limits import WARM_ANSWER_S, TimeLimits
 from backlotfs.errors import BacklotError, HostUnreachable, SourceDenied, SourceMissing
-from backlotfs.fetch.hedging import HedgePolicy
-from backlotfs.fetch.hosts import FetchScheduler
-from backlotfs.fetch.loader import BlockLoader, FetchSettings
+from backlotfs.fetch.loader import BlockLoader
 from backlotfs.fetch.stream import stream
 from backlotfs.log import redaction
 from backlotfs.mount.control.client import ask
-from backlotfs.mount.transport import Transport
-from backlotfs.source.etag_aliases import EtagAliases
-from backlotfs.source.range_reader import RangeReader
+from backlotfs.mount.whole_files import BLOCK_BYTES, whole_file_loader
 from backlotfs.source.version import SourceVersion
 
-#: Size of a block. Whole files are copied, so it is larger than that of a mount.
-BLOCK_BYTES = 1 * MIB
 #: Files whose versions and URLs are remembered; more than are opened at once or asked for together.
 FILES_REMEMBERED = 4096
-#: Threads for transfers.
-TRANSFER_THREADS = 64
 
 
 class MountFile(NamedTuple):
@@ -202,25 +194,8 @@ class DirectReader:
             allow_source_hosts=tuple(answer["allow_source_hosts"]),
             proxy=proxy,
         )
-        transport = Transport.of(account, self._clock)
         urls = MountUrls(place)
-        reader = RangeReader(
-            transport.signed_get(urls), self._clock, aliases=EtagAliases(self._clock)
-        )
-        scheduler = FetchScheduler(
-            Workers(TRANSFER_THREADS, "transfer"),
-            transport.hosts.host_of,
-            self._clock,
-            max_jobs=TRANSFER_THREADS,
-        )
-        loader = BlockLoader(
-            BlockCache(self._pool, keep_consumed=0),
-            FetchSettings(reader.fetch, self._clock, TimeLimits().source_s),
-            scheduler,
-            prefetch_budget_bytes=0,
-            changed=lambda _version: None,
-            hedges=HedgePolicy(transport.hosts, self._clock, lambda _code: False),
-        )
+        loader = whole_file_loader(account, urls, self._pool, self._clock)
         return _Engine(urls, loader)
 
 

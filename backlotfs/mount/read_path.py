@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Builds the read path: reader, prefetch, block loader, caches and pins."""
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from backlotfs.fetch.warm import Warmer
 from backlotfs.kernel.callers import ProcessNames
 from backlotfs.kernel.read_requests import ReadCounts
 from backlotfs.log import events
+from backlotfs.log.traces import Tracing
 from backlotfs.namespace.attributes import CacheState
 from backlotfs.open_files.reader import HandleTable, SourceReader
 from backlotfs.open_files.recent_errors import RecentErrors
@@ -190,12 +192,13 @@ def build_read_path(
     disk: DiskTier | None,
     clock: Clock,
     passes_through: PassesThrough,
+    tracing: Tracing | None,
 ) -> ReadPath:
     """Build the read path from the caches and the parts for sources."""
     metrics = Metrics.of(handles, clock)
     pool = BlockPool(settings.memory_bytes, BLOCK_BYTES)
     cache = BlockCache(pool, keep_consumed=pool.slots // CONSUMED_PART)
-    loader = _build_loader(settings, sources, cache, disk, metrics.fetch_rate, clock)
+    loader = _build_loader(settings, sources, cache, disk, metrics.fetch_rate, clock, tracing)
     prefetchers = PrefetcherRegistry(
         clock,
         # Half for blocks that are in flight or not read yet, the rest for cached blocks.
@@ -222,7 +225,7 @@ def build_read_path(
     cached = CachedBytes(cache, disk)
     sources.aliases.cached = cached.sample
     return ReadPath(
-        reader=SourceReader(handles, loader, prefetchers, walks),
+        reader=SourceReader(handles, loader, prefetchers, walks, tracing),
         walks=walks,
         loader=loader,
         warmer=warmer,
@@ -243,6 +246,7 @@ def _build_loader(
     disk: DiskTier | None,
     rate: RecentRate,
     clock: Clock,
+    tracing: Tracing | None,
 ) -> BlockLoader:
     limit = BandwidthLimit(settings.bandwidth_bytes_s) if settings.bandwidth_bytes_s else None
     range_reader = RangeReader(sources.get, clock, aliases=sources.aliases, limit=limit, rate=rate)
@@ -256,7 +260,7 @@ def _build_loader(
     stats_of = sources.hosts.stats if settings.cache_bytes is None else None
     return BlockLoader(
         cache,
-        FetchSettings(range_reader.fetch, clock, settings.limits.source_s),
+        FetchSettings(range_reader.fetch, clock, settings.limits.source_s, tracing),
         scheduler,
         prefetch_budget_bytes=cache.pool.budget_bytes // 2,
         changed=sources.versions.on_mismatch,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The life of a mount process: list or open the library, mount, serve, unmount, clean up.
 
 The log is the only output of a mount in the background; `background` tells the waiting command how
@@ -11,11 +12,14 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import TYPE_CHECKING
 
 from backlotfs import __version__
-from backlotfs.catalog.db.rows import SizedCounts
+from backlotfs.catalog.db.rows import CatalogClosed, SizedCounts
+from backlotfs.catalog.db.state import sync_state
 from backlotfs.concurrency.clock import Deadline, SystemClock
 from backlotfs.config.settings import MountSettings
 from backlotfs.errors import BacklotError, CredentialsRefused, SettingsError
@@ -27,7 +31,8 @@ from backlotfs.kernel.operations import Operations, Owner
 from backlotfs.kernel.passthrough import OFF, Passthrough
 from backlotfs.kernel.read_requests import ReadContext, ReadLimits
 from backlotfs.log import events, excepthooks, output
-from backlotfs.log.terminal import about
+from backlotfs.log.terminal import about, counted
+from backlotfs.log.traces import start_tracing
 from backlotfs.mount import signals, systemd
 from backlotfs.mount.background import Ready
 from backlotfs.mount.check_api import check_api
@@ -46,12 +51,11 @@ from backlotfs.mount.status import (
 )
 from backlotfs.namespace.sizes import Treatment
 
+if TYPE_CHECKING:
+    from backlotfs.mount.metrics_server import MetricsServer
+
 log = logging.getLogger(__name__)
 
-_UNHEARD = (
-    "the API has not answered yet: the saved listing is shown. If the API refuses the credentials, "
-    "the mount ends and its log says why"
-)
 #: A mount with a saved catalog starts without the API, and ends if the API refuses its credentials
 #: within this time.
 CHECK_S = 5.0
@@ -102,6 +106,7 @@ class _MountProcess:
         self._clock = clock = SystemClock()
         self._began_s = clock.monotonic()
         options = MountOptions(settings.source, settings.allow_other, settings.subtype)
+        self._tracing = start_tracing() if settings.traces else None
         disk = open_disk_tier(settings, clock)
         self._kernel = KernelMount(
             settings.mountpoint,
@@ -128,6 +133,7 @@ class _MountProcess:
             progress=self._on_listing_progress,
             rules=rules,
             passes_through=adapter.passthrough.is_used,
+            tracing=self._tracing,
         )
         self._stack.catalog.presented.interrupted = adapter.interrupted
         self._deadlines = OperationDeadlines(
@@ -139,12 +145,14 @@ class _MountProcess:
             copies=rules.copies,
         )
         self._history = History(partial(read_totals, self._stack), clock)
+        self._metrics = self._open_metrics()
         self._handlers = handlers(
             settings,
             self._stack,
             self._waiting_programs,
             self._history,
             adapter.passthrough.state,
+            metrics=None if self._metrics is None else str(self._metrics.address),
         )
         self._report = MinuteReport(self._stack, clock)
         self._mounting = threading.Event()
@@ -153,9 +161,33 @@ class _MountProcess:
         self._ended = False
         self._refused: BacklotError | None = None
 
+    def _open_metrics(self) -> MetricsServer | None:
+        """:raises SettingsError: see `MetricsServer`."""
+        address = self._settings.metrics
+        if address is None:
+            return None
+        # late: few mounts need it, and what it imports
+        from backlotfs.mount.metrics_server import MetricsServer, check_installed
+
+        check_installed()
+        from backlotfs.mount.metrics import KernelState, MountMetrics
+
+        adapter, deadlines = self._adapter, self._deadlines
+        metrics = MountMetrics(
+            self._settings,
+            self._stack,
+            lambda: KernelState(
+                len(deadlines.waits()), len(adapter.waiting_reads()), adapter.passthrough.state()
+            ),
+        )
+        return MetricsServer(address, metrics)
+
     def run(self) -> None:
         """Serve until the end. :raises BacklotError: the mount failed, or was refused."""
         settings, stack = self._settings, self._stack
+        if self._metrics is not None:
+            self._metrics.start()
+            events.METRICS.log(log, address=self._metrics.address)
         signals.serve(
             {
                 signal.SIGTERM: self._stop,
@@ -168,7 +200,10 @@ class _MountProcess:
         saved = stack.catalog.open_saved()
         if saved:
             threading.Thread(target=self._show_saved, name="saved-listing", daemon=True).start()
-            threading.Thread(target=self._refresh_saved, name="first-refresh", daemon=True).start()
+            if stack.catalog.refreshing:
+                threading.Thread(
+                    target=self._refresh_saved, name="first-refresh", daemon=True
+                ).start()
         else:
             self._list_library()
         operations = Operations(
@@ -229,7 +264,7 @@ class _MountProcess:
         )
 
     def _on_listing_progress(self, assets: int) -> None:
-        systemd.notify(f"STATUS=listing the library: {assets} assets")
+        systemd.notify(f"STATUS=listing the library: {counted(assets, 'asset')}")
         self._ready.listing(assets)
 
     def _keep_control(self) -> None:
@@ -262,6 +297,11 @@ class _MountProcess:
 
     def _on_mounted(self, *, saved: bool) -> None:
         """Announce the mount and start the background work. Runs once the mountpoint answers."""
+        with contextlib.suppress(CatalogClosed):  # the mount has ended meanwhile
+            self._announce(saved=saved)
+
+    def _announce(self, *, saved: bool) -> None:
+        """:raises CatalogClosed: the mount has ended."""
         settings, stack = self._settings, self._stack
         if saved and self._is_refused(self._began_s + FIRST_ANSWER_S, heard=stack.api.heard.is_set):
             self._stop()
@@ -273,8 +313,7 @@ class _MountProcess:
             assets=self._counted().total,
             version=__version__,
         )
-        unheard = saved and stack.catalog.refreshing and not stack.api.heard.is_set()
-        said = (_UNHEARD if unheard else "", self._part(), self._unknown_sizes())
+        said = (self._old_listing() if saved else "", self._part(), self._unknown_sizes())
         self._ready("\n".join(filter(None, said)))
         systemd.notify("READY=1\nSTATUS=mounted")
         systemd.start_watchdog(settings.mountpoint)
@@ -289,6 +328,22 @@ class _MountProcess:
         stack.reading.reconciler.start()
         self._history.start()
 
+    def _old_listing(self) -> str:
+        """A sentence that a saved listing is shown, and why; empty if the API has answered."""
+        catalog = self._stack.catalog
+        unheard = catalog.refreshing and not self._stack.api.heard.is_set()
+        error = None if catalog.refreshing else catalog.last_error
+        if not unheard and error is None:
+            return ""
+        listed_s = self._stack.db.read(sync_state).synced_at_s
+        listed = time.strftime("%Y-%m-%d %H:%M", time.localtime(listed_s))
+        if error is not None:
+            return f"the API cannot be used now: the listing of {listed} is shown ({error})"
+        return (
+            f"the API has not answered yet: the listing of {listed} is shown. If the API refuses "
+            "the credentials, the mount ends and its log says why"
+        )
+
     def _counted(self) -> SizedCounts:
         """Count the assets that are shown; with rules that takes a listing that is read."""
         stack = self._stack
@@ -301,7 +356,7 @@ class _MountProcess:
         catalog = self._stack.catalog
         if catalog.presented.admit.choice is None:
             return ""
-        said = f"{self._counted().total} of {catalog.counted().total} assets are shown"
+        said = f"{self._counted().total} of {counted(catalog.counted().total, 'asset')} shown"
         unknown = [
             f"the rule {rule} matches nothing: no such label" for rule in catalog.unknown_labels
         ]
@@ -315,9 +370,9 @@ class _MountProcess:
             return ""
         events.SIZES_TO_COME.log(log, files=files, seconds=round(seconds))
         return (
-            f"the sizes of {files} files are not known yet; at this account's rate of API calls "
-            f"that takes about {about(seconds)}. Copies may start now: they wait for the sizes "
-            "they need"
+            f"the sizes of {counted(files, 'file')} are not known yet; at this account's rate of "
+            f"API calls that takes about {about(seconds)}. Copies may start now: cp waits for the "
+            "size of its file, rsync and export for the sizes of the whole folder"
         )
 
     def _refresh_saved(self) -> None:
@@ -380,7 +435,11 @@ class _MountProcess:
             failed=used.failed,
             fetched_bytes=stack.transport.hosts.totals().fetched_bytes,
         )
+        if self._metrics is not None:
+            self._metrics.close()
         stack.close()
+        if self._tracing is not None:
+            self._tracing.close()
         logging.shutdown()
 
 

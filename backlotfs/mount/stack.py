@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Builds all parts of a mount below the kernel; the only module that imports every package."""
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from backlotfs.config.settings import Account, MountSettings, NameMode
 from backlotfs.errors import BacklotError, SettingsError
 from backlotfs.kernel.notifier import Notifier
 from backlotfs.log import events
+from backlotfs.log.traces import Tracing
 from backlotfs.mount.read_path import (
     TRANSFER_THREADS,
     URL_WAITERS,
@@ -267,6 +269,7 @@ def build_stack(
     progress: Callable[[int], None] = lambda _assets: None,
     rules: UnsizedRules | None = None,
     passes_through: PassesThrough = lambda _version: False,
+    tracing: Tracing | None = None,
 ) -> Stack:
     """Build everything below the kernel adapter; send nothing yet.
 
@@ -275,14 +278,17 @@ def build_stack(
     :param progress: called with the number of assets so far during a full sync.
     :param rules: decides which program waits for an unknown size; None: all wait.
     :param passes_through: whether the kernel reads an open version itself.
+    :param tracing: makes spans of reads; None: there are none.
     :raises SettingsError: see `open_api_session`, `open_saved_urls` and `parse_rule`.
     """
     account = settings.account
     session = open_api_session(account)
-    limiter = ApiRateLimiter(clock, credit_wait_s=settings.credit_wait_s)
+    limiter = ApiRateLimiter(
+        clock, share=float(settings.api_share), credit_wait_s=settings.credit_wait_s
+    )
     api = ApiClient(account, session, clock, limiter=limiter)
     db = CatalogDb(settings.cache_dir, _library(account), clock)
-    transport = Transport.of(account, clock)
+    transport = Transport.of(account, clock, tracing)
     choice = Choice.of(settings.include, settings.exclude)
     presented = Presented(AssetFilter(settings.types or SOURCE_TYPES, settings.statuses, choice))
     saved_urls = open_saved_urls(settings, clock)
@@ -323,7 +329,7 @@ def build_stack(
         transport.hosts,
         probes.is_queued,
     )
-    path = build_read_path(settings, handles, sources, disk, clock, passes_through)
+    path = build_read_path(settings, handles, sources, disk, clock, passes_through, tracing)
     previews = PreviewImages(transport.connections, clock, transport.policy)
     providers = _providers(settings, catalog, versions, probes, captions, previews, clock)
     namespace = _open_namespace(settings, catalog, versions, probes, path, rules, providers)

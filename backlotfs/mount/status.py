@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a mount reports of itself: to ``status``, into the log, and on SIGUSR1.
 
 `manual/texts/json.md` describes each key of the answer to ``status``.
@@ -33,9 +34,14 @@ from backlotfs.mount.history import Totals
 from backlotfs.mount.stack import Stack
 from backlotfs.open_files.recent_errors import Failure
 from backlotfs.source.bandwidth import SPAN_S
+from backlotfs.untrusted_numbers import LARGEST
 
 #: Version of the answer: grows when a key is removed or changes its meaning.
 SCHEMA = 1
+#: An export that has said nothing for so long is taken for ended: it speaks every 2 s.
+EXPORT_SILENT_S = 60.0
+#: What an export says of itself, each a number.
+_OF_EXPORTS = ("pid", "files", "of_files", "bytes")
 #: Largest number of waiting programs in the answer.
 SHOWN_WAITING = 50
 
@@ -67,6 +73,43 @@ class WaitingProgram(NamedTuple):
     name: str
     embed_code: str
     reads: bool
+
+
+class RunningExports:
+    """The exports of files of this mount. Their bytes do not come through it. Thread-safe.
+
+    Each tells its progress with its questions for ``status``, which it asks anyway.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        """Know of none."""
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._heard: dict[int, tuple[float, dict[str, int]]] = {}
+
+    def hear(self, progress: object) -> None:
+        """Keep what an export says; anything else is ignored."""
+        if not isinstance(progress, dict):
+            return
+        kept: dict[str, int] = {
+            name: value
+            for name in _OF_EXPORTS
+            if type(value := progress.get(name)) is int and 0 <= value <= LARGEST
+        }
+        if len(kept) == len(_OF_EXPORTS):
+            with self._lock:
+                self._heard[kept["pid"]] = self._clock.monotonic(), kept
+
+    def now(self) -> list[dict[str, int]]:
+        """What was heard last of each export that still runs."""
+        since_s = self._clock.monotonic() - EXPORT_SILENT_S
+        with self._lock:
+            self._heard = {
+                pid: (heard_s, progress)
+                for pid, (heard_s, progress) in self._heard.items()
+                if heard_s >= since_s and os.path.exists(f"/proc/{pid}")
+            }
+            return [progress for _, progress in self._heard.values()]
 
 
 def status_answer(
@@ -132,7 +175,8 @@ def _credits(limiter: ApiRateLimiter) -> dict[str, Any]:
     """The account's API credits; null where the server does not count calls."""
     credits = limiter.status()._asdict()
     if not limiter.counts_credits:
-        credits |= dict.fromkeys(("credits_left", "limit", "resets_in_s", "more_in_s"))
+        unknown = ("credits_left", "limit", "resets_in_s", "more_in_s", "share", "share_left")
+        credits |= dict.fromkeys(unknown)
     return credits
 
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Builds what every GET of a source uses: connections, address policy, counts of hosts."""
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from backlotfs.http.backoff import RetryPolicy
 from backlotfs.http.circuit_breaker import Breakers
 from backlotfs.http.dialer import Dialer, client_context
 from backlotfs.http.pool import ConnectionPool
+from backlotfs.log.traces import Tracing
 from backlotfs.source.host_shares import HostShares
 from backlotfs.source.signed_get import SignedGet, UrlSource
 
@@ -24,19 +26,23 @@ class Transport:
     """The parts that every GET of a source uses.
 
     :ivar hosts: counts the GETs, and measures each host.
+    :ivar breakers: of the hosts to which no connection can be made.
     """
 
     connections: ConnectionPool
     policy: SourcePolicy
     clock: Clock
     hosts: HostRegistry
+    breakers: Breakers
 
     @classmethod
-    def of(cls, account: Account, clock: Clock) -> Transport:
+    def of(cls, account: Account, clock: Clock, tracing: Tracing | None = None) -> Transport:
+        """Connect nothing yet."""
         policy = SourcePolicy.of(account.api_url, account.allow_source_hosts)
         dialer = Dialer(policy, client_context(account.ca_bundle), proxy=account.proxy)
-        pool = ConnectionPool(dialer, user_agent=USER_AGENT, breakers=Breakers(clock))
-        return cls(pool, policy, clock, HostRegistry(clock))
+        breakers = Breakers(clock)
+        pool = ConnectionPool(dialer, user_agent=USER_AGENT, breakers=breakers)
+        return cls(pool, policy, clock, HostRegistry(clock, tracing), breakers)
 
     def signed_get(self, urls: UrlSource, shares: HostShares | None = None) -> SignedGet:
         """Make a `SignedGet`; ``shares`` limits its concurrent requests to each host."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Finds the folder of an opened file and the orders of its files, for prefetch across files."""
 
 from __future__ import annotations
@@ -24,7 +25,14 @@ class WalkFolders:
 
         :param near: the inode number of the folder that the program used before.
         """
-        folder = self._namespace.folder_with(embed_code, near)
+        place = None if near is None else self._namespace.place(near)
+        if place is not None:
+            orders = self._orders_of(place.folder)
+            if orders is not None and embed_code in orders:
+                return orders
+        return self._orders_of(self._namespace.folder_with(embed_code, near))
+
+    def _orders_of(self, folder: Folder | None) -> FolderOrders | None:
         if folder is None or len(folder.entries) > MAX_FILES:
             return None
         return self._orders.of(folder)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Commands ask a running mount over its socket, and check each answer before they use it.
 
 A mount of an older or newer version may answer in another form, and any process of the same user
@@ -12,7 +13,6 @@ or `Maybe` one of these.
 from __future__ import annotations
 
 import json
-import math
 import os
 import socket
 import stat
@@ -26,6 +26,7 @@ from backlotfs.errors import CommandFailed
 from backlotfs.kernel.mount_table import mount_at, probe_mount
 from backlotfs.mount.control.unix_socket import peer_uid, socket_paths
 from backlotfs.trusted_paths import UntrustedPath, open_private_folder
+from backlotfs.untrusted_numbers import LARGEST
 
 _TIMEOUT_S = 10.0
 #: Longest wait for a mountpoint when no process answers for it.
@@ -37,8 +38,6 @@ _CODES = 126
 #: The shape of a time in seconds since 1970 that `datetime` can show in every zone: until 9998.
 MOMENT = object()
 _LAST_MOMENT_S = 253_370_764_799
-#: Numbers in an answer must be smaller.
-_LARGEST = 2**63
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +64,7 @@ _SHAPES: dict[str, dict[Any, Any]] = {
         "choice": Maybe(
             {"include": [str], "exclude": [str], "unknown_labels": [str], "of_assets": int}
         ),
+        "exports": [{"pid": int, "files": int, "of_files": int, "bytes": int}],
         "fuse_binding": str,
         "passthrough": _PASSTHROUGH,
         "sizes": {"sized": int, "missing": int, "total": int, "seconds_left": Maybe(float)},
@@ -90,6 +90,8 @@ _SHAPES: dict[str, dict[Any, Any]] = {
             "credits_left": Maybe(float),
             "limit": Maybe(float),
             "more_in_s": Maybe(float),
+            "share": Maybe(float),
+            "share_left": Maybe(int),
             "waiting": [int],
         },
         "reads": _BY_TIER,
@@ -217,7 +219,7 @@ def _fits(value: Any, shape: Any) -> bool:
         return False
     if shape is int and not isinstance(value, int):
         return False
-    if not math.isfinite(value) or abs(value) >= _LARGEST:
+    if not abs(value) <= LARGEST:  # nor NaN
         return False
     return shape is not MOMENT or 0 <= value <= _LAST_MOMENT_S
 
@@ -361,9 +363,11 @@ def _nobody(mountpoint: Path) -> str:
             "findmnt -t fuse.backlotfs"
         )
     if not found.made_by(os.geteuid()):
+        with_sudo = " and sudo" if found.made_by(0) else ""
+        owner = "root" if found.made_by(0) else "another user"
         return (
-            f"the mount on {mountpoint} belongs to another user; only that user can ask it, with "
-            "the same command"
+            f"the mount on {mountpoint} belongs to {owner}; only that user can ask it, with "
+            f"the same command{with_sudo}"
         )
     if probe_mount(mountpoint, timeout_s=_PROBE_S).dead:
         return f"the mount on {mountpoint} is dead; clear it: backlotfs umount {mountpoint}"

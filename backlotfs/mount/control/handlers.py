@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The answers of a running mount to the commands that ask it, one handler for each command.
 
 ``warm`` and ``pin`` fetch in steps: the command asks for one step after the other, so a command
@@ -27,6 +28,7 @@ from backlotfs.mount.control.server import Handler
 from backlotfs.mount.history import History, Point
 from backlotfs.mount.stack import Stack
 from backlotfs.mount.status import (
+    RunningExports,
     WaitingProgram,
     mount_head,
     next_files,
@@ -48,6 +50,7 @@ def handlers(
     waiting: Callable[[], Iterable[WaitingProgram]],
     history: History,
     passthrough: Callable[[], PassthroughState] = lambda: PassthroughState(OFF, 0, 0),
+    metrics: str | None = None,
 ) -> Mapping[str, Handler]:
     """Map each command's name to its handler; called once, when the mount starts.
 
@@ -56,18 +59,25 @@ def handlers(
     :param waiting: returns the programs whose operations wait now.
     :param history: what was read over time.
     :param passthrough: returns which files the kernel reads itself.
+    :param metrics: the address where scrapes of Prometheus are answered.
     """
     began_s = time.time()
+    exports = RunningExports(SystemClock())
+
+    def status(request: dict[str, Any]) -> dict[str, Any]:
+        exports.hear(request.get("export"))
+        return status_answer(settings, stack, began_s, waiting()) | {
+            "exports": exports.now(),
+            "passthrough": passthrough()._asdict(),
+            "metrics": metrics,
+        }
 
     def refresh(request: dict[str, Any]) -> dict[str, Any]:
         stack.catalog.refresh(full=bool(request.get("full")))
         return {}
 
     return {
-        "status": lambda _request: (
-            status_answer(settings, stack, began_s, waiting())
-            | {"passthrough": passthrough()._asdict()}
-        ),
+        "status": status,
         "stats": lambda _request: (
             mount_head(settings)
             | {"since": began_s, "passthrough": passthrough()._asdict()}

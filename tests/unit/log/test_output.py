@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where log lines go, and that no signed query goes with them."""
 
 from __future__ import annotations
@@ -307,9 +308,13 @@ def test_default_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert output.default_place("main", Path("/mnt/a")) == "syslog"
     monkeypatch.setattr(Path, "exists", lambda _self: False)
     places = [
-        output.default_place("main", Path(path)) for path in ("/mnt/a", "/mnt-a", "/" + 300 * "b")
+        output.default_place("main", Path(path))
+        for path in ("/mnt/a", "/mnt-a", "/mnt/my films%2d", "/mnt/Köln\\", "/" + 300 * "b")
     ]
-    assert places[:2] == [
-        str(tmp_path / "backlotfs" / name) for name in ("main@mnt-a.log", r"main@mnt\x2da.log")
-    ]
-    assert len(Path(places[2]).name) < 255
+    names = [Path(place).name for place in places]
+    assert {Path(place).parent for place in places} == {tmp_path / "backlotfs"}
+    assert names[:4] == [
+        *("main@mnt-a.log", "main@mnt%2da.log", "main@mnt-my%20films%252d.log"),
+        "main@mnt-Köln%5c.log",
+    ], "a shell takes each as it is"
+    assert len(names[4]) < 255

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whatever a library holds, a terminal obeys none of it."""
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backlotfs.log.terminal import about, escaped, printable, say, say_json
+from backlotfs.log.terminal import about, counted, escaped, printable, say, say_json
 
 HOSTILE = "a\x1b[2Jb\x9b31m\x7f\x00\u202eevil\u200b\u2028\ud800\r"
 
@@ -32,6 +33,12 @@ def test_nothing_but_line_ends_is_left_unprintable(text: str) -> None:
     assert all(c.isprintable() or c == "\n" for c in escaped(text))
     assert printable(text).isprintable()
     escaped(text).encode()  # raises for half a character
+
+
+def test_what_is_counted() -> None:
+    """One is not several, and none is."""
+    assert [counted(number, "file") for number in (0, 1, 2)] == ["0 files", "1 file", "2 files"]
+    assert counted(3, "library", "libraries") == "3 libraries"
 
 
 def test_plain_texts_stay() -> None:

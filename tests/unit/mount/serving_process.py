@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`serve_mount` over a session that mounts nothing."""
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ class Process:
             ),
             db=SimpleNamespace(
                 read={
-                    sync_state: SyncState(1, 5.0, 5.0, 0, 0, None, 0),
+                    sync_state: SyncState(1, 5.0, 5.0, 0, 0, None, 0, 0.0),
                     sized_counts: SizedCounts(4, 1, 10),
                 }.__getitem__
             ),

@@ -1,9 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """The life of one mount process, over a session that mounts nothing."""
 
 from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 import signal
 from dataclasses import replace
@@ -12,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from backlotfs.catalog.db.rows import CatalogClosed
+from backlotfs.catalog.db.rows import CatalogClosed, SizedCounts
 from backlotfs.cli.status_text import status_lines
 from backlotfs.errors import (
     BacklotError,
@@ -76,11 +78,16 @@ def test_a_saved_catalog_that_cannot_be_read_and_no_api(process: Process) -> Non
 
 
 def test_a_saved_catalog_and_no_api(process: Process, caplog: pytest.LogCaptureFixture) -> None:
-    """Is a note in the log; the mount stays."""
+    """Is a note in the log, and is said with the date of what is shown; the mount stays."""
     process.saved, process.error = True, RemoteUnavailable("down")
     with caplog.at_level(logging.WARNING):
         assert "crawl" in process.serve()
     assert "STALE" in caplog.text
+    found = re.fullmatch(
+        r"the API cannot be used now: the listing of \d{4}-\d\d-\d\d \d\d:\d\d is shown \(down\)",
+        process.more,
+    )
+    assert found is not None, process.more
 
 
 def test_a_saved_catalog_and_an_api_that_is_silent(
@@ -130,6 +137,16 @@ def test_a_log_that_cannot_be_written(process: Process, monkeypatch: pytest.Monk
     monkeypatch.setattr(SERVING.output, "configure", fail)
     with pytest.raises(SettingsError, match="Permission denied; name a file with --log-file"):
         process.serve()
+
+
+def test_it_ends_while_it_is_announced(process: Process) -> None:
+    """An unmount right after the mount: what is announced then is nothing, and no failure."""
+
+    def closed() -> SizedCounts:
+        raise CatalogClosed("the catalog is closed")
+
+    process.catalog.counted = closed
+    assert process.serve()[-2:] == ["run", "closed"]
 
 
 def test_how_it_is_mounted(process: Process) -> None:
@@ -200,6 +217,21 @@ def test_questions_are_answered(process: Process) -> None:
         ask(Path("/mnt/x"), "status")
 
 
+@pytest.mark.parametrize("wrong", [True, -1, 2**63, 10**400, 1.5, "1", None])
+def test_what_an_export_says_of_itself(process: Process, wrong: object) -> None:
+    """Is shown in ``status`` as long as it runs; what cannot be shown is ignored."""
+    progress = {"pid": os.getpid(), "files": 1, "of_files": 3, "bytes": 2**40}
+    seen: list[list[object]] = []
+
+    def during() -> None:
+        announced = [*(progress | {name: wrong} for name in progress), progress]
+        seen.extend(ask(Path("/mnt/x"), "status", export=one)["exports"] for one in announced)
+
+    process.during = during
+    process.serve()
+    assert seen == [[], [], [], [], [progress]]
+
+
 def test_a_socket_that_somebody_removed(process: Process) -> None:
     """It is made again within a minute: a cleaner of /tmp may take it away."""
     (socket,) = socket_paths(Path("/mnt/x"))
@@ -254,7 +286,8 @@ def test_sizes_to_come_are_told(process: Process, caplog: pytest.LogCaptureFixtu
         process.serve()
     assert process.more == (
         "the sizes of 5 files are not known yet; at this account's rate of API calls that takes "
-        "about 2 min. Copies may start now: they wait for the sizes they need"
+        "about 2 min. Copies may start now: cp waits for the size of its file, rsync and "
+        "export for the sizes of the whole folder"
     )
     assert "the sizes of 5 files are not known yet; to find them takes about 150 s" in caplog.text
     process.seconds_each = 0.1

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the threads are, told without stopping them."""
 
 from __future__ import annotations
@@ -5,6 +6,8 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -47,6 +50,7 @@ os._exit(0)
 """
 
 
+@pytest.mark.long
 def test_a_dump_does_not_block_the_process() -> None:
     """Whatever the garbage collector finds meanwhile."""
     done = subprocess.run(
