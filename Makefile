@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # `make demo` and `make test` are each enough on a fresh Debian 12+ or Ubuntu 24.04+ machine that
 # has git, make and python3: missing system packages come by apt, the rest lives in .venv here.
 
@@ -9,7 +10,7 @@ SBINDIR = /sbin
 INSTALLATION = PYTHON='$(PYTHON)' PREFIX='$(PREFIX)' SBINDIR='$(SBINDIR)' DESTDIR='$(DESTDIR)' EXTRAS='$(EXTRAS)' .ci/installation
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long test-desktop test-bare lint venv crash fuzz soak install uninstall bench bench-cache bench-metadata bench-credits bench-packages clean
+.PHONY: help demo test test-long test-desktop test-bare lint venv crash fuzz soak install uninstall bench bench-cache bench-metadata bench-credits bench-fsspec bench-cluster bench-packages clean
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile
@@ -25,8 +26,8 @@ test: ## What has to hold at each change: format, lint, types, tests: make test 
 	@exec $(VENV_PYTHON) -m tests $(ARGS)
 
 test-long: ## The tests that take long, coverage and its gates, after make test
-	@PYTHON='$(PYTHON)' .ci/system-packages test
-	@PYTHON='$(PYTHON)' .ci/python-environment emulator,dev
+	@PYTHON='$(PYTHON)' .ci/system-packages long
+	@PYTHON='$(PYTHON)' .ci/python-environment emulator,dev,ecosystem
 	@exec $(VENV_PYTHON) -m tests --long
 
 test-desktop: ## What needs a screen, a server or players, on a mount, after make test: make test-desktop [ARGS="-k samba"]
@@ -64,6 +65,18 @@ docs: ## The site of docs/, in build/site: tutorial, how-to, reference, explanat
 	@PYTHON='$(PYTHON)' .ci/python-environment emulator,docs
 	@exec .ci/documentation
 
+.PHONY: dist
+dist: ## Wheel, sdist, SBOM and release notes of what is committed, in dist/: the same bytes each time
+	@PYTHON='$(PYTHON)' .ci/system-packages venv
+	@PYTHON='$(PYTHON)' .ci/python-environment emulator,dist
+	@exec .ci/distribution
+
+.PHONY: deb
+deb: ## A Debian package of what is committed, in dist/: the same bytes each time
+	@PYTHON='$(PYTHON)' .ci/system-packages deb
+	@PYTHON='$(PYTHON)' .ci/python-environment emulator,dist
+	@exec .ci/debian-package
+
 install: ## For all users, mount(8) and systemd: make install [PREFIX=/usr/local] [DESTDIR=] [EXTRAS=emulator,keyring]
 	@PYTHON='$(PYTHON)' .ci/system-packages install
 	@PYTHON='$(PYTHON)' .ci/python-environment emulator
@@ -100,6 +113,14 @@ bench-metadata: bench-packages ## A hundred thousand files beside rclone, as roo
 bench-credits: bench-packages ## API calls of mounts and of a day of work, copies under a limit (25 min): make bench-credits [ARGS=--without-cdn]
 	@$(VENV_PYTHON) -m benchmarks.credits $(ARGS)
 	@exec $(VENV_PYTHON) -m benchmarks.first_day
+
+bench-fsspec: bench-packages ## A thousand parts of files by fsspec, beside its HTTPFileSystem, as root: make bench-fsspec [ARGS=--rounds=9]
+	@PYTHON='$(PYTHON)' .ci/python-environment emulator,bench,fsspec
+	@exec $(VENV_PYTHON) -m benchmarks.fsspec_ranges $(ARGS)
+
+bench-cluster: bench-packages ## An export on a cluster beside one machine's, and computed for 500 TB, as root: make bench-cluster [ARGS="--only simulation"]
+	@PYTHON='$(PYTHON)' .ci/python-environment emulator,bench,cluster
+	@exec $(VENV_PYTHON) -m benchmarks.cluster_export $(ARGS)
 
 bench-packages:
 	@PYTHON='$(PYTHON)' .ci/system-packages bench

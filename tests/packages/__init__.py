@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is released: the files of ``make dist`` and ``make deb``, built twice and used."""
