@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checks each precondition of a mount, one by one, and names the command that fixes it.
 
 A check looks at one thing and never raises: it gives a `Finding`. First come those of the system,
@@ -27,7 +28,7 @@ from backlotfs.api.rate_limiter import ApiRateLimiter
 from backlotfs.api.transport import explain
 from backlotfs.catalog.library import SOURCE_TYPES, AssetFilter
 from backlotfs.concurrency.clock import Clock, Deadline
-from backlotfs.config.settings import FUSE_BINDINGS, GIB, Account, MountSettings, ignored_proxy
+from backlotfs.config.settings import GIB, Account, MountSettings, ignored_proxy
 from backlotfs.errors import (
     BacklotError,
     ClockSkewed,
@@ -43,12 +44,13 @@ from backlotfs.http.backoff import RetryPolicy
 from backlotfs.http.dialer import Dialer, client_context
 from backlotfs.http.pool import ConnectionPool
 from backlotfs.http.proxy_tunnel import connect_through, dial_for
-from backlotfs.kernel.fusepy_adapter import load_fuse
+from backlotfs.kernel.fusepy_adapter import NO_FUSEPY, load_fuse
 from backlotfs.kernel.lifecycle import READ_AHEAD_KB, uses_session
 from backlotfs.kernel.mount_table import FUSE_TYPE, mount_of
 from backlotfs.kernel.mounting import may_ever_mount, may_pass_through
-from backlotfs.kernel.mountpoint import check_mountpoint, resolved
+from backlotfs.kernel.mountpoint import MAKE_MTAB, MTAB, check_mountpoint, resolved
 from backlotfs.kernel.passthrough import OLD_KERNEL, STACKED, STACKED_TYPES
+from backlotfs.log.terminal import counted
 from backlotfs.mount.stack import open_api_session
 from backlotfs.mount.transport import USER_AGENT
 from backlotfs.source.range_reader import SourceProbe
@@ -71,7 +73,7 @@ SKEW_S = 30.0
 CERTIFICATE_DAYS = 14
 #: Assets whose source is tried, should the first have none: each costs a call of the API.
 SOURCES_TRIED = 3
-_SET_CLOCK = "timedatectl set-ntp true"
+_SET_CLOCK = "sudo timedatectl set-ntp true"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -128,17 +130,24 @@ def check_python(version: tuple[int, ...] = sys.version_info[:3]) -> Finding:
     text = ".".join(map(str, version))
     if version >= OLDEST_PYTHON:
         return fine("python", f"{text} ({platform.python_implementation()})")
-    return failed("python", f"{text} is too old", "apt-get install python3 (3.11 or newer)")
+    return failed("python", f"{text} is too old", "sudo apt-get install python3 (3.11 or newer)")
 
 
-def check_libfuse() -> Finding:
-    """Check that libfuse 2 can be loaded, which only ``--fuse-binding fusepy`` needs."""
-    remedy = "apt-get install libfuse2 || apt-get install libfuse2t64"
+def check_libfuse(binding: str) -> Finding | None:
+    """Check that fusepy and libfuse 2 can be loaded.
+
+    :param binding: one of `FUSE_BINDINGS`, as the profile asks for it.
+    :returns: None: this binding needs neither.
+    """
+    if uses_session(binding):
+        return None
     try:
         load_fuse()
     except FuseUnusable as error:
-        if uses_session(FUSE_BINDINGS[0]):
-            return note("libfuse 2", "missing; only --fuse-binding fusepy needs it", remedy)
+        if str(error) == NO_FUSEPY:
+            remedy = "sudo apt-get install python3-fusepy"
+        else:
+            remedy = "sudo apt-get install libfuse2 || sudo apt-get install libfuse2t64"
         return failed_by("libfuse 2", error, remedy)
     return fine("libfuse 2", "found")
 
@@ -151,7 +160,7 @@ def check_device(device: Path = Path("/dev/fuse")) -> Finding:
         return failed(
             "/dev/fuse",
             "missing",
-            "modprobe fuse; for a container: --device /dev/fuse --cap-add SYS_ADMIN",
+            "sudo modprobe fuse; for a container: --device /dev/fuse --cap-add SYS_ADMIN",
             FuseUnusable,
         )
     except PermissionError:
@@ -163,7 +172,7 @@ def check_device(device: Path = Path("/dev/fuse")) -> Finding:
             FuseUnusable,
         )
     except OSError as error:
-        return failed("/dev/fuse", error.strerror or "unusable", "modprobe fuse", FuseUnusable)
+        return failed("/dev/fuse", error.strerror or "unusable", "sudo modprobe fuse", FuseUnusable)
     if not may_ever_mount():
         return failed(
             "/dev/fuse",
@@ -174,20 +183,24 @@ def check_device(device: Path = Path("/dev/fuse")) -> Finding:
     return fine("/dev/fuse", "can be opened")
 
 
-def check_fusermount(*, is_root: bool, path: str | None = None) -> Finding:
+def check_fusermount(*, is_root: bool, path: str | None = None, mtab: Path = Path(MTAB)) -> Finding:
     """Check that the helper that mounts for ordinary users is there and setuid root.
 
     :param path: where to look instead of ``PATH``.
+    :param mtab: the table that the helper reads to unmount.
     """
     found = shutil.which("fusermount3", path=path) or shutil.which("fusermount", path=path)
     if found is None:
-        remedy = "apt-get install fuse3"
+        remedy = "sudo apt-get install fuse3"
         if is_root:
             return note("fusermount", "missing; ordinary users cannot mount", remedy)
         return failed("fusermount", "missing", remedy, FuseUnusable)
     status = os.stat(found)
     if not is_root and not (status.st_mode & stat.S_ISUID and status.st_uid == 0):
-        return failed("fusermount", "is not setuid root", f"chmod u+s {found}", FuseUnusable)
+        return failed("fusermount", "is not setuid root", f"sudo chmod u+s {found}", FuseUnusable)
+    if not is_root and not mtab.exists():
+        found += f" cannot unmount: {mtab} is missing; backlotfs umount takes umount instead"
+        return note("fusermount", found, MAKE_MTAB)
     return fine("fusermount", found)
 
 
@@ -243,7 +256,7 @@ def check_passthrough(
     if not (may_pass_through() if may is None else may):
         return note(
             "passthrough",
-            "off: it needs CAP_SYS_ADMIN in the initial user namespace; cached files are read "
+            "off: the kernel allows it only to this machine's own root; cached files are read "
             "through the mount",
             "mount as root (systemd/ has a unit), with allow_other and uid=",
         )
@@ -438,15 +451,17 @@ def check_tls(account: Account) -> Finding:
         return failed(
             "TLS",
             f"the certificate of {host} is not trusted: {error.verify_message}",
-            "apt-get install ca-certificates, or name the authority: --ca-bundle FILE",
+            "sudo apt-get install ca-certificates, or name the authority: --ca-bundle FILE",
             RemoteUnavailable,
         )
     except (OSError, UnicodeError) as error:
         return failed_by("TLS", explain(error, host, proxied=account.proxy is not None))
     days = int((ends - time.time()) // 86400)
     if days < CERTIFICATE_DAYS:
-        return note("TLS", f"the certificate of {host} ends in {days} days", "tell its owner")
-    return fine("TLS", f"{version}, {host} is who it says, for {days} days more")
+        return note(
+            "TLS", f"the certificate of {host} ends in {counted(days, 'day')}", "tell its owner"
+        )
+    return fine("TLS", f"{version}, {host} is who it says, for {counted(days, 'day')} more")
 
 
 def check_clock(skew_s: float) -> Finding:
@@ -478,7 +493,7 @@ def check_source(account: Account, api: ApiClient, clock: Clock, codes: list[str
                     "sources", error, "look at the source host; see also --allow-source-host"
                 )
             kind = "an ETag" if version.etag else "no ETag: replaced sources are seen by time only"
-            return fine("sources", f"{code}: {version.size} bytes, with {kind}")
+            return fine("sources", f"{code}: {counted(version.size, 'byte')}, with {kind}")
     finally:
         connections.close()
     return note("sources", "none was tried: the newest assets have no source file")

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads numbers from untrusted text.
 
 ``int()`` raises ValueError beyond 4300 digits, takes time that grows with the square of their
@@ -10,6 +11,8 @@ from __future__ import annotations
 import math
 import re
 
+#: What no number of an answer is beyond.
+LARGEST = 2**63 - 1
 #: Digits of the longest whole number that is read: those of 2 ** 63.
 MOST_DIGITS = 19
 _WHOLE = re.compile(rf"0*([0-9]{{1,{MOST_DIGITS}}})", re.ASCII)
@@ -18,7 +21,7 @@ _DECIMAL = re.compile(rf"0*([0-9]{{1,{MOST_DIGITS}}}(?:\.[0-9]{{1,{MOST_DIGITS}}
 _MOST_CHARACTERS = 64
 
 
-def whole_number(text: str | None, *, most: int = 2**63 - 1) -> int | None:
+def whole_number(text: str | None, *, most: int = LARGEST) -> int | None:
     """The value of ASCII digits, at most ``most``; None for anything else.
 
     White space around them is ignored, a sign is not.

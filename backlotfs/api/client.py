@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The routes of the Backlot API that a read-only client needs, by signed GETs with retries.
 
 Each call of the API's own host takes a turn from the rate limiter first, and tells it what the
@@ -9,8 +10,10 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Generic, NamedTuple, TypeVar
 from urllib.parse import SplitResult, quote, urlsplit
 
@@ -74,6 +77,26 @@ MAX_CAPTION_BYTES = 4 * 1024 * 1024
 # off by more than this needs a person
 TOLERATED_SKEW_S = 60.0
 _SECOND_ATTEMPT_MARGIN_S = 300
+
+
+class CallResult(StrEnum):
+    """How a call ended."""
+
+    #: Answered with what was asked for.
+    OK = "ok"
+    #: Answered with an error: 404, 401, 5xx …
+    ERROR = "error"
+    #: Answered with 429.
+    LIMITED = "limited"
+    #: No answer came.
+    UNANSWERED = "unanswered"
+
+
+class CallKind(NamedTuple):
+    """What calls are counted by. :ivar host: ``api``, or ``cdn`` for the CDN host."""
+
+    host: str
+    result: CallResult
 
 
 class Base(NamedTuple):
@@ -185,6 +208,13 @@ class ApiClient:
         self._retry = retry or RetryPolicy()
         self._page_size = PageSize(page_limit, account.limits.answer_s)
         self._breakers = Breakers(clock)
+        self._counting = threading.Lock()
+        self._calls: Counter[CallKind] = Counter()
+
+    def count_calls(self) -> dict[CallKind, int]:
+        """The number of calls since the start, by their kind."""
+        with self._counting:
+            return dict(self._calls)
 
     def iter_pages(
         self,
@@ -391,6 +421,7 @@ class ApiClient:
         except BaseException as failure:
             if isinstance(failure, HostUnreachable):
                 self._breakers.failed(base.host, str(failure))
+            self._count(base, CallResult.UNANSWERED)
             if counts:
                 self._limiter.failed()
                 self.heard.set()
@@ -400,6 +431,10 @@ class ApiClient:
             self._learn_time(answer)
         server_now_s = self._clock.now() + self.clock_skew_s
         error = refusal(answer, expires=expires, server_now_s=server_now_s)
+        if isinstance(error, RateLimited):
+            self._count(base, CallResult.LIMITED)
+        else:
+            self._count(base, CallResult.OK if error is None else CallResult.ERROR)
         if counts and isinstance(error, RateLimited):
             self._limiter.refused(error.retry_after_s)
         elif counts:
@@ -412,6 +447,10 @@ class ApiClient:
         if error is not None:
             raise error
         return read_body(answer, request.read)
+
+    def _count(self, base: Base, result: CallResult) -> None:
+        with self._counting:
+            self._calls[CallKind("api" if base is self._api else "cdn", result)] += 1
 
     def _learn_time(self, answer: Answer) -> None:
         date_s = http_date_s(answer.headers.get("Date"))

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The rate limiter of the API: who may spend one of the account's credits, and when.
 
 The server counts calls in windows of fixed length. A window opens with the first call after the
@@ -12,6 +13,12 @@ count as spent before they are answered. For a server without such numbers we co
 - `Priority.BACKGROUND` is spread evenly over the window; the others are not.
 - A higher priority goes first; inside one priority, first come, first served.
 
+A process that has a *share* of the account (``--api-share 1/100``) makes at most that part of a
+window's calls, renewals included, and all but renewals make ``1 - reserve`` of it. The rest of the
+account is for others that have shares too, so nothing is left to them beyond that. If a share is no
+whole number of calls, such as 2.4 or 0.6, chance decides in each window whether it is rounded up:
+so all processes of a farm together make as many calls as their shares allow, not all in one window.
+
 Waiting for a credit is not a hang: the server says when credits come back, so the wait has a known
 end. A caller waits as long as that takes, up to the limiter's ``credit_wait_s``, and a `Deadline`
 that it passes does not run meanwhile. A 429 sends the caller back into the queue.
@@ -24,6 +31,7 @@ from __future__ import annotations
 
 import logging
 import math
+import random
 import re
 import threading
 from collections import Counter, deque
@@ -149,7 +157,13 @@ def _number(value: str | None) -> float | None:
 #: Credits are low below this part of a window. This mount's share alone never gets there.
 LOW_SHARE = 0.1
 
+#: Of the system: a seed, or a fork, would give all processes of a farm one chance.
+_RANDOM = random.SystemRandom()
+
 _REMEMBERED_WINDOWS = 3  # the limit is the most that these have shown
+#: Beside others with shares, what a window shows is what these have left of it: the limit is not
+#: taken for less than assumed, but after a refusal for the most that so many windows have shown.
+_REMEMBERED_BESIDE_OTHERS = 20
 _MUCH_LESS = 0.75
 _END_MARGIN_S = 1.0  # the server speaks of whole seconds: a window's end is known no better
 _LEAD = 0.05  # the background is done with its share this part of a window before the end
@@ -176,6 +190,8 @@ class QuotaStatus(NamedTuple):
     :ivar refused_for_s: seconds for which a 429 still forbids every call; 0.0 mostly.
     :ivar more_in_s: seconds until an application's call can be made; None: it can be made now.
     :ivar waiting: calls that wait for a credit, by `Priority`.
+    :ivar share: calls of a window that this process may make; a mean, such as 0.6; None: all.
+    :ivar share_left: how many of them it may still make in this window; None: all that are left.
     """
 
     credits_left: int
@@ -184,6 +200,8 @@ class QuotaStatus(NamedTuple):
     refused_for_s: float
     more_in_s: float | None
     waiting: tuple[int, ...]
+    share: float | None = None
+    share_left: int | None = None
 
 
 class QuotaWindow:
@@ -194,17 +212,37 @@ class QuotaWindow:
     :ivar window_s: length of a window in seconds, as far as known.
     """
 
-    def __init__(self, *, credits: int, window_s: float, reserve: float) -> None:
+    def __init__(
+        self,
+        *,
+        credits: int,
+        window_s: float,
+        reserve: float,
+        share: float = 1.0,
+        chance: Callable[[], float] = _RANDOM.random,
+    ) -> None:
         """Assume ``credits`` in ``window_s`` until the server says otherwise.
 
-        :param reserve: share of the credits, 0 to below 1, for `Priority.RENEWAL` and other tools.
+        :param reserve: part of the credits, 0 to below 1, for `Priority.RENEWAL` and other tools.
+        :param share: part of the account's credits, above 0 to 1, that is this process's.
+        :param chance: a number from 0 to below 1, asked for once in each window of a share.
         :raises ValueError: a number is out of range.
         """
-        if credits < 1 or not window_s > 0 or not 0 <= reserve < 1:
-            raise ValueError(f"no such quota: {credits} in {window_s} s, reserve {reserve}")
+        if credits < 1 or not window_s > 0 or not 0 <= reserve < 1 or not 0 < share <= 1:
+            raise ValueError(
+                f"no such quota: {credits} in {window_s} s, reserve {reserve}, share {share}"
+            )
         self._reserve = reserve
+        self._part = share
+        self._chance = chance
         self.window_s = window_s
-        self._limits = deque([credits] * _REMEMBERED_WINDOWS, _REMEMBERED_WINDOWS)
+        self._limits = (
+            deque([credits] * _REMEMBERED_WINDOWS, _REMEMBERED_WINDOWS)
+            if share == 1
+            else deque[int]([], _REMEMBERED_BESIDE_OTHERS)
+        )
+        self._assumed = credits
+        self._scarce = 0  # for so many windows the limit is no more than they show, see `limit`
         self._in_flight: deque[float] = deque()  # when each call was sent, oldest first
         self._refused_until_s = -math.inf
         self._refusals = 0  # in a row, without a time
@@ -216,13 +254,16 @@ class QuotaWindow:
         # the window: opened by us; spoken of by an answer; some answer came
         self._open = self._confirmed = self._heard = False
         self._ends_s = self._told_s = -math.inf  # its end; when we last learned of it
-        # credits left, calls in flight not taken off; calls made that count against the share
-        self._left, self._share_used = credits, 0
+        # credits left, calls in flight not taken off; calls made that count against the share; all
+        self._left, self._share_used, self._used = credits, 0, 0
+        # what rounds a share up in this window, and since when
+        self._luck, self._luck_since_s = chance() if share < 1 else 0.0, -math.inf
 
     @property
     def limit(self) -> int:
         """Credits of a whole window, as far as known."""
-        return max(self._limits)
+        shown = max(self._limits, default=self._assumed)
+        return shown if self._part == 1 or self._scarce else max(shown, self._assumed)
 
     def status(self, now_s: float, waiting: tuple[int, ...] = (0, 0, 0, 0)) -> QuotaStatus:
         """The quota now; ``waiting`` is passed on."""
@@ -232,7 +273,13 @@ class QuotaWindow:
         refused_s = max(0.0, self._refused_until_s - now_s)
         slot_s = self.next_slot_s(Priority.WAITING, now_s)
         more_in_s = slot_s - now_s if slot_s > now_s else None
-        return QuotaStatus(left, self.limit, resets_in_s, refused_s, more_in_s, waiting)
+        share = share_left = None
+        if self._part < 1:
+            share = self.limit * self._part
+            share_left = max(0, min(self._budget - self._used, left))
+        return QuotaStatus(
+            left, self.limit, resets_in_s, refused_s, more_in_s, waiting, share, share_left
+        )
 
     def next_slot_s(self, priority: Priority, now_s: float, ahead: int = 0) -> float:
         """When a call may be made, after ``ahead`` others; a moment after ``now_s`` is a guess."""
@@ -244,10 +291,12 @@ class QuotaWindow:
         gap_s = self._gap_s(free, now_s) if priority is Priority.BACKGROUND else 0.0
         if ahead < free:
             return max(start_s, self._last_background_s + gap_s) + ahead * gap_s
-        a_window = self.limit if priority is Priority.RENEWAL else self._share
         # without an open window answers are due that tell more, or at worst never come
         opens_s = self._ends_s + self._margin_s if self._open else now_s + self.window_s
-        return max(start_s, opens_s) + (ahead - max(0, free)) // a_window * self.window_s
+        if self._part < 1 and not self._open:  # this window's luck was bad
+            opens_s = self._luck_since_s + self.window_s
+        windows = (ahead - max(0, free) + 1) / self._calls_a_window(priority)
+        return max(start_s, opens_s) + (math.ceil(windows - 1e-9) - 1) * self.window_s
 
     def on_sent(self, priority: Priority, now_s: float) -> None:
         """Count a call that is sent now."""
@@ -257,6 +306,7 @@ class QuotaWindow:
         self._in_flight.append(now_s)
         if self._doubtful:
             self._trial_s = now_s
+        self._used += 1
         if priority is not Priority.RENEWAL:
             self._share_used += 1
         if priority is Priority.BACKGROUND:
@@ -268,6 +318,7 @@ class QuotaWindow:
         self._trial_s = -math.inf
         if self._in_flight:
             self._in_flight.popleft()
+        self._used = max(0, self._used - 1)
         if priority is not Priority.RENEWAL:
             self._share_used = max(0, self._share_used - 1)
 
@@ -288,21 +339,25 @@ class QuotaWindow:
                 self._confirm(status, now_s)
             else:  # the last window's: it was not to be counted in this one
                 self._share_used = max(0, self._share_used - 1)
+                self._used = max(0, self._used - 1)
         elif abs(status.resets_at_s - self._ends_s) <= self._near_s:
             # answers overtake each other, and the way here only ever adds to the end
             self._left, self._told_s = min(self._left, status.credits_left), now_s
             self._ends_s = min(self._ends_s, status.resets_at_s)
-            self._limits[-1] = max(self._limits[-1], status.credits_left + 1)
+            if self._limits:
+                self._limits[-1] = max(self._limits[-1], status.credits_left + 1)
         elif status.resets_at_s > self._ends_s:
             # a new window before we knew: any of our calls since may have been made in it
             self._confirm(status, now_s)
             spent = self.limit - status.credits_left + len(self._in_flight)
             self._share_used = min(self._share_used, spent)
+            self._used = min(self._used, spent)
 
     def on_refused(self, retry_after_s: float | None, now_s: float) -> None:
         """Allow no call for so many seconds after a 429; None: it named no time."""
         self._advance(now_s)
         self._doubtful = True
+        self._scarce = _REMEMBERED_BESIDE_OTHERS
         if retry_after_s is None:
             if now_s < self._refused_until_s:
                 return  # sent before the last refusal was known: it says nothing new
@@ -318,11 +373,24 @@ class QuotaWindow:
 
     @property
     def _share(self) -> int:
-        """Calls of a window that all but `Priority.RENEWAL` may make; at least one."""
+        """Calls of a window that all but `Priority.RENEWAL` may make; at least one of a whole."""
         return self._share_of(self.limit)
 
     def _share_of(self, limit: int) -> int:
-        return max(1, math.floor(limit * (1 - self._reserve) + 1e-9))
+        calls = math.floor(limit * self._part * (1 - self._reserve) + self._luck + 1e-9)
+        return calls if self._part < 1 else max(1, calls)
+
+    @property
+    def _budget(self) -> int:
+        """Calls of a window that all priorities together may make."""
+        return math.floor(self.limit * self._part + self._luck + 1e-9)
+
+    def _calls_a_window(self, priority: Priority) -> float:
+        """The same for one priority, as a mean over many windows."""
+        if self._part == 1:
+            return self.limit if priority is Priority.RENEWAL else self._share
+        calls = self.limit * self._part
+        return calls if priority is Priority.RENEWAL else calls * (1 - self._reserve)
 
     @property
     def _margin_s(self) -> float:
@@ -331,6 +399,11 @@ class QuotaWindow:
     def _allowance(self, priority: Priority) -> int:
         """Calls of this priority that can be made before the window ends."""
         left = self._left - len(self._in_flight)
+        if self._part < 1:  # others have shares: nothing needs to be left to them
+            free = min(self._budget - self._used, left)
+            return (
+                free if priority is Priority.RENEWAL else min(self._share - self._share_used, free)
+            )
         if priority is Priority.RENEWAL:
             return left
         # Before its first answer, a window may be as small as the smallest that was seen.
@@ -359,11 +432,16 @@ class QuotaWindow:
             if self._confirmed:
                 self._previous_end_s = self._ends_s
             self._open = self._confirmed = self._heard = False
+            self._luck_since_s = -math.inf
         if not self._open:  # the server may count what is in flight in its next window
             self._left, self._share_used = self.limit, len(self._in_flight)
+            self._used = self._share_used
+            if self._part < 1 and now_s - self._luck_since_s >= self.window_s:
+                self._luck, self._luck_since_s = self._chance(), now_s
 
     def _confirm(self, status: RateStatus, now_s: float) -> None:
         """The server speaks of a window for the first time: learn from it."""
+        self._scarce = max(0, self._scarce - 1)
         length_s = status.resets_at_s - now_s
         # windows end at least a whole length apart; the server speaks of whole seconds
         apart_s = status.resets_at_s - self._previous_end_s
@@ -372,7 +450,7 @@ class QuotaWindow:
             shown = status.credits_left + 1
             is_new = length_s >= self.window_s - _END_MARGIN_S - self._margin_s
             # much missing so early is a smaller limit; a little may be others, or our own calls
-            is_sure = is_new and shown < _MUCH_LESS * self.limit
+            is_sure = self._part == 1 and is_new and shown < _MUCH_LESS * self.limit
             self._limits.extend([shown] * (_REMEMBERED_WINDOWS if is_sure else 1))
             is_whole = shown == self.limit and length_s >= _END_MARGIN_S
             if length_s > self.window_s or (is_whole and not is_new):
@@ -444,6 +522,7 @@ class ApiRateLimiter:
         credits: int = 300,
         window_s: float = WINDOW_S,
         reserve: float = 0.2,
+        share: float = 1.0,
         credit_wait_s: float = CREDIT_WAIT_S,
         wait: Callable[[threading.Condition, float], object] = threading.Condition.wait,
     ) -> None:
@@ -456,7 +535,7 @@ class ApiRateLimiter:
         self.credit_wait_s = credit_wait_s
         self._clock = clock
         self._wait = wait
-        self._window = QuotaWindow(credits=credits, window_s=window_s, reserve=reserve)
+        self._window = QuotaWindow(credits=credits, window_s=window_s, reserve=reserve, share=share)
         self._lock = threading.RLock()
         self._queues: tuple[deque[_Place], ...] = tuple(deque() for _ in Priority)
         self._queued_keys: Counter[str] = Counter()

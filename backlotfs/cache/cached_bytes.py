@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tells which bytes of a source are cached, without the network."""
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from backlotfs.source.version import SourceVersion
 
 #: Blocks of a large file that are looked for on disk, to find some that are cached.
 LOOKED_FOR = 64
+#: Of the system: no seed and no fork decides what is compared.
+_RANDOM = random.SystemRandom()
 
 
 class CachedBytes:
@@ -49,17 +52,17 @@ class CachedBytes:
         numbers = set(self._cache.numbers_of(code, validator))
         if self._tier is not None and self._tier.block_count(code, validator):
             last = (version.size - 1) // self._block_bytes
-            others = random.sample(range(last + 1), min(LOOKED_FOR, last + 1))
+            others = _RANDOM.sample(range(last + 1), min(LOOKED_FOR, last + 1))
             numbers.update(
                 n for n in (0, last, *others) if BlockKey(code, validator, n) in self._tier
             )
         found: dict[ByteRange, bytes] = {}
-        for number in random.sample(sorted(numbers), len(numbers)):
+        for number in _RANDOM.sample(sorted(numbers), len(numbers)):
             if len(found) == places:
                 break
             block = self._block(BlockKey(code, validator, number), version.size)
             if block:
-                skipped = random.randrange(max(1, len(block) - length + 1))
+                skipped = _RANDOM.randrange(max(1, len(block) - length + 1))
                 piece = block[skipped : skipped + length]
                 start = number * self._block_bytes + skipped
                 found[ByteRange(start, start + len(piece))] = piece

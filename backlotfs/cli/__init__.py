@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command line: a group of commands, each imported when it is used.
 
 Exit codes: 0 success, 1 failure, 2 usage or settings, 3 credentials refused, 4 API not reachable,
@@ -106,6 +107,9 @@ _COMMANDS = {
         ),
         "cache": _Command(
             "backlotfs.cli.cache:cache", "List or clear what mounts keep on this disk."
+        ),
+        "catalog": _Command(
+            "backlotfs.cli.catalog:catalog", "Export or import the listing of a library."
         ),
     },
     "Without a mount": {

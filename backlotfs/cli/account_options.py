@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The options that identify a library, shared by all commands that use one."""
 
 from __future__ import annotations
@@ -40,6 +41,12 @@ proxy_option = click.option(
     "--proxy",
     metavar="URL",
     help="HTTP proxy for API and sources: http://HOST:PORT [BACKLOT_PROXY].",
+)
+
+api_share_option = click.option(
+    "--api-share",
+    metavar="PART|NAME",
+    help="Part of the account's API calls to make at most: 1/100, 2%, or a name of the profile.",
 )
 
 _OPTIONS = (

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``backlotfs cache``: what mounts keep on this disk, by library, and how to delete it.
 
 A library has a catalog, saved URLs and blocks in the cache folder, each under the library's digest.
@@ -29,7 +30,7 @@ from backlotfs.config.profile_file import profile_names, read_profile
 from backlotfs.config.profiles import config_path
 from backlotfs.config.settings import DEFAULT_API_URL, default_cache_dir
 from backlotfs.errors import BacklotError, CacheUnusable, CommandFailed, SettingsError
-from backlotfs.log.terminal import in_words, say, say_json
+from backlotfs.log.terminal import counted, in_words, say, say_json
 from backlotfs.trusted_paths import check_folder
 
 _DATABASES = ("catalog", "urls")
@@ -125,7 +126,9 @@ def clear(libraries: tuple[str, ...], everything: bool, yes: bool, cache_dir: Pa
         return
     if not yes:
         size = in_words(sum(one.size for one in chosen))
-        confirm(f"Delete {size} of {len(chosen)} libraries, pinned files too?")
+        confirm(
+            f"Delete {size} of {counted(len(chosen), 'library', 'libraries')}, pinned files too?"
+        )
     # only now, so that a mount which starts during the question is neither hindered nor harmed
     with contextlib.ExitStack() as locks:
         locked = []

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``backlotfs config``: profiles are made, listed, shown without their secrets, and removed.
 
 On a terminal, ``init`` asks again after a wrong answer. Elsewhere a wrong answer ends it.
@@ -6,6 +7,7 @@ On a terminal, ``init`` asks again after a wrong answer. Elsewhere a wrong answe
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Collection
 from dataclasses import replace
@@ -31,6 +33,7 @@ from backlotfs.config.profiles import (
     checked_url,
     config_path,
     find_proxy,
+    init_command,
     is_local,
     own_config_path,
 )
@@ -89,10 +92,10 @@ def init(
     known = profile_names(place)
     name = _again(lambda: _profile_name(profile, place, () if force else known), fixed=profile)
     given = api_url or _environ("URL")
-    url = DEFAULT_API_URL
+    url, account = "", None
     while True:
         url = _again(partial(_api_url, given, url), fixed=given)
-        account = replace(_ask(name, url), proxy=through)
+        account = replace(_ask(name, url, account), proxy=through)
         if api_timeout is not None:
             account = replace(account, api_timeout_s=api_timeout)
         if no_check:
@@ -107,7 +110,10 @@ def init(
                 raise
             if is_local(url):  # a server on this machine has no certificate
                 url = url.replace("https://", "http://", 1)
-            say(f"{error}. Nothing was written; please answer again, or press Ctrl-C.")
+            said = str(error).rstrip(".")
+            say(
+                f"{said}. Nothing was written. Answer again (Enter keeps a value), or press Ctrl-C."
+            )
         else:
             say("The API accepts the key and the secret.")
             break
@@ -123,7 +129,7 @@ def init(
     named = {"api_url": account.api_url, "api_key": account.api_key}
     write_profile(place, name, named | secret | kept)
     say(f"Wrote profile {name} to {place}; only you can read it (0600).")
-    option = f" --config {path}" if path else ""
+    option = f" --config {shlex.quote(str(path))}" if path else ""
     say(f"Next: backlotfs doctor{option} --profile {name}")
     say(f"Then: backlotfs mount{option} --profile {name} MOUNTPOINT")
 
@@ -134,6 +140,8 @@ def list_profiles(path: Path | None) -> None:
     """List the profiles, one per line: its name, and the address of its library."""
     place = path or config_path()
     profiles = read_profiles(place)
+    if not profiles:
+        say(f"{place} has no profile; create one: {init_command(path)}", err=True)
     width = max(map(len, profiles), default=0)
     for name, entry in sorted(profiles.items()):
         address = entry.get("api_url", DEFAULT_API_URL) if isinstance(entry, dict) else "(no table)"
@@ -146,8 +154,8 @@ def list_profiles(path: Path | None) -> None:
 def show(name: str | None, path: Path | None) -> None:
     """Show the profile NAME, by default the only one, without its secret."""
     place = path or config_path()
-    say(f"# {place}")
     _, entry = read_profile(place, name)
+    say(f"# {place}")
     for key, value in entry.items():
         say(f"{key} = {_without_secret(key, value)}")
 
@@ -213,12 +221,17 @@ def _profile_name(given: str | None, place: Path, taken: Collection[str]) -> str
 
 
 def _api_url(given: str | None, default: str) -> str:
-    return checked_url(given or _prompt("Address of the API", default=default))
+    # no default at first: each library has a server of its own
+    text = "Address of the API" if default else "Address of the API (https://backlot.example.com)"
+    return checked_url(given or _prompt(text, default=default or None))
 
 
-def _ask(name: str, url: str) -> Account:
-    key = _environ("KEY") or _prompt("API key")
-    secret = _environ("SECRET") or _prompt("API secret (not shown)", hide_input=True)
+def _ask(name: str, url: str, before: Account | None) -> Account:
+    """Ask for key and secret. :param before: what was refused; Enter keeps it."""
+    key = _environ("KEY") or _prompt("API key", default=before.api_key if before else None)
+    shown = "API secret (not shown; Enter keeps it)" if before else "API secret (not shown)"
+    kept = {"default": before.api_secret, "show_default": False} if before else {}
+    secret = _environ("SECRET") or _prompt(shown, hide_input=True, **kept)
     redaction.hide(key.strip(), secret.strip())
     return Account(url, key.strip(), secret.strip(), default_cdn_url(url), name)
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``backlotfs doctor``: the prerequisites of a mount, and the commands that fix what is missing."""
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from backlotfs.cli.account_options import ChosenAccount, account_options
 from backlotfs.cli.mount_options import apply_mount_options, split_options
 from backlotfs.cli.mountpoints import MOUNTPOINT
 from backlotfs.concurrency.clock import SystemClock
-from backlotfs.config.settings import Account, MountSettings, default_cache_dir
+from backlotfs.config.settings import FUSE_BINDINGS, Account, MountSettings, default_cache_dir
 from backlotfs.doctor import (
     Finding,
     Verdict,
@@ -65,6 +66,8 @@ def doctor(
     except SettingsError as error:
         settings = failed_by("credentials", error, None if "; " in str(error) else _NO_ACCOUNT)
     findings = []
+    if not as_json:
+        say("A note is optional: a mount works without it.")
     cache = cache_dir or default_cache_dir(os.environ)
     for finding in chain(
         _of_machine(account, mountpoint, cache), _of_account(account, settings, cache)
@@ -92,7 +95,10 @@ def _of_machine(
     options = split_options(account.mount_options) if account is not None else []
     allow_other = any(name == "allow_other" for name, _ in options)
     yield checks.check_python()
-    yield checks.check_libfuse()
+    binding = dict(options).get("fuse_binding") or FUSE_BINDINGS[0]
+    libfuse = checks.check_libfuse(binding)
+    if libfuse is not None:
+        yield libfuse
     yield checks.check_device()
     yield checks.check_fusermount(is_root=is_root)
     yield checks.check_allow_other(is_root=is_root, wanted=allow_other)

@@ -1,19 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
 """``backlotfs export`` and ``backlotfs verify``: copies of files, checked against their sources."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import stat
 import threading
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 
+from backlotfs.cli.account_options import api_share_option
+from backlotfs.cli.cluster_export import (
+    SCHEME,
+    ClusterOptions,
+    check_packages,
+    export_on_cluster,
+    folder_of,
+)
+from backlotfs.cli.export_report import problem_line, report, say_failures, stopped_line
 from backlotfs.cli.mountpoints import MountedFile, mount_of, mounted_paths
-from backlotfs.cli.progress import TransferBar, credits_shown
+from backlotfs.cli.param_types import FolderOrUrl
+from backlotfs.cli.progress import TransferBar, sizes_wait, waits_shown
 from backlotfs.errors import BacklotError, SettingsError
 from backlotfs.export.destination import (
     MANIFEST,
@@ -22,12 +36,27 @@ from backlotfs.export.destination import (
     UnsafeDestination,
     Workspace,
 )
-from backlotfs.export.exporter import ROOM_BYTES, Exporter, Outcome, State, planned
-from backlotfs.export.file_copy import DirectSource, Version, written_bytes
+from backlotfs.export.exporter import ROOM_BYTES, Exporter, Outcome, State, planned, settled
+from backlotfs.export.file_copy import (
+    DirectSource,
+    Version,
+    discard_renamed,
+    resumable_bytes,
+    written_bytes,
+)
 from backlotfs.export.items import Item, Problem, find_items, kept_apart
 from backlotfs.export.manifest import Records, read_records
-from backlotfs.export.verifying import check_files, read_all_records, strangers
-from backlotfs.log.terminal import in_words, printable, say, say_json
+from backlotfs.export.verifying import (
+    MISSING,
+    NEVER_EXPORTED,
+    Check,
+    check_files,
+    check_in,
+    read_all_records,
+    strangers,
+)
+from backlotfs.kernel.mount_table import missing_mount
+from backlotfs.log.terminal import counted, in_words, printable, say, say_json
 from backlotfs.namespace.incomplete_notice import Notice
 
 _NOT_ALL_LISTED = (
@@ -42,10 +71,6 @@ _AT_ONCE = 64
 _STRANGERS_SHOWN = 10
 
 
-class ExportIncomplete(BacklotError):
-    """Some files were not exported; each was named."""
-
-
 class NothingThere(BacklotError):
     """The sources hold no file: most likely a mountpoint without its mount, so this is an error."""
 
@@ -55,11 +80,18 @@ class CopyDiffers(BacklotError):
 
 
 @click.command()
-@click.argument("sources", nargs=-1, required=True, metavar="SRC…")
-@click.argument("destination", type=click.Path(path_type=Path, file_okay=False), metavar="DEST")
+@click.argument("sources", nargs=-1, metavar="SRC…")
+@click.argument("destination", type=FolderOrUrl(), metavar="DEST")
+@click.option("--scheduler", metavar="ADDRESS", help="Scheduler of a Dask cluster that copies …")
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 256),
+    help="Processes on this machine that copy, instead of a cluster.",
+)
 @click.option(
     "-j", "--jobs", type=click.IntRange(1, 64), default=32, help="Most files in parallel [32]."
 )
+@api_share_option
 @click.option("-n", "--dry-run", is_flag=True, help="Print what would be copied; write nothing.")
 @click.option(
     "--overwrite", is_flag=True, help="Replace files in DEST that are not from an export."
@@ -72,14 +104,20 @@ class CopyDiffers(BacklotError):
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def export(
     sources: tuple[str, ...],
-    destination: Path,
+    destination: Path | str,
+    scheduler: str | None,
+    workers: int | None,
     jobs: int,
+    api_share: str | None,
     dry_run: bool,
     overwrite: bool,
     checksum: bool,
     as_json: bool,
 ) -> None:
     """Copy files and folders SRC of a mount into the folder DEST, verified, with a manifest.
+
+    SRC may also be backlot://PROFILE/PATH, a path in a library without a mount. Then the workers
+    of a Dask cluster copy, and DEST is a folder that they share or a URL of fsspec (s3://…).
 
     Each copy is read back from the disk before it gets its final name. A second run continues
     where the first stopped and copies only what changed: a file of an earlier export with the
@@ -91,25 +129,71 @@ def export(
         raise SettingsError(
             "--dry-run reads no file and --checksum reads all; use only one of them"
         )
+    if not sources:
+        raise click.UsageError(
+            "SRC or DEST is missing; write both: backlotfs export ~/library/ ~/archive"
+        )
+    if any(source.startswith(SCHEME) for source in sources):
+        options = ClusterOptions(
+            scheduler, workers, jobs, api_share, dry_run, overwrite, checksum, as_json
+        )
+        export_on_cluster(sources, str(destination), options)
+        return
+    if scheduler is not None or workers is not None:
+        raise SettingsError(
+            "--scheduler and --workers export from a library; name it as backlot://PROFILE/PATH"
+        )
+    if api_share is not None:
+        raise SettingsError(
+            "--api-share is for exports from backlot://PROFILE/PATH; a mount has a share of its "
+            "own: backlotfs mount --api-share"
+        )
+    if isinstance(destination, str):
+        raise SettingsError(
+            f"a mount is exported into a folder; to {destination} export backlot://PROFILE/PATH "
+            "with --workers or --scheduler"
+        )
     _say_other_sources(sources)
+    _say_missing_mount(destination)
     started_s = time.monotonic()
-    items, problems = find_files(sources, as_json)
-    lost = _lost(problems)
+    try:
+        items, problems = find_files(sources, as_json)
+    except KeyboardInterrupt:
+        say("backlotfs: stopped: nothing is copied yet; run the same command again", err=True)
+        raise
+    lost = _lost(problems, can_pass=True)
     try:
         if dry_run:
             plan = _plan(items, destination, overwrite)
-            _say_failures([*lost, *plan])
-            _report([*lost, *plan], destination, as_json, 0.0)
+            say_failures([*lost, *plan])
+            report([*lost, *plan], str(destination), as_json, 0.0)
             return
         with Destination.open(destination, make=True) as opened, opened.claim() as workspace:
             records = read_records(opened, workspace)
-            plan = planned(items, opened, records, overwrite=overwrite)
-            _check_room(opened, workspace, plan)
             if workspace.folds_case():
-                items, clashing = kept_apart(items)
-                lost += _lost(clashing)
-            with TransferBar("export", _total_bytes(items), wanted=not as_json) as bar:
-                _say_failures(lost, bar)
+                items, clashing = kept_apart(
+                    items, records.digests, lambda name: opened.look(name) is not None
+                )
+                lost += _lost(clashing, can_pass=False)
+            before = [settled(item, opened, records, overwrite=overwrite) for item in items]
+            to_copy = [item for item, one in zip(items, before, strict=True) if not one.outcome]
+            _check_room(opened, workspace, to_copy)
+            total_bytes = sum(
+                item.size_bytes
+                for item, one in zip(items, before, strict=True)
+                if one.reads_source(checksum=checksum)
+            )
+            complete: list[str] = []
+            of_files = len(items) + len(lost)
+
+            def finished(outcome: Outcome) -> None:
+                if outcome.state is not State.FAILED:
+                    complete.append(outcome.name)
+                say_failures([outcome], bar)
+
+            with TransferBar("export", total_bytes, wanted=not as_json and total_bytes > 0) as bar:
+                _say_continued(workspace, to_copy, bar)
+                say_failures(lost, bar)
                 stop = threading.Event()
                 exporter = Exporter(
                     opened,
@@ -118,30 +202,69 @@ def export(
                     overwrite=overwrite,
                     checksum=checksum,
                     moved=bar.moved,
-                    finished=lambda outcome: _say_failures([outcome], bar),
+                    finished=finished,
                     direct=_Direct(items, stop).open,
                     stop=stop,
                 )
-                with credits_shown(sources, bar.note):
-                    outcomes = [*lost, *exporter.run(items)]
+
+                def progress() -> dict[str, int]:
+                    counts = {"files": len(complete), "of_files": of_files, "bytes": bar.done}
+                    return {"pid": os.getpid(), **counts}
+
+                try:
+                    with waits_shown(sources, bar.note, export=progress):
+                        outcomes = [*lost, *exporter.run(items)]
+                except KeyboardInterrupt:
+                    bar.say_last(stopped_line(len(complete), of_files))
+                    raise
+                if len(complete) == of_files:
+                    bar.fill()
+            if all(outcome.state is not State.FAILED for outcome in outcomes):
+                discard_renamed(workspace, items)
     except OSError as error:
         raise SettingsError(
-            f"cannot write to {destination}: {error.strerror}; "
-            "choose a folder that you can write to, with enough room"
+            f"cannot write to {destination}: {error.strerror}; is its disk mounted? "
+            "Choose a folder that you can write to, with enough room"
         ) from None
-    _report(outcomes, destination, as_json, time.monotonic() - started_s)
+    report(outcomes, str(destination), as_json, time.monotonic() - started_s)
 
 
 def _say_other_sources(sources: Sequence[str]) -> None:
     """Say which sources are in no mount: where one is missing, its folder may hold other files."""
-    others = [source for source in sources if mount_of(source) is None]
+    others = [one for one in sources if mount_of(one) is None and not _is_missing(one)]
     if others:
-        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
         say(
-            f"backlotfs: note: {printable(others[0])}{more}: in no mount of backlotfs, copied as "
+            f"backlotfs: note: {_first(others)}: in no mount of backlotfs, copied as "
             "any folder; to see the mounts: backlotfs status",
             err=True,
         )
+
+
+def _say_missing_mount(destination: Path) -> None:
+    """Say where the copy would fill another disk than the one that is meant."""
+    place = missing_mount(Path(os.path.realpath(destination)))
+    if place is not None:
+        say(
+            f"backlotfs: note: {printable(str(place))}: /etc/fstab names a disk for it, but it is "
+            "not mounted; the copy goes to the disk below",
+            err=True,
+        )
+
+
+def _first(sources: Sequence[str]) -> str:
+    more = f" and {len(sources) - 1} more" if len(sources) > 1 else ""
+    return printable(sources[0]) + more
+
+
+def _is_missing(source: str) -> bool:
+    """Whether there is nothing at a path; False for a dead mount, whose error is another one."""
+    try:
+        os.lstat(source)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        pass
+    return False
 
 
 class _Direct:
@@ -190,9 +313,14 @@ def find_files(sources: Sequence[str], as_json: bool) -> tuple[list[Item], list[
 
     :raises NothingThere: there is neither a file nor a problem in ``sources``.
     """
+    if all(map(_is_missing, sources)):
+        raise NothingThere(
+            f"there is no file or folder {_first(sources)}; correct the path, or mount the library "
+            "first (to see the mounts: backlotfs status)"
+        )
     with (
-        TransferBar("looking", 0, wanted=not as_json) as bar,
-        credits_shown(sources, bar.note),
+        TransferBar("looking for files …", None, wanted=not as_json) as bar,
+        waits_shown(sources, bar.note, sizes_wait),
     ):
         items, problems = find_items(sources, time.sleep)
     if not items and not problems:
@@ -223,19 +351,26 @@ def _plan(items: Sequence[Item], path: Path, overwrite: bool) -> list[Outcome]:
         return planned(items, opened, records, overwrite=overwrite)
 
 
-def _total_bytes(items: Sequence[Item]) -> int:
-    return sum(item.size_bytes for item in items)
+def _lost(problems: Sequence[Problem], *, can_pass: bool) -> list[Outcome]:
+    return [
+        Outcome(one.name, State.FAILED, 0, reason=one.reason, can_pass=can_pass) for one in problems
+    ]
 
 
-def _lost(problems: Sequence[Problem]) -> list[Outcome]:
-    return [Outcome(p.name, State.FAILED, 0, reason=p.reason) for p in problems]
+def _say_continued(workspace: Workspace, to_copy: Sequence[Item], bar: TransferBar) -> None:
+    """Say what an earlier export left of files that it did not finish."""
+    left = [size for item in to_copy if (size := resumable_bytes(workspace, item))]
+    if left:
+        bar.say(
+            f"backlotfs: continued: {in_words(sum(left))} of "
+            f"{counted(len(left), 'unfinished file')} already there"
+        )
 
 
-def _check_room(destination: Destination, workspace: Workspace, plan: Sequence[Outcome]) -> None:
-    to_copy = [outcome for outcome in plan if outcome.state is State.PLANNED]
+def _check_room(destination: Destination, workspace: Workspace, to_copy: Sequence[Item]) -> None:
     needed = sum(
-        outcome.size_bytes - min(outcome.size_bytes, written_bytes(workspace, outcome.name))
-        for outcome in to_copy
+        item.size_bytes - min(item.size_bytes, written_bytes(workspace, item.name))
+        for item in to_copy
     )
     free = shutil.disk_usage(destination.descriptor).free
     if needed > free:
@@ -245,58 +380,8 @@ def _check_room(destination: Destination, workspace: Workspace, plan: Sequence[O
         )
 
 
-def _say_failures(outcomes: Sequence[Outcome], bar: TransferBar | None = None) -> None:
-    for outcome in outcomes:
-        if outcome.state is State.FAILED:
-            line = problem_line(Problem(outcome.name, outcome.reason or "failed"))
-            if bar is not None:
-                bar.say(line)
-            else:
-                say(line, err=True)
-
-
-def problem_line(problem: Problem) -> str:
-    """The line on stderr for a file with a problem."""
-    return f"backlotfs: {printable(problem.name)}: {problem.reason}"
-
-
-def _report(outcomes: Sequence[Outcome], destination: Path, as_json: bool, took_s: float) -> None:
-    """Print the result. :raises ExportIncomplete: a file failed."""
-    by_state = {state: [o for o in outcomes if o.state is state] for state in State}
-    moved = by_state[State.COPIED] + by_state[State.PLANNED]
-    moved_bytes = sum(outcome.size_bytes for outcome in moved)
-    if as_json:
-        summary = {
-            "destination": str(destination),
-            "manifest": str(destination / MANIFEST),
-            "seconds": round(took_s, 3),
-            "bytes": moved_bytes,
-            **{state.value: len(by_state[state]) for state in State},
-            "files": [asdict(outcome) for outcome in outcomes],
-        }
-        say_json(summary)
-    else:
-        for outcome in by_state[State.PLANNED]:
-            say(f"{printable(outcome.name)}  {in_words(outcome.size_bytes)}")
-        verb = "to copy" if by_state[State.PLANNED] or not took_s else "copied and verified"
-        compared = len(by_state[State.VERIFIED])
-        rest = [
-            *([f"{compared} compared with their sources"] if compared else []),
-            f"{len(by_state[State.UNCHANGED])} unchanged (size and time)",
-            f"{len(by_state[State.FAILED])} failed",
-        ]
-        say(f"{len(moved)} files, {in_words(moved_bytes)}, {verb}; {', '.join(rest)}")
-        if by_state[State.COPIED]:
-            say(f"check them at any time: backlotfs verify {destination}")
-    if by_state[State.FAILED]:
-        raise ExportIncomplete(
-            f"{len(by_state[State.FAILED])} of {len(outcomes)} files failed; each is named above; "
-            "run the same command again to continue"
-        )
-
-
 @click.command()
-@click.argument("destination", type=click.Path(path_type=Path), metavar="DEST")
+@click.argument("destination", type=FolderOrUrl(), metavar="DEST")
 @click.option(
     "--source",
     "sources",
@@ -306,68 +391,189 @@ def _report(outcomes: Sequence[Outcome], destination: Path, as_json: bool, took_
 )
 @click.option("-j", "--jobs", type=click.IntRange(1, 64), default=4, help="Files in parallel [4].")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
-def verify(destination: Path, sources: tuple[str, ...], jobs: int, as_json: bool) -> None:
+def verify(destination: Path | str, sources: tuple[str, ...], jobs: int, as_json: bool) -> None:
     """Check every file in DEST against the manifest that `export` wrote there.
 
+    DEST is a folder, or a URL of fsspec (s3://…) to which an export on a cluster has written.
     Symbolic links in DEST are never followed. Files that are not in the manifest are named, but
     are no error.
     """
+    folder = folder_of(str(destination))
+    if folder is None:
+        _verify(_copy_in_store(str(destination)), sources, jobs, as_json)
+        return
     try:
-        opened = Destination.open(destination)
+        opened = Destination.open(folder)
     except OSError as error:
         raise SettingsError(
-            f"{destination} cannot be opened: {error.strerror}; name the DEST of an export"
+            f"{folder} cannot be opened: {error.strerror}; is its disk mounted? "
+            "Name the DEST of an export"
         ) from None
     with opened:
-        _verify(opened, sources, jobs, as_json)
+        _verify(_copy_in_folder(opened), sources, jobs, as_json)
 
 
-def _verify(destination: Destination, sources: Sequence[str], jobs: int, as_json: bool) -> None:
-    """:raises SettingsError: there is no manifest. :raises CopyDiffers: a file is wrong."""
-    records, unfinished = read_all_records(destination)
+class _Copy(NamedTuple):
+    """What is verified: a folder, or the objects of a store.
+
+    :ivar entries: of the manifest. :ivar size_bytes: of these files.
+    :ivar strangers: finds what is not in the manifest.
+    :ivar unfinished: the number of files that are partly exported; None: it is not known.
+    :ivar incomplete: an export of this user's that has not ended, in words; empty: there is none.
+    :ivar note: a line about one of another user; empty: there is none.
+    """
+
+    place: str
+    entries: Mapping[str, str]
+    size_bytes: int
+    check: Check
+    strangers: Callable[[], list[str]]
+    unfinished: int | None
+    incomplete: str
+    note: str
+
+
+def _copy_in_folder(destination: Destination) -> _Copy:
+    """:raises SettingsError: the manifest is damaged."""
+    records, left = read_all_records(destination)
     entries = records.digests
-    if not entries:
-        raise SettingsError(
-            f"there is no {MANIFEST} in {destination.path}; name the DEST of an export"
-        )
-    items, problems = find_files(sources, as_json) if sources else ([], [])
+    incomplete, note = "", ""
+    if left is None and not _is_own_workspace(destination):
+        note = f"{WORKSPACE} belongs to another user, whose export may be unfinished"
+    elif left is not None and left.parts:
+        incomplete = _partly(left.parts)
+    elif left is None or left.was_killed:
+        incomplete = "an export into this folder is unfinished"
+    return _Copy(
+        str(destination.path),
+        entries,
+        sum(_size_of(destination, name) for name in entries),
+        check_in(destination, entries),
+        lambda: strangers(destination, entries),
+        left.parts if left else None,
+        incomplete,
+        note,
+    )
+
+
+def _copy_in_store(url: str) -> _Copy:
+    """:raises SettingsError: the manifest is damaged, or the store cannot be read."""
+    check_packages()
+    from backlotfs.cluster.objects import objects_at
+    from backlotfs.cluster.verifying import StoredCopy
+
+    copy = StoredCopy(objects_at(url))
+    return _Copy(
+        url,
+        copy.entries,
+        copy.size_bytes,
+        copy.check,
+        copy.strangers,
+        copy.unfinished,
+        _partly(copy.unfinished),
+        "",
+    )
+
+
+def _verify(copy: _Copy, sources: Sequence[str], jobs: int, as_json: bool) -> None:
+    """:raises SettingsError: there is no manifest. :raises CopyDiffers: it is not right."""
+    entries = copy.entries
+    if not entries and not copy.incomplete:
+        raise SettingsError(f"there is no {MANIFEST} in {copy.place}; name the DEST of an export")
+    items, unread = find_files(sources, as_json) if sources else ([], [])
+    problems: list[Problem] = []
     sizes = {item.name: item.size_bytes for item in items}
-    total_bytes = sum(_size_of(destination, name) for name in entries)
-    with TransferBar("verify", total_bytes, wanted=not as_json) as bar:
-        for problem in problems:
+    with TransferBar("verify", copy.size_bytes, wanted=not as_json and copy.size_bytes > 0) as bar:
+        for problem in unread:
             bar.say(problem_line(problem))
-        for _, found in check_files(destination, entries, sizes, jobs=jobs, moved=bar.moved):
+        for _, found in check_files(copy.check, entries, sizes, jobs=jobs, moved=bar.moved):
             if found is not None:
                 problems.append(found)
                 bar.say(problem_line(found))
-    unknown = strangers(destination, entries)
+    unknown = copy.strangers()
     checked = len(entries)
     if as_json:
         report = {
-            "destination": str(destination.path),
+            "destination": copy.place,
             "checked": checked,
-            "bytes": total_bytes,
-            "problems": [asdict(problem) for problem in problems],
+            "bytes": copy.size_bytes,
+            "problems": [asdict(problem) for problem in [*unread, *problems]],
             "not_in_manifest": unknown,
-            "unfinished": unfinished,
+            "unfinished": copy.unfinished,
         }
         say_json(report)
     else:
-        _say_strangers(unknown, unfinished)
-        say(f"{checked} files, {in_words(total_bytes)}, checked; {len(problems)} wrong")
-    if problems:
-        raise CopyDiffers(f"{len(problems)} files differ; each is named above")
+        _say_strangers(unknown)
+        if copy.note:
+            say(copy.note)
+        if not sources:
+            say("files that were never exported are not looked for; --source SRC looks for them")
+    wrong = _found_wrong(problems, unread, copy.incomplete)
+    if wrong:
+        raise CopyDiffers(
+            f"{counted(checked, 'file')} checked: {', '.join(wrong)}; "
+            f"{_what_next(problems, unread, sizes)}, then verify again"
+        )
+    if not as_json:
+        missing = ", 0 missing" if sources else ""
+        say(f"{counted(checked, 'file')}, {in_words(copy.size_bytes)}, checked; 0 wrong{missing}")
 
 
-def _say_strangers(unknown: list[str], unfinished: int | None) -> None:
+def _found_wrong(
+    problems: Sequence[Problem], unread: Sequence[Problem], incomplete: str
+) -> list[str]:
+    """What is wrong with a copy, in numbers; nothing: all is right."""
+    reasons = Counter(problem.reason for problem in problems)
+    missing, never = reasons[MISSING], reasons[NEVER_EXPORTED]
+    counts = {
+        "wrong": len(problems) - missing - never,
+        "missing": missing,
+        "never exported": never,
+    }
+    return [
+        *(f"{count} {what}" for what, count in counts.items() if count),
+        *([f"{counted(len(unread), 'source')} unreadable"] if unread else []),
+        *([incomplete] if incomplete else []),
+    ]
+
+
+def _what_next(
+    problems: Sequence[Problem], unread: Sequence[Problem], sources: Collection[str]
+) -> str:
+    """What to do about a copy that is not right; a problem's own line says it for one file.
+
+    :param sources: the names that the files of the sources have in the copy.
+    """
+    reasons = Counter(problem.reason for problem in problems)
+    if unread or reasons.keys() - {MISSING, NEVER_EXPORTED}:
+        return "do what the lines above say"
+    if sources and reasons[NEVER_EXPORTED] == len(sources):
+        return "name SRC as for the export, with or without a slash at its end, or export it"
+    if reasons[NEVER_EXPORTED]:
+        return "run the export again, which names what it cannot copy"
+    if not problems:
+        return f"run the export again, or remove {WORKSPACE} there to give up what it has begun"
+    return "run the export again"
+
+
+def _say_strangers(unknown: list[str]) -> None:
     for name in unknown[:_STRANGERS_SHOWN]:
         say(f"not in the manifest: {printable(name)}")
     if len(unknown) > _STRANGERS_SHOWN:
         say(f"not in the manifest: {len(unknown) - _STRANGERS_SHOWN} more")
-    if unfinished is None:
-        say(f"{WORKSPACE} belongs to another user, whose export may be unfinished")
-    elif unfinished:
-        say(f"{unfinished} files are partly exported; run the export again")
+
+
+def _partly(unfinished: int) -> str:
+    return f"{unfinished} partly exported" if unfinished else ""
+
+
+def _is_own_workspace(destination: Destination) -> bool:
+    """Whether what cannot be opened as the workspace is this user's own all the same.
+
+    exFAT and some shares show all folders as open to everybody.
+    """
+    found = destination.look(WORKSPACE)
+    return found is not None and stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
 
 
 def _size_of(destination: Destination, name: str) -> int:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``backlotfs ls`` and ``backlotfs info`` show the library without a mount."""
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from backlotfs.api.signing import Credentials
 from backlotfs.catalog.db.names import given_names
 from backlotfs.catalog.db.schema import LibraryIdentity, catalog_path
 from backlotfs.catalog.library import SOURCE_TYPES, AssetFilter
-from backlotfs.cli.account_options import ChosenAccount, account_options
+from backlotfs.cli.account_options import ChosenAccount, account_options, api_share_option
+from backlotfs.cli.mount_options import api_share_of
 from backlotfs.concurrency.clock import Deadline, SystemClock
 from backlotfs.config.settings import Account, NameMode, default_cache_dir
 from backlotfs.errors import NoSuchEntry, SourceMissing
@@ -41,12 +43,20 @@ _cache_dir_option = click.option(
 )
 
 
+def _limiter(account: Account, api_share: str | None) -> ApiRateLimiter:
+    """The rate limiter of all calls of a command. :raises SettingsError: see `api_share_of`."""
+    return ApiRateLimiter(SystemClock(), share=float(api_share_of(account, api_share)))
+
+
 def _named_assets(
-    account: Account, session: requests.Session, mode: NameMode, cache_dir: Path | None
+    account: Account,
+    session: requests.Session,
+    limiter: ApiRateLimiter,
+    mode: NameMode,
+    cache_dir: Path | None,
 ) -> list[tuple[str, Asset]]:
     """The presented assets with their names in the mount, sorted by name."""
     clock = SystemClock()
-    limiter = ApiRateLimiter(clock)
     check_api(account, clock, session, limiter)
     admit = AssetFilter(SOURCE_TYPES)
     pages = ApiClient(account, session, clock, limiter=limiter).iter_pages(
@@ -73,15 +83,23 @@ def _named_assets(
 @account_options
 @_names_option
 @_cache_dir_option
+@api_share_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
-def list_library(chosen: ChosenAccount, names: str, cache_dir: Path | None, as_json: bool) -> None:
+def list_library(
+    chosen: ChosenAccount,
+    names: str,
+    cache_dir: Path | None,
+    api_share: str | None,
+    as_json: bool,
+) -> None:
     """List the library without a mount: one asset per line, with its file name in a mount.
 
     Sizes are not shown, because each would cost an API call.
     """
     account = chosen.load()
+    limiter = _limiter(account, api_share)
     with open_api_session(account) as session:
-        assets = _named_assets(account, session, NameMode(names), cache_dir)
+        assets = _named_assets(account, session, limiter, NameMode(names), cache_dir)
     for name, asset in assets:
         if as_json:
             say_json(_fields(name, asset))
@@ -97,15 +115,22 @@ def list_library(chosen: ChosenAccount, names: str, cache_dir: Path | None, as_j
 @account_options
 @_names_option
 @_cache_dir_option
+@api_share_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def info(
-    asset: str, chosen: ChosenAccount, names: str, cache_dir: Path | None, as_json: bool
+    asset: str,
+    chosen: ChosenAccount,
+    names: str,
+    cache_dir: Path | None,
+    api_share: str | None,
+    as_json: bool,
 ) -> None:
     """Show all metadata of ASSET, an embed code or a file name in a mount."""
     account = chosen.load()
+    limiter = _limiter(account, api_share)
     with open_api_session(account) as session:
-        named = _named_assets(account, session, NameMode(names), cache_dir)
-        fields = _found(asset, named, account, session)
+        named = _named_assets(account, session, limiter, NameMode(names), cache_dir)
+        fields = _found(asset, named, account, session, limiter)
     if as_json:
         say_json(fields, indent=2)
         return
@@ -115,7 +140,11 @@ def info(
 
 
 def _found(
-    wanted: str, named: list[tuple[str, Asset]], account: Account, session: requests.Session
+    wanted: str,
+    named: list[tuple[str, Asset]],
+    account: Account,
+    session: requests.Session,
+    limiter: ApiRateLimiter,
 ) -> dict[str, object]:
     """The fields of an asset by embed code or file name. :raises NoSuchEntry: none has it."""
     for name, asset in named:
@@ -126,7 +155,7 @@ def _found(
     fields = _fields(name, asset)
     clock = SystemClock()
     try:
-        api = ApiClient(account, session, clock)
+        api = ApiClient(account, session, clock, limiter=limiter)
         deadline = Deadline(account.limits.command_s, clock)
         backoff = Backoff(RetryPolicy(), deadline, clock, f"GET the source of {asset.embed_code}")
         source = backoff.run(lambda: api.get_source(asset.embed_code, deadline=deadline))

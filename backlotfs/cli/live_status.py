@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``status --watch`` on a terminal: the whole screen, drawn anew each second.
 
 A thread asks the mount, so that neither a slow nor a silent mount keeps the screen from being drawn
@@ -33,6 +34,7 @@ from backlotfs.cli.status_text import (
     credits_text,
     duration,
     error_text,
+    export_text,
     listed_lines,
     next_files_text,
     passthrough_text,
@@ -42,7 +44,7 @@ from backlotfs.cli.status_text import (
 from backlotfs.concurrency.clock import Clock, SystemClock
 from backlotfs.errors import BacklotError
 from backlotfs.kernel.mount_table import mount_at
-from backlotfs.log.terminal import in_words, printable
+from backlotfs.log.terminal import counted, in_words, printable
 from backlotfs.mount.control.client import AnswerLate, NoAnswer, ask
 
 _EVERY_S = 1.0
@@ -264,7 +266,7 @@ def _head(answer: dict[str, Any], screen: _Screen) -> Text:
     up = duration(max(0.0, time.time() - answer["since"]))
     shown = Text().append(screen.text(f"{answer['source']} on {answer['mountpoint']}"), "bold")
     size = in_words(answer["size_bytes"])
-    return shown.append(f", up {up}, {answer['assets']} files, {size}")
+    return shown.append(f", up {up}, {counted(answer['assets'], 'file')}, {size}")
 
 
 def _silence(silent_s: float) -> list[Text]:
@@ -310,14 +312,16 @@ def _shares(blocks: dict[str, int]) -> str:
 def _sections(readers: list[Reader], answer: dict[str, Any]) -> list[_Section]:
     programs = [
         f"{printable(one.name)} {rate(one.bytes_per_s)}, {in_words(one.asked_bytes)} in all"
-        + (f", {one.failed} reads failed" if one.failed else "")
+        + (f", {counted(one.failed, 'read')} failed" if one.failed else "")
         for one in readers[:_LINES]
     ]
+    exports = [export_text(one) for one in answer["exports"]]
     waiting, errors = answer["waiting"], answer["errors"]
     waits = [waiting_text(entry) for entry in waiting[:SHOWN_READERS]]
     failures = [error_text(error) for error in errors[:SHOWN_ERRORS]]
     sections = [
         _Section("readers", len(readers), programs),
+        _Section("export", len(exports), exports),
         _Section("waiting", len(waiting), waits, "yellow"),
         _Section("failed", len(errors), failures, "red"),
     ]

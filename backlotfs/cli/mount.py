@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``backlotfs mount``."""
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ import click
 from click.core import ParameterSource
 
 from backlotfs.cli import MountEnded
-from backlotfs.cli.account_options import ChosenAccount, account_options
-from backlotfs.cli.mount_options import SETTING_OF, apply_mount_options
+from backlotfs.cli.account_options import ChosenAccount, account_options, api_share_option
+from backlotfs.cli.mount_options import SETTING_OF, api_share_of, apply_mount_options
 from backlotfs.cli.mountpoints import MOUNTPOINT
-from backlotfs.cli.param_types import Duration, Layouts, Octal, Part, Rate, Rule, Size
+from backlotfs.cli.param_types import Duration, Layouts, Listen, Octal, Part, Rate, Rule, Size
 from backlotfs.cli.progress import LISTING, SIZES, ListingProgress, sizes_line, wait_for
 from backlotfs.config.settings import (
     FUSE_BINDINGS,
@@ -118,6 +119,7 @@ def _set(
     default=CREDIT_WAIT_S,
     help="Longest wait of an operation for an API credit [1h].",
 )
+@api_share_option
 @click.option(
     "--unsized",
     type=click.Choice(UNSIZED),
@@ -241,6 +243,14 @@ def _set(
     type=click.Path(path_type=Path, dir_okay=False),
     help="Log file [journal, syslog or a file in your state folder].",
 )
+@click.option(
+    "--metrics",
+    type=Listen(),
+    help="Answer scrapes of Prometheus at this address, like 127.0.0.1:9184 [none].",
+)
+@click.option(
+    "--traces", is_flag=True, help="Send spans of reads by OpenTelemetry, as OTEL_… variables say."
+)
 def mount(
     mountpoint: Path,
     foreground: bool,
@@ -249,6 +259,7 @@ def mount(
     cache_dir: Path | None,
     options: tuple[str, ...],
     log_file: Path | None,
+    api_share: str | None,
     **values: Any,
 ) -> None:
     """Mount the library on MOUNTPOINT, read-only.
@@ -276,6 +287,7 @@ def mount(
         mountpoint=place,
         cache_dir=(cache_dir or default_cache_dir(os.environ)).absolute(),
         log_place=log_place,
+        api_share=api_share_of(account, api_share),
         **{SETTING_OF.get(name, name): value for name, value in values.items()},
     )
     settings = apply_mount_options(settings, [account.mount_options], settled=_given())
@@ -307,12 +319,18 @@ def mount(
             outcome = run_in_background(work, said, listing.show)
     if outcome["code"]:
         raise CommandFailed(outcome["line"], outcome["code"])
-    say(outcome["line"])
-    if wait is not None:
+    if wait is None:
+        say(outcome["line"])
+        return
+    try:
+        say(outcome["line"])
         answer = wait_for(place, wait)
-        if answer["stale"]:
-            say(f"backlotfs: the listing is not up to date: {answer['last_error']}", err=True)
-        say(sizes_line(answer))
+    except KeyboardInterrupt:
+        say(f"backlotfs: stopped waiting; {place} stays mounted", err=True)
+        raise
+    if answer["stale"]:
+        say(f"backlotfs: the listing is not up to date: {answer['last_error']}", err=True)
+    say(sizes_line(answer))
 
 
 def _given() -> set[str]:

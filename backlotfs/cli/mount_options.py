@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``-o``: options in the form of mount(8) and fstab."""
 
 from __future__ import annotations
@@ -6,18 +7,22 @@ import difflib
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import click
 
 from backlotfs.catalog.choice import parse_rule
 from backlotfs.cli.param_types import Duration
+from backlotfs.config.api_share import WHOLE, share_of
+from backlotfs.config.listen_address import ListenAddress, parse_listen_address
 from backlotfs.config.proxy import parse_proxy
 from backlotfs.config.settings import (
     FUSE_BINDINGS,
     SHARED_THUMBNAILS,
     SUBTYPES,
     UNSIZED,
+    Account,
     MountSettings,
 )
 from backlotfs.config.time_limits import (
@@ -38,6 +43,7 @@ SETTABLE: dict[str, tuple[str | None, str]] = {
         "Allow access by other users, within `umask`; needs `user_allow_other` in "
         "`/etc/fuse.conf` unless root mounts.",
     ),
+    "api_share": ("PART|NAME", "As `--api-share`: `1/100`, `2%`, or a name of the profile."),
     "api_timeout": ("DURATION", "As `--api-timeout`: longest silence of the API [25s]."),
     "captions": (
         None,
@@ -59,6 +65,7 @@ SETTABLE: dict[str, tuple[str | None, str]] = {
     "log_file": ("FILE", "As `--log-file`."),
     "log_format": ("text|json", "As `--log-format`."),
     "log_level": ("LEVEL", "As `--log-level`."),
+    "metrics": ("ADDRESS", "As `--metrics`."),
     "no_wait": ("PROGRAM[:PROGRAM…]", "As `--no-wait`; `no-wait` is the same."),
     "passthrough": ("yes|no", "As `--passthrough`, or `--no-passthrough`; without a value: `yes`."),
     "proxy": ("URL", "As `--proxy`, without a name and password: `http://HOST:PORT`."),
@@ -73,6 +80,7 @@ SETTABLE: dict[str, tuple[str | None, str]] = {
         "backlotfs|sshfs",
         "As `--subtype`. `sshfs`: for programs that know remote file systems only by type.",
     ),
+    "traces": (None, "As `--traces`."),
     "uid": ("UID", "Owner of all files [the user who mounts]."),
     "unsized": ("wait|hide|fail", "As `--unsized`."),
     "umask": ("OCTAL", "Permission bits to remove from 0666 of files and 0777 of folders [022]."),
@@ -163,7 +171,7 @@ def apply_mount_options(
             continue
         changed: object
         match name:
-            case "allow_other" | "captions" | "forget_urls" | "sidecars":
+            case "allow_other" | "captions" | "forget_urls" | "sidecars" | "traces":
                 changed = True
             case "shared_thumbnails":
                 changed = _one_of(name, value or SHARED_THUMBNAILS[0], SHARED_THUMBNAILS)
@@ -189,16 +197,31 @@ def apply_mount_options(
                 changed = (*settings.include, _rule(name, value))
             case "exclude":
                 changed = (*settings.exclude, _rule(name, value))
+            case "api_share":
+                changed = share_of(value, dict(settings.account.api_shares))
             case "credit_wait" | "read_timeout" | "stat_timeout":
                 changed = _duration(name, value)
             case "log_file":
                 changed = _file(name, value)
+            case "metrics":
+                changed = _listen(name, value)
             case "log_format":
                 changed = _one_of(name, value, output.FORMATS)
             case _:  # log_level
                 changed = _one_of(name, value.lower(), output.LEVELS)
         settings = replace(settings, **{SETTING_OF.get(name, name): changed})  # type: ignore[arg-type]  # each case makes the type of its field
     return settings
+
+
+def api_share_of(account: Account, given: str | None) -> Fraction:
+    """The part of the account's API credits for this process.
+
+    :param given: as ``--api-share`` has it; None: what the ``options`` of the profile say.
+    :raises SettingsError: it is no share.
+    """
+    found = dict(split_options(account.mount_options)).get("api_share")
+    share = found if given is None else given
+    return WHOLE if share is None else share_of(share, dict(account.api_shares))
 
 
 def _duration(name: str, value: str) -> float:
@@ -211,6 +234,13 @@ def _duration(name: str, value: str) -> float:
 def _rule(name: str, value: str) -> str:
     try:
         return parse_rule(value).text
+    except SettingsError as error:
+        raise SettingsError(f"option {name}: {error}") from None
+
+
+def _listen(name: str, value: str) -> ListenAddress:
+    try:
+        return parse_listen_address(value)
     except SettingsError as error:
         raise SettingsError(f"option {name}: {error}") from None
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Mountpoints and mounted files as arguments of commands."""
 
 from __future__ import annotations
@@ -53,13 +54,16 @@ PATHS = click.argument(
 
 
 def the_mount(mountpoint: Path | None) -> Path:
-    """The mount on ``mountpoint``; without a name, the only mount that exists.
+    """The mount on ``mountpoint``; without a name, the only mount, or the only one of this user.
 
     :raises FuseUnusable: there is none. :raises SettingsError: there are several.
     """
     if mountpoint is not None:
         return resolved(mountpoint)
-    places = [entry.mountpoint for entry in our_mounts()]
+    mounts = our_mounts()
+    places = [entry.mountpoint for entry in mounts if entry.made_by(os.geteuid())]
+    if not places:  # another user's: the mount says that it is not to be asked
+        places = [entry.mountpoint for entry in mounts]
     if not places:
         raise FuseUnusable("nothing is mounted by backlotfs; see: backlotfs mount --help")
     if len(places) > 1:

@@ -1,13 +1,17 @@
-"""Types of option values: sizes, shares, rates, durations, permission bits, layouts, rules."""
+# SPDX-License-Identifier: Apache-2.0
+"""Types of option values: sizes, shares, rates, durations, layouts, rules, addresses …"""
 
 from __future__ import annotations
 
 import math
+import os
 import re
+from pathlib import Path
 
 import click
 
 from backlotfs.catalog.choice import parse_rule
+from backlotfs.config.listen_address import ListenAddress, parse_listen_address
 from backlotfs.config.settings import LAYOUTS, Quota
 from backlotfs.config.time_limits import parse_duration_s
 from backlotfs.errors import SettingsError
@@ -18,6 +22,24 @@ _RATE = re.compile(
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(?:i?B)?\Z", re.IGNORECASE)
 _SHARE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*%\Z")
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
+
+
+class FolderOrUrl(click.Path):
+    """A folder, as a path; or a URL, as a text."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, file_okay=False)
+
+    def convert(
+        self,
+        value: str | os.PathLike[str],
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> Path | str:
+        """Leave a URL as it is."""
+        if isinstance(value, str) and "://" in value:
+            return value
+        return Path(os.fsdecode(super().convert(value, param, ctx)))
 
 
 class Size(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
@@ -133,6 +155,23 @@ class Rule(click.ParamType):  # type: ignore[type-arg]  # not generic before cli
         """Check the rule; it stays a text."""
         try:
             return parse_rule(str(value)).text
+        except SettingsError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Listen(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
+    """An address to listen on: ``127.0.0.1:9184``, ``[::1]:9184``, ``:9184``."""
+
+    name = "ADDRESS"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> ListenAddress:
+        """Convert to host and port."""
+        if isinstance(value, ListenAddress):
+            return value
+        try:
+            return parse_listen_address(str(value))
         except SettingsError as error:
             self.fail(str(error), param, ctx)
 

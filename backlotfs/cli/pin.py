@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``backlotfs pin``, ``unpin`` and ``pins``: files that stay in the disk cache."""
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import click
 
 from backlotfs.cli.mountpoints import MOUNTED, PATHS, mounted_paths, the_mount
 from backlotfs.cli.warm import JOBS_OPTION, Warmed, by_mount, fetch, inspect, report
-from backlotfs.log.terminal import in_words, printable, say, say_json
+from backlotfs.log.terminal import counted, in_words, printable, say, say_json
 from backlotfs.mount.control.client import ask
 
 
@@ -56,7 +57,7 @@ def unpin(paths: tuple[Path, ...], as_json: bool) -> None:
     if as_json:
         say_json(found)
     elif found["files"]:
-        say(f"unpinned {found['files']} files, {in_words(found['size'])}")
+        say(f"unpinned {counted(found['files'], 'file')}, {in_words(found['size'])}")
     else:
         say("no file there was pinned")
 
@@ -72,7 +73,7 @@ def pins(mountpoint: Path | None, as_json: bool) -> None:
         return
     files = answer["files"]
     say(
-        f"{len(files)} files pinned, {in_words(answer['cached_bytes'])} of "
+        f"{counted(len(files), 'file')} pinned, {in_words(answer['cached_bytes'])} of "
         f"{in_words(answer['needed_bytes'])} in the disk cache; quota for pins: "
         f"{in_words(answer['quota_bytes'])}"
     )

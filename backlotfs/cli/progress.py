@@ -1,7 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
 """Progress on stderr: a bar on a terminal, otherwise only lines that matter.
 
 `TransferBar` shows what a command has done. `wait_for` shows the sizes that a mount still has to
-find out, for ``mount --wait``. `credits_shown` adds what a mount waits for. Colours follow
+find out, for ``mount --wait``. `waits_shown` adds what a mount waits for. Colours follow
 ``NO_COLOR`` (rich reads it). rich is imported when something is drawn, as that takes longer than
 all else that these commands import.
 """
@@ -18,14 +19,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from backlotfs.cli.mountpoints import mount_of
-from backlotfs.log.terminal import about, escaped, say
+from backlotfs.log.terminal import about, counted, escaped, in_words, say
 from backlotfs.mount.control.client import AnswerLate, NoAnswer, ask
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress, Task, TaskID
 
-#: What ``--wait`` waits for: the listing, or all sizes as well.
-LISTING, SIZES = "listing", "sizes"
+#: What ``--wait`` waits for: the listing, all sizes as well, or the end of a refresh.
+LISTING, SIZES, REFRESH = "listing", "sizes", "refresh"
 #: Time between two questions to a mount, and between two lines without a terminal.
 STATUS_EVERY_S, LINE_EVERY_S = 0.5, 10.0
 #: The pause after an answer is at least this many times as long as the answer took: to count
@@ -40,35 +41,43 @@ NOTE_EVERY_S = 60.0
 
 
 class TransferBar:
-    """A progress bar over bytes or files on stderr. Use as a context manager. Thread-safe."""
+    """A progress bar over bytes or files on stderr. Use as a context manager. Thread-safe.
+
+    :ivar done: how much of the total is done.
+    """
 
     def __init__(
-        self, what: str, total: int, *, wanted: bool = True, of_files: bool = False
+        self, what: str, total: int | None, *, wanted: bool = True, of_files: bool = False
     ) -> None:
         """Prepare the bar.
 
-        :param what: a verb for the label. :param total: bytes, or files if ``of_files``.
+        :param what: a verb for the label.
+        :param total: bytes, or files if ``of_files``; None: it is not known yet, so there is only
+            the label and what the command waits for, and the end erases them.
         :param wanted: False: show no bar, only lines given to `say`.
         """
         self._wanted = wanted
         self._drawn: tuple[Progress, TaskID] | None = None
         if wanted and sys.stderr.isatty():
-            progress = _transfer_bar(of_files=of_files)
+            progress = _label_alone() if total is None else _transfer_bar(of_files=of_files)
             self._drawn = progress, progress.add_task(what, total=total, note="")
         self._lock = threading.Lock()
         self._noted_s = -math.inf
+        self.done = 0
 
     def moved(self, count: int) -> None:
         """Advance by ``count``; a negative count takes progress back."""
+        with self._lock:
+            self.done += count
         if self._drawn is not None:
             progress, task = self._drawn
-            progress.advance(task, count)
+            progress.update(task, advance=count)  # a negative count is no speed, as in `advance`
 
     def note(self, text: str) -> None:
         """Show what the command waits for: beside the bar, else in one line a minute."""
         if self._drawn is not None:
             progress, task = self._drawn
-            progress.update(task, note=text)
+            progress.update(task, note=text and f"waiting for {text}")
             return
         with self._lock:
             due = text != "" and time.monotonic() - self._noted_s >= NOTE_EVERY_S
@@ -85,6 +94,17 @@ class TransferBar:
                 escaped(line), markup=False, emoji=False, highlight=False, soft_wrap=True
             )
 
+    def fill(self) -> None:
+        """Show that all is done, also if a file was smaller in the end than it was before."""
+        if self._drawn is not None:
+            progress, task = self._drawn
+            progress.update(task, completed=progress.tasks[task].total)
+
+    def say_last(self, line: str) -> None:
+        """Leave the bar as it is, and write a line below it."""
+        self.__exit__()
+        self.say(line)
+
     def __enter__(self) -> TransferBar:
         """Draw the bar."""
         if self._drawn is not None:
@@ -92,9 +112,21 @@ class TransferBar:
         return self
 
     def __exit__(self, *_failure: object) -> None:
-        """Leave the bar on the terminal as it is."""
+        """Leave the bar on the terminal as it is, except one without a total."""
         if self._drawn is not None:
             self._drawn[0].stop()
+
+
+def _label_alone() -> Progress:
+    from rich.console import Console
+    from rich.progress import Progress, TextColumn
+
+    return Progress(
+        TextColumn("{task.description}"),
+        TextColumn("{task.fields[note]}", markup=False),
+        console=Console(stderr=True),
+        transient=True,
+    )
 
 
 def _transfer_bar(*, of_files: bool) -> Progress:
@@ -107,12 +139,19 @@ def _transfer_bar(*, of_files: bool) -> Progress:
         ProgressColumn,
         TextColumn,
         TimeRemainingColumn,
-        TransferSpeedColumn,
     )
+    from rich.text import Text
+
+    class Speed(ProgressColumn):
+        """In the units of the amounts; rich's own column takes powers of 1000."""
+
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text(f"{in_words(speed)}/s" if speed else "")
 
     amounts: list[ProgressColumn] = [MofNCompleteColumn()]
     if not of_files:
-        amounts = [DownloadColumn(binary_units=True), TransferSpeedColumn()]
+        amounts = [DownloadColumn(binary_units=True), Speed()]
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -137,13 +176,28 @@ def credits_note(answer: dict[str, Any]) -> str:
     return f"API credits: more in {about(credits['more_in_s'])}"
 
 
+def calls_wait(answer: dict[str, Any]) -> str:
+    """As `credits_note`, if a program waits for its own call."""
+    return credits_note(answer) if answer["waiting"] else ""
+
+
+def sizes_wait(answer: dict[str, Any]) -> str:
+    """``sizes: 236 of 1200 known, about 5 min left``; empty if all are known."""
+    left = sizes_left(answer)
+    if not left:
+        return ""
+    total = answer["sizes"]["total"]
+    known = f"sizes: {total - left} of {total} known"
+    return ", ".join(filter(None, (known, _time_left(answer))))
+
+
 def sizes_line(answer: dict[str, Any], *, credits: bool = True) -> str:
     """``5 of 11 sizes known, about 3 min left, API credits: more in 41 s``, as far as known.
 
     :param credits: whether to say when there are more credits.
     """
     total = answer["sizes"]["total"]
-    known = f"{total - sizes_left(answer)} of {total} sizes known"
+    known = f"{total - sizes_left(answer)} of {counted(total, 'size')} known"
     note = credits_note(answer) if credits else ""
     return ", ".join(filter(None, (known, _time_left(answer), note)))
 
@@ -195,11 +249,11 @@ class ListingProgress:
     def show(self, assets: int) -> None:
         """Show the number of assets listed so far."""
         if self._on_terminal:
-            sys.stderr.write(f"\rlisting the library: {assets} assets ")
+            sys.stderr.write(f"\rlisting the library: {counted(assets, 'asset')} ")
             sys.stderr.flush()
         elif time.monotonic() - self._said_s >= LINE_EVERY_S:
             self._said_s = time.monotonic()
-            say(f"listing the library: {assets} assets", err=True)
+            say(f"listing the library: {counted(assets, 'asset')}", err=True)
 
     def __enter__(self) -> Self:
         """Show nothing yet."""
@@ -219,7 +273,7 @@ def wait_for(
 
     A mount that does not answer in time is busy, and is asked again.
 
-    :param what: `LISTING` or `SIZES`.
+    :param what: `LISTING`, `SIZES`, or `REFRESH`: what was stale before that counts for nothing.
     :raises NoAnswer: the mount is gone.
     """
     bar = SizesBar() if sys.stderr.isatty() else None
@@ -233,8 +287,9 @@ def wait_for(
                 sleep(LATE_PAUSE_S)
                 continue
             took_s = time.monotonic() - began_s
-            listed = answer["synced_at"] and not answer["syncing"]
-            if (listed or answer["stale"]) and (what == LISTING or not sizes_left(answer)):
+            stale = answer["stale"] and (what != REFRESH or not answer["syncing"])
+            listed = stale or (answer["synced_at"] and not answer["syncing"])
+            if listed and (what != SIZES or not sizes_left(answer)):
                 return answer
             if bar is not None:
                 bar.show(answer)
@@ -245,10 +300,17 @@ def wait_for(
 
 
 @contextlib.contextmanager
-def credits_shown(paths: Iterable[str], note: Callable[[str], None]) -> Iterator[None]:
-    """While inside, show whether the mounts of these paths wait for API credits.
+def waits_shown(
+    paths: Iterable[str],
+    note: Callable[[str], None],
+    words: Callable[[dict[str, Any]], str] = calls_wait,
+    export: Callable[[], dict[str, int]] | None = None,
+) -> Iterator[None]:
+    """While inside, show what the mounts of these paths wait for.
 
-    :param note: called with ``API credits: more in 41 s`` while a program waits, else with ``""``.
+    :param note: called with the words, such as ``API credits: more in 41 s``, or with ``""``.
+    :param words: makes them of an answer to ``status``.
+    :param export: the progress of an export, which the mounts show in their ``status``.
     """
     places = {place for path in paths if (place := mount_of(path)) is not None}
     ended = threading.Event()
@@ -258,7 +320,8 @@ def credits_shown(paths: Iterable[str], note: Callable[[str], None]) -> Iterator
         pause_s = CREDITS_EVERY_S
         while not ended.wait(pause_s):
             began_s = time.monotonic()
-            text = next(filter(None, map(_waits_for, places)), "")
+            texts = [_of_mount(place, words, export) for place in places]
+            text = next(filter(None, texts), "")
             pause_s = max(CREDITS_EVERY_S, PAUSE_FACTOR * (time.monotonic() - began_s))
             with noting:
                 if not ended.is_set():
@@ -273,9 +336,13 @@ def credits_shown(paths: Iterable[str], note: Callable[[str], None]) -> Iterator
             ended.set()
 
 
-def _waits_for(place: Path) -> str:
+def _of_mount(
+    place: Path,
+    words: Callable[[dict[str, Any]], str],
+    export: Callable[[], dict[str, int]] | None,
+) -> str:
+    more = {} if export is None else {"export": export()}
     try:
-        answer = ask(place, "status", timeout_s=CREDITS_EVERY_S)
+        return words(ask(place, "status", timeout_s=CREDITS_EVERY_S, **more))
     except NoAnswer:
         return ""
-    return credits_note(answer) if answer["waiting"] else ""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``backlotfs status``, ``stats`` and ``refresh``: ask a running mount."""
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 import click
 
 from backlotfs.cli.mountpoints import MOUNTED, the_mount
-from backlotfs.cli.progress import sizes_left, sizes_line
+from backlotfs.cli.progress import REFRESH, sizes_left, sizes_line, wait_for
 from backlotfs.cli.status_text import (
     columns,
     one_line,
@@ -21,6 +22,7 @@ from backlotfs.cli.status_text import (
     status_lines,
     wrapped,
 )
+from backlotfs.errors import CommandFailed
 from backlotfs.log.terminal import printable, say, say_json
 from backlotfs.mount.control.client import AnswerLate, ask
 
@@ -88,11 +90,18 @@ def stats(mountpoint: Path | None, as_json: bool, plot: Path | None) -> None:
 @click.command()
 @click.argument("mountpoint", type=MOUNTED, required=False)
 @click.option("--full", is_flag=True, help="List the whole library, not only the changes.")
-def refresh(mountpoint: Path | None, full: bool) -> None:
+@click.option("--wait", "waits", is_flag=True, help="Return when the mount shows the changes.")
+def refresh(mountpoint: Path | None, full: bool, waits: bool) -> None:
     """Make a mount fetch the changes of the library now."""
     place = the_mount(mountpoint)
     ask(place, "refresh", full=full)
-    say(f"{place} is refreshing; see: backlotfs status {place}")
+    if not waits:
+        say(f"{place} is refreshing; see: backlotfs status {place}")
+        return
+    answer = wait_for(place, REFRESH)
+    if answer["stale"]:
+        raise CommandFailed(f"the listing is not up to date: {answer['last_error']}")
+    say(f"{place} is up to date")
 
 
 def _draws() -> bool:

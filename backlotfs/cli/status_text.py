@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The answers of a mount to ``status`` and ``stats``, in words."""
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from backlotfs.cli.progress import sizes_left
-from backlotfs.log.terminal import in_words, printable
+from backlotfs.log.terminal import counted, in_words, printable
 
 #: How many errors and programs ``status`` shows, and processes ``stats``; ``--json`` has all.
 SHOWN_ERRORS, SHOWN_READERS, SHOWN_PROCESSES = 5, 6, 12
@@ -49,6 +50,7 @@ def status_lines(answer: dict[str, Any]) -> list[Line]:
         *cache_lines(answer["cache"]),
         *_throughput(answer["throughput"]),
         *_readers(answer["processes"]),
+        *_under("export", [export_text(one) for one in answer["exports"]]),
         ("API credits", credits_text(answer["credits"])),
         *_waiting(answer["waiting"]),
         ("signed URLs", f"{answer['url_refreshes']} fetched"),
@@ -63,27 +65,29 @@ def one_line(answer: dict[str, Any]) -> str:
     now, errors = answer["throughput"]["now"], answer["errors"]
     last = f", last failed {error_text(errors[0])}" if errors else ""
     left = answer["credits"]["credits_left"]
-    calls = "calls not counted" if left is None else f"{left} credits left"
+    calls = "calls not counted" if left is None else f"{counted(left, 'credit')} left"
     return (
         f"{_moment(datetime.now(UTC).timestamp())} read {rate(now['read_bytes_per_s'])}, "
-        f"fetched {rate(now['fetched_bytes_per_s'])}, {answer['assets']} files, "
+        f"fetched {rate(now['fetched_bytes_per_s'])}, {counted(answer['assets'], 'file')}, "
         f"{calls}{' STALE' * answer['stale']}{last}"
     )
 
 
 def _kernel(answer: dict[str, Any]) -> str:
-    binding = _KERNEL.get(answer["fuse_binding"], answer["fuse_binding"])
-    return f"{binding}; passthrough of cached files: {passthrough_text(answer['passthrough'])}"
+    """The binding, and whether the kernel reads cached files itself; ``stats`` says why not."""
+    state = answer["passthrough"]
+    text = "off (see: backlotfs stats)" if state["off"] else passthrough_text(state)
+    return f"{answer['fuse_binding']}; passthrough {text}"
 
 
 def passthrough_text(state: dict[str, Any]) -> str:
     """Which files the kernel reads itself."""
     off, opens, files = (state[key] for key in ("off", "opens", "files"))
-    return f"off: {off}" if off else f"{files} files open, {opens} opens so far"
-
-
-#: How the mount speaks to the kernel.
-_KERNEL = {"session": "session, without libfuse", "fusepy": "fusepy and libfuse 2"}
+    if off:
+        return f"off: {off}"
+    if not opens:
+        return "on, not used yet"
+    return f"{counted(files, 'file')} open, {counted(opens, 'open')} so far"
 
 
 def _mounted(answer: dict[str, Any]) -> str:
@@ -93,9 +97,8 @@ def _mounted(answer: dict[str, Any]) -> str:
 def _library(answer: dict[str, Any]) -> list[Line]:
     sizes = answer["sizes"]
     left = sizes_left(answer)
-    lines = [
-        ("files", f"{answer['assets']}, {in_words(answer['size_bytes'])} as far as known"),
-    ]
+    so_far = " as far as known" if left else ""
+    lines = [("files", f"{answer['assets']}, {in_words(answer['size_bytes'])}{so_far}")]
     if answer["choice"]:
         lines.append(("chosen", _choice(answer)))
     if left:
@@ -105,7 +108,7 @@ def _library(answer: dict[str, Any]) -> list[Line]:
     else:
         lines.append(("sizes", "all known"))
     if sizes["missing"]:
-        lines.append(("", f"{sizes['missing']} files have no source"))
+        lines.append(("", f"{counted(sizes['missing'], 'file')} without a source"))
     return [*lines, *listed_lines(answer)]
 
 
@@ -117,7 +120,7 @@ def _choice(answer: dict[str, Any]) -> str:
         for word in ("include", "exclude")
         for rule in choice[word]
     ]
-    return f"{answer['assets']} of {choice['of_assets']} assets: {', '.join(rules)}"
+    return f"{answer['assets']} of {counted(choice['of_assets'], 'asset')}: {', '.join(rules)}"
 
 
 def listed_lines(answer: dict[str, Any]) -> list[Line]:
@@ -142,7 +145,7 @@ def cache_lines(cache: dict[str, Any]) -> list[Line]:
     lines = [("cache", f"{memory}, disk {_of(disk, 'budget_bytes')}")]
     if pinned["files"]:
         size = _of(pinned, "needed_bytes")
-        lines.append(("pinned", f"{pinned['files']} files, {size} in the disk cache"))
+        lines.append(("pinned", f"{counted(pinned['files'], 'file')}, {size} in the disk cache"))
     return lines
 
 
@@ -164,7 +167,7 @@ def _throughput(throughput: dict[str, Any]) -> list[Line]:
 def _readers(processes: dict[str, Any]) -> list[Line]:
     shown = [
         f"{printable(name)} {in_words(usage['asked_bytes'])}"
-        + (f" ({usage['failed']} reads failed)" if usage["failed"] else "")
+        + (f" ({counted(usage['failed'], 'read')} failed)" if usage["failed"] else "")
         for name, usage in list(processes.items())[:SHOWN_READERS]
     ]
     if len(processes) > SHOWN_READERS:
@@ -172,12 +175,24 @@ def _readers(processes: dict[str, Any]) -> list[Line]:
     return [("readers", ", ".join(shown))] if shown else []
 
 
+def export_text(progress: dict[str, int]) -> str:
+    """How far an export is; its bytes are in no other line."""
+    of_files = counted(progress["of_files"], "file")
+    copied = in_words(progress["bytes"])
+    return f"pid {progress['pid']}: {progress['files']} of {of_files}, {copied}"
+
+
 def credits_text(credits: dict[str, Any]) -> str:
     """The API credits that are left, and when there are more."""
     if credits["limit"] is None:
         return "no limit known: this API does not count calls"
     text = f"{credits['credits_left']} of {credits['limit']}"
-    if credits["more_in_s"] is None:
+    if credits["share"] is not None:
+        share = f"{credits['share_left']} of this mount's {credits['share']:.3g}"
+        text = f"{share} left; account: {text}"
+        if credits["more_in_s"] is None:
+            return text
+    elif credits["more_in_s"] is None:
         return f"{text} left"
     # The credits that are left then are reserved: for other tools, and for files being read.
     return f"{text}, more in {duration(credits['more_in_s'])}"
@@ -240,13 +255,13 @@ def stats_lines(answer: dict[str, Any]) -> list[Line]:
     disk_text = "none"
     if disk:
         disk_text = (
-            f"{_of(disk, 'budget_bytes')} used, {disk['evicted']} blocks evicted, "
+            f"{_of(disk, 'budget_bytes')} used, {counted(disk['evicted'], 'block')} evicted, "
             f"{disk['rejected']} rejected, {disk['damaged']} damaged"
         )
     return [
         ("mounted", _mounted(answer)),
         ("since", _moment(answer["since"])),
-        ("read", f"{in_words(reads['asked_bytes'])} in {reads['reads']} reads{failed}"),
+        ("read", f"{in_words(reads['asked_bytes'])} in {counted(reads['reads'], 'read')}{failed}"),
         ("fetched", in_words(answer["fetched_bytes"]) + times),
         ("warmed", in_words(answer["warmed_bytes"])),
         ("never read", in_words(answer["unused_bytes"])),

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``backlotfs thumbnails``: write the library's preview images into the thumbnail cache."""
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ import platformdirs
 
 from backlotfs import __version__
 from backlotfs.cli.mountpoints import PATHS, MountedFile, mounted_files
-from backlotfs.cli.progress import TransferBar, credits_shown
+from backlotfs.cli.progress import TransferBar, waits_shown
 from backlotfs.config.time_limits import PREVIEW_ANSWER_S
 from backlotfs.errors import BacklotError, CommandFailed
-from backlotfs.log.terminal import printable, say, say_json
+from backlotfs.log.terminal import counted, printable, say, say_json
 from backlotfs.mount.control.client import ask
 from backlotfs.thumbnails.cache import SIZES, Original, ThumbnailCache
 from backlotfs.thumbnails.picture import Picture, check_installed
@@ -71,7 +72,7 @@ def thumbnails(
     files = mounted_files(paths)
     with (
         TransferBar("thumbnails", len(files), of_files=True) as bar,
-        credits_shown({str(file.place) for file in files}, bar.note),
+        waits_shown({str(file.place) for file in files}, bar.note),
     ):
 
         def one(file: MountedFile) -> tuple[Outcome, BacklotError | None]:
@@ -138,7 +139,7 @@ def _report(
     errors = [error for _, error in done if error is not None]
     if errors:
         raise CommandFailed(
-            f"{len(errors)} of {len(done)} files have no thumbnail; each is named above; "
-            "run the same command again to continue",
+            f"{len(errors)} of {counted(len(done), 'file')} without a thumbnail; each is named "
+            "above; run the same command again to continue",
             errors[0].exit_code,
         )

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``backlotfs warm`` fetches files into the disk cache before they are needed.
 
 A file is fetched in pieces, several at a time, and each piece in steps that the mount answers one
@@ -20,7 +21,7 @@ from backlotfs.cli.mountpoints import PATHS, MountedFile, mounted_files
 from backlotfs.cli.progress import TransferBar
 from backlotfs.config.time_limits import WARM_ANSWER_S
 from backlotfs.errors import BacklotError, CommandFailed, Interrupted
-from backlotfs.log.terminal import about, in_words, printable, say, say_json
+from backlotfs.log.terminal import about, counted, in_words, printable, say, say_json
 from backlotfs.mount.control.client import ask
 
 JOBS = 4
@@ -91,11 +92,11 @@ def inspect(paths: Iterable[Path], jobs: int, *, wanted: bool) -> list[Warmed]:
 
     An error of one file is printed and stored with it.
 
-    :param wanted: whether to show a bar.
+    :param wanted: whether to show that it looks.
     :raises BacklotError: see `mounted_files`.
     """
     files = mounted_files(paths)
-    with TransferBar("looking", 0, wanted=wanted) as bar:
+    with TransferBar("looking for files …", None, wanted=wanted) as bar:
         return WarmRun(jobs, bar).inspect(files)
 
 
@@ -115,7 +116,7 @@ def check_room(files: Sequence[Warmed]) -> None:
 def fetch(files: Sequence[Warmed], jobs: int, command: str, *, wanted: bool) -> None:
     """Fetch what is not cached yet, with a bar if it is ``wanted``."""
     total_bytes = sum(warmed.size for warmed in files if warmed.cached_bytes < warmed.size)
-    with TransferBar(command, total_bytes, wanted=wanted) as bar:
+    with TransferBar(command, total_bytes, wanted=wanted and total_bytes > 0) as bar:
         WarmRun(jobs, bar).warm(files)
 
 
@@ -280,12 +281,12 @@ def report(files: Sequence[Warmed], command: str, as_json: bool, took_s: float) 
         say_json(summary)
     else:
         say(
-            f"{len(files) - len(errors)} files, {in_words(cached)}, are {_DONE[command]}; "
+            f"{counted(len(files) - len(errors), 'file')}, {in_words(cached)}, {_DONE[command]}; "
             f"{in_words(fetched)} fetched"
         )
     if errors:
         raise CommandFailed(
-            f"{len(errors)} of {len(files)} files are not {_NOT_DONE[command]}; each is named "
-            "above; run the same command again to continue",
+            f"{len(errors)} of {counted(len(files), 'file')} not {_NOT_DONE[command]}; each "
+            "is named above; run the same command again to continue",
             errors[0].exit_code,
         )

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Worker threads that start when there is work and never keep a process from ending.
 
 `concurrent.futures.ThreadPoolExecutor` joins its threads when the interpreter exits, and one that
@@ -35,10 +36,16 @@ class Workers:
         self._threads = 0
         self._started = 0
 
-    def submit(self, job: Callable[[], None]) -> None:
-        """Run ``job`` on a thread of the pool, soon."""
+    def submit(self, job: Callable[[], None], *, next_here: bool = False) -> None:
+        """Run ``job`` on a thread of the pool, soon.
+
+        :param next_here: the caller is the last step of a job of this pool: its thread takes the
+            next one, so no other has to be woken.
+        """
         with self._wake:
             self._jobs.append(job)
+            if next_here:
+                return
             if len(self._jobs) <= self._idle:
                 self._wake.notify()
                 return

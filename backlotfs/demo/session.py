@@ -1,9 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """From nothing to a mounted sample library and back to nothing, however it ends."""
 
 from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -27,6 +29,7 @@ from backlotfs.demo.tour import CheckFailed, Tour
 from backlotfs.emulator import Emulator, EmulatorSettings
 from backlotfs.errors import FuseUnusable
 from backlotfs.kernel.mount_table import mount_at, mounts
+from backlotfs.kernel.mounting import check_usable
 
 # Short enough to expire several times within a tour; no account in the field has less.
 _URL_LIFETIME_S = 2.0
@@ -56,30 +59,37 @@ class Session:
         0 when all was as it has to be, 1 when a check failed or something was left behind, the
         status of ``mount`` when that failed, 128 + the signal when one ended it.
 
-        :raises FuseUnusable: when the mountpoint cannot be one.
+        :raises FuseUnusable: when nothing can be mounted here, or not on the mountpoint.
         """
         status = 0
+        check_usable()
         with self._interruption:
             try:
                 with ExitStack() as stack:
                     try:
-                        self._run(stack)
+                        status = self._attempt(stack)
                     finally:
                         self._interruption.hold_for_good()
             except Stopped:
                 self._narrator.say("Stopped.")
-            except CheckFailed as failure:
-                self._narrator.complain(f"a check failed: {failure}")
-                status = 1
-            except MountFailed as failure:
-                self._narrator.complain(str(failure))
-                status = failure.status
-            except OSError as failure:
-                self._narrator.complain(f"the demo could not go on: {failure}")
-                status = 1
         if self._left_behind:
             return 1
         return self._interruption.exit_code or status
+
+    def _attempt(self, stack: ExitStack) -> int:
+        """Run; say why it failed before anything is cleaned up. The exit status."""
+        try:
+            self._run(stack)
+        except CheckFailed as failure:
+            self._narrator.complain(f"a check failed: {failure}")
+            return 1
+        except MountFailed as failure:
+            self._narrator.complain(str(failure))
+            return failure.status
+        except OSError as failure:
+            self._narrator.complain(f"the demo could not go on: {failure}")
+            return 1
+        return 0
 
     def _run(self, stack: ExitStack) -> None:
         with self._interruption.hold():
@@ -100,10 +110,9 @@ class Session:
             settings = EmulatorSettings(url_lifetime_s=_URL_LIFETIME_S, cdn=False)
             emulator = stack.enter_context(Emulator(sample.library, settings))
         self._narrator.say(
-            f"{emulator.api_url}; its signed URLs live {_URL_LIFETIME_S:g} s. "
-            "The same over a folder of yours:"
+            f"{emulator.api_url}; its signed URLs live only {_URL_LIFETIME_S:g} s, so that many "
+            "expire\nwhile you watch."
         )
-        self._narrator.typed(f"backlotfs emulator --media DIR --url-lifetime {_URL_LIFETIME_S:g}s")
 
         self._narrator.step("The mount")
         files = _folder(workspace, "mount-files")
@@ -124,16 +133,22 @@ class Session:
         self.show_labels(workspace, stack, emulator)
 
         self._narrator.step("Three things to try")
+        if shutil.which("backlotfs") is None:
+            self._narrator.say("In a second terminal the program is found after:")
+            self._narrator.typed(f'export PATH="{Path(sys.executable).parent}:$PATH"')
         self._narrator.say(
             "A folder of your own as a library; docs/tutorial.md goes on from there:"
         )
         self._narrator.typed("backlotfs emulator --media DIR --config-out library.toml")
         self._narrator.say("Your own library; it asks for address, key and secret:")
         self._narrator.typed("backlotfs config init")
-        self._narrator.say("What a mount does right now, every second:")
-        self._narrator.typed("backlotfs status --watch MOUNTPOINT")
+        self._narrator.say("What this mount does right now, every second:")
+        self._narrator.typed(f"backlotfs status --watch {shlex.quote(str(mountpoint))}")
         if sys.stdin.isatty() and sys.stdout.isatty():
-            self._narrator.say(f"\nThe mount is at {mountpoint}; press Enter to end it.")
+            self._narrator.say(
+                f"\nThe mount is at {mountpoint}; look around in a second terminal.\n"
+                "Press Enter to end it."
+            )
             sys.stdin.readline()
         self._narrator.step("The end")
 
@@ -272,6 +287,8 @@ class BackgroundMount:
             return
         for forced in (["fusermount3", "-u", "-z", where], ["umount", "--lazy", where]):
             if self._failure_of(forced) is None and self._is_gone():
+                self._narrator.command(forced)
+                self._narrator.say("That detached the mount all the same.")
                 return
 
     def _failure_of(self, command: list[str]) -> str | None:

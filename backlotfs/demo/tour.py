@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The steps of the tour: each is a command that a user would type, and a check of its result."""
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from backlotfs.config.settings import MIB
 from backlotfs.demo.sample_library import MASTER_NAME, SampleLibrary
 from backlotfs.demo.terminal import BACKLOTFS, Interruption, Narrator, megabytes, rate, run
 from backlotfs.emulator import Emulator
+from backlotfs.log.terminal import counted
 
 _PIECE_BYTES = 4 * MIB
 _PIECE_S = 0.2  # 21 MB/s, about the bit rate of a mezzanine file being watched
@@ -170,7 +172,8 @@ class Tour:
         speed = round(_PIECE_BYTES / _PIECE_S)
         self.narrator.say(
             f"Now its beginning for {read_s:g} s, as fast as a player reads it "
-            f"({speed / 1e6:.0f} MB/s). Each byte is compared."
+            f"({speed / 1e6:.0f} MB/s). Each byte is compared.\n"
+            "A URL is renewed when bytes are fetched, which is before they are read."
         )
         refreshes = self._urls_given(self.sample.endless)
         started_s = time.monotonic()
@@ -181,8 +184,9 @@ class Tour:
             raise CheckFailed(f"{elapsed_s:.1f} s of reading asked for {refreshes} new URLs")
         self.narrator.say(
             f"{rate(pieces * _PIECE_BYTES, elapsed_s)}, every byte equal. A signed URL lives "
-            f"{self.url_lifetime_s:g} s here:\nthe mount got a new one {refreshes} times; "
-            f"the longest wait for {megabytes(_PIECE_BYTES)} was {longest_s * 1000:.0f} ms."
+            f"{self.url_lifetime_s:g} s here:\nthe mount got a new one "
+            f"{counted(refreshes, 'time')}; the longest wait for "
+            f"{megabytes(_PIECE_BYTES)} was {longest_s * 1000:.0f} ms."
         )
 
     def copy_of_the_tree(self, paths: dict[str, Path]) -> None:
@@ -197,7 +201,7 @@ class Tour:
         copied = self._transferred(self._run(command))
         elapsed_s = time.monotonic() - started_s
         total_bytes = sum(path.stat().st_size for path in self.sample.files.values())
-        self.narrator.say(f"First run: {copied} files, {rate(total_bytes, elapsed_s)}.")
+        self.narrator.say(f"First run: {counted(copied, 'file')}, {rate(total_bytes, elapsed_s)}.")
         started_s = time.monotonic()
         again = self._transferred(self._run(command))
         elapsed_s = time.monotonic() - started_s

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``backlotfs emulator``: the emulator as a program, until a signal ends it."""
 
 from __future__ import annotations
@@ -299,7 +300,8 @@ def _write_profile(path: Path, server: Emulator) -> None:
 
 
 def _announce(server: Emulator, config: Path) -> None:
-    click.echo(f"Serving {len(server.library)} assets at {server.api_url}")
+    assets = len(server.library)
+    click.echo(f"Serving {assets} asset{'s' * (assets != 1)} at {server.api_url}")
     if server.cdn_url is not None:
         click.echo(f"CDN host: {server.cdn_url}")
     click.echo(f"Credentials: profile 'emulator' in {config}")

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Listening ports, their connections, and limits so that one client cannot use all of them.
 
 A connection *waits* for the head of a request, or is *busy* with a request. aiohttp closes a
@@ -348,6 +349,5 @@ def _bound(family: int, address: tuple[Any, ...]) -> socket.socket:
         listening.listen(_BACKLOG)
     except OSError as error:
         listening.close()
-        reason = f"cannot bind to {address[0]} port {address[1]}: {error.strerror}"
-        raise OSError(error.errno, reason) from None
+        raise OSError(error.errno, error.strerror, f"{address[0]} port {address[1]}") from None
     return listening

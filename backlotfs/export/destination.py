@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Opens DEST and everything below it by descriptors, and follows no link in it.
 
 Names come from a library that is not trusted, and other users may be able to write in DEST. So
@@ -39,7 +40,9 @@ _RESERVED = frozenset({WORKSPACE.casefold(), MANIFEST.casefold(), TIMES.casefold
 MOST_DEPTH = 128
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 #: Names in the workspace that no later export needs.
-_PROBE, _NEW = "probe-", ".new"
+PROBE, _NEW = "probe-", ".new"
+#: How often a file is opened anew that another process locks or removes at the same time.
+_LOCK_ATTEMPTS = 4
 #: Without O_NONBLOCK the open of a pipe that took the place of a file would wait for a writer.
 READ_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 #: linkat(2) answers these where there are no hard links, or no /proc.
@@ -299,9 +302,15 @@ class Destination:
         except OSError:
             raise SettingsError(self._not_ours(look(WORKSPACE, self.descriptor))) from None
         status = os.fstat(descriptor)
-        if status.st_uid != os.geteuid() or status.st_mode & 0o077:
+        try:
+            if status.st_uid != os.geteuid() or status.st_mode & 0o077:
+                self._try_out(descriptor)  # on a disk without owners or modes it may be ours
+        except OSError:  # such as a disk that is mounted read-only
             os.close(descriptor)
-            raise SettingsError(self._not_ours(status))
+            raise SettingsError(self._not_ours(status)) from None
+        except BaseException:
+            os.close(descriptor)
+            raise
         return Workspace(self, descriptor, has_links=False)
 
     def claim(self) -> Workspace:
@@ -341,7 +350,7 @@ class Destination:
         status = os.fstat(folder)
         if status.st_dev != self._device:
             raise SettingsError(self._not_ours(status))
-        name = f"{_PROBE}{secrets.token_hex(8)}"
+        name = f"{PROBE}{secrets.token_hex(8)}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             descriptor = os.open(name, flags, 0o600, dir_fd=folder)
@@ -410,8 +419,12 @@ class Workspace:
 
     def folds_case(self) -> bool:
         """Whether names that differ in case only are one name on this disk, by its own name."""
-        found = look(WORKSPACE.upper(), self._destination.descriptor)
-        return same_file(found, os.fstat(self._descriptor))
+        other = WORKSPACE.upper()
+        found = look(other, self._destination.descriptor)
+        if found is None or same_file(found, os.fstat(self._descriptor)):
+            return found is not None
+        # exFAT by FUSE gives each spelling an inode of its own, but lists one name
+        return other not in os.listdir(self._destination.descriptor)
 
     def names(self) -> list[str]:
         """The names of all files in it."""
@@ -446,6 +459,30 @@ class Workspace:
         self.remove(name)
         # 0666 through the umask, as cp would make it: it keeps that when it is published
         return os.open(name, flags | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=self._descriptor)
+
+    def open_alone(self, name: str) -> int:
+        """As `open`, and lock the file until it is closed.
+
+        A worker that was given up may still write to the file that it has open. It keeps that one,
+        and the name is given to an empty file.
+
+        :raises OSError: it cannot be made.
+        """
+        for attempt in range(_LOCK_ATTEMPTS):
+            descriptor = self.open(name)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # another process may have removed it meanwhile; some disks change inode numbers
+                is_last = attempt == _LOCK_ATTEMPTS - 1
+                if is_last or same_file(os.fstat(descriptor), self.look(name)):
+                    return descriptor
+            except BlockingIOError:
+                self.remove(name)
+            except BaseException:
+                os.close(descriptor)
+                raise
+            os.close(descriptor)
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
     def replace(self, name: str, data: bytes) -> None:
         """Replace a file by these bytes, synced and in one step, or leave it as it is.
@@ -617,7 +654,7 @@ def rename_with(flags: int, name: str, folder: int, new_name: str, new_folder: i
 def _remove_remains(folder: int) -> None:
     """Remove from the workspace what a killed export could not remove or rename."""
     for name in os.listdir(folder):
-        if name.startswith(_PROBE) or name.endswith(_NEW):
+        if name.startswith(PROBE) or name.endswith(_NEW):
             os.unlink(name, dir_fd=folder)
 
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The exporter copies many files at once; it skips unchanged ones and names failed ones."""
 
 from __future__ import annotations
@@ -25,9 +26,12 @@ from backlotfs.export.items import Item, reason_of, same_name_reason
 from backlotfs.export.manifest import ManifestWriter, Records
 from backlotfs.export.room import Room
 from backlotfs.export.times import Comparison
+from backlotfs.namespace.naming import portable
 
 #: Errors that may pass: the mount or its host was slow, or the source was replaced meanwhile.
 _PASSING = frozenset({errno.ETIMEDOUT, errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EINTR})
+#: What disks answer that cannot hold a name: exFAT, NTFS and SMB refuse some characters.
+_NAME_REFUSED = frozenset({errno.EINVAL, errno.EILSEQ, errno.ENOENT})
 ATTEMPTS = 3
 #: Device and number.
 _Inode: TypeAlias = tuple[int, int]
@@ -36,6 +40,10 @@ RETRY_PAUSE_S = 2.0
 ROOM_BYTES, MOST_OF_ONE_BYTES = 256 * 1024 * 1024, 128 * 1024 * 1024
 #: Opens a source for reading without its path; None: it can only be read by its path.
 OpenDirect = Callable[[Item], DirectSource | None]
+
+
+class SameName(BacklotError):
+    """Two items have one name on the disk of the destination."""
 
 
 class State(StrEnum):
@@ -59,6 +67,7 @@ class Outcome:
 
     :ivar sha256: its digest, if this export computed it.
     :ivar reason: why it failed.
+    :ivar can_pass: the same export, run again, may succeed for a file that failed.
     """
 
     name: str
@@ -66,6 +75,7 @@ class Outcome:
     size_bytes: int
     sha256: str | None = None
     reason: str | None = None
+    can_pass: bool = False
 
 
 def planned(
@@ -80,11 +90,11 @@ def planned(
     :param destination: None: there is no such folder yet.
     :param records: of its earlier exports.
     """
-    plan = []
-    for item in items:
-        outcome = settled(item, destination, records, overwrite=overwrite).outcome
-        plan.append(outcome or Outcome(item.name, State.PLANNED, item.size_bytes))
-    return plan
+    return [
+        settled(item, destination, records, overwrite=overwrite).outcome
+        or Outcome(item.name, State.PLANNED, item.size_bytes)
+        for item in items
+    ]
 
 
 class Settled(NamedTuple):
@@ -98,6 +108,13 @@ class Settled(NamedTuple):
     outcome: Outcome | None
     found: os.stat_result | None = None
     is_certain: bool = True
+
+    def reads_source(self, *, checksum: bool) -> bool:
+        """Whether the export will read the source, to copy it or to compare."""
+        if self.outcome is None:
+            return True
+        unchanged = self.outcome.state is State.UNCHANGED
+        return unchanged and (checksum or not self.is_certain)
 
 
 def settled(
@@ -116,7 +133,8 @@ def settled(
     except UnsafeDestination as error:
         return Settled(_failed(item, str(error)))
     except OSError as error:
-        return Settled(_failed(item, reason_of(error)))
+        refused = _refused_name(item, error)
+        return Settled(_failed(item, refused or reason_of(error), can_pass=refused is None))
     if found is None:
         return Settled(None)
     is_known = item.name in records.digests
@@ -154,8 +172,8 @@ class Exporter:
         :param jobs: most files at a time. Of large files fewer are read at a time.
         :param overwrite: replace files that no export made.
         :param checksum: compare what looks unchanged byte by byte, and copy it if it differs.
-        :param moved: gets the count of bytes written, from any thread; less than 0 for what has
-            to be written again.
+        :param moved: gets the count of bytes written or compared, from any thread; less than 0 for
+            what has to be written again.
         :param finished: gets each outcome as it is known, on the thread of `run`.
         :param direct: opens a source for reading without its path. It is used for the first attempt
             at a file.
@@ -213,6 +231,7 @@ class Exporter:
             outcome.size_bytes,
             reason="was replaced or moved away by another program after it was exported; "
             "end that program, then run this again",
+            can_pass=True,
         )
         self._finished(failed)
         return failed
@@ -236,12 +255,12 @@ class Exporter:
             self._names[_inode_of(status)] = name
 
     def _check_alias(self, name: str, found: os.stat_result) -> None:
-        """:raises UnsafeDestination: the disk takes another item's name for this one."""
+        """:raises SameName: the disk takes another item's name for this one."""
         with self._lock:
             first = self._names.get(_inode_of(found), name)
         # a file with two names is not lost when one of them is replaced: it was linked to save room
         if first != name and found.st_nlink == 1:
-            raise UnsafeDestination(same_name_reason(first))
+            raise SameName(same_name_reason(first))
 
     def _export(self, item: Item, manifest: ManifestWriter) -> Outcome:
         outcome, found, is_certain = settled(
@@ -254,7 +273,6 @@ class Exporter:
             if self._checksum or not is_certain:
                 return self._with_retries(item, manifest, found, compare=True)
             self._keep(item.name, found)
-        self._moved(item.size_bytes)
         return outcome
 
     def _with_retries(
@@ -264,9 +282,10 @@ class Exporter:
 
         :param found: the file that has the item's name in DEST now.
         """
+        can_pass = True
         for attempt in range(1, ATTEMPTS + 1):
             direct = None
-            progress = _Progress(self._moved)
+            progress = _Progress(self._moved, self._stop)
             try:
                 if compare:
                     same = compare_file(item, self._destination, progress.add, self._stop)
@@ -294,25 +313,30 @@ class Exporter:
                 return Outcome(item.name, State.COPIED, sealed.st_size, digest)
             except OSError as error:
                 progress.take_back()
-                reason = reason_of(error)
+                refused = _refused_name(item, error)
+                reason, can_pass = refused or reason_of(error), refused is None
                 if direct is not None and error.errno == errno.EAGAIN:
                     continue  # what came is kept; the rest comes by its path
                 if error.errno not in _PASSING:
                     break
             except BacklotError as error:
                 progress.take_back()
-                reason = str(error)
+                reason, can_pass = str(error), not isinstance(error, SameName)
                 break
             if attempt < ATTEMPTS and self._stop.wait(RETRY_PAUSE_S):
                 break
-        return _failed(item, reason)
+        return _failed(item, reason, can_pass=can_pass)
 
 
 class _Progress:
-    """Counts the bytes of one attempt, which are taken back when the attempt fails."""
+    """Counts the bytes of one attempt, which are taken back when the attempt fails.
 
-    def __init__(self, moved: Callable[[int], None]) -> None:
+    Not when the export is stopped: its parts stay for the next export.
+    """
+
+    def __init__(self, moved: Callable[[int], None], stop: threading.Event) -> None:
         self._moved = moved
+        self._stop = stop
         self._count_bytes = 0
 
     def add(self, count_bytes: int) -> None:
@@ -320,7 +344,8 @@ class _Progress:
         self._moved(count_bytes)
 
     def take_back(self) -> None:
-        self._moved(-self._count_bytes)
+        if not self._stop.is_set():
+            self._moved(-self._count_bytes)
         self._count_bytes = 0
 
 
@@ -328,5 +353,19 @@ def _inode_of(status: os.stat_result) -> _Inode:
     return status.st_dev, status.st_ino
 
 
-def _failed(item: Item, reason: str) -> Outcome:
-    return Outcome(item.name, State.FAILED, item.size_bytes, reason=reason)
+def _refused_name(item: Item, error: OSError) -> str | None:
+    """Why the disk does not take the name of an item; None: the error is about something else."""
+    if error.errno not in _NAME_REFUSED or all(
+        part == portable(part) for part in item.name.split("/")
+    ):
+        return None
+    if not os.path.lexists(item.source):
+        return None
+    return (
+        "the disk of the destination cannot hold this name; mount with --names portable, or "
+        "export to another disk"
+    )
+
+
+def _failed(item: Item, reason: str, *, can_pass: bool = False) -> Outcome:
+    return Outcome(item.name, State.FAILED, item.size_bytes, reason=reason, can_pass=can_pass)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Copies one file from its source to its name in DEST, through a *part* in the workspace.
 
 A part has a *checkpoint*: how much of it is synced, the digest of that, and the size and time of
@@ -9,12 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias
@@ -41,6 +43,7 @@ CHECKPOINT_BYTES: Final = 256 * 1024 * 1024
 BEHIND_BYTES: Final = 32 * 1024 * 1024
 #: A checkpoint has four short values; more is not read.
 _MOST_NOTE_BYTES: Final = 4096
+_NOT_AS_MADE: Final = "is not in the destination as its worker left it; run this again"
 PART, CHECKPOINT = ".part", ".checkpoint"
 
 
@@ -69,6 +72,14 @@ class DirectSource(NamedTuple):
 
     version: Version
     pieces: Pieces
+
+
+class MadePart(NamedTuple):
+    """A part that was sealed: what is published has to be exactly this."""
+
+    digest: str
+    size_bytes: int
+    mtime_ns: int
 
 
 class Compared(NamedTuple):
@@ -129,13 +140,9 @@ def copy_file(
                     moved(len(data))
                 source.close()
             sealed = part.seal()
-            manifest.record(item.name, part.digest, sealed, source.version.mtime_ns)
-            try:
+            made = MadePart(part.digest, sealed.st_size, sealed.st_mtime_ns)
+            with _recorded(manifest, destination, item.name, made, sealed, source.version.mtime_ns):
                 part.publish(sealed, expected)
-            except BaseException:
-                if not destination.holds(item.name, sealed):
-                    manifest.withdraw(item.name)
-                raise
         except BaseException:
             with contextlib.suppress(OSError):
                 part.keep()
@@ -143,6 +150,62 @@ def copy_file(
         finally:
             part.close()
     return sealed, part.digest
+
+
+def publish_part(
+    name: str,
+    made: MadePart,
+    source_ns: int,
+    destination: Destination,
+    workspace: Workspace,
+    manifest: ManifestWriter,
+    *,
+    expected: os.stat_result | None,
+) -> os.stat_result:
+    """Give a part that another process made its name below DEST; the status of the copy.
+
+    :param source_ns: the modification time of its source.
+    :param expected: what has the name now and is to be replaced; None: nothing has.
+    :raises UnsafeDestination: the part is not there as it was made; see `Workspace.publish` too.
+    :raises OSError: of the disk.
+    """
+    part = part_key(name) + PART
+    file = workspace.open_for_reading(part)
+    if file is None:
+        raise UnsafeDestination(_NOT_AS_MADE)
+    with file:
+        try:  # until it has its name: a worker that was given up empties what it can lock
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UnsafeDestination(_NOT_AS_MADE) from None
+        sealed = os.fstat(file.fileno())
+        same_time = destination.times.same(sealed.st_mtime_ns, made.mtime_ns)
+        if sealed.st_size != made.size_bytes or not same_time:
+            raise UnsafeDestination(_NOT_AS_MADE)
+        with _recorded(manifest, destination, name, made, sealed, source_ns):
+            workspace.publish(part, file.fileno(), sealed, name, expected)
+    with contextlib.suppress(OSError):
+        workspace.remove(part_key(name) + CHECKPOINT)
+    return sealed
+
+
+@contextlib.contextmanager
+def _recorded(
+    manifest: ManifestWriter,
+    destination: Destination,
+    name: str,
+    made: MadePart,
+    sealed: os.stat_result,
+    source_ns: int,
+) -> Iterator[None]:
+    """Record a digest for as long as the file gets its name; withdraw it if that fails."""
+    manifest.record(name, made.digest, sealed, source_ns)
+    try:
+        yield
+    except BaseException:
+        if not destination.holds(name, sealed):
+            manifest.withdraw(name)
+        raise
 
 
 def compare_file(
@@ -283,12 +346,19 @@ class Part:
     """The part of one file. One thread uses it, and must `close` it."""
 
     def __init__(
-        self, workspace: Workspace, name: str, version: Version, go_on: Callable[[], None]
+        self,
+        workspace: Workspace,
+        name: str,
+        version: Version,
+        go_on: Callable[[], None],
+        validator: str | None = None,
     ) -> None:
         """Open the part that an earlier export left of this version, or make a new one.
 
         :param name: of the file, below DEST.
         :param go_on: called between pieces as bytes are read back; what it raises ends that.
+        :param validator: of the source, which tells versions apart that have one size and time;
+            None: it is not known.
         :raises OSError: it cannot be made, or what is there cannot be read.
         """
         self._workspace = workspace
@@ -296,8 +366,9 @@ class Part:
         key = part_key(name)
         self._part, self._checkpoint = key + PART, key + CHECKPOINT
         self._version = version
+        self._validator = validator
         self._go_on = go_on
-        self._descriptor = workspace.open(self._part)
+        self._descriptor = workspace.open_alone(self._part)
         # SHA-256 is for the manifest. Whether the disk has the bytes is told by XXH3 of 128 bits,
         # which takes a tenth of the time.
         self._checksum = xxhash.xxh3_128()  # of what was written
@@ -340,6 +411,7 @@ class Part:
         note = {
             "size_bytes": self._version.size_bytes,
             "mtime_ns": self._version.mtime_ns,
+            "validator": self._validator,
             "length_bytes": self.length_bytes,
             "sha256": self.digest,
         }
@@ -378,6 +450,10 @@ class Part:
         with contextlib.suppress(OSError):
             self._workspace.remove(self._checkpoint)
 
+    def leave(self) -> None:
+        """Leave it, sealed, to the process that publishes it: see `publish_part`."""
+        self._published = True
+
     def discard(self) -> None:
         """Remove it."""
         self._synced_bytes = self.length_bytes  # nothing is left that `keep` could keep
@@ -395,13 +471,18 @@ class Part:
 
     def _resumable(self) -> tuple[int, hashlib._Hash]:
         """The length of the part that is proven to be of this version, and its digest."""
-        match self._note():
+        match _note(self._workspace, self._checkpoint):
             case {
                 "size_bytes": int(size_bytes),
                 "mtime_ns": int(mtime_ns),
                 "length_bytes": int(length_bytes),
                 "sha256": str(noted),
-            } if Version(size_bytes, mtime_ns) == self._version and 0 < length_bytes <= size_bytes:
+                **others,
+            } if (
+                Version(size_bytes, mtime_ns) == self._version
+                and 0 < length_bytes <= size_bytes
+                and self._may_be(others.get("validator"))
+            ):
                 digest = hashlib.sha256()
                 self._read([digest, self._checksum], 0, length_bytes)
                 if digest.hexdigest() == noted:
@@ -410,17 +491,9 @@ class Part:
         self._checksum = xxhash.xxh3_128()
         return 0, hashlib.sha256()
 
-    def _note(self) -> object:
-        """The JSON of the checkpoint; None if there is none, or it is no JSON."""
-        checkpoint = self._workspace.open_for_reading(self._checkpoint)
-        if checkpoint is None:
-            return None
-        with checkpoint:
-            text = checkpoint.read(_MOST_NOTE_BYTES)
-        try:
-            return json.loads(text)
-        except (ValueError, RecursionError):
-            return None
+    def _may_be(self, validator: object) -> bool:
+        """Whether a part with this validator may be of the same version; None: it has none."""
+        return self._validator is None or validator in (None, self._validator)
 
     def _read_behind(self) -> None:
         """Have what is written so far synced and read back, unless that is being done already."""
@@ -467,3 +540,47 @@ def written_bytes(workspace: Workspace, name: str) -> int:
     """The disk space that the part of a file takes already."""
     found = workspace.look(part_key(name) + PART)
     return 0 if found is None else found.st_blocks * 512  # st_blocks is in units of 512 bytes
+
+
+def resumable_bytes(workspace: Workspace, item: Item) -> int:
+    """How much of an item the part of an earlier export most likely has; 0: it starts anew."""
+    found = workspace.look(part_key(item.name) + PART)
+    if found is None or workspace.look(part_key(item.name) + CHECKPOINT) is None:
+        return 0
+    return min(found.st_size, item.size_bytes)
+
+
+def discard_renamed(workspace: Workspace, items: Iterable[Item]) -> None:
+    """Remove the parts of these items that were begun under other names.
+
+    A part of another source stays: another export may continue it.
+    """
+    kept: set[str] = set()
+    versions: set[Version] = set()
+    for item in items:
+        kept.add(part_key(item.name))
+        versions.add(Version(item.size_bytes, item.mtime_ns))
+    for name in workspace.names():
+        stem, dot, end = name.rpartition(".")
+        if dot + end != CHECKPOINT or stem in kept:
+            continue
+        with contextlib.suppress(OSError, UnsafeDestination):  # what is no file of ours stays
+            match _note(workspace, name):
+                case {"size_bytes": int(size_bytes), "mtime_ns": int(mtime_ns)} if (
+                    Version(size_bytes, mtime_ns) in versions
+                ):
+                    workspace.remove(stem + PART)
+                    workspace.remove(name)
+
+
+def _note(workspace: Workspace, checkpoint: str) -> object:
+    """The JSON of a checkpoint; None if there is none, or it is no JSON."""
+    opened = workspace.open_for_reading(checkpoint)
+    if opened is None:
+        return None
+    with opened:
+        text = opened.read(_MOST_NOTE_BYTES)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lists the items of an export: every file below the sources, and its name in the copy."""
 
 from __future__ import annotations
@@ -6,7 +7,7 @@ import errno
 import os
 import stat
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from backlotfs.errors import SettingsError
@@ -74,32 +75,52 @@ def find_items(
     return items, problems
 
 
-def kept_apart(items: Iterable[Item]) -> tuple[list[Item], list[Problem]]:
+def kept_apart(
+    items: Iterable[Item], exported: Collection[str], is_there: Callable[[str], bool]
+) -> tuple[list[Item], list[Problem]]:
     """Leave out items that would replace another where ``A.mov`` and ``a.mov`` are one name.
 
     exFAT, SMB and Mac disks do that. Some of them ignore dots and spaces at the end too.
 
+    :param exported: the names of earlier exports into the same folder.
+    :param is_there: whether a file of the folder has this name.
     :returns: the items that have a name of their own there, the first of several included, and
         what is wrong with the others.
     """
+    before = {folded(name): name for name in exported}
     taken: dict[str, str] = {}
     kept, clashing = [], []
     for item in items:
-        plain = "/".join(part.rstrip(" .") for part in item.name.split("/"))
-        folded = unicodedata.normalize("NFC", plain).casefold()
-        first = taken.setdefault(folded, item.name)
-        if first == item.name:
-            kept.append(item)
-        else:
+        name = folded(item.name)
+        older = item.name if item.name in exported else before.get(name, item.name)
+        first = taken.setdefault(name, item.name)
+        if first != item.name:
             clashing.append(Problem(item.name, same_name_reason(first)))
+        elif older != item.name and is_there(older):
+            clashing.append(Problem(item.name, _exported_name_reason(older)))
+        else:
+            kept.append(item)
     return kept, clashing
+
+
+def folded(name: str) -> str:
+    """What names have in common that such a disk takes for one."""
+    plain = "/".join(part.rstrip(" .") for part in name.split("/"))
+    return unicodedata.normalize("NFC", plain).casefold()
 
 
 def same_name_reason(first: str) -> str:
     """The reason for an item that is not exported because its name is another's on the disk."""
     return (
         f"is the same name as {printable(first)} for the disk of the destination; "
-        "mount with --names portable, or choose another disk"
+        "mount with --names portable and export into an empty folder, or choose another disk"
+    )
+
+
+def _exported_name_reason(older: str) -> str:
+    return (
+        f"is the same name as {printable(older)} for the disk of the destination, which an earlier "
+        "export copied; export into an empty folder"
     )
 
 
@@ -107,7 +128,12 @@ def reason_of(error: OSError) -> str:
     """The text of an error without the path."""
     reason = error.strerror or type(error).__name__
     if error.errno == errno.ENOTCONN:
-        return f"{reason}: the mount is dead; mount it again, then run this again"
+        return (
+            f"{reason}: the mount of the library or of the destination is dead; mount it again, "
+            "then run this again"
+        )
+    if error.errno == errno.EIO:
+        return f"{reason}: of the library (then backlotfs status says why) or of the destination"
     if error.errno == errno.EXDEV:
         return f"{reason}: its folder is on another disk than the destination; export it there"
     return reason

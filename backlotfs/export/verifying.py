@@ -1,11 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
 """Verifies that a copy has the bytes of its manifest and the sizes of its sources."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import NamedTuple
 
 from backlotfs.errors import Interrupted, SettingsError
 from backlotfs.export.destination import (
@@ -18,15 +20,31 @@ from backlotfs.export.destination import (
     reserved_reason,
 )
 from backlotfs.export.file_copy import PART, digest_in
-from backlotfs.export.items import Problem, reason_of
-from backlotfs.export.manifest import Records, read_records
+from backlotfs.export.items import Problem, folded, reason_of
+from backlotfs.export.manifest import JOURNAL, Records, read_records
+from backlotfs.log.terminal import counted, printable
+
+#: Reasons for files that are not in the copy.
+MISSING = "is missing; export it again"
+NEVER_EXPORTED = "was never exported; export it"
 
 
-def read_all_records(destination: Destination) -> tuple[Records, int | None]:
+class Leftover(NamedTuple):
+    """What an export that was stopped has left of its work.
+
+    :ivar parts: the number of files that are partly exported.
+    :ivar was_killed: its journal is left, so there may be more files than it has begun.
+    """
+
+    parts: int
+    was_killed: bool
+
+
+def read_all_records(destination: Destination) -> tuple[Records, Leftover | None]:
     """Read the records of a copy, those of an unfinished export included.
 
-    :returns: the records, and the number of unfinished files; None instead of the number if
-        another user's export left them, or something else has the name of the workspace.
+    :returns: the records, and what is left of an export; None instead if another user's export
+        left it, or something else has the name of the workspace.
     :raises SettingsError: the manifest is damaged, or cannot be read.
     """
     try:
@@ -34,10 +52,11 @@ def read_all_records(destination: Destination) -> tuple[Records, int | None]:
     except SettingsError:
         return read_records(destination, None), None
     if workspace is None:
-        return read_records(destination, None), 0
+        return read_records(destination, None), Leftover(0, was_killed=False)
     with contextlib.closing(workspace):
         records = read_records(destination, workspace)
-        return records, sum(name.endswith(PART) for name in workspace.names())
+        names = workspace.names()
+        return records, Leftover(sum(name.endswith(PART) for name in names), JOURNAL in names)
 
 
 def check_file(
@@ -57,14 +76,15 @@ def check_file(
     try:
         found = destination.look_at_file(name)
         if found is None:
-            return Problem(name, "is missing; export it again")
+            return Problem(name, MISSING)
         if source_bytes is not None and found.st_size != source_bytes:
             return Problem(
-                name, f"has {found.st_size} bytes, its source {source_bytes}; export it again"
+                name,
+                f"has {counted(found.st_size, 'byte')}, its source {source_bytes}; export it again",
             )
         digest_found, _ = digest_in(destination, name, moved)
     except FileNotFoundError:
-        return Problem(name, "is missing; export it again")
+        return Problem(name, MISSING)
     except UnsafeDestination as error:
         return Problem(name, str(error))
     except OSError as error:
@@ -76,8 +96,13 @@ def check_file(
     return None
 
 
+#: Checks one file: its name, its digest, the size of its source if that is known, and what gets the
+#: count of bytes as they are read.
+Check = Callable[[str, str, int | None, Callable[[int], None]], Problem | None]
+
+
 def check_files(
-    destination: Destination,
+    check: Check,
     entries: Mapping[str, str],
     sizes: Mapping[str, int],
     *,
@@ -86,6 +111,7 @@ def check_files(
 ) -> Iterator[tuple[str, Problem | None]]:
     """Check every file of the manifest, and that every source has a copy.
 
+    :param check: checks one of them, on any thread: `check_file` of a folder.
     :param entries: name to digest.
     :param sizes: name to size of the sources; empty: they are not asked about.
     """
@@ -98,7 +124,7 @@ def check_files(
 
     with ThreadPoolExecutor(jobs, "verify") as threads:
         futures = {
-            threads.submit(check_file, destination, name, digest, sizes.get(name), count): name
+            threads.submit(check, name, digest, sizes.get(name), count): name
             for name, digest in entries.items()
         }
         try:
@@ -109,13 +135,65 @@ def check_files(
             threads.shutdown(wait=False, cancel_futures=True)
             raise
     for name in sorted(sizes.keys() - entries.keys()):
-        yield name, Problem(name, "was never exported; export it")
+        yield name, Problem(name, NEVER_EXPORTED)
 
 
-def strangers(destination: Destination, entries: Mapping[str, str]) -> list[str]:
-    """The files and links in a copy that its manifest does not name."""
-    return sorted(
+def check_in(destination: Destination, entries: Collection[str]) -> Check:
+    """A `check_file` of a folder whose disk may take names of the manifest for one."""
+    aliases = _one_file_names(destination, entries)
+
+    def check(
+        name: str, digest: str, source_bytes: int | None, moved: Callable[[int], None]
+    ) -> Problem | None:
+        if name not in aliases:
+            return check_file(destination, name, digest, source_bytes, moved)
+        return Problem(
+            name,
+            f"has no file of its own: this disk takes its name for {printable(aliases[name])}; "
+            "mount with --names portable, then export into an empty folder",
+        )
+
+    return check
+
+
+def _one_file_names(destination: Destination, entries: Collection[str]) -> dict[str, str]:
+    """The names of a manifest that are another's of it on this disk; to that other name.
+
+    That is so where case is ignored, and the copy came from a disk on which it is not: a read
+    of either name gives the one file that is left.
+    """
+    spellings: dict[str, list[str]] = {}
+    for name in entries:
+        spellings.setdefault(folded(name), []).append(name)
+    doubtful = [names for names in spellings.values() if len(names) > 1]
+    if not doubtful:
+        return {}
+    listed = set(destination.files())
+    found: dict[str, str] = {}
+    for names in doubtful:
+        first, *others = sorted(names, key=lambda name: (name not in listed, name))
+        found |= {name: first for name in others if _is_there(destination, name, listed)}
+    return found
+
+
+def _is_there(destination: Destination, name: str, listed: Collection[str]) -> bool:
+    """Whether the disk has a file for this name that it lists by another spelling."""
+    if name in listed:
+        return False
+    try:
+        return destination.look(name) is not None
+    except (UnsafeDestination, OSError):
+        return False
+
+
+def strangers(destination: Destination, entries: Collection[str]) -> list[str]:
+    """The files and links in a copy that its manifest does not name, also not in other case."""
+    listed = set(destination.files())
+    unknown = sorted(listed - {*entries, MANIFEST, TIMES, WORKSPACE})
+    unlisted = {folded(name): name for name in entries if name not in listed} if unknown else {}
+    return [
         name
-        for name in destination.files()
-        if name not in entries and name not in (MANIFEST, TIMES, WORKSPACE)
-    )
+        for name in unknown
+        if folded(name) not in unlisted
+        or not _is_there(destination, unlisted[folded(name)], listed)
+    ]

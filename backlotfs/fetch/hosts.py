@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The source hosts: how fast each is, how many GETs run on it at once, and which GET is next.
 
 The host of a source is known only after it has answered. Until then the source is assumed to be on
@@ -50,7 +51,8 @@ from cachetools import LRUCache
 from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.clock import Clock
 from backlotfs.concurrency.workers import Workers
-from backlotfs.source.bandwidth import HostStats
+from backlotfs.log.traces import Tracing
+from backlotfs.source.bandwidth import NEAR_S, HostStats
 from backlotfs.source.signed_get import GetRecord, Outcome
 
 #: Bounds of the width.
@@ -412,7 +414,9 @@ class HostRegistry:
     :ivar hedges: the number of hedges. :ivar hedges_won: hedges that brought a block first.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, tracing: Tracing | None = None) -> None:
+        """Know no host yet. :param tracing: makes a span of each GET of a read; None mostly."""
+        self._tracing = tracing
         self.lock = threading.RLock()
         self.hedges = self.hedges_won = 0
         self._clock = clock
@@ -427,6 +431,11 @@ class HostRegistry:
         """The host of a source; until the source has answered, the host that was used last."""
         with self.lock:
             return self._of_source.get(embed_code, self._last)
+
+    @property
+    def latest(self) -> Host:
+        """The host that answered last; one without a name before any has answered."""
+        return self._last
 
     def stats(self, embed_code: str) -> HostStats | None:
         """The measured speed of a source's host; None until a rate was measured."""
@@ -463,10 +472,22 @@ class HostRegistry:
             counted_on = going.pop()
             if not going:
                 del self._going[record.embed_code]
-            self._host_of_record(record).learn(record, now_s)
+            host = self._host_of_record(record)
+            host.learn(record, now_s)
+            latency_s = None if self._tracing is None else host.first_byte_s()
             total = counted_on.controller.ended(record, now_s)
             if total is not None:
                 counted_on.learn_total(total, now_s)
+        if self._tracing is not None:
+            near = latency_s is not None and latency_s < NEAR_S
+            self._tracing.request(
+                seconds=now_s - record.started_s,
+                first_byte_s=record.first_byte_s,
+                received_bytes=record.received_bytes,
+                new_connection=record.new_connection,
+                outcome=record.outcome.value,
+                host_class="unknown" if latency_s is None else "near" if near else "far",
+            )
 
     def _host_of_record(self, record: GetRecord) -> Host:
         """Find or make the host that answered a GET. The caller holds the lock."""
@@ -678,5 +699,5 @@ class FetchScheduler:
                     del self._queues[fetch.embed_code]
                 queue.host = self._host_of(fetch.embed_code)  # it may be known only now
                 jobs = self._due()
-            for job in jobs:
-                self._workers.submit(job)
+            for number, job in enumerate(jobs):
+                self._workers.submit(job, next_here=number == 0)  # this thread is free now

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Loads blocks: from memory, from disk, by a fetch in flight, or by a new one.
 
 Invariants, under one lock. A block is in memory, or in flight in exactly one fetch, or neither, so
@@ -16,7 +17,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from backlotfs.byterange import ByteRange, block_range, block_span
@@ -39,6 +40,7 @@ from backlotfs.config.time_limits import TimeLimits
 from backlotfs.errors import BacklotError, ContentChanged, Interrupted
 from backlotfs.fetch.hedging import HedgePolicy
 from backlotfs.fetch.hosts import FetchScheduler
+from backlotfs.log.traces import FetchSpan, ReadSpan, Tracing
 from backlotfs.source.range_reader import BufferSink
 from backlotfs.source.version import SourceVersion
 
@@ -83,6 +85,7 @@ class PendingRead:
     :ivar first_use_bytes: bytes of the blocks that came from a host, for this read or prefetched,
         and that no other read used before.
     :ivar before_open_bytes: the part of them that was fetched before the file was opened.
+    :ivar span: for OpenTelemetry; None mostly. The kernel adapter ends it.
     """
 
     __slots__ = (
@@ -103,6 +106,7 @@ class PendingRead:
         "look_ahead",
         "missed",
         "numbers",
+        "span",
         "wanted",
     )  # fmt: skip
 
@@ -130,6 +134,7 @@ class PendingRead:
         self.full_blocks_before = wanted.stop // block_bytes
         self.came_from = [0] * len(TIERS)
         self.first_use_bytes = self.before_open_bytes = 0
+        self.span: ReadSpan | None = None
         self._block_bytes = block_bytes
         self._lock = lock
         self.numbers = block_span(wanted, block_bytes)
@@ -217,11 +222,13 @@ class FetchSettings:
 
     :ivar get: gets bytes from the source's host.
     :ivar deadline_s: time limit of one fetch.
+    :ivar tracing: makes spans of prefetches; None mostly.
     """
 
     get: RangeGet
     clock: Clock
     deadline_s: float = FETCH_DEADLINE_S
+    tracing: Tracing | None = None
 
 
 class BlockFetch:
@@ -242,6 +249,7 @@ class BlockFetch:
     :ivar was_hedged: whether it has or had a hedge peer, which may have brought its blocks.
     :ivar on_done: of a hedge: called when it ends, with `contributed`.
     :ivar contributed: whether it brought a block before its hedge peer did.
+    :ivar span: for OpenTelemetry; None mostly.
     """
 
     __slots__ = (
@@ -259,6 +267,7 @@ class BlockFetch:
         "last_progress_s",
         "left",
         "on_done",
+        "span",
         "urgent",
         "version",
         "waiters",
@@ -295,6 +304,7 @@ class BlockFetch:
         self.was_hedged = False
         self.on_done: Callable[[bool], None] | None = None
         self.contributed = False
+        self.span: FetchSpan | None = None
 
     @property
     def missing(self) -> ByteRange:
@@ -367,15 +377,20 @@ class BlockFetch:
         error: BacklotError | None = None
         settings = self._loader.settings
         self.last_progress_s = settings.clock.monotonic()
+        if self.urgent:
+            self._loader.watch(self)
         try:
             deadline = Deadline(settings.deadline_s, settings.clock)
-            settings.get(self.version, self.missing, self, deadline)
+            with nullcontext() if self.span is None else self.span.running():
+                settings.get(self.version, self.missing, self, deadline)
         except BacklotError as failure:
             error = failure
         except Exception as failure:  # noqa: BLE001  # a waiting reader must get an answer
             error = BacklotError(f"reading {self.embed_code}: {type(failure).__name__}")
             error.__cause__ = failure
         self._blocks = []
+        if self.span is not None:
+            self.span.ended(error)
         self._loader.ended(self, error)
 
 
@@ -420,19 +435,24 @@ class BlockLoader:
         with self._lock:
             return MemoryUse.of(self.cache.pool, len(self.cache), len(self._owners))
 
-    def demand(self, version: SourceVersion, wanted: ByteRange) -> PendingRead:
+    def demand(
+        self, version: SourceVersion, wanted: ByteRange, span: ReadSpan | None = None
+    ) -> PendingRead:
         """Start to load ``wanted`` for a reader, without waiting.
 
         :param wanted: inside the source, not empty.
+        :param span: of the read, for OpenTelemetry.
         """
         code, validator = version.embed_code, version.validator
         read = PendingRead(wanted, self.block_bytes, self._lock, f"read of {code}", code)
+        read.span = span
         keys = [BlockKey(code, validator, number) for number in read.numbers]
         if self._disk is not None:
             keys = self._from_disk(self._disk, version, read, keys)
         nowhere: dict[int, list[PendingRead]] = {}
         promoted: list[BlockFetch] = []
         started: list[BlockFetch] = []
+        joined: dict[FetchSpan, None] = {}
         with self._lock:
             for key in self._from_memory(read, keys):
                 fetch = self._owners.get(key)
@@ -440,14 +460,18 @@ class BlockLoader:
                     nowhere[key.number] = [read]
                     continue
                 fetch.waiters.setdefault(key.number, []).append(read)
+                if span is not None and fetch.span is not None:
+                    joined[fetch.span] = None
                 if not fetch.urgent:
                     fetch.urgent = True
                     promoted.append(fetch)
-                    if self._watch is not None:
-                        self._watch.add(fetch)
+                    self.watch(fetch)
             if nowhere:
                 read.missed = True
                 started = self._start(version, nowhere)
+        if span is not None:
+            for other in joined:
+                span.waits_for(other)
         for fetch in promoted:
             self._scheduler.promote(fetch)
         for fetch in started:
@@ -471,6 +495,7 @@ class BlockLoader:
         :param before_open: the file is not open; its fetches come after all others, and leave half
             of the budget to open files.
         """
+        tracing = self.settings.tracing
         numbers = block_span(ahead.clamped(version.size), self.block_bytes)
         keys = [BlockKey(version.embed_code, version.validator, number) for number in numbers]
         if self._disk is not None:
@@ -486,6 +511,9 @@ class BlockLoader:
             for run in runs_of(absent, len(absent)):
                 fetch = BlockFetch(self, version, run, still_wanted)
                 fetch.before_open = before_open
+                if tracing is not None:
+                    missing = fetch.missing
+                    fetch.span = tracing.prefetch(version.embed_code, missing.start, missing.length)
                 self._owners.update(dict.fromkeys(fetch.left, fetch))
                 self.prefetch_bytes += self.block_bytes * len(run)
                 started.append(fetch)
@@ -556,6 +584,11 @@ class BlockLoader:
         for fresh in again:
             self._scheduler.submit(fresh, urgent=True)
 
+    def watch(self, fetch: BlockFetch) -> None:
+        """Hedge a fetch that a reader waits for when it is late."""
+        if self._watch is not None:
+            self._watch.add(fetch)
+
     def misses_any_of(self, fetch: BlockFetch) -> bool:
         """Whether a fetch still has blocks to bring that its hedge peer has not brought."""
         with self._lock:
@@ -581,6 +614,9 @@ class BlockLoader:
             hedge.on_done = on_done
             hedge.hedge_peer, fetch.hedge_peer = fetch, hedge
             hedge.was_hedged = fetch.was_hedged = True
+            if fetch.span is not None and fetch.span.read is not None:
+                missing, read = hedge.missing, fetch.span.read
+                hedge.span = read.fetch(fetch.embed_code, missing.start, missing.length, hedge=True)
         self._scheduler.submit(hedge, urgent=True)
 
     def _from_disk(
@@ -630,9 +666,11 @@ class BlockLoader:
         for run in runs_of(waiters, len(waiters)):
             fetch = BlockFetch(self, version, run)
             fetch.waiters = {number: waiters[number] for number in run}
+            span = waiters[run.start][0].span
+            if span is not None:
+                missing = fetch.missing
+                fetch.span = span.fetch(version.embed_code, missing.start, missing.length)
             self._owners.update(dict.fromkeys(fetch.left, fetch))
-            if self._watch is not None:
-                self._watch.add(fetch)
             started.append(fetch)
         return started
 
@@ -654,8 +692,7 @@ class BlockLoader:
                 self._owners[key] = hedge
                 if key.number in fetch.waiters:
                     hedge.waiters[key.number] = fetch.waiters.pop(key.number)
-        if self._watch is not None:
-            self._watch.add(hedge)
+        self.watch(hedge)
 
 
 class HedgeWatch:

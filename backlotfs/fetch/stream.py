@@ -1,4 +1,5 @@
-"""Reads a source in order to its end, with many GETs ahead: for copies of whole files.
+# SPDX-License-Identifier: Apache-2.0
+"""Reads a source in order, with many GETs ahead: for copies of whole files or large parts.
 
 A mount has to guess what is read next. Here all bytes are wanted: each GET is one large range, and
 as many are in flight as the window holds.
@@ -27,21 +28,24 @@ def stream(
     offset: int,
     window_bytes: int,
     waiter: Callable[[], InterruptibleWait],
+    end: int | None = None,
 ) -> Iterator[memoryview]:
-    """The bytes from ``offset`` to the end, without a copy; each view is valid until the next.
+    """The bytes from ``offset`` on, without a copy; each view is valid until the next.
 
     :param window_bytes: most bytes in flight and in memory for this stream.
     :param waiter: makes the wait for one GET.
+    :param end: where the bytes end; None: at the end of the source.
     :raises BacklotError: a GET failed, or its wait ended.
     """
     get_bytes = max(LEAST_GET_BYTES, min(MOST_GET_BYTES, window_bytes // GETS_AHEAD))
     get_bytes -= get_bytes % loader.block_bytes
     ahead: deque[PendingRead] = deque()
     start, ahead_bytes = offset, 0
+    end = version.size if end is None else min(end, version.size)
     try:
         while True:
-            while start < version.size and (not ahead or ahead_bytes < window_bytes):
-                stop = min(start - start % loader.block_bytes + get_bytes, version.size)
+            while start < end and (not ahead or ahead_bytes < window_bytes):
+                stop = min(start - start % loader.block_bytes + get_bytes, end)
                 ahead.append(loader.demand(version, ByteRange(start, stop)))
                 ahead_bytes += stop - start
                 start = stop

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Retry rules as a value, and the one loop that repeats a failed attempt.
 
 Every retry of the package goes through `Backoff.run`: calls of the API, GETs on sources with all
@@ -81,7 +82,7 @@ class Backoff:
     deadline: Deadline
     clock: Clock
     doing: str
-    random: Callable[[], float] = random_module.random
+    random: Callable[[], float] = random_module.SystemRandom().random
     _failures: int = field(default=0, init=False)
 
     def progressed(self) -> None:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A host to which no connection can be made is asked once a second, not by every reader at once.
 
 Theory of operation. `LIMIT` failures to connect in a row open a host's breaker. From then on one
@@ -83,6 +84,11 @@ class Breakers:
                 trouble.next_s = self._clock.monotonic() + RETRY_INTERVAL_S
         if opened:
             events.HOST_DOWN.log(log, host=host, reason=why, seconds=RETRY_INTERVAL_S)
+
+    def count_open(self) -> int:
+        """The number of hosts whose breaker is open."""
+        with self._lock:
+            return sum(trouble.failures >= LIMIT for trouble in self._troubled.values())
 
     def reached(self, host: str) -> None:
         """Note that a connection came about: the breaker closes."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The plain adapter: an ordinary ``Operations`` class on fusepy, for systems without the session.
 
 fusepy needs libfuse 2. The kernel's tree is one of paths here, so two versions of a file share a
@@ -21,6 +22,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+from backlotfs.cache.memory import TIERS
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.errors import BacklotError, FuseUnusable
@@ -48,11 +50,21 @@ NO_LIBFUSE = (
     "(libfuse2t64 on newer systems)"
 )
 
+NO_FUSEPY = (
+    "the Python package fusepy is missing, which --fuse-binding fusepy needs; install it: "
+    "apt-get install python3-fusepy"
+)
+
 
 def load_fuse() -> types.ModuleType:
-    """Import the `fuse` module. :raises FuseUnusable: libfuse 2 is missing."""
+    """Import the module of fusepy. :raises FuseUnusable: fusepy or libfuse 2 is missing."""
     try:
-        import fuse
+        try:
+            import fusepy as fuse  # its name in Debian, where `fuse` is another binding
+        except ModuleNotFoundError:
+            import fuse
+    except ModuleNotFoundError:  # a package of a distribution only suggests it
+        raise FuseUnusable(NO_FUSEPY) from None
     except OSError:
         raise FuseUnusable(NO_LIBFUSE) from None
     module: types.ModuleType = fuse
@@ -213,6 +225,7 @@ class PathOperations:
     def read(self, _path: str, size: int, offset: int, info: Any) -> bytes:
         """read(2); waits until the bytes have come, the time is over or the caller is gone."""
         pid = self._adapter.caller()
+        read: PendingRead | None = None
         try:
             read = self._operations.begin(info.fh, offset, size)
             if read is None:
@@ -220,8 +233,12 @@ class PathOperations:
             self._wait_for(read)
         except Exception as error:
             self._counts.failed(pid, info.fh, error)
+            if read is not None and read.span is not None:
+                read.span.failed(error)
             raise
         self._counts.answered(pid, read)
+        if read.span is not None:
+            read.span.answered(TIERS, read.came_from)
         data = b"".join(read.views())
         try:
             read.look_ahead()

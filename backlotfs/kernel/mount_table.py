@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The mount table, and probes of mounts.
 
 Mounts are looked up in ``/proc/self/mountinfo``, not by ``stat``, which hangs on a stalled mount,
@@ -26,6 +27,8 @@ SHOW_MOUNTS = f"findmnt -t {FUSE_TYPE}"
 BORROWED_TYPE = "fuse.sshfs"
 #: The source of our mounts of that type; those of sshfs have ``HOST:FOLDER``.
 OUR_SOURCE = "backlot:"
+#: What is to be mounted where.
+FSTAB = Path("/etc/fstab")
 _OUR_OPTIONS = frozenset({"ro", "nosuid", "nodev", "noexec"})
 
 _OCTAL = re.compile(r"\\([0-7]{3})")
@@ -90,6 +93,23 @@ def mounts() -> list[MountEntry]:
     """All mounts that this process can see."""
     # decoded as the arguments of commands are, whatever the locale is
     return parse_mountinfo(os.fsdecode(Path("/proc/self/mountinfo").read_bytes()))
+
+
+def missing_mount(path: Path) -> Path | None:
+    """A mountpoint at or above ``path`` that fstab names and where nothing is mounted."""
+    try:
+        lines = FSTAB.read_text("utf-8", "surrogateescape").splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        fields = line.split()
+        if len(fields) < 2 or line.lstrip().startswith("#") or not fields[1].startswith("/"):
+            continue
+        place = Path(_unescape(fields[1]))
+        is_root = place == Path("/")  # which a container may not have in its table
+        if not is_root and path.is_relative_to(place) and mount_at(place) is None:
+            return place
+    return None
 
 
 def _unescape(field: str) -> str:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Mountpoints: checks one, locks it while a mount is made, and unmounts.
 
 One mount at a time is made on a mountpoint. The lock is flock(2) on the folder itself, opened
@@ -31,6 +32,9 @@ _LOCK_WAIT_S = 20.0
 _CLEAR_WAIT_S = 30.0
 _LOCK_POLL_S = 0.02
 _FUSERMOUNT_TIMEOUT_S = 20
+#: fusermount reads it to unmount.
+MTAB = "/etc/mtab"
+MAKE_MTAB = f"sudo ln -s /proc/self/mounts {MTAB}"
 _MNT_FORCE = 1
 _MNT_DETACH = 2
 
@@ -254,11 +258,15 @@ def is_dead(mountpoint: Path) -> bool:
 
 
 def holders(mountpoint: Path) -> list[str]:
-    """``name (pid N)`` of each process with a file or its working directory below; best effort."""
+    """``name (pid N)`` of each process with a file or its working directory below; best effort.
+
+    Not of this process, which ends anyway.
+    """
     inside = str(mountpoint) + "/"
+    own = str(os.getpid())
     found = []
     for process in Path("/proc").iterdir():
-        if not process.name.isdigit():
+        if not process.name.isdigit() or process.name == own:
             continue
         links = [process / "cwd", process / "root"]
         with contextlib.suppress(OSError):
@@ -289,18 +297,37 @@ def _by_syscall(mountpoint: Path, flags: int) -> str:
 
 
 def _by_program(mountpoint: Path, flags: int) -> str:
-    """Unmount by fusermount; return the reason of a failure, else ``""``."""
+    """Unmount by fusermount; return the reason of a failure, else ``""``.
+
+    fusermount reads ``/etc/mtab``, which some containers and chroots do not have. umount(8) needs
+    none: it lets the user who mounted unmount.
+    """
     program = shutil.which("fusermount3") or shutil.which("fusermount")
     if program is None:
         raise FuseUnusable("fusermount is missing; install it: apt-get install fuse3")
-    command = [program, "-u", *(["-z"] if flags & _MNT_DETACH else []), "--", str(mountpoint)]
+    lazily = bool(flags & _MNT_DETACH)
+    reason = _failure_of([program, "-u", *(["-z"] if lazily else [])], mountpoint)
+    if MTAB not in reason:
+        return reason
+    umount = shutil.which("umount")
+    if umount is not None:
+        second = _failure_of([umount, *(["-l"] if lazily else [])], mountpoint)
+        if not second or "busy" in second.lower():
+            return second
+    return f"{reason}; make it: {MAKE_MTAB}"
+
+
+def _failure_of(command: list[str], mountpoint: Path) -> str:
     try:
         done = subprocess.run(
-            command, capture_output=True, timeout=_FUSERMOUNT_TIMEOUT_S, check=False
+            [*command, "--", str(mountpoint)],
+            capture_output=True,
+            timeout=_FUSERMOUNT_TIMEOUT_S,
+            check=False,
         )
     except subprocess.TimeoutExpired:
-        return f"{program} does not end"
+        return f"{command[0]} does not end"
     if done.returncode == 0 or mount_at(mountpoint) is None:
         return ""
     # it names the mountpoint, whose bytes may be of no encoding
-    return os.fsdecode(done.stderr).strip() or f"{program} failed ({done.returncode})"
+    return os.fsdecode(done.stderr).strip() or f"{command[0]} failed ({done.returncode})"

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Passthrough: the kernel reads a file of the disk cache itself, without asking the mount.
 
 A version that is complete on disk is one file of exactly its length (`cache.disk`). When the first
@@ -36,7 +37,7 @@ OFF = "switched off"
 NO_DISK = "there is no disk cache"
 OLD_KERNEL = "the kernel does not have it; Linux 6.9 does"
 FUSEPY = "not with fusepy"
-NOT_ALLOWED = "this mount may not: it needs CAP_SYS_ADMIN in the initial user namespace"
+NOT_ALLOWED = "the kernel allows it only to this machine's own root"
 STACKED = "the disk cache is on a stacked file system, such as a container's own disk"
 #: File systems that show files of another one, on which the kernel does not allow it (ELOOP).
 STACKED_TYPES = frozenset({"overlay", "ecryptfs"})

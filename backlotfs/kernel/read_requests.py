@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """READ requests of the kernel: each is answered exactly once, at the first of four events.
 
 The events are: the last missing block is delivered; the deadline passes (a thread checks every
@@ -221,6 +222,7 @@ class ReadRequests:
 
     def serve(self, unique: int, request: ReadRequest) -> None:
         """Answer a read now if all blocks are cached, otherwise when they have arrived."""
+        read: PendingRead | None = None
         try:
             read = self._begin(request.fh, request.offset, request.size)
             if read is None:
@@ -230,6 +232,8 @@ class ReadRequests:
         except Exception as error:  # noqa: BLE001  # the kernel must get an answer
             self._counts.failed(request.pid, request.fh, error)
             self._device.refuse(unique, errno_of("read", error))
+            if read is not None and read.span is not None:
+                read.span.failed(error)
             return
         try:
             read.look_ahead()  # last, because the application continues after the answer
@@ -290,6 +294,8 @@ class ReadRequests:
             # first, because a program that has its bytes may read the counters
             self._counts.answered(pending.request.pid, read)
             self._device.answer(unique, read.views(), read.wanted.length)
+            if read.span is not None:
+                read.span.answered(TIERS, read.came_from)
         else:
             self._refuse(unique, pending, error)
 
@@ -308,6 +314,8 @@ class ReadRequests:
                 while len(self._failed) > _FAILED:
                     self._failed.popitem(last=False)
         self._device.refuse(unique, errno_of("read", error))
+        if pending.read.span is not None:
+            pending.read.span.failed(error)
 
     def _first_try(self, request: ReadRequest, now_s: float) -> _Failed | None:
         """The failed read that the kernel repeats with this request; None if it is a new read."""

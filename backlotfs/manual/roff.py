@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Markdown as roff, by the macros of man(7).
 
 Of Markdown it knows what the pages use: headings, paragraphs, fenced code, lists of ``- term:
@@ -91,7 +92,7 @@ def _marked_up(text: str) -> str:
 
 def _escaped(text: str, *, is_code: bool = False) -> str:
     """A hyphen of code is a minus, which can be copied from a terminal and searched for."""
-    text = text.replace("\\", r"\e")
+    text = text.replace("\\", r"\e").replace("…", "...")  # ASCII terminals have no such glyph
     if is_code:
         text = text.replace("-", r"\-").replace("'", r"\(aq").replace("^", r"\(ha")
         text = text.replace("~", r"\(ti").replace("`", r"\(ga")

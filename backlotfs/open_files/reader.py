@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Open files and their reads.
 
 `SourceReader` serves the kernel's requests on files: open, read, flush, release. It does no I/O
@@ -16,6 +17,7 @@ from functools import partial
 from backlotfs.byterange import ByteRange
 from backlotfs.errors import BadHandle, ContentChanged
 from backlotfs.fetch.loader import BlockLoader, PendingRead
+from backlotfs.log.traces import Tracing
 from backlotfs.open_files.walk_prefetch import OpenedFile, WalkPrefetcher
 from backlotfs.prefetch.index_patterns import (
     HEAD_BYTES,
@@ -101,7 +103,9 @@ class SourceReader:
         loader: BlockLoader,
         prefetchers: PrefetcherRegistry,
         walks: WalkPrefetcher,
+        tracing: Tracing | None = None,
     ) -> None:
+        self._tracing = tracing
         self._handles = handles
         self._loader = loader
         self._prefetchers = prefetchers
@@ -137,11 +141,19 @@ class SourceReader:
         wanted = ByteRange(offset, min(offset + size, version.size))
         if wanted.stop <= offset:
             return None
-        read = self._loader.demand(version, wanted)
-        if handle.opened is not None:
-            self._walks.read(handle.opened, wanted)
-            late = not read.complete  # later, when the prefetch is planned, it may be complete
-            read.look_ahead = partial(self._look_ahead, handle, wanted, read.missed, late)
+        tracing, span = self._tracing, None
+        if tracing is not None:
+            span = tracing.read(version.embed_code, wanted.start, wanted.length)
+        try:
+            read = self._loader.demand(version, wanted, span)
+            if handle.opened is not None:
+                self._walks.read(handle.opened, wanted)
+                late = not read.complete  # later, when the prefetch is planned, it may be complete
+                read.look_ahead = partial(self._look_ahead, handle, wanted, read.missed, late)
+        except Exception as error:
+            if span is not None:
+                span.failed(error)
+            raise
         return read
 
     def flush(self, fh: int) -> None:

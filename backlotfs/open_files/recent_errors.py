@@ -1,10 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """The reads and opens that failed lately: of which file, when and why."""
 
 from __future__ import annotations
 
 import errno
 import threading
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from typing import NamedTuple
 
 from backlotfs.concurrency.clock import Clock
@@ -40,6 +41,7 @@ class RecentErrors:
         self._lock = threading.Lock()
         self._recent: deque[Failure] = deque(maxlen=KEPT)
         self._by_source: OrderedDict[str, Failure] = OrderedDict()
+        self._by_errno: Counter[str] = Counter()
 
     def note(self, embed_code: str, name: str, error: Exception) -> None:
         """Note that reading or opening a file failed. A reader that was killed is no failure."""
@@ -58,6 +60,7 @@ class RecentErrors:
             1,
         )
         with self._lock:
+            self._by_errno[failure.errno] += 1
             last = self._recent[-1] if self._recent else None
             if last is not None and last[1:5] == failure[1:5]:
                 failure = failure._replace(times=last.times + 1)
@@ -71,6 +74,11 @@ class RecentErrors:
     def of(self, embed_code: str) -> Failure | None:
         """The last of a source; None: none that is remembered."""
         return self._by_source.get(embed_code)
+
+    def by_errno(self) -> dict[str, int]:
+        """The number of all failures by the name of their errno."""
+        with self._lock:
+            return dict(self._by_errno)
 
     def latest(self) -> list[Failure]:
         """Those of all sources, the latest first."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Plans which files of a folder to fetch before they are opened. Pure: no clock, no I/O, no lock.
 
 A *walk* is a program that opens one file of a folder after the other: `cp -r`, `rsync`, `tar`,
@@ -39,6 +40,9 @@ FIRST_WINDOW_FILES = 8
 GROWTH, MAX_GROWTH = 4, 16
 #: Most files that are fetched ahead: 32 GETs run at once, and as many are ready to start.
 MAX_WINDOW_FILES = 64
+#: A window of files is filled again when no more than this are left in it: small files are planned
+#: several at a time.
+REFILL_FILES = 48
 #: The hits in a row after which a pattern is proven.
 PROVEN_HITS = 8
 #: Each proven pattern that ends with files ahead multiplies the hits that are needed by this.
@@ -324,7 +328,9 @@ class WalkPlanner:
         :param size_of: the size of a file by its key; None: it cannot be fetched now.
         """
         walk = self._walks.get(folder.identity)
-        if walk is None or walk.pattern is None or self.expected_bytes(1) is None:
+        if walk is None or walk.pattern is None or len(walk.ahead) > REFILL_FILES:
+            return []
+        if self.expected_bytes(1) is None:
             return []
         files = min(FIRST_WINDOW_FILES * walk.growth, MAX_WINDOW_FILES)
         room = self._window(walk, max_window_bytes) - sum(walk.ahead.values())

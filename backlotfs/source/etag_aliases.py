@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Decides which ETags of an asset name one version of its source.
 
 Theory of operation. Several nodes behind one name serve the same object, and each may make an ETag
@@ -300,6 +301,10 @@ class _Proof:
         self.proven = frozenset(complete - {_OURS} if _OURS in complete else ())
 
 
+#: Of the system: no seed and no fork decides what is compared.
+_RANDOM = random.SystemRandom()
+
+
 def _places(size: int, cached: set[ByteRange]) -> list[ByteRange]:
     """The places to compare: all of a small file, else `PLACES` with those that are cached."""
     if size <= WHOLE_BYTES:
@@ -309,7 +314,7 @@ def _places(size: int, cached: set[ByteRange]) -> list[ByteRange]:
     chosen = [ByteRange(start, start + PLACE_BYTES) for start in starts]
     chosen += cached
     while len(chosen) < PLACES:
-        start = random.randrange(last + 1)  # nobody gains by guessing it
+        start = _RANDOM.randrange(last + 1)  # nobody gains by guessing it
         chosen.append(ByteRange(start, start + PLACE_BYTES))
     return chosen
 
